@@ -1,0 +1,112 @@
+"""Log in with TikTok, for any ASGI or WSGI app.
+
+The public names are loaded when first used: importing the package imports no framework,
+no HTTP client and no cryptography.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .asgi import TikTokOAuthMiddleware
+    from .errors import (
+        ConfigurationError,
+        GrantRevoked,
+        LoginDenied,
+        LoginError,
+        LoginExpired,
+        LoginReplayed,
+        NotSignedIn,
+        StateMismatch,
+        StoreError,
+        TikTokError,
+        TikTokOAuthError,
+        TikTokUnavailable,
+        WebhookRejected,
+    )
+    from .models import Event, TikTokAuth, Token, User
+    from .settings import TikTokEndpoints, TikTokSettings
+    from .stores.base import AsyncStore, Store
+    from .stores.memory import MemoryStore
+    from .stores.redis import RedisStore
+    from .stores.sqlite import SQLiteStore
+    from .tokens import TikTokTokens
+    from .wsgi import TikTokOAuthWSGIMiddleware
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "AsyncStore": "stores.base",
+    "ConfigurationError": "errors",
+    "Event": "models",
+    "GrantRevoked": "errors",
+    "LoginDenied": "errors",
+    "LoginError": "errors",
+    "LoginExpired": "errors",
+    "LoginReplayed": "errors",
+    "MemoryStore": "stores.memory",
+    "NotSignedIn": "errors",
+    "RedisStore": "stores.redis",
+    "SQLiteStore": "stores.sqlite",
+    "StateMismatch": "errors",
+    "Store": "stores.base",
+    "StoreError": "errors",
+    "TikTokAuth": "models",
+    "TikTokEndpoints": "settings",
+    "TikTokError": "errors",
+    "TikTokOAuthError": "errors",
+    "TikTokOAuthMiddleware": "asgi",
+    "TikTokOAuthWSGIMiddleware": "wsgi",
+    "TikTokSettings": "settings",
+    "TikTokTokens": "tokens",
+    "TikTokUnavailable": "errors",
+    "Token": "models",
+    "User": "models",
+    "WebhookRejected": "errors",
+}
+
+__all__ = [  # noqa: PLE0604 - strings, sorted, and spelt out for type checkers
+    "AsyncStore",
+    "ConfigurationError",
+    "Event",
+    "GrantRevoked",
+    "LoginDenied",
+    "LoginError",
+    "LoginExpired",
+    "LoginReplayed",
+    "MemoryStore",
+    "NotSignedIn",
+    "RedisStore",
+    "SQLiteStore",
+    "StateMismatch",
+    "Store",
+    "StoreError",
+    "TikTokAuth",
+    "TikTokEndpoints",
+    "TikTokError",
+    "TikTokOAuthError",
+    "TikTokOAuthMiddleware",
+    "TikTokOAuthWSGIMiddleware",
+    "TikTokSettings",
+    "TikTokTokens",
+    "TikTokUnavailable",
+    "Token",
+    "User",
+    "WebhookRejected",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    value = getattr(import_module(f".{home}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

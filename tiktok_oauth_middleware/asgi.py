@@ -1,0 +1,305 @@
+"""TikTokOAuthMiddleware: the shell for ASGI apps (https://asgi.readthedocs.io).
+
+HTTP and WebSocket requests get ``scope["tiktok"]``; everything else passes untouched.
+What passes is not buffered, and its messages are only touched where they must be: the
+head of a response that depended on the session, and an answer that a guard refused.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import TYPE_CHECKING, Any
+
+from .core import Core, OnEvent
+from .errors import StoreError
+from .http import Headers, Request, Response, keep_private
+from .models import SINCE, UNTIL, Challenge, Sight, Site, TikTokAuth
+from .runtime import Cooperative
+
+if TYPE_CHECKING:
+    from .settings import TikTokSettings
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+#: How a WebSocket is closed by servers that can not answer its handshake with HTTP.
+_CLOSE_CODES = {401: 4401, 403: 4403}
+_TRY_AGAIN_LATER = 1013
+
+
+class TikTokOAuthMiddleware:
+    """Logs users of an ASGI app in with TikTok.
+
+    >>> app = TikTokOAuthMiddleware(app, settings)  # doctest: +SKIP
+    """
+
+    def __init__(  # noqa: PLR0913 - the options, each once
+        self,
+        app: App,
+        settings: TikTokSettings,
+        *,
+        store: Any = None,
+        on_event: OnEvent | None = None,
+        transport: Any = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Wrap `app`; nothing is opened or connected yet.
+
+        Args:
+            app: any ASGI app.
+            settings: checked already, since they were built.
+            store: instead of the one that the settings name.
+            on_event: told of logins, refreshes, logouts; plain or ``async def``.
+            transport: instead of the network, for tests: one of httpx2.
+            clock: seconds since 1970; whatever judges a time asks it.
+
+        Raises:
+            ConfigurationError: `store` does not fit.
+            TypeError: `transport` is of another HTTP library.
+        """
+        self.app = app
+        self._core = Core(
+            settings,
+            Cooperative(),
+            store=store,
+            on_event=on_event,
+            transport=transport,
+            clock=clock,
+        )
+        self._clock = clock
+        self._starlette_auth = settings.starlette_auth
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        kind = scope["type"]
+        if kind not in ("http", "websocket"):
+            if kind == "lifespan":
+                send = self._closing(send)
+            await self.app(scope, receive, send)
+            return
+        core = self._core
+        mount = scope.get("root_path", "")
+        site = core.site(mount)
+        path = _below(scope["path"], mount)
+        headers = scope["headers"]
+        if path in site.routes and kind == "http":
+            request = _request(scope, path, mount, receive)
+            await _respond(scope, send, await core.answer(request, site))
+            return
+        value = core.cookie(headers)
+        sight: Sight | None = None
+        if value is not None and (kind == "http" or self._is_trusted(headers)):
+            sight = core.live.get(value)
+            if sight is None or not sight[SINCE] <= self._clock() < sight[UNTIL]:
+                try:
+                    sight = await core.look(value)
+                except StoreError as error:
+                    request = _request(scope, path, mount, receive)
+                    response = await core.store_failed(request, error)
+                    await _refuse(scope, receive, send, response)
+                    return
+        if core.has_rules and sight is None and core.is_protected(path):
+            request = _request(scope, path, mount, receive)
+            response = core.turned_away(request, site, None, Challenge())
+            await _refuse(scope, receive, send, response)
+            return
+        await self._pass_on(scope, receive, send, TikTokAuth(sight, site), path)
+
+    async def _pass_on(
+        self, scope: Scope, receive: Receive, send: Send, auth: TikTokAuth, path: str
+    ) -> None:
+        """Call the app, with who is signed in among the scope of its own."""
+        inner = dict(scope)
+        inner["tiktok"] = auth
+        if self._starlette_auth and "user" not in scope and "auth" not in scope:
+            inner["user"] = inner["auth"] = StarletteUser(auth)
+        watch = self._watched(scope, send, auth, path)
+        await self.app(inner, receive, watch)
+
+    def _watched(self, scope: Scope, send: Send, auth: TikTokAuth, path: str) -> Send:
+        """Return `send`, watching for the heads that we have to change."""
+        turned_away = False
+
+        def watched(message: Message) -> Awaitable[None]:
+            nonlocal turned_away
+            kind = message["type"]
+            if turned_away:
+                return _nothing()
+            if kind == "http.response.start":
+                if auth._challenge is not None:  # noqa: SLF001 - marked by our guard
+                    turned_away = True
+                    return _respond(scope, send, self._challenged(scope, auth, path))
+                if auth._looked:  # noqa: SLF001
+                    message = _private(message)
+            elif kind in ("websocket.close", "websocket.http.response.start"):
+                if auth._challenge is not None:  # noqa: SLF001
+                    turned_away = True
+                    return _respond(scope, send, self._challenged(scope, auth, path))
+            elif kind == "websocket.accept":
+                auth._challenge = None  # noqa: SLF001 - the app let it in all the same
+            return send(message)
+
+        return watched
+
+    def _challenged(self, scope: Scope, auth: TikTokAuth, path: str) -> Response:
+        site: Site = auth._site  # noqa: SLF001
+        request = _request(scope, path, site.mount, _no_body)
+        challenge = auth._challenge or Challenge()  # noqa: SLF001
+        return self._core.turned_away(request, site, auth._sight, challenge)  # noqa: SLF001
+
+    def _is_trusted(self, headers: Headers) -> bool:
+        """Whether a WebSocket was opened by a page that may use the session.
+
+        A WebSocket obeys no same-origin rule and sends cookies from any page
+        (RFC 6455 section 10.2); without an Origin of ours it is nobody's.
+        """
+        settings = self._core.settings
+        origins = [value for name, value in headers if name == b"origin"]
+        allowed = {settings.origin, *settings.websocket_origins}
+        return len(origins) == 1 and origins[0].decode("latin-1") in allowed
+
+    def _closing(self, send: Send) -> Send:
+        """Return `send`, closing what is ours before the server may stop the loop."""
+
+        async def closing(message: Message) -> None:
+            if message["type"].startswith("lifespan.shutdown."):
+                await self.aclose()
+            await send(message)
+
+        return closing
+
+    async def aclose(self) -> None:
+        """Close this event loop's connections; they open again when needed.
+
+        Called at the end of a lifespan. Where the server has none, or the app is
+        mounted below another, call it yourself or leave it to the process's end.
+        """
+        await self._core.aclose()
+
+
+class StarletteUser:
+    """Who is signed in, as Starlette's ``request.user`` and ``request.auth``.
+
+    Made to the shape of `starlette.authentication`, which is not imported.
+    """
+
+    __slots__ = ("_auth",)
+
+    def __init__(self, auth: TikTokAuth) -> None:
+        self._auth = auth
+
+    @property
+    def is_authenticated(self) -> bool:
+        """Whether somebody is signed in."""
+        return self._auth.is_authenticated
+
+    @property
+    def display_name(self) -> str:
+        """The name that the user shows on TikTok, or ""."""
+        user = self._auth.user
+        return (user.display_name if user else "") or ""
+
+    @property
+    def identity(self) -> str:
+        """TikTok's stable id of the user in this app, or ""."""
+        return self._auth.open_id or ""
+
+    @property
+    def scopes(self) -> list[str]:
+        """``authenticated`` and the granted scopes, for Starlette's ``@requires``."""
+        if not self._auth.is_authenticated:
+            return []
+        return ["authenticated", *sorted(self._auth.scopes)]
+
+
+def _below(path: str, mount: str) -> str:
+    """Return a path less the mount point; servers differ in whether it is in it."""
+    if (
+        mount
+        and path.startswith(mount)
+        and path[len(mount) : len(mount) + 1] in ("", "/")
+    ):
+        return path[len(mount) :] or "/"
+    return path
+
+
+def _request(scope: Scope, path: str, mount: str, receive: Receive) -> Request:
+    async def read(limit: int) -> bytes | None:
+        return await _body(receive, limit)
+
+    return Request(
+        method=scope.get("method", "GET"),
+        path=path,
+        mount=mount,
+        query=scope.get("query_string", b""),
+        headers=scope["headers"],
+        read=read,
+        is_websocket=scope["type"] == "websocket",
+    )
+
+
+async def _body(receive: Receive, limit: int) -> bytes | None:
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return None
+        body += message.get("body", b"")
+        if len(body) > limit:
+            return None
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
+async def _no_body() -> Message:
+    return {"type": "http.disconnect"}
+
+
+async def _nothing() -> None:
+    """Drop a message of an answer that was replaced."""
+
+
+def _private(message: Message) -> Message:
+    """Return a response head that no shared cache serves to somebody else."""
+    headers = [
+        (name.decode("latin-1"), value.decode("latin-1"))
+        for name, value in message.get("headers", ())
+    ]
+    private = [
+        (name.encode("latin-1"), value.encode("latin-1"))
+        for name, value in keep_private(headers)
+    ]
+    return {**message, "headers": private}
+
+
+def _head(response: Response) -> list[tuple[bytes, bytes]]:
+    head = [(k.encode(), v.encode("latin-1")) for k, v in response.headers]
+    return [*head, (b"content-length", str(len(response.body)).encode())]
+
+
+async def _respond(scope: Scope, send: Send, response: Response) -> None:
+    """Answer instead of the app; a WebSocket is refused before it is accepted."""
+    kind = "http"
+    if scope["type"] == "websocket":
+        if "websocket.http.response" not in scope.get("extensions", {}):
+            code = _CLOSE_CODES.get(response.status, _TRY_AGAIN_LATER)
+            await send({"type": "websocket.close", "code": code})
+            return
+        kind = "websocket.http"
+    body = b"" if scope.get("method") == "HEAD" else response.body
+    start = {"status": response.status, "headers": _head(response)}
+    await send({"type": f"{kind}.response.start", **start})
+    await send({"type": f"{kind}.response.body", "body": body})
+
+
+async def _refuse(
+    scope: Scope, receive: Receive, send: Send, response: Response
+) -> None:
+    """Answer without ever calling the app."""
+    if scope["type"] == "websocket":
+        await receive()  # the handshake: it must be taken before it is refused
+    await _respond(scope, send, response)

@@ -1,0 +1,310 @@
+"""TikTok's endpoints, through Authlib's OAuth2 client.
+
+Authlib writes and sends the requests; TikTok's ways come in through its own seams: a
+client authentication method that puts ``client_key`` into the form and never
+``client_id``, and a token reader that hands back the raw response. That reader must
+never call Authlib's own: one client serves all users, Authlib's keeps the last token
+it saw on the client, and so can give one user the token of another.
+
+Foreign exceptions end here. The HTTP library's carry the request, form and secrets
+included, so ours are raised without them as their cause.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, urlencode
+
+from authlib.integrations.httpx_client import AsyncOAuth2Client, OAuth2Client
+
+from . import tiktok
+from .errors import TikTokUnavailable
+
+if TYPE_CHECKING:
+    from .models import TokenAnswer
+    from .runtime import Runtime
+    from .settings import TikTokSettings
+
+# Authlib takes httpx2 if it is there and httpx if not. We must speak of the same one,
+# so it is read off Authlib's own class instead of imported.
+_base = next(kind for kind in OAuth2Client.__mro__ if kind.__name__ == "Client")
+httpx = sys.modules[_base.__module__.partition(".")[0]]
+
+#: Longest answer of TikTok that is read, in bytes.
+ANSWER_LIMIT = 1024 * 1024
+_CONNECT_SECONDS = 3
+
+_HEADERS = {
+    # Authlib would add a charset, which TikTok may refuse.
+    "Content-Type": tiktok.FORM,
+    "Accept": "application/json",
+    # A compressed answer could be a thousand times what came over the wire.
+    "Accept-Encoding": "identity",
+    "User-Agent": "tiktok-oauth-middleware",
+}
+
+
+def _client_key_post(
+    client: Any, method: str, uri: str, headers: Any, body: Any
+) -> tuple[str, Any, str]:
+    """Put the app's credentials into the form, under TikTok's names."""
+    text = body.decode() if isinstance(body, bytes) else body or ""
+    form = parse_qsl(text, keep_blank_values=True)
+    form += [("client_key", client.client_id), ("client_secret", client.client_secret)]
+    return uri, headers, urlencode(form)
+
+
+class _TikTokMixin:
+    """Authlib's client with TikTok's client authentication, and no memory of tokens."""
+
+    def __init__(self, client_key: str, client_secret: str, **options: Any) -> None:
+        super().__init__(
+            client_key,
+            client_secret,
+            token_endpoint_auth_method="client_key_post",  # noqa: S106 - a name
+            revocation_endpoint_auth_method="client_key_post",
+            **options,
+        )
+        self.register_client_auth_method(  # type: ignore[attr-defined]
+            ("client_key_post", _client_key_post)
+        )
+
+    def parse_response_token(self, response: Any) -> Any:
+        """Return the response as it is: tiktok.py reads it, and nothing is kept."""
+        return response
+
+
+class _BlockingClient(_TikTokMixin, OAuth2Client):  # type: ignore[misc]
+    """For WSGI."""
+
+
+class _CooperativeClient(_TikTokMixin, AsyncOAuth2Client):  # type: ignore[misc]
+    """For ASGI."""
+
+
+class TikTokClient:
+    """TikTok's token, revoke and user-info endpoints, for one app."""
+
+    def __init__(
+        self,
+        settings: TikTokSettings,
+        runtime: Runtime,
+        *,
+        transport: Any = None,
+    ) -> None:
+        """Take what to call and how.
+
+        Args:
+            settings: whose key, secret, addresses and time-out.
+            runtime: blocking or cooperative.
+            transport: instead of the network, as httpx2's clients take one.
+
+        Raises:
+            TypeError: `transport` is of the other kind or HTTP library.
+        """
+        self._settings = settings
+        self._runtime = runtime
+        self._transport = transport
+        self._secret = "".join(settings.client_secret)
+        check_transport(transport, blocking=runtime.is_blocking)
+
+    async def exchange(self, code: str, verifier: str | None) -> TokenAnswer:
+        """Return the tokens for a code; never called twice for one.
+
+        Raises:
+            GrantRevoked, TikTokUnavailable, TikTokError: see `tiktok.read_token`.
+        """
+        fields = {"code": code, "redirect_uri": self._settings.redirect_uri}
+        if verifier is not None:
+            fields["code_verifier"] = verifier
+        return await self._token("authorization_code", fields)
+
+    async def refresh(self, refresh_token: str) -> TokenAnswer:
+        """Return new tokens for a refresh token, which dies by this.
+
+        Raises:
+            GrantRevoked, TikTokUnavailable, TikTokError: see `tiktok.read_token`.
+        """
+        return await self._token("refresh_token", {"refresh_token": refresh_token})
+
+    async def _token(self, grant_type: str, fields: dict[str, str]) -> TokenAnswer:
+        client = await self._client()
+        url = self._settings.endpoints.token
+        response = await self._call(
+            lambda: client.fetch_token(
+                url, grant_type=grant_type, headers=_HEADERS, **fields
+            )
+        )
+        secrets = (self._secret, *fields.values())
+        return tiktok.read_token(
+            response.status_code,
+            response.content,
+            secrets=secrets,
+            retry_after=response.headers.get("retry-after", ""),
+        )
+
+    async def revoke(self, access_token: str) -> None:
+        """Disconnect the app from the user's account; all tokens of theirs die.
+
+        Raises:
+            GrantRevoked, TikTokUnavailable, TikTokError: see `tiktok.read_revoke`.
+        """
+        client = await self._client()
+        url = self._settings.endpoints.revoke
+        response = await self._call(
+            lambda: client.revoke_token(url, token=access_token, headers=_HEADERS)
+        )
+        tiktok.read_revoke(
+            response.status_code,
+            response.content,
+            secrets=(self._secret, access_token),
+            retry_after=response.headers.get("retry-after", ""),
+        )
+
+    async def profile(
+        self, access_token: str, open_id: str, fields: tuple[str, ...]
+    ) -> str:
+        """Return the packed profile of the user whose token this is.
+
+        Raises:
+            TikTokUnavailable, TikTokError: see `tiktok.read_user`.
+        """
+        client = await self._client()
+        # The comma is left as it is: it is how TikTok's own examples write it.
+        url = f"{self._settings.endpoints.user_info}?fields={','.join(fields)}"
+        headers = {**_HEADERS, "Authorization": f"Bearer {access_token}"}
+        del headers["Content-Type"]
+        response = await self._call(
+            lambda: client.get(url, headers=headers, withhold_token=True)
+        )
+        return tiktok.read_user(
+            response.status_code,
+            response.content,
+            open_id=open_id,
+            secrets=(self._secret, access_token),
+            retry_after=response.headers.get("retry-after", ""),
+        )
+
+    async def _call(self, call: Callable[[], Any]) -> Any:
+        """Return the response, within the deadline and the size limit."""
+        try:
+            response = await self._runtime.timed(self._settings.timeout, call)
+        except TimeoutError:
+            reason = f"no answer within {self._settings.timeout:g} s"
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
+            reason = f"no answer: {type(error).__name__}"
+        else:
+            if len(response.content) <= ANSWER_LIMIT:
+                return response
+            reason = "an answer longer than 1 MB"
+        raise TikTokUnavailable("", reason)
+
+    async def _client(self) -> Any:
+        """Return the HTTP client of this process or event loop; made once, in a thread.
+
+        A new one costs 20 ms for its TLS context.
+        """
+        return await self._runtime.shared(self._make, self, "http client")
+
+    async def aclose(self) -> None:
+        """Close the HTTP client of this process or event loop, if there is one."""
+        client = self._runtime.taken_back(self, "http client")
+        if client is None:
+            return
+        if self._runtime.is_blocking:
+            client.close()
+        else:
+            await client.aclose()
+
+    def _make(self) -> Any:
+        kind = _BlockingClient if self._runtime.is_blocking else _CooperativeClient
+        hook: Any = _limit if self._runtime.is_blocking else _alimit
+        seconds = self._settings.timeout
+        transport = self._transport
+        if transport is None and not self._has_proxy():
+            make = (
+                httpx.HTTPTransport
+                if self._runtime.is_blocking
+                else httpx.AsyncHTTPTransport
+            )
+            # Connecting is tried once more; what was sent is never sent again.
+            transport = make(retries=1)
+        return kind(
+            self._settings.client_key,
+            self._secret,
+            transport=transport,
+            timeout=httpx.Timeout(seconds, connect=min(_CONNECT_SECONDS, seconds)),
+            follow_redirects=False,
+            # One client serves all users: a cookie set for one must not go out with
+            # the next.
+            cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=())),
+            event_hooks={"response": [hook]},
+        )
+
+    @staticmethod
+    def _has_proxy() -> bool:
+        """Whether the environment names a proxy, which only a plain client takes up."""
+        from urllib.request import getproxies  # noqa: PLC0415
+
+        return bool(getproxies())
+
+
+def check_transport(transport: Any, *, blocking: bool) -> None:
+    """Refuse a transport that could only fail at the first login.
+
+    Raises:
+        TypeError: it belongs to the other HTTP library, or the other kind.
+    """
+    if transport is None:
+        return
+    wanted = httpx.BaseTransport if blocking else httpx.AsyncBaseTransport
+    if not isinstance(transport, wanted):
+        message = (
+            f"transport is a {type(transport).__module__}.{type(transport).__name__};"
+            f" Authlib uses {httpx.__name__} here, so it must be a"
+            f" {httpx.__name__}.{wanted.__name__}"
+        )
+        raise TypeError(message)
+
+
+class _Limited(httpx.SyncByteStream, httpx.AsyncByteStream):  # type: ignore[misc, name-defined]
+    """A response's body, which ends with an error where it gets too long."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._room = ANSWER_LIMIT
+
+    def __iter__(self) -> Iterator[bytes]:
+        for chunk in self._stream:
+            yield self._counted(chunk)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for chunk in self._stream:
+            yield self._counted(chunk)
+
+    def _counted(self, chunk: bytes) -> bytes:
+        self._room -= len(chunk)
+        if self._room < 0:
+            message = "the answer is too long"
+            raise httpx.ReadError(message)
+        return chunk
+
+    def close(self) -> None:
+        self._stream.close()
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+def _limit(response: Any) -> None:
+    if response.headers.get("content-encoding", "identity").lower() != "identity":
+        message = "a compressed answer, which was not asked for"
+        raise httpx.DecodingError(message, request=response.request)
+    response.stream = _Limited(response.stream)
+
+
+async def _alimit(response: Any) -> None:
+    _limit(response)

@@ -1,0 +1,332 @@
+"""Wires the rest: which flow answers which path, who may pass, who is signed in.
+
+Both shells hold one `Core` and ask it four things: is this path ours, who is signed in,
+may they pass, and what is the answer if not. A signed-in request whose session is fresh
+in memory awaits nothing: one scan of the headers, one look-up, one comparison of times.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Iterable
+from inspect import iscoroutinefunction
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from .cookies import CookieJar, find
+from .errors import ConfigurationError, StoreError
+from .grants import Grants
+from .http import Headers, Request, Response, is_navigation
+from .login import Login
+from .logout import Logout
+from .models import (
+    DECLINED,
+    SCOPES,
+    Challenge,
+    Event,
+    Sight,
+    Site,
+    TikTokAuth,
+    split_scopes,
+)
+from .pages import Way, json_answer, page, redirect
+from .refresh import Refresh
+from .sealing import Box, derive
+from .session import Sessions
+from .stores.base import open_store
+from .webhook import Webhook
+
+if TYPE_CHECKING:
+    from .client import TikTokClient
+    from .cookies import Ticket
+    from .runtime import Runtime
+    from .settings import TikTokSettings
+
+logger = logging.getLogger("tiktok_oauth_middleware")
+
+OnEvent = Callable[[Event], object]
+
+_MOUNTS = 64
+_RETRY_SECONDS = "5"
+
+
+class Core:
+    """Everything that one middleware does, with neither ASGI nor WSGI in it."""
+
+    def __init__(  # noqa: PLR0913 - the middleware's own options
+        self,
+        settings: TikTokSettings,
+        runtime: Runtime,
+        *,
+        store: Any,
+        on_event: OnEvent | None,
+        transport: Any,
+        clock: Callable[[], float],
+    ) -> None:
+        """Build what can be built without I/O; the rest is made when first needed.
+
+        Raises:
+            ConfigurationError: `store` or `on_event` do not fit the runtime.
+            TypeError: `transport` does not.
+        """
+        if transport is not None:
+            from .client import check_transport  # noqa: PLC0415 - imports Authlib
+
+            check_transport(transport, blocking=runtime.is_blocking)
+        if runtime.is_blocking and iscoroutinefunction(on_event):
+            message = "on_event is an async def; under WSGI it must be a plain function"
+            raise ConfigurationError(message)
+        self.settings = settings
+        self.clock = clock
+        self._runtime = runtime
+        self._on_event = on_event
+        self._transport = transport
+        self._own_store = store is None
+        opened = open_store(settings.store, clock=clock) if store is None else store
+        self._port = runtime.port(opened)
+        self._warn()
+        keys = ["".join(key) for key in settings.secret_keys]
+        self._wire(keys)
+        self._sites: dict[str, Site] = {}
+        self._rules = _rules(settings)
+
+    def _wire(self, keys: list[str]) -> None:
+        settings, clock = self.settings, self.clock
+        signing = [derive(key, settings.client_key, "session") for key in keys]
+        self.jar = CookieJar(
+            settings.cookie_name, signing, secure=not settings.is_loopback
+        )
+        self.cookie_name = self.jar.session_name.encode()
+        self.grants = Grants(
+            settings,
+            self._port,
+            Box(keys, settings.client_key, "grant"),
+            clock,
+            lambda grant_id: self.sessions.forget(grant_id),
+        )
+        self.refresh = Refresh(
+            settings, self._runtime, self.grants, self.client, self._tell, clock
+        )
+        self.sessions = Sessions(settings, self.grants, self.refresh, self.jar, clock)
+        #: Cookie value to sight, for the shells' fast path.
+        self.live = self.sessions.live
+        box = Box(keys, settings.client_key, "login")
+        self._login = Login(
+            settings, self.grants, self.jar, box, self.client, self._tell, clock
+        )
+        self.logout = Logout(
+            settings, self.grants, self.refresh, self.jar, self.client, self._tell
+        )
+        self._webhook = Webhook(settings, self.grants, self._tell, clock)
+
+    def _warn(self) -> None:
+        if self.settings.is_loopback:
+            logger.warning(
+                "development: cookies without Secure, for %s only",
+                self.settings.origin,
+            )
+
+    async def client(self) -> TikTokClient:
+        """Return the client for TikTok; loaded in a thread when first needed."""
+        return await self._runtime.shared(self._make_client, self, "client")
+
+    def _make_client(self) -> TikTokClient:
+        from .client import TikTokClient  # noqa: PLC0415 - imports Authlib and ssl
+
+        return TikTokClient(self.settings, self._runtime, transport=self._transport)
+
+    async def aclose(self) -> None:
+        """Close connections of this process or event loop; a store only if opened here."""
+        client = self._runtime.taken_back(self, "client")
+        if client is not None:
+            await client.aclose()
+        if self._own_store:
+            with contextlib.suppress(StoreError):
+                await self._port.close()
+
+    async def _tell(self, event: Event) -> None:
+        """Tell the app; what its callback raises breaks nothing."""
+        if self._on_event is None:
+            return
+        try:
+            await self._runtime.tell(self._on_event, event)
+        except Exception as error:  # noqa: BLE001 - foreign code
+            logger.error("on_event raised %s at %s", type(error).__name__, event.name)
+
+    # --- which path is ours --------------------------------------------------------
+
+    def site(self, mount: str) -> Site:
+        """Return what is the same for all requests below one mount point."""
+        known = self._sites.get(mount)
+        return known if known is not None else self._new_site(mount)
+
+    def _new_site(self, mount: str) -> Site:
+        settings = self.settings
+        callback = settings.callback_path
+        if not callback.startswith(mount + "/"):
+            logger.error(
+                "redirect_uri's path %s is not below the mount point %r: no login can"
+                " be finished here",
+                callback,
+                mount,
+            )
+        paths = {
+            settings.login_path: "login",
+            settings.logout_path: "logout",
+            settings.disconnect_path: "disconnect",
+            settings.webhook_path: "webhook",
+            callback.removeprefix(mount): "callback",
+        }
+        site = Site(
+            mount=mount,
+            routes={path: name for path, name in paths.items() if path is not None},
+            askable=frozenset((*settings.scopes, *settings.optional_scopes)),
+            clock=self.clock,
+        )
+        if len(self._sites) < _MOUNTS:
+            self._sites[mount] = site
+        return site
+
+    async def answer(self, request: Request, site: Site) -> Response:
+        """Answer one of our own paths."""
+        ticket = self._ticket(request.headers)
+        try:
+            match site.routes[request.path]:
+                case "login":
+                    return self._login.begin(request, site)
+                case "callback":
+                    return await self._login.finish(request, site, ticket)
+                case "logout":
+                    return await self.logout.answer(request, site, ticket)
+                case "disconnect":
+                    return await self.logout.disconnect(request, site, ticket)
+                case _:
+                    return await self._webhook.answer(request)
+        except StoreError as error:
+            return await self.store_failed(request, error)
+
+    def _ticket(self, headers: Headers) -> Ticket | None:
+        value = find(headers, self.cookie_name)
+        return None if value is None else self.sessions.ticket(value)
+
+    # --- who is signed in ----------------------------------------------------------
+
+    def cookie(self, headers: Headers) -> bytes | None:
+        """Return the session cookie's value as the browser sent it."""
+        return find(headers, self.cookie_name)
+
+    async def look(self, value: bytes) -> Sight | None:
+        """Return whom a session cookie stands for, from the store if need be.
+
+        Raises:
+            StoreError: the store could not say.
+        """
+        return await self.sessions.look(value)
+
+    async def store_failed(self, request: Request, error: StoreError) -> Response:
+        """Return 503: who this is can not be said, which is not to say "nobody"."""
+        reference = secrets.token_hex(4)
+        logger.error("store failed [%s]: %s", reference, error)
+        await self._tell(
+            Event(name="store_error", reason=error.code, reference=reference)
+        )
+        headers = [("retry-after", _RETRY_SECONDS)]
+        if is_navigation(request):
+            return page(error.code, reference=reference, headers=headers)
+        return json_answer(503, {"error": error.code, "reference": reference}, headers)
+
+    # --- who may pass --------------------------------------------------------------
+
+    @property
+    def has_rules(self) -> bool:
+        """Whether any path is protected by a rule."""
+        return bool(self._rules)
+
+    def is_protected(self, path: str) -> bool:
+        """Whether the longest rule that covers a path asks for a login."""
+        for rule, protects in self._rules:
+            if path == rule or path.startswith(rule if rule == "/" else rule + "/"):
+                return protects
+        return False
+
+    def turned_away(
+        self, request: Request, site: Site, sight: Sight | None, challenge: Challenge
+    ) -> Response:
+        """Return the answer to a request that a guard refused.
+
+        A person's browser is sent to log in, or to TikTok for the missing scopes, once;
+        everything else is told in JSON what is missing and where to get it.
+        """
+        missing = sorted(challenge.missing)
+        askable = challenge.missing <= site.askable
+        if not askable:
+            logger.error(
+                "a guard asks for %s, which is in neither scopes nor optional_scopes",
+                missing,
+            )
+        if not is_navigation(request):
+            return _told(site, challenge.status, missing, askable=askable)
+        login_url = site.login_url(_here(request), missing)
+        if not missing:
+            return redirect(login_url)
+        declined = split_scopes(sight[DECLINED]) if sight else frozenset()
+        if askable and not challenge.missing <= declined:
+            return redirect(login_url)
+        ways = [Way("Back to the site", site.home)]
+        if askable:
+            ways.insert(0, Way("Ask TikTok again", login_url))
+        names = f"What is missing is: {', '.join(missing)}."
+        return page("scope_required", ways=ways, notes=[names])
+
+
+def _told(site: Site, status: int, missing: list[str], *, askable: bool) -> Response:
+    if not missing:
+        facts = {"error": "login_required", "login_url": site.login_url()}
+        # RFC 9110 section 11.6.1: a 401 names a scheme. No browser asks for this one.
+        return json_answer(status, facts, [("www-authenticate", "Cookie")])
+    told: dict[str, object] = {"error": "scope_required", "missing": missing}
+    if askable:
+        told["login_url"] = site.login_url(scopes=missing)
+    return json_answer(status, told)
+
+
+def _here(request: Request) -> str:
+    """Return the path and query that were asked for, to come back to."""
+    path = quote(request.mount + request.path, safe="/:@!$&'()*+,;=~")
+    query = request.query.decode("latin-1")
+    return f"{path}?{query}" if query else path
+
+
+def _rules(settings: TikTokSettings) -> list[tuple[str, bool]]:
+    """Return the path rules, the longest first: it decides."""
+    rules = [(rule.rstrip("/") or "/", True) for rule in settings.protect]
+    rules += [(rule.rstrip("/") or "/", False) for rule in settings.public]
+    if not any(protects for _, protects in rules):
+        return []
+    return sorted(rules, key=lambda rule: len(rule[0]), reverse=True)
+
+
+def guard(auth: object, scopes: Iterable[str]) -> Challenge | None:
+    """Return why a request may not pass, having marked it for the middleware; or None.
+
+    The guard in a framework ends the view with that framework's own 401 or 403; the
+    middleware around it then replaces that answer by ours.
+
+    Raises:
+        ConfigurationError: there is no middleware around the app.
+    """
+    if not isinstance(auth, TikTokAuth):
+        message = (
+            "requires_tiktok needs the middleware around the app: wrap it in"
+            " TikTokOAuthMiddleware (ASGI) or TikTokOAuthWSGIMiddleware (WSGI)"
+        )
+        raise ConfigurationError(message)
+    if auth.is_authenticated:
+        missing = auth.missing_scopes(*scopes)
+        challenge = Challenge(missing) if missing else None
+    else:
+        challenge = Challenge()
+    auth._challenge = challenge  # noqa: SLF001 - ours to mark, not the app's
+    return challenge

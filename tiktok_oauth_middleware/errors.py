@@ -1,0 +1,154 @@
+"""Every error this package raises, whose fault it is, and the status it deserves.
+
+::
+
+    TikTokOAuthError
+    ├─ ConfigurationError         the code or settings of the app are wrong
+    ├─ NotSignedIn           401  no session, or the grant behind it is gone
+    ├─ LoginError            400  a login that can not be finished
+    │  ├─ LoginDenied        403  the person said no at TikTok
+    │  ├─ LoginExpired            begun too long ago
+    │  ├─ LoginReplayed           finished before
+    │  └─ StateMismatch           the answer belongs to no login of this browser
+    ├─ TikTokError           502  TikTok answered with an error
+    │  ├─ GrantRevoked       401  the refresh token is dead: sign in again
+    │  └─ TikTokUnavailable  503  no answer, 5xx, 429 or nonsense: try later
+    ├─ StoreError            503  the store failed
+    └─ WebhookRejected       401  a delivery that TikTok did not sign, or too old
+
+``code`` is stable: it is what logs, events and pages name. Messages are safe to show:
+no error of ours ever carries a token, a code, a state or a key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class TikTokOAuthError(Exception):
+    """The root of every error that this package raises."""
+
+    #: Stable name of the error, for logs and programs.
+    code = "error"
+    #: The HTTP status that a response about this error deserves.
+    status = 500
+
+
+class ConfigurationError(TikTokOAuthError):
+    """The app is set up in a way that can not work; all faults are told at once."""
+
+    code = "configuration"
+    #: One sentence for each fault: the option, what is wrong, what would be right.
+    faults: tuple[str, ...]
+
+    def __init__(self, faults: str | Sequence[str]) -> None:
+        self.faults = (faults,) if isinstance(faults, str) else tuple(faults)
+        super().__init__("\n".join(self.faults))
+
+
+class NotSignedIn(TikTokOAuthError):
+    """Nobody is signed in here, or the grant behind the session is gone."""
+
+    code = "not_signed_in"
+    status = 401
+
+
+class LoginError(TikTokOAuthError):
+    """A callback that does not finish a login; nobody was signed in."""
+
+    code = "login_failed"
+    status = 400
+
+
+class LoginDenied(LoginError):
+    """The person, or TikTok on their behalf, said no."""
+
+    code = "login_denied"
+    status = 403
+
+
+class LoginExpired(LoginError):
+    """The login was begun longer than ``login_lifetime`` ago."""
+
+    code = "login_expired"
+
+
+class LoginReplayed(LoginError):
+    """The login was finished before; a code and a state work once."""
+
+    code = "login_replayed"
+
+
+class StateMismatch(LoginError):
+    """The answer belongs to no login of this browser: lost, foreign, or forged."""
+
+    code = "state_mismatch"
+
+
+class TikTokError(TikTokOAuthError):
+    """TikTok answered with an error (https://developers.tiktok.com/doc/oauth-error-handling).
+
+    The texts are TikTok's, cut at 200 characters and masked where they repeat a
+    secret. They are data: escape them before they go into a page.
+    """
+
+    code = "tiktok_error"
+    status = 502
+    #: TikTok's own ``error`` or ``error.code``; "" where it sent none.
+    error: str
+    #: TikTok's free text; never match on it.
+    description: str
+    #: What TikTok's support asks for; "" where it sent none.
+    log_id: str
+    #: The HTTP status TikTok answered with; 0 where there was no answer.
+    http_status: int
+
+    def __init__(
+        self, error: str, description: str = "", log_id: str = "", http_status: int = 0
+    ) -> None:
+        self.error = error
+        self.description = description
+        self.log_id = log_id
+        self.http_status = http_status
+        parts = [error or "no error code"]
+        if description:
+            parts.append(description)
+        if http_status:
+            parts.append(f"status {http_status}")
+        if log_id:
+            parts.append(f"log_id {log_id}")
+        super().__init__("TikTok: " + ", ".join(parts))
+
+
+class GrantRevoked(TikTokError):
+    """``invalid_grant``: the code or the refresh token is dead for good."""
+
+    code = "grant_revoked"
+    status = 401
+
+
+class TikTokUnavailable(TikTokError):
+    """No usable answer now: a time-out, a 5xx or 429, or a body that is no answer."""
+
+    code = "tiktok_unavailable"
+    status = 503
+    #: Seconds that TikTok asked to wait (``Retry-After``); None where it did not.
+    retry_after: float | None = None
+
+
+class StoreError(TikTokOAuthError):
+    """The store could not answer: down, slow, full, locked, read-only or corrupt.
+
+    Raised ``from`` the store's own exception. Not to be mistaken for "there is no
+    such record", which is an answer.
+    """
+
+    code = "store_error"
+    status = 503
+
+
+class WebhookRejected(TikTokOAuthError):
+    """A webhook delivery that TikTok did not sign, or signed too long ago."""
+
+    code = "webhook_rejected"
+    status = 401

@@ -1,0 +1,178 @@
+"""The users' records in the store: named, sealed, read and swapped.
+
+One record for each TikTok user and app, the grant. Every change of one is a
+compare-and-swap on the sealed bytes that were read, so whoever comes second reads
+again instead of undoing the first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from .models import Grant
+
+if TYPE_CHECKING:
+    from .runtime import Port
+    from .sealing import Box
+    from .settings import TikTokSettings
+
+logger = logging.getLogger("tiktok_oauth_middleware")
+
+_UNKNOWN_LIFE = 400 * 86400
+
+
+class Held(NamedTuple):
+    """A record as it was read: what to swap against, and the grant in it."""
+
+    grant_id: str
+    sealed: bytes
+    grant: Grant
+
+
+class Grants:
+    """The grants of one TikTok app."""
+
+    def __init__(
+        self,
+        settings: TikTokSettings,
+        port: Port,
+        box: Box,
+        clock: Callable[[], float],
+        changed: Callable[[str], None],
+    ) -> None:
+        """Take the store's awaitable face; `changed` is told of each write."""
+        self._settings = settings
+        self._port = port
+        self._box = box
+        self._clock = clock
+        self._changed = changed
+        client_key = settings.client_key.encode()
+        self._space = f"tiktok:{hashlib.sha256(client_key).hexdigest()[:12]}"
+
+    def _key(self, grant_id: str) -> str:
+        # The braces keep a user's record and its lock in one slot of a Redis cluster.
+        return f"{self._space}:grant:{{{grant_id}}}"
+
+    async def load(self, grant_id: str) -> Held | None:
+        """Return the record, or None if there is none that opens.
+
+        Raises:
+            StoreError: the store could not say.
+        """
+        sealed = await self._port.get(self._key(grant_id))
+        return None if sealed is None else self._opened(grant_id, sealed)
+
+    def _opened(self, grant_id: str, sealed: bytes) -> Held | None:
+        packed = self._box.open(sealed, self._key(grant_id))
+        grant = None if packed is None else Grant.unpack(packed)
+        if grant is None:
+            # Corrupt, moved from another key, or sealed with a key no longer listed.
+            logger.warning(
+                "a stored grant does not open; its user counts as signed out"
+            )
+            return None
+        return Held(grant_id, sealed, grant)
+
+    async def create(self, grant_id: str, grant: Grant) -> Held | None:
+        """Write a new record; None if there is one that opens by now.
+
+        What does not open is nobody's and is replaced.
+        """
+        sealed = await self._port.get(self._key(grant_id))
+        if sealed is not None and self._opened(grant_id, sealed) is not None:
+            return None
+        return await self._write(grant_id, sealed, grant)
+
+    async def replace(self, held: Held, grant: Grant) -> Held | None:
+        """Write `grant` in place of what is held; None if that has changed.
+
+        Raises:
+            StoreError: the store failed; nothing, or all of it, was written.
+        """
+        return await self._write(held.grant_id, held.sealed, grant)
+
+    async def _write(
+        self, grant_id: str, old: bytes | None, grant: Grant
+    ) -> Held | None:
+        key = self._key(grant_id)
+        sealed = self._box.seal(grant.pack(), key)
+        ttl = self._ttl(grant)
+        try:
+            swapped = await self._port.compare_and_set(key, old, sealed, ttl)
+        finally:
+            self._changed(grant_id)
+        return Held(grant_id, sealed, grant) if swapped else None
+
+    async def delete(self, held: Held) -> bool:
+        """Delete the record that is held; False if it has changed."""
+        key = self._key(held.grant_id)
+        try:
+            return await self._port.compare_and_set(key, held.sealed, None, 1)
+        finally:
+            self._changed(held.grant_id)
+
+    async def end_session(self, grant_id: str, digest: str) -> Grant | None:
+        """End one session; return its grant as it was, None if there was no such one.
+
+        The record goes with its last session, unless ``keep_grants``.
+
+        Raises:
+            StoreError: the store failed; the session may live on.
+        """
+        while True:
+            held = await self.load(grant_id)
+            if held is None:
+                return None
+            others = tuple(s for s in held.grant.sessions if s.digest != digest)
+            if len(others) == len(held.grant.sessions):
+                return None
+            if others or self._settings.keep_grants:
+                left = replace(held.grant, sessions=others)
+                done = await self.replace(held, left) is not None
+            else:
+                done = await self.delete(held)
+            if done:
+                return held.grant
+
+    async def forget(self, grant_id: str) -> Grant | None:
+        """Delete a record and with it every session; return the grant as it was.
+
+        Raises:
+            StoreError: the store failed; the record may live on.
+        """
+        while True:
+            held = await self.load(grant_id)
+            if held is None or await self.delete(held):
+                return held and held.grant
+
+    async def use_once(self, login_id: str, seconds: float) -> bool:
+        """Mark a login as used; False if it was marked before."""
+        key = f"{self._space}:used:{{{login_id}}}"
+        return await self._port.compare_and_set(key, None, b"1", seconds)
+
+    def lock(self, grant_id: str, seconds: float) -> AbstractAsyncContextManager[bool]:
+        """Hold the store's lock on a record inside, if nobody else does."""
+        return self._port.lock(self._key(grant_id), seconds)
+
+    def _ttl(self, grant: Grant) -> float:
+        """Return for how long the store shall keep a record, in seconds.
+
+        As long as a session can last, or a job can refresh; never longer than the
+        tokens are good for.
+        """
+        now = self._clock()
+        until = grant.refresh_expires_at
+        if until is None:
+            until = (
+                int(now) + _UNKNOWN_LIFE if grant.refresh_token else grant.expires_at
+            )
+        until = max(until, grant.expires_at)
+        if not self._settings.keep_grants:
+            newest = max((session.born for session in grant.sessions), default=0)
+            until = min(until, newest + int(self._settings.session_lifetime))
+        return max(1.0, until - now)

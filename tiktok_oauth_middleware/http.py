@@ -1,0 +1,258 @@
+"""HTTP with neither ASGI nor WSGI in it: Request, Response, Cookie, and their rules.
+
+The shells translate to and from these. A request keeps its raw bytes; each rule below
+reads the header it needs and decides. Nothing here looks at Host, Forwarded or any
+X- header that names another URL: a client writes those as it likes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes, urlsplit
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+#: Longest query that is read at all, in bytes.
+QUERY_LIMIT = 64 * 1024
+#: Longest cookie, name and value together (RFC 6265bis section 5.6).
+COOKIE_LIMIT = 4096
+
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_COOKIE_VALUE = re.compile(r"[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*")
+_SHARED = re.compile(r"public|s-maxage=.*", re.IGNORECASE)
+_HEADER_VALUE = re.compile(r"[\x20-\x7e]*")
+
+
+class Request:
+    """One HTTP request or WebSocket handshake, as far as the flows look at it."""
+
+    __slots__ = ("headers", "is_websocket", "method", "mount", "path", "query", "read")
+
+    def __init__(  # noqa: PLR0913 - the parts of a request
+        self,
+        *,
+        method: str,
+        path: str,
+        mount: str,
+        query: bytes,
+        headers: Headers,
+        read: Callable[[int], Awaitable[bytes | None]],
+        is_websocket: bool = False,
+    ) -> None:
+        self.method = method
+        #: Decoded by the server, and less the mount point.
+        self.path = path
+        self.mount = mount
+        self.query = query
+        #: Names in lower case.
+        self.headers = headers
+        #: Gives the body, or None if it is longer than the given limit.
+        self.read = read
+        self.is_websocket = is_websocket
+
+    def all(self, name: bytes) -> list[bytes]:
+        """Return every value of the header `name` (lower case), in order."""
+        return [value for key, value in self.headers if key == name]
+
+    def one(self, name: bytes) -> bytes | None:
+        """Return the value of a header sent at most once; b"" if sent more often.
+
+        A header that may appear once and appears twice has no value we could trust;
+        b"" matches no rule, so every rule fails closed.
+        """
+        values = self.all(name)
+        if not values:
+            return None
+        return values[0].strip(b" \t") if len(values) == 1 else b""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A whole answer of ours: small, in memory, never streamed."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes = b""
+
+    def __post_init__(self) -> None:
+        for name, value in self.headers:
+            if not (_TOKEN.fullmatch(name) and _HEADER_VALUE.fullmatch(value)):
+                message = f"not a header we may send: {name!r}"
+                raise ValueError(message)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cookie:
+    """A cookie we set; an empty value deletes it with the attributes it was set with.
+
+    Always HttpOnly and SameSite=Lax: Strict would be lost on the way back from TikTok.
+    """
+
+    name: str
+    value: str
+    #: Seconds; 0 deletes.
+    max_age: int
+    #: False only over plain http towards loopback.
+    secure: bool
+
+    def header(self) -> tuple[str, str]:
+        """Return the Set-Cookie header; refuse what RFC 6265 section 4.1.1 forbids."""
+        if (
+            not _TOKEN.fullmatch(self.name)
+            or not _COOKIE_VALUE.fullmatch(self.value)
+            or len(self.name) + len(self.value) > COOKIE_LIMIT
+        ):
+            message = f"not a cookie we may set: {self.name!r}"
+            raise ValueError(message)
+        secure = "; Secure" if self.secure else ""
+        return (
+            "set-cookie",
+            f"{self.name}={self.value}; Max-Age={self.max_age}; Path=/; HttpOnly"
+            f"; SameSite=Lax{secure}",
+        )
+
+
+class BadQuery(ValueError):
+    """A query that is too long, repeats a key of ours, or is not UTF-8 there."""
+
+
+def read_query(query: bytes, keys: Collection[str]) -> dict[str, str]:
+    """Return the values of `keys` in a query string; other keys are ignored.
+
+    Pairs end at ``&`` only, each value is decoded once, as UTF-8.
+
+    Raises:
+        BadQuery: a key of ours appears twice or is not UTF-8, or the query is longer
+            than `QUERY_LIMIT`.
+    """
+    if len(query) > QUERY_LIMIT:
+        raise BadQuery
+    values: dict[str, str] = {}
+    wanted = {key.encode(): key for key in keys}
+    for pair in query.split(b"&"):
+        raw_name, _, raw_value = pair.partition(b"=")
+        key = wanted.get(_unquote(raw_name))
+        if key is None:
+            continue
+        if key in values:
+            raise BadQuery
+        try:
+            values[key] = _unquote(raw_value).decode()
+        except UnicodeDecodeError:
+            raise BadQuery from None
+    return values
+
+
+def _unquote(raw: bytes) -> bytes:
+    return unquote_to_bytes(raw.replace(b"+", b" "))
+
+
+def is_prefetch(request: Request) -> bool:
+    """Whether a browser asks ahead of its user: no login may begin from this."""
+    purposes = [
+        *request.all(b"sec-purpose"),
+        *request.all(b"purpose"),
+        *request.all(b"x-moz"),
+    ]
+    return any(b"prefetch" in p.lower() or b"prerender" in p.lower() for p in purposes)
+
+
+def is_document(request: Request) -> bool:
+    """Whether the answer goes into a browser's window, or the client does not say.
+
+    An image, frame or script that points at the login is no person logging in
+    (https://www.w3.org/TR/fetch-metadata/#sec-fetch-dest-header).
+    """
+    return request.one(b"sec-fetch-dest") in (None, b"document")
+
+
+def is_navigation(request: Request) -> bool:
+    """Whether a person's browser is opening a page: it can be sent to log in."""
+    return (
+        request.method in ("GET", "HEAD")
+        and not request.is_websocket
+        and request.one(b"sec-fetch-mode") in (None, b"navigate")
+        and is_document(request)
+        and (request.one(b"x-requested-with") or b"").lower() != b"xmlhttprequest"
+        and not is_prefetch(request)
+        and _accepts_html(b",".join(request.all(b"accept")))
+    )
+
+
+def _accepts_html(accept: bytes) -> bool:
+    """Whether an Accept header admits HTML; the most specific range decides.
+
+    An empty or missing one admits everything (RFC 9110 section 12.5.1).
+    """
+    if not accept.strip(b" \t,"):
+        return True
+    admitted: dict[bytes, bool] = {}
+    for item in accept.lower().split(b","):
+        kind, *params = (part.strip(b" \t") for part in item.split(b";"))
+        admitted[kind] = not any(re.fullmatch(rb"q=0(\.0{0,3})?", p) for p in params)
+    for kind in (b"text/html", b"application/xhtml+xml", b"text/*", b"*/*"):
+        if kind in admitted:
+            return admitted[kind]
+    return False
+
+
+def is_same_origin(request: Request, origin: str) -> bool:
+    """Whether a request that changes something was sent by a page of `origin`.
+
+    Every header that speaks of the sender must agree, and one must speak:
+    Sec-Fetch-Site, Origin, Referer. ``same-site`` and ``none`` do not agree.
+    """
+    ours = origin.encode()
+    site = request.one(b"sec-fetch-site")
+    sender = request.one(b"origin")
+    referer = request.one(b"referer")
+    verdicts = []
+    if site is not None:
+        verdicts.append(site == b"same-origin")
+    if sender is not None:
+        verdicts.append(sender == ours)
+    if referer is not None:
+        verdicts.append(referer == ours or referer.startswith(ours + b"/"))
+    return bool(verdicts) and all(verdicts)
+
+
+def origin_of(url: str) -> str:
+    """Return scheme, host and port of a URL, as a browser writes an Origin header.
+
+    Raises:
+        ValueError: the URL has no host, or a port that is none.
+    """
+    parts = urlsplit(url)
+    host, port = parts.hostname, parts.port
+    if not host:
+        message = "a URL without a host"
+        raise ValueError(message)
+    if ":" in host:
+        host = f"[{host}]"
+    usual = {"http": 80, "https": 443}.get(parts.scheme)
+    return f"{parts.scheme}://{host}" + ("" if port in (None, usual) else f":{port}")
+
+
+def keep_private(headers: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return response headers that keep shared caches from serving it to others.
+
+    What the app said of caching stays, less what would let a shared cache keep it;
+    ``Vary`` gets Cookie (RFC 9111 sections 4.1 and 5.2.2).
+    """
+    own = ("cache-control", "vary")
+    kept = [pair for pair in headers if pair[0].lower() not in own]
+    said = [_items(headers, name) for name in own]
+    control = [d for d in said[0] if not _SHARED.fullmatch(d)]
+    if not any(d.lower() in ("private", "no-store") for d in control):
+        control.append("private")
+    vary = said[1]
+    if "*" not in vary and "cookie" not in map(str.lower, vary):
+        vary.append("Cookie")
+    return [*kept, ("cache-control", ", ".join(control)), ("vary", ", ".join(vary))]
+
+
+def _items(headers: Sequence[tuple[str, str]], name: str) -> list[str]:
+    values = (value for key, value in headers if key.lower() == name)
+    return [item.strip() for v in values for item in v.split(",") if item.strip()]

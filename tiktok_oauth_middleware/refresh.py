@@ -1,0 +1,255 @@
+"""A fresh token, asked for once however many ask.
+
+TikTok rotates refresh tokens strictly: the old one dies as soon as a new one is
+issued, so two refreshes are one user signed out. Who finds a token due takes this
+process's lock for the user, then the store's, reads again, and only then asks TikTok.
+The answer is durable before anybody sees it. While the old access token is still good
+nobody but the leader waits.
+
+Only ``invalid_grant``, after one more look at the record, ends sessions. Every other
+failure keeps them, backs off, and is tried again by a later request.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+import zlib
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from .errors import GrantRevoked, StoreError, TikTokError, TikTokUnavailable
+from .models import Event, Grant, join_scopes, split_scopes
+
+if TYPE_CHECKING:
+    from .client import TikTokClient
+    from .grants import Grants, Held
+    from .models import TokenAnswer
+    from .runtime import Runtime
+    from .settings import TikTokSettings
+
+logger = logging.getLogger("tiktok_oauth_middleware")
+
+_LONGEST_BACK_OFF = 60
+#: Clocks of machines that share a store differ by less, in seconds; no back-off is
+#: longer either.
+_CLOCK_SKEW = 300
+_POLL_SECONDS = 0.05
+_WRITE_TRIES = 5
+_APP_FAULTS = ("invalid_client", "unauthorized_client")
+
+
+class Refresh:
+    """Keeps the access tokens of one TikTok app fresh."""
+
+    def __init__(  # noqa: PLR0913 - its collaborators
+        self,
+        settings: TikTokSettings,
+        runtime: Runtime,
+        grants: Grants,
+        client: Callable[[], Awaitable[TikTokClient]],
+        tell: Callable[[Event], Awaitable[None]],
+        clock: Callable[[], float],
+    ) -> None:
+        self._settings = settings
+        self._runtime = runtime
+        self._grants = grants
+        self._client = client
+        self._tell = tell
+        self._clock = clock
+        # The store's lock outlives the call to TikTok and the write behind it.
+        self._lease = settings.timeout + 5
+        self._complained = 0.0
+
+    def due_at(self, grant: Grant) -> float:
+        """Return when the access token is to be renewed, in seconds since 1970.
+
+        A leeway before its end, or a tenth of its life if that is less, so that a
+        short life makes no loop; a little earlier for some users than for others.
+        """
+        life = grant.expires_at - grant.issued_at
+        leeway = min(self._settings.refresh_leeway, life / 10)
+        jitter = zlib.crc32(f"{grant.open_id}{grant.issued_at}".encode()) / 2**32
+        return grant.expires_at - leeway * (1 + 0.1 * jitter)
+
+    def is_due(self, grant: Grant) -> bool:
+        """Whether TikTok is to be asked now.
+
+        A token from the future was issued before the clock was set back: its end is
+        not to be believed.
+        """
+        now = self._clock()
+        due = self.due_at(grant) <= now or grant.issued_at > now + _CLOCK_SKEW
+        return due and not self._must_wait(grant, now)
+
+    @staticmethod
+    def _must_wait(grant: Grant, now: float) -> bool:
+        """Whether a failure was so recent that it is too early to try again.
+
+        A time further away than any back-off is what a clock that jumped has left.
+        """
+        return now < grant.retry_at <= now + 2 * _CLOCK_SKEW
+
+    async def fresh(self, held: Held) -> Held | None:
+        """Return the record with the best token there is; None if the grant has ended.
+
+        The token in it has expired if TikTok could not be asked.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        if not self.is_due(held.grant):
+            return held
+        usable = held.grant.expires_at > self._clock()
+        async with self._runtime.lock(held.grant_id, wait=not usable) as leading:
+            if not leading:
+                return held
+            return await self._runtime.shielded(lambda: self._lead(held.grant_id))
+
+    async def _lead(self, grant_id: str) -> Held | None:
+        """Take the store's lock and refresh, or use what another process made."""
+        give_up = time.monotonic() + self._lease + 1
+        while True:
+            held = await self._grants.load(grant_id)
+            if held is None or not self.is_due(held.grant):
+                return held
+            if not self._can_ask(held.grant):
+                if held.grant.expires_at > self._clock():
+                    return held
+                return await self._end(held, "refresh_token_expired")
+            async with self._grants.lock(grant_id, self._lease) as locked:
+                # A holder that outlives its lease is dead; the swap guards the rest.
+                if locked or time.monotonic() > give_up:
+                    return await self._refresh(grant_id)
+            if held.grant.expires_at > self._clock():
+                return held
+            await self._runtime.sleep(_POLL_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311
+
+    def _can_ask(self, grant: Grant) -> bool:
+        """Whether there is a refresh token that TikTok can still take."""
+        end = grant.refresh_expires_at
+        return bool(grant.refresh_token) and (end is None or end > self._clock())
+
+    async def _refresh(self, grant_id: str) -> Held | None:
+        """Ask TikTok once and write the answer; called with the locks held."""
+        held = await self._grants.load(grant_id)
+        if held is None or not self.is_due(held.grant):
+            return held
+        try:
+            client = await self._client()
+            answer = await client.refresh(held.grant.refresh_token.reveal())
+        except GrantRevoked as error:
+            return await self._revoked(held, error)
+        except TikTokError as error:
+            return await self._failed(held, error)
+        if answer.open_id != held.grant.open_id:
+            logger.error("a refresh answered with another user: ending the sessions")
+            return await self._end(held, "other_user")
+        return await self._write(held, answer)
+
+    async def _write(self, held: Held, answer: TokenAnswer) -> Held | None:
+        """Write what TikTok answered, over whatever else changed meanwhile.
+
+        The old refresh token is dead by now: an answer that is not written is a user
+        signed out, so a store that stumbles is asked again.
+        """
+        spent, kept = held.grant.refresh_token, held
+        before = held.grant.scopes
+        for tries_left in reversed(range(_WRITE_TRIES)):
+            try:
+                written = await self._grants.replace(
+                    kept, self._renewed(kept.grant, answer)
+                )
+                if written is not None:
+                    await self._announce(written.grant, before)
+                    return written
+                latest = await self._grants.load(held.grant_id)
+            except StoreError:
+                if not tries_left:
+                    raise
+                await self._runtime.sleep(_POLL_SECONDS)
+                continue
+            if latest is None or latest.grant.refresh_token != spent:
+                return latest  # logged out, or logged in anew: that counts, not this
+            kept = latest
+        return None
+
+    def _renewed(self, grant: Grant, answer: TokenAnswer) -> Grant:
+        now = int(self._clock())
+        scopes = split_scopes(grant.scopes)
+        if answer.scopes is not None:
+            answered = split_scopes(answer.scopes)
+            if answered - scopes:
+                logger.warning("a refresh answered with more scopes than were granted")
+            scopes &= answered
+        refresh_end = grant.refresh_expires_at
+        if answer.refresh_token is not None or answer.refresh_expires_in is not None:
+            life = answer.refresh_expires_in
+            refresh_end = None if life is None else now + int(life)
+        return replace(
+            grant,
+            access_token=answer.access_token,
+            issued_at=now,
+            expires_at=now + int(answer.expires_in),
+            refresh_token=answer.refresh_token or grant.refresh_token,
+            refresh_expires_at=refresh_end,
+            scopes=join_scopes(scopes),
+            failures=0,
+            # A life shorter than a second must not make a loop.
+            retry_at=now + 1,
+        )
+
+    async def _announce(self, grant: Grant, before: str) -> None:
+        scopes = split_scopes(grant.scopes)
+        logger.info("refresh ok")
+        await self._tell(Event(name="refresh", open_id=grant.open_id, scopes=scopes))
+        if grant.scopes != before:
+            event = Event(name="scopes_changed", open_id=grant.open_id, scopes=scopes)
+            await self._tell(event)
+
+    async def _revoked(self, held: Held, error: GrantRevoked) -> Held | None:
+        """End the sessions, unless somebody else has refreshed or logged in."""
+        latest = await self._grants.load(held.grant_id)
+        if latest is None or latest.grant.refresh_token != held.grant.refresh_token:
+            return latest
+        logger.info("refresh ended: %s", error)
+        return await self._end(latest, "invalid_grant")
+
+    async def _end(self, held: Held, reason: str) -> Held | None:
+        """Delete the record and with it every session of the user."""
+        if not await self._grants.delete(held):
+            latest = await self._grants.load(held.grant_id)
+            spent = held.grant.refresh_token
+            if latest is not None and latest.grant.refresh_token == spent:
+                return await self._end(latest, reason)
+            return latest
+        open_id = held.grant.open_id
+        await self._tell(Event(name="session_ended", reason=reason, open_id=open_id))
+        return None
+
+    async def _failed(self, held: Held, error: TikTokError) -> Held | None:
+        """Keep everything, and note when to try again where all processes see it."""
+        self._log(error)
+        failures = min(held.grant.failures + 1, 30)
+        wait = min(_LONGEST_BACK_OFF, 2.0 ** (failures - 1))
+        wait = max(1.0, wait * random.uniform(0.75, 1.25))  # noqa: S311 - spreads load
+        if isinstance(error, TikTokUnavailable) and error.retry_after:
+            wait = max(wait, error.retry_after)
+        retry_at = int(self._clock() + wait) + 1
+        noted = replace(held.grant, failures=failures, retry_at=retry_at)
+        event = Event(
+            name="refresh_failed", reason=error.code, open_id=held.grant.open_id
+        )
+        await self._tell(event)
+        written = await self._grants.replace(held, noted)
+        return written or await self._grants.load(held.grant_id)
+
+    def _log(self, error: TikTokError) -> None:
+        """Log a failure; a wrong secret once a minute, since every user meets it."""
+        if error.error not in _APP_FAULTS:
+            logger.warning("refresh failed, sessions kept: %s", error)
+        elif time.monotonic() - self._complained > 60 or not self._complained:  # noqa: PLR2004
+            self._complained = time.monotonic()
+            logger.error("TikTok refuses this app, sessions kept: %s", error)

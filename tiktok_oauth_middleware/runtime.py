@@ -1,0 +1,445 @@
+"""The one place below the shells where WSGI and ASGI differ.
+
+Every flow is written once, as ``async def``, and awaits only what is here, in the
+client and in the stores. `Cooperative` serves ASGI: it suspends, on asyncio or Trio.
+`Blocking` serves WSGI: its coroutines block and never suspend, so `run` finishes a
+whole flow with one ``send(None)``: no event loop, no thread for each request. (Six
+steps cost 1.4 us that way; an event loop for each request 93, a portal thread 68.)
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from .errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import asyncio
+
+T = TypeVar("T")
+
+
+def run(flow: Coroutine[Any, Any, T]) -> T:
+    """Finish a coroutine that never suspends, and return its result.
+
+    Raises:
+        RuntimeError: it suspended, which under WSGI is a bug; the message says where.
+    """
+    try:
+        flow.send(None)
+    except StopIteration as finished:
+        return finished.value  # type: ignore[no-any-return]
+    awaited = _innermost(flow)
+    flow.close()
+    message = f"{awaited} suspended under WSGI, where nothing can resume it"
+    raise RuntimeError(message)
+
+
+def _innermost(flow: Any) -> str:
+    """Return the name of the coroutine that a suspended one is waiting in."""
+    while getattr(flow, "cr_await", None) is not None:
+        inner = flow.cr_await
+        if not hasattr(inner, "cr_await"):
+            break
+        flow = inner
+    return getattr(flow, "__qualname__", repr(flow))
+
+
+class Port(Protocol):
+    """A store as flows see it: the same four words, awaitable."""
+
+    async def get(self, key: str) -> bytes | None:
+        """Return the value, or None if there is none."""
+
+    async def compare_and_set(
+        self, key: str, old: bytes | None, new: bytes | None, ttl: float
+    ) -> bool:
+        """Replace `old` by `new`; say whether `old` was there to be replaced."""
+
+    def lock(self, key: str, ttl: float) -> AbstractAsyncContextManager[bool]:
+        """Hold the lock inside, if nobody else does; does not wait."""
+
+    async def close(self) -> None:
+        """Let go of connections."""
+
+
+class Runtime(Protocol):
+    """What flows need of the world they run in."""
+
+    def port(self, store: Any) -> Port:
+        """Return a store's awaitable face."""
+
+    async def offload(self, work: Callable[..., T], *args: Any) -> T:
+        """Return ``work(*args)``, which may take long, without holding others up."""
+
+    async def timed(self, seconds: float, call: Callable[[], Any]) -> Any:
+        """Return what `call` gives; a TimeoutError if it takes longer in total."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+
+    def lock(self, key: str, *, wait: bool = True) -> AbstractAsyncContextManager[bool]:
+        """Hold this process's lock for `key` inside; False if busy and not waiting."""
+
+    async def shielded(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Return what `work` gives; it runs to its end even if we are cancelled."""
+
+    async def shared(self, make: Callable[[], T], owner: object, name: str) -> T:
+        """Return what `make` made the first time it was asked for here."""
+
+    def taken_back(self, owner: object, name: str) -> Any:
+        """Return what `shared` made, which is then not shared any more; or None."""
+
+    async def tell(self, callback: Callable[[Any], Any], event: Any) -> None:
+        """Call an app's callback, which may be an ``async def`` where that works."""
+
+    @property
+    def is_blocking(self) -> bool:
+        """Which family of HTTP client goes with it."""
+
+
+class _Locks:
+    """Locks by key that are gone when nobody holds or awaits them."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+        self._by_key: weakref.WeakValueDictionary[str, _Cell] = (
+            weakref.WeakValueDictionary()
+        )
+        self._guard = threading.Lock()
+
+    def cell(self, key: str) -> _Cell:
+        with self._guard:
+            found = self._by_key.get(key)
+            if found is None:
+                found = self._by_key[key] = _Cell(self._make())
+            return found
+
+
+class _Cell:
+    """A lock that can be referred to weakly, whatever kind it is."""
+
+    __slots__ = ("__weakref__", "lock")
+
+    def __init__(self, lock: Any) -> None:
+        self.lock = lock
+
+
+# --- WSGI --------------------------------------------------------------------------
+
+
+class Blocking:
+    """The world of WSGI: threads, and calls that block."""
+
+    is_blocking = True
+
+    def __init__(self) -> None:
+        self._forget()
+        # A child of fork() shares sockets and half-held locks with its parent: it
+        # starts anew, and closes nothing, since what it would close is the parent's.
+        forget = weakref.WeakMethod(self._forget)
+        os.register_at_fork(after_in_child=lambda: _call(forget))
+
+    def _forget(self) -> None:
+        self._locks = _Locks(threading.Lock)
+        self._shared: weakref.WeakKeyDictionary[Any, dict[str, Any]] = (
+            weakref.WeakKeyDictionary()
+        )
+        self._making = threading.Lock()
+
+    def port(self, store: Any) -> Port:
+        if _is_async(store):
+            message = (
+                "store has async methods; under WSGI a store must block: use one with"
+                " plain methods"
+            )
+            raise ConfigurationError(message)
+        return _BlockingPort(store)
+
+    async def offload(self, work: Callable[..., T], *args: Any) -> T:
+        return work(*args)
+
+    async def timed(self, seconds: float, call: Callable[[], Any]) -> Any:
+        """Run the call in a thread of its own: socket time-outs bound one read each.
+
+        A peer that sends a byte now and then would hold the request for ever; here
+        the thread is left behind and its result dropped. It costs about 60 us, once a
+        login or refresh.
+        """
+        outcome: list[tuple[bool, Any]] = []
+
+        def work() -> None:
+            try:
+                outcome.append((True, call()))
+            except BaseException as error:  # noqa: BLE001 - handed to the caller
+                outcome.append((False, error))
+
+        thread = threading.Thread(target=work, name="tiktok-call", daemon=True)
+        thread.start()
+        thread.join(seconds)
+        if not outcome:
+            raise TimeoutError
+        succeeded, result = outcome[0]
+        if succeeded:
+            return result
+        raise result
+
+    async def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)  # noqa: ASYNC251 - this is the blocking world
+
+    @asynccontextmanager
+    async def lock(self, key: str, *, wait: bool = True) -> AsyncIterator[bool]:
+        cell = self._locks.cell(key)
+        held = cell.lock.acquire(blocking=wait)
+        try:
+            yield held
+        finally:
+            if held:
+                cell.lock.release()
+
+    async def shielded(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        return await work()
+
+    async def shared(self, make: Callable[[], T], owner: object, name: str) -> T:
+        with self._making:
+            made = self._shared.setdefault(owner, {})
+            if name not in made:
+                made[name] = make()
+            return made[name]  # type: ignore[no-any-return]
+
+    def taken_back(self, owner: object, name: str) -> Any:
+        return self._shared.get(owner, {}).pop(name, None)
+
+    async def tell(self, callback: Callable[[Any], Any], event: Any) -> None:
+        callback(event)
+
+
+class _BlockingPort:
+    def __init__(self, store: Any) -> None:
+        self._store = store
+
+    async def get(self, key: str) -> bytes | None:
+        return self._store.get(key)  # type: ignore[no-any-return]
+
+    async def compare_and_set(
+        self, key: str, old: bytes | None, new: bytes | None, ttl: float
+    ) -> bool:
+        return self._store.compare_and_set(key, old, new, ttl)  # type: ignore[no-any-return]
+
+    @asynccontextmanager
+    async def lock(self, key: str, ttl: float) -> AsyncIterator[bool]:
+        with self._store.lock(key, ttl) as held:
+            yield held
+
+    async def close(self) -> None:
+        self._store.close()
+
+
+# --- ASGI --------------------------------------------------------------------------
+
+
+class Cooperative:
+    """The world of ASGI: one event loop, or several, of asyncio or Trio."""
+
+    is_blocking = False
+
+    def __init__(self) -> None:
+        # What belongs to a loop, by the loop's own token: it dies with the loop.
+        self._by_loop: Any = None
+        self._running: set[asyncio.Task[Any]] = set()
+
+    def _here(self) -> dict[str, Any]:
+        """Return what belongs to the running event loop."""
+        from anyio.lowlevel import RunVar  # noqa: PLC0415 - imports asyncio
+
+        if self._by_loop is None:
+            self._by_loop = RunVar("tiktok_oauth_middleware")
+        try:
+            return self._by_loop.get()[id(self)]  # type: ignore[no-any-return]
+        except LookupError:
+            pass
+        here = self._by_loop.get({})
+        here[id(self)] = {}
+        self._by_loop.set(here)
+        return here[id(self)]  # type: ignore[no-any-return]
+
+    def port(self, store: Any) -> Port:
+        if _is_async(store):
+            return store  # type: ignore[no-any-return]
+        if hasattr(store, "aget"):
+            return _TwinPort(store, self)
+        return _ThreadPort(store, self)
+
+    async def offload(self, work: Callable[..., T], *args: Any) -> T:
+        from anyio import to_thread  # noqa: PLC0415
+
+        return await to_thread.run_sync(work, *args)
+
+    async def timed(self, seconds: float, call: Callable[[], Any]) -> Any:
+        from anyio import fail_after  # noqa: PLC0415
+
+        with fail_after(seconds):
+            return await call()
+
+    async def sleep(self, seconds: float) -> None:
+        from anyio import sleep  # noqa: PLC0415
+
+        await sleep(seconds)
+
+    @asynccontextmanager
+    async def lock(self, key: str, *, wait: bool = True) -> AsyncIterator[bool]:
+        from anyio import Lock, WouldBlock  # noqa: PLC0415
+
+        here = self._here()
+        if "locks" not in here:
+            here["locks"] = _Locks(Lock)
+        cell = here["locks"].cell(key)
+        try:
+            await cell.lock.acquire() if wait else cell.lock.acquire_nowait()
+        except WouldBlock:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            cell.lock.release()
+
+    async def shielded(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Let `work` finish whatever happens to the request that began it.
+
+        A cancel scope of anyio holds off anyio's cancellation, not a bare
+        ``task.cancel()``; on asyncio the work is therefore a task of its own.
+        """
+        import asyncio  # noqa: PLC0415
+
+        from anyio import CancelScope  # noqa: PLC0415
+
+        if not _on_asyncio():
+            with CancelScope(shield=True):
+                return await work()
+        task = asyncio.ensure_future(work())
+        self._running.add(task)
+        task.add_done_callback(self._finished)
+        return await asyncio.shield(task)
+
+    def _finished(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()  # looked at: whoever waited has it, or has gone
+
+    async def shared(self, make: Callable[[], T], owner: object, name: str) -> T:
+        made: dict[Any, Any] = self._here().setdefault("made", {})
+        key = (id(owner), name)
+        if key not in made:
+            async with self.lock(f"making {name}"):
+                if key not in made:
+                    made[key] = await self.offload(make)
+        return made[key]  # type: ignore[no-any-return]
+
+    def taken_back(self, owner: object, name: str) -> Any:
+        return self._here().get("made", {}).pop((id(owner), name), None)
+
+    async def tell(self, callback: Callable[[Any], Any], event: Any) -> None:
+        told = callback(event)
+        if isinstance(told, Awaitable):
+            await told
+
+
+class _ThreadPort:
+    """A blocking store in an event loop: what may take long goes through a thread.
+
+    A trip through a thread costs 52 us and more, a read of SQLite 10: a store whose
+    reads never wait for long says so in ``waits``, and they stay in the loop.
+    """
+
+    def __init__(self, store: Any, runtime: Cooperative) -> None:
+        self._store = store
+        self._runtime = runtime
+        self._waits = getattr(store, "waits", "always")
+
+    async def get(self, key: str) -> bytes | None:
+        if self._waits == "always":
+            return await self._runtime.offload(self._store.get, key)  # type: ignore[no-any-return]
+        return self._store.get(key)  # type: ignore[no-any-return]
+
+    async def compare_and_set(
+        self, key: str, old: bytes | None, new: bytes | None, ttl: float
+    ) -> bool:
+        swap = self._store.compare_and_set
+        if self._waits == "never":
+            return swap(key, old, new, ttl)  # type: ignore[no-any-return]
+        return await self._runtime.offload(swap, key, old, new, ttl)  # type: ignore[no-any-return]
+
+    @asynccontextmanager
+    async def lock(self, key: str, ttl: float) -> AsyncIterator[bool]:
+        lock = self._store.lock(key, ttl)
+        held = await self._runtime.offload(lock.__enter__)
+        try:
+            yield held
+        finally:
+            from anyio import CancelScope  # noqa: PLC0415
+
+            with CancelScope(shield=True):
+                await self._runtime.offload(lock.__exit__, None, None, None)
+
+    async def close(self) -> None:
+        await self._runtime.offload(self._store.close)
+
+
+class _TwinPort:
+    """A store with async twins for asyncio; under Trio its blocking half in threads."""
+
+    def __init__(self, store: Any, runtime: Cooperative) -> None:
+        self._store = store
+        self._thread = _ThreadPort(store, runtime)
+
+    async def get(self, key: str) -> bytes | None:
+        if _on_asyncio():
+            return await self._store.aget(key)  # type: ignore[no-any-return]
+        return await self._thread.get(key)
+
+    async def compare_and_set(
+        self, key: str, old: bytes | None, new: bytes | None, ttl: float
+    ) -> bool:
+        if _on_asyncio():
+            return await self._store.acompare_and_set(key, old, new, ttl)  # type: ignore[no-any-return]
+        return await self._thread.compare_and_set(key, old, new, ttl)
+
+    def lock(self, key: str, ttl: float) -> AbstractAsyncContextManager[bool]:
+        if _on_asyncio():
+            return self._store.alock(key, ttl)  # type: ignore[no-any-return]
+        return self._thread.lock(key, ttl)
+
+    async def close(self) -> None:
+        if _on_asyncio():
+            await self._store.aclose()
+        else:
+            await self._thread.close()
+
+
+def _on_asyncio() -> bool:
+    """Whether an asyncio task is running; otherwise it is Trio's."""
+    import asyncio  # noqa: PLC0415
+
+    try:
+        return asyncio.current_task() is not None
+    except RuntimeError:
+        return False
+
+
+def _is_async(store: Any) -> bool:
+    from inspect import iscoroutinefunction  # noqa: PLC0415
+
+    return iscoroutinefunction(store.get)
+
+
+def _call(forget: weakref.WeakMethod[Callable[[], None]]) -> None:
+    method = forget()
+    if method is not None:
+        method()

@@ -1,0 +1,79 @@
+"""Tokens at rest: authenticated encryption, one key for each purpose, rotation.
+
+AES-256-GCM with the purpose and the record's own name as associated data: a value
+that is moved to another name, or used for another purpose, does not open. Fernet
+could not say that, so whoever writes to the store could make one user another.
+
+Layout: version byte, 4-byte key id, 12-byte random nonce, ciphertext with tag. Every
+kind of tampering, and a key that is no longer listed, give the same answer: None.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+_VERSION: Final = b"\x01"
+_ID_END: Final = 5
+_NONCE_END: Final = 17
+_SHORTEST: Final = _NONCE_END + 16
+
+
+def derive(secret_key: str, client_key: str, purpose: str, length: int = 32) -> bytes:
+    """Return the key for one purpose of one TikTok app (HKDF-SHA256, RFC 5869).
+
+    HKDF stretches no password: `secret_key` must be random already.
+    """
+    info = f"tiktok_oauth_middleware/1/{purpose}/{client_key}".encode()
+    return HKDF(hashes.SHA256(), length, salt=None, info=info).derive(
+        secret_key.encode()
+    )
+
+
+class Box:
+    """Seals bytes for one purpose, and opens what it sealed under the same name."""
+
+    def __init__(
+        self, secret_keys: Sequence[str], client_key: str, purpose: str
+    ) -> None:
+        """Derive the keys; the newest comes first, seals, and all open."""
+        self._purpose = purpose.encode() + b"\x00"
+        self._keys = {
+            derive(key, client_key, f"{purpose}/id", 4): AESGCM(
+                derive(key, client_key, purpose)
+            )
+            for key in reversed(secret_keys)
+        }
+        self._newest = derive(secret_keys[0], client_key, f"{purpose}/id", 4)
+
+    def seal(self, plain: bytes, name: str) -> bytes:
+        """Return `plain` sealed under `name` with the newest key."""
+        nonce = os.urandom(12)
+        sealed = self._keys[self._newest].encrypt(nonce, plain, self._bound(name))
+        return b"".join((_VERSION, self._newest, nonce, sealed))
+
+    def open(self, sealed: bytes, name: str) -> bytes | None:
+        """Return what was sealed under `name`, or None if this is not it."""
+        if len(sealed) < _SHORTEST or sealed[:1] != _VERSION:
+            return None
+        key = self._keys.get(sealed[1:_ID_END])
+        if key is None:
+            return None
+        nonce, rest = sealed[_ID_END:_NONCE_END], sealed[_NONCE_END:]
+        try:
+            return key.decrypt(nonce, rest, self._bound(name))
+        except InvalidTag:
+            return None
+
+    def is_newest(self, sealed: bytes) -> bool:
+        """Whether `sealed` names the newest key; if not, seal it anew when next used."""
+        return sealed[1:_ID_END] == self._newest
+
+    def _bound(self, name: str) -> bytes:
+        return _VERSION + self._purpose + name.encode()

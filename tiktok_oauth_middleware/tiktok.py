@@ -1,0 +1,509 @@
+"""TikTok's wire format: its addresses, parameters, answers and webhook signature.
+
+Pure: text and bytes in, values or one of our errors out; no I/O, and no clock but the
+time given. What TikTok does its own way is here and nowhere else: ``client_key``,
+scopes with commas, a PKCE challenge in hex, errors in a body with status 200, two
+shapes of error. (https://developers.tiktok.com/doc/oauth-user-access-token-management)
+
+Everything that TikTok sends is foreign: a field that is not what it must be refuses
+the whole answer, since half an answer would be half an identity.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
+from urllib.parse import urlencode
+
+from .errors import (
+    GrantRevoked,
+    TikTokError,
+    TikTokUnavailable,
+    WebhookRejected,
+)
+from .http import BadQuery, read_query
+from .models import Secret, TokenAnswer, join_scopes, pack_profile
+from .text import mask, one_line
+
+AUTHORIZE = "https://www.tiktok.com/v2/auth/authorize/"
+#: The slash at the end is part of it: without, TikTok answers 404.
+TOKEN = "https://open.tiktokapis.com/v2/oauth/token/"  # noqa: S105 - an address
+REVOKE = "https://open.tiktokapis.com/v2/oauth/revoke/"
+USER_INFO = "https://open.tiktokapis.com/v2/user/info/"
+
+#: The bare media type: TikTok may refuse a ``charset`` behind it.
+FORM = "application/x-www-form-urlencoded"
+
+#: Which profile fields each scope opens
+#: (https://developers.tiktok.com/doc/tiktok-api-v2-get-user-info).
+FIELDS: Mapping[str, tuple[str, ...]] = {
+    "user.info.basic": (
+        "open_id",
+        "union_id",
+        "avatar_url",
+        "avatar_url_100",
+        "avatar_large_url",
+        "display_name",
+    ),
+    "user.info.profile": (
+        "bio_description",
+        "profile_deep_link",
+        "profile_web_link",
+        "is_verified",
+        "username",
+    ),
+    "user.info.stats": (
+        "follower_count",
+        "following_count",
+        "likes_count",
+        "video_count",
+    ),
+}
+_COUNTS = frozenset(FIELDS["user.info.stats"])
+
+LONGEST_CODE = 2048
+LONGEST_STATE = 512
+LONGEST_TOKEN = 4096
+LONGEST_OPEN_ID = 256
+_LONGEST_SCOPES = 4096
+_LONGEST_PROFILE_FIELD = 4096
+_LONGEST_LIFE = 400 * 86400.0
+#: What an answer without ``expires_in`` is taken to mean, in seconds.
+_USUAL_LIFE = 3600.0
+_LONGEST_WAIT = 300.0
+
+_VISIBLE = re.compile(r"[\x21-\x7e]+")
+_SCOPE = re.compile(r"[A-Za-z0-9._\-]+")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
+_TRANSIENT = frozenset({"server_error", "temporarily_unavailable"})
+_TOO_MANY = 429
+_SERVER_ERROR = 500
+
+
+def is_visible(text: str, longest: int) -> bool:
+    """Whether `text` is 1 to `longest` visible ASCII characters: VSCHAR of RFC 6749."""
+    return len(text) <= longest and _VISIBLE.fullmatch(text) is not None
+
+
+def is_scope(text: str) -> bool:
+    """Whether `text` can name one scope of TikTok's."""
+    return _SCOPE.fullmatch(text) is not None
+
+
+# --- to TikTok ---------------------------------------------------------------------
+
+
+def challenge(verifier: str) -> str:
+    """Return the PKCE challenge: lowercase hex, though the method is called S256.
+
+    RFC 7636 wants base64url; TikTok's consent page takes that and its token endpoint
+    then refuses it (https://developers.tiktok.com/doc/login-kit-desktop).
+    """
+    return hashlib.sha256(verifier.encode()).hexdigest()
+
+
+def authorize_url(  # noqa: PLR0913 - the parameters of the request
+    endpoint: str,
+    *,
+    client_key: str,
+    redirect_uri: str,
+    scopes: Iterable[str],
+    state: str,
+    verifier: str | None,
+    ask_again: bool,
+) -> str:
+    """Return the address that begins a login at TikTok.
+
+    Args:
+        endpoint: TikTok's authorize address, or a stand-in's.
+        client_key: the app's, from TikTok's portal.
+        redirect_uri: the registered one, byte for byte.
+        scopes: in the order in which TikTok shall list them.
+        state: what the callback must bring back.
+        verifier: sends its challenge; None sends no PKCE.
+        ask_again: show the consent page even to who consented before; otherwise TikTok
+            silently reconnects the last account.
+    """
+    query = {
+        "client_key": client_key,
+        "response_type": "code",
+        "scope": ",".join(scopes),
+        "redirect_uri": redirect_uri,
+        "state": state,
+    }
+    if verifier is not None:
+        query["code_challenge"] = challenge(verifier)
+        query["code_challenge_method"] = "S256"
+    if ask_again:
+        query["disable_auto_auth"] = "1"
+    return f"{endpoint}?{urlencode(query)}"
+
+
+def fields_for(scopes: Iterable[str]) -> tuple[str, ...]:
+    """Return the profile fields that these granted scopes open.
+
+    One field of a scope that was not granted fails TikTok's whole answer, so nothing
+    is asked for without ``user.info.basic``.
+    """
+    granted = set(scopes)
+    if "user.info.basic" not in granted:
+        return ()
+    return tuple(
+        f for scope, names in FIELDS.items() if scope in granted for f in names
+    )
+
+
+# --- the callback ------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Callback:
+    """What came back from TikTok through the browser; a field is "" if not sent."""
+
+    state: str
+    code: Secret
+    error: str
+    description: str
+
+
+def read_callback(query: bytes) -> Callback:
+    """Read the query of a callback. ``scopes`` there is not believed: not read.
+
+    Raises:
+        BadQuery: a parameter of ours appears twice, is too long, or is no text.
+    """
+    values = read_query(query, ("state", "code", "error", "error_description"))
+    state, code = values.get("state", ""), values.get("code", "")
+    if (state and not is_visible(state, LONGEST_STATE)) or (
+        code and not is_visible(code, LONGEST_CODE)
+    ):
+        raise BadQuery
+    return Callback(
+        state=state,
+        code=Secret(code),
+        error=one_line(values.get("error", "")),
+        description=one_line(values.get("error_description", "")),
+    )
+
+
+# --- answers -----------------------------------------------------------------------
+
+
+def read_token(
+    status: int, body: bytes, *, secrets: Iterable[str] = (), retry_after: str = ""
+) -> TokenAnswer:
+    """Read an answer of the token endpoint; TikTok reports failures with status 200.
+
+    Args:
+        status: of the response.
+        body: of the response, whole.
+        secrets: texts to mask, should TikTok's error repeat one.
+        retry_after: the header of that name, or "".
+
+    Raises:
+        GrantRevoked: ``invalid_grant``, to the letter.
+        TikTokUnavailable: a 5xx or 429, a passing error, or a body that is no answer.
+        TikTokError: anything else that is not the success it must be.
+    """
+    answer = _answer(status, body, secrets, retry_after)
+
+    def refuse(field: str) -> NoReturn:
+        raise TikTokError("", f"unusable {field} in a token answer", "", status)
+
+    access, refresh = answer.get("access_token"), answer.get("refresh_token")
+    if not (isinstance(access, str) and is_visible(access, LONGEST_TOKEN)):
+        refuse("access_token")
+    if refresh is not None and not (
+        isinstance(refresh, str) and is_visible(refresh, LONGEST_TOKEN)
+    ):
+        refuse("refresh_token")
+    open_id = answer.get("open_id")
+    if not (isinstance(open_id, str) and _is_open_id(open_id)):
+        refuse("open_id")
+    kind = answer.get("token_type")
+    if not (isinstance(kind, str) and kind.lower() == "bearer"):
+        refuse("token_type")
+    scope = answer.get("scope")
+    if scope is not None and not (isinstance(scope, str) and _is_scope_list(scope)):
+        refuse("scope")
+    try:
+        expires_in = _seconds(answer.get("expires_in"))
+        refresh_expires_in = _seconds(answer.get("refresh_expires_in"))
+    except ValueError:
+        refuse("lifetime")
+    return TokenAnswer(
+        open_id=open_id,
+        access_token=Secret(access),
+        refresh_token=None if refresh is None else Secret(refresh),
+        scopes=None if scope is None else _tidy_scopes(scope),
+        expires_in=_USUAL_LIFE if expires_in is None else expires_in,
+        refresh_expires_in=refresh_expires_in,
+    )
+
+
+def read_revoke(
+    status: int, body: bytes, *, secrets: Iterable[str] = (), retry_after: str = ""
+) -> None:
+    """Read an answer of the revoke endpoint; empty and ``{}`` both mean done.
+
+    Raises:
+        GrantRevoked, TikTokUnavailable, TikTokError: as `read_token` does.
+    """
+    if _is_success(status) and not body.strip():
+        return
+    _answer(status, body, secrets, retry_after)
+
+
+def read_user(
+    status: int,
+    body: bytes,
+    *,
+    open_id: str,
+    secrets: Iterable[str] = (),
+    retry_after: str = "",
+) -> str:
+    """Read an answer of the user-info endpoint; return the packed profile.
+
+    A field of a wrong type is left out. `open_id` is whom the token belongs to.
+
+    Raises:
+        TikTokUnavailable, TikTokError: as `read_token` does; the latter too if the
+            profile is of somebody else.
+    """
+    answer = _answer(status, body, secrets, retry_after)
+    data = answer.get("data")
+    user = data.get("user") if isinstance(data, dict) else None
+    if not isinstance(user, dict):
+        raise TikTokError("", "no user in a profile answer", "", status)
+    if user.get("open_id") != open_id:
+        raise TikTokError("", "a profile of somebody else", "", status)
+    known = (f for names in FIELDS.values() for f in names)
+    return pack_profile({f: user[f] for f in known if _is_field(f, user.get(f))})
+
+
+def _answer(
+    status: int, body: bytes, secrets: Iterable[str], retry_after: str
+) -> dict[str, Any]:
+    """Return the JSON object of a success, or raise what the answer means."""
+    try:
+        answer = json.loads(body, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        answer = None
+    if not isinstance(answer, dict):
+        raise _unavailable(
+            "", "an answer that is no JSON object", "", status, retry_after
+        )
+    code, description, log_id = (
+        one_line(mask(part, secrets)) for part in _error_parts(answer)
+    )
+    if status >= _SERVER_ERROR or status == _TOO_MANY or code in _TRANSIENT:
+        raise _unavailable(code, description, log_id, status, retry_after)
+    if code == "invalid_grant":
+        raise GrantRevoked(code, description, log_id, status)
+    if code or not _is_success(status):
+        raise TikTokError(code, description, log_id, status)
+    return answer
+
+
+def _error_parts(answer: dict[str, Any]) -> tuple[str, str, str]:
+    """Return code, text and log_id of either shape of error; code "" is no error.
+
+    ``/v2/oauth/*`` writes a flat ``error``; resource endpoints an object, there on
+    success too with the code ``ok``, or the same three keys without the object.
+    """
+    error = answer.get("error")
+    if isinstance(error, dict):
+        parts = error.get("code"), error.get("message"), error.get("log_id")
+    elif error is None and "code" in answer and "data" not in answer:
+        parts = answer.get("code"), answer.get("message"), answer.get("log_id")
+    else:
+        parts = error, answer.get("error_description"), answer.get("log_id")
+    code, description, log_id = parts
+    if code in (None, "", "ok", 0, False):
+        code = ""
+    elif not isinstance(code, str):
+        code = "unreadable"
+    return code, _text(description), _text(log_id)
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _unavailable(
+    error: str, description: str, log_id: str, status: int, retry_after: str
+) -> TikTokUnavailable:
+    unavailable = TikTokUnavailable(error, description, log_id, status)
+    if re.fullmatch(r"[0-9]{1,9}", retry_after):
+        unavailable.retry_after = min(float(retry_after), _LONGEST_WAIT)
+    return unavailable
+
+
+def _is_success(status: int) -> bool:
+    return 200 <= status < 300  # noqa: PLR2004 - the definition of 2xx
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(name)  # NaN and Infinity are not JSON
+
+
+def _is_open_id(text: str) -> bool:
+    if not 0 < len(text) <= LONGEST_OPEN_ID or _CONTROL.search(text):
+        return False
+    return _encodes(text)
+
+
+def _encodes(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # a lone surrogate
+        return False
+    return True
+
+
+def _is_scope_list(text: str) -> bool:
+    return len(text) <= _LONGEST_SCOPES and all(
+        is_scope(scope.strip()) for scope in text.split(",") if scope.strip()
+    )
+
+
+def _tidy_scopes(text: str) -> str:
+    return join_scopes({s.strip() for s in text.split(",") if s.strip()})
+
+
+def _seconds(value: object) -> float | None:
+    """Return a lifetime between 0 and 400 days; None for none; else ValueError."""
+    if value is None:
+        return None
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,15}", value):
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError
+    return float(min(max(value, 0), _LONGEST_LIFE))
+
+
+def _is_field(name: str, value: object) -> bool:
+    if name == "is_verified":
+        return isinstance(value, bool)
+    if name in _COUNTS:
+        return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return (
+        isinstance(value, str)
+        and len(value) <= _LONGEST_PROFILE_FIELD
+        and _encodes(value)
+    )
+
+
+# --- webhooks ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """One webhook delivery that TikTok signed."""
+
+    event: str
+    create_time: int
+    #: None where the event is about no user.
+    open_id: str | None
+    #: The ``content`` that TikTok packs as JSON in a string; {} where unreadable.
+    content: Mapping[str, Any]
+
+
+def sign_webhook(body: bytes, secret: str, at: int) -> str:
+    """Return the TikTok-Signature header of `body`, signed at `at`.
+
+    https://developers.tiktok.com/doc/webhooks-verification
+    """
+    return f"t={at},s={_webhook_mac(str(at).encode(), body, secret)}"
+
+
+def read_webhook(  # noqa: PLR0913 - what the check needs, all plain
+    header: bytes,
+    body: bytes,
+    *,
+    client_key: str,
+    client_secret: str,
+    now: float,
+    tolerance: float = 300,
+) -> Delivery:
+    """Check and read a webhook delivery.
+
+    Args:
+        header: the TikTok-Signature header.
+        body: the raw bytes that were signed.
+        client_key: ours; a delivery for another app is refused.
+        client_secret: what TikTok signs with.
+        now: seconds since 1970.
+        tolerance: how far from now TikTok may have signed, either way, in seconds.
+
+    Raises:
+        WebhookRejected: not signed by TikTok, too old, or not for this app.
+    """
+    found = re.fullmatch(rb"t=([0-9]{1,12}),s=([0-9a-f]{64})", header)
+    if found is None:
+        found = re.fullmatch(rb"s=([0-9a-f]{64}),t=([0-9]{1,12})", header)
+        if found is None:
+            message = "no TikTok-Signature of the form t=…,s=…"
+            raise WebhookRejected(message)
+        signature, signed_at = found.groups()
+    else:
+        signed_at, signature = found.groups()
+    expected = _webhook_mac(signed_at, body, client_secret)
+    if not hmac.compare_digest(expected.encode(), signature):
+        message = "the signature does not fit the body"
+        raise WebhookRejected(message)
+    if abs(now - int(signed_at)) > tolerance:
+        message = "signed too long ago, or in the future"
+        raise WebhookRejected(message)
+    return _delivery(body, client_key)
+
+
+def _webhook_mac(signed_at: bytes, body: bytes, secret: str) -> str:
+    message = signed_at + b"." + body
+    return hmac.new(secret.encode(), message, hashlib.sha256).hexdigest()
+
+
+def _delivery(body: bytes, client_key: str) -> Delivery:
+    try:
+        delivery = json.loads(body, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        delivery = None
+    if not isinstance(delivery, dict):
+        message = "the body is no JSON object"
+        raise WebhookRejected(message)
+    event, open_id = delivery.get("event"), delivery.get("user_openid")
+    if delivery.get("client_key") != client_key:
+        message = "a delivery for another client_key"
+        raise WebhookRejected(message)
+    if not isinstance(event, str) or not (
+        open_id is None or (isinstance(open_id, str) and _is_open_id(open_id))
+    ):
+        message = "a delivery without a usable event"
+        raise WebhookRejected(message)
+    at = delivery.get("create_time")
+    return Delivery(
+        event=one_line(event),
+        create_time=at if isinstance(at, int) else 0,
+        open_id=open_id,
+        content=_content(delivery.get("content")),
+    )
+
+
+def _content(text: object) -> Mapping[str, Any]:
+    try:
+        content = (
+            json.loads(text, parse_constant=_no_constant)
+            if isinstance(text, str)
+            else None
+        )
+    except (ValueError, RecursionError):
+        content = None
+    return content if isinstance(content, dict) else {}

@@ -1,0 +1,87 @@
+"""TikTok says that a user withdrew: forget them.
+
+The signature is checked over the raw bytes before anything is read of them
+(https://developers.tiktok.com/doc/webhooks-verification). TikTok delivers at least
+once, and again for three days if the answer is not 200: forgetting twice is forgetting
+once, and a store that failed is answered 503.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from . import tiktok
+from .cookies import grant_id
+from .errors import WebhookRejected
+from .http import Request, Response
+from .models import Event
+from .pages import json_answer
+
+if TYPE_CHECKING:
+    from .grants import Grants
+    from .settings import TikTokSettings
+
+logger = logging.getLogger("tiktok_oauth_middleware")
+
+#: Longest delivery that is read, in bytes.
+BODY_LIMIT = 64 * 1024
+
+
+class Webhook:
+    """The webhook path of one TikTok app."""
+
+    def __init__(
+        self,
+        settings: TikTokSettings,
+        grants: Grants,
+        tell: Callable[[Event], Awaitable[None]],
+        clock: Callable[[], float],
+    ) -> None:
+        self._settings = settings
+        self._grants = grants
+        self._tell = tell
+        self._clock = clock
+
+    async def answer(self, request: Request) -> Response:
+        """Answer a delivery.
+
+        Raises:
+            StoreError: the store failed, so TikTok shall deliver again.
+        """
+        if request.method != "POST":
+            return json_answer(
+                405, {"error": "method_not_allowed"}, [("allow", "POST")]
+            )
+        body = await request.read(BODY_LIMIT)
+        if body is None:
+            return json_answer(413, {"error": "too_long"})
+        try:
+            delivery = tiktok.read_webhook(
+                request.one(b"tiktok-signature") or b"",
+                body,
+                client_key=self._settings.client_key,
+                client_secret=self._settings.client_secret,
+                now=self._clock(),
+            )
+        except WebhookRejected as error:
+            logger.warning("webhook refused: %s", error)
+            return json_answer(error.status, {"error": error.code})
+        await self._take(delivery)
+        return json_answer(200, {})
+
+    async def _take(self, delivery: tiktok.Delivery) -> None:
+        if delivery.event == "authorization.removed" and delivery.open_id:
+            named = grant_id(self._settings.client_key, delivery.open_id)
+            if await self._grants.forget(named) is None:
+                return  # delivered before, or never ours
+            name = "withdrawal"
+        else:
+            name = "webhook"
+        logger.info("webhook: %s", delivery.event)
+        details = {"event": delivery.event, "content": delivery.content}
+        event = Event(
+            name=name, open_id=delivery.open_id, reason=delivery.event, details=details
+        )
+        await self._tell(event)

@@ -1,0 +1,218 @@
+"""TikTokOAuthWSGIMiddleware: the shell for WSGI apps (PEP 3333).
+
+The same flows as under ASGI, finished by `runtime.run` in one step. Every request gets
+``environ["tiktok.auth"]``. The app's iterable is handed on as it is, so the server still
+sees a ``wsgi.file_wrapper``; it is only replaced where a guard refused.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from .core import Core, OnEvent
+from .errors import StoreError
+from .http import Request, Response, keep_private
+from .models import SINCE, UNTIL, Challenge, Sight, Site, TikTokAuth
+from .runtime import Blocking, run
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+    from .settings import TikTokSettings
+
+
+class TikTokOAuthWSGIMiddleware:
+    """Logs users of a WSGI app in with TikTok.
+
+    >>> app.wsgi_app = TikTokOAuthWSGIMiddleware(
+    ...     app.wsgi_app, settings
+    ... )  # doctest: +SKIP
+    """
+
+    def __init__(  # noqa: PLR0913 - the options, each once
+        self,
+        app: WSGIApplication,
+        settings: TikTokSettings,
+        *,
+        store: Any = None,
+        on_event: OnEvent | None = None,
+        transport: Any = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Wrap `app`; nothing is opened or connected yet.
+
+        Args:
+            app: any WSGI app.
+            settings: checked already, since they were built.
+            store: instead of the one that the settings name.
+            on_event: told of logins, refreshes, logouts; a plain function.
+            transport: instead of the network, for tests: one of httpx2.
+            clock: seconds since 1970; whatever judges a time asks it.
+
+        Raises:
+            ConfigurationError: `store` or `on_event` is async.
+            TypeError: `transport` is of another HTTP library.
+        """
+        self.app = app
+        self._core = Core(
+            settings,
+            Blocking(),
+            store=store,
+            on_event=on_event,
+            transport=transport,
+            clock=clock,
+        )
+        self._clock = clock
+        self._cookie_name = self._core.jar.session_name
+
+    def __call__(
+        self, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        """Serve one request."""
+        core = self._core
+        site = core.site(_text(environ.get("SCRIPT_NAME", "")).rstrip("/"))
+        path = _text(environ.get("PATH_INFO", "")) or "/"
+        if path in site.routes:
+            request = _request(environ, path, site)
+            return _respond(environ, start_response, run(core.answer(request, site)))
+        sight: Sight | None = None
+        if self._cookie_name in environ.get("HTTP_COOKIE", ""):
+            try:
+                sight = self._sight(environ["HTTP_COOKIE"])
+            except StoreError as error:
+                response = run(core.store_failed(_request(environ, path, site), error))
+                return _respond(environ, start_response, response)
+        if core.has_rules and sight is None and core.is_protected(path):
+            request = _request(environ, path, site)
+            response = core.turned_away(request, site, None, Challenge())
+            return _respond(environ, start_response, response)
+        auth = environ["tiktok.auth"] = TikTokAuth(sight, site)
+        return self._pass_on(environ, start_response, auth, path)
+
+    def _sight(self, cookies: str) -> Sight | None:
+        core = self._core
+        value = core.cookie([(b"cookie", cookies.encode("latin-1"))])
+        if value is None:
+            return None
+        sight = core.live.get(value)
+        if sight is not None and sight[SINCE] <= self._clock() < sight[UNTIL]:
+            return sight
+        return run(core.look(value))
+
+    def _pass_on(
+        self,
+        environ: WSGIEnvironment,
+        start_response: StartResponse,
+        auth: TikTokAuth,
+        path: str,
+    ) -> Iterable[bytes]:
+        """Call the app, watching for the head that we have to change."""
+        began = False
+
+        def watched(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
+            nonlocal began
+            began = True
+            if auth._challenge is not None:  # noqa: SLF001 - marked by our guard
+                return _drop
+            if auth._looked:  # noqa: SLF001
+                headers = keep_private(headers)
+            return start_response(status, headers, *exc_info)
+
+        body = self.app(environ, watched)
+        if not began:
+            # A generator calls start_response with its first chunk, and only then is
+            # it known whether a guard refused.
+            body = _Pulled(body)
+        if auth._challenge is None:  # noqa: SLF001
+            return body
+        _close(body)
+        return _respond(environ, start_response, self._challenged(environ, auth, path))
+
+    def _challenged(
+        self, environ: WSGIEnvironment, auth: TikTokAuth, path: str
+    ) -> Response:
+        site: Site = auth._site  # noqa: SLF001
+        request = _request(environ, path, site)
+        challenge = auth._challenge or Challenge()  # noqa: SLF001
+        return self._core.turned_away(request, site, auth._sight, challenge)  # noqa: SLF001
+
+    def close(self) -> None:
+        """Close this process's connections; they open again when needed."""
+        run(self._core.aclose())
+
+
+class _Pulled:
+    """An app's iterable whose first chunk was pulled already."""
+
+    def __init__(self, body: Iterable[bytes]) -> None:
+        self._body = body
+        self._rest = iter(body)
+        try:
+            self._first: list[bytes] = [next(self._rest)]
+        except StopIteration:
+            self._first = []
+        except BaseException:
+            self.close()
+            raise
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self._first
+        self._first = []
+        yield from self._rest
+
+    def close(self) -> None:
+        _close(self._body)
+
+
+def _close(body: Any) -> None:
+    close = getattr(body, "close", None)
+    if close is not None:
+        close()
+
+
+def _drop(_: bytes) -> None:
+    """Take what the app writes of an answer that is replaced."""
+
+
+def _text(native: str) -> str:
+    """Return a path that PEP 3333 hands over as Latin-1, in which it is UTF-8."""
+    return native.encode("latin-1").decode("utf-8", "replace")
+
+
+def _request(environ: WSGIEnvironment, path: str, site: Site) -> Request:
+    async def read(limit: int) -> bytes | None:
+        return _body(environ, limit)
+
+    headers = [
+        (name[5:].replace("_", "-").lower().encode("latin-1"), value.encode("latin-1"))
+        for name, value in environ.items()
+        if name.startswith("HTTP_")
+    ]
+    return Request(
+        method=environ["REQUEST_METHOD"],
+        path=path,
+        mount=site.mount,
+        query=environ.get("QUERY_STRING", "").encode("latin-1"),
+        headers=headers,
+        read=read,
+    )
+
+
+def _body(environ: WSGIEnvironment, limit: int) -> bytes | None:
+    length = environ.get("CONTENT_LENGTH") or "0"
+    if not (length.isascii() and length.isdigit()) or int(length) > limit:
+        return None
+    body: bytes = environ["wsgi.input"].read(int(length))
+    return body
+
+
+def _respond(
+    environ: WSGIEnvironment, start_response: StartResponse, response: Response
+) -> Iterable[bytes]:
+    headers = [*response.headers, ("content-length", str(len(response.body)))]
+    reason = HTTPStatus(response.status).phrase
+    start_response(f"{response.status} {reason}", headers)
+    return [b"" if environ["REQUEST_METHOD"] == "HEAD" else response.body]
