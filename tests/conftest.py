@@ -1,0 +1,323 @@
+"""What the tests share: settings, a clock, the stand-in, stores, and browsers.
+
+`world` builds the whole thing for one combination of shell and store; a test written
+against it runs unchanged on all of them.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import httpx2
+import pytest
+
+from tiktok_oauth_middleware import (
+    MemoryStore,
+    SQLiteStore,
+    TikTokOAuthMiddleware,
+    TikTokOAuthWSGIMiddleware,
+    TikTokSettings,
+)
+from tiktok_oauth_middleware.testing import FakeTikTok
+
+ORIGIN = "https://app.example.com"
+CALLBACK = "/auth/tiktok/callback"
+LOGIN = "/auth/tiktok/login"
+LOGOUT = "/auth/tiktok/logout"
+#: A moment in 2026, so that failures read the same every time.
+START = 1_767_225_600.0
+
+PAGE = {
+    "accept": "text/html,application/xhtml+xml,*/*;q=0.8",
+    "sec-fetch-mode": "navigate",
+    "sec-fetch-dest": "document",
+}
+API = {
+    "accept": "application/json",
+    "sec-fetch-mode": "cors",
+    "sec-fetch-dest": "empty",
+}
+SAME_ORIGIN = {"origin": ORIGIN, "sec-fetch-site": "same-origin"}
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+class Clock:
+    """A clock that tests set."""
+
+    def __init__(self, now: float = START) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def make_settings(**options: Any) -> TikTokSettings:
+    """Return settings of an app at `ORIGIN`, with a random key."""
+    given: dict[str, Any] = {
+        "client_key": "awexampleclientkey",
+        "client_secret": "the-client-secret-of-tests",
+        "redirect_uri": ORIGIN + CALLBACK,
+        "secret_keys": [secrets.token_urlsafe(32)],
+        "scopes": ["user.info.basic", "video.list"],
+        "optional_scopes": ["user.info.stats", "video.upload"],
+        "store": "memory://",
+    }
+    return TikTokSettings(**{**given, **options})
+
+
+@pytest.fixture
+def settings() -> TikTokSettings:
+    return make_settings()
+
+
+class Browser:
+    """One browser: a client with cookies of its own, which follows no redirects."""
+
+    def __init__(self, client: httpx2.Client, world: World) -> None:
+        self.client = client
+        self.world = world
+
+    def get(self, url: str, headers: Any = PAGE, **options: Any) -> httpx2.Response:
+        return self.client.get(url, headers=headers, follow_redirects=False, **options)
+
+    def post(
+        self, url: str, headers: Any = SAME_ORIGIN, **options: Any
+    ) -> httpx2.Response:
+        return self.client.post(url, headers=headers, follow_redirects=False, **options)
+
+    def begin(self, query: str = "") -> str:
+        """Open the login path; return where at TikTok it leads."""
+        response = self.get(LOGIN + query)
+        assert response.status_code == 303, response.text
+        return response.headers["location"]
+
+    def consent(self, authorize: str, **choice: Any) -> str:
+        """Consent at TikTok; return the callback's path and query."""
+        callback = urlsplit(self.world.tiktok.consent(authorize, **choice))
+        assert f"{callback.scheme}://{callback.netloc}" == ORIGIN
+        return f"{callback.path}?{callback.query}"
+
+    def log_in(self, query: str = "", **choice: Any) -> httpx2.Response:
+        """Go to TikTok and back; return what the callback answers."""
+        return self.get(self.consent(self.begin(query), **choice))
+
+    def log_out(self, query: str = "") -> httpx2.Response:
+        return self.post(LOGOUT + query)
+
+    def me(self) -> dict[str, Any]:
+        """Return what the app sees of this browser."""
+        response = self.get("/who", headers=API)
+        assert response.status_code == 200, response.text
+        return response.json()
+
+    @property
+    def signed_in(self) -> bool:
+        return self.me()["signed_in"]
+
+    def cookies(self) -> dict[str, str]:
+        return {c.name: c.value or "" for c in self.client.cookies.jar}
+
+
+@dataclass
+class World:
+    """One app around one stand-in and one store; `browser` opens a new browser."""
+
+    shell: str
+    settings: TikTokSettings
+    tiktok: FakeTikTok
+    store: Any
+    clock: Clock
+    events: list[Any]
+    stack: ExitStack
+    app: Any = field(default=None)
+
+    def start(self) -> World:
+        """Build the middleware and the app anew: also what a restart does."""
+        options: dict[str, Any] = {
+            "store": self.store,
+            "on_event": self.events.append,
+            "transport": self.tiktok.transport,
+            "clock": self.clock,
+        }
+        if self.shell == "wsgi":
+            flask = flask_app()
+            flask.wsgi_app = TikTokOAuthWSGIMiddleware(
+                flask.wsgi_app, self.settings, **options
+            )
+            self.app = flask
+        else:
+            self.app = TikTokOAuthMiddleware(starlette_app(), self.settings, **options)
+        return self
+
+    def browser(self, **cookies: str) -> Browser:
+        if self.shell == "wsgi":
+            transport = httpx2.WSGITransport(app=self.app.wsgi_app)
+            client = httpx2.Client(transport=transport, base_url=ORIGIN)
+            self.stack.enter_context(client)
+        else:
+            from starlette.testclient import TestClient
+
+            client = self.stack.enter_context(
+                TestClient(self.app, base_url=ORIGIN, backend=self.shell)
+            )
+        client.cookies.update(cookies)
+        return Browser(client, self)
+
+    def with_settings(self, **changes: Any) -> World:
+        self.settings = replace(self.settings, **changes)
+        return self.start()
+
+    def count(self, grant_type: str) -> int:
+        return self.tiktok.count("token", grant_type=grant_type)
+
+
+def who(auth: Any) -> dict[str, Any]:
+    """Return all that an app can see of who is signed in."""
+    token, user = auth.token, auth.user
+    return {
+        "signed_in": auth.is_authenticated,
+        "open_id": auth.open_id,
+        "scopes": sorted(auth.scopes),
+        "token": token.access_token if token else None,
+        "expires_at": token.expires_at if token else None,
+        "name": user.display_name if user else None,
+        "followers": user.follower_count if user else None,
+        "logout_url": auth.logout_url,
+    }
+
+
+def starlette_app() -> Any:
+    from starlette.applications import Starlette
+    from starlette.responses import JSONResponse, PlainTextResponse
+    from starlette.routing import Route
+
+    from tiktok_oauth_middleware.starlette import requires_tiktok, tiktok_auth
+
+    async def home(request: Any) -> Any:
+        return PlainTextResponse("home")
+
+    async def show(request: Any) -> Any:
+        return JSONResponse(who(tiktok_auth(request)))
+
+    @requires_tiktok
+    async def private(request: Any) -> Any:
+        return JSONResponse(who(tiktok_auth(request)))
+
+    @requires_tiktok("video.list")
+    async def videos(request: Any) -> Any:
+        return PlainTextResponse("videos")
+
+    @requires_tiktok("video.upload", "user.info.stats")
+    async def upload(request: Any) -> Any:
+        return PlainTextResponse("upload")
+
+    return Starlette(
+        routes=[
+            Route("/", home),
+            Route("/who", show),
+            Route("/private/{rest:path}", private),
+            Route("/private", private, methods=["GET", "POST"]),
+            Route("/videos", videos),
+            Route("/upload", upload),
+            Route("/ruled/{rest:path}", home, methods=["GET", "POST"]),
+        ]
+    )
+
+
+def flask_app() -> Any:
+    from flask import Flask, jsonify
+
+    from tiktok_oauth_middleware.flask import requires_tiktok, tiktok_auth
+
+    app = Flask(__name__)
+
+    @app.get("/")
+    def home() -> Any:
+        return "home"
+
+    @app.route("/ruled/<path:rest>", methods=["GET", "POST"])
+    def ruled(rest: str) -> Any:
+        return "home"
+
+    @app.get("/who")
+    def show() -> Any:
+        return jsonify(who(tiktok_auth))
+
+    @app.route("/private", methods=["GET", "POST"])
+    @app.get("/private/<path:rest>", endpoint="deep")
+    @requires_tiktok
+    def private(rest: str = "") -> Any:
+        return jsonify(who(tiktok_auth))
+
+    @app.get("/videos")
+    @requires_tiktok("video.list")
+    def videos() -> Any:
+        return "videos"
+
+    @app.get("/upload")
+    @requires_tiktok("video.upload", "user.info.stats")
+    def upload() -> Any:
+        return "upload"
+
+    return app
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def store(request: pytest.FixtureRequest, tmp_path: Any, clock: Clock) -> Iterator[Any]:
+    made: Any
+    if request.param == "memory":
+        made = MemoryStore(clock=clock)
+    else:
+        made = SQLiteStore(tmp_path / "tokens.sqlite3", clock=clock)
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=["asyncio", "trio", "wsgi"])
+def shell(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def tiktok(settings: TikTokSettings, clock: Clock) -> FakeTikTok:
+    return FakeTikTok.for_settings(settings, clock=clock)
+
+
+@pytest.fixture
+def world(
+    shell: str, store: Any, settings: TikTokSettings, tiktok: FakeTikTok, clock: Clock
+) -> Iterator[World]:
+    with ExitStack() as stack:
+        yield World(shell, settings, tiktok, store, clock, [], stack).start()
+
+
+@pytest.fixture
+def browser(world: World) -> Browser:
+    return world.browser()
+
+
+Factory = Callable[..., Browser]
+
+
+def query_of(url: str) -> dict[str, str]:
+    """Return a URL's query; each key must be there once."""
+    query = parse_qs(urlsplit(url).query, keep_blank_values=True, strict_parsing=True)
+    assert all(len(values) == 1 for values in query.values()), url
+    return {name: values[0] for name, values in query.items()}

@@ -67,7 +67,7 @@ _HOMES = {
     "WebhookRejected": "errors",
 }
 
-__all__ = [  # noqa: PLE0604 - strings, sorted, and spelt out for type checkers
+__all__ = [
     "AsyncStore",
     "ConfigurationError",
     "Event",

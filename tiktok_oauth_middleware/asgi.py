@@ -37,7 +37,7 @@ class TikTokOAuthMiddleware:
     >>> app = TikTokOAuthMiddleware(app, settings)  # doctest: +SKIP
     """
 
-    def __init__(  # noqa: PLR0913 - the options, each once
+    def __init__(
         self,
         app: App,
         settings: TikTokSettings,
@@ -102,12 +102,15 @@ class TikTokOAuthMiddleware:
                     response = await core.store_failed(request, error)
                     await _refuse(scope, receive, send, response)
                     return
-        if core.has_rules and sight is None and core.is_protected(path):
-            request = _request(scope, path, mount, receive)
-            response = core.turned_away(request, site, None, Challenge())
-            await _refuse(scope, receive, send, response)
-            return
-        await self._pass_on(scope, receive, send, TikTokAuth(sight, site), path)
+        auth = TikTokAuth(sight, site)
+        if core.has_rules and core.is_protected(path):
+            if sight is None:
+                request = _request(scope, path, mount, receive)
+                response = core.turned_away(request, site, None, Challenge())
+                await _refuse(scope, receive, send, response)
+                return
+            auth._looked = True  # noqa: SLF001 - that it is answered depended on it
+        await self._pass_on(scope, receive, send, auth, path)
 
     async def _pass_on(
         self, scope: Scope, receive: Receive, send: Send, auth: TikTokAuth, path: str

@@ -61,7 +61,7 @@ class _TikTokMixin:
     """Authlib's client with TikTok's client authentication, and no memory of tokens."""
 
     def __init__(self, client_key: str, client_secret: str, **options: Any) -> None:
-        super().__init__(
+        super().__init__(  # type: ignore[call-arg]
             client_key,
             client_secret,
             token_endpoint_auth_method="client_key_post",  # noqa: S106 - a name
@@ -77,11 +77,11 @@ class _TikTokMixin:
         return response
 
 
-class _BlockingClient(_TikTokMixin, OAuth2Client):  # type: ignore[misc]
+class _BlockingClient(_TikTokMixin, OAuth2Client):
     """For WSGI."""
 
 
-class _CooperativeClient(_TikTokMixin, AsyncOAuth2Client):  # type: ignore[misc]
+class _CooperativeClient(_TikTokMixin, AsyncOAuth2Client):
     """For ASGI."""
 
 
@@ -178,7 +178,7 @@ class TikTokClient:
         headers = {**_HEADERS, "Authorization": f"Bearer {access_token}"}
         del headers["Content-Type"]
         response = await self._call(
-            lambda: client.get(url, headers=headers, withhold_token=True)
+            lambda: client.request("GET", url, headers=headers, withhold_token=True)
         )
         return tiktok.read_user(
             response.status_code,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -23,7 +23,6 @@ from .login import Login
 from .logout import Logout
 from .models import (
     DECLINED,
-    SCOPES,
     Challenge,
     Event,
     Sight,
@@ -55,7 +54,7 @@ _RETRY_SECONDS = "5"
 class Core:
     """Everything that one middleware does, with neither ASGI nor WSGI in it."""
 
-    def __init__(  # noqa: PLR0913 - the middleware's own options
+    def __init__(
         self,
         settings: TikTokSettings,
         runtime: Runtime,

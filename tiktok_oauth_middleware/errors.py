@@ -119,6 +119,10 @@ class TikTokError(TikTokOAuthError):
             parts.append(f"log_id {log_id}")
         super().__init__("TikTok: " + ", ".join(parts))
 
+    def __reduce__(self) -> tuple[object, ...]:
+        given = (self.error, self.description, self.log_id, self.http_status)
+        return type(self), given, vars(self)
+
 
 class GrantRevoked(TikTokError):
     """``invalid_grant``: the code or the refresh token is dead for good."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes, urlsplit
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -91,7 +91,7 @@ class Cookie:
     """
 
     name: str
-    value: str
+    value: str = field(repr=False)
     #: Seconds; 0 deletes.
     max_age: int
     #: False only over plain http towards loopback.

@@ -34,7 +34,7 @@ REVOKED, GONE, FAILED = "revoked", "gone", "failed"
 class Logout:
     """The logout and disconnect paths of one TikTok app."""
 
-    def __init__(  # noqa: PLR0913 - its collaborators
+    def __init__(
         self,
         settings: TikTokSettings,
         grants: Grants,

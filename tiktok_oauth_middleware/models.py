@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Final, NamedTuple, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn, Self
 from urllib.parse import quote, urlencode
 
 
@@ -24,6 +24,10 @@ class Secret(str):
     """
 
     __slots__ = ()
+
+    def __new__(cls, text: str) -> Self:
+        """Wrap `text`, itself perhaps a secret: str() would make asterisks of it."""
+        return super().__new__(cls, str.__str__(text))
 
     def reveal(self) -> str:
         """Return the secret itself, as a plain string."""
@@ -384,7 +388,7 @@ class TikTokAuth:
     def login_url(
         self,
         next: str | None = None,
-        scopes: Iterable[str] = (),  # noqa: A002
+        scopes: Iterable[str] = (),
     ) -> str:
         """Return the link that begins a login, or asks for further scopes.
 

@@ -44,7 +44,7 @@ _APP_FAULTS = ("invalid_client", "unauthorized_client")
 class Refresh:
     """Keeps the access tokens of one TikTok app fresh."""
 
-    def __init__(  # noqa: PLR0913 - its collaborators
+    def __init__(
         self,
         settings: TikTokSettings,
         runtime: Runtime,

@@ -56,17 +56,21 @@ class Port(Protocol):
 
     async def get(self, key: str) -> bytes | None:
         """Return the value, or None if there is none."""
+        ...
 
     async def compare_and_set(
         self, key: str, old: bytes | None, new: bytes | None, ttl: float
     ) -> bool:
         """Replace `old` by `new`; say whether `old` was there to be replaced."""
+        ...
 
     def lock(self, key: str, ttl: float) -> AbstractAsyncContextManager[bool]:
         """Hold the lock inside, if nobody else does; does not wait."""
+        ...
 
     async def close(self) -> None:
         """Let go of connections."""
+        ...
 
 
 class Runtime(Protocol):
@@ -74,34 +78,44 @@ class Runtime(Protocol):
 
     def port(self, store: Any) -> Port:
         """Return a store's awaitable face."""
+        ...
 
     async def offload(self, work: Callable[..., T], *args: Any) -> T:
         """Return ``work(*args)``, which may take long, without holding others up."""
+        ...
 
     async def timed(self, seconds: float, call: Callable[[], Any]) -> Any:
         """Return what `call` gives; a TimeoutError if it takes longer in total."""
+        ...
 
     async def sleep(self, seconds: float) -> None:
         """Wait."""
+        ...
 
     def lock(self, key: str, *, wait: bool = True) -> AbstractAsyncContextManager[bool]:
         """Hold this process's lock for `key` inside; False if busy and not waiting."""
+        ...
 
     async def shielded(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Return what `work` gives; it runs to its end even if we are cancelled."""
+        ...
 
     async def shared(self, make: Callable[[], T], owner: object, name: str) -> T:
         """Return what `make` made the first time it was asked for here."""
+        ...
 
     def taken_back(self, owner: object, name: str) -> Any:
         """Return what `shared` made, which is then not shared any more; or None."""
+        ...
 
     async def tell(self, callback: Callable[[Any], Any], event: Any) -> None:
         """Call an app's callback, which may be an ``async def`` where that works."""
+        ...
 
     @property
     def is_blocking(self) -> bool:
         """Which family of HTTP client goes with it."""
+        ...
 
 
 class _Locks:
@@ -365,7 +379,7 @@ class _ThreadPort:
 
     async def get(self, key: str) -> bytes | None:
         if self._waits == "always":
-            return await self._runtime.offload(self._store.get, key)  # type: ignore[no-any-return]
+            return await self._runtime.offload(self._store.get, key)
         return self._store.get(key)  # type: ignore[no-any-return]
 
     async def compare_and_set(
@@ -374,7 +388,7 @@ class _ThreadPort:
         swap = self._store.compare_and_set
         if self._waits == "never":
             return swap(key, old, new, ttl)  # type: ignore[no-any-return]
-        return await self._runtime.offload(swap, key, old, new, ttl)  # type: ignore[no-any-return]
+        return await self._runtime.offload(swap, key, old, new, ttl)
 
     @asynccontextmanager
     async def lock(self, key: str, ttl: float) -> AsyncIterator[bool]:

@@ -30,7 +30,7 @@ def one_line(text: str, limit: int = LIMIT) -> str:
 
 def mask(text: str, secrets: Iterable[str]) -> str:
     """Return `text` with each of `secrets` in it replaced by asterisks."""
-    for secret in secrets:
+    for secret in sorted(secrets, key=len, reverse=True):  # one may begin another
         if len(secret) >= _SHORTEST_SECRET:
             text = text.replace(secret, "***")
     return text

@@ -28,7 +28,7 @@ class TikTokTokens:
     <Token expires_at=1767311999>
     """
 
-    def __init__(  # noqa: PLR0913 - the options, each once
+    def __init__(
         self,
         settings: TikTokSettings,
         store: Any = None,

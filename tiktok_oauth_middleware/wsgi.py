@@ -32,7 +32,7 @@ class TikTokOAuthWSGIMiddleware:
     ... )  # doctest: +SKIP
     """
 
-    def __init__(  # noqa: PLR0913 - the options, each once
+    def __init__(
         self,
         app: WSGIApplication,
         settings: TikTokSettings,
@@ -85,11 +85,13 @@ class TikTokOAuthWSGIMiddleware:
             except StoreError as error:
                 response = run(core.store_failed(_request(environ, path, site), error))
                 return _respond(environ, start_response, response)
-        if core.has_rules and sight is None and core.is_protected(path):
-            request = _request(environ, path, site)
-            response = core.turned_away(request, site, None, Challenge())
-            return _respond(environ, start_response, response)
         auth = environ["tiktok.auth"] = TikTokAuth(sight, site)
+        if core.has_rules and core.is_protected(path):
+            if sight is None:
+                request = _request(environ, path, site)
+                response = core.turned_away(request, site, None, Challenge())
+                return _respond(environ, start_response, response)
+            auth._looked = True  # noqa: SLF001 - that it is answered depended on it
         return self._pass_on(environ, start_response, auth, path)
 
     def _sight(self, cookies: str) -> Sight | None:

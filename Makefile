@@ -1,0 +1,40 @@
+# Everything a checkout needs: Python 3.11 or newer, git and make.
+PYTHON ?= python3
+VENV ?= .venv
+RUN = $(VENV)/bin/python
+PORT ?= 8000
+
+.PHONY: demo demo-flask test lint clean
+
+# The environment is made anew when what it must hold has changed.
+$(VENV)/ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --upgrade "pip>=25.1"
+	$(RUN) -m pip install --quiet --editable ".[all]" --group demo
+	touch $@
+
+$(VENV)/ready-to-test: $(VENV)/ready
+	$(RUN) -m pip install --quiet --group test --group lint
+	touch $@
+
+demo: $(VENV)/ready  ## the Starlette example, with the stand-in for TikTok
+	$(RUN) -m examples.starlette_app --port $(PORT)
+
+demo-flask: $(VENV)/ready  ## the Flask example, with the stand-in for TikTok
+	$(RUN) -m examples.flask_app --port $(PORT)
+
+test: $(VENV)/ready-to-test lint  ## the whole suite, with branch coverage
+	$(RUN) -m coverage erase
+	$(RUN) -X dev -m coverage run -m pytest $(ARGS)
+	$(RUN) -m coverage combine --quiet
+	$(RUN) -m coverage report
+
+lint: $(VENV)/ready-to-test  ## ruff, mypy, pyright, import-linter
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+	$(VENV)/bin/pyright
+	$(VENV)/bin/lint-imports
+
+clean:
+	rm -rf $(VENV) .coverage .coverage.* .mypy_cache .ruff_cache .hypothesis screenshots

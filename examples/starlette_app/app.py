@@ -1,0 +1,67 @@
+"""A small Starlette app whose users log in with TikTok.
+
+The middleware wraps the app; views see who is signed in as ``request.scope["tiktok"]``,
+and `requires_tiktok` says what a view needs. Settings come from the environment.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.templating import Jinja2Templates
+
+from tiktok_oauth_middleware import TikTokOAuthMiddleware, TikTokSettings
+from tiktok_oauth_middleware.starlette import requires_tiktok, tiktok_auth
+
+templates = Jinja2Templates(
+    directory=Path(__file__).parent / "templates",
+    context_processors=[lambda request: {"auth": tiktok_auth(request)}],
+)
+
+
+async def home(request: Request) -> Response:
+    """For everybody; says who is signed in, if somebody is."""
+    return templates.TemplateResponse(request, "home.html")
+
+
+@requires_tiktok
+async def profile(request: Request) -> Response:
+    """For who is signed in; anybody else is sent to log in and comes back."""
+    return templates.TemplateResponse(request, "profile.html")
+
+
+@requires_tiktok("video.list")
+async def videos(request: Request) -> Response:
+    """Needs a scope that the login does not ask for: TikTok is asked when opened."""
+    return templates.TemplateResponse(request, "videos.html")
+
+
+@requires_tiktok
+async def me(request: Request) -> Response:
+    """Answer a program: 401 in JSON if nobody is signed in."""
+    auth = tiktok_auth(request)
+    return JSONResponse(
+        {
+            "open_id": auth.open_id,
+            "display_name": auth.user.display_name if auth.user else None,
+            "scopes": sorted(auth.scopes),
+            "token_expires_at": auth.token.expires_at if auth.token else None,
+        }
+    )
+
+
+app = TikTokOAuthMiddleware(
+    Starlette(
+        routes=[
+            Route("/", home),
+            Route("/profile", profile),
+            Route("/videos", videos),
+            Route("/api/me", me),
+        ]
+    ),
+    TikTokSettings.from_env(),
+)

@@ -1,0 +1,101 @@
+"""Processes for the tests of stores: a Redis server of their own, forked children."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+PASSWORD = "correct-horse-battery-staple"
+
+
+class RedisServer:
+    """A server that can be stopped, paused and started again on the same port."""
+
+    def __init__(self) -> None:
+        with closing(socket.create_server(("127.0.0.1", 0))) as free:
+            self.port = free.getsockname()[1]
+        self.password = PASSWORD
+        self.url = f"redis://:{PASSWORD}@127.0.0.1:{self.port}/0"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        command = ["redis-server", "--bind", "127.0.0.1", "--port", str(self.port)]
+        command += ["--save", "", "--appendonly", "no", "--requirepass", PASSWORD]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 10
+        while not self._answers():
+            assert time.monotonic() < deadline, "redis-server does not answer"
+            time.sleep(0.01)
+
+    def _answers(self) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), 1) as connection:
+                connection.sendall(b"PING\r\n")
+                return bool(connection.recv(16))
+        except OSError:
+            return False
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture(scope="session")
+def _has_redis() -> None:
+    if shutil.which("redis-server") is None:
+        pytest.skip("redis-server is not installed")
+
+
+@pytest.fixture(scope="session")
+def redis_url(_has_redis: None) -> Iterator[str]:
+    """Return the URL of a server that runs for the whole session."""
+    server = RedisServer()
+    server.start()
+    yield server.url
+    server.kill()
+
+
+@pytest.fixture
+def redis_server(_has_redis: None) -> Iterator[RedisServer]:
+    """Return a server of one test's own."""
+    server = RedisServer()
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def in_a_child() -> Callable[[Callable[[], object]], str]:
+    """Return what runs work in a forked child and returns the text of its result."""
+    return _in_a_child
+
+
+def _in_a_child(work: Callable[[], object]) -> str:
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            # A child that hangs must not hang the tests.
+            threading.Timer(20, os._exit, [1]).start()
+            os.write(write, str(work()).encode())
+        except BaseException as error:
+            os.write(write, repr(error).encode())
+        finally:
+            os._exit(0)
+    os.close(write)
+    with open(read, "rb") as answer:
+        told = answer.read().decode()
+    os.waitpid(child, 0)
+    return told

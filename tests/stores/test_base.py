@@ -1,0 +1,117 @@
+"""Which store a URL names, and what importing one loads."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tiktok_oauth_middleware import stores
+from tiktok_oauth_middleware.errors import ConfigurationError
+from tiktok_oauth_middleware.stores.base import open_store, store_fault
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "memory://",
+        "sqlite:///relative.sqlite3",
+        "sqlite:////absolute/path.sqlite3",
+        "redis://localhost",
+        "redis://localhost:6379/0",
+        "redis://user:p%40ss@host:6379/0?health_check_interval=3",
+        "redis://host?db=1",
+        "rediss://[::1]:6380/2",
+        "unix:///run/redis.sock?db=1",
+    ],
+)
+def test_a_good_url_has_no_fault(url: str) -> None:
+    """The kinds that exist are accepted, and nothing is opened to find out."""
+    assert store_fault(url) is None
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("", "memory://"),
+        ("store.sqlite3", "sqlite:///"),
+        ("mysql://root:hunter2@host/db", "mysql://"),
+        ("hunter2:6379", "redis://host:6379/0"),
+        ("memory://hunter2", "takes nothing else"),
+        ("sqlite://hunter2.sqlite3", "three slashes"),
+        ("sqlite:///", "three slashes"),
+        ("sqlite:///:memory:", "memory://"),
+        ("sqlite:///hunter2?mode=ro", "plain path"),
+        ("redis://", "host and port"),
+        ("redis://:hunter2@/0", "host and port"),
+        ("redis://:hunter2@host:port/0", "host and port"),
+        ("redis://:hun/ter2@host:6379/0", "host and port"),
+        ("redis://host:70000", "host and port"),
+        ("unix://hunter2", "socket"),
+    ],
+)
+def test_a_bad_url_is_told_of_without_its_secrets(url: str, told: str) -> None:
+    """A fault names the option and what would be right, never what may be secret."""
+    fault = store_fault(url)
+    assert fault is not None
+    assert fault.startswith("store ")
+    assert told in fault
+    assert "hunter2" not in fault
+    with pytest.raises(ConfigurationError) as refused:
+        open_store(url)
+    assert refused.value.faults == (fault,)
+
+
+def test_open_store_makes_the_kind_that_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each URL gives the store of its kind; a path may be relative or absolute."""
+    monkeypatch.chdir(tmp_path)
+    assert repr(open_store("memory://")) == "MemoryStore(0 rows)"
+    here = tmp_path / "x.sqlite3"
+    assert repr(open_store("sqlite:///x.sqlite3")) == f"SQLiteStore({str(here)!r})"
+    assert repr(open_store(f"sqlite:///{here}")) == f"SQLiteStore({str(here)!r})"
+    assert not here.exists()
+
+
+def test_open_store_makes_a_redis_store() -> None:
+    """The three kinds of URL for Redis give a Redis store, which connects later."""
+    pytest.importorskip("redis")
+    for url in ("redis://host:1/0", "rediss://host/1", "unix:///run/redis.sock"):
+        assert repr(open_store(url)) == f"RedisStore({url!r})"
+
+
+def test_the_clock_is_handed_on() -> None:
+    """A store judges expiry by the clock that open_store is given."""
+    now = [1000.0]
+    store = open_store("memory://", clock=lambda: now[0])
+    store.compare_and_set("row", None, b"value", 10)
+    now[0] += 11
+    assert store.get("row") is None
+
+
+def test_every_name_is_found() -> None:
+    """All public names are there, and others are an AttributeError."""
+    assert sorted(stores.__all__) == dir(stores)
+    for name in stores.__all__:
+        assert getattr(stores, name).__name__ == name
+    with pytest.raises(AttributeError, match="nothing"):
+        stores.nothing  # noqa: B018
+
+
+IMPORTED = """
+import sys
+import tiktok_oauth_middleware.stores.base
+from tiktok_oauth_middleware.stores import MemoryStore
+print(sorted({"sqlite3", "redis", "asyncio", "anyio"} & set(sys.modules)))
+"""
+
+
+def test_importing_loads_nothing_heavy() -> None:
+    """Neither the memory store nor the shared part loads SQLite, Redis or asyncio."""
+    told = subprocess.run(
+        [sys.executable, "-c", IMPORTED], capture_output=True, text=True, check=True
+    )
+    assert told.stdout.strip() == "[]"

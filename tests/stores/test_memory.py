@@ -1,0 +1,131 @@
+"""What the memory store does beyond the contract: sweep, weigh little, warn."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import sys
+import tracemalloc
+from operator import length_hint
+from typing import Any
+
+import pytest
+
+from tiktok_oauth_middleware.stores import MemoryStore
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WEB_CONCURRENCY", raising=False)
+
+
+def test_expired_rows_are_swept_by_writes(clock: Any) -> None:
+    """Rows that nobody asks for again leave the memory with later writes."""
+    store = MemoryStore(clock=clock)
+    for number in range(1000):
+        store.compare_and_set(f"old{number}", None, b"value", 10)
+    clock.advance(11)
+    for number in range(600):
+        store.compare_and_set(f"new{number}", None, b"value", 1000)
+    assert len(store._values) == 600
+
+
+def test_a_write_looks_at_few_rows(clock: Any) -> None:
+    """A write drops a handful of expired rows and no more, however many there are."""
+    store = MemoryStore(clock=clock)
+    for number in range(1000):
+        store.compare_and_set(f"old{number}", None, b"value", 10)
+    clock.advance(11)
+    store.compare_and_set("new", None, b"value", 1000)
+    assert 990 < len(store._values) <= 1001
+
+
+def test_a_row_that_is_written_often_is_held_once(clock: Any) -> None:
+    """Swapping one row again and again makes the store no bigger."""
+    store = MemoryStore(clock=clock)
+    store.compare_and_set("row", None, b"0", 10)
+    for number in range(1000):
+        store.compare_and_set("row", b"%d" % number, b"%d" % (number + 1), 10)
+    assert len(store._values) == 1
+    assert length_hint(store._round) <= 1
+
+
+def test_rows_weigh_little_and_the_collector_sees_none() -> None:
+    """100,000 rows cost at most 200 bytes each beside the value, and no tracking."""
+    keys = [
+        f"tiktok:{{0123456789abcdef}}:grant:{number:032}" for number in range(10**5)
+    ]
+    value = b"x" * 500
+    weight = sum(map(sys.getsizeof, keys))
+    store = MemoryStore()
+    gc.collect()
+    objects = len(gc.get_objects())
+    tracemalloc.start()
+    for key in keys:
+        store.compare_and_set(key, None, value, 3600)
+    used = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    gc.collect()
+    assert (used + weight) / len(keys) <= 250
+    assert used / len(keys) <= 200
+    assert len(gc.get_objects()) - objects < 100
+    assert not gc.is_tracked(store._values)
+    assert not gc.is_tracked(store._expires)
+
+
+@pytest.mark.filterwarnings("ignore:This process.*fork:DeprecationWarning")
+def test_a_child_does_not_wait_for_its_parents_lock(in_a_child: Any) -> None:
+    """A child forked while a thread of its parent holds the lock goes on."""
+    store = MemoryStore()
+    store.compare_and_set("row", None, b"value", 60)
+    with store._lock:
+        assert in_a_child(lambda: store.get("row")) == "b'value'"
+
+
+@pytest.mark.filterwarnings("ignore:This process.*fork:DeprecationWarning")
+def test_a_child_warns_once(in_a_child: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """A forked child says at its first use that its users are its own."""
+    store = MemoryStore()
+    store.get("row")
+    assert not caplog.records
+
+    def use() -> list[str]:
+        store.get("row")
+        store.compare_and_set("row", None, b"value", 60)
+        return [record.getMessage() for record in caplog.records]
+
+    told = in_a_child(use)
+    assert told.count("every worker would have its own users") == 1
+    assert "forked" in told
+
+
+def test_several_workers_are_warned_of(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """WEB_CONCURRENCY above one brings one WARNING at the first use."""
+    monkeypatch.setenv("WEB_CONCURRENCY", "4")
+    store = MemoryStore()
+    store.get("row")
+    store.get("row")
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert record.name == "tiktok_oauth_middleware"
+    assert "WEB_CONCURRENCY is 4" in record.getMessage()
+
+
+@pytest.mark.parametrize("workers", ["", "1", "many", "-2"])
+def test_one_worker_is_no_warning(
+    workers: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """WEB_CONCURRENCY of one, or not a number, brings no warning."""
+    monkeypatch.setenv("WEB_CONCURRENCY", workers)
+    MemoryStore().get("row")
+    assert not caplog.records
+
+
+def test_rows_stay_after_close() -> None:
+    """Closing the store loses nothing: an app may start and stop many times."""
+    store = MemoryStore()
+    store.compare_and_set("row", None, b"value", 60)
+    store.close()
+    assert store.get("row") == b"value"

@@ -1,0 +1,442 @@
+"""What the Redis store does beyond the contract: outages, time-outs, secrets."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from typing import TYPE_CHECKING, Any, Self
+
+import pytest
+
+from tiktok_oauth_middleware.errors import ConfigurationError, StoreError
+from tiktok_oauth_middleware.stores import RedisStore
+
+redis = pytest.importorskip("redis")
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+forks = pytest.mark.filterwarnings("ignore:This process.*fork:DeprecationWarning")
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def store(redis_url: str) -> Iterator[RedisStore]:
+    store = RedisStore(redis_url)
+    yield store
+    store.close()
+
+
+def calls(url: str) -> dict[str, int]:
+    """Return how often each command was run, those of this question aside."""
+    with redis.Redis.from_url(url) as client:
+        stats = client.info("commandstats")
+    counts = {
+        name.removeprefix("cmdstat_"): row["calls"] for name, row in stats.items()
+    }
+    return {
+        name: count
+        for name, count in counts.items()
+        if not name.startswith(("info", "client", "hello", "auth", "select"))
+    }
+
+
+def added(before: dict[str, int], after: dict[str, int]) -> dict[str, int]:
+    return {
+        name: count - before.get(name, 0)
+        for name, count in after.items()
+        if count != before.get(name, 0)
+    }
+
+
+# --- commands ----------------------------------------------------------------------
+
+
+def test_a_read_is_one_command(redis_url: str, store: RedisStore) -> None:
+    """Ten reads are ten GETs and nothing else."""
+    store.get("row")
+    before = calls(redis_url)
+    for _ in range(10):
+        store.get("row")
+    assert added(before, calls(redis_url)) == {"get": 10}
+
+
+@pytest.mark.anyio
+async def test_a_read_in_a_loop_is_one_command(redis_url: str) -> None:
+    """Ten reads of the asyncio face are ten GETs and nothing else."""
+    store = RedisStore(redis_url)
+    await store.aget("row")
+    before = calls(redis_url)
+    for _ in range(10):
+        await store.aget("row")
+    assert added(before, calls(redis_url)) == {"get": 10}
+    await store.aclose()
+
+
+def test_a_swap_is_one_script(redis_url: str, store: RedisStore) -> None:
+    """A swap is one EVALSHA, in which the server reads and writes."""
+    store.compare_and_set("warm", None, b"value", 1)
+    before = calls(redis_url)
+    assert store.compare_and_set("script", None, b"value", 1) is True
+    assert added(before, calls(redis_url)) == {"evalsha": 1, "get": 1, "set": 1}
+
+
+def test_a_server_that_forgot_the_script_is_taught_again(
+    redis_url: str, store: RedisStore
+) -> None:
+    """A swap works after the server's scripts are flushed."""
+    with redis.Redis.from_url(redis_url) as client:
+        store.compare_and_set("flushed", None, b"value", 1)
+        client.script_flush()
+    assert store.compare_and_set("flushed", b"value", b"new", 1) is True
+
+
+def test_rows_expire_in_the_server(redis_url: str, store: RedisStore) -> None:
+    """Every row carries its time to live, to the millisecond."""
+    store.compare_and_set("life", None, b"value", 1.2345)
+    store.compare_and_set("life", b"value", b"new", 60.5)
+    with redis.Redis.from_url(redis_url) as client:
+        assert 60_000 < client.pttl("life") <= 60_500
+
+
+# --- a swap that is sent twice -----------------------------------------------------
+
+
+class LosesAnswers:
+    """Lets a command through and drops the connection before its answer, once."""
+
+    def __init__(self, client: Any) -> None:
+        self.left = 0
+        self._pool = client.connection_pool
+
+    def __enter__(self) -> Self:
+        losing = self
+
+        class Losing(self._pool.connection_class):
+            def read_response(self, *args: Any, **options: Any) -> Any:
+                answer = super().read_response(*args, **options)
+                if losing.left:
+                    losing.left -= 1
+                    self.disconnect()
+                    raise redis.ConnectionError
+                return answer
+
+        self._pool.connection_class = Losing
+        self._pool.disconnect()
+        self._pool.reset()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.disconnect()
+
+
+def test_a_swap_whose_answer_is_lost_is_still_true(
+    store: RedisStore, request: pytest.FixtureRequest
+) -> None:
+    """A swap that took place says so, though its first answer never came."""
+    key = request.node.name
+    with LosesAnswers(store._face().client) as answers:
+        store.get(key)
+        answers.left = 1
+        assert store.compare_and_set(key, None, b"first", 60) is True
+        answers.left = 1
+        assert store.compare_and_set(key, b"first", b"second", 60) is True
+        assert store.get(key) == b"second"
+        answers.left = 1
+        assert store.get(key) == b"second"
+
+
+def test_a_lost_answer_makes_nobody_elses_swap_ours(
+    store: RedisStore, request: pytest.FixtureRequest
+) -> None:
+    """A swap that another made with the same value stays the other's."""
+    key = request.node.name
+    store.compare_and_set(key, None, b"used", 60)
+    with LosesAnswers(store._face().client) as answers:
+        store.get(key)
+        answers.left = 1
+        assert store.compare_and_set(key, None, b"used", 60) is False
+
+
+def test_a_connection_is_tried_once_more_and_no_oftener(store: RedisStore) -> None:
+    """Two lost answers in a row are an error."""
+    with LosesAnswers(store._face().client) as answers:
+        store.get("row")
+        answers.left = 2
+        with pytest.raises(StoreError):
+            store.get("row")
+        assert answers.left == 0
+
+
+# --- outages -----------------------------------------------------------------------
+
+
+def test_a_dead_server_is_an_error_in_time(redis_server: Any) -> None:
+    """Each call to a killed server fails at once; after a restart all work again."""
+    store = RedisStore(redis_server.url)
+    store.compare_and_set("row", None, b"value", 60)
+    redis_server.kill()
+    for ask in (
+        lambda: store.get("row"),
+        lambda: store.compare_and_set("row", None, b"new", 60),
+        lambda: store.lock("row", 60).__enter__(),
+    ):
+        began = time.monotonic()
+        with pytest.raises(StoreError):
+            ask()
+        assert time.monotonic() - began < 2.5
+    redis_server.start()
+    assert store.get("row") is None
+    assert store.compare_and_set("row", None, b"new", 60) is True
+    store.close()
+
+
+@pytest.mark.anyio
+async def test_a_dead_server_is_an_error_in_a_loop(redis_server: Any) -> None:
+    """The asyncio face fails at once too, and works again after a restart."""
+    store = RedisStore(redis_server.url)
+    await store.acompare_and_set("row", None, b"value", 60)
+    redis_server.kill()
+    for ask in (store.aget("row"), store.acompare_and_set("row", None, b"new", 60)):
+        began = time.monotonic()
+        with pytest.raises(StoreError):
+            await ask
+        assert time.monotonic() - began < 2.5
+    redis_server.start()
+    assert await store.acompare_and_set("row", None, b"new", 60) is True
+    assert await store.aget("row") == b"new"
+    await store.aclose()
+
+
+def test_dead_connections_cost_no_error(redis_server: Any) -> None:
+    """Threads whose pooled connections died with a restart see no error."""
+    store = RedisStore(redis_server.url)
+    together = threading.Barrier(4)
+
+    def use() -> None:
+        together.wait()
+        store.get("row")
+
+    threads = [threading.Thread(target=use) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    redis_server.kill()
+    redis_server.start()
+    for _ in range(8):
+        assert store.get("row") is None
+    store.close()
+
+
+def test_a_silent_server_is_an_error_in_time(redis_server: Any) -> None:
+    """A server that accepts and says nothing costs one time-out, not two."""
+    store = RedisStore(redis_server.url)
+    store.get("row")
+    redis_server.process.send_signal(signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        with pytest.raises(StoreError):
+            store.get("row")
+        assert 1.5 < time.monotonic() - began < 2.5
+    finally:
+        redis_server.process.send_signal(signal.SIGCONT)
+    store.close()
+
+
+@pytest.mark.anyio
+async def test_a_silent_server_is_an_error_in_a_loop(redis_server: Any) -> None:
+    """The asyncio face waits for one time-out as well, and holds up nobody."""
+    store = RedisStore(redis_server.url, timeout=0.3)
+    await store.aget("row")
+    redis_server.process.send_signal(signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        asked = [store.aget("row") for _ in range(5)]
+        told = await asyncio.gather(*asked, return_exceptions=True)
+        assert {type(each) for each in told} == {StoreError}
+        assert time.monotonic() - began < 0.8
+    finally:
+        redis_server.process.send_signal(signal.SIGCONT)
+    await store.aclose()
+
+
+def test_another_kind_of_row_is_an_error(redis_url: str, store: RedisStore) -> None:
+    """A row that is no string is an error and not a missing one."""
+    with redis.Redis.from_url(redis_url) as client:
+        client.lpush("a list", "value")
+        with pytest.raises(StoreError, match="ResponseError"):
+            store.get("a list")
+        with pytest.raises(StoreError, match="ResponseError"):
+            store.compare_and_set("a list", None, b"value", 60)
+        client.delete("a list")
+
+
+# --- processes and loops -----------------------------------------------------------
+
+
+@forks
+def test_a_child_has_connections_of_its_own(redis_url: str, store: RedisStore) -> None:
+    """Parent and child use the store after a fork without hearing one another."""
+    store.compare_and_set("forked", None, b"value", 60)
+    child = os.fork()
+    if child == 0:
+        try:
+            same = all(store.get("forked") == b"value" for _ in range(200))
+            os._exit(0 if same else 1)
+        finally:
+            os._exit(2)
+    assert all(store.get("missing") is None for _ in range(200))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_each_loop_has_connections_of_its_own(redis_url: str) -> None:
+    """A store serves one event loop after another, and forgets those that closed."""
+    store = RedisStore(redis_url)
+
+    async def use() -> bytes | None:
+        try:
+            return await store.aget("row")
+        finally:
+            await store.aclose()
+
+    for _ in range(3):
+        assert asyncio.run(use()) is None
+    assert store._by_loop == {}
+
+
+def test_both_faces_see_the_same_rows(redis_url: str, store: RedisStore) -> None:
+    """What one face writes the other reads."""
+    store.compare_and_set("faces", None, b"value", 60)
+
+    async def use() -> bytes | None:
+        try:
+            await store.acompare_and_set("faces", b"value", b"new", 60)
+            return await store.aget("faces")
+        finally:
+            await store.aclose()
+
+    assert asyncio.run(use()) == b"new"
+    assert store.get("faces") == b"new"
+
+
+def test_a_blocking_client_has_no_asyncio_face(redis_url: str) -> None:
+    """A store made from a blocking client says what to give it for an event loop."""
+    with redis.Redis.from_url(redis_url) as client:
+        store = RedisStore(client)
+        assert store.get("row") is None
+        with pytest.raises(ConfigurationError, match=r"redis\.asyncio\.Redis or a URL"):
+            asyncio.run(store.aget("row"))
+
+
+@pytest.mark.anyio
+async def test_an_asyncio_client_has_no_blocking_face(redis_url: str) -> None:
+    """A store made from an asyncio client says what to give it for WSGI."""
+    async with redis.asyncio.Redis.from_url(redis_url) as client:
+        store = RedisStore(client)
+        assert await store.acompare_and_set("row of a client", None, b"v", 60) is True
+        assert await store.aget("row of a client") == b"v"
+        with pytest.raises(ConfigurationError, match=r"redis\.Redis or a URL"):
+            store.get("row")
+        await store.aclose()
+        assert await client.ping() is True
+
+
+def test_a_given_client_is_not_closed(redis_url: str) -> None:
+    """Closing the store leaves a client that the app made open."""
+    with redis.Redis.from_url(redis_url) as client:
+        store = RedisStore(client)
+        store.get("row")
+        store.close()
+        assert len(client.connection_pool._available_connections) == 1
+
+
+# --- configuration and secrets -----------------------------------------------------
+
+
+def test_the_password_is_told_nowhere(redis_server: Any) -> None:
+    """Neither repr nor any error of the store shows the password."""
+    store = RedisStore(redis_server.url)
+    told = [repr(store), str(store), repr(vars(store)["_by_process"])]
+    store.get("row")
+    redis_server.kill()
+    with pytest.raises(StoreError) as failure:
+        store.get("row")
+    told += traceback.format_exception(failure.value)
+    store.close()
+    assert repr(store) == f"RedisStore('redis://127.0.0.1:{redis_server.port}/0')"
+    assert redis_server.password not in "".join(told)
+
+
+def test_a_wrong_password_is_an_error(redis_url: str) -> None:
+    """A password that the server refuses is a StoreError that does not repeat it."""
+    store = RedisStore(redis_url.replace("correct", "wrong"))
+    with pytest.raises(StoreError, match="AuthenticationError") as failure:
+        store.get("row")
+    assert "wrong-horse" not in "".join(traceback.format_exception(failure.value))
+    store.close()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://user:hunter2@host",
+        "redis://:hunter2/x@host:port",
+        "redis://:hunter2@host?max_connections=many",
+        "redis://:hunter2@host?hunter2=1",
+    ],
+)
+def test_an_unreadable_url_is_not_repeated(url: str) -> None:
+    """A URL that redis-py can not read is a ConfigurationError without its text."""
+    with pytest.raises(ConfigurationError, match="no URL") as refused:
+        RedisStore(url)
+    assert "hunter2" not in str(refused.value)
+    assert refused.value.__suppress_context__
+
+
+@pytest.mark.parametrize("made", ["url", "client"])
+def test_decoding_is_refused(redis_url: str, made: str) -> None:
+    """A client that would decode values is refused when the store is made."""
+    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+        decoding = client if made == "client" else f"{redis_url}?decode_responses=true"
+        with pytest.raises(ConfigurationError, match="decode_responses"):
+            RedisStore(decoding)
+
+
+def test_what_is_no_client_is_refused() -> None:
+    """Anything but a URL or a client is a ConfigurationError."""
+    with pytest.raises(ConfigurationError, match="neither a URL nor a client"):
+        RedisStore(42)
+
+
+WITHOUT_REDIS = """
+import sys
+sys.modules["redis"] = None
+from tiktok_oauth_middleware.errors import ConfigurationError
+from tiktok_oauth_middleware.stores import open_store
+try:
+    open_store("redis://localhost")
+except ConfigurationError as error:
+    print(error)
+"""
+
+
+def test_a_missing_library_is_named() -> None:
+    """Without redis-py, a Redis URL says what to install."""
+    told = subprocess.run(
+        [sys.executable, "-c", WITHOUT_REDIS],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert 'pip install "tiktok-oauth-middleware[redis]"' in told.stdout

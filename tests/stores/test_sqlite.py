@@ -1,0 +1,458 @@
+"""What the SQLite store does beyond the contract: files, processes, failures."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tiktok_oauth_middleware.errors import StoreError
+from tiktok_oauth_middleware.stores import SQLiteStore
+from tiktok_oauth_middleware.stores import sqlite as module
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+forks = pytest.mark.filterwarnings("ignore:This process.*fork:DeprecationWarning")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "store.sqlite3"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[SQLiteStore]:
+    store = SQLiteStore(path, timeout=0.2)
+    yield store
+    store.close()
+
+
+def integrity(path: Path) -> str:
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute("PRAGMA integrity_check").fetchone()[0]
+
+
+def rows(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute("SELECT count(*) FROM entries").fetchone()[0]
+
+
+def python(program: str, *args: object, **options: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", program, *map(str, args)],
+        text=True,
+        stdout=subprocess.PIPE,
+        cwd=Path(module.__file__).parents[2],
+        **options,
+    )
+
+
+# --- the file ----------------------------------------------------------------------
+
+
+def test_nothing_is_made_before_the_first_use(path: Path) -> None:
+    """Making a store touches no file."""
+    SQLiteStore(path)
+    assert not path.exists()
+
+
+def test_only_the_owner_may_read(store: SQLiteStore, path: Path) -> None:
+    """The file and the two beside it have mode 0600, whatever the umask allows."""
+    before = os.umask(0)
+    try:
+        store.compare_and_set("row", None, b"value", 60)
+    finally:
+        os.umask(before)
+    modes = {each.name: each.stat().st_mode & 0o777 for each in path.parent.iterdir()}
+    assert modes == {
+        "store.sqlite3": 0o600,
+        "store.sqlite3-wal": 0o600,
+        "store.sqlite3-shm": 0o600,
+    }
+
+
+def test_writes_are_on_the_disk(store: SQLiteStore) -> None:
+    """The journal is a WAL, and every commit is synchronous."""
+    store.get("row")
+    execute = store._local.execute
+    assert execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+    assert execute("PRAGMA synchronous").fetchone()[0] == 2
+
+
+def test_rows_outlive_the_store(store: SQLiteStore, path: Path) -> None:
+    """What one store wrote another reads from the same file."""
+    store.compare_and_set("row", None, b"value", 60)
+    store.close()
+    again = SQLiteStore(path)
+    assert again.get("row") == b"value"
+    again.close()
+
+
+def test_a_closed_store_opens_again(store: SQLiteStore) -> None:
+    """A use after close() opens the same file anew."""
+    store.compare_and_set("row", None, b"value", 60)
+    store.close()
+    store.close()
+    assert store.get("row") == b"value"
+
+
+def test_close_closes_the_connections_of_all_threads(store: SQLiteStore) -> None:
+    """close() reaches what other threads have open, and they may go on."""
+    used, closed, told = threading.Event(), threading.Event(), []
+
+    def use() -> None:
+        store.get("row")
+        handles.append(store._local.connection.handle)
+        used.set()
+        closed.wait(10)
+        told.append(store.get("row"))
+
+    handles: list[sqlite3.Connection] = []
+    thread = threading.Thread(target=use)
+    thread.start()
+    used.wait(10)
+    store.close()
+    with pytest.raises(sqlite3.ProgrammingError):
+        handles[0].execute("SELECT 1")
+    closed.set()
+    thread.join()
+    assert told == [None]
+
+
+def test_a_thread_takes_its_connection_with_it(store: SQLiteStore) -> None:
+    """A connection is closed when its thread ends."""
+    for _ in range(5):
+        thread = threading.Thread(target=store.get, args=["row"])
+        thread.start()
+        thread.join()
+    assert len(store._open_here) == 0
+
+
+def test_a_relative_path_stays_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A later chdir() does not lead to another file."""
+    monkeypatch.chdir(tmp_path)
+    store = SQLiteStore("here.sqlite3")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    store.get("row")
+    store.close()
+    assert (tmp_path / "here.sqlite3").exists()
+
+
+def test_a_path_is_no_uri(tmp_path: Path) -> None:
+    """Characters that mean something in a URI are part of the file's name."""
+    path = tmp_path / "a?mode=memory#%41 b.sqlite3"
+    store = SQLiteStore(path)
+    store.compare_and_set("row", None, b"value", 60)
+    store.close()
+    assert path.exists()
+
+
+def test_expired_rows_leave_the_file(path: Path, clock: Any) -> None:
+    """Rows that nobody asks for again are deleted by later swaps."""
+    store = SQLiteStore(path, clock=clock)
+    for number in range(20):
+        store.compare_and_set(f"old{number}", None, b"value", 10)
+    clock.advance(11)
+    for number in range(32):
+        store.compare_and_set(f"new{number}", None, b"value", 1000)
+    store.close()
+    assert rows(path) == 32
+
+
+# --- files that are not ours -------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "content", [b"not a database at all, but long enough to look", b"x" * 8192]
+)
+def test_what_is_no_database_is_an_error(
+    store: SQLiteStore, path: Path, content: bytes
+) -> None:
+    """A file with something else in it is an error, and left as it is."""
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match="NOTADB"):
+        store.get("row")
+    with pytest.raises(StoreError, match="NOTADB"):
+        store.compare_and_set("row", None, b"value", 60)
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        "CREATE TABLE users (name)",
+        "CREATE TABLE entries (id, title)",
+        "PRAGMA application_id = 77",
+        "PRAGMA user_version = 1",
+    ],
+)
+def test_a_foreign_database_is_an_error(
+    store: SQLiteStore, path: Path, made: str
+) -> None:
+    """A database of another application is an error, and left as it is."""
+    with closing(sqlite3.connect(path)) as foreign:
+        foreign.execute(made)
+        foreign.commit()
+    before = path.read_bytes()
+    with pytest.raises(StoreError, match="another application's"):
+        store.get("row")
+    with pytest.raises(StoreError, match="another application's"):
+        store.compare_and_set("row", None, b"value", 60)
+    assert path.read_bytes() == before
+
+
+def test_another_layout_is_an_error(store: SQLiteStore, path: Path) -> None:
+    """A file of ours from a version with another layout is an error."""
+    store.get("row")
+    store.close()
+    with closing(sqlite3.connect(path)) as newer:
+        newer.execute("PRAGMA user_version = 2")
+    with pytest.raises(StoreError, match="another version"):
+        store.get("row")
+
+
+def test_a_damaged_file_is_an_error(store: SQLiteStore, path: Path) -> None:
+    """Pages that make no sense are an error, and never a new file."""
+    for number in range(50):
+        store.compare_and_set(f"row{number}", None, b"x" * 500, 60)
+    store.close()
+    content = bytearray(path.read_bytes())
+    content[4096:] = b"\xa5" * (len(content) - 4096)
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match=r"CORRUPT|NOTADB"):
+        store.get("row1")
+    with pytest.raises(StoreError, match=r"CORRUPT|NOTADB"):
+        store.compare_and_set("row1", b"x" * 500, b"value", 60)
+    assert path.read_bytes()[4096:8192] == b"\xa5" * 4096
+
+
+def test_an_empty_file_is_taken(store: SQLiteStore, path: Path) -> None:
+    """An empty file, as an installer may leave it, becomes the store's."""
+    path.touch(0o600)
+    assert store.compare_and_set("row", None, b"value", 60) is True
+
+
+def test_a_file_that_vanished_is_an_error(store: SQLiteStore, path: Path) -> None:
+    """A file that is deleted under the store is not made again."""
+    store.compare_and_set("row", None, b"value", 60)
+    for each in list(path.parent.iterdir()):
+        each.unlink()
+    with pytest.raises(StoreError, match="gone"):
+        store.compare_and_set("other", None, b"value", 60)
+    store.close()
+    with pytest.raises(StoreError, match="gone"):
+        store.get("row")
+    assert list(path.parent.iterdir()) == []
+
+
+def test_a_file_that_was_exchanged_is_an_error(store: SQLiteStore, path: Path) -> None:
+    """Another file under the same name takes no row that is meant for the first."""
+    store.compare_and_set("row", None, b"value", 60)
+    other = SQLiteStore(path.parent / "other.sqlite3")
+    other.get("row")
+    other.close()
+    os.replace(path.parent / "other.sqlite3", path)
+    with pytest.raises(StoreError, match="exchanged"):
+        store.compare_and_set("row", b"value", b"new", 60)
+
+
+def test_a_row_of_text_reads_as_bytes(store: SQLiteStore, path: Path) -> None:
+    """A row that something else wrote as text comes out as bytes, to be judged."""
+    store.get("row")
+    with closing(sqlite3.connect(path, isolation_level=None)) as foreign:
+        foreign.execute("INSERT INTO entries VALUES ('row', 'text', 9e9)")
+    assert store.get("row") == b"text"
+
+
+# --- failures ----------------------------------------------------------------------
+
+
+def test_a_locked_file_is_an_error_in_time(store: SQLiteStore, path: Path) -> None:
+    """A swap gives up once it waited for the time-out, and works when free again."""
+    store.compare_and_set("row", None, b"old", 60)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        began = time.monotonic()
+        with pytest.raises(StoreError, match="SQLITE_BUSY"):
+            store.compare_and_set("row", b"old", b"new", 60)
+        assert 0.15 < time.monotonic() - began < 1.5
+        assert store.get("row") == b"old"
+    assert store.compare_and_set("row", b"old", b"new", 60) is True
+
+
+def test_a_write_waits_for_another(path: Path) -> None:
+    """A swap that finds the file locked goes on as soon as it is free."""
+    store = SQLiteStore(path, timeout=10)
+    store.get("row")
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    with closing(other):
+        other.execute("BEGIN IMMEDIATE")
+        release = threading.Timer(0.2, other.execute, ["COMMIT"])
+        release.start()
+        assert store.compare_and_set("row", None, b"value", 60) is True
+        release.join()
+    store.close()
+
+
+def test_an_error_quotes_nothing(store: SQLiteStore, path: Path) -> None:
+    """An error has its cause, and names neither key nor value."""
+    store.get("row")
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreError) as failure:
+            store.compare_and_set("the-key", None, b"the-value", 60)
+    assert isinstance(failure.value.__cause__, sqlite3.OperationalError)
+    assert "the-" not in str(failure.value)
+
+
+def test_a_lock_that_can_not_be_released_hides_no_error(
+    store: SQLiteStore, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The error from inside a lock comes out though releasing fails, with a WARNING."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        with pytest.raises(sqlite3.Error), store.lock("row", 60):
+            other.executescript("BEGIN IMMEDIATE; no such statement")
+        other.execute("ROLLBACK")
+        with store.lock("row2", 60):
+            other.execute("BEGIN IMMEDIATE")
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * 2
+    assert "expire by itself" in caplog.text
+
+
+@forks
+def test_a_read_only_file_is_an_error(in_a_child: Any) -> None:
+    """Where nothing may be written, swaps are errors and the file stays as it is."""
+    with tempfile.TemporaryDirectory() as home:  # whose parents all may enter
+        path = Path(home) / "store.sqlite3"
+        store = SQLiteStore(path)
+        store.compare_and_set("row", None, b"value", 60)
+        store.close()
+        path.chmod(0o444)
+        Path(home).chmod(0o555)
+
+        def swap() -> object:
+            if os.geteuid() == 0:  # whom no mode keeps from writing
+                os.setuid(65_534)
+            try:
+                return store.compare_and_set("row", b"value", b"new", 60)
+            except StoreError as error:
+                return f"StoreError: {error}"
+
+        assert in_a_child(swap).startswith("StoreError: SQLite could not ")
+        assert store.get("row") == b"value"
+        store.close()
+
+
+# --- processes ---------------------------------------------------------------------
+
+
+@forks
+def test_a_child_leaves_its_parents_connections_alone(
+    in_a_child: Any, store: SQLiteStore
+) -> None:
+    """A forked child has a connection of its own, and closes none of its parent's."""
+    store.compare_and_set("row", None, b"parent", 60)
+    here, entered, leave = store._local.connection, threading.Event(), threading.Event()
+
+    def stay() -> None:
+        store.get("row")
+        entered.set()
+        leave.wait(30)
+
+    thread = threading.Thread(target=stay)
+    thread.start()
+    entered.wait(10)
+
+    def use() -> object:
+        seen = store.get("row")
+        swapped = store.compare_and_set("row", b"parent", b"child", 60)
+        store.close()
+        inherited = here.handle.execute("SELECT 1").fetchone()
+        return seen, swapped, inherited, len(module._parents)
+
+    # The other thread's is kept; the forking thread's is here in `here`.
+    assert in_a_child(use) == "(b'parent', True, (1,), 1)"
+    assert store.get("row") == b"child"
+    assert store.compare_and_set("row", b"child", b"parent again", 60) is True
+    leave.set()
+    thread.join()
+
+
+@forks
+def test_a_child_does_not_wait_for_its_parents_lock(
+    in_a_child: Any, store: SQLiteStore
+) -> None:
+    """A child forked while its parent opens a file opens one itself."""
+    with SQLiteStore._opening:
+        assert in_a_child(lambda: store.get("row")) == "None"
+
+
+COUNT = """
+import sys
+from tiktok_oauth_middleware.stores import SQLiteStore
+store = SQLiteStore(sys.argv[1], timeout=30)
+done = 0
+while done < 250:
+    count = store.get("count")
+    if count is None:
+        done += store.compare_and_set("count", None, b"1", 600)
+    else:
+        done += store.compare_and_set("count", count, b"%d" % (int(count) + 1), 600)
+store.close()
+"""
+
+
+def test_no_increment_is_lost_between_processes(path: Path) -> None:
+    """Four processes that make the file together count to 1000 by swapping."""
+    workers = [python(COUNT, path) for _ in range(4)]
+    for worker in workers:
+        worker.communicate(timeout=120)
+    assert [worker.returncode for worker in workers] == [0] * 4
+    store = SQLiteStore(path)
+    assert store.get("count") == b"1000"
+    store.close()
+    assert integrity(path) == "ok"
+
+
+WRITE = """
+import sys
+from tiktok_oauth_middleware.stores import SQLiteStore
+store = SQLiteStore(sys.argv[1])
+number = 0
+while True:
+    assert store.compare_and_set(f"row{number}", None, b"x" * 2000, 600)
+    print(number, flush=True)
+    number += 1
+"""
+
+
+def test_what_was_answered_outlives_a_crash(path: Path) -> None:
+    """Every row that a killed process was told of is there, in a sound file."""
+    worker = python(WRITE, path)
+    assert worker.stdout is not None
+    for line in worker.stdout:
+        if int(line) == 200:
+            break
+    worker.send_signal(signal.SIGKILL)
+    told = 200 + len(worker.stdout.readlines())
+    worker.communicate()
+    store = SQLiteStore(path)
+    missing = [n for n in range(told + 1) if store.get(f"row{n}") != b"x" * 2000]
+    assert missing == []
+    assert store.compare_and_set("after", None, b"value", 60) is True
+    store.close()
+    assert integrity(path) == "ok"

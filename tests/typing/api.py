@@ -1,0 +1,122 @@
+"""Never run: the public API as a user writes it, for mypy and pyright to read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, assert_type
+
+from fastapi import FastAPI, Security
+from flask import Flask
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from tiktok_oauth_middleware import (
+    Event,
+    MemoryStore,
+    NotSignedIn,
+    RedisStore,
+    SQLiteStore,
+    TikTokAuth,
+    TikTokEndpoints,
+    TikTokOAuthMiddleware,
+    TikTokOAuthWSGIMiddleware,
+    TikTokSettings,
+    TikTokTokens,
+    Token,
+    User,
+)
+from tiktok_oauth_middleware.fastapi import SignedIn, tiktok_auth
+from tiktok_oauth_middleware.flask import requires_tiktok as flask_requires
+from tiktok_oauth_middleware.flask import tiktok_auth as flask_auth
+from tiktok_oauth_middleware.starlette import requires_tiktok
+from tiktok_oauth_middleware.starlette import tiktok_auth as starlette_auth
+
+settings = TikTokSettings(
+    client_key="key",
+    client_secret="secret",
+    redirect_uri="https://app.example.com/auth/tiktok/callback",
+    secret_keys=["newest", "older"],
+    scopes=["user.info.basic", "video.list"],
+    protect=("/app",),
+    session_idle=3600,
+    endpoints=TikTokEndpoints(token="https://open.tiktokapis.com/v2/oauth/token/"),
+)
+assert_type(TikTokSettings.from_env(), TikTokSettings)
+
+
+def on_event(event: Event) -> None:
+    assert_type(event.name, str)
+    assert_type(event.open_id, str | None)
+
+
+async def on_event_async(event: Event) -> None:
+    on_event(event)
+
+
+starlette = Starlette()
+asgi = TikTokOAuthMiddleware(starlette, settings, on_event=on_event_async)
+starlette.add_middleware(TikTokOAuthMiddleware, settings=settings)
+flask = Flask(__name__)
+wsgi = TikTokOAuthWSGIMiddleware(
+    flask.wsgi_app, settings, store=SQLiteStore("tokens.sqlite3"), on_event=on_event
+)
+stores = [MemoryStore(), RedisStore("redis://localhost")]
+
+
+@requires_tiktok
+async def profile(request: Request) -> Response:
+    auth = starlette_auth(request)
+    assert_type(auth, TikTokAuth)
+    assert_type(auth.is_authenticated, bool)
+    assert_type(auth.open_id, str | None)
+    assert_type(auth.scopes, frozenset[str])
+    assert_type(auth.token, Token | None)
+    assert_type(auth.user, User | None)
+    assert_type(auth.missing_scopes("video.list"), frozenset[str])
+    assert_type(auth.login_url(next="/x", scopes=["video.list"]), str)
+    assert_type(auth.logout_url, str)
+    if auth.token is not None:
+        assert_type(auth.token.access_token, str)
+        assert_type(auth.token.expires_at, float)
+    if auth.user is not None:
+        assert_type(auth.user.display_name, str | None)
+    return JSONResponse({})
+
+
+@requires_tiktok("video.list", "video.upload")
+async def videos(request: Request) -> Response:
+    return JSONResponse({})
+
+
+view: Callable[[Request], Any] = videos
+
+fastapi = FastAPI()
+
+
+@fastapi.get("/me")
+async def me(tiktok: SignedIn) -> dict[str, str | None]:
+    return {"open_id": tiktok.open_id}
+
+
+@fastapi.get("/videos")
+async def fastapi_videos(
+    tiktok: Annotated[TikTokAuth, Security(tiktok_auth, scopes=["video.list"])],
+) -> list[str]:
+    return sorted(tiktok.scopes)
+
+
+@flask.get("/videos")
+@flask_requires("video.list")
+def flask_videos() -> str:
+    assert_type(flask_auth.open_id, str | None)
+    return "videos"
+
+
+async def job() -> None:
+    tokens = TikTokTokens(settings, MemoryStore())
+    try:
+        assert_type(tokens.get("open_id"), Token)
+        assert_type(await tokens.aget("open_id"), Token)
+    except NotSignedIn:
+        pass

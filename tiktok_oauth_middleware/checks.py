@@ -1,0 +1,314 @@
+"""What TikTok, a browser or good sense would refuse of an app's settings.
+
+Each check looks at some options and says, in one sentence a fault, which option is
+wrong and what would be right; no sentence shows a secret. An option of a wrong type is
+told as such and then stands in as something harmless, so that the others are checked
+all the same.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+from . import tiktok
+from .http import origin_of
+from .redirects import safe_target
+
+DAY = 86400
+
+#: Options that are lists of strings, with an item such as each may hold.
+LISTS: Mapping[str, str] = {
+    "secret_keys": "32 random characters or more",
+    "scopes": "user.info.basic",
+    "optional_scopes": "video.list",
+    "protect": "/app",
+    "public": "/app/help",
+    "login_methods": "GET",
+    "websocket_origins": "https://app.example.com",
+}
+#: Options in seconds: the least and the most.
+DURATIONS: Mapping[str, tuple[float, float]] = {
+    "session_lifetime": (1, 400 * DAY),
+    "session_idle": (1, 400 * DAY),
+    "login_lifetime": (1, 900),
+    "refresh_leeway": (0, DAY),
+    "timeout": (0.1, 60),
+}
+FLAGS = ("keep_grants", "fetch_user", "pkce", "always_ask_consent", "starlette_auth")
+_PATHS = ("login_path", "logout_path", "disconnect_path", "webhook_path")
+_MAY_BE_NONE = ("disconnect_path", "webhook_path")
+ENDPOINTS: Mapping[str, str] = {
+    "authorize": tiktok.AUTHORIZE,
+    "token": tiktok.TOKEN,
+    "revoke": tiktok.REVOKE,
+    "user_info": tiktok.USER_INFO,
+}
+
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_KEY_LENGTH = 32
+_LEAST_ENTROPY_BITS = 80
+_LEAST_STEPS = 8
+_LONGEST_REDIRECT_URI = 511
+_PLACEHOLDERS = re.compile(
+    r"change.?me|replace.?me|your.?(secret|key)|placeholder|example|password|insecure"
+    r"|dummy|xxxx",
+    re.IGNORECASE,
+)
+_URI_PATH = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@-]+)+/?|/")
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_MAKE_A_KEY = (
+    'make one with: python -c "import secrets; print(secrets.token_urlsafe(32))"'
+)
+
+#: Valid options, to stand in for what is missing or of a wrong type.
+SAMPLES: Mapping[str, Any] = {
+    "client_key": "awsample",
+    "client_secret": "a-secret-of-the-samples",
+    "redirect_uri": "https://app.example.com/auth/tiktok/callback",
+    "secret_keys": ("Zk3vXq9LwR2tYb7NfH5cJd8GsPmA1eUo",),
+    "scopes": ("user.info.basic",),
+    "login_methods": ("GET",),
+    "login_path": "/auth/tiktok/login",
+    "logout_path": "/auth/tiktok/logout",
+    "after_login": "/",
+    "after_logout": "/",
+    "cookie_name": "tiktok",
+    "store": "memory://",
+}
+
+
+def faults(options: Mapping[str, Any]) -> Iterator[str]:
+    """Say what is wrong with these options, all of it; `options` names every one."""
+    usable = dict(options)
+    for name, value in options.items():
+        wanted = _wanted(name, value)
+        if wanted:
+            yield f"{name} is {wanted}; got a {type(value).__name__}"
+            usable[name] = SAMPLES.get(name, DURATIONS.get(name, ((),))[0])
+    yield from _credential_faults(usable)
+    yield from _redirect_uri_faults(usable)
+    yield from _scope_faults(usable)
+    yield from _path_faults(usable)
+    yield from _rule_faults(usable)
+    yield from _duration_faults(usable)
+    yield from _endpoint_faults(usable["endpoints"])
+    yield from _other_faults(usable)
+
+
+def _wanted(name: str, value: object) -> str | None:
+    """Return what an option should be, if the value's type is wrong."""
+    if name in LISTS:
+        is_list = isinstance(value, list | tuple)
+        if is_list and all(isinstance(item, str) for item in value):  # type: ignore[attr-defined]
+            return None
+        return f'a list of strings, such as ["{LISTS[name]}"]'
+    if name in DURATIONS:
+        right = isinstance(value, int | float) and not isinstance(value, bool)
+        return None if right else "a number of seconds"
+    if name in FLAGS:
+        return None if isinstance(value, bool) else "True or False"
+    if name == "endpoints":
+        right = all(isinstance(getattr(value, e, None), str) for e in ENDPOINTS)
+        return None if right else "a TikTokEndpoints of strings"
+    if name in _MAY_BE_NONE:
+        return None if value is None or isinstance(value, str) else "a string or None"
+    return None if isinstance(value, str) else "a string"
+
+
+def _credential_faults(options: Mapping[str, Any]) -> Iterator[str]:
+    key, secret = options["client_key"], options["client_secret"]
+    for name in ("client_key", "client_secret"):
+        if not tiktok.is_visible(options[name], 200):
+            yield (
+                f"{name} is empty or holds a space; copy it from your app's page in"
+                " TikTok's portal"
+            )
+    if key and key == secret:
+        yield "client_secret equals client_key; TikTok's portal shows two values"
+    keys = options["secret_keys"]
+    if not keys:
+        yield f"secret_keys is empty; {_MAKE_A_KEY}"
+    for place, secret_key in enumerate(keys):
+        fault = _key_fault(secret_key, secret)
+        if fault:
+            yield f"secret_keys[{place}] {fault}; {_MAKE_A_KEY}"
+    if len(set(keys)) < len(keys):
+        yield "secret_keys lists one key twice; list each once, newest first"
+
+
+def _key_fault(key: str, client_secret: str) -> str | None:
+    """Say what is wrong with a key, without showing it."""
+    if len(key) < _KEY_LENGTH:
+        return f"is shorter than {_KEY_LENGTH} characters"
+    if key == client_secret:
+        return "equals client_secret: whoever has one would have both"
+    if _PLACEHOLDERS.search(key):
+        return "looks like a placeholder"
+    if _is_repetitive(key):
+        return "does not look random"
+    return None
+
+
+def _is_repetitive(key: str) -> bool:
+    """Whether a key repeats a shorter text, runs in even steps, or says too little."""
+    text = "".join(key)
+    if text in (text + text)[1:-1]:
+        return True
+    shares = [text.count(char) / len(text) for char in set(text)]
+    entropy = -sum(share * math.log2(share) for share in shares)
+    steps = {ord(b) - ord(a) for a, b in zip(text, text[1:], strict=False)}
+    return entropy * len(text) < _LEAST_ENTROPY_BITS or len(steps) < _LEAST_STEPS
+
+
+def _redirect_uri_faults(options: Mapping[str, Any]) -> Iterator[str]:
+    """Hold the redirect URI against TikTok's rules.
+
+    https://developers.tiktok.com/doc/login-kit-web and .../login-kit-desktop
+    """
+    uri = options["redirect_uri"]
+    parts = _split(uri)
+    if parts is None or not parts.hostname:
+        yield (
+            "redirect_uri is not an address; it looks like"
+            " https://app.example.com/auth/tiktok/callback"
+        )
+        return
+    if len(uri) > _LONGEST_REDIRECT_URI:
+        yield "redirect_uri has 512 characters or more; TikTok takes fewer"
+    if "?" in uri or "#" in uri:
+        yield "redirect_uri has a query or fragment; TikTok takes neither"
+    if "@" in parts.netloc:
+        yield "redirect_uri has a user name before the host; leave it out"
+    if parts.path in ("", "/") or _is_odd(parts.path):
+        yield (
+            "redirect_uri needs a plain path, such as /auth/tiktok/callback, without"
+            " percent signs, double slashes or dots alone"
+        )
+    if parts.scheme != "https":
+        yield from _loopback_faults(parts, pkce=options["pkce"])
+
+
+def _loopback_faults(parts: SplitResult, *, pkce: bool) -> Iterator[str]:
+    if parts.scheme != "http" or parts.hostname not in _LOOPBACK:
+        yield (
+            "redirect_uri begins with https://; plain http is taken only for"
+            " http://localhost:PORT or http://127.0.0.1:PORT, for development"
+        )
+        return
+    if parts.port is None:
+        yield "redirect_uri on loopback needs a port, such as http://127.0.0.1:8000/..."
+    if not pkce:
+        yield "pkce is False; TikTok demands PKCE where redirect_uri is on loopback"
+
+
+def _split(url: str) -> SplitResult | None:
+    """Return the parts of a URL whose port is a port; None if it is not a URL."""
+    if not re.fullmatch(r"[\x21-\x5b\x5d-\x7e]+", url):  # visible ASCII, no backslash
+        return None
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return None
+    return parts
+
+
+def _is_odd(path: str) -> bool:
+    """Whether a path is written so that servers and browsers could differ over it."""
+    dots = any(segment in (".", "..") for segment in path.split("/"))
+    return dots or not _URI_PATH.fullmatch(path)
+
+
+def _scope_faults(options: Mapping[str, Any]) -> Iterator[str]:
+    if not options["scopes"]:
+        yield 'scopes is empty; the least is ["user.info.basic"]'
+    for name in ("scopes", "optional_scopes"):
+        scopes = options[name]
+        for scope in scopes:
+            if not tiktok.is_scope(scope):
+                yield (
+                    f"{name} holds {scope!r}; write one scope an item, such as"
+                    ' ["user.info.basic", "video.list"]'
+                )
+        if len(set(scopes)) < len(scopes):
+            yield f"{name} lists one scope twice; list each once"
+
+
+def _path_faults(options: Mapping[str, Any]) -> Iterator[str]:
+    redirect_uri = _split(options["redirect_uri"])
+    taken = {redirect_uri.path: "redirect_uri"} if redirect_uri else {}
+    for name in _PATHS:
+        path = options[name]
+        if path is None:
+            continue
+        if path == "/" or _is_odd(path):
+            yield f"{name} is {path!r}; it is a plain path, such as /auth/tiktok/login"
+        elif path in taken:
+            yield f"{name} and {taken[path]} are both {path!r}; give each its own path"
+        taken[path] = name
+    for name in ("after_login", "after_logout"):
+        if safe_target(options[name], taken) != options[name]:
+            yield (
+                f"{name} is {options[name]!r}; it is a path of this site that begins"
+                " with one slash, percent-encoded, and none of the login's own"
+            )
+
+
+def _rule_faults(options: Mapping[str, Any]) -> Iterator[str]:
+    for name in ("protect", "public"):
+        for rule in options[name]:
+            segments = rule.split("/")
+            if not rule.startswith("/") or "//" in rule or {".", ".."} & {*segments}:
+                yield f"{name} holds {rule!r}; a path rule begins with a slash: '/app'"
+    both = {*options["protect"]} & {*options["public"]}
+    if both:
+        yield f"protect and public both list {min(both)!r}; decide for one"
+
+
+def _duration_faults(options: Mapping[str, Any]) -> Iterator[str]:
+    for name, (least, most) in DURATIONS.items():
+        if not least <= options[name] <= most:
+            yield f"{name} is {options[name]}; it is {least} to {most} seconds"
+
+
+def _endpoint_faults(endpoints: object) -> Iterator[str]:
+    for name, usual in ENDPOINTS.items():
+        url = getattr(endpoints, name, usual)
+        parts = _split(url) if isinstance(url, str) else None
+        if parts is None or not parts.hostname:
+            yield f"endpoints.{name} is not an address; TikTok's is {usual}"
+            continue
+        local = parts.scheme == "http" and parts.hostname in _LOOPBACK
+        if not (parts.scheme == "https" or local) or "@" in parts.netloc:
+            yield (
+                f"endpoints.{name} begins with https:// and has no user name; plain http"
+                " is taken only for a stand-in on localhost, 127.0.0.1 or [::1]"
+            )
+        if "?" in url or "#" in url:
+            yield f"endpoints.{name} has a query or fragment; leave it out"
+        if name != "authorize" and not parts.path.endswith("/"):
+            yield f"endpoints.{name} ends with a slash; TikTok answers 404 without"
+
+
+def _other_faults(options: Mapping[str, Any]) -> Iterator[str]:
+    methods = {*options["login_methods"]}
+    if not methods or not methods <= {"GET", "POST"}:
+        yield 'login_methods lists "GET", "POST" or both'
+    if not _NAME.fullmatch(options["cookie_name"]):
+        yield "cookie_name is 1 to 64 letters, digits, - or _"
+    for origin in options["websocket_origins"]:
+        parts = _split(origin)
+        if parts is None or not parts.hostname or origin != origin_of(origin):
+            yield (
+                f"websocket_origins holds {origin!r}; an origin is scheme, host and"
+                " port: https://app.example.com"
+            )
+    if not re.match(r"(memory|sqlite|rediss?|unix)://", options["store"]):
+        yield (
+            "store is memory://, sqlite:///file.sqlite3 or redis://host; pass an object"
+            " as the middleware's own store="
+        )

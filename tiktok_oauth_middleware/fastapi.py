@@ -1,0 +1,119 @@
+"""`requires_tiktok` for FastAPI: a decorator, and a dependency that OpenAPI shows.
+
+::
+
+    @app.get("/videos")
+    async def videos(tiktok: Annotated[
+        TikTokAuth, Security(tiktok_auth, scopes=["video.list"])
+    ]): ...
+
+The dependency raises FastAPI's own 401 or 403; the middleware around the app replaces
+that answer by a redirect to log in, or by JSON that says what is missing.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar, overload
+
+from fastapi import HTTPException, Security
+from fastapi.openapi.models import APIKey
+from fastapi.requests import HTTPConnection
+from fastapi.security import SecurityScopes
+from fastapi.security.base import SecurityBase
+
+from .core import guard
+from .models import TikTokAuth
+
+__all__ = ["SignedIn", "requires_tiktok", "tiktok_auth"]
+
+V = TypeVar("V", bound=Callable[..., Any])
+
+
+class _TikTokScheme(SecurityBase):
+    """The session cookie, as OpenAPI names it; checking it is the middleware's work."""
+
+    def __init__(self) -> None:
+        self.model = APIKey.model_validate(
+            {
+                "in": "cookie",
+                "name": "__Host-tiktok",
+                "description": "The session of a user who logged in with TikTok.",
+            }
+        )
+        self.scheme_name = "TikTok"
+
+    async def __call__(self) -> None:
+        """Demand nothing: `tiktok_auth` does."""
+
+
+async def tiktok_auth(
+    connection: HTTPConnection,
+    required: SecurityScopes,
+    _: Annotated[None, Security(_TikTokScheme())] = None,
+) -> TikTokAuth:
+    """Return who is signed in, with the scopes that ``Security`` asks for.
+
+    Raises:
+        HTTPException: 401 or 403, which the middleware replaces.
+        ConfigurationError: there is no middleware around the app.
+    """
+    auth = connection.scope.get("tiktok")
+    challenge = guard(auth, required.scopes)
+    if challenge is not None or not isinstance(auth, TikTokAuth):
+        raise HTTPException(challenge.status if challenge else 401)
+    return auth
+
+
+#: Who is signed in, for a handler that asks for no further scope.
+SignedIn = Annotated[TikTokAuth, Security(tiktok_auth)]
+
+
+@overload
+def requires_tiktok(view: V, /) -> V: ...
+@overload
+def requires_tiktok(*scopes: str) -> Callable[[V], V]: ...
+def requires_tiktok(*given: Any) -> Any:
+    """Let a path operation be called only for who is signed in and granted the scopes.
+
+    The operation need not take the request; OpenAPI shows that it needs a login.
+    """
+    if len(given) == 1 and not isinstance(given[0], str):
+        return _guarded(given[0], ())
+    return functools.partial(_guarded, scopes=given)
+
+
+_PARAMETER = "tiktok_login"
+
+
+def _guarded(view: Any, scopes: tuple[str, ...]) -> Any:
+    """Return the view with the dependency among its parameters."""
+    signature = inspect.signature(view, eval_str=True)
+    needed = Annotated[TikTokAuth, Security(tiktok_auth, scopes=list(scopes))]
+    login = inspect.Parameter(
+        _PARAMETER, inspect.Parameter.KEYWORD_ONLY, annotation=needed
+    )
+
+    if inspect.iscoroutinefunction(view):
+
+        @functools.wraps(view)
+        async def aguarded(*args: Any, **kwargs: Any) -> Any:
+            kwargs.pop(_PARAMETER)
+            return await view(*args, **kwargs)
+
+        guarded: Any = aguarded
+    else:
+
+        @functools.wraps(view)
+        def plain(*args: Any, **kwargs: Any) -> Any:
+            kwargs.pop(_PARAMETER)
+            return view(*args, **kwargs)
+
+        guarded = plain
+    others = [*signature.parameters.values()]
+    last = others.pop() if others and others[-1].kind.name == "VAR_KEYWORD" else None
+    parameters = [*others, login, *([last] if last else [])]
+    guarded.__signature__ = signature.replace(parameters=parameters)
+    return guarded

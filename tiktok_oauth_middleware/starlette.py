@@ -1,0 +1,116 @@
+"""`requires_tiktok` for Starlette: functions, endpoint classes and WebSockets.
+
+The guard ends the view with Starlette's own 401 or 403; the middleware around the app
+replaces that answer by a redirect to log in, or by JSON that says what is missing.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar, overload
+
+from starlette.requests import HTTPConnection
+from starlette.responses import PlainTextResponse
+from starlette.websockets import WebSocket
+
+from .core import guard
+from .models import TikTokAuth
+
+__all__ = ["requires_tiktok", "tiktok_auth"]
+
+V = TypeVar("V", bound=Callable[..., Any])
+
+
+def tiktok_auth(connection: HTTPConnection) -> TikTokAuth:
+    """Return who is signed in: ``request.scope["tiktok"]``, typed."""
+    auth: TikTokAuth = connection.scope["tiktok"]
+    return auth
+
+
+@overload
+def requires_tiktok(view: V, /) -> V: ...
+@overload
+def requires_tiktok(*scopes: str) -> Callable[[V], V]: ...
+def requires_tiktok(*given: Any) -> Any:
+    """Let a view be called only for who is signed in and granted the scopes.
+
+    Works on ``def`` and ``async def`` views, on methods and classes of endpoints, and
+    on WebSocket views; with scopes or without, and without parentheses too.
+
+    Raises:
+        ConfigurationError: at a request, if there is no middleware around the app.
+    """
+    if len(given) == 1 and not isinstance(given[0], str):
+        return _guarded(given[0], ())
+    return functools.partial(_guarded, scopes=given)
+
+
+def _guarded(view: Any, scopes: tuple[str, ...]) -> Any:
+    if inspect.isclass(view):
+        return _guarded_endpoint(view, scopes)
+    if inspect.iscoroutinefunction(view):
+
+        @functools.wraps(view)
+        async def aguarded(*args: Any, **kwargs: Any) -> Any:
+            connection = _connection(args, kwargs)
+            if not _is_refused(connection, scopes):
+                return await view(*args, **kwargs)
+            return await _refused(connection)
+
+        return aguarded
+
+    @functools.wraps(view)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        if _is_refused(_connection(args, kwargs), scopes):
+            return _answer()
+        return view(*args, **kwargs)
+
+    return guarded
+
+
+def _guarded_endpoint(endpoint: Any, scopes: tuple[str, ...]) -> Any:
+    """Return the endpoint class with the guard before its dispatch."""
+
+    class Guarded(endpoint):  # type: ignore[misc]
+        async def dispatch(self) -> None:
+            connection = HTTPConnection(self.scope)
+            if not _is_refused(connection, scopes):
+                await super().dispatch()
+                return
+            if self.scope["type"] == "websocket":
+                await self.receive()
+                await WebSocket(self.scope, self.receive, self.send).close(4401)
+                return
+            await _answer()(self.scope, self.receive, self.send)
+
+    for name in ("__name__", "__qualname__", "__doc__", "__module__"):
+        setattr(Guarded, name, getattr(endpoint, name))
+    return Guarded
+
+
+def _is_refused(connection: HTTPConnection, scopes: tuple[str, ...]) -> bool:
+    return guard(connection.scope.get("tiktok"), scopes) is not None
+
+
+def _connection(args: tuple[Any, ...], kwargs: dict[str, Any]) -> HTTPConnection:
+    """Return the request or WebSocket among a view's arguments."""
+    for value in (*args, *kwargs.values()):
+        if isinstance(value, HTTPConnection):
+            return value
+    message = "requires_tiktok guards a view that takes the request or the WebSocket"
+    raise TypeError(message)
+
+
+async def _refused(connection: HTTPConnection) -> Any:
+    if isinstance(connection, WebSocket):
+        # Before it was accepted; the middleware turns this into an HTTP answer.
+        await connection.close(4401)
+        return None
+    return _answer()
+
+
+def _answer() -> PlainTextResponse:
+    """Return what is seen only without the middleware: it replaces this."""
+    return PlainTextResponse("Unauthorized", 401)

@@ -1,0 +1,286 @@
+"""What a store is, and which one a URL names.
+
+A store keeps rows of bytes by key and forgets each by itself after a while. It has
+four words, chosen so that every flow is one read and one swap: a row is only ever
+replaced by somebody who says what it replaces. "There is no such row" is an answer
+(None, False); "I can not tell" is `StoreError`, and never the same thing.
+
+A store is handed ciphertext and keeps no secret of its own. It may be slow, so it
+says for how long it may block (``waits``, see `Store`).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import time
+import weakref
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    contextmanager,
+)
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from tiktok_oauth_middleware.errors import ConfigurationError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+log = logging.getLogger("tiktok_oauth_middleware")
+
+#: How long the calls of a store may block the thread they are made in.
+Waits = Literal["never", "writes", "always"]
+
+
+class Store(Protocol):
+    """Rows of bytes by key, each with a time to live; safe to use from any thread.
+
+    Every failure is a `StoreError`, raised ``from`` the store's own exception.
+
+    A class may say in an attribute ``waits`` how long its calls block, so that an
+    event loop need not send all of them to a thread: ``"never"`` (memory),
+    ``"writes"`` (reads take microseconds, writes wait for a disk: SQLite) or
+    ``"always"`` (a network). It is no member here, for a store without it is taken
+    as ``"always"``.
+    """
+
+    def get(self, key: str) -> bytes | None:
+        """Return the value of a row that has not expired; None if there is none."""
+
+    def compare_and_set(
+        self, key: str, old: bytes | None, new: bytes | None, ttl: float
+    ) -> bool:
+        """Put `new` where `old` is, in one step, and say whether `old` was there.
+
+        Args:
+            key: The row.
+            old: What must be there; None: nothing, or only what has expired.
+            new: What to put there; None: nothing, the row is deleted.
+            ttl: Seconds until the row counts as missing; at zero or less it does at
+                once. Without meaning where `new` is None.
+
+        Raises:
+            ValueError: `old` and `new` are both None, which asks for nothing.
+        """
+        ...
+
+    def lock(self, key: str, ttl: float) -> AbstractContextManager[bool]:
+        """Hold the lock of `key` inside: True if we do, False if somebody else does.
+
+        It does not wait. A lock is a lease of `ttl` seconds: who holds it for longer
+        has lost it, and leaving then does nothing to the next holder's.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of connections and files; the rows stay."""
+
+
+class AsyncStore(Protocol):
+    """The same four words for a store that is written for asyncio."""
+
+    async def get(self, key: str) -> bytes | None:
+        """Return the value of a row that has not expired; None if there is none."""
+
+    async def compare_and_set(
+        self, key: str, old: bytes | None, new: bytes | None, ttl: float
+    ) -> bool:
+        """Put `new` where `old` is, in one step; see `Store.compare_and_set`."""
+        ...
+
+    def lock(self, key: str, ttl: float) -> AbstractAsyncContextManager[bool]:
+        """Hold the lock of `key` inside, if nobody else does; see `Store.lock`."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections and files; the rows stay."""
+
+
+# --- what our stores share ---------------------------------------------------------
+
+
+def refuse_empty_swap(old: bytes | None, new: bytes | None) -> None:
+    """Raise ValueError for a swap from nothing to nothing."""
+    if old is None and new is None:
+        message = "old and new are both None; a swap must create, replace or delete"
+        raise ValueError(message)
+
+
+def lock_row(key: str) -> str:
+    """Return the row that stands for the lock of `key`.
+
+    Our keys carry a ``{hash tag}``; what is appended leaves the row in the same slot
+    of a Redis cluster (https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags).
+    """
+    return f"{key}:lock"
+
+
+def lock_owner() -> bytes:
+    """Return a name that no other holder of a lock has."""
+    return os.urandom(16)
+
+
+@contextmanager
+def swap_lock(store: Store, key: str, ttl: float) -> Iterator[bool]:
+    """Hold a lock made of a store's own swap: a row that names its owner."""
+    row, owner = lock_row(key), lock_owner()
+    held = store.compare_and_set(row, None, owner, ttl)
+    try:
+        yield held
+    finally:
+        if held:
+            _release(store, row, owner)
+
+
+def _release(store: Store, row: str, owner: bytes) -> None:
+    # What was done under the lock is done: a store that fails only now must not turn
+    # it into an error, nor hide one. Whoever comes next waits until the lease ends.
+    try:
+        store.compare_and_set(row, owner, None, 0)
+    except StoreError as error:
+        tell_unreleased(error)
+
+
+def tell_unreleased(error: StoreError) -> None:
+    """Log that a lock stays until its lease ends."""
+    log.warning("a lock could not be released and will expire by itself: %s", error)
+
+
+class Forkable(Protocol):
+    """Something that a child of ``fork()`` must not use as its parent left it."""
+
+    def after_fork(self) -> None:
+        """Begin anew; what the parent holds stays as it is."""
+
+
+_forkable: weakref.WeakSet[Forkable] = weakref.WeakSet()
+
+
+def renew_after_fork(store: Forkable) -> None:
+    """Have ``store.after_fork()`` called in every child process, while it lives."""
+    _forkable.add(store)
+
+
+def _renew_all() -> None:
+    for store in list(_forkable):
+        store.after_fork()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+    os.register_at_fork(after_in_child=_renew_all)
+
+
+# --- which store a URL names -------------------------------------------------------
+
+_KINDS = (
+    "memory://, sqlite:///relative.sqlite3, sqlite:////absolute/path.sqlite3,"
+    " redis://host:6379/0, rediss://host:6379/0 or unix:///path/of/redis.sock"
+)
+
+
+def store_fault(url: str) -> str | None:
+    """Return what is wrong with the option ``store``, or None; touches nothing.
+
+    The URL may carry a password, so only its scheme is repeated.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator or not re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme):
+        return f"store is no URL of a store; it must be one of {_KINDS}"
+    check = _CHECKS.get(scheme)
+    if check is None:
+        return f"store begins with {scheme}://, which is no store; use {_KINDS}"
+    return check(rest)
+
+
+def _memory_fault(rest: str) -> str | None:
+    if rest:
+        return "store says more than memory://; the memory store takes nothing else"
+    return None
+
+
+def _sqlite_fault(rest: str) -> str | None:
+    path = rest.removeprefix("/")
+    if not rest.startswith("/") or not path:
+        return (
+            "store names no SQLite file; it must be sqlite:///relative.sqlite3 (three"
+            " slashes) or sqlite:////absolute/path.sqlite3 (four)"
+        )
+    if path.startswith((":memory:", "file:")) or "?" in path:
+        return (
+            "store asks of SQLite what it does not offer here (:memory:, file: or"
+            " ?options); use a plain path, or memory:// to keep nothing"
+        )
+    return None
+
+
+_LAST_PORT = 65_535
+
+
+def _redis_fault(rest: str) -> str | None:
+    _, _, address = re.split("[/?#]", rest, maxsplit=1)[0].rpartition("@")
+    port = re.fullmatch(r"(?:\[[0-9a-fA-F:.]+\]|[^:\[\]]+)(?::(\d{1,5}))?", address)
+    if port is None or int(port[1] or 0) > _LAST_PORT:
+        return (
+            "store names no Redis host and port; it must be redis://host:6379/0,"
+            " with a password redis://:password@host:6379/0 (percent-encoded)"
+        )
+    return None
+
+
+def _socket_fault(rest: str) -> str | None:
+    if "/" not in rest:
+        return "store names no socket; it must be unix:///path/of/redis.sock?db=0"
+    return None
+
+
+_CHECKS: dict[str, Callable[[str], str | None]] = {
+    "memory": _memory_fault,
+    "sqlite": _sqlite_fault,
+    "redis": _redis_fault,
+    "rediss": _redis_fault,
+    "unix": _socket_fault,
+}
+
+
+def open_store(url: str, *, clock: Callable[[], float] = time.time) -> Store:
+    """Return the store that a URL names; nothing is connected to or created yet.
+
+    Args:
+        url: See `store_fault` for what it may be.
+        clock: What the store judges expiry by. Redis has a clock of its own.
+
+    Raises:
+        ConfigurationError: there is no such store, or its library is not installed.
+    """
+    fault = store_fault(url)
+    if fault is not None:
+        raise ConfigurationError(fault)
+    scheme, _, rest = url.partition("://")
+    if scheme == "memory":
+        return _memory_store(clock)
+    if scheme == "sqlite":
+        return _sqlite_store(rest[1:], clock)
+    return _redis_store(url)
+
+
+# Imported when used: sqlite3 and redis cost more than the rest of the package.
+
+
+def _memory_store(clock: Callable[[], float]) -> Store:
+    from .memory import MemoryStore  # noqa: PLC0415
+
+    return MemoryStore(clock=clock)
+
+
+def _sqlite_store(path: str, clock: Callable[[], float]) -> Store:
+    from .sqlite import SQLiteStore  # noqa: PLC0415
+
+    return SQLiteStore(path, clock=clock)
+
+
+def _redis_store(url: str) -> Store:
+    from .redis import RedisStore  # noqa: PLC0415
+
+    return RedisStore(url)

@@ -1,0 +1,127 @@
+"""A store in this process's memory: for development, tests and a single worker.
+
+Values and expiry times are two dictionaries of atoms. The garbage collector tracks
+neither, so 100,000 users add nothing to a full collection; one object for each row
+would add milliseconds. Every other process has a store of its own: the one thing that
+makes this store wrong in production, and so it says so.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from itertools import islice
+from typing import TYPE_CHECKING, ClassVar
+
+from .base import Waits, log, refuse_empty_swap, renew_after_fork, swap_lock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
+#: Rows that each write looks at for expiry. A write adds one row at most, so any
+#: number above one keeps up; more finds them sooner.
+_LOOKED_AT = 4
+
+
+class MemoryStore:
+    """Rows in memory, gone with the process.
+
+    Args:
+        clock: What expiry is judged by.
+    """
+
+    waits: ClassVar[Waits] = "never"
+
+    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._values: dict[str, bytes] = {}
+        self._expires: dict[str, float] = {}
+        self._round: Iterator[str] = iter(())
+        self._lock = threading.Lock()
+        self._is_forked = False
+        self._has_checked_workers = False
+        renew_after_fork(self)
+
+    def get(self, key: str) -> bytes | None:
+        """Return the value, or None if there is none or it has expired."""
+        if not self._has_checked_workers:
+            self._check_workers()
+        with self._lock:
+            return self._find(key, self._clock())
+
+    def compare_and_set(
+        self, key: str, old: bytes | None, new: bytes | None, ttl: float
+    ) -> bool:
+        """Put `new` where `old` is; say whether `old` was there."""
+        refuse_empty_swap(old, new)
+        if not self._has_checked_workers:
+            self._check_workers()
+        with self._lock:
+            now = self._clock()
+            if self._find(key, now) != old:
+                return False
+            self._put(key, new, now + ttl)
+            self._sweep(now)
+            return True
+
+    def lock(self, key: str, ttl: float) -> AbstractContextManager[bool]:
+        """Hold the lock inside, if nobody else does; does not wait."""
+        return swap_lock(self, key, ttl)
+
+    def close(self) -> None:
+        """Do nothing: there is nothing to let go of, and the rows stay."""
+
+    def __repr__(self) -> str:
+        return f"MemoryStore({len(self._values)} rows)"
+
+    def _find(self, key: str, now: float) -> bytes | None:
+        expires = self._expires.get(key)
+        if expires is None or expires <= now:
+            return None
+        return self._values.get(key)
+
+    def _put(self, key: str, value: bytes | None, expires: float) -> None:
+        # A fork may come between two lines, and the child go on from there: each
+        # order leaves a row that is whole or counts as missing.
+        if value is None:
+            self._expires.pop(key, None)
+            self._values.pop(key, None)
+        else:
+            self._values[key] = value
+            self._expires[key] = expires
+
+    def _sweep(self, now: float) -> None:
+        """Look at the next few rows, round and round, and drop what has expired."""
+        looked_at = tuple(islice(self._round, _LOOKED_AT))
+        if not looked_at:
+            # A tuple of strings: the collector leaves that alone as well.
+            self._round = iter(tuple(self._values))
+        for key in looked_at:
+            if self._expires.get(key, 0) <= now:
+                self._put(key, None, 0)
+
+    def after_fork(self) -> None:
+        """Take a new lock: who held the old one does not exist in this process."""
+        self._lock = threading.Lock()
+        self._is_forked = True
+        self._has_checked_workers = False
+
+    def _check_workers(self) -> None:
+        """Warn once in each process that is one of several."""
+        self._has_checked_workers = True
+        workers = os.environ.get("WEB_CONCURRENCY", "")
+        if self._is_forked:
+            _warn("this process was forked")
+        elif workers.isdecimal() and int(workers) > 1:
+            _warn(f"WEB_CONCURRENCY is {workers}")
+
+
+def _warn(reason: str) -> None:
+    log.warning(
+        "the memory store is not shared, and %s: every worker would have its own"
+        " users, signed in at one and not at the next; set store to sqlite:/// or"
+        " redis://",
+        reason,
+    )

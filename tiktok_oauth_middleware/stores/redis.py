@@ -1,0 +1,360 @@
+"""A store in Redis or Valkey, for workers on several hosts.
+
+A read is one GET and nothing else. A swap is one Lua script, which the server runs
+without anything in between. Nothing waits for longer than the time-out, and a
+connection that turns out dead costs one more try.
+
+That try makes a swap run twice when the answer to the first got lost, and the second
+would find its own value and say False. So a value ends in a mark of the call that
+wrote it: a script that finds its own mark knows that it has been here before.
+
+One class has two faces: plain methods, and twins in ``a`` for asyncio. From a URL it
+has both, with one client for each process and one for each event loop; from a client
+of yours it has the face that the client has.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+)
+from inspect import iscoroutinefunction
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn
+from urllib.parse import urlsplit
+
+from tiktok_oauth_middleware.errors import ConfigurationError, StoreError
+
+from .base import (
+    Waits,
+    lock_owner,
+    lock_row,
+    refuse_empty_swap,
+    swap_lock,
+    tell_unreleased,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+#: Bytes at the end of a value that name the call which wrote it.
+_MARK = 8
+
+# "1" and what must be there, or "0"; what to put there, with its mark, or nothing;
+# for how many milliseconds.
+_SWAP = f"""
+local found = redis.call('GET', KEYS[1])
+local new = ARGV[3]
+if new ~= '' and found == new then
+    return 1
+end
+if ARGV[1] == '0' then
+    if found then return 0 end
+elseif not found or string.sub(found, 1, -{_MARK + 1}) ~= ARGV[2] then
+    return 0
+end
+if new == '' then
+    redis.call('DEL', KEYS[1])
+else
+    redis.call('SET', KEYS[1], new, 'PX', ARGV[4])
+end
+return 1
+"""
+
+_MAX_CONNECTIONS = 50
+
+
+class _Face(NamedTuple):
+    """A client and the script that swaps through it."""
+
+    client: Any
+    swap: Any
+
+
+class RedisStore:
+    """Rows in Redis; nothing is connected to before the first use.
+
+    A swap that deletes leaves no mark. If its answer gets lost it may say False
+    though it was the one that deleted; never True to two callers.
+
+    Args:
+        url_or_client: ``redis://``, ``rediss://`` or ``unix://`` as redis-py reads
+            them (options in the query win over ours), or a client of redis-py or
+            valkey-py, also of a cluster or from Sentinel. A client keeps its own
+            time-outs and retries, must not decode responses, and is yours to close.
+        timeout: Seconds for a connection, and for an answer.
+
+    Raises:
+        ConfigurationError: redis-py is not installed, or it is no such URL or client.
+    """
+
+    waits: ClassVar[Waits] = "always"
+
+    def __init__(self, url_or_client: Any, *, timeout: float = 2.0) -> None:
+        self._timeout = timeout
+        self._url = ""
+        self._given: _Face | None = None
+        self._has_loop_client = False
+        # Clients from the URL. A child of fork() finds none of its own here; what
+        # belongs to its parent stays, unused and not closed.
+        self._by_process: dict[int, _Face] = {}
+        self._by_loop: dict[Any, _Face] = {}
+        if isinstance(url_or_client, str):
+            _refuse_missing_library()
+            _check_url(url_or_client, timeout)
+            self._url = url_or_client
+        else:
+            self._given = _given(url_or_client)
+            self._has_loop_client = iscoroutinefunction(url_or_client.execute_command)
+
+    def __repr__(self) -> str:
+        if self._given is not None:
+            return f"RedisStore(<{type(self._given.client).__name__}>)"
+        parts = urlsplit(self._url)
+        return f"RedisStore('{parts.scheme}://{_place(parts.netloc)}{parts.path}')"
+
+    def get(self, key: str) -> bytes | None:
+        """Return the value, or None if there is none or it has expired."""
+        client = self._face().client
+        try:
+            found = client.get(key)
+        except Exception as error:  # noqa: BLE001 - see _fail
+            _fail("read", error)
+        return None if found is None else found[:-_MARK]
+
+    def compare_and_set(
+        self, key: str, old: bytes | None, new: bytes | None, ttl: float
+    ) -> bool:
+        """Put `new` where `old` is; say whether `old` was there."""
+        values = _swap_values(old, new, ttl)
+        swap = self._face().swap
+        try:
+            return bool(swap(keys=(key,), args=values))
+        except Exception as error:  # noqa: BLE001
+            _fail("write", error)
+
+    def lock(self, key: str, ttl: float) -> AbstractContextManager[bool]:
+        """Hold the lock inside, if nobody else does; does not wait."""
+        return swap_lock(self, key, ttl)
+
+    def close(self) -> None:
+        """Close this process's connections; a later call opens new ones.
+
+        Those of an event loop are closed by `aclose` in that loop.
+        """
+        face = self._by_process.pop(os.getpid(), None)
+        if face is not None:
+            face.client.close()
+
+    async def aget(self, key: str) -> bytes | None:
+        """Return the value, or None if there is none or it has expired."""
+        client = self._loop_face().client
+        try:
+            found = await client.get(key)
+        except Exception as error:  # noqa: BLE001
+            _fail("read", error)
+        return None if found is None else found[:-_MARK]
+
+    async def acompare_and_set(
+        self, key: str, old: bytes | None, new: bytes | None, ttl: float
+    ) -> bool:
+        """Put `new` where `old` is; say whether `old` was there."""
+        values = _swap_values(old, new, ttl)
+        swap = self._loop_face().swap
+        try:
+            return bool(await swap(keys=(key,), args=values))
+        except Exception as error:  # noqa: BLE001
+            _fail("write", error)
+
+    def alock(self, key: str, ttl: float) -> AbstractAsyncContextManager[bool]:
+        """Hold the lock inside, if nobody else does; does not wait."""
+        return self._async_lock(lock_row(key), ttl)
+
+    async def aclose(self) -> None:
+        """Close the connections of this event loop, and this process's others.
+
+        A later call opens new ones.
+        """
+        from asyncio import get_running_loop  # noqa: PLC0415
+
+        face = self._by_loop.pop(get_running_loop(), None)
+        if face is not None:
+            await face.client.aclose()
+        self.close()
+
+    @asynccontextmanager
+    async def _async_lock(self, row: str, ttl: float) -> AsyncIterator[bool]:
+        owner = lock_owner()
+        held = await self.acompare_and_set(row, None, owner, ttl)
+        try:
+            yield held
+        finally:
+            if held:
+                await self._release(row, owner)
+
+    async def _release(self, row: str, owner: bytes) -> None:
+        from anyio import CancelScope  # noqa: PLC0415
+
+        # Who is cancelled releases all the same, or the next would wait for the
+        # lease to end.
+        with CancelScope(shield=True):
+            try:
+                await self.acompare_and_set(row, owner, None, 0)
+            except StoreError as error:
+                tell_unreleased(error)
+
+    def _face(self) -> _Face:
+        if self._given is not None:
+            return self._only(has_loop_client=False)
+        process = os.getpid()
+        face = self._by_process.get(process)
+        if face is None:
+            # Two threads may both make one; both use the one that came first, and
+            # the other never connected.
+            made = _blocking_face(self._url, self._timeout)
+            face = self._by_process.setdefault(process, made)
+        return face
+
+    def _loop_face(self) -> _Face:
+        if self._given is not None:
+            return self._only(has_loop_client=True)
+        from asyncio import get_running_loop  # noqa: PLC0415
+
+        loop = get_running_loop()
+        face = self._by_loop.get(loop)
+        if face is None:
+            self._forget_closed_loops()
+            face = self._by_loop[loop] = _loop_face(self._url, self._timeout)
+        return face
+
+    def _only(self, *, has_loop_client: bool) -> _Face:
+        """Return the given client if it is of the kind that is called for."""
+        if self._given is None or self._has_loop_client is not has_loop_client:
+            message = (
+                "store is a RedisStore made from a client for asyncio, used where"
+                " calls must block (WSGI, a thread, Trio); give it redis.Redis or a URL"
+                if self._has_loop_client
+                else "store is a RedisStore made from a blocking client, used in an"
+                " event loop; give it redis.asyncio.Redis or a URL"
+            )
+            raise ConfigurationError(message)
+        return self._given
+
+    def _forget_closed_loops(self) -> None:
+        # A client refers to its loop, so a weak dictionary would never let go.
+        for loop in [loop for loop in self._by_loop if loop.is_closed()]:
+            del self._by_loop[loop]
+
+
+def _given(client: Any) -> _Face:
+    """Return the face of a client that the app made."""
+    if not callable(getattr(client, "execute_command", None)):
+        message = (
+            "store is a RedisStore made from neither a URL nor a client of redis-py"
+            " or valkey-py"
+        )
+        raise ConfigurationError(message)
+    _refuse_decoding(client.get_encoder().decode_responses)
+    return _face_of(client)
+
+
+def _blocking_face(url: str, timeout: float) -> _Face:
+    import redis  # noqa: PLC0415
+
+    return _face_of(redis.Redis.from_pool(_pool(url, timeout)))
+
+
+def _loop_face(url: str, timeout: float) -> _Face:
+    import redis.asyncio  # noqa: PLC0415
+
+    return _face_of(redis.asyncio.Redis.from_pool(_loop_pool(url, timeout)))
+
+
+def _face_of(client: Any) -> _Face:
+    return _Face(client, client.register_script(_SWAP))
+
+
+def _refuse_missing_library() -> None:
+    try:
+        import redis  # noqa: F401, PLC0415
+    except ModuleNotFoundError as missing:
+        message = (
+            "store is in Redis and redis-py is not installed: pip install"
+            ' "tiktok-oauth-middleware[redis]"'
+        )
+        raise ConfigurationError(message) from missing
+
+
+def _pool(url: str, timeout: float) -> Any:
+    """Return a pool of blocking connections; none is made yet."""
+    import redis  # noqa: PLC0415
+    from redis.backoff import NoBackoff  # noqa: PLC0415
+    from redis.retry import Retry  # noqa: PLC0415
+
+    retry = Retry(NoBackoff(), 1, (redis.ConnectionError,))
+    options = _options(timeout)
+    return redis.BlockingConnectionPool.from_url(url, **options, retry=retry)
+
+
+def _loop_pool(url: str, timeout: float) -> Any:
+    """Return a pool of connections for the running event loop; none is made yet."""
+    import redis.asyncio  # noqa: PLC0415
+    from redis.asyncio.retry import Retry  # noqa: PLC0415
+    from redis.backoff import NoBackoff  # noqa: PLC0415
+
+    retry = Retry(NoBackoff(), 1, (redis.ConnectionError,))
+    options = _options(timeout)
+    return redis.asyncio.BlockingConnectionPool.from_url(url, **options, retry=retry)
+
+
+def _options(timeout: float) -> dict[str, Any]:
+    return {
+        "max_connections": _MAX_CONNECTIONS,
+        "timeout": timeout,
+        "socket_timeout": timeout,
+        "socket_connect_timeout": timeout,
+        # With RESP3 redis-py expects pushed messages on an idle connection, and no
+        # longer sees there that the server hung up.
+        "protocol": 2,
+    }
+
+
+def _check_url(url: str, timeout: float) -> None:
+    try:
+        connection = _pool(url, timeout).make_connection()  # which connects nothing
+    except (ValueError, TypeError):
+        message = "store is no URL that redis-py can read; use redis://host:6379/0"
+        # Not from the error, which may quote the password.
+        raise ConfigurationError(message) from None
+    _refuse_decoding(connection.encoder.decode_responses)
+
+
+def _refuse_decoding(is_decoding: bool) -> None:  # noqa: FBT001
+    if is_decoding:
+        message = "store decodes what Redis answers; leave decode_responses out"
+        raise ConfigurationError(message)
+
+
+def _swap_values(old: bytes | None, new: bytes | None, ttl: float) -> tuple[Any, ...]:
+    refuse_empty_swap(old, new)
+    # Redis refuses a life of no time; what would be gone at once is not written.
+    is_kept = new is not None and ttl > 0
+    marked = (new or b"") + os.urandom(_MARK) if is_kept else b""
+    milliseconds = max(1, math.ceil(ttl * 1000)) if is_kept else 0
+    return (b"0" if old is None else b"1", old or b"", marked, milliseconds)
+
+
+def _place(netloc: str) -> str:
+    """Return host and port, without who logs in there."""
+    return netloc.rpartition("@")[2]
+
+
+def _fail(what: str, error: Exception) -> NoReturn:
+    # Clients differ in what they raise: redis-py and valkey-py have a tree each, a
+    # cluster raises beside it, and sockets errors of their own. All of them mean the
+    # same here. The text may name hosts, so it stays with the cause.
+    message = f"Redis could not {what}: {type(error).__name__}"
+    raise StoreError(message) from error

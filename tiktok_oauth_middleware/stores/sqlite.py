@@ -1,0 +1,371 @@
+"""A store in one file of SQLite: durable, for all the processes of one host.
+
+Each swap is one statement, and SQLite's own locking makes it atomic between threads
+and processes; ``rowcount`` tells whether it took place. The journal is a WAL, so a
+read waits for nobody and costs microseconds; ``synchronous=FULL`` has a swap on the
+disk before it is answered, since a refresh token that is lost can not be had again.
+
+Every thread of every process has a connection of its own. A forked child never
+touches its parent's, not even to close it: SQLite forbids both
+(https://www.sqlite.org/howtocorrupt.html, section 2.6).
+
+A file is made once, in a store's first use. One that vanishes or is exchanged later
+is an error and not a reason to make another: an empty store in its place would sign
+everybody out and hide what happened.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+import weakref
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+
+from tiktok_oauth_middleware.errors import StoreError
+
+from .base import Waits, log, refuse_empty_swap, renew_after_fork, swap_lock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+#: "ttoa" in a file's header says that it is ours; ``user_version`` says which layout.
+_APPLICATION_ID = 0x74746F61
+_LAYOUT = 1
+
+# CAST, for a row that something else wrote may hold text.
+_GET = "SELECT CAST(value AS BLOB) FROM entries WHERE key = ? AND expires > ?"
+_CREATE = """
+INSERT INTO entries (key, value, expires) VALUES (?1, ?2, ?3)
+ON CONFLICT (key) DO UPDATE SET value = ?2, expires = ?3 WHERE expires <= ?4
+"""
+_REPLACE = """
+UPDATE entries SET value = ?2, expires = ?3
+WHERE key = ?1 AND value = ?5 AND expires > ?4
+"""
+_DELETE = "DELETE FROM entries WHERE key = ?1 AND value = ?2 AND expires > ?3"
+_SWEEP = """
+DELETE FROM entries
+WHERE key IN (SELECT key FROM entries WHERE expires <= ? LIMIT 100)
+"""
+_TABLES = f"""
+BEGIN IMMEDIATE;
+CREATE TABLE IF NOT EXISTS entries (
+    key TEXT PRIMARY KEY, value BLOB NOT NULL, expires REAL NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS entries_expires ON entries (expires);
+PRAGMA application_id = {_APPLICATION_ID};
+PRAGMA user_version = {_LAYOUT};
+COMMIT;
+"""
+
+#: A read waits for others in rare moments only (a recovery after a crash), and may
+#: be made in an event loop: it gives up after this many seconds.
+_READ_TIMEOUT = 0.05
+#: Swaps of a store between two sweeps; each sweep drops 100 rows at most.
+_SWEEP_EVERY = 32
+
+
+class SQLiteStore:
+    """Rows in a file; nothing is opened or made before the first use.
+
+    Args:
+        path: The file; its directory must exist and be writable (SQLite keeps
+            ``-wal`` and ``-shm`` beside it) and be on a local disk. A file that is
+            made gets the mode 0600.
+        clock: What expiry is judged by; processes that share the file share a clock.
+        timeout: Seconds that a write waits for another's.
+    """
+
+    waits: ClassVar[Waits] = "writes"
+    #: One file is opened at a time, by whichever store: see `_make_file`.
+    _opening: ClassVar[threading.Lock] = threading.Lock()
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        clock: Callable[[], float] = time.time,
+        timeout: float = 2.0,
+    ) -> None:
+        # Absolute, so that a later chdir() does not lead to another file.
+        self._path = Path(os.path.abspath(path))  # noqa: PTH100 - keeps symlinks
+        self._clock = clock
+        self._timeout = timeout
+        self._file: tuple[int, int] | None = None
+        self._swaps = 0
+        self._begin()
+        renew_after_fork(self)
+
+    def _begin(self) -> None:
+        self._local = threading.local()
+        self._open_here: weakref.WeakSet[_Connection] = weakref.WeakSet()
+
+    def __repr__(self) -> str:
+        return f"SQLiteStore({str(self._path)!r})"
+
+    def get(self, key: str) -> bytes | None:
+        """Return the value, or None if there is none or it has expired."""
+        try:
+            execute = self._local.execute
+        except AttributeError:
+            execute = self._connect().handle.execute
+        try:
+            row = execute(_GET, (key, self._clock())).fetchone()
+        except sqlite3.Error as error:
+            _fail("read", error)
+        return None if row is None else row[0]
+
+    def compare_and_set(
+        self, key: str, old: bytes | None, new: bytes | None, ttl: float
+    ) -> bool:
+        """Put `new` where `old` is; say whether `old` was there.
+
+        True means that the change is on the disk.
+        """
+        refuse_empty_swap(old, new)
+        now = self._clock()
+        if new is None:
+            return self._swap(_DELETE, (key, old, now))
+        if old is None:
+            return self._swap(_CREATE, (key, new, now + ttl, now))
+        return self._swap(_REPLACE, (key, new, now + ttl, now, old))
+
+    def lock(self, key: str, ttl: float) -> AbstractContextManager[bool]:
+        """Hold the lock inside, if nobody else does; does not wait."""
+        return swap_lock(self, key, ttl)
+
+    def close(self) -> None:
+        """Close the connections of all threads of this process.
+
+        A later call opens the same file again.
+        """
+        connections = list(self._open_here)
+        self._begin()
+        for connection in connections:
+            connection.close()
+
+    def after_fork(self) -> None:
+        """Begin anew; what the parent has open is left as it is."""
+        SQLiteStore._opening = threading.Lock()
+        self._begin()
+
+    def _swap(self, statement: str, values: tuple[Any, ...]) -> bool:
+        handle = self._connection().handle
+        self._check_same_file()
+        try:
+            with _patience(handle, self._timeout):
+                done = handle.execute(statement, values).rowcount == 1
+        except sqlite3.Error as error:
+            _fail("write", error)
+        self._sweep(handle)
+        return done
+
+    def _sweep(self, handle: sqlite3.Connection) -> None:
+        self._swaps += 1
+        if self._swaps % _SWEEP_EVERY:
+            return
+        # The swap has taken place: what goes wrong here is not its failure, and
+        # the rows left behind are dropped another time.
+        try:
+            handle.execute(_SWEEP, (self._clock(),))
+        except sqlite3.Error as error:
+            log.debug("expired rows were not swept: %s", _name(error))
+
+    def _connection(self) -> _Connection:
+        try:
+            return self._local.connection  # type: ignore[no-any-return]
+        except AttributeError:
+            return self._connect()
+
+    def _connect(self) -> _Connection:
+        """Give this thread a connection to the file, which is made if it is new."""
+        local, open_here = self._local, self._open_here
+        with self._opening:
+            self._make_file()
+            connection = _Connection(_open(self._path, self._timeout))
+            self._file = self._file or self._identity()
+            open_here.add(connection)
+        local.connection, local.execute = connection, connection.handle.execute
+        return connection
+
+    def _make_file(self) -> None:
+        if self._file is not None:
+            self._check_same_file()
+            return
+        # O_EXCL, so never a file that exists; and nobody opens the new one before it
+        # is closed here. To close a file drops every lock that this process has on
+        # it, SQLite's as well (howtocorrupt.html, section 2.2).
+        flags = os.O_CREAT | os.O_EXCL | os.O_RDWR
+        try:
+            with suppress(FileExistsError):
+                os.close(os.open(self._path, flags, 0o600))
+        except OSError as error:
+            message = f"the store's file {self._path} can not be made"
+            raise StoreError(message) from error
+
+    def _check_same_file(self) -> None:
+        """Refuse a file that vanished or was exchanged under our connections.
+
+        They would go on with the old one, which has no name any more, and every row
+        written to it be lost with the process.
+        """
+        if self._identity() != self._file:
+            message = (
+                f"the store's file {self._path} was exchanged while in use; restart"
+                " to use the new one"
+            )
+            raise StoreError(message)
+
+    def _identity(self) -> tuple[int, int]:
+        try:
+            found = os.stat(self._path)  # noqa: PTH116 - a third of Path.stat's time
+        except OSError as error:
+            message = (
+                f"the store's file {self._path} is gone or out of reach; bring it"
+                " back, or restart to begin with an empty one"
+            )
+            raise StoreError(message) from error
+        return found.st_dev, found.st_ino
+
+
+class _Connection:
+    """Closes a connection of SQLite with the thread that it belongs to."""
+
+    __slots__ = ("__weakref__", "_process", "handle")
+
+    def __init__(self, handle: sqlite3.Connection) -> None:
+        self.handle = handle
+        self._process = os.getpid()
+
+    def close(self) -> None:
+        self.handle.close()
+
+    def __del__(self) -> None:
+        # In a forked child the parent's threads are gone, and what they had with
+        # them; their connections are kept, for to let go would be to close them.
+        if self._process == os.getpid():
+            self.handle.close()
+        else:
+            _parents.append(self.handle)
+
+
+#: Connections of a parent process.
+_parents: list[sqlite3.Connection] = []
+
+
+def _open(path: Path, timeout: float) -> sqlite3.Connection:
+    """Open a file that exists; mode=rw, for SQLite would make one that all may read."""
+    try:
+        handle = sqlite3.connect(
+            f"{path.as_uri()}?mode=rw",
+            uri=True,
+            timeout=timeout,
+            isolation_level=None,
+            check_same_thread=False,  # `SQLiteStore.close` comes from any thread
+        )
+    except sqlite3.Error as error:
+        _fail("open", error)
+    try:
+        _settle(handle, path, timeout)
+    except sqlite3.Error as error:
+        handle.close()
+        _fail("open", error)
+    except StoreError:
+        handle.close()
+        raise
+    return handle
+
+
+def _settle(handle: sqlite3.Connection, path: Path, timeout: float) -> None:
+    """Make sure that the file is ours, or make it ours if it is empty."""
+    if not _is_ours(handle, path):
+        _lay_out(handle, path, timeout)
+    handle.execute("PRAGMA synchronous = FULL")
+    _wait_for(handle, _READ_TIMEOUT)
+
+
+def _is_ours(handle: sqlite3.Connection, path: Path) -> bool:
+    """Return False for an empty file; raise for one that is somebody else's."""
+    application, layout, tables = _header(handle)
+    if (application, layout) == (_APPLICATION_ID, _LAYOUT):
+        return True
+    if application == _APPLICATION_ID:
+        message = f"the store's file {path} is of another version of this package"
+        raise StoreError(message)
+    if application or layout or tables:
+        message = f"the store's file {path} is another application's database"
+        raise StoreError(message)
+    return False
+
+
+def _lay_out(handle: sqlite3.Connection, path: Path, timeout: float) -> None:
+    """Make an empty file ours; several processes may do so at the same time."""
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            # To change the journal takes the file for a moment, and SQLite does not
+            # wait for it by itself while others hold it.
+            handle.execute("PRAGMA journal_mode = WAL")
+            handle.executescript(_TABLES)
+        except sqlite3.OperationalError as error:
+            if not _is_busy(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+        if handle.in_transaction:
+            handle.rollback()
+        if _is_ours(handle, path):
+            return
+
+
+def _is_busy(error: sqlite3.Error) -> bool:
+    return _name(error).startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
+
+
+def _header(handle: sqlite3.Connection) -> tuple[int, int, int]:
+    """Return what says whose the file is: application, layout, number of tables."""
+    # All at one moment, or a file that another worker lays out just now looks like
+    # neither an empty one nor ours.
+    handle.execute("BEGIN")
+    found = (
+        _number(handle, "PRAGMA application_id"),
+        _number(handle, "PRAGMA user_version"),
+        _number(handle, "SELECT count(*) FROM sqlite_master"),
+    )
+    handle.execute("COMMIT")
+    return found
+
+
+def _number(handle: sqlite3.Connection, query: str) -> int:
+    with closing(handle.execute(query)) as cursor:
+        return int(cursor.fetchone()[0])
+
+
+@contextmanager
+def _patience(handle: sqlite3.Connection, seconds: float) -> Iterator[None]:
+    """Have SQLite wait longer for others inside."""
+    _wait_for(handle, seconds)
+    try:
+        yield
+    finally:
+        _wait_for(handle, _READ_TIMEOUT)
+
+
+def _wait_for(handle: sqlite3.Connection, seconds: float) -> None:
+    handle.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}").close()
+
+
+def _name(error: sqlite3.Error) -> str:
+    # Errors that Python itself raises (a closed connection) have no code of SQLite.
+    return getattr(error, "sqlite_errorname", type(error).__name__)
+
+
+def _fail(what: str, error: sqlite3.Error) -> NoReturn:
+    # The name only: SQLite's text may quote the file's content.
+    message = f"SQLite could not {what}: {_name(error)}"
+    raise StoreError(message) from error

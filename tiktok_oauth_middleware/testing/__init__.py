@@ -1,0 +1,9 @@
+"""A stand-in for TikTok, for local development and a user's own tests, offline."""
+
+from __future__ import annotations
+
+from .fake import ConsentRefused, FakeTikTok
+from .login import alogin_as, login_as
+from .provider import Person
+
+__all__ = ["ConsentRefused", "FakeTikTok", "Person", "alogin_as", "login_as"]

@@ -1,0 +1,452 @@
+"""FakeTikTok: the stand-in for TikTok, for tests and local development.
+
+One plain function, `FakeTikTok.handle`, takes a request and gives an answer; as a
+transport it serves an HTTP client in the same process, as a server (see `server`)
+anybody on this machine. It keeps a journal of what it was asked, without secrets, and
+fails where it is told to.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, urlsplit
+
+from .. import tiktok
+from ..errors import TikTokOAuthError
+from .provider import (
+    PEOPLE,
+    SCOPES,
+    ApiRefused,
+    Asked,
+    OAuthRefused,
+    Person,
+    Provider,
+    Refused,
+)
+
+if TYPE_CHECKING:
+    from ..settings import TikTokSettings
+
+AUTHORIZE = "/v2/auth/authorize/"
+TOKEN = "/v2/oauth/token/"  # noqa: S105 - a path
+REVOKE = "/v2/oauth/revoke/"
+USER_INFO = "/v2/user/info/"
+_NAMES = {TOKEN: "token", REVOKE: "revoke", USER_INFO: "user_info"}
+_HIDDEN = frozenset(
+    {"client_secret", "code", "code_verifier", "refresh_token", "token"}
+)
+
+
+class ConsentRefused(TikTokOAuthError):
+    """TikTok would have shown its own error page: `error`, `code`, `kind` say why."""
+
+    code = "consent_refused"
+
+    def __init__(self, refused: Refused) -> None:
+        super().__init__(str(refused))
+        self.error = refused.error
+        self.err_code = refused.code
+        self.kind = refused.kind
+
+
+class ConnectionLost(Exception):  # noqa: N818
+    """The stand-in drops the connection without an answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer of the stand-in."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One request that the stand-in was sent; what is secret in it is not kept."""
+
+    endpoint: str
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    query: tuple[tuple[str, str], ...]
+    form: tuple[tuple[str, str], ...]
+    #: 0 where the connection was dropped.
+    status: int
+
+
+@dataclass(slots=True)
+class _Fault:
+    times: int
+    status: int | None = None
+    error: str | None = None
+    body: bytes | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    delay: float = 0.0
+    disconnect: bool = False
+    #: Do what was asked first, and only then lose the answer.
+    after: bool = False
+
+
+class FakeTikTok:
+    """A strict stand-in for TikTok, with one app registered.
+
+    Lifetimes and grace can be set at any time: `access_lifetime`, `refresh_lifetime`,
+    `grace`, in seconds.
+    """
+
+    def __init__(  # noqa: PLR0913 - what a portal registers
+        self,
+        *,
+        client_key: str = "awstandinclientkey",
+        client_secret: str = "stand-in-client-secret",  # noqa: S107 - no real one
+        redirect_uris: Iterable[str] | None = None,
+        scopes: Iterable[str] = tuple(SCOPES),
+        people: Sequence[Person] = PEOPLE,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Register an app.
+
+        Args:
+            client_key: which the app must name.
+            client_secret: which it must prove.
+            redirect_uris: registered, byte for byte; None takes any that TikTok's
+                portal would take.
+            scopes: that the app is approved for.
+            people: who can log in.
+            clock: seconds since 1970.
+        """
+        self.provider = Provider(
+            client_key=client_key,
+            client_secret=client_secret,
+            redirect_uris=redirect_uris,
+            scopes=scopes,
+            people=people,
+            clock=clock,
+        )
+        self._secret = client_secret
+        #: Every request to the token, revoke and user-info endpoints, in order.
+        self.requests: list[Record] = []
+        self._faults: dict[str, list[_Fault]] = {}
+        self._lock = threading.Lock()
+        #: Whether the next successful revoke answers ``{}`` or nothing: TikTok's own
+        #: page says both.
+        self._answers_braces = False
+
+    @classmethod
+    def for_settings(
+        cls, settings: TikTokSettings, *, clock: Callable[[], float] = time.time
+    ) -> FakeTikTok:
+        """Return a stand-in where the app of these settings is registered."""
+        return cls(
+            client_key=settings.client_key,
+            client_secret="".join(settings.client_secret),
+            redirect_uris=[settings.redirect_uri],
+            clock=clock,
+        )
+
+    @property
+    def people(self) -> tuple[Person, ...]:
+        """Who can log in."""
+        return self.provider.people
+
+    @property
+    def access_lifetime(self) -> int:
+        """Life of the access tokens that are issued from now on, in seconds."""
+        return self.provider.access_lifetime
+
+    @access_lifetime.setter
+    def access_lifetime(self, seconds: int) -> None:
+        self.provider.access_lifetime = seconds
+
+    @property
+    def refresh_lifetime(self) -> int:
+        """Life of the refresh tokens that are issued from now on, in seconds."""
+        return self.provider.refresh_lifetime
+
+    @refresh_lifetime.setter
+    def refresh_lifetime(self, seconds: int) -> None:
+        self.provider.refresh_lifetime = seconds
+
+    @property
+    def grace(self) -> float:
+        """Seconds for which a rotated refresh token still works; 0 as at TikTok."""
+        return self.provider.grace
+
+    @grace.setter
+    def grace(self, seconds: float) -> None:
+        self.provider.grace = seconds
+
+    # --- what tests do -------------------------------------------------------------
+
+    def consent(
+        self,
+        authorize_url: str,
+        *,
+        person: Person | None = None,
+        scopes: Iterable[str] | None = None,
+        deny: bool = False,
+    ) -> str:
+        """Decide on TikTok's page; return the callback's address.
+
+        Args:
+            authorize_url: where the app sent the browser.
+            person: who decides; the first of `people` if not given.
+            scopes: what they leave ticked; everything asked for if not given.
+            deny: they cancel.
+
+        Raises:
+            ConsentRefused: TikTok would not have shown its page but an error.
+        """
+        query = parse_qsl(urlsplit(authorize_url).query, keep_blank_values=True)
+        try:
+            asked = self.provider.ask(query)
+        except Refused as refused:
+            raise ConsentRefused(refused) from None
+        if deny:
+            return self.provider.decline(asked)
+        ticked = asked.scopes if scopes is None else tuple(scopes)
+        return self.provider.agree(asked, person or self.people[0], ticked)
+
+    def fail(  # noqa: PLR0913 - ways to fail
+        self,
+        endpoint: str,
+        *,
+        times: int = 1,
+        status: int | None = None,
+        error: str | None = None,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        delay: float = 0.0,
+        disconnect: bool = False,
+    ) -> None:
+        """Make the next requests to an endpoint fail, before they do anything.
+
+        Args:
+            endpoint: ``token``, ``revoke`` or ``user_info``.
+            times: how many requests.
+            status: of the answer; 500 with neither `error` nor `body`, else 200.
+            error: TikTok's error code.
+            body: the whole body instead.
+            headers: further ones.
+            delay: seconds before the answer; with nothing else given, the answer is
+                the usual one, late.
+            disconnect: no answer at all.
+        """
+        fault = _Fault(times, status, error, body, headers or {}, delay, disconnect)
+        with self._lock:
+            self._faults.setdefault(endpoint, []).append(fault)
+
+    def lose_answer(self, endpoint: str, *, times: int = 1) -> None:
+        """Do what the next requests ask, then drop the connection."""
+        fault = _Fault(times, disconnect=True, after=True)
+        with self._lock:
+            self._faults.setdefault(endpoint, []).append(fault)
+
+    def mend(self) -> None:
+        """Stop failing."""
+        with self._lock:
+            self._faults.clear()
+
+    def count(self, endpoint: str, *, grant_type: str | None = None) -> int:
+        """Return how often an endpoint was called."""
+        return sum(
+            record.endpoint == endpoint
+            and (grant_type is None or ("grant_type", grant_type) in record.form)
+            for record in self.requests
+        )
+
+    def webhook(
+        self, event: str, open_id: str | None, content: Mapping[str, Any] | None = None
+    ) -> tuple[dict[str, str], bytes]:
+        """Return headers and body of a delivery that TikTok signed just now."""
+        if content is None:
+            content = {"reason": 1} if event == "authorization.removed" else {}
+        now = int(self.provider.clock())
+        delivery: dict[str, object] = {
+            "client_key": self.provider.client_key,
+            "event": event,
+            "create_time": now,
+        }
+        if open_id is not None:
+            delivery["user_openid"] = open_id
+        delivery["content"] = json.dumps(content)
+        body = json.dumps(delivery).encode()
+        headers = {
+            "content-type": "application/json",
+            "tiktok-signature": tiktok.sign_webhook(body, self._secret, now),
+        }
+        return headers, body
+
+    @property
+    def transport(self) -> Any:
+        """A transport for clients of httpx2, blocking and async alike.
+
+        Of httpx where httpx2 is not installed, as Authlib chooses too.
+        """
+        try:
+            import httpx2 as httpx  # noqa: PLC0415
+        except ImportError:
+            import httpx  # type: ignore[no-redef]  # noqa: PLC0415
+
+        def answer(request: Any) -> Any:
+            try:
+                reply = self.handle(
+                    request.method, str(request.url), request.headers, request.content
+                )
+            except ConnectionLost:
+                message = "the stand-in dropped the connection"
+                raise httpx.RemoteProtocolError(message, request=request) from None
+            return httpx.Response(
+                reply.status, headers=list(reply.headers), content=reply.body
+            )
+
+        return httpx.MockTransport(answer)
+
+    # --- what it answers -----------------------------------------------------------
+
+    def handle(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes
+    ) -> Reply:
+        """Answer a request to the token, revoke or user-info endpoint.
+
+        Raises:
+            ConnectionLost: there is to be no answer.
+        """
+        parts = urlsplit(url)
+        given = {name.lower(): value for name, value in headers.items()}
+        endpoint = _NAMES.get(parts.path, "unknown")
+        query = tuple(parse_qsl(parts.query, keep_blank_values=True))
+        form = tuple(parse_qsl(body.decode("latin-1"), keep_blank_values=True))
+        reply: Reply | None = None
+        try:
+            fault = self._next_fault(endpoint)
+            if fault is not None and not fault.after:
+                reply = self._fail(fault)
+            if reply is None:
+                reply = self._answer(endpoint, method, parts.path, given, query, body)
+            if fault is not None and fault.after:
+                reply = None
+                raise ConnectionLost
+        finally:
+            record = Record(
+                endpoint=endpoint,
+                method=method,
+                url=url,
+                headers={k: v for k, v in given.items() if k != "authorization"},
+                query=query,
+                form=tuple((k, "***" if k in _HIDDEN else v) for k, v in form),
+                status=reply.status if reply else 0,
+            )
+            with self._lock:
+                self.requests.append(record)
+        return reply
+
+    def _next_fault(self, endpoint: str) -> _Fault | None:
+        with self._lock:
+            waiting = self._faults.get(endpoint)
+            if not waiting:
+                return None
+            waiting[0].times -= 1
+            return waiting[0] if waiting[0].times > 0 else waiting.pop(0)
+
+    def _fail(self, fault: _Fault) -> Reply | None:
+        if fault.delay:
+            time.sleep(fault.delay)
+        if fault.disconnect:
+            raise ConnectionLost
+        if fault.error is not None:
+            made = _oauth_error(fault.error, "Switched on in the stand-in.")
+            reply = Reply(fault.status or 200, made.headers, made.body)
+        elif fault.body is not None or fault.status is not None:
+            reply = Reply(fault.status or 200, _TEXT, fault.body or b"")
+        else:
+            return None if fault.delay else Reply(500, _TEXT, b"")
+        further = tuple(fault.headers.items())
+        return Reply(reply.status, (*reply.headers, *further), reply.body)
+
+    def _answer(  # noqa: PLR0913 - the parts of a request
+        self,
+        endpoint: str,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        query: tuple[tuple[str, str], ...],
+        body: bytes,
+    ) -> Reply:
+        if endpoint == "user_info" and method == "GET":
+            return self._user_info(headers, dict(query))
+        if endpoint not in ("token", "revoke") or method != "POST":
+            # A missing slash, a wrong method, an endpoint that is not there.
+            return Reply(404, _TEXT, b"Unsupported path(Janus)")
+        try:
+            form = _form(headers, body)
+            if endpoint == "token":
+                return _json(200, self.provider.token(form))
+            self.provider.revoke(form)
+        except OAuthRefused as refused:
+            return _oauth_error(refused.error, refused.text)
+        self._answers_braces = not self._answers_braces
+        return Reply(200, _JSON, b"{}" if self._answers_braces else b"")
+
+    def _user_info(self, headers: Mapping[str, str], query: dict[str, str]) -> Reply:
+        scheme, _, bearer = headers.get("authorization", "").partition(" ")
+        token = bearer if scheme == "Bearer" else ""
+        try:
+            user = self.provider.user(token, query.get("fields"), self.avatar(token))
+        except ApiRefused as refused:
+            error = _api_error(refused.code, refused.text)
+            return _json(refused.status, {"data": {}, "error": error})
+        return _json(200, {"data": {"user": user}, "error": _api_error("ok", "")})
+
+    def avatar(self, access_token: str) -> str:  # noqa: ARG002 - a server has its own
+        """Return the address of the avatar of whose token this is."""
+        return (
+            "https://p16-sign.tiktokcdn.example/avatar.jpeg?x-expires=1&x-signature=a"
+        )
+
+    def ask(self, query: str) -> Asked:
+        """Check a request to authorize; raise `Refused` as TikTok's page would."""
+        return self.provider.ask(parse_qsl(query, keep_blank_values=True))
+
+
+_TEXT = (("content-type", "text/plain"),)
+_JSON = (("content-type", "application/json"),)
+
+
+def _form(headers: Mapping[str, str], body: bytes) -> tuple[tuple[str, str], ...]:
+    """Return a form's fields, if it was sent as TikTok takes it."""
+    kind = headers.get("content-type", "")
+    if "json" in kind:
+        text = "Only `application/x-www-form-urlencoded` is accepted as Content-Type."
+        raise OAuthRefused("invalid_request", text)
+    if kind != tiktok.FORM or "authorization" in headers:
+        raise OAuthRefused("invalid_request", "The request parameters are malformed.")
+    return tuple(parse_qsl(body.decode("latin-1"), keep_blank_values=True))
+
+
+def _json(status: int, answer: Mapping[str, object]) -> Reply:
+    return Reply(status, _JSON, json.dumps(answer).encode())
+
+
+def _log_id() -> str:
+    return secrets.token_hex(17).upper()
+
+
+def _oauth_error(error: str, text: str) -> Reply:
+    """Return TikTok's flat error body, which comes with status 200."""
+    log_id = _log_id()
+    body = {"error": error, "error_description": text, "log_id": log_id}
+    reply = _json(200, body)
+    return Reply(200, (*reply.headers, ("x-tt-logid", log_id)), reply.body)
+
+
+def _api_error(code: str, text: str) -> dict[str, str]:
+    return {"code": code, "message": text, "log_id": _log_id()}

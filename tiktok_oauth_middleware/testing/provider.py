@@ -1,0 +1,444 @@
+"""What TikTok does, as far as a login sees it: a strict state machine without HTTP.
+
+It refuses what TikTok refuses, with TikTok's own words and shapes, and it is no kinder
+anywhere: a stand-in that forgives is paid for by users in production. Codes work once,
+and a failed attempt burns them; refresh tokens rotate, and the old one dies at once.
+(https://developers.tiktok.com/doc/oauth-user-access-token-management)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import itertools
+import secrets
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import urlencode, urlsplit
+
+from .. import tiktok
+
+Pairs = Sequence[tuple[str, str]]
+
+#: Every scope of a user that a stand-in knows, with what it lets an app do.
+SCOPES: Mapping[str, str] = {
+    "user.info.basic": "See your display name and avatar",
+    "user.info.profile": "See your bio, profile link and whether you are verified",
+    "user.info.stats": "See your follower, like and video counts",
+    "video.list": "See your public videos",
+    "video.upload": "Upload drafts to your account",
+    "video.publish": "Post videos to your profile",
+}
+
+_LOOPBACK = ("localhost", "127.0.0.1")
+_CODE_SECONDS = 300.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Person:
+    """Somebody who can log in at the stand-in."""
+
+    open_id: str
+    display_name: str
+    username: str
+    #: Two colours of the drawn avatar.
+    colours: tuple[str, str] = ("#335c67", "#e9c46a")
+    bio: str = ""
+    follower_count: int = 0
+    following_count: int = 0
+    likes_count: int = 0
+    video_count: int = 0
+    is_verified: bool = False
+
+
+PEOPLE: tuple[Person, ...] = (
+    Person(
+        open_id="11111111-2222-4333-8444-555555555501",
+        display_name="Demo creator",
+        username="demo.creator",
+        colours=("#264653", "#e9c46a"),
+        bio="Shows what a login looks like.",
+        follower_count=12840,
+        following_count=81,
+        likes_count=203400,
+        video_count=57,
+        is_verified=True,
+    ),
+    Person(
+        open_id="11111111-2222-4333-8444-555555555502",
+        display_name="Second creator",
+        username="second.creator",
+        colours=("#5f0f40", "#fb8b24"),
+        bio="For whatever needs two people.",
+        follower_count=310,
+        following_count=122,
+        likes_count=1904,
+        video_count=9,
+    ),
+    Person(
+        open_id="-000-11111111-2222-4333-8444-555503",
+        display_name="New account",
+        username="new.account",
+        colours=("#386641", "#f2e8cf"),
+    ),
+)
+
+
+class Refused(Exception):  # noqa: N818 - what TikTok's page says
+    """TikTok's own error page: no callback is made of it."""
+
+    def __init__(self, error: str, code: int, kind: str, text: str) -> None:
+        super().__init__(f"{error} (errCode {code}, error_type {kind}): {text}")
+        self.error = error
+        self.code = code
+        #: TikTok's ``error_type``: the parameter that it does not like.
+        self.kind = kind
+        self.text = text
+
+
+class OAuthRefused(Exception):  # noqa: N818
+    """An error body of ``/v2/oauth/*``, which TikTok sends with status 200."""
+
+    def __init__(self, error: str, text: str) -> None:
+        super().__init__(error, text)
+        self.error = error
+        self.text = text
+
+
+class ApiRefused(Exception):  # noqa: N818
+    """An error of a resource endpoint: its code, status and text."""
+
+    def __init__(self, code: str, status: int, text: str) -> None:
+        super().__init__(code, text)
+        self.code = code
+        self.status = status
+        self.text = text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A valid request to authorize, on which somebody has yet to decide."""
+
+    redirect_uri: str
+    scopes: tuple[str, ...]
+    state: str
+    challenge: str
+    ask_again: bool
+
+
+@dataclass(slots=True, kw_only=True)
+class _Code:
+    asked: Asked
+    person: Person
+    scopes: tuple[str, ...]
+    born: float
+    is_used: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class _Tokens:
+    """One generation of a user's tokens."""
+
+    person: Person
+    scopes: tuple[str, ...]
+    access_token: str = field(repr=False)
+    refresh_token: str = field(repr=False)
+    access_until: float
+    refresh_until: float
+    #: When a refresh replaced this generation.
+    rotated_at: float | None = None
+    is_revoked: bool = False
+
+
+class Provider:
+    """TikTok's side of one app: its registration, people, codes and tokens."""
+
+    def __init__(  # noqa: PLR0913 - what a portal registers
+        self,
+        *,
+        client_key: str,
+        client_secret: str,
+        redirect_uris: Iterable[str] | None,
+        scopes: Iterable[str],
+        people: Sequence[Person],
+        clock: Callable[[], float],
+    ) -> None:
+        self.client_key = client_key
+        self._secret = client_secret
+        self.redirect_uris = None if redirect_uris is None else tuple(redirect_uris)
+        self.scopes = frozenset(scopes)
+        self.people = tuple(people)
+        self.clock = clock
+        #: Seconds; TikTok's documents name 86400 and 7200, 31536000 and 15552000.
+        self.access_lifetime = 86400
+        self.refresh_lifetime = 31536000
+        #: Seconds for which a rotated refresh token still works; TikTok gives none.
+        self.grace = 0.0
+        self._codes: dict[str, _Code] = {}
+        self._tokens: list[_Tokens] = []
+        #: What each account has consented to, which TikTok does not ask again.
+        self._consents: dict[str, set[str]] = {}
+        self._serial = itertools.count(1)
+        self._lock = threading.RLock()
+
+    # --- the consent page ----------------------------------------------------------
+
+    def ask(self, query: Pairs) -> Asked:
+        """Check a request to authorize as TikTok's page does.
+
+        Raises:
+            Refused: with what TikTok's error page would say.
+        """
+        given = dict(query)
+        if "client_id" in given or given.get("client_key") != self.client_key:
+            raise Refused("param_error", 10003, "client_key", "client_key is wrong")
+        if given.get("response_type") != "code":
+            raise Refused("unsupported_response_type", 10005, "response_type", "")
+        uri = given.get("redirect_uri", "")
+        if not self._is_registered(uri):
+            raise Refused("invalid_request", 10006, "redirect_uri", "not registered")
+        scopes = given.get("scope", "").split(",")
+        for scope in scopes:  # a space makes two scopes one that nobody knows
+            if scope not in self.scopes:
+                raise Refused("invalid_scope", 10004, "scope", scope)
+        if not given.get("state"):
+            raise Refused("invalid_request", 10009, "state", "state is missing")
+        return Asked(
+            redirect_uri=uri,
+            scopes=tuple(scopes),
+            state=given["state"],
+            challenge=self._challenge(given, uri),
+            ask_again=given.get("disable_auto_auth") == "1",
+        )
+
+    def _challenge(self, given: Mapping[str, str], uri: str) -> str:
+        """Return the PKCE challenge; base64url passes here and fails at the exchange."""
+        challenge = given.get("code_challenge", "")
+        if challenge and given.get("code_challenge_method") != "S256":
+            raise Refused(
+                "invalid_request", 10008, "code_challenge_method", "S256 only"
+            )
+        if not challenge and urlsplit(uri).hostname in _LOOPBACK:
+            raise Refused("invalid_request", 10007, "code_challenge", "required")
+        return challenge
+
+    def _is_registered(self, uri: str) -> bool:
+        if self.redirect_uris is not None:
+            return uri in self.redirect_uris
+        parts = urlsplit(uri)
+        if not uri or len(uri) >= 512 or parts.query or parts.fragment:
+            return False
+        if parts.scheme == "http":
+            return parts.hostname in _LOOPBACK and parts.port is not None
+        return parts.scheme == "https" and parts.hostname not in (None, *_LOOPBACK)
+
+    def skips_consent(self, asked: Asked, person: Person) -> bool:
+        """Whether TikTok would send this account straight back, asking nothing."""
+        return not asked.ask_again and set(asked.scopes) <= self._consents.get(
+            person.open_id, set()
+        )
+
+    def agree(self, asked: Asked, person: Person, scopes: Iterable[str]) -> str:
+        """Return the callback of somebody who agreed to some of the scopes."""
+        granted = tuple(s for s in asked.scopes if s in set(scopes))
+        # Real codes hold * and !, and end in a data centre.
+        code = f"{secrets.token_urlsafe(24)}*{next(self._serial)}!4608.va"
+        with self._lock:
+            self._codes[code] = _Code(
+                asked=asked, person=person, scopes=granted, born=self.clock()
+            )
+            self._consents.setdefault(person.open_id, set()).update(granted)
+        answer = {"code": code, "scopes": ",".join(granted), "state": asked.state}
+        return f"{asked.redirect_uri}?{urlencode(answer)}"
+
+    def decline(self, asked: Asked) -> str:
+        """Return the callback of somebody who cancelled."""
+        answer = {
+            "error": "access_denied",
+            "error_description": "User cancelled",
+            "state": asked.state,
+        }
+        return f"{asked.redirect_uri}?{urlencode(answer)}"
+
+    # --- tokens --------------------------------------------------------------------
+
+    def token(self, form: Pairs) -> dict[str, object]:
+        """Answer the token endpoint.
+
+        Raises:
+            OAuthRefused: with TikTok's error body.
+        """
+        given = self._checked(form)
+        with self._lock:
+            match given.get("grant_type"):
+                case "authorization_code":
+                    return self._exchange(given)
+                case "refresh_token":
+                    return self._refresh(given)
+                case None:
+                    raise _malformed()
+                case _:
+                    raise OAuthRefused("unsupported_grant_type", "Unknown grant type.")
+
+    def _checked(self, form: Pairs) -> dict[str, str]:
+        """Return a form's fields, if the app is who it says."""
+        given = dict(form)
+        if len(given) < len(form) or "client_id" in given:
+            raise _malformed()
+        key, secret = given.get("client_key", ""), given.get("client_secret", "")
+        if not key or not secret:
+            raise _malformed()
+        same = hmac.compare_digest(secret.encode(), self._secret.encode())
+        if key != self.client_key or not same:
+            raise OAuthRefused("invalid_client", "Client key or secret is incorrect.")
+        return given
+
+    def _exchange(self, given: Mapping[str, str]) -> dict[str, object]:
+        code = self._codes.get(given.get("code", ""))
+        if code is None:
+            raise OAuthRefused("invalid_grant", "Authorization code is invalid.")
+        if code.is_used or self.clock() - code.born > _CODE_SECONDS:
+            raise OAuthRefused("invalid_grant", "Authorization code is expired.")
+        code.is_used = True  # whatever comes of this attempt
+        if given.get("redirect_uri") != code.asked.redirect_uri:
+            text = "Redirect_uri is not matched with the uri when requesting code."
+            raise OAuthRefused("invalid_request", text)
+        if not _fits(given.get("code_verifier"), code.asked.challenge):
+            text = "Code verifier or code challenge is invalid."
+            raise OAuthRefused("invalid_request", text)
+        now = self.clock()
+        refresh_until = now + self.refresh_lifetime
+        return self._issue(code.person, code.scopes, refresh_until)
+
+    def _refresh(self, given: Mapping[str, str]) -> dict[str, object]:
+        token, now = given.get("refresh_token"), self.clock()
+        for known in self._tokens:
+            if known.refresh_token == token and not known.is_revoked:
+                break
+        else:
+            raise _dead()
+        rotated = known.rotated_at
+        if known.refresh_until <= now or (
+            rotated is not None and (self.grace <= 0 or now - rotated > self.grace)
+        ):
+            raise _dead()
+        known.rotated_at = now if rotated is None else rotated
+        return self._issue(known.person, known.scopes, now + self.refresh_lifetime)
+
+    def _issue(
+        self, person: Person, scopes: tuple[str, ...], refresh_until: float
+    ) -> dict[str, object]:
+        now = self.clock()
+        made = _Tokens(
+            person=person,
+            scopes=scopes,
+            access_token=f"act.{secrets.token_urlsafe(30)}!5259.va",
+            refresh_token=f"rft.{secrets.token_urlsafe(30)}!5294.va",
+            access_until=now + self.access_lifetime,
+            refresh_until=refresh_until,
+        )
+        self._tokens.append(made)
+        return {
+            "access_token": made.access_token,
+            "expires_in": self.access_lifetime,
+            "open_id": person.open_id,
+            "refresh_expires_in": self.refresh_lifetime,
+            "refresh_token": made.refresh_token,
+            "scope": ",".join(scopes),
+            "token_type": "Bearer",
+        }
+
+    def revoke(self, form: Pairs) -> str:
+        """Answer the revoke endpoint: every token of the user is gone.
+
+        Returns:
+            Whose access was removed.
+
+        Raises:
+            OAuthRefused: with TikTok's error body.
+        """
+        given = self._checked(form)
+        with self._lock:
+            tokens = self._live(given.get("token", ""))
+            if tokens is None:
+                raise OAuthRefused("invalid_grant", "Access token is invalid.")
+            self.remove(tokens.person.open_id)
+            return tokens.person.open_id
+
+    def remove(self, open_id: str) -> None:
+        """End a user's grant, as when they disconnect the app in TikTok."""
+        with self._lock:
+            self._consents.pop(open_id, None)
+            for tokens in self._tokens:
+                if tokens.person.open_id == open_id:
+                    tokens.is_revoked = True
+
+    def _live(self, access_token: str) -> _Tokens | None:
+        for tokens in reversed(self._tokens):
+            if tokens.access_token == access_token:
+                dead = tokens.is_revoked or tokens.access_until <= self.clock()
+                return None if dead else tokens
+        return None
+
+    # --- the profile ---------------------------------------------------------------
+
+    def user(self, bearer: str, fields: str | None, avatar: str) -> dict[str, object]:
+        """Answer the user-info endpoint; `avatar` is the address of the drawn one.
+
+        Raises:
+            ApiRefused: with TikTok's error.
+        """
+        tokens = self._live(bearer)
+        if tokens is None:
+            text = "The access token is invalid or not found in the request."
+            raise ApiRefused("access_token_invalid", 401, text)
+        if not fields:
+            raise ApiRefused("invalid_params", 400, "fields is required")
+        known = {f: scope for scope, fs in tiktok.FIELDS.items() for f in fs}
+        profile = _profile(tokens.person, avatar)
+        asked = fields.split(",")
+        for name in asked:
+            if name not in known:
+                raise ApiRefused("invalid_params", 400, f"unknown field {name}")
+            if known[name] not in tokens.scopes:
+                text = "The user did not authorize the scope required."
+                raise ApiRefused("scope_not_authorized", 401, text)
+        return {name: profile[name] for name in asked}
+
+
+def _profile(person: Person, avatar: str) -> dict[str, object]:
+    link = f"https://www.tiktok.example/@{person.username}"
+    union_id = hashlib.sha256(person.open_id.encode()).hexdigest()[:32]
+    return {
+        "open_id": person.open_id,
+        "union_id": union_id,
+        "avatar_url": avatar,
+        "avatar_url_100": avatar,
+        "avatar_large_url": avatar,
+        "display_name": person.display_name,
+        "bio_description": person.bio,
+        "profile_deep_link": link,
+        "profile_web_link": link,
+        "is_verified": person.is_verified,
+        "username": person.username,
+        "follower_count": person.follower_count,
+        "following_count": person.following_count,
+        "likes_count": person.likes_count,
+        "video_count": person.video_count,
+    }
+
+
+def _fits(verifier: str | None, challenge: str) -> bool:
+    """Whether a verifier goes with a challenge: both or neither, and hex."""
+    if not challenge or verifier is None:
+        return not challenge and verifier is None
+    return 43 <= len(verifier) <= 128 and tiktok.challenge(verifier) == challenge
+
+
+def _malformed() -> OAuthRefused:
+    return OAuthRefused("invalid_request", "The request parameters are malformed.")
+
+
+def _dead() -> OAuthRefused:
+    return OAuthRefused("invalid_grant", "Refresh token is invalid or expired.")

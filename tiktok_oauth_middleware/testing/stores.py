@@ -1,0 +1,479 @@
+"""What every store must keep, as tests: for ours, and for one of your own.
+
+A store of your own is proven by a class in your tests::
+
+    class TestMyStore(StoreContract):
+        @pytest.fixture
+        def store(self):
+            store = MyStore(...)
+            yield store
+            store.close()
+
+        @pytest.fixture
+        def failing_store(self):
+            return MyStore("an address where nothing answers")
+
+The tests wait for real, short lifetimes. A store that can be given a clock overrides
+`tick` as well, and they wait for nothing. A store written for asyncio takes
+`AsyncStoreContract`, which runs the very same tests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from inspect import isawaitable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pytest
+
+from tiktok_oauth_middleware.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator
+
+T = TypeVar("T")
+
+#: Seconds that no test takes: the life of rows that must not expire.
+LONG = 3600.0
+_THREADS = 8
+_ROUNDS = 25
+
+
+class StoreContract:
+    """Tests that a `Store` must pass; override `store`, and what else applies."""
+
+    #: Seconds that the rows live whose expiry is tested; more for a slow store.
+    lifetime = 0.3
+
+    @pytest.fixture
+    def store(self) -> Any:
+        """Return the store to prove, which may hold rows of others."""
+        pytest.fail("override the fixture `store`")
+
+    @pytest.fixture
+    def tick(self) -> Callable[[float], None]:
+        """Return what lets a number of seconds go by; override it to move a clock."""
+        return time.sleep
+
+    @pytest.fixture
+    def failing_store(self) -> Any:
+        """Return a store that can not answer.
+
+        A store that never fails sets ``test_a_failure_is_a_store_error = None``.
+        """
+        pytest.fail("override the fixture `failing_store`")
+
+    @pytest.fixture
+    def key(self) -> str:
+        """Return a key that nobody else uses."""
+        return f"contract:{{{uuid.uuid4().hex}}}"
+
+    def _expire(self, tick: Callable[[float], None]) -> None:
+        tick(self.lifetime * 1.5)
+
+    # --- one row -------------------------------------------------------------------
+
+    def test_missing_is_none(self, store: Any, key: str) -> None:
+        """A row that was never written reads as None."""
+        assert store.get(key) is None
+
+    def test_create(self, store: Any, key: str) -> None:
+        """A swap from None writes a row that reads back."""
+        assert store.compare_and_set(key, None, b"first", LONG) is True
+        assert store.get(key) == b"first"
+
+    def test_create_once(self, store: Any, key: str) -> None:
+        """A swap from None is refused where a row is, even for the same value."""
+        store.compare_and_set(key, None, b"first", LONG)
+        assert store.compare_and_set(key, None, b"second", LONG) is False
+        assert store.compare_and_set(key, None, b"first", LONG) is False
+        assert store.get(key) == b"first"
+
+    def test_replace(self, store: Any, key: str) -> None:
+        """A swap from the value that is there replaces it."""
+        store.compare_and_set(key, None, b"first", LONG)
+        assert store.compare_and_set(key, b"first", b"second", LONG) is True
+        assert store.get(key) == b"second"
+
+    def test_replace_by_the_same(self, store: Any, key: str) -> None:
+        """A swap from a value to itself takes place, as often as it is asked for."""
+        store.compare_and_set(key, None, b"same", LONG)
+        assert store.compare_and_set(key, b"same", b"same", LONG) is True
+        assert store.compare_and_set(key, b"same", b"same", LONG) is True
+
+    def test_replace_only_what_is_there(self, store: Any, key: str) -> None:
+        """A swap from another value is refused and changes nothing."""
+        store.compare_and_set(key, None, b"first", LONG)
+        for old in (b"other", b"firs", b"first ", b"First", b""):
+            assert store.compare_and_set(key, old, b"second", LONG) is False
+        assert store.get(key) == b"first"
+
+    def test_replace_nothing(self, store: Any, key: str) -> None:
+        """A swap from a value is refused where no row is, and makes none."""
+        assert store.compare_and_set(key, b"first", b"second", LONG) is False
+        assert store.compare_and_set(key, b"", b"second", LONG) is False
+        assert store.get(key) is None
+
+    def test_delete(self, store: Any, key: str) -> None:
+        """A swap to None deletes the row, which can then be made again."""
+        store.compare_and_set(key, None, b"first", LONG)
+        assert store.compare_and_set(key, b"first", None, 0) is True
+        assert store.get(key) is None
+        assert store.compare_and_set(key, None, b"again", LONG) is True
+
+    def test_delete_only_what_is_there(self, store: Any, key: str) -> None:
+        """A swap from another value to None is refused and deletes nothing."""
+        assert store.compare_and_set(key, b"first", None, 0) is False
+        store.compare_and_set(key, None, b"first", LONG)
+        assert store.compare_and_set(key, b"other", None, 0) is False
+        assert store.get(key) == b"first"
+
+    def test_nothing_to_nothing(self, store: Any, key: str) -> None:
+        """A swap from None to None is a ValueError."""
+        with pytest.raises(ValueError, match="None"):
+            store.compare_and_set(key, None, None, LONG)
+
+    def test_rows_are_apart(self, store: Any, key: str) -> None:
+        """A row is found by its whole key, and no pattern in a key means anything."""
+        for other in (key, f"{key}x", f"{key[:-1]}", f"{key[:-1]}*", f"{key}%", "?"):
+            store.compare_and_set(other, None, b"kept", self.lifetime)
+        assert store.compare_and_set(f"{key[:-1]}*", b"kept", None, 0) is True
+        assert store.compare_and_set(f"{key}%", b"kept", None, 0) is True
+        assert store.get(key) == store.get(f"{key}x") == b"kept"
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            b"",
+            b"\0",
+            bytes(range(256)),
+            "\N{SNOWMAN}'\"\\\r\n".encode(),
+            b"12345678",
+            b"x" * 100_000,
+        ],
+        ids=["empty", "nul", "every byte", "text", "eight bytes", "100 kB"],
+    )
+    def test_bytes_are_bytes(self, store: Any, key: str, value: bytes) -> None:
+        """Any bytes read back as they were written, and compare as such."""
+        assert store.compare_and_set(key, None, value, LONG) is True
+        assert store.get(key) == value
+        assert isinstance(store.get(key), bytes)
+        assert store.compare_and_set(key, value + b"!", b"other", LONG) is False
+        assert store.compare_and_set(key, value, value + b"!", LONG) is True
+        assert store.compare_and_set(key, value + b"!", None, 0) is True
+
+    # --- expiry --------------------------------------------------------------------
+
+    def test_expiry(self, store: Any, key: str, tick: Callable[[float], None]) -> None:
+        """A row reads as None once its time is over, and not before."""
+        store.compare_and_set(key, None, b"short", self.lifetime)
+        store.compare_and_set(f"{key}2", None, b"long", LONG)
+        assert store.get(key) == b"short"
+        self._expire(tick)
+        assert store.get(key) is None
+        assert store.get(f"{key}2") == b"long"
+
+    def test_expired_is_missing_to_a_swap(
+        self, store: Any, key: str, tick: Callable[[float], None]
+    ) -> None:
+        """A row that has expired is neither replaced nor deleted, and can be made."""
+        store.compare_and_set(key, None, b"old", self.lifetime)
+        self._expire(tick)
+        assert store.compare_and_set(key, b"old", b"new", LONG) is False
+        assert store.compare_and_set(key, b"old", None, 0) is False
+        assert store.get(key) is None
+        assert store.compare_and_set(key, None, b"new", LONG) is True
+        assert store.get(key) == b"new"
+
+    def test_a_swap_begins_a_new_life(
+        self, store: Any, key: str, tick: Callable[[float], None]
+    ) -> None:
+        """A row lives on for the time that the last swap gave it."""
+        store.compare_and_set(key, None, b"short", self.lifetime)
+        store.compare_and_set(key, b"short", b"long", LONG)
+        store.compare_and_set(f"{key}2", None, b"long", LONG)
+        store.compare_and_set(f"{key}2", b"long", b"short", self.lifetime)
+        self._expire(tick)
+        assert store.get(key) == b"long"
+        assert store.get(f"{key}2") is None
+
+    def test_no_life(self, store: Any, key: str) -> None:
+        """A row that is given no time counts as missing at once."""
+        assert store.compare_and_set(key, None, b"never", 0) is True
+        assert store.get(key) is None
+        store.compare_and_set(key, None, b"first", LONG)
+        assert store.compare_and_set(key, b"first", b"never", -1) is True
+        assert store.get(key) is None
+
+    # --- many at once --------------------------------------------------------------
+
+    def test_no_increment_is_lost(self, store: Any, key: str) -> None:
+        """Threads that count by swapping lose nothing of one another."""
+        store.compare_and_set(key, None, b"0", LONG)
+
+        def count(_: int) -> None:
+            for _ in range(_ROUNDS):
+                _increment(store, key)
+
+        _at_once(count)
+        assert store.get(key) == b"%d" % (_THREADS * _ROUNDS)
+
+    def test_creating_happens_once(self, store: Any, key: str) -> None:
+        """Of several that create the same row, one is told that it did."""
+        keys = [f"{key}{number}" for number in range(_ROUNDS)]
+
+        def create(_: int) -> list[bool]:
+            return [store.compare_and_set(each, None, b"used", LONG) for each in keys]
+
+        assert [sum(told) for told in zip(*_at_once(create), strict=True)] == (
+            [1] * _ROUNDS
+        )
+
+    def test_taking_happens_once(self, store: Any, key: str) -> None:
+        """Of several that take the same row away, one is told that it did."""
+        keys = [f"{key}{number}" for number in range(_ROUNDS)]
+        for each in keys:
+            store.compare_and_set(each, None, b"ticket", LONG)
+
+        def take(_: int) -> list[bool]:
+            return [store.compare_and_set(each, b"ticket", None, 0) for each in keys]
+
+        assert [sum(told) for told in zip(*_at_once(take), strict=True)] == (
+            [1] * _ROUNDS
+        )
+
+    # --- locks ---------------------------------------------------------------------
+
+    def test_a_lock_has_one_holder(self, store: Any, key: str) -> None:
+        """A lock that is held is refused without waiting; others are free."""
+        with store.lock(key, LONG) as held:
+            assert held is True
+            with store.lock(key, LONG) as held_too:
+                assert held_too is False
+            with store.lock(f"{key}2", LONG) as other:
+                assert other is True
+
+    def test_a_refused_lock_releases_nothing(self, store: Any, key: str) -> None:
+        """Who was refused a lock leaves it with its holder."""
+        with store.lock(key, LONG):
+            with store.lock(key, LONG):
+                pass
+            with store.lock(key, LONG) as held:
+                assert held is False
+
+    def test_a_lock_is_released(self, store: Any, key: str) -> None:
+        """A lock is free once its holder has left."""
+        for _ in range(3):
+            with store.lock(key, LONG) as held:
+                assert held is True
+
+    def test_a_lock_is_released_by_an_error(self, store: Any, key: str) -> None:
+        """An error inside passes through and leaves the lock free."""
+        with pytest.raises(KeyError, match="inside"), store.lock(key, LONG):
+            raise KeyError("inside")
+        with store.lock(key, LONG) as held:
+            assert held is True
+
+    def test_a_lock_expires(
+        self, store: Any, key: str, tick: Callable[[float], None]
+    ) -> None:
+        """A lock whose holder takes too long can be had by another."""
+        with store.lock(key, self.lifetime):
+            self._expire(tick)
+            with store.lock(key, LONG) as held:
+                assert held is True
+
+    def test_a_late_holder_releases_nothing(
+        self, store: Any, key: str, tick: Callable[[float], None]
+    ) -> None:
+        """Leaving a lock that has expired leaves the next holder's alone."""
+        late = store.lock(key, self.lifetime)
+        late.__enter__()
+        self._expire(tick)
+        with store.lock(key, LONG):
+            late.__exit__(None, None, None)
+            with store.lock(key, LONG) as held:
+                assert held is False
+
+    def test_a_lock_is_not_the_row(self, store: Any, key: str) -> None:
+        """Locking a key neither makes, hides nor changes its row."""
+        with store.lock(key, LONG):
+            assert store.get(key) is None
+            assert store.compare_and_set(key, None, b"mine", LONG) is True
+        assert store.get(key) == b"mine"
+
+    def test_of_many_one_holds(self, store: Any, key: str) -> None:
+        """Of several that want a lock at the same time, one has it."""
+        asked = threading.Barrier(_THREADS)
+
+        def hold(_: int) -> bool:
+            with store.lock(key, LONG) as held:
+                asked.wait(timeout=30)
+                return bool(held)
+
+        assert sum(_at_once(hold)) == 1
+
+    # --- failures ------------------------------------------------------------------
+
+    def test_a_failure_is_a_store_error(self, failing_store: Any, key: str) -> None:
+        """A store that can not answer says StoreError, from its own exception."""
+        asks: list[Callable[[], Any]] = [
+            lambda: failing_store.get(key),
+            lambda: failing_store.compare_and_set(key, None, b"new", LONG),
+            lambda: failing_store.compare_and_set(key, b"old", b"new", LONG),
+            lambda: failing_store.compare_and_set(key, b"old", None, 0),
+            lambda: failing_store.lock(key, LONG).__enter__(),
+        ]
+        for ask in asks:
+            with pytest.raises(StoreError) as failure:
+                ask()
+            assert failure.value.__cause__ is not None
+            assert key not in str(failure.value)
+
+
+def _increment(store: Any, key: str) -> None:
+    while True:
+        count = store.get(key)
+        assert count is not None
+        if store.compare_and_set(key, count, b"%d" % (int(count) + 1), LONG):
+            return
+        # Who loses steps aside for a moment, or eight in step would lose for long.
+        time.sleep(random.random() / 1000)
+
+
+def _at_once(work: Callable[[int], T]) -> list[T]:
+    """Return what `work` gives in each of eight threads that start together."""
+    started = threading.Barrier(_THREADS)
+
+    def run(number: int) -> T:
+        started.wait(timeout=30)
+        return work(number)
+
+    with ThreadPoolExecutor(_THREADS) as threads:
+        return list(threads.map(run, range(_THREADS)))
+
+
+# --- stores for asyncio ------------------------------------------------------------
+
+
+class AsyncStoreContract(StoreContract):
+    """The same tests for an `AsyncStore`; override `open_store`.
+
+    An event loop runs in a thread of its own, and each call of a test is a task
+    there: eight threads of a test are eight tasks of the loop.
+    """
+
+    @pytest.fixture
+    def open_store(self) -> Callable[[], Any]:
+        """Return what makes the store, called (and awaited) in the event loop."""
+        pytest.fail("override the fixture `open_store`")
+
+    @pytest.fixture
+    def open_failing_store(self) -> Callable[[], Any]:
+        """Return what makes a store that can not answer; see `failing_store`."""
+        pytest.fail("override the fixture `open_failing_store`")
+
+    @pytest.fixture
+    def store(self, open_store: Callable[[], Any]) -> Iterator[Any]:
+        """Return the store's blocking face."""
+        with _in_a_loop(open_store) as store:
+            yield store
+
+    @pytest.fixture
+    def failing_store(self, open_failing_store: Callable[[], Any]) -> Iterator[Any]:
+        """Return the failing store's blocking face."""
+        with _in_a_loop(open_failing_store) as store:
+            yield store
+
+    def test_a_lock_is_released_by_cancelling(self, store: Any, key: str) -> None:
+        """A task that is cancelled while it holds a lock leaves it free."""
+
+        async def hold(entered: asyncio.Event) -> None:
+            async with store.inner.lock(key, LONG):
+                entered.set()
+                await asyncio.sleep(LONG)
+
+        async def cancel() -> None:
+            entered = asyncio.Event()
+            task = asyncio.ensure_future(hold(entered))
+            await entered.wait()
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+        store.run(cancel())
+        with store.lock(key, LONG) as held:
+            assert held is True
+
+
+@contextmanager
+def _in_a_loop(open_store: Callable[[], Any]) -> Iterator[_Blocking]:
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="store", daemon=True)
+    thread.start()
+    try:
+        store = _run(loop, _opened(open_store))
+        yield _Blocking(loop, store)
+        _run(loop, store.close())
+    finally:
+        _run(loop, loop.shutdown_asyncgens())
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+async def _opened(open_store: Callable[[], Any]) -> Any:
+    store = open_store()
+    return await store if isawaitable(store) else store
+
+
+def _run(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> T:
+    return asyncio.run_coroutine_threadsafe(work, loop).result(timeout=60)
+
+
+class _Blocking:
+    """An asyncio store in its loop, with the plain methods that the tests call."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, inner: Any) -> None:
+        self._loop = loop
+        self.inner = inner
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        return _run(self._loop, work)
+
+    def get(self, key: str) -> Any:
+        return self._call(self.inner.get, key)
+
+    def compare_and_set(
+        self, key: str, old: bytes | None, new: bytes | None, ttl: float
+    ) -> Any:
+        return self._call(self.inner.compare_and_set, key, old, new, ttl)
+
+    @contextmanager
+    def _hold(self, key: str, ttl: float) -> Iterator[bool]:
+        lock = self.inner.lock(key, ttl)
+        held = self._call(lock.__aenter__)
+        try:
+            yield held
+        except BaseException as error:
+            if not self._call(lock.__aexit__, type(error), error, error.__traceback__):
+                raise
+        else:
+            self._call(lock.__aexit__, None, None, None)
+
+    def lock(self, key: str, ttl: float) -> AbstractContextManager[bool]:
+        return self._hold(key, ttl)
+
+    def close(self) -> None:
+        self._call(self.inner.close)
+
+    def _call(self, call: Callable[..., Awaitable[T]], *args: Any) -> T:
+        async def called() -> T:
+            return await call(*args)
+
+        return self.run(called())
