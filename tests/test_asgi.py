@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import closing
 
 import anyio
 import pytest
@@ -292,7 +293,7 @@ class TestOrigins:
             transport=tiktok.transport,
             clock=clock,
         )
-        with TestClient(wrapped, base_url=ORIGIN) as client:
+        with closing(TestClient(wrapped, base_url=ORIGIN)) as client:
             url = client.get("/auth/tiktok/login", follow_redirects=False).headers[
                 "location"
             ]
@@ -347,13 +348,13 @@ class TestStoreDown:
                 app, settings, store=store, transport=tiktok.transport, clock=clock
             )
 
-        with TestClient(build(store), base_url=ORIGIN) as client:
+        with closing(TestClient(build(store), base_url=ORIGIN)) as client:
             url = client.get("/auth/tiktok/login", follow_redirects=False).headers[
                 "location"
             ]
             client.get(tiktok.consent(url), follow_redirects=False)
             kept = dict(client.cookies)
-        with TestClient(build(BrokenStore()), base_url=ORIGIN) as client:
+        with closing(TestClient(build(BrokenStore()), base_url=ORIGIN)) as client:
             yield client, kept, tiktok
 
     def test_class_33_signed_in(self, broken):

@@ -79,7 +79,7 @@ def test_exchange(world, recorder):
 
 def test_refresh(world, recorder):
     """A refresh sends exactly these fields: no scope, no client_id."""
-    world.tiktok.access_lifetime = 7200
+    world.tiktok.provider.access_lifetime = 7200
     browser = world.browser()
     browser.log_in()
     world.clock.advance(7000)

@@ -72,9 +72,9 @@ class _TikTokMixin:
             ("client_key_post", _client_key_post)
         )
 
-    def parse_response_token(self, response: Any) -> Any:
+    def parse_response_token(self, resp: Any) -> Any:
         """Return the response as it is: tiktok.py reads it, and nothing is kept."""
-        return response
+        return resp
 
 
 class _BlockingClient(_TikTokMixin, OAuth2Client):

@@ -280,7 +280,7 @@ class Login:
             logger.info("TikTok refused the code: %s", error)
             raise LoginExpired from None
         profile = await self._profile(client, answer)
-        value, session = await self._save(login, answer, profile, ticket)
+        value = await self._save(login, answer, profile, ticket)
         scopes = split_scopes(answer.scopes or "")
         logger.info("login ok, %d scopes granted", len(scopes))
         await self._tell(Event(name="login", open_id=answer.open_id, scopes=scopes))
@@ -305,11 +305,11 @@ class Login:
 
     async def _save(
         self, login: _Login, answer: TokenAnswer, profile: str, old: Ticket | None
-    ) -> tuple[str, Session]:
+    ) -> str:
         """Write the grant with a new session in it; end the browser's previous one.
 
         Returns:
-            The session cookie's value, and the session.
+            The session cookie's value.
         """
         named = grant_id(self._settings.client_key, answer.open_id)
         value, ticket = self._jar.issue(named)
@@ -336,7 +336,7 @@ class Login:
             raise StoreError(message)
         if old is not None and old.grant_id != named:
             await self._grants.end_session(old.grant_id, old.digest)
-        return value, session
+        return value
 
     def _grant(
         self, login: _Login, answer: TokenAnswer, profile: str, known: Grant | None

@@ -387,7 +387,7 @@ class TikTokAuth:
 
     def login_url(
         self,
-        next: str | None = None,
+        next: str | None = None,  # noqa: A002 - the query's own word
         scopes: Iterable[str] = (),
     ) -> str:
         """Return the link that begins a login, or asks for further scopes.

@@ -301,4 +301,6 @@ def redirect(
 ) -> Response:
     """Return a redirect; 303, so that what comes next is a GET."""
     sent = (cookie.header() for cookie in cookies)
-    return Response(status, (*BASE_HEADERS, ("location", location), *sent))
+    # PEP 3333's own checker wants a type even where there is no body.
+    plain = ("content-type", "text/plain; charset=utf-8")
+    return Response(status, (*BASE_HEADERS, plain, ("location", location), *sent))

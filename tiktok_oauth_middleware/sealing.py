@@ -71,9 +71,5 @@ class Box:
         except InvalidTag:
             return None
 
-    def is_newest(self, sealed: bytes) -> bool:
-        """Whether `sealed` names the newest key; if not, seal it anew when next used."""
-        return sealed[1:_ID_END] == self._newest
-
     def _bound(self, name: str) -> bytes:
         return _VERSION + self._purpose + name.encode()

@@ -384,7 +384,7 @@ def _seconds(value: object) -> float | None:
     if isinstance(value, str) and re.fullmatch(r"[0-9]{1,15}", value):
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError
+        raise ValueError  # noqa: TRY004 - TikTok's mistake, not a caller's
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError
     return float(min(max(value, 0), _LONGEST_LIFE))

@@ -1,8 +1,8 @@
 """TikTokOAuthWSGIMiddleware: the shell for WSGI apps (PEP 3333).
 
-The same flows as under ASGI, finished by `runtime.run` in one step. Every request gets
-``environ["tiktok.auth"]``. The app's iterable is handed on as it is, so the server still
-sees a ``wsgi.file_wrapper``; it is only replaced where a guard refused.
+The same flows as under ASGI, finished by `runtime.run` in one step. Every request
+gets ``environ["tiktok.auth"]``. The app's iterable is handed on as it is, so the
+server still sees a ``wsgi.file_wrapper``; it is only replaced where a guard refused.
 """
 
 from __future__ import annotations

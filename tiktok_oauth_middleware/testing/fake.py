@@ -131,7 +131,9 @@ class FakeTikTok:
             people=people,
             clock=clock,
         )
-        self._secret = client_secret
+        self.client_secret = client_secret
+        #: Where avatars are drawn; a server says where it is.
+        self.avatars = ""
         #: Every request to the token, revoke and user-info endpoints, in order.
         self.requests: list[Record] = []
         self._faults: dict[str, list[_Fault]] = {}
@@ -281,7 +283,7 @@ class FakeTikTok:
         body = json.dumps(delivery).encode()
         headers = {
             "content-type": "application/json",
-            "tiktok-signature": tiktok.sign_webhook(body, self._secret, now),
+            "tiktok-signature": tiktok.sign_webhook(body, self.client_secret, now),
         }
         return headers, body
 
@@ -400,17 +402,11 @@ class FakeTikTok:
         scheme, _, bearer = headers.get("authorization", "").partition(" ")
         token = bearer if scheme == "Bearer" else ""
         try:
-            user = self.provider.user(token, query.get("fields"), self.avatar(token))
+            user = self.provider.user(token, query.get("fields"), self.avatars)
         except ApiRefused as refused:
             error = _api_error(refused.code, refused.text)
             return _json(refused.status, {"data": {}, "error": error})
         return _json(200, {"data": {"user": user}, "error": _api_error("ok", "")})
-
-    def avatar(self, access_token: str) -> str:  # noqa: ARG002 - a server has its own
-        """Return the address of the avatar of whose token this is."""
-        return (
-            "https://p16-sign.tiktokcdn.example/avatar.jpeg?x-expires=1&x-signature=a"
-        )
 
     def ask(self, query: str) -> Asked:
         """Check a request to authorize; raise `Refused` as TikTok's page would."""

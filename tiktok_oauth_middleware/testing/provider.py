@@ -383,8 +383,8 @@ class Provider:
 
     # --- the profile ---------------------------------------------------------------
 
-    def user(self, bearer: str, fields: str | None, avatar: str) -> dict[str, object]:
-        """Answer the user-info endpoint; `avatar` is the address of the drawn one.
+    def user(self, bearer: str, fields: str | None, avatars: str) -> dict[str, object]:
+        """Answer the user-info endpoint; `avatars` is where a server draws them.
 
         Raises:
             ApiRefused: with TikTok's error.
@@ -396,7 +396,7 @@ class Provider:
         if not fields:
             raise ApiRefused("invalid_params", 400, "fields is required")
         known = {f: scope for scope, fs in tiktok.FIELDS.items() for f in fs}
-        profile = _profile(tokens.person, avatar)
+        profile = _profile(tokens.person, avatars)
         asked = fields.split(",")
         for name in asked:
             if name not in known:
@@ -407,7 +407,8 @@ class Provider:
         return {name: profile[name] for name in asked}
 
 
-def _profile(person: Person, avatar: str) -> dict[str, object]:
+def _profile(person: Person, avatars: str) -> dict[str, object]:
+    avatar = f"{avatars or 'https://p16-sign.tiktokcdn.example/'}{person.username}.svg"
     link = f"https://www.tiktok.example/@{person.username}"
     union_id = hashlib.sha256(person.open_id.encode()).hexdigest()[:32]
     return {

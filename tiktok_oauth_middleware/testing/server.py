@@ -1,0 +1,361 @@
+"""The stand-in as a server: real HTTP, a consent page, on this machine only.
+
+Standard library only, so that a demo needs nothing else. Programs steer it under
+``/stand-in/``; what changes something there wants a header that no web page can send
+without asking first.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sys
+import threading
+from http.cookies import CookieError, SimpleCookie
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import parse_qs, urlsplit
+
+from ..settings import TikTokEndpoints
+from . import pages
+from .fake import AUTHORIZE, REVOKE, TOKEN, USER_INFO, ConnectionLost, FakeTikTok, Reply
+from .provider import Asked, Person, Refused
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+_COOKIE = "stand-in-account"
+_UNDER_WAY = 1000
+_LONGEST_BODY = 1024 * 1024
+_STEERING_HEADER = "x-stand-in"
+
+
+class StandIn:
+    """A stand-in for TikTok on a port of this machine, for as long as it is open.
+
+    >>> with StandIn(FakeTikTok()) as stand_in:  # doctest: +SKIP
+    ...     settings = TikTokSettings(..., endpoints=stand_in.endpoints)
+    """
+
+    def __init__(
+        self, fake: FakeTikTok, host: str = "127.0.0.1", port: int = 0
+    ) -> None:
+        """Take the port, 0 for any; answer from `__enter__` or `start` on."""
+        handler = type("Handler", (_Handler,), {"desk": _Desk(fake)})
+        self.fake = fake
+        self._server = _Server((host, port), handler)
+        self._host = host
+        fake.avatars = f"{self.url}/stand-in/avatar/"
+        self._thread: threading.Thread | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it is reached."""
+        return f"http://{self._host}:{self._server.server_address[1]}"
+
+    @property
+    def endpoints(self) -> TikTokEndpoints:
+        """What an app's settings need to talk to it."""
+        return TikTokEndpoints(
+            authorize=self.url + AUTHORIZE,
+            token=self.url + TOKEN,
+            revoke=self.url + REVOKE,
+            user_info=self.url + USER_INFO,
+        )
+
+    def environment(self, redirect_uri: str) -> dict[str, str]:
+        """Return the variables that lead `TikTokSettings.from_env` here."""
+        endpoints = self.endpoints
+        provider = self.fake.provider
+        return {
+            "TIKTOK_CLIENT_KEY": provider.client_key,
+            "TIKTOK_CLIENT_SECRET": self.fake.client_secret,
+            "TIKTOK_REDIRECT_URI": redirect_uri,
+            "TIKTOK_ENDPOINTS_AUTHORIZE": endpoints.authorize,
+            "TIKTOK_ENDPOINTS_TOKEN": endpoints.token,
+            "TIKTOK_ENDPOINTS_REVOKE": endpoints.revoke,
+            "TIKTOK_ENDPOINTS_USER_INFO": endpoints.user_info,
+        }
+
+    def start(self) -> StandIn:
+        """Answer from a thread of its own."""
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, name="stand-in", daemon=True
+        )
+        self._thread.start()
+        return self
+
+    def close(self) -> None:
+        """Stop answering and give the port back."""
+        if self._thread is not None:
+            self._server.shutdown()
+            self._thread.join()
+            self._thread = None
+        self._server.server_close()
+
+    def __enter__(self) -> StandIn:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    # A thousand tests may connect at once.
+    request_queue_size = 256
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a browser that hung up; anything else is a bug to see."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
+class _Desk:
+    """What the server knows beyond the stand-in: who is deciding on what."""
+
+    def __init__(self, fake: FakeTikTok) -> None:
+        self.fake = fake
+        self._asked: dict[str, Asked] = {}
+        self._lock = threading.Lock()
+
+    def open(self, asked: Asked) -> str:
+        """Keep a request on which somebody is to decide; return its name."""
+        name = secrets.token_urlsafe(16)
+        with self._lock:
+            while len(self._asked) >= _UNDER_WAY:
+                del self._asked[next(iter(self._asked))]
+            self._asked[name] = asked
+        return name
+
+    def take(self, name: str) -> Asked | None:
+        with self._lock:
+            return self._asked.get(name)
+
+    def person(self, open_id: str | None) -> Person | None:
+        for person in self.fake.people:
+            if person.open_id == open_id:
+                return person
+        return None
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """One connection."""
+
+    desk: ClassVar[_Desk]
+    protocol_version = "HTTP/1.1"
+    server_version = "stand-in"
+    sys_version = ""
+    # One segment for head and body: no wait for an acknowledgement between them.
+    wbufsize = -1
+    disable_nagle_algorithm = True
+
+    def do_GET(self) -> None:
+        """Answer pages, avatars, the journal, and the API's GET."""
+        path = urlsplit(self.path).path
+        if path.rstrip("/") == AUTHORIZE.rstrip("/"):
+            self._authorize()
+        elif path.startswith("/stand-in/avatar/"):
+            self._avatar(path)
+        elif path == "/stand-in/journal":
+            self._journal()
+        elif path == "/":
+            text = "Log in from your app; there is nothing to do here."
+            self._send(200, pages.headers(), pages.plain_page("Stand-in", text))
+        else:
+            self._api()
+
+    def do_POST(self) -> None:
+        """Answer decisions, steering, and the API's POST."""
+        path = urlsplit(self.path).path
+        if path == "/stand-in/decide":
+            self._decide()
+        elif path.startswith("/stand-in/"):
+            self._steer(path)
+        else:
+            self._api()
+
+    do_PUT = do_DELETE = do_PATCH = do_GET  # noqa: N815 - all 404 in the API
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Log nothing: requests hold codes and tokens."""
+
+    # --- pages ---------------------------------------------------------------------
+
+    def _authorize(self) -> None:
+        fake = self.desk.fake
+        try:
+            asked = fake.ask(urlsplit(self.path).query)
+        except Refused as refused:
+            page = pages.error_page(refused, secrets.token_hex(17).upper())
+            self._send(200, pages.headers(), page)
+            return
+        person = self.desk.person(self._account())
+        if person is not None and fake.provider.skips_consent(asked, person):
+            granted = fake.provider.agree(asked, person, asked.scopes)
+            self._send(302, (("location", granted), ("cache-control", "no-store")))
+            return
+        page = pages.consent_page(
+            asked, fake.people, self.desk.open(asked), person and person.open_id
+        )
+        self._send(200, pages.headers(asked.redirect_uri), page)
+
+    def _decide(self) -> None:
+        form = parse_qs(self._body().decode("latin-1"))
+        asked = self.desk.take(form.get("request", [""])[0])
+        person = self.desk.person(form.get("person", [""])[0])
+        ticked = form.get("scope", [])
+        known = asked is not None and set(ticked) <= set(asked.scopes)
+        if asked is None or person is None or not known:
+            text = "This page was open for too long. Go back to your app and log in."
+            self._send(400, pages.headers(), pages.plain_page("Too late", text))
+            return
+        provider = self.desk.fake.provider
+        if form.get("decision") == ["continue"]:
+            location = provider.agree(asked, person, ticked)
+        else:
+            location = provider.decline(asked)
+        cookie = f"{_COOKIE}={person.open_id}; Path=/; HttpOnly; SameSite=Lax"
+        self._send(
+            302,
+            (
+                ("location", location),
+                ("set-cookie", cookie),
+                ("cache-control", "no-store"),
+            ),
+        )
+
+    def _account(self) -> str | None:
+        """Return who decided last in this browser."""
+        try:
+            cookies = SimpleCookie(self.headers.get("cookie", ""))
+        except CookieError:
+            return None
+        found = cookies.get(_COOKIE)
+        return found.value if found else None
+
+    def _avatar(self, path: str) -> None:
+        for person in self.desk.fake.people:
+            if path == f"/stand-in/avatar/{person.username}.svg":
+                kind = (("content-type", "image/svg+xml"),)
+                self._send(200, kind, pages.avatar(person))
+                return
+        self._send(404)
+
+    # --- steering ------------------------------------------------------------------
+
+    def _journal(self) -> None:
+        """Tell what was asked of the stand-in, in numbers."""
+        fake = self.desk.fake
+        counts = {
+            "exchanges": fake.count("token", grant_type="authorization_code"),
+            "refreshes": fake.count("token", grant_type="refresh_token"),
+            "revokes": fake.count("revoke"),
+            "profiles": fake.count("user_info"),
+        }
+        self._send(200, _JSON, json.dumps(counts).encode())
+
+    def _steer(self, path: str) -> None:
+        """Set a lifetime, or switch a fault on, for a program that asks in JSON."""
+        if self.headers.get(_STEERING_HEADER) != "1":
+            self._body()
+            self._send(403)
+            return
+        fake = self.desk.fake
+        try:
+            wanted = json.loads(self._body())
+            if path == "/stand-in/fail":
+                fake.fail(**wanted)
+            elif path == "/stand-in/lose-answer":
+                fake.lose_answer(**wanted)
+            elif path == "/stand-in/mend":
+                fake.mend()
+            elif path == "/stand-in/settings":
+                _set(fake, **wanted)
+            else:
+                self._send(404)
+                return
+        except (TypeError, ValueError) as error:
+            self._send(400, _JSON, json.dumps({"error": str(error)}).encode())
+            return
+        self._send(200, _JSON, b"{}")
+
+    # --- the API -------------------------------------------------------------------
+
+    def _api(self) -> None:
+        try:
+            reply = self.desk.fake.handle(
+                self.command,
+                f"http://{self.headers.get('host', '')}{self.path}",
+                dict(self.headers.items()),
+                self._body(),
+            )
+        except ConnectionLost:
+            self.close_connection = True
+            return
+        self._reply(reply)
+
+    def _reply(self, reply: Reply) -> None:
+        self._send(reply.status, reply.headers, reply.body)
+
+    def _body(self) -> bytes:
+        length = self.headers.get("content-length", "0")
+        if not length.isdigit() or int(length) > _LONGEST_BODY:
+            self.close_connection = True
+            return b""
+        return self.rfile.read(int(length))
+
+    def _send(
+        self,
+        status: int,
+        headers: tuple[tuple[str, str], ...] = (),
+        body: bytes = b"",
+    ) -> None:
+        self.send_response(status)
+        for name, value in headers:
+            self.send_header(name, value)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+        self.wfile.flush()
+
+
+_JSON = (("content-type", "application/json"),)
+
+
+def _set(
+    fake: FakeTikTok,
+    *,
+    access_lifetime: int | None = None,
+    refresh_lifetime: int | None = None,
+    grace: float | None = None,
+) -> None:
+    if access_lifetime is not None:
+        fake.access_lifetime = access_lifetime
+    if refresh_lifetime is not None:
+        fake.refresh_lifetime = refresh_lifetime
+    if grace is not None:
+        fake.grace = grace
+
+
+def serve(fake: FakeTikTok, host: str, port: int) -> None:
+    """Serve until Ctrl-C."""
+    stand_in = StandIn(fake, host, port)
+    print(f"Stand-in for TikTok on {stand_in.url}; Ctrl-C ends it.")  # noqa: T201
+    print("Lead your app here with:")  # noqa: T201
+    callback = "http://127.0.0.1:8000/auth/tiktok/callback"
+    for name, value in stand_in.environment(callback).items():
+        print(f"  export {name}={value}")  # noqa: T201
+    try:
+        stand_in.start()
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        print()  # noqa: T201
+    finally:
+        stand_in.close()
