@@ -23,6 +23,7 @@ from tiktok_oauth_middleware import (
     TikTokOAuthWSGIMiddleware,
     TikTokSettings,
 )
+from tiktok_oauth_middleware.log import logger
 from tiktok_oauth_middleware.testing import FakeTikTok
 
 ORIGIN = "https://app.example.com"
@@ -48,6 +49,13 @@ SAME_ORIGIN = {"origin": ORIGIN, "sec-fetch-site": "same-origin"}
 @pytest.fixture(params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
     return request.param
+
+
+@pytest.fixture(autouse=True)
+def a_second_later() -> None:
+    """Let each test see the warnings of its own: one is logged once a second."""
+    for seldom in logger.filters:
+        seldom._last.clear()
 
 
 class Clock:

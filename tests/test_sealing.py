@@ -178,19 +178,6 @@ def test_class_29_removed_key_ends_its_values():
     assert a_box(NEW, MIDDLE).open(sealed, "name") is None
 
 
-def test_class_29_value_of_an_older_key_is_known():
-    """A value that should be sealed anew is told apart from one that need not."""
-    rotated = a_box(NEW, OLD)
-    assert rotated.is_newest(rotated.seal(PLAIN, "name"))
-    assert not rotated.is_newest(a_box(OLD).seal(PLAIN, "name"))
-
-
-@pytest.mark.parametrize("sealed", [b"", b"\x01", b"\x01abc", b"\x00" * 40])
-def test_value_that_is_none_is_not_newest(box, sealed):
-    """Bytes that no key sealed are not of the newest key, and raise nothing."""
-    assert not box.is_newest(sealed)
-
-
 # --- nonces and keys ---------------------------------------------------------------
 
 

@@ -110,6 +110,8 @@ class TikTokOAuthMiddleware:
                 await _refuse(scope, receive, send, response)
                 return
             auth._looked = True  # noqa: SLF001 - that it is answered depended on it
+        # Reporters of exceptions record the locals of every frame that one passes.
+        del value, sight
         await self._pass_on(scope, receive, send, auth, path)
 
     async def _pass_on(
@@ -125,10 +127,10 @@ class TikTokOAuthMiddleware:
 
     def _watched(self, scope: Scope, send: Send, auth: TikTokAuth, path: str) -> Send:
         """Return `send`, watching for the heads that we have to change."""
-        turned_away = False
+        turned_away = is_accepted = False
 
         def watched(message: Message) -> Awaitable[None]:
-            nonlocal turned_away
+            nonlocal turned_away, is_accepted
             kind = message["type"]
             if turned_away:
                 return _nothing()
@@ -139,11 +141,12 @@ class TikTokOAuthMiddleware:
                 if auth._looked:  # noqa: SLF001
                     message = _private(message)
             elif kind in ("websocket.close", "websocket.http.response.start"):
-                if auth._challenge is not None:  # noqa: SLF001
+                # Once a WebSocket is open there is no handshake left to answer.
+                if auth._challenge is not None and not is_accepted:  # noqa: SLF001
                     turned_away = True
                     return _respond(scope, send, self._challenged(scope, auth, path))
             elif kind == "websocket.accept":
-                auth._challenge = None  # noqa: SLF001 - the app let it in all the same
+                is_accepted = True
             return send(message)
 
         return watched

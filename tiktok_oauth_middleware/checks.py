@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -49,6 +49,7 @@ ENDPOINTS: Mapping[str, str] = {
 }
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_DESKTOP_HOSTS = ("localhost", "127.0.0.1")  # TikTok's Desktop tab takes no other
 _KEY_LENGTH = 32
 _LEAST_ENTROPY_BITS = 80
 _LEAST_STEPS = 8
@@ -72,6 +73,9 @@ SAMPLES: Mapping[str, Any] = {
     "secret_keys": ("Zk3vXq9LwR2tYb7NfH5cJd8GsPmA1eUo",),
     "scopes": ("user.info.basic",),
     "login_methods": ("GET",),
+    "pkce": True,
+    "disconnect_path": None,
+    "webhook_path": None,
     "login_path": "/auth/tiktok/login",
     "logout_path": "/auth/tiktok/logout",
     "after_login": "/",
@@ -193,7 +197,7 @@ def _redirect_uri_faults(options: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _loopback_faults(parts: SplitResult, *, pkce: bool) -> Iterator[str]:
-    if parts.scheme != "http" or parts.hostname not in _LOOPBACK:
+    if parts.scheme != "http" or parts.hostname not in _DESKTOP_HOSTS:
         yield (
             "redirect_uri begins with https://; plain http is taken only for"
             " http://localhost:PORT or http://127.0.0.1:PORT, for development"
@@ -307,8 +311,78 @@ def _other_faults(options: Mapping[str, Any]) -> Iterator[str]:
                 f"websocket_origins holds {origin!r}; an origin is scheme, host and"
                 " port: https://app.example.com"
             )
-    if not re.match(r"(memory|sqlite|rediss?|unix)://", options["store"]):
-        yield (
-            "store is memory://, sqlite:///file.sqlite3 or redis://host; pass an object"
-            " as the middleware's own store="
+    fault = store_fault(options["store"])
+    if fault:
+        yield fault
+
+
+# --- which store a URL names -------------------------------------------------------
+
+_KINDS = (
+    "memory://, sqlite:///relative.sqlite3, sqlite:////absolute/path.sqlite3,"
+    " redis://host:6379/0, rediss://host:6379/0 or unix:///path/of/redis.sock"
+)
+
+
+def store_fault(url: str) -> str | None:
+    """Return what is wrong with the option ``store``, or None; touches nothing.
+
+    The URL may carry a password, so only its scheme is repeated.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator or not re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme):
+        return f"store is no URL of a store; it must be one of {_KINDS}"
+    check = _STORES.get(scheme)
+    if check is None:
+        return f"store begins with {scheme}://, which is no store; use {_KINDS}"
+    return check(rest)
+
+
+def _memory_fault(rest: str) -> str | None:
+    if rest:
+        return "store says more than memory://; the memory store takes nothing else"
+    return None
+
+
+def _sqlite_fault(rest: str) -> str | None:
+    path = rest.removeprefix("/")
+    if not rest.startswith("/") or not path:
+        return (
+            "store names no SQLite file; it must be sqlite:///relative.sqlite3 (three"
+            " slashes) or sqlite:////absolute/path.sqlite3 (four)"
         )
+    if path.startswith((":memory:", "file:")) or "?" in path:
+        return (
+            "store asks of SQLite what it does not offer here (:memory:, file: or"
+            " ?options); use a plain path, or memory:// to keep nothing"
+        )
+    return None
+
+
+_LAST_PORT = 65_535
+
+
+def _redis_fault(rest: str) -> str | None:
+    _, _, address = re.split("[/?#]", rest, maxsplit=1)[0].rpartition("@")
+    port = re.fullmatch(r"(?:\[[0-9a-fA-F:.]+\]|[^:\[\]]+)(?::(\d{1,5}))?", address)
+    if port is None or int(port[1] or 0) > _LAST_PORT:
+        return (
+            "store names no Redis host and port; it must be redis://host:6379/0,"
+            " with a password redis://:password@host:6379/0 (percent-encoded)"
+        )
+    return None
+
+
+def _socket_fault(rest: str) -> str | None:
+    if "/" not in rest:
+        return "store names no socket; it must be unix:///path/of/redis.sock?db=0"
+    return None
+
+
+_STORES: dict[str, Callable[[str], str | None]] = {
+    "memory": _memory_fault,
+    "sqlite": _sqlite_fault,
+    "redis": _redis_fault,
+    "rediss": _redis_fault,
+    "unix": _socket_fault,
+}

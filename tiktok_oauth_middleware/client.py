@@ -122,21 +122,30 @@ class TikTokClient:
             fields["code_verifier"] = verifier
         return await self._token("authorization_code", fields)
 
-    async def refresh(self, refresh_token: str) -> TokenAnswer:
+    async def refresh(
+        self, refresh_token: str, *, seconds: float | None = None
+    ) -> TokenAnswer:
         """Return new tokens for a refresh token, which dies by this.
+
+        Args:
+            refresh_token: the most recent one.
+            seconds: to wait for the answer, instead of the settings' ``timeout``.
 
         Raises:
             GrantRevoked, TikTokUnavailable, TikTokError: see `tiktok.read_token`.
         """
-        return await self._token("refresh_token", {"refresh_token": refresh_token})
+        fields = {"refresh_token": refresh_token}
+        return await self._token("refresh_token", fields, seconds)
 
-    async def _token(self, grant_type: str, fields: dict[str, str]) -> TokenAnswer:
-        client = await self._client()
+    async def _token(
+        self, grant_type: str, fields: dict[str, str], seconds: float | None = None
+    ) -> TokenAnswer:
         url = self._settings.endpoints.token
         response = await self._call(
-            lambda: client.fetch_token(
+            lambda client: client.fetch_token(
                 url, grant_type=grant_type, headers=_HEADERS, **fields
-            )
+            ),
+            seconds,
         )
         secrets = (self._secret, *fields.values())
         return tiktok.read_token(
@@ -146,16 +155,22 @@ class TikTokClient:
             retry_after=response.headers.get("retry-after", ""),
         )
 
-    async def revoke(self, access_token: str) -> None:
+    async def revoke(self, access_token: str, *, seconds: float | None = None) -> None:
         """Disconnect the app from the user's account; all tokens of theirs die.
+
+        Args:
+            access_token: one that has not expired.
+            seconds: to wait for the answer, instead of the settings' ``timeout``.
 
         Raises:
             GrantRevoked, TikTokUnavailable, TikTokError: see `tiktok.read_revoke`.
         """
-        client = await self._client()
         url = self._settings.endpoints.revoke
         response = await self._call(
-            lambda: client.revoke_token(url, token=access_token, headers=_HEADERS)
+            lambda client: client.revoke_token(
+                url, token=access_token, headers=_HEADERS
+            ),
+            seconds,
         )
         tiktok.read_revoke(
             response.status_code,
@@ -172,13 +187,14 @@ class TikTokClient:
         Raises:
             TikTokUnavailable, TikTokError: see `tiktok.read_user`.
         """
-        client = await self._client()
         # The comma is left as it is: it is how TikTok's own examples write it.
         url = f"{self._settings.endpoints.user_info}?fields={','.join(fields)}"
         headers = {**_HEADERS, "Authorization": f"Bearer {access_token}"}
         del headers["Content-Type"]
         response = await self._call(
-            lambda: client.request("GET", url, headers=headers, withhold_token=True)
+            lambda client: client.request(
+                "GET", url, headers=headers, withhold_token=True
+            )
         )
         return tiktok.read_user(
             response.status_code,
@@ -188,13 +204,18 @@ class TikTokClient:
             retry_after=response.headers.get("retry-after", ""),
         )
 
-    async def _call(self, call: Callable[[], Any]) -> Any:
+    async def _call(
+        self, call: Callable[[Any], Any], seconds: float | None = None
+    ) -> Any:
         """Return the response, within the deadline and the size limit."""
+        seconds = seconds or self._settings.timeout
         try:
-            response = await self._runtime.timed(self._settings.timeout, call)
+            client = await self._client()
+            response = await self._runtime.timed(seconds, lambda: call(client))
         except TimeoutError:
-            reason = f"no answer within {self._settings.timeout:g} s"
-        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
+            reason = f"no answer within {seconds:g} s"
+        except Exception as error:  # noqa: BLE001 - the network's, or a bad proxy or
+            # certificate file's: each is "can not ask now", none is the user's fault
             reason = f"no answer: {type(error).__name__}"
         else:
             if len(response.content) <= ANSWER_LIMIT:

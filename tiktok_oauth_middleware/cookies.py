@@ -52,7 +52,8 @@ class _ShortMac(HMACAlgorithm):
 
 def grant_id(client_key: str, open_id: str) -> str:
     """Return the name of a user's grant: the same always, telling nothing by itself."""
-    named = hashlib.sha256(f"{client_key}\x00{open_id}".encode()).digest()
+    text = f"{client_key}\x00{open_id}"
+    named = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
     return _text(named[:_ID_BYTES])
 
 

@@ -8,7 +8,7 @@ in memory awaits nothing: one scan of the headers, one look-up, one comparison o
 from __future__ import annotations
 
 import contextlib
-import logging
+import posixpath
 import secrets
 from collections.abc import Callable, Iterable
 from inspect import iscoroutinefunction
@@ -19,6 +19,7 @@ from .cookies import CookieJar, find
 from .errors import ConfigurationError, StoreError
 from .grants import Grants
 from .http import Headers, Request, Response, is_navigation
+from .log import logger
 from .login import Login
 from .logout import Logout
 from .models import (
@@ -34,6 +35,7 @@ from .pages import Way, json_answer, page, redirect
 from .refresh import Refresh
 from .sealing import Box, derive
 from .session import Sessions
+from .sights import Sights
 from .stores.base import open_store
 from .webhook import Webhook
 
@@ -43,11 +45,10 @@ if TYPE_CHECKING:
     from .runtime import Runtime
     from .settings import TikTokSettings
 
-logger = logging.getLogger("tiktok_oauth_middleware")
-
 OnEvent = Callable[[Event], object]
 
 _MOUNTS = 64
+_ODD_IN_PATHS = ("//", "/.", "\\")
 _RETRY_SECONDS = "5"
 
 
@@ -98,25 +99,34 @@ class Core:
             settings.cookie_name, signing, secure=not settings.is_loopback
         )
         self.cookie_name = self.jar.session_name.encode()
+        sights = Sights()
         self.grants = Grants(
             settings,
             self._port,
             Box(keys, settings.client_key, "grant"),
+            sights,
             clock,
-            lambda grant_id: self.sessions.forget(grant_id),
         )
         self.refresh = Refresh(
             settings, self._runtime, self.grants, self.client, self._tell, clock
         )
-        self.sessions = Sessions(settings, self.grants, self.refresh, self.jar, clock)
+        self.sessions = Sessions(
+            settings, self.grants, sights, self.refresh, self.jar, clock
+        )
         #: Cookie value to sight, for the shells' fast path.
-        self.live = self.sessions.live
+        self.live = sights.live
         box = Box(keys, settings.client_key, "login")
         self._login = Login(
             settings, self.grants, self.jar, box, self.client, self._tell, clock
         )
         self.logout = Logout(
-            settings, self.grants, self.refresh, self.jar, self.client, self._tell
+            settings,
+            self._runtime,
+            self.grants,
+            self.jar,
+            self.client,
+            self._tell,
+            clock,
         )
         self._webhook = Webhook(settings, self.grants, self._tell, clock)
 
@@ -138,6 +148,8 @@ class Core:
 
     async def aclose(self) -> None:
         """Close connections of this process or event loop; a store only if opened here."""
+        # An answer of TikTok that is still on its way is the only one there will be.
+        await self._runtime.settle(self.refresh.longest)
         client = self._runtime.taken_back(self, "client")
         if client is not None:
             await client.aclose()
@@ -161,8 +173,10 @@ class Core:
         known = self._sites.get(mount)
         return known if known is not None else self._new_site(mount)
 
-    def _new_site(self, mount: str) -> Site:
+    def _new_site(self, given: str) -> Site:
         settings = self.settings
+        # "/" mounts nothing, and "//x" would make every link lead to another host.
+        mount = "/" + given.strip("/") if given.strip("/") else ""
         callback = settings.callback_path
         if not callback.startswith(mount + "/"):
             logger.error(
@@ -185,7 +199,7 @@ class Core:
             clock=self.clock,
         )
         if len(self._sites) < _MOUNTS:
-            self._sites[mount] = site
+            self._sites[given] = site
         return site
 
     async def answer(self, request: Request, site: Site) -> Response:
@@ -244,6 +258,19 @@ class Core:
         return bool(self._rules)
 
     def is_protected(self, path: str) -> bool:
+        """Whether the rules ask for a login, for a path as it is or as apps read it.
+
+        Frameworks strip slashes and resolve dots, each in its own way; a path that is
+        protected in either reading is protected.
+        """
+        if self._asks(path):
+            return True
+        if path.startswith("/") and not any(odd in path for odd in _ODD_IN_PATHS):
+            return False
+        plain = "/" + path.replace("\\", "/").lstrip("/")
+        return self._asks(posixpath.normpath(plain))
+
+    def _asks(self, path: str) -> bool:
         """Whether the longest rule that covers a path asks for a login."""
         for rule, protects in self._rules:
             if path == rule or path.startswith(rule if rule == "/" else rule + "/"):
@@ -294,7 +321,7 @@ def _told(site: Site, status: int, missing: list[str], *, askable: bool) -> Resp
 def _here(request: Request) -> str:
     """Return the path and query that were asked for, to come back to."""
     path = quote(request.mount + request.path, safe="/:@!$&'()*+,;=~")
-    query = request.query.decode("latin-1")
+    query = quote(request.query, safe="%/?:@!$&'()*+,;=~[]")
     return f"{path}?{query}" if query else path
 
 
@@ -322,10 +349,9 @@ def guard(auth: object, scopes: Iterable[str]) -> Challenge | None:
             " TikTokOAuthMiddleware (ASGI) or TikTokOAuthWSGIMiddleware (WSGI)"
         )
         raise ConfigurationError(message)
-    if auth.is_authenticated:
-        missing = auth.missing_scopes(*scopes)
-        challenge = Challenge(missing) if missing else None
-    else:
-        challenge = Challenge()
+    missing = auth.missing_scopes(*scopes)
+    if auth.is_authenticated and not missing:
+        return None
+    challenge = Challenge(missing if auth.is_authenticated else frozenset())
     auth._challenge = challenge  # noqa: SLF001 - ours to mark, not the app's
     return challenge

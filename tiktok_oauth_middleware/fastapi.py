@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar, overload
 
@@ -90,17 +91,16 @@ _PARAMETER = "tiktok_login"
 
 def _guarded(view: Any, scopes: tuple[str, ...]) -> Any:
     """Return the view with the dependency among its parameters."""
-    signature = inspect.signature(view, eval_str=True)
-    needed = Annotated[TikTokAuth, Security(tiktok_auth, scopes=list(scopes))]
-    login = inspect.Parameter(
-        _PARAMETER, inspect.Parameter.KEYWORD_ONLY, annotation=needed
-    )
+    signature = _signature(view)
+    name = _PARAMETER
+    while name in signature.parameters:
+        name += "_"  # guarded twice
 
     if inspect.iscoroutinefunction(view):
 
         @functools.wraps(view)
         async def aguarded(*args: Any, **kwargs: Any) -> Any:
-            kwargs.pop(_PARAMETER)
+            kwargs.pop(name)
             return await view(*args, **kwargs)
 
         guarded: Any = aguarded
@@ -108,12 +108,27 @@ def _guarded(view: Any, scopes: tuple[str, ...]) -> Any:
 
         @functools.wraps(view)
         def plain(*args: Any, **kwargs: Any) -> Any:
-            kwargs.pop(_PARAMETER)
+            kwargs.pop(name)
             return view(*args, **kwargs)
 
         guarded = plain
-    others = [*signature.parameters.values()]
-    last = others.pop() if others and others[-1].kind.name == "VAR_KEYWORD" else None
-    parameters = [*others, login, *([last] if last else [])]
+    needed = Annotated[TikTokAuth, Security(tiktok_auth, scopes=list(scopes))]
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    login = inspect.Parameter(name, kind, annotation=needed)
+    # FastAPI asks dependencies in order: who is refused meets none of the view's own.
+    parameters = [login, *signature.parameters.values()]
     guarded.__signature__ = signature.replace(parameters=parameters)
     return guarded
+
+
+def _signature(view: Any) -> inspect.Signature:
+    """Return a view's signature, its annotations evaluated where they can be."""
+    try:
+        return inspect.signature(view, eval_str=True)
+    except NameError:
+        # A name is imported for type checkers only. FastAPI bears that, so we do.
+        if sys.version_info >= (3, 14):
+            from annotationlib import Format  # noqa: PLC0415 - new in 3.14
+
+            return inspect.signature(view, annotation_format=Format.FORWARDREF)
+        return inspect.signature(view)

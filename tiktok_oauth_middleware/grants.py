@@ -8,20 +8,20 @@ again instead of undoing the first.
 from __future__ import annotations
 
 import hashlib
-import logging
+import hmac
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from .models import Grant
+from .log import logger
+from .models import Grant, Session
 
 if TYPE_CHECKING:
     from .runtime import Port
     from .sealing import Box
     from .settings import TikTokSettings
-
-logger = logging.getLogger("tiktok_oauth_middleware")
+    from .sights import Sights
 
 _UNKNOWN_LIFE = 400 * 86400
 
@@ -32,6 +32,10 @@ class Held(NamedTuple):
     grant_id: str
     sealed: bytes
     grant: Grant
+    #: `Sights.changes` at the time, or -1 where something was written meanwhile.
+    changes: int
+    #: When it was asked for: what it says was true then.
+    at: float
 
 
 class Grants:
@@ -42,15 +46,15 @@ class Grants:
         settings: TikTokSettings,
         port: Port,
         box: Box,
+        sights: Sights,
         clock: Callable[[], float],
-        changed: Callable[[str], None],
     ) -> None:
-        """Take the store's awaitable face; `changed` is told of each write."""
+        """Take the store's awaitable face, and the table that each write outdates."""
         self._settings = settings
         self._port = port
         self._box = box
         self._clock = clock
-        self._changed = changed
+        self._sights = sights
         client_key = settings.client_key.encode()
         self._space = f"tiktok:{hashlib.sha256(client_key).hexdigest()[:12]}"
 
@@ -64,10 +68,14 @@ class Grants:
         Raises:
             StoreError: the store could not say.
         """
+        changes, at = self._sights.changes, self._clock()
         sealed = await self._port.get(self._key(grant_id))
-        return None if sealed is None else self._opened(grant_id, sealed)
+        if sealed is None:
+            return None
+        grant = self._opened(grant_id, sealed)
+        return None if grant is None else Held(grant_id, sealed, grant, changes, at)
 
-    def _opened(self, grant_id: str, sealed: bytes) -> Held | None:
+    def _opened(self, grant_id: str, sealed: bytes) -> Grant | None:
         packed = self._box.open(sealed, self._key(grant_id))
         grant = None if packed is None else Grant.unpack(packed)
         if grant is None:
@@ -75,8 +83,7 @@ class Grants:
             logger.warning(
                 "a stored grant does not open; its user counts as signed out"
             )
-            return None
-        return Held(grant_id, sealed, grant)
+        return grant
 
     async def create(self, grant_id: str, grant: Grant) -> Held | None:
         """Write a new record; None if there is one that opens by now.
@@ -102,11 +109,15 @@ class Grants:
         key = self._key(grant_id)
         sealed = self._box.seal(grant.pack(), key)
         ttl = self._ttl(grant)
+        changes, at = self._sights.changes, self._clock()
         try:
             swapped = await self._port.compare_and_set(key, old, sealed, ttl)
         finally:
-            self._changed(grant_id)
-        return Held(grant_id, sealed, grant) if swapped else None
+            self._sights.forget(grant_id)
+        if not swapped:
+            return None
+        alone = self._sights.changes == changes + 1
+        return Held(grant_id, sealed, grant, changes + 1 if alone else -1, at)
 
     async def delete(self, held: Held) -> bool:
         """Delete the record that is held; False if it has changed."""
@@ -114,7 +125,7 @@ class Grants:
         try:
             return await self._port.compare_and_set(key, held.sealed, None, 1)
         finally:
-            self._changed(held.grant_id)
+            self._sights.forget(held.grant_id)
 
     async def end_session(self, grant_id: str, digest: str) -> Grant | None:
         """End one session; return its grant as it was, None if there was no such one.
@@ -150,10 +161,36 @@ class Grants:
             if held is None or await self.delete(held):
                 return held and held.grant
 
-    async def use_once(self, login_id: str, seconds: float) -> bool:
-        """Mark a login as used; False if it was marked before."""
-        key = f"{self._space}:used:{{{login_id}}}"
-        return await self._port.compare_and_set(key, None, b"1", seconds)
+    def find(self, grant: Grant, digest: str) -> Session | None:
+        """Return a grant's session by the hash of its secret, if it has not ended."""
+        wanted = digest.encode()
+        for session in grant.sessions:
+            if hmac.compare_digest(session.digest.encode(), wanted):
+                return session if self._is_alive(session) else None
+        return None
+
+    def _is_alive(self, session: Session) -> bool:
+        """Whether a session is within its idle and its absolute limit."""
+        now = self._clock()
+        return (
+            now - session.seen < self._settings.session_idle
+            and now - session.born < self._settings.session_lifetime
+        )
+
+    def living(self, grant: Grant) -> tuple[Session, ...]:
+        """Return the sessions of a grant that have not ended."""
+        return tuple(s for s in grant.sessions if self._is_alive(s))
+
+    async def was_used(self, name: str) -> bool:
+        """Whether `use_once` was told this name."""
+        return await self._port.get(self._used(name)) is not None
+
+    async def use_once(self, name: str, seconds: float) -> bool:
+        """Mark a login or a delivery as used; False if it was marked before."""
+        return await self._port.compare_and_set(self._used(name), None, b"1", seconds)
+
+    def _used(self, name: str) -> str:
+        return f"{self._space}:used:{{{name}}}"
 
     def lock(self, grant_id: str, seconds: float) -> AbstractAsyncContextManager[bool]:
         """Hold the store's lock on a record inside, if nobody else does."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import logging
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Iterable
@@ -43,6 +42,7 @@ from .http import (
     is_prefetch,
     read_query,
 )
+from .log import logger
 from .models import Event, Grant, Secret, Session, Site, join_scopes, split_scopes
 from .pages import Way, page, redirect
 from .redirects import target_of
@@ -55,13 +55,11 @@ if TYPE_CHECKING:
     from .sealing import Box
     from .settings import TikTokSettings
 
-logger = logging.getLogger("tiktok_oauth_middleware")
-
 _UNDER_WAY = 7
 _SESSIONS = 50
 _SWAPS = 20
 #: The cookie outlives the login, so that a late answer can be told from a foreign one.
-_AFTERLIFE = 3600
+_AFTERLIFE = 1200
 _DELETED_AT_ONCE = 20
 _CLOCK_SKEW = 60
 _ERROR_CODE = re.compile(r"[a-z_]{1,40}")
@@ -145,7 +143,7 @@ class Login:
             state=secrets.token_urlsafe(32),
             verifier=secrets.token_urlsafe(32) if self._settings.pkce else "",
             target=target_of(
-                request.query, site.mount + self._settings.after_login, site.own_paths
+                request.query, site.prefix + self._settings.after_login, site.own_paths
             ),
             born=int(self._clock()),
             asked=join_scopes(asked),
@@ -279,6 +277,9 @@ class Login:
         except GrantRevoked as error:
             logger.info("TikTok refused the code: %s", error)
             raise LoginExpired from None
+        if answer.expires_in < 1 and answer.refresh_token is None:
+            # It would end at its first use: a guarded page would log in for ever.
+            raise TikTokError("", "a token that has ended already")
         profile = await self._profile(client, answer)
         value = await self._save(login, answer, profile, ticket)
         scopes = split_scopes(answer.scopes or "")
@@ -319,11 +320,7 @@ class Login:
         for _ in range(_SWAPS):
             held = await self._grants.load(named)
             grant = self._grant(login, answer, profile, held and held.grant)
-            others = [
-                s
-                for s in grant.sessions
-                if s.digest != previous and now - s.seen < self._settings.session_idle
-            ]
+            others = [s for s in self._grants.living(grant) if s.digest != previous]
             grant = replace(grant, sessions=(*others, session)[-_SESSIONS:])
             if held is None:
                 written = await self._grants.create(named, grant)

@@ -7,13 +7,13 @@ change something, so both take a POST from a page of this site and nothing else.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from .cookies import find, find_all
+from .cookies import find_all
 from .errors import GrantRevoked, TikTokError
 from .http import Cookie, Request, Response, is_same_origin
+from .log import logger
 from .models import Event, Site
 from .pages import Way, page, redirect
 from .redirects import target_of
@@ -21,12 +21,13 @@ from .redirects import target_of
 if TYPE_CHECKING:
     from .client import TikTokClient
     from .cookies import CookieJar, Ticket
-    from .grants import Grants, Held
-    from .refresh import Refresh
+    from .grants import Grants
+    from .models import Grant
+    from .runtime import Runtime
     from .settings import TikTokSettings
 
-logger = logging.getLogger("tiktok_oauth_middleware")
-
+#: TikTok is given this long to confirm a disconnect: the user waits for it.
+REVOKE_SECONDS = 2.5
 #: How a disconnect ended.
 REVOKED, GONE, FAILED = "revoked", "gone", "failed"
 
@@ -37,15 +38,17 @@ class Logout:
     def __init__(
         self,
         settings: TikTokSettings,
+        runtime: Runtime,
         grants: Grants,
-        refresh: Refresh,
         jar: CookieJar,
         client: Callable[[], Awaitable[TikTokClient]],
         tell: Callable[[Event], Awaitable[None]],
+        clock: Callable[[], float],
     ) -> None:
         self._settings = settings
+        self._runtime = runtime
+        self._clock = clock
         self._grants = grants
-        self._refresh = refresh
         self._jar = jar
         self._client = client
         self._tell = tell
@@ -80,44 +83,44 @@ class Logout:
         if refused is not None:
             return refused
         target, gone = self._after(request, site), self._all_gone(request)
-        held = None if ticket is None else await self._grants.load(ticket.grant_id)
-        known = held is not None and any(
-            ticket is not None and s.digest == ticket.digest
-            for s in held.grant.sessions
-        )
-        if held is None or not known:
+        held = ticket and await self._grants.load(ticket.grant_id)
+        if not ticket or not held or not self._grants.find(held.grant, ticket.digest):
             return redirect(target, cookies=gone)
-        if await self.end_grant(held) != FAILED:
+        if await self.end_grant(held.grant_id) != FAILED:
             return redirect(target, cookies=gone)
         ways = [Way("Back to the site", target)]
         return page("disconnect_failed", ways=ways, cookies=gone)
 
-    async def end_grant(self, held: Held) -> str:
-        """Forget a user whatever TikTok answers; return how that went.
+    async def end_grant(self, grant_id: str) -> str:
+        """Forget a user at once, then tell TikTok, whatever it answers.
 
         Returns:
-            `REVOKED`; `GONE` if TikTok had ended it before; `FAILED` if TikTok could
-            not be told.
+            `REVOKED`; `GONE` if there was nothing, or TikTok had ended it before;
+            `FAILED` if TikTok could not be told within `REVOKE_SECONDS`.
 
         Raises:
             StoreError: the store failed before anything was done.
         """
-        outcome = await self._revoke(held)
-        ended = await self._grants.forget(held.grant_id)
-        if ended is not None:
-            logger.info("disconnect: %s", outcome)
-            event = Event(name="disconnect", reason=outcome, open_id=ended.open_id)
-            await self._tell(event)
+        ended = await self._grants.forget(grant_id)
+        if ended is None:
+            return GONE
+        outcome = await self._runtime.shielded(lambda: self._revoke(ended))
+        logger.info("disconnect: %s", outcome)
+        event = Event(name="disconnect", reason=outcome, open_id=ended.open_id)
+        await self._tell(event)
         return outcome
 
-    async def _revoke(self, held: Held) -> str:
+    async def _revoke(self, grant: Grant) -> str:
         """Tell TikTok, with a token that it still takes."""
+        seconds = REVOKE_SECONDS / 2
+        access = grant.access_token
         try:
-            fresh = await self._refresh.fresh(held)
-            if fresh is None:
-                return GONE
             client = await self._client()
-            await client.revoke(fresh.grant.access_token.reveal())
+            if grant.expires_at <= self._clock() and grant.refresh_token:
+                refresh_token = grant.refresh_token.reveal()
+                answer = await client.refresh(refresh_token, seconds=seconds)
+                access = answer.access_token
+            await client.revoke(access.reveal(), seconds=seconds)
         except GrantRevoked:
             return GONE
         except TikTokError as error:
@@ -132,7 +135,7 @@ class Logout:
     ) -> Response | None:
         """Return the answer to what is no POST from this site, or None if it is."""
         if request.method == "GET":
-            here = site.mount + request.path
+            here = site.prefix + request.path
             ways = [Way(label, here, posts=True), Way("Stay", site.home)]
             return page(question, ways=ways)
         if request.method != "POST":
@@ -144,7 +147,7 @@ class Logout:
         return None
 
     def _after(self, request: Request, site: Site) -> str:
-        usual = site.mount + self._settings.after_logout
+        usual = site.prefix + self._settings.after_logout
         return target_of(request.query, usual, site.own_paths)
 
     def _all_gone(self, request: Request) -> list[Cookie]:
@@ -152,6 +155,7 @@ class Logout:
         jar = self._jar
         logins = find_all(request.headers, jar.login_prefix.encode())
         gone = [jar.login(login_id, "", 0) for login_id in list(logins)[:20]]
-        if find(request.headers, jar.session_name.encode()) is not None:
+        name = jar.session_name.encode() + b"="
+        if any(name in cookies for cookies in request.all(b"cookie")):
             gone.insert(0, jar.session("", 0))
         return gone

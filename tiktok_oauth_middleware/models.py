@@ -274,9 +274,9 @@ class Site:
         "_logout",
         "askable",
         "clock",
-        "home",
         "mount",
         "own_paths",
+        "prefix",
         "routes",
     )
 
@@ -297,10 +297,16 @@ class Site:
         #: The scopes that a login may ask for.
         self.askable = askable
         self.clock = clock
-        self.home = quote(mount, safe="/") + "/"
+        #: The mount point as a link begins with it.
+        self.prefix = quote(mount, safe="/")
         paths = {name: mount + path for path, name in routes.items()}
         self._login = quote(paths["login"], safe="/")
         self._logout = quote(paths["logout"], safe="/")
+
+    @property
+    def home(self) -> str:
+        """The way back to the app's first page."""
+        return self.prefix + "/"
 
     def login_url(self, target: str | None = None, scopes: Iterable[str] = ()) -> str:
         """Return the path and query that begin a login."""
@@ -420,7 +426,7 @@ class Event:
 
     `name` is one of ``login``, ``login_rejected``, ``refresh``, ``refresh_failed``,
     ``scopes_changed``, ``logout``, ``session_ended``, ``disconnect``, ``withdrawal``,
-    ``webhook``, ``store_error``.
+    ``webhook``, ``webhook_rejected``, ``store_error``.
     """
 
     name: str

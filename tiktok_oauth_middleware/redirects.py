@@ -9,16 +9,14 @@ userinfo (https://url.spec.whatwg.org/#url-parsing).
 
 from __future__ import annotations
 
-import logging
 import re
 import string
 from collections.abc import Collection
 from urllib.parse import quote, unquote
 
 from .http import BadQuery, read_query
+from .log import logger
 from .text import one_line
-
-logger = logging.getLogger("tiktok_oauth_middleware")
 
 #: Longest target, in bytes once it is percent-encoded.
 LONGEST = 2048

@@ -12,7 +12,6 @@ failure keeps them, backs off, and is tried again by a later request.
 
 from __future__ import annotations
 
-import logging
 import random
 import time
 import zlib
@@ -21,6 +20,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from .errors import GrantRevoked, StoreError, TikTokError, TikTokUnavailable
+from .log import logger
 from .models import Event, Grant, join_scopes, split_scopes
 
 if TYPE_CHECKING:
@@ -30,14 +30,13 @@ if TYPE_CHECKING:
     from .runtime import Runtime
     from .settings import TikTokSettings
 
-logger = logging.getLogger("tiktok_oauth_middleware")
-
 _LONGEST_BACK_OFF = 60
 #: Clocks of machines that share a store differ by less, in seconds; no back-off is
 #: longer either.
 _CLOCK_SKEW = 300
 _POLL_SECONDS = 0.05
-_WRITE_TRIES = 5
+#: How long TikTok's answer is tried to be written, in seconds.
+_WRITE_SECONDS = 12
 _APP_FAULTS = ("invalid_client", "unauthorized_client")
 
 
@@ -59,8 +58,10 @@ class Refresh:
         self._client = client
         self._tell = tell
         self._clock = clock
-        # The store's lock outlives the call to TikTok and the write behind it.
-        self._lease = settings.timeout + 5
+        #: The longest that a refresh takes, in seconds: the call and the write.
+        self.longest = settings.timeout + _WRITE_SECONDS
+        # The store's lock outlives both, so nobody else asks in between.
+        self._lease = self.longest + 3
         self._complained = 0.0
 
     def due_at(self, grant: Grant) -> float:
@@ -120,10 +121,12 @@ class Refresh:
                     return held
                 return await self._end(held, "refresh_token_expired")
             async with self._grants.lock(grant_id, self._lease) as locked:
-                # A holder that outlives its lease is dead; the swap guards the rest.
-                if locked or time.monotonic() > give_up:
+                if locked:
                     return await self._refresh(grant_id)
-            if held.grant.expires_at > self._clock():
+            # Never without the lock: a second refresh would be refused, and take the
+            # first one's answer for a dead grant.
+            usable = held.grant.expires_at > self._clock()
+            if usable or time.monotonic() > give_up:
                 return held
             await self._runtime.sleep(_POLL_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311
 
@@ -153,28 +156,29 @@ class Refresh:
         """Write what TikTok answered, over whatever else changed meanwhile.
 
         The old refresh token is dead by now: an answer that is not written is a user
-        signed out, so a store that stumbles is asked again.
+        signed out, so a store that stumbles is asked again and again.
+
+        Raises:
+            StoreError: it failed for `_WRITE_SECONDS`.
         """
-        spent, kept = held.grant.refresh_token, held
-        before = held.grant.scopes
-        for tries_left in reversed(range(_WRITE_TRIES)):
+        spent, before = held.grant.refresh_token, held.grant.scopes
+        give_up = time.monotonic() + _WRITE_SECONDS
+        latest: Held | None = held
+        wait = _POLL_SECONDS
+        while latest is not None and latest.grant.refresh_token == spent:
             try:
-                written = await self._grants.replace(
-                    kept, self._renewed(kept.grant, answer)
-                )
+                renewed = self._renewed(latest.grant, answer)
+                written = await self._grants.replace(latest, renewed)
                 if written is not None:
                     await self._announce(written.grant, before)
                     return written
                 latest = await self._grants.load(held.grant_id)
             except StoreError:
-                if not tries_left:
+                if time.monotonic() > give_up:
                     raise
-                await self._runtime.sleep(_POLL_SECONDS)
-                continue
-            if latest is None or latest.grant.refresh_token != spent:
-                return latest  # logged out, or logged in anew: that counts, not this
-            kept = latest
-        return None
+                await self._runtime.sleep(wait)
+                wait = min(1.0, wait * 2)
+        return latest  # logged out, or logged in anew: that counts, not this answer
 
     def _renewed(self, grant: Grant, answer: TokenAnswer) -> Grant:
         now = int(self._clock())
@@ -232,19 +236,29 @@ class Refresh:
     async def _failed(self, held: Held, error: TikTokError) -> Held | None:
         """Keep everything, and note when to try again where all processes see it."""
         self._log(error)
-        failures = min(held.grant.failures + 1, 30)
-        wait = min(_LONGEST_BACK_OFF, 2.0 ** (failures - 1))
-        wait = max(1.0, wait * random.uniform(0.75, 1.25))  # noqa: S311 - spreads load
-        if isinstance(error, TikTokUnavailable) and error.retry_after:
-            wait = max(wait, error.retry_after)
-        retry_at = int(self._clock() + wait) + 1
-        noted = replace(held.grant, failures=failures, retry_at=retry_at)
         event = Event(
             name="refresh_failed", reason=error.code, open_id=held.grant.open_id
         )
         await self._tell(event)
-        written = await self._grants.replace(held, noted)
-        return written or await self._grants.load(held.grant_id)
+        failures = min(held.grant.failures + 1, 30)
+        retry_at = int(self._clock() + self._back_off(failures, error)) + 1
+        latest: Held | None = held
+        while latest is not None and _is_same(latest, held):
+            noted = replace(latest.grant, failures=failures, retry_at=retry_at)
+            written = await self._grants.replace(latest, noted)
+            if written is not None:
+                return written
+            latest = await self._grants.load(held.grant_id)
+        return latest
+
+    @staticmethod
+    def _back_off(failures: int, error: TikTokError) -> float:
+        """Return for how long to leave TikTok alone, in seconds."""
+        wait = 2.0 ** (failures - 1) * random.uniform(0.75, 1.25)  # noqa: S311 - jitter
+        wait = min(_LONGEST_BACK_OFF, max(1.0, wait))
+        if isinstance(error, TikTokUnavailable) and error.retry_after:
+            return max(wait, error.retry_after)
+        return wait
 
     def _log(self, error: TikTokError) -> None:
         """Log a failure; a wrong secret once a minute, since every user meets it."""
@@ -253,3 +267,8 @@ class Refresh:
         elif time.monotonic() - self._complained > 60 or not self._complained:  # noqa: PLR2004
             self._complained = time.monotonic()
             logger.error("TikTok refuses this app, sessions kept: %s", error)
+
+
+def _is_same(one: Held, other: Held) -> bool:
+    """Whether two readings of a record hold the same generation of tokens."""
+    return one.grant.refresh_token == other.grant.refresh_token

@@ -9,20 +9,26 @@ steps cost 1.4 us that way; an event loop for each request 93, a portal thread 6
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import (
+    AbstractAsyncContextManager,
+    asynccontextmanager,
+    contextmanager,
+)
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from .errors import ConfigurationError
+from .errors import ConfigurationError, StoreError
+from .forks import renew_after_fork
 
 if TYPE_CHECKING:
     import asyncio
 
 T = TypeVar("T")
+
+_THREADS = 40
 
 
 def run(flow: Coroutine[Any, Any, T]) -> T:
@@ -104,6 +110,10 @@ class Runtime(Protocol):
         """Return what `make` made the first time it was asked for here."""
         ...
 
+    async def settle(self, seconds: float) -> None:
+        """Wait for shielded work whose request has gone, for so long at most."""
+        ...
+
     def taken_back(self, owner: object, name: str) -> Any:
         """Return what `shared` made, which is then not shared any more; or None."""
         ...
@@ -154,13 +164,11 @@ class Blocking:
     is_blocking = True
 
     def __init__(self) -> None:
-        self._forget()
-        # A child of fork() shares sockets and half-held locks with its parent: it
-        # starts anew, and closes nothing, since what it would close is the parent's.
-        forget = weakref.WeakMethod(self._forget)
-        os.register_at_fork(after_in_child=lambda: _call(forget))
+        self.after_fork()
+        renew_after_fork(self)
 
-    def _forget(self) -> None:
+    def after_fork(self) -> None:
+        """Begin anew: no lock is held, and no client made."""
         self._locks = _Locks(threading.Lock)
         self._shared: weakref.WeakKeyDictionary[Any, dict[str, Any]] = (
             weakref.WeakKeyDictionary()
@@ -227,6 +235,9 @@ class Blocking:
                 made[name] = make()
             return made[name]  # type: ignore[no-any-return]
 
+    async def settle(self, seconds: float) -> None:
+        """Return: nothing runs that nobody waits for."""
+
     def taken_back(self, owner: object, name: str) -> Any:
         return self._shared.get(owner, {}).pop(name, None)
 
@@ -239,12 +250,14 @@ class _BlockingPort:
         self._store = store
 
     async def get(self, key: str) -> bytes | None:
-        return self._store.get(key)  # type: ignore[no-any-return]
+        with _store_errors():
+            return self._store.get(key)  # type: ignore[no-any-return]
 
     async def compare_and_set(
         self, key: str, old: bytes | None, new: bytes | None, ttl: float
     ) -> bool:
-        return self._store.compare_and_set(key, old, new, ttl)  # type: ignore[no-any-return]
+        with _store_errors():
+            return self._store.compare_and_set(key, old, new, ttl)  # type: ignore[no-any-return]
 
     @asynccontextmanager
     async def lock(self, key: str, ttl: float) -> AsyncIterator[bool]:
@@ -291,9 +304,14 @@ class Cooperative:
         return _ThreadPort(store, self)
 
     async def offload(self, work: Callable[..., T], *args: Any) -> T:
-        from anyio import to_thread  # noqa: PLC0415
+        from anyio import CapacityLimiter, to_thread  # noqa: PLC0415
 
-        return await to_thread.run_sync(work, *args)
+        here = self._here()
+        if "threads" not in here:
+            # Of our own: an app whose views fill the usual ones must not hold up a
+            # refreshed token on its way to the store.
+            here["threads"] = CapacityLimiter(_THREADS)
+        return await to_thread.run_sync(work, *args, limiter=here["threads"])
 
     async def timed(self, seconds: float, call: Callable[[], Any]) -> Any:
         from anyio import fail_after  # noqa: PLC0415
@@ -355,6 +373,16 @@ class Cooperative:
                 if key not in made:
                     made[key] = await self.offload(make)
         return made[key]  # type: ignore[no-any-return]
+
+    async def settle(self, seconds: float) -> None:
+        import asyncio  # noqa: PLC0415
+
+        if not _on_asyncio():
+            return
+        here = asyncio.get_running_loop()
+        tasks = [task for task in self._running if task.get_loop() is here]
+        if tasks:
+            await asyncio.wait(tasks, timeout=seconds)
 
     def taken_back(self, owner: object, name: str) -> Any:
         return self._here().get("made", {}).pop((id(owner), name), None)
@@ -453,7 +481,13 @@ def _is_async(store: Any) -> bool:
     return iscoroutinefunction(store.get)
 
 
-def _call(forget: weakref.WeakMethod[Callable[[], None]]) -> None:
-    method = forget()
-    if method is not None:
-        method()
+@contextmanager
+def _store_errors() -> Iterator[None]:
+    """Turn what a third party's store raises by itself into our own error."""
+    try:
+        yield
+    except StoreError:
+        raise
+    except Exception as error:
+        message = f"the store raised {type(error).__name__}"
+        raise StoreError(message) from error

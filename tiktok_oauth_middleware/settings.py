@@ -82,8 +82,8 @@ class TikTokSettings:
     websocket_origins: Sequence[str] = ()
     #: Put ``request.user`` and ``request.auth`` of Starlette into the scope.
     starlette_auth: bool = True
-    #: ``sqlite:///file``, ``memory://`` or ``redis://host``.
-    store: str = "sqlite:///tiktok-oauth.sqlite3"
+    #: ``sqlite:///file``, ``memory://`` or ``redis://host``; may hold a password.
+    store: str = field(default="sqlite:///tiktok-oauth.sqlite3", repr=False)
     #: Total time for one answer of TikTok.
     timeout: float = 10
     #: Distinguishes the cookies of two apps on one host.
@@ -126,7 +126,7 @@ class TikTokSettings:
     @property
     def is_loopback(self) -> bool:
         """Whether this is development over plain http on this machine."""
-        return self.redirect_uri.startswith("http:")
+        return urlsplit(self.redirect_uri).scheme == "http"
 
 
 def _from_env(cls: type[TikTokSettings], environ: Mapping[str, str]) -> TikTokSettings:

@@ -50,7 +50,8 @@ def requires_tiktok(*given: Any) -> Any:
 def _guarded(view: Any, scopes: tuple[str, ...]) -> Any:
     if inspect.isclass(view):
         return _guarded_endpoint(view, scopes)
-    if inspect.iscoroutinefunction(view):
+    called = getattr(view, "__call__", None)  # noqa: B004 - of an object that is a view
+    if inspect.iscoroutinefunction(view) or inspect.iscoroutinefunction(called):
 
         @functools.wraps(view)
         async def aguarded(*args: Any, **kwargs: Any) -> Any:
@@ -72,6 +73,12 @@ def _guarded(view: Any, scopes: tuple[str, ...]) -> Any:
 
 def _guarded_endpoint(endpoint: Any, scopes: tuple[str, ...]) -> Any:
     """Return the endpoint class with the guard before its dispatch."""
+    if not callable(getattr(endpoint, "dispatch", None)):
+        message = (
+            f"requires_tiktok guards endpoint classes of Starlette; {endpoint.__name__}"
+            " has no dispatch() that a guard could stand before"
+        )
+        raise TypeError(message)
 
     class Guarded(endpoint):  # type: ignore[misc]
         async def dispatch(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from urllib.parse import quote, quote_plus
 
 #: Longest foreign text that reaches a log or an error.
 LIMIT = 200
@@ -32,5 +33,7 @@ def mask(text: str, secrets: Iterable[str]) -> str:
     """Return `text` with each of `secrets` in it replaced by asterisks."""
     for secret in sorted(secrets, key=len, reverse=True):  # one may begin another
         if len(secret) >= _SHORTEST_SECRET:
-            text = text.replace(secret, "***")
+            # As it is, and as a form or a URL would write it.
+            for written in {secret, quote(secret, safe=""), quote_plus(secret)}:
+                text = text.replace(written, "***")
     return text

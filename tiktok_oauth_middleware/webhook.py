@@ -8,7 +8,7 @@ once, and a store that failed is answered 503.
 
 from __future__ import annotations
 
-import logging
+import hashlib
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from . import tiktok
 from .cookies import grant_id
 from .errors import WebhookRejected
 from .http import Request, Response
+from .log import logger
 from .models import Event
 from .pages import json_answer
 
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
     from .grants import Grants
     from .settings import TikTokSettings
 
-logger = logging.getLogger("tiktok_oauth_middleware")
-
+#: TikTok delivers again for three days: a delivery is taken once in that time.
+_REMEMBERED_SECONDS = 4 * 86400
+_CLOCK_SKEW = 60
 #: Longest delivery that is read, in bytes.
 BODY_LIMIT = 64 * 1024
 
@@ -67,21 +69,38 @@ class Webhook:
             )
         except WebhookRejected as error:
             logger.warning("webhook refused: %s", error)
+            await self._tell(Event(name="webhook_rejected", reason=error.code))
             return json_answer(error.status, {"error": error.code})
-        await self._take(delivery)
+        # Marked after it was taken: a store that fails in between gets it again.
+        name = "hook-" + hashlib.sha256(body).hexdigest()[:32]
+        if not await self._grants.was_used(name):
+            await self._take(delivery)
+            await self._grants.use_once(name, _REMEMBERED_SECONDS)
         return json_answer(200, {})
 
     async def _take(self, delivery: tiktok.Delivery) -> None:
+        name = "webhook"
         if delivery.event == "authorization.removed" and delivery.open_id:
-            named = grant_id(self._settings.client_key, delivery.open_id)
-            if await self._grants.forget(named) is None:
-                return  # delivered before, or never ours
             name = "withdrawal"
-        else:
-            name = "webhook"
+            if not await self._forget(delivery.open_id, delivery.create_time):
+                return
         logger.info("webhook: %s", delivery.event)
         details = {"event": delivery.event, "content": delivery.content}
         event = Event(
             name=name, open_id=delivery.open_id, reason=delivery.event, details=details
         )
         await self._tell(event)
+
+    async def _forget(self, open_id: str, withdrawn_at: int) -> bool:
+        """Forget a user; False if there was nothing to forget.
+
+        Tokens that TikTok issued after the withdrawal belong to a new login: a late
+        delivery must not end that.
+        """
+        named = grant_id(self._settings.client_key, open_id)
+        held = await self._grants.load(named)
+        if held is None:
+            return False
+        if 0 < withdrawn_at < held.grant.issued_at - _CLOCK_SKEW:
+            return False
+        return await self._grants.forget(named) is not None

@@ -7,6 +7,7 @@ server still sees a ``wsgi.file_wrapper``; it is only replaced where a guard ref
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
@@ -73,7 +74,7 @@ class TikTokOAuthWSGIMiddleware:
     ) -> Iterable[bytes]:
         """Serve one request."""
         core = self._core
-        site = core.site(_text(environ.get("SCRIPT_NAME", "")).rstrip("/"))
+        site = core.site(_text(environ.get("SCRIPT_NAME", "")))
         path = _text(environ.get("PATH_INFO", "")) or "/"
         if path in site.routes:
             request = _request(environ, path, site)
@@ -92,6 +93,8 @@ class TikTokOAuthWSGIMiddleware:
                 response = core.turned_away(request, site, None, Challenge())
                 return _respond(environ, start_response, response)
             auth._looked = True  # noqa: SLF001 - that it is answered depended on it
+        # Reporters of exceptions record the locals of every frame that one passes.
+        del sight
         return self._pass_on(environ, start_response, auth, path)
 
     def _sight(self, cookies: str) -> Sight | None:
@@ -205,7 +208,7 @@ def _request(environ: WSGIEnvironment, path: str, site: Site) -> Request:
 
 def _body(environ: WSGIEnvironment, limit: int) -> bytes | None:
     length = environ.get("CONTENT_LENGTH") or "0"
-    if not (length.isascii() and length.isdigit()) or int(length) > limit:
+    if not re.fullmatch(r"[0-9]{1,10}", length) or int(length) > limit:
         return None
     body: bytes = environ["wsgi.input"].read(int(length))
     return body

@@ -11,11 +11,8 @@ says for how long it may block (``waits``, see `Store`).
 
 from __future__ import annotations
 
-import logging
 import os
-import re
 import time
-import weakref
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
@@ -23,12 +20,12 @@ from contextlib import (
 )
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from tiktok_oauth_middleware.checks import store_fault
 from tiktok_oauth_middleware.errors import ConfigurationError, StoreError
+from tiktok_oauth_middleware.log import logger as log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-log = logging.getLogger("tiktok_oauth_middleware")
 
 #: How long the calls of a store may block the thread they are made in.
 Waits = Literal["never", "writes", "always"]
@@ -148,100 +145,7 @@ def tell_unreleased(error: StoreError) -> None:
     log.warning("a lock could not be released and will expire by itself: %s", error)
 
 
-class Forkable(Protocol):
-    """Something that a child of ``fork()`` must not use as its parent left it."""
-
-    def after_fork(self) -> None:
-        """Begin anew; what the parent holds stays as it is."""
-
-
-_forkable: weakref.WeakSet[Forkable] = weakref.WeakSet()
-
-
-def renew_after_fork(store: Forkable) -> None:
-    """Have ``store.after_fork()`` called in every child process, while it lives."""
-    _forkable.add(store)
-
-
-def _renew_all() -> None:
-    for store in list(_forkable):
-        store.after_fork()
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
-    os.register_at_fork(after_in_child=_renew_all)
-
-
 # --- which store a URL names -------------------------------------------------------
-
-_KINDS = (
-    "memory://, sqlite:///relative.sqlite3, sqlite:////absolute/path.sqlite3,"
-    " redis://host:6379/0, rediss://host:6379/0 or unix:///path/of/redis.sock"
-)
-
-
-def store_fault(url: str) -> str | None:
-    """Return what is wrong with the option ``store``, or None; touches nothing.
-
-    The URL may carry a password, so only its scheme is repeated.
-    """
-    scheme, separator, rest = url.partition("://")
-    if not separator or not re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme):
-        return f"store is no URL of a store; it must be one of {_KINDS}"
-    check = _CHECKS.get(scheme)
-    if check is None:
-        return f"store begins with {scheme}://, which is no store; use {_KINDS}"
-    return check(rest)
-
-
-def _memory_fault(rest: str) -> str | None:
-    if rest:
-        return "store says more than memory://; the memory store takes nothing else"
-    return None
-
-
-def _sqlite_fault(rest: str) -> str | None:
-    path = rest.removeprefix("/")
-    if not rest.startswith("/") or not path:
-        return (
-            "store names no SQLite file; it must be sqlite:///relative.sqlite3 (three"
-            " slashes) or sqlite:////absolute/path.sqlite3 (four)"
-        )
-    if path.startswith((":memory:", "file:")) or "?" in path:
-        return (
-            "store asks of SQLite what it does not offer here (:memory:, file: or"
-            " ?options); use a plain path, or memory:// to keep nothing"
-        )
-    return None
-
-
-_LAST_PORT = 65_535
-
-
-def _redis_fault(rest: str) -> str | None:
-    _, _, address = re.split("[/?#]", rest, maxsplit=1)[0].rpartition("@")
-    port = re.fullmatch(r"(?:\[[0-9a-fA-F:.]+\]|[^:\[\]]+)(?::(\d{1,5}))?", address)
-    if port is None or int(port[1] or 0) > _LAST_PORT:
-        return (
-            "store names no Redis host and port; it must be redis://host:6379/0,"
-            " with a password redis://:password@host:6379/0 (percent-encoded)"
-        )
-    return None
-
-
-def _socket_fault(rest: str) -> str | None:
-    if "/" not in rest:
-        return "store names no socket; it must be unix:///path/of/redis.sock?db=0"
-    return None
-
-
-_CHECKS: dict[str, Callable[[str], str | None]] = {
-    "memory": _memory_fault,
-    "sqlite": _sqlite_fault,
-    "redis": _redis_fault,
-    "rediss": _redis_fault,
-    "unix": _socket_fault,
-}
 
 
 def open_store(url: str, *, clock: Callable[[], float] = time.time) -> Store:

@@ -14,7 +14,10 @@ import time
 from itertools import islice
 from typing import TYPE_CHECKING, ClassVar
 
-from .base import Waits, log, refuse_empty_swap, renew_after_fork, swap_lock
+from tiktok_oauth_middleware.forks import renew_after_fork
+from tiktok_oauth_middleware.log import logger as log
+
+from .base import Waits, refuse_empty_swap, swap_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -201,7 +201,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(302, (("location", granted), ("cache-control", "no-store")))
             return
         page = pages.consent_page(
-            asked, fake.people, self.desk.open(asked), person and person.open_id
+            asked,
+            fake.people,
+            self.desk.open(asked),
+            person.open_id if person else None,
         )
         self._send(200, pages.headers(asked.redirect_uri), page)
 

@@ -1,0 +1,34 @@
+"""The package's one logger, which says the same warning once a second at most.
+
+A store that is down meets every request: a line for each would hide what else there is
+to read, and fill a disk.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+
+_SECONDS = 1.0
+
+
+class _Seldom(logging.Filter):
+    """Lets a warning through if its message was not logged within the last second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # By message template, of which the package has a handful.
+        self._last: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno < logging.WARNING:
+            return True
+        now = time.monotonic()
+        if now - self._last.get(str(record.msg), -_SECONDS) < _SECONDS:
+            return False
+        self._last[str(record.msg)] = now
+        return True
+
+
+logger = logging.getLogger("tiktok_oauth_middleware")
+logger.addFilter(_Seldom())

@@ -1,0 +1,59 @@
+"""What genuine session cookies were found to say, for a second at most.
+
+Only what was verified enters the table, so it can not be flooded. A write in this
+process forgets the user's entries at once; a write elsewhere is seen when the second
+is over. An entry that is no longer fresh still saves checking its cookie's MAC (5 us).
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Final
+
+from .forks import renew_after_fork
+from .models import GRANT_ID, Sight
+
+#: How many browser sessions are remembered; beyond, the oldest are read anew.
+REMEMBERED: Final = 16384
+
+
+class Sights:
+    """The table, with the changes that were made while somebody was reading."""
+
+    def __init__(self) -> None:
+        #: Cookie value to sight; the shells look here before anything else.
+        self.live: dict[bytes, Sight] = {}
+        #: Counts the writes of this process, whoever's grant it was.
+        self.changes = 0
+        self._values: dict[str, tuple[bytes, ...]] = {}
+        self._guard = threading.Lock()
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Begin anew with an open lock."""
+        self._guard = threading.Lock()
+
+    def remember(self, value: bytes, sight: Sight, changes: int) -> None:
+        """Keep a sight, unless something was written since `changes` was read."""
+        with self._guard:
+            if changes != self.changes:
+                return
+            if value not in self.live:
+                while len(self.live) >= REMEMBERED:
+                    self._drop(next(iter(self.live)))
+                grant_id = sight[GRANT_ID]
+                self._values[grant_id] = (*self._values.get(grant_id, ()), value)
+            self.live[value] = sight
+
+    def _drop(self, value: bytes) -> None:
+        sight = self.live.pop(value)
+        left = tuple(v for v in self._values.pop(sight[GRANT_ID], ()) if v != value)
+        if left:
+            self._values[sight[GRANT_ID]] = left
+
+    def forget(self, grant_id: str) -> None:
+        """Believe nothing remembered of a grant: its record was written or deleted."""
+        with self._guard:
+            self.changes += 1
+            for value in self._values.pop(grant_id, ()):
+                self.live.pop(value, None)
