@@ -522,6 +522,22 @@ class TestGuards:
         assert back.headers["location"] == "/videos"
         assert browser.get("/videos").text == "videos"
 
+    def test_scope_with_the_login(self, browser):
+        """Who is not signed in is asked for the page's scope with the login itself."""
+        location = browser.get("/upload").headers["location"]
+        assert query_of(location) == {
+            "next": "/upload",
+            "scopes": "user.info.stats,video.upload",
+        }
+        url = browser.get(location).headers["location"]
+        browser.get(browser.consent(url, scopes=["user.info.basic"]))
+        # Declined there, it is asked for once more, and then no more.
+        again = browser.get("/upload")
+        assert again.status_code == 303
+        url = browser.get(again.headers["location"]).headers["location"]
+        browser.get(browser.consent(url, scopes=["user.info.basic"]))
+        assert browser.get("/upload").status_code == 403
+
     def test_declined_again(self, browser):
         """A scope declined again ends on a page that names it: no loop."""
         browser.log_in(scopes=["user.info.basic"])

@@ -73,23 +73,20 @@ def test_fastapi(namespace):
 
 
 def test_flask(namespace):
-    """The Flask app, around the stand-in, knows who logged in."""
-    import httpx2
-
+    """The Flask app, around the stand-in, knows who logged in with a test client."""
     from tiktok_oauth_middleware import MemoryStore, TikTokOAuthWSGIMiddleware
     from tiktok_oauth_middleware.testing import login_as
 
-    fake, settings = namespace["fake"], namespace["settings"]
-    app = TikTokOAuthWSGIMiddleware(
-        namespace["flask_app"].wsgi_app.app,
-        settings,
+    app, fake = namespace["flask_app"], namespace["fake"]
+    app.wsgi_app = TikTokOAuthWSGIMiddleware(
+        app.wsgi_app.app,
+        namespace["settings"],
         store=MemoryStore(),
         transport=fake.transport,
     )
-    transport = httpx2.WSGITransport(app)
-    with httpx2.Client(transport=transport, base_url=settings.origin) as client:
-        login_as(client, fake)
-        assert client.get("/me").json()["open_id"] == fake.people[0].open_id
+    client = app.test_client()
+    login_as(client, fake)
+    assert client.get("/me").get_json()["open_id"] == fake.people[0].open_id
 
 
 def test_path_rules(namespace):

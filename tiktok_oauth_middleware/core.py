@@ -292,10 +292,11 @@ class Core:
                 "a guard asks for %s, which is in neither scopes nor optional_scopes",
                 missing,
             )
+        ask = missing if askable else ()
         if not is_navigation(request):
-            return _told(site, challenge.status, missing, askable=askable)
-        login_url = site.login_url(_here(request), missing)
-        if not missing:
+            return _told(site, challenge, site.login_url(scopes=ask))
+        login_url = site.login_url(_here(request), ask)
+        if not challenge.is_signed_in:
             return redirect(login_url)
         declined = split_scopes(sight[DECLINED]) if sight else frozenset()
         if askable and not challenge.missing <= declined:
@@ -307,15 +308,17 @@ class Core:
         return page("scope_required", ways=ways, notes=[names])
 
 
-def _told(site: Site, status: int, missing: list[str], *, askable: bool) -> Response:
-    if not missing:
-        facts = {"error": "login_required", "login_url": site.login_url()}
+def _told(site: Site, challenge: Challenge, login_url: str) -> Response:
+    """Return what a program is told of a challenge."""
+    if not challenge.is_signed_in:
+        facts = {"error": "login_required", "login_url": login_url}
         # RFC 9110 section 11.6.1: a 401 names a scheme. No browser asks for this one.
-        return json_answer(status, facts, [("www-authenticate", "Cookie")])
+        return json_answer(401, facts, [("www-authenticate", "Cookie")])
+    missing = sorted(challenge.missing)
     told: dict[str, object] = {"error": "scope_required", "missing": missing}
-    if askable:
-        told["login_url"] = site.login_url(scopes=missing)
-    return json_answer(status, told)
+    if challenge.missing <= site.askable:
+        told["login_url"] = login_url
+    return json_answer(403, told)
 
 
 def _here(request: Request) -> str:
@@ -352,6 +355,6 @@ def guard(auth: object, scopes: Iterable[str]) -> Challenge | None:
     missing = auth.missing_scopes(*scopes)
     if auth.is_authenticated and not missing:
         return None
-    challenge = Challenge(missing if auth.is_authenticated else frozenset())
+    challenge = Challenge(auth.is_authenticated, missing)
     auth._challenge = challenge  # noqa: SLF001 - ours to mark, not the app's
     return challenge

@@ -320,6 +320,8 @@ class Login:
         for _ in range(_SWAPS):
             held = await self._grants.load(named)
             grant = self._grant(login, answer, profile, held and held.grant)
+            if old is None:  # asked with the login itself: the page may ask once more
+                grant = replace(grant, declined="")
             others = [s for s in self._grants.living(grant) if s.digest != previous]
             grant = replace(grant, sessions=(*others, session)[-_SESSIONS:])
             if held is None:

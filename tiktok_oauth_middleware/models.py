@@ -328,12 +328,14 @@ class Site:
 class Challenge:
     """Why a guard turned a request away: nobody is signed in, or scopes are missing."""
 
+    is_signed_in: bool = False
+    #: Scopes that the guard asks for and nobody here has granted.
     missing: frozenset[str] = field(default=_NO_SCOPES)
 
     @property
     def status(self) -> int:
         """401 to sign in, 403 to grant more."""
-        return 403 if self.missing else 401
+        return 403 if self.is_signed_in else 401
 
 
 class TikTokAuth:

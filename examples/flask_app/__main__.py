@@ -27,12 +27,10 @@ def main() -> int:
             *("--worker-class", "gthread", "--threads", "4", "--log-level", "warning"),
         ]
         with subprocess.Popen(command) as gunicorn:  # noqa: S603 - our own words
-            # Ctrl-C reaches gunicorn by itself; a plain kill is passed on.
+            # What ends this process ends gunicorn, which then ends its workers.
             signal.signal(signal.SIGTERM, lambda *_: gunicorn.terminate())
-            try:
-                return gunicorn.wait()
-            except KeyboardInterrupt:
-                return gunicorn.wait()
+            signal.signal(signal.SIGINT, lambda *_: gunicorn.terminate())
+            return gunicorn.wait()
 
 
 if __name__ == "__main__":

@@ -814,6 +814,27 @@ class TestOpenSockets:
         with client.websocket_connect(SOCKETS, headers=headers) as socket:
             assert socket.receive_text() == site.tiktok.people[0].open_id
 
+    def test_after_accepting(self, site):
+        """A guard on what an open WebSocket sends closes it, and takes nothing."""
+
+        class Chat(WebSocketEndpoint):
+            encoding = "text"
+
+            @requires_tiktok("video.list")
+            async def on_receive(self, websocket, data):
+                site.ran.append(data)
+                await websocket.send_text(data)
+
+        client = site.open(WebSocketRoute("/", Chat))
+        with client.websocket_connect(SOCKETS, headers=OURS) as socket:
+            socket.send_text("nobody's")
+            assert socket.receive()["type"] == "websocket.close"
+        site.log_in(client)
+        with client.websocket_connect(SOCKETS, headers=OURS) as socket:
+            socket.send_text("ours")
+            assert socket.receive_text() == "ours"
+        assert site.ran == ["ours"]
+
     def test_open_view(self, site):
         """A WebSocket that is not guarded is accepted for nobody too."""
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .provider import Person
 
 
-class LoginDidNotGoOn(TikTokOAuthError):  # noqa: N818
+class LoginDidNotGoOn(TikTokOAuthError):
     """A step of the login was answered otherwise than a login answers it."""
 
     code = "login_did_not_go_on"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +27,6 @@ def tiktok_login(fake_tiktok: FakeTikTok) -> Callable[..., Any]:
     """Log a test client in: ``tiktok_login(client, person, scopes=...)``."""
     from .login import login_as  # noqa: PLC0415
 
-    @functools.wraps(login_as)
     def login(client: Any, person: Any = None, **choice: Any) -> Any:
         return login_as(client, fake_tiktok, person, **choice)
 

@@ -198,7 +198,7 @@ class _Handler(BaseHTTPRequestHandler):
         person = self.desk.person(self._account())
         if person is not None and fake.provider.skips_consent(asked, person):
             granted = fake.provider.agree(asked, person, asked.scopes)
-            self._send(302, (("location", granted), ("cache-control", "no-store")))
+            self._redirect(granted)
             return
         page = pages.consent_page(
             asked,
@@ -219,18 +219,17 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(400, pages.headers(), pages.plain_page("Too late", text))
             return
         provider = self.desk.fake.provider
-        if form.get("decision") == ["continue"]:
-            location = provider.agree(asked, person, ticked)
-        else:
-            location = provider.decline(asked)
+        if form.get("decision") != ["continue"]:
+            self._redirect(provider.decline(asked))
+            return
+        # Who went on is who TikTok reconnects without asking, next time.
         cookie = f"{_COOKIE}={person.open_id}; Path=/; HttpOnly; SameSite=Lax"
+        location = provider.agree(asked, person, ticked)
+        self._redirect(location, ("set-cookie", cookie))
+
+    def _redirect(self, location: str, *further: tuple[str, str]) -> None:
         self._send(
-            302,
-            (
-                ("location", location),
-                ("set-cookie", cookie),
-                ("cache-control", "no-store"),
-            ),
+            302, (("location", location), ("cache-control", "no-store"), *further)
         )
 
     def _account(self) -> str | None:
