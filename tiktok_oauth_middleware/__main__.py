@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _check(_: argparse.Namespace) -> int:
-    """Print every finding, and the redirect URI to register; 1 if something is wrong."""
+    """Print every finding, and the URI to register; return 1 if one is wrong."""
     try:
         settings = TikTokSettings.from_env()
     except ConfigurationError as error:

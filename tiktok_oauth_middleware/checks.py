@@ -8,6 +8,7 @@ all the same.
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -164,7 +165,7 @@ def _is_repetitive(key: str) -> bool:
         return True
     shares = [text.count(char) / len(text) for char in set(text)]
     entropy = -sum(share * math.log2(share) for share in shares)
-    steps = {ord(b) - ord(a) for a, b in zip(text, text[1:], strict=False)}
+    steps = {ord(b) - ord(a) for a, b in itertools.pairwise(text)}
     return entropy * len(text) < _LEAST_ENTROPY_BITS or len(steps) < _LEAST_STEPS
 
 
@@ -289,8 +290,8 @@ def _endpoint_faults(endpoints: object) -> Iterator[str]:
         local = parts.scheme == "http" and parts.hostname in _LOOPBACK
         if not (parts.scheme == "https" or local) or "@" in parts.netloc:
             yield (
-                f"endpoints.{name} begins with https:// and has no user name; plain http"
-                " is taken only for a stand-in on localhost, 127.0.0.1 or [::1]"
+                f"endpoints.{name} begins with https:// and has no user name; plain"
+                " http is taken only for a stand-in on localhost, 127.0.0.1 or [::1]"
             )
         if "?" in url or "#" in url:
             yield f"endpoints.{name} has a query or fragment; leave it out"

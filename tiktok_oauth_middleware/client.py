@@ -48,7 +48,11 @@ _HEADERS = {
 
 
 def _client_key_post(
-    client: Any, method: str, uri: str, headers: Any, body: Any
+    client: Any,
+    method: str,  # noqa: ARG001 - Authlib passes four
+    uri: str,
+    headers: Any,
+    body: Any,
 ) -> tuple[str, Any, str]:
     """Put the app's credentials into the form, under TikTok's names."""
     text = body.decode() if isinstance(body, bytes) else body or ""
@@ -62,7 +66,7 @@ class _TikTokMixin:
 
     def __init__(self, client_key: str, client_secret: str, **options: Any) -> None:
         super().__init__(  # type: ignore[call-arg]
-            client_key,
+            client_key,  # pyright: ignore[reportCallIssue] - a mixin's super()
             client_secret,
             token_endpoint_auth_method="client_key_post",  # noqa: S106 - a name
             revocation_endpoint_auth_method="client_key_post",

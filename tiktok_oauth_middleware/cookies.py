@@ -58,7 +58,7 @@ def grant_id(client_key: str, open_id: str) -> str:
 
 
 def digest(secret: bytes) -> str:
-    """Return the hash by which a session's secret is known: it is random, so no salt."""
+    """Return the hash by which a session's secret, random and so unsalted, is known."""
     return _text(hashlib.sha256(secret).digest())
 
 

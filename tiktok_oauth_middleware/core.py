@@ -147,7 +147,7 @@ class Core:
         return TikTokClient(self.settings, self._runtime, transport=self._transport)
 
     async def aclose(self) -> None:
-        """Close connections of this process or event loop; a store only if opened here."""
+        """Close this process's or event loop's connections; a store if opened here."""
         # An answer of TikTok that is still on its way is the only one there will be.
         await self._runtime.settle(self.refresh.longest)
         client = self._runtime.taken_back(self, "client")

@@ -169,13 +169,16 @@ class Grants:
                 return session if self._is_alive(session) else None
         return None
 
+    def _end(self, session: Session) -> float:
+        """Return when a session ends, unless it is used again."""
+        return min(
+            session.seen + self._settings.session_idle,
+            session.born + self._settings.session_lifetime,
+        )
+
     def _is_alive(self, session: Session) -> bool:
         """Whether a session is within its idle and its absolute limit."""
-        now = self._clock()
-        return (
-            now - session.seen < self._settings.session_idle
-            and now - session.born < self._settings.session_lifetime
-        )
+        return self._clock() < self._end(session)
 
     def living(self, grant: Grant) -> tuple[Session, ...]:
         """Return the sessions of a grant that have not ended."""
@@ -203,13 +206,10 @@ class Grants:
         tokens are good for.
         """
         now = self._clock()
-        until = grant.refresh_expires_at
-        if until is None:
-            until = (
-                int(now) + _UNKNOWN_LIFE if grant.refresh_token else grant.expires_at
-            )
-        until = max(until, grant.expires_at)
+        until: float = grant.expires_at
+        if grant.refresh_token:
+            end = grant.refresh_expires_at
+            until = max(until, now + _UNKNOWN_LIFE if end is None else end)
         if not self._settings.keep_grants:
-            newest = max((session.born for session in grant.sessions), default=0)
-            until = min(until, newest + int(self._settings.session_lifetime))
+            until = min(until, max(map(self._end, grant.sessions), default=now))
         return max(1.0, until - now)

@@ -16,6 +16,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from . import tiktok
 from .cookies import find_all, from_text, grant_id, to_text
@@ -127,8 +128,7 @@ class Login:
     def begin(self, request: Request, site: Site) -> Response:
         """Answer the login path: remember the login in a cookie, go to TikTok."""
         if request.method not in self._settings.login_methods:
-            allow = ", ".join(self._settings.login_methods)
-            return page("method_not_allowed", headers=[("allow", allow)])
+            return self._wrong_method(request, site)
         if len(request.query) > QUERY_LIMIT:
             return page("query_too_long")
         if is_prefetch(request) or not is_document(request):
@@ -150,6 +150,20 @@ class Login:
         )
         return redirect(
             self._authorize_url(login), cookies=self._under_way(request, login)
+        )
+
+    def _wrong_method(self, request: Request, site: Site) -> Response:
+        """Return 405; where logins are posted, with the form that does it."""
+        allow = [("allow", ", ".join(self._settings.login_methods))]
+        if request.method != "GET":
+            return page("method_not_allowed", headers=allow)
+        query = quote(request.query, safe="%/?:@!$&'()*+,;=~")
+        here = site.login_url() + (f"?{query}" if query else "")
+        return page(
+            "login_by_form",
+            ways=[Way("Log in", here, posts=True), Way("Back to the site", site.home)],
+            headers=allow,
+            onward=self._settings.endpoints.authorize,
         )
 
     def _asked(self, request: Request, site: Site) -> frozenset[str]:

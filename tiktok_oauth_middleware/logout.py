@@ -35,7 +35,7 @@ REVOKED, GONE, FAILED = "revoked", "gone", "failed"
 class Logout:
     """The logout and disconnect paths of one TikTok app."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its collaborators
         self,
         settings: TikTokSettings,
         runtime: Runtime,

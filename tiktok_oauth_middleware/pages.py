@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from html import escape
 
-from .http import Cookie, Response
+from .http import Cookie, Response, origin_of
 
 _STYLE = """
 :root{color-scheme:light dark;--ink:#1c1d21;--soft:#5b5e66;--paper:#f4f4f6;--card:#fff;
@@ -48,16 +48,24 @@ BASE_HEADERS: tuple[tuple[str, str], ...] = (
     ("referrer-policy", "same-origin"),
     ("cross-origin-opener-policy", "same-origin"),
 )
-_PAGE_HEADERS = (
-    *BASE_HEADERS,
-    (
-        "content-security-policy",
-        f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; form-action 'self'; "
-        "frame-ancestors 'none'; base-uri 'none'",
-    ),
-    ("x-frame-options", "DENY"),
-    ("content-type", "text/html; charset=utf-8"),
-)
+
+
+def _page_headers(onward: str) -> tuple[tuple[str, str], ...]:
+    """Return the headers of a page whose form may be redirected to `onward`.
+
+    Chromium holds form-action against the redirect that answers a form, too.
+    """
+    further = f" {origin_of(onward)}" if onward else ""
+    return (
+        *BASE_HEADERS,
+        (
+            "content-security-policy",
+            f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; "
+            f"form-action 'self'{further}; frame-ancestors 'none'; base-uri 'none'",
+        ),
+        ("x-frame-options", "DENY"),
+        ("content-type", "text/html; charset=utf-8"),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +116,7 @@ PROBLEMS: Mapping[str, Problem] = {
             400,
             "This login was used already",
             (
-                "Every login works once, and this one was finished before. That happens"
+                "Every login works once, and this one was used before. That happens"
                 " when a page is loaded again or opened from the history.",
             ),
         ),
@@ -194,6 +202,12 @@ PROBLEMS: Mapping[str, Problem] = {
             ("It does not answer this kind of request.",),
         ),
         Problem(
+            "login_by_form",
+            405,
+            "Log in with TikTok",
+            ("You will be asked at TikTok what this site may see, and come back.",),
+        ),
+        Problem(
             "query_too_long",
             414,
             "That address is too long",
@@ -204,7 +218,8 @@ PROBLEMS: Mapping[str, Problem] = {
             200,
             "Log out?",
             (
-                "You will be signed out of this site. Your TikTok account stays as it is.",
+                "You will be signed out of this site.",
+                "Your TikTok account stays as it is.",
             ),
         ),
         Problem(
@@ -237,7 +252,7 @@ def page(  # noqa: PLR0913 - the parts of a page
     reference: str = "",
     headers: Iterable[tuple[str, str]] = (),
     cookies: Iterable[Cookie] = (),
-    status: int | None = None,
+    onward: str = "",
 ) -> Response:
     """Return the page for one of `PROBLEMS`.
 
@@ -248,7 +263,7 @@ def page(  # noqa: PLR0913 - the parts of a page
         reference: what the log line about it carries too.
         headers: further ones, such as Allow or Retry-After.
         cookies: to set or delete.
-        status: instead of the problem's own.
+        onward: an address at another origin that a form here leads on to.
     """
     problem = PROBLEMS[code]
     texts = "".join(f"<p>{escape(text)}</p>" for text in (*problem.texts, *notes))
@@ -269,8 +284,8 @@ def page(  # noqa: PLR0913 - the parts of a page
         f'<div class="ways">{links}</div>{foot}</main></body></html>'
     )
     return Response(
-        status or problem.status,
-        (*_PAGE_HEADERS, *headers, *(cookie.header() for cookie in cookies)),
+        problem.status,
+        (*_page_headers(onward), *headers, *(cookie.header() for cookie in cookies)),
         body.encode(),
     )
 

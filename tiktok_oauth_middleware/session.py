@@ -24,7 +24,7 @@ _SEEN_SECONDS = 300.0
 class Sessions:
     """The browser sessions of one TikTok app, as this process knows them."""
 
-    def __init__(  # noqa: PLR0913 - its collaborators
+    def __init__(
         self,
         settings: TikTokSettings,
         grants: Grants,

@@ -185,7 +185,8 @@ class TestOperations:
         views(site)
         response = site.get(path, PAGE)
         assert response.status_code == 303
-        assert response.headers["location"] == f"{LOGIN}?next={path}"
+        asks = f"?next={path}&scopes=video.list"
+        assert response.headers["location"] == LOGIN + asks
         assert site.ran == []
 
     def test_program(self, site, path):
@@ -193,7 +194,10 @@ class TestOperations:
         views(site)
         response = site.get(path)
         assert response.status_code == 401
-        assert response.json() == {"error": "login_required", "login_url": LOGIN}
+        assert response.json() == {
+            "error": "login_required",
+            "login_url": LOGIN + "?scopes=video.list",
+        }
         assert "set-cookie" not in response.headers
         assert site.ran == []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from urllib.parse import parse_qsl
 
 import pytest
 from flask import (
@@ -143,6 +144,13 @@ GUARDS = {
     "scope": requires_tiktok("video.list"),
     "scopes": requires_tiktok("user.info.basic", "video.list"),
 }
+#: What a login is asked for, beside the usual, where a guard has refused nobody.
+ASKED = {
+    "bare": {},
+    "empty": {},
+    "scope": {"scopes": "video.list"},
+    "scopes": {"scopes": "user.info.basic,video.list"},
+}
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -164,7 +172,8 @@ class TestViews:
         response = site.get(path + "?q=a%26b", PAGE)
         assert response.status_code == 303
         assert response.headers["location"].startswith(LOGIN + "?")
-        assert query_of(response.headers["location"]) == {"next": path + "?q=a%26b"}
+        query = query_of(response.headers["location"])
+        assert query == {"next": path + "?q=a%26b", **ASKED[guard]}
         assert site.ran == []
 
     def test_program(self, site, path, guard):
@@ -172,7 +181,11 @@ class TestViews:
         views(site, GUARDS[guard])
         response = site.get(path)
         assert response.status_code == 401
-        assert response.json == {"error": "login_required", "login_url": LOGIN}
+        told = response.json
+        assert told["error"] == "login_required"
+        login, _, query = told["login_url"].partition("?")
+        assert login == LOGIN
+        assert dict(parse_qsl(query)) == ASKED[guard]
         assert "set-cookie" not in response.headers
         assert site.ran == []
 

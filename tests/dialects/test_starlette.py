@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from contextlib import ExitStack
+from urllib.parse import parse_qsl
 
 import pytest
 from starlette.applications import Starlette
@@ -147,6 +148,13 @@ GUARDS = {
     "scope": requires_tiktok("video.list"),
     "scopes": requires_tiktok("user.info.basic", "video.list"),
 }
+#: What a login is asked for, beside the usual, where a guard has refused nobody.
+ASKED = {
+    "bare": {},
+    "empty": {},
+    "scope": {"scopes": "video.list"},
+    "scopes": {"scopes": "user.info.basic,video.list"},
+}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -169,7 +177,8 @@ class TestViews:
         assert response.status_code == 303
         login, _, _ = response.headers["location"].partition("?")
         assert login == LOGIN
-        assert query_of(response.headers["location"]) == {"next": "/?q=a%26b"}
+        query = query_of(response.headers["location"])
+        assert query == {"next": "/?q=a%26b", **ASKED[guard]}
         assert site.ran == []
 
     def test_program(self, site, kind, guard):
@@ -178,7 +187,11 @@ class TestViews:
         client = site.open(Route("/", view))
         response = get(client)
         assert response.status_code == 401
-        assert response.json() == {"error": "login_required", "login_url": LOGIN}
+        told = response.json()
+        assert told["error"] == "login_required"
+        login, _, query = told["login_url"].partition("?")
+        assert login == LOGIN
+        assert dict(parse_qsl(query)) == ASKED[guard]
         assert "set-cookie" not in response.headers
         assert site.ran == []
 
@@ -420,7 +433,8 @@ class TestAround:
     def check(self, site, client, path="/"):
         """Nobody, somebody without the scope, somebody with it."""
         response = get(client, path, PAGE)
-        assert response.headers["location"] == f"{LOGIN}?next={path}"
+        asks = f"?next={path}&scopes=video.list"
+        assert response.headers["location"] == LOGIN + asks
         assert get(client, path).json()["error"] == "login_required"
         site.log_in(client, scopes=BASIC)
         assert get(client, path).json()["missing"] == ["video.list"]
@@ -495,7 +509,8 @@ class TestAround:
         inner = TikTokOAuthMiddleware(Starlette(routes=routes), settings, **options)
         client = site.serve(Starlette(routes=[Mount("/sub", app=inner)]))
         response = get(client, "/sub/", PAGE)
-        assert response.headers["location"] == "/sub" + LOGIN + "?next=/sub/"
+        asks = "?next=/sub/&scopes=video.list"
+        assert response.headers["location"] == "/sub" + LOGIN + asks
         done = login_as(client, tiktok, next="/sub/", login_path="/sub" + LOGIN)
         assert done.headers["location"] == "/sub/"
         assert get(client, "/sub/").text == SECRET * 100

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tiktok_oauth_middleware import stores
-from tiktok_oauth_middleware.errors import ConfigurationError
 from tiktok_oauth_middleware.checks import store_fault
+from tiktok_oauth_middleware.errors import ConfigurationError
 from tiktok_oauth_middleware.stores.base import open_store
 
 

@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from tiktok_oauth_middleware.errors import StoreError
-
 from tiktok_oauth_middleware.forks import renew_after_fork
 from tiktok_oauth_middleware.log import logger as log
 

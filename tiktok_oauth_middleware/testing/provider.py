@@ -85,7 +85,7 @@ PEOPLE: tuple[Person, ...] = (
 )
 
 
-class Refused(Exception):  # noqa: N818 - what TikTok's page says
+class Refused(Exception):
     """TikTok's own error page: no callback is made of it."""
 
     def __init__(self, error: str, code: int, kind: str, text: str) -> None:
@@ -97,7 +97,7 @@ class Refused(Exception):  # noqa: N818 - what TikTok's page says
         self.text = text
 
 
-class OAuthRefused(Exception):  # noqa: N818
+class OAuthRefused(Exception):
     """An error body of ``/v2/oauth/*``, which TikTok sends with status 200."""
 
     def __init__(self, error: str, text: str) -> None:
@@ -106,7 +106,7 @@ class OAuthRefused(Exception):  # noqa: N818
         self.text = text
 
 
-class ApiRefused(Exception):  # noqa: N818
+class ApiRefused(Exception):
     """An error of a resource endpoint: its code, status and text."""
 
     def __init__(self, code: str, status: int, text: str) -> None:
@@ -154,7 +154,7 @@ class _Tokens:
 class Provider:
     """TikTok's side of one app: its registration, people, codes and tokens."""
 
-    def __init__(  # noqa: PLR0913 - what a portal registers
+    def __init__(
         self,
         *,
         client_key: str,
@@ -216,9 +216,8 @@ class Provider:
         """Return the PKCE challenge; base64url passes here and fails at the exchange."""
         challenge = given.get("code_challenge", "")
         if challenge and given.get("code_challenge_method") != "S256":
-            raise Refused(
-                "invalid_request", 10008, "code_challenge_method", "S256 only"
-            )
+            kind = "code_challenge_method"
+            raise Refused("invalid_request", 10008, kind, "S256 only")
         if not challenge and urlsplit(uri).hostname in _LOOPBACK:
             raise Refused("invalid_request", 10007, "code_challenge", "required")
         return challenge

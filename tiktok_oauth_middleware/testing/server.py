@@ -13,7 +13,7 @@ import sys
 import threading
 from http.cookies import CookieError, SimpleCookie
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 from urllib.parse import parse_qs, urlsplit
 
 from ..settings import TikTokEndpoints
@@ -77,7 +77,7 @@ class StandIn:
             "TIKTOK_ENDPOINTS_USER_INFO": endpoints.user_info,
         }
 
-    def start(self) -> StandIn:
+    def start(self) -> Self:
         """Answer from a thread of its own."""
         self._thread = threading.Thread(
             target=self._server.serve_forever, name="stand-in", daemon=True
@@ -93,7 +93,7 @@ class StandIn:
             self._thread = None
         self._server.server_close()
 
-    def __enter__(self) -> StandIn:
+    def __enter__(self) -> Self:
         return self.start()
 
     def __exit__(
