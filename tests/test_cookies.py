@@ -422,6 +422,16 @@ def test_class_28_other_spelling_is_refused(jar, change):
     assert jar.read(change(value)) is None
 
 
+def test_class_11_longer_cookie_is_not_even_hashed():
+    """A huge value is refused by its length, whatever number of keys there is."""
+    keys = [bytes([number]) * 32 for number in range(20)]
+    jar = CookieJar("tiktok", keys, secure=True)
+    value = b"A" * 50_000_000 + b"." + b"A" * 22
+    begun = time.process_time()
+    assert jar.read(value) is None
+    assert time.process_time() - begun < 0.05
+
+
 def test_class_28_halves_of_two_cookies_are_refused(jar):
     """The body of one cookie with the MAC of another is not ours."""
     one, other = (jar.issue(GRANT)[0].encode() for _ in range(2))

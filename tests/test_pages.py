@@ -224,11 +224,6 @@ def test_reference_is_shown_if_there_is_one():
     assert "Reference" not in read(page("tiktok_error")).text
 
 
-def test_page_may_have_another_status():
-    """A status may be given instead of the problem's own."""
-    assert page("login_failed", status=414).status == 414
-
-
 # --- headers -----------------------------------------------------------------------
 
 

@@ -322,6 +322,20 @@ WRONG_VALUES = [
     ("store", "/tmp/x"),
     ("store", "postgres://x"),
     ("store", "SQLITE:///x"),
+    ("store", "memory"),
+    ("store", "memory://x"),
+    ("store", "sqlite://"),
+    ("store", "sqlite:///"),
+    ("store", "sqlite://x"),
+    ("store", "sqlite:///:memory:"),
+    ("store", "sqlite:///file:x"),
+    ("store", "sqlite:///x?mode=ro"),
+    ("store", "redis://"),
+    ("store", "redis://:pw@"),
+    ("store", "redis://localhost:port"),
+    ("store", "redis://localhost:99999"),
+    ("store", "redis://[::1"),
+    ("store", "unix://x"),
 ]
 
 
@@ -359,6 +373,9 @@ RIGHT_VALUES = [
     ("cookie_name", "my-app_2"),
     ("store", "memory://"),
     ("store", "redis://localhost:6379/0"),
+    ("store", "redis://user:p%40w@localhost/0"),
+    ("store", "rediss://[::1]:6380/2"),
+    ("store", "sqlite:////var/lib/app/tiktok.sqlite3"),
     ("store", "rediss://cache.example:6380"),
     ("store", "unix:///run/redis.sock"),
     ("pkce", False),
@@ -703,8 +720,11 @@ def test_secrets_are_wrapped():
         {"redirect_uri": "https://user:SECRETPART@app.example.com/cb"},
         {"endpoints": TikTokEndpoints(token="https://u:SECRETPART@x.example/")},
         {"store": "postgres://u:SECRETPART@x.example/"},
+        {"store": "redis://u:SECRETPART@x.example:port/"},
+        {"store": "redis://u:SECRETPART@"},
+        {"store": "u:SECRETPART"},
     ],
-    ids=range(12),
+    ids=range(15),
 )
 def test_class_27_fault_does_not_show_a_secret(changes):
     """A fault names the option that holds a secret and never shows it."""

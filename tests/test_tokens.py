@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 
 import anyio
 import anyio.to_thread
@@ -98,15 +99,9 @@ def make_world(settings, tiktok, store, clock):
     with ExitStack() as stack:
 
         def make(**changes):
-            used = settings
-            if changes:
-                used = make_settings(
-                    client_key=settings.client_key,
-                    client_secret=settings.client_secret,
-                    secret_keys=settings.secret_keys,
-                    **changes,
-                )
-            return World(stack, used, tiktok, store, clock)
+            # Sessions that no test of a day's length runs out of by chance.
+            given = {"session_idle": 30 * DAY, **changes}
+            return World(stack, replace(settings, **given), tiktok, store, clock)
 
         yield make
 
@@ -281,6 +276,21 @@ class TestNotSignedIn:
         world.tokens().get(world.open_id)
         client.cookies.update(kept)
         assert not who(client)["signed_in"]
+
+    @pytest.mark.parametrize("kept", [True, False])
+    def test_idle(self, make_world, ask, kept):
+        """A session that nobody uses ends, and the grant with it unless it is kept."""
+        world = make_world(session_idle=3600, keep_grants=kept)
+        client = world.browser()
+        world.clock.advance(3599)
+        assert ask(world.tokens(), world.open_id)
+        world.clock.advance(2)
+        assert not who(client)["signed_in"]
+        if kept:
+            assert ask(world.tokens(), world.open_id)
+        else:
+            with pytest.raises(NotSignedIn):
+                ask(world.tokens(), world.open_id)
 
     def test_not_kept_for_ever(self, world, ask):
         """By default a job's refreshes keep no grant beyond its sessions' lifetime."""

@@ -213,7 +213,7 @@ class Provider:
         )
 
     def _challenge(self, given: Mapping[str, str], uri: str) -> str:
-        """Return the PKCE challenge; base64url passes here and fails at the exchange."""
+        """Return the challenge; base64url passes here and fails at the exchange."""
         challenge = given.get("code_challenge", "")
         if challenge and given.get("code_challenge_method") != "S256":
             kind = "code_challenge_method"
