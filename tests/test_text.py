@@ -133,6 +133,17 @@ def test_secret_that_begins_another_hides_no_tail(order):
     assert mask("got abcdefSECRETTAIL", secrets) == "got ***"
 
 
+@pytest.mark.parametrize("written", ["a%2Ab%2Fc%21%20d", "a%2Ab%2Fc%21+d", "a*b/c! d"])
+def test_secret_is_masked_as_a_form_writes_it(written):
+    """A secret is masked where it is percent-encoded too, as a form or a URL is."""
+    assert mask(f"code={written}&x", ["a*b/c! d"]) == "code=***&x"
+
+
+def test_secret_that_no_url_can_hold_is_masked():
+    """A secret that can not be encoded is masked as it is, and raises nothing."""
+    assert mask("x abc\ud800 y", ["abc\ud800"]) == "x *** y"
+
+
 @pytest.mark.parametrize("short", ["", "a", "ab", "abc"])
 def test_shortest_secrets_mask_nothing(short):
     """An empty or very short text is no secret: masking it would eat the sentence."""

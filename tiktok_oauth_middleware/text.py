@@ -34,6 +34,10 @@ def mask(text: str, secrets: Iterable[str]) -> str:
     for secret in sorted(secrets, key=len, reverse=True):  # one may begin another
         if len(secret) >= _SHORTEST_SECRET:
             # As it is, and as a form or a URL would write it.
-            for written in {secret, quote(secret, safe=""), quote_plus(secret)}:
+            quoted = (
+                quote(secret, "", errors="replace"),
+                quote_plus(secret, errors="replace"),
+            )
+            for written in {secret, *quoted}:
                 text = text.replace(written, "***")
     return text

@@ -80,7 +80,10 @@ class StandIn:
     def start(self) -> Self:
         """Answer from a thread of its own."""
         self._thread = threading.Thread(
-            target=self._server.serve_forever, name="stand-in", daemon=True
+            target=self._server.serve_forever,
+            kwargs={"poll_interval": 0.02},  # how long close() waits at most
+            name="stand-in",
+            daemon=True,
         )
         self._thread.start()
         return self

@@ -1,0 +1,30 @@
+"""What the whole run ends with: one line on what this machine lacks."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from typing import Any
+
+import pytest
+
+_lacking: Counter[str] = Counter()
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Count what is skipped, by reason."""
+    if report.skipped and isinstance(report.longrepr, tuple):
+        _lacking[report.longrepr[2].removeprefix("Skipped: ")] += 1
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In CI nothing may be skipped."""
+    if _lacking and os.environ.get("CI") and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Name what was skipped, in one line."""
+    if _lacking:
+        reasons = "; ".join(f"{why} ({n} tests)" for why, n in sorted(_lacking.items()))
+        terminalreporter.write_line(f"Skipped on this machine: {reasons}")

@@ -1,0 +1,80 @@
+"""The Flask example, tested as its own author would: offline, with the stand-in."""
+
+from __future__ import annotations
+
+import importlib
+import secrets
+from collections.abc import Iterator
+
+import pytest
+from flask.testing import FlaskClient
+
+from tiktok_oauth_middleware.testing import FakeTikTok, login_as
+from tiktok_oauth_middleware.testing.server import StandIn
+
+ORIGIN = "http://127.0.0.1:8000"
+CALLBACK = f"{ORIGIN}/auth/tiktok/callback"
+PAGE = {"accept": "text/html"}
+
+
+@pytest.fixture
+def fake() -> FakeTikTok:
+    """A stand-in for TikTok."""
+    return FakeTikTok()
+
+
+@pytest.fixture
+def client(fake: FakeTikTok, monkeypatch: pytest.MonkeyPatch) -> Iterator[FlaskClient]:
+    """A browser for the app, whose settings lead to the stand-in."""
+    with StandIn(fake) as stand_in:
+        environment = {
+            **stand_in.environment(CALLBACK),
+            "TIKTOK_SECRET_KEYS": secrets.token_urlsafe(32),
+            "TIKTOK_OPTIONAL_SCOPES": "video.list",
+            "TIKTOK_STORE": "memory://",
+        }
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        app = importlib.reload(importlib.import_module("examples.flask_app.app")).app
+        with app.test_client() as client:
+            # The cookies belong to the site of the redirect URI.
+            client.environ_base["HTTP_HOST"] = "127.0.0.1:8000"
+            yield client
+        app.wsgi_app.close()
+
+
+def test_home(client: FlaskClient) -> None:
+    """The home page is for everybody."""
+    assert "Log in with TikTok" in client.get("/").text
+
+
+def test_profile(client: FlaskClient, fake: FakeTikTok) -> None:
+    """The profile is shown to who logged in."""
+    assert client.get("/profile", headers=PAGE).status_code == 303
+    assert login_as(client, fake, next="/profile").headers["location"] == "/profile"
+    assert fake.people[0].display_name in client.get("/profile").text
+
+
+def test_videos(client: FlaskClient, fake: FakeTikTok) -> None:
+    """The videos ask for their scope when first opened."""
+    login_as(client, fake)
+    asked = client.get("/videos", headers=PAGE).headers["location"]
+    assert asked == "/auth/tiktok/login?next=/videos&scopes=video.list"
+    login_as(client, fake, login_path=asked)
+    assert client.get("/videos").status_code == 200
+
+
+def test_api(client: FlaskClient, fake: FakeTikTok) -> None:
+    """The endpoint answers programs in JSON, signed in or not."""
+    headers = {"accept": "application/json"}
+    assert client.get("/api/me", headers=headers).status_code == 401
+    login_as(client, fake)
+    me = client.get("/api/me", headers=headers).get_json()
+    assert me["open_id"] == fake.people[0].open_id
+
+
+def test_log_out(client: FlaskClient, fake: FakeTikTok) -> None:
+    """Logging out closes the profile."""
+    login_as(client, fake)
+    client.post("/auth/tiktok/logout", headers={"origin": ORIGIN})
+    assert client.get("/profile", headers=PAGE).status_code == 303
