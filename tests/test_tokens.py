@@ -19,6 +19,7 @@ from tiktok_oauth_middleware import (
     NotSignedIn,
     SQLiteStore,
     StoreError,
+    Sweep,
     TikTokOAuthMiddleware,
     TikTokOAuthWSGIMiddleware,
     TikTokTokens,
@@ -622,3 +623,90 @@ def test_across_processes(settings, tmp_path, clock):
         clock.advance(DAY / 4)
         token = world.tokens(store=other).get(world.open_id)
         assert token.access_token == who(client)["token"]
+
+
+class TestSweep:
+    """What a job scheduled with cron does, over every store that can list."""
+
+    @pytest.fixture
+    def swept(self, store, settings, tiktok, clock):
+        def app(environ, start_response):
+            start_response("200 OK", [])
+            return [b""]
+
+        tiktok.access_lifetime = 7200
+        kept = replace(settings, keep_grants=True)
+        wrapped = TikTokOAuthWSGIMiddleware(
+            app, kept, store=store, transport=tiktok.transport, clock=clock
+        )
+        for person in tiktok.people:
+            with httpx2.Client(
+                transport=httpx2.WSGITransport(wrapped), base_url=ORIGIN
+            ) as client:
+                url = client.get("/auth/tiktok/login").headers["location"]
+                client.get(tiktok.consent(url, person=person))
+        tokens = TikTokTokens(kept, store, transport=tiktok.transport, clock=clock)
+        yield tokens, tiktok, clock
+        tokens.close()
+        wrapped.close()
+
+    def refreshes(self, tiktok):
+        return tiktok.count("token", grant_type="refresh_token")
+
+    def test_within(self, swept):
+        """Every token that ends within the given time is renewed, once."""
+        tokens, tiktok, clock = swept
+        assert tokens.refresh_expiring(within=3600) == Sweep()
+        clock.advance(7200 - 3000)
+        assert tokens.refresh_expiring(within=3600) == Sweep(refreshed=3)
+        assert tokens.refresh_expiring(within=3600) == Sweep()
+        assert self.refreshes(tiktok) == 3
+
+    def test_failures(self, swept):
+        """What TikTok does not answer is kept, and what it has ended is counted."""
+        tokens, tiktok, clock = swept
+        clock.advance(7200 - 3000)
+        tiktok.fail("token", status=500)
+        tiktok.fail("token", error="invalid_grant")
+        assert tokens.refresh_expiring(within=3600) == Sweep(
+            refreshed=1, failed=1, ended=1
+        )
+        assert len(tokens.users()) == 2
+
+    def test_users(self, swept):
+        """What is kept of the users can be listed, without tokens."""
+        tokens, tiktok, clock = swept
+        users = {user.open_id: user for user in tokens.users()}
+        assert set(users) == {person.open_id for person in tiktok.people}
+        one = users[tiktok.people[0].open_id]
+        assert one.token_expires_at == clock() + 7200
+        assert one.sessions == 1
+        assert "act." not in repr(one)
+
+    def test_renew(self, swept):
+        """A token can be renewed although it is not due."""
+        tokens, tiktok, _ = swept
+        open_id = tiktok.people[0].open_id
+        before = tokens.get(open_id).access_token
+        assert tokens.renew(open_id).access_token != before
+        assert self.refreshes(tiktok) == 1
+
+    def test_disconnect(self, swept):
+        """A user can be disconnected by a job."""
+        tokens, tiktok, _ = swept
+        open_id = tiktok.people[0].open_id
+        assert tokens.disconnect(open_id) == "revoked"
+        assert tokens.disconnect(open_id) == "gone"
+        assert tiktok.count("revoke") == 1
+        assert len(tokens.users()) == 2
+
+
+def test_store_that_can_not_list(settings, clock):
+    """A store without keys() says that it can not list its users."""
+
+    class Small(MemoryStore):
+        keys = None
+
+    tokens = TikTokTokens(settings, Small(clock=clock), clock=clock)
+    with pytest.raises(StoreError, match="can not list"):
+        tokens.users()

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from .stores.memory import MemoryStore
     from .stores.redis import RedisStore
     from .stores.sqlite import SQLiteStore
-    from .tokens import TikTokTokens
+    from .tokens import StoredUser, Sweep, TikTokTokens
     from .wsgi import TikTokOAuthWSGIMiddleware
 
 __version__ = "0.1.0"
@@ -53,6 +53,8 @@ _HOMES = {
     "StateMismatch": "errors",
     "Store": "stores.base",
     "StoreError": "errors",
+    "StoredUser": "tokens",
+    "Sweep": "tokens",
     "TikTokAuth": "models",
     "TikTokEndpoints": "settings",
     "TikTokError": "errors",
@@ -83,6 +85,8 @@ __all__ = [
     "StateMismatch",
     "Store",
     "StoreError",
+    "StoredUser",
+    "Sweep",
     "TikTokAuth",
     "TikTokEndpoints",
     "TikTokError",

@@ -57,10 +57,14 @@ _LEAST_STEPS = 8
 _LONGEST_REDIRECT_URI = 511
 _PLACEHOLDERS = re.compile(
     r"change.?me|replace.?me|your.?(secret|key)|placeholder|example|password|insecure"
-    r"|dummy|xxxx",
+    r"|dummy|x{6}",
     re.IGNORECASE,
 )
 _URI_PATH = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@-]+)+/?|/")
+_RULE = re.compile(r"/[^?#%\\\x00-\x1f]*")
+_NETLOC = re.compile(
+    r"(?:[^@]*@)?(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:.]+\])(?::[1-9][0-9]{0,4})?(?:[?#].*)?"
+)
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _MAKE_A_KEY = (
     'make one with: python -c "import secrets; print(secrets.token_urlsafe(32))"'
@@ -214,6 +218,8 @@ def _split(url: str) -> SplitResult | None:
     """Return the parts of a URL whose port is a port; None if it is not a URL."""
     if not re.fullmatch(r"[\x21-\x5b\x5d-\x7e]+", url):  # visible ASCII, no backslash
         return None
+    if not _NETLOC.fullmatch(url.partition("://")[2].partition("/")[0]):
+        return None
     try:
         parts = urlsplit(url)
         _ = parts.port
@@ -266,9 +272,15 @@ def _path_faults(options: Mapping[str, Any]) -> Iterator[str]:
 def _rule_faults(options: Mapping[str, Any]) -> Iterator[str]:
     for name in ("protect", "public"):
         for rule in options[name]:
-            segments = rule.split("/")
-            if not rule.startswith("/") or "//" in rule or {".", ".."} & {*segments}:
-                yield f"{name} holds {rule!r}; a path rule begins with a slash: '/app'"
+            if (
+                not _RULE.fullmatch(rule)
+                or "//" in rule
+                or {".", ".."} & {*rule.split("/")}
+            ):
+                yield (
+                    f"{name} holds {rule!r}; a path rule is a decoded path that begins"
+                    " with a slash, such as '/app'"
+                )
     both = {*options["protect"]} & {*options["public"]}
     if both:
         yield f"protect and public both list {min(both)!r}; decide for one"
@@ -307,7 +319,12 @@ def _other_faults(options: Mapping[str, Any]) -> Iterator[str]:
         yield "cookie_name is 1 to 64 letters, digits, - or _"
     for origin in options["websocket_origins"]:
         parts = _split(origin)
-        if parts is None or not parts.hostname or origin != origin_of(origin):
+        if (
+            parts is None
+            or parts.scheme not in ("https", "http")
+            or not parts.hostname
+            or origin != origin_of(origin)
+        ):
             yield (
                 f"websocket_origins holds {origin!r}; an origin is scheme, host and"
                 " port: https://app.example.com"

@@ -130,11 +130,16 @@ def find(headers: Headers, name: bytes) -> bytes | None:
 
 
 def find_all(headers: Headers, prefix: bytes) -> dict[str, bytes]:
-    """Return the cookies whose names begin with `prefix`, by the rest of the name."""
-    return {
-        rest.decode(): value if _is_value(value) else b""
-        for rest, value in _pairs(headers, prefix, b"([A-Za-z0-9_-]{1,64})")
-    }
+    """Return the cookies whose names begin with `prefix`, by the rest of the name.
+
+    What is sent twice with different values, or holds what no cookie may, is b"".
+    """
+    found: dict[str, bytes] = {}
+    for rest, value in _pairs(headers, prefix, b"([A-Za-z0-9_-]{1,64})"):
+        name = rest.decode()
+        contradicts = found.setdefault(name, value) != value
+        found[name] = b"" if contradicts or not _is_value(value) else value
+    return found
 
 
 def _pairs(headers: Headers, name: bytes, rest: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -337,7 +337,22 @@ def _rules(settings: TikTokSettings) -> list[tuple[str, bool]]:
     return sorted(rules, key=lambda rule: len(rule[0]), reverse=True)
 
 
-def guard(auth: object, scopes: Iterable[str]) -> Challenge | None:
+def checked_auth(auth: object) -> TikTokAuth:
+    """Return what the middleware put into a request.
+
+    Raises:
+        ConfigurationError: there is no middleware around the app.
+    """
+    if isinstance(auth, TikTokAuth):
+        return auth
+    message = (
+        "there is no TikTok middleware around this app: wrap it in"
+        " TikTokOAuthMiddleware (ASGI) or TikTokOAuthWSGIMiddleware (WSGI)"
+    )
+    raise ConfigurationError(message)
+
+
+def guard(found: object, scopes: Iterable[str]) -> Challenge | None:
     """Return why a request may not pass, having marked it for the middleware; or None.
 
     The guard in a framework ends the view with that framework's own 401 or 403; the
@@ -346,12 +361,7 @@ def guard(auth: object, scopes: Iterable[str]) -> Challenge | None:
     Raises:
         ConfigurationError: there is no middleware around the app.
     """
-    if not isinstance(auth, TikTokAuth):
-        message = (
-            "requires_tiktok needs the middleware around the app: wrap it in"
-            " TikTokOAuthMiddleware (ASGI) or TikTokOAuthWSGIMiddleware (WSGI)"
-        )
-        raise ConfigurationError(message)
+    auth = checked_auth(found)
     missing = auth.missing_scopes(*scopes)
     if auth.is_authenticated and not missing:
         return None

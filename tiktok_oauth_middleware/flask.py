@@ -13,7 +13,7 @@ from typing import Any, TypeVar, overload
 from flask import abort, current_app, request
 from werkzeug.local import LocalProxy
 
-from .core import guard
+from .core import checked_auth, guard
 from .models import TikTokAuth
 
 __all__ = ["requires_tiktok", "tiktok_auth"]
@@ -22,8 +22,7 @@ V = TypeVar("V", bound=Callable[..., Any])
 
 
 def _auth() -> TikTokAuth:
-    auth: TikTokAuth = request.environ["tiktok.auth"]
-    return auth
+    return checked_auth(request.environ.get("tiktok.auth"))
 
 
 #: Who is signed in: ``request.environ["tiktok.auth"]`` of the request at hand.

@@ -62,6 +62,17 @@ class Grants:
         # The braces keep a user's record and its lock in one slot of a Redis cluster.
         return f"{self._space}:grant:{{{grant_id}}}"
 
+    async def ids(self) -> list[str]:
+        """Return the names of all grants of this app.
+
+        Raises:
+            StoreError: the store failed, or can not list its keys.
+        """
+        prefix = f"{self._space}:grant:{{"
+        keys = await self._port.keys(prefix)
+        # A lock's row begins in the same way, and goes on.
+        return [k[len(prefix) : -1] for k in keys if k.endswith("}")]
+
     async def load(self, grant_id: str) -> Held | None:
         """Return the record, or None if there is none that opens.
 

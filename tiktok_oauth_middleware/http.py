@@ -73,8 +73,9 @@ class Response:
     """A whole answer of ours: small, in memory, never streamed."""
 
     status: int
-    headers: tuple[tuple[str, str], ...]
-    body: bytes = b""
+    #: Set-Cookie and Location hold secrets, so no repr shows them.
+    headers: tuple[tuple[str, str], ...] = field(repr=False)
+    body: bytes = field(default=b"", repr=False)
 
     def __post_init__(self) -> None:
         for name, value in self.headers:
@@ -242,7 +243,9 @@ def keep_private(headers: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     ``Vary`` gets Cookie (RFC 9111 sections 4.1 and 5.2.2).
     """
     own = ("cache-control", "vary")
-    kept = [pair for pair in headers if pair[0].lower() not in own]
+    # Those of CDNs override Cache-Control for them (RFC 9213 section 2.2).
+    dropped = (*own, "cdn-cache-control", "surrogate-control")
+    kept = [pair for pair in headers if pair[0].lower() not in dropped]
     said = [_items(headers, name) for name in own]
     control = [d for d in said[0] if not _SHARED.fullmatch(d)]
     if not any(d.lower() in ("private", "no-store") for d in control):

@@ -61,8 +61,11 @@ def split_scopes(text: str) -> frozenset[str]:
 
 
 def join_scopes(scopes: Iterable[str]) -> str:
-    """Return `scopes` in TikTok's form, sorted, so that equal sets are equal texts."""
-    return ",".join(sorted(scopes))
+    """Return `scopes` in TikTok's form, sorted, so that equal sets are equal texts.
+
+    A plain string is taken for what it says, not for its letters.
+    """
+    return ",".join(sorted(split_scopes(scopes) if isinstance(scopes, str) else scopes))
 
 
 class Token:
@@ -321,7 +324,9 @@ class Site:
     @staticmethod
     def _with_query(path: str, query: Mapping[str, str | None]) -> str:
         given = {name: value for name, value in query.items() if value is not None}
-        return f"{path}?{urlencode(given, safe='/,')}" if given else path
+        # A lone surrogate comes out as a question mark: it leads nowhere anyway.
+        query_string = urlencode(given, safe="/,", errors="replace")
+        return f"{path}?{query_string}" if given else path
 
 
 @dataclass(frozen=True, slots=True)

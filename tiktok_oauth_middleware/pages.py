@@ -268,8 +268,7 @@ def page(  # noqa: PLR0913 - the parts of a page
     problem = PROBLEMS[code]
     texts = "".join(f"<p>{escape(text)}</p>" for text in (*problem.texts, *notes))
     links = "".join(
-        _way(way, "deed" if first else "plain")
-        for first, way in zip([True, *[False] * 9], ways, strict=False)
+        _way(way, "plain" if place else "deed") for place, way in enumerate(ways)
     )
     foot = (
         f"<footer>Reference <code>{escape(reference)}</code></footer>"

@@ -75,14 +75,14 @@ class Refresh:
         jitter = zlib.crc32(f"{grant.open_id}{grant.issued_at}".encode()) / 2**32
         return grant.expires_at - leeway * (1 + 0.1 * jitter)
 
-    def is_due(self, grant: Grant) -> bool:
-        """Whether TikTok is to be asked now.
+    def is_due(self, grant: Grant, ahead: float = 0) -> bool:
+        """Whether TikTok is to be asked now, or would be within `ahead` seconds.
 
         A token from the future was issued before the clock was set back: its end is
         not to be believed.
         """
         now = self._clock()
-        due = self.due_at(grant) <= now or grant.issued_at > now + _CLOCK_SKEW
+        due = self.due_at(grant) - ahead <= now or grant.issued_at > now + _CLOCK_SKEW
         return due and not self._must_wait(grant, now)
 
     @staticmethod
@@ -93,28 +93,31 @@ class Refresh:
         """
         return now < grant.retry_at <= now + 2 * _CLOCK_SKEW
 
-    async def fresh(self, held: Held) -> Held | None:
+    async def fresh(self, held: Held, ahead: float = 0) -> Held | None:
         """Return the record with the best token there is; None if the grant has ended.
 
-        The token in it has expired if TikTok could not be asked.
+        The token in it has expired if TikTok could not be asked. With `ahead`, it is
+        renewed that many seconds sooner than it has to be.
 
         Raises:
             StoreError: the store failed.
         """
-        if not self.is_due(held.grant):
+        if not self.is_due(held.grant, ahead):
             return held
         usable = held.grant.expires_at > self._clock()
         async with self._runtime.lock(held.grant_id, wait=not usable) as leading:
             if not leading:
                 return held
-            return await self._runtime.shielded(lambda: self._lead(held.grant_id))
+            return await self._runtime.shielded(
+                lambda: self._lead(held.grant_id, ahead)
+            )
 
-    async def _lead(self, grant_id: str) -> Held | None:
+    async def _lead(self, grant_id: str, ahead: float) -> Held | None:
         """Take the store's lock and refresh, or use what another process made."""
         give_up = time.monotonic() + self._lease + 1
         while True:
             held = await self._grants.load(grant_id)
-            if held is None or not self.is_due(held.grant):
+            if held is None or not self.is_due(held.grant, ahead):
                 return held
             if not self._can_ask(held.grant):
                 if held.grant.expires_at > self._clock():
@@ -122,7 +125,7 @@ class Refresh:
                 return await self._end(held, "refresh_token_expired")
             async with self._grants.lock(grant_id, self._lease) as locked:
                 if locked:
-                    return await self._refresh(grant_id)
+                    return await self._refresh(grant_id, ahead)
             # Never without the lock: a second refresh would be refused, and take the
             # first one's answer for a dead grant.
             usable = held.grant.expires_at > self._clock()
@@ -135,10 +138,10 @@ class Refresh:
         end = grant.refresh_expires_at
         return bool(grant.refresh_token) and (end is None or end > self._clock())
 
-    async def _refresh(self, grant_id: str) -> Held | None:
+    async def _refresh(self, grant_id: str, ahead: float) -> Held | None:
         """Ask TikTok once and write the answer; called with the locks held."""
         held = await self._grants.load(grant_id)
-        if held is None or not self.is_due(held.grant):
+        if held is None or not self.is_due(held.grant, ahead):
             return held
         try:
             client = await self._client()

@@ -74,6 +74,10 @@ class Port(Protocol):
         """Hold the lock inside, if nobody else does; does not wait."""
         ...
 
+    async def keys(self, prefix: str) -> list[str]:
+        """Return the keys that begin with `prefix`, if the store can list them."""
+        ...
+
     async def close(self) -> None:
         """Let go of connections."""
         ...
@@ -264,6 +268,10 @@ class _BlockingPort:
         with self._store.lock(key, ttl) as held:
             yield held
 
+    async def keys(self, prefix: str) -> list[str]:
+        with _store_errors():
+            return _listing(self._store, "keys")(prefix)  # type: ignore[no-any-return]
+
     async def close(self) -> None:
         self._store.close()
 
@@ -430,6 +438,10 @@ class _ThreadPort:
             with CancelScope(shield=True):
                 await self._runtime.offload(lock.__exit__, None, None, None)
 
+    async def keys(self, prefix: str) -> list[str]:
+        with _store_errors():
+            return await self._runtime.offload(_listing(self._store, "keys"), prefix)
+
     async def close(self) -> None:
         await self._runtime.offload(self._store.close)
 
@@ -458,11 +470,25 @@ class _TwinPort:
             return self._store.alock(key, ttl)  # type: ignore[no-any-return]
         return self._thread.lock(key, ttl)
 
+    async def keys(self, prefix: str) -> list[str]:
+        if _on_asyncio():
+            return await _listing(self._store, "akeys")(prefix)  # type: ignore[no-any-return]
+        return await self._thread.keys(prefix)
+
     async def close(self) -> None:
         if _on_asyncio():
             await self._store.aclose()
         else:
             await self._thread.close()
+
+
+def _listing(store: Any, word: str) -> Any:
+    """Return a store's method that lists keys, which not every store has."""
+    method = getattr(store, word, None)
+    if method is None:
+        message = f"the store can not list its users: it has no {word}(prefix)"
+        raise StoreError(message)
+    return method
 
 
 def _on_asyncio() -> bool:

@@ -15,7 +15,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse
 from starlette.websockets import WebSocket
 
-from .core import guard
+from .core import checked_auth, guard
 from .models import TikTokAuth
 
 __all__ = ["requires_tiktok", "tiktok_auth"]
@@ -24,9 +24,12 @@ V = TypeVar("V", bound=Callable[..., Any])
 
 
 def tiktok_auth(connection: HTTPConnection) -> TikTokAuth:
-    """Return who is signed in: ``request.scope["tiktok"]``, typed."""
-    auth: TikTokAuth = connection.scope["tiktok"]
-    return auth
+    """Return who is signed in: ``request.scope["tiktok"]``, typed.
+
+    Raises:
+        ConfigurationError: there is no middleware around the app.
+    """
+    return checked_auth(connection.scope.get("tiktok"))
 
 
 @overload

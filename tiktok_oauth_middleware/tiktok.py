@@ -320,7 +320,7 @@ def _error_parts(answer: dict[str, Any]) -> tuple[str, str, str]:
     error = answer.get("error")
     if isinstance(error, dict):
         parts = error.get("code"), error.get("message"), error.get("log_id")
-    elif error is None and "code" in answer and "data" not in answer:
+    elif error is None and isinstance(answer.get("code"), str):
         parts = answer.get("code"), answer.get("message"), answer.get("log_id")
     else:
         parts = error, answer.get("error_description"), answer.get("log_id")
@@ -479,7 +479,7 @@ def _delivery(body: bytes, client_key: str) -> Delivery:
     if not isinstance(delivery, dict):
         message = "the body is no JSON object"
         raise WebhookRejected(message)
-    event, open_id = delivery.get("event"), delivery.get("user_openid")
+    event, open_id = delivery.get("event"), delivery.get("user_openid") or None
     if delivery.get("client_key") != client_key:
         message = "a delivery for another client_key"
         raise WebhookRejected(message)
@@ -491,7 +491,7 @@ def _delivery(body: bytes, client_key: str) -> Delivery:
     at = delivery.get("create_time")
     return Delivery(
         event=one_line(event),
-        create_time=at if isinstance(at, int) else 0,
+        create_time=at if type(at) is int else 0,
         open_id=open_id,
         content=_content(delivery.get("content")),
     )

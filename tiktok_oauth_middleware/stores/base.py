@@ -73,6 +73,18 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Let go of connections and files; the rows stay."""
+        ...
+
+
+class Listing(Protocol):
+    """What a store may have beside the four words, for who sweeps over all users.
+
+    No request needs it; `TikTokTokens.refresh_expiring` and the command line do.
+    """
+
+    def keys(self, prefix: str) -> list[str]:
+        """Return the keys of rows that have not expired and begin with `prefix`."""
+        ...
 
 
 class AsyncStore(Protocol):

@@ -73,6 +73,12 @@ class MemoryStore:
         """Hold the lock inside, if nobody else does; does not wait."""
         return swap_lock(self, key, ttl)
 
+    def keys(self, prefix: str) -> list[str]:
+        """Return the keys of rows that have not expired and begin with `prefix`."""
+        with self._lock:
+            now, rows = self._clock(), list(self._expires.items())
+        return [key for key, end in rows if end > now and key.startswith(prefix)]
+
     def close(self) -> None:
         """Do nothing: there is nothing to let go of, and the rows stay."""
 

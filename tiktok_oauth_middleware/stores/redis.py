@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
@@ -140,6 +141,16 @@ class RedisStore:
         """Hold the lock inside, if nobody else does; does not wait."""
         return swap_lock(self, key, ttl)
 
+    def keys(self, prefix: str) -> list[str]:
+        """Return the keys of rows that begin with `prefix`, of every node."""
+        client = self._face().client
+        try:
+            found = client.scan_iter(match=_only_itself(prefix) + "*", count=1000)
+            # SCAN may name a key twice (https://redis.io/docs/latest/commands/scan/).
+            return sorted({key.decode() for key in found})
+        except Exception as error:  # noqa: BLE001
+            _fail("read", error)
+
     def close(self) -> None:
         """Close this process's connections; a later call opens new ones.
 
@@ -172,6 +183,15 @@ class RedisStore:
     def alock(self, key: str, ttl: float) -> AbstractAsyncContextManager[bool]:
         """Hold the lock inside, if nobody else does; does not wait."""
         return self._async_lock(lock_row(key), ttl)
+
+    async def akeys(self, prefix: str) -> list[str]:
+        """Return the keys of rows that begin with `prefix`, of every node."""
+        client = self._loop_face().client
+        try:
+            found = client.scan_iter(match=_only_itself(prefix) + "*", count=1000)
+            return sorted({key.decode() async for key in found})
+        except Exception as error:  # noqa: BLE001
+            _fail("read", error)
 
     async def aclose(self) -> None:
         """Close the connections of this event loop, and this process's others.
@@ -247,6 +267,11 @@ class RedisStore:
         # A client refers to its loop, so a weak dictionary would never let go.
         for loop in [loop for loop in self._by_loop if loop.is_closed()]:
             del self._by_loop[loop]
+
+
+def _only_itself(text: str) -> str:
+    """Return a pattern of SCAN that matches this text alone."""
+    return re.sub(r"([\\*?\[\]^-])", r"\\\1", text)
 
 
 def _given(client: Any) -> _Face:

@@ -39,6 +39,7 @@ _APPLICATION_ID = 0x74746F61
 _LAYOUT = 1
 
 # CAST, for a row that something else wrote may hold text.
+_KEYS = "SELECT key FROM entries WHERE key >= ? AND key < ? AND expires > ?"
 _GET = "SELECT CAST(value AS BLOB) FROM entries WHERE key = ? AND expires > ?"
 _CREATE = """
 INSERT INTO entries (key, value, expires) VALUES (?1, ?2, ?3)
@@ -139,6 +140,16 @@ class SQLiteStore:
     def lock(self, key: str, ttl: float) -> AbstractContextManager[bool]:
         """Hold the lock inside, if nobody else does; does not wait."""
         return swap_lock(self, key, ttl)
+
+    def keys(self, prefix: str) -> list[str]:
+        """Return the keys of rows that have not expired and begin with `prefix`."""
+        handle = self._connection().handle
+        try:
+            # A range, not a pattern: nothing in a prefix means anything but itself.
+            values = (prefix, prefix + "\U0010ffff", self._clock())
+            return [key for (key,) in handle.execute(_KEYS, values)]
+        except sqlite3.Error as error:
+            _fail("read", error)
 
     def close(self) -> None:
         """Close the connections of all threads of this process.
