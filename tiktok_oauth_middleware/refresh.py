@@ -114,7 +114,8 @@ class Refresh:
 
     async def _lead(self, grant_id: str, ahead: float) -> Held | None:
         """Take the store's lock and refresh, or use what another process made."""
-        give_up = time.monotonic() + self._lease + 1
+        # Whoever waits behind a slow or dead holder waits no longer than for TikTok.
+        give_up = time.monotonic() + self._settings.timeout
         while True:
             held = await self._grants.load(grant_id)
             if held is None or not self.is_due(held.grant, ahead):

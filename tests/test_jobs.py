@@ -1,0 +1,86 @@
+"""The worked example of docs/jobs.md, run as it stands: two processes, one store."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tiktok_oauth_middleware.testing import FakeTikTok, login_as
+from tiktok_oauth_middleware.testing.server import StandIn
+
+from .test_browser import free_port, wait_for
+
+JOBS = (Path(__file__).parent.parent / "docs" / "jobs.md").read_text(encoding="utf-8")
+BLOCK = re.compile(r"^```python (\w+\.py)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture
+def fake():
+    return FakeTikTok()
+
+
+@pytest.fixture
+def project(tmp_path, fake):
+    """The two files, the environment of both, and the web app running."""
+    for match in BLOCK.finditer(JOBS):
+        (tmp_path / match[1]).write_text(match[2], encoding="utf-8")
+    port = free_port()
+    origin = f"http://127.0.0.1:{port}"
+    with StandIn(fake) as stand_in:
+        environment = {
+            **os.environ,
+            **stand_in.environment(f"{origin}/auth/tiktok/callback"),
+            "TIKTOK_SECRET_KEYS": secrets.token_urlsafe(32),
+            "TIKTOK_SCOPES": "user.info.basic,video.list",
+            "TIKTOK_STORE": f"sqlite:///{tmp_path}/tokens.sqlite3",
+            "TIKTOK_KEEP_GRANTS": "true",
+        }
+        command = [sys.executable, "-m", "uvicorn", "web:app", "--port", str(port)]
+        with subprocess.Popen(
+            [*command, "--log-level", "warning"], cwd=tmp_path, env=environment
+        ) as web:
+            try:
+                wait_for(origin + "/auth/tiktok/logout")
+                yield tmp_path, environment, origin
+            finally:
+                web.terminate()
+
+
+def run_job(project):
+    folder, environment, _ = project
+    done = subprocess.run(
+        [sys.executable, "job.py"],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    return done.stdout
+
+
+def test_job(project, fake):
+    """The job renews what the web app stored, and works on after a logout."""
+    _, _, origin = project
+    fake.access_lifetime = 3600
+    with httpx2.Client(base_url=origin) as client:
+        assert login_as(client, fake).status_code == 303
+        assert client.get("/").text == "Hello, Demo creator"
+        out = run_job(project)
+        assert out.startswith("refreshed 1, failed 0, ended 0\n")
+        assert fake.people[0].open_id in out
+        # The web app goes on with the job's token.
+        assert client.get("/").status_code == 200
+        client.post("/auth/tiktok/logout", headers={"origin": origin})
+    assert fake.people[0].open_id in run_job(project)
+    fake.provider.remove(fake.people[0].open_id)
+    assert run_job(project).startswith("refreshed 0, failed 0, ended 1\n")
+    assert run_job(project) == "refreshed 0, failed 0, ended 0\n"
