@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .core import Core, OnEvent
 from .errors import StoreError
-from .http import Headers, Request, Response, keep_private
+from .http import CACHING, Headers, Request, Response, keep_private
 from .models import SINCE, UNTIL, Challenge, Sight, Site, TikTokAuth
 from .runtime import Cooperative
 
@@ -29,6 +30,9 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 #: How a WebSocket is closed by servers that can not answer its handshake with HTTP.
 _CLOSE_CODES = {401: 4401, 403: 4403}
 _TRY_AGAIN_LATER = 1013
+#: What most private responses get, without reading any header of theirs.
+_PRIVATE = ((b"cache-control", b"private"), (b"vary", b"Cookie"))
+_CACHING = frozenset(name.encode() for name in CACHING)
 
 
 class TikTokOAuthMiddleware:
@@ -70,89 +74,117 @@ class TikTokOAuthMiddleware:
             transport=transport,
             clock=clock,
         )
+        # What every request looks at, one look-up away.
         self._clock = clock
         self._starlette_auth = settings.starlette_auth
+        self._sites = self._core.sites
+        self._live = self._core.live
+        self._cookie_name = self._core.cookie_name
+        self._has_rules = self._core.has_rules
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection."""
+        """Serve one connection.
+
+        Signed in and fresh in memory, or nobody at all, a request awaits nothing here
+        but the app; the steps stand in line because each call would cost 0.1 us.
+        """
         kind = scope["type"]
         if kind not in ("http", "websocket"):
             if kind == "lifespan":
                 send = self._closing(send)
             await self.app(scope, receive, send)
             return
-        core = self._core
         mount = scope.get("root_path", "")
-        site = core.site(mount)
-        path = _below(scope["path"], mount)
-        headers = scope["headers"]
-        if path in site.routes and kind == "http":
-            request = _request(scope, path, mount, receive)
-            await _respond(scope, send, await core.answer(request, site))
+        site = self._sites.get(mount) or self._core.site(mount)
+        path = _below(scope["path"], mount) if mount else scope["path"]
+        if kind == "http" and path in site.routes:
+            request = _request(scope, path, site.mount, receive)
+            await _respond(scope, send, await self._core.answer(request, site))
             return
-        value = core.cookie(headers)
         sight: Sight | None = None
-        if value is not None and (kind == "http" or self._is_trusted(headers)):
-            sight = core.live.get(value)
-            if sight is None or not sight[SINCE] <= self._clock() < sight[UNTIL]:
+        for name, header in scope["headers"]:
+            if name == b"cookie" and self._cookie_name in header:
                 try:
-                    sight = await core.look(value)
+                    sight = await self._look(scope)
                 except StoreError as error:
-                    request = _request(scope, path, mount, receive)
-                    response = await core.store_failed(request, error)
+                    request = _request(scope, path, site.mount, receive)
+                    response = await self._core.store_failed(request, error)
                     await _refuse(scope, receive, send, response)
                     return
+                break
         auth = TikTokAuth(sight, site)
-        if core.has_rules and core.is_protected(path):
-            if sight is None:
-                request = _request(scope, path, mount, receive)
-                response = core.turned_away(request, site, None, Challenge())
-                await _refuse(scope, receive, send, response)
-                return
-            auth._looked = True  # noqa: SLF001 - that it is answered depended on it
         # Reporters of exceptions record the locals of every frame that one passes.
-        del value, sight
-        await self._pass_on(scope, receive, send, auth, path)
-
-    async def _pass_on(
-        self, scope: Scope, receive: Receive, send: Send, auth: TikTokAuth, path: str
-    ) -> None:
-        """Call the app, with who is signed in among the scope of its own."""
+        sight = header = None
+        if (
+            self._has_rules
+            and self._core.is_protected(path)
+            and not auth.is_authenticated  # that it was asked is noted, too
+        ):
+            request = _request(scope, path, site.mount, receive)
+            response = self._core.turned_away(request, site, None, Challenge())
+            await _refuse(scope, receive, send, response)
+            return
         inner = dict(scope)
         inner["tiktok"] = auth
         if self._starlette_auth and "user" not in scope and "auth" not in scope:
             inner["user"] = inner["auth"] = StarletteUser(auth)
-        watch = self._watched(scope, send, auth, path)
-        await self.app(inner, receive, watch)
+        watched = self._watched if kind == "http" else self._watched_socket
+        await self.app(inner, receive, partial(watched, scope, send, auth))
 
-    def _watched(self, scope: Scope, send: Send, auth: TikTokAuth, path: str) -> Send:
-        """Return `send`, watching for the heads that we have to change."""
-        turned_away = is_accepted = False
+    async def _look(self, scope: Scope) -> Sight | None:
+        """Return whom the session cookie stands for; from memory while it is fresh.
 
-        def watched(message: Message) -> Awaitable[None]:
-            nonlocal turned_away, is_accepted
-            kind = message["type"]
-            if turned_away:
-                return _nothing()
-            if kind == "http.response.start":
-                if auth._challenge is not None:  # noqa: SLF001 - marked by our guard
-                    turned_away = True
-                    return _respond(scope, send, self._challenged(scope, auth, path))
-                if auth._looked:  # noqa: SLF001
-                    message = _private(message)
-            elif kind in ("websocket.close", "websocket.http.response.start"):
-                # Once a WebSocket is open there is no handshake left to answer.
-                if auth._challenge is not None and not is_accepted:  # noqa: SLF001
-                    turned_away = True
-                    return _respond(scope, send, self._challenged(scope, auth, path))
-            elif kind == "websocket.accept":
-                is_accepted = True
+        Raises:
+            StoreError: the store could not say.
+        """
+        headers = scope["headers"]
+        value = self._core.cookie(headers)
+        if value is None:
+            return None
+        if scope["type"] == "websocket" and not self._is_trusted(headers):
+            return None
+        sight = self._live.get(value)
+        if sight is not None and sight[SINCE] <= self._clock() < sight[UNTIL]:
+            return sight
+        return await self._core.look(value)
+
+    def _watched(
+        self, scope: Scope, send: Send, auth: TikTokAuth, message: Message
+    ) -> Awaitable[None]:
+        """Send what the app sends, changing the head of what depended on the session.
+
+        No coroutine of its own, and nothing to do where nobody looked.
+        """
+        if not auth._looked:  # noqa: SLF001 - noted for us; a guard looks too
             return send(message)
+        if auth._is_replaced:  # noqa: SLF001
+            return _nothing()
+        if message["type"] == "http.response.start":
+            if auth._challenge is not None:  # noqa: SLF001 - marked by our guard
+                auth._is_replaced = True  # noqa: SLF001
+                return _respond(scope, send, self._challenged(scope, auth))
+            message = _private(message)
+        return send(message)
 
-        return watched
+    def _watched_socket(
+        self, scope: Scope, send: Send, auth: TikTokAuth, message: Message
+    ) -> Awaitable[None]:
+        """Send what the app sends; answer the handshake that a guard refused."""
+        kind = message["type"]
+        if auth._is_replaced:  # noqa: SLF001
+            return _nothing()
+        if kind == "websocket.accept":
+            auth._is_open = True  # noqa: SLF001
+        # Once a WebSocket is open there is no handshake left to answer.
+        is_refusal = kind in ("websocket.close", "websocket.http.response.start")
+        if is_refusal and auth._challenge and not auth._is_open:  # noqa: SLF001
+            auth._is_replaced = True  # noqa: SLF001
+            return _respond(scope, send, self._challenged(scope, auth))
+        return send(message)
 
-    def _challenged(self, scope: Scope, auth: TikTokAuth, path: str) -> Response:
+    def _challenged(self, scope: Scope, auth: TikTokAuth) -> Response:
         site: Site = auth._site  # noqa: SLF001
+        path = _below(scope["path"], scope.get("root_path", ""))
         request = _request(scope, path, site.mount, _no_body)
         challenge = auth._challenge or Challenge()  # noqa: SLF001
         return self._core.turned_away(request, site, auth._sight, challenge)  # noqa: SLF001
@@ -271,13 +303,14 @@ async def _nothing() -> None:
 
 def _private(message: Message) -> Message:
     """Return a response head that no shared cache serves to somebody else."""
-    headers = [
-        (name.decode("latin-1"), value.decode("latin-1"))
-        for name, value in message.get("headers", ())
-    ]
+    headers = list(message.get("headers", ()))
+    if not _CACHING.intersection([name.lower() for name, _ in headers]):
+        headers += _PRIVATE
+        return {**message, "headers": headers}
+    text = [(k.decode("latin-1"), v.decode("latin-1")) for k, v in headers]
     private = [
         (name.encode("latin-1"), value.encode("latin-1"))
-        for name, value in keep_private(headers)
+        for name, value in keep_private(text)
     ]
     return {**message, "headers": private}
 

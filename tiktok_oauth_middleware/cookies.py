@@ -122,11 +122,15 @@ def find(headers: Headers, name: bytes) -> bytes | None:
 
     Two different values under one name are a contradiction, and none is believed.
     """
-    values = {value for _, value in _pairs(headers, name, b"()")}
-    if len(values) != 1:
-        return None
-    value = values.pop()
-    return value if _is_value(value) else None
+    pattern, found = _pattern(name, b""), None
+    for key, header in headers:
+        if key == b"cookie" and name in header:
+            for raw in pattern.findall(header):
+                value = raw.strip(b" \t")
+                if found is not None and found != value:
+                    return None
+                found = value
+    return found if found is not None and _is_value(found) else None
 
 
 def find_all(headers: Headers, prefix: bytes) -> dict[str, bytes]:

@@ -89,7 +89,8 @@ class Core:
         self._warn()
         keys = ["".join(key) for key in settings.secret_keys]
         self._wire(keys)
-        self._sites: dict[str, Site] = {}
+        #: By mount point as the server names it.
+        self.sites: dict[str, Site] = {}
         self._rules = _rules(settings)
 
     def _wire(self, keys: list[str]) -> None:
@@ -170,7 +171,7 @@ class Core:
 
     def site(self, mount: str) -> Site:
         """Return what is the same for all requests below one mount point."""
-        known = self._sites.get(mount)
+        known = self.sites.get(mount)
         return known if known is not None else self._new_site(mount)
 
     def _new_site(self, given: str) -> Site:
@@ -198,8 +199,8 @@ class Core:
             askable=frozenset((*settings.scopes, *settings.optional_scopes)),
             clock=self.clock,
         )
-        if len(self._sites) < _MOUNTS:
-            self._sites[given] = site
+        if len(self.sites) < _MOUNTS:
+            self.sites[given] = site
         return site
 
     async def answer(self, request: Request, site: Site) -> Response:

@@ -236,17 +236,19 @@ def origin_of(url: str) -> str:
     return f"{parts.scheme}://{host}" + ("" if port in (None, usual) else f":{port}")
 
 
+#: Response headers that say who may keep a response; the last two override the first
+#: for CDNs (RFC 9213 section 2.2).
+CACHING = ("cache-control", "vary", "cdn-cache-control", "surrogate-control")
+
+
 def keep_private(headers: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     """Return response headers that keep shared caches from serving it to others.
 
     What the app said of caching stays, less what would let a shared cache keep it;
     ``Vary`` gets Cookie (RFC 9111 sections 4.1 and 5.2.2).
     """
-    own = ("cache-control", "vary")
-    # Those of CDNs override Cache-Control for them (RFC 9213 section 2.2).
-    dropped = (*own, "cdn-cache-control", "surrogate-control")
-    kept = [pair for pair in headers if pair[0].lower() not in dropped]
-    said = [_items(headers, name) for name in own]
+    kept = [pair for pair in headers if pair[0].lower() not in CACHING]
+    said = [_items(headers, name) for name in CACHING[:2]]
     control = [d for d in said[0] if not _SHARED.fullmatch(d)]
     if not any(d.lower() in ("private", "no-store") for d in control):
         control.append("private")

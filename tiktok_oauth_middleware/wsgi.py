@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -66,38 +67,60 @@ class TikTokOAuthWSGIMiddleware:
             transport=transport,
             clock=clock,
         )
+        # What every request looks at, one look-up away.
         self._clock = clock
+        self._sites = self._core.sites
         self._cookie_name = self._core.jar.session_name
+        self._has_rules = self._core.has_rules
 
     def __call__(
         self, environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
-        """Serve one request."""
+        """Serve one request.
+
+        The steps stand in line because each call would cost 0.1 us.
+        """
         core = self._core
-        site = core.site(_text(environ.get("SCRIPT_NAME", "")))
-        path = _text(environ.get("PATH_INFO", "")) or "/"
-        if path in site.routes:
-            request = _request(environ, path, site)
+        mount = environ.get("SCRIPT_NAME", "")
+        site = self._sites.get(mount) or core.site(_text(mount))
+        # Our paths are ASCII, so they are told before anything is decoded.
+        if environ.get("PATH_INFO") in site.routes:
+            request = _request(environ, site)
             return _respond(environ, start_response, run(core.answer(request, site)))
         sight: Sight | None = None
         if self._cookie_name in environ.get("HTTP_COOKIE", ""):
             try:
-                sight = self._sight(environ["HTTP_COOKIE"])
+                sight = self._look(environ["HTTP_COOKIE"])
             except StoreError as error:
-                response = run(core.store_failed(_request(environ, path, site), error))
+                response = run(core.store_failed(_request(environ, site), error))
                 return _respond(environ, start_response, response)
         auth = environ["tiktok.auth"] = TikTokAuth(sight, site)
-        if core.has_rules and core.is_protected(path):
-            if sight is None:
-                request = _request(environ, path, site)
-                response = core.turned_away(request, site, None, Challenge())
-                return _respond(environ, start_response, response)
-            auth._looked = True  # noqa: SLF001 - that it is answered depended on it
         # Reporters of exceptions record the locals of every frame that one passes.
-        del sight
-        return self._pass_on(environ, start_response, auth, path)
+        sight = None
+        if (
+            self._has_rules
+            and core.is_protected(_path(environ))
+            and not auth.is_authenticated  # that it was asked is noted, too
+        ):
+            request = _request(environ, site)
+            response = core.turned_away(request, site, None, Challenge())
+            return _respond(environ, start_response, response)
+        body = self.app(environ, partial(_watched, start_response, auth))
+        if not auth._has_begun:  # noqa: SLF001
+            # A generator calls start_response with its first chunk, and only then is
+            # it known whether a guard refused.
+            body = _Pulled(body)
+        if auth._challenge is None:  # noqa: SLF001 - marked by our guard
+            return body
+        _close(body)
+        return _respond(environ, start_response, self._challenged(environ, auth))
 
-    def _sight(self, cookies: str) -> Sight | None:
+    def _look(self, cookies: str) -> Sight | None:
+        """Return whom the session cookie stands for; from memory while it is fresh.
+
+        Raises:
+            StoreError: the store could not say.
+        """
         core = self._core
         value = core.cookie([(b"cookie", cookies.encode("latin-1"))])
         if value is None:
@@ -107,46 +130,31 @@ class TikTokOAuthWSGIMiddleware:
             return sight
         return run(core.look(value))
 
-    def _pass_on(
-        self,
-        environ: WSGIEnvironment,
-        start_response: StartResponse,
-        auth: TikTokAuth,
-        path: str,
-    ) -> Iterable[bytes]:
-        """Call the app, watching for the head that we have to change."""
-        began = False
-
-        def watched(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
-            nonlocal began
-            began = True
-            if auth._challenge is not None:  # noqa: SLF001 - marked by our guard
-                return _drop
-            if auth._looked:  # noqa: SLF001
-                headers = keep_private(headers)
-            return start_response(status, headers, *exc_info)
-
-        body = self.app(environ, watched)
-        if not began:
-            # A generator calls start_response with its first chunk, and only then is
-            # it known whether a guard refused.
-            body = _Pulled(body)
-        if auth._challenge is None:  # noqa: SLF001
-            return body
-        _close(body)
-        return _respond(environ, start_response, self._challenged(environ, auth, path))
-
-    def _challenged(
-        self, environ: WSGIEnvironment, auth: TikTokAuth, path: str
-    ) -> Response:
+    def _challenged(self, environ: WSGIEnvironment, auth: TikTokAuth) -> Response:
         site: Site = auth._site  # noqa: SLF001
-        request = _request(environ, path, site)
+        request = _request(environ, site)
         challenge = auth._challenge or Challenge()  # noqa: SLF001
         return self._core.turned_away(request, site, auth._sight, challenge)  # noqa: SLF001
 
     def close(self) -> None:
         """Close this process's connections; they open again when needed."""
         run(self._core.aclose())
+
+
+def _watched(
+    start_response: StartResponse,
+    auth: TikTokAuth,
+    status: str,
+    headers: list[tuple[str, str]],
+    *exc_info: Any,
+) -> Any:
+    """Start the app's response, changing the head of what depended on the session."""
+    auth._has_begun = True  # noqa: SLF001 - noted for the middleware
+    if auth._looked:  # noqa: SLF001 - a guard looks too
+        if auth._challenge is not None:  # noqa: SLF001
+            return _drop
+        headers = keep_private(headers)
+    return start_response(status, headers, *exc_info)
 
 
 class _Pulled:
@@ -187,7 +195,11 @@ def _text(native: str) -> str:
     return native.encode("latin-1").decode("utf-8", "replace")
 
 
-def _request(environ: WSGIEnvironment, path: str, site: Site) -> Request:
+def _path(environ: WSGIEnvironment) -> str:
+    return _text(environ.get("PATH_INFO", "")) or "/"
+
+
+def _request(environ: WSGIEnvironment, site: Site) -> Request:
     async def read(limit: int) -> bytes | None:
         return _body(environ, limit)
 
@@ -198,7 +210,7 @@ def _request(environ: WSGIEnvironment, path: str, site: Site) -> Request:
     ]
     return Request(
         method=environ["REQUEST_METHOD"],
-        path=path,
+        path=_path(environ),
         mount=site.mount,
         query=environ.get("QUERY_STRING", "").encode("latin-1"),
         headers=headers,
