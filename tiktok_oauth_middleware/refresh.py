@@ -34,6 +34,7 @@ _LONGEST_BACK_OFF = 60
 #: Clocks of machines that share a store differ by less, in seconds; no back-off is
 #: longer either.
 _CLOCK_SKEW = 300
+_SHORTEST_LIFE = 2
 _POLL_SECONDS = 0.05
 #: How long TikTok's answer is tried to be written, in seconds.
 _WRITE_SECONDS = 12
@@ -205,8 +206,8 @@ class Refresh:
             refresh_expires_at=refresh_end,
             scopes=join_scopes(scopes),
             failures=0,
-            # A life shorter than a second must not make a loop.
-            retry_at=now + 1,
+            # A life of no second must not make a loop.
+            retry_at=now + 1 if answer.expires_in < _SHORTEST_LIFE else 0,
         )
 
     async def _announce(self, grant: Grant, before: str) -> None:

@@ -15,19 +15,18 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from .. import tiktok
 from ..errors import TikTokOAuthError
+from .authorize import Asked, Refused
 from .provider import (
     PEOPLE,
     SCOPES,
     ApiRefused,
-    Asked,
     OAuthRefused,
     Person,
     Provider,
-    Refused,
 )
 
 if TYPE_CHECKING:
@@ -136,6 +135,9 @@ class FakeTikTok:
         self.avatars = ""
         #: Every request to the token, revoke and user-info endpoints, in order.
         self.requests: list[Record] = []
+        #: Deliveries that TikTok would send by itself, oldest first: after a revoke,
+        #: ``authorization.removed`` with reason 5.
+        self.webhooks: list[tuple[dict[str, str], bytes]] = []
         self._faults: dict[str, list[_Fault]] = {}
         self._lock = threading.Lock()
         #: Whether the next successful revoke answers ``{}`` or nothing: TikTok's own
@@ -207,9 +209,14 @@ class FakeTikTok:
         Raises:
             ConsentRefused: TikTok would not have shown its page but an error.
         """
-        query = parse_qsl(urlsplit(authorize_url).query, keep_blank_values=True)
+        parts = urlsplit(authorize_url)
+        if parts.path not in (AUTHORIZE, AUTHORIZE.rstrip("/")) or _is_elsewhere(
+            parts, tiktok.AUTHORIZE
+        ):
+            text = "this is not the address of TikTok's authorize page"
+            raise ConsentRefused(Refused("not_found", 0, "", text))
         try:
-            asked = self.provider.ask(query)
+            asked = self.ask(parts.query)
         except Refused as refused:
             raise ConsentRefused(refused) from None
         if deny:
@@ -234,8 +241,9 @@ class FakeTikTok:
         Args:
             endpoint: ``token``, ``revoke`` or ``user_info``.
             times: how many requests.
-            status: of the answer; 500 with neither `error` nor `body`, else 200.
-            error: TikTok's error code.
+            status: of the answer; 500 with neither `error` nor `body`, else 200, but
+                401 for an error of ``user_info``.
+            error: TikTok's error code, in the endpoint's own shape.
             body: the whole body instead.
             headers: further ones.
             delay: seconds before the answer; with nothing else given, the answer is
@@ -315,7 +323,9 @@ class FakeTikTok:
                 from anyio import to_thread  # noqa: PLC0415
 
                 # A delay that was switched on must hold up nobody else.
-                return await to_thread.run_sync(self.handle_request, request)
+                return await to_thread.run_sync(
+                    self.handle_request, request, abandon_on_cancel=True
+                )
 
         return Transport(answer)
 
@@ -331,14 +341,15 @@ class FakeTikTok:
         """
         parts = urlsplit(url)
         given = {name.lower(): value for name, value in headers.items()}
-        endpoint = _NAMES.get(parts.path, "unknown")
+        elsewhere = _is_elsewhere(parts, tiktok.TOKEN)
+        endpoint = "unknown" if elsewhere else _NAMES.get(parts.path, "unknown")
         query = tuple(parse_qsl(parts.query, keep_blank_values=True))
         form = tuple(parse_qsl(body.decode("latin-1"), keep_blank_values=True))
         reply: Reply | None = None
         try:
             fault = self._next_fault(endpoint)
             if fault is not None and not fault.after:
-                reply = self._fail(fault)
+                reply = self._fail(endpoint, fault)
             if reply is None:
                 reply = self._answer(endpoint, method, given, query, body)
             if fault is not None and fault.after:
@@ -366,14 +377,13 @@ class FakeTikTok:
             waiting[0].times -= 1
             return waiting[0] if waiting[0].times > 0 else waiting.pop(0)
 
-    def _fail(self, fault: _Fault) -> Reply | None:
+    def _fail(self, endpoint: str, fault: _Fault) -> Reply | None:
         if fault.delay:
             time.sleep(fault.delay)
         if fault.disconnect:
             raise ConnectionLost
         if fault.error is not None:
-            made = _oauth_error(fault.error, "Switched on in the stand-in.")
-            reply = Reply(fault.status or 200, made.headers, made.body)
+            reply = _error(endpoint, fault.error, fault.status)
         elif fault.body is not None or fault.status is not None:
             reply = Reply(fault.status or 200, _TEXT, fault.body or b"")
         else:
@@ -398,9 +408,12 @@ class FakeTikTok:
             form = _form(headers, body)
             if endpoint == "token":
                 return _json(200, self.provider.token(form))
-            self.provider.revoke(form)
+            open_id = self.provider.revoke(form)
         except OAuthRefused as refused:
             return _oauth_error(refused.error, refused.text)
+        self.webhooks.append(
+            self.webhook("authorization.removed", open_id, {"reason": 5})
+        )
         self._answers_braces = not self._answers_braces
         return Reply(200, _JSON, b"{}" if self._answers_braces else b"")
 
@@ -432,6 +445,25 @@ def _form(headers: Mapping[str, str], body: bytes) -> tuple[tuple[str, str], ...
     if kind != tiktok.FORM or "authorization" in headers:
         raise OAuthRefused("invalid_request", "The request parameters are malformed.")
     return tuple(parse_qsl(body.decode("latin-1"), keep_blank_values=True))
+
+
+def _is_elsewhere(parts: SplitResult, right: str) -> bool:
+    """Whether an address is on TikTok's hosts, but not the one that answers there.
+
+    Version 1 of the API was at open-api.tiktok.com, which is dead. Other hosts are a
+    stand-in's own.
+    """
+    is_tiktok = (parts.hostname or "").endswith((".tiktok.com", ".tiktokapis.com"))
+    return is_tiktok and not right.startswith(f"{parts.scheme}://{parts.netloc}/")
+
+
+def _error(endpoint: str, error: str, status: int | None) -> Reply:
+    """Return an error in the endpoint's own shape: flat, or nested in a resource."""
+    text = "Switched on in the stand-in."
+    if endpoint == "user_info":
+        return _json(status or 401, {"data": {}, "error": _api_error(error, text)})
+    made = _oauth_error(error, text)
+    return Reply(status or 200, made.headers, made.body)
 
 
 def _json(status: int, answer: Mapping[str, object]) -> Reply:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
 from ..errors import TikTokOAuthError
+from ..http import origin_of
 
 if TYPE_CHECKING:
     from .fake import FakeTikTok
@@ -46,12 +47,14 @@ def login_as(  # noqa: PLR0913 - what a login can be asked
         deny: they cancel at TikTok.
 
     Raises:
-        LoginDidNotGoOn: the app did not send the browser to TikTok.
+        LoginDidNotGoOn: the app did not send the browser to TikTok, or the client's
+            cookies would not reach the callback.
         ConsentRefused: TikTok would have refused what the app asked.
     """
     begun = _get(client, _with_next(login_path, next))
     authorize = _location(begun, login_path)
     callback = fake.consent(authorize, person=person, scopes=scopes, deny=deny)
+    _check_origin(client, callback)
     return _get(client, callback)
 
 
@@ -69,6 +72,7 @@ async def alogin_as(  # noqa: PLR0913 - what a login can be asked
     begun = await client.get(_with_next(login_path, next), follow_redirects=False)
     authorize = _location(begun, login_path)
     callback = fake.consent(authorize, person=person, scopes=scopes, deny=deny)
+    _check_origin(client, callback)
     return await client.get(callback, follow_redirects=False)
 
 
@@ -92,6 +96,23 @@ def _get(client: Any, url: str) -> Any:
     # Werkzeug's client keeps cookies by host: the whole login goes to the one that it
     # asks later too, unless told otherwise.
     return client.get(local, follow_redirects=False)
+
+
+def _check_origin(client: Any, callback: str) -> None:
+    """Refuse a client that would keep the login's cookies from the callback.
+
+    They are host-only and Secure; Werkzeug's and Django's clients look at neither.
+    """
+    base = str(getattr(client, "base_url", ""))
+    if base.startswith(("http://", "https://")):
+        wanted = origin_of(callback)
+        if origin_of(base) != wanted:
+            message = (
+                f"the client's base_url is {origin_of(base)}, the callback's origin"
+                f" {wanted}, and a browser keeps cookies apart by it: make the client"
+                f" with base_url={wanted!r}"
+            )
+            raise LoginDidNotGoOn(message)
 
 
 def _location(response: Any, asked: str) -> str:

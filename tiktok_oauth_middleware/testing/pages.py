@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from html import escape
 from urllib.parse import urlsplit
 
-from .provider import SCOPES, Asked, Person, Refused
+from .authorize import Asked, Refused
+from .provider import SCOPES, Person
 
 _STYLE = """
 :root{color-scheme:light dark;--ink:#20242c;--soft:#5a6270;--paper:#eef1f4;--card:#fff;
@@ -101,8 +102,10 @@ def consent_page(
         f'<input type="hidden" name="request" value="{escape(request_id)}">'
         f"<fieldset><legend>Account</legend>{accounts}</fieldset>"
         f"<fieldset><legend>The app would like to</legend>{switches}</fieldset>"
-        '<div class="ways"><button name="decision" value="cancel">Cancel</button>'
-        '<button class="deed" name="decision" value="continue">Continue</button></div>'
+        # The first button is the one that the Enter key presses.
+        '<div class="ways">'
+        '<button class="deed" name="decision" value="continue">Continue</button>'
+        '<button name="decision" value="cancel">Cancel</button></div>'
         "</form>",
     )
 
@@ -122,8 +125,8 @@ def _switch(scope: str) -> str:
     return (
         f'<label><span class="words"><b>{escape(words)}</b>'
         f"<small>{escape(scope)}</small></span>"
-        f'<input class="switch" type="checkbox" name="scope" value="{escape(scope)}"'
-        " checked></label>"
+        '<input class="switch" type="checkbox" role="switch" name="scope"'
+        f' value="{escape(scope)}" checked></label>'
     )
 
 
@@ -131,14 +134,14 @@ def error_page(refused: Refused, log_id: str) -> bytes:
     """Return what TikTok shows instead of a callback."""
     facts = {
         "error": refused.error,
-        "errCode": str(refused.code),
+        "errCode": str(refused.code or "none known"),
         "error_type": refused.kind,
         "logid": log_id,
     }
     rows = "".join(
         f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in facts.items()
     )
-    text = f"<p>{escape(refused.text)}</p>" if refused.text else ""
+    text = f"<p>About {escape(refused.kind)}: {escape(refused.text)}.</p>"
     return _page(
         "Something went wrong",
         "<h1>Something went wrong</h1>"

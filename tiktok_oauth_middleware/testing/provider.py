@@ -11,15 +11,22 @@ from __future__ import annotations
 import hashlib
 import hmac
 import itertools
+import re
 import secrets
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 from .. import tiktok
-
-Pairs = Sequence[tuple[str, str]]
+from ..errors import ConfigurationError
+from .authorize import (
+    Asked,
+    Pairs,
+    Registration,
+    read_authorize,
+    redirect_uri_faults,
+)
 
 #: Every scope of a user that a stand-in knows, with what it lets an app do.
 SCOPES: Mapping[str, str] = {
@@ -31,7 +38,7 @@ SCOPES: Mapping[str, str] = {
     "video.publish": "Post videos to your profile",
 }
 
-_LOOPBACK = ("localhost", "127.0.0.1")
+_VERIFIER = re.compile(r"[A-Za-z0-9\-._~]{43,128}")
 _CODE_SECONDS = 300.0
 
 
@@ -85,18 +92,6 @@ PEOPLE: tuple[Person, ...] = (
 )
 
 
-class Refused(Exception):
-    """TikTok's own error page: no callback is made of it."""
-
-    def __init__(self, error: str, code: int, kind: str, text: str) -> None:
-        super().__init__(f"{error} (errCode {code}, error_type {kind}): {text}")
-        self.error = error
-        self.code = code
-        #: TikTok's ``error_type``: the parameter that it does not like.
-        self.kind = kind
-        self.text = text
-
-
 class OAuthRefused(Exception):
     """An error body of ``/v2/oauth/*``, which TikTok sends with status 200."""
 
@@ -114,17 +109,6 @@ class ApiRefused(Exception):
         self.code = code
         self.status = status
         self.text = text
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """A valid request to authorize, on which somebody has yet to decide."""
-
-    redirect_uri: str
-    scopes: tuple[str, ...]
-    state: str
-    challenge: str
-    ask_again: bool
 
 
 @dataclass(slots=True, kw_only=True)
@@ -167,6 +151,9 @@ class Provider:
         self.client_key = client_key
         self._secret = client_secret
         self.redirect_uris = None if redirect_uris is None else tuple(redirect_uris)
+        faults = redirect_uri_faults(self.redirect_uris or ())
+        if faults:
+            raise ConfigurationError([f"redirect_uris: {fault}" for fault in faults])
         self.scopes = frozenset(scopes)
         self.people = tuple(people)
         self.clock = clock
@@ -175,6 +162,12 @@ class Provider:
         self.refresh_lifetime = 31536000
         #: Seconds for which a rotated refresh token still works; TikTok gives none.
         self.grace = 0.0
+        #: Whether a request needs PKCE; None: on loopback, as TikTok's documents say.
+        self.require_pkce: bool | None = None
+        #: Whether a login ends the tokens of the person's earlier ones.
+        self.one_chain = False
+        #: TikTok's SDKs disagree on whether an error comes back with ``state``.
+        self.errors_carry_state = True
         self._codes: dict[str, _Code] = {}
         self._tokens: list[_Tokens] = []
         #: What each account has consented to, which TikTok does not ask again.
@@ -190,47 +183,13 @@ class Provider:
         Raises:
             Refused: with what TikTok's error page would say.
         """
-        given = dict(query)
-        if "client_id" in given or given.get("client_key") != self.client_key:
-            raise Refused("param_error", 10003, "client_key", "client_key is wrong")
-        if given.get("response_type") != "code":
-            raise Refused("unsupported_response_type", 10005, "response_type", "")
-        uri = given.get("redirect_uri", "")
-        if not self._is_registered(uri):
-            raise Refused("invalid_request", 10006, "redirect_uri", "not registered")
-        scopes = given.get("scope", "").split(",")
-        for scope in scopes:  # a space makes two scopes one that nobody knows
-            if scope not in self.scopes:
-                raise Refused("invalid_scope", 10004, "scope", scope)
-        if not given.get("state"):
-            raise Refused("invalid_request", 10009, "state", "state is missing")
-        return Asked(
-            redirect_uri=uri,
-            scopes=tuple(scopes),
-            state=given["state"],
-            challenge=self._challenge(given, uri),
-            ask_again=given.get("disable_auto_auth") == "1",
+        app = Registration(
+            client_key=self.client_key,
+            redirect_uris=self.redirect_uris,
+            scopes=self.scopes,
+            require_pkce=self.require_pkce,
         )
-
-    def _challenge(self, given: Mapping[str, str], uri: str) -> str:
-        """Return the challenge; base64url passes here and fails at the exchange."""
-        challenge = given.get("code_challenge", "")
-        if challenge and given.get("code_challenge_method") != "S256":
-            kind = "code_challenge_method"
-            raise Refused("invalid_request", 10008, kind, "S256 only")
-        if not challenge and urlsplit(uri).hostname in _LOOPBACK:
-            raise Refused("invalid_request", 10007, "code_challenge", "required")
-        return challenge
-
-    def _is_registered(self, uri: str) -> bool:
-        if self.redirect_uris is not None:
-            return uri in self.redirect_uris
-        parts = urlsplit(uri)
-        if not uri or len(uri) >= 512 or parts.query or parts.fragment:
-            return False
-        if parts.scheme == "http":
-            return parts.hostname in _LOOPBACK and parts.port is not None
-        return parts.scheme == "https" and parts.hostname not in (None, *_LOOPBACK)
+        return read_authorize(query, app)
 
     def skips_consent(self, asked: Asked, person: Person) -> bool:
         """Whether TikTok would send this account straight back, asking nothing."""
@@ -249,16 +208,17 @@ class Provider:
             )
             self._consents.setdefault(person.open_id, set()).update(granted)
         answer = {"code": code, "scopes": ",".join(granted), "state": asked.state}
-        return f"{asked.redirect_uri}?{urlencode(answer)}"
+        return _callback(asked, answer)
 
     def decline(self, asked: Asked) -> str:
         """Return the callback of somebody who cancelled."""
         answer = {
             "error": "access_denied",
             "error_description": "User cancelled",
-            "state": asked.state,
         }
-        return f"{asked.redirect_uri}?{urlencode(answer)}"
+        if self.errors_carry_state:
+            answer["state"] = asked.state
+        return _callback(asked, answer)
 
     # --- tokens --------------------------------------------------------------------
 
@@ -294,7 +254,9 @@ class Provider:
         return given
 
     def _exchange(self, given: Mapping[str, str]) -> dict[str, object]:
-        code = self._codes.get(given.get("code", ""))
+        if not given.get("code") or not given.get("redirect_uri"):
+            raise _malformed()
+        code = self._codes.get(given["code"])
         if code is None:
             raise OAuthRefused("invalid_grant", "Authorization code is invalid.")
         if code.is_used or self.clock() - code.born > _CODE_SECONDS:
@@ -306,12 +268,15 @@ class Provider:
         if not _fits(given.get("code_verifier"), code.asked.challenge):
             text = "Code verifier or code challenge is invalid."
             raise OAuthRefused("invalid_request", text)
-        now = self.clock()
-        refresh_until = now + self.refresh_lifetime
+        if self.one_chain:
+            self._end_tokens(code.person.open_id)
+        refresh_until = self.clock() + self.refresh_lifetime
         return self._issue(code.person, code.scopes, refresh_until)
 
     def _refresh(self, given: Mapping[str, str]) -> dict[str, object]:
         token, now = given.get("refresh_token"), self.clock()
+        if not token:
+            raise _malformed()
         for known in self._tokens:
             if known.refresh_token == token and not known.is_revoked:
                 break
@@ -358,8 +323,10 @@ class Provider:
             OAuthRefused: with TikTok's error body.
         """
         given = self._checked(form)
+        if not given.get("token"):
+            raise _malformed()
         with self._lock:
-            tokens = self._live(given.get("token", ""))
+            tokens = self._live(given["token"])
             if tokens is None:
                 raise OAuthRefused("invalid_grant", "Access token is invalid.")
             self.remove(tokens.person.open_id)
@@ -369,9 +336,14 @@ class Provider:
         """End a user's grant, as when they disconnect the app in TikTok."""
         with self._lock:
             self._consents.pop(open_id, None)
-            for tokens in self._tokens:
-                if tokens.person.open_id == open_id:
-                    tokens.is_revoked = True
+            self._end_tokens(open_id)
+            for code in self._codes.values():
+                code.is_used |= code.person.open_id == open_id
+
+    def _end_tokens(self, open_id: str) -> None:
+        for tokens in self._tokens:
+            if tokens.person.open_id == open_id:
+                tokens.is_revoked = True
 
     def _live(self, access_token: str) -> _Tokens | None:
         for tokens in reversed(self._tokens):
@@ -433,7 +405,13 @@ def _fits(verifier: str | None, challenge: str) -> bool:
     """Whether a verifier goes with a challenge: both or neither, and hex."""
     if not challenge or verifier is None:
         return not challenge and verifier is None
-    return 43 <= len(verifier) <= 128 and tiktok.challenge(verifier) == challenge
+    is_one = _VERIFIER.fullmatch(verifier) is not None  # RFC 7636 section 4.1
+    return is_one and tiktok.challenge(verifier) == challenge
+
+
+def _callback(asked: Asked, answer: Mapping[str, str]) -> str:
+    """Return where the browser goes; a space is %20, as in TikTok's examples."""
+    return f"{asked.redirect_uri}?{urlencode(answer, quote_via=quote, safe='')}"
 
 
 def _malformed() -> OAuthRefused:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 import secrets
+import socket
 import sys
 import threading
+from contextlib import suppress
 from http.cookies import CookieError, SimpleCookie
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -18,8 +20,9 @@ from urllib.parse import parse_qs, urlsplit
 
 from ..settings import TikTokEndpoints
 from . import pages
-from .fake import AUTHORIZE, REVOKE, TOKEN, USER_INFO, ConnectionLost, FakeTikTok, Reply
-from .provider import Asked, Person, Refused
+from .authorize import Asked, Refused
+from .fake import AUTHORIZE, REVOKE, TOKEN, USER_INFO, ConnectionLost, FakeTikTok
+from .provider import Person
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -43,8 +46,8 @@ class StandIn:
         """Take the port, 0 for any; answer from `__enter__` or `start` on."""
         handler = type("Handler", (_Handler,), {"desk": _Desk(fake)})
         self.fake = fake
-        self._server = _Server((host, port), handler)
-        self._host = host
+        self._server = (_Server6 if ":" in host else _Server)((host, port), handler)
+        self._host = f"[{host}]" if ":" in host else host
         fake.avatars = f"{self.url}/stand-in/avatar/"
         self._thread: threading.Thread | None = None
 
@@ -113,10 +116,33 @@ class _Server(ThreadingHTTPServer):
     # A thousand tests may connect at once.
     request_queue_size = 256
 
+    def __init__(self, address: tuple[str, int], handler: type[_Handler]) -> None:
+        self._open: set[Any] = set()
+        super().__init__(address, handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._open.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self._open.discard(request)
+        super().shutdown_request(request)
+
+    def server_close(self) -> None:
+        """Close kept connections too: their threads would answer on for ever."""
+        super().server_close()
+        for request in list(self._open):
+            with suppress(OSError):
+                request.shutdown(socket.SHUT_RDWR)
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing of a browser that hung up; anything else is a bug to see."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
+
+
+class _Server6(_Server):
+    address_family = socket.AF_INET6
 
 
 class _Desk:
@@ -137,8 +163,9 @@ class _Desk:
         return name
 
     def take(self, name: str) -> Asked | None:
+        """Return a request on which somebody decided; it is decided once."""
         with self._lock:
-            return self._asked.get(name)
+            return self._asked.pop(name, None)
 
     def person(self, open_id: str | None) -> Person | None:
         for person in self.fake.people:
@@ -151,6 +178,7 @@ class _Handler(BaseHTTPRequestHandler):
     """One connection."""
 
     desk: ClassVar[_Desk]
+    body: bytes
     protocol_version = "HTTP/1.1"
     server_version = "stand-in"
     sys_version = ""
@@ -160,6 +188,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer pages, avatars, the journal, and the API's GET."""
+        self.body = self._read()
         path = urlsplit(self.path).path
         if path.rstrip("/") == AUTHORIZE.rstrip("/"):
             self._authorize()
@@ -175,6 +204,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """Answer decisions, steering, and the API's POST."""
+        self.body = self._read()
         path = urlsplit(self.path).path
         if path == "/stand-in/decide":
             self._decide()
@@ -183,7 +213,12 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._api()
 
-    do_PUT = do_DELETE = do_PATCH = do_GET  # noqa: N815 - all 404 in the API
+    def do_HEAD(self) -> None:
+        """Refuse every other method as TikTok's gateway does."""
+        self.body = self._read()
+        self._api()
+
+    do_PUT = do_DELETE = do_PATCH = do_OPTIONS = do_HEAD  # noqa: N815
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """Log nothing: requests hold codes and tokens."""
@@ -212,7 +247,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(200, pages.headers(asked.redirect_uri), page)
 
     def _decide(self) -> None:
-        form = parse_qs(self._body().decode("latin-1"))
+        form = parse_qs(self.body.decode("latin-1"))
         asked = self.desk.take(form.get("request", [""])[0])
         person = self.desk.person(form.get("person", [""])[0])
         ticked = form.get("scope", [])
@@ -268,13 +303,14 @@ class _Handler(BaseHTTPRequestHandler):
     def _steer(self, path: str) -> None:
         """Set a lifetime, or switch a fault on, for a program that asks in JSON."""
         if self.headers.get(_STEERING_HEADER) != "1":
-            self._body()
             self._send(403)
             return
         fake = self.desk.fake
         try:
-            wanted = json.loads(self._body())
+            wanted = json.loads(self.body)
             if path == "/stand-in/fail":
+                if "body" in wanted:
+                    wanted["body"] = wanted["body"].encode()
                 fake.fail(**wanted)
             elif path == "/stand-in/lose-answer":
                 fake.lose_answer(**wanted)
@@ -285,7 +321,7 @@ class _Handler(BaseHTTPRequestHandler):
             else:
                 self._send(404)
                 return
-        except (TypeError, ValueError) as error:
+        except (AttributeError, TypeError, ValueError) as error:
             self._send(400, _JSON, json.dumps({"error": str(error)}).encode())
             return
         self._send(200, _JSON, b"{}")
@@ -298,19 +334,21 @@ class _Handler(BaseHTTPRequestHandler):
                 self.command,
                 f"http://{self.headers.get('host', '')}{self.path}",
                 dict(self.headers.items()),
-                self._body(),
+                self.body,
             )
         except ConnectionLost:
             self.close_connection = True
             return
-        self._reply(reply)
-
-    def _reply(self, reply: Reply) -> None:
         self._send(reply.status, reply.headers, reply.body)
 
-    def _body(self) -> bytes:
+    def _read(self) -> bytes:
+        """Return the body, so that it is never taken for the next request.
+
+        One whose length is not told, or absurd, ends the connection.
+        """
         length = self.headers.get("content-length", "0")
-        if not length.isdigit() or int(length) > _LONGEST_BODY:
+        is_long = not length.isdecimal() or int(length) > _LONGEST_BODY
+        if is_long or "transfer-encoding" in self.headers:
             self.close_connection = True
             return b""
         return self.rfile.read(int(length))

@@ -1,0 +1,712 @@
+"""FakeTikTok keeps TikTok's rules: docs and shapes as in the wire contract."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import threading
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+import httpx2
+import pytest
+
+from tiktok_oauth_middleware import tiktok
+from tiktok_oauth_middleware.errors import GrantRevoked, TikTokError
+from tiktok_oauth_middleware.testing import ConsentRefused, FakeTikTok
+
+KEY, SECRET = "awstandinclientkey", "stand-in-client-secret"
+REDIRECT = "https://app.example.com/auth/tiktok/callback"
+FORM = {"content-type": tiktok.FORM}
+
+
+class App:
+    """An app that is registered at a stand-in, and says what it likes."""
+
+    def __init__(self, fake):
+        self.fake = fake
+        self.verifier = secrets.token_urlsafe(32)
+
+    def url(self, **changes):
+        """Return an authorize address; None leaves a parameter out."""
+        query = {
+            "client_key": KEY,
+            "response_type": "code",
+            "scope": "user.info.basic,video.list",
+            "redirect_uri": REDIRECT,
+            "state": "a-state",
+            "code_challenge": tiktok.challenge(self.verifier),
+            "code_challenge_method": "S256",
+            **changes,
+        }
+        given = {name: value for name, value in query.items() if value is not None}
+        return f"{tiktok.AUTHORIZE}?{urlencode(given)}"
+
+    def consent(self, choice=None, **changes):
+        """Return the callback's query."""
+        url = self.fake.consent(self.url(**changes), **(choice or {}))
+        return dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
+
+    def post(self, url, headers=FORM, **fields):
+        form = {"client_key": KEY, "client_secret": SECRET, **fields}
+        given = {name: value for name, value in form.items() if value is not None}
+        return self.fake.handle("POST", url, headers, urlencode(given).encode())
+
+    def token(self, **fields):
+        """Return the token endpoint's answer, as JSON."""
+        return json.loads(self.post(tiktok.TOKEN, **fields).body)
+
+    def exchange(self, code, **changes):
+        fields = {
+            "grant_type": "authorization_code",
+            "code": code,
+            "redirect_uri": REDIRECT,
+            "code_verifier": self.verifier,
+            **changes,
+        }
+        return self.token(**fields)
+
+    def refresh(self, refresh_token):
+        return self.token(grant_type="refresh_token", refresh_token=refresh_token)
+
+    def revoke(self, token):
+        return self.post(tiktok.REVOKE, token=token)
+
+    def log_in(self, **choice):
+        return self.exchange(self.consent(choice)["code"])
+
+    def user(self, token, fields="open_id"):
+        """Return status and body of the user-info endpoint."""
+        headers = {"authorization": f"Bearer {token}"} if token else {}
+        query = "" if fields is None else f"?{urlencode({'fields': fields})}"
+        reply = self.fake.handle("GET", tiktok.USER_INFO + query, headers, b"")
+        return reply.status, json.loads(reply.body)
+
+
+@pytest.fixture
+def fake(clock):
+    return FakeTikTok(redirect_uris=[REDIRECT], clock=clock)
+
+
+@pytest.fixture
+def app(fake):
+    return App(fake)
+
+
+class TestAuthorize:
+    def test_callback(self, app):
+        """Consent comes back with a code, what was granted, and the state."""
+        query = app.consent()
+        assert set(query) == {"code", "scopes", "state"}
+        assert query["scopes"] == "user.info.basic,video.list"
+        assert query["state"] == "a-state"
+
+    def test_code_needs_care(self, app):
+        """A code holds * and !, percent-encoded in the callback, and ends in .va."""
+        url = app.fake.consent(app.url())
+        code = app.consent()["code"]
+        assert "*" in code
+        assert "!" in code
+        assert code.endswith(".va")
+        assert "%2A" in url
+        assert "%21" in url
+
+    def test_subset(self, app):
+        """A person grants any subset, none included."""
+        assert app.consent({"scopes": ["video.list"]})["scopes"] == "video.list"
+        assert app.consent({"scopes": []})["scopes"] == ""
+
+    def test_never_more(self, app):
+        """Nothing is granted that was not asked for."""
+        granted = app.consent({"scopes": ["video.list", "video.upload"]})["scopes"]
+        assert granted == "video.list"
+
+    def test_cancelled(self, app):
+        """Who cancels sends access_denied back, with the state and without a code."""
+        query = app.consent({"deny": True})
+        assert query["error"] == "access_denied"
+        assert query["error_description"]
+        assert query["state"] == "a-state"
+        assert "code" not in query
+
+    @pytest.mark.parametrize(
+        ("changes", "error", "kind"),
+        [
+            ({"client_key": None, "client_id": KEY}, "param_error", "client_key"),
+            ({"client_key": "awother"}, "param_error", "client_key"),
+            (
+                {"scope": "user.info.basic video.list"},
+                "invalid_scope",
+                "scope",
+            ),
+            ({"scope": "user.info.basic,artist.album"}, "invalid_scope", "scope"),
+            ({"scope": ""}, "invalid_scope", "scope"),
+            ({"redirect_uri": REDIRECT + "/"}, "invalid_request", "redirect_uri"),
+            ({"redirect_uri": None}, "invalid_request", "redirect_uri"),
+            (
+                {"response_type": "token"},
+                "unsupported_response_type",
+                "response_type",
+            ),
+            ({"state": None}, "invalid_request", "state"),
+        ],
+    )
+    def test_refused(self, app, changes, error, kind):
+        """What TikTok refuses ends on its own page and makes no callback."""
+        with pytest.raises(ConsentRefused) as caught:
+            app.consent(**changes)
+        assert (caught.value.error, caught.value.kind) == (error, kind)
+
+    def test_client_id(self, app):
+        """client_id for client_key is errCode 10003."""
+        with pytest.raises(ConsentRefused) as caught:
+            app.consent(client_key=None, client_id=KEY)
+        assert caught.value.err_code == 10003
+
+    @pytest.mark.parametrize("method", ["plain", "s256", None])
+    def test_challenge_method(self, app, method):
+        """Any method but S256 is errCode 10008."""
+        with pytest.raises(ConsentRefused) as caught:
+            app.consent(code_challenge_method=method)
+        assert caught.value.err_code == 10008
+
+    def test_loopback_needs_pkce(self, clock):
+        """A redirect to loopback without a challenge is errCode 10007."""
+        uri = "http://127.0.0.1:8000/callback"
+        app = App(FakeTikTok(redirect_uris=[uri], clock=clock))
+        assert app.consent(redirect_uri=uri)["code"]
+        with pytest.raises(ConsentRefused) as caught:
+            app.consent(
+                redirect_uri=uri, code_challenge=None, code_challenge_method=None
+            )
+        assert caught.value.err_code == 10007
+
+    @pytest.mark.parametrize(
+        "uri",
+        [
+            "http://app.example.com/callback",
+            "http://localhost/callback",
+            "https://localhost/callback",
+            "https://app.example.com/callback?a=b",
+            "https://app.example.com/callback#a",
+            "https://app.example.com/" + "a" * 512,
+            "/callback",
+            "javascript://app.example.com/",
+        ],
+    )
+    def test_any_redirect_uri(self, clock, uri):
+        """Where none is registered, a redirect URI still keeps TikTok's rules."""
+        with pytest.raises(ConsentRefused):
+            App(FakeTikTok(clock=clock)).consent(redirect_uri=uri)
+
+    def test_unknown_parameters(self, app):
+        """Parameters that TikTok does not know are ignored."""
+        assert app.consent(lang="de")["code"]
+
+    def test_ask_again(self, app, fake):
+        """Who consented before is not asked again, unless disable_auto_auth is 1."""
+        person = fake.people[0]
+        asked = fake.ask(urlsplit(app.url()).query)
+        assert not fake.provider.skips_consent(asked, person)
+        app.consent()
+        assert fake.provider.skips_consent(asked, person)
+        assert not fake.provider.skips_consent(asked, fake.people[1])
+        again = fake.ask(urlsplit(app.url(disable_auto_auth="1")).query)
+        assert not fake.provider.skips_consent(again, person)
+        more = fake.ask(urlsplit(app.url(scope="user.info.basic,video.upload")).query)
+        assert not fake.provider.skips_consent(more, person)
+
+
+class TestExchange:
+    def test_success(self, app, fake):
+        """The answer is flat, with TikTok's names, and tokens shaped as TikTok's."""
+        answer = app.log_in()
+        assert answer["open_id"] == fake.people[0].open_id
+        assert answer["access_token"].startswith("act.")
+        assert answer["refresh_token"].startswith("rft.")
+        assert "!" in answer["access_token"]
+        assert answer["expires_in"] == 86400
+        assert answer["refresh_expires_in"] == 31536000
+        assert answer["scope"] == "user.info.basic,video.list"
+        assert answer["token_type"] == "Bearer"
+
+    def test_read_by_us(self, app):
+        """Our own reader of TikTok's answers takes it."""
+        code = app.consent()["code"]
+        reply = app.post(
+            tiktok.TOKEN,
+            grant_type="authorization_code",
+            code=code,
+            redirect_uri=REDIRECT,
+            code_verifier=app.verifier,
+        )
+        answer = tiktok.read_token(reply.status, reply.body)
+        assert answer.scopes == "user.info.basic,video.list"
+
+    def test_once(self, app):
+        """A code works once."""
+        code = app.consent()["code"]
+        assert "access_token" in app.exchange(code)
+        assert app.exchange(code)["error"] == "invalid_grant"
+
+    def test_in_parallel(self, app):
+        """Twenty exchanges of one code at once give one token."""
+        code, answers = app.consent()["code"], []
+        gate = threading.Barrier(20)
+
+        def exchange():
+            gate.wait()
+            answers.append(app.exchange(code))
+
+        threads = [threading.Thread(target=exchange) for _ in range(20)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sum("access_token" in answer for answer in answers) == 1
+
+    @pytest.mark.parametrize(
+        "wrong", [{"redirect_uri": REDIRECT + "/"}, {"code_verifier": "x" * 43}]
+    )
+    def test_failure_burns(self, app, wrong):
+        """An exchange that fails burns the code."""
+        code = app.consent()["code"]
+        assert app.exchange(code, **wrong)["error"] == "invalid_request"
+        assert app.exchange(code)["error"] == "invalid_grant"
+
+    def test_expires(self, app, clock):
+        """A code lives five minutes."""
+        code = app.consent()["code"]
+        clock.advance(301)
+        assert app.exchange(code)["error"] == "invalid_grant"
+
+    def test_redirect_uri(self, app):
+        """The redirect URI is the same string as in authorize."""
+        answer = app.exchange(app.consent()["code"], redirect_uri=REDIRECT + "?")
+        assert answer["error"] == "invalid_request"
+        assert "Redirect_uri is not matched" in answer["error_description"]
+
+    def test_base64url_challenge(self, app):
+        """A base64url challenge passes the consent page and fails at the exchange."""
+        verifier = "gaeCq5mVvbhA8Ce6w5O9XBVIKMkySgv-_9A-rnhm9Ns"
+        wrong = "5qF4sSB0PQhQlQjyaWUrC9-R4pMykhvJ6XRP091Bv-8"
+        code = app.consent(code_challenge=wrong)["code"]
+        answer = app.exchange(code, code_verifier=verifier)
+        assert answer["error"] == "invalid_request"
+        assert answer["error_description"] == (
+            "Code verifier or code challenge is invalid."
+        )
+
+    def test_hex_challenge(self, app):
+        """TikTok's own vector, in hex, passes."""
+        verifier = "gaeCq5mVvbhA8Ce6w5O9XBVIKMkySgv-_9A-rnhm9Ns"
+        right = "e6a178b120743d08509508f269652b0bdf91e29332921bc9e9744fd3dd41bfef"
+        code = app.consent(code_challenge=right)["code"]
+        assert "access_token" in app.exchange(code, code_verifier=verifier)
+
+    def test_verifier_alone(self, app):
+        """A verifier without a challenge fails, and so does the reverse."""
+        bare = {"code_challenge": None, "code_challenge_method": None}
+        answer = app.exchange(app.consent(**bare)["code"])
+        assert answer["error"] == "invalid_request"
+        answer = app.exchange(app.consent()["code"], code_verifier=None)
+        assert answer["error"] == "invalid_request"
+
+    def test_without_pkce(self, app):
+        """On the web neither is fine too."""
+        bare = {"code_challenge": None, "code_challenge_method": None}
+        code = app.consent(**bare)["code"]
+        assert "access_token" in app.exchange(code, code_verifier=None)
+
+    @pytest.mark.parametrize(
+        ("url", "method"),
+        [
+            (tiktok.TOKEN.rstrip("/"), "POST"),
+            (tiktok.REVOKE.rstrip("/"), "POST"),
+            (tiktok.USER_INFO.rstrip("/"), "GET"),
+            (tiktok.TOKEN, "GET"),
+            (tiktok.REVOKE, "PUT"),
+            (tiktok.USER_INFO, "POST"),
+            ("https://open.tiktokapis.com/", "GET"),
+        ],
+    )
+    def test_gateway(self, fake, url, method):
+        """Without the last slash, or with another method, the answer is plain 404."""
+        reply = fake.handle(method, url, FORM, b"")
+        assert (reply.status, reply.body) == (404, b"Unsupported path(Janus)")
+        assert dict(reply.headers)["content-type"].startswith("text/plain")
+
+    @pytest.mark.parametrize(
+        ("headers", "text"),
+        [
+            ({"content-type": tiktok.FORM + "; charset=utf-8"}, "malformed"),
+            ({"content-type": tiktok.FORM + ";charset=UTF-8"}, "malformed"),
+            ({**FORM, "authorization": "Basic YTpi"}, "malformed"),
+            ({"content-type": "application/json"}, "Content-Type"),
+            ({}, ""),
+        ],
+    )
+    def test_headers(self, app, headers, text):
+        """Only the bare content type passes, and no Authorization header."""
+        reply = app.post(tiktok.TOKEN, headers, grant_type="refresh_token")
+        answer = json.loads(reply.body)
+        assert reply.status == 200
+        assert answer["error"] == "invalid_request"
+        assert text in answer["error_description"]
+
+    @pytest.mark.parametrize(
+        ("fields", "error"),
+        [
+            ({"client_id": KEY}, "invalid_request"),
+            ({"client_secret": None}, "invalid_request"),
+            ({"client_secret": "wrong"}, "invalid_client"),
+            ({"client_key": "awother"}, "invalid_client"),
+            ({"grant_type": None}, "invalid_request"),
+            ({"grant_type": "password"}, "unsupported_grant_type"),
+        ],
+    )
+    def test_fields(self, app, fields, error):
+        """A form that is not TikTok's fails, with status 200 and a log id."""
+        fields = {"grant_type": "refresh_token", "refresh_token": "rft.x", **fields}
+        reply = app.post(tiktok.TOKEN, **fields)
+        answer = json.loads(reply.body)
+        assert (reply.status, answer["error"]) == (200, error)
+        assert answer["log_id"] == dict(reply.headers)["x-tt-logid"]
+
+    def test_repeated_field(self, app, fake):
+        """A field that appears twice is malformed."""
+        body = urlencode(
+            [("client_key", KEY), ("client_secret", SECRET), ("code", "a")] * 2
+        )
+        reply = fake.handle("POST", tiktok.TOKEN, FORM, body.encode())
+        assert json.loads(reply.body)["error"] == "invalid_request"
+
+
+class TestRefresh:
+    def test_rotates(self, app):
+        """A refresh gives new tokens, and the old refresh token dies at once."""
+        first = app.log_in()
+        second = app.refresh(first["refresh_token"])
+        assert second["refresh_token"] != first["refresh_token"]
+        assert second["access_token"] != first["access_token"]
+        assert second["open_id"] == first["open_id"]
+        dead = app.refresh(first["refresh_token"])
+        assert dead["error"] == "invalid_grant"
+        assert dead["error_description"] == "Refresh token is invalid or expired."
+        assert "access_token" in app.refresh(second["refresh_token"])
+
+    def test_read_by_us(self, app):
+        """Our own reader takes the refusal for a dead grant."""
+        reply = app.post(
+            tiktok.TOKEN, grant_type="refresh_token", refresh_token="rft.gone"
+        )
+        with pytest.raises(GrantRevoked):
+            tiktok.read_token(reply.status, reply.body)
+
+    def test_grace(self, app, fake, clock):
+        """With a grace the old refresh token works for so long, and no longer."""
+        fake.grace = 10
+        old = app.log_in()["refresh_token"]
+        app.refresh(old)
+        clock.advance(10)
+        assert "access_token" in app.refresh(old)
+        clock.advance(1)
+        assert app.refresh(old)["error"] == "invalid_grant"
+
+    def test_expires(self, app, fake, clock):
+        """A refresh token ends when TikTok said it would."""
+        fake.refresh_lifetime = 100
+        answer = app.log_in()
+        assert answer["refresh_expires_in"] == 100
+        clock.advance(100)
+        assert app.refresh(answer["refresh_token"])["error"] == "invalid_grant"
+
+    def test_not_an_access_token(self, app):
+        """An access token refreshes nothing."""
+        answer = app.log_in()
+        assert app.refresh(answer["access_token"])["error"] == "invalid_grant"
+
+    def test_other_login(self, app):
+        """A new login leaves the person's other tokens alive."""
+        first = app.log_in()
+        app.log_in()
+        assert "access_token" in app.refresh(first["refresh_token"])
+
+
+class TestRevoke:
+    def test_everything_ends(self, app, fake):
+        """A revoke kills every token of that person, and nobody else's."""
+        one, two = app.log_in(), app.log_in()
+        other = app.log_in(person=fake.people[1])
+        assert app.revoke(one["access_token"]).status == 200
+        assert app.user(two["access_token"])[0] == 401
+        assert app.refresh(two["refresh_token"])["error"] == "invalid_grant"
+        assert app.user(other["access_token"])[0] == 200
+
+    def test_both_successes(self, app):
+        """A success is an empty body or an empty object, in turn; we read both."""
+        bodies = set()
+        for _ in range(2):
+            reply = app.revoke(app.log_in()["access_token"])
+            tiktok.read_revoke(reply.status, reply.body)
+            bodies.add(reply.body)
+        assert bodies == {b"", b"{}"}
+
+    def test_twice(self, app):
+        """What is revoked can not be revoked again."""
+        token = app.log_in()["access_token"]
+        app.revoke(token)
+        reply = app.revoke(token)
+        with pytest.raises(TikTokError):
+            tiktok.read_revoke(reply.status, reply.body)
+
+    def test_wants_the_access_token(self, app):
+        """A refresh token is not what is revoked."""
+        reply = app.revoke(app.log_in()["refresh_token"])
+        assert json.loads(reply.body)["error"] == "invalid_grant"
+
+    def test_asks_again(self, app, fake):
+        """Who was disconnected is asked for consent again."""
+        token = app.log_in()["access_token"]
+        asked = fake.ask(urlsplit(app.url()).query)
+        assert fake.provider.skips_consent(asked, fake.people[0])
+        app.revoke(token)
+        assert not fake.provider.skips_consent(asked, fake.people[0])
+
+
+class TestUserInfo:
+    def test_fields(self, app, fake):
+        """Only what was asked for comes back, beside an error that says ok."""
+        token = app.log_in()["access_token"]
+        status, answer = app.user(token, "display_name,open_id")
+        assert status == 200
+        assert answer["error"]["code"] == "ok"
+        assert answer["data"]["user"] == {
+            "display_name": fake.people[0].display_name,
+            "open_id": fake.people[0].open_id,
+        }
+
+    def test_every_scope(self, app):
+        """With every scope, every field of TikTok's table is there."""
+        url = "user.info.basic,user.info.profile,user.info.stats"
+        token = app.exchange(app.consent(scope=url)["code"])["access_token"]
+        names = [name for fields in tiktok.FIELDS.values() for name in fields]
+        _, answer = app.user(token, ",".join(names))
+        assert list(answer["data"]["user"]) == names
+
+    def test_ungranted(self, app):
+        """One field of a scope that was not granted fails the whole call."""
+        token = app.log_in()["access_token"]
+        status, answer = app.user(token, "open_id,follower_count")
+        assert (status, answer["data"]) == (401, {})
+        assert answer["error"]["code"] == "scope_not_authorized"
+
+    @pytest.mark.parametrize("fields", [None, "", "open_id,email"])
+    def test_bad_fields(self, app, fields):
+        """Fields are required, and known."""
+        status, answer = app.user(app.log_in()["access_token"], fields)
+        assert (status, answer["error"]["code"]) == (400, "invalid_params")
+
+    @pytest.mark.parametrize("token", ["", "act.unknown"])
+    def test_no_token(self, app, token):
+        """Without a token that lives it is 401, in the nested shape."""
+        status, answer = app.user(token)
+        assert (status, answer["error"]["code"]) == (401, "access_token_invalid")
+        assert answer["data"] == {}
+
+    def test_expired(self, app, clock):
+        """An access token ends when TikTok said it would."""
+        token = app.log_in()["access_token"]
+        clock.advance(86399)
+        assert app.user(token)[0] == 200
+        clock.advance(1)
+        assert app.user(token)[0] == 401
+
+
+class TestFaults:
+    def call(self, fake):
+        with httpx2.Client(transport=fake.transport) as http:
+            return http.post(tiktok.TOKEN, data={"grant_type": "refresh_token"})
+
+    def test_status(self, fake):
+        """An endpoint fails as often as it is told, then works again."""
+        fake.fail("token", times=2, status=503, headers={"Retry-After": "7"})
+        replies = [self.call(fake) for _ in range(3)]
+        assert [reply.status_code for reply in replies] == [503, 503, 200]
+        assert replies[0].headers["retry-after"] == "7"
+
+    def test_error_and_body(self, fake):
+        """An error comes in TikTok's shape with status 200, a body as it is."""
+        fake.fail("token", error="server_error")
+        fake.fail("token", body=b"<html>")
+        first, second = self.call(fake), self.call(fake)
+        assert (first.status_code, first.json()["error"]) == (200, "server_error")
+        assert (second.status_code, second.content) == (200, b"<html>")
+
+    def test_one_endpoint(self, app, fake):
+        """One endpoint that fails leaves the others alone."""
+        fake.fail("revoke", status=500)
+        assert "access_token" in app.log_in()
+
+    def test_disconnect(self, app, fake):
+        """A dropped connection is an error of the HTTP library, and does nothing."""
+        token = app.log_in()["refresh_token"]
+        fake.fail("token", disconnect=True)
+        with pytest.raises(httpx2.RemoteProtocolError):
+            self.call(fake)
+        assert "access_token" in app.refresh(token)
+
+    def test_lost_answer(self, app, fake):
+        """A lost answer has rotated the token all the same."""
+        token = app.log_in()["refresh_token"]
+        form = urlencode(
+            {
+                "client_key": KEY,
+                "client_secret": SECRET,
+                "grant_type": "refresh_token",
+                "refresh_token": token,
+            }
+        )
+        fake.lose_answer("token")
+        with (
+            httpx2.Client(transport=fake.transport) as http,
+            pytest.raises(httpx2.RemoteProtocolError),
+        ):
+            http.post(tiktok.TOKEN, content=form, headers=FORM)
+        assert app.refresh(token)["error"] == "invalid_grant"
+
+    def test_delay(self, fake):
+        """A delay alone answers as usual, late."""
+        fake.fail("token", delay=0.05)
+        assert self.call(fake).json()["error"] == "invalid_request"
+
+    def test_mend(self, fake):
+        """What was switched on can be switched off."""
+        fake.fail("token", times=100, status=500)
+        fake.mend()
+        assert self.call(fake).status_code == 200
+
+
+class TestJournal:
+    def test_counts(self, app, fake):
+        """Requests are counted by endpoint and grant type, refused ones too."""
+        answer = app.log_in()
+        app.refresh(answer["refresh_token"])
+        app.refresh(answer["refresh_token"])
+        app.user(answer["access_token"])
+        assert fake.count("token", grant_type="authorization_code") == 1
+        assert fake.count("token", grant_type="refresh_token") == 2
+        assert fake.count("token") == 3
+        assert fake.count("user_info") == 1
+        assert [record.status for record in fake.requests] == [200] * 4
+
+    def test_no_secrets(self, app, fake):
+        """The journal keeps no code, token, verifier or secret."""
+        code = app.consent()["code"]
+        first = app.exchange(code)
+        second = app.refresh(first["refresh_token"])
+        app.user(second["access_token"])
+        app.revoke(second["access_token"])
+        shown = repr(fake.requests)
+        for secret in (
+            SECRET,
+            code,
+            app.verifier,
+            first["refresh_token"],
+            second["access_token"],
+        ):
+            assert secret not in shown
+
+    def test_lost(self, fake):
+        """A request without an answer is there with status 0."""
+        fake.fail("token", disconnect=True)
+        with (
+            httpx2.Client(transport=fake.transport) as http,
+            pytest.raises(httpx2.RemoteProtocolError),
+        ):
+            http.post(tiktok.TOKEN)
+        assert [(r.endpoint, r.status) for r in fake.requests] == [("token", 0)]
+
+
+class TestTransport:
+    def test_blocking(self, app, fake):
+        """One transport serves a blocking client from the code to the revoke."""
+        with httpx2.Client(transport=fake.transport) as http:
+            code = app.consent()["code"]
+
+            def post(url, **fields):
+                form = {"client_key": KEY, "client_secret": SECRET, **fields}
+                return http.post(url, content=urlencode(form), headers=FORM)
+
+            first = post(
+                tiktok.TOKEN,
+                grant_type="authorization_code",
+                code=code,
+                redirect_uri=REDIRECT,
+                code_verifier=app.verifier,
+            ).json()
+            second = post(
+                tiktok.TOKEN,
+                grant_type="refresh_token",
+                refresh_token=first["refresh_token"],
+            ).json()
+            bearer = {"authorization": f"Bearer {second['access_token']}"}
+            url = tiktok.USER_INFO + "?fields=open_id"
+            user = http.get(url, headers=bearer).json()["data"]["user"]
+            assert user == {"open_id": first["open_id"]}
+            gone = post(tiktok.REVOKE, token=second["access_token"])
+            assert gone.status_code == 200
+            assert http.get(url, headers=bearer).status_code == 401
+
+    async def test_cooperative(self, fake):
+        """The same transport serves an async client, on asyncio and Trio."""
+        async with httpx2.AsyncClient(transport=fake.transport) as http:
+            response = await http.get(tiktok.USER_INFO + "?fields=open_id")
+        assert response.status_code == 401
+
+
+class TestWebhook:
+    @pytest.mark.parametrize("event", ["authorization.removed", "video.upload.failed"])
+    def test_signed(self, fake, clock, event):
+        """A delivery is signed as TikTok signs, and our own reader takes it."""
+        headers, body = fake.webhook(event, "an-open-id")
+        delivery = tiktok.read_webhook(
+            headers["tiktok-signature"].encode(),
+            body,
+            client_key=KEY,
+            client_secret=SECRET,
+            now=clock(),
+        )
+        assert (delivery.event, delivery.open_id) == (event, "an-open-id")
+
+    def test_content(self, fake):
+        """Content is JSON in a string, with the reason that a test names."""
+        _, body = fake.webhook("authorization.removed", "x", {"reason": 4})
+        assert json.loads(json.loads(body)["content"]) == {"reason": 4}
+
+    def test_nobody(self, fake):
+        """An event about nobody carries no user."""
+        _, body = fake.webhook("portability.download.ready", None)
+        assert "user_openid" not in json.loads(body)
+
+
+def test_for_settings(settings, clock):
+    """for_settings registers the app of the settings: key, secret, redirect URI."""
+    fake = FakeTikTok.for_settings(settings, clock=clock)
+    url = tiktok.authorize_url(
+        tiktok.AUTHORIZE,
+        client_key=settings.client_key,
+        redirect_uri=settings.redirect_uri,
+        scopes=settings.scopes,
+        state="s",
+        verifier=None,
+        ask_again=False,
+    )
+    assert fake.consent(url).startswith(settings.redirect_uri + "?code=")
+    assert settings.client_secret not in repr(fake)
+
+
+def test_new_documents_lifetimes(app, fake):
+    """The lifetimes of TikTok's newer documents can be set."""
+    fake.access_lifetime, fake.refresh_lifetime = 7200, 15552000
+    answer = app.log_in()
+    assert (answer["expires_in"], answer["refresh_expires_in"]) == (7200, 15552000)

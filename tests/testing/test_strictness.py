@@ -1,0 +1,338 @@
+"""Where the stand-in must be no kinder than TikTok, and no weaker than a server."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from urllib.parse import urlsplit
+
+import anyio
+import httpx2
+import pytest
+from starlette.testclient import TestClient
+
+from tiktok_oauth_middleware import MemoryStore, TikTokOAuthMiddleware, tiktok
+from tiktok_oauth_middleware.errors import ConfigurationError
+from tiktok_oauth_middleware.testing import (
+    ConsentRefused,
+    FakeTikTok,
+    alogin_as,
+    login_as,
+)
+from tiktok_oauth_middleware.testing.authorize import redirect_uri_fault
+from tiktok_oauth_middleware.testing.login import LoginDidNotGoOn
+from tiktok_oauth_middleware.testing.server import StandIn
+
+from ..conftest import ORIGIN, starlette_app
+from .test_fake import FORM, KEY, REDIRECT, SECRET, App
+from .test_server import STEER, ask, decide
+
+
+@pytest.fixture
+def fake(clock):
+    return FakeTikTok(clock=clock)
+
+
+@pytest.fixture
+def app(fake):
+    return App(fake)
+
+
+class TestAuthorize:
+    @pytest.mark.parametrize("name", ["state", "redirect_uri", "scope", "client_key"])
+    def test_repeated(self, app, name):
+        """A parameter that appears twice is refused; the last one does not win."""
+        with pytest.raises(ConsentRefused) as caught:
+            app.fake.consent(f"{app.url()}&{name}=x")
+        assert caught.value.kind == name
+
+    @pytest.mark.parametrize(
+        "uri",
+        [
+            "https://[::1/cb",
+            "http://127.0.0.1:x/cb",
+            "http://127.0.0.1:*/cb",
+            "https://a.example/cb?",
+            "https://a.example/cb#",
+            "https://10.0.0.1/cb",
+            "https://[::1]:8000/cb",
+            "https://user@a.example/cb",
+            "https://a;b.example/cb",
+            "https://a.example/cb\r\nX-Injected: y",
+            "https://a.example\\@evil.example/",
+            "https://",
+        ],
+    )
+    def test_any_redirect_uri(self, app, uri):
+        """Where none is registered, what TikTok's portal refuses is refused here."""
+        assert redirect_uri_fault(uri) or "*" in uri
+        with pytest.raises(ConsentRefused) as caught:
+            app.consent(redirect_uri=uri)
+        assert caught.value.kind == "redirect_uri"
+
+    @pytest.mark.parametrize(
+        "uri", ["http://[::1]:8000/cb", "http://app.example.com/", "nonsense"]
+    )
+    def test_registered(self, uri):
+        """What TikTok's portal would not register can not be registered here."""
+        with pytest.raises(ConfigurationError, match="redirect_uris"):
+            FakeTikTok(redirect_uris=[uri])
+        with pytest.raises(ConfigurationError, match="10"):
+            FakeTikTok(redirect_uris=[f"https://a.example/{n}" for n in range(11)])
+
+    def test_any_port(self, clock):
+        """On loopback a port may be registered as *."""
+        app = App(FakeTikTok(redirect_uris=["http://127.0.0.1:*/cb"], clock=clock))
+        assert app.consent(redirect_uri="http://127.0.0.1:4711/cb")["code"]
+        for wrong in ("http://127.0.0.1/cb", "http://127.0.0.1:1/cb/", "http://a:1/cb"):
+            with pytest.raises(ConsentRefused):
+                app.consent(redirect_uri=wrong)
+
+    def test_https_on_loopback(self, app):
+        """The Desktop tab takes https too; PKCE is demanded there all the same."""
+        uri = "https://localhost:8000/cb"
+        assert app.consent(redirect_uri=uri)["code"]
+        with pytest.raises(ConsentRefused) as caught:
+            app.consent(
+                redirect_uri=uri, code_challenge=None, code_challenge_method=None
+            )
+        assert caught.value.err_code == 10007
+
+    def test_require_pkce(self, app, fake):
+        """PKCE can be demanded on the web too: TikTok's behaviour there is open."""
+        fake.provider.require_pkce = True
+        with pytest.raises(ConsentRefused):
+            app.consent(code_challenge=None, code_challenge_method=None)
+
+    def test_method_alone(self, app):
+        """A method without a challenge is refused."""
+        with pytest.raises(ConsentRefused):
+            app.consent(code_challenge=None)
+
+    @pytest.mark.parametrize("value", ["2", "true", ""])
+    def test_disable_auto_auth(self, app, value):
+        """disable_auto_auth is 0 or 1."""
+        with pytest.raises(ConsentRefused):
+            app.consent(disable_auto_auth=value)
+
+    @pytest.mark.parametrize(
+        "endpoint",
+        [
+            "https://www.tiktok.com/v2/auth/other/",
+            "https://open.tiktokapis.com/v2/auth/authorize/",
+            "http://www.tiktok.com/v2/auth/authorize/",
+        ],
+    )
+    def test_wrong_address(self, app, endpoint):
+        """Only TikTok's authorize address shows a consent page."""
+        with pytest.raises(ConsentRefused):
+            app.fake.consent(app.url().replace(tiktok.AUTHORIZE, endpoint))
+
+    def test_error_without_state(self, app, fake):
+        """An error may come back without the state: TikTok's SDKs disagree."""
+        fake.provider.errors_carry_state = False
+        assert "state" not in app.consent({"deny": True})
+
+    def test_spaces(self, app):
+        """A space in the callback is %20, as in TikTok's examples."""
+        url = app.fake.consent(app.url(), deny=True)
+        assert "error_description=User%20cancelled" in url
+
+
+class TestTokens:
+    @pytest.mark.parametrize("host", ["open-api.tiktok.com", "www.tiktok.com"])
+    def test_wrong_host(self, fake, host):
+        """TikTok's other hosts, that of version 1 among them, are 404."""
+        url = tiktok.TOKEN.replace("open.tiktokapis.com", host)
+        assert fake.handle("POST", url, FORM, b"").status == 404
+        assert fake.count("token") == 0
+
+    @pytest.mark.parametrize(
+        "missing", [{"code": None}, {"code": ""}, {"redirect_uri": None}]
+    )
+    def test_missing(self, app, missing):
+        """A missing field is malformed, not a dead grant."""
+        fields = {"code": "x", "redirect_uri": REDIRECT, **missing}
+        answer = app.token(grant_type="authorization_code", **fields)
+        assert answer["error"] == "invalid_request"
+
+    @pytest.mark.parametrize("token", [None, ""])
+    def test_missing_token(self, app, token):
+        """A refresh or revoke without its token is malformed."""
+        assert app.refresh(token)["error"] == "invalid_request"
+        assert json.loads(app.revoke(token).body)["error"] == "invalid_request"
+
+    def test_verifier_alphabet(self, app):
+        """A verifier is made of unreserved characters (RFC 7636 section 4.1)."""
+        app.verifier = "/+= " * 16
+        answer = app.exchange(app.consent()["code"])
+        assert answer["error"] == "invalid_request"
+
+    def test_code_of_who_left(self, app):
+        """A revoke kills codes that were not exchanged yet."""
+        code = app.consent()["code"]
+        app.revoke(app.log_in()["access_token"])
+        assert app.exchange(code)["error"] == "invalid_grant"
+
+    def test_one_chain(self, app, fake):
+        """A new login can be made to kill the person's earlier tokens: it is open."""
+        fake.provider.one_chain = True
+        first = app.log_in()
+        app.log_in()
+        assert app.refresh(first["refresh_token"])["error"] == "invalid_grant"
+
+    def test_webhook_after_revoke(self, app, fake, clock):
+        """A revoke is followed by authorization.removed with reason 5."""
+        answer = app.log_in()
+        app.revoke(answer["access_token"])
+        [(headers, body)] = fake.webhooks
+        delivery = tiktok.read_webhook(
+            headers["tiktok-signature"].encode(),
+            body,
+            client_key=KEY,
+            client_secret=SECRET,
+            now=clock(),
+        )
+        assert delivery.open_id == answer["open_id"]
+        assert delivery.content == {"reason": 5}
+
+    def test_fault_in_shape(self, app, fake):
+        """A fault of user info has the nested shape, and status 401 unless told."""
+        fake.fail("user_info", error="scope_not_authorized")
+        status, answer = app.user("act.x")
+        assert (status, answer["data"]) == (401, {})
+        assert answer["error"]["code"] == "scope_not_authorized"
+
+    async def test_deadline(self, fake):
+        """A client's own deadline ends the wait for a slow answer."""
+        fake.fail("token", delay=2)
+        began = time.monotonic()
+        async with httpx2.AsyncClient(transport=fake.transport) as http:
+            with anyio.move_on_after(0.1):
+                await http.post(tiktok.TOKEN)
+        assert time.monotonic() - began < 1
+
+
+class TestServer:
+    @pytest.fixture
+    def stand_in(self):
+        with StandIn(FakeTikTok()) as stand_in:
+            yield stand_in
+
+    @pytest.fixture
+    def browser(self, stand_in):
+        with httpx2.Client(base_url=stand_in.url, trust_env=False) as client:
+            yield client
+
+    @staticmethod
+    def raw(stand_in, request):
+        """Send bytes; return all that comes before the connection ends."""
+        address = urlsplit(stand_in.url)
+        with socket.create_connection((address.hostname, address.port), 5) as wire:
+            wire.sendall(request)
+            wire.shutdown(socket.SHUT_WR)
+            return b"".join(iter(lambda: wire.recv(65536), b""))
+
+    def test_no_injected_header(self, browser):
+        """A redirect URI can not write headers of the answer."""
+        response = browser.get(ask(redirect_uri=REDIRECT + "\r\nX-Injected: y"))
+        assert 'name="request"' not in response.text
+
+    def test_decided_once(self, browser):
+        """A consent page is decided on once."""
+        page = browser.get(ask())
+        assert decide(browser, page).status_code == 302
+        assert decide(browser, page).status_code == 400
+
+    @pytest.mark.parametrize("method", [b"PUT", b"DELETE", b"PATCH", b"OPTIONS"])
+    def test_body_is_no_request(self, stand_in, method):
+        """The body of a refused request is never read as the next one."""
+        inner = b"GET /stand-in/journal HTTP/1.1\r\nHost: x\r\n\r\n"
+        head = b"%s / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+        answer = self.raw(stand_in, head % (method, len(inner)) + inner)
+        assert answer.count(b"HTTP/1.1 ") == 1
+        assert answer.startswith(b"HTTP/1.1 404")
+
+    @pytest.mark.parametrize(
+        "header",
+        [
+            b"Transfer-Encoding: chunked",
+            b"Content-Length: x",
+            b"Content-Length: 9999999",
+        ],
+    )
+    def test_unread_body(self, stand_in, header):
+        """A body whose length is not told, or absurd, ends the connection."""
+        inner = b"GET /stand-in/journal HTTP/1.1\r\nHost: x\r\n\r\n"
+        head = b"POST /v2/oauth/token/ HTTP/1.1\r\nHost: x\r\n" + header
+        answer = self.raw(stand_in, head + b"\r\n\r\n" + inner)
+        assert answer.count(b"HTTP/1.1 ") == 1
+
+    def test_head(self, browser):
+        """HEAD is refused like every other method."""
+        response = browser.head("/v2/oauth/token/")
+        assert (response.status_code, response.content) == (404, b"")
+
+    def test_ipv6(self):
+        """It serves the other loopback address too."""
+        try:
+            stand_in = StandIn(FakeTikTok(), host="::1")
+        except OSError:
+            pytest.skip("this machine has no IPv6")
+        with stand_in:
+            assert stand_in.endpoints.token.startswith("http://[::1]:")
+            assert httpx2.get(stand_in.url, trust_env=False).status_code == 200
+
+    def test_fault_with_a_body(self, browser):
+        """A body that a program names in JSON is sent."""
+        wanted = {"endpoint": "token", "body": "<html>"}
+        assert browser.post("/stand-in/fail", json=wanted, headers=STEER).is_success
+        assert browser.post("/v2/oauth/token/").content == b"<html>"
+        nonsense = {"endpoint": "token", "body": 1}
+        response = browser.post("/stand-in/fail", json=nonsense, headers=STEER)
+        assert response.status_code == 400
+
+    def test_kept_connections_end(self):
+        """Closing ends the connections that browsers kept."""
+        with StandIn(FakeTikTok()) as stand_in:
+            address = urlsplit(stand_in.url)
+            wire = socket.create_connection((address.hostname, address.port), 5)
+            wire.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert wire.recv(4096).startswith(b"HTTP/1.1 200")
+        with wire:
+            while wire.recv(4096):
+                pass
+
+    def test_enter_continues(self, browser):
+        """The Enter key presses the first button of a form: Continue."""
+        text = browser.get(ask()).text
+        assert text.index('value="continue"') < text.index('value="cancel"')
+
+
+class TestLoginAs:
+    @pytest.fixture
+    def logged(self, settings, tiktok, clock):
+        return TikTokOAuthMiddleware(
+            starlette_app(),
+            settings,
+            store=MemoryStore(clock=clock),
+            transport=tiktok.transport,
+            clock=clock,
+        )
+
+    def test_other_origin(self, logged, tiktok):
+        """A client of another origin is told which base_url it needs."""
+        with (
+            TestClient(logged) as client,
+            pytest.raises(LoginDidNotGoOn, match=f"base_url='{ORIGIN}'"),
+        ):
+            login_as(client, tiktok)
+
+    async def test_other_origin_async(self, logged, tiktok):
+        """So is an async client."""
+        transport = httpx2.ASGITransport(logged)
+        client = httpx2.AsyncClient(transport=transport, base_url="http://testserver")
+        async with client:
+            with pytest.raises(LoginDidNotGoOn, match=ORIGIN):
+                await alogin_as(client, tiktok)
