@@ -25,7 +25,7 @@ from .errors import TikTokUnavailable
 
 if TYPE_CHECKING:
     from .models import TokenAnswer
-    from .runtime import Runtime
+    from .runtime import Meanwhile, Runtime
     from .settings import TikTokSettings
 
 # Authlib takes httpx2 if it is there and httpx if not. We must speak of the same one,
@@ -127,22 +127,31 @@ class TikTokClient:
         return await self._token("authorization_code", fields)
 
     async def refresh(
-        self, refresh_token: str, *, seconds: float | None = None
+        self,
+        refresh_token: str,
+        *,
+        seconds: float | None = None,
+        meanwhile: Meanwhile | None = None,
     ) -> TokenAnswer:
         """Return new tokens for a refresh token, which dies by this.
 
         Args:
             refresh_token: the most recent one.
             seconds: to wait for the answer, instead of the settings' ``timeout``.
+            meanwhile: awaited now and then as long as it takes.
 
         Raises:
             GrantRevoked, TikTokUnavailable, TikTokError: see `tiktok.read_token`.
         """
         fields = {"refresh_token": refresh_token}
-        return await self._token("refresh_token", fields, seconds)
+        return await self._token("refresh_token", fields, seconds, meanwhile)
 
     async def _token(
-        self, grant_type: str, fields: dict[str, str], seconds: float | None = None
+        self,
+        grant_type: str,
+        fields: dict[str, str],
+        seconds: float | None = None,
+        meanwhile: Meanwhile | None = None,
     ) -> TokenAnswer:
         url = self._settings.endpoints.token
         response = await self._call(
@@ -150,6 +159,7 @@ class TikTokClient:
                 url, grant_type=grant_type, headers=_HEADERS, **fields
             ),
             seconds,
+            meanwhile,
         )
         secrets = (self._secret, *fields.values())
         return tiktok.read_token(
@@ -209,13 +219,18 @@ class TikTokClient:
         )
 
     async def _call(
-        self, call: Callable[[Any], Any], seconds: float | None = None
+        self,
+        call: Callable[[Any], Any],
+        seconds: float | None = None,
+        meanwhile: Meanwhile | None = None,
     ) -> Any:
         """Return the response, within the deadline and the size limit."""
         seconds = seconds or self._settings.timeout
         try:
             client = await self._client()
-            response = await self._runtime.timed(seconds, lambda: call(client))
+            response = await self._runtime.timed(
+                seconds, lambda: call(client), meanwhile
+            )
         except TimeoutError:
             reason = f"no answer within {seconds:g} s"
         except Exception as error:  # noqa: BLE001 - the network's, or a bad proxy or

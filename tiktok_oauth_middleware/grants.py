@@ -18,7 +18,7 @@ from .log import logger
 from .models import Grant, Session
 
 if TYPE_CHECKING:
-    from .runtime import Port
+    from .ports import Hold, Port
     from .sealing import Box
     from .settings import TikTokSettings
     from .sights import Sights
@@ -206,9 +206,14 @@ class Grants:
     def _used(self, name: str) -> str:
         return f"{self._space}:used:{{{name}}}"
 
-    def lock(self, grant_id: str, seconds: float) -> AbstractAsyncContextManager[bool]:
+    def lock(self, grant_id: str, seconds: float) -> AbstractAsyncContextManager[Hold]:
         """Hold the store's lock on a record inside, if nobody else does."""
         return self._port.lock(self._key(grant_id), seconds)
+
+    @property
+    def has_short_locks(self) -> bool:
+        """Whether the store's locks can be renewed, so that they may be short."""
+        return self._port.renews
 
     def _ttl(self, grant: Grant) -> float:
         """Return for how long the store shall keep a record, in seconds.

@@ -12,6 +12,7 @@ failure keeps them, backs off, and is tried again by a later request.
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
 import zlib
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     from .client import TikTokClient
     from .grants import Grants, Held
     from .models import TokenAnswer
-    from .runtime import Runtime
+    from .ports import Hold
+    from .runtime import Meanwhile, Runtime
     from .settings import TikTokSettings
 
 _LONGEST_BACK_OFF = 60
@@ -36,6 +38,8 @@ _LONGEST_BACK_OFF = 60
 _CLOCK_SKEW = 300
 _SHORTEST_LIFE = 2
 _POLL_SECONDS = 0.05
+#: The store's lock lasts so long without being renewed, in seconds.
+_LEASE_SECONDS = 6.0
 #: How long TikTok's answer is tried to be written, in seconds.
 _WRITE_SECONDS = 12
 _APP_FAULTS = ("invalid_client", "unauthorized_client")
@@ -61,8 +65,9 @@ class Refresh:
         self._clock = clock
         #: The longest that a refresh takes, in seconds: the call and the write.
         self.longest = settings.timeout + _WRITE_SECONDS
-        # The store's lock outlives both, so nobody else asks in between.
-        self._lease = self.longest + 3
+        # The store's lock is renewed all the while, or else outlives both, so that
+        # nobody asks in between. A short one is sooner free of a holder that died.
+        self._lease = _LEASE_SECONDS if grants.has_short_locks else self.longest + 3
         self._complained = 0.0
 
     def due_at(self, grant: Grant) -> float:
@@ -125,9 +130,9 @@ class Refresh:
                 if held.grant.expires_at > self._clock():
                     return held
                 return await self._end(held, "refresh_token_expired")
-            async with self._grants.lock(grant_id, self._lease) as locked:
-                if locked:
-                    return await self._refresh(grant_id, ahead)
+            async with self._grants.lock(grant_id, self._lease) as hold:
+                if hold:
+                    return await self._refresh(grant_id, ahead, hold)
             # Never without the lock: a second refresh would be refused, and take the
             # first one's answer for a dead grant.
             usable = held.grant.expires_at > self._clock()
@@ -140,14 +145,21 @@ class Refresh:
         end = grant.refresh_expires_at
         return bool(grant.refresh_token) and (end is None or end > self._clock())
 
-    async def _refresh(self, grant_id: str, ahead: float) -> Held | None:
+    async def _refresh(self, grant_id: str, ahead: float, hold: Hold) -> Held | None:
         """Ask TikTok once and write the answer; called with the locks held."""
+
+        async def keep_the_lock() -> None:
+            with contextlib.suppress(StoreError):  # the write will tell
+                await hold.renew(self._lease)
+
         held = await self._grants.load(grant_id)
         if held is None or not self.is_due(held.grant, ahead):
             return held
         try:
             client = await self._client()
-            answer = await client.refresh(held.grant.refresh_token.reveal())
+            answer = await client.refresh(
+                held.grant.refresh_token.reveal(), meanwhile=keep_the_lock
+            )
         except GrantRevoked as error:
             return await self._revoked(held, error)
         except TikTokError as error:
@@ -155,9 +167,11 @@ class Refresh:
         if answer.open_id != held.grant.open_id:
             logger.error("a refresh answered with another user: ending the sessions")
             return await self._end(held, "other_user")
-        return await self._write(held, answer)
+        return await self._write(held, answer, keep_the_lock)
 
-    async def _write(self, held: Held, answer: TokenAnswer) -> Held | None:
+    async def _write(
+        self, held: Held, answer: TokenAnswer, keep_the_lock: Meanwhile
+    ) -> Held | None:
         """Write what TikTok answered, over whatever else changed meanwhile.
 
         The old refresh token is dead by now: an answer that is not written is a user
@@ -182,6 +196,7 @@ class Refresh:
                 if time.monotonic() > give_up:
                     raise
                 await self._runtime.sleep(wait)
+                await keep_the_lock()
                 wait = min(1.0, wait * 2)
         return latest  # logged out, or logged in anew: that counts, not this answer
 

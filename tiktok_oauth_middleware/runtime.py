@@ -12,16 +12,12 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
-from contextlib import (
-    AbstractAsyncContextManager,
-    asynccontextmanager,
-    contextmanager,
-)
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from .errors import ConfigurationError, StoreError
 from .forks import renew_after_fork
+from .ports import Port
 
 if TYPE_CHECKING:
     import asyncio
@@ -29,6 +25,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _THREADS = 40
+#: What keeps a lock alive while TikTok takes its time; it raises nothing.
+Meanwhile = Callable[[], Awaitable[None]]
+#: How often it is called, in seconds.
+MEANWHILE_SECONDS = 1.5
 
 
 def run(flow: Coroutine[Any, Any, T]) -> T:
@@ -57,32 +57,6 @@ def _innermost(flow: Any) -> str:
     return getattr(flow, "__qualname__", repr(flow))
 
 
-class Port(Protocol):
-    """A store as flows see it: the same four words, awaitable."""
-
-    async def get(self, key: str) -> bytes | None:
-        """Return the value, or None if there is none."""
-        ...
-
-    async def compare_and_set(
-        self, key: str, old: bytes | None, new: bytes | None, ttl: float
-    ) -> bool:
-        """Replace `old` by `new`; say whether `old` was there to be replaced."""
-        ...
-
-    def lock(self, key: str, ttl: float) -> AbstractAsyncContextManager[bool]:
-        """Hold the lock inside, if nobody else does; does not wait."""
-        ...
-
-    async def keys(self, prefix: str) -> list[str]:
-        """Return the keys that begin with `prefix`, if the store can list them."""
-        ...
-
-    async def close(self) -> None:
-        """Let go of connections."""
-        ...
-
-
 class Runtime(Protocol):
     """What flows need of the world they run in."""
 
@@ -94,8 +68,13 @@ class Runtime(Protocol):
         """Return ``work(*args)``, which may take long, without holding others up."""
         ...
 
-    async def timed(self, seconds: float, call: Callable[[], Any]) -> Any:
-        """Return what `call` gives; a TimeoutError if it takes longer in total."""
+    async def timed(
+        self, seconds: float, call: Callable[[], Any], meanwhile: Meanwhile | None
+    ) -> Any:
+        """Return what `call` gives; a TimeoutError if it takes longer in total.
+
+        `meanwhile` is awaited every `MEANWHILE_SECONDS` as long as it takes.
+        """
         ...
 
     async def sleep(self, seconds: float) -> None:
@@ -180,18 +159,14 @@ class Blocking:
         self._making = threading.Lock()
 
     def port(self, store: Any) -> Port:
-        if _is_async(store):
-            message = (
-                "store has async methods; under WSGI a store must block: use one with"
-                " plain methods"
-            )
-            raise ConfigurationError(message)
-        return _BlockingPort(store)
+        return Port(store, None, _on_asyncio)
 
     async def offload(self, work: Callable[..., T], *args: Any) -> T:
         return work(*args)
 
-    async def timed(self, seconds: float, call: Callable[[], Any]) -> Any:
+    async def timed(
+        self, seconds: float, call: Callable[[], Any], meanwhile: Meanwhile | None
+    ) -> Any:
         """Run the call in a thread of its own: socket time-outs bound one read each.
 
         A peer that sends a byte now and then would hold the request for ever; here
@@ -208,7 +183,11 @@ class Blocking:
 
         thread = threading.Thread(target=work, name="tiktok-call", daemon=True)
         thread.start()
-        thread.join(seconds)
+        give_up = time.monotonic() + seconds
+        while thread.is_alive() and (left := give_up - time.monotonic()) > 0:
+            thread.join(left if meanwhile is None else min(left, MEANWHILE_SECONDS))
+            if meanwhile is not None and thread.is_alive():
+                await meanwhile()
         if not outcome:
             raise TimeoutError
         succeeded, result = outcome[0]
@@ -249,33 +228,6 @@ class Blocking:
         callback(event)
 
 
-class _BlockingPort:
-    def __init__(self, store: Any) -> None:
-        self._store = store
-
-    async def get(self, key: str) -> bytes | None:
-        with _store_errors():
-            return self._store.get(key)  # type: ignore[no-any-return]
-
-    async def compare_and_set(
-        self, key: str, old: bytes | None, new: bytes | None, ttl: float
-    ) -> bool:
-        with _store_errors():
-            return self._store.compare_and_set(key, old, new, ttl)  # type: ignore[no-any-return]
-
-    @asynccontextmanager
-    async def lock(self, key: str, ttl: float) -> AsyncIterator[bool]:
-        with self._store.lock(key, ttl) as held:
-            yield held
-
-    async def keys(self, prefix: str) -> list[str]:
-        with _store_errors():
-            return _listing(self._store, "keys")(prefix)  # type: ignore[no-any-return]
-
-    async def close(self) -> None:
-        self._store.close()
-
-
 # --- ASGI --------------------------------------------------------------------------
 
 
@@ -305,11 +257,7 @@ class Cooperative:
         return here[id(self)]  # type: ignore[no-any-return]
 
     def port(self, store: Any) -> Port:
-        if _is_async(store):
-            return store  # type: ignore[no-any-return]
-        if hasattr(store, "aget"):
-            return _TwinPort(store, self)
-        return _ThreadPort(store, self)
+        return Port(store, self.offload, _on_asyncio)
 
     async def offload(self, work: Callable[..., T], *args: Any) -> T:
         from anyio import CapacityLimiter, to_thread  # noqa: PLC0415
@@ -321,11 +269,33 @@ class Cooperative:
             here["threads"] = CapacityLimiter(_THREADS)
         return await to_thread.run_sync(work, *args, limiter=here["threads"])
 
-    async def timed(self, seconds: float, call: Callable[[], Any]) -> Any:
-        from anyio import fail_after  # noqa: PLC0415
+    async def timed(
+        self, seconds: float, call: Callable[[], Any], meanwhile: Meanwhile | None
+    ) -> Any:
+        from anyio import create_task_group, fail_after, sleep  # noqa: PLC0415
+
+        if meanwhile is None:
+            with fail_after(seconds):
+                return await call()
+        outcome: list[tuple[bool, Any]] = []
+
+        async def repeat() -> None:
+            while True:
+                await sleep(MEANWHILE_SECONDS)
+                await meanwhile()
 
         with fail_after(seconds):
-            return await call()
+            async with create_task_group() as group:
+                group.start_soon(repeat)
+                try:
+                    outcome.append((True, await call()))
+                except Exception as error:  # noqa: BLE001 - raised below, outside the
+                    outcome.append((False, error))  # group, which would wrap it
+                group.cancel_scope.cancel()
+        succeeded, result = outcome[0]
+        if succeeded:
+            return result
+        raise result
 
     async def sleep(self, seconds: float) -> None:
         from anyio import sleep  # noqa: PLC0415
@@ -401,96 +371,6 @@ class Cooperative:
             await told
 
 
-class _ThreadPort:
-    """A blocking store in an event loop: what may take long goes through a thread.
-
-    A trip through a thread costs 52 us and more, a read of SQLite 10: a store whose
-    reads never wait for long says so in ``waits``, and they stay in the loop.
-    """
-
-    def __init__(self, store: Any, runtime: Cooperative) -> None:
-        self._store = store
-        self._runtime = runtime
-        self._waits = getattr(store, "waits", "always")
-
-    async def get(self, key: str) -> bytes | None:
-        if self._waits == "always":
-            return await self._runtime.offload(self._store.get, key)
-        return self._store.get(key)  # type: ignore[no-any-return]
-
-    async def compare_and_set(
-        self, key: str, old: bytes | None, new: bytes | None, ttl: float
-    ) -> bool:
-        swap = self._store.compare_and_set
-        if self._waits == "never":
-            return swap(key, old, new, ttl)  # type: ignore[no-any-return]
-        return await self._runtime.offload(swap, key, old, new, ttl)
-
-    @asynccontextmanager
-    async def lock(self, key: str, ttl: float) -> AsyncIterator[bool]:
-        lock = self._store.lock(key, ttl)
-        held = await self._runtime.offload(lock.__enter__)
-        try:
-            yield held
-        finally:
-            from anyio import CancelScope  # noqa: PLC0415
-
-            with CancelScope(shield=True):
-                await self._runtime.offload(lock.__exit__, None, None, None)
-
-    async def keys(self, prefix: str) -> list[str]:
-        with _store_errors():
-            return await self._runtime.offload(_listing(self._store, "keys"), prefix)
-
-    async def close(self) -> None:
-        await self._runtime.offload(self._store.close)
-
-
-class _TwinPort:
-    """A store with async twins for asyncio; under Trio its blocking half in threads."""
-
-    def __init__(self, store: Any, runtime: Cooperative) -> None:
-        self._store = store
-        self._thread = _ThreadPort(store, runtime)
-
-    async def get(self, key: str) -> bytes | None:
-        if _on_asyncio():
-            return await self._store.aget(key)  # type: ignore[no-any-return]
-        return await self._thread.get(key)
-
-    async def compare_and_set(
-        self, key: str, old: bytes | None, new: bytes | None, ttl: float
-    ) -> bool:
-        if _on_asyncio():
-            return await self._store.acompare_and_set(key, old, new, ttl)  # type: ignore[no-any-return]
-        return await self._thread.compare_and_set(key, old, new, ttl)
-
-    def lock(self, key: str, ttl: float) -> AbstractAsyncContextManager[bool]:
-        if _on_asyncio():
-            return self._store.alock(key, ttl)  # type: ignore[no-any-return]
-        return self._thread.lock(key, ttl)
-
-    async def keys(self, prefix: str) -> list[str]:
-        if _on_asyncio():
-            return await _listing(self._store, "akeys")(prefix)  # type: ignore[no-any-return]
-        return await self._thread.keys(prefix)
-
-    async def close(self) -> None:
-        if _on_asyncio():
-            await self._store.aclose()
-        else:
-            await self._thread.close()
-
-
-def _listing(store: Any, word: str) -> Any:
-    """Return a store's method that lists keys, which not every store has."""
-    method = getattr(store, word, None)
-    if method is None:
-        message = f"the store can not list its users: it has no {word}(prefix)"
-        raise StoreError(message)
-    return method
-
-
 def _on_asyncio() -> bool:
     """Whether an asyncio task is running; otherwise it is Trio's."""
     import asyncio  # noqa: PLC0415
@@ -499,21 +379,3 @@ def _on_asyncio() -> bool:
         return asyncio.current_task() is not None
     except RuntimeError:
         return False
-
-
-def _is_async(store: Any) -> bool:
-    from inspect import iscoroutinefunction  # noqa: PLC0415
-
-    return iscoroutinefunction(store.get)
-
-
-@contextmanager
-def _store_errors() -> Iterator[None]:
-    """Turn what a third party's store raises by itself into our own error."""
-    try:
-        yield
-    except StoreError:
-        raise
-    except Exception as error:
-        message = f"the store raised {type(error).__name__}"
-        raise StoreError(message) from error

@@ -16,7 +16,6 @@ import time
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
-    contextmanager,
 )
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -25,7 +24,7 @@ from tiktok_oauth_middleware.errors import ConfigurationError, StoreError
 from tiktok_oauth_middleware.log import logger as log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 #: How long the calls of a store may block the thread they are made in.
 Waits = Literal["never", "writes", "always"]
@@ -41,6 +40,10 @@ class Store(Protocol):
     ``"writes"`` (reads take microseconds, writes wait for a disk: SQLite) or
     ``"always"`` (a network). It is no member here, for a store without it is taken
     as ``"always"``.
+
+    What `lock` returns may have a method ``renew(ttl)``, which holds the lock for so
+    long from now and says whether it was still ours; a class whose locks have one says
+    so in an attribute ``renews``, and is then asked for short leases.
     """
 
     def get(self, key: str) -> bytes | None:
@@ -131,25 +134,38 @@ def lock_owner() -> bytes:
     return os.urandom(16)
 
 
-@contextmanager
-def swap_lock(store: Store, key: str, ttl: float) -> Iterator[bool]:
-    """Hold a lock made of a store's own swap: a row that names its owner."""
-    row, owner = lock_row(key), lock_owner()
-    held = store.compare_and_set(row, None, owner, ttl)
-    try:
-        yield held
-    finally:
-        if held:
-            _release(store, row, owner)
+class SwapLock:
+    """A lock made of a store's own swap: a row that names its owner, for a while."""
 
+    def __init__(self, store: Store, key: str, ttl: float) -> None:
+        self._store = store
+        self._row = lock_row(key)
+        self._owner = lock_owner()
+        self._ttl = ttl
+        self._held = False
 
-def _release(store: Store, row: str, owner: bytes) -> None:
-    # What was done under the lock is done: a store that fails only now must not turn
-    # it into an error, nor hide one. Whoever comes next waits until the lease ends.
-    try:
-        store.compare_and_set(row, owner, None, 0)
-    except StoreError as error:
-        tell_unreleased(error)
+    def __enter__(self) -> bool:
+        """Say whether the lock is ours."""
+        self._held = self._store.compare_and_set(
+            self._row, None, self._owner, self._ttl
+        )
+        return self._held
+
+    def renew(self, ttl: float) -> bool:
+        """Hold the lock for `ttl` seconds from now; False if it was lost already."""
+        return self._store.compare_and_set(self._row, self._owner, self._owner, ttl)
+
+    def __exit__(self, *_: object) -> None:
+        """Release the lock, if it is still ours."""
+        if not self._held:
+            return
+        # What was done under the lock is done: a store that fails only now must not
+        # turn it into an error, nor hide one. Whoever comes next waits until the
+        # lease ends.
+        try:
+            self._store.compare_and_set(self._row, self._owner, None, 0)
+        except StoreError as error:
+            tell_unreleased(error)
 
 
 def tell_unreleased(error: StoreError) -> None:

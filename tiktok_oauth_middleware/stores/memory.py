@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, ClassVar
 from tiktok_oauth_middleware.forks import renew_after_fork
 from tiktok_oauth_middleware.log import logger as log
 
-from .base import Waits, refuse_empty_swap, swap_lock
+from .base import SwapLock, Waits, refuse_empty_swap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,6 +36,7 @@ class MemoryStore:
     """
 
     waits: ClassVar[Waits] = "never"
+    renews: ClassVar[bool] = True
 
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
@@ -71,7 +72,7 @@ class MemoryStore:
 
     def lock(self, key: str, ttl: float) -> AbstractContextManager[bool]:
         """Hold the lock inside, if nobody else does; does not wait."""
-        return swap_lock(self, key, ttl)
+        return SwapLock(self, key, ttl)
 
     def keys(self, prefix: str) -> list[str]:
         """Return the keys of rows that have not expired and begin with `prefix`."""

@@ -21,25 +21,21 @@ import re
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
-    asynccontextmanager,
 )
 from inspect import iscoroutinefunction
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn
+from typing import Any, ClassVar, NamedTuple, NoReturn
 from urllib.parse import urlsplit
 
 from tiktok_oauth_middleware.errors import ConfigurationError, StoreError
 
 from .base import (
+    SwapLock,
     Waits,
     lock_owner,
     lock_row,
     refuse_empty_swap,
-    swap_lock,
     tell_unreleased,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 #: Bytes at the end of a value that name the call which wrote it.
 _MARK = 8
@@ -93,6 +89,7 @@ class RedisStore:
     """
 
     waits: ClassVar[Waits] = "always"
+    renews: ClassVar[bool] = True
 
     def __init__(self, url_or_client: Any, *, timeout: float = 2.0) -> None:
         self._timeout = timeout
@@ -139,7 +136,7 @@ class RedisStore:
 
     def lock(self, key: str, ttl: float) -> AbstractContextManager[bool]:
         """Hold the lock inside, if nobody else does; does not wait."""
-        return swap_lock(self, key, ttl)
+        return SwapLock(self, key, ttl)
 
     def keys(self, prefix: str) -> list[str]:
         """Return the keys of rows that begin with `prefix`, of every node."""
@@ -182,7 +179,7 @@ class RedisStore:
 
     def alock(self, key: str, ttl: float) -> AbstractAsyncContextManager[bool]:
         """Hold the lock inside, if nobody else does; does not wait."""
-        return self._async_lock(lock_row(key), ttl)
+        return _LoopLock(self, key, ttl)
 
     async def akeys(self, prefix: str) -> list[str]:
         """Return the keys of rows that begin with `prefix`, of every node."""
@@ -204,27 +201,6 @@ class RedisStore:
         if face is not None:
             await face.client.aclose()
         self.close()
-
-    @asynccontextmanager
-    async def _async_lock(self, row: str, ttl: float) -> AsyncIterator[bool]:
-        owner = lock_owner()
-        held = await self.acompare_and_set(row, None, owner, ttl)
-        try:
-            yield held
-        finally:
-            if held:
-                await self._release(row, owner)
-
-    async def _release(self, row: str, owner: bytes) -> None:
-        from anyio import CancelScope  # noqa: PLC0415
-
-        # Who is cancelled releases all the same, or the next would wait for the
-        # lease to end.
-        with CancelScope(shield=True):
-            try:
-                await self.acompare_and_set(row, owner, None, 0)
-            except StoreError as error:
-                tell_unreleased(error)
 
     def _face(self) -> _Face:
         if self._given is not None:
@@ -267,6 +243,42 @@ class RedisStore:
         # A client refers to its loop, so a weak dictionary would never let go.
         for loop in [loop for loop in self._by_loop if loop.is_closed()]:
             del self._by_loop[loop]
+
+
+class _LoopLock:
+    """`SwapLock`, for an event loop."""
+
+    def __init__(self, store: RedisStore, key: str, ttl: float) -> None:
+        self._store = store
+        self._row = lock_row(key)
+        self._owner = lock_owner()
+        self._ttl = ttl
+        self._held = False
+
+    async def __aenter__(self) -> bool:
+        """Say whether the lock is ours."""
+        swap = self._store.acompare_and_set
+        self._held = await swap(self._row, None, self._owner, self._ttl)
+        return self._held
+
+    async def renew(self, ttl: float) -> bool:
+        """Hold the lock for `ttl` seconds from now; False if it was lost already."""
+        swap = self._store.acompare_and_set
+        return await swap(self._row, self._owner, self._owner, ttl)
+
+    async def __aexit__(self, *_: object) -> None:
+        """Release the lock, if it is still ours."""
+        from anyio import CancelScope  # noqa: PLC0415
+
+        if not self._held:
+            return
+        # Who is cancelled releases all the same, or the next would wait for the
+        # lease to end.
+        with CancelScope(shield=True):
+            try:
+                await self._store.acompare_and_set(self._row, self._owner, None, 0)
+            except StoreError as error:
+                tell_unreleased(error)
 
 
 def _only_itself(text: str) -> str:

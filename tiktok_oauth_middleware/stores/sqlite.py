@@ -29,7 +29,7 @@ from tiktok_oauth_middleware.errors import StoreError
 from tiktok_oauth_middleware.forks import renew_after_fork
 from tiktok_oauth_middleware.log import logger as log
 
-from .base import Waits, refuse_empty_swap, swap_lock
+from .base import SwapLock, Waits, refuse_empty_swap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -84,6 +84,7 @@ class SQLiteStore:
     """
 
     waits: ClassVar[Waits] = "writes"
+    renews: ClassVar[bool] = True
     #: One file is opened at a time, by whichever store: see `_make_file`.
     _opening: ClassVar[threading.Lock] = threading.Lock()
 
@@ -139,7 +140,7 @@ class SQLiteStore:
 
     def lock(self, key: str, ttl: float) -> AbstractContextManager[bool]:
         """Hold the lock inside, if nobody else does; does not wait."""
-        return swap_lock(self, key, ttl)
+        return SwapLock(self, key, ttl)
 
     def keys(self, prefix: str) -> list[str]:
         """Return the keys of rows that have not expired and begin with `prefix`."""

@@ -301,6 +301,24 @@ class StoreContract:
             with store.lock(key, LONG) as held:
                 assert held is False
 
+    def test_a_lock_can_be_renewed(
+        self, store: Any, key: str, tick: Callable[[float], None]
+    ) -> None:
+        """A lock that is renewed stays with its holder; a lost one can not be."""
+        if not getattr(store, "renews", False):
+            return  # it need not: its leases are then long
+        lock = store.lock(key, self.lifetime)
+        with lock:
+            assert lock.renew(LONG) is True
+            self._expire(tick)
+            with store.lock(key, LONG) as held:
+                assert held is False
+            assert lock.renew(self.lifetime) is True
+            self._expire(tick)
+            with store.lock(key, LONG) as held:
+                assert held is True
+                assert lock.renew(LONG) is False
+
     def test_a_lock_is_not_the_row(self, store: Any, key: str) -> None:
         """Locking a key neither makes, hides nor changes its row."""
         with store.lock(key, LONG):

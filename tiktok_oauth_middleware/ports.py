@@ -1,0 +1,149 @@
+"""A store as the flows see it: awaitable, whatever kind it is.
+
+A store may block, or be made for asyncio, or have a twin of each word for both (``get``
+and ``aget``); the flows await the same words all the same. What a third party's store
+raises by itself comes out as `StoreError`, so that no request ends in a 500 over it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from inspect import iscoroutinefunction
+from typing import Any
+
+from .errors import ConfigurationError, StoreError
+
+#: Runs a call that may block where it holds nobody up.
+Offload = Callable[..., Awaitable[Any]]
+
+
+class Hold:
+    """A lock that was asked for: true if it is held; it can be renewed if it can."""
+
+    def __init__(self, lock: Any, call: Offload, *, is_held: bool) -> None:
+        self._lock = lock
+        self._call = call
+        self._is_held = is_held
+
+    def __bool__(self) -> bool:
+        return self._is_held
+
+    async def renew(self, ttl: float) -> None:
+        """Hold the lock for `ttl` seconds from now, where the store's can be renewed.
+
+        A lock that is lost, or a store that fails, changes nothing here: what is
+        written under the lock is a compare-and-swap.
+        """
+        if hasattr(self._lock, "renew"):
+            with _store_errors():
+                await self._call(self._lock.renew, ttl)
+
+
+class Port:
+    """The four words of a store, and the one that some have beside them, awaitable."""
+
+    def __init__(
+        self, store: Any, offload: Offload | None, on_asyncio: Callable[[], bool]
+    ) -> None:
+        """Take the store, and how to run what blocks; None where blocking is right.
+
+        A trip through a thread costs 52 us and more, a read of SQLite 10: a store
+        whose reads never wait for long says so in ``waits``, and they are made here.
+
+        Raises:
+            ConfigurationError: the store is async, and blocking is right.
+        """
+        self._store = store
+        self._offload = offload
+        self._on_asyncio = on_asyncio
+        self._is_async = iscoroutinefunction(store.get)
+        self._waits = getattr(store, "waits", "always")
+        self._has_twins = hasattr(store, "aget")
+        #: Whether its locks can be renewed, so that they may be short.
+        self.renews = bool(getattr(store, "renews", False))
+        if self._is_async and offload is None:
+            message = (
+                "store has async methods; under WSGI a store must block: use one with"
+                " plain methods"
+            )
+            raise ConfigurationError(message)
+
+    async def get(self, key: str) -> bytes | None:
+        """Return the value, or None if there is none."""
+        found: bytes | None = await self._ask("get", key)
+        return found
+
+    async def compare_and_set(
+        self, key: str, old: bytes | None, new: bytes | None, ttl: float
+    ) -> bool:
+        """Replace `old` by `new`; say whether `old` was there to be replaced."""
+        swapped: bool = await self._ask("compare_and_set", key, old, new, ttl)
+        return swapped
+
+    @asynccontextmanager
+    async def lock(self, key: str, ttl: float) -> AsyncIterator[Hold]:
+        """Hold the lock inside, if nobody else does; does not wait."""
+        call: Offload = _await
+        if self._is_async or self._uses_twins():
+            word = "lock" if self._is_async else "alock"
+            lock = getattr(self._store, word)(key, ttl)
+            enter, leave = lock.__aenter__, lock.__aexit__
+        else:
+            lock, call = self._store.lock(key, ttl), self._blocking("lock")
+            enter, leave = lock.__enter__, lock.__exit__
+        with _store_errors():
+            is_held = await call(enter)
+        try:
+            yield Hold(lock, call, is_held=bool(is_held))
+        finally:
+            with _store_errors():
+                await call(leave, None, None, None)
+
+    async def keys(self, prefix: str) -> list[str]:
+        """Return the keys that begin with `prefix`, if the store can list them."""
+        if getattr(self._store, "keys", None) is None:
+            message = "the store can not list its users: it has no keys(prefix)"
+            raise StoreError(message)
+        found: list[str] = await self._ask("keys", prefix)
+        return found
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        await self._ask("close")
+
+    async def _ask(self, word: str, *args: Any) -> Any:
+        with _store_errors():
+            if self._is_async:
+                return await getattr(self._store, word)(*args)
+            if self._uses_twins():
+                return await getattr(self._store, f"a{word}")(*args)
+            return await self._blocking(word)(getattr(self._store, word), *args)
+
+    def _uses_twins(self) -> bool:
+        return self._has_twins and self._offload is not None and self._on_asyncio()
+
+    def _blocking(self, word: str) -> Offload:
+        """Return how a word that blocks is to be called."""
+        quick = self._waits == "never" or (self._waits == "writes" and word == "get")
+        return _at_once if quick or self._offload is None else self._offload
+
+
+async def _at_once(call: Callable[..., Any], *args: Any) -> Any:
+    return call(*args)
+
+
+async def _await(call: Callable[..., Awaitable[Any]], *args: Any) -> Any:
+    return await call(*args)
+
+
+@contextmanager
+def _store_errors() -> Iterator[None]:
+    """Turn what a third party's store raises by itself into our own error."""
+    try:
+        yield
+    except (StoreError, ConfigurationError):
+        raise
+    except Exception as error:
+        message = f"the store raised {type(error).__name__}"
+        raise StoreError(message) from error
