@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from .cookies import finder
 from .core import Core, OnEvent
 from .errors import StoreError
 from .http import CACHING, Headers, Request, Response, keep_private
@@ -80,6 +81,7 @@ class TikTokOAuthMiddleware:
         self._sites = self._core.sites
         self._live = self._core.live
         self._cookie_name = self._core.cookie_name
+        self._find = finder(self._cookie_name)
         self._has_rules = self._core.has_rules
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -90,9 +92,7 @@ class TikTokOAuthMiddleware:
         """
         kind = scope["type"]
         if kind not in ("http", "websocket"):
-            if kind == "lifespan":
-                send = self._closing(send)
-            await self.app(scope, receive, send)
+            await self.app(scope, receive, self._closing(send))
             return
         mount = scope.get("root_path", "")
         site = self._sites.get(mount) or self._core.site(mount)
@@ -101,9 +101,16 @@ class TikTokOAuthMiddleware:
             request = _request(scope, path, site.mount, receive)
             await _respond(scope, send, await self._core.answer(request, site))
             return
-        sight: Sight | None = None
+        value: bytes | None = None
         for name, header in scope["headers"]:
             if name == b"cookie" and self._cookie_name in header:
+                found = self._find(header)
+                # Sent twice it is in no table, and is read by the whole rule.
+                value = found[0] if value is None and len(found) == 1 else b""
+        sight: Sight | None = None
+        if value is not None:
+            sight = self._live.get(value) if kind == "http" else None
+            if sight is None or not sight[SINCE] <= self._clock() < sight[UNTIL]:
                 try:
                     sight = await self._look(scope)
                 except StoreError as error:
@@ -111,10 +118,9 @@ class TikTokOAuthMiddleware:
                     response = await self._core.store_failed(request, error)
                     await _refuse(scope, receive, send, response)
                     return
-                break
         auth = TikTokAuth(sight, site)
         # Reporters of exceptions record the locals of every frame that one passes.
-        sight = header = None
+        sight = value = header = found = None  # type: ignore[assignment]
         if (
             self._has_rules
             and self._core.is_protected(path)
@@ -132,7 +138,7 @@ class TikTokOAuthMiddleware:
         await self.app(inner, receive, partial(watched, scope, send, auth))
 
     async def _look(self, scope: Scope) -> Sight | None:
-        """Return whom the session cookie stands for; from memory while it is fresh.
+        """Return whom the session cookie stands for, from the store.
 
         Raises:
             StoreError: the store could not say.
@@ -143,9 +149,6 @@ class TikTokOAuthMiddleware:
             return None
         if scope["type"] == "websocket" and not self._is_trusted(headers):
             return None
-        sight = self._live.get(value)
-        if sight is not None and sight[SINCE] <= self._clock() < sight[UNTIL]:
-            return sight
         return await self._core.look(value)
 
     def _watched(
@@ -201,7 +204,10 @@ class TikTokOAuthMiddleware:
         return len(origins) == 1 and origins[0].decode("latin-1") in allowed
 
     def _closing(self, send: Send) -> Send:
-        """Return `send`, closing what is ours before the server may stop the loop."""
+        """Return `send`, closing what is ours before the server may stop the loop.
+
+        It does so at the end of a lifespan; other messages pass as they are.
+        """
 
         async def closing(message: Message) -> None:
             if message["type"].startswith("lifespan.shutdown."):

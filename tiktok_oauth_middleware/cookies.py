@@ -18,7 +18,7 @@ import base64
 import hashlib
 import re
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -131,6 +131,14 @@ def find(headers: Headers, name: bytes) -> bytes | None:
                     return None
                 found = value
     return found if found is not None and _is_value(found) else None
+
+
+def finder(name: bytes) -> Callable[[bytes], list[bytes]]:
+    """Return what finds every value under `name` in one Cookie header, unchecked.
+
+    Good for a look into a table of values that were checked, and for nothing else.
+    """
+    return _pattern(name, b"").findall
 
 
 def find_all(headers: Headers, prefix: bytes) -> dict[str, bytes]:

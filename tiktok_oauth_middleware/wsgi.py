@@ -14,6 +14,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from .cookies import finder
 from .core import Core, OnEvent
 from .errors import StoreError
 from .http import Request, Response, keep_private
@@ -71,6 +72,7 @@ class TikTokOAuthWSGIMiddleware:
         self._clock = clock
         self._sites = self._core.sites
         self._cookie_name = self._core.jar.session_name
+        self._find = finder(self._core.cookie_name)
         self._has_rules = self._core.has_rules
 
     def __call__(
@@ -122,13 +124,13 @@ class TikTokOAuthWSGIMiddleware:
             StoreError: the store could not say.
         """
         core = self._core
-        value = core.cookie([(b"cookie", cookies.encode("latin-1"))])
-        if value is None:
-            return None
-        sight = core.live.get(value)
+        header = cookies.encode("latin-1")
+        found = self._find(header)
+        sight = core.live.get(found[0]) if len(found) == 1 else None
         if sight is not None and sight[SINCE] <= self._clock() < sight[UNTIL]:
             return sight
-        return run(core.look(value))
+        value = core.cookie([(b"cookie", header)])
+        return None if value is None else run(core.look(value))
 
     def _challenged(self, environ: WSGIEnvironment, auth: TikTokAuth) -> Response:
         site: Site = auth._site  # noqa: SLF001
