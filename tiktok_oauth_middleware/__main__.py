@@ -86,7 +86,7 @@ def _check(_: argparse.Namespace) -> int:
 
 def _store_findings(settings: TikTokSettings) -> list[str]:
     """Write, read and delete a value, as a login would."""
-    from .stores.base import open_store  # noqa: PLC0415 - after the settings are good
+    from .stores.urls import open_store  # noqa: PLC0415 - after the settings are good
 
     key = f"tiktok:check:{os.getpid()}"
     try:

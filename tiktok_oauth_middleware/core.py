@@ -36,7 +36,7 @@ from .refresh import Refresh
 from .sealing import Box, derive
 from .session import Sessions
 from .sights import Sights
-from .stores.base import open_store
+from .stores.urls import open_store
 from .webhook import Webhook
 
 if TYPE_CHECKING:

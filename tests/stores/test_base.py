@@ -11,7 +11,7 @@ import pytest
 from tiktok_oauth_middleware import stores
 from tiktok_oauth_middleware.checks import store_fault
 from tiktok_oauth_middleware.errors import ConfigurationError
-from tiktok_oauth_middleware.stores.base import open_store
+from tiktok_oauth_middleware.stores.urls import open_store
 
 
 @pytest.mark.parametrize(

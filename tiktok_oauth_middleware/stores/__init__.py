@@ -10,10 +10,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .base import AsyncStore, Store, open_store
+    from .base import AsyncStore, Store
     from .memory import MemoryStore
     from .redis import RedisStore
     from .sqlite import SQLiteStore
+    from .urls import open_store
 
 __all__ = [
     "AsyncStore",
@@ -30,7 +31,7 @@ _HOMES = {
     "RedisStore": "redis",
     "SQLiteStore": "sqlite",
     "Store": "base",
-    "open_store": "base",
+    "open_store": "urls",
 }
 
 

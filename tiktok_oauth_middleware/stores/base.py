@@ -1,4 +1,4 @@
-"""What a store is, and which one a URL names.
+"""What a store is, and what ours share.
 
 A store keeps rows of bytes by key and forgets each by itself after a while. It has
 four words, chosen so that every flow is one read and one swap: a row is only ever
@@ -12,19 +12,14 @@ says for how long it may block (``waits``, see `Store`).
 from __future__ import annotations
 
 import os
-import time
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
 )
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import Literal, Protocol
 
-from tiktok_oauth_middleware.checks import store_fault
-from tiktok_oauth_middleware.errors import ConfigurationError, StoreError
+from tiktok_oauth_middleware.errors import StoreError
 from tiktok_oauth_middleware.log import logger as log
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 #: How long the calls of a store may block the thread they are made in.
 Waits = Literal["never", "writes", "always"]
@@ -171,48 +166,3 @@ class SwapLock:
 def tell_unreleased(error: StoreError) -> None:
     """Log that a lock stays until its lease ends."""
     log.warning("a lock could not be released and will expire by itself: %s", error)
-
-
-# --- which store a URL names -------------------------------------------------------
-
-
-def open_store(url: str, *, clock: Callable[[], float] = time.time) -> Store:
-    """Return the store that a URL names; nothing is connected to or created yet.
-
-    Args:
-        url: See `store_fault` for what it may be.
-        clock: What the store judges expiry by. Redis has a clock of its own.
-
-    Raises:
-        ConfigurationError: there is no such store, or its library is not installed.
-    """
-    fault = store_fault(url)
-    if fault is not None:
-        raise ConfigurationError(fault)
-    scheme, _, rest = url.partition("://")
-    if scheme == "memory":
-        return _memory_store(clock)
-    if scheme == "sqlite":
-        return _sqlite_store(rest[1:], clock)
-    return _redis_store(url)
-
-
-# Imported when used: sqlite3 and redis cost more than the rest of the package.
-
-
-def _memory_store(clock: Callable[[], float]) -> Store:
-    from .memory import MemoryStore  # noqa: PLC0415
-
-    return MemoryStore(clock=clock)
-
-
-def _sqlite_store(path: str, clock: Callable[[], float]) -> Store:
-    from .sqlite import SQLiteStore  # noqa: PLC0415
-
-    return SQLiteStore(path, clock=clock)
-
-
-def _redis_store(url: str) -> Store:
-    from .redis import RedisStore  # noqa: PLC0415
-
-    return RedisStore(url)
