@@ -6,8 +6,12 @@ against it runs unchanged on all of them.
 
 from __future__ import annotations
 
+import asyncio
+import json
 import secrets
-from collections.abc import Callable, Iterator
+import shutil
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,13 +22,19 @@ import pytest
 
 from tiktok_oauth_middleware import (
     MemoryStore,
+    RedisStore,
     SQLiteStore,
     TikTokOAuthMiddleware,
     TikTokOAuthWSGIMiddleware,
     TikTokSettings,
 )
+from tiktok_oauth_middleware.cookies import grant_id
+from tiktok_oauth_middleware.core import Core
 from tiktok_oauth_middleware.log import logger
+from tiktok_oauth_middleware.runtime import Blocking, run
 from tiktok_oauth_middleware.testing import FakeTikTok
+
+from .stores.conftest import RedisServer
 
 ORIGIN = "https://app.example.com"
 CALLBACK = "/auth/tiktok/callback"
@@ -287,15 +297,169 @@ def flask_app() -> Any:
     return app
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(scope="session")
+def shared_redis() -> Iterator[str]:
+    """Return the URL of a server that runs for the whole session."""
+    if shutil.which("redis-server") is None:
+        pytest.skip("redis-server is not installed")
+    server = RedisServer()
+    server.start()
+    yield server.url
+    server.kill()
+
+
+class RedisOfManyLoops(RedisStore):
+    """Closes the connections of an event loop with it.
+
+    A store that was given is not the middleware's to close, and here every browser
+    has an event loop of its own. A loop that ends closes the async generators that
+    were begun in it, and so this one.
+    """
+
+    def __init__(self, url: str, **options: Any) -> None:
+        super().__init__(url, **options)
+        self._ends: dict[Any, Any] = {}
+
+    async def aget(self, key: str) -> bytes | None:
+        await self._tie()
+        return await super().aget(key)
+
+    async def acompare_and_set(
+        self, key: str, old: bytes | None, new: bytes | None, ttl: float
+    ) -> bool:
+        await self._tie()
+        return await super().acompare_and_set(key, old, new, ttl)
+
+    async def _tie(self) -> None:
+        loop = asyncio.get_running_loop()
+        if loop not in self._ends:
+            self._ends[loop] = self._until_the_end()
+            await anext(self._ends[loop])
+
+    async def _until_the_end(self) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            await self.aclose()
+
+
+@pytest.fixture
+def empty_redis(shared_redis: str) -> str:
+    """Return the URL of a database in which there is nothing yet."""
+    import redis
+
+    with redis.Redis.from_url(shared_redis) as client:
+        client.flushdb()
+    return shared_redis
+
+
+#: Tests that wait for the store itself to forget, which Redis does by its own clock.
+STORES_OWN_EXPIRY = (
+    "test_tokens.py::TestNotSignedIn::test_idle",
+    "test_tokens.py::TestNotSignedIn::test_not_kept_for_ever",
+)
+
+
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """Leave out what no clock of ours can make true in Redis, and say how many."""
+    out = [i for i in items if "redis" in i.name and _waits_for_the_store(i.nodeid)]
+    if out:
+        config.hook.pytest_deselected(items=out)
+        items[:] = [item for item in items if item not in out]
+
+
+def _waits_for_the_store(nodeid: str) -> bool:
+    return nodeid.partition("[")[0].endswith(STORES_OWN_EXPIRY)
+
+
+@pytest.fixture(params=["memory", "sqlite", "redis"])
 def store(request: pytest.FixtureRequest, tmp_path: Any, clock: Clock) -> Iterator[Any]:
+    """Return a store; Redis judges what expires by a clock of its own.
+
+    Tests move `clock`, and ours is the only one that the records are judged by. A test
+    of what the store itself forgets names the stores that it is about.
+    """
     made: Any
     if request.param == "memory":
         made = MemoryStore(clock=clock)
-    else:
+    elif request.param == "sqlite":
         made = SQLiteStore(tmp_path / "tokens.sqlite3", clock=clock)
+    else:
+        made = RedisOfManyLoops(request.getfixturevalue("empty_redis"))
     yield made
     made.close()
+
+
+class MeddledTikTok(FakeTikTok):
+    """A stand-in whose answers to refreshes tests change and hold back.
+
+    It comes after TikTok has done what was asked: the old refresh token is dead.
+    """
+
+    #: Changes an answer's fields in place.
+    change: Callable[[dict[str, Any]], object] | None = None
+    #: Called when an answer is ready, before anybody gets it.
+    answered: Callable[[], object] | None = None
+
+    def handle(self, method: str, url: str, headers: Any, body: bytes) -> Any:
+        reply = super().handle(method, url, headers, body)
+        if b"grant_type=refresh_token" not in body:
+            return reply
+        if self.change is not None:
+            answer = json.loads(reply.body)
+            self.change(answer)
+            reply = replace(reply, body=json.dumps(answer).encode())
+        if self.answered is not None:
+            self.answered()
+        return reply
+
+
+class Gate:
+    """Holds whoever enters until it is opened; `arrived` says that somebody has."""
+
+    def __init__(self) -> None:
+        self.arrived = threading.Event()
+        self.opened = threading.Event()
+
+    def __call__(self) -> None:
+        self.arrived.set()
+        assert self.opened.wait(20), "nobody opened the gate"
+
+    def wait(self) -> None:
+        assert self.arrived.wait(20), "nobody came to the gate"
+
+    def open(self) -> None:
+        self.opened.set()
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    """Return a gate that is open when the test has ended, however it did."""
+    made = Gate()
+    yield made
+    made.open()
+
+
+@pytest.fixture
+def meddled(settings: TikTokSettings, clock: Clock) -> MeddledTikTok:
+    return MeddledTikTok.for_settings(settings, clock=clock)  # type: ignore[return-value]
+
+
+def kept(world: World, open_id: str | None = None) -> Any:
+    """Return the grant that is stored of a user, or None."""
+    open_id = world.tiktok.people[0].open_id if open_id is None else open_id
+    core = Core(
+        world.settings,
+        Blocking(),
+        store=world.store,
+        on_event=None,
+        transport=None,
+        clock=world.clock,
+    )
+    held = run(core.grants.load(grant_id(world.settings.client_key, open_id)))
+    return held and held.grant
 
 
 @pytest.fixture(params=["asyncio", "trio", "wsgi"])

@@ -13,6 +13,7 @@ from inspect import iscoroutinefunction
 from typing import Any
 
 from .errors import ConfigurationError, StoreError
+from .log import logger
 
 #: Runs a call that may block where it holds nobody up.
 Offload = Callable[..., Awaitable[Any]]
@@ -97,8 +98,12 @@ class Port:
         try:
             yield Hold(lock, call, is_held=bool(is_held))
         finally:
-            with _store_errors():
+            # What was done under the lock is done; whoever comes next waits until
+            # the lease ends.
+            try:
                 await call(leave, None, None, None)
+            except Exception as error:  # noqa: BLE001 - foreign code
+                logger.warning("a lock could not be released: %s", type(error).__name__)
 
     async def keys(self, prefix: str) -> list[str]:
         """Return the keys that begin with `prefix`, if the store can list them."""

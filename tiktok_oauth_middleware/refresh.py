@@ -39,7 +39,7 @@ _CLOCK_SKEW = 300
 _SHORTEST_LIFE = 2
 _POLL_SECONDS = 0.05
 #: The store's lock lasts so long without being renewed, in seconds.
-_LEASE_SECONDS = 6.0
+_LEASE_SECONDS = 10.0
 #: How long TikTok's answer is tried to be written, in seconds.
 _WRITE_SECONDS = 12
 _APP_FAULTS = ("invalid_client", "unauthorized_client")
@@ -192,6 +192,9 @@ class Refresh:
                     await self._announce(written.grant, before)
                     return written
                 latest = await self._grants.load(held.grant_id)
+                if latest and latest.grant.access_token == answer.access_token:
+                    # Written by a try before, whose StoreError was about the answer.
+                    await self._announce(latest.grant, before)
             except StoreError:
                 if time.monotonic() > give_up:
                     raise

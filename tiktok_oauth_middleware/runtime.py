@@ -272,7 +272,12 @@ class Cooperative:
     async def timed(
         self, seconds: float, call: Callable[[], Any], meanwhile: Meanwhile | None
     ) -> Any:
-        from anyio import create_task_group, fail_after, sleep  # noqa: PLC0415
+        from anyio import (  # noqa: PLC0415
+            create_task_group,
+            fail_after,
+            move_on_after,
+            sleep,
+        )
 
         if meanwhile is None:
             with fail_after(seconds):
@@ -284,7 +289,9 @@ class Cooperative:
                 await sleep(MEANWHILE_SECONDS)
                 await meanwhile()
 
-        with fail_after(seconds):
+        # An answer that came in time counts, even if a slow renewal of the lock is
+        # still on its way back when the time is over: it is the only answer.
+        with move_on_after(seconds):
             async with create_task_group() as group:
                 group.start_soon(repeat)
                 try:
@@ -292,6 +299,8 @@ class Cooperative:
                 except Exception as error:  # noqa: BLE001 - raised below, outside the
                     outcome.append((False, error))  # group, which would wrap it
                 group.cancel_scope.cancel()
+        if not outcome:
+            raise TimeoutError
         succeeded, result = outcome[0]
         if succeeded:
             return result

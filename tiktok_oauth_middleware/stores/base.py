@@ -28,7 +28,8 @@ Waits = Literal["never", "writes", "always"]
 class Store(Protocol):
     """Rows of bytes by key, each with a time to live; safe to use from any thread.
 
-    Every failure is a `StoreError`, raised ``from`` the store's own exception.
+    Every failure is a `StoreError`, raised ``from`` the store's own exception; not to
+    have answered within two seconds or so is one, and the store must see to that.
 
     A class may say in an attribute ``waits`` how long its calls block, so that an
     event loop need not send all of them to a thread: ``"never"`` (memory),

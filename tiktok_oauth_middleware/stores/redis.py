@@ -161,6 +161,7 @@ class RedisStore:
         """Return the value, or None if there is none or it has expired."""
         client = self._loop_face().client
         try:
+            await self._begin(client)
             found = await client.get(key)
         except Exception as error:  # noqa: BLE001
             _fail("read", error)
@@ -171,8 +172,9 @@ class RedisStore:
     ) -> bool:
         """Put `new` where `old` is; say whether `old` was there."""
         values = _swap_values(old, new, ttl)
-        swap = self._loop_face().swap
+        client, swap = self._loop_face()
         try:
+            await self._begin(client)
             return bool(await swap(keys=(key,), args=values))
         except Exception as error:  # noqa: BLE001
             _fail("write", error)
@@ -185,6 +187,7 @@ class RedisStore:
         """Return the keys of rows that begin with `prefix`, of every node."""
         client = self._loop_face().client
         try:
+            await self._begin(client)
             found = client.scan_iter(match=_only_itself(prefix) + "*", count=1000)
             return sorted({key.decode() async for key in found})
         except Exception as error:  # noqa: BLE001
@@ -201,6 +204,12 @@ class RedisStore:
         if face is not None:
             await face.client.aclose()
         self.close()
+
+    async def _begin(self, client: Any) -> None:
+        # redis-py's cluster fails commands of tasks that are the first to use it at
+        # the same time. In here they wait for one another, and later for nothing.
+        if self._given is not None:
+            await client.initialize()
 
     def _face(self) -> _Face:
         if self._given is not None:

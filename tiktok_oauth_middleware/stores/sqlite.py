@@ -105,6 +105,7 @@ class SQLiteStore:
         renew_after_fork(self)
 
     def _begin(self) -> None:
+        self._writing = threading.Lock()
         self._local = threading.local()
         self._open_here: weakref.WeakSet[_Connection] = weakref.WeakSet()
 
@@ -168,14 +169,21 @@ class SQLiteStore:
         self._begin()
 
     def _swap(self, statement: str, values: tuple[Any, ...]) -> bool:
-        handle = self._connection().handle
-        self._check_same_file()
+        # SQLite lets those wait in no order, asleep between tries, and the unlucky run
+        # out of time: threads of one process form a queue before they ask.
+        if not self._writing.acquire(timeout=self._timeout):
+            message = "SQLite could not write: other threads took too long"
+            raise StoreError(message)
         try:
+            handle = self._connection().handle
+            self._check_same_file()
             with _patience(handle, self._timeout):
                 done = handle.execute(statement, values).rowcount == 1
+            self._sweep(handle)
         except sqlite3.Error as error:
             _fail("write", error)
-        self._sweep(handle)
+        finally:
+            self._writing.release()
         return done
 
     def _sweep(self, handle: sqlite3.Connection) -> None:

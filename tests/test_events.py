@@ -1,0 +1,602 @@
+"""What an app is told of its users' logins; and that no secret is ever told or logged."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+import logging
+import re
+from contextlib import ExitStack
+from types import SimpleNamespace
+from urllib.parse import parse_qs, parse_qsl, quote, urlsplit
+
+import anyio.lowlevel
+import pytest
+
+from tiktok_oauth_middleware import (
+    ConfigurationError,
+    MemoryStore,
+    StoreError,
+    TikTokOAuthWSGIMiddleware,
+)
+from tiktok_oauth_middleware.models import Event
+from tiktok_oauth_middleware.testing.server import StandIn
+
+from .conftest import (
+    API,
+    CALLBACK,
+    ORIGIN,
+    START,
+    MeddledTikTok,
+    World,
+    make_settings,
+)
+
+SESSION = "__Host-tiktok"
+LIFE = 7200
+HOOK = "/hook"
+DISCONNECT = "/disconnect"
+#: The names in the docstring of `Event`.
+NAMES = set(re.findall(r"``([a-z_]+)``", Event.__doc__ or "")) - {"on_event"}
+EVENT = Event(name="", reason="", open_id=None, scopes=frozenset(), reference="")
+
+
+class Breakable(MemoryStore):
+    """A store that fails when it is told to."""
+
+    is_broken = False
+
+    def get(self, key):
+        if self.is_broken:
+            raise StoreError("broken by the test")
+        return super().get(key)
+
+
+@pytest.fixture
+def store(clock):
+    return Breakable(clock=clock)
+
+
+@pytest.fixture
+def tiktok(meddled):
+    meddled.access_lifetime = LIFE
+    return meddled
+
+
+@pytest.fixture
+def world(world):
+    return world.with_settings(webhook_path=HOOK, disconnect_path=DISCONNECT)
+
+
+@pytest.fixture
+def signed_in(browser, world):
+    browser.log_in()
+    world.events.clear()
+    return browser
+
+
+def deliver(world, event, open_id, content=None, **headers):
+    signed, body = world.tiktok.webhook(event, open_id, content)
+    client = world.browser().client
+    return client.post(HOOK, content=body, headers={**signed, **headers})
+
+
+def same(event, **fields):
+    """Whether an event says this, and nothing else."""
+    return event == dataclasses.replace(EVENT, **fields)
+
+
+def test_names():
+    """The docstring of Event names the events that these tests know."""
+    assert {
+        "login",
+        "login_rejected",
+        "refresh",
+        "refresh_failed",
+        "scopes_changed",
+        "logout",
+        "session_ended",
+        "disconnect",
+        "withdrawal",
+        "webhook",
+        "webhook_rejected",
+        "store_error",
+    } == NAMES
+
+
+class TestLogin:
+    def test_login(self, browser, world):
+        """A login is told with the user and the scopes that were granted."""
+        browser.log_in(scopes=["user.info.basic"])
+        [event] = world.events
+        open_id = world.tiktok.people[0].open_id
+        scopes = frozenset({"user.info.basic"})
+        assert same(event, name="login", open_id=open_id, scopes=scopes)
+
+    def rejected(self, world, response, reason):
+        [event] = [e for e in world.events if e.name != "login"]
+        assert event.reference
+        assert event.reference in response.text
+        reference = event.reference
+        assert same(event, name="login_rejected", reason=reason, reference=reference)
+
+    def test_denied(self, browser, world):
+        """Cancel at TikTok is told as login_denied."""
+        self.rejected(world, browser.log_in(deny=True), "login_denied")
+
+    def test_expired(self, browser, world):
+        """A login that took too long is told as login_expired."""
+        callback = browser.consent(browser.begin())
+        world.clock.advance(601)
+        self.rejected(world, browser.get(callback), "login_expired")
+
+    def test_code_refused(self, browser, world):
+        """A code that TikTok no longer takes is told as login_expired too."""
+        world.tiktok.fail("token", error="invalid_grant")
+        self.rejected(world, browser.log_in(), "login_expired")
+
+    def test_replayed(self, browser, world):
+        """A callback that comes again is told as login_replayed."""
+        url = browser.begin()
+        again = world.browser(**browser.cookies())
+        callback = browser.consent(url)
+        browser.get(callback)
+        self.rejected(world, again.get(callback), "login_replayed")
+
+    def test_mismatch(self, browser, world):
+        """A callback that belongs to no login here is told as state_mismatch."""
+        callback = browser.consent(browser.begin())
+        self.rejected(world, world.browser().get(callback), "state_mismatch")
+
+    @pytest.mark.parametrize(
+        "query", ["", "code=a&code=b&state=x", "error=invalid_scope", "error=%00%0Ax"]
+    )
+    def test_failed(self, browser, world, query):
+        """A callback that can not be read, or an error in it, is told as such."""
+        response = browser.get(f"{CALLBACK}?{query}")
+        reason = "login_failed" if query else "state_mismatch"
+        self.rejected(world, response, reason)
+
+    def test_no_code(self, browser, world):
+        """A callback without a code is told as login_failed."""
+        [state] = parse_qs(urlsplit(browser.begin()).query)["state"]
+        self.rejected(world, browser.get(f"{CALLBACK}?state={state}"), "login_failed")
+
+    @pytest.mark.parametrize(
+        ("fault", "reason"),
+        [
+            ({"error": "invalid_client"}, "tiktok_error"),
+            ({"body": b"{}"}, "tiktok_error"),
+            ({"error": "server_error"}, "tiktok_unavailable"),
+            ({"status": 500}, "tiktok_unavailable"),
+            ({"disconnect": True}, "tiktok_unavailable"),
+        ],
+    )
+    def test_tiktok(self, browser, world, fault, reason):
+        """A failure of TikTok's is told as its own."""
+        world.tiktok.fail("token", **fault)
+        self.rejected(world, browser.log_in(), reason)
+
+
+class TestRefresh:
+    def test_refresh(self, signed_in, world):
+        """A refresh is told once, with the user and the scopes."""
+        world.clock.advance(LIFE)
+        signed_in.me()
+        signed_in.me()
+        [event] = world.events
+        open_id = world.tiktok.people[0].open_id
+        scopes = frozenset({"user.info.basic", "video.list"})
+        assert same(event, name="refresh", open_id=open_id, scopes=scopes)
+
+    def test_scopes_changed(self, signed_in, world):
+        """Scopes that shrank are told after the refresh that said so."""
+        world.tiktok.change = lambda answer: answer.update(scope="video.list")
+        world.clock.advance(LIFE)
+        signed_in.me()
+        refresh, changed = world.events
+        open_id, scopes = world.tiktok.people[0].open_id, frozenset({"video.list"})
+        assert same(refresh, name="refresh", open_id=open_id, scopes=scopes)
+        assert same(changed, name="scopes_changed", open_id=open_id, scopes=scopes)
+
+    @pytest.mark.parametrize(
+        ("fault", "reason"),
+        [
+            ({"error": "invalid_client"}, "tiktok_error"),
+            ({"error": "something_new"}, "tiktok_error"),
+            ({"status": 503}, "tiktok_unavailable"),
+            ({"status": 429}, "tiktok_unavailable"),
+            ({"body": b"<html>"}, "tiktok_unavailable"),
+        ],
+    )
+    def test_failed(self, signed_in, world, fault, reason):
+        """A refresh that failed is told once, with why, however many ask."""
+        world.tiktok.fail("token", **fault)
+        world.clock.advance(LIFE)
+        for _ in range(3):
+            signed_in.me()
+        [event] = world.events
+        open_id = world.tiktok.people[0].open_id
+        assert same(event, name="refresh_failed", reason=reason, open_id=open_id)
+
+    def test_ended(self, signed_in, world):
+        """invalid_grant is told as the end of the sessions, once."""
+        world.tiktok.fail("token", error="invalid_grant")
+        world.clock.advance(LIFE)
+        signed_in.me()
+        [event] = world.events
+        open_id, reason = world.tiktok.people[0].open_id, "invalid_grant"
+        assert same(event, name="session_ended", reason=reason, open_id=open_id)
+
+    def test_another_user(self, signed_in, world):
+        """An answer for somebody else is told as the end of the sessions."""
+        world.tiktok.change = lambda answer: answer.update(open_id="someone-else")
+        world.clock.advance(LIFE)
+        signed_in.me()
+        [event] = world.events
+        open_id, reason = world.tiktok.people[0].open_id, "other_user"
+        assert same(event, name="session_ended", reason=reason, open_id=open_id)
+
+    def test_refresh_token_ended(self, world):
+        """A refresh token past its end is told as the end of the sessions.
+
+        Where the store has not forgotten the record at that very moment.
+        """
+        world.store = Breakable(clock=lambda: START)
+        world.start()
+        world.tiktok.refresh_lifetime = LIFE
+        browser = world.browser()
+        browser.log_in()
+        world.events.clear()
+        world.clock.advance(LIFE + 1)
+        browser.me()
+        [event] = world.events
+        open_id, reason = world.tiktok.people[0].open_id, "refresh_token_expired"
+        assert same(event, name="session_ended", reason=reason, open_id=open_id)
+
+
+class TestLeaving:
+    def test_logout(self, signed_in, world):
+        """A logout is told once, with the user."""
+        kept = signed_in.cookies()
+        signed_in.log_out()
+        world.browser(**kept).log_out()
+        world.browser().log_out()
+        [event] = world.events
+        assert same(event, name="logout", open_id=world.tiktok.people[0].open_id)
+
+    @pytest.mark.parametrize(
+        ("fault", "reason"),
+        [
+            (None, "revoked"),
+            ({"error": "invalid_grant"}, "gone"),
+            ({"error": "access_token_invalid"}, "gone"),
+            ({"status": 500}, "failed"),
+            ({"disconnect": True}, "failed"),
+        ],
+    )
+    def test_disconnect(self, signed_in, world, fault, reason):
+        """A disconnect is told with how it ended at TikTok."""
+        if fault:
+            world.tiktok.fail("revoke", **fault)
+        signed_in.post(DISCONNECT)
+        [event] = world.events
+        open_id = world.tiktok.people[0].open_id
+        assert same(event, name="disconnect", reason=reason, open_id=open_id)
+
+    def test_withdrawal(self, signed_in, world):
+        """A withdrawal is told once, with TikTok's reason."""
+        open_id = world.tiktok.people[0].open_id
+        for _ in range(2):
+            answer = deliver(world, "authorization.removed", open_id, {"reason": 4})
+            assert answer.status_code == 200
+        [event] = world.events
+        reason = "authorization.removed"
+        assert same(
+            event,
+            name="withdrawal",
+            reason=reason,
+            open_id=open_id,
+            details={"event": reason, "content": {"reason": 4}},
+        )
+
+    def test_webhook(self, world):
+        """Any other delivery is told once, with what it says."""
+        content = {"publish_id": "v_pub_1", "share_id": "s-1"}
+        for _ in range(2):
+            answer = deliver(world, "video.publish.completed", "someone", content)
+            assert answer.status_code == 200
+        [event] = world.events
+        reason = "video.publish.completed"
+        assert same(
+            event,
+            name="webhook",
+            reason=reason,
+            open_id="someone",
+            details={"event": reason, "content": content},
+        )
+
+    @pytest.mark.parametrize(
+        "signature",
+        ["", "t=1,s=00", f"t={1_767_225_600},s={'0' * 64}", f"t=1,s={'0' * 64}"],
+    )
+    def test_webhook_rejected(self, signed_in, world, signature):
+        """A delivery that TikTok did not sign is told without what it says."""
+        open_id = world.tiktok.people[0].open_id
+        headers = {"tiktok-signature": signature}
+        answer = deliver(world, "authorization.removed", open_id, **headers)
+        assert answer.status_code == 401
+        [event] = world.events
+        assert same(event, name="webhook_rejected", reason="webhook_rejected")
+
+    def test_store_error(self, signed_in, world):
+        """Trouble of the store is told with the reference that the answer carries."""
+        world.clock.advance(2)
+        world.store.is_broken = True
+        answer = signed_in.get("/who", headers=API)
+        [event] = world.events
+        reference = answer.json()["reference"]
+        assert event.reference
+        reason = "store_error"
+        assert same(event, name=reason, reason=reason, reference=reference)
+
+
+def everything(world, browser=None):
+    """Go through a journey in which every event happens; return its browsers."""
+    tiktok = world.tiktok
+    browser, other = browser or world.browser(), world.browser()
+    browser.log_in(deny=True)
+    callback = browser.consent(browser.begin())
+    assert other.get(callback).status_code == 400
+    assert browser.get(callback).status_code == 303
+    assert browser.get(callback).status_code == 400
+    assert browser.signed_in
+    tiktok.fail("token", error="server_error")
+    world.clock.advance(LIFE)
+    assert browser.signed_in
+    tiktok.change = lambda answer: answer.update(scope="user.info.basic")
+    world.clock.advance(100)
+    assert browser.me()["token"]
+    tiktok.change = None
+    world.store.is_broken = True
+    world.clock.advance(2)
+    assert browser.get("/who", headers=API).status_code == 503
+    assert browser.get("/private").status_code == 503
+    world.store.is_broken = False
+    assert browser.get("/videos").status_code == 303
+    assert browser.log_in("?scopes=user.info.stats&next=//evil").status_code == 303
+    assert browser.get("/upload", headers=API).status_code == 403
+    assert browser.log_out().status_code == 303
+    other.log_in()
+    tiktok.fail("revoke", status=500)
+    assert other.post(DISCONNECT).status_code == 502
+    other.log_in()
+    tiktok.fail("token", error="invalid_grant")
+    world.clock.advance(LIFE)
+    assert not other.signed_in
+    other.log_in()
+    open_id = tiktok.people[0].open_id
+    assert deliver(world, "authorization.removed", open_id).status_code == 200
+    assert deliver(world, "video.upload.failed", open_id).status_code == 200
+    bad = {"tiktok-signature": "t=1,s=2"}
+    assert deliver(world, "video.upload.failed", open_id, **bad).status_code == 401
+    return browser, other
+
+
+class TestCallback:
+    def test_all(self, world):
+        """A whole journey tells every event that there is."""
+        everything(world)
+        assert {event.name for event in world.events} == NAMES
+
+    @pytest.mark.parametrize("shell", ["asyncio", "trio"], indirect=True)
+    def test_async(self, world, shell):
+        """Under ASGI a callback may be an async def: it is awaited, in order."""
+        told = []
+
+        async def on_event(event):
+            await anyio.lowlevel.checkpoint()
+            told.append(event.name)
+
+        world.events = SimpleNamespace(append=on_event)
+        everything(world.start())
+        assert set(told) == NAMES
+        assert told.index("refresh") + 1 == told.index("scopes_changed")
+
+    def test_async_under_wsgi(self):
+        """Under WSGI an async callback is refused when the middleware is built."""
+
+        async def on_event(event): ...
+
+        with pytest.raises(ConfigurationError, match="on_event"):
+            TikTokOAuthWSGIMiddleware(None, make_settings(), on_event=on_event)
+
+    @pytest.mark.parametrize("kind", ["sync", "async"])
+    @pytest.mark.parametrize("error", [ValueError, StoreError, TimeoutError])
+    def test_raises(self, request, world, caplog, kind, error):
+        """A callback that raises breaks nothing; the log names it and no secret."""
+        if kind == "async" and world.shell == "wsgi":
+            kind = "sync"
+        seen = []
+
+        def raising(event):
+            seen.append(event.name)
+            message = f"act.secret-of-a-user at {event!r}"
+            raise error(message)
+
+        async def raising_later(event):
+            raising(event)
+
+        callback = raising if kind == "sync" else raising_later
+        world.events = SimpleNamespace(append=callback)
+        everything(world.start())
+        assert set(seen) == NAMES
+        assert f"on_event raised {error.__name__} at login" in caplog.text
+        assert "act.secret" not in caplog.text
+        assert "Traceback" not in caplog.text
+
+
+# --- secrets -----------------------------------------------------------------------
+
+
+class Listening(MeddledTikTok):
+    """A stand-in that remembers every secret that it got or gave."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.secrets = {options["client_secret"]}
+
+    def handle(self, method, url, headers, body):
+        form = dict(parse_qsl(body.decode()))
+        for name in ("code", "code_verifier", "refresh_token", "token"):
+            if name in form:
+                self.secrets.add(form[name])
+        reply = super().handle(method, url, headers, body)
+        try:
+            answer = json.loads(reply.body)
+        except ValueError:
+            return reply
+        for name in ("access_token", "refresh_token"):
+            if name in answer:
+                self.secrets.add(answer[name])
+        if answer.get("error") and isinstance(answer["error"], str):
+            # TikTok's free text repeats whatever it was sent.
+            answer["error_description"] = f"bad {' '.join(form.values())}"
+            return dataclasses.replace(reply, body=json.dumps(answer).encode())
+        return reply
+
+
+def spellings(secret):
+    """Return a secret raw, percent-encoded, in hex, and in base64 at any offset."""
+    raw = secret.encode()
+    found = {
+        secret,
+        quote(secret, safe=""),
+        quote(secret),
+        raw.hex(),
+        raw.hex().upper(),
+    }
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        for before in range(3):
+            text = encode(b"\0" * before + raw).decode()
+            found.add(text[-(-before * 8 // 6) : (before + len(raw)) * 8 // 6])
+    assert min(map(len, found)) >= 8, "too short to be looked for"
+    return found
+
+
+def test_spellings():
+    """What is looked for finds a secret inside other text that was encoded whole."""
+    wanted = spellings("act.secret!1.va")
+    for text in (b"a act.secret!1.va b", b"aa act.secret!1.va", b"act.secret!1.va"):
+        for told in (
+            text.decode(),
+            text.hex(),
+            quote(text),
+            base64.b64encode(text).decode(),
+            base64.urlsafe_b64encode(text).decode(),
+        ):
+            assert any(one in told for one in wanted), told
+
+
+class TestSecrets:
+    @pytest.fixture
+    def tiktok(self, settings, clock):
+        made = Listening.for_settings(settings, clock=clock)
+        made.access_lifetime = LIFE
+        return made
+
+    @pytest.fixture(params=["in process", "over a socket"])
+    def listening(self, request, shell, store, settings, tiktok, clock):
+        """Return a world whose stand-in is reached in one way or the other."""
+        with ExitStack() as stack:
+            world = World(shell, settings, tiktok, store, clock, [], stack)
+            changes = {"webhook_path": HOOK, "disconnect_path": DISCONNECT}
+            if request.param == "over a socket":
+                stand_in = stack.enter_context(StandIn(tiktok))
+                changes["endpoints"] = stand_in.endpoints
+
+                class Reached:
+                    """The stand-in, without a transport of its own."""
+
+                    transport = None
+
+                    def __getattr__(self, name):
+                        return getattr(tiktok, name)
+
+                    def __setattr__(self, name, value):
+                        setattr(tiktok, name, value)
+
+                world.tiktok = Reached()
+            world.with_settings(**changes)
+            if shell == "wsgi":
+                stack.callback(world.app.wsgi_app.close)
+            yield world
+
+    def test_class_27(self, listening, tiktok, caplog):
+        """No secret is in any event, nor in any line of any log at DEBUG."""
+        world = listening
+        secrets, cookies = tiktok.secrets, set()
+        browsers = [world.browser()]
+        original = world.browser
+
+        def browser(**given):
+            browsers.append(original(**given))
+            return browsers[-1]
+
+        world.browser = browser
+        for made in browsers:
+            self.watch(made, secrets, cookies)
+        with caplog.at_level(logging.DEBUG):
+            for name in list(logging.root.manager.loggerDict):
+                if not name.startswith(("asyncio", "faker")):
+                    caplog.set_level(logging.DEBUG, name)
+            everything(world, browsers[0])
+        secrets |= {"".join(key) for key in world.settings.secret_keys}
+        for value in cookies:
+            secrets |= {value, value.partition(".")[0], value.rpartition(".")[2]}
+        told = [
+            f"{event!r} {event} {dataclasses.astuple(event)}" for event in world.events
+        ]
+        told += [self.text(record) for record in caplog.records if self.ours(record)]
+        assert {event.name for event in world.events} == NAMES
+        assert any("refresh failed" in line for line in told)
+        assert len(secrets) > 25
+        found = [
+            (line, one)
+            for secret in secrets
+            for one in spellings(secret)
+            for line in told
+            if one in line
+        ]
+        assert found == []
+
+    def watch(self, browser, secrets, cookies):
+        """Collect states, codes and cookies as this browser gets and sends them."""
+
+        def sent(request):
+            query = dict(parse_qsl(request.url.query.decode()))
+            secrets.update(
+                query[n] for n in ("code", "state") if len(query.get(n, "")) > 8
+            )
+
+        def got(response):
+            location = urlsplit(response.headers.get("location", ""))
+            query = dict(parse_qsl(location.query))
+            secrets.update(query[n] for n in ("state", "code_challenge") if n in query)
+            for header in response.headers.get_list("set-cookie"):
+                value = header.partition("=")[2].partition(";")[0]
+                if value:
+                    cookies.add(value)
+
+        browser.client.event_hooks = {"request": [sent], "response": [got]}
+
+    @staticmethod
+    def ours(record):
+        """Whether a record is not of the test's own browsers."""
+        return ORIGIN not in record.getMessage()
+
+    @staticmethod
+    def text(record):
+        """Return all that any formatter could print of a record."""
+        return f"{logging.Formatter().format(record)} {vars(record)!r}"
