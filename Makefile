@@ -4,7 +4,7 @@ VENV ?= .venv
 RUN = $(VENV)/bin/python
 PORT ?= 8000
 
-.PHONY: demo demo-flask test lint clean
+.PHONY: demo demo-flask test lint reliability clean
 
 # The environment is made anew when what it must hold has changed.
 $(VENV)/ready: pyproject.toml
@@ -35,6 +35,9 @@ lint: $(VENV)/ready-to-test  ## ruff, mypy, pyright, import-linter
 	$(RUN) -m mypy
 	$(VENV)/bin/pyright
 	$(VENV)/bin/lint-imports
+
+reliability: $(VENV)/ready-to-test  ## kills, outages, races; ARGS="--scale 0.1" for less
+	$(RUN) -m benchmarks.reliability $(ARGS)
 
 clean:
 	rm -rf $(VENV) .coverage .coverage.* .mypy_cache .ruff_cache .hypothesis screenshots

@@ -17,6 +17,12 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
         _lacking[report.longrepr[2].removeprefix("Skipped: ")] += 1
 
 
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    """Count the modules that are skipped whole, too."""
+    if report.skipped and isinstance(report.longrepr, tuple):
+        _lacking[report.longrepr[2].removeprefix("Skipped: ")] += 1
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """In CI nothing may be skipped."""
     if _lacking and os.environ.get("CI") and session.exitstatus == pytest.ExitCode.OK:

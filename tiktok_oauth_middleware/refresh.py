@@ -277,8 +277,9 @@ class Refresh:
     @staticmethod
     def _back_off(failures: int, error: TikTokError) -> float:
         """Return for how long to leave TikTok alone, in seconds."""
-        wait = 2.0 ** (failures - 1) * random.uniform(0.75, 1.25)  # noqa: S311 - jitter
-        wait = min(_LONGEST_BACK_OFF, max(1.0, wait))
+        longest = _LONGEST_BACK_OFF / 1.25 - 1  # less the jitter, and the rounding up
+        wait = min(longest, 2.0 ** (failures - 1))
+        wait = max(1.0, wait * random.uniform(0.75, 1.25))  # noqa: S311 - jitter
         if isinstance(error, TikTokUnavailable) and error.retry_after:
             return max(wait, error.retry_after)
         return wait

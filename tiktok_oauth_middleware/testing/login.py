@@ -1,7 +1,8 @@
 """login_as: a whole login in one line of a user's own tests.
 
 It speaks to whatever has ``get`` and answers with a status and a Location: the test
-clients of Starlette, Flask and Django, and the clients of httpx2.
+clients of Starlette and Flask, and the clients of httpx2. Django's never reaches what
+is wrapped around its application: use httpx2's with a WSGITransport.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def login_as(  # noqa: PLR0913 - what a login can be asked
 
     Args:
         client: a test client whose base address is the origin of the redirect URI;
-            Werkzeug's and Django's may have any.
+            Werkzeug's may have any.
         fake: the stand-in that is the app's TikTok.
         person: who logs in; the first of the stand-in's people if not given.
         scopes: what they leave ticked; everything asked for if not given.
@@ -91,8 +92,6 @@ def _get(client: Any, url: str) -> Any:
         return client.get(url, follow_redirects=False)
     parts = urlsplit(url)
     local = parts._replace(scheme="", netloc="").geturl()
-    if "django" in kinds:
-        return client.get(local, secure=parts.scheme != "http")
     # Werkzeug's client keeps cookies by host: the whole login goes to the one that it
     # asks later too, unless told otherwise.
     return client.get(local, follow_redirects=False)
@@ -101,7 +100,7 @@ def _get(client: Any, url: str) -> Any:
 def _check_origin(client: Any, callback: str) -> None:
     """Refuse a client that would keep the login's cookies from the callback.
 
-    They are host-only and Secure; Werkzeug's and Django's clients look at neither.
+    They are host-only and Secure; Werkzeug's client looks at neither.
     """
     base = str(getattr(client, "base_url", ""))
     if base.startswith(("http://", "https://")):

@@ -1,0 +1,9 @@
+"""Programs that measure what the package promises when things go wrong.
+
+One module for each figure. A figure is a generator of results: it builds a small world
+(`world`), does what the docstring says, counts, and compares with its target. Nothing
+here reads a log or trusts the package's own word for it: calls are counted by the
+stand-in for TikTok, answers by whoever asked.
+
+    python -m benchmarks.reliability [NAME ...] [--scale 1.0] [--store both]
+"""

@@ -1,0 +1,66 @@
+"""Run figures by name and print a line for each; see the package's docstring."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import time
+from importlib import import_module
+
+from .crew import silence
+from .figure import Run
+
+FIGURES = (
+    "single_flight",
+    "callbacks",
+    "kills",
+    "outages",
+    "tiktok_down",
+    "isolation",
+    "logout",
+)
+#: What can only be measured with one of the stores.
+_NEEDS = {"kills": "sqlite", "outages": "redis"}
+
+
+def main() -> int:
+    """Return 1 if anything promised was not kept."""
+    silence()
+    told = _read()
+    stores = ["sqlite", "redis"] if told.store == "both" else [told.store]
+    if "redis" in stores and shutil.which("redis-server") is None:
+        print("redis-server is not installed: what needs it is not run")
+        stores.remove("redis")
+    passed = [_figure(name, told, stores) for name in told.names or FIGURES]
+    return 0 if all(passed) else 1
+
+
+def _read() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.reliability")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(FIGURES))
+    parser.add_argument("--scale", type=float, default=1.0)
+    parser.add_argument("--store", choices=["sqlite", "redis", "both"], default="both")
+    parser.add_argument("--seed", type=int, default=20260101)
+    told = parser.parse_args()
+    unknown = set(told.names) - set(FIGURES)
+    if unknown:
+        parser.error(f"no such figure: {', '.join(sorted(unknown))}")
+    return told
+
+
+def _figure(name: str, told: argparse.Namespace, stores: list[str]) -> bool:
+    if not stores or _NEEDS.get(name, stores[0]) not in stores:
+        print(f"SKIP {name}: needs {_NEEDS.get(name, 'a store')}", flush=True)
+        return True
+    passed, began = True, time.monotonic()
+    run = Run(scale=told.scale, seed=told.seed, stores=tuple(stores))
+    for result in import_module(f".{name}", __package__).run(run):
+        took = time.monotonic() - began
+        print(f"{result.line(told.seed)} took={took:.1f}s", flush=True)
+        passed, began = passed and result.passed, time.monotonic()
+    return passed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,61 @@
+"""What a figure is told and what it tells: scale, seed and stores in, results out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from .redis_server import RedisServer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One run of the programs."""
+
+    scale: float
+    seed: int
+    #: ``sqlite``, ``redis`` or both.
+    stores: Sequence[str]
+
+    def times(self, full: int, least: int) -> int:
+        """Return a number of rounds or users at this run's scale."""
+        return max(least, round(full * self.scale))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """One line: what was measured, and whether that is what was promised."""
+
+    name: str
+    passed: bool
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    def line(self, seed: int) -> str:
+        """Return the result as it is printed."""
+        told = " ".join(f"{k}={_shown(v)}" for k, v in self.figures.items())
+        return f"{'PASS' if self.passed else 'FAIL'} {self.name} {told} seed={seed}"
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+@contextmanager
+def opened(store: str) -> Iterator[str]:
+    """Give the URL of an empty store of this kind, gone afterwards."""
+    with TemporaryDirectory(prefix="reliability-") as folder:
+        if store == "sqlite":
+            yield f"sqlite:///{Path(folder) / 'tokens.sqlite3'}"
+            return
+        with RedisServer(folder) as server:
+            yield server.url
+
+
+def percentile(values: Iterable[float], share: float) -> float:
+    """Return the value below which this share of them lies."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]

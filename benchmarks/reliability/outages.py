@@ -1,0 +1,244 @@
+"""Redis goes away a hundred times under load: 200 or 503, and nobody is forgotten.
+
+It is frozen (connections stay open, nothing answers) or killed and started again with
+its files. Requests of signed-in people come at fifty a second whatever happens, half
+through ASGI and half through WSGI, and their tokens fall due now and then. TikTok takes
+its time to answer, so that outages come in the middle of refreshes. Rotation is strict:
+an answer of TikTok that is lost with the store would sign somebody out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+from .figure import Result, Run
+from .redis_server import RedisServer
+from .world import Answer, Asgi, Plan, Watcher, Wsgi, log_in, person, watcher
+
+_USERS = 200
+#: Of each shell.
+_EACH_SECOND = 25
+_THREADS = 100
+#: A tenth of it, the leeway, is longer than the lock of somebody who could not release
+#: it; with TikTok's much longer lives it always is.
+_LIFE = 200
+_SHORTEST_LIFE = 110
+#: What the clock skips after the logins, so that the first tokens are nearly due.
+_SKIPPED = 62
+_TIMEOUT = 2
+_TIKTOK_SECONDS = 0.4
+_BACK_SECONDS = 2.0
+#: So long without a bad answer, and the store counts as back.
+_CALM_SECONDS = 0.3
+_GIVE_UP = 20.0
+
+
+#: A request that began so shortly before an outage may well have met it.
+_EVE_SECONDS = 0.1
+
+
+class Outage(NamedTuple):
+    """One outage: from when until when."""
+
+    down: float
+    back: float
+
+
+class Seen(NamedTuple):
+    """One request: when it began and ended, and what came of it."""
+
+    began: float
+    ended: float
+    outcome: str
+
+
+def run(told: Run) -> Iterator[Result]:
+    """Yield the one result."""
+    folder = TemporaryDirectory(prefix="reliability-")
+    with folder as path, RedisServer(path) as redis:
+        yield _measured(told, redis)
+
+
+def _measured(told: Run, redis: RedisServer) -> Result:
+    chance = random.Random(told.seed)
+    skipped = [0]
+    fake = watcher(lambda: time.time() + skipped[0])
+    plan = Plan(store=redis.url, timeout=_TIMEOUT)
+    app = Wsgi(plan, fake.provider.clock, transport=fake.transport)
+    cookies = _signed_in(app, fake, chance)
+    skipped[0] = _SKIPPED
+    load = _Load(plan, app, fake, cookies)
+    outages = told.times(100, 6)
+    fake.fail("token", times=10**9, delay=_TIKTOK_SECONDS)
+    with load:
+        made = [_outage(redis, chance, load, number) for number in range(outages)]
+    left = sum(app.ask(cookie).who[0] for cookie in cookies)
+    app.close()
+    return _judged(load, made, left, fake)
+
+
+def _judged(load: _Load, made: list[Outage], left: int, fake: Watcher) -> Result:
+    outcomes = [seen.outcome for seen in load.seen]
+    bad = sorted(set(outcomes) - {"200", "503"})
+    late = _late(load.seen, made)
+    figures = {
+        "outages": len(made),
+        "requests": len(outcomes),
+        "200": outcomes.count("200"),
+        "503": outcomes.count("503"),
+        "other": {kind: outcomes.count(kind) for kind in bad} or 0,
+        "refreshes": fake.refreshes,
+        "of_them_met": _met(fake, made),
+        "sessions": f"{left}/{_USERS}",
+        "back_s_max": late,
+        "slowest_s": max(seen.ended - seen.began for seen in load.seen),
+    }
+    passed = not bad and left == _USERS and late <= _BACK_SECONDS
+    return Result(name="outages", passed=passed and "503" in outcomes, figures=figures)
+
+
+def _late(seen: list[Seen], made: list[Outage]) -> float:
+    """Return how long after its end an outage still spoiled a new request, at most."""
+    late = 0.0
+    ends = [outage.down - _EVE_SECONDS for outage in made[1:]] + [float("inf")]
+    for outage, end in zip(made, ends, strict=True):
+        spoilt = [s.began for s in seen if s.outcome != "200" and s.began < end]
+        late = max([late, *(began - outage.back for began in spoilt)])
+    return late
+
+
+def _met(fake: Watcher, made: list[Outage]) -> int:
+    """Return how many refreshes had asked TikTok when the store went away."""
+    to_monotonic = time.monotonic() - fake.provider.clock()
+    asked = [at + to_monotonic for times in fake.presented.values() for at in times]
+    return sum(
+        at <= outage.down <= at + _TIKTOK_SECONDS for at in asked for outage in made
+    )
+
+
+def _signed_in(app: Wsgi, fake: Watcher, chance: random.Random) -> list[str]:
+    """Log everybody in, with tokens that end at different times."""
+    cookies = []
+    for number in range(_USERS):
+        fake.access_lifetime = chance.randint(_SHORTEST_LIFE, _LIFE)
+        cookies.append(log_in(app, fake, person(number)))
+    fake.access_lifetime = _LIFE
+    return cookies
+
+
+def _outage(redis: RedisServer, chance: Any, load: _Load, number: int) -> Outage:
+    """Take the store away, give it back, and wait until all is good."""
+    time.sleep(chance.uniform(0, 0.2))
+    down = time.monotonic()
+    if number % 2:
+        # One in five is longer than the store's own time-out.
+        seconds = 2.5 if chance.random() < 0.2 else chance.uniform(0.1, 1.0)
+        redis.freeze()
+        time.sleep(seconds)
+        back = time.monotonic()
+        redis.thaw()
+    else:
+        redis.kill()
+        time.sleep(chance.uniform(0.05, 0.6))
+        redis.start()
+        back = time.monotonic()
+    load.wait_for_calm(back)
+    return Outage(down, back)
+
+
+class _Load:
+    """Requests at a steady rate from both shells, until it is left."""
+
+    def __init__(
+        self, plan: Plan, app: Wsgi, fake: Watcher, cookies: list[str]
+    ) -> None:
+        self._plan = plan
+        self._app = app
+        self._fake = fake
+        self._cookies = cookies
+        self.seen: list[Seen] = []
+        self._stop = threading.Event()
+        self._shells = [
+            threading.Thread(target=self._threads),
+            threading.Thread(target=lambda: asyncio.run(self._tasks())),
+        ]
+
+    def __enter__(self) -> None:
+        for shell in self._shells:
+            shell.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for shell in self._shells:
+            shell.join()
+
+    def wait_for_calm(self, back: float) -> None:
+        """Wait until no bad answer has come for a while."""
+        while time.monotonic() < back + _GIVE_UP:
+            time.sleep(0.05)
+            recent = self.seen[-1000:]
+            last = max((s.ended for s in recent if s.outcome != "200"), default=back)
+            if time.monotonic() - max(last, back) > _CALM_SECONDS:
+                return
+
+    # --- the two shells ------------------------------------------------------------
+
+    def _threads(self) -> None:
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for number in range(10**9):
+                if self._stop.wait(1 / _EACH_SECOND):
+                    return
+                pool.submit(self._one, number % _USERS)
+
+    def _one(self, number: int) -> None:
+        began = time.monotonic()
+        try:
+            outcome = _outcome(self._app.ask(self._cookies[number]), number)
+        except Exception as error:
+            outcome = type(error).__name__
+        self.seen.append(Seen(began, time.monotonic(), outcome))
+
+    async def _tasks(self) -> None:
+        app = Asgi(
+            self._plan, self._fake.provider.clock, transport=self._fake.transport
+        )
+        running: set[Any] = set()
+        number = 0
+        while not self._stop.is_set():
+            await asyncio.sleep(1 / _EACH_SECOND)
+            # From the other end, so that the two shells meet at each user's refresh.
+            number += 1
+            task = asyncio.create_task(self._one_task(app, -number % _USERS))
+            running.add(task)
+            task.add_done_callback(running.discard)
+        await asyncio.gather(*running)
+        await app.close()
+
+    async def _one_task(self, app: Asgi, number: int) -> None:
+        began = time.monotonic()
+        try:
+            outcome = _outcome(await app.ask(self._cookies[number]), number)
+        except Exception as error:
+            outcome = type(error).__name__
+        self.seen.append(Seen(began, time.monotonic(), outcome))
+
+
+def _outcome(answer: Answer, number: int) -> str:
+    """Say what an answer is: "200" and "503" are as they must be."""
+    if answer.status == 503:
+        return "503" if answer.header("retry-after") else "503 without Retry-After"
+    if answer.status != 200:
+        return str(answer.status)
+    signed_in, open_id, token = answer.who
+    if not signed_in:
+        return "signed out"
+    if open_id != person(number).open_id:
+        return "somebody else"
+    return "200" if token else "no token"

@@ -1,0 +1,185 @@
+"""One refresh, however many ask: tasks of a process, and processes with one store.
+
+Rotation is strict, so a second refresh signs the user out and is seen twice: in the
+stand-in's count and in the answers. Half of the processes serve ASGI, half WSGI. In
+every other round the token has ended and all must wait; in the rest it is about to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from tiktok_oauth_middleware.testing.server import StandIn
+
+from .crew import context, end, shared_clock, started, ticking
+from .figure import Result, Run, opened
+from .world import (
+    LIFE,
+    Answer,
+    Asgi,
+    Clock,
+    Plan,
+    Wsgi,
+    log_in,
+    person,
+    plan_for,
+    watcher,
+)
+
+_THREADS = 10
+_PATIENCE = 120
+
+
+def run(told: Run) -> Iterator[Result]:
+    """Yield: tasks; processes; processes with a slow token endpoint."""
+    for store in told.stores:
+        yield _tasks(told, store)
+    processes = 8 if told.scale >= 0.1 else 4
+    for store in told.stores:
+        rounds, requests = told.times(50, 3), told.times(200, 20)
+        counts = (processes, requests, rounds)
+        yield _processes(store, "processes", counts)
+    # At full scale three times as long as the store's lock lives without renewal.
+    delay = 30.0 if told.scale >= 0.5 else 2.4
+    for store in told.stores:
+        counts = (processes, told.times(200, 20), told.times(2, 1))
+        yield _processes(store, "slow", counts, delay=delay)
+
+
+def _tally(answers: Iterable[Answer]) -> Counter[str]:
+    """Count the answers by how they are wrong."""
+    found: Counter[str] = Counter()
+    for answer in answers:
+        found["requests"] += 1
+        found["5xx"] += answer.status >= 500
+        signed_in, _, token = answer.who if answer.status == 200 else (False, "", None)
+        found["signed_out"] += not signed_in
+        found["no_token"] += token is None
+    return found
+
+
+def _judged(
+    name: str, rounds: int, refreshes: int, found: Counter[str], **more: Any
+) -> Result:
+    wrong = {kind: found[kind] for kind in ("5xx", "signed_out", "no_token")}
+    asked = {"rounds": rounds, "requests": found["requests"]}
+    figures = {**more, **asked, "refreshes": refreshes, **wrong}
+    passed = refreshes == rounds and not any(wrong.values()) and found["requests"] > 0
+    return Result(name=f"single_flight.{name}", passed=passed, figures=figures)
+
+
+# --- tasks of one process ----------------------------------------------------------
+
+
+def _tasks(told: Run, store: str) -> Result:
+    rounds, tasks = told.times(50, 3), told.times(500, 50)
+    clock = Clock()
+    fake = watcher(clock)
+    with opened(store) as url:
+        plan = Plan(store=url)
+        app = Wsgi(plan, clock, transport=fake.transport)
+        cookie = log_in(app, fake, person(1))
+        found = asyncio.run(_rounds(plan, clock, fake, cookie, (rounds, tasks)))
+        app.close()
+    return _judged(f"tasks[{store}]", rounds, fake.refreshes, found, tasks=tasks)
+
+
+async def _rounds(
+    plan: Plan, clock: Clock, fake: Any, cookie: str, counts: tuple[int, int]
+) -> Counter[str]:
+    rounds, tasks = counts
+    app = Asgi(plan, clock, transport=fake.transport)
+    found: Counter[str] = Counter()
+    for number in range(rounds):
+        clock.value += _until_due(number)
+        found += _tally(await asyncio.gather(*(app.ask(cookie) for _ in range(tasks))))
+    await app.close()
+    return found
+
+
+def _until_due(number: int) -> float:
+    """Return for how long to wait: until the token has ended, or is about to."""
+    return LIFE - 60 if number % 2 else LIFE + 10
+
+
+# --- processes with one store ------------------------------------------------------
+
+
+def _processes(
+    store: str,
+    name: str,
+    counts: tuple[int, int, int],
+    *,
+    delay: float = 0,
+) -> Result:
+    processes, _, rounds = counts
+    now = shared_clock()
+    fake = watcher(ticking(now))
+    with opened(store) as url, StandIn(fake) as stand_in:
+        plan = plan_for(url, stand_in, timeout=10 + delay)
+        app = Wsgi(plan, ticking(now))
+        cookie = log_in(app, fake, person(1))
+        if delay:
+            fake.fail("token", times=10**9, delay=delay)
+        found = _driven(plan, now, cookie, counts)
+        app.close()
+    more = {"processes": processes, **({"delay": delay} if delay else {})}
+    return _judged(f"{name}[{store}]", rounds, fake.refreshes, found, **more)
+
+
+def _driven(
+    plan: Plan, now: Any, cookie: str, counts: tuple[int, int, int]
+) -> Counter[str]:
+    """Let all the processes ask at the same moment, round for round."""
+    processes, requests, rounds = counts
+    barrier, answers = context.Barrier(processes + 1), context.Queue()
+    crew = [
+        started(_work, plan, now, cookie, (number, requests, rounds), barrier, answers)
+        for number in range(processes)
+    ]
+    found: Counter[str] = Counter()
+    for number in range(rounds):
+        now.value += _until_due(number)
+        barrier.wait(_PATIENCE)
+        for _ in crew:
+            found += answers.get(timeout=_PATIENCE)
+    end(crew)
+    return found
+
+
+def _work(
+    plan: Plan,
+    now: Any,
+    cookie: str,
+    counts: tuple[int, int, int],
+    barrier: Any,
+    answers: Any,
+) -> None:
+    number, requests, rounds = counts
+    crowd = _tasks_of if number % 2 else _threads_of
+    with_all = crowd(plan, ticking(now), cookie, requests)
+    for _ in range(rounds):
+        barrier.wait(_PATIENCE)
+        answers.put(_tally(with_all()))
+
+
+def _threads_of(
+    plan: Plan, clock: Callable[[], float], cookie: str, requests: int
+) -> Callable[[], list[Answer]]:
+    app, pool = Wsgi(plan, clock), ThreadPoolExecutor(_THREADS)
+    return lambda: list(pool.map(lambda _: app.ask(cookie), range(requests)))
+
+
+def _tasks_of(
+    plan: Plan, clock: Callable[[], float], cookie: str, requests: int
+) -> Callable[[], list[Answer]]:
+    app, runner = Asgi(plan, clock), asyncio.Runner()
+
+    async def all_at_once() -> list[Answer]:
+        return await asyncio.gather(*(app.ask(cookie) for _ in range(requests)))
+
+    return lambda: runner.run(all_at_once())

@@ -1,0 +1,305 @@
+"""What every figure needs: people, a stand-in that watches, an app, ways to ask it.
+
+An app is asked in-process, through the shell's own protocol: what is measured is the
+middleware and its store, not a server. A `Plan` holds plain values, so that processes
+can be told to build the same app.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from io import BytesIO
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from tiktok_oauth_middleware import (
+    RedisStore,
+    SQLiteStore,
+    TikTokEndpoints,
+    TikTokOAuthMiddleware,
+    TikTokOAuthWSGIMiddleware,
+    TikTokSettings,
+)
+from tiktok_oauth_middleware.testing import FakeTikTok
+from tiktok_oauth_middleware.testing.fake import Reply
+from tiktok_oauth_middleware.testing.provider import Person
+from tiktok_oauth_middleware.testing.server import StandIn
+
+ORIGIN = "https://app.example.com"
+LOGIN = "/auth/tiktok/login"
+LOGOUT = "/auth/tiktok/logout"
+DISCONNECT = "/auth/tiktok/disconnect"
+#: A moment in 2026, so that given clocks read the same every time.
+START = 1_767_225_600.0
+#: Life of the access tokens where a figure names no other, in seconds.
+LIFE = 7200
+_DAY = 86400
+_SAME_ORIGIN = {"origin": ORIGIN, "sec-fetch-site": "same-origin"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """An app, in plain values."""
+
+    store: str
+    endpoints: Mapping[str, str] = field(default_factory=dict)
+    timeout: float = 10
+
+    def settings(self) -> TikTokSettings:
+        """Return its settings."""
+        return TikTokSettings(
+            client_key="awexampleclientkey",
+            client_secret="the-client-secret-of-benchmarks",
+            redirect_uri=f"{ORIGIN}/auth/tiktok/callback",
+            secret_keys=["gV7mQ2xLpR9sTzBn4KcW8yJf3HdA6uEo"],
+            scopes=["user.info.basic", "video.list"],
+            disconnect_path=DISCONNECT,
+            session_idle=30 * _DAY,
+            timeout=self.timeout,
+            endpoints=TikTokEndpoints(**self.endpoints),
+        )
+
+    def open_store(self, clock: Callable[[], float]) -> Any:
+        """Return its store, connected to nothing yet."""
+        if self.store.startswith("redis:"):
+            return RedisStore(self.store)
+        return SQLiteStore(self.store.removeprefix("sqlite:///"), clock=clock)
+
+
+def plan_for(store: str, stand_in: StandIn, timeout: float = 10) -> Plan:
+    """Return the plan of an app whose TikTok is this stand-in."""
+    found = stand_in.endpoints
+    endpoints = {
+        "authorize": found.authorize,
+        "token": found.token,
+        "revoke": found.revoke,
+        "user_info": found.user_info,
+    }
+    return Plan(store=store, endpoints=endpoints, timeout=timeout)
+
+
+class Clock:
+    """A clock that a figure sets, in one process."""
+
+    def __init__(self) -> None:
+        self.value = START
+
+    def __call__(self) -> float:
+        return self.value
+
+
+class Watcher(FakeTikTok):
+    """A stand-in that also notes which token came from which, and whose it is.
+
+    It keeps what the journal of the package's own stand-in must not: tokens.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        #: Refresh token to those that replaced it; more than one only with grace.
+        self.successors: dict[str, list[str]] = {}
+        #: Access token to its user.
+        self.owners: dict[str, str] = {}
+        #: Refresh token to the times at which it was presented.
+        self.presented: dict[str, list[float]] = {}
+        #: Set when a refresh was committed and its answer is about to leave.
+        self.committed = threading.Event()
+        self._noting = threading.Lock()
+
+    def handle(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes
+    ) -> Reply:
+        """Answer as TikTok would, and note it."""
+        spent = dict(parse_qsl(body.decode("latin-1"))).get("refresh_token", "")
+        if spent:
+            with self._noting:
+                times = self.presented.setdefault(spent, [])
+                times.append(self.provider.clock())
+        reply = super().handle(method, url, headers, body)
+        if b'"access_token"' in reply.body:
+            self._note(spent, json.loads(reply.body))
+        return reply
+
+    def _note(self, spent: str, answer: Mapping[str, str]) -> None:
+        with self._noting:
+            self.owners[answer["access_token"]] = answer["open_id"]
+            if spent:
+                found = self.successors.setdefault(spent, [])
+                found.append(answer["refresh_token"])
+        if spent:
+            self.committed.set()
+
+    @property
+    def refreshes(self) -> int:
+        """How often a refresh was asked for."""
+        return self.count("token", grant_type="refresh_token")
+
+
+def watcher(clock: Callable[[], float] = time.time, *, life: int = LIFE) -> Watcher:
+    """Return a stand-in with the app of every plan registered; strict rotation."""
+    made = Watcher.for_settings(Plan(store="").settings(), clock=clock)
+    made.access_lifetime = life
+    return made
+
+
+def person(number: int) -> Person:
+    """Return somebody who can log in, the same for the same number."""
+    return Person(
+        open_id=f"user-{number:06d}",
+        display_name=f"User {number}",
+        username=f"user.{number}",
+    )
+
+
+# --- the app -----------------------------------------------------------------------
+
+
+def _told(auth: Any) -> bytes:
+    token = auth.token
+    told = [auth.is_authenticated, auth.open_id, token and token.access_token]
+    return json.dumps(told).encode()
+
+
+def _wsgi_app(environ: Any, start_response: Any) -> list[bytes]:
+    start_response("200 OK", [("content-type", "application/json")])
+    return [_told(environ["tiktok.auth"])]
+
+
+async def _asgi_app(scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG001
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": _told(scope["tiktok"])})
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer of the app, as a browser sees it."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+
+    def header(self, name: str) -> str:
+        """Return a header's value, or ""."""
+        return next((v for n, v in self.headers if n.lower() == name), "")
+
+    @property
+    def cookies(self) -> str:
+        """What is set and not deleted, as a Cookie header."""
+        pairs = [v.split(";")[0] for n, v in self.headers if n.lower() == "set-cookie"]
+        return "; ".join(pair for pair in pairs if not pair.endswith("="))
+
+    @property
+    def who(self) -> tuple[bool, str | None, str | None]:
+        """Whether somebody is signed in, who, and their token; of a 200 only."""
+        signed_in, open_id, token = json.loads(self.body)
+        return signed_in, open_id, token
+
+
+class Wsgi:
+    """The app behind the WSGI middleware."""
+
+    def __init__(self, plan: Plan, clock: Callable[[], float], **options: Any) -> None:
+        self.store = options.pop("store", None) or plan.open_store(clock)
+        self.wrapped = TikTokOAuthWSGIMiddleware(
+            _wsgi_app, plan.settings(), store=self.store, clock=clock, **options
+        )
+
+    def ask(self, cookie: str, url: str = "/", *, post: bool = False) -> Answer:
+        """Ask once, as this browser."""
+        parts = urlsplit(url)
+        environ = {
+            "REQUEST_METHOD": "POST" if post else "GET",
+            "SCRIPT_NAME": "",
+            "PATH_INFO": parts.path,
+            "QUERY_STRING": parts.query,
+            "SERVER_NAME": "app.example.com",
+            "SERVER_PORT": "443",
+            "wsgi.url_scheme": "https",
+            "wsgi.input": BytesIO(),
+            "HTTP_HOST": "app.example.com",
+            "HTTP_COOKIE": cookie,
+        }
+        if post:
+            for name, value in _SAME_ORIGIN.items():
+                environ[f"HTTP_{name.upper().replace('-', '_')}"] = value
+        head: list[Any] = []
+        body = b"".join(self.wrapped(environ, lambda *given: head.append(given)))
+        return Answer(int(head[0][0][:3]), head[0][1], body)
+
+    def close(self) -> None:
+        """Close connections."""
+        self.wrapped.close()
+        self.store.close()
+
+
+class Asgi:
+    """The app behind the ASGI middleware."""
+
+    def __init__(self, plan: Plan, clock: Callable[[], float], **options: Any) -> None:
+        self.store = options.pop("store", None) or plan.open_store(clock)
+        self.wrapped = TikTokOAuthMiddleware(
+            _asgi_app, plan.settings(), store=self.store, clock=clock, **options
+        )
+
+    async def ask(self, cookie: str, url: str = "/", *, post: bool = False) -> Answer:
+        """Ask once, as this browser."""
+        parts = urlsplit(url)
+        headers = {"host": "app.example.com", "cookie": cookie}
+        headers |= _SAME_ORIGIN if post else {}
+        scope = {
+            "type": "http",
+            "method": "POST" if post else "GET",
+            "path": parts.path,
+            "root_path": "",
+            "query_string": parts.query.encode(),
+            "headers": [(k.encode(), v.encode()) for k, v in headers.items()],
+        }
+        sent: list[Any] = []
+        await self.wrapped(scope, _no_body, _into(sent))
+        head = [(k.decode(), v.decode("latin-1")) for k, v in sent[0]["headers"]]
+        return Answer(sent[0]["status"], head, sent[1]["body"])
+
+    async def close(self) -> None:
+        """Close connections."""
+        await self.wrapped.aclose()
+        if isinstance(self.store, RedisStore):
+            await self.store.aclose()
+        else:
+            self.store.close()
+
+
+async def _no_body() -> dict[str, Any]:
+    return {"type": "http.request", "body": b"", "more_body": False}
+
+
+def _into(sent: list[Any]) -> Callable[[Any], Any]:
+    async def send(message: Any) -> None:
+        sent.append(message)
+        await asyncio.sleep(0)  # where a server's own send lets others run
+
+    return send
+
+
+# --- what people do ----------------------------------------------------------------
+
+
+def begin(app: Wsgi, fake: FakeTikTok, who: Person) -> tuple[str, str]:
+    """Go to TikTok and consent; return the browser's cookies and the callback."""
+    begun = app.ask("", LOGIN)
+    callback = urlsplit(fake.consent(begun.header("location"), person=who))
+    return begun.cookies, f"{callback.path}?{callback.query}"
+
+
+def log_in(app: Wsgi, fake: FakeTikTok, who: Person) -> str:
+    """Log in; return the browser's cookies."""
+    cookies, callback = begin(app, fake, who)
+    done = app.ask(cookies, callback)
+    if done.status != 303:
+        message = f"a login ended with {done.status}: {done.body!r}"
+        raise RuntimeError(message)
+    return done.cookies

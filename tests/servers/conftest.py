@@ -1,0 +1,323 @@
+"""Servers as processes of their own: how each is started, asked, and ended."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.client import HTTPConnection
+from http.client import HTTPResponse as Answer
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx2
+import pytest
+
+from tiktok_oauth_middleware.testing import FakeTikTok
+from tiktok_oauth_middleware.testing.provider import Person
+from tiktok_oauth_middleware.testing.server import StandIn
+
+from ..conftest import CALLBACK, LOGIN, LOGOUT, PAGE
+
+ROOT = Path(__file__).parents[2]
+BIN = str(Path(sys.executable).parent)
+ASGI = "examples.starlette_app.app:app"
+WSGI = "examples.flask_app.app:app"
+WEBHOOK = "/auth/tiktok/webhook"
+SECONDS = 30
+#: Everything here is plain http; the system's certificates take 50 ms to load.
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+WSGIREF = """
+import sys
+from wsgiref.simple_server import make_server
+from examples.flask_app.app import app
+make_server("127.0.0.1", int(sys.argv[1]), app).serve_forever()
+"""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One way to serve an example; `{port}` and `{url}` stand for its own."""
+
+    command: str
+    #: What must be installed, the server first.
+    needs: tuple[str, ...]
+    workers: int = 1
+
+    @property
+    def missing(self) -> str | None:
+        for name in self.needs:
+            if not (find_spec(name) or shutil.which(name, path=BIN)):
+                return name
+        return None
+
+
+UVICORN = f"-m uvicorn {ASGI} --port {{port}} --log-level warning --lifespan on"
+HYPERCORN = f"-m hypercorn {ASGI} --bind {{url}}"
+GRANIAN = "-m granian --port {port} --log-level warning --interface"
+GUNICORN = "-m gunicorn --bind {url} --log-level warning --worker-class"
+
+KINDS = {
+    "uvicorn-h11": Kind(f"{UVICORN} --http h11", ("uvicorn",)),
+    "uvicorn-httptools": Kind(f"{UVICORN} --http httptools", ("uvicorn", "httptools")),
+    "uvicorn-workers": Kind(f"{UVICORN} --workers 2", ("uvicorn",), 2),
+    "hypercorn-asyncio": Kind(f"{HYPERCORN} -k asyncio", ("hypercorn",)),
+    "hypercorn-trio": Kind(f"{HYPERCORN} -k trio", ("hypercorn", "trio")),
+    "granian-asgi": Kind(f"{GRANIAN} asgi {ASGI}", ("granian",)),
+    "granian-wsgi": Kind(f"{GRANIAN} wsgi {WSGI}", ("granian",)),
+    "daphne": Kind(f"-m daphne -b 127.0.0.1 -p {{port}} {ASGI}", ("daphne",)),
+    "gunicorn-asgi": Kind(f"{GUNICORN} asgi {ASGI}", ("gunicorn",)),
+    "gunicorn-sync": Kind(f"{GUNICORN} sync {WSGI}", ("gunicorn",)),
+    "gunicorn-gthread": Kind(f"{GUNICORN} gthread --threads 4 {WSGI}", ("gunicorn",)),
+    "gunicorn-preload": Kind(
+        f"{GUNICORN} gthread --preload --workers 2 {WSGI}", ("gunicorn",), 2
+    ),
+    "gunicorn-workers": Kind(f"{GUNICORN} sync --workers 2 {WSGI}", ("gunicorn",), 2),
+    "waitress": Kind(f"-m waitress --listen {{url}} {WSGI}", ("waitress",)),
+    "cheroot": Kind(f"-m cheroot --bind {{url}} {WSGI}", ("cheroot",)),
+    "uwsgi": Kind(
+        f"uwsgi --http-socket {{url}} --module {WSGI} --virtualenv {sys.prefix}"
+        " --master --processes 2 --die-on-term --worker-reload-mercy 5 --need-app",
+        ("uwsgi",),
+        2,
+    ),
+    "wsgiref": Kind("-c WSGIREF {port}", ("wsgiref",)),
+}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def until(holds: Callable[[], Any], what: str) -> None:
+    """Wait for something, but not for ever."""
+    give_up = time.monotonic() + SECONDS
+    while time.monotonic() < give_up:
+        if holds():
+            return
+        time.sleep(0.02)
+    pytest.fail(f"waited in vain for {what}")
+
+
+@dataclass
+class Server:
+    """One server, which can be started anew on the same port and store."""
+
+    name: str
+    kind: Kind
+    folder: Path
+    stand_in: StandIn
+    port: int = field(default_factory=free_port)
+    process: Any = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def tiktok(self) -> FakeTikTok:
+        return self.stand_in.fake
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "log"
+
+    def command(self) -> list[str]:
+        words = self.kind.command.format(
+            port=self.port, url=f"127.0.0.1:{self.port}"
+        ).split()
+        words = [WSGIREF if word == "WSGIREF" else word for word in words]
+        if words[0].startswith("-"):
+            return [sys.executable, *words]
+        return [shutil.which(words[0], path=BIN) or words[0], *words[1:]]
+
+    def make_environment(self) -> dict[str, str]:
+        usual = {k: v for k, v in os.environ.items() if not k.startswith("TIKTOK_")}
+        return {
+            **usual,
+            **self.stand_in.environment(self.url + CALLBACK),
+            "TIKTOK_SECRET_KEYS": secrets.token_urlsafe(32),
+            "TIKTOK_OPTIONAL_SCOPES": "video.list",
+            "TIKTOK_PROTECT": "/members",
+            "TIKTOK_WEBHOOK_PATH": WEBHOOK,
+            "TIKTOK_STORE": f"sqlite:///{self.folder / 'tokens.sqlite3'}",
+        }
+
+    def __post_init__(self) -> None:
+        self.environment = self.make_environment()
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self.command(),
+                cwd=ROOT,
+                env=self.environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        until(self.answers, f"{self.name} to answer")
+
+    def answers(self) -> bool:
+        if self.process.poll() is not None:
+            pytest.fail(f"{self.name} did not start:\n{self.log.read_text()}")
+        try:
+            return httpx2.get(self.url, verify=NO_TLS).status_code == 200
+        except httpx2.HTTPError:
+            return False
+
+    def stop(self) -> None:
+        """End it as a deployment does, and see that nothing of it is left."""
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(SECONDS)
+            until(self.is_gone, f"the end of {self.name}'s workers")
+        finally:
+            if not self.is_gone():
+                os.killpg(self.process.pid, signal.SIGKILL)
+                self.process.wait(SECONDS)
+
+    def is_gone(self) -> bool:
+        try:
+            os.killpg(self.process.pid, 0)
+        except ProcessLookupError:
+            return True
+        return False
+
+
+class Browser:
+    """A client with cookies of its own, which follows no redirects."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.reopen(None)
+
+    def reopen(self, cookies: Any) -> None:
+        """Connect anew, as a browser does when the server has been away."""
+        # With a connection for each request, every worker gets some of them.
+        kept = 5 if self.server.kind.workers == 1 else 0
+        self.client = httpx2.Client(
+            timeout=SECONDS,
+            limits=httpx2.Limits(max_keepalive_connections=kept),
+            verify=NO_TLS,
+            cookies=cookies,
+        )
+
+    def request(self, method: str, url: str, **options: Any) -> httpx2.Response:
+        target = self.server.url + url if url.startswith("/") else url
+        return self.client.request(method, target, **options)
+
+    def get(self, url: str, headers: Any = PAGE) -> httpx2.Response:
+        return self.request("GET", url, headers=headers)
+
+    def get_raw(self, path: str, headers: Any = PAGE) -> Answer:
+        """GET a path as it is written; httpx2 takes dots out of it."""
+        connection = HTTPConnection("127.0.0.1", self.server.port, timeout=SECONDS)
+        try:
+            connection.request("GET", path, headers=headers)
+            answer = connection.getresponse()
+            answer.read()
+            return answer
+        finally:
+            connection.close()
+
+    def post(self, url: str, **options: Any) -> httpx2.Response:
+        """POST as a form of the app's own pages does."""
+        return self.request("POST", url, headers=self.own, **options)
+
+    @property
+    def own(self) -> dict[str, str]:
+        return {**PAGE, "origin": self.server.url, "sec-fetch-site": "same-origin"}
+
+    def decide(self, authorize: str, **choice: Any) -> str:
+        """Decide on TikTok's page; return the callback's address."""
+        callback = self.server.tiktok.consent(authorize, **choice)
+        assert callback.startswith(self.server.url + CALLBACK + "?")
+        return callback
+
+    def log_in(self, begun: str = LOGIN, **choice: Any) -> httpx2.Response:
+        """Go from a login link to TikTok and back; return what the callback answers."""
+        response = self.get(begun)
+        assert response.status_code == 303, response.text
+        return self.get(self.decide(response.headers["location"], **choice))
+
+    def log_out(self) -> httpx2.Response:
+        return self.post(LOGOUT)
+
+    def me(self) -> httpx2.Response:
+        return self.get("/api/me", headers={"accept": "application/json"})
+
+    @property
+    def person(self) -> Person:
+        """Who logs in where nobody is named."""
+        return self.server.tiktok.people[0]
+
+    @property
+    def cookie(self) -> str | None:
+        return self.client.cookies.get("tiktok")
+
+
+@pytest.fixture(scope="session")
+def stand_in() -> Iterator[StandIn]:
+    with StandIn(FakeTikTok()) as stand_in:
+        yield stand_in
+
+
+@pytest.fixture(scope="module", params=list(KINDS))
+def server(
+    request: pytest.FixtureRequest,
+    stand_in: StandIn,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Server]:
+    kind = KINDS[request.param]
+    if kind.missing:
+        pytest.skip(f"{kind.missing} is not installed")
+    folder = tmp_path_factory.mktemp(request.param)
+    server = Server(request.param, kind, folder, stand_in)
+    try:
+        server.start()
+        yield server
+    finally:
+        if server.process:
+            server.stop()
+    log = server.log.read_text()
+    assert not re.search(r"Traceback|Error\b|never awaited", log), log
+
+
+@pytest.fixture
+def new_browser(server: Server) -> Iterator[Callable[[], Browser]]:
+    """Return a function that opens one more browser."""
+    opened: list[Browser] = []
+
+    def open_one() -> Browser:
+        opened.append(Browser(server))
+        return opened[-1]
+
+    yield open_one
+    for browser in opened:
+        browser.client.close()
+
+
+@pytest.fixture
+def browser(new_browser: Callable[[], Browser]) -> Browser:
+    return new_browser()
+
+
+def local(url: str) -> str:
+    """Return the path and query of a URL, as they are sent."""
+    parts = urlsplit(url)
+    return parts.path + (f"?{parts.query}" if parts.query else "")

@@ -1,0 +1,256 @@
+"""The login journey over real sockets, on the servers that people deploy.
+
+One process per server, with settings from the environment, a stand-in for TikTok
+behind a port of its own, and SQLite; the facts are the same for all of them.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qs, quote, urlsplit
+
+import pytest
+
+from ..conftest import API, CALLBACK, LOGIN, LOGOUT, PAGE
+from .conftest import WEBHOOK, until
+
+
+def test_home(browser):
+    """The home page is for everybody, and no shared cache keeps it."""
+    response = browser.get("/")
+    assert response.status_code == 200
+    assert "Log in with TikTok" in response.text
+    assert response.headers["cache-control"] == "private"
+    assert "cookie" in response.headers["vary"].lower()
+
+
+def test_guarded_page(browser):
+    """A guarded page sends a browser to log in, and from there to TikTok."""
+    response = browser.get("/profile?tab=1")
+    assert response.status_code == 303
+    to = response.headers["location"]
+    assert to.startswith(LOGIN + "?")
+    assert parse_qs(urlsplit(to).query) == {"next": ["/profile?tab=1"]}
+    authorize = browser.get(to)
+    assert authorize.status_code == 303
+    assert authorize.headers["location"].startswith(browser.server.stand_in.url)
+
+
+def test_login(browser):
+    """Who consents at TikTok is back where they were going, signed in."""
+    back = browser.log_in(browser.get("/profile?tab=1").headers["location"])
+    assert back.status_code == 303
+    assert back.headers["location"] == "/profile?tab=1"
+    assert browser.person.display_name in browser.get("/profile?tab=1").text
+    assert browser.me().json()["open_id"] == browser.person.open_id
+
+
+def test_page_of_consent(browser):
+    """The stand-in's own pages lead through the login as TikTok's do."""
+    page = browser.get(browser.get(LOGIN).headers["location"])
+    assert "It is not TikTok" in page.text
+    name = page.text.partition('name="request" value="')[2].partition('"')[0]
+    decision = {
+        "request": name,
+        "person": browser.server.tiktok.people[1].open_id,
+        "scope": "user.info.basic",
+        "decision": "continue",
+    }
+    stand_in = browser.server.stand_in.url
+    decided = browser.client.post(f"{stand_in}/stand-in/decide", data=decision)
+    assert browser.get(decided.headers["location"]).headers["location"] == "/"
+    assert browser.me().json()["open_id"] == decision["person"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "sent"),
+    [
+        ("/profile?q=a%2Fb%20c&x=%C3%A9", "/profile?q=a%2Fb%20c&x=%C3%A9"),
+        ("/s/a%2Fb%25c", "/s/a%2Fb%25c"),
+        ("/s/café ☕?q=été", "/s/caf%C3%A9%20%E2%98%95?q=%C3%A9t%C3%A9"),
+        ("/s?a=1&b=2;c=3#top", "/s?a=1&b=2;c=3#top"),
+        ("//elsewhere.example/", "/"),
+    ],
+)
+def test_next(browser, wanted, sent):
+    """`next` comes back as it was given, whatever is encoded in it."""
+    back = browser.log_in(f"{LOGIN}?next={quote(wanted, safe='')}")
+    assert back.headers["location"] == sent
+
+
+@pytest.mark.parametrize(
+    "target", ["/profile?q=a%2Fb&x=%C3%A9", "/members/caf%C3%A9%20%E2%98%95?x=%25"]
+)
+def test_back_to_encoded_pages(browser, target):
+    """A page that was asked for with encoded text is come back to with the same."""
+    back = browser.log_in(browser.get(target).headers["location"])
+    assert back.headers["location"] == target
+    # The example has nothing below /members, but whoever logged in may look.
+    expected = 200 if target.startswith("/profile") else 404
+    assert browser.get(target).status_code == expected
+
+
+def test_scope_is_asked_once(browser):
+    """A page with a scope asks TikTok for it once, then says what is missing."""
+    browser.log_in()
+    ask = browser.get("/videos")
+    assert ask.status_code == 303
+    login = ask.headers["location"]
+    assert parse_qs(urlsplit(login).query)["scopes"] == ["video.list"]
+    back = browser.log_in(login, scopes=["user.info.basic"])
+    assert back.headers["location"] == "/videos"
+    closed = browser.get("/videos")
+    assert closed.status_code == 403
+    assert "What is missing is: video.list" in closed.text
+    assert browser.get("/videos", headers=API).json()["missing"] == ["video.list"]
+    browser.log_in(login)
+    assert browser.get("/videos").status_code == 200
+    assert browser.me().json()["scopes"] == ["user.info.basic", "video.list"]
+
+
+def test_json(browser):
+    """A program is told 401 in JSON, by a guard and by a rule for paths."""
+    for path in ("/api/me", "/members/x"):
+        response = browser.get(path, headers=API)
+        assert response.status_code == 401
+        assert response.headers["content-type"].startswith("application/json")
+        assert response.headers["www-authenticate"] == "Cookie"
+        assert response.json() == {"error": "login_required", "login_url": LOGIN}
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("/", 200), ("/profile", 303), (LOGIN, 405), (LOGOUT, 405), (CALLBACK, 405)],
+)
+def test_head(browser, path, status):
+    """HEAD has no body, begins no login, and leaves the connection usable."""
+    response = browser.request("HEAD", path, headers=PAGE)
+    assert response.status_code == status
+    assert response.content == b""
+    assert "set-cookie" not in response.headers
+    assert browser.get("/").status_code == 200
+
+
+def test_logout(browser, new_browser):
+    """A POST from the site logs out, and the old cookie then signs nobody in."""
+    browser.log_in()
+    thief = new_browser()
+    thief.client.cookies.set("tiktok", browser.cookie, domain="127.0.0.1")
+    assert thief.me().status_code == 200
+    response = browser.log_out()
+    assert response.status_code == 303
+    assert response.headers["location"] == "/"
+    assert browser.cookie is None
+    assert browser.me().status_code == 401
+    # Another worker believes what it saw for a second at most.
+    until(lambda: thief.me().status_code == 401, "the end of the session")
+
+
+def test_logout_of_strangers(browser):
+    """A POST from elsewhere logs nobody out."""
+    browser.log_in()
+    for headers in ({"origin": "https://elsewhere.example"}, {}):
+        response = browser.request("POST", LOGOUT, headers={**PAGE, **headers})
+        assert response.status_code == 403
+        assert browser.me().status_code == 200
+
+
+def test_logout_page(browser):
+    """The logout path, opened by hand, asks and does nothing yet."""
+    browser.log_in()
+    response = browser.get(LOGOUT)
+    assert response.status_code == 200
+    assert f'method="post" action="{LOGOUT}"' in response.text
+    assert browser.me().status_code == 200
+
+
+def test_form_that_nobody_reads(browser):
+    """A form's body that no flow reads does not disturb the next request."""
+    for path, status in ((LOGIN, 303), (LOGOUT, 303), ("/members/x", 401)):
+        response = browser.post(path, content=b"GET / HTTP/1.1\r\n\r\n" * 1000)
+        assert response.status_code == status
+        assert browser.get("/").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/auth%2Ftiktok/login",
+        "/auth%2Ftiktok%2Fcallback?code=x&state=y",
+        "/%61uth/tiktok/login",
+        "/auth/tiktok/login/",
+        "//auth/tiktok/login",
+        "/auth/./tiktok/login",
+        "/auth/tiktok/login%00",
+        "/auth/tiktok/login%FF",
+        "/auth/tiktok/login;x=1",
+    ],
+)
+def test_encoded_paths(browser, path):
+    """A path that is encoded oddly logs nobody in, and breaks nothing."""
+    answer = browser.get_raw(path)
+    assert answer.status in (303, 400, 404)
+    if answer.status == 303:
+        # The server decoded it before anybody looked: then it is the login path.
+        assert answer.headers["location"].startswith(browser.server.stand_in.url)
+        assert answer.headers["set-cookie"].startswith("tiktok-login-")
+    else:
+        assert "set-cookie" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    "path", ["/members", "/members%2Fx", "/%6Dembers/x", "//members/x", "/x/../members"]
+)
+def test_encoded_paths_stay_protected(browser, path):
+    """A path that is protected is so in every spelling, or is not there at all."""
+    assert browser.get_raw(path, API).status in (400, 401, 404)
+
+
+def test_two_cookies(browser):
+    """The session's cookie and the deletion of the login's both arrive."""
+    back = browser.log_in()
+    cookies = back.headers.get_list("set-cookie")
+    assert len(cookies) == 2
+    session, login = cookies
+    assert session.startswith("tiktok=")
+    assert login.startswith("tiktok-login-")
+    assert "Max-Age=0" in login
+    assert all("HttpOnly" in cookie for cookie in cookies)
+    assert list(browser.client.cookies) == ["tiktok"]
+
+
+def test_code_is_used_once(browser):
+    """A callback that is opened again ends on a page, and the session stays."""
+    callback = browser.decide(browser.get(LOGIN).headers["location"])
+    assert browser.get(callback).status_code == 303
+    again = browser.get(callback)
+    assert again.status_code == 400
+    assert again.headers["content-type"].startswith("text/html")
+    assert browser.me().status_code == 200
+
+
+def test_webhook(browser):
+    """A delivery that TikTok signed is read from the socket and ends the session."""
+    person = browser.server.tiktok.people[2]
+    browser.log_in(person=person)
+    headers, body = browser.server.tiktok.webhook(
+        "authorization.removed", person.open_id
+    )
+    forged = browser.request("POST", WEBHOOK, headers=headers, content=body + b" ")
+    assert forged.status_code == 401
+    assert browser.me().status_code == 200
+    told = browser.request("POST", WEBHOOK, headers=headers, content=body)
+    assert told.status_code == 200
+    until(lambda: browser.me().status_code == 401, "the end of the session")
+
+
+def test_restart(browser, server):
+    """A session, and a login under way, outlive a restart of the server."""
+    browser.log_in()
+    under_way = browser.get(LOGIN).headers["location"]
+    browser.client.close()
+    server.stop()
+    server.start()
+    browser.reopen(browser.client.cookies)
+    assert browser.me().status_code == 200
+    assert browser.get(browser.decide(under_way)).status_code == 303
+    assert browser.me().status_code == 200

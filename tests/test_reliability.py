@@ -1,0 +1,61 @@
+"""The programs of benchmarks/reliability, each at a small scale.
+
+What they measure at full scale is in docs/reliability.md; here they must run and find
+everything kept that is promised.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+needs_redis = pytest.mark.skipif(
+    shutil.which("redis-server") is None, reason="redis-server is not installed"
+)
+TIMED = (
+    "kills.durable",
+    "logout.seen[sqlite]",
+    "logout.seen[redis]",
+    "logout.disconnect",
+)
+RUNS = [
+    ("single_flight", "sqlite"),
+    pytest.param("single_flight", "redis", marks=needs_redis),
+    ("callbacks", "sqlite"),
+    pytest.param("callbacks", "redis", marks=needs_redis),
+    ("kills", "sqlite"),
+    pytest.param("outages", "redis", marks=needs_redis),
+    ("tiktok_down", "sqlite"),
+    ("isolation", "sqlite"),
+    pytest.param("isolation", "redis", marks=needs_redis),
+    ("logout", "sqlite"),
+    pytest.param("logout", "redis", marks=needs_redis),
+]
+
+
+@pytest.mark.parametrize(("name", "store"), RUNS)
+def test_kept(name, store):
+    """Every figure reaches its target at a fiftieth of its size."""
+    command = [sys.executable, "-m", "benchmarks.reliability", name]
+    done = subprocess.run(
+        [*command, "--scale", "0.02", "--store", store],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    lines = done.stdout.splitlines()
+    assert lines, done.stderr
+    # What is measured on the wall clock is read, on a quiet machine, by a person.
+    failed = [
+        line
+        for line in lines
+        if not line.startswith("PASS ") and line.split()[1] not in TIMED
+    ]
+    assert failed == [], done.stdout + done.stderr
