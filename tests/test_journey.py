@@ -729,6 +729,56 @@ class TestWebhook:
         assert response.status_code == 401
         assert browser.signed_in
 
+    def test_replay(self, hooked):
+        """A delivery that comes again ends no login that was made since."""
+        browser = hooked.browser()
+        browser.log_in()
+        open_id = browser.me()["open_id"]
+        headers, body = hooked.tiktok.webhook("authorization.removed", open_id)
+        for status in (200, 200):
+            sent = browser.client.post("/hook", content=body, headers=headers)
+            assert sent.status_code == status
+            if not browser.signed_in:
+                browser.log_in()
+        assert browser.signed_in
+        assert [e.name for e in hooked.events].count("withdrawal") == 1
+
+    def test_late(self, hooked):
+        """A delivery about an earlier grant ends no login that was made since."""
+        browser = hooked.browser()
+        browser.log_in()
+        headers, body = hooked.tiktok.webhook(
+            "authorization.removed", browser.me()["open_id"]
+        )
+        hooked.clock.advance(200)
+        browser.log_in()
+        sent = browser.client.post("/hook", content=body, headers=headers)
+        assert sent.status_code == 200
+        assert browser.signed_in
+
+    def test_stale(self, hooked):
+        """A delivery signed more than 300 seconds ago changes nothing."""
+        browser = hooked.browser()
+        browser.log_in()
+        headers, body = hooked.tiktok.webhook(
+            "authorization.removed", browser.me()["open_id"]
+        )
+        hooked.clock.advance(301)
+        sent = browser.client.post("/hook", content=body, headers=headers)
+        assert sent.status_code == 401
+        assert browser.signed_in
+
+    def test_oversized(self, hooked):
+        """A delivery of more than 64 kB is refused unread."""
+        response = self.deliver(hooked, "x", None, body=b"x" * (64 * 1024 + 1))
+        assert response.status_code == 413
+
+    @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+    def test_methods(self, hooked, method):
+        """Only POST delivers."""
+        response = hooked.browser().client.request(method, "/hook")
+        assert response.status_code == 405
+
     def test_unknown_event(self, hooked):
         """An event that is not ours to handle is answered 200 and told to the app."""
         assert self.deliver(hooked, "video.upload.failed", "someone").status_code == 200
