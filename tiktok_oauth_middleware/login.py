@@ -232,7 +232,9 @@ class Login:
             ticket: what the browser's present session cookie says, if it is genuine.
 
         Raises:
-            StoreError: the store failed; the login can be finished when it is back.
+            StoreError: the store failed. If that was before TikTok was asked, the same
+                callback finishes the login when the store is back; if after, the code
+                is spent, and a new login is needed.
         """
         if request.method != "GET":
             return page("method_not_allowed", headers=[("allow", "GET")])
