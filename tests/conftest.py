@@ -165,6 +165,8 @@ class World:
     events: list[Any]
     stack: ExitStack
     app: Any = field(default=None)
+    #: Further options of the middleware.
+    further: dict[str, Any] = field(default_factory=dict)
 
     def start(self) -> World:
         """Build the middleware and the app anew: also what a restart does."""
@@ -173,6 +175,7 @@ class World:
             "on_event": self.events.append,
             "transport": self.tiktok.transport,
             "clock": self.clock,
+            **self.further,
         }
         if self.shell == "wsgi":
             flask = flask_app()
@@ -483,6 +486,33 @@ def world(
 @pytest.fixture
 def browser(world: World) -> Browser:
     return world.browser()
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """Return Debian's Chromium, driven by Playwright."""
+    if CHROMIUM is None:
+        pytest.skip("chromium is not installed")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=[
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-quic",
+                "--no-first-run",
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+            ],
+        )
+        yield browser
+        browser.close()
 
 
 Factory = Callable[..., Browser]

@@ -6,18 +6,20 @@ import base64
 import hashlib
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 
-from tiktok_oauth_middleware.http import Cookie
+from tiktok_oauth_middleware import Problem, Way
+from tiktok_oauth_middleware.http import Cookie, Request
 from tiktok_oauth_middleware.pages import (
     BASE_HEADERS,
     PROBLEMS,
-    Problem,
-    Way,
+    Page,
+    Pages,
+    html,
     json_answer,
-    page,
     redirect,
 )
 
@@ -60,6 +62,27 @@ def read(response):
     return reader
 
 
+def asking(language=None):
+    """Return a request of a browser, which asks for a language or for none."""
+    given = [] if language is None else [(b"accept-language", language.encode())]
+    return Request(
+        method="GET", path="/", mount="", query=b"", headers=given, read=None
+    )
+
+
+def page(code, *, ways=(), notes=(), reference="", **parts):
+    """Return the answer with our page, with any texts in it."""
+    problem = PROBLEMS[code]
+    problem = replace(
+        problem,
+        texts=(*problem.texts, *notes),
+        ways=tuple(ways),
+        reference=reference,
+    )
+    answer = Pages().shown(Page(code=code, **parts), asking())
+    return replace(answer, body=html(problem))
+
+
 def headers(response):
     assert len({name for name, _ in response.headers}) == len(response.headers)
     return dict(response.headers)
@@ -94,7 +117,7 @@ def test_class_26_page_has_no_script(code):
     """No page has a script, a handler, or anything from elsewhere."""
     response = page(
         code,
-        ways=[Way("On", "/x"), Way("Post", "/y", posts=True)],
+        ways=[Way("On", "/x"), Way("Post", "/y", method="POST")],
         notes=["note"],
         reference="ref",
     )
@@ -143,9 +166,9 @@ PLACES = {
     "note": lambda text: {"notes": [text]},
     "reference": lambda text: {"reference": text},
     "label of a link": lambda text: {"ways": [Way(text, "/x")]},
-    "label of a button": lambda text: {"ways": [Way(text, "/x", posts=True)]},
+    "label of a button": lambda text: {"ways": [Way(text, "/x", method="POST")]},
     "address of a link": lambda text: {"ways": [Way("On", text)]},
-    "address of a form": lambda text: {"ways": [Way("On", text, posts=True)]},
+    "address of a form": lambda text: {"ways": [Way("On", text, method="POST")]},
 }
 
 
@@ -168,7 +191,7 @@ def test_class_26_whole_page_of_markup_has_the_usual_tags():
     def everywhere(text):
         return page(
             "confirm_logout",
-            ways=[Way(text, text), Way(text, text, posts=True)],
+            ways=[Way(text, text), Way(text, text, method="POST")],
             notes=[text, text],
             reference=text,
         )
@@ -191,7 +214,9 @@ def test_link_goes_where_it_says():
 
 def test_button_posts():
     """A way that posts is a form with a button, to the address it names."""
-    reader = read(page("confirm_logout", ways=[Way("Log out", "/logout", posts=True)]))
+    reader = read(
+        page("confirm_logout", ways=[Way("Log out", "/logout", method="POST")])
+    )
     [form] = reader.all("form")
     assert (form["method"], form["action"]) == ("post", "/logout")
     assert len(reader.all("button")) == 1

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         WebhookRejected,
     )
     from .models import Event, TikTokAuth, Token, User
+    from .pages import Problem, Way
     from .settings import TikTokEndpoints, TikTokSettings
     from .stores.base import AsyncStore, Store
     from .stores.memory import MemoryStore
@@ -48,6 +49,7 @@ _HOMES = {
     "LoginReplayed": "errors",
     "MemoryStore": "stores.memory",
     "NotSignedIn": "errors",
+    "Problem": "pages",
     "RedisStore": "stores.redis",
     "SQLiteStore": "stores.sqlite",
     "StateMismatch": "errors",
@@ -66,6 +68,7 @@ _HOMES = {
     "TikTokUnavailable": "errors",
     "Token": "models",
     "User": "models",
+    "Way": "pages",
     "WebhookRejected": "errors",
 }
 
@@ -80,6 +83,7 @@ __all__ = [
     "LoginReplayed",
     "MemoryStore",
     "NotSignedIn",
+    "Problem",
     "RedisStore",
     "SQLiteStore",
     "StateMismatch",
@@ -98,6 +102,7 @@ __all__ = [
     "TikTokUnavailable",
     "Token",
     "User",
+    "Way",
     "WebhookRejected",
 ]
 

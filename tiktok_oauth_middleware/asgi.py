@@ -17,7 +17,9 @@ from .core import Core, OnEvent
 from .errors import StoreError
 from .http import CACHING, Headers, Request, Response, keep_private
 from .models import SINCE, UNTIL, Challenge, Sight, Site, TikTokAuth
+from .pages import PageMaker, Pages
 from .runtime import Cooperative
+from .wording import Texts
 
 if TYPE_CHECKING:
     from .settings import TikTokSettings
@@ -42,7 +44,7 @@ class TikTokOAuthMiddleware:
     >>> app = TikTokOAuthMiddleware(app, settings)  # doctest: +SKIP
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its options
         self,
         app: App,
         settings: TikTokSettings,
@@ -51,6 +53,8 @@ class TikTokOAuthMiddleware:
         on_event: OnEvent | None = None,
         transport: Any = None,
         clock: Callable[[], float] = time.time,
+        page: PageMaker | None = None,
+        texts: Texts | None = None,
     ) -> None:
         """Wrap `app`; nothing is opened or connected yet.
 
@@ -61,9 +65,12 @@ class TikTokOAuthMiddleware:
             on_event: told of logins, refreshes, logouts; plain or ``async def``.
             transport: instead of the network, for tests: one of httpx2.
             clock: seconds since 1970; whatever judges a time asks it.
+            page: writes the pages that people see: a plain function from a `Problem`
+                to HTML, or to None for ours.
+            texts: of our pages, by language tag and name.
 
         Raises:
-            ConfigurationError: `store` does not fit.
+            ConfigurationError: `store`, `page` or `texts` do not fit.
             TypeError: `transport` is of another HTTP library.
         """
         self.app = app
@@ -74,6 +81,7 @@ class TikTokOAuthMiddleware:
             on_event=on_event,
             transport=transport,
             clock=clock,
+            pages=Pages(page, texts),
         )
         # What every request looks at, one look-up away.
         self._clock = clock

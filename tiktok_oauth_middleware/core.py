@@ -31,7 +31,7 @@ from .models import (
     TikTokAuth,
     split_scopes,
 )
-from .pages import Way, json_answer, page, redirect
+from .pages import Answer, Link, Page, Pages, json_answer, redirect
 from .refresh import Refresh
 from .sealing import Box, derive
 from .session import Sessions
@@ -55,7 +55,7 @@ _RETRY_SECONDS = "5"
 class Core:
     """Everything that one middleware does, with neither ASGI nor WSGI in it."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the shells' options
         self,
         settings: TikTokSettings,
         runtime: Runtime,
@@ -64,6 +64,7 @@ class Core:
         on_event: OnEvent | None,
         transport: Any,
         clock: Callable[[], float],
+        pages: Pages | None = None,
     ) -> None:
         """Build what can be built without I/O; the rest is made when first needed.
 
@@ -82,6 +83,7 @@ class Core:
         self.clock = clock
         self._runtime = runtime
         self._on_event = on_event
+        self._pages = pages or Pages()
         self._transport = transport
         self._own_store = store is None
         opened = open_store(settings.store, clock=clock) if store is None else store
@@ -205,6 +207,9 @@ class Core:
 
     async def answer(self, request: Request, site: Site) -> Response:
         """Answer one of our own paths."""
+        return self._pages.shown(await self._answer(request, site), request)
+
+    async def _answer(self, request: Request, site: Site) -> Answer:
         ticket = self._ticket(request.headers)
         try:
             match site.routes[request.path]:
@@ -248,7 +253,8 @@ class Core:
         )
         headers = [("retry-after", _RETRY_SECONDS)]
         if is_navigation(request):
-            return page(error.code, reference=reference, headers=headers)
+            said = Page(code=error.code, reference=reference, headers=headers)
+            return self._pages.shown(said, request)
         return json_answer(503, {"error": error.code, "reference": reference}, headers)
 
     # --- who may pass --------------------------------------------------------------
@@ -302,11 +308,12 @@ class Core:
         declined = split_scopes(sight[DECLINED]) if sight else frozenset()
         if askable and not challenge.missing <= declined:
             return redirect(login_url)
-        ways = [Way("Back to the site", site.home)]
+        ways = [Link("back", site.home)]
         if askable:
-            ways.insert(0, Way("Ask TikTok again", login_url))
-        names = f"What is missing is: {', '.join(missing)}."
-        return page("scope_required", ways=ways, notes=[names])
+            ways.insert(0, Link("ask_again", login_url))
+        notes = [("missing", ", ".join(missing))]
+        said = Page(code="scope_required", ways=ways, notes=notes)
+        return self._pages.shown(said, request)
 
 
 def _told(site: Site, challenge: Challenge, login_url: str) -> Response:

@@ -58,6 +58,15 @@ class LoginError(TikTokOAuthError):
 
     code = "login_failed"
     status = 400
+    #: TikTok's own ``error`` in the callback, if it is shaped like one; else "".
+    error: str
+
+    def __init__(self, error: str = "") -> None:
+        self.error = error
+        super().__init__(*([f"TikTok sent back: {error}"] if error else []))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.error,), vars(self)
 
 
 class LoginDenied(LoginError):

@@ -199,6 +199,26 @@ def _accepts_html(accept: bytes) -> bool:
     return False
 
 
+_LANGUAGE = re.compile(
+    r"([A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8})*|\*)"
+    r"(?:[ \t]*;[ \t]*[qQ]=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?))?"
+)
+_LANGUAGES = 32
+
+
+def languages(request: Request) -> list[str]:
+    """Return the languages a browser asks for, the most wanted first.
+
+    What is no language range (RFC 9110 section 12.5.4) is left out, and ``*`` too.
+    """
+    header = b",".join(request.all(b"accept-language")).decode("latin-1")
+    ranges = header.split(",", _LANGUAGES)[:_LANGUAGES]
+    found = [_LANGUAGE.fullmatch(item.strip(" \t")) for item in ranges]
+    wanted = [(float(m[2] or 1), m[1]) for m in found if m and m[1] != "*"]
+    wanted.sort(key=lambda item: -item[0])
+    return [tag for quality, tag in wanted if quality]
+
+
 def is_same_origin(request: Request, origin: str) -> bool:
     """Whether a request that changes something was sent by a page of `origin`.
 

@@ -13,7 +13,7 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -45,7 +45,7 @@ from .http import (
 )
 from .log import logger
 from .models import Event, Grant, Secret, Session, Site, join_scopes, split_scopes
-from .pages import Way, page, redirect
+from .pages import Answer, Link, Page, redirect
 from .redirects import target_of
 
 if TYPE_CHECKING:
@@ -125,20 +125,21 @@ class Login:
 
     # --- to TikTok -----------------------------------------------------------------
 
-    def begin(self, request: Request, site: Site) -> Response:
+    def begin(self, request: Request, site: Site) -> Answer:
         """Answer the login path: remember the login in a cookie, go to TikTok."""
         if request.method not in self._settings.login_methods:
             return self._wrong_method(request, site)
         if len(request.query) > QUERY_LIMIT:
-            return page("query_too_long")
+            return Page(code="query_too_long")
         if is_prefetch(request) or not is_document(request):
             # An image or a frame that points here is no person logging in.
-            return page("not_a_page_visit", ways=[Way("Log in", site.login_url())])
+            ways = [Link("log_in", site.login_url())]
+            return Page(code="not_a_page_visit", ways=ways)
         try:
             asked = self._asked(request, site)
         except BadQuery:
-            ways = [Way("Log in without it", site.login_url())]
-            return page("scope_not_offered", ways=ways)
+            ways = [Link("log_in_without", site.login_url())]
+            return Page(code="scope_not_offered", ways=ways)
         login = _Login(
             state=secrets.token_urlsafe(32),
             verifier=secrets.token_urlsafe(32) if self._settings.pkce else "",
@@ -152,16 +153,16 @@ class Login:
             self._authorize_url(login), cookies=self._under_way(request, login)
         )
 
-    def _wrong_method(self, request: Request, site: Site) -> Response:
+    def _wrong_method(self, request: Request, site: Site) -> Page:
         """Return 405; where logins are posted, with the form that does it."""
         allow = [("allow", ", ".join(self._settings.login_methods))]
         if request.method != "GET":
-            return page("method_not_allowed", headers=allow)
+            return Page(code="method_not_allowed", headers=allow)
         query = quote(request.query, safe="%/?:@!$&'()*+,;=~")
         here = site.login_url() + (f"?{query}" if query else "")
-        return page(
-            "login_by_form",
-            ways=[Way("Log in", here, posts=True), Way("Back to the site", site.home)],
+        return Page(
+            code="login_by_form",
+            ways=[Link("log_in", here, posts=True), Link("back", site.home)],
             headers=allow,
             onward=self._settings.endpoints.authorize,
         )
@@ -223,7 +224,7 @@ class Login:
 
     async def finish(
         self, request: Request, site: Site, ticket: Ticket | None
-    ) -> Response:
+    ) -> Answer:
         """Answer the callback path: the login's cookie and TikTok's code for a session.
 
         Args:
@@ -237,9 +238,9 @@ class Login:
                 is spent, and a new login is needed.
         """
         if request.method != "GET":
-            return page("method_not_allowed", headers=[("allow", "GET")])
+            return Page(code="method_not_allowed", headers=[("allow", "GET")])
         if len(request.query) > QUERY_LIMIT:
-            return page("query_too_long")
+            return Page(code="query_too_long")
         spent: list[Cookie] = []
         try:
             callback = tiktok.read_callback(request.query)
@@ -380,8 +381,8 @@ class Login:
         error: TikTokOAuthError,
         site: Site,
         ticket: Ticket | None,
-        spent: Iterable[Cookie],
-    ) -> Response:
+        spent: Sequence[Cookie],
+    ) -> Page:
         """Return the page that says why nobody was signed in, with a way on.
 
         Never an automatic new trip to TikTok: that could go round for ever.
@@ -390,14 +391,18 @@ class Login:
         logger.info("login refused [%s]: %s %s", reference, error.code, error)
         event = Event(name="login_rejected", reason=error.code, reference=reference)
         await self._tell(event)
-        notes = [str(error)] if isinstance(error, LoginError) and error.args else []
-        if isinstance(error, TikTokError) and error.log_id:
-            notes = [f"TikTok's own reference is {error.log_id}."]
-        ways = [Way("Try again", site.login_url()), Way("Back to the site", site.home)]
+        notes = []
+        if isinstance(error, StateMismatch):
+            notes = [("address", self._settings.origin)]
+        elif isinstance(error, LoginError) and error.error:
+            notes = [("tiktok_sent", error.error)]
+        elif isinstance(error, TikTokError) and error.log_id:
+            notes = [("tiktok_reference", error.log_id)]
+        ways = [Link("try_again", site.login_url()), Link("back", site.home)]
         if ticket is not None:
             ways.reverse()
-        return page(
-            error.code,
+        return Page(
+            code=error.code,
             ways=ways,
             notes=notes,
             reference=reference,
@@ -422,5 +427,4 @@ def _refusal(error: str) -> LoginError:
     """Return what an ``error`` of TikTok's callback means for the login."""
     if error == "access_denied":
         return LoginDenied()
-    shown = error if _ERROR_CODE.fullmatch(error) else "an unknown error"
-    return LoginError(f"TikTok sent back: {shown}")
+    return LoginError(error if _ERROR_CODE.fullmatch(error) else "unknown_error")

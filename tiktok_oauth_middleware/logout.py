@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from .cookies import find_all
 from .errors import GrantRevoked, TikTokError
-from .http import Cookie, Request, Response, is_same_origin
+from .http import Cookie, Request, is_same_origin
 from .log import logger
 from .models import Event, Site
-from .pages import Way, page, redirect
+from .pages import Answer, Link, Page, redirect
 from .redirects import target_of
 
 if TYPE_CHECKING:
@@ -55,13 +55,13 @@ class Logout:
 
     async def answer(
         self, request: Request, site: Site, ticket: Ticket | None
-    ) -> Response:
+    ) -> Answer:
         """Answer the logout path: end this browser's session, here and everywhere.
 
         Raises:
             StoreError: the store failed; the session may live on, so its cookie stays.
         """
-        refused = self._refused(request, site, "confirm_logout", "Log out")
+        refused = self._refused(request, site, "confirm_logout", "log_out")
         if refused is not None:
             return refused
         if ticket is not None:
@@ -73,13 +73,13 @@ class Logout:
 
     async def disconnect(
         self, request: Request, site: Site, ticket: Ticket | None
-    ) -> Response:
+    ) -> Answer:
         """Answer the disconnect path: forget the user, and tell TikTok to.
 
         Raises:
             StoreError: the store failed before anything was done.
         """
-        refused = self._refused(request, site, "confirm_disconnect", "Disconnect")
+        refused = self._refused(request, site, "confirm_disconnect", "disconnect")
         if refused is not None:
             return refused
         target, gone = self._after(request, site), self._all_gone(request)
@@ -88,8 +88,8 @@ class Logout:
             return redirect(target, cookies=gone)
         if await self.end_grant(held.grant_id) != FAILED:
             return redirect(target, cookies=gone)
-        ways = [Way("Back to the site", target)]
-        return page("disconnect_failed", ways=ways, cookies=gone)
+        ways = [Link("back", target)]
+        return Page(code="disconnect_failed", ways=ways, cookies=gone)
 
     async def end_grant(self, grant_id: str) -> str:
         """Forget a user at once, then tell TikTok, whatever it answers.
@@ -131,19 +131,19 @@ class Logout:
         return REVOKED
 
     def _refused(
-        self, request: Request, site: Site, question: str, label: str
-    ) -> Response | None:
+        self, request: Request, site: Site, question: str, deed: str
+    ) -> Page | None:
         """Return the answer to what is no POST from this site, or None if it is."""
         if request.method == "GET":
             here = site.prefix + request.path
-            ways = [Way(label, here, posts=True), Way("Stay", site.home)]
-            return page(question, ways=ways)
+            ways = [Link(deed, here, posts=True), Link("stay", site.home)]
+            return Page(code=question, ways=ways)
         if request.method != "POST":
-            return page("method_not_allowed", headers=[("allow", "GET, POST")])
+            return Page(code="method_not_allowed", headers=[("allow", "GET, POST")])
         if not is_same_origin(request, self._settings.origin):
-            note = f"The address of this site is {self._settings.origin}."
-            ways = [Way("Back to the site", site.home)]
-            return page("cross_site", ways=ways, notes=[note])
+            notes = [("address", self._settings.origin)]
+            ways = [Link("back", site.home)]
+            return Page(code="cross_site", ways=ways, notes=notes)
         return None
 
     def _after(self, request: Request, site: Site) -> str:

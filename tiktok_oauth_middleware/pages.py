@@ -1,7 +1,11 @@
 """The pages that a person sees when a login does not simply go on, and JSON answers.
 
-Fixed texts chosen by a stable code; whatever else goes in is escaped. No script, no
-third party, and styles allowed by their hash only. Every answer here is ``no-store``.
+A flow answers with a `Page`: a stable code, ways on, values. `Pages` makes a `Problem`
+of it, in the reader's language, and writes that: the app's own way if it gave one, else
+ours. Either way the status and every header are ours.
+
+Our page is fixed texts; whatever else goes in is escaped. No script, no third party,
+and styles allowed by their hash only. Every answer here is ``no-store``.
 """
 
 from __future__ import annotations
@@ -9,34 +13,49 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import secrets
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from html import escape
+from inspect import iscoroutinefunction
+from typing import Literal, NamedTuple
 
-from .http import Cookie, Response, origin_of
+from . import wording
+from .errors import ConfigurationError
+from .http import Cookie, Request, Response, languages, origin_of
+from .log import logger
+from .wording import Texts, Wording
 
+# Logical properties, and no spacing of letters: both would be wrong in Arabic. The
+# borders of what has none are for forced colours, which show no backgrounds.
 _STYLE = """
 :root{color-scheme:light dark;--ink:#1c1d21;--soft:#5b5e66;--paper:#f4f4f6;--card:#fff;
---line:#e0e1e6;--deed:#23345c;--deed-ink:#fff}
+--line:#e0e1e6;--deed:#23345c;--deed-ink:#fff;--focus:#3d63dd}
 @media(prefers-color-scheme:dark){:root{--ink:#f1f1f4;--soft:#a9acb5;--paper:#131417;
---card:#1d1f24;--line:#33363d;--deed:#c9d6f8;--deed-ink:#14203c}}
+--card:#1d1f24;--line:#33363d;--deed:#c9d6f8;--deed-ink:#14203c;--focus:#8fa9ff}}
 *{box-sizing:border-box}
-body{margin:0;min-height:100vh;display:grid;place-items:center;padding:1.25rem;
-font:1.0625rem/1.55 system-ui,sans-serif;color:var(--ink);background:var(--paper)}
-main{width:100%;max-width:30rem;padding:2.25rem 2rem;border:1px solid var(--line);
-border-radius:1rem;background:var(--card)}
-h1{margin:0 0 .75rem;font-size:1.5rem;line-height:1.25;letter-spacing:-.01em}
-p{margin:0 0 1rem}
+body{margin:0;min-block-size:100vh;display:grid;place-items:center;padding:1.25rem;
+grid-template-columns:minmax(0,1fr);font:1.0625rem/1.55 system-ui,sans-serif;
+color:var(--ink);background:var(--paper)}
+main{inline-size:100%;max-inline-size:30rem;padding-block:2.25rem;padding-inline:2rem;
+border:1px solid var(--line);border-radius:1rem;background:var(--card);
+overflow-wrap:anywhere}
+h1{margin-block:0 .75rem;margin-inline:0;font-size:1.5rem;line-height:1.3}
+p{margin-block:0 1rem;margin-inline:0}
 form{margin:0}
-.ways{display:flex;flex-wrap:wrap;gap:.75rem;align-items:center;margin-top:1.5rem}
-.deed{display:inline-block;border:0;border-radius:.6rem;padding:.7rem 1.15rem;
-font:inherit;font-weight:600;text-decoration:none;cursor:pointer;
+.ways{display:flex;flex-wrap:wrap;gap:.75rem;align-items:center;
+margin-block-start:1.5rem}
+.deed,.plain{display:inline-block;font:inherit;cursor:pointer;border-radius:.6rem;
+border:1px solid transparent;padding-block:.7rem}
+.deed{padding-inline:1.15rem;font-weight:600;text-decoration:none;
 color:var(--deed-ink);background:var(--deed)}
-.plain{display:inline-block;padding:.7rem .4rem;color:var(--ink)}
-:focus-visible{outline:3px solid #6b8cff;outline-offset:3px}
-code{font:.9em ui-monospace,monospace;overflow-wrap:anywhere}
-footer{margin-top:1.75rem;padding-top:1rem;border-top:1px solid var(--line);
-font-size:.875rem;color:var(--soft)}
+.plain{padding-inline:.4rem;text-decoration:underline;color:var(--ink);background:none}
+:focus-visible{outline:3px solid var(--focus);outline-offset:3px}
+code{font:.9em ui-monospace,monospace;overflow-wrap:anywhere;direction:ltr;
+unicode-bidi:isolate}
+footer{margin-block-start:1.75rem;padding-block-start:1rem;
+border-block-start:1px solid var(--line);font-size:.875rem;color:var(--soft)}
 """
 _STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 
@@ -50,17 +69,193 @@ BASE_HEADERS: tuple[tuple[str, str], ...] = (
 )
 
 
-def _page_headers(onward: str) -> tuple[tuple[str, str], ...]:
-    """Return the headers of a page whose form may be redirected to `onward`.
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A way on from a page: a link, or a button that posts."""
 
-    Chromium holds form-action against the redirect that answers a form, too.
+    label: str
+    #: A path of this site, with its query.
+    url: str
+    #: GET is a link; POST a form with a button and no fields.
+    method: Literal["GET", "POST"] = "GET"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """What a page tells a person: what ``page=`` is given. Escape all of it."""
+
+    #: Stable, such as ``login_denied``.
+    code: str
+    #: The HTTP status of the answer: 200 where a page only asks.
+    status: int
+    title: str
+    #: Sentences, the first one first.
+    texts: tuple[str, ...]
+    #: Ways on, the first one prominent.
+    ways: tuple[Way, ...] = ()
+    #: What the line in the log says too, or "".
+    reference: str = ""
+    #: The language of the texts, as a tag such as ``de``.
+    language: str = wording.ENGLISH
+    #: For ``<style nonce="...">``; another one each time.
+    nonce: str = ""
+
+
+#: What an app writes pages with: HTML as str or UTF-8; None for ours.
+PageMaker = Callable[[Problem], str | bytes | None]
+
+_STATUSES: Mapping[str, int] = {
+    "login_denied": 403,
+    "login_expired": 400,
+    "login_replayed": 400,
+    "state_mismatch": 400,
+    "login_failed": 400,
+    "tiktok_error": 502,
+    "tiktok_unavailable": 503,
+    "store_error": 503,
+    "scope_required": 403,
+    "login_required": 401,
+    "scope_not_offered": 400,
+    "not_a_page_visit": 403,
+    "cross_site": 403,
+    "method_not_allowed": 405,
+    "login_by_form": 405,
+    "query_too_long": 414,
+    "confirm_logout": 200,
+    "confirm_disconnect": 200,
+    "disconnect_failed": 502,
+}
+#: Every problem that there is, by code, in English.
+PROBLEMS: Mapping[str, Problem] = {
+    code: Problem(code=code, status=_STATUSES[code], title=title, texts=tuple(texts))
+    for code, (title, *texts) in wording.PROBLEMS.items()
+}
+
+
+class Link(NamedTuple):
+    """A way on, before it is said in a language."""
+
+    #: Of `wording.WAYS`.
+    name: str
+    url: str
+    posts: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """What a flow answers a person with."""
+
+    #: Of `PROBLEMS`.
+    code: str
+    ways: Sequence[Link] = ()
+    #: Further sentences: names of `wording.NOTES` with their values.
+    notes: Sequence[tuple[str, str]] = ()
+    #: What the log line about it carries too.
+    reference: str = ""
+    #: Further headers, such as Allow or Retry-After.
+    headers: Iterable[tuple[str, str]] = ()
+    #: To set or delete.
+    cookies: Iterable[Cookie] = ()
+    #: An address at another origin that a form here leads on to.
+    onward: str = ""
+
+
+#: What flows answer with.
+Answer = Page | Response
+
+
+class Pages:
+    """Writes pages for people: in their language, and in the app's own way."""
+
+    def __init__(
+        self, page: PageMaker | None = None, texts: Texts | None = None
+    ) -> None:
+        """Take what the app says and writes.
+
+        Raises:
+            ConfigurationError: `page` is no plain function, or `texts` are wrong.
+        """
+        if page is not None and (not callable(page) or iscoroutinefunction(page)):
+            message = (
+                "page is a plain function that returns HTML or None; pages are written"
+                " at once, so it is no async def"
+            )
+            raise ConfigurationError(message)
+        self._make = page
+        self._wording = Wording(texts)
+
+    def shown(self, answer: Answer, request: Request) -> Response:
+        """Return an answer as it goes out: a page is written, all else is ready."""
+        if isinstance(answer, Response):
+            return answer
+        problem = self._problem(answer, languages(request))
+        own = self._own(problem)
+        policy = _policy(answer.onward, None if own is None else problem.nonce)
+        body = self._ours(problem) if own is None else own
+        sent = (cookie.header() for cookie in answer.cookies)
+        headers = (*BASE_HEADERS, *policy, *answer.headers, *sent)
+        return Response(problem.status, headers, body)
+
+    def _problem(self, page: Page, wanted: Iterable[str]) -> Problem:
+        wording = self._wording
+        language = wording.language(page.code, wanted)
+        title, *texts = wording.say(language, page.code)
+        texts += [wording.note(language, name, value) for name, value in page.notes]
+        return replace(
+            PROBLEMS[page.code],
+            title=title,
+            texts=tuple(texts),
+            ways=tuple(
+                Way(wording.say(language, link.name)[0], link.url, _METHODS[link.posts])
+                for link in page.ways
+            ),
+            reference=page.reference,
+            language=language,
+            nonce="" if self._make is None else secrets.token_urlsafe(16),
+        )
+
+    def _own(self, problem: Problem) -> bytes | None:
+        """Return the page that the app writes; None if it does not, or fails."""
+        if self._make is None:
+            return None
+        try:
+            made = self._make(problem)
+            if made is None or isinstance(made, bytes):
+                return made
+            if isinstance(made, str):
+                return made.encode("utf-8", "replace")
+        except Exception as error:  # noqa: BLE001 - foreign code
+            logger.error("page raised %s at %s", type(error).__name__, problem.code)
+            return None
+        kind = type(made).__name__
+        logger.error("page returned %s at %s, not HTML", kind, problem.code)
+        return None
+
+    def _ours(self, problem: Problem) -> bytes:
+        [reference] = self._wording.say(problem.language, "reference")
+        return html(problem, reference)
+
+
+_METHODS: Mapping[bool, Literal["GET", "POST"]] = {False: "GET", True: "POST"}
+
+
+def _policy(onward: str, nonce: str | None) -> tuple[tuple[str, str], ...]:
+    """Return the headers of a page: ours, or the app's own with a nonce.
+
+    A page of the app may show styles, images and fonts of its own site, and no more: no
+    script, no third party. Forms lead to this site, and `onward`: Chromium holds
+    form-action against the redirect that answers a form, too.
     """
     further = f" {origin_of(onward)}" if onward else ""
+    shows = (
+        f"style-src 'sha256-{_STYLE_HASH}'; "
+        if nonce is None
+        else f"style-src 'self' 'nonce-{nonce}'; img-src 'self'; font-src 'self'; "
+    )
     return (
-        *BASE_HEADERS,
         (
             "content-security-policy",
-            f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; "
+            f"default-src 'none'; {shows}"
             f"form-action 'self'{further}; frame-ancestors 'none'; base-uri 'none'",
         ),
         ("x-frame-options", "DENY"),
@@ -68,235 +263,53 @@ def _page_headers(onward: str) -> tuple[tuple[str, str], ...]:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Way:
-    """A way on from a page: a link, or a button that posts."""
-
-    label: str
-    url: str
-    posts: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """What a page tells: a stable code, and the texts that go with it."""
-
-    code: str
-    status: int
-    title: str
-    texts: tuple[str, ...]
-
-
-#: What happened, in plain words, and what to do; by code.
-PROBLEMS: Mapping[str, Problem] = {
-    problem.code: problem
-    for problem in (
-        Problem(
-            "login_denied",
-            403,
-            "You did not log in",
-            (
-                "At TikTok you chose not to continue, so nothing was shared with this"
-                " site and nobody was signed in.",
-                "If that was not what you wanted, try again.",
-            ),
-        ),
-        Problem(
-            "login_expired",
-            400,
-            "That took too long",
-            (
-                "For your safety a login has to be finished within a few minutes, and"
-                " this one is too old. Nobody was signed in.",
-                "Try again; it only takes a moment.",
-            ),
-        ),
-        Problem(
-            "login_replayed",
-            400,
-            "This login was used already",
-            (
-                "Every login works once, and this one was used before. That happens"
-                " when a page is loaded again or opened from the history.",
-            ),
-        ),
-        Problem(
-            "state_mismatch",
-            400,
-            "This login belongs somewhere else",
-            (
-                "It was begun in another browser or app, was finished already, or is"
-                " too old. Nobody was signed in here.",
-                "If the TikTok app sent you to a different browser, log in again from"
-                " the one you want to use.",
-            ),
-        ),
-        Problem(
-            "login_failed",
-            400,
-            "The login did not work",
-            (
-                "What came back from TikTok was not a login that can be finished."
-                " Nobody was signed in.",
-            ),
-        ),
-        Problem(
-            "tiktok_error",
-            502,
-            "TikTok did not complete the login",
-            (
-                "TikTok refused what this site asked of it. Nobody was signed in.",
-                "Try again; if it stays that way, tell the people who run this site,"
-                " with the reference below.",
-            ),
-        ),
-        Problem(
-            "tiktok_unavailable",
-            503,
-            "TikTok is not answering",
-            ("Nobody was signed in. Wait a moment, then try again.",),
-        ),
-        Problem(
-            "store_error",
-            503,
-            "This site can not check your login right now",
-            (
-                "Its memory of logins is out of reach. You are not signed out: wait a"
-                " moment, then load the page again.",
-            ),
-        ),
-        Problem(
-            "scope_required",
-            403,
-            "This page needs more from TikTok",
-            ("You are signed in, but did not allow everything this page needs.",),
-        ),
-        Problem(
-            "login_required",
-            401,
-            "Please log in",
-            ("This page is for people who are logged in with TikTok.",),
-        ),
-        Problem(
-            "scope_not_offered",
-            400,
-            "This site does not ask for that",
-            ("The link asked TikTok for something that this site never asks for.",),
-        ),
-        Problem(
-            "not_a_page_visit",
-            403,
-            "Log in with TikTok",
-            ("A login begins when you open it yourself, not from inside a page.",),
-        ),
-        Problem(
-            "cross_site",
-            403,
-            "This did not come from this site",
-            ("For your safety, this works from a page of this site only.",),
-        ),
-        Problem(
-            "method_not_allowed",
-            405,
-            "This address works differently",
-            ("It does not answer this kind of request.",),
-        ),
-        Problem(
-            "login_by_form",
-            405,
-            "Log in with TikTok",
-            ("You will be asked at TikTok what this site may see, and come back.",),
-        ),
-        Problem(
-            "query_too_long",
-            414,
-            "That address is too long",
-            ("Nothing was done.",),
-        ),
-        Problem(
-            "confirm_logout",
-            200,
-            "Log out?",
-            (
-                "You will be signed out of this site.",
-                "Your TikTok account stays as it is.",
-            ),
-        ),
-        Problem(
-            "confirm_disconnect",
-            200,
-            "Disconnect from TikTok?",
-            (
-                "This site loses its access to your TikTok account, and you are signed"
-                " out in every browser.",
-            ),
-        ),
-        Problem(
-            "disconnect_failed",
-            502,
-            "You are signed out, but TikTok did not confirm",
-            (
-                "This site has forgotten you. To be sure that its access ended, look"
-                " at the apps in your TikTok settings under security.",
-            ),
-        ),
-    )
-}
-
-
-def page(  # noqa: PLR0913 - the parts of a page
-    code: str,
-    *,
-    ways: Iterable[Way] = (),
-    notes: Iterable[str] = (),
-    reference: str = "",
-    headers: Iterable[tuple[str, str]] = (),
-    cookies: Iterable[Cookie] = (),
-    onward: str = "",
-) -> Response:
-    """Return the page for one of `PROBLEMS`.
+def html(problem: Problem, reference: str = wording.NOTES["reference"]) -> bytes:
+    """Return our page about a problem.
 
     Args:
-        code: which.
-        ways: links and buttons, the first one prominent.
-        notes: further sentences; escaped.
-        reference: what the log line about it carries too.
-        headers: further ones, such as Allow or Retry-After.
-        cookies: to set or delete.
-        onward: an address at another origin that a form here leads on to.
+        problem: what it tells.
+        reference: how a reference is called, ``{}`` in its place.
     """
-    problem = PROBLEMS[code]
-    texts = "".join(f"<p>{escape(text)}</p>" for text in (*problem.texts, *notes))
+    texts = "".join(f'<p dir="auto">{escape(text)}</p>' for text in problem.texts)
     links = "".join(
-        _way(way, "plain" if place else "deed") for place, way in enumerate(ways)
+        _way(way, "plain" if place else "deed")
+        for place, way in enumerate(problem.ways)
     )
+    before, _, after = reference.partition("{}")
     foot = (
-        f"<footer>Reference <code>{escape(reference)}</code></footer>"
-        if reference
+        f'<footer dir="auto">{escape(before)}<code>'
+        f"{escape(problem.reference)}</code>{escape(after)}</footer>"
+        if problem.reference
         else ""
     )
-    body = (
-        '<!doctype html><html lang="en" dir="ltr"><head><meta charset="utf-8">'
+    title, language = escape(problem.title), escape(problem.language)
+    direction = _direction(problem.title)
+    return (
+        f'<!doctype html><html lang="{language}" dir="{direction}"><head>'
+        '<meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(problem.title)}</title><style>{_STYLE}</style></head>"
-        f"<body><main><h1>{escape(problem.title)}</h1>{texts}"
+        f"<title>{title}</title><style>{_STYLE}</style></head>"
+        f'<body><main><h1 dir="auto">{title}</h1>{texts}'
         f'<div class="ways">{links}</div>{foot}</main></body></html>'
-    )
-    return Response(
-        problem.status,
-        (*_page_headers(onward), *headers, *(cookie.header() for cookie in cookies)),
-        body.encode(),
-    )
+    ).encode("utf-8", "replace")
+
+
+def _direction(text: str) -> Literal["ltr", "rtl"]:
+    """Return which way a text reads: its first letter says, no language's tag does."""
+    # dir="auto" on the whole page would not see into parts that have one of their own.
+    kinds = map(unicodedata.bidirectional, text)
+    first = next((kind for kind in kinds if kind in ("L", "R", "AL")), "L")
+    return "ltr" if first == "L" else "rtl"
 
 
 def _way(way: Way, style: str) -> str:
     url, label = escape(way.url), escape(way.label)
-    if way.posts:
+    if way.method == "POST":
         return (
             f'<form method="post" action="{url}">'
-            f'<button class="{style}">{label}</button></form>'
+            f'<button class="{style}" dir="auto">{label}</button></form>'
         )
-    return f'<a class="{style}" href="{url}">{label}</a>'
+    return f'<a class="{style}" dir="auto" href="{url}">{label}</a>'
 
 
 def json_answer(

@@ -19,7 +19,9 @@ from .core import Core, OnEvent
 from .errors import StoreError
 from .http import Request, Response, keep_private
 from .models import SINCE, UNTIL, Challenge, Sight, Site, TikTokAuth
+from .pages import PageMaker, Pages
 from .runtime import Blocking, run
+from .wording import Texts
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -35,7 +37,7 @@ class TikTokOAuthWSGIMiddleware:
     ... )  # doctest: +SKIP
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its options
         self,
         app: WSGIApplication,
         settings: TikTokSettings,
@@ -44,6 +46,8 @@ class TikTokOAuthWSGIMiddleware:
         on_event: OnEvent | None = None,
         transport: Any = None,
         clock: Callable[[], float] = time.time,
+        page: PageMaker | None = None,
+        texts: Texts | None = None,
     ) -> None:
         """Wrap `app`; nothing is opened or connected yet.
 
@@ -54,9 +58,13 @@ class TikTokOAuthWSGIMiddleware:
             on_event: told of logins, refreshes, logouts; a plain function.
             transport: instead of the network, for tests: one of httpx2.
             clock: seconds since 1970; whatever judges a time asks it.
+            page: writes the pages that people see: a plain function from a `Problem`
+                to HTML, or to None for ours.
+            texts: of our pages, by language tag and name.
 
         Raises:
-            ConfigurationError: `store` or `on_event` is async.
+            ConfigurationError: `store`, `on_event` or `page` is async, or `texts` are
+                wrong.
             TypeError: `transport` is of another HTTP library.
         """
         self.app = app
@@ -67,6 +75,7 @@ class TikTokOAuthWSGIMiddleware:
             on_event=on_event,
             transport=transport,
             clock=clock,
+            pages=Pages(page, texts),
         )
         # What every request looks at, one look-up away.
         self._clock = clock

@@ -15,6 +15,7 @@ from tiktok_oauth_middleware import (
     Event,
     MemoryStore,
     NotSignedIn,
+    Problem,
     RedisStore,
     SQLiteStore,
     TikTokAuth,
@@ -25,6 +26,7 @@ from tiktok_oauth_middleware import (
     TikTokTokens,
     Token,
     User,
+    Way,
 )
 from tiktok_oauth_middleware.fastapi import SignedIn, tiktok_auth
 from tiktok_oauth_middleware.flask import requires_tiktok as flask_requires
@@ -54,10 +56,21 @@ async def on_event_async(event: Event) -> None:
     on_event(event)
 
 
+def page(problem: Problem) -> str | None:
+    assert_type(problem.code, str)
+    assert_type(problem.status, int)
+    assert_type(problem.texts, tuple[str, ...])
+    assert_type(problem.ways, tuple[Way, ...])
+    assert_type([way.method == "POST" for way in problem.ways], list[bool])
+    return None if problem.code == "store_error" else problem.title
+
+
+texts = {"de": {"login_denied": ["Nicht angemeldet", "..."], "back": "Zur Startseite"}}
 starlette = Starlette()
 asgi = TikTokOAuthMiddleware(starlette, settings, on_event=on_event_async)
 starlette.add_middleware(TikTokOAuthMiddleware, settings=settings)
 flask = Flask(__name__)
+asgi = TikTokOAuthMiddleware(starlette, settings, page=page, texts=texts)
 wsgi = TikTokOAuthWSGIMiddleware(
     flask.wsgi_app, settings, store=SQLiteStore("tokens.sqlite3"), on_event=on_event
 )
