@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import re
 import secrets
 from pathlib import Path
 
 import pytest
 
+from tiktok_oauth_middleware import Event
+from tiktok_oauth_middleware import runtime as blocking
+from tiktok_oauth_middleware.metrics import COUNTERS, HISTOGRAMS
+from tiktok_oauth_middleware.outcomes import _LEVELS as LEVELS
+from tiktok_oauth_middleware.outcomes import REASONS, Outcomes
 from tiktok_oauth_middleware.pages import PROBLEMS
 from tiktok_oauth_middleware.wording import NOTES, WAYS
 
@@ -54,3 +61,53 @@ class TestPages:
             assert f"| `{code}` | {problem.status} | {said} |" in rows
         for name, text in (*WAYS.items(), *NOTES.items()):
             assert f"| `{name}` | {text} |" in rows
+
+
+class TestMetrics:
+    @pytest.fixture
+    def rows(self):
+        """Return the rows of the document's tables, as lists of cells."""
+        lines = (DOCS / "metrics.md").read_text().splitlines()
+        return {
+            cells[0].strip("`"): cells
+            for line in lines
+            if line.startswith("| ")
+            for cells in [[cell.strip() for cell in line.strip("|").split(" | ")]]
+        }
+
+    def test_events(self, rows):
+        """Every event is listed with its level and its reasons."""
+        for name, reasons in REASONS.items():
+            _, level, said = rows[name]
+            usual = LEVELS.get((name, ""), logging.INFO)
+            assert level.startswith(logging.getLevelName(usual).lower())
+            assert {*re.findall(r"`([\w.]+)`", said)} == reasons
+
+    def test_instruments(self, rows):
+        """Every counter and histogram is listed."""
+        assert {*COUNTERS, *HISTOGRAMS} <= set(rows)
+
+    def test_fields(self, rows, caplog):
+        """Every field of a record is listed, and no other."""
+        event = Event(name="logout", open_id="someone")
+        with caplog.at_level("INFO", "tiktok_oauth_middleware"):
+            blocking.run(Outcomes(blocking.Blocking(), b"key", None, None).tell(event))
+        [record] = caplog.records
+        fields = {name for name in vars(record) if name.startswith("tiktok_")}
+        assert {row for row in rows if row.startswith("tiktok_")} - {
+            row for row in rows if "." in row
+        } == fields
+
+    def test_dashboard(self):
+        """The dashboard asks for every metric under the name Prometheus gives it."""
+        board = json.loads((DOCS / "grafana-dashboard.json").read_text())
+        queries = [t["expr"] for panel in board["panels"] for t in panel["targets"]]
+        asked = {name for q in queries for name in re.findall(r"tiktok_oauth\w+", q)}
+        counters = {f"{name.replace('.', '_')}_total" for name in COUNTERS}
+        histograms = {f"{name.replace('.', '_')}_seconds" for name in HISTOGRAMS}
+        assert {re.sub("_(bucket|count)$", "", name) for name in asked} == (
+            counters | histograms
+        )
+        document = (DOCS / "metrics.md").read_text()
+        for query in queries:
+            assert f"`{query.replace('$__rate_interval', '5m')}`" in document

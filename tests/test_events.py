@@ -20,7 +20,9 @@ from tiktok_oauth_middleware import (
     StoreError,
     TikTokOAuthWSGIMiddleware,
 )
+from tiktok_oauth_middleware.log import logger
 from tiktok_oauth_middleware.models import Event
+from tiktok_oauth_middleware.outcomes import REASONS
 from tiktok_oauth_middleware.testing.server import StandIn
 
 from .conftest import (
@@ -435,6 +437,121 @@ class TestCallback:
         assert f"on_event raised {error.__name__} at login" in caplog.text
         assert "act.secret" not in caplog.text
         assert "Traceback" not in caplog.text
+
+
+# --- the log -----------------------------------------------------------------------
+
+
+class TestLog:
+    @pytest.fixture
+    def records(self, caplog):
+        """Return what finds the structured records that were logged meanwhile."""
+        caplog.set_level(logging.DEBUG, "tiktok_oauth_middleware")
+        return lambda: [r for r in caplog.records if hasattr(r, "tiktok_event")]
+
+    def test_all(self, world, records):
+        """Each event is a record too, in the same order, but for repeated warnings."""
+        everything(world)
+        logged = [record.tiktok_event for record in records()]
+        told = [event.name for event in world.events]
+        seldom = {"webhook_rejected", "store_error", "refresh_failed"}
+        assert set(logged) == NAMES
+        assert [n for n in logged if n not in seldom] == [
+            n for n in told if n not in seldom
+        ]
+
+    def test_reasons(self, world):
+        """Every reason is of the closed list of its event; a webhook's is TikTok's."""
+        everything(world)
+        for event in world.events:
+            if event.reason and event.name != "webhook":
+                assert event.reason in REASONS[event.name]
+        assert set(REASONS) == NAMES
+
+    def test_login(self, browser, world, records):
+        """A login is one record with user, session and scopes, none of them named."""
+        browser.log_in(scopes=["user.info.basic"])
+        [record] = records()
+        assert record.levelname == "INFO"
+        assert record.tiktok_event == "login"
+        assert record.tiktok_scopes == "user.info.basic"
+        for name in (record.tiktok_user, record.tiktok_session):
+            assert re.fullmatch("[0-9a-f]{8}", name)
+            assert name in record.getMessage()
+        assert record.tiktok_user != record.tiktok_session
+        open_id = world.tiktok.people[0].open_id
+        assert open_id not in f"{vars(record)!r} {record.getMessage()}"
+
+    def test_same_person(self, world, records):
+        """A person is the same in every record, a session from login to logout."""
+        one, other = world.browser(), world.browser()
+        one.log_in()
+        other.log_in()
+        one.log_out()
+        first, second, out = records()
+        assert first.tiktok_user == second.tiktok_user == out.tiktok_user
+        assert first.tiktok_session == out.tiktok_session
+        assert first.tiktok_session != second.tiktok_session
+
+    def test_another_key(self, world, records):
+        """With another secret key the same person is another hash."""
+        world.browser().log_in()
+        world.with_settings(secret_keys=make_settings().secret_keys)
+        world.browser().log_in()
+        first, second = records()
+        assert first.tiktok_user != second.tiktok_user
+
+    def test_refused(self, browser, world, records):
+        """A refused login is one record: reason, reference, and TikTok's own words."""
+        world.tiktok.fail("token", error="invalid_grant")
+        response = browser.log_in()
+        [record] = records()
+        assert record.tiktok_event == "login_rejected"
+        assert record.tiktok_reason == "login_expired"
+        assert record.tiktok_reference in response.text
+        assert record.tiktok_reference in record.getMessage()
+        assert "invalid_grant" in record.tiktok_detail
+        assert "invalid_grant" in record.getMessage()
+
+    @pytest.mark.parametrize(
+        ("error", "levels"),
+        [
+            ("invalid_client", ["ERROR", "DEBUG"]),
+            ("server_error", ["WARNING", "WARNING"]),
+        ],
+    )
+    def test_refused_app(self, world, records, error, levels):
+        """A wrong secret is an error once a minute; other failures are warnings."""
+        browsers = [world.browser(), world.browser()]
+        for browser, person in zip(browsers, world.tiktok.people, strict=False):
+            browser.log_in(person=person)
+        world.clock.advance(LIFE)
+        for browser in browsers:
+            world.tiktok.fail("token", error=error)
+            browser.me()
+            logger.filters[0]._last.clear()  # a second later
+        failed = [r for r in records() if r.tiktok_event == "refresh_failed"]
+        assert [record.levelname for record in failed] == levels
+        assert all(error in record.tiktok_detail for record in failed)
+
+    def test_foreign_words(self, world, records):
+        """What a webhook brings is one line, cut, and not the content."""
+        open_id = world.tiktok.people[0].open_id
+        event = "video.\n\u202e" + "x" * 500
+        answer = deliver(world, event, open_id, {"secret": "of-the-content"})
+        assert answer.status_code == 200
+        [record] = records()
+        assert "\n" not in record.getMessage()
+        assert "\u202e" not in record.getMessage()
+        assert len(record.tiktok_reason) <= 201
+        assert "of-the-content" not in repr(vars(record))
+
+    def test_switched_off(self, browser, world, caplog):
+        """A logger that is not interested costs no hash and writes nothing."""
+        with caplog.at_level(logging.ERROR, "tiktok_oauth_middleware"):
+            browser.log_in()
+        assert caplog.records == []
+        assert [event.name for event in world.events] == ["login"]
 
 
 # --- secrets -----------------------------------------------------------------------

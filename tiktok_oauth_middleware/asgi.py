@@ -13,10 +13,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .cookies import finder
-from .core import Core, OnEvent
+from .core import Core
 from .errors import StoreError
 from .http import CACHING, Headers, Request, Response, keep_private
 from .models import SINCE, UNTIL, Challenge, Sight, Site, TikTokAuth
+from .outcomes import OnEvent
 from .pages import PageMaker, Pages
 from .runtime import Cooperative
 from .wording import Texts

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 # so it is read off Authlib's own class instead of imported.
 _base = next(kind for kind in OAuth2Client.__mro__ if kind.__name__ == "Client")
 httpx = sys.modules[_base.__module__.partition(".")[0]]
+
+Timing = Callable[[str], AbstractContextManager[object]]
 
 #: Longest answer of TikTok that is read, in bytes.
 ANSWER_LIMIT = 1024 * 1024
@@ -98,6 +101,7 @@ class TikTokClient:
         runtime: Runtime,
         *,
         transport: Any = None,
+        timing: Timing | None = None,
     ) -> None:
         """Take what to call and how.
 
@@ -105,6 +109,7 @@ class TikTokClient:
             settings: whose key, secret, addresses and time-out.
             runtime: blocking or cooperative.
             transport: instead of the network, as httpx2's clients take one.
+            timing: what each call is made in, by its name.
 
         Raises:
             TypeError: `transport` is of the other kind or HTTP library.
@@ -112,6 +117,7 @@ class TikTokClient:
         self._settings = settings
         self._runtime = runtime
         self._transport = transport
+        self._timing: Timing = nullcontext if timing is None else timing
         self._secret = "".join(settings.client_secret)
         check_transport(transport, blocking=runtime.is_blocking)
 
@@ -124,7 +130,8 @@ class TikTokClient:
         fields = {"code": code, "redirect_uri": self._settings.redirect_uri}
         if verifier is not None:
             fields["code_verifier"] = verifier
-        return await self._token("authorization_code", fields)
+        with self._timing("exchange"):
+            return await self._token("authorization_code", fields)
 
     async def refresh(
         self,
@@ -144,7 +151,8 @@ class TikTokClient:
             GrantRevoked, TikTokUnavailable, TikTokError: see `tiktok.read_token`.
         """
         fields = {"refresh_token": refresh_token}
-        return await self._token("refresh_token", fields, seconds, meanwhile)
+        with self._timing("refresh"):
+            return await self._token("refresh_token", fields, seconds, meanwhile)
 
     async def _token(
         self,
@@ -179,6 +187,10 @@ class TikTokClient:
         Raises:
             GrantRevoked, TikTokUnavailable, TikTokError: see `tiktok.read_revoke`.
         """
+        with self._timing("revoke"):
+            await self._revoke(access_token, seconds)
+
+    async def _revoke(self, access_token: str, seconds: float | None) -> None:
         url = self._settings.endpoints.revoke
         response = await self._call(
             lambda client: client.revoke_token(
@@ -201,6 +213,12 @@ class TikTokClient:
         Raises:
             TikTokUnavailable, TikTokError: see `tiktok.read_user`.
         """
+        with self._timing("user_info"):
+            return await self._profile(access_token, open_id, fields)
+
+    async def _profile(
+        self, access_token: str, open_id: str, fields: tuple[str, ...]
+    ) -> str:
         # The comma is left as it is: it is how TikTok's own examples write it.
         url = f"{self._settings.endpoints.user_info}?fields={','.join(fields)}"
         headers = {**_HEADERS, "Authorization": f"Bearer {access_token}"}

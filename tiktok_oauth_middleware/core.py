@@ -22,6 +22,7 @@ from .http import Headers, Request, Response, is_navigation
 from .log import logger
 from .login import Login
 from .logout import Logout
+from .metrics import MeasuredPort, meter
 from .models import (
     DECLINED,
     Challenge,
@@ -31,6 +32,7 @@ from .models import (
     TikTokAuth,
     split_scopes,
 )
+from .outcomes import OnEvent, Outcomes
 from .pages import Answer, Link, Page, Pages, json_answer, redirect
 from .refresh import Refresh
 from .sealing import Box, derive
@@ -44,8 +46,6 @@ if TYPE_CHECKING:
     from .cookies import Ticket
     from .runtime import Runtime
     from .settings import TikTokSettings
-
-OnEvent = Callable[[Event], object]
 
 _MOUNTS = 64
 _ODD_IN_PATHS = ("//", "/.", "\\")
@@ -82,14 +82,18 @@ class Core:
         self.settings = settings
         self.clock = clock
         self._runtime = runtime
-        self._on_event = on_event
         self._pages = pages or Pages()
         self._transport = transport
         self._own_store = store is None
         opened = open_store(settings.store, clock=clock) if store is None else store
+        self._meter = meter()
         self._port = runtime.port(opened)
+        if self._meter is not None:
+            self._port = MeasuredPort(self._port, self._meter)
         self._warn()
         keys = ["".join(key) for key in settings.secret_keys]
+        told = derive(keys[0], settings.client_key, "log")
+        self._tell = Outcomes(runtime, told, on_event, self._meter).tell
         self._wire(keys)
         #: By mount point as the server names it.
         self.sites: dict[str, Site] = {}
@@ -147,7 +151,12 @@ class Core:
     def _make_client(self) -> TikTokClient:
         from .client import TikTokClient  # noqa: PLC0415 - imports Authlib and ssl
 
-        return TikTokClient(self.settings, self._runtime, transport=self._transport)
+        return TikTokClient(
+            self.settings,
+            self._runtime,
+            transport=self._transport,
+            timing=None if self._meter is None else self._meter.call,
+        )
 
     async def aclose(self) -> None:
         """Close this process's or event loop's connections; a store if opened here."""
@@ -159,15 +168,6 @@ class Core:
         if self._own_store:
             with contextlib.suppress(StoreError):
                 await self._port.close()
-
-    async def _tell(self, event: Event) -> None:
-        """Tell the app; what its callback raises breaks nothing."""
-        if self._on_event is None:
-            return
-        try:
-            await self._runtime.tell(self._on_event, event)
-        except Exception as error:  # noqa: BLE001 - foreign code
-            logger.error("on_event raised %s at %s", type(error).__name__, event.name)
 
     # --- which path is ours --------------------------------------------------------
 
@@ -247,10 +247,8 @@ class Core:
     async def store_failed(self, request: Request, error: StoreError) -> Response:
         """Return 503: who this is can not be said, which is not to say "nobody"."""
         reference = secrets.token_hex(4)
-        logger.error("store failed [%s]: %s", reference, error)
-        await self._tell(
-            Event(name="store_error", reason=error.code, reference=reference)
-        )
+        event = Event(name="store_error", reason=error.code, reference=reference)
+        await self._tell(event, why=error)
         headers = [("retry-after", _RETRY_SECONDS)]
         if is_navigation(request):
             said = Page(code=error.code, reference=reference, headers=headers)

@@ -17,16 +17,17 @@ class _Seldom(logging.Filter):
 
     def __init__(self) -> None:
         super().__init__()
-        # By message template, of which the package has a handful.
-        self._last: dict[str, float] = {}
+        # By level and message template, of which the package has a handful.
+        self._last: dict[tuple[int, str], float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.levelno < logging.WARNING:
             return True
         now = time.monotonic()
-        if now - self._last.get(str(record.msg), -_SECONDS) < _SECONDS:
+        said = record.levelno, str(record.msg)
+        if now - self._last.get(said, -_SECONDS) < _SECONDS:
             return False
-        self._last[str(record.msg)] = now
+        self._last[said] = now
         return True
 
 

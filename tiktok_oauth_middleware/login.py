@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from .cookies import CookieJar, Ticket
     from .grants import Grants
     from .models import TokenAnswer
+    from .outcomes import Tell
     from .sealing import Box
     from .settings import TikTokSettings
 
@@ -112,7 +113,7 @@ class Login:
         jar: CookieJar,
         box: Box,
         client: Callable[[], Awaitable[TikTokClient]],
-        tell: Callable[[Event], Awaitable[None]],
+        tell: Tell,
         clock: Callable[[], float],
     ) -> None:
         self._settings = settings
@@ -292,16 +293,15 @@ class Login:
                 callback.code.reveal(), login.verifier or None
             )
         except GrantRevoked as error:
-            logger.info("TikTok refused the code: %s", error)
-            raise LoginExpired from None
+            raise LoginExpired from error
         if answer.expires_in < 1 and answer.refresh_token is None:
             # It would end at its first use: a guarded page would log in for ever.
             raise TikTokError("", "a token that has ended already")
         profile = await self._profile(client, answer)
-        value = await self._save(login, answer, profile, ticket)
+        value, session = await self._save(login, answer, profile, ticket)
         scopes = split_scopes(answer.scopes or "")
-        logger.info("login ok, %d scopes granted", len(scopes))
-        await self._tell(Event(name="login", open_id=answer.open_id, scopes=scopes))
+        event = Event(name="login", open_id=answer.open_id, scopes=scopes)
+        await self._tell(event, session=session)
         age = int(self._settings.session_lifetime)
         return redirect(login.target, cookies=[self._jar.session(value, age), *spent])
 
@@ -323,11 +323,11 @@ class Login:
 
     async def _save(
         self, login: _Login, answer: TokenAnswer, profile: str, old: Ticket | None
-    ) -> str:
+    ) -> tuple[str, str]:
         """Write the grant with a new session in it; end the browser's previous one.
 
         Returns:
-            The session cookie's value.
+            The session cookie's value, and the hash of the secret in it.
         """
         named = grant_id(self._settings.client_key, answer.open_id)
         value, ticket = self._jar.issue(named)
@@ -352,7 +352,7 @@ class Login:
             raise StoreError(message)
         if old is not None and old.grant_id != named:
             await self._grants.end_session(old.grant_id, old.digest)
-        return value
+        return value, ticket.digest
 
     def _grant(
         self, login: _Login, answer: TokenAnswer, profile: str, known: Grant | None
@@ -388,9 +388,9 @@ class Login:
         Never an automatic new trip to TikTok: that could go round for ever.
         """
         reference = secrets.token_hex(4)
-        logger.info("login refused [%s]: %s %s", reference, error.code, error)
         event = Event(name="login_rejected", reason=error.code, reference=reference)
-        await self._tell(event)
+        refused_code = isinstance(error, LoginExpired) and error.__cause__
+        await self._tell(event, why=refused_code or error)
         notes = []
         if isinstance(error, StateMismatch):
             notes = [("address", self._settings.origin)]

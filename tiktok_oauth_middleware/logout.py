@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from .cookies import find_all
 from .errors import GrantRevoked, TikTokError
 from .http import Cookie, Request, is_same_origin
-from .log import logger
 from .models import Event, Site
 from .pages import Answer, Link, Page, redirect
 from .redirects import target_of
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from .cookies import CookieJar, Ticket
     from .grants import Grants
     from .models import Grant
+    from .outcomes import Tell
     from .runtime import Runtime
     from .settings import TikTokSettings
 
@@ -42,7 +42,7 @@ class Logout:
         grants: Grants,
         jar: CookieJar,
         client: Callable[[], Awaitable[TikTokClient]],
-        tell: Callable[[Event], Awaitable[None]],
+        tell: Tell,
         clock: Callable[[], float],
     ) -> None:
         self._settings = settings
@@ -67,8 +67,8 @@ class Logout:
         if ticket is not None:
             ended = await self._grants.end_session(ticket.grant_id, ticket.digest)
             if ended is not None:
-                logger.info("logout")
-                await self._tell(Event(name="logout", open_id=ended.open_id))
+                event = Event(name="logout", open_id=ended.open_id)
+                await self._tell(event, session=ticket.digest)
         return redirect(self._after(request, site), cookies=self._all_gone(request))
 
     async def disconnect(
@@ -104,14 +104,13 @@ class Logout:
         ended = await self._grants.forget(grant_id)
         if ended is None:
             return GONE
-        outcome = await self._runtime.shielded(lambda: self._revoke(ended))
-        logger.info("disconnect: %s", outcome)
+        outcome, why = await self._runtime.shielded(lambda: self._revoke(ended))
         event = Event(name="disconnect", reason=outcome, open_id=ended.open_id)
-        await self._tell(event)
+        await self._tell(event, why=why)
         return outcome
 
-    async def _revoke(self, grant: Grant) -> str:
-        """Tell TikTok, with a token that it still takes."""
+    async def _revoke(self, grant: Grant) -> tuple[str, object]:
+        """Tell TikTok, with a token it still takes; return how that ended, and why."""
         seconds = REVOKE_SECONDS / 2
         access = grant.access_token
         try:
@@ -121,14 +120,12 @@ class Logout:
                 answer = await client.refresh(refresh_token, seconds=seconds)
                 access = answer.access_token
             await client.revoke(access.reveal(), seconds=seconds)
-        except GrantRevoked:
-            return GONE
+        except GrantRevoked as error:
+            return GONE, error
         except TikTokError as error:
-            if error.error == "access_token_invalid":
-                return GONE
-            logger.warning("revoke failed: %s", error)
-            return FAILED
-        return REVOKED
+            is_gone = error.error == "access_token_invalid"
+            return GONE if is_gone else FAILED, error
+        return REVOKED, ""
 
     def _refused(
         self, request: Request, site: Site, question: str, deed: str

@@ -13,6 +13,7 @@ failure keeps them, backs off, and is tried again by a later request.
 from __future__ import annotations
 
 import contextlib
+import logging
 import random
 import time
 import zlib
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from .client import TikTokClient
     from .grants import Grants, Held
     from .models import TokenAnswer
+    from .outcomes import Tell
     from .ports import Hold
     from .runtime import Meanwhile, Runtime
     from .settings import TikTokSettings
@@ -42,6 +44,7 @@ _POLL_SECONDS = 0.05
 _LEASE_SECONDS = 10.0
 #: How long TikTok's answer is tried to be written, in seconds.
 _WRITE_SECONDS = 12
+_COMPLAIN_EVERY = 60
 _APP_FAULTS = ("invalid_client", "unauthorized_client")
 
 
@@ -54,7 +57,7 @@ class Refresh:
         runtime: Runtime,
         grants: Grants,
         client: Callable[[], Awaitable[TikTokClient]],
-        tell: Callable[[Event], Awaitable[None]],
+        tell: Tell,
         clock: Callable[[], float],
     ) -> None:
         self._settings = settings
@@ -165,7 +168,6 @@ class Refresh:
         except TikTokError as error:
             return await self._failed(held, error)
         if answer.open_id != held.grant.open_id:
-            logger.error("a refresh answered with another user: ending the sessions")
             return await self._end(held, "other_user")
         return await self._write(held, answer, keep_the_lock)
 
@@ -230,7 +232,6 @@ class Refresh:
 
     async def _announce(self, grant: Grant, before: str) -> None:
         scopes = split_scopes(grant.scopes)
-        logger.info("refresh ok")
         await self._tell(Event(name="refresh", open_id=grant.open_id, scopes=scopes))
         if grant.scopes != before:
             event = Event(name="scopes_changed", open_id=grant.open_id, scopes=scopes)
@@ -241,28 +242,27 @@ class Refresh:
         latest = await self._grants.load(held.grant_id)
         if latest is None or latest.grant.refresh_token != held.grant.refresh_token:
             return latest
-        logger.info("refresh ended: %s", error)
-        return await self._end(latest, "invalid_grant")
+        return await self._end(latest, "invalid_grant", error)
 
-    async def _end(self, held: Held, reason: str) -> Held | None:
+    async def _end(self, held: Held, reason: str, why: object = "") -> Held | None:
         """Delete the record and with it every session of the user."""
         if not await self._grants.delete(held):
             latest = await self._grants.load(held.grant_id)
             spent = held.grant.refresh_token
             if latest is not None and latest.grant.refresh_token == spent:
-                return await self._end(latest, reason)
+                return await self._end(latest, reason, why)
             return latest
         open_id = held.grant.open_id
-        await self._tell(Event(name="session_ended", reason=reason, open_id=open_id))
+        event = Event(name="session_ended", reason=reason, open_id=open_id)
+        await self._tell(event, why=why)
         return None
 
     async def _failed(self, held: Held, error: TikTokError) -> Held | None:
         """Keep everything, and note when to try again where all processes see it."""
-        self._log(error)
         event = Event(
             name="refresh_failed", reason=error.code, open_id=held.grant.open_id
         )
-        await self._tell(event)
+        await self._tell(event, why=error, level=self._level(error))
         failures = min(held.grant.failures + 1, 30)
         retry_at = int(self._clock() + self._back_off(failures, error)) + 1
         latest: Held | None = held
@@ -284,13 +284,15 @@ class Refresh:
             return max(wait, error.retry_after)
         return wait
 
-    def _log(self, error: TikTokError) -> None:
-        """Log a failure; a wrong secret once a minute, since every user meets it."""
+    def _level(self, error: TikTokError) -> int:
+        """Return how loud a failure is; a wrong secret, which all meet, seldom."""
         if error.error not in _APP_FAULTS:
-            logger.warning("refresh failed, sessions kept: %s", error)
-        elif time.monotonic() - self._complained > 60 or not self._complained:  # noqa: PLR2004
-            self._complained = time.monotonic()
-            logger.error("TikTok refuses this app, sessions kept: %s", error)
+            return logging.WARNING
+        now = time.monotonic()
+        if self._complained and now - self._complained <= _COMPLAIN_EVERY:
+            return logging.DEBUG
+        self._complained = now
+        return logging.ERROR
 
 
 def _is_same(one: Held, other: Held) -> bool:

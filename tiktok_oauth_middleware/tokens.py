@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .cookies import grant_id
-from .core import Core, OnEvent
+from .core import Core
 from .errors import NotSignedIn, TikTokUnavailable
 from .models import Token, split_scopes
+from .outcomes import OnEvent
 from .runtime import Blocking, Cooperative, run
 
 if TYPE_CHECKING:

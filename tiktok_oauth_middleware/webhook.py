@@ -9,19 +9,19 @@ once, and a store that failed is answered 503.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from . import tiktok
 from .cookies import grant_id
 from .errors import WebhookRejected
 from .http import Request, Response
-from .log import logger
 from .models import Event
 from .pages import json_answer
 
 if TYPE_CHECKING:
     from .grants import Grants
+    from .outcomes import Tell
     from .settings import TikTokSettings
 
 #: TikTok delivers again for three days: a delivery is taken once in that time.
@@ -38,7 +38,7 @@ class Webhook:
         self,
         settings: TikTokSettings,
         grants: Grants,
-        tell: Callable[[Event], Awaitable[None]],
+        tell: Tell,
         clock: Callable[[], float],
     ) -> None:
         self._settings = settings
@@ -68,8 +68,8 @@ class Webhook:
                 now=self._clock(),
             )
         except WebhookRejected as error:
-            logger.warning("webhook refused: %s", error)
-            await self._tell(Event(name="webhook_rejected", reason=error.code))
+            event = Event(name="webhook_rejected", reason=error.code)
+            await self._tell(event, why=error)
             return json_answer(error.status, {"error": error.code})
         # Marked after it was taken: a store that fails in between gets it again.
         name = "hook-" + hashlib.sha256(body).hexdigest()[:32]
@@ -84,7 +84,6 @@ class Webhook:
             name = "withdrawal"
             if not await self._forget(delivery.open_id, delivery.create_time):
                 return
-        logger.info("webhook: %s", delivery.event)
         details = {"event": delivery.event, "content": delivery.content}
         event = Event(
             name=name, open_id=delivery.open_id, reason=delivery.event, details=details

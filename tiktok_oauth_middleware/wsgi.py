@@ -15,10 +15,11 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from .cookies import finder
-from .core import Core, OnEvent
+from .core import Core
 from .errors import StoreError
 from .http import Request, Response, keep_private
 from .models import SINCE, UNTIL, Challenge, Sight, Site, TikTokAuth
+from .outcomes import OnEvent
 from .pages import PageMaker, Pages
 from .runtime import Blocking, run
 from .wording import Texts
