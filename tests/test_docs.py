@@ -111,3 +111,18 @@ class TestMetrics:
         document = (DOCS / "metrics.md").read_text()
         for query in queries:
             assert f"`{query.replace('$__rate_interval', '5m')}`" in document
+
+
+class TestCheck:
+    def test_codes(self):
+        """Every code of a finding that the source makes is listed, and no other."""
+        package = DOCS.parent / "tiktok_oauth_middleware" / "diagnosis"
+        source = "".join(path.read_text() for path in package.glob("*.py"))
+        made = set(re.findall(r'(?:good|note|wrong|level)\(\s*"([a-z_]+)"', source)) | {
+            "unknown_variable"
+        }
+        table = (DOCS / "check.md").read_text().partition("\n## Findings\n")[2]
+        cells = re.findall(r"^\| (`.+?) \|", table, re.MULTILINE)
+        listed = {code for cell in cells for code in re.findall(r"`([a-z_]+)`", cell)}
+        assert listed == made
+        assert len(made) > 40

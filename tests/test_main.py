@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import secrets
+import subprocess
+import sys
 
 import httpx2
 import pytest
@@ -67,6 +71,178 @@ class TestCheck:
         monkeypatch.setenv("TIKTOK_STORE", f"sqlite:///{tmp_path}/missing/x.sqlite3")
         assert main(["check"]) == 1
         assert "wrong: store" in capsys.readouterr().out
+
+    def test_json(self, environment, capsys):
+        """With --json everything is one object: findings, what to register, the code."""
+        assert main(["check", "--json"]) == 0
+        said = json.loads(capsys.readouterr().out)
+        assert said["exit_code"] == 0
+        assert said["register"] == {
+            "tab": "Desktop",
+            "redirect_uri": CALLBACK,
+            "scopes": ["user.info.basic"],
+            "webhook": None,
+        }
+        wanted = {"code", "level", "option", "message", "mend"}
+        assert all(set(finding) == wanted for finding in said["findings"])
+
+    def test_json_of_wrong_settings(self, environment, capsys, monkeypatch):
+        """Settings that can not be built are findings too, with nothing to register."""
+        monkeypatch.setenv("TIKTOK_TIMEOUT", "soon")
+        monkeypatch.setenv("TIKTOK_SCOPE", "video.list")
+        monkeypatch.setenv("TIKTOK_SECRET_KEYS", "short")
+        monkeypatch.setenv("TIKTOK_ENDPOINTS_TOKEN", "nowhere")
+        monkeypatch.delenv("TIKTOK_CLIENT_KEY")
+        assert main(["check", "--json"]) == 1
+        said = json.loads(capsys.readouterr().out)
+        found = {(f["code"], f["option"]) for f in said["findings"]}
+        assert found == {
+            ("bad_timeout", "timeout"),
+            ("unknown_variable", "scope"),
+            ("bad_secret_keys", "secret_keys"),
+            ("bad_endpoints", "endpoints"),
+            ("bad_client_key", "client_key"),
+        }
+        assert said["register"] is None
+        [keys] = [f for f in said["findings"] if f["option"] == "secret_keys"]
+        assert "token_urlsafe" in keys["mend"]
+
+    def test_strict(self, environment, capsys):
+        """With --strict a note is enough to fail."""
+        assert main(["check"]) == 0
+        assert main(["check", "--strict"]) == 1
+        assert "note: " in capsys.readouterr().out
+
+    def test_register(self, environment, capsys, monkeypatch):
+        """Scopes that need approval, and the webhook's address, are printed too."""
+        monkeypatch.setenv("TIKTOK_SCOPES", "user.info.basic,video.list")
+        monkeypatch.setenv("TIKTOK_OPTIONAL_SCOPES", "video.upload")
+        monkeypatch.setenv("TIKTOK_WEBHOOK_PATH", "/hook")
+        main(["check", "--mount", "auth/"])
+        out = capsys.readouterr().out
+        assert "  video.list video.upload\n" in out
+        assert "  http://127.0.0.1:8000/auth/hook\n" in out
+
+    @pytest.mark.parametrize("arguments", [["check", "--colour"], ["chek"], []])
+    def test_usage(self, arguments, capsys):
+        """What is no command ends with 2."""
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        assert ended.value.code == 2
+
+    @pytest.mark.parametrize("online", [True, False])
+    def test_online(self, environment, capsys, online):
+        """TikTok is asked only if that is wanted, and is sent nothing."""
+        main(["check", *(["--online"] if online else [])])
+        assert ("token endpoint answers" in capsys.readouterr().out) is online
+        assert environment.count("token", grant_type="refresh_token") == 0
+
+    def test_no_secret(self, environment, capsys, monkeypatch):
+        """Neither form prints a key, the secret or the store's password."""
+        key = TikTokSettings.from_env().secret_keys[0].reveal()
+        monkeypatch.setenv("TIKTOK_STORE", "redis://:pass-of-the-store@127.0.0.1:1/0")
+        main(["check"])
+        main(["check", "--json"])
+        monkeypatch.setenv("TIKTOK_SECRET_KEYS", f"{key},{key}")
+        main(["check", "--json"])
+        printed = "".join(capsys.readouterr())
+        assert "store: Redis could not" in printed
+        for secret in (key, environment.client_secret, "pass-of-the-store"):
+            assert secret not in printed
+
+
+APP = """
+from tiktok_oauth_middleware import TikTokSettings
+
+options = {
+    "client_key": "awexample", "client_secret": "a-secret-of-the-tests",
+    "redirect_uri": "https://app.example.com/cb", "store": "memory://",
+    "secret_keys": ["Zk3vXq9LwR2tYb7NfH5cJd8GsPmA1eUo"],
+}
+settings = TikTokSettings(**options)
+class config:
+    settings = settings
+def make(): return settings
+def wrong(): return TikTokSettings(**{**options, "timeout": 0})
+def broken(): raise KeyError("act.a-secret")
+number = 7
+"""
+
+
+class TestSettings:
+    @pytest.fixture(autouse=True)
+    def app(self, tmp_path, monkeypatch):
+        name = f"app_{secrets.token_hex(4)}"
+        (tmp_path / f"{name}.py").write_text(APP)
+        monkeypatch.syspath_prepend(tmp_path)
+        return name
+
+    @pytest.mark.parametrize("path", ["settings", "make", "config.settings"])
+    def test_found(self, app, path, capsys):
+        """Settings are found in a module, also in an object, or by a call."""
+        assert main(["check", "--settings", f"{app}:{path}"]) == 0
+        assert "https://app.example.com/cb" in capsys.readouterr().out
+
+    def test_wrong(self, app, capsys):
+        """Settings that are refused when they are built are findings."""
+        assert main(["check", "--settings", f"{app}:wrong"]) == 1
+        assert "wrong: timeout is 0" in capsys.readouterr().out
+
+    @pytest.mark.parametrize(
+        ("named", "why"),
+        [
+            ("no_such_module:settings", "ModuleNotFoundError"),
+            ("{}:nothing", "AttributeError"),
+            ("{}:number", "a int"),
+            ("{}", "a module"),
+            ("{}:broken", "KeyError"),
+            (":settings", "ValueError"),
+        ],
+    )
+    def test_misused(self, app, named, why, capsys):
+        """What is no settings ends with 2, and with no text of the app's."""
+        assert main(["check", "--settings", named.format(app)]) == 2
+        said = capsys.readouterr()
+        assert why in said.err
+        assert said.out == ""
+        assert "act.a-secret" not in said.err
+
+
+class TestColour:
+    @pytest.mark.parametrize(
+        ("is_terminal", "variables", "coloured"),
+        [
+            (True, {}, True),
+            (True, {"NO_COLOR": "1"}, False),
+            (True, {"NO_COLOR": ""}, True),
+            (True, {"TERM": "dumb"}, False),
+            (False, {}, False),
+        ],
+    )
+    def test_terminal(self, is_terminal, variables, coloured, tmp_path):
+        """A terminal is coloured unless NO_COLOR or TERM says no; a pipe never is."""
+        given = {
+            "PATH": os.environ["PATH"],
+            "TERM": "xterm",
+            "TIKTOK_CLIENT_KEY": "awexample",
+            **variables,
+        }
+        command = [sys.executable, "-m", "tiktok_oauth_middleware", "check"]
+        if is_terminal:
+            leader, follower = os.openpty()
+            code = subprocess.call(command, env=given, stdout=follower, cwd=tmp_path)
+            os.close(follower)
+            out = os.read(leader, 65536)
+            os.close(leader)
+        else:
+            done = subprocess.run(
+                command, env=given, stdout=subprocess.PIPE, check=False, cwd=tmp_path
+            )
+            code, out = done.returncode, done.stdout
+        assert code == 1
+        assert b"TIKTOK_CLIENT_SECRET is not set" in out
+        assert (b"\x1b[1;31mwrong\x1b[0m" in out) is coloured
+        assert (b"\x1b" in out) is coloured
 
 
 class TestTokens:

@@ -529,10 +529,11 @@ class Broken(MemoryStore):
 
 class TestBuilt:
     def test_same_keywords(self):
-        """TikTokTokens takes the keywords of both middlewares."""
+        """TikTokTokens takes the keywords of both middlewares, but those of pages."""
         ours = list(inspect.signature(TikTokTokens).parameters)
         for kind in (TikTokOAuthMiddleware, TikTokOAuthWSGIMiddleware):
-            assert list(inspect.signature(kind).parameters)[1:] == ours
+            theirs = list(inspect.signature(kind).parameters)[1:]
+            assert theirs == [*ours, "page", "texts"]
 
     def test_nothing_is_opened(self, settings, tmp_path):
         """Nothing is opened before it is asked; then the settings' store is."""

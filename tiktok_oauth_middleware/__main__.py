@@ -1,25 +1,21 @@
 """``python -m tiktok_oauth_middleware``: ``check``, ``tokens`` and ``sandbox``.
 
-Everything reads the settings from the environment, as the app does, and no command
-prints a token or a key.
+Everything reads the settings from the environment, as the app does (``check`` from the
+app itself, too), and no command prints a token or a key.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from .errors import (
-    ConfigurationError,
-    NotSignedIn,
-    StoreError,
-    TikTokOAuthError,
-)
+from .errors import ConfigurationError, NotSignedIn, TikTokOAuthError
 from .settings import TikTokSettings
 from .text import one_line
 
@@ -43,8 +39,27 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tiktok_oauth_middleware")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     check = commands.add_parser(
-        "check", help="read the settings from the environment and say what is wrong"
+        "check",
+        help="say what is wrong with the settings, and with where they are used",
+        description="Exit code: 0 all is good, 1 something is wrong, 2 usage.",
     )
+    check.add_argument(
+        "--settings",
+        metavar="MODULE:OBJECT",
+        help="a TikTokSettings, or what returns one, instead of the environment",
+    )
+    check.add_argument(
+        "--mount",
+        metavar="PREFIX",
+        type=_mount,
+        default="",
+        help="the prefix that the server takes off the path (root_path, SCRIPT_NAME)",
+    )
+    check.add_argument(
+        "--online", action="store_true", help="reach TikTok, and compare the clocks"
+    )
+    check.add_argument("--json", action="store_true", help="print JSON")
+    check.add_argument("--strict", action="store_true", help="a note counts as wrong")
     check.set_defaults(run=_check)
     tokens = commands.add_parser("tokens", help="list or tend the stored users")
     actions = tokens.add_subparsers(required=True, metavar="ACTION")
@@ -67,53 +82,73 @@ def _parser() -> argparse.ArgumentParser:
 # --- check -------------------------------------------------------------------------
 
 
-def _check(_: argparse.Namespace) -> int:
-    """Print every finding, and the URI to register; return 1 if one is wrong."""
+def _check(given: argparse.Namespace) -> int:
+    """Print every finding, and what to register; 0 if good, 1 if not, 2 if misused."""
+    from .diagnosis import diagnose, of_faults, portal, report  # noqa: PLC0415
+
+    register = None
     try:
-        settings = TikTokSettings.from_env()
+        settings = _settings(given.settings)
+    except _Misused as error:
+        print(error, file=sys.stderr)
+        return 2
     except ConfigurationError as error:
-        for fault in error.faults:
-            print(f"wrong: {fault}")
-        return 1
-    findings = [*_store_findings(settings), *_notes(settings)]
-    for finding in findings:
-        print(finding)
-    tab = "Desktop" if settings.is_loopback else "Web"
-    print(f"Register this redirect URI at TikTok, in the {tab} tab, to the letter:")
-    print(f"  {settings.redirect_uri}")
-    return int(any(finding.startswith("wrong") for finding in findings))
+        findings = [*of_faults(error)]
+    else:
+        findings = [*diagnose(settings, mount=given.mount, online=given.online)]
+        register = portal.registration(settings, given.mount)
+    code = report.exit_code(findings, strict=given.strict)
+    if given.json:
+        print(report.as_json(findings, register, code))
+    else:
+        print(report.as_text(findings, register, colour=_is_in_colour()))
+    return code
 
 
-def _store_findings(settings: TikTokSettings) -> list[str]:
-    """Write, read and delete a value, as a login would."""
-    from .stores.urls import open_store  # noqa: PLC0415 - after the settings are good
+class _Misused(Exception):
+    """The command line asks for what is not there."""
 
-    key = f"tiktok:check:{os.getpid()}"
+
+def _settings(named: str | None) -> TikTokSettings:
+    """Return the settings in the environment, or those at ``module:object``.
+
+    Raises:
+        ConfigurationError: they are wrong.
+        _Misused: there are none.
+    """
+    if named is None:
+        return TikTokSettings.from_env()
+    module, _, path = named.partition(":")
     try:
-        store = open_store(settings.store)
-        store.compare_and_set(key, None, b"1", 60)
-        is_there = store.get(key) == b"1"
-        store.compare_and_set(key, b"1", None, 60)
-        store.close()
-    except (ConfigurationError, StoreError) as error:
-        return [f"wrong: store: {error}"]
-    if not is_there:
-        return ["wrong: store does not give back what was written"]
-    if settings.store.startswith("memory"):
-        return ["note: store is memory://; a restart signs everybody out"]
-    return ["good: store can be written and read"]
-
-
-def _notes(settings: TikTokSettings) -> list[str]:
-    """Note what is allowed but seldom meant."""
-    notes = []
-    if settings.client_key.startswith("sb"):
-        notes.append(
-            "note: client_key looks like a sandbox's; only its target users can log in"
+        found: Any = importlib.import_module(module)
+        for name in filter(None, path.split(".")):
+            found = getattr(found, name)
+        if callable(found):
+            found = found()
+    except ConfigurationError:
+        raise
+    except Exception as error:
+        # Its text is the app's, and could hold a secret.
+        message = f"--settings {named}: {type(error).__name__} while it was imported"
+        raise _Misused(message) from error
+    if not isinstance(found, TikTokSettings):
+        message = (
+            f"--settings {named}: a {type(found).__name__}; name a TikTokSettings, or"
+            " what returns one, as module:object"
         )
-    if settings.is_loopback:
-        notes.append("note: redirect_uri is on loopback; this is development")
-    return notes
+        raise _Misused(message)
+    return found
+
+
+def _mount(text: str) -> str:
+    """Return a mount point as paths begin with it, "" for none."""
+    return "/" + text.strip("/") if text.strip("/") else ""
+
+
+def _is_in_colour() -> bool:
+    """Whether to colour: on a terminal that can, unless NO_COLOR says no."""
+    silent = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return sys.stdout.isatty() and not silent
 
 
 # --- tokens ------------------------------------------------------------------------

@@ -21,6 +21,7 @@ import re
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
+    suppress,
 )
 from inspect import iscoroutinefunction
 from typing import Any, ClassVar, NamedTuple, NoReturn
@@ -147,6 +148,21 @@ class RedisStore:
             return sorted({key.decode() for key in found})
         except Exception as error:  # noqa: BLE001
             _fail("read", error)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the server says of itself: INFO, and ``save`` if it may be told.
+
+        Raises:
+            StoreError: it can not be reached, or may not be asked.
+        """
+        client = self._face().client
+        try:
+            said = dict(client.info())
+        except Exception as error:  # noqa: BLE001
+            _fail("tell", error)
+        with suppress(Exception):  # a host of Redis may have shut CONFIG off
+            said.update(client.config_get("save"))
+        return said
 
     def close(self) -> None:
         """Close this process's connections; a later call opens new ones.

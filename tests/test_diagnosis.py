@@ -1,0 +1,580 @@
+"""What ``check`` finds of a deployment: each finding, and when there is none."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import sqlite3
+import stat
+import threading
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from tiktok_oauth_middleware import SQLiteStore, StoreError, TikTokEndpoints
+from tiktok_oauth_middleware.checks import faults
+from tiktok_oauth_middleware.diagnosis import diagnose, machine, of_faults
+from tiktok_oauth_middleware.diagnosis.store import file_system
+from tiktok_oauth_middleware.errors import ConfigurationError
+from tiktok_oauth_middleware.stores.redis import RedisStore
+
+from .conftest import START, make_settings
+from .stores.conftest import RedisServer
+
+NOW = START + 365 * 86400
+LOOPBACK = "http://127.0.0.1:8000/auth/tiktok/callback"
+
+
+def found(options=None, **how):
+    """Return the findings about settings with these options, by code."""
+    settings = make_settings(**(options or {}))
+    how.setdefault("clock", lambda: NOW)
+    return {finding.code: finding for finding in diagnose(settings, **how)}
+
+
+def level(code, options=None, **how):
+    finding = found(options, **how).get(code)
+    return finding and finding.level
+
+
+def test_good():
+    """A good deployment has nothing wrong, and a mend for every note."""
+    findings = found()
+    assert {f.code for f in findings.values() if f.level == "wrong"} == set()
+    for finding in findings.values():
+        assert bool(finding.mend) is (finding.level != "good")
+        assert not finding.message.endswith(".")
+
+
+# --- the portal --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("uri", "code"),
+    [
+        ("https://app.example.com/cb", "redirect_uri"),
+        ("https://app.example.com:8443/cb", "redirect_uri"),
+        ("https://203.0.113.7/cb", "redirect_uri_address"),
+        ("https://[2001:db8::1]/cb", "redirect_uri_address"),
+        ("https://localhost/cb", "redirect_uri_private"),
+        ("https://app.test/cb", "redirect_uri_private"),
+        ("https://intranet/cb", "redirect_uri_private"),
+        ("https://App.example.com/cb", "redirect_uri_spelling"),
+        ("https://app.example.com:443/cb", "redirect_uri_spelling"),
+        (LOOPBACK, "redirect_uri_loopback"),
+    ],
+)
+def test_redirect_uri(uri, code):
+    """The redirect URI is held against the rules of the portal's tab for it."""
+    codes = {c for c in found({"redirect_uri": uri}) if c.startswith("redirect_uri")}
+    assert codes == {code}
+    assert (level(code, {"redirect_uri": uri}) == "good") is (code == "redirect_uri")
+
+
+def test_callback_outside_mount():
+    """A callback that is not below the mount point can not be reached."""
+    assert level("callback_outside_mount", mount="/app") == "wrong"
+    assert level("callback_outside_mount", mount="/auth") is None
+
+
+def test_callback_beside_mount():
+    """A mount point ends at a segment's end."""
+    assert level("callback_outside_mount", mount="/aut") == "wrong"
+
+
+@pytest.mark.parametrize(
+    "option", ["login_path", "logout_path", "disconnect_path", "webhook_path"]
+)
+def test_paths_collide(option):
+    """A path that is the callback's, less the mount point, is found."""
+    options = {
+        "redirect_uri": "https://app.example.com/app/cb",
+        option: "/cb",
+    }
+    assert level("paths_collide", options) is None
+    finding = found(options, mount="/app")["paths_collide"]
+    assert (finding.level, finding.option) == ("wrong", option)
+
+
+@pytest.mark.parametrize(
+    ("key", "uri", "code"),
+    [
+        ("awkey", None, "client_key"),
+        ("sbkey", None, "sandbox_key"),
+        ("1234567", None, "odd_key"),
+        ("awkey", LOOPBACK, "production_key"),
+        ("sbkey", LOOPBACK, "sandbox_key"),
+    ],
+)
+def test_client_key(key, uri, code):
+    """The key's beginning is a hint, never wrong."""
+    options = {"client_key": key, **({"redirect_uri": uri} if uri else {})}
+    assert level(code, options) == ("good" if code == "client_key" else "note")
+
+
+def test_stand_in():
+    """Addresses that are not TikTok's are noted; a key is then anybody's."""
+    options = {
+        "redirect_uri": LOOPBACK,
+        "endpoints": TikTokEndpoints(token="http://127.0.0.1:8001/v2/oauth/token/"),
+    }
+    findings = found(options)
+    assert findings["stand_in"].level == "note"
+    assert "production_key" not in findings
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        ({"scopes": ["video.list"], "optional_scopes": []}, "no_profile"),
+        ({"scopes": ["video.list", "user.info.stats"]}, "no_basic_scope"),
+        ({"public": ["/x"]}, "public_alone"),
+        ({"protect": ["/"]}, "after_logout_protected"),
+        (
+            {"protect": ["/app"], "after_logout": "/app/bye?x=1"},
+            "after_logout_protected",
+        ),
+        ({"session_idle": 100, "session_lifetime": 100}, "idle_never_counts"),
+        ({"pkce": False}, "pkce_off"),
+        ({"websocket_origins": ["http://app.example.com"]}, "websocket_origin_plain"),
+        ({"store": "memory://"}, "store_memory"),
+    ],
+)
+def test_note(options, code):
+    """What is allowed and seldom meant is noted, and only then."""
+    assert level(code, options) == "note"
+    usual = {"store": "sqlite:////tmp/x.sqlite3"} if code == "store_memory" else {}
+    assert level(code, usual) is None
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"protect": ["/"], "public": ["/bye"], "after_logout": "/bye"},
+        {"protect": ["/app"], "after_logout": "/apple"},
+        {"protect": ["/app"], "public": ["/app/x"], "after_logout": "/app/x/y"},
+    ],
+)
+def test_after_logout_public(options):
+    """Logout may end on a path that the longest rule leaves open."""
+    assert level("after_logout_protected", options) is None
+
+
+# --- keys and cookies --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("key", "is_weak"),
+    [
+        ("48151623421081519382736450917264", True),
+        ("3f9a1c0b7e2d4586a9c1e0f37b5d2684", False),
+        ("Zk3vXq9LwR2tYb7NfH5cJd8GsPmA1eUo", False),
+        ("q8Z!w3@Kd#5rT^7yU&2iO*9pL(1aS)4f", False),
+    ],
+)
+def test_weak_key(key, is_weak):
+    """A key that can not hold 128 bits is noted."""
+    assert (level("weak_key", {"secret_keys": [key]}) == "note") is is_weak
+
+
+def test_many_keys():
+    """More keys than a rotation needs are noted."""
+    keys = [secrets.token_urlsafe(32) for _ in range(4)]
+    assert level("many_keys", {"secret_keys": keys}) == "note"
+    assert level("many_keys", {"secret_keys": keys[:3]}) is None
+
+
+def test_cookies():
+    """Over https cookies have their prefix; on loopback they have none, and may collide."""
+    assert "__Host-tiktok" in found()["cookies"].message
+    assert level("cookies_plain", {"redirect_uri": LOOPBACK}) == "note"
+    named = {"redirect_uri": LOOPBACK, "cookie_name": "session"}
+    assert level("cookie_collides", named) == "wrong"
+    assert level("cookie_collides", {"cookie_name": "session"}) is None
+
+
+# --- SQLite ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def path(tmp_path):
+    (tmp_path / "kept").mkdir(mode=0o700)
+    return tmp_path / "kept" / "tokens.sqlite3"
+
+
+def at(path):
+    return {"store": f"sqlite:///{path}"}
+
+
+class TestSQLite:
+    def test_new(self, path):
+        """A file that is not there yet is not made: its place is tried."""
+        assert level("store", at(path)) == "good"
+        assert list(path.parent.iterdir()) == []
+
+    def test_there(self, path):
+        """A file that is there is tried itself, and keeps no trace."""
+        store = SQLiteStore(path)
+        assert store.compare_and_set("k", None, b"v", 60)
+        findings = found(at(path))
+        assert findings["store"].level == "good"
+        assert "store_file_open" not in findings
+        assert store.keys("") == ["k"]
+        store.close()
+
+    def test_no_directory(self, path):
+        """A directory that is missing is found, and nothing is made."""
+        assert (
+            level("store_no_directory", at(path.parent / "x" / "y.sqlite3")) == "wrong"
+        )
+        assert list(path.parent.iterdir()) == []
+
+    def test_foreign(self, path):
+        """Another application's file is found."""
+        with sqlite3.connect(path) as other:
+            other.execute("CREATE TABLE theirs (x)")
+        other.close()
+        finding = found(at(path))["store_unusable"]
+        assert finding.level == "wrong"
+        assert "another application" in finding.message
+
+    @pytest.mark.parametrize(
+        ("mode", "expected"), [(0o600, None), (0o640, "note"), (0o622, "wrong")]
+    )
+    def test_mode(self, path, mode, expected):
+        """A file that others may read is noted, one they may write is wrong."""
+        SQLiteStore(path).compare_and_set("k", None, b"v", 60)
+        path.chmod(mode)
+        assert level("store_file_open", at(path)) == expected
+
+    @pytest.mark.parametrize(
+        ("mode", "expected"),
+        [(0o700, None), (0o755, None), (0o777, "wrong"), (0o1777, "note")],
+    )
+    def test_directory_mode(self, path, mode, expected):
+        """A directory that everybody may write is wrong; with the sticky bit a note."""
+        path.parent.chmod(mode)
+        assert level("store_directory_open", at(path)) == expected
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a file away")
+    def test_owner(self, path):
+        """A file of another user is noted."""
+        SQLiteStore(path).compare_and_set("k", None, b"v", 60)
+        os.chown(path, 12345, 12345)
+        assert level("store_owner", at(path)) == "note"
+
+    def test_relative(self, path, monkeypatch):
+        """A relative path is noted with the absolute one."""
+        monkeypatch.chdir(path.parent)
+        finding = found(at("tokens.sqlite3"))["store_relative"]
+        assert finding.level == "note"
+        assert str(path) in finding.mend
+
+    def test_tmpfs(self):
+        """A file in memory is noted, where the machine has such a place."""
+        place = Path("/dev/shm")
+        if file_system(place) != "tmpfs":
+            pytest.skip("/dev/shm is no tmpfs here")
+        assert (
+            level("store_passing", at(place / f"{secrets.token_hex(8)}.db")) == "note"
+        )
+
+
+MOUNTS = r"""
+22 1 0:21 / / rw,relatime - ext4 /dev/sda1 rw
+23 22 0:22 / /srv rw,relatime shared:1 - nfs4 host:/srv rw
+24 22 0:23 / /srv/my\040files rw - tmpfs tmpfs rw
+25 22 0:24 / /srv2 rw - xfs /dev/sdb rw
+26 22 0:25 / /srv2 rw - cifs //host/share rw
+27 broken
+"""
+
+
+@pytest.mark.parametrize(
+    ("place", "kind"),
+    [
+        ("/", "ext4"),
+        ("/home/app", "ext4"),
+        ("/srv", "nfs4"),
+        ("/srv/deep/er", "nfs4"),
+        ("/srv/my files/x", "tmpfs"),
+        ("/srv2/x", "cifs"),
+        ("/srv22", "ext4"),
+    ],
+)
+def test_file_system(place, kind):
+    """A path is on the file system of the longest mount point, and the last one there."""
+    assert file_system(Path(place), MOUNTS) == kind
+
+
+def test_file_system_unknown():
+    """Where the table says nothing, nothing is known."""
+    assert file_system(Path("/x"), "") is None
+
+
+# --- Redis -------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    if shutil.which("redis-server") is None:
+        pytest.skip("redis-server is not installed")
+    made = RedisServer()
+    with contextlib.chdir(tmp_path_factory.mktemp("redis")):  # where it writes
+        made.start()
+    yield made
+    made.kill()
+
+
+@pytest.fixture
+def configure(server):
+    """Return what sets an option of the server, until the test ends."""
+    import redis
+
+    with redis.Redis.from_url(server.url) as client:
+        before = client.config_get("*")
+
+        def set_(**options):
+            for name, value in options.items():
+                client.config_set(name.replace("_", "-"), value)
+
+        yield set_
+        set_(
+            **{
+                n: before[n]
+                for n in ("maxmemory", "maxmemory-policy", "save", "appendonly")
+            }
+        )
+
+
+class TestRedis:
+    def test_keeps_nothing(self, server):
+        """A server that writes nothing to a disk is noted."""
+        findings = found({"store": server.url})
+        assert findings["store"].level == "good"
+        assert findings["redis_keeps_nothing"].level == "note"
+        assert findings["redis_eviction"].level == "good"
+        assert "redis_open" not in findings
+
+    def test_snapshots(self, server, configure):
+        """Snapshots alone are noted."""
+        configure(save="3600 1")
+        assert level("redis_snapshots", {"store": server.url}) == "note"
+
+    @pytest.mark.parametrize(
+        ("memory", "policy", "expected"),
+        [
+            ("100mb", "allkeys-lru", "note"),
+            ("100mb", "volatile-ttl", "note"),
+            ("100mb", "noeviction", None),
+            ("0", "allkeys-lru", None),
+        ],
+    )
+    def test_eviction(self, server, configure, memory, policy, expected):
+        """A policy that drops keys is noted, if there is a limit at which it would."""
+        configure(maxmemory=memory, maxmemory_policy=policy)
+        assert level("redis_evicts", {"store": server.url}) == expected
+
+    def test_log(self, server, configure):
+        """A server that writes its log is good."""
+        configure(appendonly="yes")
+        assert level("redis_persistence", {"store": server.url}) == "good"
+
+    def test_down(self):
+        """A server that is not there is wrong, and its URL is not repeated."""
+        options = {"store": "redis://:a-password@127.0.0.1:1/0"}
+        finding = found(options)["store_unusable"]
+        assert finding.level == "wrong"
+        assert "a-password" not in repr(finding)
+
+    @pytest.mark.parametrize(
+        ("url", "codes"),
+        [
+            ("redis://127.0.0.1:1/0", {"redis_open"}),
+            ("redis://:p@127.0.0.1:1/0", set()),
+            ("redis://:p@redis.invalid:1/0", {"redis_plain"}),
+            ("rediss://:p@redis.invalid:1/0", set()),
+            ("unix:///nowhere/redis.sock", set()),
+        ],
+    )
+    def test_address(self, url, codes):
+        """A URL without password, or without TLS to another host, is noted."""
+        codes_found = set(found({"store": url}))
+        assert codes_found & {"redis_open", "redis_plain"} == codes
+        assert "store_unusable" in codes_found
+
+    def test_facts_of_none(self):
+        """A server that can not be asked is a StoreError."""
+        store = RedisStore("redis://127.0.0.1:1/0")
+        with pytest.raises(StoreError):
+            store.facts()
+
+
+# --- the machine -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("now", "expected"),
+    [(0, "wrong"), (1.7e9, "wrong"), (NOW, "good"), (4e9, "wrong"), (1e20, "wrong")],
+)
+def test_clock(now, expected):
+    """A clock from before the package, or decades on, is wrong."""
+    codes = {"good": "clock", "wrong": "clock_wrong"}
+    assert level(codes[expected], clock=lambda: now) == expected
+
+
+def test_no_certificates(monkeypatch, tmp_path):
+    """A system without certificates is found."""
+    assert level("certificates") == "good"
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+    assert level("no_certificates") == "wrong"
+
+
+class Answering(BaseHTTPRequestHandler):
+    """A token endpoint that tells the time of the test."""
+
+    seen: list = []
+    status = 405
+    date: str | None = None
+
+    def do_HEAD(self):
+        self.seen.append((self.path, self.headers.items()))
+        self.send_response_only(self.status)
+        if self.date:
+            self.send_header("Date", self.date)
+        self.end_headers()
+
+    def log_message(self, *_): ...
+
+
+@pytest.fixture
+def endpoint():
+    class Mine(Answering):
+        seen: list = []
+
+    with HTTPServer(("127.0.0.1", 0), Mine) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        Mine.url = f"http://127.0.0.1:{server.server_port}/v2/oauth/token/"
+        yield Mine
+        server.shutdown()
+
+
+def online(endpoint, now=NOW):
+    options = {"endpoints": TikTokEndpoints(token=endpoint.url)}
+    return found(options, online=True, clock=lambda: now)
+
+
+class TestOnline:
+    @pytest.mark.parametrize(
+        ("seconds", "code", "expected"),
+        [
+            (0, "clock_compared", "good"),
+            (9, "clock_compared", "good"),
+            (-30, "clock_off", "note"),
+            (61, "clock_off", "wrong"),
+            (-3600, "clock_off", "wrong"),
+        ],
+    )
+    @pytest.mark.parametrize("status", [200, 404, 405, 500])
+    def test_clock(self, endpoint, seconds, code, expected, status):
+        """The clock is held against TikTok's, whatever its status."""
+        endpoint.status, endpoint.date = status, formatdate(NOW, usegmt=True)
+        findings = online(endpoint, NOW + seconds)
+        assert findings["tiktok"].level == "good"
+        assert findings[code].level == expected
+
+    @pytest.mark.parametrize("date", [None, "yesterday", ""])
+    def test_no_date(self, endpoint, date):
+        """An answer that tells no time is noted."""
+        endpoint.date = date
+        assert online(endpoint)["clock_unknown"].level == "note"
+
+    def test_nothing_is_sent(self, endpoint):
+        """No credentials go out with it."""
+        online(endpoint)
+        [(path, headers)] = endpoint.seen
+        assert path == "/v2/oauth/token/"
+        assert {name.lower() for name, _ in headers} <= {
+            "host",
+            "user-agent",
+            "accept-encoding",
+            "connection",
+        }
+
+    def test_unreachable(self):
+        """An endpoint that does not answer is wrong."""
+        endpoint = type("Nowhere", (), {"url": "http://127.0.0.1:1/v2/oauth/token/"})
+        assert online(endpoint)["tiktok_unreachable"].level == "wrong"
+
+    def test_not_asked(self, endpoint):
+        """Without it nothing is asked."""
+        found({"endpoints": TikTokEndpoints(token=endpoint.url)})
+        assert endpoint.seen == []
+
+
+class TestDependencies:
+    def old(self, *requirements):
+        return [(f.level, f.message) for f in machine.too_old([*requirements])]
+
+    def test_new_enough(self):
+        """What is installed satisfies what this package asks for."""
+        assert self.old("anyio>=4", "pytest>=8.0.0", "anyio") == []
+
+    def test_too_old(self):
+        """What is older than asked for is wrong, with the version to install."""
+        [finding] = machine.too_old(["anyio>=400.1", "anyio>=4; extra == 'x'"])
+        assert finding.level == "wrong"
+        assert finding.mend == 'pip install "anyio>=400.1"'
+
+    def test_missing(self):
+        """What is not installed is wrong, but for an extra's."""
+        nothing = "surely-nothing-of-this-name"
+        assert self.old(f"{nothing}>=1") == [("wrong", f"{nothing} is not installed")]
+        assert self.old(f"{nothing}>=1; extra == 'x'") == []
+
+    def test_extra_too_old(self):
+        """An extra's package that is too old is noted: it may be somebody else's."""
+        [(level, _)] = self.old("flask>=300; extra == 'flask'")
+        assert level == "note"
+
+    def test_same_version(self):
+        """Zeros at the end of a version say nothing."""
+        assert machine._release("2.0.0rc1") == machine._release("2") == (2,)
+        assert machine._release("1.10") > machine._release("1.9.9")
+
+    def test_httpx_twice(self):
+        """Both families of httpx are noted, where both are installed."""
+        both = machine.version("httpx") and machine.version("httpx2")
+        assert (level("httpx_twice") == "note") is bool(both)
+
+
+# --- faults of settings ------------------------------------------------------------
+
+
+def test_faults_have_options():
+    """Every fault of wrong settings is a finding about an option."""
+    settings = make_settings()
+    names = settings.__dataclass_fields__
+    nonsense = dict.fromkeys(names, object())
+    told = [*faults(nonsense)]
+    findings = [*of_faults(ConfigurationError(told))]
+    assert {f.option for f in findings} == set(names)
+    assert all(f.level == "wrong" and f.code == f"bad_{f.option}" for f in findings)
+
+
+def test_mode_of_the_tried_file(path):
+    """What is made to try the place is nobody else's to read, if it is left behind."""
+    path.parent.chmod(0o500)
+    try:
+        findings = found(at(path))
+    finally:
+        path.parent.chmod(0o700)
+    # Root may write everywhere.
+    expected = "store" if os.geteuid() == 0 else "store_unusable"
+    assert expected in findings
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700

@@ -1,0 +1,223 @@
+"""The settings against TikTok's portal, and against the app's own paths.
+
+https://developers.tiktok.com/doc/login-kit-web and .../login-kit-desktop say what the
+portal takes; what only integrations report is a note and not wrong.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from tiktok_oauth_middleware.checks import ENDPOINTS
+
+from .findings import Finding, good, note, wrong
+
+if TYPE_CHECKING:
+    from tiktok_oauth_middleware.settings import TikTokSettings
+
+#: Names that no owner can prove to TikTok (RFC 6761, RFC 6762, RFC 9476 and ICANN's).
+_PRIVATE_NAMES = ("local", "localhost", "internal", "test", "example", "invalid", "alt")
+_BASIC = "user.info.basic"
+
+
+def findings(settings: TikTokSettings, mount: str) -> Iterator[Finding]:
+    """Return what the portal, or the app below its mount point, would make of them."""
+    yield from _redirect_uri(settings)
+    yield from _paths(settings, mount)
+    yield from _client_key(settings)
+    yield from _scopes(settings)
+    yield from _rules(settings)
+    yield from _endpoints(settings)
+
+
+def registration(settings: TikTokSettings, mount: str) -> dict[str, Any]:
+    """Return what is to be entered in TikTok's portal."""
+    webhook = settings.webhook_path
+    return {
+        "tab": "Desktop" if settings.is_loopback else "Web",
+        "redirect_uri": settings.redirect_uri,
+        "scopes": sorted({*settings.scopes, *settings.optional_scopes}),
+        "webhook": None if webhook is None else f"{settings.origin}{mount}{webhook}",
+    }
+
+
+def _redirect_uri(settings: TikTokSettings) -> Iterator[Finding]:
+    if settings.is_loopback:
+        yield note(
+            "redirect_uri_loopback",
+            "redirect_uri",
+            "redirect_uri is on loopback: this is development, and for TikTok's"
+            " Desktop tab",
+            f"open the app at {settings.origin}/ and no other spelling; for users, use"
+            " an https address of your own",
+        )
+        return
+    odd = [*_host(settings.redirect_uri)]
+    yield from odd
+    if not odd:
+        yield good(
+            "redirect_uri", "redirect_uri", "redirect_uri is one for TikTok's Web tab"
+        )
+
+
+def _host(uri: str) -> Iterator[Finding]:
+    parts = urlsplit(uri)
+    host = parts.hostname or ""
+    if _is_address(host):
+        yield note(
+            "redirect_uri_address",
+            "redirect_uri",
+            "redirect_uri has an IP address for a host, which TikTok's Web tab is said"
+            " to refuse",
+            "use a domain of yours",
+        )
+    elif "." not in host or host.rpartition(".")[2] in _PRIVATE_NAMES:
+        yield note(
+            "redirect_uri_private",
+            "redirect_uri",
+            f"redirect_uri is at {host}, which nobody can prove to own: TikTok asks for"
+            " that outside a sandbox",
+            "use a domain of yours, or a tunnel with a fixed one; in development,"
+            " http://127.0.0.1:PORT/... in the Desktop tab",
+        )
+    written = parts.netloc.rpartition("@")[2]
+    if written != written.lower() or parts.port == 443:  # noqa: PLR2004 - https
+        yield note(
+            "redirect_uri_spelling",
+            "redirect_uri",
+            "redirect_uri is not spelt as browsers spell it: a host in small letters,"
+            " no :443",
+            "TikTok compares byte for byte: write it as a browser shows it, here and in"
+            " the portal",
+        )
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _paths(settings: TikTokSettings, mount: str) -> Iterator[Finding]:
+    callback = settings.callback_path
+    if not callback.startswith(mount + "/"):
+        yield wrong(
+            "callback_outside_mount",
+            "redirect_uri",
+            f"redirect_uri's path {callback} is not below the mount point {mount}: no"
+            " login can be finished",
+            f"register {settings.origin}{mount}{callback}, if the app is mounted there",
+        )
+        return
+    below = callback.removeprefix(mount)
+    own = {
+        "login_path": settings.login_path,
+        "logout_path": settings.logout_path,
+        "disconnect_path": settings.disconnect_path,
+        "webhook_path": settings.webhook_path,
+    }
+    taken = [name for name, path in own.items() if path == below]
+    for name in taken:
+        yield wrong(
+            "paths_collide",
+            name,
+            f"{name} is {below}, and so is the callback below the mount point {mount}",
+            "give one of them another path",
+        )
+    if not taken:
+        yield good("paths", "redirect_uri", "every path of the login has its own")
+
+
+def _client_key(settings: TikTokSettings) -> Iterator[Finding]:
+    """Hold the key's beginning against the site; TikTok documents neither prefix."""
+    key = settings.client_key
+    if key.startswith("sb"):
+        yield note(
+            "sandbox_key",
+            "client_key",
+            "client_key looks like a sandbox's; only its target users can log in",
+            "in production take key and secret, both, from the app's Production tab",
+        )
+    elif not key.startswith("aw"):
+        yield note(
+            "odd_key",
+            "client_key",
+            "client_key begins with neither aw nor sb, as TikTok's keys do so far",
+            "compare it with the portal: it is the client key, not the app's id",
+        )
+    elif settings.is_loopback and settings.endpoints.token == ENDPOINTS["token"]:
+        yield note(
+            "production_key",
+            "client_key",
+            "client_key looks like a production key, with a redirect_uri for"
+            " development",
+            "develop with a sandbox's key and secret: its scopes need no review",
+        )
+    else:
+        yield good("client_key", "client_key", "client_key looks like a production key")
+
+
+def _scopes(settings: TikTokSettings) -> Iterator[Finding]:
+    asked = {*settings.scopes, *settings.optional_scopes}
+    if settings.fetch_user and not any(s.startswith("user.info.") for s in asked):
+        yield note(
+            "no_profile",
+            "scopes",
+            f"scopes hold no user.info.*: auth.user has no field but open_id, though"
+            f" fetch_user is {settings.fetch_user}",
+            f"ask for {_BASIC}",
+        )
+    elif _BASIC not in settings.scopes:
+        yield note(
+            "no_basic_scope",
+            "scopes",
+            f"scopes leave out {_BASIC}, which comes with Login Kit",
+            f"ask for {_BASIC}, unless it is left out on purpose",
+        )
+    yield good("scopes", "scopes", f"scopes ask for {', '.join(sorted(asked))}")
+
+
+def _rules(settings: TikTokSettings) -> Iterator[Finding]:
+    if settings.public and not settings.protect:
+        yield note(
+            "public_alone",
+            "public",
+            "public has rules and protect has none: every path is open anyway",
+            "say in protect what needs a login",
+        )
+    if _asks(settings, settings.after_logout):
+        yield note(
+            "after_logout_protected",
+            "after_logout",
+            f"after_logout is {settings.after_logout}, which needs a login: who logs"
+            " out is sent to log in",
+            "let logout end on a public path",
+        )
+
+
+def _asks(settings: TikTokSettings, path: str) -> bool:
+    rules = [(r.rstrip("/"), True) for r in settings.protect]
+    rules += [(r.rstrip("/"), False) for r in settings.public]
+    path = urlsplit(path).path
+    covering = [(r, asks) for r, asks in rules if f"{path}/".startswith(f"{r}/")]
+    return max(covering, key=lambda rule: len(rule[0]), default=("", False))[1]
+
+
+def _endpoints(settings: TikTokSettings) -> Iterator[Finding]:
+    others = [
+        name
+        for name, usual in ENDPOINTS.items()
+        if getattr(settings.endpoints, name) != usual
+    ]
+    if others:
+        yield note(
+            "stand_in",
+            "endpoints",
+            f"endpoints lead elsewhere than to TikTok: {', '.join(others)}",
+            "leave TIKTOK_ENDPOINTS_* unset, unless this is the stand-in",
+        )
