@@ -8,6 +8,8 @@ import secrets
 import shutil
 import sqlite3
 import stat
+import subprocess
+import sys
 import threading
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -274,6 +276,11 @@ class TestSQLite:
         assert finding.level == "note"
         assert str(path) in finding.mend
 
+    def test_long_name(self, path):
+        """A path that can not be looked at is found, not raised."""
+        finding = found(at(path.parent / ("x" * 300)))["store_unreadable"]
+        assert finding.level == "wrong"
+
     def test_tmpfs(self):
         """A file in memory is noted, where the machine has such a place."""
         place = Path("/dev/shm")
@@ -406,6 +413,50 @@ class TestRedis:
         codes_found = set(found({"store": url}))
         assert codes_found & {"redis_open", "redis_plain"} == codes
         assert "store_unusable" in codes_found
+
+    def test_no_info(self, server):
+        """A user who may not ask INFO leaves it at a note."""
+        import redis
+
+        with redis.Redis.from_url(server.url) as client:
+            rules = "on >pass ~* +@all -info"
+            client.execute_command("ACL", "SETUSER", "app", *rules.split())
+        url = server.url.replace("//:", "//app:").replace(server.password, "pass")
+        findings = found({"store": url})
+        assert findings["store"].level == "good"
+        assert findings["redis_silent"].level == "note"
+
+    def test_no_config(self, server):
+        """A server that shut CONFIG off is taken to write snapshots, at best."""
+        import redis
+
+        with redis.Redis.from_url(server.url) as client:
+            rules = "on >pass ~* +@all -config"
+            client.execute_command("ACL", "SETUSER", "app2", *rules.split())
+        url = server.url.replace("//:", "//app2:").replace(server.password, "pass")
+        assert level("redis_snapshots", {"store": url}) == "note"
+
+    def test_no_library(self):
+        """A store whose client is not installed is wrong, with what to install."""
+        code = """
+import sys
+class Hidden:
+    def find_spec(self, name, path=None, target=None):
+        if name == "redis":
+            raise ModuleNotFoundError(name=name)
+sys.meta_path.insert(0, Hidden())
+from tests.test_diagnosis import found
+finding = found({"store": "redis://:p@127.0.0.1:1/0"})["store_library"]
+print(finding.level, finding.mend)
+"""
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            check=True,
+            capture_output=True,
+            text=True,
+            cwd=Path(__file__).parent.parent,
+        )
+        assert done.stdout.startswith("wrong pip install")
 
     def test_facts_of_none(self):
         """A server that can not be asked is a StoreError."""

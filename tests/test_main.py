@@ -90,6 +90,7 @@ class TestCheck:
         """Settings that can not be built are findings too, with nothing to register."""
         monkeypatch.setenv("TIKTOK_TIMEOUT", "soon")
         monkeypatch.setenv("TIKTOK_SCOPE", "video.list")
+        monkeypatch.setenv("TIKTOK_ENDPOINTS_TOKENS", "http://127.0.0.1:1/")
         monkeypatch.setenv("TIKTOK_SECRET_KEYS", "short")
         monkeypatch.setenv("TIKTOK_ENDPOINTS_TOKEN", "nowhere")
         monkeypatch.delenv("TIKTOK_CLIENT_KEY")
@@ -99,6 +100,7 @@ class TestCheck:
         assert found == {
             ("bad_timeout", "timeout"),
             ("unknown_variable", "scope"),
+            ("unknown_variable", "endpoints"),
             ("bad_secret_keys", "secret_keys"),
             ("bad_endpoints", "endpoints"),
             ("bad_client_key", "client_key"),
@@ -166,6 +168,7 @@ def make(): return settings
 def wrong(): return TikTokSettings(**{**options, "timeout": 0})
 def broken(): raise KeyError("act.a-secret")
 number = 7
+print("printed by the app")
 """
 
 
@@ -181,7 +184,14 @@ class TestSettings:
     def test_found(self, app, path, capsys):
         """Settings are found in a module, also in an object, or by a call."""
         assert main(["check", "--settings", f"{app}:{path}"]) == 0
-        assert "https://app.example.com/cb" in capsys.readouterr().out
+        said = capsys.readouterr()
+        assert "https://app.example.com/cb" in said.out
+        assert "printed by the app" in said.err
+
+    def test_json(self, app, capsys):
+        """What the app prints when it is imported does not get between the JSON."""
+        main(["check", "--json", "--settings", f"{app}:settings"])
+        assert json.loads(capsys.readouterr().out)["exit_code"] == 0
 
     def test_wrong(self, app, capsys):
         """Settings that are refused when they are built are findings."""

@@ -12,7 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, closing, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 from .errors import ConfigurationError, NotSignedIn, TikTokOAuthError
@@ -120,11 +120,13 @@ def _settings(named: str | None) -> TikTokSettings:
         return TikTokSettings.from_env()
     module, _, path = named.partition(":")
     try:
-        found: Any = importlib.import_module(module)
-        for name in filter(None, path.split(".")):
-            found = getattr(found, name)
-        if callable(found):
-            found = found()
+        # What the app prints when it is imported is no part of our answer.
+        with redirect_stdout(sys.stderr):
+            found: Any = importlib.import_module(module)
+            for name in filter(None, path.split(".")):
+                found = getattr(found, name)
+            if callable(found):
+                found = found()
     except ConfigurationError:
         raise
     except Exception as error:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import lru_cache
 from importlib.util import find_spec
 from typing import Any, NamedTuple
@@ -175,17 +175,11 @@ class MeasuredPort(Port):
 
     @asynccontextmanager
     async def lock(self, key: str, ttl: float) -> AsyncIterator[Hold]:
-        held = self._port.lock(key, ttl)
-        # To take it, not what is done under it.
-        with self._meter.operation("lock"):
-            hold = await held.__aenter__()
-        try:
+        async with AsyncExitStack() as stack:
+            # To take it, not what is done under it.
+            with self._meter.operation("lock"):
+                hold = await stack.enter_async_context(self._port.lock(key, ttl))
             yield hold
-        except BaseException as error:
-            if not await held.__aexit__(type(error), error, error.__traceback__):
-                raise
-        else:
-            await held.__aexit__(None, None, None)
 
     async def keys(self, prefix: str) -> list[str]:
         with self._meter.operation("keys"):

@@ -48,7 +48,15 @@ def findings(settings: TikTokSettings) -> Iterator[Finding]:
             "use sqlite:///... on one host, redis://... across hosts",
         )
     elif scheme == "sqlite":
-        yield from _sqlite(rest[1:])
+        try:
+            yield from _sqlite(rest[1:])
+        except OSError as error:
+            yield wrong(
+                "store_unreadable",
+                "store",
+                f"store's file or directory can not be looked at: {error.strerror}",
+                "see that the path is right, and may be entered by this user",
+            )
     else:
         yield from _redis(settings.store)
 
@@ -113,9 +121,10 @@ def _sqlite(written: str) -> Iterator[Finding]:
     # A file made here could be one that the app's user may not write, so a new one is
     # tried beside the place, and taken away again.
     tried = path.with_name(f".check-{secrets.token_hex(8)}") if is_new else path
-    yield _written(f"sqlite:///{tried}")
-    if is_new:
-        for suffix in ("", "-wal", "-shm"):
+    try:
+        yield _written(f"sqlite:///{tried}")
+    finally:
+        for suffix in ("", "-wal", "-shm") if is_new else ():
             Path(f"{tried}{suffix}").unlink(missing_ok=True)
 
 
