@@ -35,22 +35,22 @@ _STYLE = """
 @media(prefers-color-scheme:dark){:root{--ink:#f1f1f4;--soft:#a9acb5;--paper:#131417;
 --card:#1d1f24;--line:#33363d;--deed:#c9d6f8;--deed-ink:#14203c;--focus:#8fa9ff}}
 *{box-sizing:border-box}
-body{margin:0;min-block-size:100vh;display:grid;place-items:center;padding:1.25rem;
-grid-template-columns:minmax(0,1fr);font:1.0625rem/1.55 system-ui,sans-serif;
-color:var(--ink);background:var(--paper)}
-main{inline-size:100%;max-inline-size:30rem;padding-block:2.25rem;padding-inline:2rem;
-border:1px solid var(--line);border-radius:1rem;background:var(--card);
-overflow-wrap:anywhere}
+body{margin:0;min-block-size:100vh;display:grid;place-items:center;
+padding:clamp(.5rem,4vw,1.25rem);grid-template-columns:minmax(0,1fr);
+font:1.0625rem/1.55 system-ui,sans-serif;color:var(--ink);background:var(--paper)}
+main{inline-size:100%;max-inline-size:30rem;padding-block:2.25rem;
+padding-inline:clamp(1.25rem,6vw,2rem);border:1px solid var(--line);
+border-radius:1rem;background:var(--card);overflow-wrap:anywhere}
 h1{margin-block:0 .75rem;margin-inline:0;font-size:1.5rem;line-height:1.3}
 p{margin-block:0 1rem;margin-inline:0}
 form{margin:0}
-.ways{display:flex;flex-wrap:wrap;gap:.75rem;align-items:center;
+.ways{display:flex;flex-wrap:wrap;gap:.5rem 1.25rem;align-items:center;
 margin-block-start:1.5rem}
 .deed,.plain{display:inline-block;font:inherit;cursor:pointer;border-radius:.6rem;
 border:1px solid transparent;padding-block:.7rem}
 .deed{padding-inline:1.15rem;font-weight:600;text-decoration:none;
 color:var(--deed-ink);background:var(--deed)}
-.plain{padding-inline:.4rem;text-decoration:underline;color:var(--ink);background:none}
+.plain{padding-inline:0;text-decoration:underline;color:var(--ink);background:none}
 :focus-visible{outline:3px solid var(--focus);outline-offset:3px}
 code{font:.9em ui-monospace,monospace;overflow-wrap:anywhere;direction:ltr;
 unicode-bidi:isolate}
