@@ -292,13 +292,16 @@ class TestLanguage:
 
 
 @pytest.mark.parametrize("shell", [TikTokOAuthMiddleware, TikTokOAuthWSGIMiddleware])
-@pytest.mark.parametrize("kind", ["async", "text"])
+@pytest.mark.parametrize("kind", ["async", "object", "text"])
 def test_refused(shell, kind):
     """A page that is no plain function is refused when the middleware is built."""
 
     async def later(problem): ...
 
-    page = later if kind == "async" else "<p>"
+    class Later:
+        async def __call__(self, problem): ...
+
+    page = {"async": later, "object": Later(), "text": "<p>"}[kind]
     with pytest.raises(ConfigurationError, match="page is a plain function"):
         shell(None, make_settings(), page=page)
 

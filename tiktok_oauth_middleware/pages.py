@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from inspect import iscoroutinefunction
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from . import wording
 from .errors import ConfigurationError
@@ -175,7 +175,7 @@ class Pages:
         Raises:
             ConfigurationError: `page` is no plain function, or `texts` are wrong.
         """
-        if page is not None and (not callable(page) or iscoroutinefunction(page)):
+        if page is not None and (not callable(page) or _is_async(page)):
             message = (
                 "page is a plain function that returns HTML or None; pages are written"
                 " at once, so it is no async def"
@@ -234,6 +234,11 @@ class Pages:
     def _ours(self, problem: Problem) -> bytes:
         [reference] = self._wording.say(problem.language, "reference")
         return html(problem, reference)
+
+
+def _is_async(call: Any) -> bool:
+    """Whether to call this gives a coroutine; also of an object that can be called."""
+    return iscoroutinefunction(call) or iscoroutinefunction(type(call).__call__)
 
 
 _METHODS: Mapping[bool, Literal["GET", "POST"]] = {False: "GET", True: "POST"}
