@@ -534,6 +534,19 @@ class TestLog:
         assert [record.levelname for record in failed] == levels
         assert all(error in record.tiktok_detail for record in failed)
 
+    def test_log_id(self, browser, world, records):
+        """However much TikTok says, what its support asks for is in the record."""
+        answer = {
+            "error": "invalid_request",
+            "error_description": "x" * 5000,
+            "log_id": "202601010101010101301300620725FFA2",
+        }
+        world.tiktok.fail("token", body=json.dumps(answer).encode())
+        browser.log_in()
+        [record] = records()
+        assert record.tiktok_detail.endswith(answer["log_id"])
+        assert len(record.tiktok_detail) < 800
+
     def test_foreign_words(self, world, records):
         """What a webhook brings is one line, cut, and not the content."""
         open_id = world.tiktok.people[0].open_id

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 OnEvent = Callable[[Event], object]
 
 _HASH_LENGTH = 8
+#: An error of TikTok's is several texts, each cut already, and ends in its log_id.
+_DETAIL = 800
 #: Every name of an event, and every reason that it may have.
 REASONS: Mapping[str, frozenset[str]] = {
     "login": frozenset(),
@@ -144,7 +146,7 @@ class Outcomes:
         fields = {
             "event": event.name,
             "reason": one_line(event.reason),
-            "detail": one_line(why),
+            "detail": one_line(why, _DETAIL),
             "user": self._hash("user", event.open_id or ""),
             "session": self._hash("session", session),
             "scopes": join_scopes(event.scopes),
