@@ -132,7 +132,7 @@ class TikTokOAuthMiddleware:
         sight = value = header = found = None  # type: ignore[assignment]
         if (
             self._has_rules
-            and self._core.is_protected(path)
+            and self._core.is_protected(path, mount if path == scope["path"] else "")
             and not auth.is_authenticated  # that it was asked is noted, too
         ):
             request = _request(scope, path, site.mount, receive)

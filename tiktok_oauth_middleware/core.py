@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import posixpath
+import re
 import secrets
 from collections.abc import Callable, Iterable
 from inspect import iscoroutinefunction
@@ -48,7 +49,10 @@ if TYPE_CHECKING:
     from .settings import TikTokSettings
 
 _MOUNTS = 64
-_ODD_IN_PATHS = ("//", "/.", "\\")
+# What frameworks read each in its own way: doubled slashes, dots, backslashes, and
+# controls, of which a pattern that ends in "$" lets a line break pass.
+_ODD_IN_PATHS = re.compile(r"//|/\.|[\\\x00-\x1f\x7f]")
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 _RETRY_SECONDS = "5"
 
 
@@ -262,17 +266,27 @@ class Core:
         """Whether any path is protected by a rule."""
         return bool(self._rules)
 
-    def is_protected(self, path: str) -> bool:
+    def is_protected(self, path: str, mount: str = "") -> bool:
         """Whether the rules ask for a login, for a path as it is or as apps read it.
 
-        Frameworks strip slashes and resolve dots, each in its own way; a path that is
-        protected in either reading is protected.
+        Frameworks strip slashes and controls and resolve dots, each in its own way; a
+        path that is protected in either reading is protected. One that does not begin
+        with a slash is a whole URL to some, and protected.
+
+        Args:
+            path: decoded, and less the mount point.
+            mount: the mount point, if the path did not begin with it; some frameworks
+                cut off whatever comes before it.
         """
         if self._asks(path):
             return True
-        if path.startswith("/") and not any(odd in path for odd in _ODD_IN_PATHS):
+        if path and not path.startswith("/"):
+            return True
+        if mount and mount in path and self.is_protected("/" + path.split(mount, 1)[1]):
+            return True
+        if path and not _ODD_IN_PATHS.search(path):
             return False
-        plain = "/" + path.replace("\\", "/").lstrip("/")
+        plain = "/" + _CONTROLS.sub("", path).replace("\\", "/").lstrip("/")
         return self._asks(posixpath.normpath(plain))
 
     def _asks(self, path: str) -> bool:

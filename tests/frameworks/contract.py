@@ -18,6 +18,8 @@ from tiktok_oauth_middleware import (
 from tiktok_oauth_middleware.testing import FakeTikTok, login_as
 
 from ..conftest import API, CALLBACK, LOGIN, LOGOUT, ORIGIN, PAGE, make_settings
+from ..odd_paths import spelled
+from ..raw import Visitors
 
 NOBODY = {"open_id": None, "name": None}
 
@@ -91,6 +93,17 @@ class Contract:
             "login_url": self.mount + LOGIN,
         }
 
+    def test_class_17_no_spelling_reaches_a_protected_path(self, app, options):
+        """However a protected path is spelled, the framework's view does not answer."""
+        callback = f"{ORIGIN}{self.mount}{CALLBACK}"
+        settings = make_settings(redirect_uri=callback, protect=["/who"])
+        wrapped = self.wrap(app, settings, options)
+        with Visitors() as visitors:
+            visitor = visitors.knock(wrapped, is_wsgi=self.is_wsgi)
+            for path in ("/who", *spelled("/who")):
+                answer = visitor.ask("GET", self.mount + path, headers=API)
+                assert b"open_id" not in answer.body, ascii(path)
+
     def test_body(self, client):
         """What is posted reaches the view whole."""
         body = bytes(range(256)) * 500
@@ -113,6 +126,8 @@ class Contract:
 class WSGIContract(Contract):
     """The facts under WSGI."""
 
+    is_wsgi = True
+
     @pytest.fixture
     def client(self, app, settings, options):
         wrapped = self.wrap(app, settings, options)
@@ -128,6 +143,7 @@ class WSGIContract(Contract):
 class ASGIContract(Contract):
     """The facts under ASGI."""
 
+    is_wsgi = False
     has_lifespan = True
 
     @pytest.fixture
