@@ -23,6 +23,8 @@ _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _COOKIE_VALUE = re.compile(r"[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*")
 _SHARED = re.compile(r"public|s-maxage=.*", re.IGNORECASE)
 _HEADER_VALUE = re.compile(r"[\x20-\x7e]*")
+# Servers under WSGI join headers that come twice; a comma in one URL is no sign of it.
+_SECOND_URL = re.compile(rb",[ \t]*[A-Za-z]+://")
 
 
 class Request:
@@ -235,7 +237,8 @@ def is_same_origin(request: Request, origin: str) -> bool:
     if sender is not None:
         verdicts.append(sender == ours)
     if referer is not None:
-        verdicts.append(referer == ours or referer.startswith(ours + b"/"))
+        is_ours = referer == ours or referer.startswith(ours + b"/")
+        verdicts.append(is_ours and not _SECOND_URL.search(referer))
     return bool(verdicts) and all(verdicts)
 
 
