@@ -252,31 +252,117 @@ def test_class_11_four_kilobytes_of_junk_hide_nothing():
     assert find(header(b"__Host-tiktok=good; " + JUNK), NAME) == b"good"
 
 
+# --- generated neighbours ----------------------------------------------------------
+
+GENUINE_VALUE = b"Zk3vXq9LwR2tYb7NfH5cJd8GsPmA1eUo"
+SPOOFED_VALUES = [b"evil", b"", b'"evil"', b"evil\x00", b"\xff", b"e" * 5000, b"="]
+BETWEEN = [b";", b"; ", b";\t", b" ; ", b";;", b" ;\t ;"]
+
+
+def drawn_neighbours(draw):
+    """Return up to eight cookies that are malformed, spoofed, or random bytes."""
+    kinds = [
+        lambda: draw.choice(MALFORMED_NEIGHBOURS),
+        lambda: draw.choice(LOOK_ALIKES) + b"=" + draw.choice(SPOOFED_VALUES),
+        lambda: draw.randbytes(draw.randrange(40)).replace(b";", b","),
+        lambda: draw.choice(LOOK_ALIKES) + draw.choice([b"", b" ", b"\xc2\xa0", b"=="]),
+        lambda: PREFIX + draw.randbytes(3).hex().encode() + b"=x",
+    ]
+    return [draw.choice(kinds)() for _ in range(draw.randrange(9))]
+
+
+def drawn_headers(draw, cookies):
+    """Return the cookies joined in some way, in one Cookie header or in several."""
+    parts = list(cookies)
+    lines = []
+    while parts:
+        taken = draw.randrange(1, len(parts) + 1)
+        lines.append(draw.choice(BETWEEN).join(parts[:taken]))
+        del parts[:taken]
+    return header(*lines)
+
+
+def test_class_10_no_neighbours_hide_or_replace_the_genuine_cookie():
+    """Among whatever neighbours the genuine cookie is found, and without it nothing."""
+    draw = random.Random("cookies: neighbours")
+    for _ in range(5000):
+        cookies = drawn_neighbours(draw)
+        headers = drawn_headers(draw, cookies)
+        assert find(headers, NAME) is None, headers
+        cookies.insert(draw.randrange(len(cookies) + 1), NAME + b"=" + GENUINE_VALUE)
+        headers = drawn_headers(draw, cookies)
+        assert find(headers, NAME) == GENUINE_VALUE, headers
+
+
+def test_class_10_no_neighbours_hide_or_replace_a_login_cookie():
+    """The same holds for a login cookie, which is found by the rest of its name."""
+    draw = random.Random("cookies: neighbours of a login")
+    for _ in range(3000):
+        cookies = drawn_neighbours(draw)
+        assert "Our_Id-1" not in find_all(drawn_headers(draw, cookies), PREFIX)
+        ours = PREFIX + b"Our_Id-1=" + GENUINE_VALUE
+        cookies.insert(draw.randrange(len(cookies) + 1), ours)
+        found = find_all(drawn_headers(draw, cookies), PREFIX)
+        assert found["Our_Id-1"] == GENUINE_VALUE, cookies
+
+
+def test_class_10_second_value_among_neighbours_is_a_contradiction():
+    """A second value under our very name leaves none, wherever the two stand."""
+    draw = random.Random("cookies: two values")
+    for _ in range(3000):
+        cookies = drawn_neighbours(draw)
+        for value in (GENUINE_VALUE, draw.choice(SPOOFED_VALUES)):
+            place = draw.randrange(len(cookies) + 1)
+            cookies.insert(place, NAME + b"=" + value)
+        assert find(drawn_headers(draw, cookies), NAME) is None, cookies
+
+
+# --- time --------------------------------------------------------------------------
+
+MEGABYTE = 1_000_000
+
+
+def megabyte_of(unit):
+    return (unit * (MEGABYTE // len(unit) + 1))[:MEGABYTE]
+
+
 SLOW = {
-    "backslashes": b'a="' + b"\\" * 1_000_000,
-    "quotes": b'"' * 1_000_000,
-    "semicolons": b";" * 1_000_000,
-    "spaces": b" " * 1_000_000,
-    "equals": b"=" * 1_000_000,
-    "octal": b'a="' + b"\\073" * 250_000,
-    "our name": NAME * 80_000,
-    "our name, no value": (NAME + b";") * 70_000,
-    "our name, one value": (NAME + b"=a;") * 60_000,
-    "our name, values": b";".join(NAME + b"=%d" % n for n in range(50_000)),
-    "value": NAME + b"=" + b"x" * 1_000_000,
-    "login cookies": b";".join(PREFIX + b"%d=x" % n for n in range(30_000)),
-    "login prefix": PREFIX + b"x" * 1_000_000,
+    "backslashes": b'a="' + megabyte_of(b"\\"),
+    "quotes": megabyte_of(b'"'),
+    "semicolons": megabyte_of(b";"),
+    "semicolons and spaces": megabyte_of(b"; \t"),
+    "spaces": megabyte_of(b" "),
+    "spaces before our name": b";" + megabyte_of(b" ") + NAME,
+    "equals": megabyte_of(b"="),
+    "octal": b'a="' + megabyte_of(b"\\073"),
+    "nul": megabyte_of(b"\x00"),
+    "our name": megabyte_of(NAME),
+    "our name, no value": megabyte_of(NAME + b";"),
+    "our name, one value": megabyte_of(NAME + b"=a;"),
+    "our name, values": b";".join(NAME + b"=%d" % n for n in range(48_000)),
+    "value": NAME + b"=" + megabyte_of(b"x"),
+    "value of spaces": NAME + b"=" + megabyte_of(b" "),
+    "login cookies": b";".join(PREFIX + b"%d=x" % n for n in range(36_000)),
+    "one login cookie": megabyte_of(PREFIX + b"a=x;"),
+    "login prefix": PREFIX + megabyte_of(b"x"),
+    "login prefixes": megabyte_of(PREFIX),
+    "long login ids": megabyte_of(b";" + PREFIX + b"x" * 64),
+    "random": random.Random("cookies: a megabyte").randbytes(MEGABYTE),
 }
 
 
 @pytest.mark.parametrize("value", SLOW.values(), ids=SLOW.keys())
 @pytest.mark.parametrize("read", [find, find_all])
-def test_class_11_megabyte_is_read_in_linear_time(read, value):
-    """A megabyte of anything is read in a fraction of a second."""
+def test_class_11_megabyte_takes_100_ms_at_most(read, value):
+    """A megabyte of anything takes at most 100 ms of CPU, at the best of five times."""
     name = NAME if read is find else PREFIX
-    begun = time.process_time()
-    read(header(value + b";" + NAME), name)
-    assert time.process_time() - begun < 0.5
+    headers = header(value + b";" + NAME + b"=good")
+    times = []
+    for _ in range(5):
+        begun = time.thread_time()
+        read(headers, name)
+        times.append(time.thread_time() - begun)
+    assert min(times) < 0.1
 
 
 @pytest.mark.parametrize("value", [b"", b";", b";;;", b" ; ;", b"=;=;=", b"\t"])

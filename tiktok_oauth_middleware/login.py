@@ -63,6 +63,8 @@ _SWAPS = 20
 #: The cookie outlives the login, so that a late answer can be told from a foreign one.
 _AFTERLIFE = 1200
 _DELETED_AT_ONCE = 20
+# No browser keeps more cookies for one host; who sends more is none.
+_LOOKED_AT = 200
 _CLOCK_SKEW = 60
 _ERROR_CODE = re.compile(r"[a-z_]{1,40}")
 
@@ -198,7 +200,9 @@ class Login:
         new = self._cookie(login)
         room = COOKIE_LIMIT - len(self._jar.session_name) - 100 - _size(new)
         cookies, kept = [new], 1
-        found = find_all(request.headers, self._jar.login_prefix.encode())
+        sent = find_all(request.headers, self._jar.login_prefix.encode())
+        # The newest come last (RFC 6265 section 5.4).
+        found = dict([*sent.items()][-_LOOKED_AT:])
         opened = {login_id: self._open(login_id, v) for login_id, v in found.items()}
         by_age = sorted(opened, key=lambda i: opened[i].born if opened[i] else 0)  # type: ignore[union-attr]
         for login_id in reversed(by_age):
