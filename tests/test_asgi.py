@@ -204,27 +204,6 @@ class TestMounts:
             await call(wrap(app), http_scope("/sub/", root_path="/sub"))
         assert "not below the mount point" in caplog.text
 
-    @pytest.mark.parametrize(
-        "path",
-        [
-            "/auth/tiktok/login/",
-            "/auth/tiktok/Login",
-            "//auth/tiktok/login",
-            "/auth/tiktok/login;x",
-            "/auth/tiktok/login\n",
-            "/auth/tiktok/login#",
-        ],
-    )
-    async def test_class_17_exact(self, path):
-        """Only the exact path is ours; nothing is normalised."""
-        seen = []
-
-        async def app(scope, receive, send):
-            seen.append(scope["path"])
-
-        await call(wrap(app), http_scope(path))
-        assert seen == [path]
-
 
 def socket_scope(headers=(), extensions=None):
     scope = http_scope("/ws", headers)

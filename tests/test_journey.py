@@ -13,7 +13,6 @@ from .conftest import (
     LOGOUT,
     ORIGIN,
     PAGE,
-    SAME_ORIGIN,
     query_of,
 )
 
@@ -163,34 +162,6 @@ class TestLogin:
         assert response.status_code == 303
         assert len(login_cookies(browser)) == 1
 
-    @pytest.mark.parametrize(
-        "headers",
-        [
-            {"sec-purpose": "prefetch"},
-            {"sec-purpose": "prefetch;prerender"},
-            {"purpose": "prefetch"},
-            {"sec-fetch-dest": "image"},
-            {"sec-fetch-dest": "iframe"},
-            {"sec-fetch-dest": "empty"},
-        ],
-    )
-    def test_class_05_csrf_on_the_start(self, browser, headers):
-        """What no person opened begins no login."""
-        response = browser.get(LOGIN, headers=headers)
-        assert response.status_code == 403
-        assert login_cookies(browser) == []
-
-    def test_class_16_parameters(self, browser):
-        """The query of the login path changes nothing that goes to TikTok."""
-        query = query_of(
-            browser.begin(
-                "?client_key=evil&redirect_uri=https://evil.example&state=evil"
-                "&scope=video.publish&response_type=token&code_challenge=evil"
-            )
-        )
-        assert "evil" not in "".join(query.values())
-        assert query["scope"] == "user.info.basic,video.list"
-
     def test_scope_not_offered(self, browser):
         """A scope that the settings do not name can not be asked for."""
         response = browser.get(LOGIN + "?scopes=video.publish")
@@ -206,28 +177,6 @@ class TestNext:
         """A path of this site is where the login ends."""
         response = browser.log_in("?next=" + quote(target, safe=""))
         assert response.headers["location"] == quote(target, safe="/?&=:%#")
-
-    @pytest.mark.parametrize(
-        "target",
-        [
-            "//evil.example",
-            "https://evil.example",
-            "/\\evil.example",
-            "/\t/evil.example",
-            "/\n/evil.example",
-            "javascript:alert(1)",
-            "",
-            "a",
-            LOGIN,
-            LOGOUT,
-            CALLBACK + "?code=x",
-            "/x/../auth/tiktok/login",
-        ],
-    )
-    def test_class_07_open_redirect(self, browser, target):
-        """Anything else ends at the usual place."""
-        response = browser.log_in("?next=" + quote(target, safe=""))
-        assert response.headers["location"] == "/"
 
     def test_repeated(self, browser):
         """Sent twice, it counts as not sent."""
@@ -261,64 +210,6 @@ class TestRefusedLogins:
         self.refused(browser.get(callback), 400, "took too long")
         assert not browser.signed_in
         assert world.count("authorization_code") == 0
-
-    def test_class_02_replay(self, browser, world):
-        """A callback works once, even for who kept its cookie."""
-        url = browser.begin()
-        kept = browser.cookies()
-        callback = browser.consent(url)
-        assert browser.get(callback).status_code == 303
-        other = world.browser(**kept)
-        self.refused(other.get(callback), 400, "used already")
-        assert not other.signed_in
-        assert browser.get(callback).status_code == 400
-        assert browser.signed_in
-        assert world.count("authorization_code") == 1
-
-    def test_class_01_another_browser(self, browser, world):
-        """A callback made for another browser signs nobody in."""
-        callback = browser.consent(browser.begin())
-        victim = world.browser()
-        self.refused(victim.get(callback), 400, "belongs somewhere else")
-        assert not victim.signed_in
-        victim.begin()
-        self.refused(victim.get(callback), 400, "belongs somewhere else")
-        assert world.count("authorization_code") == 0
-
-    @pytest.mark.parametrize("state", ["", "x", "x" * 600, "%00", "%C3%28"])
-    def test_state(self, browser, world, state):
-        """A state that is not ours is refused without a call to TikTok."""
-        browser.begin()
-        response = browser.get(f"{CALLBACK}?code=abc&state={state}")
-        assert response.status_code == 400
-        assert world.count("authorization_code") == 0
-        assert len(login_cookies(browser)) == 1
-
-    def test_class_36_foreign_error(self, browser):
-        """An error without our state is shown, and burns no login under way."""
-        url = browser.begin()
-        response = browser.get(CALLBACK + "?error=access_denied&state=foreign")
-        assert response.status_code == 403
-        assert browser.get(browser.consent(url)).status_code == 303
-
-    def test_error_wins(self, browser, world):
-        """An error is final, even beside a code."""
-        callback = browser.consent(browser.begin())
-        assert browser.get(callback + "&error=access_denied").status_code == 403
-        assert browser.get(callback).status_code == 400
-        assert world.count("authorization_code") == 0
-
-    @pytest.mark.parametrize("twice", ["state", "code", "error"])
-    def test_class_15_repeated(self, browser, world, twice):
-        """A parameter sent twice is refused."""
-        callback = browser.consent(browser.begin())
-        response = browser.get(f"{callback}&{twice}=x&{twice}=y")
-        assert response.status_code == 400
-        assert world.count("authorization_code") == 0
-
-    def test_class_37_separators(self, browser):
-        """A query of separators alone is refused like any other."""
-        assert browser.get(CALLBACK + "?&&&&").status_code == 400
 
     @pytest.mark.parametrize("method", ["HEAD", "POST", "PUT", "DELETE"])
     def test_methods(self, browser, method):
@@ -402,15 +293,6 @@ class TestSession:
         world.store.close()
         for file in tmp_path.iterdir():
             assert token not in file.read_bytes()
-
-    def test_class_04_fixation(self, browser, world):
-        """A login makes a new session and ends the browser's previous one."""
-        browser.log_in()
-        before = browser.cookies()[SESSION]
-        browser.log_in()
-        assert browser.cookies()[SESSION] != before
-        assert not world.browser(**{SESSION: before}).signed_in
-        assert browser.signed_in
 
     def test_other_user_takes_over(self, browser, world):
         """Logging in as somebody else ends the first user's session here."""
@@ -498,11 +380,6 @@ class TestGuards:
         assert response.headers["cache-control"] == "no-store"
         assert "set-cookie" not in response.headers
 
-    def test_class_34_post(self, browser):
-        """A POST is never redirected to log in."""
-        response = browser.post("/private", headers={**PAGE, **SAME_ORIGIN})
-        assert response.status_code == 401
-
     def test_signed_in(self, browser):
         """Who is signed in passes."""
         browser.log_in()
@@ -585,19 +462,6 @@ class TestGuards:
         assert response.text == "home"
         assert response.headers["vary"] == "Cookie"
 
-    def test_class_17_poisoned_urls(self, world):
-        """Neither Host nor a header that names another path changes a guard."""
-        browser = world.with_settings(protect=["/ruled"]).browser()
-        spoofed = {
-            **API,
-            "host": "app.example.com/public?",
-            "x-original-url": "/",
-            "x-rewrite-url": "/",
-            "x-forwarded-prefix": "/",
-            "x-forwarded-host": "evil.example",
-        }
-        assert browser.get("/ruled/x", headers=spoofed).status_code == 401
-
 
 class TestLogout:
     def test_ends(self, browser, world):
@@ -633,26 +497,6 @@ class TestLogout:
         response = browser.get(LOGOUT)
         assert response.status_code == 200
         assert '<form method="post" action="/auth/tiktok/logout">' in response.text
-        assert browser.signed_in
-
-    @pytest.mark.parametrize(
-        "headers",
-        [
-            {},
-            {"origin": "https://evil.example"},
-            {"origin": "null"},
-            {"sec-fetch-site": "cross-site"},
-            {"sec-fetch-site": "same-site"},
-            {"sec-fetch-site": "none"},
-            {"sec-fetch-site": "same-origin", "origin": "https://evil.example"},
-            {"referer": "https://evil.example/"},
-            {"referer": ORIGIN + ".evil.example/"},
-        ],
-    )
-    def test_class_06_csrf(self, browser, headers):
-        """A POST that no page of this site sent changes nothing."""
-        browser.log_in()
-        assert browser.post(LOGOUT, headers=headers).status_code == 403
         assert browser.signed_in
 
     @pytest.mark.parametrize(

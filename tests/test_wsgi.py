@@ -13,7 +13,6 @@ import pytest
 from tiktok_oauth_middleware import (
     ConfigurationError,
     MemoryStore,
-    SQLiteStore,
     TikTokOAuthWSGIMiddleware,
 )
 from tiktok_oauth_middleware.core import guard
@@ -202,30 +201,6 @@ def test_suspending_is_a_bug():
 
     with pytest.raises(RuntimeError, match="culprit"):
         run(flow())
-
-
-def test_class_02_parallel_callbacks(settings, tiktok, clock, tmp_path):
-    """20 equal callbacks at once make one exchange and one session."""
-    store = SQLiteStore(tmp_path / "tokens.sqlite3", clock=clock)
-    wrapped = TikTokOAuthWSGIMiddleware(
-        plain, settings, store=store, transport=tiktok.transport, clock=clock
-    )
-    with httpx2.Client(
-        transport=httpx2.WSGITransport(wrapped), base_url=ORIGIN
-    ) as client:
-        url = client.get(LOGIN).headers["location"]
-        cookie = "; ".join(f"{c.name}={c.value}" for c in client.cookies.jar)
-    path, _, query = tiktok.consent(url).removeprefix(ORIGIN).partition("?")
-
-    def finish(_):
-        return call(wrapped, path, QUERY_STRING=query, HTTP_COOKIE=cookie)
-
-    with ThreadPoolExecutor(20) as pool:
-        statuses = sorted(status[:3] for status, _, _ in pool.map(finish, range(20)))
-    assert statuses == ["303"] + ["400"] * 19
-    assert tiktok.count("token") == 1
-    wrapped.close()
-    store.close()
 
 
 def test_class_31_thousand_requests(settings, tiktok, clock):
