@@ -91,6 +91,23 @@ async def test_messages_pass():
     assert all(a is b for a, b in zip(sent, messages, strict=True))
 
 
+async def test_body_is_left_to_the_app():
+    """The app gets the server's own ``receive``: no body is read before it asks."""
+    seen = []
+
+    async def app(scope, receive, send):
+        seen.append(receive)
+
+    async def receive():
+        raise AssertionError
+
+    async def send(message):
+        raise AssertionError
+
+    await wrap(app)(http_scope(method="POST"), receive, send)
+    assert seen == [receive]
+
+
 async def test_outer_user_wins():
     """A user that an outer middleware put into the scope is left alone."""
 

@@ -639,3 +639,8 @@ class TestLoopback:
         assert header.startswith("tiktok-login-")
         assert "Secure" not in header
         assert urlsplit(response.headers["location"]).path.endswith("/authorize/")
+
+    def test_warning(self, world, caplog):
+        """That it is for development only is told in the log, once it is built."""
+        world.with_settings(redirect_uri="http://127.0.0.1:8000/auth/tiktok/callback")
+        assert "development: cookies without Secure" in caplog.text

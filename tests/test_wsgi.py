@@ -71,6 +71,36 @@ def test_iterable_is_handed_on():
     assert wrap(app)(given, lambda *args: None) is wrapper
 
 
+def test_body_is_left_to_the_app():
+    """The body is unread when the app begins, so the server says 100 when it asks."""
+    given = io.BytesIO(b"posted")
+
+    def app(environ, start_response):
+        assert environ["wsgi.input"] is given
+        assert given.tell() == 0
+        start_response("200 OK", [])
+        return [environ["wsgi.input"].read()]
+
+    more = {"wsgi.input": given, "CONTENT_LENGTH": "6", "HTTP_EXPECT": "100-continue"}
+    assert call(wrap(app), REQUEST_METHOD="POST", **more)[2] == b"posted"
+
+
+def test_iterable_is_closed():
+    """The app's ``close`` is called by the server on the app's own iterable."""
+    closed = []
+
+    class Body(list):
+        def close(self):
+            closed.append(True)
+
+    def app(environ, start_response):
+        start_response("200 OK", [])
+        return Body([b"x"])
+
+    assert call(wrap(app))[2] == b"x"
+    assert closed == [True]
+
+
 def test_generator():
     """A generator, which starts its response late, passes whole and is closed."""
     closed = []

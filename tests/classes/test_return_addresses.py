@@ -77,6 +77,21 @@ class TestLogout:
                 else:
                     assert location == USUAL, (how, value)
 
+    def test_class_07_disconnect(self, world, raw):
+        """A disconnect returns by the same rule, also when TikTok did not confirm."""
+        world.with_settings(disconnect_path="/bye")
+        for value in SAMPLE:
+            query = b"next=" + written(value)["once"]
+            answer = raw.ask("POST", "/bye", query=query, headers=SAME_ORIGIN)
+            assert (answer.status, answer.location) == (303, USUAL)
+        raw.log_in()
+        world.tiktok.fail("revoke", status=500, times=5)
+        query = b"next=//evil.example"
+        answer = raw.ask("POST", "/bye", query=query, headers=SAME_ORIGIN)
+        assert answer.status == 502
+        assert 'href="/"' in answer.text
+        assert "evil" not in answer.text
+
     def test_good(self, raw):
         """Every good target is where the logout ends."""
         for number, value in enumerate((*HARMLESS, *GOOD)):
