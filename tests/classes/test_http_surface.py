@@ -322,6 +322,46 @@ class TestWebSockets:
         world.with_settings(protect=["/ruled"])
         assert not self.accepts(raw, sender("ours", "ours", "ours"))
 
+    def test_open_one_stays_whose_it_was(self, world, raw):
+        """An open WebSocket says whose it is as when it was opened, after a logout too."""
+        raw.log_in()
+        said = []
+
+        async def app(scope, receive, send):
+            await receive()
+            await send({"type": "websocket.accept"})
+            for _ in range(2):
+                await receive()
+                said.append(scope["tiktok"].open_id)
+
+        cookie = f"{SESSION}={raw.cookies[SESSION]}".encode()
+        lines = [(b"origin", ORIGIN.encode()), (b"cookie", cookie)]
+        scope = a_scope("/ws", lines, type="websocket", scheme="wss", subprotocols=[])
+        inner, world.app.app = world.app.app, app
+        messages = [{"type": "websocket.connect"}, {"type": "websocket.receive"}]
+
+        async def receive():
+            if messages:
+                return messages.pop(0)
+            # The browser logs out while the WebSocket is open.
+            world.app.app = inner
+            out = a_scope(
+                LOGOUT,
+                [(b"cookie", cookie), (b"origin", ORIGIN.encode())],
+                method="POST",
+            )
+            head, *_ = await drive(world.app, out)
+            assert head["status"] == 303
+            return {"type": "websocket.receive"}
+
+        async def send(message):
+            assert message == {"type": "websocket.accept"}
+
+        open_id = world.tiktok.people[0].open_id
+        raw.portal.call(world.app, scope, receive, send)
+        assert said == [open_id, open_id]
+        assert raw.open_id is None
+
     def test_our_paths_are_no_websockets(self, world, raw):
         """A handshake on a path of ours begins, finishes and ends nothing."""
         world.with_settings(**ALL_PATHS)
