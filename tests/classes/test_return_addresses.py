@@ -134,6 +134,26 @@ class TestLogin:
         for value in (path, f"{path}?x=y", f"{path}#x", first, first.lower()):
             assert raw.log_in(f"next={quote(value, safe='')}".encode()).location == "/"
 
+    def test_class_07_guarded_paths(self, world, raw):
+        """Who is sent to log in from an odd path comes back to this site."""
+        world.with_settings(protect=["/"])
+        odd = [
+            v for v in SAMPLE if v.isprintable() and not {"?", "auth"} & {*v, v[1:5]}
+        ]
+        for path in (
+            "//evil.example/x",
+            "/\\evil.example",
+            "/x/..//evil.example",
+            *odd,
+        ):
+            answer = raw.ask("GET", path, query=b"a=//evil.example", headers=PAGE)
+            assert answer.location.startswith(f"{LOGIN}?next=")
+            url = ada_url.URL(answer.location, base=ORIGIN)
+            assert (url.origin, url.pathname) == (ORIGIN, LOGIN)
+            query = answer.location.partition("?")[2]
+            judge(raw.log_in(query.encode()).location)
+            raw.cookies.clear()
+
     def test_pollution(self, raw):
         """Two values of ``next``, however they are written, are none."""
         for query in (
