@@ -143,17 +143,19 @@ class Login:
         except BadQuery:
             ways = [Link("log_in_without", site.login_url())]
             return Page(code="scope_not_offered", ways=ways)
+        usual = site.prefix + self._settings.after_login
         login = _Login(
             state=secrets.token_urlsafe(32),
             verifier=secrets.token_urlsafe(32) if self._settings.pkce else "",
-            target=target_of(
-                request.query, site.prefix + self._settings.after_login, site.own_paths
-            ),
+            target=target_of(request.query, usual, site.own_paths),
             born=int(self._clock()),
             asked=join_scopes(asked),
         )
+        new = self._cookie(login)
+        if _size(new) > self._room:  # a long address beside many scopes
+            new = self._cookie(replace(login, target=usual))
         return redirect(
-            self._authorize_url(login), cookies=self._under_way(request, login)
+            self._authorize_url(login), cookies=self._under_way(request, new)
         )
 
     def _wrong_method(self, request: Request, site: Site) -> Page:
@@ -191,14 +193,18 @@ class Login:
             ask_again=bool(login.asked) or self._settings.always_ask_consent,
         )
 
-    def _under_way(self, request: Request, login: _Login) -> list[Cookie]:
+    @property
+    def _room(self) -> int:
+        """What all login cookies may take together, beside the session's."""
+        return COOKIE_LIMIT - len(self._jar.session_name) - 100
+
+    def _under_way(self, request: Request, new: Cookie) -> list[Cookie]:
         """Return the new login's cookie, and deletions so that all of them fit.
 
         At most seven at once, and all our cookies together no larger than one may
         be: servers refuse a request whose headers grow without end.
         """
-        new = self._cookie(login)
-        room = COOKIE_LIMIT - len(self._jar.session_name) - 100 - _size(new)
+        room = self._room - _size(new)
         cookies, kept = [new], 1
         sent = find_all(request.headers, self._jar.login_prefix.encode())
         # The newest come last (RFC 6265 section 5.4).

@@ -236,6 +236,17 @@ class TestGrowth:
         answer = raw.ask("GET", path, query=query)
         assert (answer.status, answer.location) == (303, target)
 
+    def test_class_12_long_address_beside_many_scopes(self, world, raw):
+        """A login whose cookie would be too large forgets where to return to."""
+        scopes = [f"some.quite.long.scope.{number:02}" for number in range(40)]
+        world.with_settings(optional_scopes=scopes, cookie_name="n" * 64)
+        for length in (0, 1000, 2047):
+            query = f"next=/{'x' * length}&scopes={','.join(scopes)}".encode()
+            answer = raw.ask("GET", LOGIN, query=query)
+            assert answer.status == 303
+            size = sum(len(n) + len(v) + 3 for n, v in raw.cookies.items())
+            assert size <= 4096
+
     def test_class_12_seven_newest(self, world, raw):
         """Of ten logins begun the seven newest can be finished, and the rest not."""
         begun = []
