@@ -198,7 +198,18 @@ def test_encoded_paths(browser, path):
 
 
 @pytest.mark.parametrize(
-    "path", ["/members", "/members%2Fx", "/%6Dembers/x", "//members/x", "/x/../members"]
+    "path",
+    [
+        "/members",
+        "/members%2Fx",
+        "/%6Dembers/x",
+        "//members/x",
+        "/x/../members",
+        "/members%0A",
+        "/members%0D%0A",
+        "/%09members",
+        "http://app.example.com/members",
+    ],
 )
 def test_encoded_paths_stay_protected(browser, path):
     """A path that is protected is so in every spelling, or is not there at all."""
