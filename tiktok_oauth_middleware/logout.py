@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from .cookies import find_all
 from .errors import GrantRevoked, TikTokError
-from .http import Cookie, Request, is_same_origin
+from .http import QUERY_LIMIT, Cookie, Request, is_same_origin
 from .models import Event, Site
 from .pages import Answer, Link, Page, redirect
 from .redirects import target_of
@@ -131,6 +131,8 @@ class Logout:
         self, request: Request, site: Site, question: str, deed: str
     ) -> Page | None:
         """Return the answer to what is no POST from this site, or None if it is."""
+        if len(request.query) > QUERY_LIMIT:
+            return Page(code="query_too_long")
         if request.method == "GET":
             here = site.prefix + request.path
             ways = [Link(deed, here, posts=True), Link("stay", site.home)]

@@ -640,11 +640,19 @@ class TestIdentity:
         assert all(scope[key] == given[key] for key in given)
 
     def test_no_query_is_too_long_for_its_path(self, world, raw):
-        """A query above 64 kB is refused by login and callback, and is nobody's login."""
-        for path in (LOGIN, CALLBACK):
-            answer = raw.ask("GET", path, query=b"next=/&x=" + b"x" * 65_536)
+        """A query above 64 kB is refused on every path that reads one, to no effect."""
+        world.with_settings(**ALL_PATHS)
+        raw.log_in()
+        too_long = b"next=/&x=" + b"x" * 65_536
+        for path, method in itertools.product(
+            (LOGIN, CALLBACK, LOGOUT, DISCONNECT), ("GET", "POST")
+        ):
+            if (path, method) == (CALLBACK, "POST"):
+                continue
+            answer = raw.ask(method, path, query=too_long, headers=SAME_ORIGIN)
             assert answer.status == 414
             assert not answer.set_cookies
+        assert raw.open_id is not None
         assert raw.ask("GET", LOGIN, query=b"x=" + b"x" * 65_000).status == 303
 
     def test_login_address_holds_what_it_must(self, raw):
