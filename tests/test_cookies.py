@@ -6,6 +6,7 @@ import base64
 import hashlib
 import itertools
 import random
+import sys
 import time
 
 import pytest
@@ -357,12 +358,19 @@ def test_class_11_megabyte_takes_100_ms_at_most(read, value):
     """A megabyte of anything takes at most 100 ms of CPU, at the best of five times."""
     name = NAME if read is find else PREFIX
     headers = header(value + b";" + NAME + b"=good")
-    times = []
-    for _ in range(5):
+    assert min(cpu_seconds(read, headers, name) for _ in range(5)) < 0.1
+
+
+def cpu_seconds(call, *args):
+    """Return how long a call takes of CPU when no tracer, as of coverage, looks on."""
+    tracer = sys.gettrace()
+    sys.settrace(None)
+    try:
         begun = time.thread_time()
-        read(headers, name)
-        times.append(time.thread_time() - begun)
-    assert min(times) < 0.1
+        call(*args)
+        return time.thread_time() - begun
+    finally:
+        sys.settrace(tracer)
 
 
 @pytest.mark.parametrize("value", [b"", b";", b";;;", b" ; ;", b"=;=;=", b"\t"])
