@@ -79,6 +79,15 @@ class TestLimits:
         world.clock.advance(7200)
         assert raw.open_id is None
 
+    def test_absolute_limit_counts_in_memory_too(self, world, raw):
+        """A session that was just seen, and is fresh in memory, still ends on time."""
+        world.with_settings(session_lifetime=10)
+        raw.log_in()
+        world.clock.advance(9.5)
+        assert raw.open_id is not None
+        world.clock.advance(0.5)
+        assert raw.open_id is None
+
     def test_refresh_token_limits_it(self, world, raw):
         """A session does not outlive the refresh token, whatever the settings allow."""
         world.with_settings(session_idle=30 * 86400)
