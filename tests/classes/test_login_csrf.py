@@ -248,10 +248,10 @@ class TestPreparedLogin:
         assert_refused(victim.ask("GET", path, query=query), world)
 
     def test_class_03_page_says_why(self, raw, victim):
-        """The page says that the login was begun in another browser or app."""
+        """The page says that a login ends in the browser or app where it began."""
         path, query = victim.consent(raw.begin())
         answer = victim.ask("GET", path, query=query, headers=PAGE)
-        assert "begun in another browser or app" in answer.text
+        assert "browser or app where it began" in answer.text
         assert f'href="{LOGIN}"' in answer.text
 
 
