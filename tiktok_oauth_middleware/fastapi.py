@@ -8,7 +8,8 @@
     ]): ...
 
 The dependency raises FastAPI's own 401 or 403; the middleware around the app replaces
-that answer by a redirect to log in, or by JSON that says what is missing.
+that answer by a redirect to log in, or by JSON that says what is missing. OpenAPI
+learns of those answers from `tiktok_responses`: FastAPI takes none from a dependency.
 """
 
 from __future__ import annotations
@@ -17,18 +18,26 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable
-from typing import Annotated, Any, TypeVar, overload
+from typing import Annotated, Any, Literal, TypeVar, overload
 
 from fastapi import HTTPException, Security
 from fastapi.openapi.models import APIKey
 from fastapi.requests import HTTPConnection
 from fastapi.security import SecurityScopes
 from fastapi.security.base import SecurityBase
+from pydantic import BaseModel, Field
 
 from .core import guard
 from .models import TikTokAuth
 
-__all__ = ["SignedIn", "requires_tiktok", "tiktok_auth"]
+__all__ = [
+    "LoginRequired",
+    "ScopeRequired",
+    "SignedIn",
+    "requires_tiktok",
+    "tiktok_auth",
+    "tiktok_responses",
+]
 
 V = TypeVar("V", bound=Callable[..., Any])
 
@@ -41,7 +50,11 @@ class _TikTokScheme(SecurityBase):
             {
                 "in": "cookie",
                 "name": "__Host-tiktok",
-                "description": "The session of a user who logged in with TikTok.",
+                "description": (
+                    "The session of a user who logged in with TikTok. The browser sends"
+                    " it by itself: open the login path in another tab. There is"
+                    " nothing to enter here."
+                ),
             }
         )
         self.scheme_name = "TikTok"
@@ -70,6 +83,47 @@ async def tiktok_auth(
 
 #: Who is signed in, for a handler that asks for no further scope.
 SignedIn = Annotated[TikTokAuth, Security(tiktok_auth)]
+
+
+class LoginRequired(BaseModel):
+    """What a program is told with a 401."""
+
+    error: Literal["login_required"]
+    login_url: str = Field(
+        description="Where a browser logs in; a path of this site.",
+        examples=["/auth/tiktok/login"],
+    )
+
+
+class ScopeRequired(BaseModel):
+    """What a program is told with a 403."""
+
+    error: Literal["scope_required"]
+    missing: list[str] = Field(
+        description="The scopes that the user has not granted.",
+        examples=[["video.list"]],
+    )
+    login_url: str | None = Field(
+        None,
+        description="Where a browser asks for them; absent if the app never asks.",
+        examples=["/auth/tiktok/login?scopes=video.list"],
+    )
+
+
+#: What a guarded operation answers besides, for OpenAPI: ``responses=tiktok_responses``
+#: of an operation, a router or the app.
+tiktok_responses: dict[int | str, dict[str, Any]] = {
+    401: {
+        "model": LoginRequired,
+        "description": "Nobody is signed in. A browser that opens this address as a"
+        " page is sent to log in instead.",
+    },
+    403: {
+        "model": ScopeRequired,
+        "description": "The user has not granted a scope. A browser that opens this"
+        " address as a page is sent to TikTok to grant it, once.",
+    },
+}
 
 
 @overload

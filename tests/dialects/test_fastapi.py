@@ -21,7 +21,14 @@ from tiktok_oauth_middleware import (
     TikTokAuth,
     TikTokOAuthMiddleware,
 )
-from tiktok_oauth_middleware.fastapi import SignedIn, requires_tiktok, tiktok_auth
+from tiktok_oauth_middleware.fastapi import (
+    LoginRequired,
+    ScopeRequired,
+    SignedIn,
+    requires_tiktok,
+    tiktok_auth,
+    tiktok_responses,
+)
 from tiktok_oauth_middleware.testing import login_as
 
 from ..conftest import API, LOGIN, ORIGIN, PAGE
@@ -520,6 +527,76 @@ class TestOpenApi:
         paths = site.api.openapi()["paths"]
         assert "security" not in paths["/"]["get"]
         assert paths["/me"]["get"]["security"] == [{"TikTok": []}]
+
+    @pytest.mark.parametrize("where", ["operation", "router", "app"])
+    def test_responses(self, site, where):
+        """OpenAPI shows the 401 and 403, wherever they are declared, with their shape."""
+        given = {"responses": tiktok_responses}
+        app = FastAPI(**(given if where == "app" else {}))
+        router = APIRouter(**(given if where == "router" else {}))
+
+        @router.get("/", **(given if where == "operation" else {}))
+        @requires_tiktok("video.list")
+        async def view():
+            return SECRET
+
+        app.include_router(router)
+        document = app.openapi()
+        shown = document["paths"]["/"]["get"]["responses"]
+        assert set(shown) == {"200", "401", "403"}
+        shapes = {}
+        for status in ("401", "403"):
+            reference = shown[status]["content"]["application/json"]["schema"]["$ref"]
+            shapes[status] = document["components"]["schemas"][
+                reference.removeprefix("#/components/schemas/")
+            ]
+        error = shapes["401"]["properties"]["error"]
+        assert error["const"] == "login_required"
+        assert shapes["401"]["required"] == ["error", "login_url"]
+        assert shapes["403"]["properties"]["error"]["const"] == "scope_required"
+        assert shapes["403"]["properties"]["missing"]["type"] == "array"
+        assert shapes["403"]["required"] == ["error", "missing"]
+
+    @pytest.mark.parametrize("scope", ["video.list", "never.asked"])
+    def test_answers_fit(self, site, scope):
+        """What is answered is what the declared shapes say, and nothing more."""
+
+        @site.api.get("/", responses=tiktok_responses)
+        @requires_tiktok(scope)
+        async def view():
+            return SECRET
+
+        told = site.get().json()
+        assert LoginRequired.model_validate(told).model_dump() == told
+        site.log_in(scopes=BASIC)
+        told = site.get().json()
+        shape = ScopeRequired.model_validate(told)
+        assert shape.model_dump(exclude_unset=True) == told
+        assert shape.missing == [scope]
+
+    def test_add_middleware(self, settings, tiktok):
+        """With `add_middleware` the answers and the document are the same."""
+        api = FastAPI(responses=tiktok_responses)
+        api.add_middleware(
+            TikTokOAuthMiddleware,
+            settings=settings,
+            store=MemoryStore(),
+            transport=tiktok.transport,
+        )
+
+        @api.get("/videos")
+        async def view(tiktok: Videos):
+            return tiktok.open_id
+
+        with TestClient(api, base_url=ORIGIN, follow_redirects=False) as client:
+            assert client.get("/videos", headers=API).status_code == 401
+            login_as(client, tiktok, scopes=BASIC)
+            assert client.get("/videos", headers=API).status_code == 403
+            login_as(client, tiktok, login_path=f"{LOGIN}?scopes=video.list")
+            assert client.get("/videos").json() == tiktok.people[0].open_id
+            shown = client.get("/openapi.json").json()["paths"]["/videos"]["get"]
+        assert {"401", "403"} <= set(shown["responses"])
+        assert shown["security"] == [{"TikTok": ["video.list"]}]
 
     def test_served(self, site):
         """The document is served to anybody, and tells nothing of the session."""

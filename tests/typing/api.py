@@ -28,7 +28,7 @@ from tiktok_oauth_middleware import (
     User,
     Way,
 )
-from tiktok_oauth_middleware.fastapi import SignedIn, tiktok_auth
+from tiktok_oauth_middleware.fastapi import SignedIn, tiktok_auth, tiktok_responses
 from tiktok_oauth_middleware.flask import requires_tiktok as flask_requires
 from tiktok_oauth_middleware.flask import tiktok_auth as flask_auth
 from tiktok_oauth_middleware.starlette import requires_tiktok
@@ -107,7 +107,7 @@ view: Callable[[Request], Any] = videos
 fastapi = FastAPI()
 
 
-@fastapi.get("/me")
+@fastapi.get("/me", responses=tiktok_responses)
 async def me(tiktok: SignedIn) -> dict[str, str | None]:
     return {"open_id": tiktok.open_id}
 
