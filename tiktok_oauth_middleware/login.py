@@ -253,16 +253,17 @@ class Login:
         if len(request.query) > QUERY_LIMIT:
             return Page(code="query_too_long")
         spent: list[Cookie] = []
+        login: _Login | None = None
         try:
             callback = tiktok.read_callback(request.query)
             login = self._login_of(callback, request, spent)
             return await self._sign_in(login, callback, ticket, spent)
         except BadQuery:
-            return await self._refused(LoginError(), site, ticket, spent)
+            return await self._refused(LoginError(), login, site, ticket, spent)
         except StoreError:
             raise
         except TikTokOAuthError as error:
-            return await self._refused(error, site, ticket, spent)
+            return await self._refused(error, login, site, ticket, spent)
 
     def _login_of(
         self, callback: tiktok.Callback, request: Request, spent: list[Cookie]
@@ -278,9 +279,6 @@ class Login:
             # An error without a login of ours is shown, and touches none under way.
             raise _refusal(callback.error) if callback.error else StateMismatch()
         spent.append(self._jar.login(login_id, "", 0))
-        age = self._clock() - login.born
-        if not -_CLOCK_SKEW <= age <= self._settings.login_lifetime:
-            raise LoginExpired
         return login
 
     async def _sign_in(
@@ -290,6 +288,9 @@ class Login:
         ticket: Ticket | None,
         spent: list[Cookie],
     ) -> Response:
+        taken = self._clock() - login.born
+        if not -_CLOCK_SKEW <= taken <= self._settings.login_lifetime:
+            raise LoginExpired
         lifetime = self._settings.login_lifetime + _CLOCK_SKEW
         if not await self._grants.use_once(_login_id(login.state), lifetime):
             raise LoginReplayed
@@ -389,6 +390,7 @@ class Login:
     async def _refused(
         self,
         error: TikTokOAuthError,
+        login: _Login | None,
         site: Site,
         ticket: Ticket | None,
         spent: Sequence[Cookie],
@@ -408,7 +410,7 @@ class Login:
             notes = [("tiktok_sent", error.error)]
         elif isinstance(error, TikTokError) and error.log_id:
             notes = [("tiktok_reference", error.log_id)]
-        ways = [Link("try_again", site.login_url()), Link("back", site.home)]
+        ways = [Link("try_again", self._again(login, site)), Link("back", site.home)]
         if ticket is not None:
             ways.reverse()
         return Page(
@@ -421,6 +423,14 @@ class Login:
             if isinstance(error, TikTokUnavailable)
             else [],
         )
+
+    def _again(self, login: _Login | None, site: Site) -> str:
+        """Return the link that tries a login once more: it asks and ends the same."""
+        if login is None:
+            return site.login_url()
+        usual = site.prefix + self._settings.after_login
+        target = None if login.target == usual else login.target
+        return site.login_url(target, split_scopes(login.asked))
 
 
 def _login_id(state: str) -> str:
