@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import httpx2
@@ -287,7 +288,7 @@ def test_command():
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )
     try:
-        lines = [process.stdout.readline() for _ in range(9)]
+        lines = [process.stdout.readline() for _ in range(11)]
         assert f"http://127.0.0.1:{port}" in lines[0]
         reply = httpx2.get(
             f"http://127.0.0.1:{port}{urlsplit(tiktok.TOKEN).path}", trust_env=False
@@ -300,6 +301,15 @@ def test_command():
     assert "Traceback" not in rest
     token = f"TIKTOK_ENDPOINTS_TOKEN=http://127.0.0.1:{port}/v2/oauth/token/"
     assert token in "".join(lines)
+    # Pasted into a shell, the lines are all that the settings need.
+    exports = "\n".join(line for line in lines if line.startswith("  export"))
+    check = "from tiktok_oauth_middleware import TikTokSettings as S; S.from_env()"
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    subprocess.run(
+        ["sh", "-c", f"{exports}\n{sys.executable} -c '{check}'"],
+        check=True,
+        env={**os.environ, "PATH": path},
+    )
 
 
 def test_journal_is_json(browser):

@@ -387,6 +387,10 @@ def _set(
         fake.grace = grace
 
 
+#: The shell makes the key, so that none stands in a scroll-back.
+_NEW_KEY = '$(python -c "import secrets; print(secrets.token_urlsafe(32))")'
+
+
 def serve(fake: FakeTikTok, host: str, port: int) -> None:
     """Serve until Ctrl-C."""
     stand_in = StandIn(fake, host, port)
@@ -395,6 +399,8 @@ def serve(fake: FakeTikTok, host: str, port: int) -> None:
     callback = "http://127.0.0.1:8000/auth/tiktok/callback"
     for name, value in stand_in.environment(callback).items():
         print(f"  export {name}={value}")  # noqa: T201
+    print(f"  export TIKTOK_SECRET_KEYS={_NEW_KEY}")  # noqa: T201
+    print("and open it at http://127.0.0.1:8000/")  # noqa: T201
     try:
         stand_in.start()
         threading.Event().wait()
