@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import secrets
+import socket
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,13 +21,19 @@ from tiktok_oauth_middleware.testing.server import StandIn
 
 @contextmanager
 def settings_in_environment(port: int) -> Iterator[None]:
-    """See to it that `TikTokSettings.from_env` works inside."""
+    """See to it that `TikTokSettings.from_env` works inside; say where to look.
+
+    Raises:
+        SystemExit: the port is taken.
+    """
+    _check(port)
     usual = {
         "TIKTOK_REDIRECT_URI": f"http://127.0.0.1:{port}/auth/tiktok/callback",
         "TIKTOK_OPTIONAL_SCOPES": "video.list",
     }
     if "TIKTOK_CLIENT_KEY" in os.environ:
         os.environ |= {**usual, **os.environ}
+        _invite(port)
         yield
         return
     with tempfile.TemporaryDirectory() as folder, StandIn(FakeTikTok()) as stand_in:
@@ -34,6 +42,30 @@ def settings_in_environment(port: int) -> Iterator[None]:
             **usual,
             "TIKTOK_SECRET_KEYS": secrets.token_urlsafe(32),
             "TIKTOK_STORE": f"sqlite:///{Path(folder) / 'tokens.sqlite3'}",
+            # TikTok lets who logged in before pass without a word; here one may
+            # want to be somebody else.
+            "TIKTOK_ALWAYS_ASK_CONSENT": "true",
         }
         print(f"The stand-in for TikTok is on {stand_in.url}")
+        _invite(port)
         yield
+
+
+def _check(port: int) -> None:
+    with socket.socket() as probe:
+        # As servers do: connections of the last run that linger are no hindrance.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except (OSError, OverflowError) as error:
+            print(f"Port {port} can not be had: {error}", file=sys.stderr)
+            print("Take another: make demo PORT=9000, or --port 9000", file=sys.stderr)
+            sys.exit(1)
+
+
+def _invite(port: int) -> None:
+    url = f"http://127.0.0.1:{port}/"
+    print(
+        f"Open {url} in a browser (not at localhost); Ctrl-C ends it.",
+        flush=True,
+    )

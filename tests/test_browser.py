@@ -150,9 +150,64 @@ def test_journey(page):
     page.shoot("7-closed")
 
 
+def test_port_taken(example):
+    """Started twice on one port, an example says so in a word, and ends at once."""
+    name, url = example
+    done = subprocess.run(
+        [sys.executable, "-m", EXAMPLES[name], "--port", url.rpartition(":")[2]],
+        cwd=ROOT,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.returncode == 1
+    assert "can not be had" in done.stderr
+    assert len(done.stderr.splitlines()) == 2
+    assert "Open" not in done.stdout
+
+
+def test_alike():
+    """The two examples show the same pages."""
+    one, other = (ROOT / "examples" / f"{name}_app/templates" for name in EXAMPLES)
+    names = {path.name for path in one.iterdir()}
+    assert names == {path.name for path in other.iterdir()}
+    for name in names:
+        assert (one / name).read_text() == (other / name).read_text(), name
+
+
+def test_who_next(page):
+    """After a logout somebody else can log in: the demo asks who, each time."""
+    page.goto("/profile")
+    page.get_by_role("button", name="Continue").click()
+    page.get_by_role("button", name="Log out").click()
+    page.get_by_role("link", name="Log in with TikTok").click()
+    page.get_by_text("Second creator").check()
+    page.get_by_role("button", name="Continue").click()
+    expect(page.get_by_role("heading", name="Hello, Second creator")).to_be_visible()
+
+
+def test_localhost(page):
+    """Begun at localhost, a login ends on a page that says so, with a way on."""
+    page.goto(page.base.replace("127.0.0.1", "localhost"))
+    page.get_by_role("link", name="Log in with TikTok").click()
+    page.get_by_role("button", name="Continue").click()
+    expect(
+        page.get_by_text(f"The address of this site is {page.base}.")
+    ).to_be_visible()
+    page.get_by_role("link", name="Try again").click()
+    page.get_by_role("button", name="Continue").click()
+    expect(page.get_by_role("heading", name="Hello, Demo creator")).to_be_visible()
+
+
 def test_cancel(page):
-    """Cancel ends on a page that says so, with a way on that works."""
-    page.goto("/")
+    """Cancel ends on a page that says so, with a way on that leads where it led."""
+    page.goto("/profile")
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("link", name="Try again").click()
+    page.get_by_role("button", name="Continue").click()
+    expect(page).to_have_url(page.base + "/profile")
+    page.get_by_role("button", name="Log out").click()
     page.get_by_role("link", name="Log in", exact=True).click()
     page.get_by_role("button", name="Cancel").click()
     expect(page.get_by_role("heading", name="You did not log in")).to_be_visible()

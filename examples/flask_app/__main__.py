@@ -17,10 +17,6 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=2)
     given = parser.parse_args()
     with settings_in_environment(given.port):
-        print(
-            f"Open http://127.0.0.1:{given.port}/ in a browser; Ctrl-C ends it.",
-            flush=True,
-        )
         command = [
             *(sys.executable, "-m", "gunicorn", "examples.flask_app.app:app"),
             *("--bind", f"127.0.0.1:{given.port}", "--workers", str(given.workers)),

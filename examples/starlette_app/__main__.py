@@ -15,9 +15,6 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8000)
     port: int = parser.parse_args().port
     with settings_in_environment(port):
-        print(
-            f"Open http://127.0.0.1:{port}/ in a browser; Ctrl-C ends it.", flush=True
-        )
         uvicorn.run("examples.starlette_app.app:app", port=port, log_level="warning")
 
 

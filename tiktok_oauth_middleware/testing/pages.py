@@ -61,6 +61,8 @@ dl{display:grid;grid-template-columns:auto 1fr;gap:.35rem 1rem;margin:1.25rem 0 
 dt{color:var(--soft)}
 dd{margin:0;overflow-wrap:anywhere;font-family:ui-monospace,monospace}
 code{font-family:ui-monospace,monospace;overflow-wrap:anywhere}
+@media(max-width:30rem){main{margin-top:1rem}.card{padding:1.25rem 1.1rem}
+fieldset{margin-top:1rem}label{padding:.6rem .8rem}.ways{margin-top:1.1rem}}
 """
 _STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 _NOTE = "This is a local stand-in for development. It is not TikTok."
@@ -171,6 +173,6 @@ def _page(title: str, body: str) -> bytes:
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>"
-        f'<div class="note" role="note">{_NOTE}</div>'
+        f'<header class="note">{_NOTE}</header>'
         f'<main><div class="card">{body}</div></main></body></html>'
     ).encode()
