@@ -7,10 +7,11 @@ import pytest
 pytest.importorskip("django", reason="django is not installed")
 
 import django
-from django.conf import settings as django_settings
 from django.http import HttpResponse, JsonResponse
+from django.test import override_settings
 from django.urls import path
 
+from ..django_once import configure
 from .contract import ASGIContract, WSGIContract, who
 
 
@@ -48,10 +49,9 @@ class Urls:
 
 @pytest.fixture(scope="module", autouse=True)
 def configured():
-    django_settings.configure(
-        ALLOWED_HOSTS=["app.example.com"], LOGGING_CONFIG=None, ROOT_URLCONF=Urls
-    )
-    django.setup()
+    configure()
+    with override_settings(ROOT_URLCONF=Urls):
+        yield
 
 
 class TestWSGI(WSGIContract):

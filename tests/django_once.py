@@ -1,0 +1,14 @@
+"""Django's settings, which a process can make only once."""
+
+from __future__ import annotations
+
+import django
+from django.conf import settings
+
+
+def configure() -> None:
+    """Set Django up; a module says which addresses it has with `override_settings`."""
+    if not settings.configured:
+        hosts = ["app.example.com", "testserver"]
+        settings.configure(ALLOWED_HOSTS=hosts, LOGGING_CONFIG=None)
+        django.setup()

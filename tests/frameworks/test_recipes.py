@@ -1,0 +1,171 @@
+"""The apps of docs/frameworks.md, as they stand there, against the contract."""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import ExitStack
+from importlib.util import find_spec
+
+import httpx2
+import pytest
+from starlette.testclient import TestClient
+
+from tiktok_oauth_middleware.testing import FakeTikTok, login_as
+from tiktok_oauth_middleware.testing.server import StandIn
+
+from ..conftest import CALLBACK, LOGIN, ORIGIN, PAGE
+from .contract import Contract
+from .recipes import blocks, run
+
+
+@pytest.fixture
+def fake():
+    return FakeTikTok()
+
+
+@pytest.fixture
+def environment(fake, monkeypatch):
+    """The variables that the page speaks of, and a stand-in where they lead."""
+    with StandIn(fake) as stand_in:
+        values = {
+            **stand_in.environment(ORIGIN + CALLBACK),
+            "TIKTOK_SECRET_KEYS": secrets.token_urlsafe(32),
+            "TIKTOK_OPTIONAL_SCOPES": "video.list",
+            "TIKTOK_PROTECT": "/members",
+            "TIKTOK_STORE": "memory://",
+        }
+        for name, value in values.items():
+            monkeypatch.setenv(name, value)
+        yield
+
+
+class Recipe:
+    """What of the contract is true of an app that a page of the documents holds whole.
+
+    The apps are wrapped already and take no posts: the rest of the contract is for the
+    other tests of each framework.
+    """
+
+    name = ""
+    #: What must be installed.
+    needs = ""
+    mount = ""
+
+    log_in = Contract.log_in
+    test_nobody = Contract.test_nobody
+    test_somebody = Contract.test_somebody
+    test_rule_for_a_browser = Contract.test_rule_for_a_browser
+    test_rule_for_a_program = Contract.test_rule_for_a_program
+    test_logout = Contract.test_logout
+    test_unknown = Contract.test_unknown
+
+    @pytest.fixture
+    def left(self, environment):
+        needs = self.needs or self.name
+        if find_spec(needs) is None:
+            pytest.skip(f"{needs} is not installed")
+        return run("frameworks.md", self.name)
+
+
+class ASGIRecipe(Recipe):
+    has_lifespan = True
+
+    @pytest.fixture
+    def client(self, left):
+        app = left.get("app") or left["application"]
+        with ExitStack() as stack:
+            client = TestClient(app, base_url=ORIGIN)
+            yield stack.enter_context(client) if self.has_lifespan else client
+
+
+class WSGIRecipe(Recipe):
+    @pytest.fixture
+    def client(self, left):
+        app = left.get("app") or left["application"]
+        transport = httpx2.WSGITransport(app)
+        with httpx2.Client(transport=transport, base_url=ORIGIN) as client:
+            yield client
+        getattr(app, "wsgi_app", app).close()
+
+
+class TestStarlette(ASGIRecipe):
+    name = "starlette"
+
+
+class TestFastAPI(ASGIRecipe):
+    name = "fastapi"
+
+    def test_scopes(self, client, fake):
+        """The operation that needs a scope asks for it, and documents its refusals."""
+        self.log_in(client, fake)
+        asked = client.get("/members/videos", headers=PAGE, follow_redirects=False)
+        assert asked.headers["location"] == (
+            f"{LOGIN}?next=/members/videos&scopes=video.list"
+        )
+        login_as(client, fake, login_path=asked.headers["location"])
+        assert "video.list" in client.get("/members/videos").json()
+        operation = client.get("/openapi.json").json()["paths"]["/members/videos"]
+        assert operation["get"]["security"] == [{"TikTok": ["video.list"]}]
+        assert {"200", "401", "403"} <= set(operation["get"]["responses"])
+
+
+class TestLitestar(ASGIRecipe):
+    name = "litestar"
+
+
+class TestQuart(ASGIRecipe):
+    name = "quart"
+
+
+class TestFlask(WSGIRecipe):
+    name = "flask"
+
+
+class TestFalcon(WSGIRecipe):
+    name = "falcon"
+
+
+class TestBottle(WSGIRecipe):
+    name = "bottle"
+
+
+@pytest.mark.filterwarnings("ignore:'cgi' is deprecated:DeprecationWarning")
+class TestPyramid(WSGIRecipe):
+    name = "pyramid"
+
+
+class Django(Recipe):
+    """Django's settings are one for the process: only its urls are the recipe's."""
+
+    needs = "django"
+
+    @pytest.fixture
+    def left(self, environment):
+        pytest.importorskip("django", reason="django is not installed")
+        from django.test import override_settings
+
+        from ..django_once import configure
+
+        configure()
+        run("frameworks.md", "django_urls")
+        with override_settings(ROOT_URLCONF="recipe_django_urls"):
+            yield run("frameworks.md", self.name)
+
+
+class TestDjangoWSGI(Django, WSGIRecipe):
+    name = "django_wsgi"
+
+
+class TestDjangoASGI(Django, ASGIRecipe):
+    name = "django_asgi"
+    has_lifespan = False
+
+
+def test_all():
+    """Every block of the page is one of these apps."""
+    names = {
+        kind.name
+        for kind in globals().values()
+        if isinstance(kind, type) and issubclass(kind, Recipe)
+    }
+    assert set(blocks("frameworks.md")) == names - {""} | {"django_urls"}
