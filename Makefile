@@ -41,3 +41,10 @@ reliability: $(VENV)/ready-to-test  ## kills, outages, races; ARGS="--scale 0.1"
 
 clean:
 	rm -rf $(VENV) .coverage .coverage.* .mypy_cache .ruff_cache .hypothesis screenshots
+
+.PHONY: reference screenshot
+reference:  ## docs/reference.md, from the docstrings
+	$(PYTHON) docs/make_reference.py
+
+screenshot: $(VENV)/ready-to-test  ## docs/images/demo.png, with Chromium
+	$(RUN) -m examples.screenshot
