@@ -143,3 +143,45 @@ def test_links(document):
                 re.sub(r"[^\w -]", "", t.lower()).replace(" ", "-") for t in titles
             ]
             assert heading in slugs, heading
+
+
+def test_authlib_as_it_comes():
+    """What the comparison says of Authlib's client is so: each is why we override it."""
+    import httpx2
+    from authlib.integrations.base_client.errors import OAuthError
+    from authlib.integrations.httpx_client import OAuth2Client
+
+    asked = []
+
+    def tiktok(request):
+        asked.append(request)
+        if len(asked) == 1:
+            return httpx2.Response(200, json={"access_token": "a", "expires_in": 60})
+        fault = {"error": "invalid_grant", "log_id": "LOG-1"}
+        return httpx2.Response(200, json=fault)
+
+    with OAuth2Client(
+        "key",
+        "secret",
+        scope=["user.info.basic", "video.list"],
+        code_challenge_method="S256",
+        transport=httpx2.MockTransport(tiktok),
+    ) as client:
+        verifier = "gaeCq5mVvbhA8Ce6w5O9XBVIKMkySgv-_9A-rnhm9Ns"
+        url, _ = client.create_authorization_url(
+            "https://www.tiktok.com/v2/auth/authorize/", code_verifier=verifier
+        )
+        query = dict(httpx2.URL(url).params)
+        assert query["client_id"] == "key"
+        assert "client_key" not in query
+        assert query["scope"] == "user.info.basic video.list"
+        # TikTok's own test vector, in the form that TikTok does not take.
+        assert query["code_challenge"] == "5qF4sSB0PQhQlQjyaWUrC9-R4pMykhvJ6XRP091Bv-8"
+        token = "https://open.tiktokapis.com/v2/oauth/token/"
+        client.fetch_token(token, code="c")
+        assert asked[0].headers["authorization"].startswith("Basic ")
+        assert asked[0].headers["content-type"].endswith(";charset=UTF-8")
+        assert client.token["access_token"] == "a"
+        with pytest.raises(OAuthError) as refused:
+            client.fetch_token(token, code="c")
+        assert "LOG-1" not in str(vars(refused.value))
