@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from email.utils import formatdate
+
 import pytest
 
 SESSION = "__Host-tiktok"
@@ -141,10 +143,13 @@ class TestFailure:
             "invalid_grant"
         ]
 
-    def test_retry_after(self, short, world):
-        """Retry-After is honoured."""
-        world.tiktok.fail("token", status=429, headers={"Retry-After": "200"})
+    @pytest.mark.parametrize("as_date", [False, True], ids=["seconds", "date"])
+    def test_retry_after(self, short, world, as_date):
+        """Retry-After is honoured, in seconds and as a date by the given clock."""
         world.clock.advance(7300)
+        at = formatdate(world.clock() + 200, usegmt=True)
+        after = {"Retry-After": at if as_date else "200"}
+        world.tiktok.fail("token", status=429, headers=after)
         short.me()
         world.clock.advance(190)
         short.me()

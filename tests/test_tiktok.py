@@ -827,6 +827,55 @@ def test_retry_after_is_heeded_up_to_five_minutes(header, seconds):
     assert refused.value.retry_after == seconds
 
 
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("Thu, 01 Jan 2026 00:02:00 GMT", 120),
+        ("Thursday, 01-Jan-26 00:02:00 GMT", 120),
+        ("Thu Jan  1 00:02:00 2026", 120),
+        ("Thu, 01 Jan 2026 00:05:00 GMT", 300),
+        ("Thu, 01 Jan 2026 00:05:01 GMT", 300),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 300),
+        ("Thu, 01 Jan 2026 00:00:00 GMT", 0),
+        ("Wed, 31 Dec 2025 23:59:59 GMT", 0),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 0),
+        ("Thu, 01 Jan 2026 25:02:00 GMT", None),
+        ("Thu, 32 Jan 2026 00:02:00 GMT", None),
+        ("Thu, 01 Xan 2026 00:02:00 GMT", None),
+        ("Thu, 01 Jan 99999999999 00:02:00 GMT", None),
+        ("Thu, 01 Jan 2026 00:02:00 +0900", None),
+        ("Thu, 01 Jan 2026 00:02:00 GMT" + " " * 12, None),
+        ("Thu, ٠١ Jan 2026 00:02:00 GMT", None),
+        ("tomorrow", None),
+    ],
+)
+def test_retry_after_may_be_a_date(header, seconds):
+    """A date in any of HTTP's three forms is waited for, by the given time."""
+    with pytest.raises(TikTokUnavailable) as refused:
+        read_token(503, b"", retry_after=header, now=1_767_225_600.0)
+    assert refused.value.retry_after == seconds
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"error":"","error":"invalid_grant"}',
+        b'{"error":"invalid_grant","error":""}',
+        b'{"a":{"b":1,"b":1}}',
+        b'{"a":1,"\\u0061":1}',
+        json.dumps(SUCCESS).encode("utf-16"),
+        json.dumps(SUCCESS).encode("utf-16-le"),
+        json.dumps(SUCCESS).encode("utf-32"),
+        json.dumps(SUCCESS).encode("utf-8-sig"),
+        json.dumps({**SUCCESS, "x": "é"}, ensure_ascii=False).encode("latin-1"),
+    ],
+)
+def test_class_24_ambiguous_body_is_no_answer(body):
+    """A name twice, or another encoding than JSON's own UTF-8, makes no answer."""
+    with pytest.raises(TikTokUnavailable, match="no JSON object"):
+        read_token(200, body)
+
+
 def test_retry_after_goes_with_an_error_too():
     """A wait is kept whether or not the answer could be read."""
     with pytest.raises(TikTokUnavailable) as refused:

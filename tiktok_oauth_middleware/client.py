@@ -13,8 +13,10 @@ included, so ours are raised without them as their cause.
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode
@@ -23,6 +25,7 @@ from authlib.integrations.httpx_client import AsyncOAuth2Client, OAuth2Client
 
 from . import tiktok
 from .errors import TikTokUnavailable
+from .models import Secret
 
 if TYPE_CHECKING:
     from .models import TokenAnswer
@@ -60,14 +63,15 @@ def _client_key_post(
     """Put the app's credentials into the form, under TikTok's names."""
     text = body.decode() if isinstance(body, bytes) else body or ""
     form = parse_qsl(text, keep_blank_values=True)
-    form += [("client_key", client.client_id), ("client_secret", client.client_secret)]
+    secret = client.client_secret.reveal()
+    form += [("client_key", client.client_id), ("client_secret", secret)]
     return uri, headers, urlencode(form)
 
 
 class _TikTokMixin:
     """Authlib's client with TikTok's client authentication, and no memory of tokens."""
 
-    def __init__(self, client_key: str, client_secret: str, **options: Any) -> None:
+    def __init__(self, client_key: str, client_secret: Secret, **options: Any) -> None:
         super().__init__(  # type: ignore[call-arg]
             client_key,  # pyright: ignore[reportCallIssue] - a mixin's super()
             client_secret,
@@ -102,6 +106,7 @@ class TikTokClient:
         *,
         transport: Any = None,
         timing: Timing | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         """Take what to call and how.
 
@@ -110,6 +115,7 @@ class TikTokClient:
             runtime: blocking or cooperative.
             transport: instead of the network, as httpx2's clients take one.
             timing: what each call is made in, by its name.
+            clock: seconds since 1970, to judge dates in answers by.
 
         Raises:
             TypeError: `transport` is of the other kind or HTTP library.
@@ -118,7 +124,8 @@ class TikTokClient:
         self._runtime = runtime
         self._transport = transport
         self._timing: Timing = nullcontext if timing is None else timing
-        self._secret = "".join(settings.client_secret)
+        self._clock = clock
+        self._secret = Secret(settings.client_secret)
         check_transport(transport, blocking=runtime.is_blocking)
 
     async def exchange(self, code: str, verifier: str | None) -> TokenAnswer:
@@ -175,6 +182,7 @@ class TikTokClient:
             response.content,
             secrets=secrets,
             retry_after=response.headers.get("retry-after", ""),
+            now=self._clock(),
         )
 
     async def revoke(self, access_token: str, *, seconds: float | None = None) -> None:
@@ -203,6 +211,7 @@ class TikTokClient:
             response.content,
             secrets=(self._secret, access_token),
             retry_after=response.headers.get("retry-after", ""),
+            now=self._clock(),
         )
 
     async def profile(
@@ -234,6 +243,7 @@ class TikTokClient:
             open_id=open_id,
             secrets=(self._secret, access_token),
             retry_after=response.headers.get("retry-after", ""),
+            now=self._clock(),
         )
 
     async def _call(
@@ -299,7 +309,7 @@ class TikTokClient:
             # One client serves all users: a cookie set for one must not go out with
             # the next.
             cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=())),
-            event_hooks={"response": [hook]},
+            event_hooks={"response": [partial(hook, seconds)]},
         )
 
     @staticmethod
@@ -329,11 +339,16 @@ def check_transport(transport: Any, *, blocking: bool) -> None:
 
 
 class _Limited(httpx.SyncByteStream, httpx.AsyncByteStream):  # type: ignore[misc, name-defined]
-    """A response's body, which ends with an error where it gets too long."""
+    """A response's body, which ends with an error where it gets too long, or late.
 
-    def __init__(self, stream: Any) -> None:
+    Who asked has given up by then; under WSGI a thread would go on reading for as long
+    as a byte comes now and then.
+    """
+
+    def __init__(self, stream: Any, seconds: float) -> None:
         self._stream = stream
         self._room = ANSWER_LIMIT
+        self._give_up = time.monotonic() + seconds
 
     def __iter__(self) -> Iterator[bytes]:
         for chunk in self._stream:
@@ -345,8 +360,8 @@ class _Limited(httpx.SyncByteStream, httpx.AsyncByteStream):  # type: ignore[mis
 
     def _counted(self, chunk: bytes) -> bytes:
         self._room -= len(chunk)
-        if self._room < 0:
-            message = "the answer is too long"
+        if self._room < 0 or time.monotonic() > self._give_up:
+            message = "the answer is too long, or too slow"
             raise httpx.ReadError(message)
         return chunk
 
@@ -357,12 +372,12 @@ class _Limited(httpx.SyncByteStream, httpx.AsyncByteStream):  # type: ignore[mis
         await self._stream.aclose()
 
 
-def _limit(response: Any) -> None:
+def _limit(seconds: float, response: Any) -> None:
     if response.headers.get("content-encoding", "identity").lower() != "identity":
         message = "a compressed answer, which was not asked for"
         raise httpx.DecodingError(message, request=response.request)
-    response.stream = _Limited(response.stream)
+    response.stream = _Limited(response.stream, seconds)
 
 
-async def _alimit(response: Any) -> None:
-    _limit(response)
+async def _alimit(seconds: float, response: Any) -> None:
+    _limit(seconds, response)

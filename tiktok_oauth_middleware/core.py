@@ -159,6 +159,7 @@ class Core:
             self.settings,
             self._runtime,
             transport=self._transport,
+            clock=self.clock,
             timing=None if self._meter is None else self._meter.call,
         )
 

@@ -77,6 +77,8 @@ _LONGEST_LIFE = 400 * 86400.0
 #: What an answer without ``expires_in`` is taken to mean, in seconds.
 _USUAL_LIFE = 3600.0
 _LONGEST_WAIT = 300.0
+_LONGEST_DATE = 40
+_LONGEST_COUNT = 2**63 - 1  # TikTok's documents: int64
 
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
 _SCOPE = re.compile(r"[A-Za-z0-9._\-]+")
@@ -196,7 +198,12 @@ def read_callback(query: bytes) -> Callback:
 
 
 def read_token(
-    status: int, body: bytes, *, secrets: Iterable[str] = (), retry_after: str = ""
+    status: int,
+    body: bytes,
+    *,
+    secrets: Iterable[str] = (),
+    retry_after: str = "",
+    now: float | None = None,
 ) -> TokenAnswer:
     """Read an answer of the token endpoint; TikTok reports failures with status 200.
 
@@ -205,13 +212,15 @@ def read_token(
         body: of the response, whole.
         secrets: texts to mask, should TikTok's error repeat one.
         retry_after: the header of that name, or "".
+        now: seconds since 1970, to judge a date in `retry_after` by; None leaves dates
+            unread.
 
     Raises:
         GrantRevoked: ``invalid_grant``, to the letter.
         TikTokUnavailable: a 5xx or 429, a passing error, or a body that is no answer.
         TikTokError: anything else that is not the success it must be.
     """
-    answer = _answer(status, body, secrets, retry_after)
+    answer = _answer(status, body, secrets, _wait(retry_after, now))
 
     def refuse(field: str) -> NoReturn:
         raise TikTokError("", f"unusable {field} in a token answer", "", status)
@@ -248,7 +257,12 @@ def read_token(
 
 
 def read_revoke(
-    status: int, body: bytes, *, secrets: Iterable[str] = (), retry_after: str = ""
+    status: int,
+    body: bytes,
+    *,
+    secrets: Iterable[str] = (),
+    retry_after: str = "",
+    now: float | None = None,
 ) -> None:
     """Read an answer of the revoke endpoint; empty and ``{}`` both mean done.
 
@@ -257,7 +271,7 @@ def read_revoke(
     """
     if _is_success(status) and not body.strip():
         return
-    _answer(status, body, secrets, retry_after)
+    _answer(status, body, secrets, _wait(retry_after, now))
 
 
 def read_user(
@@ -267,6 +281,7 @@ def read_user(
     open_id: str,
     secrets: Iterable[str] = (),
     retry_after: str = "",
+    now: float | None = None,
 ) -> str:
     """Read an answer of the user-info endpoint; return the packed profile.
 
@@ -276,7 +291,7 @@ def read_user(
         TikTokUnavailable, TikTokError: as `read_token` does; the latter too if the
             profile is of somebody else.
     """
-    answer = _answer(status, body, secrets, retry_after)
+    answer = _answer(status, body, secrets, _wait(retry_after, now))
     data = answer.get("data")
     user = data.get("user") if isinstance(data, dict) else None
     if not isinstance(user, dict):
@@ -288,22 +303,17 @@ def read_user(
 
 
 def _answer(
-    status: int, body: bytes, secrets: Iterable[str], retry_after: str
+    status: int, body: bytes, secrets: Iterable[str], wait: float | None
 ) -> dict[str, Any]:
     """Return the JSON object of a success, or raise what the answer means."""
-    try:
-        answer = json.loads(body, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
-        answer = None
-    if not isinstance(answer, dict):
-        raise _unavailable(
-            "", "an answer that is no JSON object", "", status, retry_after
-        )
+    answer = _object(body)
+    if answer is None:
+        raise _unavailable("", "an answer that is no JSON object", "", status, wait)
     code, description, log_id = (
         one_line(mask(part, secrets)) for part in _error_parts(answer)
     )
     if status >= _SERVER_ERROR or status == _TOO_MANY or code in _TRANSIENT:
-        raise _unavailable(code, description, log_id, status, retry_after)
+        raise _unavailable(code, description, log_id, status, wait)
     if code == "invalid_grant":
         raise GrantRevoked(code, description, log_id, status)
     if code or not _is_success(status):
@@ -337,12 +347,57 @@ def _text(value: object) -> str:
 
 
 def _unavailable(
-    error: str, description: str, log_id: str, status: int, retry_after: str
+    error: str, description: str, log_id: str, status: int, wait: float | None
 ) -> TikTokUnavailable:
     unavailable = TikTokUnavailable(error, description, log_id, status)
-    if re.fullmatch(r"[0-9]{1,9}", retry_after):
-        unavailable.retry_after = min(float(retry_after), _LONGEST_WAIT)
+    unavailable.retry_after = wait
     return unavailable
+
+
+def _wait(retry_after: str, now: float | None) -> float | None:
+    """Return for how long a Retry-After asks to wait; None where it asks nothing.
+
+    It holds seconds or a date (RFC 9110 section 10.2.3); a date that is over is 0.
+    """
+    if re.fullmatch(r"[0-9]{1,9}", retry_after):
+        return min(float(retry_after), _LONGEST_WAIT)
+    if now is None or not retry_after.isascii() or len(retry_after) > _LONGEST_DATE:
+        return None
+    from datetime import UTC, datetime  # noqa: PLC0415 - seldom used, and not light
+    from email.utils import parsedate_tz  # noqa: PLC0415
+
+    read = parsedate_tz(retry_after)  # all three forms of RFC 9110 section 5.6.7
+    if read is None or read[9]:  # which are all in GMT
+        return None
+    try:
+        at = datetime(*read[:6], tzinfo=UTC).timestamp()
+    except (ValueError, OverflowError):  # the 25th hour, the year 0
+        return None
+    return min(max(at - now, 0.0), _LONGEST_WAIT)
+
+
+def _object(body: bytes | str) -> dict[str, Any] | None:
+    """Return a JSON object in UTF-8; None for all else, and for what says it twice.
+
+    Which of two values under one name counts, readers differ over (RFC 8259 section
+    4): an answer that holds both is not to be relied on.
+    """
+    try:
+        text = body if isinstance(body, str) else body.decode()
+        read = json.loads(
+            text, parse_constant=_no_constant, object_pairs_hook=_each_once
+        )
+    except (ValueError, RecursionError):
+        return None
+    return read if isinstance(read, dict) else None
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    read = dict(pairs)
+    if len(read) < len(pairs):
+        message = "a name twice"
+        raise ValueError(message)
+    return read
 
 
 def _is_success(status: int) -> bool:
@@ -394,7 +449,7 @@ def _is_field(name: str, value: object) -> bool:
     if name == "is_verified":
         return isinstance(value, bool)
     if name in _COUNTS:
-        return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+        return type(value) is int and 0 <= value <= _LONGEST_COUNT
     return (
         isinstance(value, str)
         and len(value) <= _LONGEST_PROFILE_FIELD
@@ -472,11 +527,8 @@ def _webhook_mac(signed_at: bytes, body: bytes, secret: str) -> str:
 
 
 def _delivery(body: bytes, client_key: str) -> Delivery:
-    try:
-        delivery = json.loads(body, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
-        delivery = None
-    if not isinstance(delivery, dict):
+    delivery = _object(body)
+    if delivery is None:
         message = "the body is no JSON object"
         raise WebhookRejected(message)
     event, open_id = delivery.get("event"), delivery.get("user_openid") or None
@@ -498,12 +550,4 @@ def _delivery(body: bytes, client_key: str) -> Delivery:
 
 
 def _content(text: object) -> Mapping[str, Any]:
-    try:
-        content = (
-            json.loads(text, parse_constant=_no_constant)
-            if isinstance(text, str)
-            else None
-        )
-    except (ValueError, RecursionError):
-        content = None
-    return content if isinstance(content, dict) else {}
+    return (_object(text) if isinstance(text, str) else None) or {}
