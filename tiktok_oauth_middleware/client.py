@@ -49,6 +49,8 @@ _HEADERS = {
     "Accept": "application/json",
     # A compressed answer could be a thousand times what came over the wire.
     "Accept-Encoding": "identity",
+    # A server that sends one answer too many would give the next user this one's.
+    "Connection": "close",
     "User-Agent": "tiktok-oauth-middleware",
 }
 
@@ -341,8 +343,8 @@ def check_transport(transport: Any, *, blocking: bool) -> None:
 class _Limited(httpx.SyncByteStream, httpx.AsyncByteStream):  # type: ignore[misc, name-defined]
     """A response's body, which ends with an error where it gets too long, or late.
 
-    Who asked has given up by then; under WSGI a thread would go on reading for as long
-    as a byte comes now and then.
+    Under WSGI a thread would go on reading when who asked has given up, for as long as
+    a byte comes now and then.
     """
 
     def __init__(self, stream: Any, seconds: float) -> None:
@@ -352,24 +354,35 @@ class _Limited(httpx.SyncByteStream, httpx.AsyncByteStream):  # type: ignore[mis
 
     def __iter__(self) -> Iterator[bytes]:
         for chunk in self._stream:
-            yield self._counted(chunk)
+            if not self._has_room(chunk) or time.monotonic() > self._give_up:
+                raise _too_much()
+            yield chunk
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         async for chunk in self._stream:
-            yield self._counted(chunk)
+            if self._has_room(chunk):
+                yield chunk
+            else:
+                # The next read fails where it is made: generators that are left
+                # hanging are no good on Trio.
+                await self._stream.aclose()
+        if self._room < 0:
+            raise _too_much()
 
-    def _counted(self, chunk: bytes) -> bytes:
+    def _has_room(self, chunk: bytes) -> bool:
         self._room -= len(chunk)
-        if self._room < 0 or time.monotonic() > self._give_up:
-            message = "the answer is too long, or too slow"
-            raise httpx.ReadError(message)
-        return chunk
+        return self._room >= 0
 
     def close(self) -> None:
         self._stream.close()
 
     async def aclose(self) -> None:
         await self._stream.aclose()
+
+
+def _too_much() -> Exception:
+    error: Exception = httpx.ReadError("the answer is too long, or takes too long")
+    return error
 
 
 def _limit(seconds: float, response: Any) -> None:

@@ -1,0 +1,171 @@
+"""Every answer of TikTok's in the table: a value or one of our errors, as written there."""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx2
+import pytest
+
+from tiktok_oauth_middleware.client import TikTokClient
+from tiktok_oauth_middleware.errors import TikTokError
+from tiktok_oauth_middleware.models import read_profile
+from tiktok_oauth_middleware.runtime import Blocking, Cooperative, run
+from tiktok_oauth_middleware.tiktok import fields_for
+
+from ..conftest import API, make_settings
+from .table import ENDPOINT, FAULTS, FLOWS, IDS, OK, OPEN_ID, ROWS, Fault
+
+LIFE = 7200
+
+
+async def ask(client, call):
+    """Make one call; return what the client makes of the answer."""
+    calls = {
+        "exchange": lambda: client.exchange("the-code", "the-verifier"),
+        "refresh": lambda: client.refresh("rft.old"),
+        "revoke": lambda: client.revoke("act.old"),
+        "profile": lambda: client.profile(
+            "act.old", OPEN_ID, fields_for(["user.info.basic"])
+        ),
+    }
+    try:
+        await calls[call]()
+    except TikTokError as error:
+        return type(error)
+    finally:
+        await client.aclose()
+    return OK
+
+
+@pytest.mark.parametrize(("call", "fault"), ROWS, ids=IDS)
+def test_class_24_answer(call, fault):
+    """Each answer is what the table says, to the blocking client and to the other."""
+
+    def answer(request):
+        return httpx2.Response(
+            fault.status,
+            headers=fault.headers,
+            # A stream, so that nothing is unpacked before the client sees it.
+            stream=httpx2.ByteStream(fault.body_for(call)),
+        )
+
+    settings, transport = make_settings(), httpx2.MockTransport(answer)
+    blocking = TikTokClient(settings, Blocking(), transport=transport)
+    assert run(ask(blocking, call)) == fault.means[call]
+    cooperative = TikTokClient(settings, Cooperative(), transport=transport)
+    assert asyncio.run(ask(cooperative, call)) == fault.means[call]
+
+
+# --- and what a person meets -------------------------------------------------------
+
+
+@pytest.fixture(params=["asyncio", "wsgi"])
+def shell(request):
+    return request.param
+
+
+@pytest.fixture
+def store(clock):
+    from tiktok_oauth_middleware import MemoryStore
+
+    return MemoryStore(clock=clock)
+
+
+class Flows:
+    """Goes through a flow with one answer of TikTok's in it."""
+
+    def __init__(self, world):
+        self.world = world.with_settings(disconnect_path="/disconnect")
+        world.tiktok.access_lifetime = LIFE
+        self.browser = world.browser()
+
+    def meet(self, call, fault: Fault):
+        world = self.world
+        world.tiktok.mend()
+        self.browser.client.cookies.clear()
+        answer = {
+            "status": fault.status,
+            "body": fault.body_for(call),
+            "headers": fault.headers,
+        }
+        if call in ("refresh", "revoke"):
+            assert self.browser.log_in().status_code == 303
+        world.tiktok.fail(ENDPOINT[call], **answer)
+        found = getattr(self, call)()
+        world.clock.advance(600)  # past any back-off
+        return found
+
+    def exchange(self):
+        response = self.browser.log_in()
+        # A token that has ended already is not renewed here.
+        self.world.tiktok.fail("token", times=9, status=500)
+        return response.status_code, self.browser.signed_in
+
+    def refresh(self):
+        self.world.clock.advance(LIFE + 1)
+        me = self.browser.me()
+        return me["signed_in"], me["token"] is not None
+
+    def revoke(self):
+        response = self.browser.post("/disconnect")
+        return response.status_code, self.browser.signed_in
+
+    def profile(self):
+        assert self.browser.log_in().status_code == 303
+        me = self.browser.me()
+        return me["signed_in"], me["name"] is not None
+
+
+#: Tokens that have ended when they come.
+ENDED = ("expires_in -1", "expires_in 0", 'expires_in "0"')
+
+
+def is_plain(call, fault):
+    """Whether a row means in a flow what its kind always means."""
+    ended = call == "refresh" and fault.name in ENDED
+    gone = call == "revoke" and fault.name == "a dead access token"
+    return not (ended or gone)
+
+
+@pytest.mark.parametrize("call", list(FLOWS))
+def test_class_32_flow(world, call):
+    """In a flow each answer means to a person what its kind always means."""
+    flows = Flows(world)
+    rows = [f for f in FAULTS if call in f.means and is_plain(call, f)]
+    found = {fault.name: flows.meet(call, fault) for fault in rows}
+    assert len(found) == len(rows) > 100, "two rows of one name"
+    wanted = {fault.name: FLOWS[call][fault.means[call]] for fault in rows}
+    assert {n: f for n, f in found.items() if f != wanted[n]} == {}
+
+
+@pytest.mark.parametrize("name", ENDED)
+def test_class_23_token_that_has_ended(world, name):
+    """A token that has ended when it comes signs in, and is never shown."""
+    [fault] = [f for f in FAULTS if f.name == name]
+    flows = Flows(world)
+    assert flows.meet("exchange", fault) == (303, True)
+    assert flows.meet("refresh", fault) == (True, False)
+
+
+def test_class_32_dead_access_token(world):
+    """An access token that TikTok no longer knows is as good as revoked."""
+    [fault] = [f for f in FAULTS if f.name == "a dead access token"]
+    assert Flows(world).meet("revoke", fault) == (303, False)
+
+
+def test_class_24_profile_field(world):
+    """A field of a profile that is not what it must be is left out, the rest shown."""
+    import json
+
+    user = {
+        "open_id": OPEN_ID,
+        "display_name": ["x"],
+        "avatar_url": "https://a.example/",
+    }
+    world.tiktok.fail("user_info", body=json.dumps({"data": {"user": user}}).encode())
+    browser = world.browser()
+    browser.log_in()
+    me = browser.get("/who", headers=API).json()
+    assert (me["signed_in"], me["name"]) == (True, None)
+    assert read_profile(OPEN_ID, "").display_name is None
