@@ -1,15 +1,11 @@
-"""What an app is told of its users' logins; and that no secret is ever told or logged."""
+"""What an app is told of its users' logins; what it does then breaks nothing."""
 
 from __future__ import annotations
 
-import base64
 import dataclasses
-import json
-import logging
 import re
-from contextlib import ExitStack
 from types import SimpleNamespace
-from urllib.parse import parse_qs, parse_qsl, quote, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import anyio.lowlevel
 import pytest
@@ -23,15 +19,11 @@ from tiktok_oauth_middleware import (
 from tiktok_oauth_middleware.log import logger
 from tiktok_oauth_middleware.models import Event
 from tiktok_oauth_middleware.outcomes import REASONS
-from tiktok_oauth_middleware.testing.server import StandIn
 
 from .conftest import (
     API,
     CALLBACK,
-    ORIGIN,
     START,
-    MeddledTikTok,
-    World,
     make_settings,
 )
 
@@ -565,168 +557,3 @@ class TestLog:
             browser.log_in()
         assert caplog.records == []
         assert [event.name for event in world.events] == ["login"]
-
-
-# --- secrets -----------------------------------------------------------------------
-
-
-class Listening(MeddledTikTok):
-    """A stand-in that remembers every secret that it got or gave."""
-
-    def __init__(self, **options):
-        super().__init__(**options)
-        self.secrets = {options["client_secret"]}
-
-    def handle(self, method, url, headers, body):
-        form = dict(parse_qsl(body.decode()))
-        for name in ("code", "code_verifier", "refresh_token", "token"):
-            if name in form:
-                self.secrets.add(form[name])
-        reply = super().handle(method, url, headers, body)
-        try:
-            answer = json.loads(reply.body)
-        except ValueError:
-            return reply
-        for name in ("access_token", "refresh_token"):
-            if name in answer:
-                self.secrets.add(answer[name])
-        if answer.get("error") and isinstance(answer["error"], str):
-            # TikTok's free text repeats whatever it was sent.
-            answer["error_description"] = f"bad {' '.join(form.values())}"
-            return dataclasses.replace(reply, body=json.dumps(answer).encode())
-        return reply
-
-
-def spellings(secret):
-    """Return a secret raw, percent-encoded, in hex, and in base64 at any offset."""
-    raw = secret.encode()
-    found = {
-        secret,
-        quote(secret, safe=""),
-        quote(secret),
-        raw.hex(),
-        raw.hex().upper(),
-    }
-    for encode in (base64.b64encode, base64.urlsafe_b64encode):
-        for before in range(3):
-            text = encode(b"\0" * before + raw).decode()
-            found.add(text[-(-before * 8 // 6) : (before + len(raw)) * 8 // 6])
-    assert min(map(len, found)) >= 8, "too short to be looked for"
-    return found
-
-
-def test_spellings():
-    """What is looked for finds a secret inside other text that was encoded whole."""
-    wanted = spellings("act.secret!1.va")
-    for text in (b"a act.secret!1.va b", b"aa act.secret!1.va", b"act.secret!1.va"):
-        for told in (
-            text.decode(),
-            text.hex(),
-            quote(text),
-            base64.b64encode(text).decode(),
-            base64.urlsafe_b64encode(text).decode(),
-        ):
-            assert any(one in told for one in wanted), told
-
-
-class TestSecrets:
-    @pytest.fixture
-    def tiktok(self, settings, clock):
-        made = Listening.for_settings(settings, clock=clock)
-        made.access_lifetime = LIFE
-        return made
-
-    @pytest.fixture(params=["in process", "over a socket"])
-    def listening(self, request, shell, store, settings, tiktok, clock):
-        """Return a world whose stand-in is reached in one way or the other."""
-        with ExitStack() as stack:
-            world = World(shell, settings, tiktok, store, clock, [], stack)
-            changes = {"webhook_path": HOOK, "disconnect_path": DISCONNECT}
-            if request.param == "over a socket":
-                stand_in = stack.enter_context(StandIn(tiktok))
-                changes["endpoints"] = stand_in.endpoints
-
-                class Reached:
-                    """The stand-in, without a transport of its own."""
-
-                    transport = None
-
-                    def __getattr__(self, name):
-                        return getattr(tiktok, name)
-
-                    def __setattr__(self, name, value):
-                        setattr(tiktok, name, value)
-
-                world.tiktok = Reached()
-            world.with_settings(**changes)
-            if shell == "wsgi":
-                stack.callback(world.app.wsgi_app.close)
-            yield world
-
-    def test_class_27(self, listening, tiktok, caplog):
-        """No secret is in any event, nor in any line of any log at DEBUG."""
-        world = listening
-        secrets, cookies = tiktok.secrets, set()
-        browsers = [world.browser()]
-        original = world.browser
-
-        def browser(**given):
-            browsers.append(original(**given))
-            return browsers[-1]
-
-        world.browser = browser
-        for made in browsers:
-            self.watch(made, secrets, cookies)
-        with caplog.at_level(logging.DEBUG):
-            for name in list(logging.root.manager.loggerDict):
-                if not name.startswith(("asyncio", "faker")):
-                    caplog.set_level(logging.DEBUG, name)
-            everything(world, browsers[0])
-        secrets |= {"".join(key) for key in world.settings.secret_keys}
-        for value in cookies:
-            secrets |= {value, value.partition(".")[0], value.rpartition(".")[2]}
-        told = [
-            f"{event!r} {event} {dataclasses.astuple(event)}" for event in world.events
-        ]
-        told += [self.text(record) for record in caplog.records if self.ours(record)]
-        assert {event.name for event in world.events} == NAMES
-        assert any("refresh failed" in line for line in told)
-        assert len(secrets) > 25
-        found = [
-            (line, one)
-            for secret in secrets
-            for one in spellings(secret)
-            for line in told
-            if one in line
-        ]
-        assert found == []
-
-    def watch(self, browser, secrets, cookies):
-        """Collect states, codes and cookies as this browser gets and sends them."""
-
-        def sent(request):
-            query = dict(parse_qsl(request.url.query.decode()))
-            secrets.update(
-                query[n] for n in ("code", "state") if len(query.get(n, "")) > 8
-            )
-
-        def got(response):
-            location = urlsplit(response.headers.get("location", ""))
-            query = dict(parse_qsl(location.query))
-            secrets.update(query[n] for n in ("state", "code_challenge") if n in query)
-            for header in response.headers.get_list("set-cookie"):
-                value = header.partition("=")[2].partition(";")[0]
-                if value:
-                    cookies.add(value)
-
-        browser.client.event_hooks = {"request": [sent], "response": [got]}
-
-    @staticmethod
-    def ours(record):
-        """Whether a record is not of the test's own browsers."""
-        return ORIGIN not in record.getMessage()
-
-    @staticmethod
-    def text(record):
-        """Return all that any formatter could print of a record."""
-        return f"{logging.Formatter().format(record)} {vars(record)!r}"

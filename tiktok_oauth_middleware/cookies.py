@@ -44,6 +44,15 @@ class Ticket(NamedTuple):
     digest: str
 
 
+class _Key(bytes):
+    """A signing key that does not print itself: the signer keeps a plain list."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "b'***'"
+
+
 class _ShortMac(HMACAlgorithm):
     """HMAC-SHA256 cut to 128 bits: 22 characters instead of 43 in every request."""
 
@@ -74,7 +83,7 @@ class CookieJar:
         self.login_prefix = f"{prefix}{name}-login-"
         # Oldest first here: the last key signs, all verify. Derived already.
         self._signer = Signer(
-            [*reversed(keys)],
+            [_Key(key) for key in reversed(keys)],
             salt=b"session",
             sep=".",
             key_derivation="none",

@@ -14,7 +14,7 @@ import hmac
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -73,9 +73,9 @@ _ERROR_CODE = re.compile(r"[a-z_]{1,40}")
 class _Login:
     """A login under way, as its cookie carries it."""
 
-    state: str
+    state: str = field(repr=False)
     #: "" without PKCE.
-    verifier: str
+    verifier: str = field(repr=False)
     #: Where to go afterwards; checked when the login began.
     target: str
     born: int

@@ -100,6 +100,8 @@ class TikTokSettings:
         keys = tuple(Secret(key) for key in self.secret_keys)
         object.__setattr__(self, "secret_keys", keys)
         object.__setattr__(self, "client_secret", Secret(self.client_secret))
+        if "@" in self.store:  # with who logs in there
+            object.__setattr__(self, "store", Secret(self.store))
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> TikTokSettings:

@@ -8,7 +8,7 @@ is over. An entry that is no longer fresh still saves checking its cookie's MAC 
 from __future__ import annotations
 
 import threading
-from typing import Final
+from typing import Any, Final
 
 from .forks import renew_after_fork
 from .models import GRANT_ID, Sight
@@ -17,15 +17,24 @@ from .models import GRANT_ID, Sight
 REMEMBERED: Final = 16384
 
 
+class _Untold(dict[Any, Any]):
+    """A dictionary that does not print what it holds: cookies and tokens."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} entries>"
+
+
 class Sights:
     """The table, with the changes that were made while somebody was reading."""
 
     def __init__(self) -> None:
         #: Cookie value to sight; the shells look here before anything else.
-        self.live: dict[bytes, Sight] = {}
+        self.live: dict[bytes, Sight] = _Untold()
         #: Counts the writes of this process, whoever's grant it was.
         self.changes = 0
-        self._values: dict[str, tuple[bytes, ...]] = {}
+        self._values: dict[str, tuple[bytes, ...]] = _Untold()
         self._guard = threading.Lock()
         renew_after_fork(self)
 

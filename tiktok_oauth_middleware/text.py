@@ -8,6 +8,7 @@ where HTML is made.
 from __future__ import annotations
 
 import re
+from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Iterable
 from urllib.parse import quote, quote_plus
 
@@ -33,11 +34,20 @@ def mask(text: str, secrets: Iterable[str]) -> str:
     """Return `text` with each of `secrets` in it replaced by asterisks."""
     for secret in sorted(secrets, key=len, reverse=True):  # one may begin another
         if len(secret) >= _SHORTEST_SECRET:
-            # As it is, and as a form or a URL would write it.
-            quoted = (
-                quote(secret, "", errors="replace"),
-                quote_plus(secret, errors="replace"),
-            )
-            for written in {secret, *quoted}:
+            for written in _spellings(secret):
                 text = text.replace(written, "***")
     return text
+
+
+def _spellings(secret: str) -> set[str]:
+    """Return a secret as it is, as a form or URL writes it, in hex and in base64."""
+    raw = secret.encode(errors="replace")
+    quoted = {quote(raw, ""), quote(raw), quote_plus(raw), raw.hex()}
+    quoted |= {re.sub("%..", lambda found: found[0].lower(), q) for q in quoted}
+    coded = {b64encode(raw), urlsafe_b64encode(raw)}
+    return {
+        secret,
+        *quoted,
+        raw.hex().upper(),
+        *(code.decode().rstrip("=") for code in coded),
+    }

@@ -28,6 +28,7 @@ from typing import Any, ClassVar, NamedTuple, NoReturn
 from urllib.parse import urlsplit
 
 from tiktok_oauth_middleware.errors import ConfigurationError, StoreError
+from tiktok_oauth_middleware.models import Secret
 
 from .base import (
     SwapLock,
@@ -94,7 +95,7 @@ class RedisStore:
 
     def __init__(self, url_or_client: Any, *, timeout: float = 2.0) -> None:
         self._timeout = timeout
-        self._url = ""
+        self._url = Secret("")
         self._given: _Face | None = None
         self._has_loop_client = False
         # Clients from the URL. A child of fork() finds none of its own here; what
@@ -104,7 +105,7 @@ class RedisStore:
         if isinstance(url_or_client, str):
             _refuse_missing_library()
             _check_url(url_or_client, timeout)
-            self._url = url_or_client
+            self._url = Secret(url_or_client)
         else:
             self._given = _given(url_or_client)
             self._has_loop_client = iscoroutinefunction(url_or_client.execute_command)
