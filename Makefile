@@ -4,7 +4,7 @@ VENV ?= .venv
 RUN = $(VENV)/bin/python
 PORT ?= 8000
 
-.PHONY: demo demo-flask test lint reliability clean
+.PHONY: demo demo-flask test lint reliability sealing audit clean
 
 # The environment is made anew when what it must hold has changed.
 $(VENV)/ready: pyproject.toml
@@ -38,6 +38,14 @@ lint: $(VENV)/ready-to-test  ## ruff, mypy, pyright, import-linter
 
 reliability: $(VENV)/ready-to-test  ## kills, outages, races; ARGS="--scale 0.1" for less
 	$(RUN) -m benchmarks.reliability $(ARGS)
+
+sealing: $(VENV)/ready-to-test  ## every bit of what is sealed or signed; --scale 0.1
+	$(RUN) -m benchmarks.sealing $(ARGS)
+
+audit: $(VENV)/ready-to-test  ## bandit on the package, pip-audit on what it needs
+	$(RUN) -m pip install --quiet --group audit
+	$(VENV)/bin/bandit --quiet --recursive --configfile pyproject.toml tiktok_oauth_middleware
+	$(VENV)/bin/pip-audit --skip-editable --strict
 
 clean:
 	rm -rf $(VENV) .coverage .coverage.* .mypy_cache .ruff_cache .hypothesis screenshots
