@@ -243,10 +243,15 @@ def test_ways_may_be_any_iterable():
     assert reader.text.index("first note") < reader.text.index("second note")
 
 
-def test_reference_is_shown_if_there_is_one():
-    """The reference of the log line is on the page; without one there is no line."""
+def test_reference_is_shown(caplog):
+    """The reference of the log line is on the page; an error page without one gets both."""
+    caplog.set_level("INFO")
     assert "Reference 0a1b2c3d" in read(page("tiktok_error", reference="0a1b2c3d")).text
-    assert "Reference" not in read(page("tiktok_error")).text
+    assert caplog.messages == []
+    assert "Reference" not in read(page("confirm_logout")).text
+    shown = read(page("tiktok_error")).text
+    [line] = caplog.messages
+    assert f"Reference {line[17:25]}" in shown
 
 
 # --- headers -----------------------------------------------------------------------

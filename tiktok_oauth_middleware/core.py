@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import posixpath
 import re
-import secrets
 from collections.abc import Callable, Iterable
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any
@@ -33,7 +32,7 @@ from .models import (
     TikTokAuth,
     split_scopes,
 )
-from .outcomes import OnEvent, Outcomes
+from .outcomes import OnEvent, Outcomes, outage_reference
 from .pages import Answer, Link, Page, Pages, json_answer, redirect
 from .refresh import Refresh
 from .sealing import Box, derive
@@ -251,7 +250,7 @@ class Core:
 
     async def store_failed(self, request: Request, error: StoreError) -> Response:
         """Return 503: who this is can not be said, which is not to say "nobody"."""
-        reference = secrets.token_hex(4)
+        reference = outage_reference()
         event = Event(name="store_error", reason=error.code, reference=reference)
         await self._tell(event, why=error)
         headers = [("retry-after", _RETRY_SECONDS)]

@@ -15,7 +15,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
-from .log import logger
+from .log import logger, reference_of
 from .models import Event, join_scopes
 from .text import one_line
 
@@ -78,6 +78,11 @@ _LEVELS: Mapping[tuple[str, str], int] = {
     ("webhook_rejected", ""): logging.WARNING,
     ("store_error", ""): logging.ERROR,
 }
+
+
+def outage_reference() -> str:
+    """Return the reference of a failure of the store: one that the log carries."""
+    return reference_of(_LEVELS["store_error", ""], _SENTENCES["store_error"])
 
 
 class Tell(Protocol):

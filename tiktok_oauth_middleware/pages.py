@@ -150,7 +150,7 @@ class Page:
     ways: Sequence[Link] = ()
     #: Further sentences: names of `wording.NOTES` with their values.
     notes: Sequence[tuple[str, str]] = ()
-    #: What the log line about it carries too.
+    #: What the log line about it carries too; an error without one gets one, and a line.
     reference: str = ""
     #: Further headers, such as Allow or Retry-After.
     headers: Iterable[tuple[str, str]] = ()
@@ -160,6 +160,7 @@ class Page:
     onward: str = ""
 
 
+_ERROR = 400
 #: What flows answer with.
 Answer = Page | Response
 
@@ -188,6 +189,9 @@ class Pages:
         """Return an answer as it goes out: a page is written, all else is ready."""
         if isinstance(answer, Response):
             return answer
+        if not answer.reference and PROBLEMS[answer.code].status >= _ERROR:
+            answer = replace(answer, reference=secrets.token_hex(4))
+            logger.info("request refused [%s]: %s", answer.reference, answer.code)
         problem = self._problem(answer, languages(request))
         own = self._own(problem)
         policy = _policy(answer.onward, None if own is None else problem.nonce)
