@@ -65,26 +65,6 @@ def twin(browser):
 
 
 class TestAnswer:
-    @pytest.mark.parametrize("gone", [DUE, EXPIRED])
-    def test_class_21_another_user(self, signed_in, world, tiktok, gone):
-        """An answer for another open_id is discarded, and every session ends."""
-        other = world.browser()
-        other.log_in()
-        stranger = world.browser()
-        stranger.log_in(person=tiktok.people[1])
-        theirs = stranger.me()["token"]
-        tiktok.change = lambda answer: answer.update(open_id=tiktok.people[1].open_id)
-        world.clock.advance(gone)
-        me = signed_in.me()
-        assert (me["signed_in"], me["token"], me["open_id"]) == (False, None, None)
-        assert not other.signed_in
-        assert kept(world) is None
-        assert kept(world, tiktok.people[1].open_id).access_token.reveal() == theirs
-        [event] = told(world, "session_ended")
-        assert event.reason == "other_user"
-        assert event.open_id == tiktok.people[0].open_id
-        assert told(world, "refresh") == []
-
     def test_narrower(self, signed_in, world, tiktok):
         """A narrower scope applies to the request that refreshed, and to all after."""
         tiktok.change = lambda answer: answer.update(scope="user.info.basic")
@@ -102,39 +82,6 @@ class TestAnswer:
         me = signed_in.me()
         assert (me["signed_in"], me["scopes"]) == (True, [])
         assert len(told(world, "scopes_changed")) == 1
-
-    def test_class_20_broader(self, signed_in, world, tiktok, caplog):
-        """A broader scope is logged, and is not exposed."""
-        more = "user.info.basic,video.list,video.publish"
-        tiktok.change = lambda answer: answer.update(scope=more)
-        world.clock.advance(DUE)
-        assert signed_in.me()["scopes"] == ["user.info.basic", "video.list"]
-        assert "more scopes than were granted" in caplog.text
-        assert told(world, "scopes_changed") == []
-
-    def test_class_20_other(self, signed_in, world, tiktok):
-        """Of a scope that is narrower and broader at once only the narrower counts."""
-        tiktok.change = lambda answer: answer.update(scope="video.list,video.publish")
-        world.clock.advance(DUE)
-        assert signed_in.me()["scopes"] == ["video.list"]
-
-    @pytest.mark.parametrize("absent", ["missing", "null"])
-    def test_class_20_no_scope(self, signed_in, world, tiktok, absent):
-        """An answer without a scope keeps what was granted."""
-
-        def change(answer):
-            answer["scope"] = None
-            if absent == "missing":
-                del answer["scope"]
-
-        tiktok.change = change
-        world.clock.advance(DUE)
-        before = signed_in.cookies()
-        me = signed_in.me()
-        assert me["scopes"] == ["user.info.basic", "video.list"]
-        assert world.count("refresh_token") == 1
-        assert signed_in.cookies() == before
-        assert told(world, "scopes_changed") == []
 
     def test_no_refresh_token(self, signed_in, world, tiktok):
         """Without a refresh token in the answer the old one is kept and sent again."""
