@@ -7,6 +7,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 
 import anyio
 import anyio.to_thread
@@ -14,6 +15,9 @@ import pytest
 
 from tiktok_oauth_middleware import MemoryStore, SQLiteStore, StoreError
 from tiktok_oauth_middleware.cookies import grant_id
+from tiktok_oauth_middleware.core import Core
+from tiktok_oauth_middleware.log import logger
+from tiktok_oauth_middleware.runtime import Blocking
 from tiktok_oauth_middleware.stores.base import lock_row
 
 from .conftest import API, RedisOfManyLoops, World, kept
@@ -276,6 +280,124 @@ class TestMeanwhile:
         assert world.count("refresh_token") == 1
 
 
+class TestDue:
+    def test_not_all_at_once(self, world):
+        """Users who logged in at one moment are due at different ones, all in time."""
+        core = Core(
+            world.settings,
+            Blocking(),
+            store=world.store,
+            on_event=None,
+            transport=None,
+            clock=world.clock,
+        )
+        world.browser().log_in()
+        grant = kept(world)
+        due = {
+            core.refresh.due_at(replace(grant, open_id=f"user-{number}"))
+            for number in range(100)
+        }
+        assert len(due) == 100
+        leeway = 300
+        assert grant.expires_at - leeway * 1.1 <= min(due)
+        assert max(due) <= grant.expires_at - leeway
+
+    def test_nobody_asks(self, signed_in, world):
+        """Nothing is renewed by itself: only who needs the token asks."""
+        world.clock.advance(EXPIRED)
+        assert signed_in.get("/").text == "home"
+        assert world.browser().me()["signed_in"] is False
+        world.browser().get("/private")
+        assert world.count("refresh_token") == 1  # of the one signed-in request
+
+
+class HeldBack:
+    """A store that holds the next swap of a record back, when it is told to."""
+
+    def __init__(self, inner, gate):
+        self.inner, self.gate, self.holds = inner, gate, False
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+    def compare_and_set(self, key, old, new, ttl):
+        if self.holds and "grant" in key and not key.endswith(":lock"):
+            self.holds = False  # others write "last seen" meanwhile
+            self.gate()
+        return self.inner.compare_and_set(key, old, new, ttl)
+
+
+class TestDurable:
+    def test_before_it_is_seen(self, signed_in, world, gate, background):
+        """Nobody sees a new access token before its pair is written."""
+        before = signed_in.me()["token"]
+        held = HeldBack(world.store, gate)
+        world.store = held
+        world.start()
+        leader = world.browser(**signed_in.cookies())
+        other = world.browser(**signed_in.cookies())
+        world.clock.advance(DUE)
+        held.holds = True
+        future = background(leader.me)
+        gate.wait()
+        assert world.count("refresh_token") == 1
+        assert other.me()["token"] == before
+        assert kept_in(held.inner, world).access_token.reveal() == before
+        gate.open()
+        after = future.result(20)["token"]
+        assert after != before
+        assert kept_in(held.inner, world).access_token.reveal() == after
+
+
+def kept_in(store, world):
+    return kept(replace(world, store=store))
+
+
+class TestRevoked:
+    @pytest.mark.parametrize("gone", [DUE, EXPIRED])
+    def test_login_meanwhile(self, signed_in, world, tiktok, gone):
+        """A refresh token that is refused when somebody logged in ends nothing."""
+        other = world.browser()
+        world.clock.advance(gone)
+        callback = other.consent(other.begin())
+
+        def log_in():
+            tiktok.answered = None
+            # From a thread of its own, as from another request.
+            with ThreadPoolExecutor(1) as pool:
+                assert pool.submit(other.get, callback).result(20).status_code == 303
+
+        tiktok.answered = log_in
+        tiktok.fail("token", error="invalid_grant")
+        assert signed_in.signed_in
+        assert other.signed_in
+        assert told(world, "session_ended") == []
+
+
+class TestOwnFault:
+    @pytest.mark.parametrize("error", ["invalid_client", "unauthorized_client"])
+    def test_error_a_minute(self, world, tiktok, caplog, error):
+        """A wrong secret logs nobody out, and is one ERROR a minute for all users."""
+        browsers = []
+        for person in tiktok.people:
+            browsers.append(world.browser())
+            browsers[-1].log_in(person=person)
+        tiktok.fail("token", times=100, error=error)
+        for _ in range(3):
+            world.clock.advance(LIFE)
+            for browser in browsers:
+                for seldom in logger.filters:  # which would hide a second one
+                    seldom._last.clear()
+                assert browser.signed_in
+        assert world.count("refresh_token") == 9
+        errors = [r for r in caplog.records if r.levelname == "ERROR"]
+        assert len(errors) == 1
+        assert error in errors[0].getMessage()
+        tiktok.mend()
+        world.clock.advance(120)
+        assert all(browser.me()["token"] for browser in browsers)
+
+
 class Stumbling:
     """A store that fails for a number of calls, before or after it did its work."""
 
@@ -441,6 +563,18 @@ class TestDeadHolder:
         world.clock.advance(2)
         assert signed_in.me()["token"] != before
         assert world.count("refresh_token") == 1
+
+    def test_bounded(self, signed_in, world, dead):
+        """Who waits for a dead holder waits no longer than for TikTok."""
+        world.with_settings(timeout=0.5)
+        browser = world.browser(**signed_in.cookies())
+        world.clock.advance(EXPIRED)
+        dead()
+        began = time.monotonic()
+        me = browser.me()
+        assert time.monotonic() - began < 5
+        assert (me["signed_in"], me["token"]) == (True, None)
+        assert world.count("refresh_token") == 0
 
     def test_expired(self, signed_in, world, dead, background):
         """Who needs a token gets it when the dead holder's lease has ended."""
