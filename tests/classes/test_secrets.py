@@ -24,7 +24,7 @@ from urllib.parse import parse_qsl, quote, quote_plus, urlsplit
 import httpx2
 import pytest
 
-from tiktok_oauth_middleware import RedisStore
+from tiktok_oauth_middleware import RedisStore, errors
 from tiktok_oauth_middleware.client import TikTokClient
 from tiktok_oauth_middleware.errors import TikTokError
 from tiktok_oauth_middleware.log import logger
@@ -102,6 +102,21 @@ def spellings(secret):
             found.add(text[-(-before * 8 // 6) : (before + len(raw)) * 8 // 6])
     assert min(map(len, found)) >= 8, "too short to be looked for"
     return found
+
+
+#: Why something happened is one of these, and never a text that somebody sent.
+REASONS = {
+    "",
+    *(kind.code for kind in vars(errors).values() if hasattr(kind, "code")),
+    "revoked",
+    "gone",
+    "failed",
+    "invalid_grant",
+    "other_user",
+    "refresh_token_expired",
+    "authorization.removed",
+    "video.upload.failed",
+}
 
 
 def hits(secrets, told):
@@ -378,6 +393,10 @@ def test_class_27_nothing_comes_out(listening, tiktok, everything_logged):
     assert sum("***" in line for line in lines) > 5
     assert len(watch.secrets) > 100
     assert len(watch.responses) > 500
+    # What is expected, and all of this is, prints no traceback; each record is a line.
+    ours = [r for r in everything_logged.records if r.name == PACKAGE]
+    assert not [r for r in ours if r.exc_info or r.stack_info or "\n" in r.getMessage()]
+    assert {e.reason for e in world.events} <= REASONS
     assert hits(watch.secrets, [*told, *lines]) == []
     assert hits(watch.secrets, watch.responses) == []
 
