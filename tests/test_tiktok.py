@@ -1031,6 +1031,7 @@ def test_profile_field_of_the_right_type_is_kept(field, value):
         ("follower_count", -1),
         ("follower_count", 1.5),
         ("follower_count", "1"),
+        ("likes_count", 2**63),
     ],
     ids=lambda value: ascii(value)[:20],
 )

@@ -30,6 +30,7 @@ from tiktok_oauth_middleware.errors import TikTokError
 from tiktok_oauth_middleware.log import logger
 from tiktok_oauth_middleware.login import _Login
 from tiktok_oauth_middleware.runtime import Blocking, Cooperative, run
+from tiktok_oauth_middleware.sealing import derive
 from tiktok_oauth_middleware.testing.server import StandIn
 
 from ..conftest import API, CALLBACK, LOGIN, LOGOUT, MeddledTikTok, World, make_settings
@@ -477,6 +478,12 @@ def test_class_27_objects(listening, tiktok):
     assert ("_BlockingClient" in kinds) == (world.shell == "wsgi")
     told = [line for one in found for line in shown(one)]
     assert hits(watch.secrets, told) == []
+    # Keys that are derived from the listed ones are bytes, and print otherwise.
+    for purpose in ("session", "grant", "login"):
+        derived = derive(
+            world.settings.secret_keys[0], world.settings.client_key, purpose
+        )
+        assert not [line for line in told if repr(derived)[2:-1] in line]
 
 
 @pytest.mark.parametrize("listening", ["in process"], indirect=True)

@@ -45,6 +45,8 @@ class Server:
     def __init__(self):
         self.socket = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.scripts = {}
+        #: Whether connections are reset before anything is read of them.
+        self.resets = False
         self.seen = []
         self.ended = threading.Event()
         threading.Thread(target=self._serve, daemon=True).start()
@@ -74,6 +76,9 @@ class Server:
 
     def _answer(self, peer):
         with peer, contextlib.suppress(OSError):
+            if self.resets:
+                reset()(self, peer)
+                return
             while head := self._request(peer):
                 path = head.split(b" ", 2)[1].partition(b"?")[0].decode()
                 endpoint = NAMES.get(path, "user_info")
@@ -442,6 +447,22 @@ def test_cookies(world, server):
     heads = [head.lower() for _, head in server.seen]
     assert len(heads) > 8
     assert not any(b"\r\ncookie:" in head for head in heads)
+
+
+def test_reset_before_the_request(world, server):
+    """A connection that is reset before the request was read means the same."""
+    flows = Flows(world, server)
+    assert flows.browser.log_in().status_code == 303
+    server.resets = True
+    world.clock.advance(LIFE + 1)
+    me = flows.browser.me()
+    assert (me["signed_in"], me["token"]) == (True, None)
+    assert flows.browser.post("/disconnect").status_code == 502
+    assert flows.browser.log_in().status_code == 503
+    assert server.requests("revoke") == []
+    assert len(server.requests("token")) == 1
+    server.resets = False
+    assert flows.browser.log_in().status_code == 303
 
 
 def test_nobody_listens(world, server):
