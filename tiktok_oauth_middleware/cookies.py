@@ -52,6 +52,8 @@ class _Key(bytes):
     def __repr__(self) -> str:
         return "b'***'"
 
+    __str__ = __repr__
+
 
 class _ShortMac(HMACAlgorithm):
     """HMAC-SHA256 cut to 128 bits: 22 characters instead of 43 in every request."""
