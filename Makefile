@@ -39,7 +39,7 @@ lint: $(VENV)/ready-to-test  ## ruff, mypy, pyright, import-linter
 reliability: $(VENV)/ready-to-test  ## kills, outages, races; ARGS="--scale 0.1" for less
 	$(RUN) -m benchmarks.reliability $(ARGS)
 
-sealing: $(VENV)/ready-to-test  ## every bit of what is sealed or signed; --scale 0.1
+sealing: $(VENV)/ready-to-test  ## every bit of what is sealed; ARGS="--scale 0.1" for less
 	$(RUN) -m benchmarks.sealing $(ARGS)
 
 audit: $(VENV)/ready-to-test  ## bandit on the package, pip-audit on what it needs
