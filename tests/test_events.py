@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import logging
 import re
 from types import SimpleNamespace
 from urllib.parse import parse_qs, urlsplit

@@ -243,13 +243,21 @@ def test_ways_may_be_any_iterable():
     assert reader.text.index("first note") < reader.text.index("second note")
 
 
-def test_reference_is_shown(caplog):
-    """The reference of the log line is on the page; an error page without one gets both."""
-    caplog.set_level("INFO")
+def test_reference_is_shown_if_there_is_one():
+    """The reference of the log line is on the page; without one there is no line."""
     assert "Reference 0a1b2c3d" in read(page("tiktok_error", reference="0a1b2c3d")).text
+    assert "Reference" not in read(page("tiktok_error")).text
+
+
+def test_error_page_without_a_reference_gets_one(caplog):
+    """An error page always has a reference, and the log a line with it."""
+    caplog.set_level("INFO")
+    given = Page(code="tiktok_error", reference="0a1b2c3d")
+    assert "Reference 0a1b2c3d" in read(Pages().shown(given, asking())).text
+    asks = Pages().shown(Page(code="confirm_logout"), asking())
+    assert "Reference" not in read(asks).text
     assert caplog.messages == []
-    assert "Reference" not in read(page("confirm_logout")).text
-    shown = read(page("tiktok_error")).text
+    shown = read(Pages().shown(Page(code="cross_site"), asking())).text
     [line] = caplog.messages
     assert f"Reference {line[17:25]}" in shown
 

@@ -150,7 +150,7 @@ class Page:
     ways: Sequence[Link] = ()
     #: Further sentences: names of `wording.NOTES` with their values.
     notes: Sequence[tuple[str, str]] = ()
-    #: What the log line about it carries too; an error without one gets one, and a line.
+    #: What the log line about it carries too; an error page that has none is given one.
     reference: str = ""
     #: Further headers, such as Allow or Retry-After.
     headers: Iterable[tuple[str, str]] = ()
