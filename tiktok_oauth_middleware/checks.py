@@ -39,6 +39,8 @@ DURATIONS: Mapping[str, tuple[float, float]] = {
     "refresh_leeway": (0, DAY),
     "timeout": (0.1, 60),
 }
+#: Options that are whole numbers: the least and the most.
+COUNTS: Mapping[str, tuple[int, int]] = {"remembered_sessions": (1, 10_000_000)}
 FLAGS = ("keep_grants", "fetch_user", "pkce", "always_ask_consent", "starlette_auth")
 _PATHS = ("login_path", "logout_path", "disconnect_path", "webhook_path")
 _MAY_BE_NONE = ("disconnect_path", "webhook_path")
@@ -97,13 +99,15 @@ def faults(options: Mapping[str, Any]) -> Iterator[str]:
         wanted = _wanted(name, value)
         if wanted:
             yield f"{name} is {wanted}; got a {type(value).__name__}"
-            usable[name] = SAMPLES.get(name, DURATIONS.get(name, ((),))[0])
+            usable[name] = SAMPLES.get(
+                name, {**DURATIONS, **COUNTS}.get(name, ((),))[0]
+            )
     yield from _credential_faults(usable)
     yield from _redirect_uri_faults(usable)
     yield from _scope_faults(usable)
     yield from _path_faults(usable)
     yield from _rule_faults(usable)
-    yield from _duration_faults(usable)
+    yield from _number_faults(usable)
     yield from _endpoint_faults(usable["endpoints"])
     yield from _other_faults(usable)
 
@@ -118,6 +122,9 @@ def _wanted(name: str, value: object) -> str | None:
     if name in DURATIONS:
         right = isinstance(value, int | float) and not isinstance(value, bool)
         return None if right else "a number of seconds"
+    if name in COUNTS:
+        right = isinstance(value, int) and not isinstance(value, bool)
+        return None if right else "a whole number"
     if name in FLAGS:
         return None if isinstance(value, bool) else "True or False"
     if name == "endpoints":
@@ -286,10 +293,13 @@ def _rule_faults(options: Mapping[str, Any]) -> Iterator[str]:
         yield f"protect and public both list {min(both)!r}; decide for one"
 
 
-def _duration_faults(options: Mapping[str, Any]) -> Iterator[str]:
+def _number_faults(options: Mapping[str, Any]) -> Iterator[str]:
     for name, (least, most) in DURATIONS.items():
         if not least <= options[name] <= most:
             yield f"{name} is {options[name]}; it is {least} to {most} seconds"
+    for name, (fewest, most) in COUNTS.items():
+        if not fewest <= options[name] <= most:
+            yield f"{name} is {options[name]}; it is {fewest} to {most}"
 
 
 def _endpoint_faults(endpoints: object) -> Iterator[str]:

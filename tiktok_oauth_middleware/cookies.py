@@ -16,14 +16,15 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
 import re
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from itsdangerous import BadData, Signer
-from itsdangerous.encoding import base64_decode, base64_encode
+from itsdangerous import Signer
+from itsdangerous.encoding import base64_encode
 from itsdangerous.signer import HMACAlgorithm
 
 from .http import COOKIE_LIMIT, Cookie, Headers
@@ -59,7 +60,12 @@ class _ShortMac(HMACAlgorithm):
     """HMAC-SHA256 cut to 128 bits: 22 characters instead of 43 in every request."""
 
     def get_signature(self, key: bytes, value: bytes) -> bytes:
-        return super().get_signature(key, value)[:_MAC_BYTES]
+        return _mac(key, value)
+
+
+def _mac(key: bytes, value: bytes) -> bytes:
+    # In one call of OpenSSL: 1 us, and 3 through an object of `hmac`.
+    return hmac.digest(key, value, "sha256")[:_MAC_BYTES]
 
 
 def grant_id(client_key: str, open_id: str) -> str:
@@ -83,9 +89,10 @@ class CookieJar:
         self.secure = secure
         self.session_name = f"{prefix}{name}"
         self.login_prefix = f"{prefix}{name}-login-"
-        # Oldest first here: the last key signs, all verify. Derived already.
+        self._keys = tuple(map(_Key, keys))
+        # The newest key signs; it is derived already.
         self._signer = Signer(
-            [_Key(key) for key in reversed(keys)],
+            self._keys[0],
             salt=b"session",
             sep=".",
             key_derivation="none",
@@ -102,14 +109,15 @@ class CookieJar:
         """Return what a session cookie says, or None if we did not write it."""
         if len(value) != SESSION_LENGTH:  # before anything is hashed
             return None
-        try:
-            body = base64_decode(self._signer.unsign(value))
-            mac = value.rpartition(b".")[2]
-            # The last character of a MAC has spare bits: take the one spelling only.
-            if base64_encode(base64_decode(mac)) != mac:
-                return None
-        except (BadData, ValueError):
+        signed, _, mac = value.rpartition(b".")
+        # As text: bytes have four spellings, by the spare bits of the last character.
+        # (`Signer.unsign` takes all four, and three times as long: 2 us against 6.)
+        if not any(
+            hmac.compare_digest(base64_encode(_mac(key, signed)), mac)
+            for key in self._keys
+        ):
             return None
+        body = base64.urlsafe_b64decode(signed)
         return Ticket(_text(body[:_ID_BYTES]), digest(body[_ID_BYTES:]))
 
     def session(self, value: str, max_age: int) -> Cookie:
@@ -133,23 +141,44 @@ def find(headers: Headers, name: bytes) -> bytes | None:
 
     Two different values under one name are a contradiction, and none is believed.
     """
-    pattern, found = _pattern(name, b""), None
+    found = None
     for key, header in headers:
-        if key == b"cookie" and name in header:
-            for raw in pattern.findall(header):
-                value = raw.strip(b" \t")
-                if found is not None and found != value:
-                    return None
-                found = value
+        if key == b"cookie":
+            found = value_in(header, name + b"=", found)
     return found if found is not None and _is_value(found) else None
 
 
-def finder(name: bytes) -> Callable[[bytes], list[bytes]]:
-    """Return what finds every value under `name` in one Cookie header, unchecked.
+def value_in(header: bytes, start: bytes, before: bytes | None) -> bytes | None:
+    """Return the value behind `start`, a name and "=", in one Cookie header, or None.
 
-    Good for a look into a table of values that were checked, and for nothing else.
+    What the value is made of is not looked at. Searching for the name costs a sixth of
+    what an expression over the header does (0.3 against 2 us), and a request pays it.
+
+    Args:
+        header: as it came.
+        start: what the cookie begins with.
+        before: what an earlier Cookie header of the request gave. Two different values
+            under one name come out as b"", which is no cookie of ours.
     """
-    return _pattern(name, b"").findall
+    value, last, at = before, 0, header.find(start)
+    while at >= 0:
+        # Behind "; ", as browsers write it, or wherever else a name may begin.
+        if header[at - 2 : at] == b"; " or _is_begin(header, last, at):
+            end = header.find(b";", at)
+            found = header[at + len(start) : end if end >= 0 else None].strip(b" \t")
+            value = found if value is None or value == found else b""
+        last = at + len(start)
+        at = header.find(start, last)
+    return value
+
+
+def _is_begin(header: bytes, last: int, at: int) -> bool:
+    """Whether a name begins at `at`: with the header, or behind a semicolon.
+
+    Nothing before `last` is looked at again, so that all of a header costs one reading.
+    """
+    cut = header.rfind(b";", last, at)
+    return (cut >= 0 or not last) and not header[cut + 1 : at].strip(b" \t")
 
 
 def find_all(headers: Headers, prefix: bytes) -> dict[str, bytes]:
@@ -160,7 +189,7 @@ def find_all(headers: Headers, prefix: bytes) -> dict[str, bytes]:
     found: dict[bytes, bytes] = {}
     # One expression over the header as it came: a megabyte of separators takes it
     # 15 ms, and splitting at each of them half a second.
-    pattern = _pattern(prefix, b"([A-Za-z0-9_-]{1,64})")
+    pattern = _pattern(prefix)
     for key, header in headers:
         if key == b"cookie" and prefix in header:
             for rest, raw in pattern.findall(header):
@@ -174,8 +203,9 @@ def find_all(headers: Headers, prefix: bytes) -> dict[str, bytes]:
 
 
 @lru_cache(maxsize=64)
-def _pattern(name: bytes, rest: bytes) -> re.Pattern[bytes]:
-    return re.compile(rb"(?:^|;)[ \t]*" + re.escape(name) + rest + b"=([^;]*)")
+def _pattern(prefix: bytes) -> re.Pattern[bytes]:
+    rest = rb"([A-Za-z0-9_-]{1,64})=([^;]*)"
+    return re.compile(rb"(?:^|;)[ \t]*" + re.escape(prefix) + rest)
 
 
 def _is_value(value: bytes) -> bool:

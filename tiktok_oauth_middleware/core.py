@@ -109,7 +109,9 @@ class Core:
             settings.cookie_name, signing, secure=not settings.is_loopback
         )
         self.cookie_name = self.jar.session_name.encode()
-        sights = Sights()
+        #: What the session cookie begins with in a Cookie header.
+        self.cookie_start = self.cookie_name + b"="
+        sights = Sights(settings.remembered_sessions)
         self.grants = Grants(
             settings,
             self._port,
@@ -123,6 +125,8 @@ class Core:
         self.sessions = Sessions(
             settings, self.grants, sights, self.refresh, self.jar, clock
         )
+        #: Whom a session cookie stands for, from the store if need be.
+        self.look = self.sessions.look
         #: Cookie value to sight, for the shells' fast path.
         self.live = sights.live
         box = Box(keys, settings.client_key, "login")
@@ -235,18 +239,6 @@ class Core:
         return None if value is None else self.sessions.ticket(value)
 
     # --- who is signed in ----------------------------------------------------------
-
-    def cookie(self, headers: Headers) -> bytes | None:
-        """Return the session cookie's value as the browser sent it."""
-        return find(headers, self.cookie_name)
-
-    async def look(self, value: bytes) -> Sight | None:
-        """Return whom a session cookie stands for, from the store if need be.
-
-        Raises:
-            StoreError: the store could not say.
-        """
-        return await self.sessions.look(value)
 
     async def store_failed(self, request: Request, error: StoreError) -> Response:
         """Return 503: who this is can not be said, which is not to say "nobody"."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
@@ -80,7 +80,28 @@ class Grants:
             StoreError: the store could not say.
         """
         changes, at = self._sights.changes, self._clock()
-        sealed = await self._port.get(self._key(grant_id))
+        sealed = await self.sealed(grant_id)
+        return self.opened(grant_id, sealed, changes, at)
+
+    def sealed(self, grant_id: str) -> Awaitable[bytes | None]:
+        """Return the record as the store holds it, or None if there is none.
+
+        Raises:
+            StoreError: the store could not say.
+        """
+        return self._port.get(self._key(grant_id))
+
+    def opened(
+        self, grant_id: str, sealed: bytes | None, changes: int, at: float
+    ) -> Held | None:
+        """Return the record whose sealed form was read; None if it does not open.
+
+        Args:
+            grant_id: which record.
+            sealed: what the store gave.
+            changes: `Sights.changes` before it was asked.
+            at: when it was asked.
+        """
         if sealed is None:
             return None
         grant = self._opened(grant_id, sealed)
@@ -180,7 +201,7 @@ class Grants:
                 return session if self._is_alive(session) else None
         return None
 
-    def _end(self, session: Session) -> float:
+    def end_of(self, session: Session) -> float:
         """Return when a session ends, unless it is used again."""
         return min(
             session.seen + self._settings.session_idle,
@@ -189,7 +210,7 @@ class Grants:
 
     def _is_alive(self, session: Session) -> bool:
         """Whether a session is within its idle and its absolute limit."""
-        return self._clock() < self._end(session)
+        return self._clock() < self.end_of(session)
 
     def living(self, grant: Grant) -> tuple[Session, ...]:
         """Return the sessions of a grant that have not ended."""
@@ -227,5 +248,5 @@ class Grants:
             end = grant.refresh_expires_at
             until = max(until, now + _UNKNOWN_LIFE if end is None else end)
         if not self._settings.keep_grants:
-            until = min(until, max(map(self._end, grant.sessions), default=now))
+            until = min(until, max(map(self.end_of, grant.sessions), default=now))
         return max(1.0, until - now)

@@ -251,7 +251,7 @@ class Grant:
 #: What one browser session may see of its user's grant, and from when until when that
 #: is known to be true. An exact tuple of atoms, because the garbage collector leaves
 #: those alone: 100,000 small objects cost it 12 to 29 ms at each full run, these none.
-Sight = tuple[float, float, str, str, str, int, str, str, str, str]
+Sight = tuple[float, float, str, str, str, int, str, str, str, str, float, bytes]
 SINCE: Final = 0
 UNTIL: Final = 1
 OPEN_ID: Final = 2
@@ -262,6 +262,10 @@ PROFILE: Final = 6
 DECLINED: Final = 7
 GRANT_ID: Final = 8
 DIGEST: Final = 9
+#: Until when all of it stays true if the record does not change: nothing in it is due.
+KEEPS_UNTIL: Final = 10
+#: The record as it was read.
+SEALED: Final = 11
 
 _NO_SCOPES: frozenset[str] = frozenset()
 

@@ -85,13 +85,9 @@ class Refresh:
         return grant.expires_at - leeway * (1 + 0.1 * jitter)
 
     def is_due(self, grant: Grant, ahead: float = 0) -> bool:
-        """Whether TikTok is to be asked now, or would be within `ahead` seconds.
-
-        A token from the future was issued before the clock was set back: its end is
-        not to be believed.
-        """
+        """Whether TikTok is to be asked now, or would be within `ahead` seconds."""
         now = self._clock()
-        due = self.due_at(grant) - ahead <= now or grant.issued_at > now + _CLOCK_SKEW
+        due = self.due_at(grant) - ahead <= now or is_from_future(grant, now)
         return due and not self._must_wait(grant, now)
 
     @staticmethod
@@ -293,6 +289,14 @@ class Refresh:
             return logging.DEBUG
         self._complained = now
         return logging.ERROR
+
+
+def is_from_future(grant: Grant, now: float) -> bool:
+    """Whether the tokens were issued before the clock was set back.
+
+    When they end is not to be believed then, and they are due.
+    """
+    return grant.issued_at > now + _CLOCK_SKEW
 
 
 def _is_same(one: Held, other: Held) -> bool:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 from urllib.parse import urlsplit
 
 from . import tiktok
-from .checks import DAY, DURATIONS, ENDPOINTS, FLAGS, LISTS, SAMPLES, faults
+from .checks import COUNTS, DAY, DURATIONS, ENDPOINTS, FLAGS, LISTS, SAMPLES, faults
 from .errors import ConfigurationError
 from .http import origin_of
 from .models import Secret
@@ -86,6 +87,9 @@ class TikTokSettings:
     store: str = field(default="sqlite:///tiktok-oauth.sqlite3", repr=False)
     #: Total time for one answer of TikTok.
     timeout: float = 10
+    #: How many browser sessions each process keeps in memory, about 1 kB each; those
+    #: beyond are read from the store at every request.
+    remembered_sessions: int = 16384
     #: Distinguishes the cookies of two apps on one host.
     cookie_name: str = "tiktok"
     endpoints: TikTokEndpoints = field(default_factory=TikTokEndpoints)
@@ -180,6 +184,11 @@ def _parse(name: str, text: str) -> object:
         except ValueError:
             message = "is not a number of seconds"
             raise ValueError(message) from None
+    if name in COUNTS:
+        if not re.fullmatch("[0-9]{1,9}", text):
+            message = "is not a whole number"
+            raise ValueError(message)
+        return int(text)
     if name in FLAGS:
         if text.lower() not in _BOOLEANS:
             message = "is neither true nor false"

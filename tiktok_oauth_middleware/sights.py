@@ -8,13 +8,10 @@ is over. An entry that is no longer fresh still saves checking its cookie's MAC 
 from __future__ import annotations
 
 import threading
-from typing import Any, Final
+from typing import Any
 
 from .forks import renew_after_fork
 from .models import GRANT_ID, Sight
-
-#: How many browser sessions are remembered; beyond, the oldest are read anew.
-REMEMBERED: Final = 16384
 
 
 class _Untold(dict[Any, Any]):
@@ -29,7 +26,9 @@ class _Untold(dict[Any, Any]):
 class Sights:
     """The table, with the changes that were made while somebody was reading."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int) -> None:
+        """Remember so many browser sessions; beyond, the oldest are read anew."""
+        self._limit = limit
         #: Cookie value to sight; the shells look here before anything else.
         self.live: dict[bytes, Sight] = _Untold()
         #: Counts the writes of this process, whoever's grant it was.
@@ -48,7 +47,7 @@ class Sights:
             if changes != self.changes:
                 return
             if value not in self.live:
-                while len(self.live) >= REMEMBERED:
+                while len(self.live) >= self._limit:
                     self._drop(next(iter(self.live)))
                 grant_id = sight[GRANT_ID]
                 self._values[grant_id] = (*self._values.get(grant_id, ()), value)

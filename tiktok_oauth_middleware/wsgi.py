@@ -14,7 +14,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from .cookies import finder
+from .cookies import SESSION_LENGTH, value_in
 from .core import Core
 from .errors import StoreError
 from .http import Request, Response, keep_private
@@ -81,8 +81,9 @@ class TikTokOAuthWSGIMiddleware:
         # What every request looks at, one look-up away.
         self._clock = clock
         self._sites = self._core.sites
+        self._live = self._core.live
         self._cookie_name = self._core.jar.session_name
-        self._find = finder(self._core.cookie_name)
+        self._cookie_start = self._core.cookie_start
         self._has_rules = self._core.has_rules
 
     def __call__(
@@ -133,14 +134,13 @@ class TikTokOAuthWSGIMiddleware:
         Raises:
             StoreError: the store could not say.
         """
-        core = self._core
-        header = cookies.encode("latin-1")
-        found = self._find(header)
-        sight = core.live.get(found[0]) if len(found) == 1 else None
+        value = value_in(cookies.encode("latin-1"), self._cookie_start, None)
+        if value is None or len(value) != SESSION_LENGTH:
+            return None
+        sight = self._live.get(value)
         if sight is not None and sight[SINCE] <= self._clock() < sight[UNTIL]:
             return sight
-        value = core.cookie([(b"cookie", header)])
-        return None if value is None else run(core.look(value))
+        return run(self._core.look(value))
 
     def _challenged(self, environ: WSGIEnvironment, auth: TikTokAuth) -> Response:
         site: Site = auth._site  # noqa: SLF001

@@ -68,7 +68,7 @@ def _victim(plan: Plan, now: Any, is_asgi: bool, pipe: Any) -> None:  # noqa: FB
     if is_asgi:
         asyncio.run(_cooperative_victim(plan, now, pipe))
     app = Wsgi(plan, reading(now))
-    finish(finish(app.wrapped._core.client())._client())  # noqa: SLF001
+    finish(finish(app.wrapped._core.client())._client())
     pipe.send(None)
     app.ask(pipe.recv())
     pipe.send(None)
@@ -77,7 +77,7 @@ def _victim(plan: Plan, now: Any, is_asgi: bool, pipe: Any) -> None:  # noqa: FB
 
 async def _cooperative_victim(plan: Plan, now: Any, pipe: Any) -> None:
     app = Asgi(plan, reading(now))
-    await (await app.wrapped._core.client())._client()  # noqa: SLF001
+    await (await app.wrapped._core.client())._client()
     pipe.send(None)
     await app.ask(pipe.recv())
     pipe.send(None)
@@ -176,7 +176,7 @@ class _Kills:
 
     def _go_on(self, before: str, after: str) -> None:
         """Ask as the same user elsewhere, when the dead one's lock has run out."""
-        lease = self._app.wrapped._core.refresh._lease  # noqa: SLF001
+        lease = self._app.wrapped._core.refresh._lease
         self._now.value += lease + 1
         was_rotated = after in self._fake.successors
         answer = self._app.ask(self._cookie)
@@ -204,7 +204,7 @@ class _Kills:
 
     def _stored(self) -> str:
         """Return the refresh token in the store; "" if there is none."""
-        grants = self._app.wrapped._core.grants  # noqa: SLF001
+        grants = self._app.wrapped._core.grants
         named = grant_id(self._fake.provider.client_key, person(1).open_id)
         held = finish(grants.load(named))
         return held.grant.refresh_token.reveal() if held else ""
@@ -229,7 +229,7 @@ def _durable(told: Run) -> Result:
     took: list[float] = []
     with opened("sqlite") as url:
         app = Wsgi(Plan(store=url), clock, transport=fake.transport)
-        _time_writes(app.wrapped._core.grants, took)  # noqa: SLF001
+        _time_writes(app.wrapped._core.grants, took)
         cookie = ""
         for number in range(refreshes):
             if number % _EACH == 0:

@@ -165,7 +165,7 @@ def _noted(asked: list[tuple[float, Answer]], last: list[float]) -> int:
 # --- disconnect --------------------------------------------------------------------
 
 
-def _disconnects(told: Run) -> Result:  # noqa: ARG001 - the ways are seven at any scale
+def _disconnects(told: Run) -> Result:
     clock = Clock()
     fake = watcher(clock)
     took: dict[str, float] = {}

@@ -116,7 +116,7 @@ class _Load:
 
 async def _recovered(load: _Load, clock: Clock) -> float:
     """Return how many seconds of the clock pass until everybody has a token."""
-    began, everybody = clock.value, len(load._cookies)  # noqa: SLF001
+    began, everybody = clock.value, len(load._cookies)
     while clock.value - began < 3 * _BACK_SECONDS:
         clock.value += 1
         if await load.everybody() == everybody:

@@ -170,7 +170,7 @@ def _wsgi_app(environ: Any, start_response: Any) -> list[bytes]:
     return [_told(environ["tiktok.auth"])]
 
 
-async def _asgi_app(scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG001
+async def _asgi_app(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": _told(scope["tiktok"])})
 

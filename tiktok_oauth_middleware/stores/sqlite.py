@@ -38,9 +38,8 @@ if TYPE_CHECKING:
 _APPLICATION_ID = 0x74746F61
 _LAYOUT = 1
 
-# CAST, for a row that something else wrote may hold text.
 _KEYS = "SELECT key FROM entries WHERE key >= ? AND key < ? AND expires > ?"
-_GET = "SELECT CAST(value AS BLOB) FROM entries WHERE key = ? AND expires > ?"
+_GET = "SELECT value FROM entries WHERE key = ? AND expires > ?"
 _CREATE = """
 INSERT INTO entries (key, value, expires) VALUES (?1, ?2, ?3)
 ON CONFLICT (key) DO UPDATE SET value = ?2, expires = ?3 WHERE expires <= ?4
@@ -122,7 +121,11 @@ class SQLiteStore:
             row = execute(_GET, (key, self._clock())).fetchone()
         except sqlite3.Error as error:
             _fail("read", error)
-        return None if row is None else row[0]
+        if row is None:
+            return None
+        value = row[0]
+        # What something else wrote there may be text, or a number.
+        return value if isinstance(value, bytes) else str(value).encode()
 
     def compare_and_set(
         self, key: str, old: bytes | None, new: bytes | None, ttl: float

@@ -1,0 +1,86 @@
+"""Timing several cases side by side: blocks, rounds, medians."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import random
+import statistics
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+#: Does a thing so many times.
+Block = Callable[[int], Awaitable[None]]
+
+_CALIBRATE_SECONDS = 0.002
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one case costs, in microseconds of the thread's CPU time for one call."""
+
+    median: float
+    #: The quartiles of the rounds.
+    low: float
+    high: float
+
+    def over(self, bare: Cost) -> float:
+        """Return what it adds to the bare app."""
+        return self.median - bare.median
+
+
+async def compare(
+    cases: Mapping[str, Block],
+    *,
+    rounds: int = 11,
+    block_seconds: float = 0.015,
+    seed: int = 1,
+) -> dict[str, Cost]:
+    """Return the cost of one call of each case, all measured in the same rounds."""
+    draw = random.Random(seed)
+    sizes = {name: await _calls(block, block_seconds) for name, block in cases.items()}
+    spent: dict[str, list[float]] = {name: [] for name in cases}
+    names = list(cases)
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(rounds):
+            draw.shuffle(names)
+            for name in names:
+                spent[name].append(await _timed(cases[name], sizes[name]))
+            gc.collect()
+    finally:
+        gc.enable()
+    return {name: _cost(values) for name, values in spent.items()}
+
+
+async def _calls(block: Block, seconds: float) -> int:
+    """Return how many calls fill a block of this length."""
+    await block(1)
+    calls = 1
+    while (took := await _timed(block, calls) * calls / 1e6) < _CALIBRATE_SECONDS:
+        calls *= 4
+    return max(1, round(calls * seconds / took))
+
+
+async def _timed(block: Block, calls: int) -> float:
+    began = time.thread_time_ns()
+    await block(calls)
+    return (time.thread_time_ns() - began) / calls / 1000
+
+
+def _cost(values: list[float]) -> Cost:
+    if len(values) < 4:
+        return Cost(statistics.median(values), min(values), max(values))
+    low, median, high = statistics.quantiles(values, n=4)
+    return Cost(median, low, high)
+
+
+def run(measurement: Awaitable[object]) -> None:
+    """Run a measurement on an event loop of its own."""
+
+    async def main() -> None:
+        await measurement
+
+    asyncio.run(main())

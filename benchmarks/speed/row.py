@@ -1,0 +1,73 @@
+"""A line of a table: what was measured, and what it was hoped to be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One figure."""
+
+    what: str
+    figure: float
+    #: "x" for a ratio to the peer, else "us", "ms", "B", "1".
+    unit: str
+    #: The target's number, and the figure it names; "" and None where there is none.
+    target: str = ""
+    goal: float | None = None
+    #: Whether the goal is the least, and not the most.
+    at_least: bool = False
+    ours: float | None = None
+    peer: float | None = None
+    peer_name: str = ""
+    #: The middle half of the rounds of ours.
+    spread: tuple[float, float] | None = None
+    #: What a chart is drawn of: the name of the curve, and the place on its axis.
+    curve: str = ""
+    at: float | None = None
+
+    @property
+    def is_met(self) -> bool | None:
+        """Whether the goal is reached; None where there is none."""
+        if self.goal is None:
+            return None
+        if self.at_least:
+            return self.figure >= self.goal
+        return self.figure <= self.goal
+
+    def cells(self) -> list[str]:
+        """Return the row as a table shows it."""
+        goal = ""
+        if self.goal is not None:
+            sign = ">=" if self.at_least else "<="
+            goal = f"{sign} {_short(self.goal)} {self.unit}"
+        met = {True: "yes", False: "**no**", None: ""}[self.is_met]
+        peer = "" if self.peer is None else f"{self.peer_name} {_short(self.peer)}"
+        ours = "" if self.ours is None else _short(self.ours)
+        if self.spread is not None:
+            ours += f" ({_short(self.spread[0])} to {_short(self.spread[1])})"
+        figure = f"{_short(self.figure)} {self.unit}"
+        return [self.target, self.what, ours, peer, figure, goal, met]
+
+
+HEADINGS = ("", "what", "ours", "peer", "figure", "target", "met")
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Return rows as a table in Markdown."""
+    lines = [list(HEADINGS), ["---"] * len(HEADINGS), *(row.cells() for row in rows)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def to_plain(row: Row) -> dict[str, Any]:
+    """Return a row for JSON; `Row(**found)` reads it back."""
+    return asdict(row)
+
+
+def _short(number: float) -> str:
+    if number >= 100:
+        return f"{number:,.0f}"
+    return f"{number:.2f}" if number >= 0.1 else f"{number:.4f}"

@@ -1,0 +1,163 @@
+"""A request that reads its session from the store: SQLite and Redis."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from starsessions.stores.redis import RedisStore as StarRedis
+
+from benchmarks.reliability.redis_server import RedisServer
+from tiktok_oauth_middleware import RedisStore, SQLiteStore, TikTokOAuthMiddleware
+
+from . import peers
+from .requests import asking, starsession_app, starsession_cookie
+from .rounds import Block, compare
+from .row import Row
+from .world import FOREIGN, bare, reading, receive, scope_of, seen, send, settings, sign_in
+
+_PEOPLE = 100
+
+
+class _Clock:
+    """A clock that can be moved past what a process believes of a session."""
+
+    def __init__(self) -> None:
+        self.now = time.time()
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def _straight(app: Any, clock: _Clock, cookies: list[str], *, forget: bool) -> Block:
+    """Return a block in which each request goes to the store.
+
+    Each person asks once a second: the process has seen the cookie, and believes
+    nothing any more of what it read. With `forget` it has not seen it either.
+    """
+    scopes = [scope_of(cookie) for cookie in cookies]
+    place, began = 0, clock.now
+
+    async def block(calls: int) -> None:
+        nonlocal place
+        for _ in range(calls):
+            if place % len(scopes) == 0:
+                clock.now += 1.01
+                if clock.now > began + 200:  # before "last seen" is due
+                    clock.now = began
+                    app._core.live.clear()
+            if forget:
+                app._core.live.clear()
+            seen[0] = None
+            await app(scopes[place % len(scopes)].copy(), receive, send)
+            place += 1
+        if seen[0] is None:
+            message = "somebody signed in was not"
+            raise AssertionError(message)
+
+    return block
+
+
+async def rows(rounds: int) -> AsyncIterator[Row]:
+    """Measure SQLite against Starlette's sessions, Redis against starsessions."""
+    with TemporaryDirectory(prefix="speed-") as folder:
+        clock = _Clock()
+        store = SQLiteStore(Path(folder) / "tokens.sqlite3", clock=clock)
+        app = TikTokOAuthMiddleware(reading, settings(), store=store, clock=clock)
+        people = sign_in(app, _PEOPLE, clock.now)
+        starlette = peers.session_app()
+        theirs = [peers.session_cookies(starlette, "x" * 36)]
+        found = await compare(
+            {
+                "bare": asking(bare, [FOREIGN]),
+                "peer": asking(starlette, theirs),
+                "seen": _straight(app, clock, people, forget=False),
+                "new": _straight(app, clock, people, forget=True),
+            },
+            rounds=rounds,
+        )
+        store.close()
+    base, peer = found["bare"], found["peer"].over(found["bare"])
+    for name, goal, what in (
+        ("seen", 0.8, "straight from SQLite, the cookie seen before"),
+        ("new", None, "straight from SQLite, a cookie never seen: verified and opened"),
+    ):
+        yield Row(
+            target="T4" if goal else "",
+            what=what,
+            figure=found[name].over(base) / peer,
+            unit="x",
+            goal=goal,
+            ours=found[name].over(base),
+            peer=peer,
+            peer_name="SessionMiddleware",
+            spread=(found[name].low - base.median, found[name].high - base.median),
+            curve="a request, ASGI" if goal else "",
+        )
+    if shutil.which("redis-server") is not None:
+        async for row in _redis(rounds):
+            yield row
+
+
+async def _redis(rounds: int) -> AsyncIterator[Row]:
+    with TemporaryDirectory(prefix="speed-") as folder, RedisServer(folder) as server:
+        clock = _Clock()
+        store = RedisStore(server.url)
+        app = TikTokOAuthMiddleware(reading, settings(), store=store, clock=clock)
+        people = sign_in(app, _PEOPLE, clock.now)
+        star_store = StarRedis(server.url)
+        star = starsession_app(star_store)
+        theirs = [await starsession_cookie(star_store)]
+        blocks = {
+            "bare": asking(bare, [FOREIGN]),
+            "peer": asking(star, theirs),
+            "ours": _straight(app, clock, people, forget=False),
+        }
+        found = await compare(blocks, rounds=rounds)
+        commands = await _commands(store, blocks["ours"])
+        await app.aclose()
+        await store.aclose()
+        await star_store._connection.aclose()
+    base = found["bare"]
+    ours, peer = found["ours"].over(base), found["peer"].over(base)
+    yield Row(
+        target="T4",
+        what="straight from Redis, the cookie seen before",
+        figure=ours / peer,
+        unit="x",
+        goal=0.55,
+        ours=ours,
+        peer=peer,
+        peer_name="starsessions with Redis",
+        spread=(found["ours"].low - base.median, found["ours"].high - base.median),
+        curve="a request, ASGI",
+    )
+    yield Row(
+        target="T4",
+        what="commands to Redis for each request",
+        figure=commands,
+        unit="1",
+        goal=1,
+    )
+
+
+async def _commands(store: RedisStore, block: Block) -> float:
+    """Return how many commands the server counts for one request."""
+    before = await _processed(store)
+    await block(100)
+    # The second asking for the count is a command, too.
+    return (await _processed(store) - before - 1) / 100
+
+
+async def _processed(store: RedisStore) -> int:
+    import redis.asyncio as redis
+
+    client = redis.Redis.from_url(store._url)
+    try:
+        return int((await client.info("stats"))["total_commands_processed"])
+    finally:
+        await client.aclose()
