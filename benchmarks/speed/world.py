@@ -18,7 +18,6 @@ from tiktok_oauth_middleware import (
 )
 from tiktok_oauth_middleware.cookies import grant_id
 from tiktok_oauth_middleware.models import Grant, Secret, Session
-from tiktok_oauth_middleware.runtime import run as finish
 
 ORIGIN = "https://app.example.com"
 SCOPES = ("user.info.basic", "video.list")
@@ -199,7 +198,7 @@ def packed_grant(open_id: str, digest: str, now: float) -> Grant:
 def sign_in(middleware: Middleware, people: int, now: float | None = None) -> list[str]:
     """Sign people in; return the Cookie header of each, among foreign cookies."""
     core = middleware._core
-    port, now = core.grants._port, time.time() if now is None else now
+    now = time.time() if now is None else now
     cookies = []
     for number in range(people):
         open_id = f"{number:08d}-2222-4333-8444-{secrets.token_hex(6)}"
@@ -208,8 +207,6 @@ def sign_in(middleware: Middleware, people: int, now: float | None = None) -> li
         grant = packed_grant(open_id, ticket.digest, now)
         key = core.grants._key(named)
         sealed = core.grants._box.seal(grant.pack(), key)
-        finish(
-            port._blocking("get")(port._store.compare_and_set, key, None, sealed, 1e6)
-        )
+        core.grants._port._store.compare_and_set(key, None, sealed, 1e6)
         cookies.append(f"{FOREIGN}; {COOKIE}={value}")
     return cookies

@@ -1,0 +1,324 @@
+"""Login redirect, callback and refresh; against the same by hand on Authlib.
+
+TikTok's token endpoint is a process of its own, reached over real connections. Peers
+"as documented" make a client for each call, and with it a TLS context; "tuned" they
+share one context. Only the thread's own CPU time counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import ssl
+import statistics
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from authlib.integrations.httpx_client import AsyncOAuth2Client
+from httpx_oauth.oauth2 import BaseOAuth2
+
+from tiktok_oauth_middleware import MemoryStore, TikTokOAuthMiddleware
+
+from . import peers
+from .rounds import Cost, compare
+from .row import Row
+from .tiktok_server import TokenServer
+from .world import (
+    SCOPES,
+    bare,
+    reading,
+    receive,
+    scope_of,
+    seen,
+    send,
+    settings,
+)
+
+_EACH_ROUND = 20
+_STORM = (1, 10, 100, 1000)
+LOGIN, CALLBACK = "/auth/tiktok/login", "/auth/tiktok/callback"
+
+
+async def answered(app: Any, path: str, query: str = "", cookies: str = "") -> Any:
+    """Return status, location and cookies of what an app answers."""
+    heads: list[Any] = []
+
+    async def taking(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            heads.append(message)
+
+    scope = scope_of(cookies, path)
+    scope["query_string"] = query.encode()
+    await app(scope, receive, taking)
+    headers = heads[0]["headers"]
+    location = next((v.decode() for k, v in headers if k.lower() == b"location"), "")
+    jar = [v.decode().partition(";")[0] for k, v in headers if k.lower() == b"set-cookie"]
+    return heads[0]["status"], location, [c for c in jar if not c.endswith("=")]
+
+
+async def rows(rounds: int) -> AsyncIterator[Row]:
+    """Measure each step beside its peers."""
+    with TokenServer() as server:
+        shared = ssl.create_default_context()
+        token_url = server.endpoints.token
+        ours = TikTokOAuthMiddleware(
+            reading,
+            settings(endpoints=server.endpoints, fetch_user=False),
+            store=MemoryStore(),
+        )
+        tuned = peers.AuthlibLogin(token_url, verify=shared).app
+        documented = peers.AuthlibLogin(token_url).app
+        async for row in _login_rows(rounds, ours, tuned, documented):
+            yield row
+        cases = {"ours": ours, "tuned": tuned, "documented": documented}
+        found = await _prepared(
+            {name: (_begun(app), _finished(app)) for name, app in cases.items()}, rounds
+        )
+        for name, goal in (("tuned", 0.70), ("documented", 0.05)):
+            yield _row("T7", "callback", found, name, goal)
+        yield await _one_call(server, ours)
+        async for row in _refresh_rows(rounds, server, shared):
+            yield row
+        await ours.aclose()
+
+
+async def _login_rows(
+    rounds: int, ours: Any, tuned: Any, documented: Any
+) -> AsyncIterator[Row]:
+    by_hand = BaseOAuth2("awexampleclientkey", "secret", peers.AUTHORIZE, "https://x/")
+
+    async def httpx_oauth(calls: int) -> None:
+        for _ in range(calls):
+            await by_hand.get_authorization_url(
+                "https://app.example.com/auth/tiktok/callback", "s" * 43, [*SCOPES]
+            )
+
+    def asking(app: Any) -> Callable[[int], Awaitable[None]]:
+        scope = scope_of("", LOGIN)
+
+        async def block(calls: int) -> None:
+            for _ in range(calls):
+                await app(scope.copy(), receive, send)
+
+        return block
+
+    status, location, cookies = await answered(ours, LOGIN)
+    if status != 303 or "client_key=" not in location or not cookies:
+        message = "the login did not lead to TikTok"
+        raise AssertionError(message)
+    found = await compare(
+        {
+            "bare": asking(bare),
+            "ours": asking(ours),
+            "tuned": asking(tuned),
+            "documented": asking(documented),
+            "httpx-oauth, the URL only": httpx_oauth,
+        },
+        rounds=rounds,
+    )
+    for name, goal in (("tuned", 0.10), ("documented", 0.001)):
+        yield _row("T6", "login redirect", found, name, goal)
+    yield _row("", "login redirect", found, "httpx-oauth, the URL only", None)
+
+
+def _row(
+    target: str, what: str, found: dict[str, Cost], name: str, goal: float | None
+) -> Row:
+    ours, theirs = found["ours"], found[name]
+    library = "" if "httpx" in name else "Authlib's Starlette client, "
+    return Row(
+        target=target,
+        what=what,
+        figure=ours.median / theirs.median,
+        unit="x",
+        goal=goal,
+        ours=ours.median,
+        peer=theirs.median,
+        peer_name=library + name,
+        spread=(ours.low, ours.high),
+    )
+
+
+# --- what has to be prepared for each call ------------------------------------------
+
+Prepare = Callable[[], Awaitable[Any]]
+Call = Callable[[Any], Awaitable[None]]
+
+
+async def _prepared(
+    cases: dict[str, tuple[Prepare, Call]], rounds: int, each: int = _EACH_ROUND
+) -> dict[str, Cost]:
+    """Return the cost of each call, less that of what has to come before it."""
+    draw = random.Random(1)
+    spent: dict[str, list[float]] = {name: [] for name in cases}
+    names = list(cases)
+    for number in range(rounds + 1):
+        draw.shuffle(names)
+        for name in names:
+            prepare, call = cases[name]
+            things = [await prepare() for _ in range(each)]
+            began = time.thread_time_ns()
+            for thing in things:
+                await call(thing)
+            took = (time.thread_time_ns() - began) / each / 1000
+            if number:  # the first round warms up
+                spent[name].append(took)
+    return {name: _cost(values) for name, values in spent.items()}
+
+
+def _cost(values: list[float]) -> Cost:
+    low, median, high = statistics.quantiles(values, n=4)
+    return Cost(median, low, high)
+
+
+def _begun(app: Any) -> Prepare:
+    async def prepare() -> tuple[str, str]:
+        _, location, cookies = await answered(app, LOGIN)
+        state = dict(parse_qsl(urlsplit(location).query))["state"]
+        return state, "; ".join(cookies)
+
+    return prepare
+
+
+def _finished(app: Any) -> Call:
+    async def call(begun: tuple[str, str]) -> None:
+        state, cookies = begun
+        query = f"code=AbC-1_xyz%2A1%214608.va&scopes=user.info.basic&state={state}"
+        status, location, _ = await answered(app, CALLBACK, query, cookies)
+        if (status, location) != (303, "/"):
+            message = f"the callback did not end the login: {status}"
+            raise AssertionError(message)
+
+    return call
+
+
+async def _one_call(server: TokenServer, app: Any) -> Row:
+    begun = await _begun(app)()
+    before = server.calls()
+    await _finished(app)(begun)
+    made = server.calls() - before
+    what = "calls to TikTok for a callback, without the profile"
+    return Row(target="T7", what=what, figure=made, unit="1", goal=1)
+
+
+# --- refresh ------------------------------------------------------------------------
+
+
+class _Due:
+    """An app whose users' tokens can be made due by moving its clock."""
+
+    def __init__(self, server: TokenServer) -> None:
+        self.now = time.time()
+        self.app = TikTokOAuthMiddleware(
+            reading,
+            settings(
+                endpoints=server.endpoints, fetch_user=False, session_idle=30 * 86400
+            ),
+            store=MemoryStore(clock=lambda: self.now),
+            clock=lambda: self.now,
+        )
+
+    async def signed_in(self) -> str:
+        """Log somebody new in; return their Cookie header."""
+        state, cookies = await _begun(self.app)()
+        query = f"code=AbC-1_xyz%2A1%214608.va&state={state}"
+        _, _, jar = await answered(self.app, CALLBACK, query, cookies)
+        return next(cookie for cookie in jar if "-login-" not in cookie)
+
+
+async def _refresh_rows(
+    rounds: int, server: TokenServer, shared: ssl.SSLContext
+) -> AsyncIterator[Row]:
+    ours = _Due(server)
+    stored: dict[str, Any] = {}
+
+    async def due() -> str:
+        cookie = await ours.signed_in()
+        return cookie
+
+    async def refresh(cookie: str) -> None:
+        seen[0] = None
+        await ours.app(scope_of(cookie), receive, send)
+        if seen[0] is None:
+            message = "the refresh signed somebody out"
+            raise AssertionError(message)
+
+    def authlib(**options: Any) -> tuple[Prepare, Call]:
+        async def update(token: Any, **_: Any) -> None:
+            stored[token["open_id"]] = token
+
+        async def old() -> dict[str, Any]:
+            who = "11111111-2222-4333-8444-555555555555"
+            return {
+                "access_token": "act.old",
+                "refresh_token": f"rft.{who}{0:028d}!5294.va",
+                "expires_at": 1,
+                "token_type": "Bearer",
+            }
+
+        async def call(token: Any) -> None:
+            async with AsyncOAuth2Client(
+                "awexampleclientkey",
+                "the-client-secret-of-benchmarks",
+                token=token,
+                update_token=update,
+                token_endpoint=server.endpoints.token,
+                token_endpoint_auth_method="client_secret_post",
+                **options,
+            ) as client:
+                await client.ensure_active_token(client.token)
+
+        return old, call
+
+    # All that were signed in for a round become due together, before it is timed.
+    due_cases = {"tuned": authlib(verify=shared), "documented": authlib()}
+    found = await _prepared(due_cases, rounds)
+    spent = []
+    for number in range(rounds + 1):
+        people = [await due() for _ in range(_EACH_ROUND)]
+        ours.now += 86400 - 30
+        began = time.thread_time_ns()
+        for cookie in people:
+            await refresh(cookie)
+        if number:
+            spent.append((time.thread_time_ns() - began) / _EACH_ROUND / 1000)
+    found["ours"] = _cost(spent)
+    for name, goal in (("tuned", 0.75), ("documented", None)):
+        row = _row("T8" if goal else "", "refresh", found, name, goal)
+        yield row
+    async for row in _storm_rows(server, ours):
+        yield row
+    await ours.app.aclose()
+
+
+async def _storm_rows(server: TokenServer, ours: _Due) -> AsyncIterator[Row]:
+    """Measure requests of one user who all wait for the same refresh."""
+    for waiting in _STORM:
+        costs, calls = [], []
+        for _ in range(5):
+            cookie = await ours.signed_in()
+            ours.now += 86400 + 30  # ended: everybody has to wait
+            before = server.calls()
+            began = time.thread_time_ns()
+            asked = (ours.app(scope_of(cookie), receive, send) for _ in range(waiting))
+            await asyncio.gather(*asked)
+            costs.append((time.thread_time_ns() - began) / 1000)
+            calls.append(server.calls() - before)
+        if waiting == 1:
+            alone = statistics.median(costs)
+        each = (statistics.median(costs) - alone) / max(1, waiting - 1)
+        top = waiting == _STORM[-1]
+        yield Row(
+            target="T8" if top else "",
+            what=f"a refresh that {waiting:,} requests wait for, each that waits",
+            figure=each if waiting > 1 else alone,
+            unit="us",
+            goal=15 if top else None,
+            curve="waiting requests",
+            at=waiting,
+        )
+        if top:
+            what = f"calls to TikTok for {waiting:,} requests at once"
+            yield Row(target="T8", what=what, figure=max(calls), unit="1", goal=1)

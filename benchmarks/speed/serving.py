@@ -1,0 +1,63 @@
+"""The apps that a server is measured with; as a program, prints a cookie for one.
+
+Whoever has the cookie is signed in: the session is the same in every process, since it
+is made of a seed. The handler answers 500 to anybody else, so that no figure is taken
+of requests that were not signed in.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+from tiktok_oauth_middleware import MemoryStore, TikTokOAuthMiddleware
+from tiktok_oauth_middleware.cookies import Ticket, digest, grant_id, to_text
+
+from . import peers
+from .world import BODY, COOKIE, FOREIGN, bare, head, packed_grant, settings
+
+_OPEN_ID = "11111111-2222-4333-8444-555555555555"
+_SECRET = bytes(range(32))
+
+
+async def _reading(scope: Any, receive: Any, send: Any) -> None:
+    auth = scope["tiktok"]
+    token = auth.token
+    if token is None or not token.access_token or not auth.scopes:
+        raise AssertionError
+    await send(head())
+    await send(BODY)
+
+
+async def _reading_session(scope: Any, receive: Any, send: Any) -> None:
+    session = scope["session"]
+    if not session.get("access_token") or not session.get("scopes"):
+        raise AssertionError
+    await send(head())
+    await send(BODY)
+
+
+def _ours() -> tuple[TikTokOAuthMiddleware, str]:
+    app = TikTokOAuthMiddleware(_reading, settings(), store=MemoryStore())
+    core = app._core
+    named = grant_id(core.settings.client_key, _OPEN_ID)
+    import base64
+
+    raw = base64.urlsafe_b64decode(named + "==") + _SECRET
+    value = core.jar._signer.sign(to_text(raw)).decode()
+    ticket = Ticket(named, digest(_SECRET))
+    grant = packed_grant(_OPEN_ID, ticket.digest, time.time())
+    key = core.grants._key(named)
+    sealed = core.grants._box.seal(grant.pack(), key)
+    core.grants._port._store.compare_and_set(key, None, sealed, 1e6)
+    return app, f"{FOREIGN}; {COOKIE}={value}"
+
+
+ours, _cookie = _ours()
+starlette = peers.session_app()
+starlette.app = _reading_session
+__all__ = ["bare", "ours", "starlette"]
+
+if __name__ == "__main__":
+    print(_cookie if sys.argv[1] != "starlette" else peers.session_cookies(starlette, _OPEN_ID))

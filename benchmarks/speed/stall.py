@@ -1,0 +1,68 @@
+"""How long the event loop stands still in the first login of a process."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from tiktok_oauth_middleware import (
+    MemoryStore,
+    TikTokEndpoints,
+    TikTokOAuthMiddleware,
+)
+
+from .world import reading, receive, scope_of, settings
+
+
+async def ours(base: str) -> float:
+    """Return the longest stall in ms, ours."""
+    endpoints = TikTokEndpoints(token=f"{base}/v2/oauth/token/")
+    app = TikTokOAuthMiddleware(
+        reading, settings(endpoints=endpoints, fetch_user=False), store=MemoryStore()
+    )
+    return await _longest(app)
+
+
+async def authlib(base: str) -> float:
+    """Return the longest stall in ms, of Authlib's Starlette client."""
+    from .peers import AuthlibLogin
+
+    return await _longest(AuthlibLogin(f"{base}/v2/oauth/token/").app)
+
+
+async def _longest(app: Any) -> float:
+    gaps: list[float] = []
+
+    async def watch() -> None:
+        last = time.perf_counter()
+        while True:
+            await asyncio.sleep(0)
+            now = time.perf_counter()
+            gaps.append(now - last)
+            last = now
+
+    watching = asyncio.ensure_future(watch())
+    await asyncio.sleep(0.05)
+    gaps.clear()
+    location, cookies = await _answered(app, "/auth/tiktok/login", "", "")
+    state = dict(parse_qsl(urlsplit(location).query))["state"]
+    query = f"code=AbC&state={state}"
+    await _answered(app, "/auth/tiktok/callback", query, cookies)
+    watching.cancel()
+    return max(gaps) * 1000
+
+
+async def _answered(app: Any, path: str, query: str, cookies: str) -> tuple[str, str]:
+    heads: list[Any] = []
+
+    async def taking(message: Any) -> None:
+        heads.append(message)
+
+    scope = scope_of(cookies, path)
+    scope["query_string"] = query.encode()
+    await app(scope, receive, taking)
+    headers = [(k.lower(), v.decode()) for k, v in heads[0]["headers"]]
+    found = [v.partition(";")[0] for k, v in headers if k == b"set-cookie"]
+    return dict(headers)[b"location"], "; ".join(found)
