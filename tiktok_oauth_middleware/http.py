@@ -133,6 +133,8 @@ def read_query(query: bytes, keys: Collection[str]) -> dict[str, str]:
     if len(query) > QUERY_LIMIT:
         raise BadQuery
     values: dict[str, str] = {}
+    if not query:
+        return values
     wanted = {key.encode(): key for key in keys}
     for pair in query.split(b"&"):
         raw_name, _, raw_value = pair.partition(b"=")

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 from .errors import GrantRevoked, StoreError, TikTokError, TikTokUnavailable
 from .log import logger
 from .models import Event, Grant, join_scopes, split_scopes
+from .runtime import UnderWay
 
 if TYPE_CHECKING:
     from .client import TikTokClient
@@ -110,12 +111,28 @@ class Refresh:
         if not self.is_due(held.grant, ahead):
             return held
         usable = held.grant.expires_at > self._clock()
-        async with self._runtime.lock(held.grant_id, wait=not usable) as leading:
-            if not leading:
-                return held
-            return await self._runtime.shielded(
-                lambda: self._lead(held.grant_id, ahead)
+        try:
+            return await self._runtime.together(
+                _flight(held.grant_id, ahead),
+                lambda: self._lead(held.grant_id, ahead),
+                wait=not usable,
             )
+        except UnderWay:
+            return held
+
+    def is_under_way(self, grant_id: str) -> bool:
+        """Whether somebody in this process is at a grant's refresh just now."""
+        return self._runtime.is_under_way(_flight(grant_id, 0))
+
+    async def result(self, grant_id: str) -> Held | None:
+        """Return what the refresh that is under way gives, having waited for it.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        return await self._runtime.together(
+            _flight(grant_id, 0), lambda: self._lead(grant_id, 0), wait=True
+        )
 
     async def _lead(self, grant_id: str, ahead: float) -> Held | None:
         """Take the store's lock and refresh, or use what another process made."""
@@ -289,6 +306,11 @@ class Refresh:
             return logging.DEBUG
         self._complained = now
         return logging.ERROR
+
+
+def _flight(grant_id: str, ahead: float) -> tuple[str, float]:
+    # Who wants more than is due does not share what is done for the others.
+    return grant_id, ahead
 
 
 def is_from_future(grant: Grant, now: float) -> bool:

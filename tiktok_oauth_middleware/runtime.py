@@ -12,10 +12,10 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from .errors import StoreError
 from .forks import renew_after_fork
 from .ports import Port
 
@@ -81,8 +81,21 @@ class Runtime(Protocol):
         """Wait."""
         ...
 
-    def lock(self, key: str, *, wait: bool = True) -> AbstractAsyncContextManager[bool]:
-        """Hold this process's lock for `key` inside; False if busy and not waiting."""
+    async def together(
+        self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]], *, wait: bool
+    ) -> T:
+        """Return what `work` gives, to its end even if we are cancelled.
+
+        Whoever asks for the same key meanwhile gets the same result, or the same
+        StoreError, when it is there.
+
+        Raises:
+            UnderWay: somebody else is at it, and we do not want to wait.
+        """
+        ...
+
+    def is_under_way(self, key: Hashable) -> bool:
+        """Whether somebody is at work `together` for `key`."""
         ...
 
     async def shielded(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -111,31 +124,42 @@ class Runtime(Protocol):
         ...
 
 
-class _Locks:
-    """Locks by key that are gone when nobody holds or awaits them."""
-
-    def __init__(self, make: Callable[[], Any]) -> None:
-        self._make = make
-        self._by_key: weakref.WeakValueDictionary[str, _Cell] = (
-            weakref.WeakValueDictionary()
-        )
-        self._guard = threading.Lock()
-
-    def cell(self, key: str) -> _Cell:
-        with self._guard:
-            found = self._by_key.get(key)
-            if found is None:
-                found = self._by_key[key] = _Cell(self._make())
-            return found
+class UnderWay(Exception):
+    """Somebody else is at this work, and the caller did not want to wait for them."""
 
 
-class _Cell:
-    """A lock that can be referred to weakly, whatever kind it is."""
+class _Flight:
+    """One piece of work that several wait for: its end, and what came of it."""
 
-    __slots__ = ("__weakref__", "lock")
+    __slots__ = ("done", "error", "is_finished", "result")
 
-    def __init__(self, lock: Any) -> None:
-        self.lock = lock
+    def __init__(self, done: Any) -> None:
+        #: Set at the end; an event of the world it belongs to.
+        self.done = done
+        self.is_finished = False
+        self.result: Any = None
+        self.error: StoreError | None = None
+
+    async def fly(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+        """Do the work; whatever comes of it, those who wait go on."""
+        try:
+            self.result = await work()
+            self.is_finished = True
+        except StoreError as error:
+            self.error = error
+            raise
+        finally:
+            self.done.set()
+
+    def landed(self) -> bool:
+        """Whether there is a result for those who waited.
+
+        Raises:
+            StoreError: an error like that of whoever did the work.
+        """
+        if self.error is not None:
+            raise StoreError(*self.error.args) from self.error
+        return self.is_finished
 
 
 # --- WSGI --------------------------------------------------------------------------
@@ -152,7 +176,7 @@ class Blocking:
 
     def after_fork(self) -> None:
         """Begin anew: no lock is held, and no client made."""
-        self._locks = _Locks(threading.Lock)
+        self._flights: dict[Hashable, _Flight] = {}
         self._shared: weakref.WeakKeyDictionary[Any, dict[str, Any]] = (
             weakref.WeakKeyDictionary()
         )
@@ -198,15 +222,27 @@ class Blocking:
     async def sleep(self, seconds: float) -> None:
         time.sleep(seconds)  # noqa: ASYNC251 - this is the blocking world
 
-    @asynccontextmanager
-    async def lock(self, key: str, *, wait: bool = True) -> AsyncIterator[bool]:
-        cell = self._locks.cell(key)
-        held = cell.lock.acquire(blocking=wait)
-        try:
-            yield held
-        finally:
-            if held:
-                cell.lock.release()
+    async def together(
+        self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]], *, wait: bool
+    ) -> T:
+        while True:
+            mine = _Flight(threading.Event())
+            # Atomic: one of all threads puts its own there.
+            flight = self._flights.setdefault(key, mine)
+            if flight is mine:
+                try:
+                    await mine.fly(work)
+                finally:
+                    del self._flights[key]
+                return mine.result  # type: ignore[no-any-return]
+            if not wait:
+                raise UnderWay
+            flight.done.wait()
+            if flight.landed():
+                return flight.result  # type: ignore[no-any-return]
+
+    def is_under_way(self, key: Hashable) -> bool:
+        return key in self._flights
 
     async def shielded(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         return await work()
@@ -311,23 +347,34 @@ class Cooperative:
 
         await sleep(seconds)
 
-    @asynccontextmanager
-    async def lock(self, key: str, *, wait: bool = True) -> AsyncIterator[bool]:
-        from anyio import Lock, WouldBlock  # noqa: PLC0415
+    async def together(
+        self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]], *, wait: bool
+    ) -> T:
+        from anyio import Event  # noqa: PLC0415
 
-        here = self._here()
-        if "locks" not in here:
-            here["locks"] = _Locks(Lock)
-        cell = here["locks"].cell(key)
-        try:
-            await cell.lock.acquire() if wait else cell.lock.acquire_nowait()
-        except WouldBlock:
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            cell.lock.release()
+        flights: dict[Hashable, _Flight] = self._here().setdefault("flights", {})
+        while True:
+            flight = flights.get(key)
+            if flight is None:
+                break
+            if not wait:
+                raise UnderWay
+            await flight.done.wait()
+            if flight.landed():
+                return flight.result  # type: ignore[no-any-return]
+        mine = flights[key] = _Flight(Event())
+
+        async def fly() -> None:
+            try:
+                await mine.fly(work)
+            finally:
+                del flights[key]
+
+        await self.shielded(fly)
+        return mine.result  # type: ignore[no-any-return]
+
+    def is_under_way(self, key: Hashable) -> bool:
+        return key in self._here().get("flights", ())
 
     async def shielded(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Let `work` finish whatever happens to the request that began it.
@@ -356,9 +403,12 @@ class Cooperative:
         made: dict[Any, Any] = self._here().setdefault("made", {})
         key = (id(owner), name)
         if key not in made:
-            async with self.lock(f"making {name}"):
-                if key not in made:
-                    made[key] = await self.offload(make)
+
+            async def work() -> T:
+                made[key] = await self.offload(make)
+                return made[key]  # type: ignore[no-any-return]
+
+            return await self.together(key, work, wait=True)
         return made[key]  # type: ignore[no-any-return]
 
     async def settle(self, seconds: float) -> None:

@@ -7,7 +7,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from .cookies import Ticket
-from .models import DIGEST, GRANT_ID, KEEPS_UNTIL, SEALED, SINCE, Session, Sight
+from .models import (
+    DIGEST,
+    EXPIRES_AT,
+    GRANT_ID,
+    KEEPS_UNTIL,
+    SEALED,
+    SINCE,
+    Session,
+    Sight,
+)
 from .refresh import is_from_future
 
 if TYPE_CHECKING:
@@ -53,6 +62,14 @@ class Sessions:
         if ticket is None:
             return None
         changes, at = self._sights.changes, self._clock()
+        if (
+            known
+            and known[EXPIRES_AT] <= at
+            and self._refresh.is_under_way(ticket.grant_id)
+        ):
+            # All that the record could say is that there is something to wait for.
+            held = await self._refresh.result(ticket.grant_id)
+            return self._remembered(value, ticket, held)
         sealed = await self._grants.sealed(ticket.grant_id)
         if (
             known
@@ -68,10 +85,17 @@ class Sessions:
             return None
         held = await self._refresh.fresh(held)
         session = held and self._grants.find(held.grant, ticket.digest)
+        if held and session and self._clock() - session.seen >= self._seen_step:
+            held = await self._touch(held, session)
+        return self._remembered(value, ticket, held)
+
+    def _remembered(
+        self, value: bytes, ticket: Ticket, held: Held | None
+    ) -> Sight | None:
+        """Return what a fresh record says of a session, and remember it."""
+        session = held and self._grants.find(held.grant, ticket.digest)
         if held is None or session is None:
             return None
-        if self._clock() - session.seen >= self._seen_step:
-            held, session = await self._touch(held, session)
         sight = self._sight(held, session, ticket)
         self._sights.remember(value, sight, held.changes)
         return sight
@@ -83,14 +107,14 @@ class Sessions:
             return Ticket(known[GRANT_ID], known[DIGEST])
         return self._jar.read(value)
 
-    async def _touch(self, held: Held, session: Session) -> tuple[Held, Session]:
+    async def _touch(self, held: Held, session: Session) -> Held:
         """Note that the browser was here; a later request does it if this one loses."""
         seen = session._replace(seen=int(self._clock()))
         sessions = tuple(seen if s is session else s for s in held.grant.sessions)
         written = await self._grants.replace(
             held, replace(held.grant, sessions=sessions)
         )
-        return (held, session) if written is None else (written, seen)
+        return held if written is None else written
 
     def _sight(self, held: Held, session: Session, ticket: Ticket) -> Sight:
         # From when the record was asked for: a slow answer is an old one.

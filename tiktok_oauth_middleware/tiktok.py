@@ -18,6 +18,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, NoReturn
 from urllib.parse import urlencode
 
@@ -132,19 +133,27 @@ def authorize_url(  # noqa: PLR0913 - the parameters of the request
         ask_again: show the consent page even to who consented before; otherwise TikTok
             silently reconnects the last account.
     """
-    query = {
-        "client_key": client_key,
-        "response_type": "code",
-        "scope": ",".join(scopes),
-        "redirect_uri": redirect_uri,
-        "state": state,
-    }
+    query = {"state": state}
     if verifier is not None:
         query["code_challenge"] = challenge(verifier)
         query["code_challenge_method"] = "S256"
     if ask_again:
         query["disable_auto_auth"] = "1"
-    return f"{endpoint}?{urlencode(query)}"
+    app = _app_query(client_key, ",".join(scopes), redirect_uri)
+    return f"{endpoint}?{app}&{urlencode(query)}"
+
+
+@lru_cache(maxsize=64)
+def _app_query(client_key: str, scope: str, redirect_uri: str) -> str:
+    """Return what all logins of an app send alike, so that it is written once."""
+    return urlencode(
+        {
+            "client_key": client_key,
+            "response_type": "code",
+            "scope": scope,
+            "redirect_uri": redirect_uri,
+        }
+    )
 
 
 def fields_for(scopes: Iterable[str]) -> tuple[str, ...]:

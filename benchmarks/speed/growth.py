@@ -15,7 +15,17 @@ from tiktok_oauth_middleware import MemoryStore, SQLiteStore, TikTokOAuthMiddlew
 from .requests import asking
 from .rounds import compare
 from .row import Row
-from .world import FOREIGN, bare, reading, receive, scope_of, seen, send, settings, sign_in
+from .world import (
+    FOREIGN,
+    bare,
+    reading,
+    receive,
+    scope_of,
+    seen,
+    send,
+    settings,
+    sign_in,
+)
 
 _USERS = (1, 100, 10_000, 100_000)
 _LIMITS = (1024, 4096, 16384, 65536)

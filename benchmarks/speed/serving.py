@@ -60,4 +60,8 @@ starlette.app = _reading_session
 __all__ = ["bare", "ours", "starlette"]
 
 if __name__ == "__main__":
-    print(_cookie if sys.argv[1] != "starlette" else peers.session_cookies(starlette, _OPEN_ID))
+    print(
+        _cookie
+        if sys.argv[1] != "starlette"
+        else peers.session_cookies(starlette, _OPEN_ID)
+    )

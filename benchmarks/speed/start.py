@@ -31,9 +31,7 @@ began = time.perf_counter_ns()
 print((time.perf_counter_ns() - began) / 1000)
 """
 _OURS = "import tiktok_oauth_middleware"
-_PEER = (
-    "import starlette.middleware.sessions, authlib.integrations.starlette_client"
-)
+_PEER = "import starlette.middleware.sessions, authlib.integrations.starlette_client"
 _STALL = """
 import asyncio, json, sys, time
 from benchmarks.speed import stall

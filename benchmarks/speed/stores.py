@@ -18,7 +18,17 @@ from . import peers
 from .requests import asking, starsession_app, starsession_cookie
 from .rounds import Block, compare
 from .row import Row
-from .world import FOREIGN, bare, reading, receive, scope_of, seen, send, settings, sign_in
+from .world import (
+    FOREIGN,
+    bare,
+    reading,
+    receive,
+    scope_of,
+    seen,
+    send,
+    settings,
+    sign_in,
+)
 
 _PEOPLE = 100
 

@@ -74,7 +74,11 @@ class _Server(asyncio.Protocol):
             _Server.count += 1
             number = _Server.count
             found = re.search(rb"rft\.([0-9a-f-]{36})", body)
-            who = found[1].decode() if found else f"{number:08d}-2222-4333-8444-555555555555"
+            who = (
+                found[1].decode()
+                if found
+                else f"{number:08d}-2222-4333-8444-555555555555"
+            )
             answer = json.dumps(
                 {
                     "access_token": f"act.{number:064d}!5259.va",
