@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -14,6 +16,8 @@ from .report import write
 from .row import Row, table, to_plain
 
 GROUPS = ("requests", "wsgi", "stores", "logins", "start", "growth", "served")
+#: A busy machine has made a ratio half as large again, never four times its goal.
+_SLACK = 4
 
 
 def main() -> int:
@@ -30,7 +34,22 @@ def main() -> int:
         print(table(everything[group]), flush=True)
     if told.write is not None:
         write(everything, told.write)
-    return 0
+    return _check(everything) if told.check else 0
+
+
+def _check(measured: Mapping[str, Sequence[Row]]) -> int:
+    """Return 1 if a ratio is far beyond its goal: a regression, and no noise."""
+    lost = [
+        row
+        for row in itertools.chain.from_iterable(measured.values())
+        if row.unit == "x"
+        and row.goal is not None
+        and not row.at_least
+        and row.figure > _SLACK * row.goal
+    ]
+    for row in lost:
+        print(f"far slower than it was: {row.what}: {row.figure:.2f} of the peer")
+    return 1 if lost else 0
 
 
 def _read() -> argparse.Namespace:
@@ -38,6 +57,9 @@ def _read() -> argparse.Namespace:
     parser.add_argument("groups", nargs="*", metavar="GROUP", help=", ".join(GROUPS))
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--write", type=Path, help="a folder for the tables and charts")
+    parser.add_argument(
+        "--check", action="store_true", help="fail where a ratio is far beyond its goal"
+    )
     parser.add_argument("--json", action="store_true", help=argparse.SUPPRESS)
     told = parser.parse_args()
     unknown = set(told.groups) - set(GROUPS)

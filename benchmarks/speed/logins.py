@@ -235,7 +235,6 @@ async def _refresh_rows(
     rounds: int, server: TokenServer, shared: ssl.SSLContext
 ) -> AsyncIterator[Row]:
     ours = _Due(server)
-    stored: dict[str, Any] = {}
 
     async def due() -> str:
         ours.has_waited = False
@@ -251,38 +250,11 @@ async def _refresh_rows(
             message = "the refresh signed somebody out"
             raise AssertionError(message)
 
-    def authlib(**options: Any) -> tuple[Prepare, Call]:
-        async def update(token: Any, **_: Any) -> None:
-            stored[token["open_id"]] = token
-
-        async def old() -> dict[str, Any]:
-            who = "11111111-2222-4333-8444-555555555555"
-            return {
-                "access_token": "act.old",
-                "refresh_token": f"rft.{who}{0:028d}!5294.va",
-                "expires_at": 1,
-                "token_type": "Bearer",
-            }
-
-        async def call(token: Any) -> None:
-            async with AsyncOAuth2Client(
-                "awexampleclientkey",
-                "the-client-secret-of-benchmarks",
-                token=token,
-                update_token=update,
-                token_endpoint=server.endpoints.token,
-                token_endpoint_auth_method="client_secret_post",
-                **options,
-            ) as client:
-                await client.ensure_active_token(client.token)
-
-        return old, call
-
     found = await _prepared(
         {
             "ours": (due, refresh),
-            "tuned": authlib(verify=shared),
-            "documented": authlib(),
+            "tuned": _authlib_refresh(server, verify=shared),
+            "documented": _authlib_refresh(server),
         },
         rounds,
     )
@@ -292,6 +264,37 @@ async def _refresh_rows(
     async for row in _storm_rows(server, ours):
         yield row
     await ours.app.aclose()
+
+
+def _authlib_refresh(server: TokenServer, **options: Any) -> tuple[Prepare, Call]:
+    """Return how an app refreshes by hand, with a client of Authlib's for each user."""
+    stored: dict[str, Any] = {}
+
+    async def update(token: Any, **_: Any) -> None:
+        stored[token["open_id"]] = token
+
+    async def due() -> dict[str, Any]:
+        who = "11111111-2222-4333-8444-555555555555"
+        return {
+            "access_token": "act.old",
+            "refresh_token": f"rft.{who}{0:028d}!5294.va",
+            "expires_at": 1,
+            "token_type": "Bearer",
+        }
+
+    async def call(token: Any) -> None:
+        async with AsyncOAuth2Client(
+            "awexampleclientkey",
+            "the-client-secret-of-benchmarks",
+            token=token,
+            update_token=update,
+            token_endpoint=server.endpoints.token,
+            token_endpoint_auth_method="client_secret_post",
+            **options,
+        ) as client:
+            await client.ensure_active_token(client.token)
+
+    return due, call
 
 
 async def _storm_rows(server: TokenServer, ours: _Due) -> AsyncIterator[Row]:

@@ -56,15 +56,16 @@ def asking(app: Any, cookies: Sequence[str]) -> Block:
 async def rows(rounds: int) -> AsyncIterator[Row]:
     """Measure all of it in the same rounds."""
     now = 1_767_225_600.0
+    store = MemoryStore(clock=lambda: now)
     ours = TikTokOAuthMiddleware(
         reading,
         settings(),
-        store=MemoryStore(clock=lambda: now),
+        store=store,
         # A clock that stands: every session stays fresh in memory, as it does for
         # whoever asks more than once a second.
         clock=lambda: now,
     )
-    people = sign_in(ours, _MANY, now)
+    people = sign_in(ours, store, _MANY, now)
     starlette, with_user = peers.session_app(), peers.session_and_user_app()
     theirs = [peers.session_cookies(starlette, cookie[-36:]) for cookie in people]
     star = _starsessions()

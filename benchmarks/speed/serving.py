@@ -7,6 +7,7 @@ of requests that were not signed in.
 
 from __future__ import annotations
 
+import base64
 import sys
 import time
 from typing import Any
@@ -39,18 +40,17 @@ async def _reading_session(scope: Any, receive: Any, send: Any) -> None:
 
 
 def _ours() -> tuple[TikTokOAuthMiddleware, str]:
-    app = TikTokOAuthMiddleware(_reading, settings(), store=MemoryStore())
+    store = MemoryStore()
+    app = TikTokOAuthMiddleware(_reading, settings(), store=store)
     core = app._core
     named = grant_id(core.settings.client_key, _OPEN_ID)
-    import base64
-
     raw = base64.urlsafe_b64decode(named + "==") + _SECRET
     value = core.jar._signer.sign(to_text(raw)).decode()
     ticket = Ticket(named, digest(_SECRET))
     grant = packed_grant(_OPEN_ID, ticket.digest, time.time())
     key = core.grants._key(named)
     sealed = core.grants._box.seal(grant.pack(), key)
-    core.grants._port._store.compare_and_set(key, None, sealed, 1e6)
+    store.compare_and_set(key, None, sealed, 1e6)
     return app, f"{FOREIGN}; {COOKIE}={value}"
 
 

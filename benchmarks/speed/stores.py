@@ -114,7 +114,7 @@ def _sqlite(folder: str, name: str) -> tuple[Any, _Clock, list[str]]:
     clock = _Clock()
     store = SQLiteStore(Path(folder) / name, clock=clock)
     app = TikTokOAuthMiddleware(reading, settings(), store=store, clock=clock)
-    return app, clock, sign_in(app, _PEOPLE, clock.now)
+    return app, clock, sign_in(app, store, _PEOPLE, clock.now)
 
 
 async def _redis(rounds: int) -> AsyncIterator[Row]:
@@ -122,7 +122,7 @@ async def _redis(rounds: int) -> AsyncIterator[Row]:
         clock = _Clock()
         store = RedisStore(server.url)
         app = TikTokOAuthMiddleware(reading, settings(), store=store, clock=clock)
-        people = sign_in(app, _PEOPLE, clock.now)
+        people = sign_in(app, store, _PEOPLE, clock.now)
         star_store = StarRedis(server.url)
         star = starsession_app(star_store)
         theirs = [await starsession_cookie(star_store)]

@@ -1,6 +1,6 @@
 """A token endpoint that costs the measured process nothing: a process of its own.
 
-It answers every POST with fresh tokens of a new person, or, for a refresh, of the person
+It answers every POST with fresh tokens of a new person, or, for a refresh, of the one
 whose token it was, over connections that are kept; and it counts what it was asked.
 """
 

@@ -195,7 +195,9 @@ def packed_grant(open_id: str, digest: str, now: float) -> Grant:
     )
 
 
-def sign_in(middleware: Middleware, people: int, now: float | None = None) -> list[str]:
+def sign_in(
+    middleware: Middleware, store: Any, people: int, now: float | None = None
+) -> list[str]:
     """Sign people in; return the Cookie header of each, among foreign cookies."""
     core = middleware._core
     now = time.time() if now is None else now
@@ -207,6 +209,6 @@ def sign_in(middleware: Middleware, people: int, now: float | None = None) -> li
         grant = packed_grant(open_id, ticket.digest, now)
         key = core.grants._key(named)
         sealed = core.grants._box.seal(grant.pack(), key)
-        core.grants._port._store.compare_and_set(key, None, sealed, 1e6)
+        store.compare_and_set(key, None, sealed, 1e6)
         cookies.append(f"{FOREIGN}; {COOKIE}={value}")
     return cookies

@@ -45,13 +45,14 @@ def asking(app: Any, cookies: Sequence[str], path: str = "/") -> Block:
 async def rows(rounds: int) -> AsyncIterator[Row]:
     """Measure ours around a bare app, and Flask's session inside Flask."""
     now = 1_767_225_600.0
+    store = MemoryStore(clock=lambda: now)
     ours = TikTokOAuthWSGIMiddleware(
         reading_wsgi,
         settings(),
-        store=MemoryStore(clock=lambda: now),
+        store=store,
         clock=lambda: now,
     )
-    people = sign_in(ours, 10_000, now)
+    people = sign_in(ours, store, 10_000, now)
     flask, dance = _flask(), _flask_dance()
     flask_cookie, dance_cookie = _flask_cookie(flask), _flask_cookie(dance)
     _check(ours, people, flask, flask_cookie)
