@@ -4,7 +4,7 @@ VENV ?= .venv
 RUN = $(VENV)/bin/python
 PORT ?= 8000
 
-.PHONY: demo demo-flask test lint reliability sealing audit clean
+.PHONY: bench bench-check demo demo-flask test lint reliability sealing audit clean
 
 # The environment is made anew when what it must hold has changed.
 $(VENV)/ready: pyproject.toml
@@ -35,6 +35,16 @@ lint: $(VENV)/ready-to-test  ## ruff, mypy, pyright, import-linter
 	$(RUN) -m mypy
 	$(VENV)/bin/pyright
 	$(VENV)/bin/lint-imports
+
+$(VENV)/ready-to-bench: $(VENV)/ready-to-test
+	$(RUN) -m pip install --quiet --group bench
+	touch $@
+
+bench: $(VENV)/ready-to-bench  ## what the middleware costs, beside others; 10 minutes
+	$(RUN) -m benchmarks.speed --write docs $(ARGS)
+
+bench-check: $(VENV)/ready-to-bench  ## the tables of a request; fails if far too slow
+	$(RUN) -m benchmarks.speed requests wsgi --rounds 5 --check
 
 reliability: $(VENV)/ready-to-test  ## kills, outages, races; ARGS="--scale 0.1" for less
 	$(RUN) -m benchmarks.reliability $(ARGS)
