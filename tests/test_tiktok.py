@@ -65,7 +65,10 @@ PROFILE = {
     },
     "error": {"code": "ok", "message": "", "log_id": "20260101000000AAAA59D524E727021"},
 }
-MISSING = object()
+
+
+class MISSING:
+    """In place of a field that is not there."""
 
 
 def body_of(answer, **changes):

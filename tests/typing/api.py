@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any, assert_type
 
+import httpx2
+import pytest
 from fastapi import FastAPI, Security
 from flask import Flask
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.testclient import TestClient
+from werkzeug.test import TestResponse
 
 from tiktok_oauth_middleware import (
     Event,
@@ -33,6 +37,14 @@ from tiktok_oauth_middleware.flask import requires_tiktok as flask_requires
 from tiktok_oauth_middleware.flask import tiktok_auth as flask_auth
 from tiktok_oauth_middleware.starlette import requires_tiktok
 from tiktok_oauth_middleware.starlette import tiktok_auth as starlette_auth
+from tiktok_oauth_middleware.testing import (
+    FakeTikTok,
+    Person,
+    TikTokLogin,
+    alogin_as,
+    login_as,
+)
+from tiktok_oauth_middleware.testing.django import wrap_client
 
 settings = TikTokSettings(
     client_key="key",
@@ -133,3 +145,44 @@ async def job() -> None:
         assert_type(await tokens.aget("open_id"), Token)
     except NotSignedIn:
         pass
+
+
+def my_wrap(app: Any) -> TikTokOAuthWSGIMiddleware:
+    fake = FakeTikTok.for_settings(settings)
+    return TikTokOAuthWSGIMiddleware(
+        app, settings, transport=fake.transport, clock=fake.clock
+    )
+
+
+@pytest.fixture
+def fake_tiktok() -> FakeTikTok:
+    return FakeTikTok.for_settings(settings)
+
+
+def test_mine(fake_tiktok: FakeTikTok, tiktok_login: TikTokLogin) -> None:
+    me: Person = fake_tiktok.people[0]
+    client = TestClient(asgi)
+    assert_type(login_as(client, fake_tiktok), httpx2.Response)
+    assert_type(login_as(flask.test_client(), fake_tiktok, me), TestResponse)
+    assert_type(
+        tiktok_login(client, me, scopes=["video.list"], next="/x"), httpx2.Response
+    )
+    fake_tiktok.fail("token", status=500, times=2)
+    fake_tiktok.slow_down("token")
+    fake_tiktok.deny_next_login()
+    fake_tiktok.expire_next_login()
+    fake_tiktok.rotate_away(me)
+    assert_type(fake_tiktok.disconnect(me), tuple[dict[str, str], bytes])
+    fake_tiktok.advance(3600)
+    assert_type(fake_tiktok.clock(), float)
+
+
+async def test_mine_async(fake_tiktok: FakeTikTok) -> None:
+    client = httpx2.AsyncClient()
+    assert_type(await alogin_as(client, fake_tiktok), httpx2.Response)
+
+
+def test_mine_django() -> None:
+    from django.test import Client
+
+    assert_type(wrap_client(Client(), my_wrap), Client)

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from .fake import ConsentRefused, FakeTikTok
-from .login import alogin_as, login_as
+from .login import LoginDidNotGoOn, TikTokLogin, alogin_as, login_as
 from .provider import Person
 
-__all__ = ["ConsentRefused", "FakeTikTok", "Person", "alogin_as", "login_as"]
+__all__ = [
+    "ConsentRefused",
+    "FakeTikTok",
+    "LoginDidNotGoOn",
+    "Person",
+    "TikTokLogin",
+    "alogin_as",
+    "login_as",
+]

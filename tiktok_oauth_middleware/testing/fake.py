@@ -58,6 +58,10 @@ class ConnectionLost(Exception):
     """The stand-in drops the connection without an answer."""
 
 
+class TimedOut(ConnectionLost):
+    """The answer would come later than any client waits."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """An answer of the stand-in."""
@@ -92,13 +96,17 @@ class _Fault:
     disconnect: bool = False
     #: Do what was asked first, and only then lose the answer.
     after: bool = False
+    #: Lose it as a client does that has waited for long enough.
+    timed_out: bool = False
 
 
 class FakeTikTok:
     """A strict stand-in for TikTok, with one app registered.
 
     Lifetimes and grace can be set at any time: `access_lifetime`, `refresh_lifetime`,
-    `grace`, in seconds.
+    `grace`, in seconds. What fails is switched on: `deny_next_login`,
+    `expire_next_login`, `fail`, `slow_down`, `lose_answer`, `rotate_away`,
+    `disconnect`; `mend` ends it. `advance` lets time pass, for whoever goes by `clock`.
     """
 
     def __init__(
@@ -122,13 +130,15 @@ class FakeTikTok:
             people: who can log in.
             clock: seconds since 1970.
         """
+        self._clock = clock
+        self._advanced = 0.0
         self.provider = Provider(
             client_key=client_key,
             client_secret=client_secret,
             redirect_uris=redirect_uris,
             scopes=scopes,
             people=people,
-            clock=clock,
+            clock=self.clock,
         )
         self.client_secret = client_secret
         #: Where avatars are drawn; a server says where it is.
@@ -187,6 +197,19 @@ class FakeTikTok:
     @grace.setter
     def grace(self, seconds: float) -> None:
         self.provider.grace = seconds
+
+    # --- time ----------------------------------------------------------------------
+
+    def clock(self) -> float:
+        """Return the stand-in's time, in seconds since 1970.
+
+        Give it to the middleware and to a `MemoryStore` as their ``clock``.
+        """
+        return self._clock() + self._advanced
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, without waiting."""
+        self._advanced += seconds
 
     # --- what tests do -------------------------------------------------------------
 
@@ -260,10 +283,62 @@ class FakeTikTok:
         with self._lock:
             self._faults.setdefault(endpoint, []).append(fault)
 
+    def slow_down(
+        self, endpoint: str, *, seconds: float | None = None, times: int = 1
+    ) -> None:
+        """Make the next requests to an endpoint slow; they do what they ask.
+
+        Args:
+            endpoint: ``token``, ``revoke`` or ``user_info``.
+            seconds: to wait before the answer; None is longer than any client waits,
+                and its time-out comes at once, so that a test need not wait for it.
+            times: how many requests.
+        """
+        late = seconds is None
+        fault = _Fault(times, delay=seconds or 0.0, after=late, timed_out=late)
+        with self._lock:
+            self._faults.setdefault(endpoint, []).append(fault)
+
+    def deny_next_login(self, *, times: int = 1) -> None:
+        """Let whoever logs in next cancel on TikTok's page."""
+        self.provider.denials = times
+
+    def expire_next_login(self, *, times: int = 1) -> None:
+        """Let the code of whoever logs in next be too old when the app redeems it."""
+        self.provider.stale_codes = times
+
+    def rotate_away(self, person: Person | None = None) -> None:
+        """Use up a refresh token elsewhere, as a second copy of the app would.
+
+        The access token goes on working; the app's next refresh is refused.
+
+        Args:
+            person: whose; everybody's if not given.
+        """
+        for each in self.people if person is None else (person,):
+            self.provider.rotate_away(each.open_id)
+
+    def disconnect(self, person: Person | None = None) -> tuple[dict[str, str], bytes]:
+        """Remove the app, as a person can in TikTok's own settings.
+
+        Args:
+            person: who does; the first of `people` if not given.
+
+        Returns:
+            Headers and body of the webhook that tells the app; it is the last of
+            `webhooks` too.
+        """
+        person = person or self.people[0]
+        self.provider.remove(person.open_id)
+        delivery = self.webhook("authorization.removed", person.open_id)
+        self.webhooks.append(delivery)
+        return delivery
+
     def mend(self) -> None:
         """Stop failing."""
         with self._lock:
             self._faults.clear()
+        self.provider.denials = self.provider.stale_codes = 0
 
     def count(self, endpoint: str, *, grant_type: str | None = None) -> int:
         """Return how often an endpoint was called."""
@@ -311,6 +386,9 @@ class FakeTikTok:
                 reply = self.handle(
                     request.method, str(request.url), request.headers, request.content
                 )
+            except TimedOut:
+                message = "the stand-in is slower than anybody waits"
+                raise httpx.ReadTimeout(message, request=request) from None
             except ConnectionLost:
                 message = "the stand-in dropped the connection"
                 raise httpx.RemoteProtocolError(message, request=request) from None
@@ -354,7 +432,7 @@ class FakeTikTok:
                 reply = self._answer(endpoint, method, given, query, body)
             if fault is not None and fault.after:
                 reply = None
-                raise ConnectionLost
+                raise TimedOut if fault.timed_out else ConnectionLost
             return reply
         finally:
             record = Record(

@@ -1,14 +1,14 @@
 """login_as: a whole login in one line of a user's own tests.
 
 It speaks to whatever has ``get`` and answers with a status and a Location: the test
-clients of Starlette and Flask, and the clients of httpx2. Django's never reaches what
-is wrapped around its application: use httpx2's with a WSGITransport.
+clients of Starlette and Flask, the clients of httpx2 and httpx, and Django's, around
+which `testing.django.wrap_client` has put the middleware.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Iterable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 from ..errors import TikTokOAuthError
@@ -18,6 +18,42 @@ if TYPE_CHECKING:
     from .fake import FakeTikTok
     from .provider import Person
 
+Answer = TypeVar("Answer")
+Answer_co = TypeVar("Answer_co", covariant=True)
+
+
+class Client(Protocol[Answer_co]):
+    """What a test client must be able to do; each of them takes further options."""
+
+    def get(self, url: str, /, *args: Any, **options: Any) -> Answer_co:
+        """GET a page of the app."""
+        ...
+
+
+class AsyncClient(Protocol[Answer_co]):
+    """The same of an async client."""
+
+    def get(self, url: str, /, *args: Any, **options: Any) -> Awaitable[Answer_co]:
+        """GET a page of the app."""
+        ...
+
+
+class TikTokLogin(Protocol):
+    """The fixture `tiktok_login`: `login_as`, with the stand-in of the test."""
+
+    def __call__(
+        self,
+        client: Client[Answer],
+        person: Person | None = None,
+        *,
+        scopes: Iterable[str] | None = None,
+        next: str | None = None,  # noqa: A002
+        login_path: str = "/auth/tiktok/login",
+        deny: bool = False,
+    ) -> Answer:
+        """Log in; see `login_as`."""
+        ...
+
 
 class LoginDidNotGoOn(TikTokOAuthError):
     """A step of the login was answered otherwise than a login answers it."""
@@ -26,7 +62,7 @@ class LoginDidNotGoOn(TikTokOAuthError):
 
 
 def login_as(  # noqa: PLR0913 - what a login can be asked
-    client: Any,
+    client: Client[Answer],
     fake: FakeTikTok,
     person: Person | None = None,
     *,
@@ -34,7 +70,7 @@ def login_as(  # noqa: PLR0913 - what a login can be asked
     next: str | None = None,  # noqa: A002 - the word of the login path's query
     login_path: str = "/auth/tiktok/login",
     deny: bool = False,
-) -> Any:
+) -> Answer:
     """Log in through the app; return what its callback answers, not followed further.
 
     Args:
@@ -52,15 +88,16 @@ def login_as(  # noqa: PLR0913 - what a login can be asked
             cookies would not reach the callback.
         ConsentRefused: TikTok would have refused what the app asked.
     """
-    begun = _get(client, _with_next(login_path, next))
-    authorize = _location(begun, login_path)
+    url, options = _asked(client, _with_next(login_path, next))
+    authorize = _location(client, client.get(url, **options), login_path)
     callback = fake.consent(authorize, person=person, scopes=scopes, deny=deny)
     _check_origin(client, callback)
-    return _get(client, callback)
+    url, options = _asked(client, callback)
+    return client.get(url, **options)
 
 
 async def alogin_as(  # noqa: PLR0913 - what a login can be asked
-    client: Any,
+    client: AsyncClient[Answer],
     fake: FakeTikTok,
     person: Person | None = None,
     *,
@@ -68,13 +105,14 @@ async def alogin_as(  # noqa: PLR0913 - what a login can be asked
     next: str | None = None,  # noqa: A002
     login_path: str = "/auth/tiktok/login",
     deny: bool = False,
-) -> Any:
-    """Log in as `login_as` does, with an async client of httpx2."""
-    begun = await client.get(_with_next(login_path, next), follow_redirects=False)
-    authorize = _location(begun, login_path)
+) -> Answer:
+    """Log in as `login_as` does, with an async client of httpx2, httpx or Django."""
+    url, options = _asked(client, _with_next(login_path, next))
+    authorize = _location(client, await client.get(url, **options), login_path)
     callback = fake.consent(authorize, person=person, scopes=scopes, deny=deny)
     _check_origin(client, callback)
-    return await client.get(callback, follow_redirects=False)
+    url, options = _asked(client, callback)
+    return await client.get(url, **options)
 
 
 def _with_next(login_path: str, target: str | None) -> str:
@@ -84,20 +122,23 @@ def _with_next(login_path: str, target: str | None) -> str:
     return f"{login_path}{joint}{urlencode({'next': target})}"
 
 
-def _get(client: Any, url: str) -> Any:
-    """GET in the client's own way, following nothing."""
-    # Of which library, also where the test suite has a subclass of its own.
-    kinds = {base.__module__.partition(".")[0] for base in type(client).__mro__}
-    if kinds & {"httpx", "httpx2"}:
-        return client.get(url, follow_redirects=False)
-    parts = urlsplit(url)
-    local = parts._replace(scheme="", netloc="").geturl()
+def _library_of(client: object) -> frozenset[str]:
+    """Return what a client is made of, also where a test suite derives its own."""
+    return frozenset(kind.__module__.partition(".")[0] for kind in type(client).__mro__)
+
+
+def _asked(client: object, url: str) -> tuple[str, dict[str, bool]]:
+    """Return the address and options that a client is to GET, following nothing."""
+    libraries = _library_of(client)
+    if libraries & {"httpx", "httpx2"}:
+        return url, {"follow_redirects": False}
     # Werkzeug's client keeps cookies by host: the whole login goes to the one that it
-    # asks later too, unless told otherwise.
-    return client.get(local, follow_redirects=False)
+    # asks later too, unless told otherwise. Django's knows but one.
+    local = urlsplit(url)._replace(scheme="", netloc="").geturl()
+    return local, {"follow" if "django" in libraries else "follow_redirects": False}
 
 
-def _check_origin(client: Any, callback: str) -> None:
+def _check_origin(client: object, callback: str) -> None:
     """Refuse a client that would keep the login's cookies from the callback.
 
     They are host-only and Secure; Werkzeug's client looks at neither.
@@ -114,10 +155,12 @@ def _check_origin(client: Any, callback: str) -> None:
             raise LoginDidNotGoOn(message)
 
 
-def _location(response: Any, asked: str) -> str:
+def _location(client: object, response: Any, asked: str) -> str:
     status = response.status_code
     location = response.headers.get("location")
     if status not in (302, 303) or not location:
         message = f"{asked} answered {status} instead of sending the browser to TikTok"
+        if "django" in _library_of(client):
+            message += "; is the middleware around this client (testing.django)?"
         raise LoginDidNotGoOn(message)
     return str(location)

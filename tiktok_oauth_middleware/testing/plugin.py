@@ -1,21 +1,25 @@
-"""pytest fixtures for a user's own tests: `fake_tiktok` and `tiktok_login`."""
+"""pytest fixtures for a user's own tests: `fake_tiktok` and `tiktok_login`.
+
+A test suite that has settings of its own overrides `fake_tiktok`; `tiktok_login` then
+logs in at that one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
     from .fake import FakeTikTok
+    from .login import TikTokLogin
 
 
 @pytest.fixture
 def fake_tiktok() -> FakeTikTok:
-    """A stand-in for TikTok; build the app's settings with its key and secret.
+    """A stand-in for TikTok, where the app of your settings is to be registered.
 
-    Give the middleware its ``transport``.
+    Give the middleware its ``transport`` and ``clock``.
     """
     from .fake import FakeTikTok  # noqa: PLC0415 - only for who uses it
 
@@ -23,7 +27,7 @@ def fake_tiktok() -> FakeTikTok:
 
 
 @pytest.fixture
-def tiktok_login(fake_tiktok: FakeTikTok) -> Callable[..., Any]:
+def tiktok_login(fake_tiktok: FakeTikTok) -> TikTokLogin:
     """Log a test client in: ``tiktok_login(client, person, scopes=...)``."""
     from .login import login_as  # noqa: PLC0415
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import itertools
+import math
 import re
 import secrets
 import threading
@@ -166,6 +167,10 @@ class Provider:
         self.require_pkce: bool | None = None
         #: Whether a login ends the tokens of the person's earlier ones.
         self.one_chain = False
+        #: How many of the next people cancel, whatever they decide.
+        self.denials = 0
+        #: How many of the next codes are too old when they are issued.
+        self.stale_codes = 0
         #: TikTok's SDKs disagree on whether an error comes back with ``state``.
         self.errors_carry_state = True
         self._codes: dict[str, _Code] = {}
@@ -199,12 +204,21 @@ class Provider:
 
     def agree(self, asked: Asked, person: Person, scopes: Iterable[str]) -> str:
         """Return the callback of somebody who agreed to some of the scopes."""
+        with self._lock:
+            is_denied, self.denials = self.denials > 0, max(self.denials - 1, 0)
+        if is_denied:
+            return self.decline(asked)
         granted = tuple(s for s in asked.scopes if s in set(scopes))
         # Real codes hold * and !, and end in a data centre.
         code = f"{secrets.token_urlsafe(24)}*{next(self._serial)}!4608.va"
         with self._lock:
+            is_stale, self.stale_codes = (
+                self.stale_codes > 0,
+                max(self.stale_codes - 1, 0),
+            )
+            born = self.clock() - (2 * _CODE_SECONDS if is_stale else 0)
             self._codes[code] = _Code(
-                asked=asked, person=person, scopes=granted, born=self.clock()
+                asked=asked, person=person, scopes=granted, born=born
             )
             self._consents.setdefault(person.open_id, set()).update(granted)
         answer = {"code": code, "scopes": ",".join(granted), "state": asked.state}
@@ -339,6 +353,13 @@ class Provider:
             self._end_tokens(open_id)
             for code in self._codes.values():
                 code.is_used |= code.person.open_id == open_id
+
+    def rotate_away(self, open_id: str) -> None:
+        """Let a user's refresh tokens be used up, longer ago than any grace."""
+        with self._lock:
+            for tokens in self._tokens:
+                if tokens.person.open_id == open_id:
+                    tokens.rotated_at = -math.inf
 
     def _end_tokens(self, open_id: str) -> None:
         for tokens in self._tokens:

@@ -1,0 +1,359 @@
+"""What a user's own tests do, with each test client: log in, open a page, see it fail."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import time
+from contextlib import ExitStack
+from types import SimpleNamespace
+
+import httpx2
+import pytest
+from starlette.testclient import TestClient
+
+from tiktok_oauth_middleware import (
+    MemoryStore,
+    TikTokOAuthMiddleware,
+    TikTokOAuthWSGIMiddleware,
+)
+from tiktok_oauth_middleware.testing import (
+    FakeTikTok,
+    LoginDidNotGoOn,
+    alogin_as,
+    login_as,
+)
+
+from ..conftest import API, LOGOUT, ORIGIN, SAME_ORIGIN, flask_app, make_settings
+from ..conftest import starlette_app as make_starlette_app
+
+WEBHOOK = "/auth/tiktok/webhook"
+#: What it is protected by is a rule for its path, which every app has alike.
+PAGE = "/private"
+CLIENTS = [
+    "starlette",
+    "starlette without lifespan",
+    "httpx2",
+    "httpx2 async",
+    "httpx",
+    "flask",
+    "django",
+    "django async",
+]
+
+
+@pytest.fixture
+def settings():
+    return make_settings(protect=[PAGE], webhook_path=WEBHOOK)
+
+
+@pytest.fixture
+def fake(settings):
+    return FakeTikTok.for_settings(settings)
+
+
+@pytest.fixture
+def wrap_asgi(settings, fake):
+    """Return what ``asgi.py`` does, with the stand-in."""
+    return lambda app: TikTokOAuthMiddleware(
+        app,
+        settings,
+        store=MemoryStore(clock=fake.clock),
+        transport=fake.transport,
+        clock=fake.clock,
+    )
+
+
+@pytest.fixture
+def wrap_wsgi(settings, fake):
+    """Return what ``wsgi.py`` does, with the stand-in."""
+    return lambda app: TikTokOAuthWSGIMiddleware(
+        app,
+        settings,
+        store=MemoryStore(clock=fake.clock),
+        transport=fake.transport,
+        clock=fake.clock,
+    )
+
+
+class Visitor:
+    """A client, asked in its own way; an async one is run to the end of each call."""
+
+    def __init__(self, client, fake, loop):
+        self.client, self.fake, self.loop = client, fake, loop
+        self.is_django = type(client).__module__.startswith("django.")
+
+    def done(self, answer):
+        return self.loop.run(answer) if inspect.isawaitable(answer) else answer
+
+    def log_in(self, **choice):
+        is_async = inspect.iscoroutinefunction(self.client.get)
+        return self.done(
+            (alogin_as if is_async else login_as)(self.client, self.fake, **choice)
+        )
+
+    def get(self, path):
+        return self.done(self.client.get(path, headers=API))
+
+    def post(self, path, headers, body=b""):
+        if self.is_django:
+            kind = headers.get("content-type", "text/plain")
+            return self.done(
+                self.client.post(path, data=body, content_type=kind, headers=headers)
+            )
+        name = "data" if "flask" in type(self.client).__module__ else "content"
+        return self.done(self.client.post(path, headers=headers, **{name: body}))
+
+    @property
+    def open_id(self):
+        """Who the protected page says is here; None where it is closed."""
+        response = self.get(PAGE)
+        if response.status_code == 200:
+            return json.loads(response.text)["open_id"]
+        assert response.status_code == 401
+        return None
+
+
+def run(answer):
+    async def wait():
+        return await answer
+
+    return wait()
+
+
+@pytest.fixture(params=CLIENTS)
+def visitor(request, fake, wrap_asgi, wrap_wsgi):
+    """Return somebody who visits an app with one kind of client."""
+    name = request.param
+    with ExitStack() as stack:
+        loop = SimpleNamespace(run=None)
+        if "async" in name:
+            runner = stack.enter_context(asyncio.Runner())
+            loop.run = lambda answer: runner.run(run(answer))
+        yield Visitor(open_client(name, stack, wrap_asgi, wrap_wsgi), fake, loop)
+
+
+def open_client(name, stack, wrap_asgi, wrap_wsgi):
+    if name.startswith("django"):
+        return django_client(name, stack, wrap_asgi, wrap_wsgi)
+    if name.startswith("starlette"):
+        client = TestClient(
+            wrap_asgi(make_starlette_app()), base_url=ORIGIN, follow_redirects=False
+        )
+        return client if "without" in name else stack.enter_context(client)
+    if name == "httpx2 async":
+        transport = httpx2.ASGITransport(wrap_asgi(make_starlette_app()))
+        return httpx2.AsyncClient(transport=transport, base_url=ORIGIN)
+    app = flask_app()
+    app.wsgi_app = wrap_wsgi(app.wsgi_app)
+    if name == "flask":
+        return app.test_client()
+    httpx = pytest.importorskip(name, reason=f"{name} is not installed")
+    transport = httpx.WSGITransport(app=app.wsgi_app)
+    return stack.enter_context(httpx.Client(transport=transport, base_url=ORIGIN))
+
+
+def django_client(name, stack, wrap_asgi, wrap_wsgi):
+    pytest.importorskip("django", reason="django is not installed")
+    from django.http import JsonResponse
+    from django.test import AsyncClient, Client, override_settings
+    from django.urls import path
+
+    from tiktok_oauth_middleware.testing.django import wrap_client
+
+    from ..django_once import configure
+
+    def show(request):
+        is_asgi = hasattr(request, "scope")
+        auth = request.scope["tiktok"] if is_asgi else request.environ["tiktok.auth"]
+        response = JsonResponse({"open_id": auth.open_id})
+        response.set_cookie("seen", "yes")
+        return response
+
+    class Urls:
+        urlpatterns = [path("private", show), path("", show)]
+
+    configure()
+    stack.enter_context(override_settings(ROOT_URLCONF=Urls))
+    if "async" in name:
+        return wrap_client(AsyncClient(), wrap_asgi)
+    return wrap_client(Client(), wrap_wsgi)
+
+
+# --- the way it goes ---------------------------------------------------------------
+
+
+def test_nobody(visitor):
+    """A protected page is closed to who has not logged in."""
+    assert visitor.open_id is None
+
+
+def test_log_in(visitor, fake):
+    """One line logs somebody in; the protected page then knows who it is."""
+    response = visitor.log_in(person=fake.people[1], next=PAGE)
+    assert response.status_code == 303
+    assert response.headers["location"] == PAGE
+    assert visitor.open_id == fake.people[1].open_id
+
+
+def test_log_out(visitor):
+    """A POST from the site logs out."""
+    visitor.log_in()
+    assert visitor.post(LOGOUT, SAME_ORIGIN).status_code == 303
+    assert visitor.open_id is None
+
+
+def test_page_is_private(visitor):
+    """The middleware's own headers are on what the app answered."""
+    visitor.log_in()
+    response = visitor.get(PAGE)
+    assert "private" in response.headers["cache-control"]
+    assert "cookie" in response.headers["vary"].lower()
+
+
+# --- what fails --------------------------------------------------------------------
+
+
+def test_deny_next_login(visitor):
+    """Who cancels is signed in nowhere, and can log in the next time."""
+    visitor.fake.deny_next_login()
+    assert visitor.log_in().status_code == 403
+    assert visitor.open_id is None
+    assert visitor.log_in().status_code == 303
+    assert visitor.open_id is not None
+
+
+def test_expire_next_login(visitor):
+    """Who takes too long at TikTok is told so, and can log in the next time."""
+    visitor.fake.expire_next_login()
+    assert visitor.log_in().status_code == 400
+    assert visitor.open_id is None
+    assert visitor.log_in().status_code == 303
+
+
+def test_login_that_took_too_long(visitor, fake, settings):
+    """A login that comes back after its own time is told so, too."""
+    consent = fake.consent
+
+    def later(*args, **choice):
+        fake.advance(settings.login_lifetime + 1)
+        return consent(*args, **choice)
+
+    fake.consent = later
+    assert visitor.log_in().status_code == 400
+    assert visitor.open_id is None
+
+
+@pytest.mark.parametrize(
+    ("failure", "status"),
+    [({}, 503), ({"status": 429}, 503), ({"error": "invalid_client"}, 502)],
+    ids=str,
+)
+def test_fail(visitor, failure, status):
+    """TikTok's failures end on a page with their status, for as often as was said."""
+    visitor.fake.fail("token", times=2, **failure)
+    assert [visitor.log_in().status_code for _ in range(3)] == [status, status, 303]
+
+
+def test_slow_down(visitor):
+    """A wait longer than anybody's ends the login at once, without the wait."""
+    visitor.fake.slow_down("token")
+    began = time.monotonic()
+    assert visitor.log_in().status_code == 503
+    # The settings' time-out is ten seconds.
+    assert time.monotonic() - began < 5
+    assert visitor.open_id is None
+
+
+def test_slow_down_a_little(visitor):
+    """A wait of some seconds is one, and the login goes on."""
+    visitor.fake.slow_down("token", seconds=0.05)
+    began = time.monotonic()
+    assert visitor.log_in().status_code == 303
+    assert time.monotonic() - began >= 0.05
+
+
+def test_lose_answer(visitor):
+    """An answer that gets lost ends the login."""
+    visitor.fake.lose_answer("token")
+    assert visitor.log_in().status_code == 503
+
+
+def test_expired_token(visitor, fake):
+    """A token that has run out is refreshed by the next page."""
+    fake.access_lifetime = 3600
+    visitor.log_in()
+    fake.advance(3600)
+    assert visitor.open_id == fake.people[0].open_id
+    assert fake.count("token", grant_type="refresh_token") == 1
+
+
+def test_rotate_away(visitor, fake):
+    """A refresh token that was used elsewhere signs out, once it is needed."""
+    fake.access_lifetime = 3600
+    visitor.log_in()
+    fake.rotate_away()
+    assert visitor.open_id == fake.people[0].open_id
+    fake.advance(3600)
+    assert visitor.open_id is None
+
+
+def test_disconnect(visitor, fake):
+    """Who removes the app in TikTok is signed out by TikTok's webhook."""
+    visitor.log_in()
+    headers, body = fake.disconnect()
+    assert visitor.open_id == fake.people[0].open_id
+    assert visitor.post(WEBHOOK, headers, body).status_code == 200
+    # A sight of somebody is believed for a second.
+    fake.advance(2)
+    assert visitor.open_id is None
+
+
+def test_mend(visitor):
+    """Whatever was switched on is off again."""
+    visitor.fake.deny_next_login(times=9)
+    visitor.fake.expire_next_login(times=9)
+    visitor.fake.fail("token", times=9)
+    visitor.fake.slow_down("user_info", times=9)
+    visitor.fake.mend()
+    assert visitor.log_in().status_code == 303
+
+
+# --- Django ------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["django", "django async"])
+def django_visitor(request, fake, wrap_asgi, wrap_wsgi):
+    with ExitStack() as stack:
+        runner = stack.enter_context(asyncio.Runner())
+        loop = SimpleNamespace(run=lambda answer: runner.run(run(answer)))
+        client = open_client(request.param, stack, wrap_asgi, wrap_wsgi)
+        yield Visitor(client, fake, loop)
+
+
+class TestDjango:
+    def test_its_own_response(self, django_visitor):
+        """What the app answers stays Django's response, with its own cookies too."""
+        django_visitor.log_in()
+        response = django_visitor.get("/")
+        assert response.resolver_match.route == ""
+        assert response.json()["open_id"]
+        assert response.cookies["seen"].value == "yes"
+        assert django_visitor.client.cookies["seen"].value == "yes"
+
+    def test_its_assertions(self, django_visitor):
+        """A redirect of the middleware is one to Django's assertions."""
+        from django.test import SimpleTestCase
+
+        response = django_visitor.log_in(next=PAGE)
+        SimpleTestCase().assertRedirects(
+            response, PAGE, status_code=303, fetch_redirect_response=False
+        )
+
+    def test_forgotten(self, django_visitor):
+        """A client that nobody wrapped is named."""
+        bare = type(django_visitor.client)()
+        django_visitor.client = bare
+        with pytest.raises(LoginDidNotGoOn, match="around this client"):
+            django_visitor.log_in()
