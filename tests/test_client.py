@@ -195,7 +195,7 @@ class TestFaults:
 
 def test_transport_of_another_library():
     """A transport of another HTTP library is refused when the client is built."""
-    with pytest.raises(TypeError, match="httpx2"):
+    with pytest.raises(TypeError, match=f"Authlib uses {httpx2.__name__} here"):
         TikTokClient(make_settings(), Blocking(), transport=object())
 
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 # Authlib takes httpx2 if it is there and httpx if not. We must speak of the same one,
 # so it is read off Authlib's own class instead of imported.
 _base = next(kind for kind in OAuth2Client.__mro__ if kind.__name__ == "Client")
-httpx = sys.modules[_base.__module__.partition(".")[0]]
+httpx: Any = sys.modules[_base.__module__.partition(".")[0]]
 
 Timing = Callable[[str], AbstractContextManager[object]]
 

@@ -42,7 +42,7 @@ class _Seldom(logging.Filter):
 
 
 _seldom = _Seldom()
-logger = logging.getLogger("tiktok_oauth_middleware")
+logger: logging.Logger = logging.getLogger("tiktok_oauth_middleware")
 logger.addFilter(_seldom)
 
 

@@ -64,7 +64,7 @@ class Port:
         #: Whether a read may be made here and now, without a thread.
         self._reads_here = not self._is_async and self._blocking("get") is _at_once
         #: Whether its locks can be renewed, so that they may be short.
-        self.renews = bool(getattr(store, "renews", False))
+        self.renews: bool = bool(getattr(store, "renews", False))
         if self._is_async and offload is None:
             message = (
                 "store has async methods; under WSGI a store must block: use one with"

@@ -68,7 +68,7 @@ class Refresh:
         self._tell = tell
         self._clock = clock
         #: The longest that a refresh takes, in seconds: the call and the write.
-        self.longest = settings.timeout + _WRITE_SECONDS
+        self.longest: float = settings.timeout + _WRITE_SECONDS
         # The store's lock is renewed all the while, or else outlives both, so that
         # nobody asks in between. A short one is sooner free of a holder that died.
         self._lease = _LEASE_SECONDS if grants.has_short_locks else self.longest + 3

@@ -49,9 +49,9 @@ class ConsentRefused(TikTokOAuthError):
 
     def __init__(self, refused: Refused) -> None:
         super().__init__(str(refused))
-        self.error = refused.error
-        self.err_code = refused.code
-        self.kind = refused.kind
+        self.error: str = refused.error
+        self.err_code: int = refused.code
+        self.kind: str = refused.kind
 
 
 class ConnectionLost(Exception):
@@ -132,7 +132,7 @@ class FakeTikTok:
         """
         self._clock = clock
         self._advanced = 0.0
-        self.provider = Provider(
+        self.provider: Provider = Provider(
             client_key=client_key,
             client_secret=client_secret,
             redirect_uris=redirect_uris,

@@ -151,26 +151,28 @@ class Provider:
     ) -> None:
         self.client_key = client_key
         self._secret = client_secret
-        self.redirect_uris = None if redirect_uris is None else tuple(redirect_uris)
+        self.redirect_uris: tuple[str, ...] | None = (
+            None if redirect_uris is None else tuple(redirect_uris)
+        )
         faults = redirect_uri_faults(self.redirect_uris or ())
         if faults:
             raise ConfigurationError([f"redirect_uris: {fault}" for fault in faults])
-        self.scopes = frozenset(scopes)
-        self.people = tuple(people)
+        self.scopes: frozenset[str] = frozenset(scopes)
+        self.people: tuple[Person, ...] = tuple(people)
         self.clock = clock
         #: Seconds; TikTok's documents name 86400 and 7200, 31536000 and 15552000.
         self.access_lifetime = 86400
         self.refresh_lifetime = 31536000
         #: Seconds for which a rotated refresh token still works; TikTok gives none.
-        self.grace = 0.0
+        self.grace: float = 0.0
         #: Whether a request needs PKCE; None: on loopback, as TikTok's documents say.
         self.require_pkce: bool | None = None
         #: Whether a login ends the tokens of the person's earlier ones.
         self.one_chain = False
         #: How many of the next people cancel, whatever they decide.
-        self.denials = 0
+        self.denials: int = 0
         #: How many of the next codes are too old when they are issued.
-        self.stale_codes = 0
+        self.stale_codes: int = 0
         #: TikTok's SDKs disagree on whether an error comes back with ``state``.
         self.errors_carry_state = True
         self._codes: dict[str, _Code] = {}

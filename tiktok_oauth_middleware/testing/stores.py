@@ -49,7 +49,7 @@ class StoreContract:
     """Tests that a `Store` must pass; override `store`, and what else applies."""
 
     #: Seconds that the rows live whose expiry is tested; more for a slow store.
-    lifetime = 0.3
+    lifetime: float = 0.3
 
     @pytest.fixture
     def store(self) -> Any:

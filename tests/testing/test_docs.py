@@ -1,0 +1,45 @@
+"""docs/testing.md tells the truth: its blocks are the tests of an app, and they pass."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("django", reason="django is not installed")
+
+pytest_plugins = ["pytester"]
+PAGE = Path(__file__).parents[2] / "docs" / "testing.md"
+BLOCK = re.compile(r"^```python (\S+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+TESTS = {
+    "test_starlette.py": 3,
+    "test_async.py": 1,
+    "test_flask.py": 2,
+    "test_django.py": 2,
+    "test_failures.py": 8,
+}
+
+
+@pytest.fixture
+def suite(pytester, monkeypatch):
+    """The files of the page, each below its own name, and nothing else."""
+    monkeypatch.setenv("TIKTOK_SECRET_KEYS", secrets.token_urlsafe(32))
+    for name, code in BLOCK.findall(PAGE.read_text()):
+        path = pytester.path / name
+        path.write_text(path.read_text() + code if path.exists() else code)
+    return pytester
+
+
+def test_files(suite):
+    """The page shows the tests that are run here, and an app for each of them."""
+    shown = {path.name for path in suite.path.glob("test_*.py")}
+    assert shown == set(TESTS)
+
+
+@pytest.mark.parametrize("name", TESTS)
+def test_passes(suite, name):
+    """The tests on the page pass as they stand, in a process of their own."""
+    done = suite.runpytest_subprocess("-q", "-W", "error", "-p", "no:randomly", name)
+    done.assert_outcomes(passed=TESTS[name])
