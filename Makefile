@@ -3,8 +3,10 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin/python
 PORT ?= 8000
+# How many processes run the tests; 0 runs them in one, as a debugger wants it.
+WORKERS ?= auto
 
-.PHONY: bench bench-check demo demo-flask test lint reliability sealing audit clean
+.PHONY: bench bench-check demo demo-flask test matrix lint reliability sealing audit clean
 
 # The environment is made anew when what it must hold has changed.
 $(VENV)/ready: pyproject.toml
@@ -23,11 +25,18 @@ demo: $(VENV)/ready  ## the Starlette example, with the stand-in for TikTok
 demo-flask: $(VENV)/ready  ## the Flask example, with the stand-in for TikTok
 	$(RUN) -m examples.flask_app --port $(PORT)
 
+# Every process needs the same hash seed, to collect the same tests in the same order.
+test: export COVERAGE_PROCESS_START = $(CURDIR)/pyproject.toml
+test: export PYTHONDEVMODE = 1
+test: export PYTHONHASHSEED = 0
 test: $(VENV)/ready-to-test lint  ## the whole suite, with branch coverage
-	$(RUN) -m coverage erase
-	$(RUN) -X dev -m coverage run -m pytest $(ARGS)
-	$(RUN) -m coverage combine --quiet
-	$(RUN) -m coverage report
+	env -u COVERAGE_PROCESS_START $(RUN) -m coverage erase
+	$(RUN) -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+	env -u COVERAGE_PROCESS_START $(RUN) -m coverage combine --quiet
+	env -u COVERAGE_PROCESS_START $(RUN) -m coverage report
+
+matrix: $(VENV)/ready-to-test  ## the wheel in environments of its own; ARGS="lowest httpx"
+	$(RUN) .ci/matrix.py $(ARGS)
 
 lint: $(VENV)/ready-to-test  ## ruff, mypy, pyright, import-linter
 	$(RUN) -m ruff check .

@@ -26,6 +26,16 @@ if find_spec("httpx2") is None:
 _lacking: Counter[str] = Counter()
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep coverage and dev mode to the processes that run tests, not to servers.
+
+    Of several processes it is the workers that do, which inherit both first.
+    """
+    if not config.getoption("numprocesses", None):
+        for name in ("COVERAGE_PROCESS_START", "PYTHONDEVMODE"):
+            os.environ.pop(name, None)
+
+
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Count what is skipped, by reason."""
     if report.skipped and isinstance(report.longrepr, tuple):
