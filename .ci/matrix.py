@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import filecmp
+import json
 import os
 import re
 import shutil
@@ -68,8 +69,8 @@ origin = "https://app.example.com"
 fake = FakeTikTok()
 settings = TikTokSettings(
     client_key=fake.provider.client_key, client_secret=fake.client_secret,
-    redirect_uri=origin + "/auth/tiktok/callback", secret_keys=[secrets.token_urlsafe(32)],
-    protect=["/"],
+    redirect_uri=origin + "/auth/tiktok/callback",
+    secret_keys=[secrets.token_urlsafe(32)], protect=["/"],
 )
 wrapped = TikTokOAuthWSGIMiddleware(
     app, settings, store=MemoryStore(), transport=fake.transport
@@ -96,18 +97,18 @@ class Built:
     tests: Path
 
 
-def run(*command: object, cwd: Path | None = None, **variables: str) -> str:
+def run(*command: object, cwd: Path | None = None, any_end: bool = False) -> str:
     """Return what a command prints; `Failed` where it does not end well."""
     done = subprocess.run(
         list(map(str, command)),
         cwd=cwd,
-        env={**usual_environment(), **variables},
+        env=usual_environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
     )
-    if done.returncode:
+    if done.returncode and not any_end:
         raise Failed(f"{' '.join(map(str, command))}\n{done.stdout[-6000:]}")
     return done.stdout
 
@@ -232,11 +233,34 @@ def httpx(built: Built, name: str, python: str) -> str:
 
 def extras(built: Built, name: str, python: str) -> str:
     """Install each extra alone; log in without any framework, import what it is for."""
-    for extra, code in EXTRAS.items():
+    known = ["", *PROJECT["project"]["optional-dependencies"]]
+    for extra in known:
+        code = EXTRAS.get(extra, "")
         there = environment(built, f"{name}-{extra}", python)
         pip(there, f"{built.wheel}[{extra}]" if extra else built.wheel)
         run(there, "-W", "error", "-c", code + "\n" + LOGIN, cwd=built.folder)
-    return f"none, {', '.join(filter(None, EXTRAS))}: each imports, and logs in"
+    return f"none{', '.join(known)}: each imports what it is for, and logs in"
+
+
+def types(built: Built, name: str, python: str) -> str:
+    """Let mypy and pyright read what a user writes, with the types of the wheel."""
+    there = environment(built, name, python)
+    pip(there, f"{built.wheel}[all]", "--group", group("core"))
+    folder = built.folder / f"{name}-user"
+    folder.mkdir()
+    shutil.copy(built.tests / "tests" / "typing" / "api.py", folder)
+    found = {"venvPath": str(built.folder), "venv": name}
+    (folder / "pyrightconfig.json").write_text(json.dumps(found))
+    mypy = ["mypy", "--strict", "--disable-error-code=import-untyped"]
+    mypy += ["--cache-dir", os.devnull, "--python-executable", str(there)]
+    run(sys.executable, "-m", *mypy, "api.py", cwd=folder)
+    run(sys.executable, "-m", "pyright", "api.py", cwd=folder)
+    pyright = ["pyright", "--verifytypes", NAME, "--ignoreexternal", "--outputjson"]
+    told = run(sys.executable, "-m", *pyright, cwd=folder, any_end=True)
+    complete = json.loads(told[told.index("{") :])["typeCompleteness"]
+    known = complete["exportedSymbolCounts"]
+    score = f"{100 * complete['completenessScore']:.1f} %"
+    return f"mypy --strict and pyright find nothing; types complete: {score} of {known}"
 
 
 def group(name: str) -> str:
@@ -248,6 +272,7 @@ def group(name: str) -> str:
 
 KINDS: dict[str, Callable[[Built, str, str], str]] = {
     "extras": extras,
+    "types": types,
     "httpx2": newest,
     "httpx": httpx,
     "lowest": lowest,

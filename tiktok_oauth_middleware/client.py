@@ -340,7 +340,7 @@ def check_transport(transport: Any, *, blocking: bool) -> None:
         raise TypeError(message)
 
 
-class _Limited(httpx.SyncByteStream, httpx.AsyncByteStream):  # type: ignore[misc, name-defined]
+class _Limited(httpx.SyncByteStream, httpx.AsyncByteStream):  # type: ignore[misc]
     """A response's body, which ends with an error where it gets too long, or late.
 
     Under WSGI a thread would go on reading when who asked has given up, for as long as

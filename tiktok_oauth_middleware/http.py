@@ -43,16 +43,16 @@ class Request:
         read: Callable[[int], Awaitable[bytes | None]],
         is_websocket: bool = False,
     ) -> None:
-        self.method = method
+        self.method: str = method
         #: Decoded by the server, and less the mount point.
-        self.path = path
-        self.mount = mount
-        self.query = query
+        self.path: str = path
+        self.mount: str = mount
+        self.query: bytes = query
         #: Names in lower case.
-        self.headers = headers
+        self.headers: Headers = headers
         #: Gives the body, or None if it is longer than the given limit.
-        self.read = read
-        self.is_websocket = is_websocket
+        self.read: Callable[[int], Awaitable[bytes | None]] = read
+        self.is_websocket: bool = is_websocket
 
     def all(self, name: bytes) -> list[bytes]:
         """Return every value of the header `name` (lower case), in order."""

@@ -296,16 +296,16 @@ class Site:
         clock: Callable[[], float],
     ) -> None:
         #: The prefix that the server took off the path: root_path, SCRIPT_NAME.
-        self.mount = mount
+        self.mount: str = mount
         #: Path below the mount point to what is answered there: "login", "callback"...
-        self.routes = routes
+        self.routes: Mapping[str, str] = routes
         #: The same paths as a browser asks for them: no login returns to one.
-        self.own_paths = frozenset(mount + path for path in routes)
+        self.own_paths: frozenset[str] = frozenset(mount + path for path in routes)
         #: The scopes that a login may ask for.
-        self.askable = askable
-        self.clock = clock
+        self.askable: frozenset[str] = askable
+        self.clock: Callable[[], float] = clock
         #: The mount point as a link begins with it.
-        self.prefix = quote(mount, safe="/")
+        self.prefix: str = quote(mount, safe="/")
         paths = {name: mount + path for path, name in routes.items()}
         self._login = quote(paths["login"], safe="/")
         self._logout = quote(paths["logout"], safe="/")
