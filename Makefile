@@ -31,7 +31,7 @@ test: export PYTHONDEVMODE = 1
 test: export PYTHONHASHSEED = 0
 test: $(VENV)/ready-to-test lint  ## the whole suite, with branch coverage
 	env -u COVERAGE_PROCESS_START $(RUN) -m coverage erase
-	$(RUN) -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+	$(RUN) -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 	env -u COVERAGE_PROCESS_START $(RUN) -m coverage combine --quiet
 	env -u COVERAGE_PROCESS_START $(RUN) -m coverage report
 

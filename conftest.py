@@ -36,6 +36,25 @@ def pytest_configure(config: pytest.Config) -> None:
             os.environ.pop(name, None)
 
 
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """Say which tests one process runs, one after the other, where there are several.
+
+    Those that share a server or a browser; and those that start many processes of their
+    own and look at the clock, which are not to meet one another.
+    """
+    if not config.pluginmanager.hasplugin("xdist"):
+        return
+    for item in items:
+        if item.path.stem in ("test_processes", "test_reliability"):
+            item.add_marker(pytest.mark.xdist_group("crowds"))
+        params = getattr(item, "callspec", None) and item.callspec.params
+        for name in ("server", "example"):
+            if params and name in params:
+                item.add_marker(pytest.mark.xdist_group(f"{name} {params[name]}"))
+
+
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Count what is skipped, by reason."""
     if report.skipped and isinstance(report.longrepr, tuple):

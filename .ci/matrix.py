@@ -97,12 +97,14 @@ class Built:
     tests: Path
 
 
-def run(*command: object, cwd: Path | None = None, any_end: bool = False) -> str:
+def run(
+    *command: object, cwd: Path | None = None, any_end: bool = False, **variables: str
+) -> str:
     """Return what a command prints; `Failed` where it does not end well."""
     done = subprocess.run(
         list(map(str, command)),
         cwd=cwd,
-        env=usual_environment(),
+        env={**usual_environment(), **variables},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -256,11 +258,14 @@ def types(built: Built, name: str, python: str) -> str:
     run(sys.executable, "-m", *mypy, "api.py", cwd=folder)
     run(sys.executable, "-m", "pyright", "api.py", cwd=folder)
     pyright = ["pyright", "--verifytypes", NAME, "--ignoreexternal", "--outputjson"]
-    told = run(sys.executable, "-m", *pyright, cwd=folder, any_end=True)
+    path = f"{there.parent}{os.pathsep}{os.environ['PATH']}"  # where pyright looks
+    told = run(sys.executable, "-m", *pyright, cwd=folder, any_end=True, PATH=path)
     complete = json.loads(told[told.index("{") :])["typeCompleteness"]
-    known = complete["exportedSymbolCounts"]
+    if not complete["completenessScore"]:
+        raise Failed("pyright does not find the types")
     score = f"{100 * complete['completenessScore']:.1f} %"
-    return f"mypy --strict and pyright find nothing; types complete: {score} of {known}"
+    known = sum(complete["exportedSymbolCounts"].values())
+    return f"mypy --strict and pyright find nothing; {score} of {known} names are typed"
 
 
 def group(name: str) -> str:

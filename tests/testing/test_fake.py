@@ -13,6 +13,7 @@ import pytest
 from tiktok_oauth_middleware import tiktok
 from tiktok_oauth_middleware.errors import GrantRevoked, TikTokError
 from tiktok_oauth_middleware.testing import ConsentRefused, FakeTikTok
+from tiktok_oauth_middleware.testing.fake import ConnectionLost
 
 KEY, SECRET = "awstandinclientkey", "stand-in-client-secret"
 REDIRECT = "https://app.example.com/auth/tiktok/callback"
@@ -584,6 +585,70 @@ class TestFaults:
         fake.fail("token", times=100, status=500)
         fake.mend()
         assert self.call(fake).status_code == 200
+
+
+class TestSwitches:
+    """What a user's tests switch on; what an app makes of it is in test_clients.py."""
+
+    def test_deny_next_login(self, app):
+        """As many people cancel as was said, whatever they decide."""
+        app.fake.deny_next_login(times=2)
+        answers = [app.consent() for _ in range(3)]
+        assert ["code" in answer for answer in answers] == [False, False, True]
+
+    def test_expire_next_login(self, app):
+        """The next code is too old, and TikTok says what it says of such."""
+        app.fake.expire_next_login()
+        assert app.log_in()["error_description"] == "Authorization code is expired."
+        assert "access_token" in app.log_in()
+
+    def test_rotate_away(self, app):
+        """One person's refresh tokens are used up; access tokens and others are not."""
+        first, second = app.fake.people[:2]
+        mine, theirs = app.log_in(person=first), app.log_in(person=second)
+        app.fake.rotate_away(first)
+        assert app.refresh(mine["refresh_token"])["error"] == "invalid_grant"
+        assert "access_token" in app.refresh(theirs["refresh_token"])
+        assert app.user(mine["access_token"])[0] == 200
+
+    def test_rotate_away_everybodys(self, app):
+        """With nobody named it is everybody's, and no grace helps."""
+        app.fake.grace = 60
+        answers = [app.log_in(person=person) for person in app.fake.people[:2]]
+        app.fake.rotate_away()
+        for answer in answers:
+            assert app.refresh(answer["refresh_token"])["error"] == "invalid_grant"
+
+    def test_disconnect(self, app):
+        """A person's tokens are dead, and the delivery that says so is signed."""
+        person = app.fake.people[1]
+        answer = app.log_in(person=person)
+        headers, body = app.fake.disconnect(person)
+        assert app.user(answer["access_token"])[0] == 401
+        assert json.loads(body)["user_openid"] == person.open_id
+        assert app.fake.webhooks[-1] == (headers, body)
+
+    def test_slow_down_does_what_is_asked(self, app):
+        """The code is used up when the answer would come too late."""
+        code = app.consent()["code"]
+        app.fake.slow_down("token")
+        with pytest.raises(ConnectionLost):
+            app.exchange(code)
+        assert app.exchange(code)["error"] == "invalid_grant"
+
+    def test_slow_down_is_a_time_out(self, app):
+        """A client sees its own time-out."""
+        app.fake.slow_down("token")
+        client = httpx2.Client(transport=app.fake.transport)
+        with client, pytest.raises(httpx2.ReadTimeout):
+            client.post(tiktok.TOKEN)
+
+    def test_advance(self, app, clock):
+        """Time that is let pass is added to the clock that was given."""
+        before = app.fake.clock()
+        app.fake.advance(90)
+        clock.advance(10)
+        assert app.fake.clock() - before == 100
 
 
 class TestJournal:
