@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -456,3 +457,13 @@ def test_what_was_answered_outlives_a_crash(path: Path) -> None:
     assert store.compare_and_set("after", None, b"value", 60) is True
     store.close()
     assert integrity(path) == "ok"
+
+
+@pytest.mark.parametrize("name", ["_CREATE", "_REPLACE", "_DELETE", "_GET", "_KEYS"])
+def test_placeholders_have_no_numbers(name):
+    """Newer Pythons take a tuple for bare placeholders only; 3.14 refuses others."""
+    from tiktok_oauth_middleware.stores import sqlite
+
+    statement = getattr(sqlite, name)
+    assert "?" in statement
+    assert not re.search(r"\?\d", statement)
