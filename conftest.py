@@ -68,7 +68,15 @@ def pytest_collectreport(report: pytest.CollectReport) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """In CI nothing may be skipped."""
+    """In CI nothing may be skipped; and what a worker measured is written now.
+
+    When it ends it has ten seconds, which are too few on a machine that is busy.
+    """
+    if "PYTEST_XDIST_WORKER" in os.environ and "coverage" in sys.modules:
+        measured = import_module("coverage").Coverage.current()
+        if measured is not None:
+            measured.stop()
+            measured.save()
     if _lacking and os.environ.get("CI") and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
