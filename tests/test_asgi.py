@@ -426,3 +426,18 @@ async def test_class_31_thousand_at_once(settings, tiktok, clock):
             assert len(tokens) == 1000
             assert all(token.startswith("act.") for token in tokens)
     await wrapped.aclose()
+
+
+async def test_headers_of_a_generator():
+    """Headers that come from a generator are sent, all of them."""
+
+    async def app(scope, receive, send):
+        assert not scope["tiktok"].is_authenticated
+        headers = ((name, b"x") for name in (b"content-type", b"x-frame-options"))
+        start = {"type": "http.response.start", "status": 200, "headers": headers}
+        await send(start)
+        await send({"type": "http.response.body", "body": b""})
+
+    start, _ = await call(wrap(app), http_scope())
+    names = [name for name, _ in start["headers"]]
+    assert names == [b"content-type", b"x-frame-options", b"cache-control", b"vary"]

@@ -122,6 +122,7 @@ class TikTokOAuthMiddleware:
         if value is not None and len(value) == SESSION_LENGTH:
             sight = self._live.get(value)
             if sight is None or not sight[SINCE] <= self._clock() < sight[UNTIL]:
+                sight = None  # nothing of an old one in a frame that waits
                 try:
                     sight = await self._core.look(value)
                 except StoreError as error:
@@ -315,7 +316,7 @@ async def _nothing() -> None:
 
 def _private(message: Message) -> Message:
     """Return a response head that no shared cache serves to somebody else."""
-    headers = message.get("headers", ())
+    headers = list(message.get("headers", ()))  # any iterable, says ASGI
     for name, _ in headers:
         if name.lower() in _CACHING:
             break

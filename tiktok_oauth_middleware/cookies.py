@@ -161,24 +161,18 @@ def value_in(header: bytes, start: bytes, before: bytes | None) -> bytes | None:
             under one name come out as b"", which is no cookie of ours.
     """
     value, last, at = before, 0, header.find(start)
-    while at >= 0:
-        # Behind "; ", as browsers write it, or wherever else a name may begin.
-        if header[at - 2 : at] == b"; " or _is_begin(header, last, at):
-            end = header.find(b";", at)
-            found = header[at + len(start) : end if end >= 0 else None].strip(b" \t")
+    while at >= 0 and value != b"":  # a contradiction stays one
+        end = header.find(b";", at)
+        end = end if end >= 0 else len(header)
+        # Behind "; ", as browsers write it; or with the header, or behind a semicolon
+        # and whatever spaces. Nothing before `last` is looked at again.
+        if header[at - 2 : at] == b"; " or not header[
+            header.rfind(b";", last, at) + 1 : at
+        ].strip(b" \t"):
+            found = header[at + len(start) : end].strip(b" \t")
             value = found if value is None or value == found else b""
-        last = at + len(start)
-        at = header.find(start, last)
+        last, at = end, header.find(start, end)
     return value
-
-
-def _is_begin(header: bytes, last: int, at: int) -> bool:
-    """Whether a name begins at `at`: with the header, or behind a semicolon.
-
-    Nothing before `last` is looked at again, so that all of a header costs one reading.
-    """
-    cut = header.rfind(b";", last, at)
-    return (cut >= 0 or not last) and not header[cut + 1 : at].strip(b" \t")
 
 
 def find_all(headers: Headers, prefix: bytes) -> dict[str, bytes]:

@@ -138,18 +138,17 @@ class _Flight:
         self.done = done
         self.is_finished = False
         self.result: Any = None
-        self.error: StoreError | None = None
+        #: What a StoreError said; without the error, whose frames would stay with it.
+        self.error: tuple[Any, ...] | None = None
 
     async def fly(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
-        """Do the work; whatever comes of it, those who wait go on."""
+        """Do the work, and keep what comes of it."""
         try:
             self.result = await work()
             self.is_finished = True
         except StoreError as error:
-            self.error = error
+            self.error = error.args
             raise
-        finally:
-            self.done.set()
 
     def landed(self) -> bool:
         """Whether there is a result for those who waited.
@@ -158,7 +157,7 @@ class _Flight:
             StoreError: an error like that of whoever did the work.
         """
         if self.error is not None:
-            raise StoreError(*self.error.args) from self.error
+            raise StoreError(*self.error)
         return self.is_finished
 
 
@@ -233,7 +232,8 @@ class Blocking:
                 try:
                     await mine.fly(work)
                 finally:
-                    del self._flights[key]
+                    self._flights.pop(key, None)  # first: who comes now flies anew
+                    mine.done.set()
                 return mine.result  # type: ignore[no-any-return]
             if not wait:
                 raise UnderWay
@@ -364,19 +364,30 @@ class Cooperative:
                 return flight.result  # type: ignore[no-any-return]
         mine = flights[key] = _Flight(Event())
 
+        def land() -> None:
+            if flights.get(key) is mine:
+                del flights[key]
+            mine.done.set()
+
         async def fly() -> None:
             try:
                 await mine.fly(work)
             finally:
-                del flights[key]
+                land()
 
-        await self.shielded(fly)
+        # Twice, for a task that is cancelled before its first step runs no `finally`.
+        await self.shielded(fly, at_end=land)
         return mine.result  # type: ignore[no-any-return]
 
     def is_under_way(self, key: Hashable) -> bool:
         return key in self._here().get("flights", ())
 
-    async def shielded(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    async def shielded(
+        self,
+        work: Callable[[], Coroutine[Any, Any, T]],
+        *,
+        at_end: Callable[[], object] | None = None,
+    ) -> T:
         """Let `work` finish whatever happens to the request that began it.
 
         A cancel scope of anyio holds off anyio's cancellation, not a bare
@@ -392,6 +403,8 @@ class Cooperative:
         task = asyncio.ensure_future(work())
         self._running.add(task)
         task.add_done_callback(self._finished)
+        if at_end is not None:
+            task.add_done_callback(lambda _: at_end())
         return await asyncio.shield(task)
 
     def _finished(self, task: asyncio.Task[Any]) -> None:

@@ -57,20 +57,17 @@ class Sessions:
         Raises:
             StoreError: the store could not say.
         """
-        known = self._sights.live.get(value)
         ticket = self.ticket(value)
         if ticket is None:
             return None
         changes, at = self._sights.changes, self._clock()
-        if (
-            known
-            and known[EXPIRES_AT] <= at
-            and self._refresh.is_under_way(ticket.grant_id)
-        ):
+        if self._has_ended(value, at) and self._refresh.is_under_way(ticket.grant_id):
             # All that the record could say is that there is something to wait for.
             held = await self._refresh.result(ticket.grant_id)
-            return self._remembered(value, ticket, held)
+            if held is None or held.at >= at:  # not older than this request
+                return self._remembered(value, ticket, held)
         sealed = await self._grants.sealed(ticket.grant_id)
+        known = self._sights.live.get(value)
         if (
             known
             and known[SEALED] == sealed
@@ -84,10 +81,18 @@ class Sessions:
         if held is None or self._grants.find(held.grant, ticket.digest) is None:
             return None
         held = await self._refresh.fresh(held)
+        if held is not None and self._clock() - held.at >= _FRESH_SECONDS:
+            # It took long, and what was true when it began need not be so any more.
+            held = await self._grants.load(ticket.grant_id)
         session = held and self._grants.find(held.grant, ticket.digest)
         if held and session and self._clock() - session.seen >= self._seen_step:
             held = await self._touch(held, session)
         return self._remembered(value, ticket, held)
+
+    def _has_ended(self, value: bytes, at: float) -> bool:
+        """Whether a session's access token is known to have expired by `at`."""
+        known = self._sights.live.get(value)
+        return known is not None and known[EXPIRES_AT] <= at
 
     def _remembered(
         self, value: bytes, ticket: Ticket, held: Held | None

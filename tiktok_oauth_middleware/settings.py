@@ -87,7 +87,7 @@ class TikTokSettings:
     store: str = field(default="sqlite:///tiktok-oauth.sqlite3", repr=False)
     #: Total time for one answer of TikTok.
     timeout: float = 10
-    #: How many browser sessions each process keeps in memory, about 1 kB each; those
+    #: How many browser sessions each process keeps in memory, about 2 kB each; those
     #: beyond are read from the store at every request.
     remembered_sessions: int = 16384
     #: Distinguishes the cookies of two apps on one host.

@@ -8,6 +8,7 @@ is over. An entry that is no longer fresh still saves checking its cookie's MAC 
 from __future__ import annotations
 
 import threading
+from itertools import islice
 from typing import Any
 
 from .forks import renew_after_fork
@@ -47,8 +48,10 @@ class Sights:
             if changes != self.changes:
                 return
             if value not in self.live:
-                while len(self.live) >= self._limit:
-                    self._drop(next(iter(self.live)))
+                if len(self.live) >= self._limit:
+                    # Many at once: each look for the oldest passes all that are gone.
+                    for old in tuple(islice(self.live, 1 + self._limit // 64)):
+                        self._drop(old)
                 grant_id = sight[GRANT_ID]
                 self._values[grant_id] = (*self._values.get(grant_id, ()), value)
             self.live[value] = sight

@@ -87,7 +87,7 @@ def test_writes_are_on_the_disk(store: SQLiteStore) -> None:
     """The journal is a WAL, and every commit is synchronous."""
     store.get("row")
     execute = store._local.execute
-    assert execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+    assert execute("PRAGMA journal_mode").fetchone()[0] == b"wal"
     assert execute("PRAGMA synchronous").fetchone()[0] == 2
 
 
@@ -467,3 +467,13 @@ def test_placeholders_have_no_numbers(name):
     statement = getattr(sqlite, name)
     assert "?" in statement
     assert not re.search(r"\?\d", statement)
+
+
+def test_row_of_broken_text(store, path):
+    """Text that is no UTF-8, as one changed bit makes it, is a row, and can be replaced."""
+    store.compare_and_set("row", None, b"sealed", 60)
+    with closing(sqlite3.connect(path, isolation_level=None)) as foreign:
+        foreign.execute("UPDATE entries SET value = CAST(x'ff80' AS TEXT)")
+    assert store.get("row") == b"\xff\x80"
+    assert store.compare_and_set("row", b"\xff\x80", b"new", 60)
+    assert store.get("row") == b"new"

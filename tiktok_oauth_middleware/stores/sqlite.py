@@ -48,9 +48,11 @@ SET value = excluded.value, expires = excluded.expires WHERE entries.expires <= 
 """
 _REPLACE = """
 UPDATE entries SET value = ?, expires = ?
-WHERE key = ? AND value = ? AND expires > ?
+WHERE key = ? AND CAST(value AS BLOB) = ? AND expires > ?
 """
-_DELETE = "DELETE FROM entries WHERE key = ? AND value = ? AND expires > ?"
+_DELETE = """
+DELETE FROM entries WHERE key = ? AND CAST(value AS BLOB) = ? AND expires > ?
+"""
 _SWEEP = """
 DELETE FROM entries
 WHERE key IN (SELECT key FROM entries WHERE expires <= ? LIMIT 100)
@@ -126,7 +128,7 @@ class SQLiteStore:
         if row is None:
             return None
         value = row[0]
-        # What something else wrote there may be text, or a number.
+        # What something else wrote there may be a number; text comes as bytes.
         return value if isinstance(value, bytes) else str(value).encode()
 
     def compare_and_set(
@@ -154,7 +156,8 @@ class SQLiteStore:
         try:
             # A range, not a pattern: nothing in a prefix means anything but itself.
             values = (prefix, prefix + "\U0010ffff", self._clock())
-            return [key for (key,) in handle.execute(_KEYS, values)]
+            rows = handle.execute(_KEYS, values)
+            return [key.decode(errors="replace") for (key,) in rows]
         except sqlite3.Error as error:
             _fail("read", error)
 
@@ -296,6 +299,9 @@ def _open(path: Path, timeout: float) -> sqlite3.Connection:
         )
     except sqlite3.Error as error:
         _fail("open", error)
+    # A row that something else wrote may hold text that is no UTF-8: no grant, but no
+    # failure of the store either.
+    handle.text_factory = bytes
     try:
         _settle(handle, path, timeout)
     except sqlite3.Error as error:
