@@ -59,6 +59,14 @@ def test_cookie_is_found(value):
     assert find(header(value), NAME) == b"good"
 
 
+@pytest.mark.parametrize("space", [b" ", b"\t", b" \t "])
+def test_class_10_value_begins_behind_the_equals_sign(space):
+    """A value that begins with spaces is no cookie's, and is not mended."""
+    assert find(header(NAME + b"=" + space + b"good"), NAME) is None
+    sent = header(PREFIX + b"a=" + space + b"good")
+    assert find_all(sent, PREFIX) == {"a": b""}
+
+
 MALFORMED_NEIGHBOURS = [
     b"",
     b"=",

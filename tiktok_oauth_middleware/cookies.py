@@ -169,7 +169,7 @@ def value_in(header: bytes, start: bytes, before: bytes | None) -> bytes | None:
         if header[at - 2 : at] == b"; " or not header[
             header.rfind(b";", last, at) + 1 : at
         ].strip(b" \t"):
-            found = header[at + len(start) : end].strip(b" \t")
+            found = header[at + len(start) : end].rstrip(b" \t")
             value = found if value is None or value == found else b""
         last, at = end, header.find(start, end)
     return value
@@ -187,7 +187,7 @@ def find_all(headers: Headers, prefix: bytes) -> dict[str, bytes]:
     for key, header in headers:
         if key == b"cookie" and prefix in header:
             for rest, raw in pattern.findall(header):
-                value = raw.strip(b" \t")
+                value = raw.rstrip(b" \t")
                 if found.setdefault(rest, value) != value:
                     found[rest] = b""
     return {

@@ -288,6 +288,7 @@ def test_callback_gives_visible_text_or_bad_query(query):
 
 @PROFILE
 @given(cookie_headers)
+@example([(b"cookie", b"a; __Host-tiktok=\tw8;-")])
 def test_cookie_header_gives_a_value_or_none(headers):
     """A Cookie header gives a value that a cookie may have, and that stands there."""
     value = find(headers, b"__Host-tiktok")
