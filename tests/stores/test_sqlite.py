@@ -295,6 +295,31 @@ def test_a_locked_file_is_an_error_in_time(store: SQLiteStore, path: Path) -> No
     assert store.compare_and_set("row", b"old", b"new", 60) is True
 
 
+def test_the_queue_and_the_file_are_waited_for_once(path: Path) -> None:
+    """Threads that queue for a locked file give up in time, each by its own time-out."""
+    took = []
+
+    def write() -> None:
+        began = time.monotonic()
+        with pytest.raises(StoreError):
+            store.compare_and_set("key", None, b"1", 60)
+        took.append(time.monotonic() - began)
+
+    with closing(SQLiteStore(path, timeout=1.5)) as store:
+        store.compare_and_set("other", None, b"1", 60)
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            threads = [threading.Thread(target=write) for _ in range(3)]
+            for thread in threads:
+                thread.start()
+                time.sleep(0.1)  # so that each has time left when its turn comes
+            for thread in threads:
+                thread.join()
+            other.execute("ROLLBACK")
+    assert len(took) == 3
+    assert max(took) < 2.5
+
+
 def test_a_write_waits_for_another(path: Path) -> None:
     """A swap that finds the file locked goes on as soon as it is free."""
     store = SQLiteStore(path, timeout=10)

@@ -179,13 +179,15 @@ class SQLiteStore:
     def _swap(self, statement: str, values: tuple[Any, ...]) -> bool:
         # SQLite lets those wait in no order, asleep between tries, and the unlucky run
         # out of time: threads of one process form a queue before they ask.
+        deadline = time.monotonic() + self._timeout
         if not self._writing.acquire(timeout=self._timeout):
             message = "SQLite could not write: other threads took too long"
             raise StoreError(message)
         try:
             handle = self._connection().handle
             self._check_same_file()
-            with _patience(handle, self._timeout):
+            # What was waited in the queue is not waited for the file once more.
+            with _patience(handle, max(0.0, deadline - time.monotonic())):
                 done = handle.execute(statement, values).rowcount == 1
             self._sweep(handle)
         except sqlite3.Error as error:
