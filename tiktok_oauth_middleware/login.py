@@ -13,7 +13,7 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -199,14 +199,27 @@ class Login:
         return COOKIE_LIMIT - len(self._jar.session_name) - 100
 
     def _under_way(self, request: Request, new: Cookie) -> list[Cookie]:
-        """Return the new login's cookie, and deletions so that all of them fit.
+        """Return the new login's cookie, and deletions so that all of them fit."""
+        sent = find_all(request.headers, self._jar.login_prefix.encode())
+        return [new, *self._surplus(sent, 1, _size(new))]
+
+    def _surplus(
+        self, sent: Mapping[str, bytes], kept: int = 0, taken: int = 0
+    ) -> list[Cookie]:
+        """Return deletions of what is more than may be under way: the oldest.
 
         At most seven at once, and all our cookies together no larger than one may
-        be: servers refuse a request whose headers grow without end.
+        be: servers refuse a request whose headers grow without end. Logins that
+        begin at the same moment do not see each other, so the first to come back
+        looks too.
+
+        Args:
+            sent: the cookies of logins under way, by their ids.
+            kept: how many there are beside them.
+            taken: how much of a request those take, in bytes.
         """
-        room = self._room - _size(new)
-        cookies, kept = [new], 1
-        sent = find_all(request.headers, self._jar.login_prefix.encode())
+        room = self._room - taken
+        deleted = []
         # The newest come last (RFC 6265 section 5.4).
         found = dict([*sent.items()][-_LOOKED_AT:])
         opened = {login_id: self._open(login_id, v) for login_id, v in found.items()}
@@ -215,11 +228,11 @@ class Login:
             size = _size(self._jar.login(login_id, found[login_id].decode(), 1))
             room -= size
             if opened[login_id] is None or kept >= _UNDER_WAY or room < 0:
-                cookies.append(self._jar.login(login_id, "", 0))
+                deleted.append(self._jar.login(login_id, "", 0))
                 room += size
             else:
                 kept += 1
-        return cookies[: 1 + _DELETED_AT_ONCE]
+        return deleted[:_DELETED_AT_ONCE]
 
     def _cookie(self, login: _Login) -> Cookie:
         login_id = _login_id(login.state)
@@ -278,7 +291,8 @@ class Login:
         if login is None or not hmac.compare_digest(login.state, callback.state):
             # An error without a login of ours is shown, and touches none under way.
             raise _refusal(callback.error) if callback.error else StateMismatch()
-        spent.append(self._jar.login(login_id, "", 0))
+        del cookies[login_id]
+        spent += [self._jar.login(login_id, "", 0), *self._surplus(cookies)]
         return login
 
     async def _sign_in(
