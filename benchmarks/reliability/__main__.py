@@ -19,6 +19,9 @@ FIGURES = (
     "tiktok_down",
     "isolation",
     "logout",
+    "flood",
+    "jar",
+    "slow_peers",
 )
 #: What can only be measured with one of the stores.
 _NEEDS = {"kills": "sqlite", "outages": "redis"}

@@ -47,6 +47,9 @@ def _shown(value: Any) -> str:
 @contextmanager
 def opened(store: str) -> Iterator[str]:
     """Give the URL of an empty store of this kind, gone afterwards."""
+    if store == "memory":
+        yield "memory"
+        return
     with TemporaryDirectory(prefix="reliability-") as folder:
         if store == "sqlite":
             yield f"sqlite:///{Path(folder) / 'tokens.sqlite3'}"

@@ -8,7 +8,9 @@ can be told to build the same app.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -16,6 +18,8 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
+
+import redis
 
 from tiktok_oauth_middleware import (
     RedisStore,
@@ -32,8 +36,10 @@ from tiktok_oauth_middleware.testing.server import StandIn
 
 ORIGIN = "https://app.example.com"
 LOGIN = "/auth/tiktok/login"
+CALLBACK = "/auth/tiktok/callback"
 LOGOUT = "/auth/tiktok/logout"
 DISCONNECT = "/auth/tiktok/disconnect"
+WEBHOOK = "/auth/tiktok/webhook"
 #: A moment in 2026, so that given clocks read the same every time.
 START = 1_767_225_600.0
 #: Life of the access tokens where a figure names no other, in seconds.
@@ -55,10 +61,11 @@ class Plan:
         return TikTokSettings(
             client_key="awexampleclientkey",
             client_secret="the-client-secret-of-benchmarks",
-            redirect_uri=f"{ORIGIN}/auth/tiktok/callback",
+            redirect_uri=ORIGIN + CALLBACK,
             secret_keys=["gV7mQ2xLpR9sTzBn4KcW8yJf3HdA6uEo"],
             scopes=["user.info.basic", "video.list"],
             disconnect_path=DISCONNECT,
+            webhook_path=WEBHOOK,
             session_idle=30 * _DAY,
             timeout=self.timeout,
             endpoints=TikTokEndpoints(**self.endpoints),
@@ -69,6 +76,19 @@ class Plan:
         if self.store.startswith("redis:"):
             return RedisStore(self.store)
         return SQLiteStore(self.store.removeprefix("sqlite:///"), clock=clock)
+
+
+def rows(store: str) -> int:
+    """Return how many rows there are in a store, whatever they are."""
+    if store.startswith("redis:"):
+        with redis.Redis.from_url(store) as client:
+            return int(client.dbsize())
+    with contextlib.closing(sqlite3.connect(store.removeprefix("sqlite:///"))) as file:
+        tables = file.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        return sum(
+            int(file.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0])
+            for (name,) in tables.fetchall()
+        )
 
 
 def plan_for(store: str, stand_in: StandIn, timeout: float = 10) -> Plan:
@@ -171,6 +191,11 @@ def _wsgi_app(environ: Any, start_response: Any) -> list[bytes]:
 
 
 async def _asgi_app(scope: Any, receive: Any, send: Any) -> None:
+    if scope["type"] == "lifespan":
+        for kind in ("startup", "shutdown"):
+            await receive()
+            await send({"type": f"lifespan.{kind}.complete"})
+        return
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": _told(scope["tiktok"])})
 

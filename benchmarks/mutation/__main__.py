@@ -1,0 +1,65 @@
+"""Make the mutants of some modules, show each to its tests, list what survived."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
+#: Flows are written once for all shells and stores: WSGI over memory shows them whole.
+_CHOSEN = "not (asyncio or trio or sqlite or redis)"
+_OPTIONS = ["-qq", "--no-header", "-p", "no:randomly", "-k", _CHOSEN]
+_JOURNEYS = ["test_journey.py", "test_events.py"]
+TESTS = {
+    "redirects": ["test_redirects.py", "properties/test_parsers.py", "test_journey.py"],
+    "cookies": ["test_cookies.py", "properties/test_parsers.py", "test_journey.py"],
+    "login": [
+        "test_login.py",
+        "classes/test_login_csrf.py",
+        "classes/test_http_surface.py",
+        *_JOURNEYS,
+    ],
+    "refresh": [
+        "test_refresh_edges.py",
+        "test_refresh.py",
+        "test_refresh_rules.py",
+        "test_events.py",
+    ],
+}
+
+
+def main() -> int:
+    """Return 1 if too many survived anywhere."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.mutation")
+    parser.add_argument("names", nargs="*", metavar="MODULE", help=", ".join(TESTS))
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--every", type=int, default=1, help="one mutant of so many")
+    told = parser.parse_args()
+    unknown = set(told.names) - set(TESTS)
+    if unknown:
+        parser.error(f"no such module: {', '.join(sorted(unknown))}")
+    # One pytest for each module: what it has collected is of that module alone.
+    ended = [_run(name, told) for name in told.names or TESTS]
+    return max(ended)
+
+
+def _run(name: str, told: argparse.Namespace) -> int:
+    found = [ROOT / "tests" / test for test in TESTS[name]]
+    tests = [str(path.relative_to(ROOT)) for path in found if path.exists()]
+    command = [sys.executable, "-m", "pytest", "-p", "benchmarks.mutation.trial"]
+    environ = os.environ | {
+        "MUTATION_MODULE": name,
+        "MUTATION_JOBS": str(told.jobs),
+        "MUTATION_EVERY": str(told.every),
+    }
+    done = subprocess.run(
+        [*command, *_OPTIONS, *tests], cwd=ROOT, env=environ, check=False
+    )
+    return 1 if done.returncode else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,66 @@
+"""A client as quick as the standard library allows: one request, one connection.
+
+It says what a load needs to know and no more: the answer, or why there is none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+
+from .world import Answer
+
+_LOST = -1
+
+
+def lost(answer: Answer) -> bool:
+    """Whether there was no answer: the server hung up, or is not there."""
+    return answer.status == _LOST
+
+
+async def ask(
+    port: int,
+    url: str,
+    cookie: str = "",
+    *,
+    method: str = "GET",
+    headers: Mapping[str, str] | None = None,
+    body: bytes = b"",
+) -> Answer:
+    """Ask once, as this browser; a status of -1 where nobody answers."""
+    given = {"host": "app.example.com", "connection": "close"} | dict(headers or {})
+    if cookie:
+        given["cookie"] = cookie
+    if body or method == "POST":
+        given["content-length"] = str(len(body))
+    head = "".join(f"{name}: {value}\r\n" for name, value in given.items())
+    sent = f"{method} {url} HTTP/1.1\r\n{head}\r\n".encode("latin-1") + body
+    writer = None
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(sent)
+        received = await reader.read(-1)
+        return _read(received)
+    except (OSError, ValueError, IndexError) as error:
+        return Answer(_LOST, [], repr(error).encode())
+    finally:
+        if writer is not None:
+            writer.close()
+
+
+def _read(received: bytes) -> Answer:
+    head, _, body = received.partition(b"\r\n\r\n")
+    first, *lines = head.decode("latin-1").split("\r\n")
+    pairs = [line.partition(":") for line in lines]
+    headers = [(name, value.strip()) for name, _, value in pairs]
+    answer = Answer(int(first.split()[1]), headers, body)
+    if answer.header("transfer-encoding") != "chunked":
+        return answer
+    return Answer(answer.status, headers, b"".join(_chunks(body)))
+
+
+def _chunks(body: bytes) -> Iterator[bytes]:
+    while body:
+        size, _, rest = body.partition(b"\r\n")
+        yield rest[: int(size, 16)]
+        body = rest[int(size, 16) + 2 :] if int(size, 16) else b""

@@ -1,0 +1,11 @@
+"""A program that lets real servers run for hours while things go wrong, and watches.
+
+uvicorn and gunicorn serve one app each, with two workers; one of them keeps its records
+in Redis, the other in a SQLite file. People log in, call, log out; TikTok delivers
+webhooks; somebody sends hostile cookies; tokens fall due all the time. One in a hundred
+calls to TikTok fails. A worker is killed every minute, the store is taken away every
+ten. Whatever a server says, whatever it answers, its memory, descriptors and rows are
+watched, and a table is printed in the end.
+
+    python -m benchmarks.soak [--minutes 120] [--rate 200] [--seed 20260101] [--swap]
+"""

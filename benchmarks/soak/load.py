@@ -1,0 +1,179 @@
+"""What people, TikTok and others do at a steady rate, and what they are answered."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from typing import Any
+from urllib.parse import urlsplit
+
+from benchmarks.reliability.wire import ask, lost
+from benchmarks.reliability.world import (
+    LOGIN,
+    LOGOUT,
+    ORIGIN,
+    WEBHOOK,
+    Answer,
+    person,
+)
+
+from .tiktok import FaultyTikTok
+
+_USERS = 200
+_WAITING = 400
+_SAME_ORIGIN = {"origin": ORIGIN, "sec-fetch-site": "same-origin"}
+#: A connection that breaks so shortly after a kill is the kill's doing, in seconds.
+_OF_A_KILL = 3.0
+#: What is asked, by its share in a hundred.
+_MIX = {"call": 70, "login": 8, "logout": 3, "webhook": 4, "hostile": 10, "nobody": 5}
+_HOSTILE = (
+    "__Host-tiktok=" + "A" * 87,
+    "__Host-tiktok=" + "A" * 4000,
+    '__Host-tiktok="a\\"; __Host-tiktok=b',
+    "__Host-tiktok-login-x=" + "A" * 300,
+    ";" * 6000,
+    'a="' + "\\" * 3000,
+    "\xe2\x80\x83__Host-tiktok=x; " + "a=b; " * 300,
+)
+_QUERIES = ("?next=//evil.example", "?next=%00", "?state=a&state=b", "?" + "&" * 3000)
+_QUERIES += ("?scopes=video.publish", "?code=x&state=y", "?error=%0d%0aX: y")
+
+
+class Site:
+    """One server under load: who is signed in there, and what was answered."""
+
+    def __init__(self, name: str, port: int, fake: FaultyTikTok, seed: int) -> None:
+        self.name = name
+        self.port = port
+        self._fake = fake
+        self._chance = random.Random(f"{name} {seed}")
+        #: User to the cookies of their newest session.
+        self._cookies: dict[int, str] = {}
+        self._busy: set[int] = set()
+        #: Status, or what was wrong, by what was asked.
+        self.answers: Counter[tuple[str, str]] = Counter()
+        #: Logins and deliveries that left a mark in the store, with the time.
+        self.logins: list[float] = []
+        self.deliveries = 0
+        #: When a worker was killed, or the store taken away.
+        self.killed_at = 0.0
+        self.slowest = 0.0
+
+    async def load(self, rate: float, until: float) -> None:
+        """Ask at this rate until then, whether or not answers come."""
+        began, asked, running = time.monotonic(), 0, set()
+        while time.monotonic() < until:
+            due = began + asked / rate
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            asked += 1
+            if len(running) >= _WAITING:
+                self.answers["load", "not asked: too many wait"] += 1
+                continue
+            task = asyncio.create_task(self._one())
+            running.add(task)
+            task.add_done_callback(running.discard)
+        if running:
+            await asyncio.wait(running, timeout=30)
+
+    async def _one(self) -> None:
+        kind = self._chance.choices([*_MIX], [*_MIX.values()])[0]
+        what: Callable[[], Coroutine[Any, Any, None]] = getattr(self, f"_{kind}")
+        try:
+            await what()
+        except Exception as error:
+            self.answers[kind, f"{type(error).__name__} of the load's own"] += 1
+
+    async def _ask(self, kind: str, url: str, cookie: str = "", **more: Any) -> Answer:
+        began = time.monotonic()
+        answer = await ask(self.port, url, cookie, **more)
+        self.slowest = max(self.slowest, time.monotonic() - began)
+        self.answers[kind, self._told(answer, began)] += 1
+        return answer
+
+    def _told(self, answer: Answer, began: float) -> str:
+        if lost(answer):
+            is_killed = began - _OF_A_KILL < self.killed_at
+            return "lost with a worker" if is_killed else "lost"
+        if answer.status == 503 and not answer.header("retry-after"):
+            return "503 without Retry-After"
+        return str(answer.status)
+
+    # --- what is asked -------------------------------------------------------------
+
+    async def _call(self) -> None:
+        """Call as somebody signed in, now and then as several tabs at once."""
+        free = [user for user in self._cookies if user not in self._busy]
+        if not free:
+            await self._login()
+            return
+        user = self._chance.choice(free)
+        cookie = self._cookies[user]
+        answer = await self._ask("call", "/api", cookie)
+        if answer.status != 200 or self._cookies.get(user) != cookie:
+            return
+        signed_in, open_id, token = answer.who
+        if not signed_in:
+            del self._cookies[user]
+            self.answers["call", "signed out"] += 1
+        elif open_id != person(user).open_id:
+            self.answers["call", "somebody else"] += 1
+        elif not token:
+            self.answers["call", "no token"] += 1
+
+    async def _login(self) -> None:
+        user = self._chance.randrange(_USERS)
+        if user in self._busy:
+            return
+        self._busy.add(user)
+        try:
+            begun = await self._ask(
+                "login", f"{LOGIN}?next=/x", self._cookies.get(user, "")
+            )
+            if begun.status != 303:
+                return
+            back = self._fake.consent(begun.header("location"), person=person(user))
+            callback = urlsplit(back)
+            cookies = "; ".join(filter(None, [self._cookies.get(user), begun.cookies]))
+            self.logins.append(time.time())
+            url = f"{callback.path}?{callback.query}"
+            done = await self._ask("callback", url, cookies)
+            if done.status == 303:
+                self._cookies[user] = done.cookies
+        finally:
+            self._busy.discard(user)
+
+    async def _logout(self) -> None:
+        free = [user for user in self._cookies if user not in self._busy]
+        if not free:
+            return
+        user = self._chance.choice(free)
+        cookie = self._cookies.pop(user)
+        await self._ask("logout", LOGOUT, cookie, method="POST", headers=_SAME_ORIGIN)
+
+    async def _webhook(self) -> None:
+        """Deliver what is about nobody; forge something; withdraw somebody, seldom."""
+        number = self._chance.randrange(100)
+        event, open_id = "video.publish.completed", None
+        user = self._chance.randrange(_USERS)
+        if number < 5 and user not in self._busy:
+            event, open_id = "authorization.removed", person(user).open_id
+            self._cookies.pop(user, None)
+        content = {"share_id": self._chance.randrange(10**9)}
+        headers, body = self._fake.webhook(event, open_id, content)
+        if number > 60:
+            body = body.replace(b"video", b"forged")
+        self.deliveries += number <= 60
+        await self._ask("webhook", WEBHOOK, method="POST", headers=headers, body=body)
+
+    async def _hostile(self) -> None:
+        chance = self._chance
+        url = chance.choice(["/api", LOGIN, LOGOUT, "/auth/tiktok/callback"])
+        await self._ask(
+            "hostile", url + chance.choice(_QUERIES), chance.choice(_HOSTILE)
+        )
+
+    async def _nobody(self) -> None:
+        await self._ask("nobody", "/api")

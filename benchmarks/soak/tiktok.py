@@ -1,0 +1,85 @@
+"""A stand-in for hours: it fails now and then, and forgets what is long over."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from benchmarks.reliability.world import Plan
+from tiktok_oauth_middleware.testing import FakeTikTok
+from tiktok_oauth_middleware.testing.fake import ConnectionLost, Reply
+
+_SHARE = 0.01
+#: Of the access tokens, so that they fall due all the time; and for how long a spent
+#: refresh token still works: a worker that is killed must cost nobody the session.
+_LIFE = 120
+_GRACE = 90
+#: Nobody who is signed in leaves an ended token alone for so long.
+_UNUSED = 600
+_TEXT = (("content-type", "text/plain"),)
+_REPLIES = (
+    Reply(500, _TEXT, b"<html>bad gateway</html>"),
+    Reply(503, (*_TEXT, ("retry-after", "1")), b""),
+    Reply(429, _TEXT, b"{}"),
+    Reply(
+        200, _TEXT, b'{"error": "server_error", "error_description": "", "log_id": ""}'
+    ),
+    Reply(200, _TEXT, b'{"access_token": '),
+)
+
+
+class FaultyTikTok(FakeTikTok):
+    """TikTok, of whose answers one in a hundred is none; they fail before they act."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._chance = random.Random(0)
+        self._counting = threading.Lock()
+        self.calls = self.faults = self.refreshes = 0
+
+    @classmethod
+    def made(cls, seed: int) -> FaultyTikTok:
+        """Return one where the app of every plan is registered."""
+        fake = cls.for_settings(Plan(store="").settings(), clock=time.time)
+        assert isinstance(fake, cls)
+        fake._chance.seed(seed)
+        fake.access_lifetime = _LIFE
+        fake.grace = _GRACE
+        return fake
+
+    def handle(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes
+    ) -> Reply:
+        """Answer as TikTok would, or fail."""
+        with self._counting:
+            self.calls += 1
+            self.refreshes += b"grant_type=refresh_token" in body
+            fails = self._chance.random() < _SHARE
+            self.faults += fails
+            kind = self._chance.randrange(len(_REPLIES) + 2) if fails else -1
+        if kind == len(_REPLIES):
+            raise ConnectionLost
+        if kind > len(_REPLIES):
+            time.sleep(0.5)
+        elif kind >= 0:
+            return _REPLIES[kind]
+        return super().handle(method, url, headers, body)
+
+    def tidy(self) -> None:
+        """Forget what is long over: in two hours it would be all that this does."""
+        now = time.time()
+        provider = self.provider
+        with provider._lock:
+            provider._tokens = [
+                tokens
+                for tokens in provider._tokens
+                if not tokens.is_revoked
+                and tokens.access_until > now - _UNUSED
+                and (tokens.rotated_at is None or now - tokens.rotated_at < _GRACE)
+            ]
+            for code in [c for c, made in provider._codes.items() if made.is_used]:
+                del provider._codes[code]
+        del self.requests[:], self.webhooks[:]

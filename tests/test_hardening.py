@@ -1,0 +1,88 @@
+"""The programs of `make fuzz`, `make soak` and `make mutate`, each at a small scale.
+
+What they find at full scale is in docs/hardening.md.
+"""
+
+from __future__ import annotations
+
+import ast
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.mutation.changes import mutants
+
+ROOT = Path(__file__).parent.parent
+
+
+def ran(*command):
+    done = subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_fuzz():
+    """No parser breaks its contract over a few thousand inputs changed at random."""
+    code, told = ran("benchmarks.fuzz", "--engine", "chance", "--inputs", "3000")
+    assert code == 0, told
+    assert told.count("PASS ") == 15
+
+
+@pytest.mark.skipif(
+    shutil.which("redis-server") is None, reason="redis-server is not installed"
+)
+def test_soak():
+    """Both servers serve for a while, and every answer is one that may be."""
+    _, told = ran("benchmarks.soak", "--minutes", "0.3", "--rate", "10")
+    assert told.count(" 0 tracebacks") == 2, told
+    # Memory, descriptors and how much was answered mean nothing in so short a time.
+    failed = [line for line in told.splitlines() if line.startswith("FAIL")]
+    assert [s for s in failed if "ended with" in s or "rows" in s] == [], told
+
+
+SOURCE = '''
+"""A module."""
+import re
+LIMIT = 7
+WORD = re.compile("a+")
+def grown(value: int, step: int = 2) -> int:
+    """Return it, grown."""
+    if value < LIMIT and step:
+        return value + step
+    logger.info("not grown")
+    return 0
+'''
+
+
+def test_mutants():
+    """Each mutant is its module with one change; what tells a person is left alone."""
+    found = [(m.before, m.after) for m in mutants(SOURCE)]
+    assert found == [
+        ("7", "8"),
+        ("7", "6"),
+        ("'a+'", "'a'"),
+        ("WORD = re.compile('a+')", "WORD = None"),
+        ("2", "3"),
+        ("2", "1"),
+        ("value < LIMIT", "value <= LIMIT"),
+        ("value < LIMIT", "value >= LIMIT"),
+        ("value < LIMIT and step", "value < LIMIT or step"),
+        ("value < LIMIT and step", "step"),
+        ("value < LIMIT and step", "value < LIMIT"),
+        ("value < LIMIT and step", "not (value < LIMIT and step)"),
+        ("value + step", "value - step"),
+        ("return value + step", "return None"),
+        ("0", "1"),
+        ("return 0", "return None"),
+    ]
+    as_it_is = ast.unparse(ast.parse(SOURCE))
+    assert all(ast.unparse(m.tree) != as_it_is for m in mutants(SOURCE))
