@@ -30,7 +30,6 @@ demo-flask: $(VENV)/ready  ## the Flask example, with the stand-in for TikTok
 
 # Every process needs the same hash seed, to collect the same tests in the same order.
 test: export COVERAGE_PROCESS_START = $(CURDIR)/pyproject.toml
-test: export PYTHONDEVMODE = 1
 test: export PYTHONHASHSEED = 0
 test: $(VENV)/ready-to-test lint  ## the whole suite, with branch coverage
 	env -u COVERAGE_PROCESS_START $(RUN) -m coverage erase

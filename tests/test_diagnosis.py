@@ -603,6 +603,11 @@ class TestDependencies:
         both = machine.version("httpx") and machine.version("httpx2")
         assert (level("httpx_twice") == "note") is bool(both)
 
+    def test_httpx_alone(self):
+        """That httpx2 is missing is noted, where httpx is there in its place."""
+        alone = machine.version("httpx") and not machine.version("httpx2")
+        assert (level("httpx_alone") == "note") is bool(alone)
+
 
 # --- faults of settings ------------------------------------------------------------
 

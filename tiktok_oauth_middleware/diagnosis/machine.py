@@ -131,6 +131,14 @@ def _dependencies() -> Iterator[Finding]:
             "install it with pip",
         )
         return
+    if version("httpx2") is None and version("httpx") is not None:
+        requirements = [r for r in requirements if not r.startswith("httpx2")]
+        yield note(
+            "httpx_alone",
+            "",
+            "httpx is there and httpx2 is not: it works, but Authlib will give it up",
+            "install httpx2",
+        )
     odd = [*too_old(requirements)]
     yield from odd
     families = [(name, version(name)) for name in ("httpx2", "httpx")]
