@@ -319,8 +319,9 @@ class RedisOfManyLoops(RedisStore):
     were begun in it, and so this one.
     """
 
-    def __init__(self, url: str, **options: Any) -> None:
-        super().__init__(url, **options)
+    def __init__(self, url: str, *, timeout: float = 15) -> None:
+        # Longer than usual: a hundred connections at once take a busy machine a while.
+        super().__init__(url, timeout=timeout)
         self._ends: dict[Any, Any] = {}
 
     async def aget(self, key: str) -> bytes | None:

@@ -46,7 +46,11 @@ def told(caplog):
     caplog.set_level(logging.DEBUG, "tiktok_oauth_middleware")
 
     def since():
-        found = [(record.levelname, record.getMessage()) for record in caplog.records]
+        found = [
+            (record.levelname, record.getMessage())
+            for record in caplog.records
+            if record.name == logger.name
+        ]
         caplog.clear()
         for seldom in logger.filters:  # a second later
             seldom._last.clear()

@@ -827,7 +827,9 @@ def tls_url(servers: Servers, certificate: Certificate) -> str:
 @pytest.fixture(scope="module")
 def trusting_url(tls_url: str, certificate: Certificate) -> str:
     """Return a URL that names whom to trust."""
-    return f"{tls_url}?ssl_ca_certs={certificate.path}"
+    # Longer than usual: many handshakes at once take a busy machine a while.
+    patience = "socket_timeout=15&socket_connect_timeout=15"
+    return f"{tls_url}?ssl_ca_certs={certificate.path}&{patience}"
 
 
 @pytest.fixture(scope="module")

