@@ -321,8 +321,8 @@ async def _storm_rows(server: TokenServer, ours: _Due) -> AsyncIterator[Row]:
             figure=each if waiting > 1 else alone,
             unit="us",
             goal=15 if top else None,
-            curve="waiting requests",
-            at=waiting,
+            curve="waiting requests" if waiting > 1 else "",
+            at=waiting if waiting > 1 else None,
         )
         if top:
             what = f"calls to TikTok for {waiting:,} requests at once"

@@ -45,8 +45,9 @@ def write(measured: Mapping[str, Sequence[Row]], folder: Path) -> None:
     if bars:
         (images / "request-cost.svg").write_text(_bars(bars))
     curves = [row for row in everything if row.at is not None]
-    if curves:
-        (images / "growth.svg").write_text(_curves(curves))
+    for name in dict.fromkeys(row.curve for row in curves):
+        points = [row for row in curves if row.curve == name]
+        (images / f"growth-{name.replace(' ', '-')}.svg").write_text(_curve(points))
 
 
 def _between(text: str, name: str, new: str) -> str:
@@ -118,22 +119,15 @@ def _bars(rows: Sequence[Row]) -> str:
     return _svg(y, parts)
 
 
-def _curves(rows: Sequence[Row]) -> str:
-    """Draw how cost grows with sessions, and with requests that wait."""
-    names = list(dict.fromkeys(row.curve for row in rows))
-    titles = {
-        "sessions": "A request, microseconds added, by number of sessions",
-        "waiting requests": "Each request that waits for one refresh, microseconds",
-    }
-    parts: list[str] = []
-    for place, name in enumerate(names):
-        points = [row for row in rows if row.curve == name]
-        parts += _curve(points, titles.get(name, name), 20 + place * 230)
-    return _svg(20 + len(names) * 230, parts)
+_TITLES = {
+    "sessions": "A request, microseconds added, by number of sessions",
+    "waiting requests": "Each request that waits for one refresh, microseconds",
+}
 
 
-def _curve(points: Sequence[Row], title: str, top: float) -> list[str]:
-    left, wide, high = 60, _WIDTH - 120, 150
+def _curve(points: Sequence[Row]) -> str:
+    """Draw how a cost grows, on an axis of powers of ten."""
+    top, left, wide, high = 20, 60, _WIDTH - 120, 150
     most_x = max(point.at or 1 for point in points)
     most_y = max(point.figure for point in points) * 1.15
 
@@ -145,7 +139,7 @@ def _curve(points: Sequence[Row], title: str, top: float) -> list[str]:
 
     line = " ".join(f"{x(p.at):.1f},{y(p.figure):.1f}" for p in points)
     parts = [
-        _text(20, top + 4, title, ' font-weight="bold"'),
+        _text(20, top + 4, _TITLES[points[0].curve], ' font-weight="bold"'),
         f'<line x1="{left}" y1="{y(0):.1f}" x2="{left + wide}" y2="{y(0):.1f}"'
         f' stroke="{_PEER}"/>',
         f'<polyline points="{line}" fill="none" stroke="{_OURS}" stroke-width="2"/>',
@@ -157,4 +151,4 @@ def _curve(points: Sequence[Row], title: str, top: float) -> list[str]:
             _text(here[0] - 10, here[1] - 8, f"{point.figure:.1f}", ' font-size="11"'),
             _text(here[0] - 10, y(0) + 16, f"{point.at:,.0f}", ' font-size="11"'),
         ]
-    return parts
+    return _svg(230, parts)
