@@ -22,7 +22,7 @@ from httpx_oauth.oauth2 import BaseOAuth2
 from tiktok_oauth_middleware import MemoryStore, TikTokOAuthMiddleware
 
 from . import peers
-from .rounds import Cost, compare
+from .rounds import Cost, compare, cost_of
 from .row import Row
 from .tiktok_server import TokenServer
 from .world import (
@@ -167,12 +167,7 @@ async def _prepared(
             took = (time.thread_time_ns() - began) / each / 1000
             if number:  # the first round warms up
                 spent[name].append(took)
-    return {name: _cost(values) for name, values in spent.items()}
-
-
-def _cost(values: list[float]) -> Cost:
-    low, median, high = statistics.quantiles(values, n=4)
-    return Cost(median, low, high)
+    return {name: cost_of(values) for name, values in spent.items()}
 
 
 def _begun(app: Any) -> Prepare:

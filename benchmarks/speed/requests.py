@@ -19,7 +19,6 @@ from .world import (
     BODY,
     COOKIE,
     FOREIGN,
-    ORIGIN,
     TOKEN,
     bare,
     head,
@@ -201,6 +200,3 @@ async def starsession_cookie(store: Any) -> str:
 def starsession_app(store: Any) -> Starsessions:
     """Return an app that reads its session from a store of starsessions."""
     return Starsessions(_read_starsession, store=store, lifetime=86400)
-
-
-__all__ = ["ORIGIN", "asking", "rows", "starsession_app", "starsession_cookie"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import random
 import statistics
@@ -52,7 +51,7 @@ async def compare(
             gc.collect()
     finally:
         gc.enable()
-    return {name: _cost(values) for name, values in spent.items()}
+    return {name: cost_of(values) for name, values in spent.items()}
 
 
 async def _calls(block: Block, seconds: float) -> int:
@@ -70,17 +69,9 @@ async def _timed(block: Block, calls: int) -> float:
     return (time.thread_time_ns() - began) / calls / 1000
 
 
-def _cost(values: list[float]) -> Cost:
+def cost_of(values: list[float]) -> Cost:
+    """Return the median and the quartiles of what each round took."""
     if len(values) < 4:
         return Cost(statistics.median(values), min(values), max(values))
     low, median, high = statistics.quantiles(values, n=4)
     return Cost(median, low, high)
-
-
-def run(measurement: Awaitable[object]) -> None:
-    """Run a measurement on an event loop of its own."""
-
-    async def main() -> None:
-        await measurement
-
-    asyncio.run(main())
