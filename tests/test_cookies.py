@@ -6,8 +6,6 @@ import base64
 import hashlib
 import itertools
 import random
-import sys
-import time
 
 import pytest
 
@@ -23,6 +21,8 @@ from tiktok_oauth_middleware.cookies import (
     to_text,
 )
 from tiktok_oauth_middleware.http import COOKIE_LIMIT
+
+from .growth import is_constant, is_linear
 
 NAME = b"__Host-tiktok"
 PREFIX = b"__Host-tiktok-login-"
@@ -362,23 +362,12 @@ SLOW = {
 
 @pytest.mark.parametrize("value", SLOW.values(), ids=SLOW.keys())
 @pytest.mark.parametrize("read", [find, find_all])
-def test_class_11_megabyte_takes_100_ms_at_most(read, value):
-    """A megabyte of anything takes at most 100 ms of CPU, at the best of five times."""
+def test_class_11_megabyte_is_read_in_linear_time(read, value):
+    """What a header takes grows with its length, whatever it is made of."""
     name = NAME if read is find else PREFIX
-    headers = header(value + b";" + NAME + b"=good")
-    assert min(cpu_seconds(read, headers, name) for _ in range(5)) < 0.1
-
-
-def cpu_seconds(call, *args):
-    """Return how long a call takes of CPU when no tracer, as of coverage, looks on."""
-    tracer = sys.gettrace()
-    sys.settrace(None)
-    try:
-        begun = time.thread_time()
-        call(*args)
-        return time.thread_time() - begun
-    finally:
-        sys.settrace(tracer)
+    assert is_linear(
+        lambda part: read(header(part + b";" + NAME + b"=good"), name), value
+    )
 
 
 @pytest.mark.parametrize("value", [b"", b";", b";;;", b" ; ;", b"=;=;=", b"\t"])
@@ -528,10 +517,9 @@ def test_class_11_longer_cookie_is_not_even_hashed():
     """A huge value is refused by its length, whatever number of keys there is."""
     keys = [bytes([number]) * 32 for number in range(20)]
     jar = CookieJar("tiktok", keys, secure=True)
-    value = b"A" * 50_000_000 + b"." + b"A" * 22
-    begun = time.process_time()
+    value = b"A" * 16_000_000 + b"." + b"A" * 22
     assert jar.read(value) is None
-    assert time.process_time() - begun < 0.05
+    assert is_constant(jar.read, value)
 
 
 def test_class_28_halves_of_two_cookies_are_refused(jar):

@@ -442,6 +442,28 @@ class TestMeanwhile:
         assert not signed_in.signed_in
         assert [e for e in world.events if e.name == "session_ended"] == []
 
+    def test_store_stumbles_at_every_second_call(
+        self, signed_in, other, world, tiktok, store
+    ):
+        """An answer is written over a change by a store of which each other call fails."""
+
+        def leave():
+            other.log_out()
+            store.stumbles = True
+
+        tiktok.answered = once(leave)
+        world.clock.advance(LIFE + 1)
+        core = core_of(world)
+        named = grant_id(world.settings.client_key, world.tiktok.people[0].open_id)
+        held = run(core.grants.load(named))
+        fresh = run(core.refresh.fresh(held))
+        # The swap meets the change; read, failing; read; swap, failing; swap.
+        assert store.refused == 2
+        store.stumbles = False
+        assert fresh.grant.access_token == kept(world).access_token
+        assert fresh.grant.failures == 0
+        assert len(kept(world).sessions) == 1
+
     def test_store_does_not_come_back(self, signed_in, world, tiktok, store):
         """An answer that can not be written for twelve seconds is an outage."""
         tiktok.answered = lambda: setattr(store, "is_down", True)
@@ -481,6 +503,8 @@ class Interrupted(MemoryStore):
         self.before_delete = None
         self.before_lock = None
         self.is_down = False
+        self.stumbles = False
+        self.calls = 0
         self.refused = 0
 
     def lock(self, key, ttl):
@@ -488,7 +512,20 @@ class Interrupted(MemoryStore):
             elsewhere(self.before_lock)
         return super().lock(key, ttl)
 
+    def get(self, key):
+        if ":grant:" in key:
+            self.stumble()
+        return super().get(key)
+
+    def stumble(self):
+        self.calls += self.stumbles
+        if self.stumbles and self.calls % 2 == 0:
+            self.refused += 1
+            raise StoreError("stumbled")
+
     def compare_and_set(self, key, old, new, ttl):
+        if not key.endswith(":lock"):
+            self.stumble()
         if self.is_down:
             self.refused += not key.endswith(":lock")
             raise StoreError("down")

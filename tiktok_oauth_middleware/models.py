@@ -357,9 +357,6 @@ class TikTokAuth:
     # A slotted class, not a frozen dataclass: 0.11 against 0.67 us, once a request.
     __slots__ = (
         "_challenge",
-        "_has_begun",
-        "_is_open",
-        "_is_replaced",
         "_looked",
         "_sight",
         "_site",
@@ -368,9 +365,8 @@ class TikTokAuth:
     def __init__(self, sight: Sight | None, site: Site) -> None:
         self._sight = sight
         self._site = site
-        # For the middleware: whether anybody looked, what a guard found missing,
-        # whether a response has begun, ours went out instead, a WebSocket is open.
-        self._looked = self._has_begun = self._is_replaced = self._is_open = False
+        # For the middleware: whether anybody looked, and what a guard found missing.
+        self._looked = False
         self._challenge: Challenge | None = None
 
     @property

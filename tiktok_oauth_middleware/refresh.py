@@ -198,25 +198,32 @@ class Refresh:
         spent, before = held.grant.refresh_token, held.grant.scopes
         give_up = time.monotonic() + _WRITE_SECONDS
         latest: Held | None = held
+        is_outdated = False
         wait = _POLL_SECONDS
         while latest is not None and latest.grant.refresh_token == spent:
             try:
+                # Each of the two is tried until it is done: where every second call
+                # fails, both at once would seldom succeed.
+                if is_outdated:
+                    latest = await self._grants.load(held.grant_id)
+                    is_outdated = False
+                    continue
                 renewed = self._renewed(latest.grant, answer)
                 written = await self._grants.replace(latest, renewed)
                 if written is not None:
                     await self._announce(written.grant, before)
                     return written
-                latest = await self._grants.load(held.grant_id)
-                if latest and latest.grant.access_token == answer.access_token:
-                    # Written by a try before, whose StoreError was about the answer.
-                    await self._announce(latest.grant, before)
+                is_outdated = True
             except StoreError:
                 if time.monotonic() > give_up:
                     raise
                 await self._runtime.sleep(wait)
                 await keep_the_lock()
                 wait = min(1.0, wait * 2)
-        return latest  # logged out, or logged in anew: that counts, not this answer
+        if latest and latest.grant.access_token == answer.access_token:
+            # Written by a try before, whose StoreError was about the answer.
+            await self._announce(latest.grant, before)
+        return latest  # or logged out, or logged in anew: that counts, not this answer
 
     def _renewed(self, grant: Grant, answer: TokenAnswer) -> Grant:
         now = int(self._clock())

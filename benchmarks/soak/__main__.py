@@ -284,6 +284,8 @@ def _told(told: argparse.Namespace, fake: FaultyTikTok, servers: list[_Server]) 
         print(f"  rows      {rows}")
         print(f"  log       {len(_errors(server))} tracebacks")
         print(f"  slowest   {server.site.slowest:.2f} s")
+        for puzzle in server.site.puzzles:
+            print(f"  puzzle    {puzzle}")
         for pid, seen in _lived(server):
             first, last = seen[len(seen) // 2], seen[-1]
             print(

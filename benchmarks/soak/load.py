@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections import Counter
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,6 +24,7 @@ from .tiktok import FaultyTikTok
 
 _USERS = 200
 _WAITING = 400
+_LATELY = 12
 _SAME_ORIGIN = {"origin": ORIGIN, "sec-fetch-site": "same-origin"}
 #: A connection that breaks so shortly after a kill is the kill's doing, in seconds.
 _OF_A_KILL = 3.0
@@ -53,6 +54,9 @@ class Site:
         #: User to the cookies of their newest session.
         self._cookies: dict[int, str] = {}
         self._busy: set[int] = set()
+        #: What was done of late as each user, and of whom that is worth reading.
+        self._lately: dict[int, deque[str]] = defaultdict(lambda: deque(maxlen=_LATELY))
+        self.puzzles: list[str] = []
         #: Status, or what was wrong, by what was asked.
         self.answers: Counter[tuple[str, str]] = Counter()
         #: Logins and deliveries that left a mark in the store, with the time.
@@ -86,11 +90,16 @@ class Site:
         except Exception as error:
             self.answers[kind, f"{type(error).__name__} of the load's own"] += 1
 
-    async def _ask(self, kind: str, url: str, cookie: str = "", **more: Any) -> Answer:
+    async def _ask(
+        self, kind: str, url: str, cookie: str = "", *, user: int = -1, **more: Any
+    ) -> Answer:
         began = time.monotonic()
         answer = await ask(self.port, url, cookie, **more)
-        self.slowest = max(self.slowest, time.monotonic() - began)
-        self.answers[kind, self._told(answer, began)] += 1
+        ended = time.monotonic()
+        self.slowest = max(self.slowest, ended - began)
+        told = self._told(answer, began)
+        self.answers[kind, told] += 1
+        self._lately[user].append(f"{began:.3f} to {ended:.3f} {kind} {told}")
         return answer
 
     def _told(self, answer: Answer, began: float) -> str:
@@ -111,13 +120,15 @@ class Site:
             return
         user = self._chance.choice(free)
         cookie = self._cookies[user]
-        answer = await self._ask("call", "/api", cookie)
+        answer = await self._ask("call", "/api", cookie, user=user)
         if answer.status != 200 or self._cookies.get(user) != cookie:
             return
         signed_in, open_id, token = answer.who
         if not signed_in:
             del self._cookies[user]
             self.answers["call", "signed out"] += 1
+            past = "; ".join(self._lately[user])
+            self.puzzles.append(f"signed out: {past}; killed at {self.killed_at:.3f}")
         elif open_id != person(user).open_id:
             self.answers["call", "somebody else"] += 1
         elif not token:
@@ -130,7 +141,7 @@ class Site:
         self._busy.add(user)
         try:
             begun = await self._ask(
-                "login", f"{LOGIN}?next=/x", self._cookies.get(user, "")
+                "login", f"{LOGIN}?next=/x", self._cookies.get(user, ""), user=user
             )
             if begun.status != 303:
                 return
@@ -139,7 +150,7 @@ class Site:
             cookies = "; ".join(filter(None, [self._cookies.get(user), begun.cookies]))
             self.logins.append(time.time())
             url = f"{callback.path}?{callback.query}"
-            done = await self._ask("callback", url, cookies)
+            done = await self._ask("callback", url, cookies, user=user)
             if done.status == 303:
                 self._cookies[user] = done.cookies
         finally:
@@ -151,7 +162,14 @@ class Site:
             return
         user = self._chance.choice(free)
         cookie = self._cookies.pop(user)
-        await self._ask("logout", LOGOUT, cookie, method="POST", headers=_SAME_ORIGIN)
+        await self._ask(
+            "logout",
+            LOGOUT,
+            cookie,
+            user=user,
+            method="POST",
+            headers=_SAME_ORIGIN,
+        )
 
     async def _webhook(self) -> None:
         """Deliver what is about nobody; forge something; withdraw somebody, seldom."""
@@ -166,7 +184,14 @@ class Site:
         if number > 60:
             body = body.replace(b"video", b"forged")
         self.deliveries += number <= 60
-        await self._ask("webhook", WEBHOOK, method="POST", headers=headers, body=body)
+        await self._ask(
+            "webhook",
+            WEBHOOK,
+            user=user if open_id else -1,
+            method="POST",
+            headers=headers,
+            body=body,
+        )
 
     async def _hostile(self) -> None:
         chance = self._chance
