@@ -85,14 +85,22 @@ def a_site(now=NOW, mount="", **changes):
     return Site(**(given | changes))
 
 
+def an_auth(sight, site):
+    """Return what the middleware makes for a request."""
+    auth = TikTokAuth()
+    auth._sight, auth._site = sight, site
+    auth._looked, auth._challenge = False, None
+    return auth
+
+
 @pytest.fixture
 def signed_in():
-    return TikTokAuth(a_sight(), a_site())
+    return an_auth(a_sight(), a_site())
 
 
 @pytest.fixture
 def signed_out():
-    return TikTokAuth(None, a_site())
+    return an_auth(None, a_site())
 
 
 # --- secrets -----------------------------------------------------------------------
@@ -137,7 +145,7 @@ HOLDERS = {
         expires_in=1.0,
         refresh_expires_in=None,
     ),
-    "TikTokAuth": lambda: TikTokAuth(a_sight(), a_site()),
+    "TikTokAuth": lambda: an_auth(a_sight(), a_site()),
 }
 
 
@@ -485,7 +493,7 @@ def test_signed_out_request_tells_nobody(signed_out):
 )
 def test_expired_token_is_none(now, there):
     """A token is shown until the second it ends, by the given clock; then never."""
-    auth = TikTokAuth(a_sight(), a_site(now))
+    auth = an_auth(a_sight(), a_site(now))
     assert (auth.token is not None) is there
     assert auth.is_authenticated
 
@@ -493,7 +501,7 @@ def test_expired_token_is_none(now, there):
 def test_token_is_judged_when_it_is_asked_for():
     """A token that ends during a request is gone at the next look."""
     times = iter([NOW, NOW + 200])
-    auth = TikTokAuth(a_sight(), a_site(clock=lambda: next(times)))
+    auth = an_auth(a_sight(), a_site(clock=lambda: next(times)))
     assert auth.token is not None
     assert auth.token is None
 
@@ -564,7 +572,7 @@ def test_all_scopes_are_missing_when_signed_out(signed_out):
 @pytest.mark.parametrize("sight", [a_sight(), None], ids=["in", "out"])
 def test_class_30_every_look_is_noted(look, sight):
     """Each way of asking who is there is noted, even if the answer is nobody."""
-    auth = TikTokAuth(sight, a_site())
+    auth = an_auth(sight, a_site())
     assert auth._looked is False
     look(auth)
     assert auth._looked is True
@@ -623,7 +631,7 @@ def test_login_url_needs_no_escaping_of_markup(signed_in):
 
 def test_login_url_is_below_the_mount():
     """Links carry the prefix that the server took off, percent-encoded."""
-    auth = TikTokAuth(None, a_site(mount="/my app"))
+    auth = an_auth(None, a_site(mount="/my app"))
     assert auth.login_url() == "/my%20app/auth/tiktok/login"
     assert auth.logout_url == "/my%20app/auth/tiktok/logout"
 

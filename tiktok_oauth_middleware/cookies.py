@@ -160,15 +160,26 @@ def value_in(header: bytes, start: bytes, before: bytes | None) -> bytes | None:
         before: what an earlier Cookie header of the request gave. Two different values
             under one name come out as b"", which is no cookie of ours.
     """
+    # One cookie behind "; " or nothing, as browsers write it, in the fewest steps.
+    left, found, rest = header.partition(start)
+    if not found:
+        return before
+    value, _, others = rest.partition(b";")
+    is_only_one = before is None and others.find(start) < 0  # half the time of "in"
+    if is_only_one and (not left or left.endswith(b"; ")):
+        return value.rstrip(b" \t")
+    return _value_among(header, start, before)
+
+
+def _value_among(header: bytes, start: bytes, before: bytes | None) -> bytes | None:
+    """Return what `value_in` does, of any header."""
     value, last, at = before, 0, header.find(start)
     while at >= 0 and value != b"":  # a contradiction stays one
         end = header.find(b";", at)
         end = end if end >= 0 else len(header)
-        # Behind "; ", as browsers write it; or with the header, or behind a semicolon
-        # and whatever spaces. Nothing before `last` is looked at again.
-        if header[at - 2 : at] == b"; " or not header[
-            header.rfind(b";", last, at) + 1 : at
-        ].strip(b" \t"):
+        # A cookie begins with the header, or behind a semicolon and whatever spaces.
+        # Nothing before `last` is looked at again.
+        if not header[header.rfind(b";", last, at) + 1 : at].strip(b" \t"):
             found = header[at + len(start) : end].rstrip(b" \t")
             value = found if value is None or value == found else b""
         last, at = end, header.find(start, end)

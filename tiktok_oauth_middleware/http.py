@@ -266,6 +266,7 @@ _PRIVATE = (("cache-control", "private"), ("vary", "Cookie"))
 #: Response headers that say who may keep a response; two of them override the others
 #: for CDNs (RFC 9213 section 2.2).
 CACHING = frozenset({*_MERGED, "cdn-cache-control", "surrogate-control"})
+_LENGTHS = frozenset(map(len, CACHING))
 
 
 def keep_private(headers: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -275,7 +276,7 @@ def keep_private(headers: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     ``Vary`` gets Cookie (RFC 9111 sections 4.1 and 5.2.2).
     """
     for name, _ in headers:
-        if name.lower() in CACHING:
+        if len(name) in _LENGTHS and name.lower() in CACHING:
             break
     else:  # the usual case, and 1 us instead of 10
         return [*headers, *_PRIVATE]

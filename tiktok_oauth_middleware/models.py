@@ -355,19 +355,14 @@ class TikTokAuth:
     """
 
     # A slotted class, not a frozen dataclass: 0.11 against 0.67 us, once a request.
-    __slots__ = (
-        "_challenge",
-        "_looked",
-        "_sight",
-        "_site",
-    )
+    __slots__ = ("_challenge", "_looked", "_sight", "_site")
 
-    def __init__(self, sight: Sight | None, site: Site) -> None:
-        self._sight = sight
-        self._site = site
-        # For the middleware: whether anybody looked, and what a guard found missing.
-        self._looked = False
-        self._challenge: Challenge | None = None
+    # Set by the middleware that makes it: the call of an __init__ costs 0.1 us.
+    _sight: Sight | None
+    _site: Site
+    #: Whether anybody looked, and what a guard found missing.
+    _looked: bool
+    _challenge: Challenge | None
 
     @property
     def is_authenticated(self) -> bool:
