@@ -22,7 +22,7 @@ _READABLE = 2e-4
 def is_linear(call: Callable[[Any], object], large: Any) -> bool:
     """Whether a call takes, for all of `large`, as much more as that is larger.
 
-    CPU time of the whole process, the best of seven, without a tracer (coverage).
+    CPU time of the whole process, the best of five, without a tracer (coverage).
     """
     for_small, for_large = _readings(call, large)
     return for_large < PART * _SLACK * for_small
@@ -36,7 +36,7 @@ def is_constant(call: Callable[[Any], object], large: Any) -> bool:
 
 def _readings(call: Callable[[Any], object], large: Any) -> tuple[float, float]:
     small = large[: len(large) // PART]
-    readings = [(_seconds(call, small), _seconds(call, large)) for _ in range(7)]
+    readings = [(_seconds(call, small), _seconds(call, large)) for _ in range(5)]
     for_small, for_large = map(min, zip(*readings, strict=True))
     return max(for_small, _READABLE), for_large
 

@@ -196,7 +196,7 @@ def find_all(headers: Headers, prefix: bytes) -> dict[str, bytes]:
     # 15 ms, and splitting at each of them half a second.
     pattern = _pattern(prefix)
     for key, header in headers:
-        if key == b"cookie" and prefix in header:
+        if key == b"cookie" and header.find(prefix) >= 0:
             for rest, raw in pattern.findall(header):
                 value = raw.rstrip(b" \t")
                 if found.setdefault(rest, value) != value:

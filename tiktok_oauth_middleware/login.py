@@ -201,7 +201,7 @@ class Login:
     def _under_way(self, request: Request, new: Cookie) -> list[Cookie]:
         """Return the new login's cookie, and deletions so that all of them fit."""
         sent = find_all(request.headers, self._jar.login_prefix.encode())
-        return [new, *self._surplus(sent, 1, _size(new))]
+        return [new, *self._surplus(sent, 1, _size(new))] if sent else [new]
 
     def _surplus(
         self, sent: Mapping[str, bytes], kept: int = 0, taken: int = 0

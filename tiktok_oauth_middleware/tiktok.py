@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NoReturn
-from urllib.parse import urlencode
+from urllib.parse import quote_plus, urlencode
 
 from .errors import (
     GrantRevoked,
@@ -133,14 +133,13 @@ def authorize_url(  # noqa: PLR0913 - the parameters of the request
         ask_again: show the consent page even to who consented before; otherwise TikTok
             silently reconnects the last account.
     """
-    query = {"state": state}
-    if verifier is not None:
-        query["code_challenge"] = challenge(verifier)
-        query["code_challenge_method"] = "S256"
-    if ask_again:
-        query["disable_auto_auth"] = "1"
     app = _app_query(client_key, ",".join(scopes), redirect_uri)
-    return f"{endpoint}?{app}&{urlencode(query)}"
+    url = f"{endpoint}?{app}&state={quote_plus(state)}"
+    if verifier is not None:
+        url += f"&code_challenge={challenge(verifier)}&code_challenge_method=S256"
+    if ask_again:
+        url += "&disable_auto_auth=1"
+    return url
 
 
 @lru_cache(maxsize=64)

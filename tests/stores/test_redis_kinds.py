@@ -543,7 +543,7 @@ def test_a_login_lives_in_one_slot(
         (grant,) = (row for row in store.keys("tiktok:") if ":grant:" in row)
         slot = cluster.slot(grant)
         assert cluster.slot(lock_row(grant)) == slot
-        assert cluster.rows_in(slot) == [grant]
+        assert cluster.rows_in(slot) == {grant}
 
 
 # --- Sentinel ----------------------------------------------------------------------
