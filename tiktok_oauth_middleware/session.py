@@ -14,6 +14,7 @@ from .models import (
     KEEPS_UNTIL,
     SEALED,
     SINCE,
+    UNTIL,
     Session,
     Sight,
 )
@@ -64,6 +65,9 @@ class Sessions:
         if self._has_ended(value, at) and self._refresh.is_under_way(ticket.grant_id):
             # All that the record could say is that there is something to wait for.
             held = await self._refresh.result(ticket.grant_id)
+            known = self._sights.live.get(value)
+            if known and at <= known[SINCE] and self._clock() < known[UNTIL]:
+                return known  # by another request of this browser that waited
             if held is None or held.at >= at:  # not older than this request
                 return self._remembered(value, ticket, held)
         sealed = await self._grants.sealed(ticket.grant_id)

@@ -317,16 +317,15 @@ def _answer(
     answer = _object(body)
     if answer is None:
         raise _unavailable("", "an answer that is no JSON object", "", status, wait)
-    code, description, log_id = (
-        one_line(mask(part, secrets)) for part in _error_parts(answer)
-    )
+    parts = _error_parts(answer)
+    if not parts[0] and _is_success(status):
+        return answer
+    code, description, log_id = (one_line(mask(part, secrets)) for part in parts)
     if status >= _SERVER_ERROR or status == _TOO_MANY or code in _TRANSIENT:
         raise _unavailable(code, description, log_id, status, wait)
     if code == "invalid_grant":
         raise GrantRevoked(code, description, log_id, status)
-    if code or not _is_success(status):
-        raise TikTokError(code, description, log_id, status)
-    return answer
+    raise TikTokError(code, description, log_id, status)
 
 
 def _error_parts(answer: dict[str, Any]) -> tuple[str, str, str]:

@@ -301,9 +301,9 @@ async def _storm_rows(server: TokenServer, ours: _Due) -> AsyncIterator[Row]:
             await ours.app(scope_of(cookie), receive, send)
             ours.now += 86400 + 30  # ended: everybody has to wait
             before = server.calls()
+            scopes = [scope_of(cookie) for _ in range(waiting)]
             began = time.thread_time_ns()
-            asked = (ours.app(scope_of(cookie), receive, send) for _ in range(waiting))
-            await asyncio.gather(*asked)
+            await asyncio.gather(*(ours.app(scope, receive, send) for scope in scopes))
             costs.append((time.thread_time_ns() - began) / 1000)
             calls.append(server.calls() - before)
         if waiting == 1:
