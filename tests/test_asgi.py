@@ -6,6 +6,7 @@ import logging
 from contextlib import closing
 
 import anyio
+import httpx2
 import pytest
 
 from tiktok_oauth_middleware import MemoryStore, StoreError, TikTokOAuthMiddleware
@@ -180,6 +181,33 @@ class TestLifespan:
             "lifespan.shutdown.complete",
         ]
         assert order == ["closed"]
+
+    async def test_client_is_made_before_the_app_starts(self):
+        """The client for TikTok is there when the app is told to start."""
+        made = []
+
+        async def app(scope, receive, send):
+            core = wrapped._core
+            client = core._runtime.taken_back(core, "client")
+            made.append(client._runtime.taken_back(client, "http client"))
+
+        wrapped = wrap(app)
+        await call(wrapped, {"type": "lifespan"})
+        assert isinstance(made[0], httpx2.AsyncClient)
+        await made[0].aclose()
+
+    async def test_no_client_stops_no_app(self, tmp_path, monkeypatch, caplog):
+        """Where the client can not be made the app starts all the same, and says so."""
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
+        caplog.set_level(logging.WARNING)
+        started = []
+
+        async def app(scope, receive, send):
+            started.append(scope["type"])
+
+        await call(wrap(app), {"type": "lifespan"})
+        assert started == ["lifespan"]
+        assert "no client for TikTok yet: FileNotFoundError" in caplog.text
 
 
 class TestMounts:

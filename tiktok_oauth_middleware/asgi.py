@@ -103,6 +103,8 @@ class TikTokOAuthMiddleware:
         """
         kind = scope["type"]
         if kind not in ("http", "websocket"):
+            if kind == "lifespan":
+                await self._core.warm()
             await self.app(scope, receive, self._closing(send))
             return
         mount = scope.get("root_path", "")

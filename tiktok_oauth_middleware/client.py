@@ -279,6 +279,10 @@ class TikTokClient:
         """
         return await self._runtime.shared(self._make, self, "http client")
 
+    async def warm(self) -> None:
+        """Make the HTTP client of this process or event loop, if there is none yet."""
+        await self._client()
+
     async def aclose(self) -> None:
         """Close the HTTP client of this process or event loop, if there is one."""
         client = self._runtime.taken_back(self, "http client")

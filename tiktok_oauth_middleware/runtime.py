@@ -13,6 +13,7 @@ import threading
 import time
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Hashable
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from .errors import StoreError
@@ -278,6 +279,8 @@ class Cooperative:
             weakref.WeakKeyDictionary()
         )
         self._running: set[asyncio.Task[Any]] = set()
+        # anyio would load this in the event loop, which stood still for 15 ms.
+        import_module("anyio._backends._asyncio")
 
     def _here(self) -> dict[str, Any]:
         """Return what belongs to the running event loop."""

@@ -13,16 +13,38 @@ from tiktok_oauth_middleware import (
     TikTokOAuthMiddleware,
 )
 
-from .world import reading, receive, scope_of, settings
+from .world import receive, scope_of, send, settings
 
 
 async def ours(base: str) -> float:
-    """Return the longest stall in ms, ours."""
-    endpoints = TikTokEndpoints(token=f"{base}/v2/oauth/token/")
-    app = TikTokOAuthMiddleware(
-        reading, settings(endpoints=endpoints, fetch_user=False), store=MemoryStore()
-    )
+    """Return the longest stall in ms, ours, behind a server that has a lifespan."""
+    app = _ours(base)
+    messages = [{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}]
+
+    async def told() -> Any:
+        return messages.pop(0)
+
+    await app({"type": "lifespan"}, told, send)
     return await _longest(app)
+
+
+async def ours_unwarned(base: str) -> float:
+    """Return the same, where no lifespan tells us that the app starts."""
+    return await _longest(_ours(base))
+
+
+def _ours(base: str) -> TikTokOAuthMiddleware:
+    endpoints = TikTokEndpoints(token=f"{base}/v2/oauth/token/")
+    return TikTokOAuthMiddleware(
+        _app, settings(endpoints=endpoints, fetch_user=False), store=MemoryStore()
+    )
+
+
+async def _app(scope: Any, receive: Any, send: Any) -> None:
+    """Start, and be stopped at some time."""
+    assert scope["type"] == "lifespan"
+    await receive()
+    await send({"type": "lifespan.startup.complete"})
 
 
 async def authlib(base: str) -> float:

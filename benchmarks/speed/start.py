@@ -83,7 +83,10 @@ async def rows(rounds: int) -> AsyncIterator[Row]:
     what = f"heavy modules loaded by it, of {', '.join(_HEAVY)}"
     yield Row(target="T9", what=what, figure=heavy, unit="1", goal=0)
     with TokenServer() as server:
-        found = {who: _stalls(who, server, runs) for who in ("ours", "authlib")}
+        found = {
+            who: _stalls(who, server, runs)
+            for who in ("ours", "ours_unwarned", "authlib")
+        }
     yield Row(
         target="T10",
         what="longest stall of the loop in the first login and callback",
@@ -93,6 +96,11 @@ async def rows(rounds: int) -> AsyncIterator[Row]:
         ours=found["ours"],
         peer=found["authlib"],
         peer_name="Authlib's Starlette client, as documented",
+    )
+    yield Row(
+        what="the same, on a server without a lifespan",
+        figure=found["ours_unwarned"],
+        unit="ms",
     )
 
 
