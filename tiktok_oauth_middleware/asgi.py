@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
-from .cookies import SESSION_LENGTH, value_in
+from .cookies import SESSION_LENGTH, value_of
 from .core import Core
 from .errors import StoreError
 from .http import CACHING, Request, Response, keep_private
@@ -115,10 +115,9 @@ class TikTokOAuthMiddleware:
             await _respond(scope, send, await self._core.answer(request, site))
             return
         value: bytes | None = None
-        start = self._cookie_start
         for name, header in scope["headers"]:
-            if name == b"cookie" and header.find(start) >= 0:
-                value = value_in(header, start, value)
+            if name == b"cookie":
+                value = value_of(header.partition(self._cookie_start), value)
         if kind == "websocket" and value is not None and not self._is_trusted(scope):
             value = None
         sight: Sight | None = None

@@ -35,6 +35,7 @@ _MAC_BYTES = 16
 #: Length of every session cookie's value: 64 + "." + 22 characters.
 SESSION_LENGTH = 87
 
+_SPACE = 0x20
 _VALUE = re.compile(rb"[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]+")
 
 
@@ -144,35 +145,40 @@ def find(headers: Headers, name: bytes) -> bytes | None:
     found = None
     for key, header in headers:
         if key == b"cookie":
-            found = value_in(header, name + b"=", found)
+            found = value_of(header.partition(name + b"="), found)
     return found if found is not None and _is_value(found) else None
 
 
-def value_in(header: bytes, start: bytes, before: bytes | None) -> bytes | None:
-    """Return the value behind `start`, a name and "=", in one Cookie header, or None.
+def value_of(parts: tuple[bytes, bytes, bytes], before: bytes | None) -> bytes | None:
+    """Return the value of one cookie in a Cookie header that may hold it, or None.
 
     What the value is made of is not looked at. Searching for the name costs a sixth of
     what an expression over the header does (0.3 against 2 us), and a request pays it.
 
     Args:
-        header: as it came.
-        start: what the cookie begins with.
+        parts: the header, partitioned at the cookie's name and "=".
         before: what an earlier Cookie header of the request gave. Two different values
             under one name come out as b"", which is no cookie of ours.
     """
-    # One cookie behind "; " or nothing, as browsers write it, in the fewest steps.
-    left, found, rest = header.partition(start)
-    if not found:
+    left, start, rest = parts
+    if not start:
         return before
     value, _, others = rest.partition(b";")
-    is_only_one = before is None and others.find(start) < 0  # half the time of "in"
-    if is_only_one and (not left or left.endswith(b"; ")):
-        return value.rstrip(b" \t")
-    return _value_among(header, start, before)
+    # One cookie, behind "; " or nothing and with no space behind it, as browsers write
+    # it, takes the fewest steps.
+    if (
+        before is None
+        and (not left or left[-2:] == b"; ")
+        and (not others or others.find(start) < 0)  # half the time of "in"
+        and value
+        and value[-1] > _SPACE
+    ):
+        return value
+    return _value_among(b"".join(parts), start, before)
 
 
 def _value_among(header: bytes, start: bytes, before: bytes | None) -> bytes | None:
-    """Return what `value_in` does, of any header."""
+    """Return what `value_of` does, of any header."""
     value, last, at = before, 0, header.find(start)
     while at >= 0 and value != b"":  # a contradiction stays one
         end = header.find(b";", at)

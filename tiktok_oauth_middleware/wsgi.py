@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from .cookies import SESSION_LENGTH, value_in
+from .cookies import SESSION_LENGTH, value_of
 from .core import Core
 from .errors import StoreError
 from .http import Request, Response, keep_private
@@ -139,7 +139,8 @@ class TikTokOAuthWSGIMiddleware:
         Raises:
             StoreError: the store could not say.
         """
-        value = value_in(cookies.encode("latin-1"), self._cookie_start, None)
+        parts = cookies.encode("latin-1").partition(self._cookie_start)
+        value = value_of(parts, None)
         if value is None or len(value) != SESSION_LENGTH:
             return None
         sight = self._live.get(value)

@@ -18,7 +18,7 @@ from tiktok_oauth_middleware.cookies import (
     from_text,
     grant_id,
     to_text,
-    value_in,
+    value_of,
 )
 from tiktok_oauth_middleware.errors import TikTokError, TikTokOAuthError
 from tiktok_oauth_middleware.http import (
@@ -159,7 +159,7 @@ def _cookies(data: bytes) -> None:
         sent = {p for p in parts if p.startswith(_LOGIN + login_id.encode() + b"=")}
         _must(not login or sent == {_LOGIN + login_id.encode() + b"=" + login}, "login")
     for _, header in headers:
-        value_in(header, _START, None)
+        value_of(header.partition(_START), None)
 
 
 _NAMES = (b"accept", b"origin", b"referer", b"sec-fetch-site", b"sec-fetch-mode")
