@@ -25,7 +25,7 @@ from benchmarks.reliability.served import free_port, gunicorn, serving, uvicorn
 from benchmarks.reliability.world import Plan, plan_for
 from tiktok_oauth_middleware.testing.server import StandIn
 
-from .load import Site
+from .load import USERS, Site
 from .tiktok import FaultyTikTok
 from .watch import Sample, grown, keys, opened, sample, slope, workers
 
@@ -56,7 +56,6 @@ _RIGHT = {
     "hostile": {"200", "303", "400", "403", "405", "503"},
 }
 _RIGHT_EVERYWHERE = {"lost with a worker", "no token"}
-_USERS = 200
 _LOGIN_SECONDS = 660 + 120
 
 
@@ -226,10 +225,10 @@ def _too_much(server: _Server, told: argparse.Namespace) -> Iterator[str]:
     since = time.time() - _LOGIN_SECONDS
     marks = sum(at > since for at in server.site.logins)
     bounds = {
-        "grant": _USERS,
+        "grant": USERS,
         "login": marks,
         "delivery": server.site.deliveries,
-        "lock": _USERS,
+        "lock": USERS,
     }
     for kind, bound in bounds.items():
         if server.rows[kind] > bound:

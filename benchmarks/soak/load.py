@@ -22,7 +22,8 @@ from benchmarks.reliability.world import (
 
 from .tiktok import FaultyTikTok
 
-_USERS = 200
+#: So many that tokens fall due between two logins of a user.
+USERS = 1000
 _WAITING = 400
 _LATELY = 12
 _SAME_ORIGIN = {"origin": ORIGIN, "sec-fetch-site": "same-origin"}
@@ -135,7 +136,7 @@ class Site:
             self.answers["call", "no token"] += 1
 
     async def _login(self) -> None:
-        user = self._chance.randrange(_USERS)
+        user = self._chance.randrange(USERS)
         if user in self._busy:
             return
         self._busy.add(user)
@@ -153,6 +154,9 @@ class Site:
             done = await self._ask("callback", url, cookies, user=user)
             if done.status == 303:
                 self._cookies[user] = done.cookies
+            elif lost(done) or done.status == 503:
+                # The new session may have been written, in place of the old one.
+                self._cookies.pop(user, None)
         finally:
             self._busy.discard(user)
 
@@ -175,23 +179,28 @@ class Site:
         """Deliver what is about nobody; forge something; withdraw somebody, seldom."""
         number = self._chance.randrange(100)
         event, open_id = "video.publish.completed", None
-        user = self._chance.randrange(_USERS)
+        user = self._chance.randrange(USERS)
         if number < 5 and user not in self._busy:
             event, open_id = "authorization.removed", person(user).open_id
             self._cookies.pop(user, None)
+            self._busy.add(user)  # a login that overtook it would be undone by it
         content = {"share_id": self._chance.randrange(10**9)}
         headers, body = self._fake.webhook(event, open_id, content)
         if number > 60:
             body = body.replace(b"video", b"forged")
         self.deliveries += number <= 60
-        await self._ask(
-            "webhook",
-            WEBHOOK,
-            user=user if open_id else -1,
-            method="POST",
-            headers=headers,
-            body=body,
-        )
+        try:
+            await self._ask(
+                "webhook",
+                WEBHOOK,
+                user=user if open_id else -1,
+                method="POST",
+                headers=headers,
+                body=body,
+            )
+        finally:
+            if open_id:
+                self._busy.discard(user)
 
     async def _hostile(self) -> None:
         chance = self._chance

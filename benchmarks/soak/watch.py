@@ -11,6 +11,8 @@ from typing import NamedTuple
 import redis
 
 _PAGE = 4096
+#: Fields of /proc/PID/stat, counted from behind the name in brackets.
+_PARENT, _STARTED = 1, 19
 
 
 class Sample(NamedTuple):
@@ -26,13 +28,14 @@ def workers(server: int) -> list[int]:
     found = []
     for path in Path("/proc").glob("[0-9]*"):
         try:
-            parent = (path / "stat").read_text().rpartition(")")[2].split()[1]
+            fields = (path / "stat").read_text().rpartition(")")[2].split()
             command = (path / "cmdline").read_bytes()
         except OSError:  # ended meanwhile
             continue
-        if int(parent) == server and b"resource_tracker" not in command:
-            found.append(int(path.name))
-    return sorted(found)
+        if int(fields[_PARENT]) == server and b"resource_tracker" not in command:
+            # Not by the number, which begins anew when the last has been given.
+            found.append((int(fields[_STARTED]), int(path.name)))
+    return [pid for _, pid in sorted(found)]
 
 
 def sample(pid: int) -> Sample | None:
