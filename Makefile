@@ -43,7 +43,6 @@ coverage: $(VENV)/ready-to-test  ## branches of what is guarded, by its own test
 	env -u COVERAGE_PROCESS_START $(RUN) -m coverage erase
 	$(RUN) -m pytest -n $(WORKERS) --dist loadgroup $(COVERING)
 	env -u COVERAGE_PROCESS_START $(RUN) -m coverage combine --quiet
-	env -u COVERAGE_PROCESS_START $(RUN) -m coverage report
 	env -u COVERAGE_PROCESS_START $(RUN) -m coverage report --include=$(GUARDED) --fail-under=98
 
 matrix: $(VENV)/ready-to-test  ## the wheel in environments of its own; ARGS="lowest httpx"
