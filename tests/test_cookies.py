@@ -59,6 +59,27 @@ def test_cookie_is_found(value):
     assert find(header(value), NAME) == b"good"
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"__Host-tiktok=goodX",
+        b"__Host-tiktok=goodX ",
+        b"a=b;\t__Host-tiktok=goodX\t; c=d",
+        b"__Host-tiktok=goodX; __Host-tiktok=goodX ",
+    ],
+)
+def test_only_spaces_are_taken_off(value):
+    """Letters at the end of a value stay, whichever way it is read."""
+    assert find(header(value), NAME) == b"goodX"
+
+
+@pytest.mark.parametrize("before", [b"X", b"X ", b"a=b; X", b"a=b; X\t"])
+def test_class_10_name_behind_a_letter_is_not_ours(before):
+    """What stands between a semicolon and our name is spaces, or it is not our name."""
+    assert find(header(before + b"__Host-tiktok=good"), NAME) is None
+    assert find(header(before + b"__Host-tiktok=good "), NAME) is None
+
+
 @pytest.mark.parametrize("space", [b" ", b"\t", b" \t "])
 def test_class_10_value_begins_behind_the_equals_sign(space):
     """A value that begins with spaces is no cookie's, and is not mended."""
@@ -425,6 +446,20 @@ def test_login_cookies_are_found_among_malformed_ones():
 # --- the session cookie ------------------------------------------------------------
 
 
+def test_login_cookies_of_other_headers_are_none():
+    """Only a Cookie header holds cookies, whatever stands in others."""
+    assert find_all([(b"x-cookie", b"__Host-tiktok-login-a=x")], PREFIX) == {}
+
+
+@pytest.mark.parametrize("join", [b"; ", b";"])
+def test_two_values_of_a_login_cookie_are_empty(join):
+    """A login cookie that is sent twice with different values has none; spaces apart."""
+    twice = join.join([b"__Host-tiktok-login-a=x", b"__Host-tiktok-login-a=y"])
+    assert find_all(header(twice), PREFIX) == {"a": b""}
+    same = join.join([b"__Host-tiktok-login-a=xX", b"__Host-tiktok-login-a=xX\t"])
+    assert find_all(header(same), PREFIX) == {"a": b"xX"}
+
+
 def test_session_cookie_round_trips(jar):
     """A cookie we issued says the grant and the hash of its secret."""
     value, ticket = jar.issue(GRANT)
@@ -602,6 +637,18 @@ def test_cookie_is_deleted_by_an_empty_value(jar):
 
 
 # --- grant ids ---------------------------------------------------------------------
+
+
+def test_class_27_jar_shows_no_key(jar):
+    """Neither the keys nor the signer's list of them print a key."""
+    for shown in (repr, str, "{}".format):
+        assert shown(jar._keys[0]) == "b'***'"
+        assert repr(NEW)[2:-1] not in shown(jar._signer.secret_keys)
+
+
+def test_grant_id_of_text_that_is_no_unicode():
+    """An open_id with half a character in it has a name, and its own."""
+    assert grant_id("k", "\ud800") not in (grant_id("k", "?"), grant_id("k", "\ud801"))
 
 
 def test_grant_id_is_always_the_same():
