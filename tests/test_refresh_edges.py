@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 import threading
@@ -14,6 +15,7 @@ from tiktok_oauth_middleware.cookies import grant_id
 from tiktok_oauth_middleware.core import Core
 from tiktok_oauth_middleware.errors import TikTokError, TikTokUnavailable
 from tiktok_oauth_middleware.models import Grant, Secret, TokenAnswer
+from tiktok_oauth_middleware.ports import Hold
 from tiktok_oauth_middleware.runtime import Blocking, run
 
 from .conftest import kept, make_settings
@@ -291,6 +293,152 @@ class TestLevel:
         """Any other failure is a warning."""
         failure = TikTokError("server_error", "", "", 200)
         assert refresh._level(failure) == logging.WARNING
+
+
+# --- who refreshes ---------------------------------------------------------------------
+
+
+class Told:
+    """A client for TikTok that answers when it is let."""
+
+    def __init__(self):
+        self.asked = threading.Event()
+        self.may_answer = threading.Event()
+
+    async def refresh(self, refresh_token, *, meanwhile):
+        self.asked.set()
+        assert self.may_answer.wait(20)
+        return answer()
+
+
+class TestTogether:
+    @pytest.fixture
+    def told(self):
+        return Told()
+
+    @pytest.fixture
+    def core(self, clock, grant, told):
+        """Return the core of an app at which one user has a token."""
+        core = Core(
+            make_settings(keep_grants=True),
+            Blocking(),
+            store=MemoryStore(clock=clock),
+            on_event=None,
+            transport=None,
+            clock=clock,
+        )
+
+        async def client():
+            return told
+
+        core.refresh._client = client
+        run(core.grants.create("id", replace(grant, retry_at=0)))
+        return core
+
+    @staticmethod
+    def in_a_thread(work):
+        """Return a list that gets the result, and the thread that works on it."""
+        found = []
+        thread = threading.Thread(target=lambda: found.append(run(work())))
+        thread.start()
+        return found, thread
+
+    def test_is_under_way(self, core, clock, told):
+        """A refresh is under way from when it began until it has ended."""
+        refresh = core.refresh
+        assert not refresh.is_under_way("id")
+        clock.now = float(kept_in(core).grant.expires_at)
+        held = kept_in(core)
+        _, thread = self.in_a_thread(lambda: refresh.fresh(held))
+        assert told.asked.wait(20)
+        assert refresh.is_under_way("id")
+        assert not refresh.is_under_way("other")
+        told.may_answer.set()
+        thread.join(20)
+        assert not refresh.is_under_way("id")
+
+    def test_ahead_is_a_flight_of_its_own(self, core, told):
+        """Who has a token renewed early is not waited for by those to whom it is good."""
+        refresh, held = core.refresh, kept_in(core)
+        _, thread = self.in_a_thread(lambda: refresh.fresh(held, ahead=2 * DAY))
+        assert told.asked.wait(20)
+        assert not refresh.is_under_way("id")
+        told.may_answer.set()
+        thread.join(20)
+
+    def test_result_is_waited_for(self, core, clock, told):
+        """Who asks for the result while a refresh is under way gets what it gives."""
+        refresh = core.refresh
+        clock.now = float(kept_in(core).grant.expires_at)
+        held = kept_in(core)
+        one, first = self.in_a_thread(lambda: refresh.fresh(held))
+        assert told.asked.wait(20)
+        other, second = self.in_a_thread(lambda: refresh.result("id"))
+        second.join(0.05)
+        assert second.is_alive()
+        told.may_answer.set()
+        first.join(20)
+        second.join(20)
+        assert other[0] is one[0]
+        assert other[0].grant.access_token == "act.new"
+
+    def test_result_of_none(self, core, clock, told):
+        """Where none is under way any more, the result is what one gives now."""
+        told.may_answer.set()
+        clock.now = float(kept_in(core).grant.expires_at)
+        assert run(core.refresh.result("id")).grant.access_token == "act.new"
+
+    def test_not_due(self, core, told):
+        """Who finds a fresh record has it, and asks nobody, not even for the lock."""
+        core.grants.lock = None
+        assert run(core.refresh.result("id")) == kept_in(core)
+        assert not told.asked.is_set()
+
+    def test_gone(self, core, told):
+        """Who finds no record has none, and asks nobody."""
+        core.grants.lock = None
+        assert run(core.refresh.result("other")) is None
+        assert not told.asked.is_set()
+
+    @pytest.mark.parametrize(("left", "pauses"), [(1, 0), (0, 3), (-1, 3)])
+    def test_lock_of_another_process(self, core, clock, told, left, pauses):
+        """Who does not get the lock goes on with a good token, or waits for a new one."""
+        slept = []
+
+        @contextlib.asynccontextmanager
+        async def lock(grant_id, seconds):
+            yield Hold(None, None, is_held=False)
+
+        async def sleep(seconds):
+            assert 0.025 <= seconds <= 0.075
+            slept.append(seconds)
+            if len(slept) == 3:  # the other process has done it
+                held = kept_in(core)
+                renewed = core.refresh._renewed(held.grant, answer())
+                await core.grants.replace(held, renewed)
+
+        core.grants.lock, core._runtime.sleep = lock, sleep
+        clock.now = float(kept_in(core).grant.expires_at - left)
+        found = run(core.refresh.fresh(kept_in(core)))
+        assert len(slept) == pauses
+        assert found.grant.access_token == ("act.new" if pauses else "act.old")
+        assert not told.asked.is_set()
+
+    @pytest.mark.parametrize(("left", "is_there"), [(1, True), (0, False), (-1, False)])
+    def test_no_refresh_token(self, core, clock, told, left, is_there):
+        """Without a refresh token the access token is good to its end, then nobody's."""
+        held = kept_in(core)
+        bare = replace(held.grant, refresh_token=Secret(""))
+        run(core.grants.replace(held, bare))
+        clock.now = float(bare.expires_at - left)
+        found = run(core.refresh.fresh(held._replace(grant=bare)))
+        assert (found is not None) is is_there
+        assert (kept_in(core) is not None) is is_there
+        assert not told.asked.is_set()
+
+
+def kept_in(core):
+    return run(core.grants.load("id"))
 
 
 # --- what somebody else does meanwhile ------------------------------------------------
