@@ -577,6 +577,25 @@ class TestWritten:
             assert browser.get(callback).status_code == 503
         assert browser.get(callback).status_code == 303
 
+    def test_lost_answer(self, browser, store, monkeypatch):
+        """A write whose answer got lost has ended the session before; a login mends it."""
+        browser.log_in()
+        callback = browser.consent(browser.begin())
+        swap = store.compare_and_set
+
+        def lose(key, *values):
+            swapped = swap(key, *values)
+            if ":grant:" in key:
+                raise StoreError("the answer was lost")
+            return swapped
+
+        with monkeypatch.context() as patched:
+            patched.setattr(store, "compare_and_set", lose)
+            assert browser.get(callback).status_code == 503
+        assert not browser.signed_in
+        browser.log_in()
+        assert browser.signed_in
+
     def test_query_of_callback(self, browser):
         """A callback brings state and code back, and nothing of ours beside."""
         callback = browser.consent(browser.begin("?next=/a"))
