@@ -142,10 +142,10 @@ def find(headers: Headers, name: bytes) -> bytes | None:
 
     Two different values under one name are a contradiction, and none is believed.
     """
-    found = None
+    found, start = None, name + b"="
     for key, header in headers:
-        if key == b"cookie":
-            found = value_of(header.partition(name + b"="), found)
+        if key == b"cookie" and header.find(start) >= 0:
+            found = value_of(header.partition(start), found)
     return found if found is not None and _is_value(found) else None
 
 
