@@ -145,10 +145,13 @@ def _next(data: bytes) -> None:
 _NAME = b"__Host-tiktok"
 _LOGIN = b"__Host-tiktok-login-"
 _START = _NAME + b"="
+#: What 64 kB of request can hold: each takes "cookie:" and a line's end.
+_MOST_HEADERS = 64 * 1024 // 9
 
 
 def _cookies(data: bytes) -> None:
-    headers = [(b"cookie", line) for line in longer(data).split(b"\n")]
+    lines = longer(data).split(b"\n", _MOST_HEADERS)
+    headers = [(b"cookie", line) for line in lines]
     parts = [p.strip(b" \t") for _, header in headers for p in header.split(b";")]
     value = find(headers, _NAME)
     if value is not None:
