@@ -48,12 +48,13 @@ coverage: $(VENV)/ready-to-test  ## branches of what is guarded, by its own test
 matrix: $(VENV)/ready-to-test  ## the wheel in environments of its own; ARGS="lowest httpx"
 	$(RUN) .ci/matrix.py $(ARGS)
 
-lint: $(VENV)/ready-to-test  ## ruff, mypy, pyright, import-linter
+lint: $(VENV)/ready-to-test  ## ruff, mypy, pyright, import-linter, bandit
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 	$(VENV)/bin/pyright
 	$(VENV)/bin/lint-imports
+	$(VENV)/bin/bandit --quiet --recursive --configfile pyproject.toml tiktok_oauth_middleware
 
 $(VENV)/ready-to-bench: $(VENV)/ready-to-test
 	$(RUN) -m pip install --quiet --group bench
@@ -71,9 +72,8 @@ reliability: $(VENV)/ready-to-test  ## kills, outages, races; ARGS="--scale 0.1"
 sealing: $(VENV)/ready-to-test  ## every bit of what is sealed; ARGS="--scale 0.1" for less
 	$(RUN) -m benchmarks.sealing $(ARGS)
 
-audit: $(VENV)/ready-to-test  ## bandit on the package, pip-audit on what it needs
+audit: $(VENV)/ready-to-test  ## pip-audit on what the package needs
 	$(RUN) -m pip install --quiet --group audit
-	$(VENV)/bin/bandit --quiet --recursive --configfile pyproject.toml tiktok_oauth_middleware
 	$(VENV)/bin/pip-audit --skip-editable --strict
 
 fuzz: $(VENV)/ready-to-test  ## every parser, a million inputs; ARGS="--inputs 100000"

@@ -36,8 +36,6 @@ _TRY_AGAIN_LATER = 1013
 #: What most private responses get, without reading any header of theirs.
 _PRIVATE = ((b"cache-control", b"private"), (b"vary", b"Cookie"))
 _CACHING = frozenset(name.encode() for name in CACHING)
-#: Headers of other lengths need not be told apart: 0.1 us for each.
-_LENGTHS = frozenset(map(len, _CACHING))
 
 
 class TikTokOAuthMiddleware:
@@ -232,8 +230,8 @@ class StarletteUser:
 class _Auth(TikTokAuth):
     """Who is signed in, watching what the app sends: one object for each request.
 
-    Its methods stand in the place of the server's ``send``. Two calls of a bound method
-    cost 0.23 us, those of a `partial` 0.5.
+    Its methods stand in the place of the server's ``send``. To make a bound method and
+    call it twice takes 1,700 instructions, a `partial` 2,800.
     """
 
     __slots__ = ("_core", "_is_open", "_is_replaced", "_scope", "_send")
@@ -337,7 +335,7 @@ def _private(message: Message) -> Message:
     headers = [*message.get("headers", ())]  # any iterable, says ASGI
     message["headers"] = headers
     for name, _ in headers:
-        if len(name) in _LENGTHS and name.lower() in _CACHING:
+        if name.lower() in _CACHING:
             break
     else:
         headers += _PRIVATE

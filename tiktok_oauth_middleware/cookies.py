@@ -144,7 +144,7 @@ def find(headers: Headers, name: bytes) -> bytes | None:
     """
     found, start = None, name + b"="
     for key, header in headers:
-        if key == b"cookie" and header.find(start) >= 0:
+        if key == b"cookie":
             found = value_of(header.partition(start), found)
     return found if found is not None and _is_value(found) else None
 

@@ -13,7 +13,6 @@ import threading
 import time
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Hashable
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from .errors import StoreError
@@ -279,14 +278,12 @@ class Cooperative:
             weakref.WeakKeyDictionary()
         )
         self._running: set[asyncio.Task[Any]] = set()
-        # anyio would load this in the event loop, which stood still for 15 ms.
-        import_module("anyio._backends._asyncio")
 
     def _here(self) -> dict[str, Any]:
         """Return what belongs to the running event loop."""
         import asyncio  # noqa: PLC0415
 
-        # A `RunVar` of anyio does it for both, and takes three times as long: a
+        # A `RunVar` of anyio does it for both, and takes four times as long: a
         # thousand requests that wait for one refresh ask twice each.
         try:
             loop: Any = asyncio.get_running_loop()

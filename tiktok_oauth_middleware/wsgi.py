@@ -161,8 +161,7 @@ class TikTokOAuthWSGIMiddleware:
 class _Auth(TikTokAuth):
     """Who is signed in, watching what the app answers: one object for each request.
 
-    Its method stands in the place of the server's ``start_response``; a bound method
-    is made and called in half the time of a `partial`.
+    Its method stands in the place of the server's ``start_response``.
     """
 
     __slots__ = ("_has_begun", "_start_response")

@@ -166,14 +166,8 @@ class Site:
             return
         user = self._chance.choice(free)
         cookie = self._cookies.pop(user)
-        await self._ask(
-            "logout",
-            LOGOUT,
-            cookie,
-            user=user,
-            method="POST",
-            headers=_SAME_ORIGIN,
-        )
+        posted = {"method": "POST", "headers": _SAME_ORIGIN}
+        await self._ask("logout", LOGOUT, cookie, user=user, **posted)
 
     async def _webhook(self) -> None:
         """Deliver what is about nobody; forge something; withdraw somebody, seldom."""
