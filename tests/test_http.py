@@ -569,6 +569,8 @@ def private(*headers):
         (["Private"], "Private"),
         (["no-store"], "no-store"),
         (["public, no-store"], "no-store"),
+        (["no-store, must-understand"], "no-store, must-understand, private"),
+        (["Must-Understand", "No-Store"], "Must-Understand, No-Store, private"),
         (["no-cache"], "no-cache, private"),
         (['private="x-y"'], 'private="x-y", private'),
         (["max-age=60", "public"], "max-age=60, private"),
@@ -598,6 +600,31 @@ def test_class_30_cache_control_becomes_private(said, control):
 def test_class_30_vary_gets_cookie(said, vary):
     """Vary names the cookie, once, beside what it named before."""
     assert private(*(("vary", value) for value in said))[1] == vary
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "CDN-Cache-Control",
+        "cloudflare-cdn-cache-control",
+        "Vercel-CDN-Cache-Control",
+        "NETLIFY-CDN-CACHE-CONTROL",
+        "Surrogate-Control",
+        "Edge-Control",
+        "X-Accel-Expires",
+        "x-litespeed-cache-control",
+    ],
+)
+def test_class_30_no_header_for_one_cache_stays(name):
+    """What overrides Cache-Control for one kind of cache is taken out."""
+    kept = keep_private([("X-A", "1"), (name, "max-age=600")])
+    assert kept == [("X-A", "1"), ("cache-control", "private"), ("vary", "Cookie")]
+
+
+@pytest.mark.parametrize("name", ["Surrogate-Key", "Cache-Tag", "X-CDN", "Expires"])
+def test_headers_that_name_no_cache_stay(name):
+    """A header that lets no cache keep anything is left alone."""
+    assert (name, "x") in keep_private([("Cache-Control", "public"), (name, "x")])
 
 
 def test_other_headers_stay_in_order():

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .cookies import SESSION_LENGTH, value_of
 from .core import Core
 from .errors import StoreError
-from .http import CACHING, Request, Response, keep_private
+from .http import Request, Response, is_caching, keep_private
 from .models import SINCE, UNTIL, Challenge, Sight, TikTokAuth
 from .outcomes import OnEvent
 from .pages import PageMaker, Pages
@@ -35,7 +35,6 @@ _CLOSE_CODES = {401: 4401, 403: 4403}
 _TRY_AGAIN_LATER = 1013
 #: What most private responses get, without reading any header of theirs.
 _PRIVATE = ((b"cache-control", b"private"), (b"vary", b"Cookie"))
-_CACHING = frozenset(name.encode() for name in CACHING)
 
 
 class TikTokOAuthMiddleware:
@@ -335,7 +334,7 @@ def _private(message: Message) -> Message:
     headers = [*message.get("headers", ())]  # any iterable, says ASGI
     message["headers"] = headers
     for name, _ in headers:
-        if name.lower() in _CACHING:
+        if is_caching(name):
             break
     else:
         headers += _PRIVATE

@@ -285,9 +285,31 @@ def origin_of(url: str) -> str:
 
 _MERGED = ("cache-control", "vary")
 _PRIVATE = (("cache-control", "private"), ("vary", "Cookie"))
-#: Response headers that say who may keep a response; two of them override the others
-#: for CDNs (RFC 9213 section 2.2).
-CACHING = frozenset({*_MERGED, "cdn-cache-control", "surrogate-control"})
+#: Response headers by which an app tells one kind of cache what the others are not
+#: told. Each of them overrides Cache-Control where it is read (RFC 9213 section 2.2).
+_FOR_ONE_CACHE = frozenset(
+    {
+        "cdn-cache-control",  # RFC 9213; with a vendor's name before it, see below
+        "edge-control",  # Akamai
+        "surrogate-control",  # Fastly, Varnish, Akamai
+        "x-accel-expires",  # nginx
+        "x-litespeed-cache-control",
+    }
+)
+
+
+@lru_cache(maxsize=256)
+def is_caching(name: str | bytes) -> bool:
+    """Whether a response header says which caches may keep the response.
+
+    The names are the app's own; apart from the known ones, every vendor's
+    ``X-CDN-Cache-Control`` counts, as Cloudflare, Netlify and Vercel call theirs.
+    """
+    text = name if isinstance(name, str) else name.decode("latin-1")
+    text = text.lower()
+    return (
+        text in _MERGED or text in _FOR_ONE_CACHE or text.endswith("-cdn-cache-control")
+    )
 
 
 def keep_private(headers: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -297,14 +319,18 @@ def keep_private(headers: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     ``Vary`` gets Cookie (RFC 9111 sections 4.1 and 5.2.2).
     """
     for name, _ in headers:
-        if name.lower() in CACHING:
+        if is_caching(name):
             break
     else:  # the usual case, and 1 us instead of 10
         return [*headers, *_PRIVATE]
-    kept = [pair for pair in headers if pair[0].lower() not in CACHING]
+    kept = [pair for pair in headers if not is_caching(pair[0])]
     said = [_items(headers, name) for name in _MERGED]
     control = [d for d in said[0] if not _SHARED.fullmatch(d)]
-    if not any(d.lower() in ("private", "no-store") for d in control):
+    names = {d.lower() for d in control}
+    # A cache that understands the status ignores no-store beside must-understand
+    # (RFC 9111 section 5.2.2.3).
+    is_stored_nowhere = "no-store" in names and "must-understand" not in names
+    if "private" not in names and not is_stored_nowhere:
         control.append("private")
     vary = said[1]
     if "*" not in vary and "cookie" not in map(str.lower, vary):

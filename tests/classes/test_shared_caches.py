@@ -51,12 +51,25 @@ LOOKS = {
     "missing_scopes": lambda auth: sorted(auth.missing_scopes("video.list")),
     "guard": lambda auth: guard(auth, ()),
 }
+#: What only one kind of cache reads, and each reads before Cache-Control.
+FOR_ONE_CACHE = [
+    "Cloudflare-CDN-Cache-Control",
+    "Vercel-CDN-Cache-Control",
+    "Netlify-CDN-Cache-Control",
+    "x-new-vendor-cdn-cache-control",
+    "Edge-Control",
+    "Surrogate-Control",
+    "X-Accel-Expires",
+    "X-LiteSpeed-Cache-Control",
+]
 SAID = {
     "nothing": [],
     "public": [("Cache-Control", "public, max-age=600")],
     "shared": [("Cache-Control", "s-maxage=600"), ("Vary", "Accept-Encoding")],
     "several": [("Cache-Control", "max-age=600"), ("Cache-Control", "public")],
     "for CDNs": [("CDN-Cache-Control", "max-age=600"), ("Surrogate-Control", "x")],
+    "for vendors": [(name, "max-age=600") for name in FOR_ONE_CACHE],
+    "for who understands": [("Cache-Control", "must-understand, no-store, max-age=9")],
 }
 
 
@@ -103,7 +116,8 @@ class TestSharedCache:
         assert "private" in head.one("cache-control")
         assert "Cookie" in head.one("vary")
         assert head.one("cdn-cache-control") is None
-        assert head.one("surrogate-control") is None
+        for name in FOR_ONE_CACHE:
+            assert head.one(name.lower()) is None
 
     @pytest.mark.parametrize("said", SAID.values(), ids=SAID.keys())
     def test_nobody_looked(self, world, raw, said):
@@ -141,6 +155,16 @@ class TestSharedCache:
             "private",
             "Cookie",
         )
+
+    def test_class_30_answers_of_ours(self, world, raw):
+        """Neither our own answers nor a replaced one tell any cache to keep them."""
+        show(world, members_only("guard"), SAID["for vendors"])
+        for path in (LOGIN, LOGOUT, CALLBACK, "/x"):
+            for headers in (PAGE, API):
+                answer = raw.ask("GET", path, headers=headers)
+                assert answer.one("cache-control") == "no-store"
+                for name in FOR_ONE_CACHE:
+                    assert answer.one(name.lower()) is None
 
     def test_class_30_answers_with_a_cookie(self, raw):
         """No answer that sets or deletes a cookie is kept by anybody."""
