@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from wsgiref.util import FileWrapper, setup_testing_defaults
 from wsgiref.validate import validator
@@ -149,6 +150,244 @@ def test_refused_writer():
 
     _, _, body = call(wrap(app), HTTP_ACCEPT="application/json")
     assert b"secret" not in body
+
+
+def reading(environ):
+    """Read the session, as a page does while it is made."""
+    return f"{environ['tiktok.auth'].open_id}".encode()
+
+
+def lists(environ, start_response):
+    start_response("200 OK", [("X-A", "b")])
+    return [reading(environ)]
+
+
+def generators(environ, start_response):
+    start_response("200 OK", [("X-A", "b")])
+    yield reading(environ)
+
+
+def inner_generators(environ, start_response):
+    start_response("200 OK", [("X-A", "b")])
+    return (reading(environ) for _ in range(2))
+
+
+def empty_chunks_first(environ, start_response):
+    start_response("200 OK", [("X-A", "b")])
+    yield b""
+    yield b""
+    yield reading(environ)
+
+
+def iterables(environ, start_response):
+    class Body:
+        def __iter__(self):
+            return iter([reading(environ)])
+
+    start_response("200 OK", [("X-A", "b")])
+    return Body()
+
+
+def writers(environ, start_response):
+    write = start_response("200 OK", [("X-A", "b")])
+    write(reading(environ))
+    return [b"!"]
+
+
+def second_thoughts(environ, start_response):
+    start_response("200 OK", [])
+    try:
+        raise ZeroDivisionError
+    except ZeroDivisionError:
+        start_response("500 Oh", [("X-A", "b")], sys.exc_info())
+    return [reading(environ)]
+
+
+def no_body(environ, start_response):
+    start_response("204 No Content", [("X-A", "b")])
+    reading(environ)
+    return []
+
+
+LATE = [
+    lists,
+    generators,
+    inner_generators,
+    empty_chunks_first,
+    iterables,
+    writers,
+    second_thoughts,
+    no_body,
+]
+
+
+@pytest.mark.parametrize("app", LATE, ids=lambda app: app.__name__)
+@pytest.mark.parametrize("is_validated", [False, True])
+def test_class_30_reading_after_start_response(app, is_validated):
+    """Whoever reads the session after start_response and before the body is counted."""
+    validated = [(name, value) for name, value in [("Content-Type", "text/plain")]]
+
+    def typed(environ, start_response):
+        def start(status, headers, *exc_info):
+            more = [] if status.startswith("204") else validated
+            return start_response(status, headers + more, *exc_info)
+
+        return app(environ, start)
+
+    wrapped = validator(wrap(validator(typed))) if is_validated else wrap(app)
+    status, headers, _ = call(wrapped)
+    assert status == {second_thoughts: "500 Oh", no_body: "204 No Content"}.get(
+        app, "200 OK"
+    )
+    assert dict(headers)["X-A"] == "b"
+    assert dict(headers)["cache-control"] == "private"
+    assert dict(headers)["vary"] == "Cookie"
+
+
+def test_not_reading_leaves_the_head():
+    """The head of a generator that never reads the session is the app's own."""
+
+    def app(environ, start_response):
+        start_response("200 OK", [("X-A", "b")])
+        yield b"one"
+        yield b"two"
+
+    assert call(wrap(app)) == ("200 OK", [("X-A", "b")], b"onetwo")
+
+
+def test_streaming_goes_on_chunk_by_chunk():
+    """No more than the first chunk is made before the server asks for the next."""
+    made = []
+
+    def app(environ, start_response):
+        start_response("200 OK", [])
+        for number in range(3):
+            made.append(number)
+            yield b"x"
+
+    environ = {}
+    setup_testing_defaults(environ)
+    body = wrap(app)(environ, lambda *_: lambda _: None)
+    seen = [len(made) for _ in body]
+    body.close()
+    assert seen == [1, 2, 3]
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_late_guard(late):
+    """A guard called after start_response, while it says 401, is answered as any."""
+    closed = []
+
+    class Body(list):
+        def close(self):
+            closed.append(True)
+
+    def app(environ, start_response):
+        start_response("401 Unauthorized", [("X-A", "b")])
+        if late:
+            assert environ["tiktok.auth"].open_id is None
+        guard(environ["tiktok.auth"], ())
+        return Body([b"secret"])
+
+    status, headers, body = call(validator(wrap(app)), HTTP_ACCEPT="application/json")
+    assert status == "401 Unauthorized"
+    assert b"login_required" in body
+    assert b"secret" not in body
+    assert "X-A" not in dict(headers)
+    assert closed == [True]
+
+
+def test_guard_after_write():
+    """A guard that comes after write() changes nothing of what is on its way."""
+
+    def app(environ, start_response):
+        write = start_response("200 OK", [])
+        write(b"begun ")
+        guard(environ["tiktok.auth"], ())
+        return [b"and ended"]
+
+    assert call(wrap(app))[0] == "200 OK"
+    assert call(wrap(app))[2] == b"and ended"
+
+
+def test_error_after_start_response():
+    """An error between start_response and the first chunk leaves no head behind."""
+    begun = []
+
+    def app(environ, start_response):
+        start_response("200 OK", [])
+        raise ZeroDivisionError
+        yield b""
+
+    environ = {}
+    setup_testing_defaults(environ)
+    with pytest.raises(ZeroDivisionError):
+        wrap(app)(environ, lambda *given: begun.append(given))
+    assert begun == []
+
+
+def test_second_head_is_the_servers_to_judge():
+    """Calling start_response twice without exc_info reaches the server as it is."""
+    heads = []
+
+    def app(environ, start_response):
+        start_response("200 OK", [])
+        start_response("404 Not Found", [])
+        return [b""]
+
+    environ = {}
+    setup_testing_defaults(environ)
+    wrap(app)(environ, lambda *given: heads.append(given))
+    assert heads == [("200 OK", []), ("404 Not Found", [])]
+
+
+def test_exc_info_after_the_head():
+    """With exc_info after the body has begun, the server's own rule is kept."""
+
+    def start_response(status, headers, exc_info=None):
+        if exc_info is not None:
+            raise exc_info[1]
+        return lambda _: None
+
+    def app(environ, start_response):
+        write = start_response("200 OK", [])
+        write(b"begun")
+        try:
+            raise ZeroDivisionError
+        except ZeroDivisionError:
+            start_response("500 Oh", [], sys.exc_info())
+        return []
+
+    environ = {}
+    setup_testing_defaults(environ)
+    with pytest.raises(ZeroDivisionError):
+        wrap(app)(environ, start_response)
+
+
+class Wrapper:
+    """A file wrapper of a server's own."""
+
+    def __init__(self, file, size=8192):
+        self.file = file
+
+    def __iter__(self):
+        raise AssertionError("the server sends the file itself")
+
+
+@pytest.mark.parametrize("wrapper", [Wrapper, lambda file, size=8192: file])
+def test_file_wrapper_of_the_server(wrapper):
+    """Whether a class, or a function as uWSGI's, its file reaches the server."""
+
+    def app(environ, start_response):
+        start_response("200 OK", [])
+        return environ["wsgi.file_wrapper"](io.BytesIO(b"file"))
+
+    environ = {"wsgi.file_wrapper": wrapper}
+    setup_testing_defaults(environ)
+    heads = []
+    body = wrap(app)(environ, lambda *given: heads.append(given))
+    assert isinstance(body, Wrapper | io.BytesIO)
+    assert heads == [("200 OK", [])]
 
 
 def test_errors_pass():

@@ -1,8 +1,12 @@
 """TikTokOAuthWSGIMiddleware: the shell for WSGI apps (PEP 3333).
 
 The same flows as under ASGI, finished by `runtime.run` in one step. Every request
-gets ``environ["tiktok.auth"]``. The app's iterable is handed on as it is, so the
-server still sees a ``wsgi.file_wrapper``; it is only replaced where a guard refused.
+gets ``environ["tiktok.auth"]``.
+
+The head of a response waits until the app's first chunk is there, as PEP 3333 has
+servers do anyway: until then a plain WSGI app may still read the session. Lists and
+files run no code of the app and are handed on as they are, so the server still sees
+its ``wsgi.file_wrapper``.
 """
 
 from __future__ import annotations
@@ -110,8 +114,8 @@ class TikTokOAuthWSGIMiddleware:
         auth = environ["tiktok.auth"] = _Auth()
         auth._sight = sight
         auth._site = site
-        auth._looked = auth._has_begun = False
-        auth._challenge = None
+        auth._looked = auth._has_begun = auth._is_written = False
+        auth._challenge = auth._head = None
         auth._start_response = start_response
         # Reporters of exceptions record the locals of every frame that one passes.
         sight = None
@@ -124,14 +128,15 @@ class TikTokOAuthWSGIMiddleware:
             response = core.turned_away(request, site, None, Challenge())
             return _respond(environ, start_response, response)
         body = self.app(environ, auth._watched)
-        if not auth._has_begun:
-            # A generator calls start_response with its first chunk, and only then is
-            # it known whether a guard refused.
-            body = _Pulled(body)
+        if not ((auth._looked and auth._has_begun) or isinstance(body, list | tuple)):
+            # The app may read the session, or call start_response at all, only while
+            # it makes its first chunk; files run no code of its.
+            body = body if _is_file(body, environ) else _Pulled(body)
         if auth._challenge is None:  # marked by our guard
+            if auth._head is not None:
+                auth._begin()
             return body
-        _close(body)
-        return _respond(environ, start_response, self._challenged(environ, auth))
+        return self._replaced(environ, auth, body)
 
     def _look(self, cookies: str) -> Sight | None:
         """Return whom the session cookie stands for; from memory while it is fresh.
@@ -147,6 +152,24 @@ class TikTokOAuthWSGIMiddleware:
         if sight is not None and sight[SINCE] <= self._clock() < sight[UNTIL]:
             return sight
         return run(self._core.look(value))
+
+    def _replaced(
+        self, environ: WSGIEnvironment, auth: _Auth, body: Iterable[bytes]
+    ) -> Iterable[bytes]:
+        """Return the answer to a request that a guard refused, instead of the app's."""
+        if auth._is_written:
+            return body
+        _close(body)
+        response = self._challenged(environ, auth)
+        if not auth._has_begun or auth._head is not None:
+            auth._head = None
+            return _respond(environ, auth._start_response, response)
+        # The guard came after the head. Nothing is sent yet, and PEP 3333 lets a head
+        # be replaced by whoever names an exception.
+        late = RuntimeError("a guard refused what had begun")
+        return _respond(
+            environ, auth._start_response, response, (RuntimeError, late, None)
+        )
 
     def _challenged(self, environ: WSGIEnvironment, auth: _Auth) -> Response:
         request = _request(environ, auth._site)
@@ -164,34 +187,90 @@ class _Auth(TikTokAuth):
     Its method stands in the place of the server's ``start_response``.
     """
 
-    __slots__ = ("_has_begun", "_start_response")
+    __slots__ = ("_has_begun", "_head", "_is_written", "_start_response", "_write_on")
 
     # Set by the middleware.
     _start_response: StartResponse
+    #: Whether the app has called start_response.
     _has_begun: bool
+    #: What it called it with, until that is handed to the server.
+    _head: tuple[Any, ...] | None
+    #: Whether some of the body went to the server through write().
+    _is_written: bool
+    #: The server's write().
+    _write_on: Callable[[bytes], object]
 
     def _watched(
-        self, status: str, headers: list[tuple[str, str]], *exc_info: Any
-    ) -> Any:
-        """Start the app's response, changing what depended on the session."""
-        self._has_begun = True
-        if self._looked:  # a guard looks too
-            if self._challenge is not None:
-                return _drop
+        self, status: str, headers: list[tuple[str, str]], exc_info: Any = None
+    ) -> Callable[[bytes], object]:
+        """Take the head of the app's response; the server gets it with the body.
+
+        It gets it at once where there is nothing left to wait for.
+        """
+        if self._looked and self._challenge is None and self._head is None:
+            self._has_begun = True
             headers = keep_private(headers)
-        return self._start_response(status, headers, *exc_info)
+            if exc_info is None:
+                return self._start_response(status, headers)
+            return self._start_response(status, headers, exc_info)
+        head = (status, headers) if exc_info is None else (status, headers, exc_info)
+        if self._has_begun and (self._head is None or exc_info is None):
+            # The server judges the second of two heads (PEP 3333, start_response).
+            if self._head is not None:
+                self._begin()
+            self._head = head
+            self._begin()
+            return self._write_on
+        self._has_begun = True
+        self._head = head
+        return self._write
+
+    def _begin(self) -> None:
+        """Hand the head to the server, changed where it depended on the session."""
+        status, headers, *exc_info = self._head or ()
+        self._head = None
+        if self._looked:  # a guard looks too
+            headers = keep_private(headers)
+        self._write_on = self._start_response(status, headers, *exc_info)
+
+    def _write(self, data: bytes) -> None:
+        """Write what the app writes, unless its answer is to be replaced."""
+        if self._head is not None:
+            if self._challenge is not None:
+                return
+            self._begin()
+        self._is_written = True
+        self._write_on(data)
+
+
+def _is_file(body: object, environ: WSGIEnvironment) -> bool:
+    """Whether an iterable is a file, or the server's wrapper around one.
+
+    The wrapper is a class with most servers, and a function that hands the file back
+    with uWSGI.
+    """
+    wrapper = environ.get("wsgi.file_wrapper")
+    if isinstance(wrapper, type) and isinstance(body, wrapper):
+        return True
+    # `filelike` is where wsgiref's own wrapper, and those made after it, keep the file.
+    return hasattr(body, "read") or hasattr(body, "filelike")
 
 
 class _Pulled:
-    """An app's iterable whose first chunk was pulled already."""
+    """An app's iterable whose first chunk was pulled already.
+
+    Empty ones before it are dropped: with them a server would send the head.
+    """
 
     def __init__(self, body: Iterable[bytes]) -> None:
         self._body = body
-        self._rest = iter(body)
+        self._first: list[bytes] = []
         try:
-            self._first: list[bytes] = [next(self._rest)]
-        except StopIteration:
-            self._first = []
+            self._rest = iter(body)
+            for chunk in self._rest:
+                if chunk:
+                    self._first.append(chunk)
+                    break
         except BaseException:
             self.close()
             raise
@@ -209,10 +288,6 @@ def _close(body: Any) -> None:
     close = getattr(body, "close", None)
     if close is not None:
         close()
-
-
-def _drop(_: bytes) -> None:
-    """Take what the app writes of an answer that is replaced."""
 
 
 def _text(native: str) -> str:
@@ -257,9 +332,12 @@ def _body(environ: WSGIEnvironment, limit: int) -> bytes | None:
 
 
 def _respond(
-    environ: WSGIEnvironment, start_response: StartResponse, response: Response
+    environ: WSGIEnvironment,
+    start_response: StartResponse,
+    response: Response,
+    *exc_info: Any,
 ) -> Iterable[bytes]:
     headers = [*response.headers, ("content-length", str(len(response.body)))]
     reason = HTTPStatus(response.status).phrase
-    start_response(f"{response.status} {reason}", headers)
+    start_response(f"{response.status} {reason}", headers, *exc_info)
     return [b"" if environ["REQUEST_METHOD"] == "HEAD" else response.body]
