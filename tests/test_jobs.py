@@ -70,17 +70,26 @@ def run_job(project):
 def test_job(project, fake):
     """The job renews what the web app stored, and works on after a logout."""
     _, _, origin = project
-    fake.access_lifetime = 3600
+    fake.access_lifetime = 0  # ended at once, so that the first sweep has work
     with httpx2.Client(base_url=origin) as client:
         assert login_as(client, fake).status_code == 303
-        assert client.get("/").text == "Hello, Demo creator"
+        fake.access_lifetime = 7200
         out = run_job(project)
         assert out.startswith("refreshed 1, failed 0, ended 0\n")
         assert fake.people[0].open_id in out
+        assert client.get("/").status_code == 200
+        # A token just renewed is left alone.
+        assert run_job(project).startswith("refreshed 0, failed 0, ended 0\n")
         # The web app goes on with the job's token.
         assert client.get("/").status_code == 200
         client.post("/auth/tiktok/logout", headers={"origin": origin})
     assert fake.people[0].open_id in run_job(project)
+    fake.access_lifetime = 0
+    with httpx2.Client(base_url=origin) as client:
+        assert login_as(client, fake).status_code == 303
     fake.provider.remove(fake.people[0].open_id)
-    assert run_job(project).startswith("refreshed 0, failed 0, ended 1\n")
+    assert run_job(project) == (
+        f"lost {fake.people[0].open_id}: invalid_grant\n"
+        "refreshed 0, failed 0, ended 1\n"
+    )
     assert run_job(project) == "refreshed 0, failed 0, ended 0\n"

@@ -14,16 +14,29 @@ import pytest
 
 from tiktok_oauth_middleware import TikTokOAuthWSGIMiddleware, TikTokSettings
 from tiktok_oauth_middleware.__main__ import main
-from tiktok_oauth_middleware.testing import FakeTikTok
+from tiktok_oauth_middleware.testing import FakeTikTok, Person
 from tiktok_oauth_middleware.testing.server import StandIn
 
 CALLBACK = "http://127.0.0.1:8000/auth/tiktok/callback"
 
 
 @pytest.fixture
-def environment(tmp_path, monkeypatch):
+def fake():
+    return FakeTikTok()
+
+
+@pytest.fixture
+def dashed(fake, request):
+    """An open_id that begins with a dash, whose user is signed in."""
+    open_id = "-000Zk3vXq9LwR2tYb7NfH5cJd8GsPmA1eUo"
+    fake.provider.people = (Person(open_id=open_id, display_name="Dash", username="d"),)
+    request.getfixturevalue("environment")
+    return open_id
+
+
+@pytest.fixture
+def environment(fake, tmp_path, monkeypatch):
     """An app's settings in the environment, a stand-in, and one signed-in user."""
-    fake = FakeTikTok()
     with StandIn(fake) as stand_in:
         given = {
             **stand_in.environment(CALLBACK),
@@ -41,6 +54,13 @@ def environment(tmp_path, monkeypatch):
             assert client.get(fake.consent(url)).status_code == 303
         wrapped.close()
         yield fake
+
+
+@pytest.fixture
+def short_lived(fake, request):
+    """The stand-in, whose user's token has ended as soon as it is there."""
+    fake.access_lifetime = 0
+    return request.getfixturevalue("environment")
 
 
 @pytest.fixture
@@ -290,10 +310,108 @@ class TestTokens:
         assert "could not be told" in capsys.readouterr().out
         assert main(["tokens", "forget", open_id]) == 1
 
-    @pytest.mark.parametrize("action", ["list", "refresh", "forget", "disconnect"])
+    @pytest.mark.parametrize("as_option", [False, True], ids=["bare", "after --"])
+    @pytest.mark.parametrize("action", ["refresh", "forget", "disconnect"])
+    def test_dash(self, dashed, action, as_option):
+        """An open_id that begins with a dash is no option, as TikTok's real ones do."""
+        marker = ["--"] if as_option else []
+        assert main(["tokens", action, *marker, dashed]) == 0
+        assert main(["tokens", "forget", *marker, dashed]) == int(action != "refresh")
+
+    def test_dash_as_a_command(self, dashed):
+        """The same through a real command line."""
+        command = [sys.executable, "-m", "tiktok_oauth_middleware", "tokens"]
+        for action in ("refresh", "forget"):
+            done = subprocess.run(
+                [*command, action, dashed], capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, done.stderr
+        again = subprocess.run(
+            [*command, "forget", dashed], capture_output=True, text=True, check=False
+        )
+        assert again.returncode == 1
+        assert "not stored" in again.stderr
+
+    @pytest.mark.parametrize("help_", ["-h", "--help"])
+    def test_help(self, help_, capsys):
+        """Help is still an option."""
+        with pytest.raises(SystemExit) as ended:
+            main(["tokens", "refresh", help_])
+        assert ended.value.code == 0
+        assert "open_id" in capsys.readouterr().out
+
+    @pytest.mark.parametrize(
+        "arguments", [["--soon"], ["-000a", "-000b"], [], ["a", "--colour"]]
+    )
+    def test_usage(self, arguments, capsys):
+        """What is no single open_id ends with 2."""
+        with pytest.raises(SystemExit) as ended:
+            main(["tokens", "refresh", *arguments])
+        assert ended.value.code == 2
+
+    def test_ending(self, environment, open_id, capsys):
+        """Users whose grant ends within some days are listed."""
+        assert main(["tokens", "list", "--ending", "30"]) == 0
+        out = capsys.readouterr().out
+        assert open_id not in out
+        assert "0 of 1 stored end within 30 days" in out
+        assert main(["tokens", "list", "--ending", "400"]) == 0
+        out = capsys.readouterr().out
+        assert open_id in out
+        assert "1 of 1 stored end within 400 days" in out
+
+    @pytest.mark.parametrize("days", ["-1", "nan", "inf", "soon", "1e9"])
+    def test_ending_usage(self, days, capsys):
+        """What is no number of days is refused."""
+        with pytest.raises(SystemExit) as ended:
+            main(["tokens", "list", f"--ending={days}"])
+        assert ended.value.code == 2
+
+    def test_sweep(self, environment, open_id, capsys):
+        """A sweep renews what ends soon, and leaves alone what it has just renewed."""
+        assert main(["tokens", "sweep", "--within", "86400"]) == 0
+        assert "refreshed 0, failed 0, ended 0" in capsys.readouterr().out
+        assert environment.count("token", grant_type="refresh_token") == 0
+
+    def test_sweep_failed(self, short_lived, open_id, capsys):
+        """A token that TikTok does not renew is named, and the exit code says so."""
+        short_lived.fail("token", status=500)
+        assert main(["tokens", "sweep"]) == 1
+        out = capsys.readouterr().out
+        assert f"failed: {open_id} (tiktok_unavailable)" in out
+        assert "refreshed 0, failed 1, ended 0" in out
+
+    def test_sweep_ended(self, short_lived, open_id, capsys):
+        """A user whose grant has ended is named, with the reason."""
+        short_lived.fail("token", error="invalid_grant")
+        assert main(["tokens", "sweep"]) == 0
+        out = capsys.readouterr().out
+        assert f"ended: {open_id} (invalid_grant)" in out
+        assert "refreshed 0, failed 0, ended 1" in out
+        assert main(["tokens", "list"]) == 0
+        assert "0 stored" in capsys.readouterr().out
+
+    @pytest.mark.parametrize("action", ["list", "sweep"])
+    def test_unknown_key(self, environment, open_id, capsys, monkeypatch, action):
+        """Records that were sealed with another key are counted and explained."""
+        monkeypatch.setenv("TIKTOK_SECRET_KEYS", secrets.token_urlsafe(32))
+        assert main(["tokens", action]) == 0
+        out = capsys.readouterr().out
+        assert "1 more cannot be opened" in out
+        assert "TIKTOK_SECRET_KEYS" in out
+
+    def test_known_key(self, environment, open_id, capsys):
+        """Where every record opens nothing is said of keys."""
+        for action in ("list", "sweep"):
+            assert main(["tokens", action]) == 0
+        assert "opened" not in capsys.readouterr().out
+
+    @pytest.mark.parametrize(
+        "action", ["list", "sweep", "refresh", "forget", "disconnect"]
+    )
     def test_no_token_is_printed(self, environment, open_id, capsys, action):
         """No command prints a token, a key or the client secret."""
-        main(["tokens", action, *([] if action == "list" else [open_id])])
+        main(["tokens", action, *([] if action in ("list", "sweep") else [open_id])])
         printed = "".join(capsys.readouterr())
         assert "act." not in printed
         assert "rft." not in printed

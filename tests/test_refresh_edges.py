@@ -16,6 +16,7 @@ from tiktok_oauth_middleware.core import Core
 from tiktok_oauth_middleware.errors import TikTokError, TikTokUnavailable
 from tiktok_oauth_middleware.models import Grant, Secret, TokenAnswer
 from tiktok_oauth_middleware.ports import Hold
+from tiktok_oauth_middleware.refresh import Demand, fingerprint
 from tiktok_oauth_middleware.runtime import Blocking, run
 
 from .conftest import kept, make_settings
@@ -105,10 +106,15 @@ class TestIsDue:
         assert not refresh.is_due(grant)
 
     def test_ahead(self, refresh, clock, grant):
-        """Who needs it for longer has it renewed so much sooner."""
+        """A sweep renews what ends within its time, no token before half its life."""
         clock.now = refresh.due_at(grant) - 600
-        assert refresh.is_due(grant, 600)
-        assert not refresh.is_due(grant, 599)
+        assert refresh.is_due(grant, Demand(within=600))
+        assert not refresh.is_due(grant, Demand(within=599))
+        life = grant.expires_at - grant.issued_at
+        clock.now = grant.issued_at + life / 2
+        assert not refresh.is_due(grant, Demand(within=10 * life))
+        clock.now += 1
+        assert refresh.is_due(grant, Demand(within=10 * life))
 
     @pytest.mark.parametrize(("ahead", "due"), [(300, False), (301, True)])
     def test_future(self, refresh, clock, grant, ahead, due):
@@ -360,7 +366,8 @@ class TestTogether:
     def test_ahead_is_a_flight_of_its_own(self, core, told):
         """Who has a token renewed early is not waited for by those to whom it is good."""
         refresh, held = core.refresh, kept_in(core)
-        _, thread = self.in_a_thread(lambda: refresh.fresh(held, ahead=2 * DAY))
+        demand = Demand(replacing=fingerprint(held.grant.access_token))
+        _, thread = self.in_a_thread(lambda: refresh.fresh(held, demand))
         assert told.asked.wait(20)
         assert not refresh.is_under_way("id")
         told.may_answer.set()

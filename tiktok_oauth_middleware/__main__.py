@@ -9,9 +9,10 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, closing, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +21,16 @@ from .settings import TikTokSettings
 from .text import one_line
 
 if TYPE_CHECKING:
+    from .models import Event
     from .tokens import TikTokTokens
+
+
+_DAY = 86400
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return its exit code."""
-    given = _parser().parse_args(arguments)
+    given = _parser().parse_args(_marked(arguments))
     try:
         code: int = given.run(given)
     except TikTokOAuthError as error:
@@ -33,6 +38,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"wrong: {line}", file=sys.stderr)
         return 1
     return code
+
+
+def _marked(arguments: Sequence[str] | None) -> list[str]:
+    """Return the arguments with an open_id that begins with a dash marked as one.
+
+    TikTok's begin with ``-000``, which argparse would take for an option; behind a
+    ``--`` nothing is one.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] != ["tokens"] or "--" in given:
+        return given
+    for place, argument in enumerate(given):
+        if _OPEN_ID.fullmatch(argument):
+            return [*given[:place], *given[place + 1 :], "--", argument]
+    return given
+
+
+#: What begins with one dash and is no option: ``-h`` is the only short one.
+_OPEN_ID = re.compile(r"-[^-].+", re.DOTALL)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -63,7 +87,27 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(run=_check)
     tokens = commands.add_parser("tokens", help="list or tend the stored users")
     actions = tokens.add_subparsers(required=True, metavar="ACTION")
-    actions.add_parser("list", help="every stored user").set_defaults(run=_list)
+    listed = actions.add_parser("list", help="every stored user")
+    listed.add_argument(
+        "--ending",
+        metavar="DAYS",
+        type=_days,
+        help="only those whose grant ends within so many days",
+    )
+    listed.set_defaults(run=_list)
+    sweep = actions.add_parser(
+        "sweep",
+        help="renew what ends soon, and report the grants that have ended",
+        description="For cron. Exit code: 0, or 1 if a token could not be renewed.",
+    )
+    sweep.add_argument(
+        "--within",
+        metavar="SECONDS",
+        type=_seconds,
+        default=3600,
+        help="renew the tokens that end within so many seconds (3600)",
+    )
+    sweep.set_defaults(run=_sweep)
     for name, words, run in (
         ("refresh", "renew a user's token now", _refresh),
         ("forget", "end a user's sessions and forget their tokens", _forget),
@@ -156,25 +200,56 @@ def _is_in_colour() -> bool:
 # --- tokens ------------------------------------------------------------------------
 
 
-def _list(_: argparse.Namespace) -> int:
-    """Print a line for every stored user."""
+def _list(given: argparse.Namespace) -> int:
+    """Print a line for every stored user, or for those whose grant ends soon."""
     with _tokens() as tokens:
         users = tokens.users()
+        unreadable = tokens.unreadable()
+        shown = users if given.ending is None else tokens.ending(given.ending * _DAY)
     form = "{:<40}  {:<20}  {:<20}  {:>8}  {}"
     print(form.format("open_id", "token ends", "grant ends", "sessions", "scopes"))
-    for user in sorted(users, key=lambda user: user.open_id):
-        end = user.refresh_expires_at
+    if given.ending is None:
+        shown.sort(key=lambda user: user.open_id)
+    for user in shown:
         print(
             form.format(
                 one_line(user.open_id),
                 _moment(user.token_expires_at),
-                "unknown" if end is None else _moment(end),
+                "unknown" if user.ends_at is None else _moment(user.ends_at),
                 user.sessions,
                 ",".join(sorted(user.scopes)) or "none",
             )
         )
-    print(f"{len(users)} stored")
+    if given.ending is None:
+        print(f"{len(users)} stored")
+    else:
+        print(f"{len(shown)} of {len(users)} stored end within {given.ending:g} days")
+    _print_unreadable(unreadable)
     return 0
+
+
+def _sweep(given: argparse.Namespace) -> int:
+    """Renew what ends soon; name the users whose grant has ended."""
+
+    def report(event: Event) -> None:
+        if event.name in ("session_ended", "refresh_failed"):
+            what = "ended" if event.name == "session_ended" else "failed"
+            print(f"{what}: {one_line(event.open_id or '')} ({event.reason})")
+
+    with _tokens(report) as tokens:
+        done = tokens.refresh_expiring(given.within)
+    print(f"refreshed {done.refreshed}, failed {done.failed}, ended {done.ended}")
+    _print_unreadable(done.unreadable)
+    return int(done.failed > 0)
+
+
+def _print_unreadable(count: int) -> None:
+    if count:
+        print(
+            f"{count} more cannot be opened: sealed with a key that is not in"
+            " TIKTOK_SECRET_KEYS, or damaged; their users count as signed out. Put the"
+            " key that sealed them at the end of TIKTOK_SECRET_KEYS."
+        )
 
 
 def _refresh(given: argparse.Namespace) -> int:
@@ -208,10 +283,29 @@ def _disconnect(given: argparse.Namespace) -> int:
     return int(outcome == "failed")
 
 
-def _tokens() -> AbstractContextManager[TikTokTokens]:
+def _tokens(
+    on_event: Callable[[Event], None] | None = None,
+) -> AbstractContextManager[TikTokTokens]:
     from .tokens import TikTokTokens  # noqa: PLC0415 - loads the whole package
 
-    return closing(TikTokTokens(TikTokSettings.from_env()))
+    return closing(TikTokTokens(TikTokSettings.from_env(), on_event=on_event))
+
+
+def _days(text: str) -> float:
+    return _number(text, 100_000)
+
+
+def _seconds(text: str) -> float:
+    return _number(text, 400 * _DAY)
+
+
+def _number(text: str, most: float) -> float:
+    """Return a number from the command line; argparse prints what is wrong with it."""
+    number = float(text)
+    if not 0 <= number <= most:  # infinity and NaN neither
+        message = f"it is 0 to {most:g}"
+        raise argparse.ArgumentTypeError(message)
+    return number
 
 
 def _moment(seconds: float) -> str:

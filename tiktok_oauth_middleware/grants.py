@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from .sights import Sights
 
 _UNKNOWN_LIFE = 400 * 86400
+#: A record stays this long after its tokens are over, in seconds, so that a request or
+#: a job finds that the grant has ended and reports it; nobody is signed in by it.
+_NOTICE = 7 * 86400
 
 
 class Held(NamedTuple):
@@ -79,9 +82,19 @@ class Grants:
         Raises:
             StoreError: the store could not say.
         """
+        held, _ = await self.inspect(grant_id)
+        return held
+
+    async def inspect(self, grant_id: str) -> tuple[Held | None, bool]:
+        """Return the record, and whether there is one that does not open.
+
+        Raises:
+            StoreError: the store could not say.
+        """
         changes, at = self._sights.changes, self._clock()
         sealed = await self.sealed(grant_id)
-        return self.opened(grant_id, sealed, changes, at)
+        held = self.opened(grant_id, sealed, changes, at)
+        return held, sealed is not None and held is None
 
     def sealed(self, grant_id: str) -> Awaitable[bytes | None]:
         """Return the record as the store holds it, or None if there is none.
@@ -239,14 +252,15 @@ class Grants:
     def _ttl(self, grant: Grant) -> float:
         """Return for how long the store shall keep a record, in seconds.
 
-        As long as a session can last, or a job can refresh; never longer than the
-        tokens are good for.
+        As long as a session can last, or a job can refresh, and a while after the
+        tokens are over, for their end to be noticed.
         """
         now = self._clock()
         until: float = grant.expires_at
         if grant.refresh_token:
             end = grant.refresh_expires_at
             until = max(until, now + _UNKNOWN_LIFE if end is None else end)
+        until += _NOTICE
         if not self._settings.keep_grants:
             until = min(until, max(map(self.end_of, grant.sessions), default=now))
         return max(1.0, until - now)

@@ -13,13 +13,14 @@ failure keeps them, backs off, and is tried again by a later request.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import random
 import time
 import zlib
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from .errors import GrantRevoked, StoreError, TikTokError, TikTokUnavailable
 from .log import logger
@@ -47,6 +48,22 @@ _LEASE_SECONDS = 10.0
 _WRITE_SECONDS = 12
 _COMPLAIN_EVERY = 60
 _APP_FAULTS = ("invalid_client", "unauthorized_client")
+#: The part of its life that a token has before a sweep renews it.
+_SHARE_BEFORE_SWEEPS = 0.5
+
+
+class Demand(NamedTuple):
+    """Why a token may be renewed before a request needs that."""
+
+    #: A sweep renews what ends within so many seconds, if half of its life is over:
+    #: each rotation is a chance to lose the chain, so more sweeps make no more of them.
+    within: float = 0
+    #: The `fingerprint` of an access token that is to be replaced, due or not.
+    replacing: str = ""
+
+
+#: What every request asks for: a token that has not ended and is not about to.
+DUE = Demand()
 
 
 class Refresh:
@@ -85,11 +102,28 @@ class Refresh:
         jitter = zlib.crc32(f"{grant.open_id}{grant.issued_at}".encode()) / 2**32
         return grant.expires_at - leeway * (1 + 0.1 * jitter)
 
-    def is_due(self, grant: Grant, ahead: float = 0) -> bool:
-        """Whether TikTok is to be asked now, or would be within `ahead` seconds."""
+    def is_due(self, grant: Grant, demand: Demand = DUE) -> bool:
+        """Whether something is to be done now: TikTok to be asked, or the grant ended.
+
+        A failed refresh puts off the next one, but never the end of a grant.
+        """
         now = self._clock()
-        due = self.due_at(grant) - ahead <= now or is_from_future(grant, now)
+        if self.has_ended(grant):
+            return True
+        due = now >= self.due_at(grant) or is_from_future(grant, now)
+        if demand.replacing:
+            due = fingerprint(grant.access_token) == demand.replacing
+        elif demand.within and not due:
+            life = grant.expires_at - grant.issued_at
+            due = (
+                now >= self.due_at(grant) - demand.within
+                and now - grant.issued_at > life * _SHARE_BEFORE_SWEEPS
+            )
         return due and not self._must_wait(grant, now)
+
+    def has_ended(self, grant: Grant) -> bool:
+        """Whether the access token is over, and no other can be had for it."""
+        return grant.expires_at <= self._clock() and not self._can_ask(grant)
 
     @staticmethod
     def _must_wait(grant: Grant, now: float) -> bool:
@@ -99,30 +133,29 @@ class Refresh:
         """
         return now < grant.retry_at <= now + 2 * _CLOCK_SKEW
 
-    async def fresh(self, held: Held, ahead: float = 0) -> Held | None:
+    async def fresh(self, held: Held, demand: Demand = DUE) -> Held | None:
         """Return the record with the best token there is; None if the grant has ended.
 
-        The token in it has expired if TikTok could not be asked. With `ahead`, it is
-        renewed that many seconds sooner than it has to be.
+        The token in it has expired, or is the one that was to be replaced, if TikTok
+        could not be asked.
 
         Raises:
             StoreError: the store failed.
         """
-        if not self.is_due(held.grant, ahead):
+        if not self.is_due(held.grant, demand):
             return held
-        usable = held.grant.expires_at > self._clock()
         try:
             return await self._runtime.together(
-                _flight(held.grant_id, ahead),
-                lambda: self._lead(held.grant_id, ahead),
-                wait=not usable,
+                _flight(held.grant_id, demand),
+                lambda: self._lead(held.grant_id, demand),
+                wait=not self._is_usable(held.grant, demand),
             )
         except UnderWay:
             return held
 
     def is_under_way(self, grant_id: str) -> bool:
         """Whether somebody in this process is at a grant's refresh just now."""
-        return self._runtime.is_under_way(_flight(grant_id, 0))
+        return self._runtime.is_under_way(_flight(grant_id, DUE))
 
     async def result(self, grant_id: str) -> Held | None:
         """Return what the refresh that is under way gives, having waited for it.
@@ -131,27 +164,31 @@ class Refresh:
             StoreError: the store failed.
         """
         return await self._runtime.together(
-            _flight(grant_id, 0), lambda: self._lead(grant_id, 0), wait=True
+            _flight(grant_id, DUE), lambda: self._lead(grant_id, DUE), wait=True
         )
 
-    async def _lead(self, grant_id: str, ahead: float) -> Held | None:
+    def _is_usable(self, grant: Grant, demand: Demand) -> bool:
+        """Whether whoever asks can go on with the token that there is."""
+        return grant.expires_at > self._clock() and not demand.replacing
+
+    async def _lead(self, grant_id: str, demand: Demand) -> Held | None:
         """Take the store's lock and refresh, or use what another process made."""
         # Whoever waits behind a slow or dead holder waits no longer than for TikTok.
         give_up = time.monotonic() + self._settings.timeout
         while True:
             held = await self._grants.load(grant_id)
-            if held is None or not self.is_due(held.grant, ahead):
+            if held is None or not self.is_due(held.grant, demand):
                 return held
             if not self._can_ask(held.grant):
                 if held.grant.expires_at > self._clock():
                     return held
-                return await self._end(held, "refresh_token_expired")
+                return await self._end_expired(held)
             async with self._grants.lock(grant_id, self._lease) as hold:
                 if hold:
-                    return await self._refresh(grant_id, ahead, hold)
+                    return await self._refresh(grant_id, demand, hold)
             # Never without the lock: a second refresh would be refused, and take the
             # first one's answer for a dead grant.
-            usable = held.grant.expires_at > self._clock()
+            usable = self._is_usable(held.grant, demand)
             if usable or time.monotonic() > give_up:
                 return held
             await self._runtime.sleep(_POLL_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311
@@ -161,7 +198,7 @@ class Refresh:
         end = grant.refresh_expires_at
         return bool(grant.refresh_token) and (end is None or end > self._clock())
 
-    async def _refresh(self, grant_id: str, ahead: float, hold: Hold) -> Held | None:
+    async def _refresh(self, grant_id: str, demand: Demand, hold: Hold) -> Held | None:
         """Ask TikTok once and write the answer; called with the locks held."""
 
         async def keep_the_lock() -> None:
@@ -169,7 +206,7 @@ class Refresh:
                 await hold.renew(self._lease)
 
         held = await self._grants.load(grant_id)
-        if held is None or not self.is_due(held.grant, ahead):
+        if held is None or not self.is_due(held.grant, demand):
             return held
         try:
             client = await self._client()
@@ -264,6 +301,24 @@ class Refresh:
             return latest
         return await self._end(latest, "invalid_grant", error)
 
+    async def _end_expired(self, held: Held) -> Held | None:
+        """End a grant whose tokens are over, unless somebody has logged in since.
+
+        A store that cannot be written lets nobody in again: the record stays for
+        another request or sweep to end.
+        """
+        latest: Held | None = held
+        try:
+            while latest is not None and self.has_ended(latest.grant):
+                if await self._grants.delete(latest):
+                    await self._announce_end(latest.grant, "refresh_token_expired")
+                    return None
+                latest = await self._grants.load(held.grant_id)
+        except StoreError as error:
+            logger.warning("a grant that is over could not be deleted: %s", error)
+            return None
+        return latest
+
     async def _end(self, held: Held, reason: str, why: object = "") -> Held | None:
         """Delete the record and with it every session of the user."""
         if not await self._grants.delete(held):
@@ -272,10 +327,13 @@ class Refresh:
             if latest is not None and latest.grant.refresh_token == spent:
                 return await self._end(latest, reason, why)
             return latest
-        open_id = held.grant.open_id
-        event = Event(name="session_ended", reason=reason, open_id=open_id)
-        await self._tell(event, why=why)
+        await self._announce_end(held.grant, reason, why)
         return None
+
+    async def _announce_end(self, grant: Grant, reason: str, why: object = "") -> None:
+        """Emit the end of a grant: once, by whoever deleted the record."""
+        event = Event(name="session_ended", reason=reason, open_id=grant.open_id)
+        await self._tell(event, why=why)
 
     async def _failed(self, held: Held, error: TikTokError) -> Held | None:
         """Keep everything, and note when to try again where all processes see it."""
@@ -315,9 +373,14 @@ class Refresh:
         return logging.ERROR
 
 
-def _flight(grant_id: str, ahead: float) -> tuple[str, float]:
+def _flight(grant_id: str, demand: Demand) -> tuple[str, Demand]:
     # Who wants more than is due does not share what is done for the others.
-    return grant_id, ahead
+    return grant_id, demand
+
+
+def fingerprint(access_token: str) -> str:
+    """Return what stands for an access token where one must not be kept."""
+    return hashlib.sha256(access_token.encode()).hexdigest()
 
 
 def is_from_future(grant: Grant, now: float) -> bool:

@@ -19,15 +19,13 @@ from .core import Core
 from .errors import NotSignedIn, TikTokUnavailable
 from .models import Token, split_scopes
 from .outcomes import OnEvent
+from .refresh import DUE, Demand, fingerprint
 from .runtime import Blocking, Cooperative, run
 
 if TYPE_CHECKING:
     from .grants import Held
+    from .models import Grant
     from .settings import TikTokSettings
-
-
-#: Longer than any token lives, in seconds.
-_ALWAYS = 500 * 86400.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,12 +35,16 @@ class StoredUser:
     open_id: str
     scopes: frozenset[str]
     token_expires_at: int
-    #: None where TikTok did not say.
+    #: When the refresh token ends; None where TikTok did not say. TikTok counts it
+    #: from the consent, so refreshing does not move it.
     refresh_expires_at: int | None
     #: Browser sessions that have not ended.
     sessions: int
     #: Failed refreshes in a row.
     failures: int
+    #: When the grant ends: after that only a new login gives a token. None where
+    #: TikTok did not say.
+    ends_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +54,10 @@ class Sweep:
     refreshed: int = 0
     #: Still kept: TikTok could not be asked, or gave no token.
     failed: int = 0
-    #: Gone: TikTok said that the grant is over.
+    #: Gone: TikTok said that the grant is over, or its refresh token reached its end.
     ended: int = 0
+    #: Records that none of ``secret_keys`` opens: their users count as signed out.
+    unreadable: int = 0
 
 
 class TikTokTokens:
@@ -98,26 +102,46 @@ class TikTokTokens:
         """Return a user's token, as `get` does, from an event loop."""
         return await self._get(self._async_core(), open_id)
 
-    def renew(self, open_id: str) -> Token:
+    def renew(self, open_id: str, *, rejected: str | None = None) -> Token:
         """Return a user's token, refreshed now although it may not be due.
 
-        Raises:
-            NotSignedIn, TikTokUnavailable, StoreError: as `get` does.
-        """
-        return run(self._get(self._sync_core(), open_id, ahead=_ALWAYS))
+        However many ask at the same moment, TikTok is asked once.
 
-    async def arenew(self, open_id: str) -> Token:
-        """Return a user's token, refreshed now, from an event loop."""
-        return await self._get(self._async_core(), open_id, ahead=_ALWAYS)
+        Args:
+            open_id: whose.
+            rejected: the access token that TikTok refused as ``access_token_invalid``.
+                If another has been stored since, that one is returned and nothing is
+                refreshed.
+
+        Raises:
+            NotSignedIn: there is no grant of this user, or it has ended.
+            TikTokUnavailable: TikTok did not give another token, or failed so recently
+                that it is not asked again yet.
+            StoreError: the store failed.
+        """
+        # No frame below which `on_event` runs keeps the token, dead or not.
+        dead, rejected = rejected and fingerprint(rejected), None
+        return run(self._renew(self._sync_core(), open_id, dead))
+
+    async def arenew(self, open_id: str, *, rejected: str | None = None) -> Token:
+        """Return a user's token, as `renew` does, from an event loop."""
+        dead, rejected = rejected and fingerprint(rejected), None
+        return await self._renew(self._async_core(), open_id, dead)
 
     def refresh_expiring(self, within: float) -> Sweep:
         """Refresh every token that ends within so many seconds: a sweep for cron.
 
-        One after the other, each under its user's lock; users who are still in a
-        back-off are left alone.
+        No token is refreshed before half of its life is over, so more frequent sweeps,
+        or several at once, refresh no more often. One after the other, each under its
+        user's lock; users who are still in a back-off are left alone. A grant that is
+        over is deleted and reported as ``session_ended``.
+
+        Args:
+            within: seconds; twice the time between two sweeps leaves room for one
+                that fails.
 
         Raises:
-            StoreError: the store failed, or can not list its users.
+            StoreError: the store failed, or cannot list its users.
         """
         return run(self._sweep(self._sync_core(), within))
 
@@ -125,17 +149,50 @@ class TikTokTokens:
         """Refresh what ends soon, as `refresh_expiring` does, from an event loop."""
         return await self._sweep(self._async_core(), within)
 
+    def ending(self, within: float) -> list[StoredUser]:
+        """Return the users whose grant ends within so many seconds, the first first.
+
+        They can be asked to log in again, which begins a new grant; refreshing does not
+        prolong one. Grants of which TikTok did not say when they end are left out.
+
+        Args:
+            within: seconds, such as ``30 * 86400``.
+
+        Raises:
+            StoreError: the store failed, or cannot list its users.
+        """
+        return run(self._ending(self._sync_core(), within))
+
+    async def aending(self, within: float) -> list[StoredUser]:
+        """Return the users whose grant ends soon, as `ending` does, from a loop."""
+        return await self._ending(self._async_core(), within)
+
     def users(self) -> list[StoredUser]:
         """Return what is kept of every user, without tokens.
 
         Raises:
-            StoreError: the store failed, or can not list its users.
+            StoreError: the store failed, or cannot list its users.
         """
         return run(self._users(self._sync_core()))
 
     async def ausers(self) -> list[StoredUser]:
         """Return what is kept of every user, as `users` does, from an event loop."""
         return await self._users(self._async_core())
+
+    def unreadable(self) -> int:
+        """Return how many stored records none of ``secret_keys`` opens.
+
+        They were sealed with a key that is no longer listed, or are corrupt; their
+        users count as signed out and are not among `users`.
+
+        Raises:
+            StoreError: the store failed, or cannot list its users.
+        """
+        return run(self._unreadable(self._sync_core()))
+
+    async def aunreadable(self) -> int:
+        """Return how many records do not open, as `unreadable` does, from a loop."""
+        return await self._unreadable(self._async_core())
 
     def forget(self, open_id: str) -> bool:
         """Delete what is kept of a user, and with it every session of theirs.
@@ -182,47 +239,69 @@ class TikTokTokens:
 
     # --- each step, once -----------------------------------------------------------
 
-    async def _get(self, core: Core, open_id: str, ahead: float = 0) -> Token:
+    async def _get(self, core: Core, open_id: str) -> Token:
+        return self._token_of(await self._fresh(core, open_id, DUE))
+
+    async def _renew(self, core: Core, open_id: str, dead: str | None) -> Token:
+        """Replace the token of this fingerprint, or whichever there is."""
+        if dead is None:
+            held = await self._load(core, open_id)
+            dead = fingerprint(held.grant.access_token)
+        demand = Demand(replacing=dead)
+        after = await self._fresh(core, open_id, demand)
+        if fingerprint(after.grant.access_token) == demand.replacing:
+            raise TikTokUnavailable("", "the token could not be renewed")
+        return self._token_of(after)
+
+    async def _load(self, core: Core, open_id: str) -> Held:
+        """Return a user's record; NotSignedIn where there is none."""
         held = await core.grants.load(self._named(open_id))
-        if held is not None:
-            held = await core.refresh.fresh(held, ahead)
         if held is None or held.grant.open_id != open_id:
-            message = "this user has not signed in, or their grant has ended"
-            raise NotSignedIn(message)
+            raise _not_signed_in()
+        return held
+
+    async def _fresh(self, core: Core, open_id: str, demand: Demand) -> Held:
+        """Return a user's record, refreshed if need be; NotSignedIn at its end."""
+        held = await core.refresh.fresh(await self._load(core, open_id), demand)
+        if held is None or held.grant.open_id != open_id:
+            raise _not_signed_in()
+        return held
+
+    def _token_of(self, held: Held) -> Token:
         grant = held.grant
         if grant.expires_at <= self._clock():
             raise TikTokUnavailable("", "the token expired and could not be renewed")
         return Token(grant.access_token.reveal(), grant.expires_at, grant.scopes)
 
     async def _sweep(self, core: Core, within: float) -> Sweep:
-        refreshed = failed = ended = 0
+        counts = dict.fromkeys(("refreshed", "failed", "ended", "unreadable"), 0)
+        demand = Demand(within=within)
         for name in await core.grants.ids():
-            held = await core.grants.load(name)
-            if held is None or not core.refresh.is_due(held.grant, within):
+            held, is_unreadable = await core.grants.inspect(name)
+            counts["unreadable"] += is_unreadable
+            if held is None or not core.refresh.is_due(held.grant, demand):
                 continue
-            fresh = await core.refresh.fresh(held, within)
-            if fresh is None:
-                ended += 1
-            elif _is_renewed(held, fresh):
-                refreshed += 1
-            else:
-                failed += 1
-        return Sweep(refreshed=refreshed, failed=failed, ended=ended)
+            outcome = _outcome(held, await core.refresh.fresh(held, demand))
+            if outcome is not None:
+                counts[outcome] += 1
+        return Sweep(**counts)
 
     async def _users(self, core: Core) -> list[StoredUser]:
         found = [await core.grants.load(name) for name in await core.grants.ids()]
-        return [
-            StoredUser(
-                open_id=held.grant.open_id,
-                scopes=split_scopes(held.grant.scopes),
-                token_expires_at=held.grant.expires_at,
-                refresh_expires_at=held.grant.refresh_expires_at,
-                sessions=len(core.grants.living(held.grant)),
-                failures=held.grant.failures,
-            )
-            for held in found
-            if held is not None
+        return [_stored(core, held.grant) for held in found if held is not None]
+
+    async def _ending(self, core: Core, within: float) -> list[StoredUser]:
+        latest = self._clock() + within
+        found = [
+            (user.ends_at, user.open_id, user)
+            for user in await self._users(core)
+            if user.ends_at is not None and user.ends_at <= latest
         ]
+        return [user for _, _, user in sorted(found, key=lambda entry: entry[:2])]
+
+    async def _unreadable(self, core: Core) -> int:
+        found = [await core.grants.inspect(name) for name in await core.grants.ids()]
+        return sum(is_unreadable for _, is_unreadable in found)
 
     async def _forget(self, core: Core, open_id: str) -> bool:
         return await core.grants.forget(self._named(open_id)) is not None
@@ -244,5 +323,32 @@ class TikTokTokens:
         return self._cooperative
 
 
-def _is_renewed(before: Held, after: Held) -> bool:
-    return before.grant.access_token != after.grant.access_token
+def _not_signed_in() -> NotSignedIn:
+    return NotSignedIn("this user has not signed in, or their grant has ended")
+
+
+def _stored(core: Core, grant: Grant) -> StoredUser:
+    end = grant.refresh_expires_at
+    if not grant.refresh_token:
+        end = grant.expires_at
+    elif end is not None:
+        end = max(end, grant.expires_at)
+    return StoredUser(
+        open_id=grant.open_id,
+        scopes=split_scopes(grant.scopes),
+        token_expires_at=grant.expires_at,
+        refresh_expires_at=grant.refresh_expires_at,
+        sessions=len(core.grants.living(grant)),
+        failures=grant.failures,
+        ends_at=end,
+    )
+
+
+def _outcome(before: Held, after: Held | None) -> str | None:
+    """Return what a sweep counts a refresh as; None where another is still at it."""
+    if after is None:
+        return "ended"
+    if after.grant.access_token != before.grant.access_token:
+        return "refreshed"
+    has_failed = after.grant.failures and after.grant.retry_at != before.grant.retry_at
+    return "failed" if has_failed else None
