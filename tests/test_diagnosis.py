@@ -244,6 +244,26 @@ class TestSQLite:
         assert finding.level == "wrong"
         assert "another application" in finding.message
 
+    def test_no_wal(self, path):
+        """A file that a backup left without a WAL is noted, and has one afterwards."""
+        SQLiteStore(path).compare_and_set("k", None, b"v", 60)
+        with sqlite3.connect(path) as other:
+            other.execute("PRAGMA journal_mode = DELETE")
+        other.close()
+        finding = found(at(path))["store_no_wal"]
+        assert finding.level == "note"
+        assert "WAL" in finding.message
+        assert "store_no_wal" not in found(at(path))
+
+    def test_no_wal_to_be_had(self, path):
+        """A file that others keep from having a WAL is wrong."""
+        SQLiteStore(path).compare_and_set("k", None, b"v", 60)
+        with sqlite3.connect(path, isolation_level=None) as other:
+            other.execute("PRAGMA journal_mode = DELETE")
+            other.execute("BEGIN IMMEDIATE")
+            assert found(at(path))["store_no_wal"].level == "wrong"
+        other.close()
+
     @pytest.mark.parametrize(
         ("mode", "expected"), [(0o600, None), (0o640, "note"), (0o622, "wrong")]
     )

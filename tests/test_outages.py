@@ -12,6 +12,7 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+import sys
 import tempfile
 import time
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -21,7 +22,7 @@ import pytest
 
 from tiktok_oauth_middleware import MemoryStore, SQLiteStore, StoreError
 
-from .conftest import API, LOGIN, LOGOUT, PAGE, RedisOfManyLoops
+from .conftest import API, LOGIN, LOGOUT, PAGE, RedisOfManyLoops, kept
 from .patience import HANGS
 from .stores.conftest import RedisServer
 
@@ -34,6 +35,8 @@ class Outage:
 
     #: Whether reads fail too.
     stops_reads = True
+    #: Whether deletions fail too.
+    stops_deletions = True
     store = None
 
     def begin(self):
@@ -71,6 +74,27 @@ class Locked(OfSQLite):
     def end(self):
         self.other.execute("ROLLBACK")
         self.other.close()
+
+
+class Reserved(Locked):
+    """Another process has begun to write: a backup, or somebody's shell."""
+
+    def begin(self):
+        script = (
+            "import sqlite3, sys;"
+            "other = sqlite3.connect(sys.argv[1], isolation_level=None);"
+            "other.execute('BEGIN IMMEDIATE');"
+            "print('begun', flush=True); sys.stdin.read()"
+        )
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", script, str(self.path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert self.process.stdout.readline().strip() == b"begun"
+
+    def end(self):
+        self.process.communicate()
 
 
 class Corrupt(OfSQLite):
@@ -190,24 +214,44 @@ class Frozen(OfRedis):
 
 
 class Refusing(OfRedis):
-    """The server answers reads, and takes no writes: a replica, or out of memory."""
+    """The server answers reads and takes no writes: too few replicas are in reach."""
 
     stops_reads = False
 
     def begin(self):
-        self._set("0.0.0.0", "1")  # a master that nobody reaches
+        self._do("CONFIG", "SET", "min-replicas-to-write", "3")
 
     def end(self):
-        self._set("NO", "ONE")
+        self._do("CONFIG", "SET", "min-replicas-to-write", "0")
 
-    def _set(self, host, port):
+    def _do(self, *words):
         import redis
 
         with redis.Redis.from_url(self.server.url) as client:
-            if host == "NO":
-                client.config_set("min-replicas-to-write", "0")
-            else:
-                client.config_set("min-replicas-to-write", "3")
+            client.execute_command(*words)
+
+
+class Demoted(Refusing):
+    """The server became a replica, of a primary that nobody reaches."""
+
+    def begin(self):
+        self._do("REPLICAOF", "127.0.0.1", "1")
+
+    def end(self):
+        self._do("REPLICAOF", "NO", "ONE")
+
+
+class OutOfMemory(Refusing):
+    """The server is full, and evicts nothing: what is to be deleted may go."""
+
+    stops_deletions = False
+
+    def begin(self):
+        self._do("CONFIG", "SET", "maxmemory-policy", "noeviction")
+        self._do("CONFIG", "SET", "maxmemory", "1")
+
+    def end(self):
+        self._do("CONFIG", "SET", "maxmemory", "0")
 
 
 # --- a third party's ---------------------------------------------------------------
@@ -233,6 +277,13 @@ class Foreign(MemoryStore):
         return super().compare_and_set(key, old, new, ttl)
 
 
+class ForeignReader(Foreign):
+    """The same, where only writes meet trouble."""
+
+    def get(self, key):
+        return MemoryStore.get(self, key)
+
+
 class Honest(Outage):
     """It raises StoreError, as it should."""
 
@@ -250,6 +301,16 @@ class Honest(Outage):
         self.store.trouble = None
 
 
+class HonestReader(Honest):
+    """It raises StoreError for what it can not write, and reads."""
+
+    stops_reads = False
+
+    def __init__(self, home, clock):
+        super().__init__(home, clock)
+        self.store = ForeignReader(clock)
+
+
 class Raises(Honest):
     """It raises what its driver raises."""
 
@@ -262,6 +323,7 @@ class Raises(Honest):
 
 OUTAGES = [
     Locked,
+    Reserved,
     Corrupt,
     Truncated,
     Vanished,
@@ -269,7 +331,10 @@ OUTAGES = [
     Killed,
     Frozen,
     Refusing,
+    Demoted,
+    OutOfMemory,
     Honest,
+    HonestReader,
     Raises,
 ]
 
@@ -281,6 +346,17 @@ def outage(request, tmp_path, clock):
     made = request.param(tmp_path, clock)
     yield made
     made.close()
+
+
+def only(outages):
+    """Return the mark of a test for some of the outages."""
+    names = [outage.__name__ for outage in outages]
+    return pytest.mark.parametrize("outage", outages, indirect=True, ids=names)
+
+
+of_all = only([outage for outage in OUTAGES if outage.stops_reads])
+of_writes = only([outage for outage in OUTAGES if not outage.stops_reads])
+of_deletions = only([outage for outage in OUTAGES if outage.stops_deletions])
 
 
 @pytest.fixture
@@ -331,8 +407,9 @@ def good_again(browser):
 class TestSignedIn:
     """Requests of who is signed in."""
 
+    @of_all
     def test_class_33_503(self, signed_in, world, outage):
-        """They get 503 with Retry-After, and are as signed in as before afterwards."""
+        """Without reads they get 503 with Retry-After, and are signed in afterwards."""
         before = signed_in.me()
         # Past what is in memory, and past when "last seen" is written.
         world.clock.advance(301)
@@ -349,18 +426,56 @@ class TestSignedIn:
         assert good_again(signed_in) == before
         assert world.count("refresh_token") == 0
 
-    def test_only_writes(self, signed_in, world, outage):
-        """Where only writes fail, who is signed in is still known."""
+    @of_writes
+    def test_class_33_reads_go_on(self, signed_in, world, outage):
+        """Where only writes fail, a request is served for as long as its token lives.
+
+        "Last seen" and the refresh of a token that is still valid wait; the refresh of
+        one that has expired does not, and is 503 without a call of TikTok.
+        """
         before = signed_in.me()
-        world.clock.advance(2)
+        end = before["expires_at"]
         with during(outage):
-            response = signed_in.get("/who", headers=API)
-            if outage.stops_reads:
-                assert_503(response)
-            else:
-                assert response.json() == before
+            # Past what is in memory; past "last seen", twice; when a refresh is due;
+            # at the last moment.
+            for now in (2, 310, 700, LIFE / 2, LIFE - 200, LIFE - 1):
+                world.clock.now = end - LIFE + now
+                assert signed_in.me() == before
                 assert signed_in.get("/ruled/x").text == "home"
-        assert good_again(signed_in) == before
+                assert signed_in.get("/private", headers=API).json() == before
+            world.clock.now = end + 1
+            assert_503(signed_in.get("/who", headers=API))
+            assert_503(signed_in.get("/ruled/x", headers=PAGE))
+            assert world.count("refresh_token") == 0
+        after = good_again(signed_in)
+        assert after["token"] not in (None, before["token"])
+        assert world.count("refresh_token") == 1
+
+    @of_writes
+    def test_what_waited(self, signed_in, world, outage):
+        """What an outage made wait is done after it, though nobody restarts."""
+        before = signed_in.me()
+        with during(outage):
+            world.clock.now = before["expires_at"] - 100
+            assert signed_in.me() == before
+        assert good_again(signed_in)["token"]
+        world.clock.advance(31)
+        after = signed_in.me()
+        assert after["token"] not in (None, before["token"])
+        assert world.count("refresh_token") == 1
+        [session] = kept(world).sessions
+        assert session.seen == int(world.clock())
+
+    @of_writes
+    def test_one_warning(self, signed_in, world, outage, caplog):
+        """That writes fail is logged, and not by every request."""
+        signed_in.me()
+        with during(outage):
+            for _ in range(3):
+                world.clock.advance(301)
+                signed_in.me()
+        said = [r for r in caplog.records if "takes no writes" in r.getMessage()]
+        assert [record.levelname for record in said] == ["WARNING"]
 
     def test_no_refresh(self, signed_in, world, outage):
         """No token is refreshed whose successor could not be written."""
@@ -371,6 +486,7 @@ class TestSignedIn:
         assert good_again(signed_in)["token"]
         assert world.count("refresh_token") == 1
 
+    @of_deletions
     def test_logout(self, signed_in, world, outage):
         """A logout that could not be written is no logout: 503, the cookie stays."""
         world.clock.advance(2)
@@ -383,6 +499,7 @@ class TestSignedIn:
         assert signed_in.log_out().status_code == 303
         assert not signed_in.signed_in
 
+    @of_deletions
     def test_webhook(self, signed_in, world, outage):
         """A delivery is answered 503, so that TikTok delivers it again."""
         open_id = world.tiktok.people[0].open_id
@@ -396,6 +513,13 @@ class TestSignedIn:
         assert response.status_code == 200
         world.clock.advance(2)
         assert not signed_in.signed_in
+
+    @only([OutOfMemory])
+    def test_logout_makes_room(self, signed_in, world, outage):
+        """A full server deletes, so there a logout is one."""
+        with during(outage):
+            assert signed_in.log_out().status_code == 303
+            assert not signed_in.signed_in
 
 
 class TestOthers:
@@ -446,7 +570,7 @@ class TestLogin:
 
     def test_event(self, signed_in, world, outage):
         """Trouble of the store is told, with the reference that the answer carries."""
-        world.clock.advance(301)
+        world.clock.advance(LIFE + 1)
         with during(outage):
             reference = signed_in.get("/who", headers=API).json()["reference"]
         [event] = [e for e in world.events if e.name == "store_error"]
@@ -490,15 +614,16 @@ class TestReadOnly:
             made.close()
 
     def test_class_33_directory(self, signed_in, world, outage):
-        """Where nothing may be written any more, 503 until it may be."""
+        """Where nothing may be written any more, reads go on and logins are 503."""
         before = signed_in.me()
         world.clock.advance(301)
         browser = world.browser()
         callback = browser.consent(browser.begin())
         outage.store.close()
         with during(outage), nobody():
-            assert_503(signed_in.get("/who", headers=API))
-            assert_503(signed_in.get("/ruled/x", headers=PAGE))
+            assert signed_in.me() == before
+            assert signed_in.get("/ruled/x", headers=PAGE).text == "home"
+            assert_503(signed_in.log_out())
             assert_503(browser.get(callback))
             assert world.count("authorization_code") == 1
         assert signed_in.me() == before

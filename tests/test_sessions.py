@@ -11,6 +11,8 @@ from urllib.parse import quote
 import pytest
 
 from tiktok_oauth_middleware import TikTokTokens
+from tiktok_oauth_middleware.models import GRANT_ID
+from tiktok_oauth_middleware.runtime import run
 from tiktok_oauth_middleware.testing import FakeTikTok
 from tiktok_oauth_middleware.tiktok import sign_webhook
 
@@ -133,6 +135,47 @@ class TestRecord:
         ]
 
 
+class TestTokenOfAnother:
+    """A token that expires in one process while another refreshes it."""
+
+    def test_at_once(self, world, raw):
+        """The new token is seen when the old one has ended, not a second later."""
+        world.tiktok.access_lifetime = 7200
+        raw.log_in()
+        open_id, end = raw.open_id, kept(world).expires_at
+        world.clock.now = end - 0.5
+        core = core_of(world)
+        key = core.grants._key(next(iter(core.live.values()))[GRANT_ID])
+        with world.store.lock(key, 60):  # as by another process that refreshes
+            assert token_of(raw) is not None
+        a_job(world).get(open_id)
+        assert world.count("refresh_token") == 1
+        world.clock.now = end + 0.1
+        assert token_of(raw) is not None
+
+    def test_after_its_end(self, world, raw):
+        """A request that found the token expired keeps nothing from the next one."""
+        world.tiktok.access_lifetime = 7200
+        raw.log_in()
+        open_id = raw.open_id
+        world.clock.advance(7201)
+        world.tiktok.fail("token", status=503)
+        assert token_of(raw) is None
+        world.tiktok.mend()
+        world.clock.advance(2)  # past the back-off
+        a_job(world).renew(open_id)
+        world.clock.now -= 1.5  # a clock that was set back brings no old answer either
+        assert token_of(raw) is not None
+
+
+def core_of(world):
+    return world.app.wsgi_app._core if world.shell == "wsgi" else world.app._core
+
+
+def token_of(raw):
+    return json.loads(raw.ask("GET", "/who").body)["token"]
+
+
 #: Every way in which a session is ended, by who or what ends it.
 ENDINGS = ["logout", "disconnect", "webhook", "job", "login"]
 
@@ -168,6 +211,41 @@ class TestElsewhere:
         twin = raw.another()
         twin.cookies = dict(elsewhere.cookies)
         assert twin.open_id is None
+
+    @pytest.mark.parametrize("path", [LOGOUT, DISCONNECT])
+    @pytest.mark.parametrize("is_gone", [True, False], ids=["record", "session"])
+    def test_nothing_to_end(self, world, raw, elsewhere, path, is_gone):
+        """A logout that finds its session ended elsewhere ends what is cached here.
+
+        The cookie is good for nothing at once, in this process too.
+        """
+        raw.log_in()
+        if not is_gone:  # another browser of the same user keeps the record
+            raw.another().log_in()
+        elsewhere.cookies = dict(raw.cookies)
+        twin = raw.another()
+        twin.cookies = dict(raw.cookies)
+        assert raw.open_id == elsewhere.open_id == twin.open_id
+        if is_gone:
+            a_job(world).forget(raw.open_id)
+        else:
+            assert elsewhere.ask("POST", LOGOUT, headers=SAME_ORIGIN).status == 303
+        assert twin.open_id is not None  # within the second that the cache may take
+        assert raw.ask("POST", path, headers=SAME_ORIGIN).status == 303
+        assert twin.open_id is None
+
+    @pytest.mark.parametrize("store", ["memory"], indirect=True)
+    def test_forgetting_nothing(self, world, raw):
+        """A job in the same process that finds no record drops what is cached of it."""
+        raw.log_in()
+        open_id = raw.open_id
+        a_job(world).forget(open_id)
+        core = (
+            raw.world.app.wsgi_app._core if world.shell == "wsgi" else world.app._core
+        )
+        assert core.live
+        assert run(core.grants.forget(next(iter(core.live.values()))[GRANT_ID])) is None
+        assert not core.live
 
     def test_all_sessions(self, world, raw, elsewhere):
         """Taking the old keys out of the settings ends every session of everybody."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from .cookies import CookieJar, find
+from .deferrable import DeferrableWrites
 from .errors import ConfigurationError, StoreError
 from .grants import Grants
 from .http import Headers, Request, Response, is_navigation
@@ -119,11 +120,18 @@ class Core:
             sights,
             clock,
         )
+        deferrable = DeferrableWrites(clock)
         self.refresh = Refresh(
-            settings, self._runtime, self.grants, self.client, self._tell, clock
+            settings,
+            self._runtime,
+            self.grants,
+            self.client,
+            self._tell,
+            clock,
+            deferrable,
         )
         self.sessions = Sessions(
-            settings, self.grants, sights, self.refresh, self.jar, clock
+            settings, self.grants, sights, self.refresh, self.jar, clock, deferrable
         )
         #: Whom a session cookie stands for, from the store if need be.
         self.look = self.sessions.look

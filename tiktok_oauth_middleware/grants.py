@@ -182,10 +182,11 @@ class Grants:
         """
         while True:
             held = await self.load(grant_id)
-            if held is None:
-                return None
-            others = tuple(s for s in held.grant.sessions if s.digest != digest)
-            if len(others) == len(held.grant.sessions):
+            sessions = held.grant.sessions if held else ()
+            others = tuple(s for s in sessions if s.digest != digest)
+            if held is None or len(others) == len(sessions):
+                # Ended by another process: nothing cached here is true any more.
+                self.forget_cached(grant_id)
                 return None
             if others or self._settings.keep_grants:
                 left = replace(held.grant, sessions=others)
@@ -203,8 +204,15 @@ class Grants:
         """
         while True:
             held = await self.load(grant_id)
-            if held is None or await self.delete(held):
-                return held and held.grant
+            if held is None:
+                self.forget_cached(grant_id)
+                return None
+            if await self.delete(held):
+                return held.grant
+
+    def forget_cached(self, grant_id: str) -> None:
+        """Drop what this process remembers of a grant's sessions."""
+        self._sights.forget(grant_id)
 
     def find(self, grant: Grant, digest: str) -> Session | None:
         """Return a grant's session by the hash of its secret, if it has not ended."""

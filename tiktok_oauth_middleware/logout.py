@@ -83,8 +83,12 @@ class Logout:
         if refused is not None:
             return refused
         target, gone = self._after(request, site), self._all_gone(request)
-        held = ticket and await self._grants.load(ticket.grant_id)
-        if not ticket or not held or not self._grants.find(held.grant, ticket.digest):
+        if ticket is None:
+            return redirect(target, cookies=gone)
+        held = await self._grants.load(ticket.grant_id)
+        if held is None or not self._grants.find(held.grant, ticket.digest):
+            # Ended by another process: nothing cached here is true any more.
+            self._grants.forget_cached(ticket.grant_id)
             return redirect(target, cookies=gone)
         if await self.end_grant(held.grant_id) != FAILED:
             return redirect(target, cookies=gone)

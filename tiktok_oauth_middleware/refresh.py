@@ -29,6 +29,7 @@ from .runtime import UnderWay
 
 if TYPE_CHECKING:
     from .client import TikTokClient
+    from .deferrable import DeferrableWrites
     from .grants import Grants, Held
     from .models import TokenAnswer
     from .outcomes import Tell
@@ -69,7 +70,7 @@ DUE = Demand()
 class Refresh:
     """Keeps the access tokens of one TikTok app fresh."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its collaborators
         self,
         settings: TikTokSettings,
         runtime: Runtime,
@@ -77,8 +78,10 @@ class Refresh:
         client: Callable[[], Awaitable[TikTokClient]],
         tell: Tell,
         clock: Callable[[], float],
+        deferrable: DeferrableWrites,
     ) -> None:
         self._settings = settings
+        self._deferrable = deferrable
         self._runtime = runtime
         self._grants = grants
         self._client = client
@@ -139,19 +142,34 @@ class Refresh:
         The token in it has expired, or is the one that was to be replaced, if TikTok
         could not be asked.
 
+        A store that fails while the token is valid fails no request: the refresh
+        waits.
+
         Raises:
-            StoreError: the store failed.
+            StoreError: the store failed, and the token has expired or more was asked
+                for than what is due.
         """
         if not self.is_due(held.grant, demand):
             return held
-        try:
-            return await self._runtime.together(
-                _flight(held.grant_id, demand),
-                lambda: self._lead(held.grant_id, demand),
-                wait=not self._is_usable(held.grant, demand),
-            )
-        except UnderWay:
-            return held
+        usable = self._is_usable(held.grant, demand)
+        if not usable or demand != DUE:
+            with contextlib.suppress(UnderWay):
+                return await self._led(held, demand, wait=not usable)
+        elif self._deferrable.may_try():
+            with contextlib.suppress(UnderWay), self._deferrable.attempt():
+                return await self._led(held, demand, wait=False)
+            if not self._is_usable(held.grant, demand):
+                # It expired while the store was waited for, and is needed now.
+                return await self._led(held, demand, wait=True)
+        return held
+
+    async def _led(self, held: Held, demand: Demand, *, wait: bool) -> Held | None:
+        """Return what the one refresh of this process for this user gives."""
+        return await self._runtime.together(
+            _flight(held.grant_id, demand),
+            lambda: self._lead(held.grant_id, demand),
+            wait=wait,
+        )
 
     def is_under_way(self, grant_id: str) -> bool:
         """Whether somebody in this process is at a grant's refresh just now."""

@@ -22,6 +22,7 @@ from .refresh import is_from_future
 
 if TYPE_CHECKING:
     from .cookies import CookieJar
+    from .deferrable import DeferrableWrites
     from .grants import Grants, Held
     from .refresh import Refresh
     from .settings import TikTokSettings
@@ -35,7 +36,7 @@ _SEEN_SECONDS = 300.0
 class Sessions:
     """The browser sessions of one TikTok app, as this process knows them."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its collaborators
         self,
         settings: TikTokSettings,
         grants: Grants,
@@ -43,9 +44,11 @@ class Sessions:
         refresh: Refresh,
         jar: CookieJar,
         clock: Callable[[], float],
+        deferrable: DeferrableWrites,
     ) -> None:
         self._settings = settings
         self._grants = grants
+        self._deferrable = deferrable
         self._sights = sights
         self._refresh = refresh
         self._jar = jar
@@ -89,8 +92,14 @@ class Sessions:
             # It took long, and what was true when it began need not be so any more.
             held = await self._grants.load(ticket.grant_id)
         session = held and self._grants.find(held.grant, ticket.digest)
-        if held and session and self._clock() - session.seen >= self._seen_step:
-            held = await self._touch(held, session)
+        if (
+            held
+            and session
+            and self._clock() - session.seen >= self._seen_step
+            and self._deferrable.may_try()
+        ):
+            with self._deferrable.attempt():
+                held = await self._touch(held, session)
         return self._remembered(value, ticket, held)
 
     def _has_ended(self, value: bytes, at: float) -> bool:
@@ -130,8 +139,10 @@ class Sessions:
         grant, at = held.grant, held.at
         end, due_at = self._grants.end_of(session), self._refresh.due_at(grant)
         if due_at <= at or is_from_future(grant, at):
-            # Could not be renewed now, and is to be tried again.
-            until, keeps_until = min(at + _FRESH_SECONDS, end), at
+            # Could not be renewed now, and is to be tried again. An expired token is
+            # not kept at all: another process may have its successor by now.
+            until = min(at + _FRESH_SECONDS, end, grant.expires_at)
+            keeps_until = at
         else:
             keeps_until = min(end, due_at, session.seen + self._seen_step)
             until = min(at + _FRESH_SECONDS, end, due_at)

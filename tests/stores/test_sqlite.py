@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -505,3 +505,135 @@ def test_row_of_broken_text(store, path):
     assert store.get("row") == b"\xff\x80"
     assert store.compare_and_set("row", b"\xff\x80", b"new", 60)
     assert store.get("row") == b"new"
+
+
+# --- files as backups and administrators leave them ---------------------------------
+
+
+def journal(path: Path) -> str:
+    with closing(sqlite3.connect(path)) as other:
+        return str(other.execute("PRAGMA journal_mode").fetchone()[0])
+
+
+@pytest.fixture
+def restored(path: Path) -> Path:
+    """Return a file as `VACUUM INTO` writes it, with one row."""
+    source = path.with_name("source.sqlite3")
+    store = SQLiteStore(source)
+    store.compare_and_set("row", None, b"value", 600)
+    store.close()
+    with closing(sqlite3.connect(source)) as other:
+        other.execute("VACUUM INTO ?", (str(path),))
+    assert journal(path) == "delete"
+    return path
+
+
+def test_a_restored_file_has_a_wal(restored: Path) -> None:
+    """A file that a backup left without a WAL has one from its first opening on."""
+    store = SQLiteStore(restored)
+    assert store.get("row") == b"value"
+    assert journal(restored) == "wal"
+    store.close()
+
+
+def test_a_wal_that_was_taken_away_comes_back(store: SQLiteStore, path: Path) -> None:
+    """Each opening looks, not only the first."""
+    store.compare_and_set("row", None, b"value", 600)
+    store.close()
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("PRAGMA journal_mode = DELETE")
+    assert store.compare_and_set("row", b"value", b"new", 600)
+    assert journal(path) == "wal"
+
+
+def test_a_restored_file_is_read_while_another_writes(restored: Path) -> None:
+    """Reads of a restored file wait for no writer."""
+    store = SQLiteStore(restored)
+    store.get("row")
+    with closing(sqlite3.connect(restored, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        other.execute("UPDATE entries SET value = x'00'")
+        assert [store.get("row") for _ in range(20)] == [b"value"] * 20
+        other.execute("ROLLBACK")
+    store.close()
+
+
+@contextmanager
+def unwritable(path: Path) -> Iterator[None]:
+    """Act as a user who may not write a file, nor make any beside it."""
+    user = os.geteuid()
+    path.chmod(0o444)
+    path.parent.chmod(0o555)
+    if user == 0:  # whom no mode keeps from writing
+        os.seteuid(65_534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+        path.parent.chmod(0o755)
+        path.chmod(0o644)
+
+
+@pytest.fixture
+def open_home() -> Iterator[Path]:
+    """Return a path whose parents all users may enter."""
+    with tempfile.TemporaryDirectory() as home:
+        Path(home).chmod(0o755)
+        yield Path(home) / "store.sqlite3"
+
+
+@forks
+def test_an_unwritable_file_is_read(open_home: Path) -> None:
+    """A file beside which nothing can be made is read; swaps are errors, until it can.
+
+    Both by the same connections, and with no restart in between.
+    """
+    store = SQLiteStore(open_home)
+    store.compare_and_set("row", None, b"value", 600)
+    store.close()
+    with unwritable(open_home):
+        assert store.get("row") == b"value"
+        with pytest.raises(StoreError, match="READONLY"):
+            store.compare_and_set("row", b"value", b"new", 600)
+        assert store.get("row") == b"value"
+        assert store.get("no such row") is None
+    assert store.compare_and_set("row", b"value", b"new", 600)
+    assert store.get("row") == b"new"
+    store.close()
+
+
+@forks
+def test_an_unwritable_file_is_not_believed_to_stay(open_home: Path) -> None:
+    """What somebody else writes to such a file is seen by the next read."""
+    store = SQLiteStore(open_home)
+    store.compare_and_set("row", None, b"1", 600)
+    store.close()
+    with unwritable(open_home):
+        assert store.get("row") == b"1"
+    other = SQLiteStore(open_home)
+    assert other.compare_and_set("row", b"1", b"2", 600)
+    assert store.get("row") == b"2"
+    other.close()
+    store.close()
+    with unwritable(open_home):
+        assert store.get("row") == b"2"
+    with closing(sqlite3.connect(open_home)) as written:  # checkpointed when closed
+        written.execute("UPDATE entries SET value = ?", (b"3",))
+        written.commit()
+    assert store.get("row") == b"3"
+    store.close()
+
+
+def test_a_file_that_was_mended_is_used_again(store: SQLiteStore, path: Path) -> None:
+    """A connection that met a damaged page does not go on with it."""
+    for number in range(50):
+        store.compare_and_set(f"row{number}", None, b"x" * 500, 600)
+    store.close()
+    content = path.read_bytes()
+    path.write_bytes(content[:4096] + b"\xa5" * (len(content) - 4096))
+    with pytest.raises(StoreError):
+        store.get("row1")
+    path.write_bytes(content)
+    for each in Path(f"{path}-wal"), Path(f"{path}-shm"):
+        each.unlink(missing_ok=True)
+    assert store.get("row1") == b"x" * 500

@@ -121,11 +121,49 @@ def _sqlite(written: str) -> Iterator[Finding]:
     # A file made here could be one that the app's user may not write, so a new one is
     # tried beside the place, and taken away again.
     tried = path.with_name(f".check-{secrets.token_hex(8)}") if is_new else path
+    had_no_wal = not is_new and _has_no_wal(path)
     try:
         yield _written(f"sqlite:///{tried}")
     finally:
         for suffix in ("", "-wal", "-shm") if is_new else ():
             Path(f"{tried}{suffix}").unlink(missing_ok=True)
+    if had_no_wal:
+        yield _wal(path)
+
+
+#: Where the header says how the file is written: 1 with a rollback journal, 2 with a
+#: WAL (https://www.sqlite.org/fileformat.html, section 1.3.3).
+_MAGIC = b"SQLite format 3\0"
+_WRITE_VERSION = 18
+
+
+def _has_no_wal(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            head = file.read(100)
+    except OSError:
+        return False  # told by what writes to it
+    return (
+        head.startswith(_MAGIC) and head[_WRITE_VERSION : _WRITE_VERSION + 1] == b"\1"
+    )
+
+
+def _wal(path: Path) -> Finding:
+    fact = f"store's file {path} had no WAL, so every write kept all readers out"
+    if _has_no_wal(path):
+        return wrong(
+            "store_no_wal",
+            "store",
+            f"{fact}, and it could not be changed",
+            f"stop the app and run: sqlite3 {path} 'PRAGMA journal_mode = WAL'",
+        )
+    return note(
+        "store_no_wal",
+        "store",
+        f"{fact}; it has one now",
+        "nothing: a backup made by VACUUM INTO is like that, and every opening by this"
+        " package mends it",
+    )
 
 
 def _directory(directory: Path) -> Iterator[Finding]:

@@ -120,16 +120,33 @@ class SQLiteStore:
         try:
             execute = self._local.execute
         except AttributeError:
-            execute = self._connect().handle.execute
+            self._connect()
+            execute = self._local.execute
         try:
-            row = execute(_GET, (key, self._clock())).fetchone()
+            # All of one row: a cursor that has seen the end holds no snapshot open,
+            # even where it is collected late.
+            rows = execute(_GET, (key, self._clock())).fetchall()
+        except _FileChangedError as error:
+            self._drop_after(error)
+            rows = self._rows_again(key)
         except sqlite3.Error as error:
+            self._drop_after(error)
             _fail("read", error)
-        if row is None:
+        if not rows:
             return None
-        value = row[0]
+        value = rows[0][0]
         # What something else wrote there may be a number; text comes as bytes.
         return value if isinstance(value, bytes) else str(value).encode()
+
+    def _rows_again(self, key: str) -> list[Any]:
+        """Return what a new connection reads."""
+        self._connect()
+        try:
+            rows: list[Any] = self._local.execute(_GET, (key, self._clock())).fetchall()
+        except sqlite3.Error as error:
+            self._drop_after(error)
+            _fail("read", error)
+        return rows
 
     def compare_and_set(
         self, key: str, old: bytes | None, new: bytes | None, ttl: float
@@ -156,9 +173,10 @@ class SQLiteStore:
         try:
             # A range, not a pattern: nothing in a prefix means anything but itself.
             values = (prefix, prefix + "\U0010ffff", self._clock())
-            rows = handle.execute(_KEYS, values)
-            return [key.decode(errors="replace") for (key,) in rows]
+            with closing(handle.execute(_KEYS, values)) as rows:
+                return [key.decode(errors="replace") for (key,) in rows]
         except sqlite3.Error as error:
+            self._drop_after(error)
             _fail("read", error)
 
     def close(self) -> None:
@@ -184,17 +202,48 @@ class SQLiteStore:
             message = "SQLite could not write: other threads took too long"
             raise StoreError(message)
         try:
-            handle = self._connection().handle
-            self._check_same_file()
-            # What was waited in the queue is not waited for the file once more.
-            with _patience(handle, max(0.0, deadline - time.monotonic())):
-                done = handle.execute(statement, values).rowcount == 1
-            self._sweep(handle)
-        except sqlite3.Error as error:
-            _fail("write", error)
+            return self._swap_in_turn(statement, values, deadline)
         finally:
             self._writing.release()
-        return done
+
+    def _swap_in_turn(
+        self, statement: str, values: tuple[Any, ...], deadline: float
+    ) -> bool:
+        is_second = False
+        while True:
+            try:
+                handle = self._connection().handle
+                self._check_same_file()
+                # What was waited in the queue is not waited for the file once more.
+                with (
+                    _patience(handle, max(0.0, deadline - time.monotonic())),
+                    closing(handle.execute(statement, values)) as cursor,
+                ):
+                    done = cursor.rowcount == 1
+                self._sweep(handle)
+            except sqlite3.Error as error:
+                self._drop_after(error)
+                # A connection that was opened while the file could not be written
+                # stays read-only for as long as it lives.
+                if is_second or not _name(error).startswith("SQLITE_READONLY"):
+                    _fail("write", error)
+                is_second = True
+            else:
+                return done
+
+    def _drop_after(self, error: sqlite3.Error) -> None:
+        """Have this thread open the file anew after an error that its connection keeps.
+
+        That is about how the file was opened, or what was read of it. On a full disk
+        the connection stays: a new one would need room of its own.
+        """
+        if not _name(error).startswith(_KEPT):
+            return
+        connection = self._local.__dict__.pop("connection", None)
+        self._local.__dict__.pop("execute", None)
+        if connection is not None:
+            with suppress(sqlite3.Error):
+                connection.close()
 
     def _sweep(self, handle: sqlite3.Connection) -> None:
         self._swaps += 1
@@ -203,7 +252,7 @@ class SQLiteStore:
         # The swap has taken place: what goes wrong here is not its failure, and
         # the rows left behind are dropped another time.
         try:
-            handle.execute(_SWEEP, (self._clock(),))
+            handle.execute(_SWEEP, (self._clock(),)).close()
         except sqlite3.Error as error:
             log.debug("expired rows were not swept: %s", _name(error))
 
@@ -218,11 +267,29 @@ class SQLiteStore:
         local, open_here = self._local, self._open_here
         with self._opening:
             self._make_file()
-            connection = _Connection(_open(self._path, self._timeout))
+            handle, execute = self._open()
+            connection = _Connection(handle)
             self._file = self._file or self._identity()
             open_here.add(connection)
-        local.connection, local.execute = connection, connection.handle.execute
+        local.connection, local.execute = connection, execute
         return connection
+
+    def _open(self) -> tuple[sqlite3.Connection, Callable[..., Any]]:
+        """Return a connection, and what reads through it."""
+        try:
+            handle = _open(self._path, self._timeout)
+        except StoreError as error:
+            cause = error.__cause__
+            if not isinstance(cause, sqlite3.Error) or not _name(cause).startswith(
+                _NOTHING_BESIDE
+            ):
+                raise
+            try:
+                unwritable = _Unwritable(self._path, self._timeout)
+            except (StoreError, OSError):
+                raise error from cause
+            return unwritable.handle, unwritable.execute
+        return handle, handle.execute
 
     def _make_file(self) -> None:
         if self._file is not None:
@@ -291,19 +358,7 @@ _parents: list[sqlite3.Connection] = []
 
 def _open(path: Path, timeout: float) -> sqlite3.Connection:
     """Open a file that exists; mode=rw, for SQLite would make one that all may read."""
-    try:
-        handle = sqlite3.connect(
-            f"{path.as_uri()}?mode=rw",
-            uri=True,
-            timeout=timeout,
-            isolation_level=None,
-            check_same_thread=False,  # `SQLiteStore.close` comes from any thread
-        )
-    except sqlite3.Error as error:
-        _fail("open", error)
-    # A row that something else wrote may hold text that is no UTF-8: no grant, but no
-    # failure of the store either.
-    handle.text_factory = bytes
+    handle = _opened(path, timeout, "mode=rw")
     try:
         _settle(handle, path, timeout)
     except sqlite3.Error as error:
@@ -315,12 +370,137 @@ def _open(path: Path, timeout: float) -> sqlite3.Connection:
     return handle
 
 
+def _opened(path: Path, timeout: float, mode: str) -> sqlite3.Connection:
+    try:
+        handle = sqlite3.connect(
+            f"{path.as_uri()}?{mode}",
+            uri=True,
+            timeout=timeout,
+            isolation_level=None,
+            check_same_thread=False,  # `SQLiteStore.close` comes from any thread
+        )
+    except sqlite3.Error as error:
+        _fail("open", error)
+    # A row that something else wrote may hold text that is no UTF-8: no grant, but no
+    # failure of the store either.
+    handle.text_factory = bytes
+    return handle
+
+
+class _FileChangedError(sqlite3.OperationalError):
+    """A file that was taken as unchanging has changed."""
+
+
+class _Unwritable:
+    """Reads a file beside which no WAL can be made, for as long as nothing changes it.
+
+    SQLite reads a file with a WAL only where it may keep ``-wal`` and ``-shm`` beside
+    it, unless it is told that the file does not change
+    (https://www.sqlite.org/uri.html#uriimmutable). That is not taken on trust: the
+    file's state is compared before and after each read.
+    """
+
+    def __init__(self, path: Path, timeout: float) -> None:
+        self._path = path
+        self._state = self._now()
+        self.handle = _opened(path, timeout, "mode=ro&immutable=1")
+        try:
+            if not _is_ours(self.handle, path):
+                _fail("open", sqlite3.OperationalError("empty"))
+        except sqlite3.Error as error:
+            self.handle.close()
+            _fail("open", error)
+        except StoreError:
+            self.handle.close()
+            raise
+
+    def _now(self) -> tuple[int, ...]:
+        if os.path.exists(f"{self._path}-wal"):  # noqa: PTH110 - as for os.stat
+            return ()
+        found = os.stat(self._path)  # noqa: PTH116
+        return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+    def execute(self, statement: str, values: tuple[Any, ...]) -> Any:
+        """Execute a statement; an error if the file is not as it was when opened."""
+        self._refuse_changes()
+        with closing(self.handle.execute(statement, values)) as cursor:
+            rows = cursor.fetchall()
+        self._refuse_changes()
+        return _Rows(rows)
+
+    def _refuse_changes(self) -> None:
+        if not self._state or self._now() != self._state:
+            raise _FileChangedError
+
+
+class _Rows(list[Any]):
+    """Rows that were fetched already, under the name that a cursor has for it."""
+
+    __slots__ = ()
+
+    def fetchall(self) -> list[Any]:
+        return self
+
+
+#: Errors that a connection goes on with, though the file may be as it should by now.
+_KEPT = (
+    "SQLITE_READONLY",
+    "SQLITE_CORRUPT",
+    "SQLITE_NOTADB",
+    "SQLITE_CANTOPEN",
+    "SQLITE_IOERR_READ",
+    "SQLITE_IOERR_SHORT_READ",
+    "ProgrammingError",
+    "_FileChangedError",
+)
+#: What SQLite says where it can make no ``-wal`` or ``-shm``.
+_NOTHING_BESIDE = (
+    "SQLITE_CANTOPEN",
+    "SQLITE_READONLY",
+    "SQLITE_FULL",
+    "SQLITE_IOERR_SHM",
+)
+
+
 def _settle(handle: sqlite3.Connection, path: Path, timeout: float) -> None:
     """Make sure that the file is ours, or make it ours if it is empty."""
     if not _is_ours(handle, path):
         _lay_out(handle, path, timeout)
-    handle.execute("PRAGMA synchronous = FULL")
+    _keep_wal(handle, timeout)
+    _pragma(handle, "synchronous = FULL")
     _wait_for(handle, _READ_TIMEOUT)
+
+
+def _keep_wal(handle: sqlite3.Connection, timeout: float) -> None:
+    """Have the file keep a WAL, at every opening and not only when it is made.
+
+    ``VACUUM INTO`` and some tools for backups write a file without one, in which each
+    write keeps all readers out (https://www.sqlite.org/wal.html).
+    """
+    deadline = time.monotonic() + timeout
+    while _pragma(handle, "journal_mode") != "wal":
+        try:
+            _pragma(handle, "journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if _name(error).startswith("SQLITE_READONLY"):
+                return  # it can be read as it is
+            if not _is_busy(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+
+
+def _pragma(handle: sqlite3.Connection, words: str) -> str:
+    """Return what a PRAGMA answers, in lower case; its cursor is closed.
+
+    PyPy closes a forgotten cursor late, and SQLite changes no journal meanwhile.
+    """
+    with closing(handle.execute(f"PRAGMA {words}")) as cursor:
+        row = cursor.fetchone()
+    if row is None:
+        return ""
+    value = row[0]
+    text = value.decode() if isinstance(value, bytes) else str(value)
+    return text.lower()
 
 
 def _is_ours(handle: sqlite3.Connection, path: Path) -> bool:
@@ -344,8 +524,8 @@ def _lay_out(handle: sqlite3.Connection, path: Path, timeout: float) -> None:
         try:
             # To change the journal takes the file for a moment, and SQLite does not
             # wait for it by itself while others hold it.
-            handle.execute("PRAGMA journal_mode = WAL")
-            handle.executescript(_TABLES)
+            _pragma(handle, "journal_mode = WAL")
+            handle.executescript(_TABLES).close()
         except sqlite3.OperationalError as error:
             if not _is_busy(error) or time.monotonic() > deadline:
                 raise
@@ -366,13 +546,13 @@ def _header(handle: sqlite3.Connection) -> tuple[int, int, int]:
     """Return what says whose the file is: application, layout, number of tables."""
     # All at one moment, or a file that another worker lays out just now looks like
     # neither an empty one nor ours.
-    handle.execute("BEGIN")
+    handle.execute("BEGIN").close()
     found = (
         _number(handle, "PRAGMA application_id"),
         _number(handle, "PRAGMA user_version"),
         _number(handle, "SELECT count(*) FROM sqlite_master"),
     )
-    handle.execute("COMMIT")
+    handle.execute("COMMIT").close()
     return found
 
 
