@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 
 from tiktok_oauth_middleware.http import (
@@ -13,14 +15,18 @@ from tiktok_oauth_middleware.http import (
     Response,
     is_document,
     is_navigation,
+    is_page_visit,
     is_prefetch,
+    is_preflight,
     is_same_origin,
     keep_private,
+    languages,
     origin_of,
     read_query,
+    referring_path,
 )
 
-from .growth import is_constant, is_linear
+from .growth import is_constant
 
 OURS = "https://app.example.com"
 C0 = [chr(number) for number in range(0x20)]
@@ -143,8 +149,25 @@ def test_value_of_ours_must_be_utf8(value):
 
 def test_longest_query_is_read():
     """A query of exactly the limit is read."""
-    value = "x" * (QUERY_LIMIT - len("state="))
+    query = b"state=a&other=".ljust(QUERY_LIMIT, b"x")
+    assert read_query(query, ["state"]) == {"state": "a"}
+
+
+def test_longest_value_is_read_and_a_longer_one_refused():
+    """A value of ours has 8,192 bytes at most, which holds any address encoded."""
+    value = "x" * 8192
     assert read_query(f"state={value}".encode(), ["state"]) == {"state": value}
+    with pytest.raises(BadQuery):
+        read_query(f"state={value}x".encode(), ["state"])
+
+
+def test_most_pairs_are_read_and_more_refused():
+    """A query has 256 pairs at most; empty ones at its end are none."""
+    query = b"a=b&" * 255 + b"state=c"
+    assert read_query(query, ["state"]) == {"state": "c"}
+    assert read_query(query + b"&" * 60_000, ["state"]) == {"state": "c"}
+    with pytest.raises(BadQuery):
+        read_query(query + b"&a=b", ["state"])
 
 
 def test_longer_query_is_refused():
@@ -156,10 +179,16 @@ def test_longer_query_is_refused():
 @pytest.mark.parametrize(
     "unit", [b"%", b"&", b"=", b"a=b&", b"%41", b"+", b"%&", b"%25"]
 )
-def test_query_is_read_in_linear_time(unit):
-    """The longest query of any shape is read at once."""
-    query = (unit * QUERY_LIMIT)[:QUERY_LIMIT]
-    assert is_linear(lambda part: read_query(part, ["state"]), query)
+@pytest.mark.parametrize("before", [b"", b"state=", b"x=", b"&state="])
+def test_query_takes_no_longer_beyond_its_bounds(unit, before):
+    """The longest query of any shape costs what one of 4 kB does."""
+    query = (before + unit * QUERY_LIMIT)[:QUERY_LIMIT]
+
+    def read(part):
+        with suppress(BadQuery):
+            read_query(part, ["state"])
+
+    assert is_constant(read, query)
 
 
 def test_query_far_too_long_takes_no_time():
@@ -274,19 +303,21 @@ def test_port_of_our_origin_counts():
 # --- navigation --------------------------------------------------------------------
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+NAMED = ("accept", BROWSER)
 NAVIGATIONS = [
-    (True, []),
-    (True, [("accept", BROWSER)]),
-    (True, [("accept", "*/*")]),
-    (True, [("accept", "text/*")]),
+    (True, [NAMED]),
     (True, [("accept", "TEXT/HTML")]),
     (True, [("accept", "text/html ; q=1.0")]),
     (True, [("accept", "text/html;q=0.001")]),
     (True, [("accept", "application/xhtml+xml")]),
     (True, [("accept", "application/json, text/html;q=0.5")]),
     (True, [("accept", "application/json"), ("accept", "text/html")]),
-    (True, [("accept", "")]),
-    (True, [("accept", " , ")]),
+    (False, []),
+    (False, [("accept", "")]),
+    (False, [("accept", " , ")]),
+    (False, [("accept", "*/*")]),
+    (False, [("accept", "text/*")]),
+    (False, [("accept", "*/*;q=0.8, text/*")]),
     (False, [("accept", "application/json")]),
     (False, [("accept", "text/plain")]),
     (False, [("accept", "image/*")]),
@@ -297,25 +328,30 @@ NAVIGATIONS = [
     (False, [("accept", "application/json;q=0.9, */*;q=0")]),
     (False, [("accept", "xtext/html")]),
     (False, [("accept", ";;;,;q")]),
-    (True, [("sec-fetch-mode", "navigate")]),
-    (True, [("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")]),
-    (False, [("sec-fetch-mode", "cors")]),
-    (False, [("sec-fetch-mode", "no-cors")]),
-    (False, [("sec-fetch-mode", "same-origin")]),
-    (False, [("sec-fetch-mode", "websocket")]),
-    (False, [("sec-fetch-mode", "")]),
-    (False, [("sec-fetch-mode", "navigate"), ("sec-fetch-mode", "navigate")]),
-    (False, [("sec-fetch-dest", "iframe")]),
-    (False, [("sec-fetch-dest", "image")]),
-    (False, [("sec-fetch-dest", "empty")]),
-    (False, [("sec-fetch-dest", "embed"), ("accept", BROWSER)]),
-    (False, [("sec-fetch-dest", "document"), ("sec-fetch-dest", "document")]),
-    (False, [("x-requested-with", "XMLHttpRequest")]),
-    (False, [("x-requested-with", "xmlhttprequest")]),
-    (True, [("x-requested-with", "org.example.browser")]),
-    (False, [("sec-purpose", "prefetch"), ("accept", BROWSER)]),
-    (False, [("sec-purpose", "prefetch;prerender")]),
-    (True, [("sec-purpose", "")]),
+    (False, [("accept", BROWSER + ", text/x-" + "x" * 1024)]),
+    (False, [("accept", BROWSER + ",a/b" * 32)]),
+    (False, [NAMED] * 33),
+    (False, [("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")]),
+    (True, [("sec-fetch-mode", "navigate"), NAMED]),
+    (True, [("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document"), NAMED]),
+    (False, [("sec-fetch-mode", "cors"), NAMED]),
+    (False, [("sec-fetch-mode", "no-cors"), NAMED]),
+    (False, [("sec-fetch-mode", "same-origin"), NAMED]),
+    (False, [("sec-fetch-mode", "websocket"), NAMED]),
+    (False, [("sec-fetch-mode", ""), NAMED]),
+    (False, [("sec-fetch-mode", "navigate"), ("sec-fetch-mode", "navigate"), NAMED]),
+    (False, [("sec-fetch-dest", "iframe"), NAMED]),
+    (False, [("sec-fetch-dest", "image"), NAMED]),
+    (False, [("sec-fetch-dest", "empty"), NAMED]),
+    (False, [("sec-fetch-dest", "embed"), NAMED]),
+    (False, [("sec-fetch-dest", "document"), ("sec-fetch-dest", "document"), NAMED]),
+    (False, [("x-requested-with", "XMLHttpRequest"), NAMED]),
+    (False, [("x-requested-with", "xmlhttprequest"), NAMED]),
+    (True, [("x-requested-with", "org.example.browser"), NAMED]),
+    (False, [("sec-purpose", "prefetch"), NAMED]),
+    (False, [("sec-purpose", "prefetch;prerender"), NAMED]),
+    (False, [("sec-purpose", "x" * 1025), NAMED]),
+    (True, [("sec-purpose", ""), NAMED]),
 ]
 
 
@@ -328,7 +364,7 @@ def test_navigation_is_a_browser_opening_a_page(verdict, headers):
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_navigation_reads(method):
     """A navigation may be a GET or its HEAD."""
-    assert is_navigation(a_request(method=method))
+    assert is_navigation(a_request(NAMED, method=method))
 
 
 @pytest.mark.parametrize(
@@ -341,7 +377,103 @@ def test_class_34_other_methods_are_no_navigation(method):
 
 def test_websocket_is_no_navigation():
     """A WebSocket handshake can not be sent to log in."""
-    assert not is_navigation(a_request(is_websocket=True))
+    assert not is_navigation(a_request(NAMED, is_websocket=True))
+
+
+@pytest.mark.parametrize(
+    ("method", "verdict"),
+    [("GET", True), ("HEAD", True), ("POST", True), ("PUT", False), ("OPTIONS", False)],
+)
+def test_form_is_a_page_visit(method, verdict):
+    """A person looks at what answers a form, too; no form sends other methods."""
+    assert is_page_visit(a_request(NAMED, method=method)) is verdict
+
+
+@pytest.mark.parametrize(("verdict", "headers"), NAVIGATIONS, ids=repr)
+def test_form_is_known_by_what_a_navigation_is(verdict, headers):
+    """A script that posts is told from a form by the same headers."""
+    assert is_page_visit(a_request(*headers, method="POST")) is verdict
+
+
+ASKS = [("origin", "https://other.example"), ("access-control-request-method", "PUT")]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "method", "headers"),
+    [
+        (True, "OPTIONS", ASKS),
+        (True, "OPTIONS", [("origin", "null"), ASKS[1]]),
+        (False, "OPTIONS", ASKS[:1]),
+        (False, "OPTIONS", ASKS[1:]),
+        (False, "OPTIONS", [ASKS[0], *ASKS]),
+        (False, "OPTIONS", [*ASKS, ASKS[1]]),
+        (False, "OPTIONS", []),
+        (False, "GET", ASKS),
+        (False, "options", ASKS),
+    ],
+)
+def test_preflight_says_who_asks_and_for_what(verdict, method, headers):
+    """A CORS preflight is OPTIONS with one Origin and one method asked for."""
+    assert is_preflight(a_request(*headers, method=method)) is verdict
+
+
+@pytest.mark.parametrize(
+    ("referer", "path"),
+    [
+        (OURS + "/form?a=b", "/form?a=b"),
+        (OURS, "/"),
+        ("https://other.example/form", None),
+        (OURS + ".evil.example/form", None),
+        (f"https://evil.example/,{OURS}/form", None),
+        (f"{OURS}/a, https://evil.example/form", None),
+        (OURS + "/" + "x" * 9000, None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_page_that_a_form_stands_on(referer, path):
+    """Only a page of our own origin is one to lead back to."""
+    sent = [] if referer is None else [("referer", referer)]
+    assert referring_path(a_request(*sent), OURS) == path
+
+
+MEGABYTE = 1_000_000
+HEADERS_OF_NONSENSE = {
+    "accept": [",", "a/b,", "text/html,", "a;q=0;", ";", ";q=0.0", "text/html;a="],
+    "accept-language": [",", "a-", "de,", "de-de-", "*;q=0.", " ;q=0"],
+    "sec-purpose": ["x", "prefetc", ","],
+    "x-requested-with": ["x"],
+    "sec-fetch-mode": ["navigate "],
+    "origin": [OURS],
+    "referer": [OURS, "/", ",", ", a", "http", ",\t"],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "unit"),
+    [(name, unit) for name, units in HEADERS_OF_NONSENSE.items() for unit in units],
+)
+def test_class_11_long_header_takes_no_longer(name, unit):
+    """A megabyte of any header costs what 64 kB of it do: it is not read."""
+
+    def read(value):
+        request = a_request(method="POST")
+        request.headers = [(name.encode(), value)]
+        for rule in (is_page_visit, is_prefetch, is_document, languages):
+            rule(request)
+        is_same_origin(request, OURS)
+        referring_path(request, OURS)
+
+    assert is_constant(read, (unit * MEGABYTE).encode()[:MEGABYTE])
+
+
+def test_class_11_languages_are_short():
+    """What no language tag can be is left out, so that nothing walks along it."""
+    tag = "-".join(["a"] * 400)
+    assert languages(a_request(("accept-language", f"de, {tag}, fr;q=0.5"))) == [
+        "de",
+        "fr",
+    ]
 
 
 @pytest.mark.parametrize("dest", ["image", "iframe", "script", "empty", "", "Document"])
@@ -366,6 +498,9 @@ def test_document_or_silence_is_one():
         ("purpose", "prefetch"),
         ("purpose", "prerender"),
         ("x-moz", "prefetch"),
+        ("x-purpose", "preview"),
+        ("x-purpose", "prefetch"),
+        ("purpose", "preview"),
     ],
 )
 def test_class_05_prefetch_is_known_by_any_header(header):
@@ -378,7 +513,7 @@ def test_class_05_one_of_two_purposes_is_enough():
     assert is_prefetch(a_request(("purpose", "x"), ("purpose", "prefetch")))
 
 
-@pytest.mark.parametrize("header", [("purpose", ""), ("x-purpose", "prefetch")])
+@pytest.mark.parametrize("header", [("purpose", ""), ("y-purpose", "prefetch")])
 def test_other_requests_are_no_prefetch(header):
     """Without one of those words in one of those headers nobody asks ahead."""
     assert not is_prefetch(a_request(header))

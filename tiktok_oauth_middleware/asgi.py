@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from .cookies import SESSION_LENGTH, value_of
 from .core import Core
 from .errors import StoreError
-from .http import Request, Response, is_caching, keep_private
-from .models import SINCE, UNTIL, Challenge, Sight, TikTokAuth
+from .http import Request, Response, is_caching, is_preflight, keep_private
+from .models import CLOSE_CODES, SINCE, UNTIL, Challenge, Sight, TikTokAuth
 from .outcomes import OnEvent
 from .pages import PageMaker, Pages
 from .runtime import Cooperative
@@ -30,9 +31,10 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-#: How a WebSocket is closed by servers that can not answer its handshake with HTTP.
-_CLOSE_CODES = {401: 4401, 403: 4403}
 _TRY_AGAIN_LATER = 1013
+#: How frameworks close a WebSocket that they refuse, as ours do and as their own
+#: guards do (RFC 6455 section 7.4.1: normal, policy violation).
+_REFUSING_CODES = frozenset({1000, 1008, *CLOSE_CODES.values()})
 #: What most private responses get, without reading any header of theirs.
 _PRIVATE = ((b"cache-control", b"private"), (b"vary", b"Cookie"))
 
@@ -134,7 +136,7 @@ class TikTokOAuthMiddleware:
         auth = _Auth()
         auth._sight = sight
         auth._site = site
-        auth._looked = auth._is_replaced = auth._is_open = False
+        auth._looked = auth._is_replaced = auth._is_open = auth._is_preflight = False
         auth._challenge = None
         auth._core = self._core
         auth._scope = scope
@@ -147,9 +149,11 @@ class TikTokOAuthMiddleware:
             and not auth.is_authenticated  # that it was asked is noted, too
         ):
             request = _request(scope, path, site.mount, receive)
-            response = self._core.turned_away(request, site, None, Challenge())
-            await _refuse(scope, receive, send, response)
-            return
+            if kind != "http" or not is_preflight(request):
+                response = self._core.turned_away(request, site, None, Challenge())
+                await _refuse(scope, receive, send, response)
+                return
+            auth._is_preflight, auth._challenge = True, Challenge()
         inner = dict(scope)
         inner["tiktok"] = auth
         if self._starlette_auth and "user" not in scope and "auth" not in scope:
@@ -233,7 +237,14 @@ class _Auth(TikTokAuth):
     call it twice takes 1,700 instructions, a `partial` 2,800.
     """
 
-    __slots__ = ("_core", "_is_open", "_is_replaced", "_scope", "_send")
+    __slots__ = (
+        "_core",
+        "_is_open",
+        "_is_preflight",
+        "_is_replaced",
+        "_scope",
+        "_send",
+    )
 
     # Set by the middleware.
     _core: Core
@@ -242,6 +253,8 @@ class _Auth(TikTokAuth):
     #: Whether ours went out instead of the app's response; whether a WebSocket is open.
     _is_replaced: bool
     _is_open: bool
+    #: Whether this is a CORS preflight below a path rule.
+    _is_preflight: bool
 
     def _watched(self, message: Message) -> Awaitable[None]:
         """Send what the app sends, changing the head of what depended on the session.
@@ -253,9 +266,11 @@ class _Auth(TikTokAuth):
         if self._is_replaced:
             return _nothing()
         if message["type"] == "http.response.start":
-            if self._challenge is not None:  # marked by our guard
-                self._is_replaced = True
-                return _respond(self._scope, self._send, self._challenged())
+            if self._challenge is not None:
+                answer = self._replacement(message)
+                if answer is not None:
+                    self._is_replaced = True
+                    return _respond(self._scope, self._send, answer)
             message = _private(message)
         return self._send(message)
 
@@ -267,18 +282,38 @@ class _Auth(TikTokAuth):
         if kind == "websocket.accept":
             self._is_open = True
         # Once a WebSocket is open there is no handshake left to answer.
-        is_refusal = kind in ("websocket.close", "websocket.http.response.start")
-        if is_refusal and self._challenge and not self._is_open:
-            self._is_replaced = True
-            return _respond(self._scope, self._send, self._challenged())
+        is_answer = kind in ("websocket.close", "websocket.http.response.start")
+        if is_answer and not self._is_open and self._challenge is not None:
+            answer = self._replacement(message)
+            if answer is not None:
+                self._is_replaced = True
+                return _respond(self._scope, self._send, answer)
         return self._send(message)
 
-    def _challenged(self) -> Response:
-        scope = self._scope
+    def _replacement(self, message: Message) -> Response | None:
+        """Return our answer in the place of the app's, or None where its own goes out.
+
+        That is the refusal of a guard of ours, or what it says to a CORS preflight. An
+        app that caught the refusal and answers with something else is left alone.
+        """
+        challenge = self._challenge
+        if message["type"] == "websocket.close":
+            is_refusal = challenge and message.get("code", 1000) in _REFUSING_CODES
+            status = challenge.status if challenge and is_refusal else 0
+            sent: list[tuple[bytes, bytes]] = []
+        else:
+            status = message["status"]
+            # Any iterable, says ASGI: what can be iterated once is not lost here.
+            sent = message["headers"] = [*message.get("headers", ())]
+        headers = [(k.decode("latin-1"), v.decode("latin-1")) for k, v in sent]
+        scope, site = self._scope, self._site
         path = _below(scope["path"], scope.get("root_path", ""))
-        request = _request(scope, path, self._site.mount, _no_body)
-        challenge = self._challenge or Challenge()
-        return self._core.turned_away(request, self._site, self._sight, challenge)
+        request = _request(scope, path, site.mount, _no_body)
+        if self._is_preflight:
+            return self._core.preflight_answer(request, site, status, headers)
+        if challenge is None or not challenge.is_answered_by(status, headers):
+            return None
+        return self._core.turned_away(request, site, self._sight, challenge, headers)
 
 
 def _below(path: str, mount: str) -> str:
@@ -349,6 +384,8 @@ def _private(message: Message) -> Message:
 
 def _head(response: Response) -> list[tuple[bytes, bytes]]:
     head = [(k.encode(), v.encode("latin-1")) for k, v in response.headers]
+    if response.status == HTTPStatus.NO_CONTENT:  # RFC 9110 section 8.6
+        return head
     return [*head, (b"content-length", str(len(response.body)).encode())]
 
 
@@ -357,7 +394,7 @@ async def _respond(scope: Scope, send: Send, response: Response) -> None:
     kind = "http"
     if scope["type"] == "websocket":
         if "websocket.http.response" not in scope.get("extensions", {}):
-            code = _CLOSE_CODES.get(response.status, _TRY_AGAIN_LATER)
+            code = CLOSE_CODES.get(response.status, _TRY_AGAIN_LATER)
             await send({"type": "websocket.close", "code": code})
             return
         kind = "websocket.http"

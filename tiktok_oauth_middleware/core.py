@@ -11,6 +11,7 @@ import contextlib
 import posixpath
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -19,7 +20,14 @@ from .cookies import CookieJar, find
 from .deferrable import DeferrableWrites
 from .errors import ConfigurationError, StoreError
 from .grants import Grants
-from .http import Headers, Request, Response, is_navigation
+from .http import (
+    Headers,
+    Request,
+    Response,
+    cors_headers,
+    is_page_visit,
+    referring_path,
+)
 from .log import logger
 from .login import Login
 from .logout import Logout
@@ -35,6 +43,7 @@ from .models import (
 )
 from .outcomes import OnEvent, Outcomes, outage_reference
 from .pages import Answer, Link, Page, Pages, json_answer, redirect
+from .redirects import LONGEST
 from .refresh import Refresh
 from .sealing import Box, derive
 from .session import Sessions
@@ -54,6 +63,12 @@ _MOUNTS = 64
 _ODD_IN_PATHS = re.compile(r"//|/\.|[\\\x00-\x1f\x7f]")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 _RETRY_SECONDS = "5"
+#: Longest link that begins a login, in bytes: a redirect's other headers take 300 more.
+_LONGEST_LINK = 3400
+# RFC 9110 section 11.6.1: a 401 names a scheme. No browser asks for this one.
+_AUTHENTICATE = (("www-authenticate", "Cookie"),)
+#: What an app may answer a CORS preflight with: yes, or no.
+_PREFLIGHT_STATUSES = frozenset({200, 204, 400, 401, 403, 404, 405})
 
 
 class Core:
@@ -265,7 +280,7 @@ class Core:
         event = Event(name="store_error", reason=error.code, reference=reference)
         await self._tell(event, why=error)
         headers = [("retry-after", _RETRY_SECONDS)]
-        if is_navigation(request):
+        if is_page_visit(request):
             said = Page(code=error.code, reference=reference, headers=headers)
             return self._pages.shown(said, request)
         return json_answer(503, {"error": error.code, "reference": reference}, headers)
@@ -308,13 +323,58 @@ class Core:
         return False
 
     def turned_away(
-        self, request: Request, site: Site, sight: Sight | None, challenge: Challenge
+        self,
+        request: Request,
+        site: Site,
+        sight: Sight | None,
+        challenge: Challenge,
+        headers: Iterable[tuple[str, str]] = (),
     ) -> Response:
         """Return the answer to a request that a guard refused.
 
-        A person's browser is sent to log in, or to TikTok for the missing scopes, once;
-        everything else is told in JSON what is missing and where to get it.
+        A browser that opens a page is sent to log in, or to TikTok for the missing
+        scopes, once; one that sends a form gets a page that says so. Everything else
+        gets JSON that says what is missing and where to get it.
+
+        Args:
+            request: what was refused.
+            site: where the app is mounted.
+            sight: the cached session, or None.
+            challenge: why it was refused.
+            headers: of the app's own refusal. Those that let pages of other origins
+                read it stay.
         """
+        answer = self._challenge_answer(request, site, sight, challenge)
+        kept = cors_headers([*headers])
+        return replace(answer, headers=(*answer.headers, *kept)) if kept else answer
+
+    def preflight_answer(
+        self,
+        request: Request,
+        site: Site,
+        status: int,
+        headers: Iterable[tuple[str, str]],
+    ) -> Response:
+        """Return the answer to a CORS preflight below a path rule.
+
+        The app decides which origins may send what, and nothing else of its answer is
+        passed on: a view that ignores the method would answer with what it guards.
+
+        Args:
+            request: the preflight.
+            site: where the app is mounted.
+            status: of the app's answer.
+            headers: of the app's answer.
+        """
+        kept = cors_headers([*headers])
+        is_cors = any(name.startswith("access-control-") for name, _ in kept)
+        if not is_cors or status not in _PREFLIGHT_STATUSES:
+            return self.turned_away(request, site, None, Challenge())
+        return Response(status, tuple(kept))
+
+    def _challenge_answer(
+        self, request: Request, site: Site, sight: Sight | None, challenge: Challenge
+    ) -> Response:
         missing = sorted(challenge.missing)
         askable = challenge.missing <= site.askable
         if not askable:
@@ -323,14 +383,21 @@ class Core:
                 missing,
             )
         ask = missing if askable else ()
-        if not is_navigation(request):
+        if not is_page_visit(request):
             return _told(site, challenge, site.login_url(scopes=ask))
-        login_url = site.login_url(_here(request), ask)
-        if not challenge.is_signed_in:
-            return redirect(login_url)
+        is_form = request.method == "POST"
+        # The address of a form may answer POST alone: back to the page that it is on.
+        origin = self.settings.origin
+        back = referring_path(request, origin) if is_form else _here(request)
+        login_url = _login_url(site, back, ask)
         declined = split_scopes(sight[DECLINED]) if sight else frozenset()
-        if askable and not challenge.missing <= declined:
+        is_declined = not askable or challenge.missing <= declined
+        if not is_form and not (challenge.is_signed_in and is_declined):
             return redirect(login_url)
+        if not challenge.is_signed_in:
+            ways = [Link("log_in", login_url), Link("back", site.home)]
+            said = Page(code="login_required", ways=ways, headers=_AUTHENTICATE)
+            return self._pages.shown(said, request)
         ways = [Link("back", site.home)]
         if askable:
             ways.insert(0, Link("ask_again", login_url))
@@ -343,8 +410,7 @@ def _told(site: Site, challenge: Challenge, login_url: str) -> Response:
     """Return what a program is told of a challenge."""
     if not challenge.is_signed_in:
         facts = {"error": "login_required", "login_url": login_url}
-        # RFC 9110 section 11.6.1: a 401 names a scheme. No browser asks for this one.
-        return json_answer(401, facts, [("www-authenticate", "Cookie")])
+        return json_answer(401, facts, _AUTHENTICATE)
     missing = sorted(challenge.missing)
     told: dict[str, object] = {"error": "scope_required", "missing": missing}
     if challenge.missing <= site.askable:
@@ -352,8 +418,23 @@ def _told(site: Site, challenge: Challenge, login_url: str) -> Response:
     return json_answer(403, told)
 
 
-def _here(request: Request) -> str:
-    """Return the path and query that were asked for, to come back to."""
+def _login_url(site: Site, back: str | None, scopes: Iterable[str]) -> str:
+    """Return the link that begins a login and leads back, if that is not too long.
+
+    What is too long would be dropped at the login anyway, if it got there: nginx takes
+    no head of more than 4,096 bytes (502), gunicorn no longer request line (414).
+    """
+    if back is not None and len(back) <= LONGEST:
+        login_url = site.login_url(back, scopes)
+        if len(login_url) <= _LONGEST_LINK:
+            return login_url
+    return site.login_url(scopes=scopes)
+
+
+def _here(request: Request) -> str | None:
+    """Return the path and query that were asked for, to come back to; None if long."""
+    if len(request.mount) + len(request.path) + len(request.query) > LONGEST:
+        return None
     path = quote(request.mount + request.path, safe="/:@!$&'()*+,;=~")
     query = quote(request.query, safe="%/?:@!$&'()*+,;=~[]")
     return f"{path}?{query}" if query else path

@@ -17,6 +17,18 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 #: Longest query that is read at all, in bytes.
 QUERY_LIMIT = 64 * 1024
+#: Most pairs of a query. A login has two, a callback of TikTok five.
+_PAIRS = 256
+#: Longest value of a key of ours, still encoded: a `next` of 2,048 bytes takes 6,144.
+_LONGEST_VALUE = 8192
+#: Longest header that is read for a decision. A browser's Accept has 140 bytes, its
+#: Accept-Language 60; a Referer is cut at 4,096 by browsers.
+_LONGEST_HEADER = 1024
+_LONGEST_REFERER = 8192
+#: Most ranges of an Accept header, and languages of an Accept-Language header.
+_RANGES = 32
+#: Longest language tag (RFC 5646 section 4.4.1).
+_LONGEST_TAG = 35
 #: Longest cookie, name and value together (RFC 6265bis section 5.6).
 COOKIE_LIMIT = 4096
 
@@ -97,9 +109,13 @@ class Response:
         for name, value in self.headers:
             # Printable ASCII, and a name that is known to be one: an expression for
             # each took a fifth of a login's time.
-            if not (_is_name(name) and value.isascii() and value.isprintable()):
+            if not (_is_name(name) and _is_sendable(value)):
                 message = f"not a header we may send: {name!r}"
                 raise ValueError(message)
+
+
+def _is_sendable(value: str) -> bool:
+    return value.isascii() and value.isprintable()
 
 
 @lru_cache(maxsize=64)
@@ -148,9 +164,12 @@ def read_query(query: bytes, keys: Collection[str]) -> dict[str, str]:
 
     Pairs end at ``&`` only, each value is decoded once, as UTF-8.
 
+    Its cost is bounded, whatever a client sends: no more than `_PAIRS` pairs are
+    read, and of each a name and value no longer than ours can be.
+
     Raises:
-        BadQuery: a key of ours appears twice or is not UTF-8, or the query is longer
-            than `QUERY_LIMIT`.
+        BadQuery: a key of ours appears twice, is too long or is not UTF-8, or the query
+            is longer than `QUERY_LIMIT` or has more than `_PAIRS` pairs.
     """
     if len(query) > QUERY_LIMIT:
         raise BadQuery
@@ -158,12 +177,18 @@ def read_query(query: bytes, keys: Collection[str]) -> dict[str, str]:
     if not query:
         return values
     wanted = {key.encode(): key for key in keys}
-    for pair in query.split(b"&"):
+    longest = 3 * max(map(len, wanted))  # each byte may be percent-encoded
+    pairs = query.split(b"&", _PAIRS)
+    if len(pairs) > _PAIRS and pairs.pop().strip(b"&"):
+        raise BadQuery
+    for pair in pairs:
         raw_name, _, raw_value = pair.partition(b"=")
+        if len(raw_name) > longest:
+            continue
         key = wanted.get(_unquote(raw_name))
         if key is None:
             continue
-        if key in values:
+        if key in values or len(raw_value) > _LONGEST_VALUE:
             raise BadQuery
         try:
             values[key] = _unquote(raw_value).decode()
@@ -176,14 +201,21 @@ def _unquote(raw: bytes) -> bytes:
     return unquote_to_bytes(raw.replace(b"+", b" "))
 
 
+_PURPOSES = (b"sec-purpose", b"purpose", b"x-purpose", b"x-moz")
+
+
 def is_prefetch(request: Request) -> bool:
-    """Whether a browser asks ahead of its user: no login may begin from this."""
-    purposes = [
-        *request.all(b"sec-purpose"),
-        *request.all(b"purpose"),
-        *request.all(b"x-moz"),
-    ]
-    return any(b"prefetch" in p.lower() or b"prerender" in p.lower() for p in purposes)
+    """Whether a browser asks ahead of its user: no login may begin from this.
+
+    A header of `_LONGEST_HEADER` bytes or more is not read, and counts as such.
+    """
+    said = b",".join(value for name in _PURPOSES for value in request.all(name)[:4])
+    if not said:
+        return False
+    if len(said) > _LONGEST_HEADER:
+        return True
+    said = said.lower()
+    return b"prefetch" in said or b"prerender" in said or b"preview" in said
 
 
 def is_document(request: Request) -> bool:
@@ -197,32 +229,54 @@ def is_document(request: Request) -> bool:
 
 def is_navigation(request: Request) -> bool:
     """Whether a person's browser is opening a page: it can be sent to log in."""
+    return request.method in ("GET", "HEAD") and _is_in_window(request)
+
+
+def is_page_visit(request: Request) -> bool:
+    """Whether a person looks at the answer: a browser opens a page or sends a form."""
+    return request.method in ("GET", "HEAD", "POST") and _is_in_window(request)
+
+
+def _is_in_window(request: Request) -> bool:
     return (
-        request.method in ("GET", "HEAD")
-        and not request.is_websocket
+        not request.is_websocket
         and request.one(b"sec-fetch-mode") in (None, b"navigate")
         and is_document(request)
-        and (request.one(b"x-requested-with") or b"").lower() != b"xmlhttprequest"
+        and (request.one(b"x-requested-with") or b"")[:20].lower() != b"xmlhttprequest"
         and not is_prefetch(request)
-        and _accepts_html(b",".join(request.all(b"accept")))
+        and _names_html(request.all(b"accept"))
     )
 
 
-def _accepts_html(accept: bytes) -> bool:
-    """Whether an Accept header admits HTML; the most specific range decides.
+def is_preflight(request: Request) -> bool:
+    """Whether a browser asks whether a page of another origin may send a request.
 
-    An empty or missing one admits everything (RFC 9110 section 12.5.1).
+    https://fetch.spec.whatwg.org/#cors-preflight-fetch
     """
-    if not accept.strip(b" \t,"):
-        return True
-    admitted: dict[bytes, bool] = {}
-    for item in accept.lower().split(b","):
+    return (
+        request.method == "OPTIONS"
+        and bool(request.one(b"origin"))
+        and bool(request.one(b"access-control-request-method"))
+    )
+
+
+def _names_html(accept: Sequence[bytes]) -> bool:
+    """Whether an Accept header asks for HTML by name, as every browser does for a page.
+
+    ``*/*`` and ``text/*`` name nothing: programs send those, or no header at all. A
+    header of more than `_LONGEST_HEADER` bytes or `_RANGES` ranges is no browser's.
+    """
+    if len(accept) > _RANGES or sum(map(len, accept)) > _LONGEST_HEADER:
+        return False
+    ranges = b",".join(accept).lower().split(b",", _RANGES)
+    if len(ranges) > _RANGES:
+        return False
+    named: dict[bytes, bool] = {}
+    for item in ranges:
         kind, *params = (part.strip(b" \t") for part in item.split(b";"))
-        admitted[kind] = not any(re.fullmatch(rb"q=0(\.0{0,3})?", p) for p in params)
-    for kind in (b"text/html", b"application/xhtml+xml", b"text/*", b"*/*"):
-        if kind in admitted:
-            return admitted[kind]
-    return False
+        named[kind] = not any(re.fullmatch(rb"q=0(\.0{0,3})?", p) for p in params)
+    # Our pages are text/html: where a client says something of that, it decides.
+    return named.get(b"text/html", named.get(b"application/xhtml+xml", False))
 
 
 _LANGUAGE = re.compile(
@@ -235,12 +289,18 @@ _LANGUAGES = 32
 def languages(request: Request) -> list[str]:
     """Return the languages a browser asks for, the most wanted first.
 
-    What is no language range (RFC 9110 section 12.5.4) is left out, and ``*`` too.
+    What is no language range (RFC 9110 section 12.5.4) is left out, and ``*`` too; so
+    is whatever comes after `_LANGUAGES` ranges or `_LONGEST_HEADER` bytes.
     """
-    header = b",".join(request.all(b"accept-language")).decode("latin-1")
+    sent = b",".join(request.all(b"accept-language")[:_LANGUAGES])
+    header = sent[:_LONGEST_HEADER].decode("latin-1")
     ranges = header.split(",", _LANGUAGES)[:_LANGUAGES]
     found = [_LANGUAGE.fullmatch(item.strip(" \t")) for item in ranges]
-    wanted = [(float(m[2] or 1), m[1]) for m in found if m and m[1] != "*"]
+    wanted = [
+        (float(m[2] or 1), m[1])
+        for m in found
+        if m and m[1] != "*" and len(m[1]) <= _LONGEST_TAG
+    ]
     wanted.sort(key=lambda item: -item[0])
     return [tag for quality, tag in wanted if quality]
 
@@ -261,9 +321,28 @@ def is_same_origin(request: Request, origin: str) -> bool:
     if sender is not None:
         verdicts.append(sender == ours)
     if referer is not None:
-        is_ours = referer == ours or referer.startswith(ours + b"/")
-        verdicts.append(is_ours and not _SECOND_URL.search(referer))
+        verdicts.append(_is_of(referer, ours))
     return bool(verdicts) and all(verdicts)
+
+
+def _is_of(referer: bytes, origin: bytes) -> bool:
+    """Whether a Referer header names one page of an origin, and no other."""
+    if len(referer) > _LONGEST_REFERER:
+        return False
+    is_below = referer == origin or referer.startswith(origin + b"/")
+    return is_below and not _SECOND_URL.search(referer)
+
+
+def referring_path(request: Request, origin: str) -> str | None:
+    """Return path and query of the page of `origin` that a request came from, or None.
+
+    A browser writes it, and no other site can change it for a request of its own: it
+    is still no more than a place to offer in a link.
+    """
+    referer = request.one(b"referer")
+    if not referer or not _is_of(referer, origin.encode()):
+        return None
+    return referer.decode("latin-1")[len(origin) :] or "/"
 
 
 def origin_of(url: str) -> str:
@@ -281,6 +360,25 @@ def origin_of(url: str) -> str:
         host = f"[{host}]"
     usual = {"http": 80, "https": 443}.get(parts.scheme)
     return f"{parts.scheme}://{host}" + ("" if port in (None, usual) else f":{port}")
+
+
+def cors_headers(headers: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return those of an app's headers that let pages of other origins read an answer.
+
+    Access-Control headers as they are, and the app's ``Vary`` (an allowed origin that
+    is repeated from the request varies by it), with Cookie where there is one.
+    """
+    kept = [
+        (name.lower(), value)
+        for name, value in headers
+        if name.lower().startswith("access-control-") and _is_sendable(value)
+    ]
+    vary = [item for item in _items(headers, "vary") if _is_sendable(item)]
+    if vary:
+        if "*" not in vary and "cookie" not in map(str.lower, vary):
+            vary.append("Cookie")
+        kept.append(("vary", ", ".join(vary)))
+    return kept
 
 
 _MERGED = ("cache-control", "vary")

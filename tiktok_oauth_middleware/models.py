@@ -333,6 +333,10 @@ class Site:
         return f"{path}?{query_string}" if given else path
 
 
+#: How a WebSocket is closed where its handshake can not be answered with HTTP.
+CLOSE_CODES: Mapping[int, int] = {401: 4401, 403: 4403}
+
+
 @dataclass(frozen=True, slots=True)
 class Challenge:
     """Why a guard turned a request away: nobody is signed in, or scopes are missing."""
@@ -345,6 +349,20 @@ class Challenge:
     def status(self) -> int:
         """401 to sign in, 403 to grant more."""
         return 403 if self.is_signed_in else 401
+
+    def is_answered_by(self, status: int, headers: Iterable[tuple[str, str]]) -> bool:
+        """Whether an app's answer still is the guard's refusal.
+
+        An app may catch the refusal and answer with something else, which is then left
+        alone: another status, or a 401 that asks for other credentials.
+
+        Args:
+            status: of the answer.
+            headers: of the answer.
+        """
+        return status == self.status and all(
+            name.lower() != "www-authenticate" for name, _ in headers
+        )
 
 
 class TikTokAuth:

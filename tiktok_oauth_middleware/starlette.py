@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any, TypeVar, overload
 
 from starlette.requests import HTTPConnection
@@ -16,7 +17,7 @@ from starlette.responses import PlainTextResponse
 from starlette.websockets import WebSocket
 
 from .core import checked_auth, guard
-from .models import TikTokAuth
+from .models import CLOSE_CODES, Challenge, TikTokAuth
 
 __all__ = ["requires_tiktok", "tiktok_auth"]
 
@@ -59,16 +60,18 @@ def _guarded(view: Any, scopes: tuple[str, ...]) -> Any:
         @functools.wraps(view)
         async def aguarded(*args: Any, **kwargs: Any) -> Any:
             connection = _connection(args, kwargs)
-            if not _is_refused(connection, scopes):
+            challenge = _challenge(connection, scopes)
+            if challenge is None:
                 return await view(*args, **kwargs)
-            return await _refused(connection)
+            return await _refused(connection, challenge)
 
         return aguarded
 
     @functools.wraps(view)
     def guarded(*args: Any, **kwargs: Any) -> Any:
-        if _is_refused(_connection(args, kwargs), scopes):
-            return _answer()
+        challenge = _challenge(_connection(args, kwargs), scopes)
+        if challenge is not None:
+            return _answer(challenge)
         return view(*args, **kwargs)
 
     return guarded
@@ -86,22 +89,24 @@ def _guarded_endpoint(endpoint: Any, scopes: tuple[str, ...]) -> Any:
     class Guarded(endpoint):  # type: ignore[misc]
         async def dispatch(self) -> None:
             connection = HTTPConnection(self.scope)
-            if not _is_refused(connection, scopes):
+            challenge = _challenge(connection, scopes)
+            if challenge is None:
                 await super().dispatch()
                 return
             if self.scope["type"] == "websocket":
                 await self.receive()
-                await WebSocket(self.scope, self.receive, self.send).close(4401)
+                socket = WebSocket(self.scope, self.receive, self.send)
+                await socket.close(CLOSE_CODES[challenge.status])
                 return
-            await _answer()(self.scope, self.receive, self.send)
+            await _answer(challenge)(self.scope, self.receive, self.send)
 
     for name in ("__name__", "__qualname__", "__doc__", "__module__"):
         setattr(Guarded, name, getattr(endpoint, name))
     return Guarded
 
 
-def _is_refused(connection: HTTPConnection, scopes: tuple[str, ...]) -> bool:
-    return guard(connection.scope.get("tiktok"), scopes) is not None
+def _challenge(connection: HTTPConnection, scopes: tuple[str, ...]) -> Challenge | None:
+    return guard(connection.scope.get("tiktok"), scopes)
 
 
 def _connection(args: tuple[Any, ...], kwargs: dict[str, Any]) -> HTTPConnection:
@@ -113,14 +118,15 @@ def _connection(args: tuple[Any, ...], kwargs: dict[str, Any]) -> HTTPConnection
     raise TypeError(message)
 
 
-async def _refused(connection: HTTPConnection) -> Any:
+async def _refused(connection: HTTPConnection, challenge: Challenge) -> Any:
     if isinstance(connection, WebSocket):
         # Before it was accepted; the middleware turns this into an HTTP answer.
-        await connection.close(4401)
+        await connection.close(CLOSE_CODES[challenge.status])
         return None
-    return _answer()
+    return _answer(challenge)
 
 
-def _answer() -> PlainTextResponse:
-    """Return what is seen only without the middleware: it replaces this."""
-    return PlainTextResponse("Unauthorized", 401)
+def _answer(challenge: Challenge) -> PlainTextResponse:
+    """Return Starlette's own refusal, which the middleware knows by its status."""
+    status = HTTPStatus(challenge.status)
+    return PlainTextResponse(status.phrase, status)

@@ -68,7 +68,9 @@ PROBLEMS: Mapping[str, tuple[str, ...]] = {
     ),
     "login_required": (
         "Please log in",
-        "This page is for people who are logged in with TikTok.",
+        "What you sent was not taken, because nobody is logged in here. A login can end"
+        " while a page stays open.",
+        "Log in, go back to the page that you sent it from, and send it once more.",
     ),
     "scope_not_offered": (
         "This site does not ask for that",

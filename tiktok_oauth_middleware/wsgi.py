@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from .cookies import SESSION_LENGTH, value_of
 from .core import Core
 from .errors import StoreError
-from .http import Request, Response, keep_private
+from .http import Request, Response, is_preflight, keep_private
 from .models import SINCE, UNTIL, Challenge, Sight, Site, TikTokAuth
 from .outcomes import OnEvent
 from .pages import PageMaker, Pages
@@ -114,8 +114,8 @@ class TikTokOAuthWSGIMiddleware:
         auth = environ["tiktok.auth"] = _Auth()
         auth._sight = sight
         auth._site = site
-        auth._looked = auth._has_begun = auth._is_written = False
-        auth._challenge = auth._head = None
+        auth._looked = auth._has_begun = auth._is_written = auth._is_preflight = False
+        auth._challenge = auth._head = auth._said = None
         auth._start_response = start_response
         # Reporters of exceptions record the locals of every frame that one passes.
         sight = None
@@ -125,14 +125,16 @@ class TikTokOAuthWSGIMiddleware:
             and not auth.is_authenticated  # that it was asked is noted, too
         ):
             request = _request(environ, site)
-            response = core.turned_away(request, site, None, Challenge())
-            return _respond(environ, start_response, response)
+            if not is_preflight(request):
+                response = core.turned_away(request, site, None, Challenge())
+                return _respond(environ, start_response, response)
+            auth._is_preflight, auth._challenge = True, Challenge()
         body = self.app(environ, auth._watched)
         if not ((auth._looked and auth._has_begun) or isinstance(body, list | tuple)):
             # The app may read the session, or call start_response at all, only while
             # it makes its first chunk; files run no code of its.
             body = body if _is_file(body, environ) else _Pulled(body)
-        if auth._challenge is None:  # marked by our guard
+        if auth._challenge is None or not auth._is_refused():  # marked by our guard
             if auth._head is not None:
                 auth._begin()
             return body
@@ -173,8 +175,12 @@ class TikTokOAuthWSGIMiddleware:
 
     def _challenged(self, environ: WSGIEnvironment, auth: _Auth) -> Response:
         request = _request(environ, auth._site)
+        core, site = self._core, auth._site
+        status, headers = auth._said or ("401", [])
+        if auth._is_preflight:
+            return core.preflight_answer(request, site, int(status[:3]), headers)
         challenge = auth._challenge or Challenge()
-        return self._core.turned_away(request, auth._site, auth._sight, challenge)
+        return core.turned_away(request, site, auth._sight, challenge, headers)
 
     def close(self) -> None:
         """Close this process's connections; they open again when needed."""
@@ -187,7 +193,15 @@ class _Auth(TikTokAuth):
     Its method stands in the place of the server's ``start_response``.
     """
 
-    __slots__ = ("_has_begun", "_head", "_is_written", "_start_response", "_write_on")
+    __slots__ = (
+        "_has_begun",
+        "_head",
+        "_is_preflight",
+        "_is_written",
+        "_said",
+        "_start_response",
+        "_write_on",
+    )
 
     # Set by the middleware.
     _start_response: StartResponse
@@ -195,6 +209,10 @@ class _Auth(TikTokAuth):
     _has_begun: bool
     #: What it called it with, until that is handed to the server.
     _head: tuple[Any, ...] | None
+    #: Status and headers of it, also when it is handed on.
+    _said: tuple[str, list[tuple[str, str]]] | None
+    #: Whether this is a CORS preflight below a path rule.
+    _is_preflight: bool
     #: Whether some of the body went to the server through write().
     _is_written: bool
     #: The server's write().
@@ -207,6 +225,7 @@ class _Auth(TikTokAuth):
 
         It gets it at once where there is nothing left to wait for.
         """
+        self._said = status, headers
         if self._looked and self._challenge is None and self._head is None:
             self._has_begun = True
             headers = keep_private(headers)
@@ -233,10 +252,24 @@ class _Auth(TikTokAuth):
             headers = keep_private(headers)
         self._write_on = self._start_response(status, headers, *exc_info)
 
+    def _is_refused(self) -> bool:
+        """Whether ours goes out in the place of the app's answer.
+
+        That is where the answer still is the refusal of a guard of ours, and where it
+        answers a CORS preflight.
+        """
+        challenge = self._challenge
+        if challenge is None:
+            return False
+        if self._is_preflight or self._said is None:
+            return True
+        status, headers = self._said
+        return challenge.is_answered_by(int(status[:3]), headers)
+
     def _write(self, data: bytes) -> None:
         """Write what the app writes, unless its answer is to be replaced."""
         if self._head is not None:
-            if self._challenge is not None:
+            if self._is_refused():
                 return
             self._begin()
         self._is_written = True
@@ -337,7 +370,9 @@ def _respond(
     response: Response,
     *exc_info: Any,
 ) -> Iterable[bytes]:
-    headers = [*response.headers, ("content-length", str(len(response.body)))]
+    headers = [*response.headers]
+    if response.status != HTTPStatus.NO_CONTENT:  # RFC 9110 section 8.6
+        headers.append(("content-length", str(len(response.body))))
     reason = HTTPStatus(response.status).phrase
     start_response(f"{response.status} {reason}", headers, *exc_info)
     return [b"" if environ["REQUEST_METHOD"] == "HEAD" else response.body]

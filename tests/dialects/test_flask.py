@@ -214,13 +214,13 @@ class TestRefusals:
         assert site.ran == []
 
     @pytest.mark.parametrize("status", [401, 403])
-    def test_error_handlers(self, site, path, status):
-        """An app's own error page does not take the place of the answer."""
+    def test_error_pages(self, site, path, status):
+        """An app's own page for that status does not take the place of the answer."""
         views(site, requires_tiktok("video.list"))
 
         @site.app.errorhandler(status)
         def handle(error):
-            return SECRET, 200, {"Set-Cookie": "a=b", "Location": "/elsewhere"}
+            return "Sorry", status, {"Set-Cookie": "a=b", "Location": "/elsewhere"}
 
         if status == 403:
             site.log_in(scopes=BASIC)
@@ -231,11 +231,21 @@ class TestRefusals:
         assert "location" not in response.headers
         assert site.get(path, PAGE).status_code == 303
 
-    def test_general_error_handler(self, site, path):
-        """A handler of every exception does not take the place of the answer either."""
+    def test_general_error_page(self, site, path):
+        """Nor does a page for every exception, while the status stays."""
         views(site, requires_tiktok)
-        site.app.register_error_handler(Exception, lambda error: SECRET)
+        site.app.register_error_handler(Exception, lambda error: ("Sorry", error.code))
         assert site.get(path).json == {"error": "login_required", "login_url": LOGIN}
+
+    @pytest.mark.parametrize("headers", [API, PAGE], ids=["program", "browser"])
+    def test_caught(self, site, path, headers):
+        """An app that catches the refusal and answers otherwise is left alone."""
+        views(site, requires_tiktok)
+        site.app.register_error_handler(401, lambda error: ("Try our shop", 200))
+        response = site.get(path, headers)
+        assert (response.status_code, response.text) == (200, "Try our shop")
+        assert response.headers["cache-control"] == "private"
+        assert response.headers["vary"] == "Cookie"
 
 
 class TestDecorated:
@@ -273,7 +283,8 @@ class TestDecorated:
         for method in ("POST", "PUT", "DELETE", "PATCH"):
             response = site.client.open("/", method=method, headers=PAGE)
             assert response.status_code == 401
-            assert response.json["error"] == "login_required"
+            told = response.text if method == "POST" else response.json["error"]
+            assert told == "login_required" or "Please log in" in told
         assert site.ran == []
         site.log_in()
         assert site.client.post("/").text == SECRET
