@@ -42,7 +42,15 @@ from .models import (
     split_scopes,
 )
 from .outcomes import OnEvent, Outcomes, outage_reference
-from .pages import Answer, Link, Page, Pages, json_answer, redirect
+from .pages import (
+    Answer,
+    Link,
+    Page,
+    Pages,
+    json_answer,
+    redirect,
+    without_referrer,
+)
 from .redirects import LONGEST
 from .refresh import Refresh
 from .sealing import Box, derive
@@ -152,9 +160,18 @@ class Core:
         self.look = self.sessions.look
         #: Cookie value to sight, for the shells' fast path.
         self.live = sights.live
-        box = Box(keys, settings.client_key, "login")
         self._login = Login(
-            settings, self.grants, self.jar, box, self.client, self._tell, clock
+            settings,
+            self._runtime,
+            self.grants,
+            self.jar,
+            (
+                Box(keys, settings.client_key, "login"),
+                Box(keys, settings.client_key, "login result"),
+            ),
+            self.client,
+            self._tell,
+            clock,
         )
         self.logout = Logout(
             settings,
@@ -248,7 +265,10 @@ class Core:
 
     async def answer(self, request: Request, site: Site) -> Response:
         """Answer one of our own paths."""
-        return self._pages.shown(await self._answer(request, site), request)
+        answer = self._pages.shown(await self._answer(request, site), request)
+        if site.routes[request.path] == "callback":
+            return without_referrer(answer)
+        return answer
 
     async def _answer(self, request: Request, site: Site) -> Answer:
         name = site.routes[request.path]

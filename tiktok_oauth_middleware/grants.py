@@ -245,6 +245,16 @@ class Grants:
         """Mark a login or a delivery as used; False if it was marked before."""
         return await self._port.compare_and_set(self._used(name), None, b"1", seconds)
 
+    async def used(self, name: str) -> bytes | None:
+        """Return what is noted of something that is used once, or None."""
+        return await self._port.get(self._used(name))
+
+    async def swap_used(
+        self, name: str, old: bytes | None, new: bytes, seconds: float
+    ) -> bool:
+        """Note `new` of something that is used once, if `old` is what was noted."""
+        return await self._port.compare_and_set(self._used(name), old, new, seconds)
+
     def _used(self, name: str) -> str:
         return f"{self._space}:used:{{{name}}}"
 

@@ -310,6 +310,10 @@ def is_same_origin(request: Request, origin: str) -> bool:
 
     Every header that speaks of the sender must agree, and one must speak:
     Sec-Fetch-Site, Origin, Referer. ``same-site`` and ``none`` do not agree.
+
+    ``Origin: null`` agrees if Sec-Fetch-Site says ``same-origin``: that is what a page
+    sends with ``Referrer-Policy: no-referrer``, and no page can set either header.
+    (A sandboxed frame sends null too, and ``cross-site`` with it.)
     """
     ours = origin.encode()
     site = request.one(b"sec-fetch-site")
@@ -319,7 +323,8 @@ def is_same_origin(request: Request, origin: str) -> bool:
     if site is not None:
         verdicts.append(site == b"same-origin")
     if sender is not None:
-        verdicts.append(sender == ours)
+        is_hidden = sender == b"null" and site == b"same-origin"
+        verdicts.append(sender == ours or is_hidden)
     if referer is not None:
         verdicts.append(_is_of(referer, ours))
     return bool(verdicts) and all(verdicts)
@@ -343,6 +348,43 @@ def referring_path(request: Request, origin: str) -> str | None:
     if not referer or not _is_of(referer, origin.encode()):
         return None
     return referer.decode("latin-1")[len(origin) :] or "/"
+
+
+_HOST = re.compile(
+    rb"(?:[A-Za-z0-9_.-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?"
+)
+
+
+def is_other_host(request: Request, origin: str) -> bool:
+    """Whether a request was sent to another address of the site that `origin` names.
+
+    That is a Host of the same kind, public, internal or loopback, that differs. A site
+    with a public name that is asked for ``127.0.0.1:8000``, ``app`` or ``testserver``
+    is behind a proxy or in a test, and its user is where they should be. Nothing is
+    trusted by this: a client writes Host as it likes, and proxies change it.
+    """
+    host = request.one(b"host")
+    if not host or not _HOST.fullmatch(host):
+        return False
+    scheme, _, ours = origin.partition("://")
+    theirs = host.decode().lower()
+    theirs = theirs.removesuffix(":443" if scheme == "https" else ":80")
+    return theirs != ours and _kind_of_host(theirs) == _kind_of_host(ours)
+
+
+def _kind_of_host(host: str) -> str:
+    from ipaddress import ip_address  # noqa: PLC0415 - seldom used
+
+    name = host.rpartition("]")[0][1:] if host[:1] == "[" else host.partition(":")[0]
+    if name == "localhost" or name.endswith(".localhost"):
+        return "loopback"
+    try:
+        address = ip_address(name)
+    except ValueError:
+        return "public" if "." in name else "internal"
+    if address.is_loopback or address.is_unspecified:
+        return "loopback"
+    return "internal" if address.is_private else "public"
 
 
 def origin_of(url: str) -> str:

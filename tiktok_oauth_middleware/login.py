@@ -1,25 +1,27 @@
 """To TikTok and back: state, PKCE, code for token.
 
-A login lives in the browser that began it: one sealed, short-lived cookie for each
-login under way. The callback must present it, so an answer that was made for another
-browser, or by an attacker, finds nothing here (RFC 9700 section 4.7). The store is
-touched once before TikTok is: to mark the state as used, so that equal callbacks at
-the same moment make one exchange.
+A login lives in the browser that began it: in sealed, short-lived cookies. The callback
+must present them, so an answer that was made for another browser, or by an attacker,
+finds nothing here (RFC 9700 section 4.7). The store is touched once before TikTok is:
+to mark the state as used, so that equal callbacks at the same moment make one exchange.
+Then the row says what came of it, and for a minute every request that shows the login's
+cookie gets that: a callback that was cut off, sent again or sent twice ends as the
+first one did.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import hmac
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from . import tiktok
-from .cookies import find_all, from_text, grant_id, to_text
+from .cookies import grant_id, to_text
 from .errors import (
     GrantRevoked,
     LoginDenied,
@@ -33,19 +35,23 @@ from .errors import (
     TikTokUnavailable,
 )
 from .http import (
-    COOKIE_LIMIT,
     QUERY_LIMIT,
     BadQuery,
     Cookie,
     Request,
     Response,
     is_document,
+    is_other_host,
     is_prefetch,
+    is_same_origin,
     read_query,
 )
 from .log import logger
+from .login_cookies import LoginCookies
+from .login_results import SHOWN_SECONDS, LoginResult, LoginResults
 from .models import Event, Grant, Secret, Session, Site, join_scopes, split_scopes
-from .pages import Answer, Link, Page, redirect
+from .pages import HEAD_LIMIT, Answer, Link, Page, head_size, redirect
+from .recent_logins import RecentLogins
 from .redirects import target_of
 
 if TYPE_CHECKING:
@@ -54,17 +60,19 @@ if TYPE_CHECKING:
     from .grants import Grants
     from .models import TokenAnswer
     from .outcomes import Tell
+    from .runtime import Runtime
     from .sealing import Box
     from .settings import TikTokSettings
 
-_UNDER_WAY = 7
 _SESSIONS = 50
 _SWAPS = 20
 #: The cookie outlives the login, so that a late answer can be told from a foreign one.
 _AFTERLIFE = 1200
 _DELETED_AT_ONCE = 20
-# No browser keeps more cookies for one host; who sends more is none.
-_LOOKED_AT = 200
+#: In the query of a login that was sent on to the site's own address: once is enough.
+_MOVED = "moved"
+#: How long a store is given to write what came of a login, in seconds.
+_WRITE_SECONDS = 5
 _CLOCK_SKEW = 60
 _ERROR_CODE = re.compile(r"[a-z_]{1,40}")
 
@@ -83,26 +91,20 @@ class _Login:
     asked: str
 
     def pack(self) -> bytes:
-        parts = ("1", self.state, self.verifier, self.target, self.born, self.asked)
-        return "\n".join(map(str, parts)).encode()
+        """Return what the cookie holds, which is bound to the state and the time."""
+        return f"2\n{self.verifier}\n{self.target}\n{self.asked}".encode()
 
     @classmethod
-    def unpack(cls, packed: bytes) -> _Login | None:
+    def unpack(cls, packed: bytes, *, state: str, born: int) -> _Login | None:
         try:
-            version, state, verifier, target, born, asked = packed.decode().split("\n")
-            return (
-                None
-                if version != "1"
-                else cls(
-                    state=state,
-                    verifier=verifier,
-                    target=target,
-                    born=int(born),
-                    asked=asked,
-                )
-            )
+            version, verifier, target, asked = packed.decode().split("\n")
         except ValueError:
             return None
+        if version != "2":
+            return None
+        return cls(
+            state=state, verifier=verifier, target=target, born=born, asked=asked
+        )
 
 
 class Login:
@@ -111,17 +113,31 @@ class Login:
     def __init__(  # noqa: PLR0913 - its collaborators
         self,
         settings: TikTokSettings,
+        runtime: Runtime,
         grants: Grants,
         jar: CookieJar,
-        box: Box,
+        boxes: tuple[Box, Box],
         client: Callable[[], Awaitable[TikTokClient]],
         tell: Tell,
         clock: Callable[[], float],
     ) -> None:
+        """Take the collaborators; of the two boxes one seals logins, one results."""
         self._settings = settings
+        self._runtime = runtime
         self._grants = grants
         self._jar = jar
-        self._box = box
+        lifetime = settings.login_lifetime
+        self._cookies = LoginCookies(jar, boxes[0], int(lifetime) + _AFTERLIFE)
+        self._recent = RecentLogins(lifetime + _AFTERLIFE, clock)
+        self._results = LoginResults(
+            grants,
+            runtime,
+            boxes[1],
+            clock,
+            kept=lifetime + _CLOCK_SKEW,
+            # The exchange, the profile, the record.
+            longest=2 * settings.timeout + _WRITE_SECONDS,
+        )
         self._client = client
         self._tell = tell
         self._clock = clock
@@ -138,6 +154,13 @@ class Login:
             # An image or a frame that points here is no person logging in.
             ways = [Link("log_in", site.login_url())]
             return Page(code="not_a_page_visit", ways=ways)
+        moved = self._moved(request, site)
+        if moved is not None:
+            return moved
+        origin = self._settings.origin
+        if request.method == "POST" and not is_same_origin(request, origin):
+            ways = [Link("log_in", site.login_url()), Link("back", site.home)]
+            return Page(code="cross_site", ways=ways, notes=[("address", origin)])
         try:
             asked = self._asked(request, site)
         except BadQuery:
@@ -151,21 +174,52 @@ class Login:
             born=int(self._clock()),
             asked=join_scopes(asked),
         )
-        new = self._cookie(login)
-        if _size(new) > self._room:  # a long address beside many scopes
-            new = self._cookie(replace(login, target=usual))
-        return redirect(
-            self._authorize_url(login), cookies=self._under_way(request, new)
-        )
+        answer = self._to_tiktok(request, login)
+        if answer is None:  # a long address beside much else
+            login = replace(login, target=usual)
+            answer = self._to_tiktok(request, login)
+        if answer is None:
+            return Page(code="query_too_long")
+        known = "" if login.target == usual else login.target
+        self._recent.remember(login.state, known, login.asked)
+        return answer
 
-    def _wrong_method(self, request: Request, site: Site) -> Page:
+    def _moved(self, request: Request, site: Site) -> Response | None:
+        """Return the way to the login at the site's own address, if this is another.
+
+        TikTok sends the person back to the redirect URI, where the cookies of another
+        host are not: better to move before the trip than to fail after it. Host decides
+        nothing but that; the address is the configured one. Where a proxy changes Host
+        the browser is there already: it is sent once, and then the login goes on.
+        """
+        origin = self._settings.origin
+        if not is_other_host(request, origin):
+            return None
+        try:
+            has_moved = _MOVED in read_query(request.query, [_MOVED])
+        except BadQuery:
+            has_moved = True
+        if has_moved:
+            return None
+        here = self._here(request, site)
+        moved = redirect(f"{origin}{here}{'&' if '?' in here else '?'}{_MOVED}=1")
+        if head_size(moved) > HEAD_LIMIT:
+            moved = redirect(f"{origin}{site.login_url()}?{_MOVED}=1")
+        return moved
+
+    @staticmethod
+    def _here(request: Request, site: Site) -> str:
+        """Return the login path with the query that was sent."""
+        query = quote(request.query, safe="%/?:@!$&'()*+,;=~")
+        return site.login_url() + (f"?{query}" if query else "")
+
+    def _wrong_method(self, request: Request, site: Site) -> Answer:
         """Return 405; where logins are posted, with the form that does it."""
         allow = [("allow", ", ".join(self._settings.login_methods))]
         if request.method != "GET":
             return Page(code="method_not_allowed", headers=allow)
-        query = quote(request.query, safe="%/?:@!$&'()*+,;=~")
-        here = site.login_url() + (f"?{query}" if query else "")
-        return Page(
+        here = self._here(request, site)
+        return self._moved(request, site) or Page(
             code="login_by_form",
             ways=[Link("log_in", here, posts=True), Link("back", site.home)],
             headers=allow,
@@ -193,56 +247,18 @@ class Login:
             ask_again=bool(login.asked) or self._settings.always_ask_consent,
         )
 
-    @property
-    def _room(self) -> int:
-        """What all login cookies may take together, beside the session's."""
-        return COOKIE_LIMIT - len(self._jar.session_name) - 100
+    def _to_tiktok(self, request: Request, login: _Login) -> Response | None:
+        """Return the way to TikTok with the login's cookies; None if they do not fit.
 
-    def _under_way(self, request: Request, new: Cookie) -> list[Cookie]:
-        """Return the new login's cookie, and deletions so that all of them fit."""
-        sent = find_all(request.headers, self._jar.login_prefix.encode())
-        return [new, *self._surplus(sent, 1, _size(new))] if sent else [new]
-
-    def _surplus(
-        self, sent: Mapping[str, bytes], kept: int = 0, taken: int = 0
-    ) -> list[Cookie]:
-        """Return deletions of what is more than may be under way: the oldest.
-
-        At most seven at once, and all our cookies together no larger than one may
-        be: servers refuse a request whose headers grow without end. Logins that
-        begin at the same moment do not see each other, so the first to come back
-        looks too.
-
-        Args:
-            sent: the cookies of logins under way, by their ids.
-            kept: how many there are beside them.
-            taken: how much of a request those take, in bytes.
+        They share seven slots with other logins, and a head that proxies let pass.
         """
-        room = self._room - taken
-        deleted = []
-        # The newest come last (RFC 6265 section 5.4).
-        found = dict([*sent.items()][-_LOOKED_AT:])
-        opened = {login_id: self._open(login_id, v) for login_id, v in found.items()}
-        by_age = sorted(opened, key=lambda i: opened[i].born if opened[i] else 0)  # type: ignore[union-attr]
-        for login_id in reversed(by_age):
-            size = _size(self._jar.login(login_id, found[login_id].decode(), 1))
-            room -= size
-            if opened[login_id] is None or kept >= _UNDER_WAY or room < 0:
-                deleted.append(self._jar.login(login_id, "", 0))
-                room += size
-            else:
-                kept += 1
-        return deleted[:_DELETED_AT_ONCE]
-
-    def _cookie(self, login: _Login) -> Cookie:
-        login_id = _login_id(login.state)
-        sealed = self._box.seal(login.pack(), login_id)
-        age = int(self._settings.login_lifetime) + _AFTERLIFE
-        return self._jar.login(login_id, to_text(sealed), age)
-
-    def _open(self, login_id: str, value: bytes) -> _Login | None:
-        packed = self._box.open(from_text(value), login_id)
-        return None if packed is None else _Login.unpack(packed)
+        cookies = self._cookies.begin(
+            request.headers, login.state, login.born, login.pack()
+        )
+        if cookies is None:
+            return None
+        answer = _redirect(self._authorize_url(login), cookies)
+        return answer if head_size(answer) <= HEAD_LIMIT else None
 
     # --- and back ------------------------------------------------------------------
 
@@ -265,53 +281,184 @@ class Login:
             return Page(code="method_not_allowed", headers=[("allow", "GET")])
         if len(request.query) > QUERY_LIMIT:
             return Page(code="query_too_long")
-        spent: list[Cookie] = []
-        login: _Login | None = None
         try:
             callback = tiktok.read_callback(request.query)
-            login = self._login_of(callback, request, spent)
-            return await self._sign_in(login, callback, ticket, spent)
         except BadQuery:
-            return await self._refused(LoginError(), login, site, ticket, spent)
+            return await self._refuse(LoginError(), site, ticket)
+        found = self._cookies.open(request.headers, callback.state)
+        login = found and _Login.unpack(found[1], state=callback.state, born=found[0])
+        if login is None:
+            return await self._unmatched(callback, site, ticket)
+        # From here on the login's cookies are spent, whatever comes of it.
+        spent = self._cookies.ended(request.headers, login.state)
+        again = login.target, login.asked
+        try:
+            result, is_own = await self._result_of(login, callback, ticket)
         except StoreError:
             raise
         except TikTokOAuthError as error:
-            return await self._refused(error, login, site, ticket, spent)
+            return await self._refuse(error, site, ticket, again, spent)
+        if result.code:
+            return self._refusal(result, site, ticket, again, spent)
+        keeps = not is_own and await self._is_other(ticket, result)
+        return self._signed_in(result, spent, keeps_session=keeps)
 
-    def _login_of(
-        self, callback: tiktok.Callback, request: Request, spent: list[Cookie]
-    ) -> _Login:
-        """Return this browser's login that the callback answers; or a LoginError.
+    async def _unmatched(
+        self, callback: tiktok.Callback, site: Site, ticket: Ticket | None
+    ) -> Answer:
+        """Answer a callback without its login's cookies: nobody is signed in by it.
 
-        From there on its cookie is among the `spent`, whatever comes of it.
+        The browser that finished the login is led on to where it led. That, and who is
+        signed in, are asked of the store for a genuine session cookie only.
         """
-        login_id = _login_id(callback.state)
-        cookies = find_all(request.headers, self._jar.login_prefix.encode())
-        login = self._open(login_id, cookies.get(login_id, b""))
-        if login is None or not hmac.compare_digest(login.state, callback.state):
+        if callback.error:
             # An error without a login of ours is shown, and touches none under way.
-            raise _refusal(callback.error) if callback.error else StateMismatch()
-        del cookies[login_id]
-        spent += [self._jar.login(login_id, "", 0), *self._surplus(cookies)]
-        return login
+            return await self._refuse(_refusal(callback.error), site, ticket)
+        is_signed_in = False
+        if ticket is not None and callback.state:
+            is_signed_in = await self._is_alive(ticket)
+            result = await self._results.find(_login_id(callback.state))
+            own = result and self._ticket_of(result)
+            if is_signed_in and result is not None and own == ticket:
+                return redirect(result.return_to)
+        return await self._refuse(
+            StateMismatch(),
+            site,
+            ticket,
+            self._recent.find(callback.state),
+            code="already_signed_in" if is_signed_in else "",
+        )
 
-    async def _sign_in(
+    async def _result_of(
+        self, login: _Login, callback: tiktok.Callback, ticket: Ticket | None
+    ) -> tuple[LoginResult, bool]:
+        """Return what came of a login, and whether this request brought it about.
+
+        Raises:
+            LoginError: nothing that could be shown.
+            StoreError: the store failed.
+        """
+        login_id = _login_id(login.state)
+        taken = self._clock() - login.born
+        led: list[str] = []
+        if not -_CLOCK_SKEW <= taken <= self._settings.login_lifetime:
+            # It may have been finished in time, and be asked for once more.
+            sealed = None if callback.error else await self._results.wait(login_id)
+            if sealed is None:
+                raise LoginExpired
+        elif callback.error:
+            # Nothing is spent, so nothing is written.
+            raise _refusal(callback.error)
+        elif not callback.code:
+            raise LoginError
+        else:
+            # Whoever waits in this process gets what the first one gets; it goes on to
+            # its end even if the browser that sent it is gone.
+            sealed = await self._runtime.together(
+                ("login", login_id),
+                lambda: self._conclude(login, callback, ticket, led),
+                wait=True,
+            )
+        result = sealed and self._results.opened(login_id, sealed)
+        if not result:
+            raise LoginReplayed
+        if not led and not await self._may_be_shown(result):
+            raise LoginReplayed
+        return result, bool(led)
+
+    async def _may_be_shown(self, result: LoginResult) -> bool:
+        """Whether a result is recent, and its session has not been ended since."""
+        if not 0 <= self._clock() - result.at <= SHOWN_SECONDS:
+            return False
+        own = self._ticket_of(result)
+        return bool(result.code) or (own is not None and await self._is_alive(own))
+
+    def _ticket_of(self, result: LoginResult) -> Ticket | None:
+        return self._jar.read(result.session.encode())
+
+    async def _is_alive(self, ticket: Ticket) -> bool:
+        """Whether a session has not ended, as the store says now."""
+        held = await self._grants.load(ticket.grant_id)
+        return held is not None and bool(self._grants.find(held.grant, ticket.digest))
+
+    async def _is_other(self, ticket: Ticket | None, result: LoginResult) -> bool:
+        """Whether a browser is signed in by another login than this one by now."""
+        if ticket is None or ticket == self._ticket_of(result):
+            return False
+        return await self._is_alive(ticket)
+
+    def _signed_in(
+        self, result: LoginResult, spent: Sequence[Cookie], *, keeps_session: bool
+    ) -> Response:
+        # The session's cookie comes last: some adapters keep one Set-Cookie only.
+        age = int(self._settings.session_lifetime)
+        session = [] if keeps_session else [self._jar.session(result.session, age)]
+        return _redirect(result.return_to, [*spent, *session])
+
+    async def _conclude(
         self,
         login: _Login,
         callback: tiktok.Callback,
         ticket: Ticket | None,
-        spent: list[Cookie],
-    ) -> Response:
-        taken = self._clock() - login.born
-        if not -_CLOCK_SKEW <= taken <= self._settings.login_lifetime:
-            raise LoginExpired
-        lifetime = self._settings.login_lifetime + _CLOCK_SKEW
-        if not await self._grants.use_once(_login_id(login.state), lifetime):
-            raise LoginReplayed
-        if callback.error:
-            raise _refusal(callback.error)
-        if not callback.code:
-            raise LoginError
+        led: list[str],
+    ) -> bytes | None:
+        """Finish a login, or wait for whoever is at it; return the sealed result.
+
+        Args:
+            login: whose cookies were shown.
+            callback: with TikTok's code.
+            ticket: what the browser's present session cookie says.
+            led: is given the login's id if it was finished here.
+        """
+        login_id = _login_id(login.state)
+        begun = await self._results.begin(login_id)
+        if begun is None:
+            return await self._results.wait(login_id)
+        led.append(login_id)
+        try:
+            # No secret stands in a frame of ours while the app's on_event runs.
+            sealed, event, session, why = await self._attempt(login, callback, ticket)
+        except StoreError:
+            # The code is spent. Whoever comes again need not wait to learn that.
+            lost = self._results.seal(login_id, self._refused(LoginReplayed()))
+            with contextlib.suppress(StoreError):
+                await self._results.finish(login_id, begun, lost)
+            raise
+        try:
+            await self._results.finish(login_id, begun, sealed)
+        except StoreError as error:
+            logger.warning("what came of a login could not be kept: %s", error)
+        await self._tell(event, session=session, why=why)
+        return sealed
+
+    async def _attempt(
+        self, login: _Login, callback: tiktok.Callback, ticket: Ticket | None
+    ) -> tuple[bytes, Event, str, object]:
+        """Return the sealed result of the exchange, and what is to be told of it."""
+        session, why = "", None
+        try:
+            result, open_id, granted, session = await self._exchanged(
+                login, callback, ticket
+            )
+            scopes = split_scopes(granted)
+            event = Event(name="login", open_id=open_id, scopes=scopes)
+        except StoreError:
+            raise
+        except TikTokOAuthError as error:
+            result = self._refused(error)
+            event, why = _rejected(result, error), error
+        sealed = self._results.seal(_login_id(login.state), result)
+        return sealed, event, session, _cause(why) if why else ""
+
+    async def _exchanged(
+        self, login: _Login, callback: tiktok.Callback, ticket: Ticket | None
+    ) -> tuple[LoginResult, str, str, str]:
+        """Ask TikTok for the tokens and write them.
+
+        Returns:
+            The result; the user's open_id, the granted scopes, and the hash of the new
+            session's secret.
+        """
         client = await self._client()
         try:
             answer = await client.exchange(
@@ -324,11 +471,10 @@ class Login:
             raise TikTokError("", "a token that has ended already")
         profile = await self._profile(client, answer)
         value, session = await self._save(login, answer, profile, ticket)
-        scopes = split_scopes(answer.scopes or "")
-        event = Event(name="login", open_id=answer.open_id, scopes=scopes)
-        await self._tell(event, session=session)
-        age = int(self._settings.session_lifetime)
-        return redirect(login.target, cookies=[self._jar.session(value, age), *spent])
+        result = LoginResult(
+            at=int(self._clock()), session=value, return_to=login.target
+        )
+        return result, answer.open_id, answer.scopes or "", session
 
     async def _profile(self, client: TikTokClient, answer: TokenAnswer) -> str:
         """Return the user's profile, or "" where TikTok does not give it.
@@ -401,60 +547,111 @@ class Login:
             sessions=known.sessions if known else (),
         )
 
-    async def _refused(
+    def _refused(self, error: TikTokOAuthError) -> LoginResult:
+        """Return what is shown of an error."""
+        notes = []
+        if isinstance(error, LoginError) and error.error:
+            notes = [("tiktok_sent", error.error)]
+        elif isinstance(error, TikTokError) and error.log_id:
+            notes = [("tiktok_reference", error.log_id)]
+        is_passing = isinstance(error, TikTokUnavailable)
+        return LoginResult(
+            at=int(self._clock()),
+            code=error.code,
+            notes=notes,
+            reference=secrets.token_hex(4),
+            headers=[("retry-after", "5")] if is_passing else [],
+        )
+
+    async def _refuse(
         self,
         error: TikTokOAuthError,
-        login: _Login | None,
         site: Site,
         ticket: Ticket | None,
+        again: tuple[str, str] | None = None,
+        spent: Sequence[Cookie] = (),
+        code: str = "",
+    ) -> Page:
+        """Tell that nobody was signed in, and return the page that says why.
+
+        Args:
+            error: what went wrong.
+            site: where we are mounted.
+            ticket: what the browser's present session cookie says.
+            again: where the login was going and the scopes it asked for one by one, if
+                that is known.
+            spent: deletions of cookies.
+            code: of the page, instead of the error's.
+        """
+        result = self._refused(error)
+        await self._tell(_rejected(result, error), why=_cause(error))
+        if isinstance(error, StateMismatch):
+            usual = site.prefix + self._settings.after_login
+            leads = ("leads_to", again[0] or usual) if again else ("begins_at", usual)
+            result = replace(result, notes=[("address", self._settings.origin), leads])
+        if code:
+            result = replace(result, code=code, notes=())
+        return self._refusal(result, site, ticket, again, spent)
+
+    def _refusal(
+        self,
+        result: LoginResult,
+        site: Site,
+        ticket: Ticket | None,
+        again: tuple[str, str] | None,
         spent: Sequence[Cookie],
     ) -> Page:
         """Return the page that says why nobody was signed in, with a way on.
 
         Never an automatic new trip to TikTok: that could go round for ever.
         """
-        reference = secrets.token_hex(4)
-        event = Event(name="login_rejected", reason=error.code, reference=reference)
-        refused_code = isinstance(error, LoginExpired) and error.__cause__
-        await self._tell(event, why=refused_code or error)
-        notes = []
-        if isinstance(error, StateMismatch):
-            notes = [("address", self._settings.origin)]
-        elif isinstance(error, LoginError) and error.error:
-            notes = [("tiktok_sent", error.error)]
-        elif isinstance(error, TikTokError) and error.log_id:
-            notes = [("tiktok_reference", error.log_id)]
-        ways = [Link("try_again", self._again(login, site)), Link("back", site.home)]
+        ways = [Link("try_again", self._again(again, site)), Link("back", site.home)]
         if ticket is not None:
             ways.reverse()
         return Page(
-            code=error.code,
+            code=result.code,
             ways=ways,
-            notes=notes,
-            reference=reference,
-            cookies=spent,
-            headers=[("retry-after", "5")]
-            if isinstance(error, TikTokUnavailable)
-            else [],
+            notes=result.notes,
+            reference=result.reference,
+            cookies=spent[:_DELETED_AT_ONCE],
+            headers=result.headers,
         )
 
-    def _again(self, login: _Login | None, site: Site) -> str:
+    def _again(self, again: tuple[str, str] | None, site: Site) -> str:
         """Return the link that tries a login once more: it asks and ends the same."""
-        if login is None:
+        if again is None:
             return site.login_url()
+        target, asked = again
         usual = site.prefix + self._settings.after_login
-        target = None if login.target == usual else login.target
-        return site.login_url(target, split_scopes(login.asked))
+        return site.login_url(
+            None if target in ("", usual) else target, split_scopes(asked)
+        )
+
+
+def _rejected(result: LoginResult, error: TikTokOAuthError) -> Event:
+    return Event(name="login_rejected", reason=error.code, reference=result.reference)
+
+
+def _cause(error: TikTokOAuthError) -> object:
+    """Return what the log says of an error: TikTok's, where it refused the code."""
+    return (isinstance(error, LoginExpired) and error.__cause__) or error
+
+
+def _redirect(location: str, cookies: Sequence[Cookie]) -> Response:
+    """Return a redirect with cookies; of deletions, as many as are sure to pass."""
+    kept = [cookie for cookie in cookies if cookie.value]
+    room = HEAD_LIMIT - head_size(redirect(location, cookies=kept))
+    gone = []
+    for cookie in [c for c in cookies if not c.value][:_DELETED_AT_ONCE]:
+        room -= sum(map(len, cookie.header())) + 4
+        if room >= 0:
+            gone.append(cookie)
+    return redirect(location, cookies=[*gone, *kept])
 
 
 def _login_id(state: str) -> str:
     """Return the name of a login: from its state, and telling nothing about it."""
     return to_text(hashlib.sha256(state.encode()).digest()[:9])
-
-
-def _size(cookie: Cookie) -> int:
-    """Return what a cookie takes of a request: ``name=value; ``."""
-    return len(cookie.name) + len(cookie.value) + 3
 
 
 def _refusal(error: str) -> LoginError:

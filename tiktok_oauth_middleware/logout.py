@@ -160,5 +160,6 @@ class Logout:
         gone = [jar.login(login_id, "", 0) for login_id in list(logins)[:20]]
         name = jar.session_name.encode() + b"="
         if any(name in cookies for cookies in request.all(b"cookie")):
-            gone.insert(0, jar.session("", 0))
+            # Last: some adapters keep one Set-Cookie only.
+            gone.append(jar.session("", 0))
         return gone

@@ -38,9 +38,15 @@ PROBLEMS: Mapping[str, tuple[str, ...]] = {
     "state_mismatch": (
         "This login belongs somewhere else",
         "A login has to end in the browser or app where it began. This one began in"
-        " another, was finished already, or is too old. Nobody was signed in here.",
+        " another, was finished already, is too old, or made way for newer ones in many"
+        " tabs. Nobody was signed in here.",
         "If the TikTok app brought you here from another browser, log in again here, or"
         " open this site in the browser you want to use and log in from there.",
+    ),
+    "already_signed_in": (
+        "You are signed in already",
+        "The address that you opened belongs to a login that is over, or that began in"
+        " another browser. It changed nothing here.",
     ),
     "login_failed": (
         "The login did not work",
@@ -125,6 +131,9 @@ NOTES: Mapping[str, str] = {
     "reference": "Reference {}",
     "missing": "What is missing is: {}.",
     "address": "The address of this site is {}.",
+    "leads_to": "Trying again takes you on to {}.",
+    "begins_at": "Where you were going is not known here: after logging in you begin at"
+    " {}.",
     "tiktok_sent": "TikTok sent back: {}.",
     "tiktok_reference": "TikTok's own reference is {}.",
 }

@@ -136,15 +136,35 @@ def test_class_14_session_of_another_purposes_key(world, purpose):
 
 
 def test_class_14_login_cookie_of_another_login(world):
-    """A login cookie under the name of another login of the same browser is nothing."""
+    """A login's cookie finishes that login in any slot, and no other login."""
     browser = world.browser()
     first = browser.consent(browser.begin())
     second = browser.consent(browser.begin())
     cookies = {n: v for n, v in browser.cookies().items() if n.startswith(LOGIN_COOKIE)}
     assert len(cookies) == 2
-    swapped = dict(zip(cookies, reversed(cookies.values()), strict=True))
+    one, other = cookies.items()
+    assert world.browser(**dict([other])).get(first).status_code == 400
+    assert world.browser(**dict([one])).get(second).status_code == 400
+    assert world.count("authorization_code") == 0
+    swapped = {one[0]: other[1], other[0]: one[1]}
     for callback in (first, second):
-        assert world.browser(**swapped).get(callback).status_code == 400
+        assert world.browser(**swapped).get(callback).status_code == 303
+
+
+def test_class_14_mixture_of_two_login_cookies(world):
+    """Parts of two logins, put together, are neither."""
+    target = "?next=/" + "x" * 700
+    jars, callbacks = [], []
+    for _ in range(2):
+        browser = world.browser()
+        callbacks.append(browser.consent(browser.begin(target)))
+        jars.append(list(browser.cookies().values()))
+    assert len(jars[0]) > 1
+    for last in range(1, len(jars[0])):
+        values = [*jars[0][:last], *jars[1][last:]]
+        mixed = {f"{LOGIN_COOKIE}{n}": value for n, value in enumerate(values)}
+        for callback in callbacks:
+            assert world.browser(**mixed).get(callback).status_code == 400
     assert world.count("authorization_code") == 0
 
 

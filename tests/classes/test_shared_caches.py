@@ -271,7 +271,9 @@ class TestMarkup:
         """Markup in any parameter of any path of ours is no markup on its page."""
         world.with_settings(disconnect_path="/bye", login_methods=("POST",))
         encoded = quote(value, safe="")
-        genuine = raw.consent(raw.ask("POST", LOGIN).location)[1].decode()
+        genuine = raw.consent(raw.ask("POST", LOGIN, headers=SAME_ORIGIN).location)[
+            1
+        ].decode()
         names = ["next", "scopes", "state", "code", "error", "error_description"]
         names += ["errCode", "error_type", "log_id", encoded]
         for name, path in itertools.product(names, [LOGIN, CALLBACK, LOGOUT, "/bye"]):
