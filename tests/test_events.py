@@ -138,6 +138,7 @@ class TestLogin:
         again = world.browser(**browser.cookies())
         callback = browser.consent(url)
         browser.get(callback)
+        world.clock.advance(61)
         self.rejected(world, again.get(callback), "login_replayed")
 
     def test_mismatch(self, browser, world):

@@ -15,6 +15,7 @@ from tiktok_oauth_middleware.http import (
     Response,
     is_document,
     is_navigation,
+    is_other_host,
     is_page_visit,
     is_prefetch,
     is_preflight,
@@ -261,7 +262,11 @@ REFERERS = {
 def test_class_06_all_who_speak_of_the_sender_must_agree(site, origin, referer):
     """Every header about the sender must name our origin, and one must be there."""
     sent = [("sec-fetch-site", site), ("origin", origin), ("referer", referer)]
-    verdicts = {SITES[site], ORIGINS[origin], REFERERS[referer]} - {None}
+    # A page with Referrer-Policy: no-referrer hides its origin, and Sec-Fetch-Site, which
+    # no page can set, says that it is ours.
+    hidden = origin == "null" and site == "same-origin"
+    sender = True if hidden else ORIGINS[origin]
+    verdicts = {SITES[site], sender, REFERERS[referer]} - {None}
     request = a_request(*(pair for pair in sent if pair[1] is not None), method="POST")
     assert is_same_origin(request, OURS) is (verdicts == {True})
 
@@ -498,9 +503,13 @@ def test_document_or_silence_is_one():
         ("purpose", "prefetch"),
         ("purpose", "prerender"),
         ("x-moz", "prefetch"),
-        ("x-purpose", "preview"),
-        ("x-purpose", "prefetch"),
+        ("x-moz", "Preview"),
         ("purpose", "preview"),
+        ("x-purpose", "preview"),
+        ("x-purpose", "Preview"),
+        ("x-purpose", "prefetch"),
+        ("sec-purpose", "preview"),
+        ("sec-purpose", "prefetch;prerender;preview"),
     ],
 )
 def test_class_05_prefetch_is_known_by_any_header(header):
@@ -785,3 +794,64 @@ def test_given_headers_are_not_changed():
     given = [("cache-control", "public")]
     keep_private(given)
     assert given == [("cache-control", "public")]
+
+
+OTHER_HOSTS = [
+    ("https://app.example.com", "www.app.example.com"),
+    ("https://app.example.com", "example.com"),
+    ("https://app.example.com", "app.example.com:8443"),
+    ("https://app.example.com", "app.example.com:80"),
+    ("https://app.example.com", "app.example.com."),
+    ("https://app.example.com", "93.184.215.14"),
+    ("https://app.example.com:8443", "app.example.com"),
+    ("http://127.0.0.1:8000", "localhost:8000"),
+    ("http://127.0.0.1:8000", "[::1]:8000"),
+    ("http://127.0.0.1:8000", "0.0.0.0:8000"),
+    ("http://127.0.0.1:8000", "app.localhost:8000"),
+    ("http://localhost:8000", "127.0.0.1:8000"),
+    ("http://127.0.0.1:8000", "127.0.0.1:8001"),
+    ("https://intranet", "wiki"),
+    ("https://10.0.0.1", "10.0.0.2"),
+]
+SAME_HOSTS = [
+    ("https://app.example.com", "app.example.com"),
+    ("https://app.example.com", "APP.Example.COM"),
+    ("https://app.example.com", "app.example.com:443"),
+    ("https://app.example.com:8443", "app.example.com:8443"),
+    ("http://127.0.0.1:8000", "127.0.0.1:8000"),
+    # What a proxy or a test client puts there: the browser is elsewhere.
+    ("https://app.example.com", "127.0.0.1:8000"),
+    ("https://app.example.com", "localhost"),
+    ("https://app.example.com", "10.1.2.3:8000"),
+    ("https://app.example.com", "[fd00::1]:8000"),
+    ("https://app.example.com", "internal:8000"),
+    ("https://app.example.com", "testserver"),
+    ("http://127.0.0.1:8000", "testserver"),
+    ("http://127.0.0.1:8000", "app.example.com"),
+    # No host at all.
+    ("https://app.example.com", ""),
+    ("https://app.example.com", "evil.example/x"),
+    ("https://app.example.com", "app.example.com@evil.example"),
+    ("https://app.example.com", "evil.example\r\n"),
+    ("https://app.example.com", "evil.example, app.example.com"),
+    ("https://app.example.com", "e\xfcil.example"),
+]
+
+
+@pytest.mark.parametrize(("origin", "host"), OTHER_HOSTS)
+def test_other_host(origin, host):
+    """A host of the same kind that differs from the configured one is another."""
+    assert is_other_host(a_request(("host", host)), origin)
+
+
+@pytest.mark.parametrize(("origin", "host"), SAME_HOSTS)
+def test_no_other_host(origin, host):
+    """The configured host, one that a proxy put there, and no host are no other one."""
+    assert not is_other_host(a_request(("host", host)), origin)
+
+
+def test_no_single_host():
+    """A request without a Host, or with two, names no other host."""
+    assert not is_other_host(a_request(), "https://app.example.com")
+    twice = a_request(("host", "www.example.com"), ("host", "www.example.com"))
+    assert not is_other_host(twice, "https://app.example.com")
