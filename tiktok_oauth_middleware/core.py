@@ -57,6 +57,7 @@ from .sealing import Box, derive
 from .session import Sessions
 from .sights import Sights
 from .stores.urls import open_store
+from .text import one_line
 from .webhook import Webhook
 
 if TYPE_CHECKING:
@@ -65,7 +66,10 @@ if TYPE_CHECKING:
     from .runtime import Runtime
     from .settings import TikTokSettings
 
+#: How many mount points are remembered, and how long they may be: some servers take
+#: one out of a header, so that anybody may send any.
 _MOUNTS = 64
+_LONGEST_MOUNT = 256
 # What frameworks read each in its own way: doubled slashes, dots, backslashes, and
 # controls, of which a pattern that ends in "$" lets a line break pass.
 _ODD_IN_PATHS = re.compile(r"//|/\.|[\\\x00-\x1f\x7f]")
@@ -244,7 +248,7 @@ class Core:
                 "redirect_uri's path %s is not below the mount point %r: no login can"
                 " be finished here",
                 callback,
-                mount,
+                one_line(mount),
             )
         paths = {
             settings.login_path: "login",
@@ -259,7 +263,7 @@ class Core:
             askable=frozenset((*settings.scopes, *settings.optional_scopes)),
             clock=self.clock,
         )
-        if len(self.sites) < _MOUNTS:
+        if len(self.sites) < _MOUNTS and len(given) <= _LONGEST_MOUNT:
             self.sites[given] = site
         return site
 

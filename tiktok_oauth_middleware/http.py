@@ -424,6 +424,8 @@ def cors_headers(headers: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 _MERGED = ("cache-control", "vary")
+_LONGEST_REMEMBERED_NAME = 64
+_REMEMBERED_NAMES = 256
 _PRIVATE = (("cache-control", "private"), ("vary", "Cookie"))
 #: Response headers by which an app tells one kind of cache what the others are not
 #: told. Each of them overrides Cache-Control where it is read (RFC 9213 section 2.2).
@@ -438,18 +440,30 @@ _FOR_ONE_CACHE = frozenset(
 )
 
 
-@lru_cache(maxsize=256)
-def is_caching(name: str | bytes) -> bool:
-    """Whether a response header says which caches may keep the response.
+class _CachingNames(dict[str | bytes, bool]):
+    """Which names of response headers concern caches, remembered within bounds.
 
-    The names are the app's own; apart from the known ones, every vendor's
-    ``X-CDN-Cache-Control`` counts, as Cloudflare, Netlify and Vercel call theirs.
+    An app may make a header's name of what somebody sent it: long ones are not kept,
+    nor more than 256.
     """
-    text = name if isinstance(name, str) else name.decode("latin-1")
-    text = text.lower()
-    return (
-        text in _MERGED or text in _FOR_ONE_CACHE or text.endswith("-cdn-cache-control")
-    )
+
+    def __missing__(self, name: str | bytes) -> bool:
+        text = name if isinstance(name, str) else name.decode("latin-1")
+        text = text.lower()
+        found = (
+            text in _MERGED
+            or text in _FOR_ONE_CACHE
+            or text.endswith("-cdn-cache-control")
+        )
+        if len(name) <= _LONGEST_REMEMBERED_NAME and len(self) < _REMEMBERED_NAMES:
+            self[name] = found
+        return found
+
+
+#: Whether a response header says which caches may keep the response. The names are the
+#: app's own; apart from the known ones, every vendor's ``X-CDN-Cache-Control`` counts,
+#: as Cloudflare, Netlify and Vercel call theirs.
+is_caching: Callable[[str | bytes], bool] = _CachingNames().__getitem__
 
 
 def keep_private(headers: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:

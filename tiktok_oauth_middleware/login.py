@@ -49,7 +49,16 @@ from .http import (
 from .log import logger
 from .login_cookies import LoginCookies
 from .login_results import SHOWN_SECONDS, LoginResult, LoginResults
-from .models import Event, Grant, Secret, Session, Site, join_scopes, split_scopes
+from .models import (
+    Event,
+    Grant,
+    Secret,
+    Session,
+    Site,
+    join_scopes,
+    parse_scopes,
+    split_scopes,
+)
 from .pages import HEAD_LIMIT, Answer, Link, Page, head_size, redirect
 from .recent_logins import RecentLogins
 from .redirects import target_of
@@ -74,6 +83,9 @@ _MOVED = "moved"
 #: How long a store is given to write what came of a login, in seconds.
 _WRITE_SECONDS = 5
 _CLOCK_SKEW = 60
+#: Longest list of scopes that a login is begun with, in characters: all that TikTok
+#: has take 700.
+_LONGEST_SCOPES = 4096
 _ERROR_CODE = re.compile(r"[a-z_]{1,40}")
 
 
@@ -228,7 +240,10 @@ class Login:
 
     def _asked(self, request: Request, site: Site) -> frozenset[str]:
         """Return the scopes asked for in the query; BadQuery if one is not ours."""
-        asked = split_scopes(read_query(request.query, ["scopes"]).get("scopes", ""))
+        text = read_query(request.query, ["scopes"]).get("scopes", "")
+        if len(text) > _LONGEST_SCOPES:
+            raise BadQuery
+        asked = parse_scopes(text)
         if not asked <= site.askable:
             raise BadQuery
         return asked

@@ -50,22 +50,39 @@ class Secret(str):
         raise TypeError(message)
 
 
-@lru_cache(maxsize=1024)
+#: Longest text, and how many, whose scopes are remembered. All of TikTok's scopes
+#: together are longer, what a user grants seldom is: and then it is read again.
+_REMEMBERED_SCOPES = 256
+
+
 def split_scopes(text: str) -> frozenset[str]:
     """Return the scopes of a comma-separated text; TikTok's form, never spaces.
 
     >>> sorted(split_scopes("user.info.basic, video.list"))
     ['user.info.basic', 'video.list']
     """
+    if len(text) > _REMEMBERED_SCOPES:
+        return parse_scopes(text)
+    return _remembered_scopes(text)
+
+
+def parse_scopes(text: str) -> frozenset[str]:
+    """Return the scopes of a text that anybody may have sent: nothing is remembered."""
     return frozenset(filter(None, (scope.strip() for scope in text.split(","))))
+
+
+@lru_cache(maxsize=_REMEMBERED_SCOPES)
+def _remembered_scopes(text: str) -> frozenset[str]:
+    return parse_scopes(text)
 
 
 def join_scopes(scopes: Iterable[str]) -> str:
     """Return `scopes` in TikTok's form, sorted, so that equal sets are equal texts.
 
-    A plain string is taken for what it says, not for its letters.
+    A plain string is taken for what it says, not for its letters. It may be an app's
+    visitor who wrote it, so nothing is remembered.
     """
-    return ",".join(sorted(split_scopes(scopes) if isinstance(scopes, str) else scopes))
+    return ",".join(sorted(parse_scopes(scopes) if isinstance(scopes, str) else scopes))
 
 
 class Token:
@@ -131,10 +148,26 @@ class User:
     video_count: int | None = None
 
 
-@lru_cache(maxsize=1024)
+#: Longest profile that is remembered, and how many are: 2 MB at most. TikTok's are
+#: shorter (1.5 kB with three signed links), but nothing holds them to that.
+_LONGEST_REMEMBERED_PROFILE = 4096
+_REMEMBERED_PROFILES = 512
+
+
 def read_profile(open_id: str, profile: str) -> User:
     """Return the user whose packed profile (see `Grant.profile`) this is."""
+    if len(profile) > _LONGEST_REMEMBERED_PROFILE:
+        return _parse_profile(open_id, profile)
+    return _remembered_profile(open_id, profile)
+
+
+def _parse_profile(open_id: str, profile: str) -> User:
     return User(open_id=open_id, **json.loads(profile or "{}"))
+
+
+@lru_cache(maxsize=_REMEMBERED_PROFILES)
+def _remembered_profile(open_id: str, profile: str) -> User:
+    return _parse_profile(open_id, profile)
 
 
 def pack_profile(fields: Mapping[str, object]) -> str:
