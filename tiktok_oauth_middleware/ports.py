@@ -60,7 +60,7 @@ class Port:
         self._on_asyncio = on_asyncio
         self._is_async = iscoroutinefunction(store.get)
         self._waits = getattr(store, "waits", "always")
-        self._has_twins = hasattr(store, "aget")
+        self._has_twins = getattr(store, "twins", hasattr(store, "aget"))
         #: Whether a read may be made here and now, without a thread.
         self._reads_here = not self._is_async and self._blocking("get") is _at_once
         #: Whether its locks can be renewed, so that they may be short.

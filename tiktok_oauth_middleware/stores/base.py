@@ -164,6 +164,52 @@ class SwapLock:
             tell_unreleased(error)
 
 
+class SwapsInLoop(Protocol):
+    """A store whose swap is awaited."""
+
+    async def acompare_and_set(
+        self, key: str, old: bytes | None, new: bytes | None, ttl: float
+    ) -> bool:
+        """Put `new` where `old` is, in one step; see `Store.compare_and_set`."""
+        ...
+
+
+class AsyncSwapLock:
+    """`SwapLock`, for a store that is used in an event loop."""
+
+    def __init__(self, store: SwapsInLoop, key: str, ttl: float) -> None:
+        self._store = store
+        self._row = lock_row(key)
+        self._owner = lock_owner()
+        self._ttl = ttl
+        self._held = False
+
+    async def __aenter__(self) -> bool:
+        """Say whether the lock is ours."""
+        swap = self._store.acompare_and_set
+        self._held = await swap(self._row, None, self._owner, self._ttl)
+        return self._held
+
+    async def renew(self, ttl: float) -> bool:
+        """Hold the lock for `ttl` seconds from now; False if it was lost already."""
+        swap = self._store.acompare_and_set
+        return await swap(self._row, self._owner, self._owner, ttl)
+
+    async def __aexit__(self, *_: object) -> None:
+        """Release the lock, if it is still ours."""
+        from anyio import CancelScope  # noqa: PLC0415
+
+        if not self._held:
+            return
+        # Who is cancelled releases all the same, or the next would wait for the
+        # lease to end.
+        with CancelScope(shield=True):
+            try:
+                await self._store.acompare_and_set(self._row, self._owner, None, 0)
+            except StoreError as error:
+                tell_unreleased(error)
+
+
 def tell_unreleased(error: StoreError) -> None:
     """Log that a lock stays until its lease ends."""
     log.warning("a lock could not be released and will expire by itself: %s", error)

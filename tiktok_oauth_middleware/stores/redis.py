@@ -30,14 +30,7 @@ from urllib.parse import urlsplit
 from tiktok_oauth_middleware.errors import ConfigurationError, StoreError
 from tiktok_oauth_middleware.models import Secret
 
-from .base import (
-    SwapLock,
-    Waits,
-    lock_owner,
-    lock_row,
-    refuse_empty_swap,
-    tell_unreleased,
-)
+from .base import AsyncSwapLock, SwapLock, Waits, refuse_empty_swap
 
 #: Bytes at the end of a value that name the call which wrote it.
 _MARK = 8
@@ -198,7 +191,7 @@ class RedisStore:
 
     def alock(self, key: str, ttl: float) -> AbstractAsyncContextManager[bool]:
         """Hold the lock inside, if nobody else does; does not wait."""
-        return _LoopLock(self, key, ttl)
+        return AsyncSwapLock(self, key, ttl)
 
     async def akeys(self, prefix: str) -> list[str]:
         """Return the keys of rows that begin with `prefix`, of every node."""
@@ -269,42 +262,6 @@ class RedisStore:
         # A client refers to its loop, so a weak dictionary would never let go.
         for loop in [loop for loop in self._by_loop if loop.is_closed()]:
             del self._by_loop[loop]
-
-
-class _LoopLock:
-    """`SwapLock`, for an event loop."""
-
-    def __init__(self, store: RedisStore, key: str, ttl: float) -> None:
-        self._store = store
-        self._row = lock_row(key)
-        self._owner = lock_owner()
-        self._ttl = ttl
-        self._held = False
-
-    async def __aenter__(self) -> bool:
-        """Say whether the lock is ours."""
-        swap = self._store.acompare_and_set
-        self._held = await swap(self._row, None, self._owner, self._ttl)
-        return self._held
-
-    async def renew(self, ttl: float) -> bool:
-        """Hold the lock for `ttl` seconds from now; False if it was lost already."""
-        swap = self._store.acompare_and_set
-        return await swap(self._row, self._owner, self._owner, ttl)
-
-    async def __aexit__(self, *_: object) -> None:
-        """Release the lock, if it is still ours."""
-        from anyio import CancelScope  # noqa: PLC0415
-
-        if not self._held:
-            return
-        # Who is cancelled releases all the same, or the next would wait for the
-        # lease to end.
-        with CancelScope(shield=True):
-            try:
-                await self._store.acompare_and_set(self._row, self._owner, None, 0)
-            except StoreError as error:
-                tell_unreleased(error)
 
 
 def _only_itself(text: str) -> str:

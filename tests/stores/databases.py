@@ -1,0 +1,166 @@
+"""Database servers of the tests' own: PostgreSQL and MariaDB on free ports."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from contextlib import closing
+from pathlib import Path
+
+from ..patience import HANGS
+
+
+def free_port() -> int:
+    with closing(socket.create_server(("127.0.0.1", 0))) as free:
+        return free.getsockname()[1]
+
+
+class Server:
+    """A server whose data live in a temporary folder; it can be killed and started."""
+
+    #: Ends the server and all that it started, as if the machine had failed.
+    at_once = signal.SIGKILL
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.home = Path(tempfile.mkdtemp(prefix="database-"))
+        self.process: subprocess.Popen[bytes] | None = None
+        self.make()
+
+    @staticmethod
+    def is_installed() -> bool:
+        raise NotImplementedError
+
+    def make(self) -> None:
+        raise NotImplementedError
+
+    def command(self) -> list[str]:
+        raise NotImplementedError
+
+    def answers(self) -> bool:
+        raise NotImplementedError
+
+    def url(self, driver: str = "") -> str:
+        raise NotImplementedError
+
+    def start(self) -> None:
+        with (self.home / "log").open("ab") as log:
+            self.process = subprocess.Popen(self.command(), stdout=log, stderr=log)
+        deadline = time.monotonic() + HANGS
+        while not self.answers():
+            assert self.process.poll() is None, (self.home / "log").read_text()
+            assert time.monotonic() < deadline, "the database does not answer"
+            time.sleep(0.05)
+
+    def pause(self) -> None:
+        """Stop the process, and return when it has stopped."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED)
+
+    def go_on(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(self.at_once)
+        self.process.wait()
+
+    def remove(self) -> None:
+        self.kill()
+        shutil.rmtree(self.home, ignore_errors=True)
+
+
+class PostgreSQL(Server):
+    """PostgreSQL as Debian installs it; it refuses to run as root."""
+
+    at_once = signal.SIGQUIT  # its workers would survive SIGKILL
+
+    @staticmethod
+    def _programs() -> list[Path]:
+        return sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+
+    @staticmethod
+    def is_installed() -> bool:
+        return bool(PostgreSQL._programs())
+
+    def _run(self, name: str) -> list[str]:
+        command = [str(self._programs()[-1] / name)]
+        if os.geteuid() != 0:
+            return command
+        someone = ["--reuid=postgres", "--regid=postgres", "--clear-groups"]
+        return ["setpriv", *someone, *command]
+
+    def make(self) -> None:
+        if os.geteuid() == 0:
+            shutil.chown(self.home, "postgres", "postgres")
+        command = [*self._run("initdb"), "-D", str(self.home / "data"), "-U", "tests"]
+        command += ["--auth=trust", "--no-sync", "-E", "UTF8", "--locale=C.UTF-8"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+    def command(self) -> list[str]:
+        options = {
+            "listen_addresses": "127.0.0.1",
+            "port": str(self.port),
+            "unix_socket_directories": str(self.home),
+            "fsync": "off",
+        }
+        command = [*self._run("postgres"), "-D", str(self.home / "data")]
+        return command + [f"--{name}={value}" for name, value in options.items()]
+
+    def answers(self) -> bool:
+        command = [*self._run("pg_isready"), "-q", "-h", "127.0.0.1"]
+        command += ["-p", str(self.port)]
+        return subprocess.run(command, check=False).returncode == 0
+
+    def url(self, driver: str = "") -> str:
+        place = f"127.0.0.1:{self.port}/postgres"
+        return f"postgresql+{driver or 'psycopg'}://tests@{place}"
+
+
+class MariaDB(Server):
+    """MariaDB with its usual collation, which ignores case and trailing blanks."""
+
+    @staticmethod
+    def _program() -> str | None:
+        return shutil.which("mariadbd", path=f"{os.environ['PATH']}:/usr/sbin")
+
+    @staticmethod
+    def is_installed() -> bool:
+        return MariaDB._program() is not None
+
+    @staticmethod
+    def _as_root() -> list[str]:
+        return ["--user=root"] if os.geteuid() == 0 else []
+
+    def make(self) -> None:
+        command = ["mariadb-install-db", "--no-defaults", f"--datadir={self.home}/data"]
+        command += ["--auth-root-authentication-method=normal", "--skip-test-db"]
+        quiet = subprocess.DEVNULL
+        command += self._as_root()
+        subprocess.run(command, check=True, stdout=quiet, stderr=quiet)
+        setup = "CREATE DATABASE IF NOT EXISTS tests;\n"
+        (self.home / "setup.sql").write_text(setup)
+
+    def command(self) -> list[str]:
+        command = [str(self._program()), "--no-defaults", "--skip-name-resolve"]
+        command += [f"--datadir={self.home}/data", f"--socket={self.home}/socket"]
+        command += ["--bind-address=127.0.0.1", f"--port={self.port}"]
+        return [*command, f"--init-file={self.home}/setup.sql", *self._as_root()]
+
+    def answers(self) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), 1) as connection:
+                return bool(connection.recv(1))  # its greeting
+        except OSError:
+            return False
+
+    def url(self, driver: str = "") -> str:
+        place = f"127.0.0.1:{self.port}/tests"
+        return f"mysql+{driver or 'pymysql'}://root@{place}"

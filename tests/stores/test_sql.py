@@ -1,0 +1,483 @@
+"""SQLStore passes the contract on real databases, through each driver."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import threading
+import time
+import uuid
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from tiktok_oauth_middleware.errors import ConfigurationError, StoreError
+from tiktok_oauth_middleware.stores.sql import SQLStore
+from tiktok_oauth_middleware.testing.stores import AsyncStoreContract, StoreContract
+
+from ..patience import HANGS
+from .databases import MariaDB, PostgreSQL, Server, free_port
+from .test_contract import Twins
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+
+def _running(kind: type[Server]) -> Iterator[Server]:
+    if not kind.is_installed():
+        pytest.skip(f"{kind.__name__} is not installed")
+    server = kind()
+    server.start()
+    yield server
+    server.remove()
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Server]:
+    """Return a PostgreSQL that runs for the whole session."""
+    yield from _running(PostgreSQL)
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[Server]:
+    """Return a MariaDB that runs for the whole session."""
+    yield from _running(MariaDB)
+
+
+def some_table() -> str:
+    return f"t{uuid.uuid4().hex[:8]}"
+
+
+def made(url: str, **options: Any) -> SQLStore:
+    """Return a store with a table of its own."""
+    store = SQLStore(url, table=some_table(), **options)
+    store.create_table()
+    return store
+
+
+def elsewhere(server: Server, driver: str) -> str:
+    """Return a URL like the server's, where nothing answers."""
+    return server.url(driver).replace(str(server.port), str(free_port()))
+
+
+class Blocking(StoreContract):
+    """The contract, through a driver that blocks."""
+
+    driver = ""
+
+    @pytest.fixture
+    def server(self) -> Server:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def store(self, server: Server) -> Iterator[SQLStore]:
+        store = made(server.url(self.driver))
+        yield store
+        store.close()
+
+    @pytest.fixture
+    def failing_store(self, server: Server) -> SQLStore:
+        return SQLStore(elsewhere(server, self.driver))
+
+
+class InALoop(AsyncStoreContract):
+    """The contract, through a driver for asyncio."""
+
+    driver = ""
+
+    @pytest.fixture
+    def server(self) -> Server:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def open_store(self, server: Server) -> Callable[[], Any]:
+        async def opened() -> Twins:
+            store = SQLStore(server.url(self.driver), table=some_table())
+            await store.acreate_table()
+            return Twins(store)
+
+        return opened
+
+    @pytest.fixture
+    def open_failing_store(self, server: Server) -> Callable[[], Any]:
+        return lambda: Twins(SQLStore(elsewhere(server, self.driver)))
+
+
+class OnPostgreSQL:
+    @pytest.fixture
+    def server(self, postgresql: Server) -> Server:
+        return postgresql
+
+
+class OnMariaDB:
+    @pytest.fixture
+    def server(self, mariadb: Server) -> Server:
+        return mariadb
+
+
+class TestPsycopg(OnPostgreSQL, Blocking):
+    driver = "psycopg"
+
+
+class TestPsycopgInALoop(OnPostgreSQL, InALoop):
+    driver = "psycopg"
+
+
+class TestAsyncpg(OnPostgreSQL, InALoop):
+    driver = "asyncpg"
+
+
+class TestPyMySQL(OnMariaDB, Blocking):
+    driver = "pymysql"
+
+
+class TestAsyncmy(OnMariaDB, InALoop):
+    driver = "asyncmy"
+
+
+class TestEngine(OnPostgreSQL, Blocking):
+    """The contract, on an Engine of the app's own, with its own isolation level."""
+
+    @pytest.fixture
+    def store(self, server: Server) -> Iterator[SQLStore]:
+        engine = sa.create_engine(server.url(), isolation_level="SERIALIZABLE")
+        store = SQLStore(engine, table=some_table())
+        store.create_table()
+        yield store
+        engine.dispose()
+
+    @pytest.fixture
+    def failing_store(self, server: Server) -> SQLStore:
+        return SQLStore(sa.create_engine(elsewhere(server, "psycopg")))
+
+
+class TestAsyncEngine(OnMariaDB, InALoop):
+    """The contract, on an AsyncEngine of the app's own."""
+
+    @pytest.fixture
+    def open_store(self, server: Server) -> Callable[[], Any]:
+        async def opened() -> Twins:
+            engine = create_async_engine(server.url("asyncmy"), poolclass=sa.NullPool)
+            store = SQLStore(engine, table=some_table())
+            await store.acreate_table()
+            return Twins(store)
+
+        return opened
+
+    @pytest.fixture
+    def open_failing_store(self, server: Server) -> Callable[[], Any]:
+        return lambda: Twins(
+            SQLStore(create_async_engine(elsewhere(server, "asyncmy")))
+        )
+
+
+class TestSQLiteFile(StoreContract):
+    """The contract, on a file of SQLite through SQLAlchemy."""
+
+    @pytest.fixture
+    def tick(self, clock: Any) -> Callable[[float], None]:
+        return clock.advance
+
+    @pytest.fixture
+    def store(self, clock: Any, tmp_path: Path) -> Iterator[SQLStore]:
+        store = made(f"sqlite:///{tmp_path}/rows.sqlite3", clock=clock, timeout=30)
+        yield store
+        store.close()
+
+    @pytest.fixture
+    def failing_store(self) -> SQLStore:
+        return SQLStore("sqlite:////no/such/directory/rows.sqlite3")
+
+
+@pytest.fixture(params=["postgresql", "mariadb"])
+def server(request: pytest.FixtureRequest) -> Server:
+    """Return a server of either kind."""
+    return request.getfixturevalue(request.param)  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def store(server: Server) -> Iterator[SQLStore]:
+    store = made(server.url())
+    yield store
+    store.close()
+
+
+# --- what a database does to what it is given ----------------------------------------
+
+
+@pytest.mark.parametrize("other", ["Row", "ROW", "row ", "row\t", "r\u00f6w"])
+def test_keys_are_compared_byte_for_byte(store: SQLStore, other: str) -> None:
+    """A key that differs in case, blanks or accents names another row."""
+    assert store.compare_and_set("row", None, b"1", 60) is True
+    assert store.get(other) is None
+    assert store.compare_and_set(other, None, b"2", 60) is True
+    assert (store.get("row"), store.get(other)) == (b"1", b"2")
+
+
+def test_a_read_is_one_statement(store: SQLStore) -> None:
+    """A read sends the SELECT and nothing else, not even a ROLLBACK."""
+    store.compare_and_set("row", None, b"1", 60)
+    engine = store._source.face().engine
+    with engine.connect() as connection:
+        driver = connection.connection.driver_connection
+    if engine.dialect.driver == "pymysql":
+        sent = driver._execute_command
+        told = []
+        driver._execute_command = lambda *args: (told.append(args), sent(*args))[1]
+        assert store.get("row") == b"1"
+        assert len(told) == 1
+    else:
+        assert store.get("row") == b"1"
+        assert driver.info.transaction_status.name == "IDLE"
+
+
+def test_expired_rows_are_swept(store: SQLStore) -> None:
+    """Swaps delete rows that have expired, a hundred at a time at most."""
+    for number in range(40):
+        store.compare_and_set(f"old-{number}", None, b"1", 0.001)
+    time.sleep(0.01)
+    for number in range(40):
+        store.compare_and_set(f"new-{number}", None, b"1", 60)
+    with store._source.face().engine.connect() as connection:
+        count = connection.scalar(sa.select(sa.func.count()).select_from(store.table))
+    assert 40 <= count < 80
+
+
+def test_the_clock_is_the_databases(server: Server) -> None:
+    """Hosts whose clocks are days apart judge the life of a row alike."""
+    store = made(server.url())
+    other = SQLStore(server.url(), table=store.table.name)
+    assert store._clock is None
+    assert store.compare_and_set("lock", None, b"1", 60) is True
+    assert other.get("lock") == b"1"
+    for each in (store, other):
+        each.close()
+
+
+# --- failures --------------------------------------------------------------------------
+
+
+def test_a_missing_table_is_named(server: Server) -> None:
+    """Without its table the store says what is missing, and how it is made."""
+    store = SQLStore(server.url(), table=some_table())
+    with pytest.raises(StoreError, match="no such table: create it with"):
+        store.get("row")
+    store.create_table()
+    store.create_table()
+    assert store.get("row") is None
+    store.close()
+
+
+@pytest.fixture(params=[PostgreSQL, MariaDB], ids=["postgresql", "mariadb"])
+def mortal(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """Return a server of one test's own."""
+    yield from _running(request.param)
+
+
+def test_a_restart_costs_no_error(mortal: Server) -> None:
+    """Connections that died with a restart are replaced without an error."""
+    store = made(mortal.url())
+    store.compare_and_set("row", None, b"1", 600)
+    mortal.kill()
+    with pytest.raises(StoreError):
+        store.get("row")
+    with pytest.raises(StoreError):
+        store.compare_and_set("row", b"1", b"2", 600)
+    mortal.start()
+    assert store.compare_and_set("row", b"1", b"2", 600) is True
+    mortal.kill()
+    mortal.start()
+    assert store.get("row") == b"2"
+    store.close()
+
+
+class LosesAnswers:
+    """Loses the connection after a statement was done, as often as it is told."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self.left = 0
+        sa.event.listen(engine, "after_cursor_execute", self.after)
+
+    def after(self, connection: Any, *_: Any) -> None:
+        if self.left > 0:
+            self.left -= 1
+            raw = connection.connection.driver_connection
+            with suppress(Exception):
+                raw.close()
+            connection.invalidate()
+            message = "the server hung up"
+            raise sa.exc.OperationalError(
+                message, None, Exception(message), connection_invalidated=True
+            )
+
+
+def test_a_lost_answer_is_recognized(store: SQLStore) -> None:
+    """A swap whose answer got lost has taken place once, and says so."""
+    answers = LosesAnswers(store._source.face().engine)
+    answers.left = 1
+    assert store.compare_and_set("row", None, b"first", 60) is True
+    answers.left = 1
+    assert store.compare_and_set("row", b"first", b"second", 60) is True
+    answers.left = 1
+    assert store.get("row") == b"second"
+    answers.left = 1
+    assert store.compare_and_set("row", None, b"first", 60) is False
+    answers.left = 2
+    with pytest.raises(StoreError):
+        store.get("row")
+
+
+def test_a_server_that_became_read_only_is_left(server: Server) -> None:
+    """A connection that refuses writes after a failover is replaced, once."""
+    store = made(server.url())
+    engine = store._source.face().engine
+    with engine.connect() as connection:
+        if server.url().startswith("postgresql"):
+            connection.exec_driver_sql("SET default_transaction_read_only = on")
+        else:
+            connection.exec_driver_sql("SET SESSION TRANSACTION READ ONLY")
+    assert store.compare_and_set("row", None, b"1", 60) is True
+    store.close()
+
+
+def test_a_silent_server_is_an_error(mortal: Server) -> None:
+    """A server that stops answering is an error, and the next call works."""
+    if isinstance(mortal, PostgreSQL):
+        pytest.skip("libpq has no timeout for an answer; see docs/stores.md")
+    store = made(mortal.url(), timeout=1)
+    assert store.get("row") is None
+    mortal.pause()
+    try:
+        with pytest.raises(StoreError):
+            store.get("row")
+    finally:
+        mortal.go_on()
+    assert store.get("row") is None
+    store.close()
+
+
+def test_deadlocks_are_tried_again(server: Server) -> None:
+    """Threads that create, replace and delete the same rows see no error."""
+    store = made(server.url(), timeout=30)
+    failures: list[BaseException] = []
+
+    def work(number: int) -> None:
+        try:
+            for turn in range(40):
+                key = f"row-{(number + turn) % 3}"
+                found = store.get(key)
+                new = None if found and turn % 5 == 0 else os.urandom(200)
+                store.compare_and_set(key, found, new, 60)
+        except BaseException as error:  # noqa: BLE001
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(HANGS)
+    assert failures == []
+    store.close()
+
+
+def _child(url: str, table: str, answers: Any) -> None:
+    store = SQLStore(url, table=table, timeout=30)
+    won = sum(store.compare_and_set(f"once-{n}", None, b"1", 60) for n in range(50))
+    counted = 0
+    while counted < 50:
+        found = store.get("counter") or b"0"
+        new = str(int(found) + 1).encode()
+        old = None if found == b"0" else found
+        counted += store.compare_and_set("counter", old, new, 60)
+    answers.put(won)
+    store.close()
+
+
+def test_processes_swap_without_a_loss(store: SQLStore, server: Server) -> None:
+    """Of four processes one wins each row, and no increment is lost."""
+    context = multiprocessing.get_context("spawn")
+    answers = context.Queue()
+    arguments = (server.url(), store.table.name, answers)
+    children = [context.Process(target=_child, args=arguments) for _ in range(4)]
+    for child in children:
+        child.start()
+    won = [answers.get(timeout=HANGS) for _ in children]
+    for child in children:
+        child.join(HANGS)
+    assert sum(won) == 50
+    assert store.get("counter") == b"200"
+
+
+def test_a_forked_child_has_connections_of_its_own(store: SQLStore) -> None:
+    """A child of fork() reads and writes, and the parent's connection stays whole."""
+    store.compare_and_set("row", None, b"1", 60)
+    child = os.fork()
+    if not child:
+        done = store.get("row") == b"1" and store.compare_and_set("c", None, b"2", 60)
+        os._exit(0 if done else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert (store.get("row"), store.get("c")) == (b"1", b"2")
+
+
+# --- what it is made from ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "match"),
+    [
+        ("no url", "no URL that SQLAlchemy can read"),
+        ("nosuchdatabase://host/name", "no URL that SQLAlchemy can read"),
+        ("mssql+nosuchdriver://host/name", "no URL that SQLAlchemy can read"),
+        (object(), "neither a URL nor an Engine"),
+    ],
+)
+def test_what_is_no_database_is_refused(given: Any, match: str) -> None:
+    """What the store cannot be made from is refused when it is made."""
+    with pytest.raises(ConfigurationError, match=match):
+        SQLStore(given)
+
+
+def test_a_password_is_not_shown() -> None:
+    """The store's repr has no password in it."""
+    store = SQLStore("postgresql+psycopg://me:hunter2hunter2@db/app")
+    assert "hunter2" not in repr(store)
+
+
+def test_a_driver_for_a_loop_alone_says_so(server: Server) -> None:
+    """Where calls must block, a driver for asyncio alone is named as the mistake."""
+    driver = "asyncpg" if server.url().startswith("postgresql") else "asyncmy"
+    with pytest.raises(ConfigurationError, match="name a driver that blocks"):
+        SQLStore(server.url(driver)).get("row")
+
+
+def test_one_url_serves_both_worlds(postgresql: Server) -> None:
+    """Through psycopg the same store works in threads and in event loops."""
+    store = made(postgresql.url("psycopg"))
+
+    async def use() -> bytes | None:
+        await store.acompare_and_set("row", None, b"1", 60)
+        found = await store.aget("row")
+        await store.aclose()
+        return found
+
+    assert asyncio.run(use()) == b"1"
+    assert store.get("row") == b"1"
+    assert asyncio.run(use()) == b"1"
+    store.close()
+
+
+def test_a_schema(postgresql: Server) -> None:
+    """The table can live in a schema of its own."""
+    engine = sa.create_engine(postgresql.url())
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE SCHEMA IF NOT EXISTS apart")
+    store = SQLStore(engine, table=some_table(), schema="apart")
+    store.create_table()
+    assert store.compare_and_set("row", None, b"1", 60) is True
+    assert sa.inspect(engine).has_table(store.table.name, schema="apart")
+    engine.dispose()
