@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .stores.base import AsyncStore, Store
     from .stores.memory import MemoryStore
     from .stores.redis import RedisStore
+    from .stores.sql import SQLStore
     from .stores.sqlite import SQLiteStore
     from .tokens import StoredUser, Sweep, TikTokTokens
     from .wsgi import TikTokOAuthWSGIMiddleware
@@ -51,6 +52,7 @@ _HOMES = {
     "NotSignedIn": "errors",
     "Problem": "pages",
     "RedisStore": "stores.redis",
+    "SQLStore": "stores.sql",
     "SQLiteStore": "stores.sqlite",
     "StateMismatch": "errors",
     "Store": "stores.base",
@@ -85,6 +87,7 @@ __all__ = [
     "NotSignedIn",
     "Problem",
     "RedisStore",
+    "SQLStore",
     "SQLiteStore",
     "StateMismatch",
     "Store",

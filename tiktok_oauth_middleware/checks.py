@@ -348,7 +348,8 @@ def _other_faults(options: Mapping[str, Any]) -> Iterator[str]:
 
 _KINDS = (
     "memory://, sqlite:///relative.sqlite3, sqlite:////absolute/path.sqlite3,"
-    " redis://host:6379/0, rediss://host:6379/0 or unix:///path/of/redis.sock"
+    " redis://host:6379/0, rediss://host:6379/0, unix:///path/of/redis.sock,"
+    " postgresql+psycopg://user@host/database or mysql+pymysql://user@host/database"
 )
 
 
@@ -360,10 +361,22 @@ def store_fault(url: str) -> str | None:
     scheme, separator, rest = url.partition("://")
     if not separator or not re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme):
         return f"store is no URL of a store; it must be one of {_KINDS}"
-    check = _STORES.get(scheme)
-    if check is None:
+    kind = store_kind(scheme)
+    if kind is None:
         return f"store begins with {scheme}://, which is no store; use {_KINDS}"
-    return check(rest)
+    return _STORES[kind](rest)
+
+
+def store_kind(scheme: str) -> str | None:
+    """Return the kind of store that a URL's scheme names; None if there is none.
+
+    A database and a driver of SQLAlchemy, such as ``postgresql+psycopg``, are of the
+    database's kind; ``sqlite+`` is SQLite through SQLAlchemy.
+    """
+    database, plus, _ = scheme.partition("+")
+    kind = "sqlite+" if (database, plus) == ("sqlite", "+") else database
+    is_known = kind in _STORES and (not plus or kind in _SQL_KINDS)
+    return kind if is_known else None
 
 
 def _memory_fault(rest: str) -> str | None:
@@ -407,10 +420,33 @@ def _socket_fault(rest: str) -> str | None:
     return None
 
 
+def _sql_fault(rest: str) -> str | None:
+    _, _, address = re.split("[/?#]", rest, maxsplit=1)[0].rpartition("@")
+    if not address and not rest.startswith(("/", "?")):
+        return (
+            "store names no database; it must be"
+            " postgresql+psycopg://user:password@host:5432/database (percent-encoded)"
+        )
+    return None
+
+
+def _sqlalchemy_file_fault(rest: str) -> str | None:
+    if not re.match("/[^:?]", rest):
+        return (
+            "store names no SQLite file; it must be sqlite+pysqlite:////absolute/path"
+        )
+    return None
+
+
+_SQL_KINDS = frozenset({"postgresql", "mysql", "mariadb", "sqlite+"})
 _STORES: dict[str, Callable[[str], str | None]] = {
     "memory": _memory_fault,
     "sqlite": _sqlite_fault,
     "redis": _redis_fault,
     "rediss": _redis_fault,
     "unix": _socket_fault,
+    "postgresql": _sql_fault,
+    "mysql": _sql_fault,
+    "mariadb": _sql_fault,
+    "sqlite+": _sqlalchemy_file_fault,
 }

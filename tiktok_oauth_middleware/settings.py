@@ -83,7 +83,8 @@ class TikTokSettings:
     websocket_origins: Sequence[str] = ()
     #: Put ``request.user`` and ``request.auth`` of Starlette into the scope.
     starlette_auth: bool = True
-    #: ``sqlite:///file``, ``memory://`` or ``redis://host``; may hold a password.
+    #: ``sqlite:///file``, ``memory://``, ``redis://host`` or a URL of SQLAlchemy, as
+    #: ``postgresql+psycopg://host/database``; may hold a password.
     store: str = field(default="sqlite:///tiktok-oauth.sqlite3", repr=False)
     #: Total time for one answer of TikTok.
     timeout: float = 10

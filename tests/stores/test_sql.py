@@ -15,7 +15,10 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from tiktok_oauth_middleware import checks
+from tiktok_oauth_middleware.checks import store_fault
 from tiktok_oauth_middleware.errors import ConfigurationError, StoreError
+from tiktok_oauth_middleware.stores import open_store, urls
 from tiktok_oauth_middleware.stores.sql import SQLStore
 from tiktok_oauth_middleware.testing.stores import AsyncStoreContract, StoreContract
 
@@ -345,10 +348,9 @@ def test_a_server_that_became_read_only_is_left(server: Server) -> None:
     store.close()
 
 
+@pytest.mark.parametrize("mortal", [MariaDB], indirect=True)
 def test_a_silent_server_is_an_error(mortal: Server) -> None:
     """A server that stops answering is an error, and the next call works."""
-    if isinstance(mortal, PostgreSQL):
-        pytest.skip("libpq has no timeout for an answer; see docs/stores.md")
     store = made(mortal.url(), timeout=1)
     assert store.get("row") is None
     mortal.pause()
@@ -358,6 +360,22 @@ def test_a_silent_server_is_an_error(mortal: Server) -> None:
     finally:
         mortal.go_on()
     assert store.get("row") is None
+    store.close()
+
+
+def test_a_silent_server_is_an_error_in_a_loop(postgresql: Server) -> None:
+    """In an event loop a statement that takes too long is an error, whoever is slow."""
+    store = made(postgresql.url())
+
+    async def use() -> None:
+        face = store._source.loop_face()
+        slow = store._statements["get"]._replace(text="SELECT pg_sleep(600)", order=())
+        face._timeout = 0.5
+        with pytest.raises(StoreError, match="in time"):
+            await face.execute(slow, {})
+        await store.aclose()
+
+    asyncio.run(use())
     store.close()
 
 
@@ -481,3 +499,54 @@ def test_a_schema(postgresql: Server) -> None:
     assert store.compare_and_set("row", None, b"1", 60) is True
     assert sa.inspect(engine).has_table(store.table.name, schema="apart")
     engine.dispose()
+
+
+# --- by URL ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://me:secret-word@db/app",
+        "postgresql+psycopg://me:secret-word@db:5432/app",
+        "postgresql+asyncpg://db/app?ssl=require",
+        "mysql+pymysql://me@db/app",
+        "mariadb+pymysql://me@db/app",
+        "sqlite+pysqlite:////tmp/rows.sqlite3",
+    ],
+)
+def test_settings_name_a_database(url: str) -> None:
+    """A URL of SQLAlchemy is a store's URL, and opens an SQLStore."""
+    assert store_fault(url) is None
+    assert isinstance(open_store(url), SQLStore)
+
+
+@pytest.mark.parametrize(
+    ("url", "match"),
+    [
+        ("postgres://db/app", "begins with postgres://"),
+        ("postgresql+psycopg://", "names no database"),
+        ("postgresql+nosuchdriver://db/app", "no URL that SQLAlchemy can read"),
+        ("redis+psycopg://db/app", r"begins with redis\+psycopg://"),
+        ("memory+x://", r"begins with memory\+x://"),
+        ("sqlite+pysqlite:///:memory:", "names no SQLite file"),
+        ("mssql+pyodbc://db/app", r"begins with mssql\+pyodbc://"),
+        ("toy://", "begins with toy://"),
+    ],
+)
+def test_what_names_no_database_is_refused(url: str, match: str) -> None:
+    """A URL that no store can be opened from is refused, with what is known."""
+    with pytest.raises(ConfigurationError, match=match):
+        open_store(url)
+
+
+def test_each_kind_can_be_checked_and_opened() -> None:
+    """Every scheme that the settings accept has something that opens it."""
+    assert urls._OPENERS.keys() == checks._STORES.keys()
+
+
+def test_a_kind_that_nothing_opens_is_an_error(monkeypatch: Any) -> None:
+    """A scheme that only the settings know is an error, and not taken for another."""
+    monkeypatch.setitem(checks._STORES, "toy", lambda _: None)
+    with pytest.raises(ConfigurationError, match="toy://, which nothing opens"):
+        open_store("toy://")

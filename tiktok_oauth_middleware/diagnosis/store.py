@@ -57,8 +57,10 @@ def findings(settings: TikTokSettings) -> Iterator[Finding]:
                 f"store's file or directory can not be looked at: {error.strerror}",
                 "see that the path is right, and may be entered by this user",
             )
-    else:
+    elif scheme in ("redis", "rediss", "unix"):
         yield from _redis(settings.store)
+    else:
+        yield _written(settings.store)
 
 
 def _written(url: str) -> Finding:

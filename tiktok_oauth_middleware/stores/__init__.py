@@ -1,4 +1,4 @@
-"""Where grants are kept: in memory, in a file of SQLite, in Redis, or in your own.
+"""Where grants are kept: in memory, SQLite, Redis, an SQL database, or your own.
 
 A name is imported when it is first used: whoever keeps rows in Redis never loads
 SQLite, and the other way round.
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .base import AsyncStore, Store
     from .memory import MemoryStore
     from .redis import RedisStore
+    from .sql import SQLStore
     from .sqlite import SQLiteStore
     from .urls import open_store
 
@@ -20,6 +21,7 @@ __all__ = [
     "AsyncStore",
     "MemoryStore",
     "RedisStore",
+    "SQLStore",
     "SQLiteStore",
     "Store",
     "open_store",
@@ -29,6 +31,7 @@ _HOMES = {
     "AsyncStore": "base",
     "MemoryStore": "memory",
     "RedisStore": "redis",
+    "SQLStore": "sql",
     "SQLiteStore": "sqlite",
     "Store": "base",
     "open_store": "urls",

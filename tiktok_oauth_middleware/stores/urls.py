@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from tiktok_oauth_middleware.checks import store_fault
+from tiktok_oauth_middleware.checks import store_fault, store_kind
 from tiktok_oauth_middleware.errors import ConfigurationError
 
 from .base import Store
@@ -24,30 +24,52 @@ def open_store(url: str, *, clock: Callable[[], float] = time.time) -> Store:
     fault = store_fault(url)
     if fault is not None:
         raise ConfigurationError(fault)
-    scheme, _, rest = url.partition("://")
-    if scheme == "memory":
-        return _memory_store(clock)
-    if scheme == "sqlite":
-        return _sqlite_store(rest[1:], clock)
-    return _redis_store(url)
+    kind = store_kind(url.partition("://")[0])
+    opened = _OPENERS.get(kind or "")
+    if opened is None:
+        known = ", ".join(f"{name}://" for name in _OPENERS)
+        message = f"store begins with {kind}://, which nothing opens; known are {known}"
+        raise ConfigurationError(message)
+    return opened(url, clock)
 
 
-# Imported when used: sqlite3 and redis cost more than the rest of the package.
+# Imported when used: sqlite3, redis and SQLAlchemy cost more than the rest of the
+# package.
 
 
-def _memory_store(clock: Callable[[], float]) -> Store:
+def _memory_store(_: str, clock: Callable[[], float]) -> Store:
     from .memory import MemoryStore  # noqa: PLC0415
 
     return MemoryStore(clock=clock)
 
 
-def _sqlite_store(path: str, clock: Callable[[], float]) -> Store:
+def _sqlite_store(url: str, clock: Callable[[], float]) -> Store:
     from .sqlite import SQLiteStore  # noqa: PLC0415
 
-    return SQLiteStore(path, clock=clock)
+    return SQLiteStore(url.removeprefix("sqlite:///"), clock=clock)
 
 
-def _redis_store(url: str) -> Store:
+def _redis_store(url: str, _: Callable[[], float]) -> Store:
     from .redis import RedisStore  # noqa: PLC0415
 
     return RedisStore(url)
+
+
+def _sql_store(url: str, clock: Callable[[], float]) -> Store:
+    from .sql import SQLStore  # noqa: PLC0415
+
+    return SQLStore(url, clock=None if clock is time.time else clock)
+
+
+#: By kind of store: what opens a URL of it.
+_OPENERS: Mapping[str, Callable[[str, Callable[[], float]], Store]] = {
+    "memory": _memory_store,
+    "sqlite": _sqlite_store,
+    "redis": _redis_store,
+    "rediss": _redis_store,
+    "unix": _redis_store,
+    "postgresql": _sql_store,
+    "mysql": _sql_store,
+    "mariadb": _sql_store,
+    "sqlite+": _sql_store,
+}
