@@ -56,8 +56,9 @@ class RecentLogins:
         """Note where a login goes, and which scopes it asks for one by one."""
         begun = _Begun(self._clock(), return_to, scopes)
         with self._guard:
+            before = self._begun.pop(_key(state), None)
             self._begun[_key(state)] = begun
-            self._size += begun.size
+            self._size += begun.size - (before.size if before else 0)
             while self._begun and self._is_too_much(next(iter(self._begun.values()))):
                 _, oldest = self._begun.popitem(last=False)
                 self._size -= oldest.size

@@ -221,7 +221,7 @@ def test_two_cookies(browser):
     back = browser.log_in()
     cookies = back.headers.get_list("set-cookie")
     assert len(cookies) == 2
-    session, login = cookies
+    login, session = cookies
     assert session.startswith("tiktok=")
     assert login.startswith("tiktok-login-")
     assert "Max-Age=0" in login
@@ -230,13 +230,31 @@ def test_two_cookies(browser):
 
 
 def test_code_is_used_once(browser):
-    """A callback that is opened again ends on a page, and the session stays."""
-    callback = browser.decide(browser.get(LOGIN).headers["location"])
-    assert browser.get(callback).status_code == 303
-    again = browser.get(callback)
-    assert again.status_code == 400
-    assert again.headers["content-type"].startswith("text/html")
+    """A callback that is opened again leads where it led, and the session stays."""
+    begun = browser.get(LOGIN + "?next=/profile?again=1")
+    callback = browser.decide(begun.headers["location"])
+    before = browser.server.tiktok.count("token", grant_type="authorization_code")
+    for _ in range(2):
+        answer = browser.get(callback)
+        assert answer.status_code == 303
+        assert answer.headers["location"] == "/profile?again=1"
+    after = browser.server.tiktok.count("token", grant_type="authorization_code")
+    assert after == before + 1
     assert browser.me().status_code == 200
+
+
+def test_stranger_at_a_callback(browser, new_browser):
+    """A browser without the login's cookie gets a page and no session."""
+    callback = browser.decide(browser.get(LOGIN).headers["location"])
+    stranger = new_browser()
+    for _ in range(2):
+        answer = stranger.get(callback)
+        assert answer.status_code == 400
+        assert answer.headers["content-type"].startswith("text/html")
+        assert answer.headers["referrer-policy"] == "strict-origin"
+        assert "set-cookie" not in answer.headers
+        assert browser.get(callback).status_code == 303
+    assert stranger.me().status_code == 401
 
 
 def test_webhook(browser):

@@ -90,6 +90,10 @@ def login_as(  # noqa: PLR0913 - what a login can be asked
     """
     url, options = _asked(client, _with_next(login_path, next))
     authorize = _location(client, client.get(url, **options), login_path)
+    if _is_moved(authorize, login_path):
+        _check_origin(client, authorize)
+        url, options = _asked(client, authorize)
+        authorize = _location(client, client.get(url, **options), login_path)
     callback = fake.consent(authorize, person=person, scopes=scopes, deny=deny)
     _check_origin(client, callback)
     url, options = _asked(client, callback)
@@ -109,6 +113,10 @@ async def alogin_as(  # noqa: PLR0913 - what a login can be asked
     """Log in as `login_as` does, with an async client of httpx2, httpx or Django."""
     url, options = _asked(client, _with_next(login_path, next))
     authorize = _location(client, await client.get(url, **options), login_path)
+    if _is_moved(authorize, login_path):
+        _check_origin(client, authorize)
+        url, options = _asked(client, authorize)
+        authorize = _location(client, await client.get(url, **options), login_path)
     callback = fake.consent(authorize, person=person, scopes=scopes, deny=deny)
     _check_origin(client, callback)
     url, options = _asked(client, callback)
@@ -136,6 +144,12 @@ def _asked(client: object, url: str) -> tuple[str, dict[str, bool]]:
     # asks later too, unless told otherwise. Django's knows but one.
     local = urlsplit(url)._replace(scheme="", netloc="").geturl()
     return local, {"follow" if "django" in libraries else "follow_redirects": False}
+
+
+def _is_moved(location: str, login_path: str) -> bool:
+    """Whether the app sent the login on to the site's own address first."""
+    asked = urlsplit(login_path).path
+    return urlsplit(location).path == asked and "moved=1" in location
 
 
 def _check_origin(client: object, callback: str) -> None:
