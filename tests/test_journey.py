@@ -84,7 +84,7 @@ class TestLogin:
         assert me["signed_in"]
         assert me["scopes"] == ["user.info.basic", "video.list"]
         assert me["token"].startswith("act.")
-        assert me["expires_at"] == world.clock() + 86400
+        assert me["expires_at"] == world.clock() + 7200
         assert me["name"]
         assert world.count("authorization_code") == 1
         assert world.tiktok.count("user_info") == 1

@@ -40,6 +40,12 @@ from .conftest import (
 DAY = 86400
 
 
+@pytest.fixture
+def tiktok(settings, clock):
+    """Return a stand-in whose tokens live for a day, as in TikTok's older documents."""
+    return FakeTikTok.for_settings(settings, clock=clock, access_lifetime=DAY)
+
+
 class World:
     """A web app that somebody is signed in to, and the jobs beside it."""
 
@@ -613,7 +619,7 @@ class TestBuilt:
 def test_across_processes(settings, tmp_path, clock):
     """A job with a store object of its own over the same file sees the same user."""
     file = tmp_path / "tokens.sqlite3"
-    fake = FakeTikTok.for_settings(settings, clock=clock)
+    fake = FakeTikTok.for_settings(settings, clock=clock, access_lifetime=DAY)
     with ExitStack() as stack:
         store = SQLiteStore(file, clock=clock)
         stack.callback(store.close)

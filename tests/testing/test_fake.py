@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import threading
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -12,8 +13,15 @@ import pytest
 
 from tiktok_oauth_middleware import tiktok
 from tiktok_oauth_middleware.errors import GrantRevoked, TikTokError
-from tiktok_oauth_middleware.testing import ConsentRefused, FakeTikTok
+from tiktok_oauth_middleware.testing import (
+    ConsentRefused,
+    FakeTikTok,
+    LoginDidNotGoOn,
+)
 from tiktok_oauth_middleware.testing.fake import ConnectionLost
+from tiktok_oauth_middleware.testing.provider import PEOPLE
+
+from ..conftest import make_settings
 
 KEY, SECRET = "awstandinclientkey", "stand-in-client-secret"
 REDIRECT = "https://app.example.com/auth/tiktok/callback"
@@ -102,19 +110,32 @@ class TestAuthorize:
         assert query["state"] == "a-state"
 
     def test_code_needs_care(self, app):
-        """A code holds * and !, percent-encoded in the callback, and ends in .va."""
+        """A code holds * and !, percent-encoded in the callback."""
         url = app.fake.consent(app.url())
-        code = app.consent()["code"]
-        assert "*" in code
-        assert "!" in code
-        assert code.endswith(".va")
         assert "%2A" in url
         assert "%21" in url
+        query = dict(parse_qsl(urlsplit(url).query))
+        assert re.fullmatch(r"[A-Za-z0-9_-]+\*1![0-9]{4}\.va", query["code"])
+
+    def test_data_centres(self, app):
+        """Codes come from several data centres, and tokens from that of their code."""
+        seen = set()
+        for _ in range(3):
+            code = app.consent()["code"]
+            place = code.rpartition(".")[2]
+            answer = app.exchange(code)
+            again = app.refresh(answer["refresh_token"])
+            for token in (answer, again):
+                for name, kind in (("access_token", "act"), ("refresh_token", "rft")):
+                    pattern = rf"{kind}\.[A-Za-z0-9_-]+![0-9]{{4}}\.{place}"
+                    assert re.fullmatch(pattern, token[name])
+            seen.add(place)
+        assert seen == {"va", "u1", "e1"}
 
     def test_subset(self, app):
         """A person grants any subset, none included."""
-        assert app.consent({"scopes": ["video.list"]})["scopes"] == "video.list"
         assert app.consent({"scopes": []})["scopes"] == ""
+        assert app.consent({"scopes": ["video.list"]})["scopes"] == "video.list"
 
     def test_never_more(self, app):
         """Nothing is granted that was not asked for."""
@@ -213,8 +234,71 @@ class TestAuthorize:
         assert not fake.provider.skips_consent(asked, fake.people[1])
         again = fake.ask(urlsplit(app.url(disable_auto_auth="1")).query)
         assert not fake.provider.skips_consent(again, person)
-        more = fake.ask(urlsplit(app.url(scope="user.info.basic,video.upload")).query)
-        assert not fake.provider.skips_consent(more, person)
+
+
+class TestSilentReconnection:
+    """A person who consented before sees no page, whatever the app asks for now."""
+
+    MORE = "user.info.basic,video.list,video.upload"
+
+    def test_first_scopes(self, app):
+        """A scope that is new in the request is not granted."""
+        app.consent(scope="user.info.basic")
+        query = app.consent(scope=self.MORE)
+        assert query["scopes"] == "user.info.basic"
+        answer = app.exchange(query["code"])
+        assert answer["scope"] == "user.info.basic"
+
+    def test_declined(self, app):
+        """What was declined at the consent stays declined."""
+        app.consent({"scopes": ["user.info.basic"]})
+        assert app.consent()["scopes"] == "user.info.basic"
+
+    def test_page(self, app):
+        """With disable_auto_auth=1 the page is shown, and the later consent counts."""
+        app.consent(scope="user.info.basic")
+        query = app.consent(scope=self.MORE, disable_auto_auth="1")
+        assert query["scopes"] == self.MORE
+        assert app.consent(scope=self.MORE)["scopes"] == self.MORE
+        fewer = {"scopes": ["user.info.basic"]}
+        app.consent(fewer, scope=self.MORE, disable_auto_auth="1")
+        assert app.consent(scope=self.MORE)["scopes"] == "user.info.basic"
+
+    def test_not_asked_is_kept(self, app):
+        """A page decides on the scopes that it shows; the others stay as they were."""
+        app.consent()
+        app.consent(scope="user.info.basic,video.upload", disable_auto_auth="1")
+        assert app.consent(scope=self.MORE)["scopes"] == self.MORE
+
+    def test_no_more_than_asked(self, app):
+        """A request for fewer scopes than were consented to is granted those."""
+        app.consent()
+        assert app.consent(scope="video.list")["scopes"] == "video.list"
+
+    def test_nothing_in_common(self, app):
+        """Where nothing that is asked for was consented to, the page is shown."""
+        app.consent(scope="user.info.basic")
+        assert app.consent(scope="video.upload")["scopes"] == "video.upload"
+
+    def test_no_page_to_decide_on(self, app):
+        """A test that unticks scopes on a page that is not shown is told so."""
+        app.consent()
+        with pytest.raises(LoginDidNotGoOn, match="disable_auto_auth=1"):
+            app.consent({"scopes": ["user.info.basic"]})
+        same = {"scopes": ["video.list", "user.info.basic"]}
+        assert app.consent(same)["scopes"] == "user.info.basic,video.list"
+
+    def test_cancelled(self, app):
+        """A person can turn back without the page, and the consent stays."""
+        app.consent(scope="user.info.basic")
+        assert app.consent({"deny": True})["error"] == "access_denied"
+        assert app.consent()["scopes"] == "user.info.basic"
+
+    def test_consent_ends(self, app, fake, clock):
+        """When the grant's life is over the page is shown again."""
+        app.consent(scope="user.info.basic")
+        clock.advance(fake.refresh_lifetime)
+        assert app.consent(scope=self.MORE)["scopes"] == self.MORE
 
 
 class TestExchange:
@@ -225,8 +309,8 @@ class TestExchange:
         assert answer["access_token"].startswith("act.")
         assert answer["refresh_token"].startswith("rft.")
         assert "!" in answer["access_token"]
-        assert answer["expires_in"] == 86400
-        assert answer["refresh_expires_in"] == 31536000
+        assert answer["expires_in"] == 7200
+        assert answer["refresh_expires_in"] == 15552000
         assert answer["scope"] == "user.info.basic,video.list"
         assert answer["token_type"] == "Bearer"
 
@@ -421,6 +505,47 @@ class TestRefresh:
         clock.advance(100)
         assert app.refresh(answer["refresh_token"])["error"] == "invalid_grant"
 
+    def test_counts_down(self, app, clock):
+        """The life of a refresh token counts down from the consent."""
+        token = app.log_in()["refresh_token"]
+        clock.advance(7292)
+        answer = app.refresh(token)
+        assert answer["refresh_expires_in"] == 15552000 - 7292
+        assert answer["expires_in"] == 7200
+        clock.advance(1000)
+        answer = app.refresh(answer["refresh_token"])
+        assert answer["refresh_expires_in"] == 15552000 - 8292
+
+    def test_rotation_renews_nothing(self, app, clock):
+        """A chain of refreshes ends with the grant, and not later."""
+        token = app.log_in()["refresh_token"]
+        for _ in range(15):
+            clock.advance(12 * 86400 - 1)
+            token = app.refresh(token)["refresh_token"]
+        clock.advance(15)
+        assert app.refresh(token)["error"] == "invalid_grant"
+
+    def test_login_renews(self, app, clock):
+        """A new login begins the grant's life anew."""
+        app.log_in()
+        clock.advance(86400)
+        assert app.log_in()["refresh_expires_in"] == 15552000
+
+    def test_reconnection_renews_nothing(self, app, fake, clock):
+        """A login without a page can be made to renew nothing: it is open."""
+        fake.provider.reconnection_renews = False
+        app.log_in()
+        clock.advance(86400)
+        assert app.log_in()["refresh_expires_in"] == 15552000 - 86400
+        code = app.consent(disable_auto_auth="1")["code"]
+        assert app.exchange(code)["refresh_expires_in"] == 15552000
+
+    def test_counts_from_the_exchange(self, app, clock):
+        """An exchange names the whole life, as captured ones do."""
+        code = app.consent()["code"]
+        clock.advance(7)
+        assert app.exchange(code)["refresh_expires_in"] == 15552000
+
     def test_not_an_access_token(self, app):
         """An access token refreshes nothing."""
         answer = app.log_in()
@@ -517,7 +642,7 @@ class TestUserInfo:
     def test_expired(self, app, clock):
         """An access token ends when TikTok said it would."""
         token = app.log_in()["access_token"]
-        clock.advance(86399)
+        clock.advance(7199)
         assert app.user(token)[0] == 200
         clock.advance(1)
         assert app.user(token)[0] == 401
@@ -770,8 +895,47 @@ def test_for_settings(settings, clock):
     assert settings.client_secret not in repr(fake)
 
 
-def test_new_documents_lifetimes(app, fake):
-    """The lifetimes of TikTok's newer documents can be set."""
-    fake.access_lifetime, fake.refresh_lifetime = 7200, 15552000
+def test_old_documents_lifetimes(app, fake):
+    """The lifetimes of TikTok's older documents can be set."""
+    fake.access_lifetime, fake.refresh_lifetime = 86400, 31536000
     answer = app.log_in()
-    assert (answer["expires_in"], answer["refresh_expires_in"]) == (7200, 15552000)
+    assert (answer["expires_in"], answer["refresh_expires_in"]) == (86400, 31536000)
+
+
+def test_lifetimes_when_built(settings, clock):
+    """Both lifetimes can be given when the stand-in is made."""
+    lives = {"access_lifetime": 86400, "refresh_lifetime": 31536000}
+    for fake in (
+        FakeTikTok(clock=clock, **lives),
+        FakeTikTok.for_settings(settings, clock=clock, **lives),
+    ):
+        assert (fake.access_lifetime, fake.refresh_lifetime) == (86400, 31536000)
+
+
+@pytest.mark.parametrize("person", PEOPLE, ids=lambda person: person.username)
+def test_open_ids(person):
+    """The people's open_ids look as TikTok's do today."""
+    assert re.fullmatch(r"-000[A-Za-z0-9_-]{32}", person.open_id)
+
+
+def test_for_settings_scopes(clock):
+    """for_settings approves every scope of the settings, known to it or not."""
+    settings = make_settings(
+        scopes=["user.info.basic", "portability.all.single"],
+        optional_scopes=["local.shop.manage", "brand.new.scope"],
+    )
+    fake = FakeTikTok.for_settings(settings, clock=clock)
+    scopes = [*settings.scopes, *settings.optional_scopes]
+    url = tiktok.authorize_url(
+        tiktok.AUTHORIZE,
+        client_key=settings.client_key,
+        redirect_uri=settings.redirect_uri,
+        scopes=scopes,
+        state="s",
+        verifier=None,
+        ask_again=False,
+    )
+    granted = dict(parse_qsl(urlsplit(fake.consent(url)).query))["scopes"]
+    assert granted.split(",") == scopes
+    with pytest.raises(ConsentRefused):
+        fake.consent(url.replace("brand.new.scope", "another.new.scope"))

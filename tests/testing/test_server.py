@@ -130,7 +130,16 @@ class TestConsent:
         callback(decide(browser, browser.get(ask())))
         assert "code" in callback(browser.get(ask()))
         assert browser.get(ask(disable_auto_auth="1")).status_code == 200
-        assert browser.get(ask("user.info.basic,video.upload")).status_code == 200
+
+    def test_no_page_for_more(self, browser):
+        """Asked for more than the consent was for, TikTok still shows no page."""
+        callback(decide(browser, browser.get(ask())))
+        more = "user.info.basic,video.list,video.upload"
+        query = callback(browser.get(ask(more)))
+        assert query["scopes"] == "user.info.basic,video.list"
+        page = browser.get(ask(more, disable_auto_auth="1"))
+        query = callback(decide(browser, page, scope=more.split(",")))
+        assert query["scopes"] == more
 
     def test_another_browser(self, browser, stand_in):
         """Another browser is asked."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .fake import ConsentRefused, FakeTikTok
-from .login import LoginDidNotGoOn, TikTokLogin, alogin_as, login_as
+from .fake import ConsentRefused, FakeTikTok, LoginDidNotGoOn
+from .login import TikTokLogin, alogin_as, login_as
 from .provider import Person
 
 __all__ = [

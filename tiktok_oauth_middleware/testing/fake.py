@@ -21,7 +21,9 @@ from .. import tiktok
 from ..errors import TikTokOAuthError
 from .authorize import Asked, Refused
 from .provider import (
+    ACCESS_LIFETIME,
     PEOPLE,
+    REFRESH_LIFETIME,
     SCOPES,
     ApiRefused,
     OAuthRefused,
@@ -52,6 +54,12 @@ class ConsentRefused(TikTokOAuthError):
         self.error: str = refused.error
         self.err_code: int = refused.code
         self.kind: str = refused.kind
+
+
+class LoginDidNotGoOn(TikTokOAuthError):
+    """A step of a test's login was answered otherwise than a login answers it."""
+
+    code = "login_did_not_go_on"
 
 
 class ConnectionLost(Exception):
@@ -109,7 +117,7 @@ class FakeTikTok:
     `disconnect`; `mend` ends it. `advance` lets time pass, for whoever goes by `clock`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - an app, its users and two lifetimes
         self,
         *,
         client_key: str = "awstandinclientkey",
@@ -118,6 +126,8 @@ class FakeTikTok:
         scopes: Iterable[str] = tuple(SCOPES),
         people: Sequence[Person] = PEOPLE,
         clock: Callable[[], float] = time.time,
+        access_lifetime: int = ACCESS_LIFETIME,
+        refresh_lifetime: int = REFRESH_LIFETIME,
     ) -> None:
         """Register an app.
 
@@ -129,6 +139,8 @@ class FakeTikTok:
             scopes: that the app is approved for.
             people: who can log in.
             clock: seconds since 1970.
+            access_lifetime: of an access token, in seconds.
+            refresh_lifetime: of a grant, in seconds, counted from the consent.
         """
         self._clock = clock
         self._advanced = 0.0
@@ -139,6 +151,8 @@ class FakeTikTok:
             scopes=scopes,
             people=people,
             clock=self.clock,
+            access_lifetime=access_lifetime,
+            refresh_lifetime=refresh_lifetime,
         )
         self.client_secret = client_secret
         #: Where avatars are drawn; a server says where it is.
@@ -156,14 +170,26 @@ class FakeTikTok:
 
     @classmethod
     def for_settings(
-        cls, settings: TikTokSettings, *, clock: Callable[[], float] = time.time
+        cls,
+        settings: TikTokSettings,
+        *,
+        clock: Callable[[], float] = time.time,
+        access_lifetime: int = ACCESS_LIFETIME,
+        refresh_lifetime: int = REFRESH_LIFETIME,
     ) -> FakeTikTok:
-        """Return a stand-in where the app of these settings is registered."""
+        """Return a stand-in where the app of these settings is registered.
+
+        It is approved for every scope that the settings name, known here or not, beside
+        those that a stand-in has by default.
+        """
         return cls(
             client_key=settings.client_key,
             client_secret="".join(settings.client_secret),
             redirect_uris=[settings.redirect_uri],
+            scopes=[*SCOPES, *settings.scopes, *settings.optional_scopes],
             clock=clock,
+            access_lifetime=access_lifetime,
+            refresh_lifetime=refresh_lifetime,
         )
 
     @property
@@ -182,7 +208,10 @@ class FakeTikTok:
 
     @property
     def refresh_lifetime(self) -> int:
-        """Life of the refresh tokens that are issued from now on, in seconds."""
+        """Life of the refresh tokens that are issued from now on, in seconds.
+
+        It counts from the consent: a refresh does not begin it anew.
+        """
         return self.provider.refresh_lifetime
 
     @refresh_lifetime.setter
@@ -223,6 +252,9 @@ class FakeTikTok:
     ) -> str:
         """Decide on TikTok's page; return the callback's address.
 
+        TikTok shows no page to a person who consented before, unless the app asks with
+        ``disable_auto_auth=1``: they come back with the scopes of that consent.
+
         Args:
             authorize_url: where the app sent the browser.
             person: who decides; the first of `people` if not given.
@@ -231,6 +263,7 @@ class FakeTikTok:
 
         Raises:
             ConsentRefused: TikTok would not have shown its page but an error.
+            LoginDidNotGoOn: `scopes` decides on a page that TikTok does not show.
         """
         parts = urlsplit(authorize_url)
         if parts.path not in (AUTHORIZE, AUTHORIZE.rstrip("/")) or _is_elsewhere(
@@ -244,8 +277,14 @@ class FakeTikTok:
             raise ConsentRefused(refused) from None
         if deny:
             return self.provider.decline(asked)
+        person = person or self.people[0]
+        granted = self.provider.reconnects_with(asked, person)
         ticked = asked.scopes if scopes is None else tuple(scopes)
-        return self.provider.agree(asked, person or self.people[0], ticked)
+        if not granted:
+            return self.provider.agree(asked, person, ticked)
+        if scopes is not None and set(granted) != set(ticked):
+            raise LoginDidNotGoOn(_no_page(person, granted))
+        return self.provider.reconnect(asked, person)
 
     def fail(  # noqa: PLR0913 - ways to fail
         self,
@@ -523,6 +562,15 @@ def _form(headers: Mapping[str, str], body: bytes) -> tuple[tuple[str, str], ...
     if kind != tiktok.FORM or "authorization" in headers:
         raise OAuthRefused("invalid_request", "The request parameters are malformed.")
     return tuple(parse_qsl(body.decode("latin-1"), keep_blank_values=True))
+
+
+def _no_page(person: Person, granted: Iterable[str]) -> str:
+    return (
+        f"scopes= decides on a page that TikTok does not show: {person.display_name}"
+        f" consented before and is reconnected with {','.join(granted)}. TikTok shows"
+        " the page again with disable_auto_auth=1 (always_ask_consent=True, or a step"
+        " up by login_url(scopes=...)), to another person, or after disconnect()"
+    )
 
 
 def _is_elsewhere(parts: SplitResult, right: str) -> bool:

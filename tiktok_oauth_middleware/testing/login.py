@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import urlencode, urlsplit
 
-from ..errors import TikTokOAuthError
 from ..http import origin_of
+from .fake import LoginDidNotGoOn
 
 if TYPE_CHECKING:
     from .fake import FakeTikTok
@@ -53,12 +53,6 @@ class TikTokLogin(Protocol):
     ) -> Answer:
         """Log in; see `login_as`."""
         ...
-
-
-class LoginDidNotGoOn(TikTokOAuthError):
-    """A step of the login was answered otherwise than a login answers it."""
-
-    code = "login_did_not_go_on"
 
 
 def login_as(  # noqa: PLR0913 - what a login can be asked

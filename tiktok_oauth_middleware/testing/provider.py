@@ -3,18 +3,20 @@
 It refuses what TikTok refuses, with TikTok's own words and shapes, and it is no kinder
 anywhere: a stand-in that forgives is paid for by users in production. Codes work once,
 and a failed attempt burns them; refresh tokens rotate, and the old one dies at once.
-(https://developers.tiktok.com/doc/oauth-user-access-token-management)
+A grant ends a fixed time after the consent, however often its tokens were refreshed; an
+account that consented before is reconnected without a page, with what it consented to
+then. (https://developers.tiktok.com/doc/oauth-user-access-token-management)
 """
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import itertools
 import math
 import re
 import secrets
 import threading
+import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import quote, urlencode
@@ -39,8 +41,15 @@ SCOPES: Mapping[str, str] = {
     "video.publish": "Post videos to your profile",
 }
 
+#: Life of an access token, in seconds: TikTok's pages of 2026-11-02.
+ACCESS_LIFETIME = 7200
+#: Life of a grant, counted from the consent, in seconds: the same pages.
+REFRESH_LIFETIME = 15552000
+
 _VERIFIER = re.compile(r"[A-Za-z0-9\-._~]{43,128}")
 _CODE_SECONDS = 300.0
+#: Real codes and tokens end in the data centre that made them.
+_DATA_CENTRES = ("va", "u1", "e1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +71,7 @@ class Person:
 
 PEOPLE: tuple[Person, ...] = (
     Person(
-        open_id="11111111-2222-4333-8444-555555555501",
+        open_id="-000Vq3ZbT7rN_x1KdW9mGf5s-Hc8JpLu2Ea",
         display_name="Demo creator",
         username="demo.creator",
         colours=("#264653", "#e9c46a"),
@@ -74,7 +83,7 @@ PEOPLE: tuple[Person, ...] = (
         is_verified=True,
     ),
     Person(
-        open_id="11111111-2222-4333-8444-555555555502",
+        open_id="-000hM4_Rk8tXyB2vQ6nPz0w-Sj7LdFgA9iU",
         display_name="Second creator",
         username="second.creator",
         colours=("#5f0f40", "#fb8b24"),
@@ -85,7 +94,7 @@ PEOPLE: tuple[Person, ...] = (
         video_count=9,
     ),
     Person(
-        open_id="-000-11111111-2222-4333-8444-555503",
+        open_id="-000-_eD5oWl3qJr9HnKx7TbYvZmCf6Gs8Pt",
         display_name="New account",
         username="new.account",
         colours=("#386641", "#f2e8cf"),
@@ -118,7 +127,18 @@ class _Code:
     person: Person
     scopes: tuple[str, ...]
     born: float
+    #: When its person consented; None: on the page that this code came from.
+    consented_at: float | None
+    data_centre: str
     is_used: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class _Consent:
+    """What an account agreed to, and when it last saw the page."""
+
+    scopes: frozenset[str]
+    at: float
 
 
 @dataclass(slots=True, kw_only=True)
@@ -131,6 +151,8 @@ class _Tokens:
     refresh_token: str = field(repr=False)
     access_until: float
     refresh_until: float
+    consented_at: float
+    data_centre: str
     #: When a refresh replaced this generation.
     rotated_at: float | None = None
     is_revoked: bool = False
@@ -139,7 +161,7 @@ class _Tokens:
 class Provider:
     """TikTok's side of one app: its registration, people, codes and tokens."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - an app, its users and two lifetimes
         self,
         *,
         client_key: str,
@@ -148,6 +170,8 @@ class Provider:
         scopes: Iterable[str],
         people: Sequence[Person],
         clock: Callable[[], float],
+        access_lifetime: int = ACCESS_LIFETIME,
+        refresh_lifetime: int = REFRESH_LIFETIME,
     ) -> None:
         self.client_key = client_key
         self._secret = client_secret
@@ -160,15 +184,19 @@ class Provider:
         self.scopes: frozenset[str] = frozenset(scopes)
         self.people: tuple[Person, ...] = tuple(people)
         self.clock = clock
-        #: Seconds; TikTok's documents name 86400 and 7200, 31536000 and 15552000.
-        self.access_lifetime = 86400
-        self.refresh_lifetime = 31536000
+        #: Seconds; TikTok's older documents name 86400 and 31536000.
+        self.access_lifetime = access_lifetime
+        self.refresh_lifetime = refresh_lifetime
         #: Seconds for which a rotated refresh token still works; TikTok gives none.
         self.grace: float = 0.0
         #: Whether a request needs PKCE; None: on loopback, as TikTok's documents say.
         self.require_pkce: bool | None = None
         #: Whether a login ends the tokens of the person's earlier ones.
         self.one_chain = False
+        #: Whether a login without a page begins the grant's life anew. It is open: the
+        #: exchanges that were captured name the whole life, and none says of which
+        #: kind of login it was.
+        self.reconnection_renews = True
         #: How many of the next people cancel, whatever they decide.
         self.denials: int = 0
         #: How many of the next codes are too old when they are issued.
@@ -177,8 +205,8 @@ class Provider:
         self.errors_carry_state = True
         self._codes: dict[str, _Code] = {}
         self._tokens: list[_Tokens] = []
-        #: What each account has consented to, which TikTok does not ask again.
-        self._consents: dict[str, set[str]] = {}
+        #: By open_id; TikTok does not ask again, whatever is asked for.
+        self._consents: dict[str, _Consent] = {}
         self._serial = itertools.count(1)
         self._lock = threading.RLock()
 
@@ -200,31 +228,74 @@ class Provider:
 
     def skips_consent(self, asked: Asked, person: Person) -> bool:
         """Whether TikTok would send this account straight back, asking nothing."""
-        return not asked.ask_again and set(asked.scopes) <= self._consents.get(
-            person.open_id, set()
-        )
+        return bool(self.reconnects_with(asked, person))
+
+    def reconnects_with(self, asked: Asked, person: Person) -> tuple[str, ...]:
+        """Return what a login without a page would grant; nothing: the page is shown.
+
+        A scope that is new in the request does not bring the page back: TikTok goes by
+        the consent that it has, and only ``disable_auto_auth=1`` shows the page.
+        """
+        consent = self._consents.get(person.open_id)
+        if asked.ask_again or consent is None:
+            return ()
+        if consent.at + self.refresh_lifetime <= self.clock():
+            return ()
+        return tuple(s for s in asked.scopes if s in consent.scopes)
+
+    def reconnect(self, asked: Asked, person: Person) -> str:
+        """Return the callback of an account that TikTok reconnects without a page."""
+        granted = self.reconnects_with(asked, person)
+        at = self._consents[person.open_id].at
+        return self._call_back(asked, person, granted, at)
 
     def agree(self, asked: Asked, person: Person, scopes: Iterable[str]) -> str:
-        """Return the callback of somebody who agreed to some of the scopes."""
+        """Return the callback of a person who agreed on the page to some scopes."""
+        ticked = frozenset(scopes)
+        granted = tuple(s for s in asked.scopes if s in ticked)
+        return self._call_back(asked, person, granted, None)
+
+    def _call_back(
+        self,
+        asked: Asked,
+        person: Person,
+        granted: tuple[str, ...],
+        consented_at: float | None,
+    ) -> str:
         with self._lock:
-            is_denied, self.denials = self.denials > 0, max(self.denials - 1, 0)
-        if is_denied:
-            return self.decline(asked)
-        granted = tuple(s for s in asked.scopes if s in set(scopes))
-        # Real codes hold * and !, and end in a data centre.
-        code = f"{secrets.token_urlsafe(24)}*{next(self._serial)}!4608.va"
-        with self._lock:
-            is_stale, self.stale_codes = (
-                self.stale_codes > 0,
-                max(self.stale_codes - 1, 0),
-            )
-            born = self.clock() - (2 * _CODE_SECONDS if is_stale else 0)
+            if self.denials > 0:
+                self.denials -= 1
+                return self.decline(asked)
+            serial = next(self._serial)
+            data_centre = _DATA_CENTRES[(serial - 1) % len(_DATA_CENTRES)]
+            # Real codes hold * and !, and end in a data centre.
+            code = f"{secrets.token_urlsafe(24)}*1!{_digits()}.{data_centre}"
+            now = self.clock()
+            born = now
+            if self.stale_codes > 0:
+                self.stale_codes -= 1
+                born -= 2 * _CODE_SECONDS
             self._codes[code] = _Code(
-                asked=asked, person=person, scopes=granted, born=born
+                asked=asked,
+                person=person,
+                scopes=granted,
+                born=born,
+                consented_at=consented_at,
+                data_centre=data_centre,
             )
-            self._consents.setdefault(person.open_id, set()).update(granted)
+            if consented_at is None:
+                self._consent(asked, person, granted, now)
         answer = {"code": code, "scopes": ",".join(granted), "state": asked.state}
         return _callback(asked, answer)
+
+    def _consent(
+        self, asked: Asked, person: Person, granted: tuple[str, ...], now: float
+    ) -> None:
+        """Remember what was decided on a page; what it did not ask stays as it was."""
+        before = self._consents.get(person.open_id)
+        kept = before.scopes - set(asked.scopes) if before else frozenset()
+        scopes = kept | set(granted)
+        self._consents[person.open_id] = _Consent(scopes=scopes, at=now)
 
     def decline(self, asked: Asked) -> str:
         """Return the callback of somebody who cancelled."""
@@ -286,8 +357,13 @@ class Provider:
             raise OAuthRefused("invalid_request", text)
         if self.one_chain:
             self._end_tokens(code.person.open_id)
-        refresh_until = self.clock() + self.refresh_lifetime
-        return self._issue(code.person, code.scopes, refresh_until)
+        at = code.consented_at
+        if at is None or self.reconnection_renews:
+            # An exchange names the whole life, as captured ones do.
+            at = self.clock()
+            if consent := self._consents.get(code.person.open_id):
+                consent.at = at
+        return self._issue(code.person, code.scopes, at, code.data_centre)
 
     def _refresh(self, given: Mapping[str, str]) -> dict[str, object]:
         token, now = given.get("refresh_token"), self.clock()
@@ -304,26 +380,35 @@ class Provider:
         ):
             raise _dead()
         known.rotated_at = now if rotated is None else rotated
-        return self._issue(known.person, known.scopes, now + self.refresh_lifetime)
+        return self._issue(
+            known.person, known.scopes, known.consented_at, known.data_centre
+        )
 
     def _issue(
-        self, person: Person, scopes: tuple[str, ...], refresh_until: float
+        self,
+        person: Person,
+        scopes: tuple[str, ...],
+        consented_at: float,
+        data_centre: str,
     ) -> dict[str, object]:
         now = self.clock()
+        refresh_until = consented_at + self.refresh_lifetime
         made = _Tokens(
             person=person,
             scopes=scopes,
-            access_token=f"act.{secrets.token_urlsafe(30)}!5259.va",
-            refresh_token=f"rft.{secrets.token_urlsafe(30)}!5294.va",
+            access_token=_token("act", data_centre),
+            refresh_token=_token("rft", data_centre),
             access_until=now + self.access_lifetime,
             refresh_until=refresh_until,
+            consented_at=consented_at,
+            data_centre=data_centre,
         )
         self._tokens.append(made)
         return {
             "access_token": made.access_token,
             "expires_in": self.access_lifetime,
             "open_id": person.open_id,
-            "refresh_expires_in": self.refresh_lifetime,
+            "refresh_expires_in": max(0, round(refresh_until - now)),
             "refresh_token": made.refresh_token,
             "scope": ",".join(scopes),
             "token_type": "Bearer",
@@ -404,10 +489,10 @@ class Provider:
 def _profile(person: Person, avatars: str) -> dict[str, object]:
     avatar = f"{avatars or 'https://p16-sign.tiktokcdn.example/'}{person.username}.svg"
     link = f"https://www.tiktok.example/@{person.username}"
-    union_id = hashlib.sha256(person.open_id.encode()).hexdigest()[:32]
+    union_id = uuid.uuid5(uuid.NAMESPACE_OID, person.open_id)
     return {
         "open_id": person.open_id,
-        "union_id": union_id,
+        "union_id": str(union_id),
         "avatar_url": avatar,
         "avatar_url_100": avatar,
         "avatar_large_url": avatar,
@@ -422,6 +507,14 @@ def _profile(person: Person, avatars: str) -> dict[str, object]:
         "likes_count": person.likes_count,
         "video_count": person.video_count,
     }
+
+
+def _token(kind: str, data_centre: str) -> str:
+    return f"{kind}.{secrets.token_urlsafe(30)}!{_digits()}.{data_centre}"
+
+
+def _digits() -> int:
+    return 1000 + secrets.randbelow(9000)
 
 
 def _fits(verifier: str | None, challenge: str) -> bool:

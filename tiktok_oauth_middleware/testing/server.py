@@ -235,8 +235,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         person = self.desk.person(self._account())
         if person is not None and fake.provider.skips_consent(asked, person):
-            granted = fake.provider.agree(asked, person, asked.scopes)
-            self._redirect(granted)
+            self._redirect(fake.provider.reconnect(asked, person))
             return
         page = pages.consent_page(
             asked,
