@@ -1,0 +1,329 @@
+"""Fifty tabs at once, and callbacks that are cut off, on servers as they come.
+
+Servers refuse a request whose headers are too long, each with a limit of its own, and
+proxies an answer whose head is. So the tabs of one browser that all go to log in at the
+same moment must leave cookies that every one of them takes, by its defaults.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from tiktok_oauth_middleware.testing import FakeTikTok
+from tiktok_oauth_middleware.testing.server import StandIn
+
+from ..conftest import LOGIN, PAGE, Gate
+from .conftest import KINDS, SECONDS, Browser, Server, free_port
+
+PATH = f"{os.environ['PATH']}:/usr/sbin:/sbin"
+NGINX = shutil.which("nginx", path=PATH)
+APACHE = shutil.which("apache2", path=PATH)
+NGINX_CONF = """
+daemon off;
+worker_processes 1;
+pid {folder}/nginx.pid;
+error_log {folder}/error.log;
+events {{}}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    server {{
+        listen 127.0.0.1:{port};
+        location / {{ proxy_pass http://127.0.0.1:{inner}; }}
+    }}
+}}
+"""
+APACHE_CONF = """
+ServerRoot {folder}
+ServerName 127.0.0.1
+Listen 127.0.0.1:{port}
+PidFile {folder}/apache.pid
+Mutex file:{folder}
+ErrorLog {folder}/error.log
+LoadModule mpm_event_module {modules}/mod_mpm_event.so
+LoadModule authz_core_module {modules}/mod_authz_core.so
+LoadModule proxy_module {modules}/mod_proxy.so
+LoadModule proxy_http_module {modules}/mod_proxy_http.so
+ProxyPass / http://127.0.0.1:{inner}/
+"""
+MODULES = "/usr/lib/apache2/modules"
+LIMIT = 4096
+#: By what it is: the server, and what stands before it.
+SITES = {
+    "uvicorn-h11": ("uvicorn-h11", None),
+    "uvicorn-httptools": ("uvicorn-httptools", None),
+    "gunicorn": ("gunicorn-sync", None),
+    "gunicorn-workers": ("gunicorn-workers", None),
+    "waitress": ("waitress", None),
+    "nginx-gunicorn": ("gunicorn-sync", "nginx"),
+    "nginx-uvicorn": ("uvicorn-h11", "nginx"),
+    "apache-gunicorn": ("gunicorn-sync", "apache"),
+    "apache-waitress": ("waitress", "apache"),
+}
+
+
+@dataclass
+class Site(Server):
+    """A server, perhaps behind another one, as both come."""
+
+    front: str | None = None
+    front_port: int = field(default_factory=free_port)
+    front_process: Any = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.front_port if self.front else self.port}"
+
+    def start(self) -> None:
+        if self.front is not None:
+            self.front_process = subprocess.Popen(
+                self.front_command(),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+        super().start()
+
+    def front_command(self) -> list[str]:
+        names = {
+            "folder": self.folder,
+            "port": self.front_port,
+            "inner": self.port,
+            "modules": MODULES,
+        }
+        conf = self.folder / "front.conf"
+        if self.front == "nginx":
+            conf.write_text(NGINX_CONF.format(**names))
+            return [str(NGINX), "-p", str(self.folder), "-c", str(conf)]
+        conf.write_text(APACHE_CONF.format(**names))
+        return [str(APACHE), "-f", str(conf), "-D", "FOREGROUND"]
+
+    def stop(self) -> None:
+        try:
+            super().stop()
+        finally:
+            if self.front_process is not None:
+                self.front_process.terminate()
+                self.front_process.wait(SECONDS)
+
+
+def served(name: str, folder: Path, stand_in: StandIn) -> Iterator[Site]:
+    server, front = SITES.get(name, (name, None))
+    kind = KINDS[server]
+    if kind.missing:
+        pytest.skip(f"{kind.missing} is not installed")
+    if front == "nginx" and NGINX is None:
+        pytest.skip("nginx is not installed")
+    if front == "apache" and (APACHE is None or not Path(MODULES).is_dir()):
+        pytest.skip("apache2 is not installed")
+    site = Site(name, kind, folder, stand_in, front=front)
+    # No test below waits for so long; a machine that does is no failure.
+    site.environment["TIKTOK_TIMEOUT"] = "60"
+    try:
+        site.start()
+        yield site
+    finally:
+        if site.process:
+            site.stop()
+
+
+@pytest.fixture(scope="module", params=list(SITES))
+def site(
+    request: pytest.FixtureRequest,
+    stand_in: StandIn,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Site]:
+    yield from served(request.param, tmp_path_factory.mktemp("tabs"), stand_in)
+
+
+def ask(site: Site, target: str, cookies: dict[str, str]) -> tuple[Any, list[str]]:
+    """GET an address with cookies; return the answer and the cookies it sets."""
+    connection = HTTPConnection(urlsplit(site.url).netloc, timeout=SECONDS)
+    headers = dict(PAGE)
+    if cookies:
+        headers["cookie"] = "; ".join(f"{n}={v}" for n, v in cookies.items())
+    try:
+        connection.request("GET", target, headers=headers)
+        answer = connection.getresponse()
+        answer.read()
+        return answer, answer.headers.get_all("set-cookie") or []
+    finally:
+        connection.close()
+
+
+def applied(jar: dict[str, str], lines: list[str]) -> None:
+    for line in lines:
+        name, _, value = line.partition(";")[0].partition("=")
+        if value:
+            jar[name] = value
+        else:
+            jar.pop(name, None)
+
+
+def begin(site: Site, target: str, cookies: dict[str, str]) -> tuple[str, list[str]]:
+    """Begin a login; return where it leads at TikTok and the cookies it sets.
+
+    A proxy with its defaults passes on a Host that is not the site's, so the login is
+    sent to the site's own address once, where the browser is already.
+    """
+    answer, lines = ask(site, f"{LOGIN}?next={target}", cookies)
+    location = str(answer.headers["location"])
+    if location.startswith(site.url + LOGIN):
+        answer, lines = ask(site, location.removeprefix(site.url), cookies)
+        location = str(answer.headers["location"])
+    assert answer.status == 303
+    assert location.startswith(site.stand_in.url)
+    return location, lines
+
+
+@pytest.mark.parametrize(("length", "newest"), [(40, 7), (300, 7), (2000, 1)])
+def test_class_12_fifty_tabs(site, length, newest):
+    """After fifty logins begun at once every request works, and so do the newest."""
+    target = "/profile?" + "x" * (length - 9)
+    jar: dict[str, str] = {}
+    answer, lines = ask(site, "/", jar)
+    assert answer.status == 200
+
+    # Signed in, so that the session's cookie is there too.
+    location, lines = begin(site, "/", {})
+    applied(jar, lines)
+    callback = site.tiktok.consent(location).removeprefix(site.url)
+    applied(jar, ask(site, callback, jar)[1])
+    assert list(jar) == ["tiktok"]
+
+    shown = dict(jar)
+    with ThreadPoolExecutor(4) as pool:
+        begun = list(pool.map(lambda _: begin(site, target, shown), range(50)))
+    for _, lines in begun:
+        applied(jar, lines)
+        size = len("; ".join(f"{n}={v}" for n, v in jar.items()))
+        assert size <= LIMIT
+    assert ask(site, "/", jar)[0].status == 200
+
+    # In the order in which they come back; several at once may be answered in another.
+    newest = newest if site.kind.workers == 1 else 1
+    one_by_one = [begin(site, target, shown) for _ in range(newest)]
+    for _, lines in one_by_one:
+        applied(jar, lines)
+    for location, _ in one_by_one:
+        assert ask(site, "/", jar)[0].status == 200
+        callback = site.tiktok.consent(location).removeprefix(site.url)
+        answer, lines = ask(site, callback, jar)
+        assert answer.status == 303
+        assert answer.headers["location"] == target
+        assert lines[-1].startswith("tiktok=")
+        applied(jar, lines)
+    assert ask(site, "/", jar)[0].status == 200
+
+
+# --- cut off -----------------------------------------------------------------------
+
+
+class SlowTikTok(FakeTikTok):
+    """A stand-in that holds its answer to an exchange back until it is let go."""
+
+    gate: Gate | None = None
+
+    def handle(self, method: str, url: str, headers: Any, body: bytes) -> Any:
+        reply = super().handle(method, url, headers, body)
+        if self.gate is not None and b"grant_type=authorization_code" in body:
+            self.gate()
+        return reply
+
+
+@pytest.fixture(scope="module")
+def slow() -> Iterator[StandIn]:
+    with StandIn(SlowTikTok()) as stand_in:
+        yield stand_in
+
+
+CUT_OFF = [
+    "uvicorn-h11",
+    "uvicorn-workers",
+    "hypercorn-asyncio",
+    "hypercorn-trio",
+    "granian-asgi",
+    "daphne",
+    "gunicorn-asgi",
+    "gunicorn-sync",
+    "gunicorn-gthread",
+    "gunicorn-workers",
+    "waitress",
+]
+
+
+@pytest.fixture(scope="module", params=CUT_OFF)
+def slow_site(
+    request: pytest.FixtureRequest,
+    slow: StandIn,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Site]:
+    yield from served(request.param, tmp_path_factory.mktemp("cut"), slow)
+
+
+def send(site: Site, target: str, cookies: dict[str, str]) -> socket.socket:
+    """Send a request, and leave its answer where it is."""
+    sent = socket.create_connection(("127.0.0.1", site.port), timeout=SECONDS)
+    line = "; ".join(f"{n}={v}" for n, v in cookies.items())
+    lines = [
+        f"GET {target} HTTP/1.1",
+        f"host: 127.0.0.1:{site.port}",
+        *(f"{name}: {value}" for name, value in PAGE.items()),
+        f"cookie: {line}",
+        "",
+        "",
+    ]
+    sent.sendall("\r\n".join(lines).encode())
+    return sent
+
+
+def test_class_02_cut_off(slow_site, gate):
+    """A browser that goes away in the middle and asks again is signed in, once."""
+    site = slow_site
+    tiktok = site.tiktok
+    location, lines = begin(site, "/profile?a=b", {})
+    jar: dict[str, str] = {}
+    applied(jar, lines)
+    callback = tiktok.consent(location).removeprefix(site.url)
+    before = tiktok.count("token", grant_type="authorization_code")
+    tiktok.gate = gate
+    try:
+        send_first = send(site, callback, jar)
+        gate.wait()
+        send_first.close()
+        with ThreadPoolExecutor(2) as pool:
+            again = [pool.submit(ask, site, callback, jar) for _ in range(2)]
+            gate.open()
+            answers = [each.result(2 * SECONDS) for each in again]
+    finally:
+        tiktok.gate = None
+    for answer, lines in answers:
+        assert answer.status == 303
+        assert answer.headers["location"] == "/profile?a=b"
+        assert lines[-1].startswith("tiktok=")
+    assert tiktok.count("token", grant_type="authorization_code") == before + 1
+    applied(jar, answers[0][1])
+    assert list(jar) == ["tiktok"]
+    browser = Browser(site)
+    try:
+        browser.reopen(jar)
+        assert browser.me().status_code == 200
+        stranger = ask(site, callback, {})[0]
+        assert stranger.status == 400
+    finally:
+        browser.client.close()
