@@ -20,6 +20,8 @@ needs_redis = pytest.mark.skipif(
 #: Beside all of slow_peers, which must only run.
 TIMED = (
     "kills.durable",
+    "takeover[sqlite]",
+    "takeover[redis]",
     "logout.seen[sqlite]",
     "logout.seen[redis]",
     "logout.disconnect",
@@ -30,6 +32,8 @@ RUNS = [
     ("callbacks", "sqlite"),
     pytest.param("callbacks", "redis", marks=needs_redis),
     ("kills", "sqlite"),
+    ("takeover", "sqlite"),
+    pytest.param("takeover", "redis", marks=needs_redis),
     pytest.param("outages", "redis", marks=needs_redis),
     ("tiktok_down", "sqlite"),
     ("isolation", "sqlite"),

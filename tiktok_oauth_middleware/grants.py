@@ -7,13 +7,16 @@ again instead of undoing the first.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
+import os
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from .errors import StoreError
 from .log import logger
 from .models import Grant, Session
 
@@ -39,6 +42,21 @@ class Held(NamedTuple):
     changes: int
     #: When it was asked for: what it says was true then.
     at: float
+
+
+class Attempt(NamedTuple):
+    """One process's attempt to refresh a grant's tokens."""
+
+    #: What stands for it in the store.
+    note: bytes
+    #: Whether another was begun with the same tokens and did not come to an end.
+    is_second: bool
+
+
+def _generation(grant: Grant) -> bytes:
+    """Return what stands for a grant's tokens, which are random, and tells none."""
+    tokens = f"{grant.access_token.reveal()}\0{grant.refresh_token.reveal()}"
+    return hashlib.sha256(tokens.encode()).digest()[:16]
 
 
 class Grants:
@@ -257,6 +275,46 @@ class Grants:
 
     def _used(self, name: str) -> str:
         return f"{self._space}:used:{{{name}}}"
+
+    async def begin_attempt(self, held: Held, seconds: float) -> Attempt:
+        """Note in the store that TikTok is about to be asked for a grant's next token.
+
+        It is a write of its own before the call, so a store that takes none is found
+        out before the only refresh token is spent.
+
+        Args:
+            held: whose token.
+            seconds: how long the note stays: the longest that an attempt takes.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        key, generation = self._attempt(held.grant_id), _generation(held.grant)
+        note = generation + os.urandom(8)
+        while not await self._port.compare_and_set(key, None, note, seconds):
+            other = await self._port.get(key)
+            if other is not None and await self._port.compare_and_set(
+                key, other, note, seconds
+            ):
+                return Attempt(note, is_second=other.startswith(generation))
+        return Attempt(note, is_second=False)
+
+    async def is_alone(self, grant_id: str, attempt: Attempt) -> bool:
+        """Whether no other process can have the answer to the same refresh token.
+
+        A note that is gone was another's to take: we were asleep for long.
+        """
+        found = await self._port.get(self._attempt(grant_id))
+        return not attempt.is_second and found == attempt.note
+
+    async def end_attempt(self, grant_id: str, attempt: Attempt) -> None:
+        """Take the note back, if it is still ours; a failing store lets it expire."""
+        with contextlib.suppress(StoreError):
+            key = self._attempt(grant_id)
+            await self._port.compare_and_set(key, attempt.note, None, 0)
+
+    def _attempt(self, grant_id: str) -> str:
+        return f"{self._space}:attempt:{{{grant_id}}}"
 
     def lock(self, grant_id: str, seconds: float) -> AbstractAsyncContextManager[Hold]:
         """Hold the store's lock on a record inside, if nobody else does."""

@@ -8,11 +8,17 @@ raises by itself comes out as `StoreError`, so that no request ends in a 500 ove
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import (
+    AbstractContextManager,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+)
 from inspect import iscoroutinefunction
 from typing import Any
 
 from .errors import ConfigurationError, StoreError
+from .leases import renewed_by_a_thread
 from .log import logger
 
 #: Runs a call that may block where it holds nobody up.
@@ -22,23 +28,45 @@ Offload = Callable[..., Awaitable[Any]]
 class Hold:
     """A lock that was asked for: true if it is held; it can be renewed if it can."""
 
-    def __init__(self, lock: Any, call: Offload, *, is_held: bool) -> None:
+    def __init__(
+        self,
+        lock: Any,
+        call: Offload,
+        *,
+        is_held: bool,
+        renew_blocking: Callable[[float], object] | None = None,
+    ) -> None:
         self._lock = lock
         self._call = call
         self._is_held = is_held
+        self._renew_blocking = renew_blocking
 
     def __bool__(self) -> bool:
         return self._is_held
 
-    async def renew(self, ttl: float) -> None:
+    async def renew(self, ttl: float) -> bool:
         """Hold the lock for `ttl` seconds from now, where the store's can be renewed.
 
-        A lock that is lost, or a store that fails, changes nothing here: what is
-        written under the lock is a compare-and-swap.
+        Returns:
+            False if the lock was lost.
+
+        Raises:
+            StoreError: the store failed.
         """
-        if hasattr(self._lock, "renew"):
-            with _store_errors():
-                await self._call(self._lock.renew, ttl)
+        if not hasattr(self._lock, "renew"):
+            return True
+        with _store_errors():
+            return await self._call(self._lock.renew, ttl) is not False
+
+    def kept(self, ttl: float) -> AbstractContextManager[bool]:
+        """Renew the lock inside, from a thread; False if the store's can not be."""
+        if self._renew_blocking is None:
+            return nullcontext(False)  # noqa: FBT003 - what it gives
+        return renewed_by_a_thread(self._renew_here, ttl)
+
+    def _renew_here(self, ttl: float) -> object:
+        with _store_errors():
+            return self._renew_blocking and self._renew_blocking(ttl)
 
 
 class Port:
@@ -102,13 +130,15 @@ class Port:
             word = "lock" if self._is_async else "alock"
             lock = getattr(self._store, word)(key, ttl)
             enter, leave = lock.__aenter__, lock.__aexit__
+            renew_blocking = getattr(lock, "renew_blocking", None)
         else:
             lock, call = self._store.lock(key, ttl), self._blocking("lock")
             enter, leave = lock.__enter__, lock.__exit__
+            renew_blocking = getattr(lock, "renew", None)
         with _store_errors():
             is_held = await call(enter)
         try:
-            yield Hold(lock, call, is_held=bool(is_held))
+            yield Hold(lock, call, is_held=bool(is_held), renew_blocking=renew_blocking)
         finally:
             # What was done under the lock is done; whoever comes next waits until
             # the lease ends.

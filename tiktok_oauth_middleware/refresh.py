@@ -23,6 +23,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from .errors import GrantRevoked, StoreError, TikTokError, TikTokUnavailable
+from .leases import LEASE_SECONDS
 from .log import logger
 from .models import Event, Grant, join_scopes, split_scopes
 from .runtime import UnderWay
@@ -30,7 +31,7 @@ from .runtime import UnderWay
 if TYPE_CHECKING:
     from .client import TikTokClient
     from .deferrable import DeferrableWrites
-    from .grants import Grants, Held
+    from .grants import Attempt, Grants, Held
     from .models import TokenAnswer
     from .outcomes import Tell
     from .ports import Hold
@@ -43,14 +44,26 @@ _LONGEST_BACK_OFF = 60
 _CLOCK_SKEW = 300
 _SHORTEST_LIFE = 2
 _POLL_SECONDS = 0.05
-#: The store's lock lasts so long without being renewed, in seconds.
-_LEASE_SECONDS = 10.0
 #: How long TikTok's answer is tried to be written, in seconds.
 _WRITE_SECONDS = 12
 _COMPLAIN_EVERY = 60
 _APP_FAULTS = ("invalid_client", "unauthorized_client")
 #: The part of its life that a token has before a sweep renews it.
 _SHARE_BEFORE_SWEEPS = 0.5
+
+
+class _LockLostError(Exception):
+    """The store's lock was lost before TikTok was asked."""
+
+
+class _Lock(NamedTuple):
+    """The store's lock on a record, held."""
+
+    hold: Hold
+    #: Whether a thread renews it.
+    is_kept: bool
+    #: When it was asked for, by the monotonic clock.
+    asked: float
 
 
 class Demand(NamedTuple):
@@ -91,7 +104,7 @@ class Refresh:
         self.longest: float = settings.timeout + _WRITE_SECONDS
         # The store's lock is renewed all the while, or else outlives both, so that
         # nobody asks in between. A short one is sooner free of a holder that died.
-        self._lease = _LEASE_SECONDS if grants.has_short_locks else self.longest + 3
+        self._lease = LEASE_SECONDS if grants.has_short_locks else self.longest + 3
         self._complained = 0.0
 
     def due_at(self, grant: Grant) -> float:
@@ -201,9 +214,15 @@ class Refresh:
                 if held.grant.expires_at > self._clock():
                     return held
                 return await self._end_expired(held)
+            asked = time.monotonic()
             async with self._grants.lock(grant_id, self._lease) as hold:
                 if hold:
-                    return await self._refresh(grant_id, demand, hold)
+                    with (
+                        contextlib.suppress(_LockLostError),
+                        hold.kept(self._lease) as is_kept,
+                    ):
+                        lock = _Lock(hold, is_kept, asked)
+                        return await self._refresh(grant_id, demand, lock)
             # Never without the lock: a second refresh would be refused, and take the
             # first one's answer for a dead grant.
             usable = self._is_usable(held.grant, demand)
@@ -216,25 +235,42 @@ class Refresh:
         end = grant.refresh_expires_at
         return bool(grant.refresh_token) and (end is None or end > self._clock())
 
-    async def _refresh(self, grant_id: str, demand: Demand, hold: Hold) -> Held | None:
-        """Ask TikTok once and write the answer; called with the locks held."""
+    async def _refresh(self, grant_id: str, demand: Demand, lock: _Lock) -> Held | None:
+        """Ask TikTok once and write the answer; called with the locks held.
+
+        Raises:
+            StoreError: the store failed.
+            _LockLostError: TikTok was not asked, for another process may be at it.
+        """
 
         async def keep_the_lock() -> None:
             with contextlib.suppress(StoreError):  # the write will tell
-                await hold.renew(self._lease)
+                await lock.hold.renew(self._lease)
 
         held = await self._grants.load(grant_id)
         if held is None or not self.is_due(held.grant, demand):
             return held
+        client = await self._client()
+        attempt = await self._grants.begin_attempt(held, self.longest)
+        # A process that was slow to come here may have lost the lock, and then
+        # somebody else asks.
+        is_late = time.monotonic() - lock.asked > self._lease / 2
+        if is_late and not await lock.hold.renew(self._lease):
+            await self._grants.end_attempt(grant_id, attempt)
+            raise _LockLostError
         try:
-            client = await self._client()
             answer = await client.refresh(
-                held.grant.refresh_token.reveal(), meanwhile=keep_the_lock
+                held.grant.refresh_token.reveal(),
+                meanwhile=None if lock.is_kept else keep_the_lock,
             )
         except GrantRevoked as error:
-            return await self._revoked(held, error)
+            return await self._revoked(held, attempt, error)
         except TikTokError as error:
-            return await self._failed(held, error)
+            left = await self._failed(held, error)
+            await self._grants.end_attempt(grant_id, attempt)
+            return left
+        # The note of the attempt is about tokens that the record no longer holds from
+        # here on, and expires by itself.
         if answer.open_id != held.grant.open_id:
             return await self._end(held, "other_user")
         return await self._write(held, answer, keep_the_lock)
@@ -250,12 +286,12 @@ class Refresh:
         Raises:
             StoreError: it failed for `_WRITE_SECONDS`.
         """
-        spent, before = held.grant.refresh_token, held.grant.scopes
+        before = held.grant.scopes
         give_up = time.monotonic() + _WRITE_SECONDS
         latest: Held | None = held
         is_outdated = False
         wait = _POLL_SECONDS
-        while latest is not None and latest.grant.refresh_token == spent:
+        while latest is not None and _takes(latest, held, answer):
             try:
                 # Each of the two is tried until it is done: where every second call
                 # fails, both at once would seldom succeed.
@@ -312,12 +348,21 @@ class Refresh:
             event = Event(name="scopes_changed", open_id=grant.open_id, scopes=scopes)
             await self._tell(event)
 
-    async def _revoked(self, held: Held, error: GrantRevoked) -> Held | None:
-        """End the sessions, unless somebody else has refreshed or logged in."""
+    async def _revoked(
+        self, held: Held, attempt: Attempt, error: GrantRevoked
+    ) -> Held | None:
+        """End the sessions, unless somebody else has refreshed or logged in.
+
+        Or may have: a process that lost its lock while it was stopped, or starved, can
+        have the answer to the same refresh token. The sessions wait until it must have
+        written it.
+        """
         latest = await self._grants.load(held.grant_id)
-        if latest is None or latest.grant.refresh_token != held.grant.refresh_token:
+        if latest is None or not _is_same(latest, held):
             return latest
-        return await self._end(latest, "invalid_grant", error)
+        if await self._grants.is_alone(held.grant_id, attempt):
+            return await self._end(latest, "invalid_grant", error)
+        return await self._failed(held, error, wait=self.longest)
 
     async def _end_expired(self, held: Held) -> Held | None:
         """End a grant whose tokens are over, unless somebody has logged in since.
@@ -353,14 +398,21 @@ class Refresh:
         event = Event(name="session_ended", reason=reason, open_id=grant.open_id)
         await self._tell(event, why=why)
 
-    async def _failed(self, held: Held, error: TikTokError) -> Held | None:
-        """Keep everything, and note when to try again where all processes see it."""
-        event = Event(
-            name="refresh_failed", reason=error.code, open_id=held.grant.open_id
-        )
+    async def _failed(
+        self, held: Held, error: TikTokError, wait: float | None = None
+    ) -> Held | None:
+        """Keep everything, and note when to try again where all processes see it.
+
+        After a back-off, unless it is said how many seconds to wait.
+        """
+        # An invalid_grant that ends nothing is an error of TikTok like any other.
+        code = TikTokError.code if isinstance(error, GrantRevoked) else error.code
+        event = Event(name="refresh_failed", reason=code, open_id=held.grant.open_id)
         await self._tell(event, why=error, level=self._level(error))
         failures = min(held.grant.failures + 1, 30)
-        retry_at = int(self._clock() + self._back_off(failures, error)) + 1
+        if wait is None:
+            wait = self._back_off(failures, error)
+        retry_at = int(self._clock() + wait) + 1
         latest: Held | None = held
         while latest is not None and _is_same(latest, held):
             noted = replace(latest.grant, failures=failures, retry_at=retry_at)
@@ -410,5 +462,25 @@ def is_from_future(grant: Grant, now: float) -> bool:
 
 
 def _is_same(one: Held, other: Held) -> bool:
-    """Whether two readings of a record hold the same generation of tokens."""
-    return one.grant.refresh_token == other.grant.refresh_token
+    """Whether two readings of a record hold the same generation of tokens.
+
+    A provider may leave the refresh token as it is, so it alone says too little.
+    """
+    return (one.grant.refresh_token, one.grant.access_token) == (
+        other.grant.refresh_token,
+        other.grant.access_token,
+    )
+
+
+def _takes(latest: Held, held: Held, answer: TokenAnswer) -> bool:
+    """Whether an answer belongs into a record that may have changed since.
+
+    It does while the record holds the tokens that were spent for it. It does as well
+    where a login brought another access token and no refresh token: the one that was
+    left there died with the answer.
+    """
+    spent = held.grant.refresh_token
+    if latest.grant.refresh_token != spent:
+        return False
+    is_rotated = answer.refresh_token not in (None, spent)
+    return is_rotated or latest.grant.access_token == held.grant.access_token

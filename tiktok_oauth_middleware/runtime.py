@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from .errors import StoreError
 from .forks import renew_after_fork
+from .leases import RENEW_SECONDS
 from .ports import Port
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ _THREADS = 40
 #: What keeps a lock alive while TikTok takes its time; it raises nothing.
 Meanwhile = Callable[[], Awaitable[None]]
 #: How often it is called, in seconds.
-MEANWHILE_SECONDS = 1.5
+MEANWHILE_SECONDS = RENEW_SECONDS
 
 
 def run(flow: Coroutine[Any, Any, T]) -> T:

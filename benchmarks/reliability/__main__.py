@@ -15,6 +15,7 @@ FIGURES = (
     "single_flight",
     "callbacks",
     "kills",
+    "takeover",
     "outages",
     "tiktok_down",
     "isolation",

@@ -175,12 +175,20 @@ class _Kills:
         self._go_on(before, after)
 
     def _go_on(self, before: str, after: str) -> None:
-        """Ask as the same user elsewhere, when the dead one's lock has run out."""
-        lease = self._app.wrapped._core.refresh._lease
-        self._now.value += lease + 1
+        """Ask as the same user elsewhere, when the dead one's lock has run out.
+
+        Whom TikTok refuses then is asked once more when the dead one can not come back
+        with an answer any longer: until then nobody is signed out.
+        """
+        refresh = self._app.wrapped._core.refresh
+        self._now.value += refresh._lease + 1
         was_rotated = after in self._fake.successors
         answer = self._app.ask(self._cookie)
         self._found["5xx"] += answer.status >= 500
+        if answer.status == 200 and self._stored() == after == before:
+            self._now.value += refresh.longest + 2
+            answer = self._app.ask(self._cookie)
+            self._found["5xx"] += answer.status >= 500
         signed_in, _, token = answer.who if answer.status == 200 else (True, "", "")
         if not signed_in:
             # What the dead process sent may have been under way until now; who was

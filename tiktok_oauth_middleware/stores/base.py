@@ -12,11 +12,12 @@ says for how long it may block (``waits``, see `Store`).
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
 )
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from tiktok_oauth_middleware.errors import StoreError
 from tiktok_oauth_middleware.log import logger as log
@@ -194,6 +195,18 @@ class AsyncSwapLock:
         """Hold the lock for `ttl` seconds from now; False if it was lost already."""
         swap = self._store.acompare_and_set
         return await swap(self._row, self._owner, self._owner, ttl)
+
+    @property
+    def renew_blocking(self) -> Callable[[float], bool] | None:
+        """What renews the lock from a thread, whatever the event loop is busy with.
+
+        None where the store has no blocking face (its ``has_both_faces`` says so).
+        """
+        if not getattr(self._store, "has_both_faces", False):
+            return None
+        store: Any = self._store
+        row, owner = self._row, self._owner
+        return lambda ttl: bool(store.compare_and_set(row, owner, owner, ttl))
 
     async def __aexit__(self, *_: object) -> None:
         """Release the lock, if it is still ours."""

@@ -215,6 +215,11 @@ class RedisStore:
             await face.client.aclose()
         self.close()
 
+    @property
+    def has_both_faces(self) -> bool:
+        """Whether plain methods and their twins both work: made from a URL."""
+        return self._given is None
+
     async def _begin(self, client: Any) -> None:
         # redis-py's cluster fails commands of tasks that are the first to use it at
         # the same time. In here they wait for one another, and later for nothing.

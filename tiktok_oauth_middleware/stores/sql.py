@@ -118,6 +118,8 @@ class SQLStore:
         self._source = _Source(url_or_engine, timeout)
         #: Whether it has the methods for an event loop too.
         self.twins = self._source.has_loop_face
+        #: Whether plain methods and twins both work.
+        self.has_both_faces = self._source.has_face and self.twins
         dialect = self._source.dialect
         if dialect.name == "sqlite":
             clock = clock or time.time  # a file's processes share the host's clock
@@ -421,11 +423,11 @@ class _Source:
             self.has_loop_face = (
                 kind.is_async or kind.get_async_dialect_cls(self._url).is_async
             )
-            self._has_face = not kind.is_async
+            self.has_face = not kind.is_async
             self.shown = self._url.render_as_string(hide_password=True)
         elif isinstance(url_or_engine, (Engine, AsyncEngine)):
             self.has_loop_face = isinstance(url_or_engine, AsyncEngine)
-            self._has_face = not self.has_loop_face
+            self.has_face = not self.has_loop_face
             autocommit = url_or_engine.execution_options(isolation_level="AUTOCOMMIT")
             self._given = (
                 _InLoop(autocommit, timeout)  # type: ignore[arg-type]
@@ -461,7 +463,7 @@ class _Source:
         """Return this process's connections."""
         if isinstance(self._given, _Blocking):
             return self._given
-        if not self._has_face:
+        if not self.has_face:
             message = (
                 "store is an SQLStore whose driver works in an event loop of asyncio"
                 " only, used where calls must block (WSGI, a thread, Trio); name a"

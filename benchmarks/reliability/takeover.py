@@ -1,0 +1,133 @@
+"""kill -9 of the process that holds a refresh's lock; how long until others go on.
+
+The holder is killed while it waits for TikTok, whose answer it would never get. Another
+process has an expired token in its hands, asks again and again, and the time from the
+kill to its first token is what counts. Real time, since leases of Redis know no other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from statistics import median
+from typing import Any
+
+from tiktok_oauth_middleware.testing.fake import ConnectionLost, Reply
+from tiktok_oauth_middleware.testing.server import StandIn
+
+from .crew import context, shared_clock, started, ticking
+from .figure import Result, Run, opened
+from .world import (
+    LIFE,
+    Asgi,
+    Plan,
+    Watcher,
+    Wsgi,
+    log_in,
+    person,
+    plan_for,
+)
+
+#: Seconds within which others are promised to go on.
+_PROMISED = 3.0
+_PATIENCE = 60.0
+
+
+def run(told: Run) -> Iterator[Result]:
+    """Yield: how long others wait, for each store."""
+    for store in told.stores:
+        yield _takeovers(store, told.times(50, 2))
+
+
+class _Holding(Watcher):
+    """Keeps one refresh waiting, and forgets it."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.is_holding = False
+        self.arrived = threading.Event()
+        self.let_go = threading.Event()
+
+    def handle(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes
+    ) -> Reply:
+        """Answer as TikTok would, but for the one that is held."""
+        if self.is_holding and b"grant_type=refresh_token" in body:
+            self.is_holding = False
+            self.arrived.set()
+            self.let_go.wait(_PATIENCE)
+            raise ConnectionLost
+        return super().handle(method, url, headers, body)
+
+
+def _holder(plan: Plan, now: Any, is_asgi: bool, cookie: str, pipe: Any) -> None:  # noqa: FBT001
+    """Build an app, say so, and ask once when told to."""
+    if is_asgi:
+        asyncio.run(_cooperative_holder(plan, now, cookie, pipe))
+        return
+    app = Wsgi(plan, ticking(now))
+    pipe.send(None)
+    pipe.recv()
+    app.ask(cookie)
+
+
+async def _cooperative_holder(plan: Plan, now: Any, cookie: str, pipe: Any) -> None:
+    app = Asgi(plan, ticking(now))
+    pipe.send(None)
+    pipe.recv()
+    await app.ask(cookie)
+
+
+def _takeovers(store: str, kills: int) -> Result:
+    now = shared_clock()
+    fake = _Holding.for_settings(Plan(store="").settings(), clock=ticking(now))
+    fake.access_lifetime = LIFE
+    took: list[float] = []
+    lost = 0
+    with opened(store) as url, StandIn(fake) as stand_in:
+        plan = plan_for(url, stand_in, timeout=30)
+        app = Wsgi(plan, ticking(now))
+        for number in range(kills):
+            cookie = log_in(app, fake, person(number))
+            ours, theirs = context.Pipe()
+            process = started(_holder, plan, now, bool(number % 2), cookie, theirs)
+            ours.recv()
+            now.value += LIFE + 10
+            fake.arrived.clear()
+            fake.let_go.clear()
+            fake.is_holding = True
+            ours.send(None)
+            if not fake.arrived.wait(_PATIENCE):
+                message = "the holder never asked"
+                raise RuntimeError(message)
+            os.kill(process.pid, signal.SIGKILL)
+            began = time.monotonic()
+            lost += not _gets_a_token(app, cookie)
+            took.append(time.monotonic() - began)
+            fake.let_go.set()
+            process.join()
+        app.close()
+    refreshes = fake.refreshes
+    figures = {
+        "kills": kills,
+        "median_s": median(took),
+        "max_s": max(took),
+        "refreshes": refreshes,
+        "lost": lost,
+    }
+    passed = max(took) <= _PROMISED and refreshes == kills and not lost
+    return Result(name=f"takeover[{store}]", passed=passed, figures=figures)
+
+
+def _gets_a_token(app: Wsgi, cookie: str) -> bool:
+    give_up = time.monotonic() + _PATIENCE
+    while time.monotonic() < give_up:
+        answer = app.ask(cookie)
+        signed_in, _, token = answer.who if answer.status == 200 else (True, "", None)
+        if token is not None or not signed_in:
+            return signed_in
+    return False
