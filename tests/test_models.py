@@ -330,6 +330,9 @@ grants = st.builds(
     scopes=scope_texts,
     declined=scope_texts,
     profile=profiles,
+    profile_at=times,
+    profile_failures=st.integers(0, 10_000),
+    profile_retry_at=times,
     failures=st.integers(0, 10_000),
     retry_at=times,
     sessions=sessions,
@@ -359,6 +362,41 @@ def test_different_grants_pack_differently(one, other):
     assert (one == other) == (one.pack() == other.pack())
 
 
+def packed_by_version_1(grant):
+    """Return what the version before wrote, which knew no age of a profile."""
+    end = "" if grant.refresh_expires_at is None else str(grant.refresh_expires_at)
+    lines = [
+        "1",
+        grant.open_id,
+        grant.access_token.reveal(),
+        f"{grant.issued_at} {grant.expires_at}",
+        grant.refresh_token.reveal(),
+        end,
+        grant.scopes,
+        grant.declined,
+        grant.profile,
+        f"{grant.failures} {grant.retry_at}",
+        *(f"{s.digest} {s.born} {s.seen}" for s in grant.sessions),
+    ]
+    return "\n".join(lines).encode()
+
+
+@given(grants)
+@example(a_grant())
+@example(a_grant(profile='{"username": "u"}', sessions=(Session("d", 1, 2),)))
+@settings(deadline=None, derandomize=True, max_examples=200)
+def test_older_records_are_read(grant):
+    """A record of the version before is read whole, its profile as old as its tokens."""
+    unpacked = Grant.unpack(packed_by_version_1(grant))
+    profile_at = grant.issued_at if grant.profile else 0
+    assert unpacked == dataclasses.replace(
+        grant, profile_at=profile_at, profile_failures=0, profile_retry_at=0
+    )
+    assert Grant.unpack(unpacked.pack()) == unpacked
+    assert unpacked.access_token.reveal() == grant.access_token.reveal()
+    assert unpacked.sessions == grant.sessions
+
+
 def test_unpacked_tokens_are_secrets():
     """Tokens come out of a packed grant as secrets again."""
     grant = Grant.unpack(a_grant().pack())
@@ -375,7 +413,7 @@ GENUINE = a_grant(sessions=(Session("d", 1, 2),)).pack()
         b"",
         b"\n",
         b"1",
-        b"2" + GENUINE[1:],
+        b"3" + GENUINE[1:],
         b"01" + GENUINE[1:],
         b" " + GENUINE,
         GENUINE.replace(b"\n", b"\r"),

@@ -37,6 +37,7 @@ DURATIONS: Mapping[str, tuple[float, float]] = {
     "session_idle": (1, 400 * DAY),
     "login_lifetime": (1, 900),
     "refresh_leeway": (0, DAY),
+    "profile_max_age": (1, 400 * DAY),
     "timeout": (0.1, 60),
 }
 #: Options that are whole numbers: the least and the most.

@@ -217,18 +217,33 @@ class TikTokClient:
         )
 
     async def profile(
-        self, access_token: str, open_id: str, fields: tuple[str, ...]
+        self,
+        access_token: str,
+        open_id: str,
+        fields: tuple[str, ...],
+        *,
+        seconds: float | None = None,
     ) -> str:
         """Return the packed profile of the user whose token this is.
+
+        Args:
+            access_token: one that has not expired.
+            open_id: whose it is.
+            fields: of the granted scopes.
+            seconds: to wait for the answer, instead of the settings' ``timeout``.
 
         Raises:
             TikTokUnavailable, TikTokError: see `tiktok.read_user`.
         """
         with self._timing("user_info"):
-            return await self._profile(access_token, open_id, fields)
+            return await self._profile(access_token, open_id, fields, seconds)
 
     async def _profile(
-        self, access_token: str, open_id: str, fields: tuple[str, ...]
+        self,
+        access_token: str,
+        open_id: str,
+        fields: tuple[str, ...],
+        seconds: float | None,
     ) -> str:
         # The comma is left as it is: it is how TikTok's own examples write it.
         url = f"{self._settings.endpoints.user_info}?fields={','.join(fields)}"
@@ -237,7 +252,8 @@ class TikTokClient:
         response = await self._call(
             lambda client: client.request(
                 "GET", url, headers=headers, withhold_token=True
-            )
+            ),
+            seconds,
         )
         return tiktok.read_user(
             response.status_code,

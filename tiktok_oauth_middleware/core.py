@@ -51,6 +51,7 @@ from .pages import (
     redirect,
     without_referrer,
 )
+from .profiles import Profiles
 from .redirects import LONGEST
 from .refresh import Refresh
 from .sealing import Box, derive
@@ -157,8 +158,24 @@ class Core:
             clock,
             deferrable,
         )
+        self.profiles = Profiles(
+            settings,
+            self._runtime,
+            self.grants,
+            sights,
+            self.client,
+            clock,
+            deferrable,
+        )
         self.sessions = Sessions(
-            settings, self.grants, sights, self.refresh, self.jar, clock, deferrable
+            settings,
+            self.grants,
+            sights,
+            self.refresh,
+            self.jar,
+            clock,
+            deferrable,
+            self.profiles,
         )
         #: Whom a session cookie stands for, from the store if need be.
         self.look = self.sessions.look
@@ -176,6 +193,7 @@ class Core:
             self.client,
             self._tell,
             clock,
+            self.profiles,
         )
         self.logout = Logout(
             settings,
@@ -262,6 +280,7 @@ class Core:
             routes={path: name for path, name in paths.items() if path is not None},
             askable=frozenset((*settings.scopes, *settings.optional_scopes)),
             clock=self.clock,
+            profile_was_read=self.profiles.was_read,
         )
         if len(self.sites) < _MOUNTS and len(given) <= _LONGEST_MOUNT:
             self.sites[given] = site

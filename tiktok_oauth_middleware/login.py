@@ -60,6 +60,7 @@ from .models import (
     split_scopes,
 )
 from .pages import HEAD_LIMIT, Answer, Link, Page, head_size, redirect
+from .profiles import has_profile
 from .recent_logins import RecentLogins
 from .redirects import target_of
 
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
     from .grants import Grants
     from .models import TokenAnswer
     from .outcomes import Tell
+    from .profiles import Profile, Profiles
     from .runtime import Runtime
     from .sealing import Box
     from .settings import TikTokSettings
@@ -132,6 +134,7 @@ class Login:
         client: Callable[[], Awaitable[TikTokClient]],
         tell: Tell,
         clock: Callable[[], float],
+        profiles: Profiles,
     ) -> None:
         """Take the collaborators; of the two boxes one seals logins, one results."""
         self._settings = settings
@@ -147,12 +150,13 @@ class Login:
             boxes[1],
             clock,
             kept=lifetime + _CLOCK_SKEW,
-            # The exchange, the profile, the record.
-            longest=2 * settings.timeout + _WRITE_SECONDS,
+            # The exchange, the profile, perhaps without a refused field, the record.
+            longest=3 * settings.timeout + _WRITE_SECONDS,
         )
         self._client = client
         self._tell = tell
         self._clock = clock
+        self._profiles = profiles
 
     # --- to TikTok -----------------------------------------------------------------
 
@@ -484,31 +488,33 @@ class Login:
         if answer.expires_in < 1 and answer.refresh_token is None:
             # It would end at its first use: a guarded page would log in for ever.
             raise TikTokError("", "a token that has ended already")
-        profile = await self._profile(client, answer)
+        profile = await self._profile(answer)
         value, session = await self._save(login, answer, profile, ticket)
         result = LoginResult(
             at=int(self._clock()), session=value, return_to=login.target
         )
         return result, answer.open_id, answer.scopes or "", session
 
-    async def _profile(self, client: TikTokClient, answer: TokenAnswer) -> str:
-        """Return the user's profile, or "" where TikTok does not give it.
+    async def _profile(self, answer: TokenAnswer) -> Profile | None:
+        """Return the user's profile, or None where TikTok does not give it.
 
         Somebody is signed in all the same: who they are is the token answer's word.
         """
-        fields = tiktok.fields_for(split_scopes(answer.scopes or ""))
-        if not fields or not self._settings.fetch_user:
-            return ""
+        scopes = answer.scopes or ""
+        if not self._settings.fetch_user or not has_profile(scopes):
+            return None
         try:
-            return await client.profile(
-                answer.access_token.reveal(), answer.open_id, fields
-            )
+            return await self._profiles.ask(answer.access_token, answer.open_id, scopes)
         except TikTokError as error:
             logger.warning("no profile at login: %s", error)
-            return ""
+            return None
 
     async def _save(
-        self, login: _Login, answer: TokenAnswer, profile: str, old: Ticket | None
+        self,
+        login: _Login,
+        answer: TokenAnswer,
+        profile: Profile | None,
+        old: Ticket | None,
     ) -> tuple[str, str]:
         """Write the grant with a new session in it; end the browser's previous one.
 
@@ -541,7 +547,11 @@ class Login:
         return value, ticket.digest
 
     def _grant(
-        self, login: _Login, answer: TokenAnswer, profile: str, known: Grant | None
+        self,
+        login: _Login,
+        answer: TokenAnswer,
+        profile: Profile | None,
+        known: Grant | None,
     ) -> Grant:
         """Return the grant that this answer makes: the newest login's tokens count."""
         now = int(self._clock())
@@ -558,7 +568,7 @@ class Login:
             refresh_expires_at=None if end is None else now + int(end),
             scopes=join_scopes(granted),
             declined=join_scopes((before | asked) - granted),
-            profile=profile,
+            **self._profiles.after_login(join_scopes(granted), profile, known),
             sessions=known.sessions if known else (),
         )
 

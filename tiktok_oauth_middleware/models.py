@@ -223,6 +223,11 @@ class Grant:
     declined: str = ""
     #: The user's profile as one line of JSON, or "".
     profile: str = ""
+    #: When TikTok gave it; 0 for never.
+    profile_at: int = 0
+    #: Failures to get it in a row, and the time before which not to try again.
+    profile_failures: int = 0
+    profile_retry_at: int = 0
     #: Failed refreshes in a row, and the time before which not to try again.
     failures: int = 0
     retry_at: int = 0
@@ -230,10 +235,13 @@ class Grant:
     sessions: tuple[Session, ...] = ()
 
     def pack(self) -> bytes:
-        """Return the grant as lines: a version, one line a field, one a session."""
+        """Return the grant as lines: a version, one line a field, one a session.
+
+        Version 1, which is still read, had no line about the age of the profile.
+        """
         end = "" if self.refresh_expires_at is None else str(self.refresh_expires_at)
         lines = [
-            "1",
+            "2",
             self.open_id,
             self.access_token.reveal(),
             f"{self.issued_at} {self.expires_at}",
@@ -243,6 +251,7 @@ class Grant:
             self.declined,
             self.profile,
             f"{self.failures} {self.retry_at}",
+            f"{self.profile_at} {self.profile_failures} {self.profile_retry_at}",
             *(f"{digest} {born} {seen}" for digest, born, seen in self.sessions),
         ]
         return "\n".join(lines).encode()
@@ -255,9 +264,15 @@ class Grant:
                 "\n"
             )
             scopes, declined, profile, failed, *sessions = more
-            if version != "1":
-                return None
             issued_at, expires_at = map(int, life.split(" "))
+            if version == "1":
+                # As old as its tokens, so that not all users' are due at once.
+                age = f"{issued_at if profile else 0} 0 0"
+            elif version == "2":
+                age, *sessions = sessions
+            else:
+                return None
+            profile_at, profile_failures, profile_retry_at = map(int, age.split(" "))
             failures, retry_at = map(int, failed.split(" "))
             browsers = (line.split(" ") for line in sessions)
             return cls(
@@ -270,6 +285,9 @@ class Grant:
                 scopes=scopes,
                 declined=declined,
                 profile=profile,
+                profile_at=profile_at,
+                profile_failures=profile_failures,
+                profile_retry_at=profile_retry_at,
                 failures=failures,
                 retry_at=retry_at,
                 sessions=tuple(
@@ -317,6 +335,7 @@ class Site:
         "mount",
         "own_paths",
         "prefix",
+        "profile_was_read",
         "routes",
     )
 
@@ -327,6 +346,7 @@ class Site:
         routes: Mapping[str, str],
         askable: frozenset[str],
         clock: Callable[[], float],
+        profile_was_read: Callable[[Sight], object] = lambda _: None,
     ) -> None:
         #: The prefix that the server took off the path: root_path, SCRIPT_NAME.
         self.mount: str = mount
@@ -337,6 +357,8 @@ class Site:
         #: The scopes that a login may ask for.
         self.askable: frozenset[str] = askable
         self.clock: Callable[[], float] = clock
+        #: Called where an app looks at a user's profile.
+        self.profile_was_read: Callable[[Sight], object] = profile_was_read
         #: The mount point as a link begins with it.
         self.prefix: str = quote(mount, safe="/")
         paths = {name: mount + path for path, name in routes.items()}
@@ -444,11 +466,18 @@ class TikTokAuth:
 
     @property
     def user(self) -> User | None:
-        """The user's profile by granted scope, or None when nobody is signed in."""
+        """The user's profile by granted scope, or None when nobody is signed in.
+
+        As TikTok gave it at the login or later, ``profile_max_age`` old at most unless
+        TikTok did not answer. An avatar link that has ended is renewed at the next
+        request after somebody looked.
+        """
         self._looked = True
-        if self._sight is None:
+        sight = self._sight
+        if sight is None:
             return None
-        return read_profile(self._sight[OPEN_ID], self._sight[PROFILE])
+        self._site.profile_was_read(sight)
+        return read_profile(sight[OPEN_ID], sight[PROFILE])
 
     def missing_scopes(self, *scopes: str) -> frozenset[str]:
         """Return those of `scopes` that the user has not granted."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .cookies import CookieJar
     from .deferrable import DeferrableWrites
     from .grants import Grants, Held
+    from .profiles import Profiles
     from .refresh import Refresh
     from .settings import TikTokSettings
     from .sights import Sights
@@ -45,8 +46,10 @@ class Sessions:
         jar: CookieJar,
         clock: Callable[[], float],
         deferrable: DeferrableWrites,
+        profiles: Profiles,
     ) -> None:
         self._settings = settings
+        self._profiles = profiles
         self._grants = grants
         self._deferrable = deferrable
         self._sights = sights
@@ -88,6 +91,8 @@ class Sessions:
         if held is None or self._grants.find(held.grant, ticket.digest) is None:
             return None
         held = await self._refresh.fresh(held)
+        if held is not None:
+            held = await self._profiles.fresh(held)
         if held is not None and self._clock() - held.at >= _FRESH_SECONDS:
             # It took long, and what was true when it began need not be so any more.
             held = await self._grants.load(ticket.grant_id)
@@ -144,7 +149,8 @@ class Sessions:
             until = min(at + _FRESH_SECONDS, end, grant.expires_at)
             keeps_until = at
         else:
-            keeps_until = min(end, due_at, session.seen + self._seen_step)
+            changes_at = self._profiles.changes_at(held.grant_id, grant)
+            keeps_until = min(end, due_at, session.seen + self._seen_step, changes_at)
             until = min(at + _FRESH_SECONDS, end, due_at)
         return (
             at,

@@ -73,8 +73,11 @@ class TikTokSettings:
     refresh_leeway: float = 300
     #: Keep a user's tokens for jobs when their last session has ended.
     keep_grants: bool = False
-    #: Ask for the user's profile at login.
+    #: Ask for the user's profile, at login and when it is old.
     fetch_user: bool = True
+    #: Ask for the profile again when it is so old; sooner when its links have ended
+    #: and the app looks at it.
+    profile_max_age: float = DAY
     #: Send a PKCE challenge, in TikTok's hex form.
     pkce: bool = True
     #: Show TikTok's consent page at every login.

@@ -29,7 +29,7 @@ from .errors import (
     WebhookRejected,
 )
 from .http import BadQuery, read_query
-from .models import Secret, TokenAnswer, join_scopes, pack_profile
+from .models import Secret, TokenAnswer, join_scopes, pack_profile, split_scopes
 from .text import mask, one_line
 
 AUTHORIZE = "https://www.tiktok.com/v2/auth/authorize/"
@@ -167,6 +167,39 @@ def fields_for(scopes: Iterable[str]) -> tuple[str, ...]:
     return tuple(
         f for scope, names in FIELDS.items() if scope in granted for f in names
     )
+
+
+_SCOPES = {field: scope for scope, names in FIELDS.items() for field in names}
+_LINKS = ("avatar_url", "avatar_url_100", "avatar_large_url")
+#: When a signed link ends, as TikTok's CDN writes it: seconds, or milliseconds.
+_LINK_END = re.compile(r"[?&]x-expires=([0-9]{1,14})(?![0-9])")
+_MILLISECONDS = 10**11
+
+
+def join_profiles(new: str, known: str, scopes: str) -> str:
+    """Return a packed profile, with what only an older one knows.
+
+    Args:
+        new: what TikTok answered; "" for nothing.
+        known: the older one; "" for none.
+        scopes: granted now; of the older one what these do not open is left out.
+    """
+    granted = split_scopes(scopes)
+    older = json.loads(known or "{}")
+    kept = {f: value for f, value in older.items() if _SCOPES.get(f) in granted}
+    return pack_profile({**kept, **json.loads(new or "{}")})
+
+
+def links_end(profile: str) -> float:
+    """Return when the first avatar link of a packed profile ends; or infinity.
+
+    >>> links_end('{"avatar_url": "https://cdn.example/a?x-expires=1767312000&s=b"}')
+    1767312000.0
+    """
+    fields = json.loads(profile or "{}")
+    found = (_LINK_END.search(str(fields.get(name, ""))) for name in _LINKS)
+    ends = [float(link[1]) for link in found if link and int(link[1])]
+    return min((e / 1000 if e >= _MILLISECONDS else e for e in ends), default=math.inf)
 
 
 # --- the callback ------------------------------------------------------------------

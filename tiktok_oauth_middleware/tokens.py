@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from .cookies import grant_id
 from .core import Core
-from .errors import NotSignedIn, TikTokUnavailable
-from .models import Token, split_scopes
+from .errors import NotSignedIn, TikTokError, TikTokUnavailable
+from .models import Token, User, read_profile, split_scopes
 from .outcomes import OnEvent
 from .refresh import DUE, Demand, fingerprint
 from .runtime import Blocking, Cooperative, run
@@ -127,6 +127,24 @@ class TikTokTokens:
         """Return a user's token, as `renew` does, from an event loop."""
         dead, rejected = rejected and fingerprint(rejected), None
         return await self._renew(self._async_core(), open_id, dead)
+
+    def profile(self, open_id: str) -> User:
+        """Return a user's profile, asked of TikTok now, and keep it for `auth.user`.
+
+        Nothing is asked without ``user.info.basic``; with ``fetch_user=False`` nothing
+        is kept.
+
+        Raises:
+            NotSignedIn: there is no grant of this user, or it has ended.
+            TikTokUnavailable: TikTok did not answer, or there is no token to ask with.
+            TikTokError: TikTok refused; what was known before stays.
+            StoreError: the store failed.
+        """
+        return run(self._profile(self._sync_core(), open_id))
+
+    async def aprofile(self, open_id: str) -> User:
+        """Return a user's profile, as `profile` does, from an event loop."""
+        return await self._profile(self._async_core(), open_id)
 
     def refresh_expiring(self, within: float) -> Sweep:
         """Refresh every token that ends within so many seconds: a sweep for cron.
@@ -262,10 +280,36 @@ class TikTokTokens:
 
     async def _fresh(self, core: Core, open_id: str, demand: Demand) -> Held:
         """Return a user's record, refreshed if need be; NotSignedIn at its end."""
-        held = await core.refresh.fresh(await self._load(core, open_id), demand)
-        if held is None or held.grant.open_id != open_id:
+        held = await self._load(core, open_id)
+        fresh = await self._refreshed(core, held, demand)
+        if fresh is None or fresh.grant.open_id != open_id:
             raise _not_signed_in()
-        return held
+        return fresh
+
+    async def _refreshed(self, core: Core, held: Held, demand: Demand) -> Held | None:
+        """Return a record as a refresh leaves it, with a profile no older than it may.
+
+        For a profile alone a job asks nothing: it may never look at one.
+        """
+        fresh = await core.refresh.fresh(held, demand)
+        if fresh is None or fresh.grant.access_token == held.grant.access_token:
+            return fresh
+        return await core.profiles.fresh(fresh)
+
+    async def _profile(self, core: Core, open_id: str) -> User:
+        held = await self._fresh(core, open_id, DUE)
+        self._token_of(held)
+        try:
+            packed = await core.profiles.renew(held)
+        except TikTokError as error:
+            if error.error != "access_token_invalid":
+                raise
+            # Dead before its time: with another token, once.
+            await self._renew(core, open_id, fingerprint(held.grant.access_token))
+            packed = await core.profiles.renew(await self._load(core, open_id))
+        if packed is None:
+            raise _not_signed_in()
+        return read_profile(open_id, packed)
 
     def _token_of(self, held: Held) -> Token:
         grant = held.grant
@@ -281,7 +325,7 @@ class TikTokTokens:
             counts["unreadable"] += is_unreadable
             if held is None or not core.refresh.is_due(held.grant, demand):
                 continue
-            outcome = _outcome(held, await core.refresh.fresh(held, demand))
+            outcome = _outcome(held, await self._refreshed(core, held, demand))
             if outcome is not None:
                 counts[outcome] += 1
         return Sweep(**counts)

@@ -671,6 +671,9 @@ GRANT = Grant(
         st.lists(any_text, max_size=14).map(
             lambda lines: "\n".join(["1", *lines]).encode("utf-8", "surrogatepass")
         ),
+        st.lists(any_text, max_size=14).map(
+            lambda lines: "\n".join(["2", *lines]).encode("utf-8", "surrogatepass")
+        ),
     )
 )
 @example(GRANT.pack())
