@@ -11,20 +11,28 @@ import stat
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import httpx2
 import pytest
 
-from tiktok_oauth_middleware import SQLiteStore, StoreError, TikTokEndpoints
+from tiktok_oauth_middleware import (
+    SQLiteStore,
+    StoreError,
+    TikTokEndpoints,
+    TikTokOAuthWSGIMiddleware,
+)
 from tiktok_oauth_middleware.checks import faults
 from tiktok_oauth_middleware.diagnosis import diagnose, machine, of_faults
 from tiktok_oauth_middleware.diagnosis.store import file_system
 from tiktok_oauth_middleware.errors import ConfigurationError
 from tiktok_oauth_middleware.stores.redis import RedisStore
+from tiktok_oauth_middleware.testing import FakeTikTok, login_as
 
-from .conftest import START, make_settings
+from .conftest import ORIGIN, START, make_settings
 from .stores.conftest import RedisServer
 
 NOW = START + 365 * 86400
@@ -144,6 +152,7 @@ def test_stand_in():
         ({"pkce": False}, "pkce_off"),
         ({"websocket_origins": ["http://app.example.com"]}, "websocket_origin_plain"),
         ({"store": "memory://"}, "store_memory"),
+        ({"profile_max_age": 599}, "profile_often"),
     ],
 )
 def test_note(options, code):
@@ -654,3 +663,53 @@ def test_mode_of_the_tried_file(path):
     expected = "store" if os.geteuid() == 0 else "store_unusable"
     assert expected in findings
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+class TestRecords:
+    """Whether the keys open what is stored."""
+
+    @pytest.fixture
+    def stored(self, tmp_path):
+        """Settings whose store holds two users."""
+        settings = make_settings(store=f"sqlite:///{tmp_path}/tokens.sqlite3")
+        fake = FakeTikTok.for_settings(settings)
+        wrapped = TikTokOAuthWSGIMiddleware(
+            lambda *_: [], settings, transport=fake.transport
+        )
+        transport = httpx2.WSGITransport(wrapped)
+        for person in fake.people[:2]:
+            with httpx2.Client(transport=transport, base_url=ORIGIN) as client:
+                login_as(client, fake, person)
+        wrapped.close()
+        return settings
+
+    def found(self, settings):
+        return {finding.code: finding for finding in diagnose(settings)}
+
+    def test_open(self, stored):
+        """Records that open are said to."""
+        found = self.found(stored)
+        assert found["records"].level == "good"
+        assert "2 stored users" in found["records"].message
+        assert "store_unknown_key" not in found
+
+    def test_unknown_key(self, stored):
+        """Records that were sealed with another key are counted, with what to do."""
+        other = replace(stored, secret_keys=[secrets.token_urlsafe(32)])
+        finding = self.found(other)["store_unknown_key"]
+        assert finding.level == "note"
+        assert "2 of 2 stored users" in finding.message
+        assert "end of secret_keys" in finding.mend
+
+    def test_rotated(self, stored):
+        """A new key before the old one opens everything."""
+        old = [key.reveal() for key in stored.secret_keys]
+        rotated = replace(stored, secret_keys=[secrets.token_urlsafe(32), *old])
+        assert "records" in self.found(rotated)
+
+    def test_none(self, tmp_path):
+        """A store that is not there yet is not made by looking for records."""
+        file = tmp_path / "new.sqlite3"
+        found = self.found(make_settings(store=f"sqlite:///{file}"))
+        assert "records" not in found
+        assert not file.exists()

@@ -68,6 +68,7 @@ def test_four_options_are_enough():
     assert settings.refresh_leeway == 300
     assert settings.keep_grants is False
     assert settings.fetch_user is True
+    assert settings.profile_max_age == 86400
     assert settings.pkce is True
     assert settings.always_ask_consent is False
     assert settings.websocket_origins == ()
@@ -191,6 +192,7 @@ WRONG_TYPES = [
             "session_idle",
             "login_lifetime",
             "refresh_leeway",
+            "profile_max_age",
             "timeout",
         )
         for value in (None, "10", True, [10])
@@ -294,6 +296,9 @@ WRONG_VALUES = [
     ("login_lifetime", 0),
     ("login_lifetime", 901),
     ("refresh_leeway", -1),
+    ("profile_max_age", 0),
+    ("profile_max_age", 400 * 86400 + 1),
+    ("profile_max_age", float("nan")),
     ("refresh_leeway", 86401),
     ("timeout", 0),
     ("timeout", 61),
@@ -366,6 +371,8 @@ RIGHT_VALUES = [
     ("session_idle", 1),
     ("login_lifetime", 900),
     ("refresh_leeway", 0),
+    ("profile_max_age", 1),
+    ("profile_max_age", 400 * 86400),
     ("refresh_leeway", 0.5),
     ("timeout", 0.1),
     ("timeout", 60),

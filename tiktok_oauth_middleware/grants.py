@@ -100,19 +100,26 @@ class Grants:
         Raises:
             StoreError: the store could not say.
         """
-        held, _ = await self.inspect(grant_id)
-        return held
+        changes, at = self._sights.changes, self._clock()
+        sealed = await self.sealed(grant_id)
+        return self.opened(grant_id, sealed, changes, at)
 
     async def inspect(self, grant_id: str) -> tuple[Held | None, bool]:
         """Return the record, and whether there is one that does not open.
+
+        Whoever asks reports that; nothing is logged.
 
         Raises:
             StoreError: the store could not say.
         """
         changes, at = self._sights.changes, self._clock()
         sealed = await self.sealed(grant_id)
-        held = self.opened(grant_id, sealed, changes, at)
-        return held, sealed is not None and held is None
+        if sealed is None:
+            return None, False
+        grant = self._unsealed(grant_id, sealed)
+        if grant is None:
+            return None, True
+        return Held(grant_id, sealed, grant, changes, at), False
 
     def sealed(self, grant_id: str) -> Awaitable[bytes | None]:
         """Return the record as the store holds it, or None if there is none.
@@ -139,14 +146,17 @@ class Grants:
         return None if grant is None else Held(grant_id, sealed, grant, changes, at)
 
     def _opened(self, grant_id: str, sealed: bytes) -> Grant | None:
-        packed = self._box.open(sealed, self._key(grant_id))
-        grant = None if packed is None else Grant.unpack(packed)
+        grant = self._unsealed(grant_id, sealed)
         if grant is None:
             # Corrupt, moved from another key, or sealed with a key no longer listed.
             logger.warning(
                 "a stored grant does not open; its user counts as signed out"
             )
         return grant
+
+    def _unsealed(self, grant_id: str, sealed: bytes) -> Grant | None:
+        packed = self._box.open(sealed, self._key(grant_id))
+        return None if packed is None else Grant.unpack(packed)
 
     async def create(self, grant_id: str, grant: Grant) -> Held | None:
         """Write a new record; None if there is one that opens by now.

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from .cookies import grant_id
 from .core import Core
 from .errors import NotSignedIn, TikTokError, TikTokUnavailable
+from .log import logger
 from .models import Token, User, read_profile, split_scopes
 from .outcomes import OnEvent
 from .refresh import DUE, Demand, fingerprint
@@ -328,6 +329,11 @@ class TikTokTokens:
             outcome = _outcome(held, await self._refreshed(core, held, demand))
             if outcome is not None:
                 counts[outcome] += 1
+        if counts["unreadable"]:
+            logger.warning(
+                "%d stored grants do not open; their users count as signed out",
+                counts["unreadable"],
+            )
         return Sweep(**counts)
 
     async def _users(self, core: Core) -> list[StoredUser]:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from . import keys, machine, portal, store
+from . import keys, machine, portal, records, store
 from .findings import Finding, of_faults
 
 if TYPE_CHECKING:
@@ -39,4 +39,5 @@ def diagnose(
     yield from portal.findings(settings, mount)
     yield from keys.findings(settings)
     yield from store.findings(settings)
+    yield from records.findings(settings)
     yield from machine.findings(settings, clock, online=online)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 #: Names that no owner can prove to TikTok (RFC 6761, RFC 6762, RFC 9476 and ICANN's).
 _PRIVATE_NAMES = ("local", "localhost", "internal", "test", "example", "invalid", "alt")
 _BASIC = "user.info.basic"
+#: Seconds; below that profiles are asked for often enough to meet TikTok's limit.
+_SHORT_PROFILE_AGE = 600
 
 
 def findings(settings: TikTokSettings, mount: str) -> Iterator[Finding]:
@@ -178,6 +180,15 @@ def _scopes(settings: TikTokSettings) -> Iterator[Finding]:
             "scopes",
             f"scopes leave out {_BASIC}, which comes with Login Kit",
             f"ask for {_BASIC}, unless it is left out on purpose",
+        )
+    if settings.fetch_user and settings.profile_max_age < _SHORT_PROFILE_AGE:
+        yield note(
+            "profile_often",
+            "profile_max_age",
+            f"profile_max_age is {settings.profile_max_age:g} s: a user's requests ask"
+            " TikTok for the profile so often, and it takes 600 such calls a minute"
+            " from all users",
+            f"leave it at a day, or at {_SHORT_PROFILE_AGE} s or more",
         )
     yield good("scopes", "scopes", f"scopes ask for {', '.join(sorted(asked))}")
 
