@@ -1,8 +1,8 @@
 """HTTP with neither ASGI nor WSGI in it: Request, Response, Cookie, and their rules.
 
 The shells translate to and from these. A request keeps its raw bytes; each rule below
-reads the header it needs and decides. Nothing here looks at Host, Forwarded or any
-X- header that names another URL: a client writes those as it likes.
+reads the header it needs and decides. Nothing here looks at Forwarded or any X- header
+that names another URL, and Host proves nothing: a client writes those as it likes.
 """
 
 from __future__ import annotations
