@@ -44,7 +44,7 @@ DURATIONS: Mapping[str, tuple[float, float]] = {
 COUNTS: Mapping[str, tuple[int, int]] = {"remembered_sessions": (1, 10_000_000)}
 FLAGS = ("keep_grants", "fetch_user", "pkce", "always_ask_consent", "starlette_auth")
 _PATHS = ("login_path", "logout_path", "disconnect_path", "webhook_path")
-_MAY_BE_NONE = ("disconnect_path", "webhook_path")
+MAY_BE_NONE = ("disconnect_path", "webhook_path", "previous_client_secret")
 ENDPOINTS: Mapping[str, str] = {
     "authorize": tiktok.AUTHORIZE,
     "token": tiktok.TOKEN,
@@ -63,6 +63,9 @@ _PLACEHOLDERS = re.compile(
     r"|dummy|x{6}",
     re.IGNORECASE,
 )
+_TEMPLATE = re.compile(
+    r"change.?me|replace.?me|your.?(secret|key|client)|placeholder|x{6}", re.IGNORECASE
+)
 _URI_PATH = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@-]+)+/?|/")
 _RULE = re.compile(r"/[^?#%\\\x00-\x1f]*")
 _NETLOC = re.compile(
@@ -77,6 +80,7 @@ _MAKE_A_KEY = (
 SAMPLES: Mapping[str, Any] = {
     "client_key": "awsample",
     "client_secret": "a-secret-of-the-samples",
+    "previous_client_secret": None,
     "redirect_uri": "https://app.example.com/auth/tiktok/callback",
     "secret_keys": ("Zk3vXq9LwR2tYb7NfH5cJd8GsPmA1eUo",),
     "scopes": ("user.info.basic",),
@@ -131,7 +135,7 @@ def _wanted(name: str, value: object) -> str | None:
     if name == "endpoints":
         right = all(isinstance(getattr(value, e, None), str) for e in ENDPOINTS)
         return None if right else "a TikTokEndpoints of strings"
-    if name in _MAY_BE_NONE:
+    if name in MAY_BE_NONE:
         return None if value is None or isinstance(value, str) else "a string or None"
     return None if isinstance(value, str) else "a string"
 
@@ -146,22 +150,40 @@ def _credential_faults(options: Mapping[str, Any]) -> Iterator[str]:
             )
     if key and key == secret:
         yield "client_secret equals client_key; TikTok's portal shows two values"
+    previous = options["previous_client_secret"]
+    if previous is not None:
+        fault = _previous_secret_fault(previous, options)
+        if fault:
+            yield f"previous_client_secret {fault}"
     keys = options["secret_keys"]
     if not keys:
         yield f"secret_keys is empty; {_MAKE_A_KEY}"
     for place, secret_key in enumerate(keys):
-        fault = _key_fault(secret_key, secret)
+        fault = _key_fault(secret_key, (secret, previous))
         if fault:
             yield f"secret_keys[{place}] {fault}; {_MAKE_A_KEY}"
     if len(set(keys)) < len(keys):
         yield "secret_keys lists one key twice; list each once, newest first"
 
 
-def _key_fault(key: str, client_secret: str) -> str | None:
+def _previous_secret_fault(previous: str, options: Mapping[str, Any]) -> str | None:
+    """Say what is wrong with the secret before, without showing it."""
+    if not tiktok.is_visible(previous, 200):
+        return "is empty or holds a space; leave it out unless the secret is rotated"
+    if previous == options["client_secret"]:
+        return "equals client_secret; it is the one before, or left out"
+    if previous == options["client_key"]:
+        return "equals client_key; TikTok's portal shows two values"
+    if _TEMPLATE.search(previous):
+        return "looks like a placeholder; leave it out unless the secret is rotated"
+    return None
+
+
+def _key_fault(key: str, client_secrets: tuple[str, str | None]) -> str | None:
     """Say what is wrong with a key, without showing it."""
     if len(key) < _KEY_LENGTH:
         return f"is shorter than {_KEY_LENGTH} characters"
-    if key == client_secret:
+    if key in client_secrets:
         return "equals client_secret: whoever has one would have both"
     if _PLACEHOLDERS.search(key):
         return "looks like a placeholder"

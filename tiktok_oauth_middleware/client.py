@@ -14,17 +14,18 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qsl, urlencode
 
 from authlib.integrations.httpx_client import AsyncOAuth2Client, OAuth2Client
 
 from . import tiktok
-from .errors import TikTokUnavailable
+from .errors import TikTokError, TikTokUnavailable
+from .log import logger
 from .models import Secret
 
 if TYPE_CHECKING:
@@ -37,11 +38,19 @@ if TYPE_CHECKING:
 _base = next(kind for kind in OAuth2Client.__mro__ if kind.__name__ == "Client")
 httpx: Any = sys.modules[_base.__module__.partition(".")[0]]
 
+_Answer = TypeVar("_Answer")
 Timing = Callable[[str], AbstractContextManager[object]]
 
 #: Longest answer of TikTok that is read, in bytes.
 ANSWER_LIMIT = 1024 * 1024
 _CONNECT_SECONDS = 3
+
+_TOOK_PREVIOUS = (
+    "TikTok refused client_secret (invalid_client) and took previous_client_secret:"
+    " the portal does not use the new one yet, or it is wrong"
+)
+#: Client authentication with the present secret, and with the previous one.
+_METHODS = ("client_key_post", "previous_client_key_post")
 
 _HEADERS = {
     # Authlib would add a charset, which TikTok may refuse.
@@ -56,6 +65,7 @@ _HEADERS = {
 
 
 def _client_key_post(
+    secret: Secret,
     client: Any,
     method: str,  # noqa: ARG001 - Authlib passes four
     uri: str,
@@ -65,25 +75,28 @@ def _client_key_post(
     """Put the app's credentials into the form, under TikTok's names."""
     text = body.decode() if isinstance(body, bytes) else body or ""
     form = parse_qsl(text, keep_blank_values=True)
-    secret = client.client_secret.reveal()
-    form += [("client_key", client.client_id), ("client_secret", secret)]
+    form += [("client_key", client.client_id), ("client_secret", secret.reveal())]
     return uri, headers, urlencode(form)
 
 
 class _TikTokMixin:
     """Authlib's client with TikTok's client authentication, and no memory of tokens."""
 
-    def __init__(self, client_key: str, client_secret: Secret, **options: Any) -> None:
+    def __init__(
+        self, client_key: str, client_secrets: Sequence[Secret], **options: Any
+    ) -> None:
+        """Take the app's secrets, the present one first."""
         super().__init__(  # type: ignore[call-arg]
             client_key,  # pyright: ignore[reportCallIssue] - a mixin's super()
-            client_secret,
-            token_endpoint_auth_method="client_key_post",  # noqa: S106 - a name
-            revocation_endpoint_auth_method="client_key_post",
+            client_secrets[0],
+            token_endpoint_auth_method=_METHODS[0],
+            revocation_endpoint_auth_method=_METHODS[0],
             **options,
         )
-        self.register_client_auth_method(  # type: ignore[attr-defined]
-            ("client_key_post", _client_key_post)
-        )
+        for method, secret in zip(_METHODS, client_secrets, strict=False):
+            self.register_client_auth_method(  # type: ignore[attr-defined]
+                (method, partial(_client_key_post, secret))
+            )
 
     def parse_response_token(self, resp: Any) -> Any:
         """Return the response as it is: tiktok.py reads it, and nothing is kept."""
@@ -127,7 +140,11 @@ class TikTokClient:
         self._transport = transport
         self._timing: Timing = nullcontext if timing is None else timing
         self._clock = clock
-        self._secret = Secret(settings.client_secret)
+        previous = settings.previous_client_secret
+        #: The present one first.
+        self._client_secrets = tuple(
+            Secret(secret) for secret in (settings.client_secret, previous) if secret
+        )
         check_transport(transport, blocking=runtime.is_blocking)
 
     async def exchange(self, code: str, verifier: str | None) -> TokenAnswer:
@@ -171,21 +188,58 @@ class TikTokClient:
         meanwhile: Meanwhile | None = None,
     ) -> TokenAnswer:
         url = self._settings.endpoints.token
-        response = await self._call(
-            lambda client: client.fetch_token(
-                url, grant_type=grant_type, headers=_HEADERS, **fields
-            ),
-            seconds,
-            meanwhile,
-        )
-        secrets = (self._secret, *fields.values())
-        return tiktok.read_token(
-            response.status_code,
-            response.content,
-            secrets=secrets,
-            retry_after=response.headers.get("retry-after", ""),
-            now=self._clock(),
-        )
+        secrets = (*self._client_secrets, *fields.values())
+
+        async def ask(method: str, seconds: float) -> TokenAnswer:
+            response = await self._call(
+                lambda client: client.fetch_token(
+                    url,
+                    grant_type=grant_type,
+                    headers=_HEADERS,
+                    auth=client.client_auth(method),
+                    **fields,
+                ),
+                seconds,
+                meanwhile,
+            )
+            return tiktok.read_token(
+                response.status_code,
+                response.content,
+                secrets=secrets,
+                retry_after=response.headers.get("retry-after", ""),
+                now=self._clock(),
+            )
+
+        return await self._with_either_secret(ask, seconds)
+
+    async def _with_either_secret(
+        self, ask: Callable[[str, float], Awaitable[_Answer]], seconds: float | None
+    ) -> _Answer:
+        """Ask with the present secret; where TikTok refuses it, with the previous one.
+
+        ``invalid_client`` means that TikTok refused the app before it looked at the
+        code or token (RFC 6749 section 5.2), so neither is spent. Nothing else is asked
+        twice, and both times together take no longer than one may.
+        """
+        seconds = seconds or self._settings.timeout
+        give_up = time.monotonic() + seconds
+        try:
+            return await ask(_METHODS[0], seconds)
+        except TikTokError as error:
+            left = give_up - time.monotonic()
+            is_refused = error.error == "invalid_client"
+            if not is_refused or len(self._client_secrets) == 1 or left <= 0:
+                raise
+            refused = error
+        try:
+            answer = await ask(_METHODS[1], left)
+        except TikTokError as error:
+            if error.error == "invalid_client":
+                raise refused from None  # it is the present one that must be mended
+            logger.warning(_TOOK_PREVIOUS)
+            raise
+        logger.warning(_TOOK_PREVIOUS)
+        return answer
 
     async def revoke(self, access_token: str, *, seconds: float | None = None) -> None:
         """Disconnect the app from the user's account; all tokens of theirs die.
@@ -202,19 +256,26 @@ class TikTokClient:
 
     async def _revoke(self, access_token: str, seconds: float | None) -> None:
         url = self._settings.endpoints.revoke
-        response = await self._call(
-            lambda client: client.revoke_token(
-                url, token=access_token, headers=_HEADERS
-            ),
-            seconds,
-        )
-        tiktok.read_revoke(
-            response.status_code,
-            response.content,
-            secrets=(self._secret, access_token),
-            retry_after=response.headers.get("retry-after", ""),
-            now=self._clock(),
-        )
+
+        async def ask(method: str, seconds: float) -> None:
+            response = await self._call(
+                lambda client: client.revoke_token(
+                    url,
+                    token=access_token,
+                    headers=_HEADERS,
+                    auth=client.client_auth(method),
+                ),
+                seconds,
+            )
+            tiktok.read_revoke(
+                response.status_code,
+                response.content,
+                secrets=(*self._client_secrets, access_token),
+                retry_after=response.headers.get("retry-after", ""),
+                now=self._clock(),
+            )
+
+        await self._with_either_secret(ask, seconds)
 
     async def profile(
         self,
@@ -259,7 +320,7 @@ class TikTokClient:
             response.status_code,
             response.content,
             open_id=open_id,
-            secrets=(self._secret, access_token),
+            secrets=(*self._client_secrets, access_token),
             retry_after=response.headers.get("retry-after", ""),
             now=self._clock(),
         )
@@ -324,7 +385,7 @@ class TikTokClient:
             transport = make(retries=1)
         return kind(
             self._settings.client_key,
-            self._secret,
+            self._client_secrets,
             transport=transport,
             timeout=httpx.Timeout(seconds, connect=min(_CONNECT_SECONDS, seconds)),
             follow_redirects=False,

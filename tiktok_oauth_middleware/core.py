@@ -204,7 +204,9 @@ class Core:
             self._tell,
             clock,
         )
-        self._webhook = Webhook(settings, self.grants, self._tell, clock)
+        self._webhook = Webhook(
+            settings, self.grants, self.refresh, self.client, self._tell, clock
+        )
 
     def _warn(self) -> None:
         if self.settings.is_loopback:

@@ -30,6 +30,9 @@ _UNKNOWN_LIFE = 400 * 86400
 #: A record stays this long after its tokens are over, in seconds, so that a request or
 #: a job finds that the grant has ended and reports it; nobody is signed in by it.
 _NOTICE = 7 * 86400
+#: TikTok delivers for three days what is not answered with 200.
+_REVOKED_SECONDS = 4 * 86400
+_SWAPS = 20
 
 
 class Held(NamedTuple):
@@ -283,6 +286,22 @@ class Grants:
         """Note `new` of something that is used once, if `old` is what was noted."""
         return await self._port.compare_and_set(self._used(name), old, new, seconds)
 
+    async def note_revoked(self, grant_id: str) -> None:
+        """Note that TikTok was just told to end a user's access.
+
+        TikTok reports that by webhook, which may arrive after the next login.
+        """
+        name, now = _revoked(grant_id), str(int(self._clock())).encode()
+        for _ in range(_SWAPS):
+            noted = await self.used(name)
+            if await self.swap_used(name, noted, now, _REVOKED_SECONDS):
+                return
+
+    async def revoked_at(self, grant_id: str) -> int | None:
+        """Return when `note_revoked` was called last; None if not for days."""
+        noted = await self.used(_revoked(grant_id))
+        return int(noted) if noted is not None and noted.isdigit() else None
+
     def _used(self, name: str) -> str:
         return f"{self._space}:used:{{{name}}}"
 
@@ -350,3 +369,7 @@ class Grants:
         if not self._settings.keep_grants:
             until = min(until, max(map(self.end_of, grant.sessions), default=now))
         return max(1.0, until - now)
+
+
+def _revoked(grant_id: str) -> str:
+    return f"revoked-{grant_id}"

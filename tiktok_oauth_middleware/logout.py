@@ -7,11 +7,12 @@ change something, so both take a POST from a page of this site and nothing else.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from .cookies import find_all
-from .errors import GrantRevoked, TikTokError
+from .errors import GrantRevoked, StoreError, TikTokError
 from .http import QUERY_LIMIT, Cookie, Request, is_same_origin
 from .models import Event, Site
 from .pages import Answer, Link, Page, redirect
@@ -108,12 +109,26 @@ class Logout:
         ended = await self._grants.forget(grant_id)
         if ended is None:
             return GONE
-        outcome, why = await self._runtime.shielded(lambda: self._revoke(ended))
+        outcome, why = await self._runtime.shielded(
+            lambda: self._revoke(grant_id, ended)
+        )
         event = Event(name="disconnect", reason=outcome, open_id=ended.open_id)
         await self._tell(event, why=why)
         return outcome
 
-    async def _revoke(self, grant: Grant) -> tuple[str, object]:
+    async def _revoke(self, grant_id: str, grant: Grant) -> tuple[str, object]:
+        """Tell TikTok, and note when; return how that ended, and why.
+
+        TikTok reports it by webhook later, maybe when the user has logged in again.
+        """
+        told = await self._told(grant)
+        # The user is forgotten, whether or not the store can note this: without it
+        # the webhook asks TikTok.
+        with contextlib.suppress(StoreError):
+            await self._grants.note_revoked(grant_id)
+        return told
+
+    async def _told(self, grant: Grant) -> tuple[str, object]:
         """Tell TikTok, with a token it still takes; return how that ended, and why."""
         seconds = REVOKE_SECONDS / 2
         access = grant.access_token

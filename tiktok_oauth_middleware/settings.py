@@ -16,7 +16,17 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from . import tiktok
-from .checks import COUNTS, DAY, DURATIONS, ENDPOINTS, FLAGS, LISTS, SAMPLES, faults
+from .checks import (
+    COUNTS,
+    DAY,
+    DURATIONS,
+    ENDPOINTS,
+    FLAGS,
+    LISTS,
+    MAY_BE_NONE,
+    SAMPLES,
+    faults,
+)
 from .errors import ConfigurationError
 from .http import origin_of
 from .models import Secret
@@ -43,6 +53,9 @@ class TikTokSettings:
     #: From TikTok's portal. The key is public, the secret signs for your app.
     client_key: str
     client_secret: str = field(repr=False)
+    #: The one before, while the portal's secret is rotated: webhooks signed with either
+    #: are taken, and TikTok is asked once more with it where it refuses the new one.
+    previous_client_secret: str | None = field(default=None, repr=False)
     #: As registered at TikTok, byte for byte; its path is the callback path.
     redirect_uri: str
     #: Newest first: it seals and signs, all open and verify. 32 characters or more
@@ -108,6 +121,9 @@ class TikTokSettings:
         keys = tuple(Secret(key) for key in self.secret_keys)
         object.__setattr__(self, "secret_keys", keys)
         object.__setattr__(self, "client_secret", Secret(self.client_secret))
+        if self.previous_client_secret is not None:
+            previous = Secret(self.previous_client_secret)
+            object.__setattr__(self, "previous_client_secret", previous)
         if "@" in self.store:  # with who logs in there
             object.__setattr__(self, "store", Secret(self.store))
 
@@ -198,7 +214,7 @@ def _parse(name: str, text: str) -> object:
             message = "is neither true nor false"
             raise ValueError(message)
         return _BOOLEANS[text.lower()]
-    return (text or None) if name in ("disconnect_path", "webhook_path") else text
+    return (text or None) if name in MAY_BE_NONE else text
 
 
 _BOOLEANS = {

@@ -499,17 +499,40 @@ def _is_field(name: str, value: object) -> bool:
 
 # --- webhooks ----------------------------------------------------------------------
 
+#: TikTok delivers again for three days until it is answered with 200. Forgetting a
+#: user twice is forgetting them once, so a withdrawal counts for as long.
+RETRIED_SECONDS = 72 * 3600
+#: The event by which TikTok says that a user's access was removed.
+REMOVED = "authorization.removed"
+_LONGEST_SIGNATURE = 1024
+_MOST_PARTS = 16
+#: Times from here on are in milliseconds: as seconds they would be after the year 5138,
+#: and as milliseconds all before are in or before March 1973.
+_MILLISECONDS = 10**11
+_TIME = re.compile(r"[0-9]{1,16}")
+_HEX_MAC = re.compile(r"[0-9a-fA-F]{64}")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
     """One webhook delivery that TikTok signed."""
 
     event: str
+    #: Whole seconds since 1970; 0 where the delivery has no usable time.
     create_time: int
     #: None where the event is about no user.
     open_id: str | None
-    #: The ``content`` that TikTok packs as JSON in a string; {} where unreadable.
+    #: The ``content``, whether it came as an object or packed as JSON in a string; {}
+    #: where it is unreadable.
     content: Mapping[str, Any]
+
+    @property
+    def reason(self) -> int | None:
+        """Why access was removed, as TikTok numbers it; None where it does not say."""
+        reason = self.content.get("reason")
+        if isinstance(reason, str) and re.fullmatch(r"[0-9]{1,3}", reason):
+            return int(reason)
+        return reason if type(reason) is int else None
 
 
 def sign_webhook(body: bytes, secret: str, at: int) -> str:
@@ -520,7 +543,7 @@ def sign_webhook(body: bytes, secret: str, at: int) -> str:
     return f"t={at},s={_webhook_mac(str(at).encode(), body, secret)}"
 
 
-def read_webhook(
+def read_webhook(  # noqa: PLR0913 - what a delivery is judged by
     header: bytes,
     body: bytes,
     *,
@@ -528,6 +551,7 @@ def read_webhook(
     client_secret: str,
     now: float,
     tolerance: float = 300,
+    previous_secret: str | None = None,
 ) -> Delivery:
     """Check and read a webhook delivery.
 
@@ -537,33 +561,65 @@ def read_webhook(
         client_key: ours; a delivery for another app is refused.
         client_secret: what TikTok signs with.
         now: seconds since 1970.
-        tolerance: how far from now TikTok may have signed, either way, in seconds.
+        tolerance: how far from now TikTok may have signed, either way, in seconds. A
+            delivery that a user's access was removed may be `RETRIED_SECONDS` older.
+        previous_secret: what TikTok signed with before the secret was rotated.
 
     Raises:
         WebhookRejected: not signed by TikTok, too old, or not for this app.
     """
-    found = re.fullmatch(rb"t=([0-9]{1,12}),s=([0-9a-f]{64})", header)
-    if found is None:
-        found = re.fullmatch(rb"s=([0-9a-f]{64}),t=([0-9]{1,12})", header)
-        if found is None:
-            message = "no TikTok-Signature of the form t=…,s=…"
-            raise WebhookRejected(message)
-        signature, signed_at = found.groups()
-    else:
-        signed_at, signature = found.groups()
-    expected = _webhook_mac(signed_at, body, client_secret)
-    if not hmac.compare_digest(expected.encode(), signature):
+    signed_at, signature = _signature_parts(header)
+    secrets = [client_secret, *([previous_secret] if previous_secret else [])]
+    macs = [_webhook_mac(signed_at.encode(), body, secret) for secret in secrets]
+    # Each is compared, so that the time says nothing about which of them fits.
+    if not sum(hmac.compare_digest(mac, signature) for mac in macs):
         message = "the signature does not fit the body"
         raise WebhookRejected(message)
-    if abs(now - int(signed_at)) > tolerance:
+    delivery = _delivery(body, client_key)
+    late = now - _epoch_seconds(int(signed_at))
+    latest = tolerance + (RETRIED_SECONDS if delivery.event == REMOVED else 0)
+    if not -tolerance <= late <= latest:
         message = "signed too long ago, or in the future"
         raise WebhookRejected(message)
-    return _delivery(body, client_key)
+    return delivery
+
+
+def _signature_parts(header: bytes) -> tuple[str, str]:
+    """Return the time and the signature of a TikTok-Signature header, as text.
+
+    Parts end at commas, each is a name and a value around its first "=", and names that
+    TikTok may add are passed over. Exactly one ``t`` and one ``s`` must be there: which
+    of two counts, readers differ over.
+
+    Raises:
+        WebhookRejected: the header does not hold them.
+    """
+    if len(header) <= _LONGEST_SIGNATURE and header.isascii():
+        found: dict[str, list[str]] = {}
+        parts = header.decode().split(",")
+        for part in parts:
+            name, _, value = part.partition("=")
+            found.setdefault(name.strip(" \t"), []).append(value.strip(" \t"))
+        times, macs = found.get("t", []), found.get("s", [])
+        if (
+            len(parts) <= _MOST_PARTS
+            and len(times) == len(macs) == 1
+            and _TIME.fullmatch(times[0])
+            and _HEX_MAC.fullmatch(macs[0])
+        ):
+            return times[0], macs[0].lower()
+    message = "no TikTok-Signature of the form t=…,s=…"
+    raise WebhookRejected(message)
 
 
 def _webhook_mac(signed_at: bytes, body: bytes, secret: str) -> str:
     message = signed_at + b"." + body
     return hmac.new(secret.encode(), message, hashlib.sha256).hexdigest()
+
+
+def _epoch_seconds(at: float) -> float:
+    """Return a time of TikTok's in seconds; it sends milliseconds here and there."""
+    return at / 1000 if at >= _MILLISECONDS else at
 
 
 def _delivery(body: bytes, client_key: str) -> Delivery:
@@ -572,6 +628,8 @@ def _delivery(body: bytes, client_key: str) -> Delivery:
         message = "the body is no JSON object"
         raise WebhookRejected(message)
     event, open_id = delivery.get("event"), delivery.get("user_openid") or None
+    if type(open_id) is int:  # as the portal's button for a test sends it
+        open_id = str(open_id)
     if delivery.get("client_key") != client_key:
         message = "a delivery for another client_key"
         raise WebhookRejected(message)
@@ -580,14 +638,24 @@ def _delivery(body: bytes, client_key: str) -> Delivery:
     ):
         message = "a delivery without a usable event"
         raise WebhookRejected(message)
-    at = delivery.get("create_time")
     return Delivery(
         event=one_line(event),
-        create_time=at if type(at) is int else 0,
+        create_time=_create_time(delivery.get("create_time")),
         open_id=open_id,
         content=_content(delivery.get("content")),
     )
 
 
-def _content(text: object) -> Mapping[str, Any]:
-    return (_object(text) if isinstance(text, str) else None) or {}
+def _create_time(value: object) -> int:
+    """Return a ``create_time`` in whole seconds; 0 where it is no usable time."""
+    if isinstance(value, str) and _TIME.fullmatch(value):
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return 0
+    # TikTok's times have at most 13 digits; infinity is greater, and NaN is not less.
+    return int(_epoch_seconds(value)) if 0 < value < _MILLISECONDS * 1000 else 0
+
+
+def _content(content: object) -> Mapping[str, Any]:
+    read = _object(content) if isinstance(content, str) else content
+    return read if isinstance(read, dict) else {}

@@ -30,6 +30,7 @@ def findings(settings: TikTokSettings, mount: str) -> Iterator[Finding]:
     yield from _redirect_uri(settings)
     yield from _paths(settings, mount)
     yield from _client_key(settings)
+    yield from _previous_secret(settings)
     yield from _scopes(settings)
     yield from _rules(settings)
     yield from _endpoints(settings)
@@ -162,6 +163,16 @@ def _client_key(settings: TikTokSettings) -> Iterator[Finding]:
         )
     else:
         yield good("client_key", "client_key", "client_key looks like a production key")
+
+
+def _previous_secret(settings: TikTokSettings) -> Iterator[Finding]:
+    if settings.previous_client_secret is not None:
+        yield note(
+            "previous_client_secret",
+            "previous_client_secret",
+            "previous_client_secret is set: whoever knows it can still sign webhooks",
+            "leave it out when TikTok has used the new secret for three days",
+        )
 
 
 def _scopes(settings: TikTokSettings) -> Iterator[Finding]:

@@ -38,6 +38,8 @@ AUTHORIZE = "/v2/auth/authorize/"
 TOKEN = "/v2/oauth/token/"  # noqa: S105 - a path
 REVOKE = "/v2/oauth/revoke/"
 USER_INFO = "/v2/user/info/"
+#: Why access was removed: the app revoked it.
+_BY_APP = 5
 _NAMES = {TOKEN: "token", REVOKE: "revoke", USER_INFO: "user_info"}
 _HIDDEN = frozenset(
     {"client_secret", "code", "code_verifier", "refresh_token", "token"}
@@ -390,9 +392,16 @@ class FakeTikTok:
     def webhook(
         self, event: str, open_id: str | None, content: Mapping[str, Any] | None = None
     ) -> tuple[dict[str, str], bytes]:
-        """Return headers and body of a delivery that TikTok signed just now."""
+        """Return headers and body of a delivery that TikTok signed just now.
+
+        When TikTok says ``authorization.removed``, that user's tokens are dead already,
+        and so they are here; but for reason 5, which only repeats that the app itself
+        revoked them, and may come when the user has logged in again.
+        """
         if content is None:
-            content = {"reason": 1} if event == "authorization.removed" else {}
+            content = {"reason": 1} if event == tiktok.REMOVED else {}
+        if event == tiktok.REMOVED and open_id and content.get("reason") != _BY_APP:
+            self.provider.remove(open_id)
         now = int(self.provider.clock())
         delivery: dict[str, object] = {
             "client_key": self.provider.client_key,
