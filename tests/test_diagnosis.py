@@ -126,6 +126,15 @@ def test_client_key(key, uri, code):
     assert level(code, options) == ("good" if code == "client_key" else "note")
 
 
+def test_previous_client_secret():
+    """The secret before is noted for as long as it is there, and never shown."""
+    assert level("previous_client_secret", {}) is None
+    secret = "the-secret-before-it-was-rotated"
+    finding = found({"previous_client_secret": secret})["previous_client_secret"]
+    assert finding.level == "note"
+    assert secret not in finding.message + finding.mend
+
+
 def test_stand_in():
     """Addresses that are not TikTok's are noted; a key is then anybody's."""
     options = {

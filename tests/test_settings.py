@@ -232,6 +232,13 @@ WRONG_VALUES = [
     ("client_secret", "secret\n"),
     ("client_secret", "x" * 201),
     ("client_secret", GIVEN["client_key"]),
+    ("previous_client_secret", ""),
+    ("previous_client_secret", "a b"),
+    ("previous_client_secret", "x" * 201),
+    ("previous_client_secret", CLIENT_SECRET),
+    ("previous_client_secret", GIVEN["client_key"]),
+    ("previous_client_secret", "change-me"),
+    ("previous_client_secret", "your-client-secret"),
     ("scopes", []),
     ("scopes", ["user.info.basic,video.list"]),
     ("scopes", ["user.info.basic video.list"]),
@@ -610,6 +617,26 @@ def test_key_that_is_not_random_is_told(key, place):
     fault = only_fault(secret_keys=keys)
     assert fault.startswith(f"secret_keys[{place}]")
     assert not key or key not in fault
+
+
+def test_previous_client_secret_is_a_secret_as_the_present_one():
+    """It is wrapped, does not print, comes from the environment, and "" is none."""
+    secret = "the-secret-before-it-was-rotated"
+    environ = {**ENVIRON, "TIKTOK_PREVIOUS_CLIENT_SECRET": secret}
+    settings = TikTokSettings.from_env(environ)
+    assert type(settings.previous_client_secret) is Secret
+    assert settings.previous_client_secret.reveal() == secret
+    assert secret not in repr(settings)
+    environ["TIKTOK_PREVIOUS_CLIENT_SECRET"] = ""
+    assert TikTokSettings.from_env(environ).previous_client_secret is None
+    assert TikTokSettings(**GIVEN).previous_client_secret is None
+
+
+def test_previous_client_secret_is_no_key():
+    """A key that equals the secret before is refused as one that equals the present."""
+    secret = KEY
+    fault = only_fault(secret_keys=[secret], previous_client_secret=secret)
+    assert "equals client_secret" in fault
 
 
 def test_key_that_equals_the_client_secret_is_told_as_that():

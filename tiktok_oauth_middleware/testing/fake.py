@@ -401,7 +401,7 @@ class FakeTikTok:
         if content is None:
             content = {"reason": 1} if event == tiktok.REMOVED else {}
         if event == tiktok.REMOVED and open_id and content.get("reason") != _BY_APP:
-            self.provider.remove(open_id)
+            self.provider.end_tokens(open_id)
         now = int(self.provider.clock())
         delivery: dict[str, object] = {
             "client_key": self.provider.client_key,

@@ -448,6 +448,11 @@ class Provider:
                 if tokens.person.open_id == open_id:
                     tokens.rotated_at = -math.inf
 
+    def end_tokens(self, open_id: str) -> None:
+        """End the tokens that a user's logins were given so far."""
+        with self._lock:
+            self._end_tokens(open_id)
+
     def _end_tokens(self, open_id: str) -> None:
         for tokens in self._tokens:
             if tokens.person.open_id == open_id:
