@@ -247,7 +247,7 @@ class TestOutage:
     def test_less_granted(self, signed_in, world):
         """What a login during an outage keeps is what its scopes open."""
         world.tiktok.fail("user_info", times=100, status=500)
-        other = world.browser()
+        other = world.with_settings(always_ask_consent=True).browser()
         other.log_in(scopes=["user.info.basic"])
         me = other.me()
         assert me["name"] == "First name"
@@ -552,7 +552,7 @@ class TestTokensProfile:
 
     def test_no_basic_scope(self, job):
         """Without the basic scope nothing is asked, and only the id is known."""
-        browser = job.world.browser()
+        browser = job.world.with_settings(always_ask_consent=True).browser()
         browser.log_in(scopes=["user.info.stats"])
         asked = job.world.tiktok.profiles
         user = job.profile()
