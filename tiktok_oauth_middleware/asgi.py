@@ -11,6 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_to_bytes
 
 from .cookies import SESSION_LENGTH, value_of
 from .core import Core
@@ -19,6 +20,7 @@ from .http import Request, Response, is_caching, is_preflight, keep_private
 from .models import CLOSE_CODES, SINCE, UNTIL, Challenge, Sight, TikTokAuth
 from .outcomes import OnEvent
 from .pages import PageMaker, Pages
+from .rules import below
 from .runtime import Cooperative
 from .wording import Texts
 
@@ -108,7 +110,7 @@ class TikTokOAuthMiddleware:
             return
         mount = scope.get("root_path", "")
         site = self._sites.get(mount) or self._core.site(mount)
-        path = _below(scope["path"], mount) if mount else scope["path"]
+        path = below(scope["path"], mount) if mount else scope["path"]
         if kind == "http" and path in site.routes:
             request = _request(scope, path, site.mount, receive)
             await _respond(scope, send, await self._core.answer(request, site))
@@ -145,7 +147,10 @@ class TikTokOAuthMiddleware:
         sight = value = header = None
         if (
             self._has_rules
-            and self._core.is_protected(path, mount if path == scope["path"] else "")
+            and (
+                self._core.is_protected(path, site)
+                or self._is_protected_elsewhere(scope, path, mount)
+            )
             and not auth.is_authenticated  # that it was asked is noted, too
         ):
             request = _request(scope, path, site.mount, receive)
@@ -161,6 +166,17 @@ class TikTokOAuthMiddleware:
             user._auth = auth
         watched = auth._watched if kind == "http" else auth._watched_socket
         await self.app(inner, receive, watched)
+
+    def _is_protected_elsewhere(self, scope: Scope, path: str, mount: str) -> bool:
+        """Whether the rules protect what the app may take a path for."""
+        whole, raw = scope["path"], scope.get("raw_path")
+        if raw is not None:
+            # The same as the path, mostly. BlackSheep finds its views by this one.
+            is_same = raw == whole.encode("utf-8", "replace")
+            raw = None if is_same else unquote_to_bytes(raw.partition(b"?")[0])
+        return self._core.is_protected_elsewhere(
+            self.app, path, whole, mount, scope["headers"], raw
+        )
 
     def _is_trusted(self, scope: Scope) -> bool:
         """Whether a WebSocket was opened by a page that may use the session.
@@ -307,24 +323,13 @@ class _Auth(TikTokAuth):
             sent = message["headers"] = [*message.get("headers", ())]
         headers = [(k.decode("latin-1"), v.decode("latin-1")) for k, v in sent]
         scope, site = self._scope, self._site
-        path = _below(scope["path"], scope.get("root_path", ""))
+        path = below(scope["path"], scope.get("root_path", ""))
         request = _request(scope, path, site.mount, _no_body)
         if self._is_preflight:
             return self._core.preflight_answer(request, site, status, headers)
         if challenge is None or not challenge.is_answered_by(status, headers):
             return None
         return self._core.turned_away(request, site, self._sight, challenge, headers)
-
-
-def _below(path: str, mount: str) -> str:
-    """Return a path less the mount point; servers differ in whether it is in it."""
-    if (
-        mount
-        and path.startswith(mount)
-        and path[len(mount) : len(mount) + 1] in ("", "/")
-    ):
-        return path[len(mount) :] or "/"
-    return path
 
 
 def _request(scope: Scope, path: str, mount: str, receive: Receive) -> Request:

@@ -13,7 +13,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from . import tiktok
 from .http import origin_of
@@ -67,7 +67,10 @@ _TEMPLATE = re.compile(
     r"change.?me|replace.?me|your.?(secret|key|client)|placeholder|x{6}", re.IGNORECASE
 )
 _URI_PATH = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@-]+)+/?|/")
-_RULE = re.compile(r"/[^?#%\\\x00-\x1f]*")
+_RULE = re.compile(r"/[^?#%\\\x00-\x1f\x7f]*")
+#: What globs, routes of frameworks and regular expressions are made of, as far as no
+#: usual path holds it: * {id} <id> [id] /:id /$id | ^ .+ .? $ at the end, \\d.
+_PATTERN = re.compile(r"[*{}<>\[\]|^]|/[:$]|[.][+?]|[$]/?$|\\[A-Za-z.]|[(][?]|%[a-z(]")
 _NETLOC = re.compile(
     r"(?:[^@]*@)?(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:.]+\])(?::[1-9][0-9]{0,4})?(?:[?#].*)?"
 )
@@ -302,18 +305,50 @@ def _path_faults(options: Mapping[str, Any]) -> Iterator[str]:
 def _rule_faults(options: Mapping[str, Any]) -> Iterator[str]:
     for name in ("protect", "public"):
         for rule in options[name]:
-            if (
-                not _RULE.fullmatch(rule)
-                or "//" in rule
-                or {".", ".."} & {*rule.split("/")}
-            ):
-                yield (
-                    f"{name} holds {rule!r}; a path rule is a decoded path that begins"
-                    " with a slash, such as '/app'"
-                )
-    both = {*options["protect"]} & {*options["public"]}
+            fault = _rule_fault(rule)
+            if fault:
+                yield f"{name} holds {rule!r}; {fault}"
+    folded = {rule.rstrip("/").casefold(): rule for rule in options["protect"]}
+    both = [rule for rule in options["public"] if rule.rstrip("/").casefold() in folded]
     if both:
         yield f"protect and public both list {min(both)!r}; decide for one"
+
+
+def _rule_fault(rule: str) -> str | None:
+    """Return what is wrong with a path rule, and what to write instead.
+
+    A rule that means something else than a path would guard nothing, and say nothing.
+    """
+    usual = "a path rule is a decoded path that begins with a slash, such as '/app'"
+    if rule != rule.strip():
+        return f"{usual}, without a space around it; write {rule.strip()!r}"
+    if re.match(r"(?:[A-Za-z][A-Za-z0-9+.-]*:)?//[^/]", rule):
+        path = "/" + re.sub(r"^[^/]*//[^/]*/?", "", rule)
+        return f"{usual}, without scheme and host; write {path!r}"
+    if re.search("[?#]", rule) and not _PATTERN.search(rule):
+        path = re.split("[?#]", rule, maxsplit=1)[0] or "/"
+        return f"{usual}; it has no query and no fragment; write {path!r}"
+    if _PATTERN.search(rule):
+        bare = rule.lstrip("^").rstrip("$*/")
+        before = "/" + "/".join(_segments_before_pattern(bare))
+        return (
+            f"{usual}, and no pattern: it covers all that is below it; write {before!r}"
+        )
+    if not rule.startswith("/"):
+        return f"{usual}; write {'/' + rule!r}"
+    if "%" in rule:
+        said = f"; write {unquote(rule)!r}" if unquote(rule) != rule else ""
+        return f"{usual}, without percent signs{said}"
+    if not _RULE.fullmatch(rule) or "//" in rule or {".", ".."} & {*rule.split("/")}:
+        return f"{usual}, without doubled slashes, dots alone, backslashes and controls"
+    return None
+
+
+def _segments_before_pattern(rule: str) -> Iterator[str]:
+    for segment in filter(None, rule.split("/")):
+        if _PATTERN.search("/" + segment):
+            return
+        yield segment
 
 
 def _number_faults(options: Mapping[str, Any]) -> Iterator[str]:

@@ -8,8 +8,7 @@ in memory awaits nothing: one scan of the headers, one look-up, one comparison o
 from __future__ import annotations
 
 import contextlib
-import posixpath
-import re
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from inspect import iscoroutinefunction
@@ -54,6 +53,15 @@ from .pages import (
 from .profiles import Profiles
 from .redirects import LONGEST
 from .refresh import Refresh
+from .rules import (
+    PathRules,
+    below,
+    decodings,
+    mounted,
+    own_prefixes,
+    prefixed,
+    unmatched,
+)
 from .sealing import Box, derive
 from .session import Sessions
 from .sights import Sights
@@ -67,14 +75,7 @@ if TYPE_CHECKING:
     from .runtime import Runtime
     from .settings import TikTokSettings
 
-#: How many mount points are remembered, and how long they may be: some servers take
-#: one out of a header, so that anybody may send any.
-_MOUNTS = 64
-_LONGEST_MOUNT = 256
-# What frameworks read each in its own way: doubled slashes, dots, backslashes, and
-# controls, of which a pattern that ends in "$" lets a line break pass.
-_ODD_IN_PATHS = re.compile(r"//|/\.|[\\\x00-\x1f\x7f]")
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
+_STRAY_SECONDS = 60.0
 _RETRY_SECONDS = "5"
 #: Longest link that begins a login, in bytes: a redirect's other headers take 300 more.
 _LONGEST_LINK = 3400
@@ -127,9 +128,11 @@ class Core:
         told = derive(keys[0], settings.client_key, "log")
         self._tell = Outcomes(runtime, told, on_event, self._meter).tell
         self._wire(keys)
-        #: By mount point as the server names it.
+        #: By mount point; of those that the callback is below, and of no others.
         self.sites: dict[str, Site] = {}
-        self._rules = _rules(settings)
+        self._stray_logged_at = -_STRAY_SECONDS
+        self._rules = PathRules(settings.protect, settings.public)
+        self._own_prefixes: list[Callable[[], str]] | None = None
 
     def _wire(self, keys: list[str]) -> None:
         settings, clock = self.settings, self.clock
@@ -263,13 +266,12 @@ class Core:
         # "/" mounts nothing, and "//x" would make every link lead to another host.
         mount = "/" + given.strip("/") if given.strip("/") else ""
         callback = settings.callback_path
-        if not callback.startswith(mount + "/"):
-            logger.error(
-                "redirect_uri's path %s is not below the mount point %r: no login can"
-                " be finished here",
-                callback,
-                one_line(mount),
-            )
+        is_stray = not callback.startswith(mount + "/")
+        if is_stray:
+            self._log_stray(mount)
+            mount = mount if len(mount) <= len(callback) else ""
+        elif mount in self.sites:  # said in another spelling
+            return self.sites[mount]
         paths = {
             settings.login_path: "login",
             settings.logout_path: "logout",
@@ -283,10 +285,38 @@ class Core:
             askable=frozenset((*settings.scopes, *settings.optional_scopes)),
             clock=self.clock,
             profile_was_read=self.profiles.was_read,
+            is_stray=is_stray,
         )
-        if len(self.sites) < _MOUNTS and len(given) <= _LONGEST_MOUNT:
-            self.sites[given] = site
+        # A client may say where an app is mounted (daphne takes Daphne-Root-Path from
+        # it): what is remembered is bounded by the segments of the callback's path.
+        if not is_stray:
+            self.sites[mount] = site
         return site
+
+    def _log_unmatched(self, app: object) -> None:
+        """Report rules that guard nothing: misspelt ones, most likely."""
+        prefixes = [prefix() for prefix in self._own_prefixes or ()]
+        found = [
+            rule
+            for rule in unmatched(self.settings.protect, app)
+            if not any(rule.startswith(prefix) for prefix in prefixes if prefix)
+        ]
+        if found:
+            logger.warning("protect lists what no route of the app fits: %s", found)
+
+    def _log_stray(self, mount: str) -> None:
+        """Report a mount point that the callback is not below, once a minute."""
+        now = time.monotonic()
+        if now - self._stray_logged_at < _STRAY_SECONDS:
+            return
+        self._stray_logged_at = now
+        logger.error(
+            "redirect_uri's path %s is not below the mount point %s: no login can be"
+            " finished here%s",
+            self.settings.callback_path,
+            one_line(mount),
+            ", and every path is protected" if self.has_rules else "",
+        )
 
     async def answer(self, request: Request, site: Site) -> Response:
         """Answer one of our own paths."""
@@ -337,35 +367,63 @@ class Core:
         """Whether any path is protected by a rule."""
         return bool(self._rules)
 
-    def is_protected(self, path: str, mount: str = "") -> bool:
-        """Whether the rules ask for a login, for a path as it is or as apps read it.
+    def is_protected(self, path: str, site: Site) -> bool:
+        """Whether the rules ask for a login, for a path in any of its spellings.
 
-        Frameworks strip slashes and controls and resolve dots, each in its own way; a
-        path that is protected in either reading is protected. One that does not begin
-        with a slash is a whole URL to some, and protected.
+        Below a mount point that the callback is not below, all of it is: a client may
+        have made it up, and then apps that know no mount points serve another path.
 
         Args:
             path: decoded, and less the mount point.
-            mount: the mount point, if the path did not begin with it; some frameworks
-                cut off whatever comes before it.
+            site: of the mount point.
         """
-        if self._asks(path):
-            return True
-        if path and not path.startswith("/"):
-            return True
-        if mount and mount in path and self.is_protected("/" + path.split(mount, 1)[1]):
-            return True
-        if path and not _ODD_IN_PATHS.search(path):
-            return False
-        plain = "/" + _CONTROLS.sub("", path).replace("\\", "/").lstrip("/")
-        return self._asks(posixpath.normpath(plain))
+        return site.is_stray or self._rules.protects(path)
 
-    def _asks(self, path: str) -> bool:
-        """Whether the longest rule that covers a path asks for a login."""
-        for rule, protects in self._rules:
-            if path == rule or path.startswith(rule if rule == "/" else rule + "/"):
-                return protects
-        return False
+    def is_protected_elsewhere(
+        self,
+        app: object,
+        path: str,
+        whole: str,
+        mount: str,
+        sent: Iterable[tuple[bytes, bytes]],
+        raw: bytes | None,
+    ) -> bool:
+        """Whether the rules protect what some framework may take a path for.
+
+        It is asked where `is_protected` says no.
+
+        Args:
+            app: the app in the middleware, which may take a prefix off by itself.
+            path: decoded, and less the mount point.
+            whole: with the mount point, as far as the server leaves it there.
+            mount: the mount point, as the server says it.
+            sent: headers of the request. Programs inside may take a prefix from one, so
+                each that holds the beginning of the path is taken for that.
+            raw: the bytes of the path, decoded; None where `whole` says it all.
+        """
+        rules = self._rules
+        if self._own_prefixes is None:
+            self._own_prefixes = own_prefixes(app)
+            self._log_unmatched(app)
+        readings = [*mounted(path, whole, mount)] if mount else []
+        for prefix in self._own_prefixes:
+            readings += prefixed(path, whole, prefix())
+        prefixes = {v for _, v in sent if v[:1] == b"/" and 1 < len(v) <= len(whole)}
+        for value in prefixes:
+            prefix_sent = value.decode("latin-1").rstrip("/")
+            readings += [
+                (below(given, prefix_sent), True)
+                for given in {path, whole}
+                if given.startswith(prefix_sent)
+            ]
+        if raw is not None:
+            for text in decodings(raw):
+                readings += [(below(text, mount), False), (text, False)]
+        return any(
+            rules.protects(text, is_certain=is_certain)
+            for text, is_certain in readings
+            if text != path
+        )
 
     def turned_away(
         self,
@@ -483,15 +541,6 @@ def _here(request: Request) -> str | None:
     path = quote(request.mount + request.path, safe="/:@!$&'()*+,;=~")
     query = quote(request.query, safe="%/?:@!$&'()*+,;=~[]")
     return f"{path}?{query}" if query else path
-
-
-def _rules(settings: TikTokSettings) -> list[tuple[str, bool]]:
-    """Return the path rules, the longest first: it decides."""
-    rules = [(rule.rstrip("/") or "/", True) for rule in settings.protect]
-    rules += [(rule.rstrip("/") or "/", False) for rule in settings.public]
-    if not any(protects for _, protects in rules):
-        return []
-    return sorted(rules, key=lambda rule: len(rule[0]), reverse=True)
 
 
 def checked_auth(auth: object) -> TikTokAuth:

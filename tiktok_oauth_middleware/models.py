@@ -332,6 +332,7 @@ class Site:
         "_logout",
         "askable",
         "clock",
+        "is_stray",
         "mount",
         "own_paths",
         "prefix",
@@ -347,7 +348,10 @@ class Site:
         askable: frozenset[str],
         clock: Callable[[], float],
         profile_was_read: Callable[[Sight], object] = lambda _: None,
+        is_stray: bool = False,
     ) -> None:
+        #: Whether the callback is not below it, so that no login can be finished here.
+        self.is_stray: bool = is_stray
         #: The prefix that the server took off the path: root_path, SCRIPT_NAME.
         self.mount: str = mount
         #: Path below the mount point to what is answered there: "login", "callback"...

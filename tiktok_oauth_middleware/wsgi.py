@@ -121,7 +121,7 @@ class TikTokOAuthWSGIMiddleware:
         sight = None
         if (
             self._has_rules
-            and core.is_protected(_path(environ))
+            and self._is_protected(environ, site)
             and not auth.is_authenticated  # that it was asked is noted, too
         ):
             request = _request(environ, site)
@@ -139,6 +139,23 @@ class TikTokOAuthWSGIMiddleware:
                 auth._begin()
             return body
         return self._replaced(environ, auth, body)
+
+    def _is_protected(self, environ: WSGIEnvironment, site: Site) -> bool:
+        """Whether the rules protect what the app may take a path for."""
+        core, path = self._core, _path(environ)
+        if core.is_protected(path, site):
+            return True
+        mount, native = environ.get("SCRIPT_NAME", ""), environ.get("PATH_INFO", "")
+        sent = [
+            (b"", value.encode("latin-1"))
+            for name, value in environ.items()
+            if name.startswith("HTTP_") and value[:1] == "/"
+        ]
+        raw = None if native.isascii() else native.encode("latin-1")
+        whole = _text(mount) + path
+        return core.is_protected_elsewhere(
+            self.app, path, whole, _text(mount), sent, raw
+        )
 
     def _look(self, cookies: str) -> Sight | None:
         """Return whom the session cookie stands for; from memory while it is fresh.

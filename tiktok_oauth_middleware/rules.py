@@ -1,0 +1,411 @@
+"""Path rules: which paths need a login, in whatever way an app may read them.
+
+Servers and frameworks disagree over a path: bytes that are no UTF-8 are replaced,
+dropped or taken for Latin-1, case is ignored, slashes are joined, a prefix is cut off
+that another program put there. So a path is read in every way that one of them is known
+to have, and is protected if it is in any; what can be read in no certain way is
+protected as well. `public` rules hold for the path exactly as it is written.
+
+A path of the usual characters, as browsers send them, has two readings: as it is, and
+in lower case. Only others cost more.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+#: What a path may hold that has no other reading than itself and its lower case.
+_ODD = re.compile(r"//|/\.|\.(?:/|\Z)|[^!$&'()*+,\-./0-9:=@A-Z_a-z~]")
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
+#: Longest path that is read, and longest with odd characters, in characters. gunicorn
+#: takes 4,094 bytes and nginx 8,192; beyond, a path is held protected.
+_LONGEST = 16_384
+_LONGEST_ODD = 1024
+#: How often a server, a proxy and a framework may decode percents behind each other.
+_DECODINGS = 3
+_MOST_TEXTS = 24
+# Besides the letters that `casefold` knows: a dot that stays behind when the capital I
+# of Turkish is folded.
+_DOT_ABOVE = "\u0307"
+
+
+class PathRules:
+    """The `protect` and `public` rules of an app: of those that fit, the longest."""
+
+    __slots__ = ("_protect", "_public")
+
+    def __init__(self, protect: Iterable[str], public: Iterable[str]) -> None:
+        """Take rules as the settings checked them."""
+        #: Rule, the same with a slash, and its length; the longest first. Those that
+        #: protect are folded, and as long as they were written.
+        self._protect = [(_fold(a), _fold(b), n) for a, b, n in _longest_first(protect)]
+        self._public = _longest_first(public)
+
+    def __bool__(self) -> bool:
+        """Whether any path is protected."""
+        return bool(self._protect)
+
+    def protects(self, path: str, *, is_certain: bool = True) -> bool:
+        """Whether a path needs a login in any of its readings.
+
+        Args:
+            path: decoded, as the server hands it over.
+            is_certain: False where only some framework would see this path, after
+                taking a prefix off or putting one before it. The rule "/" says nothing
+                of such a path that it does not say of the one that was asked for.
+        """
+        path = path or "/"
+        if len(path) > _LONGEST or not (path.isascii() or _is_short(path)):
+            return bool(self._protect)
+        if self._decides(path, is_certain=is_certain):
+            return True
+        if _ODD.search(path) is None and path[:1] == "/":
+            return False
+        return self._protects_odd(path, is_certain=is_certain)
+
+    def _decides(self, path: str, *, is_certain: bool) -> bool:
+        """Whether the longest rule that fits a path protects it.
+
+        Case counts for no `protect` rule, since some frameworks (BlackSheep) and file
+        systems ignore it, and counts for every `public` rule.
+        """
+        free = 0
+        for rule, below_rule, length in self._public:
+            if path == rule or path.startswith(below_rule):
+                free = length
+                break
+        folded = path.lower() if path.isascii() else _fold(path)
+        for rule, below_rule, length in self._protect:
+            if length <= free:
+                return False
+            if folded == rule or folded.startswith(below_rule):
+                return is_certain or length > 1
+        return False
+
+    def _protects_odd(self, path: str, *, is_certain: bool) -> bool:
+        if path[:1] != "/" or len(path) > _LONGEST_ODD:
+            # A whole URL to some, or more than is worth reading.
+            return bool(self._protect)
+        texts = _texts(path)
+        if texts is None:
+            return bool(self._protect)
+        for text in texts:
+            for shape in _shapes(text):
+                if shape is None:
+                    return bool(self._protect)
+                if self._decides(shape, is_certain=is_certain):
+                    return True
+        return False
+
+
+def _is_short(text: str) -> bool:
+    """Whether a text is short, and stays so when it is normalised.
+
+    One character may become 18 (U+FDFA), which a few words of Arabic hold once.
+    """
+    if len(text) > _LONGEST_ODD:
+        return False
+    return len(unicodedata.normalize("NFKC", text)) <= 3 * len(text) + 32
+
+
+def _longest_first(rules: Iterable[str]) -> list[tuple[str, str, int]]:
+    """Return rules less a slash at the end, the same with one, and their lengths."""
+    bare = dict.fromkeys(rule.rstrip("/") or "/" for rule in rules)
+    made = [(rule, rule.rstrip("/") + "/", len(rule)) for rule in bare]
+    return sorted(made, key=lambda rule: -rule[2])
+
+
+def _fold(text: str) -> str:
+    """Return a text in which nothing is left that frameworks or file systems ignore.
+
+    >>> _fold("/Straße") == _fold("/STRASSE")
+    True
+    """
+    if text.isascii():
+        return text.lower()
+    folded = unicodedata.normalize("NFKC", text).upper().casefold()
+    folded = unicodedata.normalize("NFKC", folded).replace("i" + _DOT_ABOVE, "i")
+    return "".join(c for c in folded if unicodedata.category(c) != "Cf")
+
+
+def _texts(path: str) -> list[str] | None:
+    """Return a path as any program may decode it; None where it holds a control.
+
+    No browser sends a control character, and patterns, parsers of URLs and file systems
+    each drop it, end at it, or stumble over it.
+    """
+    texts = {path: None}
+    level = [path]
+    for _ in range(_DECODINGS + 1):
+        following: dict[str, None] = {}
+        for text in level:
+            if _CONTROLS.search(text):
+                return None
+            following.update(dict.fromkeys(_decoded(text)))
+        level = [text for text in following if text not in texts]
+        texts.update(dict.fromkeys(level))
+        if not level:
+            break
+        if len(texts) > _MOST_TEXTS:
+            return None
+    return [*texts]
+
+
+def _decoded(text: str) -> Iterator[str]:
+    """Return a text decoded once more, in each way that this may be done."""
+    if not text.isascii():
+        yield text.replace("\ufffd", "")
+        yield unicodedata.normalize("NFKC", text)
+    if "%" in text:
+        raw = unquote_to_bytes(text.encode("utf-8", "replace"))
+        yield from decodings(raw)
+
+
+def decodings(raw: bytes) -> Iterator[str]:
+    """Return bytes as the texts that frameworks make of them.
+
+    Werkzeug and Falcon replace what is no UTF-8, Bottle drops it, and a plain WSGI app
+    may take each byte for a character.
+    """
+    yield raw.decode("utf-8", "replace")
+    if not raw.isascii():
+        yield raw.decode("utf-8", "ignore")
+        yield raw.decode("latin-1")
+
+
+def _shapes(text: str) -> Iterator[str | None]:
+    """Return a decoded path as frameworks may cut it up; None where it climbs.
+
+    A segment of two dots leads out of a folder whose name on disk is known to nobody
+    here: ``/static/../files/secret`` is ``/static/secret`` to file handlers of a folder
+    named ``files``. No client sends one, so it is protected by whatever rule there is.
+    """
+    for cut in {text, re.split(r"[?#]", text, maxsplit=1)[0]}:
+        segments = cut.replace("\\", "/").split("/")
+        bare = [segment.partition(";")[0].strip() for segment in segments]
+        if ".." in segments or ".." in bare:
+            yield None
+            return
+        tidy = [segment.rstrip(". ") for segment in bare]
+        yield _joined(segments)
+        yield _joined(tidy)
+        if cut[1:2] in ("/", "\\"):  # "//host/path", to parsers of URLs
+            yield _joined(segments[3:])
+            yield _joined(tidy[3:])
+
+
+def _joined(segments: Iterable[str]) -> str:
+    return "/" + "/".join(s for s in segments if s not in ("", "."))
+
+
+# --- mount points ------------------------------------------------------------------
+
+
+def below(path: str, mount: str) -> str:
+    """Return a path less the mount point; servers differ in whether it is in it."""
+    if (
+        mount
+        and path.startswith(mount)
+        and path[len(mount) : len(mount) + 1] in ("", "/")
+    ):
+        return path[len(mount) :] or "/"
+    return path
+
+
+def mounted(path: str, whole: str, mount: str) -> Iterator[tuple[str, bool]]:
+    """Return the paths that frameworks make of one below a mount point.
+
+    Each comes with whether it is certain, see `PathRules.protects`.
+
+    Args:
+        path: less the mount point, as it should be.
+        whole: with it, which is the path to frameworks that know no mount points.
+        mount: as the server says it.
+    """
+    if whole != path:
+        yield whole, False
+    for prefix in {mount, "/" + mount.strip("/")}:
+        # Litestar cuts behind it, wherever it is; Quart, BlackSheep and Django look for
+        # no slash behind it.
+        if prefix.strip("/") and prefix in whole:
+            cut = "/" + whole.split(prefix, 1)[1].lstrip("/")
+            if cut != path:
+                yield cut, True
+
+
+def prefixed(path: str, whole: str, prefix: str) -> Iterator[tuple[str, bool]]:
+    """Return a path less a prefix that a framework takes off by itself, and with it.
+
+    No framework puts it before a path, but rules may be written with it. Each comes
+    with whether it is certain.
+    """
+    prefix = "/" + prefix.strip("/")
+    if prefix == "/":
+        return
+    for given in {path, whole}:
+        if given.startswith(prefix):
+            yield "/" + given[len(prefix) :].lstrip("/"), True
+        yield prefix + given, False
+
+
+_WRAPPERS = (
+    "app",
+    "application",
+    "asgi_app",
+    "wsgi_app",
+    "wrapped",
+    "_app",
+    "__wrapped__",
+    "__self__",
+    "func",
+    "router",
+)
+_MOST_APPS = 500
+
+
+def own_prefixes(app: object) -> list[Callable[[], str]]:
+    """Return what gives the prefixes that the apps inside of `app` take off themselves.
+
+    FastAPI's ``root_path=`` and Django's ``FORCE_SCRIPT_NAME`` are put into the scope
+    behind the middleware, where it never sees them. They are asked for at each request,
+    since both may be changed.
+    """
+    found: list[Callable[[], str]] = []
+    seen: set[int] = set()
+    waiting: list[Any] = [app]
+    while waiting and len(seen) < _MOST_APPS:
+        each = waiting.pop()
+        if each is None or isinstance(each, str | bytes | int) or id(each) in seen:
+            continue
+        seen.add(id(each))
+        getter = _prefix_of(each)
+        if getter is not None:
+            found.append(getter)
+        waiting += _inside(each)
+    return found
+
+
+def _inside(app: Any) -> Iterator[Any]:
+    """Return the apps that an app may hand requests on to, as far as it shows them."""
+    for name in _WRAPPERS:
+        yield _attribute(app, name)
+    for cell in _attribute(app, "__closure__") or ():
+        try:
+            inner = cell.cell_contents
+        except ValueError:  # an empty cell
+            continue
+        if callable(inner):
+            yield inner
+    for name in ("routes", "application_mapping"):
+        inner = _attribute(app, name)
+        if isinstance(inner, dict):
+            yield from inner.values()
+        elif isinstance(inner, list):
+            yield from inner
+
+
+def _attribute(app: Any, name: str) -> Any:
+    try:
+        return getattr(app, name, None)
+    except Exception:  # noqa: BLE001 - a property of somebody else's
+        return None
+
+
+def _prefix_of(app: Any) -> Callable[[], str] | None:
+    """Return what gives an app's own prefix, or None if it has none to give."""
+    modules = {str(kind.__module__).partition(".")[0] for kind in type(app).__mro__}
+    if "django" in modules:
+        return _script_name
+    root = _attribute(app, "root_path")
+    if not isinstance(root, str):
+        return None
+    # Flask and Quart call the folder that they are in so.
+    is_folder = not {"fastapi", "starlette"} & modules and Path(root).is_dir()
+    return None if is_folder else lambda: str(_attribute(app, "root_path") or "")
+
+
+def _script_name() -> str:
+    """Return Django's FORCE_SCRIPT_NAME; Django is imported by whoever uses it."""
+    conf = sys.modules.get("django.conf")
+    settings = None if conf is None else conf.settings
+    if settings is None or not settings.configured:
+        return ""
+    return str(settings.FORCE_SCRIPT_NAME or "")
+
+
+# --- rules that guard nothing --------------------------------------------------------
+
+_KNOWN = frozenset({"starlette", "fastapi", "flask"})
+_ANYTHING = re.compile(r"\{[^}]*:path\}|<path:")
+
+
+def unmatched(protect: Iterable[str], app: object) -> list[str]:
+    """Return the rules that fit no route of an app, as far as the app shows its routes.
+
+    Only Starlette's, FastAPI's and Flask's own objects are read; where anything else
+    might answer a path, no rule is said to be wrong.
+    """
+    routes = _routes(app)
+    if routes is None:
+        return []
+    return [r for r in protect if not any(_may_meet(r, route) for route in routes)]
+
+
+def _routes(app: Any) -> list[tuple[str, bool]] | None:
+    """Return an app's routes, and whether each covers all below; None if not known."""
+    for _ in range(_MOST_APPS):
+        if not {str(type(app).__module__).partition(".")[0]} <= {*_KNOWN, "builtins"}:
+            return None
+        url_map = _attribute(app, "url_map")
+        if url_map is not None:
+            return [(rule.rule, False) for rule in url_map.iter_rules()]
+        layers = _attribute(app, "user_middleware") or ()
+        if any(_top(layer.cls) not in _KNOWN for layer in layers):
+            return None
+        routes = _attribute(app, "routes")
+        if isinstance(routes, list):
+            return _flat(routes, "")
+        app = _attribute(app, "app") or _attribute(app, "__self__")
+        if app is None:
+            return None
+    return None
+
+
+def _top(kind: Any) -> str:
+    return str(getattr(kind, "__module__", "")).partition(".")[0]
+
+
+def _flat(routes: list[Any], before: str) -> list[tuple[str, bool]] | None:
+    found: list[tuple[str, bool]] = []
+    for route in routes:
+        path = _attribute(route, "path")
+        if not isinstance(path, str) or _top(type(route)) not in _KNOWN:
+            return None
+        inner = _attribute(route, "routes")
+        if isinstance(inner, list) and inner:
+            below_it = _flat(inner, before + path)
+            if below_it is None:
+                return None
+            found += below_it
+        is_mount = type(route).__name__ == "Mount"
+        found.append((before + path, is_mount and not inner))
+    return found
+
+
+def _may_meet(rule: str, route: tuple[str, bool]) -> bool:
+    """Whether a path may fit a route and a rule."""
+    path, is_all_below = route
+    wanted = [s for s in _fold(rule).split("/") if s]
+    given = [s for s in path.split("/") if s]
+    for segment, template in zip(wanted, given, strict=False):
+        if _ANYTHING.search(template):
+            return True
+        if not ("{" in template or "<" in template or _fold(template) == segment):
+            return False
+    return is_all_below or len(given) >= len(wanted)
