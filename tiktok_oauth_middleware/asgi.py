@@ -20,7 +20,7 @@ from .http import Request, Response, is_caching, is_preflight, keep_private
 from .models import CLOSE_CODES, SINCE, UNTIL, Challenge, Sight, TikTokAuth
 from .outcomes import OnEvent
 from .pages import PageMaker, Pages
-from .rules import below
+from .rules import Sought, below
 from .runtime import Cooperative
 from .wording import Texts
 
@@ -169,14 +169,19 @@ class TikTokOAuthMiddleware:
 
     def _is_protected_elsewhere(self, scope: Scope, path: str, mount: str) -> bool:
         """Whether the rules protect what the app may take a path for."""
-        whole, raw = scope["path"], scope.get("raw_path")
-        if raw is not None:
-            # The same as the path, mostly. BlackSheep finds its views by this one.
-            is_same = raw == whole.encode("utf-8", "replace")
-            raw = None if is_same else unquote_to_bytes(raw.partition(b"?")[0])
-        return self._core.is_protected_elsewhere(
-            self.app, path, whole, mount, scope["headers"], raw
-        )
+        whole, target = scope["path"], scope.get("raw_path") or b""
+        claimed = {
+            value.decode("latin-1")
+            for _, value in scope["headers"]
+            if value[:1] == b"/" and 1 < len(value) <= len(whole)
+        }
+        if not target or target == whole.encode("utf-8", "replace"):  # mostly
+            sought = Sought(path, whole, mount, claimed)
+        else:
+            target = target.partition(b"?")[0]
+            raw, text = unquote_to_bytes(target), target.decode("latin-1")
+            sought = Sought(path, whole, mount, claimed, raw, text)
+        return self._core.is_protected_elsewhere(self.app, sought)
 
     def _is_trusted(self, scope: Scope) -> bool:
         """Whether a WebSocket was opened by a page that may use the session.

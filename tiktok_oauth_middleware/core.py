@@ -53,15 +53,7 @@ from .pages import (
 from .profiles import Profiles
 from .redirects import LONGEST
 from .refresh import Refresh
-from .rules import (
-    PathRules,
-    below,
-    decodings,
-    mounted,
-    own_prefixes,
-    prefixed,
-    unmatched,
-)
+from .rules import Inner, PathRules, Sought, look_inside, readings, unmatched
 from .sealing import Box, derive
 from .session import Sessions
 from .sights import Sights
@@ -132,7 +124,7 @@ class Core:
         self.sites: dict[str, Site] = {}
         self._stray_logged_at = -_STRAY_SECONDS
         self._rules = PathRules(settings.protect, settings.public)
-        self._own_prefixes: list[Callable[[], str]] | None = None
+        self._inner: Inner | None = None
 
     def _wire(self, keys: list[str]) -> None:
         settings, clock = self.settings, self.clock
@@ -293,9 +285,9 @@ class Core:
             self.sites[mount] = site
         return site
 
-    def _log_unmatched(self, app: object) -> None:
+    def _log_unmatched(self, app: object, inner: Inner) -> None:
         """Report rules that guard nothing: misspelt ones, most likely."""
-        prefixes = [prefix() for prefix in self._own_prefixes or ()]
+        prefixes = [prefix() for prefix in inner.prefixes]
         found = [
             rule
             for rule in unmatched(self.settings.protect, app)
@@ -379,49 +371,18 @@ class Core:
         """
         return site.is_stray or self._rules.protects(path)
 
-    def is_protected_elsewhere(
-        self,
-        app: object,
-        path: str,
-        whole: str,
-        mount: str,
-        sent: Iterable[tuple[bytes, bytes]],
-        raw: bytes | None,
-    ) -> bool:
-        """Whether the rules protect what some framework may take a path for.
+    def is_protected_elsewhere(self, app: object, sought: Sought) -> bool:
+        """Whether the rules protect what an app may take a path for.
 
         It is asked where `is_protected` says no.
-
-        Args:
-            app: the app in the middleware, which may take a prefix off by itself.
-            path: decoded, and less the mount point.
-            whole: with the mount point, as far as the server leaves it there.
-            mount: the mount point, as the server says it.
-            sent: headers of the request. Programs inside may take a prefix from one, so
-                each that holds the beginning of the path is taken for that.
-            raw: the bytes of the path, decoded; None where `whole` says it all.
         """
-        rules = self._rules
-        if self._own_prefixes is None:
-            self._own_prefixes = own_prefixes(app)
-            self._log_unmatched(app)
-        readings = [*mounted(path, whole, mount)] if mount else []
-        for prefix in self._own_prefixes:
-            readings += prefixed(path, whole, prefix())
-        prefixes = {v for _, v in sent if v[:1] == b"/" and 1 < len(v) <= len(whole)}
-        for value in prefixes:
-            prefix_sent = value.decode("latin-1").rstrip("/")
-            readings += [
-                (below(given, prefix_sent), True)
-                for given in {path, whole}
-                if given.startswith(prefix_sent)
-            ]
-        if raw is not None:
-            for text in decodings(raw):
-                readings += [(below(text, mount), False), (text, False)]
+        if self._inner is None:
+            self._inner = look_inside(app)
+            self._log_unmatched(app, self._inner)
+        path, rules = sought.path, self._rules
         return any(
-            rules.protects(text, is_certain=is_certain)
-            for text, is_certain in readings
+            rules.protects(text, is_certain=is_certain, free_by=free_by)
+            for text, is_certain, free_by in readings(sought, self._inner)
             if text != path
         )
 

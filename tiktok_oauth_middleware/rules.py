@@ -12,12 +12,13 @@ in lower case. Only others cost more.
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 #: What a path may hold that has no other reading than itself and its lower case.
@@ -51,33 +52,37 @@ class PathRules:
         """Whether any path is protected."""
         return bool(self._protect)
 
-    def protects(self, path: str, *, is_certain: bool = True) -> bool:
-        """Whether a path needs a login in any of its readings.
+    def protects(
+        self, path: str, *, is_certain: bool = True, free_by: str | None = None
+    ) -> bool:
+        """Whether a path needs a login in any of its spellings.
 
         Args:
             path: decoded, as the server hands it over.
-            is_certain: False where only some framework would see this path, after
-                taking a prefix off or putting one before it. The rule "/" says nothing
-                of such a path that it does not say of the one that was asked for.
+            is_certain: False where rules may have been written for such a path, and no
+                framework serves it instead of the one that was asked for. The rule "/"
+                says nothing of it that it does not say of that one.
+            free_by: the path that `public` rules are asked about, if it is another.
         """
         path = path or "/"
         if len(path) > _LONGEST or not (path.isascii() or _is_short(path)):
             return bool(self._protect)
-        if self._decides(path, is_certain=is_certain):
+        if self._decides(path, free_by, is_certain=is_certain):
             return True
         if _ODD.search(path) is None and path[:1] == "/":
             return False
-        return self._protects_odd(path, is_certain=is_certain)
+        return self._protects_odd(path, free_by, is_certain=is_certain)
 
-    def _decides(self, path: str, *, is_certain: bool) -> bool:
+    def _decides(self, path: str, free_by: str | None, *, is_certain: bool) -> bool:
         """Whether the longest rule that fits a path protects it.
 
         Case counts for no `protect` rule, since some frameworks (BlackSheep) and file
         systems ignore it, and counts for every `public` rule.
         """
         free = 0
+        given = path if free_by is None else free_by
         for rule, below_rule, length in self._public:
-            if path == rule or path.startswith(below_rule):
+            if given == rule or given.startswith(below_rule):
                 free = length
                 break
         folded = path.lower() if path.isascii() else _fold(path)
@@ -88,7 +93,9 @@ class PathRules:
                 return is_certain or length > 1
         return False
 
-    def _protects_odd(self, path: str, *, is_certain: bool) -> bool:
+    def _protects_odd(
+        self, path: str, free_by: str | None, *, is_certain: bool
+    ) -> bool:
         if path[:1] != "/" or len(path) > _LONGEST_ODD:
             # A whole URL to some, or more than is worth reading.
             return bool(self._protect)
@@ -99,7 +106,7 @@ class PathRules:
             for shape in _shapes(text):
                 if shape is None:
                     return bool(self._protect)
-                if self._decides(shape, is_certain=is_certain):
+                if self._decides(shape, free_by, is_certain=is_certain):
                     return True
         return False
 
@@ -218,40 +225,89 @@ def below(path: str, mount: str) -> str:
     return path
 
 
-def mounted(path: str, whole: str, mount: str) -> Iterator[tuple[str, bool]]:
-    """Return the paths that frameworks make of one below a mount point.
+class Sought(NamedTuple):
+    """A path in all the forms that an app may take it in."""
 
-    Each comes with whether it is certain, see `PathRules.protects`.
+    #: Decoded, and less the mount point: what `PathRules.protects` was asked about.
+    path: str
+    #: With the mount point, as far as the server leaves it there.
+    whole: str
+    #: As the server says it.
+    mount: str
+    #: What a client says a mount point is, in whatever header: programs in the app may
+    #: believe it.
+    claimed: Iterable[str] = ()
+    #: The bytes of the whole path, decoded; None where `whole` says it all.
+    raw: bytes | None = None
+    #: The whole path as it was sent, or "".
+    target: str = ""
 
-    Args:
-        path: less the mount point, as it should be.
-        whole: with it, which is the path to frameworks that know no mount points.
-        mount: as the server says it.
-    """
-    if whole != path:
-        yield whole, False
+
+class Reading(NamedTuple):
+    """What some program takes a path for; see `PathRules.protects`."""
+
+    path: str
+    is_certain: bool = True
+    free_by: str | None = None
+
+
+def readings(sought: Sought, inner: Inner) -> Iterator[Reading]:
+    """Return what the apps in the middleware may take a path for."""
+    path, whole, mount = sought.path, sought.whole, sought.mount
+    if mount:
+        yield from _mounted(whole, mount)
+    for prefix in inner.prefixes:
+        yield from _prefixed(path, whole, prefix())
+    for prefix_sent in sought.claimed:
+        yield from _claimed(path, whole, prefix_sent.rstrip("/"))
+    if sought.raw is not None:
+        for text in decodings(sought.raw):
+            yield Reading(below(text, mount), is_certain=False)
+            yield Reading(text, is_certain=False)
+    if inner.reads_target:
+        cut = "/" + (sought.target or whole).removeprefix(mount).lstrip("/")
+        yield Reading(cut)
+        for stem in (stem for stems in inner.stems for stem in stems()):
+            yield from _stemmed(path, stem)
+            yield from _stemmed(cut, stem)
+
+
+def _claimed(path: str, whole: str, prefix: str) -> Iterator[Reading]:
+    """Return a path less a prefix that a header of the request holds."""
+    for given in {path, whole}:
+        if given.startswith(prefix):
+            yield Reading("/" + given[len(prefix) :].lstrip("/"))
+
+
+def _mounted(whole: str, mount: str) -> Iterator[Reading]:
+    """Return the paths that frameworks make of one below a mount point."""
+    yield Reading(whole, is_certain=False)  # if they know no mount points
     for prefix in {mount, "/" + mount.strip("/")}:
         # Litestar cuts behind it, wherever it is; Quart, BlackSheep and Django look for
         # no slash behind it.
         if prefix.strip("/") and prefix in whole:
-            cut = "/" + whole.split(prefix, 1)[1].lstrip("/")
-            if cut != path:
-                yield cut, True
+            yield Reading("/" + whole.split(prefix, 1)[1].lstrip("/"))
 
 
-def prefixed(path: str, whole: str, prefix: str) -> Iterator[tuple[str, bool]]:
+def _prefixed(path: str, whole: str, prefix: str) -> Iterator[Reading]:
     """Return a path less a prefix that a framework takes off by itself, and with it.
 
-    No framework puts it before a path, but rules may be written with it. Each comes
-    with whether it is certain.
+    No framework puts it before a path, but rules may be written with it.
     """
     prefix = "/" + prefix.strip("/")
     if prefix == "/":
         return
     for given in {path, whole}:
         if given.startswith(prefix):
-            yield "/" + given[len(prefix) :].lstrip("/"), True
-        yield prefix + given, False
+            yield Reading("/" + given[len(prefix) :].lstrip("/"))
+        yield Reading(prefix + given, is_certain=False)
+
+
+def _stemmed(path: str, stem: str) -> Iterator[Reading]:
+    """Return a path with the slash that a route does without behind its stem."""
+    stem = "/" + stem.strip("/")
+    if stem != "/" and path.lower().startswith(stem.lower()):
+        yield Reading(stem + "/" + path[len(stem) :].lstrip("/"), free_by=path)
 
 
 _WRAPPERS = (
@@ -267,16 +323,28 @@ _WRAPPERS = (
     "router",
 )
 _MOST_APPS = 500
+_READ_TARGETS = frozenset({"blacksheep", "sanic"})
 
 
-def own_prefixes(app: object) -> list[Callable[[], str]]:
-    """Return what gives the prefixes that the apps inside of `app` take off themselves.
+class Inner(NamedTuple):
+    """What the apps in the middleware do to a path by themselves.
 
-    FastAPI's ``root_path=`` and Django's ``FORCE_SCRIPT_NAME`` are put into the scope
-    behind the middleware, where it never sees them. They are asked for at each request,
-    since both may be changed.
+    Both are asked for at each request, since both may be changed.
     """
-    found: list[Callable[[], str]] = []
+
+    #: Prefixes that they take off: FastAPI's ``root_path=`` and Django's
+    #: ``FORCE_SCRIPT_NAME`` come into the scope where the middleware never sees them.
+    prefixes: list[Callable[[], str]]
+    #: Paths behind which they need no slash: ``/files/*`` of BlackSheep is
+    #: ``/filesecret``, too.
+    stems: list[Callable[[], list[str]]]
+    #: Whether one finds its views by ``raw_path``, which is not decoded.
+    reads_target: bool = False
+
+
+def look_inside(app: object) -> Inner:
+    """Return what an app, and the apps that it hands requests on to, do to a path."""
+    found = Inner([], [])
     seen: set[int] = set()
     waiting: list[Any] = [app]
     while waiting and len(seen) < _MOST_APPS:
@@ -284,9 +352,12 @@ def own_prefixes(app: object) -> list[Callable[[], str]]:
         if each is None or isinstance(each, str | bytes | int) or id(each) in seen:
             continue
         seen.add(id(each))
-        getter = _prefix_of(each)
-        if getter is not None:
-            found.append(getter)
+        prefix = _prefix_of(each)
+        if prefix is not None:
+            found.prefixes.append(prefix)
+        if _top(type(each)) in _READ_TARGETS:
+            found = found._replace(reads_target=True)
+            found.stems.append(functools.partial(_stems, each))
         waiting += _inside(each)
     return found
 
@@ -295,7 +366,8 @@ def _inside(app: Any) -> Iterator[Any]:
     """Return the apps that an app may hand requests on to, as far as it shows them."""
     for name in _WRAPPERS:
         yield _attribute(app, name)
-    for cell in _attribute(app, "__closure__") or ():
+    cells = _attribute(app, "__closure__")
+    for cell in cells if isinstance(cells, tuple) else ():
         try:
             inner = cell.cell_contents
         except ValueError:  # an empty cell
@@ -328,6 +400,19 @@ def _prefix_of(app: Any) -> Callable[[], str] | None:
     # Flask and Quart call the folder that they are in so.
     is_folder = not {"fastapi", "starlette"} & modules and Path(root).is_dir()
     return None if is_folder else lambda: str(_attribute(app, "root_path") or "")
+
+
+def _stems(app: Any) -> list[str]:
+    """Return what stands before the star in the routes of BlackSheep."""
+    routes = _attribute(_attribute(app, "router"), "routes")
+    if not isinstance(routes, dict):
+        return []
+    patterns = {r.pattern for of_method in routes.values() for r in of_method}
+    return [
+        p.partition(b"*")[0].rstrip(b"/").decode("utf-8", "replace")
+        for p in patterns
+        if b"*" in p
+    ]
 
 
 def _script_name() -> str:

@@ -24,6 +24,7 @@ from .http import Request, Response, is_preflight, keep_private
 from .models import SINCE, UNTIL, Challenge, Sight, Site, TikTokAuth
 from .outcomes import OnEvent
 from .pages import PageMaker, Pages
+from .rules import Sought
 from .runtime import Blocking, run
 from .wording import Texts
 
@@ -145,17 +146,21 @@ class TikTokOAuthWSGIMiddleware:
         core, path = self._core, _path(environ)
         if core.is_protected(path, site):
             return True
-        mount, native = environ.get("SCRIPT_NAME", ""), environ.get("PATH_INFO", "")
-        sent = [
-            (b"", value.encode("latin-1"))
-            for name, value in environ.items()
-            if name.startswith("HTTP_") and value[:1] == "/"
-        ]
-        raw = None if native.isascii() else native.encode("latin-1")
-        whole = _text(mount) + path
-        return core.is_protected_elsewhere(
-            self.app, path, whole, _text(mount), sent, raw
+        mount, native = (
+            _text(environ.get("SCRIPT_NAME", "")),
+            environ.get("PATH_INFO", ""),
         )
+        whole = site.mount + path
+        claimed = {
+            value
+            for name, value in environ.items()
+            if name.startswith("HTTP_")
+            and value[:1] == "/"
+            and 1 < len(value) <= len(whole)
+        }
+        raw = None if native.isascii() else native.encode("latin-1")
+        sought = Sought(path, whole, mount, claimed, raw)
+        return core.is_protected_elsewhere(self.app, sought)
 
     def _look(self, cookies: str) -> Sight | None:
         """Return whom the session cookie stands for; from memory while it is fresh.

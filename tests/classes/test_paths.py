@@ -117,10 +117,10 @@ class TestRules:
         assert raw.ask("GET", path, headers=API).status == 401
 
     @pytest.mark.parametrize(
-        "path", ["/whose", "/who-is", "/Who", "/who.html", "/x/who", "/", "/open"]
+        "path", ["/whose", "/who-is", "/w%68ose", "/who.html", "/x/who", "/", "/open"]
     )
     def test_other_paths_pass(self, world, raw, path):
-        """A rule covers whole segments, case by case, and nothing beside."""
+        """A rule covers whole segments, and nothing beside."""
         world.with_settings(protect=["/who"])
         echo_path(world)
         assert raw.ask("GET", path).one("x-app") == "yes"

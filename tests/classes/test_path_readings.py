@@ -1,0 +1,453 @@
+"""Class 17: a path that is protected in any reading is protected.
+
+`benchmarks.paths` asks real frameworks; ``python -m benchmarks.paths`` does so with more
+targets than here.
+"""
+
+from __future__ import annotations
+
+import logging
+from types import SimpleNamespace
+
+import pytest
+
+from benchmarks.paths import apps
+from benchmarks.paths.run import differ
+from benchmarks.paths.targets import targets
+from tiktok_oauth_middleware import TikTokOAuthMiddleware
+from tiktok_oauth_middleware.rules import PathRules, Sought, look_inside, readings
+
+from ..conftest import API, CALLBACK, LOGIN, ORIGIN, PAGE, make_settings
+from ..growth import is_constant
+from .conftest import memory_only
+from .test_paths import echo_path
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("app", apps.installed(), ids=lambda app: app.name)
+def test_class_17_frameworks(app, monkeypatch):
+    """No target that reaches a protected view of a framework does so past a rule."""
+    for name in ("tiktok_oauth_middleware", "blacksheep.server", "django"):
+        monkeypatch.setattr(logging.getLogger(name), "level", logging.NOTSET)
+    found = differ(app, 60, 20260101)
+    assert found.leaked == []
+    # It would show nothing if the targets reached nothing.
+    assert found.reached >= 20
+    assert found.tried >= 500
+
+
+def test_targets_are_the_same_each_time():
+    """A seed makes a run repeatable, and another one makes other targets."""
+    first = [*targets(50, 1, ("/api",))]
+    assert first == [*targets(50, 1, ("/api",))]
+    assert first != [*targets(50, 2, ("/api",))]
+
+
+RULES = PathRules(["/app", "/static/Private", "/café"], ["/app/open", "/café/Karte"])
+PROTECTED = [
+    "/app",
+    "/app/",
+    "/app/x",
+    "/APP/x",
+    "/App",
+    "/APP/open",
+    "/app/OPEN",
+    "/static/private/x",
+    "//app",
+    "/./app",
+    "/x/../app",
+    "/open/../anything",
+    "/app/open/../x",
+    "/app/open/..",
+    "/app/open/..;/x",
+    "/%2e%2e/x",
+    "/app%2fx",
+    "/%61pp",
+    "/%2561pp",
+    "/%252561pp",
+    "\\app",
+    "/\\app",
+    "/app\\x",
+    "/app;x=y/z",
+    "/app;",
+    "/app.",
+    "/app ",
+    "/app%20/x",
+    "/app?x",
+    "/app#x",
+    "/app\x00.html",
+    "/anything\n",
+    "/anything\x7f",
+    "/a%0apple",
+    "/ap\ufffdp/x",
+    "/ap\ufffd\ufffdp",
+    "/ap%ffp",
+    "/ap\u200bp",
+    "/\uff41pp",  # full width
+    "/\uff0fapp",
+    "/x/\u2025/app",
+    "/CAF\u00c9",
+    "/cafe\u0301",
+    "/caf%C3%A9",
+    "/caf%e9",
+    "/café/karte",
+    "//host/app",
+    "/%2fhost/app",
+    "app",
+    "*",
+    "http://app.example.com/x",
+    "/" + "ü" * 2000,
+    "/" + "x" * 20_000,
+    "/" + "\ufdfa" * 200,
+]
+OPEN = [
+    "/",
+    "/apple",
+    "/ap",
+    "/app-x",
+    "/x/app",
+    "/app/open",
+    "/app/open/x",
+    "/app/open/%zz",
+    "/app/open/x;y",
+    "/app/open/ü",
+    "/app/open/\ufffd",
+    "/café/Karte",
+    "/static",
+    "/static/privateer",
+    "/x.y/z.html",
+    "/über/x",
+    "/日本語/ページ",
+    "/a b/c",
+    "/a%20b",
+    "/wiki/Foo_(bar)",
+    "/@me",
+    "/~me/",
+    "/x" * 4000,
+]
+
+
+@pytest.mark.parametrize("path", PROTECTED, ids=ascii)
+def test_class_17_protected_in_any_reading(path):
+    """However a path is spelled, a rule that fits one of its readings holds."""
+    assert RULES.protects(path)
+
+
+@pytest.mark.parametrize("path", OPEN, ids=ascii)
+def test_other_paths_are_open(path):
+    """A path that no rule fits in any reading is open, and so is a public one."""
+    assert not RULES.protects(path)
+
+
+def test_no_rules_protect_nothing():
+    """Without a rule that protects, no spelling is held."""
+    rules = PathRules([], ["/open"])
+    assert not rules
+    assert not any(map(rules.protects, [*PROTECTED, *OPEN]))
+
+
+@pytest.mark.parametrize("rule", ["/", "/über", "/App/", "/a/b"])
+def test_rule_protects_itself(rule):
+    """Whatever a rule is made of, the path that it names is protected by it."""
+    for path in (rule, rule.rstrip("/") + "/x", rule.upper()):
+        assert PathRules([rule], []).protects(path)
+
+
+def test_public_wins_over_a_shorter_rule_only():
+    """Of all rules that fit the longest decides, to the letter for a public one."""
+    rules = PathRules(["/", "/a/b"], ["/a", "/a/b/c"])
+    for path, verdict in {
+        "/": True,
+        "/x": True,
+        "/a": False,
+        "/A": True,
+        "/a/x": False,
+        "/a/b": True,
+        "/a/B": False,
+        "/a/b/c/d": False,
+        "/a/b/C": True,
+    }.items():
+        # "/a/B" is public to the letter and protected without case: protected.
+        assert rules.protects(path) is (verdict or path == "/a/B"), path
+
+
+@pytest.mark.parametrize(
+    "unit",
+    ["/", "a", "A", "%41", "%252541", "ü", "\ufffd", "\ufdfa", "; /", "/.", "\\", "//x"]
+    + ["?", "%", "é\u0301", "%25%C3%BC%ff;./", "\u200b", "/a.", "..."],
+)
+def test_class_11_long_path_takes_no_longer(unit):
+    """A megabyte of path costs what 64 kB of it do: beyond its bound it is not read."""
+    path = "/" + (unit * 1_000_000)[:1_000_000]
+    assert is_constant(RULES.protects, path)
+
+
+def seen(app, path, whole="", mount="", **more):
+    """Return the verdict on what an app may take a path for."""
+    sought = Sought(path, whole or path, mount, **more)
+    rules = PathRules(["/app", "/api/v1/other"], ["/app/open"])
+    return rules.protects(path) or any(
+        rules.protects(text, is_certain=is_certain, free_by=free_by)
+        for text, is_certain, free_by in readings(sought, look_inside(app))
+    )
+
+
+@pytest.mark.filterwarnings("ignore")
+class TestPrefixes:
+    """Prefixes that the app takes off behind the middleware."""
+
+    def wrapped_in(self, way, inner):
+        from functools import partial
+
+        from starlette.applications import Starlette
+        from starlette.middleware.gzip import GZipMiddleware
+        from starlette.routing import Mount
+
+        def closure():
+            async def outer(scope, receive, send):
+                await inner(scope, receive, send)
+
+            return outer
+
+        return {
+            "bare": lambda: inner,
+            "middleware": lambda: GZipMiddleware(inner),
+            "twice": lambda: GZipMiddleware(GZipMiddleware(inner)),
+            "partial": lambda: partial(inner),
+            "closure": closure,
+            "mount": lambda: Starlette(routes=[Mount("/", inner)]),
+            "object": lambda: SimpleNamespace(application=inner),
+            "mapping": lambda: SimpleNamespace(application_mapping={"http": inner}),
+        }[way]()
+
+    @pytest.mark.parametrize(
+        "way",
+        ["bare", "middleware", "twice", "partial", "closure", "mount", "object"]
+        + ["mapping"],
+    )
+    def test_class_17_fastapi(self, way):
+        """FastAPI's own root_path, under whatever is put around the app."""
+        from fastapi import FastAPI
+
+        app = self.wrapped_in(way, FastAPI(root_path="/api/v1"))
+        for path, verdict in {
+            "/app/x": True,
+            "/api/v1/app/x": True,
+            "/api/v1/APP": True,
+            "/api/v1app/x": True,
+            "/api/v1/other": True,
+            "/other": True,
+            "/api/v1/open": False,
+            "/app/open": False,
+            "/api/v1/app/open": False,
+            "/open": False,
+            "/api/v1": False,
+        }.items():
+            assert seen(app, path) is verdict, path
+
+    def test_changed_later(self):
+        """The prefix is read when it is needed: it may be set after the wrapping."""
+        from fastapi import FastAPI
+
+        app = FastAPI()
+        inner = look_inside(app)
+        app.root_path = "/late"
+        sought = Sought("/late/app", "/late/app", "")
+        rules = PathRules(["/app"], [])
+        assert any(rules.protects(r.path) for r in readings(sought, inner))
+
+    def test_class_17_django(self):
+        """Django's FORCE_SCRIPT_NAME, which ASGI takes off the path."""
+        from django.core.handlers.asgi import ASGIHandler
+        from django.test import override_settings
+
+        from ..django_once import configure
+
+        configure()
+        assert not seen(ASGIHandler(), "/forced/app/x")
+        with override_settings(FORCE_SCRIPT_NAME="/forced"):
+            assert seen(ASGIHandler(), "/forced/app/x")
+            assert seen(ASGIHandler(), "/forcedapp/x")
+
+    def test_flask_folder(self):
+        """Flask's root_path is a folder, and no prefix of its paths."""
+        from flask import Flask
+
+        app = Flask(__name__)
+        assert [p() for p in look_inside(app.wsgi_app).prefixes] == []
+
+    def test_apps_that_refer_to_themselves(self):
+        """Apps that hold each other, or make an app of every name, are read once."""
+
+        class Endless:
+            def __getattr__(self, name):
+                return Endless()
+
+        class Broken:
+            @property
+            def app(self):
+                raise RuntimeError
+
+        first, second = SimpleNamespace(), SimpleNamespace()
+        first.app, second.app = second, first
+        for app in (first, Endless(), Broken(), None, "text"):
+            assert look_inside(app).stems == []
+
+
+class TestHeaders:
+    """Programs in the app that believe a client about the mount point."""
+
+    @pytest.mark.parametrize("claimed", ["/x", "/x/", "/app/open", "/static"])
+    def test_class_17_prefix_sent(self, claimed):
+        """A path that begins with what a header says is read without that."""
+        path = claimed.rstrip("/") + "/app/secret"
+        assert seen(None, path, claimed=[claimed])
+        assert seen(None, claimed.rstrip("/") + "app", claimed=[claimed])
+
+    def test_other_headers(self):
+        """A header that is no beginning of the path changes nothing."""
+        assert not seen(None, "/x/app", claimed=["/y", "/x/app/z", "/"])
+
+
+@memory_only
+class TestSentPrefixes:
+    @pytest.mark.parametrize(
+        "name", ["x-script-name", "x-forwarded-prefix", "daphne-root-path", "x-any"]
+    )
+    def test_class_17_header(self, world, raw, name):
+        """Under either shell such a header lets nobody in, and opens nothing."""
+        world.with_settings(protect=["/who"], public=["/who/open"])
+        echo_path(world)
+        passes = raw.ask("GET", "/x/who", headers=API)
+        assert passes.one("x-app") == "yes"
+        answer = raw.ask("GET", "/x/who", headers=API | {name: "/x"})
+        assert answer.status == 401
+        answer = raw.ask("GET", "/who", headers=API | {name: "/who"})
+        assert answer.status == 401
+
+
+@memory_only
+class TestStrayMounts:
+    """Mount points that the callback is not below."""
+
+    @pytest.fixture
+    def settings(self):
+        return make_settings(
+            redirect_uri=f"{ORIGIN}/shop{CALLBACK}", protect=["/who"], public=["/open"]
+        )
+
+    @pytest.mark.parametrize(
+        "mount", ["/who", "/x", "/shopping", "/sh", "/SHOP", "/shop/auth/tiktok/call"]
+    )
+    @pytest.mark.parametrize("path", ["/who", "/open", "/", "/anything"])
+    def test_class_17_everything_is_protected(self, world, raw, mount, path):
+        """Where rules exist, all below one needs a login, with the prefix or without."""
+        echo_path(world)
+        for asked in (path, mount + path):
+            answer = raw.ask("GET", asked, mount=mount, headers=API)
+            assert answer.status == 401
+            assert answer.one("x-app") is None
+
+    @pytest.mark.parametrize("mount", ["", "/shop", "/shop/", "shop"])
+    def test_usual_mounts(self, world, raw, mount):
+        """Below the callback's own mount point, and at none, rules decide."""
+        echo_path(world)
+        assert raw.ask("GET", "/open", mount=mount).one("x-app") == "yes"
+        assert raw.ask("GET", "/who", mount=mount, headers=API).status == 401
+
+    def test_no_rules(self, world, raw):
+        """Without rules the app is served as before."""
+        world.with_settings(protect=[], public=[])
+        echo_path(world)
+        assert raw.ask("GET", "/who", mount="/x").one("x-app") == "yes"
+
+    def test_bounded(self, world, raw, caplog):
+        """A thousand made-up ones leave nothing in memory, and one line in the log."""
+        core = (world.app.wsgi_app if world.shell == "wsgi" else world.app)._core
+        raw.ask("GET", "/who", mount="/shop")
+        with caplog.at_level(logging.ERROR):
+            for number in range(1000):
+                raw.ask("GET", "/who", mount=f"/m{number}", headers=PAGE)
+            raw.ask("GET", "/who", mount="/" + "x" * 60_000, headers=PAGE)
+            for slashes in range(50):
+                raw.ask("GET", "/who", mount="/" * slashes + "shop", headers=PAGE)
+        assert {*core.sites} <= {"", "/shop"}
+        lines = [r for r in caplog.records if "mount point" in r.getMessage()]
+        assert len(lines) == 1
+        assert "every path is protected" in lines[0].getMessage()
+
+    def test_long_mount_leads_nowhere(self, raw):
+        """What is longer than the callback's path stands in no link."""
+        mount = "/" + "x" * 60_000
+        answer = raw.ask("GET", "/who", mount=mount, headers=PAGE)
+        assert answer.location.startswith(LOGIN)
+
+
+class TestUnmatched:
+    """Rules that fit no route of the app."""
+
+    def told(self, app, caplog, *rules):
+        from starlette.testclient import TestClient
+
+        wrapped = TikTokOAuthMiddleware(app, make_settings(protect=[*rules]))
+        with caplog.at_level(logging.WARNING):
+            client = TestClient(wrapped, base_url=ORIGIN)
+            for _ in range(3):
+                client.get("/open")
+        return [r.getMessage() for r in caplog.records if "no route" in r.getMessage()]
+
+    @pytest.fixture
+    def app(self):
+        from starlette.applications import Starlette
+        from starlette.responses import PlainTextResponse
+        from starlette.routing import Mount, Route
+
+        async def view(request):
+            return PlainTextResponse("x")
+
+        async def asgi(scope, receive, send): ...
+
+        return Starlette(
+            routes=[
+                Route("/members/list", view),
+                Route("/users/{name}/videos", view),
+                Route("/docs/{rest:path}", view),
+                Mount("/files", asgi),
+                Mount("/shop", routes=[Route("/cart", view)]),
+            ]
+        )
+
+    def test_misspelt(self, app, caplog):
+        """A rule that no route lies below is logged once, by name."""
+        [line] = self.told(app, caplog, "/memebers", "/shop/card", "/members")
+        assert "/memebers" in line
+        assert "/shop/card" in line
+        assert "'/members'" not in line
+
+    @pytest.mark.parametrize(
+        "rule",
+        ["/", "/members", "/Members/list", "/users", "/users/me", "/users/x/videos"]
+        + ["/docs", "/docs/a/b", "/files/x/y", "/shop", "/shop/cart"],
+    )
+    def test_fitting(self, app, caplog, rule):
+        """A rule at, above or below a route that may meet it is not."""
+        assert self.told(app, caplog, rule) == []
+
+    def test_unknown_app(self, app, caplog):
+        """Of an app that does not show its routes nothing is said."""
+
+        async def outer(scope, receive, send):
+            await app(scope, receive, send)
+
+        assert self.told(outer, caplog, "/memebers") == []
+
+    def test_flask(self, caplog):
+        """Flask's routes are read, too."""
+        from flask import Flask
+
+        from tiktok_oauth_middleware.rules import unmatched
+
+        app = Flask(__name__)
+        app.add_url_rule("/a/<int:n>", "a", lambda n: "x")
+        rules = ["/a", "/a/5", "/b", "/static/x"]
+        assert unmatched(rules, app.wsgi_app) == ["/b"]
