@@ -461,6 +461,84 @@ def test_path_may_not_be_the_callback(name):
     assert "redirect_uri" in fault
 
 
+#: Rules that mean something else than a path, and what to write instead.
+NO_RULES = {
+    "/app/*": "/app",
+    "/app/**": "/app",
+    "/app*": "/app",
+    "/app/:id": "/app",
+    "/app/{id}": "/app",
+    "/app/{id:int}": "/app",
+    "/app/<int:id>": "/app",
+    "/app/<path:rest>": "/app",
+    "/app/[id]": "/app",
+    "/app/$id": "/app",
+    "/app/.*": "/app",
+    "/app/.+": "/app",
+    "/app/(.+)": "/app",
+    "/app/(?P<id>x)": "/app",
+    "/app/\\d+": "/app",
+    "/app$": "/app",
+    "^/app": "/app",
+    "^/app/.*$": "/app",
+    "(?i)/app": "/",
+    "/app|/api": "/",
+    "/app/*/private": "/app",
+    "/app/%s": "/app",
+    "*": "/",
+    "/*": "/",
+    "**": "/",
+    "app": "/app",
+    "app/*": "/app",
+    "": "/",
+    "/app?x=1": "/app",
+    "/app#top": "/app",
+    "?x": "/",
+    "https://app.example.com/app": "/app",
+    "https://app.example.com": "/",
+    "//app.example.com/app": "/app",
+    "/app ": "/app",
+    " /app": "/app",
+    "/app\n": "/app",
+    "/app\u3000": "/app",
+    "/caf%C3%A9": "/café",
+    "/a%20b": "/a b",
+}
+
+
+@pytest.mark.parametrize("name", ["protect", "public"])
+@pytest.mark.parametrize(("rule", "right"), NO_RULES.items(), ids=ascii)
+def test_rule_that_is_no_path_is_told_with_what_to_write(name, rule, right):
+    """A pattern, a URL or an encoded path would guard nothing: it is refused."""
+    fault = only_fault(**{name: [rule]})
+    assert fault.startswith(f"{name} holds {rule!r}; ")
+    assert f"write {right!r}" in fault
+    assert getattr(make(**{name: [right]}), name) == (right,)
+
+
+@pytest.mark.parametrize(
+    "rule", ["/a//b", "/a/../b", "/a/./b", "/a/..", "/a\\", "/a\x00", "/a\x7fb", "/a/%"]
+)
+def test_rule_that_no_path_matches_is_told(rule):
+    """So is what no path is written like."""
+    assert only_fault(protect=[rule]).startswith(f"protect holds {rule!r}; ")
+
+
+@pytest.mark.parametrize(
+    "rule",
+    ["/", "/app", "/app/", "/a/b/c", "/a.b", "/a:b", "/@me", "/~me", "/c++", "/a$b"]
+    + ["/wiki/Foo_(bar)", "/my page", "/café", "/a;b", "/a=b", "/...", "/a,b", "/!x"],
+)
+def test_unusual_paths_are_rules(rule):
+    """Whatever may stand in a decoded path may stand in a rule."""
+    assert make(protect=[rule]).protect == (rule,)
+
+
+def test_rules_that_differ_in_case_contradict():
+    """Case counts for no rule that protects, so one path is not both."""
+    assert "'/App'" in only_fault(protect=["/app"], public=["/App"])
+
+
 def test_path_is_not_both_protected_and_public():
     """A rule on both sides decides nothing, so it is a fault."""
     assert "'/app'" in only_fault(protect=["/app"], public=["/app"])

@@ -329,8 +329,7 @@ def _rule_fault(rule: str) -> str | None:
         path = re.split("[?#]", rule, maxsplit=1)[0] or "/"
         return f"{usual}; it has no query and no fragment; write {path!r}"
     if _PATTERN.search(rule):
-        bare = rule.lstrip("^").rstrip("$*/")
-        before = "/" + "/".join(_segments_before_pattern(bare))
+        before = "/" + "/".join(_segments_before_pattern(rule.lstrip("^")))
         return (
             f"{usual}, and no pattern: it covers all that is below it; write {before!r}"
         )
@@ -346,9 +345,10 @@ def _rule_fault(rule: str) -> str | None:
 
 def _segments_before_pattern(rule: str) -> Iterator[str]:
     for segment in filter(None, rule.split("/")):
-        if _PATTERN.search("/" + segment):
+        plain = segment.rstrip("$*")  # "/app$" and "/app*" mean "/app"
+        if plain in ("", ".") or _PATTERN.search("/" + plain):
             return
-        yield segment
+        yield plain
 
 
 def _number_faults(options: Mapping[str, Any]) -> Iterator[str]:
