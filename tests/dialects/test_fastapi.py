@@ -327,7 +327,7 @@ class TestDecorator:
         site.log_in(scopes=BASIC)
         assert site.get("/7").status_code == 403
         assert site.ran == []
-        site.log_in()
+        site.log_in(login_path=f"{LOGIN}?scopes=video.list")
         assert site.get("/7").status_code == 404
 
     def test_names(self, site):
@@ -365,7 +365,7 @@ class TestDecorator:
         assert site.get().status_code == 401
         site.log_in(scopes=BASIC)
         assert site.get().json()["missing"] == ["video.list"]
-        site.log_in()
+        site.log_in(login_path=f"{LOGIN}?scopes=video.list")
         assert site.get().json() == SECRET
 
     def test_parameter_is_not_shown(self, site):
@@ -441,7 +441,7 @@ class TestDependency:
         assert site.get().status_code == 401
         site.log_in(scopes=BASIC)
         assert site.get().status_code == 403
-        site.log_in()
+        site.log_in(login_path=f"{LOGIN}?scopes=video.list")
         assert site.get().json() == SECRET
 
     def test_app_wide(self, site):

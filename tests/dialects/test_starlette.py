@@ -439,7 +439,7 @@ class TestAround:
         assert get(client, path).json()["error"] == "login_required"
         site.log_in(client, scopes=BASIC)
         assert get(client, path).json()["missing"] == ["video.list"]
-        site.log_in(client)
+        site.log_in(client, login_path=f"{LOGIN}?scopes=video.list")
         assert get(client, path).text == SECRET * 100
 
     def test_wrapped(self, site, routes):

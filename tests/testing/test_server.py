@@ -17,11 +17,19 @@ import pytest
 
 from tiktok_oauth_middleware import TikTokSettings, tiktok
 from tiktok_oauth_middleware.testing import FakeTikTok
-from tiktok_oauth_middleware.testing.server import StandIn
+from tiktok_oauth_middleware.testing.server import StandIn, _authorities
 
 KEY, SECRET = "awstandinclientkey", "stand-in-client-secret"
 REDIRECT = "https://app.example.com/callback"
 STEER = {"x-stand-in": "1"}
+STEERED = [
+    "fail",
+    "lose-answer",
+    "mend",
+    "settings",
+    "refuse-next-login",
+    "refuse-field",
+]
 
 
 @pytest.fixture
@@ -112,6 +120,24 @@ class TestConsent:
         assert query["error"] == "access_denied"
         assert "code" not in query
 
+    @pytest.mark.parametrize(
+        ("decision", "error"),
+        [
+            ("not_eligible", "access_denied"),
+            ("server_error", "server_error"),
+            ("temporarily_unavailable", "temporarily_unavailable"),
+        ],
+    )
+    def test_come_back_with_an_error(self, browser, decision, error):
+        """A person at the page can choose with which error TikTok sends them back."""
+        page = browser.get(ask())
+        assert f'value="{decision}"' in page.text
+        query = callback(decide(browser, page, decision=decision))
+        assert query["error"] == error
+        assert query["error_description"] not in ("", "User cancelled")
+        assert query["state"] == "a-state"
+        assert "code" not in query
+
     def test_no_more_than_asked(self, browser):
         """A form that grants what was not asked for is refused."""
         response = decide(
@@ -163,10 +189,11 @@ class TestApi:
     def test_kept_connection(self, stand_in):
         """One connection carries many requests."""
         address = urlsplit(stand_in.url)
+        request = f"GET /v2/oauth/token HTTP/1.1\r\nHost: {address.netloc}\r\n\r\n"
         with socket.create_connection((address.hostname, address.port)) as connection:
             file = connection.makefile("rb")
             for _ in range(3):
-                connection.sendall(b"GET /v2/oauth/token HTTP/1.1\r\nHost: x\r\n\r\n")
+                connection.sendall(request.encode())
                 assert file.readline().startswith(b"HTTP/1.1 404")
                 while (line := file.readline()) != b"\r\n":
                     if line.lower().startswith(b"content-length:"):
@@ -219,7 +246,64 @@ class TestApi:
         picture = browser.get(user["data"]["user"]["avatar_url"])
         assert picture.headers["content-type"] == "image/svg+xml"
         assert picture.text.startswith("<svg")
-        assert browser.get("/stand-in/avatar/nobody.svg").status_code == 404
+
+    def test_link_ends(self, browser, stand_in):
+        """A picture's link ends, and user info then gives another."""
+        query = callback(decide(browser, browser.get(ask())))
+        token = exchange(browser, query["code"])["access_token"]
+        stand_in.fake.access_lifetime = 7 * 3600
+        bearer = {"authorization": f"Bearer {token}"}
+
+        def link():
+            answer = browser.get("/v2/user/info/?fields=avatar_url", headers=bearer)
+            return answer.json()["data"]["user"]["avatar_url"]
+
+        stand_in.fake.provider.link_lifetime = 3600
+        old = link()
+        stand_in.fake.advance(3601)
+        assert browser.get(old).status_code == 403
+        assert browser.get(link()).status_code == 200
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda link: link.replace("&", "&amp;"),
+            lambda link: link.replace("x-expires=", "x-expires=9"),
+            lambda link: link.replace("lk3s=a", "lk3s=b"),
+            lambda link: link.partition("?")[0],
+            lambda link: link.partition("&shp")[0],
+            lambda link: link.replace("demo.creator", "new.account"),
+            lambda link: link.replace("%", "%25"),
+        ],
+    )
+    def test_link_byte_for_byte(self, browser, stand_in, change):
+        """A picture's link works as it was given and in no other spelling."""
+        query = callback(decide(browser, browser.get(ask())))
+        token = exchange(browser, query["code"])["access_token"]
+        bearer = {"authorization": f"Bearer {token}"}
+        answer = browser.get("/v2/user/info/?fields=avatar_url", headers=bearer)
+        link = answer.json()["data"]["user"]["avatar_url"]
+        assert browser.get(link).status_code == 200
+        assert browser.get(change(link)).status_code == 403
+
+    def test_unknown_picture(self, browser):
+        """A picture of nobody is not drawn."""
+        assert browser.get("/stand-in/avatar/nobody.svg").status_code == 403
+        for name in ("9", "x", "-1", "9" * 5000):
+            assert browser.get(f"/stand-in/face/{name}.svg").status_code == 404
+
+    def test_videos(self, browser):
+        """A page of videos, with covers that are drawn."""
+        query = callback(decide(browser, browser.get(ask())))
+        token = exchange(browser, query["code"])["access_token"]
+        answer = browser.post(
+            "/v2/video/list/?fields=id,cover_image_url",
+            headers={"authorization": f"Bearer {token}"},
+            json={"max_count": 3},
+        ).json()
+        assert len(answer["data"]["videos"]) == 3
+        cover = browser.get(answer["data"]["videos"][0]["cover_image_url"])
+        assert cover.text.startswith("<svg")
 
     def test_gone(self):
         """A closed stand-in answers nobody, and gives its port back."""
@@ -232,7 +316,7 @@ class TestApi:
 
 
 class TestSteering:
-    @pytest.mark.parametrize("path", ["fail", "lose-answer", "mend", "settings"])
+    @pytest.mark.parametrize("path", STEERED)
     @pytest.mark.parametrize("headers", [{}, {"x-stand-in": "yes"}])
     def test_not_from_a_page(self, browser, path, headers):
         """Without the header that no page can send, nothing is steered."""
@@ -254,6 +338,18 @@ class TestSteering:
         fake = stand_in.fake
         assert (fake.access_lifetime, fake.refresh_lifetime) == (7200, 15552000)
         assert fake.grace == 5
+
+    def test_refusals(self, browser, stand_in):
+        """Another process lets a login or a field of the profile be refused."""
+        wanted = {"error": None, "description": None, "further": {"errCode": "10008"}}
+        path = "/stand-in/refuse-next-login"
+        assert browser.post(path, json=wanted, headers=STEER).is_success
+        query = callback(decide(browser, browser.get(ask())))
+        assert query == {"errCode": "10008", "state": "a-state"}
+        path = "/stand-in/refuse-field"
+        wanted = {"name": "profile_web_link"}
+        assert browser.post(path, json=wanted, headers=STEER).is_success
+        assert stand_in.fake.provider.refused_fields
 
     @pytest.mark.parametrize("body", [b"", b"[", b"[]", b'{"nonsense": 1}', b"1"])
     def test_nonsense(self, browser, body):
@@ -325,3 +421,143 @@ def test_command():
 def test_journal_is_json(browser):
     """The journal is JSON."""
     assert isinstance(json.loads(browser.get("/stand-in/journal").text), dict)
+
+
+class TestHost:
+    """It answers to loopback's names only: a web page can bring any other name here."""
+
+    @staticmethod
+    def send(stand_in, request):
+        """Send a request; return the status of the answer, and all of it."""
+        address = urlsplit(stand_in.url)
+        with socket.create_connection((address.hostname, address.port)) as wire:
+            wire.sendall(request.replace(b"PORT", str(address.port).encode()))
+            wire.shutdown(socket.SHUT_WR)
+            answer = b"".join(iter(lambda: wire.recv(65536), b""))
+        return int(answer.split(b" ", 2)[1]), answer
+
+    STEERING = (
+        b"POST /stand-in/fail HTTP/1.1\r\n%sX-Stand-In: 1\r\n"
+        b'Content-Length: 21\r\n\r\n{"endpoint": "token"}'
+    )
+
+    @pytest.mark.parametrize(
+        "hosts",
+        [
+            b"Host: 127.0.0.1:PORT\r\n",
+            b"Host: localhost:PORT\r\n",
+            b"HOST: LocalHost:PORT\r\n",
+            b"Host: [::1]:PORT\r\n",
+            b"Host:   127.0.0.1:PORT  \r\n",
+        ],
+    )
+    def test_own(self, stand_in, hosts):
+        """Loopback's names with the port of this server are answered."""
+        assert self.send(stand_in, self.STEERING % hosts)[0] == 200
+        assert stand_in.fake._faults
+
+    @pytest.mark.parametrize(
+        "hosts",
+        [
+            b"",
+            b"Host: \r\n",
+            b"Host: evil.example\r\n",
+            b"Host: evil.example:PORT\r\n",
+            b"Host: 127.0.0.1.evil.example:PORT\r\n",
+            b"Host: localhost.evil.example:PORT\r\n",
+            b"Host: evil.example:PORT@127.0.0.1:PORT\r\n",
+            b"Host: user@127.0.0.1:PORT\r\n",
+            b"Host: 127.0.0.1\r\n",
+            b"Host: localhost\r\n",
+            b"Host: 127.0.0.1:1\r\n",
+            b"Host: 127.0.0.1:0PORT\r\n",
+            b"Host: 127.0.0.1:PORT:PORT\r\n",
+            b"Host: 127.0.0.1:PORT.\r\n",
+            b"Host: localhost.:PORT\r\n",
+            b"Host: 127.0.0.1:PORT, evil.example\r\n",
+            b"Host: 127.0.0.1:PORT/evil\r\n",
+            b"Host: 0.0.0.0:PORT\r\n",
+            b"Host: 2130706433:PORT\r\n",
+            b"Host: 127.1:PORT\r\n",
+            b"Host: ::1:PORT\r\n",
+            b"Host: [::1]\r\n",
+            b"Host: [::ffff:127.0.0.1]:PORT\r\n",
+            b"Host: 127.0.0.1:PORT\r\nHost: evil.example\r\n",
+            b"Host: evil.example\r\nHost: 127.0.0.1:PORT\r\n",
+            b"Host: 127.0.0.1:PORT\r\nHost: 127.0.0.1:PORT\r\n",
+            b"X-Forwarded-Host: 127.0.0.1:PORT\r\nHost: evil.example:PORT\r\n",
+        ],
+    )
+    def test_foreign(self, stand_in, hosts):
+        """Any other name, none, and more than one are refused, and nothing is done."""
+        status, answer = self.send(stand_in, self.STEERING % hosts)
+        assert status == 403
+        assert b"answers at" in answer
+        assert not stand_in.fake._faults
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            b"GET /",
+            b"GET /v2/auth/authorize/?client_key=x",
+            b"GET /stand-in/journal",
+            b"GET /stand-in/face/0.svg",
+            b"POST /stand-in/decide",
+            b"POST /v2/oauth/token/",
+            b"HEAD /",
+            b"OPTIONS /",
+            b"OPTIONS *",
+            b"PUT /",
+            b"PATCH /",
+            b"DELETE /",
+        ],
+    )
+    def test_every_way_in(self, stand_in, line):
+        """No path and no method is reached by a foreign name."""
+        request = line + b" HTTP/1.1\r\nHost: evil.example:PORT\r\n\r\n"
+        assert self.send(stand_in, request)[0] == 403
+        assert stand_in.fake.requests == []
+
+    @pytest.mark.parametrize(
+        ("target", "status"),
+        [
+            (b"http://127.0.0.1:PORT/stand-in/journal", 200),
+            (b"HTTP://LOCALHOST:PORT/stand-in/journal", 200),
+            (b"http://127.0.0.1:PORT", 200),
+            (b"http://evil.example:PORT/stand-in/journal", 403),
+            (b"http://127.0.0.1/stand-in/journal", 403),
+            (b"http://evil@127.0.0.1:PORT/stand-in/journal", 403),
+            (b"https://127.0.0.1:PORT/stand-in/journal", 403),
+            (b"evil.example/stand-in/journal", 403),
+        ],
+    )
+    def test_absolute_form(self, stand_in, target, status):
+        """The address in an absolute request line counts as the Host header does."""
+        request = b"GET " + target + b" HTTP/1.1\r\nHost: 127.0.0.1:PORT\r\n\r\n"
+        assert self.send(stand_in, request)[0] == status
+
+    def test_absolute_form_does_not_help(self, stand_in):
+        """An absolute request line with our name does not excuse a foreign Host."""
+        line = b"GET http://127.0.0.1:PORT/ HTTP/1.1\r\n"
+        assert self.send(stand_in, line + b"Host: evil.example\r\n\r\n")[0] == 403
+
+    def test_http_10(self, stand_in):
+        """HTTP/1.0 without a Host header is refused too."""
+        assert self.send(stand_in, b"GET / HTTP/1.0\r\n\r\n")[0] == 403
+
+    def test_connection_ends(self, stand_in):
+        """A refused connection is closed: what follows on it is not read."""
+        one = b"GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n"
+        two = b"GET / HTTP/1.1\r\nHost: 127.0.0.1:PORT\r\n\r\n"
+        _, answer = self.send(stand_in, one + two)
+        assert answer.count(b"HTTP/1.1 ") == 1
+
+    def test_port_80(self):
+        """At port 80 browsers send no port."""
+        names = _authorities("127.0.0.1", 80)
+        assert {"127.0.0.1", "127.0.0.1:80", "localhost", "[::1]"} <= names
+        assert "127.0.0.1" not in _authorities("127.0.0.1", 8001)
+
+    def test_other_address(self):
+        """Told to listen at another address, it answers to that too."""
+        assert "192.0.2.7:8001" in _authorities("192.0.2.7", 8001)

@@ -231,7 +231,7 @@ class TestServer:
         """Send bytes; return all that comes before the connection ends."""
         address = urlsplit(stand_in.url)
         with socket.create_connection((address.hostname, address.port), 5) as wire:
-            wire.sendall(request)
+            wire.sendall(request.replace(b"HERE", address.netloc.encode()))
             wire.shutdown(socket.SHUT_WR)
             return b"".join(iter(lambda: wire.recv(65536), b""))
 
@@ -249,8 +249,8 @@ class TestServer:
     @pytest.mark.parametrize("method", [b"PUT", b"DELETE", b"PATCH", b"OPTIONS"])
     def test_body_is_no_request(self, stand_in, method):
         """The body of a refused request is never read as the next one."""
-        inner = b"GET /stand-in/journal HTTP/1.1\r\nHost: x\r\n\r\n"
-        head = b"%s / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+        inner = b"GET /stand-in/journal HTTP/1.1\r\nHost: HERE\r\n\r\n"
+        head = b"%s / HTTP/1.1\r\nHost: HERE\r\nContent-Length: %d\r\n\r\n"
         answer = self.raw(stand_in, head % (method, len(inner)) + inner)
         assert answer.count(b"HTTP/1.1 ") == 1
         assert answer.startswith(b"HTTP/1.1 404")
@@ -265,8 +265,8 @@ class TestServer:
     )
     def test_unread_body(self, stand_in, header):
         """A body whose length is not told, or absurd, ends the connection."""
-        inner = b"GET /stand-in/journal HTTP/1.1\r\nHost: x\r\n\r\n"
-        head = b"POST /v2/oauth/token/ HTTP/1.1\r\nHost: x\r\n" + header
+        inner = b"GET /stand-in/journal HTTP/1.1\r\nHost: HERE\r\n\r\n"
+        head = b"POST /v2/oauth/token/ HTTP/1.1\r\nHost: HERE\r\n" + header
         answer = self.raw(stand_in, head + b"\r\n\r\n" + inner)
         assert answer.count(b"HTTP/1.1 ") == 1
 
@@ -299,7 +299,8 @@ class TestServer:
         with StandIn(FakeTikTok()) as stand_in:
             address = urlsplit(stand_in.url)
             wire = socket.create_connection((address.hostname, address.port), 5)
-            wire.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            host = address.netloc.encode()
+            wire.sendall(b"GET / HTTP/1.1\r\nHost: " + host + b"\r\n\r\n")
             assert wire.recv(4096).startswith(b"HTTP/1.1 200")
         with wire:
             while wire.recv(4096):

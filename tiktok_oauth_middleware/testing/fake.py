@@ -9,38 +9,66 @@ fails where it is told to.
 from __future__ import annotations
 
 import json
-import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from urllib.parse import SplitResult, parse_qsl, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
-from .. import tiktok
 from ..errors import TikTokOAuthError
 from .authorize import Asked, Refused
 from .provider import (
     ACCESS_LIFETIME,
+    NOT_ELIGIBLE,
     PEOPLE,
     REFRESH_LIFETIME,
     SCOPES,
-    ApiRefused,
     OAuthRefused,
     Person,
     Provider,
+)
+from .videos import ApiRefused
+from .wire import (
+    API_ORIGIN,
+    AUTHORIZE,
+    BROWSER_ORIGIN,
+    CREATOR_INFO,
+    FORM,
+    REVOKE,
+    STATUS_OF,
+    TOKEN,
+    USER_INFO,
+    VIDEO_LIST,
+    VIDEO_QUERY,
+    is_elsewhere,
+    log_id,
+    signature,
 )
 
 if TYPE_CHECKING:
     from ..settings import TikTokSettings
 
-AUTHORIZE = "/v2/auth/authorize/"
-TOKEN = "/v2/oauth/token/"  # noqa: S105 - a path
-REVOKE = "/v2/oauth/revoke/"
-USER_INFO = "/v2/user/info/"
-#: Why access was removed: the app revoked it.
+_NAMES = {
+    TOKEN: "token",
+    REVOKE: "revoke",
+    USER_INFO: "user_info",
+    VIDEO_LIST: "video_list",
+    VIDEO_QUERY: "video_query",
+    CREATOR_INFO: "creator_info",
+}
+_OAUTH = ("token", "revoke")
+#: What else is asked, a missing slash included, stands in the journal as this.
+_UNKNOWN = "unknown"
+_ENDPOINTS = (*_NAMES.values(), _UNKNOWN)
+_PING = "tiktok.ping"
+#: Whom the portal's test delivery is about: a number, as captured.
+_PINGED = "7528370655977505848"
+Delivery = tuple[dict[str, str], bytes]
+#: What TikTok sends when an app was removed, and why: the app revoked it.
+_REMOVED = "authorization.removed"
 _BY_APP = 5
-_NAMES = {TOKEN: "token", REVOKE: "revoke", USER_INFO: "user_info"}
+_MILLISECONDS = 10**11
 _HIDDEN = frozenset(
     {"client_secret", "code", "code_verifier", "refresh_token", "token"}
 )
@@ -93,6 +121,10 @@ class Record:
     form: tuple[tuple[str, str], ...]
     #: 0 where the connection was dropped.
     status: int
+    #: TikTok's error code in the answer, "" for none.
+    error: str = ""
+    #: Whether a fault that was switched on changed the answer.
+    is_fault: bool = False
 
 
 @dataclass(slots=True)
@@ -159,11 +191,11 @@ class FakeTikTok:
         self.client_secret = client_secret
         #: Where avatars are drawn; a server says where it is.
         self.avatars = ""
-        #: Every request to the token, revoke and user-info endpoints, in order.
+        #: Every request to TikTok's API, in order.
         self.requests: list[Record] = []
         #: Deliveries that TikTok would send by itself, oldest first: after a revoke,
         #: ``authorization.removed`` with reason 5.
-        self.webhooks: list[tuple[dict[str, str], bytes]] = []
+        self.webhooks: list[Delivery] = []
         self._faults: dict[str, list[_Fault]] = {}
         self._lock = threading.Lock()
         #: Whether the next successful revoke answers ``{}`` or nothing: TikTok's own
@@ -268,8 +300,8 @@ class FakeTikTok:
             LoginDidNotGoOn: `scopes` decides on a page that TikTok does not show.
         """
         parts = urlsplit(authorize_url)
-        if parts.path not in (AUTHORIZE, AUTHORIZE.rstrip("/")) or _is_elsewhere(
-            parts, tiktok.AUTHORIZE
+        if parts.path not in (AUTHORIZE, AUTHORIZE.rstrip("/")) or is_elsewhere(
+            parts, BROWSER_ORIGIN
         ):
             text = "this is not the address of TikTok's authorize page"
             raise ConsentRefused(Refused("not_found", 0, "", text))
@@ -303,26 +335,33 @@ class FakeTikTok:
         """Make the next requests to an endpoint fail, before they do anything.
 
         Args:
-            endpoint: ``token``, ``revoke`` or ``user_info``.
+            endpoint: ``token``, ``revoke``, ``user_info``, ``video_list``,
+                ``video_query`` or ``creator_info``.
             times: how many requests.
             status: of the answer; 500 with neither `error` nor `body`, else 200, but
-                401 for an error of ``user_info``.
+                for an error of a resource endpoint the one that TikTok's pages name
+                for it, 401 if they name none.
             error: TikTok's error code, in the endpoint's own shape.
             body: the whole body instead.
             headers: further ones.
             delay: seconds before the answer; with nothing else given, the answer is
                 the usual one, late.
             disconnect: no answer at all.
+
+        Raises:
+            ValueError: there is no endpoint of that name.
         """
         fault = _Fault(times, status, error, body, headers or {}, delay, disconnect)
+        self._switch_on(endpoint, fault)
+
+    def _switch_on(self, endpoint: str, fault: _Fault) -> None:
+        _check_endpoint(endpoint)
         with self._lock:
             self._faults.setdefault(endpoint, []).append(fault)
 
     def lose_answer(self, endpoint: str, *, times: int = 1) -> None:
         """Do what the next requests ask, then drop the connection."""
-        fault = _Fault(times, disconnect=True, after=True)
-        with self._lock:
-            self._faults.setdefault(endpoint, []).append(fault)
+        self._switch_on(endpoint, _Fault(times, disconnect=True, after=True))
 
     def slow_down(
         self, endpoint: str, *, seconds: float | None = None, times: int = 1
@@ -330,19 +369,59 @@ class FakeTikTok:
         """Make the next requests to an endpoint slow; they do what they ask.
 
         Args:
-            endpoint: ``token``, ``revoke`` or ``user_info``.
+            endpoint: as for `fail`.
             seconds: to wait before the answer; None is longer than any client waits,
                 and its time-out comes at once, so that a test need not wait for it.
             times: how many requests.
         """
         late = seconds is None
         fault = _Fault(times, delay=seconds or 0.0, after=late, timed_out=late)
-        with self._lock:
-            self._faults.setdefault(endpoint, []).append(fault)
+        self._switch_on(endpoint, fault)
 
     def deny_next_login(self, *, times: int = 1) -> None:
         """Let whoever logs in next cancel on TikTok's page."""
         self.provider.denials = times
+
+    def refuse_next_login(
+        self,
+        error: str | None = "access_denied",
+        description: str | None = NOT_ELIGIBLE,
+        *,
+        further: Mapping[str, str] | None = None,
+        times: int = 1,
+    ) -> None:
+        """Let TikTok send whoever logs in next back without a code.
+
+        As it is, the account is not eligible: too young, banned, of another region, or
+        no target user of a sandbox.
+
+        Args:
+            error: of the callback, such as ``server_error`` or
+                ``temporarily_unavailable``; None leaves it out.
+            description: its ``error_description``; None leaves it out.
+            further: parameters that were seen in callbacks of other shapes, such as
+                ``errCode``, ``error_code``, ``error_msg`` and ``error_type``.
+            times: how many logins.
+        """
+        given = {"error": error, "error_description": description, **(further or {})}
+        parameters = {name: value for name, value in given.items() if value is not None}
+        self.provider.refusals = [parameters] * times
+
+    def refuse_field(self, name: str, *, error: str = "invalid_params") -> None:
+        """Refuse every profile that is asked for with this field, until `mend`.
+
+        Args:
+            name: such as ``profile_web_link``.
+            error: TikTok's code: ``invalid_params``, ``scope_not_authorized`` or
+                ``scope_permission_missed``.
+
+        Raises:
+            ValueError: it is none of a resource endpoint's errors.
+        """
+        if error not in STATUS_OF:
+            message = f"{error!r} is none of {', '.join(STATUS_OF)}"
+            raise ValueError(message)
+        self.provider.refused_fields[name] = error
 
     def expire_next_login(self, *, times: int = 1) -> None:
         """Let the code of whoever logs in next be too old when the app redeems it."""
@@ -359,11 +438,13 @@ class FakeTikTok:
         for each in self.people if person is None else (person,):
             self.provider.rotate_away(each.open_id)
 
-    def disconnect(self, person: Person | None = None) -> tuple[dict[str, str], bytes]:
+    def disconnect(self, person: Person | None = None, *, reason: int = 1) -> Delivery:
         """Remove the app, as a person can in TikTok's own settings.
 
         Args:
             person: who does; the first of `people` if not given.
+            reason: TikTok's: 0 unknown, 1 the person did, 2 the account was deleted, 3
+                its age changed, 4 it was banned, 5 the app did.
 
         Returns:
             Headers and body of the webhook that tells the app; it is the last of
@@ -371,7 +452,9 @@ class FakeTikTok:
         """
         person = person or self.people[0]
         self.provider.remove(person.open_id)
-        delivery = self.webhook("authorization.removed", person.open_id)
+        delivery = self.webhook(
+            "authorization.removed", person.open_id, {"reason": reason}
+        )
         self.webhooks.append(delivery)
         return delivery
 
@@ -380,9 +463,16 @@ class FakeTikTok:
         with self._lock:
             self._faults.clear()
         self.provider.denials = self.provider.stale_codes = 0
+        self.provider.refusals = []
+        self.provider.refused_fields = {}
 
     def count(self, endpoint: str, *, grant_type: str | None = None) -> int:
-        """Return how often an endpoint was called."""
+        """Return how often an endpoint was called.
+
+        Raises:
+            ValueError: there is no endpoint of that name.
+        """
+        _check_endpoint(endpoint)
         return sum(
             record.endpoint == endpoint
             and (grant_type is None or ("grant_type", grant_type) in record.form)
@@ -390,31 +480,71 @@ class FakeTikTok:
         )
 
     def webhook(
-        self, event: str, open_id: str | None, content: Mapping[str, Any] | None = None
-    ) -> tuple[dict[str, str], bytes]:
-        """Return headers and body of a delivery that TikTok signed just now.
+        self,
+        event: str,
+        open_id: str | None,
+        content: Mapping[str, Any] | None = None,
+        *,
+        create_time: int | None = None,
+        signed_at: float | None = None,
+    ) -> Delivery:
+        """Return headers and body of a delivery that TikTok signed.
 
-        When TikTok says ``authorization.removed``, that user's tokens are dead already,
-        and so they are here; but for reason 5, which only repeats that the app itself
-        revoked them, and may come when the user has logged in again.
+        When TikTok says ``authorization.removed``, the tokens that the user had by then
+        are dead already, and so they are here; but for reason 5, which only repeats
+        that the app itself revoked them, and may come when they have logged in again.
+
+        Args:
+            event: such as ``authorization.removed``; `ping` makes ``tiktok.ping``.
+            open_id: whom it is about; None leaves it out.
+            content: is packed as JSON in a string.
+            create_time: as it stands in the body; now, in seconds, if not given.
+            signed_at: seconds since 1970; now if not given.
         """
         if content is None:
-            content = {"reason": 1} if event == tiktok.REMOVED else {}
-        if event == tiktok.REMOVED and open_id and content.get("reason") != _BY_APP:
-            self.provider.end_tokens(open_id)
+            content = {"reason": 1} if event == _REMOVED else {}
         now = int(self.provider.clock())
+        if event == _REMOVED and open_id and content.get("reason") != _BY_APP:
+            at = now if create_time is None else create_time
+            # A time of thirteen digits is in milliseconds.
+            self.provider.end_tokens(open_id, at / 1000 if at >= _MILLISECONDS else at)
         delivery: dict[str, object] = {
             "client_key": self.provider.client_key,
             "event": event,
-            "create_time": now,
+            "create_time": now if create_time is None else create_time,
         }
         if open_id is not None:
             delivery["user_openid"] = open_id
         delivery["content"] = json.dumps(content)
         body = json.dumps(delivery).encode()
+        return self._sign(body, now if signed_at is None else int(signed_at))
+
+    def ping(self) -> Delivery:
+        """Return what the "Test URL" button of TikTok's portal sends, as captured.
+
+        Its ``create_time`` is in milliseconds, and the user a number.
+        """
+        now = int(self.provider.clock() * 1000)
+        content = {"reason": "testing Webhook"}
+        return self.webhook(_PING, _PINGED, content, create_time=now)
+
+    def retry(self, delivery: Delivery, *, renew: bool = False) -> Delivery:
+        """Return a delivery as TikTok sends it again, for up to 72 hours.
+
+        Args:
+            delivery: what `webhook`, `ping` or `disconnect` gave, or one of `webhooks`.
+            renew: sign it anew, now. Whether TikTok does is open: an app must take the
+                old signature as well.
+        """
+        headers, body = delivery
+        if renew:
+            return self._sign(body, int(self.provider.clock()))
+        return dict(headers), body
+
+    def _sign(self, body: bytes, at: int) -> Delivery:
         headers = {
             "content-type": "application/json",
-            "tiktok-signature": tiktok.sign_webhook(body, self.client_secret, now),
+            "tiktok-signature": signature(body, self.client_secret, at),
         }
         return headers, body
 
@@ -460,18 +590,19 @@ class FakeTikTok:
     def handle(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes
     ) -> Reply:
-        """Answer a request to the token, revoke or user-info endpoint.
+        """Answer a request to one of the endpoints of TikTok's API.
 
         Raises:
             ConnectionLost: there is to be no answer.
         """
         parts = urlsplit(url)
         given = {name.lower(): value for name, value in headers.items()}
-        elsewhere = _is_elsewhere(parts, tiktok.TOKEN)
-        endpoint = "unknown" if elsewhere else _NAMES.get(parts.path, "unknown")
+        elsewhere = is_elsewhere(parts, API_ORIGIN)
+        endpoint = _UNKNOWN if elsewhere else _NAMES.get(parts.path, _UNKNOWN)
         query = tuple(parse_qsl(parts.query, keep_blank_values=True))
         form = tuple(parse_qsl(body.decode("latin-1"), keep_blank_values=True))
         reply: Reply | None = None
+        fault: _Fault | None = None
         try:
             fault = self._next_fault(endpoint)
             if fault is not None and not fault.after:
@@ -491,6 +622,8 @@ class FakeTikTok:
                 query=query,
                 form=tuple((k, "***" if k in _HIDDEN else v) for k, v in form),
                 status=reply.status if reply else 0,
+                error=_error_of(reply),
+                is_fault=fault is not None,
             )
             with self._lock:
                 self.requests.append(record)
@@ -509,7 +642,7 @@ class FakeTikTok:
         if fault.disconnect:
             raise ConnectionLost
         if fault.error is not None:
-            reply = _error(endpoint, fault.error, fault.status)
+            reply = self._error(endpoint, fault.error, fault.status)
         elif fault.body is not None or fault.status is not None:
             reply = Reply(fault.status or 200, _TEXT, fault.body or b"")
         else:
@@ -525,33 +658,82 @@ class FakeTikTok:
         query: tuple[tuple[str, str], ...],
         body: bytes,
     ) -> Reply:
-        if endpoint == "user_info" and method == "GET":
-            return self._user_info(headers, dict(query))
-        if endpoint not in ("token", "revoke") or method != "POST":
-            # A missing slash, a wrong method, an endpoint that is not there.
-            return Reply(404, _TEXT, b"Unsupported path(Janus)")
+        if method == ("GET" if endpoint == "user_info" else "POST"):
+            if endpoint in _OAUTH:
+                return self._oauth(endpoint, headers, body)
+            if endpoint in _NAMES.values():
+                return self._resource(endpoint, headers, query, body)
+        # A missing slash, a wrong method, an endpoint that is not there.
+        return Reply(404, _TEXT, b"Unsupported path(Janus)")
+
+    def _oauth(self, endpoint: str, headers: Mapping[str, str], body: bytes) -> Reply:
         try:
             form = _form(headers, body)
             if endpoint == "token":
-                return _json(200, self.provider.token(form))
+                return self._json(200, self.provider.token(form))
             open_id = self.provider.revoke(form)
         except OAuthRefused as refused:
-            return _oauth_error(refused.error, refused.text)
+            status = self.provider.error_status
+            return self._oauth_error(refused.error, refused.text, status)
         self.webhooks.append(
             self.webhook("authorization.removed", open_id, {"reason": 5})
         )
         self._answers_braces = not self._answers_braces
         return Reply(200, _JSON, b"{}" if self._answers_braces else b"")
 
-    def _user_info(self, headers: Mapping[str, str], query: dict[str, str]) -> Reply:
+    def _resource(
+        self,
+        endpoint: str,
+        headers: Mapping[str, str],
+        query: tuple[tuple[str, str], ...],
+        body: bytes,
+    ) -> Reply:
         scheme, _, bearer = headers.get("authorization", "").partition(" ")
         token = bearer if scheme == "Bearer" else ""
+        fields = [value for name, value in query if name == "fields"]
+        one = fields[0] if len(fields) == 1 else None
         try:
-            user = self.provider.user(token, query.get("fields"), self.avatars)
+            if endpoint == "user_info":
+                user = self.provider.user(token, one, self.avatars)
+                data: dict[str, object] = {"user": user}
+            else:
+                path = next(path for path, name in _NAMES.items() if name == endpoint)
+                given = body if _is_json(headers) else b"no JSON"
+                data = self.provider.resource(path, token, one, given, self.avatars)
         except ApiRefused as refused:
-            error = _api_error(refused.code, refused.text)
-            return _json(refused.status, {"data": {}, "error": error})
-        return _json(200, {"data": {"user": user}, "error": _api_error("ok", "")})
+            return self._api_error(refused.code, refused.text, refused.status)
+        return self._api_error("ok", "", 200, data)
+
+    def _error(self, endpoint: str, error: str, status: int | None) -> Reply:
+        """Return an error in the endpoint's own shape: flat, or nested."""
+        text = "Switched on in the stand-in."
+        if endpoint in _OAUTH:
+            return self._oauth_error(error, text, status or 200)
+        return self._api_error(error, text, status or STATUS_OF.get(error, 401))
+
+    def _oauth_error(self, error: str, text: str, status: int) -> Reply:
+        """Return TikTok's flat error body, which comes with status 200 or another."""
+        named = log_id(self.provider.clock())
+        body = {"error": error, "error_description": text, "log_id": named}
+        return self._json(status, body, named)
+
+    def _api_error(
+        self,
+        code: str,
+        text: str,
+        status: int,
+        data: Mapping[str, object] | None = None,
+    ) -> Reply:
+        """Return the body of a resource endpoint, whose error is there on success."""
+        named = log_id(self.provider.clock())
+        error = {"code": code, "message": text, "log_id": named}
+        return self._json(status, {"data": data or {}, "error": error}, named)
+
+    def _json(
+        self, status: int, answer: Mapping[str, object], named: str | None = None
+    ) -> Reply:
+        logged = ("x-tt-logid", named or log_id(self.provider.clock()))
+        return Reply(status, (*_JSON, logged), json.dumps(answer).encode())
 
     def ask(self, query: str) -> Asked:
         """Check a request to authorize; raise `Refused` as TikTok's page would."""
@@ -568,7 +750,7 @@ def _form(headers: Mapping[str, str], body: bytes) -> tuple[tuple[str, str], ...
     if "json" in kind:
         text = "Only `application/x-www-form-urlencoded` is accepted as Content-Type."
         raise OAuthRefused("invalid_request", text)
-    if kind != tiktok.FORM or "authorization" in headers:
+    if kind != FORM or "authorization" in headers:
         raise OAuthRefused("invalid_request", "The request parameters are malformed.")
     return tuple(parse_qsl(body.decode("latin-1"), keep_blank_values=True))
 
@@ -582,40 +764,25 @@ def _no_page(person: Person, granted: Iterable[str]) -> str:
     )
 
 
-def _is_elsewhere(parts: SplitResult, right: str) -> bool:
-    """Whether an address is on TikTok's hosts, but not the one that answers there.
-
-    Version 1 of the API was at open-api.tiktok.com, which is dead. Other hosts are a
-    stand-in's own.
-    """
-    is_tiktok = (parts.hostname or "").endswith((".tiktok.com", ".tiktokapis.com"))
-    return is_tiktok and not right.startswith(f"{parts.scheme}://{parts.netloc}/")
+def _check_endpoint(name: str) -> None:
+    """Refuse a name that would never match, such as a test's typing mistake."""
+    if name not in _ENDPOINTS:
+        message = f"{name!r} is none of the endpoints {', '.join(_ENDPOINTS)}"
+        raise ValueError(message)
 
 
-def _error(endpoint: str, error: str, status: int | None) -> Reply:
-    """Return an error in the endpoint's own shape: flat, or nested in a resource."""
-    text = "Switched on in the stand-in."
-    if endpoint == "user_info":
-        return _json(status or 401, {"data": {}, "error": _api_error(error, text)})
-    made = _oauth_error(error, text)
-    return Reply(status or 200, made.headers, made.body)
+def _is_json(headers: Mapping[str, str]) -> bool:
+    kind = headers.get("content-type", "").partition(";")[0]
+    return kind.strip().lower() == "application/json"
 
 
-def _json(status: int, answer: Mapping[str, object]) -> Reply:
-    return Reply(status, _JSON, json.dumps(answer).encode())
-
-
-def _log_id() -> str:
-    return secrets.token_hex(17).upper()
-
-
-def _oauth_error(error: str, text: str) -> Reply:
-    """Return TikTok's flat error body, which comes with status 200."""
-    log_id = _log_id()
-    body = {"error": error, "error_description": text, "log_id": log_id}
-    reply = _json(200, body)
-    return Reply(200, (*reply.headers, ("x-tt-logid", log_id)), reply.body)
-
-
-def _api_error(code: str, text: str) -> dict[str, str]:
-    return {"code": code, "message": text, "log_id": _log_id()}
+def _error_of(reply: Reply | None) -> str:
+    """Return TikTok's error code in an answer, of either shape; "" for none."""
+    try:
+        answer = json.loads(reply.body) if reply else None
+    except ValueError:
+        return ""
+    error = answer.get("error") if isinstance(answer, dict) else None
+    if isinstance(error, dict):
+        error = error.get("code")
+    return error if isinstance(error, str) and error != "ok" else ""

@@ -54,6 +54,11 @@ label:has(:focus-visible),button:focus-visible{outline:3px solid #4f86f7;
 outline-offset:2px}
 input:focus-visible{outline:none}
 .ways{display:flex;gap:.75rem;margin-top:1.6rem}
+details{margin-top:1.2rem;color:var(--soft);font-size:.9rem}
+summary{cursor:pointer}
+details .ways{flex-wrap:wrap;margin-top:.8rem}
+details button{padding:.5rem .7rem}
+summary:focus-visible{outline:3px solid #4f86f7;outline-offset:2px}
 button{flex:1;padding:.8rem 1rem;font:inherit;font-weight:600;cursor:pointer;
 border:1px solid var(--line);border-radius:.8rem;color:var(--ink);background:none}
 button.deed{border-color:var(--deed);color:var(--deed-ink);background:var(--deed)}
@@ -94,7 +99,10 @@ def consent_page(
     """Return the page on which somebody decides; `chosen` is who did so last."""
     site = urlsplit(asked.redirect_uri).netloc
     first = chosen or people[0].open_id
-    accounts = "".join(_account(p, is_checked=p.open_id == first) for p in people)
+    accounts = "".join(
+        _account(p, number, is_checked=p.open_id == first)
+        for number, p in enumerate(people)
+    )
     switches = "".join(_switch(scope) for scope in asked.scopes)
     return _page(
         "Continue to the app?",
@@ -108,15 +116,21 @@ def consent_page(
         '<div class="ways">'
         '<button class="deed" name="decision" value="continue">Continue</button>'
         '<button name="decision" value="cancel">Cancel</button></div>'
+        "<details><summary>Come back with an error</summary>"
+        '<div class="ways">'
+        '<button name="decision" value="not_eligible">Not eligible</button>'
+        '<button name="decision" value="server_error">Server error</button>'
+        '<button name="decision" value="temporarily_unavailable">Unavailable</button>'
+        "</div></details>"
         "</form>",
     )
 
 
-def _account(person: Person, *, is_checked: bool) -> str:
+def _account(person: Person, number: int, *, is_checked: bool) -> str:
     checked = " checked" if is_checked else ""
     return (
         f'<label><input type="radio" name="person" value="{escape(person.open_id)}"'
-        f'{checked}><img src="/stand-in/avatar/{escape(person.username)}.svg" alt="">'
+        f'{checked}><img src="/stand-in/face/{number}.svg" alt="">'
         f'<span class="words"><b>{escape(person.display_name)}</b>'
         f"<small>@{escape(person.username)}</small></span></label>"
     )
@@ -165,6 +179,16 @@ def avatar(person: Person) -> bytes:
         f'<rect width="96" height="96" fill="{back}"/>'
         f'<circle cx="48" cy="38" r="17" fill="{front}"/>'
         f'<path d="M14 96c3-24 17-34 34-34s31 10 34 34z" fill="{front}"/></svg>'
+    ).encode()
+
+
+def cover(name: str) -> bytes:
+    """Return a drawn cover of a video, in a colour of its own."""
+    hue = hashlib.sha256(name.encode()).digest()[0] * 360 // 256
+    return (
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 72 128">'
+        f'<rect width="72" height="128" fill="hsl({hue},40%,45%)"/>'
+        '<path d="M28 50v28l24-14z" fill="#fff"/></svg>'
     ).encode()
 
 

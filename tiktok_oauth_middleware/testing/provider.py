@@ -13,7 +13,6 @@ from __future__ import annotations
 import hmac
 import itertools
 import math
-import re
 import secrets
 import threading
 import uuid
@@ -21,8 +20,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import quote, urlencode
 
-from .. import tiktok
 from ..errors import ConfigurationError
+from . import videos
 from .authorize import (
     Asked,
     Pairs,
@@ -30,6 +29,8 @@ from .authorize import (
     read_authorize,
     redirect_uri_faults,
 )
+from .videos import ApiRefused
+from .wire import CREATOR_INFO, PROFILE_FIELDS, VIDEO_LIST, SignedLinks, proves
 
 #: Every scope of a user that a stand-in knows, with what it lets an app do.
 SCOPES: Mapping[str, str] = {
@@ -41,12 +42,14 @@ SCOPES: Mapping[str, str] = {
     "video.publish": "Post videos to your profile",
 }
 
+#: What TikTok says of an account that may not use logins of other apps at all.
+NOT_ELIGIBLE = "This account is not eligible to log in to third-party apps"
+
 #: Life of an access token, in seconds: TikTok's pages of 2026-11-02.
 ACCESS_LIFETIME = 7200
 #: Life of a grant, counted from the consent, in seconds: the same pages.
 REFRESH_LIFETIME = 15552000
 
-_VERIFIER = re.compile(r"[A-Za-z0-9\-._~]{43,128}")
 _CODE_SECONDS = 300.0
 #: Real codes and tokens end in the data centre that made them.
 _DATA_CENTRES = ("va", "u1", "e1")
@@ -111,16 +114,6 @@ class OAuthRefused(Exception):
         self.text = text
 
 
-class ApiRefused(Exception):
-    """An error of a resource endpoint: its code, status and text."""
-
-    def __init__(self, code: str, status: int, text: str) -> None:
-        super().__init__(code, text)
-        self.code = code
-        self.status = status
-        self.text = text
-
-
 @dataclass(slots=True, kw_only=True)
 class _Code:
     asked: Asked
@@ -149,6 +142,7 @@ class _Tokens:
     scopes: tuple[str, ...]
     access_token: str = field(repr=False)
     refresh_token: str = field(repr=False)
+    issued_at: float
     access_until: float
     refresh_until: float
     consented_at: float
@@ -199,8 +193,17 @@ class Provider:
         self.reconnection_renews = True
         #: How many of the next people cancel, whatever they decide.
         self.denials: int = 0
+        #: Parameters with which the next callbacks come, instead of a code.
+        self.refusals: list[Mapping[str, str]] = []
         #: How many of the next codes are too old when they are issued.
         self.stale_codes: int = 0
+        #: By name, the error with which each field of a profile is refused.
+        self.refused_fields: dict[str, str] = {}
+        #: With which status OAuth errors come; 400 and 401 were seen too.
+        self.error_status = 200
+        #: Seconds for which links to pictures work: 6 and 47 hours were seen.
+        self.link_lifetime = 21600
+        self.links = SignedLinks()
         #: TikTok's SDKs disagree on whether an error comes back with ``state``.
         self.errors_carry_state = True
         self._codes: dict[str, _Code] = {}
@@ -266,6 +269,8 @@ class Provider:
             if self.denials > 0:
                 self.denials -= 1
                 return self.decline(asked)
+            if self.refusals:
+                return self.refuse(asked, self.refusals.pop(0))
             serial = next(self._serial)
             data_centre = _DATA_CENTRES[(serial - 1) % len(_DATA_CENTRES)]
             # Real codes hold * and !, and end in a data centre.
@@ -299,10 +304,13 @@ class Provider:
 
     def decline(self, asked: Asked) -> str:
         """Return the callback of somebody who cancelled."""
-        answer = {
-            "error": "access_denied",
-            "error_description": "User cancelled",
-        }
+        return self.refuse(
+            asked, {"error": "access_denied", "error_description": "User cancelled"}
+        )
+
+    def refuse(self, asked: Asked, parameters: Mapping[str, str]) -> str:
+        """Return a callback without a code, with these parameters."""
+        answer = dict(parameters)
         if self.errors_carry_state:
             answer["state"] = asked.state
         return _callback(asked, answer)
@@ -352,7 +360,7 @@ class Provider:
         if given.get("redirect_uri") != code.asked.redirect_uri:
             text = "Redirect_uri is not matched with the uri when requesting code."
             raise OAuthRefused("invalid_request", text)
-        if not _fits(given.get("code_verifier"), code.asked.challenge):
+        if not proves(given.get("code_verifier"), code.asked.challenge):
             text = "Code verifier or code challenge is invalid."
             raise OAuthRefused("invalid_request", text)
         if self.one_chain:
@@ -398,6 +406,7 @@ class Provider:
             scopes=scopes,
             access_token=_token("act", data_centre),
             refresh_token=_token("rft", data_centre),
+            issued_at=now,
             access_until=now + self.access_lifetime,
             refresh_until=refresh_until,
             consented_at=consented_at,
@@ -429,7 +438,8 @@ class Provider:
         with self._lock:
             tokens = self._live(given["token"])
             if tokens is None:
-                raise OAuthRefused("invalid_grant", "Access token is invalid.")
+                text = "Access token is invalid or expired."
+                raise OAuthRefused("invalid_grant", text)
             self.remove(tokens.person.open_id)
             return tokens.person.open_id
 
@@ -448,14 +458,15 @@ class Provider:
                 if tokens.person.open_id == open_id:
                     tokens.rotated_at = -math.inf
 
-    def end_tokens(self, open_id: str) -> None:
-        """End the tokens that a user's logins were given so far."""
+    def end_tokens(self, open_id: str, until: float = math.inf) -> None:
+        """End the tokens that a user's logins were given until then."""
         with self._lock:
-            self._end_tokens(open_id)
+            self._end_tokens(open_id, until)
 
-    def _end_tokens(self, open_id: str) -> None:
+    def _end_tokens(self, open_id: str, until: float = math.inf) -> None:
         for tokens in self._tokens:
-            if tokens.person.open_id == open_id:
+            # Webhooks tell their time in whole seconds.
+            if tokens.person.open_id == open_id and int(tokens.issued_at) <= until:
                 tokens.is_revoked = True
 
     def _live(self, access_token: str) -> _Tokens | None:
@@ -465,7 +476,7 @@ class Provider:
                 return None if dead else tokens
         return None
 
-    # --- the profile ---------------------------------------------------------------
+    # --- the resource endpoints ----------------------------------------------------
 
     def user(self, bearer: str, fields: str | None, avatars: str) -> dict[str, object]:
         """Answer the user-info endpoint; `avatars` is where a server draws them.
@@ -473,38 +484,80 @@ class Provider:
         Raises:
             ApiRefused: with TikTok's error.
         """
-        tokens = self._live(bearer)
-        if tokens is None:
-            text = "The access token is invalid or not found in the request."
-            raise ApiRefused("access_token_invalid", 401, text)
+        tokens = self._bearer(bearer)
         if not fields:
-            raise ApiRefused("invalid_params", 400, "fields is required")
-        known = {f: scope for scope, fs in tiktok.FIELDS.items() for f in fs}
-        profile = _profile(tokens.person, avatars)
+            raise ApiRefused("invalid_params", "fields is required")
+        known = {f: scope for scope, fs in PROFILE_FIELDS.items() for f in fs}
+        profile = _profile(tokens.person, self._linker(avatars))
         asked = fields.split(",")
         for name in asked:
             if name not in known:
-                raise ApiRefused("invalid_params", 400, f"unknown field {name}")
-            if known[name] not in tokens.scopes:
-                text = "The user did not authorize the scope required."
-                raise ApiRefused("scope_not_authorized", 401, text)
+                raise ApiRefused("invalid_params", f"unknown field {name}")
+            if refusal := self.refused_fields.get(name):
+                raise ApiRefused(refusal, f"the field {name} is refused")
+            _check_scope(tokens, known[name])
         return {name: profile[name] for name in asked}
 
+    def resource(
+        self, path: str, bearer: str, fields: str | None, body: bytes, avatars: str
+    ) -> dict[str, object]:
+        """Answer an endpoint about videos: what stands under ``data``.
 
-def _profile(person: Person, avatars: str) -> dict[str, object]:
-    avatar = f"{avatars or 'https://p16-sign.tiktokcdn.example/'}{person.username}.svg"
-    link = f"https://www.tiktok.example/@{person.username}"
+        Raises:
+            ApiRefused: with TikTok's error.
+        """
+        tokens = self._bearer(bearer)
+        link = self._linker(avatars)
+        if path == CREATOR_INFO:
+            _check_scope(tokens, "video.publish")
+            videos.read_json(body)
+            avatar = link(_picture(tokens.person, "1080x1080"))
+            return videos.creator_info(tokens.person, avatar)
+        _check_scope(tokens, "video.list")
+        answer = videos.list_videos if path == VIDEO_LIST else videos.query_videos
+        return answer(tokens.person, fields, body, link)
+
+    def _bearer(self, token: str) -> _Tokens:
+        tokens = self._live(token)
+        if tokens is None:
+            text = "The access token is invalid or not found in the request."
+            raise ApiRefused("access_token_invalid", text)
+        return tokens
+
+    def _linker(self, base: str) -> Callable[[str], str]:
+        """Return what makes a link to a picture, good from now on for a while."""
+        until = int(self.clock() + self.link_lifetime)
+        base = base or "https://p16-sign.tiktokcdn.example/"
+        return lambda name: self.links.make(base + name, until)
+
+
+def _check_scope(tokens: _Tokens, scope: str) -> None:
+    if scope not in tokens.scopes:
+        text = "The user did not authorize the scope required."
+        raise ApiRefused("scope_not_authorized", text)
+
+
+def _picture(person: Person, size: str) -> str:
+    """Return the name of a person's avatar in one of TikTok's sizes."""
+    return f"{quote(person.username, safe='')}~c5_{size}.svg"
+
+
+def _profile(person: Person, link: Callable[[str], str]) -> dict[str, object]:
+    avatar, small, large = (
+        link(_picture(person, size)) for size in ("168x168", "100x100", "1080x1080")
+    )
+    page = f"https://www.tiktok.example/@{person.username}"
     union_id = uuid.uuid5(uuid.NAMESPACE_OID, person.open_id)
     return {
         "open_id": person.open_id,
         "union_id": str(union_id),
         "avatar_url": avatar,
-        "avatar_url_100": avatar,
-        "avatar_large_url": avatar,
+        "avatar_url_100": small,
+        "avatar_large_url": large,
         "display_name": person.display_name,
         "bio_description": person.bio,
-        "profile_deep_link": link,
-        "profile_web_link": link,
+        "profile_deep_link": page,
+        "profile_web_link": page,
         "is_verified": person.is_verified,
         "username": person.username,
         "follower_count": person.follower_count,
@@ -520,14 +573,6 @@ def _token(kind: str, data_centre: str) -> str:
 
 def _digits() -> int:
     return 1000 + secrets.randbelow(9000)
-
-
-def _fits(verifier: str | None, challenge: str) -> bool:
-    """Whether a verifier goes with a challenge: both or neither, and hex."""
-    if not challenge or verifier is None:
-        return not challenge and verifier is None
-    is_one = _VERIFIER.fullmatch(verifier) is not None  # RFC 7636 section 4.1
-    return is_one and tiktok.challenge(verifier) == challenge
 
 
 def _callback(asked: Asked, answer: Mapping[str, str]) -> str:

@@ -2,7 +2,8 @@
 
 Standard library only, so that a demo needs nothing else. Programs steer it under
 ``/stand-in/``; what changes something there wants a header that no web page can send
-without asking first.
+without asking first. It answers nobody who calls it by a name that is not loopback's:
+a foreign name that resolves to this machine is how a web page would get past that.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ from contextlib import suppress
 from http.cookies import CookieError, SimpleCookie
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, ClassVar, Self
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 from ..settings import TikTokEndpoints
 from . import pages
 from .authorize import Asked, Refused
-from .fake import AUTHORIZE, REVOKE, TOKEN, USER_INFO, ConnectionLost, FakeTikTok
-from .provider import Person
+from .fake import ConnectionLost, FakeTikTok
+from .provider import NOT_ELIGIBLE, Person
+from .wire import AUTHORIZE, REVOKE, TOKEN, USER_INFO
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -31,6 +33,15 @@ _COOKIE = "stand-in-account"
 _UNDER_WAY = 1000
 _LONGEST_BODY = 1024 * 1024
 _STEERING_HEADER = "x-stand-in"
+_LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+_HTTP_PORT = 80
+#: What a person can choose on the page besides going on: how TikTok sends them back.
+_REFUSALS = {
+    "cancel": ("access_denied", "User cancelled"),
+    "not_eligible": ("access_denied", NOT_ELIGIBLE),
+    "server_error": ("server_error", "Internal error"),
+    "temporarily_unavailable": ("temporarily_unavailable", "Try again later"),
+}
 
 
 class StandIn:
@@ -44,10 +55,12 @@ class StandIn:
         self, fake: FakeTikTok, host: str = "127.0.0.1", port: int = 0
     ) -> None:
         """Take the port, 0 for any; answer from `__enter__` or `start` on."""
-        handler = type("Handler", (_Handler,), {"desk": _Desk(fake)})
         self.fake = fake
-        self._server = (_Server6 if ":" in host else _Server)((host, port), handler)
         self._host = f"[{host}]" if ":" in host else host
+        desk = _Desk(fake)
+        handler = type("Handler", (_Handler,), {"desk": desk})
+        self._server = (_Server6 if ":" in host else _Server)((host, port), handler)
+        desk.names = _authorities(self._host, self._server.server_address[1])
         fake.avatars = f"{self.url}/stand-in/avatar/"
         self._thread: threading.Thread | None = None
 
@@ -150,6 +163,8 @@ class _Desk:
 
     def __init__(self, fake: FakeTikTok) -> None:
         self.fake = fake
+        #: What a request may call the server: host and port, in lower case.
+        self.names: frozenset[str] = frozenset()
         self._asked: dict[str, Asked] = {}
         self._lock = threading.Lock()
 
@@ -187,13 +202,16 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
-        """Answer pages, avatars, the journal, and the API's GET."""
-        self.body = self._read()
+        """Answer pages, pictures, the journal, and the API's GET."""
+        if not self._admit():
+            return
         path = urlsplit(self.path).path
         if path.rstrip("/") == AUTHORIZE.rstrip("/"):
             self._authorize()
         elif path.startswith("/stand-in/avatar/"):
-            self._avatar(path)
+            self._picture(path)
+        elif path.startswith("/stand-in/face/"):
+            self._face(path)
         elif path == "/stand-in/journal":
             self._journal()
         elif path == "/":
@@ -204,7 +222,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """Answer decisions, steering, and the API's POST."""
-        self.body = self._read()
+        if not self._admit():
+            return
         path = urlsplit(self.path).path
         if path == "/stand-in/decide":
             self._decide()
@@ -215,13 +234,35 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_HEAD(self) -> None:
         """Refuse every other method as TikTok's gateway does."""
-        self.body = self._read()
-        self._api()
+        if self._admit():
+            self._api()
 
     do_PUT = do_DELETE = do_PATCH = do_OPTIONS = do_HEAD  # noqa: N815
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """Log nothing: requests hold codes and tokens."""
+
+    def _admit(self) -> bool:
+        """Read the body; refuse a request that does not call this server by its name.
+
+        A browser that was led here by a foreign name (DNS rebinding) sends that name.
+        """
+        self.body = self._read()
+        names = self.desk.names
+        hosts = [host.strip().lower() for host in self.headers.get_all("host", [])]
+        is_named = len(hosts) == 1 and hosts[0] in names
+        if is_named and not self.path.startswith("/") and self.path != "*":
+            # RFC 9112 section 3.2.2: the address of the whole form counts, too.
+            scheme, _, rest = self.path.partition("://")
+            authority, slash, rest = rest.partition("/")
+            is_named = scheme.lower() == "http" and authority.lower() in names
+            self.path = f"/{rest}" if slash else "/"
+        if is_named:
+            return True
+        self.close_connection = True
+        text = f"This stand-in answers at {' and '.join(sorted(names))} only.\n"
+        self._send(403, (("content-type", "text/plain"),), text.encode())
+        return False
 
     # --- pages ---------------------------------------------------------------------
 
@@ -256,8 +297,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(400, pages.headers(), pages.plain_page("Too late", text))
             return
         provider = self.desk.fake.provider
-        if form.get("decision") != ["continue"]:
-            self._redirect(provider.decline(asked))
+        decision = form.get("decision", ["cancel"])[0]
+        if decision != "continue":
+            error, text = _REFUSALS.get(decision, _REFUSALS["cancel"])
+            answer = {"error": error, "error_description": text}
+            self._redirect(provider.refuse(asked, answer))
             return
         # Who went on is who TikTok reconnects without asking, next time.
         cookie = f"{_COOKIE}={person.open_id}; Path=/; HttpOnly; SameSite=Lax"
@@ -278,13 +322,27 @@ class _Handler(BaseHTTPRequestHandler):
         found = cookies.get(_COOKIE)
         return found.value if found else None
 
-    def _avatar(self, path: str) -> None:
-        for person in self.desk.fake.people:
-            if path == f"/stand-in/avatar/{person.username}.svg":
-                kind = (("content-type", "image/svg+xml"),)
-                self._send(200, kind, pages.avatar(person))
+    def _picture(self, path: str) -> None:
+        """Draw an avatar or a video's cover, for who has a link that is still good."""
+        fake = self.desk.fake
+        name = path.removeprefix("/stand-in/avatar/")
+        if not fake.provider.links.is_good(self.path, fake.provider.clock()):
+            self._send(403)
+            return
+        for person in fake.people:
+            if name.startswith(f"{quote(person.username, safe='')}~"):
+                self._send(200, _SVG, pages.avatar(person))
                 return
-        self._send(404)
+        self._send(200, _SVG, pages.cover(name))
+
+    def _face(self, path: str) -> None:
+        """Draw an avatar for the consent page, by the person's place in the list."""
+        number = path.removeprefix("/stand-in/face/").removesuffix(".svg")
+        people = self.desk.fake.people
+        if number.isascii() and number.isdigit() and int(number[:9]) < len(people):
+            self._send(200, _SVG, pages.avatar(people[int(number[:9])]))
+        else:
+            self._send(404)
 
     # --- steering ------------------------------------------------------------------
 
@@ -313,6 +371,10 @@ class _Handler(BaseHTTPRequestHandler):
                 fake.fail(**wanted)
             elif path == "/stand-in/lose-answer":
                 fake.lose_answer(**wanted)
+            elif path == "/stand-in/refuse-next-login":
+                fake.refuse_next_login(**wanted)
+            elif path == "/stand-in/refuse-field":
+                fake.refuse_field(**wanted)
             elif path == "/stand-in/mend":
                 fake.mend()
             elif path == "/stand-in/settings":
@@ -369,6 +431,14 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 _JSON = (("content-type", "application/json"),)
+_SVG = (("content-type", "image/svg+xml"),)
+
+
+def _authorities(host: str, port: int) -> frozenset[str]:
+    """Return what a Host header may be: loopback, or where it was told to listen."""
+    hosts = {*_LOOPBACK, host.lower()}
+    names = {f"{each}:{port}" for each in hosts}
+    return frozenset(names | hosts if port == _HTTP_PORT else names)
 
 
 def _set(
