@@ -57,7 +57,6 @@ INPUTS = {
         path=LOGIN, query=f"scopes={text(n, 240)}"
     ),
     "login next": lambda n: request(path=LOGIN, query=f"next=/{text(n)}"),
-    "login next, taken": lambda n: request(path=LOGIN, query=f"next=/{text(n, 1900)}"),
     "login, another key": lambda n: request(path=LOGIN, query=f"{text(n)}=1"),
     "callback error": lambda n: request(path=CALLBACK, query=f"error={text(n)}"),
     "callback error, short": lambda n: request(
@@ -238,6 +237,18 @@ def test_tables(served):
         call(request(root=f"/m{number}"))
         call(request(path=CALLBACK, query=f"error=e{chr(97 + number % 26)}"))
         call(request(root="/" + "m" * 1000 + str(number)))
+        call(request(path=LOGIN, query=f"next=/{text(number, 1900)}"))
+    for number in range(700):
+        call(
+            request(
+                path=LOGIN,
+                query=f"next=/{text(number, 1900)}",
+                cookie=f"__Host-tiktok-login-1={text(number, 400)[:400]}",
+            )
+        )
+    login = app._core._login
+    assert login._recent._size <= 1024 * 1024
+    assert len(login._cookies._given) <= 512
     sites = app._core.sites
     assert len(sites) <= 64
     assert max(map(len, sites)) <= 256

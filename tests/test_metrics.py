@@ -77,6 +77,9 @@ def world(reader, world):
     return world.with_settings(webhook_path=HOOK, disconnect_path=DISCONNECT)
 
 
+ERRORS = "tiktok_oauth.tiktok.errors"
+
+
 def counts(found):
     return {key: value for key, value in found.items() if key[0] in COUNTERS}
 
@@ -92,7 +95,8 @@ class TestCounters:
         browser.log_in(deny=True)
         browser.log_in(deny=True)
         key = ("tiktok_oauth.logins", ("outcome", "login_denied"))
-        assert counts(measured()) == {key: 2}
+        error = (ERRORS, ("error", "access_denied"), ("status", "none"))
+        assert counts(measured()) == {key: 2, error: 2}
 
     def test_refreshes(self, browser, world, measured):
         """A refresh is counted by how it ended; invalid_grant ends sessions too."""
@@ -111,6 +115,8 @@ class TestCounters:
             (refreshes, ("outcome", "tiktok_unavailable")): 1,
             (refreshes, ("outcome", "ok")): 1,
             (refreshes, ("outcome", "invalid_grant")): 1,
+            (ERRORS, ("error", "http_5xx"), ("status", "500")): 1,
+            (ERRORS, ("error", "invalid_grant"), ("status", "200")): 1,
             ("tiktok_oauth.sessions.ended", ("reason", "invalid_grant")): 1,
         }
 
@@ -240,7 +246,7 @@ class TestTables:
         """Every event is counted somewhere, and every counter counts some."""
         assert set(COUNTED) == set(REASONS)
         counted = {count.counter for some in COUNTED.values() for count in some}
-        assert counted == set(COUNTERS)
+        assert counted | {ERRORS} == set(COUNTERS)
 
     def test_reasons(self):
         """Where the reason is an attribute, it is of a closed list."""

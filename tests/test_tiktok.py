@@ -333,7 +333,9 @@ def test_callback_does_not_believe_scopes():
     """What the browser says was granted is not even read."""
     callback = read_callback(b"state=s&code=c&scopes=video.publish&next=/x&errCode=1")
     assert "video.publish" not in repr(callback)
-    assert {*callback.__slots__} == {"state", "code", "error", "description"}
+    assert callback.details == {}
+    fields = {"state", "code", "error", "description", "details"}
+    assert {*callback.__slots__} == fields
 
 
 @pytest.mark.parametrize("name", ["state", "code", "error", "error_description"])
@@ -423,7 +425,12 @@ def test_token_type_is_bearer_in_any_case(kind):
     assert token_of(token_type=kind)
 
 
-@pytest.mark.parametrize("kind", [MISSING, None, "", "mac", "Bearer ", 1, ["Bearer"]])
+def test_missing_token_type_is_bearer():
+    """An answer that names no token type is taken for what TikTok always gives."""
+    assert token_of(token_type=MISSING).access_token
+
+
+@pytest.mark.parametrize("kind", [None, "", "mac", "Bearer ", 1, ["Bearer"]])
 def test_other_token_type_is_refused(kind):
     """A token that is no bearer token is refused."""
     with pytest.raises(TikTokError, match="token_type"):
@@ -616,8 +623,6 @@ def test_class_20_missing_scope_is_not_what_was_asked_for(scope):
         True,
         ["user.info.basic"],
         {},
-        "a b",
-        "user.info.basic video.list",
         "a\nb",
         "ü",
         "\ud800",
@@ -721,7 +726,7 @@ def test_no_error_is_none(error):
 
 @pytest.mark.parametrize(
     "error",
-    [True, 1, -1, 1.5, [], ["invalid_grant"], [[]], {"code": 1}, {"code": ["ok"]}],
+    [True, 1.5, [], ["invalid_grant"], [[]], {"code": 1.5}, {"code": ["ok"]}],
     ids=repr,
 )
 def test_error_of_another_shape_is_an_error(error):
@@ -1033,7 +1038,9 @@ def test_profile_field_of_the_right_type_is_kept(field, value):
         ("follower_count", True),
         ("follower_count", -1),
         ("follower_count", 1.5),
-        ("follower_count", "1"),
+        ("follower_count", "-1"),
+        ("follower_count", "1.0"),
+        ("follower_count", "9" * 20),
         ("likes_count", 2**63),
     ],
     ids=lambda value: ascii(value)[:20],

@@ -14,7 +14,14 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -333,21 +340,25 @@ class TikTokClient:
     ) -> Any:
         """Return the response, within the deadline and the size limit."""
         seconds = seconds or self._settings.timeout
+        failure = ""
         try:
             client = await self._client()
             response = await self._runtime.timed(
                 seconds, lambda: call(client), meanwhile
             )
         except TimeoutError:
-            reason = f"no answer within {seconds:g} s"
+            reason, failure = f"no answer within {seconds:g} s", "timeout"
         except Exception as error:  # noqa: BLE001 - the network's, or a bad proxy or
             # certificate file's: each is "can not ask now", none is the user's fault
-            reason = f"no answer: {type(error).__name__}"
+            failure, words = _failure(error)
+            reason = f"no answer: {type(error).__name__} ({words})"
         else:
             if len(response.content) <= ANSWER_LIMIT:
                 return response
             reason = "an answer longer than 1 MB"
-        raise TikTokUnavailable("", reason)
+        unavailable = TikTokUnavailable("", reason)
+        unavailable.failure = failure
+        raise unavailable
 
     async def _client(self) -> Any:
         """Return the HTTP client of this process or event loop; made once, in a thread.
@@ -401,6 +412,58 @@ class TikTokClient:
         from urllib.request import getproxies  # noqa: PLC0415
 
         return bool(getproxies())
+
+
+#: What went wrong on the way, in words: the log names it, and what to look at.
+FAILURES: Mapping[str, str] = {
+    "name_not_found": "the name was not found",
+    "certificate": "the certificate was not accepted",
+    "tls": "TLS failed",
+    "proxy": "the proxy failed",
+    "refused": "the connection was refused",
+    "timeout": "no connection or answer in time",
+    "network": "the network failed",
+}
+_MOST_CAUSES = 20
+
+
+def _failure(error: BaseException) -> tuple[str, str]:
+    """Return what went wrong on the way, and the words for it; no text of its own.
+
+    The HTTP library wraps the cause several times, and so does anyio, in a group.
+    """
+    found = "network"
+    waiting, looked_at = [error], 0
+    while waiting and looked_at < _MOST_CAUSES:
+        current = waiting.pop(0)
+        looked_at += 1
+        kind = _kind_of(current)
+        if kind is not None:
+            found = kind
+            break
+        inner = [current.__cause__, current.__context__]
+        inner += getattr(current, "exceptions", ())
+        waiting += [e for e in inner if isinstance(e, BaseException)]
+    return found, FAILURES[found]
+
+
+def _kind_of(error: BaseException) -> str | None:
+    import socket  # noqa: PLC0415 - loaded with the HTTP library
+    import ssl  # noqa: PLC0415
+
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return "certificate"
+    if isinstance(error, httpx.ProxyError):
+        return "proxy"
+    if isinstance(error, ssl.SSLError):
+        return "tls"
+    if isinstance(error, socket.gaierror):
+        return "name_not_found"
+    if isinstance(error, ConnectionRefusedError):
+        return "refused"
+    if isinstance(error, (TimeoutError, httpx.TimeoutException)):
+        return "timeout"
+    return None
 
 
 def check_transport(transport: Any, *, blocking: bool) -> None:

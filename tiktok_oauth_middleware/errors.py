@@ -22,7 +22,7 @@ no error of ours ever carries a token, a code, a state or a key.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 
 class TikTokOAuthError(Exception):
@@ -60,13 +60,26 @@ class LoginError(TikTokOAuthError):
     status = 400
     #: TikTok's own ``error`` in the callback, if it is shaped like one; else "".
     error: str
+    #: TikTok's free text about it, cut at 200 characters; never match on it.
+    description: str
+    #: What else the callback held about it, such as ``errCode``; cut and escaped.
+    details: Mapping[str, str]
 
-    def __init__(self, error: str = "") -> None:
+    def __init__(
+        self,
+        error: str = "",
+        description: str = "",
+        details: Mapping[str, str] | None = None,
+    ) -> None:
         self.error = error
-        super().__init__(*([f"TikTok sent back: {error}"] if error else []))
+        self.description = description
+        self.details = dict(details or {})
+        said = [error, description, *(f"{k} {v}" for k, v in self.details.items())]
+        text = ", ".join(filter(None, said))
+        super().__init__(*([f"TikTok sent back: {text}"] if text else []))
 
     def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.error,), vars(self)
+        return type(self), (self.error, self.description, self.details), vars(self)
 
 
 class LoginDenied(LoginError):
@@ -147,6 +160,9 @@ class TikTokUnavailable(TikTokError):
     status = 503
     #: Seconds that TikTok asked to wait (``Retry-After``); None where it did not.
     retry_after: float | None = None
+    #: What went wrong on the way, where there was no answer: ``name_not_found``,
+    #: ``refused``, ``certificate``, ``tls``, ``proxy``, ``timeout``, ``network``; "".
+    failure: str = ""
 
 
 class StoreError(TikTokOAuthError):

@@ -1,7 +1,12 @@
-"""The package's one logger, which says the same warning once a second at most.
+"""The package's one logger, which logs the same warning once a minute at most.
 
-A store that is down meets every request: a line for each would hide what else there is
-to read, and fill a disk.
+With a store that is down, or a wrong client secret, every request fails alike: a line
+for each would hide what else there is to read, and fill a disk. So each cause gets one
+line a minute in each process, and the next one says how many were left out.
+
+"The same" is a message template, and its cause where the record has one
+(``extra={"tiktok_cause": ...}``): both are written in this package, so that the table
+stays small whatever is sent to the app.
 """
 
 from __future__ import annotations
@@ -9,36 +14,65 @@ from __future__ import annotations
 import logging
 import secrets
 import time
+from dataclasses import dataclass
 
-_SECONDS = 1.0
+#: A cause is logged once in so many seconds.
+SECONDS = 60.0
+#: A reference that was given out is for the line that follows at once.
+_PENDING_SECONDS = 5.0
+_MOST_CAUSES = 512
+
+_Key = tuple[int, str, str]
+
+
+@dataclass(slots=True)
+class _Said:
+    """What was logged last of one cause."""
+
+    #: When the line was logged; None before the first one.
+    at: float | None = None
+    #: The reference in that line, or in the one that follows, and when it was made.
+    reference: str = ""
+    made_at: float = 0.0
+    #: Lines left out since.
+    left_out: int = 0
+
+    def is_recent(self, now: float) -> bool:
+        return self.at is not None and now - self.at < SECONDS
 
 
 class _Seldom(logging.Filter):
-    """Lets a warning through if its message was not logged within the last second."""
+    """Lets a warning through unless its cause was logged within the last minute."""
 
     def __init__(self) -> None:
         super().__init__()
-        # By level and message template, of which the package has a handful.
-        self._last: dict[tuple[int, str], float] = {}
-        self._references: dict[tuple[int, str], str] = {}
+        self._last: dict[_Key, _Said] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.levelno < logging.WARNING:
             return True
-        said = record.levelno, str(record.msg)
-        if self._was_said(said):
+        cause = getattr(record, "tiktok_cause", "")
+        said = self._said((record.levelno, str(record.msg), cause))
+        now = time.monotonic()
+        if said.is_recent(now):
+            said.left_out += 1
             return False
-        self._last[said] = time.monotonic()
+        if said.left_out:
+            record.msg = f"{record.msg} ({said.left_out} more since the last such line)"
+        said.at, said.left_out = now, 0
         return True
 
-    def _was_said(self, said: tuple[int, str]) -> bool:
-        last = self._last.get(said)
-        return last is not None and time.monotonic() - last < _SECONDS
+    def _said(self, key: _Key) -> _Said:
+        if key not in self._last and len(self._last) >= _MOST_CAUSES:
+            self._last.clear()
+        return self._last.setdefault(key, _Said())
 
-    def reference(self, said: tuple[int, str]) -> str:
-        if not (self._was_said(said) and said in self._references):
-            self._references[said] = secrets.token_hex(4)
-        return self._references[said]
+    def reference(self, key: _Key) -> str:
+        said, now = self._said(key), time.monotonic()
+        is_pending = now - said.made_at < _PENDING_SECONDS
+        if not said.reference or not (said.is_recent(now) or is_pending):
+            said.reference, said.made_at = secrets.token_hex(4), now
+        return said.reference
 
 
 _seldom = _Seldom()
@@ -46,10 +80,10 @@ logger: logging.Logger = logging.getLogger("tiktok_oauth_middleware")
 logger.addFilter(_seldom)
 
 
-def reference_of(level: int, message: str) -> str:
+def reference_of(level: int, message: str, cause: str = "") -> str:
     """Return the reference of a warning: that of the line which stands in the log.
 
-    A new one, unless the message was logged within the last second: then what goes
-    wrong now is not logged, and has the reference of what was.
+    A new one, unless the cause was logged within the last minute: then what goes wrong
+    now is not logged, and has the reference of what was.
     """
-    return _seldom.reference((level, message))
+    return _seldom.reference((level, message, cause))

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from . import tiktok
+from .causes import CONFIGURATION, reason_of
 from .cookies import grant_id, to_text
 from .errors import (
     GrantRevoked,
@@ -59,6 +61,7 @@ from .models import (
     parse_scopes,
     split_scopes,
 )
+from .outcomes import reference_for
 from .pages import HEAD_LIMIT, Answer, Link, Page, head_size, redirect
 from .profiles import has_profile
 from .recent_logins import RecentLogins
@@ -301,7 +304,9 @@ class Login:
         if len(request.query) > QUERY_LIMIT:
             return Page(code="query_too_long")
         try:
-            callback = tiktok.read_callback(request.query)
+            callback = tiktok.read_callback(
+                request.query, [self._settings.client_secret]
+            )
         except BadQuery:
             return await self._refuse(LoginError(), site, ticket)
         found = self._cookies.open(request.headers, callback.state)
@@ -330,9 +335,12 @@ class Login:
         The browser that finished the login is led on to where it led. That, and who is
         signed in, are asked of the store for a genuine session cookie only.
         """
-        if callback.error:
+        if _is_refusal(callback):
             # An error without a login of ours is shown, and touches none under way.
-            return await self._refuse(_refusal(callback.error), site, ticket)
+            error = _refusal(callback)
+            return await self._refuse(
+                error, site, ticket, level=_unmatched_level(error)
+            )
         is_signed_in = False
         if ticket is not None and callback.state:
             is_signed_in = await self._is_alive(ticket)
@@ -362,14 +370,14 @@ class Login:
         led: list[str] = []
         if not -_CLOCK_SKEW <= taken <= self._settings.login_lifetime:
             # It may have been finished in time, and be asked for once more.
-            sealed = None if callback.error else await self._results.wait(login_id)
+            sealed = (
+                None if _is_refusal(callback) else await self._results.wait(login_id)
+            )
             if sealed is None:
                 raise LoginExpired
-        elif callback.error:
+        elif _is_refusal(callback) or not callback.code:
             # Nothing is spent, so nothing is written.
-            raise _refusal(callback.error)
-        elif not callback.code:
-            raise LoginError
+            raise _refusal(callback)
         else:
             # Whoever waits in this process gets what the first one gets; it goes on to
             # its end even if the browser that sent it is gone.
@@ -572,10 +580,14 @@ class Login:
             sessions=known.sessions if known else (),
         )
 
-    def _refused(self, error: TikTokOAuthError) -> LoginResult:
+    def _refused(
+        self, error: TikTokOAuthError, level: int | None = None
+    ) -> LoginResult:
         """Return what is shown of an error."""
         notes = []
-        if isinstance(error, LoginError) and error.error:
+        if isinstance(error, LoginDenied):
+            pass  # the page says what it means
+        elif isinstance(error, LoginError) and error.error:
             notes = [("tiktok_sent", error.error)]
         elif isinstance(error, TikTokError) and error.log_id:
             notes = [("tiktok_reference", error.log_id)]
@@ -584,11 +596,11 @@ class Login:
             at=int(self._clock()),
             code=error.code,
             notes=notes,
-            reference=secrets.token_hex(4),
+            reference=reference_for("login_rejected", _cause(error), level),
             headers=[("retry-after", "5")] if is_passing else [],
         )
 
-    async def _refuse(
+    async def _refuse(  # noqa: PLR0913 - all that the page shows
         self,
         error: TikTokOAuthError,
         site: Site,
@@ -596,6 +608,7 @@ class Login:
         again: tuple[str, str] | None = None,
         spent: Sequence[Cookie] = (),
         code: str = "",
+        level: int | None = None,
     ) -> Page:
         """Tell that nobody was signed in, and return the page that says why.
 
@@ -607,9 +620,10 @@ class Login:
                 that is known.
             spent: deletions of cookies.
             code: of the page, instead of the error's.
+            level: in the log, instead of the one that the error has.
         """
-        result = self._refused(error)
-        await self._tell(_rejected(result, error), why=_cause(error))
+        result = self._refused(error, level)
+        await self._tell(_rejected(result, error), why=_cause(error), level=level)
         if isinstance(error, StateMismatch):
             usual = site.prefix + self._settings.after_login
             leads = ("leads_to", again[0] or usual) if again else ("begins_at", usual)
@@ -654,10 +668,11 @@ class Login:
 
 
 def _rejected(result: LoginResult, error: TikTokOAuthError) -> Event:
-    return Event(name="login_rejected", reason=error.code, reference=result.reference)
+    reason = reason_of(error)
+    return Event(name="login_rejected", reason=reason, reference=result.reference)
 
 
-def _cause(error: TikTokOAuthError) -> object:
+def _cause(error: TikTokOAuthError) -> BaseException:
     """Return what the log says of an error: TikTok's, where it refused the code."""
     return (isinstance(error, LoginExpired) and error.__cause__) or error
 
@@ -679,8 +694,31 @@ def _login_id(state: str) -> str:
     return to_text(hashlib.sha256(state.encode()).digest()[:9])
 
 
-def _refusal(error: str) -> LoginError:
-    """Return what an ``error`` of TikTok's callback means for the login."""
+def _is_refusal(callback: tiktok.Callback) -> bool:
+    """Whether TikTok's answer is an error; some have no ``error``, and then no code."""
+    return bool(callback.error or (callback.details and not callback.code))
+
+
+def _refusal(callback: tiktok.Callback) -> LoginError | TikTokUnavailable:
+    """Return what an error in TikTok's callback means for the login.
+
+    ``access_denied`` is a person who cancels, and an account that TikTok does not let
+    log in here; its description says which, if anything does.
+    """
+    error, description = callback.error, callback.description
     if error == "access_denied":
-        return LoginDenied()
-    return LoginError(error if _ERROR_CODE.fullmatch(error) else "unknown_error")
+        return LoginDenied(error, description, callback.details)
+    if error in tiktok.TRANSIENT:
+        return TikTokUnavailable(error, description)
+    known = error if not error or _ERROR_CODE.fullmatch(error) else "unknown_error"
+    return LoginError(known, description, callback.details)
+
+
+def _unmatched_level(error: Exception) -> int:
+    """Return how loudly to report an error that belongs to no login of this browser.
+
+    Anybody can send one, so it is a warning only where it names a mistake of the app's,
+    which TikTok may report without a state.
+    """
+    is_mistake = isinstance(error, LoginError) and error.error in CONFIGURATION
+    return logging.WARNING if is_mistake else logging.INFO

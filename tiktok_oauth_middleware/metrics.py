@@ -14,36 +14,20 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import lru_cache
 from importlib.util import find_spec
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from .errors import TikTokOAuthError
+from .events import COUNTERS, EVENTS, Count
 from .ports import Hold, Port
+
+if TYPE_CHECKING:
+    from .models import EventName
 
 SCOPE = "tiktok_oauth_middleware"
 CALLS = "tiktok_oauth.call.duration"
 STORE = "tiktok_oauth.store.duration"
 
 
-class _Count(NamedTuple):
-    """What an event adds one to, and with which attribute."""
-
-    counter: str
-    attribute: str = ""
-    #: "" for the event's reason.
-    value: str = ""
-
-
-#: Counters by name, with what they count.
-COUNTERS: Mapping[str, str] = {
-    "tiktok_oauth.logins": "Logins that came back from TikTok",
-    "tiktok_oauth.refreshes": "Access tokens that were due",
-    "tiktok_oauth.scopes.changed": "Refreshes after which other scopes are granted",
-    "tiktok_oauth.logouts": "Logouts of a session",
-    "tiktok_oauth.disconnects": "Users who disconnected the app",
-    "tiktok_oauth.webhooks": "Webhook deliveries",
-    "tiktok_oauth.sessions.ended": "Sessions ended by something that happened",
-    "tiktok_oauth.store.errors": "Requests answered 503 because the store failed",
-}
 #: Histograms by name, with what they measure.
 HISTOGRAMS: Mapping[str, str] = {
     CALLS: "Calls to TikTok, from the request to the read answer",
@@ -54,27 +38,14 @@ _BUCKETS: Mapping[str, tuple[float, ...]] = {
     CALLS: (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 2, 3, 5, 10),
     STORE: (1e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 5e-3, 0.02, 0.1, 0.5, 2),
 }
-_LOGINS, _REFRESHES = "tiktok_oauth.logins", "tiktok_oauth.refreshes"
-_WEBHOOKS, _ENDED = "tiktok_oauth.webhooks", "tiktok_oauth.sessions.ended"
-COUNTED: Mapping[str, tuple[_Count, ...]] = {
-    "login": (_Count(_LOGINS, "outcome", "ok"),),
-    "login_rejected": (_Count(_LOGINS, "outcome"),),
-    "refresh": (_Count(_REFRESHES, "outcome", "ok"),),
-    "refresh_failed": (_Count(_REFRESHES, "outcome"),),
-    "session_ended": (_Count(_REFRESHES, "outcome"), _Count(_ENDED, "reason")),
-    "scopes_changed": (_Count("tiktok_oauth.scopes.changed"),),
-    "logout": (_Count("tiktok_oauth.logouts"), _Count(_ENDED, "reason", "logout")),
-    "disconnect": (
-        _Count("tiktok_oauth.disconnects", "outcome"),
-        _Count(_ENDED, "reason", "disconnect"),
-    ),
-    "withdrawal": (
-        _Count(_WEBHOOKS, "outcome", "withdrawal"),
-        _Count(_ENDED, "reason", "withdrawal"),
-    ),
-    "webhook": (_Count(_WEBHOOKS, "outcome", "taken"),),
-    "webhook_rejected": (_Count(_WEBHOOKS, "outcome", "rejected"),),
-    "store_error": (_Count("tiktok_oauth.store.errors"),),
+_ERRORS = "tiktok_oauth.tiktok.errors"
+#: The statuses that are counted each by itself; of others the class is.
+_STATUSES = frozenset(
+    (200, 400, 401, 403, 404, 407, 408, 429, 500, 502, 503, 504)  # no more than these
+)
+#: What each event is counted as.
+COUNTED: Mapping[EventName, tuple[Count, ...]] = {
+    name: kind.counts for name, kind in EVENTS.items()
 }
 
 
@@ -91,11 +62,17 @@ class Meter:
             name: _histogram(api, name, text) for name, text in HISTOGRAMS.items()
         }
 
-    def count(self, event: str, reason: str) -> None:
+    def count(self, event: EventName, reason: str) -> None:
         """Count an event."""
-        for counter, attribute, value in COUNTED.get(event, ()):
+        for counter, attribute, value in COUNTED[event]:
             attributes = {attribute: value or reason or "other"} if attribute else {}
             self._counters[counter].add(1, attributes)
+
+    def count_error(self, cause: str, status: int) -> None:
+        """Count an error of TikTok's by its cause, of a closed list, and its status."""
+        kind = "none" if status == 0 else f"{status // 100 % 10}xx"
+        shown = str(status) if status in _STATUSES else kind
+        self._counters[_ERRORS].add(1, {"error": cause, "status": shown})
 
     @contextmanager
     def call(self, name: str) -> Iterator[None]:

@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Final, NamedTuple, NoReturn, Self
+from typing import Any, Final, Literal, NamedTuple, NoReturn, Self
 from urllib.parse import quote, urlencode
 
 
@@ -516,6 +516,23 @@ class TikTokAuth:
         raise TypeError(message)
 
 
+#: Every event that there is; what each says and counts is in the table of events.py.
+EventName = Literal[
+    "login",
+    "login_rejected",
+    "refresh",
+    "refresh_failed",
+    "scopes_changed",
+    "logout",
+    "session_ended",
+    "disconnect",
+    "withdrawal",
+    "webhook",
+    "webhook_rejected",
+    "store_error",
+]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """Something that happened to a user's login, told to ``on_event``; no secret in it.
@@ -525,7 +542,7 @@ class Event:
     ``webhook``, ``webhook_rejected``, ``store_error``.
     """
 
-    name: str
+    name: EventName
     #: Why, where there is a why: a stable code, never foreign text.
     reason: str = ""
     open_id: str | None = None
@@ -533,5 +550,16 @@ class Event:
     scopes: frozenset[str] = _NO_SCOPES
     #: The reference that the user's page and the log carry too.
     reference: str = ""
-    #: Further plain facts, such as a webhook's own event name and content.
+    #: TikTok's own ``error``; "" where it named none. Like the next two it is TikTok's
+    #: text, cut at 200 characters, on one line, and masked where it repeats a secret.
+    error: str = ""
+    #: TikTok's free text; never match on it.
+    error_description: str = ""
+    #: What TikTok's support asks for.
+    log_id: str = ""
+    #: The HTTP status that TikTok answered with; 0 where there was no answer.
+    status: int = 0
+    #: Further plain facts, such as a webhook's own event name and content, or what a
+    #: callback without ``error`` held (``errCode``, ``error_code``, ``error_msg``,
+    #: ``error_type``, ``log_id``, ``logid``).
     details: Mapping[str, Any] = field(default_factory=dict)

@@ -1,10 +1,13 @@
-"""What came of a login, refresh, logout or delivery: told once, to all who listen.
+"""Emits each event once: to the log, to the metrics, and to the app's on_event.
 
-Each outcome is one `Event`: one record of the package's logger, with structured fields
-beside its sentence; counts, where OpenTelemetry is installed; and the app's
-``on_event``. Names and reasons are closed lists, never input. In the log a user and a
-session are the first 8 hexadecimal digits of a keyed hash: the same person in every
-line, and nobody that a reader of the log could name.
+Each event is one record of the package's logger, with structured fields beside its
+sentence; counts, where OpenTelemetry is installed; and the app's ``on_event``. Names
+and reasons are closed lists, never input (events.py). In the log a user and a session
+are the first 8 hexadecimal digits of a keyed hash: the same person in every line, and
+nobody that a reader of the log could name.
+
+Nothing that goes wrong here reaches the flow that it is about: a code may be spent, or
+a refresh token rotated, and what came of that must not be lost to a sentence.
 """
 
 from __future__ import annotations
@@ -12,15 +15,24 @@ from __future__ import annotations
 import hashlib
 import hmac
 import logging
+import secrets
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import replace
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, Protocol
 
+from .causes import Cause, cause_of
+from .errors import LoginError, StoreError, TikTokError
+from .events import EVENTS
 from .log import logger, reference_of
 from .models import Event, join_scopes
 from .text import one_line
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from .metrics import Meter
+    from .models import EventName
     from .runtime import Runtime
 
 OnEvent = Callable[[Event], object]
@@ -29,60 +41,37 @@ _HASH_LENGTH = 8
 #: An error of TikTok's is several texts, each cut already, and ends in its log_id.
 _DETAIL = 800
 #: Every name of an event, and every reason that it may have.
-REASONS: Mapping[str, frozenset[str]] = {
-    "login": frozenset(),
-    "login_rejected": frozenset(
-        (
-            "login_denied",
-            "login_expired",
-            "login_failed",
-            "login_replayed",
-            "state_mismatch",
-            "tiktok_error",
-            "tiktok_unavailable",
-        )
-    ),
-    "refresh": frozenset(),
-    "refresh_failed": frozenset(("tiktok_error", "tiktok_unavailable")),
-    "scopes_changed": frozenset(),
-    "logout": frozenset(),
-    "session_ended": frozenset(
-        ("invalid_grant", "other_user", "refresh_token_expired")
-    ),
-    "disconnect": frozenset(("revoked", "gone", "failed")),
-    "withdrawal": frozenset(("authorization.removed",)),
-    # The reason of a webhook is TikTok's own event, of which there are ever more.
-    "webhook": frozenset(),
-    "webhook_rejected": frozenset(("webhook_rejected",)),
-    "store_error": frozenset(("store_error",)),
+REASONS: Mapping[EventName, frozenset[str]] = {
+    name: kind.reasons for name, kind in EVENTS.items()
 }
-_SENTENCES: Mapping[str, str] = {
-    "login": "login ok: user %(user)s, session %(session)s, granted %(scopes)s",
-    "login_rejected": "login refused [%(reference)s]: %(reason)s%(detail)s",
-    "refresh": "refresh ok: user %(user)s, granted %(scopes)s",
-    "refresh_failed": "refresh failed, sessions kept: user %(user)s%(detail)s",
-    "scopes_changed": "scopes changed: user %(user)s, granted now %(scopes)s",
-    "logout": "logout: user %(user)s, session %(session)s",
-    "session_ended": "sessions ended: user %(user)s, %(reason)s%(detail)s",
-    "disconnect": "disconnect: user %(user)s, %(reason)s%(detail)s",
-    "withdrawal": "withdrawal: user %(user)s",
-    "webhook": "webhook: user %(user)s, %(reason)s",
-    "webhook_rejected": "webhook refused%(detail)s",
-    "store_error": "store failed [%(reference)s]%(detail)s",
-}
-#: By name, or by name and reason; anything else is for information.
-_LEVELS: Mapping[tuple[str, str], int] = {
-    ("refresh_failed", ""): logging.WARNING,
-    ("session_ended", "other_user"): logging.ERROR,
-    ("disconnect", "failed"): logging.WARNING,
-    ("webhook_rejected", ""): logging.WARNING,
-    ("store_error", ""): logging.ERROR,
-}
+_PACKAGE = (__package__ or "").partition(".")[0]
+
+
+def reference_for(name: EventName, error: object, level: int | None = None) -> str:
+    """Return the reference of a failure, for its page and its event.
+
+    Where the log leaves lines out it is the reference of the one that is there, so that
+    what a person reads out is found.
+    """
+    try:
+        cause = cause_of(error)
+        level = _level(name, "", cause) if level is None else level
+        if level >= logging.WARNING:
+            return reference_of(level, EVENTS[name].sentence, cause.code)
+    except Exception as fault:  # noqa: BLE001 - a page without it is still a page
+        _say("the log", fault, Event(name=name))
+    return secrets.token_hex(4)
 
 
 def outage_reference() -> str:
     """Return the reference of a failure of the store: one that the log carries."""
-    return reference_of(_LEVELS["store_error", ""], _SENTENCES["store_error"])
+    return reference_for("store_error", StoreError())
+
+
+def _level(name: EventName, reason: str, cause: Cause) -> int:
+    kind = EVENTS[name]
+    level = kind.levels.get(reason, kind.level)
+    return max(level, cause.level) if kind.by_cause else level
 
 
 class Tell(Protocol):
@@ -96,11 +85,12 @@ class Tell(Protocol):
         session: str = "",
         level: int | None = None,
     ) -> None:
-        """Tell `event` to all who listen; nothing that a listener does breaks it.
+        """Emit `event` to all who listen; nothing that a listener does breaks it.
 
         Args:
             event: what happened.
-            why: further words for the log, such as an error of ours; no secret.
+            why: an error of ours, or further words for the log; no secret. What TikTok
+                said in an error goes into the event.
             session: the hash of the session's secret, where it is about one.
             level: of the log's record, instead of the usual one.
         """
@@ -131,21 +121,36 @@ class Outcomes:
         session: str = "",
         level: int | None = None,
     ) -> None:
-        """Tell an outcome, as `Tell` says."""
-        self._log(event, str(why), session, level)
+        """Emit an event, as `Tell` says."""
+        cause = Cause("")
+        try:
+            if isinstance(why, Exception):
+                cause = cause_of(why)
+            event = _with_answer(event, why)
+            self._log(event, str(why), cause, session, level)
+        except Exception as error:  # noqa: BLE001 - a handler of the app's, or a bug
+            _say("the log", error, event)
+        # Its traceback holds frames, and they hold more than the app is to get.
+        why = None
         if self._meter is not None:
-            self._meter.count(event.name, _reason(event))
+            try:
+                self._meter.count(event.name, _reason(event))
+                if cause.code and (event.error or event.status or event.log_id):
+                    self._meter.count_error(cause.code, event.status)
+            except Exception as error:  # noqa: BLE001 - the app's metrics SDK
+                _say("the metrics", error, event)
         if self._on_event is None:
             return
         try:
             await self._runtime.tell(self._on_event, event)
         except Exception as error:  # noqa: BLE001 - foreign code
-            logger.error("on_event raised %s at %s", type(error).__name__, event.name)
+            _say("on_event", error, event)
 
-    def _log(self, event: Event, why: str, session: str, level: int | None) -> None:
+    def _log(
+        self, event: Event, why: str, cause: Cause, session: str, level: int | None
+    ) -> None:
         if level is None:
-            usual = _LEVELS.get((event.name, ""), logging.INFO)
-            level = _LEVELS.get((event.name, event.reason), usual)
+            level = _level(event.name, event.reason, cause)
         if not logger.isEnabledFor(level):
             return
         fields = {
@@ -156,11 +161,18 @@ class Outcomes:
             "session": self._hash("session", session),
             "scopes": join_scopes(event.scopes),
             "reference": event.reference,
+            "cause": cause.code,
+            "look_at": cause.look_at if level >= logging.WARNING else "",
+            "error": event.error,
+            "log_id": event.log_id,
         }
         said = {name: value or "none" for name, value in fields.items()}
         said["detail"] = f": {fields['detail']}" if why else ""
-        extra = {f"tiktok_{name}": value for name, value in fields.items()}
-        logger.log(level, _SENTENCES[event.name], said, extra=extra)
+        look_at = fields["look_at"]
+        said["look_at"] = f". Look at {look_at}" if look_at else ""
+        extra: dict[str, Any] = {f"tiktok_{name}": v for name, v in fields.items()}
+        extra["tiktok_status"] = event.status
+        logger.log(level, EVENTS[event.name].sentence, said, extra=extra)
 
     def _hash(self, kind: str, name: str) -> str:
         """Return what stands for a user or a session in the log; "" for none."""
@@ -170,7 +182,59 @@ class Outcomes:
         return hmac.new(self._key, text, hashlib.sha256).hexdigest()[:_HASH_LENGTH]
 
 
+def _with_answer(event: Event, why: object) -> Event:
+    """Return an event with what TikTok said in an error."""
+    if isinstance(why, TikTokError):
+        return replace(
+            event,
+            error=why.error,
+            error_description=why.description,
+            log_id=why.log_id,
+            status=why.http_status,
+        )
+    if isinstance(why, LoginError) and (why.error or why.description or why.details):
+        return replace(
+            event,
+            error=why.error,
+            error_description=why.description,
+            details={**event.details, **why.details},
+        )
+    return event
+
+
 def _reason(event: Event) -> str:
     """Return a reason that is of the closed list: what is counted must be countable."""
     known = REASONS.get(event.name, frozenset())
     return event.reason if event.reason in known else ""
+
+
+def _say(listener: str, error: Exception, event: Event) -> None:
+    """Log that a listener failed: where and with what, and no text of the error's."""
+    kind = type(error).__name__
+    try:
+        logger.error(
+            "%s raised %s at %s%s%s. The event happened all the same. Look at that"
+            " code, which can log its own errors: their texts may hold secrets, so they"
+            " are not logged here",
+            listener,
+            kind,
+            event.name,
+            f" [{event.reference}]" if event.reference else "",
+            _place(error.__traceback__),
+            extra={"tiktok_cause": f"{listener} {kind} {event.name}"},
+        )
+    except Exception:  # noqa: BLE001 - the log itself is what fails
+        return
+
+
+def _place(trace: TracebackType | None) -> str:
+    """Return where an error was raised, the last line outside of this package."""
+    place = ""
+    while trace is not None:
+        name = str(trace.tb_frame.f_globals.get("__name__", ""))
+        if name.partition(".")[0] != _PACKAGE:
+            code = trace.tb_frame.f_code
+            file = PurePath(code.co_filename).name
+            place = f" ({file}, line {trace.tb_lineno}, in {code.co_name})"
+        trace = trace.tb_next
+    return one_line(place)

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import logging
 import random
 import time
 import zlib
@@ -22,6 +21,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from .causes import reason_of
 from .errors import GrantRevoked, StoreError, TikTokError, TikTokUnavailable
 from .leases import LEASE_SECONDS
 from .log import logger
@@ -46,8 +46,6 @@ _SHORTEST_LIFE = 2
 _POLL_SECONDS = 0.05
 #: How long TikTok's answer is tried to be written, in seconds.
 _WRITE_SECONDS = 12
-_COMPLAIN_EVERY = 60
-_APP_FAULTS = ("invalid_client", "unauthorized_client")
 #: The part of its life that a token has before a sweep renews it.
 _SHARE_BEFORE_SWEEPS = 0.5
 
@@ -105,7 +103,6 @@ class Refresh:
         # The store's lock is renewed all the while, or else outlives both, so that
         # nobody asks in between. A short one is sooner free of a holder that died.
         self._lease = LEASE_SECONDS if grants.has_short_locks else self.longest + 3
-        self._complained = 0.0
 
     def due_at(self, grant: Grant) -> float:
         """Return when the access token is to be renewed, in seconds since 1970.
@@ -406,9 +403,11 @@ class Refresh:
         After a back-off, unless it is said how many seconds to wait.
         """
         # An invalid_grant that ends nothing is an error of TikTok like any other.
-        code = TikTokError.code if isinstance(error, GrantRevoked) else error.code
-        event = Event(name="refresh_failed", reason=code, open_id=held.grant.open_id)
-        await self._tell(event, why=error, level=self._level(error))
+        is_grant = isinstance(error, GrantRevoked)
+        reason = TikTokError.code if is_grant else reason_of(error)
+        open_id = held.grant.open_id
+        event = Event(name="refresh_failed", reason=reason, open_id=open_id)
+        await self._tell(event, why=error)
         failures = min(held.grant.failures + 1, 30)
         if wait is None:
             wait = self._back_off(failures, error)
@@ -431,16 +430,6 @@ class Refresh:
         if isinstance(error, TikTokUnavailable) and error.retry_after:
             return max(wait, error.retry_after)
         return wait
-
-    def _level(self, error: TikTokError) -> int:
-        """Return how loud a failure is; a wrong secret, which all meet, seldom."""
-        if error.error not in _APP_FAULTS:
-            return logging.WARNING
-        now = time.monotonic()
-        if self._complained and now - self._complained <= _COMPLAIN_EVERY:
-            return logging.DEBUG
-        self._complained = now
-        return logging.ERROR
 
 
 def _flight(grant_id: str, demand: Demand) -> tuple[str, Demand]:

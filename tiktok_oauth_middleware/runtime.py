@@ -441,9 +441,28 @@ class Cooperative:
         return self._here().get("made", {}).pop((id(owner), name), None)
 
     async def tell(self, callback: Callable[[Any], Any], event: Any) -> None:
-        told = callback(event)
-        if isinstance(told, Awaitable):
-            await told
+        try:
+            told = callback(event)
+            if isinstance(told, Awaitable):
+                await told
+        except BaseException as error:
+            # A callback that awaits what was cancelled is no cancellation of ours.
+            if _is_stray_cancellation(error):
+                raise _CallbackCancelled from error
+            raise
+
+
+class _CallbackCancelled(Exception):
+    """An app's callback raised CancelledError though nobody cancelled its task."""
+
+
+def _is_stray_cancellation(error: BaseException) -> bool:
+    import asyncio  # noqa: PLC0415
+
+    if not isinstance(error, asyncio.CancelledError) or not _on_asyncio():
+        return False
+    task = asyncio.current_task()
+    return task is not None and not task.cancelling()
 
 
 def _trio_loop() -> Any:

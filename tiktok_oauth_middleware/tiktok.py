@@ -79,12 +79,22 @@ _LONGEST_LIFE = 400 * 86400.0
 _USUAL_LIFE = 3600.0
 _LONGEST_WAIT = 300.0
 _LONGEST_DATE = 40
+#: How much of an answer that is no JSON is shown, in bytes.
+_LONGEST_EXCERPT = 80
 _LONGEST_COUNT = 2**63 - 1  # TikTok's documents: int64
 
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
 _SCOPE = re.compile(r"[A-Za-z0-9._\-]+")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
-_TRANSIENT = frozenset({"server_error", "temporarily_unavailable"})
+#: Errors that pass by themselves, whatever status they come with.
+TRANSIENT = frozenset(
+    {
+        "server_error",
+        "temporarily_unavailable",
+        "internal_error",
+        "rate_limit_exceeded",
+    }
+)
 _TOO_MANY = 429
 _SERVER_ERROR = 500
 
@@ -209,14 +219,25 @@ def links_end(profile: str) -> float:
 class Callback:
     """What came back from TikTok through the browser; a field is "" if not sent."""
 
-    state: str = field(repr=False)
+    state: Secret
     code: Secret
     error: str
     description: str
+    #: What else a callback without a code held about its error, by name.
+    details: Mapping[str, str] = field(default_factory=dict)
 
 
-def read_callback(query: bytes) -> Callback:
+#: What TikTok's SDKs and pages read beside ``error``. Their meanings differ between
+#: them, so they are kept for the log and the event and decide nothing.
+_DETAILS = ("errCode", "error_code", "error_msg", "error_type", "log_id", "logid")
+
+
+def read_callback(query: bytes, secrets: Iterable[str] = ()) -> Callback:
     """Read the query of a callback. ``scopes`` there is not believed: not read.
+
+    Args:
+        query: as it was sent.
+        secrets: texts to mask, should TikTok's error repeat one.
 
     Raises:
         BadQuery: a parameter of ours appears twice, is too long, or is no text.
@@ -227,12 +248,27 @@ def read_callback(query: bytes) -> Callback:
         code and not is_visible(code, LONGEST_CODE)
     ):
         raise BadQuery
+    masked = [*secrets, *filter(None, (state, code))]
     return Callback(
-        state=state,
+        state=Secret(state),
         code=Secret(code),
-        error=one_line(values.get("error", "")),
-        description=one_line(values.get("error_description", "")),
+        error=one_line(mask(values.get("error", ""), masked)),
+        description=one_line(mask(values.get("error_description", ""), masked)),
+        details={} if code and "error" not in values else _details(query, masked),
     )
+
+
+def _details(query: bytes, secrets: Iterable[str]) -> Mapping[str, str]:
+    """Return what else a callback says of its error; what is unreadable is left out."""
+    found: dict[str, str] = {}
+    for name in _DETAILS:
+        try:
+            value = read_query(query, (name,)).get(name)
+        except BadQuery:  # twice, or no UTF-8
+            continue
+        if value:
+            found[name] = one_line(mask(value, secrets))
+    return found
 
 
 # --- answers -----------------------------------------------------------------------
@@ -266,6 +302,8 @@ def read_token(
     def refuse(field: str) -> NoReturn:
         raise TikTokError("", f"unusable {field} in a token answer", "", status)
 
+    if "access_token" not in answer and isinstance(answer.get("data"), dict):
+        refuse('access_token (what is under "data" is of TikTok\'s first API)')
     access, refresh = answer.get("access_token"), answer.get("refresh_token")
     if not (isinstance(access, str) and is_visible(access, LONGEST_TOKEN)):
         refuse("access_token")
@@ -276,7 +314,8 @@ def read_token(
     open_id = answer.get("open_id")
     if not (isinstance(open_id, str) and _is_open_id(open_id)):
         refuse("open_id")
-    kind = answer.get("token_type")
+    # Some answers have none; a kind that is not known could not be used as a bearer.
+    kind = answer.get("token_type", "bearer")
     if not (isinstance(kind, str) and kind.lower() == "bearer"):
         refuse("token_type")
     scope = answer.get("scope")
@@ -340,7 +379,8 @@ def read_user(
     if user.get("open_id") != open_id:
         raise TikTokError("", "a profile of somebody else", "", status)
     known = (f for names in FIELDS.values() for f in names)
-    return pack_profile({f: user[f] for f in known if _is_field(f, user.get(f))})
+    read = {f: _count(user.get(f)) if f in _COUNTS else user.get(f) for f in known}
+    return pack_profile({f: value for f, value in read.items() if _is_field(f, value)})
 
 
 def _answer(
@@ -349,37 +389,74 @@ def _answer(
     """Return the JSON object of a success, or raise what the answer means."""
     answer = _object(body)
     if answer is None:
-        raise _unavailable("", "an answer that is no JSON object", "", status, wait)
+        words = "an answer that is no JSON object"
+        begins = body[:_LONGEST_EXCERPT].decode("utf-8", "replace").strip()
+        if begins:
+            words += f", and begins: {one_line(mask(begins, secrets))}"
+        raise _unavailable("", one_line(words), "", status, wait)
     parts = _error_parts(answer)
     if not parts[0] and _is_success(status):
         return answer
     code, description, log_id = (one_line(mask(part, secrets)) for part in parts)
-    if status >= _SERVER_ERROR or status == _TOO_MANY or code in _TRANSIENT:
+    if status >= _SERVER_ERROR or status == _TOO_MANY or code in TRANSIENT:
         raise _unavailable(code, description, log_id, status, wait)
     if code == "invalid_grant":
         raise GrantRevoked(code, description, log_id, status)
     raise TikTokError(code, description, log_id, status)
 
 
+#: What TikTok calls the code of an error, and its text, in the order of trust.
+_CODES = ("error", "code", "error_code", "err_code", "errCode")
+_TEXTS = (
+    "error_description",
+    "message",
+    "description",
+    "error_msg",
+    "err_msg",
+    "errMsg",
+    "msg",
+)
+_LOG_IDS = ("log_id", "logid", "logId", "request_id")
+
+
 def _error_parts(answer: dict[str, Any]) -> tuple[str, str, str]:
-    """Return code, text and log_id of either shape of error; code "" is no error.
+    """Return code, text and log_id of any shape of error; code "" is no error.
 
     ``/v2/oauth/*`` writes a flat ``error``; resource endpoints an object, there on
-    success too with the code ``ok``, or the same three keys without the object.
+    success too with the code ``ok``, or the same keys without the object; the first API
+    puts numbers under ``data``, and ``message: "error"`` beside it.
     """
-    error = answer.get("error")
+    error, data = answer.get("error"), answer.get("data")
     if isinstance(error, dict):
-        parts = error.get("code"), error.get("message"), error.get("log_id")
-    elif error is None and isinstance(answer.get("code"), str):
-        parts = answer.get("code"), answer.get("message"), answer.get("log_id")
+        code = _code(error)
+        where = [error, answer]
+    elif _one_code(error):
+        code, where = _one_code(error), [answer]
     else:
-        parts = error, answer.get("error_description"), answer.get("log_id")
-    code, description, log_id = parts
-    if code in (None, "", "ok", 0, False):
-        code = ""
-    elif not isinstance(code, str):
-        code = "unreadable"
-    return code, _text(description), _text(log_id)
+        code, where = _code(answer), [answer]
+        if not code and isinstance(data, dict) and "access_token" not in data:
+            code, where = _code(data), [data, answer]
+    return code, _first(where, _TEXTS), _first(where, _LOG_IDS)
+
+
+def _code(fields: dict[str, Any]) -> str:
+    found = (_one_code(fields[name]) for name in _CODES if name in fields)
+    return next(filter(None, found), "")
+
+
+def _one_code(value: object) -> str:
+    """Return the code of an error as text; "" for what means that there is none."""
+    if value is None or value is False or value in ("", "ok", 0, "0"):
+        return ""
+    if isinstance(value, str):
+        return value
+    return str(value) if type(value) is int else "unreadable"
+
+
+def _first(where: list[dict[str, Any]], names: tuple[str, ...]) -> str:
+    """Return the first text under one of `names`, in the order of `where`."""
+    texts = (_text(fields.get(name)) for fields in where for name in names)
+    return next(filter(None, texts), "")
 
 
 def _text(value: object) -> str:
@@ -462,14 +539,18 @@ def _encodes(text: str) -> bool:
     return True
 
 
+#: TikTok separates scopes by commas; blanks were seen, too.
+_BETWEEN_SCOPES = re.compile(r"[ \t,]+")
+
+
 def _is_scope_list(text: str) -> bool:
     return len(text) <= _LONGEST_SCOPES and all(
-        is_scope(scope.strip()) for scope in text.split(",") if scope.strip()
+        is_scope(scope) for scope in _BETWEEN_SCOPES.split(text) if scope
     )
 
 
 def _tidy_scopes(text: str) -> str:
-    return join_scopes({s.strip() for s in text.split(",") if s.strip()})
+    return join_scopes({s for s in _BETWEEN_SCOPES.split(text) if s})
 
 
 def _seconds(value: object) -> float | None:
@@ -483,6 +564,13 @@ def _seconds(value: object) -> float | None:
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError
     return float(min(max(value, 0), _LONGEST_LIFE))
+
+
+def _count(value: object) -> object:
+    """Return a count that was written as text as the number it is."""
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,19}", value):
+        return int(value)
+    return value
 
 
 def _is_field(name: str, value: object) -> bool:

@@ -29,6 +29,7 @@ from .pages import json_answer
 if TYPE_CHECKING:
     from .client import TikTokClient
     from .grants import Grants, Held
+    from .models import EventName
     from .outcomes import Tell
     from .refresh import Refresh
     from .settings import TikTokSettings
@@ -109,7 +110,7 @@ class Webhook:
         return json_answer(200, {})
 
     async def _take(self, delivery: tiktok.Delivery) -> None:
-        name = "webhook"
+        name: EventName = "webhook"
         if delivery.event == tiktok.REMOVED and delivery.open_id:
             name = "withdrawal"
             if not await self._forget(delivery.open_id, delivery):

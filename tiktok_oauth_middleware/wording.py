@@ -20,9 +20,11 @@ Texts = Mapping[str, Mapping[str, str | Sequence[str]]]
 PROBLEMS: Mapping[str, tuple[str, ...]] = {
     "login_denied": (
         "You did not log in",
-        "At TikTok you chose not to continue, so nothing was shared with this site and"
-        " nobody was signed in.",
-        "If that was not what you wanted, try again.",
+        "TikTok sent you back without a login. Either you chose not to continue there,"
+        " or TikTok does not let this account log in here: because of its age or its"
+        " region, or while this site is being tested with chosen accounts only. Nothing"
+        " was shared with this site.",
+        "If that was not what you wanted, try again, or with another TikTok account.",
     ),
     "login_expired": (
         "That took too long",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, assert_type
+from typing import Annotated, Any, Literal, assert_type
 
 import httpx2
 import pytest
@@ -60,7 +60,12 @@ assert_type(TikTokSettings.from_env(), TikTokSettings)
 
 
 def on_event(event: Event) -> None:
-    assert_type(event.name, str)
+    name: str = event.name
+    if event.name == "login_rejected":
+        assert_type(event.name, Literal["login_rejected"])
+    assert_type(name, str)
+    assert_type(event.error, str)
+    assert_type(event.status, int)
     assert_type(event.open_id, str | None)
 
 
