@@ -12,8 +12,8 @@ import pytest
 
 from tiktok_oauth_middleware import Event
 from tiktok_oauth_middleware import runtime as blocking
-from tiktok_oauth_middleware.metrics import COUNTERS, HISTOGRAMS
-from tiktok_oauth_middleware.outcomes import _LEVELS as LEVELS
+from tiktok_oauth_middleware.events import COUNTERS, EVENTS
+from tiktok_oauth_middleware.metrics import HISTOGRAMS
 from tiktok_oauth_middleware.outcomes import REASONS, Outcomes
 from tiktok_oauth_middleware.pages import PROBLEMS
 from tiktok_oauth_middleware.wording import NOTES, WAYS
@@ -79,7 +79,7 @@ class TestMetrics:
         """Every event is listed with its level and its reasons."""
         for name, reasons in REASONS.items():
             _, level, said = rows[name]
-            usual = LEVELS.get((name, ""), logging.INFO)
+            usual = EVENTS[name].level
             assert level.startswith(logging.getLevelName(usual).lower())
             assert {*re.findall(r"`([\w.]+)`", said)} == reasons
 
@@ -91,7 +91,7 @@ class TestMetrics:
         """Every field of a record is listed, and no other."""
         event = Event(name="logout", open_id="someone")
         with caplog.at_level("INFO", "tiktok_oauth_middleware"):
-            blocking.run(Outcomes(blocking.Blocking(), b"key", None, None).tell(event))
+            blocking.run(Outcomes(blocking.Blocking(), b"key", None, None)(event))
         [record] = caplog.records
         fields = {name for name in vars(record) if name.startswith("tiktok_")}
         assert {row for row in rows if row.startswith("tiktok_")} - {

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
@@ -18,6 +18,7 @@ from tiktok_oauth_middleware.http import Request
 from tiktok_oauth_middleware.login import _Login, _login_id, _refusal
 from tiktok_oauth_middleware.models import Session
 from tiktok_oauth_middleware.runtime import Blocking, run
+from tiktok_oauth_middleware.tiktok import read_callback
 
 from .conftest import CALLBACK, LOGIN, kept, query_of
 
@@ -221,7 +222,8 @@ class TestTold:
     )
     def test_error(self, error, shown):
         """A code of TikTok's is shown if it looks like one, and nothing else is."""
-        assert _refusal(error).error == shown
+        callback = read_callback(f"error={quote(error)}".encode())
+        assert _refusal(callback).error == shown
 
     def test_error_on_the_page(self, browser):
         """The page names the error that TikTok sent back."""

@@ -47,7 +47,7 @@ _REGISTERED = (
     " their own list)"
 )
 _PORTAL = "client_key, and the app's page in TikTok's portal"
-_LATER = "nothing here: TikTok's own trouble passes. Its support asks for the log_id"
+_LATER = "TikTok's side: such trouble passes, and its support asks for the log_id"
 #: TikTok's own ``error``: it is about the app or its settings, but for the last ones.
 _BY_ERROR: Mapping[str, Cause] = {
     cause.code: cause

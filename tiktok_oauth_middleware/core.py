@@ -40,7 +40,7 @@ from .models import (
     TikTokAuth,
     split_scopes,
 )
-from .outcomes import OnEvent, Outcomes, outage_reference
+from .outcomes import OnEvent, Outcomes
 from .pages import (
     Answer,
     Link,
@@ -118,7 +118,7 @@ class Core:
         self._warn()
         keys = ["".join(key) for key in settings.secret_keys]
         told = derive(keys[0], settings.client_key, "log")
-        self._tell = Outcomes(runtime, told, on_event, self._meter).tell
+        self._tell = Outcomes(runtime, told, on_event, self._meter)
         self._wire(keys)
         #: By mount point; of those that the callback is below, and of no others.
         self.sites: dict[str, Site] = {}
@@ -343,7 +343,7 @@ class Core:
 
     async def store_failed(self, request: Request, error: StoreError) -> Response:
         """Return 503: who this is can not be said, which is not to say "nobody"."""
-        reference = outage_reference()
+        reference = self._tell.reference_for("store_error", error)
         event = Event(name="store_error", reason=error.code, reference=reference)
         await self._tell(event, why=error)
         headers = [("retry-after", _RETRY_SECONDS)]

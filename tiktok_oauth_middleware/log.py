@@ -4,9 +4,8 @@ With a store that is down, or a wrong client secret, every request fails alike: 
 for each would hide what else there is to read, and fill a disk. So each cause gets one
 line a minute in each process, and the next one says how many were left out.
 
-"The same" is a message template, and its cause where the record has one
-(``extra={"tiktok_cause": ...}``): both are written in this package, so that the table
-stays small whatever is sent to the app.
+"The same" is a message template, or the cause of an event (see `Pace`): both are
+written in this package, so that the tables stay small whatever is sent to the app.
 """
 
 from __future__ import annotations
@@ -41,49 +40,63 @@ class _Said:
         return self.at is not None and now - self.at < SECONDS
 
 
-class _Seldom(logging.Filter):
-    """Lets a warning through unless its cause was logged within the last minute."""
+class Pace:
+    """Says which lines are due: of each cause, one a minute."""
 
     def __init__(self) -> None:
-        super().__init__()
         self._last: dict[_Key, _Said] = {}
 
-    def filter(self, record: logging.LogRecord) -> bool:
-        if record.levelno < logging.WARNING:
-            return True
-        cause = getattr(record, "tiktok_cause", "")
-        said = self._said((record.levelno, str(record.msg), cause))
-        now = time.monotonic()
+    def take(self, key: _Key) -> int | None:
+        """Return how many lines were left out since the last one; None if not due."""
+        said, now = self._said(key), time.monotonic()
         if said.is_recent(now):
             said.left_out += 1
-            return False
-        if said.left_out:
-            record.msg = f"{record.msg} ({said.left_out} more since the last such line)"
-        said.at, said.left_out = now, 0
-        return True
-
-    def _said(self, key: _Key) -> _Said:
-        if key not in self._last and len(self._last) >= _MOST_CAUSES:
-            self._last.clear()
-        return self._last.setdefault(key, _Said())
+            return None
+        left_out, said.at, said.left_out = said.left_out, now, 0
+        return left_out
 
     def reference(self, key: _Key) -> str:
+        """Return the reference of a warning: that of the line which stands in the log.
+
+        A new one, unless the cause was logged within the last minute: then what goes
+        wrong now is not logged, and has the reference of what was.
+        """
         said, now = self._said(key), time.monotonic()
         is_pending = now - said.made_at < _PENDING_SECONDS
         if not said.reference or not (said.is_recent(now) or is_pending):
             said.reference, said.made_at = secrets.token_hex(4), now
         return said.reference
 
+    def _said(self, key: _Key) -> _Said:
+        if key not in self._last and len(self._last) >= _MOST_CAUSES:
+            self._last.clear()
+        return self._last.setdefault(key, _Said())
 
-_seldom = _Seldom()
-logger: logging.Logger = logging.getLogger("tiktok_oauth_middleware")
-logger.addFilter(_seldom)
 
+class _Seldom(Pace, logging.Filter):
+    """Lets a warning through unless its message was logged within the last minute.
 
-def reference_of(level: int, message: str, cause: str = "") -> str:
-    """Return the reference of a warning: that of the line which stands in the log.
-
-    A new one, unless the cause was logged within the last minute: then what goes wrong
-    now is not logged, and has the reference of what was.
+    A record that was paced already, by its cause, says so and passes.
     """
-    return _seldom.reference((level, message, cause))
+
+    def __init__(self) -> None:
+        Pace.__init__(self)
+        logging.Filter.__init__(self)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno < logging.WARNING or hasattr(record, "tiktok_cause"):
+            return True
+        left_out = self.take((record.levelno, str(record.msg), ""))
+        if left_out is None:
+            return False
+        record.msg = f"{record.msg}{more(left_out)}"
+        return True
+
+
+def more(left_out: int) -> str:
+    """Return what a line says of those that were left out before it."""
+    return f" ({left_out} more since the last such line)" if left_out else ""
+
+
+logger: logging.Logger = logging.getLogger("tiktok_oauth_middleware")
+logger.addFilter(_Seldom())

@@ -61,7 +61,6 @@ from .models import (
     parse_scopes,
     split_scopes,
 )
-from .outcomes import reference_for
 from .pages import HEAD_LIMIT, Answer, Link, Page, head_size, redirect
 from .profiles import has_profile
 from .recent_logins import RecentLogins
@@ -596,7 +595,7 @@ class Login:
             at=int(self._clock()),
             code=error.code,
             notes=notes,
-            reference=reference_for("login_rejected", _cause(error), level),
+            reference=self._tell.reference_for("login_rejected", _cause(error), level),
             headers=[("retry-after", "5")] if is_passing else [],
         )
 

@@ -22,9 +22,9 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .causes import Cause, cause_of
-from .errors import LoginError, StoreError, TikTokError
+from .errors import LoginError, TikTokError
 from .events import EVENTS
-from .log import logger, reference_of
+from .log import Pace, logger, more
 from .models import Event, join_scopes
 from .text import one_line
 
@@ -45,27 +45,6 @@ REASONS: Mapping[EventName, frozenset[str]] = {
     name: kind.reasons for name, kind in EVENTS.items()
 }
 _PACKAGE = (__package__ or "").partition(".")[0]
-
-
-def reference_for(name: EventName, error: object, level: int | None = None) -> str:
-    """Return the reference of a failure, for its page and its event.
-
-    Where the log leaves lines out it is the reference of the one that is there, so that
-    what a person reads out is found.
-    """
-    try:
-        cause = cause_of(error)
-        level = _level(name, "", cause) if level is None else level
-        if level >= logging.WARNING:
-            return reference_of(level, EVENTS[name].sentence, cause.code)
-    except Exception as fault:  # noqa: BLE001 - a page without it is still a page
-        _say("the log", fault, Event(name=name))
-    return secrets.token_hex(4)
-
-
-def outage_reference() -> str:
-    """Return the reference of a failure of the store: one that the log carries."""
-    return reference_for("store_error", StoreError())
 
 
 def _level(name: EventName, reason: str, cause: Cause) -> int:
@@ -96,9 +75,19 @@ class Tell(Protocol):
         """
         ...
 
+    def reference_for(
+        self, name: EventName, error: object, level: int | None = None
+    ) -> str:
+        """Return the reference of a failure, for its page and its event.
+
+        Where the log leaves lines out it is the reference of the one that is there, so
+        that what a person reads out is found.
+        """
+        ...
+
 
 class Outcomes:
-    """Tells the log, the meter and the app."""
+    """Emits events to the log, the metrics and the app; implements `Tell`."""
 
     def __init__(
         self,
@@ -112,8 +101,22 @@ class Outcomes:
         self._key = key
         self._on_event = on_event
         self._meter = meter
+        self._pace = Pace()
 
-    async def tell(
+    def reference_for(
+        self, name: EventName, error: object, level: int | None = None
+    ) -> str:
+        """Return the reference of a failure, as `Tell` says."""
+        try:
+            cause = cause_of(error)
+            level = _level(name, "", cause) if level is None else level
+            if level >= logging.WARNING:
+                return self._pace.reference((level, name, cause.code))
+        except Exception as fault:  # noqa: BLE001 - a page without it is still a page
+            self._say("the log", fault, Event(name=name))
+        return secrets.token_hex(4)
+
+    async def __call__(
         self,
         event: Event,
         *,
@@ -129,7 +132,7 @@ class Outcomes:
             event = _with_answer(event, why)
             self._log(event, str(why), cause, session, level)
         except Exception as error:  # noqa: BLE001 - a handler of the app's, or a bug
-            _say("the log", error, event)
+            self._say("the log", error, event)
         # Its traceback holds frames, and they hold more than the app is to get.
         why = None
         if self._meter is not None:
@@ -138,13 +141,13 @@ class Outcomes:
                 if cause.code and (event.error or event.status or event.log_id):
                     self._meter.count_error(cause.code, event.status)
             except Exception as error:  # noqa: BLE001 - the app's metrics SDK
-                _say("the metrics", error, event)
+                self._say("the metrics", error, event)
         if self._on_event is None:
             return
         try:
             await self._runtime.tell(self._on_event, event)
         except Exception as error:  # noqa: BLE001 - foreign code
-            _say("on_event", error, event)
+            self._say("on_event", error, event)
 
     def _log(
         self, event: Event, why: str, cause: Cause, session: str, level: int | None
@@ -152,6 +155,11 @@ class Outcomes:
         if level is None:
             level = _level(event.name, event.reason, cause)
         if not logger.isEnabledFor(level):
+            return
+        left_out: int | None = 0
+        if level >= logging.WARNING:
+            left_out = self._pace.take((level, event.name, cause.code))
+        if left_out is None:
             return
         fields = {
             "event": event.name,
@@ -172,7 +180,32 @@ class Outcomes:
         said["look_at"] = f". Look at {look_at}" if look_at else ""
         extra: dict[str, Any] = {f"tiktok_{name}": v for name, v in fields.items()}
         extra["tiktok_status"] = event.status
-        logger.log(level, EVENTS[event.name].sentence, said, extra=extra)
+        sentence = EVENTS[event.name].sentence + more(left_out)
+        logger.log(level, sentence, said, extra=extra)
+
+    def _say(self, listener: str, error: Exception, event: Event) -> None:
+        """Log that a listener failed: where and with what, and no text of the error."""
+        kind = type(error).__name__
+        try:
+            left_out = self._pace.take(
+                (logging.ERROR, listener, f"{kind} {event.name}")
+            )
+            if left_out is None:
+                return
+            logger.error(
+                "%s raised %s at %s%s%s. The event happened all the same. Look at that"
+                " code, which can log its own errors: their texts may hold secrets, so"
+                " they are not logged here%s",
+                listener,
+                kind,
+                event.name,
+                f" [{event.reference}]" if event.reference else "",
+                _place(error.__traceback__),
+                more(left_out),
+                extra={"tiktok_cause": listener},
+            )
+        except Exception:  # noqa: BLE001 - the log itself is what fails
+            return
 
     def _hash(self, kind: str, name: str) -> str:
         """Return what stands for a user or a session in the log; "" for none."""
@@ -206,25 +239,6 @@ def _reason(event: Event) -> str:
     """Return a reason that is of the closed list: what is counted must be countable."""
     known = REASONS.get(event.name, frozenset())
     return event.reason if event.reason in known else ""
-
-
-def _say(listener: str, error: Exception, event: Event) -> None:
-    """Log that a listener failed: where and with what, and no text of the error's."""
-    kind = type(error).__name__
-    try:
-        logger.error(
-            "%s raised %s at %s%s%s. The event happened all the same. Look at that"
-            " code, which can log its own errors: their texts may hold secrets, so they"
-            " are not logged here",
-            listener,
-            kind,
-            event.name,
-            f" [{event.reference}]" if event.reference else "",
-            _place(error.__traceback__),
-            extra={"tiktok_cause": f"{listener} {kind} {event.name}"},
-        )
-    except Exception:  # noqa: BLE001 - the log itself is what fails
-        return
 
 
 def _place(trace: TracebackType | None) -> str:

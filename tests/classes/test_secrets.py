@@ -24,7 +24,7 @@ from urllib.parse import parse_qsl, quote, quote_plus, urlsplit
 import httpx2
 import pytest
 
-from tiktok_oauth_middleware import RedisStore, errors
+from tiktok_oauth_middleware import RedisStore, errors, events
 from tiktok_oauth_middleware.client import TikTokClient
 from tiktok_oauth_middleware.errors import TikTokError
 from tiktok_oauth_middleware.log import logger
@@ -110,6 +110,7 @@ def spellings(secret):
 REASONS = {
     "",
     *(kind.code for kind in vars(errors).values() if hasattr(kind, "code")),
+    *events.APP_FAULTS,
     "revoked",
     "gone",
     "failed",
@@ -160,7 +161,7 @@ def faults(world, browser):
     assert browser.get(f"{CALLBACK}?state={state}").status_code == 400
     state = dict(parse_qsl(urlsplit(browser.begin()).query))["state"]
     query = f"?error=server_error&error_description={state}&state={state}"
-    assert browser.get(CALLBACK + query).status_code == 400
+    assert browser.get(CALLBACK + query).status_code == 503
     callback = browser.consent(browser.begin())
     assert browser.post(callback).status_code == 405
     assert other.get(callback).status_code == 400
