@@ -282,9 +282,9 @@ def test_another_kind_of_row_is_an_error(redis_url: str, store: RedisStore) -> N
     """A row that is no string is an error and not a missing one."""
     with redis.Redis.from_url(redis_url) as client:
         client.lpush("a list", "value")
-        with pytest.raises(StoreError, match="ResponseError"):
+        with pytest.raises(StoreError, match="WRONGTYPE, something else keeps"):
             store.get("a list")
-        with pytest.raises(StoreError, match="ResponseError"):
+        with pytest.raises(StoreError, match="WRONGTYPE, something else keeps"):
             store.compare_and_set("a list", None, b"value", 60)
         client.delete("a list")
 
@@ -388,7 +388,7 @@ def test_the_password_is_told_nowhere(redis_server: Any) -> None:
 def test_a_wrong_password_is_an_error(redis_url: str) -> None:
     """A password that the server refuses is a StoreError that does not repeat it."""
     store = RedisStore(redis_url.replace("correct", "wrong"))
-    with pytest.raises(StoreError, match="AuthenticationError") as failure:
+    with pytest.raises(StoreError, match="wrong user or password") as failure:
         store.get("row")
     assert "wrong-horse" not in "".join(traceback.format_exception(failure.value))
     store.close()

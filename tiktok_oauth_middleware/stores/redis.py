@@ -15,22 +15,31 @@ of yours it has the face that the client has.
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import re
+import socket
+import ssl
+import time
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
     suppress,
 )
 from inspect import iscoroutinefunction
-from typing import Any, ClassVar, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 from tiktok_oauth_middleware.errors import ConfigurationError, StoreError
 from tiktok_oauth_middleware.models import Secret
 
 from .base import AsyncSwapLock, SwapLock, Waits, refuse_empty_swap
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+T = TypeVar("T")
 
 #: Bytes at the end of a value that name the call which wrote it.
 _MARK = 8
@@ -59,11 +68,32 @@ return 1
 _MAX_CONNECTIONS = 50
 
 
-class _Face(NamedTuple):
+class _Face:
     """A client and the script that swaps through it."""
 
-    client: Any
-    swap: Any
+    __slots__ = ("_dropped", "client", "swap")
+
+    def __init__(self, client: Any, swap: Any) -> None:
+        self.client = client
+        self.swap = swap
+        self._dropped: float | None = None
+
+    def may_try_again(self, error: Exception) -> bool:
+        """Whether a call that failed may succeed on a new connection.
+
+        It may where the answer said that another server is meant, and where we have
+        just dropped connections for that: some pools close under another thread's
+        hands what it has taken out.
+        """
+        dropped = self._dropped
+        is_ours = dropped is not None and time.monotonic() - dropped < _DROP_SECONDS
+        return _reply_of(error) in _ELSEWHERE or is_ours
+
+    @property
+    def pool(self) -> Any:
+        """The client's pool, about to be emptied; None for a cluster's client."""
+        self._dropped = time.monotonic()
+        return getattr(self.client, "connection_pool", None)
 
 
 class RedisStore:
@@ -111,11 +141,7 @@ class RedisStore:
 
     def get(self, key: str) -> bytes | None:
         """Return the value, or None if there is none or it has expired."""
-        client = self._face().client
-        try:
-            found = client.get(key)
-        except Exception as error:  # noqa: BLE001 - see _fail
-            _fail("read", error)
+        found = _insist(self._face(), "read", lambda face: face.client.get(key))
         return None if found is None else found[:-_MARK]
 
     def compare_and_set(
@@ -123,11 +149,13 @@ class RedisStore:
     ) -> bool:
         """Put `new` where `old` is; say whether `old` was there."""
         values = _swap_values(old, new, ttl)
-        swap = self._face().swap
-        try:
-            return bool(swap(keys=(key,), args=values))
-        except Exception as error:  # noqa: BLE001
-            _fail("write", error)
+        return bool(
+            _insist(
+                self._face(),
+                "write",
+                lambda face: face.swap(keys=(key,), args=values),
+            )
+        )
 
     def lock(self, key: str, ttl: float) -> AbstractContextManager[bool]:
         """Hold the lock inside, if nobody else does; does not wait."""
@@ -135,13 +163,14 @@ class RedisStore:
 
     def keys(self, prefix: str) -> list[str]:
         """Return the keys of rows that begin with `prefix`, of every node."""
-        client = self._face().client
-        try:
-            found = client.scan_iter(match=_only_itself(prefix) + "*", count=1000)
+        pattern = _only_itself(prefix) + "*"
+
+        def scan(face: _Face) -> list[str]:
+            found = face.client.scan_iter(match=pattern, count=1000)
             # SCAN may name a key twice (https://redis.io/docs/latest/commands/scan/).
             return sorted({key.decode() for key in found})
-        except Exception as error:  # noqa: BLE001
-            _fail("read", error)
+
+        return _insist(self._face(), "read", scan)
 
     def facts(self) -> dict[str, Any]:
         """Return what the server says of itself: INFO, and ``save`` if it may be told.
@@ -169,12 +198,7 @@ class RedisStore:
 
     async def aget(self, key: str) -> bytes | None:
         """Return the value, or None if there is none or it has expired."""
-        client = self._loop_face().client
-        try:
-            await self._begin(client)
-            found = await client.get(key)
-        except Exception as error:  # noqa: BLE001
-            _fail("read", error)
+        found = await self._ainsist("read", lambda face: face.client.get(key))
         return None if found is None else found[:-_MARK]
 
     async def acompare_and_set(
@@ -182,12 +206,11 @@ class RedisStore:
     ) -> bool:
         """Put `new` where `old` is; say whether `old` was there."""
         values = _swap_values(old, new, ttl)
-        client, swap = self._loop_face()
-        try:
-            await self._begin(client)
-            return bool(await swap(keys=(key,), args=values))
-        except Exception as error:  # noqa: BLE001
-            _fail("write", error)
+        return bool(
+            await self._ainsist(
+                "write", lambda face: face.swap(keys=(key,), args=values)
+            )
+        )
 
     def alock(self, key: str, ttl: float) -> AbstractAsyncContextManager[bool]:
         """Hold the lock inside, if nobody else does; does not wait."""
@@ -195,13 +218,13 @@ class RedisStore:
 
     async def akeys(self, prefix: str) -> list[str]:
         """Return the keys of rows that begin with `prefix`, of every node."""
-        client = self._loop_face().client
-        try:
-            await self._begin(client)
-            found = client.scan_iter(match=_only_itself(prefix) + "*", count=1000)
+        pattern = _only_itself(prefix) + "*"
+
+        async def scan(face: _Face) -> list[str]:
+            found = face.client.scan_iter(match=pattern, count=1000)
             return sorted({key.decode() async for key in found})
-        except Exception as error:  # noqa: BLE001
-            _fail("read", error)
+
+        return await self._ainsist("read", scan)
 
     async def aclose(self) -> None:
         """Close the connections of this event loop, and this process's others.
@@ -214,6 +237,21 @@ class RedisStore:
         if face is not None:
             await face.client.aclose()
         self.close()
+
+    async def _ainsist(self, what: str, call: Callable[[_Face], Awaitable[T]]) -> T:
+        """Return what a call of the event loop's client gives; see `_insist`."""
+        face = self._loop_face()
+        tries = _TRIES
+        while True:
+            tries -= 1
+            try:
+                await self._begin(face.client)
+                return await call(face)
+            except Exception as error:  # noqa: BLE001 - see _fail
+                if not tries or not face.may_try_again(error):
+                    _fail(what, error)
+            with suppress(Exception):  # a cluster's client has no pool, and finds out
+                await face.pool.disconnect(inuse_connections=False)
 
     @property
     def has_both_faces(self) -> bool:
@@ -267,6 +305,48 @@ class RedisStore:
         # A client refers to its loop, so a weak dictionary would never let go.
         for loop in [loop for loop in self._by_loop if loop.is_closed()]:
             del self._by_loop[loop]
+
+
+def _insist(face: _Face, what: str, call: Callable[[_Face], T]) -> T:
+    """Return what a call gives, once more on a new connection where that may help.
+
+    A failover may leave the old primary alive as a replica, and our connections on it:
+    its address, a service or a virtual one, leads to the new primary by then. The error
+    goes back to the pool with its connection, so what lies idle there is dropped.
+    """
+    tries = _TRIES
+    while True:
+        tries -= 1
+        try:
+            return call(face)
+        except Exception as error:  # noqa: BLE001 - see _fail
+            if not tries or not face.may_try_again(error):
+                _fail(what, error)
+        _drop_idle(face.pool)
+
+
+def _drop_idle(pool: Any) -> None:
+    with suppress(Exception):  # a cluster's client has no pool, and finds out by itself
+        try:
+            pool.disconnect(inuse_connections=False)
+        except TypeError:  # some pools of redis-py 6 drop all, and are not asked which
+            pool.disconnect()
+
+
+def _reply_of(error: BaseException) -> str:
+    """Return the code that an error reply of the server begins with, or "".
+
+    Before Redis 7 the reply to a script names the script first and then what a command
+    in it was told: ``ERR Error running script (...): -READONLY You can't ...``.
+    """
+    found = _REPLY.search(str(error))
+    if found is not None:
+        return found[1]
+    # redis-py takes the code of some replies away.
+    for kind in type(error).__mro__:
+        if kind.__name__ in _CLASSES:
+            return _CLASSES[kind.__name__]
+    return ""
 
 
 def _only_itself(text: str) -> str:
@@ -381,5 +461,135 @@ def _fail(what: str, error: Exception) -> NoReturn:
     # Clients differ in what they raise: redis-py and valkey-py have a tree each, a
     # cluster raises beside it, and sockets errors of their own. All of them mean the
     # same here. The text may name hosts, so it stays with the cause.
-    message = f"Redis could not {what}: {type(error).__name__}"
+    message = f"Redis could not {what}: {_cause(error)}"
     raise StoreError(message) from error
+
+
+def _cause(error: Exception) -> str:
+    """Return in words why a call failed, with nothing of the address in it."""
+    reply = _reply_of(error)
+    if reply in _WORDS:
+        return f"{reply}, {_WORDS[reply]}"
+    for each in _chain(error):
+        said = _of_socket(each)
+        if said:
+            return said
+    text = str(error)
+    for pattern, said in _TEXTS:
+        if re.search(pattern, text):
+            return said
+    return type(error).__name__
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and what it came from."""
+    for _ in range(10):
+        if error is None:
+            return
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _of_socket(error: BaseException) -> str:
+    """Return what an error of a socket or of TLS means, or ""."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"its TLS certificate is not trusted ({error.verify_message}); name the CA"
+            " in ssl_ca_certs"
+        )
+    if isinstance(error, ssl.SSLError):
+        reason = error.reason or "the handshake failed"
+        if reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNKNOWN"):
+            return "the port speaks no TLS; use redis://, or the port that does"
+        return f"TLS failed ({reason})"
+    if isinstance(error, socket.gaierror):
+        return "the name of its host can not be resolved"
+    if isinstance(error, OSError) and error.errno in _ERRNOS:
+        return _ERRNOS[error.errno]
+    return ""
+
+
+#: How often a call is tried where an answer says that another server is meant: threads
+#: may put back more connections of the old one meanwhile.
+_TRIES = 4
+#: For so long after connections were dropped any error may come of that, in seconds.
+_DROP_SECONDS = 2.0
+#: Error replies whose server is, or soon will be, another one.
+_ELSEWHERE = frozenset(
+    ("READONLY", "MASTERDOWN", "NOREPLICAS", "LOADING", "UNBLOCKED", "CLUSTERDOWN")
+)
+#: What error replies mean (https://redis.io/docs/latest/develop/reference/protocol-spec/).
+_WORDS = {
+    "READONLY": "the server is a replica and takes no writes",
+    "MASTERDOWN": "the server is a replica that has lost its primary",
+    "NOREPLICAS": "the server takes no writes without its replicas",
+    "LOADING": "the server is still loading its data",
+    "CLUSTERDOWN": "the cluster is down",
+    "UNBLOCKED": "the server has become a replica",
+    "MOVED": "the server is a cluster's node; give RedisStore a RedisCluster client",
+    "ASK": "the server is a cluster's node; give RedisStore a RedisCluster client",
+    "CROSSSLOT": "the keys of one script are on two nodes",
+    "TRYAGAIN": "the cluster is moving the row; it can be had in a moment",
+    "OOM": "the server's memory is full, and it evicts nothing",
+    "MISCONF": "the server can not write to its disk, and takes no writes until it can",
+    "NOAUTH": "the server asks for a password",
+    "WRONGPASS": "wrong user or password",
+    "NOPERM": "this user may not run the commands that a store needs (GET, SET, DEL,"
+    " EVALSHA, SCRIPT) on its keys",
+    "WRONGTYPE": "something else keeps another kind of value under our key",
+    "BUSY": "the server is busy with a script",
+}
+_REPLY = re.compile(rf"(?:^|[\s(:-]-?)({'|'.join(_WORDS)})(?=[\s,]|$)")
+#: Classes of redis-py and valkey-py whose text no longer says which reply it was.
+_CLASSES = {
+    "ReadOnlyError": "READONLY",
+    "MasterDownError": "MASTERDOWN",
+    "BusyLoadingError": "LOADING",
+    "ClusterDownError": "CLUSTERDOWN",
+    "OutOfMemoryError": "OOM",
+    "NoPermissionError": "NOPERM",
+    "MovedError": "MOVED",
+    "AskError": "ASK",
+    "TryAgainError": "TRYAGAIN",
+}
+_ERRNOS = {
+    errno.ECONNREFUSED: "the connection was refused; nothing listens there",
+    errno.ECONNRESET: "the server closed the connection; it may speak TLS (rediss://)",
+    errno.EPIPE: "the server closed the connection; it may speak TLS (rediss://)",
+    errno.EHOSTUNREACH: "its host can not be reached",
+    errno.ENETUNREACH: "its network can not be reached",
+    errno.ETIMEDOUT: "no answer in time",
+    errno.ENOENT: "there is no such socket",
+    errno.EACCES: "its socket may not be opened by this user",
+    errno.EMFILE: "this process has too many files open",
+}
+#: Texts of the clients where there is neither a code nor an error of a socket.
+_TEXTS = (
+    (r"(?i)invalid username-password|invalid password", "wrong user or password"),
+    (r"(?i)authentication required", "the server asks for a password"),
+    (r"(?i)without any password configured", "the server has no password; give none"),
+    (r"(?i)AUTH.*password", "wrong user or password"),
+    (
+        r"(?i)DB index is out of range|invalid DB index",
+        "it has no database of that number",
+    ),
+    (
+        r"(?i)Protocol Error|\\x15\\x03",
+        "the port does not speak Redis without TLS; is it the TLS port (rediss://)?",
+    ),
+    (
+        r"(?i)connection closed by server|closed the connection|Connection reset",
+        "the server closed the connection; it may speak TLS (rediss://)",
+    ),
+    (
+        r"(?i)no connection available|too many connections|max number of clients",
+        "all connections are in use",
+    ),
+    (
+        r"(?i)name or service not known|nodename nor servname|name resolution",
+        "the name of its host can not be resolved",
+    ),
+    (r"(?i)refused", "the connection was refused; nothing listens there"),
+    (r"(?i)time(d)? ?out", "no answer in time"),
+    (r"(?i)no master found", "Sentinel names no primary"),
+)
