@@ -391,6 +391,27 @@ def test_class_11_megabyte_is_read_in_linear_time(read, value):
     )
 
 
+NAMES = [value for kind, value in SLOW.items() if "our name" in kind or "login" in kind]
+
+
+@pytest.mark.parametrize("value", NAMES, ids=[k for k in SLOW if SLOW[k] in NAMES])
+@pytest.mark.parametrize("read", [find, find_all])
+def test_class_11_names_of_ours_are_bounded(read, value):
+    """A megabyte of our own cookies costs no more than 64 kB of them."""
+    name = NAME if read is find else PREFIX
+    assert is_constant(lambda part: read(header(part), name), value)
+
+
+def test_more_cookies_of_ours_than_browsers_keep():
+    """The session's name too often is a contradiction; of logins the first 200 count."""
+    assert find(header(b";".join([NAME + b"=a"] * 200)), NAME) == b"a"
+    assert find(header(b";".join([NAME + b"=a"] * 201)), NAME) is None
+    sent = b";".join(PREFIX + b"%d=x" % number for number in range(300))
+    assert len(find_all(header(sent), PREFIX)) == 200
+    halves = [*header(sent[: len(sent) // 2]), *header(sent[len(sent) // 2 :])]
+    assert len(find_all(halves, PREFIX)) == 200
+
+
 @pytest.mark.parametrize("value", [b"", b";", b";;;", b" ; ;", b"=;=;=", b"\t"])
 def test_class_37_separators_alone_are_no_cookie(value):
     """A header of separators holds nothing, and raises nothing."""
