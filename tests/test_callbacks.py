@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tiktok_oauth_middleware import MemoryStore, StoreError
+from tiktok_oauth_middleware.login_results import LoginResult
 from tiktok_oauth_middleware.recent_logins import RecentLogins
 from tiktok_oauth_middleware.testing import FakeTikTok
 
@@ -189,6 +190,15 @@ class TestAgain:
         for secret in (browser.cookies()[SESSION], TARGET, query_of(callback)["code"]):
             assert secret.encode() not in row
 
+    @pytest.mark.parametrize(("skew", "status"), [(-60, 303), (-61, 400)])
+    def test_clocks_differ(self, world, back, skew, status):
+        """A process whose clock is a minute behind shows it, too."""
+        browser, cookies, callback = back
+        world.clock.advance(100)
+        world.browser(**cookies).get(callback)
+        world.clock.advance(skew)
+        assert browser.get(callback).status_code == status
+
     def test_row_of_another_login(self, world):
         """A row that was moved over another login's shows nothing."""
         jars, callbacks = [], []
@@ -204,6 +214,21 @@ class TestAgain:
         assert store.compare_and_set(other, kept, moved, 600)
         for jar, callback in zip(jars, callbacks, strict=True):
             assert world.browser(**jar).get(callback).status_code == 400
+
+
+@pytest.mark.parametrize(
+    "packed", [b"", b"[]", b"{}", b"null", b'{"at": 1}', b'{"notes": 1, "headers": []}']
+)
+def test_no_result(packed):
+    """What another version packed is no result, and no error."""
+    assert LoginResult.unpack(packed) is None
+
+
+def test_further_field():
+    """Nor is what holds a field that is not known here."""
+    packed = LoginResult(at=1).pack().replace(b'"at"', b'"further": 1, "at"')
+    assert LoginResult.unpack(packed) is None
+    assert LoginResult.unpack(LoginResult(at=1).pack()) is not None
 
 
 class TestReload:

@@ -384,3 +384,35 @@ def test_ended(slots):
     gone = {c.name for c in slots.ended(header_of(lost), "short")}
     assert gone == set(lost)
     assert all(re.fullmatch(r"__Host-tiktok-login-\w+", name) for name in gone)
+
+
+PARTS = st.one_of(
+    st.binary(max_size=600).map(to_text),
+    st.text("ab-_=.!", max_size=40),
+    st.builds(
+        lambda tag, number, total, rest: to_text(
+            tag + bytes((number << 4 | total,)) + rest
+        ),
+        st.sampled_from([b"abc", b"xyz"]),
+        st.integers(0, 15),
+        st.integers(0, 15),
+        st.binary(max_size=3000),
+    ),
+)
+NAMES = st.one_of(
+    st.integers(0, 8).map(str), st.text("ab09-_", min_size=1, max_size=12)
+)
+
+
+@given(planted=st.dictionaries(NAMES, PARTS, max_size=12), length=st.integers(0, 2300))
+def test_class_10_planted(slots, planted, length):
+    """Whatever stands in our cookies, the next login fits and works, without an error."""
+    jar = {PREFIX + name: value for name, value in planted.items() if value}
+    slots.ended(header_of(jar), "s")
+    assert slots.open(header_of(jar), "s") is None
+    begun(slots, jar, "s", b"x" * length)
+    assert slots.open(header_of(jar), "s") == (5, b"x" * length)
+    assert size_of(jar) <= LIMIT
+    for cookie in slots.ended(header_of(jar), "s"):
+        jar.pop(cookie.name)
+    assert slots.open(header_of(jar), "s") is None

@@ -385,6 +385,8 @@ def _other_faults(options: Mapping[str, Any]) -> Iterator[str]:
         yield 'login_methods lists "GET", "POST" or both'
     if not _NAME.fullmatch(options["cookie_name"]):
         yield "cookie_name is 1 to 64 letters, digits, - or _"
+    elif "-login-" in options["cookie_name"] + "-":
+        yield "cookie_name holds -login, by which the cookies of logins are known"
     for origin in options["websocket_origins"]:
         parts = _split(origin)
         if (

@@ -394,7 +394,7 @@ class Login:
 
     async def _may_be_shown(self, result: LoginResult) -> bool:
         """Whether a result is recent, and its session has not been ended since."""
-        if not 0 <= self._clock() - result.at <= SHOWN_SECONDS:
+        if not -_CLOCK_SKEW <= self._clock() - result.at <= SHOWN_SECONDS:
             return False
         own = self._ticket_of(result)
         return bool(result.code) or (own is not None and await self._is_alive(own))

@@ -201,7 +201,7 @@ class LoginCookies:
         found = find_all(headers, self._jar.login_prefix.encode())
         by_tag: dict[bytes, list[_Part]] = {}
         for slot in range(SLOTS):
-            part = _part(slot, found.get(str(slot), b""))
+            part = _part(slot, found.get(str(slot), b""), self._room)
             if part is not None:
                 by_tag.setdefault(part.tag, []).append(part)
         readable = frozenset(part.slot for parts in by_tag.values() for part in parts)
@@ -210,10 +210,10 @@ class LoginCookies:
         return _Sent(found, readable, whole)
 
 
-def _part(slot: int, value: bytes) -> _Part | None:
+def _part(slot: int, value: bytes, room: int) -> _Part | None:
     """Return what one slot holds, or None if we did not write it so."""
     raw = from_text(value)
-    if len(raw) <= _HEAD_BYTES:
+    if not 0 < len(raw) - _HEAD_BYTES <= room:
         return None
     number, total = divmod(raw[_TAG_BYTES], 16)
     if not number < total <= SLOTS:

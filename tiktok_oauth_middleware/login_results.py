@@ -47,14 +47,17 @@ class LoginResult:
         return json.dumps(asdict(self)).encode()
 
     @classmethod
-    def unpack(cls, packed: bytes) -> LoginResult:
-        """Return what `pack` wrote."""
-        read: Mapping[str, Any] = json.loads(packed)
-        pairs = {
-            name: tuple((str(a), str(b)) for a, b in read[name])
-            for name in ("notes", "headers")
-        }
-        return cls(**{**read, **pairs})
+    def unpack(cls, packed: bytes) -> LoginResult | None:
+        """Return what `pack` wrote; None for what another version did."""
+        try:
+            read: Mapping[str, Any] = json.loads(packed)
+            pairs = {
+                name: tuple((str(a), str(b)) for a, b in read[name])
+                for name in ("notes", "headers")
+            }
+            return cls(**{**read, **pairs})
+        except (KeyError, TypeError, ValueError):
+            return None
 
 
 class LoginResults:
