@@ -6,6 +6,7 @@ signed in where it was going. Nobody else gets anything.
 
 from __future__ import annotations
 
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 
@@ -17,8 +18,10 @@ from hypothesis import strategies as st
 
 from tiktok_oauth_middleware import MemoryStore, StoreError
 from tiktok_oauth_middleware.login_results import LoginResult
+from tiktok_oauth_middleware.models import Event
 from tiktok_oauth_middleware.recent_logins import RecentLogins
 from tiktok_oauth_middleware.testing import FakeTikTok
+from tiktok_oauth_middleware.tiktok import Callback
 
 from .conftest import (
     CALLBACK,
@@ -859,3 +862,48 @@ def test_class_02_any_order(shell, events):
             for event, more in events:
                 story.run(event, more)
                 story.check()
+
+
+# --- what others see ---------------------------------------------------------------
+
+
+def texts_in(value, depth=3):
+    """Return the texts that a value of a frame holds, as far as reporters look."""
+    if isinstance(value, bytes | bytearray):
+        yield bytes(value).decode("latin-1")
+    elif isinstance(value, str):
+        yield str.__str__(value)
+    elif depth and isinstance(value, dict):
+        for pair in value.items():
+            yield from texts_in(pair, depth - 1)
+    elif depth and isinstance(value, list | tuple | set | frozenset):
+        for item in value:
+            yield from texts_in(item, depth - 1)
+    elif depth and isinstance(value, LoginResult | Callback | Event):
+        for name in value.__slots__:
+            yield from texts_in(getattr(value, name), depth - 1)
+
+
+def test_class_27_frames(world, back):
+    """While on_event runs no frame of ours holds the session or a token."""
+    seen = []
+
+    def look(event):
+        frame = sys._getframe(1)
+        while frame is not None:
+            name = frame.f_code.co_filename
+            if "/tiktok_oauth_middleware/" in name and "/testing/" not in name:
+                for value in [*frame.f_locals.values()]:
+                    seen.extend(texts_in(value))
+            frame = frame.f_back
+
+    browser, cookies, callback = back
+    world.further["on_event"] = look
+    browser = world.start().browser(**cookies)
+    assert browser.get(callback).status_code == 303
+    assert "login" in seen  # the event itself, so that we know where we looked
+    session = browser.cookies()[SESSION]
+    token = browser.me()["token"]
+    assert token
+    for secret in (session, token):
+        assert not any(secret in text for text in seen)
