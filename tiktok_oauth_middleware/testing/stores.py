@@ -41,6 +41,8 @@ T = TypeVar("T")
 
 #: Seconds that no test takes: the life of rows that must not expire.
 LONG = 3600.0
+#: Characters that a key has at most, without what stands for its lock.
+_LONGEST_KEY = 99
 _THREADS = 8
 _ROUNDS = 25
 
@@ -168,7 +170,94 @@ class StoreContract:
         assert store.compare_and_set(key, value, value + b"!", LONG) is True
         assert store.compare_and_set(key, value + b"!", None, 0) is True
 
+    def test_keys_are_exact(self, store: Any, key: str) -> None:
+        """Keys that differ in case or in blanks at an end name different rows."""
+        others = (key, key.swapcase(), f"{key} ", f"{key}  ", f" {key}", f"{key}\t")
+        for number, other in enumerate(others):
+            assert store.compare_and_set(other, None, b"%d" % number, LONG) is True
+        for number, other in enumerate(others):
+            assert store.get(other) == b"%d" % number
+        assert store.compare_and_set(key.swapcase(), b"1", None, 0) is True
+        assert store.get(key) == b"0"
+
+    def test_long_keys(self, store: Any, key: str) -> None:
+        """A key of the greatest length is kept whole, and so is its lock."""
+        long = key.ljust(_LONGEST_KEY - 1, "x")
+        for last in "ab":
+            assert store.compare_and_set(long + last, None, last.encode(), LONG) is True
+        for last in "ab":
+            assert store.get(long + last) == last.encode()
+        with store.lock(long + "a", LONG) as held, store.lock(long + "b", LONG) as too:
+            assert held is too is True
+
+    @pytest.mark.parametrize("size", [65_535, 65_536, 70_000])
+    def test_large_values(self, store: Any, key: str, size: int) -> None:
+        """A value of 64 kB and a little more is kept to its last byte."""
+        value = bytes(range(1, 251)) * (size // 250 + 1)
+        value = value[:size]
+        assert store.compare_and_set(key, None, value, LONG) is True
+        assert store.get(key) == value
+        assert store.compare_and_set(key, value[:-1], b"other", LONG) is False
+        assert store.compare_and_set(key, value, value[::-1], LONG) is True
+        assert store.get(key) == value[::-1]
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            b"a\0",
+            b"a\0\0b",
+            b"\0a",
+            b"a ",
+            b"\xff\xfe",
+            b"\x80",
+            b"A",
+            b"a\r\n",
+            b"0x61",
+        ],
+        ids=repr,
+    )
+    def test_like_values_differ(self, store: Any, key: str, value: bytes) -> None:
+        """A value is none that a text, a C string or a collation takes for it."""
+        assert store.compare_and_set(key, None, value, LONG) is True
+        assert store.get(key) == value
+        assert store.compare_and_set(key, b"a", b"other", LONG) is False
+        assert store.compare_and_set(key, b"a", None, 0) is False
+        assert store.compare_and_set(key, value, b"a", LONG) is True
+        assert store.compare_and_set(key, value, b"other", LONG) is False
+        assert store.get(key) == b"a"
+
     # --- expiry --------------------------------------------------------------------
+
+    @pytest.mark.parametrize("ttl", [10, 20, 40, 80, 3600, 400 * 86400])
+    def test_nothing_is_born_expired(self, store: Any, key: str, ttl: float) -> None:
+        """A row or a lock is there when it was written, for how short it may be.
+
+        A column of four bytes for a time in seconds is off by up to a minute, and one
+        for milliseconds is too small for 400 days.
+        """
+        assert store.compare_and_set(key, None, b"value", ttl) is True
+        assert store.get(key) == b"value"
+        assert store.compare_and_set(key, b"value", b"value", ttl) is True
+        assert store.get(key) == b"value"
+        with store.lock(key, ttl) as held:
+            assert held is True
+            with store.lock(key, ttl) as held_too:
+                assert held_too is False
+
+    def test_nothing_outlives_its_time(
+        self, store: Any, key: str, tick: Callable[[float], None]
+    ) -> None:
+        """Of rows and locks that end one after the other none is there for longer."""
+        ttls = [self.lifetime * share for share in (0.2, 0.6, 1.0)]
+        locks = [store.lock(f"{key}{n}", ttl) for n, ttl in enumerate(ttls)]
+        for number, ttl in enumerate(ttls):
+            store.compare_and_set(f"{key}{number}", None, b"short", ttl)
+            locks[number].__enter__()
+        self._expire(tick)
+        for number in range(len(ttls)):
+            assert store.get(f"{key}{number}") is None
+            with store.lock(f"{key}{number}", LONG) as held:
+                assert held is True
 
     def test_expiry(self, store: Any, key: str, tick: Callable[[float], None]) -> None:
         """A row reads as None once its time is over, and not before."""
@@ -247,6 +336,49 @@ class StoreContract:
         assert [sum(told) for told in zip(*_at_once(take), strict=True)] == (
             [1] * _ROUNDS
         )
+
+    def test_crossing_writers_fail_nothing(self, store: Any, key: str) -> None:
+        """Threads that make and take rows in crossing orders meet no error.
+
+        A database may end one of them with a deadlock, and asks to be asked again.
+        """
+        keys = [f"{key}{number}" for number in range(10)]
+
+        def work(number: int) -> int:
+            turn = random.Random(number)
+            made = 0
+            for each in turn.sample(keys, len(keys)):
+                made += store.compare_and_set(each, None, b"row", LONG)
+            for each in turn.sample(keys, len(keys)):
+                made -= store.compare_and_set(each, b"row", None, 0)
+            return made
+
+        made = sum(_at_once(work))
+        assert made == sum(store.get(each) is not None for each in keys)
+
+    def test_a_read_sees_what_others_wrote(self, store: Any, key: str) -> None:
+        """What another thread has written is read at once, inside a lock too.
+
+        A transaction that stays open shows its own beginning.
+        """
+        with ThreadPoolExecutor(1) as other:
+
+            def write(old: bytes | None, new: bytes) -> None:
+                swap = other.submit(store.compare_and_set, key, old, new, LONG)
+                assert swap.result(60) is True
+
+            assert store.get(key) is None
+            write(None, b"1")
+            assert store.get(key) == b"1"
+            write(b"1", b"2")
+            assert store.compare_and_set(key, b"1", b"stale", LONG) is False
+            assert store.get(key) == b"2"
+            with store.lock(key, LONG):
+                assert store.get(key) == b"2"
+                write(b"2", b"3")
+                assert store.get(key) == b"3"
+                assert store.compare_and_set(key, b"3", b"4", LONG) is True
+                assert other.submit(store.get, key).result(60) == b"4"
 
     # --- locks ---------------------------------------------------------------------
 

@@ -1,0 +1,330 @@
+"""The contract is as hard as databases are: each broken store fails it, where it should.
+
+A small store that is right is broken in one way at a time, as a real database or its
+driver would break it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import struct
+import threading
+import time
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from tiktok_oauth_middleware import StoreError
+from tiktok_oauth_middleware.testing.stores import LONG, StoreContract
+
+from ..conftest import Clock
+
+
+class Right:
+    """Rows in a dictionary: what a store must do, in a few lines."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.rows: dict[Any, tuple[Any, float]] = {}
+        self.guard = threading.RLock()
+
+    # What the broken ones break.
+
+    def name(self, key: str) -> Any:
+        return key
+
+    def kept(self, value: bytes) -> Any:
+        return value
+
+    def end(self, ttl: float) -> float:
+        return self.clock() + ttl
+
+    def now(self) -> float:
+        return self.clock()
+
+    def is_same(self, kept: Any, old: bytes) -> bool:
+        return kept == self.kept(old)
+
+    def find(self, key: str) -> Any:
+        value, end = self.rows.get(self.name(key), (None, 0))
+        return value if end > self.now() else None
+
+    # The four words.
+
+    def get(self, key: str) -> Any:
+        with self.guard:
+            return self.find(key)
+
+    def compare_and_set(
+        self, key: str, old: bytes | None, new: bytes | None, ttl: float
+    ) -> bool:
+        if old is None and new is None:
+            raise ValueError("None")
+        with self.guard:
+            found = self.find(key)
+            is_there = found is None if old is None else found is not None
+            if not is_there or (old is not None and not self.is_same(found, old)):
+                return False
+            if new is None:
+                del self.rows[self.name(key)]
+            else:
+                self.rows[self.name(key)] = self.kept(new), self.end(ttl)
+            return True
+
+    @contextmanager
+    def lock(self, key: str, ttl: float) -> Any:
+        owner = os.urandom(16)
+        held = self.compare_and_set(f"{key}:lock", None, owner, ttl)
+        try:
+            yield held
+        finally:
+            if held:
+                self.compare_and_set(f"{key}:lock", owner, None, 0)
+
+    def close(self) -> None:
+        pass
+
+
+class FloatOfFourBytes(Right):
+    """``Float`` of MySQL and MariaDB keeps a time to the next 128 seconds."""
+
+    def end(self, ttl):
+        return struct.unpack("f", struct.pack("f", super().end(ttl)))[0]
+
+
+class MillisecondsOfFourBytes(Right):
+    """``INTEGER`` cuts a long life off."""
+
+    def end(self, ttl):
+        return self.clock() + min(ttl, 2**31 / 1000 - 1) - (ttl > 2**31 / 1000) * 2**31
+
+
+class ClockAhead(Right):
+    """The database judges by its own clock, which is an hour ahead of who writes."""
+
+    def now(self):
+        return self.clock() + 3600
+
+
+class ClockBehind(Right):
+    """The database's clock is an hour behind."""
+
+    def now(self):
+        return self.clock() - 3600
+
+
+class LocksByAnotherClock(Right):
+    """Locks begin to count by a clock that is a minute behind."""
+
+    @contextmanager
+    def lock(self, key, ttl):
+        with super().lock(key, ttl - 60) as held:
+            yield held
+
+
+class NoCase(Right):
+    """A collation compares keys without case."""
+
+    def name(self, key):
+        return key.lower()
+
+
+class PaddedKeys(Right):
+    """A collation takes blanks at the end of a key for nothing (PAD SPACE)."""
+
+    def name(self, key):
+        return key.rstrip(" ")
+
+
+class ShortKeys(Right):
+    """A column cuts keys off."""
+
+    def name(self, key):
+        return key[:64]
+
+
+class TextValues(Right):
+    """Values go through a text, and what is no UTF-8 does not come back."""
+
+    def kept(self, value):
+        return value.decode("utf-8", "replace").encode()
+
+
+class CStrings(Right):
+    """A driver ends a value at its first NUL."""
+
+    def kept(self, value):
+        return value.split(b"\0")[0]
+
+
+class PaddedValues(Right):
+    """``CHAR`` and ``BINARY`` lose what they pad with."""
+
+    def kept(self, value):
+        return value.rstrip(b" \0")
+
+
+class ValuesWithoutCase(Right):
+    """Values are compared by a collation."""
+
+    def is_same(self, kept, old):
+        return kept.lower() == old.lower()
+
+
+class SmallBlob(Right):
+    """``BLOB`` of MySQL holds 65,535 bytes, and cuts off without strict mode."""
+
+    def kept(self, value):
+        return value[:65_535]
+
+
+class SmallStrictBlob(Right):
+    """The same in strict mode: an error."""
+
+    def kept(self, value):
+        if len(value) > 65_535:
+            raise StoreError("data too long")
+        return value
+
+
+class Deadlocks(Right):
+    """Of two that write at the same moment one is ended, and not asked again."""
+
+    busy = 0
+
+    def compare_and_set(self, key, old, new, ttl):
+        self.busy += 1
+        try:
+            time.sleep(0)
+            if self.busy > 1:
+                raise StoreError("deadlock")
+            time.sleep(0.001)
+            return super().compare_and_set(key, old, new, ttl)
+        finally:
+            self.busy -= 1
+
+
+class Snapshots(Right):
+    """Each thread reads from a transaction that stays open until it writes."""
+
+    def __init__(self, clock):
+        super().__init__(clock)
+        self.local = threading.local()
+
+    def get(self, key):
+        with self.guard:
+            if not hasattr(self.local, "rows"):
+                self.local.rows = dict(self.rows)
+            value, end = self.local.rows.get(key, (None, 0))
+            return value if end > self.now() else None
+
+    def compare_and_set(self, *given):
+        with self.guard:
+            self.local.__dict__.clear()
+            return super().compare_and_set(*given)
+
+
+class NotAtomic(Right):
+    """It reads, and then it writes."""
+
+    def compare_and_set(self, key, old, new, ttl):
+        found = self.get(key)
+        time.sleep(0.0005)
+        with self.guard:
+            if found != old:
+                return False
+            if new is None:
+                self.rows.pop(key, None)
+            else:
+                self.rows[key] = new, self.end(ttl)
+            return True
+
+
+class CountsChanges(Right):
+    """``rowcount`` of MySQL counts rows that changed, not rows that matched."""
+
+    def compare_and_set(self, key, old, new, ttl):
+        with self.guard:
+            before = self.rows.get(key)
+            done = super().compare_and_set(key, old, new, ttl)
+            return done and self.rows.get(key) != before
+
+
+class LockOutlives(Right):
+    """A lock that is never released by its end."""
+
+    @contextmanager
+    def lock(self, key, ttl):
+        with super().lock(key, LONG) as held:
+            yield held
+
+
+#: The broken, and a test that must find it.
+BROKEN = [
+    (FloatOfFourBytes, "test_nothing_is_born_expired"),
+    (MillisecondsOfFourBytes, "test_nothing_is_born_expired"),
+    (ClockAhead, "test_nothing_is_born_expired"),
+    (ClockBehind, "test_nothing_outlives_its_time"),
+    (LocksByAnotherClock, "test_nothing_is_born_expired"),
+    (NoCase, "test_keys_are_exact"),
+    (PaddedKeys, "test_keys_are_exact"),
+    (ShortKeys, "test_long_keys"),
+    (TextValues, "test_like_values_differ"),
+    (CStrings, "test_like_values_differ"),
+    (PaddedValues, "test_like_values_differ"),
+    (ValuesWithoutCase, "test_like_values_differ"),
+    (SmallBlob, "test_large_values"),
+    (SmallStrictBlob, "test_large_values"),
+    (Deadlocks, "test_crossing_writers_fail_nothing"),
+    (Snapshots, "test_a_read_sees_what_others_wrote"),
+    (NotAtomic, "test_creating_happens_once"),
+    (CountsChanges, "test_replace_by_the_same"),
+    (LockOutlives, "test_nothing_outlives_its_time"),
+]
+
+
+def failures(kind: type[Right], name: str) -> list[str]:
+    """Return what a test of the contract says of a store, for each of its cases."""
+    test = getattr(StoreContract, name)
+    marks = getattr(test, "pytestmark", [])
+    cases: list[dict[str, Any]] = [{}]
+    for mark in marks:
+        cases = [{mark.args[0]: value} for value in mark.args[1]]
+    found = []
+    for number, case in enumerate(cases):
+        clock = Clock()
+        given = {
+            "store": kind(clock),
+            "key": f"contract:{{Row{number}}}",
+            "tick": clock.advance,
+            **case,
+        }
+        wanted = list(inspect.signature(test).parameters)[1:]
+        try:
+            test(StoreContract(), **{each: given[each] for each in wanted})
+        except (AssertionError, StoreError) as error:
+            found.append(f"{case}: {type(error).__name__}")
+    return found
+
+
+TESTS = [
+    name
+    for name in dir(StoreContract)
+    if name.startswith("test_") and name != "test_a_failure_is_a_store_error"
+]
+
+
+@pytest.mark.parametrize("name", TESTS)
+def test_the_right_one_passes(name: str) -> None:
+    """The store that the broken ones are made of fails nothing."""
+    assert failures(Right, name) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), BROKEN, ids=[kind.__name__ for kind, _ in BROKEN]
+)
+def test_a_broken_one_is_caught(kind: type[Right], name: str) -> None:
+    """A fault of a database or its driver fails the test that is about it."""
+    assert failures(kind, name) != []
