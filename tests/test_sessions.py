@@ -11,7 +11,7 @@ from urllib.parse import quote
 import pytest
 
 from tiktok_oauth_middleware import TikTokTokens
-from tiktok_oauth_middleware.models import GRANT_ID
+from tiktok_oauth_middleware.models import GRANT_ID, reveal
 from tiktok_oauth_middleware.runtime import run
 from tiktok_oauth_middleware.testing import FakeTikTok
 from tiktok_oauth_middleware.tiktok import sign_webhook
@@ -337,7 +337,7 @@ class TestHostileText:
         person = replace(tiktok.people[1], open_id=open_id, display_name=open_id)
         world.tiktok = FakeTikTok(
             client_key=world.settings.client_key,
-            client_secret="".join(world.settings.client_secret),
+            client_secret=reveal(world.settings.client_secret),
             people=[tiktok.people[0], person],
             clock=world.clock,
         )
@@ -387,7 +387,7 @@ class TestWebhook:
     )
     def test_signed_nonsense(self, world, raw, body):
         """A body that is signed and still no delivery of ours is refused below 500."""
-        secret = "".join(world.settings.client_secret)
+        secret = reveal(world.settings.client_secret)
         headers = {"tiktok-signature": sign_webhook(body, secret, int(world.clock()))}
         answer = raw.ask("POST", WEBHOOK, headers=headers, body=body)
         assert 400 <= answer.status < 500

@@ -38,6 +38,7 @@ from .models import (
     Sight,
     Site,
     TikTokAuth,
+    reveal,
     split_scopes,
 )
 from .outcomes import OnEvent, Outcomes
@@ -110,13 +111,15 @@ class Core:
         self._pages = pages or Pages()
         self._transport = transport
         self._own_store = store is None
-        opened = open_store(settings.store, clock=clock) if store is None else store
+        opened = (
+            open_store(reveal(settings.store), clock=clock) if store is None else store
+        )
         self._meter = meter()
         self._port = runtime.port(opened)
         if self._meter is not None:
             self._port = MeasuredPort(self._port, self._meter)
         self._warn()
-        keys = ["".join(key) for key in settings.secret_keys]
+        keys = [reveal(key) for key in settings.secret_keys]
         told = derive(keys[0], settings.client_key, "log")
         self._tell = Outcomes(runtime, told, on_event, self._meter)
         self._wire(keys)

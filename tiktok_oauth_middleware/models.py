@@ -12,26 +12,58 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Final, Literal, NamedTuple, NoReturn, Self
+from typing import Any, Final, Literal, NamedTuple, NoReturn, Self, SupportsIndex
 from urllib.parse import quote, urlencode
 
 
 class Secret(str):
-    """Text that must not be shown: it prints as asterisks and refuses to be pickled.
+    """Text that must not be shown: it is asterisks to all that print, and not pickled.
 
-    It compares, hashes, encodes and joins as the text it is; `reveal` gives the plain
-    text where a library would print the asterisks instead.
+    As a string it holds ``***``, so code that reads strings without asking (``json``,
+    ``csv``, ``str.join``, `html.escape`, reporters of exceptions) finds nothing else.
+    It compares, hashes, measures and encodes as the text it stands for; a slice of it,
+    or it and other text put together, is a secret again. `reveal` gives the plain text.
     """
 
-    __slots__ = ()
+    __slots__ = ("_text",)
+
+    _text: str
 
     def __new__(cls, text: str) -> Self:
-        """Wrap `text`, itself perhaps a secret: str() would make asterisks of it."""
-        return super().__new__(cls, str.__str__(text))
+        """Wrap `text`, itself perhaps a secret."""
+        plain = text.reveal() if isinstance(text, Secret) else str.__str__(text)
+        secret = super().__new__(cls, "***" if plain else "")
+        secret._text = plain
+        return secret
 
     def reveal(self) -> str:
         """Return the secret itself, as a plain string."""
-        return str.__str__(self)
+        return self._text
+
+    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
+        """Return the bytes of the text itself: to be hashed, sealed or sent."""
+        return self._text.encode(encoding, errors)
+
+    def __eq__(self, other: object) -> bool:
+        return self._text == (other._text if isinstance(other, Secret) else other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __len__(self) -> int:
+        return len(self._text)
+
+    def __getitem__(self, key: SupportsIndex | slice) -> Secret:
+        return Secret(self._text[key])
+
+    def __add__(self, other: str) -> Secret:
+        return Secret(self._text + reveal(other))
+
+    def __radd__(self, other: str) -> Secret:
+        return Secret(reveal(other) + self._text)
 
     def __repr__(self) -> str:
         return "Secret('***')"
@@ -42,12 +74,24 @@ class Secret(str):
     def __format__(self, spec: str) -> str:
         return format("***", spec)
 
+    def __html__(self) -> str:
+        """Return what templates show (MarkupSafe, Jinja, Django)."""
+        return "***"
+
+    def __copy__(self) -> Secret:
+        return self
+
     def __deepcopy__(self, memo: object) -> Secret:
         return self
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         message = "a secret is not pickled"
         raise TypeError(message)
+
+
+def reveal(text: str) -> str:
+    """Return the text that a string stands for, if it is a secret."""
+    return text.reveal() if isinstance(text, Secret) else text
 
 
 #: Longest text, and how many, whose scopes are remembered. All of TikTok's scopes

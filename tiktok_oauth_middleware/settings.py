@@ -29,7 +29,7 @@ from .checks import (
 )
 from .errors import ConfigurationError
 from .http import origin_of
-from .models import Secret
+from .models import Secret, reveal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +113,7 @@ class TikTokSettings:
 
     def __post_init__(self) -> None:
         """Freeze the lists, wrap the secrets, and report all that is wrong."""
-        found = [*faults({o.name: getattr(self, o.name) for o in fields(self)})]
+        found = [*faults({o.name: _plain(getattr(self, o.name)) for o in fields(self)})]
         if found:
             raise ConfigurationError(found)
         for name in LISTS:
@@ -153,6 +153,15 @@ class TikTokSettings:
     def is_loopback(self) -> bool:
         """Whether this is development over plain http on this machine."""
         return urlsplit(self.redirect_uri).scheme == "http"
+
+
+def _plain(option: Any) -> Any:
+    """Return an option as it was written: settings made of others hold secrets."""
+    if isinstance(option, str):
+        return reveal(option)
+    if type(option) in (list, tuple):
+        return [*map(_plain, option)]
+    return option
 
 
 def _from_env(cls: type[TikTokSettings], environ: Mapping[str, str]) -> TikTokSettings:

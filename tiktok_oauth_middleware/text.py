@@ -41,12 +41,14 @@ def mask(text: str, secrets: Iterable[str]) -> str:
 
 def _spellings(secret: str) -> set[str]:
     """Return a secret as it is, as a form or URL writes it, in hex and in base64."""
-    raw = secret.encode(errors="replace")
+    # A `Secret` shows its text to whoever encodes it, and to nobody else.
+    plain = secret.encode("utf-8", "surrogatepass").decode("utf-8", "surrogatepass")
+    raw = plain.encode(errors="replace")
     quoted = {quote(raw, ""), quote(raw), quote_plus(raw), raw.hex()}
     quoted |= {re.sub("%..", lambda found: found[0].lower(), q) for q in quoted}
     coded = {b64encode(raw), urlsafe_b64encode(raw)}
     return {
-        secret,
+        plain,
         *quoted,
         raw.hex().upper(),
         *(code.decode().rstrip("=") for code in coded),

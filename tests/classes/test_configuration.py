@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tiktok_oauth_middleware import ConfigurationError, TikTokEndpoints, TikTokSettings
+from tiktok_oauth_middleware.models import reveal
 
 from ..conftest import make_settings
 
@@ -75,8 +76,8 @@ def test_class_19_environment():
     good = make_settings()
     environ = {
         "TIKTOK_CLIENT_KEY": good.client_key,
-        "TIKTOK_CLIENT_SECRET": "".join(good.client_secret),
-        "TIKTOK_SECRET_KEYS": "".join(good.secret_keys[0]),
+        "TIKTOK_CLIENT_SECRET": reveal(good.client_secret),
+        "TIKTOK_SECRET_KEYS": reveal(good.secret_keys[0]),
         "TIKTOK_REDIRECT_URI": good.redirect_uri,
     }
     TikTokSettings.from_env(environ)

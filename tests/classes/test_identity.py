@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from tiktok_oauth_middleware.models import reveal
 from tiktok_oauth_middleware.testing.provider import Person
 
 from ..conftest import MeddledTikTok, kept
@@ -133,7 +134,7 @@ class TestAlike:
         ]
         made = MeddledTikTok(
             client_key=settings.client_key,
-            client_secret="".join(settings.client_secret),
+            client_secret=reveal(settings.client_secret),
             redirect_uris=[settings.redirect_uri],
             people=people,
             clock=clock,

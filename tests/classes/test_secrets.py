@@ -29,6 +29,7 @@ from tiktok_oauth_middleware.client import TikTokClient
 from tiktok_oauth_middleware.errors import TikTokError
 from tiktok_oauth_middleware.log import logger
 from tiktok_oauth_middleware.login import _Login
+from tiktok_oauth_middleware.models import reveal
 from tiktok_oauth_middleware.runtime import Blocking, Cooperative, run
 from tiktok_oauth_middleware.sealing import derive
 from tiktok_oauth_middleware.testing.server import StandIn
@@ -310,7 +311,7 @@ class Watch:
 
     def __init__(self, world, tiktok):
         self.secrets = tiktok.secrets
-        self.secrets |= {"".join(key) for key in world.settings.secret_keys}
+        self.secrets |= {reveal(key) for key in world.settings.secret_keys}
         self.responses = []
         original = world.browser
 
@@ -540,7 +541,7 @@ def test_class_27_client(runtime):
     client = TikTokClient(settings, runtime(), transport=transport)
     told = [line for one in (client, client._make()) for line in shown(one)]
     assert any("client_secret" in line for line in told)
-    assert hits(["".join(settings.client_secret)], told) == []
+    assert hits([reveal(settings.client_secret)], told) == []
 
 
 def test_class_27_password_of_a_store():
@@ -560,7 +561,7 @@ def test_class_27_errors_of_the_network():
         raise httpx2.WriteError(message, request=request)
 
     settings = make_settings()
-    secrets = [token_urlsafe(), token_urlsafe(), "".join(settings.client_secret)]
+    secrets = [token_urlsafe(), token_urlsafe(), reveal(settings.client_secret)]
     client = TikTokClient(settings, Blocking(), transport=httpx2.MockTransport(fails))
     with pytest.raises(TikTokError) as raised:
         run(client.exchange(*secrets[:2]))

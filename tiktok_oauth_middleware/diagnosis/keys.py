@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from tiktok_oauth_middleware.models import reveal
+
 from .findings import Finding, good, note, wrong
 
 if TYPE_CHECKING:
@@ -47,7 +49,7 @@ def findings(settings: TikTokSettings) -> Iterator[Finding]:
 
 
 def _keys(settings: TikTokSettings) -> Iterator[Finding]:
-    keys = ["".join(key) for key in settings.secret_keys]
+    keys = [reveal(key) for key in settings.secret_keys]
     for place, key in enumerate(keys):
         bits = _bits(key)
         if bits < _BITS:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from tiktok_oauth_middleware.errors import ConfigurationError, StoreError
 from tiktok_oauth_middleware.grants import Grants
+from tiktok_oauth_middleware.models import reveal
 from tiktok_oauth_middleware.runtime import Blocking, run
 from tiktok_oauth_middleware.sealing import Box
 from tiktok_oauth_middleware.sights import Sights
@@ -29,7 +30,7 @@ def findings(settings: TikTokSettings) -> Iterator[Finding]:
 
     A store that cannot be reached, or cannot list its users, is another finding's.
     """
-    scheme, _, rest = settings.store.partition("://")
+    scheme, _, rest = reveal(settings.store).partition("://")
     try:
         # Opening a file of SQLite that is not there would make it.
         if scheme == "memory" or (scheme == "sqlite" and not Path(rest[1:]).exists()):
@@ -51,8 +52,8 @@ def findings(settings: TikTokSettings) -> Iterator[Finding]:
 
 async def _counted(settings: TikTokSettings) -> tuple[int, int]:
     """Return how many records were read, and how many of them do not open."""
-    port = Blocking().port(open_store(settings.store))
-    keys = [key.reveal() for key in settings.secret_keys]  # type: ignore[attr-defined]
+    port = Blocking().port(open_store(reveal(settings.store)))
+    keys = [reveal(key) for key in settings.secret_keys]
     box = Box(keys, settings.client_key, "grant")
     grants = Grants(settings, port, box, Sights(1), time.time)
     try:

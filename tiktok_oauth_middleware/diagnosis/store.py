@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from tiktok_oauth_middleware.errors import ConfigurationError, StoreError
+from tiktok_oauth_middleware.models import reveal
 from tiktok_oauth_middleware.stores.urls import open_store
 
 from .findings import Finding, good, note, wrong
@@ -38,7 +39,8 @@ _PASSING = {
 
 def findings(settings: TikTokSettings) -> Iterator[Finding]:
     """Return what there is to say of the store that the settings name."""
-    scheme, _, rest = settings.store.partition("://")
+    url = reveal(settings.store)
+    scheme, _, rest = url.partition("://")
     if scheme == "memory":
         yield note(
             "store_memory",
@@ -58,9 +60,9 @@ def findings(settings: TikTokSettings) -> Iterator[Finding]:
                 "see that the path is right, and may be entered by this user",
             )
     elif scheme in ("redis", "rediss", "unix"):
-        yield from _redis(settings.store)
+        yield from _redis(url)
     else:
-        yield _written(settings.store)
+        yield _written(url)
 
 
 def _written(url: str) -> Finding:

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 from tiktok_oauth_middleware.errors import ConfigurationError, StoreError
-from tiktok_oauth_middleware.models import Secret
+from tiktok_oauth_middleware.models import Secret, reveal
 
 from .base import AsyncSwapLock, SwapLock, Waits, refuse_empty_swap
 
@@ -127,7 +127,7 @@ class RedisStore:
         self._by_loop: dict[Any, _Face] = {}
         if isinstance(url_or_client, str):
             _refuse_missing_library()
-            _check_url(url_or_client, timeout)
+            _check_url(reveal(url_or_client), timeout)
             self._url = Secret(url_or_client)
         else:
             self._given = _given(url_or_client)
@@ -136,7 +136,7 @@ class RedisStore:
     def __repr__(self) -> str:
         if self._given is not None:
             return f"RedisStore(<{type(self._given.client).__name__}>)"
-        parts = urlsplit(self._url)
+        parts = urlsplit(self._url.reveal())
         return f"RedisStore('{parts.scheme}://{_place(parts.netloc)}{parts.path}')"
 
     def get(self, key: str) -> bytes | None:
@@ -272,7 +272,7 @@ class RedisStore:
         if face is None:
             # Two threads may both make one; both use the one that came first, and
             # the other never connected.
-            made = _blocking_face(self._url, self._timeout)
+            made = _blocking_face(self._url.reveal(), self._timeout)
             face = self._by_process.setdefault(process, made)
         return face
 
@@ -285,7 +285,7 @@ class RedisStore:
         face = self._by_loop.get(loop)
         if face is None:
             self._forget_closed_loops()
-            face = self._by_loop[loop] = _loop_face(self._url, self._timeout)
+            face = self._by_loop[loop] = _loop_face(self._url.reveal(), self._timeout)
         return face
 
     def _only(self, *, has_loop_client: bool) -> _Face:

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn
 from tiktok_oauth_middleware.errors import ConfigurationError, StoreError
 from tiktok_oauth_middleware.forks import renew_after_fork
 from tiktok_oauth_middleware.log import logger as log
+from tiktok_oauth_middleware.models import reveal
 from tiktok_oauth_middleware.runtime import run
 
 from .base import (
@@ -413,7 +414,7 @@ class _Source:
         self._making = threading.Lock()
         if isinstance(url_or_engine, str):
             try:
-                self._url = make_url(url_or_engine)
+                self._url = make_url(reveal(url_or_engine))
                 kind = self._url.get_dialect()
             except (ArgumentError, NoSuchModuleError, ValueError):
                 message = "store is no URL that SQLAlchemy can read; write it as"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 from tiktok_oauth_middleware.checks import store_fault, store_kind
 from tiktok_oauth_middleware.errors import ConfigurationError
+from tiktok_oauth_middleware.models import reveal
 
 from .base import Store
 
@@ -21,6 +22,7 @@ def open_store(url: str, *, clock: Callable[[], float] = time.time) -> Store:
     Raises:
         ConfigurationError: there is no such store, or its library is not installed.
     """
+    url = reveal(url)
     fault = store_fault(url)
     if fault is not None:
         raise ConfigurationError(fault)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
 from ..errors import TikTokOAuthError
+from ..models import reveal
 from .authorize import Asked, Refused
 from .provider import (
     ACCESS_LIFETIME,
@@ -218,7 +219,7 @@ class FakeTikTok:
         """
         return cls(
             client_key=settings.client_key,
-            client_secret="".join(settings.client_secret),
+            client_secret=reveal(settings.client_secret),
             redirect_uris=[settings.redirect_uri],
             scopes=[*SCOPES, *settings.scopes, *settings.optional_scopes],
             clock=clock,
