@@ -190,6 +190,15 @@ class TestOneAfterTheOther:
         lines = [f"{n}: {v}\r\n" for n, v in answer.headers.multi_items()]
         assert len("".join(lines)) <= HEAD_LIMIT
 
+    def test_many_scopes(self, world):
+        """Many scopes go to TikTok whole, and the address is left out for them."""
+        scopes = [f"some.quite.long.scope.{number:03}" for number in range(60)]
+        world.with_settings(optional_scopes=scopes)
+        browser = world.browser()
+        url = browser.begin(f"?next={path_of(2000)}&scopes={','.join(scopes)}")
+        assert scopes[-1] in url
+        assert browser.get(browser.consent(url)).headers["location"] == "/"
+
     def test_deleted_at_once(self, world):
         """Cookies of another form under our prefix are deleted, twenty at a time."""
         junk = {f"{PREFIX}{i:012}": "x" for i in range(30)}

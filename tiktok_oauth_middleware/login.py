@@ -140,6 +140,7 @@ class Login:
     ) -> None:
         """Take the collaborators; of the two boxes one seals logins, one results."""
         self._settings = settings
+        self._origin = settings.origin
         self._runtime = runtime
         self._grants = grants
         self._jar = jar
@@ -175,7 +176,7 @@ class Login:
         moved = self._moved(request, site)
         if moved is not None:
             return moved
-        origin = self._settings.origin
+        origin = self._origin
         if request.method == "POST" and not is_same_origin(request, origin):
             ways = [Link("log_in", site.login_url()), Link("back", site.home)]
             return Page(code="cross_site", ways=ways, notes=[("address", origin)])
@@ -193,7 +194,8 @@ class Login:
             asked=join_scopes(asked),
         )
         answer = self._to_tiktok(request, login)
-        if answer is None:  # a long address beside much else
+        if answer is None or head_size(answer) > HEAD_LIMIT:
+            # A long address beside much else.
             login = replace(login, target=usual)
             answer = self._to_tiktok(request, login)
         if answer is None:
@@ -210,7 +212,7 @@ class Login:
         nothing but that; the address is the configured one. Where a proxy changes Host
         the browser is there already: it is sent once, and then the login goes on.
         """
-        origin = self._settings.origin
+        origin = self._origin
         if not is_other_host(request, origin):
             return None
         try:
@@ -269,17 +271,13 @@ class Login:
         )
 
     def _to_tiktok(self, request: Request, login: _Login) -> Response | None:
-        """Return the way to TikTok with the login's cookies; None if they do not fit.
-
-        They share seven slots with other logins, and a head that proxies let pass.
-        """
+        """Return the way to TikTok with the login's cookies; None if it is too long."""
         cookies = self._cookies.begin(
             request.headers, login.state, login.born, login.pack()
         )
         if cookies is None:
             return None
-        answer = _redirect(self._authorize_url(login), cookies)
-        return answer if head_size(answer) <= HEAD_LIMIT else None
+        return _redirect(self._authorize_url(login), cookies)
 
     # --- and back ------------------------------------------------------------------
 
@@ -626,7 +624,7 @@ class Login:
         if isinstance(error, StateMismatch):
             usual = site.prefix + self._settings.after_login
             leads = ("leads_to", again[0] or usual) if again else ("begins_at", usual)
-            result = replace(result, notes=[("address", self._settings.origin), leads])
+            result = replace(result, notes=[("address", self._origin), leads])
         if code:
             result = replace(result, code=code, notes=())
         return self._refusal(result, site, ticket, again, spent)
