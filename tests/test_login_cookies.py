@@ -15,7 +15,7 @@ from tiktok_oauth_middleware.login_cookies import SLOTS, LoginCookies
 from tiktok_oauth_middleware.pages import HEAD_LIMIT
 from tiktok_oauth_middleware.sealing import Box
 
-from .conftest import LOGIN, LOGOUT, SAME_ORIGIN
+from .conftest import CALLBACK, LOGIN, LOGOUT, SAME_ORIGIN, query_of
 
 PREFIX = "__Host-tiktok-login-"
 SESSION = "__Host-tiktok"
@@ -196,8 +196,11 @@ class TestOneAfterTheOther:
         world.with_settings(optional_scopes=scopes)
         browser = world.browser()
         url = browser.begin(f"?next={path_of(2000)}&scopes={','.join(scopes)}")
-        assert scopes[-1] in url
-        assert browser.get(browser.consent(url)).headers["location"] == "/"
+        assert query_of(url)["scope"].split(",")[-60:] == scopes
+        state = query_of(url)["state"]
+        denied = browser.get(f"{CALLBACK}?error=access_denied&state={state}")
+        assert denied.status_code == 403
+        assert "xxx" not in denied.text
 
     def test_deleted_at_once(self, world):
         """Cookies of another form under our prefix are deleted, twenty at a time."""
