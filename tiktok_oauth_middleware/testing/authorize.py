@@ -21,6 +21,7 @@ Pairs = Sequence[tuple[str, str]]
 _LOOPBACK = ("localhost", "127.0.0.1")
 _MOST_REDIRECT_URIS = 10
 _LONGEST_REDIRECT_URI = 511
+_LONGEST_SHOWN = 200
 _OURS = (
     "client_key",
     "response_type",
@@ -83,7 +84,8 @@ def read_authorize(query: Pairs, app: Registration) -> Asked:
     """
     given = _known(query)
     if given.get("client_key") != app.client_key:
-        _refuse("param_error", "client_key", "it is wrong or missing", _WRONG_CLIENT)
+        text = _mismatch(given.get("client_key"), [app.client_key])
+        _refuse("param_error", "client_key", text, _WRONG_CLIENT)
     if given.get("response_type") != "code":
         _refuse("unsupported_response_type", "response_type", "it is always code")
     uri = given.get("redirect_uri", "")
@@ -107,6 +109,13 @@ def read_authorize(query: Pairs, app: Registration) -> Asked:
 
 def _refuse(error: str, kind: str, text: str, code: int = 0) -> NoReturn:
     raise Refused(error, code, kind, text)
+
+
+def _mismatch(sent: str | None, registered: Sequence[str]) -> str:
+    """Say what is wrong or missing, and what would be right."""
+    told = f"the app sent {sent[:_LONGEST_SHOWN]!r}" if sent else "the app sent none"
+    known = " and ".join(map(repr, registered)) or "none"
+    return f"{told}, and {known} is registered"
 
 
 def _known(query: Pairs) -> Mapping[str, str]:
@@ -175,7 +184,7 @@ def _check_redirect_uri(uri: str, registered: Sequence[str] | None) -> None:
         if fault or ":*" in uri:
             _refuse("invalid_request", "redirect_uri", fault or "it has no real port")
     elif not any(_matches(known, uri) for known in registered):
-        _refuse("invalid_request", "redirect_uri", "it is not registered for the app")
+        _refuse("invalid_request", "redirect_uri", _mismatch(uri, registered))
 
 
 def _matches(registered: str, uri: str) -> bool:

@@ -62,6 +62,8 @@ _OAUTH = ("token", "revoke")
 #: What else is asked, a missing slash included, stands in the journal as this.
 _UNKNOWN = "unknown"
 _ENDPOINTS = (*_NAMES.values(), _UNKNOWN)
+#: Parameters that TikTok compares with what an app has registered.
+_REGISTERED = ("client_key", "redirect_uri", "scope")
 _PING = "tiktok.ping"
 #: Whom the portal's test delivery is about: a number, as captured.
 _PINGED = "7528370655977505848"
@@ -75,22 +77,25 @@ _HIDDEN = frozenset(
 )
 
 
-class ConsentRefused(TikTokOAuthError):
+class LoginDidNotGoOn(TikTokOAuthError):
+    """A step of a test's login was answered otherwise than a login answers it."""
+
+    code = "login_did_not_go_on"
+
+
+class ConsentRefused(LoginDidNotGoOn):
     """TikTok would have shown its own error page: `error`, `code`, `kind` say why."""
 
     code = "consent_refused"
 
     def __init__(self, refused: Refused) -> None:
-        super().__init__(str(refused))
+        hint = ""
+        if refused.kind in _REGISTERED:
+            hint = "; FakeTikTok.for_settings(settings) registers the app of them"
+        super().__init__(f"{refused}{hint}")
         self.error: str = refused.error
         self.err_code: int = refused.code
         self.kind: str = refused.kind
-
-
-class LoginDidNotGoOn(TikTokOAuthError):
-    """A step of a test's login was answered otherwise than a login answers it."""
-
-    code = "login_did_not_go_on"
 
 
 class ConnectionLost(Exception):
@@ -179,6 +184,8 @@ class FakeTikTok:
         """
         self._clock = clock
         self._advanced = 0.0
+        #: Whether the app that logged in last goes by `clock`; None: it is not known.
+        self._is_followed: bool | None = None
         self.provider: Provider = Provider(
             client_key=client_key,
             client_secret=client_secret,
@@ -272,8 +279,26 @@ class FakeTikTok:
         return self._clock() + self._advanced
 
     def advance(self, seconds: float) -> None:
-        """Let time pass, without waiting."""
+        """Let time pass, without waiting.
+
+        Raises:
+            LoginDidNotGoOn: the app that `login_as` logged in to goes by another clock,
+                for which no time would pass.
+        """
+        if self._is_followed is False:
+            message = (
+                "advance() moves the clock of the stand-in, and the app's middleware"
+                " goes by another: make it with clock=fake.clock, and its store too"
+            )
+            raise LoginDidNotGoOn(message)
         self._advanced += seconds
+
+    def note_clock(self, clock: Callable[[], float]) -> None:
+        """Note by which clock an app goes; `login_as` does, where it can see it."""
+        is_own = clock == self.clock
+        # Who gives both the same clock of their own may want them to differ.
+        is_shared = clock is self._clock and clock is not time.time
+        self._is_followed = is_own or is_shared
 
     # --- what tests do -------------------------------------------------------------
 
@@ -576,6 +601,9 @@ class FakeTikTok:
             )
 
         class Transport(httpx.MockTransport):  # type: ignore[misc, unused-ignore]
+            #: Whose it is, for who looks for a test's mistake.
+            stand_in = self
+
             async def handle_async_request(self, request: Any) -> Any:
                 from anyio import to_thread  # noqa: PLC0415
 

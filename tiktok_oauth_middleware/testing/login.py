@@ -8,11 +8,13 @@ which `testing.django.wrap_client` has put the middleware.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 from ..http import origin_of
 from .fake import LoginDidNotGoOn
+from .mistakes import check_answer, check_middleware, check_scopes, check_was_asked
 
 if TYPE_CHECKING:
     from .fake import FakeTikTok
@@ -72,14 +74,16 @@ def login_as(  # noqa: PLR0913 - what a login can be asked
             Werkzeug's may have any.
         fake: the stand-in that is the app's TikTok.
         person: who logs in; the first of the stand-in's people if not given.
-        scopes: what they leave ticked; everything asked for if not given.
+        scopes: what they leave ticked; everything asked for if not given. TikTok shows
+            no page to a person who consented before, unless the app asks for it.
         next: where to go afterwards.
         login_path: where the app answers logins.
         deny: they cancel at TikTok.
 
     Raises:
-        LoginDidNotGoOn: the app did not send the browser to TikTok, or the client's
-            cookies would not reach the callback.
+        LoginDidNotGoOn: the app did not send the browser to TikTok, the client's
+            cookies would not reach the callback, the app asks another TikTok than
+            `fake`, or `scopes` holds what the app did not ask for.
         ConsentRefused: TikTok would have refused what the app asked.
     """
     url, options = _asked(client, _with_next(login_path, next))
@@ -88,10 +92,11 @@ def login_as(  # noqa: PLR0913 - what a login can be asked
         _check_origin(client, authorize)
         url, options = _asked(client, authorize)
         authorize = _location(client, client.get(url, **options), login_path)
-    callback = fake.consent(authorize, person=person, scopes=scopes, deny=deny)
-    _check_origin(client, callback)
+    callback, asked = _consent(client, fake, authorize, person, scopes, deny=deny)
     url, options = _asked(client, callback)
-    return client.get(url, **options)
+    answer = client.get(url, **options)
+    _check(client, fake, asked, callback, answer)
+    return answer
 
 
 async def alogin_as(  # noqa: PLR0913 - what a login can be asked
@@ -111,10 +116,38 @@ async def alogin_as(  # noqa: PLR0913 - what a login can be asked
         _check_origin(client, authorize)
         url, options = _asked(client, authorize)
         authorize = _location(client, await client.get(url, **options), login_path)
-    callback = fake.consent(authorize, person=person, scopes=scopes, deny=deny)
-    _check_origin(client, callback)
+    callback, asked = _consent(client, fake, authorize, person, scopes, deny=deny)
     url, options = _asked(client, callback)
-    return await client.get(url, **options)
+    answer = await client.get(url, **options)
+    _check(client, fake, asked, callback, answer)
+    return answer
+
+
+def _consent(
+    client: object,
+    fake: FakeTikTok,
+    authorize: str,
+    person: Person | None,
+    scopes: Iterable[str] | None,
+    *,
+    deny: bool,
+) -> tuple[str, int]:
+    """Return the callback, and how many requests the stand-in had until then."""
+    if scopes is not None and not isinstance(scopes, str):
+        scopes = tuple(scopes)
+    check_scopes(authorize, scopes)
+    callback = fake.consent(authorize, person=person, scopes=scopes, deny=deny)
+    check_middleware(client, fake, authorize)
+    _check_origin(client, callback)
+    return callback, len(fake.requests)
+
+
+def _check(
+    client: object, fake: FakeTikTok, asked: int, callback: str, answer: Any
+) -> None:
+    status = answer.status_code
+    check_answer(fake, asked, callback, status)
+    check_was_asked(client, fake, asked, callback, status)
 
 
 def _with_next(login_path: str, target: str | None) -> str:
@@ -168,6 +201,8 @@ def _location(client: object, response: Any, asked: str) -> str:
     location = response.headers.get("location")
     if status not in (302, 303) or not location:
         message = f"{asked} answered {status} instead of sending the browser to TikTok"
+        if status == HTTPStatus.NOT_FOUND:
+            message += "; is the middleware around this app, and is that its login_path"
         if "django" in _library_of(client):
             message += "; is the middleware around this client (testing.django)?"
         raise LoginDidNotGoOn(message)

@@ -1,0 +1,181 @@
+"""What a test can get wrong about a login, told apart from the app's own faults.
+
+The middleware is looked for behind the test client, by the names under which test
+clients, frameworks and middlewares keep what they call. Where it is not found, what the
+stand-in was asked decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from types import FunctionType, MethodType
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+from .fake import LoginDidNotGoOn
+from .wire import API_ORIGIN
+
+if TYPE_CHECKING:
+    from .fake import FakeTikTok
+
+#: Where clients, frameworks and middlewares keep the application that they call.
+_INSIDE = (
+    "app",
+    "_app",
+    "_transport",
+    "application",
+    "wsgi_app",
+    "middleware_stack",
+    "handler",
+    "_handler",
+    "wrapped",
+    "_wrapped",
+    "__wrapped__",
+)
+_MOST = 200
+_FIX = "make the middleware with transport=fake.transport and clock=fake.clock"
+
+
+def check_scopes(authorize: str, scopes: Iterable[str] | None) -> None:
+    """Refuse scopes that the app did not ask for, which nobody can leave ticked.
+
+    Raises:
+        LoginDidNotGoOn: there are such.
+    """
+    query = parse_qs(urlsplit(authorize).query)
+    if scopes is None or "scope" not in query:
+        return
+    if isinstance(scopes, str):
+        message = f"scopes={scopes!r}: it is a list of scopes, not one text"
+        raise LoginDidNotGoOn(message)
+    asked = query["scope"][0].split(",")
+    if more := [scope for scope in scopes if scope not in asked]:
+        message = (
+            f"scopes= leaves {', '.join(map(repr, more))} ticked, which the app did not"
+            f" ask for: it asked for {', '.join(asked)}. Name it in the settings'"
+            " scopes, or ask for it with login_path=auth.login_url(scopes=[...])"
+        )
+        raise LoginDidNotGoOn(message)
+
+
+def check_middleware(client: object, fake: FakeTikTok, authorize: str) -> None:
+    """Refuse a middleware that would ask another TikTok; note by which clock it goes.
+
+    Raises:
+        LoginDidNotGoOn: its transport is none, or that of another stand-in.
+    """
+    core = find_core(client, authorize)
+    if core is None:
+        return
+    fake.note_clock(core.clock)
+    transport = getattr(core, "_transport", None)
+    if transport is None:
+        if core.settings.endpoints.token.startswith(API_ORIGIN):
+            message = (
+                "the app's middleware has no transport: it would ask TikTok itself for"
+                f" the token. For tests {_FIX}"
+            )
+            raise LoginDidNotGoOn(message)
+    elif getattr(transport, "stand_in", fake) is not fake:
+        message = (
+            "the app's middleware has the transport of another stand-in than the one"
+            f" that this login is made at: {_FIX}, where fake is the same"
+        )
+        raise LoginDidNotGoOn(message)
+
+
+def check_answer(
+    fake: FakeTikTok, asked_before: int, callback: str, status: int
+) -> None:
+    """Refuse a failure that is the test's own, and not what TikTok or the app did.
+
+    Raises:
+        LoginDidNotGoOn: the stand-in was not asked for the token, or with a secret that
+            is another.
+    """
+    if status < 400 or "code" not in parse_qs(urlsplit(callback).query):
+        return
+    asked = [r for r in fake.requests[asked_before:] if r.endpoint == "token"]
+    if asked and asked[-1].error == "invalid_client" and not asked[-1].is_fault:
+        message = (
+            "the app proved itself with another client_secret than the stand-in's: make"
+            " it with FakeTikTok.for_settings(settings). To test what happens then:"
+            ' fail("token", error="invalid_client")'
+        )
+        raise LoginDidNotGoOn(message)
+
+
+def check_was_asked(
+    client: object, fake: FakeTikTok, asked_before: int, callback: str, status: int
+) -> None:
+    """Refuse a failed login of a middleware that could not be found, nor asked here.
+
+    Raises:
+        LoginDidNotGoOn: this stand-in was not asked for the token.
+    """
+    if status < 400 or "code" not in parse_qs(urlsplit(callback).query):
+        return
+    core = find_core(client, callback)
+    if core is not None and hasattr(getattr(core, "_transport", None), "stand_in"):
+        return  # it was told so before, and this failure is another
+    if not any(r.endpoint == "token" for r in fake.requests[asked_before:]):
+        message = (
+            f"the callback answered {status}, and this stand-in was never asked for a"
+            f" token: if the app asked another TikTok, {_FIX}; otherwise it failed"
+            " before, as the app's log tells"
+        )
+        raise LoginDidNotGoOn(message)
+
+
+def find_core(client: object, url: str) -> Any:
+    """Return the core of the middleware behind a client, or None.
+
+    Of several the one whose app `url` is about: TikTok's authorize page, or a callback.
+    """
+    query = parse_qs(urlsplit(url).query)
+    wanted = query.get("redirect_uri", [url.partition("?")[0]])[0]
+    found = list(_cores(client))
+    for core in found:
+        if core.settings.redirect_uri == wanted:
+            return core
+    return found[0] if len(found) == 1 else None
+
+
+def _cores(client: object) -> Iterator[Any]:
+    waiting, seen = [client], set[int]()
+    while waiting and len(seen) < _MOST:
+        each = waiting.pop()
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        core = _own(each).get("_core")
+        if hasattr(core, "settings") and hasattr(core, "clock"):
+            yield core
+        waiting += _inside(each)
+
+
+def _inside(each: object) -> Iterator[object]:
+    """Return what an object calls, as far as it can be seen from outside."""
+    own = _own(each)
+    for name in _INSIDE:
+        if own.get(name) is not None:
+            yield own[name]
+    yield from own.get("routes") or ()
+    if isinstance(each, MethodType):
+        yield each.__self__
+        each = each.__func__
+    if isinstance(each, FunctionType):
+        for cell in each.__closure__ or ():
+            try:
+                yield cell.cell_contents
+            except ValueError:  # not filled yet
+                continue
+
+
+def _own(each: object) -> dict[str, Any]:
+    """Return what stands in an object itself: properties could do anything."""
+    try:
+        own = object.__getattribute__(each, "__dict__")
+    except AttributeError:
+        return {}
+    return own if isinstance(own, dict) else {}
