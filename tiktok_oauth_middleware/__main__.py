@@ -119,6 +119,15 @@ def _parser() -> argparse.ArgumentParser:
     sandbox = commands.add_parser("sandbox", help="serve the stand-in for TikTok")
     sandbox.add_argument("--host", default="127.0.0.1", choices=["127.0.0.1", "::1"])
     sandbox.add_argument("--port", type=int, default=8001)
+    sandbox.add_argument(
+        "--scopes",
+        metavar="SCOPE",
+        nargs="+",
+        action="extend",
+        type=_scopes,
+        help="those that the app is approved for, with blanks or commas between them;"
+        " if not given, those of profiles and videos",
+    )
     sandbox.set_defaults(run=_sandbox)
     return parser
 
@@ -319,8 +328,29 @@ def _sandbox(given: argparse.Namespace) -> int:
     from .testing.fake import FakeTikTok  # noqa: PLC0415 - for this command only
     from .testing.server import serve  # noqa: PLC0415
 
-    serve(FakeTikTok(), given.host, given.port)
+    if given.scopes is None:
+        serve(FakeTikTok(), given.host, given.port)
+        return 0
+    scopes = list(dict.fromkeys(scope for some in given.scopes for scope in some))
+    fake = FakeTikTok(scopes=scopes)
+    serve(fake, given.host, given.port, scopes=",".join(scopes))
     return 0
+
+
+def _scopes(text: str) -> list[str]:
+    """Return the scopes of an argument, which may hold several.
+
+    Raises:
+        ArgumentTypeError: one cannot be the name of a scope.
+    """
+    from .tiktok import is_scope  # noqa: PLC0415 - for this command only
+
+    scopes = [scope for scope in text.replace(",", " ").split() if scope]
+    wrong = [scope for scope in scopes if not is_scope(scope)]
+    if wrong or not scopes:
+        message = f"{one_line(text)!r} is no list of scopes"
+        raise argparse.ArgumentTypeError(message)
+    return scopes
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import httpx2
 import pytest
 
 from tiktok_oauth_middleware import TikTokSettings, tiktok
+from tiktok_oauth_middleware.__main__ import main
 from tiktok_oauth_middleware.testing import FakeTikTok
 from tiktok_oauth_middleware.testing.server import StandIn, _authorities
 
@@ -373,49 +374,113 @@ class TestSteering:
             assert secret not in response.text
 
 
-def test_command():
-    """The sandbox command says where it is, and ends with Ctrl-C in good order."""
+def sandbox(tmp_path, *arguments, **environment):
+    """Run the sandbox command until it has printed all; return what it printed."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
+    command = ["-u", "-m", "tiktok_oauth_middleware", "sandbox", "--port", str(port)]
     process = subprocess.Popen(
-        [
-            sys.executable,
-            "-u",
-            "-m",
-            "tiktok_oauth_middleware",
-            "sandbox",
-            "--port",
-            str(port),
-        ],
+        [sys.executable, *command, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        env={
+            **os.environ,
+            "PYTHONUNBUFFERED": "1",
+            "XDG_STATE_HOME": str(tmp_path / "a state's folder"),
+            **environment,
+        },
     )
+    lines = []
     try:
-        lines = [process.stdout.readline() for _ in range(11)]
-        assert f"http://127.0.0.1:{port}" in lines[0]
+        while not lines or not lines[-1].startswith("and open it"):
+            lines.append(process.stdout.readline())
+            assert lines[-1], lines
         reply = httpx2.get(
             f"http://127.0.0.1:{port}{urlsplit(tiktok.TOKEN).path}", trust_env=False
         )
         assert reply.status_code == 404
     finally:
         process.send_signal(signal.SIGINT)
-        rest, _ = process.communicate(timeout=20)
+        rest, _ = process.communicate(timeout=120)
     assert process.returncode == 0, rest
     assert "Traceback" not in rest
-    token = f"TIKTOK_ENDPOINTS_TOKEN=http://127.0.0.1:{port}/v2/oauth/token/"
-    assert token in "".join(lines)
-    # Pasted into a shell, the lines are all that the settings need.
-    exports = "\n".join(line for line in lines if line.startswith("  export"))
-    check = "from tiktok_oauth_middleware import TikTokSettings as S; S.from_env()"
+    assert f"http://127.0.0.1:{port}" in lines[0]
+    return "".join(lines), port
+
+
+def pasted(printed, code):
+    """Paste the printed lines into a shell, run Python there; return what it prints."""
+    exports = "\n".join(
+        line for line in printed.splitlines() if line.startswith("  export")
+    )
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    subprocess.run(
-        ["sh", "-c", f"{exports}\n{sys.executable} -c '{check}'"],
+    done = subprocess.run(
+        ["sh", "-c", f"{exports}\n{sys.executable} -c '{code}'"],
         check=True,
+        stdout=subprocess.PIPE,
+        text=True,
         env={**os.environ, "PATH": path},
     )
+    return done.stdout
+
+
+SETTINGS = "from tiktok_oauth_middleware import TikTokSettings as S; s = S.from_env(); "
+
+
+class TestCommand:
+    def test_all_that_is_needed(self, tmp_path):
+        """Pasted into a shell, the printed lines are all that the settings need."""
+        printed, port = sandbox(tmp_path)
+        token = f"http://127.0.0.1:{port}/v2/oauth/token/"
+        assert f"TIKTOK_ENDPOINTS_TOKEN={token}\n" in printed
+        assert pasted(printed, SETTINGS + "print(s.endpoints.token)") == f"{token}\n"
+
+    def test_same_key(self, tmp_path):
+        """Each paste and each sandbox leads to the same key, which is not printed."""
+        reveal = SETTINGS + 'print("".join(s.secret_keys[0]))'
+        one, two = (sandbox(tmp_path)[0] for _ in range(2))
+        keys = {pasted(printed, reveal) for printed in (one, one, two)}
+        assert len(keys) == 1
+        key = keys.pop().strip()
+        assert len(key) >= 32
+        assert key not in one
+        [file] = tmp_path.rglob("sandbox-key")
+        assert file.read_text() == key
+        assert file.stat().st_mode & 0o777 == 0o600
+
+    def test_no_place_for_a_key(self, tmp_path):
+        """Where no key can be kept, each paste has its own, and the command says so."""
+        blocked = tmp_path / "file"
+        blocked.write_text("")
+        printed, _ = sandbox(tmp_path, XDG_STATE_HOME=str(blocked))
+        assert "could not be kept" in printed
+        reveal = SETTINGS + 'print("".join(s.secret_keys[0]))'
+        assert len({pasted(printed, reveal) for _ in range(2)}) == 2
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ["user.info.basic,portability.all.single"],
+            ["user.info.basic", "portability.all.single"],
+            ["user.info.basic", "--scopes", "portability.all.single"],
+            ["user.info.basic, portability.all.single, user.info.basic"],
+        ],
+    )
+    def test_scopes(self, tmp_path, arguments):
+        """The scopes of the command line are what the app is approved for."""
+        printed, _ = sandbox(tmp_path, "--scopes", *arguments)
+        scopes = pasted(printed, SETTINGS + 'print(",".join(s.scopes))')
+        assert scopes == "user.info.basic,portability.all.single\n"
+
+    @pytest.mark.parametrize("scopes", ["", ",", "user info;basic", "a\x1bb"])
+    def test_no_scopes(self, capsys, scopes):
+        """What cannot be a scope is a mistake of usage."""
+        with pytest.raises(SystemExit) as ended:
+            main(["sandbox", "--scopes", scopes])
+        assert ended.value.code == 2
+        assert "\x1b" not in capsys.readouterr().err
 
 
 def test_journal_is_json(browser):

@@ -9,13 +9,16 @@ a foreign name that resolves to this machine is how a web page would get past th
 from __future__ import annotations
 
 import json
+import os
 import secrets
+import shlex
 import socket
 import sys
 import threading
 from contextlib import suppress
 from http.cookies import CookieError, SimpleCookie
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 from urllib.parse import parse_qs, quote, urlsplit
 
@@ -456,19 +459,24 @@ def _set(
         fake.grace = grace
 
 
-#: The shell makes the key, so that none stands in a scroll-back.
-_NEW_KEY = '$(python -c "import secrets; print(secrets.token_urlsafe(32))")'
-
-
-def serve(fake: FakeTikTok, host: str, port: int) -> None:
-    """Serve until Ctrl-C."""
+def serve(fake: FakeTikTok, host: str, port: int, *, scopes: str = "") -> None:
+    """Serve until Ctrl-C; `scopes` are printed among the settings, if given."""
     stand_in = StandIn(fake, host, port)
     print(f"Stand-in for TikTok on {stand_in.url}; Ctrl-C ends it.")  # noqa: T201
     print("Lead your app here with:")  # noqa: T201
     callback = "http://127.0.0.1:8000/auth/tiktok/callback"
-    for name, value in stand_in.environment(callback).items():
+    variables = stand_in.environment(callback)
+    if scopes:
+        variables["TIKTOK_SCOPES"] = scopes
+    for name, value in variables.items():
         print(f"  export {name}={value}")  # noqa: T201
-    print(f"  export TIKTOK_SECRET_KEYS={_NEW_KEY}")  # noqa: T201
+    key, kept = _secret_key()
+    print(f"  export TIKTOK_SECRET_KEYS={key}")  # noqa: T201
+    if not kept:
+        print(  # noqa: T201
+            "(This key could not be kept: with the key of another paste, what is stored"
+            " with it cannot be read, and tokens list shows nothing.)"
+        )
     print("and open it at http://127.0.0.1:8000/")  # noqa: T201
     try:
         stand_in.start()
@@ -477,3 +485,34 @@ def serve(fake: FakeTikTok, host: str, port: int) -> None:
         print()  # noqa: T201
     finally:
         stand_in.close()
+
+
+def _secret_key() -> tuple[str, bool]:
+    """Return a shell's word for the key of sandboxes, and whether it stays the same.
+
+    A key of its own at each paste would make what the last one stored unreadable. The
+    key is made once for each user of this machine; the shell reads it from its file, so
+    that none stands in a scroll-back.
+    """
+    state = os.environ.get("XDG_STATE_HOME", "")
+    try:
+        base = (
+            Path(state) if Path(state).is_absolute() else Path.home() / ".local/state"
+        )
+        path = base / "tiktok-oauth-middleware" / "sandbox-key"
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            made = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(made, "w", encoding="ascii") as file:
+                file.write(secrets.token_urlsafe(32))
+        is_whole = len(path.read_text(encoding="ascii")) >= _KEY_LENGTH
+    except (OSError, RuntimeError, ValueError):  # no home, none that can be written
+        return _NEW_KEY, False
+    return (
+        (f'"$(cat {shlex.quote(str(path))})"', True) if is_whole else (_NEW_KEY, False)
+    )
+
+
+_KEY_LENGTH = 32
+#: The shell makes the key, where there is no file that could hold it.
+_NEW_KEY = '$(python -c "import secrets; print(secrets.token_urlsafe(32))")'
