@@ -939,3 +939,10 @@ def test_for_settings_scopes(clock):
     assert granted.split(",") == scopes
     with pytest.raises(ConsentRefused):
         fake.consent(url.replace("brand.new.scope", "another.new.scope"))
+
+
+def test_secret_of_settings(settings):
+    """A secret as the settings hold it is the secret, for those who ask in their own."""
+    fake = FakeTikTok(client_secret=settings.client_secret)
+    assert fake.client_secret == settings.client_secret.reveal()
+    assert type(fake.client_secret) is str

@@ -250,7 +250,7 @@ class TestWhereTheMiddlewareIs:
         with StandIn(fake) as stand_in:
             settings = make_settings(
                 client_key=settings.client_key,
-                client_secret="".join(settings.client_secret),
+                client_secret=settings.client_secret,
                 endpoints=stand_in.endpoints,
             )
             with TestClient(self.middleware(settings), base_url=ORIGIN) as client:

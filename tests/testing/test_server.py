@@ -439,7 +439,7 @@ class TestCommand:
 
     def test_same_key(self, tmp_path):
         """Each paste and each sandbox leads to the same key, which is not printed."""
-        reveal = SETTINGS + 'print("".join(s.secret_keys[0]))'
+        reveal = SETTINGS + "print(s.secret_keys[0].reveal())"
         one, two = (sandbox(tmp_path)[0] for _ in range(2))
         keys = {pasted(printed, reveal) for printed in (one, one, two)}
         assert len(keys) == 1
@@ -456,7 +456,7 @@ class TestCommand:
         blocked.write_text("")
         printed, _ = sandbox(tmp_path, XDG_STATE_HOME=str(blocked))
         assert "could not be kept" in printed
-        reveal = SETTINGS + 'print("".join(s.secret_keys[0]))'
+        reveal = SETTINGS + "print(s.secret_keys[0].reveal())"
         assert len({pasted(printed, reveal) for _ in range(2)}) == 2
 
     @pytest.mark.parametrize(

@@ -182,6 +182,7 @@ class FakeTikTok:
             access_lifetime: of an access token, in seconds.
             refresh_lifetime: of a grant, in seconds, counted from the consent.
         """
+        client_secret = reveal(client_secret)  # settings hold one that shows nothing
         self._clock = clock
         self._advanced = 0.0
         #: Whether the app that logged in last goes by `clock`; None: it is not known.
