@@ -94,7 +94,7 @@ class TikTokOAuthMiddleware:
         self._cookie_start = self._core.cookie_start
         self._has_rules = self._core.has_rules
 
-    async def __call__(  # noqa: C901 - a request's steps, in line
+    async def __call__(  # noqa: C901, PLR0912, PLR0915 - a request's steps, in line
         self, scope: Scope, receive: Receive, send: Send
     ) -> None:
         """Serve one connection.
@@ -134,6 +134,8 @@ class TikTokOAuthMiddleware:
                     response = await self._core.store_failed(request, error)
                     await _refuse(scope, receive, send, response)
                     return
+                if sight is None and kind == "http":
+                    send = _deleting(self._core, value, send)
         # Filled here: the call of an __init__ costs 0.1 us.
         auth = _Auth()
         auth._sight = sight
@@ -363,6 +365,26 @@ async def _body(receive: Receive, limit: int) -> bytes | None:
             return None
         if not message.get("more_body", False):
             return bytes(body)
+
+
+def _deleting(core: Core, value: bytes, send: Send) -> Send:
+    """Return `send`, deleting a session cookie that is good for nothing."""
+    change = core.deleting(value)
+    if change is None:
+        return send
+
+    def deleting(message: Message) -> Awaitable[None]:
+        if message["type"] == "http.response.start":
+            message = dict(message)
+            headers = message.get("headers", ())
+            text = [(k.decode("latin-1"), v.decode("latin-1")) for k, v in headers]
+            message["headers"] = [
+                (name.encode("latin-1"), value.encode("latin-1"))
+                for name, value in change(text)
+            ]
+        return send(message)
+
+    return deleting
 
 
 async def _no_body() -> Message:

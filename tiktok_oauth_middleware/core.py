@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ from .http import (
     cors_headers,
     is_page_visit,
     referring_path,
+    with_cookie_deleted,
 )
 from .log import logger
 from .login import Login
@@ -70,6 +71,10 @@ if TYPE_CHECKING:
 
 _STRAY_SECONDS = 60.0
 _RETRY_SECONDS = "5"
+#: How long after the cookie was looked at an answer's head may still delete it.
+_DELETING_SECONDS = 1.0
+#: Changes the headers of an answer.
+HeadChange = Callable[[Sequence[tuple[str, str]]], Sequence[tuple[str, str]]]
 #: Longest link that begins a login, in bytes: a redirect's other headers take 300 more.
 _LONGEST_LINK = 3400
 # RFC 9110 section 11.6.1: a 401 names a scheme. No browser asks for this one.
@@ -354,6 +359,26 @@ class Core:
             said = Page(code=error.code, reference=reference, headers=headers)
             return self._pages.shown(said, request)
         return json_answer(503, {"error": error.code, "reference": reference}, headers)
+
+    def deleting(self, value: bytes) -> HeadChange | None:
+        """Return what deletes a session cookie in an answer's head; None if nothing.
+
+        Args:
+            value: the cookie's, which `look` has just found nobody for.
+        """
+        if not self.sessions.is_to_be_deleted(value):
+            return None
+        deletion, clock = self.jar.session("", 0), self.clock
+        began = clock()
+
+        def change(headers: Sequence[tuple[str, str]]) -> Sequence[tuple[str, str]]:
+            # A head that was long in coming may arrive after a login's: the next
+            # answer does it.
+            if not 0 <= clock() - began < _DELETING_SECONDS:
+                return headers
+            return with_cookie_deleted(headers, deletion)
+
+        return change
 
     # --- who may pass --------------------------------------------------------------
 

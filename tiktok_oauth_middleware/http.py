@@ -492,6 +492,26 @@ def keep_private(headers: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     return [*kept, ("cache-control", ", ".join(control)), ("vary", ", ".join(vary))]
 
 
+def with_cookie_deleted(
+    headers: Sequence[tuple[str, str]], deletion: Cookie
+) -> list[tuple[str, str]]:
+    """Return response headers that also delete a cookie, and are stored nowhere.
+
+    An answer that sets the cookie itself stays as it is. The deletion comes first: some
+    adapters keep the last Set-Cookie only, and that shall be the app's.
+    """
+    start = f"{deletion.name}="
+    for name, value in headers:
+        if name.lower() == "set-cookie" and value.lstrip().startswith(start):
+            return [*headers]
+    kept = [
+        (name, value)
+        for name, value in headers
+        if name.lower() == "vary" or not is_caching(name)
+    ]
+    return [deletion.header(), *kept, ("cache-control", "no-store")]
+
+
 def _items(headers: Sequence[tuple[str, str]], name: str) -> list[str]:
     values = (value for key, value in headers if key.lower() == name)
     return [item.strip() for v in values for item in v.split(",") if item.strip()]

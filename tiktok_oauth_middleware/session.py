@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from .cookies import Ticket
+from .forks import renew_after_fork
 from .models import (
     DIGEST,
     EXPIRES_AT,
@@ -34,6 +36,14 @@ _FRESH_SECONDS = 1.0
 _SEEN_SECONDS = 300.0
 
 
+#: Cookies of ended sessions that are remembered for a second, at most.
+_DEAD_COOKIES = 1024
+
+
+class _UnreadableError(Exception):
+    """A record is there and does not open."""
+
+
 class Sessions:
     """The browser sessions of one TikTok app, as this process knows them."""
 
@@ -57,6 +67,14 @@ class Sessions:
         self._jar = jar
         self._clock = clock
         self._seen_step = min(_SEEN_SECONDS, settings.session_idle / 10)
+        #: Genuine cookies that the store knows no session for, and since when.
+        self._dead: dict[bytes, float] = {}
+        self.after_fork()
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Begin anew with an open lock."""
+        self._dead_guard = threading.Lock()
 
     async def look(self, value: bytes) -> Sight | None:
         """Return what a session cookie stands for, or None if for nobody.
@@ -64,10 +82,47 @@ class Sessions:
         Raises:
             StoreError: the store could not say.
         """
+        if self._is_known_dead(value):
+            return None
         ticket = self.ticket(value)
         if ticket is None:
             return None
         changes, at = self._sights.changes, self._clock()
+        try:
+            sight = await self._found(value, ticket, changes, at)
+        except _UnreadableError:
+            return None
+        if sight is None:
+            self._note_dead(value, at)
+        return sight
+
+    def is_to_be_deleted(self, value: bytes) -> bool:
+        """Whether a cookie that `look` has just found nobody for is good for nothing.
+
+        It is where the store said so, or where it has our shape and no key of ours made
+        it. On loopback all ports share their cookies, and there such a one may be
+        another app's. A record that is there and does not open may be another
+        worker's, whose keys are newer.
+        """
+        if self._is_known_dead(value):
+            return True
+        return self._jar.secure and self._jar.read(value) is None
+
+    def _is_known_dead(self, value: bytes) -> bool:
+        at = self._dead.get(value)
+        return at is not None and at <= self._clock() < at + _FRESH_SECONDS
+
+    def _note_dead(self, value: bytes, at: float) -> None:
+        """Remember for a second that a genuine cookie names no session."""
+        with self._dead_guard:
+            if len(self._dead) >= _DEAD_COOKIES:
+                self._dead.clear()
+            self._dead[value] = at
+
+    async def _found(
+        self, value: bytes, ticket: Ticket, changes: int, at: float
+    ) -> Sight | None:
+        """Return what the record says of a session."""
         if self._has_ended(value, at) and self._refresh.is_under_way(ticket.grant_id):
             # All that the record could say is that there is something to wait for.
             held = await self._refresh.result(ticket.grant_id)
@@ -88,6 +143,8 @@ class Sessions:
             self._sights.remember(value, sight, changes)
             return sight
         held = self._grants.opened(ticket.grant_id, sealed, changes, at)
+        if held is None and sealed is not None:
+            raise _UnreadableError
         if held is None or self._grants.find(held.grant, ticket.digest) is None:
             return None
         held = await self._refresh.fresh(held)

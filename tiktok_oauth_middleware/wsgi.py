@@ -111,6 +111,8 @@ class TikTokOAuthWSGIMiddleware:
             except StoreError as error:
                 response = run(core.store_failed(_request(environ, site), error))
                 return _respond(environ, start_response, response)
+            if sight is None:
+                start_response = self._deleting(environ, start_response)
         # Filled here: the call of an __init__ costs 0.1 us.
         auth = environ["tiktok.auth"] = _Auth()
         auth._sight = sight
@@ -176,6 +178,25 @@ class TikTokOAuthWSGIMiddleware:
         if sight is not None and sight[SINCE] <= self._clock() < sight[UNTIL]:
             return sight
         return run(self._core.look(value))
+
+    def _deleting(
+        self, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> StartResponse:
+        """Return `start_response`, deleting a session cookie good for nothing."""
+        cookies = environ["HTTP_COOKIE"].encode("latin-1")
+        value = value_of(cookies.partition(self._cookie_start), None)
+        if value is None or len(value) != SESSION_LENGTH:
+            return start_response
+        change = self._core.deleting(value)
+        if change is None:
+            return start_response
+
+        def deleting(
+            status: str, headers: list[tuple[str, str]], *exc_info: Any
+        ) -> Callable[[bytes], object]:
+            return start_response(status, [*change(headers)], *exc_info)
+
+        return deleting
 
     def _replaced(
         self, environ: WSGIEnvironment, auth: _Auth, body: Iterable[bytes]
