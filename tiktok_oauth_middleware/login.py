@@ -335,6 +335,9 @@ class Login:
         if _is_refusal(callback):
             # An error without a login of ours is shown, and touches none under way.
             error = _refusal(callback)
+            if isinstance(error, TikTokUnavailable):
+                # Anybody can send one, and no server of ours or TikTok's failed.
+                error = LoginError(error.error, error.description, callback.details)
             return await self._refuse(
                 error, site, ticket, level=_unmatched_level(error)
             )
