@@ -6,15 +6,22 @@ and `requires_tiktok` says what a view needs. Settings come from the environment
 
 from __future__ import annotations
 
+from typing import Any
+
+import httpx2
 from flask import Flask, jsonify, render_template
 from flask.typing import ResponseReturnValue
 
 from tiktok_oauth_middleware import TikTokOAuthWSGIMiddleware, TikTokSettings
 from tiktok_oauth_middleware.flask import requires_tiktok, tiktok_auth
 
+settings = TikTokSettings.from_env()
+#: At TikTok, or at the stand-in for it that the settings lead to.
+VIDEO_LIST = settings.endpoints.user_info.replace("/user/info/", "/video/list/")
+
 app = Flask(__name__)
 app.wsgi_app = TikTokOAuthWSGIMiddleware(  # type: ignore[method-assign]
-    app.wsgi_app, TikTokSettings.from_env()
+    app.wsgi_app, settings
 )
 
 
@@ -41,7 +48,28 @@ def profile() -> ResponseReturnValue:
 @requires_tiktok("video.list")
 def videos() -> ResponseReturnValue:
     """Needs a scope that the login does not ask for: TikTok is asked when opened."""
-    return render_template("videos.html")
+    token = tiktok_auth.token
+    found = list_videos(token.access_token) if token else None
+    return render_template("videos.html", videos=found)
+
+
+def list_videos(access_token: str) -> list[dict[str, Any]] | None:
+    """Return somebody's newest videos; None where TikTok does not say."""
+    try:
+        answer = httpx2.post(
+            VIDEO_LIST,
+            params={"fields": "title,share_url,cover_image_url,view_count"},
+            headers={"authorization": f"Bearer {access_token}"},
+            json={"max_count": 12},
+            timeout=10,
+        ).json()
+        # TikTok says in the body whether it went well, and "ok" is an error too.
+        if answer["error"]["code"] != "ok":
+            return None
+        videos: list[dict[str, Any]] = answer["data"]["videos"]
+    except (httpx2.HTTPError, ValueError, KeyError, TypeError):
+        return None
+    return videos
 
 
 @app.get("/api/me")

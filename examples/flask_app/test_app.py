@@ -61,7 +61,20 @@ def test_videos(client: FlaskClient, fake: FakeTikTok) -> None:
     asked = client.get("/videos", headers=PAGE).headers["location"]
     assert asked == "/auth/tiktok/login?next=/videos&scopes=video.list"
     login_as(client, fake, login_path=asked)
-    assert client.get("/videos").status_code == 200
+    page = client.get("/videos").text
+    assert page.count("<img") == 12
+    assert "&amp;x-expires=" in page  # the links' own "&", escaped
+
+
+def test_no_videos(client: FlaskClient, fake: FakeTikTok) -> None:
+    """Without videos, or without an answer, the page says so."""
+    asked = "/auth/tiktok/login?next=/videos&scopes=video.list"
+    login_as(client, fake, fake.people[2], login_path=asked)
+    assert "no public videos" in client.get("/videos").text
+    fake.fail("video_list", error="rate_limit_exceeded")
+    assert "did not say" in client.get("/videos").text
+    fake.fail("video_list", body=b"<html>")
+    assert "did not say" in client.get("/videos").text
 
 
 def test_api(client: FlaskClient, fake: FakeTikTok) -> None:

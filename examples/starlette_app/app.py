@@ -7,7 +7,9 @@ and `requires_tiktok` says what a view needs. Settings come from the environment
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import httpx2
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -16,6 +18,10 @@ from starlette.templating import Jinja2Templates
 
 from tiktok_oauth_middleware import TikTokOAuthMiddleware, TikTokSettings
 from tiktok_oauth_middleware.starlette import requires_tiktok, tiktok_auth
+
+settings = TikTokSettings.from_env()
+#: At TikTok, or at the stand-in for it that the settings lead to.
+VIDEO_LIST = settings.endpoints.user_info.replace("/user/info/", "/video/list/")
 
 templates = Jinja2Templates(
     directory=Path(__file__).parent / "templates",
@@ -37,7 +43,29 @@ async def profile(request: Request) -> Response:
 @requires_tiktok("video.list")
 async def videos(request: Request) -> Response:
     """Needs a scope that the login does not ask for: TikTok is asked when opened."""
-    return templates.TemplateResponse(request, "videos.html")
+    token = tiktok_auth(request).token
+    found = await list_videos(token.access_token) if token else None
+    return templates.TemplateResponse(request, "videos.html", {"videos": found})
+
+
+async def list_videos(access_token: str) -> list[dict[str, Any]] | None:
+    """Return somebody's newest videos; None where TikTok does not say."""
+    try:
+        async with httpx2.AsyncClient(timeout=10) as http:
+            response = await http.post(
+                VIDEO_LIST,
+                params={"fields": "title,share_url,cover_image_url,view_count"},
+                headers={"authorization": f"Bearer {access_token}"},
+                json={"max_count": 12},
+            )
+        answer = response.json()
+        # TikTok says in the body whether it went well, and "ok" is an error too.
+        if answer["error"]["code"] != "ok":
+            return None
+        videos: list[dict[str, Any]] = answer["data"]["videos"]
+    except (httpx2.HTTPError, ValueError, KeyError, TypeError):
+        return None
+    return videos
 
 
 @requires_tiktok
@@ -63,5 +91,5 @@ app = TikTokOAuthMiddleware(
             Route("/api/me", me),
         ]
     ),
-    TikTokSettings.from_env(),
+    settings,
 )
