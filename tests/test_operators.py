@@ -676,20 +676,25 @@ def test_cause(error):
     }
 
 
-def test_backend(anyio_backend):
-    """A second task that is cancelled stays cancelled while its event is told."""
+def test_cancelled_while_told(anyio_backend):
+    """A request that is cancelled while its event is told stays cancelled."""
     from tiktok_oauth_middleware.runtime import Cooperative
 
     reached = []
 
-    async def slow(event):
-        reached.append(event)
-        await anyio.sleep_forever()
-
     async def main():
-        runtime = Cooperative()
-        with anyio.move_on_after(0.01) as scope:
-            await runtime.tell(slow, "event")
+        begun = anyio.Event()
+
+        async def slow():
+            reached.append("event")
+            begun.set()
+            await anyio.sleep_forever()
+
+        with anyio.CancelScope() as scope:
+            async with anyio.create_task_group() as group:
+                group.start_soon(Cooperative().outside, slow)
+                await begun.wait()
+                scope.cancel()
         return scope.cancelled_caught
 
     assert anyio.run(main, backend=anyio_backend)

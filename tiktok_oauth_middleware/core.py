@@ -11,6 +11,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -25,6 +26,7 @@ from .http import (
     Response,
     cors_headers,
     is_page_visit,
+    languages,
     referring_path,
     with_cookie_deleted,
 )
@@ -320,10 +322,17 @@ class Core:
 
     async def answer(self, request: Request, site: Site) -> Response:
         """Answer one of our own paths."""
-        answer = self._pages.shown(await self._answer(request, site), request)
+        answer = await self._shown(await self._answer(request, site), request)
         if site.routes[request.path] == "callback":
             return without_referrer(answer)
         return answer
+
+    async def _shown(self, answer: Answer, request: Request) -> Response:
+        if isinstance(answer, Response) or not self._pages.is_apps:
+            return self._pages.shown(answer, request)
+        write = partial(self._pages.written, answer, languages(request))
+        shown: Response = await self._runtime.outside(write)
+        return shown
 
     async def _answer(self, request: Request, site: Site) -> Answer:
         name = site.routes[request.path]
@@ -357,7 +366,7 @@ class Core:
         headers = [("retry-after", _RETRY_SECONDS)]
         if is_page_visit(request):
             said = Page(code=error.code, reference=reference, headers=headers)
-            return self._pages.shown(said, request)
+            return await self._shown(said, request)
         return json_answer(503, {"error": error.code, "reference": reference}, headers)
 
     def deleting(self, value: bytes) -> HeadChange | None:
@@ -436,7 +445,9 @@ class Core:
             headers: of the app's own refusal. Those that let pages of other origins
                 read it stay.
         """
-        answer = self._challenge_answer(request, site, sight, challenge)
+        declined = split_scopes(sight[DECLINED]) if sight else frozenset()
+        sight = None  # it holds a token, and the app may write the page
+        answer = self._challenge_answer(request, site, declined, challenge)
         kept = cors_headers([*headers])
         return replace(answer, headers=(*answer.headers, *kept)) if kept else answer
 
@@ -465,7 +476,11 @@ class Core:
         return Response(status, tuple(kept))
 
     def _challenge_answer(
-        self, request: Request, site: Site, sight: Sight | None, challenge: Challenge
+        self,
+        request: Request,
+        site: Site,
+        declined: frozenset[str],
+        challenge: Challenge,
     ) -> Response:
         missing = sorted(challenge.missing)
         askable = challenge.missing <= site.askable
@@ -482,7 +497,6 @@ class Core:
         origin = self.settings.origin
         back = referring_path(request, origin) if is_form else _here(request)
         login_url = _login_url(site, back, ask)
-        declined = split_scopes(sight[DECLINED]) if sight else frozenset()
         is_declined = not askable or challenge.missing <= declined
         if not is_form and not (challenge.is_signed_in and is_declined):
             return redirect(login_url)

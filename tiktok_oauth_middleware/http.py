@@ -76,6 +76,12 @@ class Request:
         self.is_websocket: bool = is_websocket
         self._by_name: dict[bytes, list[bytes]] = {}
 
+    def without_cookies(self) -> Request:
+        """Return the request, which now has no cookies: an app may look at frames."""
+        self.headers = [pair for pair in self.headers if pair[0] != b"cookie"]
+        self._by_name = {}
+        return self
+
     def all(self, name: bytes) -> list[bytes]:
         """Return every value of the header `name` (lower case), in order."""
         by_name = self._by_name

@@ -97,9 +97,9 @@ _ERROR_CODE = re.compile(r"[a-z_]{1,40}")
 class _Login:
     """A login under way, as its cookie carries it."""
 
-    state: str = field(repr=False)
+    state: Secret = field(repr=False)
     #: "" without PKCE.
-    verifier: str = field(repr=False)
+    verifier: Secret = field(repr=False)
     #: Where to go afterwards; checked when the login began.
     target: str
     born: int
@@ -108,10 +108,10 @@ class _Login:
 
     def pack(self) -> bytes:
         """Return what the cookie holds, which is bound to the state and the time."""
-        return f"2\n{self.verifier}\n{self.target}\n{self.asked}".encode()
+        return f"2\n{self.verifier.reveal()}\n{self.target}\n{self.asked}".encode()
 
     @classmethod
-    def unpack(cls, packed: bytes, *, state: str, born: int) -> _Login | None:
+    def unpack(cls, packed: bytes, *, state: Secret, born: int) -> _Login | None:
         try:
             version, verifier, target, asked = packed.decode().split("\n")
         except ValueError:
@@ -119,7 +119,11 @@ class _Login:
         if version != "2":
             return None
         return cls(
-            state=state, verifier=verifier, target=target, born=born, asked=asked
+            state=state,
+            verifier=Secret(verifier),
+            target=target,
+            born=born,
+            asked=asked,
         )
 
 
@@ -187,8 +191,8 @@ class Login:
             return Page(code="scope_not_offered", ways=ways)
         usual = site.prefix + self._settings.after_login
         login = _Login(
-            state=secrets.token_urlsafe(32),
-            verifier=secrets.token_urlsafe(32) if self._settings.pkce else "",
+            state=Secret(secrets.token_urlsafe(32)),
+            verifier=Secret(secrets.token_urlsafe(32) if self._settings.pkce else ""),
             target=target_of(request.query, usual, site.own_paths),
             born=int(self._clock()),
             asked=join_scopes(asked),
@@ -264,8 +268,8 @@ class Login:
             client_key=self._settings.client_key,
             redirect_uri=self._settings.redirect_uri,
             scopes=[*usual, *further],
-            state=login.state,
-            verifier=login.verifier or None,
+            state=login.state.reveal(),
+            verifier=login.verifier.reveal() or None,
             # TikTok skips its page for who consented before: no further scopes then.
             ask_again=bool(login.asked) or self._settings.always_ask_consent,
         )
@@ -308,6 +312,7 @@ class Login:
             return await self._refuse(LoginError(), site, ticket)
         found = self._cookies.open(request.headers, callback.state)
         login = found and _Login.unpack(found[1], state=callback.state, born=found[0])
+        found = None  # it holds the verifier as it was packed
         if login is None:
             return await self._unmatched(callback, site, ticket)
         # From here on the login's cookies are spent, whatever comes of it.
@@ -489,7 +494,7 @@ class Login:
         client = await self._client()
         try:
             answer = await client.exchange(
-                callback.code.reveal(), login.verifier or None
+                callback.code.reveal(), login.verifier.reveal() or None
             )
         except GrantRevoked as error:
             raise LoginExpired from error

@@ -18,6 +18,7 @@ import logging
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -125,16 +126,32 @@ class Outcomes:
         level: int | None = None,
     ) -> None:
         """Emit an event, as `Tell` says."""
-        cause = Cause("")
+        cause, said = Cause(""), ""
         try:
+            said = str(why)
             if isinstance(why, Exception):
                 cause = cause_of(why)
             event = _with_answer(event, why)
-            self._log(event, str(why), cause, session, level)
+        except Exception as error:  # noqa: BLE001 - a bug of ours
+            self._say("the log", error, event)
+        emit = partial(self._emit, event, said, cause, session, level)
+        trouble: Exception | None = None
+        try:
+            await self._runtime.outside(emit)
+        except Exception as error:  # noqa: BLE001 - foreign code
+            trouble = error
+        if trouble is not None:
+            say = partial(self._say, "on_event", trouble, event)
+            await self._runtime.outside(say)
+
+    def _emit(
+        self, event: Event, why: str, cause: Cause, session: str, level: int | None
+    ) -> object:
+        """Tell the log and the metrics, and return what the app's callback gives."""
+        try:
+            self._log(event, why, cause, session, level)
         except Exception as error:  # noqa: BLE001 - a handler of the app's, or a bug
             self._say("the log", error, event)
-        # Its traceback holds frames, and they hold more than the app is to get.
-        why = None
         if self._meter is not None:
             try:
                 self._meter.count(event.name, _reason(event))
@@ -142,12 +159,7 @@ class Outcomes:
                     self._meter.count_error(cause.code, event.status)
             except Exception as error:  # noqa: BLE001 - the app's metrics SDK
                 self._say("the metrics", error, event)
-        if self._on_event is None:
-            return
-        try:
-            await self._runtime.tell(self._on_event, event)
-        except Exception as error:  # noqa: BLE001 - foreign code
-            self._say("on_event", error, event)
+        return None if self._on_event is None else self._on_event(event)
 
     def _log(
         self, event: Event, why: str, cause: Cause, session: str, level: int | None

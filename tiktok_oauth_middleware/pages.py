@@ -194,12 +194,24 @@ class Pages:
 
     def shown(self, answer: Answer, request: Request) -> Response:
         """Return an answer as it goes out: a page is written, all else is ready."""
+        return self.written(answer, languages(request))
+
+    @property
+    def is_apps(self) -> bool:
+        """Whether the app writes pages."""
+        return self._make is not None
+
+    def written(self, answer: Answer, wanted: Sequence[str]) -> Response:
+        """Return an answer as it goes out to whoever wants these languages.
+
+        The app may write it: no request, which holds cookies, is in a frame meanwhile.
+        """
         if isinstance(answer, Response):
             return answer
         if not answer.reference and PROBLEMS[answer.code].status >= _ERROR:
             answer = replace(answer, reference=secrets.token_hex(4))
             logger.info("request refused [%s]: %s", answer.reference, answer.code)
-        problem = self._problem(answer, languages(request))
+        problem = self._problem(answer, wanted)
         own = self._own(problem)
         policy = _policy(answer.onward, None if own is None else problem.nonce)
         body = self._ours(problem) if own is None else own

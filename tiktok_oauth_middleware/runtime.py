@@ -12,7 +12,8 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Awaitable, Callable, Coroutine, Hashable
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from .errors import StoreError
@@ -38,14 +39,34 @@ def run(flow: Coroutine[Any, Any, T]) -> T:
     Raises:
         RuntimeError: it suspended, which under WSGI is a bug; the message says where.
     """
+    step: Callable[[], Any] = partial(flow.send, None)
     try:
-        flow.send(None)
+        while isinstance(asked := step(), _Outside):
+            # Here, where no frame of the flow is on the stack.
+            step = partial(flow.send, None)
+            try:
+                step = partial(flow.send, asked.call())
+            except BaseException as error:  # noqa: BLE001 - raised again in the flow
+                step = partial(flow.throw, error)
+            del asked
     except StopIteration as finished:
         return finished.value  # type: ignore[no-any-return]
     awaited = _innermost(flow)
     flow.close()
     message = f"{awaited} suspended under WSGI, where nothing can resume it"
     raise RuntimeError(message)
+
+
+class _Outside:
+    """Asks `run` for a call of an app's code, on a stack without the flow's frames."""
+
+    __slots__ = ("call",)
+
+    def __init__(self, call: Callable[[], Any]) -> None:
+        self.call = call
+
+    def __await__(self) -> Generator[_Outside, Any, Any]:
+        return (yield self)
 
 
 def _innermost(flow: Any) -> str:
@@ -115,8 +136,12 @@ class Runtime(Protocol):
         """Return what `shared` made, which is then not shared any more; or None."""
         ...
 
-    async def tell(self, callback: Callable[[Any], Any], event: Any) -> None:
-        """Call an app's callback, which may be an ``async def`` where that works."""
+    async def outside(self, call: Callable[[], Any]) -> Any:
+        """Return what a call of an app's code gives, awaited where it is awaitable.
+
+        No frame of a flow is on the stack meanwhile: reporters of exceptions record
+        the locals of each, and flows hold tokens.
+        """
         ...
 
     @property
@@ -261,8 +286,8 @@ class Blocking:
     def taken_back(self, owner: object, name: str) -> Any:
         return self._shared.get(owner, {}).pop(name, None)
 
-    async def tell(self, callback: Callable[[Any], Any], event: Any) -> None:
-        callback(event)
+    async def outside(self, call: Callable[[], Any]) -> Any:
+        return await _Outside(call)
 
 
 # --- ASGI --------------------------------------------------------------------------
@@ -440,29 +465,53 @@ class Cooperative:
     def taken_back(self, owner: object, name: str) -> Any:
         return self._here().get("made", {}).pop((id(owner), name), None)
 
-    async def tell(self, callback: Callable[[Any], Any], event: Any) -> None:
-        try:
-            told = callback(event)
-            if isinstance(told, Awaitable):
-                await told
-        except BaseException as error:
-            # A callback that awaits what was cancelled is no cancellation of ours.
-            if _is_stray_cancellation(error):
-                raise _CallbackCancelled from error
+    async def outside(self, call: Callable[[], Any]) -> Any:
+        outcome: list[tuple[bool, Any]] = []
+
+        async def work() -> None:
+            try:
+                result = call()
+                if isinstance(result, Awaitable):
+                    result = await result
+                outcome.append((True, result))
+            except Exception as error:  # noqa: BLE001 - raised again in the flow
+                outcome.append((False, error))
+
+        if _on_asyncio():
+            await _in_a_task(work)
+        else:
+            from anyio import create_task_group  # noqa: PLC0415
+
+            async with create_task_group() as group:
+                group.start_soon(work)
+        succeeded, result = outcome[0]
+        if succeeded:
+            return result
+        raise result
+
+
+async def _in_a_task(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Do the work in a task of asyncio, which has a stack of its own.
+
+    A callback that awaits what was cancelled is no cancellation of the request.
+    """
+    import asyncio  # noqa: PLC0415
+
+    async def later() -> None:
+        await asyncio.sleep(0)  # tasks may be eager, and begin on our stack
+        await work()
+
+    try:
+        await asyncio.ensure_future(later())
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
             raise
+        raise _CallbackCancelled from error
 
 
 class _CallbackCancelled(Exception):
     """An app's callback raised CancelledError though nobody cancelled its task."""
-
-
-def _is_stray_cancellation(error: BaseException) -> bool:
-    import asyncio  # noqa: PLC0415
-
-    if not isinstance(error, asyncio.CancelledError) or not _on_asyncio():
-        return False
-    task = asyncio.current_task()
-    return task is not None and not task.cancelling()
 
 
 def _trio_loop() -> Any:

@@ -102,12 +102,13 @@ class TikTokOAuthWSGIMiddleware:
         site = self._sites.get(mount) or core.site(_text(mount))
         # Our paths are ASCII, so they are told before anything is decoded.
         if environ.get("PATH_INFO") in site.routes:
-            request = _request(environ, site)
-            return _respond(environ, start_response, run(core.answer(request, site)))
+            # No local: reporters of exceptions would find the cookies in it.
+            answer = run(core.answer(_request(environ, site), site))
+            return _respond(environ, start_response, answer)
         sight: Sight | None = None
         if self._cookie_name in environ.get("HTTP_COOKIE", ""):
             try:
-                sight = self._look(environ["HTTP_COOKIE"])
+                sight = self._look(environ)
             except StoreError as error:
                 response = run(core.store_failed(_request(environ, site), error))
                 return _respond(environ, start_response, response)
@@ -127,7 +128,7 @@ class TikTokOAuthWSGIMiddleware:
             and self._is_protected(environ, site)
             and not auth.is_authenticated  # that it was asked is noted, too
         ):
-            request = _request(environ, site)
+            request = _request(environ, site).without_cookies()
             if not is_preflight(request):
                 response = core.turned_away(request, site, None, Challenge())
                 return _respond(environ, start_response, response)
@@ -164,20 +165,25 @@ class TikTokOAuthWSGIMiddleware:
         sought = Sought(path, whole, mount, claimed, raw)
         return core.is_protected_elsewhere(self.app, sought)
 
-    def _look(self, cookies: str) -> Sight | None:
+    def _look(self, environ: WSGIEnvironment) -> Sight | None:
         """Return whom the session cookie stands for; from memory while it is fresh.
 
         Raises:
             StoreError: the store could not say.
         """
-        parts = cookies.encode("latin-1").partition(self._cookie_start)
-        value = value_of(parts, None)
+        value = self._session_cookie(environ)
         if value is None or len(value) != SESSION_LENGTH:
             return None
         sight = self._live.get(value)
         if sight is not None and sight[SINCE] <= self._clock() < sight[UNTIL]:
             return sight
-        return run(self._core.look(value))
+        look = self._core.look(value)
+        sight = value = None  # no secret in a frame below which on_event may run
+        return run(look)
+
+    def _session_cookie(self, environ: WSGIEnvironment) -> bytes | None:
+        cookies = environ["HTTP_COOKIE"].encode("latin-1")
+        return value_of(cookies.partition(self._cookie_start), None)
 
     def _deleting(
         self, environ: WSGIEnvironment, start_response: StartResponse
@@ -217,7 +223,7 @@ class TikTokOAuthWSGIMiddleware:
         )
 
     def _challenged(self, environ: WSGIEnvironment, auth: _Auth) -> Response:
-        request = _request(environ, auth._site)
+        request = _request(environ, auth._site).without_cookies()
         core, site = self._core, auth._site
         status, headers = auth._said or ("401", [])
         if auth._is_preflight:
