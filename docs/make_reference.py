@@ -21,6 +21,8 @@ MODULES: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("starlette", (), "Guards for Starlette."),
     ("fastapi", (), "Guards and dependencies for FastAPI."),
     ("flask", (), "Guards for Flask."),
+    ("django", (), "For Django's settings."),
+    ("caching", (), "For caches inside the app; see [caches](caches.md)."),
     ("testing", (), "The stand-in for TikTok, and whole logins in one line."),
     (
         "testing.plugin",

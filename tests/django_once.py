@@ -10,5 +10,11 @@ def configure() -> None:
     """Set Django up; a module says which addresses it has with `override_settings`."""
     if not settings.configured:
         hosts = ["app.example.com", "testserver"]
-        settings.configure(ALLOWED_HOSTS=hosts, LOGGING_CONFIG=None)
+        apps = ["django.contrib.contenttypes", "django.contrib.auth"]
+        settings.configure(
+            ALLOWED_HOSTS=hosts,
+            INSTALLED_APPS=apps,
+            LOGGING_CONFIG=None,
+            SECRET_KEY="not a secret, but long enough for signing",
+        )
         django.setup()

@@ -13,11 +13,23 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
+from .caching import keep_out_of_djangos_caches
 from .cookies import SESSION_LENGTH, value_of
 from .core import Core
-from .errors import StoreError
+from .errors import ConfigurationError, StoreError
 from .http import Request, Response, is_caching, is_preflight, keep_private
-from .models import CLOSE_CODES, SINCE, UNTIL, Challenge, Sight, TikTokAuth
+from .inside import comes_from, parts_of
+from .misuse import check_app, check_guards, check_wrapping
+from .models import (
+    CLOSE_CODES,
+    SINCE,
+    UNTIL,
+    Challenge,
+    Sight,
+    Site,
+    TikTokAuth,
+    asgi_auth,
+)
 from .outcomes import OnEvent
 from .pages import PageMaker, Pages
 from .rules import Sought, below
@@ -39,6 +51,10 @@ _TRY_AGAIN_LATER = 1013
 _REFUSING_CODES = frozenset({1000, 1008, *CLOSE_CODES.values()})
 #: What most private responses get, without reading any header of theirs.
 _PRIVATE = ((b"cache-control", b"private"), (b"vary", b"Cookie"))
+#: What metrics and logs outside of us read when the app has answered: the route, by
+#: which they group requests, and ``request.state``, which a server without a lifespan
+#: leaves to the app to make.
+_FOR_OUTSIDE = ("endpoint", "route", "path_params", "state")
 
 
 class TikTokOAuthMiddleware:
@@ -76,6 +92,7 @@ class TikTokOAuthMiddleware:
             ConfigurationError: `store`, `page` or `texts` do not fit.
             TypeError: `transport` is of another HTTP library.
         """
+        check_app(app, is_wsgi=False)
         self.app = app
         self._core = Core(
             settings,
@@ -88,11 +105,14 @@ class TikTokOAuthMiddleware:
         )
         # What every request looks at, one look-up away.
         self._clock = clock
-        self._starlette_auth = settings.starlette_auth
+        self._fills_user = settings.starlette_auth and _may_read_starlettes(app)
+        self._has_wsgi_inside = _has_wsgi_inside(app)
         self._sites = self._core.sites
         self._live = self._core.live
         self._cookie_start = self._core.cookie_start
         self._has_rules = self._core.has_rules
+        self._is_checked = False
+        keep_out_of_djangos_caches(app)
 
     async def __call__(  # noqa: C901, PLR0912, PLR0915 - a request's steps, in line
         self, scope: Scope, receive: Receive, send: Send
@@ -105,11 +125,12 @@ class TikTokOAuthMiddleware:
         kind = scope["type"]
         if kind not in ("http", "websocket"):
             if kind == "lifespan":
+                await self._check_start(receive, send)
                 await self._core.warm()
             await self.app(scope, receive, self._closing(send))
             return
         mount = scope.get("root_path", "")
-        site = self._sites.get(mount) or self._core.site(mount)
+        site = self._sites.get(mount) or self._new_site(mount)
         path = below(scope["path"], mount) if mount else scope["path"]
         if kind == "http" and path in site.routes:
             request = _request(scope, path, site.mount, receive)
@@ -163,11 +184,49 @@ class TikTokOAuthMiddleware:
             auth._is_preflight, auth._challenge = True, Challenge()
         inner = dict(scope)
         inner["tiktok"] = auth
-        if self._starlette_auth and "user" not in scope and "auth" not in scope:
+        if self._fills_user and "user" not in scope and "auth" not in scope:
             inner["user"] = inner["auth"] = user = StarletteUser()
             user._auth = auth
+        size = len(inner)
         watched = auth._watched if kind == "http" else auth._watched_socket
-        await self.app(inner, receive, watched)
+        token = asgi_auth.set(auth) if self._has_wsgi_inside else None
+        try:
+            await self.app(inner, receive, watched)
+        finally:
+            if token is not None:
+                asgi_auth.reset(token)
+            if len(inner) != size:
+                for name in _FOR_OUTSIDE:
+                    if name in inner:
+                        scope[name] = inner[name]
+
+    def _new_site(self, mount: str) -> Site:
+        """Return what is the same below one mount point, at its first request.
+
+        Raises:
+            ConfigurationError: the app is put together in a way that leaves views open.
+        """
+        self._check()
+        return self._core.site(mount)
+
+    def _check(self) -> None:
+        if not self._is_checked:
+            check_wrapping(self, self.app)
+            check_guards(self.app)
+            self._is_checked = True
+
+    async def _check_start(self, receive: Receive, send: Send) -> None:
+        """Let an app that is put together wrongly not start; the server is told why.
+
+        Raises:
+            ConfigurationError: as `_check` does.
+        """
+        try:
+            self._check()
+        except ConfigurationError as error:
+            await receive()
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            raise
 
     def _is_protected_elsewhere(self, scope: Scope, path: str, mount: str) -> bool:
         """Whether the rules protect what the app may take a path for."""
@@ -224,10 +283,11 @@ class StarletteUser:
     Made to the shape of `starlette.authentication`, which is not imported.
     """
 
-    __slots__ = ("_auth",)
+    __slots__ = ("_auth", "_user")
 
     # Set by the middleware, without the call of an __init__ (0.1 us for each request).
     _auth: TikTokAuth
+    _user: Any
 
     @property
     def is_authenticated(self) -> bool:
@@ -248,9 +308,92 @@ class StarletteUser:
     @property
     def scopes(self) -> list[str]:
         """``authenticated`` and the granted scopes, for Starlette's ``@requires``."""
-        if not self._auth.is_authenticated:
-            return []
-        return ["authenticated", *sorted(self._auth.scopes)]
+        return _scopes_of(self._auth)
+
+    @property
+    def _wrapped(self) -> Any:
+        return self
+
+    @_wrapped.setter
+    def _wrapped(self, user: Any) -> None:
+        """Become Django's user, which Channels puts into what it finds in the scope.
+
+        Channels' AuthMiddleware makes an object of its own only where there is none,
+        and one app may hold Starlette and Channels side by side.
+        """
+        self._user = user
+        # The two have the same slots, so that one can become the other.
+        object.__setattr__(self, "__class__", _DjangoUser)
+
+
+class _DjangoUser:
+    """Django's user in the place of a `StarletteUser`, as a lazy object of Django's."""
+
+    __slots__ = ("_auth", "_user")
+
+    _auth: TikTokAuth
+    _user: Any
+
+    __class__ = property(lambda self: type(self._user))
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_wrapped":
+            return self._user
+        try:
+            return getattr(self._user, name)
+        except AttributeError:
+            if name != "scopes":
+                raise
+            # Starlette's ``request.auth``, which is the same object.
+            return _scopes_of(self._auth)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "_wrapped":
+            object.__setattr__(self, "_user", value)
+        else:
+            setattr(self._user, name, value)
+
+    def __eq__(self, other: object) -> bool:
+        return bool(self._user == other)
+
+    def __hash__(self) -> int:
+        return hash(self._user)
+
+    def __bool__(self) -> bool:
+        return bool(self._user)
+
+    def __str__(self) -> str:
+        return str(self._user)
+
+    def __repr__(self) -> str:
+        return repr(self._user)
+
+    def __dir__(self) -> list[str]:
+        return dir(self._user)
+
+
+def _scopes_of(auth: TikTokAuth) -> list[str]:
+    return ["authenticated", *sorted(auth.scopes)] if auth.is_authenticated else []
+
+
+def _may_read_starlettes(app: object) -> bool:
+    """Whether something in an app may read Starlette's ``request.user``.
+
+    Below Django and Channels ``scope["user"]`` means Django's, unless an app of
+    Starlette's or FastAPI's is routed to as well.
+    """
+    parts = list(parts_of(app))
+    if any(comes_from(part, ("starlette", "fastapi")) for part in parts):
+        return True
+    return not any(comes_from(part, ("channels", "django")) for part in parts)
+
+
+def _has_wsgi_inside(app: object) -> bool:
+    """Whether a WSGI app is called through an adapter that hands no scope on."""
+    kinds = [type(part) for part in parts_of(app)]
+    return any(
+        "wsgi" in kind.__name__.lower() and "wsgi" in kind.__module__ for kind in kinds
+    )
 
 
 class _Auth(TikTokAuth):

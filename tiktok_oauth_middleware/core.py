@@ -34,13 +34,14 @@ from .log import logger
 from .login import Login
 from .logout import Logout
 from .metrics import MeasuredPort, meter
+from .misuse import check_options
 from .models import (
     DECLINED,
     Challenge,
     Event,
     Sight,
     Site,
-    TikTokAuth,
+    auth_in,
     reveal,
     split_scopes,
 )
@@ -105,6 +106,7 @@ class Core:
             ConfigurationError: `store` or `on_event` do not fit the runtime.
             TypeError: `transport` does not.
         """
+        check_options(settings, store, {"on_event": on_event, "clock": clock})
         if transport is not None:
             from .client import check_transport  # noqa: PLC0415 - imports Authlib
 
@@ -546,21 +548,6 @@ def _here(request: Request) -> str | None:
     return f"{path}?{query}" if query else path
 
 
-def checked_auth(auth: object) -> TikTokAuth:
-    """Return what the middleware put into a request.
-
-    Raises:
-        ConfigurationError: there is no middleware around the app.
-    """
-    if isinstance(auth, TikTokAuth):
-        return auth
-    message = (
-        "there is no TikTok middleware around this app: wrap it in"
-        " TikTokOAuthMiddleware (ASGI) or TikTokOAuthWSGIMiddleware (WSGI)"
-    )
-    raise ConfigurationError(message)
-
-
 def guard(found: object, scopes: Iterable[str]) -> Challenge | None:
     """Return why a request may not pass, having marked it for the middleware; or None.
 
@@ -570,7 +557,7 @@ def guard(found: object, scopes: Iterable[str]) -> Challenge | None:
     Raises:
         ConfigurationError: there is no middleware around the app.
     """
-    auth = checked_auth(found)
+    auth = auth_in(found, required=True)
     missing = auth.missing_scopes(*scopes)
     if auth.is_authenticated and not missing:
         return None

@@ -17,10 +17,10 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Annotated, Any, Literal, TypeVar, overload
 
-from fastapi import HTTPException, Security
+from fastapi import Depends, HTTPException, Security
 from fastapi.openapi.models import APIKey
 from fastapi.requests import HTTPConnection
 from fastapi.security import SecurityScopes
@@ -28,18 +28,32 @@ from fastapi.security.base import SecurityBase
 from pydantic import BaseModel, Field
 
 from .core import guard
-from .models import TikTokAuth
+from .misuse import check_scopes, check_view, guarded_by, not_for_fastapi
+from .models import SignedInAuth, TikTokAuth, auth_in
 
 __all__ = [
     "LoginRequired",
+    "MaybeSignedIn",
     "ScopeRequired",
     "SignedIn",
+    "SignedInAuth",
+    "maybe_tiktok_auth",
     "requires_tiktok",
     "tiktok_auth",
     "tiktok_responses",
 ]
 
 V = TypeVar("V", bound=Callable[..., Any])
+
+if sys.version_info >= (3, 12):
+    from inspect import markcoroutinefunction
+else:
+    from asyncio import coroutines
+
+    def markcoroutinefunction(function: Any) -> None:
+        """Mark a function as one that returns what is to be awaited."""
+        mark = vars(coroutines)["_is_coroutine"]  # asgiref does it so too
+        function._is_coroutine = mark  # noqa: SLF001
 
 
 class _TikTokScheme(SecurityBase):
@@ -63,26 +77,58 @@ class _TikTokScheme(SecurityBase):
         """Demand nothing: `tiktok_auth` does."""
 
 
-async def tiktok_auth(
+async def _tiktok_auth(
     connection: HTTPConnection,
     required: SecurityScopes,
     _: Annotated[None, Security(_TikTokScheme())] = None,
 ) -> TikTokAuth:
+    auth = auth_in(connection.scope, required=True)
+    challenge = guard(auth, required.scopes)
+    if challenge is not None:
+        raise HTTPException(challenge.status)
+    return auth
+
+
+@functools.wraps(_tiktok_auth, assigned=())
+def tiktok_auth(*args: Any, **kwargs: Any) -> Coroutine[Any, Any, TikTokAuth]:
     """Return who is signed in, with the scopes that ``Security`` asks for.
+
+    A dependency, which FastAPI calls: ``Security(tiktok_auth, scopes=[...])``.
 
     Raises:
         HTTPException: 401 or 403, which the middleware replaces.
         ConfigurationError: there is no middleware around the app.
+        TypeError: it was called as a function.
     """
-    auth = connection.scope.get("tiktok")
-    challenge = guard(auth, required.scopes)
-    if challenge is not None or not isinstance(auth, TikTokAuth):
-        raise HTTPException(challenge.status if challenge else 401)
-    return auth
+    if "required" not in kwargs:  # FastAPI passes everything by name
+        message = (
+            "tiktok_auth of tiktok_oauth_middleware.fastapi is a dependency: let the"
+            " operation take auth: SignedIn, or Security(tiktok_auth, scopes=[...]); to"
+            " read a request there is tiktok_auth of tiktok_oauth_middleware.starlette"
+        )
+        raise TypeError(message)
+    return _tiktok_auth(*args, **kwargs)
 
 
-#: Who is signed in, for a handler that asks for no further scope.
-SignedIn = Annotated[TikTokAuth, Security(tiktok_auth)]
+# As for FastAPI itself, which awaits what is marked so and runs the rest in threads.
+markcoroutinefunction(tiktok_auth)
+
+
+async def maybe_tiktok_auth(connection: HTTPConnection) -> TikTokAuth:
+    """Return who is signed in, or that nobody is; nobody is refused.
+
+    Raises:
+        ConfigurationError: there is no middleware around the app.
+    """
+    return auth_in(connection.scope, required=True)
+
+
+#: Who is signed in, for a handler that asks for no further scope. Type checkers know
+#: that ``open_id`` and ``user`` are there.
+SignedIn = Annotated[SignedInAuth, Security(tiktok_auth)]
+
+#: Who is signed in, if anybody is: ``auth.is_authenticated`` says.
+MaybeSignedIn = Annotated[TikTokAuth, Depends(maybe_tiktok_auth)]
 
 
 class LoginRequired(BaseModel):
@@ -134,9 +180,16 @@ def requires_tiktok(*given: Any) -> Any:
     """Let a path operation be called only for who is signed in and granted the scopes.
 
     The operation need not take the request; OpenAPI shows that it needs a login.
+
+    Raises:
+        ConfigurationError: at a request, if there is no middleware around the app; when
+            the app starts, if the guard stands above the route's decorator.
+        TypeError: what is to be guarded is no operation.
+        ValueError: a scope is not the name of one.
     """
-    if len(given) == 1 and not isinstance(given[0], str):
+    if len(given) == 1 and callable(given[0]):
         return _guarded(given[0], ())
+    check_scopes(given)
     return functools.partial(_guarded, scopes=given)
 
 
@@ -145,6 +198,7 @@ _PARAMETER = "tiktok_login"
 
 def _guarded(view: Any, scopes: tuple[str, ...]) -> Any:
     """Return the view with the dependency among its parameters."""
+    check_view(view)
     signature = _signature(view)
     name = _PARAMETER
     while name in signature.parameters:
@@ -154,7 +208,7 @@ def _guarded(view: Any, scopes: tuple[str, ...]) -> Any:
 
         @functools.wraps(view)
         async def aguarded(*args: Any, **kwargs: Any) -> Any:
-            kwargs.pop(name)
+            _taken(kwargs, name)
             return await view(*args, **kwargs)
 
         guarded: Any = aguarded
@@ -162,7 +216,7 @@ def _guarded(view: Any, scopes: tuple[str, ...]) -> Any:
 
         @functools.wraps(view)
         def plain(*args: Any, **kwargs: Any) -> Any:
-            kwargs.pop(name)
+            _taken(kwargs, name)
             return view(*args, **kwargs)
 
         guarded = plain
@@ -172,7 +226,30 @@ def _guarded(view: Any, scopes: tuple[str, ...]) -> Any:
     # FastAPI asks dependencies in order: who is refused meets none of the view's own.
     parameters = [login, *signature.parameters.values()]
     guarded.__signature__ = signature.replace(parameters=parameters)
-    return guarded
+    return guarded_by(view, guarded)
+
+
+_NO_DEPENDENCY = not_for_fastapi(
+    "requires_tiktok is a decorator: as a dependency take SignedIn, or"
+    " Security(tiktok_auth, scopes=[...])"
+)
+requires_tiktok.__annotations__["given"] = _NO_DEPENDENCY
+_guarded.__annotations__["view"] = _NO_DEPENDENCY
+
+
+def _taken(kwargs: dict[str, Any], name: str) -> None:
+    """Take the guard's own argument away: FastAPI has checked it.
+
+    Raises:
+        TypeError: there is none, so something else called the operation.
+    """
+    if name not in kwargs:
+        message = (
+            "requires_tiktok of tiktok_oauth_middleware.fastapi guards operations that"
+            " FastAPI calls; .starlette and .flask have their own"
+        )
+        raise TypeError(message)
+    del kwargs[name]
 
 
 def _signature(view: Any) -> inspect.Signature:

@@ -8,25 +8,45 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, TypeVar, overload
+from typing import Any, NoReturn, TypeVar, overload
 
 from flask import abort, current_app, request
 from werkzeug.local import LocalProxy
 
-from .core import checked_auth, guard
-from .models import TikTokAuth
+from .core import guard
+from .misuse import check_scopes, check_view, guarded_by
+from .models import SignedInAuth, TikTokAuth, auth_in, signed_in_auth_in
 
-__all__ = ["requires_tiktok", "tiktok_auth"]
+__all__ = ["SignedInAuth", "requires_tiktok", "signed_in_auth", "tiktok_auth"]
 
 V = TypeVar("V", bound=Callable[..., Any])
 
 
-def _auth() -> TikTokAuth:
-    return checked_auth(request.environ.get("tiktok.auth"))
+class _Proxy(LocalProxy[TikTokAuth]):
+    """The object of the request at hand, as Flask's own ``request`` is one."""
+
+    __slots__ = ()
+
+    def __call__(self, *_: object, **__: object) -> NoReturn:
+        """Refuse to be the function that Starlette's ``tiktok_auth`` is."""
+        message = (
+            "tiktok_auth of tiktok_oauth_middleware.flask is not called: write"
+            " tiktok_auth.open_id; that of tiktok_oauth_middleware.starlette is a"
+            " function of the request"
+        )
+        raise TypeError(message)
 
 
-#: Who is signed in: ``request.environ["tiktok.auth"]`` of the request at hand.
-tiktok_auth: TikTokAuth = LocalProxy(_auth)  # type: ignore[assignment]
+#: Who is signed in: ``request.environ["tiktok.auth"]`` of the request at hand, or the
+#: scope's object where the app stands below an ASGI middleware.
+tiktok_auth: TikTokAuth = _Proxy(  # type: ignore[assignment]
+    lambda: auth_in(request.environ, required=True)
+)
+#: The same behind a guard, where ``open_id`` and ``user`` are there; NotSignedIn is
+#: raised where nobody is signed in.
+signed_in_auth: SignedInAuth = _Proxy(  # type: ignore[assignment]
+    lambda: signed_in_auth_in(request.environ)
+)
 
 
 @overload
@@ -40,19 +60,25 @@ def requires_tiktok(*given: Any) -> Any:
     it among its ``decorators``.
 
     Raises:
-        ConfigurationError: at a request, if there is no middleware around the app.
+        ConfigurationError: at a request, if there is no middleware around the app, or
+            if the guard stands above a route's decorator.
+        TypeError: what is to be guarded is no view.
+        ValueError: a scope is not the name of one.
     """
-    if len(given) == 1 and not isinstance(given[0], str):
+    if len(given) == 1 and callable(given[0]):
         return _guarded(given[0], ())
+    check_scopes(given)
     return functools.partial(_guarded, scopes=given)
 
 
 def _guarded(view: Callable[..., Any], scopes: tuple[str, ...]) -> Callable[..., Any]:
+    check_view(view)
+
     @functools.wraps(view)
     def guarded(*args: Any, **kwargs: Any) -> Any:
-        challenge = guard(request.environ.get("tiktok.auth"), scopes)
+        challenge = guard(request.environ, scopes)
         if challenge is not None:
             abort(challenge.status)
         return current_app.ensure_sync(view)(*args, **kwargs)
 
-    return guarded
+    return guarded_by(view, guarded)  # type: ignore[no-any-return]

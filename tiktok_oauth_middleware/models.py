@@ -10,10 +10,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Final, Literal, NamedTuple, NoReturn, Self, SupportsIndex
+from typing import (
+    Any,
+    Final,
+    Literal,
+    NamedTuple,
+    NoReturn,
+    Self,
+    SupportsIndex,
+    cast,
+    overload,
+)
 from urllib.parse import quote, urlencode
+
+from .errors import ConfigurationError, NotSignedIn
 
 
 class Secret(str):
@@ -558,6 +571,93 @@ class TikTokAuth:
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         message = "TikTokAuth belongs to one request and is not pickled"
         raise TypeError(message)
+
+
+class SignedInAuth(TikTokAuth):
+    """A `TikTokAuth` behind a guard, as type checkers see it: its fields are there.
+
+    No object is of this class. Where somebody is certainly signed in it says so of the
+    same object: ``open_id`` is a str and ``user`` a `User`. The token may be missing
+    still, where TikTok could not renew it.
+    """
+
+    __slots__ = ()
+
+    @property
+    def is_authenticated(self) -> Literal[True]:
+        """Whether somebody is signed in."""
+        return cast("Literal[True]", super().is_authenticated)
+
+    @property
+    def open_id(self) -> str:
+        """TikTok's stable id of the user in this app."""
+        return cast("str", super().open_id)
+
+    @property
+    def user(self) -> User:
+        """The user's profile by granted scope."""
+        return cast("User", super().user)
+
+
+def signed_in_auth_in(connection: Any) -> SignedInAuth:
+    """Return what the middleware put into a request in which somebody is signed in.
+
+    Raises:
+        ConfigurationError: there is no middleware around the app.
+        NotSignedIn: nobody is signed in; no guard stands before the caller.
+    """
+    auth = auth_in(connection, required=True)
+    if auth.is_authenticated:
+        return cast("SignedInAuth", auth)
+    message = "nobody is signed in, and no guard has asked: put requires_tiktok before"
+    raise NotSignedIn(message)
+
+
+@overload
+def auth_in(connection: Any, *, required: Literal[True]) -> TikTokAuth: ...
+@overload
+def auth_in(connection: Any) -> TikTokAuth | None: ...
+def auth_in(connection: Any, *, required: bool = False) -> TikTokAuth | None:
+    """Return what the middleware put into a request.
+
+    Below an adapter such as a2wsgi a WSGI app is asked through an ASGI middleware: the
+    adapter hands the scope on in the environ.
+
+    Args:
+        connection: a request object, its ``scope`` or ``environ``, or what is sought.
+        required: whether it must be there.
+
+    Raises:
+        ConfigurationError: it is required and there is no middleware around the app.
+    """
+    if isinstance(connection, TikTokAuth):
+        return connection
+    held = connection
+    if not isinstance(held, Mapping):
+        held = getattr(connection, "scope", None)  # Starlette's; Django's under ASGI
+        if not isinstance(held, Mapping):
+            held = getattr(connection, "environ", None)  # Flask's; Django's under WSGI
+    auth: Any = None
+    if isinstance(held, Mapping):
+        auth = held.get("tiktok") or held.get("tiktok.auth")
+        if auth is None and "asgi.scope" in held:
+            auth = held["asgi.scope"].get("tiktok")
+    if auth is None:
+        auth = asgi_auth.get()
+    if isinstance(auth, TikTokAuth):
+        return auth
+    if not required:
+        return None
+    message = (
+        "there is no TikTok middleware around this app: wrap it in"
+        " TikTokOAuthMiddleware (ASGI) or TikTokOAuthWSGIMiddleware (WSGI)"
+    )
+    raise ConfigurationError(message)
+
+
+#: The object of the request at hand, set under ASGI where a WSGI app may be inside:
+#: asgiref's WsgiToAsgi and Starlette's WSGIMiddleware hand no scope on.
+asgi_auth: ContextVar[TikTokAuth | None] = ContextVar("tiktok_auth", default=None)
 
 
 #: Every event that there is; what each says and counts is in the table of events.py.

@@ -16,10 +16,18 @@ from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse
 from starlette.websockets import WebSocket
 
-from .core import checked_auth, guard
-from .models import CLOSE_CODES, Challenge, TikTokAuth
+from .core import guard
+from .misuse import check_scopes, check_view, guarded_by, not_for_fastapi
+from .models import (
+    CLOSE_CODES,
+    Challenge,
+    SignedInAuth,
+    TikTokAuth,
+    auth_in,
+    signed_in_auth_in,
+)
 
-__all__ = ["requires_tiktok", "tiktok_auth"]
+__all__ = ["SignedInAuth", "requires_tiktok", "signed_in_auth", "tiktok_auth"]
 
 V = TypeVar("V", bound=Callable[..., Any])
 
@@ -27,10 +35,32 @@ V = TypeVar("V", bound=Callable[..., Any])
 def tiktok_auth(connection: HTTPConnection) -> TikTokAuth:
     """Return who is signed in: ``request.scope["tiktok"]``, typed.
 
+    Takes a request, a WebSocket or another HTTPConnection. It is no dependency of
+    FastAPI's: `tiktok_oauth_middleware.fastapi` has those.
+
     Raises:
         ConfigurationError: there is no middleware around the app.
     """
-    return checked_auth(connection.scope.get("tiktok"))
+    return auth_in(connection, required=True)
+
+
+def signed_in_auth(connection: HTTPConnection) -> SignedInAuth:
+    """Return who is signed in, behind a guard: ``open_id`` and ``user`` are there.
+
+    Raises:
+        ConfigurationError: there is no middleware around the app.
+        NotSignedIn: nobody is signed in, so no guard stands before the caller.
+    """
+    return signed_in_auth_in(connection)
+
+
+# As dependencies FastAPI would ask no scopes of these, whatever Security says.
+for _reader in (tiktok_auth, signed_in_auth):
+    _reader.__annotations__["connection"] = not_for_fastapi(
+        f"{_reader.__name__} of tiktok_oauth_middleware.starlette reads a request, and"
+        " checks no scopes: as a dependency take SignedIn, MaybeSignedIn or tiktok_auth"
+        " of tiktok_oauth_middleware.fastapi"
+    )
 
 
 @overload
@@ -44,14 +74,31 @@ def requires_tiktok(*given: Any) -> Any:
     on WebSocket views; with scopes or without, and without parentheses too.
 
     Raises:
-        ConfigurationError: at a request, if there is no middleware around the app.
+        ConfigurationError: at a request, if there is no middleware around the app; when
+            the app starts, if the guard stands above a route's decorator.
+        TypeError: what is to be guarded is no view.
+        ValueError: a scope is not the name of one.
     """
-    if len(given) == 1 and not isinstance(given[0], str):
+    if len(given) == 1 and callable(given[0]):
         return _guarded(given[0], ())
+    check_scopes(given)
     return functools.partial(_guarded, scopes=given)
 
 
 def _guarded(view: Any, scopes: tuple[str, ...]) -> Any:
+    check_view(view)
+    return guarded_by(view, _with_guard(view, scopes))
+
+
+_NO_DEPENDENCY = not_for_fastapi(
+    "requires_tiktok is a decorator: as a dependency take SignedIn, or"
+    " Security(tiktok_auth, scopes=[...]), of tiktok_oauth_middleware.fastapi"
+)
+requires_tiktok.__annotations__["given"] = _NO_DEPENDENCY
+_guarded.__annotations__["view"] = _NO_DEPENDENCY
+
+
+def _with_guard(view: Any, scopes: tuple[str, ...]) -> Any:
     if inspect.isclass(view):
         return _guarded_endpoint(view, scopes)
     called = getattr(view, "__call__", None)  # noqa: B004 - of an object that is a view
@@ -106,7 +153,7 @@ def _guarded_endpoint(endpoint: Any, scopes: tuple[str, ...]) -> Any:
 
 
 def _challenge(connection: HTTPConnection, scopes: tuple[str, ...]) -> Challenge | None:
-    return guard(connection.scope.get("tiktok"), scopes)
+    return guard(connection.scope, scopes)
 
 
 def _connection(args: tuple[Any, ...], kwargs: dict[str, Any]) -> HTTPConnection:
@@ -114,7 +161,10 @@ def _connection(args: tuple[Any, ...], kwargs: dict[str, Any]) -> HTTPConnection
     for value in (*args, *kwargs.values()):
         if isinstance(value, HTTPConnection):
             return value
-    message = "requires_tiktok guards a view that takes the request or the WebSocket"
+    message = (
+        "requires_tiktok of tiktok_oauth_middleware.starlette guards a view that takes"
+        " the request or the WebSocket; .fastapi and .flask have their own"
+    )
     raise TypeError(message)
 
 

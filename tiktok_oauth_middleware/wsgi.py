@@ -17,10 +17,12 @@ from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from .caching import keep_out_of_djangos_caches
 from .cookies import SESSION_LENGTH, value_of
 from .core import Core
 from .errors import StoreError
 from .http import Request, Response, is_preflight, keep_private
+from .misuse import check_app, check_guards, check_wrapping
 from .models import SINCE, UNTIL, Challenge, Sight, Site, TikTokAuth
 from .outcomes import OnEvent
 from .pages import PageMaker, Pages
@@ -72,6 +74,7 @@ class TikTokOAuthWSGIMiddleware:
                 wrong.
             TypeError: `transport` is of another HTTP library.
         """
+        check_app(app, is_wsgi=True)
         self.app = app
         self._core = Core(
             settings,
@@ -89,6 +92,8 @@ class TikTokOAuthWSGIMiddleware:
         self._cookie_name = self._core.jar.session_name
         self._cookie_start = self._core.cookie_start
         self._has_rules = self._core.has_rules
+        self._is_checked = False
+        keep_out_of_djangos_caches(app)
 
     def __call__(
         self, environ: WSGIEnvironment, start_response: StartResponse
@@ -99,7 +104,7 @@ class TikTokOAuthWSGIMiddleware:
         """
         core = self._core
         mount = environ.get("SCRIPT_NAME", "")
-        site = self._sites.get(mount) or core.site(_text(mount))
+        site = self._sites.get(mount) or self._new_site(mount)
         # Our paths are ASCII, so they are told before anything is decoded.
         if environ.get("PATH_INFO") in site.routes:
             # No local: reporters of exceptions would find the cookies in it.
@@ -164,6 +169,18 @@ class TikTokOAuthWSGIMiddleware:
         raw = None if native.isascii() else native.encode("latin-1")
         sought = Sought(path, whole, mount, claimed, raw)
         return core.is_protected_elsewhere(self.app, sought)
+
+    def _new_site(self, mount: str) -> Site:
+        """Return what is the same below one mount point, at its first request.
+
+        Raises:
+            ConfigurationError: the app is put together in a way that leaves views open.
+        """
+        if not self._is_checked:
+            check_wrapping(self, self.app)
+            check_guards(self.app)
+            self._is_checked = True
+        return self._core.site(_text(mount))
 
     def _look(self, environ: WSGIEnvironment) -> Sight | None:
         """Return whom the session cookie stands for; from memory while it is fresh.

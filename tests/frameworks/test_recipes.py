@@ -148,7 +148,10 @@ class Django(Recipe):
 
         configure()
         run("frameworks.md", "django_urls")
-        with override_settings(ROOT_URLCONF="recipe_django_urls"):
+        middleware = run("frameworks.md", "django_settings")["MIDDLEWARE"]
+        with override_settings(
+            ROOT_URLCONF="recipe_django_urls", MIDDLEWARE=middleware
+        ):
             yield run("frameworks.md", self.name)
 
 
@@ -168,4 +171,7 @@ def test_all():
         for kind in globals().values()
         if isinstance(kind, type) and issubclass(kind, Recipe)
     }
-    assert set(blocks("frameworks.md")) == names - {""} | {"django_urls"}
+    assert set(blocks("frameworks.md")) == names - {""} | {
+        "django_settings",
+        "django_urls",
+    }

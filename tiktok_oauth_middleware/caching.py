@@ -1,0 +1,141 @@
+"""Caches inside the app: what they must know of the session.
+
+The middleware marks a response that depended on the session with ``Vary: Cookie`` and
+``Cache-Control: private``. It does so outside of the app, where browsers, proxies and
+CDNs see it; a cache that the app itself keeps has stored the response by then. So an
+app with such a cache uses one of these: `PrivateResponses` for a cache that reads
+response headers, `depends_on_session` for one that can be told not to store,
+`session_key` for one that keeps an entry for each key. docs/caches.md has the recipes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable, MutableMapping
+from functools import lru_cache
+from typing import Any
+
+from .http import keep_private
+from .inside import comes_from, parts_of
+from .models import auth_in
+
+__all__ = ["PrivateResponses", "depends_on_session", "session_key"]
+
+_Message = MutableMapping[str, Any]
+
+
+def depends_on_session(connection: Any) -> bool:
+    """Return whether the app has read the session in this request.
+
+    Asking does not count as reading. False where there is no middleware around the app.
+
+    Args:
+        connection: a request object with a ``scope`` or ``environ``, either of these
+            themselves, or the request's `TikTokAuth`.
+    """
+    auth = auth_in(connection)
+    return auth is not None and auth._looked  # noqa: SLF001 - to ask, not to mark
+
+
+def session_key(connection: Any) -> str:
+    """Return a key that no two users share, to be part of a cache's key.
+
+    It changes with the scopes that the user granted, and is the same for everybody who
+    is signed out. It shows nothing of the user, and counts as reading the session: what
+    comes out of the app's cache is private outside of it.
+
+    Args:
+        connection: as for `depends_on_session`.
+
+    Raises:
+        ConfigurationError: there is no middleware around the app.
+    """
+    auth = auth_in(connection, required=True)
+    if not auth.is_authenticated:
+        return "anonymous"
+    text = "\n".join((auth.open_id or "", *sorted(auth.scopes)))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+class PrivateResponses:
+    """An ASGI middleware that marks responses as private where the app's cache sees it.
+
+    It belongs right inside of the cache, and changes only responses that depended on
+    the session::
+
+        app.add_middleware(PrivateResponses)  # called first: the innermost
+        app.add_middleware(CacheMiddleware, cache=cache)
+        app.add_middleware(TikTokOAuthMiddleware, settings=settings)
+    """
+
+    def __init__(
+        self,
+        app: Callable[[Any, Any, Any], Awaitable[None]],
+    ) -> None:
+        """Wrap an ASGI app."""
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one connection."""
+        auth = auth_in(scope) if scope["type"] == "http" else None
+        if auth is None:
+            await self.app(scope, receive, send)
+            return
+
+        async def marking(message: _Message) -> None:
+            if message["type"] == "http.response.start" and depends_on_session(auth):
+                message = {**message, "headers": _private(message)}
+            await send(message)
+
+        await self.app(scope, receive, marking)
+
+
+def _private(message: _Message) -> list[tuple[bytes, bytes]]:
+    given = message.get("headers", ())
+    text = [(k.decode("latin-1"), v.decode("latin-1")) for k, v in given]
+    return [
+        (name.encode("latin-1"), value.encode("latin-1"))
+        for name, value in keep_private(text)
+    ]
+
+
+# --- Django ------------------------------------------------------------------------
+
+
+def keep_out_of_djangos_caches(app: object) -> None:
+    """Let the Django inside an app store no response that depended on the session.
+
+    Its cache middleware, per site or around one view, asks the request just before it
+    stores a response. Nothing is changed where there is no Django.
+    """
+    for part in parts_of(app):
+        if comes_from(part, ("django",)) and hasattr(part, "request_class"):
+            part.request_class = watched_request(part.request_class)
+
+
+def watched_request(kind: type) -> Any:
+    """Return a class of Django's requests whose response may not be stored once read.
+
+    A read of the session comes before the response is made, so Django's answer to
+    "may this be stored" is the right one whether the cache is around the view
+    (``cache_page``) or around all views.
+    """
+    return kind if "_tiktok_watches" in vars(kind) else _watched_request(kind)
+
+
+@lru_cache(maxsize=16)
+def _watched_request(kind: Any) -> Any:
+    name = "_cache_update_cache"  # of django.middleware.cache
+
+    def read(self: Any) -> Any:
+        if name not in vars(self):
+            raise AttributeError(name)
+        return vars(self)[name] and not depends_on_session(self)
+
+    def write(self: Any, value: Any) -> None:
+        vars(self)[name] = value
+
+    body = {name: property(read, write), "_tiktok_watches": True}
+    body["__module__"] = kind.__module__
+    body["__qualname__"] = kind.__qualname__
+    return type(kind.__name__, (kind,), body)

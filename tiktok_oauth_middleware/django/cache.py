@@ -1,0 +1,58 @@
+"""Django's caches: no response that depended on the session is stored for others."""
+
+from __future__ import annotations
+
+from inspect import iscoroutinefunction
+from typing import Any
+
+from asgiref.sync import markcoroutinefunction
+
+from tiktok_oauth_middleware.caching import depends_on_session, watched_request
+from tiktok_oauth_middleware.http import is_caching, keep_private
+
+
+class TikTokCacheMiddleware:
+    """Marks responses that depended on the session as private, inside of Django.
+
+    The middleware around Django does the same outside, where a cache of Django's has
+    stored the response already. With this one in ``MIDDLEWARE``, anywhere,
+    ``UpdateCacheMiddleware`` and ``cache_page`` store no such response, and what else
+    reads a response's headers there sees ``Vary: Cookie`` and ``private``.
+
+    For sync and async projects. It does nothing in requests that do not come through
+    the middleware around Django, such as those of Django's test client.
+    """
+
+    sync_capable = True
+    async_capable = True
+
+    def __init__(self, get_response: Any) -> None:
+        """Take the next middleware, or the view, as Django hands it over."""
+        self.get_response = get_response
+        self._is_async = iscoroutinefunction(get_response)
+        if self._is_async:
+            markcoroutinefunction(self)
+
+    def __call__(self, request: Any) -> Any:
+        """Return the response, or under ASGI what gives it when awaited."""
+        # Django makes a new request class nowhere else: what is around it was not seen
+        # by the middleware around Django, behind a wrapper of the project's own.
+        request.__class__ = watched_request(type(request))
+        if self._is_async:
+            return self._later(request)
+        return _marked(request, self.get_response(request))
+
+    async def _later(self, request: Any) -> Any:
+        return _marked(request, await self.get_response(request))
+
+
+def _marked(request: Any, response: Any) -> Any:
+    """Return a response, private if the session was read."""
+    if depends_on_session(request):
+        kept = keep_private([*response.headers.items()])
+        for name in [name for name in response.headers if is_caching(name)]:
+            del response.headers[name]
+        for name, value in kept:
+            if is_caching(name):
+                response.headers[name] = value
+    return response
