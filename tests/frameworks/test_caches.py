@@ -262,7 +262,7 @@ class TestKeys:
     @pytest.fixture
     def keys(self, is_wsgi):
         """Return a function that logs in as told and returns the key an app is given."""
-        settings = make_settings(optional_scopes=["user.info.stats"])
+        settings = make_settings(always_ask_consent=True)
         fake = FakeTikTok.for_settings(settings)
         seen = []
 
