@@ -93,3 +93,51 @@ def test_job(project, fake):
         "refreshed 0, failed 0, ended 1\n"
     )
     assert run_job(project) == "refreshed 0, failed 0, ended 0\n"
+
+
+def test_with_closes_what_was_opened(tmp_path):
+    """`with` and `async with` leave no connection open: the file's WAL goes with it."""
+    import asyncio
+
+    from tiktok_oauth_middleware import TikTokTokens
+
+    from .conftest import make_settings
+
+    settings = make_settings(store=f"sqlite:///{tmp_path}/tokens.sqlite3")
+    wal = tmp_path / "tokens.sqlite3-wal"
+
+    with TikTokTokens(settings) as tokens:
+        assert tokens.users() == []
+        assert wal.exists()
+    assert not wal.exists()
+
+    async def job():
+        async with TikTokTokens(settings) as tokens:
+            assert await tokens.ausers() == []
+            assert wal.exists()
+
+    asyncio.run(job())
+    assert not wal.exists()
+
+
+def test_async_with_leaves_no_connection_to_redis(empty_redis):
+    """A job in an event loop has closed its connections before the loop ends."""
+    import asyncio
+
+    import redis
+
+    from tiktok_oauth_middleware import TikTokTokens
+
+    from .conftest import make_settings
+
+    settings = make_settings(store=empty_redis)
+    with redis.Redis.from_url(empty_redis) as watching:
+
+        async def job():
+            before = len(watching.client_list())
+            async with TikTokTokens(settings) as tokens:
+                assert await tokens.ausers() == []
+                assert len(watching.client_list()) > before
+            return before
+
+        assert len(watching.client_list()) <= asyncio.run(job()) + 1

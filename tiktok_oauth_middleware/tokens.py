@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from .cookies import grant_id
 from .core import Core
@@ -255,6 +255,18 @@ class TikTokTokens:
         """Close the connections that the ``a`` twins opened in this event loop."""
         if self._cooperative is not None:
             await self._cooperative.aclose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
 
     # --- each step, once -----------------------------------------------------------
 

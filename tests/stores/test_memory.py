@@ -51,7 +51,7 @@ def test_a_row_that_is_written_often_is_held_once(clock: Any) -> None:
 
 
 def test_rows_weigh_little_and_the_collector_sees_none() -> None:
-    """100,000 rows cost at most 200 bytes each beside the value, and no tracking."""
+    """100,000 rows cost at most 200 bytes each beside the value, and no object."""
     keys = [
         f"tiktok:{{0123456789abcdef}}:grant:{number:032}" for number in range(10**5)
     ]
@@ -69,8 +69,9 @@ def test_rows_weigh_little_and_the_collector_sees_none() -> None:
     assert (used + weight) / len(keys) <= 250
     assert used / len(keys) <= 200
     assert len(gc.get_objects()) - objects < 100
-    assert not gc.is_tracked(store._values)
-    assert not gc.is_tracked(store._expires)
+    if sys.version_info < (3, 14):  # from there on every dictionary is tracked
+        assert not gc.is_tracked(store._values)
+        assert not gc.is_tracked(store._expires)
 
 
 @pytest.mark.filterwarnings("ignore:This process.*fork:DeprecationWarning")

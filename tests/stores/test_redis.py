@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -11,13 +12,16 @@ import sys
 import threading
 import time
 import traceback
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 
+from tiktok_oauth_middleware.diagnosis.store import findings
 from tiktok_oauth_middleware.errors import ConfigurationError, StoreError
 from tiktok_oauth_middleware.stores import RedisStore
 
+from ..conftest import make_settings
 from ..patience import HANGS
 
 redis = pytest.importorskip("redis")
@@ -421,9 +425,73 @@ def test_decoding_is_refused(redis_url: str, made: str) -> None:
 
 
 def test_what_is_no_client_is_refused() -> None:
-    """Anything but a URL or a client is a ConfigurationError."""
-    with pytest.raises(ConfigurationError, match="neither a URL nor a client"):
-        RedisStore(42)
+    """Anything but a URL or a client is a ConfigurationError that says what it was."""
+
+    class Coredis:
+        """A client of another library: some names are the same, not all."""
+
+        def execute_command(self):
+            raise AssertionError
+
+        async def get(self, key):
+            raise AssertionError
+
+    for given in (42, None, object(), Coredis(), b"redis://localhost"):
+        with pytest.raises(
+            ConfigurationError, match="neither a URL nor a client"
+        ) as refused:
+            RedisStore(given)
+        assert type(given).__qualname__ in str(refused.value)
+        assert "redis.asyncio.Redis" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda url, nowhere: f"redis://:x@127.0.0.1:{nowhere}/0", "refused"),
+        (lambda url, nowhere: url.replace("redis://", "rediss://"), "speak TLS"),
+        (
+            lambda url, nowhere: url.replace("correct", "wrong"),
+            "wrong user or password",
+        ),
+        (lambda url, nowhere: re.sub(r"//.*@", "//", url), "asks for a password"),
+        (lambda url, nowhere: url.removesuffix("/0") + "/9999", "no database"),
+        (lambda url, nowhere: "redis://:x@no-such-host.invalid:6379/0", "resolved"),
+        (lambda url, nowhere: "unix:///no/such/redis.sock?password=x", "socket"),
+    ],
+    ids=["refused", "plain port", "password", "none", "database", "name", "socket"],
+)
+def test_the_cause_of_no_connection(
+    redis_url: str, change: Any, said: str, tmp_path: Any
+) -> None:
+    """Why there is no connection is said in words, in both worlds and by `check`.
+
+    The address and what is secret in it are in none of them.
+    """
+    with closing(socket.socket()) as taken:
+        taken.bind(("127.0.0.1", 0))
+        url = change(redis_url, taken.getsockname()[1])
+        # To TLS a server of plain text gives no answer at all.
+        store = RedisStore(url, timeout=0.5 if "rediss" in url else HANGS)
+
+        async def ask_in_a_loop() -> None:
+            try:
+                await store.aget("row")
+            finally:
+                await store.aclose()
+
+        told = []
+        for ask in (lambda: store.get("row"), lambda: asyncio.run(ask_in_a_loop())):
+            with pytest.raises(StoreError) as failure:
+                ask()
+            told.append(str(failure.value))
+        found = {f.code: f for f in findings(make_settings(store=url))}
+        told.append(found["store_unusable"].message)
+    for each in told:
+        assert said in each, told
+        for secret in ("horse", "127.0.0.1", "no-such-host", ":x@"):
+            assert secret not in each
+    store.close()
 
 
 WITHOUT_REDIS = """

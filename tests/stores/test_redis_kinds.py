@@ -880,7 +880,7 @@ def test_a_wrong_certificate_is_an_error(
     """A certificate that nobody vouches for, or for another name, is a StoreError."""
     name = {"unknown": "tls_url", "misnamed": "misnamed_url"}[fault]
     store = opened(request.getfixturevalue(name))
-    with pytest.raises(StoreError) as failure:
+    with pytest.raises(StoreError, match="certificate is not trusted") as failure:
         store.get("row")
     assert "CERTIFICATE_VERIFY_FAILED" in str(failure.value.__cause__)
     store.close()
@@ -891,6 +891,6 @@ def test_plain_text_to_tls_is_an_error(
 ) -> None:
     """A store that speaks plain text to a server of TLS is a StoreError."""
     store = opened(tls_url.replace("rediss://", "redis://"))
-    with pytest.raises(StoreError):
+    with pytest.raises(StoreError, match="TLS"):
         store.get("row")
     store.close()

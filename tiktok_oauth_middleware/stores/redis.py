@@ -356,10 +356,13 @@ def _only_itself(text: str) -> str:
 
 def _given(client: Any) -> _Face:
     """Return the face of a client that the app made."""
-    if not callable(getattr(client, "execute_command", None)):
+    words = ("execute_command", "get_encoder", "register_script", "get")
+    if not all(callable(getattr(client, word, None)) for word in words):
+        kind = type(client)
         message = (
             "store is a RedisStore made from neither a URL nor a client of redis-py"
-            " or valkey-py"
+            f" or valkey-py, but from {kind.__module__}.{kind.__qualname__}; give it"
+            " redis://host:6379/0, redis.Redis(...) or redis.asyncio.Redis(...)"
         )
         raise ConfigurationError(message)
     _refuse_decoding(client.get_encoder().decode_responses)
@@ -474,7 +477,7 @@ def _cause(error: Exception) -> str:
         said = _of_socket(each)
         if said:
             return said
-    text = str(error)
+    text = str(error) or type(error).__name__
     for pattern, said in _TEXTS:
         if re.search(pattern, text):
             return said
@@ -552,13 +555,15 @@ _CLASSES = {
     "AskError": "ASK",
     "TryAgainError": "TRYAGAIN",
 }
+#: What a server of plain text answers to TLS, too: it waits for the end of a line.
+_SILENT = "no answer in time; if the URL is rediss://, does the port speak TLS?"
 _ERRNOS = {
     errno.ECONNREFUSED: "the connection was refused; nothing listens there",
     errno.ECONNRESET: "the server closed the connection; it may speak TLS (rediss://)",
     errno.EPIPE: "the server closed the connection; it may speak TLS (rediss://)",
     errno.EHOSTUNREACH: "its host can not be reached",
     errno.ENETUNREACH: "its network can not be reached",
-    errno.ETIMEDOUT: "no answer in time",
+    errno.ETIMEDOUT: _SILENT,
     errno.ENOENT: "there is no such socket",
     errno.EACCES: "its socket may not be opened by this user",
     errno.EMFILE: "this process has too many files open",
@@ -590,6 +595,6 @@ _TEXTS = (
         "the name of its host can not be resolved",
     ),
     (r"(?i)refused", "the connection was refused; nothing listens there"),
-    (r"(?i)time(d)? ?out", "no answer in time"),
+    (r"(?i)time(d)? ?out", _SILENT),
     (r"(?i)no master found", "Sentinel names no primary"),
 )
