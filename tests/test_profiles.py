@@ -5,13 +5,17 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import multiprocessing
 import threading
 from contextlib import ExitStack
 
 import anyio
+import anyio.to_thread
+import httpx2
 import pytest
 
 from tiktok_oauth_middleware import (
+    MemoryStore,
     NotSignedIn,
     StoreError,
     TikTokError,
@@ -19,14 +23,18 @@ from tiktok_oauth_middleware import (
     TikTokUnavailable,
 )
 from tiktok_oauth_middleware.testing import FakeTikTok
+from tiktok_oauth_middleware.testing.server import StandIn
 from tiktok_oauth_middleware.tiktok import join_profiles, links_end
 
-from .conftest import World, kept
+from .conftest import API, ORIGIN, Clock, World, kept, make_settings
 from .patience import HANGS
+from .test_processes import log_in, options_for, wrap
 
 HOUR = 3600
 DAY = 86400
 LINK = "https://p16-sign.tiktokcdn.example/a~c5_100x100.jpeg?lk3s=a5d&x-expires={}&x-signature=a%2Fb%2Bc%3D&shp=%3D"
+PROCESSES, DAYS = 6, 4
+context = multiprocessing.get_context("spawn")
 REFUSALS = ("invalid_params", "scope_not_authorized", "scope_permission_missed")
 
 
@@ -435,6 +443,68 @@ class TestOneAsks:
         assert world.browser(**cookies).me()["name"] == "First name"
         assert world.tiktok.profiles == asked
 
+    async def test_tasks(self, settings, tiktok, clock):
+        """A hundred requests at once in one event loop ask once."""
+        tiktok.access_lifetime = 30 * DAY
+        store = MemoryStore(clock=clock)
+        with ExitStack() as stack:
+            world = World("wsgi", settings, tiktok, store, clock, [], stack).start()
+            browser = await anyio.to_thread.run_sync(world.browser)
+            await anyio.to_thread.run_sync(browser.log_in)
+            cookies = browser.cookies()
+            world.shell = "asyncio"
+            world.start()
+            clock.advance(DAY + 1)
+            names = []
+            async with httpx2.AsyncClient(
+                transport=httpx2.ASGITransport(world.app),
+                base_url=ORIGIN,
+                cookies=cookies,
+                headers=API,
+            ) as client:
+
+                async def once():
+                    names.append((await client.get("/who")).json()["name"])
+
+                async with anyio.create_task_group() as group:
+                    for _ in range(100):
+                        group.start_soon(once)
+            await world.app.aclose()
+        assert set(names) == {"First name"}
+        assert len(names) == 100
+        assert tiktok.profiles == 2
+
+    def test_processes(self, tmp_path):
+        """Six processes that meet an old profile at the same moment ask once a day."""
+        path = str(tmp_path / "tokens.sqlite3")
+        now = context.Value("d", Clock().now)
+        fake = Creator.for_settings(make_settings(), clock=lambda: now.value)
+        fake.access_lifetime = 300 * DAY
+        with StandIn(fake) as stand_in:
+            options = options_for(stand_in)
+            first = wrap(options, path, lambda: now.value)
+            cookie = log_in(first, fake)
+            first.close()
+            barrier, answers = context.Barrier(PROCESSES + 1), context.Queue()
+            workers = [
+                context.Process(
+                    target=_worker,
+                    args=(options, path, now, cookie, barrier, answers),
+                    daemon=True,
+                )
+                for _ in range(PROCESSES)
+            ]
+            for process in workers:
+                process.start()
+            for day in range(1, DAYS + 1):
+                now.value += DAY + 1
+                barrier.wait(HANGS)
+                found = [answers.get(timeout=HANGS) for _ in workers]
+                assert found == [True] * PROCESSES
+                assert fake.profiles == 1 + day
+            for process in workers:
+                process.join(HANGS)
+
     def test_log_out_meanwhile(self, signed_in, world, gate):
         """A profile that comes after the user has gone brings nobody back."""
         world.clock.advance(DAY + 1)
@@ -453,6 +523,20 @@ class TestOneAsks:
         assert kept(world) is None
         world.clock.advance(1)
         assert not signed_in.signed_in
+
+
+def _worker(options, path, now, cookie, barrier, answers):
+    """Ask the app once a day, all at the same moment; report who is signed in."""
+    wrapped = wrap(options, path, lambda: now.value)
+    with httpx2.Client(
+        transport=httpx2.WSGITransport(wrapped),
+        base_url=ORIGIN,
+        headers={"cookie": cookie},
+    ) as client:
+        for _ in range(DAYS):
+            barrier.wait(HANGS)
+            answers.put(client.get("/").json()[0])
+    wrapped.close()
 
 
 @pytest.fixture(params=["blocking", "asyncio", "trio"])

@@ -137,18 +137,23 @@ class Profiles:
             return held
 
     async def _lead(self, held: Held) -> Held | None:
-        grant = held.grant
-        failures = min(grant.profile_failures + 1, 30)
-        noted = replace(
-            grant,
-            profile_failures=failures,
-            profile_retry_at=self._retry_at(failures),
-        )
+        """Ask TikTok if no other process does; called by one request of this one."""
+        latest: Held | None = held
         claimed: Held | None = None
         with self._deferrable.attempt():
-            claimed = await self._grants.replace(held, noted)
+            # What else changes in a record, such as "last seen", must not put it off.
+            while latest is not None and claimed is None:
+                held = latest
+                if self.due_at(held.grant_id, held.grant) > self._clock():
+                    return held  # another process asks, or has asked
+                claimed = await self._claim(held)
+                if claimed is None:
+                    latest = await self._grants.load(held.grant_id)
+        if latest is None:
+            return None
         if claimed is None:
-            return held  # another one asks, or a later request
+            return held  # the store takes no writes
+        grant = held.grant
         try:
             profile = await self.ask(
                 grant.access_token, grant.open_id, grant.scopes, seconds=_SECONDS
@@ -159,6 +164,16 @@ class Profiles:
         with self._deferrable.attempt():
             return await self._write(claimed, profile)
         return claimed
+
+    async def _claim(self, held: Held) -> Held | None:
+        """Note when the next process may ask; None if the record has changed."""
+        failures = min(held.grant.profile_failures + 1, 30)
+        noted = replace(
+            held.grant,
+            profile_failures=failures,
+            profile_retry_at=self._retry_at(failures),
+        )
+        return await self._grants.replace(held, noted)
 
     async def ask(
         self,

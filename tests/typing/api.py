@@ -22,6 +22,7 @@ from tiktok_oauth_middleware import (
     Problem,
     RedisStore,
     SQLiteStore,
+    StoredUser,
     TikTokAuth,
     TikTokEndpoints,
     TikTokOAuthMiddleware,
@@ -148,6 +149,10 @@ async def job() -> None:
     try:
         assert_type(tokens.get("open_id"), Token)
         assert_type(await tokens.aget("open_id"), Token)
+        assert_type(tokens.renew("open_id", rejected="act.x"), Token)
+        assert_type(tokens.profile("open_id"), User)
+        assert_type(await tokens.aprofile("open_id"), User)
+        assert_type(tokens.ending(within=30 * 86400), list[StoredUser])
     except NotSignedIn:
         pass
 
