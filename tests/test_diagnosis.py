@@ -27,6 +27,7 @@ from tiktok_oauth_middleware import (
 )
 from tiktok_oauth_middleware.checks import faults
 from tiktok_oauth_middleware.diagnosis import diagnose, machine, of_faults
+from tiktok_oauth_middleware.diagnosis.portal import KNOWN_SCOPES
 from tiktok_oauth_middleware.diagnosis.store import file_system
 from tiktok_oauth_middleware.errors import ConfigurationError
 from tiktok_oauth_middleware.stores.redis import RedisStore
@@ -124,6 +125,60 @@ def test_client_key(key, uri, code):
     """The key's beginning is a hint, never wrong."""
     options = {"client_key": key, **({"redirect_uri": uri} if uri else {})}
     assert level(code, options) == ("good" if code == "client_key" else "note")
+
+
+def test_swapped():
+    """A key and a secret that were swapped are found, and neither is shown."""
+    options = {
+        "client_key": "Zk3vXq9LwR2tYb7NfH5cJd8GsPmA1eUo",
+        "client_secret": "awq1w2e3r4t5y6u7",
+    }
+    finding = found(options)["key_and_secret_swapped"]
+    assert finding.level == "wrong"
+    assert "awq1w2e3r4t5y6u7" not in finding.message + finding.mend
+
+
+def test_key_of_another_portal():
+    """An app_id of the business or shop portal is no client key."""
+    assert level("key_of_another_portal", {"client_key": "7528370655977505848"}) == (
+        "wrong"
+    )
+
+
+@pytest.mark.parametrize(
+    ("scope", "words"),
+    [
+        ("user.info.basics", "did you mean user.info.basic?"),
+        ("vidoe.list", "did you mean video.list?"),
+        ("video.create", "video.upload or video.publish"),
+        ("comment.list", "business portal"),
+        ("user.info.email", "no e-mail"),
+        ("video.insights", "business portal"),
+        ("openid", "OpenID Connect"),
+        ("something.new.in.2027", "not known in November 2026"),
+    ],
+)
+@pytest.mark.parametrize("option", ["scopes", "optional_scopes"])
+def test_unknown_scope(scope, words, option):
+    """A scope that is not known is noted, with what was meant, and never refused."""
+    finding = found({option: ["user.info.basic", scope]})["unknown_scope"]
+    assert finding.level == "note"
+    assert words in finding.message
+    assert scope in finding.message
+
+
+def test_known_scopes():
+    """Every scope that TikTok documents is known, and as many as it may be."""
+    scopes = sorted(KNOWN_SCOPES)
+    assert len(scopes) >= 23
+    assert level("unknown_scope", {"scopes": scopes}) is None
+
+
+@pytest.mark.parametrize("idle", [100, 101, 8 * 3600])
+def test_idle_is_harmless(idle):
+    """session_idle longer than session_lifetime is said to be harmless."""
+    finding = found({"session_idle": idle, "session_lifetime": 100})
+    assert "harmless" in finding["idle_never_counts"].message
 
 
 def test_previous_client_secret():

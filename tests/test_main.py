@@ -221,11 +221,11 @@ class TestSettings:
     @pytest.mark.parametrize(
         ("named", "why"),
         [
-            ("no_such_module:settings", "ModuleNotFoundError"),
-            ("{}:nothing", "AttributeError"),
+            ("no_such_module:settings", "no module 'no_such_module' here"),
+            ("{}:nothing", "no 'nothing' in it"),
             ("{}:number", "a int"),
             ("{}", "a module"),
-            ("{}:broken", "KeyError"),
+            ("{}:broken", "KeyError at "),
             (":settings", "ValueError"),
         ],
     )
@@ -416,3 +416,46 @@ class TestTokens:
         assert "act." not in printed
         assert "rft." not in printed
         assert environment.client_secret not in printed
+
+
+def test_failing_import(tmp_path, monkeypatch, capsys):
+    """Which import failed, and where, is said: it is seldom the module itself."""
+    name = f"app_{secrets.token_hex(4)}"
+    (tmp_path / f"{name}.py").write_text("x = 1\nimport no_such_library_of_the_app\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert main(["check", "--settings", f"{name}:settings"]) == 2
+    said = capsys.readouterr().err
+    assert "'no_such_library_of_the_app'" in said
+    assert f"{name}.py:2" in said
+
+
+def test_version(capsys):
+    """--version says which version this is."""
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert re.fullmatch(
+        r"tiktok-oauth-middleware \d+\.\d+.*\n", capsys.readouterr().out
+    )
+
+
+@pytest.mark.parametrize("arguments", [["check", "--json"], ["check"]])
+def test_reader_that_has_enough(arguments, tmp_path):
+    """A reader that closes early, as head does, is no traceback."""
+    environment = {
+        **{k: v for k, v in os.environ.items() if not k.startswith("TIKTOK_")},
+        "TIKTOK_PROTECT": ",".join(f"/{'x' * 60}{n}" for n in range(1500)),
+        "PYTHONUNBUFFERED": "1",
+    }
+    done = subprocess.Popen(
+        [sys.executable, "-m", "tiktok_oauth_middleware", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+    )
+    done.stdout.close()
+    said = done.stderr.read().decode()
+    done.stderr.close()
+    assert done.wait(60) in (1, 141)
+    assert "Traceback" not in said
+    assert "BrokenPipe" not in said

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tiktok_oauth_middleware import models
+from tiktok_oauth_middleware import ConfigurationError, models
 from tiktok_oauth_middleware.models import (
     Challenge,
     Event,
@@ -79,7 +79,7 @@ def a_site(now=NOW, mount="", **changes):
     given = {
         "mount": mount,
         "routes": routes,
-        "askable": frozenset({"user.info.basic"}),
+        "askable": frozenset({"user.info.basic", "video.list", "video.upload"}),
         "clock": lambda: now,
     }
     return Site(**(given | changes))
@@ -636,6 +636,13 @@ def test_repr_says_who_or_nobody(signed_in, signed_out):
 def test_login_url_without_arguments_is_the_path(signed_in):
     """The plain link begins a login that ends at the usual place."""
     assert signed_in.login_url() == "/auth/tiktok/login"
+
+
+@pytest.mark.parametrize("scopes", [["video.list", "no.such"], "no.such", ["x" * 9999]])
+def test_login_url_of_no_scope_of_ours_is_an_error(signed_in, scopes):
+    """A link that asks for what the settings do not offer is an error, not a dead link."""
+    with pytest.raises(ConfigurationError, match="neither scopes nor optional_scopes"):
+        signed_in.login_url("/x", scopes)
 
 
 def test_login_url_carries_target_and_scopes(signed_in):

@@ -14,6 +14,8 @@ from tiktok_oauth_middleware.errors import ConfigurationError
 from tiktok_oauth_middleware.models import Secret
 from tiktok_oauth_middleware.settings import TikTokEndpoints, TikTokSettings
 
+from .conftest import make_settings
+
 KEY = "mX2cV6bN0aS4dF8gH1jK5lP9oI3uY7tR"
 OLDER = "Zr4u7x0A3DfGhKjMnPqTsVwYbEeHiLkO"
 CLIENT_SECRET = "pQ7wE2rT5yU8iO1aS4dF6gH9jK3lZ0xC"
@@ -1025,3 +1027,91 @@ def test_environment_of_the_process_is_the_usual_one(monkeypatch):
     for variable, text in ENVIRON.items():
         monkeypatch.setenv(variable, text)
     assert TikTokSettings.from_env() == make()
+
+
+# --- what files and other portals do -----------------------------------------------
+
+SECRET = "Ab3dEf6hIj9lMn2pQr5tUv8xYz1bCd4f"
+
+
+@pytest.mark.parametrize("option", ["client_key", "client_secret"])
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        (f'"{SECRET}"', "quote"),
+        (f"'{SECRET}'", "quote"),
+        (f'{SECRET}"', "quote"),
+        (f"\u201c{SECRET}\u201d", "quote"),
+        (f"{SECRET}\n", "line break"),
+        (f" {SECRET}", "space"),
+        (f"{SECRET}\r", "line break"),
+        (f"TIKTOK_CLIENT_SECRET={SECRET}", "its own name"),
+        (f"{SECRET[:9]} {SECRET[9:]}", "holds a space"),
+        ("", "is empty"),
+    ],
+)
+def test_what_files_do(option, value, why):
+    """What a file or a copy did to key and secret is named, and the value not shown."""
+    with pytest.raises(ConfigurationError) as refused:
+        make_settings(**{option: value})
+    [fault] = [f for f in refused.value.faults if f.startswith(option)]
+    assert why in fault
+    assert SECRET[:9] not in str(refused.value)
+
+
+@pytest.mark.parametrize("quote", ['"', "'"])
+def test_quoted_secret_key(quote):
+    """Quotes around a secret key are named; one in it is as random as any other."""
+    with pytest.raises(ConfigurationError, match="in quotes"):
+        make_settings(secret_keys=[f"{quote}{SECRET}{quote}"])
+    assert make_settings(secret_keys=[f"{quote}{SECRET}"])
+
+
+def environment(**changes):
+    given = {
+        "TIKTOK_CLIENT_KEY": "awexampleclientkey",
+        "TIKTOK_CLIENT_SECRET": SECRET,
+        "TIKTOK_REDIRECT_URI": "https://app.example.com/auth/tiktok/callback",
+        "TIKTOK_SECRET_KEYS": SECRET[::-1],
+    }
+    merged = {**given, **changes}
+    return {name: value for name, value in merged.items() if value is not None}
+
+
+@pytest.mark.parametrize(
+    ("option", "other", "words"),
+    [
+        ("CLIENT_KEY", "CLIENT_ID", "TIKTOK_CLIENT_ID is, which is no option"),
+        ("CLIENT_KEY", "APP_ID", "developers.tiktok.com"),
+        ("CLIENT_KEY", "APP_KEY", "business and shop portals"),
+        ("CLIENT_SECRET", "APP_SECRET", "developers.tiktok.com"),
+        ("CLIENT_SECRET", "SECRET", "TIKTOK_SECRET is"),
+        ("REDIRECT_URI", "REDIRECT_URL", "TIKTOK_REDIRECT_URL is"),
+        ("REDIRECT_URI", "CALLBACK_URL", "TIKTOK_CALLBACK_URL is"),
+        ("SECRET_KEYS", "SECRET_KEY", "TIKTOK_SECRET_KEY is"),
+    ],
+)
+def test_other_names(option, other, words):
+    """A variable that others use for an option is named where the option is missing."""
+    changes = {f"TIKTOK_{option}": None, f"TIKTOK_{other}": "the-value-of-this"}
+    with pytest.raises(ConfigurationError) as refused:
+        TikTokSettings.from_env(environment(**changes))
+    text = str(refused.value)
+    assert f"TIKTOK_{option} is" in text or f"TIKTOK_{other} is no option" in text
+    assert words in text or f"TIKTOK_{option} is" in text.partition("; ")[2]
+    assert "the-value-of-this" not in text
+
+
+def test_other_names_beside():
+    """Variables of other programs are left alone where every option is there."""
+    others = {"TIKTOK_APP_ID": "7", "TIKTOK_CLIENT_ID": "x", "TIKTOK_APP_SECRET": "y"}
+    assert TikTokSettings.from_env(environment(**others))
+
+
+@pytest.mark.parametrize("name", ["REDIRECT_URI", "STORE", "SCOPES", "PROTECT"])
+def test_quoted_variable(name):
+    """A variable in quotes is named, whichever it is."""
+    value = {"REDIRECT_URI": "https://app.example.com/cb", "STORE": "memory://"}
+    given = {f"TIKTOK_{name}": f'"{value.get(name, "video.list")}"'}
+    with pytest.raises(ConfigurationError, match=f"TIKTOK_{name} begins with a quote"):
+        TikTokSettings.from_env(environment(**given))

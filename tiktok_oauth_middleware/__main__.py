@@ -12,10 +12,12 @@ import os
 import re
 import sys
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, closing, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
+from . import __version__
 from .errors import ConfigurationError, NotSignedIn, TikTokOAuthError
 from .settings import TikTokSettings
 from .text import one_line
@@ -33,11 +35,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(_marked(arguments))
     try:
         code: int = given.run(given)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever reads our output has enough, as `head` does. Python would complain
+        # once more when it flushes at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _BROKEN_PIPE
     except TikTokOAuthError as error:
         for line in str(error).splitlines():
             print(f"wrong: {line}", file=sys.stderr)
         return 1
     return code
+
+
+#: What a shell makes of a program that SIGPIPE ends: 128 + 13.
+_BROKEN_PIPE = 141
 
 
 def _marked(arguments: Sequence[str] | None) -> list[str]:
@@ -61,6 +73,8 @@ _OPEN_ID = re.compile(r"-[^-].+", re.DOTALL)
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tiktok_oauth_middleware")
+    version = f"tiktok-oauth-middleware {__version__}"
+    parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     check = commands.add_parser(
         "check",
@@ -183,8 +197,7 @@ def _settings(named: str | None) -> TikTokSettings:
     except ConfigurationError:
         raise
     except Exception as error:
-        # Its text is the app's, and could hold a secret.
-        message = f"--settings {named}: {type(error).__name__} while it was imported"
+        message = f"--settings {named}: {_why(error)} while it was imported"
         raise _Misused(message) from error
     if not isinstance(found, TikTokSettings):
         message = (
@@ -193,6 +206,21 @@ def _settings(named: str | None) -> TikTokSettings:
         )
         raise _Misused(message)
     return found
+
+
+def _why(error: Exception) -> str:
+    """Return what stopped an import, and where; no text of the app's own errors."""
+    words = type(error).__name__
+    # These are Python's own texts, about names.
+    if isinstance(error, ModuleNotFoundError):
+        words += f" (there is no module {error.name!r} here)"
+    elif isinstance(error, ImportError | AttributeError) and error.name:
+        words += f" (there is no {error.name!r} in it)"
+    place = None
+    for frame in traceback.extract_tb(error.__traceback__):
+        if "importlib" not in frame.filename and frame.filename != __file__:
+            place = frame
+    return words if place is None else f"{words} at {place.filename}:{place.lineno}"
 
 
 def _mount(text: str) -> str:

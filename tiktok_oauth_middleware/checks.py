@@ -146,11 +146,9 @@ def _wanted(name: str, value: object) -> str | None:
 def _credential_faults(options: Mapping[str, Any]) -> Iterator[str]:
     key, secret = options["client_key"], options["client_secret"]
     for name in ("client_key", "client_secret"):
-        if not tiktok.is_visible(options[name], 200):
-            yield (
-                f"{name} is empty or holds a space; copy it from your app's page in"
-                " TikTok's portal"
-            )
+        fault = _copied_fault(options[name])
+        if fault:
+            yield f"{name} {fault}; copy it from your app's page in TikTok's portal"
     if key and key == secret:
         yield "client_secret equals client_key; TikTok's portal shows two values"
     previous = options["previous_client_secret"]
@@ -182,8 +180,29 @@ def _previous_secret_fault(previous: str, options: Mapping[str, Any]) -> str | N
     return None
 
 
+#: As editors and chat programs write them, too.
+_QUOTES = frozenset("\"'`\u201c\u201d\u2018\u2019")
+
+
+def _copied_fault(value: str) -> str | None:
+    """Say what copying or a file has done to a key or secret, without showing it."""
+    if not value:
+        return "is empty"
+    if value[0] in _QUOTES or value[-1] in _QUOTES:
+        return "begins or ends with a quote, which whatever read it from a file left"
+    if value != value.strip():
+        return "begins or ends with a space or line break"
+    if "=" in value[:24] and value.upper().startswith(("TIKTOK_", "CLIENT_")):
+        return "begins with its own name, as a line of a file does"
+    if not tiktok.is_visible(value, 200):
+        return "holds a space, a line break or what is no ASCII, or is too long"
+    return None
+
+
 def _key_fault(key: str, client_secrets: tuple[str, str | None]) -> str | None:
     """Say what is wrong with a key, without showing it."""
+    if key[:1] in _QUOTES and key[:1] == key[-1:]:
+        return "is in quotes, which whatever read it from a file left there"
     if len(key) < _KEY_LENGTH:
         return f"is shorter than {_KEY_LENGTH} characters"
     if key in client_secrets:

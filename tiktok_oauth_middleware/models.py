@@ -27,6 +27,7 @@ from typing import (
 from urllib.parse import quote, urlencode
 
 from .errors import ConfigurationError, NotSignedIn
+from .text import one_line
 
 
 class Secret(str):
@@ -555,8 +556,19 @@ class TikTokAuth:
             next: the path of this site to come back to; `after_login` if not given.
             scopes: scopes to ask for beside the usual ones; each must be in the
                 settings' ``scopes`` or ``optional_scopes``.
+
+        Raises:
+            ConfigurationError: a scope is in neither: such a link would lead nowhere.
         """
-        return self._site.login_url(next, scopes)
+        asked = parse_scopes(scopes) if isinstance(scopes, str) else {*scopes}
+        odd = asked - self._site.askable
+        if odd:
+            message = (
+                f"login_url asks for {one_line(', '.join(sorted(odd)))}, which is in"
+                " neither scopes nor optional_scopes: list it in one of them"
+            )
+            raise ConfigurationError(message)
+        return self._site.login_url(next, asked)
 
     @property
     def logout_url(self) -> str:

@@ -177,7 +177,8 @@ def _from_env(cls: type[TikTokSettings], environ: Mapping[str, str]) -> TikTokSe
             except ValueError as error:
                 found.append(f"{variable} {error}")
     missing = [name for name in _REQUIRED if f"TIKTOK_{name.upper()}" not in environ]
-    found += [f"TIKTOK_{name.upper()} is not set" for name in missing]
+    found += [*_quoted(environ, [*names, *endpoints])]
+    found += [_missing(name, environ) for name in missing]
     addresses = {name: environ[v] for v, name in endpoints.items() if v in environ}
     stand_ins = {name: SAMPLES[name] for name in missing}
     settings = None
@@ -190,6 +191,59 @@ def _from_env(cls: type[TikTokSettings], environ: Mapping[str, str]) -> TikTokSe
     return settings
 
 
+#: What others call the options that must be set, by option: other portals of TikTok,
+#: other providers, other libraries.
+_OTHER_NAMES: Mapping[str, tuple[str, ...]] = {
+    "client_key": ("CLIENT_ID", "KEY", "APP_ID", "APP_KEY", "API_KEY"),
+    "client_secret": ("SECRET", "APP_SECRET", "API_SECRET", "CLIENT_SECRET_KEY"),
+    "redirect_uri": (
+        "REDIRECT_URL",
+        "CALLBACK_URL",
+        "CALLBACK_URI",
+        "CALLBACK",
+        "REDIRECT",
+    ),
+    "secret_keys": ("SECRET_KEY", "SESSION_SECRET", "COOKIE_SECRET"),
+}
+_OTHER_PORTALS = ("APP_ID", "APP_KEY", "APP_SECRET")
+
+
+def _missing(name: str, environ: Mapping[str, str]) -> str:
+    """Say that an option is not set, and which variable seems to mean it."""
+    variable = f"TIKTOK_{name.upper()}"
+    others = (other for other in _OTHER_NAMES[name] if f"TIKTOK_{other}" in environ)
+    other = next(others, None)
+    if other is None:
+        return f"{variable} is not set"
+    portal = (
+        ", and is what TikTok's business and shop portals give: this login takes the"
+        " client key and secret of developers.tiktok.com"
+        if other in _OTHER_PORTALS
+        else ""
+    )
+    return f"{variable} is not set; TIKTOK_{other} is, which is no option{portal}"
+
+
+_QUOTES = "\"'`\u201c\u201d\u2018\u2019"
+
+
+def _quoted(environ: Mapping[str, str], known: Iterable[str]) -> Iterator[str]:
+    """Name variables whose value is in quotes: no option is written so."""
+    for variable in known:
+        value = environ.get(variable, "")
+        if value[:1] in tuple(_QUOTES) and variable not in _MAY_BEGIN_WITH_QUOTES:
+            yield (
+                f"{variable} begins with a quote, which whatever read it from a file"
+                " left there; write it without"
+            )
+
+
+#: The settings themselves say so of these.
+_MAY_BEGIN_WITH_QUOTES = (
+    "TIKTOK_CLIENT_KEY",
+    "TIKTOK_CLIENT_SECRET",
+    "TIKTOK_SECRET_KEYS",
+)
 _REQUIRED = ("client_key", "client_secret", "redirect_uri", "secret_keys")
 
 

@@ -36,8 +36,9 @@ def findings(settings: TikTokSettings) -> Iterator[Finding]:
         yield note(
             "idle_never_counts",
             "session_idle",
-            "session_idle is as long as session_lifetime, so it never counts",
-            "make it shorter, or leave it out",
+            "session_idle is as long as session_lifetime or longer, so it never counts;"
+            " that is harmless: sessions end after session_lifetime",
+            "nothing, unless sessions shall end sooner when nobody uses them",
         )
     if not settings.pkce:
         yield note(

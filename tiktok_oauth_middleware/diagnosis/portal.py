@@ -6,12 +6,16 @@ portal takes; what only integrations report is a note and not wrong.
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from tiktok_oauth_middleware.checks import ENDPOINTS
+from tiktok_oauth_middleware.models import reveal
 
 from .findings import Finding, good, note, wrong
 
@@ -21,6 +25,9 @@ if TYPE_CHECKING:
 #: Names that no owner can prove to TikTok (RFC 6761, RFC 6762, RFC 9476 and ICANN's).
 _PRIVATE_NAMES = ("local", "localhost", "internal", "test", "example", "invalid", "alt")
 _BASIC = "user.info.basic"
+_KEY_BEGINNINGS = ("aw", "sb")
+#: What TikTok's client keys look like so far.
+_KEY = re.compile(r"(aw|sb)[a-z0-9]{10,20}")
 #: Seconds; below that profiles are asked for often enough to meet TikTok's limit.
 _SHORT_PROFILE_AGE = 600
 
@@ -138,8 +145,24 @@ def _paths(settings: TikTokSettings, mount: str) -> Iterator[Finding]:
 
 def _client_key(settings: TikTokSettings) -> Iterator[Finding]:
     """Hold the key's beginning against the site; TikTok documents neither prefix."""
-    key = settings.client_key
-    if key.startswith("sb"):
+    key, secret = settings.client_key, reveal(settings.client_secret)
+    if _KEY.fullmatch(secret) and not key.startswith(_KEY_BEGINNINGS):
+        yield wrong(
+            "key_and_secret_swapped",
+            "client_key",
+            "client_secret looks like a client key, and client_key does not: they seem"
+            " to be swapped",
+            "client_key is the shorter one, and begins with aw or sb",
+        )
+    elif re.fullmatch(r"[0-9]{15,}", key):
+        yield wrong(
+            "key_of_another_portal",
+            "client_key",
+            "client_key has digits only, as an app_id of TikTok's business or shop"
+            " portal",
+            "take the client key of an app at developers.tiktok.com, with Login Kit",
+        )
+    elif key.startswith("sb"):
         yield note(
             "sandbox_key",
             "client_key",
@@ -175,8 +198,82 @@ def _previous_secret(settings: TikTokSettings) -> Iterator[Finding]:
         )
 
 
+#: Scopes that were known in November 2026.
+#: https://developers.tiktok.com/docs/en/tiktok-api-scopes; its copies differ, and more
+#: come, so what is not listed is no fault.
+KNOWN_SCOPES = frozenset(
+    (
+        "user.info.basic",
+        "user.info.profile",
+        "user.info.stats",
+        "video.list",
+        "video.upload",
+        "video.publish",
+        *(
+            f"portability.{what}.{how}"
+            for what in ("all", "postsandprofile", "activity", "directmessages")
+            for how in ("single", "ongoing")
+        ),
+        "research.data.basic",
+        "research.data.u18eu",
+        "research.adlib.basic",
+        "local.product.manage",
+        "local.shop.manage",
+        "local.voucher.manage",
+        "artist.certification.read",
+        "artist.certification.update",
+        "minis.public.upsert",
+    )
+)
+_OTHER_PORTAL = "a scope of TikTok's business portal, whose logins are not these"
+#: Scopes that are met in code of other kinds, with what they are.
+_FOREIGN_SCOPES: Mapping[str, str] = {
+    "video.create": "not a scope of this API; video.upload or video.publish is",
+    "share.sound.create": "a scope of TikTok's first API, which is gone",
+    "video.query": "not a scope: video.list opens it",
+    "user.info.email": "not a scope: TikTok gives no e-mail address",
+    "user.info.phone": "not a scope: TikTok gives no phone number",
+    "email": "not a scope: TikTok gives no e-mail address",
+    "openid": "a scope of OpenID Connect, which TikTok does not speak",
+    "profile": "a scope of OpenID Connect; TikTok's is user.info.profile",
+    "offline_access": "a scope of OpenID Connect; TikTok gives a refresh token anyway",
+}
+_FOREIGN_BEGINNINGS = (
+    "comment.",
+    "message.",
+    "biz.",
+    "tto.",
+    "ad.",
+    "ads.",
+    "user.insights",
+    "user.account",
+    "video.insights",
+    "discovery.",
+)
+
+
+def _unknown_scopes(asked: AbstractSet[str]) -> Iterator[Finding]:
+    for scope in sorted(asked - KNOWN_SCOPES):
+        near = difflib.get_close_matches(scope, KNOWN_SCOPES, n=1, cutoff=0.75)
+        if scope in _FOREIGN_SCOPES:
+            what = _FOREIGN_SCOPES[scope]
+        elif scope.startswith(_FOREIGN_BEGINNINGS):
+            what = _OTHER_PORTAL
+        else:
+            what = "not known in November 2026"
+            what += f": did you mean {near[0]}?" if near else ""
+        yield note(
+            "unknown_scope",
+            "scopes",
+            f"scopes ask for {scope}, which is {what}",
+            "compare it with the scopes of your app in TikTok's portal: one that the"
+            " app does not have fails every login",
+        )
+
+
 def _scopes(settings: TikTokSettings) -> Iterator[Finding]:
     asked = {*settings.scopes, *settings.optional_scopes}
+    yield from _unknown_scopes(asked)
     if settings.fetch_user and not any(s.startswith("user.info.") for s in asked):
         yield note(
             "no_profile",
