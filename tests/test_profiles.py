@@ -58,7 +58,9 @@ class Creator(FakeTikTok):
         user = answer["data"].get("user", {})
         if "display_name" in user:
             user["display_name"] = self.name
-            user["avatar_url"] = LINK.format(self.end_of_links())
+            link = LINK.format(self.end_of_links())
+            user["avatar_url"] = link
+            user["avatar_url_100"] = user["avatar_large_url"] = link
         if "follower_count" in user:
             user["follower_count"] = self.followers
         return dataclasses.replace(reply, body=json.dumps(answer).encode())
