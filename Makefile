@@ -13,7 +13,7 @@ GUARDED = "tiktok_oauth_middleware/redirects.py,tiktok_oauth_middleware/cookies.
 COVERING ?= -k "not (asyncio or trio or redis)" $(addprefix tests/test_,$(addsuffix .py,\
 	redirects cookies login refresh refresh_edges refresh_rules events journey processes))
 
-.PHONY: bench bench-check coverage demo demo-flask test matrix lint reliability sealing audit fuzz soak mutate clean
+.PHONY: bench bench-check coverage demo demo-flask test matrix lint reliability sealing audit fuzz soak mutate paths apps clean
 
 # The environment is made anew when what it must hold has changed.
 $(VENV)/ready: pyproject.toml
@@ -68,6 +68,13 @@ bench-check: $(VENV)/ready-to-bench  ## the tables of a request; fails if far to
 
 reliability: $(VENV)/ready-to-test  ## kills, outages, races; ARGS="--scale 0.1" for less
 	$(RUN) -m benchmarks.reliability $(ARGS)
+
+paths: $(VENV)/ready-to-test  ## raw paths to ten frameworks; ARGS="--targets 500 flask"
+	$(RUN) -W ignore -m benchmarks.paths $(ARGS)
+
+apps: $(VENV)/ready-to-test  ## the recipes of docs/path-rules.md: Dash, Datasette
+	$(RUN) -m pip install --quiet --group apps
+	$(RUN) -m pytest tests/frameworks/test_path_rules.py
 
 sealing: $(VENV)/ready-to-test  ## every bit of what is sealed; ARGS="--scale 0.1" for less
 	$(RUN) -m benchmarks.sealing $(ARGS)
