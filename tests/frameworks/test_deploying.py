@@ -218,6 +218,25 @@ def test_nginx_and_a_prefix(site, fake, app, command, location, variables):
 
 
 @needs_nginx
+@pytest.mark.parametrize(
+    ("app", "command"), [("starlette", UVICORN), ("flask", GUNICORN)]
+)
+def test_nginx_and_long_addresses(site, fake, app, command):
+    """Whoever opens a long address below a guard is sent to log in, and gets there."""
+    site.configure()
+    with site.serve(blocks("frameworks.md")[app], command, fake) as client:
+        for length in (1500, 1990, 2300, 3100, 3900):
+            for unit in ("x", "%C3%BC", "a=b&"):
+                query = (unit * length)[: length // 6 * 6]
+                headers = {"accept": "text/html"}
+                answer = client.get(f"/members/list?{query}", headers=headers)
+                assert answer.status_code == 303, (length, unit)
+                begin = answer.headers["location"]
+                assert client.get(begin, headers=headers).status_code == 303, begin
+                client.cookies.clear()
+
+
+@needs_nginx
 def test_nginx_and_a_websocket(site, fake):
     """A WebSocket goes through nginx with the session of the page that opened it."""
     from websockets.sync.client import connect
