@@ -415,7 +415,7 @@ class TestCallback:
         async def on_event(event): ...
 
         with pytest.raises(ConfigurationError, match="on_event"):
-            TikTokOAuthWSGIMiddleware(None, make_settings(), on_event=on_event)
+            TikTokOAuthWSGIMiddleware(lambda *_: [], make_settings(), on_event=on_event)
 
     @pytest.mark.parametrize("kind", ["sync", "async"])
     @pytest.mark.parametrize("error", [ValueError, StoreError, TimeoutError])

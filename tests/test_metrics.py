@@ -272,7 +272,7 @@ settings = TikTokSettings(
     redirect_uri="https://app.example.com/auth/tiktok/callback",
     secret_keys=["Zk3vXq9LwR2tYb7NfH5cJd8GsPmA1eUo"],
 )
-TikTokOAuthWSGIMiddleware(None, settings)
+TikTokOAuthWSGIMiddleware(lambda environ, start_response: [], settings)
 print(loaded, "opentelemetry.metrics" in sys.modules, metrics.meter() is None)
 """
 

@@ -132,7 +132,7 @@ def test_ours_may_be_given(names):
 def test_faults(texts, fault):
     """Wrong texts are refused when the middleware is built, and named."""
     with pytest.raises(ConfigurationError, match=fault):
-        TikTokOAuthWSGIMiddleware(None, make_settings(), texts=texts)
+        TikTokOAuthWSGIMiddleware(lambda *_: [], make_settings(), texts=texts)
 
 
 def test_all_faults_at_once():
