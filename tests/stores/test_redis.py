@@ -263,7 +263,7 @@ def test_a_silent_server_is_an_error_in_time() -> None:
 @pytest.mark.anyio
 async def test_a_silent_server_is_an_error_in_a_loop(redis_server: Any) -> None:
     """The asyncio face waits for one time-out as well, and holds up nobody."""
-    store = RedisStore(redis_server.url, timeout=0.3)
+    store = RedisStore(redis_server.url, timeout=5)
     await store.aget("row")
     redis_server.process.send_signal(signal.SIGSTOP)
     steps = []
