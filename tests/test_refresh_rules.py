@@ -81,11 +81,12 @@ class TestAnswer:
         assert event.open_id == tiktok.people[0].open_id
 
     def test_empty(self, signed_in, world, tiktok):
-        """An empty scope leaves none."""
+        """An empty scope leaves none, and nothing of the profile."""
+        assert signed_in.me()["name"] is not None
         tiktok.change = lambda answer: answer.update(scope="")
         world.clock.advance(DUE)
         me = signed_in.me()
-        assert (me["signed_in"], me["scopes"]) == (True, [])
+        assert (me["signed_in"], me["scopes"], me["name"]) == (True, [], None)
         assert len(told(world, "scopes_changed")) == 1
 
     def test_no_refresh_token(self, signed_in, world, tiktok):

@@ -21,6 +21,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from . import tiktok
 from .causes import reason_of
 from .errors import GrantRevoked, StoreError, TikTokError, TikTokUnavailable
 from .leases import LEASE_SECONDS
@@ -321,6 +322,10 @@ class Refresh:
             if answered - scopes:
                 logger.warning("a refresh answered with more scopes than were granted")
             scopes &= answered
+        granted, profile = join_scopes(scopes), grant.profile
+        if granted != grant.scopes:
+            # Fields that no granted scope opens any more are not shown.
+            profile = tiktok.join_profiles("", profile, granted)
         refresh_end = grant.refresh_expires_at
         if answer.refresh_token is not None or answer.refresh_expires_in is not None:
             life = answer.refresh_expires_in
@@ -332,7 +337,8 @@ class Refresh:
             expires_at=now + int(answer.expires_in),
             refresh_token=answer.refresh_token or grant.refresh_token,
             refresh_expires_at=refresh_end,
-            scopes=join_scopes(scopes),
+            scopes=granted,
+            profile=profile,
             failures=0,
             # A life of no second must not make a loop.
             retry_at=now + 1 if answer.expires_in < _SHORTEST_LIFE else 0,
