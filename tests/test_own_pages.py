@@ -303,7 +303,7 @@ def test_refused(shell, kind):
 
     page = {"async": later, "object": Later(), "text": "<p>"}[kind]
     with pytest.raises(ConfigurationError, match="page is a plain function"):
-        shell(None, make_settings(), page=page)
+        shell(lambda *_: [], make_settings(), page=page)
 
 
 def test_mismatch_names_the_site(browser, world):
