@@ -16,7 +16,7 @@ from tiktok_oauth_middleware import MemoryStore, StoreError
 from tiktok_oauth_middleware.core import Core
 from tiktok_oauth_middleware.http import Request
 from tiktok_oauth_middleware.login import _Login, _login_id, _refusal
-from tiktok_oauth_middleware.models import Session
+from tiktok_oauth_middleware.models import Secret, Session
 from tiktok_oauth_middleware.runtime import Blocking, run
 from tiktok_oauth_middleware.tiktok import read_callback
 
@@ -71,24 +71,34 @@ def under_way(browser):
 
 
 class TestPacked:
-    LOGIN = _Login(state="s", verifier="v", target="/t", born=5, asked="video.list")
+    LOGIN = _Login(
+        state=Secret("s"),
+        verifier=Secret("v"),
+        target="/t",
+        born=5,
+        asked="video.list",
+    )
+    PROMPTED = replace(LOGIN, prompt="again")
 
     def unpack(self, packed):
-        return _Login.unpack(packed, state="s", born=5)
+        return _Login.unpack(packed, state=Secret("s"), born=5)
 
     def test_round_trip(self):
         """What is packed unpacks to the same, with the state and time it is bound to."""
         assert self.unpack(self.LOGIN.pack()) == self.LOGIN
+        assert self.unpack(self.PROMPTED.pack()) == self.PROMPTED
 
     @pytest.mark.parametrize(
         "packed",
         [
             b"",
-            b"1\nv\n/t\nvideo.list",
-            b"\nv\n/t\nvideo.list",
-            b"2\nv\n/t",
+            b"2\nv\n/t\nvideo.list",
             b"2\nv\n/t\nvideo.list\n",
-            b"2\nv\n/t\n\xff",
+            b"\nv\n/t\nvideo.list\n",
+            b"3\nv\n/t\nvideo.list",
+            b"3\nv\n/t\nvideo.list\n\n",
+            b"3\nv\n/t\nvideo.list\nsomething",
+            b"3\nv\n/t\n\xff\n",
         ],
     )
     def test_no_other(self, packed):
@@ -338,8 +348,15 @@ class TestScopes:
     def test_declined(self, browser, world):
         """A scope asked for by itself and not granted counts as declined."""
         browser.log_in()
-        browser.log_in("?scopes=video.upload", scopes=["user.info.basic"])
+        usual = ["user.info.basic", "video.list"]
+        browser.log_in("?scopes=video.upload", scopes=usual)
         assert kept(world).declined == "video.upload"
+
+    def test_declined_usual(self, browser, world):
+        """So does one of the usual scopes, once TikTok has shown its page for it."""
+        browser.log_in()
+        browser.log_in("?scopes=video.upload", scopes=["user.info.basic"])
+        assert kept(world).declined == "video.list,video.upload"
 
     def test_declined_adds_up(self, browser, world):
         """What was declined before is remembered, until it is granted."""
@@ -360,7 +377,8 @@ class TestScopes:
 
     def test_new_browser(self, browser, world):
         """Who asks with the login itself may be asked once more by the page."""
-        browser.log_in("?scopes=video.upload", scopes=["user.info.basic"])
+        usual = ["user.info.basic", "video.list"]
+        browser.log_in("?scopes=video.upload", scopes=usual)
         assert kept(world).declined == ""
 
 

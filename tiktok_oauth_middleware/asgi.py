@@ -176,7 +176,9 @@ class TikTokOAuthMiddleware:
             )
             and not auth.is_authenticated  # that it was asked is noted, too
         ):
-            request = _request(scope, path, site.mount, receive).without_cookies()
+            request = self._core.without_cookies(
+                _request(scope, path, site.mount, receive)
+            )
             if kind != "http" or not is_preflight(request):
                 response = self._core.turned_away(request, site, None, Challenge())
                 await _refuse(scope, receive, send, response)
@@ -474,7 +476,9 @@ class _Auth(TikTokAuth):
         headers = [(k.decode("latin-1"), v.decode("latin-1")) for k, v in sent]
         scope, site = self._scope, self._site
         path = below(scope["path"], scope.get("root_path", ""))
-        request = _request(scope, path, site.mount, _no_body).without_cookies()
+        request = self._core.without_cookies(
+            _request(scope, path, site.mount, _no_body)
+        )
         if self._is_preflight:
             return self._core.preflight_answer(request, site, status, headers)
         if challenge is None or not challenge.is_answered_by(status, headers):

@@ -95,6 +95,8 @@ class CookieJar:
         self.secure = secure
         self.session_name = f"{prefix}{name}"
         self.login_prefix = f"{prefix}{name}-login-"
+        #: Says that the next login lets its person choose the account.
+        self.choose_name = f"{prefix}{name}-choose"
         self._keys = tuple(map(_Key, keys))
         # The newest key signs; it is derived already.
         self._signer = Signer(
@@ -130,6 +132,13 @@ class CookieJar:
         """Return the session cookie to set; an empty value deletes it."""
         return Cookie(
             name=self.session_name, value=value, max_age=max_age, secure=self.secure
+        )
+
+    def choose(self, max_age: int) -> Cookie:
+        """Return the cookie that lets the next login ask for the account; 0 deletes."""
+        value = "1" if max_age else ""
+        return Cookie(
+            name=self.choose_name, value=value, max_age=max_age, secure=self.secure
         )
 
     def login(self, login_id: str, value: str, max_age: int) -> Cookie:

@@ -288,6 +288,7 @@ class Core:
             routes={path: name for path, name in paths.items() if path is not None},
             askable=frozenset((*settings.scopes, *settings.optional_scopes)),
             clock=self.clock,
+            origin=settings.origin,
             profile_was_read=self.profiles.was_read,
             is_stray=is_stray,
         )
@@ -425,6 +426,14 @@ class Core:
             if text != path
         )
 
+    def without_cookies(self, request: Request) -> Request:
+        """Return a request that was refused, less its cookies, with what they say.
+
+        An app that writes the pages may look at the frames above it.
+        """
+        request.begun_logins = self._login.under_way(request.headers)
+        return request.without_cookies()
+
     def turned_away(
         self,
         request: Request,
@@ -500,8 +509,13 @@ class Core:
         back = referring_path(request, origin) if is_form else _here(request)
         login_url = _login_url(site, back, ask)
         is_declined = not askable or challenge.missing <= declined
-        if not is_form and not (challenge.is_signed_in and is_declined):
+        is_sent = not is_form and not (challenge.is_signed_in and is_declined)
+        if is_sent and not self._login.is_unfinished(request, site, back, ask):
             return redirect(login_url)
+        if is_sent and not challenge.is_signed_in:
+            ways = [Link("try_again", login_url), Link("back", site.home)]
+            said = Page(code="login_unfinished", ways=ways, headers=_AUTHENTICATE)
+            return self._pages.shown(said, request)
         if not challenge.is_signed_in:
             ways = [Link("log_in", login_url), Link("back", site.home)]
             said = Page(code="login_required", ways=ways, headers=_AUTHENTICATE)

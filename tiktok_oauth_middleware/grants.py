@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .errors import StoreError
 from .log import logger
-from .models import Grant, Session
+from .models import Grant, Session, join_scopes, split_scopes
 
 if TYPE_CHECKING:
     from .ports import Hold, Port
@@ -233,6 +233,7 @@ class Grants:
         Raises:
             StoreError: the store failed; the record may live on.
         """
+        await self.forget_declined(grant_id)
         while True:
             held = await self.load(grant_id)
             if held is None:
@@ -285,6 +286,62 @@ class Grants:
     ) -> bool:
         """Note `new` of something that is used once, if `old` is what was noted."""
         return await self._port.compare_and_set(self._used(name), old, new, seconds)
+
+    async def note_declined(
+        self,
+        grant_id: str,
+        declined: frozenset[str],
+        requested: frozenset[str] = frozenset(),
+    ) -> None:
+        """Note scopes that a user declined on TikTok's page.
+
+        It is known longer than the record, which goes with the last session: nobody is
+        to be asked the same at every login.
+
+        Args:
+            grant_id: whose.
+            declined: scopes that they were asked and did not grant.
+            requested: all that they were asked; of these, the others are granted now.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        name = _declined(grant_id)
+        for _ in range(_SWAPS):
+            row = await self.used(name)
+            before = self._opened_scopes(name, row)
+            after = (before - requested) | declined
+            if after == before:
+                return
+            text = join_scopes(after).encode()
+            sealed = self._box.seal(text, self._used(name)) if text else None
+            key, ttl = self._used(name), _UNKNOWN_LIFE
+            if await self._port.compare_and_set(key, row, sealed, ttl):
+                return
+
+    async def declined(self, grant_id: str) -> frozenset[str]:
+        """Return the scopes that a user declined on TikTok's page.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        name = _declined(grant_id)
+        return self._opened_scopes(name, await self.used(name))
+
+    def _opened_scopes(self, name: str, row: bytes | None) -> frozenset[str]:
+        text = None if row is None else self._box.open(row, self._used(name))
+        return split_scopes(text.decode()) if text else frozenset()
+
+    async def forget_declined(self, grant_id: str) -> None:
+        """Forget what a user declined: TikTok asks them everything again.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        key = self._used(_declined(grant_id))
+        row = await self._port.get(key)
+        if row is not None:
+            await self._port.compare_and_set(key, row, None, 1)
 
     async def note_revoked(self, grant_id: str) -> None:
         """Note that TikTok was just told to end a user's access.
@@ -369,6 +426,10 @@ class Grants:
         if not self._settings.keep_grants:
             until = min(until, max(map(self.end_of, grant.sessions), default=now))
         return max(1.0, until - now)
+
+
+def _declined(grant_id: str) -> str:
+    return f"declined-{grant_id}"
 
 
 def _revoked(grant_id: str) -> str:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import NamedTuple
 from urllib.parse import unquote_to_bytes, urlsplit
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -39,11 +40,21 @@ _SHARED = re.compile(r"public|s-maxage=.*", re.IGNORECASE)
 _SECOND_URL = re.compile(rb",[ \t]*[A-Za-z]+://")
 
 
+class BegunLogin(NamedTuple):
+    """What the cookies of a login under way say in clear."""
+
+    #: In seconds since 1970.
+    at: int
+    #: The first bytes of a hash of where it goes and what it asks.
+    purpose: bytes
+
+
 class Request:
     """One HTTP request or WebSocket handshake, as far as the flows look at it."""
 
     __slots__ = (
         "_by_name",
+        "begun_logins",
         "headers",
         "is_websocket",
         "method",
@@ -73,6 +84,8 @@ class Request:
         self.headers: Headers = headers
         #: Gives the body, or None if it is longer than the given limit.
         self.read: Callable[[int], Awaitable[bytes | None]] = read
+        #: Of `Core.without_cookies`, which takes away what it is read from.
+        self.begun_logins: Sequence[BegunLogin] = ()
         self.is_websocket: bool = is_websocket
         self._by_name: dict[bytes, list[bytes]] = {}
 

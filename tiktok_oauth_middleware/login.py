@@ -16,14 +16,14 @@ import hashlib
 import logging
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 from urllib.parse import quote
 
 from . import tiktok
 from .causes import CONFIGURATION, reason_of
-from .cookies import grant_id, to_text
+from .cookies import find, grant_id, to_text
 from .errors import (
     GrantRevoked,
     LoginDenied,
@@ -39,7 +39,9 @@ from .errors import (
 from .http import (
     QUERY_LIMIT,
     BadQuery,
+    BegunLogin,
     Cookie,
+    Headers,
     Request,
     Response,
     is_document,
@@ -49,7 +51,7 @@ from .http import (
     read_query,
 )
 from .log import logger
-from .login_cookies import LoginCookies
+from .login_cookies import LoginCookies, purpose_hash
 from .login_results import SHOWN_SECONDS, LoginResult, LoginResults
 from .models import (
     Event,
@@ -59,12 +61,13 @@ from .models import (
     Site,
     join_scopes,
     parse_scopes,
+    read_profile,
     split_scopes,
 )
 from .pages import HEAD_LIMIT, Answer, Link, Page, head_size, redirect
 from .profiles import has_profile
 from .recent_logins import RecentLogins
-from .redirects import target_of
+from .redirects import safe_target, target_of
 
 if TYPE_CHECKING:
     from .client import TikTokClient
@@ -90,7 +93,17 @@ _CLOCK_SKEW = 60
 #: Longest list of scopes that a login is begun with, in characters: all that TikTok
 #: has take 700.
 _LONGEST_SCOPES = 4096
+#: Two clicks on one link are no more than this apart, in seconds.
+_DOUBLE_CLICK_SECONDS = 3
+#: In the query of a login, "1" or "0".
+_CHOOSE = "choose_account"
 _ERROR_CODE = re.compile(r"[a-z_]{1,40}")
+
+
+#: A scope asked for by itself, or every login; the account is to be chosen; TikTok gave
+#: fewer scopes than asked for without showing its page.
+Prompt = Literal["", "consent", "choose", "again"]
+_PROMPTS: tuple[Prompt, ...] = get_args(Prompt)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,18 +118,28 @@ class _Login:
     born: int
     #: Scopes asked for one by one, beside the usual ones.
     asked: str
+    #: Why TikTok was told to show its page; "" where it may reconnect the last account
+    #: without: with what that consented to the first time, whatever is asked now.
+    prompt: Prompt = ""
 
     def pack(self) -> bytes:
         """Return what the cookie holds, which is bound to the state and the time."""
-        return f"2\n{self.verifier.reveal()}\n{self.target}\n{self.asked}".encode()
+        verifier = self.verifier.reveal()
+        parts = ("3", verifier, self.target, self.asked, self.prompt)
+        return "\n".join(parts).encode()
+
+    @property
+    def purpose(self) -> str:
+        """What a second login like it would be for."""
+        return f"{self.target}\n{self.asked}"
 
     @classmethod
     def unpack(cls, packed: bytes, *, state: Secret, born: int) -> _Login | None:
         try:
-            version, verifier, target, asked = packed.decode().split("\n")
+            version, verifier, target, asked, prompt = packed.decode().split("\n")
         except ValueError:
             return None
-        if version != "2":
+        if version != "3" or prompt not in _PROMPTS:
             return None
         return cls(
             state=state,
@@ -124,7 +147,27 @@ class _Login:
             target=target,
             born=born,
             asked=asked,
+            prompt=prompt,
         )
+
+
+class _Again(NamedTuple):
+    """What a link that tries a login once more repeats."""
+
+    target: str
+    asked: str
+    chooses_account: bool = False
+
+
+class _Saved(NamedTuple):
+    """A login that was written."""
+
+    #: The session cookie's value, and the hash of the secret in it.
+    session: str
+    digest: str
+    #: The record as it was written, and whether there was none before.
+    grant: Grant
+    is_new: bool
 
 
 class Login:
@@ -186,6 +229,7 @@ class Login:
             return Page(code="cross_site", ways=ways, notes=[("address", origin)])
         try:
             asked = self._asked(request, site)
+            prompt = self._prompt(request, asked)
         except BadQuery:
             ways = [Link("log_in_without", site.login_url())]
             return Page(code="scope_not_offered", ways=ways)
@@ -193,9 +237,10 @@ class Login:
         login = _Login(
             state=Secret(secrets.token_urlsafe(32)),
             verifier=Secret(secrets.token_urlsafe(32) if self._settings.pkce else ""),
-            target=target_of(request.query, usual, site.own_paths),
+            target=target_of(request.query, usual, site.own_paths, site.origin),
             born=int(self._clock()),
             asked=join_scopes(asked),
+            prompt=prompt,
         )
         answer = self._to_tiktok(request, login)
         if answer is None or head_size(answer) > HEAD_LIMIT:
@@ -260,6 +305,52 @@ class Login:
             raise BadQuery
         return asked
 
+    def _prompt(self, request: Request, asked: frozenset[str]) -> Prompt:
+        """Return why TikTok is to show its page; BadQuery if the query is no sense."""
+        chooses = read_query(request.query, [_CHOOSE]).get(_CHOOSE, "0")
+        if chooses not in ("0", "1"):
+            raise BadQuery
+        # The login after a logout: TikTok would take the same account without asking.
+        if chooses == "1" or self._has_logged_out(request):
+            return "choose"
+        return "consent" if asked or self._settings.always_ask_consent else ""
+
+    def _has_logged_out(self, request: Request) -> bool:
+        return find(request.headers, self._jar.choose_name.encode()) is not None
+
+    def under_way(self, headers: Headers) -> list[BegunLogin]:
+        """Return what a request's cookies say of logins that have not come back."""
+        return self._cookies.under_way(headers)
+
+    def is_unfinished(
+        self, request: Request, site: Site, back: str | None, scopes: Iterable[str]
+    ) -> bool:
+        """Whether this browser has begun the same login and not come back from it.
+
+        TikTok shows its own errors, such as a scope that the app may not ask for, and
+        sends nobody back then. To begin the same trip again by itself would lead there
+        for ever. A person who clicks a link of this site twice means one click.
+
+        Args:
+            request: which would be sent to log in.
+            site: where we are mounted.
+            back: where that login would lead; None where that is too long.
+            scopes: that it would ask for one by one.
+        """
+        usual = site.prefix + self._settings.after_login
+        target = (back and safe_target(back, site.own_paths)) or usual
+        purpose = f"{target}\n{join_scopes(scopes)}"
+        now = self._clock()
+        hashed = purpose_hash(purpose)
+        begun = [login.at for login in request.begun_logins if login.purpose == hashed]
+        ages = [now - at for at in begun]
+        is_click = (
+            request.one(b"sec-fetch-user") == b"?1"
+            and request.one(b"sec-fetch-site") == b"same-origin"
+        )
+        least = _DOUBLE_CLICK_SECONDS if is_click else -_CLOCK_SKEW
+        return any(least <= age <= self._settings.login_lifetime for age in ages)
+
     def _authorize_url(self, login: _Login) -> str:
         usual = self._settings.scopes
         further = sorted(split_scopes(login.asked) - set(usual))
@@ -271,17 +362,27 @@ class Login:
             state=login.state.reveal(),
             verifier=login.verifier.reveal() or None,
             # TikTok skips its page for who consented before: no further scopes then.
-            ask_again=bool(login.asked) or self._settings.always_ask_consent,
+            ask_again=bool(login.prompt),
         )
 
-    def _to_tiktok(self, request: Request, login: _Login) -> Response | None:
-        """Return the way to TikTok with the login's cookies; None if it is too long."""
+    def _to_tiktok(
+        self, request: Request, login: _Login, others: Sequence[Cookie] = ()
+    ) -> Response | None:
+        """Return the way to TikTok with the login's cookies; None if it is too long.
+
+        Args:
+            request: which is answered.
+            login: that begins.
+            others: further cookies; one of a login's own names gives way.
+        """
         cookies = self._cookies.begin(
-            request.headers, login.state, login.born, login.pack()
+            request.headers, login.state, login.born, login.pack(), login.purpose
         )
         if cookies is None:
             return None
-        return _redirect(self._authorize_url(login), cookies)
+        new = {cookie.name for cookie in cookies}
+        kept = [cookie for cookie in others if cookie.name not in new]
+        return _redirect(self._authorize_url(login), [*cookies, *kept])
 
     # --- and back ------------------------------------------------------------------
 
@@ -310,6 +411,15 @@ class Login:
             )
         except BadQuery:
             return await self._refuse(LoginError(), site, ticket)
+        return await self._finish(request, site, ticket, callback)
+
+    async def _finish(
+        self,
+        request: Request,
+        site: Site,
+        ticket: Ticket | None,
+        callback: tiktok.Callback,
+    ) -> Answer:
         found = self._cookies.open(request.headers, callback.state)
         login = found and _Login.unpack(found[1], state=callback.state, born=found[0])
         found = None  # it holds the verifier as it was packed
@@ -317,17 +427,82 @@ class Login:
             return await self._unmatched(callback, site, ticket)
         # From here on the login's cookies are spent, whatever comes of it.
         spent = self._cookies.ended(request.headers, login.state)
-        again = login.target, login.asked
+        again = _Again(login.target, login.asked, login.prompt == "choose")
         try:
             result, is_own = await self._result_of(login, callback, ticket)
         except StoreError:
             raise
         except TikTokOAuthError as error:
+            is_no = _is_refusal(callback)
+            if is_no and await self._goes_on_without(login, error, ticket):
+                rejected = _rejected(self._refused(error), error)
+                await self._tell(rejected, why=_cause(error))
+                return _redirect(login.target, spent)
             return await self._refuse(error, site, ticket, again, spent)
         if result.code:
             return self._refusal(result, site, ticket, again, spent)
         keeps = not is_own and await self._is_other(ticket, result)
-        return self._signed_in(result, spent, keeps_session=keeps)
+        if self._has_logged_out(request):
+            spent.append(self._jar.choose(0))
+        second = None
+        if result.asks_again and not keeps:
+            second = self._once_more(request, login, result, spent)
+        return second or self._signed_in(result, spent, keeps_session=keeps)
+
+    def _once_more(
+        self,
+        request: Request,
+        login: _Login,
+        result: LoginResult,
+        spent: Sequence[Cookie],
+    ) -> Response | None:
+        """Sign in, and send the person to TikTok's page for what was not granted.
+
+        It comes after an answer of TikTok's, and its own answer makes none: a login
+        goes to TikTok twice at most. Whoever closes the page is signed in all the same.
+        None if that is too long for one answer.
+        """
+        second = replace(
+            login,
+            state=Secret(secrets.token_urlsafe(32)),
+            verifier=Secret(secrets.token_urlsafe(32) if self._settings.pkce else ""),
+            born=int(self._clock()),
+            prompt="again",
+        )
+        cookies = [*spent, self._session_cookie(result)]
+        answer = self._to_tiktok(request, second, cookies)
+        if answer is None or head_size(answer) > HEAD_LIMIT:
+            return None
+        self._recent.remember(second.state, second.target, second.asked)
+        return answer
+
+    async def _goes_on_without(
+        self, login: _Login, error: TikTokOAuthError, ticket: Ticket | None
+    ) -> bool:
+        """Whether a second trip came back with a no from a person who is signed in.
+
+        They are not asked again by themselves, and go where the login led.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        if login.prompt != "again" or ticket is None:
+            return False
+        held = await self._grants.load(ticket.grant_id)
+        if held is None or not self._grants.find(held.grant, ticket.digest):
+            return False
+        if isinstance(error, LoginDenied):
+            missing = self._requested(login) - split_scopes(held.grant.scopes)
+            declined = split_scopes(held.grant.declined) | missing
+            noted = replace(held.grant, declined=join_scopes(declined))
+            # Whoever wrote the record since has newer answers of TikTok's.
+            await self._grants.replace(held, noted)
+            await self._grants.note_declined(held.grant_id, missing)
+        return True
+
+    def _requested(self, login: _Login) -> frozenset[str]:
+        """Return all scopes that a login asks for."""
+        return split_scopes(login.asked) | frozenset(self._settings.scopes)
 
     async def _unmatched(
         self, callback: tiktok.Callback, site: Site, ticket: Ticket | None
@@ -353,11 +528,12 @@ class Login:
             own = result and self._ticket_of(result)
             if is_signed_in and result is not None and own == ticket:
                 return redirect(result.return_to)
+        begun = self._recent.find(callback.state)
         return await self._refuse(
             StateMismatch(),
             site,
             ticket,
-            self._recent.find(callback.state),
+            begun and _Again(*begun),
             code="already_signed_in" if is_signed_in else "",
         )
 
@@ -423,9 +599,12 @@ class Login:
         self, result: LoginResult, spent: Sequence[Cookie], *, keeps_session: bool
     ) -> Response:
         # The session's cookie comes last: some adapters keep one Set-Cookie only.
-        age = int(self._settings.session_lifetime)
-        session = [] if keeps_session else [self._jar.session(result.session, age)]
+        session = [] if keeps_session else [self._session_cookie(result)]
         return _redirect(result.return_to, [*spent, *session])
+
+    def _session_cookie(self, result: LoginResult) -> Cookie:
+        age = int(self._settings.session_lifetime)
+        return self._jar.session(result.session, age)
 
     async def _conclude(
         self,
@@ -469,11 +648,22 @@ class Login:
         """Return the sealed result of the exchange, and what is to be told of it."""
         session, why = "", None
         try:
-            result, open_id, granted, session = await self._exchanged(
-                login, callback, ticket
+            saved = await self._exchanged(login, callback, ticket)
+            asks_again = await self._asks_again(login, saved.grant)
+            grant, session = saved.grant, saved.digest
+            result = LoginResult(
+                at=int(self._clock()),
+                session=saved.session,
+                return_to=login.target,
+                asks_again=asks_again,
             )
-            scopes = split_scopes(granted)
-            event = Event(name="login", open_id=open_id, scopes=scopes)
+            event = Event(
+                name="login",
+                open_id=grant.open_id,
+                scopes=split_scopes(grant.scopes),
+                user=read_profile(grant.open_id, grant.profile),
+                is_new=saved.is_new,
+            )
         except StoreError:
             raise
         except TikTokOAuthError as error:
@@ -484,13 +674,8 @@ class Login:
 
     async def _exchanged(
         self, login: _Login, callback: tiktok.Callback, ticket: Ticket | None
-    ) -> tuple[LoginResult, str, str, str]:
-        """Ask TikTok for the tokens and write them.
-
-        Returns:
-            The result; the user's open_id, the granted scopes, and the hash of the new
-            session's secret.
-        """
+    ) -> _Saved:
+        """Ask TikTok for the tokens and write them."""
         client = await self._client()
         try:
             answer = await client.exchange(
@@ -502,11 +687,26 @@ class Login:
             # It would end at its first use: a guarded page would log in for ever.
             raise TikTokError("", "a token that has ended already")
         profile = await self._profile(answer)
-        value, session = await self._save(login, answer, profile, ticket)
-        result = LoginResult(
-            at=int(self._clock()), session=value, return_to=login.target
-        )
-        return result, answer.open_id, answer.scopes or "", session
+        return await self._save(login, answer, profile, ticket)
+
+    async def _asks_again(self, login: _Login, grant: Grant) -> bool:
+        """Whether a person is to see TikTok's page for scopes that they were not asked.
+
+        TikTok reconnects who consented before without a page, and with the scopes of
+        that consent: a scope that the site asks for since then never comes by itself.
+        What a person declined on the page is theirs to ask for.
+        """
+        named = grant_id(self._settings.client_key, grant.open_id)
+        missing = self._requested(login) - split_scopes(grant.scopes)
+        try:
+            if login.prompt:
+                await self._grants.note_declined(named, missing, self._requested(login))
+                return False
+            return bool(missing and missing - await self._grants.declined(named))
+        except StoreError as error:
+            # The login itself is written.
+            logger.warning("what a user declined could not be kept or read: %s", error)
+            return False
 
     async def _profile(self, answer: TokenAnswer) -> Profile | None:
         """Return the user's profile, or None where TikTok does not give it.
@@ -528,12 +728,8 @@ class Login:
         answer: TokenAnswer,
         profile: Profile | None,
         old: Ticket | None,
-    ) -> tuple[str, str]:
-        """Write the grant with a new session in it; end the browser's previous one.
-
-        Returns:
-            The session cookie's value, and the hash of the secret in it.
-        """
+    ) -> _Saved:
+        """Write the grant with a new session in it; end the browser's previous one."""
         named = grant_id(self._settings.client_key, answer.open_id)
         value, ticket = self._jar.issue(named)
         now = int(self._clock())
@@ -543,7 +739,8 @@ class Login:
             held = await self._grants.load(named)
             grant = self._grant(login, answer, profile, held and held.grant)
             if old is None:  # asked with the login itself: the page may ask once more
-                grant = replace(grant, declined="")
+                declined = split_scopes(grant.declined) - split_scopes(login.asked)
+                grant = replace(grant, declined=join_scopes(declined))
             others = [s for s in self._grants.living(grant) if s.digest != previous]
             grant = replace(grant, sessions=(*others, session)[-_SESSIONS:])
             if held is None:
@@ -557,7 +754,7 @@ class Login:
             raise StoreError(message)
         if old is not None and old.grant_id != named:
             await self._grants.end_session(old.grant_id, old.digest)
-        return value, ticket.digest
+        return _Saved(value, ticket.digest, grant, held is None)
 
     def _grant(
         self,
@@ -569,21 +766,42 @@ class Login:
         """Return the grant that this answer makes: the newest login's tokens count."""
         now = int(self._clock())
         granted = split_scopes(answer.scopes or "")
-        asked = split_scopes(login.asked)
-        before = split_scopes(known.declined) if known and asked else frozenset()
-        end = answer.refresh_expires_in
+        declined = frozenset[str]()
+        if login.prompt:  # TikTok showed its page: what is missing was declined there
+            before = split_scopes(known.declined) if known else declined
+            declined = (before | self._requested(login)) - granted
+        refresh_token, end = self._refresh_token(answer, known)
         return Grant(
             open_id=answer.open_id,
             access_token=answer.access_token,
             issued_at=now,
             expires_at=now + int(answer.expires_in),
-            refresh_token=answer.refresh_token or Secret(""),
-            refresh_expires_at=None if end is None else now + int(end),
+            refresh_token=refresh_token,
+            refresh_expires_at=end,
             scopes=join_scopes(granted),
-            declined=join_scopes((before | asked) - granted),
+            declined=join_scopes(declined),
             **self._profiles.after_login(join_scopes(granted), profile, known),
             sessions=known.sessions if known else (),
         )
+
+    def _refresh_token(
+        self, answer: TokenAnswer, known: Grant | None
+    ) -> tuple[Secret, int | None]:
+        """Return the refresh token after a login, and when it ends.
+
+        An answer without one leaves the user's own, as at a refresh, if it still works.
+        """
+        now = int(self._clock())
+        life = answer.refresh_expires_in
+        end = None if life is None else now + int(life)
+        if answer.refresh_token is not None:
+            return answer.refresh_token, end
+        if known is None or not known.refresh_token:
+            return Secret(""), end
+        before = known.refresh_expires_at
+        if before is not None and before <= now:
+            return Secret(""), end
+        return known.refresh_token, before if end is None else end
 
     def _refused(
         self, error: TikTokOAuthError, level: int | None = None
@@ -610,7 +828,7 @@ class Login:
         error: TikTokOAuthError,
         site: Site,
         ticket: Ticket | None,
-        again: tuple[str, str] | None = None,
+        again: _Again | None = None,
         spent: Sequence[Cookie] = (),
         code: str = "",
         level: int | None = None,
@@ -621,8 +839,7 @@ class Login:
             error: what went wrong.
             site: where we are mounted.
             ticket: what the browser's present session cookie says.
-            again: where the login was going and the scopes it asked for one by one, if
-                that is known.
+            again: what a link that tries once more repeats, if that is known.
             spent: deletions of cookies.
             code: of the page, instead of the error's.
             level: in the log, instead of the one that the error has.
@@ -631,7 +848,9 @@ class Login:
         await self._tell(_rejected(result, error), why=_cause(error), level=level)
         if isinstance(error, StateMismatch):
             usual = site.prefix + self._settings.after_login
-            leads = ("leads_to", again[0] or usual) if again else ("begins_at", usual)
+            leads = ("begins_at", usual)
+            if again is not None:
+                leads = ("leads_to", again.target or usual)
             result = replace(result, notes=[("address", self._origin), leads])
         if code:
             result = replace(result, code=code, notes=())
@@ -642,7 +861,7 @@ class Login:
         result: LoginResult,
         site: Site,
         ticket: Ticket | None,
-        again: tuple[str, str] | None,
+        again: _Again | None,
         spent: Sequence[Cookie],
     ) -> Page:
         """Return the page that says why nobody was signed in, with a way on.
@@ -661,14 +880,15 @@ class Login:
             headers=result.headers,
         )
 
-    def _again(self, again: tuple[str, str] | None, site: Site) -> str:
+    def _again(self, again: _Again | None, site: Site) -> str:
         """Return the link that tries a login once more: it asks and ends the same."""
         if again is None:
             return site.login_url()
-        target, asked = again
         usual = site.prefix + self._settings.after_login
         return site.login_url(
-            None if target in ("", usual) else target, split_scopes(asked)
+            None if again.target in ("", usual) else again.target,
+            split_scopes(again.asked),
+            choose_account=again.chooses_account,
         )
 
 

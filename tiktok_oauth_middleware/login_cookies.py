@@ -4,11 +4,13 @@ Requests that begin logins at the same moment, such as tabs that a browser resto
 not see each other's cookies. With a name for each login all of them would stay, and
 servers refuse a request whose headers grow without end, every request, until the
 cookies expire. So the names are fixed, and what seven full slots and the session's
-cookie take of a request is at most `COOKIE_LIMIT` bytes together.
+cookie take of a request, and the one that lets a person choose the account, is at most
+`COOKIE_LIMIT` bytes together.
 
 A login takes one slot, or several if it is long: each holds a part, with the first
 bytes of the login's hash, so that a mixture of two logins is neither. When a login
-began stands before the sealed bytes and is authenticated with them. The state does not
+began stands before the sealed bytes and is authenticated with them; so does, without
+that, a part of the hash of where it goes and what it asks. The state does not
 stand in the cookie: what is sealed opens under the state that the callback brings, and
 under no other.
 """
@@ -25,7 +27,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from .cookies import SESSION_LENGTH, find_all, from_text, to_text
 from .errors import ConfigurationError
 from .forks import renew_after_fork
-from .http import COOKIE_LIMIT, Cookie, Headers
+from .http import COOKIE_LIMIT, BegunLogin, Cookie, Headers
 
 if TYPE_CHECKING:
     from .cookies import CookieJar
@@ -37,7 +39,11 @@ _TAG_BYTES = 3
 #: The tag, and a byte that says which part of how many this is.
 _HEAD_BYTES = _TAG_BYTES + 1
 _BORN_BYTES = 5
+#: The first bytes of a hash of what a login is for.
+_PURPOSE_BYTES = 4
 _LATEST = 256**_BORN_BYTES - 1
+#: Where the sealed bytes begin.
+_START = _BORN_BYTES + _PURPOSE_BYTES
 #: The bytes that all slots together must hold: an address of 2,048 and what is sealed
 #: with it.
 _ENOUGH = 2048 + 200
@@ -60,6 +66,7 @@ class _Group(NamedTuple):
     born: int
     slots: frozenset[int]
     sealed: bytes
+    purpose: bytes
 
 
 class _Sent(NamedTuple):
@@ -90,8 +97,9 @@ class LoginCookies:
         self._box = box
         self._max_age = max_age
         session = len(jar.session_name) + 1 + SESSION_LENGTH
-        # Eight cookies are joined by seven times "; ".
-        each = (COOKIE_LIMIT - session - 2 * SLOTS) // SLOTS
+        choose = len(jar.choose_name) + 2
+        # Nine cookies are joined by eight times "; ".
+        each = (COOKIE_LIMIT - session - choose - 2 * (SLOTS + 1)) // SLOTS
         letters = each - len(jar.login_prefix) - 2
         #: The bytes of a login that one slot holds.
         self._room = letters * 3 // 4 - _HEAD_BYTES
@@ -110,7 +118,7 @@ class LoginCookies:
     # --- writing -------------------------------------------------------------------
 
     def begin(
-        self, headers: Headers, state: str, born: int, packed: bytes
+        self, headers: Headers, state: str, born: int, packed: bytes, purpose: str
     ) -> list[Cookie] | None:
         """Return the cookies of a new login, deletions first; None if it is too long.
 
@@ -123,10 +131,13 @@ class LoginCookies:
             state: of the login; not written.
             born: when it begins, in seconds since 1970.
             packed: what to seal.
+            purpose: what the login is for. A guard knows by a part of its hash that the
+                same login is under way already; it is no secret of this browser's.
         """
         born = min(max(born, 0), _LATEST)
         digest = _digest(state)
-        whole = born.to_bytes(_BORN_BYTES) + self._box.seal(packed, _name(digest, born))
+        sealed = self._box.seal(packed, _name(digest, born))
+        whole = born.to_bytes(_BORN_BYTES) + purpose_hash(purpose) + sealed
         pieces = [
             whole[at : at + self._room] for at in range(0, len(whole), self._room)
         ]
@@ -197,6 +208,14 @@ class LoginCookies:
         packed = self._box.open(group.sealed, _name(digest, group.born))
         return None if packed is None else (group.born, packed)
 
+    def under_way(self, headers: Headers) -> list[BegunLogin]:
+        """Return when each login under way began, and what it is for; no secret."""
+        prefix = self._jar.login_prefix.encode()
+        if not any(k == b"cookie" and prefix in value for k, value in headers):
+            return []
+        groups = self._sent(headers).groups.values()
+        return [BegunLogin(group.born, group.purpose) for group in groups]
+
     def _sent(self, headers: Headers) -> _Sent:
         found = find_all(headers, self._jar.login_prefix.encode())
         by_tag: dict[bytes, list[_Part]] = {}
@@ -231,7 +250,13 @@ def _group(parts: list[_Part]) -> _Group | None:
     whole = b"".join(part.data for part in parts)
     born = int.from_bytes(whole[:_BORN_BYTES])
     slots = frozenset(part.slot for part in parts)
-    return _Group(born, slots, whole[_BORN_BYTES:])
+    purpose, sealed = whole[_BORN_BYTES:_START], whole[_START:]
+    return _Group(born, slots, sealed, purpose)
+
+
+def purpose_hash(text: str) -> bytes:
+    """Return what a login's cookies say of what it is for."""
+    return _digest(text)[:_PURPOSE_BYTES]
 
 
 def _digest(text: str | bytes) -> bytes:

@@ -36,6 +36,9 @@ class LoginResult:
     session: str = field(default="", repr=False)
     #: Where the login led.
     return_to: str = ""
+    #: Whether TikTok granted less than was asked for without showing its page, so that
+    #: the person goes there once more.
+    asks_again: bool = False
     #: The page that says why nobody was signed in; "" where somebody was.
     code: str = ""
     notes: Sequence[tuple[str, str]] = ()

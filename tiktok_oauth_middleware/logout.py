@@ -166,13 +166,18 @@ class Logout:
 
     def _after(self, request: Request, site: Site) -> str:
         usual = site.prefix + self._settings.after_logout
-        return target_of(request.query, usual, site.own_paths)
+        return target_of(request.query, usual, site.own_paths, site.origin)
 
     def _all_gone(self, request: Request) -> list[Cookie]:
-        """Return deletions of every cookie of ours that the browser sent."""
+        """Return deletions of every cookie of ours that the browser sent.
+
+        One stays, or comes: it lets the next login choose the account.
+        """
         jar = self._jar
         logins = find_all(request.headers, jar.login_prefix.encode())
         gone = [jar.login(login_id, "", 0) for login_id in list(logins)[:20]]
+        # TikTok would reconnect the account that was just logged out, without asking.
+        gone.append(jar.choose(max(1, int(self._settings.session_lifetime))))
         name = jar.session_name.encode() + b"="
         if any(name in cookies for cookies in request.all(b"cookie")):
             # Last: some adapters keep one Set-Cookie only.

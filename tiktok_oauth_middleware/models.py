@@ -27,7 +27,7 @@ from typing import (
 from urllib.parse import quote, urlencode
 
 from .errors import ConfigurationError, NotSignedIn
-from .text import one_line
+from .text import local_part, one_line
 
 
 class Secret(str):
@@ -392,19 +392,21 @@ class Site:
         "clock",
         "is_stray",
         "mount",
+        "origin",
         "own_paths",
         "prefix",
         "profile_was_read",
         "routes",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what its links and answers need
         self,
         *,
         mount: str,
         routes: Mapping[str, str],
         askable: frozenset[str],
         clock: Callable[[], float],
+        origin: str = "",
         profile_was_read: Callable[[Sight], object] = lambda _: None,
         is_stray: bool = False,
     ) -> None:
@@ -419,6 +421,8 @@ class Site:
         #: The scopes that a login may ask for.
         self.askable: frozenset[str] = askable
         self.clock: Callable[[], float] = clock
+        #: The site's configured origin, whatever a request says.
+        self.origin: str = origin
         #: Called where an app looks at a user's profile.
         self.profile_was_read: Callable[[Sight], object] = profile_was_read
         #: The mount point as a link begins with it.
@@ -432,10 +436,20 @@ class Site:
         """The way back to the app's first page."""
         return self.prefix + "/"
 
-    def login_url(self, target: str | None = None, scopes: Iterable[str] = ()) -> str:
+    def login_url(
+        self,
+        target: str | None = None,
+        scopes: Iterable[str] = (),
+        *,
+        choose_account: bool = False,
+    ) -> str:
         """Return the path and query that begin a login."""
         asked = join_scopes(scopes)
-        query = {"next": target, "scopes": asked or None}
+        query = {
+            "next": target and local_part(target, self.origin),
+            "scopes": asked or None,
+            "choose_account": "1" if choose_account else None,
+        }
         return self._with_query(self._login, query)
 
     def logout_url(self, target: str | None = None) -> str:
@@ -549,13 +563,19 @@ class TikTokAuth:
         self,
         next: str | None = None,  # noqa: A002 - the query's own word
         scopes: Iterable[str] = (),
+        *,
+        choose_account: bool = False,
     ) -> str:
         """Return the link that begins a login, or asks for further scopes.
 
         Args:
-            next: the path of this site to come back to; `after_login` if not given.
+            next: the path of this site to come back to, or its whole address, such as
+                ``str(request.url)``; `after_login` if not given. An address at any
+                other origin than that of the redirect URI leads to `after_login` too.
             scopes: scopes to ask for beside the usual ones; each must be in the
                 settings' ``scopes`` or ``optional_scopes``.
+            choose_account: show TikTok's page, where the person can switch to another
+                account; otherwise TikTok reconnects the last one without asking.
 
         Raises:
             ConfigurationError: a scope is in neither: such a link would lead nowhere.
@@ -568,7 +588,7 @@ class TikTokAuth:
                 " neither scopes nor optional_scopes: list it in one of them"
             )
             raise ConfigurationError(message)
-        return self._site.login_url(next, asked)
+        return self._site.login_url(next, asked, choose_account=choose_account)
 
     @property
     def logout_url(self) -> str:
@@ -715,6 +735,11 @@ class Event:
     log_id: str = ""
     #: The HTTP status that TikTok answered with; 0 where there was no answer.
     status: int = 0
+    #: At a login: the user's profile as it is kept now, by granted scope.
+    user: User | None = None
+    #: At a login: whether nothing was kept of this user before. What was kept may have
+    #: ended since the last visit: it goes with the last session, unless `keep_grants`.
+    is_new: bool | None = None
     #: Further plain facts, such as a webhook's own event name and content, or what a
     #: callback without ``error`` held (``errCode``, ``error_code``, ``error_msg``,
     #: ``error_type``, ``log_id``, ``logid``).

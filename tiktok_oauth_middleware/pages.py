@@ -122,6 +122,7 @@ _STATUSES: Mapping[str, int] = {
     "store_error": 503,
     "scope_required": 403,
     "login_required": 401,
+    "login_unfinished": 401,
     "scope_not_offered": 400,
     "not_a_page_visit": 403,
     "cross_site": 403,

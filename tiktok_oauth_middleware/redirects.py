@@ -16,7 +16,7 @@ from urllib.parse import quote, unquote
 
 from .http import BadQuery, read_query
 from .log import logger
-from .text import one_line
+from .text import local_part, one_line
 
 #: Longest target, in bytes once it is percent-encoded.
 LONGEST = 2048
@@ -54,10 +54,19 @@ def safe_target(value: str, own_paths: Collection[str] = ()) -> str | None:
     return target
 
 
-def target_of(query: bytes, usual: str, own_paths: Collection[str]) -> str:
+def target_of(
+    query: bytes, usual: str, own_paths: Collection[str], origin: str = ""
+) -> str:
     """Return where the ``next`` of a query leads, or `usual` if it leads nowhere.
 
-    A refused value is logged, escaped and cut; sent twice, it counts as refused.
+    A refused value is logged, escaped and cut; sent twice, it counts as refused. Of a
+    whole address at the site's own origin the path counts, with its query and fragment.
+
+    Args:
+        query: of the request.
+        usual: where to go otherwise.
+        own_paths: decoded paths that answer logins themselves.
+        origin: the site's, as it is configured; "" takes no whole address.
     """
     try:
         given = read_query(query, ["next"]).get("next")
@@ -65,7 +74,7 @@ def target_of(query: bytes, usual: str, own_paths: Collection[str]) -> str:
         given = ""
     if given is None:
         return usual
-    target = safe_target(given, own_paths)
+    target = safe_target(local_part(given, origin), own_paths)
     if target is None:
         logger.info("next refused: %s", one_line(given))
     return target or usual

@@ -142,6 +142,7 @@ class Webhook:
                 verdict = not await self._works(held)
             if not verdict:
                 return False
+            await self._grants.forget_declined(named)
             # Whatever was written since was not judged: a login, above all.
             if await self._grants.delete(held):
                 return True

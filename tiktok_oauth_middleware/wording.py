@@ -80,6 +80,13 @@ PROBLEMS: Mapping[str, tuple[str, ...]] = {
         " while a page stays open.",
         "Log in, go back to the page that you sent it from, and send it once more.",
     ),
+    "login_unfinished": (
+        "The login was not finished",
+        "You were sent to TikTok to log in for this page, and did not come back from"
+        " there: perhaps TikTok showed an error, or you left before the end.",
+        "Try again; if TikTok shows an error, tell the people who run this site what it"
+        " says.",
+    ),
     "scope_not_offered": (
         "This site does not ask for that",
         "The link asked TikTok for something that this site never asks for.",

@@ -133,7 +133,7 @@ class TikTokOAuthWSGIMiddleware:
             and self._is_protected(environ, site)
             and not auth.is_authenticated  # that it was asked is noted, too
         ):
-            request = _request(environ, site).without_cookies()
+            request = core.without_cookies(_request(environ, site))
             if not is_preflight(request):
                 response = core.turned_away(request, site, None, Challenge())
                 return _respond(environ, start_response, response)
@@ -240,7 +240,7 @@ class TikTokOAuthWSGIMiddleware:
         )
 
     def _challenged(self, environ: WSGIEnvironment, auth: _Auth) -> Response:
-        request = _request(environ, auth._site).without_cookies()
+        request = self._core.without_cookies(_request(environ, auth._site))
         core, site = self._core, auth._site
         status, headers = auth._said or ("401", [])
         if auth._is_preflight:
