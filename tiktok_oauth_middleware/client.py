@@ -34,6 +34,7 @@ from . import tiktok
 from .errors import TikTokError, TikTokUnavailable
 from .log import logger
 from .models import Secret
+from .runtime import TLSContext
 
 if TYPE_CHECKING:
     from .models import TokenAnswer
@@ -128,6 +129,7 @@ class TikTokClient:
         *,
         transport: Any = None,
         timing: Timing | None = None,
+        tls: TLSContext | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Take what to call and how.
@@ -137,6 +139,7 @@ class TikTokClient:
             runtime: blocking or cooperative.
             transport: instead of the network, as httpx2's clients take one.
             timing: what each call is made in, by its name.
+            tls: where the TLS settings are kept, longer than the client.
             clock: seconds since 1970, to judge dates in answers by.
 
         Raises:
@@ -146,6 +149,7 @@ class TikTokClient:
         self._runtime = runtime
         self._transport = transport
         self._timing: Timing = nullcontext if timing is None else timing
+        self._tls = TLSContext() if tls is None else tls
         self._clock = clock
         previous = settings.previous_client_secret
         #: The present one first.
@@ -385,7 +389,9 @@ class TikTokClient:
         kind = _BlockingClient if self._runtime.is_blocking else _CooperativeClient
         hook: Any = _limit if self._runtime.is_blocking else _alimit
         seconds = self._settings.timeout
-        transport = self._transport
+        transport, options = self._transport, {}
+        if transport is None:
+            options["verify"] = self._tls_context()
         if transport is None and not self._has_proxy():
             make = (
                 httpx.HTTPTransport
@@ -393,7 +399,7 @@ class TikTokClient:
                 else httpx.AsyncHTTPTransport
             )
             # Connecting is tried once more; what was sent is never sent again.
-            transport = make(retries=1)
+            transport = make(retries=1, **options)
         return kind(
             self._settings.client_key,
             self._client_secrets,
@@ -404,7 +410,19 @@ class TikTokClient:
             # the next.
             cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=())),
             event_hooks={"response": [partial(hook, seconds)]},
+            **options,
         )
+
+    def _tls_context(self) -> Any:
+        """Return the TLS settings, made once for the middleware.
+
+        To read the system's certificates costs 20 ms and more. A client belongs to an
+        event loop and ends with a lifespan, which on serverless platforms is one
+        request; what it takes of this is bound to neither.
+        """
+        if self._tls.context is None:
+            self._tls.context = httpx.create_ssl_context()
+        return self._tls.context
 
     @staticmethod
     def _has_proxy() -> bool:

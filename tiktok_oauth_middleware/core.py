@@ -59,6 +59,7 @@ from .profiles import Profiles
 from .redirects import LONGEST
 from .refresh import Refresh
 from .rules import Inner, PathRules, Sought, look_inside, readings, unmatched
+from .runtime import TLSContext
 from .sealing import Box, derive
 from .session import Sessions
 from .sights import Sights
@@ -119,6 +120,7 @@ class Core:
         self._runtime = runtime
         self._pages = pages or Pages()
         self._transport = transport
+        self._tls = TLSContext()
         self._own_store = store is None
         opened = (
             open_store(reveal(settings.store), clock=clock) if store is None else store
@@ -127,6 +129,8 @@ class Core:
         self._port = runtime.port(opened)
         if self._meter is not None:
             self._port = MeasuredPort(self._port, self._meter)
+        self._store = opened
+        self.check_workers()
         self._warn()
         keys = [reveal(key) for key in settings.secret_keys]
         told = derive(keys[0], settings.client_key, "log")
@@ -184,6 +188,7 @@ class Core:
             deferrable,
             self.profiles,
         )
+        self.sessions.is_store_shared = getattr(self._store, "is_shared", True)
         #: Whom a session cookie stands for, from the store if need be.
         self.look = self.sessions.look
         #: Cookie value to sight, for the shells' fast path.
@@ -215,6 +220,16 @@ class Core:
             settings, self.grants, self.refresh, self.client, self._tell, clock
         )
 
+    def check_workers(self, seen: str | None = None) -> None:
+        """Let a store of this process alone warn where there are other workers.
+
+        Args:
+            seen: how it was seen that there are.
+        """
+        check = getattr(self._store, "check_workers", None)
+        if check is not None:
+            check(seen)
+
     def _warn(self) -> None:
         if self.settings.is_loopback:
             logger.warning(
@@ -235,6 +250,7 @@ class Core:
             transport=self._transport,
             clock=self.clock,
             timing=None if self._meter is None else self._meter.call,
+            tls=self._tls,
         )
 
     async def warm(self) -> None:

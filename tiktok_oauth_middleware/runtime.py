@@ -79,6 +79,15 @@ def _innermost(flow: Any) -> str:
     return getattr(flow, "__qualname__", repr(flow))
 
 
+class TLSContext:
+    """Holds the TLS settings of one middleware's clients, once they are made."""
+
+    __slots__ = ("context",)
+
+    def __init__(self) -> None:
+        self.context: Any = None
+
+
 class Runtime(Protocol):
     """What flows need of the world they run in."""
 

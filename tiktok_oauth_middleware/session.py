@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from .cookies import Ticket
 from .forks import renew_after_fork
+from .log import logger
 from .models import (
     DIGEST,
     EXPIRES_AT,
@@ -67,6 +68,8 @@ class Sessions:
         self._jar = jar
         self._clock = clock
         self._seen_step = min(_SEEN_SECONDS, settings.session_idle / 10)
+        #: False where every process has a store of its own. Set by `Core`.
+        self.is_store_shared = True
         #: Genuine cookies that the store knows no session for, and since when.
         self._dead: dict[bytes, float] = {}
         self.after_fork()
@@ -142,6 +145,7 @@ class Sessions:
             sight = (at, min(at + _FRESH_SECONDS, known[KEEPS_UNTIL]), *known[2:])
             self._sights.remember(value, sight, changes)
             return sight
+        self._hint(sealed)
         held = self._grants.opened(ticket.grant_id, sealed, changes, at)
         if held is None and sealed is not None:
             raise _UnreadableError
@@ -163,6 +167,16 @@ class Sessions:
             with self._deferrable.attempt():
                 held = await self._touch(held, session)
         return self._remembered(value, ticket, held)
+
+    def _hint(self, sealed: bytes | None) -> None:
+        """Say why a genuine cookie may name no record, where others cannot see it."""
+        if sealed is None and not self.is_store_shared:
+            logger.warning(
+                "a genuine session cookie names a user that this process's memory store"
+                " does not hold: the process was restarted, or another worker signed"
+                " them in; memory:// is for one process, sqlite:/// and redis:// for"
+                " several"
+            )
 
     def _has_ended(self, value: bytes, at: float) -> bool:
         """Whether a session's access token is known to have expired by `at`."""

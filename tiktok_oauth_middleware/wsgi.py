@@ -104,7 +104,7 @@ class TikTokOAuthWSGIMiddleware:
         """
         core = self._core
         mount = environ.get("SCRIPT_NAME", "")
-        site = self._sites.get(mount) or self._new_site(mount)
+        site = self._sites.get(mount) or self._new_site(mount, environ)
         # Our paths are ASCII, so they are told before anything is decoded.
         if environ.get("PATH_INFO") in site.routes:
             # No local: reporters of exceptions would find the cookies in it.
@@ -170,7 +170,7 @@ class TikTokOAuthWSGIMiddleware:
         sought = Sought(path, whole, mount, claimed, raw)
         return core.is_protected_elsewhere(self.app, sought)
 
-    def _new_site(self, mount: str) -> Site:
+    def _new_site(self, mount: str, environ: WSGIEnvironment) -> Site:
         """Return what is the same below one mount point, at its first request.
 
         Raises:
@@ -180,6 +180,8 @@ class TikTokOAuthWSGIMiddleware:
             check_wrapping(self, self.app)
             check_guards(self.app)
             self._is_checked = True
+            if environ.get("wsgi.multiprocess"):
+                self._core.check_workers("the server runs several processes")
         return self._core.site(_text(mount))
 
     def _look(self, environ: WSGIEnvironment) -> Sight | None:

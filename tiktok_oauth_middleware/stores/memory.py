@@ -9,7 +9,6 @@ its own: the one thing that makes this store wrong in production, and so it says
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from itertools import islice
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from tiktok_oauth_middleware.forks import renew_after_fork
 from tiktok_oauth_middleware.log import logger as log
+from tiktok_oauth_middleware.workers import several_workers
 
 from .base import SwapLock, Waits, refuse_empty_swap
 
@@ -38,6 +38,8 @@ class MemoryStore:
 
     waits: ClassVar[Waits] = "never"
     renews: ClassVar[bool] = True
+    #: Whether other processes see the same rows.
+    is_shared: ClassVar[bool] = False
 
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
@@ -52,7 +54,7 @@ class MemoryStore:
     def get(self, key: str) -> bytes | None:
         """Return the value, or None if there is none or it has expired."""
         if not self._has_checked_workers:
-            self._check_workers()
+            self.check_workers()
         with self._lock:
             return self._find(key, self._clock())
 
@@ -62,7 +64,7 @@ class MemoryStore:
         """Put `new` where `old` is; say whether `old` was there."""
         refuse_empty_swap(old, new)
         if not self._has_checked_workers:
-            self._check_workers()
+            self.check_workers()
         with self._lock:
             now = self._clock()
             if self._find(key, now) != old:
@@ -119,20 +121,23 @@ class MemoryStore:
         self._is_forked = True
         self._has_checked_workers = False
 
-    def _check_workers(self) -> None:
-        """Warn once in each process that is one of several."""
+    def check_workers(self, seen: str | None = None) -> None:
+        """Warn where this process is one of several, which share nothing of this store.
+
+        Called when a middleware is built around it, and at the first use in each child
+        of a fork.
+
+        Args:
+            seen: how it was seen, where the caller has.
+        """
         self._has_checked_workers = True
-        workers = os.environ.get("WEB_CONCURRENCY", "")
-        if self._is_forked:
-            _warn("this process was forked")
-        elif workers.isdecimal() and int(workers) > 1:
-            _warn(f"WEB_CONCURRENCY is {workers}")
-
-
-def _warn(reason: str) -> None:
-    log.warning(
-        "the memory store is not shared, and %s: every worker would have its own"
-        " users, signed in at one and not at the next; set store to sqlite:/// or"
-        " redis://",
-        reason,
-    )
+        reason = seen or (
+            "this process was forked" if self._is_forked else several_workers()
+        )
+        if reason is not None:
+            log.warning(
+                "the memory store is not shared, and %s: every worker would have its"
+                " own users, signed in at one and not at the next; set store to"
+                " sqlite:/// or redis://",
+                reason,
+            )
