@@ -279,33 +279,6 @@ class TestRenewed:
 # --- what is logged -------------------------------------------------------------------
 
 
-class TestLevel:
-    @pytest.mark.parametrize("error", ["invalid_client", "unauthorized_client"])
-    def test_app_fault(self, refresh, monkeypatch, error):
-        """A wrong secret is an ERROR once a minute, since every user meets it."""
-        watch = Watch()
-        monkeypatch.setattr("tiktok_oauth_middleware.refresh.time", watch)
-        levels = []
-        for seconds in (0, 30, 30, 0.5, 60, 1):
-            watch.now += seconds
-            levels.append(refresh._level(TikTokError(error, "", "", 200)))
-        error, debug = logging.ERROR, logging.DEBUG
-        assert levels == [error, debug, debug, error, debug, error]
-
-    def test_first(self, refresh, monkeypatch):
-        """The first is an ERROR, however short the machine has been up."""
-        watch = Watch()
-        watch.now = 10.0
-        monkeypatch.setattr("tiktok_oauth_middleware.refresh.time", watch)
-        failure = TikTokError("invalid_client", "", "", 200)
-        assert refresh._level(failure) == logging.ERROR
-
-    def test_other(self, refresh):
-        """Any other failure is a warning."""
-        failure = TikTokError("server_error", "", "", 200)
-        assert refresh._level(failure) == logging.WARNING
-
-
 # --- who refreshes ---------------------------------------------------------------------
 
 

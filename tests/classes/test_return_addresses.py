@@ -147,7 +147,9 @@ class TestLogin:
             *odd,
         ):
             answer = raw.ask("GET", path, query=b"a=//evil.example", headers=PAGE)
-            assert answer.location.startswith(f"{LOGIN}?next=")
+            # What is too long to come back to is left out.
+            begins = LOGIN if len(path) > 500 else f"{LOGIN}?next="
+            assert answer.location.startswith(begins)
             url = ada_url.URL(answer.location, base=ORIGIN)
             assert (url.origin, url.pathname) == (ORIGIN, LOGIN)
             query = answer.location.partition("?")[2]

@@ -38,7 +38,7 @@ def test_a_good_url_has_no_fault(url: str) -> None:
     [
         ("", "memory://"),
         ("store.sqlite3", "sqlite:///"),
-        ("mysql://root:hunter2@host/db", "mysql://"),
+        ("mssql://root:hunter2@host/db", "mssql://"),
         ("hunter2:6379", "redis://host:6379/0"),
         ("memory://hunter2", "takes nothing else"),
         ("sqlite://hunter2.sqlite3", "three slashes"),
