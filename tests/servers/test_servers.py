@@ -189,11 +189,13 @@ def test_encoded_paths(browser, path):
     """A path that is encoded oddly logs nobody in, and breaks nothing."""
     answer = browser.get_raw(path)
     assert answer.status in (303, 400, 404)
-    if answer.status == 303:
+    location = answer.headers.get("location", "")
+    if answer.status == 303 and not location.startswith(LOGIN):
         # The server decoded it before anybody looked: then it is the login path.
-        assert answer.headers["location"].startswith(browser.server.stand_in.url)
+        assert location.startswith(browser.server.stand_in.url)
         assert answer.headers["set-cookie"].startswith("tiktok-login-")
     else:
+        # Not there, or held protected: controls may be dropped by what is inside.
         assert "set-cookie" not in answer.headers
 
 
