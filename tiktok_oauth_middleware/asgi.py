@@ -51,7 +51,7 @@ _TRY_AGAIN_LATER = 1013
 _REFUSING_CODES = frozenset({1000, 1008, *CLOSE_CODES.values()})
 #: What most private responses get, without reading any header of theirs.
 _PRIVATE = ((b"cache-control", b"private"), (b"vary", b"Cookie"))
-#: What metrics and logs outside of us read when the app has answered: the route, by
+#: What metrics and logs outside of us read when the app answers: the route, by
 #: which they group requests, and ``request.state``, which a server without a lifespan
 #: leaves to the app to make.
 _FOR_OUTSIDE = ("endpoint", "route", "path_params", "state")
@@ -189,18 +189,35 @@ class TikTokOAuthMiddleware:
         if self._fills_user and "user" not in scope and "auth" not in scope:
             inner["user"] = inner["auth"] = user = StarletteUser()
             user._auth = auth
-        size = len(inner)
-        watched = auth._watched if kind == "http" else auth._watched_socket
-        token = asgi_auth.set(auth) if self._has_wsgi_inside else None
+        auth._inner, size = inner, len(inner)
+        watched: Send = auth._watched if kind == "http" else auth._watched_socket
+        if self._has_wsgi_inside:
+            await self._call_bridge(inner, receive, watched)
+            return
         try:
             await self.app(inner, receive, watched)
         finally:
-            if token is not None:
-                asgi_auth.reset(token)
+            auth._inner = None  # which holds this object, too
             if len(inner) != size:
-                for name in _FOR_OUTSIDE:
-                    if name in inner:
-                        scope[name] = inner[name]
+                _hand_out(inner, scope)
+
+    async def _call_bridge(self, inner: Scope, receive: Receive, send: Send) -> None:
+        """Call an app that calls a WSGI app through an adapter.
+
+        Those of asgiref and Starlette hand no scope on, and asgiref's warns of what is
+        no coroutine function.
+        """
+
+        async def sending(message: Message) -> None:
+            await send(message)
+
+        token = asgi_auth.set(inner["tiktok"])
+        try:
+            await self.app(inner, receive, sending)
+        finally:
+            inner["tiktok"]._inner = None
+            asgi_auth.reset(token)
+            _hand_out(inner, inner["tiktok"]._scope)
 
     def _new_site(self, mount: str) -> Site:
         """Return what is the same below one mount point, at its first request.
@@ -336,7 +353,8 @@ class _DjangoUser:
     _auth: TikTokAuth
     _user: Any
 
-    __class__ = property(lambda self: type(self._user))
+    # As isinstance() asks it, and as lazy objects of Django's answer.
+    __class__ = property(lambda self: type(self._user))  # pyright: ignore[reportIncompatibleMethodOverride]  # noqa: E501
 
     def __getattr__(self, name: str) -> Any:
         if name == "_wrapped":
@@ -378,6 +396,13 @@ def _scopes_of(auth: TikTokAuth) -> list[str]:
     return ["authenticated", *sorted(auth.scopes)] if auth.is_authenticated else []
 
 
+def _hand_out(inner: Scope, outer: Scope) -> None:
+    """Let what is outside of us see which route of the app a request came to."""
+    for name in _FOR_OUTSIDE:
+        if name in inner:
+            outer[name] = inner[name]
+
+
 def _may_read_starlettes(app: object) -> bool:
     """Whether something in an app may read Starlette's ``request.user``.
 
@@ -407,6 +432,7 @@ class _Auth(TikTokAuth):
 
     __slots__ = (
         "_core",
+        "_inner",
         "_is_open",
         "_is_preflight",
         "_is_replaced",
@@ -418,6 +444,8 @@ class _Auth(TikTokAuth):
     _core: Core
     _scope: Scope
     _send: Send
+    #: The scope that the app has, until the head of its response is sent.
+    _inner: Scope | None
     #: Whether ours went out instead of the app's response; whether a WebSocket is open.
     _is_replaced: bool
     _is_open: bool
@@ -429,6 +457,11 @@ class _Auth(TikTokAuth):
 
         No coroutine of its own, and nothing to do where nobody looked.
         """
+        inner = self._inner
+        if inner is not None:  # at the head
+            self._inner = None
+            if "endpoint" in inner:
+                _hand_out(inner, self._scope)
         if not self._looked:  # a guard looks too
             return self._send(message)
         if self._is_replaced:

@@ -110,7 +110,8 @@ def keep_out_of_djangos_caches(app: object) -> None:
     """
     for part in parts_of(app):
         if comes_from(part, ("django",)) and hasattr(part, "request_class"):
-            part.request_class = watched_request(part.request_class)
+            handler: Any = part
+            handler.request_class = watched_request(handler.request_class)
 
 
 def watched_request(kind: type) -> Any:

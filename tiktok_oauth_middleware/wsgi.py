@@ -314,8 +314,10 @@ class _Auth(TikTokAuth):
 
     def _begin(self) -> None:
         """Hand the head to the server, changed where it depended on the session."""
-        status, headers, *exc_info = self._head or ()
-        self._head = None
+        head, self._head = self._head, None
+        if head is None:
+            return
+        status, headers, *exc_info = head
         if self._looked:  # a guard looks too
             headers = keep_private(headers)
         self._write_on = self._start_response(status, headers, *exc_info)

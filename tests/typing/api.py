@@ -33,10 +33,18 @@ from tiktok_oauth_middleware import (
     User,
     Way,
 )
-from tiktok_oauth_middleware.fastapi import SignedIn, tiktok_auth, tiktok_responses
+from tiktok_oauth_middleware.caching import depends_on_session, session_key
+from tiktok_oauth_middleware.fastapi import (
+    MaybeSignedIn,
+    SignedIn,
+    SignedInAuth,
+    tiktok_auth,
+    tiktok_responses,
+)
 from tiktok_oauth_middleware.flask import requires_tiktok as flask_requires
+from tiktok_oauth_middleware.flask import signed_in_auth as flask_signed_in
 from tiktok_oauth_middleware.flask import tiktok_auth as flask_auth
-from tiktok_oauth_middleware.starlette import requires_tiktok
+from tiktok_oauth_middleware.starlette import requires_tiktok, signed_in_auth
 from tiktok_oauth_middleware.starlette import tiktok_auth as starlette_auth
 from tiktok_oauth_middleware.testing import (
     FakeTikTok,
@@ -126,8 +134,34 @@ fastapi = FastAPI()
 
 
 @fastapi.get("/me", responses=tiktok_responses)
-async def me(tiktok: SignedIn) -> dict[str, str | None]:
+async def me(tiktok: SignedIn) -> dict[str, str]:
+    assert_type(tiktok.open_id, str)
+    assert_type(tiktok.user, User)
+    assert_type(tiktok.token, Token | None)
     return {"open_id": tiktok.open_id}
+
+
+@fastapi.get("/maybe")
+async def maybe(tiktok: MaybeSignedIn) -> str | None:
+    assert_type(tiktok.open_id, str | None)
+    return tiktok.open_id
+
+
+WithVideos = Annotated[SignedInAuth, Security(tiktok_auth, scopes=["video.list"])]
+
+
+@fastapi.get("/narrow")
+async def narrow(tiktok: WithVideos) -> str:
+    return tiktok.open_id
+
+
+@requires_tiktok
+async def starlette_narrow(request: Request) -> Response:
+    assert_type(signed_in_auth(request), SignedInAuth)
+    assert_type(signed_in_auth(request).open_id, str)
+    assert_type(depends_on_session(request), bool)
+    assert_type(session_key(request), str)
+    return JSONResponse({"open_id": signed_in_auth(request).open_id})
 
 
 @fastapi.get("/videos")
@@ -141,6 +175,8 @@ async def fastapi_videos(
 @flask_requires("video.list")
 def flask_videos() -> str:
     assert_type(flask_auth.open_id, str | None)
+    assert_type(flask_signed_in.open_id, str)
+    assert_type(flask_signed_in.user, User)
     return "videos"
 
 
