@@ -354,7 +354,7 @@ class _DjangoUser:
     _user: Any
 
     # As isinstance() asks it, and as lazy objects of Django's answer.
-    __class__ = property(lambda self: type(self._user))  # pyright: ignore[reportIncompatibleMethodOverride]  # noqa: E501
+    __class__ = property(lambda self: type(self._user))  # pyright: ignore[reportIncompatibleMethodOverride]
 
     def __getattr__(self, name: str) -> Any:
         if name == "_wrapped":
