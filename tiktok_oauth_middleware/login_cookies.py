@@ -9,10 +9,9 @@ cookie take of a request, and the one that lets a person choose the account, is 
 
 A login takes one slot, or several if it is long: each holds a part, with the first
 bytes of the login's hash, so that a mixture of two logins is neither. When a login
-began stands before the sealed bytes and is authenticated with them; so does, without
-that, a part of the hash of where it goes and what it asks. The state does not
-stand in the cookie: what is sealed opens under the state that the callback brings, and
-under no other.
+began, and a part of the hash of where it goes and what it asks, stand before the sealed
+bytes and are authenticated with them. The state does not stand in the cookie: what is
+sealed opens under the state that the callback brings, and under no other.
 """
 
 from __future__ import annotations
@@ -118,7 +117,12 @@ class LoginCookies:
     # --- writing -------------------------------------------------------------------
 
     def begin(
-        self, headers: Headers, state: str, born: int, packed: bytes, purpose: str
+        self,
+        headers: Headers,
+        state: str,
+        born: int,
+        packed: bytes,
+        purpose: str = "",
     ) -> list[Cookie] | None:
         """Return the cookies of a new login, deletions first; None if it is too long.
 
@@ -136,8 +140,9 @@ class LoginCookies:
         """
         born = min(max(born, 0), _LATEST)
         digest = _digest(state)
-        sealed = self._box.seal(packed, _name(digest, born))
-        whole = born.to_bytes(_BORN_BYTES) + purpose_hash(purpose) + sealed
+        hashed = purpose_hash(purpose)
+        sealed = self._box.seal(packed, _name(digest, born, hashed))
+        whole = born.to_bytes(_BORN_BYTES) + hashed + sealed
         pieces = [
             whole[at : at + self._room] for at in range(0, len(whole), self._room)
         ]
@@ -205,7 +210,8 @@ class LoginCookies:
         group = self._sent(headers).groups.get(digest[:_TAG_BYTES])
         if group is None:
             return None
-        packed = self._box.open(group.sealed, _name(digest, group.born))
+        name = _name(digest, group.born, group.purpose)
+        packed = self._box.open(group.sealed, name)
         return None if packed is None else (group.born, packed)
 
     def under_way(self, headers: Headers) -> list[BegunLogin]:
@@ -263,6 +269,6 @@ def _digest(text: str | bytes) -> bytes:
     return hashlib.sha256(text.encode() if isinstance(text, str) else text).digest()
 
 
-def _name(digest: bytes, born: int) -> str:
-    """Return the name under which a login is sealed: state and time are bound to it."""
-    return f"{digest.hex()}:{born}"
+def _name(digest: bytes, born: int, purpose: bytes) -> str:
+    """Return the name under which a login is sealed: what stands in clear is in it."""
+    return f"{digest.hex()}:{born}:{purpose.hex()}"

@@ -70,7 +70,10 @@ class Logout:
             if ended is not None:
                 event = Event(name="logout", open_id=ended.open_id)
                 await self._tell(event, session=ticket.digest)
-        return redirect(self._after(request, site), cookies=self._all_gone(request))
+        cookies = self._all_gone(request)
+        if ticket is not None:
+            cookies = self._choosing(cookies)
+        return redirect(self._after(request, site), cookies=cookies)
 
     async def disconnect(
         self, request: Request, site: Site, ticket: Ticket | None
@@ -94,7 +97,17 @@ class Logout:
         if await self.end_grant(held.grant_id) != FAILED:
             return redirect(target, cookies=gone)
         ways = [Link("back", target)]
-        return Page(code="disconnect_failed", ways=ways, cookies=gone)
+        cookies = self._choosing(gone)
+        return Page(code="disconnect_failed", ways=ways, cookies=cookies)
+
+    def _choosing(self, gone: list[Cookie]) -> list[Cookie]:
+        """Return deletions with the cookie that lets the next login choose the account.
+
+        TikTok would reconnect the account that was just logged out, without asking. It
+        does not after a disconnect that it confirmed.
+        """
+        choose = self._jar.choose(max(1, int(self._settings.session_lifetime)))
+        return [choose, *gone]
 
     async def end_grant(self, grant_id: str) -> str:
         """Forget a user at once, then tell TikTok, whatever it answers.
@@ -169,15 +182,10 @@ class Logout:
         return target_of(request.query, usual, site.own_paths, site.origin)
 
     def _all_gone(self, request: Request) -> list[Cookie]:
-        """Return deletions of every cookie of ours that the browser sent.
-
-        One stays, or comes: it lets the next login choose the account.
-        """
+        """Return deletions of every cookie of ours that the browser sent."""
         jar = self._jar
         logins = find_all(request.headers, jar.login_prefix.encode())
         gone = [jar.login(login_id, "", 0) for login_id in list(logins)[:20]]
-        # TikTok would reconnect the account that was just logged out, without asking.
-        gone.append(jar.choose(max(1, int(self._settings.session_lifetime))))
         name = jar.session_name.encode() + b"="
         if any(name in cookies for cookies in request.all(b"cookie")):
             # Last: some adapters keep one Set-Cookie only.

@@ -114,6 +114,12 @@ def step_up(world):
     return browser.get("/upload")
 
 
+def unfinished(world):
+    browser = world.browser()
+    browser.get(browser.get("/private").headers["location"])
+    return browser.get("/private")
+
+
 def delivered(world, **headers):
     signed, body = world.tiktok.webhook("video.upload.failed", "somebody")
     return world.browser().client.post(
@@ -131,6 +137,7 @@ PAGES = {
     "login_replayed": replayed,
     "state_mismatch": mismatch,
     "already_signed_in": already,
+    "login_unfinished": unfinished,
     "login_failed": failed,
     "tiktok_error": refused_by_tiktok,
     "tiktok_unavailable": tiktok_away,

@@ -335,7 +335,8 @@ class Watch:
                 # By its own header, and nowhere else.
                 cookie, _, attributes = value.partition(";")
                 told = cookie.partition("=")[2]
-                if told:
+                # The one that a logout leaves says no more than that it is there.
+                if told not in ("", "1"):
                     parts = {told.partition(".")[0], told.rpartition(".")[2]}
                     self.secrets |= {told, *parts}
                 shown.append(cookie.partition("=")[0] + attributes)

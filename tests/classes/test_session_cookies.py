@@ -274,7 +274,7 @@ class TestGrowth:
         assert raw.log_in().status == 303
         assert raw.open_id is not None
         raw.ask("POST", LOGOUT, headers=SAME_ORIGIN)
-        assert raw.cookies == foreign
+        assert raw.cookies == {**foreign, f"{SESSION}-choose": "1"}
 
 
 class TestFlood:
