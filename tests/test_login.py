@@ -352,12 +352,6 @@ class TestScopes:
         browser.log_in("?scopes=video.upload", scopes=usual)
         assert kept(world).declined == "video.upload"
 
-    def test_declined_usual(self, browser, world):
-        """So does one of the usual scopes, once TikTok has shown its page for it."""
-        browser.log_in()
-        browser.log_in("?scopes=video.upload", scopes=["user.info.basic"])
-        assert kept(world).declined == "video.list,video.upload"
-
     def test_declined_adds_up(self, browser, world):
         """What was declined before is remembered, until it is granted."""
         browser.log_in()

@@ -493,10 +493,6 @@ class Login:
             return False
         if isinstance(error, LoginDenied):
             missing = self._requested(login) - split_scopes(held.grant.scopes)
-            declined = split_scopes(held.grant.declined) | missing
-            noted = replace(held.grant, declined=join_scopes(declined))
-            # Whoever wrote the record since has newer answers of TikTok's.
-            await self._grants.replace(held, noted)
             await self._grants.note_declined(held.grant_id, missing)
         return True
 
@@ -739,8 +735,7 @@ class Login:
             held = await self._grants.load(named)
             grant = self._grant(login, answer, profile, held and held.grant)
             if old is None:  # asked with the login itself: the page may ask once more
-                declined = split_scopes(grant.declined) - split_scopes(login.asked)
-                grant = replace(grant, declined=join_scopes(declined))
+                grant = replace(grant, declined="")
             others = [s for s in self._grants.living(grant) if s.digest != previous]
             grant = replace(grant, sessions=(*others, session)[-_SESSIONS:])
             if held is None:
@@ -766,10 +761,9 @@ class Login:
         """Return the grant that this answer makes: the newest login's tokens count."""
         now = int(self._clock())
         granted = split_scopes(answer.scopes or "")
-        declined = frozenset[str]()
-        if login.prompt:  # TikTok showed its page: what is missing was declined there
-            before = split_scopes(known.declined) if known else declined
-            declined = (before | self._requested(login)) - granted
+        # What guards go by: scopes that were asked for by themselves, for a page.
+        asked = split_scopes(login.asked)
+        before = split_scopes(known.declined) if known and asked else frozenset()
         refresh_token, end = self._refresh_token(answer, known)
         return Grant(
             open_id=answer.open_id,
@@ -779,7 +773,7 @@ class Login:
             refresh_token=refresh_token,
             refresh_expires_at=end,
             scopes=join_scopes(granted),
-            declined=join_scopes(declined),
+            declined=join_scopes((before | asked) - granted),
             **self._profiles.after_login(join_scopes(granted), profile, known),
             sessions=known.sessions if known else (),
         )
