@@ -493,6 +493,12 @@ class TestCORS:
             ("OPTIONS", []),
             ("GET", PREFLIGHT),
             ("PUT", PREFLIGHT),
+            # What an app may take for another method.
+            ("OPTIONS", [*PREFLIGHT, ("x-http-method-override", "DELETE")]),
+            ("OPTIONS", [*PREFLIGHT, ("X-HTTP-Method", "DELETE")]),
+            ("OPTIONS", [*PREFLIGHT, ("x-method-override", "")]),
+            ("OPTIONS", [*PREFLIGHT, ("content-length", "14")]),
+            ("OPTIONS", [*PREFLIGHT, ("transfer-encoding", "chunked")]),
         ],
     )
     def test_no_preflight(self, world, raw, method, headers):
@@ -502,6 +508,48 @@ class TestCORS:
         app_of(world, lambda auth: seen.append(auth) or (200, CORS, b""))
         assert raw.ask(method, "/x", headers=headers).status == 401
         assert seen == []
+
+    @pytest.mark.parametrize(
+        ("query", "status"),
+        [
+            ("_method=DELETE", 401),
+            ("a=b&_METHOD=DELETE", 401),
+            ("a=b;%5Fmethod=DELETE", 401),
+            ("_HttpMethod=DELETE", 401),
+            ("X-HTTP-Method-Override=PUT", 401),
+            ("method_override=PUT", 401),
+            ("method-override", 401),
+            ("x=" + 9000 * "y", 401),
+            ("payment_method=card&method=dhl", 204),
+            ("q=_method", 204),
+            ("", 204),
+        ],
+        ids=lambda value: str(value)[:30],
+    )
+    def test_query_that_names_a_method(self, world, raw, query, status):
+        """A preflight whose query an app may take for another method passes no rule."""
+        world.with_settings(protect=["/"])
+        app_of(world, lambda auth: (204, CORS, b""))
+        asked = {"query": query.encode(), "headers": PREFLIGHT}
+        assert raw.ask("OPTIONS", "/x", **asked).status == status
+
+    def test_body_of_a_preflight(self, world, raw):
+        """A body of which no header speaks, as HTTP/2 may send one, is not handed on."""
+        world.with_settings(protect=["/"])
+        app_of(world, lambda auth: (204, CORS, b""))
+        asked = {"headers": PREFLIGHT, "body": b"_method=DELETE"}
+        if world.shell == "wsgi":  # where a length speaks of it
+            assert raw.ask("OPTIONS", "/x", **asked).status == 401
+            return
+        inner, seen = world.app.app, []
+
+        async def app(scope, receive, send):
+            seen.append(await receive())
+            await inner(scope, receive, send)
+
+        world.app.app = app
+        assert raw.ask("OPTIONS", "/x", **asked).status == 204
+        assert seen == [{"type": "http.request", "body": b"", "more_body": False}]
 
     def test_preflight_is_anonymous(self, world, raw):
         """A preflight has no session: browsers send it without cookies."""

@@ -184,6 +184,7 @@ class TikTokOAuthMiddleware:
                 await _refuse(scope, receive, send, response)
                 return
             auth._is_preflight, auth._challenge = True, Challenge()
+            receive = _without_body(receive)
         inner = dict(scope)
         inner["tiktok"] = auth
         if self._fills_user and "user" not in scope and "auth" not in scope:
@@ -251,9 +252,9 @@ class TikTokOAuthMiddleware:
         """Whether the rules protect what the app may take a path for."""
         whole, target = scope["path"], scope.get("raw_path") or b""
         claimed = {
-            value.decode("latin-1")
+            value
             for _, value in scope["headers"]
-            if value[:1] == b"/" and 1 < len(value) <= len(whole)
+            if value[:1] == b"/" and 1 < len(value) <= 4 * len(whole)
         }
         if not target or target == whole.encode("utf-8", "replace"):  # mostly
             sought = Sought(path, whole, mount, claimed)
@@ -565,6 +566,26 @@ def _deleting(core: Core, value: bytes, send: Send) -> Send:
         return send(message)
 
     return deleting
+
+
+def _without_body(receive: Receive) -> Receive:
+    """Return `receive` of a request whose body, if there is any, the app never sees.
+
+    HTTP/2 says neither its length nor that there is one.
+    """
+    has_begun = False
+
+    async def received() -> Message:
+        nonlocal has_begun
+        if not has_begun:
+            has_begun = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+        message = await receive()
+        while message["type"] == "http.request":
+            message = await receive()
+        return message
+
+    return received
 
 
 async def _no_body() -> Message:

@@ -58,7 +58,15 @@ from .pages import (
 from .profiles import Profiles
 from .redirects import LONGEST
 from .refresh import Refresh
-from .rules import Inner, PathRules, Sought, look_inside, readings, unmatched
+from .rules import (
+    Inner,
+    PathRules,
+    Sought,
+    claims,
+    look_inside,
+    readings,
+    unmatched,
+)
 from .runtime import TLSContext
 from .sealing import Box, derive
 from .session import Sessions
@@ -436,9 +444,12 @@ class Core:
             self._inner = look_inside(app)
             self._log_unmatched(app, self._inner)
         path, rules = sought.path, self._rules
+        bounded = claims(sought) if sought.claimed else sought
+        if bounded is None:
+            return True
         return any(
             rules.protects(text, is_certain=is_certain, free_by=free_by)
-            for text, is_certain, free_by in readings(sought, self._inner)
+            for text, is_certain, free_by in readings(bounded, self._inner)
             if text != path
         )
 

@@ -270,12 +270,37 @@ def _is_in_window(request: Request) -> bool:
 def is_preflight(request: Request) -> bool:
     """Whether a browser asks whether a page of another origin may send a request.
 
-    https://fetch.spec.whatwg.org/#cors-preflight-fetch
+    A browser sends no body with it, and names the headers of the request to come
+    instead of sending them (https://fetch.spec.whatwg.org/#cors-preflight-fetch). So
+    none is one that an app may take for another method, as Rails' ``_method`` and
+    ``X-HTTP-Method-Override`` let it: that app would do what the rule protects.
     """
     return (
         request.method == "OPTIONS"
         and bool(request.one(b"origin"))
         and bool(request.one(b"access-control-request-method"))
+        and request.one(b"content-length") in (None, b"0")
+        and request.one(b"transfer-encoding") is None
+        and not _names_method(request)
+    )
+
+
+#: What frameworks and their plug-ins call a query's key for the method.
+_METHOD_KEY = re.compile(
+    rb"(?:\A|[&;])(?:_+method|_*(?:x[-_]?)?(?:http[-_]?method|(?:http[-_]?)?"
+    rb"method[-_]?override))(?=[=&;]|\Z)",
+    re.IGNORECASE,
+)
+
+
+def _names_method(request: Request) -> bool:
+    """Whether a header or the query may name another method than the request line."""
+    for name, _ in request.headers:
+        if b"method" in name and name != b"access-control-request-method":
+            return True
+    query = request.query
+    return len(query) > _LONGEST_VALUE or bool(
+        _METHOD_KEY.search(unquote_to_bytes(query))
     )
 
 

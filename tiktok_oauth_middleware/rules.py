@@ -12,12 +12,16 @@ in lower case. Only others cost more.
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import itertools
 import re
 import sys
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
+from types import CodeType, FunctionType, MemberDescriptorType
 from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -31,6 +35,8 @@ _LONGEST_ODD = 1024
 #: How often a server, a proxy and a framework may decode percents behind each other.
 _DECODINGS = 3
 _MOST_TEXTS = 24
+#: Most headers whose values a path begins with.
+_MOST_CLAIMS = 6
 # Besides the letters that `casefold` knows: a dot that stays behind when the capital I
 # of Turkish is folded.
 _DOT_ABOVE = "\u0307"
@@ -236,7 +242,7 @@ class Sought(NamedTuple):
     mount: str
     #: What a client says a mount point is, in whatever header: programs in the app may
     #: believe it.
-    claimed: Iterable[str] = ()
+    claimed: Collection[bytes] = ()
     #: The bytes of the whole path, decoded; None where `whole` says it all.
     raw: bytes | None = None
     #: The whole path as it was sent, or "".
@@ -256,10 +262,10 @@ def readings(sought: Sought, inner: Inner) -> Iterator[Reading]:
     path, whole, mount = sought.path, sought.whole, sought.mount
     if mount:
         yield from _mounted(whole, mount)
-    for prefix in inner.prefixes:
-        yield from _prefixed(path, whole, prefix())
-    for prefix_sent in sought.claimed:
-        yield from _claimed(path, whole, prefix_sent.rstrip("/"))
+    for prefix in {prefix() for prefix in inner.prefixes}:
+        yield from _prefixed(path, whole, prefix)
+    for prefix_sent in {claim.rstrip(b"/") for claim in sought.claimed}:
+        yield from _claimed(sought, prefix_sent)
     if sought.raw is not None:
         for text in decodings(sought.raw):
             yield Reading(below(text, mount), is_certain=False)
@@ -272,16 +278,48 @@ def readings(sought: Sought, inner: Inner) -> Iterator[Reading]:
             yield from _stemmed(cut, stem)
 
 
-def _claimed(path: str, whole: str, prefix: str) -> Iterator[Reading]:
+def claims(sought: Sought) -> Sought | None:
+    """Return a path with those claims alone that it begins with; None if too many.
+
+    Each costs a reading of the path, and a client may send hundreds of headers. A proxy
+    says the mount point in two or three.
+    """
+    given = {sought.path, sought.whole}
+    raw = sought.raw or b""
+    found = [
+        claim
+        for claim in sought.claimed
+        if any(text.startswith(_texts_of(claim)) for text in given)
+        or raw.startswith(claim)
+    ]
+    if len(found) > _MOST_CLAIMS:
+        return None
+    return sought._replace(claimed=found)
+
+
+def _texts_of(claim: bytes) -> tuple[str, ...]:
+    """Return a header's bytes as the texts that programs make of them."""
+    bare = claim.rstrip(b"/")
+    text = bare.decode("latin-1")
+    return (text,) if text.isascii() else (text, bare.decode("utf-8", "replace"))
+
+
+def _claimed(sought: Sought, prefix: bytes) -> Iterator[Reading]:
     """Return a path less a prefix that a header of the request holds."""
-    for given in {path, whole}:
-        if given.startswith(prefix):
-            yield Reading("/" + given[len(prefix) :].lstrip("/"))
+    for given in {sought.path, sought.whole}:
+        for text in {*_texts_of(prefix)}:
+            if given.startswith(text):
+                yield Reading("/" + given[len(text) :].lstrip("/"))
+    if sought.raw is not None and sought.raw.startswith(prefix):
+        for text in decodings(sought.raw[len(prefix) :]):
+            yield Reading("/" + text.lstrip("/"))
 
 
 def _mounted(whole: str, mount: str) -> Iterator[Reading]:
     """Return the paths that frameworks make of one below a mount point."""
-    yield Reading(whole, is_certain=False)  # if they know no mount points
+    # If they know no mount points. Daphne lets a client make one up, which must not
+    # turn a path that is protected into one that is public.
+    yield Reading(whole, is_certain="daphne.http_protocol" in sys.modules)
     for prefix in {mount, "/" + mount.strip("/")}:
         # Litestar cuts behind it, wherever it is; Quart, BlackSheep and Django look for
         # no slash behind it.
@@ -321,8 +359,13 @@ _WRAPPERS = (
     "__self__",
     "func",
     "router",
+    "inner",  # Channels
+    "callback",  # Channels' routes are Django's
+    "original_router",  # of a router that FastAPI includes
 )
 _MOST_APPS = 500
+#: Of these only the names above are followed: what else they hold are no apps.
+_FRAMEWORKS = frozenset({"starlette", "fastapi", "django", "flask", "werkzeug"})
 _READ_TARGETS = frozenset({"blacksheep", "sanic"})
 
 
@@ -346,14 +389,14 @@ def look_inside(app: object) -> Inner:
     """Return what an app, and the apps that it hands requests on to, do to a path."""
     found = Inner([], [])
     seen: set[int] = set()
-    waiting: list[Any] = [app]
+    waiting: deque[Any] = deque([app])
     while waiting and len(seen) < _MOST_APPS:
-        each = waiting.pop()
+        each = waiting.popleft()  # the nearest first, where there are too many
         if each is None or isinstance(each, str | bytes | int) or id(each) in seen:
             continue
         seen.add(id(each))
         prefix = _prefix_of(each)
-        if prefix is not None:
+        if prefix is not None and prefix not in found.prefixes:
             found.prefixes.append(prefix)
         if _top(type(each)) in _READ_TARGETS:
             found = found._replace(reads_target=True)
@@ -366,20 +409,54 @@ def _inside(app: Any) -> Iterator[Any]:
     """Return the apps that an app may hand requests on to, as far as it shows them."""
     for name in _WRAPPERS:
         yield _attribute(app, name)
-    cells = _attribute(app, "__closure__")
-    for cell in cells if isinstance(cells, tuple) else ():
-        try:
-            inner = cell.cell_contents
-        except ValueError:  # an empty cell
-            continue
-        if callable(inner):
-            yield inner
-    for name in ("routes", "application_mapping"):
-        inner = _attribute(app, name)
-        if isinstance(inner, dict):
-            yield from inner.values()
-        elif isinstance(inner, list):
-            yield from inner
+    for name in ("routes", "application_mapping", "mounts"):
+        yield from _callables(_attribute(app, name), is_any=True)
+    code = _attribute(app, "__code__")
+    if isinstance(code, CodeType):
+        for inner in _mentioned(app, code):
+            yield from _callables(inner)
+    elif not isinstance(app, type) and _top(type(app)) not in _FRAMEWORKS:
+        # A wrapper of the project's own keeps its app under whatever name it likes.
+        for inner in _fields(app):
+            yield from _callables(inner)
+
+
+def _callables(value: Any, *, is_any: bool = False) -> Iterator[Any]:
+    """Return a value that may be an app, or those in a container."""
+    values: Iterable[Any] = (value,)
+    if isinstance(value, dict):
+        values = value.values()
+    elif isinstance(value, list | tuple | set | frozenset):
+        values = value
+    for each in itertools.islice(values, _MOST_APPS):
+        if is_any or (callable(each) and not isinstance(each, type)):
+            yield each
+
+
+def _mentioned(function: Any, code: CodeType) -> Iterator[Any]:
+    """Return what a function has of the functions and modules around it."""
+    for cell in _attribute(function, "__closure__") or ():
+        with contextlib.suppress(ValueError):  # an empty cell
+            yield cell.cell_contents
+    outside = _attribute(function, "__globals__")
+    if isinstance(outside, dict):
+        for name in code.co_names:
+            yield outside.get(name)
+
+
+def _fields(app: Any) -> Iterator[Any]:
+    """Return the values of an object's fields; no property of it is called."""
+    held = _attribute(app, "__dict__")
+    if isinstance(held, dict):
+        yield from [*held.values()]
+    for kind in type(app).__mro__:
+        for member in vars(kind).values():
+            if isinstance(member, MemberDescriptorType):  # a slot
+                with contextlib.suppress(AttributeError):
+                    yield member.__get__(app)
+    call = vars(type(app)).get("__call__")
+    if isinstance(call, FunctionType):
+        yield call
 
 
 def _attribute(app: Any, name: str) -> Any:

@@ -134,7 +134,7 @@ class TikTokOAuthWSGIMiddleware:
             and not auth.is_authenticated  # that it was asked is noted, too
         ):
             request = core.without_cookies(_request(environ, site))
-            if not is_preflight(request):
+            if _has_body(environ) or not is_preflight(request):
                 response = core.turned_away(request, site, None, Challenge())
                 return _respond(environ, start_response, response)
             auth._is_preflight, auth._challenge = True, Challenge()
@@ -159,12 +159,13 @@ class TikTokOAuthWSGIMiddleware:
             environ.get("PATH_INFO", ""),
         )
         whole = site.mount + path
+        length = max(len(whole), len(native))  # in bytes, as the headers are
         claimed = {
-            value
+            value.encode("latin-1")
             for name, value in environ.items()
             if name.startswith("HTTP_")
             and value[:1] == "/"
-            and 1 < len(value) <= len(whole)
+            and 1 < len(value) <= length
         }
         raw = None if native.isascii() else native.encode("latin-1")
         sought = Sought(path, whole, mount, claimed, raw)
@@ -419,6 +420,10 @@ def _request(environ: WSGIEnvironment, site: Site) -> Request:
         headers=headers,
         read=read,
     )
+
+
+def _has_body(environ: WSGIEnvironment) -> bool:
+    return (environ.get("CONTENT_LENGTH") or "0") != "0"
 
 
 def _body(environ: WSGIEnvironment, limit: int) -> bytes | None:

@@ -7,6 +7,7 @@ targets than here.
 from __future__ import annotations
 
 import logging
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -15,7 +16,13 @@ from benchmarks.paths import apps
 from benchmarks.paths.run import differ
 from benchmarks.paths.targets import targets
 from tiktok_oauth_middleware import TikTokOAuthMiddleware
-from tiktok_oauth_middleware.rules import PathRules, Sought, look_inside, readings
+from tiktok_oauth_middleware.rules import (
+    PathRules,
+    Sought,
+    claims,
+    look_inside,
+    readings,
+)
 
 from ..conftest import API, CALLBACK, LOGIN, ORIGIN, PAGE, make_settings
 from ..growth import is_constant
@@ -203,6 +210,17 @@ class TestPrefixes:
         from starlette.middleware.gzip import GZipMiddleware
         from starlette.routing import Mount
 
+        class Slotted:
+            __slots__ = ("inside", "unset")
+
+            def __init__(self, app):
+                self.inside = app
+
+        def with_globals(text):
+            module = {"api": inner, "__name__": "project"}
+            exec(text, module)
+            return module["f"]
+
         def closure():
             async def outer(scope, receive, send):
                 await inner(scope, receive, send)
@@ -218,12 +236,31 @@ class TestPrefixes:
             "mount": lambda: Starlette(routes=[Mount("/", inner)]),
             "object": lambda: SimpleNamespace(application=inner),
             "mapping": lambda: SimpleNamespace(application_mapping={"http": inner}),
+            "channels": lambda: SimpleNamespace(
+                inner=SimpleNamespace(routes=[SimpleNamespace(callback=inner)])
+            ),
+            "mounts": lambda: SimpleNamespace(mounts={"/x": inner}),
+            "any name": lambda: SimpleNamespace(passes_on_to=inner),
+            "any container": lambda: SimpleNamespace(by_host={"a": None, "b": inner}),
+            "slot": lambda: Slotted(inner),
+            "lambda": lambda: SimpleNamespace(call=lambda *given: [inner(*given)]),
+            "global": lambda: with_globals("async def f(*given): await api(*given)"),
+            "globals": lambda: with_globals(
+                "async def g(*given): await api(*given)\n"
+                "async def f(*given): await g(*given)"
+            ),
+            "method": lambda: with_globals(
+                "class Outer:\n"
+                "    async def __call__(self, *given): await api(*given)\n"
+                "f = Outer()"
+            ),
         }[way]()
 
     @pytest.mark.parametrize(
         "way",
         ["bare", "middleware", "twice", "partial", "closure", "mount", "object"]
-        + ["mapping"],
+        + ["mapping", "channels", "mounts", "any name", "any container", "slot"]
+        + ["lambda", "global", "globals", "method"],
     )
     def test_class_17_fastapi(self, way):
         """FastAPI's own root_path, under whatever is put around the app."""
@@ -301,12 +338,33 @@ class TestHeaders:
     def test_class_17_prefix_sent(self, claimed):
         """A path that begins with what a header says is read without that."""
         path = claimed.rstrip("/") + "/app/secret"
-        assert seen(None, path, claimed=[claimed])
-        assert seen(None, claimed.rstrip("/") + "app", claimed=[claimed])
+        assert seen(None, path, claimed=[claimed.encode()])
+        assert seen(None, claimed.rstrip("/") + "app", claimed=[claimed.encode()])
 
     def test_other_headers(self):
         """A header that is no beginning of the path changes nothing."""
-        assert not seen(None, "/x/app", claimed=["/y", "/x/app/z", "/"])
+        assert not seen(None, "/x/app", claimed=[b"/y", b"/x/app/z", b"/"])
+
+    @pytest.mark.parametrize("claimed", [b"/\xc3\xa9", b"/\xe9", b"/\xc3\xa9/\xff"])
+    def test_class_17_bytes_sent(self, claimed):
+        """What a header says counts as bytes: programs compare those, or Latin-1."""
+        raw = claimed + b"/app/secret"
+        for path in {raw.decode("utf-8", "replace"), raw.decode("latin-1")}:
+            assert seen(None, path, claimed=[claimed], raw=raw)
+
+    def test_class_17_dropped_byte(self):
+        """Behind a prefix that ends in the middle of a letter, the rest is read, too."""
+        raw = b"/\xc3\xa9/app/secret"
+        assert seen(None, raw.decode(), claimed=[b"/\xc3"], raw=raw)
+
+    def test_too_many(self):
+        """A path that more headers fit than any proxy sends is protected."""
+        path = "/" + "x" * 50
+        sent = [path[:length].encode() for length in range(2, 50)]
+        assert claims(Sought(path, path, "", sent)) is None
+        few = claims(Sought(path, path, "", [*sent[:3], b"/y", b"/xxy", b"/z"]))
+        assert few is not None
+        assert few.claimed == sent[:3]
 
 
 @memory_only
@@ -324,6 +382,24 @@ class TestSentPrefixes:
         assert answer.status == 401
         answer = raw.ask("GET", "/who", headers=API | {name: "/who"})
         assert answer.status == 401
+
+    def test_class_17_no_ascii(self, world, raw):
+        """So does a prefix that is not ASCII, as the bytes of UTF-8."""
+        world.with_settings(protect=["/who"])
+        echo_path(world)
+        sent = API | {"x-script-name": "/é".encode().decode("latin-1")}
+        assert raw.ask("GET", "/é/who", headers=API).one("x-app") == "yes"
+        assert raw.ask("GET", "/é/who", headers=sent).status == 401
+
+    def test_too_many(self, world, raw):
+        """Under either shell a path that dozens of headers fit is not served."""
+        world.with_settings(protect=["/who"])
+        echo_path(world)
+        path = "/" + "x" * 50
+        few = {f"x-{n}": path[:n] for n in range(2, 6)}
+        many = {f"x-{n}": path[:n] for n in range(2, 40)}
+        assert raw.ask("GET", path, headers=API | few).one("x-app") == "yes"
+        assert raw.ask("GET", path, headers=API | many).status == 401
 
 
 @memory_only
@@ -354,6 +430,20 @@ class TestStrayMounts:
         echo_path(world)
         assert raw.ask("GET", "/open", mount=mount).one("x-app") == "yes"
         assert raw.ask("GET", "/who", mount=mount, headers=API).status == 401
+
+    def test_class_17_made_up(self, world, raw, monkeypatch):
+        """Under Daphne a mount point makes no protected path a public one."""
+        if world.shell == "wsgi":
+            pytest.skip("Daphne is a server for ASGI")
+        world.with_settings(protect=["/"])
+        echo_path(world)
+        asked = {"mount": "/shop", "headers": API}
+        assert raw.ask("GET", "/shop/open", **asked).one("x-app") == "yes"
+        monkeypatch.setitem(sys.modules, "daphne.http_protocol", object())
+        assert raw.ask("GET", "/shop/open", **asked).status == 401
+        world.with_settings(public=["/open", "/shop/open"])
+        echo_path(world)
+        assert raw.ask("GET", "/shop/open", **asked).one("x-app") == "yes"
 
     def test_no_rules(self, world, raw):
         """Without rules the app is served as before."""
