@@ -16,6 +16,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
+import trio
 
 from tiktok_oauth_middleware.diagnosis.store import findings
 from tiktok_oauth_middleware.errors import ConfigurationError, StoreError
@@ -339,6 +340,14 @@ def test_both_faces_see_the_same_rows(redis_url: str, store: RedisStore) -> None
 
     assert asyncio.run(use()) == b"new"
     assert store.get("faces") == b"new"
+
+
+def test_aclose_under_trio(store: RedisStore) -> None:
+    """Under Trio aclose closes the connections that served there."""
+    store.compare_and_set("row", None, b"1", 60)
+    trio.run(store.aclose)
+    assert not store._by_process
+    assert store.get("row") == b"1"
 
 
 def test_a_blocking_client_has_no_asyncio_face(redis_url: str) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import sqlalchemy as sa
+import trio
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from tiktok_oauth_middleware import checks
@@ -335,6 +336,58 @@ def test_a_lost_answer_is_recognized(store: SQLStore) -> None:
         store.get("row")
 
 
+def test_a_loss_while_a_lost_answer_is_looked_for_is_an_error(store: SQLStore) -> None:
+    """A connection lost again, while looking whether a swap took place, is an error."""
+    engine = store._source.face().engine
+    answers = LosesAnswers(engine)
+
+    def lose_the_look(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+        if "SELECT 1" in statement:
+            answers.left = 1
+
+    sa.event.listen(engine, "before_cursor_execute", lose_the_look)
+    store.compare_and_set("row", None, b"1", 60)
+    answers.left = 1
+    with pytest.raises(StoreError):
+        store.compare_and_set("row", b"1", b"2", 60)
+    assert store.get("row") == b"2"
+
+
+def test_a_write_that_waits_too_long_is_not_sent_again(server: Server) -> None:
+    """Behind a locked row a swap waits once for the timeout, and is sent once."""
+    store = made(server.url(), timeout=1)
+    store.compare_and_set("row", None, b"1", 600)
+    sent = []
+
+    def note(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+        sent.append(statement)
+
+    sa.event.listen(store._source.face().engine, "before_cursor_execute", note)
+    engine = sa.create_engine(server.url())
+    with engine.begin() as other:
+        other.execute(sa.update(store.table).values(expires=store.table.c.expires))
+        with pytest.raises(StoreError):
+            store.compare_and_set("row", b"1", b"2", 600)
+    assert len(sent) == 1
+    engine.dispose()
+    store.close()
+
+
+def test_keys_beyond_ascii_are_listed(store: SQLStore) -> None:
+    """A key is listed whatever character its prefix is followed by."""
+    for key in ("p~", "p\x7f", "pé", "p😀", "q"):
+        store.compare_and_set(key, None, b"1", 60)
+    assert sorted(store.keys("p")) == sorted(["p~", "p\x7f", "pé", "p😀"])
+
+
+def test_aclose_under_trio(store: SQLStore) -> None:
+    """Under Trio aclose closes the connections that served there."""
+    store.compare_and_set("row", None, b"1", 60)
+    trio.run(store.aclose)
+    assert store._source._by_process is None
+    assert store.get("row") == b"1"
+
+
 def test_a_server_that_became_read_only_is_left(server: Server) -> None:
     """A connection that refuses writes after a failover is replaced, once."""
     store = made(server.url())
@@ -370,7 +423,7 @@ def test_a_silent_server_is_an_error_in_a_loop(postgresql: Server) -> None:
     async def use() -> None:
         face = store._source.loop_face()
         slow = store._statements["get"]._replace(text="SELECT pg_sleep(600)", order=())
-        face._timeout = 0.5
+        face.timeout = 0.5
         with pytest.raises(StoreError, match="in time"):
             await face.execute(slow, {})
         await store.aclose()

@@ -233,7 +233,11 @@ class RedisStore:
         """
         from asyncio import get_running_loop  # noqa: PLC0415
 
-        face = self._by_loop.pop(get_running_loop(), None)
+        try:
+            loop = get_running_loop()
+        except RuntimeError:  # under Trio, where the blocking connections serve
+            loop = None
+        face = self._by_loop.pop(loop, None)
         if face is not None:
             await face.client.aclose()
         self.close()
@@ -303,8 +307,9 @@ class RedisStore:
 
     def _forget_closed_loops(self) -> None:
         # A client refers to its loop, so a weak dictionary would never let go.
-        for loop in [loop for loop in self._by_loop if loop.is_closed()]:
-            del self._by_loop[loop]
+        # A copy, for threads with event loops of their own come here too.
+        for loop in [loop for loop in tuple(self._by_loop) if loop.is_closed()]:
+            self._by_loop.pop(loop, None)
 
 
 def _insist(face: _Face, what: str, call: Callable[[_Face], T]) -> T:

@@ -58,6 +58,8 @@ _AGAIN = frozenset({"40001", "40P01", 1213, 1020})
 #: What it answers once it is no longer the primary.
 _READ_ONLY = frozenset({"25006", 1290, 1792, 1836})
 _NO_TABLE = frozenset({"42P01", 1146})
+#: Sorts after whatever a key goes on with, byte for byte in UTF-8.
+_LAST = "\U0010ffff"
 _KINDS = ("postgresql", "mysql", "mariadb", "sqlite")
 
 
@@ -211,7 +213,7 @@ class SQLStore:
 
     async def _keys(self, face: _Face, prefix: str) -> list[str]:
         # A range, not a pattern: nothing in a prefix means anything but itself.
-        values = self._values(key=self._text(prefix), end=self._text(prefix + "\x7f"))
+        values = self._values(key=self._text(prefix), end=self._text(prefix + _LAST))
         rows, _ = await _insist(face, self._statements["keys"], values, "read")
         return [k.decode() if isinstance(k, bytes) else k for (k,) in rows]
 
@@ -283,18 +285,24 @@ async def _insist(
         seen: The parameters of `written`.
     """
     is_new = False
+    began = time.monotonic()
     for tried in range(_TRIES):
         try:
             rows, count = await face.execute(statement, values)
         except _Lost as lost:
-            if is_new:
+            # Some drivers report a timeout as a loss. The statement may wait in the
+            # server still, and a second one would wait behind it for as long again.
+            if is_new or time.monotonic() - began > face.timeout / 2:
                 _fail(what, lost)
             is_new = True
         except _Again:
             await face.sleep(random.uniform(0, 0.02 * 2**tried))  # noqa: S311 - no secret
         else:
             if is_new and count == 0 and written is not None:
-                rows, count = await face.execute(written, seen or {})
+                try:
+                    rows, _ = await face.execute(written, seen or {})
+                except (_Lost, _Again) as error:
+                    _fail(what, error)
                 count = len(rows)
             return rows, count
     message = f"the database could not {what}: it asked for it again and again"
@@ -307,8 +315,9 @@ async def _insist(
 class _Blocking:
     """Connections of this process."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, timeout: float) -> None:
         self.engine = engine
+        self.timeout = timeout
 
     async def execute(
         self, statement: _Statement, values: dict[str, object]
@@ -345,7 +354,7 @@ class _InLoop:
 
     def __init__(self, engine: AsyncEngine, timeout: float) -> None:
         self.engine = engine
-        self._timeout = timeout
+        self.timeout = timeout
 
     async def execute(
         self, statement: _Statement, values: dict[str, object]
@@ -356,7 +365,7 @@ class _InLoop:
 
         try:
             async with (
-                asyncio.timeout(self._timeout),
+                asyncio.timeout(self.timeout),
                 self.engine.connect() as connection,
             ):
                 found = await connection.exec_driver_sql(
@@ -433,7 +442,7 @@ class _Source:
             self._given = (
                 _InLoop(autocommit, timeout)  # type: ignore[arg-type]
                 if self.has_loop_face
-                else _Blocking(autocommit)  # type: ignore[arg-type]
+                else _Blocking(autocommit, timeout)  # type: ignore[arg-type]
             )
             self.dialect = url_or_engine.dialect
             self.shown = url_or_engine.url.render_as_string(hide_password=True)
@@ -458,6 +467,8 @@ class _Source:
         for each in (face, self._given):
             if isinstance(each, _Blocking):
                 each.engine.dispose(close=False)
+            elif isinstance(each, _InLoop):
+                each.engine.sync_engine.dispose(close=False)
         self._by_loop = {}
 
     def face(self) -> _Blocking:
@@ -474,7 +485,7 @@ class _Source:
         if self._by_process is None:
             with self._making:
                 if self._by_process is None:
-                    self._by_process = _Blocking(self._engine())
+                    self._by_process = _Blocking(self._engine(), self._timeout)
         return self._by_process
 
     def _engine(self) -> Engine:
@@ -493,8 +504,9 @@ class _Source:
         loop = get_running_loop()
         face = self._by_loop.get(loop)
         if face is None:
-            for old in [old for old in self._by_loop if old.is_closed()]:
-                del self._by_loop[old]
+            # A copy, for threads with event loops of their own come here too.
+            for old in [old for old in tuple(self._by_loop) if old.is_closed()]:
+                self._by_loop.pop(old, None)
             options = _options(self.dialect, self._timeout, in_loop=True)
             engine = create_async_engine(self._url, **options)
             face = self._by_loop[loop] = _InLoop(engine, self._timeout)
@@ -508,7 +520,11 @@ class _Source:
     async def aclose(self) -> None:
         from asyncio import get_running_loop  # noqa: PLC0415
 
-        face = self._by_loop.pop(get_running_loop(), None)
+        try:
+            loop = get_running_loop()
+        except RuntimeError:  # under Trio, where the blocking connections serve
+            loop = None
+        face = self._by_loop.pop(loop, None)
         if face is not None:
             await face.engine.dispose()
         self.close()
@@ -707,7 +723,8 @@ def _name(error: BaseException) -> str:
 
 
 def _fail(what: str, error: BaseException) -> NoReturn:
-    cause = error.__cause__ or error if isinstance(error, _Lost) else error
+    is_ours = isinstance(error, (_Lost, _Again))
+    cause = error.__cause__ or error if is_ours else error
     shown = _name(cause)
     # SQLite has no code for it.
     text = str(getattr(cause, "orig", ""))
