@@ -100,7 +100,7 @@ def environ_of(cookies: str, path: str = "/app/page") -> dict[str, Any]:
         "wsgi.input": None,
         "wsgi.errors": None,
         "wsgi.multithread": True,
-        "wsgi.multiprocess": True,
+        "wsgi.multiprocess": False,
         "wsgi.run_once": False,
     }
     for name, value in BROWSER:
@@ -189,8 +189,10 @@ def packed_grant(open_id: str, digest: str, now: float) -> Grant:
         refresh_token=Secret(REFRESH_TOKEN),
         refresh_expires_at=at + 365 * 86400,
         scopes=",".join(SCOPES),
+        # Asked for just now, and its link has a day: nothing of it is due.
         profile='{"avatar_url": "https://p16-sign.tiktokcdn.example/avatar.jpeg?x-exp'
-        'ires=1767312000&x-signature=abc", "display_name": "Example Creator"}',
+        f'ires={at + 86400}&x-signature=abc", "display_name": "Example Creator"}}',
+        profile_at=at,
         sessions=(Session(digest, at, at),),
     )
 
