@@ -467,6 +467,22 @@ class Restless(MemoryStore):
         return super().compare_and_set(key, old, new, ttl)
 
 
+class Forgetful(MemoryStore):
+    """A store that writes a record and then fails, a number of times."""
+
+    def __init__(self, clock):
+        super().__init__(clock=clock)
+        self.loses = 0
+
+    def compare_and_set(self, key, old, new, ttl):
+        done = super().compare_and_set(key, old, new, ttl)
+        if self.loses and ":grant:" in key:
+            self.loses -= 1
+            message = "the answer was lost"
+            raise StoreError(message)
+        return done
+
+
 class TestWritten:
     @pytest.mark.parametrize(("times", "status"), [(19, 303), (20, 503)])
     def test_swaps(self, world, clock, times, status):
@@ -476,6 +492,19 @@ class TestWritten:
         assert browser.log_in().status_code == status
         assert world.store.tries == 20
         assert world.count("authorization_code") == 1
+
+    @pytest.mark.parametrize("is_first", [True, False])
+    def test_answer_lost(self, world, clock, is_first):
+        """A login that the store wrote signs in, though the store's answer was lost."""
+        world.store = Forgetful(clock)
+        browser = world.start().browser()
+        if not is_first:
+            browser.log_in()
+        world.store.loses = 1
+        assert browser.log_in().status_code == 303
+        assert world.store.loses == 0
+        assert browser.signed_in
+        assert len(kept(world).sessions) == 1
 
     def test_class_04_none_of_the_user(self, browser, world):
         """A login ends this browser's session, and none of the user's others."""
@@ -520,7 +549,7 @@ class TestWritten:
         assert browser.get(callback).status_code == 303
 
     def test_lost_answer(self, browser, store, monkeypatch):
-        """A write whose answer got lost has ended the session before; a login mends it."""
+        """Where the store cannot be asked about a lost answer, a later login mends it."""
         browser.log_in()
         callback = browser.consent(browser.begin())
         swap = store.compare_and_set
@@ -528,8 +557,12 @@ class TestWritten:
         def lose(key, *values):
             swapped = swap(key, *values)
             if ":grant:" in key:
+                patched.setattr(store, "get", fail)
                 raise StoreError("the answer was lost")
             return swapped
+
+        def fail(*_):
+            raise StoreError("down")
 
         with monkeypatch.context() as patched:
             patched.setattr(store, "compare_and_set", lose)

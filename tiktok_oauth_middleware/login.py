@@ -738,10 +738,17 @@ class Login:
                 grant = replace(grant, declined="")
             others = [s for s in self._grants.living(grant) if s.digest != previous]
             grant = replace(grant, sessions=(*others, session)[-_SESSIONS:])
-            if held is None:
-                written = await self._grants.create(named, grant)
-            else:
-                written = await self._grants.replace(held, grant)
+            try:
+                if held is None:
+                    written = await self._grants.create(named, grant)
+                else:
+                    written = await self._grants.replace(held, grant)
+            except StoreError:
+                # Where only the store's answer was lost, the previous session is over
+                # and the new one is there: its browser must get it.
+                if await self._is_alive(ticket):
+                    break
+                raise
             if written is not None:
                 break
         else:
