@@ -342,6 +342,35 @@ def test_both_faces_see_the_same_rows(redis_url: str, store: RedisStore) -> None
     assert store.get("faces") == b"new"
 
 
+def test_a_connection_closed_under_a_waiting_call(redis_server: Any) -> None:
+    """A call whose connection another thread dropped is tried again, however late."""
+    store = RedisStore(redis_server.url, timeout=2.5)
+    store.compare_and_set("row", None, b"1", 60)
+    face = store._face()
+    pool = face.pool  # about to be emptied, says whoever asks for it
+    [connection] = pool._connections
+    with redis.Redis.from_url(redis_server.url) as client:
+        client.client_pause(2600)
+    done: list[object] = []
+
+    def write() -> None:
+        try:
+            done.append(store.compare_and_set("row", b"1", b"2", 60))
+        except StoreError as error:
+            done.append(error)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    while connection in pool.pool.queue:
+        time.sleep(0.01)
+    time.sleep(0.5)
+    connection._parser.on_disconnect()
+    thread.join(HANGS)
+    assert done == [True]
+    assert store.get("row") == b"2"
+    store.close()
+
+
 def test_aclose_under_trio(store: RedisStore) -> None:
     """Under Trio aclose closes the connections that served there."""
     store.compare_and_set("row", None, b"1", 60)

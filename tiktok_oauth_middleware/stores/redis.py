@@ -86,7 +86,11 @@ class _Face:
         hands what it has taken out.
         """
         dropped = self._dropped
-        is_ours = dropped is not None and time.monotonic() - dropped < _DROP_SECONDS
+        is_ours = dropped is not None and (
+            time.monotonic() - dropped < _DROP_SECONDS
+            # However long it waited: redis-py read on in a buffer that was closed.
+            or isinstance(error, ValueError)
+        )
         return _reply_of(error) in _ELSEWHERE or is_ours
 
     @property
