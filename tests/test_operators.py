@@ -368,6 +368,9 @@ class TestCallback:
                 {"error_code": "-2", "error_msg": "No app"},
             ),
             ("errCode=10003&errCode=10007&logid=2026", {"logid": "2026"}),
+            ("errCode=1&errMsg=No+app", {"errCode": "1", "errMsg": "No app"}),
+            ("err_code=1&err_msg=No+app", {"err_code": "1", "err_msg": "No app"}),
+            ("error_message=No+app", {"error_message": "No app"}),
             ("error_code=1&error_msg=%ff", {"error_code": "1"}),
             (
                 f"error_code=1&error_msg={'x' * 999}",

@@ -229,7 +229,18 @@ class Callback:
 
 #: What TikTok's SDKs and pages read beside ``error``. Their meanings differ between
 #: them, so they are kept for the log and the event and decide nothing.
-_DETAILS = ("errCode", "error_code", "error_msg", "error_type", "log_id", "logid")
+_DETAILS = (
+    "errCode",
+    "errMsg",
+    "err_code",
+    "err_msg",
+    "error_code",
+    "error_message",
+    "error_msg",
+    "error_type",
+    "log_id",
+    "logid",
+)
 
 
 def read_callback(query: bytes, secrets: Iterable[str] = ()) -> Callback:
