@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from functools import partial
 from typing import Annotated
 
 import httpx2
@@ -270,6 +271,32 @@ def test_class_17_guard_above_the_route(build, module, scopes):
             TestClient(app, base_url=ORIGIN).get("/x", headers=API)
     with pytest.raises(ConfigurationError, match=said):
         TestClient(app, base_url=ORIGIN).__enter__()
+
+
+@pytest.mark.parametrize("way", ["object", "function", "router"])
+def test_class_17_guard_in_vain_in_a_wrapper(way):
+    """It is seen whatever a project calls what is around the app."""
+    inner = FastAPI()
+
+    @for_fastapi.requires_tiktok
+    @inner.get("/x")
+    def view():
+        return "open"
+
+    class Around:
+        def __init__(self):
+            self.passes_on_to = inner
+            self.by_path = {"/": inner}
+
+        async def __call__(self, scope, receive, send):
+            await inner(scope, receive, send)
+
+    async def around(scope, receive, send):
+        await inner(scope, receive, send)
+
+    app = {"object": Around(), "function": around, "router": partial(Around())}[way]
+    with pytest.raises(ConfigurationError, match="does not guard .*view.*below"):
+        TestClient(wrapped_asgi(app), base_url=ORIGIN).get("/x", headers=API)
 
 
 def flask_app(guard):

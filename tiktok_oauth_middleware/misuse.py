@@ -12,10 +12,12 @@ import contextlib
 import inspect
 import weakref
 from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 from .errors import ConfigurationError
 from .inside import parts_of
+from .rules import apps_in
 
 # --- arguments ---------------------------------------------------------------------
 
@@ -149,7 +151,8 @@ def check_guards(app: object) -> None:
     if not _guards:
         return
     direct: dict[int, Any] = {}
-    for part in parts_of(app):
+    # The second also finds what a wrapper of the project's own is around.
+    for part in chain(parts_of(app), apps_in(app)):
         for view in _views(part):
             direct[id(view)] = view
     reached = {id(inner) for view in direct.values() for inner in _layers(view)}

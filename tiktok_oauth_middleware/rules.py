@@ -388,6 +388,18 @@ class Inner(NamedTuple):
 def look_inside(app: object) -> Inner:
     """Return what an app, and the apps that it hands requests on to, do to a path."""
     found = Inner([], [])
+    for each in apps_in(app):
+        prefix = _prefix_of(each)
+        if prefix is not None and prefix not in found.prefixes:
+            found.prefixes.append(prefix)
+        if _top(type(each)) in _READ_TARGETS:
+            found = found._replace(reads_target=True)
+            found.stems.append(functools.partial(_stems, each))
+    return found
+
+
+def apps_in(app: object) -> Iterator[Any]:
+    """Yield an app, and what it may hand requests on to, each once."""
     seen: set[int] = set()
     waiting: deque[Any] = deque([app])
     while waiting and len(seen) < _MOST_APPS:
@@ -395,14 +407,8 @@ def look_inside(app: object) -> Inner:
         if each is None or isinstance(each, str | bytes | int) or id(each) in seen:
             continue
         seen.add(id(each))
-        prefix = _prefix_of(each)
-        if prefix is not None and prefix not in found.prefixes:
-            found.prefixes.append(prefix)
-        if _top(type(each)) in _READ_TARGETS:
-            found = found._replace(reads_target=True)
-            found.stems.append(functools.partial(_stems, each))
+        yield each
         waiting += _inside(each)
-    return found
 
 
 def _inside(app: Any) -> Iterator[Any]:
