@@ -373,10 +373,10 @@ def test_a_connection_closed_under_a_waiting_call(redis_server: Any) -> None:
 
 def test_aclose_under_trio(store: RedisStore) -> None:
     """Under Trio aclose closes the connections that served there."""
-    store.compare_and_set("row", None, b"1", 60)
+    store.compare_and_set("row of trio", None, b"1", 60)
     trio.run(store.aclose)
     assert not store._by_process
-    assert store.get("row") == b"1"
+    assert store.get("row of trio") == b"1"
 
 
 def test_a_blocking_client_has_no_asyncio_face(redis_url: str) -> None:
