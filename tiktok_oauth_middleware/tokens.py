@@ -331,7 +331,8 @@ class TikTokTokens:
         return Token(grant.access_token.reveal(), grant.expires_at, grant.scopes)
 
     async def _sweep(self, core: Core, within: float) -> Sweep:
-        counts = dict.fromkeys(("refreshed", "failed", "ended", "unreadable"), 0)
+        kinds = ("refreshed", "failed", "ended", "unreadable")
+        counts: dict[str, int] = dict.fromkeys(kinds, 0)
         demand = Demand(within=within)
         for name in await core.grants.ids():
             held, is_unreadable = await core.grants.inspect(name)

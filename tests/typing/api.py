@@ -72,7 +72,7 @@ def on_event(event: Event) -> None:
     name: str = event.name
     if event.name == "login_rejected":
         assert_type(event.name, Literal["login_rejected"])
-    assert_type(name, str)
+    assert_type(name.upper(), str)
     assert_type(event.error, str)
     assert_type(event.status, int)
     assert_type(event.open_id, str | None)
