@@ -69,10 +69,10 @@ assert_type(TikTokSettings.from_env(), TikTokSettings)
 
 
 def on_event(event: Event) -> None:
-    name: str = event.name
+    names: list[str] = [event.name]
     if event.name == "login_rejected":
         assert_type(event.name, Literal["login_rejected"])
-    assert_type(name.upper(), str)
+    assert_type(names, list[str])
     assert_type(event.error, str)
     assert_type(event.status, int)
     assert_type(event.open_id, str | None)
