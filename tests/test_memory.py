@@ -10,6 +10,7 @@ import asyncio
 import functools
 import gc
 import importlib
+import logging
 import pkgutil
 import tracemalloc
 from io import BytesIO
@@ -206,9 +207,14 @@ def caches():
 
 
 @pytest.mark.parametrize("kind", INPUTS)
-def test_kept(served, kind):
+def test_kept(served, kind, monkeypatch):
     """However many different requests of a kind are answered, none of them is kept."""
     app, call = served
+    # pytest keeps every record that reaches the root logger.
+    monkeypatch.setattr(logger, "propagate", False)
+    monkeypatch.setattr(logger, "handlers", [logging.NullHandler()])
+    level = logger.level
+    logger.setLevel(logging.DEBUG)
     make = INPUTS[kind]
     for number in range(8):
         call(make(number))
@@ -222,6 +228,7 @@ def test_kept(served, kind):
         kept, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
+        logger.setLevel(level)
     assert kept < MOST_KEPT
     now = {name: cache.cache_info().currsize for name, cache in caches()}
     # Nor did any of them go into a table where it would push out what is of use.
