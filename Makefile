@@ -11,7 +11,8 @@ WORKERS ?= $(shell echo $$((2 * $$(nproc))))
 # and 90 % of the branches.
 GUARDED = "tiktok_oauth_middleware/redirects.py,tiktok_oauth_middleware/cookies.py,tiktok_oauth_middleware/login.py,tiktok_oauth_middleware/refresh.py"
 COVERING ?= -k "not (asyncio or trio or redis)" $(addprefix tests/test_,$(addsuffix .py,\
-	redirects cookies login refresh refresh_edges refresh_rules events journey processes))
+	redirects cookies login login_cookies login_options callbacks refresh refresh_edges \
+	refresh_rules takeover events journey processes))
 
 .PHONY: bench bench-check coverage demo demo-flask test matrix lint reliability sealing audit fuzz soak mutate paths apps clean
 
