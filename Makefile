@@ -10,9 +10,9 @@ WORKERS ?= $(shell echo $$((2 * $$(nproc))))
 # and stores. Of these, 98 % of lines and branches together are at least 95 % of the lines
 # and 90 % of the branches.
 GUARDED = "tiktok_oauth_middleware/redirects.py,tiktok_oauth_middleware/cookies.py,tiktok_oauth_middleware/login.py,tiktok_oauth_middleware/refresh.py"
-COVERING ?= -k "not (asyncio or trio or redis)" $(addprefix tests/test_,$(addsuffix .py,\
+COVERING ?= -k "not (asyncio or trio or redis)" tests/classes/test_http_surface.py $(addprefix tests/test_,$(addsuffix .py,\
 	redirects cookies login login_cookies login_options callbacks refresh refresh_edges \
-	refresh_rules takeover events journey processes))
+	refresh_rules takeover sweeps operators events journey processes))
 
 .PHONY: bench bench-check coverage demo demo-flask test matrix lint reliability sealing audit fuzz soak mutate paths apps clean
 

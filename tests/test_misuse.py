@@ -641,3 +641,18 @@ def test_no_middleware(module):
     for path in ("/read", "/guard"):
         with pytest.raises(ConfigurationError, match="no TikTok middleware around"):
             client.get(path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "store", "said"),
+    [
+        ({"client_key": "x"}, None, "settings is a dict"),
+        (TikTokSettings, None, "class TikTokSettings"),
+        (make_settings(), "memory://", "store"),
+    ],
+    ids=["dict", "class", "text"],
+)
+def test_jobs(settings, store, said):
+    """What jobs cannot be made from is said when they are made, not at their first use."""
+    with pytest.raises(ConfigurationError, match=said):
+        TikTokTokens(settings, store)

@@ -18,6 +18,7 @@ from .cookies import grant_id
 from .core import Core
 from .errors import NotSignedIn, TikTokError, TikTokUnavailable
 from .log import logger
+from .misuse import check_options
 from .models import Token, User, read_profile, split_scopes
 from .outcomes import OnEvent
 from .refresh import DUE, Demand, fingerprint
@@ -77,7 +78,13 @@ class TikTokTokens:
         transport: Any = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Take the settings and store of the web app; nothing is opened yet."""
+        """Take the settings and store of the web app; nothing is opened yet.
+
+        Raises:
+            ConfigurationError: `settings` or `store` is none, or what is to be called
+                is no function.
+        """
+        check_options(settings, store, {"on_event": on_event, "clock": clock})
         self._settings = settings
         self._options: dict[str, Any] = {
             "store": store,
