@@ -489,10 +489,44 @@ class Failing(MemoryStore):
         return super().compare_and_set(key, old, new, ttl)
 
 
+class LosesAnswers(Failing):
+    """A store that does the writes at which it fails, and loses its answer only."""
+
+    def compare_and_set(self, key, old, new, ttl):
+        if self.writes + 1 in self.fails_at:
+            MemoryStore.compare_and_set(self, key, old, new, ttl)
+        return super().compare_and_set(key, old, new, ttl)
+
+
 class TestStoreFails:
     @pytest.fixture
     def store(self, clock):
         return Failing(clock=clock)
+
+    def test_mark_whose_answer_is_lost(self, world, clock):
+        """A login that the store marked as used goes on, though its answer was lost.
+
+        The next callback would wait for an exchange that nobody has begun.
+        """
+        world.store = LosesAnswers(clock=clock)
+        browser = world.start().browser()
+        callback = browser.consent(browser.begin("?next=/x"))
+        world.store.fails_at, world.store.writes = (1,), 0
+        answer = browser.get(callback)
+        assert (answer.status_code, answer.headers["location"]) == (303, "/x")
+        assert world.count("authorization_code") == 1
+        assert browser.signed_in
+
+    def test_mark_of_another(self, world, clock):
+        """Whose answer is lost after another callback made the mark makes no exchange."""
+        world.store = LosesAnswers(clock=clock)
+        browser = world.start().browser()
+        callback = browser.consent(browser.begin())
+        cookies = browser.cookies()
+        assert browser.get(callback).status_code == 303
+        world.store.fails_at, world.store.writes = (1,), 0
+        assert world.browser(**cookies).get(callback).status_code == 503
+        assert world.count("authorization_code") == 1
 
     def test_before(self, world, back):
         """A store that fails before TikTok is asked costs nothing: ask once more."""

@@ -406,6 +406,8 @@ def _other_faults(options: Mapping[str, Any]) -> Iterator[str]:
         yield "cookie_name is 1 to 64 letters, digits, - or _"
     elif "-login-" in options["cookie_name"] + "-":
         yield "cookie_name holds -login, by which the cookies of logins are known"
+    elif options["cookie_name"].endswith("-choose"):
+        yield "cookie_name ends with -choose, as the cookie that a logout leaves does"
     for origin in options["websocket_origins"]:
         parts = _split(origin)
         if (

@@ -9,10 +9,13 @@ is asked, and then the sealed result. Whoever reads it has shown the login's coo
 from __future__ import annotations
 
 import json
+import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from .errors import StoreError
 
 if TYPE_CHECKING:
     from .grants import Grants
@@ -102,8 +105,15 @@ class LoginResults:
         Raises:
             StoreError: the store failed; the login may have been marked.
         """
-        row = _PENDING + str(int(self._clock())).encode()
-        is_first = await self._grants.swap_used(login_id, None, row, self._kept)
+        # Unlike any other, so that it is known again where the answer gets lost: the
+        # next callback would wait for an exchange that nobody has begun.
+        row = _PENDING + f"{int(self._clock())} {secrets.token_hex(8)}".encode()
+        try:
+            is_first = await self._grants.swap_used(login_id, None, row, self._kept)
+        except StoreError:
+            if await self._grants.used(login_id) != row:
+                raise
+            is_first = True
         return row if is_first else None
 
     def seal(self, login_id: str, result: LoginResult) -> bytes:
@@ -153,5 +163,5 @@ class LoginResults:
 
     def _is_recent(self, row: bytes) -> bool:
         """Whether the exchange that a row tells of can still be under way."""
-        begun = row.removeprefix(_PENDING)
+        begun, _, _ = row.removeprefix(_PENDING).partition(b" ")
         return begun.isdigit() and self._clock() - int(begun) <= self._longest
