@@ -84,7 +84,9 @@ class PostgreSQL(Server):
 
     @staticmethod
     def _programs() -> list[Path]:
-        return sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+        # The client alone brings the folder, but no server.
+        found = Path("/usr/lib/postgresql").glob("*/bin/postgres")
+        return sorted(program.parent for program in found)
 
     @staticmethod
     def is_installed() -> bool:
