@@ -656,3 +656,15 @@ def test_jobs(settings, store, said):
     """What jobs cannot be made from is said when they are made, not at their first use."""
     with pytest.raises(ConfigurationError, match=said):
         TikTokTokens(settings, store)
+
+
+def test_a_proxy_is_no_app():
+    """A function that names Flask's request can be walked outside of a request."""
+    from flask import request
+
+    from tiktok_oauth_middleware.rules import apps_in
+
+    async def app(scope, receive, send):
+        assert request is not None
+
+    assert list(apps_in(app)) == [app]

@@ -404,7 +404,10 @@ def apps_in(app: object) -> Iterator[Any]:
     waiting: deque[Any] = deque([app])
     while waiting and len(seen) < _MOST_APPS:
         each = waiting.popleft()  # the nearest first, where there are too many
-        if each is None or isinstance(each, str | bytes | int) or id(each) in seen:
+        # A proxy of Werkzeug (`request`) is no app, and raises outside of a request.
+        if type(each).__name__ == "LocalProxy" or id(each) in seen:
+            continue
+        if each is None or isinstance(each, str | bytes | int):
             continue
         seen.add(id(each))
         yield each
