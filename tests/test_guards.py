@@ -564,10 +564,9 @@ class TestCORS:
         assert raw.ask("OPTIONS", "/x", headers=PREFLIGHT).status == 204
         assert seen == [False]
 
+    @pytest.mark.parametrize("shell", ["asyncio", "trio"], indirect=True)
     def test_socket_is_no_preflight(self, world, raw):
         """A WebSocket with the headers of a preflight is refused."""
-        if world.shell == "wsgi":
-            pytest.skip("WSGI has no WebSockets")
         world.with_settings(protect=["/"])
         sent = raw.connect("/x", headers=PREFLIGHT)
         assert sent == [{"type": "websocket.close", "code": 4401}]

@@ -107,10 +107,9 @@ class TestAtOnce:
             callback = browser.consent(answer.headers["location"])
             assert browser.get(callback).headers["location"] == path_of(length)
 
+    @pytest.mark.parametrize("shell", ["wsgi"], indirect=True)
     def test_class_12_threads(self, world):
         """Logins begun by threads at the same moment stay within the limit."""
-        if world.shell != "wsgi":
-            pytest.skip("a client of Starlette's tests has an event loop of its own")
         jar = {}
 
         def begin(_):

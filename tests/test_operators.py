@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import socket
@@ -485,7 +486,7 @@ class TestTable:
         } == {*events.EVENTS}
 
 
-FAULTS = ["no row", "sentence", "handler", "meter", "callback", "cancelled"]
+FAULTS = ["no row", "sentence", "handler", "meter", "callback"]
 
 
 class TestFaultOfTelling:
@@ -517,17 +518,6 @@ class TestFaultOfTelling:
             case "callback":
                 world.events = SimpleNamespace(append=fail)
                 world.start()
-            case "cancelled":
-                if world.shell != "asyncio":
-                    pytest.skip("a cancellation of asyncio")
-
-                async def on_event(event):
-                    import asyncio
-
-                    raise asyncio.CancelledError
-
-                world.events = SimpleNamespace(append=on_event)
-                world.start()
         yield request.param
         log.logger.removeHandler(broken)
 
@@ -556,6 +546,19 @@ class TestFaultOfTelling:
         assert browser.log_out().status_code == 303
         assert not browser.signed_in
         assert browser.log_in(deny=True).status_code == 403
+
+
+@pytest.mark.parametrize("shell", ["asyncio"], indirect=True)
+class TestCancelledListener(TestFaultOfTelling):
+    """So it is with a listener whose task is cancelled, which only asyncio has."""
+
+    @pytest.fixture
+    def fault(self, world):
+        async def on_event(event):
+            raise asyncio.CancelledError
+
+        world.events = SimpleNamespace(append=on_event)
+        world.start()
 
 
 # --- why there is no answer --------------------------------------------------------

@@ -431,10 +431,9 @@ class TestStrayMounts:
         assert raw.ask("GET", "/open", mount=mount).one("x-app") == "yes"
         assert raw.ask("GET", "/who", mount=mount, headers=API).status == 401
 
+    @pytest.mark.parametrize("shell", ["asyncio", "trio"], indirect=True)
     def test_class_17_made_up(self, world, raw, monkeypatch):
         """Under Daphne a mount point makes no protected path a public one."""
-        if world.shell == "wsgi":
-            pytest.skip("Daphne is a server for ASGI")
         world.with_settings(protect=["/"])
         echo_path(world)
         asked = {"mount": "/shop", "headers": API}

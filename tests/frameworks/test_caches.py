@@ -136,7 +136,9 @@ class TestPrivateResponses:
         else:
             # It asks for Starlette 0.x, and so is no dependency of ours; it works
             # with 1.x where it is installed without its dependencies.
-            pytest.importorskip("starlette_caches", reason="not installed")
+            pytest.importorskip(
+                "starlette_caches", reason="starlette_caches is not installed"
+            )
             from aiocache import Cache
             from starlette_caches.middleware import CacheMiddleware
 
