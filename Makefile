@@ -68,17 +68,17 @@ bench-check: $(VENV)/ready-to-bench  ## the tables of a request; fails if far to
 	$(RUN) -m benchmarks.speed requests wsgi --rounds 5 --check
 
 reliability: $(VENV)/ready-to-test  ## kills, outages, races; ARGS="--scale 0.1" for less
-	$(RUN) -m benchmarks.reliability $(ARGS)
+	$(RUN) -m hardening.reliability $(ARGS)
 
 paths: $(VENV)/ready-to-test  ## raw paths to ten frameworks; ARGS="--targets 500 flask"
-	$(RUN) -W ignore -m benchmarks.paths $(ARGS)
+	$(RUN) -W ignore -m hardening.paths $(ARGS)
 
 apps: $(VENV)/ready-to-test  ## the recipes of docs/path-rules.md: Dash, Datasette
 	$(RUN) -m pip install --quiet --group apps
 	$(RUN) -m pytest tests/frameworks/test_path_rules.py
 
 sealing: $(VENV)/ready-to-test  ## every bit of what is sealed; ARGS="--scale 0.1" for less
-	$(RUN) -m benchmarks.sealing $(ARGS)
+	$(RUN) -m hardening.sealing $(ARGS)
 
 audit: $(VENV)/ready-to-test  ## pip-audit on what the package needs
 	$(RUN) -m pip install --quiet --group audit
@@ -86,13 +86,13 @@ audit: $(VENV)/ready-to-test  ## pip-audit on what the package needs
 
 fuzz: $(VENV)/ready-to-test  ## every parser, a million inputs; ARGS="--inputs 100000"
 	-$(RUN) -m pip install --quiet --group fuzz
-	$(RUN) -m benchmarks.fuzz $(ARGS)
+	$(RUN) -m hardening.fuzz $(ARGS)
 
 soak: $(VENV)/ready-to-test  ## real servers for two hours; ARGS="--minutes 20"
-	$(RUN) -m benchmarks.soak $(ARGS)
+	$(RUN) -m hardening.soak $(ARGS)
 
 mutate: $(VENV)/ready-to-test  ## changes the package, to see whether tests notice
-	$(RUN) -m benchmarks.mutation $(ARGS)
+	$(RUN) -m hardening.mutation $(ARGS)
 
 clean:
 	rm -rf $(VENV) .coverage .coverage.* .mypy_cache .ruff_cache .hypothesis screenshots

@@ -11,7 +11,7 @@ from typing import Any
 
 from starsessions.stores.redis import RedisStore as StarRedis
 
-from benchmarks.reliability.redis_server import RedisServer
+from benchmarks.redis_server import RedisServer
 from tiktok_oauth_middleware import RedisStore, SQLiteStore, TikTokOAuthMiddleware
 
 from . import peers

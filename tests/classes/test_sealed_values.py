@@ -6,8 +6,6 @@ import logging
 
 import pytest
 
-from benchmarks import sealing
-from benchmarks.reliability.figure import Run
 from tiktok_oauth_middleware.cookies import CookieJar, from_text, grant_id, to_text
 from tiktok_oauth_middleware.core import Core
 from tiktok_oauth_middleware.log import logger
@@ -20,14 +18,6 @@ SESSION = "__Host-tiktok"
 LOGIN_COOKIE = "__Host-tiktok-login-"
 OLD = "Zr4u7x0A3DfGhKjMnPqTsVwYbEeHiLkO"
 NEW = "mX2cV6bN0aS4dF8gH1jK5lP9oI3uY7tR"
-
-
-def test_class_28_programs():
-    """A hundredth part of what `make sealing` tries opens nothing."""
-    results = list(sealing.run(Run(scale=0.002, seed=sealing.SEED, stores=())))
-    assert len(results) == 4
-    assert [result.name for result in results if not result.passed] == []
-    assert all(result.figures.get("tried", 1001) > 1000 for result in results)
 
 
 @pytest.fixture(params=["asyncio", "wsgi"])

@@ -7,5 +7,5 @@ calls to TikTok fails. A worker is killed every minute, the store is taken away 
 ten. Whatever a server says, whatever it answers, its memory, descriptors and rows are
 watched, and a table is printed in the end.
 
-    python -m benchmarks.soak [--minutes 120] [--rate 200] [--seed 20260101] [--swap]
+    python -m hardening.soak [--minutes 120] [--rate 200] [--seed 20260101] [--swap]
 """

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.paths``: every framework, 2,000 random targets each."""
+"""``python -m hardening.paths``: every framework, 2,000 random targets each."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .run import differ
 
 def main() -> int:
     """Print a line for each app; 1 if a target reached what a rule protects."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.paths")
+    parser = argparse.ArgumentParser(prog="python -m hardening.paths")
     parser.add_argument("names", nargs="*", help="apps whose names begin so")
     parser.add_argument("--targets", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=20260101)

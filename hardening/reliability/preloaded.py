@@ -9,7 +9,7 @@ import httpx2
 import redis.asyncio
 
 import tiktok_oauth_middleware.client
-from benchmarks.reliability import world
+from hardening.reliability import world
 
 __all__ = [
     "anyio",

@@ -18,8 +18,9 @@ from concurrent.futures import ThreadPoolExecutor
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
+from benchmarks.redis_server import RedisServer
+
 from .figure import Result, Run
-from .redis_server import RedisServer
 from .world import Answer, Asgi, Plan, Watcher, Wsgi, log_in, person, watcher
 
 _USERS = 200

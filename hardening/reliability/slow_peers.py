@@ -19,11 +19,11 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from benchmarks.redis_server import RedisServer
 from tiktok_oauth_middleware.testing.server import StandIn
 
 from .crew import context, end, started
 from .figure import Result, Run, percentile
-from .redis_server import RedisServer
 from .served import free_port, serving, uvicorn
 from .wire import ask
 from .world import LOGIN, WEBHOOK, Answer, person, plan_for, watcher

@@ -7,7 +7,7 @@ those that come by the changed line, the quickest first, until one fails. A muta
 no test notices has survived: it is the same program in other words, or a test is
 missing.
 
-    python -m benchmarks.mutation [MODULE ...] [--jobs 2] [--every 1]
+    python -m hardening.mutation [MODULE ...] [--jobs 2] [--every 1]
 
 The mutation testers one can install were not used: mutmut 3 leaves decorated functions
 and module constants alone, which here are the regular expressions; cosmic-ray knows no

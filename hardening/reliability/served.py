@@ -1,7 +1,7 @@
 """The app of a plan as a real server imports it; the plan stands in the environment.
 
-uvicorn --factory benchmarks.reliability.served:asgi
-gunicorn "benchmarks.reliability.served:wsgi()"
+uvicorn --factory hardening.reliability.served:asgi
+gunicorn "hardening.reliability.served:wsgi()"
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def _await(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
 
 def uvicorn(port: int, workers: int = 1) -> list[str]:
     """Return the command for uvicorn, less the interpreter."""
-    factory = ["--factory", "benchmarks.reliability.served:asgi"]
+    factory = ["--factory", "hardening.reliability.served:asgi"]
     where = ["--host", "127.0.0.1", "--port", str(port), "--workers", str(workers)]
     # A worker that is slow to answer its parent's ping is not to be killed for it.
     where += ["--timeout-worker-healthcheck", "120"]
@@ -98,5 +98,5 @@ def gunicorn(port: int, workers: int = 1, threads: int = 8) -> list[str]:
     """Return the command for gunicorn with threads, less the interpreter."""
     where = ["--bind", f"127.0.0.1:{port}", "--workers", str(workers)]
     kind = ["--worker-class", "gthread", "--threads", str(threads)]
-    app = "benchmarks.reliability.served:wsgi()"
+    app = "hardening.reliability.served:wsgi()"
     return ["gunicorn", *where, *kind, "--log-level", "warning", app]

@@ -6,8 +6,8 @@ ours. Where atheris is installed (PyPI; CPython up to 3.13) the inputs are led b
 branches they reach; where not, they are seeds changed at random. Both know the shapes:
 seeds and a dictionary stand in `parsers`, and JSON is changed as JSON.
 
-    python -m benchmarks.fuzz [PARSER ...] [--inputs 1000000] [--seed 20260101]
+    python -m hardening.fuzz [PARSER ...] [--inputs 1000000] [--seed 20260101]
 
-An input that breaks the contract is written to ``benchmarks/fuzz/found`` and printed;
+An input that breaks the contract is written to ``hardening/fuzz/found`` and printed;
 what lies there is the first that the next run tries.
 """

@@ -26,7 +26,7 @@ def main() -> int:
 
 
 def _read() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.fuzz")
+    parser = argparse.ArgumentParser(prog="python -m hardening.fuzz")
     parser.add_argument("names", nargs="*", metavar="PARSER", help=", ".join(BY_NAME))
     parser.add_argument("--inputs", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=20260101)
@@ -41,7 +41,7 @@ def _read() -> argparse.Namespace:
 
 
 def _fed(name: str, told: argparse.Namespace) -> bool:
-    command = [sys.executable, "-m", "benchmarks.fuzz.feed", name]
+    command = [sys.executable, "-m", "hardening.fuzz.feed", name]
     command += ["--inputs", str(told.inputs), "--seed", str(told.seed)]
     done = subprocess.run(
         [*command, "--engine", told.engine],

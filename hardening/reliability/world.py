@@ -60,7 +60,7 @@ class Plan:
         """Return its settings."""
         return TikTokSettings(
             client_key="awexampleclientkey",
-            client_secret="the-client-secret-of-benchmarks",
+            client_secret="the-client-secret-of-hardening",
             redirect_uri=ORIGIN + CALLBACK,
             secret_keys=["gV7mQ2xLpR9sTzBn4KcW8yJf3HdA6uEo"],
             scopes=["user.info.basic", "video.list"],

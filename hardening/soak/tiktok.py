@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.reliability.world import Plan
+from hardening.reliability.world import Plan
 from tiktok_oauth_middleware.testing import FakeTikTok
 from tiktok_oauth_middleware.testing.fake import ConnectionLost, Reply
 

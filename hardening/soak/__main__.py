@@ -19,10 +19,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks.reliability.crew import silence
-from benchmarks.reliability.redis_server import RedisServer
-from benchmarks.reliability.served import free_port, gunicorn, serving, uvicorn
-from benchmarks.reliability.world import Plan, plan_for
+from benchmarks.redis_server import RedisServer
+from hardening.reliability.crew import silence
+from hardening.reliability.served import free_port, gunicorn, serving, uvicorn
+from hardening.reliability.world import Plan, plan_for
 from tiktok_oauth_middleware.testing.server import StandIn
 
 from .load import USERS, Site
@@ -91,7 +91,7 @@ class _Server:
 
 def main() -> int:
     """Return 1 if a bound was broken."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.soak")
+    parser = argparse.ArgumentParser(prog="python -m hardening.soak")
     parser.add_argument("--minutes", type=float, default=120)
     parser.add_argument("--rate", type=float, default=200, help="requests a second")
     parser.add_argument("--seed", type=int, default=20260101)

@@ -33,7 +33,7 @@ TESTS = {
 
 def main() -> int:
     """Return 1 if too many survived anywhere."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.mutation")
+    parser = argparse.ArgumentParser(prog="python -m hardening.mutation")
     parser.add_argument("names", nargs="*", metavar="MODULE", help=", ".join(TESTS))
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--every", type=int, default=1, help="one mutant of so many")
@@ -49,7 +49,7 @@ def main() -> int:
 def _run(name: str, told: argparse.Namespace) -> int:
     found = [ROOT / "tests" / test for test in TESTS[name]]
     tests = [str(path.relative_to(ROOT)) for path in found if path.exists()]
-    command = [sys.executable, "-m", "pytest", "-p", "benchmarks.mutation.trial"]
+    command = [sys.executable, "-m", "pytest", "-p", "hardening.mutation.trial"]
     environ = os.environ | {
         "MUTATION_MODULE": name,
         "MUTATION_JOBS": str(told.jobs),

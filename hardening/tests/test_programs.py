@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.mutation.changes import mutants
+from hardening.mutation.changes import mutants
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def ran(*command):
@@ -32,7 +32,7 @@ def ran(*command):
 
 def test_fuzz():
     """No parser breaks its contract over a few thousand inputs changed at random."""
-    code, told = ran("benchmarks.fuzz", "--engine", "chance", "--inputs", "3000")
+    code, told = ran("hardening.fuzz", "--engine", "chance", "--inputs", "3000")
     assert code == 0, told
     assert told.count("PASS ") == 15
 
@@ -42,7 +42,7 @@ def test_fuzz():
 )
 def test_soak():
     """Both servers serve for a while, and every answer is one that may be."""
-    _, told = ran("benchmarks.soak", "--minutes", "0.3", "--rate", "10")
+    _, told = ran("hardening.soak", "--minutes", "0.3", "--rate", "10")
     assert told.count(" 0 tracebacks") == 2, told
     # Memory, descriptors and how much was answered mean nothing in so short a time.
     failed = [line for line in told.splitlines() if line.startswith("FAIL")]

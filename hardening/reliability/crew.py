@@ -15,7 +15,7 @@ from typing import Any
 from .world import START
 
 context = multiprocessing.get_context("forkserver")
-context.set_forkserver_preload(["benchmarks.reliability.preloaded"])
+context.set_forkserver_preload(["hardening.reliability.preloaded"])
 
 
 def shared_clock() -> Any:

@@ -1,4 +1,4 @@
-"""The programs of benchmarks/reliability, each at a small scale.
+"""The programs of hardening/reliability, each at a small scale.
 
 What they measure at full scale is in docs/reliability.md; here they must run and find
 everything kept that is promised.
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 needs_redis = pytest.mark.skipif(
     shutil.which("redis-server") is None, reason="redis-server is not installed"
 )
@@ -51,7 +51,7 @@ RUNS = [
 @pytest.mark.parametrize(("name", "store"), RUNS)
 def test_kept(name, store):
     """Every figure reaches its target at a fiftieth of its size."""
-    command = [sys.executable, "-m", "benchmarks.reliability", name]
+    command = [sys.executable, "-m", "hardening.reliability", name]
     done = subprocess.run(
         [*command, "--scale", "0.02", "--store", store],
         cwd=ROOT,

@@ -1,6 +1,6 @@
 """Raw spellings of protected paths, sent to real frameworks: none reaches a view.
 
-``python -m benchmarks.paths`` writes thousands of request targets as bytes, decodes
+``python -m hardening.paths`` writes thousands of request targets as bytes, decodes
 them as each server does, and asks each framework with them twice: as it is, and wrapped
 with path rules. A target that reaches a protected view of the bare app must not do so
 in the wrapped one. Mount points come from the server, from the framework's own

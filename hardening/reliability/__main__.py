@@ -41,7 +41,7 @@ def main() -> int:
 
 
 def _read() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.reliability")
+    parser = argparse.ArgumentParser(prog="python -m hardening.reliability")
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(FIGURES))
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--store", choices=["sqlite", "redis", "both"], default="both")

@@ -10,8 +10,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 from urllib.parse import urlsplit
 
-from benchmarks.reliability.wire import ask, lost
-from benchmarks.reliability.world import (
+from hardening.reliability.wire import ask, lost
+from hardening.reliability.world import (
     LOGIN,
     LOGOUT,
     ORIGIN,

@@ -1,6 +1,6 @@
 """What is sealed and signed, changed in every way by one bit, or cut: nothing opens.
 
-``python -m benchmarks.sealing`` tries every bit flip and every truncation of 10,000
+``python -m hardening.sealing`` tries every bit flip and every truncation of 10,000
 sealed values and as many session cookies, and looks for a nonce that comes twice among
 200,000. ``--scale 0.01`` does a hundredth of it. Keys and contents come from the seed,
 nonces and session secrets from the system, as they always do.
@@ -99,7 +99,7 @@ def _result(name: str, values: int, tried: int, opened: int) -> Result:
 
 def main() -> int:
     """Return 1 if anything opened that should not."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.sealing")
+    parser = argparse.ArgumentParser(prog="python -m hardening.sealing")
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=SEED)
     told = parser.parse_args()

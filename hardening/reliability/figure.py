@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from .redis_server import RedisServer
+from benchmarks.redis_server import RedisServer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

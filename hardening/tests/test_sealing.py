@@ -1,0 +1,14 @@
+"""`hardening.sealing` at a small scale."""
+
+from __future__ import annotations
+
+from hardening import sealing
+from hardening.reliability.figure import Run
+
+
+def test_class_28_programs():
+    """A hundredth part of what `make sealing` tries opens nothing."""
+    results = list(sealing.run(Run(scale=0.002, seed=sealing.SEED, stores=())))
+    assert len(results) == 4
+    assert [result.name for result in results if not result.passed] == []
+    assert all(result.figures.get("tried", 1001) > 1000 for result in results)
