@@ -9,7 +9,7 @@ WORKERS ?= $(shell echo $$((2 * $$(nproc))))
 # What an attacker meets first, and its own tests: flows are written once for all shells
 # and stores. Of these, 98 % of lines and branches together are at least 95 % of the lines
 # and 90 % of the branches.
-GUARDED = "tiktok_oauth_middleware/redirects.py,tiktok_oauth_middleware/cookies.py,tiktok_oauth_middleware/login.py,tiktok_oauth_middleware/refresh.py"
+GUARDED = "tiktok_oauth_middleware/_core/return_to.py,tiktok_oauth_middleware/_session/cookie.py,tiktok_oauth_middleware/_web/login.py,tiktok_oauth_middleware/_session/refresh.py"
 COVERING ?= -k "not (asyncio or trio or redis)" tests/classes/test_http_surface.py $(addprefix tests/test_,$(addsuffix .py,\
 	redirects cookies login login_cookies login_options callbacks refresh refresh_edges \
 	refresh_rules takeover sweeps operators events journey processes))

@@ -19,7 +19,10 @@ import pytest
 if find_spec("httpx2") is None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # both say that httpx is on its way out
-        for chooser in ("tiktok_oauth_middleware.client", "starlette.testclient"):
+        for chooser in (
+            "tiktok_oauth_middleware._oauth.client",
+            "starlette.testclient",
+        ):
             import_module(chooser)
     sys.modules["httpx2"] = import_module("httpx")
 

@@ -14,8 +14,13 @@ import sys
 import time
 from collections.abc import Iterator
 
-from tiktok_oauth_middleware.cookies import CookieJar, from_text, grant_id, to_text
-from tiktok_oauth_middleware.sealing import Box, derive
+from tiktok_oauth_middleware._core.encryption import Box, derive
+from tiktok_oauth_middleware._session.cookie import (
+    SessionCookies,
+    from_text,
+    grant_id,
+    to_text,
+)
 
 from .reliability.figure import Result, Run
 
@@ -73,7 +78,7 @@ def _login_cookies(times: int, keys: list[str], chance: random.Random) -> Result
 
 def _session_cookies(times: int, keys: list[str], chance: random.Random) -> Result:
     signing = [derive(key, _CLIENT_KEY, "session") for key in keys]
-    jar = CookieJar("tiktok", signing, secure=True)
+    jar = SessionCookies("tiktok", signing, secure=True)
     tried = opened = 0
     for _ in range(times):
         value = jar.issue(grant_id(_CLIENT_KEY, chance.randbytes(8).hex()))[0].encode()

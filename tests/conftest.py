@@ -28,10 +28,11 @@ from tiktok_oauth_middleware import (
     TikTokOAuthWSGIMiddleware,
     TikTokSettings,
 )
-from tiktok_oauth_middleware.cookies import grant_id
-from tiktok_oauth_middleware.core import Core
-from tiktok_oauth_middleware.log import logger
-from tiktok_oauth_middleware.runtime import Blocking, run
+from tiktok_oauth_middleware._core.backends.base import run
+from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
+from tiktok_oauth_middleware._core.log import logger
+from tiktok_oauth_middleware._session.cookie import grant_id
+from tiktok_oauth_middleware._web.app import Core
 from tiktok_oauth_middleware.testing import FakeTikTok
 
 from .stores.conftest import RedisServer
@@ -456,7 +457,7 @@ def kept(world: World, open_id: str | None = None) -> Any:
     open_id = world.tiktok.people[0].open_id if open_id is None else open_id
     core = Core(
         world.settings,
-        Blocking(),
+        ThreadBackend(),
         store=world.store,
         on_event=None,
         transport=None,

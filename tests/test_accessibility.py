@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tiktok_oauth_middleware.http import Request
-from tiktok_oauth_middleware.pages import PROBLEMS, Link, Page, Pages
+from tiktok_oauth_middleware._core.http import Request
+from tiktok_oauth_middleware._web.pages import PROBLEMS, ErrorPage, Link, Pages
 
 from .conftest import CHROMIUM
 
@@ -41,7 +41,7 @@ CENTRE = "(e => (r => (r.left + r.right) / 2)(e.getBoundingClientRect()))"
 
 def whole(code):
     """Return a page with everything that may be on it."""
-    return Page(
+    return ErrorPage(
         code=code,
         ways=[
             Link("try_again", "#a"),

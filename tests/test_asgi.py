@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from tiktok_oauth_middleware import MemoryStore, StoreError, TikTokOAuthMiddleware
-from tiktok_oauth_middleware.core import guard
+from tiktok_oauth_middleware._web.guard import guard
 
 from .conftest import ORIGIN, SAME_ORIGIN, make_settings
 

@@ -17,11 +17,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tiktok_oauth_middleware import MemoryStore, StoreError
-from tiktok_oauth_middleware.login_results import LoginResult
-from tiktok_oauth_middleware.models import Event
-from tiktok_oauth_middleware.recent_logins import RecentLogins
+from tiktok_oauth_middleware._oauth.authorize import Callback
+from tiktok_oauth_middleware._web.login_results import LoginResult
+from tiktok_oauth_middleware._web.recent_logins import RecentLogins
+from tiktok_oauth_middleware.events import Event
 from tiktok_oauth_middleware.testing import FakeTikTok
-from tiktok_oauth_middleware.tiktok import Callback
 
 from .conftest import (
     CALLBACK,

@@ -10,19 +10,15 @@ import json
 
 import pytest
 
+from tiktok_oauth_middleware._oauth.authorize import read_callback
+from tiktok_oauth_middleware._oauth.token_response import read_revoke, read_token
+from tiktok_oauth_middleware._oauth.user_info import read_user
+from tiktok_oauth_middleware._oauth.webhook_delivery import read_webhook, sign_webhook
+from tiktok_oauth_middleware.auth import read_profile
 from tiktok_oauth_middleware.errors import (
     GrantRevoked,
     TikTokError,
     TikTokUnavailable,
-)
-from tiktok_oauth_middleware.models import read_profile
-from tiktok_oauth_middleware.tiktok import (
-    read_callback,
-    read_revoke,
-    read_token,
-    read_user,
-    read_webhook,
-    sign_webhook,
 )
 
 OPEN_ID = "-000kZ3vXq9LwR2tYb7NfH5cJd8GsPmA1eUo"

@@ -12,13 +12,15 @@ from urllib.parse import parse_qs
 import httpx2
 import pytest
 
-from tiktok_oauth_middleware.client import ANSWER_LIMIT, TikTokClient
+from tiktok_oauth_middleware._core.backends.base import run
+from tiktok_oauth_middleware._core.backends.event_loop import AsyncBackend
+from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
+from tiktok_oauth_middleware._oauth.client import ANSWER_LIMIT, TikTokClient
 from tiktok_oauth_middleware.errors import (
     GrantRevoked,
     TikTokError,
     TikTokUnavailable,
 )
-from tiktok_oauth_middleware.runtime import Blocking, Cooperative, run
 
 from .conftest import make_settings
 from .patience import HANGS
@@ -44,7 +46,7 @@ def echo(request):
 
 
 def client(handler, blocking=True, **options):
-    runtime = Blocking() if blocking else Cooperative()
+    runtime = ThreadBackend() if blocking else AsyncBackend()
     transport = httpx2.MockTransport(handler)
     return TikTokClient(make_settings(**options), runtime, transport=transport)
 
@@ -197,7 +199,7 @@ class TestFaults:
 def test_transport_of_another_library():
     """A transport of another HTTP library is refused when the client is built."""
     with pytest.raises(TypeError, match=f"Authlib uses {httpx2.__name__} here"):
-        TikTokClient(make_settings(), Blocking(), transport=object())
+        TikTokClient(make_settings(), ThreadBackend(), transport=object())
 
 
 class TestDeadline:
@@ -249,7 +251,7 @@ class TestDeadline:
                 token=f"http://127.0.0.1:{dripping}/v2/oauth/token/"
             ),
         )
-        made = TikTokClient(settings, Blocking() if blocking else Cooperative())
+        made = TikTokClient(settings, ThreadBackend() if blocking else AsyncBackend())
 
         async def once():
             try:

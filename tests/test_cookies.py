@@ -9,18 +9,17 @@ import random
 
 import pytest
 
-from tiktok_oauth_middleware.cookies import (
+from tiktok_oauth_middleware._core.http import COOKIE_LIMIT
+from tiktok_oauth_middleware._session.cookie import (
     SESSION_LENGTH,
-    CookieJar,
+    SessionCookies,
     Ticket,
     digest,
-    find,
-    find_all,
     from_text,
     grant_id,
     to_text,
 )
-from tiktok_oauth_middleware.http import COOKIE_LIMIT
+from tiktok_oauth_middleware._web.cookie_header import find, find_all
 
 from .growth import is_constant, is_linear
 
@@ -36,7 +35,7 @@ def header(*values):
 
 @pytest.fixture
 def jar():
-    return CookieJar("tiktok", [NEW], secure=True)
+    return SessionCookies("tiktok", [NEW], secure=True)
 
 
 # --- find --------------------------------------------------------------------------
@@ -526,7 +525,7 @@ def test_record_knows_only_the_hash(jar):
 
 
 OTHER_BYTES = [bytes([n]) for n in range(256)]
-GENUINE = CookieJar("tiktok", [NEW], secure=True).issue(GRANT)[0].encode()
+GENUINE = SessionCookies("tiktok", [NEW], secure=True).issue(GRANT)[0].encode()
 
 
 @pytest.mark.parametrize("place", range(SESSION_LENGTH))
@@ -572,7 +571,7 @@ def test_class_28_other_spelling_is_refused(jar, change):
 def test_class_11_longer_cookie_is_not_even_hashed():
     """A huge value is refused by its length, whatever number of keys there is."""
     keys = [bytes([number]) * 32 for number in range(20)]
-    jar = CookieJar("tiktok", keys, secure=True)
+    jar = SessionCookies("tiktok", keys, secure=True)
     value = b"A" * 16_000_000 + b"." + b"A" * 22
     assert jar.read(value) is None
     assert is_constant(jar.read, value)
@@ -586,7 +585,7 @@ def test_class_28_halves_of_two_cookies_are_refused(jar):
 
 def test_cookie_of_another_key_is_refused(jar):
     """A cookie signed with a key that is not listed is not ours."""
-    value, _ = CookieJar("tiktok", [OLD], secure=True).issue(GRANT)
+    value, _ = SessionCookies("tiktok", [OLD], secure=True).issue(GRANT)
     assert jar.read(value.encode()) is None
 
 
@@ -602,16 +601,18 @@ def test_key_as_it_is_does_not_sign_for_the_session(jar):
 @pytest.mark.parametrize("key", [OLD, MIDDLE, NEW], ids=["oldest", "middle", "newest"])
 def test_class_29_every_listed_key_verifies(key):
     """A cookie of any listed key is ours, the oldest too."""
-    value, ticket = CookieJar("tiktok", [key], secure=True).issue(GRANT)
-    rotated = CookieJar("tiktok", [NEW, MIDDLE, OLD], secure=True)
+    value, ticket = SessionCookies("tiktok", [key], secure=True).issue(GRANT)
+    rotated = SessionCookies("tiktok", [NEW, MIDDLE, OLD], secure=True)
     assert rotated.read(value.encode()) == ticket
 
 
 def test_class_29_newest_key_signs():
     """A new cookie verifies with the newest key alone, and with no other alone."""
-    value, ticket = CookieJar("tiktok", [NEW, MIDDLE, OLD], secure=True).issue(GRANT)
+    value, ticket = SessionCookies("tiktok", [NEW, MIDDLE, OLD], secure=True).issue(
+        GRANT
+    )
     verdicts = [
-        CookieJar("tiktok", [key], secure=True).read(value.encode())
+        SessionCookies("tiktok", [key], secure=True).read(value.encode())
         for key in (NEW, MIDDLE, OLD)
     ]
     assert verdicts == [ticket, None, None]
@@ -619,8 +620,11 @@ def test_class_29_newest_key_signs():
 
 def test_class_29_removed_key_ends_its_cookies():
     """A cookie of a key that was taken off the list is quietly not ours."""
-    value, _ = CookieJar("tiktok", [OLD], secure=True).issue(GRANT)
-    assert CookieJar("tiktok", [NEW, MIDDLE], secure=True).read(value.encode()) is None
+    value, _ = SessionCookies("tiktok", [OLD], secure=True).issue(GRANT)
+    assert (
+        SessionCookies("tiktok", [NEW, MIDDLE], secure=True).read(value.encode())
+        is None
+    )
 
 
 # --- names -------------------------------------------------------------------------
@@ -636,7 +640,7 @@ def test_names_are_host_bound(jar):
 
 def test_names_on_loopback_lack_the_prefix():
     """Over plain http the prefix, which browsers would refuse, is left out."""
-    jar = CookieJar("tiktok", [NEW], secure=False)
+    jar = SessionCookies("tiktok", [NEW], secure=False)
     assert jar.session_name == "tiktok"
     assert jar.login("a", "x", 1).name == "tiktok-login-a"
     assert not jar.session("x", 1).secure

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tiktok_oauth_middleware import MemoryStore, StoreError, TikTokTokens
-from tiktok_oauth_middleware.session import _DEAD_COOKIES
+from tiktok_oauth_middleware._session.loader import _DEAD_COOKIES
 
 from .conftest import API, LOGOUT, PAGE, SAME_ORIGIN, make_settings
 from .raw import Raw, Visitors

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tiktok_oauth_middleware import StoreError, deferrable
-from tiktok_oauth_middleware.deferrable import DeferrableWrites
+from tiktok_oauth_middleware import StoreError
+from tiktok_oauth_middleware._session import deferred_writes
+from tiktok_oauth_middleware._session.deferred_writes import DeferredWrites
 
 from .conftest import Clock
 
@@ -13,13 +14,13 @@ from .conftest import Clock
 @pytest.fixture
 def monotonic(monkeypatch):
     clock = Clock(1000.0)
-    monkeypatch.setattr(deferrable.time, "monotonic", clock)
+    monkeypatch.setattr(deferred_writes.time, "monotonic", clock)
     return clock
 
 
 @pytest.fixture
 def writes(monotonic, clock):
-    return DeferrableWrites(clock)
+    return DeferredWrites(clock)
 
 
 def fail(writes, monotonic, seconds=0.0):

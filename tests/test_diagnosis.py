@@ -25,11 +25,11 @@ from tiktok_oauth_middleware import (
     TikTokEndpoints,
     TikTokOAuthWSGIMiddleware,
 )
-from tiktok_oauth_middleware.checks import faults
-from tiktok_oauth_middleware.diagnosis import diagnose, machine, of_faults
-from tiktok_oauth_middleware.diagnosis.portal import KNOWN_SCOPES
-from tiktok_oauth_middleware.diagnosis.store import file_system
+from tiktok_oauth_middleware._check import diagnose, machine, of_faults
+from tiktok_oauth_middleware._check.portal import KNOWN_SCOPES
+from tiktok_oauth_middleware._check.store import file_system
 from tiktok_oauth_middleware.errors import ConfigurationError
+from tiktok_oauth_middleware.settings.validate import faults
 from tiktok_oauth_middleware.stores.redis import RedisStore
 from tiktok_oauth_middleware.testing import FakeTikTok, login_as
 
@@ -53,11 +53,11 @@ def level(code, options=None, **how):
 
 
 def test_good():
-    """A good deployment has nothing wrong, and a mend for every note."""
+    """A good deployment has nothing wrong, and a fix for every note."""
     findings = found()
     assert {f.code for f in findings.values() if f.level == "wrong"} == set()
     for finding in findings.values():
-        assert bool(finding.mend) is (finding.level != "good")
+        assert bool(finding.fix) is (finding.level != "good")
         assert not finding.message.endswith(".")
 
 
@@ -135,7 +135,7 @@ def test_swapped():
     }
     finding = found(options)["key_and_secret_swapped"]
     assert finding.level == "wrong"
-    assert "awq1w2e3r4t5y6u7" not in finding.message + finding.mend
+    assert "awq1w2e3r4t5y6u7" not in finding.message + finding.fix
 
 
 def test_key_of_another_portal():
@@ -187,7 +187,7 @@ def test_previous_client_secret():
     secret = "the-secret-before-it-was-rotated"
     finding = found({"previous_client_secret": secret})["previous_client_secret"]
     assert finding.level == "note"
-    assert secret not in finding.message + finding.mend
+    assert secret not in finding.message + finding.fix
 
 
 def test_stand_in():
@@ -367,7 +367,7 @@ class TestSQLite:
         monkeypatch.chdir(path.parent)
         finding = found(at("tokens.sqlite3"))["store_relative"]
         assert finding.level == "note"
-        assert str(path) in finding.mend
+        assert str(path) in finding.fix
 
     def test_long_name(self, path):
         """A path that can not be looked at is found, not raised."""
@@ -540,7 +540,7 @@ class Hidden:
 sys.meta_path.insert(0, Hidden())
 from tests.test_diagnosis import found
 finding = found({"store": "redis://:p@127.0.0.1:1/0"})["store_library"]
-print(finding.level, finding.mend)
+print(finding.level, finding.fix)
 """
         done = subprocess.run(
             [sys.executable, "-c", code],
@@ -673,7 +673,7 @@ class TestDependencies:
         """What is older than asked for is wrong, with the version to install."""
         [finding] = machine.too_old(["anyio>=400.1", "anyio>=4; extra == 'x'"])
         assert finding.level == "wrong"
-        assert finding.mend == 'pip install "anyio>=400.1"'
+        assert finding.fix == 'pip install "anyio>=400.1"'
 
     def test_missing(self):
         """What is not installed is wrong, but for an extra's."""
@@ -763,7 +763,7 @@ class TestRecords:
         finding = self.found(other)["store_unknown_key"]
         assert finding.level == "note"
         assert "2 of 2 stored users" in finding.message
-        assert "end of secret_keys" in finding.mend
+        assert "end of secret_keys" in finding.fix
 
     def test_rotated(self, stored):
         """A new key before the old one opens everything."""

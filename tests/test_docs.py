@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from tiktok_oauth_middleware import Event
-from tiktok_oauth_middleware import runtime as blocking
+from tiktok_oauth_middleware._core.backends import base, threads
+from tiktok_oauth_middleware._observe.emit import REASONS, Emitter
+from tiktok_oauth_middleware._observe.metrics import HISTOGRAMS
+from tiktok_oauth_middleware._web.messages import NOTES, WAYS
+from tiktok_oauth_middleware._web.pages import PROBLEMS
 from tiktok_oauth_middleware.events import COUNTERS, EVENTS
-from tiktok_oauth_middleware.metrics import HISTOGRAMS
-from tiktok_oauth_middleware.outcomes import REASONS, Outcomes
-from tiktok_oauth_middleware.pages import PROBLEMS
-from tiktok_oauth_middleware.wording import NOTES, WAYS
 
 DOCS = Path(__file__).parent.parent / "docs"
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -91,7 +91,7 @@ class TestMetrics:
         """Every field of a record is listed, and no other."""
         event = Event(name="logout", open_id="someone")
         with caplog.at_level("INFO", "tiktok_oauth_middleware"):
-            blocking.run(Outcomes(blocking.Blocking(), b"key", None, None)(event))
+            base.run(Emitter(threads.ThreadBackend(), b"key", None, None)(event))
         [record] = caplog.records
         fields = {name for name in vars(record) if name.startswith("tiktok_")}
         assert {row for row in rows if row.startswith("tiktok_")} - {

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tiktok_oauth_middleware import errors
+from tiktok_oauth_middleware._web.pages import PROBLEMS
 from tiktok_oauth_middleware.errors import (
     ConfigurationError,
     GrantRevoked,
@@ -26,7 +27,6 @@ from tiktok_oauth_middleware.errors import (
     TikTokUnavailable,
     WebhookRejected,
 )
-from tiktok_oauth_middleware.pages import PROBLEMS
 
 ALL = [
     kind

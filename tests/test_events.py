@@ -18,8 +18,8 @@ from tiktok_oauth_middleware import (
     StoreError,
     TikTokOAuthWSGIMiddleware,
 )
-from tiktok_oauth_middleware.models import Event
-from tiktok_oauth_middleware.outcomes import REASONS
+from tiktok_oauth_middleware._observe.emit import REASONS
+from tiktok_oauth_middleware.events import Event
 
 from .conftest import (
     API,

@@ -18,10 +18,11 @@ from collections import deque
 import pytest
 
 from tiktok_oauth_middleware import TikTokTokens
-from tiktok_oauth_middleware.http import Request
-from tiktok_oauth_middleware.log import logger
-from tiktok_oauth_middleware.models import Secret, TikTokAuth
-from tiktok_oauth_middleware.pages import Pages
+from tiktok_oauth_middleware._core.http import Request
+from tiktok_oauth_middleware._core.log import logger
+from tiktok_oauth_middleware._core.secret import Secret
+from tiktok_oauth_middleware._web.pages import Pages
+from tiktok_oauth_middleware.auth import TikTokAuth
 
 from .classes.test_secrets import Listening, Watch, faults, our_app
 from .test_events import DISCONNECT, HOOK, LIFE, Breakable, everything

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 import pytest
 
 from tiktok_oauth_middleware import StoreError
-from tiktok_oauth_middleware.core import guard
+from tiktok_oauth_middleware._web.guard import guard
 
 from .conftest import API, LOGIN, ORIGIN, PAGE
 from .raw import Visitors, a_scope, drive

@@ -6,13 +6,17 @@ from contextlib import suppress
 
 import pytest
 
-from tiktok_oauth_middleware.http import (
+from tiktok_oauth_middleware._core.http import (
     COOKIE_LIMIT,
     QUERY_LIMIT,
     BadQuery,
     Cookie,
     Request,
     Response,
+    read_query,
+)
+from tiktok_oauth_middleware._core.origins import origin_of
+from tiktok_oauth_middleware._web.navigation import (
     is_document,
     is_navigation,
     is_other_host,
@@ -20,12 +24,10 @@ from tiktok_oauth_middleware.http import (
     is_prefetch,
     is_preflight,
     is_same_origin,
-    keep_private,
     languages,
-    origin_of,
-    read_query,
     referring_path,
 )
+from tiktok_oauth_middleware._web.response_headers import keep_private
 
 from .growth import is_constant
 

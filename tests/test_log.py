@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tiktok_oauth_middleware.log import logger
+from tiktok_oauth_middleware._core.log import logger
 
 
 def test_same_warning(caplog):

@@ -13,12 +13,14 @@ from urllib.parse import parse_qs, quote, urlsplit
 import pytest
 
 from tiktok_oauth_middleware import MemoryStore, StoreError
-from tiktok_oauth_middleware.core import Core
-from tiktok_oauth_middleware.http import Request
-from tiktok_oauth_middleware.login import _Login, _login_id, _refusal
-from tiktok_oauth_middleware.models import Secret, Session
-from tiktok_oauth_middleware.runtime import Blocking, run
-from tiktok_oauth_middleware.tiktok import read_callback
+from tiktok_oauth_middleware._core.backends.base import run
+from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
+from tiktok_oauth_middleware._core.http import Request
+from tiktok_oauth_middleware._core.secret import Secret
+from tiktok_oauth_middleware._oauth.authorize import read_callback
+from tiktok_oauth_middleware._session.record import Session
+from tiktok_oauth_middleware._web.app import Core
+from tiktok_oauth_middleware._web.login import LoginTransaction, _login_id, _refusal
 
 from .conftest import CALLBACK, LOGIN, kept, query_of
 
@@ -55,7 +57,7 @@ def core_of(world):
     """Return what is inside a middleware of this world's."""
     return Core(
         world.settings,
-        Blocking(),
+        ThreadBackend(),
         store=world.store,
         on_event=None,
         transport=None,
@@ -71,7 +73,7 @@ def under_way(browser):
 
 
 class TestPacked:
-    LOGIN = _Login(
+    LOGIN = LoginTransaction(
         state=Secret("s"),
         verifier=Secret("v"),
         target="/t",
@@ -81,7 +83,7 @@ class TestPacked:
     PROMPTED = replace(LOGIN, prompt="again")
 
     def unpack(self, packed):
-        return _Login.unpack(packed, state=Secret("s"), born=5)
+        return LoginTransaction.unpack(packed, state=Secret("s"), born=5)
 
     def test_round_trip(self):
         """What is packed unpacks to the same, with the state and time it is bound to."""

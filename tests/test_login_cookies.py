@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tiktok_oauth_middleware import ConfigurationError, MemoryStore
-from tiktok_oauth_middleware.cookies import CookieJar, from_text, to_text
-from tiktok_oauth_middleware.login_cookies import SLOTS, LoginCookies
-from tiktok_oauth_middleware.pages import HEAD_LIMIT
-from tiktok_oauth_middleware.sealing import Box
+from tiktok_oauth_middleware._core.encryption import Box
+from tiktok_oauth_middleware._session.cookie import SessionCookies, from_text, to_text
+from tiktok_oauth_middleware._web.login_cookies import SLOTS, LoginCookies
+from tiktok_oauth_middleware._web.pages import HEAD_LIMIT
 
 from .conftest import CALLBACK, LOGIN, LOGOUT, SAME_ORIGIN, query_of
 
@@ -269,7 +269,7 @@ class TestOneAfterTheOther:
 
 def test_no_room():
     """Names that leave no room for a login are refused when they are given."""
-    jar = CookieJar("n" * 400, [bytes(32)], secure=True)
+    jar = SessionCookies("n" * 400, [bytes(32)], secure=True)
     with pytest.raises(ConfigurationError, match="cookie_name"):
         LoginCookies(jar, Box([KEY], "aw", "login"), 60)
 
@@ -279,7 +279,7 @@ def test_no_room():
 
 @pytest.fixture(scope="module")
 def slots():
-    jar = CookieJar("tiktok", [bytes(32)], secure=True)
+    jar = SessionCookies("tiktok", [bytes(32)], secure=True)
     return LoginCookies(jar, Box([KEY], "aw", "login"), 1800)
 
 

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import pytest
 
 from tiktok_oauth_middleware import MemoryStore, TikTokOAuthMiddleware, User
-from tiktok_oauth_middleware.login_cookies import LoginCookies
+from tiktok_oauth_middleware._web.login_cookies import LoginCookies
 from tiktok_oauth_middleware.testing import FakeTikTok, login_as
 
 from .conftest import (
@@ -413,10 +413,10 @@ class TestChooseAccount:
     @pytest.mark.parametrize("length", [1, 64])
     def test_names(self, length):
         """The longest name that is allowed leaves room for an address of 2,048."""
-        from tiktok_oauth_middleware.cookies import CookieJar
-        from tiktok_oauth_middleware.sealing import Box
+        from tiktok_oauth_middleware._core.encryption import Box
+        from tiktok_oauth_middleware._session.cookie import SessionCookies
 
-        jar = CookieJar("n" * length, [b"k" * 32], secure=True)
+        jar = SessionCookies("n" * length, [b"k" * 32], secure=True)
         cookies = LoginCookies(jar, Box(["k" * 32], "aw", "login"), 1800)
         new = cookies.begin([], "state", 5, b"x" * 2100, "purpose")
         names = [*new, jar.choose(60), jar.session("s" * 87, 60)]
@@ -843,11 +843,16 @@ class TestWholeAddress:
 
     def test_link(self, settings):
         """login_url takes it, and writes the path alone."""
-        from tiktok_oauth_middleware.core import Core
-        from tiktok_oauth_middleware.runtime import Blocking
+        from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
+        from tiktok_oauth_middleware._web.app import Core
 
         core = Core(
-            settings, Blocking(), store=None, on_event=None, transport=None, clock=int
+            settings,
+            ThreadBackend(),
+            store=None,
+            on_event=None,
+            transport=None,
+            clock=int,
         )
         site = core.site("")
         assert site.login_url(f"{ORIGIN}/who?a=b") == f"{LOGIN}?next=/who%3Fa%3Db"

@@ -103,7 +103,7 @@ class TestCheck:
             "scopes": ["user.info.basic"],
             "webhook": None,
         }
-        wanted = {"code", "level", "option", "message", "mend"}
+        wanted = {"code", "level", "option", "message", "fix"}
         assert all(set(finding) == wanted for finding in said["findings"])
 
     def test_json_of_wrong_settings(self, environment, capsys, monkeypatch):
@@ -127,7 +127,7 @@ class TestCheck:
         }
         assert said["register"] is None
         [keys] = [f for f in said["findings"] if f["option"] == "secret_keys"]
-        assert "token_urlsafe" in keys["mend"]
+        assert "token_urlsafe" in keys["fix"]
 
     def test_strict(self, environment, capsys):
         """With --strict a note is enough to fail."""

@@ -24,8 +24,9 @@ from tiktok_oauth_middleware import (
     TikTokOAuthMiddleware,
     TikTokOAuthWSGIMiddleware,
 )
-from tiktok_oauth_middleware.log import logger
-from tiktok_oauth_middleware.models import read_profile, split_scopes
+from tiktok_oauth_middleware._core.log import logger
+from tiktok_oauth_middleware._oauth.scopes import split_scopes
+from tiktok_oauth_middleware.auth import read_profile
 
 from .conftest import CALLBACK, LOGIN, LOGOUT, SAME_ORIGIN, make_settings
 
@@ -300,7 +301,7 @@ def test_an_app_that_hands_text_on(served):
 
 def test_names_of_headers(served):
     """Names that an app made of what it was sent are judged, and not all kept."""
-    from tiktok_oauth_middleware.http import is_caching
+    from tiktok_oauth_middleware._web.response_headers import is_caching
 
     known = is_caching.__self__
     for number in range(1000):

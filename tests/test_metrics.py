@@ -8,16 +8,17 @@ import sys
 import pytest
 
 from tiktok_oauth_middleware import MemoryStore, StoreError
-from tiktok_oauth_middleware.metrics import (
+from tiktok_oauth_middleware._core.backends.base import run
+from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
+from tiktok_oauth_middleware._observe.emit import REASONS
+from tiktok_oauth_middleware._observe.metrics import (
     COUNTED,
     COUNTERS,
     HISTOGRAMS,
     SCOPE,
-    MeasuredPort,
+    MeasuredStore,
     meter,
 )
-from tiktok_oauth_middleware.outcomes import REASONS
-from tiktok_oauth_middleware.runtime import Blocking, run
 
 from .test_events import DISCONNECT, HOOK, LIFE, Breakable, deliver, everything
 
@@ -215,7 +216,7 @@ class TestHistograms:
     def test_lock_passes_errors(self, reader):
         """What is raised under a measured lock comes out, and the lock is free again."""
         store = MemoryStore()
-        port = MeasuredPort(Blocking().port(store), meter())
+        port = MeasuredStore(ThreadBackend().port(store), meter())
 
         async def use():
             async with port.lock("k", 5) as hold:
@@ -298,7 +299,7 @@ sys.meta_path.insert(0, Hidden())
 
 def test_old_api():
     """An API that takes no advice on buckets is used without it."""
-    from tiktok_oauth_middleware.metrics import Meter
+    from tiktok_oauth_middleware._observe.metrics import Meter
 
     class Instrument:
         def __init__(self):

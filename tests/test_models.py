@@ -17,23 +17,17 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tiktok_oauth_middleware import ConfigurationError, models
-from tiktok_oauth_middleware.models import (
-    Challenge,
-    Event,
-    Grant,
-    Secret,
-    Session,
-    Site,
-    TikTokAuth,
-    Token,
-    TokenAnswer,
-    User,
-    join_scopes,
-    pack_profile,
-    read_profile,
-    split_scopes,
-)
+from tiktok_oauth_middleware import ConfigurationError
+from tiktok_oauth_middleware._core.secret import Secret
+from tiktok_oauth_middleware._oauth.scopes import join_scopes, split_scopes
+from tiktok_oauth_middleware._oauth.token_response import TokenResponse
+from tiktok_oauth_middleware._oauth.user_info import pack_profile
+from tiktok_oauth_middleware._session import cached_session
+from tiktok_oauth_middleware._session.record import Session, UserRecord
+from tiktok_oauth_middleware._web.guard import Challenge
+from tiktok_oauth_middleware._web.mount import MountPoint
+from tiktok_oauth_middleware.auth import TikTokAuth, Token, User, read_profile
+from tiktok_oauth_middleware.events import Event
 
 PLAIN = "act.PLAINSECRET!5259.va"
 REFRESH = "rft.OTHERSECRET!5294.va"
@@ -51,7 +45,7 @@ def a_grant(**changes):
         "refresh_expires_at": NOW + 31536000,
         "scopes": "user.info.basic,video.list",
     }
-    return Grant(**(fields | changes))
+    return UserRecord(**(fields | changes))
 
 
 def a_sight(**changes):
@@ -82,7 +76,7 @@ def a_site(now=NOW, mount="", **changes):
         "askable": frozenset({"user.info.basic", "video.list", "video.upload"}),
         "clock": lambda: now,
     }
-    return Site(**(given | changes))
+    return MountPoint(**(given | changes))
 
 
 def an_auth(sight, site):
@@ -137,7 +131,7 @@ HOLDERS = {
     "Secret": lambda: Secret(PLAIN),
     "Token": lambda: Token(PLAIN, NOW, "user.info.basic"),
     "Grant": a_grant,
-    "TokenAnswer": lambda: TokenAnswer(
+    "TokenAnswer": lambda: TokenResponse(
         open_id=OPEN_ID,
         access_token=Secret(PLAIN),
         refresh_token=Secret(REFRESH),
@@ -320,7 +314,7 @@ profiles = st.dictionaries(
 digests = st.text("abcXYZ019-_", min_size=43, max_size=43)
 sessions = st.lists(st.builds(Session, digests, times, times), max_size=50).map(tuple)
 grants = st.builds(
-    Grant,
+    UserRecord,
     open_id=open_ids,
     access_token=visible.map(Secret),
     issued_at=times,
@@ -348,7 +342,7 @@ grants = st.builds(
 def test_grant_round_trips(grant):
     """Packing and unpacking are exact opposites."""
     packed = grant.pack()
-    unpacked = Grant.unpack(packed)
+    unpacked = UserRecord.unpack(packed)
     assert unpacked == grant
     assert unpacked.access_token.reveal() == grant.access_token.reveal()
     assert unpacked.refresh_token.reveal() == grant.refresh_token.reveal()
@@ -387,19 +381,19 @@ def packed_by_version_1(grant):
 @settings(deadline=None, derandomize=True, max_examples=200)
 def test_older_records_are_read(grant):
     """A record of the version before is read whole, its profile as old as its tokens."""
-    unpacked = Grant.unpack(packed_by_version_1(grant))
+    unpacked = UserRecord.unpack(packed_by_version_1(grant))
     profile_at = grant.issued_at if grant.profile else 0
     assert unpacked == dataclasses.replace(
         grant, profile_at=profile_at, profile_failures=0, profile_retry_at=0
     )
-    assert Grant.unpack(unpacked.pack()) == unpacked
+    assert UserRecord.unpack(unpacked.pack()) == unpacked
     assert unpacked.access_token.reveal() == grant.access_token.reveal()
     assert unpacked.sessions == grant.sessions
 
 
 def test_unpacked_tokens_are_secrets():
     """Tokens come out of a packed grant as secrets again."""
-    grant = Grant.unpack(a_grant().pack())
+    grant = UserRecord.unpack(a_grant().pack())
     assert type(grant.access_token) is Secret
     assert type(grant.refresh_token) is Secret
 
@@ -436,14 +430,14 @@ GENUINE = a_grant(sessions=(Session("d", 1, 2),)).pack()
 )
 def test_what_is_no_grant_unpacks_to_none(packed):
     """Bytes that no grant packs to are no grant, and raise nothing."""
-    assert Grant.unpack(packed) is None
+    assert UserRecord.unpack(packed) is None
 
 
 @pytest.mark.parametrize("lines", range(GENUINE.count(b"\n")))
 def test_cut_grant_unpacks_to_none(lines):
     """A grant that lost lines of its fields is no grant."""
     kept = GENUINE.split(b"\n")[:lines]
-    assert Grant.unpack(b"\n".join(kept)) is None
+    assert UserRecord.unpack(b"\n".join(kept)) is None
 
 
 def test_grant_is_frozen():
@@ -455,7 +449,7 @@ def test_grant_is_frozen():
 def test_class_22_open_ids_stay_byte_exact():
     """An open_id keeps its case and its normal form through packing."""
     for open_id in ("AbC", "abc", "e\u0301", "\u00e9", "\u212a", "K"):
-        assert Grant.unpack(a_grant(open_id=open_id).pack()).open_id == open_id
+        assert UserRecord.unpack(a_grant(open_id=open_id).pack()).open_id == open_id
 
 
 # --- Site --------------------------------------------------------------------------
@@ -696,15 +690,15 @@ def test_site_logout_url_carries_a_target():
 def test_places_of_a_sight_are_those_of_its_type():
     """The ten names of a sight's places count from zero without a gap."""
     places = [
-        models.SINCE,
-        models.UNTIL,
-        models.OPEN_ID,
-        models.SCOPES,
-        models.ACCESS_TOKEN,
-        models.EXPIRES_AT,
-        models.PROFILE,
-        models.DECLINED,
-        models.GRANT_ID,
-        models.DIGEST,
+        cached_session.FETCHED_AT,
+        cached_session.FRESH_UNTIL,
+        cached_session.OPEN_ID,
+        cached_session.SCOPES,
+        cached_session.ACCESS_TOKEN,
+        cached_session.EXPIRES_AT,
+        cached_session.PROFILE,
+        cached_session.DECLINED,
+        cached_session.GRANT_ID,
+        cached_session.DIGEST,
     ]
     assert places == list(range(len(a_sight())))

@@ -15,9 +15,13 @@ import anyio
 import httpx2
 import pytest
 
-from tiktok_oauth_middleware import TikTokSettings, events, log, metrics, outcomes
-from tiktok_oauth_middleware.causes import cause_of
-from tiktok_oauth_middleware.client import FAILURES, TikTokClient, _failure
+from tiktok_oauth_middleware import TikTokSettings, events
+from tiktok_oauth_middleware._core import log
+from tiktok_oauth_middleware._core.backends.base import run
+from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
+from tiktok_oauth_middleware._oauth.client import FAILURES, TikTokClient, _failure
+from tiktok_oauth_middleware._observe import emit, metrics
+from tiktok_oauth_middleware._observe.causes import cause_of
 from tiktok_oauth_middleware.errors import (
     LoginDenied,
     LoginError,
@@ -25,8 +29,7 @@ from tiktok_oauth_middleware.errors import (
     TikTokError,
     TikTokUnavailable,
 )
-from tiktok_oauth_middleware.models import EventName
-from tiktok_oauth_middleware.runtime import Blocking, run
+from tiktok_oauth_middleware.events import EventName
 
 from .conftest import API, CALLBACK, make_settings
 from .test_events import DISCONNECT, HOOK, LIFE, Breakable, deliver, everything
@@ -500,12 +503,12 @@ class TestFaultOfTelling:
 
         match request.param:
             case "no row":
-                monkeypatch.setattr(outcomes, "EVENTS", {})
+                monkeypatch.setattr(emit, "EVENTS", {})
                 monkeypatch.setattr(metrics, "COUNTED", {})
             case "sentence":
                 odd = events.EventKind(sentence="%(no_such)s %(odd)d", counts=())
                 rows = dict.fromkeys(events.EVENTS, odd)
-                monkeypatch.setattr(outcomes, "EVENTS", rows)
+                monkeypatch.setattr(emit, "EVENTS", rows)
                 monkeypatch.setattr(logging, "raiseExceptions", False)
             case "handler":
                 broken.handle = fail
@@ -651,7 +654,7 @@ def test_really(host, failure, monkeypatch):
         secret_keys=settings.secret_keys,
         endpoints=replace(settings.endpoints, token=url),
     )
-    client = TikTokClient(settings, Blocking())
+    client = TikTokClient(settings, ThreadBackend())
     try:
         with pytest.raises(TikTokUnavailable) as refused:
             run(client.exchange("c", None))
@@ -684,7 +687,7 @@ def test_cause(error):
 
 def test_cancelled_while_told(anyio_backend):
     """A request that is cancelled while its event is told stays cancelled."""
-    from tiktok_oauth_middleware.runtime import Cooperative
+    from tiktok_oauth_middleware._core.backends.event_loop import AsyncBackend
 
     reached = []
 
@@ -698,7 +701,7 @@ def test_cancelled_while_told(anyio_backend):
 
         with anyio.CancelScope() as scope:
             async with anyio.create_task_group() as group:
-                group.start_soon(Cooperative().outside, slow)
+                group.start_soon(AsyncBackend().outside, slow)
                 await begun.wait()
                 scope.cancel()
         return scope.cancelled_caught

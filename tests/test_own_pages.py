@@ -9,13 +9,13 @@ from html import escape
 import pytest
 
 from tiktok_oauth_middleware import (
+    Action,
     ConfigurationError,
     MemoryStore,
     Problem,
     StoreError,
     TikTokOAuthMiddleware,
     TikTokOAuthWSGIMiddleware,
-    Way,
 )
 
 from .conftest import API, CALLBACK, LOGIN, LOGOUT, PAGE, make_settings
@@ -98,8 +98,8 @@ class TestProblem:
         assert problem.title == "You did not log in"
         assert len(problem.texts) == 2
         assert problem.ways == (
-            Way("Try again", LOGIN),
-            Way("Back to the site", "/"),
+            Action("Try again", LOGIN),
+            Action("Back to the site", "/"),
         )
         assert problem.reference == event.reference
         assert problem.language == "en"
@@ -111,8 +111,8 @@ class TestProblem:
         browser.get(DISCONNECT)
         logout, disconnect = author.told
         assert logout.status == disconnect.status == 200
-        assert logout.ways[0] == Way("Log out", LOGOUT, "POST")
-        assert disconnect.ways[0] == Way("Disconnect", DISCONNECT, "POST")
+        assert logout.ways[0] == Action("Log out", LOGOUT, "POST")
+        assert disconnect.ways[0] == Action("Disconnect", DISCONNECT, "POST")
 
     def test_scope(self, browser, author):
         """A page about missing scopes is told which, in its texts."""

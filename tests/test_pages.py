@@ -11,12 +11,12 @@ from html.parser import HTMLParser
 
 import pytest
 
-from tiktok_oauth_middleware import Problem, Way
-from tiktok_oauth_middleware.http import Cookie, Request
-from tiktok_oauth_middleware.pages import (
+from tiktok_oauth_middleware import Action, Problem
+from tiktok_oauth_middleware._core.http import Cookie, Request
+from tiktok_oauth_middleware._web.pages import (
     BASE_HEADERS,
     PROBLEMS,
-    Page,
+    ErrorPage,
     Pages,
     html,
     json_answer,
@@ -79,7 +79,7 @@ def page(code, *, ways=(), notes=(), reference="", **parts):
         ways=tuple(ways),
         reference=reference,
     )
-    answer = Pages().shown(Page(code=code, **parts), asking())
+    answer = Pages().shown(ErrorPage(code=code, **parts), asking())
     return replace(answer, body=html(problem))
 
 
@@ -117,7 +117,7 @@ def test_class_26_page_has_no_script(code):
     """No page has a script, a handler, or anything from elsewhere."""
     response = page(
         code,
-        ways=[Way("On", "/x"), Way("Post", "/y", method="POST")],
+        ways=[Action("On", "/x"), Action("Post", "/y", method="POST")],
         notes=["note"],
         reference="ref",
     )
@@ -165,10 +165,10 @@ MARKUP = [
 PLACES = {
     "note": lambda text: {"notes": [text]},
     "reference": lambda text: {"reference": text},
-    "label of a link": lambda text: {"ways": [Way(text, "/x")]},
-    "label of a button": lambda text: {"ways": [Way(text, "/x", method="POST")]},
-    "address of a link": lambda text: {"ways": [Way("On", text)]},
-    "address of a form": lambda text: {"ways": [Way("On", text, method="POST")]},
+    "label of a link": lambda text: {"ways": [Action(text, "/x")]},
+    "label of a button": lambda text: {"ways": [Action(text, "/x", method="POST")]},
+    "address of a link": lambda text: {"ways": [Action("On", text)]},
+    "address of a form": lambda text: {"ways": [Action("On", text, method="POST")]},
 }
 
 
@@ -191,7 +191,7 @@ def test_class_26_whole_page_of_markup_has_the_usual_tags():
     def everywhere(text):
         return page(
             "confirm_logout",
-            ways=[Way(text, text), Way(text, text, method="POST")],
+            ways=[Action(text, text), Action(text, text, method="POST")],
             notes=[text, text],
             reference=text,
         )
@@ -206,7 +206,9 @@ def test_class_26_whole_page_of_markup_has_the_usual_tags():
 
 def test_link_goes_where_it_says():
     """A way on is a link with its label."""
-    reader = read(page("login_denied", ways=[Way("Try again", "/login?next=/x&y=z")]))
+    reader = read(
+        page("login_denied", ways=[Action("Try again", "/login?next=/x&y=z")])
+    )
     [link] = reader.all("a")
     assert link["href"] == "/login?next=/x&y=z"
     assert "Try again" in reader.text
@@ -215,7 +217,7 @@ def test_link_goes_where_it_says():
 def test_button_posts():
     """A way that posts is a form with a button, to the address it names."""
     reader = read(
-        page("confirm_logout", ways=[Way("Log out", "/logout", method="POST")])
+        page("confirm_logout", ways=[Action("Log out", "/logout", method="POST")])
     )
     [form] = reader.all("form")
     assert (form["method"], form["action"]) == ("post", "/logout")
@@ -225,7 +227,7 @@ def test_button_posts():
 
 def test_first_way_is_prominent():
     """The first way stands out, the others do not."""
-    ways = [Way("One", "/1"), Way("Two", "/2"), Way("Three", "/3")]
+    ways = [Action("One", "/1"), Action("Two", "/2"), Action("Three", "/3")]
     reader = read(page("login_denied", ways=ways))
     assert [attrs["class"] for attrs in reader.all("a")] == ["deed", "plain", "plain"]
 
@@ -235,7 +237,7 @@ def test_ways_may_be_any_iterable():
     reader = read(
         page(
             "login_denied",
-            ways=(Way(label, "/x") for label in "ab"),
+            ways=(Action(label, "/x") for label in "ab"),
             notes=(note for note in ["first note", "second note"]),
         )
     )
@@ -252,12 +254,12 @@ def test_reference_is_shown_if_there_is_one():
 def test_error_page_without_a_reference_gets_one(caplog):
     """An error page always has a reference, and the log a line with it."""
     caplog.set_level("INFO")
-    given = Page(code="tiktok_error", reference="0a1b2c3d")
+    given = ErrorPage(code="tiktok_error", reference="0a1b2c3d")
     assert "Reference 0a1b2c3d" in read(Pages().shown(given, asking())).text
-    asks = Pages().shown(Page(code="confirm_logout"), asking())
+    asks = Pages().shown(ErrorPage(code="confirm_logout"), asking())
     assert "Reference" not in read(asks).text
     assert caplog.messages == []
-    shown = read(Pages().shown(Page(code="cross_site"), asking())).text
+    shown = read(Pages().shown(ErrorPage(code="cross_site"), asking())).text
     [line] = caplog.messages
     assert f"Reference {line[17:25]}" in shown
 

@@ -22,9 +22,9 @@ from tiktok_oauth_middleware import (
     TikTokTokens,
     TikTokUnavailable,
 )
+from tiktok_oauth_middleware._oauth.user_info import join_profiles, links_end
 from tiktok_oauth_middleware.testing import FakeTikTok
 from tiktok_oauth_middleware.testing.server import StandIn
-from tiktok_oauth_middleware.tiktok import join_profiles, links_end
 
 from .conftest import API, ORIGIN, Clock, World, kept, make_settings
 from .patience import HANGS
@@ -200,7 +200,7 @@ class TestOutage:
             world.clock.advance(2)
             signed_in.me()
         assert 5 <= world.tiktok.profiles <= 10
-        world.tiktok.mend()
+        world.tiktok.clear_faults()
         world.tiktok.name = "Second name"
         world.clock.advance(HOUR + 2)
         assert signed_in.me()["name"] == "Second name"
@@ -249,7 +249,7 @@ class TestOutage:
             world.clock.advance(1)
             assert each.me()["name"] == "First name"
             assert each.me()["followers"] == 100
-        world.tiktok.mend()
+        world.tiktok.clear_faults()
         world.tiktok.name = "Second name"
         world.clock.advance(DAY + 1)
         assert other.me()["name"] == "Second name"

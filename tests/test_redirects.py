@@ -12,8 +12,8 @@ from urllib.parse import quote, quote_from_bytes, unquote_to_bytes
 import ada_url
 import pytest
 
-from tiktok_oauth_middleware.http import Response
-from tiktok_oauth_middleware.redirects import LONGEST, safe_target, target_of
+from tiktok_oauth_middleware._core.http import Response
+from tiktok_oauth_middleware._core.return_to import LONGEST, safe_target, target_of
 
 from .growth import is_linear
 from .redirect_targets import BY_HAND, GOOD, HARMLESS, REFUSED

@@ -11,14 +11,17 @@ from dataclasses import replace
 import pytest
 
 from tiktok_oauth_middleware import MemoryStore, StoreError
-from tiktok_oauth_middleware.cookies import grant_id
-from tiktok_oauth_middleware.core import Core
+from tiktok_oauth_middleware._core.backends.base import run
+from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
+from tiktok_oauth_middleware._core.leases import LEASE_SECONDS, RENEW_SECONDS
+from tiktok_oauth_middleware._core.secret import Secret
+from tiktok_oauth_middleware._core.store_adapter import LockHandle
+from tiktok_oauth_middleware._oauth.token_response import TokenResponse
+from tiktok_oauth_middleware._session.cookie import grant_id
+from tiktok_oauth_middleware._session.record import UserRecord
+from tiktok_oauth_middleware._session.refresh import _POLL_SECONDS, Demand, fingerprint
+from tiktok_oauth_middleware._web.app import Core
 from tiktok_oauth_middleware.errors import TikTokError, TikTokUnavailable
-from tiktok_oauth_middleware.leases import LEASE_SECONDS, RENEW_SECONDS
-from tiktok_oauth_middleware.models import Grant, Secret, TokenAnswer
-from tiktok_oauth_middleware.ports import Hold
-from tiktok_oauth_middleware.refresh import _POLL_SECONDS, Demand, fingerprint
-from tiktok_oauth_middleware.runtime import Blocking, run
 
 from .conftest import kept, make_settings
 
@@ -29,7 +32,7 @@ def refresh_of(clock, store=None, **options):
     """Return the refresh of an app."""
     core = Core(
         make_settings(**options),
-        Blocking(),
+        ThreadBackend(),
         store=store or MemoryStore(clock=clock),
         on_event=None,
         transport=None,
@@ -46,7 +49,7 @@ def refresh(clock):
 @pytest.fixture
 def grant(clock):
     now = int(clock())
-    return Grant(
+    return UserRecord(
         open_id="user",
         access_token=Secret("act.old"),
         issued_at=now,
@@ -213,7 +216,7 @@ def answer(**changes):
         "expires_in": 7200.0,
         "refresh_expires_in": 100.0,
     }
-    return TokenAnswer(**given | changes)
+    return TokenResponse(**given | changes)
 
 
 class TestRenewed:
@@ -305,7 +308,7 @@ class TestTogether:
         """Return the core of an app at which one user has a token."""
         core = Core(
             make_settings(keep_grants=True),
-            Blocking(),
+            ThreadBackend(),
             store=MemoryStore(clock=clock),
             on_event=None,
             transport=None,
@@ -392,7 +395,7 @@ class TestTogether:
 
         @contextlib.asynccontextmanager
         async def lock(grant_id, seconds):
-            yield Hold(None, None, is_held=False)
+            yield LockHandle(None, None, is_held=False)
 
         async def sleep(seconds):
             assert 0.025 <= seconds <= 0.075
@@ -517,7 +520,7 @@ class TestMeanwhile:
             world.clock.advance(LIFE if count == 1 else 60)
             assert signed_in.me()["token"] is None
             assert kept(world).failures == min(count, 30)
-        tiktok.mend()
+        tiktok.clear_faults()
         world.clock.advance(60)
         assert signed_in.me()["token"]
         assert kept(world).failures == 0
@@ -610,7 +613,7 @@ class TestMeanwhile:
         named = grant_id(world.settings.client_key, world.tiktok.people[0].open_id)
         held = run(core.grants.load(named))
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr("tiktok_oauth_middleware.refresh.time", watch)
+            patched.setattr("tiktok_oauth_middleware._session.refresh.time", watch)
             with pytest.raises(StoreError):
                 run(core.refresh.fresh(held))
         # Steps double from 0.05 s to a second; the last begins within the twelve.
@@ -683,7 +686,7 @@ def once(work):
 def core_of(world):
     return Core(
         world.settings,
-        Blocking(),
+        ThreadBackend(),
         store=world.store,
         on_event=None,
         transport=world.tiktok.transport,

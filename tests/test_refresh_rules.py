@@ -14,10 +14,10 @@ import anyio.to_thread
 import pytest
 
 from tiktok_oauth_middleware import MemoryStore, SQLiteStore, StoreError
-from tiktok_oauth_middleware.cookies import grant_id
-from tiktok_oauth_middleware.core import Core
-from tiktok_oauth_middleware.log import logger
-from tiktok_oauth_middleware.runtime import Blocking
+from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
+from tiktok_oauth_middleware._core.log import logger
+from tiktok_oauth_middleware._session.cookie import grant_id
+from tiktok_oauth_middleware._web.app import Core
 from tiktok_oauth_middleware.stores.base import lock_row
 
 from .conftest import API, RedisOfManyLoops, World, kept
@@ -287,7 +287,7 @@ class TestDue:
         """Users who logged in at one moment are due at different ones, all in time."""
         core = Core(
             world.settings,
-            Blocking(),
+            ThreadBackend(),
             store=world.store,
             on_event=None,
             transport=None,
@@ -395,7 +395,7 @@ class TestOwnFault:
         errors = [r for r in caplog.records if r.levelname == "ERROR"]
         assert len(errors) == 1
         assert error in errors[0].getMessage()
-        tiktok.mend()
+        tiktok.clear_faults()
         world.clock.advance(120)
         assert all(browser.me()["token"] for browser in browsers)
 

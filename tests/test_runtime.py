@@ -12,7 +12,9 @@ import anyio
 import pytest
 
 from tiktok_oauth_middleware import StoreError
-from tiktok_oauth_middleware.runtime import Blocking, Cooperative, UnderWay, run
+from tiktok_oauth_middleware._core.backends.base import InFlight, run
+from tiktok_oauth_middleware._core.backends.event_loop import AsyncBackend
+from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
 
 
 async def nothing():
@@ -22,7 +24,7 @@ async def nothing():
 class TestCooperative:
     async def test_result_is_shared(self):
         """Who asks while the work goes on gets its result, and it is done once."""
-        runtime, calls, go_on = Cooperative(), [], anyio.Event()
+        runtime, calls, go_on = AsyncBackend(), [], anyio.Event()
 
         async def work():
             calls.append(1)
@@ -46,17 +48,17 @@ class TestCooperative:
 
     async def test_who_does_not_wait(self):
         """Who does not want to wait is told at once that somebody is at it."""
-        runtime, go_on = Cooperative(), anyio.Event()
+        runtime, go_on = AsyncBackend(), anyio.Event()
         async with anyio.create_task_group() as group:
             group.start_soon(lambda: runtime.together("key", go_on.wait, wait=True))
             await anyio.wait_all_tasks_blocked()
-            with pytest.raises(UnderWay):
+            with pytest.raises(InFlight):
                 await runtime.together("key", nothing, wait=False)
             go_on.set()
 
     async def test_store_error_is_shared(self):
         """A StoreError reaches all who wait, each with one of their own."""
-        runtime, go_on = Cooperative(), anyio.Event()
+        runtime, go_on = AsyncBackend(), anyio.Event()
 
         async def work():
             await go_on.wait()
@@ -82,7 +84,7 @@ class TestCooperative:
 
     async def test_next_one_leads(self):
         """If the work breaks otherwise, whoever waits does it anew."""
-        runtime, go_on, calls = Cooperative(), anyio.Event(), []
+        runtime, go_on, calls = AsyncBackend(), anyio.Event(), []
 
         async def work():
             calls.append(1)
@@ -109,7 +111,7 @@ class TestCooperative:
 
     async def test_leader_is_cancelled(self):
         """The work goes on when who began it is cancelled, and the others get it."""
-        runtime, go_on = Cooperative(), anyio.Event()
+        runtime, go_on = AsyncBackend(), anyio.Event()
 
         async def work():
             await go_on.wait()
@@ -138,7 +140,7 @@ class TestCooperative:
     @pytest.mark.parametrize("anyio_backend", ["asyncio"])
     async def test_cancelled_before_its_first_step(self):
         """A task of the work that never ran leaves nothing that others wait for."""
-        runtime, before = Cooperative(), asyncio.all_tasks()
+        runtime, before = AsyncBackend(), asyncio.all_tasks()
         leader = asyncio.ensure_future(runtime.together("key", nothing, wait=True))
         await asyncio.sleep(0)
         for task in asyncio.all_tasks() - before:
@@ -153,7 +155,7 @@ class TestCooperative:
 class TestBlocking:
     def test_result_is_shared(self):
         """Fifty threads at once share one result."""
-        runtime, calls, go_on = Blocking(), [], threading.Event()
+        runtime, calls, go_on = ThreadBackend(), [], threading.Event()
 
         async def work():
             calls.append(1)
@@ -173,7 +175,7 @@ class TestBlocking:
 
     def test_who_does_not_wait(self):
         """Who does not want to wait is told at once that somebody is at it."""
-        runtime, began, go_on = Blocking(), threading.Event(), threading.Event()
+        runtime, began, go_on = ThreadBackend(), threading.Event(), threading.Event()
 
         async def work():
             began.set()
@@ -182,14 +184,14 @@ class TestBlocking:
         with ThreadPoolExecutor(1) as pool:
             leader = pool.submit(lambda: run(runtime.together("key", work, wait=True)))
             began.wait(5)
-            with pytest.raises(UnderWay):
+            with pytest.raises(InFlight):
                 run(runtime.together("key", nothing, wait=False))
             go_on.set()
             leader.result()
 
     def test_store_error_is_shared(self):
         """A StoreError reaches who waits, as an error of their own."""
-        runtime, began, go_on = Blocking(), threading.Event(), threading.Event()
+        runtime, began, go_on = ThreadBackend(), threading.Event(), threading.Event()
 
         async def work():
             began.set()
@@ -211,7 +213,7 @@ class TestBlocking:
 
     def test_forgets_after_a_fork(self):
         """A child of a fork waits for nobody who lives in its parent."""
-        runtime = Blocking()
+        runtime = ThreadBackend()
         runtime._flights["key"] = object()
         runtime.after_fork()
         assert not runtime.is_under_way("key")
@@ -230,7 +232,7 @@ class TestOutside:
 
     def test_wsgi(self):
         """Under WSGI the flow is suspended meanwhile, and goes on with the result."""
-        runtime = Blocking()
+        runtime = ThreadBackend()
 
         async def a_flow():
             return await inner_flow()
@@ -246,7 +248,7 @@ class TestOutside:
     @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
     def test_wsgi_raises(self, error):
         """What it raises is raised in the flow, which may catch it."""
-        runtime = Blocking()
+        runtime = ThreadBackend()
 
         def fail():
             raise error
@@ -266,7 +268,7 @@ class TestOutside:
 
     def test_wsgi_within(self):
         """A call may run a whole flow of its own."""
-        runtime = Blocking()
+        runtime = ThreadBackend()
 
         async def inner():
             return await runtime.outside(lambda: "within")
@@ -280,7 +282,7 @@ class TestOutside:
     @pytest.mark.parametrize("backend", ["asyncio", "trio"])
     def test_asgi(self, backend, is_async):
         """Under ASGI it is a task's of its own; plain and async alike, with context."""
-        runtime = Cooperative()
+        runtime = AsyncBackend()
         seen = contextvars.ContextVar("seen")
 
         async def later():
@@ -306,6 +308,6 @@ class TestOutside:
 
         async def a_flow():
             with pytest.raises(ValueError, match="as it is"):
-                await Cooperative().outside(fail)
+                await AsyncBackend().outside(fail)
 
         anyio.run(a_flow, backend=backend)

@@ -9,8 +9,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from tiktok_oauth_middleware.models import Secret
-from tiktok_oauth_middleware.sealing import Box, derive
+from tiktok_oauth_middleware._core.encryption import Box, derive
+from tiktok_oauth_middleware._core.secret import Secret
 
 CLIENT_KEY = "awexampleclientkey"
 OLD = "Zr4u7x0A3DfGhKjMnPqTsVwYbEeHiLkO"

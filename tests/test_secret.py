@@ -25,8 +25,8 @@ import jinja2
 import markupsafe
 import pytest
 
-from tiktok_oauth_middleware.models import Secret, reveal
-from tiktok_oauth_middleware.settings import TikTokSettings
+from tiktok_oauth_middleware._core.secret import Secret, reveal
+from tiktok_oauth_middleware.settings.options import TikTokSettings
 
 from .conftest import make_settings
 

@@ -11,10 +11,11 @@ from urllib.parse import quote
 import pytest
 
 from tiktok_oauth_middleware import TikTokTokens
-from tiktok_oauth_middleware.models import GRANT_ID, reveal
-from tiktok_oauth_middleware.runtime import run
+from tiktok_oauth_middleware._core.backends.base import run
+from tiktok_oauth_middleware._core.secret import reveal
+from tiktok_oauth_middleware._oauth.webhook_delivery import sign_webhook
+from tiktok_oauth_middleware._session.cached_session import GRANT_ID
 from tiktok_oauth_middleware.testing import FakeTikTok
-from tiktok_oauth_middleware.tiktok import sign_webhook
 
 from .conftest import (
     API,
@@ -161,7 +162,7 @@ class TestTokenOfAnother:
         world.clock.advance(7201)
         world.tiktok.fail("token", status=503)
         assert token_of(raw) is None
-        world.tiktok.mend()
+        world.tiktok.clear_faults()
         world.clock.advance(2)  # past the back-off
         a_job(world).renew(open_id)
         world.clock.now -= 1.5  # a clock that was set back brings no old answer either

@@ -9,10 +9,10 @@ import secrets
 
 import pytest
 
-from tiktok_oauth_middleware import tiktok
+from tiktok_oauth_middleware._core.secret import Secret
+from tiktok_oauth_middleware._oauth import protocol
 from tiktok_oauth_middleware.errors import ConfigurationError
-from tiktok_oauth_middleware.models import Secret
-from tiktok_oauth_middleware.settings import TikTokEndpoints, TikTokSettings
+from tiktok_oauth_middleware.settings.options import TikTokEndpoints, TikTokSettings
 
 from .conftest import make_settings
 
@@ -85,10 +85,10 @@ def test_usual_endpoints_are_tiktoks():
     """Without a word of the user TikTok itself is asked."""
     usual = TikTokEndpoints()
     assert dataclasses.astuple(usual) == (
-        tiktok.AUTHORIZE,
-        tiktok.TOKEN,
-        tiktok.REVOKE,
-        tiktok.USER_INFO,
+        protocol.AUTHORIZE,
+        protocol.TOKEN,
+        protocol.REVOKE,
+        protocol.USER_INFO,
     )
 
 

@@ -15,9 +15,9 @@ import pytest
 from tiktok_oauth_middleware import (
     MemoryStore,
     NotSignedIn,
+    RefreshSummary,
     SQLiteStore,
     StoreError,
-    Sweep,
     TikTokOAuthWSGIMiddleware,
     TikTokTokens,
     TikTokUnavailable,
@@ -165,13 +165,13 @@ class TestNotTooSoon:
         assert job.refreshes == 3
         for _ in range(5):
             job.clock.advance(LIFE / 11)
-            assert job.sweep(within=400 * DAY) == Sweep()
+            assert job.sweep(within=400 * DAY) == RefreshSummary()
         assert job.refreshes == 3
 
     def test_ended_token(self, job):
         """A token that has ended is renewed whatever share of its life a sweep asks."""
         job.clock.advance(LIFE + 1)
-        assert job.sweep(within=0) == Sweep(refreshed=3)
+        assert job.sweep(within=0) == RefreshSummary(refreshed=3)
 
     def test_leeway(self, settings, tiktok, store, clock):
         """A leeway as long as a request uses is still the earliest that it needs."""
@@ -181,9 +181,9 @@ class TestNotTooSoon:
             job = Job(stack, wide, tiktok, store, clock)
             job.log_in()
             clock.advance(LIFE * 0.85)
-            assert job.sweep(within=0) == Sweep()
+            assert job.sweep(within=0) == RefreshSummary()
             clock.advance(LIFE * 0.1)
-            assert job.sweep(within=0) == Sweep(refreshed=3)
+            assert job.sweep(within=0) == RefreshSummary(refreshed=3)
 
 
 class TestAtOnce:
@@ -332,11 +332,11 @@ class TestEnd:
         """A grant whose refresh token has ended is counted and reported, once."""
         job.clock.advance(180 * DAY + LIFE)
         refreshes = job.refreshes
-        assert job.sweep() == Sweep(ended=3)
+        assert job.sweep() == RefreshSummary(ended=3)
         assert job.refreshes == refreshes
         reason = "refresh_token_expired"
         assert sorted(job.ended) == sorted((o, reason) for o in job.people)
-        assert job.sweep() == Sweep()
+        assert job.sweep() == RefreshSummary()
         assert job.call("users") == []
         assert len(job.ended) == 3
 
@@ -377,9 +377,9 @@ class TestEnd:
         end = job.clock() + 180 * DAY
         job.clock.now = end - 1
         job.tiktok.fail("token", times=3, status=429, headers={"Retry-After": "300"})
-        assert job.sweep() == Sweep(failed=3)
+        assert job.sweep() == RefreshSummary(failed=3)
         job.clock.advance(2)
-        assert job.sweep() == Sweep(ended=3)
+        assert job.sweep() == RefreshSummary(ended=3)
 
     def test_two_sweeps_tell_once(self, settings, tiktok, store, clock):
         """Of two sweeps at the same moment one reports the end."""
@@ -559,7 +559,7 @@ class TestUnknownKey:
         job.tokens = job.another(secret_keys=[secrets.token_urlsafe(32)])
         assert job.call("users") == []
         assert job.call("unreadable") == 3
-        assert job.sweep() == Sweep(unreadable=3)
+        assert job.sweep() == RefreshSummary(unreadable=3)
 
     def test_old_key_listed(self, job):
         """With the old key behind the new one every record opens."""

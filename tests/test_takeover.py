@@ -28,7 +28,7 @@ from tiktok_oauth_middleware import (
     TikTokOAuthMiddleware,
     TikTokOAuthWSGIMiddleware,
 )
-from tiktok_oauth_middleware.leases import LEASE_SECONDS
+from tiktok_oauth_middleware._core.leases import LEASE_SECONDS
 from tiktok_oauth_middleware.stores.base import SwapLock
 from tiktok_oauth_middleware.testing import FakeTikTok, login_as
 from tiktok_oauth_middleware.testing.fake import ConnectionLost
@@ -411,6 +411,8 @@ def test_a_lock_lost_on_the_way(clock):
         login_as(client, fake)
         clock.advance(LIFE - 100)
         store.is_slow = True
-        patched.setattr("tiktok_oauth_middleware.refresh.time.monotonic", watch)
+        patched.setattr(
+            "tiktok_oauth_middleware._session.refresh.time.monotonic", watch
+        )
         assert client.get("/").json()[0] is True
         assert fake.count("token", grant_type="refresh_token") == 0

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tiktok_oauth_middleware.models import Secret
-from tiktok_oauth_middleware.text import LIMIT, mask, one_line
+from tiktok_oauth_middleware._core.redact import LIMIT, mask, one_line
+from tiktok_oauth_middleware._core.secret import Secret
 
 from .growth import is_constant
 

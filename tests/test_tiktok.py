@@ -13,28 +13,29 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tiktok_oauth_middleware import tiktok
+from tiktok_oauth_middleware._core.http import BadQuery
+from tiktok_oauth_middleware._core.secret import Secret
+from tiktok_oauth_middleware._oauth import protocol, user_info
+from tiktok_oauth_middleware._oauth.authorize import (
+    authorize_url,
+    challenge,
+    read_callback,
+)
+from tiktok_oauth_middleware._oauth.protocol import is_scope, is_visible
+from tiktok_oauth_middleware._oauth.token_response import (
+    TokenResponse,
+    read_revoke,
+    read_token,
+)
+from tiktok_oauth_middleware._oauth.user_info import fields_for, read_user
+from tiktok_oauth_middleware._oauth.webhook_delivery import read_webhook, sign_webhook
+from tiktok_oauth_middleware.auth import read_profile
 from tiktok_oauth_middleware.errors import (
     GrantRevoked,
     TikTokError,
     TikTokOAuthError,
     TikTokUnavailable,
     WebhookRejected,
-)
-from tiktok_oauth_middleware.http import BadQuery
-from tiktok_oauth_middleware.models import Secret, TokenAnswer, read_profile
-from tiktok_oauth_middleware.tiktok import (
-    authorize_url,
-    challenge,
-    fields_for,
-    is_scope,
-    is_visible,
-    read_callback,
-    read_revoke,
-    read_token,
-    read_user,
-    read_webhook,
-    sign_webhook,
 )
 
 OPEN_ID = "11111111-2222-4333-8444-555555555555"
@@ -97,15 +98,15 @@ def profile_of(**fields):
 
 def test_addresses_are_tiktoks():
     """The four addresses are those of TikTok's documents."""
-    assert tiktok.AUTHORIZE == "https://www.tiktok.com/v2/auth/authorize/"
-    assert tiktok.TOKEN == "https://open.tiktokapis.com/v2/oauth/token/"
-    assert tiktok.REVOKE == "https://open.tiktokapis.com/v2/oauth/revoke/"
-    assert tiktok.USER_INFO == "https://open.tiktokapis.com/v2/user/info/"
+    assert protocol.AUTHORIZE == "https://www.tiktok.com/v2/auth/authorize/"
+    assert protocol.TOKEN == "https://open.tiktokapis.com/v2/oauth/token/"
+    assert protocol.REVOKE == "https://open.tiktokapis.com/v2/oauth/revoke/"
+    assert protocol.USER_INFO == "https://open.tiktokapis.com/v2/user/info/"
 
 
 def test_form_has_no_charset():
     """The media type of a form is sent bare."""
-    assert tiktok.FORM == "application/x-www-form-urlencoded"
+    assert protocol.FORM == "application/x-www-form-urlencoded"
 
 
 # --- PKCE --------------------------------------------------------------------------
@@ -140,7 +141,7 @@ def a_url(**changes):
         "verifier": VERIFIER,
         "ask_again": False,
     }
-    return authorize_url(tiktok.AUTHORIZE, **(given | changes))
+    return authorize_url(protocol.AUTHORIZE, **(given | changes))
 
 
 def sent(url):
@@ -149,7 +150,7 @@ def sent(url):
 
 def test_authorize_url_is_these_fields_and_nothing_else():
     """A login asks for exactly seven things, each once, in TikTok's names."""
-    assert a_url().startswith(tiktok.AUTHORIZE + "?")
+    assert a_url().startswith(protocol.AUTHORIZE + "?")
     assert sent(a_url()) == [
         ("client_key", "awexampleclientkey"),
         ("response_type", "code"),
@@ -253,7 +254,7 @@ def test_field_is_asked_for_with_its_scope_only(scope, field):
 
 def test_all_scopes_open_all_fields():
     """The three scopes together open fifteen fields, each once."""
-    fields = fields_for(tiktok.FIELDS)
+    fields = fields_for(user_info.FIELDS)
     assert len(fields) == len(set(fields)) == 15
 
 
@@ -348,7 +349,7 @@ def test_class_15_repeated_parameter_is_refused(name):
 
 @pytest.mark.parametrize(
     ("name", "longest"),
-    [("state", tiktok.LONGEST_STATE), ("code", tiktok.LONGEST_CODE)],
+    [("state", protocol.LONGEST_STATE), ("code", protocol.LONGEST_CODE)],
 )
 def test_parameter_has_a_longest_length(name, longest):
     """State and code are taken up to their limits, and not beyond."""
@@ -359,7 +360,7 @@ def test_parameter_has_a_longest_length(name, longest):
 
 def test_limits_are_those_of_the_requirements():
     """A code has up to 2048 characters, a state up to 512."""
-    assert (tiktok.LONGEST_CODE, tiktok.LONGEST_STATE) == (2048, 512)
+    assert (protocol.LONGEST_CODE, protocol.LONGEST_STATE) == (2048, 512)
 
 
 @pytest.mark.parametrize("name", ["state", "code"])
@@ -392,7 +393,7 @@ def test_class_27_callback_shows_neither_code_nor_state():
 @pytest.mark.parametrize("lives", [OLD_LIVES, NEW_LIVES], ids=["old", "new"])
 def test_token_answer_of_the_contract_is_read(lives):
     """Both sets of lifetimes that TikTok documents are taken from the answer."""
-    assert token_of(**lives) == TokenAnswer(
+    assert token_of(**lives) == TokenResponse(
         open_id=OPEN_ID,
         access_token=Secret("act.exampleA1b2C3d4E5f6G7h8!5259.va"),
         refresh_token=Secret("rft.exampleZ9y8X7w6V5u4T3s2!5294.va"),

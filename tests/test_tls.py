@@ -23,9 +23,11 @@ from tiktok_oauth_middleware import (
     TikTokOAuthMiddleware,
     TikTokSettings,
 )
-from tiktok_oauth_middleware.client import TikTokClient
+from tiktok_oauth_middleware._core.backends.base import run
+from tiktok_oauth_middleware._core.backends.event_loop import AsyncBackend
+from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
+from tiktok_oauth_middleware._oauth.client import TikTokClient
 from tiktok_oauth_middleware.errors import TikTokUnavailable
-from tiktok_oauth_middleware.runtime import Blocking, Cooperative, run
 
 from .conftest import API, ORIGIN, PAGE, make_settings, starlette_app
 from .faults.table import OPEN_ID
@@ -89,7 +91,7 @@ class SecureServer(Server):
         super()._answer(secure)
 
 
-@pytest.fixture(params=[Blocking, Cooperative])
+@pytest.fixture(params=[ThreadBackend, AsyncBackend])
 def runtime(request):
     return request.param
 
@@ -104,7 +106,7 @@ def exchange(endpoints, runtime, **options):
         finally:
             await client.aclose()
 
-    return run(once()) if runtime is Blocking else asyncio.run(once())
+    return run(once()) if runtime is ThreadBackend else asyncio.run(once())
 
 
 @pytest.fixture
@@ -204,7 +206,7 @@ class TestConnecting:
 
         monkeypatch.setattr(socket, "create_connection", fails_once)
         try:
-            assert exchange(server.endpoints, Blocking).open_id == OPEN_ID
+            assert exchange(server.endpoints, ThreadBackend).open_id == OPEN_ID
         finally:
             server.close()
         assert len(tried) == 2
@@ -221,7 +223,7 @@ class TestConnecting:
         monkeypatch.setattr(socket, "create_connection", fails)
         endpoints = TikTokEndpoints(token="http://127.0.0.1:9/v2/oauth/token/")
         with pytest.raises(TikTokUnavailable):
-            exchange(endpoints, Blocking)
+            exchange(endpoints, ThreadBackend)
         assert len(tried) == 2
 
     @pytest.mark.parametrize(("timeout", "connect"), [(10, 3), (60, 3), (2, 2)])

@@ -17,9 +17,9 @@ from tiktok_oauth_middleware import (
     ConfigurationError,
     MemoryStore,
     NotSignedIn,
+    RefreshSummary,
     SQLiteStore,
     StoreError,
-    Sweep,
     TikTokOAuthMiddleware,
     TikTokOAuthWSGIMiddleware,
     TikTokTokens,
@@ -328,7 +328,7 @@ class TestTikTokDown:
         world.clock.advance(DAY)
         with pytest.raises(TikTokUnavailable, match="could not be renewed"):
             ask(world.tokens(), world.open_id)
-        world.tiktok.mend()
+        world.tiktok.clear_faults()
         world.clock.advance(120)
         assert ask(world.tokens(), world.open_id).expires_at > world.clock()
         assert who(client)["open_id"] in (None, world.open_id)
@@ -663,10 +663,10 @@ class TestSweep:
     def test_within(self, swept):
         """Every token that ends within the given time is renewed, once."""
         tokens, tiktok, clock = swept
-        assert tokens.refresh_expiring(within=3600) == Sweep()
+        assert tokens.refresh_expiring(within=3600) == RefreshSummary()
         clock.advance(7200 - 3000)
-        assert tokens.refresh_expiring(within=3600) == Sweep(refreshed=3)
-        assert tokens.refresh_expiring(within=3600) == Sweep()
+        assert tokens.refresh_expiring(within=3600) == RefreshSummary(refreshed=3)
+        assert tokens.refresh_expiring(within=3600) == RefreshSummary()
         assert self.refreshes(tiktok) == 3
 
     def test_failures(self, swept):
@@ -675,7 +675,7 @@ class TestSweep:
         clock.advance(7200 - 3000)
         tiktok.fail("token", status=500)
         tiktok.fail("token", error="invalid_grant")
-        assert tokens.refresh_expiring(within=3600) == Sweep(
+        assert tokens.refresh_expiring(within=3600) == RefreshSummary(
             refreshed=1, failed=1, ended=1
         )
         assert len(tokens.users()) == 2

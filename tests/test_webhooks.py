@@ -13,8 +13,11 @@ from dataclasses import replace
 import pytest
 
 from tiktok_oauth_middleware import MemoryStore, TikTokOAuthWSGIMiddleware
+from tiktok_oauth_middleware._oauth.webhook_delivery import (
+    RETRIED_SECONDS,
+    sign_webhook,
+)
 from tiktok_oauth_middleware.testing import FakeTikTok
-from tiktok_oauth_middleware.tiktok import RETRIED_SECONDS, sign_webhook
 
 from .conftest import World, flask_app, kept
 

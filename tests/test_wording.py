@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tiktok_oauth_middleware import ConfigurationError, TikTokOAuthWSGIMiddleware
-from tiktok_oauth_middleware.http import Request, languages
-from tiktok_oauth_middleware.wording import NOTES, PROBLEMS, WAYS, Wording
+from tiktok_oauth_middleware._core.http import Request
+from tiktok_oauth_middleware._web.messages import NOTES, PROBLEMS, WAYS, Messages
+from tiktok_oauth_middleware._web.navigation import languages
 
 from .conftest import make_settings
 
@@ -54,7 +55,7 @@ def test_many_languages():
 @given(st.text(st.characters(codec="latin-1")))
 def test_any_header(header):
     """Whatever is sent, a language is one that there is."""
-    texts = Wording({"de": GERMAN, "ar": ARABIC})
+    texts = Messages({"de": GERMAN, "ar": ARABIC})
     assert texts.language("login_denied", asked(header)) in ("de", "ar", "en")
 
 
@@ -73,18 +74,18 @@ def test_any_header(header):
 )
 def test_choice(wanted, language):
     """The first language that fits is taken; where none does, the app's first."""
-    texts = Wording({"de": GERMAN, "ar": ARABIC, "pt-BR": {"login_denied": ["Não"]}})
+    texts = Messages({"de": GERMAN, "ar": ARABIC, "pt-BR": {"login_denied": ["Não"]}})
     assert texts.language("login_denied", wanted) == language
 
 
 def test_untranslated_problem():
     """A problem that a language has no text for is told in English."""
-    assert Wording({"de": GERMAN}).language("login_expired", ["de"]) == "en"
+    assert Messages({"de": GERMAN}).language("login_expired", ["de"]) == "en"
 
 
 def test_fallback():
     """What a language leaves out comes from the wider one, and then from English."""
-    texts = Wording({"de": GERMAN, "de-CH": {"try_again": "Nomal"}})
+    texts = Messages({"de": GERMAN, "de-CH": {"try_again": "Nomal"}})
     assert texts.say("de-CH", "try_again") == ("Nomal",)
     assert texts.say("de-CH", "login_denied")[0] == GERMAN["login_denied"][0]
     assert texts.say("de-CH", "back") == (WAYS["back"],)
@@ -92,7 +93,7 @@ def test_fallback():
 
 def test_english_changed():
     """An app may change the English texts too."""
-    texts = Wording({"en": {"back": "Home"}})
+    texts = Messages({"en": {"back": "Home"}})
     assert texts.say("en", "back") == ("Home",)
     assert texts.say("en", "try_again") == (WAYS["try_again"],)
 
@@ -100,14 +101,14 @@ def test_english_changed():
 def test_value():
     """A value goes into its place as it is: nothing in it means anything."""
     value = "{0} %s {} \\1 {name}"
-    said = Wording().note("en", "missing", value)
+    said = Messages().note("en", "missing", value)
     assert said == f"What is missing is: {value}."
 
 
 @pytest.mark.parametrize("names", [PROBLEMS, WAYS, NOTES])
 def test_ours_may_be_given(names):
     """Every text of ours is one that an app may give."""
-    Wording({"xx": names})
+    Messages({"xx": names})
 
 
 @pytest.mark.parametrize(
@@ -138,5 +139,5 @@ def test_faults(texts, fault):
 def test_all_faults_at_once():
     """All that is wrong with the texts is told at once."""
     with pytest.raises(ConfigurationError) as caught:
-        Wording({"de": {"x": "y", "back": ""}, "!": {}})
+        Messages({"de": {"x": "y", "back": ""}, "!": {}})
     assert len(caught.value.faults) == 3

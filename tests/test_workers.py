@@ -24,8 +24,8 @@ from tiktok_oauth_middleware import (
     TikTokOAuthWSGIMiddleware,
     TikTokTokens,
 )
+from tiktok_oauth_middleware._core.workers import several_workers
 from tiktok_oauth_middleware.testing import FakeTikTok, login_as
-from tiktok_oauth_middleware.workers import several_workers
 
 from .conftest import API, ORIGIN, make_settings
 

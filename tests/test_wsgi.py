@@ -16,8 +16,8 @@ from tiktok_oauth_middleware import (
     MemoryStore,
     TikTokOAuthWSGIMiddleware,
 )
-from tiktok_oauth_middleware.core import guard
-from tiktok_oauth_middleware.runtime import run
+from tiktok_oauth_middleware._core.backends.base import run
+from tiktok_oauth_middleware._web.guard import guard
 
 from .conftest import LOGIN, ORIGIN, make_settings
 

@@ -10,7 +10,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ._web.pages import Action, Problem
     from .asgi import TikTokOAuthMiddleware
+    from .auth import TikTokAuth, Token, User
     from .errors import (
         ConfigurationError,
         GrantRevoked,
@@ -26,23 +28,23 @@ if TYPE_CHECKING:
         TikTokUnavailable,
         WebhookRejected,
     )
-    from .models import Event, TikTokAuth, Token, User
-    from .pages import Problem, Way
-    from .settings import TikTokEndpoints, TikTokSettings
+    from .events import Event
+    from .settings.options import TikTokEndpoints, TikTokSettings
     from .stores.base import AsyncStore, Store
     from .stores.memory import MemoryStore
     from .stores.redis import RedisStore
     from .stores.sql import SQLStore
     from .stores.sqlite import SQLiteStore
-    from .tokens import StoredUser, Sweep, TikTokTokens
+    from .tokens import RefreshSummary, StoredUser, TikTokTokens
     from .wsgi import TikTokOAuthWSGIMiddleware
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Action": "_web.pages",
     "AsyncStore": "stores.base",
     "ConfigurationError": "errors",
-    "Event": "models",
+    "Event": "events",
     "GrantRevoked": "errors",
     "LoginDenied": "errors",
     "LoginError": "errors",
@@ -50,31 +52,31 @@ _HOMES = {
     "LoginReplayed": "errors",
     "MemoryStore": "stores.memory",
     "NotSignedIn": "errors",
-    "Problem": "pages",
+    "Problem": "_web.pages",
     "RedisStore": "stores.redis",
+    "RefreshSummary": "tokens",
     "SQLStore": "stores.sql",
     "SQLiteStore": "stores.sqlite",
     "StateMismatch": "errors",
     "Store": "stores.base",
     "StoreError": "errors",
     "StoredUser": "tokens",
-    "Sweep": "tokens",
-    "TikTokAuth": "models",
-    "TikTokEndpoints": "settings",
+    "TikTokAuth": "auth",
+    "TikTokEndpoints": "settings.options",
     "TikTokError": "errors",
     "TikTokOAuthError": "errors",
     "TikTokOAuthMiddleware": "asgi",
     "TikTokOAuthWSGIMiddleware": "wsgi",
-    "TikTokSettings": "settings",
+    "TikTokSettings": "settings.options",
     "TikTokTokens": "tokens",
     "TikTokUnavailable": "errors",
-    "Token": "models",
-    "User": "models",
-    "Way": "pages",
+    "Token": "auth",
+    "User": "auth",
     "WebhookRejected": "errors",
 }
 
 __all__ = [
+    "Action",
     "AsyncStore",
     "ConfigurationError",
     "Event",
@@ -87,13 +89,13 @@ __all__ = [
     "NotSignedIn",
     "Problem",
     "RedisStore",
+    "RefreshSummary",
     "SQLStore",
     "SQLiteStore",
     "StateMismatch",
     "Store",
     "StoreError",
     "StoredUser",
-    "Sweep",
     "TikTokAuth",
     "TikTokEndpoints",
     "TikTokError",
@@ -105,7 +107,6 @@ __all__ = [
     "TikTokUnavailable",
     "Token",
     "User",
-    "Way",
     "WebhookRejected",
 ]
 

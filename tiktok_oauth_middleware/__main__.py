@@ -18,12 +18,12 @@ from contextlib import AbstractContextManager, closing, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 from . import __version__
+from ._core.redact import one_line
 from .errors import ConfigurationError, NotSignedIn, TikTokOAuthError
-from .settings import TikTokSettings
-from .text import one_line
+from .settings.options import TikTokSettings
 
 if TYPE_CHECKING:
-    from .models import Event
+    from .events import Event
     from .tokens import TikTokTokens
 
 
@@ -151,7 +151,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _check(given: argparse.Namespace) -> int:
     """Print every finding, and what to register; 0 if good, 1 if not, 2 if misused."""
-    from .diagnosis import diagnose, of_faults, portal, report  # noqa: PLC0415
+    from ._check import diagnose, of_faults, portal, report  # noqa: PLC0415
 
     register = None
     try:
@@ -371,7 +371,7 @@ def _scopes(text: str) -> list[str]:
     Raises:
         ArgumentTypeError: one cannot be the name of a scope.
     """
-    from .tiktok import is_scope  # noqa: PLC0415 - for this command only
+    from ._oauth.protocol import is_scope  # noqa: PLC0415 - for this command only
 
     scopes = [scope for scope in text.replace(",", " ").split() if scope]
     wrong = [scope for scope in scopes if not is_scope(scope)]

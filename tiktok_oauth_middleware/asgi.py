@@ -13,31 +13,28 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
+from ._core.app_parts import comes_from, parts_of
+from ._core.backends.event_loop import AsyncBackend
+from ._core.http import Request, Response
+from ._observe.emit import OnEvent
+from ._session.cached_session import FETCHED_AT, FRESH_UNTIL, CachedSession
+from ._session.cookie import SESSION_LENGTH
+from ._web.app import Core
+from ._web.cookie_header import value_of
+from ._web.guard import CLOSE_CODES, Challenge
+from ._web.messages import Texts
+from ._web.misuse import check_app, check_guards, check_wrapping
+from ._web.mount import MountPoint
+from ._web.navigation import is_preflight
+from ._web.pages import PageMaker, Pages
+from ._web.response_headers import is_caching, keep_private
+from ._web.rules import Sought, below
+from .auth import TikTokAuth, asgi_auth
 from .caching import keep_out_of_djangos_caches
-from .cookies import SESSION_LENGTH, value_of
-from .core import Core
 from .errors import ConfigurationError, StoreError
-from .http import Request, Response, is_caching, is_preflight, keep_private
-from .inside import comes_from, parts_of
-from .misuse import check_app, check_guards, check_wrapping
-from .models import (
-    CLOSE_CODES,
-    SINCE,
-    UNTIL,
-    Challenge,
-    Sight,
-    Site,
-    TikTokAuth,
-    asgi_auth,
-)
-from .outcomes import OnEvent
-from .pages import PageMaker, Pages
-from .rules import Sought, below
-from .runtime import Cooperative
-from .wording import Texts
 
 if TYPE_CHECKING:
-    from .settings import TikTokSettings
+    from .settings.options import TikTokSettings
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -96,7 +93,7 @@ class TikTokOAuthMiddleware:
         self.app = app
         self._core = Core(
             settings,
-            Cooperative(),
+            AsyncBackend(),
             store=store,
             on_event=on_event,
             transport=transport,
@@ -142,11 +139,14 @@ class TikTokOAuthMiddleware:
                 value = value_of(header.partition(self._cookie_start), value)
         if kind == "websocket" and value is not None and not self._is_trusted(scope):
             value = None
-        sight: Sight | None = None
+        sight: CachedSession | None = None
         # The length first: to look 4 kB up in a table costs 2 us.
         if value is not None and len(value) == SESSION_LENGTH:
             sight = self._live.get(value)
-            if sight is None or not sight[SINCE] <= self._clock() < sight[UNTIL]:
+            if (
+                sight is None
+                or not sight[FETCHED_AT] <= self._clock() < sight[FRESH_UNTIL]
+            ):
                 sight = None  # nothing of an old one in a frame that waits
                 try:
                     sight = await self._core.look(value)
@@ -220,7 +220,7 @@ class TikTokOAuthMiddleware:
             asgi_auth.reset(token)
             _hand_out(inner, inner["tiktok"]._scope)
 
-    def _new_site(self, mount: str) -> Site:
+    def _new_site(self, mount: str) -> MountPoint:
         """Return what is the same below one mount point, at its first request.
 
         Raises:

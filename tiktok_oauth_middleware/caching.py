@@ -15,9 +15,9 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from functools import lru_cache
 from typing import Any
 
-from .http import keep_private
-from .inside import comes_from, parts_of
-from .models import auth_in
+from ._core.app_parts import comes_from, parts_of
+from ._web.response_headers import keep_private
+from .auth import auth_in
 
 __all__ = ["PrivateResponses", "depends_on_session", "session_key"]
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
-from .models import EventName
+if TYPE_CHECKING:
+    from .auth import User
 
 
 class Count(NamedTuple):
@@ -22,6 +23,62 @@ class Count(NamedTuple):
     attribute: str = ""
     #: "" for the event's reason.
     value: str = ""
+
+
+_NO_SCOPES: frozenset[str] = frozenset()
+
+#: Every event that there is; what each says and counts is in the table of events.py.
+EventName = Literal[
+    "login",
+    "login_rejected",
+    "refresh",
+    "refresh_failed",
+    "scopes_changed",
+    "logout",
+    "session_ended",
+    "disconnect",
+    "withdrawal",
+    "webhook",
+    "webhook_rejected",
+    "store_error",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened to a user's login, told to ``on_event``; no secret in it.
+
+    `name` is one of ``login``, ``login_rejected``, ``refresh``, ``refresh_failed``,
+    ``scopes_changed``, ``logout``, ``session_ended``, ``disconnect``, ``withdrawal``,
+    ``webhook``, ``webhook_rejected``, ``store_error``.
+    """
+
+    name: EventName
+    #: Why, where there is a why: a stable code, never foreign text.
+    reason: str = ""
+    open_id: str | None = None
+    #: Granted scopes after the event.
+    scopes: frozenset[str] = _NO_SCOPES
+    #: The reference that the user's page and the log carry too.
+    reference: str = ""
+    #: TikTok's own ``error``; "" where it named none. Like the next two it is TikTok's
+    #: text, cut at 200 characters, on one line, and masked where it repeats a secret.
+    error: str = ""
+    #: TikTok's free text; never match on it.
+    error_description: str = ""
+    #: What TikTok's support asks for.
+    log_id: str = ""
+    #: The HTTP status that TikTok answered with; 0 where there was no answer.
+    status: int = 0
+    #: At a login: the user's profile as it is kept now, by granted scope.
+    user: User | None = None
+    #: At a login: whether nothing was kept of this user before. What was kept may have
+    #: ended since the last visit: it goes with the last session, unless `keep_grants`.
+    is_new: bool | None = None
+    #: Further plain facts, such as a webhook's own event name and content, or what a
+    #: callback without ``error`` held (``errCode``, ``error_code``, ``error_msg``,
+    #: ``error_type``, ``log_id``, ``logid``).
+    details: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

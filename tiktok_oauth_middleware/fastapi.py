@@ -27,9 +27,9 @@ from fastapi.security import SecurityScopes
 from fastapi.security.base import SecurityBase
 from pydantic import BaseModel, Field
 
-from .core import guard
-from .misuse import check_scopes, check_view, guarded_by, not_for_fastapi
-from .models import SignedInAuth, TikTokAuth, auth_in
+from ._web.guard import guard
+from ._web.misuse import check_scopes, check_view, guarded_by, not_for_fastapi
+from .auth import SignedInAuth, TikTokAuth, auth_in
 
 __all__ = [
     "LoginRequired",

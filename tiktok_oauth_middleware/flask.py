@@ -13,9 +13,9 @@ from typing import Any, NoReturn, TypeVar, overload
 from flask import abort, current_app, request
 from werkzeug.local import LocalProxy
 
-from .core import guard
-from .misuse import check_scopes, check_view, guarded_by
-from .models import SignedInAuth, TikTokAuth, auth_in, signed_in_auth_in
+from ._web.guard import guard
+from ._web.misuse import check_scopes, check_view, guarded_by
+from .auth import SignedInAuth, TikTokAuth, auth_in, signed_in_auth_in
 
 __all__ = ["SignedInAuth", "requires_tiktok", "signed_in_auth", "tiktok_auth"]
 

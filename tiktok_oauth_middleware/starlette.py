@@ -16,16 +16,9 @@ from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse
 from starlette.websockets import WebSocket
 
-from .core import guard
-from .misuse import check_scopes, check_view, guarded_by, not_for_fastapi
-from .models import (
-    CLOSE_CODES,
-    Challenge,
-    SignedInAuth,
-    TikTokAuth,
-    auth_in,
-    signed_in_auth_in,
-)
+from ._web.guard import CLOSE_CODES, Challenge, guard
+from ._web.misuse import check_scopes, check_view, guarded_by, not_for_fastapi
+from .auth import SignedInAuth, TikTokAuth, auth_in, signed_in_auth_in
 
 __all__ = ["SignedInAuth", "requires_tiktok", "signed_in_auth", "tiktok_auth"]
 

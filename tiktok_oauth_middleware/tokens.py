@@ -14,20 +14,25 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from .cookies import grant_id
-from .core import Core
+from tiktok_oauth_middleware.auth import read_profile
+
+from ._core.backends.base import run
+from ._core.backends.event_loop import AsyncBackend
+from ._core.backends.threads import ThreadBackend
+from ._core.log import logger
+from ._oauth.scopes import split_scopes
+from ._observe.emit import OnEvent
+from ._session.cookie import grant_id
+from ._session.refresh import DUE, Demand, fingerprint
+from ._web.app import Core
+from .auth import Token, User
 from .errors import NotSignedIn, TikTokError, TikTokUnavailable
-from .log import logger
-from .misuse import check_options
-from .models import Token, User, read_profile, split_scopes
-from .outcomes import OnEvent
-from .refresh import DUE, Demand, fingerprint
-from .runtime import Blocking, Cooperative, run
+from .settings.arguments import check_options
 
 if TYPE_CHECKING:
-    from .grants import Held
-    from .models import Grant
-    from .settings import TikTokSettings
+    from ._session.record import UserRecord
+    from ._session.records import VersionedRecord
+    from .settings.options import TikTokSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +55,7 @@ class StoredUser:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sweep:
+class RefreshSummary:
     """What `TikTokTokens.refresh_expiring` did."""
 
     refreshed: int = 0
@@ -154,7 +159,7 @@ class TikTokTokens:
         """Return a user's profile, as `profile` does, from an event loop."""
         return await self._profile(self._async_core(), open_id)
 
-    def refresh_expiring(self, within: float) -> Sweep:
+    def refresh_expiring(self, within: float) -> RefreshSummary:
         """Refresh every token that ends within so many seconds: a sweep for cron.
 
         No token is refreshed before half of its life is over, so more frequent sweeps,
@@ -171,7 +176,7 @@ class TikTokTokens:
         """
         return run(self._sweep(self._sync_core(), within))
 
-    async def arefresh_expiring(self, within: float) -> Sweep:
+    async def arefresh_expiring(self, within: float) -> RefreshSummary:
         """Refresh what ends soon, as `refresh_expiring` does, from an event loop."""
         return await self._sweep(self._async_core(), within)
 
@@ -291,14 +296,14 @@ class TikTokTokens:
             raise TikTokUnavailable("", "the token could not be renewed")
         return self._token_of(after)
 
-    async def _load(self, core: Core, open_id: str) -> Held:
+    async def _load(self, core: Core, open_id: str) -> VersionedRecord:
         """Return a user's record; NotSignedIn where there is none."""
         held = await core.grants.load(self._named(open_id))
         if held is None or held.grant.open_id != open_id:
             raise _not_signed_in()
         return held
 
-    async def _fresh(self, core: Core, open_id: str, demand: Demand) -> Held:
+    async def _fresh(self, core: Core, open_id: str, demand: Demand) -> VersionedRecord:
         """Return a user's record, refreshed if need be; NotSignedIn at its end."""
         held = await self._load(core, open_id)
         fresh = await self._refreshed(core, held, demand)
@@ -306,7 +311,9 @@ class TikTokTokens:
             raise _not_signed_in()
         return fresh
 
-    async def _refreshed(self, core: Core, held: Held, demand: Demand) -> Held | None:
+    async def _refreshed(
+        self, core: Core, held: VersionedRecord, demand: Demand
+    ) -> VersionedRecord | None:
         """Return a record as a refresh leaves it, with a profile no older than it may.
 
         For a profile alone a job asks nothing: it may never look at one.
@@ -331,13 +338,13 @@ class TikTokTokens:
             raise _not_signed_in()
         return read_profile(open_id, packed)
 
-    def _token_of(self, held: Held) -> Token:
+    def _token_of(self, held: VersionedRecord) -> Token:
         grant = held.grant
         if grant.expires_at <= self._clock():
             raise TikTokUnavailable("", "the token expired and could not be renewed")
         return Token(grant.access_token.reveal(), grant.expires_at, grant.scopes)
 
-    async def _sweep(self, core: Core, within: float) -> Sweep:
+    async def _sweep(self, core: Core, within: float) -> RefreshSummary:
         kinds = ("refreshed", "failed", "ended", "unreadable")
         counts: dict[str, int] = dict.fromkeys(kinds, 0)
         demand = Demand(within=within)
@@ -354,7 +361,7 @@ class TikTokTokens:
                 "%d stored grants do not open; their users count as signed out",
                 counts["unreadable"],
             )
-        return Sweep(**counts)
+        return RefreshSummary(**counts)
 
     async def _users(self, core: Core) -> list[StoredUser]:
         found = [await core.grants.load(name) for name in await core.grants.ids()]
@@ -384,12 +391,12 @@ class TikTokTokens:
 
     def _sync_core(self) -> Core:
         if self._blocking is None:
-            self._blocking = Core(self._settings, Blocking(), **self._options)
+            self._blocking = Core(self._settings, ThreadBackend(), **self._options)
         return self._blocking
 
     def _async_core(self) -> Core:
         if self._cooperative is None:
-            self._cooperative = Core(self._settings, Cooperative(), **self._options)
+            self._cooperative = Core(self._settings, AsyncBackend(), **self._options)
         return self._cooperative
 
 
@@ -397,7 +404,7 @@ def _not_signed_in() -> NotSignedIn:
     return NotSignedIn("this user has not signed in, or their grant has ended")
 
 
-def _stored(core: Core, grant: Grant) -> StoredUser:
+def _stored(core: Core, grant: UserRecord) -> StoredUser:
     end = grant.refresh_expires_at
     if not grant.refresh_token:
         end = grant.expires_at
@@ -414,7 +421,7 @@ def _stored(core: Core, grant: Grant) -> StoredUser:
     )
 
 
-def _outcome(before: Held, after: Held | None) -> str | None:
+def _outcome(before: VersionedRecord, after: VersionedRecord | None) -> str | None:
     """Return what a sweep counts a refresh as; None where another is still at it."""
     if after is None:
         return "ended"

@@ -17,23 +17,30 @@ from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from ._core.backends.base import run
+from ._core.backends.threads import ThreadBackend
+from ._core.http import Request, Response
+from ._observe.emit import OnEvent
+from ._session.cached_session import FETCHED_AT, FRESH_UNTIL, CachedSession
+from ._session.cookie import SESSION_LENGTH
+from ._web.app import Core
+from ._web.cookie_header import value_of
+from ._web.guard import Challenge
+from ._web.messages import Texts
+from ._web.misuse import check_app, check_guards, check_wrapping
+from ._web.mount import MountPoint
+from ._web.navigation import is_preflight
+from ._web.pages import PageMaker, Pages
+from ._web.response_headers import keep_private
+from ._web.rules import Sought
+from .auth import TikTokAuth
 from .caching import keep_out_of_djangos_caches
-from .cookies import SESSION_LENGTH, value_of
-from .core import Core
 from .errors import StoreError
-from .http import Request, Response, is_preflight, keep_private
-from .misuse import check_app, check_guards, check_wrapping
-from .models import SINCE, UNTIL, Challenge, Sight, Site, TikTokAuth
-from .outcomes import OnEvent
-from .pages import PageMaker, Pages
-from .rules import Sought
-from .runtime import Blocking, run
-from .wording import Texts
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-    from .settings import TikTokSettings
+    from .settings.options import TikTokSettings
 
 
 class TikTokOAuthWSGIMiddleware:
@@ -78,7 +85,7 @@ class TikTokOAuthWSGIMiddleware:
         self.app = app
         self._core = Core(
             settings,
-            Blocking(),
+            ThreadBackend(),
             store=store,
             on_event=on_event,
             transport=transport,
@@ -110,7 +117,7 @@ class TikTokOAuthWSGIMiddleware:
             # No local: reporters of exceptions would find the cookies in it.
             answer = run(core.answer(_request(environ, site), site))
             return _respond(environ, start_response, answer)
-        sight: Sight | None = None
+        sight: CachedSession | None = None
         if self._cookie_name in environ.get("HTTP_COOKIE", ""):
             try:
                 sight = self._look(environ)
@@ -149,7 +156,7 @@ class TikTokOAuthWSGIMiddleware:
             return body
         return self._replaced(environ, auth, body)
 
-    def _is_protected(self, environ: WSGIEnvironment, site: Site) -> bool:
+    def _is_protected(self, environ: WSGIEnvironment, site: MountPoint) -> bool:
         """Whether the rules protect what the app may take a path for."""
         core, path = self._core, _path(environ)
         if core.is_protected(path, site):
@@ -171,7 +178,7 @@ class TikTokOAuthWSGIMiddleware:
         sought = Sought(path, whole, mount, claimed, raw)
         return core.is_protected_elsewhere(self.app, sought)
 
-    def _new_site(self, mount: str, environ: WSGIEnvironment) -> Site:
+    def _new_site(self, mount: str, environ: WSGIEnvironment) -> MountPoint:
         """Return what is the same below one mount point, at its first request.
 
         Raises:
@@ -185,7 +192,7 @@ class TikTokOAuthWSGIMiddleware:
                 self._core.check_workers("the server runs several processes")
         return self._core.site(_text(mount))
 
-    def _look(self, environ: WSGIEnvironment) -> Sight | None:
+    def _look(self, environ: WSGIEnvironment) -> CachedSession | None:
         """Return whom the session cookie stands for; from memory while it is fresh.
 
         Raises:
@@ -195,7 +202,10 @@ class TikTokOAuthWSGIMiddleware:
         if value is None or len(value) != SESSION_LENGTH:
             return None
         sight = self._live.get(value)
-        if sight is not None and sight[SINCE] <= self._clock() < sight[UNTIL]:
+        if (
+            sight is not None
+            and sight[FETCHED_AT] <= self._clock() < sight[FRESH_UNTIL]
+        ):
             return sight
         look = self._core.look(value)
         sight = value = None  # no secret in a frame below which on_event may run
@@ -403,7 +413,7 @@ def _path(environ: WSGIEnvironment) -> str:
     return _text(environ.get("PATH_INFO", "")) or "/"
 
 
-def _request(environ: WSGIEnvironment, site: Site) -> Request:
+def _request(environ: WSGIEnvironment, site: MountPoint) -> Request:
     async def read(limit: int) -> bytes | None:
         return _body(environ, limit)
 

@@ -13,7 +13,7 @@ import time
 from typing import Any
 
 from tiktok_oauth_middleware import MemoryStore, TikTokOAuthMiddleware
-from tiktok_oauth_middleware.cookies import Ticket, digest, grant_id, to_text
+from tiktok_oauth_middleware._session.cookie import Ticket, digest, grant_id, to_text
 
 from . import peers
 from .world import BODY, COOKIE, FOREIGN, bare, head, packed_grant, settings

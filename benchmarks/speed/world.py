@@ -16,8 +16,9 @@ from tiktok_oauth_middleware import (
     TikTokOAuthWSGIMiddleware,
     TikTokSettings,
 )
-from tiktok_oauth_middleware.cookies import grant_id
-from tiktok_oauth_middleware.models import Grant, Secret, Session
+from tiktok_oauth_middleware._core.secret import Secret
+from tiktok_oauth_middleware._session.cookie import grant_id
+from tiktok_oauth_middleware._session.record import Session, UserRecord
 
 ORIGIN = "https://app.example.com"
 SCOPES = ("user.info.basic", "video.list")
@@ -178,10 +179,10 @@ def reading_wsgi(environ: Any, start_response: Any) -> list[bytes]:
 Middleware = TikTokOAuthMiddleware | TikTokOAuthWSGIMiddleware
 
 
-def packed_grant(open_id: str, digest: str, now: float) -> Grant:
+def packed_grant(open_id: str, digest: str, now: float) -> UserRecord:
     """Return what a login keeps of a person with one browser."""
     at = int(now)
-    return Grant(
+    return UserRecord(
         open_id=open_id,
         access_token=Secret(TOKEN + open_id),
         issued_at=at,

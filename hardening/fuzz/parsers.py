@@ -11,47 +11,34 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tiktok_oauth_middleware.cookies import (
-    CookieJar,
-    find,
-    find_all,
+from tiktok_oauth_middleware._core.encryption import Box
+from tiktok_oauth_middleware._core.http import BadQuery, Request, Response, read_query
+from tiktok_oauth_middleware._core.return_to import LONGEST, safe_target, target_of
+from tiktok_oauth_middleware._core.secret import Secret
+from tiktok_oauth_middleware._oauth.authorize import read_callback
+from tiktok_oauth_middleware._oauth.protocol import is_scope, is_visible
+from tiktok_oauth_middleware._oauth.scopes import split_scopes
+from tiktok_oauth_middleware._oauth.token_response import read_revoke, read_token
+from tiktok_oauth_middleware._oauth.user_info import read_user
+from tiktok_oauth_middleware._oauth.webhook_delivery import read_webhook, sign_webhook
+from tiktok_oauth_middleware._session.cookie import (
+    SessionCookies,
     from_text,
     grant_id,
     to_text,
-    value_of,
 )
-from tiktok_oauth_middleware.errors import TikTokError, TikTokOAuthError
-from tiktok_oauth_middleware.http import (
-    BadQuery,
-    Request,
-    Response,
+from tiktok_oauth_middleware._session.record import Session, UserRecord
+from tiktok_oauth_middleware._web.cookie_header import find, find_all, value_of
+from tiktok_oauth_middleware._web.login import LoginTransaction
+from tiktok_oauth_middleware._web.navigation import (
     is_document,
     is_navigation,
     is_prefetch,
     is_same_origin,
-    keep_private,
-    read_query,
 )
-from tiktok_oauth_middleware.login import _Login
-from tiktok_oauth_middleware.models import (
-    Grant,
-    Secret,
-    Session,
-    read_profile,
-    split_scopes,
-)
-from tiktok_oauth_middleware.redirects import LONGEST, safe_target, target_of
-from tiktok_oauth_middleware.sealing import Box
-from tiktok_oauth_middleware.tiktok import (
-    is_scope,
-    is_visible,
-    read_callback,
-    read_revoke,
-    read_token,
-    read_user,
-    read_webhook,
-    sign_webhook,
-)
+from tiktok_oauth_middleware._web.response_headers import keep_private
+from tiktok_oauth_middleware.auth import read_profile
+from tiktok_oauth_middleware.errors import TikTokError, TikTokOAuthError
 
 try:  # of the test group: a run without it judges a little less
     import ada_url
@@ -288,7 +275,7 @@ def _webhook_body(data: bytes) -> None:
 _KEYS = ["mX2cV6bN0aS4dF8gH1jK5lP9oI3uY7tR", "pQ7wE3rT9yU1iO5aS0dF6gH2jK8lZ4xC"]
 _BOX = Box(_KEYS, _CLIENT_KEY, "grant")
 _SEALED = _BOX.seal(b"genuine", "name")
-_JAR = CookieJar("tiktok", [b"k" * 32, b"o" * 32], secure=True)
+_JAR = SessionCookies("tiktok", [b"k" * 32, b"o" * 32], secure=True)
 _COOKIE = _JAR.issue(grant_id(_CLIENT_KEY, _OPEN_ID))[0].encode()
 
 
@@ -322,7 +309,7 @@ def _cookie_text(data: bytes) -> None:
     _must(not raw or to_text(raw).encode() == value, "two spellings")
 
 
-_GRANT = Grant(
+_GRANT = UserRecord(
     open_id=_OPEN_ID,
     access_token=Secret("act.x"),
     issued_at=_NOW,
@@ -336,16 +323,18 @@ _GRANT = Grant(
 
 
 def _packed_grant(data: bytes) -> None:
-    grant = Grant.unpack(longer(data))
+    grant = UserRecord.unpack(longer(data))
     if grant is not None:
-        _must(Grant.unpack(grant.pack()) == grant, "not the same when packed again")
+        _must(
+            UserRecord.unpack(grant.pack()) == grant, "not the same when packed again"
+        )
 
 
 def _packed_login(data: bytes) -> None:
     bound = {"state": "s", "born": _NOW}
-    login = _Login.unpack(longer(data), **bound)
+    login = LoginTransaction.unpack(longer(data), **bound)
     if login is not None:
-        again = _Login.unpack(login.pack(), **bound)
+        again = LoginTransaction.unpack(login.pack(), **bound)
         _must(again == login, "not the same when packed again")
 
 

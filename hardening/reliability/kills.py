@@ -23,8 +23,8 @@ from contextlib import closing, suppress
 from statistics import median
 from typing import Any
 
-from tiktok_oauth_middleware.cookies import grant_id
-from tiktok_oauth_middleware.runtime import run as finish
+from tiktok_oauth_middleware._core.backends.base import run as finish
+from tiktok_oauth_middleware._session.cookie import grant_id
 from tiktok_oauth_middleware.testing.server import StandIn
 
 from .crew import context, end, reading, shared_clock, started

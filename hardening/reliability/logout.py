@@ -184,7 +184,7 @@ def _disconnects(told: Run) -> Result:
                     answer = post(cookie)
                     case = f"{name}/{'ended' if has_ended else 'good'}/{shell}"
                     took[case] = time.monotonic() - began
-                    fake.mend()
+                    fake.clear_faults()
                     if not _is_out(answer) or app.ask(cookie).who[0]:
                         wrong.append(case)
         app.close()

@@ -8,7 +8,7 @@ import authlib.integrations.httpx_client
 import httpx2
 import redis.asyncio
 
-import tiktok_oauth_middleware.client
+import tiktok_oauth_middleware._oauth.client
 from hardening.reliability import world
 
 __all__ = [

@@ -100,7 +100,7 @@ async def _phases(
     begun = [await ask(port, LOGIN) for _ in range(_SLOW)]
     fake.fail("token", times=_SLOW, delay=3 * _TIMEOUT)
     await phase("tiktok", anybody, [_callback(port, fake, b) for b in begun], _TIMEOUT)
-    fake.mend()
+    fake.clear_faults()
     await phase("clients", anybody, [_half(port) for _ in range(_SLOW)], 0)
     # Who reads a SQLite file waits for no writer, so there it is logins that wait.
     begun = [await ask(port, LOGIN) for _ in range(_SLOW)]

@@ -49,7 +49,7 @@ async def _measured(told: Run) -> Result:
         for _ in range(told.times(1800, 300)):
             clock.value += 1
             await load.second()
-        fake.mend()
+        fake.clear_faults()
         back = clock.value
         late = await _recovered(load, clock)
         for app in apps:

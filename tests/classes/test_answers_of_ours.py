@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tiktok_oauth_middleware.pages import PROBLEMS
+from tiktok_oauth_middleware._web.pages import PROBLEMS
 
 from ..conftest import API, CALLBACK, LOGIN, LOGOUT, PAGE, SAME_ORIGIN, query_of
 from ..test_asgi import call, http_scope

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tiktok_oauth_middleware import ConfigurationError, TikTokEndpoints, TikTokSettings
-from tiktok_oauth_middleware.models import reveal
+from tiktok_oauth_middleware._core.secret import reveal
 
 from ..conftest import make_settings
 

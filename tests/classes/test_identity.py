@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tiktok_oauth_middleware.models import reveal
+from tiktok_oauth_middleware._core.secret import reveal
 from tiktok_oauth_middleware.testing.provider import Person
 
 from ..conftest import MeddledTikTok, kept
@@ -53,7 +53,7 @@ class TestLogin:
         answered(world, scope=scope)
         if scope == "null":
             body = json.dumps({**TOKEN, "scope": None}).encode()
-            world.tiktok.mend()
+            world.tiktok.clear_faults()
             world.tiktok.fail("token", body=body)
         callback = browser.consent(browser.begin())
         assert "scopes=user.info.basic%2Cvideo.list" in callback

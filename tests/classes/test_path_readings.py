@@ -12,13 +12,8 @@ from types import SimpleNamespace
 import pytest
 
 from tiktok_oauth_middleware import TikTokOAuthMiddleware
-from tiktok_oauth_middleware.rules import (
-    PathRules,
-    Sought,
-    claims,
-    look_inside,
-    readings,
-)
+from tiktok_oauth_middleware._web.routes import look_inside
+from tiktok_oauth_middleware._web.rules import PathRules, Sought, claims, readings
 
 from ..conftest import API, CALLBACK, LOGIN, ORIGIN, PAGE, make_settings
 from ..growth import is_constant
@@ -509,7 +504,7 @@ class TestUnmatched:
         """Flask's routes are read, too."""
         from flask import Flask
 
-        from tiktok_oauth_middleware.rules import unmatched
+        from tiktok_oauth_middleware._web.routes import unmatched
 
         app = Flask(__name__)
         app.add_url_rule("/a/<int:n>", "a", lambda n: "x")

@@ -6,11 +6,16 @@ import logging
 
 import pytest
 
-from tiktok_oauth_middleware.cookies import CookieJar, from_text, grant_id, to_text
-from tiktok_oauth_middleware.core import Core
-from tiktok_oauth_middleware.log import logger
-from tiktok_oauth_middleware.runtime import Blocking
-from tiktok_oauth_middleware.sealing import derive
+from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
+from tiktok_oauth_middleware._core.encryption import derive
+from tiktok_oauth_middleware._core.log import logger
+from tiktok_oauth_middleware._session.cookie import (
+    SessionCookies,
+    from_text,
+    grant_id,
+    to_text,
+)
+from tiktok_oauth_middleware._web.app import Core
 
 from ..conftest import API, CALLBACK, kept, make_settings, query_of
 
@@ -54,7 +59,7 @@ def row_of(world, person):
     named = grant_id(world.settings.client_key, person.open_id)
     core = Core(
         world.settings,
-        Blocking(),
+        ThreadBackend(),
         store=world.store,
         on_event=None,
         transport=None,
@@ -121,7 +126,7 @@ def test_class_14_session_of_another_purposes_key(world, purpose):
     world.browser().log_in()
     named = grant_id(world.settings.client_key, world.tiktok.people[0].open_id)
     key = derive(OLD, world.settings.client_key, purpose)
-    value, _ = CookieJar("tiktok", [key], secure=True).issue(named)
+    value, _ = SessionCookies("tiktok", [key], secure=True).issue(named)
     assert not world.browser(**{SESSION: value}).signed_in
 
 

@@ -25,13 +25,15 @@ import httpx2
 import pytest
 
 from tiktok_oauth_middleware import RedisStore, errors, events
-from tiktok_oauth_middleware.client import TikTokClient
+from tiktok_oauth_middleware._core.backends.base import run
+from tiktok_oauth_middleware._core.backends.event_loop import AsyncBackend
+from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
+from tiktok_oauth_middleware._core.encryption import derive
+from tiktok_oauth_middleware._core.log import logger
+from tiktok_oauth_middleware._core.secret import reveal
+from tiktok_oauth_middleware._oauth.client import TikTokClient
+from tiktok_oauth_middleware._web.login import LoginTransaction
 from tiktok_oauth_middleware.errors import TikTokError
-from tiktok_oauth_middleware.log import logger
-from tiktok_oauth_middleware.login import _Login
-from tiktok_oauth_middleware.models import reveal
-from tiktok_oauth_middleware.runtime import Blocking, Cooperative, run
-from tiktok_oauth_middleware.sealing import derive
 from tiktok_oauth_middleware.testing.server import StandIn
 
 from ..conftest import API, CALLBACK, LOGIN, LOGOUT, MeddledTikTok, World, make_settings
@@ -522,7 +524,7 @@ def test_class_27_traceback(listening, tiktok):
 
 def test_class_27_login_under_way():
     """What the callback opens of a login prints neither its state nor its verifier."""
-    login = _Login(
+    login = LoginTransaction(
         state="the-state-of-one",
         verifier="the-verifier-of-one",
         target="/",
@@ -534,7 +536,7 @@ def test_class_27_login_under_way():
     )
 
 
-@pytest.mark.parametrize("runtime", [Blocking, Cooperative])
+@pytest.mark.parametrize("runtime", [ThreadBackend, AsyncBackend])
 def test_class_27_client(runtime):
     """Neither our client for TikTok nor Authlib's below it prints the client secret."""
     settings = make_settings()
@@ -563,7 +565,9 @@ def test_class_27_errors_of_the_network():
 
     settings = make_settings()
     secrets = [token_urlsafe(), token_urlsafe(), reveal(settings.client_secret)]
-    client = TikTokClient(settings, Blocking(), transport=httpx2.MockTransport(fails))
+    client = TikTokClient(
+        settings, ThreadBackend(), transport=httpx2.MockTransport(fails)
+    )
     with pytest.raises(TikTokError) as raised:
         run(client.exchange(*secrets[:2]))
     text = "".join(traceback.format_exception(raised.value))

@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from tiktok_oauth_middleware.core import Core
-from tiktok_oauth_middleware.runtime import Blocking
+from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
+from tiktok_oauth_middleware._web.app import Core
 
 from ..conftest import CALLBACK, LOGIN, LOGOUT, SAME_ORIGIN, kept
 from ..growth import is_linear
@@ -100,7 +100,7 @@ class TestName:
         """Return a session cookie that we might have issued, and did not."""
         core = Core(
             world.settings,
-            Blocking(),
+            ThreadBackend(),
             store=world.store,
             on_event=None,
             transport=None,

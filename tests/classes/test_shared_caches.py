@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tiktok_oauth_middleware.core import guard
+from tiktok_oauth_middleware._web.guard import guard
 
 from ..conftest import API, CALLBACK, LOGIN, LOGOUT, PAGE, SAME_ORIGIN, make_settings
 from .conftest import memory_only
@@ -302,7 +302,7 @@ class TestMarkup:
         for fields in ({"error": value}, {"body": value.encode()}):
             world.tiktok.fail("token", **fields)
             assert_plain(raw.log_in())
-            world.tiktok.mend()
+            world.tiktok.clear_faults()
 
 
 def assert_plain(answer):

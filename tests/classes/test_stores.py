@@ -7,8 +7,8 @@ import hashlib
 import pytest
 
 from tiktok_oauth_middleware import RedisStore
-from tiktok_oauth_middleware.cookies import CookieJar, grant_id
-from tiktok_oauth_middleware.sealing import derive
+from tiktok_oauth_middleware._core.encryption import derive
+from tiktok_oauth_middleware._session.cookie import SessionCookies, grant_id
 
 from ..conftest import API, LOGIN, PAGE
 
@@ -69,7 +69,7 @@ class TestNotAsked:
         """Nor does who has one that does not verify."""
         named = grant_id(counted.settings.client_key, counted.tiktok.people[0].open_id)
         other = derive("another" * 6, counted.settings.client_key, "session")
-        value, _ = CookieJar("tiktok", [other], secure=True).issue(named)
+        value, _ = SessionCookies("tiktok", [other], secure=True).issue(named)
         genuine = counted.browser()
         genuine.log_in()
         mine = genuine.cookies()[SESSION]

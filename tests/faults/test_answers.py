@@ -9,10 +9,12 @@ import httpx2
 import pytest
 
 from tiktok_oauth_middleware import MemoryStore, TikTokTokens
-from tiktok_oauth_middleware.client import TikTokClient
+from tiktok_oauth_middleware._core.backends.base import run
+from tiktok_oauth_middleware._core.backends.event_loop import AsyncBackend
+from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
+from tiktok_oauth_middleware._oauth.client import TikTokClient
+from tiktok_oauth_middleware._oauth.user_info import fields_for
 from tiktok_oauth_middleware.errors import TikTokError
-from tiktok_oauth_middleware.runtime import Blocking, Cooperative, run
-from tiktok_oauth_middleware.tiktok import fields_for
 
 from ..conftest import make_settings
 from .table import ENDPOINT, FAULTS, FLOWS, IDS, OK, OPEN_ID, ROWS, Fault
@@ -52,9 +54,9 @@ def test_class_24_answer(call, fault):
         )
 
     settings, transport = make_settings(), httpx2.MockTransport(answer)
-    blocking = TikTokClient(settings, Blocking(), transport=transport)
+    blocking = TikTokClient(settings, ThreadBackend(), transport=transport)
     assert run(ask(blocking, call)) == fault.means[call]
-    cooperative = TikTokClient(settings, Cooperative(), transport=transport)
+    cooperative = TikTokClient(settings, AsyncBackend(), transport=transport)
     assert asyncio.run(ask(cooperative, call)) == fault.means[call]
 
 
@@ -81,7 +83,7 @@ class Flows:
 
     def meet(self, call, fault: Fault):
         world = self.world
-        world.tiktok.mend()
+        world.tiktok.clear_faults()
         self.browser.client.cookies.clear()
         answer = {
             "status": fault.status,

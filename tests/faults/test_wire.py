@@ -15,8 +15,10 @@ import tracemalloc
 import pytest
 
 from tiktok_oauth_middleware import MemoryStore, TikTokEndpoints
-from tiktok_oauth_middleware.client import ANSWER_LIMIT, TikTokClient
-from tiktok_oauth_middleware.runtime import Blocking, Cooperative, run
+from tiktok_oauth_middleware._core.backends.base import run
+from tiktok_oauth_middleware._core.backends.event_loop import AsyncBackend
+from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
+from tiktok_oauth_middleware._oauth.client import ANSWER_LIMIT, TikTokClient
 
 from ..conftest import make_settings
 from ..patience import HANGS
@@ -479,7 +481,7 @@ def test_nobody_listens(world, server):
     assert flows.browser.log_in().status_code == 503
 
 
-@pytest.mark.parametrize("runtime", [Blocking, Cooperative])
+@pytest.mark.parametrize("runtime", [ThreadBackend, AsyncBackend])
 def test_class_31_answer_too_many(server, runtime):
     """What a server sends behind an answer is not the next user's answer."""
     other = json.dumps({**json.loads(GOOD_TOKEN), "open_id": "somebody-else"}).encode()
@@ -492,5 +494,5 @@ def test_class_31_answer_too_many(server, runtime):
         return found
 
     asks = log_in_three()
-    found = run(asks) if runtime is Blocking else asyncio.run(asks)
+    found = run(asks) if runtime is ThreadBackend else asyncio.run(asks)
     assert found == [OPEN_ID] * 3

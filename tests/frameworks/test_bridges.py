@@ -15,9 +15,9 @@ from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 
 from tiktok_oauth_middleware import MemoryStore, TikTokOAuthMiddleware
+from tiktok_oauth_middleware.auth import asgi_auth
 from tiktok_oauth_middleware.caching import depends_on_session, session_key
 from tiktok_oauth_middleware.flask import requires_tiktok, tiktok_auth
-from tiktok_oauth_middleware.models import asgi_auth
 from tiktok_oauth_middleware.testing import FakeTikTok, login_as
 
 from ..conftest import API, LOGIN, ORIGIN, PAGE, make_settings

@@ -18,12 +18,12 @@ from tiktok_oauth_middleware import (
     TikTokOAuthMiddleware,
     TikTokOAuthWSGIMiddleware,
 )
+from tiktok_oauth_middleware.auth import auth_in
 from tiktok_oauth_middleware.caching import (
     PrivateResponses,
     depends_on_session,
     session_key,
 )
-from tiktok_oauth_middleware.models import auth_in
 from tiktok_oauth_middleware.testing import FakeTikTok, login_as
 from tiktok_oauth_middleware.testing.server import StandIn
 

@@ -16,12 +16,8 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from tiktok_oauth_middleware import (
-    MemoryStore,
-    SQLiteStore,
-    TikTokOAuthMiddleware,
-    client,
-)
+from tiktok_oauth_middleware import MemoryStore, SQLiteStore, TikTokOAuthMiddleware
+from tiktok_oauth_middleware._oauth import client
 from tiktok_oauth_middleware.starlette import tiktok_auth
 from tiktok_oauth_middleware.testing import FakeTikTok
 from tiktok_oauth_middleware.testing.server import StandIn

@@ -18,54 +18,50 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tiktok_oauth_middleware.cookies import (
-    CookieJar,
+from tiktok_oauth_middleware._core.encryption import Box
+from tiktok_oauth_middleware._core.http import BadQuery, Request, Response, read_query
+from tiktok_oauth_middleware._core.redact import mask, one_line
+from tiktok_oauth_middleware._core.return_to import LONGEST, safe_target, target_of
+from tiktok_oauth_middleware._core.secret import Secret
+from tiktok_oauth_middleware._oauth.authorize import read_callback
+from tiktok_oauth_middleware._oauth.protocol import (
+    LONGEST_OPEN_ID,
+    LONGEST_TOKEN,
+    is_scope,
+    is_visible,
+)
+from tiktok_oauth_middleware._oauth.scopes import split_scopes
+from tiktok_oauth_middleware._oauth.token_response import (
+    TokenResponse,
+    read_revoke,
+    read_token,
+)
+from tiktok_oauth_middleware._oauth.user_info import read_user
+from tiktok_oauth_middleware._oauth.webhook_delivery import (
+    Delivery,
+    read_webhook,
+    sign_webhook,
+)
+from tiktok_oauth_middleware._session.cookie import (
+    SessionCookies,
     Ticket,
-    find,
-    find_all,
     from_text,
     grant_id,
     to_text,
 )
+from tiktok_oauth_middleware._session.record import Session, UserRecord
+from tiktok_oauth_middleware._web.cookie_header import find, find_all
+from tiktok_oauth_middleware._web.navigation import (
+    is_navigation,
+    is_prefetch,
+    is_same_origin,
+)
+from tiktok_oauth_middleware._web.response_headers import keep_private
+from tiktok_oauth_middleware.auth import User, read_profile
 from tiktok_oauth_middleware.errors import (
     TikTokError,
     TikTokOAuthError,
     WebhookRejected,
-)
-from tiktok_oauth_middleware.http import (
-    BadQuery,
-    Request,
-    Response,
-    is_navigation,
-    is_prefetch,
-    is_same_origin,
-    keep_private,
-    read_query,
-)
-from tiktok_oauth_middleware.models import (
-    Grant,
-    Secret,
-    Session,
-    TokenAnswer,
-    User,
-    read_profile,
-    split_scopes,
-)
-from tiktok_oauth_middleware.redirects import LONGEST, safe_target, target_of
-from tiktok_oauth_middleware.sealing import Box
-from tiktok_oauth_middleware.text import mask, one_line
-from tiktok_oauth_middleware.tiktok import (
-    LONGEST_OPEN_ID,
-    LONGEST_TOKEN,
-    Delivery,
-    is_scope,
-    is_visible,
-    read_callback,
-    read_revoke,
-    read_token,
-    read_user,
-    read_webhook,
-    sign_webhook,
 )
 
 settings.register_profile(
@@ -436,7 +432,7 @@ def test_token_answer_gives_tokens_or_our_error(status, body, retry_after):
     except TikTokError as error:
         assert_harmless(error)
         return
-    assert isinstance(answer, TokenAnswer)
+    assert isinstance(answer, TokenResponse)
     assert 200 <= status < 300
     assert is_visible(answer.access_token.reveal(), LONGEST_TOKEN)
     assert answer.refresh_token is None or is_visible(
@@ -596,7 +592,7 @@ def test_signed_webhook_gives_a_delivery_or_our_error(body):
 SECRET_KEY = "mX2cV6bN0aS4dF8gH1jK5lP9oI3uY7tR"
 BOX = Box([SECRET_KEY], CLIENT_KEY, "grant")
 SEALED = BOX.seal(b"genuine", "name")
-JAR = CookieJar("tiktok", [b"k" * 32], secure=True)
+JAR = SessionCookies("tiktok", [b"k" * 32], secure=True)
 COOKIE, TICKET = JAR.issue(grant_id(CLIENT_KEY, OPEN_ID))
 
 
@@ -650,7 +646,7 @@ def test_cookie_text_round_trips(raw):
 
 # --- grants ------------------------------------------------------------------------
 
-GRANT = Grant(
+GRANT = UserRecord(
     open_id=OPEN_ID,
     access_token=Secret("act.x"),
     issued_at=NOW,
@@ -679,10 +675,10 @@ GRANT = Grant(
 @example(GRANT.pack())
 def test_packed_grant_is_a_grant_or_none(packed):
     """Any bytes unpack to a grant that can be packed again, or to None."""
-    grant = Grant.unpack(packed)
+    grant = UserRecord.unpack(packed)
     if grant is None:
         return
-    assert Grant.unpack(grant.pack()) == grant
+    assert UserRecord.unpack(grant.pack()) == grant
     assert type(grant.access_token) is Secret
     assert type(grant.refresh_token) is Secret
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tiktok_oauth_middleware import stores
-from tiktok_oauth_middleware.checks import store_fault
 from tiktok_oauth_middleware.errors import ConfigurationError
-from tiktok_oauth_middleware.stores.urls import open_store
+from tiktok_oauth_middleware.settings.validate import store_fault
+from tiktok_oauth_middleware.stores.registry import open_store
 
 
 @pytest.mark.parametrize(

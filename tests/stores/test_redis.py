@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 import trio
 
-from tiktok_oauth_middleware.diagnosis.store import findings
+from tiktok_oauth_middleware._check.store import findings
 from tiktok_oauth_middleware.errors import ConfigurationError, StoreError
 from tiktok_oauth_middleware.stores import RedisStore
 

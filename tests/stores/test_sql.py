@@ -16,10 +16,10 @@ import sqlalchemy as sa
 import trio
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from tiktok_oauth_middleware import checks
-from tiktok_oauth_middleware.checks import store_fault
 from tiktok_oauth_middleware.errors import ConfigurationError, StoreError
-from tiktok_oauth_middleware.stores import open_store, urls
+from tiktok_oauth_middleware.settings import validate
+from tiktok_oauth_middleware.settings.validate import store_fault
+from tiktok_oauth_middleware.stores import open_store, registry
 from tiktok_oauth_middleware.stores.sql import SQLStore
 from tiktok_oauth_middleware.testing.stores import AsyncStoreContract, StoreContract
 
@@ -595,11 +595,11 @@ def test_what_names_no_database_is_refused(url: str, match: str) -> None:
 
 def test_each_kind_can_be_checked_and_opened() -> None:
     """Every scheme that the settings accept has something that opens it."""
-    assert urls._OPENERS.keys() == checks._STORES.keys()
+    assert registry._OPENERS.keys() == validate._STORES.keys()
 
 
 def test_a_kind_that_nothing_opens_is_an_error(monkeypatch: Any) -> None:
     """A scheme that only the settings know is an error, and not taken for another."""
-    monkeypatch.setitem(checks._STORES, "toy", lambda _: None)
+    monkeypatch.setitem(validate._STORES, "toy", lambda _: None)
     with pytest.raises(ConfigurationError, match="toy://, which nothing opens"):
         open_store("toy://")

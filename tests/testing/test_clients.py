@@ -20,7 +20,7 @@ from tiktok_oauth_middleware import (
 )
 from tiktok_oauth_middleware.testing import (
     FakeTikTok,
-    LoginDidNotGoOn,
+    LoginFlowError,
     alogin_as,
     login_as,
 )
@@ -316,7 +316,7 @@ def test_mend(visitor):
     visitor.fake.expire_next_login(times=9)
     visitor.fake.fail("token", times=9)
     visitor.fake.slow_down("user_info", times=9)
-    visitor.fake.mend()
+    visitor.fake.clear_faults()
     assert visitor.log_in().status_code == 303
 
 
@@ -355,5 +355,5 @@ class TestDjango:
         """A client that nobody wrapped is named."""
         bare = type(django_visitor.client)()
         django_visitor.client = bare
-        with pytest.raises(LoginDidNotGoOn, match="around this client"):
+        with pytest.raises(LoginFlowError, match="around this client"):
             django_visitor.log_in()

@@ -24,7 +24,7 @@ from tiktok_oauth_middleware.testing import (
     alogin_as,
     login_as,
 )
-from tiktok_oauth_middleware.testing.login import LoginDidNotGoOn
+from tiktok_oauth_middleware.testing.login import LoginFlowError
 
 from ..conftest import (
     API,
@@ -154,12 +154,12 @@ class TestLoginAs:
 
     def test_no_login_there(self, client, tiktok):
         """A path that does not lead to TikTok is named, with what it answered."""
-        with pytest.raises(LoginDidNotGoOn, match="/nowhere answered 404"):
+        with pytest.raises(LoginFlowError, match="/nowhere answered 404"):
             login_as(client, tiktok, login_path="/nowhere")
 
     def test_page_there(self, client, tiktok):
         """A page of the app's own in the login's place is named too."""
-        with pytest.raises(LoginDidNotGoOn, match="/ answered 200 instead of"):
+        with pytest.raises(LoginFlowError, match="/ answered 200 instead of"):
             login_as(client, tiktok, login_path="/")
 
     def test_wrong_stand_in(self, client, clock):
@@ -234,7 +234,7 @@ class TestAsyncClient:
     async def test_no_login_there(self, app, tiktok):
         """A path that does not lead to TikTok is named, with what it answered."""
         async with self.open(app) as client:
-            with pytest.raises(LoginDidNotGoOn, match="/nowhere answered 404"):
+            with pytest.raises(LoginFlowError, match="/nowhere answered 404"):
                 await alogin_as(client, tiktok, login_path="/nowhere")
 
     def test_same_words(self):

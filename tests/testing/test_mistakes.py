@@ -21,7 +21,7 @@ from tiktok_oauth_middleware.errors import StoreError
 from tiktok_oauth_middleware.testing import (
     ConsentRefused,
     FakeTikTok,
-    LoginDidNotGoOn,
+    LoginFlowError,
     login_as,
 )
 from tiktok_oauth_middleware.testing.server import StandIn
@@ -81,26 +81,26 @@ class TestEveryClient:
             visit(other, **good(other)).log_in()
         for text in ("awother", "awexampleclientkey", "for_settings(settings)"):
             assert text in str(caught.value)
-        assert isinstance(caught.value, LoginDidNotGoOn)
+        assert isinstance(caught.value, LoginFlowError)
 
     def test_other_secret(self, visit, settings):
         """A stand-in with another client_secret is named, when the exchange fails."""
         other = FakeTikTok(
             client_key=settings.client_key, client_secret="another-secret-of-tests"
         )
-        with pytest.raises(LoginDidNotGoOn, match="client_secret") as caught:
+        with pytest.raises(LoginFlowError, match="client_secret") as caught:
             visit(other, **good(other)).log_in()
         assert "another-secret-of-tests" not in str(caught.value)
 
     def test_no_transport(self, visit, fake):
         """A middleware without a transport is named before it asks TikTok itself."""
-        with pytest.raises(LoginDidNotGoOn, match="has no transport"):
+        with pytest.raises(LoginFlowError, match="has no transport"):
             visit(fake, clock=fake.clock).log_in()
 
     def test_other_transport(self, visit, fake, settings):
         """A middleware with the transport of another stand-in is named."""
         other = FakeTikTok.for_settings(settings)
-        with pytest.raises(LoginDidNotGoOn, match="another stand-in"):
+        with pytest.raises(LoginFlowError, match="another stand-in"):
             visit(fake, **good(other)).log_in()
         assert other.requests == []
 
@@ -108,7 +108,7 @@ class TestEveryClient:
         """Time that would pass for the stand-in only is not let pass."""
         visit(fake, transport=fake.transport).log_in()
         before = fake.clock()
-        with pytest.raises(LoginDidNotGoOn, match=r"clock=fake\.clock"):
+        with pytest.raises(LoginFlowError, match=r"clock=fake\.clock"):
             fake.advance(7200)
         assert fake.clock() - before < 7200
 
@@ -116,14 +116,14 @@ class TestEveryClient:
     def test_scopes_not_asked_for(self, visit, fake, scope):
         """A scope that the app did not ask for cannot be left ticked."""
         visitor = visit(fake, **good(fake))
-        with pytest.raises(LoginDidNotGoOn, match="did not ask for") as caught:
+        with pytest.raises(LoginFlowError, match="did not ask for") as caught:
             visitor.log_in(scopes=["user.info.basic", scope])
         assert repr(scope) in str(caught.value)
         assert "user.info.basic, video.list" in str(caught.value)
 
     def test_scopes_as_text(self, visit, fake):
         """Scopes are a list; a text would be taken letter by letter."""
-        with pytest.raises(LoginDidNotGoOn, match="not one text"):
+        with pytest.raises(LoginFlowError, match="not one text"):
             visit(fake, **good(fake)).log_in(scopes="user.info.basic")
 
     def test_scopes_as_generator(self, visit, fake):
@@ -164,7 +164,7 @@ class TestWhereTheMiddlewareIs:
     def fails(self, app, fake, match, **choice):
         with (
             TestClient(app, base_url=ORIGIN) as client,
-            pytest.raises(LoginDidNotGoOn, match=match),
+            pytest.raises(LoginFlowError, match=match),
         ):
             login_as(client, fake, **choice)
 
@@ -278,7 +278,7 @@ class TestClocks:
         """A clock of its own that the app does not go by is a mistake."""
         fake = FakeTikTok.for_settings(settings, clock=Clock())
         fake.note_clock(Clock())
-        with pytest.raises(LoginDidNotGoOn):
+        with pytest.raises(LoginFlowError):
             fake.advance(60)
 
     def test_alone(self):
@@ -298,7 +298,7 @@ def test_fixtures(pytester):
         from starlette.testclient import TestClient
 
         from tiktok_oauth_middleware import TikTokOAuthMiddleware, TikTokSettings
-        from tiktok_oauth_middleware.testing import LoginDidNotGoOn
+        from tiktok_oauth_middleware.testing import LoginFlowError
 
         settings = TikTokSettings(
             client_key="awmine",
@@ -313,7 +313,7 @@ def test_fixtures(pytester):
                 Starlette(), settings, transport=fake_tiktok.transport
             )
             client = TestClient(app, base_url=settings.origin)
-            with pytest.raises(LoginDidNotGoOn, match="for_settings"):
+            with pytest.raises(LoginFlowError, match="for_settings"):
                 tiktok_login(client)
         """
     )

@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import httpx2
 import pytest
 
-from tiktok_oauth_middleware import tiktok
+from tiktok_oauth_middleware._oauth import authorize
 from tiktok_oauth_middleware.testing import FakeTikTok, Person
 from tiktok_oauth_middleware.testing.provider import SCOPES
 from tiktok_oauth_middleware.testing.server import StandIn
@@ -80,7 +80,7 @@ def ask(stand_in, app):
             "scope": "user.info.basic,user.info.stats,video.list",
             "redirect_uri": app,
             "state": "a-state",
-            "code_challenge": tiktok.challenge("x" * 43),
+            "code_challenge": authorize.challenge("x" * 43),
             "code_challenge_method": "S256",
             **changes,
         }

@@ -9,7 +9,8 @@ from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
 import pytest
 
-from tiktok_oauth_middleware import tiktok
+from tiktok_oauth_middleware._oauth import authorize as authorize_module
+from tiktok_oauth_middleware._oauth import protocol, user_info, webhook_delivery
 from tiktok_oauth_middleware.testing import FakeTikTok
 from tiktok_oauth_middleware.testing import wire as stand_in_wire
 from tiktok_oauth_middleware.testing.provider import PEOPLE
@@ -127,7 +128,7 @@ class TestVideoList:
             (b"{", {}),
             (b"\xff", {}),
             ({}, {"headers": {}}),
-            ({}, {"headers": {"content-type": tiktok.FORM}}),
+            ({}, {"headers": {"content-type": protocol.FORM}}),
         ],
     )
     def test_invalid(self, ask, given, options):
@@ -335,7 +336,7 @@ class TestRefusals:
         assert (answer[0], answer[1]["error"]["code"]) == (status, error)
         assert answer[1]["data"] == {}
         assert app.user(token, "open_id,username")[0] == 200
-        fake.mend()
+        fake.clear_faults()
         assert app.user(token, "open_id,profile_web_link")[0] == 200
 
     def test_field_with_a_wrong_error(self, fake):
@@ -354,7 +355,7 @@ class TestRefusals:
         """OAuth errors can be made to come with a status of their own."""
         fake.provider.error_status = 400
         reply = app.post(
-            tiktok.TOKEN, grant_type="refresh_token", refresh_token="rft.gone"
+            protocol.TOKEN, grant_type="refresh_token", refresh_token="rft.gone"
         )
         assert reply.status == 400
         assert json.loads(reply.body)["error"] == "invalid_grant"
@@ -363,14 +364,14 @@ class TestRefusals:
     def test_fields_twice(self, fake, token, query):
         """Fields that are told twice, or not at all, are invalid_params."""
         headers = {"authorization": f"Bearer {token}"}
-        reply = fake.handle("GET", f"{tiktok.USER_INFO}?{query}", headers, b"")
+        reply = fake.handle("GET", f"{protocol.USER_INFO}?{query}", headers, b"")
         assert json.loads(reply.body)["error"]["code"] == "invalid_params"
 
 
 class TestWebhooks:
     def read(self, delivery, clock, **options):
         headers, body = delivery
-        return tiktok.read_webhook(
+        return webhook_delivery.read_webhook(
             headers["tiktok-signature"].encode(),
             body,
             client_key=KEY,
@@ -454,7 +455,7 @@ class TestNoKinder:
     )
     def test_hosts(self, app, fake, host):
         """TikTok's other hosts answer neither the login nor the API."""
-        fake_url = tiktok.TOKEN.replace("open.tiktokapis.com", host)
+        fake_url = protocol.TOKEN.replace("open.tiktokapis.com", host)
         assert fake.handle("POST", fake_url, JSON, b"").status == 404
 
     def test_own_code(self):
@@ -463,26 +464,26 @@ class TestNoKinder:
         import tiktok_oauth_middleware.testing.provider as provider
 
         for module in (fake, provider, stand_in_wire):
-            assert tiktok not in vars(module).values()
+            assert protocol not in vars(module).values()
             own = {
                 value.__module__
                 for value in vars(module).values()
                 if hasattr(value, "__module__")
             }
-            assert tiktok.__name__ not in own
+            assert protocol.__name__ not in own
 
     def test_same_knowledge(self):
         """What both know of TikTok's fields and addresses is the same."""
-        assert stand_in_wire.PROFILE_FIELDS == tiktok.FIELDS
-        assert stand_in_wire.API_ORIGIN + stand_in_wire.TOKEN == tiktok.TOKEN
-        assert stand_in_wire.API_ORIGIN + stand_in_wire.REVOKE == tiktok.REVOKE
-        assert stand_in_wire.API_ORIGIN + stand_in_wire.USER_INFO == tiktok.USER_INFO
+        assert stand_in_wire.PROFILE_FIELDS == user_info.FIELDS
+        assert stand_in_wire.API_ORIGIN + stand_in_wire.TOKEN == protocol.TOKEN
+        assert stand_in_wire.API_ORIGIN + stand_in_wire.REVOKE == protocol.REVOKE
+        assert stand_in_wire.API_ORIGIN + stand_in_wire.USER_INFO == protocol.USER_INFO
         authorize = stand_in_wire.BROWSER_ORIGIN + stand_in_wire.AUTHORIZE
-        assert authorize == tiktok.AUTHORIZE
+        assert authorize == protocol.AUTHORIZE
 
     def test_uppercase_challenge(self, app):
         """A challenge in upper-case hex is not TikTok's."""
-        challenge = tiktok.challenge(app.verifier).upper()
+        challenge = authorize_module.challenge(app.verifier).upper()
         answer = app.exchange(app.consent(code_challenge=challenge)["code"])
         assert answer["error"] == "invalid_request"
 
@@ -499,13 +500,13 @@ class TestNoKinder:
     def test_parameters_in_the_query(self, app, fake):
         """Parameters in the query of the token endpoint are those of version 1."""
         form = {"client_key": KEY, "client_secret": SECRET, "code": "x"}
-        url = f"{tiktok.TOKEN}?{urlencode(form)}"
-        reply = fake.handle("POST", url, {"content-type": tiktok.FORM}, b"")
+        url = f"{protocol.TOKEN}?{urlencode(form)}"
+        reply = fake.handle("POST", url, {"content-type": protocol.FORM}, b"")
         assert json.loads(reply.body)["error"] == "invalid_request"
 
     def test_log_id(self, app, clock):
         """A log_id begins with the time, as real ones do, and is a header too."""
-        reply = app.post(tiktok.TOKEN, grant_type="refresh_token", refresh_token="x")
+        reply = app.post(protocol.TOKEN, grant_type="refresh_token", refresh_token="x")
         named = json.loads(reply.body)["log_id"]
         assert re.fullmatch(r"20260101000000[0-9A-F]{20}", named)
         assert dict(reply.headers)["x-tt-logid"] == named

@@ -15,8 +15,9 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import httpx2
 import pytest
 
-from tiktok_oauth_middleware import TikTokSettings, tiktok
+from tiktok_oauth_middleware import TikTokSettings
 from tiktok_oauth_middleware.__main__ import main
+from tiktok_oauth_middleware._oauth import protocol
 from tiktok_oauth_middleware.testing import FakeTikTok
 from tiktok_oauth_middleware.testing.server import StandIn, _authorities
 
@@ -26,7 +27,7 @@ STEER = {"x-stand-in": "1"}
 STEERED = [
     "fail",
     "lose-answer",
-    "mend",
+    "clear_faults",
     "settings",
     "refuse-next-login",
     "refuse-field",
@@ -329,7 +330,7 @@ class TestSteering:
         wanted = {"endpoint": "token", "times": 5, "status": 503}
         assert browser.post("/stand-in/fail", json=wanted, headers=STEER).is_success
         assert browser.post("/v2/oauth/token/", data={"a": "b"}).status_code == 503
-        assert browser.post("/stand-in/mend", json={}, headers=STEER).is_success
+        assert browser.post("/stand-in/clear_faults", json={}, headers=STEER).is_success
         assert browser.post("/v2/oauth/token/", data={"a": "b"}).status_code == 200
 
     def test_settings(self, browser, stand_in):
@@ -398,7 +399,7 @@ def sandbox(tmp_path, *arguments, **environment):
             lines.append(process.stdout.readline())
             assert lines[-1], lines
         reply = httpx2.get(
-            f"http://127.0.0.1:{port}{urlsplit(tiktok.TOKEN).path}", trust_env=False
+            f"http://127.0.0.1:{port}{urlsplit(protocol.TOKEN).path}", trust_env=False
         )
         assert reply.status_code == 404
     finally:

@@ -12,7 +12,8 @@ import httpx2
 import pytest
 from starlette.testclient import TestClient
 
-from tiktok_oauth_middleware import MemoryStore, TikTokOAuthMiddleware, tiktok
+from tiktok_oauth_middleware import MemoryStore, TikTokOAuthMiddleware
+from tiktok_oauth_middleware._oauth import protocol, webhook_delivery
 from tiktok_oauth_middleware.errors import ConfigurationError
 from tiktok_oauth_middleware.testing import (
     ConsentRefused,
@@ -21,7 +22,7 @@ from tiktok_oauth_middleware.testing import (
     login_as,
 )
 from tiktok_oauth_middleware.testing.authorize import redirect_uri_fault
-from tiktok_oauth_middleware.testing.login import LoginDidNotGoOn
+from tiktok_oauth_middleware.testing.login import LoginFlowError
 from tiktok_oauth_middleware.testing.server import StandIn
 
 from ..conftest import ORIGIN, starlette_app
@@ -128,7 +129,7 @@ class TestAuthorize:
     def test_wrong_address(self, app, endpoint):
         """Only TikTok's authorize address shows a consent page."""
         with pytest.raises(ConsentRefused):
-            app.fake.consent(app.url().replace(tiktok.AUTHORIZE, endpoint))
+            app.fake.consent(app.url().replace(protocol.AUTHORIZE, endpoint))
 
     def test_error_without_state(self, app, fake):
         """An error may come back without the state: TikTok's SDKs disagree."""
@@ -145,7 +146,7 @@ class TestTokens:
     @pytest.mark.parametrize("host", ["open-api.tiktok.com", "www.tiktok.com"])
     def test_wrong_host(self, fake, host):
         """TikTok's other hosts, that of version 1 among them, are 404."""
-        url = tiktok.TOKEN.replace("open.tiktokapis.com", host)
+        url = protocol.TOKEN.replace("open.tiktokapis.com", host)
         assert fake.handle("POST", url, FORM, b"").status == 404
         assert fake.count("token") == 0
 
@@ -188,7 +189,7 @@ class TestTokens:
         answer = app.log_in()
         app.revoke(answer["access_token"])
         [(headers, body)] = fake.webhooks
-        delivery = tiktok.read_webhook(
+        delivery = webhook_delivery.read_webhook(
             headers["tiktok-signature"].encode(),
             body,
             client_key=KEY,
@@ -211,7 +212,7 @@ class TestTokens:
         began = time.monotonic()
         async with httpx2.AsyncClient(transport=fake.transport) as http:
             with anyio.move_on_after(0.1):
-                await http.post(tiktok.TOKEN)
+                await http.post(protocol.TOKEN)
         assert time.monotonic() - began < HANGS
 
 
@@ -327,7 +328,7 @@ class TestLoginAs:
         """A client of another origin is told which base_url it needs."""
         with (
             TestClient(logged) as client,
-            pytest.raises(LoginDidNotGoOn, match=f"base_url='{ORIGIN}'"),
+            pytest.raises(LoginFlowError, match=f"base_url='{ORIGIN}'"),
         ):
             login_as(client, tiktok)
 
@@ -336,5 +337,5 @@ class TestLoginAs:
         transport = httpx2.ASGITransport(logged)
         client = httpx2.AsyncClient(transport=transport, base_url="http://testserver")
         async with client:
-            with pytest.raises(LoginDidNotGoOn, match=ORIGIN):
+            with pytest.raises(LoginFlowError, match=ORIGIN):
                 await alogin_as(client, tiktok)

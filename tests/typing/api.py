@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 from werkzeug.test import TestResponse
 
 from tiktok_oauth_middleware import (
+    Action,
     Event,
     MemoryStore,
     NotSignedIn,
@@ -31,7 +32,6 @@ from tiktok_oauth_middleware import (
     TikTokTokens,
     Token,
     User,
-    Way,
 )
 from tiktok_oauth_middleware.caching import depends_on_session, session_key
 from tiktok_oauth_middleware.fastapi import (
@@ -86,7 +86,7 @@ def page(problem: Problem) -> str | None:
     assert_type(problem.code, str)
     assert_type(problem.status, int)
     assert_type(problem.texts, tuple[str, ...])
-    assert_type(problem.ways, tuple[Way, ...])
+    assert_type(problem.ways, tuple[Action, ...])
     assert_type([way.method == "POST" for way in problem.ways], list[bool])
     return None if problem.code == "store_error" else problem.title
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from asgiref.sync import markcoroutinefunction
 
+from tiktok_oauth_middleware._web.response_headers import is_caching, keep_private
 from tiktok_oauth_middleware.caching import depends_on_session, watched_request
-from tiktok_oauth_middleware.http import is_caching, keep_private
 
 
 class TikTokCacheMiddleware:

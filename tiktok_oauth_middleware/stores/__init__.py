@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from .base import AsyncStore, Store
     from .memory import MemoryStore
     from .redis import RedisStore
+    from .registry import open_store
     from .sql import SQLStore
     from .sqlite import SQLiteStore
-    from .urls import open_store
 
 __all__ = [
     "AsyncStore",
@@ -34,7 +34,7 @@ _HOMES = {
     "SQLStore": "sql",
     "SQLiteStore": "sqlite",
     "Store": "base",
-    "open_store": "urls",
+    "open_store": "registry",
 }
 
 

@@ -19,8 +19,8 @@ from contextlib import (
 )
 from typing import Any, Literal, Protocol
 
+from tiktok_oauth_middleware._core.log import logger as log
 from tiktok_oauth_middleware.errors import StoreError
-from tiktok_oauth_middleware.log import logger as log
 
 #: How long the calls of a store may block the thread they are made in.
 Waits = Literal["never", "writes", "always"]

@@ -14,9 +14,9 @@ import time
 from itertools import islice
 from typing import TYPE_CHECKING, ClassVar
 
-from tiktok_oauth_middleware.forks import renew_after_fork
-from tiktok_oauth_middleware.log import logger as log
-from tiktok_oauth_middleware.workers import several_workers
+from tiktok_oauth_middleware._core.fork import renew_after_fork
+from tiktok_oauth_middleware._core.log import logger as log
+from tiktok_oauth_middleware._core.workers import several_workers
 
 from .base import SwapLock, Waits, refuse_empty_swap
 

@@ -31,8 +31,8 @@ from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
+from tiktok_oauth_middleware._core.secret import Secret, reveal
 from tiktok_oauth_middleware.errors import ConfigurationError, StoreError
-from tiktok_oauth_middleware.models import Secret, reveal
 
 from .base import AsyncSwapLock, SwapLock, Waits, refuse_empty_swap
 

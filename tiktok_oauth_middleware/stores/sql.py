@@ -26,11 +26,11 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn
 
+from tiktok_oauth_middleware._core.backends.base import run
+from tiktok_oauth_middleware._core.fork import renew_after_fork
+from tiktok_oauth_middleware._core.log import logger as log
+from tiktok_oauth_middleware._core.secret import reveal
 from tiktok_oauth_middleware.errors import ConfigurationError, StoreError
-from tiktok_oauth_middleware.forks import renew_after_fork
-from tiktok_oauth_middleware.log import logger as log
-from tiktok_oauth_middleware.models import reveal
-from tiktok_oauth_middleware.runtime import run
 
 from .base import (
     AsyncSwapLock,

@@ -25,9 +25,9 @@ from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
+from tiktok_oauth_middleware._core.fork import renew_after_fork
+from tiktok_oauth_middleware._core.log import logger as log
 from tiktok_oauth_middleware.errors import StoreError
-from tiktok_oauth_middleware.forks import renew_after_fork
-from tiktok_oauth_middleware.log import logger as log
 
 from .base import SwapLock, Waits, refuse_empty_swap
 

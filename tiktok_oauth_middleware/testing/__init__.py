@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from .fake import ConsentRefused, FakeTikTok, LoginDidNotGoOn
+from .fake import ConsentRefused, FakeTikTok, LoginFlowError
 from .login import TikTokLogin, alogin_as, login_as
 from .provider import Person
 
 __all__ = [
     "ConsentRefused",
     "FakeTikTok",
-    "LoginDidNotGoOn",
+    "LoginFlowError",
     "Person",
     "TikTokLogin",
     "alogin_as",

@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
+from tiktok_oauth_middleware._core.secret import reveal
+
 from ..errors import TikTokOAuthError
-from ..models import reveal
 from .authorize import Asked, Refused
 from .provider import (
     ACCESS_LIFETIME,
@@ -48,7 +49,7 @@ from .wire import (
 )
 
 if TYPE_CHECKING:
-    from ..settings import TikTokSettings
+    from tiktok_oauth_middleware.settings.options import TikTokSettings
 
 _NAMES = {
     TOKEN: "token",
@@ -77,13 +78,13 @@ _HIDDEN = frozenset(
 )
 
 
-class LoginDidNotGoOn(TikTokOAuthError):
+class LoginFlowError(TikTokOAuthError):
     """A step of a test's login was answered otherwise than a login answers it."""
 
     code = "login_did_not_go_on"
 
 
-class ConsentRefused(LoginDidNotGoOn):
+class ConsentRefused(LoginFlowError):
     """TikTok would have shown its own error page: `error`, `code`, `kind` say why."""
 
     code = "consent_refused"
@@ -154,7 +155,8 @@ class FakeTikTok:
     Lifetimes and grace can be set at any time: `access_lifetime`, `refresh_lifetime`,
     `grace`, in seconds. What fails is switched on: `deny_next_login`,
     `expire_next_login`, `fail`, `slow_down`, `lose_answer`, `rotate_away`,
-    `disconnect`; `mend` ends it. `advance` lets time pass, for whoever goes by `clock`.
+    `disconnect`; `clear_faults` ends it. `advance` lets time pass, for those who use
+    `clock`.
     """
 
     def __init__(  # noqa: PLR0913 - an app, its users and two lifetimes
@@ -283,7 +285,7 @@ class FakeTikTok:
         """Let time pass, without waiting.
 
         Raises:
-            LoginDidNotGoOn: the app that `login_as` logged in to goes by another clock,
+            LoginFlowError: the app that `login_as` logged in to goes by another clock,
                 for which no time would pass.
         """
         if self._is_followed is False:
@@ -291,7 +293,7 @@ class FakeTikTok:
                 "advance() moves the clock of the stand-in, and the app's middleware"
                 " goes by another: make it with clock=fake.clock, and its store too"
             )
-            raise LoginDidNotGoOn(message)
+            raise LoginFlowError(message)
         self._advanced += seconds
 
     def note_clock(self, clock: Callable[[], float]) -> None:
@@ -324,7 +326,7 @@ class FakeTikTok:
 
         Raises:
             ConsentRefused: TikTok would not have shown its page but an error.
-            LoginDidNotGoOn: `scopes` decides on a page that TikTok does not show.
+            LoginFlowError: `scopes` decides on a page that TikTok does not show.
         """
         parts = urlsplit(authorize_url)
         if parts.path not in (AUTHORIZE, AUTHORIZE.rstrip("/")) or is_elsewhere(
@@ -344,7 +346,7 @@ class FakeTikTok:
         if not granted:
             return self.provider.agree(asked, person, ticked)
         if scopes is not None and set(granted) != set(ticked):
-            raise LoginDidNotGoOn(_no_page(person, granted))
+            raise LoginFlowError(_no_page(person, granted))
         return self.provider.reconnect(asked, person)
 
     def fail(  # noqa: PLR0913 - ways to fail
@@ -435,7 +437,7 @@ class FakeTikTok:
         self.provider.refusals = [parameters] * times
 
     def refuse_field(self, name: str, *, error: str = "invalid_params") -> None:
-        """Refuse every profile that is asked for with this field, until `mend`.
+        """Refuse every profile that is asked for with this field, until `clear_faults`.
 
         Args:
             name: such as ``profile_web_link``.
@@ -485,7 +487,7 @@ class FakeTikTok:
         self.webhooks.append(delivery)
         return delivery
 
-    def mend(self) -> None:
+    def clear_faults(self) -> None:
         """Stop failing."""
         with self._lock:
             self._faults.clear()

@@ -12,8 +12,9 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import urlencode, urlsplit
 
-from ..http import origin_of
-from .fake import LoginDidNotGoOn
+from tiktok_oauth_middleware._core.origins import origin_of
+
+from .fake import LoginFlowError
 from .mistakes import check_answer, check_middleware, check_scopes, check_was_asked
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def login_as(  # noqa: PLR0913 - what a login can be asked
         deny: they cancel at TikTok.
 
     Raises:
-        LoginDidNotGoOn: the app did not send the browser to TikTok, the client's
+        LoginFlowError: the app did not send the browser to TikTok, the client's
             cookies would not reach the callback, the app asks another TikTok than
             `fake`, or `scopes` holds what the app did not ask for.
         ConsentRefused: TikTok would have refused what the app asked.
@@ -221,7 +222,7 @@ def _check_origin(client: object, callback: str) -> None:
                 f" {wanted}, and a browser keeps cookies apart by it: make the client"
                 f" with base_url={wanted!r}"
             )
-            raise LoginDidNotGoOn(message)
+            raise LoginFlowError(message)
 
 
 def _location(client: object, response: Any, asked: str) -> str:
@@ -233,5 +234,5 @@ def _location(client: object, response: Any, asked: str) -> str:
             message += "; is the middleware around this app, and is that its login_path"
         if "django" in _library_of(client):
             message += "; is the middleware around this client (testing.django)?"
-        raise LoginDidNotGoOn(message)
+        raise LoginFlowError(message)
     return str(location)

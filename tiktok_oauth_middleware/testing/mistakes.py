@@ -12,7 +12,7 @@ from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
-from .fake import LoginDidNotGoOn
+from .fake import LoginFlowError
 from .wire import API_ORIGIN
 
 if TYPE_CHECKING:
@@ -40,14 +40,14 @@ def check_scopes(authorize: str, scopes: Iterable[str] | None) -> None:
     """Refuse scopes that the app did not ask for, which nobody can leave ticked.
 
     Raises:
-        LoginDidNotGoOn: there are such.
+        LoginFlowError: there are such.
     """
     query = parse_qs(urlsplit(authorize).query)
     if scopes is None or "scope" not in query:
         return
     if isinstance(scopes, str):
         message = f"scopes={scopes!r}: it is a list of scopes, not one text"
-        raise LoginDidNotGoOn(message)
+        raise LoginFlowError(message)
     asked = query["scope"][0].split(",")
     if more := [scope for scope in scopes if scope not in asked]:
         message = (
@@ -55,14 +55,14 @@ def check_scopes(authorize: str, scopes: Iterable[str] | None) -> None:
             f" ask for: it asked for {', '.join(asked)}. Name it in the settings'"
             " scopes, or ask for it with login_path=auth.login_url(scopes=[...])"
         )
-        raise LoginDidNotGoOn(message)
+        raise LoginFlowError(message)
 
 
 def check_middleware(client: object, fake: FakeTikTok, authorize: str) -> None:
     """Refuse a middleware that would ask another TikTok; note by which clock it goes.
 
     Raises:
-        LoginDidNotGoOn: its transport is none, or that of another stand-in.
+        LoginFlowError: its transport is none, or that of another stand-in.
     """
     core = find_core(client, authorize)
     if core is None:
@@ -75,13 +75,13 @@ def check_middleware(client: object, fake: FakeTikTok, authorize: str) -> None:
                 "the app's middleware has no transport: it would ask TikTok itself for"
                 f" the token. For tests {_FIX}"
             )
-            raise LoginDidNotGoOn(message)
+            raise LoginFlowError(message)
     elif getattr(transport, "stand_in", fake) is not fake:
         message = (
             "the app's middleware has the transport of another stand-in than the one"
             f" that this login is made at: {_FIX}, where fake is the same"
         )
-        raise LoginDidNotGoOn(message)
+        raise LoginFlowError(message)
 
 
 def check_answer(
@@ -90,7 +90,7 @@ def check_answer(
     """Refuse a failure that is the test's own, and not what TikTok or the app did.
 
     Raises:
-        LoginDidNotGoOn: the stand-in was not asked for the token, or with a secret that
+        LoginFlowError: the stand-in was not asked for the token, or with a secret that
             is another.
     """
     if status < 400 or "code" not in parse_qs(urlsplit(callback).query):
@@ -102,7 +102,7 @@ def check_answer(
             " it with FakeTikTok.for_settings(settings). To test what happens then:"
             ' fail("token", error="invalid_client")'
         )
-        raise LoginDidNotGoOn(message)
+        raise LoginFlowError(message)
 
 
 def check_was_asked(
@@ -111,7 +111,7 @@ def check_was_asked(
     """Refuse a failed login of a middleware that could not be found, nor asked here.
 
     Raises:
-        LoginDidNotGoOn: this stand-in was not asked for the token.
+        LoginFlowError: this stand-in was not asked for the token.
     """
     if status < 400 or "code" not in parse_qs(urlsplit(callback).query):
         return
@@ -124,7 +124,7 @@ def check_was_asked(
             f" token: if the app asked another TikTok, {_FIX}; otherwise it failed"
             " before, as the app's log tells"
         )
-        raise LoginDidNotGoOn(message)
+        raise LoginFlowError(message)
 
 
 def find_core(client: object, url: str) -> Any:

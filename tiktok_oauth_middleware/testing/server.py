@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 from urllib.parse import parse_qs, quote, urlsplit
 
-from ..settings import TikTokEndpoints
+from tiktok_oauth_middleware.settings.options import TikTokEndpoints
+
 from . import pages
 from .authorize import Asked, Refused
 from .fake import ConnectionLost, FakeTikTok
@@ -378,8 +379,8 @@ class _Handler(BaseHTTPRequestHandler):
                 fake.refuse_next_login(**wanted)
             elif path == "/stand-in/refuse-field":
                 fake.refuse_field(**wanted)
-            elif path == "/stand-in/mend":
-                fake.mend()
+            elif path == "/stand-in/clear_faults":
+                fake.clear_faults()
             elif path == "/stand-in/settings":
                 _set(fake, **wanted)
             else:

@@ -1,0 +1,196 @@
+"""The machine: its clock, its certificates, and the versions of what we depend on."""
+
+from __future__ import annotations
+
+import re
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from email.utils import parsedate_to_datetime
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+from .findings import Finding, good, note, wrong
+
+if TYPE_CHECKING:
+    from tiktok_oauth_middleware.settings.options import TikTokSettings
+
+DISTRIBUTION = "tiktok-oauth-middleware"
+#: No clock is right that is before this package: 2026-11-01 UTC.
+_RELEASED = 1_793_491_200
+_YEARS = 20 * 365 * 86400
+#: What a login cookie of another worker may be off by.
+_SKEW = 60
+_SLIGHT_SKEW = 10
+_SECONDS = 10
+_REQUIREMENT = re.compile(
+    r"(?P<name>[A-Za-z0-9._-]+)\s*(?:>=\s*(?P<least>[0-9.]+))?[^;]*"
+    r"(?:;\s*extra\s*==\s*['\"](?P<extra>[a-z]+)['\"])?"
+)
+
+
+def findings(
+    settings: TikTokSettings, clock: Callable[[], float], *, online: bool
+) -> Iterator[Finding]:
+    """Return what there is to say of the machine."""
+    yield _clock(clock())
+    token = settings.endpoints.token
+    if token.startswith("https:"):
+        yield _certificates()
+    if online:
+        yield from _answer(token, clock)
+    yield from _dependencies()
+
+
+def _clock(now: float) -> Finding:
+    if _RELEASED <= now <= _RELEASED + _YEARS:
+        return good("clock", "", "the clock is plausible")
+    try:
+        shown = time.strftime("%Y-%m-%d", time.gmtime(now))
+    except (ValueError, OverflowError):
+        shown = f"{now:g} seconds since 1970"
+    return wrong(
+        "clock_wrong",
+        "",
+        f"the clock says {shown}, which can not be: logins, tokens and webhooks are"
+        " judged by it",
+        "set it, and keep it synchronised (chrony, systemd-timesyncd)",
+    )
+
+
+def _certificates() -> Finding:
+    paths = ssl.get_default_verify_paths()
+    directory = paths.capath and any(Path(paths.capath).iterdir())
+    if paths.cafile or directory:
+        return good("certificates", "", "the system has certificates to check TikTok's")
+    return wrong(
+        "no_certificates",
+        "",
+        "the system has no certificates to check TikTok's with",
+        "install ca-certificates, or set SSL_CERT_FILE",
+    )
+
+
+def _answer(url: str, clock: Callable[[], float]) -> Iterator[Finding]:
+    """Ask the token endpoint for its headers, and compare the clocks."""
+    # HEAD, and no credentials: whatever it answers has a Date (RFC 9110 6.6.1).
+    asked = Request(url, method="HEAD")  # noqa: S310 - https, or loopback: checked
+    try:
+        with urlopen(asked, timeout=_SECONDS) as response:  # noqa: S310 # nosec B310
+            date = response.headers["Date"]
+    except HTTPError as error:
+        date = error.headers["Date"]
+        error.close()
+    except OSError as error:
+        reason = getattr(error, "reason", error)
+        yield wrong(
+            "tiktok_unreachable",
+            "endpoints",
+            f"TikTok can not be reached: {type(reason).__name__}",
+            "see to name service, firewall, proxy (HTTPS_PROXY) and certificates",
+        )
+        return
+    yield good("tiktok", "endpoints", "TikTok's token endpoint answers")
+    try:
+        theirs = parsedate_to_datetime(date).timestamp()
+    except (TypeError, ValueError):
+        yield note(
+            "clock_unknown", "", "TikTok's answer told no time", "try again later"
+        )
+        return
+    yield _compared(clock() - theirs)
+
+
+def _compared(ahead: float) -> Finding:
+    words = f"the clock is {abs(ahead):.0f} s {'ahead' if ahead > 0 else 'behind'}"
+    if abs(ahead) <= _SLIGHT_SKEW:
+        return good("clock_compared", "", "the clock agrees with TikTok's")
+    level = note if abs(ahead) <= _SKEW else wrong
+    return level(
+        "clock_off",
+        "",
+        f"{words} of TikTok's",
+        "synchronise it: 60 s between workers, and 300 s to TikTok, are borne",
+    )
+
+
+# --- dependencies ------------------------------------------------------------------
+
+
+def _dependencies() -> Iterator[Finding]:
+    try:
+        requirements = metadata.requires(DISTRIBUTION) or []
+    except metadata.PackageNotFoundError:
+        yield note(
+            "not_installed",
+            "",
+            f"{DISTRIBUTION} is not installed: what it needs is not known",
+            "install it with pip",
+        )
+        return
+    if version("httpx2") is None and version("httpx") is not None:
+        requirements = [r for r in requirements if not r.startswith("httpx2")]
+        yield note(
+            "httpx_alone",
+            "",
+            "httpx is there and httpx2 is not: it works, but Authlib will give it up",
+            "install httpx2",
+        )
+    odd = [*too_old(requirements)]
+    yield from odd
+    families = [(name, version(name)) for name in ("httpx2", "httpx")]
+    if all(found for _, found in families):
+        both = " and ".join(f"{name} {found}" for name, found in families)
+        yield note(
+            "httpx_twice",
+            "",
+            f"{both} are installed: Authlib uses the first",
+            "a transport= must be of httpx2; remove httpx if nothing else needs it",
+        )
+    if not odd:
+        yield good("dependencies", "", "what is installed is new enough")
+
+
+def too_old(requirements: list[str]) -> Iterator[Finding]:
+    """Return what is missing, or older than the requirements of a package say.
+
+    Args:
+        requirements: as in the package's metadata.
+    """
+    told = set()
+    for line in requirements:
+        found = _REQUIREMENT.match(line)
+        if found is None or found["name"] in told:
+            continue
+        name, least, extra = found["name"], found["least"] or "0", found["extra"]
+        have = version(name)
+        if have is None and extra is None:
+            message = f"{name} is not installed"
+        elif have is not None and _release(have) < _release(least):
+            message = f"{name} {have} is older than {least}"
+        else:
+            continue
+        told.add(name)
+        # An extra's own package may be there for something else altogether.
+        level = wrong if extra is None else note
+        yield level("dependency", "", message, f'pip install "{name}>={least}"')
+
+
+def version(name: str) -> str | None:
+    """Return the version of a distribution that is installed, or None."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """Return the numbers that a version begins with, less zeros at their end."""
+    numbers = re.match(r"[0-9]+(?:\.[0-9]+)*", version)
+    parts = [int(part) for part in numbers[0].split(".")] if numbers else []
+    while parts and not parts[-1]:
+        parts.pop()
+    return tuple(parts)

@@ -1,0 +1,342 @@
+"""The settings against TikTok's portal, and against the app's own paths.
+
+https://developers.tiktok.com/doc/login-kit-web and .../login-kit-desktop say what the
+portal takes; what only integrations report is a note and not wrong.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import re
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from tiktok_oauth_middleware._core.secret import reveal
+from tiktok_oauth_middleware.settings.validate import ENDPOINTS
+
+from .findings import Finding, good, note, wrong
+
+if TYPE_CHECKING:
+    from tiktok_oauth_middleware.settings.options import TikTokSettings
+
+#: Names that no owner can prove to TikTok (RFC 6761, RFC 6762, RFC 9476 and ICANN's).
+_PRIVATE_NAMES = ("local", "localhost", "internal", "test", "example", "invalid", "alt")
+_BASIC = "user.info.basic"
+_KEY_BEGINNINGS = ("aw", "sb")
+#: What TikTok's client keys look like so far.
+_KEY = re.compile(r"(aw|sb)[a-z0-9]{10,20}")
+#: Seconds; below that profiles are asked for often enough to meet TikTok's limit.
+_SHORT_PROFILE_AGE = 600
+
+
+def findings(settings: TikTokSettings, mount: str) -> Iterator[Finding]:
+    """Return what the portal, or the app below its mount point, would make of them."""
+    yield from _redirect_uri(settings)
+    yield from _paths(settings, mount)
+    yield from _client_key(settings)
+    yield from _previous_secret(settings)
+    yield from _scopes(settings)
+    yield from _rules(settings)
+    yield from _endpoints(settings)
+
+
+def registration(settings: TikTokSettings, mount: str) -> dict[str, Any]:
+    """Return what is to be entered in TikTok's portal."""
+    webhook = settings.webhook_path
+    return {
+        "tab": "Desktop" if settings.is_loopback else "Web",
+        "redirect_uri": settings.redirect_uri,
+        "scopes": sorted({*settings.scopes, *settings.optional_scopes}),
+        "webhook": None if webhook is None else f"{settings.origin}{mount}{webhook}",
+    }
+
+
+def _redirect_uri(settings: TikTokSettings) -> Iterator[Finding]:
+    if settings.is_loopback:
+        yield note(
+            "redirect_uri_loopback",
+            "redirect_uri",
+            "redirect_uri is on loopback: this is development, and for TikTok's"
+            " Desktop tab",
+            f"open the app at {settings.origin}/ and no other spelling; for users, use"
+            " an https address of your own",
+        )
+        return
+    odd = [*_host(settings.redirect_uri)]
+    yield from odd
+    if not odd:
+        yield good(
+            "redirect_uri", "redirect_uri", "redirect_uri is one for TikTok's Web tab"
+        )
+
+
+def _host(uri: str) -> Iterator[Finding]:
+    parts = urlsplit(uri)
+    host = parts.hostname or ""
+    if _is_address(host):
+        yield note(
+            "redirect_uri_address",
+            "redirect_uri",
+            "redirect_uri has an IP address for a host, which TikTok's Web tab is said"
+            " to refuse",
+            "use a domain of yours",
+        )
+    elif "." not in host or host.rpartition(".")[2] in _PRIVATE_NAMES:
+        yield note(
+            "redirect_uri_private",
+            "redirect_uri",
+            f"redirect_uri is at {host}, which nobody can prove to own: TikTok asks for"
+            " that outside a sandbox",
+            "use a domain of yours, or a tunnel with a fixed one; in development,"
+            " http://127.0.0.1:PORT/... in the Desktop tab",
+        )
+    written = parts.netloc.rpartition("@")[2]
+    if written != written.lower() or parts.port == 443:  # noqa: PLR2004 - https
+        yield note(
+            "redirect_uri_spelling",
+            "redirect_uri",
+            "redirect_uri is not spelt as browsers spell it: a host in small letters,"
+            " no :443",
+            "TikTok compares byte for byte: write it as a browser shows it, here and in"
+            " the portal",
+        )
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _paths(settings: TikTokSettings, mount: str) -> Iterator[Finding]:
+    callback = settings.callback_path
+    if not callback.startswith(mount + "/"):
+        yield wrong(
+            "callback_outside_mount",
+            "redirect_uri",
+            f"redirect_uri's path {callback} is not below the mount point {mount}: no"
+            " login can be finished",
+            f"register {settings.origin}{mount}{callback}, if the app is mounted there",
+        )
+        return
+    below = callback.removeprefix(mount)
+    own = {
+        "login_path": settings.login_path,
+        "logout_path": settings.logout_path,
+        "disconnect_path": settings.disconnect_path,
+        "webhook_path": settings.webhook_path,
+    }
+    taken = [name for name, path in own.items() if path == below]
+    for name in taken:
+        yield wrong(
+            "paths_collide",
+            name,
+            f"{name} is {below}, and so is the callback below the mount point {mount}",
+            "give one of them another path",
+        )
+    if not taken:
+        yield good("paths", "redirect_uri", "every path of the login has its own")
+
+
+def _client_key(settings: TikTokSettings) -> Iterator[Finding]:
+    """Hold the key's beginning against the site; TikTok documents neither prefix."""
+    key, secret = settings.client_key, reveal(settings.client_secret)
+    if _KEY.fullmatch(secret) and not key.startswith(_KEY_BEGINNINGS):
+        yield wrong(
+            "key_and_secret_swapped",
+            "client_key",
+            "client_secret looks like a client key, and client_key does not: they seem"
+            " to be swapped",
+            "client_key is the shorter one, and begins with aw or sb",
+        )
+    elif re.fullmatch(r"[0-9]{15,}", key):
+        yield wrong(
+            "key_of_another_portal",
+            "client_key",
+            "client_key has digits only, as an app_id of TikTok's business or shop"
+            " portal",
+            "take the client key of an app at developers.tiktok.com, with Login Kit",
+        )
+    elif key.startswith("sb"):
+        yield note(
+            "sandbox_key",
+            "client_key",
+            "client_key looks like a sandbox's; only its target users can log in",
+            "in production take key and secret, both, from the app's Production tab",
+        )
+    elif not key.startswith("aw"):
+        yield note(
+            "odd_key",
+            "client_key",
+            "client_key begins with neither aw nor sb, as TikTok's keys do so far",
+            "compare it with the portal: it is the client key, not the app's id",
+        )
+    elif settings.is_loopback and settings.endpoints.token == ENDPOINTS["token"]:
+        yield note(
+            "production_key",
+            "client_key",
+            "client_key looks like a production key, with a redirect_uri for"
+            " development",
+            "develop with a sandbox's key and secret: its scopes need no review",
+        )
+    else:
+        yield good("client_key", "client_key", "client_key looks like a production key")
+
+
+def _previous_secret(settings: TikTokSettings) -> Iterator[Finding]:
+    if settings.previous_client_secret is not None:
+        yield note(
+            "previous_client_secret",
+            "previous_client_secret",
+            "previous_client_secret is set: whoever knows it can still sign webhooks",
+            "leave it out when TikTok has used the new secret for three days",
+        )
+
+
+#: Scopes that were known in November 2026.
+#: https://developers.tiktok.com/docs/en/tiktok-api-scopes; its copies differ, and more
+#: come, so what is not listed is no fault.
+KNOWN_SCOPES = frozenset(
+    (
+        "user.info.basic",
+        "user.info.profile",
+        "user.info.stats",
+        "video.list",
+        "video.upload",
+        "video.publish",
+        *(
+            f"portability.{what}.{how}"
+            for what in ("all", "postsandprofile", "activity", "directmessages")
+            for how in ("single", "ongoing")
+        ),
+        "research.data.basic",
+        "research.data.u18eu",
+        "research.adlib.basic",
+        "local.product.manage",
+        "local.shop.manage",
+        "local.voucher.manage",
+        "artist.certification.read",
+        "artist.certification.update",
+        "minis.public.upsert",
+    )
+)
+_OTHER_PORTAL = "a scope of TikTok's business portal, whose logins are not these"
+#: Scopes that are met in code of other kinds, with what they are.
+_FOREIGN_SCOPES: Mapping[str, str] = {
+    "video.create": "not a scope of this API; video.upload or video.publish is",
+    "share.sound.create": "a scope of TikTok's first API, which is gone",
+    "video.query": "not a scope: video.list opens it",
+    "user.info.email": "not a scope: TikTok gives no e-mail address",
+    "user.info.phone": "not a scope: TikTok gives no phone number",
+    "email": "not a scope: TikTok gives no e-mail address",
+    "openid": "a scope of OpenID Connect, which TikTok does not speak",
+    "profile": "a scope of OpenID Connect; TikTok's is user.info.profile",
+    "offline_access": "a scope of OpenID Connect; TikTok gives a refresh token anyway",
+}
+_FOREIGN_BEGINNINGS = (
+    "comment.",
+    "message.",
+    "biz.",
+    "tto.",
+    "ad.",
+    "ads.",
+    "user.insights",
+    "user.account",
+    "video.insights",
+    "discovery.",
+)
+
+
+def _unknown_scopes(asked: AbstractSet[str]) -> Iterator[Finding]:
+    for scope in sorted(asked - KNOWN_SCOPES):
+        near = difflib.get_close_matches(scope, KNOWN_SCOPES, n=1, cutoff=0.75)
+        if scope in _FOREIGN_SCOPES:
+            what = _FOREIGN_SCOPES[scope]
+        elif scope.startswith(_FOREIGN_BEGINNINGS):
+            what = _OTHER_PORTAL
+        else:
+            what = "not known in November 2026"
+            what += f": did you mean {near[0]}?" if near else ""
+        yield note(
+            "unknown_scope",
+            "scopes",
+            f"scopes ask for {scope}, which is {what}",
+            "compare it with the scopes of your app in TikTok's portal: one that the"
+            " app does not have fails every login",
+        )
+
+
+def _scopes(settings: TikTokSettings) -> Iterator[Finding]:
+    asked = {*settings.scopes, *settings.optional_scopes}
+    yield from _unknown_scopes(asked)
+    if settings.fetch_user and not any(s.startswith("user.info.") for s in asked):
+        yield note(
+            "no_profile",
+            "scopes",
+            f"scopes hold no user.info.*: auth.user has no field but open_id, though"
+            f" fetch_user is {settings.fetch_user}",
+            f"ask for {_BASIC}",
+        )
+    elif _BASIC not in settings.scopes:
+        yield note(
+            "no_basic_scope",
+            "scopes",
+            f"scopes leave out {_BASIC}, which comes with Login Kit",
+            f"ask for {_BASIC}, unless it is left out on purpose",
+        )
+    if settings.fetch_user and settings.profile_max_age < _SHORT_PROFILE_AGE:
+        yield note(
+            "profile_often",
+            "profile_max_age",
+            f"profile_max_age is {settings.profile_max_age:g} s: a user's requests ask"
+            " TikTok for the profile so often, and it takes 600 such calls a minute"
+            " from all users",
+            f"leave it at a day, or at {_SHORT_PROFILE_AGE} s or more",
+        )
+    yield good("scopes", "scopes", f"scopes ask for {', '.join(sorted(asked))}")
+
+
+def _rules(settings: TikTokSettings) -> Iterator[Finding]:
+    if settings.public and not settings.protect:
+        yield note(
+            "public_alone",
+            "public",
+            "public has rules and protect has none: every path is open anyway",
+            "say in protect what needs a login",
+        )
+    if _asks(settings, settings.after_logout):
+        yield note(
+            "after_logout_protected",
+            "after_logout",
+            f"after_logout is {settings.after_logout}, which needs a login: who logs"
+            " out is sent to log in",
+            "let logout end on a public path",
+        )
+
+
+def _asks(settings: TikTokSettings, path: str) -> bool:
+    rules = [(r.rstrip("/"), True) for r in settings.protect]
+    rules += [(r.rstrip("/"), False) for r in settings.public]
+    path = urlsplit(path).path
+    covering = [(r, asks) for r, asks in rules if f"{path}/".startswith(f"{r}/")]
+    return max(covering, key=lambda rule: len(rule[0]), default=("", False))[1]
+
+
+def _endpoints(settings: TikTokSettings) -> Iterator[Finding]:
+    others = [
+        name
+        for name, usual in ENDPOINTS.items()
+        if getattr(settings.endpoints, name) != usual
+    ]
+    if others:
+        yield note(
+            "stand_in",
+            "endpoints",
+            f"endpoints lead elsewhere than to TikTok: {', '.join(others)}",
+            "leave TIKTOK_ENDPOINTS_* unset, unless this is the stand-in",
+        )

@@ -1,0 +1,65 @@
+"""What is stored of users: whether the settings' keys open it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tiktok_oauth_middleware._core.backends.base import run
+from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
+from tiktok_oauth_middleware._core.encryption import Box
+from tiktok_oauth_middleware._core.secret import reveal
+from tiktok_oauth_middleware._session.cache import SessionCache
+from tiktok_oauth_middleware._session.records import Records
+from tiktok_oauth_middleware.errors import ConfigurationError, StoreError
+from tiktok_oauth_middleware.stores.registry import open_store
+
+from .findings import Finding, good, note
+
+if TYPE_CHECKING:
+    from tiktok_oauth_middleware.settings.options import TikTokSettings
+
+#: A store may hold millions of records; as many as these show what a key does.
+_READ = 1000
+
+
+def findings(settings: TikTokSettings) -> Iterator[Finding]:
+    """Return what there is to say of the stored records; nothing is written.
+
+    A store that cannot be reached, or cannot list its users, is another finding's.
+    """
+    scheme, _, rest = reveal(settings.store).partition("://")
+    try:
+        # Opening a file of SQLite that is not there would make it.
+        if scheme == "memory" or (scheme == "sqlite" and not Path(rest[1:]).exists()):
+            return
+        read, unreadable = run(_counted(settings))
+    except (StoreError, ConfigurationError, OSError):
+        return
+    if unreadable:
+        yield note(
+            "store_unknown_key",
+            "secret_keys",
+            f"{unreadable} of {read} stored users cannot be opened: sealed with a key"
+            " that is not in secret_keys, or damaged; they count as signed out",
+            "put the key that sealed them at the end of secret_keys",
+        )
+    elif read:
+        yield good("records", "secret_keys", f"secret_keys open {read} stored users")
+
+
+async def _counted(settings: TikTokSettings) -> tuple[int, int]:
+    """Return how many records were read, and how many of them do not open."""
+    port = ThreadBackend().port(open_store(reveal(settings.store)))
+    keys = [reveal(key) for key in settings.secret_keys]
+    box = Box(keys, settings.client_key, "grant")
+    grants = Records(settings, port, box, SessionCache(1), time.time)
+    try:
+        named = [*islice(await grants.ids(), _READ)]
+        found = [await grants.inspect(grant_id) for grant_id in named]
+    finally:
+        await port.close()
+    return len(found), sum(is_unreadable for _, is_unreadable in found)

@@ -1,0 +1,67 @@
+"""Findings as text, in colour on a terminal, or as JSON; and the exit code."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from .findings import Finding, Level
+
+#: Select Graphic Rendition (ECMA-48 8.3.117): green, yellow, red and bold.
+_COLOURS: Mapping[Level, str] = {"good": "32", "note": "33", "wrong": "1;31"}
+
+
+def exit_code(findings: Sequence[Finding], *, strict: bool) -> int:
+    """Return 1 if something is wrong, or, strictly, worth a note; else 0."""
+    bad = ("wrong", "note") if strict else ("wrong",)
+    return int(any(finding.level in bad for finding in findings))
+
+
+def as_json(
+    findings: Sequence[Finding], register: Mapping[str, Any] | None, code: int
+) -> str:
+    """Return everything as one JSON object."""
+    said = {
+        "findings": [asdict(finding) for finding in findings],
+        "register": register,
+        "exit_code": code,
+    }
+    return json.dumps(said, indent=2)
+
+
+def as_text(
+    findings: Sequence[Finding], register: Mapping[str, Any] | None, *, colour: bool
+) -> str:
+    """Return a line or two for each finding, and what to enter in the portal."""
+    lines = [line for f in findings for line in _lines(f, colour=colour)]
+    if register is not None:
+        lines += ["", *_register(register)]
+    told = Counter(finding.level for finding in findings)
+    levels: tuple[Level, ...] = ("wrong", "note", "good")
+    lines += ["", ", ".join(f"{told[level]} {level}" for level in levels)]
+    return "\n".join(lines)
+
+
+def _lines(finding: Finding, *, colour: bool) -> Iterator[str]:
+    level: str = finding.level
+    if colour:
+        level = f"\x1b[{_COLOURS[finding.level]}m{level}\x1b[0m"
+    yield f"{level}: {finding.message}"
+    if finding.fix:
+        yield f"       {finding.fix}"
+
+
+def _register(register: Mapping[str, Any]) -> Iterator[str]:
+    tab = register["tab"]
+    yield f"Register this redirect URI at TikTok, in the {tab} tab, to the letter:"
+    yield f"  {register['redirect_uri']}"
+    further = [s for s in register["scopes"] if s != "user.info.basic"]
+    if further:
+        yield "Add these scopes to the app; one that is not approved fails every login:"
+        yield f"  {' '.join(further)}"
+    if register["webhook"]:
+        yield "And this webhook callback URL:"
+        yield f"  {register['webhook']}"

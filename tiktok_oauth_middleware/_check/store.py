@@ -1,0 +1,332 @@
+"""The store: whether it can be reached and written, and keeps what is written."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from tiktok_oauth_middleware._core.secret import reveal
+from tiktok_oauth_middleware.errors import ConfigurationError, StoreError
+from tiktok_oauth_middleware.stores.registry import open_store
+
+from .findings import Finding, good, note, wrong
+
+if TYPE_CHECKING:
+    from tiktok_oauth_middleware.settings.options import TikTokSettings
+
+_LOCAL = ("localhost", "127.0.0.1", "::1", None)
+_LITTLE_SPACE = 64 * 1024 * 1024
+_MOUNTS = Path("/proc/self/mountinfo")
+#: File systems on which the shared memory of SQLite's WAL does not work
+#: (https://www.sqlite.org/wal.html, "all processes must be on the same host").
+_REMOTE = re.compile(
+    r"nfs4?|cifs|smb\w*|9p|afs|ceph|lustre|gpfs|gfs2|ocfs2|glusterfs|drvfs|davfs"
+    r"|fuse\.(sshfs|s3fs|gcsfuse|rclone|glusterfs|davfs2?|cephfs|blobfuse2?|juicefs)"
+)
+_PASSING = {
+    "tmpfs": "memory: a reboot empties it",
+    "ramfs": "memory: a reboot empties it",
+    "overlay": "a container's own layer: it goes with the container",
+}
+
+
+def findings(settings: TikTokSettings) -> Iterator[Finding]:
+    """Return what there is to say of the store that the settings name."""
+    url = reveal(settings.store)
+    scheme, _, rest = url.partition("://")
+    if scheme == "memory":
+        yield note(
+            "store_memory",
+            "store",
+            "store is memory://: a restart signs everybody out, and workers do not"
+            " share it",
+            "use sqlite:///... on one host, redis://... across hosts",
+        )
+    elif scheme == "sqlite":
+        try:
+            yield from _sqlite(rest[1:])
+        except OSError as error:
+            yield wrong(
+                "store_unreadable",
+                "store",
+                f"store's file or directory can not be looked at: {error.strerror}",
+                "see that the path is right, and may be entered by this user",
+            )
+    elif scheme in ("redis", "rediss", "unix"):
+        yield from _redis(url)
+    else:
+        yield _written(url)
+
+
+def _written(url: str) -> Finding:
+    """Write, read and delete a value, as a login would."""
+    key = f"tiktok:check:{secrets.token_hex(8)}"
+    try:
+        store = open_store(url)
+        try:
+            store.compare_and_set(key, None, b"1", 60)
+            is_there = store.get(key) == b"1"
+            store.compare_and_set(key, b"1", None, 60)
+        finally:
+            store.close()
+    except ConfigurationError as error:
+        message, _, fix = str(error).partition(": ")
+        return wrong("store_library", "store", message, fix)
+    except StoreError as error:
+        return wrong(
+            "store_unusable",
+            "store",
+            f"store: {error}",
+            "see that it runs, can be reached, and may be written by this user",
+        )
+    if not is_there:
+        return wrong(
+            "store_forgets",
+            "store",
+            "store does not give back what was written",
+            "see that it is one server, and writes what it is told",
+        )
+    return good("store", "store", "store can be written and read")
+
+
+# --- SQLite ------------------------------------------------------------------------
+
+
+def _sqlite(written: str) -> Iterator[Finding]:
+    path = Path(os.path.abspath(written))  # noqa: PTH100 - as the store does
+    if not Path(written).is_absolute():
+        yield note(
+            "store_relative",
+            "store",
+            f"store is a relative path: started elsewhere the app has another store,"
+            f" now {path}",
+            f"write sqlite:///{path}",
+        )
+    directory = path.parent
+    if not directory.is_dir():
+        yield wrong(
+            "store_no_directory",
+            "store",
+            f"store's directory {directory} does not exist",
+            f"make it, for the app's user alone: mkdir -p -m 700 {directory}",
+        )
+        return
+    yield from _directory(directory)
+    is_new = not path.exists()
+    if not is_new:
+        yield from _file(path)
+    # A file made here could be one that the app's user may not write, so a new one is
+    # tried beside the place, and taken away again.
+    tried = path.with_name(f".check-{secrets.token_hex(8)}") if is_new else path
+    had_no_wal = not is_new and _has_no_wal(path)
+    try:
+        yield _written(f"sqlite:///{tried}")
+    finally:
+        for suffix in ("", "-wal", "-shm") if is_new else ():
+            Path(f"{tried}{suffix}").unlink(missing_ok=True)
+    if had_no_wal:
+        yield _wal(path)
+
+
+#: Where the header says how the file is written: 1 with a rollback journal, 2 with a
+#: WAL (https://www.sqlite.org/fileformat.html, section 1.3.3).
+_MAGIC = b"SQLite format 3\0"
+_WRITE_VERSION = 18
+
+
+def _has_no_wal(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            head = file.read(100)
+    except OSError:
+        return False  # told by what writes to it
+    return (
+        head.startswith(_MAGIC) and head[_WRITE_VERSION : _WRITE_VERSION + 1] == b"\1"
+    )
+
+
+def _wal(path: Path) -> Finding:
+    fact = f"store's file {path} had no WAL, so every write kept all readers out"
+    if _has_no_wal(path):
+        return wrong(
+            "store_no_wal",
+            "store",
+            f"{fact}, and it could not be changed",
+            f"stop the app and run: sqlite3 {path} 'PRAGMA journal_mode = WAL'",
+        )
+    return note(
+        "store_no_wal",
+        "store",
+        f"{fact}; it has one now",
+        "nothing: a backup made by VACUUM INTO is like that, and every opening by this"
+        " package fixes it",
+    )
+
+
+def _directory(directory: Path) -> Iterator[Finding]:
+    mode = directory.stat().st_mode
+    if mode & stat.S_IWOTH:
+        level = note if mode & stat.S_ISVTX else wrong
+        yield level(
+            "store_directory_open",
+            "store",
+            f"store's directory {directory} can be written by everybody",
+            "keep the file in a directory of the app's user, with mode 0700",
+        )
+    kind = file_system(directory)
+    if kind is not None and _REMOTE.fullmatch(kind):
+        yield wrong(
+            "store_remote",
+            "store",
+            f"store is on {kind}, a network's file system, where SQLite loses data",
+            "keep it on a local disk; across hosts use redis://...",
+        )
+    elif kind in _PASSING:
+        yield note(
+            "store_passing",
+            "store",
+            f"store is on {kind}, {_PASSING[kind]}",
+            "keep it on a disk or a volume that stays",
+        )
+    if shutil.disk_usage(directory).free < _LITTLE_SPACE:
+        yield note(
+            "store_space",
+            "store",
+            "store's disk has less than 64 MB left",
+            "make room: on a full disk nobody can log in",
+        )
+
+
+def _file(path: Path) -> Iterator[Finding]:
+    about = path.stat()
+    mode = stat.S_IMODE(about.st_mode)
+    if mode & 0o077:
+        level = wrong if mode & 0o022 else note
+        yield level(
+            "store_file_open",
+            "store",
+            f"store's file has the mode {mode:04o}: others may"
+            f" {'write' if mode & 0o022 else 'read'} it",
+            f"chmod 600 {path}",
+        )
+    if about.st_uid != os.geteuid():
+        yield note(
+            "store_owner",
+            "store",
+            f"store's file belongs to user id {about.st_uid}, and this is"
+            f" {os.geteuid()}",
+            "run check as the app's user, who must own the file",
+        )
+
+
+def file_system(path: Path, mounts: str | None = None) -> str | None:
+    """Return the type of the file system that a path is on, where Linux tells.
+
+    Args:
+        path: of a directory that exists.
+        mounts: in the form of proc_pid_mountinfo(5); this process's if not given.
+    """
+    if mounts is None:
+        try:
+            mounts = _MOUNTS.read_text()
+        except OSError:
+            return None
+    found, longest = None, -1
+    place = f"{path.resolve()}/"
+    for line in mounts.splitlines():
+        before, _, after = line.partition(" - ")
+        fields = before.split(" ")
+        if len(fields) > 4 and after:  # noqa: PLR2004 - the fifth is the mount point
+            point = re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), fields[4])
+            point = point.rstrip("/")
+            # The last one mounted on a point hides those before it.
+            if place.startswith(f"{point}/") and len(point) >= longest:
+                found, longest = after.split(" ")[0], len(point)
+    return found
+
+
+# --- Redis -------------------------------------------------------------------------
+
+
+def _redis(url: str) -> Iterator[Finding]:
+    yield from _address(url)
+    tried = _written(url)
+    yield tried
+    if tried.level != "good":
+        return
+    from tiktok_oauth_middleware.stores.redis import RedisStore  # noqa: PLC0415
+
+    store = RedisStore(url)
+    try:
+        facts = store.facts()
+    except StoreError:
+        yield note(
+            "redis_silent",
+            "store",
+            "store does not say how it keeps data: this user may not ask INFO",
+            "look that it evicts nothing and writes to a disk",
+        )
+        return
+    finally:
+        store.close()
+    yield _eviction(facts)
+    yield _persistence(facts)
+
+
+def _address(url: str) -> Iterator[Finding]:
+    parts = urlsplit(url)
+    if parts.scheme == "unix":
+        return
+    if parts.scheme == "redis" and parts.hostname not in _LOCAL:
+        yield note(
+            "redis_plain",
+            "store",
+            "store is reached without TLS on another host",
+            "use rediss://..., unless the network is yours alone",
+        )
+    if parts.password is None:
+        yield note(
+            "redis_open",
+            "store",
+            "store's URL has no password",
+            "set requirepass or a user, and write redis://:password@host:6379/0",
+        )
+
+
+def _eviction(facts: dict[str, Any]) -> Finding:
+    policy = str(facts.get("maxmemory_policy", "unknown"))
+    if policy == "noeviction" or not int(facts.get("maxmemory") or 0):
+        return good("redis_eviction", "store", "store drops no key before its time")
+    return note(
+        "redis_evicts",
+        "store",
+        f"store evicts keys when its memory is full ({policy}): their users are logged"
+        " out",
+        "give it memory enough, and CONFIG SET maxmemory-policy noeviction",
+    )
+
+
+def _persistence(facts: dict[str, Any]) -> Finding:
+    if int(facts.get("aof_enabled") or 0):
+        return good("redis_persistence", "store", "store writes a log to its disk")
+    if facts.get("save", "unknown"):
+        return note(
+            "redis_snapshots",
+            "store",
+            "store writes no log, at best snapshots: a crash forgets the tokens since,"
+            " and TikTok takes no older ones",
+            "CONFIG SET appendonly yes",
+        )
+    return note(
+        "redis_keeps_nothing",
+        "store",
+        "store writes nothing to a disk: its restart signs everybody out",
+        "CONFIG SET appendonly yes",
+    )

@@ -1,0 +1,1 @@
+"""Secrets, logs, encryption, HTTP values, backends: nothing of TikTok or sessions."""

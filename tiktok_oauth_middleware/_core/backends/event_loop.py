@@ -1,0 +1,243 @@
+"""The backend for ASGI: event loops of asyncio and Trio."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Awaitable, Callable, Coroutine, Hashable
+from typing import TYPE_CHECKING, Any
+
+from tiktok_oauth_middleware._core.store_adapter import StoreAdapter
+
+if TYPE_CHECKING:
+    import asyncio
+from .base import MEANWHILE_SECONDS, InFlight, Meanwhile, SharedCall, T, on_asyncio
+
+_THREADS = 40
+
+
+class AsyncBackend:
+    """The world of ASGI: one event loop, or several, of asyncio or Trio."""
+
+    is_blocking = False
+
+    def __init__(self) -> None:
+        #: What belongs to an event loop: it dies with the loop.
+        self._by_loop: weakref.WeakKeyDictionary[Any, dict[str, Any]] = (
+            weakref.WeakKeyDictionary()
+        )
+        self._running: set[asyncio.Task[Any]] = set()
+
+    def _here(self) -> dict[str, Any]:
+        """Return what belongs to the running event loop."""
+        import asyncio  # noqa: PLC0415
+
+        # A `RunVar` of anyio does it for both, and takes four times as long: a
+        # thousand requests that wait for one refresh ask twice each.
+        try:
+            loop: Any = asyncio.get_running_loop()
+        except RuntimeError:
+            loop = _trio_loop()
+        here = self._by_loop.get(loop)
+        if here is None:
+            here = self._by_loop[loop] = {}
+        return here
+
+    def port(self, store: Any) -> StoreAdapter:
+        return StoreAdapter(store, self.offload, on_asyncio)
+
+    async def offload(self, work: Callable[..., T], *args: Any) -> T:
+        from anyio import CapacityLimiter, to_thread  # noqa: PLC0415
+
+        here = self._here()
+        if "threads" not in here:
+            # Of our own: an app whose views fill the usual ones must not hold up a
+            # refreshed token on its way to the store.
+            here["threads"] = CapacityLimiter(_THREADS)
+        return await to_thread.run_sync(work, *args, limiter=here["threads"])
+
+    async def timed(
+        self, seconds: float, call: Callable[[], Any], meanwhile: Meanwhile | None
+    ) -> Any:
+        from anyio import (  # noqa: PLC0415
+            create_task_group,
+            fail_after,
+            move_on_after,
+            sleep,
+        )
+
+        if meanwhile is None:
+            with fail_after(seconds):
+                return await call()
+        outcome: list[tuple[bool, Any]] = []
+
+        async def repeat() -> None:
+            while True:
+                await sleep(MEANWHILE_SECONDS)
+                await meanwhile()
+
+        # An answer that came in time counts, even if a slow renewal of the lock is
+        # still on its way back when the time is over: it is the only answer.
+        with move_on_after(seconds):
+            async with create_task_group() as group:
+                group.start_soon(repeat)
+                try:
+                    outcome.append((True, await call()))
+                except Exception as error:  # noqa: BLE001 - raised below, outside the
+                    outcome.append((False, error))  # group, which would wrap it
+                group.cancel_scope.cancel()
+        if not outcome:
+            raise TimeoutError
+        succeeded, result = outcome[0]
+        if succeeded:
+            return result
+        raise result
+
+    async def sleep(self, seconds: float) -> None:
+        from anyio import sleep  # noqa: PLC0415
+
+        await sleep(seconds)
+
+    async def together(
+        self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]], *, wait: bool
+    ) -> T:
+        from anyio import Event  # noqa: PLC0415
+
+        flights: dict[Hashable, SharedCall] = self._here().setdefault("flights", {})
+        while True:
+            flight = flights.get(key)
+            if flight is None:
+                break
+            if not wait:
+                raise InFlight
+            await flight.done.wait()
+            if flight.landed():
+                return flight.result  # type: ignore[no-any-return]
+        mine = flights[key] = SharedCall(Event())
+
+        def land() -> None:
+            if flights.get(key) is mine:
+                del flights[key]
+            mine.done.set()
+
+        async def fly() -> None:
+            try:
+                await mine.fly(work)
+            finally:
+                land()
+
+        # Twice, for a task that is cancelled before its first step runs no `finally`.
+        await self.shielded(fly, at_end=land)
+        return mine.result  # type: ignore[no-any-return]
+
+    def is_under_way(self, key: Hashable) -> bool:
+        return key in self._here().get("flights", ())
+
+    async def shielded(
+        self,
+        work: Callable[[], Coroutine[Any, Any, T]],
+        *,
+        at_end: Callable[[], object] | None = None,
+    ) -> T:
+        """Let `work` finish whatever happens to the request that began it.
+
+        A cancel scope of anyio holds off anyio's cancellation, not a bare
+        ``task.cancel()``; on asyncio the work is therefore a task of its own.
+        """
+        import asyncio  # noqa: PLC0415
+
+        from anyio import CancelScope  # noqa: PLC0415
+
+        if not on_asyncio():
+            with CancelScope(shield=True):
+                return await work()
+        task = asyncio.ensure_future(work())
+        self._running.add(task)
+        task.add_done_callback(self._finished)
+        if at_end is not None:
+            task.add_done_callback(lambda _: at_end())
+        return await asyncio.shield(task)
+
+    def _finished(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()  # looked at: whoever waited has it, or has gone
+
+    async def shared(self, make: Callable[[], T], owner: object, name: str) -> T:
+        made: dict[Any, Any] = self._here().setdefault("made", {})
+        key = (id(owner), name)
+        if key not in made:
+
+            async def work() -> T:
+                made[key] = await self.offload(make)
+                return made[key]  # type: ignore[no-any-return]
+
+            return await self.together(key, work, wait=True)
+        return made[key]  # type: ignore[no-any-return]
+
+    async def settle(self, seconds: float) -> None:
+        import asyncio  # noqa: PLC0415
+
+        if not on_asyncio():
+            return
+        here = asyncio.get_running_loop()
+        tasks = [task for task in self._running if task.get_loop() is here]
+        if tasks:
+            await asyncio.wait(tasks, timeout=seconds)
+
+    def taken_back(self, owner: object, name: str) -> Any:
+        return self._here().get("made", {}).pop((id(owner), name), None)
+
+    async def outside(self, call: Callable[[], Any]) -> Any:
+        outcome: list[tuple[bool, Any]] = []
+
+        async def work() -> None:
+            try:
+                result = call()
+                if isinstance(result, Awaitable):
+                    result = await result
+                outcome.append((True, result))
+            except Exception as error:  # noqa: BLE001 - raised again in the flow
+                outcome.append((False, error))
+
+        if on_asyncio():
+            await _in_a_task(work)
+        else:
+            from anyio import create_task_group  # noqa: PLC0415
+
+            async with create_task_group() as group:
+                group.start_soon(work)
+        succeeded, result = outcome[0]
+        if succeeded:
+            return result
+        raise result
+
+
+async def _in_a_task(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Do the work in a task of asyncio, which has a stack of its own.
+
+    A callback that awaits what was cancelled is no cancellation of the request.
+    """
+    import asyncio  # noqa: PLC0415
+
+    async def later() -> None:
+        await asyncio.sleep(0)  # tasks may be eager, and begin on our stack
+        await work()
+
+    try:
+        await asyncio.ensure_future(later())
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise _CallbackCancelled from error
+
+
+class _CallbackCancelled(Exception):
+    """An app's callback raised CancelledError though nobody cancelled its task."""
+
+
+def _trio_loop() -> Any:
+    """Return what stands for the running event loop of Trio."""
+    from trio.lowlevel import current_trio_token  # noqa: PLC0415
+
+    return current_trio_token()

@@ -1,0 +1,87 @@
+"""Text that must not be shown."""
+
+from __future__ import annotations
+
+from typing import (
+    NoReturn,
+    Self,
+    SupportsIndex,
+)
+
+
+class Secret(str):
+    """Text that must not be shown: it is asterisks to all that print, and not pickled.
+
+    As a string it holds ``***``, so code that reads strings without asking (``json``,
+    ``csv``, ``str.join``, `html.escape`, reporters of exceptions) finds nothing else.
+    It compares, hashes, measures and encodes as the text it stands for; a slice of it,
+    or it and other text put together, is a secret again. `reveal` gives the plain text.
+    """
+
+    __slots__ = ("_text",)
+
+    _text: str
+
+    def __new__(cls, text: str) -> Self:
+        """Wrap `text`, itself perhaps a secret."""
+        plain = text.reveal() if isinstance(text, Secret) else str.__str__(text)
+        secret = super().__new__(cls, "***" if plain else "")
+        secret._text = plain
+        return secret
+
+    def reveal(self) -> str:
+        """Return the secret itself, as a plain string."""
+        return self._text
+
+    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
+        """Return the bytes of the text itself: to be hashed, sealed or sent."""
+        return self._text.encode(encoding, errors)
+
+    def __eq__(self, other: object) -> bool:
+        return self._text == (other._text if isinstance(other, Secret) else other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __len__(self) -> int:
+        return len(self._text)
+
+    def __getitem__(self, key: SupportsIndex | slice) -> Secret:
+        return Secret(self._text[key])
+
+    def __add__(self, other: str) -> Secret:
+        return Secret(self._text + reveal(other))
+
+    def __radd__(self, other: str) -> Secret:
+        return Secret(reveal(other) + self._text)
+
+    def __repr__(self) -> str:
+        return "Secret('***')"
+
+    def __str__(self) -> str:
+        return "***"
+
+    def __format__(self, spec: str) -> str:
+        return format("***", spec)
+
+    def __html__(self) -> str:
+        """Return what templates show (MarkupSafe, Jinja, Django)."""
+        return "***"
+
+    def __copy__(self) -> Secret:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Secret:
+        return self
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        message = "a secret is not pickled"
+        raise TypeError(message)
+
+
+def reveal(text: str) -> str:
+    """Return the text that a string stands for, if it is a secret."""
+    return text.reveal() if isinstance(text, Secret) else text

@@ -1,0 +1,1 @@
+"""TikTok's wire format, and the one HTTP client."""

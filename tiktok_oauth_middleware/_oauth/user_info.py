@@ -1,0 +1,155 @@
+"""The user's profile: which fields each scope opens, and the endpoint's answer."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+
+from tiktok_oauth_middleware.errors import (
+    TikTokError,
+)
+
+from .answer import read_answer, wait_of
+from .protocol import _MILLISECONDS, is_encodable
+from .scopes import split_scopes
+
+#: Which profile fields each scope opens
+#: (https://developers.tiktok.com/doc/tiktok-api-v2-get-user-info).
+FIELDS: Mapping[str, tuple[str, ...]] = {
+    "user.info.basic": (
+        "open_id",
+        "union_id",
+        "avatar_url",
+        "avatar_url_100",
+        "avatar_large_url",
+        "display_name",
+    ),
+    "user.info.profile": (
+        "bio_description",
+        "profile_deep_link",
+        "profile_web_link",
+        "is_verified",
+        "username",
+    ),
+    "user.info.stats": (
+        "follower_count",
+        "following_count",
+        "likes_count",
+        "video_count",
+    ),
+}
+
+
+_COUNTS = frozenset(FIELDS["user.info.stats"])
+
+
+_LONGEST_PROFILE_FIELD = 4096
+
+
+_LONGEST_COUNT = 2**63 - 1  # TikTok's documents: int64
+
+
+def fields_for(scopes: Iterable[str]) -> tuple[str, ...]:
+    """Return the profile fields that these granted scopes open.
+
+    One field of a scope that was not granted fails TikTok's whole answer, so nothing
+    is asked for without ``user.info.basic``.
+    """
+    granted = set(scopes)
+    if "user.info.basic" not in granted:
+        return ()
+    return tuple(
+        f for scope, names in FIELDS.items() if scope in granted for f in names
+    )
+
+
+_SCOPES = {field: scope for scope, names in FIELDS.items() for field in names}
+
+
+_LINKS = ("avatar_url", "avatar_url_100", "avatar_large_url")
+
+
+#: When a signed link ends, as TikTok's CDN writes it: seconds, or milliseconds.
+_LINK_END = re.compile(r"[?&]x-expires=([0-9]{1,14})(?![0-9])")
+
+
+def join_profiles(new: str, known: str, scopes: str) -> str:
+    """Return a packed profile, with what only an older one knows.
+
+    Args:
+        new: what TikTok answered; "" for nothing.
+        known: the older one; "" for none.
+        scopes: granted now; of the older one what these do not open is left out.
+    """
+    granted = split_scopes(scopes)
+    older = json.loads(known or "{}")
+    kept = {f: value for f, value in older.items() if _SCOPES.get(f) in granted}
+    return pack_profile({**kept, **json.loads(new or "{}")})
+
+
+def links_end(profile: str) -> float:
+    """Return when the first avatar link of a packed profile ends; or infinity.
+
+    >>> links_end('{"avatar_url": "https://cdn.example/a?x-expires=1767312000&s=b"}')
+    1767312000.0
+    """
+    fields = json.loads(profile or "{}")
+    found = (_LINK_END.search(str(fields.get(name, ""))) for name in _LINKS)
+    ends = [float(link[1]) for link in found if link and int(link[1])]
+    return min((e / 1000 if e >= _MILLISECONDS else e for e in ends), default=math.inf)
+
+
+def read_user(
+    status: int,
+    body: bytes,
+    *,
+    open_id: str,
+    secrets: Iterable[str] = (),
+    retry_after: str = "",
+    now: float | None = None,
+) -> str:
+    """Read an answer of the user-info endpoint; return the packed profile.
+
+    A field of a wrong type is left out. `open_id` is whom the token belongs to.
+
+    Raises:
+        TikTokUnavailable, TikTokError: as `read_token` does; the latter too if the
+            profile is of somebody else.
+    """
+    answer = read_answer(status, body, secrets, wait_of(retry_after, now))
+    data = answer.get("data")
+    user = data.get("user") if isinstance(data, dict) else None
+    if not isinstance(user, dict):
+        raise TikTokError("", "no user in a profile answer", "", status)
+    if user.get("open_id") != open_id:
+        raise TikTokError("", "a profile of somebody else", "", status)
+    known = (f for names in FIELDS.values() for f in names)
+    read = {f: _count(user.get(f)) if f in _COUNTS else user.get(f) for f in known}
+    return pack_profile({f: value for f, value in read.items() if _is_field(f, value)})
+
+
+def _count(value: object) -> object:
+    """Return a count that was written as text as the number it is."""
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,19}", value):
+        return int(value)
+    return value
+
+
+def _is_field(name: str, value: object) -> bool:
+    if name == "is_verified":
+        return isinstance(value, bool)
+    if name in _COUNTS:
+        return type(value) is int and 0 <= value <= _LONGEST_COUNT
+    return (
+        isinstance(value, str)
+        and len(value) <= _LONGEST_PROFILE_FIELD
+        and is_encodable(value)
+    )
+
+
+def pack_profile(fields: Mapping[str, object]) -> str:
+    """Return profile fields, without the open_id, as one line of JSON."""
+    kept = {k: v for k, v in fields.items() if k != "open_id" and v is not None}
+    return json.dumps(kept, sort_keys=True) if kept else ""

@@ -1,0 +1,1 @@
+"""Events leave here and nowhere else: the log, the metrics, `on_event`."""

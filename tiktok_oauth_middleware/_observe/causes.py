@@ -1,0 +1,237 @@
+"""Why something failed, how loudly to report it, and what an operator should look at.
+
+Causes are a closed list of codes: they separate lines of the log and are attributes of
+a counter, so none of them is input. A person who cancels, or comes back too late, is
+no fault of anybody's and stays at the level of information.
+
+https://developers.tiktok.com/doc/oauth-error-handling lists TikTok's errors; which
+mistake is behind one of them is the experience of those who met it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from tiktok_oauth_middleware.errors import (
+    GrantRevoked,
+    LoginDenied,
+    LoginError,
+    LoginExpired,
+    StoreError,
+    TikTokError,
+    TikTokOAuthError,
+    TikTokUnavailable,
+    WebhookRejected,
+)
+from tiktok_oauth_middleware.events import APP_FAULTS
+
+_INFO, _WARNING, _ERROR = logging.INFO, logging.WARNING, logging.ERROR
+_TOO_MANY, _SERVER_ERROR = 429, 500
+
+
+class Cause(NamedTuple):
+    """Why something failed."""
+
+    #: Stable; one of a closed list.
+    code: str
+    level: int = _INFO
+    #: What to look at, or "".
+    look_at: str = ""
+
+
+_REGISTERED = (
+    "redirect_uri, which must stand in TikTok's portal byte for byte, the final slash"
+    " included, for the app whose client_key this is (sandbox and production each have"
+    " their own list)"
+)
+_PORTAL = "client_key, and the app's page in TikTok's portal"
+_LATER = "TikTok's side: such trouble passes, and its support asks for the log_id"
+#: TikTok's own ``error``: it is about the app or its settings, but for the last ones.
+_BY_ERROR: Mapping[str, Cause] = {
+    cause.code: cause
+    for cause in (
+        Cause(
+            "invalid_client",
+            _ERROR,
+            "client_key and client_secret: both of the same app, both of its sandbox or"
+            " both of production, not swapped, the secret not renewed in the portal"
+            " since",
+        ),
+        Cause(
+            "unauthorized_client",
+            _ERROR,
+            f"{_PORTAL}: Login Kit added, the app reviewed, or in a sandbox the account"
+            " listed as a target user; not a key of another of TikTok's portals",
+        ),
+        Cause(
+            "invalid_scope",
+            _ERROR,
+            "scopes and optional_scopes: each must be added to the app in TikTok's"
+            " portal and approved, and one that is not fails every login",
+        ),
+        Cause("invalid_request", _ERROR, f"{_REGISTERED}; and pkce"),
+        Cause("redirect_uri_mismatch", _ERROR, _REGISTERED),
+        Cause("param_error", _ERROR, f"{_PORTAL}; {_REGISTERED}; and scopes"),
+        Cause("unsupported_response_type", _ERROR, "endpoints.authorize"),
+        Cause("unsupported_grant_type", _ERROR, "endpoints.token"),
+        Cause(
+            "invalid_grant",
+            _WARNING,
+            "redirect_uri, if this is frequent: TikTok takes a code once, within"
+            " minutes, for the redirect_uri and client_key that it was issued to",
+        ),
+        Cause("invalid_params", _ERROR, "scopes"),
+        Cause("access_token_invalid", _WARNING),
+        Cause("scope_not_authorized", _WARNING),
+        Cause("scope_permission_missed", _WARNING),
+        Cause("rate_limit_exceeded", _WARNING, "how often TikTok is asked"),
+        Cause("server_error", _WARNING, _LATER),
+        Cause("temporarily_unavailable", _WARNING, _LATER),
+        Cause("internal_error", _WARNING, _LATER),
+    )
+}
+#: What the client found between itself and TikTok; the codes are its `FAILURES`.
+_BY_FAILURE: Mapping[str, Cause] = {
+    cause.code: cause
+    for cause in (
+        Cause(
+            "name_not_found",
+            _WARNING,
+            "name resolution (DNS) on this machine or in this container, and endpoints",
+        ),
+        Cause(
+            "certificate",
+            _WARNING,
+            "the certificates of this machine (ca-certificates, SSL_CERT_FILE), its"
+            " clock, and proxies that open TLS",
+        ),
+        Cause("tls", _WARNING, "proxies and firewalls on the way, and endpoints"),
+        Cause(
+            "proxy", _WARNING, "HTTPS_PROXY, ALL_PROXY and NO_PROXY in the environment"
+        ),
+        Cause(
+            "refused",
+            _WARNING,
+            "endpoints, the firewall, and whether egress to open.tiktokapis.com:443 is"
+            " allowed",
+        ),
+        Cause(
+            "timeout",
+            _WARNING,
+            "the firewall, a proxy, whether egress to open.tiktokapis.com:443 is"
+            " allowed, and timeout",
+        ),
+        Cause("network", _WARNING, "the network between this machine and TikTok"),
+    )
+}
+_HTTP = {
+    403: Cause(
+        "http_403",
+        _WARNING,
+        "who refuses: TikTok's edge this machine's address, or an egress proxy",
+    ),
+    404: Cause(
+        "http_404",
+        _WARNING,
+        "endpoints, whose final slash is part of them, and whether a sandbox may use"
+        " this",
+    ),
+    407: Cause("proxy", _WARNING, _BY_FAILURE["proxy"].look_at),
+    429: Cause("rate_limit_exceeded", _WARNING, "how often TikTok is asked"),
+}
+_STORE = Cause(
+    "store_error",
+    _ERROR,
+    "the store: `python -m tiktok_oauth_middleware check`, run here with the app's"
+    " settings and user, tries to write to it",
+)
+#: Errors of a callback that mean a mistake of the app's or in the portal.
+CONFIGURATION = frozenset(
+    code for code, cause in _BY_ERROR.items() if cause.level == _ERROR
+)
+
+
+def cause_of(error: object) -> Cause:
+    """Return why something failed, as far as an error says."""
+    match error:
+        case TikTokError():
+            return _of_answer(error)
+        case LoginDenied():
+            return Cause("access_denied")
+        case LoginExpired() if isinstance(error.__cause__, TikTokError):
+            return _of_answer(error.__cause__)
+        case LoginError() if error.error or error.details:
+            return _BY_ERROR.get(error.error, Cause("other", _WARNING, _PORTAL))
+        case StoreError():
+            return _STORE
+        case WebhookRejected():
+            return _of_delivery(str(error))
+        case _:
+            return Cause("other")
+
+
+def _of_answer(error: TikTokError) -> Cause:
+    if error.error in _BY_ERROR:
+        found = _BY_ERROR[error.error]
+        return found._replace(look_at=_narrowed(found, error.description.lower()))
+    if isinstance(error, TikTokUnavailable):
+        if error.failure in _BY_FAILURE:
+            return _BY_FAILURE[error.failure]
+        if error.http_status in _HTTP:
+            return _HTTP[error.http_status]
+        if error.http_status >= _SERVER_ERROR:
+            return Cause("http_5xx", _WARNING, _LATER)
+        if error.http_status:
+            return Cause(
+                "no_json",
+                _WARNING,
+                "endpoints, and proxies that answer in TikTok's place",
+            )
+    if isinstance(error, GrantRevoked):
+        return _BY_ERROR["invalid_grant"]
+    return Cause("other", _WARNING, "TikTok's words, and its log_id")
+
+
+def _narrowed(found: Cause, description: str) -> str:
+    """Return what to look at, where TikTok's free text narrows it down.
+
+    It is a hint and nothing else: the text may change any day.
+    """
+    if found.code != "invalid_request":
+        return found.look_at
+    if "redirect" in description:
+        return _REGISTERED
+    if "code_challenge" in description or "code verifier" in description:
+        return (
+            "pkce, and which tab of TikTok's portal redirect_uri stands in: the Desktop"
+            " tab demands PKCE"
+        )
+    if "content-type" in description:
+        return "proxies that change what is sent"
+    return found.look_at
+
+
+def _of_delivery(message: str) -> Cause:
+    """Return why a webhook delivery was refused; anybody can send one."""
+    if "signature does not fit" in message:
+        code, look_at = (
+            "signature",
+            "client_secret, if TikTok sent it: it signs with the app's present one; and"
+            " proxies that change bodies",
+        )
+    elif "signed too long ago" in message:
+        code, look_at = "age", "the clock of this machine, if TikTok sent it"
+    elif "another client_key" in message:
+        code, look_at = "client_key", "the webhook address of the other app"
+    else:
+        code, look_at = "delivery", ""
+    return Cause(code, _WARNING, look_at)
+
+
+def reason_of(error: TikTokOAuthError) -> str:
+    """Return an error as a reason of an event: a fault of the app by its own name."""
+    if isinstance(error, TikTokError) and error.error in APP_FAULTS:
+        return error.error
+    return error.code

@@ -1,0 +1,1 @@
+"""What is stored of a user, how a cookie becomes a session, token refresh."""

@@ -1,0 +1,324 @@
+"""The user's profile: asked for at login, and again when it is old.
+
+A profile is what TikTok said last. It is asked for again when it is `profile_max_age`
+old, and sooner when its avatar's signed link has ended and the app looks at it. One
+process asks: it first notes in the record when the next may, which is a
+compare-and-swap, so the others go on with the profile there is. A failure needs no
+further write; it keeps the old profile, and each one doubles the wait.
+
+The request that finds a profile old asks by itself and waits for `_SECONDS` at most.
+Nothing of this is urgent: no failure of TikTok or of the store fails the request.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tiktok_oauth_middleware._core.backends.base import InFlight
+from tiktok_oauth_middleware._core.log import logger
+from tiktok_oauth_middleware._oauth import user_info
+from tiktok_oauth_middleware._oauth.scopes import split_scopes
+from tiktok_oauth_middleware._oauth.user_info import join_profiles, links_end
+from tiktok_oauth_middleware.errors import TikTokError, TikTokUnavailable
+
+from .cached_session import GRANT_ID, PROFILE
+
+if TYPE_CHECKING:
+    from tiktok_oauth_middleware._core.backends.base import Backend
+    from tiktok_oauth_middleware._core.secret import Secret
+    from tiktok_oauth_middleware._oauth.client import TikTokClient
+    from tiktok_oauth_middleware.settings.options import TikTokSettings
+
+    from .cache import SessionCache
+    from .cached_session import CachedSession
+    from .deferred_writes import DeferredWrites
+    from .record import UserRecord
+    from .records import Records, VersionedRecord
+
+#: How long a request waits for each of the two calls there may be, in seconds. Both
+#: together are shorter than the shortest back-off, which keeps others from asking.
+_SECONDS = 2.4
+_SHORTEST_BACK_OFF = 5
+_LONGEST_BACK_OFF = 3600
+#: Clocks of machines that share a store differ by less, in seconds.
+_CLOCK_SKEW = 300
+#: Links are renewed no more often, in seconds: TikTok could send some that have ended.
+_SHORTEST_LINKS = 60
+#: What TikTok answers where it refuses a field, and with it the whole call.
+_REFUSED_FIELD = ("invalid_params", "scope_not_authorized", "scope_permission_missed")
+_BASIC = "user.info.basic"
+
+
+class Profile(NamedTuple):
+    """What TikTok answered: the packed profile, and whether only its basic fields."""
+
+    packed: str
+    is_basic_only: bool
+
+
+class Profiles:
+    """Keeps the profiles of one TikTok app's users recent."""
+
+    def __init__(  # noqa: PLR0913 - its collaborators
+        self,
+        settings: TikTokSettings,
+        runtime: Backend,
+        grants: Records,
+        sights: SessionCache,
+        client: Callable[[], Awaitable[TikTokClient]],
+        clock: Callable[[], float],
+        deferrable: DeferredWrites,
+    ) -> None:
+        self._settings = settings
+        self._runtime = runtime
+        self._grants = grants
+        self._sights = sights
+        self._client = client
+        self._clock = clock
+        self._deferrable = deferrable
+        #: The grants whose profile the app looked at since it was last asked for.
+        self._readers: set[str] = set()
+
+    # --- when ----------------------------------------------------------------------
+
+    def due_at(self, grant_id: str, grant: UserRecord) -> float:
+        """Return when to ask for a profile again: seconds since 1970, or infinity."""
+        if not self._settings.fetch_user or not has_profile(grant.scopes):
+            return math.inf
+        now = self._clock()
+        if grant.profile_at > now + _CLOCK_SKEW:
+            due = 0.0  # the clock was set back: how old it is nobody knows
+        else:
+            due = grant.profile_at + self._settings.profile_max_age
+        if grant_id in self._readers:
+            soonest = grant.profile_at + _SHORTEST_LINKS
+            due = min(due, max(links_end(grant.profile), soonest))
+        retry_at = grant.profile_retry_at
+        if retry_at > now + _LONGEST_BACK_OFF + _CLOCK_SKEW:
+            retry_at = 0  # what a clock that jumped has left
+        return max(due, retry_at)
+
+    def changes_at(self, grant_id: str, grant: UserRecord) -> float:
+        """Return until when nothing of a profile comes due, looked at or not."""
+        due, links = self.due_at(grant_id, grant), links_end(grant.profile)
+        return min(due, links) if links > self._clock() else due
+
+    def was_read(self, sight: CachedSession) -> None:
+        """Note that the app looked at a profile: its links are worth renewing.
+
+        If they have ended, the user's next request asks for new ones.
+        """
+        grant_id = sight[GRANT_ID]
+        if grant_id in self._readers:
+            return
+        if len(self._readers) >= self._settings.remembered_sessions:
+            self._readers.clear()
+        self._readers.add(grant_id)
+        if links_end(sight[PROFILE]) <= self._clock():
+            self._sights.forget(grant_id)
+
+    # --- asking --------------------------------------------------------------------
+
+    async def fresh(self, held: VersionedRecord) -> VersionedRecord | None:
+        """Return the record with a recent profile, or the old one where none is had.
+
+        None if the record was deleted meanwhile.
+        """
+        grant, now = held.grant, self._clock()
+        if (
+            self.due_at(held.grant_id, grant) > now
+            or grant.expires_at <= now
+            or not self._deferrable.may_try()
+        ):
+            return held
+        try:
+            return await self._runtime.together(
+                ("profile", held.grant_id), lambda: self._lead(held), wait=False
+            )
+        except InFlight:
+            return held
+
+    async def _lead(self, held: VersionedRecord) -> VersionedRecord | None:
+        """Ask TikTok if no other process does; called by one request of this one."""
+        latest: VersionedRecord | None = held
+        claimed: VersionedRecord | None = None
+        with self._deferrable.attempt():
+            # What else changes in a record, such as "last seen", must not put it off.
+            while latest is not None and claimed is None:
+                held = latest
+                if self.due_at(held.grant_id, held.grant) > self._clock():
+                    return held  # another process asks, or has asked
+                claimed = await self._claim(held)
+                if claimed is None:
+                    latest = await self._grants.load(held.grant_id)
+        if latest is None:
+            return None
+        if claimed is None:
+            return held  # the store takes no writes
+        grant = held.grant
+        try:
+            profile = await self.ask(
+                grant.access_token, grant.open_id, grant.scopes, seconds=_SECONDS
+            )
+        except TikTokError as error:
+            logger.warning("a profile was not renewed, the old one stays: %s", error)
+            return await self._put_off(claimed, error)
+        with self._deferrable.attempt():
+            return await self._write(claimed, profile)
+        return claimed
+
+    async def _claim(self, held: VersionedRecord) -> VersionedRecord | None:
+        """Note when the next process may ask; None if the record has changed."""
+        failures = min(held.grant.profile_failures + 1, 30)
+        noted = replace(
+            held.grant,
+            profile_failures=failures,
+            profile_retry_at=self._retry_at(failures),
+        )
+        return await self._grants.replace(held, noted)
+
+    async def ask(
+        self,
+        access_token: Secret,
+        open_id: str,
+        scopes: str,
+        *,
+        seconds: float | None = None,
+    ) -> Profile:
+        """Ask TikTok for a profile now.
+
+        One field that TikTok refuses fails its whole answer: then once more, with the
+        basic fields alone.
+
+        Args:
+            access_token: the user's, with ``user.info.basic``.
+            open_id: whose it is.
+            scopes: granted, comma separated.
+            seconds: to wait for an answer, instead of the settings' ``timeout``.
+
+        Raises:
+            TikTokUnavailable, TikTokError: see `tiktok.read_user`.
+        """
+        fields = user_info.fields_for(split_scopes(scopes))
+        basic = user_info.FIELDS[_BASIC]
+        client = await self._client()
+        try:
+            packed = await client.profile(
+                access_token.reveal(), open_id, fields, seconds=seconds
+            )
+        except TikTokError as error:
+            is_refused = error.error in _REFUSED_FIELD and fields != basic
+            if isinstance(error, TikTokUnavailable) or not is_refused:
+                raise
+            logger.warning(
+                "TikTok refused a profile field; asking for the basic ones: %s", error
+            )
+        else:
+            return Profile(packed, is_basic_only=False)
+        packed = await client.profile(
+            access_token.reveal(), open_id, basic, seconds=seconds
+        )
+        return Profile(packed, is_basic_only=True)
+
+    async def renew(self, held: VersionedRecord) -> str | None:
+        """Ask for a profile now, due or not, and return it; keep it if profiles are.
+
+        None if the record was deleted meanwhile.
+
+        Raises:
+            TikTokUnavailable, TikTokError: TikTok did not give it; the old one stays.
+            StoreError: the store failed.
+        """
+        grant = held.grant
+        if not has_profile(grant.scopes):
+            return grant.profile
+        profile = await self.ask(grant.access_token, grant.open_id, grant.scopes)
+        if not self._settings.fetch_user:
+            return profile.packed
+        written = await self._write(held, profile)
+        return None if written is None else written.grant.profile
+
+    # --- keeping -------------------------------------------------------------------
+
+    def after_login(
+        self, scopes: str, profile: Profile | None, known: UserRecord | None
+    ) -> dict[str, Any]:
+        """Return the fields of a new grant that are about the profile.
+
+        Args:
+            scopes: of the new grant.
+            profile: what TikTok answered; None where it did not, or was not asked.
+            known: the user's record until now: what TikTok does not say today is known
+                from before.
+        """
+        if not self._settings.fetch_user or not has_profile(scopes):
+            return {}
+        if profile is not None:
+            return self._kept(scopes, profile, known)
+        return {
+            "profile": join_profiles("", known.profile if known else "", scopes),
+            "profile_at": known.profile_at if known else 0,
+            "profile_failures": 1,
+            "profile_retry_at": self._retry_at(1),
+        }
+
+    def _kept(
+        self, scopes: str, profile: Profile, known: UserRecord | None
+    ) -> dict[str, Any]:
+        packed = profile.packed
+        if profile.is_basic_only and known is not None:
+            packed = join_profiles(packed, known.profile, scopes)
+        return {
+            "profile": packed,
+            "profile_at": int(self._clock()),
+            "profile_failures": 0,
+            "profile_retry_at": 0,
+        }
+
+    async def _write(
+        self, held: VersionedRecord, profile: Profile
+    ) -> VersionedRecord | None:
+        """Write a profile over whatever else changed meanwhile; None if deleted."""
+        asked = held.grant
+        latest: VersionedRecord | None = held
+        while latest is not None and _is_same(latest.grant, asked):
+            kept = self._kept(asked.scopes, profile, latest.grant)
+            written = await self._grants.replace(latest, replace(latest.grant, **kept))
+            if written is not None:
+                self._readers.discard(held.grant_id)
+                return written
+            latest = await self._grants.load(held.grant_id)
+        return latest
+
+    async def _put_off(
+        self, claimed: VersionedRecord, error: TikTokError
+    ) -> VersionedRecord:
+        """Leave TikTok alone for as long as it asks for, if that is longer."""
+        after = error.retry_after if isinstance(error, TikTokUnavailable) else None
+        retry_at = int(self._clock() + (after or 0)) + 1
+        if retry_at <= claimed.grant.profile_retry_at:
+            return claimed
+        written: VersionedRecord | None = None
+        with self._deferrable.attempt():
+            written = await self._grants.replace(
+                claimed, replace(claimed.grant, profile_retry_at=retry_at)
+            )
+        return written or claimed
+
+    def _retry_at(self, failures: int) -> int:
+        """Return when TikTok may be asked again after so many failures in a row."""
+        wait = min(_LONGEST_BACK_OFF, _SHORTEST_BACK_OFF * 2 ** (failures - 1))
+        return int(self._clock() + wait) + 1
+
+
+def has_profile(scopes: str) -> bool:
+    """Whether TikTok shows any of a profile to these granted scopes."""
+    return _BASIC in split_scopes(scopes)
+
+
+def _is_same(latest: UserRecord, asked: UserRecord) -> bool:
+    """Whether an answer is still about what is granted, and no older than another."""
+    return latest.scopes == asked.scopes and latest.profile_at == asked.profile_at

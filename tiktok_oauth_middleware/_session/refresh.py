@@ -1,0 +1,502 @@
+"""A fresh token, asked for once however many ask.
+
+TikTok rotates refresh tokens strictly: the old one dies as soon as a new one is
+issued, so two refreshes are one user signed out. Who finds a token due takes this
+process's lock for the user, then the store's, reads again, and only then asks TikTok.
+The answer is durable before anybody sees it. While the old access token is still good
+nobody but the leader waits.
+
+Only ``invalid_grant``, after one more look at the record, ends sessions. Every other
+failure keeps them, backs off, and is tried again by a later request.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import random
+import time
+import zlib
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from tiktok_oauth_middleware._core.backends.base import InFlight
+from tiktok_oauth_middleware._core.leases import LEASE_SECONDS
+from tiktok_oauth_middleware._core.log import logger
+from tiktok_oauth_middleware._oauth import user_info
+from tiktok_oauth_middleware._oauth.scopes import join_scopes, split_scopes
+from tiktok_oauth_middleware._observe.causes import reason_of
+from tiktok_oauth_middleware.errors import (
+    GrantRevoked,
+    StoreError,
+    TikTokError,
+    TikTokUnavailable,
+)
+from tiktok_oauth_middleware.events import Event
+
+from .record import UserRecord
+
+if TYPE_CHECKING:
+    from tiktok_oauth_middleware._core.backends.base import Backend, Meanwhile
+    from tiktok_oauth_middleware._core.store_adapter import LockHandle
+    from tiktok_oauth_middleware._oauth.client import TikTokClient
+    from tiktok_oauth_middleware._oauth.token_response import TokenResponse
+    from tiktok_oauth_middleware._observe.emit import Tell
+    from tiktok_oauth_middleware.settings.options import TikTokSettings
+
+    from .deferred_writes import DeferredWrites
+    from .records import Attempt, Records, VersionedRecord
+
+_LONGEST_BACK_OFF = 60
+#: Clocks of machines that share a store differ by less, in seconds; no back-off is
+#: longer either.
+_CLOCK_SKEW = 300
+_SHORTEST_LIFE = 2
+_POLL_SECONDS = 0.05
+#: How long TikTok's answer is tried to be written, in seconds.
+_WRITE_SECONDS = 12
+#: The part of its life that a token has before a sweep renews it.
+_SHARE_BEFORE_SWEEPS = 0.5
+
+
+class _LockLostError(Exception):
+    """The store's lock was lost before TikTok was asked."""
+
+
+class _Lock(NamedTuple):
+    """The store's lock on a record, held."""
+
+    hold: LockHandle
+    #: Whether a thread renews it.
+    is_kept: bool
+    #: When it was asked for, by the monotonic clock.
+    asked: float
+
+
+class Demand(NamedTuple):
+    """Why a token may be renewed before a request needs that."""
+
+    #: A sweep renews what ends within so many seconds, if half of its life is over:
+    #: each rotation is a chance to lose the chain, so more sweeps make no more of them.
+    within: float = 0
+    #: The `fingerprint` of an access token that is to be replaced, due or not.
+    replacing: str = ""
+
+
+#: What every request asks for: a token that has not ended and is not about to.
+DUE = Demand()
+
+
+class Refresh:
+    """Keeps the access tokens of one TikTok app fresh."""
+
+    def __init__(  # noqa: PLR0913 - its collaborators
+        self,
+        settings: TikTokSettings,
+        runtime: Backend,
+        grants: Records,
+        client: Callable[[], Awaitable[TikTokClient]],
+        tell: Tell,
+        clock: Callable[[], float],
+        deferrable: DeferredWrites,
+    ) -> None:
+        self._settings = settings
+        self._deferrable = deferrable
+        self._runtime = runtime
+        self._grants = grants
+        self._client = client
+        self._tell = tell
+        self._clock = clock
+        #: The longest that a refresh takes, in seconds: the call and the write.
+        self.longest: float = settings.timeout + _WRITE_SECONDS
+        # The store's lock is renewed all the while, or else outlives both, so that
+        # nobody asks in between. A short one is sooner free of a holder that died.
+        self._lease = LEASE_SECONDS if grants.has_short_locks else self.longest + 3
+
+    def due_at(self, grant: UserRecord) -> float:
+        """Return when the access token is to be renewed, in seconds since 1970.
+
+        A leeway before its end, or a tenth of its life if that is less, so that a
+        short life makes no loop; a little earlier for some users than for others.
+        """
+        life = grant.expires_at - grant.issued_at
+        leeway = min(self._settings.refresh_leeway, life / 10)
+        jitter = zlib.crc32(f"{grant.open_id}{grant.issued_at}".encode()) / 2**32
+        return grant.expires_at - leeway * (1 + 0.1 * jitter)
+
+    def is_due(self, grant: UserRecord, demand: Demand = DUE) -> bool:
+        """Whether something is to be done now: TikTok to be asked, or the grant ended.
+
+        A failed refresh puts off the next one, but never the end of a grant.
+        """
+        now = self._clock()
+        if self.has_ended(grant):
+            return True
+        due = now >= self.due_at(grant) or is_from_future(grant, now)
+        if demand.replacing:
+            due = fingerprint(grant.access_token) == demand.replacing
+        elif demand.within and not due:
+            life = grant.expires_at - grant.issued_at
+            due = (
+                now >= self.due_at(grant) - demand.within
+                and now - grant.issued_at > life * _SHARE_BEFORE_SWEEPS
+            )
+        return due and not self._must_wait(grant, now)
+
+    def has_ended(self, grant: UserRecord) -> bool:
+        """Whether the access token is over, and no other can be had for it."""
+        return grant.expires_at <= self._clock() and not self._can_ask(grant)
+
+    @staticmethod
+    def _must_wait(grant: UserRecord, now: float) -> bool:
+        """Whether a failure was so recent that it is too early to try again.
+
+        A time further away than any back-off is what a clock that jumped has left.
+        """
+        return now < grant.retry_at <= now + 2 * _CLOCK_SKEW
+
+    async def fresh(
+        self, held: VersionedRecord, demand: Demand = DUE
+    ) -> VersionedRecord | None:
+        """Return the record with the best token there is; None if the grant has ended.
+
+        The token in it has expired, or is the one that was to be replaced, if TikTok
+        could not be asked.
+
+        A store that fails while the token is valid fails no request: the refresh
+        waits.
+
+        Raises:
+            StoreError: the store failed, and the token has expired or more was asked
+                for than what is due.
+        """
+        if not self.is_due(held.grant, demand):
+            return held
+        usable = self._is_usable(held.grant, demand)
+        if not usable or demand != DUE:
+            with contextlib.suppress(InFlight):
+                return await self._led(held, demand, wait=not usable)
+        elif self._deferrable.may_try():
+            with contextlib.suppress(InFlight), self._deferrable.attempt():
+                return await self._led(held, demand, wait=False)
+            if not self._is_usable(held.grant, demand):
+                # It expired while the store was waited for, and is needed now.
+                return await self._led(held, demand, wait=True)
+        return held
+
+    async def _led(
+        self, held: VersionedRecord, demand: Demand, *, wait: bool
+    ) -> VersionedRecord | None:
+        """Return what the one refresh of this process for this user gives."""
+        return await self._runtime.together(
+            _flight(held.grant_id, demand),
+            lambda: self._lead(held.grant_id, demand),
+            wait=wait,
+        )
+
+    def is_under_way(self, grant_id: str) -> bool:
+        """Whether somebody in this process is at a grant's refresh just now."""
+        return self._runtime.is_under_way(_flight(grant_id, DUE))
+
+    async def result(self, grant_id: str) -> VersionedRecord | None:
+        """Return what the refresh that is under way gives, having waited for it.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        return await self._runtime.together(
+            _flight(grant_id, DUE), lambda: self._lead(grant_id, DUE), wait=True
+        )
+
+    def _is_usable(self, grant: UserRecord, demand: Demand) -> bool:
+        """Whether whoever asks can go on with the token that there is."""
+        return grant.expires_at > self._clock() and not demand.replacing
+
+    async def _lead(self, grant_id: str, demand: Demand) -> VersionedRecord | None:
+        """Take the store's lock and refresh, or use what another process made."""
+        # Whoever waits behind a slow or dead holder waits no longer than for TikTok.
+        give_up = time.monotonic() + self._settings.timeout
+        while True:
+            held = await self._grants.load(grant_id)
+            if held is None or not self.is_due(held.grant, demand):
+                return held
+            if not self._can_ask(held.grant):
+                if held.grant.expires_at > self._clock():
+                    return held
+                return await self._end_expired(held)
+            asked = time.monotonic()
+            async with self._grants.lock(grant_id, self._lease) as hold:
+                if hold:
+                    with (
+                        contextlib.suppress(_LockLostError),
+                        hold.kept(self._lease) as is_kept,
+                    ):
+                        lock = _Lock(hold, is_kept, asked)
+                        return await self._refresh(grant_id, demand, lock)
+            # Never without the lock: a second refresh would be refused, and take the
+            # first one's answer for a dead grant.
+            usable = self._is_usable(held.grant, demand)
+            if usable or time.monotonic() > give_up:
+                return held
+            await self._runtime.sleep(_POLL_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311
+
+    def _can_ask(self, grant: UserRecord) -> bool:
+        """Whether there is a refresh token that TikTok can still take."""
+        end = grant.refresh_expires_at
+        return bool(grant.refresh_token) and (end is None or end > self._clock())
+
+    async def _refresh(
+        self, grant_id: str, demand: Demand, lock: _Lock
+    ) -> VersionedRecord | None:
+        """Ask TikTok once and write the answer; called with the locks held.
+
+        Raises:
+            StoreError: the store failed.
+            _LockLostError: TikTok was not asked, for another process may be at it.
+        """
+
+        async def keep_the_lock() -> None:
+            with contextlib.suppress(StoreError):  # the write will tell
+                await lock.hold.renew(self._lease)
+
+        held = await self._grants.load(grant_id)
+        if held is None or not self.is_due(held.grant, demand):
+            return held
+        client = await self._client()
+        attempt = await self._grants.begin_attempt(held, self.longest)
+        # A process that was slow to come here may have lost the lock, and then
+        # somebody else asks.
+        is_late = time.monotonic() - lock.asked > self._lease / 2
+        if is_late and not await lock.hold.renew(self._lease):
+            await self._grants.end_attempt(grant_id, attempt)
+            raise _LockLostError
+        try:
+            answer = await client.refresh(
+                held.grant.refresh_token.reveal(),
+                meanwhile=None if lock.is_kept else keep_the_lock,
+            )
+        except GrantRevoked as error:
+            return await self._revoked(held, attempt, error)
+        except TikTokError as error:
+            left = await self._failed(held, error)
+            await self._grants.end_attempt(grant_id, attempt)
+            return left
+        # The note of the attempt is about tokens that the record no longer holds from
+        # here on, and expires by itself.
+        if answer.open_id != held.grant.open_id:
+            return await self._end(held, "other_user")
+        return await self._write(held, answer, keep_the_lock)
+
+    async def _write(
+        self, held: VersionedRecord, answer: TokenResponse, keep_the_lock: Meanwhile
+    ) -> VersionedRecord | None:
+        """Write what TikTok answered, over whatever else changed meanwhile.
+
+        The old refresh token is dead by now: an answer that is not written is a user
+        signed out, so a store that stumbles is asked again and again.
+
+        Raises:
+            StoreError: it failed for `_WRITE_SECONDS`.
+        """
+        before = held.grant.scopes
+        give_up = time.monotonic() + _WRITE_SECONDS
+        latest: VersionedRecord | None = held
+        is_outdated = False
+        wait = _POLL_SECONDS
+        while latest is not None and _takes(latest, held, answer):
+            try:
+                # Each of the two is tried until it is done: where every second call
+                # fails, both at once would seldom succeed.
+                if is_outdated:
+                    latest = await self._grants.load(held.grant_id)
+                    is_outdated = False
+                    continue
+                renewed = self._renewed(latest.grant, answer)
+                written = await self._grants.replace(latest, renewed)
+                if written is not None:
+                    await self._announce(written.grant, before)
+                    return written
+                is_outdated = True
+            except StoreError:
+                if time.monotonic() > give_up:
+                    raise
+                await self._runtime.sleep(wait)
+                await keep_the_lock()
+                wait = min(1.0, wait * 2)
+        if latest and latest.grant.access_token == answer.access_token:
+            # Written by a try before, whose StoreError was about the answer.
+            await self._announce(latest.grant, before)
+        return latest  # or logged out, or logged in anew: that counts, not this answer
+
+    def _renewed(self, grant: UserRecord, answer: TokenResponse) -> UserRecord:
+        now = int(self._clock())
+        scopes = split_scopes(grant.scopes)
+        if answer.scopes is not None:
+            answered = split_scopes(answer.scopes)
+            if answered - scopes:
+                logger.warning("a refresh answered with more scopes than were granted")
+            scopes &= answered
+        granted, profile = join_scopes(scopes), grant.profile
+        if granted != grant.scopes:
+            # Fields that no granted scope opens any more are not shown.
+            profile = user_info.join_profiles("", profile, granted)
+        refresh_end = grant.refresh_expires_at
+        if answer.refresh_token is not None or answer.refresh_expires_in is not None:
+            life = answer.refresh_expires_in
+            refresh_end = None if life is None else now + int(life)
+        return replace(
+            grant,
+            access_token=answer.access_token,
+            issued_at=now,
+            expires_at=now + int(answer.expires_in),
+            refresh_token=answer.refresh_token or grant.refresh_token,
+            refresh_expires_at=refresh_end,
+            scopes=granted,
+            profile=profile,
+            failures=0,
+            # A life of no second must not make a loop.
+            retry_at=now + 1 if answer.expires_in < _SHORTEST_LIFE else 0,
+        )
+
+    async def _announce(self, grant: UserRecord, before: str) -> None:
+        scopes = split_scopes(grant.scopes)
+        await self._tell(Event(name="refresh", open_id=grant.open_id, scopes=scopes))
+        if grant.scopes != before:
+            event = Event(name="scopes_changed", open_id=grant.open_id, scopes=scopes)
+            await self._tell(event)
+
+    async def _revoked(
+        self, held: VersionedRecord, attempt: Attempt, error: GrantRevoked
+    ) -> VersionedRecord | None:
+        """End the sessions, unless somebody else has refreshed or logged in.
+
+        Or may have: a process that lost its lock while it was stopped, or starved, can
+        have the answer to the same refresh token. The sessions wait until it must have
+        written it.
+        """
+        latest = await self._grants.load(held.grant_id)
+        if latest is None or not _is_same(latest, held):
+            return latest
+        if await self._grants.is_alone(held.grant_id, attempt):
+            return await self._end(latest, "invalid_grant", error)
+        return await self._failed(held, error, wait=self.longest)
+
+    async def _end_expired(self, held: VersionedRecord) -> VersionedRecord | None:
+        """End a grant whose tokens are over, unless somebody has logged in since.
+
+        A store that cannot be written lets nobody in again: the record stays for
+        another request or sweep to end.
+        """
+        latest: VersionedRecord | None = held
+        try:
+            while latest is not None and self.has_ended(latest.grant):
+                if await self._grants.delete(latest):
+                    await self._announce_end(latest.grant, "refresh_token_expired")
+                    return None
+                latest = await self._grants.load(held.grant_id)
+        except StoreError as error:
+            logger.warning("a grant that is over could not be deleted: %s", error)
+            return None
+        return latest
+
+    async def _end(
+        self, held: VersionedRecord, reason: str, why: object = ""
+    ) -> VersionedRecord | None:
+        """Delete the record and with it every session of the user."""
+        if not await self._grants.delete(held):
+            latest = await self._grants.load(held.grant_id)
+            spent = held.grant.refresh_token
+            if latest is not None and latest.grant.refresh_token == spent:
+                return await self._end(latest, reason, why)
+            return latest
+        await self._announce_end(held.grant, reason, why)
+        return None
+
+    async def _announce_end(
+        self, grant: UserRecord, reason: str, why: object = ""
+    ) -> None:
+        """Emit the end of a grant: once, by whoever deleted the record."""
+        event = Event(name="session_ended", reason=reason, open_id=grant.open_id)
+        await self._tell(event, why=why)
+
+    async def _failed(
+        self, held: VersionedRecord, error: TikTokError, wait: float | None = None
+    ) -> VersionedRecord | None:
+        """Keep everything, and note when to try again where all processes see it.
+
+        After a back-off, unless it is said how many seconds to wait.
+        """
+        # An invalid_grant that ends nothing is an error of TikTok like any other.
+        is_grant = isinstance(error, GrantRevoked)
+        reason = TikTokError.code if is_grant else reason_of(error)
+        open_id = held.grant.open_id
+        event = Event(name="refresh_failed", reason=reason, open_id=open_id)
+        await self._tell(event, why=error)
+        failures = min(held.grant.failures + 1, 30)
+        if wait is None:
+            wait = self._back_off(failures, error)
+        retry_at = int(self._clock() + wait) + 1
+        latest: VersionedRecord | None = held
+        while latest is not None and _is_same(latest, held):
+            noted = replace(latest.grant, failures=failures, retry_at=retry_at)
+            written = await self._grants.replace(latest, noted)
+            if written is not None:
+                return written
+            latest = await self._grants.load(held.grant_id)
+        return latest
+
+    @staticmethod
+    def _back_off(failures: int, error: TikTokError) -> float:
+        """Return for how long to leave TikTok alone, in seconds."""
+        longest = _LONGEST_BACK_OFF / 1.25 - 1  # less the jitter, and the rounding up
+        wait = min(longest, 2.0 ** (failures - 1))
+        wait = max(1.0, wait * random.uniform(0.75, 1.25))  # noqa: S311 - jitter
+        if isinstance(error, TikTokUnavailable) and error.retry_after:
+            return max(wait, error.retry_after)
+        return wait
+
+
+def _flight(grant_id: str, demand: Demand) -> tuple[str, Demand]:
+    # Who wants more than is due does not share what is done for the others.
+    return grant_id, demand
+
+
+def fingerprint(access_token: str) -> str:
+    """Return what stands for an access token where one must not be kept."""
+    return hashlib.sha256(access_token.encode()).hexdigest()
+
+
+def is_from_future(grant: UserRecord, now: float) -> bool:
+    """Whether the tokens were issued before the clock was set back.
+
+    When they end is not to be believed then, and they are due.
+    """
+    return grant.issued_at > now + _CLOCK_SKEW
+
+
+def _is_same(one: VersionedRecord, other: VersionedRecord) -> bool:
+    """Whether two readings of a record hold the same generation of tokens.
+
+    A provider may leave the refresh token as it is, so it alone says too little.
+    """
+    return (one.grant.refresh_token, one.grant.access_token) == (
+        other.grant.refresh_token,
+        other.grant.access_token,
+    )
+
+
+def _takes(
+    latest: VersionedRecord, held: VersionedRecord, answer: TokenResponse
+) -> bool:
+    """Whether an answer belongs into a record that may have changed since.
+
+    It does while the record holds the tokens that were spent for it. It does as well
+    where a login brought another access token and no refresh token: the one that was
+    left there died with the answer.
+    """
+    spent = held.grant.refresh_token
+    if latest.grant.refresh_token != spent:
+        return False
+    is_rotated = answer.refresh_token not in (None, spent)
+    return is_rotated or latest.grant.access_token == held.grant.access_token

@@ -1,0 +1,1 @@
+"""The middleware without ASGI and WSGI: paths, guards, pages."""

@@ -1,0 +1,208 @@
+"""What is handed over in the wrong order or shape, said before a request meets it.
+
+Arguments are checked when a middleware is built. A guard that stands above a route's
+decorator guards nothing: the route has taken the bare view by then. That can be seen
+only when all routes are there, so it is looked for when the app starts, and at the
+first request at the latest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import weakref
+from collections.abc import Callable, Iterator
+from itertools import chain
+from typing import Any
+
+from tiktok_oauth_middleware._core.app_parts import parts_of
+from tiktok_oauth_middleware.errors import ConfigurationError
+from tiktok_oauth_middleware.settings.options import TikTokSettings
+
+from .routes import apps_in
+
+# --- arguments ---------------------------------------------------------------------
+
+
+def check_app(app: object, *, is_wsgi: bool) -> None:
+    """Refuse what is no app, or one of the other kind.
+
+    Raises:
+        ConfigurationError: it says which class or object was meant.
+    """
+    if isinstance(app, TikTokSettings):
+        message = "app and settings are the wrong way round: the app comes first"
+        raise ConfigurationError(message)
+    if inspect.isclass(app):
+        message = f"app is the class {app.__name__}; hand over an app made of it"
+        raise ConfigurationError(message)
+    if not callable(app):
+        kind = "WSGI" if is_wsgi else "ASGI"
+        message = f"app is a {type(app).__name__}, which is no {kind} app"
+        raise ConfigurationError(message)
+    wanted = 2 if is_wsgi else 3  # environ, start_response; scope, receive, send
+    if _takes(app, wanted) or not _takes(app, 5 - wanted):
+        return  # or there is no telling
+    if is_wsgi:
+        message = "app is an ASGI app: wrap it in TikTokOAuthMiddleware"
+    else:
+        message = (
+            "app is a WSGI app: wrap it in TikTokOAuthWSGIMiddleware, and a Flask app's"
+            " app.wsgi_app rather than the app itself"
+        )
+    raise ConfigurationError(message)
+
+
+def _takes(app: Any, count: int) -> bool:
+    """Whether an app can be called with so many arguments, as far as can be seen."""
+    try:
+        inspect.signature(app).bind(*range(count))
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+# --- guards ------------------------------------------------------------------------
+
+#: What a guard was put around, functions or classes, to the guarded ones. Those of a
+#: guard in vain are often gone when the app starts: they were names in the function
+#: that built it. The bare view is then still one that was meant to be guarded.
+_guards: weakref.WeakKeyDictionary[Any, weakref.WeakSet[Any]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def guarded_by(view: Any, guarded: Any) -> Any:
+    """Note that a guard was put around a view, and return the guarded one."""
+    # Not of an object that cannot be referred to weakly, or hashed.
+    with contextlib.suppress(TypeError):
+        _guards.setdefault(view, weakref.WeakSet()).add(guarded)
+    return guarded
+
+
+def check_guards(app: object) -> None:
+    """Refuse an app with a route to a view whose guard it does not see.
+
+    Raises:
+        ConfigurationError: it names the views.
+    """
+    if not _guards:
+        return
+    direct: dict[int, Any] = {}
+    # The second also finds what a wrapper of the project's own is around.
+    for part in chain(parts_of(app), apps_in(app)):
+        for view in _views(part):
+            direct[id(view)] = view
+    reached = {id(inner) for view in direct.values() for inner in _layers(view)}
+    open_views = [
+        view
+        for view, guarded in list(_guards.items())
+        if any(id(inner) in direct for inner in _layers(view))
+        and not any(id(one) in reached for one in guarded)
+    ]
+    if open_views:
+        names = ", ".join(sorted({_name(view) for view in open_views}))
+        message = (
+            f"requires_tiktok does not guard {names}: it stands above the route's"
+            " decorator, which has taken the bare view; put it below, next to the view"
+        )
+        raise ConfigurationError(message)
+
+
+def _views(part: Any) -> Iterator[Any]:
+    """Yield the views that a route, or a Flask app, calls."""
+    held = getattr(part, "__dict__", None)
+    if not isinstance(held, dict):
+        return
+    if held.get("endpoint") is not None:
+        yield held["endpoint"]
+    views = held.get("view_functions")
+    if isinstance(views, dict):
+        yield from views.values()
+
+
+def _layers(view: Any) -> Iterator[Any]:
+    """Yield a view, and what it was made of."""
+    if inspect.isclass(view):
+        yield from view.__mro__
+        return
+    seen: set[int] = set()
+    while view is not None and id(view) not in seen:
+        seen.add(id(view))
+        yield view
+        inner = getattr(view, "__wrapped__", None)
+        view = inner if inner is not None else getattr(view, "func", None)
+
+
+def _name(view: Any) -> str:
+    module = getattr(view, "__module__", "")
+    return f"{module}.{getattr(view, '__qualname__', type(view).__qualname__)}"
+
+
+def check_wrapping(middleware: object, app: object) -> None:
+    """Refuse an app that calls the very middleware around it.
+
+    Raises:
+        ConfigurationError: it says what to wrap.
+    """
+    for name in ("wsgi_app", "asgi_app"):
+        if getattr(app, name, None) is middleware:
+            message = (
+                f"app.{name} is this middleware, and it wraps the app: write"
+                f" app.{name} = ...(app.{name}, settings)"
+            )
+            raise ConfigurationError(message)
+
+
+def check_scopes(scopes: tuple[Any, ...]) -> None:
+    """Refuse what is no name of a scope, which nobody could ever have granted.
+
+    Raises:
+        TypeError: a scope is no string.
+        ValueError: it is empty, or several in one.
+    """
+    for scope in scopes:
+        if not isinstance(scope, str):
+            message = (
+                "requires_tiktok takes a view, or scopes as strings; got a"
+                f" {type(scope).__name__}"
+            )
+            raise TypeError(message)
+        if not scope or any(char.isspace() or char == "," for char in scope):
+            message = (
+                f"{scope!r} is not the name of one scope: give each as an argument of"
+                ' its own, requires_tiktok("user.info.stats", "video.list")'
+            )
+            raise ValueError(message)
+
+
+def check_view(view: object) -> None:
+    """Refuse what cannot be called as a view, and routes.
+
+    Raises:
+        TypeError: it says what a guard belongs on.
+    """
+    is_route = hasattr(view, "matches") or hasattr(view, "endpoint")
+    if not callable(view) or (is_route and not inspect.isroutine(view)):
+        message = (
+            f"requires_tiktok got a {type(view).__name__}: it guards the view, so put"
+            " it below the route's decorator"
+        )
+        raise TypeError(message)
+
+
+# --- dependencies ------------------------------------------------------------------
+
+
+def not_for_fastapi(message: str) -> Any:
+    """Return an annotation at which FastAPI refuses a function as a dependency.
+
+    It would make a query parameter of what it does not know. The error comes when the
+    operation is declared.
+    """
+
+    def refuse(*_: object) -> Any:
+        raise TypeError(message)
+
+    refusing: dict[str, Callable[..., Any]] = {"__get_pydantic_core_schema__": refuse}
+    return type("NotADependency", (), refusing)

@@ -1,0 +1,241 @@
+"""What kind of request it is: a navigation, a prefetch, a preflight, another site's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from urllib.parse import unquote_to_bytes
+
+from tiktok_oauth_middleware._core.http import LONGEST_VALUE, Request
+
+#: Longest header that is read for a decision. A browser's Accept has 140 bytes, its
+#: Accept-Language 60; a Referer is cut at 4,096 by browsers.
+_LONGEST_HEADER = 1024
+
+
+_LONGEST_REFERER = 8192
+
+
+#: Most ranges of an Accept header, and languages of an Accept-Language header.
+_RANGES = 32
+
+
+#: Longest language tag (RFC 5646 section 4.4.1).
+_LONGEST_TAG = 35
+
+
+# Servers under WSGI join headers that come twice; a comma in one URL is no sign of it.
+_SECOND_URL = re.compile(rb",[ \t]*[A-Za-z]+://")
+
+
+_PURPOSES = (b"sec-purpose", b"purpose", b"x-purpose", b"x-moz")
+
+
+def is_prefetch(request: Request) -> bool:
+    """Whether a browser asks ahead of its user: no login may begin from this.
+
+    A header of `_LONGEST_HEADER` bytes or more is not read, and counts as such.
+    """
+    said = b",".join(value for name in _PURPOSES for value in request.all(name)[:4])
+    if not said:
+        return False
+    if len(said) > _LONGEST_HEADER:
+        return True
+    said = said.lower()
+    return b"prefetch" in said or b"prerender" in said or b"preview" in said
+
+
+def is_document(request: Request) -> bool:
+    """Whether the answer goes into a browser's window, or the client does not say.
+
+    An image, frame or script that points at the login is no person logging in
+    (https://www.w3.org/TR/fetch-metadata/#sec-fetch-dest-header).
+    """
+    return request.one(b"sec-fetch-dest") in (None, b"document")
+
+
+def is_navigation(request: Request) -> bool:
+    """Whether a person's browser is opening a page: it can be sent to log in."""
+    return request.method in ("GET", "HEAD") and _is_in_window(request)
+
+
+def is_page_visit(request: Request) -> bool:
+    """Whether a person looks at the answer: a browser opens a page or sends a form."""
+    return request.method in ("GET", "HEAD", "POST") and _is_in_window(request)
+
+
+def _is_in_window(request: Request) -> bool:
+    return (
+        not request.is_websocket
+        and request.one(b"sec-fetch-mode") in (None, b"navigate")
+        and is_document(request)
+        and (request.one(b"x-requested-with") or b"")[:20].lower() != b"xmlhttprequest"
+        and not is_prefetch(request)
+        and _names_html(request.all(b"accept"))
+    )
+
+
+def is_preflight(request: Request) -> bool:
+    """Whether a browser asks whether a page of another origin may send a request.
+
+    A browser sends no body with it, and names the headers of the request to come
+    instead of sending them (https://fetch.spec.whatwg.org/#cors-preflight-fetch). So
+    none is one that an app may take for another method, as Rails' ``_method`` and
+    ``X-HTTP-Method-Override`` let it: that app would do what the rule protects.
+    """
+    return (
+        request.method == "OPTIONS"
+        and bool(request.one(b"origin"))
+        and bool(request.one(b"access-control-request-method"))
+        and request.one(b"content-length") in (None, b"0")
+        and request.one(b"transfer-encoding") is None
+        and not _names_method(request)
+    )
+
+
+#: What frameworks and their plug-ins call a query's key for the method.
+_METHOD_KEY = re.compile(
+    rb"(?:\A|[&;])(?:_+method|_*(?:x[-_]?)?(?:http[-_]?method|(?:http[-_]?)?"
+    rb"method[-_]?override))(?=[=&;]|\Z)",
+    re.IGNORECASE,
+)
+
+
+def _names_method(request: Request) -> bool:
+    """Whether a header or the query may name another method than the request line."""
+    for name, _ in request.headers:
+        if b"method" in name and name != b"access-control-request-method":
+            return True
+    query = request.query
+    return len(query) > LONGEST_VALUE or bool(
+        _METHOD_KEY.search(unquote_to_bytes(query))
+    )
+
+
+def _names_html(accept: Sequence[bytes]) -> bool:
+    """Whether an Accept header asks for HTML by name, as every browser does for a page.
+
+    ``*/*`` and ``text/*`` name nothing: programs send those, or no header at all. A
+    header of more than `_LONGEST_HEADER` bytes or `_RANGES` ranges is no browser's.
+    """
+    if len(accept) > _RANGES or sum(map(len, accept)) > _LONGEST_HEADER:
+        return False
+    ranges = b",".join(accept).lower().split(b",", _RANGES)
+    if len(ranges) > _RANGES:
+        return False
+    named: dict[bytes, bool] = {}
+    for item in ranges:
+        kind, *params = (part.strip(b" \t") for part in item.split(b";"))
+        named[kind] = not any(re.fullmatch(rb"q=0(\.0{0,3})?", p) for p in params)
+    # Our pages are text/html: where a client says something of that, it decides.
+    return named.get(b"text/html", named.get(b"application/xhtml+xml", False))
+
+
+_LANGUAGE = re.compile(
+    r"([A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8})*|\*)"
+    r"(?:[ \t]*;[ \t]*[qQ]=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?))?"
+)
+
+
+_LANGUAGES = 32
+
+
+def languages(request: Request) -> list[str]:
+    """Return the languages a browser asks for, the most wanted first.
+
+    What is no language range (RFC 9110 section 12.5.4) is left out, and ``*`` too; so
+    is whatever comes after `_LANGUAGES` ranges or `_LONGEST_HEADER` bytes.
+    """
+    sent = b",".join(request.all(b"accept-language")[:_LANGUAGES])
+    header = sent[:_LONGEST_HEADER].decode("latin-1")
+    ranges = header.split(",", _LANGUAGES)[:_LANGUAGES]
+    found = [_LANGUAGE.fullmatch(item.strip(" \t")) for item in ranges]
+    wanted = [
+        (float(m[2] or 1), m[1])
+        for m in found
+        if m and m[1] != "*" and len(m[1]) <= _LONGEST_TAG
+    ]
+    wanted.sort(key=lambda item: -item[0])
+    return [tag for quality, tag in wanted if quality]
+
+
+def is_same_origin(request: Request, origin: str) -> bool:
+    """Whether a request that changes something was sent by a page of `origin`.
+
+    Every header that speaks of the sender must agree, and one must speak:
+    Sec-Fetch-Site, Origin, Referer. ``same-site`` and ``none`` do not agree.
+
+    ``Origin: null`` agrees if Sec-Fetch-Site says ``same-origin``: that is what a page
+    sends with ``Referrer-Policy: no-referrer``, and no page can set either header.
+    (A sandboxed frame sends null too, and ``cross-site`` with it.)
+    """
+    ours = origin.encode()
+    site = request.one(b"sec-fetch-site")
+    sender = request.one(b"origin")
+    referer = request.one(b"referer")
+    verdicts = []
+    if site is not None:
+        verdicts.append(site == b"same-origin")
+    if sender is not None:
+        is_hidden = sender == b"null" and site == b"same-origin"
+        verdicts.append(sender == ours or is_hidden)
+    if referer is not None:
+        verdicts.append(_is_of(referer, ours))
+    return bool(verdicts) and all(verdicts)
+
+
+def _is_of(referer: bytes, origin: bytes) -> bool:
+    """Whether a Referer header names one page of an origin, and no other."""
+    if len(referer) > _LONGEST_REFERER:
+        return False
+    is_below = referer == origin or referer.startswith(origin + b"/")
+    return is_below and not _SECOND_URL.search(referer)
+
+
+def referring_path(request: Request, origin: str) -> str | None:
+    """Return path and query of the page of `origin` that a request came from, or None.
+
+    A browser writes it, and no other site can change it for a request of its own: it
+    is still no more than a place to offer in a link.
+    """
+    referer = request.one(b"referer")
+    if not referer or not _is_of(referer, origin.encode()):
+        return None
+    return referer.decode("latin-1")[len(origin) :] or "/"
+
+
+_HOST = re.compile(
+    rb"(?:[A-Za-z0-9_.-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?"
+)
+
+
+def is_other_host(request: Request, origin: str) -> bool:
+    """Whether a request was sent to another address of the site that `origin` names.
+
+    That is a Host of the same kind, public, internal or loopback, that differs. A site
+    with a public name that is asked for ``127.0.0.1:8000``, ``app`` or ``testserver``
+    is behind a proxy or in a test, and its user is where they should be. Nothing is
+    trusted by this: a client writes Host as it likes, and proxies change it.
+    """
+    host = request.one(b"host")
+    if not host or not _HOST.fullmatch(host):
+        return False
+    scheme, _, ours = origin.partition("://")
+    theirs = host.decode().lower()
+    theirs = theirs.removesuffix(":443" if scheme == "https" else ":80")
+    return theirs != ours and _kind_of_host(theirs) == _kind_of_host(ours)
+
+
+def _kind_of_host(host: str) -> str:
+    from ipaddress import ip_address  # noqa: PLC0415 - seldom used
+
+    name = host.rpartition("]")[0][1:] if host[:1] == "[" else host.partition(":")[0]
+    if name == "localhost" or name.endswith(".localhost"):
+        return "loopback"
+    try:
+        address = ip_address(name)
+    except ValueError:
+        return "public" if "." in name else "internal"
+    if address.is_loopback or address.is_unspecified:
+        return "loopback"
+    return "internal" if address.is_private else "public"

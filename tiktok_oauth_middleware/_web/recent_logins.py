@@ -1,0 +1,86 @@
+"""Where logins that began in this process were going, for a while and within bounds.
+
+A login lives in its browser's cookies. Where those are missing at the callback, since
+newer logins took their place or the login began in another browser or app, nobody can
+be signed in; but the page that says so can lead on to where the login was going. That
+is all this table is for: it decides nothing, signs nobody in, and where it does not
+know a login (another process, too many since) the page leads to the start instead.
+
+Keys are hashes of the state. What is kept was checked when the login began.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import NamedTuple
+
+from tiktok_oauth_middleware._core.fork import renew_after_fork
+
+#: Logins that are remembered at most, and the bytes that they may take together.
+_LIMIT = 4096
+_BYTES = 1024 * 1024
+#: What an entry takes beside its texts, about, in bytes.
+_ENTRY = 250
+
+
+class _Begun(NamedTuple):
+    at: float
+    return_to: str
+    scopes: str
+
+    @property
+    def size(self) -> int:
+        return _ENTRY + len(self.return_to) + len(self.scopes)
+
+
+class RecentLogins:
+    """A bounded table of logins begun here; the oldest go first."""
+
+    def __init__(self, lifetime: float, clock: Callable[[], float]) -> None:
+        """Remember each login for `lifetime` seconds at most."""
+        self._lifetime = lifetime
+        self._clock = clock
+        self.after_fork()
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Begin anew: the lock may be held by a thread that is not there."""
+        self._begun: OrderedDict[bytes, _Begun] = OrderedDict()
+        self._size = 0
+        self._guard = threading.Lock()
+
+    def remember(self, state: str, return_to: str, scopes: str) -> None:
+        """Note where a login goes, and which scopes it asks for one by one."""
+        begun = _Begun(self._clock(), return_to, scopes)
+        with self._guard:
+            before = self._begun.pop(_key(state), None)
+            self._begun[_key(state)] = begun
+            self._size += begun.size - (before.size if before else 0)
+            while self._begun and self._is_too_much(next(iter(self._begun.values()))):
+                _, oldest = self._begun.popitem(last=False)
+                self._size -= oldest.size
+
+    def _is_too_much(self, oldest: _Begun) -> bool:
+        too_many = len(self._begun) > _LIMIT or self._size > _BYTES
+        return too_many or not self._is_recent(oldest)
+
+    def _is_recent(self, begun: _Begun) -> bool:
+        return abs(self._clock() - begun.at) <= self._lifetime
+
+    def find(self, state: str) -> tuple[str, str] | None:
+        """Return where a login was going and its scopes; None if it is not known."""
+        with self._guard:
+            begun = self._begun.get(_key(state))
+        if begun is None or not self._is_recent(begun):
+            return None
+        return begun.return_to, begun.scopes
+
+    def __repr__(self) -> str:
+        return f"<RecentLogins: {len(self._begun)}>"
+
+
+def _key(state: str) -> bytes:
+    return hashlib.sha256(state.encode()).digest()[:16]

@@ -1,0 +1,131 @@
+"""Headers of the app's responses: what caches and pages of other origins may do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+from tiktok_oauth_middleware._core.http import Cookie, is_sendable
+
+_SHARED = re.compile(r"public|s-maxage=.*", re.IGNORECASE)
+
+
+def cors_headers(headers: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return those of an app's headers that let pages of other origins read an answer.
+
+    Access-Control headers as they are, and the app's ``Vary`` (an allowed origin that
+    is repeated from the request varies by it), with Cookie where there is one.
+    """
+    kept = [
+        (name.lower(), value)
+        for name, value in headers
+        if name.lower().startswith("access-control-") and is_sendable(value)
+    ]
+    vary = [item for item in _items(headers, "vary") if is_sendable(item)]
+    if vary:
+        if "*" not in vary and "cookie" not in map(str.lower, vary):
+            vary.append("Cookie")
+        kept.append(("vary", ", ".join(vary)))
+    return kept
+
+
+_MERGED = ("cache-control", "vary")
+
+
+_LONGEST_REMEMBERED_NAME = 64
+
+
+_REMEMBERED_NAMES = 256
+
+
+_PRIVATE = (("cache-control", "private"), ("vary", "Cookie"))
+
+
+#: Response headers by which an app tells one kind of cache what the others are not
+#: told. Each of them overrides Cache-Control where it is read (RFC 9213 section 2.2).
+_FOR_ONE_CACHE = frozenset(
+    {
+        "cdn-cache-control",  # RFC 9213; with a vendor's name before it, see below
+        "edge-control",  # Akamai
+        "surrogate-control",  # Fastly, Varnish, Akamai
+        "x-accel-expires",  # nginx
+        "x-litespeed-cache-control",
+    }
+)
+
+
+class _CachingNames(dict[str | bytes, bool]):
+    """Which names of response headers concern caches, remembered within bounds.
+
+    An app may make a header's name of what somebody sent it: long ones are not kept,
+    nor more than 256.
+    """
+
+    def __missing__(self, name: str | bytes) -> bool:
+        text = name if isinstance(name, str) else name.decode("latin-1")
+        text = text.lower()
+        found = (
+            text in _MERGED
+            or text in _FOR_ONE_CACHE
+            or text.endswith("-cdn-cache-control")
+        )
+        if len(name) <= _LONGEST_REMEMBERED_NAME and len(self) < _REMEMBERED_NAMES:
+            self[name] = found
+        return found
+
+
+#: Whether a response header says which caches may keep the response. The names are the
+#: app's own; apart from the known ones, every vendor's ``X-CDN-Cache-Control`` counts,
+#: as Cloudflare, Netlify and Vercel call theirs.
+is_caching: Callable[[str | bytes], bool] = _CachingNames().__getitem__
+
+
+def keep_private(headers: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return response headers that keep shared caches from serving it to others.
+
+    What the app said of caching stays, less what would let a shared cache keep it;
+    ``Vary`` gets Cookie (RFC 9111 sections 4.1 and 5.2.2).
+    """
+    for name, _ in headers:
+        if is_caching(name):
+            break
+    else:  # the usual case, and 1 us instead of 10
+        return [*headers, *_PRIVATE]
+    kept = [pair for pair in headers if not is_caching(pair[0])]
+    said = [_items(headers, name) for name in _MERGED]
+    control = [d for d in said[0] if not _SHARED.fullmatch(d)]
+    names = {d.lower() for d in control}
+    # A cache that understands the status ignores no-store beside must-understand
+    # (RFC 9111 section 5.2.2.3).
+    is_stored_nowhere = "no-store" in names and "must-understand" not in names
+    if "private" not in names and not is_stored_nowhere:
+        control.append("private")
+    vary = said[1]
+    if "*" not in vary and "cookie" not in map(str.lower, vary):
+        vary.append("Cookie")
+    return [*kept, ("cache-control", ", ".join(control)), ("vary", ", ".join(vary))]
+
+
+def with_cookie_deleted(
+    headers: Sequence[tuple[str, str]], deletion: Cookie
+) -> list[tuple[str, str]]:
+    """Return response headers that also delete a cookie, and are stored nowhere.
+
+    An answer that sets the cookie itself stays as it is. The deletion comes first: some
+    adapters keep the last Set-Cookie only, and that shall be the app's.
+    """
+    start = f"{deletion.name}="
+    for name, value in headers:
+        if name.lower() == "set-cookie" and value.lstrip().startswith(start):
+            return [*headers]
+    kept = [
+        (name, value)
+        for name, value in headers
+        if name.lower() == "vary" or not is_caching(name)
+    ]
+    return [deletion.header(), *kept, ("cache-control", "no-store")]
+
+
+def _items(headers: Sequence[tuple[str, str]], name: str) -> list[str]:
+    values = (value for key, value in headers if key.lower() == name)
+    return [item.strip() for v in values for item in v.split(",") if item.strip()]

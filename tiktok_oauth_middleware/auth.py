@@ -1,0 +1,316 @@
+"""What an app sees of a login: `TikTokAuth`, `Token`, `User`.
+
+All are read-only. An object that holds a secret prints none: not in ``repr``, ``str``
+or a format string, nor as a pickle.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, cast, overload
+
+from ._core.redact import one_line
+from ._oauth.scopes import parse_scopes, split_scopes
+from ._session.cached_session import (
+    ACCESS_TOKEN,
+    EXPIRES_AT,
+    OPEN_ID,
+    PROFILE,
+    SCOPES,
+    CachedSession,
+)
+from .errors import ConfigurationError, NotSignedIn
+
+if TYPE_CHECKING:
+    from ._web.guard import Challenge
+    from ._web.mount import MountPoint
+
+
+class Token:
+    """A user's access token, valid at the moment it was asked for."""
+
+    __slots__ = ("_access_token", "_expires_at", "_scopes")
+
+    def __init__(self, access_token: str, expires_at: float, scopes: str) -> None:
+        self._access_token = access_token
+        self._expires_at = expires_at
+        self._scopes = scopes
+
+    @property
+    def access_token(self) -> str:
+        """What goes behind ``Authorization: Bearer``."""
+        return self._access_token
+
+    @property
+    def expires_at(self) -> float:
+        """When TikTok stops taking it, in seconds since 1970 UTC."""
+        return self._expires_at
+
+    @property
+    def scopes(self) -> frozenset[str]:
+        """What the user granted it for."""
+        return split_scopes(self._scopes)
+
+    def __repr__(self) -> str:
+        return f"<Token expires_at={self._expires_at:.0f}>"
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        message = "a token is not pickled"
+        raise TypeError(message)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """A TikTok user's profile, as far as the granted scopes show it.
+
+    A field whose scope was not granted is None
+    (https://developers.tiktok.com/doc/tiktok-api-v2-get-user-info).
+    """
+
+    #: Stable for this user in this app; compare it byte for byte.
+    open_id: str
+    #: Stable for this user in all apps of one developer; may be missing.
+    union_id: str | None = None
+    #: Signed links that expire: show them, do not keep them.
+    avatar_url: str | None = None
+    avatar_url_100: str | None = None
+    avatar_large_url: str | None = None
+    display_name: str | None = None
+    #: With ``user.info.profile``.
+    bio_description: str | None = None
+    profile_deep_link: str | None = None
+    profile_web_link: str | None = None
+    is_verified: bool | None = None
+    username: str | None = None
+    #: With ``user.info.stats``.
+    follower_count: int | None = None
+    following_count: int | None = None
+    likes_count: int | None = None
+    video_count: int | None = None
+
+
+_NO_SCOPES: frozenset[str] = frozenset()
+
+
+#: Longest profile that is remembered, and how many are: 2 MB at most. TikTok's are
+#: shorter (1.5 kB with three signed links), but nothing holds them to that.
+_LONGEST_REMEMBERED_PROFILE = 4096
+
+
+_REMEMBERED_PROFILES = 512
+
+
+def read_profile(open_id: str, profile: str) -> User:
+    """Return the user whose packed profile (see `UserRecord.profile`) this is."""
+    if len(profile) > _LONGEST_REMEMBERED_PROFILE:
+        return _parse_profile(open_id, profile)
+    return _remembered_profile(open_id, profile)
+
+
+def _parse_profile(open_id: str, profile: str) -> User:
+    return User(open_id=open_id, **json.loads(profile or "{}"))
+
+
+@lru_cache(maxsize=_REMEMBERED_PROFILES)
+def _remembered_profile(open_id: str, profile: str) -> User:
+    return _parse_profile(open_id, profile)
+
+
+class TikTokAuth:
+    """Who is signed in with TikTok in this request: always there, signed in or not.
+
+    Read-only, made for one request, and it holds no connection. The first look at any
+    property is noted: a response that depended on it must not be shared by caches.
+    """
+
+    # A slotted class, not a frozen dataclass: 0.11 against 0.67 us, once a request.
+    __slots__ = ("_challenge", "_looked", "_sight", "_site")
+
+    # Set by the middleware that makes it: the call of an __init__ costs 0.1 us.
+    _sight: CachedSession | None
+    _site: MountPoint
+    #: Whether anybody looked, and what a guard found missing.
+    _looked: bool
+    _challenge: Challenge | None
+
+    @property
+    def is_authenticated(self) -> bool:
+        """Whether somebody is signed in."""
+        self._looked = True
+        return self._sight is not None
+
+    @property
+    def open_id(self) -> str | None:
+        """TikTok's stable id of the user in this app, or None."""
+        self._looked = True
+        return None if self._sight is None else self._sight[OPEN_ID]
+
+    @property
+    def scopes(self) -> frozenset[str]:
+        """The scopes that the user granted; not those that were asked for."""
+        self._looked = True
+        return _NO_SCOPES if self._sight is None else split_scopes(self._sight[SCOPES])
+
+    @property
+    def token(self) -> Token | None:
+        """The access token, or None: signed out, or TikTok could not renew it."""
+        self._looked = True
+        sight = self._sight
+        if sight is None or sight[EXPIRES_AT] <= self._site.clock():
+            return None
+        return Token(sight[ACCESS_TOKEN], sight[EXPIRES_AT], sight[SCOPES])
+
+    @property
+    def user(self) -> User | None:
+        """The user's profile by granted scope, or None when nobody is signed in.
+
+        As TikTok gave it at the login or later, ``profile_max_age`` old at most unless
+        TikTok did not answer. An avatar link that has ended is renewed at the next
+        request after somebody looked.
+        """
+        self._looked = True
+        sight = self._sight
+        if sight is None:
+            return None
+        self._site.profile_was_read(sight)
+        return read_profile(sight[OPEN_ID], sight[PROFILE])
+
+    def missing_scopes(self, *scopes: str) -> frozenset[str]:
+        """Return those of `scopes` that the user has not granted."""
+        return frozenset(scopes) - self.scopes
+
+    def login_url(
+        self,
+        next: str | None = None,  # noqa: A002 - the query's own word
+        scopes: Iterable[str] = (),
+        *,
+        choose_account: bool = False,
+    ) -> str:
+        """Return the link that begins a login, or asks for further scopes.
+
+        Args:
+            next: the path of this site to come back to, or its whole address, such as
+                ``str(request.url)``; `after_login` if not given. An address at any
+                other origin than that of the redirect URI leads to `after_login` too.
+            scopes: scopes to ask for beside the usual ones; each must be in the
+                settings' ``scopes`` or ``optional_scopes``.
+            choose_account: show TikTok's page, where the person can switch to another
+                account; otherwise TikTok reconnects the last one without asking.
+
+        Raises:
+            ConfigurationError: a scope is in neither: such a link would lead nowhere.
+        """
+        asked = parse_scopes(scopes) if isinstance(scopes, str) else {*scopes}
+        odd = asked - self._site.askable
+        if odd:
+            message = (
+                f"login_url asks for {one_line(', '.join(sorted(odd)))}, which is in"
+                " neither scopes nor optional_scopes: list it in one of them"
+            )
+            raise ConfigurationError(message)
+        return self._site.login_url(next, asked, choose_account=choose_account)
+
+    @property
+    def logout_url(self) -> str:
+        """The address to POST to, from a form of this site, to log out."""
+        return self._site.logout_url()
+
+    def __repr__(self) -> str:
+        if self._sight is None:
+            return "<TikTokAuth: nobody signed in>"
+        return f"<TikTokAuth open_id={self._sight[OPEN_ID]!r}>"
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        message = "TikTokAuth belongs to one request and is not pickled"
+        raise TypeError(message)
+
+
+class SignedInAuth(TikTokAuth):
+    """A `TikTokAuth` behind a guard, as type checkers see it: its fields are there.
+
+    No object is of this class. Where somebody is certainly signed in it says so of the
+    same object: ``open_id`` is a str and ``user`` a `User`. The token may be missing
+    still, where TikTok could not renew it.
+    """
+
+    __slots__ = ()
+
+    @property
+    def is_authenticated(self) -> Literal[True]:
+        """Whether somebody is signed in."""
+        return cast("Literal[True]", super().is_authenticated)
+
+    @property
+    def open_id(self) -> str:
+        """TikTok's stable id of the user in this app."""
+        return cast("str", super().open_id)
+
+    @property
+    def user(self) -> User:
+        """The user's profile by granted scope."""
+        return cast("User", super().user)
+
+
+def signed_in_auth_in(connection: Any) -> SignedInAuth:
+    """Return what the middleware put into a request in which somebody is signed in.
+
+    Raises:
+        ConfigurationError: there is no middleware around the app.
+        NotSignedIn: nobody is signed in; no guard stands before the caller.
+    """
+    auth = auth_in(connection, required=True)
+    if auth.is_authenticated:
+        return cast("SignedInAuth", auth)
+    message = "nobody is signed in, and no guard has asked: put requires_tiktok before"
+    raise NotSignedIn(message)
+
+
+@overload
+def auth_in(connection: Any, *, required: Literal[True]) -> TikTokAuth: ...
+@overload
+def auth_in(connection: Any) -> TikTokAuth | None: ...
+def auth_in(connection: Any, *, required: bool = False) -> TikTokAuth | None:
+    """Return what the middleware put into a request.
+
+    Below an adapter such as a2wsgi a WSGI app is asked through an ASGI middleware: the
+    adapter hands the scope on in the environ.
+
+    Args:
+        connection: a request object, its ``scope`` or ``environ``, or what is sought.
+        required: whether it must be there.
+
+    Raises:
+        ConfigurationError: it is required and there is no middleware around the app.
+    """
+    if isinstance(connection, TikTokAuth):
+        return connection
+    held = connection
+    if not isinstance(held, Mapping):
+        held = getattr(connection, "scope", None)  # Starlette's; Django's under ASGI
+        if not isinstance(held, Mapping):
+            held = getattr(connection, "environ", None)  # Flask's; Django's under WSGI
+    auth: Any = None
+    if isinstance(held, Mapping):
+        auth = held.get("tiktok") or held.get("tiktok.auth")
+        if auth is None and "asgi.scope" in held:
+            auth = held["asgi.scope"].get("tiktok")
+    if auth is None:
+        auth = asgi_auth.get()
+    if isinstance(auth, TikTokAuth):
+        return auth
+    if not required:
+        return None
+    message = (
+        "there is no TikTok middleware around this app: wrap it in"
+        " TikTokOAuthMiddleware (ASGI) or TikTokOAuthWSGIMiddleware (WSGI)"
+    )
+    raise ConfigurationError(message)
+
+
+#: The object of the request at hand, set under ASGI where a WSGI app may be inside:
+#: asgiref's WsgiToAsgi and Starlette's WSGIMiddleware hand no scope on.
+asgi_auth: ContextVar[TikTokAuth | None] = ContextVar("tiktok_auth", default=None)

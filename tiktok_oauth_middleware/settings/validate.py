@@ -1,0 +1,533 @@
+"""What TikTok, a browser or good sense would refuse of an app's settings.
+
+Each check looks at some options and says, in one sentence a fault, which option is
+wrong and what would be right; no sentence shows a secret. An option of a wrong type is
+told as such and then stands in as something harmless, so that the others are checked
+all the same.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from tiktok_oauth_middleware._core.origins import origin_of
+from tiktok_oauth_middleware._core.return_to import safe_target
+from tiktok_oauth_middleware._oauth import protocol
+
+DAY = 86400
+
+#: Options that are lists of strings, with an item such as each may hold.
+LISTS: Mapping[str, str] = {
+    "secret_keys": "32 random characters or more",
+    "scopes": "user.info.basic",
+    "optional_scopes": "video.list",
+    "protect": "/app",
+    "public": "/app/help",
+    "login_methods": "GET",
+    "websocket_origins": "https://app.example.com",
+}
+#: Options in seconds: the least and the most.
+DURATIONS: Mapping[str, tuple[float, float]] = {
+    "session_lifetime": (1, 400 * DAY),
+    "session_idle": (1, 400 * DAY),
+    "login_lifetime": (1, 900),
+    "refresh_leeway": (0, DAY),
+    "profile_max_age": (1, 400 * DAY),
+    "timeout": (0.1, 60),
+}
+#: Options that are whole numbers: the least and the most.
+COUNTS: Mapping[str, tuple[int, int]] = {"remembered_sessions": (1, 10_000_000)}
+FLAGS = ("keep_grants", "fetch_user", "pkce", "always_ask_consent", "starlette_auth")
+_PATHS = ("login_path", "logout_path", "disconnect_path", "webhook_path")
+MAY_BE_NONE = ("disconnect_path", "webhook_path", "previous_client_secret")
+ENDPOINTS: Mapping[str, str] = {
+    "authorize": protocol.AUTHORIZE,
+    "token": protocol.TOKEN,
+    "revoke": protocol.REVOKE,
+    "user_info": protocol.USER_INFO,
+}
+
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_DESKTOP_HOSTS = ("localhost", "127.0.0.1")  # TikTok's Desktop tab takes no other
+_KEY_LENGTH = 32
+_LEAST_ENTROPY_BITS = 80
+_LEAST_STEPS = 8
+_LONGEST_REDIRECT_URI = 511
+_PLACEHOLDERS = re.compile(
+    r"change.?me|replace.?me|your.?(secret|key)|placeholder|example|password|insecure"
+    r"|dummy|x{6}",
+    re.IGNORECASE,
+)
+_TEMPLATE = re.compile(
+    r"change.?me|replace.?me|your.?(secret|key|client)|placeholder|x{6}", re.IGNORECASE
+)
+_URI_PATH = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@-]+)+/?|/")
+_RULE = re.compile(r"/[^?#%\\\x00-\x1f\x7f]*")
+#: What globs, routes of frameworks and regular expressions are made of, as far as no
+#: usual path holds it: * {id} <id> [id] /:id /$id | ^ .+ .? $ at the end, \\d.
+_PATTERN = re.compile(r"[*{}<>\[\]|^]|/[:$]|[.][+?]|[$]/?$|\\[A-Za-z.]|[(][?]|%[a-z(]")
+_NETLOC = re.compile(
+    r"(?:[^@]*@)?(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:.]+\])(?::[1-9][0-9]{0,4})?(?:[?#].*)?"
+)
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_MAKE_A_KEY = (
+    'make one with: python -c "import secrets; print(secrets.token_urlsafe(32))"'
+)
+
+#: Valid options, to stand in for what is missing or of a wrong type.
+SAMPLES: Mapping[str, Any] = {
+    "client_key": "awsample",
+    "client_secret": "a-secret-of-the-samples",
+    "previous_client_secret": None,
+    "redirect_uri": "https://app.example.com/auth/tiktok/callback",
+    "secret_keys": ("Zk3vXq9LwR2tYb7NfH5cJd8GsPmA1eUo",),
+    "scopes": ("user.info.basic",),
+    "login_methods": ("GET",),
+    "pkce": True,
+    "disconnect_path": None,
+    "webhook_path": None,
+    "login_path": "/auth/tiktok/login",
+    "logout_path": "/auth/tiktok/logout",
+    "after_login": "/",
+    "after_logout": "/",
+    "cookie_name": "tiktok",
+    "store": "memory://",
+}
+
+
+def faults(options: Mapping[str, Any]) -> Iterator[str]:
+    """Say what is wrong with these options, all of it; `options` names every one."""
+    usable = dict(options)
+    for name, value in options.items():
+        wanted = _wanted(name, value)
+        if wanted:
+            yield f"{name} is {wanted}; got a {type(value).__name__}"
+            usable[name] = SAMPLES.get(
+                name, {**DURATIONS, **COUNTS}.get(name, ((),))[0]
+            )
+    yield from _credential_faults(usable)
+    yield from _redirect_uri_faults(usable)
+    yield from _scope_faults(usable)
+    yield from _path_faults(usable)
+    yield from _rule_faults(usable)
+    yield from _number_faults(usable)
+    yield from _endpoint_faults(usable["endpoints"])
+    yield from _other_faults(usable)
+
+
+def _wanted(name: str, value: object) -> str | None:
+    """Return what an option should be, if the value's type is wrong."""
+    if name in LISTS:
+        is_list = isinstance(value, list | tuple)
+        if is_list and all(isinstance(item, str) for item in value):  # type: ignore[attr-defined]
+            return None
+        return f'a list of strings, such as ["{LISTS[name]}"]'
+    if name in DURATIONS:
+        right = isinstance(value, int | float) and not isinstance(value, bool)
+        return None if right else "a number of seconds"
+    if name in COUNTS:
+        right = isinstance(value, int) and not isinstance(value, bool)
+        return None if right else "a whole number"
+    if name in FLAGS:
+        return None if isinstance(value, bool) else "True or False"
+    if name == "endpoints":
+        right = all(isinstance(getattr(value, e, None), str) for e in ENDPOINTS)
+        return None if right else "a TikTokEndpoints of strings"
+    if name in MAY_BE_NONE:
+        return None if value is None or isinstance(value, str) else "a string or None"
+    return None if isinstance(value, str) else "a string"
+
+
+def _credential_faults(options: Mapping[str, Any]) -> Iterator[str]:
+    key, secret = options["client_key"], options["client_secret"]
+    for name in ("client_key", "client_secret"):
+        fault = _copied_fault(options[name])
+        if fault:
+            yield f"{name} {fault}; copy it from your app's page in TikTok's portal"
+    if key and key == secret:
+        yield "client_secret equals client_key; TikTok's portal shows two values"
+    previous = options["previous_client_secret"]
+    if previous is not None:
+        fault = _previous_secret_fault(previous, options)
+        if fault:
+            yield f"previous_client_secret {fault}"
+    keys = options["secret_keys"]
+    if not keys:
+        yield f"secret_keys is empty; {_MAKE_A_KEY}"
+    for place, secret_key in enumerate(keys):
+        fault = _key_fault(secret_key, (secret, previous))
+        if fault:
+            yield f"secret_keys[{place}] {fault}; {_MAKE_A_KEY}"
+    if len(set(keys)) < len(keys):
+        yield "secret_keys lists one key twice; list each once, newest first"
+
+
+def _previous_secret_fault(previous: str, options: Mapping[str, Any]) -> str | None:
+    """Say what is wrong with the secret before, without showing it."""
+    if not protocol.is_visible(previous, 200):
+        return "is empty or holds a space; leave it out unless the secret is rotated"
+    if previous == options["client_secret"]:
+        return "equals client_secret; it is the one before, or left out"
+    if previous == options["client_key"]:
+        return "equals client_key; TikTok's portal shows two values"
+    if _TEMPLATE.search(previous):
+        return "looks like a placeholder; leave it out unless the secret is rotated"
+    return None
+
+
+#: As editors and chat programs write them, too.
+_QUOTES = frozenset("\"'`\u201c\u201d\u2018\u2019")
+
+
+def _copied_fault(value: str) -> str | None:
+    """Say what copying or a file has done to a key or secret, without showing it."""
+    if not value:
+        return "is empty"
+    if value[0] in _QUOTES or value[-1] in _QUOTES:
+        return "begins or ends with a quote, which whatever read it from a file left"
+    if value != value.strip():
+        return "begins or ends with a space or line break"
+    if "=" in value[:24] and value.upper().startswith(("TIKTOK_", "CLIENT_")):
+        return "begins with its own name, as a line of a file does"
+    if not protocol.is_visible(value, 200):
+        return "holds a space, a line break or what is no ASCII, or is too long"
+    return None
+
+
+def _key_fault(key: str, client_secrets: tuple[str, str | None]) -> str | None:
+    """Say what is wrong with a key, without showing it."""
+    if key[:1] in _QUOTES and key[:1] == key[-1:]:
+        return "is in quotes, which whatever read it from a file left there"
+    if len(key) < _KEY_LENGTH:
+        return f"is shorter than {_KEY_LENGTH} characters"
+    if key in client_secrets:
+        return "equals client_secret: whoever has one would have both"
+    if _PLACEHOLDERS.search(key):
+        return "looks like a placeholder"
+    if _is_repetitive(key):
+        return "does not look random"
+    return None
+
+
+def _is_repetitive(key: str) -> bool:
+    """Whether a key repeats a shorter text, runs in even steps, or says too little."""
+    text = "".join(key)
+    if text in (text + text)[1:-1]:
+        return True
+    shares = [text.count(char) / len(text) for char in set(text)]
+    entropy = -sum(share * math.log2(share) for share in shares)
+    steps = {ord(b) - ord(a) for a, b in itertools.pairwise(text)}
+    return entropy * len(text) < _LEAST_ENTROPY_BITS or len(steps) < _LEAST_STEPS
+
+
+def _redirect_uri_faults(options: Mapping[str, Any]) -> Iterator[str]:
+    """Hold the redirect URI against TikTok's rules.
+
+    https://developers.tiktok.com/doc/login-kit-web and .../login-kit-desktop
+    """
+    uri = options["redirect_uri"]
+    parts = _split(uri)
+    if parts is None or not parts.hostname:
+        yield (
+            "redirect_uri is not an address; it looks like"
+            " https://app.example.com/auth/tiktok/callback"
+        )
+        return
+    if len(uri) > _LONGEST_REDIRECT_URI:
+        yield "redirect_uri has 512 characters or more; TikTok takes fewer"
+    if "?" in uri or "#" in uri:
+        yield "redirect_uri has a query or fragment; TikTok takes neither"
+    if "@" in parts.netloc:
+        yield "redirect_uri has a user name before the host; leave it out"
+    if parts.path in ("", "/") or _is_odd(parts.path):
+        yield (
+            "redirect_uri needs a plain path, such as /auth/tiktok/callback, without"
+            " percent signs, double slashes or dots alone"
+        )
+    if parts.scheme != "https":
+        yield from _loopback_faults(parts, pkce=options["pkce"])
+
+
+def _loopback_faults(parts: SplitResult, *, pkce: bool) -> Iterator[str]:
+    if parts.scheme != "http" or parts.hostname not in _DESKTOP_HOSTS:
+        yield (
+            "redirect_uri begins with https://; plain http is taken only for"
+            " http://localhost:PORT or http://127.0.0.1:PORT, for development"
+        )
+        return
+    if parts.port is None:
+        yield "redirect_uri on loopback needs a port, such as http://127.0.0.1:8000/..."
+    if not pkce:
+        yield "pkce is False; TikTok demands PKCE where redirect_uri is on loopback"
+
+
+def _split(url: str) -> SplitResult | None:
+    """Return the parts of a URL whose port is a port; None if it is not a URL."""
+    if not re.fullmatch(r"[\x21-\x5b\x5d-\x7e]+", url):  # visible ASCII, no backslash
+        return None
+    if not _NETLOC.fullmatch(url.partition("://")[2].partition("/")[0]):
+        return None
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return None
+    return parts
+
+
+def _is_odd(path: str) -> bool:
+    """Whether a path is written so that servers and browsers could differ over it."""
+    dots = any(segment in (".", "..") for segment in path.split("/"))
+    return dots or not _URI_PATH.fullmatch(path)
+
+
+def _scope_faults(options: Mapping[str, Any]) -> Iterator[str]:
+    if not options["scopes"]:
+        yield 'scopes is empty; the least is ["user.info.basic"]'
+    for name in ("scopes", "optional_scopes"):
+        scopes = options[name]
+        for scope in scopes:
+            if not protocol.is_scope(scope):
+                yield (
+                    f"{name} holds {scope!r}; write one scope an item, such as"
+                    ' ["user.info.basic", "video.list"]'
+                )
+        if len(set(scopes)) < len(scopes):
+            yield f"{name} lists one scope twice; list each once"
+
+
+def _path_faults(options: Mapping[str, Any]) -> Iterator[str]:
+    redirect_uri = _split(options["redirect_uri"])
+    taken = {redirect_uri.path: "redirect_uri"} if redirect_uri else {}
+    for name in _PATHS:
+        path = options[name]
+        if path is None:
+            continue
+        if path == "/" or _is_odd(path):
+            yield f"{name} is {path!r}; it is a plain path, such as /auth/tiktok/login"
+        elif path in taken:
+            yield f"{name} and {taken[path]} are both {path!r}; give each its own path"
+        taken[path] = name
+    for name in ("after_login", "after_logout"):
+        if safe_target(options[name], taken) != options[name]:
+            yield (
+                f"{name} is {options[name]!r}; it is a path of this site that begins"
+                " with one slash, percent-encoded, and none of the login's own"
+            )
+
+
+def _rule_faults(options: Mapping[str, Any]) -> Iterator[str]:
+    for name in ("protect", "public"):
+        for rule in options[name]:
+            fault = _rule_fault(rule)
+            if fault:
+                yield f"{name} holds {rule!r}; {fault}"
+    folded = {rule.rstrip("/").casefold(): rule for rule in options["protect"]}
+    both = [rule for rule in options["public"] if rule.rstrip("/").casefold() in folded]
+    if both:
+        yield f"protect and public both list {min(both)!r}; decide for one"
+
+
+def _rule_fault(rule: str) -> str | None:
+    """Return what is wrong with a path rule, and what to write instead.
+
+    A rule that means something else than a path would guard nothing, and say nothing.
+    """
+    usual = "a path rule is a decoded path that begins with a slash, such as '/app'"
+    if rule != rule.strip():
+        return f"{usual}, without a space around it; write {rule.strip()!r}"
+    if re.match(r"(?:[A-Za-z][A-Za-z0-9+.-]*:)?//[^/]", rule):
+        path = "/" + re.sub(r"^[^/]*//[^/]*/?", "", rule)
+        return f"{usual}, without scheme and host; write {path!r}"
+    if re.search("[?#]", rule) and not _PATTERN.search(rule):
+        path = re.split("[?#]", rule, maxsplit=1)[0] or "/"
+        return f"{usual}; it has no query and no fragment; write {path!r}"
+    if _PATTERN.search(rule):
+        before = "/" + "/".join(_segments_before_pattern(rule.lstrip("^")))
+        return (
+            f"{usual}, and no pattern: it covers all that is below it; write {before!r}"
+        )
+    if not rule.startswith("/"):
+        return f"{usual}; write {'/' + rule!r}"
+    if "%" in rule:
+        said = f"; write {unquote(rule)!r}" if unquote(rule) != rule else ""
+        return f"{usual}, without percent signs{said}"
+    if not _RULE.fullmatch(rule) or "//" in rule or {".", ".."} & {*rule.split("/")}:
+        return f"{usual}, without doubled slashes, dots alone, backslashes and controls"
+    return None
+
+
+def _segments_before_pattern(rule: str) -> Iterator[str]:
+    for segment in filter(None, rule.split("/")):
+        plain = segment.rstrip("$*")  # "/app$" and "/app*" mean "/app"
+        if plain in ("", ".") or _PATTERN.search("/" + plain):
+            return
+        yield plain
+
+
+def _number_faults(options: Mapping[str, Any]) -> Iterator[str]:
+    for name, (least, most) in DURATIONS.items():
+        if not least <= options[name] <= most:
+            yield f"{name} is {options[name]}; it is {least} to {most} seconds"
+    for name, (fewest, most) in COUNTS.items():
+        if not fewest <= options[name] <= most:
+            yield f"{name} is {options[name]}; it is {fewest} to {most}"
+
+
+def _endpoint_faults(endpoints: object) -> Iterator[str]:
+    for name, usual in ENDPOINTS.items():
+        url = getattr(endpoints, name, usual)
+        parts = _split(url) if isinstance(url, str) else None
+        if parts is None or not parts.hostname:
+            yield f"endpoints.{name} is not an address; TikTok's is {usual}"
+            continue
+        local = parts.scheme == "http" and parts.hostname in _LOOPBACK
+        if not (parts.scheme == "https" or local) or "@" in parts.netloc:
+            yield (
+                f"endpoints.{name} begins with https:// and has no user name; plain"
+                " http is taken only for a stand-in on localhost, 127.0.0.1 or [::1]"
+            )
+        if "?" in url or "#" in url:
+            yield f"endpoints.{name} has a query or fragment; leave it out"
+        if name != "authorize" and not parts.path.endswith("/"):
+            yield f"endpoints.{name} ends with a slash; TikTok answers 404 without"
+
+
+def _other_faults(options: Mapping[str, Any]) -> Iterator[str]:
+    methods = {*options["login_methods"]}
+    if not methods or not methods <= {"GET", "POST"}:
+        yield 'login_methods lists "GET", "POST" or both'
+    if not _NAME.fullmatch(options["cookie_name"]):
+        yield "cookie_name is 1 to 64 letters, digits, - or _"
+    elif "-login-" in options["cookie_name"] + "-":
+        yield "cookie_name holds -login, by which the cookies of logins are known"
+    elif options["cookie_name"].endswith("-choose"):
+        yield "cookie_name ends with -choose, as the cookie that a logout leaves does"
+    for origin in options["websocket_origins"]:
+        parts = _split(origin)
+        if (
+            parts is None
+            or parts.scheme not in ("https", "http")
+            or not parts.hostname
+            or origin != origin_of(origin)
+        ):
+            yield (
+                f"websocket_origins holds {origin!r}; an origin is scheme, host and"
+                " port: https://app.example.com"
+            )
+    fault = store_fault(options["store"])
+    if fault:
+        yield fault
+
+
+# --- which store a URL names -------------------------------------------------------
+
+_KINDS = (
+    "memory://, sqlite:///relative.sqlite3, sqlite:////absolute/path.sqlite3,"
+    " redis://host:6379/0, rediss://host:6379/0, unix:///path/of/redis.sock,"
+    " postgresql+psycopg://user@host/database or mysql+pymysql://user@host/database"
+)
+
+
+def store_fault(url: str) -> str | None:
+    """Return what is wrong with the option ``store``, or None; touches nothing.
+
+    The URL may carry a password, so only its scheme is repeated.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator or not re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme):
+        return f"store is no URL of a store; it must be one of {_KINDS}"
+    kind = store_kind(scheme)
+    if kind is None:
+        return f"store begins with {scheme}://, which is no store; use {_KINDS}"
+    return _STORES[kind](rest)
+
+
+def store_kind(scheme: str) -> str | None:
+    """Return the kind of store that a URL's scheme names; None if there is none.
+
+    A database and a driver of SQLAlchemy, such as ``postgresql+psycopg``, are of the
+    database's kind; ``sqlite+`` is SQLite through SQLAlchemy.
+    """
+    database, plus, _ = scheme.partition("+")
+    kind = "sqlite+" if (database, plus) == ("sqlite", "+") else database
+    is_known = kind in _STORES and (not plus or kind in _SQL_KINDS)
+    return kind if is_known else None
+
+
+def _memory_fault(rest: str) -> str | None:
+    if rest:
+        return "store says more than memory://; the memory store takes nothing else"
+    return None
+
+
+def _sqlite_fault(rest: str) -> str | None:
+    path = rest.removeprefix("/")
+    if not rest.startswith("/") or not path:
+        return (
+            "store names no SQLite file; it must be sqlite:///relative.sqlite3 (three"
+            " slashes) or sqlite:////absolute/path.sqlite3 (four)"
+        )
+    if path.startswith((":memory:", "file:")) or "?" in path:
+        return (
+            "store asks of SQLite what it does not offer here (:memory:, file: or"
+            " ?options); use a plain path, or memory:// to keep nothing"
+        )
+    return None
+
+
+_LAST_PORT = 65_535
+
+
+def _redis_fault(rest: str) -> str | None:
+    _, _, address = re.split("[/?#]", rest, maxsplit=1)[0].rpartition("@")
+    port = re.fullmatch(r"(?:\[[0-9a-fA-F:.]+\]|[^:\[\]]+)(?::(\d{1,5}))?", address)
+    if port is None or int(port[1] or 0) > _LAST_PORT:
+        return (
+            "store names no Redis host and port; it must be redis://host:6379/0,"
+            " with a password redis://:password@host:6379/0 (percent-encoded)"
+        )
+    return None
+
+
+def _socket_fault(rest: str) -> str | None:
+    if "/" not in rest:
+        return "store names no socket; it must be unix:///path/of/redis.sock?db=0"
+    return None
+
+
+def _sql_fault(rest: str) -> str | None:
+    _, _, address = re.split("[/?#]", rest, maxsplit=1)[0].rpartition("@")
+    if not address and not rest.startswith(("/", "?")):
+        return (
+            "store names no database; it must be"
+            " postgresql+psycopg://user:password@host:5432/database (percent-encoded)"
+        )
+    return None
+
+
+def _sqlalchemy_file_fault(rest: str) -> str | None:
+    if not re.match("/[^:?]", rest):
+        return (
+            "store names no SQLite file; it must be sqlite+pysqlite:////absolute/path"
+        )
+    return None
+
+
+_SQL_KINDS = frozenset({"postgresql", "mysql", "mariadb", "sqlite+"})
+_STORES: dict[str, Callable[[str], str | None]] = {
+    "memory": _memory_fault,
+    "sqlite": _sqlite_fault,
+    "redis": _redis_fault,
+    "rediss": _redis_fault,
+    "unix": _socket_fault,
+    "postgresql": _sql_fault,
+    "mysql": _sql_fault,
+    "mariadb": _sql_fault,
+    "sqlite+": _sqlalchemy_file_fault,
+}
