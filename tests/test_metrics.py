@@ -266,7 +266,7 @@ def python(code):
 BUILD = """
 import sys
 from tiktok_oauth_middleware import TikTokOAuthWSGIMiddleware, TikTokSettings
-from tiktok_oauth_middleware import metrics
+from tiktok_oauth_middleware._observe import metrics
 loaded = "opentelemetry" in sys.modules
 settings = TikTokSettings(
     client_key="awexample", client_secret="a-secret-of-the-tests", store="memory://",
