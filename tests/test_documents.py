@@ -1,4 +1,4 @@
-"""The pages below docs/ tell the truth: their code runs, their reference is current."""
+"""The pages below docs/: their code is run, their links and their reference are true."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ import pytest
 from .frameworks.recipes import DOCS
 
 ROOT = Path(__file__).parent.parent
+DOCUMENTS = [*ROOT.glob("[CRS]*.md"), *DOCS.glob("*.md")]
+DOCUMENTS += (ROOT / "examples").glob("*/README.md")
+LINK = re.compile(r"\]\(([^):]*?)(?:#([^)]*))?\)")
 PYTHON = re.compile(r"^```python\b.*$", re.MULTILINE)
 
 
@@ -55,3 +58,18 @@ def test_index():
     index = (DOCS / "README.md").read_text(encoding="utf-8")
     pages = {page.name for page in DOCS.glob("*.md")} - {"README.md"}
     assert pages <= set(re.findall(r"\]\(([\w-]+\.md)\)", index))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda d: str(d.relative_to(ROOT)))
+def test_links(document):
+    """Links between the documents lead to files and headings that are there."""
+    for target, heading in LINK.findall(document.read_text(encoding="utf-8")):
+        found = (document.parent / target).resolve() if target else document
+        assert found.exists(), target
+        if heading:
+            text = found.read_text(encoding="utf-8")
+            titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+            slugs = [
+                re.sub(r"[^\w -]", "", t.lower()).replace(" ", "-") for t in titles
+            ]
+            assert heading in slugs, heading

@@ -1,4 +1,4 @@
-"""The apps of docs/frameworks.md, as they stand there, against the contract."""
+"""The apps of docs/frameworks.md, run against the contract, and those of docs/guards.md."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 from tiktok_oauth_middleware.testing import FakeTikTok, login_as
 from tiktok_oauth_middleware.testing.server import StandIn
 
-from ..conftest import CALLBACK, LOGIN, ORIGIN, PAGE
+from ..conftest import API, CALLBACK, LOGIN, ORIGIN, PAGE
 from .contract import Contract
 from .recipes import blocks, run
 
@@ -164,8 +164,70 @@ class TestDjangoASGI(Django, ASGIRecipe):
     has_lifespan = False
 
 
+class TestPlainWSGI:
+    """The app without a framework, whose rules stand in its code."""
+
+    @pytest.fixture
+    def client(self, environment):
+        app = run("frameworks.md", "plain_wsgi")["app"]
+        transport = httpx2.WSGITransport(app)
+        with httpx2.Client(transport=transport, base_url=ORIGIN) as client:
+            yield client
+        app.close()
+
+    def test_protected(self, client, fake):
+        """A path below the rule sends a browser to log in, and then names the user."""
+        closed = client.get("/x?y=1", headers=PAGE)
+        assert closed.status_code == 303
+        assert closed.headers["location"] == f"{LOGIN}?next=/x%3Fy%3D1"
+        login_as(client, fake)
+        assert fake.people[0].open_id in client.get("/x").text
+
+    def test_public(self, client):
+        """A path below the public rule is open to anonymous requests."""
+        assert client.get("/static/x", headers=PAGE).status_code == 200
+
+
+class TestGuards:
+    """The apps of docs/guards.md: a route that needs a scope."""
+
+    @pytest.fixture(params=["starlette", "fastapi"])
+    def app(self, request, environment):
+        pytest.importorskip(request.param)
+        return run("guards.md", request.param)["app"]
+
+    @pytest.mark.parametrize("headers", [PAGE, API])
+    def test_scope(self, app, fake, headers):
+        """A request without the scope is refused as the page's table says."""
+        path = "/videos" if not hasattr(app, "openapi") else "/drafts"
+        with TestClient(app, base_url=ORIGIN) as client:
+            anonymous = client.get(path, headers=API)
+            assert anonymous.status_code == 401
+            assert anonymous.json()["error"] == "login_required"
+            login_as(client, fake)
+            refused = client.get(path, headers=headers, follow_redirects=False)
+            ask = f"{LOGIN}?next={path}&scopes=video.list"
+            if headers is PAGE:
+                assert (refused.status_code, refused.headers["location"]) == (303, ask)
+            else:
+                assert refused.status_code == 403
+                assert refused.json()["error"] == "scope_required"
+                assert refused.json()["missing"] == ["video.list"]
+            login_as(client, fake, login_path=ask)
+            assert client.get(path).status_code == 200
+
+    def test_openapi(self, environment):
+        """OpenAPI shows the decorator's security and its refusals."""
+        pytest.importorskip("fastapi")
+        app = run("guards.md", "fastapi")["app"]
+        operation = app.openapi()["paths"]["/drafts"]["get"]
+        assert operation["security"] == [{"TikTok": ["video.list"]}]
+        assert {"200", "401", "403"} <= set(operation["responses"])
+
+
 def test_all():
     """Every block of the page is one of these apps."""
+    assert set(blocks("guards.md")) == {"starlette", "fastapi"}
     names = {
         kind.name
         for kind in globals().values()
@@ -174,4 +236,5 @@ def test_all():
     assert set(blocks("frameworks.md")) == names - {""} | {
         "django_settings",
         "django_urls",
+        "plain_wsgi",
     }

@@ -15,6 +15,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "testing.md"
 BLOCK = re.compile(r"^```python (\S+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 TESTS = {
     "test_starlette.py": 3,
+    "test_plain.py": 1,
     "test_async.py": 1,
     "test_flask.py": 2,
     "test_django.py": 2,
