@@ -151,7 +151,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _check(given: argparse.Namespace) -> int:
     """Print every finding, and what to register; 0 if good, 1 if not, 2 if misused."""
-    from ._check import diagnose, of_faults, portal, report  # noqa: PLC0415
+    from ._check import diagnose, of_faults, portal, report
 
     register = None
     try:
@@ -323,7 +323,7 @@ def _disconnect(given: argparse.Namespace) -> int:
 def _tokens(
     on_event: Callable[[Event], None] | None = None,
 ) -> AbstractContextManager[TikTokTokens]:
-    from .tokens import TikTokTokens  # noqa: PLC0415 - loads the whole package
+    from .tokens import TikTokTokens
 
     return closing(TikTokTokens(TikTokSettings.from_env(), on_event=on_event))
 
@@ -353,8 +353,8 @@ def _moment(seconds: float) -> str:
 
 
 def _sandbox(given: argparse.Namespace) -> int:
-    from .testing.fake import FakeTikTok  # noqa: PLC0415 - for this command only
-    from .testing.server import serve  # noqa: PLC0415
+    from .testing.fake import FakeTikTok
+    from .testing.server import serve
 
     if given.scopes is None:
         serve(FakeTikTok(), given.host, given.port)
@@ -371,7 +371,7 @@ def _scopes(text: str) -> list[str]:
     Raises:
         ArgumentTypeError: one cannot be the name of a scope.
     """
-    from ._oauth.protocol import is_scope  # noqa: PLC0415 - for this command only
+    from ._oauth.protocol import is_scope
 
     scopes = [scope for scope in text.replace(",", " ").split() if scope]
     wrong = [scope for scope in scopes if not is_scope(scope)]

@@ -259,7 +259,7 @@ def _signature(view: Any) -> inspect.Signature:
     except NameError:
         # A name is imported for type checkers only. FastAPI bears that, so we do.
         if sys.version_info >= (3, 14):
-            from annotationlib import Format  # noqa: PLC0415 - new in 3.14
+            from annotationlib import Format
 
             return inspect.signature(view, annotation_format=Format.FORWARDREF)
         return inspect.signature(view)

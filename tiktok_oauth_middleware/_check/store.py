@@ -261,7 +261,7 @@ def _redis(url: str) -> Iterator[Finding]:
     yield tried
     if tried.level != "good":
         return
-    from tiktok_oauth_middleware.stores.redis import RedisStore  # noqa: PLC0415
+    from tiktok_oauth_middleware.stores.redis import RedisStore
 
     store = RedisStore(url)
     try:

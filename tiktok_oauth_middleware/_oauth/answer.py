@@ -142,8 +142,8 @@ def wait_of(retry_after: str, now: float | None) -> float | None:
         return min(float(retry_after), _LONGEST_WAIT)
     if now is None or not retry_after.isascii() or len(retry_after) > _LONGEST_DATE:
         return None
-    from datetime import UTC, datetime  # noqa: PLC0415 - seldom used, and not light
-    from email.utils import parsedate_tz  # noqa: PLC0415
+    from datetime import UTC, datetime
+    from email.utils import parsedate_tz
 
     read = parsedate_tz(retry_after)  # all three forms of RFC 9110 section 5.6.7
     if read is None or read[9]:  # which are all in GMT

@@ -429,7 +429,7 @@ class TikTokClient:
     @staticmethod
     def _has_proxy() -> bool:
         """Whether the environment names a proxy, which only a plain client takes up."""
-        from urllib.request import getproxies  # noqa: PLC0415
+        from urllib.request import getproxies
 
         return bool(getproxies())
 
@@ -468,8 +468,8 @@ def _failure(error: BaseException) -> tuple[str, str]:
 
 
 def _kind_of(error: BaseException) -> str | None:
-    import socket  # noqa: PLC0415 - loaded with the HTTP library
-    import ssl  # noqa: PLC0415
+    import socket
+    import ssl
 
     if isinstance(error, ssl.SSLCertVerificationError):
         return "certificate"

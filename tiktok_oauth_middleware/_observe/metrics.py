@@ -124,9 +124,9 @@ def meter() -> Meter | None:
             return None
     except ModuleNotFoundError:
         return None
-    from opentelemetry.metrics import get_meter  # noqa: PLC0415 - only if it is there
+    from opentelemetry.metrics import get_meter
 
-    from tiktok_oauth_middleware import __version__  # noqa: PLC0415
+    from tiktok_oauth_middleware import __version__
 
     return Meter(get_meter(SCOPE, __version__))
 

@@ -101,7 +101,7 @@ class Core:
         """
         check_options(settings, store, {"on_event": on_event, "clock": clock})
         if transport is not None:
-            from tiktok_oauth_middleware._oauth.client import check_transport  # noqa: PLC0415 - imports Authlib
+            from tiktok_oauth_middleware._oauth.client import check_transport
 
             check_transport(transport, blocking=runtime.is_blocking)
         if runtime.is_blocking and iscoroutinefunction(on_event):
@@ -234,7 +234,7 @@ class Core:
         return await self._runtime.shared(self._make_client, self, "client")
 
     def _make_client(self) -> TikTokClient:
-        from tiktok_oauth_middleware._oauth.client import TikTokClient  # noqa: PLC0415 - imports Authlib and ssl
+        from tiktok_oauth_middleware._oauth.client import TikTokClient
 
         return TikTokClient(
             self.settings,

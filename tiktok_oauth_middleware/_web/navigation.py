@@ -227,7 +227,7 @@ def is_other_host(request: Request, origin: str) -> bool:
 
 
 def _kind_of_host(host: str) -> str:
-    from ipaddress import ip_address  # noqa: PLC0415 - seldom used
+    from ipaddress import ip_address
 
     name = host.rpartition("]")[0][1:] if host[:1] == "[" else host.partition(":")[0]
     if name == "localhost" or name.endswith(".localhost"):

@@ -210,7 +210,7 @@ class AsyncSwapLock:
 
     async def __aexit__(self, *_: object) -> None:
         """Release the lock, if it is still ours."""
-        from anyio import CancelScope  # noqa: PLC0415
+        from anyio import CancelScope
 
         if not self._held:
             return

@@ -235,7 +235,7 @@ class RedisStore:
 
         A later call opens new ones.
         """
-        from asyncio import get_running_loop  # noqa: PLC0415
+        from asyncio import get_running_loop
 
         try:
             loop = get_running_loop()
@@ -287,7 +287,7 @@ class RedisStore:
     def _loop_face(self) -> _Face:
         if self._given is not None:
             return self._only(has_loop_client=True)
-        from asyncio import get_running_loop  # noqa: PLC0415
+        from asyncio import get_running_loop
 
         loop = get_running_loop()
         face = self._by_loop.get(loop)
@@ -379,13 +379,13 @@ def _given(client: Any) -> _Face:
 
 
 def _blocking_face(url: str, timeout: float) -> _Face:
-    import redis  # noqa: PLC0415
+    import redis
 
     return _face_of(redis.Redis.from_pool(_pool(url, timeout)))
 
 
 def _loop_face(url: str, timeout: float) -> _Face:
-    import redis.asyncio  # noqa: PLC0415
+    import redis.asyncio
 
     return _face_of(redis.asyncio.Redis.from_pool(_loop_pool(url, timeout)))
 
@@ -396,7 +396,7 @@ def _face_of(client: Any) -> _Face:
 
 def _refuse_missing_library() -> None:
     try:
-        import redis  # noqa: F401, PLC0415
+        import redis  # noqa: F401
     except ModuleNotFoundError as missing:
         message = (
             "store is in Redis and redis-py is not installed: pip install"
@@ -407,9 +407,9 @@ def _refuse_missing_library() -> None:
 
 def _pool(url: str, timeout: float) -> Any:
     """Return a pool of blocking connections; none is made yet."""
-    import redis  # noqa: PLC0415
-    from redis.backoff import NoBackoff  # noqa: PLC0415
-    from redis.retry import Retry  # noqa: PLC0415
+    import redis
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
 
     retry = Retry(NoBackoff(), 1, (redis.ConnectionError,))
     options = _options(timeout)
@@ -418,9 +418,9 @@ def _pool(url: str, timeout: float) -> Any:
 
 def _loop_pool(url: str, timeout: float) -> Any:
     """Return a pool of connections for the running event loop; none is made yet."""
-    import redis.asyncio  # noqa: PLC0415
-    from redis.asyncio.retry import Retry  # noqa: PLC0415
-    from redis.backoff import NoBackoff  # noqa: PLC0415
+    import redis.asyncio
+    from redis.asyncio.retry import Retry
+    from redis.backoff import NoBackoff
 
     retry = Retry(NoBackoff(), 1, (redis.ConnectionError,))
     options = _options(timeout)

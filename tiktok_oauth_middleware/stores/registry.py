@@ -40,25 +40,25 @@ def open_store(url: str, *, clock: Callable[[], float] = time.time) -> Store:
 
 
 def _memory_store(_: str, clock: Callable[[], float]) -> Store:
-    from .memory import MemoryStore  # noqa: PLC0415
+    from .memory import MemoryStore
 
     return MemoryStore(clock=clock)
 
 
 def _sqlite_store(url: str, clock: Callable[[], float]) -> Store:
-    from .sqlite import SQLiteStore  # noqa: PLC0415
+    from .sqlite import SQLiteStore
 
     return SQLiteStore(url.removeprefix("sqlite:///"), clock=clock)
 
 
 def _redis_store(url: str, _: Callable[[], float]) -> Store:
-    from .redis import RedisStore  # noqa: PLC0415
+    from .redis import RedisStore
 
     return RedisStore(url)
 
 
 def _sql_store(url: str, clock: Callable[[], float]) -> Store:
-    from .sql import SQLStore  # noqa: PLC0415
+    from .sql import SQLStore
 
     return SQLStore(url, clock=None if clock is time.time else clock)
 

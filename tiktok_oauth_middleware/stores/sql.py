@@ -322,7 +322,7 @@ class _Blocking:
     async def execute(
         self, statement: _Statement, values: dict[str, object]
     ) -> tuple[Sequence[Any], int]:
-        from sqlalchemy.exc import IntegrityError, SQLAlchemyError  # noqa: PLC0415
+        from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
         try:
             with self.engine.connect() as connection:
@@ -338,7 +338,7 @@ class _Blocking:
             _raise(error)
 
     async def create(self, table: Table) -> None:
-        from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
+        from sqlalchemy.exc import SQLAlchemyError
 
         try:
             table.create(self.engine, checkfirst=True)
@@ -359,9 +359,9 @@ class _InLoop:
     async def execute(
         self, statement: _Statement, values: dict[str, object]
     ) -> tuple[Sequence[Any], int]:
-        import asyncio  # noqa: PLC0415
+        import asyncio
 
-        from sqlalchemy.exc import IntegrityError, SQLAlchemyError  # noqa: PLC0415
+        from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
         try:
             async with (
@@ -384,7 +384,7 @@ class _InLoop:
             _fail("be reached", error)
 
     async def create(self, table: Table) -> None:
-        from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
+        from sqlalchemy.exc import SQLAlchemyError
 
         try:
             async with self.engine.begin() as connection:
@@ -393,7 +393,7 @@ class _InLoop:
             _fail("create the table", error)
 
     async def sleep(self, seconds: float) -> None:
-        from asyncio import sleep  # noqa: PLC0415
+        from asyncio import sleep
 
         await sleep(seconds)
 
@@ -406,9 +406,9 @@ class _Source:
 
     def __init__(self, url_or_engine: Any, timeout: float) -> None:
         try:
-            from sqlalchemy import Engine, make_url  # noqa: PLC0415
-            from sqlalchemy.exc import ArgumentError, NoSuchModuleError  # noqa: PLC0415
-            from sqlalchemy.ext.asyncio import AsyncEngine  # noqa: PLC0415
+            from sqlalchemy import Engine, make_url
+            from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+            from sqlalchemy.ext.asyncio import AsyncEngine
         except ModuleNotFoundError as missing:
             message = (
                 "store is an SQL database and SQLAlchemy is not installed: pip install"
@@ -489,15 +489,15 @@ class _Source:
         return self._by_process
 
     def _engine(self) -> Engine:
-        from sqlalchemy import create_engine  # noqa: PLC0415
+        from sqlalchemy import create_engine
 
         return create_engine(self._url, **_options(self.dialect, self._timeout))
 
     def loop_face(self) -> _InLoop:
         """Return the running event loop's connections."""
-        from asyncio import get_running_loop  # noqa: PLC0415
+        from asyncio import get_running_loop
 
-        from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415
+        from sqlalchemy.ext.asyncio import create_async_engine
 
         if isinstance(self._given, _InLoop):
             return self._given
@@ -518,7 +518,7 @@ class _Source:
             face.engine.dispose()
 
     async def aclose(self) -> None:
-        from asyncio import get_running_loop  # noqa: PLC0415
+        from asyncio import get_running_loop
 
         try:
             loop = get_running_loop()
@@ -532,8 +532,8 @@ class _Source:
 
 def _dialect_of(url: Any, *, is_async: bool) -> Any:
     """Return the dialect of a URL, its driver imported; nothing is connected to."""
-    from sqlalchemy import create_engine  # noqa: PLC0415
-    from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415
+    from sqlalchemy import create_engine
+    from sqlalchemy.ext.asyncio import create_async_engine
 
     make: Any = create_async_engine if is_async else create_engine
     try:
@@ -583,7 +583,7 @@ def _patience(dialect: Any, timeout: float, *, in_loop: bool) -> dict[str, Any]:
 
 
 def _table(name: str, schema: str | None) -> Table:
-    from sqlalchemy import (  # noqa: PLC0415
+    from sqlalchemy import (
         BigInteger,
         Column,
         LargeBinary,
@@ -591,7 +591,7 @@ def _table(name: str, schema: str | None) -> Table:
         String,
         Table,
     )
-    from sqlalchemy.dialects import mysql  # noqa: PLC0415
+    from sqlalchemy.dialects import mysql
 
     of_mysql = ("mysql", "mariadb")
     key = String(_KEY_LENGTH).with_variant(
@@ -619,7 +619,7 @@ def _statements(
     table: Table, dialect: Any, *, by_server: bool
 ) -> dict[str, _Statement]:
     """Return the store's statements, as the dialect's driver takes them."""
-    import sqlalchemy as sa  # noqa: PLC0415
+    import sqlalchemy as sa
 
     key, value, expires, mark = table.c
     now: Any = (
@@ -655,9 +655,9 @@ def _statements(
     }
     if dialect.name in ("postgresql", "sqlite"):
         if dialect.name == "postgresql":
-            from sqlalchemy.dialects import postgresql as upserts  # noqa: PLC0415
+            from sqlalchemy.dialects import postgresql as upserts
         else:
-            from sqlalchemy.dialects import sqlite as upserts  # type: ignore[no-redef]  # noqa: PLC0415
+            from sqlalchemy.dialects import sqlite as upserts  # type: ignore[no-redef]
         insert = upserts.insert(table).values({**is_named, **fresh})
         new = {c: insert.excluded[c] for c in fresh}
         found["create"] = insert.on_conflict_do_update(
@@ -678,7 +678,7 @@ def _statements(
 
 def _server_time(name: str) -> Any:
     """Return the database's own time, in milliseconds since 1970."""
-    import sqlalchemy as sa  # noqa: PLC0415
+    import sqlalchemy as sa
 
     if name == "postgresql":
         text = "(extract(epoch from clock_timestamp()) * 1000)::bigint"

@@ -584,9 +584,9 @@ class FakeTikTok:
         Of httpx where httpx2 is not installed, as Authlib chooses too.
         """
         try:
-            import httpx2 as httpx  # noqa: PLC0415
+            import httpx2 as httpx
         except ImportError:
-            import httpx  # type: ignore[no-redef]  # noqa: PLC0415
+            import httpx  # type: ignore[no-redef]
 
         def answer(request: Any) -> Any:
             try:
@@ -608,7 +608,7 @@ class FakeTikTok:
             stand_in = self
 
             async def handle_async_request(self, request: Any) -> Any:
-                from anyio import to_thread  # noqa: PLC0415
+                from anyio import to_thread
 
                 # A delay that was switched on must hold up nobody else.
                 return await to_thread.run_sync(

@@ -21,7 +21,7 @@ def fake_tiktok() -> FakeTikTok:
 
     Give the middleware its ``transport`` and ``clock``.
     """
-    from .fake import FakeTikTok  # noqa: PLC0415 - only for who uses it
+    from .fake import FakeTikTok
 
     return FakeTikTok()
 
@@ -29,7 +29,7 @@ def fake_tiktok() -> FakeTikTok:
 @pytest.fixture
 def tiktok_login(fake_tiktok: FakeTikTok) -> TikTokLogin:
     """Log a test client in: ``tiktok_login(client, person, scopes=...)``."""
-    from .login import login_as  # noqa: PLC0415
+    from .login import login_as
 
     def login(client: Any, person: Any = None, **choice: Any) -> Any:
         return login_as(client, fake_tiktok, person, **choice)

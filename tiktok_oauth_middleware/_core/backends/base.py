@@ -196,7 +196,7 @@ class SharedCall:
 
 def on_asyncio() -> bool:
     """Whether an asyncio task is running; otherwise it is Trio's."""
-    import asyncio  # noqa: PLC0415
+    import asyncio
 
     try:
         return asyncio.current_task() is not None

@@ -29,7 +29,7 @@ class AsyncBackend:
 
     def _here(self) -> dict[str, Any]:
         """Return what belongs to the running event loop."""
-        import asyncio  # noqa: PLC0415
+        import asyncio
 
         # A `RunVar` of anyio does it for both, and takes four times as long: a
         # thousand requests that wait for one refresh ask twice each.
@@ -46,7 +46,7 @@ class AsyncBackend:
         return StoreAdapter(store, self.offload, on_asyncio)
 
     async def offload(self, work: Callable[..., T], *args: Any) -> T:
-        from anyio import CapacityLimiter, to_thread  # noqa: PLC0415
+        from anyio import CapacityLimiter, to_thread
 
         here = self._here()
         if "threads" not in here:
@@ -58,7 +58,7 @@ class AsyncBackend:
     async def timed(
         self, seconds: float, call: Callable[[], Any], meanwhile: Meanwhile | None
     ) -> Any:
-        from anyio import (  # noqa: PLC0415
+        from anyio import (
             create_task_group,
             fail_after,
             move_on_after,
@@ -93,14 +93,14 @@ class AsyncBackend:
         raise result
 
     async def sleep(self, seconds: float) -> None:
-        from anyio import sleep  # noqa: PLC0415
+        from anyio import sleep
 
         await sleep(seconds)
 
     async def together(
         self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]], *, wait: bool
     ) -> T:
-        from anyio import Event  # noqa: PLC0415
+        from anyio import Event
 
         flights: dict[Hashable, SharedCall] = self._here().setdefault("flights", {})
         while True:
@@ -143,9 +143,9 @@ class AsyncBackend:
         A cancel scope of anyio holds off anyio's cancellation, not a bare
         ``task.cancel()``; on asyncio the work is therefore a task of its own.
         """
-        import asyncio  # noqa: PLC0415
+        import asyncio
 
-        from anyio import CancelScope  # noqa: PLC0415
+        from anyio import CancelScope
 
         if not on_asyncio():
             with CancelScope(shield=True):
@@ -175,7 +175,7 @@ class AsyncBackend:
         return made[key]  # type: ignore[no-any-return]
 
     async def settle(self, seconds: float) -> None:
-        import asyncio  # noqa: PLC0415
+        import asyncio
 
         if not on_asyncio():
             return
@@ -202,7 +202,7 @@ class AsyncBackend:
         if on_asyncio():
             await _in_a_task(work)
         else:
-            from anyio import create_task_group  # noqa: PLC0415
+            from anyio import create_task_group
 
             async with create_task_group() as group:
                 group.start_soon(work)
@@ -217,7 +217,7 @@ async def _in_a_task(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
     A callback that awaits what was cancelled is no cancellation of the request.
     """
-    import asyncio  # noqa: PLC0415
+    import asyncio
 
     async def later() -> None:
         await asyncio.sleep(0)  # tasks may be eager, and begin on our stack
@@ -238,6 +238,6 @@ class _CallbackCancelled(Exception):
 
 def _trio_loop() -> Any:
     """Return what stands for the running event loop of Trio."""
-    from trio.lowlevel import current_trio_token  # noqa: PLC0415
+    from trio.lowlevel import current_trio_token
 
     return current_trio_token()
