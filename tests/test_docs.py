@@ -22,7 +22,9 @@ from tiktok_oauth_middleware import (
     TikTokSettings,
     TikTokTokens,
 )
+from tiktok_oauth_middleware._core import log
 from tiktok_oauth_middleware._core.backends import base, threads
+from tiktok_oauth_middleware._core.leases import LEASE_SECONDS, RENEW_SECONDS
 from tiktok_oauth_middleware._observe.emit import REASONS, Emitter
 from tiktok_oauth_middleware._observe.metrics import HISTOGRAMS
 from tiktok_oauth_middleware._web.messages import NOTES, WAYS
@@ -90,6 +92,16 @@ class TestSettings:
         parameters = inspect.signature(kind).parameters.values()
         names = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
         assert set(re.findall(r"`(\w+)=`", cells)) == names
+
+
+class TestSecurity:
+    def test_limits(self):
+        """The limits of the lock and of the log are those of the code."""
+        page = (DOCS / "security.md").read_text(encoding="utf-8")
+        lock = f"| {LEASE_SECONDS:g} s, renewed every {RENEW_SECONDS:g} s; with a store"
+        assert f"| the store's lock for a refresh {lock}" in page
+        assert log.SECONDS == 60
+        assert "| the same warning in the log | once a minute in each process |" in page
 
 
 class TestPages:
