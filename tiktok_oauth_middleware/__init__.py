@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ._web.pages import Action, Problem
     from .asgi import TikTokOAuthMiddleware
     from .auth import TikTokAuth, Token, User
+    from .bearer import TikTokBearer, raise_for_tiktok
     from .errors import (
         ConfigurationError,
         GrantRevoked,
@@ -62,6 +63,7 @@ _HOMES = {
     "StoreError": "errors",
     "StoredUser": "tokens",
     "TikTokAuth": "auth",
+    "TikTokBearer": "bearer",
     "TikTokEndpoints": "settings.options",
     "TikTokError": "errors",
     "TikTokOAuthError": "errors",
@@ -73,6 +75,7 @@ _HOMES = {
     "Token": "auth",
     "User": "auth",
     "WebhookRejected": "errors",
+    "raise_for_tiktok": "bearer",
 }
 
 __all__ = [
@@ -97,6 +100,7 @@ __all__ = [
     "StoreError",
     "StoredUser",
     "TikTokAuth",
+    "TikTokBearer",
     "TikTokEndpoints",
     "TikTokError",
     "TikTokOAuthError",
@@ -108,6 +112,7 @@ __all__ = [
     "Token",
     "User",
     "WebhookRejected",
+    "raise_for_tiktok",
 ]
 
 

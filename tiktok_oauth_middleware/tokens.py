@@ -101,6 +101,11 @@ class TikTokTokens:
         self._blocking: Core | None = None
         self._cooperative: Core | None = None
 
+    @property
+    def settings(self) -> TikTokSettings:
+        """The settings of the web app."""
+        return self._settings
+
     def get(self, open_id: str) -> Token:
         """Return a user's token, refreshed if it is due.
 

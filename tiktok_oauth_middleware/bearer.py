@@ -1,0 +1,261 @@
+"""Calls to TikTok's API with a user's token, for clients of httpx2 and httpx.
+
+`TikTokBearer` is a client's ``auth``. Each request gets the user's present token, which
+is refreshed ahead of its end as everywhere else, under the same lock. If TikTok refuses
+it as ``access_token_invalid``, it is refreshed once and the request is sent once more.
+Any other refusal refreshes nothing: a new token would lack the same scope
+(https://developers.tiktok.com/doc/tiktok-api-v2-error-handling).
+
+The token leaves for one origin only, that of TikTok's API: RFC 6750 section 5.3 asks
+the client to make sure that it goes to nobody else.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import AsyncGenerator, Generator
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from ._core.origins import origin_of
+from ._core.redact import one_line
+from ._oauth.answer import error_parts, is_success, read_answer, read_object, wait_of
+from .errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from httpx2 import URL, Auth, Request, Response
+
+    from .auth import Token
+    from .tokens import TikTokTokens
+
+_SCHEME = "Bearer "
+_INVALID = "access_token_invalid"
+_RATE_LIMIT = "rate_limit_exceeded"
+#: The first pause after ``rate_limit_exceeded``, in seconds, which doubles each time,
+#: and the longest: TikTok counts the calls of a minute.
+_FIRST_PAUSE = 1.0
+_LONGEST_PAUSE = 60.0
+_ERROR_STATUS = 400
+
+
+class _Read(Protocol):
+    """The part of a client's response that is looked at, of either library."""
+
+    @property
+    def status_code(self) -> int: ...
+    @property
+    def content(self) -> bytes: ...
+    @property
+    def headers(self) -> Any: ...
+    @property
+    def request(self) -> Any: ...
+
+
+R = TypeVar("R", bound=_Read)
+
+
+def raise_for_tiktok(response: R) -> R:
+    """Return a response of TikTok's API, unless its body states an error.
+
+    TikTok states errors in the body, with any status, 200 included; so
+    ``raise_for_status`` misses some.
+
+    Args:
+        response: of httpx2 or httpx, read to its end.
+
+    Raises:
+        TikTokUnavailable: a status of 5xx or 429, an error that passes by itself, such
+            as ``rate_limit_exceeded``, or a failure whose body is no JSON object.
+        TikTokError: any other error, with TikTok's code and log_id.
+    """
+    body, status = response.content, response.status_code
+    answer = read_object(body)
+    if is_success(status) and (answer is None or not error_parts(answer)[0]):
+        return response
+    sent = response.request.headers.get("authorization", "")
+    wait = wait_of(response.headers.get("retry-after", ""), time.time())
+    read_answer(status, body, [sent.removeprefix(_SCHEME)], wait)
+    return response
+
+
+def _bases() -> tuple[Any, ...]:
+    # A client takes a subclass of its own library's Auth only; both call the same
+    # methods.
+    found = []
+    for library in ("httpx2", "httpx"):
+        try:
+            found.append(import_module(library).Auth)
+        except ModuleNotFoundError:
+            continue
+    return tuple(dict.fromkeys(found))
+
+
+if TYPE_CHECKING:
+    _Auth = Auth
+else:
+    _Auth = type("_Auth", _bases(), {})
+
+
+class TikTokBearer(_Auth):
+    """A client's ``auth`` that sends a user's token, always a fresh one.
+
+    >>> with httpx2.Client(auth=TikTokBearer(tokens, open_id)) as api:  # doctest: +SKIP
+    ...     raise_for_tiktok(api.get(url)).json()
+
+    A request goes out a second time, with another token, if TikTok refused the first
+    one. A body that can be read only once, such as a stream or an upload of files, is
+    not sent twice: its caller gets TikTok's refusal, and the next request a new token.
+    """
+
+    def __init__(
+        self, tokens: TikTokTokens, open_id: str, *, rate_limit_retries: int = 0
+    ) -> None:
+        """Take the tokens of the app, and whose to send.
+
+        Args:
+            tokens: of the app's users. A blocking client uses `TikTokTokens.get`, an
+                async one `TikTokTokens.aget`.
+            open_id: of the user.
+            rate_limit_retries: how often to wait and send a request again that TikTok
+                answered with ``rate_limit_exceeded``: for so many seconds as its
+                Retry-After says, else 1, 2, 4 ... up to 60.
+        """
+        self._tokens = tokens
+        self._open_id = open_id
+        self._retries = rate_limit_retries
+        self._origin = origin_of(tokens.settings.endpoints.user_info)
+
+    def __repr__(self) -> str:
+        return f"<TikTokBearer open_id={self._open_id!r}>"
+
+    def sync_auth_flow(self, request: Request) -> Generator[Request, Response, None]:
+        """Send a request with the token, and once more if TikTok refused the token.
+
+        Raises:
+            ConfigurationError: the request is not for the origin of TikTok's API.
+            NotSignedIn: there is no record of the user, or their consent has ended.
+            TikTokUnavailable: the token has expired and TikTok gave no other.
+            StoreError: the store failed.
+        """
+        self._check(request.url)
+        token = self._tokens.get(self._open_id)
+        attempt = _Attempt(self._retries, request)
+        while True:
+            response = yield _signed(request, token)
+            if not self._may_state_error(response):
+                return
+            response.read()
+            if attempt.is_token_refused(response):
+                token = self._tokens.renew(self._open_id, rejected=token.access_token)
+            elif (pause := attempt.pause(response)) is not None:
+                time.sleep(pause)
+                token = self._tokens.get(self._open_id)
+            else:
+                return
+            if not attempt.can_repeat:
+                return
+
+    async def async_auth_flow(
+        self, request: Request
+    ) -> AsyncGenerator[Request, Response]:
+        """Do as `sync_auth_flow` does, in an event loop of asyncio or Trio."""
+        self._check(request.url)
+        token = await self._tokens.aget(self._open_id)
+        attempt = _Attempt(self._retries, request)
+        while True:
+            response = yield _signed(request, token)
+            if not self._may_state_error(response):
+                return
+            await response.aread()
+            if attempt.is_token_refused(response):
+                token = await self._tokens.arenew(
+                    self._open_id, rejected=token.access_token
+                )
+            elif (pause := attempt.pause(response)) is not None:
+                from anyio import sleep
+
+                await sleep(pause)
+                token = await self._tokens.aget(self._open_id)
+            else:
+                return
+            if not attempt.can_repeat:
+                return
+
+    def _check(self, url: URL) -> None:
+        """Refuse a request that is not for TikTok's API: the token stays here.
+
+        Raises:
+            ConfigurationError: it says where the token may go.
+        """
+        origin = origin_of(str(url))
+        if origin != self._origin:
+            message = (
+                f"a user's token goes to {self._origin} only, and the request is for"
+                f" {one_line(origin or 'no origin')}; send it with auth=None"
+            )
+            raise ConfigurationError(message)
+
+    def _may_state_error(self, response: Response) -> bool:
+        """Whether a response is TikTok's own and small enough in kind to be read here.
+
+        After a redirect it may be of another origin, whose errors mean nothing.
+        """
+        if origin_of(str(response.url)) != self._origin:
+            return False
+        kind = response.headers.get("content-type", "").lower()
+        return response.status_code >= _ERROR_STATUS or kind.startswith(
+            "application/json"
+        )
+
+
+class _Attempt:
+    """What a request may be sent again for, and has been."""
+
+    __slots__ = ("_is_renewed", "_left", "_pause", "can_repeat")
+
+    def __init__(self, retries: int, request: Request) -> None:
+        """Look at a request before it is sent: a stream is used up afterwards."""
+        self.can_repeat: bool = _is_in_memory(request)
+        self._is_renewed = False
+        self._left = retries if self.can_repeat else 0
+        self._pause = _FIRST_PAUSE
+
+    def is_token_refused(self, response: Response) -> bool:
+        """Whether TikTok refused the token; True once only."""
+        if self._is_renewed or _code_of(response) != _INVALID:
+            return False
+        self._is_renewed = True
+        return True
+
+    def pause(self, response: Response) -> float | None:
+        """Return the seconds to wait where TikTok counted too many calls, or None."""
+        if not self._left or _code_of(response) != _RATE_LIMIT:
+            return None
+        self._left -= 1
+        asked = wait_of(response.headers.get("retry-after", ""), time.time())
+        # With jitter: users of one app whose calls were refused together would meet
+        # again. No secret depends on it.
+        wait = self._pause * random.uniform(0.75, 1.25)  # noqa: S311 - see above
+        self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+        return asked if asked is not None else min(wait, _LONGEST_PAUSE)
+
+
+def _code_of(response: Response) -> str:
+    """Return the error code that a response states, or ""."""
+    answer = read_object(response.content)
+    return error_parts(answer)[0] if answer else ""
+
+
+def _signed(request: Request, token: Token) -> Request:
+    request.headers["Authorization"] = _SCHEME + token.access_token
+    return request
+
+
+def _is_in_memory(request: Request) -> bool:
+    """Whether a request's body can be sent more than once."""
+    try:
+        _ = request.content
+    except RuntimeError:  # RequestNotRead, of either library
+        return False
+    return True
