@@ -138,7 +138,7 @@ def test_recipe(monkeypatch):
         for name, value in values.items():
             monkeypatch.setenv(name, value)
         visitor = Visitor(run("deploying.md", "lambda")["handler"])
-        assert visitor.get("/who")["body"] == "nobody"
+        assert visitor.get("/who")["body"] == "anonymous"
         assert visitor.log_in(fake)["statusCode"] == 303
         assert visitor.get("/who")["body"] == fake.people[0].open_id
         json.dumps(visitor.get("/who"))
