@@ -10,9 +10,10 @@ WORKERS ?= $(shell echo $$((2 * $$(nproc))))
 # and stores. Of these, 98 % of lines and branches together are at least 95 % of the lines
 # and 90 % of the branches.
 GUARDED = "tiktok_oauth_middleware/_core/return_to.py,tiktok_oauth_middleware/_session/cookie.py,tiktok_oauth_middleware/_web/login.py,tiktok_oauth_middleware/_session/refresh.py"
-COVERING ?= -k "not (asyncio or trio or redis)" tests/classes/test_http_surface.py $(addprefix tests/test_,$(addsuffix .py,\
-	redirects cookies login login_cookies login_options callbacks refresh refresh_edges \
-	refresh_rules takeover sweeps operators events journey processes))
+COVERING ?= -k "not (asyncio or trio or redis)" tests/unit/_core/test_return_to.py \
+	tests/unit/_session tests/unit/_web/test_cookie_header.py tests/unit/_web/test_login_cookies.py \
+	tests/security/test_cwe352_cross_site_requests.py $(addprefix tests/flows/test_,$(addsuffix .py,\
+	login login_options callbacks refresh refresh_rules takeover sweeps operator_log events journey processes))
 
 .PHONY: bench bench-check coverage demo demo-flask test matrix lint reliability sealing audit fuzz soak mutate paths apps clean
 
@@ -75,7 +76,7 @@ paths: $(VENV)/ready-to-test  ## raw paths to ten frameworks; ARGS="--targets 50
 
 apps: $(VENV)/ready-to-test  ## the recipes of docs/path-rules.md: Dash, Datasette
 	$(RUN) -m pip install --quiet --group apps
-	$(RUN) -m pytest tests/frameworks/test_path_rules.py
+	$(RUN) -m pytest tests/integrations/test_path_rules.py
 
 sealing: $(VENV)/ready-to-test  ## every bit of what is sealed; ARGS="--scale 0.1" for less
 	$(RUN) -m hardening.sealing $(ARGS)

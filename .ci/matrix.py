@@ -35,10 +35,12 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 NAME = "tiktok_oauth_middleware"
 #: Tests that cover the package in about a minute.
 QUICK = """
-    examples tests/dialects tests/testing/test_clients.py tests/testing/test_login.py
-    tests/stores/test_redis.py tests/stores/test_sqlite.py tests/test_asgi.py
-    tests/test_client.py tests/test_journey.py tests/test_main.py
-    tests/test_public.py tests/test_wire.py tests/test_wsgi.py
+    examples tests/flows/test_journey.py tests/flows/test_requests_to_tiktok.py
+    tests/integrations/test_fastapi.py tests/integrations/test_flask.py
+    tests/integrations/test_starlette.py tests/stores/test_redis.py
+    tests/stores/test_sqlite.py tests/testing/test_clients.py
+    tests/testing/test_login.py tests/unit/_oauth/test_client.py tests/unit/test_asgi.py
+    tests/unit/test_main.py tests/unit/test_public.py tests/unit/test_wsgi.py
 """.split()
 #: What the sdist must have besides the package.
 IN_SDIST = """

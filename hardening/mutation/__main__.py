@@ -12,21 +12,29 @@ ROOT = Path(__file__).parent.parent.parent
 #: Flows are written once for all shells and stores: WSGI over memory shows them whole.
 _CHOSEN = "not (asyncio or trio or sqlite or redis)"
 _OPTIONS = ["-qq", "--no-header", "-p", "no:randomly", "-k", _CHOSEN]
-_JOURNEYS = ["test_journey.py", "test_events.py"]
+_JOURNEYS = ["flows/test_journey.py", "flows/test_events.py"]
 TESTS = {
-    "redirects": ["test_redirects.py", "properties/test_parsers.py", "test_journey.py"],
-    "cookies": ["test_cookies.py", "properties/test_parsers.py", "test_journey.py"],
+    "redirects": [
+        "unit/_core/test_return_to.py",
+        "properties/test_parsers.py",
+        "flows/test_journey.py",
+    ],
+    "cookies": [
+        "unit/_web/test_cookie_header.py",
+        "properties/test_parsers.py",
+        "flows/test_journey.py",
+    ],
     "login": [
-        "test_login.py",
-        "classes/test_login_csrf.py",
-        "classes/test_http_surface.py",
+        "flows/test_login.py",
+        "security/test_cwe352_login_csrf.py",
+        "security/test_cwe352_cross_site_requests.py",
         *_JOURNEYS,
     ],
     "refresh": [
-        "test_refresh_edges.py",
-        "test_refresh.py",
-        "test_refresh_rules.py",
-        "test_events.py",
+        "unit/_session/test_refresh.py",
+        "flows/test_refresh.py",
+        "flows/test_refresh_rules.py",
+        "flows/test_events.py",
     ],
 }
 

@@ -13,7 +13,7 @@ from hardening.paths.targets import targets
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("app", apps.installed(), ids=lambda app: app.name)
-def test_class_17_frameworks(app, monkeypatch):
+def test_frameworks(app, monkeypatch):
     """No target that reaches a protected view of a framework does so past a rule."""
     for name in ("tiktok_oauth_middleware", "blacksheep.server", "django"):
         monkeypatch.setattr(logging.getLogger(name), "level", logging.NOTSET)

@@ -6,7 +6,7 @@ from hardening import sealing
 from hardening.reliability.figure import Run
 
 
-def test_class_28_programs():
+def test_programs():
     """A hundredth part of what `make sealing` tries opens nothing."""
     results = list(sealing.run(Run(scale=0.002, seed=sealing.SEED, stores=())))
     assert len(results) == 4

@@ -192,7 +192,7 @@ def begin(site: Site, target: str, cookies: dict[str, str]) -> tuple[str, list[s
 
 
 @pytest.mark.parametrize(("length", "newest"), [(40, 7), (300, 7), (2000, 1)])
-def test_class_12_fifty_tabs(site, length, newest):
+def test_fifty_tabs(site, length, newest):
     """After fifty logins begun at once every request works, and so do the newest."""
     target = "/profile?" + "x" * (length - 9)
     jar: dict[str, str] = {}
@@ -292,7 +292,7 @@ def send(site: Site, target: str, cookies: dict[str, str]) -> socket.socket:
     return sent
 
 
-def test_class_02_cut_off(slow_site, gate):
+def test_cut_off(slow_site, gate):
     """A browser that goes away in the middle and asks again is signed in, once."""
     site = slow_site
     tiktok = site.tiktok

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ..patience import HANGS
+from ..support.patience import HANGS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

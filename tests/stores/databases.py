@@ -12,7 +12,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-from ..patience import HANGS
+from ..support.patience import HANGS
 
 
 def free_port() -> int:

@@ -12,7 +12,7 @@ from tiktok_oauth_middleware.testing import FakeTikTok, login_as
 from tiktok_oauth_middleware.testing.stores import StoreContract
 
 from ..conftest import ORIGIN, make_settings, starlette_app
-from ..frameworks.recipes import run
+from ..support.recipes import run
 
 pytest.importorskip("sqlalchemy", reason="sqlalchemy is not installed")
 

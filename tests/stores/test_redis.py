@@ -23,7 +23,7 @@ from tiktok_oauth_middleware.errors import ConfigurationError, StoreError
 from tiktok_oauth_middleware.stores import RedisStore
 
 from ..conftest import make_settings
-from ..patience import HANGS
+from ..support.patience import HANGS
 
 redis = pytest.importorskip("redis")
 

@@ -21,7 +21,7 @@ import pytest
 from tiktok_oauth_middleware import RedisStore, StoreError
 from tiktok_oauth_middleware.testing.stores import LONG, _in_a_loop
 
-from ..patience import HANGS
+from ..support.patience import HANGS
 from .test_contract import Twins
 from .test_redis_kinds import HERE, ClientTwins, Library, free_port, soon
 

@@ -23,7 +23,7 @@ from tiktok_oauth_middleware.stores import open_store, registry
 from tiktok_oauth_middleware.stores.sql import SQLStore
 from tiktok_oauth_middleware.testing.stores import AsyncStoreContract, StoreContract
 
-from ..patience import HANGS
+from ..support.patience import HANGS
 from .databases import MariaDB, PostgreSQL, Server, free_port
 from .test_contract import Twins
 

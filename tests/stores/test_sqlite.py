@@ -21,7 +21,7 @@ from tiktok_oauth_middleware.errors import StoreError
 from tiktok_oauth_middleware.stores import SQLiteStore
 from tiktok_oauth_middleware.stores import sqlite as module
 
-from ..patience import HANGS
+from ..support.patience import HANGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -162,7 +162,7 @@ def django_client(name, stack, wrap_asgi, wrap_wsgi):
 
     from tiktok_oauth_middleware.testing.django import wrap_client
 
-    from ..django_once import configure
+    from ..support.django_once import configure
 
     def show(request):
         is_asgi = hasattr(request, "scope")

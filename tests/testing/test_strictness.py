@@ -26,7 +26,7 @@ from tiktok_oauth_middleware.testing.login import LoginFlowError
 from tiktok_oauth_middleware.testing.server import StandIn
 
 from ..conftest import ORIGIN, starlette_app
-from ..patience import HANGS
+from ..support.patience import HANGS
 from .test_fake import FORM, KEY, REDIRECT, SECRET, App
 from .test_server import STEER, ask, decide
 

@@ -1,0 +1,234 @@
+"""Every page in Chromium: axe finds nothing, light and dark, wide and on a phone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from tiktok_oauth_middleware._core.http import Request
+from tiktok_oauth_middleware._web.pages import PROBLEMS, ErrorPage, Link, Pages
+
+from ..conftest import CHROMIUM
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+
+ROOT = Path(__file__).parents[2]
+SCREENSHOTS = ROOT / "screenshots"
+ADDRESS = "https://app.example.com/page"
+LOOKS = {
+    "wide-light": {"width": 1280, "height": 800},
+    "phone-dark": {"width": 320, "height": 640},
+}
+ARABIC = {
+    "state_mismatch": (
+        "تسجيل الدخول هذا يخص مكانًا آخر",
+        "يجب أن ينتهي تسجيل الدخول في المتصفح الذي بدأ فيه. لم يتم تسجيل دخول أحد هنا.",
+        "إذا أعادك تطبيق TikTok إلى هنا من متصفح آخر، فسجّل الدخول مرة أخرى.",
+    ),
+    "try_again": "حاول مرة أخرى",
+    "back": "العودة إلى الموقع",
+    "address": "عنوان هذا الموقع هو {}.",
+    "reference": "المرجع {}",
+}
+
+
+#: The middle of an element, from the left.
+CENTRE = "(e => (r => (r.left + r.right) / 2)(e.getBoundingClientRect()))"
+
+
+def whole(code):
+    """Return a page with everything that may be on it."""
+    return ErrorPage(
+        code=code,
+        ways=[
+            Link("try_again", "#a"),
+            Link("log_out", "#b", posts=True),
+            Link("back", "#c"),
+        ],
+        notes=[
+            ("address", "https://app.example.com"),
+            (
+                "missing",
+                "video.list, portability.postsandprofile.ongoing",
+            ),
+            ("tiktok_reference", "202601010101010101301300620725FFA2" * 2),
+        ],
+        reference="0a1b2c3d",
+    )
+
+
+def response(page, texts=None, language="en"):
+    headers = [(b"accept-language", language.encode())]
+    request = Request(
+        method="GET", path="/", mount="", query=b"", headers=headers, read=None
+    )
+    return Pages(texts=texts).shown(page, request)
+
+
+@pytest.fixture(params=sorted(LOOKS))
+def opened(chromium, request):
+    """Return what opens an answer as a site would send it, and its complaints."""
+    context = chromium.new_context(
+        viewport=LOOKS[request.param], color_scheme=request.param.rpartition("-")[2]
+    )
+    tab = context.new_page()
+    complaints = []
+    tab.on(
+        "console", lambda m: complaints.append(m.text) if m.type == "error" else None
+    )
+
+    def open_(answer, name):
+        body, headers = answer.body, dict(answer.headers)
+        tab.unroute_all()
+        tab.route("**/*", lambda r: r.fulfill(status=200, headers=headers, body=body))
+        tab.goto(ADDRESS)
+        SCREENSHOTS.mkdir(exist_ok=True)
+        tab.screenshot(
+            path=SCREENSHOTS / f"page-{name}-{request.param}.png", full_page=True
+        )
+        return tab
+
+    yield open_
+    assert complaints == []
+    context.close()
+
+
+def violations(tab):
+    """Return what axe finds: its rule, and where."""
+    import axe_playwright_python
+
+    axe = Path(axe_playwright_python.__file__).parent / "axe.min.js"
+    tab.evaluate(axe.read_text())
+    # Best practices too, not only what the guidelines demand.
+    found = tab.evaluate(
+        "axe.run(document, {resultTypes: ['violations', 'incomplete']})"
+    )
+    assert len(found["passes"]) > 10
+    return [
+        (result["id"], [node["html"] for node in result["nodes"]])
+        for result in found["violations"] + found["incomplete"]
+    ]
+
+
+def test_every_page(opened):
+    """axe finds nothing on any page, and none is wider than the window."""
+    for code in PROBLEMS:
+        tab = opened(response(whole(code)), code)
+        assert violations(tab) == [], code
+        assert not tab.evaluate("document.documentElement.scrollWidth > innerWidth"), (
+            code
+        )
+
+
+def test_axe_finds(opened):
+    """axe, as it is run here, finds what is wrong with a page."""
+    made = response(whole("login_denied"))
+    bad = replace(
+        made, body=made.body.replace(b'lang="en"', b"").replace(b"<h1", b"<h4")
+    )
+    assert {"html-has-lang"} <= {name for name, _ in violations(opened(bad, "bad"))}
+
+
+def test_right_to_left(opened):
+    """A page in Arabic reads from the right, and so do its buttons."""
+    made = response(whole("state_mismatch"), {"ar": ARABIC}, "ar-EG")
+    tab = opened(made, "arabic")
+    assert violations(tab) == []
+    assert (
+        tab.evaluate("getComputedStyle(document.querySelector('main')).direction")
+        == "rtl"
+    )
+    middle, first = (
+        tab.evaluate(f"{CENTRE}(document.querySelector('{what}'))")
+        for what in ("main", ".deed")
+    )
+    assert first > middle
+    reference = "getComputedStyle(document.querySelector('footer code')).direction"
+    assert tab.evaluate(reference) == "ltr"
+
+
+def test_app_in_arabic_texts_in_english(opened):
+    """A sentence that stayed English reads from the left on a page in Arabic."""
+    texts = {"ar": {"state_mismatch": ARABIC["state_mismatch"]}}
+    tab = opened(response(whole("state_mismatch"), texts, "ar"), "mixed")
+    ways = tab.evaluate(
+        "[...document.querySelectorAll('h1, .deed')].map(e => getComputedStyle(e).direction)"
+    )
+    assert ways == ["rtl", "ltr"]
+
+
+def test_forced_colours(chromium):
+    """Where the system forces its colours, a button still has an edge."""
+    context = chromium.new_context(forced_colors="active")
+    tab = context.new_page()
+    tab.set_content(response(whole("login_denied")).body.decode())
+    edge = tab.evaluate(
+        "getComputedStyle(document.querySelector('.deed')).borderTopStyle"
+    )
+    assert edge == "solid"
+    context.close()
+
+
+def test_keyboard(opened):
+    """Every way on is reached with the keyboard, in order, and shows that it is."""
+    tab = opened(response(whole("confirm_logout")), "keyboard")
+    reached = []
+    for _ in range(3):
+        tab.keyboard.press("Tab")
+        reached.append(
+            tab.evaluate(
+                "[document.activeElement.textContent,"
+                " getComputedStyle(document.activeElement).outlineStyle]"
+            )
+        )
+    assert reached == [
+        ["Try again", "solid"],
+        ["Log out", "solid"],
+        ["Back to the site", "solid"],
+    ]
+
+
+def test_own_page(chromium):
+    """A page of the app's own shows its styles and image, and runs no script."""
+
+    def page(problem):
+        return (
+            f'<!doctype html><title>x</title><style nonce="{problem.nonce}">'
+            "h1 { color: rgb(1, 2, 3) }</style>"
+            '<link rel="stylesheet" href="/site.css"><img src="/logo.svg" alt="">'
+            "<h1>Own</h1><p>text</p>"
+            f'<script nonce="{problem.nonce}">document.title = "run"</script>'
+        )
+
+    files = {
+        "/site.css": ("text/css", "p { color: rgb(4, 5, 6) }"),
+        "/logo.svg": (
+            "image/svg+xml",
+            '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>',
+        ),
+    }
+    request = Request(
+        method="GET", path="/", mount="", query=b"", headers=[], read=None
+    )
+    answer = Pages(page).shown(whole("login_denied"), request)
+
+    def serve(route):
+        kind, text = files.get(urlsplit(route.request.url).path, (None, None))
+        if text is None:
+            route.fulfill(headers=dict(answer.headers), body=answer.body)
+        else:
+            route.fulfill(content_type=kind, body=text)
+
+    context = chromium.new_context()
+    tab = context.new_page()
+    tab.route("**/*", serve)
+    tab.goto(ADDRESS, wait_until="load")
+    colour = "e => getComputedStyle(document.querySelector(e)).color"
+    assert tab.evaluate(colour, "h1") == "rgb(1, 2, 3)"
+    assert tab.evaluate(colour, "p") == "rgb(4, 5, 6)"
+    assert tab.evaluate("document.querySelector('img').naturalWidth") == 9
+    assert tab.title() == "x"
+    context.close()

@@ -1,0 +1,290 @@
+"""The whole journey in Chromium, through both examples as a user starts them."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+from playwright.sync_api import expect
+
+from ..conftest import CHROMIUM
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+
+ROOT = Path(__file__).parents[2]
+SCREENSHOTS = ROOT / "screenshots"
+EXAMPLES = {"starlette": "examples.starlette_app", "flask": "examples.flask_app"}
+SIZES = {"desk": {"width": 1280, "height": 800}, "phone": {"width": 390, "height": 844}}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module", params=sorted(EXAMPLES))
+def example(request) -> Iterator[tuple[str, str]]:
+    """One example in a process of its own, without TikTok credentials; its address."""
+    port = free_port()
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("TIKTOK_")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", EXAMPLES[request.param], "--port", str(port)],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        wait_for(url)
+        yield request.param, url
+    finally:
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=30)
+    assert f"Open {url}/ in a browser" in output
+    assert "Traceback" not in output, output
+    with pytest.raises(ProcessLookupError):
+        # Ctrl-C ends everything that was started.
+        os.killpg(process.pid, 0)
+
+
+def wait_for(url: str) -> None:
+    give_up = time.monotonic() + 30
+    while time.monotonic() < give_up:
+        try:
+            if httpx2.get(url).status_code == 200:
+                return
+        except httpx2.HTTPError:
+            time.sleep(0.1)
+    pytest.fail(f"nothing answers at {url}")
+
+
+@pytest.fixture(params=sorted(SIZES))
+def page(chromium, example, request):
+    """A page in a new browser profile; what it complains of on its console fails."""
+    name, url = example
+    context = chromium.new_context(
+        base_url=url,
+        viewport=SIZES[request.param],
+        color_scheme="dark" if request.param == "phone" else "light",
+    )
+    page = context.new_page()
+    page.base = url
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on(
+        "console", lambda m: complaints.append(m.text) if m.type == "error" else None
+    )
+    SCREENSHOTS.mkdir(exist_ok=True)
+    page.shoot = lambda what: page.screenshot(
+        path=SCREENSHOTS / f"{name}-{request.param}-{what}.png", full_page=True
+    )
+    yield page
+    context.close()
+    # A 403 page is reported by Chromium as a failed load; anything else is ours.
+    assert [c for c in complaints if "status of 40" not in c] == []
+
+
+def test_journey(page):
+    """Log in, untick a scope, land on next, grant the scope, log out, find it closed."""
+    page.goto("/")
+    page.shoot("1-home")
+    expect(page.get_by_role("link", name="Log in", exact=True)).to_be_visible()
+
+    # The profile needs a login: the stand-in asks who, and what may be shared.
+    page.goto("/profile?from=test")
+    assert "/v2/auth/authorize/" in page.url
+    expect(page.get_by_text("It is not TikTok")).to_be_visible()
+    page.shoot("2-consent")
+    page.get_by_text("Demo creator").check()
+    page.get_by_role("button", name="Continue").click()
+
+    # Back where they were going, signed in.
+    expect(page).to_have_url(page.base + "/profile?from=test")
+    expect(page.get_by_text("Demo creator")).to_be_visible()
+    page.wait_for_load_state("load")
+    assert page.evaluate("document.querySelector('.person img').naturalWidth") > 0
+    assert not page.evaluate("document.cookie")
+    page.shoot("3-profile")
+
+    # A page that needs more asks TikTok for it; unticked, it stays closed.
+    page.get_by_role("link", name="Videos", exact=True).click()
+    assert "/v2/auth/authorize/" in page.url
+    page.get_by_label(re.compile("video.list")).uncheck()
+    page.shoot("4-untick")
+    page.get_by_role("button", name="Continue").click()
+    expect(page).to_have_url(page.base + "/videos")
+    expect(page.get_by_text("What is missing is: video.list")).to_be_visible()
+    page.shoot("5-declined")
+
+    # Asked once more, by the person's own click, and granted.
+    page.get_by_role("link", name="Ask TikTok again").click()
+    page.get_by_role("button", name="Continue").click()
+    expect(page).to_have_url(page.base + "/videos")
+    expect(page.get_by_role("heading", name="Your videos")).to_be_visible()
+    page.shoot("6-videos")
+
+    # A program in the page is told in JSON.
+    answer = page.evaluate("fetch('/api/me').then(r => r.json())")
+    assert answer["scopes"] == ["user.info.basic", "video.list"]
+
+    # Log out: the old page is closed, and Back does not open it.
+    page.get_by_role("button", name="Log out").click()
+    expect(page).to_have_url(page.base + "/")
+    status = page.evaluate("fetch('/api/me').then(r => r.status)")
+    assert status == 401
+    page.go_back()
+    expect(page.get_by_role("heading", name="Your videos")).not_to_be_visible()
+    page.shoot("7-closed")
+
+
+def test_port_taken(example):
+    """Started twice on one port, an example says so in a word, and ends at once."""
+    name, url = example
+    done = subprocess.run(
+        [sys.executable, "-m", EXAMPLES[name], "--port", url.rpartition(":")[2]],
+        cwd=ROOT,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.returncode == 1
+    assert "can not be had" in done.stderr
+    assert len(done.stderr.splitlines()) == 2
+    assert "Open" not in done.stdout
+
+
+def test_alike():
+    """The two examples show the same pages."""
+    one, other = (ROOT / "examples" / f"{name}_app/templates" for name in EXAMPLES)
+    names = {path.name for path in one.iterdir()}
+    assert names == {path.name for path in other.iterdir()}
+    for name in names:
+        assert (one / name).read_text() == (other / name).read_text(), name
+
+
+def test_who_next(page):
+    """After a logout somebody else can log in: the demo asks who, each time."""
+    page.goto("/profile")
+    page.get_by_role("button", name="Continue").click()
+    page.get_by_role("button", name="Log out").click()
+    page.get_by_role("link", name="Log in with TikTok").click()
+    page.get_by_text("Second creator").check()
+    page.get_by_role("button", name="Continue").click()
+    expect(page.get_by_role("heading", name="Hello, Second creator")).to_be_visible()
+
+
+def test_localhost(page):
+    """Begun at localhost, a login goes to the site's own address before the trip."""
+    page.goto(page.base.replace("127.0.0.1", "localhost") + "/profile?a=b%20c")
+    page.get_by_role("button", name="Continue").click()
+    expect(page).to_have_url(page.base + "/profile?a=b%20c")
+    expect(page.get_by_text("Demo creator")).to_be_visible()
+
+
+def test_cancel(page):
+    """Cancel ends on a page that says so, with a way on that leads where it led."""
+    page.goto("/profile")
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("link", name="Try again").click()
+    page.get_by_role("button", name="Continue").click()
+    expect(page).to_have_url(page.base + "/profile")
+    page.get_by_role("button", name="Log out").click()
+    page.get_by_role("link", name="Log in", exact=True).click()
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_role("heading", name="You did not log in")).to_be_visible()
+    page.shoot("8-cancelled")
+    page.get_by_role("link", name="Try again").click()
+    page.get_by_text("Second creator").check()
+    page.get_by_role("button", name="Continue").click()
+    expect(page).to_have_url(page.base + "/")
+    expect(page.get_by_role("heading", name="Hello, Second creator")).to_be_visible()
+    page.shoot("9-home-signed-in")
+
+
+def test_tabs(page):
+    """Two tabs that log in at once do not fight."""
+    other = page.context.new_page()
+    other.base = page.base
+    page.goto("/profile")
+    other.goto("/profile?tab=2")
+    page.get_by_role("button", name="Continue").click()
+    expect(page).to_have_url(page.base + "/profile")
+    other.get_by_role("button", name="Continue").click()
+    expect(other).to_have_url(other.base + "/profile?tab=2")
+
+
+def test_callback_from_the_history(page):
+    """A callback opened again from the history leads on to where its login led."""
+    callbacks = []
+    page.on(
+        "request",
+        lambda request: (
+            callbacks.append(request.url) if "code=" in request.url else None
+        ),
+    )
+    page.goto("/profile")
+    page.get_by_role("button", name="Continue").click()
+    page.goto(callbacks[-1])
+    expect(page).to_have_url(page.base + "/profile")
+    page.get_by_role("button", name="Log out").click()
+    # Nobody is signed in by it, and its page leads on.
+    response = page.goto(callbacks[-1])
+    assert response is not None
+    assert response.status == 400
+    page.shoot("a-history")
+    page.get_by_role("link", name="Try again").click()
+    page.get_by_role("button", name="Continue").click()
+    expect(page).to_have_url(page.base + "/profile")
+
+
+def test_address_of_a_callback(page):
+    """From a page at the callback's address the app's next page learns the origin."""
+    page.goto("/profile")
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("link", name="Back to the site").click()
+    expect(page).to_have_url(page.base + "/")
+    assert page.evaluate("document.referrer") == page.base + "/"
+
+
+def test_logout_asks(page):
+    """The logout path, opened by hand, asks before it does anything."""
+    page.goto("/profile")
+    page.get_by_role("button", name="Continue").click()
+    page.goto("/auth/tiktok/logout")
+    page.shoot("b-logout")
+    page.get_by_role("button", name="Log out").click()
+    expect(page).to_have_url(page.base + "/")
+    expect(page.get_by_role("link", name="Log in", exact=True)).to_be_visible()
+
+
+def test_refused_at_tiktok(page):
+    """What TikTok refuses on its own page looks the same at the stand-in."""
+    page.goto("/auth/tiktok/login")
+    page.goto(page.url.replace("client_key=", "client_id="))
+    expect(page.get_by_text("Something went wrong").first).to_be_visible()
+    expect(page.get_by_text("client_key", exact=True)).to_be_visible()
+    page.shoot("c-refused")
+
+
+@pytest.mark.parametrize("where", ["/", "/auth/tiktok/login", "/auth/tiktok/logout"])
+def test_fits_the_phone(page, where):
+    """No page is wider than the window."""
+    page.goto(where)
+    wide = page.evaluate(
+        "document.documentElement.scrollWidth > document.documentElement.clientWidth"
+    )
+    assert not wide

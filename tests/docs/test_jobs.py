@@ -1,0 +1,143 @@
+"""The worked example of docs/jobs.md, run as it stands: two processes, one store."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tiktok_oauth_middleware.testing import FakeTikTok, login_as
+from tiktok_oauth_middleware.testing.server import StandIn
+
+from ..browser.test_examples import free_port, wait_for
+
+JOBS = (Path(__file__).parents[2] / "docs" / "jobs.md").read_text(encoding="utf-8")
+BLOCK = re.compile(r"^```python (\w+\.py)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture
+def fake():
+    return FakeTikTok()
+
+
+@pytest.fixture
+def project(tmp_path, fake):
+    """The two files, the environment of both, and the web app running."""
+    for match in BLOCK.finditer(JOBS):
+        (tmp_path / match[1]).write_text(match[2], encoding="utf-8")
+    port = free_port()
+    origin = f"http://127.0.0.1:{port}"
+    with StandIn(fake) as stand_in:
+        environment = {
+            **os.environ,
+            **stand_in.environment(f"{origin}/auth/tiktok/callback"),
+            "TIKTOK_SECRET_KEYS": secrets.token_urlsafe(32),
+            "TIKTOK_SCOPES": "user.info.basic,video.list",
+            "TIKTOK_STORE": f"sqlite:///{tmp_path}/tokens.sqlite3",
+            "TIKTOK_KEEP_GRANTS": "true",
+        }
+        command = [sys.executable, "-m", "uvicorn", "web:app", "--port", str(port)]
+        with subprocess.Popen(
+            [*command, "--log-level", "warning"], cwd=tmp_path, env=environment
+        ) as web:
+            try:
+                wait_for(origin + "/auth/tiktok/logout")
+                yield tmp_path, environment, origin
+            finally:
+                web.terminate()
+
+
+def run_job(project):
+    folder, environment, _ = project
+    done = subprocess.run(
+        [sys.executable, "job.py"],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    return done.stdout
+
+
+def test_job(project, fake):
+    """The job renews what the web app stored, and works on after a logout."""
+    _, _, origin = project
+    fake.access_lifetime = 0  # ended at once, so that the first sweep has work
+    with httpx2.Client(base_url=origin) as client:
+        assert login_as(client, fake).status_code == 303
+        fake.access_lifetime = 7200
+        out = run_job(project)
+        assert out.startswith("refreshed 1, failed 0, ended 0\n")
+        assert fake.people[0].open_id in out
+        assert client.get("/").status_code == 200
+        # A token just renewed is left alone.
+        assert run_job(project).startswith("refreshed 0, failed 0, ended 0\n")
+        # The web app goes on with the job's token.
+        assert client.get("/").status_code == 200
+        client.post("/auth/tiktok/logout", headers={"origin": origin})
+    assert fake.people[0].open_id in run_job(project)
+    fake.access_lifetime = 0
+    with httpx2.Client(base_url=origin) as client:
+        assert login_as(client, fake).status_code == 303
+    fake.provider.remove(fake.people[0].open_id)
+    assert run_job(project) == (
+        f"lost {fake.people[0].open_id}: invalid_grant\n"
+        "refreshed 0, failed 0, ended 1\n"
+    )
+    assert run_job(project) == "refreshed 0, failed 0, ended 0\n"
+
+
+def test_with_closes_what_was_opened(tmp_path):
+    """`with` and `async with` leave no connection open: the file's WAL goes with it."""
+    import asyncio
+
+    from tiktok_oauth_middleware import TikTokTokens
+
+    from ..conftest import make_settings
+
+    settings = make_settings(store=f"sqlite:///{tmp_path}/tokens.sqlite3")
+    wal = tmp_path / "tokens.sqlite3-wal"
+
+    with TikTokTokens(settings) as tokens:
+        assert tokens.users() == []
+        assert wal.exists()
+    assert not wal.exists()
+
+    async def job():
+        async with TikTokTokens(settings) as tokens:
+            assert await tokens.ausers() == []
+            assert wal.exists()
+
+    asyncio.run(job())
+    assert not wal.exists()
+
+
+def test_async_with_leaves_no_connection_to_redis(empty_redis):
+    """A job in an event loop has closed its connections before the loop ends."""
+    import asyncio
+
+    import redis
+
+    from tiktok_oauth_middleware import TikTokTokens
+
+    from ..conftest import make_settings
+
+    settings = make_settings(store=empty_redis)
+    with redis.Redis.from_url(empty_redis) as watching:
+
+        async def job():
+            before = len(watching.client_list())
+            async with TikTokTokens(settings) as tokens:
+                assert await tokens.ausers() == []
+                assert len(watching.client_list()) > before
+            return before
+
+        assert len(watching.client_list()) <= asyncio.run(job()) + 1

@@ -1,0 +1,943 @@
+"""A callback is finished once, and shown to the browser that holds its login's cookie.
+
+Cut off, repeated, doubled, reloaded or restored: one exchange, and that browser ends
+signed in where it was going. Nobody else gets anything.
+"""
+
+from __future__ import annotations
+
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+
+import anyio
+import anyio.lowlevel
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tiktok_oauth_middleware import MemoryStore, StoreError
+from tiktok_oauth_middleware._oauth.authorize import Callback
+from tiktok_oauth_middleware._web.login_results import LoginResult
+from tiktok_oauth_middleware._web.recent_logins import RecentLogins
+from tiktok_oauth_middleware.events import Event
+from tiktok_oauth_middleware.testing import FakeTikTok
+
+from ..conftest import (
+    CALLBACK,
+    LOGIN,
+    LOGOUT,
+    PAGE,
+    SAME_ORIGIN,
+    Clock,
+    World,
+    make_settings,
+    query_of,
+)
+from ..support.raw import Visitors, a_scope, drive
+
+SESSION = "__Host-tiktok"
+TARGET = "/private?going=here"
+BEGIN = "?next=" + TARGET
+
+
+@contextmanager
+def opened(world):
+    """Return a visitor of a world, without a browser."""
+    with Visitors() as visitors:
+        yield visitors.visit(world)
+
+
+def rows(world):
+    """Return the rows that are no user's record."""
+    return [key for key in world.store.keys("tiktok:") if ":used:" in key]
+
+
+class Held(FakeTikTok):
+    """A stand-in that holds the answer to an exchange back, when all is done."""
+
+    gate = None
+
+    def handle(self, method, url, headers, body):
+        reply = super().handle(method, url, headers, body)
+        if self.gate is not None and b"grant_type=authorization_code" in body:
+            self.gate()
+        return reply
+
+
+@pytest.fixture
+def tiktok(settings, clock):
+    return Held.for_settings(settings, clock=clock)
+
+
+@pytest.fixture
+def back(world):
+    """Return a browser at TikTok with its cookies, and the callback it is sent to."""
+    browser = world.browser()
+    callback = browser.consent(browser.begin(BEGIN))
+    return browser, browser.cookies(), callback
+
+
+# --- the browser that holds the login's cookie -------------------------------------
+
+
+class TestAgain:
+    def test_cut_off(self, world, back):
+        """A browser that never saw the answer asks again, and is signed in by it."""
+        browser, cookies, callback = back
+        world.browser(**cookies).get(callback)  # whose answer is lost
+        answer = browser.get(callback)
+        assert (answer.status_code, answer.headers["location"]) == (303, TARGET)
+        assert browser.signed_in
+        assert world.count("authorization_code") == 1
+        assert [event.name for event in world.events] == ["login"]
+        assert not [n for n in browser.cookies() if n != SESSION]
+
+    def test_same_session(self, world, back):
+        """Every answer gives the same session: one login is one session."""
+        _, cookies, callback = back
+        given = set()
+        for _ in range(3):
+            browser = world.browser(**cookies)
+            browser.get(callback)
+            given.add(browser.cookies()[SESSION])
+        assert len(given) == 1
+
+    @pytest.mark.parametrize(("later", "status"), [(60, 303), (61, 400)])
+    def test_for_a_minute(self, world, back, later, status):
+        """What came of a login is shown for 60 s and no longer."""
+        browser, cookies, callback = back
+        world.browser(**cookies).get(callback)
+        world.clock.advance(later)
+        assert browser.get(callback).status_code == status
+        assert world.count("authorization_code") == 1
+
+    def test_at_the_end_of_the_login(self, world, back):
+        """A login that was finished in time is shown though its time is over by then."""
+        browser, cookies, callback = back
+        now = world.clock()
+        world.tiktok.provider.clock = lambda: now
+        world.clock.advance(590)
+        world.browser(**cookies).get(callback)
+        world.clock.advance(20)
+        assert browser.get(callback).status_code == 303
+        late = world.browser(**browser.cookies())
+        assert late.get(late.consent(late.begin())).status_code == 303
+
+    def test_after_a_restart(self, world, back):
+        """Another process, with the same keys, shows it too."""
+        _, cookies, callback = back
+        world.browser(**cookies).get(callback)
+        browser = world.start().browser(**cookies)
+        assert browser.get(callback).status_code == 303
+        assert browser.signed_in
+
+    @pytest.mark.parametrize(
+        ("fault", "status"),
+        [({"status": 500}, 503), ({"error": "invalid_client"}, 502)],
+    )
+    def test_failure(self, world, back, fault, status):
+        """A login that failed is shown as it failed, with the same reference."""
+        browser, cookies, callback = back
+        world.tiktok.fail("token", **fault)
+        first = world.browser(**cookies).get(callback)
+        again = browser.get(callback)
+        assert first.status_code == again.status_code == status
+        assert first.text == again.text
+        assert first.headers.get("retry-after") == again.headers.get("retry-after")
+        assert len(world.events) == 1
+        assert world.count("authorization_code") == 1
+        assert f'href="{LOGIN}?next=' in again.text
+
+    def test_logout_wins(self, world, back):
+        """A session that was ended in between is not handed out again."""
+        browser, cookies, callback = back
+        other = world.browser(**cookies)
+        other.get(callback)
+        other.log_out()
+        answer = browser.get(callback)
+        assert answer.status_code == 400
+        assert "used already" in answer.text
+        assert not browser.signed_in
+
+    def test_newer_login_stays(self, world, back):
+        """A browser that another login has signed in by now stays who it is."""
+        browser, cookies, callback = back
+        world.browser(**cookies).get(callback)
+        newer = world.browser(**cookies)
+        newer.log_in(person=world.tiktok.people[1])
+        before = newer.cookies()[SESSION]
+        newer.client.cookies.update(cookies)
+        answer = newer.get(callback)
+        assert (answer.status_code, answer.headers["location"]) == (303, TARGET)
+        assert newer.cookies()[SESSION] == before
+
+    def test_older_session_goes(self, world):
+        """A session that the login replaced does not keep it from being shown."""
+        browser = world.browser()
+        browser.log_in()
+        old = browser.cookies()[SESSION]
+        callback = browser.consent(browser.begin(BEGIN))
+        cookies = browser.cookies()
+        world.browser(**cookies).get(callback)
+        assert browser.get(callback).headers["location"] == TARGET
+        assert browser.cookies()[SESSION] != old
+        assert browser.signed_in
+
+    def test_row_is_sealed(self, world, back):
+        """The store sees neither the session nor where the login led."""
+        browser, _, callback = back
+        browser.get(callback)
+        [key] = rows(world)
+        row = world.store.get(key)
+        for secret in (browser.cookies()[SESSION], TARGET, query_of(callback)["code"]):
+            assert secret.encode() not in row
+
+    @pytest.mark.parametrize(("skew", "status"), [(-60, 303), (-61, 400)])
+    def test_clocks_differ(self, world, back, skew, status):
+        """A process whose clock is a minute behind shows it, too."""
+        browser, cookies, callback = back
+        world.clock.advance(100)
+        world.browser(**cookies).get(callback)
+        world.clock.advance(skew)
+        assert browser.get(callback).status_code == status
+
+    def test_row_of_another_login(self, world):
+        """A row that was moved over another login's shows nothing."""
+        jars, callbacks = [], []
+        for person in world.tiktok.people[:2]:
+            browser = world.browser()
+            callbacks.append(browser.consent(browser.begin(), person=person))
+            jars.append(browser.cookies())
+            browser.get(callbacks[-1])
+        one, other = rows(world)
+        store = world.store
+        moved, kept = store.get(one), store.get(other)
+        assert store.compare_and_set(one, moved, kept, 600)
+        assert store.compare_and_set(other, kept, moved, 600)
+        for jar, callback in zip(jars, callbacks, strict=True):
+            assert world.browser(**jar).get(callback).status_code == 400
+
+
+@pytest.mark.parametrize(
+    "packed", [b"", b"[]", b"{}", b"null", b'{"at": 1}', b'{"notes": 1, "headers": []}']
+)
+def test_no_result(packed):
+    """What another version packed is no result, and no error."""
+    assert LoginResult.unpack(packed) is None
+
+
+def test_further_field():
+    """Nor is what holds a field that is not known here."""
+    packed = LoginResult(at=1).pack().replace(b'"at"', b'"further": 1, "at"')
+    assert LoginResult.unpack(packed) is None
+    assert LoginResult.unpack(LoginResult(at=1).pack()) is not None
+
+
+class TestReload:
+    def test_signed_in(self, world, back):
+        """A finished callback, opened again while signed in, leads where it led."""
+        browser, _, callback = back
+        browser.get(callback)
+        for _ in range(2):
+            answer = browser.get(callback)
+            assert (answer.status_code, answer.headers["location"]) == (303, TARGET)
+            assert "set-cookie" not in answer.headers
+            world.clock.advance(300)
+        assert [event.name for event in world.events] == ["login"]
+
+    @pytest.mark.parametrize("store", ["memory", "sqlite"], indirect=True)
+    def test_next_day(self, world, back):
+        """The next day it is a page that says who is signed in, with a way on."""
+        browser, _, callback = back
+        browser.get(callback)
+        for _ in range(4):  # the browser is used meanwhile
+            world.clock.advance(6 * 3600)
+            assert browser.signed_in
+        answer = browser.get(callback)
+        assert answer.status_code == 409
+        assert "You are signed in already" in answer.text
+        assert 'href="/"' in answer.text
+        assert browser.signed_in
+
+    def test_signed_out(self, world, back):
+        """After a logout it signs nobody in, and its page leads on."""
+        browser, _, callback = back
+        browser.get(callback)
+        browser.log_out()
+        answer = browser.get(callback)
+        assert answer.status_code == 400
+        assert not browser.signed_in
+        assert f'href="{LOGIN}?next=/private%3Fgoing%3Dhere"' in answer.text
+
+    def test_other_session(self, world, back):
+        """A session of another login is not led where this one led."""
+        browser, _, callback = back
+        browser.get(callback)
+        other = world.browser()
+        other.log_in(person=world.tiktok.people[1])
+        answer = other.get(callback)
+        assert answer.status_code == 409
+        assert answer.headers.get("location") is None
+
+    def test_ended_session(self, world, back):
+        """A session cookie that was ended elsewhere is not led there either."""
+        browser, _, callback = back
+        browser.get(callback)
+        cookies = browser.cookies()
+        browser.log_out()
+        answer = world.browser(**cookies).get(callback)
+        assert answer.status_code == 400
+        assert "set-cookie" not in answer.headers
+
+
+class TestStrangers:
+    def test_no_cookie(self, world, back):
+        """Without the login's cookie a callback shows nothing, before and after."""
+        browser, _, callback = back
+        for _ in range(2):
+            stranger = world.browser()
+            answer = stranger.get(callback)
+            assert answer.status_code == 400
+            assert "set-cookie" not in answer.headers
+            assert not stranger.signed_in
+            browser.get(callback)
+
+    def test_another_logins_cookie(self, world, back):
+        """Nor with the cookie of another login."""
+        browser, _, callback = back
+        browser.get(callback)
+        stranger = world.browser()
+        stranger.begin()
+        assert stranger.get(callback).status_code == 400
+        assert not stranger.signed_in
+
+    def test_no_store(self, world, back):
+        """A stranger's callback asks no store: a genuine session is what it is for."""
+        _, _, callback = back
+        asked = []
+        get = world.store.get
+        world.store.get = lambda key: asked.append(key) or get(key)
+        if hasattr(world.store, "aget"):
+            aget = world.store.aget
+            world.store.aget = lambda key: asked.append(key) or aget(key)
+        world.start()
+        assert world.browser().get(callback).status_code == 400
+        assert asked == []
+
+
+class TestNothingSpent:
+    @pytest.mark.parametrize(
+        "query",
+        [
+            "error=access_denied",
+            "error=server_error&error_description=x",
+            "error=access_denied&code=abc",
+            "scopes=user.info.basic",
+        ],
+    )
+    def test_no_rows(self, world, query):
+        """A login that brings no code writes no row, however many there are."""
+        for _ in range(3):
+            browser = world.browser()
+            state = query_of(browser.begin())["state"]
+            answer = browser.get(f"{CALLBACK}?{query}&state={state}")
+            assert answer.status_code in (400, 403, 503)
+            assert browser.cookies() == {}
+            browser.get(f"{CALLBACK}?code=x&state={state}")  # which matches nothing now
+        assert rows(world) == []
+        assert world.tiktok.requests == []
+
+    def test_cancelled_again(self, browser, world):
+        """A cancelled login shows the same page each time."""
+        callback = browser.consent(browser.begin(BEGIN), deny=True)
+        cookies = browser.cookies()
+        for _ in range(2):
+            answer = world.browser(**cookies).get(callback)
+            assert answer.status_code == 403
+            assert "You did not log in" in answer.text
+
+
+# --- at the same moment ------------------------------------------------------------
+
+
+class TestAtOnce:
+    @pytest.fixture
+    def raw(self, world):
+        with opened(world) as visitor:
+            yield visitor
+
+    def test_twenty(self, world, raw):
+        """Of 20 at once one is exchanged, and all get the session it made."""
+        path, query = raw.consent(raw.begin(b"next=/private"))
+        kept = dict(raw.cookies)
+
+        def finish(_):
+            other = raw.another()
+            other.cookies = dict(kept)
+            return other.ask("GET", path, query=query)
+
+        with ThreadPoolExecutor(20) as pool:
+            answers = list(pool.map(finish, range(20)))
+        assert {(a.status, a.location) for a in answers} == {(303, "/private")}
+        assert len({a.set_cookies[SESSION] for a in answers}) == 1
+        assert world.count("authorization_code") == 1
+
+    def test_second_waits(self, world, raw, gate, tiktok):
+        """A callback that comes while the first is under way waits for its end."""
+        path, query = raw.consent(raw.begin())
+        kept = dict(raw.cookies)
+        tiktok.gate = gate
+
+        def finish(_):
+            other = raw.another()
+            other.cookies = dict(kept)
+            return other.ask("GET", path, query=query)
+
+        with ThreadPoolExecutor(2) as pool:
+            first = pool.submit(finish, 0)
+            gate.wait()
+            second = pool.submit(finish, 1)
+            if world.shell != "wsgi":
+                # Whoever waits holds nobody up.
+                assert raw.another().ask("GET", "/").status == 200
+            assert not first.done()
+            gate.open()
+            answers = [first.result(60), second.result(60)]
+        assert [a.status for a in answers] == [303, 303]
+        assert len({a.set_cookies[SESSION] for a in answers}) == 1
+        assert world.count("authorization_code") == 1
+
+    def test_another_process_waits(self, world, raw, gate, tiktok):
+        """So does one that comes to another process."""
+        path, query = raw.consent(raw.begin())
+        kept = dict(raw.cookies)
+        tiktok.gate = gate
+
+        def finish(visitor):
+            visitor.cookies = dict(kept)
+            return visitor.ask("GET", path, query=query)
+
+        elsewhere = World(
+            world.shell,
+            world.settings,
+            world.tiktok,
+            world.store,
+            world.clock,
+            [],
+            world.stack,
+        ).start()
+        with opened(elsewhere) as other, ThreadPoolExecutor(2) as pool:
+            first = pool.submit(finish, raw.another())
+            gate.wait()
+            second = pool.submit(finish, other)
+            gate.open()
+            answers = [first.result(60), second.result(60)]
+        assert [a.status for a in answers] == [303, 303]
+        assert len({a.set_cookies[SESSION] for a in answers}) == 1
+        assert world.count("authorization_code") == 1
+
+
+@pytest.mark.parametrize("shell", ["asyncio"])
+async def test_cancelled(settings, clock, tiktok, anyio_backend, shell):
+    """A request that the server cancels is finished all the same, and shown later."""
+    store = MemoryStore(clock=clock)
+    with ExitStack() as stack:
+        world = World(shell, settings, tiktok, store, clock, [], stack).start()
+
+        async def ask(path, query, cookies=()):
+            line = "; ".join(cookies).encode()
+            lines = [(b"cookie", line)] if cookies else []
+            scope = a_scope(path, lines, query_string=query.encode())
+            head, _ = await drive(world.app, scope)
+            sent = [v.decode() for n, v in head["headers"] if n == b"set-cookie"]
+            pairs = [pair.partition(";")[0] for pair in sent]
+            return dict(head["headers"])[b"location"].decode(), pairs
+
+        authorize, cookies = await ask(LOGIN, f"next={TARGET}")
+        path, _, query = tiktok.consent(authorize).partition("?")
+        path = path.removeprefix("https://app.example.com")
+        async with anyio.create_task_group() as group:
+            group.start_soon(ask, path, query, cookies)
+            while not rows(world):
+                await anyio.lowlevel.checkpoint()
+            group.cancel_scope.cancel()
+        location, again = await ask(path, query, cookies)
+        assert location == TARGET
+        assert again[-1].startswith(f"{SESSION}=")
+        assert world.count("authorization_code") == 1
+        assert [event.name for event in world.events] == ["login"]
+        await world.app.aclose()
+
+
+# --- the store between -------------------------------------------------------------
+
+
+class Failing(MemoryStore):
+    """A store that fails at the writes that it is told to, counted from now."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.fails_at = ()
+        self.writes = 0
+
+    def compare_and_set(self, key, old, new, ttl):
+        self.writes += 1
+        if self.writes in self.fails_at:
+            message = "told to fail"
+            raise StoreError(message)
+        return super().compare_and_set(key, old, new, ttl)
+
+
+class LosesAnswers(Failing):
+    """A store that does the writes at which it fails, and loses its answer only."""
+
+    def compare_and_set(self, key, old, new, ttl):
+        if self.writes + 1 in self.fails_at:
+            MemoryStore.compare_and_set(self, key, old, new, ttl)
+        return super().compare_and_set(key, old, new, ttl)
+
+
+class TestStoreFails:
+    @pytest.fixture
+    def store(self, clock):
+        return Failing(clock=clock)
+
+    def test_mark_whose_answer_is_lost(self, world, clock):
+        """A login that the store marked as used goes on, though its answer was lost.
+
+        The next callback would wait for an exchange that nobody has begun.
+        """
+        world.store = LosesAnswers(clock=clock)
+        browser = world.start().browser()
+        callback = browser.consent(browser.begin("?next=/x"))
+        world.store.fails_at, world.store.writes = (1,), 0
+        answer = browser.get(callback)
+        assert (answer.status_code, answer.headers["location"]) == (303, "/x")
+        assert world.count("authorization_code") == 1
+        assert browser.signed_in
+
+    def test_mark_of_another(self, world, clock):
+        """Whose answer is lost after another callback made the mark makes no exchange."""
+        world.store = LosesAnswers(clock=clock)
+        browser = world.start().browser()
+        callback = browser.consent(browser.begin())
+        cookies = browser.cookies()
+        assert browser.get(callback).status_code == 303
+        world.store.fails_at, world.store.writes = (1,), 0
+        assert world.browser(**cookies).get(callback).status_code == 503
+        assert world.count("authorization_code") == 1
+
+    def test_before(self, world, back):
+        """A store that fails before TikTok is asked costs nothing: ask once more."""
+        browser, cookies, callback = back
+        world.store.fails_at, world.store.writes = (1,), 0
+        assert browser.get(callback).status_code == 503
+        assert world.count("authorization_code") == 0
+        assert browser.cookies() == cookies
+        assert browser.get(callback).status_code == 303
+
+    def test_record(self, world, back):
+        """If the record can not be written the code is spent, and that is said at once."""
+        browser, _, callback = back
+        world.store.fails_at, world.store.writes = (2,), 0
+        assert browser.get(callback).status_code == 503
+        answer = browser.get(callback)
+        assert answer.status_code == 400
+        assert "used already" in answer.text
+        assert world.count("authorization_code") == 1
+        assert not browser.signed_in
+
+    def test_result(self, world, back, caplog):
+        """If only the result can not be kept, the login is finished all the same."""
+        browser, _, callback = back
+        world.store.fails_at, world.store.writes = (3,), 0
+        assert browser.get(callback).status_code == 303
+        assert browser.signed_in
+        assert "what came of a login could not be kept" in caplog.text
+
+    def test_holder_died(self, world, back):
+        """Who comes after a process that died in between is not left waiting."""
+        browser, _, callback = back
+        state = query_of(callback)["state"]
+        world.store.fails_at, world.store.writes = (2, 3), 0
+        assert browser.get(callback).status_code == 503
+        [key] = rows(world)
+        assert world.store.get(key).startswith(b"begun ")
+        world.clock.advance(2 * world.settings.timeout + 6)
+        answer = browser.get(callback)
+        assert answer.status_code == 400
+        assert "used already" in answer.text
+        assert state not in answer.text
+
+
+# --- where it was going ------------------------------------------------------------
+
+
+class TestLostPlace:
+    def test_known(self, world):
+        """A login whose cookies are gone gets a page that leads on to its target."""
+        browser = world.browser()
+        callback = browser.consent(browser.begin("?next=/a%3Fb=c&scopes=video.upload"))
+        for other in (world.browser(), world.browser()):  # also one that was never here
+            answer = other.get(callback)
+            assert answer.status_code == 400
+            again = f"{LOGIN}?next=/a%3Fb%3Dc&amp;scopes=video.upload"
+            assert f'href="{again}"' in answer.text
+            assert "Trying again takes you on to /a?b=c." in answer.text
+            assert not other.signed_in
+
+    def test_known_default(self, world):
+        """Also if that was the usual place."""
+        browser = world.browser()
+        answer = world.browser().get(browser.consent(browser.begin()))
+        assert "Trying again takes you on to /." in answer.text
+        assert f'href="{LOGIN}"' in answer.text
+
+    def test_unknown(self, world):
+        """A process that does not know the login says so, and leads to the start."""
+        browser = world.browser()
+        callback = browser.consent(browser.begin(BEGIN))
+        answer = world.start().browser().get(callback)
+        assert answer.status_code == 400
+        assert "Where you were going is not known here" in answer.text
+        assert f'href="{LOGIN}"' in answer.text
+        assert 'href="/"' in answer.text
+        assert "going=here" not in answer.text
+
+    def test_leads_there(self, world):
+        """The way on goes to TikTok and from there to where the first login went."""
+        browser, other = world.browser(), world.browser()
+        answer = other.get(browser.consent(browser.begin(BEGIN)))
+        assert "Trying again takes you on to" in answer.text
+        again = other.begin(BEGIN)
+        assert other.get(other.consent(again)).headers["location"] == TARGET
+
+    def test_refused_target(self, world):
+        """A target that was refused when the login began is not led to."""
+        browser = world.browser()
+        callback = browser.consent(browser.begin("?next=//evil.example/"))
+        assert "evil" not in world.browser().get(callback).text
+
+    def test_too_old(self, world):
+        """After the life of its cookies a login is forgotten."""
+        browser = world.browser()
+        callback = browser.consent(browser.begin(BEGIN))
+        world.clock.advance(1801)
+        assert "not known here" in world.browser().get(callback).text
+
+
+class TestRecentLogins:
+    def test_bounded_count(self, clock):
+        """The table keeps the newest 4,096 logins."""
+        recent = RecentLogins(600, clock)
+        for number in range(5000):
+            recent.remember(f"s{number}", "/", "")
+        assert len(recent._begun) == 4096
+        assert recent.find("s4999") == ("/", "")
+        assert recent.find("s0") is None
+
+    def test_bounded_bytes(self, clock):
+        """It never takes more than a megabyte."""
+        recent = RecentLogins(600, clock)
+        for number in range(5000):
+            recent.remember(f"s{number}", "/" * 2048, "x" * 2048)
+            assert recent._size <= 1024 * 1024
+        assert recent.find("s4999") is not None
+        kept = sum(begun.size for begun in recent._begun.values())
+        assert kept == recent._size
+
+    def test_repeated_state(self, clock):
+        """A state that is noted twice counts once."""
+        recent = RecentLogins(600, clock)
+        for _ in range(5000):
+            recent.remember("s", "/" * 2048, "")
+        assert recent._size < 10_000
+
+    def test_old_ones_go(self, clock):
+        """What is too old is not found, and goes with the next login."""
+        recent = RecentLogins(600, clock)
+        recent.remember("old", "/", "")
+        clock.advance(601)
+        assert recent.find("old") is None
+        recent.remember("new", "/", "")
+        assert len(recent._begun) == 1
+
+    def test_forked(self, clock):
+        """A child of fork() begins with an empty table and an open lock."""
+        recent = RecentLogins(600, clock)
+        recent.remember("s", "/", "")
+        recent._guard.acquire()
+        recent.after_fork()
+        assert recent.find("s") is None
+        assert recent._size == 0
+
+    def test_says_nothing(self, clock):
+        """The table does not print where anybody was going."""
+        recent = RecentLogins(600, clock)
+        recent.remember("s", "/secret", "")
+        assert repr(recent) == "<RecentLogins: 1>"
+
+
+# --- another address of the site ---------------------------------------------------
+
+OTHER = {**PAGE, "host": "www.app.example.com"}
+
+
+class TestOtherAddress:
+    def test_moves(self, browser):
+        """A login at another address goes to the site's own before the trip."""
+        answer = browser.get(f"{LOGIN}?next=/a%20b&scopes=video.upload", headers=OTHER)
+        assert answer.status_code == 303
+        moved = (
+            f"https://app.example.com{LOGIN}?next=/a%20b&scopes=video.upload&moved=1"
+        )
+        assert answer.headers["location"] == moved
+        assert "set-cookie" not in answer.headers
+        answer = browser.get(moved)
+        assert answer.headers["location"].startswith("https://www.tiktok.com/")
+        callback = browser.consent(answer.headers["location"])
+        assert browser.get(callback).headers["location"] == "/a%20b"
+
+    def test_once(self, browser):
+        """Where a proxy changes Host the login goes on after that: it is no loop."""
+        answer = browser.get(LOGIN, headers=OTHER)
+        answer = browser.get(answer.headers["location"], headers=OTHER)
+        assert answer.headers["location"].startswith("https://www.tiktok.com/")
+        assert (
+            browser.get(browser.consent(answer.headers["location"])).status_code == 303
+        )
+
+    @pytest.mark.parametrize(
+        "moved", ["moved", "moved=", "moved=1&moved=2", "moved=%FF"]
+    )
+    def test_whatever_it_says(self, browser, moved):
+        """Whatever value the mark has, the browser is not sent on again."""
+        answer = browser.get(f"{LOGIN}?{moved}", headers=OTHER)
+        assert answer.headers["location"].startswith("https://www.tiktok.com/")
+
+    @pytest.mark.parametrize(
+        "header", ["x-forwarded-host", "x-original-host", "forwarded", "x-host"]
+    )
+    def test_forwarded(self, browser, header):
+        """No other header has a part in it."""
+        answer = browser.get(LOGIN, headers={**PAGE, header: "www.app.example.com"})
+        assert answer.headers["location"].startswith("https://www.tiktok.com/")
+        answer = browser.get(LOGIN, headers={**OTHER, header: "evil.example"})
+        assert answer.headers["location"] == f"https://app.example.com{LOGIN}?moved=1"
+
+    @pytest.mark.parametrize("methods", [("GET", "POST"), ("POST",)])
+    def test_posted(self, world, methods):
+        """A login that is posted to another address moves too, and begins nothing."""
+        browser = world.with_settings(login_methods=methods).browser()
+        headers = {
+            **OTHER,
+            "origin": "https://www.app.example.com",
+            "sec-fetch-site": "same-origin",
+        }
+        answer = browser.post(f"{LOGIN}?next=/x", headers=headers)
+        assert answer.status_code == 303
+        moved = f"https://app.example.com{LOGIN}?next=/x&moved=1"
+        assert answer.headers["location"] == moved
+        assert "set-cookie" not in answer.headers
+        status = browser.get(moved).status_code
+        assert status == (303 if "GET" in methods else 405)
+
+    def test_page_with_the_form(self, world):
+        """Where logins are posted, the page with the form is the site's own."""
+        browser = world.with_settings(login_methods=("POST",)).browser()
+        answer = browser.get(LOGIN, headers=OTHER)
+        assert answer.headers["location"] == f"https://app.example.com{LOGIN}?moved=1"
+
+    def test_too_long(self, browser):
+        """A query that no proxy would take in an address is left behind."""
+        answer = browser.get(f"{LOGIN}?next=/{'x' * 5000}", headers=OTHER)
+        assert answer.headers["location"] == f"https://app.example.com{LOGIN}?moved=1"
+
+    @pytest.mark.parametrize(
+        "ahead", [{"sec-purpose": "prefetch"}, {"sec-fetch-dest": "image"}]
+    )
+    def test_no_visit(self, browser, ahead):
+        """What is no person's visit is refused as everywhere."""
+        assert browser.get(LOGIN, headers={**OTHER, **ahead}).status_code == 403
+
+    def test_guarded_page(self, browser):
+        """A guarded page at another address leads to the login, and that moves."""
+        answer = browser.get("/private?a=b", headers=OTHER)
+        answer = browser.get(answer.headers["location"], headers=OTHER)
+        assert answer.headers["location"].startswith("https://app.example.com/")
+        answer = browser.get(answer.headers["location"])
+        callback = browser.consent(answer.headers["location"])
+        assert browser.get(callback).headers["location"] == "/private?a=b"
+
+
+# --- any order ---------------------------------------------------------------------
+
+EVENTS = st.lists(
+    st.one_of(
+        st.tuples(st.just("begin"), st.booleans()),
+        st.tuples(
+            st.sampled_from(["callback", "callback", "cut off", "stranger", "doubled"]),
+            st.integers(0, 3),
+        ),
+        st.tuples(st.just("logout"), st.booleans()),
+        st.tuples(st.just("wait"), st.sampled_from([1, 45, 61, 300])),
+    ),
+    max_size=14,
+)
+
+
+class Story:
+    """One browser's logins, its jar, and what must be true of them."""
+
+    def __init__(self, world, raw):
+        self.world = world
+        self.raw = raw
+        #: Path, query, target, cookies, time.
+        self.logins = []
+        #: By number: the session that came of it.
+        self.sessions = {}
+        self.ended = set()
+        self.exchanged = set()
+
+    def begin(self, _):
+        target = f"/private?n={len(self.logins)}"
+        answer = self.raw.ask("GET", LOGIN, query=f"next={target}".encode())
+        path, query = self.raw.consent(answer.location)
+        cookies, now = answer.set_cookies, self.world.clock()
+        self.logins.append((path, query, target, cookies, now))
+
+    def ask(self, number, jar):
+        path, query, *_ = self.logins[number]
+        visitor = self.raw.another()
+        visitor.cookies = dict(jar)
+        return visitor.ask("GET", path, query=query), visitor
+
+    def send(self, number, *, arrives):
+        """Send a callback; its answer reaches the browser, or does not."""
+        number %= len(self.logins)
+        *_, target, cookies, begun = self.logins[number]
+        jar = self.raw.cookies
+        is_first = number not in self.sessions
+        is_due = is_first and self.world.clock() - begun <= 300
+        before = self.world.count("authorization_code")
+        answer, visitor = self.ask(number, jar)
+        asked = self.world.count("authorization_code") - before
+        assert asked <= (number not in self.exchanged), "one exchange for each login"
+        self.exchanged |= {number} if asked else set()
+        session = answer.set_cookies.get(SESSION)
+        if is_due and set(cookies.items()) <= set(jar.items()):
+            assert session, "the browser that holds the login's cookie is signed in"
+        if session and is_first:
+            self.sessions[number] = session
+            # The browser's session before this one ends with it.
+            self.ended.add(jar.get(SESSION))
+        if session:
+            assert session == self.sessions[number], "one login is one session"
+            assert session not in self.ended, "a session that had ended came back"
+        if answer.status == 303:
+            assert answer.location == target
+        if arrives:
+            self.raw.cookies = visitor.cookies
+        return answer
+
+    def run(self, event, more):
+        match event:
+            case "begin":
+                self.begin(more)
+            case "logout":
+                self.ended.add(self.raw.cookies.get(SESSION))
+                self.raw.ask("POST", LOGOUT, headers=SAME_ORIGIN)
+            case "wait":
+                self.world.clock.advance(more)
+            case _ if not self.logins:
+                return
+            case "callback":
+                self.send(more, arrives=True)
+            case "cut off":
+                self.send(more, arrives=False)
+            case "doubled":
+                first = self.send(more, arrives=False)
+                assert self.send(more, arrives=True).status == first.status
+            case "stranger":
+                before = self.world.count("authorization_code")
+                answer, _ = self.ask(more % len(self.logins), {})
+                assert self.world.count("authorization_code") == before
+                assert answer.status == 400
+                assert not answer.set_cookies
+
+    def check(self):
+        session = self.raw.cookies.get(SESSION)
+        if session and session not in self.ended:
+            assert self.raw.open_id, "whoever is signed in stays so"
+        for ended in self.ended - {None}:
+            visitor = self.raw.another()
+            visitor.cookies = {SESSION: ended}
+            assert visitor.open_id is None, "a session that had ended lives"
+
+
+@pytest.mark.parametrize("shell", ["wsgi", "asyncio"])
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(events=EVENTS)
+def test_any_order(shell, events):
+    """Whatever happens in whatever order: one exchange, one session, nobody else."""
+    clock = Clock()
+    options = make_settings()
+    with ExitStack() as stack:
+        tiktok = FakeTikTok.for_settings(options, clock=clock)
+        store = MemoryStore(clock=clock)
+        world = World(shell, options, tiktok, store, clock, [], stack).start()
+        with opened(world) as raw:
+            story = Story(world, raw)
+            for event, more in events:
+                story.run(event, more)
+                story.check()
+
+
+# --- what others see ---------------------------------------------------------------
+
+
+def texts_in(value, depth=3):
+    """Return the texts that a value of a frame holds, as far as reporters look."""
+    if isinstance(value, bytes | bytearray):
+        yield bytes(value).decode("latin-1")
+    elif isinstance(value, str):
+        yield str.__str__(value)
+    elif depth and isinstance(value, dict):
+        for pair in value.items():
+            yield from texts_in(pair, depth - 1)
+    elif depth and isinstance(value, list | tuple | set | frozenset):
+        for item in value:
+            yield from texts_in(item, depth - 1)
+    elif depth and isinstance(value, LoginResult | Callback | Event):
+        for name in value.__slots__:
+            yield from texts_in(getattr(value, name), depth - 1)
+
+
+def test_frames(world, back):
+    """While on_event runs no frame of ours holds the session or a token."""
+    seen = []
+
+    def look(event):
+        frame = sys._getframe(1)
+        while frame is not None:
+            name = frame.f_code.co_filename
+            if "/tiktok_oauth_middleware/" in name and "/testing/" not in name:
+                for value in [*frame.f_locals.values()]:
+                    seen.extend(texts_in(value))
+            frame = frame.f_back
+
+    browser, cookies, callback = back
+    world.further["on_event"] = look
+    browser = world.start().browser(**cookies)
+    assert browser.get(callback).status_code == 303
+    assert "login" in seen  # the event itself, so that we know where we looked
+    session = browser.cookies()[SESSION]
+    token = browser.me()["token"]
+    assert token
+    for secret in (session, token):
+        assert not any(secret in text for text in seen)

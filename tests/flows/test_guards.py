@@ -1,0 +1,572 @@
+"""What a guard and a path rule answer, and when an app's own answer is left alone."""
+
+from __future__ import annotations
+
+import json
+from urllib.parse import parse_qs, quote, urlsplit
+
+import pytest
+
+from tiktok_oauth_middleware import StoreError
+from tiktok_oauth_middleware._web.guard import guard
+
+from ..conftest import API, LOGIN, ORIGIN, PAGE
+from ..support.raw import Visitors, a_scope, drive
+
+OTHER = "https://other.example"
+CORS = [
+    ("access-control-allow-origin", OTHER),
+    ("access-control-allow-credentials", "true"),
+    ("access-control-expose-headers", "x-total"),
+]
+PREFLIGHT = [("origin", OTHER), ("access-control-request-method", "PUT")]
+#: What programs send of their own accord: curl and httpx, urllib, requests of a script.
+PROGRAMS = [{"accept": "*/*"}, {}, {"accept": ""}, {"accept": "application/json"}]
+
+
+@pytest.fixture
+def store(clock):
+    from tiktok_oauth_middleware import MemoryStore
+
+    return MemoryStore(clock=clock)
+
+
+@pytest.fixture
+def raw(world):
+    with Visitors() as visitors:
+        yield visitors.visit(world)
+
+
+def app_of(world, decide):
+    """Put an app in the middle: `decide` says status, headers and body by the auth.
+
+    It is called before the response begins, with `guard` at hand as frameworks have it.
+    """
+    if world.shell == "wsgi":
+
+        def app(environ, start_response):
+            status, headers, body = decide(environ["tiktok.auth"])
+            start_response(f"{status} X", list(headers))
+            return [body]
+
+        world.app.wsgi_app.app = app
+        return
+
+    async def app(scope, receive, send):
+        status, headers, body = decide(scope["tiktok"])
+        head = ((n.encode(), v.encode()) for n, v in headers)  # iterated once
+        start = {"type": "http.response.start", "status": status, "headers": head}
+        await send(start)
+        for part in (body[:2], body[2:]):
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body"})
+
+    world.app.app = app
+
+
+def answers(*, status=200, headers=(), body=b"the app's own", scopes=()):
+    """Return what an app does that calls a guard and then answers so."""
+
+    def decide(auth):
+        guard(auth, scopes)
+        return status, list(headers), body
+
+    return decide
+
+
+class TestReplaced:
+    @pytest.mark.parametrize("status", [200, 204, 302, 400, 403, 404, 500, 503])
+    @pytest.mark.parametrize("headers", [API, PAGE, {}], ids=["api", "page", "curl"])
+    def test_another_status(self, world, raw, status, headers):
+        """An app that caught a 401 and answers with another status is left alone."""
+        sent = [("x-own", "yes"), ("set-cookie", "a=b")]
+        app_of(world, answers(status=status, headers=sent))
+        answer = raw.ask("GET", "/x", headers=headers)
+        assert answer.status == status
+        assert answer.body == b"the app's own"
+        assert (answer.one("x-own"), answer.set_cookies) == ("yes", {"a": "b"})
+        assert answer.one("cache-control") == "private"
+        assert answer.one("vary") == "Cookie"
+
+    @pytest.mark.parametrize("status", [200, 302, 401, 404])
+    def test_scope(self, world, raw, status):
+        """So is one that caught a 403 for a scope, also if it answers 401 instead."""
+        raw.log_in(scopes=["user.info.basic"])
+        app_of(world, answers(status=status, scopes=["video.list"]))
+        answer = raw.ask("GET", "/x", headers=API)
+        assert (answer.status, answer.body) == (status, b"the app's own")
+
+    def test_refusal(self, world, raw):
+        """An answer with the guard's own status is the refusal, and is replaced."""
+        sent = [("x-own", "yes"), ("set-cookie", "a=b"), ("content-encoding", "gzip")]
+        app_of(world, answers(status=401, headers=sent))
+        answer = raw.ask("GET", "/x", headers=API)
+        assert answer.status == 401
+        assert json.loads(answer.body) == {
+            "error": "login_required",
+            "login_url": LOGIN,
+        }
+        assert answer.one("x-own") is answer.one("content-encoding") is None
+        assert not answer.set_cookies
+        assert raw.ask("GET", "/x", headers=PAGE).location == f"{LOGIN}?next=/x"
+
+    @pytest.mark.parametrize("scheme", ["Bearer", 'Basic realm="x"', "ApiKey"])
+    def test_other_credentials(self, world, raw, scheme):
+        """A 401 of the app that asks for other credentials is not the guard's."""
+        app_of(world, answers(status=401, headers=[("WWW-Authenticate", scheme)]))
+        for headers in (API, PAGE):
+            answer = raw.ask("GET", "/x", headers=headers)
+            assert (answer.status, answer.body) == (401, b"the app's own")
+            assert answer.one("www-authenticate") == scheme
+
+    def test_asking_marks_nothing(self, world, raw):
+        """To ask is_authenticated and missing_scopes turns no 401 into ours."""
+
+        def decide(auth):
+            assert not auth.is_authenticated
+            assert auth.missing_scopes("video.list")
+            return 401, [], b"the app's own"
+
+        app_of(world, decide)
+        assert raw.ask("GET", "/x", headers=PAGE).body == b"the app's own"
+
+    @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "DELETE"])
+    def test_methods(self, world, raw, method):
+        """Whatever the method, what an app makes of a refusal is left alone."""
+        app_of(world, answers(status=200, headers=[("x-own", "yes")]))
+        answer = raw.ask(method, "/x", headers=PAGE)
+        assert (answer.status, answer.one("x-own")) == (200, "yes")
+
+    @pytest.mark.parametrize("shell", ["wsgi"], indirect=True)
+    def test_begun_anew(self, world, raw):
+        """A WSGI app that begins anew with exc_info takes its refusal back."""
+
+        def app(environ, start_response):
+            guard(environ["tiktok.auth"], ())
+            start_response("401 Unauthorized", [])
+            try:
+                raise ValueError
+            except ValueError:
+                import sys
+
+                start_response("500 Oh", [("x-own", "yes")], sys.exc_info())
+            return [b"error page"]
+
+        world.app.wsgi_app.app = app
+        answer = raw.ask("GET", "/x", headers=PAGE)
+        assert (answer.status, answer.body) == (500, b"error page")
+
+
+class TestSockets:
+    """WebSockets, which are refused before they are accepted."""
+
+    pytestmark = pytest.mark.parametrize("shell", ["asyncio"], indirect=True)
+
+    def connect(self, world, raw, *messages, extensions=()):
+        async def app(scope, receive, send):
+            await receive()
+            guard(scope["tiktok"], ())
+            for message in messages:
+                await send(message)
+
+        world.app.app = app
+        scope = a_scope("/x", type="websocket", scheme="wss", subprotocols=[])
+        scope["extensions"] = {name: {} for name in extensions}
+        return raw.portal.call(drive, world.app, scope, [{"type": "websocket.connect"}])
+
+    @pytest.mark.parametrize("code", [None, 1000, 1008, 4401, 4403])
+    def test_refusal(self, world, raw, code):
+        """However a framework closes what it refuses, the client sees 4401."""
+        close = {"type": "websocket.close"} | ({} if code is None else {"code": code})
+        sent = self.connect(world, raw, close)
+        assert sent == [{"type": "websocket.close", "code": 4401}]
+
+    @pytest.mark.parametrize("code", [1001, 1011, 1013, 3000, 4000, 4429])
+    def test_own_code(self, world, raw, code):
+        """An app that caught the refusal closes with its own code."""
+        close = {"type": "websocket.close", "code": code, "reason": "full"}
+        assert self.connect(world, raw, close) == [close]
+
+    def test_accepted(self, world, raw):
+        """An app that caught the refusal may accept, and close as it likes."""
+        messages = [
+            {"type": "websocket.accept"},
+            {"type": "websocket.send", "text": "the public part"},
+            {"type": "websocket.close", "code": 1000},
+        ]
+        assert self.connect(world, raw, *messages) == messages
+
+    def test_own_response(self, world, raw):
+        """An app that caught the refusal may answer the handshake itself."""
+        messages = [
+            {"type": "websocket.http.response.start", "status": 404, "headers": []},
+            {"type": "websocket.http.response.body", "body": b"none"},
+        ]
+        sent = self.connect(
+            world, raw, *messages, extensions=["websocket.http.response"]
+        )
+        assert sent == messages
+
+    def test_own_refusal_is_replaced(self, world, raw):
+        """A refused handshake says where to log in, where the server can carry it."""
+        start = {"type": "websocket.http.response.start", "status": 401}
+        sent = self.connect(
+            world,
+            raw,
+            start,
+            {"type": "websocket.http.response.body", "body": b"no"},
+            extensions=["websocket.http.response"],
+        )
+        assert sent[0]["status"] == 401
+        assert json.loads(sent[1]["body"])["error"] == "login_required"
+
+
+class TestPrograms:
+    @pytest.mark.parametrize("headers", PROGRAMS, ids=repr)
+    @pytest.mark.parametrize("way", ["guard", "rule"])
+    def test_login(self, world, raw, headers, way):
+        """A client that asks for HTML by no name gets 401 in JSON and no redirect."""
+        if way == "rule":
+            world.with_settings(protect=["/ruled"])
+        path = "/ruled/x" if way == "rule" else "/private"
+        for method in ("GET", "POST"):
+            answer = raw.ask(method, path, headers=headers)
+            assert answer.status == 401
+            assert json.loads(answer.body)["error"] == "login_required"
+            assert answer.one("content-type") == "application/json"
+
+    @pytest.mark.parametrize("headers", PROGRAMS, ids=repr)
+    def test_scope(self, world, raw, headers):
+        """It gets 403 in JSON where a scope is missing."""
+        raw.log_in(scopes=["user.info.basic"])
+        answer = raw.ask("GET", "/videos", headers=headers)
+        assert answer.status == 403
+        assert json.loads(answer.body)["missing"] == ["video.list"]
+
+    @pytest.mark.parametrize(
+        "accept",
+        ["text/html", "application/xhtml+xml", "text/html,*/*;q=0.8", "*/*,TEXT/HTML"],
+    )
+    def test_browser(self, raw, accept):
+        """A client that names HTML is sent to log in."""
+        answer = raw.ask("GET", "/private", headers={"accept": accept})
+        assert answer.location == f"{LOGIN}?next=/private"
+
+
+class TestLongAddresses:
+    """A redirect's head stays below what nginx (4,096) and gunicorn (4,094) take."""
+
+    @pytest.mark.parametrize("length", [10, 1900, 2040, 2100, 2300, 3900, 8000, 60_000])
+    @pytest.mark.parametrize("unit", ["x", "%C3%BC", "a=b&", "/", "%2525"])
+    def test_bounded(self, raw, length, unit):
+        """Whatever was asked for, the redirect is short, and comes back if it can."""
+        query = ("q=" + unit * length)[:length].rstrip("%25C3B")
+        answer = raw.ask("GET", "/private", query=query.encode(), headers=PAGE)
+        assert answer.status == 303
+        head = sum(len(name) + len(value) + 4 for name, value in answer.headers)
+        assert head <= 3800
+        back = parse_qs(urlsplit(answer.location).query).get("next")
+        if back is not None:
+            assert len(back[0]) <= 2048
+            assert back[0].partition("?")[2] == quote(query, safe="%/?:@!$&'()*+,;=~[]")
+        else:
+            assert len(query) > 1500
+            assert answer.location == LOGIN
+
+    def test_long_path(self, world, raw):
+        """A long path is left out in the same way, by a rule and by a guard."""
+        world.with_settings(protect=["/ruled"])
+        for path in ("/ruled/" + "x" * 3000, "/private/" + "ü" * 1200):
+            assert raw.ask("GET", path, headers=PAGE).location == LOGIN
+
+    def test_scopes_stay(self, world, raw):
+        """What is asked for stays in the link, where the way back is left out."""
+        raw.log_in(scopes=["user.info.basic"])
+        answer = raw.ask("GET", "/videos", query=b"q=" + b"x" * 3000, headers=PAGE)
+        assert answer.location == f"{LOGIN}?scopes=video.list"
+
+    def test_login_works(self, raw):
+        """Who was sent to log in from a long address lands on the usual page."""
+        answer = raw.ask("GET", "/private", query=b"x" * 3500, headers=PAGE)
+        assert answer.location == LOGIN
+        assert raw.log_in().location == "/"
+
+
+FORM = {
+    "accept": "text/html,application/xhtml+xml,*/*;q=0.8",
+    "content-type": "application/x-www-form-urlencoded",
+    "origin": ORIGIN,
+    "referer": f"{ORIGIN}/private?page=2",
+    "sec-fetch-mode": "navigate",
+    "sec-fetch-dest": "document",
+    "sec-fetch-site": "same-origin",
+}
+
+
+class TestForms:
+    """A browser that sends a form when its login has ended."""
+
+    @pytest.mark.parametrize("way", ["guard", "rule"])
+    def test_page(self, world, raw, way):
+        """The person reads what happened, and can log in and come back to the form."""
+        if way == "rule":
+            world.with_settings(protect=["/ruled"])
+        path = "/ruled/send" if way == "rule" else "/private"
+        answer = raw.ask("POST", path, headers=FORM, body=b"text=long")
+        assert answer.status == 401
+        assert answer.one("www-authenticate") == "Cookie"
+        assert answer.one("content-type") == "text/html; charset=utf-8"
+        assert answer.one("cache-control") == "no-store"
+        assert "What you sent was not taken" in answer.text
+        assert f'href="{LOGIN}?next=/private%3Fpage%3D2"' in answer.text
+        assert not answer.set_cookies
+
+    def test_old_browser(self, raw):
+        """A browser that sends no Sec-Fetch headers gets the page, too."""
+        headers = {k: v for k, v in FORM.items() if not k.startswith("sec-")}
+        assert "Please log in" in raw.ask("POST", "/private", headers=headers).text
+
+    @pytest.mark.parametrize(
+        "referer",
+        [None, "https://evil.example/private", f"{ORIGIN}.evil.example/", "/private"],
+    )
+    def test_elsewhere(self, raw, referer):
+        """From no page of this site, the login leads to the usual one."""
+        headers = {k: v for k, v in FORM.items() if k != "referer"}
+        headers |= {} if referer is None else {"referer": referer}
+        text = raw.ask("POST", "/private", headers=headers).text
+        assert f'href="{LOGIN}"' in text
+        assert "evil" not in text
+
+    def test_scope(self, raw, world):
+        """A form that needs a scope is answered 403, with a way to allow it."""
+
+        def decide(auth):
+            challenge = guard(auth, ["video.list"])
+            return (challenge.status if challenge else 200), [], b"taken"
+
+        raw.log_in(scopes=["user.info.basic"])
+        app_of(world, decide)
+        answer = raw.ask("POST", "/x", headers=FORM)
+        assert answer.status == 403
+        assert "video.list" in answer.text
+        link = f"{LOGIN}?next=/private%3Fpage%3D2&amp;scopes=video.list"
+        assert f'href="{link}"' in answer.text
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"sec-fetch-mode": "cors", "sec-fetch-dest": "empty"},
+            {"x-requested-with": "XMLHttpRequest"},
+            {"accept": "*/*"},
+            {"accept": "application/json"},
+        ],
+        ids=repr,
+    )
+    def test_script(self, raw, change):
+        """A script that posts is told in JSON."""
+        answer = raw.ask("POST", "/private", headers=FORM | change)
+        assert json.loads(answer.body)["error"] == "login_required"
+
+    @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "OPTIONS"])
+    def test_other_methods(self, world, raw, method):
+        """No form sends another method: that is a program."""
+        world.with_settings(protect=["/ruled"])
+        answer = raw.ask(method, "/ruled/x", headers=FORM)
+        assert json.loads(answer.body)["error"] == "login_required"
+
+    def test_outage(self, world, raw, store, monkeypatch):
+        """A form that meets a store out of reach gets the page about that."""
+        raw.log_in()
+
+        def fail(*args, **kwargs):
+            raise StoreError
+
+        world.store = Broken()
+        world.start()
+        answer = raw.ask("POST", "/private", headers=FORM)
+        assert answer.status == 503
+        assert answer.one("content-type") == "text/html; charset=utf-8"
+
+
+class Broken:
+    """A store out of reach, under either shell."""
+
+    def get(self, key):
+        raise OSError
+
+    def compare_and_set(self, key, old, new, ttl):
+        raise OSError
+
+    def lock(self, key, ttl):
+        raise OSError
+
+    def close(self):
+        """Close nothing."""
+
+
+class TestCORS:
+    """An app that has CORS inside of the middleware."""
+
+    @pytest.mark.parametrize("headers", [API, PAGE], ids=["program", "browser"])
+    @pytest.mark.parametrize("vary", [None, "Origin", "Accept-Encoding, Origin", "*"])
+    def test_refusal_keeps_its_headers(self, world, raw, headers, vary):
+        """A refusal keeps the Access-Control headers of the app's, and its Vary."""
+        sent = CORS + ([("vary", vary)] if vary else [])
+        app_of(world, answers(status=401, headers=sent))
+        answer = raw.ask("GET", "/x", headers={**headers, "origin": OTHER})
+        assert answer.status == (401 if headers is API else 303)
+        for name, value in CORS:
+            assert answer.one(name) == value
+        wanted = {"*": "*", None: None}.get(vary, f"{vary}, Cookie")
+        assert answer.one("vary") == wanted
+
+    def test_scope(self, world, raw):
+        """So does the refusal of a missing scope."""
+        raw.log_in(scopes=["user.info.basic"])
+        app_of(world, answers(status=403, headers=CORS, scopes=["video.list"]))
+        answer = raw.ask("GET", "/x", headers={**API, "origin": OTHER})
+        assert json.loads(answer.body)["missing"] == ["video.list"]
+        assert answer.one("access-control-allow-origin") == OTHER
+
+    @pytest.mark.parametrize("value", ["a\r\nset-cookie: b=c", "ü", "a\x00"])
+    def test_odd_value(self, world, raw, value):
+        """What may not stand in a header of ours is left out of it."""
+        sent = [("access-control-allow-origin", value), ("vary", value)]
+        if world.shell == "wsgi":
+            app_of(world, answers(status=401, headers=sent))
+        else:
+            app_of(world, answers(status=401, headers=[(n, "x") for n, _ in sent]))
+            inner = world.app.app
+
+            async def app(scope, receive, send):
+                async def odd(message):
+                    if message["type"] == "http.response.start":
+                        pairs = [(n.encode(), v.encode("latin-1")) for n, v in sent]
+                        message["headers"] = pairs
+                    await send(message)
+
+                await inner(scope, receive, odd)
+
+            world.app.app = app
+        answer = raw.ask("GET", "/x", headers=API)
+        assert answer.status == 401
+        assert answer.one("access-control-allow-origin") is None
+
+    @pytest.mark.parametrize("status", [200, 204, 400])
+    def test_preflight(self, world, raw, status):
+        """A preflight below a rule is the app's to answer."""
+        world.with_settings(protect=["/"])
+        sent = [*CORS, ("access-control-allow-methods", "PUT"), ("vary", "Origin")]
+        app_of(world, lambda auth: (status, sent, b""))
+        answer = raw.ask("OPTIONS", "/x", headers=PREFLIGHT)
+        assert answer.status == status
+        assert answer.one("access-control-allow-methods") == "PUT"
+        assert answer.one("access-control-allow-origin") == OTHER
+        assert "Origin" in answer.one("vary")
+
+    def test_preflight_gets_nothing_else(self, world, raw):
+        """Nothing but its CORS headers leaves an app that answers with a page."""
+        world.with_settings(protect=["/"])
+        sent = [*CORS, ("set-cookie", "a=b"), ("x-secret", "yes")]
+        app_of(world, lambda auth: (200, sent, b"for members"))
+        answer = raw.ask("OPTIONS", "/x", headers=PREFLIGHT)
+        assert (answer.status, answer.body) == (200, b"")
+        assert answer.one("x-secret") is None
+        assert not answer.set_cookies
+
+    @pytest.mark.parametrize("status", [200, 302, 401, 404, 405, 500])
+    def test_app_without_cors(self, world, raw, status):
+        """Where the app says nothing of CORS, a preflight is refused like the rest."""
+        world.with_settings(protect=["/"])
+        app_of(world, lambda auth: (status, [("x-secret", "yes")], b"for members"))
+        answer = raw.ask("OPTIONS", "/x", headers=PREFLIGHT)
+        assert answer.status == 401
+        assert answer.one("x-secret") is None
+        assert json.loads(answer.body)["error"] == "login_required"
+
+    @pytest.mark.parametrize(
+        ("method", "headers"),
+        [
+            ("OPTIONS", PREFLIGHT[:1]),
+            ("OPTIONS", PREFLIGHT[1:]),
+            ("OPTIONS", []),
+            ("GET", PREFLIGHT),
+            ("PUT", PREFLIGHT),
+            # What an app may take for another method.
+            ("OPTIONS", [*PREFLIGHT, ("x-http-method-override", "DELETE")]),
+            ("OPTIONS", [*PREFLIGHT, ("X-HTTP-Method", "DELETE")]),
+            ("OPTIONS", [*PREFLIGHT, ("x-method-override", "")]),
+            ("OPTIONS", [*PREFLIGHT, ("content-length", "14")]),
+            ("OPTIONS", [*PREFLIGHT, ("transfer-encoding", "chunked")]),
+        ],
+    )
+    def test_no_preflight(self, world, raw, method, headers):
+        """Nothing but a preflight passes a rule."""
+        world.with_settings(protect=["/"])
+        seen = []
+        app_of(world, lambda auth: seen.append(auth) or (200, CORS, b""))
+        assert raw.ask(method, "/x", headers=headers).status == 401
+        assert seen == []
+
+    @pytest.mark.parametrize(
+        ("query", "status"),
+        [
+            ("_method=DELETE", 401),
+            ("a=b&_METHOD=DELETE", 401),
+            ("a=b;%5Fmethod=DELETE", 401),
+            ("_HttpMethod=DELETE", 401),
+            ("X-HTTP-Method-Override=PUT", 401),
+            ("method_override=PUT", 401),
+            ("method-override", 401),
+            ("x=" + 9000 * "y", 401),
+            ("payment_method=card&method=dhl", 204),
+            ("q=_method", 204),
+            ("", 204),
+        ],
+        ids=lambda value: str(value)[:30],
+    )
+    def test_query_that_names_a_method(self, world, raw, query, status):
+        """A preflight whose query an app may take for another method passes no rule."""
+        world.with_settings(protect=["/"])
+        app_of(world, lambda auth: (204, CORS, b""))
+        asked = {"query": query.encode(), "headers": PREFLIGHT}
+        assert raw.ask("OPTIONS", "/x", **asked).status == status
+
+    def test_body_of_a_preflight(self, world, raw):
+        """A body of which no header speaks, as HTTP/2 may send one, is not handed on."""
+        world.with_settings(protect=["/"])
+        app_of(world, lambda auth: (204, CORS, b""))
+        asked = {"headers": PREFLIGHT, "body": b"_method=DELETE"}
+        if world.shell == "wsgi":  # where a length speaks of it
+            assert raw.ask("OPTIONS", "/x", **asked).status == 401
+            return
+        inner, seen = world.app.app, []
+
+        async def app(scope, receive, send):
+            seen.append(await receive())
+            await inner(scope, receive, send)
+
+        world.app.app = app
+        assert raw.ask("OPTIONS", "/x", **asked).status == 204
+        assert seen == [{"type": "http.request", "body": b"", "more_body": False}]
+
+    def test_preflight_is_anonymous(self, world, raw):
+        """A preflight has no session: browsers send it without cookies."""
+        world.with_settings(protect=["/"])
+        seen = []
+
+        def decide(auth):
+            seen.append(auth.is_authenticated)
+            return 204, CORS, b""
+
+        app_of(world, decide)
+        assert raw.ask("OPTIONS", "/x", headers=PREFLIGHT).status == 204
+        assert seen == [False]
+
+    @pytest.mark.parametrize("shell", ["asyncio", "trio"], indirect=True)
+    def test_socket_is_no_preflight(self, world, raw):
+        """A WebSocket with the headers of a preflight is refused."""
+        world.with_settings(protect=["/"])
+        sent = raw.connect("/x", headers=PREFLIGHT)
+        assert sent == [{"type": "websocket.close", "code": 4401}]

@@ -1,0 +1,317 @@
+"""Pages in the app's own words, language and HTML, on both shells."""
+
+from __future__ import annotations
+
+import logging
+import re
+from html import escape
+
+import pytest
+
+from tiktok_oauth_middleware import (
+    Action,
+    ConfigurationError,
+    MemoryStore,
+    Problem,
+    StoreError,
+    TikTokOAuthMiddleware,
+    TikTokOAuthWSGIMiddleware,
+)
+
+from ..conftest import API, CALLBACK, LOGIN, LOGOUT, PAGE, make_settings
+
+DISCONNECT = "/disconnect"
+GERMAN = {
+    "login_denied": ("Sie sind nicht angemeldet", "Es wurde nichts geteilt."),
+    "store_error": ("Gerade nicht möglich", "Bitte laden Sie die Seite gleich neu."),
+    "scope_required": ("Diese Seite braucht mehr", "Sie haben nicht alles erlaubt."),
+    "missing": "Es fehlt: {}.",
+    "try_again": "Noch einmal",
+    "back": "Zur Startseite",
+    "reference": "Kennung {}",
+}
+IN_GERMAN = {**PAGE, "accept-language": "de-AT,de;q=0.9,en;q=0.5"}
+
+
+class Breakable(MemoryStore):
+    """A store that fails when it is told to."""
+
+    is_broken = False
+
+    def get(self, key):
+        if self.is_broken:
+            raise StoreError("broken by the test")
+        return super().get(key)
+
+
+@pytest.fixture
+def store(clock):
+    return Breakable(clock=clock)
+
+
+class Author:
+    """An app's page: writes what it is told, or whatever a test says."""
+
+    def __init__(self):
+        self.told = []
+        self.write = self.html
+
+    def __call__(self, problem):
+        self.told.append(problem)
+        return self.write(problem)
+
+    @staticmethod
+    def html(problem):
+        ways = "".join(
+            f'<a href="{escape(way.url)}">{escape(way.label)}</a>'
+            for way in problem.ways
+        )
+        return f'<!doctype html><style nonce="{problem.nonce}"></style>OURS{ways}'
+
+
+@pytest.fixture
+def author():
+    return Author()
+
+
+@pytest.fixture
+def world(world, author):
+    world.further = {"page": author}
+    return world.with_settings(disconnect_path=DISCONNECT)
+
+
+@pytest.fixture
+def in_german(world):
+    world.further = {"texts": {"de": GERMAN}}
+    return world.start()
+
+
+class TestProblem:
+    def test_denied(self, browser, author, world):
+        """A page is told all that ours would say, typed."""
+        response = browser.log_in(deny=True)
+        [problem] = author.told
+        [event] = world.events
+        assert isinstance(problem, Problem)
+        assert problem.code == "login_denied"
+        assert problem.status == response.status_code == 403
+        assert problem.title == "You did not log in"
+        assert len(problem.texts) == 2
+        assert problem.ways == (
+            Action("Try again", LOGIN),
+            Action("Back to the site", "/"),
+        )
+        assert problem.reference == event.reference
+        assert problem.language == "en"
+        assert "OURS" in response.text
+
+    def test_confirmation(self, browser, author):
+        """A page that asks is told which button posts where."""
+        browser.get(LOGOUT)
+        browser.get(DISCONNECT)
+        logout, disconnect = author.told
+        assert logout.status == disconnect.status == 200
+        assert logout.ways[0] == Action("Log out", LOGOUT, "POST")
+        assert disconnect.ways[0] == Action("Disconnect", DISCONNECT, "POST")
+
+    def test_scope(self, browser, author):
+        """A page about missing scopes is told which, in its texts."""
+        for query in ("", "?scopes=video.list"):
+            browser.log_in(query, scopes=["user.info.basic"])
+        response = browser.get("/videos")
+        [problem] = author.told
+        assert problem.code == "scope_required"
+        assert problem.texts[-1] == "What is missing is: video.list."
+        assert problem.ways[0].label == "Ask TikTok again"
+        assert "OURS" in response.text
+
+    def test_store(self, browser, author, world):
+        """A failing store is told too, and its Retry-After stays."""
+        browser.log_in()
+        world.clock.advance(2)
+        world.store.is_broken = True
+        response = browser.get("/who")
+        [problem] = author.told
+        assert problem.code == "store_error"
+        assert response.status_code == 503
+        assert response.headers["retry-after"] == "5"
+        assert "OURS" in response.text
+
+    def test_no_page(self, browser, author, world):
+        """A program gets JSON, and the app's page is not asked."""
+        assert browser.get("/private", headers=API).status_code == 401
+        world.store.is_broken = True
+        browser.get("/private", headers=API)
+        assert author.told == []
+
+
+class TestAnswer:
+    def test_bytes(self, browser, author):
+        """A page may be bytes, which go out as they are."""
+        author.write = lambda _: "<p>ü".encode()
+        assert browser.get(LOGOUT).content == "<p>ü".encode()
+
+    def test_none(self, browser, author):
+        """None leaves a page to us."""
+        author.write = lambda _: None
+        response = browser.log_in(deny=True)
+        assert "<h1" in response.text
+        assert "'sha256-" in response.headers["content-security-policy"]
+
+    @pytest.mark.parametrize("error", [ValueError, StoreError, KeyError])
+    def test_raises(self, browser, author, caplog, error):
+        """What it raises leads to our page, and to one line that shows no more."""
+
+        def write(problem):
+            raise error("act.secret")
+
+        author.write = write
+        with caplog.at_level(logging.DEBUG):
+            response = browser.log_in(deny=True)
+        assert response.status_code == 403
+        assert "You did not log in" in response.text
+        assert f"page raised {error.__name__} at login_denied" in caplog.text
+        assert "act.secret" not in caplog.text
+        assert "Traceback" not in caplog.text
+
+    @pytest.mark.parametrize("made", [7, object(), ["<p>"]])
+    def test_wrong_type(self, browser, author, caplog, made):
+        """What is no HTML leads to our page, and to a line that names its type."""
+        author.write = lambda _: made
+        assert "<h1" in browser.get(LOGOUT).text
+        assert f"page returned {type(made).__name__} at confirm_logout" in caplog.text
+
+    def test_lone_surrogate(self, browser, author):
+        """Text that has no bytes is sent as far as it has."""
+        author.write = lambda _: "<p>\ud800"
+        assert browser.get(LOGOUT).content == b"<p>?"
+
+
+class TestHeaders:
+    def test_kept(self, browser, author):
+        """Status, cookies and every header of ours stay on the app's page."""
+        theirs = browser.log_in(deny=True)
+        author.write = lambda _: None
+        ours = browser.log_in(deny=True)
+        differ = ("content-length", "content-security-policy", "set-cookie")
+        for response in (theirs, ours):
+            assert response.status_code == 403
+            assert "Max-Age=0" in response.headers["set-cookie"]
+        assert {k: v for k, v in theirs.headers.items() if k not in differ} == {
+            k: v for k, v in ours.headers.items() if k not in differ
+        }
+
+    def policy(self, response):
+        said = response.headers["content-security-policy"]
+        return dict(part.strip().split(" ", 1) for part in said.split(";"))
+
+    def test_policy(self, browser, author):
+        """The app's page may show its site's styles, images and fonts: no script."""
+        response = browser.get(LOGOUT)
+        [problem] = author.told
+        assert self.policy(response) == {
+            "default-src": "'none'",
+            "style-src": f"'self' 'nonce-{problem.nonce}'",
+            "img-src": "'self'",
+            "font-src": "'self'",
+            "form-action": "'self'",
+            "frame-ancestors": "'none'",
+            "base-uri": "'none'",
+        }
+
+    def test_nonce(self, browser, author):
+        """Every page has a nonce of its own, which can not be guessed."""
+        for _ in range(3):
+            browser.get(LOGOUT)
+        nonces = {problem.nonce for problem in author.told}
+        assert len(nonces) == 3
+        assert all(re.fullmatch(r"[A-Za-z0-9_-]{22}", nonce) for nonce in nonces)
+
+    def test_form_leads_on(self, world, author):
+        """A form that leads to TikTok may do so from the app's page too."""
+        browser = world.with_settings(login_methods=["POST"]).browser()
+        response = browser.get(LOGIN)
+        assert response.headers["allow"] == "POST"
+        assert self.policy(response)["form-action"] == "'self' https://www.tiktok.com"
+
+
+class TestLanguage:
+    def test_journey(self, in_german, browser):
+        """Who asks for German is told in German, where there is some."""
+        url = browser.consent(browser.begin(), deny=True)
+        response = browser.get(url, headers=IN_GERMAN)
+        assert "Sie sind nicht angemeldet" in response.text
+        assert '<html lang="de"' in response.text
+        assert "Noch einmal" in response.text
+        assert "Kennung <code>" in response.text
+        url = browser.consent(browser.begin())
+        in_german.clock.advance(601)
+        response = browser.get(url, headers=IN_GERMAN)
+        assert "That took too long" in response.text
+        assert '<html lang="en"' in response.text
+
+    def test_guard(self, in_german, browser):
+        """What a guard refuses is told in the reader's language."""
+        for query in ("", "?scopes=video.list"):
+            browser.log_in(query, scopes=["user.info.basic"])
+        response = browser.get("/videos", headers=IN_GERMAN)
+        assert "Es fehlt: video.list." in response.text
+        in_german.clock.advance(2)
+        in_german.store.is_broken = True
+        response = browser.get("/who", headers=IN_GERMAN)
+        assert "Gerade nicht möglich" in response.text
+
+    def test_usual(self, in_german, browser):
+        """Who asks for nothing we have gets the app's first language."""
+        url = browser.consent(browser.begin(), deny=True)
+        response = browser.get(url, headers={**PAGE, "accept-language": "fr"})
+        assert "Sie sind nicht angemeldet" in response.text
+
+    def test_english(self, in_german, browser):
+        """Who asks for English gets ours."""
+        url = browser.consent(browser.begin(), deny=True)
+        response = browser.get(url, headers={**PAGE, "accept-language": "en-GB,de"})
+        assert "You did not log in" in response.text
+
+    def test_page_and_texts(self, world, author):
+        """The app's page is told in the language that was chosen."""
+        world.further["texts"] = {"de": GERMAN}
+        browser = world.start().browser()
+        browser.get(browser.consent(browser.begin(), deny=True), headers=IN_GERMAN)
+        [problem] = author.told
+        assert problem.language == "de"
+        assert problem.title == "Sie sind nicht angemeldet"
+        assert problem.ways[0].label == "Noch einmal"
+
+    def test_escaped(self, world):
+        """Markup in the app's texts is text."""
+        world.further = {"texts": {"de": {"confirm_logout": ["<b>&", "<script>"]}}}
+        response = world.start().browser().get(LOGOUT)
+        assert "&lt;b&gt;&amp;" in response.text
+        assert "<script>" not in response.text
+
+
+@pytest.mark.parametrize("shell", [TikTokOAuthMiddleware, TikTokOAuthWSGIMiddleware])
+@pytest.mark.parametrize("kind", ["async", "object", "text"])
+def test_refused(shell, kind):
+    """A page that is no plain function is refused when the middleware is built."""
+
+    async def later(problem): ...
+
+    class Later:
+        async def __call__(self, problem): ...
+
+    page = {"async": later, "object": Later(), "text": "<p>"}[kind]
+    with pytest.raises(ConfigurationError, match="page is a plain function"):
+        shell(lambda *_: [], make_settings(), page=page)
+
+
+def test_mismatch_names_the_site(browser, world):
+    """Who ends in another browser is told the address to open in the right one."""
+    world.further = {}
+    world.start()
+    callback = world.browser().consent(world.browser().begin())
+    response = world.browser().get(callback)
+    assert response.status_code == 400
+    assert "The address of this site is https://app.example.com." in response.text
+    assert CALLBACK not in response.text

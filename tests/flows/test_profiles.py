@@ -1,0 +1,675 @@
+"""The user's profile: when it is asked for again, and what an outage leaves of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import multiprocessing
+import threading
+from contextlib import ExitStack
+
+import anyio
+import anyio.to_thread
+import httpx2
+import pytest
+
+from tiktok_oauth_middleware import (
+    MemoryStore,
+    NotSignedIn,
+    StoreError,
+    TikTokError,
+    TikTokTokens,
+    TikTokUnavailable,
+)
+from tiktok_oauth_middleware._oauth.user_info import join_profiles, links_end
+from tiktok_oauth_middleware.testing import FakeTikTok
+from tiktok_oauth_middleware.testing.server import StandIn
+
+from ..conftest import API, ORIGIN, Clock, World, kept, make_settings
+from ..support.patience import HANGS
+from .test_processes import log_in, options_for, wrap
+
+HOUR = 3600
+DAY = 86400
+LINK = "https://p16-sign.tiktokcdn.example/a~c5_100x100.jpeg?lk3s=a5d&x-expires={}&x-signature=a%2Fb%2Bc%3D&shp=%3D"
+PROCESSES, DAYS = 6, 4
+context = multiprocessing.get_context("spawn")
+REFUSALS = ("invalid_params", "scope_not_authorized", "scope_permission_missed")
+
+
+class Creator(FakeTikTok):
+    """A stand-in whose people change their names, and whose avatar links end."""
+
+    name = "First name"
+    followers = 100
+    #: Seconds from the answer to the end of its links.
+    link_life = 12 * HOUR
+    #: Called when a profile is asked for, before it is answered.
+    asked = None
+
+    def handle(self, method, url, headers, body):
+        if "/user/info/" in url and self.asked is not None:
+            self.asked()
+        reply = super().handle(method, url, headers, body)
+        if "/user/info/" not in url or reply.status != 200:
+            return reply
+        answer = json.loads(reply.body)
+        user = answer["data"].get("user", {})
+        if "display_name" in user:
+            user["display_name"] = self.name
+            link = LINK.format(self.end_of_links())
+            user["avatar_url"] = link
+            user["avatar_url_100"] = user["avatar_large_url"] = link
+        if "follower_count" in user:
+            user["follower_count"] = self.followers
+        return dataclasses.replace(reply, body=json.dumps(answer).encode())
+
+    def end_of_links(self):
+        return int(self.provider.clock() + self.link_life)
+
+    @property
+    def profiles(self):
+        """How often a profile was asked for."""
+        return self.count("user_info")
+
+
+@pytest.fixture
+def settings(settings):
+    return dataclasses.replace(
+        settings,
+        scopes=["user.info.basic", "user.info.stats"],
+        optional_scopes=["video.list"],
+        session_idle=30 * DAY,
+    )
+
+
+@pytest.fixture
+def tiktok(settings, clock):
+    return Creator.for_settings(settings, clock=clock)
+
+
+@pytest.fixture
+def signed_in(browser):
+    assert browser.log_in().status_code == 303
+    return browser
+
+
+def avatar(world):
+    """Return the avatar's link that is stored of the user."""
+    return json.loads(kept(world).profile).get("avatar_url")
+
+
+class TestAge:
+    def test_after_a_day(self, signed_in, world):
+        """A profile that is a day old is asked for again by the next request."""
+        world.tiktok.name = "Second name"
+        world.clock.advance(DAY + 1)
+        assert signed_in.me()["name"] == "Second name"
+        assert world.tiktok.profiles == 2
+
+    def test_not_before(self, browser, world):
+        """Until then no request asks, however many come, refreshes or not."""
+        world.tiktok.link_life = 5 * DAY
+        world.tiktok.access_lifetime = 2 * HOUR
+        browser.log_in()
+        world.tiktok.name = "Second name"
+        for _ in range(23):
+            world.clock.advance(HOUR)
+            assert browser.me()["name"] == "First name"
+        assert world.tiktok.profiles == 1
+        assert world.count("refresh_token") >= 11
+
+    def test_once(self, signed_in, world):
+        """What was asked for again is as good as new."""
+        world.clock.advance(DAY + 1)
+        for _ in range(5):
+            signed_in.me()
+            world.clock.advance(HOUR)
+        assert world.tiktok.profiles == 2
+
+    def test_profile_max_age(self, world):
+        """`profile_max_age` says when."""
+        world.with_settings(profile_max_age=600)
+        browser = world.browser()
+        browser.log_in()
+        world.tiktok.name = "Second name"
+        world.clock.advance(599)
+        assert browser.me()["name"] == "First name"
+        world.clock.advance(2)
+        assert browser.me()["name"] == "Second name"
+
+    def test_every_session_sees_it(self, signed_in, world):
+        """What one browser's request brought, the user's others show too."""
+        other = world.browser()
+        other.log_in()
+        world.tiktok.name = "Second name"
+        world.clock.advance(DAY + 1)
+        signed_in.me()
+        asked = world.tiktok.profiles
+        world.clock.advance(1)
+        assert other.me()["name"] == "Second name"
+        assert world.tiktok.profiles == asked
+
+    def test_nothing_is_asked(self, world):
+        """With fetch_user=False no profile is asked for, ever."""
+        world.with_settings(fetch_user=False)
+        browser = world.browser()
+        browser.log_in()
+        for _ in range(3):
+            world.clock.advance(2 * DAY)
+            assert browser.me()["signed_in"]
+        assert world.tiktok.profiles == 0
+
+    def test_no_basic_scope(self, world):
+        """Whoever did not grant the basic scope is not asked about at TikTok."""
+        browser = world.browser()
+        browser.log_in(scopes=["user.info.stats"])
+        for _ in range(3):
+            world.clock.advance(2 * DAY)
+            assert browser.me()["signed_in"]
+        assert world.tiktok.profiles == 0
+
+    @pytest.mark.parametrize("jump", [-10 * 365 * DAY, 10 * DAY])
+    def test_clock_jumps(self, signed_in, world, jump):
+        """A clock that was set is survived, and asked at once at most."""
+        world.clock.advance(jump)
+        for _ in range(5):
+            assert signed_in.get("/who").status_code == 200
+        assert world.tiktok.profiles <= 2
+
+
+class TestOutage:
+    def test_kept(self, signed_in, world):
+        """The old profile is shown while TikTok gives no new one."""
+        world.tiktok.fail("user_info", times=100, status=500)
+        world.clock.advance(DAY + 1)
+        me = signed_in.me()
+        assert me["name"] == "First name"
+        assert me["followers"] == 100
+        assert me["token"]
+
+    def test_backs_off(self, signed_in, world):
+        """TikTok is asked once between failures, and less and less often."""
+        world.tiktok.fail("user_info", times=1000, status=500)
+        world.clock.advance(DAY + 1)
+        for _ in range(20):
+            signed_in.me()
+        assert world.tiktok.profiles == 2
+        for _ in range(600):
+            world.clock.advance(2)
+            signed_in.me()
+        assert 5 <= world.tiktok.profiles <= 10
+        world.tiktok.clear_faults()
+        world.tiktok.name = "Second name"
+        world.clock.advance(HOUR + 2)
+        assert signed_in.me()["name"] == "Second name"
+        assert kept(world).profile_failures == 0
+
+    def test_retry_after(self, signed_in, world):
+        """How long TikTok wants to be left alone counts where it is longer."""
+        after = {"Retry-After": "200"}
+        world.tiktok.fail("user_info", status=429, headers=after)
+        world.clock.advance(DAY + 1)
+        signed_in.me()
+        world.clock.advance(190)
+        signed_in.me()
+        assert world.tiktok.profiles == 2
+        world.clock.advance(20)
+        signed_in.me()
+        assert world.tiktok.profiles == 3
+
+    @pytest.mark.parametrize(
+        "fault",
+        [
+            {"status": 500},
+            {"status": 429},
+            {"error": "access_token_invalid", "status": 401},
+            {"error": "internal_error", "status": 500},
+            {"body": b"<html>", "status": 200},
+            {"disconnect": True},
+        ],
+        ids=lambda fault: "-".join(map(str, fault.values())),
+    )
+    def test_login(self, browser, world, fault):
+        """One failed profile at a login is asked for again, and soon."""
+        world.tiktok.fail("user_info", **fault)
+        assert browser.log_in().status_code == 303
+        assert browser.me()["name"] is None
+        assert world.tiktok.profiles == 1
+        world.clock.advance(10)
+        assert browser.me()["name"] == "First name"
+
+    def test_second_device(self, signed_in, world):
+        """A login during an outage loses no profile that was known before."""
+        world.tiktok.fail("user_info", times=100, status=500)
+        other = world.browser()
+        other.log_in()
+        for each in (other, signed_in):
+            world.clock.advance(1)
+            assert each.me()["name"] == "First name"
+            assert each.me()["followers"] == 100
+        world.tiktok.clear_faults()
+        world.tiktok.name = "Second name"
+        world.clock.advance(DAY + 1)
+        assert other.me()["name"] == "Second name"
+
+    def test_less_granted(self, signed_in, world):
+        """What a login during an outage keeps is what its scopes open."""
+        world.tiktok.fail("user_info", times=100, status=500)
+        other = world.with_settings(always_ask_consent=True).browser()
+        other.log_in(scopes=["user.info.basic"])
+        me = other.me()
+        assert me["name"] == "First name"
+        assert me["followers"] is None
+
+    def test_read_only_store(self, world, monkeypatch):
+        """A store that takes no writes fails no request, and has TikTok not asked."""
+        world.with_settings(profile_max_age=HOUR)
+        browser = world.browser()
+        browser.log_in()
+        world.tiktok.name = "Second name"
+
+        def refuse(*_):
+            raise StoreError("read only")
+
+        world.clock.advance(HOUR + 1)
+        with monkeypatch.context() as patched:
+            for name in ("compare_and_set", "acompare_and_set"):
+                if hasattr(world.store, name):
+                    patched.setattr(world.store, name, refuse)
+            for _ in range(5):
+                assert browser.me()["name"] == "First name"
+                world.clock.advance(60)
+        assert world.tiktok.profiles == 1
+        assert browser.me()["name"] == "Second name"
+
+
+class TestRefusedField:
+    @pytest.mark.parametrize("error", REFUSALS)
+    def test_login(self, browser, world, error):
+        """One field that TikTok refuses leaves the basic ones."""
+        world.tiktok.fail("user_info", error=error, status=400)
+        browser.log_in()
+        me = browser.me()
+        assert me["name"] == "First name"
+        assert me["followers"] is None
+        assert world.tiktok.profiles == 2
+
+    def test_known(self, signed_in, world):
+        """What TikTok refuses today is still known from before."""
+        world.tiktok.name = "Second name"
+        world.tiktok.fail("user_info", error="invalid_params", status=400)
+        world.clock.advance(DAY + 1)
+        me = signed_in.me()
+        assert me["name"] == "Second name"
+        assert me["followers"] == 100
+
+    def test_known_at_login(self, signed_in, world):
+        """A login at which a field is refused keeps what was known of it."""
+        world.tiktok.fail("user_info", error="invalid_params", status=400)
+        other = world.browser()
+        other.log_in()
+        assert other.me()["followers"] == 100
+
+    def test_all_refused(self, signed_in, world):
+        """Where the basic fields are refused too, the old profile stays."""
+        world.tiktok.fail("user_info", times=2, error="invalid_params", status=400)
+        world.clock.advance(DAY + 1)
+        assert signed_in.me()["name"] == "First name"
+        assert world.tiktok.profiles == 3
+
+    def test_not_twice(self, world):
+        """Basic fields alone that are refused are not asked for a second time."""
+        browser = world.browser()
+        world.tiktok.fail("user_info", error="invalid_params", status=400)
+        browser.log_in(scopes=["user.info.basic"])
+        assert browser.me()["signed_in"]
+        assert world.tiktok.profiles == 1
+
+
+class TestLinks:
+    def test_byte_for_byte(self, signed_in, world):
+        """A link reaches the app as TikTok signed it."""
+        link = LINK.format(int(world.clock()) + 12 * HOUR)
+        assert avatar(world) == link
+        assert "&" in link
+
+    def test_ended_and_looked_at(self, signed_in, world):
+        """A link that has ended is renewed for whoever looks."""
+        signed_in.me()
+        before = avatar(world)
+        world.clock.advance(12 * HOUR + 1)
+        signed_in.me()
+        assert world.tiktok.profiles == 2
+        assert avatar(world) != before
+        assert links_end(kept(world).profile) > world.clock()
+
+    def test_first_look(self, signed_in, world):
+        """Who looks for the first time after the end has a new link a request later."""
+        world.clock.advance(12 * HOUR + 1)
+        signed_in.get("/private")
+        asked = world.tiktok.profiles
+        signed_in.me()
+        signed_in.me()
+        assert world.tiktok.profiles == 2
+        assert asked <= 2
+        assert links_end(kept(world).profile) > world.clock()
+
+    def test_not_looked_at(self, signed_in, world):
+        """Where nobody looks an ended link is not renewed before the profile is old."""
+        for _ in range(10):
+            world.clock.advance(HOUR * 2)
+            assert signed_in.get("/videos").status_code in (303, 403)
+            assert signed_in.get("/").text == "home"
+        assert world.tiktok.profiles == 1
+
+    def test_ends_at_once(self, signed_in, world):
+        """Links that have ended when they come are asked for once a minute at most."""
+        world.tiktok.link_life = -HOUR
+        world.clock.advance(12 * HOUR + 1)
+        for _ in range(120):
+            signed_in.me()
+            world.clock.advance(1)
+        assert 2 <= world.tiktok.profiles <= 5
+
+    @pytest.mark.parametrize(
+        ("link", "end"),
+        [
+            ("https://a.example/x?x-expires=1767312000&x-signature=b", 1767312000),
+            ("https://a.example/x?b=1&x-expires=1767312000", 1767312000),
+            ("https://a.example/x?x-expires=1767312000123&s=b", 1767312000.123),
+            ("https://a.example/x?x-expires=0&s=b", math.inf),
+            ("https://a.example/x?x-expires=&s=b", math.inf),
+            ("https://a.example/x?x-expires=-5", math.inf),
+            ("https://a.example/x?x-expires=1e9999", 1),
+            ("https://a.example/x?x-expires=" + "9" * 5000, math.inf),
+            ("https://a.example/x?x-expires=soon", math.inf),
+            ("https://a.example/x?ax-expires=5", math.inf),
+            ("https://a.example/x", math.inf),
+            ("", math.inf),
+            ("\x00", math.inf),
+        ],
+        ids=range(13),
+    )
+    def test_end(self, link, end):
+        """When a link ends is read where it is said, and nothing else breaks it."""
+        assert links_end(json.dumps({"avatar_url": link})) == end
+        later = {"avatar_url": "?x-expires=99999999999", "avatar_large_url": link}
+        assert links_end(json.dumps(later)) == min(end, 99999999999)
+
+    def test_none(self):
+        """No profile has no link that ends."""
+        assert links_end("") == links_end("{}") == math.inf
+
+    def test_joined(self):
+        """Of an older profile stays what is still granted and not said anew."""
+        old = json.dumps({"display_name": "a", "username": "u", "video_count": 3})
+        new = json.dumps({"display_name": "b"})
+        scopes = "user.info.basic,user.info.stats"
+        assert json.loads(join_profiles(new, old, scopes)) == {
+            "display_name": "b",
+            "video_count": 3,
+        }
+        assert join_profiles("", "", scopes) == ""
+
+
+class TestOneAsks:
+    def test_others_do_not_wait(self, signed_in, world, gate):
+        """While one request asks, the user's others go on with the profile there is."""
+        other = world.browser()
+        other.log_in()
+        asked = world.tiktok.profiles
+        world.clock.advance(DAY + 1)
+        world.tiktok.asked = gate
+        first = threading.Thread(target=signed_in.me)
+        first.start()
+        gate.wait()
+        try:
+            assert other.me()["name"] == "First name"
+            assert other.me()["signed_in"]
+        finally:
+            gate.open()
+            first.join(HANGS)
+        # It is counted when it is answered, and nobody asked beside.
+        assert world.tiktok.profiles == asked + 1
+
+    def test_other_process(self, signed_in, world):
+        """What one process failed to get another does not ask for before its time."""
+        world.tiktok.fail("user_info", times=100, status=500)
+        world.clock.advance(DAY + 1)
+        signed_in.me()
+        asked = world.tiktok.profiles
+        cookies = signed_in.cookies()
+        world.start()
+        assert world.browser(**cookies).me()["name"] == "First name"
+        assert world.tiktok.profiles == asked
+
+    async def test_tasks(self, settings, tiktok, clock):
+        """A hundred requests at once in one event loop ask once."""
+        tiktok.access_lifetime = 30 * DAY
+        store = MemoryStore(clock=clock)
+        with ExitStack() as stack:
+            world = World("wsgi", settings, tiktok, store, clock, [], stack).start()
+            browser = await anyio.to_thread.run_sync(world.browser)
+            await anyio.to_thread.run_sync(browser.log_in)
+            cookies = browser.cookies()
+            world.shell = "asyncio"
+            world.start()
+            clock.advance(DAY + 1)
+            names = []
+            async with httpx2.AsyncClient(
+                transport=httpx2.ASGITransport(world.app),
+                base_url=ORIGIN,
+                cookies=cookies,
+                headers=API,
+            ) as client:
+
+                async def once():
+                    names.append((await client.get("/who")).json()["name"])
+
+                async with anyio.create_task_group() as group:
+                    for _ in range(100):
+                        group.start_soon(once)
+            await world.app.aclose()
+        assert set(names) == {"First name"}
+        assert len(names) == 100
+        assert tiktok.profiles == 2
+
+    def test_processes(self, tmp_path):
+        """Six processes that meet an old profile at the same moment ask once a day."""
+        path = str(tmp_path / "tokens.sqlite3")
+        now = context.Value("d", Clock().now)
+        fake = Creator.for_settings(make_settings(), clock=lambda: now.value)
+        fake.access_lifetime = 300 * DAY
+        with StandIn(fake) as stand_in:
+            options = options_for(stand_in)
+            first = wrap(options, path, lambda: now.value)
+            cookie = log_in(first, fake)
+            first.close()
+            barrier, answers = context.Barrier(PROCESSES + 1), context.Queue()
+            workers = [
+                context.Process(
+                    target=_worker,
+                    args=(options, path, now, cookie, barrier, answers),
+                    daemon=True,
+                )
+                for _ in range(PROCESSES)
+            ]
+            for process in workers:
+                process.start()
+            for day in range(1, DAYS + 1):
+                now.value += DAY + 1
+                barrier.wait(HANGS)
+                found = [answers.get(timeout=HANGS) for _ in workers]
+                assert found == [True] * PROCESSES
+                assert fake.profiles == 1 + day
+            for process in workers:
+                process.join(HANGS)
+
+    def test_log_out_meanwhile(self, signed_in, world, gate):
+        """A profile that comes after the user has gone brings nobody back."""
+        world.clock.advance(DAY + 1)
+        signed_in.get("/")
+        twin = world.browser(**signed_in.cookies())
+        world.clock.advance(DAY + 1)
+        world.tiktok.asked = gate
+        first = threading.Thread(target=signed_in.me)
+        first.start()
+        gate.wait()
+        try:
+            twin.log_out()
+        finally:
+            gate.open()
+            first.join(HANGS)
+        assert kept(world) is None
+        world.clock.advance(1)
+        assert not signed_in.signed_in
+
+
+def _worker(options, path, now, cookie, barrier, answers):
+    """Ask the app once a day, all at the same moment; report who is signed in."""
+    wrapped = wrap(options, path, lambda: now.value)
+    with httpx2.Client(
+        transport=httpx2.WSGITransport(wrapped),
+        base_url=ORIGIN,
+        headers={"cookie": cookie},
+    ) as client:
+        for _ in range(DAYS):
+            barrier.wait(HANGS)
+            answers.put(client.get("/").json()[0])
+    wrapped.close()
+
+
+@pytest.fixture(params=["blocking", "asyncio", "trio"])
+def job(request, settings, tiktok, store, clock):
+    """A job beside a web app, whose user is signed in."""
+    with ExitStack() as stack:
+        world = World("wsgi", settings, tiktok, store, clock, [], stack).start()
+        world.browser().log_in()
+        yield Job(world, request.param)
+
+
+class Job:
+    def __init__(self, world, runtime):
+        self.world = world
+        self.runtime = runtime
+        self.open_id = world.tiktok.people[0].open_id
+
+    def call(self, method, *args):
+        world = self.world
+        tokens = TikTokTokens(
+            world.settings,
+            world.store,
+            transport=world.tiktok.transport,
+            clock=world.clock,
+            on_event=world.events.append,
+        )
+        if self.runtime == "blocking":
+            try:
+                return getattr(tokens, method)(*args)
+            finally:
+                tokens.close()
+
+        async def once():
+            try:
+                return await getattr(tokens, f"a{method}")(*args)
+            finally:
+                await tokens.aclose()
+                if self.runtime == "asyncio" and hasattr(world.store, "aclose"):
+                    await world.store.aclose()
+
+        return anyio.run(once, backend=self.runtime)
+
+    def profile(self):
+        return self.call("profile", self.open_id)
+
+
+class TestTokensProfile:
+    def test_now(self, job):
+        """tokens.profile asks TikTok now, and the app shows it from then on."""
+        job.world.tiktok.name = "Second name"
+        user = job.profile()
+        assert user.display_name == "Second name"
+        assert user.open_id == job.open_id
+        assert json.loads(kept(job.world).profile)["display_name"] == "Second name"
+        assert job.world.tiktok.profiles == 2
+
+    def test_expired_token(self, job):
+        """A token that has ended is renewed first."""
+        job.world.clock.advance(DAY + 1)
+        assert job.profile().display_name == "First name"
+        assert job.world.count("refresh_token") == 1
+
+    def test_dead_token(self, job):
+        """A token that TikTok refuses before its time is replaced once."""
+        job.world.tiktok.fail("user_info", error="access_token_invalid", status=401)
+        assert job.profile().display_name == "First name"
+        assert job.world.count("refresh_token") == 1
+
+    def test_withdrawn(self, job):
+        """A user who has withdrawn is not signed in any more."""
+        job.world.tiktok.provider.remove(job.open_id)
+        with pytest.raises(NotSignedIn):
+            job.profile()
+        assert kept(job.world) is None
+
+    def test_outage(self, job):
+        """What TikTok does not give is said, and what was known stays."""
+        job.world.tiktok.fail("user_info", status=500)
+        with pytest.raises(TikTokUnavailable):
+            job.profile()
+        job.world.tiktok.fail("user_info", error="rate_limited", status=400)
+        with pytest.raises(TikTokError):
+            job.profile()
+        assert json.loads(kept(job.world).profile)["display_name"] == "First name"
+
+    def test_refused_field(self, job):
+        """One refused field leaves what was known of it."""
+        job.world.tiktok.name = "Second name"
+        job.world.tiktok.fail("user_info", error="invalid_params", status=400)
+        user = job.profile()
+        assert (user.display_name, user.follower_count) == ("Second name", 100)
+
+    def test_nobody(self, job):
+        """Of somebody unknown there is no profile."""
+        with pytest.raises(NotSignedIn):
+            job.call("profile", "nobody")
+
+    def test_no_basic_scope(self, job):
+        """Without the basic scope nothing is asked, and only the id is known."""
+        browser = job.world.with_settings(always_ask_consent=True).browser()
+        browser.log_in(scopes=["user.info.stats"])
+        asked = job.world.tiktok.profiles
+        user = job.profile()
+        assert user.display_name is None
+        assert user.open_id == job.open_id
+        assert job.world.tiktok.profiles == asked
+
+    def test_fetch_user(self, job):
+        """With fetch_user=False it asks, as it was told to, and keeps nothing."""
+        job.world.with_settings(fetch_user=False)
+        job.world.browser().log_in()
+        assert job.profile().display_name == "First name"
+        assert kept(job.world).profile == ""
+
+    def test_at_a_refresh(self, job):
+        """A job's refresh brings a profile that is old as well."""
+        job.world.tiktok.name = "Second name"
+        job.world.clock.advance(DAY + 1)
+        job.call("get", job.open_id)
+        assert json.loads(kept(job.world).profile)["display_name"] == "Second name"
+
+    def test_at_a_sweep(self, job):
+        """So does a sweep's."""
+        job.world.tiktok.name = "Second name"
+        job.world.clock.advance(DAY + 1)
+        assert job.call("refresh_expiring", HOUR).refreshed == 1
+        assert json.loads(kept(job.world).profile)["display_name"] == "Second name"
+
+    def test_not_for_a_token(self, job):
+        """A job that asks for a token that is not due asks for no profile."""
+        job.world.with_settings(profile_max_age=60)
+        job.world.clock.advance(HOUR)
+        job.call("get", job.open_id)
+        assert job.world.tiktok.profiles == 1

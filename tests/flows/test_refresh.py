@@ -1,0 +1,182 @@
+"""A fresh token, asked for once; and what happens when TikTok does not give one."""
+
+from __future__ import annotations
+
+from email.utils import formatdate
+
+import pytest
+
+SESSION = "__Host-tiktok"
+
+
+@pytest.fixture
+def signed_in(browser):
+    browser.log_in()
+    return browser
+
+
+class TestWhenDue:
+    def test_not_yet(self, signed_in, world):
+        """A token good for longer than the leeway is used as it is."""
+        before = signed_in.me()["token"]
+        world.clock.advance(7200 - 331)
+        assert signed_in.me()["token"] == before
+        assert world.count("refresh_token") == 0
+
+    def test_due(self, signed_in, world):
+        """A token close to its end is renewed before it ends."""
+        before = signed_in.me()["token"]
+        for _ in range(3):
+            world.clock.advance(2000)
+            assert signed_in.me()["token"] == before
+        world.clock.advance(1200 - 290)
+        after = signed_in.me()
+        assert after["token"] != before
+        assert after["expires_at"] == world.clock() + 7200
+        assert world.count("refresh_token") == 1
+        assert signed_in.me()["token"] == after["token"]
+        assert world.count("refresh_token") == 1
+
+    def test_a_day(self, world):
+        """Lifetimes are read, never assumed: a token of a day is left alone for one."""
+        world.tiktok.access_lifetime = 86400
+        browser = world.browser()
+        browser.log_in()
+        assert browser.me()["expires_at"] == world.clock() + 86400
+        for _ in range(3):
+            world.clock.advance(7 * 3600)
+            browser.me()
+        assert world.count("refresh_token") == 0
+        world.clock.advance(3 * 3600 - 290)
+        assert browser.me()["expires_at"] == world.clock() + 86400
+        assert world.count("refresh_token") == 1
+
+    def test_short_life(self, world):
+        """A life shorter than the leeway makes no loop of refreshes."""
+        world.tiktok.access_lifetime = 60
+        browser = world.browser()
+        browser.log_in()
+        for _ in range(5):
+            assert browser.me()["token"]
+        assert world.count("refresh_token") == 0
+
+    def test_no_session_longer(self, signed_in, world):
+        """A refresh makes no session longer."""
+        for _ in range(30 * 4):
+            world.clock.advance(6 * 3600 - 1)
+            signed_in.me()
+        assert world.count("refresh_token") >= 28
+        world.clock.advance(6 * 3600)
+        assert not signed_in.signed_in
+
+
+class TestFailure:
+    @pytest.fixture
+    def short(self, world):
+        world.tiktok.access_lifetime = 7200
+        browser = world.browser()
+        browser.log_in()
+        return browser
+
+    def test_kept_while_valid(self, short, world):
+        """A failed refresh shows the old token until it ends, and never after."""
+        before = short.me()["token"]
+        world.tiktok.fail("token", times=1000, status=500)
+        world.clock.advance(7200 - 100)
+        assert short.me()["token"] == before
+        world.clock.advance(101)
+        me = short.me()
+        assert me["signed_in"]
+        assert me["token"] is None
+
+    def test_recovers(self, short, world):
+        """The session outlives an outage of TikTok and recovers by itself."""
+        world.tiktok.fail("token", times=3, status=503)
+        world.clock.advance(7300)
+        for _ in range(40):
+            world.clock.advance(30)
+            if short.me()["token"]:
+                break
+        assert short.me()["token"]
+        assert world.count("refresh_token") == 4
+
+    def test_backs_off(self, short, world):
+        """Between failures it waits, however many requests come."""
+        world.tiktok.fail("token", times=1000, status=500)
+        world.clock.advance(7300)
+        for _ in range(20):
+            short.me()
+        assert world.count("refresh_token") == 1
+        for _ in range(600):
+            world.clock.advance(1)
+            short.me()
+        assert 8 <= world.count("refresh_token") <= 30
+
+    @pytest.mark.parametrize(
+        "fault",
+        [
+            {"error": "invalid_client"},
+            {"error": "unauthorized_client"},
+            {"error": "invalid_request"},
+            {"error": "server_error"},
+            {"error": "something_new"},
+            {"status": 500},
+            {"status": 429},
+            {"body": b"<html>"},
+            {"body": b"{}"},
+            {"status": 500, "error": "invalid_grant"},
+        ],
+    )
+    def test_transient(self, short, world, fault):
+        """Only invalid_grant ends sessions; every other failure keeps them."""
+        world.tiktok.fail("token", **fault)
+        world.clock.advance(7300)
+        assert short.signed_in
+        world.clock.advance(120)
+        assert short.me()["token"]
+
+    def test_invalid_grant(self, short, world):
+        """invalid_grant ends every session of the user."""
+        other = world.browser()
+        other.log_in()
+        world.tiktok.fail("token", error="invalid_grant")
+        world.clock.advance(7300)
+        assert not short.signed_in
+        assert not other.signed_in
+        assert [e.reason for e in world.events if e.name == "session_ended"] == [
+            "invalid_grant"
+        ]
+
+    @pytest.mark.parametrize("as_date", [False, True], ids=["seconds", "date"])
+    def test_retry_after(self, short, world, as_date):
+        """Retry-After is honoured, in seconds and as a date by the given clock."""
+        world.clock.advance(7300)
+        at = formatdate(world.clock() + 200, usegmt=True)
+        after = {"Retry-After": at if as_date else "200"}
+        world.tiktok.fail("token", status=429, headers=after)
+        short.me()
+        world.clock.advance(190)
+        short.me()
+        assert world.count("refresh_token") == 1
+        world.clock.advance(20)
+        assert short.me()["token"]
+
+    def test_refresh_token_expired(self, world):
+        """Past its own expiry a refresh token is not sent; the session ends."""
+        world.tiktok.access_lifetime = 7200
+        world.tiktok.refresh_lifetime = 7200
+        browser = world.browser()
+        browser.log_in()
+        world.clock.advance(7201)
+        assert not browser.signed_in
+        assert world.count("refresh_token") == 0
+
+
+class TestClocks:
+    @pytest.mark.parametrize("jump", [-3600, 3600, 40 * 365 * 86400, -56 * 365 * 86400])
+    def test_jumps(self, signed_in, world, jump):
+        """A clock that jumps raises nothing, and asks TikTok once at most."""
+        world.clock.advance(jump)
+        for _ in range(5):
+            assert signed_in.get("/who").status_code == 200
+        assert world.count("refresh_token") <= 1

@@ -1,0 +1,397 @@
+"""How sessions end, here and in other processes, and what a login may hold."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from dataclasses import replace
+from urllib.parse import quote
+
+import pytest
+
+from tiktok_oauth_middleware import TikTokTokens
+from tiktok_oauth_middleware._core.backends.base import run
+from tiktok_oauth_middleware._core.secret import reveal
+from tiktok_oauth_middleware._oauth.webhook_delivery import sign_webhook
+from tiktok_oauth_middleware._session.cached_session import GRANT_ID
+from tiktok_oauth_middleware.testing import FakeTikTok
+
+from ..conftest import (
+    API,
+    CALLBACK,
+    LOGIN,
+    LOGOUT,
+    SAME_ORIGIN,
+    kept,
+    make_settings,
+)
+from ..support.raw import Raw, Visitors
+
+SESSION = "__Host-tiktok"
+DISCONNECT = "/auth/tiktok/disconnect"
+WEBHOOK = "/hooks/tiktok"
+
+
+@pytest.fixture
+def settings():
+    return make_settings(disconnect_path=DISCONNECT, webhook_path=WEBHOOK)
+
+
+@pytest.fixture
+def visitors():
+    with Visitors() as opened:
+        yield opened
+
+
+@pytest.fixture
+def raw(world, visitors) -> Raw:
+    return visitors.visit(world)
+
+
+def a_job(world):
+    return TikTokTokens(
+        world.settings,
+        world.store,
+        transport=world.tiktok.transport,
+        clock=world.clock,
+    )
+
+
+class TestLimits:
+    def test_refresh_does_not_count_as_use(self, world, raw):
+        """A job that refreshes a user's token keeps none of their browsers signed in."""
+        world.tiktok.access_lifetime = 7200
+        raw.log_in()
+        for _ in range(3):
+            world.clock.advance(2.5 * 3600)
+            token = a_job(world).get(world.tiktok.people[0].open_id)
+        assert token.expires_at == world.clock() + 7200
+        world.clock.advance(3600)  # 8.5 hours since the browser was here
+        assert raw.open_id is None
+
+    def test_refresh_does_not_prolong_the_absolute_limit(self, world, raw):
+        """However often a token is refreshed, the session's last day stays the same."""
+        world.with_settings(session_lifetime=86400)
+        world.tiktok.access_lifetime = 7200
+        raw.log_in()
+        for _ in range(11):
+            world.clock.advance(7200)
+            assert raw.open_id is not None
+        assert world.count("refresh_token") == 11
+        world.clock.advance(7200)
+        assert raw.open_id is None
+
+    def test_absolute_limit_counts_in_memory_too(self, world, raw):
+        """A session that was just seen, and is fresh in memory, still ends on time."""
+        world.with_settings(session_lifetime=10)
+        raw.log_in()
+        world.clock.advance(9.5)
+        assert raw.open_id is not None
+        world.clock.advance(0.5)
+        assert raw.open_id is None
+
+    def test_refresh_token_limits_it(self, world, raw):
+        """A session does not outlive the refresh token, whatever the settings allow."""
+        world.with_settings(session_idle=30 * 86400)
+        world.tiktok.access_lifetime, world.tiktok.refresh_lifetime = 3600, 86400
+        raw.log_in()
+        world.clock.advance(86400 + 1)
+        assert raw.open_id is None
+        assert world.count("refresh_token") == 0
+
+    def test_cookie_lasts_as_long_as_the_session_can(self, world, raw):
+        """The cookie's Max-Age is the absolute limit, which is 400 days at most."""
+        for days in (1, 400):
+            world.with_settings(session_lifetime=days * 86400)
+            [line] = [
+                line
+                for line in raw.log_in().all("set-cookie")
+                if line.startswith(SESSION + "=")
+            ]
+            assert f"; Max-Age={days * 86400};" in line
+
+
+class TestRecord:
+    def test_only_hashes(self, world, raw):
+        """The record knows a session by a hash; its cookie can not be made from it."""
+        raw.log_in()
+        secret = raw.cookies[SESSION]
+        packed = kept(world).pack().decode()
+        assert len(kept(world).sessions) == 1
+        for start in range(0, len(secret) - 20, 4):
+            assert secret[start : start + 20] not in packed
+
+    def test_login_cookie(self, raw):
+        """A login's cookie is bound to this host, hidden from scripts, and short-lived."""
+        [line] = raw.ask("GET", LOGIN).all("set-cookie")
+        value, *attributes = line.split("; ")
+        assert value.startswith("__Host-tiktok-login-")
+        assert sorted(attributes) == [
+            "HttpOnly",
+            "Max-Age=1800",
+            "Path=/",
+            "SameSite=Lax",
+            "Secure",
+        ]
+
+
+class TestTokenOfAnother:
+    """A token that expires in one process while another refreshes it."""
+
+    def test_at_once(self, world, raw):
+        """The new token is seen when the old one has ended, not a second later."""
+        world.tiktok.access_lifetime = 7200
+        raw.log_in()
+        open_id, end = raw.open_id, kept(world).expires_at
+        world.clock.now = end - 0.5
+        core = core_of(world)
+        key = core.grants._key(next(iter(core.live.values()))[GRANT_ID])
+        with world.store.lock(key, 60):  # as by another process that refreshes
+            assert token_of(raw) is not None
+        a_job(world).get(open_id)
+        assert world.count("refresh_token") == 1
+        world.clock.now = end + 0.1
+        assert token_of(raw) is not None
+
+    def test_after_its_end(self, world, raw):
+        """A request that found the token expired keeps nothing from the next one."""
+        world.tiktok.access_lifetime = 7200
+        raw.log_in()
+        open_id = raw.open_id
+        world.clock.advance(7201)
+        world.tiktok.fail("token", status=503)
+        assert token_of(raw) is None
+        world.tiktok.clear_faults()
+        world.clock.advance(2)  # past the back-off
+        a_job(world).renew(open_id)
+        world.clock.now -= 1.5  # a clock that was set back brings no old answer either
+        assert token_of(raw) is not None
+
+
+def core_of(world):
+    return world.app.wsgi_app._core if world.shell == "wsgi" else world.app._core
+
+
+def token_of(raw):
+    return json.loads(raw.ask("GET", "/who").body)["token"]
+
+
+#: Every way in which a session is ended, by who or what ends it.
+ENDINGS = ["logout", "disconnect", "webhook", "job", "login"]
+
+
+class TestElsewhere:
+    """Two processes share a store; each has the session fresh in its own memory."""
+
+    @pytest.fixture
+    def elsewhere(self, world, visitors):
+        other = replace(world)
+        return visitors.visit(other.start())
+
+    @pytest.mark.parametrize("ending", ENDINGS)
+    def test_ends_within_a_second(self, world, raw, elsewhere, ending):
+        """What ends a session in one process has ended it in the other a second later."""
+        raw.log_in()
+        elsewhere.cookies = dict(raw.cookies)
+        open_id = raw.open_id
+        assert elsewhere.open_id == open_id
+        if ending in ("logout", "disconnect"):
+            path = LOGOUT if ending == "logout" else DISCONNECT
+            assert raw.ask("POST", path, headers=SAME_ORIGIN).status == 303
+        elif ending == "webhook":
+            headers, body = world.tiktok.webhook("authorization.removed", open_id)
+            answer = raw.ask("POST", WEBHOOK, headers=headers, body=body)
+            assert answer.status == 200
+        elif ending == "job":
+            a_job(world).forget(open_id)
+        else:
+            raw.log_in(person=world.tiktok.people[1])
+        world.clock.advance(1)
+        assert elsewhere.open_id is None
+        twin = raw.another()
+        twin.cookies = dict(elsewhere.cookies)
+        assert twin.open_id is None
+
+    @pytest.mark.parametrize("path", [LOGOUT, DISCONNECT])
+    @pytest.mark.parametrize("is_gone", [True, False], ids=["record", "session"])
+    def test_nothing_to_end(self, world, raw, elsewhere, path, is_gone):
+        """A logout that finds its session ended elsewhere ends what is cached here.
+
+        The cookie is good for nothing at once, in this process too.
+        """
+        raw.log_in()
+        if not is_gone:  # another browser of the same user keeps the record
+            raw.another().log_in()
+        elsewhere.cookies = dict(raw.cookies)
+        twin = raw.another()
+        twin.cookies = dict(raw.cookies)
+        assert raw.open_id == elsewhere.open_id == twin.open_id
+        if is_gone:
+            a_job(world).forget(raw.open_id)
+        else:
+            assert elsewhere.ask("POST", LOGOUT, headers=SAME_ORIGIN).status == 303
+        assert twin.open_id is not None  # within the second that the cache may take
+        assert raw.ask("POST", path, headers=SAME_ORIGIN).status == 303
+        assert twin.open_id is None
+
+    @pytest.mark.parametrize("store", ["memory"], indirect=True)
+    def test_forgetting_nothing(self, world, raw):
+        """A job in the same process that finds no record drops what is cached of it."""
+        raw.log_in()
+        open_id = raw.open_id
+        a_job(world).forget(open_id)
+        core = (
+            raw.world.app.wsgi_app._core if world.shell == "wsgi" else world.app._core
+        )
+        assert core.live
+        assert run(core.grants.forget(next(iter(core.live.values()))[GRANT_ID])) is None
+        assert not core.live
+
+    def test_all_sessions(self, world, raw, elsewhere):
+        """Taking the old keys out of the settings ends every session of everybody."""
+        raw.log_in()
+        elsewhere.log_in(person=world.tiktok.people[1])
+        world.with_settings(secret_keys=["gV7mQ2xLpR9sTzBn4KcW8yJf3HdA6uEo"])
+        for visitor in (raw, elsewhere):
+            later = raw.another()
+            later.cookies = dict(visitor.cookies)
+            assert later.open_id is None
+
+
+class TestLogout:
+    def test_clears_every_cookie(self, raw):
+        """Logging out deletes the session and every login under way, and no other."""
+        raw.log_in()
+        for _ in range(3):
+            raw.begin()
+        raw.cookies["theirs"] = "x"
+        ours = set(raw.cookies) - {"theirs"}
+        assert len(ours) == 4
+        answer = raw.ask("POST", LOGOUT, headers=SAME_ORIGIN)
+        choose = {f"{SESSION}-choose": "1"}  # the account, at the next login
+        assert answer.set_cookies == {**dict.fromkeys(ours, ""), **choose}
+        for line in answer.all("set-cookie"):
+            if "-choose=" not in line:
+                assert "=; Max-Age=0; Path=/; HttpOnly; SameSite=Lax; Secure" in line
+        assert raw.cookies == {"theirs": "x", **choose}
+
+    @pytest.mark.parametrize("store", ["memory"], indirect=True)
+    @pytest.mark.parametrize(
+        "fault",
+        [
+            {"delay": 30},
+            {"disconnect": True},
+            {"status": 500},
+            {"body": b"<html>"},
+            {"error": "invalid_client"},
+            {"status": 302, "headers": {"location": "https://evil.example/"}},
+        ],
+        ids=repr,
+    )
+    def test_disconnect_is_bounded(self, world, raw, fault):
+        """However TikTok fails, a disconnect signs out, and answers before TikTok."""
+        world.with_settings(timeout=60)
+        raw.log_in()
+        world.tiktok.fail("revoke", times=5, **fault)
+        begun = time.monotonic()
+        answer = raw.ask("POST", DISCONNECT, headers=SAME_ORIGIN)
+        assert time.monotonic() - begun < 30
+        assert answer.status == 502
+        assert SESSION not in raw.cookies
+        assert kept(world) is None
+
+    def test_nobody_is_led_on(self, world, raw):
+        """Without a session logout and disconnect lead on, and tell TikTok nothing."""
+        for cookies in ({}, {SESSION: "junk"}, {SESSION: "A" * 87}):
+            for path in (LOGOUT, DISCONNECT):
+                raw.cookies = dict(cookies)
+                answer = raw.ask("POST", path, headers=SAME_ORIGIN)
+                assert (answer.status, answer.location) == (303, "/")
+        assert world.tiktok.requests == []
+
+
+#: Texts that are more than text to a template, a format, a shell or a database.
+HOSTILE = [
+    "'; DROP TABLE rows; --",
+    '" OR "1"="1',
+    "*",
+    "%",
+    "tiktok:*",
+    "[a-z]*",
+    "}{",
+    "\\",
+    "%s%s%n%(x)s",
+    "{0.__class__}{x}",
+    "${7*7}{{7*7}}",
+    "../../../etc/passwd",
+    "$(id)`id`",
+    "caf\u00e9 \U0001f3b5",
+    "x" * 256,
+]
+
+
+class TestHostileText:
+    """What comes from outside is data wherever it goes."""
+
+    @pytest.mark.parametrize("open_id", HOSTILE)
+    def test_open_id(self, world, raw, tiktok, open_id, caplog):
+        """Whatever text an open_id is, it is one user's, and nobody else's."""
+        person = replace(tiktok.people[1], open_id=open_id, display_name=open_id)
+        world.tiktok = FakeTikTok(
+            client_key=world.settings.client_key,
+            client_secret=reveal(world.settings.client_secret),
+            people=[tiktok.people[0], person],
+            clock=world.clock,
+        )
+        world.start()
+        other = raw.another()
+        raw.log_in()
+        with caplog.at_level(logging.DEBUG):
+            other.log_in(person=person)
+        me = json.loads(other.ask("GET", "/who", headers=API).body)
+        assert (me["open_id"], me["name"]) == (open_id, open_id)
+        assert raw.open_id == tiktok.people[0].open_id
+        assert all(record.getMessage() for record in caplog.records)
+        headers, body = world.tiktok.webhook("authorization.removed", open_id)
+        raw.another().ask("POST", WEBHOOK, headers=headers, body=body)
+        assert other.open_id is None
+        assert raw.open_id == tiktok.people[0].open_id
+
+    @pytest.mark.parametrize("store", ["memory"], indirect=True)
+    @pytest.mark.parametrize("text", HOSTILE)
+    def test_parameters(self, raw, text, caplog):
+        """A parameter is logged and shown as it is, and expanded by nothing."""
+        value = quote(text, safe="").encode()
+        with caplog.at_level(logging.DEBUG):
+            for path in (LOGIN, CALLBACK, LOGOUT):
+                for name in (b"next", b"error", b"state", b"error_description"):
+                    answer = raw.ask("GET", path, query=name + b"=" + value)
+                    assert answer.status in (200, 303, 400)
+        for record in caplog.records:  # each can be formatted
+            assert record.getMessage()
+
+
+class TestWebhook:
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b"",
+            b"null",
+            b"[]",
+            b'"x"',
+            b"{}",
+            b"[" * 60_000,
+            b"\xff\xfe",
+            b'{"client_key": "awother", "event": "authorization.removed"}',
+            b'{"client_key": 1, "event": [], "user_openid": {}, "create_time": 1e999}',
+        ],
+        ids=lambda body: repr(body)[:40],
+    )
+    def test_signed_nonsense(self, world, raw, body):
+        """A body that is signed and still no delivery of ours is refused below 500."""
+        secret = reveal(world.settings.client_secret)
+        headers = {"tiktok-signature": sign_webhook(body, secret, int(world.clock()))}
+        answer = raw.ask("POST", WEBHOOK, headers=headers, body=body)
+        assert 400 <= answer.status < 500
+        assert world.store.keys("") == []

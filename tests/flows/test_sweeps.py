@@ -1,0 +1,575 @@
+"""Sweeps, forced refreshes, the end of a grant, and records that do not open."""
+
+from __future__ import annotations
+
+import multiprocessing
+import secrets
+import threading
+from contextlib import ExitStack
+from dataclasses import replace
+
+import anyio
+import httpx2
+import pytest
+
+from tiktok_oauth_middleware import (
+    MemoryStore,
+    NotSignedIn,
+    RefreshSummary,
+    SQLiteStore,
+    StoreError,
+    TikTokOAuthWSGIMiddleware,
+    TikTokTokens,
+    TikTokUnavailable,
+)
+from tiktok_oauth_middleware.testing import FakeTikTok
+from tiktok_oauth_middleware.testing.server import StandIn
+
+from ..conftest import ORIGIN, Clock, kept, make_settings
+from ..support.patience import HANGS
+from .test_processes import options_for
+
+HOUR = 3600
+DAY = 86400
+LIFE = 2 * HOUR
+PROCESSES = 6
+context = multiprocessing.get_context("spawn")
+
+
+class Job:
+    """A job beside a web app that all people of the stand-in have logged in to."""
+
+    def __init__(self, stack, settings, tiktok, store, clock, runtime="blocking"):
+        self._stack = stack
+        self.settings = settings
+        self.tiktok = tiktok
+        self.store = store
+        self.clock = clock
+        self.runtime = runtime
+        self.events = []
+        self.people = [person.open_id for person in tiktok.people]
+        self.tokens = self.another()
+
+    def another(self, **changes):
+        """Return a TikTokTokens of its own, as another process has."""
+        tokens = TikTokTokens(
+            replace(self.settings, **changes),
+            self.store,
+            on_event=self.events.append,
+            transport=self.tiktok.transport,
+            clock=self.clock,
+        )
+        self._stack.callback(tokens.close)
+        return tokens
+
+    def log_in(self):
+        wrapped = TikTokOAuthWSGIMiddleware(
+            lambda *_: [],
+            self.settings,
+            store=self.store,
+            transport=self.tiktok.transport,
+            clock=self.clock,
+        )
+        transport = httpx2.WSGITransport(wrapped)
+        for person in self.tiktok.people:
+            with httpx2.Client(transport=transport, base_url=ORIGIN) as client:
+                url = client.get("/auth/tiktok/login").headers["location"]
+                response = client.get(self.tiktok.consent(url, person=person))
+                assert response.status_code == 303
+        wrapped.close()
+
+    def call(self, method, *args, **options):
+        """Call a method of TikTokTokens, or its twin in an event loop."""
+        if self.runtime == "blocking":
+            return getattr(self.tokens, method)(*args, **options)
+
+        async def once():
+            try:
+                return await getattr(self.tokens, f"a{method}")(*args, **options)
+            finally:
+                await self.tokens.aclose()
+                # A store that was given is its owner's to close, in its event loop.
+                if self.runtime == "asyncio" and hasattr(self.store, "aclose"):
+                    await self.store.aclose()
+
+        return anyio.run(once, backend=self.runtime)
+
+    def sweep(self, within=LIFE):
+        return self.call("refresh_expiring", within)
+
+    @property
+    def refreshes(self):
+        return self.tiktok.count("token", grant_type="refresh_token")
+
+    @property
+    def ended(self):
+        """Whose grants were reported to have ended, and why."""
+        return [(e.open_id, e.reason) for e in self.events if e.name == "session_ended"]
+
+
+@pytest.fixture(params=["blocking", "asyncio", "trio"])
+def runtime(request):
+    return request.param
+
+
+@pytest.fixture
+def job(runtime, settings, tiktok, store, clock):
+    tiktok.access_lifetime = LIFE
+    tiktok.refresh_lifetime = 180 * DAY
+    with ExitStack() as stack:
+        made = Job(
+            stack,
+            replace(settings, keep_grants=True),
+            tiktok,
+            store,
+            clock,
+            runtime,
+        )
+        made.log_in()
+        yield made
+
+
+class TestNotTooSoon:
+    def test_however_often(self, job):
+        """Sweeps every ten minutes rotate no token before half of its life is over."""
+        runs = 24 * 6
+        for _ in range(runs):
+            job.clock.advance(600)
+            job.sweep(within=400 * DAY)
+        spent = runs * 600
+        at_most, at_least = spent // (LIFE // 2), spent // LIFE
+        assert at_least * 3 <= job.refreshes <= at_most * 3
+        assert job.ended == []
+
+    def test_hourly(self, job):
+        """A job that runs every hour, for two hours ahead, skips every other run."""
+        for _ in range(24):
+            job.clock.advance(HOUR)
+            job.sweep(within=LIFE)
+        assert job.refreshes <= 3 * 12
+
+    def test_half_hourly_leaves_no_gap(self, job):
+        """Sweeps every half hour for an hour ahead never let a token end."""
+        for _ in range(48):
+            job.clock.advance(HOUR / 2)
+            job.sweep(within=HOUR)
+            for user in job.call("users"):
+                assert user.token_expires_at > job.clock() + HOUR / 2
+        assert job.refreshes <= 3 * 24
+
+    def test_just_renewed(self, job):
+        """A token that a request or a job has just renewed is left alone."""
+        job.clock.advance(LIFE - 60)
+        for open_id in job.people:
+            job.call("get", open_id)
+        assert job.refreshes == 3
+        for _ in range(5):
+            job.clock.advance(LIFE / 11)
+            assert job.sweep(within=400 * DAY) == RefreshSummary()
+        assert job.refreshes == 3
+
+    def test_ended_token(self, job):
+        """A token that has ended is renewed whatever share of its life a sweep asks."""
+        job.clock.advance(LIFE + 1)
+        assert job.sweep(within=0) == RefreshSummary(refreshed=3)
+
+    def test_leeway(self, settings, tiktok, store, clock):
+        """A leeway as long as a request uses is still the earliest that it needs."""
+        tiktok.access_lifetime = LIFE
+        with ExitStack() as stack:
+            wide = replace(settings, keep_grants=True, refresh_leeway=DAY)
+            job = Job(stack, wide, tiktok, store, clock)
+            job.log_in()
+            clock.advance(LIFE * 0.85)
+            assert job.sweep(within=0) == RefreshSummary()
+            clock.advance(LIFE * 0.1)
+            assert job.sweep(within=0) == RefreshSummary(refreshed=3)
+
+
+class TestAtOnce:
+    def test_threads(self, settings, tiktok, store, clock):
+        """Six sweeps at the same moment make one refresh for each user."""
+        tiktok.access_lifetime = LIFE
+        with ExitStack() as stack:
+            job = Job(stack, replace(settings, keep_grants=True), tiktok, store, clock)
+            job.log_in()
+            clock.advance(LIFE * 0.7)
+            results = []
+            jobs = [job.another() for _ in range(6)]
+            barrier = threading.Barrier(6)
+
+            def sweep(tokens):
+                barrier.wait(HANGS)
+                results.append(tokens.refresh_expiring(LIFE))
+
+            threads = [threading.Thread(target=sweep, args=(j,)) for j in jobs]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(HANGS)
+            assert job.refreshes == 3
+            assert len(results) == 6
+            assert all(r.failed == r.ended == 0 for r in results)
+            assert sum(r.refreshed for r in results) >= 3
+
+    def test_processes(self, tmp_path):
+        """Sweeps of six processes at once over one file refresh each user once."""
+        path = str(tmp_path / "tokens.sqlite3")
+        now = context.Value("d", Clock().now)
+        fake = FakeTikTok.for_settings(make_settings(), clock=lambda: now.value)
+        fake.access_lifetime = LIFE
+        with StandIn(fake) as stand_in, ExitStack() as stack:
+            options = {**options_for(stand_in), "keep_grants": True}
+            store = SQLiteStore(path, clock=lambda: now.value, timeout=HANGS)
+            stack.callback(store.close)
+            settings = _settings(options)
+            job = Job(stack, settings, fake, store, lambda: now.value)
+            job.log_in()
+            barrier, answers = context.Barrier(PROCESSES + 1), context.Queue()
+            workers = [
+                context.Process(
+                    target=_sweeper,
+                    args=(options, path, now, barrier, answers),
+                    daemon=True,
+                )
+                for _ in range(PROCESSES)
+            ]
+            for process in workers:
+                process.start()
+            for rounds in range(1, 6):
+                now.value += LIFE * 0.7
+                barrier.wait(HANGS)
+                found = [answers.get(timeout=HANGS) for _ in workers]
+                assert job.refreshes == 3 * rounds
+                assert all(failed == ended == 0 for _, failed, ended in found)
+            for process in workers:
+                process.join(HANGS)
+            assert job.ended == []
+            assert len(job.tokens.users()) == 3
+
+
+def _settings(options):
+    from tiktok_oauth_middleware import TikTokEndpoints
+
+    endpoints = TikTokEndpoints(**options["endpoints"])
+    return make_settings(**{**options, "endpoints": endpoints})
+
+
+def _sweeper(options, path, now, barrier, answers):
+    """Sweep once a round, all at the same moment."""
+    store = SQLiteStore(path, clock=lambda: now.value, timeout=HANGS)
+    tokens = TikTokTokens(_settings(options), store, clock=lambda: now.value)
+    for _ in range(5):
+        barrier.wait(HANGS)
+        done = tokens.refresh_expiring(400 * DAY)
+        answers.put((done.refreshed, done.failed, done.ended))
+    tokens.close()
+    store.close()
+
+
+class TestRenew:
+    def test_not_due(self, job):
+        """A token is renewed when asked for, due or not."""
+        before = job.call("get", job.people[0])
+        after = job.call("renew", job.people[0])
+        assert after.access_token != before.access_token
+        assert job.refreshes == 1
+
+    def test_rejected(self, job):
+        """A token that TikTok refused is replaced, by one refresh for all who met it."""
+        dead = job.call("get", job.people[0]).access_token
+        found = {
+            job.call("renew", job.people[0], rejected=dead).access_token
+            for _ in range(5)
+        }
+        assert len(found) == 1
+        assert dead not in found
+        assert job.refreshes == 1
+
+    def test_at_once(self, settings, tiktok, store, clock):
+        """Six processes that renew one user at the same moment make one refresh."""
+        with ExitStack() as stack:
+            job = Job(stack, replace(settings, keep_grants=True), tiktok, store, clock)
+            job.log_in()
+            jobs = [job.another() for _ in range(6)]
+            barrier, found = threading.Barrier(6), []
+            dead = job.tokens.get(job.people[0]).access_token
+
+            def renew(tokens):
+                barrier.wait(HANGS)
+                found.append(tokens.renew(job.people[0], rejected=dead).access_token)
+
+            threads = [threading.Thread(target=renew, args=(j,)) for j in jobs]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(HANGS)
+            assert len(found) == 6
+            assert len(set(found)) == 1
+            assert job.refreshes == 1
+
+    def test_outage(self, job):
+        """A token that TikTok did not renew is not handed out as a new one."""
+        job.tiktok.fail("token", status=500)
+        for _ in range(3):  # the second and third fall into the back-off
+            with pytest.raises(TikTokUnavailable, match="could not be renewed"):
+                job.call("renew", job.people[0])
+        assert job.refreshes == 1
+        job.clock.advance(120)
+        assert job.call("renew", job.people[0])
+
+    def test_withdrawn(self, job):
+        """A user whose grant TikTok has ended is not signed in any more."""
+        dead = job.call("get", job.people[0]).access_token
+        job.tiktok.provider.remove(job.people[0])
+        with pytest.raises(NotSignedIn):
+            job.call("renew", job.people[0], rejected=dead)
+        assert job.ended == [(job.people[0], "invalid_grant")]
+
+
+class TestEnd:
+    def test_sweep(self, job):
+        """A grant whose refresh token has ended is counted and reported, once."""
+        job.clock.advance(180 * DAY + LIFE)
+        refreshes = job.refreshes
+        assert job.sweep() == RefreshSummary(ended=3)
+        assert job.refreshes == refreshes
+        reason = "refresh_token_expired"
+        assert sorted(job.ended) == sorted((o, reason) for o in job.people)
+        assert job.sweep() == RefreshSummary()
+        assert job.call("users") == []
+        assert len(job.ended) == 3
+
+    def test_seen_for_a_week(self, job):
+        """A sweep that runs once a week still finds what ended in between."""
+        job.clock.advance(180 * DAY + 7 * DAY - 1)
+        assert job.sweep().ended == 3
+
+    def test_kept_alive_until_then(self, job):
+        """Refreshing does not move the end: it counts from the consent."""
+        end = job.clock() + 180 * DAY
+
+        def change(reply):
+            reply["refresh_expires_in"] = max(0, int(end - job.clock()))
+
+        with _answers(job.tiktok, change):
+            while job.clock() < end - 30 * DAY:
+                job.clock.advance(10 * DAY)
+                job.sweep()
+            ends = {user.ends_at for user in job.call("users")}
+            assert ends == {int(end)}
+            assert [u.open_id for u in job.call("ending", 29 * DAY)] == []
+            found = job.call("ending", 30 * DAY)
+            assert sorted(u.open_id for u in found) == sorted(job.people)
+            job.clock.advance(31 * DAY)
+            assert job.sweep().ended == 3
+
+    def test_get(self, job):
+        """A job that asks for the token of a grant that is over reports its end."""
+        job.clock.advance(180 * DAY + LIFE)
+        for _ in range(2):
+            with pytest.raises(NotSignedIn):
+                job.call("get", job.people[0])
+        assert job.ended == [(job.people[0], "refresh_token_expired")]
+
+    def test_no_back_off(self, job):
+        """A failed refresh just before does not keep a grant beyond its end."""
+        end = job.clock() + 180 * DAY
+        job.clock.now = end - 1
+        job.tiktok.fail("token", times=3, status=429, headers={"Retry-After": "300"})
+        assert job.sweep() == RefreshSummary(failed=3)
+        job.clock.advance(2)
+        assert job.sweep() == RefreshSummary(ended=3)
+
+    def test_two_sweeps_tell_once(self, settings, tiktok, store, clock):
+        """Of two sweeps at the same moment one reports the end."""
+        tiktok.refresh_lifetime = 10 * DAY
+        with ExitStack() as stack:
+            job = Job(stack, replace(settings, keep_grants=True), tiktok, store, clock)
+            job.log_in()
+            clock.advance(11 * DAY)
+            jobs = [job.another() for _ in range(4)]
+            barrier = threading.Barrier(4)
+
+            def sweep(tokens):
+                barrier.wait(HANGS)
+                tokens.refresh_expiring(LIFE)
+
+            threads = [threading.Thread(target=sweep, args=(j,)) for j in jobs]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(HANGS)
+            assert sorted(o for o, _ in job.ended) == sorted(job.people)
+
+    def test_read_only(self, settings, tiktok, clock):
+        """Where the record cannot be deleted nobody gets in, and the end is told later."""
+        store = ReadOnly(clock)
+        tiktok.refresh_lifetime = 10 * DAY
+        with ExitStack() as stack:
+            job = Job(stack, replace(settings, keep_grants=True), tiktok, store, clock)
+            job.log_in()
+            clock.advance(11 * DAY)
+            store.is_read_only = True
+            with pytest.raises(NotSignedIn):
+                job.tokens.get(job.people[0])
+            assert job.ended == []
+            store.is_read_only = False
+            assert job.sweep().ended == 3
+            assert len(job.ended) == 3
+
+
+class ReadOnly(MemoryStore):
+    """A store that answers and takes nothing, while a test says so."""
+
+    def __init__(self, clock):
+        super().__init__(clock=clock)
+        self.is_read_only = False
+
+    def compare_and_set(self, key, old, new, ttl):
+        if self.is_read_only:
+            raise StoreError("read only")
+        return super().compare_and_set(key, old, new, ttl)
+
+
+class _answers:  # noqa: N801 - a context manager
+    """Change the token answers of a stand-in inside."""
+
+    def __init__(self, tiktok, change):
+        self.provider, self.change = tiktok.provider, change
+
+    def __enter__(self):
+        self.token = self.provider.token
+
+        def changed(form):
+            reply = self.token(form)
+            self.change(reply)
+            return reply
+
+        self.provider.token = changed
+
+    def __exit__(self, *_):
+        del self.provider.token
+
+
+class TestEndOfASession:
+    """The same end as a browser meets it, over both shells and every store."""
+
+    @pytest.fixture
+    def short(self, world):
+        world.tiktok.access_lifetime = LIFE
+        world.tiktok.refresh_lifetime = DAY
+        return world.with_settings(session_idle=30 * DAY)
+
+    def ends(self, world):
+        return [e.reason for e in world.events if e.name == "session_ended"]
+
+    def test_told(self, short):
+        """A browser whose grant is over is anonymous, and the end is reported once."""
+        browser, other = short.browser(), short.browser()
+        browser.log_in()
+        other.log_in()
+        short.clock.advance(DAY + LIFE)
+        assert not browser.signed_in
+        assert not other.signed_in
+        assert not browser.signed_in
+        assert self.ends(short) == ["refresh_token_expired"]
+        assert kept(short) is None
+
+    def test_log_in_again(self, short):
+        """A login after the end begins a new grant, which no old end touches."""
+        browser = short.browser()
+        browser.log_in()
+        short.clock.advance(DAY + LIFE)
+        browser.log_in()
+        assert browser.signed_in
+        assert self.ends(short) == []
+
+    def test_until_the_access_token_ends(self, short):
+        """A refresh token that ends first takes no token away that is still good."""
+        short.tiktok.refresh_lifetime = HOUR
+        browser = short.browser()
+        browser.log_in()
+        short.clock.advance(LIFE - 10)
+        assert browser.me()["token"]
+        short.clock.advance(10)
+        assert not browser.signed_in
+        assert self.ends(short) == ["refresh_token_expired"]
+
+
+class TestEnding:
+    def test_within(self, job):
+        """Grants that end within a time are listed, the first to end first."""
+        assert job.call("ending", 30 * DAY) == []
+        job.clock.advance(160 * DAY)
+        found = job.call("ending", 30 * DAY)
+        assert sorted(u.open_id for u in found) == sorted(job.people)
+        assert all(u.ends_at == job.clock() + 20 * DAY for u in found)
+        assert "act." not in repr(found)
+
+    def test_order(self, job):
+        """A user who consented later comes later."""
+        job.clock.advance(DAY)
+        client = httpx2.Client(
+            transport=httpx2.WSGITransport(
+                TikTokOAuthWSGIMiddleware(
+                    lambda *_: [],
+                    job.settings,
+                    store=job.store,
+                    transport=job.tiktok.transport,
+                    clock=job.clock,
+                )
+            ),
+            base_url=ORIGIN,
+        )
+        with client:
+            url = client.get("/auth/tiktok/login").headers["location"]
+            client.get(job.tiktok.consent(url, person=job.tiktok.people[0]))
+        found = [u.open_id for u in job.call("ending", 365 * DAY)]
+        assert found[-1] == job.people[0]
+        assert len(found) == 3
+        early = [u.open_id for u in job.call("ending", 179.5 * DAY)]
+        assert sorted(early) == sorted(job.people[1:])
+
+    def test_unknown_end(self, job):
+        """Where TikTok did not say when the grant ends, nothing is claimed."""
+        with _answers(job.tiktok, lambda reply: reply.pop("refresh_expires_in", None)):
+            job.call("renew", job.people[0])
+        found = [u.open_id for u in job.call("ending", 4000 * DAY)]
+        assert sorted(found) == sorted(job.people[1:])
+        [user] = [u for u in job.call("users") if u.open_id == job.people[0]]
+        assert user.ends_at is None
+
+    def test_no_refresh_token(self, job):
+        """Without a refresh token the grant ends with its access token."""
+        with _answers(job.tiktok, lambda reply: reply.pop("refresh_token", None)):
+            job.tokens.forget(job.people[0])
+            job.log_in()
+        [user] = [u for u in job.call("users") if u.open_id == job.people[0]]
+        assert user.ends_at == user.token_expires_at
+        job.clock.advance(LIFE)
+        assert job.sweep().ended >= 1
+        assert (job.people[0], "refresh_token_expired") in job.ended
+
+
+class TestUnknownKey:
+    def test_counted(self, job):
+        """Records sealed with a key that is not listed are counted, not overlooked."""
+        assert job.call("unreadable") == 0
+        job.tokens = job.another(secret_keys=[secrets.token_urlsafe(32)])
+        assert job.call("users") == []
+        assert job.call("unreadable") == 3
+        assert job.sweep() == RefreshSummary(unreadable=3)
+
+    def test_old_key_listed(self, job):
+        """With the old key behind the new one every record opens."""
+        old = [key.reveal() for key in job.settings.secret_keys]
+        job.tokens = job.another(secret_keys=[secrets.token_urlsafe(32), *old])
+        assert job.call("unreadable") == 0
+        assert len(job.call("users")) == 3
+
+    def test_locks_are_none(self, job):
+        """What else is stored of a user is not taken for a record that does not open."""
+        job.clock.advance(LIFE)
+        job.sweep()
+        assert job.call("unreadable") == 0

@@ -1,0 +1,48 @@
+"""Trying again after a login that did not work, on every shell and store."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+from urllib.parse import quote
+
+import pytest
+
+from ..conftest import CALLBACK, LOGIN
+
+
+def again(response):
+    """Return where the page's *Try again* leads."""
+    found = re.search(r'href="([^"]+)">Try again<', response.text)
+    assert found, response.text
+    return unescape(found[1])
+
+
+@pytest.mark.parametrize("target", ["/private/caf%C3%A9?q=1&r=a%20b", "/"])
+def test_again(browser, target):
+    """It asks for the same scopes, and ends where the first login would have ended."""
+    query = f"?next={quote(target, safe='')}&scopes=video.upload"
+    link = again(browser.log_in(query, deny=True))
+    path, _, asked = link.partition("?")
+    assert path == LOGIN
+    response = browser.log_in(f"?{asked}")
+    assert response.headers["location"] == target
+    assert "video.upload" in browser.me()["scopes"]
+
+
+def test_plain(browser):
+    """After a login that asked for nothing special, it is the plain login path."""
+    assert again(browser.log_in(deny=True)) == LOGIN
+
+
+def test_too_late(browser, world):
+    """A login that came too late is tried again where it was going, too."""
+    callback = browser.consent(browser.begin("?next=/private"))
+    world.clock.advance(601)
+    assert again(browser.get(callback)) == f"{LOGIN}?next=/private"
+
+
+def test_foreign(browser):
+    """Of a login that is not this browser's nothing is known, and nothing is kept."""
+    response = browser.get(f"{CALLBACK}?code=abc&state=foreign&next=/private")
+    assert again(response) == LOGIN

@@ -1,0 +1,157 @@
+"""What is true of every framework that the middleware wraps, whatever its dialect."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Any
+
+import httpx2
+import pytest
+from starlette.testclient import TestClient
+
+from tiktok_oauth_middleware import (
+    MemoryStore,
+    TikTokOAuthMiddleware,
+    TikTokOAuthWSGIMiddleware,
+    TikTokSettings,
+)
+from tiktok_oauth_middleware.testing import FakeTikTok, login_as
+
+from ..conftest import API, CALLBACK, LOGIN, LOGOUT, ORIGIN, PAGE, make_settings
+from ..support.odd_paths import spelled
+from ..support.raw import Visitors
+
+NOBODY = {"open_id": None, "name": None}
+
+
+def who(auth: Any) -> dict[str, Any]:
+    """Return what the views tell of who is signed in."""
+    return {
+        "open_id": auth.open_id,
+        "name": auth.user.display_name if auth.user else None,
+    }
+
+
+class Contract:
+    """The facts; a subclass gives `app`.
+
+    It answers ``/who`` with `who` in JSON, ``/members/list`` with the open_id, and a
+    POST to ``/echo`` with the bytes that it was sent.
+    """
+
+    #: Where the app is mounted.
+    mount = ""
+
+    @pytest.fixture
+    def settings(self) -> TikTokSettings:
+        return make_settings(
+            redirect_uri=f"{ORIGIN}{self.mount}{CALLBACK}", protect=["/members"]
+        )
+
+    @pytest.fixture
+    def fake(self, settings: TikTokSettings) -> FakeTikTok:
+        return FakeTikTok.for_settings(settings)
+
+    @pytest.fixture
+    def options(self, fake: FakeTikTok) -> dict[str, Any]:
+        return {"store": MemoryStore(), "transport": fake.transport}
+
+    def log_in(self, client: Any, fake: FakeTikTok, **choice: Any) -> Any:
+        return login_as(client, fake, login_path=self.mount + LOGIN, **choice)
+
+    def test_nobody(self, client):
+        """A view sees that nobody is signed in."""
+        assert client.get(f"{self.mount}/who").json() == NOBODY
+
+    def test_somebody(self, client, fake):
+        """A view sees who logged in, and no shared cache keeps what it says."""
+        person = fake.people[1]
+        assert self.log_in(client, fake, person=person).status_code == 303
+        response = client.get(f"{self.mount}/who")
+        expected = {"open_id": person.open_id, "name": person.display_name}
+        assert response.json() == expected
+        assert "private" in response.headers["cache-control"]
+        assert "cookie" in response.headers["vary"].lower()
+
+    def test_rule_for_a_browser(self, client, fake):
+        """A path below a rule sends a browser to log in, and back to where it was."""
+        page = f"{self.mount}/members/list?q=caf%C3%A9"
+        response = client.get(page, headers=PAGE, follow_redirects=False)
+        assert response.status_code == 303
+        begin = response.headers["location"]
+        assert begin.startswith(f"{self.mount}{LOGIN}?next=")
+        back = login_as(client, fake, login_path=begin)
+        assert back.headers["location"] == page
+        assert client.get(page, headers=PAGE).text == fake.people[0].open_id
+
+    def test_rule_for_a_program(self, client):
+        """A path below a rule tells a program 401 in JSON."""
+        response = client.get(f"{self.mount}/members/list", headers=API)
+        assert response.status_code == 401
+        assert response.json() == {
+            "error": "login_required",
+            "login_url": self.mount + LOGIN,
+        }
+
+    def test_no_spelling_reaches_a_protected_path(self, app, options):
+        """However a protected path is spelled, the framework's view does not answer."""
+        callback = f"{ORIGIN}{self.mount}{CALLBACK}"
+        settings = make_settings(redirect_uri=callback, protect=["/who"])
+        wrapped = self.wrap(app, settings, options)
+        with Visitors() as visitors:
+            visitor = visitors.knock(wrapped, is_wsgi=self.is_wsgi)
+            for path in ("/who", *spelled("/who")):
+                answer = visitor.ask("GET", self.mount + path, headers=API)
+                assert b"open_id" not in answer.body, ascii(path)
+
+    def test_body(self, client):
+        """What is posted reaches the view whole."""
+        body = bytes(range(256)) * 500
+        response = client.post(f"{self.mount}/echo", content=body)
+        assert response.status_code == 200
+        assert response.content == body
+
+    def test_logout(self, client, fake):
+        """After a logout the view sees nobody again."""
+        self.log_in(client, fake)
+        headers = {"origin": ORIGIN}
+        client.post(self.mount + LOGOUT, headers=headers, follow_redirects=False)
+        assert client.get(f"{self.mount}/who").json() == NOBODY
+
+    def test_unknown(self, client):
+        """A page that is not there is the framework's own 404."""
+        assert client.get(f"{self.mount}/nothing", headers=PAGE).status_code == 404
+
+
+class WSGIContract(Contract):
+    """The facts under WSGI."""
+
+    is_wsgi = True
+
+    @pytest.fixture
+    def client(self, app, settings, options):
+        wrapped = self.wrap(app, settings, options)
+        with httpx2.Client(
+            transport=httpx2.WSGITransport(wrapped), base_url=ORIGIN
+        ) as client:
+            yield client
+
+    def wrap(self, app, settings, options):
+        return TikTokOAuthWSGIMiddleware(app, settings, **options)
+
+
+class ASGIContract(Contract):
+    """The facts under ASGI."""
+
+    is_wsgi = False
+    has_lifespan = True
+
+    @pytest.fixture
+    def client(self, app, settings, options):
+        wrapped = self.wrap(app, settings, options)
+        with ExitStack() as stack:
+            client = TestClient(wrapped, base_url=ORIGIN)
+            yield stack.enter_context(client) if self.has_lifespan else client
+
+    def wrap(self, app, settings, options):
+        return TikTokOAuthMiddleware(app, settings, **options)

@@ -1,0 +1,382 @@
+"""The recipes of docs/deploying.md and docs/websockets.md: real nginx, real servers."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+import ssl
+import subprocess
+import sys
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
+
+import httpx2
+import pytest
+from starlette.testclient import TestClient, WebSocketDenialResponse
+
+from tiktok_oauth_middleware.testing import FakeTikTok, login_as
+from tiktok_oauth_middleware.testing.server import StandIn
+
+from ..conftest import CALLBACK, LOGIN, LOGOUT, ORIGIN
+from ..servers.conftest import free_port, until
+from ..support.recipes import blocks, run
+
+NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+needs_nginx = pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
+OUTSIDE = """
+daemon off;
+worker_processes 1;
+pid {folder}/nginx.pid;
+error_log {folder}/error.log;
+events {{}}
+http {{
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    include {folder}/site.conf;
+}}
+"""
+UVICORN = "-m uvicorn app:app --log-level warning --port {port}"
+GUNICORN = "-m gunicorn app:app --log-level warning --bind 127.0.0.1:{port}"
+
+
+@pytest.fixture
+def fake():
+    return FakeTikTok()
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory):
+    """A certificate for localhost, signed by itself."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), False)
+        .sign(key, hashes.SHA256())
+    )
+    folder = tmp_path_factory.mktemp("tls")
+    pem = serialization.Encoding.PEM
+    (folder / "cert.pem").write_bytes(made.public_bytes(pem))
+    (folder / "cert.key").write_bytes(
+        key.private_bytes(
+            pem,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return folder
+
+
+@contextmanager
+def running(command, **options):
+    with subprocess.Popen(command, **options) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+
+
+class Site:
+    """nginx as the page writes it, before one of the page's apps."""
+
+    def __init__(self, folder, certificate):
+        self.folder = folder
+        self.certificate = certificate
+        self.port = free_port()
+        self.inner_port = free_port()
+        self.origin = f"https://localhost:{self.port}"
+        self.trust = ssl.create_default_context(cafile=certificate / "cert.pem")
+
+    def configure(self, location=None):
+        conf = blocks("deploying.md")["site"]
+        if location is not None:
+            inner = blocks("deploying.md")[location]
+            conf = re.sub(
+                r"    location / \{.*?\n    \}\n",
+                lambda _: inner,
+                conf,
+                flags=re.DOTALL,
+            )
+        changes = {
+            "listen 443 ssl": f"listen 127.0.0.1:{self.port} ssl",
+            "app.example.com;": "localhost;",
+            "/etc/ssl/app.example.com.pem": str(self.certificate / "cert.pem"),
+            "/etc/ssl/app.example.com.key": str(self.certificate / "cert.key"),
+            "/var/log/nginx/app.log": str(self.folder / "access.log"),
+            "http://127.0.0.1:8000": f"http://127.0.0.1:{self.inner_port}",
+        }
+        for said, meant in changes.items():
+            assert said in conf, said
+            conf = conf.replace(said, meant)
+        (self.folder / "site.conf").write_text(conf)
+        (self.folder / "nginx.conf").write_text(OUTSIDE.format(folder=self.folder))
+
+    @contextmanager
+    def serve(self, app, command, fake, prefix="", **variables):
+        (self.folder / "app.py").write_text(app)
+        with ExitStack() as stack:
+            stand_in = stack.enter_context(StandIn(fake))
+            environment = {
+                **os.environ,
+                **stand_in.environment(self.origin + prefix + CALLBACK),
+                "TIKTOK_SECRET_KEYS": secrets.token_urlsafe(32),
+                "TIKTOK_STORE": f"sqlite:///{self.folder}/tokens.sqlite3",
+                **variables,
+            }
+            words = command.format(port=self.inner_port).split()
+            stack.enter_context(
+                running([sys.executable, *words], cwd=self.folder, env=environment)
+            )
+            nginx = [NGINX, "-p", self.folder, "-c", self.folder / "nginx.conf"]
+            stack.enter_context(running(nginx, stderr=subprocess.DEVNULL))
+            client = stack.enter_context(
+                httpx2.Client(base_url=self.origin, verify=self.trust)
+            )
+            until(lambda: self._answers(client, prefix), "the app behind nginx")
+            yield client
+
+    @staticmethod
+    def _answers(client, prefix):
+        try:
+            return client.get(f"{prefix}/who").status_code == 200
+        except httpx2.TransportError:
+            return False
+
+
+@pytest.fixture
+def site(tmp_path, certificate):
+    return Site(tmp_path, certificate)
+
+
+def walk(client, fake, site, prefix=""):
+    """Log in, be known, be let in, log out."""
+    person = fake.people[1]
+    assert client.get(f"{prefix}/who").json()["open_id"] is None
+    page = f"{prefix}/members/list?q=1"
+    headers = {"accept": "text/html"}
+    begin = client.get(page, headers=headers).headers["location"]
+    assert begin.startswith(f"{prefix}{LOGIN}?next=")
+    back = login_as(client, fake, login_path=begin, person=person)
+    assert back.headers["location"] == page
+    cookie = back.headers.get_list("set-cookie")[-1]
+    assert cookie.startswith("__Host-tiktok=")
+    assert "Secure" in cookie
+    assert client.get(page).text == person.open_id
+    assert client.get(f"{prefix}/who").json()["name"] == person.display_name
+    client.post(prefix + LOGOUT, headers={"origin": site.origin})
+    assert client.get(f"{prefix}/who").json()["open_id"] is None
+    # What the page says of the log is true.
+    logged = (site.folder / "access.log").read_text()
+    assert f"GET {prefix}{CALLBACK}" in logged
+    assert "code=" not in logged
+    assert "state=" not in logged
+
+
+@needs_nginx
+@pytest.mark.parametrize(
+    ("app", "command"), [("starlette", UVICORN), ("flask", GUNICORN)]
+)
+def test_nginx(site, fake, app, command):
+    """Behind nginx a login goes through, and the log holds no code."""
+    site.configure()
+    with site.serve(blocks("frameworks.md")[app], command, fake) as client:
+        walk(client, fake, site)
+
+
+@needs_nginx
+@pytest.mark.parametrize(
+    ("app", "command", "location", "variables"),
+    [
+        ("starlette", f"{UVICORN} --root-path /shop", "prefix_asgi", {}),
+        ("flask", GUNICORN, "prefix_wsgi", {"SCRIPT_NAME": "/shop"}),
+    ],
+)
+def test_nginx_and_a_prefix(site, fake, app, command, location, variables):
+    """Below a prefix a login goes through, and nothing is answered beside it."""
+    site.configure(location)
+    recipe = blocks("frameworks.md")[app]
+    with site.serve(recipe, command, fake, "/shop", **variables) as client:
+        walk(client, fake, site, "/shop")
+        # nginx's own answer: nothing is there.
+        assert client.get(LOGIN).status_code in (403, 404)
+
+
+@needs_nginx
+@pytest.mark.parametrize(
+    ("app", "command"), [("starlette", UVICORN), ("flask", GUNICORN)]
+)
+def test_nginx_and_long_addresses(site, fake, app, command):
+    """Whoever opens a long address below a guard is sent to log in, and gets there."""
+    site.configure()
+    with site.serve(blocks("frameworks.md")[app], command, fake) as client:
+        for length in (1500, 1990, 2300, 3100, 3900):
+            for unit in ("x", "%C3%BC", "a=b&"):
+                query = (unit * length)[: length // 6 * 6]
+                headers = {"accept": "text/html"}
+                answer = client.get(f"/members/list?{query}", headers=headers)
+                assert answer.status_code == 303, (length, unit)
+                begin = answer.headers["location"]
+                assert client.get(begin, headers=headers).status_code == 303, begin
+                client.cookies.clear()
+
+
+@needs_nginx
+def test_nginx_and_a_websocket(site, fake):
+    """A WebSocket goes through nginx with the session of the page that opened it."""
+    from websockets.sync.client import connect
+
+    site.configure()
+    # The app of the other page, with a view that tells when it is up.
+    app = blocks("websockets.md")["live"] + (
+        "\nfrom starlette.responses import JSONResponse\n"
+        "app.app.add_route('/who', lambda request: JSONResponse({}))\n"
+    )
+    with site.serve(app, UVICORN, fake) as client:
+        login_as(client, fake)
+        cookie = "; ".join(f"{c.name}={c.value}" for c in client.cookies.jar)
+        with connect(
+            f"wss://localhost:{site.port}/live",
+            ssl=site.trust,
+            origin=site.origin,
+            additional_headers={"cookie": cookie},
+        ) as socket:
+            socket.send("hello")
+            assert socket.recv() == f"{fake.people[0].open_id}: hello"
+
+
+class TestTwoApps:
+    """Two TikTok apps in one site."""
+
+    @pytest.fixture
+    def fakes(self):
+        return {
+            name: FakeTikTok(client_key=f"aw{name}clientkey")
+            for name in ("shop", "studio")
+        }
+
+    @pytest.fixture
+    def client(self, fakes, monkeypatch, tmp_path):
+        with ExitStack() as stack:
+            for name, fake in fakes.items():
+                stand_in = stack.enter_context(StandIn(fake))
+                values = {
+                    **stand_in.environment(f"{ORIGIN}/{name}{CALLBACK}"),
+                    "TIKTOK_SECRET_KEYS": secrets.token_urlsafe(32),
+                    "TIKTOK_COOKIE_NAME": name,
+                    "TIKTOK_STORE": f"sqlite:///{tmp_path}/tokens.sqlite3",
+                }
+                for variable, value in values.items():
+                    monkeypatch.setenv(f"{name.upper()}_{variable}", value)
+            left = run("deploying.md", "two_apps")
+            client = stack.enter_context(TestClient(left["app"], base_url=ORIGIN))
+            yield client
+            for name in fakes:
+                client.portal.call(left[name].aclose)
+
+    def test_apart(self, client, fakes):
+        """Who logs in to one is nobody in the other, and both can be had at once."""
+        who = {}
+        for number, (name, fake) in enumerate(fakes.items()):
+            assert client.get(f"/{name}/who").json() == {"open_id": None}
+            person = fake.people[number]
+            login_as(client, fake, person, login_path=f"/{name}{LOGIN}")
+            who[name] = person.open_id
+        for name, open_id in who.items():
+            assert client.get(f"/{name}/who").json() == {"open_id": open_id}
+        client.post(f"/shop{LOGOUT}", headers={"origin": ORIGIN})
+        assert client.get("/shop/who").json() == {"open_id": None}
+        assert client.get("/studio/who").json() == {"open_id": who["studio"]}
+
+
+def test_new_key_worker_by_worker(browser, world):
+    """A key that all workers know before one of them uses it signs nobody out."""
+    old = list(world.settings.secret_keys)
+    new = secrets.token_urlsafe(32)
+    browser.log_in()
+    kept = browser.cookies()
+    assert world.with_settings(secret_keys=[*old, new]).browser(**kept).signed_in
+    restarted = world.with_settings(secret_keys=[new, *old]).browser()
+    restarted.log_in()
+    kept = restarted.cookies()
+    assert world.with_settings(secret_keys=[*old, new]).browser(**kept).signed_in
+    assert not world.with_settings(secret_keys=old).browser(**kept).signed_in
+
+
+class TestWebSockets:
+    """The app of docs/websockets.md."""
+
+    @pytest.fixture
+    def left(self, fake, monkeypatch, tmp_path):
+        with StandIn(fake) as stand_in:
+            values = {
+                **stand_in.environment(ORIGIN + CALLBACK),
+                "TIKTOK_SECRET_KEYS": secrets.token_urlsafe(32),
+                "TIKTOK_STORE": f"sqlite:///{tmp_path}/tokens.sqlite3",
+            }
+            for name, value in values.items():
+                monkeypatch.setenv(name, value)
+            left = run("websockets.md", "live")
+            yield left
+            left["tokens"].close()
+
+    @pytest.fixture
+    def client(self, left):
+        with TestClient(left["app"], base_url=ORIGIN) as client:
+            yield client
+            client.portal.call(left["tokens"].aclose)
+
+    def connect(self, client):
+        url = ORIGIN.replace("https", "wss") + "/live"
+        return client.websocket_connect(url, headers={"origin": ORIGIN})
+
+    def test_nobody(self, client):
+        """Nobody is refused before the socket is accepted."""
+        with pytest.raises(WebSocketDenialResponse) as refused, self.connect(client):
+            pass
+        assert refused.value.status_code == 401
+
+    def test_somebody(self, client, fake):
+        """Who is signed in is answered."""
+        login_as(client, fake)
+        with self.connect(client) as socket:
+            socket.send_text("hello")
+            assert socket.receive_text() == f"{fake.people[0].open_id}: hello"
+
+    def test_withdrawn(self, client, fake, left):
+        """Who has withdrawn since is told at their next word."""
+        login_as(client, fake)
+        with self.connect(client) as socket:
+            assert left["tokens"].forget(fake.people[0].open_id)
+            socket.send_text("hello")
+            assert socket.receive() == {
+                "type": "websocket.close",
+                "code": 4401,
+                "reason": "",
+            }
+
+    def test_end(self, client, fake, left):
+        """A socket that is open for too long is closed, and can be opened anew."""
+        login_as(client, fake)
+        left["LIFE"] = 0.05
+        with self.connect(client) as socket:
+            assert socket.receive()["code"] == 4401
+        left["LIFE"] = 60
+        with self.connect(client) as socket:
+            socket.send_text("again")
+            assert socket.receive_text().endswith(": again")

@@ -1,0 +1,21 @@
+"""What the tests by class of weakness share: a visitor who sends whatever they like."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from ..conftest import World
+from ..support.raw import Raw, Visitors
+
+
+@pytest.fixture
+def raw(world: World) -> Iterator[Raw]:
+    """Return a visitor of the world, without a browser."""
+    with Visitors() as visitors:
+        yield visitors.visit(world)
+
+
+#: For what no store has a part in.
+memory_only = pytest.mark.parametrize("store", ["memory"], indirect=True)

@@ -1,0 +1,170 @@
+"""Every answer of TikTok's in the table: a value or one of our errors, as written there."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import httpx2
+import pytest
+
+from tiktok_oauth_middleware import MemoryStore, TikTokTokens
+from tiktok_oauth_middleware._core.backends.base import run
+from tiktok_oauth_middleware._core.backends.event_loop import AsyncBackend
+from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
+from tiktok_oauth_middleware._oauth.client import TikTokClient
+from tiktok_oauth_middleware._oauth.user_info import fields_for
+from tiktok_oauth_middleware.errors import TikTokError
+
+from ..conftest import make_settings
+from .tiktok_faults import ENDPOINT, FAULTS, FLOWS, IDS, OK, OPEN_ID, ROWS, Fault
+
+LIFE = 7200
+
+
+async def ask(client, call):
+    """Make one call; return what the client makes of the answer."""
+    calls = {
+        "exchange": lambda: client.exchange("the-code", "the-verifier"),
+        "refresh": lambda: client.refresh("rft.old"),
+        "revoke": lambda: client.revoke("act.old"),
+        "profile": lambda: client.profile(
+            "act.old", OPEN_ID, fields_for(["user.info.basic"])
+        ),
+    }
+    try:
+        await calls[call]()
+    except TikTokError as error:
+        return type(error)
+    finally:
+        await client.aclose()
+    return OK
+
+
+@pytest.mark.parametrize(("call", "fault"), ROWS, ids=IDS)
+def test_answer(call, fault):
+    """Each answer is what the table says, to the blocking client and to the other."""
+
+    def answer(request):
+        return httpx2.Response(
+            fault.status,
+            headers=fault.headers,
+            # A stream, so that nothing is unpacked before the client sees it.
+            stream=httpx2.ByteStream(fault.body_for(call)),
+        )
+
+    settings, transport = make_settings(), httpx2.MockTransport(answer)
+    blocking = TikTokClient(settings, ThreadBackend(), transport=transport)
+    assert run(ask(blocking, call)) == fault.means[call]
+    cooperative = TikTokClient(settings, AsyncBackend(), transport=transport)
+    assert asyncio.run(ask(cooperative, call)) == fault.means[call]
+
+
+# --- and what a person meets -------------------------------------------------------
+
+
+@pytest.fixture(params=["asyncio", "wsgi"])
+def shell(request):
+    return request.param
+
+
+@pytest.fixture
+def store(clock):
+    return MemoryStore(clock=clock)
+
+
+class Flows:
+    """Goes through a flow with one answer of TikTok's in it."""
+
+    def __init__(self, world):
+        self.world = world.with_settings(disconnect_path="/disconnect")
+        world.tiktok.access_lifetime = LIFE
+        self.browser = world.browser()
+
+    def meet(self, call, fault: Fault):
+        world = self.world
+        world.tiktok.clear_faults()
+        self.browser.client.cookies.clear()
+        answer = {
+            "status": fault.status,
+            "body": fault.body_for(call),
+            "headers": fault.headers,
+        }
+        if call in ("refresh", "revoke"):
+            assert self.browser.log_in().status_code == 303
+        world.tiktok.fail(ENDPOINT[call], **answer)
+        found = getattr(self, call)()
+        world.clock.advance(600)  # past any back-off
+        return found
+
+    def exchange(self):
+        response = self.browser.log_in()
+        # A token that has ended already is not renewed here.
+        self.world.tiktok.fail("token", times=9, status=500)
+        return response.status_code, self.browser.signed_in
+
+    def refresh(self):
+        self.world.clock.advance(LIFE + 1)
+        me = self.browser.me()
+        return me["signed_in"], me["token"] is not None
+
+    def revoke(self):
+        response = self.browser.post("/disconnect")
+        return response.status_code, self.browser.signed_in
+
+    def profile(self):
+        # A profile that is known from before outlasts every fault.
+        world = self.world
+        tokens = TikTokTokens(world.settings, world.store, clock=world.clock)
+        tokens.forget(world.tiktok.people[0].open_id)
+        assert self.browser.log_in().status_code == 303
+        me = self.browser.me()
+        return me["signed_in"], me["name"] is not None
+
+
+#: Tokens that have ended when they come.
+ENDED = ("expires_in -1", "expires_in 0", 'expires_in "0"')
+
+
+def is_plain(call, fault):
+    """Whether a row means in a flow what its kind always means."""
+    ended = call == "refresh" and fault.name in ENDED
+    gone = call == "revoke" and fault.name == "a dead access token"
+    return not (ended or gone)
+
+
+@pytest.mark.parametrize("call", list(FLOWS))
+def test_flow(world, call):
+    """In a flow each answer means to a person what its kind always means."""
+    flows = Flows(world)
+    rows = [f for f in FAULTS if call in f.means and is_plain(call, f)]
+    found = {fault.name: flows.meet(call, fault) for fault in rows}
+    assert len(found) == len(rows) > 100, "two rows of one name"
+    wanted = {fault.name: FLOWS[call][fault.means[call]] for fault in rows}
+    assert {n: f for n, f in found.items() if f != wanted[n]} == {}
+
+
+@pytest.mark.parametrize("name", ENDED)
+def test_token_that_has_ended(world, name):
+    """A token that has ended when it comes signs in, and is never shown."""
+    [fault] = [f for f in FAULTS if f.name == name]
+    flows = Flows(world)
+    assert flows.meet("exchange", fault) == (303, True)
+    assert flows.meet("refresh", fault) == (True, False)
+
+
+def test_dead_access_token(world):
+    """An access token that TikTok no longer knows is as good as revoked."""
+    [fault] = [f for f in FAULTS if f.name == "a dead access token"]
+    assert Flows(world).meet("revoke", fault) == (303, False)
+
+
+def test_profile_field(world):
+    """A field of a profile that is not what it must be is left out, and nothing else."""
+    user = {"open_id": OPEN_ID, "display_name": ["x"], "follower_count": 7}
+    body = json.dumps({"data": {"user": user}}).encode()
+    world.tiktok.fail("user_info", body=body)
+    browser = world.browser()
+    browser.log_in()
+    me = browser.me()
+    assert (me["signed_in"], me["name"], me["followers"]) == (True, None, 7)

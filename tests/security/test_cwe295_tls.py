@@ -1,0 +1,274 @@
+"""The way to TikTok: TLS that is checked, one try to connect more, nobody held up."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import datetime as dt
+import ipaddress
+import socket
+import ssl
+import threading
+
+import httpx2
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from tiktok_oauth_middleware import (
+    MemoryStore,
+    TikTokEndpoints,
+    TikTokOAuthMiddleware,
+    TikTokSettings,
+)
+from tiktok_oauth_middleware._core.backends.base import run
+from tiktok_oauth_middleware._core.backends.event_loop import AsyncBackend
+from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
+from tiktok_oauth_middleware._oauth.client import TikTokClient
+from tiktok_oauth_middleware.errors import TikTokUnavailable
+
+from ..conftest import API, ORIGIN, PAGE, make_settings, starlette_app
+from ..support.patience import HANGS
+from .test_cwe754_connection_faults import Server, silent
+from .tiktok_faults import OPEN_ID
+
+
+def certificate(home, *names):
+    """Write a certificate for these names that vouches for itself; return its file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a test")])
+    now = dt.datetime.now(dt.UTC)
+    alternatives = [
+        x509.IPAddress(ipaddress.ip_address(n)) if n[0].isdigit() else x509.DNSName(n)
+        for n in names
+    ]
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path = home / "certificate.pem"
+    path.write_bytes(
+        made.public_bytes(serialization.Encoding.PEM)
+        + key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return path
+
+
+class SecureServer(Server):
+    """Answers as TikTok does, over TLS; counts who spoke to it."""
+
+    def __init__(self, path, **versions):
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(path)
+        for name, version in versions.items():
+            setattr(self.context, name, version)
+        super().__init__()
+
+    @property
+    def url(self):
+        return super().url.replace("http:", "https:")
+
+    def _answer(self, peer):
+        try:
+            secure = self.context.wrap_socket(peer, server_side=True)
+        except OSError:  # the client hung up
+            peer.close()
+            return
+        super()._answer(secure)
+
+
+@pytest.fixture(params=[ThreadBackend, AsyncBackend])
+def runtime(request):
+    return request.param
+
+
+def exchange(endpoints, runtime, **options):
+    settings = make_settings(endpoints=endpoints, timeout=5, **options)
+    client = TikTokClient(settings, runtime())
+
+    async def once():
+        try:
+            return await client.exchange("the-code", "the-verifier")
+        finally:
+            await client.aclose()
+
+    return run(once()) if runtime is ThreadBackend else asyncio.run(once())
+
+
+@pytest.fixture
+def serve():
+    made = []
+
+    def start(*args, **options):
+        made.append(SecureServer(*args, **options))
+        return made[-1]
+
+    yield start
+    for server in made:
+        server.close()
+
+
+class TestTLS:
+    @pytest.fixture
+    def trusted(self, tmp_path, monkeypatch):
+        """Trust a certificate for 127.0.0.1, as a deployment's own trust store does."""
+        path = certificate(tmp_path, "127.0.0.1", "localhost")
+        monkeypatch.setenv("SSL_CERT_FILE", str(path))
+        return path
+
+    def test_trusted(self, serve, trusted, runtime):
+        """A certificate that is trusted and fits the host is taken."""
+        assert exchange(serve(trusted).endpoints, runtime).open_id == OPEN_ID
+
+    def test_untrusted(self, serve, tmp_path, runtime):
+        """A certificate that nobody vouches for is none: nothing is sent."""
+        server = serve(certificate(tmp_path, "127.0.0.1"))
+        with pytest.raises(TikTokUnavailable):
+            exchange(server.endpoints, runtime)
+        assert server.seen == []
+
+    def test_other_host(self, serve, tmp_path, monkeypatch, runtime):
+        """A trusted certificate of another host is none: nothing is sent."""
+        path = certificate(tmp_path, "open.tiktokapis.com")
+        monkeypatch.setenv("SSL_CERT_FILE", str(path))
+        server = serve(path)
+        with pytest.raises(TikTokUnavailable):
+            exchange(server.endpoints, runtime)
+        assert server.seen == []
+
+    @pytest.mark.filterwarnings("ignore:.*TLSv1.* is deprecated:DeprecationWarning")
+    def test_old_version(self, serve, trusted, runtime):
+        """TLS 1.1 is refused, though the server speaks it: nothing is sent."""
+        server = serve(trusted)
+        old = ssl.create_default_context(cafile=trusted)
+        for context in (server.context, old):
+            context.set_ciphers("ALL:@SECLEVEL=0")
+            context.minimum_version = ssl.TLSVersion.TLSv1
+            context.maximum_version = ssl.TLSVersion.TLSv1_1
+        with (
+            socket.create_connection(server.socket.getsockname()) as plain,
+            old.wrap_socket(plain, server_hostname="127.0.0.1") as spoken,
+        ):
+            assert spoken.version() == "TLSv1.1"
+        with pytest.raises(TikTokUnavailable):
+            exchange(server.endpoints, runtime)
+        assert server.seen == []
+
+    @pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1_3"])
+    def test_new_version(self, serve, trusted, runtime, version):
+        """TLS 1.2 and 1.3 are taken."""
+        server = serve(trusted, minimum_version=ssl.TLSVersion[version])
+        server.context.maximum_version = ssl.TLSVersion[version]
+        assert exchange(server.endpoints, runtime).open_id == OPEN_ID
+
+    def test_no_switch(self):
+        """There is no option that turns checks off."""
+        names = {field.name for field in dataclasses.fields(TikTokSettings)}
+        names |= {field.name for field in dataclasses.fields(TikTokEndpoints)}
+        assert len(names) > 25
+        for word in (
+            "verify",
+            "insecure",
+            "debug",
+            "ssl",
+            "tls",
+            "cert",
+            "unsafe",
+            "skip",
+        ):
+            assert not [name for name in names if word in name]
+
+
+class TestConnecting:
+    def test_once_more(self, monkeypatch):
+        """Connecting is tried once more: nothing was sent yet."""
+        server, connect, tried = Server(), socket.create_connection, []
+
+        def fails_once(*args, **options):
+            tried.append(args)
+            if len(tried) == 1:
+                raise ConnectionRefusedError
+            return connect(*args, **options)
+
+        monkeypatch.setattr(socket, "create_connection", fails_once)
+        try:
+            assert exchange(server.endpoints, ThreadBackend).open_id == OPEN_ID
+        finally:
+            server.close()
+        assert len(tried) == 2
+        assert len(server.requests("token")) == 1
+
+    def test_no_oftener(self, monkeypatch):
+        """Connecting that fails twice is an answer: not now."""
+        tried = []
+
+        def fails(*args, **options):
+            tried.append(args)
+            raise ConnectionRefusedError
+
+        monkeypatch.setattr(socket, "create_connection", fails)
+        endpoints = TikTokEndpoints(token="http://127.0.0.1:9/v2/oauth/token/")
+        with pytest.raises(TikTokUnavailable):
+            exchange(endpoints, ThreadBackend)
+        assert len(tried) == 2
+
+    @pytest.mark.parametrize(("timeout", "connect"), [(10, 3), (60, 3), (2, 2)])
+    def test_three_seconds(self, runtime, timeout, connect):
+        """Connecting may take three seconds, and no longer than the whole."""
+        transport = httpx2.MockTransport(lambda request: httpx2.Response(500))
+        client = TikTokClient(
+            make_settings(timeout=timeout), runtime(), transport=transport
+        )
+        assert client._make().timeout.connect == connect
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_nobody_waits_for_tiktok(settings, tiktok, clock, anyio_backend):
+    """While TikTok says nothing to one user's refresh, everybody else is served."""
+    server = Server()
+    silence = threading.Event()
+
+    def slow(of, peer):
+        silence.set()
+        return silent(of, peer)
+
+    app = TikTokOAuthMiddleware(
+        starlette_app(),
+        dataclasses.replace(settings, endpoints=server.endpoints, timeout=60),
+        store=MemoryStore(clock=clock),
+        clock=clock,
+    )
+    transport = httpx2.ASGITransport(app)
+    try:
+        async with httpx2.AsyncClient(transport=transport, base_url=ORIGIN) as client:
+            start = await client.get("/auth/tiktok/login", headers=PAGE)
+            await client.get(tiktok.consent(start.headers["location"]), headers=PAGE)
+            clock.advance(7200 + 1)
+            server.scripts["token"] = slow
+            held = asyncio.ensure_future(client.get("/who", headers=API))
+            assert await asyncio.to_thread(silence.wait, HANGS)
+            async with httpx2.AsyncClient(
+                transport=transport, base_url=ORIGIN
+            ) as other:
+                for _ in range(50):
+                    assert (await other.get("/private", headers=API)).status_code == 401
+            assert not held.done()
+            server.close()
+            await held
+    finally:
+        server.close()
+        await app.aclose()

@@ -1,0 +1,259 @@
+"""No frame of ours below which an app's code runs holds a secret in plain text.
+
+Reporters of exceptions record the locals of every frame on the stack. An app's code
+runs below ours in its views, its `on_event`, `page` and log handlers; from inside each of
+these, every frame of this package is looked through. What the server put into the scope
+or environ is in frames by its nature, and is left out; so is a store, which is called
+in the middle of a flow, for the flow's own request.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import sys
+import types
+from collections import deque
+
+import pytest
+
+from tiktok_oauth_middleware import TikTokTokens
+from tiktok_oauth_middleware._core.http import Request
+from tiktok_oauth_middleware._core.log import logger
+from tiktok_oauth_middleware._core.secret import Secret
+from tiktok_oauth_middleware._web.pages import Pages
+from tiktok_oauth_middleware.auth import TikTokAuth
+
+from ..flows.test_events import DISCONNECT, HOOK, LIFE, Breakable, everything
+from .test_cwe532_secrets_in_output import Listening, Watch, faults, our_app
+
+PACKAGE = "/tiktok_oauth_middleware/"
+#: What an app is handed on purpose, or what lives as long as the app does.
+SKIPPED_TYPES = (TikTokAuth, logging.Logger, logging.Handler, types.ModuleType, type)
+#: The server's own, and what stands for it.
+SKIPPED_NAMES = {"scope", "environ", "inner", "self", "cls", "app", "settings"}
+#: A part of a secret as short as this is in many texts.
+SHORTEST = 12
+MOST = 4000
+
+
+def frames_of_ours():
+    frame = sys._getframe(1)
+    while frame is not None:
+        name = frame.f_code.co_filename
+        if PACKAGE in name and "/testing/" not in name:
+            yield frame
+        frame = frame.f_back
+
+
+def parts_of(value):
+    """Return what a value holds: items, fields, slots, closures, bound objects."""
+    if isinstance(value, dict):
+        return [*value.keys(), *value.values()]
+    if isinstance(value, list | tuple | set | frozenset | deque):
+        return [*value]
+    if isinstance(value, types.FunctionType):
+        cells = [c.cell_contents for c in value.__closure__ or () if _is_full(c)]
+        return [*cells, *(value.__defaults__ or ())]
+    if isinstance(value, types.MethodType):
+        return []  # bound to what lives as long as the app, or to a request's own
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return [getattr(value, f.name, None) for f in dataclasses.fields(value)]
+    if PACKAGE in str(getattr(sys.modules.get(type(value).__module__), "__file__", "")):
+        names = [n for k in type(value).__mro__ for n in getattr(k, "__slots__", ())]
+        return [getattr(value, n, None) for n in names if not n.startswith("__")]
+    return []
+
+
+def _is_full(cell):
+    try:
+        return cell.cell_contents is not None
+    except ValueError:
+        return False
+
+
+def texts_in(value, seen, *, secrets):
+    """Return the texts that can be reached from a value, as reporters and attackers do."""
+    waiting, count = [value], 0
+    while waiting and count < MOST:
+        current = waiting.pop()
+        count += 1
+        if isinstance(current, SKIPPED_TYPES) or id(current) in seen:
+            continue
+        if isinstance(current, Secret):
+            if secrets:
+                yield current.reveal()
+        elif isinstance(current, str):
+            if len(current) >= SHORTEST:
+                yield current
+        elif isinstance(current, bytes | bytearray | memoryview):
+            if len(current) >= SHORTEST:
+                yield bytes(current).decode("latin-1")
+        else:
+            seen.add(id(current))
+            waiting += parts_of(current)
+
+
+class Looker:
+    """Notes, from inside the app's code, which texts stand in which frames of ours."""
+
+    def __init__(self):
+        self.notes = []
+        self.places = set()
+
+    def look(self, where):
+        # A line may be logged in the middle of a flow, which needs its secrets: there
+        # they are wrapped, so that no reporter prints them.
+        strict = where != "log"
+        for frame in frames_of_ours():
+            self.places.add(where)
+            place = f"{where}: {frame.f_code.co_name} of {frame.f_globals['__name__']}"
+            for name, value in [*frame.f_locals.items()]:
+                if name in SKIPPED_NAMES:
+                    continue
+                if where == "log" and isinstance(value, Request):
+                    continue  # it prints nothing
+                for text in texts_in(value, set(), secrets=strict):
+                    self.notes.append((place, name, text))
+
+    def found(self, secrets):
+        long = [secret for secret in secrets if len(secret) >= SHORTEST]
+        return sorted(
+            {
+                (place, name)
+                for place, name, text in self.notes
+                for secret in long
+                if secret in text
+            }
+        )
+
+
+class Handler(logging.Handler):
+    def __init__(self, looker):
+        super().__init__()
+        self.looker = looker
+
+    def emit(self, record):
+        self.looker.look("log")
+
+
+@pytest.fixture
+def store(clock):
+    return Breakable(clock=clock)
+
+
+@pytest.fixture
+def tiktok(settings, clock):
+    made = Listening.for_settings(settings, clock=clock)
+    made.access_lifetime = LIFE
+    return made
+
+
+@pytest.fixture
+def looker(world):
+    looker = Looker()
+    handler = Handler(looker)
+    logger.addHandler(handler)
+    level = logger.level
+    logger.setLevel(logging.DEBUG)
+    yield looker
+    logger.setLevel(level)
+    logger.removeHandler(handler)
+
+
+@pytest.fixture
+def watched(world, looker, tiktok):
+    """A world in which everything that is the app's looks around."""
+
+    class Events(list):
+        def append(self, event):
+            looker.look("on_event")
+            super().append(event)
+
+    def page(problem):
+        looker.look("page")
+
+    world.events = Events()
+    world.further = {"page": page}
+    world = world.with_settings(
+        webhook_path=HOOK, disconnect_path=DISCONNECT, protect=["/ruled"]
+    )
+    middleware = our_app(world)
+    inner = middleware.app
+    if world.shell == "wsgi":
+
+        def app(environ, start_response):
+            looker.look("app")
+            return inner(environ, start_response)
+    else:
+
+        async def app(scope, receive, send):
+            looker.look("app")
+            await inner(scope, receive, send)
+
+    middleware.app = app
+    return world
+
+
+def test_journey(watched, looker, tiktok):
+    """From log-in to log-out, through every fault there is, no plain secret is found."""
+    watch = Watch(watched, tiktok)
+    everything(watched)
+    faults(watched, watched.browser())
+    browser = watched.browser()
+    browser.log_in()
+    assert browser.get("/ruled/x").status_code == 200
+    assert watched.browser().get("/ruled/x").status_code == 303
+    assert browser.get("/upload").status_code in (303, 403)
+    assert looker.places == {"on_event", "page", "app", "log"}
+    assert len(watch.secrets) > 100
+    assert looker.found(watch.secrets) == []
+
+
+@pytest.mark.parametrize("shell", ["wsgi"], indirect=True)
+def test_jobs(watched, looker, tiktok):
+    """So it is in a job: get, renew, a sweep, disconnect."""
+    watch = Watch(watched, tiktok)
+    browser = watched.browser()
+    browser.log_in()
+    open_id = tiktok.people[0].open_id
+    tokens = TikTokTokens(
+        watched.settings,
+        watched.store,
+        on_event=watched.events.append,
+        transport=tiktok.transport,
+        clock=watched.clock,
+    )
+    assert tokens.get(open_id).access_token
+    watched.clock.advance(LIFE)
+    assert tokens.renew(open_id).access_token
+    watched.clock.advance(LIFE)
+    tokens.refresh_expiring(LIFE)
+    tokens.users()
+    tokens.disconnect(open_id)
+    assert looker.found(watch.secrets) == []
+
+
+def test_the_walk_finds():
+    """The walk finds a secret in tuples, closures, slots and dataclasses."""
+    secret = "a-secret-of-the-test"
+
+    def closure():
+        return secret
+
+    @dataclasses.dataclass
+    class Holder:
+        held: object
+
+    for value in (
+        secret,
+        secret.encode(),
+        [(secret,)],
+        {"a": {secret: 1}},
+        closure,
+        Holder([closure]),
+        Holder(Secret(secret)),
+    ):
+        assert secret in [*texts_in(value, set(), secrets=True)], value
+    assert [*texts_in(Secret(secret), set(), secrets=False)] == []
+    assert [*texts_in(Pages(), set(), secrets=True)] == []

@@ -1,0 +1,552 @@
+"""Who may finish a login, and what shapes it.
+
+An attacker has a callback that TikTok made for them, and a victim's browser to open it
+in; or a login begun in one browser, and somebody who consents to it in another.
+"""
+
+from __future__ import annotations
+
+import random
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import quote
+
+import pytest
+
+from ..conftest import (
+    CALLBACK,
+    LOGIN,
+    LOGOUT,
+    PAGE,
+    SAME_ORIGIN,
+    make_settings,
+    query_of,
+)
+from .conftest import memory_only
+
+SESSION = "__Host-tiktok"
+PREFIX = "__Host-tiktok-login-"
+WORDS = "belongs somewhere else"
+
+
+def login_cookies(visitor):
+    return {n: v for n, v in visitor.cookies.items() if n.startswith(PREFIX)}
+
+
+def rows(world):
+    return world.store.keys("")
+
+
+def assert_refused(answer, world, *, status=400, words=WORDS):
+    """Judge a refusal: a page, no session, no call to TikTok, nothing stored."""
+    assert answer.status == status, answer.text
+    assert words in answer.text
+    assert answer.one("location") is None
+    assert SESSION not in answer.set_cookies
+    assert world.count("authorization_code") == 0
+    assert rows(world) == []
+
+
+@pytest.fixture
+def victim(raw):
+    return raw.another()
+
+
+@pytest.fixture
+def attack(raw):
+    """Return path and query of a callback that TikTok made for the attacker."""
+    return raw.consent(raw.begin())
+
+
+class TestLoginCSRF:
+    """A state is worth nothing without the cookie of the browser it is from."""
+
+    def test_no_cookie(self, world, victim, attack):
+        """A browser that began no login finishes none."""
+        path, query = attack
+        assert_refused(victim.ask("GET", path, query=query), world)
+        assert victim.cookies == {}
+
+    def test_cookie_of_another_login(self, world, victim, attack):
+        """A browser with a login of its own under way finishes that one only."""
+        path, query = attack
+        authorize = victim.begin()
+        assert_refused(victim.ask("GET", path, query=query), world)
+        own, answer = victim.consent(authorize)
+        assert victim.ask("GET", own, query=answer).status == 303
+
+    def test_cookie_under_the_other_name(self, world, raw, victim, attack):
+        """A login cookie that is given the name of another login does not open."""
+        path, query = attack
+        victim.begin()
+        [value] = login_cookies(victim).values()
+        [name] = login_cookies(raw)
+        victim.cookies = {name: value}
+        assert_refused(victim.ask("GET", path, query=query), world)
+
+    def test_older_cookie_of_the_same_browser(self, world, raw):
+        """The cookie of an earlier login does not stand for a later one."""
+        raw.begin()
+        older = dict(raw.cookies)
+        path, query = raw.consent(raw.begin())
+        raw.cookies = older
+        assert_refused(raw.ask("GET", path, query=query), world)
+
+    def test_two_values_of_one_cookie(self, world, raw, attack):
+        """A planted second value beside the genuine one leaves none."""
+        path, query = attack
+        [(name, value)] = raw.cookies.items()
+        for cookies in (f"{name}=x; {name}={value}", f"{name}={value}; {name}=x"):
+            answer = raw.ask("GET", path, query=query, cookie=cookies.encode())
+            assert_refused(answer, world)
+
+    def test_altered_state(self, world, raw, attack):
+        """A state of which one character is another's belongs to no cookie."""
+        path, query = attack
+        start = query.index(b"state=") + len(b"state=")
+        for place in range(start, start + 43, 6):
+            letter = b"A" if query[place : place + 1] != b"A" else b"B"
+            altered = query[:place] + letter + query[place + 1 :]
+            assert_refused(raw.ask("GET", path, query=altered), world)
+        assert raw.ask("GET", path, query=query).status == 303
+
+    @pytest.mark.parametrize(
+        "state", ["", "x", "x" * 43, "x" * 600, "%00", "%C3%28", "a%0d%0ab", "[]", "%"]
+    )
+    def test_state_that_is_none(self, world, raw, state):
+        """A state that is empty, unknown, too long or no text is refused."""
+        raw.begin()
+        query = f"code=abc&state={state}".encode()
+        for ask in (query, query.partition(b"&")[0]):
+            answer = raw.ask("GET", CALLBACK, query=ask)
+            assert answer.status == 400
+            assert SESSION not in answer.set_cookies
+        assert world.count("authorization_code") == 0
+        assert rows(world) == []
+        assert len(login_cookies(raw)) == 1
+
+    def test_altered_cookie(self, world, raw, attack):
+        """A login cookie with one character changed, or cut, does not open."""
+        path, query = attack
+        [(name, value)] = raw.cookies.items()
+        for place in range(0, len(value), 29):
+            letter = "A" if value[place] != "A" else "B"
+            forged = f"{name}={value[:place]}{letter}{value[place + 1 :]}"
+            cut = f"{name}={value[:place]}"
+            for cookie in (forged, cut):
+                answer = raw.ask("GET", path, query=query, cookie=cookie.encode())
+                assert_refused(answer, world)
+
+    def test_without_pkce(self, world, raw, victim):
+        """PKCE has no part in it: without, a foreign callback is refused as well."""
+        world.with_settings(pkce=False)
+        path, query = raw.consent(raw.begin())
+        victim.begin()
+        assert_refused(victim.ask("GET", path, query=query), world)
+
+    def test_cookie_of_another_app(self, world, raw):
+        """A login cookie sealed with other keys, or for another app, does not open."""
+        path, query = raw.consent(raw.begin())
+        kept = world.settings
+        for changes in (
+            {"secret_keys": ["gV7mQ2xLpR9sTzBn4KcW8yJf3HdA6uEo"]},
+            {"client_key": "awotherclientkey"},
+        ):
+            world.with_settings(**changes)
+            assert_refused(raw.another().ask("GET", path, query=query), world)
+            answer = raw.ask("GET", path, query=query)
+            assert_refused(answer, world)
+            world.settings = kept
+        assert world.start()
+        assert raw.ask("GET", path, query=query).status == 303
+
+    def test_signed_in_victim_stays_who_they_are(self, world, raw, victim):
+        """An attacker's callback does not make somebody signed in the attacker."""
+        victim.log_in(person=world.tiktok.people[1])
+        open_id = victim.open_id
+        path, query = raw.consent(raw.begin())
+        answer = victim.ask("GET", path, query=query)
+        assert answer.status == 409
+        assert "You are signed in already" in answer.text
+        assert not answer.set_cookies
+        assert victim.open_id == open_id
+
+
+class TestReplay:
+    """A state and its code work once.
+
+    What came of a login is shown for a minute to the browser that holds its cookie, and
+    to nobody else: see `test_callbacks`.
+    """
+
+    def test_again(self, world, raw):
+        """A minute later the login's cookie gets nothing for a callback that was used."""
+        path, query = raw.consent(raw.begin())
+        kept = dict(raw.cookies)
+        assert raw.ask("GET", path, query=query).status == 303
+        world.clock.advance(61)
+        for _ in range(2):
+            other = raw.another()
+            other.cookies = dict(kept)
+            answer = other.ask("GET", path, query=query)
+            assert answer.status == 400
+            assert "used already" in answer.text
+            assert SESSION not in answer.set_cookies
+        assert raw.open_id is not None
+        assert world.count("authorization_code") == 1
+
+    def test_after_a_restart(self, world, raw):
+        """Neither a restart nor a logout makes a used callback good again."""
+        path, query = raw.consent(raw.begin())
+        kept = dict(raw.cookies)
+        raw.ask("GET", path, query=query)
+        raw.ask("POST", LOGOUT, headers=SAME_ORIGIN)
+        world.start()
+        other = raw.another()
+        other.cookies = dict(kept)
+        assert other.ask("GET", path, query=query).status == 400
+        assert world.count("authorization_code") == 1
+
+    def test_with_another_code(self, world, raw):
+        """A used state is used for every code: the first one's login is shown."""
+        path, query = raw.consent(raw.begin())
+        kept = dict(raw.cookies)
+        signed_in = raw.ask("GET", path, query=query).set_cookies[SESSION]
+        other = raw.another()
+        other.cookies = dict(kept)
+        fresh = query_of("?" + query.decode()) | {"code": "another"}
+        again = "&".join(f"{k}={quote(v)}" for k, v in fresh.items()).encode()
+        answer = other.ask("GET", path, query=again)
+        assert answer.set_cookies[SESSION] == signed_in
+        world.clock.advance(61)
+        other.cookies = dict(kept)
+        assert other.ask("GET", path, query=again).status == 400
+        assert world.count("authorization_code") == 1
+
+    def test_failed_exchange(self, world, raw):
+        """A code that was sent once is not sent again, though the first try failed."""
+        path, query = raw.consent(raw.begin())
+        kept = dict(raw.cookies)
+        world.tiktok.fail("token", status=500)
+        assert raw.ask("GET", path, query=query).status == 503
+        raw.cookies = dict(kept)
+        assert raw.ask("GET", path, query=query).status == 503
+        world.clock.advance(61)
+        raw.cookies = kept
+        assert raw.ask("GET", path, query=query).status == 400
+        assert world.count("authorization_code") == 1
+
+    def test_parallel(self, world, raw):
+        """Of 20 equal callbacks at once one is exchanged, and all show its login."""
+        path, query = raw.consent(raw.begin())
+        [(name, value)] = raw.cookies.items()
+
+        def finish(_):
+            cookie = f"{name}={value}".encode()
+            return raw.another().ask("GET", path, query=query, cookie=cookie)
+
+        with ThreadPoolExecutor(20) as pool:
+            answers = list(pool.map(finish, range(20)))
+        assert [a.status for a in answers] == [303] * 20
+        assert world.count("authorization_code") == 1
+        assert len({a.set_cookies[SESSION] for a in answers}) == 1
+
+
+class TestPreparedLogin:
+    """A login begun in one browser is finished in no other."""
+
+    def test_prepared_address(self, world, raw, victim):
+        """Who consents at an address that somebody else made is not signed in."""
+        authorize = raw.begin()
+        path, query = victim.consent(authorize, person=world.tiktok.people[1])
+        assert_refused(victim.ask("GET", path, query=query), world)
+        assert victim.open_id is None
+
+    def test_victim_with_a_login_under_way(self, world, raw, victim):
+        """Nor is who has begun a login of their own in the same browser."""
+        victim.begin()
+        path, query = victim.consent(raw.begin(), person=world.tiktok.people[1])
+        assert_refused(victim.ask("GET", path, query=query), world)
+
+    def test_page_says_why(self, raw, victim):
+        """The page says that a login ends in the browser or app where it began."""
+        path, query = victim.consent(raw.begin())
+        answer = victim.ask("GET", path, query=query, headers=PAGE)
+        assert "browser or app where it began" in answer.text
+        assert f'href="{LOGIN}"' in answer.text
+
+
+class TestLife:
+    def test_time_in_the_cookie_decides(self, world, raw):
+        """A login ends by the time in its cookie; what the browser keeps says nothing."""
+        for age, status in ((600, 303), (601, 400), (-60, 303), (-61, 400)):
+            authorize = raw.begin()
+            world.clock.advance(age)  # and only then consent: codes end sooner
+            path, query = raw.consent(authorize)
+            assert raw.ask("GET", path, query=query).status == status, age
+            world.clock.advance(-age)
+
+    def test_state_is_random(self, raw):
+        """States are 256 bits from the system, whatever `random` was seeded with."""
+        states = set()
+        for _ in range(20):
+            random.seed("the same each time")
+            query = query_of(raw.begin())
+            assert len(query["state"]) == 43
+            states |= {query["state"], query["code_challenge"]}
+        assert len(states) == 40
+
+
+class TestErrors:
+    """An error that nobody asked for burns no login."""
+
+    @pytest.mark.parametrize("state", [None, "", "foreign", "x" * 600, "%ff"])
+    @pytest.mark.parametrize("error", ["access_denied", "server_error", "%00", ""])
+    def test_without_our_state(self, world, raw, state, error):
+        """An error with no state of this browser is shown and changes nothing."""
+        path, query = raw.consent(raw.begin())
+        bad = f"error={error}" + ("" if state is None else f"&state={state}")
+        answer = raw.ask("GET", CALLBACK, query=bad.encode())
+        assert 400 <= answer.status < 500
+        assert not answer.set_cookies
+        assert rows(world) == []
+        assert raw.ask("GET", path, query=query).status == 303
+
+    def test_with_the_state_of_another_browser(self, world, raw, victim):
+        """An error sent to somebody else burns neither's login."""
+        path, query = raw.consent(raw.begin())
+        own, answer = victim.consent(victim.begin())
+        state = query_of("?" + query.decode())["state"]
+        denied = f"error=access_denied&state={state}".encode()
+        assert victim.ask("GET", CALLBACK, query=denied).status == 403
+        assert rows(world) == []
+        assert raw.ask("GET", path, query=query).status == 303
+        assert victim.ask("GET", own, query=answer).status == 303
+
+    def test_with_our_state(self, world, raw):
+        """With this browser's state it ends the login, and no code is taken any more."""
+        path, query = raw.consent(raw.begin())
+        denied = query + b"&error=access_denied"
+        assert raw.ask("GET", path, query=denied).status == 403
+        assert raw.cookies == {}
+        assert raw.ask("GET", path, query=query).status == 400
+        assert world.count("authorization_code") == 0
+
+
+class TestDuplicates:
+    """Two values of one parameter are none."""
+
+    @pytest.mark.parametrize("name", ["state", "code", "error"])
+    def test_repeated(self, world, raw, name):
+        """A repeated parameter is refused however it is written, and burns nothing."""
+        path, query = raw.consent(raw.begin())
+        value = query_of("?" + query.decode()).get(name, "access_denied")
+        if name == "error":
+            twice = [f"error={value}&error={value}", f"error=&err%6fr={value}"]
+        else:
+            encoded = f"%{ord(name[0]):02x}{name[1:]}"
+            twice = [f"{name}={value}", f"{name}=", name, f"{encoded}={value}"]
+            twice += [f"{name}=other", f"&&{name}=other&&", f"{encoded}=other"]
+        for again in twice:
+            for both in (f"{query.decode()}&{again}", f"{again}&{query.decode()}"):
+                answer = raw.ask("GET", path, query=both.encode())
+                assert answer.status == 400, both
+                assert not answer.set_cookies
+        assert world.count("authorization_code") == 0
+        assert rows(world) == []
+        assert raw.ask("GET", path, query=query).status == 303
+
+    @pytest.mark.parametrize(
+        "query", [b"scopes=video.upload&scopes=", b"scopes&sc%6fpes=video.upload"]
+    )
+    def test_repeated_scopes(self, raw, query):
+        """Scopes asked for twice begin no login."""
+        assert raw.ask("GET", LOGIN, query=query).status == 400
+        assert raw.cookies == {}
+
+    def test_other_parameters_of_a_callback_are_ignored(self, raw):
+        """What TikTok adds, and what nobody knows, changes nothing, twice or once."""
+        path, query = raw.consent(raw.begin(b"next=/a"))
+        more = (
+            b"&scopes=video.publish&scopes=x&next=//evil.example&redirect_uri=x"
+            b"&x=1&x=2&%ff=%ff&=&error_description=x&log_id=1"
+        )
+        answer = raw.ask("GET", path, query=query + more)
+        assert (answer.status, answer.location) == (303, "/a")
+        assert "video.publish" not in raw.ask("GET", "/who").text
+
+
+@memory_only
+class TestShape:
+    """A request chooses scopes and `next`, and nothing else of a login."""
+
+    NAMES = [
+        "client_key",
+        "client_id",
+        "client_secret",
+        "redirect_uri",
+        "response_type",
+        "response_mode",
+        "scope",
+        "state",
+        "code_challenge",
+        "code_challenge_method",
+        "code_verifier",
+        "nonce",
+        "prompt",
+        "disable_auto_auth",
+        "auth_type",
+        "rid",
+        "ttl",
+        "max_age",
+        "login_hint",
+        "request",
+        "request_uri",
+        "resource",
+        "audience",
+        "claims",
+        "aud",
+        "authorize",
+        "token",
+        "x",
+    ]
+
+    @pytest.mark.parametrize("method", ["GET", "POST"])
+    @pytest.mark.parametrize("name", NAMES)
+    def test_parameter_has_no_effect(self, raw, name, method):
+        """A parameter of the login path reaches neither TikTok nor the cookie's names."""
+        plain = self.asked(raw, method, b"")
+        for value in ("evil", "https://evil.example/", "1", "", "%26scope=evil"):
+            query = f"{name}={value}&{name}[]={value}".encode()
+            assert self.asked(raw, method, query) == plain
+
+    def asked(self, raw, method, query):
+        """Return what is sent to TikTok, less what is random."""
+        answer = raw.ask(method, LOGIN, query=query, body=query, headers=SAME_ORIGIN)
+        assert answer.status == 303
+        address, _, sent = answer.location.partition("?")
+        parts = query_of(f"?{sent}")
+        assert len(parts.pop("state")) == 43
+        assert len(parts.pop("code_challenge")) == 64
+        return address, parts
+
+    def test_body_has_no_effect(self, raw):
+        """A form that is posted to the login path is not read."""
+        form = b"scopes=video.publish&next=//evil.example&client_key=evil"
+        kind = {"content-type": "application/x-www-form-urlencoded"}
+        headers = {**SAME_ORIGIN, **kind}
+        answer = raw.ask("POST", LOGIN, body=form, headers=headers)
+        assert "evil" not in answer.location
+        assert query_of(answer.location)["scope"] == "user.info.basic,video.list"
+
+    @pytest.mark.parametrize(
+        ("scopes", "sent"),
+        [
+            ("video.upload", "user.info.basic,video.list,video.upload"),
+            ("video.list", "user.info.basic,video.list"),
+            ("user.info.stats,video.upload", None),
+            ("video.publish", False),
+            ("video.upload,video.publish", False),
+            ("video.upload video.list", False),
+            ("VIDEO.UPLOAD", False),
+            ("*", False),
+            ("video.upload%00", False),
+            ("video.upload%26client_key=evil", False),
+        ],
+    )
+    def test_only_offered_scopes(self, raw, scopes, sent):
+        """Scopes beside those of the settings begin no login."""
+        answer = raw.ask("GET", LOGIN, query=f"scopes={scopes}".encode())
+        if sent is False:
+            assert answer.status == 400
+            assert not answer.set_cookies
+            return
+        asked = query_of(answer.location)
+        assert asked["disable_auto_auth"] == "1"
+        usual = "user.info.basic,video.list,user.info.stats,video.upload"
+        assert asked["scope"] == (sent or usual)
+
+    def test_redirect_uri_is_the_configured_one(self, world, raw):
+        """Both legs name the configured address, byte for byte, whatever the Host."""
+        headers = {**PAGE, "host": "evil.example", "x-forwarded-host": "evil.example"}
+        authorize = raw.begin(b"moved=1", headers=headers)
+        path, query = raw.consent(authorize)
+        assert raw.ask("GET", path, query=query, headers=headers).status == 303
+        [exchange] = [r for r in world.tiktok.requests if r.endpoint == "token"]
+        assert dict(exchange.form)["redirect_uri"] == world.settings.redirect_uri
+        assert query_of(authorize)["redirect_uri"] == world.settings.redirect_uri
+
+
+@memory_only
+class TestPKCE:
+    @pytest.mark.parametrize("pkce", [True, False])
+    def test_verifier_is_sent_if_a_challenge_was(self, world, raw, pkce):
+        """The exchange names a verifier if the login's address had a challenge."""
+        world.with_settings(pkce=pkce)
+        asked = query_of(raw.begin())
+        assert ("code_challenge" in asked) is pkce
+        raw.log_in()
+        [exchange] = [r for r in world.tiktok.requests if r.endpoint == "token"]
+        assert ("code_verifier" in dict(exchange.form)) is pkce
+
+    def test_cookie_shows_no_verifier(self, raw):
+        """The login's cookie, decoded, shows neither state nor address to return to."""
+        import base64
+
+        authorize = raw.begin(b"next=/a/very/special/place")
+        [value] = raw.cookies.values()
+        sealed = base64.urlsafe_b64decode(value + "=" * (-len(value) % 4))
+        assert query_of(authorize)["state"].encode() not in sealed
+        assert b"special" not in sealed
+
+
+@memory_only
+class TestTwoInstances:
+    """Two apps of TikTok in one process."""
+
+    @pytest.fixture
+    def settings(self):
+        return make_settings(cookie_name="one")
+
+    def test_logins_do_not_meet(self, world, raw):
+        """A second instance neither sees nor ends the first's login and session."""
+        raw.log_in()
+        first = dict(raw.cookies)
+        assert set(first) == {"__Host-one"}
+        world.with_settings(
+            cookie_name="two",
+            client_key="awotherclientkey",
+            login_path="/two/login",
+            logout_path="/two/logout",
+        )
+        assert raw.open_id is None
+        raw.ask("GET", "/two/login")
+        (begun,) = set(raw.cookies) - set(first)
+        assert begun.startswith("__Host-two-login-")
+        renamed = {"__Host-two": first["__Host-one"]}
+        raw.cookies = renamed
+        assert raw.open_id is None
+
+
+SEPARATORS = [b"&", b"&&&&", b"=", b"&=&=", b"?", b"?&&&&", b"#", b";;;", b"%", b"+"]
+
+
+class TestSeparators:
+    """Separators alone are nothing, and crash nothing."""
+
+    @pytest.mark.parametrize("query", SEPARATORS)
+    def test_query(self, world, raw, query):
+        """A query of separators begins a login, finishes none, and returns home."""
+        path, answer = raw.consent(raw.begin(query))
+        assert raw.ask("GET", CALLBACK, query=query).status == 400
+        assert rows(world) == []
+        finished = raw.ask("GET", path, query=query + b"&" + answer + b"&&")
+        assert (finished.status, finished.location) == (303, "/")
+
+    @pytest.mark.parametrize("cookie", [b";", b";;;", b"; ;=;", b"=", b"==;=", b"\t ;"])
+    def test_cookie(self, world, raw, cookie):
+        """A Cookie header of separators is nobody's, on every path."""
+        visitor = raw.another()
+        assert visitor.seen_by("/who", cookie=cookie) is None
+        assert visitor.ask("GET", LOGIN, cookie=cookie).status == 303
+        assert visitor.ask("GET", CALLBACK, cookie=cookie).status == 400
+        assert rows(world) == []

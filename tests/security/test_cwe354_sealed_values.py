@@ -1,0 +1,322 @@
+"""Sealed and signed values: each in its own place only, of its own key, unchanged."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
+from tiktok_oauth_middleware._core.encryption import derive
+from tiktok_oauth_middleware._core.log import logger
+from tiktok_oauth_middleware._session.cookie import (
+    SessionCookies,
+    from_text,
+    grant_id,
+    to_text,
+)
+from tiktok_oauth_middleware._web.app import Core
+
+from ..conftest import API, CALLBACK, kept, make_settings, query_of
+
+SESSION = "__Host-tiktok"
+LOGIN_COOKIE = "__Host-tiktok-login-"
+OLD = "Zr4u7x0A3DfGhKjMnPqTsVwYbEeHiLkO"
+NEW = "mX2cV6bN0aS4dF8gH1jK5lP9oI3uY7tR"
+
+
+@pytest.fixture(params=["asyncio", "wsgi"])
+def shell(request):
+    return request.param
+
+
+@pytest.fixture
+def settings():
+    return make_settings(secret_keys=[OLD])
+
+
+@pytest.fixture
+def told(caplog):
+    """Return what the package logged since it was last asked, less what is usual."""
+    caplog.set_level(logging.DEBUG, "tiktok_oauth_middleware")
+
+    def since():
+        found = [
+            (record.levelname, record.getMessage())
+            for record in caplog.records
+            if record.name == logger.name
+        ]
+        caplog.clear()
+        for seldom in logger.filters:  # a second later
+            seldom._last.clear()
+        return found
+
+    return since
+
+
+def row_of(world, person):
+    """Return the key of a user's row, and the row."""
+    named = grant_id(world.settings.client_key, person.open_id)
+    core = Core(
+        world.settings,
+        ThreadBackend(),
+        store=world.store,
+        on_event=None,
+        transport=None,
+        clock=world.clock,
+    )
+    key = core.grants._key(named)
+    return key, world.store.get(key)
+
+
+def put(world, key, value):
+    """Write over a row, as whoever can write to the store may."""
+    assert world.store.compare_and_set(key, world.store.get(key), value, 10_000)
+    world.clock.advance(2)  # past what is in memory
+
+
+# --- another purpose ---------------------------------------------------------------
+
+PLACES = ("session", "login", "row")
+
+
+@pytest.fixture
+def values(world):
+    """Return one genuine value of each kind, in raw bytes, and whose they are."""
+    browser = world.browser()
+    browser.log_in()
+    session = browser.cookies()[SESSION]
+    state = query_of(browser.begin())["state"]
+    [(name, login)] = [
+        c for c in browser.cookies().items() if c[0].startswith(LOGIN_COOKIE)
+    ]
+    _, row = row_of(world, world.tiktok.people[0])
+    return {"session": session, "login": login, "row": to_text(row)}, name, state
+
+
+@pytest.mark.parametrize(
+    ("kind", "place"), [(a, b) for a in PLACES for b in PLACES if a != b]
+)
+def test_value_in_another_place(world, values, kind, place):
+    """A genuine value of one kind is nothing in the place of another: every pair."""
+    genuine, name, state = values
+    value = genuine[kind]
+    if place == "session":
+        assert not world.browser(**{SESSION: value}).signed_in
+    elif place == "login":
+        calls = world.count("authorization_code")
+        answer = world.browser(**{name: value}).get(
+            f"{CALLBACK}?code=abc&state={state}"
+        )
+        assert answer.status_code == 400
+        assert world.count("authorization_code") == calls
+    else:
+        key, _ = row_of(world, world.tiktok.people[0])
+        for raw in (value.encode(), from_text(value.encode())):
+            if raw:
+                put(world, key, raw)
+                assert not world.browser(**{SESSION: genuine["session"]}).signed_in
+
+
+@pytest.mark.parametrize(
+    "purpose", ["grant", "login", "grant/id", "session/id", "Session"]
+)
+def test_session_of_another_purposes_key(world, purpose):
+    """A session cookie signed with the key of another purpose is not ours."""
+    world.browser().log_in()
+    named = grant_id(world.settings.client_key, world.tiktok.people[0].open_id)
+    key = derive(OLD, world.settings.client_key, purpose)
+    value, _ = SessionCookies("tiktok", [key], secure=True).issue(named)
+    assert not world.browser(**{SESSION: value}).signed_in
+
+
+def test_login_cookie_of_another_login(world):
+    """A login's cookie finishes that login in any slot, and no other login."""
+    browser = world.browser()
+    first = browser.consent(browser.begin())
+    second = browser.consent(browser.begin())
+    cookies = {n: v for n, v in browser.cookies().items() if n.startswith(LOGIN_COOKIE)}
+    assert len(cookies) == 2
+    one, other = cookies.items()
+    assert world.browser(**dict([other])).get(first).status_code == 400
+    assert world.browser(**dict([one])).get(second).status_code == 400
+    assert world.count("authorization_code") == 0
+    swapped = {one[0]: other[1], other[0]: one[1]}
+    for callback in (first, second):
+        assert world.browser(**swapped).get(callback).status_code == 303
+
+
+def test_mixture_of_two_login_cookies(world):
+    """Parts of two logins, put together, are neither."""
+    target = "?next=/" + "x" * 700
+    jars, callbacks = [], []
+    for _ in range(2):
+        browser = world.browser()
+        callbacks.append(browser.consent(browser.begin(target)))
+        jars.append(list(browser.cookies().values()))
+    assert len(jars[0]) > 1
+    for last in range(1, len(jars[0])):
+        values = [*jars[0][:last], *jars[1][last:]]
+        mixed = {f"{LOGIN_COOKIE}{n}": value for n, value in enumerate(values)}
+        for callback in callbacks:
+            assert world.browser(**mixed).get(callback).status_code == 400
+    assert world.count("authorization_code") == 0
+
+
+# --- rows --------------------------------------------------------------------------
+
+
+def test_row_of_another_user(world, told):
+    """A row that is moved over another user's signs nobody in: one WARNING, no mix-up."""
+    one, other = world.tiktok.people[:2]
+    first, second = world.browser(), world.browser()
+    first.log_in()
+    second.log_in(person=other)
+    _, row = row_of(world, one)
+    put(world, row_of(world, other)[0], row)
+    told()
+    assert second.me()["open_id"] is None
+    assert told() == [UNOPENED]
+    assert first.me()["open_id"] == one.open_id
+    assert second.log_in(person=other).status_code == 303
+    assert second.me()["open_id"] == other.open_id
+
+
+UNOPENED = ("WARNING", "a stored grant does not open; its user counts as signed out")
+
+
+def damaged(row):
+    """Return rows that somebody damaged, each in its own way."""
+    return {
+        "a bit": bytes([*row[:40], row[40] ^ 1, *row[41:]]),
+        "the version": b"\x02" + row[1:],
+        "the key's name": row[:1] + bytes(4) + row[5:],
+        "the nonce": row[:5] + bytes(12) + row[17:],
+        "the tag": row[:-1] + bytes([row[-1] ^ 0x80]),
+        "cut": row[:-1],
+        "nothing": b"",
+        "text": b"a row of something else",
+        "long": row * 3,
+    }
+
+
+def test_damaged_row(world, told):
+    """However a row is damaged, the answer and the log are the same."""
+    browser = world.browser()
+    browser.log_in()
+    key, row = row_of(world, world.tiktok.people[0])
+    nobody = world.browser().get("/who", headers=API)
+    for name, value in damaged(row).items():
+        put(world, key, value)
+        told()
+        answer = browser.get("/who", headers=API)
+        assert (answer.status_code, answer.text) == (200, nobody.text), name
+        assert told() == [UNOPENED], name
+    put(world, key, row)
+    assert browser.signed_in
+
+
+# --- cookies -----------------------------------------------------------------------
+
+
+def tampered(value):
+    """Return session cookies that somebody changed, each in its own way."""
+    body, _, mac = value.partition(".")
+    last = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    spellings = [value[:-1] + char for char in last if char != value[-1]]
+    return [
+        body[:-1] + ("A" if body[-1] != "A" else "B") + "." + mac,
+        body + "." + mac[::-1],
+        value[:-1],
+        value + "A",
+        value + "=",
+        body,
+        mac,
+        value.swapcase(),
+        *spellings,
+    ]
+
+
+def test_tampered_session_cookie(world, told):
+    """However a session cookie is changed it is nobody's, quietly, without the store.
+
+    What looks like one of ours is deleted with the answer.
+    """
+    browser = world.browser()
+    browser.log_in()
+    value = browser.cookies()[SESSION]
+    nobody = world.browser().get("/who", headers=API)
+    other = world.browser()
+    told()
+    for changed in tampered(value):
+        headers = {**API, "cookie": f"{SESSION}={changed}"}
+        answer = other.get("/who", headers=headers)
+        assert (answer.status_code, answer.text) == (200, nobody.text), changed
+        for line in answer.headers.get_list("set-cookie"):
+            assert line.startswith(f"{SESSION}=; Max-Age=0; ")
+    assert told() == []
+
+
+# --- keys --------------------------------------------------------------------------
+
+
+def test_rotation(world):
+    """A new key in front signs nobody out, and what is written again is of the new key."""
+    browser, late = world.browser(), world.browser()
+    browser.log_in()
+    callback = late.consent(late.begin(), person=world.tiktok.people[1])
+    session, _ = browser.cookies()[SESSION], late.cookies()
+    before = browser.me()
+    _, sealed = row_of(world, world.tiktok.people[0])
+    world.with_settings(secret_keys=[NEW, OLD])
+    browser, late = world.browser(**browser.cookies()), world.browser(**late.cookies())
+    assert browser.me() == before
+    assert browser.cookies()[SESSION] == session
+    # A login that began before the key was changed ends after it.
+    assert late.get(callback).status_code == 303
+    assert late.signed_in
+    world.clock.advance(301)  # "last seen" is written again
+    assert browser.me() == before
+    _, resealed = row_of(world, world.tiktok.people[0])
+    assert resealed[1:5] != sealed[1:5]
+    world.with_settings(secret_keys=[NEW])
+    assert kept(world) is not None
+    assert kept(world, world.tiktok.people[1].open_id) is not None
+
+
+def test_removed_key(world, told):
+    """A key that is taken off ends its sessions as a tampered cookie: without a word."""
+    browser, late = world.browser(), world.browser()
+    browser.log_in()
+    callback = late.consent(late.begin())
+    world.with_settings(secret_keys=[NEW])
+    nobody = world.browser().get("/who", headers=API)
+    browser, late = world.browser(**browser.cookies()), world.browser(**late.cookies())
+    told()
+    answer = browser.get("/who", headers=API)
+    assert (answer.status_code, answer.text) == (200, nobody.text)
+    assert told() == []
+    assert browser.get("/private").status_code == 303
+    assert late.get(callback).status_code == 400
+    assert [level for level, _ in told()] == ["INFO"]
+    # The record that no key opens any more is replaced by the next login.
+    again = world.browser()
+    assert again.log_in().status_code == 303
+    assert again.signed_in
+
+
+def test_removed_key_of_a_row(world, told):
+    """A row whose key was taken off is like one that somebody damaged."""
+    browser = world.browser()
+    browser.log_in()
+    key, sealed = row_of(world, world.tiktok.people[0])
+    world.with_settings(secret_keys=[NEW, OLD])
+    browser = world.browser()
+    browser.log_in()
+    world.with_settings(secret_keys=[NEW])
+    browser = world.browser(**browser.cookies())
+    assert browser.signed_in
+    put(world, key, sealed)  # as it was before the rotation
+    told()
+    assert not browser.signed_in
+    assert told() == [UNOPENED]

@@ -1,0 +1,498 @@
+"""Faults of the connection to TikTok, over real sockets: each means try again later."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gzip
+import json
+import socket
+import struct
+import threading
+import time
+import tracemalloc
+
+import pytest
+
+from tiktok_oauth_middleware import MemoryStore, TikTokEndpoints
+from tiktok_oauth_middleware._core.backends.base import run
+from tiktok_oauth_middleware._core.backends.event_loop import AsyncBackend
+from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
+from tiktok_oauth_middleware._oauth.client import ANSWER_LIMIT, TikTokClient
+
+from ..conftest import make_settings
+from ..support.patience import HANGS
+from .test_cwe20_tiktok_answers import LIFE
+from .tiktok_faults import (
+    AWAY,
+    CALLS,
+    DEAD,
+    ENDPOINT,
+    ERROR,
+    FLOWS,
+    GOOD,
+    OK,
+    OPEN_ID,
+    alike,
+    error,
+)
+
+#: Enough for any answer, and short enough to wait for where none comes.
+TIMEOUT, SHORT = 6.0, 1.0
+NAMES = {"/v2/oauth/token/": "token", "/v2/oauth/revoke/": "revoke"}
+
+
+class Server:
+    """Reads a request and hands the connection to a script; else answers as TikTok."""
+
+    def __init__(self):
+        self.socket = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self.scripts = {}
+        #: Whether connections are reset before anything is read of them.
+        self.resets = False
+        self.seen = []
+        self.ended = threading.Event()
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.socket.getsockname()[1]}"
+
+    @property
+    def endpoints(self):
+        return TikTokEndpoints(
+            token=f"{self.url}/v2/oauth/token/",
+            revoke=f"{self.url}/v2/oauth/revoke/",
+            user_info=f"{self.url}/v2/user/info/",
+        )
+
+    def requests(self, endpoint):
+        return [head for name, head in self.seen if name == endpoint]
+
+    def _serve(self):
+        while not self.ended.is_set():
+            try:
+                peer, _ = self.socket.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._answer, args=(peer,), daemon=True).start()
+
+    def _answer(self, peer):
+        with peer, contextlib.suppress(OSError):
+            if self.resets:
+                reset()(self, peer)
+                return
+            while head := self._request(peer):
+                path = head.split(b" ", 2)[1].partition(b"?")[0].decode()
+                endpoint = NAMES.get(path, "user_info")
+                self.seen.append((endpoint, head))
+                script = self.scripts.get(endpoint)
+                if script is None:
+                    call = {"token": "exchange", "user_info": "profile"}.get(
+                        endpoint, endpoint
+                    )
+                    peer.sendall(answer(GOOD[call]))
+                elif not script(self, peer):
+                    return
+
+    @staticmethod
+    def _request(peer):
+        """Return a request's head, its body read too."""
+        read = b""
+        while b"\r\n\r\n" not in read:
+            more = peer.recv(65536)
+            if not more:
+                return b""
+            read += more
+        head, _, body = read.partition(b"\r\n\r\n")
+        length = 0
+        for line in head.lower().split(b"\r\n"):
+            if line.startswith(b"content-length:"):
+                length = int(line.partition(b":")[2])
+        while len(body) < length:
+            body += peer.recv(65536)
+        return head
+
+    def close(self):
+        self.ended.set()
+        # Wakes accept() too, which close() alone does not.
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
+        self.socket.close()
+
+
+def answer(body, status="200 OK", *headers, length=None):
+    lines = [f"HTTP/1.1 {status}", "Content-Type: application/json", *headers]
+    if length != "none":
+        lines.append(f"Content-Length: {len(body) if length is None else length}")
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def says(*parts, stay=False):
+    """Return a script that sends bytes, and then closes or waits for more requests."""
+
+    def script(server, peer):
+        for part in parts:
+            peer.sendall(part)
+        return stay
+
+    return script
+
+
+def reset(*parts):
+    """Return a script that sends bytes and then resets the connection."""
+
+    def script(server, peer):
+        for part in parts:
+            peer.sendall(part)
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        return False
+
+    return script
+
+
+def drip(start, byte):
+    """Return a script that goes on for ever, a byte at a time."""
+
+    def script(server, peer):
+        peer.sendall(start)
+        while not server.ended.wait(0.05):
+            peer.sendall(byte)
+        return False
+
+    return script
+
+
+def silent(server, peer):
+    server.ended.wait(20)
+    return False
+
+
+TEN_MEGABYTES = gzip.compress(b" " * 10 * 1024 * 1024)
+GOOD_TOKEN = GOOD["exchange"]
+GOOD_ANYWHERE = json.dumps(
+    {**json.loads(GOOD_TOKEN), **json.loads(GOOD["profile"])}
+).encode()
+#: What happens on the wire, and what it means to every call, or to some in their own way.
+WIRE = {
+    "closed without an answer": (says(), alike(AWAY)),
+    "reset without an answer": (reset(), alike(AWAY)),
+    "half a head": (says(b"HTTP/1.1 200 OK\r\nContent-Le"), alike(AWAY)),
+    "a head and nothing else": (says(answer(b"", length=100)), alike(AWAY)),
+    "half a body, then the end": (
+        says(answer(GOOD_TOKEN[:50], length=200)),
+        alike(AWAY),
+    ),
+    "half a body, then a reset": (
+        reset(answer(GOOD_TOKEN[:50], length=200)),
+        alike(AWAY),
+    ),
+    "half a body, without a length": (
+        says(answer(GOOD_TOKEN[:50], length="none")),
+        alike(AWAY),
+    ),
+    "a length that is too long": (
+        says(answer(GOOD_ANYWHERE, length=9999)),
+        alike(AWAY),
+    ),
+    "a length that is too short": (says(answer(GOOD_ANYWHERE, length=20)), alike(AWAY)),
+    "a length that is none": (says(answer(GOOD_ANYWHERE, length="x")), alike(AWAY)),
+    "a negative length": (says(answer(GOOD_ANYWHERE, length=-1)), alike(AWAY)),
+    "two lengths": (
+        says(answer(GOOD_ANYWHERE, "200 OK", "Content-Length: 3")),
+        alike(AWAY),
+    ),
+    "chunks that are none": (
+        says(
+            answer(
+                b"ZZ\r\n{}\r\n", "200 OK", "Transfer-Encoding: chunked", length="none"
+            )
+        ),
+        alike(AWAY),
+    ),
+    "chunks without an end": (
+        says(
+            answer(
+                b"2\r\n{}\r\n", "200 OK", "Transfer-Encoding: chunked", length="none"
+            )
+        ),
+        alike(AWAY),
+    ),
+    "a chunk of a size beyond all": (
+        says(
+            answer(
+                b"f" * 40 + b"\r\n",
+                "200 OK",
+                "Transfer-Encoding: chunked",
+                length="none",
+            )
+        ),
+        alike(AWAY),
+    ),
+    "no HTTP at all": (says(b"SSH-2.0-OpenSSH_9.6\r\n"), alike(AWAY)),
+    "random bytes": (says(bytes(range(256)) * 4), alike(AWAY)),
+    "another version of HTTP": (
+        says(b"HTTP/9.9 200 OK\r\n\r\n"),
+        alike(AWAY, revoke=OK),
+    ),
+    "a status that is none": (says(b"HTTP/1.1 2OO OK\r\n\r\n"), alike(AWAY)),
+    "a status of 1,000": (says(b"HTTP/1.1 1000 OK\r\n\r\n"), alike(AWAY)),
+    "a NUL in a header": (
+        says(answer(GOOD_ANYWHERE, "200 OK", "X: a\x00b")),
+        alike(AWAY),
+    ),
+    "200 kB of headers": (
+        says(
+            answer(
+                GOOD_ANYWHERE, "200 OK", *[f"X-{i}: {'x' * 1000}" for i in range(200)]
+            )
+        ),
+        alike(AWAY),
+    ),
+    "more than 1 MB, in chunks": (
+        says(
+            answer(b"", "200 OK", "Transfer-Encoding: chunked", length="none"),
+            *[b"10000\r\n" + b" " * 65536 + b"\r\n"] * (ANSWER_LIMIT // 65536 + 1),
+            b"0\r\n\r\n",
+        ),
+        alike(AWAY),
+    ),
+    "a bomb of 10 MB": (
+        says(answer(TEN_MEGABYTES, "200 OK", "Content-Encoding: gzip")),
+        alike(AWAY),
+    ),
+    "a bomb with an odd name": (
+        says(answer(TEN_MEGABYTES, "200 OK", "Content-Encoding: GZip , identity")),
+        alike(AWAY),
+    ),
+    "a success that is compressed": (
+        says(answer(gzip.compress(GOOD_ANYWHERE), "200 OK", "Content-Encoding: gzip")),
+        alike(AWAY),
+    ),
+    "503 with HTML": (says(answer(b"<html>", "503 Service Unavailable")), alike(AWAY)),
+    "404 of a wrong path": (
+        says(answer(b"Unsupported path(Janus)", "404 Not Found")),
+        alike(AWAY),
+    ),
+    "204": (says(b"HTTP/1.1 204 No Content\r\n\r\n"), alike(AWAY, revoke=OK)),
+    "invalid_grant with 400": (
+        says(answer(error("invalid_grant"), "400 Bad Request")),
+        alike(DEAD),
+    ),
+    "invalid_client with 401": (
+        says(answer(error("invalid_client"), "401 Unauthorized")),
+        alike(ERROR),
+    ),
+    "a success after early hints": (
+        says(b"HTTP/1.1 103 Early Hints\r\n\r\n" + answer(GOOD_ANYWHERE)),
+        alike(OK),
+    ),
+    "a success in small parts": (
+        says(*[answer(GOOD_ANYWHERE)[i : i + 7] for i in range(0, 900, 7)]),
+        alike(OK),
+    ),
+    "a success until the end": (says(answer(GOOD_ANYWHERE, length="none")), alike(OK)),
+    "silence": (silent, alike(AWAY)),
+    "a head, a byte at a time": (drip(b"HTTP/1.1 200 OK\r\nX: ", b"x"), alike(AWAY)),
+    "a body, a byte at a time": (drip(answer(b"{", length=100_000), b" "), alike(AWAY)),
+    "chunks, a byte at a time": (
+        drip(
+            answer(b"", "200 OK", "Transfer-Encoding: chunked", length="none"),
+            b"1\r\n \r\n",
+        ),
+        alike(AWAY),
+    ),
+}
+
+
+ENDLESS = [name for name in WIRE if name == "silence" or name.endswith("at a time")]
+
+
+class Reached:
+    """The stand-in for the consent page, with everything else over the network."""
+
+    transport = None
+
+    def __init__(self, tiktok):
+        self.consent = tiktok.consent
+        self.people = tiktok.people
+
+
+@pytest.fixture
+def store(clock):
+    return MemoryStore(clock=clock)
+
+
+@pytest.fixture
+def server():
+    made = Server()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def world(world, server, tiktok):
+    world.tiktok = Reached(tiktok)
+    world.with_settings(
+        endpoints=server.endpoints, timeout=TIMEOUT, disconnect_path="/disconnect"
+    )
+    yield world
+    if world.shell == "wsgi":
+        world.app.wsgi_app.close()
+
+
+class Flows:
+    """Goes through a flow with one script in it."""
+
+    def __init__(self, world, server):
+        self.world, self.server = world, server
+        self.browser = world.browser()
+
+    def meet(self, call, script):
+        """Return what a person meets, and how often TikTok was asked."""
+        scripts = self.server.scripts
+        self.browser.client.cookies.clear()
+        if call in ("refresh", "revoke"):
+            assert self.browser.log_in().status_code == 303
+        before = len(self.server.requests(ENDPOINT[call]))
+        scripts[ENDPOINT[call]] = script
+        try:
+            found = getattr(self, call)()
+        finally:
+            scripts.clear()
+        self.world.clock.advance(600)  # past any back-off
+        return found, len(self.server.requests(ENDPOINT[call])) - before
+
+    def exchange(self):
+        return self.browser.log_in().status_code, self.browser.signed_in
+
+    def refresh(self):
+        self.world.clock.advance(LIFE + 1)
+        me = self.browser.me()
+        return me["signed_in"], me["token"] is not None
+
+    def revoke(self):
+        return self.browser.post("/disconnect").status_code, self.browser.signed_in
+
+    def profile(self):
+        assert self.browser.log_in().status_code == 303
+        me = self.browser.me()
+        return me["signed_in"], me["name"] is not None
+
+
+@pytest.mark.parametrize("name", WIRE)
+def test_wire(world, server, name):
+    """Each fault on the wire means to every flow what the table says, asked once."""
+    script, means = WIRE[name]
+    if name in ENDLESS:
+        world.with_settings(timeout=SHORT)
+    flows = Flows(world, server)
+    began = time.monotonic()
+    found = {call: flows.meet(call, script) for call in CALLS}
+    assert found == {call: (FLOWS[call][means[call]], 1) for call in CALLS}
+    # Each call ends with its time-out, however slowly bytes come; these never stop.
+    assert time.monotonic() - began < HANGS or name not in ENDLESS
+
+
+def test_slow_body_is_let_go(world, server):
+    """Nobody goes on reading a body whose time is over."""
+    world.with_settings(timeout=SHORT)
+    flows = Flows(world, server)
+    flows.meet("exchange", drip(answer(b"{", length=100_000), b" "))
+    deadline = time.monotonic() + HANGS
+    while any(t.name == "tiktok-call" for t in threading.enumerate()):
+        assert time.monotonic() < deadline, "still reading"
+        time.sleep(0.05)
+
+
+def test_bomb_is_not_unpacked(world, server):
+    """A bomb of 10 MB takes no megabyte of memory, and compression is not asked for."""
+    flows = Flows(world, server)
+    flows.meet("exchange", says())
+    tracemalloc.start()
+    try:
+        flows.meet("exchange", WIRE["a bomb of 10 MB"][0])
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 5 * 1024 * 1024
+    for head in server.requests("token"):
+        assert b"\r\naccept-encoding: identity" in head.lower()
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("call", CALLS)
+def test_redirect(world, server, call, status):
+    """A redirect is no answer: nothing goes to where it leads, on this host or another."""
+    elsewhere = Server()
+    try:
+        for target in (
+            f"{elsewhere.url}/v2/oauth/token/",
+            f"{server.url}/other/",
+            "/other/",
+        ):
+            redirect = answer(b"", f"{status} Elsewhere", f"Location: {target}")
+            found = Flows(world, server).meet(call, says(redirect))
+            assert found == (FLOWS[call][AWAY], 1)
+        assert elsewhere.seen == []
+        assert b"/other/" not in b"".join(head for _, head in server.seen)
+    finally:
+        elsewhere.close()
+
+
+def test_cookies(world, server):
+    """A cookie that TikTok sets for one user goes out with nobody's next request."""
+    flows = Flows(world, server)
+    cookie = answer(GOOD_ANYWHERE, "200 OK", "Set-Cookie: sid=of-one; Path=/")
+    for call in CALLS:
+        flows.meet(call, says(cookie, stay=True))
+    assert flows.browser.log_in().status_code == 303
+    heads = [head.lower() for _, head in server.seen]
+    assert len(heads) > 8
+    assert not any(b"\r\ncookie:" in head for head in heads)
+
+
+def test_reset_before_the_request(world, server):
+    """A connection that is reset before the request was read means the same."""
+    flows = Flows(world, server)
+    assert flows.browser.log_in().status_code == 303
+    server.resets = True
+    world.clock.advance(LIFE + 1)
+    me = flows.browser.me()
+    assert (me["signed_in"], me["token"]) == (True, None)
+    assert flows.browser.post("/disconnect").status_code == 502
+    assert flows.browser.log_in().status_code == 503
+    assert server.requests("revoke") == []
+    assert len(server.requests("token")) == 1
+    server.resets = False
+    assert flows.browser.log_in().status_code == 303
+
+
+def test_nobody_listens(world, server):
+    """Where nobody listens at all every flow goes on in the same way."""
+    flows = Flows(world, server)
+    flows.browser.log_in()
+    server.close()
+    for _ in range(2):
+        world.clock.advance(LIFE + 1)
+        me = flows.browser.me()
+        assert (me["signed_in"], me["token"]) == (True, None)
+    assert flows.browser.post("/disconnect").status_code == 502
+    assert flows.browser.log_in().status_code == 503
+
+
+@pytest.mark.parametrize("runtime", [ThreadBackend, AsyncBackend])
+def test_answer_too_many(server, runtime):
+    """What a server sends behind an answer is not the next user's answer."""
+    other = json.dumps({**json.loads(GOOD_TOKEN), "open_id": "somebody-else"}).encode()
+    server.scripts["token"] = says(answer(GOOD_TOKEN) + answer(other), stay=True)
+    client = TikTokClient(make_settings(endpoints=server.endpoints), runtime())
+
+    async def log_in_three():
+        found = [(await client.exchange(f"code-{i}", "v")).open_id for i in range(3)]
+        await client.aclose()
+        return found
+
+    asks = log_in_three()
+    found = run(asks) if runtime is ThreadBackend else asyncio.run(asks)
+    assert found == [OPEN_ID] * 3

@@ -1,0 +1,150 @@
+"""The store: not asked without need, in bounds, and never told a pattern."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+
+from tiktok_oauth_middleware import RedisStore
+from tiktok_oauth_middleware._core.encryption import derive
+from tiktok_oauth_middleware._session.cookie import SessionCookies, grant_id
+
+from ..conftest import API, LOGIN, PAGE
+
+SESSION = "__Host-tiktok"
+
+
+class Counting:
+    """A store that counts what it is asked."""
+
+    def __init__(self, inner):
+        self.inner, self.asked = inner, []
+
+    def __getattr__(self, name):
+        found = getattr(self.inner, name)
+        if name in (
+            "get",
+            "compare_and_set",
+            "lock",
+            "aget",
+            "acompare_and_set",
+            "alock",
+        ):
+            self.asked.append(name)
+        return found
+
+    def get(self, key):
+        self.asked.append("get")
+        return self.inner.get(key)
+
+
+class TestNotAsked:
+    @pytest.fixture
+    def counted(self, world):
+        world.store = Counting(world.store)
+        world.start()
+        return world
+
+    def requests(self, browser):
+        for path, headers in (
+            ("/who", API),
+            ("/", PAGE),
+            ("/private", API),
+            ("/private", PAGE),
+            (LOGIN, PAGE),
+        ):
+            assert browser.get(path, headers=headers).status_code in (200, 303, 401)
+        assert browser.log_out().status_code == 303
+
+    def test_no_cookie(self, counted):
+        """Who has no session cookie costs the store nothing."""
+        browser = counted.browser()
+        counted.store.asked.clear()
+        self.requests(browser)
+        assert counted.store.asked == []
+
+    @pytest.mark.parametrize("kind", ["junk", "long", "another key", "a bit"])
+    def test_no_genuine_cookie(self, counted, kind):
+        """Nor does who has one that does not verify."""
+        named = grant_id(counted.settings.client_key, counted.tiktok.people[0].open_id)
+        other = derive("another" * 6, counted.settings.client_key, "session")
+        value, _ = SessionCookies("tiktok", [other], secure=True).issue(named)
+        genuine = counted.browser()
+        genuine.log_in()
+        mine = genuine.cookies()[SESSION]
+        values = {
+            "junk": "x",
+            "long": "a" * 4000,
+            "another key": value,
+            "a bit": mine[:-5] + ("A" if mine[-5] != "A" else "B") + mine[-4:],
+        }
+        browser = counted.browser(**{SESSION: values[kind]})
+        counted.store.asked.clear()
+        self.requests(browser)
+        assert counted.store.asked == []
+
+    def test_genuine(self, counted):
+        """A genuine cookie is looked up, so that the count is one."""
+        browser = counted.browser()
+        browser.log_in()
+        counted.clock.advance(2)
+        counted.store.asked.clear()
+        assert browser.signed_in
+        assert {"get", "aget"} & {*counted.store.asked}
+
+
+ODD = [
+    "*",
+    "?",
+    "[a-z]*",
+    "\\",
+    "a%",
+    "a_",
+    "a' OR 1=1 --",
+    "{x}",
+    "a*",
+    "^",
+    "]",
+    "\x00",
+]
+
+
+def test_keys_are_no_patterns(store):
+    """What is listed is what begins with a text, and nothing in it means anything."""
+    rows = [f"odd:{name}:1" for name in ODD]
+    for row in rows:
+        assert store.compare_and_set(row, None, b"1", 60)
+    for name, row in zip(ODD, rows, strict=True):
+        assert store.keys(f"odd:{name}:") == [row]
+        assert store.get(row) == b"1"
+    assert sorted(store.keys("odd:")) == sorted(rows)
+
+
+def test_redis_pool_is_bounded(empty_redis):
+    """A process opens fifty connections at most, and waits two seconds for any."""
+    store = RedisStore(empty_redis)
+    try:
+        store.get("key")
+        pool = store._face().client.connection_pool
+        assert (pool.max_connections, pool.timeout) == (50, 2.0)
+        options = pool.connection_kwargs
+        assert (options["socket_timeout"], options["socket_connect_timeout"]) == (
+            2.0,
+            2.0,
+        )
+    finally:
+        store.close()
+
+
+def test_rows_name_app_and_user_by_hashes(world):
+    """A row's key holds neither the client_key nor the open_id, and begins as the app's."""
+    world.browser().log_in()
+    client_key = world.settings.client_key.encode()
+    space = f"tiktok:{hashlib.sha256(client_key).hexdigest()[:12]}:"
+    keys = world.store.keys("")
+    assert len(keys) == 2  # the user's, and the login that was used
+    for key in keys:
+        assert key.startswith(space)
+        assert world.settings.client_key not in key
+        assert world.tiktok.people[0].open_id not in key

@@ -1,0 +1,278 @@
+"""A memory store that several workers would each have: said when the app starts."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import types
+import urllib.request
+from contextlib import closing
+
+import httpx2
+import pytest
+
+from tiktok_oauth_middleware import (
+    MemoryStore,
+    NotSignedIn,
+    SQLiteStore,
+    TikTokOAuthMiddleware,
+    TikTokOAuthWSGIMiddleware,
+    TikTokTokens,
+)
+from tiktok_oauth_middleware._core.workers import several_workers
+from tiktok_oauth_middleware.testing import FakeTikTok, login_as
+
+from ...conftest import API, ORIGIN, make_settings
+
+WARNING = "the memory store is not shared"
+HINT = "memory store does not hold"
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch):
+    """Let nothing of the process that runs the tests be seen."""
+    for name in (*os.environ,):
+        if "WORKERS" in name or name in {"WEB_CONCURRENCY", "GUNICORN_CMD_ARGS"}:
+            monkeypatch.delenv(name)
+    monkeypatch.setattr(sys, "argv", ["pytest"])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("WEB_CONCURRENCY", "2", True),
+        ("WEB_CONCURRENCY", "1", False),
+        ("WEB_CONCURRENCY", "many", False),
+        ("UVICORN_WORKERS", "4", True),
+        ("GRANIAN_WORKERS", "4", True),
+        ("GUNICORN_CMD_ARGS", "--bind=:80 --workers=3", True),
+        ("GUNICORN_CMD_ARGS", "-w 3", True),
+        ("GUNICORN_CMD_ARGS", "--workers 1", False),
+    ],
+)
+def test_variables(name, value, expected):
+    """What the environment says of workers is seen."""
+    assert bool(several_workers({name: value})) is expected
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("/usr/bin/gunicorn app:app -w 4", True),
+        ("/usr/bin/gunicorn -w4 app:app", True),
+        ("/usr/bin/gunicorn --workers=4 app:app", True),
+        ("/x/site-packages/uvicorn/__main__.py app:app --workers 2", True),
+        ("/usr/bin/uvicorn app:app --workers 2 --reload", False),
+        ("/usr/bin/uvicorn app:app", False),
+        ("/usr/bin/granian --interface asgi app:app --workers 2", True),
+        ("/usr/bin/hypercorn -w 2 app:app", True),
+        ("/usr/bin/fastapi run main.py --workers 2", True),
+        ("/usr/bin/uwsgi --processes 3", True),
+        ("/home/me/manage.py --workers 4", False),
+        ("", False),
+    ],
+)
+def test_command_lines(monkeypatch, command, expected):
+    """What a server's own command line says of workers is seen, and no other's."""
+    monkeypatch.setattr(sys, "argv", command.split(" ") if command else [])
+    assert bool(several_workers({})) is expected
+
+
+@pytest.mark.parametrize(
+    ("module", "name"), [("uwsgi", "numproc"), ("mod_wsgi", "maximum_processes")]
+)
+@pytest.mark.parametrize("count", [1, 3])
+def test_modules_of_servers(monkeypatch, module, name, count):
+    """What uWSGI's and mod_wsgi's own modules say is seen."""
+    made = types.ModuleType(module)
+    setattr(made, name, count)
+    monkeypatch.setitem(sys.modules, module, made)
+    assert bool(several_workers({})) is (count > 1)
+
+
+@pytest.mark.parametrize("build", [TikTokOAuthMiddleware, TikTokOAuthWSGIMiddleware])
+@pytest.mark.parametrize("named", [True, False])
+def test_told_when_built(monkeypatch, caplog, build, named):
+    """The warning comes when the middleware is built, before anybody logs in."""
+    monkeypatch.setenv("WEB_CONCURRENCY", "2")
+    store = None if named else MemoryStore()
+    build(lambda *_: None, make_settings(store="memory://"), store=store)
+    assert WARNING in caplog.text
+    assert "WEB_CONCURRENCY is 2" in caplog.text
+
+
+def test_told_of_a_job(monkeypatch, caplog):
+    """A job with a memory store beside several workers is warned too."""
+    monkeypatch.setenv("WEB_CONCURRENCY", "2")
+    with pytest.raises(NotSignedIn):
+        TikTokTokens(make_settings(store="memory://")).get("open_id")
+    assert WARNING in caplog.text
+
+
+def test_one_worker(caplog):
+    """One worker, and a shared store for several, are not warned of."""
+    build = TikTokOAuthWSGIMiddleware
+    build(lambda *_: None, make_settings(store="memory://"))
+    assert WARNING not in caplog.text
+
+
+def test_shared_store(monkeypatch, caplog, tmp_path):
+    """Stores that all workers share are not warned of."""
+    monkeypatch.setenv("WEB_CONCURRENCY", "2")
+    store = SQLiteStore(tmp_path / "tokens.sqlite3")
+    TikTokOAuthWSGIMiddleware(lambda *_: None, make_settings(), store=store)
+    assert WARNING not in caplog.text
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_flag_of_the_environ(caplog, several):
+    """Under WSGI the server's own flag is read at the first request."""
+
+    def app(environ, start_response):
+        start_response("200 OK", [])
+        return [b""]
+
+    wrapped = TikTokOAuthWSGIMiddleware(app, make_settings(), store=MemoryStore())
+
+    def served(environ, start_response):
+        return wrapped({**environ, "wsgi.multiprocess": several}, start_response)
+
+    with httpx2.Client(
+        transport=httpx2.WSGITransport(served), base_url=ORIGIN
+    ) as client:
+        client.get("/")
+    assert (WARNING in caplog.text) is several
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+def test_hint_at_a_genuine_cookie(caplog, tmp_path, kind):
+    """A cookie of another process's user is hinted at, once a minute, if it is memory."""
+    settings = make_settings()
+    fake = FakeTikTok.for_settings(settings)
+
+    def app(environ, start_response):
+        text = str(environ["tiktok.auth"].open_id)
+        start_response("200 OK", [])
+        return [text.encode()]
+
+    def worker(number):
+        if kind == "memory":
+            store = MemoryStore()
+        else:
+            store = SQLiteStore(tmp_path / f"{number}.sqlite3")
+        wrapped = TikTokOAuthWSGIMiddleware(
+            app, settings, store=store, transport=fake.transport
+        )
+        return httpx2.Client(transport=httpx2.WSGITransport(wrapped), base_url=ORIGIN)
+
+    with caplog.at_level(logging.WARNING), worker(1) as first, worker(2) as second:
+        login_as(first, fake)
+        assert first.get("/").text == fake.people[0].open_id
+        assert second.get("/", headers={"cookie": "__Host-tiktok=no"}).text == "None"
+        assert HINT not in caplog.text
+        cookies = "; ".join(f"{c.name}={c.value}" for c in first.cookies.jar)
+        for _ in range(3):
+            assert second.get("/", headers={"cookie": cookies}).text == "None"
+    assert caplog.text.count(HINT) == (1 if kind == "memory" else 0)
+
+
+APP = """
+import secrets
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from tiktok_oauth_middleware import *
+
+settings = TikTokSettings(
+    client_key="awexampleclientkey", client_secret="the-client-secret-of-tests",
+    redirect_uri="https://app.example.com/auth/tiktok/callback",
+    secret_keys=["Zk3vXq9LwR2tYb7NfH5cJd8GsPmA1eUo"], store="memory://",
+)
+
+async def home(request):
+    return PlainTextResponse("home")
+
+asgi = TikTokOAuthMiddleware(Starlette(routes=[Route("/", home)]), settings)
+
+def plain(environ, start_response):
+    start_response("200 OK", [])
+    return [b"home"]
+
+wsgi = TikTokOAuthWSGIMiddleware(plain, settings)
+"""
+RUN = """
+import uvicorn
+if __name__ == "__main__":
+    uvicorn.run("site_:asgi", port={port}, workers={workers})
+"""
+CONFIG = "workers = {workers}\n"
+
+
+def free_port():
+    with closing(socket.socket()) as opened:
+        opened.bind(("127.0.0.1", 0))
+        return opened.getsockname()[1]
+
+
+SERVERS = {
+    "uvicorn": "-m uvicorn site_:asgi --port {port} --workers {workers}",
+    "uvicorn.run": "run.py",
+    "gunicorn": "-m gunicorn wsgi_:wsgi -b 127.0.0.1:{port} -w {workers}",
+    "gunicorn, by its file": "-m gunicorn wsgi_:wsgi -b 127.0.0.1:{port} -c conf.py",
+    "gunicorn, preloaded": (
+        "-m gunicorn wsgi_:wsgi -b 127.0.0.1:{port} -c conf.py --preload"
+    ),
+    "hypercorn": "-m hypercorn site_:asgi -b 127.0.0.1:{port} -w {workers}",
+    "granian": "-m granian --interface asgi --port {port} site_:asgi --workers {workers}",
+}
+
+
+@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_real_servers(tmp_path, server, workers):
+    """With each server, several workers are warned of, and a single one is not."""
+    package = server.partition(",")[0].partition(".")[0]
+    pytest.importorskip(package, reason=f"{package} is not installed")
+    port = free_port()
+    (tmp_path / "site_.py").write_text(APP)
+    (tmp_path / "wsgi_.py").write_text(APP)
+    (tmp_path / "conf.py").write_text(CONFIG.format(workers=workers))
+    (tmp_path / "run.py").write_text(RUN.format(port=port, workers=workers))
+    command = SERVERS[server].format(port=port, workers=workers).split()
+    log = tmp_path / "log"
+    environ = {**os.environ, "PYTHONPATH": str(tmp_path), "PYTHONUNBUFFERED": "1"}
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, *command],
+            cwd=tmp_path,
+            env=environ,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        give_up = time.monotonic() + 120  # only against hanging for ever
+        while True:
+            assert process.poll() is None, log.read_text()
+            try:
+                url = f"http://127.0.0.1:{port}/"
+                request = urllib.request.Request(url, headers=API)
+                with urllib.request.urlopen(request, timeout=60) as response:
+                    assert response.read() == b"home"
+                break
+            except OSError:
+                assert time.monotonic() < give_up, log.read_text()
+                time.sleep(0.2)
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    assert (WARNING in log.read_text()) is (workers > 1), log.read_text()

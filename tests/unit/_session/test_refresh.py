@@ -1,0 +1,694 @@
+"""When a refresh is due and what it makes of an answer, on both sides of each limit."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import random
+import threading
+from dataclasses import replace
+
+import pytest
+
+from tiktok_oauth_middleware import MemoryStore, StoreError
+from tiktok_oauth_middleware._core.backends.base import run
+from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
+from tiktok_oauth_middleware._core.leases import LEASE_SECONDS, RENEW_SECONDS
+from tiktok_oauth_middleware._core.secret import Secret
+from tiktok_oauth_middleware._core.store_adapter import LockHandle
+from tiktok_oauth_middleware._oauth.token_response import TokenResponse
+from tiktok_oauth_middleware._session.cookie import grant_id
+from tiktok_oauth_middleware._session.record import UserRecord
+from tiktok_oauth_middleware._session.refresh import _POLL_SECONDS, Demand, fingerprint
+from tiktok_oauth_middleware._web.app import Core
+from tiktok_oauth_middleware.errors import TikTokError, TikTokUnavailable
+
+from ...conftest import kept, make_settings
+
+DAY = 86400
+
+
+def refresh_of(clock, store=None, **options):
+    """Return the refresh of an app."""
+    core = Core(
+        make_settings(**options),
+        ThreadBackend(),
+        store=store or MemoryStore(clock=clock),
+        on_event=None,
+        transport=None,
+        clock=clock,
+    )
+    return core.refresh
+
+
+@pytest.fixture
+def refresh(clock):
+    return refresh_of(clock)
+
+
+@pytest.fixture
+def grant(clock):
+    now = int(clock())
+    return UserRecord(
+        open_id="user",
+        access_token=Secret("act.old"),
+        issued_at=now,
+        expires_at=now + DAY,
+        refresh_token=Secret("rft.old"),
+        refresh_expires_at=now + 90 * DAY,
+        scopes="user.info.basic,video.list",
+        failures=3,
+        retry_at=now - 1,
+    )
+
+
+def of_user(grant, number):
+    return replace(grant, open_id=f"user-{number}")
+
+
+# --- when --------------------------------------------------------------------------
+
+
+class TestDueAt:
+    @pytest.mark.parametrize(
+        ("life", "options", "leeway"),
+        [
+            (DAY, {}, 300),
+            (3000, {}, 300),
+            (2000, {}, 200),
+            (60, {}, 6),
+            (DAY, {"refresh_leeway": 30}, 30),
+        ],
+    )
+    def test_leeway(self, clock, grant, life, options, leeway):
+        """The leeway, or a tenth of the life, before the end; up to a tenth sooner."""
+        refresh = refresh_of(clock, **options)
+        grant = replace(grant, expires_at=grant.issued_at + life)
+        early = [
+            grant.expires_at - refresh.due_at(of_user(grant, number))
+            for number in range(300)
+        ]
+        assert leeway <= min(early) < 1.01 * leeway
+        assert 1.09 * leeway < max(early) <= 1.1 * leeway
+
+    def test_same_everywhere(self, clock, grant):
+        """All processes agree on when a token is due; its next one has another time."""
+        one, other = refresh_of(clock), refresh_of(clock)
+        assert one.due_at(grant) == other.due_at(grant)
+        later = replace(
+            grant, issued_at=grant.issued_at + 7, expires_at=grant.expires_at + 7
+        )
+        assert one.due_at(later) != one.due_at(grant) + 7
+
+
+class TestIsDue:
+    def test_moment(self, refresh, clock, grant):
+        """A token is due from its moment on."""
+        clock.now = refresh.due_at(grant)
+        assert refresh.is_due(grant)
+        clock.now -= 0.001
+        assert not refresh.is_due(grant)
+
+    def test_ahead(self, refresh, clock, grant):
+        """A sweep renews what ends within its time, no token before half its life."""
+        clock.now = refresh.due_at(grant) - 600
+        assert refresh.is_due(grant, Demand(within=600))
+        assert not refresh.is_due(grant, Demand(within=599))
+        life = grant.expires_at - grant.issued_at
+        clock.now = grant.issued_at + life / 2
+        assert not refresh.is_due(grant, Demand(within=10 * life))
+        clock.now += 1
+        assert refresh.is_due(grant, Demand(within=10 * life))
+
+    @pytest.mark.parametrize(("ahead", "due"), [(300, False), (301, True)])
+    def test_future(self, refresh, clock, grant, ahead, due):
+        """A token from the future is not believed, beyond what clocks may differ."""
+        clock.now = grant.issued_at - ahead
+        grant = replace(grant, retry_at=0)
+        assert refresh.is_due(grant) is due
+
+    @pytest.mark.parametrize(
+        ("after", "due"), [(-1, True), (0, True), (1, False), (600, False), (601, True)]
+    )
+    def test_retry_at(self, refresh, clock, grant, after, due):
+        """After a failure it waits, but for no longer than any back-off is."""
+        clock.now = float(grant.expires_at)
+        grant = replace(grant, retry_at=int(clock.now) + after)
+        assert refresh.is_due(grant) is due
+
+
+class TestCanAsk:
+    def test_no_token(self, refresh, grant):
+        """Without a refresh token nobody is asked."""
+        assert refresh._can_ask(grant) is True
+        assert refresh._can_ask(replace(grant, refresh_token=Secret(""))) is False
+
+    @pytest.mark.parametrize(("left", "can"), [(0, False), (1, True), (None, True)])
+    def test_end(self, refresh, clock, grant, left, can):
+        """At its end a refresh token is not sent any more; an unknown end is none."""
+        end = None if left is None else int(clock()) + left
+        assert refresh._can_ask(replace(grant, refresh_expires_at=end)) is can
+
+
+# --- how long to wait ---------------------------------------------------------------
+
+
+class TestBackOff:
+    error = TikTokError("server_error", "", "", 200)
+
+    @pytest.mark.parametrize(
+        ("failures", "low", "high"),
+        [
+            (1, 1, 1.25),
+            (2, 1.5, 2.5),
+            (3, 3, 5),
+            (6, 24, 40),
+            (7, 35.25, 58.75),
+            (30, 35.25, 58.75),
+        ],
+    )
+    def test_doubles(self, refresh, monkeypatch, failures, low, high):
+        """It doubles from a second to less than a minute, a quarter more or less."""
+        for bound, ends in ((low, min), (high, max)):
+            with monkeypatch.context() as patched:
+                patched.setattr(
+                    random, "uniform", lambda *given, ends=ends: ends(given)
+                )
+                assert refresh._back_off(failures, self.error) == bound
+
+    def test_retry_after(self, refresh):
+        """What TikTok asks for counts, if it is longer; another error has no say."""
+        unavailable = TikTokUnavailable("", "", "", 503)
+        unavailable.retry_after = 200.0
+        assert refresh._back_off(1, unavailable) == 200
+        unavailable.retry_after = 0.5
+        assert refresh._back_off(1, unavailable) >= 1
+        unavailable.retry_after = None
+        assert refresh._back_off(1, unavailable) <= 1.25
+
+    def test_longest(self, clock):
+        """A refresh takes TikTok's time-out and twelve seconds for the write."""
+        assert refresh_of(clock, timeout=5).longest == 17
+
+    def test_lease(self, clock):
+        """A lock that can be renewed is held for under 3 s, another for all of it."""
+        assert refresh_of(clock)._lease == LEASE_SECONDS
+        # Others go on within three seconds of the holder's last sign of life, and many
+        # renewals may come late before one does.
+        assert LEASE_SECONDS + 2 * _POLL_SECONDS < 3
+        assert LEASE_SECONDS >= 5 * RENEW_SECONDS
+
+        class Plain(MemoryStore):
+            renews = False
+
+        assert refresh_of(clock, Plain(clock=clock), timeout=5)._lease == 20
+
+
+# --- what becomes of an answer --------------------------------------------------------
+
+
+def answer(**changes):
+    given = {
+        "open_id": "user",
+        "access_token": Secret("act.new"),
+        "refresh_token": Secret("rft.new"),
+        "scopes": None,
+        "expires_in": 7200.0,
+        "refresh_expires_in": 100.0,
+    }
+    return TokenResponse(**given | changes)
+
+
+class TestRenewed:
+    def test_all(self, refresh, clock, grant):
+        """Tokens and times are the answer's, failures are forgotten, the rest stays."""
+        clock.now += 50.7
+        now = int(clock.now)
+        assert refresh._renewed(grant, answer()) == replace(
+            grant,
+            access_token=Secret("act.new"),
+            refresh_token=Secret("rft.new"),
+            issued_at=now,
+            expires_at=now + 7200,
+            refresh_expires_at=now + 100,
+            failures=0,
+            retry_at=0,
+        )
+
+    @pytest.mark.parametrize(
+        ("token", "life", "end"),
+        [
+            (None, None, "old"),
+            (None, 100.0, 100),
+            (Secret("rft.new"), None, None),
+            (Secret("rft.new"), 100.0, 100),
+        ],
+    )
+    def test_refresh_end(self, refresh, clock, grant, token, life, end):
+        """The end is that of the token that is kept, as far as TikTok says."""
+        renewed = refresh._renewed(
+            grant, answer(refresh_token=token, refresh_expires_in=life)
+        )
+        assert renewed.refresh_token == (token or "rft.old")
+        if end == "old":
+            assert renewed.refresh_expires_at == grant.refresh_expires_at
+        else:
+            assert renewed.refresh_expires_at == (end and int(clock()) + end)
+
+    @pytest.mark.parametrize(
+        ("life", "waits"), [(0.0, True), (1.0, True), (1.9, True), (2.0, False)]
+    )
+    def test_no_loop(self, refresh, clock, grant, life, waits):
+        """A life of less than two seconds is not asked for again at once."""
+        renewed = refresh._renewed(grant, answer(expires_in=life))
+        assert renewed.retry_at == (int(clock()) + 1 if waits else 0)
+
+    @pytest.mark.parametrize(
+        ("scopes", "kept", "warned"),
+        [
+            (None, "user.info.basic,video.list", False),
+            ("", "", False),
+            ("video.list", "video.list", False),
+            ("video.list,video.upload", "video.list", True),
+        ],
+    )
+    def test_scopes(self, refresh, grant, caplog, scopes, kept, warned):
+        """Fewer scopes count at once, more are told in the log, and not taken."""
+        with caplog.at_level(logging.WARNING, "tiktok_oauth_middleware"):
+            assert refresh._renewed(grant, answer(scopes=scopes)).scopes == kept
+        assert ("more scopes" in caplog.text) is warned
+
+
+# --- what is logged -------------------------------------------------------------------
+
+
+# --- who refreshes ---------------------------------------------------------------------
+
+
+class Told:
+    """A client for TikTok that answers when it is let."""
+
+    def __init__(self):
+        self.asked = threading.Event()
+        self.may_answer = threading.Event()
+
+    async def refresh(self, refresh_token, *, meanwhile):
+        self.asked.set()
+        assert self.may_answer.wait(20)
+        return answer()
+
+
+class TestTogether:
+    @pytest.fixture
+    def told(self):
+        return Told()
+
+    @pytest.fixture
+    def core(self, clock, grant, told):
+        """Return the core of an app at which one user has a token."""
+        core = Core(
+            make_settings(keep_grants=True),
+            ThreadBackend(),
+            store=MemoryStore(clock=clock),
+            on_event=None,
+            transport=None,
+            clock=clock,
+        )
+
+        async def client():
+            return told
+
+        core.refresh._client = client
+        run(core.grants.create("id", replace(grant, retry_at=0)))
+        return core
+
+    @staticmethod
+    def in_a_thread(work):
+        """Return a list that gets the result, and the thread that works on it."""
+        found = []
+        thread = threading.Thread(target=lambda: found.append(run(work())))
+        thread.start()
+        return found, thread
+
+    def test_is_under_way(self, core, clock, told):
+        """A refresh is under way from when it began until it has ended."""
+        refresh = core.refresh
+        assert not refresh.is_under_way("id")
+        clock.now = float(kept_in(core).grant.expires_at)
+        held = kept_in(core)
+        _, thread = self.in_a_thread(lambda: refresh.fresh(held))
+        assert told.asked.wait(20)
+        assert refresh.is_under_way("id")
+        assert not refresh.is_under_way("other")
+        told.may_answer.set()
+        thread.join(20)
+        assert not refresh.is_under_way("id")
+
+    def test_ahead_is_a_flight_of_its_own(self, core, told):
+        """Who has a token renewed early is not waited for by those to whom it is good."""
+        refresh, held = core.refresh, kept_in(core)
+        demand = Demand(replacing=fingerprint(held.grant.access_token))
+        _, thread = self.in_a_thread(lambda: refresh.fresh(held, demand))
+        assert told.asked.wait(20)
+        assert not refresh.is_under_way("id")
+        told.may_answer.set()
+        thread.join(20)
+
+    def test_result_is_waited_for(self, core, clock, told):
+        """Who asks for the result while a refresh is under way gets what it gives."""
+        refresh = core.refresh
+        clock.now = float(kept_in(core).grant.expires_at)
+        held = kept_in(core)
+        one, first = self.in_a_thread(lambda: refresh.fresh(held))
+        assert told.asked.wait(20)
+        other, second = self.in_a_thread(lambda: refresh.result("id"))
+        second.join(0.05)
+        assert second.is_alive()
+        told.may_answer.set()
+        first.join(20)
+        second.join(20)
+        assert other[0] is one[0]
+        assert other[0].grant.access_token == "act.new"
+
+    def test_result_of_none(self, core, clock, told):
+        """Where none is under way any more, the result is what one gives now."""
+        told.may_answer.set()
+        clock.now = float(kept_in(core).grant.expires_at)
+        assert run(core.refresh.result("id")).grant.access_token == "act.new"
+
+    def test_not_due(self, core, told):
+        """Who finds a fresh record has it, and asks nobody, not even for the lock."""
+        core.grants.lock = None
+        assert run(core.refresh.result("id")) == kept_in(core)
+        assert not told.asked.is_set()
+
+    def test_gone(self, core, told):
+        """Who finds no record has none, and asks nobody."""
+        core.grants.lock = None
+        assert run(core.refresh.result("other")) is None
+        assert not told.asked.is_set()
+
+    @pytest.mark.parametrize(("left", "pauses"), [(1, 0), (0, 3), (-1, 3)])
+    def test_lock_of_another_process(self, core, clock, told, left, pauses):
+        """Who does not get the lock goes on with a good token, or waits for a new one."""
+        slept = []
+
+        @contextlib.asynccontextmanager
+        async def lock(grant_id, seconds):
+            yield LockHandle(None, None, is_held=False)
+
+        async def sleep(seconds):
+            assert 0.025 <= seconds <= 0.075
+            slept.append(seconds)
+            if len(slept) == 3:  # the other process has done it
+                held = kept_in(core)
+                renewed = core.refresh._renewed(held.grant, answer())
+                await core.grants.replace(held, renewed)
+
+        core.grants.lock, core._runtime.sleep = lock, sleep
+        clock.now = float(kept_in(core).grant.expires_at - left)
+        found = run(core.refresh.fresh(kept_in(core)))
+        assert len(slept) == pauses
+        assert found.grant.access_token == ("act.new" if pauses else "act.old")
+        assert not told.asked.is_set()
+
+    @pytest.mark.parametrize(("left", "is_there"), [(1, True), (0, False), (-1, False)])
+    def test_no_refresh_token(self, core, clock, told, left, is_there):
+        """Without a refresh token the access token is good to its end, then nobody's."""
+        held = kept_in(core)
+        bare = replace(held.grant, refresh_token=Secret(""))
+        run(core.grants.replace(held, bare))
+        clock.now = float(bare.expires_at - left)
+        found = run(core.refresh.fresh(held._replace(grant=bare)))
+        assert (found is not None) is is_there
+        assert (kept_in(core) is not None) is is_there
+        assert not told.asked.is_set()
+
+
+def kept_in(core):
+    return run(core.grants.load("id"))
+
+
+# --- what somebody else does meanwhile ------------------------------------------------
+
+LIFE = 7200
+
+
+class TestMeanwhile:
+    @pytest.fixture
+    def store(self, clock):
+        """Return a store in memory: none of this depends on the store."""
+        return Interrupted(clock)
+
+    @pytest.fixture
+    def tiktok(self, meddled):
+        meddled.access_lifetime = LIFE
+        return meddled
+
+    @pytest.fixture
+    def other(self, world):
+        """Return another browser of the same user, signed in."""
+        other = world.browser()
+        other.log_in()
+        return other
+
+    @pytest.fixture
+    def signed_in(self, browser, other):
+        browser.log_in()
+        return browser
+
+    def test_not_ahead(self, signed_in, world):
+        """A request has a token renewed at its moment, and not a second sooner."""
+        due_at = core_of(world).refresh.due_at(kept(world))
+        world.clock.now = due_at - 0.5
+        signed_in.me()
+        assert world.count("refresh_token") == 0
+        world.clock.now = due_at
+        signed_in.me()
+        assert world.count("refresh_token") == 1
+
+    def test_renewed_elsewhere(self, signed_in, other, world, store):
+        """Who gets the lock and finds a fresh token asks for none."""
+        store.before_lock = once(other.log_in)
+        world.clock.advance(LIFE + 1)
+        me = signed_in.me()
+        assert me["token"] == kept(world).access_token.reveal()
+        assert world.count("refresh_token") == 0
+
+    def test_gone_elsewhere(self, signed_in, other, world, store):
+        """Who gets the lock and finds no record asks for nothing."""
+
+        def leave():
+            other.log_out()
+            world.browser(**signed_in.cookies()).log_out()
+
+        store.before_lock = once(leave)
+        world.clock.advance(LIFE + 1)
+        assert not signed_in.signed_in
+        assert world.count("refresh_token") == 0
+
+    def test_thrown_away(self, signed_in, other, world, tiktok):
+        """An answer that a login has overtaken is told as no refresh."""
+        tiktok.answered = once(other.log_in)
+        world.clock.advance(LIFE + 1)
+        assert signed_in.me()["token"] == kept(world).access_token.reveal()
+        assert [e.name for e in world.events if e.name == "refresh"] == []
+
+    def test_failure_is_noted(self, signed_in, other, world, tiktok):
+        """A failed refresh is noted though the record changed meanwhile."""
+        tiktok.fail("token", status=500)
+        tiktok.answered = once(other.log_out)
+        world.clock.advance(LIFE - 100)
+        assert signed_in.me()["token"]
+        assert kept(world).failures == 1
+        assert kept(world).retry_at > world.clock()
+        assert len(kept(world).sessions) == 1
+
+    def test_failure_of_the_past(self, signed_in, other, world, tiktok):
+        """A failed refresh of tokens that a login has replaced says nothing of these."""
+        tiktok.fail("token", status=500)
+        tiktok.answered = once(other.log_in)
+        world.clock.advance(LIFE - 100)
+        token = signed_in.me()["token"]
+        assert token == kept(world).access_token.reveal()
+        assert (kept(world).failures, kept(world).retry_at) == (0, 0)
+
+    def test_failures_count(self, signed_in, world, tiktok):
+        """Failures are counted up to thirty, and a success forgets them."""
+        tiktok.fail("token", times=40, status=500)
+        for count in range(1, 33):
+            world.clock.advance(LIFE if count == 1 else 60)
+            assert signed_in.me()["token"] is None
+            assert kept(world).failures == min(count, 30)
+        tiktok.clear_faults()
+        world.clock.advance(60)
+        assert signed_in.me()["token"]
+        assert kept(world).failures == 0
+
+    def test_retry_at(self, signed_in, world, tiktok, monkeypatch):
+        """The next try is noted in whole seconds, the last begun one added."""
+        tiktok.fail("token", status=500)
+        world.clock.advance(LIFE + 0.5)
+        with monkeypatch.context() as patched:
+            patched.setattr(random, "uniform", lambda low, high: high)
+            signed_in.me()
+        # 1.25 s of the first step, from half a second past.
+        assert kept(world).retry_at == int(world.clock() + 1.25) + 1
+
+    def test_not_revoked(self, signed_in, other, world, tiktok):
+        """invalid_grant for tokens that a login has replaced ends nobody's session."""
+        tiktok.fail("token", error="invalid_grant")
+        tiktok.answered = once(other.log_in)
+        world.clock.advance(LIFE + 1)
+        me = signed_in.me()
+        assert me["signed_in"]
+        assert me["token"] == other.me()["token"]
+
+    def test_revoked_all_the_same(self, signed_in, other, world, tiktok, store):
+        """invalid_grant ends the sessions though one more changed before the end."""
+        tiktok.fail("token", error="invalid_grant")
+        store.before_delete = once(other.log_out)
+        world.clock.advance(LIFE + 1)
+        assert not signed_in.signed_in
+        assert kept(world) is None
+        ended = [e for e in world.events if e.name == "session_ended"]
+        assert [e.reason for e in ended] == ["invalid_grant"]
+        assert ended[0].open_id == world.tiktok.people[0].open_id
+
+    def test_saved_by_a_login(self, signed_in, other, world, tiktok, store):
+        """A login at the last moment before the end is not undone."""
+        tiktok.fail("token", error="invalid_grant")
+        store.before_delete = once(other.log_in)
+        world.clock.advance(LIFE + 1)
+        me = signed_in.me()
+        assert me["token"] == kept(world).access_token.reveal()
+        assert [e for e in world.events if e.name == "session_ended"] == []
+
+    def test_gone_already(self, signed_in, other, world, tiktok, store):
+        """A record that somebody else deleted before the end is told by them alone."""
+        tiktok.fail("token", error="invalid_grant")
+
+        def leave():
+            other.log_out()
+            twin = world.browser(**signed_in.cookies())
+            twin.log_out()
+
+        store.before_delete = once(leave)
+        world.clock.advance(LIFE + 1)
+        assert not signed_in.signed_in
+        assert [e for e in world.events if e.name == "session_ended"] == []
+
+    def test_store_stumbles_at_every_second_call(
+        self, signed_in, other, world, tiktok, store
+    ):
+        """An answer is written over a change by a store of which each other call fails."""
+
+        def leave():
+            other.log_out()
+            store.stumbles = True
+
+        tiktok.answered = once(leave)
+        world.clock.advance(LIFE + 1)
+        core = core_of(world)
+        named = grant_id(world.settings.client_key, world.tiktok.people[0].open_id)
+        held = run(core.grants.load(named))
+        fresh = run(core.refresh.fresh(held))
+        # The swap meets the change; read, failing; read; swap, failing; swap.
+        assert store.refused == 2
+        store.stumbles = False
+        assert fresh.grant.access_token == kept(world).access_token
+        assert fresh.grant.failures == 0
+        assert len(kept(world).sessions) == 1
+
+    def test_store_does_not_come_back(self, signed_in, world, tiktok, store):
+        """An answer that can not be written for twelve seconds is an outage."""
+        tiktok.answered = lambda: setattr(store, "is_down", True)
+        world.clock.advance(LIFE + 1)
+        core, watch = core_of(world), Watch()
+
+        async def sleep(seconds):
+            watch.now += seconds
+
+        core._runtime.sleep = sleep
+        named = grant_id(world.settings.client_key, world.tiktok.people[0].open_id)
+        held = run(core.grants.load(named))
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr("tiktok_oauth_middleware._session.refresh.time", watch)
+            with pytest.raises(StoreError):
+                run(core.refresh.fresh(held))
+        # Steps double from 0.05 s to a second; the last begins within the twelve.
+        assert 1012 < watch.now <= 1013
+        assert store.refused == 17
+
+
+class Watch:
+    """The module `time`, of which a test turns the hand."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def monotonic(self):
+        return self.now
+
+
+class Interrupted(MemoryStore):
+    """A store in which something happens just before a record is deleted or locked."""
+
+    def __init__(self, clock):
+        super().__init__(clock=clock)
+        self.before_delete = None
+        self.before_lock = None
+        self.is_down = False
+        self.stumbles = False
+        self.calls = 0
+        self.refused = 0
+
+    def lock(self, key, ttl):
+        if self.before_lock:
+            elsewhere(self.before_lock)
+        return super().lock(key, ttl)
+
+    def get(self, key):
+        if ":grant:" in key:
+            self.stumble()
+        return super().get(key)
+
+    def stumble(self):
+        self.calls += self.stumbles
+        if self.stumbles and self.calls % 2 == 0:
+            self.refused += 1
+            raise StoreError("stumbled")
+
+    def compare_and_set(self, key, old, new, ttl):
+        if not key.endswith(":lock"):
+            self.stumble()
+        if self.is_down:
+            self.refused += not key.endswith(":lock")
+            raise StoreError("down")
+        if new is None and ":grant:" in key and self.before_delete:
+            elsewhere(self.before_delete)
+        return super().compare_and_set(key, old, new, ttl)
+
+
+def elsewhere(work):
+    """Do it in a thread: an event loop that asks a store can run no other."""
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+
+
+def once(work):
+    """Return what does it the first time it is called."""
+    left = [work]
+    return lambda: left and left.pop()()
+
+
+def core_of(world):
+    return Core(
+        world.settings,
+        ThreadBackend(),
+        store=world.store,
+        on_event=None,
+        transport=world.tiktok.transport,
+        clock=world.clock,
+    )

@@ -1,0 +1,670 @@
+"""What is handed over in the wrong order or shape is said, before a request meets it."""
+
+from __future__ import annotations
+
+import importlib.util
+from functools import partial
+from typing import Annotated
+
+import httpx2
+import pytest
+from fastapi import APIRouter, Depends, FastAPI, Request, Security
+from fastapi.responses import PlainTextResponse
+from flask import Blueprint, Flask
+from starlette.applications import Starlette
+from starlette.endpoints import HTTPEndpoint
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Mount, Route
+from starlette.testclient import TestClient
+
+from tiktok_oauth_middleware import (
+    ConfigurationError,
+    MemoryStore,
+    NotSignedIn,
+    TikTokAuth,
+    TikTokOAuthMiddleware,
+    TikTokOAuthWSGIMiddleware,
+    TikTokSettings,
+    TikTokTokens,
+)
+from tiktok_oauth_middleware import fastapi as for_fastapi
+from tiktok_oauth_middleware import flask as for_flask
+from tiktok_oauth_middleware import starlette as for_starlette
+from tiktok_oauth_middleware.testing import FakeTikTok, login_as
+
+from ...conftest import API, ORIGIN, make_settings
+
+
+async def asgi(scope, receive, send): ...
+
+
+def wsgi(environ, start_response): ...
+
+
+class Half:
+    def get(self, key): ...
+
+
+SHELLS = [(TikTokOAuthMiddleware, asgi), (TikTokOAuthWSGIMiddleware, wsgi)]
+
+
+@pytest.mark.parametrize(("shell", "app"), SHELLS)
+class TestArguments:
+    @pytest.mark.parametrize(
+        ("given", "said"),
+        [
+            (TikTokSettings, r"class TikTokSettings.*from_env\(\)"),
+            ({"client_key": "x"}, r"settings is a dict.*TikTokSettings\(\.\.\.\)"),
+            (None, "settings is None"),
+            ("settings", "settings is a str"),
+            (Flask("x"), "the app comes first"),
+        ],
+    )
+    def test_settings(self, shell, app, given, said):
+        """What is no TikTokSettings object is named, with what to write instead."""
+        with pytest.raises(ConfigurationError, match=said):
+            shell(app, given)
+
+    def test_wrong_way_round(self, shell, app):
+        """The settings in the app's place are told apart from an app."""
+        with pytest.raises(ConfigurationError, match="the wrong way round"):
+            shell(make_settings(), app)
+
+    @pytest.mark.parametrize(
+        ("given", "said"),
+        [
+            ("redis://:a-password@localhost", "store is a string.*RedisStore"),
+            (MemoryStore, "store is the class MemoryStore"),
+            ({}, "no store: it has no compare_and_set, lock, close"),
+            (Half(), "a Half, which is no store: it has no compare_and_set"),
+        ],
+    )
+    def test_store(self, shell, app, given, said):
+        """What is no store object is named; a password in it is not shown."""
+        with pytest.raises(ConfigurationError, match=said) as caught:
+            shell(app, make_settings(), store=given)
+        assert "a-password" not in str(caught.value)
+        with pytest.raises(ConfigurationError, match=said):
+            TikTokTokens(make_settings(), given).get("open_id")
+
+    @pytest.mark.parametrize("name", ["on_event", "clock"])
+    def test_functions(self, shell, app, name):
+        """What must be called and cannot be is named."""
+        with pytest.raises(ConfigurationError, match=f"{name} is a int"):
+            shell(app, make_settings(), **{name: 5})
+
+    @pytest.mark.parametrize("given", [None, "app:app", 5])
+    def test_no_app(self, shell, app, given):
+        """What is no app is named."""
+        with pytest.raises(ConfigurationError, match="no [AW]SGI app"):
+            shell(given, make_settings())
+
+    def test_class_of_an_app(self, shell, app):
+        """A class in the place of an object made of it is named."""
+        with pytest.raises(ConfigurationError, match="the class Flask"):
+            shell(Flask, make_settings())
+
+    def test_all_faults_at_once(self, shell, app):
+        """Wrong settings and a wrong store are told together."""
+        with pytest.raises(ConfigurationError) as caught:
+            shell(app, {}, store="memory://", clock=0)
+        assert len(caught.value.faults) == 3
+
+
+@pytest.mark.parametrize("app", [wsgi, Flask("x"), Flask("x").wsgi_app])
+def test_wsgi_app_under_asgi(app):
+    """A WSGI app in the ASGI middleware is told where it belongs."""
+    with pytest.raises(ConfigurationError, match="TikTokOAuthWSGIMiddleware"):
+        TikTokOAuthMiddleware(app, make_settings())
+
+
+@pytest.mark.parametrize("app", [asgi, Starlette(), FastAPI()])
+def test_asgi_app_under_wsgi(app):
+    """An ASGI app in the WSGI middleware is told where it belongs."""
+    with pytest.raises(ConfigurationError, match="in TikTokOAuthMiddleware"):
+        TikTokOAuthWSGIMiddleware(app, make_settings())
+
+
+def test_app_of_which_nothing_can_be_seen():
+    """A callable that takes anything is taken for what it is called."""
+
+    def anything(*args, **kwargs): ...
+
+    for shell in (TikTokOAuthMiddleware, TikTokOAuthWSGIMiddleware):
+        shell(anything, make_settings(), store=MemoryStore())
+
+
+def test_app_around_itself():
+    """`app.wsgi_app = ...(app, ...)` is an error that says what to wrap."""
+    app = Flask("x")
+    app.testing = True
+    wrapped = TikTokOAuthWSGIMiddleware(app, make_settings(), store=MemoryStore())
+    app.wsgi_app = wrapped
+    with pytest.raises(ConfigurationError, match=r"app\.wsgi_app = \.\.\.\(app\.wsgi"):
+        app.test_client().get("/")
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("quart") is None, reason="quart is not installed"
+)
+def test_quart_around_itself():
+    """`app.asgi_app = ...(app, ...)` of Quart is the same error."""
+    from quart import Quart
+
+    app = Quart("x")
+    app.asgi_app = TikTokOAuthMiddleware(app, make_settings(), store=MemoryStore())
+    with pytest.raises(ConfigurationError, match=r"app\.asgi_app = "):
+        TestClient(app).get("/")
+
+
+# --- guards above the route -----------------------------------------------------------
+
+
+def wrapped_asgi(app, **options):
+    return TikTokOAuthMiddleware(app, make_settings(), store=MemoryStore(), **options)
+
+
+def starlette_list(guard):
+    async def view(request):
+        return PlainTextResponse("open")
+
+    app = Starlette(routes=[Route("/x", view)])
+    guard(view)
+    return wrapped_asgi(app)
+
+
+def starlette_class(guard):
+    class View(HTTPEndpoint):
+        async def get(self, request):
+            return PlainTextResponse("open")
+
+    app = Starlette(routes=[Route("/x", View)])
+    guard(View)
+    return wrapped_asgi(app)
+
+
+def starlette_mounted(guard):
+    async def view(request):
+        return PlainTextResponse("open")
+
+    inner = Starlette(routes=[Route("/x", view)])
+    guard(view)
+    middleware = [Middleware(CORSMiddleware, allow_origins=["*"])]
+    app = Starlette(routes=[Mount("/", inner)], middleware=middleware)
+    return wrapped_asgi(app)
+
+
+def starlette_added(guard):
+    async def view(request):
+        return PlainTextResponse("open")
+
+    app = Starlette(routes=[Route("/x", view)])
+    guard(view)
+    app.add_middleware(CORSMiddleware, allow_origins=["*"])
+    app.add_middleware(
+        TikTokOAuthMiddleware, settings=make_settings(), store=MemoryStore()
+    )
+    return app
+
+
+def fastapi_operation(guard):
+    app = FastAPI()
+
+    @guard
+    @app.get("/x")
+    async def view(request: Request):
+        return "open"
+
+    return wrapped_asgi(app)
+
+
+def fastapi_router(guard):
+    router = APIRouter()
+
+    @guard
+    @router.get("/x")
+    def view(request: Request):
+        return "open"
+
+    app = FastAPI()
+    app.include_router(router)
+    app.add_middleware(
+        TikTokOAuthMiddleware, settings=make_settings(), store=MemoryStore()
+    )
+    return app
+
+
+def fastapi_sub_app(guard):
+    sub, app = FastAPI(), FastAPI()
+
+    @guard
+    @sub.get("/x")
+    def view(request: Request):
+        return "open"
+
+    app.mount("/", sub)
+    return wrapped_asgi(app)
+
+
+BY_MODULE = [
+    (starlette_list, for_starlette),
+    (starlette_class, for_starlette),
+    (starlette_mounted, for_starlette),
+    (starlette_added, for_starlette),
+    (fastapi_operation, for_fastapi),
+    (fastapi_operation, for_starlette),
+    (fastapi_router, for_fastapi),
+    (fastapi_sub_app, for_fastapi),
+]
+
+
+@pytest.mark.parametrize(("build", "module"), BY_MODULE)
+@pytest.mark.parametrize("scopes", [(), ("video.list",)])
+def test_guard_above_the_route(build, module, scopes):
+    """A guard in vain stops the app's start, and each request where there is none."""
+    guard = module.requires_tiktok
+    app = build(guard(*scopes) if scopes else guard)
+    said = "does not guard .*(view|View).*below"
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match=said):
+            TestClient(app, base_url=ORIGIN).get("/x", headers=API)
+    with pytest.raises(ConfigurationError, match=said):
+        TestClient(app, base_url=ORIGIN).__enter__()
+
+
+@pytest.mark.parametrize("way", ["object", "function", "router"])
+def test_guard_in_vain_in_a_wrapper(way):
+    """It is seen whatever a project calls what is around the app."""
+    inner = FastAPI()
+
+    @for_fastapi.requires_tiktok
+    @inner.get("/x")
+    def view():
+        return "open"
+
+    class Around:
+        def __init__(self):
+            self.passes_on_to = inner
+            self.by_path = {"/": inner}
+
+        async def __call__(self, scope, receive, send):
+            await inner(scope, receive, send)
+
+    async def around(scope, receive, send):
+        await inner(scope, receive, send)
+
+    app = {"object": Around(), "function": around, "router": partial(Around())}[way]
+    with pytest.raises(ConfigurationError, match="does not guard .*view.*below"):
+        TestClient(wrapped_asgi(app), base_url=ORIGIN).get("/x", headers=API)
+
+
+def flask_app(guard):
+    app = Flask("site")
+
+    @guard
+    @app.get("/x")
+    def view():
+        return "open"
+
+    return app
+
+
+def flask_blueprint(guard):
+    parts = Blueprint("parts", __name__)
+
+    @guard
+    @parts.get("/x")
+    def view():
+        return "open"
+
+    app = Flask("site")
+    app.register_blueprint(parts)
+    return app
+
+
+def flask_rule(guard):
+    def view():
+        return "open"
+
+    app = Flask("site")
+    app.add_url_rule("/x", view_func=view)
+    guard(view)
+    return app
+
+
+@pytest.mark.parametrize("build", [flask_app, flask_blueprint, flask_rule])
+@pytest.mark.parametrize("outside", [False, True])
+def test_guard_above_flasks_route(build, outside):
+    """A guard in vain stops each request of a Flask app, however it is wrapped."""
+    app = build(for_flask.requires_tiktok)
+    settings = make_settings()
+    if outside:
+        served = TikTokOAuthWSGIMiddleware(app, settings, store=MemoryStore())
+    else:
+        app.wsgi_app = TikTokOAuthWSGIMiddleware(
+            app.wsgi_app, settings, store=MemoryStore()
+        )
+        served = app
+    client = httpx2.Client(transport=httpx2.WSGITransport(served), base_url=ORIGIN)
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match="does not guard .*view.*below"):
+            client.get("/x", headers=API)
+
+
+def test_guards_where_they_belong():
+    """Guards below routes, several of them, and one view both ways, are no misuse."""
+    app = FastAPI()
+    guard = for_fastapi.requires_tiktok
+
+    @app.get("/guarded")
+    @app.get("/guarded-too")
+    @guard("video.list")
+    @guard
+    async def view():
+        return "guarded"
+
+    async def both(request):
+        return PlainTextResponse("both")
+
+    app.router.routes += [
+        Route("/open", both),
+        Route("/closed", for_starlette.requires_tiktok(both)),
+    ]
+    client = TestClient(wrapped_asgi(app), base_url=ORIGIN)
+    statuses = {
+        path: client.get(path, headers=API).status_code
+        for path in ("/guarded", "/guarded-too", "/open", "/closed")
+    }
+    assert statuses == {
+        "/guarded": 401,
+        "/guarded-too": 401,
+        "/open": 200,
+        "/closed": 401,
+    }
+
+
+# --- what is guarded --------------------------------------------------------------------
+
+MODULES = [for_starlette, for_fastapi, for_flask]
+
+
+@pytest.mark.parametrize("module", MODULES)
+class TestDecorator:
+    @pytest.mark.parametrize(
+        "scopes",
+        [("",), ("a,b",), ("user.info.basic video.list",), ("video.list", " x")],
+    )
+    def test_scopes(self, module, scopes):
+        """Several scopes in one string, and an empty one, are refused at once."""
+        with pytest.raises(ValueError, match="one scope"):
+            module.requires_tiktok(*scopes)
+
+    @pytest.mark.parametrize("given", [["video.list"], None, 5, {"video.list"}])
+    def test_no_scope(self, module, given):
+        """What is neither a view nor a string is refused at once."""
+        with pytest.raises(TypeError, match="scopes as strings"):
+            module.requires_tiktok(given)
+
+    @pytest.mark.parametrize("given", ["a view", None, Route("/x", asgi)])
+    def test_no_view(self, module, given):
+        """A guard with scopes around what is no view, or a route, is refused at once."""
+        with pytest.raises(TypeError, match="below the route"):
+            module.requires_tiktok("video.list")(given)
+
+    def test_route(self, module):
+        """A route in the place of its view is refused at once."""
+        with pytest.raises(TypeError, match="below the route"):
+            module.requires_tiktok(Route("/x", asgi))
+
+
+def test_fastapis_guard_elsewhere():
+    """FastAPI's guard on a view of Starlette's says that FastAPI must call it."""
+
+    @for_fastapi.requires_tiktok
+    async def view(request):
+        return PlainTextResponse("open")
+
+    client = TestClient(wrapped_asgi(Starlette(routes=[Route("/x", view)])))
+    with pytest.raises(TypeError, match=r"\.starlette and \.flask have their own"):
+        client.get("/x")
+
+
+def test_starlettes_guard_elsewhere():
+    """Starlette's guard on what takes no request says what it guards."""
+    app = FastAPI()
+
+    @app.get("/x")
+    @for_starlette.requires_tiktok
+    async def view():
+        return "open"
+
+    client = TestClient(wrapped_asgi(app))
+    with pytest.raises(TypeError, match=r"\.fastapi and \.flask have their own"):
+        client.get("/x")
+
+
+# --- the three words --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("dependency", "said"),
+    [
+        (Depends(for_starlette.tiktok_auth), "take SignedIn, MaybeSignedIn"),
+        (Security(for_starlette.tiktok_auth, scopes=["a"]), "checks no scopes"),
+        (Depends(for_starlette.signed_in_auth), "checks no scopes"),
+        (Depends(for_starlette.requires_tiktok), "is a decorator"),
+        (Depends(for_fastapi.requires_tiktok), "is a decorator"),
+        (Depends(for_fastapi.requires_tiktok("a")), "is a decorator"),
+        (Depends(for_starlette.requires_tiktok("a")), "is a decorator"),
+    ],
+)
+def test_no_dependency(dependency, said):
+    """What is no dependency of FastAPI's is refused when the operation is declared."""
+    app = FastAPI()
+    with pytest.raises(TypeError, match=said):
+
+        @app.get("/x")
+        async def view(auth=dependency): ...
+
+    with pytest.raises(TypeError, match=said):
+        app.get("/x", dependencies=[dependency])(lambda: None)
+
+
+def test_fastapis_word_called():
+    """FastAPI's dependency called as a function says what to take instead."""
+    app = FastAPI()
+
+    @app.get("/x")
+    async def view(request: Request):
+        return for_fastapi.tiktok_auth(request).open_id
+
+    with pytest.raises(TypeError, match=r"a dependency.*\.starlette"):
+        TestClient(wrapped_asgi(app)).get("/x")
+
+
+def test_fastapis_word_is_awaited():
+    """FastAPI awaits the dependency and runs it in no thread."""
+    import threading
+
+    seen = []
+
+    async def spy(
+        auth: Annotated[TikTokAuth, Security(for_fastapi.tiktok_auth)],
+    ): ...
+
+    original = for_fastapi.guard
+
+    def watching(*args):
+        seen.append(threading.current_thread())
+        return original(*args)
+
+    app = FastAPI()
+    app.get("/x")(spy)
+    for_fastapi.guard = watching
+    try:
+        with TestClient(wrapped_asgi(app), base_url=ORIGIN) as client:
+            client.get("/x", headers=API)
+            loop = client.portal.call(threading.current_thread)
+    finally:
+        for_fastapi.guard = original
+    assert seen == [loop]
+
+
+def test_flasks_word_called():
+    """Flask's proxy called as a function says how it is read."""
+    app = Flask("x")
+    app.testing = True
+    app.wsgi_app = TikTokOAuthWSGIMiddleware(
+        app.wsgi_app, make_settings(), store=MemoryStore()
+    )
+
+    @app.get("/x")
+    def view():
+        return for_flask.tiktok_auth(1)
+
+    with pytest.raises(TypeError, match=r"write tiktok_auth\.open_id"):
+        app.test_client().get("/x")
+
+
+@pytest.fixture
+def fastapi_site():
+    settings = make_settings()
+    fake = FakeTikTok.for_settings(settings)
+    app = FastAPI()
+
+    @app.get("/maybe")
+    async def maybe(auth: for_fastapi.MaybeSignedIn):
+        return {"open_id": auth.open_id, "signed_in": auth.is_authenticated}
+
+    @app.get("/signed-in")
+    async def signed_in(auth: for_fastapi.SignedIn):
+        return {"open_id": auth.open_id, "name": auth.user.display_name}
+
+    @app.get("/read")
+    async def read(request: Request):
+        return {"open_id": for_starlette.signed_in_auth(request).open_id}
+
+    wrapped = TikTokOAuthMiddleware(
+        app, settings, store=MemoryStore(), transport=fake.transport
+    )
+    client = TestClient(wrapped, base_url=ORIGIN)
+    client.fake = fake
+    client.bare = app
+    return client
+
+
+def test_maybe_signed_in(fastapi_site):
+    """MaybeSignedIn refuses nobody, says who is there, and is private."""
+    client = fastapi_site
+    response = client.get("/maybe", headers=API)
+    assert response.json() == {"open_id": None, "signed_in": False}
+    assert response.headers["cache-control"] == "private"
+    login_as(client, client.fake)
+    open_id = client.fake.people[0].open_id
+    assert client.get("/maybe").json() == {"open_id": open_id, "signed_in": True}
+    assert client.get("/signed-in").json()["open_id"] == open_id
+    paths = client.get("/openapi.json").json()["paths"]
+    assert "security" not in paths["/maybe"]["get"]
+    assert paths["/signed-in"]["get"]["security"] == [{"TikTok": []}]
+
+
+def test_dependencies_can_be_overridden(fastapi_site):
+    """Both dependencies can be replaced in tests of the app."""
+
+    class Ada:
+        open_id, is_authenticated = "ada", True
+
+    overrides = fastapi_site.bare.dependency_overrides
+    overrides[for_fastapi.maybe_tiktok_auth] = Ada
+    assert fastapi_site.get("/maybe").json()["open_id"] == "ada"
+
+
+def test_signed_in_auth_without_a_guard(fastapi_site):
+    """signed_in_auth where nobody is signed in says that a guard is missing."""
+    with pytest.raises(NotSignedIn, match="put requires_tiktok"):
+        fastapi_site.get("/read")
+    login_as(fastapi_site, fastapi_site.fake)
+    assert fastapi_site.get("/read").json() == {
+        "open_id": fastapi_site.fake.people[0].open_id
+    }
+
+
+def test_signed_in_auth_of_flask():
+    """Flask's signed_in_auth reads the same, and says where a guard is missing."""
+    settings = make_settings()
+    fake = FakeTikTok.for_settings(settings)
+    app = Flask("x")
+    app.testing = True
+    app.wsgi_app = TikTokOAuthWSGIMiddleware(
+        app.wsgi_app, settings, store=MemoryStore(), transport=fake.transport
+    )
+
+    @app.get("/x")
+    def view():
+        return for_flask.signed_in_auth.open_id
+
+    client = app.test_client()
+    with pytest.raises(NotSignedIn, match="put requires_tiktok"):
+        client.get("/x")
+    login_as(client, fake)
+    assert client.get("/x").text == fake.people[0].open_id
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_middleware(module):
+    """Without the middleware each module's word and guard says that it is missing."""
+    if module is for_flask:
+        app = Flask("x")
+        app.testing = True
+
+        @app.get("/read")
+        def read():
+            return str(for_flask.tiktok_auth.open_id)
+
+        @app.get("/guard")
+        @for_flask.requires_tiktok
+        def guarded(): ...
+
+        client = app.test_client()
+    else:
+        app = FastAPI()
+
+        @app.get("/read")
+        async def read(request: Request, auth: for_fastapi.MaybeSignedIn): ...
+
+        @app.get("/guard")
+        @module.requires_tiktok
+        async def guarded(request: Request): ...
+
+        client = TestClient(app)
+    for path in ("/read", "/guard"):
+        with pytest.raises(ConfigurationError, match="no TikTok middleware around"):
+            client.get(path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "store", "said"),
+    [
+        ({"client_key": "x"}, None, "settings is a dict"),
+        (TikTokSettings, None, "class TikTokSettings"),
+        (make_settings(), "memory://", "store"),
+    ],
+    ids=["dict", "class", "text"],
+)
+def test_jobs(settings, store, said):
+    """What jobs cannot be made from is said when they are made, not at their first use."""
+    with pytest.raises(ConfigurationError, match=said):
+        TikTokTokens(settings, store)
+
+
+def test_a_proxy_is_no_app():
+    """A function that names Flask's request can be walked outside of a request."""
+    from flask import request
+
+    from tiktok_oauth_middleware._web.routes import apps_in
+
+    async def app(scope, receive, send):
+        assert request is not None
+
+    assert list(apps_in(app)) == [app]

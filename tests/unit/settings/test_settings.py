@@ -1,0 +1,1119 @@
+"""Settings: each fault is told, all at once, by the option's name, without a secret."""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+import random
+import secrets
+
+import pytest
+
+from tiktok_oauth_middleware._core.secret import Secret
+from tiktok_oauth_middleware._oauth import protocol
+from tiktok_oauth_middleware.errors import ConfigurationError
+from tiktok_oauth_middleware.settings.options import TikTokEndpoints, TikTokSettings
+
+from ...conftest import make_settings
+
+KEY = "mX2cV6bN0aS4dF8gH1jK5lP9oI3uY7tR"
+OLDER = "Zr4u7x0A3DfGhKjMnPqTsVwYbEeHiLkO"
+CLIENT_SECRET = "pQ7wE2rT5yU8iO1aS4dF6gH9jK3lZ0xC"
+GIVEN = {
+    "client_key": "awexampleclientkey",
+    "client_secret": CLIENT_SECRET,
+    "redirect_uri": "https://app.example.com/auth/tiktok/callback",
+    "secret_keys": [KEY],
+}
+LOOPBACK = "http://127.0.0.1:8000/auth/tiktok/callback"
+ENVIRON = {
+    "TIKTOK_CLIENT_KEY": GIVEN["client_key"],
+    "TIKTOK_CLIENT_SECRET": GIVEN["client_secret"],
+    "TIKTOK_REDIRECT_URI": GIVEN["redirect_uri"],
+    "TIKTOK_SECRET_KEYS": KEY,
+}
+
+
+def make(**changes):
+    return TikTokSettings(**(GIVEN | changes))
+
+
+def faults(**changes):
+    with pytest.raises(ConfigurationError) as refused:
+        make(**changes)
+    return refused.value.faults
+
+
+def only_fault(**changes):
+    [fault] = faults(**changes)
+    return fault
+
+
+# --- good settings -----------------------------------------------------------------
+
+
+def test_four_options_are_enough():
+    """With TikTok's credentials, an address and a key everything else has a value."""
+    settings = make()
+    assert settings.scopes == ("user.info.basic",)
+    assert settings.optional_scopes == ()
+    assert settings.login_path == "/auth/tiktok/login"
+    assert settings.logout_path == "/auth/tiktok/logout"
+    assert settings.disconnect_path is None
+    assert settings.webhook_path is None
+    assert (settings.after_login, settings.after_logout) == ("/", "/")
+    assert (settings.protect, settings.public) == ((), ())
+    assert settings.login_methods == ("GET", "POST")
+    assert settings.session_lifetime == 30 * 86400
+    assert settings.session_idle == 8 * 3600
+    assert settings.login_lifetime == 600
+    assert settings.refresh_leeway == 300
+    assert settings.keep_grants is False
+    assert settings.fetch_user is True
+    assert settings.profile_max_age == 86400
+    assert settings.pkce is True
+    assert settings.always_ask_consent is False
+    assert settings.websocket_origins == ()
+    assert settings.starlette_auth is True
+    assert settings.store == "sqlite:///tiktok-oauth.sqlite3"
+    assert settings.timeout == 10
+    assert settings.cookie_name == "tiktok"
+    assert settings.endpoints == TikTokEndpoints()
+
+
+def test_usual_endpoints_are_tiktoks():
+    """Without a word of the user TikTok itself is asked."""
+    usual = TikTokEndpoints()
+    assert dataclasses.astuple(usual) == (
+        protocol.AUTHORIZE,
+        protocol.TOKEN,
+        protocol.REVOKE,
+        protocol.USER_INFO,
+    )
+
+
+@pytest.mark.parametrize(
+    "name", [option.name for option in dataclasses.fields(TikTokSettings)]
+)
+def test_settings_are_frozen(name):
+    """No option can be changed once the settings are checked."""
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(make(), name, None)
+
+
+def test_lists_are_frozen():
+    """A list that the caller changes later changes no settings."""
+    scopes, keys = ["user.info.basic"], [KEY]
+    settings = make(scopes=scopes, secret_keys=keys)
+    scopes.append("video.publish")
+    keys[0] = "x"
+    assert settings.scopes == ("user.info.basic",)
+    assert settings.secret_keys == (KEY,)
+
+
+def test_unknown_option_is_refused():
+    """An option there is none of is refused, whoever misspelled it."""
+    with pytest.raises(TypeError, match="scope_list"):
+        make(scope_list=["x"])
+
+
+def test_options_are_named():
+    """Options are given by name only."""
+    with pytest.raises(TypeError):
+        TikTokSettings("awexampleclientkey")
+
+
+def test_settings_can_be_replaced_in_part():
+    """Changed settings keep the secrets of the old ones, not their asterisks."""
+    changed = dataclasses.replace(make(secret_keys=[KEY, OLDER]), timeout=5)
+    assert changed.timeout == 5
+    assert changed.client_secret.reveal() == CLIENT_SECRET
+    assert [key.reveal() for key in changed.secret_keys] == [KEY, OLDER]
+    assert changed == make(secret_keys=[KEY, OLDER], timeout=5)
+
+
+def test_settings_derive_from_the_redirect_uri():
+    """Origin, callback path and loopback are what the redirect URI says."""
+    settings = make(redirect_uri="https://app.example.com:8443/x/callback")
+    assert settings.origin == "https://app.example.com:8443"
+    assert settings.callback_path == "/x/callback"
+    assert settings.is_loopback is False
+    assert make(redirect_uri=LOOPBACK).is_loopback is True
+    assert make(redirect_uri=LOOPBACK).origin == "http://127.0.0.1:8000"
+
+
+# --- every option's fault ----------------------------------------------------------
+
+WRONG_TYPES = [
+    *(
+        (name, value)
+        for name in ("client_key", "client_secret", "redirect_uri", "login_path")
+        for value in (None, 1, b"x", ["x"])
+    ),
+    *(
+        (name, value)
+        for name in (
+            "logout_path",
+            "after_login",
+            "after_logout",
+            "store",
+            "cookie_name",
+        )
+        for value in (None, 1, b"/x")
+    ),
+    *(
+        (name, value)
+        for name in ("disconnect_path", "webhook_path")
+        for value in (1, b"/x")
+    ),
+    *(
+        (name, value)
+        for name in (
+            "secret_keys",
+            "scopes",
+            "optional_scopes",
+            "protect",
+            "public",
+            "login_methods",
+            "websocket_origins",
+        )
+        for value in (
+            "/a-text-is-no-list-of-texts",
+            None,
+            1,
+            {"x"},
+            [1],
+            [b"x"],
+            [None],
+        )
+    ),
+    *(
+        (name, value)
+        for name in (
+            "session_lifetime",
+            "session_idle",
+            "login_lifetime",
+            "refresh_leeway",
+            "profile_max_age",
+            "timeout",
+        )
+        for value in (None, "10", True, [10])
+    ),
+    *(
+        (name, value)
+        for name in (
+            "keep_grants",
+            "fetch_user",
+            "pkce",
+            "always_ask_consent",
+            "starlette_auth",
+        )
+        for value in (None, 1, "false", "")
+    ),
+    *(("endpoints", value) for value in (None, "https://x.example/", {}, ())),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG_TYPES, ids=repr)
+def test_option_of_a_wrong_type_is_told(name, value):
+    """An option of a wrong type is a fault of its own, told by its name."""
+    fault = only_fault(**{name: value})
+    assert fault.startswith(name)
+    assert "got a" in fault
+
+
+WRONG_VALUES = [
+    ("client_key", ""),
+    ("client_key", " "),
+    ("client_key", "aw key"),
+    ("client_key", "awkey\n"),
+    ("client_key", "ü"),
+    ("client_key", "x" * 201),
+    ("client_secret", ""),
+    ("client_secret", "a b"),
+    ("client_secret", "secret\n"),
+    ("client_secret", "x" * 201),
+    ("client_secret", GIVEN["client_key"]),
+    ("previous_client_secret", ""),
+    ("previous_client_secret", "a b"),
+    ("previous_client_secret", "x" * 201),
+    ("previous_client_secret", CLIENT_SECRET),
+    ("previous_client_secret", GIVEN["client_key"]),
+    ("previous_client_secret", "change-me"),
+    ("previous_client_secret", "your-client-secret"),
+    ("scopes", []),
+    ("scopes", ["user.info.basic,video.list"]),
+    ("scopes", ["user.info.basic video.list"]),
+    ("scopes", [""]),
+    ("scopes", ["a", "a"]),
+    ("optional_scopes", ["a b"]),
+    ("optional_scopes", ["a", "a"]),
+    *(
+        (name, path)
+        for name in ("login_path", "logout_path", "disconnect_path", "webhook_path")
+        for path in (
+            "",
+            "/",
+            "x",
+            "x/y",
+            "//x",
+            "/x//y",
+            "/x/../y",
+            "/./x",
+            "/x?y",
+            "/x#y",
+            "/x y",
+            "/%6cogin",
+            "/ü",
+            "/x\\y",
+            "/x\n",
+            "https://app.example.com/x",
+        )
+    ),
+    *(
+        (name, target)
+        for name in ("after_login", "after_logout")
+        for target in (
+            "",
+            "x",
+            "//evil.example",
+            "https://app.example.com/",
+            "/\\evil.example",
+            "/a b",
+            "/ü",
+            "/x\r\n",
+            "/..",
+            "/auth/tiktok/login",
+            "/auth/tiktok/logout?x",
+            "/auth/tiktok/callback",
+            "/auth/tiktok/%6cogin",
+            "/" + "x" * 3000,
+        )
+    ),
+    ("protect", [""]),
+    ("protect", ["app"]),
+    ("protect", ["/app//x"]),
+    ("protect", ["/app/../x"]),
+    ("public", ["app"]),
+    ("login_methods", []),
+    ("login_methods", ["get"]),
+    ("login_methods", ["GET", "PUT"]),
+    ("session_lifetime", 0),
+    ("session_lifetime", -1),
+    ("session_lifetime", 400 * 86400 + 1),
+    ("session_idle", 0),
+    ("login_lifetime", 0),
+    ("login_lifetime", 901),
+    ("refresh_leeway", -1),
+    ("profile_max_age", 0),
+    ("profile_max_age", 400 * 86400 + 1),
+    ("profile_max_age", float("nan")),
+    ("refresh_leeway", 86401),
+    ("timeout", 0),
+    ("timeout", 61),
+    *(
+        (name, number)
+        for name in ("session_lifetime", "session_idle", "login_lifetime", "timeout")
+        for number in (float("nan"), float("inf"), -float("inf"), 1e300)
+    ),
+    ("websocket_origins", ["app.example.com"]),
+    ("websocket_origins", ["https://app.example.com/"]),
+    ("websocket_origins", ["https://app.example.com:443"]),
+    ("websocket_origins", ["https://APP.example.com"]),
+    ("websocket_origins", ["https://user@app.example.com"]),
+    ("websocket_origins", ["*"]),
+    ("websocket_origins", ["null"]),
+    ("websocket_origins", [""]),
+    ("websocket_origins", ["https://[::1"]),
+    ("cookie_name", ""),
+    ("cookie_name", "a b"),
+    ("cookie_name", "a;b"),
+    ("cookie_name", "a=b"),
+    ("cookie_name", "ü"),
+    ("cookie_name", "a\n"),
+    ("cookie_name", "x" * 65),
+    ("cookie_name", "tiktok-login"),
+    ("cookie_name", "tiktok-login-0"),
+    ("cookie_name", "tiktok-choose"),
+    ("store", ""),
+    ("store", "/tmp/x"),
+    ("store", "postgres://x"),
+    ("store", "SQLITE:///x"),
+    ("store", "memory"),
+    ("store", "memory://x"),
+    ("store", "sqlite://"),
+    ("store", "sqlite:///"),
+    ("store", "sqlite://x"),
+    ("store", "sqlite:///:memory:"),
+    ("store", "sqlite:///file:x"),
+    ("store", "sqlite:///x?mode=ro"),
+    ("store", "redis://"),
+    ("store", "redis://:pw@"),
+    ("store", "redis://localhost:port"),
+    ("store", "redis://localhost:99999"),
+    ("store", "redis://[::1"),
+    ("store", "unix://x"),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), WRONG_VALUES, ids=[f"{n}-{v!r}"[:60] for n, v in WRONG_VALUES]
+)
+def test_option_of_a_wrong_value_is_told(name, value):
+    """A value that can not work is a fault, told by the option's name."""
+    assert faults(**{name: value})[0].startswith(name)
+
+
+RIGHT_VALUES = [
+    ("client_key", "sbsandboxkey"),
+    ("scopes", ("user.info.basic", "video.list")),
+    ("optional_scopes", ["video.upload", "portability.all.single"]),
+    ("login_path", "/login"),
+    ("login_path", "/a.b/~c/d;e=f"),
+    ("logout_path", "/logout/"),
+    ("disconnect_path", "/auth/tiktok/disconnect"),
+    ("webhook_path", "/hooks/tiktok"),
+    ("after_login", "/videos?page=2#top"),
+    ("after_logout", "/%C3%BC"),
+    ("protect", ["/"]),
+    ("protect", ["/app", "/api/v1"]),
+    ("public", ["/app/help"]),
+    ("login_methods", ["POST"]),
+    ("session_lifetime", 400 * 86400),
+    ("session_idle", 1),
+    ("login_lifetime", 900),
+    ("refresh_leeway", 0),
+    ("profile_max_age", 1),
+    ("profile_max_age", 400 * 86400),
+    ("refresh_leeway", 0.5),
+    ("timeout", 0.1),
+    ("timeout", 60),
+    ("websocket_origins", ["https://ws.example.com", "http://localhost:3000"]),
+    ("cookie_name", "my-app_2"),
+    ("cookie_name", "my-logins"),
+    ("cookie_name", "my-choose-2"),
+    ("store", "memory://"),
+    ("store", "redis://localhost:6379/0"),
+    ("store", "redis://user:p%40w@localhost/0"),
+    ("store", "rediss://[::1]:6380/2"),
+    ("store", "sqlite:////var/lib/app/tiktok.sqlite3"),
+    ("store", "rediss://cache.example:6380"),
+    ("store", "unix:///run/redis.sock"),
+    ("pkce", False),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), RIGHT_VALUES, ids=repr)
+def test_option_of_a_right_value_is_taken(name, value):
+    """A value that works is no fault."""
+    taken = getattr(make(**{name: value}), name)
+    assert taken == (tuple(value) if isinstance(value, list) else value)
+
+
+def test_all_faults_are_told_at_once():
+    """Faults of every kind, of values and of types, are told in one go."""
+    told = faults(
+        client_key="",
+        client_secret=5,
+        redirect_uri="http://app.example.com/cb",
+        secret_keys=["short"],
+        scopes=["a b"],
+        login_path="x",
+        after_login="//evil.example",
+        protect=["app"],
+        timeout=0,
+        login_lifetime="600",
+        cookie_name="a b",
+        store="x",
+        pkce="no",
+        endpoints=TikTokEndpoints(token="http://evil.example/"),
+    )
+    for name in (
+        "client_key",
+        "client_secret",
+        "redirect_uri",
+        "secret_keys[0]",
+        "scopes",
+        "login_path",
+        "after_login",
+        "protect",
+        "timeout",
+        "login_lifetime",
+        "cookie_name",
+        "store",
+        "pkce",
+        "endpoints.token",
+    ):
+        assert [fault for fault in told if fault.startswith(name)], name
+
+
+def test_two_options_of_wrong_types_are_both_told():
+    """One option of a wrong type does not hide another."""
+    told = faults(timeout="x", scopes="y")
+    assert {fault.split()[0] for fault in told} == {"timeout", "scopes"}
+
+
+def test_paths_must_differ():
+    """Two paths that are one are told by both their names."""
+    fault = only_fault(login_path="/x", logout_path="/x")
+    assert "login_path" in fault
+    assert "logout_path" in fault
+
+
+@pytest.mark.parametrize("name", ["login_path", "logout_path", "webhook_path"])
+def test_path_may_not_be_the_callback(name):
+    """No other path may be the redirect URI's."""
+    fault = only_fault(**{name: "/auth/tiktok/callback"})
+    assert name in fault
+    assert "redirect_uri" in fault
+
+
+#: Rules that mean something else than a path, and what to write instead.
+NO_RULES = {
+    "/app/*": "/app",
+    "/app/**": "/app",
+    "/app*": "/app",
+    "/app/:id": "/app",
+    "/app/{id}": "/app",
+    "/app/{id:int}": "/app",
+    "/app/<int:id>": "/app",
+    "/app/<path:rest>": "/app",
+    "/app/[id]": "/app",
+    "/app/$id": "/app",
+    "/app/.*": "/app",
+    "/app/.+": "/app",
+    "/app/(.+)": "/app",
+    "/app/(?P<id>x)": "/app",
+    "/app/\\d+": "/app",
+    "/app$": "/app",
+    "^/app": "/app",
+    "^/app/.*$": "/app",
+    "(?i)/app": "/",
+    "/app|/api": "/",
+    "/app/*/private": "/app",
+    "/app/%s": "/app",
+    "*": "/",
+    "/*": "/",
+    "**": "/",
+    "app": "/app",
+    "app/*": "/app",
+    "": "/",
+    "/app?x=1": "/app",
+    "/app#top": "/app",
+    "?x": "/",
+    "https://app.example.com/app": "/app",
+    "https://app.example.com": "/",
+    "//app.example.com/app": "/app",
+    "/app ": "/app",
+    " /app": "/app",
+    "/app\n": "/app",
+    "/app\u3000": "/app",
+    "/caf%C3%A9": "/café",
+    "/a%20b": "/a b",
+}
+
+
+@pytest.mark.parametrize("name", ["protect", "public"])
+@pytest.mark.parametrize(("rule", "right"), NO_RULES.items(), ids=ascii)
+def test_rule_that_is_no_path_is_told_with_what_to_write(name, rule, right):
+    """A pattern, a URL or an encoded path would guard nothing: it is refused."""
+    fault = only_fault(**{name: [rule]})
+    assert fault.startswith(f"{name} holds {rule!r}; ")
+    assert f"write {right!r}" in fault
+    assert getattr(make(**{name: [right]}), name) == (right,)
+
+
+@pytest.mark.parametrize(
+    "rule", ["/a//b", "/a/../b", "/a/./b", "/a/..", "/a\\", "/a\x00", "/a\x7fb", "/a/%"]
+)
+def test_rule_that_no_path_matches_is_told(rule):
+    """So is what no path is written like."""
+    assert only_fault(protect=[rule]).startswith(f"protect holds {rule!r}; ")
+
+
+@pytest.mark.parametrize(
+    "rule",
+    ["/", "/app", "/app/", "/a/b/c", "/a.b", "/a:b", "/@me", "/~me", "/c++", "/a$b"]
+    + ["/wiki/Foo_(bar)", "/my page", "/café", "/a;b", "/a=b", "/...", "/a,b", "/!x"],
+)
+def test_unusual_paths_are_rules(rule):
+    """Whatever may stand in a decoded path may stand in a rule."""
+    assert make(protect=[rule]).protect == (rule,)
+
+
+def test_rules_that_differ_in_case_contradict():
+    """Case counts for no rule that protects, so one path is not both."""
+    assert "'/App'" in only_fault(protect=["/app"], public=["/App"])
+
+
+def test_path_is_not_both_protected_and_public():
+    """A rule on both sides decides nothing, so it is a fault."""
+    assert "'/app'" in only_fault(protect=["/app"], public=["/app"])
+
+
+# --- the redirect URI --------------------------------------------------------------
+
+BAD_URIS = [
+    "",
+    "app.example.com/cb",
+    "/auth/tiktok/callback",
+    "//app.example.com/cb",
+    "https://",
+    "https:///cb",
+    "https:app.example.com/cb",
+    "https://app.example.com",
+    "https://app.example.com/",
+    "https://app.example.com/cb?",
+    "https://app.example.com/cb?x=y",
+    "https://app.example.com/cb#",
+    "https://app.example.com/cb#x",
+    "https://app.example.com//cb",
+    "https://app.example.com/a//b",
+    "https://app.example.com/a/../b",
+    "https://app.example.com/./b",
+    "https://app.example.com/%63b",
+    "https://app.example.com/c b",
+    "https://app.example.com/ü",
+    "https://äpp.example/cb",
+    "https://app.example.com\\cb",
+    "https://app.example.com/cb\n",
+    " https://app.example.com/cb",
+    "https://app.example.com/c\tb",
+    "https://user@app.example.com/cb",
+    "https://user:pw@app.example.com/cb",
+    "https://app.example.com@evil.example/cb",
+    "https://:pw@app.example.com/cb",
+    "https://@app.example.com/cb",
+    "https://app.example.com:port/cb",
+    "https://app.example.com:99999/cb",
+    "https://[::1/cb",
+    "http://app.example.com/cb",
+    "http://app.example.com:8000/cb",
+    "http://localhost.evil.example:8000/cb",
+    "http://evil.example:8000/localhost",
+    "http://127.0.0.2:8000/cb",
+    "http://[::1]:8000/cb",
+    "http://127.1:8000/cb",
+    "http://2130706433:8000/cb",
+    "http://0.0.0.0:8000/cb",
+    "http://192.168.0.1:8000/cb",
+    "http://localhost/cb",
+    "http://localhost:/cb",
+    "http://127.0.0.1/cb",
+    "http://127.0.0.1:*/cb",
+    "http://localhost:80@attacker",
+    "http://localhost:80@attacker/cb",
+    "http://localhost:80@attacker:80/cb",
+    "http://attacker/cb@localhost:80",
+    "http://attacker#@localhost:80/cb",
+    "http://attacker\\@localhost:80/cb",
+    "ftp://localhost:8000/cb",
+    "ws://localhost:8000/cb",
+    "javascript:alert(1)",
+    "myapp://callback/cb",
+]
+
+
+@pytest.mark.parametrize("uri", BAD_URIS)
+def test_redirect_uri_that_tiktok_refuses_is_told(uri):
+    """What TikTok's portal would refuse, or a browser misread, is a fault."""
+    assert faults(redirect_uri=uri)[0].startswith("redirect_uri")
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "https://app.example.com/auth/tiktok/callback",
+        "https://app.example.com/auth/tiktok/callback/",
+        "https://app.example.com:8443/cb",
+        "https://xn--pp-jia.example/cb",
+        "http://localhost:3000/cb",
+        "http://127.0.0.1:8000/cb",
+        "http://127.0.0.1:8000/a/b-c/~d/",
+    ],
+)
+def test_redirect_uri_that_tiktok_takes_is_kept_byte_for_byte(uri):
+    """An address that may be registered is kept as it is written."""
+    assert make(redirect_uri=uri).redirect_uri == uri
+
+
+def test_redirect_uri_is_shorter_than_512():
+    """TikTok takes 511 characters and refuses 512."""
+    start = "https://app.example.com/"
+    make(redirect_uri=start + "x" * (511 - len(start)))
+    fault = only_fault(redirect_uri=start + "x" * (512 - len(start)))
+    assert fault.startswith("redirect_uri has 512 characters")
+
+
+@pytest.mark.parametrize(
+    "uri", ["HTTP://127.0.0.1:8000/cb", "Http://LOCALHOST:8000/cb"]
+)
+def test_loopback_is_known_in_any_case(uri):
+    """What is taken over plain http is known as loopback, so that cookies work."""
+    assert make(redirect_uri=uri).is_loopback
+
+
+def test_wrong_type_of_pkce_is_one_fault():
+    """A pkce that is neither True nor False is not told as False besides."""
+    assert "got a" in only_fault(redirect_uri=LOOPBACK, pkce="yes")
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+def test_loopback_demands_pkce(host):
+    """TikTok demands PKCE of a desktop address, so it can not be turned off there."""
+    uri = f"http://{host}:8000/cb"
+    assert make(redirect_uri=uri).pkce is True
+    assert only_fault(redirect_uri=uri, pkce=False).startswith("pkce")
+
+
+# --- keys --------------------------------------------------------------------------
+
+BAD_KEYS = {
+    "empty": "",
+    "short": KEY[:31],
+    "one letter": "a" * 32,
+    "two letters": "ab" * 16,
+    "four letters": "abcd" * 8,
+    "a word again and again": "tiktoksecret" * 3,
+    "sixteen twice": KEY[:16] * 2,
+    "digits in order": "0123456789" * 4,
+    "the alphabet": "abcdefghijklmnopqrstuvwxyzabcdefghij",
+    "ASCII in order": "".join(chr(n) for n in range(40, 80)),
+    "zeros": "0" * 64,
+    "changeme": "changeme-changeme-please-do-it-now!",
+    "change me": "please Change Me before you deploy 1",
+    "replace me": "REPLACE_ME_WITH_32_RANDOM_LETTERS!",
+    "your secret": "your-secret-key-goes-right-in-here7",
+    "placeholder": "a-placeholder-of-some-32-characters",
+    "example": "this-is-an-example-key-of-my-app-42",
+    "password": "MyPassword123MyOtherWord456TheEnd7",
+    "insecure": "django-insecure-7Qw2eR5tY8uI1oP4aS6",
+    "dummy": "dummy-7Qw2eR5tY8uI1oP4aS6dF9gH3jK0l",
+    "the client secret": CLIENT_SECRET,
+}
+
+
+@pytest.mark.parametrize("key", BAD_KEYS.values(), ids=BAD_KEYS.keys())
+@pytest.mark.parametrize("place", [0, 1])
+def test_key_that_is_not_random_is_told(key, place):
+    """A weak key is a fault, told by its place in the list and not by itself."""
+    keys = [KEY]
+    keys.insert(place, key)
+    fault = only_fault(secret_keys=keys)
+    assert fault.startswith(f"secret_keys[{place}]")
+    assert not key or key not in fault
+
+
+def test_previous_client_secret_is_a_secret_as_the_present_one():
+    """It is wrapped, does not print, comes from the environment, and "" is none."""
+    secret = "the-secret-before-it-was-rotated"
+    environ = {**ENVIRON, "TIKTOK_PREVIOUS_CLIENT_SECRET": secret}
+    settings = TikTokSettings.from_env(environ)
+    assert type(settings.previous_client_secret) is Secret
+    assert settings.previous_client_secret.reveal() == secret
+    assert secret not in repr(settings)
+    environ["TIKTOK_PREVIOUS_CLIENT_SECRET"] = ""
+    assert TikTokSettings.from_env(environ).previous_client_secret is None
+    assert TikTokSettings(**GIVEN).previous_client_secret is None
+
+
+def test_previous_client_secret_is_no_key():
+    """A key that equals the secret before is refused as one that equals the present."""
+    secret = KEY
+    fault = only_fault(secret_keys=[secret], previous_client_secret=secret)
+    assert "equals client_secret" in fault
+
+
+def test_key_that_equals_the_client_secret_is_told_as_that():
+    """Whoever has TikTok's secret must not have our keys."""
+    assert "equals client_secret" in only_fault(secret_keys=[CLIENT_SECRET])
+
+
+def test_no_key_is_a_fault():
+    """There is no default key."""
+    assert only_fault(secret_keys=[]).startswith("secret_keys is empty")
+
+
+def test_key_listed_twice_is_a_fault():
+    """A key is listed once, so that taking it off takes it off."""
+    assert "twice" in only_fault(secret_keys=[KEY, OLDER, KEY])
+
+
+def test_every_weak_key_is_told():
+    """Each weak key of a list is told, not only the first."""
+    told = faults(secret_keys=["short", KEY, "a" * 40])
+    assert [fault.split()[0] for fault in told] == ["secret_keys[0]", "secret_keys[2]"]
+
+
+@pytest.mark.parametrize(
+    "make_key",
+    [
+        lambda rng: rng.randbytes(16).hex(),
+        lambda rng: rng.randbytes(32).hex(),
+        lambda rng: "".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=32)),
+        lambda rng: "".join(rng.choices("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", k=32)),
+        lambda rng: "".join(rng.choices([chr(n) for n in range(0x21, 0x7F)], k=40)),
+    ],
+    ids=["hex 16", "hex 32", "letters", "base32", "visible"],
+)
+def test_random_key_is_taken(make_key):
+    """What a generator of keys makes is taken, in whatever alphabet."""
+    rng = random.Random("settings: keys")
+    for _ in range(200):
+        key = make_key(rng)
+        assert make(secret_keys=[key]).secret_keys == (key,)
+
+
+def test_key_made_as_the_message_says_is_taken():
+    """The command that a fault recommends makes a key that is taken."""
+    fault = only_fault(secret_keys=[])
+    assert "secrets.token_urlsafe(32)" in fault
+    assert len(secrets.token_urlsafe(32)) >= 32
+
+
+# --- secrets -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("show", [repr, str, ascii, format, lambda s: f"{s!r}"])
+def test_settings_do_not_print_secrets(show):
+    """No way of printing settings prints a key or the client secret."""
+    shown = show(make(secret_keys=[KEY, OLDER]))
+    assert "awexampleclientkey" in shown
+    for secret in (KEY, OLDER, CLIENT_SECRET):
+        assert secret not in shown
+
+
+def test_settings_as_a_dict_do_not_print_secrets():
+    """What asdict makes of settings prints no secret either."""
+    shown = str(dataclasses.asdict(make()))
+    assert KEY not in shown
+    assert CLIENT_SECRET not in shown
+
+
+def test_settings_do_not_print_the_password_of_a_store():
+    """A password in the store's address is not printed."""
+    assert "hunter2" not in repr(make(store="redis://:hunter2@localhost/0"))
+
+
+def test_settings_are_not_pickled():
+    """Settings hold secrets, so they refuse to be pickled."""
+    with pytest.raises(TypeError, match="secret"):
+        pickle.dumps(make())
+
+
+def test_secrets_are_wrapped():
+    """Secrets in settings are of the type that does not show them."""
+    settings = make()
+    assert type(settings.client_secret) is Secret
+    assert [type(key) for key in settings.secret_keys] == [Secret]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"client_secret": "SECRETPART with a space"},
+        {"client_secret": "SECRETPART" * 30},
+        {"client_key": "SECRETPART", "client_secret": "SECRETPART"},
+        {"secret_keys": ["SECRETPART"]},
+        {"secret_keys": ["SECRETPART" * 10]},
+        {"secret_keys": ["SECRETPART-changeme-SECRETPART-changeme"]},
+        {"secret_keys": "SECRETPART"},
+        {"secret_keys": [b"SECRETPART"]},
+        {"client_secret": b"SECRETPART"},
+        {"redirect_uri": "https://user:SECRETPART@app.example.com/cb"},
+        {"endpoints": TikTokEndpoints(token="https://u:SECRETPART@x.example/")},
+        {"store": "postgres://u:SECRETPART@x.example/"},
+        {"store": "redis://u:SECRETPART@x.example:port/"},
+        {"store": "redis://u:SECRETPART@"},
+        {"store": "u:SECRETPART"},
+    ],
+    ids=range(15),
+)
+def test_fault_does_not_show_a_secret(changes):
+    """A fault names the option that holds a secret and never shows it."""
+    with pytest.raises(ConfigurationError) as refused:
+        make(**changes)
+    assert "SECRETPART" not in str(refused.value) + repr(refused.value)
+
+
+# --- endpoints ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["authorize", "token", "revoke", "user_info"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "x",
+        "/v2/oauth/token/",
+        "http://tiktok.example/v2/",
+        "http://localhost:80@attacker/v2/",
+        "https://user@tiktok.example/v2/",
+        "http://localhost.evil.example/v2/",
+        "ftp://localhost/v2/",
+        "https://tiktok.example/v2/?x=y",
+        "https://tiktok.example/v2/#x",
+        "https://tiktok.example:port/v2/",
+        "https://[::1/v2/",
+        "https://tiktok.example/v2 /",
+        "https://tiktok.example/v2/\r\n",
+    ],
+)
+def test_endpoint_that_is_not_safe_is_told(name, url):
+    """An address of TikTok is https with a host, or loopback, and nothing odd."""
+    told = faults(endpoints=TikTokEndpoints(**{name: url}))
+    assert all(fault.startswith(f"endpoints.{name}") for fault in told)
+
+
+@pytest.mark.parametrize("name", ["token", "revoke", "user_info"])
+def test_endpoint_without_its_slash_is_told(name):
+    """TikTok answers 404 without the slash, so its lack is a fault."""
+    fault = only_fault(endpoints=TikTokEndpoints(**{name: "https://x.example/v2"}))
+    assert "slash" in fault
+
+
+@pytest.mark.parametrize(
+    "start", ["http://127.0.0.1:9000", "http://localhost:9000", "http://[::1]:9000"]
+)
+def test_stand_in_on_loopback_is_taken(start):
+    """A stand-in may speak plain http on this machine."""
+    endpoints = TikTokEndpoints(
+        authorize=f"{start}/a/",
+        token=f"{start}/t/",
+        revoke=f"{start}/r/",
+        user_info=f"{start}/u/",
+    )
+    assert make(endpoints=endpoints).endpoints == endpoints
+
+
+@pytest.mark.parametrize("value", [None, 1, b"https://x.example/"])
+def test_endpoint_of_a_wrong_type_is_told(value):
+    """An address that is no text is a fault of the endpoints."""
+    assert only_fault(endpoints=TikTokEndpoints(token=value)).startswith("endpoints")
+
+
+# --- from the environment ----------------------------------------------------------
+
+
+def from_env(**changes):
+    return TikTokSettings.from_env(ENVIRON | changes)
+
+
+def env_faults(environ):
+    with pytest.raises(ConfigurationError) as refused:
+        TikTokSettings.from_env(environ)
+    return refused.value.faults
+
+
+def test_environment_gives_the_same_settings():
+    """Four variables give what four options do."""
+    assert from_env() == make()
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "name", "value"),
+    [
+        ("TIKTOK_SECRET_KEYS", f"{KEY}, {OLDER}", "secret_keys", (KEY, OLDER)),
+        ("TIKTOK_SCOPES", "a, b,,c ", "scopes", ("a", "b", "c")),
+        ("TIKTOK_OPTIONAL_SCOPES", "", "optional_scopes", ()),
+        ("TIKTOK_PROTECT", "/app,/api", "protect", ("/app", "/api")),
+        ("TIKTOK_LOGIN_METHODS", "POST", "login_methods", ("POST",)),
+        ("TIKTOK_LOGIN_PATH", "/login", "login_path", "/login"),
+        ("TIKTOK_WEBHOOK_PATH", "/hook", "webhook_path", "/hook"),
+        ("TIKTOK_WEBHOOK_PATH", "", "webhook_path", None),
+        ("TIKTOK_DISCONNECT_PATH", "", "disconnect_path", None),
+        ("TIKTOK_TIMEOUT", "2.5", "timeout", 2.5),
+        ("TIKTOK_SESSION_IDLE", "60", "session_idle", 60),
+        ("TIKTOK_PKCE", "false", "pkce", False),
+        ("TIKTOK_PKCE", "False", "pkce", False),
+        ("TIKTOK_PKCE", "0", "pkce", False),
+        ("TIKTOK_PKCE", "no", "pkce", False),
+        ("TIKTOK_KEEP_GRANTS", "true", "keep_grants", True),
+        ("TIKTOK_KEEP_GRANTS", "1", "keep_grants", True),
+        ("TIKTOK_KEEP_GRANTS", "YES", "keep_grants", True),
+        ("TIKTOK_STORE", "memory://", "store", "memory://"),
+        ("TIKTOK_COOKIE_NAME", "other", "cookie_name", "other"),
+    ],
+)
+def test_variable_sets_its_option(variable, text, name, value):
+    """An option's variable is its name in capitals, read by the option's type."""
+    assert getattr(from_env(**{variable: text}), name) == value
+
+
+@pytest.mark.parametrize("name", ["authorize", "token", "revoke", "user_info"])
+def test_variable_sets_an_endpoint(name):
+    """Each of TikTok's addresses has its variable."""
+    settings = from_env(**{f"TIKTOK_ENDPOINTS_{name.upper()}": "http://127.0.0.1:9/x/"})
+    assert getattr(settings.endpoints, name) == "http://127.0.0.1:9/x/"
+    assert dataclasses.replace(
+        settings.endpoints, **{name: getattr(TikTokEndpoints(), name)}
+    ) == (TikTokEndpoints())
+
+
+@pytest.mark.parametrize("variable", ENVIRON)
+def test_missing_variable_is_told(variable):
+    """A variable that must be set and is not is told by its name."""
+    [fault] = env_faults({k: v for k, v in ENVIRON.items() if k != variable})
+    assert fault == f"{variable} is not set"
+
+
+def test_all_missing_variables_are_told_at_once():
+    """An empty environment misses four things, told in one go."""
+    assert [fault.split()[0] for fault in env_faults({})] == [*ENVIRON]
+
+
+@pytest.mark.parametrize(
+    ("misspelt", "meant"),
+    [
+        ("TIKTOK_SCOPE", "TIKTOK_SCOPES"),
+        ("TIKTOK_SECRET_KEY", "TIKTOK_SECRET_KEYS"),
+        ("TIKTOK_PROTECTS", "TIKTOK_PROTECT"),
+        ("TIKTOK_REDIRECT_URL", "TIKTOK_REDIRECT_URI"),
+        ("TIKTOK_LOGIN_LIFETIMES", "TIKTOK_LOGIN_LIFETIME"),
+        ("TIKTOK_ENDPOINT_TOKEN", "TIKTOK_ENDPOINTS_TOKEN"),
+        ("TIKTOK_WEBSOCKET_ORIGIN", "TIKTOK_WEBSOCKET_ORIGINS"),
+    ],
+)
+def test_misspelt_variable_is_told(misspelt, meant):
+    """A variable that means an option and misses it is told, with the right one."""
+    [fault] = env_faults(ENVIRON | {misspelt: "x"})
+    assert misspelt in fault.split()
+    assert meant in fault.split()
+
+
+@pytest.mark.parametrize(
+    "variable", ["TIKTOK", "TIKTOK_", "TIKTOK_ADS_ID", "tiktok_scope"]
+)
+def test_variable_of_somebody_else_is_left_alone(variable):
+    """A variable that is near to no option is none of our business."""
+    assert from_env(**{variable: "x"}) == make()
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("TIKTOK_TIMEOUT", "ten"),
+        ("TIKTOK_TIMEOUT", ""),
+        ("TIKTOK_TIMEOUT", "10s"),
+        ("TIKTOK_PKCE", "maybe"),
+        ("TIKTOK_PKCE", ""),
+        ("TIKTOK_KEEP_GRANTS", "2"),
+    ],
+)
+def test_variable_that_can_not_be_read_is_told(variable, text):
+    """A number or a truth that can not be read is told by its variable."""
+    [fault] = env_faults(ENVIRON | {variable: text})
+    assert fault.startswith(variable)
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-1", "1e300"])
+def test_number_out_of_range_is_told(text):
+    """A number that is read and makes no sense is told like any other."""
+    [fault] = env_faults(ENVIRON | {"TIKTOK_TIMEOUT": text})
+    assert fault.startswith("timeout")
+
+
+def test_fault_of_the_environment_shows_no_secret():
+    """Faults of variables show no secret either."""
+    told = env_faults(
+        ENVIRON
+        | {"TIKTOK_CLIENT_SECRET": "SECRETPART x", "TIKTOK_SECRET_KEYS": "SECRETPART"}
+        | {"TIKTOK_SECRET_KEY": "SECRETPART", "TIKTOK_PKCE": "SECRETPART"}
+    )
+    assert told
+    assert "SECRETPART" not in " ".join(told)
+
+
+def test_environment_of_the_process_is_the_usual_one(monkeypatch):
+    """Without an argument the process's own environment is read."""
+    for variable, text in ENVIRON.items():
+        monkeypatch.setenv(variable, text)
+    assert TikTokSettings.from_env() == make()
+
+
+# --- what files and other portals do -----------------------------------------------
+
+SECRET = "Ab3dEf6hIj9lMn2pQr5tUv8xYz1bCd4f"
+
+
+@pytest.mark.parametrize("option", ["client_key", "client_secret"])
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        (f'"{SECRET}"', "quote"),
+        (f"'{SECRET}'", "quote"),
+        (f'{SECRET}"', "quote"),
+        (f"\u201c{SECRET}\u201d", "quote"),
+        (f"{SECRET}\n", "line break"),
+        (f" {SECRET}", "space"),
+        (f"{SECRET}\r", "line break"),
+        (f"TIKTOK_CLIENT_SECRET={SECRET}", "its own name"),
+        (f"{SECRET[:9]} {SECRET[9:]}", "holds a space"),
+        ("", "is empty"),
+    ],
+)
+def test_what_files_do(option, value, why):
+    """What a file or a copy did to key and secret is named, and the value not shown."""
+    with pytest.raises(ConfigurationError) as refused:
+        make_settings(**{option: value})
+    [fault] = [f for f in refused.value.faults if f.startswith(option)]
+    assert why in fault
+    assert SECRET[:9] not in str(refused.value)
+
+
+@pytest.mark.parametrize("quote", ['"', "'"])
+def test_quoted_secret_key(quote):
+    """Quotes around a secret key are named; one in it is as random as any other."""
+    with pytest.raises(ConfigurationError, match="in quotes"):
+        make_settings(secret_keys=[f"{quote}{SECRET}{quote}"])
+    assert make_settings(secret_keys=[f"{quote}{SECRET}"])
+
+
+def environment(**changes):
+    given = {
+        "TIKTOK_CLIENT_KEY": "awexampleclientkey",
+        "TIKTOK_CLIENT_SECRET": SECRET,
+        "TIKTOK_REDIRECT_URI": "https://app.example.com/auth/tiktok/callback",
+        "TIKTOK_SECRET_KEYS": SECRET[::-1],
+    }
+    merged = {**given, **changes}
+    return {name: value for name, value in merged.items() if value is not None}
+
+
+@pytest.mark.parametrize(
+    ("option", "other", "words"),
+    [
+        ("CLIENT_KEY", "CLIENT_ID", "TIKTOK_CLIENT_ID is, which is no option"),
+        ("CLIENT_KEY", "APP_ID", "developers.tiktok.com"),
+        ("CLIENT_KEY", "APP_KEY", "business and shop portals"),
+        ("CLIENT_SECRET", "APP_SECRET", "developers.tiktok.com"),
+        ("CLIENT_SECRET", "SECRET", "TIKTOK_SECRET is"),
+        ("REDIRECT_URI", "REDIRECT_URL", "TIKTOK_REDIRECT_URL is"),
+        ("REDIRECT_URI", "CALLBACK_URL", "TIKTOK_CALLBACK_URL is"),
+        ("SECRET_KEYS", "SECRET_KEY", "TIKTOK_SECRET_KEY is"),
+    ],
+)
+def test_other_names(option, other, words):
+    """A variable that others use for an option is named where the option is missing."""
+    changes = {f"TIKTOK_{option}": None, f"TIKTOK_{other}": "the-value-of-this"}
+    with pytest.raises(ConfigurationError) as refused:
+        TikTokSettings.from_env(environment(**changes))
+    text = str(refused.value)
+    assert f"TIKTOK_{option} is" in text or f"TIKTOK_{other} is no option" in text
+    assert words in text or f"TIKTOK_{option} is" in text.partition("; ")[2]
+    assert "the-value-of-this" not in text
+
+
+def test_other_names_beside():
+    """Variables of other programs are left alone where every option is there."""
+    others = {"TIKTOK_APP_ID": "7", "TIKTOK_CLIENT_ID": "x", "TIKTOK_APP_SECRET": "y"}
+    assert TikTokSettings.from_env(environment(**others))
+
+
+@pytest.mark.parametrize("name", ["REDIRECT_URI", "STORE", "SCOPES", "PROTECT"])
+def test_quoted_variable(name):
+    """A variable in quotes is named, whichever it is."""
+    value = {"REDIRECT_URI": "https://app.example.com/cb", "STORE": "memory://"}
+    given = {f"TIKTOK_{name}": f'"{value.get(name, "video.list")}"'}
+    with pytest.raises(ConfigurationError, match=f"TIKTOK_{name} begins with a quote"):
+        TikTokSettings.from_env(environment(**given))
