@@ -71,7 +71,7 @@ async def _at(users: int, rounds: int) -> AsyncIterator[Row]:
     del cookies
     yield Row(
         target="T11" if top else "",
-        what=f"a full collection of what {users:,} users leave",
+        what=f"a full garbage collection with {users:,} users in memory",
         figure=_collect(),
         unit="ms",
         goal=3 if top else None,
@@ -164,7 +164,7 @@ async def _table_rows(rounds: int) -> AsyncIterator[Row]:
     found = await compare(blocks, rounds=min(rounds, 7))
     for limit in _LIMITS:
         yield Row(
-            what=f"one of {people:,} sessions at random, {limit:,} remembered",
+            what=f"one of {people:,} sessions at random, {limit:,} kept in memory",
             figure=found[str(limit)].over(found["bare"]),
             unit="us",
         )

@@ -312,7 +312,7 @@ async def _storm_rows(server: TokenServer, ours: _Due) -> AsyncIterator[Row]:
         top = waiting == _STORM[-1]
         yield Row(
             target="T8" if top else "",
-            what=f"a refresh that {waiting:,} requests wait for, each that waits",
+            what=f"a refresh with {waiting:,} waiting requests, for each",
             figure=each if waiting > 1 else alone,
             unit="us",
             goal=15 if top else None,

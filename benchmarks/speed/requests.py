@@ -91,17 +91,17 @@ async def rows(rounds: int) -> AsyncIterator[Row]:
     }
     found = await compare(cases, rounds=rounds)
     for target, name, goal, what in (
-        ("T1", "one", 0.15, "signed in, fresh in memory, one session"),
+        ("T1", "one", 0.15, "authenticated, fresh in memory, one session"),
         ("T1", "many", 0.25, "the same, spread over 10,000 sessions"),
-        ("T2", "nobody", 0.35, "nobody signed in, no cookie"),
-        ("T2", "foreign", 0.25, "nobody signed in, four foreign cookies"),
+        ("T2", "nobody", 0.35, "anonymous, no cookie"),
+        ("T2", "foreign", 0.25, "anonymous, four foreign cookies"),
         ("T14", "forged", 0.25, "a forged cookie"),
-        ("T14", "junk", 0.15, "4 kB of junk in our cookie"),
+        ("T14", "junk", 0.15, "4 kB of junk in the session cookie"),
         ("T14", "sixty", 0.10, "60 foreign cookies"),
     ):
         yield _row(found, name, f"{name}, peer", target, goal, what)
     for peer in ("with user", "starsessions"):
-        yield _row(found, "one", f"one, {peer}", "", None, "signed in, one session")
+        yield _row(found, "one", f"one, {peer}", "", None, "authenticated, one session")
     value = people[0].rpartition("=")[2]
     yield Row(
         target="T12",

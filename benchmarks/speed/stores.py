@@ -89,8 +89,8 @@ async def rows(rounds: int) -> AsyncIterator[Row]:
         )
     base, peer = found["bare"], found["peer"].over(found["bare"])
     for name, goal, what in (
-        ("seen", 0.8, "straight from SQLite, the cookie seen before"),
-        ("new", None, "straight from SQLite, a cookie never seen: verified and opened"),
+        ("seen", 0.8, "read from SQLite, the cookie verified before"),
+        ("new", None, "read from SQLite, a new cookie: verified and opened"),
     ):
         yield Row(
             target="T4" if goal else "",
@@ -140,7 +140,7 @@ async def _redis(rounds: int) -> AsyncIterator[Row]:
     ours, peer = found["ours"].over(base), found["peer"].over(base)
     yield Row(
         target="T4",
-        what="straight from Redis, the cookie seen before",
+        what="read from Redis, the cookie verified before",
         figure=ours / peer,
         unit="x",
         goal=0.55,

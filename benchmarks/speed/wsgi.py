@@ -71,7 +71,7 @@ async def rows(rounds: int) -> AsyncIterator[Row]:
     base = found["bare"]
     session_cost = found["flask, session"].over(found["flask"])
     for name, what in (
-        ("one", "signed in, fresh in memory, one session"),
+        ("one", "authenticated, fresh in memory, one session"),
         ("many", "the same, spread over 10,000 sessions"),
     ):
         yield Row(
@@ -88,14 +88,14 @@ async def rows(rounds: int) -> AsyncIterator[Row]:
         )
     yield Row(
         target="T3",
-        what="nobody signed in, four foreign cookies",
+        what="anonymous, four foreign cookies",
         figure=found["nobody"].over(base),
         unit="us",
         goal=0.5,
     )
     dance_cost = found["dance"].over(found["flask"])
     yield Row(
-        what="signed in, fresh in memory, one session",
+        what="authenticated, fresh in memory, one session",
         figure=found["one"].over(base) / dance_cost,
         unit="x",
         ours=found["one"].over(base),
