@@ -517,7 +517,7 @@ class TestFaultOfTelling:
                 meter = SimpleNamespace(count=fail, count_error=fail)
                 world.start()
                 app = world.app if world.shell != "wsgi" else world.app.wsgi_app
-                app._core._tell._meter = meter
+                app._core._emit._meter = meter
             case "callback":
                 world.events = SimpleNamespace(append=fail)
                 world.start()

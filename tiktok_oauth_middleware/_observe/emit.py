@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from tiktok_oauth_middleware._core.log import Pace, logger, more
 from tiktok_oauth_middleware._core.redact import one_line
@@ -56,41 +56,8 @@ def _level(name: EventName, reason: str, cause: Cause) -> int:
     return max(level, cause.level) if kind.by_cause else level
 
 
-class Tell(Protocol):
-    """Tells an outcome."""
-
-    async def __call__(
-        self,
-        event: Event,
-        *,
-        why: object = "",
-        session: str = "",
-        level: int | None = None,
-    ) -> None:
-        """Emit `event` to all who listen; nothing that a listener does breaks it.
-
-        Args:
-            event: what happened.
-            why: an error of ours, or further words for the log; no secret. What TikTok
-                said in an error goes into the event.
-            session: the hash of the session's secret, where it is about one.
-            level: of the log's record, instead of the usual one.
-        """
-        ...
-
-    def reference_for(
-        self, name: EventName, error: object, level: int | None = None
-    ) -> str:
-        """Return the reference of a failure, for its page and its event.
-
-        Where the log leaves lines out it is the reference of the one that is there, so
-        that what a person reads out is found.
-        """
-        ...
-
-
 class Emitter:
-    """Emits events to the log, the metrics and the app; implements `Tell`."""
+    """Emits events to the log, the metrics and the app's ``on_event``."""
 
     def __init__(
         self,
@@ -109,7 +76,11 @@ class Emitter:
     def reference_for(
         self, name: EventName, error: object, level: int | None = None
     ) -> str:
-        """Return the reference of a failure, as `Tell` says."""
+        """Return the reference of a failure, for its page and its event.
+
+        Where the log leaves the line out, this is the reference of the line that stands
+        in the log, so that an operator finds what a person reads out.
+        """
         try:
             cause = cause_of(error)
             level = _level(name, "", cause) if level is None else level
@@ -127,7 +98,15 @@ class Emitter:
         session: str = "",
         level: int | None = None,
     ) -> None:
-        """Emit an event, as `Tell` says."""
+        """Emit `event` to every listener; a listener that fails breaks nothing.
+
+        Args:
+            event: what happened.
+            why: an error of ours, or further words for the log; no secret. TikTok's
+                own error, where `why` holds one, is copied into the event.
+            session: the hash of the session's secret, if the event is about a session.
+            level: of the log record, instead of the usual one.
+        """
         cause, said = Cause(""), ""
         try:
             said = str(why)
@@ -136,7 +115,7 @@ class Emitter:
             event = _with_answer(event, why)
         except Exception as error:  # noqa: BLE001 - a bug of ours
             self._say("the log", error, event)
-        emit = partial(self._emit, event, said, cause, session, level)
+        emit = partial(self._call_listeners, event, said, cause, session, level)
         trouble: Exception | None = None
         try:
             await self._runtime.outside(emit)
@@ -146,10 +125,10 @@ class Emitter:
             say = partial(self._say, "on_event", trouble, event)
             await self._runtime.outside(say)
 
-    def _emit(
+    def _call_listeners(
         self, event: Event, why: str, cause: Cause, session: str, level: int | None
     ) -> object:
-        """Tell the log and the metrics, and return what the app's callback gives."""
+        """Write to the log and the metrics; return what the app's callback returns."""
         try:
             self._log(event, why, cause, session, level)
         except Exception as error:  # noqa: BLE001 - a handler of the app's, or a bug

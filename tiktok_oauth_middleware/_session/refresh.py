@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from tiktok_oauth_middleware._core.store_adapter import LockHandle
     from tiktok_oauth_middleware._oauth.client import TikTokClient
     from tiktok_oauth_middleware._oauth.token_response import TokenResponse
-    from tiktok_oauth_middleware._observe.emit import Tell
+    from tiktok_oauth_middleware._observe.emit import Emitter
     from tiktok_oauth_middleware.settings.options import TikTokSettings
 
     from .deferred_writes import DeferredWrites
@@ -97,7 +97,7 @@ class Refresh:
         runtime: Backend,
         grants: Records,
         client: Callable[[], Awaitable[TikTokClient]],
-        tell: Tell,
+        emit: Emitter,
         clock: Callable[[], float],
         deferrable: DeferredWrites,
     ) -> None:
@@ -106,7 +106,7 @@ class Refresh:
         self._runtime = runtime
         self._grants = grants
         self._client = client
-        self._tell = tell
+        self._emit = emit
         self._clock = clock
         #: The longest that a refresh takes, in seconds: the call and the write.
         self.longest: float = settings.timeout + _WRITE_SECONDS
@@ -361,10 +361,10 @@ class Refresh:
 
     async def _announce(self, grant: UserRecord, before: str) -> None:
         scopes = split_scopes(grant.scopes)
-        await self._tell(Event(name="refresh", open_id=grant.open_id, scopes=scopes))
+        await self._emit(Event(name="refresh", open_id=grant.open_id, scopes=scopes))
         if grant.scopes != before:
             event = Event(name="scopes_changed", open_id=grant.open_id, scopes=scopes)
-            await self._tell(event)
+            await self._emit(event)
 
     async def _revoked(
         self, held: VersionedRecord, attempt: Attempt, error: GrantRevoked
@@ -418,7 +418,7 @@ class Refresh:
     ) -> None:
         """Emit the end of a grant: once, by whoever deleted the record."""
         event = Event(name="session_ended", reason=reason, open_id=grant.open_id)
-        await self._tell(event, why=why)
+        await self._emit(event, why=why)
 
     async def _failed(
         self, held: VersionedRecord, error: TikTokError, wait: float | None = None
@@ -432,7 +432,7 @@ class Refresh:
         reason = TikTokError.code if is_grant else reason_of(error)
         open_id = held.grant.open_id
         event = Event(name="refresh_failed", reason=reason, open_id=open_id)
-        await self._tell(event, why=error)
+        await self._emit(event, why=error)
         failures = min(held.grant.failures + 1, 30)
         if wait is None:
             wait = self._back_off(failures, error)

@@ -125,8 +125,8 @@ class Core:
         self.check_workers()
         self._warn()
         keys = [reveal(key) for key in settings.secret_keys]
-        told = derive(keys[0], settings.client_key, "log")
-        self._tell = Emitter(runtime, told, on_event, self._meter)
+        log_key = derive(keys[0], settings.client_key, "log")
+        self._emit = Emitter(runtime, log_key, on_event, self._meter)
         self._wire(keys)
         #: By mount point; of those that the callback is below, and of no others.
         self.sites: dict[str, MountPoint] = {}
@@ -157,7 +157,7 @@ class Core:
             self._runtime,
             self.grants,
             self.client,
-            self._tell,
+            self._emit,
             clock,
             deferrable,
         )
@@ -195,7 +195,7 @@ class Core:
                 Box(keys, settings.client_key, "login result"),
             ),
             self.client,
-            self._tell,
+            self._emit,
             clock,
             self.profiles,
         )
@@ -205,11 +205,11 @@ class Core:
             self.grants,
             self.jar,
             self.client,
-            self._tell,
+            self._emit,
             clock,
         )
         self._webhook = Webhook(
-            settings, self.grants, self.refresh, self.client, self._tell, clock
+            settings, self.grants, self.refresh, self.client, self._emit, clock
         )
 
     def check_workers(self, seen: str | None = None) -> None:
@@ -371,9 +371,9 @@ class Core:
 
     async def store_failed(self, request: Request, error: StoreError) -> Response:
         """Return 503: who this is can not be said, which is not to say "nobody"."""
-        reference = self._tell.reference_for("store_error", error)
+        reference = self._emit.reference_for("store_error", error)
         event = Event(name="store_error", reason=error.code, reference=reference)
-        await self._tell(event, why=error)
+        await self._emit(event, why=error)
         headers = [("retry-after", _RETRY_SECONDS)]
         if is_page_visit(request):
             said = ErrorPage(code=error.code, reference=reference, headers=headers)

@@ -73,7 +73,7 @@ if TYPE_CHECKING:
     from tiktok_oauth_middleware._core.encryption import Box
     from tiktok_oauth_middleware._oauth.client import TikTokClient
     from tiktok_oauth_middleware._oauth.token_response import TokenResponse
-    from tiktok_oauth_middleware._observe.emit import Tell
+    from tiktok_oauth_middleware._observe.emit import Emitter
     from tiktok_oauth_middleware._session.cookie import SessionCookies, Ticket
     from tiktok_oauth_middleware._session.profiles import Profile, Profiles
     from tiktok_oauth_middleware._session.records import Records
@@ -182,7 +182,7 @@ class LoginFlow:
         jar: SessionCookies,
         boxes: tuple[Box, Box],
         client: Callable[[], Awaitable[TikTokClient]],
-        tell: Tell,
+        emit: Emitter,
         clock: Callable[[], float],
         profiles: Profiles,
     ) -> None:
@@ -205,7 +205,7 @@ class LoginFlow:
             longest=3 * settings.timeout + _WRITE_SECONDS,
         )
         self._client = client
-        self._tell = tell
+        self._emit = emit
         self._clock = clock
         self._profiles = profiles
 
@@ -443,7 +443,7 @@ class LoginFlow:
             is_no = _is_refusal(callback)
             if is_no and await self._goes_on_without(login, error, ticket):
                 rejected = _rejected(self._refused(error), error)
-                await self._tell(rejected, why=_cause(error))
+                await self._emit(rejected, why=_cause(error))
                 return _redirect(login.target, spent)
             return await self._refuse(error, site, ticket, again, spent)
         if result.code:
@@ -645,7 +645,7 @@ class LoginFlow:
             await self._results.finish(login_id, begun, sealed)
         except StoreError as error:
             logger.warning("what came of a login could not be kept: %s", error)
-        await self._tell(event, session=session, why=why)
+        await self._emit(event, session=session, why=why)
         return sealed
 
     async def _attempt(
@@ -836,7 +836,7 @@ class LoginFlow:
             at=int(self._clock()),
             code=error.code,
             notes=notes,
-            reference=self._tell.reference_for("login_rejected", _cause(error), level),
+            reference=self._emit.reference_for("login_rejected", _cause(error), level),
             headers=[("retry-after", "5")] if is_passing else [],
         )
 
@@ -862,7 +862,7 @@ class LoginFlow:
             level: in the log, instead of the one that the error has.
         """
         result = self._refused(error, level)
-        await self._tell(_rejected(result, error), why=_cause(error), level=level)
+        await self._emit(_rejected(result, error), why=_cause(error), level=level)
         if isinstance(error, StateMismatch):
             usual = site.prefix + self._settings.after_login
             leads = ("begins_at", usual)

@@ -24,7 +24,7 @@ from .pages import Answer, ErrorPage, Link, redirect
 if TYPE_CHECKING:
     from tiktok_oauth_middleware._core.backends.base import Backend
     from tiktok_oauth_middleware._oauth.client import TikTokClient
-    from tiktok_oauth_middleware._observe.emit import Tell
+    from tiktok_oauth_middleware._observe.emit import Emitter
     from tiktok_oauth_middleware._session.cookie import SessionCookies, Ticket
     from tiktok_oauth_middleware._session.record import UserRecord
     from tiktok_oauth_middleware._session.records import Records
@@ -46,7 +46,7 @@ class Logout:
         grants: Records,
         jar: SessionCookies,
         client: Callable[[], Awaitable[TikTokClient]],
-        tell: Tell,
+        emit: Emitter,
         clock: Callable[[], float],
     ) -> None:
         self._settings = settings
@@ -55,7 +55,7 @@ class Logout:
         self._grants = grants
         self._jar = jar
         self._client = client
-        self._tell = tell
+        self._emit = emit
 
     async def answer(
         self, request: Request, site: MountPoint, ticket: Ticket | None
@@ -72,7 +72,7 @@ class Logout:
             ended = await self._grants.end_session(ticket.grant_id, ticket.digest)
             if ended is not None:
                 event = Event(name="logout", open_id=ended.open_id)
-                await self._tell(event, session=ticket.digest)
+                await self._emit(event, session=ticket.digest)
         cookies = self._all_gone(request)
         if ticket is not None:
             cookies = self._choosing(cookies)
@@ -129,7 +129,7 @@ class Logout:
             lambda: self._revoke(grant_id, ended)
         )
         event = Event(name="disconnect", reason=outcome, open_id=ended.open_id)
-        await self._tell(event, why=why)
+        await self._emit(event, why=why)
         return outcome
 
     async def _revoke(self, grant_id: str, grant: UserRecord) -> tuple[str, object]:

@@ -34,7 +34,7 @@ from .pages import json_answer
 
 if TYPE_CHECKING:
     from tiktok_oauth_middleware._oauth.client import TikTokClient
-    from tiktok_oauth_middleware._observe.emit import Tell
+    from tiktok_oauth_middleware._observe.emit import Emitter
     from tiktok_oauth_middleware._session.records import Records, VersionedRecord
     from tiktok_oauth_middleware._session.refresh import Refresh
     from tiktok_oauth_middleware.events import EventName
@@ -65,14 +65,14 @@ class Webhook:
         grants: Records,
         refresh: Refresh,
         client: Callable[[], Awaitable[TikTokClient]],
-        tell: Tell,
+        emit: Emitter,
         clock: Callable[[], float],
     ) -> None:
         self._settings = settings
         self._grants = grants
         self._refresh = refresh
         self._client = client
-        self._tell = tell
+        self._emit = emit
         self._clock = clock
 
     async def answer(self, request: Request) -> Response:
@@ -99,7 +99,7 @@ class Webhook:
             )
         except WebhookRejected as error:
             event = Event(name="webhook_rejected", reason=error.code)
-            await self._tell(event, why=error)
+            await self._emit(event, why=error)
             return json_answer(error.status, {"error": error.code})
         # Marked after it was taken: a store that fails in between gets it again.
         name = "hook-" + hashlib.sha256(body).hexdigest()[:32]
@@ -125,7 +125,7 @@ class Webhook:
         event = Event(
             name=name, open_id=delivery.open_id, reason=delivery.event, details=details
         )
-        await self._tell(event)
+        await self._emit(event)
 
     async def _forget(self, open_id: str, delivery: webhook_delivery.Delivery) -> bool:
         """Forget a user who withdrew; False if there was nothing to forget.
