@@ -12,7 +12,8 @@ WORKERS ?= $(shell echo $$((2 * $$(nproc))))
 GUARDED = "tiktok_oauth_middleware/_core/return_to.py,tiktok_oauth_middleware/_session/cookie.py,tiktok_oauth_middleware/_web/login.py,tiktok_oauth_middleware/_session/refresh.py"
 COVERING ?= -k "not (asyncio or trio or redis)" tests/unit/_core/test_return_to.py \
 	tests/unit/_session tests/unit/_web/test_cookie_header.py tests/unit/_web/test_login_cookies.py \
-	tests/security/test_cwe352_cross_site_requests.py $(addprefix tests/flows/test_,$(addsuffix .py,\
+	$(addprefix tests/security/test_cwe,$(addsuffix .py,\
+	352_cross_site_requests 348_untrusted_headers 650_methods 1385_websocket_origin)) $(addprefix tests/flows/test_,$(addsuffix .py,\
 	login login_options callbacks refresh refresh_rules takeover sweeps operator_log events journey processes))
 
 .PHONY: bench bench-check coverage demo demo-flask test matrix lint reliability sealing audit fuzz soak mutate paths apps clean

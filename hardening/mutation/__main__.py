@@ -21,13 +21,18 @@ TESTS = {
     ],
     "cookies": [
         "unit/_web/test_cookie_header.py",
+        "unit/_session/test_cookie.py",
         "properties/test_parsers.py",
         "flows/test_journey.py",
     ],
     "login": [
         "flows/test_login.py",
         "security/test_cwe352_login_csrf.py",
+        "security/test_cwe235_repeated_parameters.py",
+        "security/test_cwe294_callback_replay.py",
+        "security/test_cwe472_login_parameters.py",
         "security/test_cwe352_cross_site_requests.py",
+        "security/test_cwe650_methods.py",
         *_JOURNEYS,
     ],
     "refresh": [

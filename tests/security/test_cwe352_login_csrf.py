@@ -7,17 +7,13 @@ in; or a login begun in one browser, and somebody who consents to it in another.
 from __future__ import annotations
 
 import random
-from concurrent.futures import ThreadPoolExecutor
-from urllib.parse import quote
 
 import pytest
 
 from ..conftest import (
     CALLBACK,
     LOGIN,
-    LOGOUT,
     PAGE,
-    SAME_ORIGIN,
     make_settings,
     query_of,
 )
@@ -171,86 +167,6 @@ class TestLoginCSRF:
         assert victim.open_id == open_id
 
 
-class TestReplay:
-    """A state and its code work once.
-
-    What came of a login is shown for a minute to the browser that holds its cookie, and
-    to nobody else: see `test_callbacks`.
-    """
-
-    def test_again(self, world, raw):
-        """A minute later the login's cookie gets nothing for a callback that was used."""
-        path, query = raw.consent(raw.begin())
-        kept = dict(raw.cookies)
-        assert raw.ask("GET", path, query=query).status == 303
-        world.clock.advance(61)
-        for _ in range(2):
-            other = raw.another()
-            other.cookies = dict(kept)
-            answer = other.ask("GET", path, query=query)
-            assert answer.status == 400
-            assert "used already" in answer.text
-            assert SESSION not in answer.set_cookies
-        assert raw.open_id is not None
-        assert world.count("authorization_code") == 1
-
-    def test_after_a_restart(self, world, raw):
-        """Neither a restart nor a logout makes a used callback good again."""
-        path, query = raw.consent(raw.begin())
-        kept = dict(raw.cookies)
-        raw.ask("GET", path, query=query)
-        raw.ask("POST", LOGOUT, headers=SAME_ORIGIN)
-        world.start()
-        other = raw.another()
-        other.cookies = dict(kept)
-        assert other.ask("GET", path, query=query).status == 400
-        assert world.count("authorization_code") == 1
-
-    def test_with_another_code(self, world, raw):
-        """A used state is used for every code: the first one's login is shown."""
-        path, query = raw.consent(raw.begin())
-        kept = dict(raw.cookies)
-        signed_in = raw.ask("GET", path, query=query).set_cookies[SESSION]
-        other = raw.another()
-        other.cookies = dict(kept)
-        fresh = query_of("?" + query.decode()) | {"code": "another"}
-        again = "&".join(f"{k}={quote(v)}" for k, v in fresh.items()).encode()
-        answer = other.ask("GET", path, query=again)
-        assert answer.set_cookies[SESSION] == signed_in
-        world.clock.advance(61)
-        other.cookies = dict(kept)
-        assert other.ask("GET", path, query=again).status == 400
-        assert world.count("authorization_code") == 1
-
-    def test_failed_exchange(self, world, raw):
-        """A code that was sent once is not sent again, though the first try failed."""
-        path, query = raw.consent(raw.begin())
-        kept = dict(raw.cookies)
-        world.tiktok.fail("token", status=500)
-        assert raw.ask("GET", path, query=query).status == 503
-        raw.cookies = dict(kept)
-        assert raw.ask("GET", path, query=query).status == 503
-        world.clock.advance(61)
-        raw.cookies = kept
-        assert raw.ask("GET", path, query=query).status == 400
-        assert world.count("authorization_code") == 1
-
-    def test_parallel(self, world, raw):
-        """Of 20 equal callbacks at once one is exchanged, and all show its login."""
-        path, query = raw.consent(raw.begin())
-        [(name, value)] = raw.cookies.items()
-
-        def finish(_):
-            cookie = f"{name}={value}".encode()
-            return raw.another().ask("GET", path, query=query, cookie=cookie)
-
-        with ThreadPoolExecutor(20) as pool:
-            answers = list(pool.map(finish, range(20)))
-        assert [a.status for a in answers] == [303] * 20
-        assert world.count("authorization_code") == 1
-        assert len({a.set_cookies[SESSION] for a in answers}) == 1
-
-
 class TestPreparedLogin:
     """A login begun in one browser is finished in no other."""
 
@@ -332,150 +248,6 @@ class TestErrors:
         assert world.count("authorization_code") == 0
 
 
-class TestDuplicates:
-    """Two values of one parameter are none."""
-
-    @pytest.mark.parametrize("name", ["state", "code", "error"])
-    def test_repeated(self, world, raw, name):
-        """A repeated parameter is refused however it is written, and burns nothing."""
-        path, query = raw.consent(raw.begin())
-        value = query_of("?" + query.decode()).get(name, "access_denied")
-        if name == "error":
-            twice = [f"error={value}&error={value}", f"error=&err%6fr={value}"]
-        else:
-            encoded = f"%{ord(name[0]):02x}{name[1:]}"
-            twice = [f"{name}={value}", f"{name}=", name, f"{encoded}={value}"]
-            twice += [f"{name}=other", f"&&{name}=other&&", f"{encoded}=other"]
-        for again in twice:
-            for both in (f"{query.decode()}&{again}", f"{again}&{query.decode()}"):
-                answer = raw.ask("GET", path, query=both.encode())
-                assert answer.status == 400, both
-                assert not answer.set_cookies
-        assert world.count("authorization_code") == 0
-        assert rows(world) == []
-        assert raw.ask("GET", path, query=query).status == 303
-
-    @pytest.mark.parametrize(
-        "query", [b"scopes=video.upload&scopes=", b"scopes&sc%6fpes=video.upload"]
-    )
-    def test_repeated_scopes(self, raw, query):
-        """Scopes asked for twice begin no login."""
-        assert raw.ask("GET", LOGIN, query=query).status == 400
-        assert raw.cookies == {}
-
-    def test_other_parameters_of_a_callback_are_ignored(self, raw):
-        """What TikTok adds, and what nobody knows, changes nothing, twice or once."""
-        path, query = raw.consent(raw.begin(b"next=/a"))
-        more = (
-            b"&scopes=video.publish&scopes=x&next=//evil.example&redirect_uri=x"
-            b"&x=1&x=2&%ff=%ff&=&error_description=x&log_id=1"
-        )
-        answer = raw.ask("GET", path, query=query + more)
-        assert (answer.status, answer.location) == (303, "/a")
-        assert "video.publish" not in raw.ask("GET", "/who").text
-
-
-@memory_only
-class TestShape:
-    """A request chooses scopes and `next`, and nothing else of a login."""
-
-    NAMES = [
-        "client_key",
-        "client_id",
-        "client_secret",
-        "redirect_uri",
-        "response_type",
-        "response_mode",
-        "scope",
-        "state",
-        "code_challenge",
-        "code_challenge_method",
-        "code_verifier",
-        "nonce",
-        "prompt",
-        "disable_auto_auth",
-        "auth_type",
-        "rid",
-        "ttl",
-        "max_age",
-        "login_hint",
-        "request",
-        "request_uri",
-        "resource",
-        "audience",
-        "claims",
-        "aud",
-        "authorize",
-        "token",
-        "x",
-    ]
-
-    @pytest.mark.parametrize("method", ["GET", "POST"])
-    @pytest.mark.parametrize("name", NAMES)
-    def test_parameter_has_no_effect(self, raw, name, method):
-        """A parameter of the login path reaches neither TikTok nor the cookie's names."""
-        plain = self.asked(raw, method, b"")
-        for value in ("evil", "https://evil.example/", "1", "", "%26scope=evil"):
-            query = f"{name}={value}&{name}[]={value}".encode()
-            assert self.asked(raw, method, query) == plain
-
-    def asked(self, raw, method, query):
-        """Return what is sent to TikTok, less what is random."""
-        answer = raw.ask(method, LOGIN, query=query, body=query, headers=SAME_ORIGIN)
-        assert answer.status == 303
-        address, _, sent = answer.location.partition("?")
-        parts = query_of(f"?{sent}")
-        assert len(parts.pop("state")) == 43
-        assert len(parts.pop("code_challenge")) == 64
-        return address, parts
-
-    def test_body_has_no_effect(self, raw):
-        """A form that is posted to the login path is not read."""
-        form = b"scopes=video.publish&next=//evil.example&client_key=evil"
-        kind = {"content-type": "application/x-www-form-urlencoded"}
-        headers = {**SAME_ORIGIN, **kind}
-        answer = raw.ask("POST", LOGIN, body=form, headers=headers)
-        assert "evil" not in answer.location
-        assert query_of(answer.location)["scope"] == "user.info.basic,video.list"
-
-    @pytest.mark.parametrize(
-        ("scopes", "sent"),
-        [
-            ("video.upload", "user.info.basic,video.list,video.upload"),
-            ("video.list", "user.info.basic,video.list"),
-            ("user.info.stats,video.upload", None),
-            ("video.publish", False),
-            ("video.upload,video.publish", False),
-            ("video.upload video.list", False),
-            ("VIDEO.UPLOAD", False),
-            ("*", False),
-            ("video.upload%00", False),
-            ("video.upload%26client_key=evil", False),
-        ],
-    )
-    def test_only_offered_scopes(self, raw, scopes, sent):
-        """Scopes beside those of the settings begin no login."""
-        answer = raw.ask("GET", LOGIN, query=f"scopes={scopes}".encode())
-        if sent is False:
-            assert answer.status == 400
-            assert not answer.set_cookies
-            return
-        asked = query_of(answer.location)
-        assert asked["disable_auto_auth"] == "1"
-        usual = "user.info.basic,video.list,user.info.stats,video.upload"
-        assert asked["scope"] == (sent or usual)
-
-    def test_redirect_uri_is_the_configured_one(self, world, raw):
-        """Both legs name the configured address, byte for byte, whatever the Host."""
-        headers = {**PAGE, "host": "evil.example", "x-forwarded-host": "evil.example"}
-        authorize = raw.begin(b"moved=1", headers=headers)
-        path, query = raw.consent(authorize)
-        assert raw.ask("GET", path, query=query, headers=headers).status == 303
-        [exchange] = [r for r in world.tiktok.requests if r.endpoint == "token"]
-        assert dict(exchange.form)["redirect_uri"] == world.settings.redirect_uri
-        assert query_of(authorize)["redirect_uri"] == world.settings.redirect_uri
-
-
 @memory_only
 class TestPKCE:
     @pytest.mark.parametrize("pkce", [True, False])
@@ -525,28 +297,3 @@ class TestTwoInstances:
         renamed = {"__Host-two": first["__Host-one"]}
         raw.cookies = renamed
         assert raw.open_id is None
-
-
-SEPARATORS = [b"&", b"&&&&", b"=", b"&=&=", b"?", b"?&&&&", b"#", b";;;", b"%", b"+"]
-
-
-class TestSeparators:
-    """Separators alone are nothing, and crash nothing."""
-
-    @pytest.mark.parametrize("query", SEPARATORS)
-    def test_query(self, world, raw, query):
-        """A query of separators begins a login, finishes none, and returns home."""
-        path, answer = raw.consent(raw.begin(query))
-        assert raw.ask("GET", CALLBACK, query=query).status == 400
-        assert rows(world) == []
-        finished = raw.ask("GET", path, query=query + b"&" + answer + b"&&")
-        assert (finished.status, finished.location) == (303, "/")
-
-    @pytest.mark.parametrize("cookie", [b";", b";;;", b"; ;=;", b"=", b"==;=", b"\t ;"])
-    def test_cookie(self, world, raw, cookie):
-        """A Cookie header of separators is nobody's, on every path."""
-        visitor = raw.another()
-        assert visitor.seen_by("/who", cookie=cookie) is None
-        assert visitor.ask("GET", LOGIN, cookie=cookie).status == 303
-        assert visitor.ask("GET", CALLBACK, cookie=cookie).status == 400
-        assert rows(world) == []

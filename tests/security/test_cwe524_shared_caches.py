@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import re
-from urllib.parse import quote
 
 import pytest
 
 from tiktok_oauth_middleware._web.guard import guard
 
-from ..conftest import API, CALLBACK, LOGIN, LOGOUT, PAGE, SAME_ORIGIN, make_settings
+from ..conftest import API, CALLBACK, LOGIN, LOGOUT, PAGE, SAME_ORIGIN
 from .conftest import memory_only
+from .guarded_app import members_only, show
 
 
 class SharedCache:
@@ -51,6 +50,7 @@ LOOKS = {
     "missing_scopes": lambda auth: sorted(auth.missing_scopes("video.list")),
     "guard": lambda auth: guard(auth, ()),
 }
+
 #: What only one kind of cache reads, and each reads before Cache-Control.
 FOR_ONE_CACHE = [
     "Cloudflare-CDN-Cache-Control",
@@ -62,6 +62,7 @@ FOR_ONE_CACHE = [
     "X-Accel-Expires",
     "X-LiteSpeed-Cache-Control",
 ]
+
 SAID = {
     "nothing": [],
     "public": [("Cache-Control", "public, max-age=600")],
@@ -71,33 +72,6 @@ SAID = {
     "for vendors": [(name, "max-age=600") for name in FOR_ONE_CACHE],
     "for who understands": [("Cache-Control", "must-understand, no-store, max-age=9")],
 }
-
-
-def show(world, look, said):
-    """Put an app in the middle that answers with what it sees in one way.
-
-    It does so with 401 if a guard refused, as the guards of frameworks do.
-    """
-    if world.shell == "wsgi":
-
-        def app(environ, start_response):
-            text = repr(look(environ["tiktok.auth"]))
-            refused = environ["tiktok.auth"]._challenge is not None
-            start_response("401 Unauthorized" if refused else "200 OK", list(said))
-            return [text.encode()]
-
-        world.app.wsgi_app.app = app
-        return
-
-    head = [(name.encode(), value.encode()) for name, value in said]
-
-    async def app(scope, receive, send):
-        text = repr(look(scope["tiktok"]))
-        status = 200 if scope["tiktok"]._challenge is None else 401
-        await send({"type": "http.response.start", "status": status, "headers": head})
-        await send({"type": "http.response.body", "body": text.encode()})
-
-    world.app.app = app
 
 
 @memory_only
@@ -182,162 +156,3 @@ class TestSharedCache:
         for answer in answers:
             assert answer.set_cookies
             assert answer.one("cache-control") == "no-store"
-
-
-METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY", "x"]
-TYPES = [
-    None,
-    "application/json",
-    "application/x-www-form-urlencoded",
-    "multipart/form-data; boundary=x",
-    "text/html",
-    "text/plain; charset=utf-7",
-    "application/octet-stream",
-    "\xff",
-]
-ACCEPTS = ["text/html", "application/json", "*/*", "", "image/*", "\xff"]
-SECRET = "for members only"
-
-
-@memory_only
-class TestProtectedContent:
-    """Nothing of a protected answer goes out with the way to log in."""
-
-    @pytest.mark.parametrize("way", ["rule", "guard"])
-    def test_no_request_gets_content(self, world, raw, way):
-        """Whatever its method and types, an anonymous request sees no content."""
-        if way == "rule":
-            world.with_settings(protect=["/x"])
-        show(world, members_only(way), [("x-secret", "yes"), ("set-cookie", "a=b")])
-        for method, kind, accept in itertools.product(METHODS, TYPES, ACCEPTS):
-            headers = [("accept", accept)]
-            headers += [] if kind is None else [("content-type", kind)]
-            answer = raw.ask(method, "/x", headers=headers, body=b"<x>=1&a=b")
-            assert SECRET not in answer.text
-            assert answer.one("x-secret") is None
-            assert answer.one("cache-control") == "no-store"
-            if answer.status == 303:
-                assert method in ("GET", "HEAD")
-                assert answer.location == f"{LOGIN}?next=/x"
-                assert answer.body == b""
-            else:
-                assert answer.status == 401
-                is_page = method == "POST" and accept == "text/html"
-                begin = b"<!doctype html>" if is_page else b'{"error"'
-                assert method == "HEAD" or answer.body.startswith(begin)
-            assert not answer.set_cookies
-        raw.log_in()
-        assert SECRET in raw.ask("GET", "/x", headers=API).text
-
-    def test_posted_body_does_not_come_back(self, raw):
-        """What was posted to a guarded path is neither kept nor sent on."""
-        body = b"card=4111111111111111"
-        answer = raw.ask("POST", "/private", headers=PAGE, body=body)
-        assert answer.status == 401
-        assert "4111" not in f"{answer.headers} {answer.text}"
-        assert not answer.set_cookies
-
-
-def members_only(way):
-    """Return a look that gives the secret, with a guard before it or without."""
-
-    def look(auth):
-        if way == "guard":
-            guard(auth, ())
-        return SECRET
-
-    return look
-
-
-MARKUP = [
-    "<script>alert(1)</script>",
-    '"><img src=x onerror=alert(1)>',
-    "'><svg onload=alert(1)>",
-    "</title></style><script>",
-    "<!--",
-    "javascript:alert(1)",
-    "&lt;script&gt;",
-    "+ADw-script+AD4-",
-    "{{7*7}}${7*7}%(x)s",
-]
-
-
-@memory_only
-class TestMarkup:
-    """What anybody sends stands on our pages as text, if at all."""
-
-    @pytest.mark.parametrize("value", MARKUP)
-    def test_every_parameter(self, world, raw, value):
-        """Markup in any parameter of any path of ours is no markup on its page."""
-        world.with_settings(disconnect_path="/bye", login_methods=("POST",))
-        encoded = quote(value, safe="")
-        genuine = raw.consent(raw.ask("POST", LOGIN, headers=SAME_ORIGIN).location)[
-            1
-        ].decode()
-        names = ["next", "scopes", "state", "code", "error", "error_description"]
-        names += ["errCode", "error_type", "log_id", encoded]
-        for name, path in itertools.product(names, [LOGIN, CALLBACK, LOGOUT, "/bye"]):
-            query = f"{name}={encoded}"
-            for more in ("", f"&{genuine}", f"&error=x&{genuine}"):
-                for method in ("GET", "POST"):
-                    sent = f"{query}{more}".encode()
-                    assert_plain(raw.ask(method, path, query=sent, headers=PAGE))
-
-    @pytest.mark.parametrize("value", MARKUP)
-    def test_path_and_mount(self, world, raw, value):
-        """Nor is markup in a path, a mount point or a header."""
-        world.with_settings(protect=["/ruled"])
-        for headers in (PAGE, API, {"accept": "image/*"}):
-            assert_plain(raw.ask("GET", f"/ruled/{value}", headers=headers))
-            assert_plain(raw.ask("GET", f"/private/{value}", headers=headers))
-        for path in (LOGIN, LOGOUT):
-            odd = f"/{value}"
-            more = {**PAGE, "host": value, "referer": value, "user-agent": value}
-            assert_plain(raw.ask("GET", path, mount=odd, headers=more))
-            assert_plain(raw.ask("POST", path, mount=odd, headers=more))
-
-    @pytest.mark.parametrize("value", MARKUP)
-    def test_what_tiktok_says(self, world, raw, value):
-        """Nor is markup in TikTok's own answers."""
-        for fields in ({"error": value}, {"body": value.encode()}):
-            world.tiktok.fail("token", **fields)
-            assert_plain(raw.log_in())
-            world.tiktok.clear_faults()
-
-
-def assert_plain(answer):
-    """Judge a page: the tags that it has are its own."""
-    assert answer.status < 600
-    kind = answer.one("content-type") or ""
-    if not kind.startswith("text/html") or answer.one("cache-control") != "no-store":
-        return
-    rest = re.sub(r"<style>.*?</style>", "", answer.text, flags=re.DOTALL)
-    tags = {tag.lower() for tag in re.findall(r"<\s*/?\s*([^\s>]+)", rest)}
-    assert tags <= {
-        *("!doctype", "html", "head", "meta", "title", "body", "main", "h1", "p"),
-        *("div", "form", "button", "a", "footer", "code"),
-    }
-    for attribute in re.findall(r"<[a-z][^>]*>", rest):
-        assert " on" not in attribute
-        assert "javascript:" not in attribute.partition("?")[0]
-
-
-@memory_only
-class TestNothingToLoop:
-    """A failed login ends on a page; no answer goes to TikTok by itself again."""
-
-    @pytest.fixture
-    def settings(self):
-        return make_settings(protect=["/"])
-
-    @pytest.mark.parametrize(
-        "query", [b"", b"error=access_denied", b"code=x&state=y", b"state=y", b"&&"]
-    )
-    def test_failed_callback(self, raw, query):
-        """Though every path is protected, a callback that fails shows a page."""
-        answer = raw.ask("GET", CALLBACK, query=query, headers=PAGE)
-        assert 400 <= answer.status < 500
-        assert answer.one("location") is None
-        assert answer.one("refresh") is None
-        assert "http-equiv" not in answer.text
-        assert f'href="{LOGIN}"' in answer.text

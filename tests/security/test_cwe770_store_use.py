@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import pytest
 
 from tiktok_oauth_middleware import RedisStore
@@ -94,33 +92,6 @@ class TestNotAsked:
         assert {"get", "aget"} & {*counted.store.asked}
 
 
-ODD = [
-    "*",
-    "?",
-    "[a-z]*",
-    "\\",
-    "a%",
-    "a_",
-    "a' OR 1=1 --",
-    "{x}",
-    "a*",
-    "^",
-    "]",
-    "\x00",
-]
-
-
-def test_keys_are_no_patterns(store):
-    """What is listed is what begins with a text, and nothing in it means anything."""
-    rows = [f"odd:{name}:1" for name in ODD]
-    for row in rows:
-        assert store.compare_and_set(row, None, b"1", 60)
-    for name, row in zip(ODD, rows, strict=True):
-        assert store.keys(f"odd:{name}:") == [row]
-        assert store.get(row) == b"1"
-    assert sorted(store.keys("odd:")) == sorted(rows)
-
-
 def test_redis_pool_is_bounded(empty_redis):
     """A process opens fifty connections at most, and waits two seconds for any."""
     store = RedisStore(empty_redis)
@@ -135,16 +106,3 @@ def test_redis_pool_is_bounded(empty_redis):
         )
     finally:
         store.close()
-
-
-def test_rows_name_app_and_user_by_hashes(world):
-    """A row's key holds neither the client_key nor the open_id, and begins as the app's."""
-    world.browser().log_in()
-    client_key = world.settings.client_key.encode()
-    space = f"tiktok:{hashlib.sha256(client_key).hexdigest()[:12]}:"
-    keys = world.store.keys("")
-    assert len(keys) == 2  # the user's, and the login that was used
-    for key in keys:
-        assert key.startswith(space)
-        assert world.settings.client_key not in key
-        assert world.tiktok.people[0].open_id not in key

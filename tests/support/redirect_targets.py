@@ -15,7 +15,6 @@ from collections.abc import Iterable
 LONGEST = 2048
 
 # --- refused -----------------------------------------------------------------------
-
 #: By hand: each was seen to fool a check somewhere, or breaks a parser.
 BY_HAND = [
     # another scheme or host, plainly
@@ -318,7 +317,6 @@ def _built() -> Iterable[str]:
 REFUSED = [*dict.fromkeys([*BY_HAND, *_built()])]
 
 # --- harmless: looks like an attack, and is a path of this site --------------------
-
 HARMLESS = [
     *(
         f"/{inner}evil.example/x"
@@ -374,7 +372,6 @@ HARMLESS = [
 ]
 
 # --- good --------------------------------------------------------------------------
-
 PATHS = [
     "/",
     "/videos",

@@ -195,3 +195,41 @@ def test_settings_of_settings():
     )
     assert again.secret_keys == first.secret_keys
     assert "p4ssword" not in repr((first, first.store[:12], list(first.store)))
+
+
+def test_secret_compares_as_its_text():
+    """A secret is equal to its text, and hashes like it."""
+    assert Secret("abc") == "abc"
+    assert {Secret("abc"): 1}["abc"] == 1
+    assert Secret("abc") != Secret("abd")
+
+
+def test_secret_reveals_its_text():
+    """The plain text is had by asking for it, as a plain string."""
+    revealed = Secret("abc").reveal()
+    assert revealed == "abc"
+    assert type(revealed) is str
+    assert str(revealed) == "abc"
+
+
+def test_secret_encodes_as_its_text():
+    """Bytes made of a secret are those of its text, never asterisks."""
+    assert Secret("abc").encode() == b"abc"
+
+
+def test_secret_of_a_secret_keeps_the_text():
+    """Wrapping a secret twice does not turn its asterisks into its text."""
+    assert Secret(Secret("abc")).reveal() == "abc"
+
+
+def test_secret_is_true_iff_it_has_text():
+    """An empty secret counts as none."""
+    assert not Secret("")
+    assert Secret("a")
+
+
+def test_secret_can_be_deep_copied():
+    """A deep copy, such as asdict makes, keeps the secret a Secret."""
+    copied = copy.deepcopy({"a": Secret("abc")})["a"]
+    assert type(copied) is Secret
+    assert copied.reveal() == "abc"

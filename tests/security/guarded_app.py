@@ -1,0 +1,46 @@
+"""An app whose content is for members only, and how it shows it."""
+
+from __future__ import annotations
+
+from tiktok_oauth_middleware._web.guard import guard
+
+
+def show(world, look, said):
+    """Put an app in the middle that answers with what it sees in one way.
+
+    It does so with 401 if a guard refused, as the guards of frameworks do.
+    """
+    if world.shell == "wsgi":
+
+        def app(environ, start_response):
+            text = repr(look(environ["tiktok.auth"]))
+            refused = environ["tiktok.auth"]._challenge is not None
+            start_response("401 Unauthorized" if refused else "200 OK", list(said))
+            return [text.encode()]
+
+        world.app.wsgi_app.app = app
+        return
+
+    head = [(name.encode(), value.encode()) for name, value in said]
+
+    async def app(scope, receive, send):
+        text = repr(look(scope["tiktok"]))
+        status = 200 if scope["tiktok"]._challenge is None else 401
+        await send({"type": "http.response.start", "status": status, "headers": head})
+        await send({"type": "http.response.body", "body": text.encode()})
+
+    world.app.app = app
+
+
+SECRET = "for members only"
+
+
+def members_only(way):
+    """Return a look that gives the secret, with a guard before it or without."""
+
+    def look(auth):
+        if way == "guard":
+            guard(auth, ())
+        return SECRET
+
+    return look

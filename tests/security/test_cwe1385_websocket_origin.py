@@ -1,0 +1,109 @@
+"""WebSockets: which origins a handshake may come from (CWE-1385)."""
+
+from __future__ import annotations
+
+import pytest
+
+from ..conftest import (
+    CALLBACK,
+    LOGIN,
+    LOGOUT,
+    ORIGIN,
+)
+from ..support.raw import a_scope, drive
+from ..support.senders import (
+    ALL_PATHS,
+    DISCONNECT,
+    ORIGINS,
+    SENDERS,
+    SESSION,
+    WEBHOOK,
+    sender,
+)
+from .conftest import memory_only
+
+
+@memory_only
+@pytest.mark.parametrize("shell", ["asyncio", "trio"], indirect=True)
+class TestWebSockets:
+    """A WebSocket carries the session for our own pages and listed origins only."""
+
+    def accepts(self, raw, headers):
+        """Whether a protected WebSocket lets these headers pass to the app."""
+        [message] = raw.connect("/ruled/ws", headers=headers)
+        # 4401 is ours; the app itself, which has no WebSocket, closes with 1000.
+        assert message["type"] == "websocket.close"
+        assert message["code"] in (1000, 4401)
+        return message["code"] == 1000
+
+    def test_senders(self, world, raw):
+        """Its Origin must be ours, once; no other header stands in for it."""
+        world.with_settings(protect=["/ruled"])
+        raw.log_in()
+        for said in SENDERS:
+            site, origin, referer = said
+            accepted = self.accepts(raw, sender(site, origin, referer))
+            assert accepted is (origin == "ours"), said
+
+    def test_listed_origins(self, world, raw):
+        """An origin of websocket_origins is as good as ours, and no other becomes so."""
+        listed = "https://other.example.com"
+        world.with_settings(protect=["/ruled"], websocket_origins=[listed])
+        raw.log_in()
+        for said in ORIGINS:
+            accepted = self.accepts(raw, sender("none", said, "none"))
+            assert accepted is (said in ("ours", "same site")), said
+
+    def test_anonymous(self, world, raw):
+        """Without a session our own Origin is nobody's either."""
+        world.with_settings(protect=["/ruled"])
+        assert not self.accepts(raw, sender("ours", "ours", "ours"))
+
+    def test_open_one_stays_whose_it_was(self, world, raw):
+        """An open WebSocket says whose it is as when it was opened, after a logout too."""
+        raw.log_in()
+        said = []
+
+        async def app(scope, receive, send):
+            await receive()
+            await send({"type": "websocket.accept"})
+            for _ in range(2):
+                await receive()
+                said.append(scope["tiktok"].open_id)
+
+        cookie = f"{SESSION}={raw.cookies[SESSION]}".encode()
+        lines = [(b"origin", ORIGIN.encode()), (b"cookie", cookie)]
+        scope = a_scope("/ws", lines, type="websocket", scheme="wss", subprotocols=[])
+        inner, world.app.app = world.app.app, app
+        messages = [{"type": "websocket.connect"}, {"type": "websocket.receive"}]
+
+        async def receive():
+            if messages:
+                return messages.pop(0)
+            # The browser logs out while the WebSocket is open.
+            world.app.app = inner
+            out = a_scope(
+                LOGOUT,
+                [(b"cookie", cookie), (b"origin", ORIGIN.encode())],
+                method="POST",
+            )
+            head, *_ = await drive(world.app, out)
+            assert head["status"] == 303
+            return {"type": "websocket.receive"}
+
+        async def send(message):
+            assert message == {"type": "websocket.accept"}
+
+        open_id = world.tiktok.people[0].open_id
+        raw.portal.call(world.app, scope, receive, send)
+        assert said == [open_id, open_id]
+        assert raw.open_id is None
+
+    def test_our_paths_are_no_websockets(self, world, raw):
+        """A handshake on a path of ours begins, finishes and ends nothing."""
+        world.with_settings(**ALL_PATHS)
+        raw.log_in()
+        for path in (LOGIN, CALLBACK, LOGOUT, DISCONNECT, WEBHOOK):
+            [message] = raw.connect(path, headers=sender("none", "ours", "none"))
+            assert message["type"] == "websocket.close"
+        assert raw.open_id is not None

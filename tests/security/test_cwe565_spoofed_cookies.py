@@ -1,0 +1,119 @@
+"""Cookies that look like a session's, and are none (CWE-565)."""
+
+from __future__ import annotations
+
+import random
+
+from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
+from tiktok_oauth_middleware._web.app import Core
+
+from ..conftest import CALLBACK, LOGIN
+from ..unit._web.test_cookie_header import (
+    LOOK_ALIKES,
+    drawn_headers,
+    drawn_neighbours,
+)
+from .conftest import memory_only
+
+SESSION = "__Host-tiktok"
+
+
+def lines(headers):
+    return [value for _, value in headers]
+
+
+class TestName:
+    """The browser's secret counts, not which record a cookie names."""
+
+    def another_secret(self, world, genuine):
+        """Return a session cookie that we might have issued, and did not."""
+        core = Core(
+            world.settings,
+            ThreadBackend(),
+            store=world.store,
+            on_event=None,
+            transport=None,
+            clock=world.clock,
+        )
+        ticket = core.jar.read(genuine.encode())
+        return core.jar.issue(ticket.grant_id)[0]
+
+    def test_secret_that_was_not_issued(self, world, raw):
+        """A cookie for a genuine record, with a genuine MAC, needs its own secret."""
+        raw.log_in()
+        for _ in range(3):
+            other = raw.another()
+            other.cookies[SESSION] = self.another_secret(world, raw.cookies[SESSION])
+            assert other.open_id is None
+        assert raw.open_id is not None
+
+    def test_secret_of_another_user(self, world, raw):
+        """One user's secret opens no other user's record."""
+        other = raw.another()
+        raw.log_in()
+        other.log_in(person=world.tiktok.people[1])
+        mine, theirs = raw.cookies[SESSION], other.cookies[SESSION]
+        # 16 bytes of name are the first 21 characters and a bit of the next.
+        for swapped in (theirs[:21] + mine[21:], mine[:22] + theirs[22:]):
+            visitor = raw.another()
+            visitor.cookies[SESSION] = swapped
+            assert visitor.open_id is None
+
+
+@memory_only
+class TestSpoofing:
+    """The genuine cookie counts, and nothing that looks like it."""
+
+    def test_neighbours(self, raw):
+        """Among neighbours of any kind it signs in; without it they sign nobody in."""
+        raw.log_in()
+        genuine = f"{SESSION}={raw.cookies[SESSION]}".encode()
+        open_id, visitor = raw.open_id, raw.another()
+        draw = random.Random("session: neighbours")
+        for _ in range(300):
+            cookies = drawn_neighbours(draw)
+            sent = lines(drawn_headers(draw, cookies))
+            assert visitor.seen_by("/who", cookie=sent) is None, sent
+            cookies.insert(draw.randrange(len(cookies) + 1), genuine)
+            sent = lines(drawn_headers(draw, cookies))
+            assert visitor.seen_by("/who", cookie=sent) == open_id, sent
+
+    def test_look_alikes(self, raw):
+        """A genuine value under a name that only looks like ours signs nobody in."""
+        raw.log_in()
+        value = raw.cookies[SESSION].encode()
+        visitor = raw.another()
+        for name in LOOK_ALIKES:
+            assert visitor.seen_by("/who", cookie=name + b"=" + value) is None, name
+
+    def test_tossed_session(self, world, raw):
+        """Two genuine sessions in one request are nobody's; the same one twice is one."""
+        raw.log_in()
+        other = raw.another()
+        other.log_in(person=world.tiktok.people[1])
+        mine = f"{SESSION}={raw.cookies[SESSION]}".encode()
+        theirs = f"{SESSION}={other.cookies[SESSION]}".encode()
+        visitor = raw.another()
+        for two in ([mine, theirs], [mine + b"; " + theirs], [theirs, mine]):
+            assert visitor.seen_by("/who", cookie=two) is None
+        for same in ([mine, mine], [mine + b"; a=b; " + mine]):
+            assert visitor.seen_by("/who", cookie=same) == raw.open_id
+
+    def test_login_among_neighbours(self, raw):
+        """A login is finished whatever cookies stand beside its own."""
+        draw = random.Random("login: neighbours")
+        for _ in range(15):
+            visitor = raw.another()
+            path, query = visitor.consent(visitor.begin())
+            [(name, value)] = visitor.cookies.items()
+            cookies = drawn_neighbours(draw)
+            place = draw.randrange(len(cookies) + 1)
+            cookies.insert(place, f"{name}={value}".encode())
+            sent = lines(drawn_headers(draw, cookies))
+            assert visitor.ask("GET", path, query=query, cookie=sent).status == 303
+
+    def test_written_only_when_changed(self, raw):
+        """No answer but that of a login or logout sets the session cookie."""
+        raw.log_in()
+        for path in ("/", "/who", "/private", "/videos", "/upload", LOGIN, CALLBACK):
+            assert SESSION not in raw.ask("GET", path).set_cookies

@@ -1,0 +1,66 @@
+"""A record, a cached session and a TikTokAuth with known values."""
+
+from __future__ import annotations
+
+from tiktok_oauth_middleware._core.secret import Secret
+from tiktok_oauth_middleware._session.record import UserRecord
+from tiktok_oauth_middleware._web.mount import MountPoint
+from tiktok_oauth_middleware.auth import TikTokAuth
+
+from .tiktok_answers import OPEN_ID
+
+PLAIN = "act.PLAINSECRET!5259.va"
+REFRESH = "rft.OTHERSECRET!5294.va"
+NOW = 1_767_225_605
+
+
+def a_grant(**changes):
+    fields = {
+        "open_id": OPEN_ID,
+        "access_token": Secret(PLAIN),
+        "issued_at": NOW,
+        "expires_at": NOW + 86400,
+        "refresh_token": Secret(REFRESH),
+        "refresh_expires_at": NOW + 31536000,
+        "scopes": "user.info.basic,video.list",
+    }
+    return UserRecord(**(fields | changes))
+
+
+def a_sight(**changes):
+    fields = {
+        "since": NOW,
+        "until": NOW + 60,
+        "open_id": OPEN_ID,
+        "scopes": "user.info.basic,video.list",
+        "access_token": PLAIN,
+        "expires_at": NOW + 100,
+        "profile": '{"display_name": "Example Creator"}',
+        "declined": "",
+        "grant_id": "grant",
+        "digest": "digest",
+    }
+    return tuple((fields | changes).values())
+
+
+def a_site(now=NOW, mount="", **changes):
+    routes = {
+        "/auth/tiktok/login": "login",
+        "/auth/tiktok/logout": "logout",
+        "/auth/tiktok/callback": "callback",
+    }
+    given = {
+        "mount": mount,
+        "routes": routes,
+        "askable": frozenset({"user.info.basic", "video.list", "video.upload"}),
+        "clock": lambda: now,
+    }
+    return MountPoint(**(given | changes))
+
+
+def an_auth(sight, site):
+    """Return what the middleware makes for a request."""
+    auth = TikTokAuth()
+    auth._sight, auth._site = sight, site
+    auth._looked, auth._challenge = False, None
+    return auth

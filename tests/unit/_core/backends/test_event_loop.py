@@ -1,0 +1,147 @@
+"""The backend for asyncio and Trio: one call in flight for each key."""
+
+from __future__ import annotations
+
+import asyncio
+
+import anyio
+import pytest
+
+from tiktok_oauth_middleware import StoreError
+from tiktok_oauth_middleware._core.backends.base import InFlight
+from tiktok_oauth_middleware._core.backends.event_loop import AsyncBackend
+
+
+async def nothing():
+    """Work that gives nothing."""
+
+
+class TestCooperative:
+    async def test_result_is_shared(self):
+        """Who asks while the work goes on gets its result, and it is done once."""
+        runtime, calls, go_on = AsyncBackend(), [], anyio.Event()
+
+        async def work():
+            calls.append(1)
+            await go_on.wait()
+            return "done"
+
+        found = []
+
+        async def ask():
+            found.append(await runtime.together("key", work, wait=True))
+
+        async with anyio.create_task_group() as group:
+            for _ in range(50):
+                group.start_soon(ask)
+            await anyio.wait_all_tasks_blocked()
+            assert runtime.is_under_way("key")
+            go_on.set()
+        assert found == ["done"] * 50
+        assert calls == [1]
+        assert not runtime.is_under_way("key")
+
+    async def test_who_does_not_wait(self):
+        """Who does not want to wait is told at once that somebody is at it."""
+        runtime, go_on = AsyncBackend(), anyio.Event()
+        async with anyio.create_task_group() as group:
+            group.start_soon(lambda: runtime.together("key", go_on.wait, wait=True))
+            await anyio.wait_all_tasks_blocked()
+            with pytest.raises(InFlight):
+                await runtime.together("key", nothing, wait=False)
+            go_on.set()
+
+    async def test_store_error_is_shared(self):
+        """A StoreError reaches all who wait, each with one of their own."""
+        runtime, go_on = AsyncBackend(), anyio.Event()
+
+        async def work():
+            await go_on.wait()
+            raise StoreError("down")
+
+        errors = []
+
+        async def ask():
+            try:
+                await runtime.together("key", work, wait=True)
+            except StoreError as error:
+                errors.append(error)
+
+        async with anyio.create_task_group() as group:
+            for _ in range(3):
+                group.start_soon(ask)
+            await anyio.wait_all_tasks_blocked()
+            go_on.set()
+        assert [str(error) for error in errors] == ["down"] * 3
+        assert len({id(error) for error in errors}) == 3
+        # The leader's frames do not hang on what the others got.
+        assert [error.__cause__ for error in errors] == [None] * 3
+
+    async def test_next_one_leads(self):
+        """If the work breaks otherwise, whoever waits does it anew."""
+        runtime, go_on, calls = AsyncBackend(), anyio.Event(), []
+
+        async def work():
+            calls.append(1)
+            if len(calls) == 1:
+                await go_on.wait()
+                raise RuntimeError
+            return "done"
+
+        found = []
+
+        async def ask():
+            try:
+                found.append(await runtime.together("key", work, wait=True))
+            except RuntimeError:
+                found.append("broke")
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(ask)
+            await anyio.wait_all_tasks_blocked()
+            group.start_soon(ask)
+            await anyio.wait_all_tasks_blocked()
+            go_on.set()
+        assert sorted(found) == ["broke", "done"]
+
+    async def test_leader_is_cancelled(self):
+        """The work goes on when who began it is cancelled, and the others get it."""
+        runtime, go_on = AsyncBackend(), anyio.Event()
+
+        async def work():
+            await go_on.wait()
+            return "done"
+
+        found = []
+
+        async def ask():
+            found.append(await runtime.together("key", work, wait=True))
+
+        async with anyio.create_task_group() as group:
+            scope = anyio.CancelScope()
+
+            async def leader():
+                with scope:
+                    await runtime.together("key", work, wait=True)
+
+            group.start_soon(leader)
+            await anyio.wait_all_tasks_blocked()
+            group.start_soon(ask)
+            await anyio.wait_all_tasks_blocked()
+            scope.cancel()
+            go_on.set()
+        assert found == ["done"]
+
+    @pytest.mark.parametrize("anyio_backend", ["asyncio"])
+    async def test_cancelled_before_its_first_step(self):
+        """A task of the work that never ran leaves nothing that others wait for."""
+        runtime, before = AsyncBackend(), asyncio.all_tasks()
+        leader = asyncio.ensure_future(runtime.together("key", nothing, wait=True))
+        await asyncio.sleep(0)
+        for task in asyncio.all_tasks() - before:
+            task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await leader
+        with anyio.fail_after(5):
+            await runtime.together("key", nothing, wait=True)
+        assert not runtime.is_under_way("key")

@@ -1,0 +1,107 @@
+"""Calls into code of the app's own: none holds up a flow."""
+
+from __future__ import annotations
+
+import contextvars
+import sys
+
+import anyio
+import pytest
+
+from tiktok_oauth_middleware._core.backends.base import run
+from tiktok_oauth_middleware._core.backends.event_loop import AsyncBackend
+from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
+
+
+class TestOutside:
+    """An app's code is called where no frame of a flow is on the stack."""
+
+    @staticmethod
+    def names():
+        frame, found = sys._getframe(1), []
+        while frame is not None:
+            found.append(frame.f_code.co_name)
+            frame = frame.f_back
+        return found
+
+    def test_wsgi(self):
+        """Under WSGI the flow is suspended meanwhile, and goes on with the result."""
+        runtime = ThreadBackend()
+
+        async def a_flow():
+            return await inner_flow()
+
+        async def inner_flow():
+            return [await runtime.outside(self.names), await runtime.outside(lambda: 2)]
+
+        names, two = run(a_flow())
+        assert two == 2
+        assert "test_wsgi" in names
+        assert not {"a_flow", "inner_flow"} & {*names}
+
+    @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+    def test_wsgi_raises(self, error):
+        """What it raises is raised in the flow, which may catch it."""
+        runtime = ThreadBackend()
+
+        def fail():
+            raise error
+
+        async def catches():
+            try:
+                await runtime.outside(fail)
+            except error:
+                return await runtime.outside(lambda: "caught")
+
+        async def does_not():
+            await runtime.outside(fail)
+
+        assert run(catches()) == "caught"
+        with pytest.raises(error):
+            run(does_not())
+
+    def test_wsgi_within(self):
+        """A call may run a whole flow of its own."""
+        runtime = ThreadBackend()
+
+        async def inner():
+            return await runtime.outside(lambda: "within")
+
+        async def outer():
+            return await runtime.outside(lambda: run(inner()))
+
+        assert run(outer()) == "within"
+
+    @pytest.mark.parametrize("is_async", [False, True])
+    @pytest.mark.parametrize("backend", ["asyncio", "trio"])
+    def test_asgi(self, backend, is_async):
+        """Under ASGI it is a task's of its own; plain and async alike, with context."""
+        runtime = AsyncBackend()
+        seen = contextvars.ContextVar("seen")
+
+        async def later():
+            return self.names(), seen.get()
+
+        def now():
+            return self.names(), seen.get()
+
+        async def a_flow():
+            seen.set("by the callback")
+            return await runtime.outside(later if is_async else now)
+
+        names, value = anyio.run(a_flow, backend=backend)
+        assert value == "by the callback"
+        assert "a_flow" not in names
+
+    @pytest.mark.parametrize("backend", ["asyncio", "trio"])
+    def test_asgi_raises(self, backend):
+        """What it raises is raised as it is, in no group."""
+
+        def fail():
+            raise ValueError("as it is")
+
+        async def a_flow():
+            with pytest.raises(ValueError, match="as it is"):
+                await AsyncBackend().outside(fail)
+
+        anyio.run(a_flow, backend=backend)

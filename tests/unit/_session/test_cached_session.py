@@ -1,0 +1,24 @@
+"""The tuple that the session cache holds."""
+
+from __future__ import annotations
+
+from tiktok_oauth_middleware._session import cached_session
+
+from ...support.models import a_sight
+
+
+def test_places_of_a_sight_are_those_of_its_type():
+    """The ten names of a sight's places count from zero without a gap."""
+    places = [
+        cached_session.FETCHED_AT,
+        cached_session.FRESH_UNTIL,
+        cached_session.OPEN_ID,
+        cached_session.SCOPES,
+        cached_session.ACCESS_TOKEN,
+        cached_session.EXPIRES_AT,
+        cached_session.PROFILE,
+        cached_session.DECLINED,
+        cached_session.GRANT_ID,
+        cached_session.DIGEST,
+    ]
+    assert places == list(range(len(a_sight())))

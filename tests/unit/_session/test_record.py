@@ -1,0 +1,174 @@
+"""The record of a user: packed, unpacked, and refused where damaged."""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from tiktok_oauth_middleware._core.secret import Secret
+from tiktok_oauth_middleware._oauth.scopes import join_scopes
+from tiktok_oauth_middleware._oauth.user_info import pack_profile
+from tiktok_oauth_middleware._session.record import Session, UserRecord
+
+from ...support.models import NOW, a_grant
+
+# --- Grant -------------------------------------------------------------------------
+
+visible = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1)
+
+open_ids = st.text(
+    st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1, max_size=256
+)
+
+times = st.integers(0, 2**53)
+scope_texts = st.frozensets(st.text("abc._", min_size=1), max_size=5).map(join_scopes)
+
+profiles = st.dictionaries(
+    st.sampled_from(["display_name", "bio_description", "username"]),
+    st.text(st.characters(codec="utf-8")),
+).map(pack_profile)
+
+digests = st.text("abcXYZ019-_", min_size=43, max_size=43)
+sessions = st.lists(st.builds(Session, digests, times, times), max_size=50).map(tuple)
+
+grants = st.builds(
+    UserRecord,
+    open_id=open_ids,
+    access_token=visible.map(Secret),
+    issued_at=times,
+    expires_at=times,
+    refresh_token=st.one_of(st.just(""), visible).map(Secret),
+    refresh_expires_at=st.none() | times,
+    scopes=scope_texts,
+    declined=scope_texts,
+    profile=profiles,
+    profile_at=times,
+    profile_failures=st.integers(0, 10_000),
+    profile_retry_at=times,
+    failures=st.integers(0, 10_000),
+    retry_at=times,
+    sessions=sessions,
+)
+
+
+@given(grants)
+@example(a_grant())
+@example(a_grant(refresh_expires_at=0))
+@example(a_grant(refresh_expires_at=None, refresh_token=Secret("")))
+@example(a_grant(open_id="\u2028\u2029 x\ufeff"))
+@settings(deadline=None, derandomize=True, max_examples=200)
+def test_grant_round_trips(grant):
+    """Packing and unpacking are exact opposites."""
+    packed = grant.pack()
+    unpacked = UserRecord.unpack(packed)
+    assert unpacked == grant
+    assert unpacked.access_token.reveal() == grant.access_token.reveal()
+    assert unpacked.refresh_token.reveal() == grant.refresh_token.reveal()
+    assert unpacked.pack() == packed
+
+
+@given(grants, grants)
+@settings(deadline=None, derandomize=True, max_examples=100)
+def test_different_grants_pack_differently(one, other):
+    """No two grants share their packed form."""
+    assert (one == other) == (one.pack() == other.pack())
+
+
+def packed_by_version_1(grant):
+    """Return what the version before wrote, which knew no age of a profile."""
+    end = "" if grant.refresh_expires_at is None else str(grant.refresh_expires_at)
+    lines = [
+        "1",
+        grant.open_id,
+        grant.access_token.reveal(),
+        f"{grant.issued_at} {grant.expires_at}",
+        grant.refresh_token.reveal(),
+        end,
+        grant.scopes,
+        grant.declined,
+        grant.profile,
+        f"{grant.failures} {grant.retry_at}",
+        *(f"{s.digest} {s.born} {s.seen}" for s in grant.sessions),
+    ]
+    return "\n".join(lines).encode()
+
+
+@given(grants)
+@example(a_grant())
+@example(a_grant(profile='{"username": "u"}', sessions=(Session("d", 1, 2),)))
+@settings(deadline=None, derandomize=True, max_examples=200)
+def test_older_records_are_read(grant):
+    """A record of the version before is read whole, its profile as old as its tokens."""
+    unpacked = UserRecord.unpack(packed_by_version_1(grant))
+    profile_at = grant.issued_at if grant.profile else 0
+    assert unpacked == dataclasses.replace(
+        grant, profile_at=profile_at, profile_failures=0, profile_retry_at=0
+    )
+    assert UserRecord.unpack(unpacked.pack()) == unpacked
+    assert unpacked.access_token.reveal() == grant.access_token.reveal()
+    assert unpacked.sessions == grant.sessions
+
+
+def test_unpacked_tokens_are_secrets():
+    """Tokens come out of a packed grant as secrets again."""
+    grant = UserRecord.unpack(a_grant().pack())
+    assert type(grant.access_token) is Secret
+    assert type(grant.refresh_token) is Secret
+
+
+GENUINE = a_grant(sessions=(Session("d", 1, 2),)).pack()
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [
+        b"",
+        b"\n",
+        b"1",
+        b"3" + GENUINE[1:],
+        b"01" + GENUINE[1:],
+        b" " + GENUINE,
+        GENUINE.replace(b"\n", b"\r"),
+        GENUINE.replace(b"\n", b"\n\n", 1),
+        GENUINE + b"\n",
+        GENUINE + b" 3",
+        GENUINE + b"\nd 1",
+        GENUINE + b"\nd one two",
+        GENUINE.replace(str(NOW).encode(), b"soon", 1),
+        GENUINE.replace(str(NOW).encode(), b"nan", 1),
+        GENUINE.replace(str(NOW).encode(), b"1.5", 1),
+        GENUINE.replace(str(NOW).encode(), b"9" * 5000, 1),
+        b"\xff" + GENUINE,
+        GENUINE.replace(b"user.info", b"\xff\xfe"),
+        b'{"open_id": "x"}',
+        pickle.dumps({"open_id": "x"}),
+        b"\x00" * 100,
+    ],
+    ids=range(21),
+)
+def test_what_is_no_grant_unpacks_to_none(packed):
+    """Bytes that no grant packs to are no grant, and raise nothing."""
+    assert UserRecord.unpack(packed) is None
+
+
+@pytest.mark.parametrize("lines", range(GENUINE.count(b"\n")))
+def test_cut_grant_unpacks_to_none(lines):
+    """A grant that lost lines of its fields is no grant."""
+    kept = GENUINE.split(b"\n")[:lines]
+    assert UserRecord.unpack(b"\n".join(kept)) is None
+
+
+def test_grant_is_frozen():
+    """A grant is a value: it is replaced, never changed."""
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        a_grant().open_id = "another"
+
+
+def test_open_ids_stay_byte_exact():
+    """An open_id keeps its case and its normal form through packing."""
+    for open_id in ("AbC", "abc", "e\u0301", "\u00e9", "\u212a", "K"):
+        assert UserRecord.unpack(a_grant(open_id=open_id).pack()).open_id == open_id

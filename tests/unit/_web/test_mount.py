@@ -1,0 +1,29 @@
+"""Where an app is mounted, and which of its paths are ours."""
+
+from __future__ import annotations
+
+import pytest
+
+from ...support.models import a_site
+
+# --- Site --------------------------------------------------------------------------
+
+
+def test_site_knows_its_own_paths_below_the_mount():
+    """The paths a login may not return to are the full ones a browser sees."""
+    site = a_site(mount="/app")
+    assert "/app/auth/tiktok/login" in site.own_paths
+    assert "/auth/tiktok/login" not in site.own_paths
+
+
+@pytest.mark.parametrize(
+    ("mount", "home"), [("", "/"), ("/app", "/app/"), ("/a b/ü", "/a%20b/%C3%BC/")]
+)
+def test_site_begins_at_its_mount(mount, home):
+    """The front page is the mount point, percent-encoded."""
+    assert a_site(mount=mount).home == home
+
+
+def test_site_logout_url_carries_a_target():
+    """A logout may say where to go after it."""
+    assert a_site().logout_url("/bye?x=1") == "/auth/tiktok/logout?next=/bye%3Fx%3D1"
