@@ -9,7 +9,14 @@ from urllib.parse import urlsplit
 import pytest
 
 from tiktok_oauth_middleware._core.http import Request
-from tiktok_oauth_middleware._web.pages import PROBLEMS, ErrorPage, Link, Pages
+from tiktok_oauth_middleware._web.pages import (
+    PROBLEMS,
+    ErrorPage,
+    Note,
+    Pages,
+    button,
+    link,
+)
 
 from ..conftest import CHROMIUM
 
@@ -43,18 +50,18 @@ def whole(code):
     """Return a page with everything that may be on it."""
     return ErrorPage(
         code=code,
-        ways=[
-            Link("try_again", "#a"),
-            Link("log_out", "#b", posts=True),
-            Link("back", "#c"),
+        actions=[
+            link("try_again", "#a"),
+            button("log_out", "#b"),
+            link("back", "#c"),
         ],
         notes=[
-            ("address", "https://app.example.com"),
-            (
+            Note("address", "https://app.example.com"),
+            Note(
                 "missing",
                 "video.list, portability.postsandprofile.ongoing",
             ),
-            ("tiktok_reference", "202601010101010101301300620725FFA2" * 2),
+            Note("tiktok_reference", "202601010101010101301300620725FFA2" * 2),
         ],
         reference="0a1b2c3d",
     )
@@ -65,7 +72,7 @@ def response(page, texts=None, language="en"):
     request = Request(
         method="GET", path="/", mount="", query=b"", headers=headers, read=None
     )
-    return Pages(texts=texts).shown(page, request)
+    return Pages(texts=texts).render(page, request)
 
 
 @pytest.fixture(params=sorted(LOOKS))
@@ -143,7 +150,7 @@ def test_right_to_left(opened):
     )
     middle, first = (
         tab.evaluate(f"{CENTRE}(document.querySelector('{what}'))")
-        for what in ("main", ".deed")
+        for what in ("main", ".primary")
     )
     assert first > middle
     reference = "getComputedStyle(document.querySelector('footer code')).direction"
@@ -154,10 +161,10 @@ def test_app_in_arabic_texts_in_english(opened):
     """A sentence that stayed English reads from the left on a page in Arabic."""
     texts = {"ar": {"state_mismatch": ARABIC["state_mismatch"]}}
     tab = opened(response(whole("state_mismatch"), texts, "ar"), "mixed")
-    ways = tab.evaluate(
-        "[...document.querySelectorAll('h1, .deed')].map(e => getComputedStyle(e).direction)"
+    actions = tab.evaluate(
+        "[...document.querySelectorAll('h1, .primary')].map(e => getComputedStyle(e).direction)"
     )
-    assert ways == ["rtl", "ltr"]
+    assert actions == ["rtl", "ltr"]
 
 
 def test_forced_colours(chromium):
@@ -166,7 +173,7 @@ def test_forced_colours(chromium):
     tab = context.new_page()
     tab.set_content(response(whole("login_denied")).body.decode())
     edge = tab.evaluate(
-        "getComputedStyle(document.querySelector('.deed')).borderTopStyle"
+        "getComputedStyle(document.querySelector('.primary')).borderTopStyle"
     )
     assert edge == "solid"
     context.close()
@@ -213,7 +220,7 @@ def test_own_page(chromium):
     request = Request(
         method="GET", path="/", mount="", query=b"", headers=[], read=None
     )
-    answer = Pages(page).shown(whole("login_denied"), request)
+    answer = Pages(page).render(whole("login_denied"), request)
 
     def serve(route):
         kind, text = files.get(urlsplit(route.request.url).path, (None, None))

@@ -27,7 +27,7 @@ from tiktok_oauth_middleware._core.backends import base, threads
 from tiktok_oauth_middleware._core.leases import LEASE_SECONDS, RENEW_SECONDS
 from tiktok_oauth_middleware._observe.emit import REASONS, Emitter
 from tiktok_oauth_middleware._observe.metrics import HISTOGRAMS
-from tiktok_oauth_middleware._web.messages import NOTES, WAYS
+from tiktok_oauth_middleware._web.messages import ACTIONS, NOTES
 from tiktok_oauth_middleware._web.pages import PROBLEMS
 from tiktok_oauth_middleware.events import COUNTERS, EVENTS
 from tiktok_oauth_middleware.testing import FakeTikTok, login_as
@@ -118,7 +118,7 @@ class TestPages:
         for code, problem in PROBLEMS.items():
             said = f"**{problem.title}** {' '.join(problem.texts)}"
             assert f"| `{code}` | {problem.status} | {said} |" in rows
-        for name, text in (*WAYS.items(), *NOTES.items()):
+        for name, text in (*ACTIONS.items(), *NOTES.items()):
             assert f"| `{name}` | {text} |" in rows
 
 

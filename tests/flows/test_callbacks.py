@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from tiktok_oauth_middleware import MemoryStore, StoreError
 from tiktok_oauth_middleware._oauth.authorize import Callback
 from tiktok_oauth_middleware._web.login_results import LoginResult
+from tiktok_oauth_middleware._web.pages import Note
 from tiktok_oauth_middleware._web.recent_logins import RecentLogins
 from tiktok_oauth_middleware.events import Event
 from tiktok_oauth_middleware.testing import FakeTikTok
@@ -232,6 +233,14 @@ def test_further_field():
     packed = LoginResult(at=1).pack().replace(b'"at"', b'"further": 1, "at"')
     assert LoginResult.unpack(packed) is None
     assert LoginResult.unpack(LoginResult(at=1).pack()) is not None
+
+
+@pytest.mark.parametrize("further", [{"code": "x"}, {"notes": [Note("x", "y")]}])
+def test_unknown_text(further):
+    """A result with a page or sentence that has no text here is no result either."""
+    assert LoginResult.unpack(LoginResult(at=1, **further).pack()) is None
+    packed = LoginResult(at=1, code="login_denied", notes=(Note("missing", "y"),))
+    assert LoginResult.unpack(packed.pack()) == packed
 
 
 class TestReload:

@@ -266,22 +266,22 @@ class TestTold:
         world.tiktok.fail("token", error="invalid_client")
         assert "retry-after" not in browser.log_in().headers
 
-    def ways(self, response):
+    def actions(self, response):
         return re.findall(r'class="(?:deed|plain)"[^>]* href="([^"]*)"', response.text)
 
     def test_ways(self, browser):
         """Who is signed out is offered to try again; who is signed in, the site."""
         denied = browser.log_in(deny=True)
-        assert self.ways(denied) == [LOGIN, "/"]
+        assert self.actions(denied) == [LOGIN, "/"]
         browser.log_in()
-        assert self.ways(browser.log_in(deny=True)) == ["/", LOGIN]
+        assert self.actions(browser.log_in(deny=True)) == ["/", LOGIN]
 
     def test_ways_to_begin(self, browser):
         """A login that did not begin names the one that would."""
         image = browser.get(LOGIN, headers={"sec-fetch-dest": "image"})
-        assert self.ways(image) == [LOGIN]
+        assert self.actions(image) == [LOGIN]
         foreign = browser.get(LOGIN + "?scopes=video.publish")
-        assert self.ways(foreign) == [LOGIN]
+        assert self.actions(foreign) == [LOGIN]
 
     def test_all_scopes(self, browser):
         """All that is offered may be asked for at once."""

@@ -62,11 +62,11 @@ class Author:
 
     @staticmethod
     def html(problem):
-        ways = "".join(
-            f'<a href="{escape(way.url)}">{escape(way.label)}</a>'
-            for way in problem.ways
+        actions = "".join(
+            f'<a href="{escape(action.url)}">{escape(action.label)}</a>'
+            for action in problem.actions
         )
-        return f'<!doctype html><style nonce="{problem.nonce}"></style>OURS{ways}'
+        return f'<!doctype html><style nonce="{problem.nonce}"></style>OURS{actions}'
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ class TestProblem:
         assert problem.status == response.status_code == 403
         assert problem.title == "You did not log in"
         assert len(problem.texts) == 2
-        assert problem.ways == (
+        assert problem.actions == (
             Action("Try again", LOGIN),
             Action("Back to the site", "/"),
         )
@@ -111,8 +111,8 @@ class TestProblem:
         browser.get(DISCONNECT)
         logout, disconnect = author.told
         assert logout.status == disconnect.status == 200
-        assert logout.ways[0] == Action("Log out", LOGOUT, "POST")
-        assert disconnect.ways[0] == Action("Disconnect", DISCONNECT, "POST")
+        assert logout.actions[0] == Action("Log out", LOGOUT, "POST")
+        assert disconnect.actions[0] == Action("Disconnect", DISCONNECT, "POST")
 
     def test_scope(self, browser, author):
         """A page about missing scopes is told which, in its texts."""
@@ -122,7 +122,7 @@ class TestProblem:
         [problem] = author.told
         assert problem.code == "scope_required"
         assert problem.texts[-1] == "What is missing is: video.list."
-        assert problem.ways[0].label == "Ask TikTok again"
+        assert problem.actions[0].label == "Ask TikTok again"
         assert "OURS" in response.text
 
     def test_store(self, browser, author, world):
@@ -281,7 +281,7 @@ class TestLanguage:
         [problem] = author.told
         assert problem.language == "de"
         assert problem.title == "Sie sind nicht angemeldet"
-        assert problem.ways[0].label == "Noch einmal"
+        assert problem.actions[0].label == "Noch einmal"
 
     def test_escaped(self, world):
         """Markup in the app's texts is text."""
@@ -302,7 +302,7 @@ def test_refused(shell, kind):
         async def __call__(self, problem): ...
 
     page = {"async": later, "object": Later(), "text": "<p>"}[kind]
-    with pytest.raises(ConfigurationError, match="page is a plain function"):
+    with pytest.raises(ConfigurationError, match="page must be a plain function"):
         shell(lambda *_: [], make_settings(), page=page)
 
 

@@ -86,8 +86,8 @@ def page(problem: Problem) -> str | None:
     assert_type(problem.code, str)
     assert_type(problem.status, int)
     assert_type(problem.texts, tuple[str, ...])
-    assert_type(problem.ways, tuple[Action, ...])
-    assert_type([way.method == "POST" for way in problem.ways], list[bool])
+    assert_type(problem.actions, tuple[Action, ...])
+    assert_type([action.method == "POST" for action in problem.actions], list[bool])
     return None if problem.code == "store_error" else problem.title
 
 

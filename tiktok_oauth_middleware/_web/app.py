@@ -48,9 +48,11 @@ from .navigation import is_page_visit, languages, referring_path
 from .pages import (
     Answer,
     ErrorPage,
-    Link,
+    Note,
     Pages,
-    json_answer,
+    json_response,
+    link,
+    page_code,
     redirect,
     without_referrer,
 )
@@ -339,9 +341,9 @@ class Core:
         return answer
 
     async def _shown(self, answer: Answer, request: Request) -> Response:
-        if isinstance(answer, Response) or not self._pages.is_apps:
-            return self._pages.shown(answer, request)
-        write = partial(self._pages.written, answer, languages(request))
+        if isinstance(answer, Response) or not self._pages.runs_app_code:
+            return self._pages.render(answer, request)
+        write = partial(self._pages.render_for, answer, languages(request))
         shown: Response = await self._runtime.outside(write)
         return shown
 
@@ -376,9 +378,13 @@ class Core:
         await self._emit(event, why=error)
         headers = [("retry-after", _RETRY_SECONDS)]
         if is_page_visit(request):
-            said = ErrorPage(code=error.code, reference=reference, headers=headers)
+            said = ErrorPage(
+                code=page_code(error), reference=reference, headers=headers
+            )
             return await self._shown(said, request)
-        return json_answer(503, {"error": error.code, "reference": reference}, headers)
+        return json_response(
+            503, {"error": error.code, "reference": reference}, headers
+        )
 
     def deleting(self, value: bytes) -> HeadChange | None:
         """Return what deletes a session cookie in an answer's head; None if nothing.
@@ -524,31 +530,35 @@ class Core:
         if is_sent and not self._login.is_unfinished(request, site, back, ask):
             return redirect(login_url)
         if is_sent and not challenge.is_signed_in:
-            ways = [Link("try_again", login_url), Link("back", site.home)]
-            said = ErrorPage(code="login_unfinished", ways=ways, headers=_AUTHENTICATE)
-            return self._pages.shown(said, request)
+            actions = [link("try_again", login_url), link("back", site.home)]
+            said = ErrorPage(
+                code="login_unfinished", actions=actions, headers=_AUTHENTICATE
+            )
+            return self._pages.render(said, request)
         if not challenge.is_signed_in:
-            ways = [Link("log_in", login_url), Link("back", site.home)]
-            said = ErrorPage(code="login_required", ways=ways, headers=_AUTHENTICATE)
-            return self._pages.shown(said, request)
-        ways = [Link("back", site.home)]
+            actions = [link("log_in", login_url), link("back", site.home)]
+            said = ErrorPage(
+                code="login_required", actions=actions, headers=_AUTHENTICATE
+            )
+            return self._pages.render(said, request)
+        actions = [link("back", site.home)]
         if askable:
-            ways.insert(0, Link("ask_again", login_url))
-        notes = [("missing", ", ".join(missing))]
-        said = ErrorPage(code="scope_required", ways=ways, notes=notes)
-        return self._pages.shown(said, request)
+            actions.insert(0, link("ask_again", login_url))
+        notes = [Note("missing", ", ".join(missing))]
+        said = ErrorPage(code="scope_required", actions=actions, notes=notes)
+        return self._pages.render(said, request)
 
 
 def _told(site: MountPoint, challenge: Challenge, login_url: str) -> Response:
     """Return what a program is told of a challenge."""
     if not challenge.is_signed_in:
         facts = {"error": "login_required", "login_url": login_url}
-        return json_answer(401, facts, _AUTHENTICATE)
+        return json_response(401, facts, _AUTHENTICATE)
     missing = sorted(challenge.missing)
     told: dict[str, object] = {"error": "scope_required", "missing": missing}
     if challenge.missing <= site.askable:
         told["login_url"] = login_url
-    return json_answer(403, told)
+    return json_response(403, told)
 
 
 def _login_url(site: MountPoint, back: str | None, scopes: Iterable[str]) -> str:

@@ -63,9 +63,20 @@ from tiktok_oauth_middleware.events import Event
 from .cookie_header import find
 from .login_cookies import LoginCookies, purpose_hash
 from .login_results import SHOWN_SECONDS, LoginResult, LoginResults
+from .messages import ProblemCode
 from .mount import MountPoint
 from .navigation import is_document, is_other_host, is_prefetch, is_same_origin
-from .pages import HEAD_LIMIT, Answer, ErrorPage, Link, head_size, redirect
+from .pages import (
+    HEAD_LIMIT,
+    Answer,
+    ErrorPage,
+    Note,
+    button,
+    head_size,
+    link,
+    page_code,
+    redirect,
+)
 from .recent_logins import RecentLogins
 
 if TYPE_CHECKING:
@@ -219,21 +230,23 @@ class LoginFlow:
             return ErrorPage(code="query_too_long")
         if is_prefetch(request) or not is_document(request):
             # An image or a frame that points here is no person logging in.
-            ways = [Link("log_in", site.login_url())]
-            return ErrorPage(code="not_a_page_visit", ways=ways)
+            actions = [link("log_in", site.login_url())]
+            return ErrorPage(code="not_a_page_visit", actions=actions)
         moved = self._moved(request, site)
         if moved is not None:
             return moved
         origin = self._origin
         if request.method == "POST" and not is_same_origin(request, origin):
-            ways = [Link("log_in", site.login_url()), Link("back", site.home)]
-            return ErrorPage(code="cross_site", ways=ways, notes=[("address", origin)])
+            actions = [link("log_in", site.login_url()), link("back", site.home)]
+            return ErrorPage(
+                code="cross_site", actions=actions, notes=[Note("address", origin)]
+            )
         try:
             asked = self._asked(request, site)
             prompt = self._prompt(request, asked)
         except BadQuery:
-            ways = [Link("log_in_without", site.login_url())]
-            return ErrorPage(code="scope_not_offered", ways=ways)
+            actions = [link("log_in_without", site.login_url())]
+            return ErrorPage(code="scope_not_offered", actions=actions)
         usual = site.prefix + self._settings.after_login
         login = LoginTransaction(
             state=Secret(secrets.token_urlsafe(32)),
@@ -291,9 +304,9 @@ class LoginFlow:
         here = self._here(request, site)
         return self._moved(request, site) or ErrorPage(
             code="login_by_form",
-            ways=[Link("log_in", here, posts=True), Link("back", site.home)],
+            actions=[button("log_in", here), link("back", site.home)],
             headers=allow,
-            onward=self._settings.endpoints.authorize,
+            form_redirects_to=self._settings.endpoints.authorize,
         )
 
     def _asked(self, request: Request, site: MountPoint) -> frozenset[str]:
@@ -537,7 +550,7 @@ class LoginFlow:
             site,
             ticket,
             begun and _Again(*begun),
-            code="already_signed_in" if is_signed_in else "",
+            code="already_signed_in" if is_signed_in else None,
         )
 
     async def _result_of(
@@ -824,17 +837,17 @@ class LoginFlow:
         self, error: TikTokOAuthError, level: int | None = None
     ) -> LoginResult:
         """Return what is shown of an error."""
-        notes = []
+        notes: list[Note] = []
         if isinstance(error, LoginDenied):
             pass  # the page says what it means
         elif isinstance(error, LoginError) and error.error:
-            notes = [("tiktok_sent", error.error)]
+            notes = [Note("tiktok_sent", error.error)]
         elif isinstance(error, TikTokError) and error.log_id:
-            notes = [("tiktok_reference", error.log_id)]
+            notes = [Note("tiktok_reference", error.log_id)]
         is_passing = isinstance(error, TikTokUnavailable)
         return LoginResult(
             at=int(self._clock()),
-            code=error.code,
+            code=page_code(error),
             notes=notes,
             reference=self._emit.reference_for("login_rejected", _cause(error), level),
             headers=[("retry-after", "5")] if is_passing else [],
@@ -847,7 +860,7 @@ class LoginFlow:
         ticket: Ticket | None,
         again: _Again | None = None,
         spent: Sequence[Cookie] = (),
-        code: str = "",
+        code: ProblemCode | None = None,
         level: int | None = None,
     ) -> ErrorPage:
         """Tell that nobody was signed in, and return the page that says why.
@@ -865,10 +878,10 @@ class LoginFlow:
         await self._emit(_rejected(result, error), why=_cause(error), level=level)
         if isinstance(error, StateMismatch):
             usual = site.prefix + self._settings.after_login
-            leads = ("begins_at", usual)
+            leads = Note("begins_at", usual)
             if again is not None:
-                leads = ("leads_to", again.target or usual)
-            result = replace(result, notes=[("address", self._origin), leads])
+                leads = Note("leads_to", again.target or usual)
+            result = replace(result, notes=[Note("address", self._origin), leads])
         if code:
             result = replace(result, code=code, notes=())
         return self._refusal(result, site, ticket, again, spent)
@@ -885,12 +898,12 @@ class LoginFlow:
 
         Never an automatic new trip to TikTok: that could go round for ever.
         """
-        ways = [Link("try_again", self._again(again, site)), Link("back", site.home)]
+        actions = [link("try_again", self._again(again, site)), link("back", site.home)]
         if ticket is not None:
-            ways.reverse()
+            actions.reverse()
         return ErrorPage(
-            code=result.code,
-            ways=ways,
+            code=result.code or "login_failed",
+            actions=actions,
             notes=result.notes,
             reference=result.reference,
             cookies=spent[:_DELETED_AT_ONCE],

@@ -17,6 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from tiktok_oauth_middleware.errors import StoreError
 
+from .messages import NOTES, ProblemCode
+from .pages import PROBLEMS, Note
+
 if TYPE_CHECKING:
     from tiktok_oauth_middleware._core.backends.base import Backend
     from tiktok_oauth_middleware._core.encryption import Box
@@ -42,9 +45,9 @@ class LoginResult:
     #: Whether TikTok granted less than was asked for without showing its page, so that
     #: the person goes there once more.
     asks_again: bool = False
-    #: The page that says why nobody was signed in; "" where somebody was.
-    code: str = ""
-    notes: Sequence[tuple[str, str]] = ()
+    #: The page that says why nobody was signed in; None after a login.
+    code: ProblemCode | None = None
+    notes: Sequence[Note] = ()
     reference: str = ""
     headers: Sequence[tuple[str, str]] = ()
 
@@ -54,16 +57,19 @@ class LoginResult:
 
     @classmethod
     def unpack(cls, packed: bytes) -> LoginResult | None:
-        """Return what `pack` wrote; None for what another version did."""
+        """Return what `pack` wrote; None if another version wrote it."""
         try:
             read: Mapping[str, Any] = json.loads(packed)
-            pairs = {
-                name: tuple((str(a), str(b)) for a, b in read[name])
-                for name in ("notes", "headers")
-            }
-            return cls(**{**read, **pairs})
-        except (KeyError, TypeError, ValueError):
+            notes = tuple(Note(name, str(value)) for name, value in read["notes"])
+            headers = tuple((str(name), str(value)) for name, value in read["headers"])
+            code = read.get("code") or None
+            result = cls(**{**read, "code": code, "notes": notes, "headers": headers})
+        except (AttributeError, KeyError, TypeError, ValueError):
             return None
+        has_texts = result.code in (None, *PROBLEMS) and all(
+            n.name in NOTES for n in notes
+        )
+        return result if has_texts else None
 
 
 class LoginResults:

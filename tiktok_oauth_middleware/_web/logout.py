@@ -17,9 +17,10 @@ from tiktok_oauth_middleware.errors import GrantRevoked, StoreError, TikTokError
 from tiktok_oauth_middleware.events import Event
 
 from .cookie_header import find_all
+from .messages import ActionName, ProblemCode
 from .mount import MountPoint
 from .navigation import is_same_origin
-from .pages import Answer, ErrorPage, Link, redirect
+from .pages import Answer, ErrorPage, Note, button, link, redirect
 
 if TYPE_CHECKING:
     from tiktok_oauth_middleware._core.backends.base import Backend
@@ -99,9 +100,9 @@ class Logout:
             return redirect(target, cookies=gone)
         if await self.end_grant(held.grant_id) != FAILED:
             return redirect(target, cookies=gone)
-        ways = [Link("back", target)]
+        actions = [link("back", target)]
         cookies = self._choosing(gone)
-        return ErrorPage(code="disconnect_failed", ways=ways, cookies=cookies)
+        return ErrorPage(code="disconnect_failed", actions=actions, cookies=cookies)
 
     def _choosing(self, gone: list[Cookie]) -> list[Cookie]:
         """Return deletions with the cookie that lets the next login choose the account.
@@ -163,23 +164,27 @@ class Logout:
         return REVOKED, ""
 
     def _refused(
-        self, request: Request, site: MountPoint, question: str, deed: str
+        self,
+        request: Request,
+        site: MountPoint,
+        question: ProblemCode,
+        action: ActionName,
     ) -> ErrorPage | None:
         """Return the answer to what is no POST from this site, or None if it is."""
         if len(request.query) > QUERY_LIMIT:
             return ErrorPage(code="query_too_long")
         if request.method == "GET":
             here = site.prefix + request.path
-            ways = [Link(deed, here, posts=True), Link("stay", site.home)]
-            return ErrorPage(code=question, ways=ways)
+            actions = [button(action, here), link("stay", site.home)]
+            return ErrorPage(code=question, actions=actions)
         if request.method != "POST":
             return ErrorPage(
                 code="method_not_allowed", headers=[("allow", "GET, POST")]
             )
         if not is_same_origin(request, self._settings.origin):
-            notes = [("address", self._settings.origin)]
-            ways = [Link("back", site.home)]
-            return ErrorPage(code="cross_site", ways=ways, notes=notes)
+            notes = [Note("address", self._settings.origin)]
+            actions = [link("back", site.home)]
+            return ErrorPage(code="cross_site", actions=actions, notes=notes)
         return None
 
     def _after(self, request: Request, site: MountPoint) -> str:

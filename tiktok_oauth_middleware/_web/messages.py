@@ -1,24 +1,85 @@
-"""The words of the pages: ours, in English, and those that an app adds.
+"""Texts of the pages: the built-in English ones, and translations by the app.
 
-Every text has a name: that of the problem, of a way on, or of a sentence with one value
-in it. An app gives texts by language and name; what it leaves out stays English. Values
-are put in the place of ``{}`` and never formatted: nothing in them means anything.
+Every text has a name: the code of a problem, the name of an action, or the name of a
+sentence with one value in it. An app gives texts by language and name; a text that it
+leaves out stays English. A value takes the place of ``{}`` as it is: it is never
+formatted, so nothing in it has a meaning.
+
+`PROBLEM_TEXTS`, `ACTIONS` and `NOTES` are the only tables of texts. A name without a
+text fails at import, and a text without a name fails in the type checkers.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Literal, get_args
 
 from tiktok_oauth_middleware.errors import ConfigurationError
 
-#: An app's texts: language tag to name to text; a problem's are its title and
-#: paragraphs.
+#: An app's texts: language tag to name to text. The text of a problem is its title and
+#: paragraphs, every other text is one string.
 Texts = Mapping[str, Mapping[str, str | Sequence[str]]]
 
-#: What happened, in plain words, and what to do: a title, then paragraphs; by code.
-PROBLEMS: Mapping[str, tuple[str, ...]] = {
-    "login_denied": (
+ProblemCode = Literal[
+    "login_denied",
+    "login_expired",
+    "login_replayed",
+    "state_mismatch",
+    "already_signed_in",
+    "login_failed",
+    "tiktok_error",
+    "tiktok_unavailable",
+    "store_error",
+    "scope_required",
+    "login_required",
+    "login_unfinished",
+    "scope_not_offered",
+    "not_a_page_visit",
+    "cross_site",
+    "method_not_allowed",
+    "login_by_form",
+    "query_too_long",
+    "confirm_logout",
+    "confirm_disconnect",
+    "disconnect_failed",
+]
+ActionName = Literal[
+    "try_again",
+    "back",
+    "log_in",
+    "log_in_without",
+    "ask_again",
+    "log_out",
+    "disconnect",
+    "stay",
+]
+NoteName = Literal[
+    "reference",
+    "missing",
+    "address",
+    "leads_to",
+    "begins_at",
+    "tiktok_sent",
+    "tiktok_reference",
+]
+
+
+class ProblemText:
+    """The status of a page, and its texts."""
+
+    __slots__ = ("paragraphs", "status", "title")
+
+    def __init__(self, status: int, title: str, *paragraphs: str) -> None:
+        self.status = status
+        self.title = title
+        self.paragraphs = paragraphs
+
+
+#: What happened, in plain words, and what to do about it.
+PROBLEM_TEXTS: Mapping[ProblemCode, ProblemText] = {
+    "login_denied": ProblemText(
+        403,
         "You did not log in",
         "TikTok sent you back without a login. Either you chose not to continue there,"
         " or TikTok does not let this account log in here: because of its age or its"
@@ -26,18 +87,21 @@ PROBLEMS: Mapping[str, tuple[str, ...]] = {
         " was shared with this site.",
         "If that was not what you wanted, try again, or with another TikTok account.",
     ),
-    "login_expired": (
+    "login_expired": ProblemText(
+        400,
         "That took too long",
         "For your safety a login has to be finished within a few minutes, and this one"
         " is too old. Nobody was signed in.",
         "Try again; it only takes a moment.",
     ),
-    "login_replayed": (
+    "login_replayed": ProblemText(
+        400,
         "This login was used already",
         "Every login works once, and this one was used before. That happens when a page"
         " is loaded again or opened from the history.",
     ),
-    "state_mismatch": (
+    "state_mismatch": ProblemText(
+        400,
         "This login belongs somewhere else",
         "A login has to end in the browser or app where it began. This one began in"
         " another, was finished already, is too old, or made way for newer ones in many"
@@ -45,87 +109,103 @@ PROBLEMS: Mapping[str, tuple[str, ...]] = {
         "If the TikTok app brought you here from another browser, log in again here, or"
         " open this site in the browser you want to use and log in from there.",
     ),
-    "already_signed_in": (
+    "already_signed_in": ProblemText(
+        409,
         "You are signed in already",
         "The address that you opened belongs to a login that is over, or that began in"
         " another browser. It changed nothing here.",
     ),
-    "login_failed": (
+    "login_failed": ProblemText(
+        400,
         "The login did not work",
         "What came back from TikTok was not a login that can be finished. Nobody was"
         " signed in.",
     ),
-    "tiktok_error": (
+    "tiktok_error": ProblemText(
+        502,
         "TikTok did not complete the login",
         "TikTok refused what this site asked of it. Nobody was signed in.",
         "Try again; if it stays that way, tell the people who run this site, with the"
         " reference below.",
     ),
-    "tiktok_unavailable": (
+    "tiktok_unavailable": ProblemText(
+        503,
         "TikTok is not answering",
         "Nobody was signed in. Wait a moment, then try again.",
     ),
-    "store_error": (
-        "This site can not check your login right now",
+    "store_error": ProblemText(
+        503,
+        "This site cannot check your login right now",
         "Its memory of logins is out of reach. You are not signed out: wait a moment,"
         " then load the page again.",
     ),
-    "scope_required": (
+    "scope_required": ProblemText(
+        403,
         "This page needs more from TikTok",
         "You are signed in, but did not allow everything this page needs.",
     ),
-    "login_required": (
+    "login_required": ProblemText(
+        401,
         "Please log in",
         "What you sent was not taken, because nobody is logged in here. A login can end"
         " while a page stays open.",
         "Log in, go back to the page that you sent it from, and send it once more.",
     ),
-    "login_unfinished": (
+    "login_unfinished": ProblemText(
+        401,
         "The login was not finished",
         "You were sent to TikTok to log in for this page, and did not come back from"
         " there: perhaps TikTok showed an error, or you left before the end.",
         "Try again; if TikTok shows an error, tell the people who run this site what it"
         " says.",
     ),
-    "scope_not_offered": (
+    "scope_not_offered": ProblemText(
+        400,
         "This site does not ask for that",
         "The link asked TikTok for something that this site never asks for.",
     ),
-    "not_a_page_visit": (
+    "not_a_page_visit": ProblemText(
+        403,
         "Log in with TikTok",
         "A login begins when you open it yourself, not from inside a page.",
     ),
-    "cross_site": (
+    "cross_site": ProblemText(
+        403,
         "This did not come from this site",
         "For your safety, this works from a page of this site only.",
     ),
-    "method_not_allowed": (
+    "method_not_allowed": ProblemText(
+        405,
         "This address works differently",
         "It does not answer this kind of request.",
     ),
-    "login_by_form": (
+    "login_by_form": ProblemText(
+        405,
         "Log in with TikTok",
         "You will be asked at TikTok what this site may see, and come back.",
     ),
-    "query_too_long": ("That address is too long", "Nothing was done."),
-    "confirm_logout": (
+    "query_too_long": ProblemText(414, "That address is too long", "Nothing was done."),
+    "confirm_logout": ProblemText(
+        200,
         "Log out?",
         "You will be signed out of this site.",
         "Your TikTok account stays as it is.",
     ),
-    "confirm_disconnect": (
+    "confirm_disconnect": ProblemText(
+        200,
         "Disconnect from TikTok?",
         "This site loses its access to your TikTok account, and you are signed out in"
         " every browser.",
     ),
-    "disconnect_failed": (
+    "disconnect_failed": ProblemText(
+        502,
         "You are signed out, but TikTok did not confirm",
         "This site has forgotten you. To be sure that its access ended, look at the"
         " apps in your TikTok settings under security.",
     ),
 }
-#: What links and buttons say.
-WAYS: Mapping[str, str] = {
+#: The labels of links and buttons.
+ACTIONS: Mapping[ActionName, str] = {
     "try_again": "Try again",
     "back": "Back to the site",
     "log_in": "Log in",
@@ -135,8 +215,8 @@ WAYS: Mapping[str, str] = {
     "disconnect": "Disconnect",
     "stay": "Stay",
 }
-#: Sentences with one value, in the place of ``{}``.
-NOTES: Mapping[str, str] = {
+#: Sentences with one value, which takes the place of ``{}``.
+NOTES: Mapping[NoteName, str] = {
     "reference": "Reference {}",
     "missing": "What is missing is: {}.",
     "address": "The address of this site is {}.",
@@ -147,84 +227,98 @@ NOTES: Mapping[str, str] = {
     "tiktok_reference": "TikTok's own reference is {}.",
 }
 ENGLISH = "en"
-_OURS: Mapping[str, tuple[str, ...]] = {
-    **PROBLEMS,
-    **{name: (text,) for name, text in (*WAYS.items(), *NOTES.items())},
+for _table, _names in (
+    (PROBLEM_TEXTS, ProblemCode),
+    (ACTIONS, ActionName),
+    (NOTES, NoteName),
+):
+    if set(_table) != {*get_args(_names)}:
+        raise TypeError({*_table} ^ {*get_args(_names)})
+
+_BUILT_IN: Mapping[str, tuple[str, ...]] = {
+    **{code: (row.title, *row.paragraphs) for code, row in PROBLEM_TEXTS.items()},
+    **{name: (text,) for name, text in (*ACTIONS.items(), *NOTES.items())},
 }
-#: A language tag (RFC 5646), as far as it is looked at.
+#: A language tag (RFC 5646); only its shape is checked.
 _TAG = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")
 
 
 class Messages:
-    """The texts of the pages, in every language there is."""
+    """The texts of the pages in every available language."""
 
     def __init__(self, texts: Texts | None = None) -> None:
-        """Take an app's texts over ours.
+        """Put an app's texts over the built-in ones.
 
         Raises:
-            ConfigurationError: a name is none of ours, a text is empty or of a wrong
-                type, or a sentence has no place for its value.
+            ConfigurationError: a name is unknown, a text is empty or of a wrong type,
+                or a sentence has no place for its value.
         """
         given = {} if texts is None else texts
         faults = [*_faults(given)]
         if faults:
             raise ConfigurationError(faults)
-        self._said: dict[str, dict[str, tuple[str, ...]]] = {}
+        self._texts: dict[str, dict[str, tuple[str, ...]]] = {}
         for tag, names in given.items():
-            said = {name: _parts(value) for name, value in names.items()}
-            self._said[tag.lower()] = said
-        #: Tags as the app writes them, by how they are compared.
+            translated = {name: _as_tuple(value) for name, value in names.items()}
+            self._texts[tag.lower()] = translated
+        #: Tags as the app spells them, by their lower-case form.
         self._tags = {tag.lower(): tag for tag in given}
-        #: What is shown to who asks for no language there is: the app's first.
-        self._usual = next(iter(self._said), ENGLISH)
-        self._said[ENGLISH] = {**_OURS, **self._said.get(ENGLISH, {})}
+        #: The language for a reader who asks for none of the available ones: the
+        #: app's first.
+        self._default = next(iter(self._texts), ENGLISH)
+        self._texts[ENGLISH] = {**_BUILT_IN, **self._texts.get(ENGLISH, {})}
         self._tags.setdefault(ENGLISH, ENGLISH)
 
-    def language(self, code: str, wanted: Iterable[str]) -> str:
-        """Return the language to tell a problem in.
+    def language(self, code: ProblemCode, wanted: Iterable[str]) -> str:
+        """Return the language of the page about a problem.
 
         Args:
-            code: the problem's.
+            code: of the problem.
             wanted: language ranges, the most wanted first.
         """
-        there = [tag for tag, names in self._said.items() if code in names]
-        found = next((t for r in wanted for t in _matches(r.lower(), there)), None)
-        usual = self._usual if self._usual in there else ENGLISH
-        return self._tags[found or usual]
+        available = [tag for tag, names in self._texts.items() if code in names]
+        fitting = (tag for each in wanted for tag in _matches(each.lower(), available))
+        default = self._default if self._default in available else ENGLISH
+        return self._tags[next(fitting, default)]
 
-    def say(self, language: str, name: str) -> tuple[str, ...]:
+    def texts(self, language: str, name: str) -> tuple[str, ...]:
         """Return the text of a name: in this language, a wider one, or English."""
         for tag in (*_wider(language.lower()), ENGLISH):
-            if name in self._said.get(tag, {}):
-                return self._said[tag][name]
+            if name in self._texts.get(tag, {}):
+                return self._texts[tag][name]
         raise KeyError(name)
 
-    def note(self, language: str, name: str, value: str) -> str:
+    def label(self, language: str, name: ActionName) -> str:
+        """Return the text of a link or button."""
+        return self.texts(language, name)[0]
+
+    def sentence(self, language: str, name: NoteName, value: str) -> str:
         """Return a sentence with its value in it."""
-        return self.say(language, name)[0].replace("{}", value)
+        return self.texts(language, name)[0].replace("{}", value)
 
 
-def _matches(wanted: str, there: Iterable[str]) -> Iterator[str]:
-    """Return the languages that fit a range (RFC 4647 section 3.4), the best first.
+def _matches(wanted: str, available: Iterable[str]) -> Iterator[str]:
+    """Yield the languages that fit a range, the best first (RFC 4647 section 3.4).
 
-    Where none fits, one that says more is better than another language.
+    Where none fits, a narrower language is better than another language.
     """
-    yield from (tag for tag in _wider(wanted) if tag in there)
-    yield from (tag for tag in there if tag.startswith(wanted + "-"))
+    yield from (tag for tag in _wider(wanted) if tag in available)
+    yield from (tag for tag in available if tag.startswith(wanted + "-"))
 
 
 def _wider(tag: str) -> Iterator[str]:
-    """Return a language tag, and each wider one: zh-hant-tw, zh-hant, zh."""
+    """Yield a language tag, then each wider one: zh-hant-tw, zh-hant, zh."""
     while tag:
         yield tag
         tag = tag.rpartition("-")[0]
 
 
-def _parts(value: object) -> tuple[str, ...]:
+def _as_tuple(value: object) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(value)  # type: ignore[arg-type]
 
 
 def _faults(texts: object) -> Iterator[str]:
+    """Yield what is wrong with an app's texts, one sentence each."""
     if not isinstance(texts, Mapping):
         yield 'texts is a mapping by language, such as {"de": {"back": "Zurück"}}'
         return
@@ -235,23 +329,23 @@ def _faults(texts: object) -> Iterator[str]:
             yield f"texts[{tag!r}] is a mapping from names to texts"
         else:
             for name, value in names.items():
-                fault = _fault(name, value)
+                fault = _fault_of(name, value)
                 if fault:
                     yield f"texts[{tag!r}][{name!r}] {fault}"
 
 
-def _fault(name: object, value: object) -> str | None:
-    """Return what is wrong with one text."""
-    if name not in _OURS:
+def _fault_of(name: object, value: object) -> str | None:
+    """Return what is wrong with one text, or None."""
+    if name not in _BUILT_IN:
         return "is no text of the pages"
     is_list = isinstance(value, list | tuple) and all(isinstance(t, str) for t in value)
     if not (isinstance(value, str) or is_list):
-        return "is a string, or a list of a title and paragraphs"
-    parts = _parts(value)
-    if not parts or not all(part.strip() for part in parts):
+        return "must be a string, or a list of a title and paragraphs"
+    texts = _as_tuple(value)
+    if not texts or not all(text.strip() for text in texts):
         return "is empty"
-    if name not in PROBLEMS and len(parts) != 1:
-        return "is one string"
-    if name in NOTES and parts[0].count("{}") != 1:
-        return "says once, as {}, where its value goes"
+    if name not in PROBLEM_TEXTS and len(texts) != 1:
+        return "must be one string"
+    if name in NOTES and texts[0].count("{}") != 1:
+        return "must contain {} once, where its value goes"
     return None

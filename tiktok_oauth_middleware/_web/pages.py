@@ -1,11 +1,12 @@
-"""The pages that a person sees when a login does not simply go on, and JSON answers.
+"""Pages for people, and JSON responses for programs.
 
-A flow answers with an `ErrorPage`: a stable code, actions, values. `Pages` makes a
-`Problem` of it, in the reader's language, and has it written: by the app's function if
-there is one, else by ours. In both cases the status and every header are ours.
+A flow returns an `ErrorPage`: a stable code, actions, values. `Pages` makes a `Problem`
+of it, in the reader's language, and renders it: with the app's function if there is
+one, else with `html`. In both cases the middleware sets the status and every header.
 
-Our page is fixed texts; whatever else goes in is escaped. No script, no third party,
-and styles allowed by their hash only. Every answer here is ``no-store``.
+The built-in page is fixed text; every value in it is escaped. It has no script and
+loads nothing, and its one style sheet is allowed by its hash. Every response made here
+is ``no-store``.
 """
 
 from __future__ import annotations
@@ -16,27 +17,36 @@ import json
 import secrets
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from html import escape
 from inspect import iscoroutinefunction
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 from tiktok_oauth_middleware._core.http import Cookie, Request, Response
 from tiktok_oauth_middleware._core.log import logger
 from tiktok_oauth_middleware._core.origins import origin_of
-from tiktok_oauth_middleware.errors import ConfigurationError
+from tiktok_oauth_middleware.errors import ConfigurationError, TikTokOAuthError
 
-from . import messages
-from .messages import Messages, Texts
+from .messages import (
+    ACTIONS,
+    ENGLISH,
+    NOTES,
+    PROBLEM_TEXTS,
+    ActionName,
+    Messages,
+    NoteName,
+    ProblemCode,
+    Texts,
+)
 from .navigation import languages
 
-# Logical properties, and no spacing of letters: both would be wrong in Arabic. The
-# borders of what has none are for forced colours, which show no backgrounds.
+# Logical properties, and no letter spacing: physical ones and spacing would be wrong in
+# Arabic. The transparent borders are for forced colours, which show no backgrounds.
 _STYLE = """
 :root{color-scheme:light dark;--ink:#1c1d21;--soft:#5b5e66;--paper:#f4f4f6;--card:#fff;
---line:#e0e1e6;--deed:#23345c;--deed-ink:#fff;--focus:#3d63dd}
+--line:#e0e1e6;--action:#23345c;--action-ink:#fff;--focus:#3d63dd}
 @media(prefers-color-scheme:dark){:root{--ink:#f1f1f4;--soft:#a9acb5;--paper:#131417;
---card:#1d1f24;--line:#33363d;--deed:#c9d6f8;--deed-ink:#14203c;--focus:#8fa9ff}}
+--card:#1d1f24;--line:#33363d;--action:#c9d6f8;--action-ink:#14203c;--focus:#8fa9ff}}
 *{box-sizing:border-box}
 body{margin:0;min-block-size:100vh;display:grid;place-items:center;
 padding:clamp(.5rem,4vw,1.25rem);grid-template-columns:minmax(0,1fr);
@@ -47,13 +57,13 @@ border-radius:1rem;background:var(--card);overflow-wrap:anywhere}
 h1{margin-block:0 .75rem;margin-inline:0;font-size:1.5rem;line-height:1.3}
 p{margin-block:0 1rem;margin-inline:0}
 form{margin:0}
-.ways{display:flex;flex-wrap:wrap;gap:.5rem 1.25rem;align-items:center;
+.actions{display:flex;flex-wrap:wrap;gap:.5rem 1.25rem;align-items:center;
 margin-block-start:1.5rem}
-.deed,.plain{display:inline-block;font:inherit;cursor:pointer;border-radius:.6rem;
+.primary,.secondary{display:inline-block;font:inherit;cursor:pointer;border-radius:.6rem;
 border:1px solid transparent;padding-block:.7rem}
-.deed{padding-inline:1.15rem;font-weight:600;text-decoration:none;
-color:var(--deed-ink);background:var(--deed)}
-.plain{padding-inline:0;text-decoration:underline;color:var(--ink);background:none}
+.primary{padding-inline:1.15rem;font-weight:600;text-decoration:none;
+color:var(--action-ink);background:var(--action)}
+.secondary{padding-inline:0;text-decoration:underline;color:var(--ink);background:none}
 :focus-visible{outline:3px solid var(--focus);outline-offset:3px}
 code{font:.9em ui-monospace,monospace;overflow-wrap:anywhere;direction:ltr;
 unicode-bidi:isolate}
@@ -62,7 +72,7 @@ border-block-start:1px solid var(--line);font-size:.875rem;color:var(--soft)}
 """
 _STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 
-#: What every answer of ours carries.
+#: Headers of every response of the middleware's own.
 BASE_HEADERS: tuple[tuple[str, str], ...] = (
     ("cache-control", "no-store"),
     ("x-content-type-options", "nosniff"),
@@ -72,143 +82,141 @@ BASE_HEADERS: tuple[tuple[str, str], ...] = (
 )
 
 
-#: The longest head of an answer that is sure to pass, in bytes: nginx by default takes
-#: 4,096 of an app, and servers add their own 80.
+#: The longest response head that is sure to pass, in bytes: nginx by default takes
+#: 4,096 from an app, and servers add 80 of their own.
 HEAD_LIMIT = 4016
 _STATUS_LINE = 40
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """A way on from a page: a link, or a button that posts."""
+    """A link, or a button that posts, on a page."""
 
     label: str
     #: A path of this site, with its query.
     url: str
-    #: GET is a link; POST a form with a button and no fields.
+    #: GET is a link; POST is a form with a button and no fields.
     method: Literal["GET", "POST"] = "GET"
+    #: Stable, such as ``try_again``; two actions are compared without it.
+    name: str = field(default="", compare=False)
+
+
+def link(name: ActionName, url: str) -> Action:
+    """Return a link, in English."""
+    return Action(ACTIONS[name], url, "GET", name)
+
+
+def button(name: ActionName, url: str) -> Action:
+    """Return a button that posts, in English."""
+    return Action(ACTIONS[name], url, "POST", name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """What a page tells a person: what ``page=`` is given. Escape all of it."""
+    """The content of a page, which ``page=`` is given. Escape every value in HTML."""
 
     #: Stable, such as ``login_denied``.
     code: str
-    #: The HTTP status of the answer: 200 where a page only asks.
+    #: The HTTP status of the response: 200 where the page only asks a question.
     status: int
     title: str
-    #: Sentences, the first one first.
+    #: Paragraphs, in order.
     texts: tuple[str, ...]
-    #: Ways on, the first one prominent.
-    ways: tuple[Action, ...] = ()
-    #: What the line in the log says too, or "".
+    #: Links and buttons, the most prominent one first.
+    actions: tuple[Action, ...] = ()
+    #: The reference that the line in the log carries too, or "".
     reference: str = ""
     #: The language of the texts, as a tag such as ``de``.
-    language: str = messages.ENGLISH
-    #: For ``<style nonce="...">``; another one each time.
+    language: str = ENGLISH
+    #: For ``<style nonce="...">``; differs in each response.
     nonce: str = ""
 
 
-#: What an app writes pages with: HTML as str or UTF-8; None for ours.
+#: An app's function that writes pages: HTML as str or UTF-8 bytes, or None for the
+#: built-in page.
 PageMaker = Callable[[Problem], str | bytes | None]
 
-_STATUSES: Mapping[str, int] = {
-    "login_denied": 403,
-    "login_expired": 400,
-    "login_replayed": 400,
-    "state_mismatch": 400,
-    "already_signed_in": 409,
-    "login_failed": 400,
-    "tiktok_error": 502,
-    "tiktok_unavailable": 503,
-    "store_error": 503,
-    "scope_required": 403,
-    "login_required": 401,
-    "login_unfinished": 401,
-    "scope_not_offered": 400,
-    "not_a_page_visit": 403,
-    "cross_site": 403,
-    "method_not_allowed": 405,
-    "login_by_form": 405,
-    "query_too_long": 414,
-    "confirm_logout": 200,
-    "confirm_disconnect": 200,
-    "disconnect_failed": 502,
-}
-#: Every problem that there is, by code, in English.
+#: Every problem, by code, in English.
 PROBLEMS: Mapping[str, Problem] = {
-    code: Problem(code=code, status=_STATUSES[code], title=title, texts=tuple(texts))
-    for code, (title, *texts) in messages.PROBLEMS.items()
+    code: Problem(code=code, status=row.status, title=row.title, texts=row.paragraphs)
+    for code, row in PROBLEM_TEXTS.items()
 }
 
 
-class Link(NamedTuple):
-    """A way on, before it is said in a language."""
+def page_code(error: TikTokOAuthError) -> ProblemCode:
+    """Return the code of the page about an error.
 
-    #: Of `wording.WAYS`.
-    name: str
-    url: str
-    posts: bool = False
+    An error class without a page of its own gets that of the nearest class above it.
+    """
+    codes = (vars(kind).get("code") for kind in type(error).__mro__)
+    found = next((code for code in codes if code in PROBLEMS), "login_failed")
+    return cast("ProblemCode", found)
+
+
+class Note(NamedTuple):
+    """A sentence with one value in it, before it is translated."""
+
+    name: NoteName
+    value: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorPage:
-    """What a flow answers a person with."""
+    """A flow's answer for a person, before it is rendered in the reader's language."""
 
-    #: Of `PROBLEMS`.
-    code: str
-    ways: Sequence[Link] = ()
-    #: Further sentences: names of `wording.NOTES` with their values.
-    notes: Sequence[tuple[str, str]] = ()
-    #: What the log line about it carries too; an error page that has none is given one.
+    code: ProblemCode
+    actions: Sequence[Action] = ()
+    #: Sentences behind the paragraphs.
+    notes: Sequence[Note] = ()
+    #: The reference in the log line about it; an error page without one gets a new one.
     reference: str = ""
     #: Further headers, such as Allow or Retry-After.
     headers: Iterable[tuple[str, str]] = ()
     #: To set or delete.
     cookies: Iterable[Cookie] = ()
-    #: An address at another origin that a form here leads on to.
-    onward: str = ""
+    #: A URL at another origin to which the answer to this page's form redirects.
+    form_redirects_to: str = ""
 
 
 _ERROR = 400
-#: What flows answer with.
+#: What a flow returns.
 Answer = ErrorPage | Response
 
 
 class Pages:
-    """Writes pages for people: in their language, and in the app's own way."""
+    """Renders pages in the reader's language, with the app's function if it has one."""
 
     def __init__(
         self, page: PageMaker | None = None, texts: Texts | None = None
     ) -> None:
-        """Take what the app says and writes.
+        """Take the app's function and texts.
 
         Raises:
             ConfigurationError: `page` is no plain function, or `texts` are wrong.
         """
         if page is not None and (not callable(page) or _is_async(page)):
             message = (
-                "page is a plain function that returns HTML or None; pages are written"
-                " at once, so it is no async def"
+                "page must be a plain function that returns HTML or None; pages are"
+                " written at once, so it cannot be an async def"
             )
             raise ConfigurationError(message)
-        self._make = page
-        self._wording = Messages(texts)
-
-    def shown(self, answer: Answer, request: Request) -> Response:
-        """Return an answer as it goes out: a page is written, all else is ready."""
-        return self.written(answer, languages(request))
+        self._page_maker = page
+        self._messages = Messages(texts)
 
     @property
-    def is_apps(self) -> bool:
+    def runs_app_code(self) -> bool:
         """Whether the app writes pages."""
-        return self._make is not None
+        return self._page_maker is not None
 
-    def written(self, answer: Answer, wanted: Sequence[str]) -> Response:
-        """Return an answer as it goes out to whoever wants these languages.
+    def render(self, answer: Answer, request: Request) -> Response:
+        """Return the response: an `ErrorPage` is rendered, a response is ready."""
+        return self.render_for(answer, languages(request))
 
-        The app may write it: no request, which holds cookies, is in a frame meanwhile.
+    def render_for(self, answer: Answer, wanted: Sequence[str]) -> Response:
+        """Return the response for a reader who wants these languages.
+
+        The app's function may run here, and reporters of exceptions record the locals
+        of the frames above it: the request, which holds cookies, is in none of them.
         """
         if isinstance(answer, Response):
             return answer
@@ -216,72 +224,75 @@ class Pages:
             answer = replace(answer, reference=secrets.token_hex(4))
             logger.info("request refused [%s]: %s", answer.reference, answer.code)
         problem = self._problem(answer, wanted)
-        own = self._own(problem)
-        policy = _policy(answer.onward, None if own is None else problem.nonce)
-        body = self._ours(problem) if own is None else own
-        sent = (cookie.header() for cookie in answer.cookies)
-        headers = (*BASE_HEADERS, *policy, *answer.headers, *sent)
+        body = self._app_body(problem)
+        nonce = None if body is None else problem.nonce
+        policy = _policy_headers(answer.form_redirects_to, nonce)
+        if body is None:
+            reference = self._messages.texts(problem.language, "reference")[0]
+            body = html(problem, reference)
+        set_cookies = (cookie.header() for cookie in answer.cookies)
+        headers = (*BASE_HEADERS, *policy, *answer.headers, *set_cookies)
         return Response(problem.status, headers, body)
 
     def _problem(self, page: ErrorPage, wanted: Iterable[str]) -> Problem:
-        wording = self._wording
-        language = wording.language(page.code, wanted)
-        title, *texts = wording.say(language, page.code)
-        texts += [wording.note(language, name, value) for name, value in page.notes]
+        """Return the content of a page in the best available language."""
+        messages = self._messages
+        language = messages.language(page.code, wanted)
+        title, *texts = messages.texts(language, page.code)
+        texts += [
+            messages.sentence(language, note.name, note.value) for note in page.notes
+        ]
         return replace(
             PROBLEMS[page.code],
             title=title,
             texts=tuple(texts),
-            ways=tuple(
-                Action(
-                    wording.say(language, link.name)[0], link.url, _METHODS[link.posts]
-                )
-                for link in page.ways
+            actions=tuple(
+                replace(action, label=messages.texts(language, action.name)[0])
+                for action in page.actions
             ),
             reference=page.reference,
             language=language,
-            nonce="" if self._make is None else secrets.token_urlsafe(16),
+            nonce="" if self._page_maker is None else secrets.token_urlsafe(16),
         )
 
-    def _own(self, problem: Problem) -> bytes | None:
-        """Return the page that the app writes; None if it does not, or fails."""
-        if self._make is None:
+    def _app_body(self, problem: Problem) -> bytes | None:
+        """Return the page that the app writes; None if it writes none, or fails."""
+        if self._page_maker is None:
             return None
         try:
-            made = self._make(problem)
+            made = self._page_maker(problem)
             if made is None or isinstance(made, bytes):
                 return made
             if isinstance(made, str):
                 return made.encode("utf-8", "replace")
-        except Exception as error:  # noqa: BLE001 - foreign code
+        except Exception as error:  # noqa: BLE001 - the app's function
             logger.error("page raised %s at %s", type(error).__name__, problem.code)
             return None
         kind = type(made).__name__
         logger.error("page returned %s at %s, not HTML", kind, problem.code)
         return None
 
-    def _ours(self, problem: Problem) -> bytes:
-        [reference] = self._wording.say(problem.language, "reference")
-        return html(problem, reference)
-
 
 def _is_async(call: Any) -> bool:
-    """Whether to call this gives a coroutine; also of an object that can be called."""
+    """Whether a call gives a coroutine; of an object, whether its `__call__` does."""
     return iscoroutinefunction(call) or iscoroutinefunction(type(call).__call__)
 
 
-_METHODS: Mapping[bool, Literal["GET", "POST"]] = {False: "GET", True: "POST"}
-
-
-def _policy(onward: str, nonce: str | None) -> tuple[tuple[str, str], ...]:
-    """Return the headers of a page: ours, or the app's own with a nonce.
+def _policy_headers(
+    form_redirects_to: str, nonce: str | None
+) -> tuple[tuple[str, str], ...]:
+    """Return the headers that limit what a page may load and do.
 
     A page of the app may show styles, images and fonts of its own site, and no more: no
-    script, no third party. Forms lead to this site, and `onward`: Chromium holds
-    form-action against the redirect that answers a form, too.
+    script, no third party. Forms lead to this site, and to the origin that its answer
+    redirects to: Chromium applies form-action to the redirect too.
+
+    Args:
+        form_redirects_to: as in `ErrorPage`.
+        nonce: of a page that the app wrote; None for the built-in page.
     """
-    further = f" {origin_of(onward)}" if onward else ""
-    shows = (
+    further = f" {origin_of(form_redirects_to)}" if form_redirects_to else ""
+    sources = (
         f"style-src 'sha256-{_STYLE_HASH}'; "
         if nonce is None
         else f"style-src 'self' 'nonce-{nonce}'; img-src 'self'; font-src 'self'; "
@@ -289,7 +300,7 @@ def _policy(onward: str, nonce: str | None) -> tuple[tuple[str, str], ...]:
     return (
         (
             "content-security-policy",
-            f"default-src 'none'; {shows}"
+            f"default-src 'none'; {sources}"
             f"form-action 'self'{further}; frame-ancestors 'none'; base-uri 'none'",
         ),
         ("x-frame-options", "DENY"),
@@ -297,20 +308,20 @@ def _policy(onward: str, nonce: str | None) -> tuple[tuple[str, str], ...]:
     )
 
 
-def html(problem: Problem, reference: str = messages.NOTES["reference"]) -> bytes:
-    """Return our page about a problem.
+def html(problem: Problem, reference: str = NOTES["reference"]) -> bytes:
+    """Return the built-in page.
 
     Args:
-        problem: what it tells.
-        reference: how a reference is called, ``{}`` in its place.
+        problem: the content of the page.
+        reference: the sentence with the reference, ``{}`` in its place.
     """
     texts = "".join(f'<p dir="auto">{escape(text)}</p>' for text in problem.texts)
-    links = "".join(
-        _way(way, "plain" if place else "deed")
-        for place, way in enumerate(problem.ways)
+    actions = "".join(
+        _action_html(action, "secondary" if position else "primary")
+        for position, action in enumerate(problem.actions)
     )
     before, _, after = reference.partition("{}")
-    foot = (
+    footer = (
         f'<footer dir="auto">{escape(before)}<code>'
         f"{escape(problem.reference)}</code>{escape(after)}</footer>"
         if problem.reference
@@ -324,21 +335,24 @@ def html(problem: Problem, reference: str = messages.NOTES["reference"]) -> byte
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{title}</title><style>{_STYLE}</style></head>"
         f'<body><main><h1 dir="auto">{title}</h1>{texts}'
-        f'<div class="ways">{links}</div>{foot}</main></body></html>'
+        f'<div class="actions">{actions}</div>{footer}</main></body></html>'
     ).encode("utf-8", "replace")
 
 
 def _direction(text: str) -> Literal["ltr", "rtl"]:
-    """Return which way a text reads: its first letter says, no language's tag does."""
-    # dir="auto" on the whole page would not see into parts that have one of their own.
+    """Return the direction of a text, by its first letter.
+
+    A language tag does not decide it, since a tag may leave the script open.
+    """
+    # dir="auto" on the whole page would skip elements that have a dir of their own.
     kinds = map(unicodedata.bidirectional, text)
     first = next((kind for kind in kinds if kind in ("L", "R", "AL")), "L")
     return "ltr" if first == "L" else "rtl"
 
 
-def _way(way: Action, style: str) -> str:
-    url, label = escape(way.url), escape(way.label)
-    if way.method == "POST":
+def _action_html(action: Action, style: str) -> str:
+    url, label = escape(action.url), escape(action.label)
+    if action.method == "POST":
         return (
             f'<form method="post" action="{url}">'
             f'<button class="{style}" dir="auto">{label}</button></form>'
@@ -346,10 +360,10 @@ def _way(way: Action, style: str) -> str:
     return f'<a class="{style}" dir="auto" href="{url}">{label}</a>'
 
 
-def json_answer(
+def json_response(
     status: int, facts: Mapping[str, object], headers: Iterable[tuple[str, str]] = ()
 ) -> Response:
-    """Return an answer for a program."""
+    """Return a response for a program."""
     return Response(
         status,
         (*BASE_HEADERS, ("content-type", "application/json"), *headers),
@@ -358,10 +372,10 @@ def json_answer(
 
 
 def without_referrer(response: Response) -> Response:
-    """Return an answer whose address no page is told that comes next.
+    """Return a response after which browsers send only the origin as Referer.
 
-    The address of a callback holds a code and a state. Where it leads from there, also
-    to a page of the same site, only the origin is named.
+    The address of a callback holds a code and a state, which the next page must not
+    receive, even if it is a page of the same site.
     """
     headers = tuple(
         (name, "strict-origin" if name == "referrer-policy" else value)
@@ -371,16 +385,14 @@ def without_referrer(response: Response) -> Response:
 
 
 def head_size(response: Response) -> int:
-    """Return about what the head of an answer takes, in bytes."""
+    """Return about how many bytes the head of a response takes."""
     lines = (len(name) + len(value) + 4 for name, value in response.headers)
     return _STATUS_LINE + sum(lines)
 
 
-def redirect(
-    location: str, *, status: int = 303, cookies: Iterable[Cookie] = ()
-) -> Response:
-    """Return a redirect; 303, so that what comes next is a GET."""
-    sent = (cookie.header() for cookie in cookies)
+def redirect(location: str, *, cookies: Iterable[Cookie] = ()) -> Response:
+    """Return a redirect; 303 makes the browser's next request a GET."""
+    set_cookies = (cookie.header() for cookie in cookies)
     # PEP 3333's own checker wants a type even where there is no body.
     plain = ("content-type", "text/plain; charset=utf-8")
-    return Response(status, (*BASE_HEADERS, plain, ("location", location), *sent))
+    return Response(303, (*BASE_HEADERS, plain, ("location", location), *set_cookies))

@@ -30,7 +30,7 @@ from tiktok_oauth_middleware.errors import (
 )
 from tiktok_oauth_middleware.events import Event
 
-from .pages import json_answer
+from .pages import json_response
 
 if TYPE_CHECKING:
     from tiktok_oauth_middleware._oauth.client import TikTokClient
@@ -82,12 +82,12 @@ class Webhook:
             StoreError: the store failed, so TikTok shall deliver again.
         """
         if request.method != "POST":
-            return json_answer(
+            return json_response(
                 405, {"error": "method_not_allowed"}, [("allow", "POST")]
             )
         body = await request.read(BODY_LIMIT)
         if body is None:
-            return json_answer(413, {"error": "too_long"})
+            return json_response(413, {"error": "too_long"})
         try:
             delivery = webhook_delivery.read_webhook(
                 request.one(b"tiktok-signature") or b"",
@@ -100,7 +100,7 @@ class Webhook:
         except WebhookRejected as error:
             event = Event(name="webhook_rejected", reason=error.code)
             await self._emit(event, why=error)
-            return json_answer(error.status, {"error": error.code})
+            return json_response(error.status, {"error": error.code})
         # Marked after it was taken: a store that fails in between gets it again.
         name = "hook-" + hashlib.sha256(body).hexdigest()[:32]
         if not await self._grants.was_used(name):
@@ -111,9 +111,9 @@ class Webhook:
                 logger.warning("a withdrawal waits until TikTok answers: %s", error)
                 retry = [("retry-after", _RETRY_SECONDS)]
                 unavailable = TikTokUnavailable.code
-                return json_answer(503, {"error": unavailable}, retry)
+                return json_response(503, {"error": unavailable}, retry)
             await self._grants.use_once(name, _REMEMBERED_SECONDS)
-        return json_answer(200, {})
+        return json_response(200, {})
 
     async def _take(self, delivery: webhook_delivery.Delivery) -> None:
         name: EventName = "webhook"

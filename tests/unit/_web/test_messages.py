@@ -8,7 +8,12 @@ from hypothesis import strategies as st
 
 from tiktok_oauth_middleware import ConfigurationError, TikTokOAuthWSGIMiddleware
 from tiktok_oauth_middleware._core.http import Request
-from tiktok_oauth_middleware._web.messages import NOTES, PROBLEMS, WAYS, Messages
+from tiktok_oauth_middleware._web.messages import (
+    ACTIONS,
+    NOTES,
+    PROBLEM_TEXTS,
+    Messages,
+)
 from tiktok_oauth_middleware._web.navigation import languages
 
 from ...conftest import make_settings
@@ -18,6 +23,7 @@ GERMAN = {
     "try_again": "Noch einmal",
     "reference": "Kennung {}",
 }
+TITLES = {code: [row.title] for code, row in PROBLEM_TEXTS.items()}
 ARABIC = {"login_denied": ("لم تسجّل الدخول", "لم تتم مشاركة أي شيء.")}
 
 
@@ -86,26 +92,26 @@ def test_untranslated_problem():
 def test_fallback():
     """What a language leaves out comes from the wider one, and then from English."""
     texts = Messages({"de": GERMAN, "de-CH": {"try_again": "Nomal"}})
-    assert texts.say("de-CH", "try_again") == ("Nomal",)
-    assert texts.say("de-CH", "login_denied")[0] == GERMAN["login_denied"][0]
-    assert texts.say("de-CH", "back") == (WAYS["back"],)
+    assert texts.texts("de-CH", "try_again") == ("Nomal",)
+    assert texts.texts("de-CH", "login_denied")[0] == GERMAN["login_denied"][0]
+    assert texts.texts("de-CH", "back") == (ACTIONS["back"],)
 
 
 def test_english_changed():
     """An app may change the English texts too."""
     texts = Messages({"en": {"back": "Home"}})
-    assert texts.say("en", "back") == ("Home",)
-    assert texts.say("en", "try_again") == (WAYS["try_again"],)
+    assert texts.texts("en", "back") == ("Home",)
+    assert texts.texts("en", "try_again") == (ACTIONS["try_again"],)
 
 
 def test_value():
     """A value goes into its place as it is: nothing in it means anything."""
     value = "{0} %s {} \\1 {name}"
-    said = Messages().note("en", "missing", value)
+    said = Messages().sentence("en", "missing", value)
     assert said == f"What is missing is: {value}."
 
 
-@pytest.mark.parametrize("names", [PROBLEMS, WAYS, NOTES])
+@pytest.mark.parametrize("names", [TITLES, ACTIONS, NOTES])
 def test_ours_may_be_given(names):
     """Every text of ours is one that an app may give."""
     Messages({"xx": names})
@@ -120,12 +126,12 @@ def test_ours_may_be_given(names):
         ({7: {}}, "a language is a tag"),
         ({"de": "Zurück"}, "a mapping from names"),
         ({"de": {"zurueck": "x"}}, "is no text of the pages"),
-        ({"de": {"back": 1}}, "is a string"),
-        ({"de": {"back": [1]}}, "is a string"),
+        ({"de": {"back": 1}}, "must be a string"),
+        ({"de": {"back": [1]}}, "must be a string"),
         ({"de": {"back": ""}}, "is empty"),
         ({"de": {"login_denied": []}}, "is empty"),
         ({"de": {"login_denied": ["x", " "]}}, "is empty"),
-        ({"de": {"back": ["a", "b"]}}, "is one string"),
+        ({"de": {"back": ["a", "b"]}}, "must be one string"),
         ({"de": {"missing": "Es fehlt"}}, "where its value goes"),
         ({"de": {"missing": "{} {}"}}, "where its value goes"),
     ],

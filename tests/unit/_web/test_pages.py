@@ -19,7 +19,7 @@ from tiktok_oauth_middleware._web.pages import (
     ErrorPage,
     Pages,
     html,
-    json_answer,
+    json_response,
     redirect,
 )
 
@@ -70,16 +70,16 @@ def asking(language=None):
     )
 
 
-def page(code, *, ways=(), notes=(), reference="", **parts):
+def page(code, *, actions=(), notes=(), reference="", **parts):
     """Return the answer with our page, with any texts in it."""
     problem = PROBLEMS[code]
     problem = replace(
         problem,
         texts=(*problem.texts, *notes),
-        ways=tuple(ways),
+        actions=tuple(actions),
         reference=reference,
     )
-    answer = Pages().shown(ErrorPage(code=code, **parts), asking())
+    answer = Pages().render(ErrorPage(code=code, **parts), asking())
     return replace(answer, body=html(problem))
 
 
@@ -117,7 +117,7 @@ def test_page_has_no_script(code):
     """No page has a script, a handler, or anything from elsewhere."""
     response = page(
         code,
-        ways=[Action("On", "/x"), Action("Post", "/y", method="POST")],
+        actions=[Action("On", "/x"), Action("Post", "/y", method="POST")],
         notes=["note"],
         reference="ref",
     )
@@ -165,10 +165,10 @@ MARKUP = [
 PLACES = {
     "note": lambda text: {"notes": [text]},
     "reference": lambda text: {"reference": text},
-    "label of a link": lambda text: {"ways": [Action(text, "/x")]},
-    "label of a button": lambda text: {"ways": [Action(text, "/x", method="POST")]},
-    "address of a link": lambda text: {"ways": [Action("On", text)]},
-    "address of a form": lambda text: {"ways": [Action("On", text, method="POST")]},
+    "label of a link": lambda text: {"actions": [Action(text, "/x")]},
+    "label of a button": lambda text: {"actions": [Action(text, "/x", method="POST")]},
+    "address of a link": lambda text: {"actions": [Action("On", text)]},
+    "address of a form": lambda text: {"actions": [Action("On", text, method="POST")]},
 }
 
 
@@ -191,7 +191,7 @@ def test_whole_page_of_markup_has_the_usual_tags():
     def everywhere(text):
         return page(
             "confirm_logout",
-            ways=[Action(text, text), Action(text, text, method="POST")],
+            actions=[Action(text, text), Action(text, text, method="POST")],
             notes=[text, text],
             reference=text,
         )
@@ -201,13 +201,13 @@ def test_whole_page_of_markup_has_the_usual_tags():
         assert tags == [name for name, _ in read(everywhere("x")).tags]
 
 
-# --- ways, notes, reference --------------------------------------------------------
+# --- actions, notes, reference --------------------------------------------------------
 
 
 def test_link_goes_where_it_says():
     """A way on is a link with its label."""
     reader = read(
-        page("login_denied", ways=[Action("Try again", "/login?next=/x&y=z")])
+        page("login_denied", actions=[Action("Try again", "/login?next=/x&y=z")])
     )
     [link] = reader.all("a")
     assert link["href"] == "/login?next=/x&y=z"
@@ -217,7 +217,7 @@ def test_link_goes_where_it_says():
 def test_button_posts():
     """A way that posts is a form with a button, to the address it names."""
     reader = read(
-        page("confirm_logout", ways=[Action("Log out", "/logout", method="POST")])
+        page("confirm_logout", actions=[Action("Log out", "/logout", method="POST")])
     )
     [form] = reader.all("form")
     assert (form["method"], form["action"]) == ("post", "/logout")
@@ -225,19 +225,23 @@ def test_button_posts():
     assert not reader.all("a")
 
 
-def test_first_way_is_prominent():
-    """The first way stands out, the others do not."""
-    ways = [Action("One", "/1"), Action("Two", "/2"), Action("Three", "/3")]
-    reader = read(page("login_denied", ways=ways))
-    assert [attrs["class"] for attrs in reader.all("a")] == ["deed", "plain", "plain"]
+def test_first_action_is_prominent():
+    """The first action stands out, the others do not."""
+    actions = [Action("One", "/1"), Action("Two", "/2"), Action("Three", "/3")]
+    reader = read(page("login_denied", actions=actions))
+    assert [attrs["class"] for attrs in reader.all("a")] == [
+        "primary",
+        "secondary",
+        "secondary",
+    ]
 
 
-def test_ways_may_be_any_iterable():
-    """Ways and notes may come from a generator."""
+def test_actions_may_be_any_iterable():
+    """Actions and notes may come from a generator."""
     reader = read(
         page(
             "login_denied",
-            ways=(Action(label, "/x") for label in "ab"),
+            actions=(Action(label, "/x") for label in "ab"),
             notes=(note for note in ["first note", "second note"]),
         )
     )
@@ -255,11 +259,11 @@ def test_error_page_without_a_reference_gets_one(caplog):
     """An error page always has a reference, and the log a line with it."""
     caplog.set_level("INFO")
     given = ErrorPage(code="tiktok_error", reference="0a1b2c3d")
-    assert "Reference 0a1b2c3d" in read(Pages().shown(given, asking())).text
-    asks = Pages().shown(ErrorPage(code="confirm_logout"), asking())
+    assert "Reference 0a1b2c3d" in read(Pages().render(given, asking())).text
+    asks = Pages().render(ErrorPage(code="confirm_logout"), asking())
     assert "Reference" not in read(asks).text
     assert caplog.messages == []
-    shown = read(Pages().shown(ErrorPage(code="cross_site"), asking())).text
+    shown = read(Pages().render(ErrorPage(code="cross_site"), asking())).text
     [line] = caplog.messages
     assert f"Reference {line[17:25]}" in shown
 
@@ -327,7 +331,7 @@ def test_further_headers_and_cookies_are_sent():
     "make",
     [
         lambda value: page("login_failed", headers=[("x-test", value)]),
-        lambda value: json_answer(401, {}, [("x-test", value)]),
+        lambda value: json_response(401, {}, [("x-test", value)]),
         redirect,
     ],
     ids=["page", "json", "redirect"],
@@ -344,7 +348,7 @@ def test_answer_refuses_a_split_header(make, value):
 
 def test_json_answer_is_json():
     """An answer for a program is JSON, not to be stored."""
-    response = json_answer(401, {"error": "login_required", "missing": ["a"]})
+    response = json_response(401, {"error": "login_required", "missing": ["a"]})
     assert response.status == 401
     assert json.loads(response.body) == {"error": "login_required", "missing": ["a"]}
     assert headers(response) == dict(BASE_HEADERS) | {
@@ -354,7 +358,7 @@ def test_json_answer_is_json():
 
 def test_json_answer_is_not_sniffed():
     """Markup in an answer for a program stays JSON to every browser."""
-    response = json_answer(403, {"x": "<script>\u2028</script>"})
+    response = json_response(403, {"x": "<script>\u2028</script>"})
     assert headers(response)["x-content-type-options"] == "nosniff"
     assert response.body.isascii()
 
