@@ -270,10 +270,15 @@ def _fields(source: Source, node: ast.ClassDef) -> Iterator[str]:
 
 
 def _description(member: ast.Assign | ast.AnnAssign) -> str:
-    """Return what a field of pydantic says of itself."""
-    for keyword in getattr(member.value, "keywords", ()):
-        if keyword.arg == "description":
-            return str(ast.literal_eval(keyword.value))
+    """Return the text in a field's own call: a pydantic field's, or an option's."""
+    for call in ast.walk(member):
+        if not isinstance(call, ast.Call):
+            continue
+        if ast.unparse(call.func) in ("option", "row"):
+            return str(ast.literal_eval(call.args[1]))
+        for keyword in call.keywords:
+            if keyword.arg == "description":
+                return str(ast.literal_eval(keyword.value))
     return ""
 
 
@@ -286,7 +291,10 @@ def _kind(member: ast.Assign | ast.AnnAssign) -> str:
         return kind
     if isinstance(default, ast.Call) and ast.unparse(default.func) == "Field":
         return kind + (f" = {ast.unparse(default.args[0])}" if default.args else "")
-    if isinstance(default, ast.Call) and ast.unparse(default.func) == "field":
+    if isinstance(default, ast.Call) and ast.unparse(default.func) in (
+        "field",
+        "option",
+    ):
         given = {k.arg: ast.unparse(k.value) for k in default.keywords}
         if "default" in given:
             return f"{kind} = {given['default']}"

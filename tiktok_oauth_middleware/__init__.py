@@ -30,7 +30,8 @@ if TYPE_CHECKING:
         WebhookRejected,
     )
     from .events import Event
-    from .settings.options import TikTokEndpoints, TikTokSettings
+    from .settings.endpoints import TikTokEndpoints
+    from .settings.options import TikTokSettings
     from .stores.base import AsyncStore, Store
     from .stores.memory import MemoryStore
     from .stores.redis import RedisStore
@@ -64,7 +65,7 @@ _HOMES = {
     "StoredUser": "tokens",
     "TikTokAuth": "auth",
     "TikTokBearer": "bearer",
-    "TikTokEndpoints": "settings.options",
+    "TikTokEndpoints": "settings.endpoints",
     "TikTokError": "errors",
     "TikTokOAuthError": "errors",
     "TikTokOAuthMiddleware": "asgi",

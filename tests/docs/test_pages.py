@@ -30,6 +30,7 @@ from tiktok_oauth_middleware._observe.metrics import HISTOGRAMS
 from tiktok_oauth_middleware._web.messages import ACTIONS, NOTES
 from tiktok_oauth_middleware._web.pages import PROBLEMS
 from tiktok_oauth_middleware.events import COUNTERS, EVENTS
+from tiktok_oauth_middleware.settings.rows import rows_of
 from tiktok_oauth_middleware.testing import FakeTikTok, login_as
 
 from ..conftest import make_settings
@@ -68,21 +69,25 @@ class TestSettings:
         return (DOCS / "settings.md").read_text(encoding="utf-8")
 
     def test_every_option(self, page):
-        """The table has every option, in order, with the default that it has."""
+        """The table has the name, default, limits and meaning of each option's row."""
         table = page.partition("\n## Options\n")[2].partition("\n## ")[0]
-        row = re.compile(r"^\| `(\w+)` \| (?:`([^`]+)`|required)", re.MULTILINE)
-        said = {name: default or None for name, default in row.findall(table)}
-        options = fields(TikTokSettings)
-        assert list(said) == [option.name for option in options]
-        for option in options:
-            default = option.default
-            if option.default_factory is not MISSING:
-                default = option.default_factory()
-            if default is MISSING:
-                assert said[option.name] is None, option.name
-            else:
+        lines = [line[1:-1] for line in table.splitlines() if line.startswith("| `")]
+        cells = [[cell.strip() for cell in line.split(" |")] for line in lines]
+        rows = rows_of(TikTokSettings)
+        assert [name.strip("`") for name, *_ in cells] == list(rows)
+        for option, (_, default, limits, meaning) in zip(
+            fields(TikTokSettings), cells, strict=True
+        ):
+            row = rows[option.name]
+            is_required = option.default is option.default_factory is MISSING
+            assert (default == "required") is is_required, option.name
+            if not is_required:
                 names = {"TikTokEndpoints": TikTokEndpoints}
-                assert eval(said[option.name], names) == default, option.name
+                assert eval(default.split("`")[1], names) == row.stand_in
+            bounds = "" if row.least is None else f"{row.least} to {row.most}"
+            assert limits.partition(" (")[0] == bounds, option.name
+            linked = re.sub(r"\[([^]]+)\]\([^)]+\)", r"\1", meaning)
+            assert linked == row.meaning, option.name
 
     @pytest.mark.parametrize("kind", [TikTokOAuthMiddleware, TikTokOAuthWSGIMiddleware])
     def test_every_argument(self, page, kind):

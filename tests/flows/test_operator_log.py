@@ -237,7 +237,7 @@ class TestOnceAMinute:
         world.browser().log_in()
         first, second = lines()
         assert "on_event raised ValueError at login" in first
-        assert "test_operators.py" in first
+        assert "test_operator_log.py" in first
         assert "in broken" in first
         assert "act.a-token" not in first + second
         assert "2 more" in second

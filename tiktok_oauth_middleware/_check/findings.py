@@ -1,4 +1,4 @@
-"""One finding: what was looked at, how bad it is, and how it is fixed."""
+"""A finding of ``check``: its level, the option it is about, and the fix."""
 
 from __future__ import annotations
 
@@ -7,10 +7,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from tiktok_oauth_middleware.settings import TikTokSettings
+from tiktok_oauth_middleware.settings.environment import variables_of
+
 if TYPE_CHECKING:
     from tiktok_oauth_middleware.errors import ConfigurationError
 
 Level = Literal["good", "note", "wrong"]
+#: The option of each variable; ``endpoints.token`` and the like for an address.
+_OPTIONS = variables_of(TikTokSettings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +24,7 @@ class Finding:
 
     #: Stable, for programs.
     code: str
-    #: ``good``; ``note``: allowed, and seldom meant; ``wrong``: it will not work.
+    #: ``good``; ``note``: allowed, but seldom intended; ``wrong``: it will not work.
     level: Level
     #: The option of `TikTokSettings` that it is about, or "" for the machine.
     option: str
@@ -35,7 +40,7 @@ def good(code: str, option: str, message: str) -> Finding:
 
 
 def note(code: str, option: str, message: str, fix: str) -> Finding:
-    """Return a finding that may be meant."""
+    """Return a finding that may be intended."""
     return Finding(code=code, level="note", option=option, message=message, fix=fix)
 
 
@@ -44,17 +49,17 @@ def wrong(code: str, option: str, message: str, fix: str) -> Finding:
     return Finding(code=code, level="wrong", option=option, message=message, fix=fix)
 
 
-#: Each fault begins with the option, or its variable in the environment.
-_OPTION = re.compile(r"(TIKTOK_)?([A-Za-z_]+)")
-
-
 def of_faults(error: ConfigurationError) -> Iterator[Finding]:
-    """Return a finding for each fault of settings that could not be built."""
+    """Return a finding for each fault of settings that could not be built.
+
+    A fault begins with the name of its option or of its variable.
+    """
     for fault in error.faults:
         message, _, fix = fault.partition("; ")
-        named = _OPTION.match(fault)
-        option = named[2].lower() if named else ""
-        if named and named[1] and option.startswith("endpoints"):
+        named = re.match("[A-Za-z_]+", fault)
+        name = named[0] if named else ""
+        option = _OPTIONS.get(name, name.removeprefix("TIKTOK_").lower())
+        if option.startswith("endpoints"):
             option = "endpoints"
         code = "unknown_variable" if " is no option" in message else f"bad_{option}"
         yield wrong(code, option, message, fix)

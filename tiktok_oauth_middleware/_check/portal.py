@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from tiktok_oauth_middleware._core.secret import reveal
-from tiktok_oauth_middleware.settings.validate import ENDPOINTS
+from tiktok_oauth_middleware.settings.endpoints import ADDRESSES
 
 from .findings import Finding, good, note, wrong
 
@@ -176,7 +176,7 @@ def _client_key(settings: TikTokSettings) -> Iterator[Finding]:
             "client_key begins with neither aw nor sb, as TikTok's keys do so far",
             "compare it with the portal: it is the client key, not the app's id",
         )
-    elif settings.is_loopback and settings.endpoints.token == ENDPOINTS["token"]:
+    elif settings.is_loopback and settings.endpoints.token == ADDRESSES["token"]:
         yield note(
             "production_key",
             "client_key",
@@ -330,7 +330,7 @@ def _asks(settings: TikTokSettings, path: str) -> bool:
 def _endpoints(settings: TikTokSettings) -> Iterator[Finding]:
     others = [
         name
-        for name, usual in ENDPOINTS.items()
+        for name, usual in ADDRESSES.items()
         if getattr(settings.endpoints, name) != usual
     ]
     if others:

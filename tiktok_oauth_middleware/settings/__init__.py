@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from .options import TikTokEndpoints, TikTokSettings
+from .endpoints import TikTokEndpoints
+from .options import TikTokSettings
 
 __all__ = ["TikTokEndpoints", "TikTokSettings"]

@@ -19,39 +19,10 @@ from tiktok_oauth_middleware._core.origins import origin_of
 from tiktok_oauth_middleware._core.return_to import safe_target
 from tiktok_oauth_middleware._oauth import protocol
 
-DAY = 86400
+from .endpoints import ADDRESSES, TikTokEndpoints
+from .rows import Row
 
-#: Options that are lists of strings, with an item such as each may hold.
-LISTS: Mapping[str, str] = {
-    "secret_keys": "32 random characters or more",
-    "scopes": "user.info.basic",
-    "optional_scopes": "video.list",
-    "protect": "/app",
-    "public": "/app/help",
-    "login_methods": "GET",
-    "websocket_origins": "https://app.example.com",
-}
-#: Options in seconds: the least and the most.
-DURATIONS: Mapping[str, tuple[float, float]] = {
-    "session_lifetime": (1, 400 * DAY),
-    "session_idle": (1, 400 * DAY),
-    "login_lifetime": (1, 900),
-    "refresh_leeway": (0, DAY),
-    "profile_max_age": (1, 400 * DAY),
-    "timeout": (0.1, 60),
-}
-#: Options that are whole numbers: the least and the most.
-COUNTS: Mapping[str, tuple[int, int]] = {"remembered_sessions": (1, 10_000_000)}
-FLAGS = ("keep_grants", "fetch_user", "pkce", "always_ask_consent", "starlette_auth")
 _PATHS = ("login_path", "logout_path", "disconnect_path", "webhook_path")
-MAY_BE_NONE = ("disconnect_path", "webhook_path", "previous_client_secret")
-ENDPOINTS: Mapping[str, str] = {
-    "authorize": protocol.AUTHORIZE,
-    "token": protocol.TOKEN,
-    "revoke": protocol.REVOKE,
-    "user_info": protocol.USER_INFO,
-}
-
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _DESKTOP_HOSTS = ("localhost", "127.0.0.1")  # TikTok's Desktop tab takes no other
 _KEY_LENGTH = 32
@@ -79,68 +50,28 @@ _MAKE_A_KEY = (
     'make one with: python -c "import secrets; print(secrets.token_urlsafe(32))"'
 )
 
-#: Valid options, to stand in for what is missing or of a wrong type.
-SAMPLES: Mapping[str, Any] = {
-    "client_key": "awsample",
-    "client_secret": "a-secret-of-the-samples",
-    "previous_client_secret": None,
-    "redirect_uri": "https://app.example.com/auth/tiktok/callback",
-    "secret_keys": ("Zk3vXq9LwR2tYb7NfH5cJd8GsPmA1eUo",),
-    "scopes": ("user.info.basic",),
-    "login_methods": ("GET",),
-    "pkce": True,
-    "disconnect_path": None,
-    "webhook_path": None,
-    "login_path": "/auth/tiktok/login",
-    "logout_path": "/auth/tiktok/logout",
-    "after_login": "/",
-    "after_logout": "/",
-    "cookie_name": "tiktok",
-    "store": "memory://",
-}
 
+def faults(options: Mapping[str, Any], rows: Mapping[str, Row]) -> Iterator[str]:
+    """Yield a sentence for each fault of the options, all of them.
 
-def faults(options: Mapping[str, Any]) -> Iterator[str]:
-    """Say what is wrong with these options, all of it; `options` names every one."""
+    Args:
+        options: the value of every option, by name.
+        rows: the row of every option, by name.
+    """
     usable = dict(options)
-    for name, value in options.items():
-        wanted = _wanted(name, value)
-        if wanted:
-            yield f"{name} is {wanted}; got a {type(value).__name__}"
-            usable[name] = SAMPLES.get(
-                name, {**DURATIONS, **COUNTS}.get(name, ((),))[0]
-            )
+    for name, row in rows.items():
+        expected = row.wrong_type(options[name])
+        if expected:
+            yield f"{name} is {expected}; got a {type(options[name]).__name__}"
+            usable[name] = row.stand_in
     yield from _credential_faults(usable)
     yield from _redirect_uri_faults(usable)
     yield from _scope_faults(usable)
     yield from _path_faults(usable)
     yield from _rule_faults(usable)
-    yield from _number_faults(usable)
+    yield from _number_faults(usable, rows)
     yield from _endpoint_faults(usable["endpoints"])
     yield from _other_faults(usable)
-
-
-def _wanted(name: str, value: object) -> str | None:
-    """Return what an option should be, if the value's type is wrong."""
-    if name in LISTS:
-        is_list = isinstance(value, list | tuple)
-        if is_list and all(isinstance(item, str) for item in value):  # type: ignore[attr-defined]
-            return None
-        return f'a list of strings, such as ["{LISTS[name]}"]'
-    if name in DURATIONS:
-        right = isinstance(value, int | float) and not isinstance(value, bool)
-        return None if right else "a number of seconds"
-    if name in COUNTS:
-        right = isinstance(value, int) and not isinstance(value, bool)
-        return None if right else "a whole number"
-    if name in FLAGS:
-        return None if isinstance(value, bool) else "True or False"
-    if name == "endpoints":
-        right = all(isinstance(getattr(value, e, None), str) for e in ENDPOINTS)
-        return None if right else "a TikTokEndpoints of strings"
-    if name in MAY_BE_NONE:
-        return None if value is None or isinstance(value, str) else "a string or None"
-    return None if isinstance(value, str) else "a string"
 
 
 def _credential_faults(options: Mapping[str, Any]) -> Iterator[str]:
@@ -181,15 +112,15 @@ def _previous_secret_fault(previous: str, options: Mapping[str, Any]) -> str | N
 
 
 #: As editors and chat programs write them, too.
-_QUOTES = frozenset("\"'`\u201c\u201d\u2018\u2019")
+QUOTES = frozenset("\"'`\u201c\u201d\u2018\u2019")
 
 
 def _copied_fault(value: str) -> str | None:
     """Say what copying or a file has done to a key or secret, without showing it."""
     if not value:
         return "is empty"
-    if value[0] in _QUOTES or value[-1] in _QUOTES:
-        return "begins or ends with a quote, which whatever read it from a file left"
+    if value[0] in QUOTES or value[-1] in QUOTES:
+        return "begins or ends with a quote, which is no part of it"
     if value != value.strip():
         return "begins or ends with a space or line break"
     if "=" in value[:24] and value.upper().startswith(("TIKTOK_", "CLIENT_")):
@@ -201,8 +132,8 @@ def _copied_fault(value: str) -> str | None:
 
 def _key_fault(key: str, client_secrets: tuple[str, str | None]) -> str | None:
     """Say what is wrong with a key, without showing it."""
-    if key[:1] in _QUOTES and key[:1] == key[-1:]:
-        return "is in quotes, which whatever read it from a file left there"
+    if key[:1] in QUOTES and key[:1] == key[-1:]:
+        return "is in quotes, which are no part of it"
     if len(key) < _KEY_LENGTH:
         return f"is shorter than {_KEY_LENGTH} characters"
     if key in client_secrets:
@@ -370,19 +301,19 @@ def _segments_before_pattern(rule: str) -> Iterator[str]:
         yield plain
 
 
-def _number_faults(options: Mapping[str, Any]) -> Iterator[str]:
-    for name, (least, most) in DURATIONS.items():
-        if not least <= options[name] <= most:
-            yield f"{name} is {options[name]}; it is {least} to {most} seconds"
-    for name, (fewest, most) in COUNTS.items():
-        if not fewest <= options[name] <= most:
-            yield f"{name} is {options[name]}; it is {fewest} to {most}"
+def _number_faults(
+    options: Mapping[str, Any], rows: Mapping[str, Row]
+) -> Iterator[str]:
+    for name, row in rows.items():
+        bounds = row.out_of_bounds(options[name])
+        if bounds:
+            yield f"{name} is {options[name]}; it is {bounds}"
 
 
-def _endpoint_faults(endpoints: object) -> Iterator[str]:
-    for name, usual in ENDPOINTS.items():
-        url = getattr(endpoints, name, usual)
-        parts = _split(url) if isinstance(url, str) else None
+def _endpoint_faults(endpoints: TikTokEndpoints) -> Iterator[str]:
+    for name, usual in ADDRESSES.items():
+        url = getattr(endpoints, name)
+        parts = _split(url)
         if parts is None or not parts.hostname:
             yield f"endpoints.{name} is not an address; TikTok's is {usual}"
             continue

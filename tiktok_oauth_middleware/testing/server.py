@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 from urllib.parse import parse_qs, quote, urlsplit
 
-from tiktok_oauth_middleware.settings.options import TikTokEndpoints
+from tiktok_oauth_middleware.settings.endpoints import TikTokEndpoints
 
 from . import pages
 from .authorize import Asked, Refused

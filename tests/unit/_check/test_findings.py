@@ -29,6 +29,8 @@ from tiktok_oauth_middleware._check import diagnose, machine, of_faults
 from tiktok_oauth_middleware._check.portal import KNOWN_SCOPES
 from tiktok_oauth_middleware._check.store import file_system
 from tiktok_oauth_middleware.errors import ConfigurationError
+from tiktok_oauth_middleware.settings import TikTokSettings
+from tiktok_oauth_middleware.settings.rows import rows_of
 from tiktok_oauth_middleware.settings.validate import faults
 from tiktok_oauth_middleware.stores.redis import RedisStore
 from tiktok_oauth_middleware.testing import FakeTikTok, login_as
@@ -710,7 +712,7 @@ def test_faults_have_options():
     settings = make_settings()
     names = settings.__dataclass_fields__
     nonsense = dict.fromkeys(names, object())
-    told = [*faults(nonsense)]
+    told = [*faults(nonsense, rows_of(TikTokSettings))]
     findings = [*of_faults(ConfigurationError(told))]
     assert {f.option for f in findings} == set(names)
     assert all(f.level == "wrong" and f.code == f"bad_{f.option}" for f in findings)

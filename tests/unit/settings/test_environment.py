@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from tiktok_oauth_middleware.errors import ConfigurationError
-from tiktok_oauth_middleware.settings.options import TikTokEndpoints, TikTokSettings
+from tiktok_oauth_middleware.settings import TikTokEndpoints, TikTokSettings
 
 from ...conftest import make_settings
 from ...support.options import ENVIRON, KEY, OLDER, make

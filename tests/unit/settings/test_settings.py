@@ -12,7 +12,7 @@ import pytest
 from tiktok_oauth_middleware._core.secret import Secret
 from tiktok_oauth_middleware._oauth import protocol
 from tiktok_oauth_middleware.errors import ConfigurationError
-from tiktok_oauth_middleware.settings.options import TikTokEndpoints, TikTokSettings
+from tiktok_oauth_middleware.settings import TikTokEndpoints, TikTokSettings
 
 from ...support.options import CLIENT_SECRET, ENVIRON, GIVEN, KEY, OLDER, make
 

@@ -1,0 +1,123 @@
+"""Settings from environment variables: ``TIKTOK_`` and an option's name in capitals.
+
+A variable that looks like a misspelt option is an error, because nothing else would
+say that it has no effect.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import MISSING, fields
+from typing import TYPE_CHECKING, Any
+
+from tiktok_oauth_middleware.errors import ConfigurationError
+
+from .endpoints import ADDRESSES, TikTokEndpoints
+from .rows import Row, rows_of
+from .validate import QUOTES
+
+if TYPE_CHECKING:
+    from .options import TikTokSettings
+
+_PREFIX = "TIKTOK_"
+#: Names that TikTok's business and shop portals use.
+_OTHER_PORTALS = ("APP_ID", "APP_KEY", "APP_SECRET")
+#: Options whose own check reports a quote.
+_REPORT_QUOTES = ("client_key", "client_secret", "secret_keys")
+
+
+def variables_of(cls: type) -> Mapping[str, str]:
+    """Return the variables of the options of `cls`, each with its option's name.
+
+    An address is an option of its own here: ``endpoints.token``.
+    """
+    found = {}
+    for name, each in rows_of(cls).items():
+        if each.kind.parse is not None:
+            found[f"{_PREFIX}{name.upper()}"] = name
+            continue
+        for address in ADDRESSES:
+            found[f"{_PREFIX}{name}_{address}".upper()] = f"{name}.{address}"
+    return found
+
+
+def read_environment(
+    cls: type[TikTokSettings], environ: Mapping[str, str]
+) -> TikTokSettings:
+    """Return the settings that the environment holds.
+
+    Raises:
+        ConfigurationError: an option is wrong, missing, or misspelt.
+    """
+    rows, variables = rows_of(cls), variables_of(cls)
+    faults = [*_misspelt(environ, variables)]
+    given: dict[str, Any] = {}
+    addresses: dict[str, str] = {}
+    for variable, name in variables.items():
+        if variable not in environ:
+            continue
+        parse = rows[name].kind.parse if name in rows else None
+        if parse is None:
+            addresses[name.partition(".")[2]] = environ[variable]
+            continue
+        try:
+            given[name] = parse(environ[variable])
+        except ValueError as error:
+            faults.append(f"{variable} {error}")
+    faults += _quoted(environ, variables)
+    for name in _required(cls):
+        if f"{_PREFIX}{name.upper()}" not in environ:
+            faults.append(_missing(name, rows[name], environ))
+            given[name] = rows[name].stand_in
+    settings = None
+    try:
+        settings = cls(**given, endpoints=TikTokEndpoints(**addresses))
+    except ConfigurationError as error:
+        faults += error.faults
+    if faults or settings is None:
+        raise ConfigurationError(faults)
+    return settings
+
+
+def _required(cls: type[TikTokSettings]) -> Iterator[str]:
+    for each in fields(cls):
+        if each.default is MISSING and each.default_factory is MISSING:
+            yield each.name
+
+
+def _missing(name: str, row: Row, environ: Mapping[str, str]) -> str:
+    """Say that an option is not set, and which variable seems to mean it."""
+    variable = f"{_PREFIX}{name.upper()}"
+    others = (other for other in row.other_names if f"{_PREFIX}{other}" in environ)
+    other = next(others, None)
+    if other is None:
+        return f"{variable} is not set"
+    portal = (
+        ", and is what TikTok's business and shop portals give: this login takes the"
+        " client key and secret of developers.tiktok.com"
+        if other in _OTHER_PORTALS
+        else ""
+    )
+    return f"{variable} is not set; {_PREFIX}{other} is, which is no option{portal}"
+
+
+def _quoted(environ: Mapping[str, str], variables: Mapping[str, str]) -> Iterator[str]:
+    """Name variables whose value is in quotes, as no option is written."""
+    for variable, name in variables.items():
+        value = environ.get(variable, "")
+        if value[:1] in QUOTES and name not in _REPORT_QUOTES:
+            yield (
+                f"{variable} begins with a quote, which is no part of a value; write it"
+                " without"
+            )
+
+
+def _misspelt(environ: Mapping[str, str], variables: Iterable[str]) -> Iterator[str]:
+    """Name variables that look like an option's and are none."""
+    known = [*variables]
+    for variable in sorted(environ):
+        if variable.startswith(_PREFIX) and variable not in known:
+            near = difflib.get_close_matches(variable, known, n=1, cutoff=0.9)
+            if near:
+                yield f"{variable} is no option; {near[0]} is"
