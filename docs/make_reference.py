@@ -27,12 +27,12 @@ MODULES: tuple[tuple[str, tuple[str, ...], str], ...] = (
     (
         "testing.plugin",
         ("fake_tiktok", "tiktok_login"),
-        "Fixtures for pytest; they are there once the package is installed.",
+        "Fixtures for pytest, available once the package is installed.",
     ),
     (
         "testing.stores",
         ("StoreContract", "AsyncStoreContract"),
-        "What proves a store of your own; see [custom stores](custom-store.md).",
+        "Tests that prove a store of your own; see [a store of your own](custom-store.md).",
     ),
 )
 HEAD = """# Reference
