@@ -32,7 +32,7 @@ MODULES: tuple[tuple[str, tuple[str, ...], str], ...] = (
     (
         "testing.stores",
         ("StoreContract", "AsyncStoreContract"),
-        "Tests that prove a store of your own; see [a store of your own](custom-store.md).",
+        "Tests for [a store of your own](custom-store.md).",
     ),
 )
 HEAD = """# Reference
