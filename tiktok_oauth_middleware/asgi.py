@@ -21,14 +21,14 @@ from ._session.cached_session import FETCHED_AT, FRESH_UNTIL, CachedSession
 from ._session.cookie import SESSION_LENGTH
 from ._web.app import Core
 from ._web.cookie_header import value_of
-from ._web.guard import CLOSE_CODES, Challenge
+from ._web.guard import CLOSE_CODES, Challenge, ResponseHead
 from ._web.messages import Texts
 from ._web.misuse import check_app, check_guards, check_wrapping
-from ._web.mount import MountPoint
+from ._web.mount import MountPoint, without_mount
 from ._web.navigation import is_preflight
 from ._web.pages import PageMaker, Pages
-from ._web.response_headers import is_caching, keep_private
-from ._web.rules import Sought, below
+from ._web.path_readings import RequestPath
+from ._web.response_headers import byte_headers, private_byte_headers, text_headers
 from .auth import TikTokAuth, asgi_auth
 from .caching import keep_out_of_djangos_caches
 from .errors import ConfigurationError, StoreError
@@ -46,8 +46,6 @@ _TRY_AGAIN_LATER = 1013
 #: How frameworks close a WebSocket that they refuse, as ours do and as their own
 #: guards do (RFC 6455 section 7.4.1: normal, policy violation).
 _REFUSING_CODES = frozenset({1000, 1008, *CLOSE_CODES.values()})
-#: What most private responses get, without reading any header of theirs.
-_PRIVATE = ((b"cache-control", b"private"), (b"vary", b"Cookie"))
 #: What metrics and logs outside of us read when the app answers: the route, by
 #: which they group requests, and ``request.state``, which a server without a lifespan
 #: leaves to the app to make.
@@ -104,10 +102,10 @@ class TikTokOAuthMiddleware:
         self._clock = clock
         self._fills_user = settings.starlette_auth and _may_read_starlettes(app)
         self._has_wsgi_inside = _has_wsgi_inside(app)
-        self._sites = self._core.sites
+        self._mount_points = self._core.mount_points.known
         self._live = self._core.live
         self._cookie_start = self._core.cookie_start
-        self._has_rules = self._core.has_rules
+        self._rules = self._core.rules
         self._is_checked = False
         keep_out_of_djangos_caches(app)
 
@@ -127,11 +125,11 @@ class TikTokOAuthMiddleware:
             await self.app(scope, receive, self._closing(send))
             return
         mount = scope.get("root_path", "")
-        site = self._sites.get(mount) or self._new_site(mount)
-        path = below(scope["path"], mount) if mount else scope["path"]
-        if kind == "http" and path in site.routes:
-            request = _request(scope, path, site.mount, receive)
-            await _respond(scope, send, await self._core.answer(request, site))
+        mount_point = self._mount_points.get(mount) or self._new_mount_point(mount)
+        path = without_mount(scope["path"], mount) if mount else scope["path"]
+        if kind == "http" and path in mount_point.routes:
+            request = _request(scope, path, mount_point.mount, receive)
+            await _respond(scope, send, await self._core.answer(request, mount_point))
             return
         value: bytes | None = None
         for name, header in scope["headers"]:
@@ -151,7 +149,7 @@ class TikTokOAuthMiddleware:
                 try:
                     sight = await self._core.look(value)
                 except StoreError as error:
-                    request = _request(scope, path, site.mount, receive)
+                    request = _request(scope, path, mount_point.mount, receive)
                     response = await self._core.store_failed(request, error)
                     await _refuse(scope, receive, send, response)
                     return
@@ -160,8 +158,8 @@ class TikTokOAuthMiddleware:
         # Filled here: the call of an __init__ costs 0.1 us.
         auth = _Auth()
         auth._sight = sight
-        auth._site = site
-        auth._looked = auth._is_replaced = auth._is_open = auth._is_preflight = False
+        auth._site = mount_point
+        auth._looked = auth._is_replaced = auth._is_open = False
         auth._challenge = None
         auth._core = self._core
         auth._scope = scope
@@ -169,21 +167,23 @@ class TikTokOAuthMiddleware:
         # Reporters of exceptions record the locals of every frame that one passes.
         sight = value = header = None
         if (
-            self._has_rules
+            self._rules
             and (
-                self._core.is_protected(path, site)
-                or self._is_protected_elsewhere(scope, path, mount)
+                self._rules.protects(path, mount_point)
+                or self._protects_reading(scope, path, mount)
             )
             and not auth.is_authenticated  # that it was asked is noted, too
         ):
-            request = self._core.without_cookies(
-                _request(scope, path, site.mount, receive)
+            request = self._core.challenges.without_cookies(
+                _request(scope, path, mount_point.mount, receive)
             )
             if kind != "http" or not is_preflight(request):
-                response = self._core.turned_away(request, site, None, Challenge())
+                response = self._core.challenges.challenge_response(
+                    request, mount_point, None, Challenge()
+                )
                 await _refuse(scope, receive, send, response)
                 return
-            auth._is_preflight, auth._challenge = True, Challenge()
+            auth._challenge = Challenge(is_preflight=True)
             receive = _without_body(receive)
         inner = dict(scope)
         inner["tiktok"] = auth
@@ -220,14 +220,14 @@ class TikTokOAuthMiddleware:
             asgi_auth.reset(token)
             _hand_out(inner, inner["tiktok"]._scope)
 
-    def _new_site(self, mount: str) -> MountPoint:
+    def _new_mount_point(self, mount: str) -> MountPoint:
         """Return what is the same below one mount point, at its first request.
 
         Raises:
             ConfigurationError: the app is put together in a way that leaves views open.
         """
         self._check()
-        return self._core.site(mount)
+        return self._core.mount_points.at(mount)
 
     def _check(self) -> None:
         if not self._is_checked:
@@ -248,7 +248,7 @@ class TikTokOAuthMiddleware:
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             raise
 
-    def _is_protected_elsewhere(self, scope: Scope, path: str, mount: str) -> bool:
+    def _protects_reading(self, scope: Scope, path: str, mount: str) -> bool:
         """Whether the rules protect what the app may take a path for."""
         whole, target = scope["path"], scope.get("raw_path") or b""
         claimed = {
@@ -257,12 +257,12 @@ class TikTokOAuthMiddleware:
             if value[:1] == b"/" and 1 < len(value) <= 4 * len(whole)
         }
         if not target or target == whole.encode("utf-8", "replace"):  # mostly
-            sought = Sought(path, whole, mount, claimed)
+            request_path = RequestPath(path, whole, mount, claimed)
         else:
             target = target.partition(b"?")[0]
             raw, text = unquote_to_bytes(target), target.decode("latin-1")
-            sought = Sought(path, whole, mount, claimed, raw, text)
-        return self._core.is_protected_elsewhere(self.app, sought)
+            request_path = RequestPath(path, whole, mount, claimed, raw, text)
+        return self._rules.protects_reading(self.app, request_path)
 
     def _is_trusted(self, scope: Scope) -> bool:
         """Whether a WebSocket was opened by a page that may use the session.
@@ -435,7 +435,6 @@ class _Auth(TikTokAuth):
         "_core",
         "_inner",
         "_is_open",
-        "_is_preflight",
         "_is_replaced",
         "_scope",
         "_send",
@@ -450,8 +449,6 @@ class _Auth(TikTokAuth):
     #: Whether ours went out instead of the app's response; whether a WebSocket is open.
     _is_replaced: bool
     _is_open: bool
-    #: Whether this is a CORS preflight below a path rule.
-    _is_preflight: bool
 
     def _watched(self, message: Message) -> Awaitable[None]:
         """Send what the app sends, changing the head of what depended on the session.
@@ -473,7 +470,8 @@ class _Auth(TikTokAuth):
                 if answer is not None:
                     self._is_replaced = True
                     return _respond(self._scope, self._send, answer)
-            message = _private(message)
+            message = dict(message)  # the app's own, which it may send again
+            message["headers"] = private_byte_headers(message.get("headers", ()))
         return self._send(message)
 
     def _watched_socket(self, message: Message) -> Awaitable[None]:
@@ -507,17 +505,17 @@ class _Auth(TikTokAuth):
             status = message["status"]
             # Any iterable, says ASGI: what can be iterated once is not lost here.
             sent = message["headers"] = [*message.get("headers", ())]
-        headers = [(k.decode("latin-1"), v.decode("latin-1")) for k, v in sent]
-        scope, site = self._scope, self._site
-        path = below(scope["path"], scope.get("root_path", ""))
-        request = self._core.without_cookies(
-            _request(scope, path, site.mount, _no_body)
-        )
-        if self._is_preflight:
-            return self._core.preflight_answer(request, site, status, headers)
-        if challenge is None or not challenge.is_answered_by(status, headers):
+        head = ResponseHead(status, text_headers(sent))
+        if challenge is None or not challenge.is_answered_by(head):
             return None
-        return self._core.turned_away(request, site, self._sight, challenge, headers)
+        scope, mount_point, core = self._scope, self._site, self._core
+        path = without_mount(scope["path"], scope.get("root_path", ""))
+        request = core.challenges.without_cookies(
+            _request(scope, path, mount_point.mount, _no_body)
+        )
+        return core.challenges.replacement(
+            request, mount_point, self._sight, challenge, head
+        )
 
 
 def _request(scope: Scope, path: str, mount: str, receive: Receive) -> Request:
@@ -557,12 +555,8 @@ def _deleting(core: Core, value: bytes, send: Send) -> Send:
     def deleting(message: Message) -> Awaitable[None]:
         if message["type"] == "http.response.start":
             message = dict(message)
-            headers = message.get("headers", ())
-            text = [(k.decode("latin-1"), v.decode("latin-1")) for k, v in headers]
-            message["headers"] = [
-                (name.encode("latin-1"), value.encode("latin-1"))
-                for name, value in change(text)
-            ]
+            text = text_headers(message.get("headers", ()))
+            message["headers"] = byte_headers(change(text))
         return send(message)
 
     return deleting
@@ -594,25 +588,6 @@ async def _no_body() -> Message:
 
 async def _nothing() -> None:
     """Drop a message of an answer that was replaced."""
-
-
-def _private(message: Message) -> Message:
-    """Return a response head that no shared cache serves to somebody else."""
-    message = dict(message)  # the app's own, which it may send again
-    headers = [*message.get("headers", ())]  # any iterable, says ASGI
-    message["headers"] = headers
-    for name, _ in headers:
-        if is_caching(name):
-            break
-    else:
-        headers += _PRIVATE
-        return message
-    text = [(k.decode("latin-1"), v.decode("latin-1")) for k, v in headers]
-    message["headers"] = [
-        (name.encode("latin-1"), value.encode("latin-1"))
-        for name, value in keep_private(text)
-    ]
-    return message
 
 
 def _head(response: Response) -> list[tuple[bytes, bytes]]:

@@ -205,7 +205,7 @@ class TikTokAuth:
             ConfigurationError: a scope is in neither: such a link would lead nowhere.
         """
         asked = parse_scopes(scopes) if isinstance(scopes, str) else {*scopes}
-        odd = asked - self._site.askable
+        odd = asked - self._site.allowed_scopes
         if odd:
             message = (
                 f"login_url asks for {one_line(', '.join(sorted(odd)))}, which is in"

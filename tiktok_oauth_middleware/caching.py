@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import Any
 
 from ._core.app_parts import comes_from, parts_of
-from ._web.response_headers import keep_private
+from ._web.response_headers import private_byte_headers
 from .auth import auth_in
 
 __all__ = ["PrivateResponses", "depends_on_session", "session_key"]
@@ -84,19 +84,11 @@ class PrivateResponses:
 
         async def marking(message: _Message) -> None:
             if message["type"] == "http.response.start" and depends_on_session(auth):
-                message = {**message, "headers": _private(message)}
+                headers = private_byte_headers(message.get("headers", ()))
+                message = {**message, "headers": headers}
             await send(message)
 
         await self.app(scope, receive, marking)
-
-
-def _private(message: _Message) -> list[tuple[bytes, bytes]]:
-    given = message.get("headers", ())
-    text = [(k.decode("latin-1"), v.decode("latin-1")) for k, v in given]
-    return [
-        (name.encode("latin-1"), value.encode("latin-1"))
-        for name, value in keep_private(text)
-    ]
 
 
 # --- Django ------------------------------------------------------------------------

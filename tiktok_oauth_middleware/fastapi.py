@@ -27,8 +27,7 @@ from fastapi.security import SecurityScopes
 from fastapi.security.base import SecurityBase
 from pydantic import BaseModel, Field
 
-from ._web.guard import guard
-from ._web.misuse import check_scopes, check_view, guarded_by, not_for_fastapi
+from ._web.guard import NOT_A_DEPENDENCY, decorate, guard
 from .auth import SignedInAuth, TikTokAuth, auth_in
 
 __all__ = [
@@ -187,18 +186,14 @@ def requires_tiktok(*given: Any) -> Any:
         TypeError: what is to be guarded is no operation.
         ValueError: a scope is not the name of one.
     """
-    if len(given) == 1 and callable(given[0]):
-        return _guarded(given[0], ())
-    check_scopes(given)
-    return functools.partial(_guarded, scopes=given)
+    return decorate(given, _with_guard)
 
 
 _PARAMETER = "tiktok_login"
 
 
-def _guarded(view: Any, scopes: tuple[str, ...]) -> Any:
+def _with_guard(view: Any, scopes: tuple[str, ...]) -> Any:
     """Return the view with the dependency among its parameters."""
-    check_view(view)
     signature = _signature(view)
     name = _PARAMETER
     while name in signature.parameters:
@@ -226,15 +221,10 @@ def _guarded(view: Any, scopes: tuple[str, ...]) -> Any:
     # FastAPI asks dependencies in order: who is refused meets none of the view's own.
     parameters = [login, *signature.parameters.values()]
     guarded.__signature__ = signature.replace(parameters=parameters)
-    return guarded_by(view, guarded)
+    return guarded
 
 
-_NO_DEPENDENCY = not_for_fastapi(
-    "requires_tiktok is a decorator: as a dependency take SignedIn, or"
-    " Security(tiktok_auth, scopes=[...])"
-)
-requires_tiktok.__annotations__["given"] = _NO_DEPENDENCY
-_guarded.__annotations__["view"] = _NO_DEPENDENCY
+requires_tiktok.__annotations__["given"] = NOT_A_DEPENDENCY
 
 
 def _taken(kwargs: dict[str, Any], name: str) -> None:

@@ -13,8 +13,7 @@ from typing import Any, NoReturn, TypeVar, overload
 from flask import abort, current_app, request
 from werkzeug.local import LocalProxy
 
-from ._web.guard import guard
-from ._web.misuse import check_scopes, check_view, guarded_by
+from ._web.guard import decorate, guard
 from .auth import SignedInAuth, TikTokAuth, auth_in, signed_in_auth_in
 
 __all__ = ["SignedInAuth", "requires_tiktok", "signed_in_auth", "tiktok_auth"]
@@ -65,15 +64,10 @@ def requires_tiktok(*given: Any) -> Any:
         TypeError: what is to be guarded is no view.
         ValueError: a scope is not the name of one.
     """
-    if len(given) == 1 and callable(given[0]):
-        return _guarded(given[0], ())
-    check_scopes(given)
-    return functools.partial(_guarded, scopes=given)
+    return decorate(given, _with_guard)
 
 
-def _guarded(view: Callable[..., Any], scopes: tuple[str, ...]) -> Callable[..., Any]:
-    check_view(view)
-
+def _with_guard(view: Callable[..., Any], scopes: tuple[str, ...]) -> Any:
     @functools.wraps(view)
     def guarded(*args: Any, **kwargs: Any) -> Any:
         challenge = guard(request.environ, scopes)
@@ -81,4 +75,4 @@ def _guarded(view: Callable[..., Any], scopes: tuple[str, ...]) -> Callable[...,
             abort(challenge.status)
         return current_app.ensure_sync(view)(*args, **kwargs)
 
-    return guarded_by(view, guarded)  # type: ignore[no-any-return]
+    return guarded

@@ -16,8 +16,8 @@ from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse
 from starlette.websockets import WebSocket
 
-from ._web.guard import CLOSE_CODES, Challenge, guard
-from ._web.misuse import check_scopes, check_view, guarded_by, not_for_fastapi
+from ._web.guard import CLOSE_CODES, NOT_A_DEPENDENCY, Challenge, decorate, guard
+from ._web.misuse import not_for_fastapi
 from .auth import SignedInAuth, TikTokAuth, auth_in, signed_in_auth_in
 
 __all__ = ["SignedInAuth", "requires_tiktok", "signed_in_auth", "tiktok_auth"]
@@ -72,23 +72,10 @@ def requires_tiktok(*given: Any) -> Any:
         TypeError: what is to be guarded is no view.
         ValueError: a scope is not the name of one.
     """
-    if len(given) == 1 and callable(given[0]):
-        return _guarded(given[0], ())
-    check_scopes(given)
-    return functools.partial(_guarded, scopes=given)
+    return decorate(given, _with_guard)
 
 
-def _guarded(view: Any, scopes: tuple[str, ...]) -> Any:
-    check_view(view)
-    return guarded_by(view, _with_guard(view, scopes))
-
-
-_NO_DEPENDENCY = not_for_fastapi(
-    "requires_tiktok is a decorator: as a dependency take SignedIn, or"
-    " Security(tiktok_auth, scopes=[...]), of tiktok_oauth_middleware.fastapi"
-)
-requires_tiktok.__annotations__["given"] = _NO_DEPENDENCY
-_guarded.__annotations__["view"] = _NO_DEPENDENCY
+requires_tiktok.__annotations__["given"] = NOT_A_DEPENDENCY
 
 
 def _with_guard(view: Any, scopes: tuple[str, ...]) -> Any:
@@ -100,18 +87,22 @@ def _with_guard(view: Any, scopes: tuple[str, ...]) -> Any:
         @functools.wraps(view)
         async def aguarded(*args: Any, **kwargs: Any) -> Any:
             connection = _connection(args, kwargs)
-            challenge = _challenge(connection, scopes)
+            challenge = guard(connection, scopes)
             if challenge is None:
                 return await view(*args, **kwargs)
-            return await _refused(connection, challenge)
+            if isinstance(connection, WebSocket):
+                # Before it is accepted: the middleware sends an HTTP response instead.
+                await connection.close(CLOSE_CODES[challenge.status])
+                return None
+            return _refusal(challenge)
 
         return aguarded
 
     @functools.wraps(view)
     def guarded(*args: Any, **kwargs: Any) -> Any:
-        challenge = _challenge(_connection(args, kwargs), scopes)
+        challenge = guard(_connection(args, kwargs), scopes)
         if challenge is not None:
-            return _answer(challenge)
+            return _refusal(challenge)
         return view(*args, **kwargs)
 
     return guarded
@@ -128,8 +119,7 @@ def _guarded_endpoint(endpoint: Any, scopes: tuple[str, ...]) -> Any:
 
     class Guarded(endpoint):  # type: ignore[misc]
         async def dispatch(self) -> None:
-            connection = HTTPConnection(self.scope)
-            challenge = _challenge(connection, scopes)
+            challenge = guard(self.scope, scopes)
             if challenge is None:
                 await super().dispatch()
                 return
@@ -138,15 +128,11 @@ def _guarded_endpoint(endpoint: Any, scopes: tuple[str, ...]) -> Any:
                 socket = WebSocket(self.scope, self.receive, self.send)
                 await socket.close(CLOSE_CODES[challenge.status])
                 return
-            await _answer(challenge)(self.scope, self.receive, self.send)
+            await _refusal(challenge)(self.scope, self.receive, self.send)
 
     for name in ("__name__", "__qualname__", "__doc__", "__module__"):
         setattr(Guarded, name, getattr(endpoint, name))
     return Guarded
-
-
-def _challenge(connection: HTTPConnection, scopes: tuple[str, ...]) -> Challenge | None:
-    return guard(connection.scope, scopes)
 
 
 def _connection(args: tuple[Any, ...], kwargs: dict[str, Any]) -> HTTPConnection:
@@ -161,15 +147,7 @@ def _connection(args: tuple[Any, ...], kwargs: dict[str, Any]) -> HTTPConnection
     raise TypeError(message)
 
 
-async def _refused(connection: HTTPConnection, challenge: Challenge) -> Any:
-    if isinstance(connection, WebSocket):
-        # Before it was accepted; the middleware turns this into an HTTP answer.
-        await connection.close(CLOSE_CODES[challenge.status])
-        return None
-    return _answer(challenge)
-
-
-def _answer(challenge: Challenge) -> PlainTextResponse:
-    """Return Starlette's own refusal, which the middleware knows by its status."""
+def _refusal(challenge: Challenge) -> PlainTextResponse:
+    """Return Starlette's own refusal, which the middleware recognises by its status."""
     status = HTTPStatus(challenge.status)
     return PlainTextResponse(status.phrase, status)

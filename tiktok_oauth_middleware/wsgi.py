@@ -25,14 +25,14 @@ from ._session.cached_session import FETCHED_AT, FRESH_UNTIL, CachedSession
 from ._session.cookie import SESSION_LENGTH
 from ._web.app import Core
 from ._web.cookie_header import value_of
-from ._web.guard import Challenge
+from ._web.guard import Challenge, ResponseHead
 from ._web.messages import Texts
 from ._web.misuse import check_app, check_guards, check_wrapping
 from ._web.mount import MountPoint
 from ._web.navigation import is_preflight
 from ._web.pages import PageMaker, Pages
+from ._web.path_readings import RequestPath
 from ._web.response_headers import keep_private
-from ._web.rules import Sought
 from .auth import TikTokAuth
 from .caching import keep_out_of_djangos_caches
 from .errors import StoreError
@@ -94,11 +94,11 @@ class TikTokOAuthWSGIMiddleware:
         )
         # What every request looks at, one look-up away.
         self._clock = clock
-        self._sites = self._core.sites
+        self._mount_points = self._core.mount_points.known
         self._live = self._core.live
         self._cookie_name = self._core.jar.session_name
         self._cookie_start = self._core.cookie_start
-        self._has_rules = self._core.has_rules
+        self._rules = self._core.rules
         self._is_checked = False
         keep_out_of_djangos_caches(app)
 
@@ -111,61 +111,66 @@ class TikTokOAuthWSGIMiddleware:
         """
         core = self._core
         mount = environ.get("SCRIPT_NAME", "")
-        site = self._sites.get(mount) or self._new_site(mount, environ)
+        mount_point = self._mount_points.get(mount) or self._new_mount_point(
+            mount, environ
+        )
         # Our paths are ASCII, so they are told before anything is decoded.
-        if environ.get("PATH_INFO") in site.routes:
+        if environ.get("PATH_INFO") in mount_point.routes:
             # No local: reporters of exceptions would find the cookies in it.
-            answer = run(core.answer(_request(environ, site), site))
+            answer = run(core.answer(_request(environ, mount_point), mount_point))
             return _respond(environ, start_response, answer)
         sight: CachedSession | None = None
         if self._cookie_name in environ.get("HTTP_COOKIE", ""):
             try:
                 sight = self._look(environ)
             except StoreError as error:
-                response = run(core.store_failed(_request(environ, site), error))
+                response = run(core.store_failed(_request(environ, mount_point), error))
                 return _respond(environ, start_response, response)
             if sight is None:
                 start_response = self._deleting(environ, start_response)
         # Filled here: the call of an __init__ costs 0.1 us.
         auth = environ["tiktok.auth"] = _Auth()
         auth._sight = sight
-        auth._site = site
-        auth._looked = auth._has_begun = auth._is_written = auth._is_preflight = False
-        auth._challenge = auth._head = auth._said = None
+        auth._site = mount_point
+        auth._looked = auth._has_begun = auth._is_written = False
+        auth._challenge = auth._head = auth._app_head = None
         auth._start_response = start_response
         # Reporters of exceptions record the locals of every frame that one passes.
         sight = None
         if (
-            self._has_rules
-            and self._is_protected(environ, site)
+            self._rules
+            and self._is_protected(environ, mount_point)
             and not auth.is_authenticated  # that it was asked is noted, too
         ):
-            request = core.without_cookies(_request(environ, site))
+            request = core.challenges.without_cookies(_request(environ, mount_point))
             if _has_body(environ) or not is_preflight(request):
-                response = core.turned_away(request, site, None, Challenge())
+                response = core.challenges.challenge_response(
+                    request, mount_point, None, Challenge()
+                )
                 return _respond(environ, start_response, response)
-            auth._is_preflight, auth._challenge = True, Challenge()
+            auth._challenge = Challenge(is_preflight=True)
         body = self.app(environ, auth._watched)
         if not ((auth._looked and auth._has_begun) or isinstance(body, list | tuple)):
             # The app may read the session, or call start_response at all, only while
             # it makes its first chunk; files run no code of its.
             body = body if _is_file(body, environ) else _Pulled(body)
-        if auth._challenge is None or not auth._is_refused():  # marked by our guard
+        challenge = auth._challenge
+        if challenge is None or not auth._is_refused():
             if auth._head is not None:
                 auth._begin()
             return body
-        return self._replaced(environ, auth, body)
+        return self._replacement(environ, auth, challenge, body)
 
-    def _is_protected(self, environ: WSGIEnvironment, site: MountPoint) -> bool:
+    def _is_protected(self, environ: WSGIEnvironment, mount_point: MountPoint) -> bool:
         """Whether the rules protect what the app may take a path for."""
-        core, path = self._core, _path(environ)
-        if core.is_protected(path, site):
+        path = _path(environ)
+        if self._rules.protects(path, mount_point):
             return True
         mount, native = (
             _text(environ.get("SCRIPT_NAME", "")),
             environ.get("PATH_INFO", ""),
         )
-        whole = site.mount + path
+        whole = mount_point.mount + path
         length = max(len(whole), len(native))  # in bytes, as the headers are
         claimed = {
             value.encode("latin-1")
@@ -175,10 +180,10 @@ class TikTokOAuthWSGIMiddleware:
             and 1 < len(value) <= length
         }
         raw = None if native.isascii() else native.encode("latin-1")
-        sought = Sought(path, whole, mount, claimed, raw)
-        return core.is_protected_elsewhere(self.app, sought)
+        request_path = RequestPath(path, whole, mount, claimed, raw)
+        return self._rules.protects_reading(self.app, request_path)
 
-    def _new_site(self, mount: str, environ: WSGIEnvironment) -> MountPoint:
+    def _new_mount_point(self, mount: str, environ: WSGIEnvironment) -> MountPoint:
         """Return what is the same below one mount point, at its first request.
 
         Raises:
@@ -190,7 +195,7 @@ class TikTokOAuthWSGIMiddleware:
             self._is_checked = True
             if environ.get("wsgi.multiprocess"):
                 self._core.check_workers("the server runs several processes")
-        return self._core.site(_text(mount))
+        return self._core.mount_points.at(_text(mount))
 
     def _look(self, environ: WSGIEnvironment) -> CachedSession | None:
         """Return whom the session cookie stands for; from memory while it is fresh.
@@ -234,14 +239,18 @@ class TikTokOAuthWSGIMiddleware:
 
         return deleting
 
-    def _replaced(
-        self, environ: WSGIEnvironment, auth: _Auth, body: Iterable[bytes]
+    def _replacement(
+        self,
+        environ: WSGIEnvironment,
+        auth: _Auth,
+        challenge: Challenge,
+        body: Iterable[bytes],
     ) -> Iterable[bytes]:
         """Return the answer to a request that a guard refused, instead of the app's."""
         if auth._is_written:
             return body
         _close(body)
-        response = self._challenged(environ, auth)
+        response = self._challenge_response(environ, auth, challenge)
         if not auth._has_begun or auth._head is not None:
             auth._head = None
             return _respond(environ, auth._start_response, response)
@@ -252,14 +261,15 @@ class TikTokOAuthWSGIMiddleware:
             environ, auth._start_response, response, (RuntimeError, late, None)
         )
 
-    def _challenged(self, environ: WSGIEnvironment, auth: _Auth) -> Response:
-        request = self._core.without_cookies(_request(environ, auth._site))
-        core, site = self._core, auth._site
-        status, headers = auth._said or ("401", [])
-        if auth._is_preflight:
-            return core.preflight_answer(request, site, int(status[:3]), headers)
-        challenge = auth._challenge or Challenge()
-        return core.turned_away(request, site, auth._sight, challenge, headers)
+    def _challenge_response(
+        self, environ: WSGIEnvironment, auth: _Auth, challenge: Challenge
+    ) -> Response:
+        challenges, mount_point = self._core.challenges, auth._site
+        request = challenges.without_cookies(_request(environ, mount_point))
+        head = auth._response_head() or ResponseHead(challenge.status, ())
+        return challenges.replacement(
+            request, mount_point, auth._sight, challenge, head
+        )
 
     def close(self) -> None:
         """Close this process's connections; they open again when needed."""
@@ -273,11 +283,10 @@ class _Auth(TikTokAuth):
     """
 
     __slots__ = (
+        "_app_head",
         "_has_begun",
         "_head",
-        "_is_preflight",
         "_is_written",
-        "_said",
         "_start_response",
         "_write_on",
     )
@@ -288,10 +297,8 @@ class _Auth(TikTokAuth):
     _has_begun: bool
     #: What it called it with, until that is handed to the server.
     _head: tuple[Any, ...] | None
-    #: Status and headers of it, also when it is handed on.
-    _said: tuple[str, list[tuple[str, str]]] | None
-    #: Whether this is a CORS preflight below a path rule.
-    _is_preflight: bool
+    #: Status and headers that the app gave last, also once the server has them.
+    _app_head: tuple[str, list[tuple[str, str]]] | None
     #: Whether some of the body went to the server through write().
     _is_written: bool
     #: The server's write().
@@ -304,7 +311,7 @@ class _Auth(TikTokAuth):
 
         It gets it at once where there is nothing left to wait for.
         """
-        self._said = status, headers
+        self._app_head = status, headers
         if self._looked and self._challenge is None and self._head is None:
             self._has_begun = True
             headers = keep_private(headers)
@@ -342,10 +349,14 @@ class _Auth(TikTokAuth):
         challenge = self._challenge
         if challenge is None:
             return False
-        if self._is_preflight or self._said is None:
-            return True
-        status, headers = self._said
-        return challenge.is_answered_by(int(status[:3]), headers)
+        head = self._response_head()
+        return head is None or challenge.is_answered_by(head)
+
+    def _response_head(self) -> ResponseHead | None:
+        if self._app_head is None:
+            return None
+        status, headers = self._app_head
+        return ResponseHead(int(status[:3]), headers)
 
     def _write(self, data: bytes) -> None:
         """Write what the app writes, unless its answer is to be replaced."""
@@ -413,7 +424,7 @@ def _path(environ: WSGIEnvironment) -> str:
     return _text(environ.get("PATH_INFO", "")) or "/"
 
 
-def _request(environ: WSGIEnvironment, site: MountPoint) -> Request:
+def _request(environ: WSGIEnvironment, mount_point: MountPoint) -> Request:
     async def read(limit: int) -> bytes | None:
         return _body(environ, limit)
 
@@ -425,7 +436,7 @@ def _request(environ: WSGIEnvironment, site: MountPoint) -> Request:
     return Request(
         method=environ["REQUEST_METHOD"],
         path=_path(environ),
-        mount=site.mount,
+        mount=mount_point.mount,
         query=environ.get("QUERY_STRING", "").encode("latin-1"),
         headers=headers,
         read=read,

@@ -854,7 +854,7 @@ class TestWholeAddress:
             transport=None,
             clock=int,
         )
-        site = core.site("")
+        site = core.mount_points.at("")
         assert site.login_url(f"{ORIGIN}/who?a=b") == f"{LOGIN}?next=/who%3Fa%3Db"
         other = "https://evil.example/who"
         assert query_of(ORIGIN + site.login_url(other)) == {"next": other}

@@ -12,8 +12,13 @@ from types import SimpleNamespace
 import pytest
 
 from tiktok_oauth_middleware import TikTokOAuthMiddleware
-from tiktok_oauth_middleware._web.routes import look_inside
-from tiktok_oauth_middleware._web.rules import PathRules, Sought, claims, readings
+from tiktok_oauth_middleware._web.app_structure import inspect_app
+from tiktok_oauth_middleware._web.path_readings import (
+    RequestPath,
+    readings,
+    with_matching_claims,
+)
+from tiktok_oauth_middleware._web.rules import PathRules
 
 from ..conftest import API, CALLBACK, LOGIN, ORIGIN, PAGE, make_settings
 from ..support.growth import is_constant
@@ -161,11 +166,11 @@ def test_long_path_takes_no_longer(unit):
 
 def seen(app, path, whole="", mount="", **more):
     """Return the verdict on what an app may take a path for."""
-    sought = Sought(path, whole or path, mount, **more)
+    sought = RequestPath(path, whole or path, mount, **more)
     rules = PathRules(["/app", "/api/v1/other"], ["/app/open"])
     return rules.protects(path) or any(
-        rules.protects(text, is_certain=is_certain, free_by=free_by)
-        for text, is_certain, free_by in readings(sought, look_inside(app))
+        rules.protects(text, is_certain=is_certain, public_path=public_path)
+        for text, is_certain, public_path in readings(sought, inspect_app(app))
     )
 
 
@@ -257,9 +262,9 @@ class TestPrefixes:
         from fastapi import FastAPI
 
         app = FastAPI()
-        inner = look_inside(app)
+        inner = inspect_app(app)
         app.root_path = "/late"
-        sought = Sought("/late/app", "/late/app", "")
+        sought = RequestPath("/late/app", "/late/app", "")
         rules = PathRules(["/app"], [])
         assert any(rules.protects(r.path) for r in readings(sought, inner))
 
@@ -281,7 +286,7 @@ class TestPrefixes:
         from flask import Flask
 
         app = Flask(__name__)
-        assert [p() for p in look_inside(app.wsgi_app).prefixes] == []
+        assert [p() for p in inspect_app(app.wsgi_app).prefixes] == []
 
     def test_apps_that_refer_to_themselves(self):
         """Apps that hold each other, or make an app of every name, are read once."""
@@ -298,7 +303,7 @@ class TestPrefixes:
         first, second = SimpleNamespace(), SimpleNamespace()
         first.app, second.app = second, first
         for app in (first, Endless(), Broken(), None, "text"):
-            assert look_inside(app).stems == []
+            assert inspect_app(app).stems == []
 
 
 class TestHeaders:
@@ -308,33 +313,37 @@ class TestHeaders:
     def test_prefix_sent(self, claimed):
         """A path that begins with what a header says is read without that."""
         path = claimed.rstrip("/") + "/app/secret"
-        assert seen(None, path, claimed=[claimed.encode()])
-        assert seen(None, claimed.rstrip("/") + "app", claimed=[claimed.encode()])
+        assert seen(None, path, claimed_mounts=[claimed.encode()])
+        assert seen(
+            None, claimed.rstrip("/") + "app", claimed_mounts=[claimed.encode()]
+        )
 
     def test_other_headers(self):
         """A header that is no beginning of the path changes nothing."""
-        assert not seen(None, "/x/app", claimed=[b"/y", b"/x/app/z", b"/"])
+        assert not seen(None, "/x/app", claimed_mounts=[b"/y", b"/x/app/z", b"/"])
 
     @pytest.mark.parametrize("claimed", [b"/\xc3\xa9", b"/\xe9", b"/\xc3\xa9/\xff"])
     def test_bytes_sent(self, claimed):
         """What a header says counts as bytes: programs compare those, or Latin-1."""
         raw = claimed + b"/app/secret"
         for path in {raw.decode("utf-8", "replace"), raw.decode("latin-1")}:
-            assert seen(None, path, claimed=[claimed], raw=raw)
+            assert seen(None, path, claimed_mounts=[claimed], raw=raw)
 
     def test_dropped_byte(self):
         """Behind a prefix that ends in the middle of a letter, the rest is read, too."""
         raw = b"/\xc3\xa9/app/secret"
-        assert seen(None, raw.decode(), claimed=[b"/\xc3"], raw=raw)
+        assert seen(None, raw.decode(), claimed_mounts=[b"/\xc3"], raw=raw)
 
     def test_too_many(self):
         """A path that more headers fit than any proxy sends is protected."""
         path = "/" + "x" * 50
         sent = [path[:length].encode() for length in range(2, 50)]
-        assert claims(Sought(path, path, "", sent)) is None
-        few = claims(Sought(path, path, "", [*sent[:3], b"/y", b"/xxy", b"/z"]))
+        assert with_matching_claims(RequestPath(path, path, "", sent)) is None
+        few = with_matching_claims(
+            RequestPath(path, path, "", [*sent[:3], b"/y", b"/xxy", b"/z"])
+        )
         assert few is not None
-        assert few.claimed == sent[:3]
+        assert few.claimed_mounts == sent[:3]
 
 
 @memory_only
@@ -430,7 +439,7 @@ class TestStrayMounts:
             raw.ask("GET", "/who", mount="/" + "x" * 60_000, headers=PAGE)
             for slashes in range(50):
                 raw.ask("GET", "/who", mount="/" * slashes + "shop", headers=PAGE)
-        assert {*core.sites} <= {"", "/shop"}
+        assert {*core.mount_points.known} <= {"", "/shop"}
         lines = [r for r in caplog.records if "mount point" in r.getMessage()]
         assert len(lines) == 1
         assert "every path is protected" in lines[0].getMessage()
@@ -504,9 +513,9 @@ class TestUnmatched:
         """Flask's routes are read, too."""
         from flask import Flask
 
-        from tiktok_oauth_middleware._web.routes import unmatched
+        from tiktok_oauth_middleware._web.app_structure import rules_without_route
 
         app = Flask(__name__)
         app.add_url_rule("/a/<int:n>", "a", lambda n: "x")
         rules = ["/a", "/a/5", "/b", "/static/x"]
-        assert unmatched(rules, app.wsgi_app) == ["/b"]
+        assert rules_without_route(rules, app.wsgi_app) == ["/b"]

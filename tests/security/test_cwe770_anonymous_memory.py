@@ -257,7 +257,7 @@ def test_tables(served):
     login = app._core._login
     assert login._recent._size <= 1024 * 1024
     assert len(login._cookies._given) <= 512
-    sites = app._core.sites
+    sites = app._core.mount_points.known
     assert len(sites) <= 64
     assert max(map(len, sites)) <= 256
     assert len(logger.filters[0]._last) < 50
@@ -291,7 +291,7 @@ def test_long_profile_is_not_kept():
 def test_an_app_that_hands_text_on(served):
     """An app that makes a login link of what a visitor wrote keeps none of it."""
     app, _ = served
-    site = app._core.site("")
+    site = app._core.mount_points.at("")
     before = {name: cache.cache_info().currsize for name, cache in caches()}
     for number in range(50):
         assert quote(text(number)[:50]) in site.login_url("/x", text(number))

@@ -52,7 +52,7 @@ def a_site(now=NOW, mount="", **changes):
     given = {
         "mount": mount,
         "routes": routes,
-        "askable": frozenset({"user.info.basic", "video.list", "video.upload"}),
+        "allowed_scopes": frozenset({"user.info.basic", "video.list", "video.upload"}),
         "clock": lambda: now,
     }
     return MountPoint(**(given | changes))

@@ -315,7 +315,7 @@ class LoginFlow:
         if len(text) > _LONGEST_SCOPES:
             raise BadQuery
         asked = parse_scopes(text)
-        if not asked <= site.askable:
+        if not asked <= site.allowed_scopes:
             raise BadQuery
         return asked
 

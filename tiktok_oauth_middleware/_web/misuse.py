@@ -19,7 +19,7 @@ from tiktok_oauth_middleware._core.app_parts import parts_of
 from tiktok_oauth_middleware.errors import ConfigurationError
 from tiktok_oauth_middleware.settings.options import TikTokSettings
 
-from .routes import apps_in
+from .app_structure import apps_in
 
 # --- arguments ---------------------------------------------------------------------
 

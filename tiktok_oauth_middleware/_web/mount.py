@@ -1,25 +1,53 @@
-"""The mount point: where the middleware is reached, and the links that begin there."""
+"""Mount points: where the middleware is reached, and the URLs of its own paths there.
+
+An app may be mounted below a prefix, which the server gives as ASGI's ``root_path`` or
+WSGI's ``SCRIPT_NAME``. One app may be reached below several.
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote, urlencode
 
+from tiktok_oauth_middleware._core.log import logger
 from tiktok_oauth_middleware._core.origins import local_part
+from tiktok_oauth_middleware._core.redact import one_line
 from tiktok_oauth_middleware._oauth.scopes import join_scopes
-from tiktok_oauth_middleware._session.cached_session import CachedSession
+
+if TYPE_CHECKING:
+    from tiktok_oauth_middleware._session.cached_session import CachedSession
+    from tiktok_oauth_middleware.settings.options import TikTokSettings
+
+#: What answers one of the middleware's own paths.
+RouteName = Literal["login", "callback", "logout", "disconnect", "webhook"]
+#: A mount point that the callback is not below is reported this often, in seconds.
+_STRAY_LOG_SECONDS = 60.0
+
+
+def without_mount(path: str, mount: str) -> str:
+    """Return a path without its mount point; servers differ in whether they leave it.
+
+    >>> without_mount("/shop/items", "/shop")
+    '/items'
+    """
+    if (
+        mount
+        and path.startswith(mount)
+        and path[len(mount) : len(mount) + 1] in ("", "/")
+    ):
+        return path[len(mount) :] or "/"
+    return path
 
 
 class MountPoint:
-    """Where the middleware is reached below one mount point, and what time it is.
-
-    One for each mount point, shared by all its requests.
-    """
+    """One mount point, shared by all its requests: its URLs, and the clock."""
 
     __slots__ = (
         "_login",
         "_logout",
-        "askable",
+        "allowed_scopes",
         "clock",
         "is_stray",
         "mount",
@@ -30,12 +58,12 @@ class MountPoint:
         "routes",
     )
 
-    def __init__(  # noqa: PLR0913 - what its links and answers need
+    def __init__(  # noqa: PLR0913 - what its URLs and `TikTokAuth` need
         self,
         *,
         mount: str,
-        routes: Mapping[str, str],
-        askable: frozenset[str],
+        routes: Mapping[str, RouteName],
+        allowed_scopes: frozenset[str],
         clock: Callable[[], float],
         origin: str = "",
         profile_was_read: Callable[[CachedSession], object] = lambda _: None,
@@ -45,18 +73,18 @@ class MountPoint:
         self.is_stray: bool = is_stray
         #: The prefix that the server took off the path: root_path, SCRIPT_NAME.
         self.mount: str = mount
-        #: Path below the mount point to what is answered there: "login", "callback"...
-        self.routes: Mapping[str, str] = routes
-        #: The same paths as a browser asks for them: no login returns to one.
+        #: Path below the mount point to what answers it.
+        self.routes: Mapping[str, RouteName] = routes
+        #: The same paths as a browser requests them: no login returns to one.
         self.own_paths: frozenset[str] = frozenset(mount + path for path in routes)
-        #: The scopes that a login may ask for.
-        self.askable: frozenset[str] = askable
+        #: The scopes that a login may request.
+        self.allowed_scopes: frozenset[str] = allowed_scopes
         self.clock: Callable[[], float] = clock
-        #: The site's configured origin, whatever a request says.
+        #: The configured origin of the site, whatever a request's Host says.
         self.origin: str = origin
-        #: Called where an app looks at a user's profile.
+        #: Called when an app reads a user's profile.
         self.profile_was_read: Callable[[CachedSession], object] = profile_was_read
-        #: The mount point as a link begins with it.
+        #: The mount point, percent-encoded, as a URL begins with it.
         self.prefix: str = quote(mount, safe="/")
         paths = {name: mount + path for path, name in routes.items()}
         self._login = quote(paths["login"], safe="/")
@@ -64,32 +92,101 @@ class MountPoint:
 
     @property
     def home(self) -> str:
-        """The way back to the app's first page."""
+        """The path of the app's first page."""
         return self.prefix + "/"
 
     def login_url(
         self,
-        target: str | None = None,
+        return_to: str | None = None,
         scopes: Iterable[str] = (),
         *,
         choose_account: bool = False,
     ) -> str:
         """Return the path and query that begin a login."""
-        asked = join_scopes(scopes)
+        requested = join_scopes(scopes)
         query = {
-            "next": target and local_part(target, self.origin),
-            "scopes": asked or None,
+            "next": return_to and local_part(return_to, self.origin),
+            "scopes": requested or None,
             "choose_account": "1" if choose_account else None,
         }
         return self._with_query(self._login, query)
 
-    def logout_url(self, target: str | None = None) -> str:
+    def logout_url(self, return_to: str | None = None) -> str:
         """Return the path and query to POST to."""
-        return self._with_query(self._logout, {"next": target})
+        return self._with_query(self._logout, {"next": return_to})
 
     @staticmethod
     def _with_query(path: str, query: Mapping[str, str | None]) -> str:
         given = {name: value for name, value in query.items() if value is not None}
-        # A lone surrogate comes out as a question mark: it leads nowhere anyway.
+        # A lone surrogate becomes a question mark: such an address leads nowhere
+        # anyway.
         query_string = urlencode(given, safe="/,", errors="replace")
         return f"{path}?{query_string}" if given else path
+
+
+class MountPoints:
+    """The mount points of one app; each is made at its first request."""
+
+    def __init__(
+        self,
+        settings: TikTokSettings,
+        clock: Callable[[], float],
+        profile_was_read: Callable[[CachedSession], object],
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._profile_was_read = profile_was_read
+        self._stray_logged_at = -_STRAY_LOG_SECONDS
+        #: By mount point as the server gives it. Only those that the callback is below:
+        #: a client may name the mount point (daphne takes Daphne-Root-Path from it),
+        #: and this bounds the number of entries by the segments of the callback's path.
+        self.known: dict[str, MountPoint] = {}
+
+    def at(self, given: str) -> MountPoint:
+        """Return the mount point that a server gives as root_path or SCRIPT_NAME."""
+        return self.known.get(given) or self._make(given)
+
+    def _make(self, given: str) -> MountPoint:
+        settings = self._settings
+        # "/" mounts nothing, and "//x" would make every URL lead to another host.
+        mount = "/" + given.strip("/") if given.strip("/") else ""
+        callback = settings.callback_path
+        is_stray = not callback.startswith(mount + "/")
+        if is_stray:
+            self._log_stray(mount)
+            mount = mount if len(mount) <= len(callback) else ""
+        elif mount in self.known:  # given in another spelling
+            return self.known[mount]
+        paths: Mapping[str | None, RouteName] = {
+            settings.login_path: "login",
+            settings.logout_path: "logout",
+            settings.disconnect_path: "disconnect",
+            settings.webhook_path: "webhook",
+            callback.removeprefix(mount): "callback",
+        }
+        mount_point = MountPoint(
+            mount=mount,
+            routes={path: name for path, name in paths.items() if path is not None},
+            allowed_scopes=frozenset((*settings.scopes, *settings.optional_scopes)),
+            clock=self._clock,
+            origin=settings.origin,
+            profile_was_read=self._profile_was_read,
+            is_stray=is_stray,
+        )
+        if not is_stray:
+            self.known[mount] = mount_point
+        return mount_point
+
+    def _log_stray(self, mount: str) -> None:
+        """Report a mount point without the callback, once a minute at most."""
+        now = time.monotonic()
+        if now - self._stray_logged_at < _STRAY_LOG_SECONDS:
+            return
+        self._stray_logged_at = now
+        logger.error(
+            "redirect_uri's path %s is not below the mount point %s: no login can be"
+            " finished here%s",
+            self._settings.callback_path,
+            one_line(mount),
+            ", and every path is protected" if self._settings.protect else "",
+        )

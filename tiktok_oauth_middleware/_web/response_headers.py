@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from tiktok_oauth_middleware._core.http import Cookie, is_sendable
 
@@ -39,6 +39,7 @@ _REMEMBERED_NAMES = 256
 
 
 _PRIVATE = (("cache-control", "private"), ("vary", "Cookie"))
+_PRIVATE_BYTES = tuple((name.encode(), value.encode()) for name, value in _PRIVATE)
 
 
 #: Response headers by which an app tells one kind of cache what the others are not
@@ -104,6 +105,31 @@ def keep_private(headers: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     if "*" not in vary and "cookie" not in map(str.lower, vary):
         vary.append("Cookie")
     return [*kept, ("cache-control", ", ".join(control)), ("vary", ", ".join(vary))]
+
+
+def private_byte_headers(
+    headers: Iterable[tuple[bytes, bytes]],
+) -> list[tuple[bytes, bytes]]:
+    """Return ASGI's response headers as `keep_private` does.
+
+    Headers that say nothing about caching, the usual case, are not decoded.
+    """
+    private = [*headers]  # any iterable, says ASGI
+    for name, _ in private:
+        if is_caching(name):
+            return byte_headers(keep_private(text_headers(private)))
+    private += _PRIVATE_BYTES
+    return private
+
+
+def text_headers(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
+    """Return ASGI's headers as text."""
+    return [(name.decode("latin-1"), v.decode("latin-1")) for name, v in headers]
+
+
+def byte_headers(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
+    """Return headers as ASGI's bytes."""
+    return [(name.encode("latin-1"), v.encode("latin-1")) for name, v in headers]
 
 
 def with_cookie_deleted(

@@ -662,7 +662,7 @@ def test_a_proxy_is_no_app():
     """A function that names Flask's request can be walked outside of a request."""
     from flask import request
 
-    from tiktok_oauth_middleware._web.routes import apps_in
+    from tiktok_oauth_middleware._web.app_structure import apps_in
 
     async def app(scope, receive, send):
         assert request is not None

@@ -1,4 +1,8 @@
-"""What an app is made of: its routes, its mounted apps, its own prefixes."""
+"""The structure of an app: the apps inside it, its routes, the prefixes it strips.
+
+Only attributes are read; no route is called, and no framework is imported. What cannot
+be seen is left out.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +17,9 @@ from pathlib import Path
 from types import CodeType, FunctionType, MemberDescriptorType
 from typing import Any, NamedTuple
 
-from .rules import fold
+from .path_readings import fold
 
+#: Attributes under which wrappers and routers keep the app that they call.
 _WRAPPERS = (
     "app",
     "application",
@@ -30,54 +35,54 @@ _WRAPPERS = (
     "callback",  # Channels' routes are Django's
     "original_router",  # of a router that FastAPI includes
 )
-
-
-_MOST_APPS = 500
-
-
-#: Of these only the names above are followed: what else they hold are no apps.
+#: Most apps, and most entries of one container, that are looked at.
+_MAX_APPS = 500
+#: In objects of these only the attributes above are followed: others hold no apps.
 _FRAMEWORKS = frozenset({"starlette", "fastapi", "django", "flask", "werkzeug"})
+#: Frameworks that find their views by ``raw_path``.
+_ROUTE_RAW_PATHS = frozenset({"blacksheep", "sanic"})
+#: Frameworks whose routes are read.
+_KNOWN = frozenset({"starlette", "fastapi", "flask"})
+#: A path parameter that matches slashes too.
+_CATCH_ALL = re.compile(r"\{[^}]*:path\}|<path:")
 
 
-_READ_TARGETS = frozenset({"blacksheep", "sanic"})
+class AppStructure(NamedTuple):
+    """What the apps inside the middleware do to a path before they route it.
 
-
-class Inner(NamedTuple):
-    """What the apps in the middleware do to a path by themselves.
-
-    Both are asked for at each request, since both may be changed.
+    The fields hold functions, called at each request, since an app may change both.
     """
 
-    #: Prefixes that they take off: FastAPI's ``root_path=`` and Django's
-    #: ``FORCE_SCRIPT_NAME`` come into the scope where the middleware never sees them.
+    #: Prefixes that the apps strip: FastAPI's ``root_path=`` and Django's
+    #: ``FORCE_SCRIPT_NAME``, which the middleware does not see in the scope.
     prefixes: list[Callable[[], str]]
-    #: Paths behind which they need no slash: ``/files/*`` of BlackSheep is
-    #: ``/filesecret``, too.
+    #: Paths behind which a route requires no slash: BlackSheep's ``/files/*`` also
+    #: serves ``/filesecret``.
     stems: list[Callable[[], list[str]]]
-    #: Whether one finds its views by ``raw_path``, which is not decoded.
-    reads_target: bool = False
+    #: Whether an app finds its views by ``raw_path``, which is not decoded.
+    routes_raw_path: bool = False
 
 
-def look_inside(app: object) -> Inner:
-    """Return what an app, and the apps that it hands requests on to, do to a path."""
-    found = Inner([], [])
+def inspect_app(app: object) -> AppStructure:
+    """Return what an app, and the apps to which it passes requests, do to a path."""
+    found = AppStructure([], [])
     for each in apps_in(app):
         prefix = _prefix_of(each)
         if prefix is not None and prefix not in found.prefixes:
             found.prefixes.append(prefix)
-        if _top(type(each)) in _READ_TARGETS:
-            found = found._replace(reads_target=True)
+        if _library(type(each)) in _ROUTE_RAW_PATHS:
+            found = found._replace(routes_raw_path=True)
             found.stems.append(functools.partial(_stems, each))
     return found
 
 
 def apps_in(app: object) -> Iterator[Any]:
-    """Yield an app, and what it may hand requests on to, each once."""
+    """Yield an app, and every app to which it may pass requests, each once."""
     seen: set[int] = set()
     waiting: deque[Any] = deque([app])
-    while waiting and len(seen) < _MOST_APPS:
-        each = waiting.popleft()  # the nearest first, where there are too many
-        # A proxy of Werkzeug (`request`) is no app, and raises outside of a request.
+    while waiting and len(seen) < _MAX_APPS:
+        each = waiting.popleft()  # breadth first, in case there are too many
+        # Werkzeug's proxies (`request`) are no apps, and raise outside of a request.
         if type(each).__name__ == "LocalProxy" or id(each) in seen:
             continue
         if each is None or isinstance(each, str | bytes | int):
@@ -88,7 +93,7 @@ def apps_in(app: object) -> Iterator[Any]:
 
 
 def _inside(app: Any) -> Iterator[Any]:
-    """Return the apps that an app may hand requests on to, as far as it shows them."""
+    """Yield what an app may pass requests to, as far as its attributes show it."""
     for name in _WRAPPERS:
         yield _attribute(app, name)
     for name in ("routes", "application_mapping", "mounts"):
@@ -97,26 +102,26 @@ def _inside(app: Any) -> Iterator[Any]:
     if isinstance(code, CodeType):
         for inner in _mentioned(app, code):
             yield from _callables(inner)
-    elif not isinstance(app, type) and _top(type(app)) not in _FRAMEWORKS:
-        # A wrapper of the project's own keeps its app under whatever name it likes.
+    elif not isinstance(app, type) and _library(type(app)) not in _FRAMEWORKS:
+        # A wrapper of the project's own may keep its app under any name.
         for inner in _fields(app):
             yield from _callables(inner)
 
 
 def _callables(value: Any, *, is_any: bool = False) -> Iterator[Any]:
-    """Return a value that may be an app, or those in a container."""
+    """Yield a value that may be an app, or the values in a container."""
     values: Iterable[Any] = (value,)
     if isinstance(value, dict):
         values = value.values()
     elif isinstance(value, list | tuple | set | frozenset):
         values = value
-    for each in itertools.islice(values, _MOST_APPS):
+    for each in itertools.islice(values, _MAX_APPS):
         if is_any or (callable(each) and not isinstance(each, type)):
             yield each
 
 
 def _mentioned(function: Any, code: CodeType) -> Iterator[Any]:
-    """Return what a function has of the functions and modules around it."""
+    """Yield what a function refers to: closure cells and globals."""
     for cell in _attribute(function, "__closure__") or ():
         with contextlib.suppress(ValueError):  # an empty cell
             yield cell.cell_contents
@@ -127,10 +132,10 @@ def _mentioned(function: Any, code: CodeType) -> Iterator[Any]:
 
 
 def _fields(app: Any) -> Iterator[Any]:
-    """Return the values of an object's fields; no property of it is called."""
-    held = _attribute(app, "__dict__")
-    if isinstance(held, dict):
-        yield from [*held.values()]
+    """Yield the values of an object's attributes and slots; calls no property."""
+    attributes = _attribute(app, "__dict__")
+    if isinstance(attributes, dict):
+        yield from [*attributes.values()]
     for kind in type(app).__mro__:
         for member in vars(kind).values():
             if isinstance(member, MemberDescriptorType):  # a slot
@@ -144,25 +149,25 @@ def _fields(app: Any) -> Iterator[Any]:
 def _attribute(app: Any, name: str) -> Any:
     try:
         return getattr(app, name, None)
-    except Exception:  # noqa: BLE001 - a property of somebody else's
+    except Exception:  # noqa: BLE001 - a property of foreign code
         return None
 
 
 def _prefix_of(app: Any) -> Callable[[], str] | None:
-    """Return what gives an app's own prefix, or None if it has none to give."""
+    """Return a function that gives the prefix an app strips; None if it strips none."""
     modules = {str(kind.__module__).partition(".")[0] for kind in type(app).__mro__}
     if "django" in modules:
         return _script_name
     root = _attribute(app, "root_path")
     if not isinstance(root, str):
         return None
-    # Flask and Quart call the folder that they are in so.
+    # In Flask and Quart this is the folder of the app.
     is_folder = not {"fastapi", "starlette"} & modules and Path(root).is_dir()
     return None if is_folder else lambda: str(_attribute(app, "root_path") or "")
 
 
 def _stems(app: Any) -> list[str]:
-    """Return what stands before the star in the routes of BlackSheep."""
+    """Return the parts before the star in BlackSheep's routes."""
     routes = _attribute(_attribute(app, "router"), "routes")
     if not isinstance(routes, dict):
         return []
@@ -175,7 +180,7 @@ def _stems(app: Any) -> list[str]:
 
 
 def _script_name() -> str:
-    """Return Django's FORCE_SCRIPT_NAME; Django is imported by whoever uses it."""
+    """Return Django's FORCE_SCRIPT_NAME, if the app has imported Django; else ""."""
     conf = sys.modules.get("django.conf")
     settings = None if conf is None else conf.settings
     if settings is None or not settings.configured:
@@ -183,34 +188,28 @@ def _script_name() -> str:
     return str(settings.FORCE_SCRIPT_NAME or "")
 
 
-_KNOWN = frozenset({"starlette", "fastapi", "flask"})
+def rules_without_route(protect: Iterable[str], app: object) -> list[str]:
+    """Return the rules that fit no route of an app.
 
-
-_ANYTHING = re.compile(r"\{[^}]*:path\}|<path:")
-
-
-def unmatched(protect: Iterable[str], app: object) -> list[str]:
-    """Return the rules that fit no route of an app, as far as the app shows its routes.
-
-    Only Starlette's, FastAPI's and Flask's own objects are read; where anything else
-    might answer a path, no rule is said to be wrong.
+    Only objects of Starlette, FastAPI and Flask are read. Where anything else may
+    answer a path, no rule is reported.
     """
     routes = _routes(app)
     if routes is None:
         return []
-    return [r for r in protect if not any(_may_meet(r, route) for route in routes)]
+    return [r for r in protect if not any(_may_fit(r, route) for route in routes)]
 
 
 def _routes(app: Any) -> list[tuple[str, bool]] | None:
-    """Return an app's routes, and whether each covers all below; None if not known."""
-    for _ in range(_MOST_APPS):
+    """Return an app's routes, and whether each covers all below it; None if unknown."""
+    for _ in range(_MAX_APPS):
         if not {str(type(app).__module__).partition(".")[0]} <= {*_KNOWN, "builtins"}:
             return None
         url_map = _attribute(app, "url_map")
         if url_map is not None:
             return [(rule.rule, False) for rule in url_map.iter_rules()]
         layers = _attribute(app, "user_middleware") or ()
-        if any(_top(layer.cls) not in _KNOWN for layer in layers):
+        if any(_library(layer.cls) not in _KNOWN for layer in layers):
             return None
         routes = _attribute(app, "routes")
         if isinstance(routes, list):
@@ -221,35 +220,37 @@ def _routes(app: Any) -> list[tuple[str, bool]] | None:
     return None
 
 
-def _top(kind: Any) -> str:
+def _library(kind: Any) -> str:
+    """Return the top-level package that defines a class."""
     return str(getattr(kind, "__module__", "")).partition(".")[0]
 
 
-def _flat(routes: list[Any], before: str) -> list[tuple[str, bool]] | None:
+def _flat(routes: list[Any], prefix: str) -> list[tuple[str, bool]] | None:
+    """Return nested routes as `_routes` does, each path with its prefix."""
     found: list[tuple[str, bool]] = []
     for route in routes:
         path = _attribute(route, "path")
-        if not isinstance(path, str) or _top(type(route)) not in _KNOWN:
+        if not isinstance(path, str) or _library(type(route)) not in _KNOWN:
             return None
         inner = _attribute(route, "routes")
         if isinstance(inner, list) and inner:
-            below_it = _flat(inner, before + path)
-            if below_it is None:
+            nested = _flat(inner, prefix + path)
+            if nested is None:
                 return None
-            found += below_it
+            found += nested
         is_mount = type(route).__name__ == "Mount"
-        found.append((before + path, is_mount and not inner))
+        found.append((prefix + path, is_mount and not inner))
     return found
 
 
-def _may_meet(rule: str, route: tuple[str, bool]) -> bool:
-    """Whether a path may fit a route and a rule."""
-    path, is_all_below = route
+def _may_fit(rule: str, route: tuple[str, bool]) -> bool:
+    """Whether some path fits both a route and a rule."""
+    path, covers_all_below = route
     wanted = [s for s in fold(rule).split("/") if s]
     given = [s for s in path.split("/") if s]
     for segment, template in zip(wanted, given, strict=False):
-        if _ANYTHING.search(template):
+        if _CATCH_ALL.search(template):
             return True
         if not ("{" in template or "<" in template or fold(template) == segment):
             return False
-    return is_all_below or len(given) >= len(wanted)
+    return covers_all_below or len(given) >= len(wanted)

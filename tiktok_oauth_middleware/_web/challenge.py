@@ -1,0 +1,203 @@
+"""Challenge responses: what a request gets that a guard or a path rule refused.
+
+A browser that opens a page is sent to log in, or to TikTok for the missing scopes,
+once; a browser that sends a form gets a page that explains it. Every other client gets
+JSON that says what is missing and where to get it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from tiktok_oauth_middleware._core.http import Request, Response
+from tiktok_oauth_middleware._core.log import logger
+from tiktok_oauth_middleware._core.return_to import LONGEST
+from tiktok_oauth_middleware._oauth.scopes import split_scopes
+from tiktok_oauth_middleware._session.cached_session import DECLINED, CachedSession
+
+from .guard import Challenge, ResponseHead
+from .navigation import is_page_visit, referring_path
+from .pages import ErrorPage, Note, Pages, json_response, link, redirect
+from .response_headers import cors_headers
+
+if TYPE_CHECKING:
+    from .login import LoginFlow
+    from .mount import MountPoint
+
+#: Longest URL that begins a login, in bytes: a redirect's other headers take 300 more.
+_LONGEST_LOGIN_URL = 3400
+# RFC 9110 section 11.6.1: a 401 names a scheme. No browser prompts for this one.
+_AUTHENTICATE = (("www-authenticate", "Cookie"),)
+#: Statuses with which an app may accept or refuse a CORS preflight.
+_PREFLIGHT_STATUSES = frozenset({200, 204, 400, 401, 403, 404, 405})
+
+
+class Challenges:
+    """Responses to the requests of one app that may not pass."""
+
+    def __init__(self, origin: str, pages: Pages, login: LoginFlow) -> None:
+        """Take the configured origin of the site, and the login to which links lead."""
+        self._origin = origin
+        self._pages = pages
+        self._login = login
+
+    def without_cookies(self, request: Request) -> Request:
+        """Return a refused request without cookies, with the logins under way in them.
+
+        An app that writes the pages may record the locals of the frames above it.
+        """
+        request.begun_logins = self._login.under_way(request.headers)
+        return request.without_cookies()
+
+    def replacement(
+        self,
+        request: Request,
+        mount_point: MountPoint,
+        session: CachedSession | None,
+        challenge: Challenge,
+        head: ResponseHead,
+    ) -> Response:
+        """Return the response in place of the app's, which `challenge` is answered by.
+
+        Args:
+            request: the refused one, without cookies.
+            mount_point: of the request.
+            session: the cached session, or None.
+            challenge: why the request was refused.
+            head: of the app's response. Its CORS headers stay.
+        """
+        if challenge.is_preflight:
+            return self._preflight_response(request, mount_point, head)
+        return self.challenge_response(
+            request, mount_point, session, challenge, head.headers
+        )
+
+    def challenge_response(
+        self,
+        request: Request,
+        mount_point: MountPoint,
+        session: CachedSession | None,
+        challenge: Challenge,
+        headers: Iterable[tuple[str, str]] = (),
+    ) -> Response:
+        """Return the response to a request that was refused; see `replacement`."""
+        denied = split_scopes(session[DECLINED]) if session else frozenset()
+        session = None  # it holds a token, and the app may write the page
+        response = self._response(request, mount_point, denied, challenge)
+        kept = cors_headers([*headers])
+        return (
+            replace(response, headers=(*response.headers, *kept)) if kept else response
+        )
+
+    def _preflight_response(
+        self, request: Request, mount_point: MountPoint, head: ResponseHead
+    ) -> Response:
+        """Return the response to a CORS preflight below a path rule.
+
+        The app decides which origins may send what. Nothing else of its response is
+        passed on: a view that ignores the method would send what the rule protects.
+        """
+        kept = cors_headers([*head.headers])
+        is_cors = any(name.startswith("access-control-") for name, _ in kept)
+        if not is_cors or head.status not in _PREFLIGHT_STATUSES:
+            return self.challenge_response(request, mount_point, None, Challenge())
+        return Response(head.status, tuple(kept))
+
+    def _response(
+        self,
+        request: Request,
+        mount_point: MountPoint,
+        denied: frozenset[str],
+        challenge: Challenge,
+    ) -> Response:
+        missing = sorted(challenge.missing)
+        is_allowed = challenge.missing <= mount_point.allowed_scopes
+        if not is_allowed:
+            logger.error(
+                "a guard asks for %s, which is in neither scopes nor optional_scopes",
+                missing,
+            )
+        requested = missing if is_allowed else ()
+        if not is_page_visit(request):
+            return _json_challenge(mount_point, challenge, requested)
+        is_form = request.method == "POST"
+        # The address of a form may answer POST alone: return to the page that holds it.
+        return_to = (
+            referring_path(request, self._origin) if is_form else _path_of(request)
+        )
+        login_url = _login_url(mount_point, return_to, requested)
+        is_denied = not is_allowed or challenge.missing <= denied
+        is_redirected = not is_form and not (challenge.is_signed_in and is_denied)
+        if is_redirected and not self._login.is_unfinished(
+            request, mount_point, return_to, requested
+        ):
+            return redirect(login_url)
+        back = link("back", mount_point.home)
+        if challenge.is_signed_in:
+            page = ErrorPage(
+                code="scope_required",
+                actions=[link("ask_again", login_url), back] if is_allowed else [back],
+                notes=[Note("missing", ", ".join(missing))],
+            )
+        elif is_redirected:  # before, and came back without a login
+            page = ErrorPage(
+                code="login_unfinished",
+                actions=[link("try_again", login_url), back],
+                headers=_AUTHENTICATE,
+            )
+        else:
+            page = ErrorPage(
+                code="login_required",
+                actions=[link("log_in", login_url), back],
+                headers=_AUTHENTICATE,
+            )
+        return self._pages.render(page, request)
+
+
+def _json_challenge(
+    mount_point: MountPoint, challenge: Challenge, requested: Sequence[str]
+) -> Response:
+    """Return the response for a program.
+
+    Args:
+        mount_point: of the request.
+        challenge: why the request was refused.
+        requested: the scopes that a login would request; empty if the missing ones
+            cannot be requested.
+    """
+    login_url = mount_point.login_url(scopes=requested)
+    if not challenge.is_signed_in:
+        facts = {"error": "login_required", "login_url": login_url}
+        return json_response(401, facts, _AUTHENTICATE)
+    missing = sorted(challenge.missing)
+    body: dict[str, object] = {"error": "scope_required", "missing": missing}
+    if requested:
+        body["login_url"] = login_url
+    return json_response(403, body)
+
+
+def _login_url(
+    mount_point: MountPoint, return_to: str | None, scopes: Iterable[str]
+) -> str:
+    """Return the URL that begins a login and leads back, if that is not too long.
+
+    A longer one would lead to the usual page anyway, if it arrived: nginx takes no head
+    of more than 4,096 bytes (502), gunicorn no longer request line (414).
+    """
+    if return_to is not None and len(return_to) <= LONGEST:
+        login_url = mount_point.login_url(return_to, scopes)
+        if len(login_url) <= _LONGEST_LOGIN_URL:
+            return login_url
+    return mount_point.login_url(scopes=scopes)
+
+
+def _path_of(request: Request) -> str | None:
+    """Return the requested path and query, to return to; None if they are too long."""
+    if len(request.mount) + len(request.path) + len(request.query) > LONGEST:
+        return None
+    path = quote(request.mount + request.path, safe="/:@!$&'()*+,;=~")
+    query = quote(request.query, safe="%/?:@!$&'()*+,;=~[]")
+    return f"{path}?{query}" if query else path
