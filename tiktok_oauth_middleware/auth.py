@@ -290,6 +290,9 @@ def auth_in(connection: Any, *, required: bool = False) -> TikTokAuth | None:
         return connection
     held = connection
     if not isinstance(held, Mapping):
+        own = getattr(connection, "tiktok", None)  # Django's, by its own middleware
+        if isinstance(own, TikTokAuth):
+            return own
         held = getattr(connection, "scope", None)  # Starlette's; Django's under ASGI
         if not isinstance(held, Mapping):
             held = getattr(connection, "environ", None)  # Flask's; Django's under WSGI

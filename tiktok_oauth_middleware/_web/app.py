@@ -254,12 +254,13 @@ class Core:
 
     async def answer(self, request: Request, mount_point: MountPoint) -> Response:
         """Answer one of our own paths."""
-        answer = await self._shown(await self._answer(request, mount_point), request)
+        answer = await self.shown(await self._answer(request, mount_point), request)
         if mount_point.routes[request.path] == "callback":
             return without_referrer(answer)
         return answer
 
-    async def _shown(self, answer: Answer, request: Request) -> Response:
+    async def shown(self, answer: Answer, request: Request) -> Response:
+        """Return an answer as it is sent: a page in the reader's language."""
         if isinstance(answer, Response) or not self._pages.runs_app_code:
             return self._pages.render(answer, request)
         write = partial(self._pages.render_for, answer, languages(request))
@@ -300,7 +301,7 @@ class Core:
             said = ErrorPage(
                 code=page_code(error), reference=reference, headers=headers
             )
-            return await self._shown(said, request)
+            return await self.shown(said, request)
         return json_response(
             503, {"error": error.code, "reference": reference}, headers
         )

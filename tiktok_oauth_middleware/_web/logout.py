@@ -70,14 +70,22 @@ class Logout:
         if refused is not None:
             return refused
         if ticket is not None:
-            ended = await self._grants.end_session(ticket.grant_id, ticket.digest)
-            if ended is not None:
-                event = Event(name="logout", open_id=ended.open_id)
-                await self._emit(event, session=ticket.digest)
+            await self.end(ticket.grant_id, ticket.digest)
         cookies = self._all_gone(request)
         if ticket is not None:
             cookies = self._choosing(cookies)
         return redirect(self._after(request, site), cookies=cookies)
+
+    async def end(self, grant_id: str, digest: str) -> None:
+        """End one session, and report it.
+
+        Raises:
+            StoreError: the store failed; the session may live on.
+        """
+        ended = await self._grants.end_session(grant_id, digest)
+        if ended is not None:
+            event = Event(name="logout", open_id=ended.open_id)
+            await self._emit(event, session=digest)
 
     async def disconnect(
         self, request: Request, site: MountPoint, ticket: Ticket | None

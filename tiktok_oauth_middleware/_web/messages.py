@@ -31,6 +31,8 @@ ProblemCode = Literal[
     "tiktok_error",
     "tiktok_unavailable",
     "store_error",
+    "login_refused",
+    "account_taken",
     "scope_required",
     "login_required",
     "login_unfinished",
@@ -138,6 +140,18 @@ PROBLEM_TEXTS: Mapping[ProblemCode, ProblemText] = {
         "This site cannot check your login right now",
         "Its memory of logins is out of reach. You are not signed out: wait a moment,"
         " then load the page again.",
+    ),
+    "login_refused": ProblemText(
+        403,
+        "You cannot log in here",
+        "TikTok confirmed who you are, but this site does not let this account in."
+        " Nobody was signed in.",
+    ),
+    "account_taken": ProblemText(
+        409,
+        "This TikTok account belongs to another user",
+        "It is connected to another account of this site already, and to one only."
+        " Nothing was changed.",
     ),
     "scope_required": ProblemText(
         403,

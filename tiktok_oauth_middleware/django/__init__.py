@@ -1,11 +1,11 @@
-"""Django: what a project with a cache of its own adds to its settings.
+"""Django: log in with TikTok in a project's MIDDLEWARE, accounts, admin and database.
 
 ::
 
-    MIDDLEWARE = [
-        "tiktok_oauth_middleware.django.TikTokCacheMiddleware",
-        ...
-    ]
+    INSTALLED_APPS = [..., "tiktok_oauth_middleware.django"]
+    MIDDLEWARE = [..., "tiktok_oauth_middleware.django.TikTokMiddleware"]
+    AUTHENTICATION_BACKENDS = [..., "tiktok_oauth_middleware.django.TikTokBackend"]
+    TIKTOK_OAUTH = {"client_key": ..., ...}
 
 The names are loaded when first used.
 """
@@ -16,11 +16,29 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .backends import TikTokBackend
     from .cache import TikTokCacheMiddleware
+    from .guards import TikTokRequiredMixin, requires_tiktok
+    from .middleware import TikTokMiddleware
+    from .project import installation
 
-__all__ = ["TikTokCacheMiddleware"]
+__all__ = [
+    "TikTokBackend",
+    "TikTokCacheMiddleware",
+    "TikTokMiddleware",
+    "TikTokRequiredMixin",
+    "installation",
+    "requires_tiktok",
+]
 
-_HOMES = {"TikTokCacheMiddleware": "cache"}
+_HOMES = {
+    "TikTokBackend": "backends",
+    "TikTokCacheMiddleware": "cache",
+    "TikTokMiddleware": "middleware",
+    "TikTokRequiredMixin": "guards",
+    "installation": "project",
+    "requires_tiktok": "guards",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -7,8 +7,9 @@ from typing import Any
 
 from asgiref.sync import markcoroutinefunction
 
-from tiktok_oauth_middleware._web.response_headers import is_caching, keep_private
 from tiktok_oauth_middleware.caching import depends_on_session, watched_request
+
+from .exchange import mark_private
 
 
 class TikTokCacheMiddleware:
@@ -20,7 +21,8 @@ class TikTokCacheMiddleware:
     reads a response's headers there sees ``Vary: Cookie`` and ``private``.
 
     For sync and async projects. It does nothing in requests that do not come through
-    the middleware around Django, such as those of Django's test client.
+    the middleware around Django, such as those of Django's test client. A project with
+    `TikTokMiddleware` in ``MIDDLEWARE`` does not need it.
     """
 
     sync_capable = True
@@ -49,10 +51,5 @@ class TikTokCacheMiddleware:
 def _marked(request: Any, response: Any) -> Any:
     """Return a response, private if the session was read."""
     if depends_on_session(request):
-        kept = keep_private([*response.headers.items()])
-        for name in [name for name in response.headers if is_caching(name)]:
-            del response.headers[name]
-        for name, value in kept:
-            if is_caching(name):
-                response.headers[name] = value
+        mark_private(response)
     return response

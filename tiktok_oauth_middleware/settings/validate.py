@@ -361,7 +361,8 @@ def _other_faults(options: Mapping[str, Any]) -> Iterator[str]:
 _KINDS = (
     "memory://, sqlite:///relative.sqlite3, sqlite:////absolute/path.sqlite3,"
     " redis://host:6379/0, rediss://host:6379/0, unix:///path/of/redis.sock,"
-    " postgresql+psycopg://user@host/database or mysql+pymysql://user@host/database"
+    " postgresql+psycopg://user@host/database, mysql+pymysql://user@host/database"
+    " or django://default"
 )
 
 
@@ -450,6 +451,14 @@ def _sqlalchemy_file_fault(rest: str) -> str | None:
     return None
 
 
+def _django_fault(rest: str) -> str | None:
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+", rest):
+        return (
+            "store names no database of Django's DATABASES; it must be django://default"
+        )
+    return None
+
+
 _SQL_KINDS = frozenset({"postgresql", "mysql", "mariadb", "sqlite+"})
 _STORES: dict[str, Callable[[str], str | None]] = {
     "memory": _memory_fault,
@@ -461,4 +470,5 @@ _STORES: dict[str, Callable[[str], str | None]] = {
     "mysql": _sql_fault,
     "mariadb": _sql_fault,
     "sqlite+": _sqlalchemy_file_fault,
+    "django": _django_fault,
 }

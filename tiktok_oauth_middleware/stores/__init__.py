@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .base import AsyncStore, Store
+    from .django import DjangoStore
     from .memory import MemoryStore
     from .redis import RedisStore
     from .registry import open_store
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AsyncStore",
+    "DjangoStore",
     "MemoryStore",
     "RedisStore",
     "SQLStore",
@@ -29,6 +31,7 @@ __all__ = [
 
 _HOMES = {
     "AsyncStore": "base",
+    "DjangoStore": "django",
     "MemoryStore": "memory",
     "RedisStore": "redis",
     "SQLStore": "sql",

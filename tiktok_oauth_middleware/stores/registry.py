@@ -63,6 +63,13 @@ def _sql_store(url: str, clock: Callable[[], float]) -> Store:
     return SQLStore(url, clock=None if clock is time.time else clock)
 
 
+def _django_store(url: str, clock: Callable[[], float]) -> Store:
+    from .django import DjangoStore
+
+    alias = url.removeprefix("django://")
+    return DjangoStore(alias, clock=None if clock is time.time else clock)
+
+
 #: By kind of store: what opens a URL of it.
 _OPENERS: Mapping[str, Callable[[str, Callable[[], float]], Store]] = {
     "memory": _memory_store,
@@ -74,4 +81,5 @@ _OPENERS: Mapping[str, Callable[[str, Callable[[], float]], Store]] = {
     "mysql": _sql_store,
     "mariadb": _sql_store,
     "sqlite+": _sql_store,
+    "django": _django_store,
 }

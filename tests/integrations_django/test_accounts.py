@@ -1,0 +1,338 @@
+"""Django users for TikTok accounts: made, found, connected, signed in and out."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.db import transaction
+
+from tiktok_oauth_middleware.django import signals
+from tiktok_oauth_middleware.django.accounts import Login, find_or_make
+from tiktok_oauth_middleware.django.models import TikTokAccount
+
+from ..conftest import ORIGIN
+from .conftest import BACKEND, MODEL_BACKEND
+
+NOBODY = {"name": "", "authenticated": False}
+
+
+def django_browser(accounts, name="alice"):
+    """Return a browser whose person logged in to Django with a password."""
+    user = get_user_model().objects.create_user(name, password="password")
+    browser = accounts.browser()
+    assert browser.get(f"/django-login?name={name}").text == "logged in"
+    return browser, user
+
+
+@pytest.fixture
+def sent():
+    """Collect the signals that are sent, by name."""
+    found = []
+    names = ("logged_in", "connected", "disconnected", "withdrawn")
+
+    def note(name):
+        def receive(sender, **given):
+            assert sender is TikTokAccount
+            found.append((name, given))
+
+        return receive
+
+    receivers = [(getattr(signals, name), note(name)) for name in names]
+    for signal, receive in receivers:
+        signal.connect(receive, weak=False)
+    yield found
+    for signal, receive in receivers:
+        signal.disconnect(receive)
+
+
+@pytest.mark.parametrize("url", ["/user", "/user-async"])
+def test_a_login_makes_a_user_once(accounts, url):
+    """The first login makes a user without email or password, and later ones find it."""
+    browser = accounts.browser()
+    assert browser.get(url).json() == NOBODY
+    browser.log_in()
+    name = browser.get(url).json()["name"]
+    assert name.startswith("tiktok_")
+    user = get_user_model().objects.get(username=name)
+    assert user.email == ""
+    assert not user.has_usable_password()
+    again = accounts.browser()
+    again.log_in()
+    assert again.get(url).json() == {"name": name, "authenticated": True}
+    assert get_user_model().objects.count() == 1
+    account = user.tiktok_accounts.get()
+    assert account.open_id == accounts.fake.people[0].open_id
+    assert account.scopes == "user.info.basic,video.list"
+    assert account.last_login_at is not None
+
+
+def test_open_ids_differ_in_case(accounts):
+    """Two open_ids that differ in case alone are two people."""
+    for open_id in ("-000Aa", "-000aA"):
+        TikTokAccount.objects.create(
+            user=get_user_model().objects.create_user(f"u{open_id}"), open_id=open_id
+        )
+    assert TikTokAccount.objects.get(open_id="-000aA").user.username == "u-000aA"
+
+
+@pytest.mark.parametrize("url", ["/user", "/user-async"])
+def test_our_logout_ends_djangos_session(accounts, url):
+    """Who logs out at our path is nobody for Django too."""
+    browser = accounts.browser()
+    browser.log_in()
+    assert browser.get(url).json()["authenticated"]
+    browser.log_out()
+    assert browser.get(url).json() == NOBODY
+
+
+@pytest.mark.parametrize("url", ["/django-logout", "/django-logout-async"])
+def test_djangos_logout_ends_ours(accounts, url):
+    """Who logs out of Django has no TikTok session any more, and no cookie of it."""
+    browser = accounts.browser()
+    browser.log_in()
+    kept = dict(browser.client.cookies)
+    answer = browser.get(url)
+    assert answer.text == "logged out"
+    gone = [text for text in answer.headers.get_list("set-cookie") if "tiktok=" in text]
+    assert "Max-Age=0" in gone[0]
+    thief = accounts.browser()
+    thief.client.cookies.update(kept)
+    assert thief.get("/who").json()["open_id"] is None
+    assert thief.get("/user").json() == NOBODY
+
+
+@pytest.mark.parametrize("url", ["/user", "/user-async"])
+def test_djangos_session_ends_with_tiktoks(accounts, url):
+    """A withdrawal ends the Django session that the TikTok login began."""
+    browser = accounts.browser()
+    browser.log_in()
+    headers, body = accounts.fake.disconnect()
+    answer = browser.client.post(
+        "/auth/tiktok/webhook", content=body, headers=dict(headers)
+    )
+    assert answer.status_code == 200
+    accounts.fake.advance(2)
+    assert browser.get(url).json() == NOBODY
+
+
+def test_a_password_session_is_not_bound(accounts):
+    """A session that a password began outlives the TikTok session, even disconnected."""
+    browser, _ = django_browser(accounts)
+    browser.log_in()
+    browser.post("/auth/tiktok/disconnect")
+    assert browser.get("/who").json()["open_id"] is None
+    assert browser.get("/user").json()["name"] == "alice"
+
+
+def test_who_is_signed_in_connects(accounts, sent):
+    """A login of who is signed in to Django already connects the account to that user."""
+    browser, user = django_browser(accounts)
+    browser.log_in()
+    assert browser.get("/user").json()["name"] == "alice"
+    assert get_user_model().objects.count() == 1
+    assert user.tiktok_accounts.get().open_id == accounts.fake.people[0].open_id
+    ((name, given),) = sent
+    assert name == "connected"
+    assert given["created"] is True
+    assert given["user"].pk == user.pk
+    fresh = accounts.browser()
+    fresh.log_in()
+    assert fresh.get("/user").json()["name"] == "alice"
+
+
+def test_an_account_of_another_is_not_taken(accounts):
+    """An account that another user has is not connected, and nobody is signed in."""
+    accounts.browser().log_in()
+    browser, user = django_browser(accounts)
+    answer = browser.log_in()
+    assert answer.status_code == 409
+    assert "belongs to another user" in answer.text
+    assert not user.tiktok_accounts.exists()
+    assert browser.get("/user").json()["name"] == "alice"
+    assert browser.get("/who").json()["open_id"] is None
+
+
+def test_another_account_in_a_tiktok_session_switches(accounts):
+    """Who changes the TikTok account in one browser becomes that account's user."""
+    browser = accounts.browser()
+    browser.log_in(accounts.fake.people[0])
+    first = browser.get("/user").json()["name"]
+    browser.log_in(accounts.fake.people[1])
+    second = browser.get("/user").json()["name"]
+    assert second not in ("", first)
+    assert TikTokAccount.objects.count() == 2
+
+
+def test_another_django_user_ends_the_tiktok_session(accounts):
+    """Who logs in with a password as somebody else leaves the TikTok session."""
+    get_user_model().objects.create_user("alice", password="password")
+    browser = accounts.browser()
+    browser.log_in()
+    browser.get("/django-login?name=alice")
+    assert browser.get("/user").json()["name"] == "alice"
+    assert browser.get("/who").json()["open_id"] is None
+
+
+def test_who_may_sign_up(accounts):
+    """A refused sign-up signs nobody in, keeps nothing and disconnects at TikTok."""
+    asked = []
+
+    def may_sign_up(request, login):
+        asked.append(login)
+        return False
+
+    fake = accounts.fake
+    options = {"transport": fake.transport, "clock": fake.clock}
+    accounts.set(TIKTOK_OAUTH_OPTIONS={**options, "may_sign_up": may_sign_up})
+    browser = accounts.browser()
+    answer = browser.log_in()
+    assert answer.status_code == 403
+    assert "does not let this account in" in answer.text
+    assert asked[0].open_id == fake.people[0].open_id
+    assert asked[0].user.display_name == fake.people[0].display_name
+    assert not get_user_model().objects.exists()
+    assert fake.count("revoke") == 1
+    assert browser.get("/who").json()["open_id"] is None
+    assert "__Host-tiktok" not in dict(browser.client.cookies)
+
+
+def test_who_has_an_account_is_not_asked(accounts):
+    """The hook is about sign-ups: who has an account logs in."""
+    accounts.browser().log_in()
+    fake = accounts.fake
+    options = {"transport": fake.transport, "clock": fake.clock}
+    accounts.set(
+        TIKTOK_OAUTH_OPTIONS={**options, "may_sign_up": lambda request, login: False}
+    )
+    assert accounts.browser().log_in().status_code == 303
+
+
+def test_an_inactive_user_is_refused(accounts):
+    """A user that is not active is not signed in, and the tokens stay."""
+    accounts.browser().log_in()
+    get_user_model().objects.update(is_active=False)
+    browser = accounts.browser()
+    assert browser.log_in().status_code == 403
+    assert browser.get("/who").json()["open_id"] is None
+    assert accounts.fake.count("revoke") == 0
+
+
+def test_signals(accounts, sent):
+    """Login, disconnect and withdrawal each send their signal, with user and account."""
+    browser = accounts.browser()
+    browser.log_in()
+    browser.post("/auth/tiktok/disconnect")
+    browser.log_in()
+    headers, body = accounts.fake.disconnect()
+    browser.client.post("/auth/tiktok/webhook", content=body, headers=dict(headers))
+    assert [name for name, _ in sent] == [
+        "logged_in",
+        "disconnected",
+        "logged_in",
+        "withdrawn",
+    ]
+    first, gone, second, withdrawn = (given for _, given in sent)
+    assert first["created"] is True
+    assert second["created"] is False
+    for given in (gone, withdrawn):
+        assert given["user"] == first["user"]
+        assert given["open_id"] == accounts.fake.people[0].open_id
+    assert TikTokAccount.objects.get().disconnected_at is not None
+
+
+def test_deleting_a_user_disconnects(accounts):
+    """When a user's deletion is committed the app is disconnected at TikTok."""
+    browser = accounts.browser()
+    browser.log_in()
+    with transaction.atomic():
+        get_user_model().objects.all().delete()
+        assert accounts.fake.count("revoke") == 0
+    assert accounts.fake.count("revoke") == 1
+    accounts.fake.advance(2)
+    assert browser.get("/who").json()["open_id"] is None
+
+
+def test_a_deletion_that_is_rolled_back_disconnects_nobody(accounts):
+    """A user that stays keeps the tokens."""
+    accounts.browser().log_in()
+    with transaction.atomic():
+        get_user_model().objects.all().delete()
+        transaction.set_rollback(True)
+    assert get_user_model().objects.exists()
+    assert accounts.fake.count("revoke") == 0
+
+
+def test_the_same_person_twice_at_once(accounts):
+    """Logins of one new person in two threads make one user."""
+    person = accounts.fake.people[0]
+    from tiktok_oauth_middleware import User
+
+    login = Login(
+        open_id=person.open_id, scopes=frozenset(), user=User(open_id=person.open_id)
+    )
+    start, users = threading.Barrier(2), []
+
+    def make():
+        from django.db import connections
+
+        start.wait()
+        users.append(find_or_make(None, login).pk)
+        connections.close_all()
+
+    threads = [threading.Thread(target=make) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert users[0] == users[1]
+    assert get_user_model().objects.count() == 1
+
+
+def test_force_login_of_djangos_client(accounts):
+    """Django's own force_login works beside the backend, also where it is the only one."""
+    from django.test import Client
+
+    accounts.set(AUTHENTICATION_BACKENDS=[BACKEND])
+    client = Client(headers={"host": "app.example.com"})
+    client.force_login(get_user_model().objects.create_user("alice"))
+    assert client.get("/user", secure=True).json()["name"] == "alice"
+
+
+def test_login_required_middleware(accounts):
+    """With LoginRequiredMiddleware a TikTok login is what LOGIN_URL leads to."""
+    from .conftest import USUAL
+
+    required = "django.contrib.auth.middleware.LoginRequiredMiddleware"
+    accounts.set(MIDDLEWARE=[*USUAL, required], LOGIN_URL="/auth/tiktok/login")
+    browser = accounts.browser()
+    sent = browser.get("/public")
+    assert sent.status_code == 302
+    assert sent.headers["location"] == "/auth/tiktok/login?next=/public"
+    assert browser.log_in(next="/public").headers["location"] == "/public"
+    assert browser.get("/public").text == "for everybody"
+    assert browser.get("/member").status_code == 200
+
+
+def test_csrf_of_django_is_in_force(accounts):
+    """Our paths take no CSRF token, and the project's forms still need one."""
+    browser = accounts.browser()
+    browser.log_in()
+    form = {"username": "alice", "password": "password"}
+    assert browser.post("/admin/login/", data=form).status_code == 403
+    other = {"origin": "https://evil.example", "sec-fetch-site": "cross-site"}
+    assert browser.post("/auth/tiktok/logout", headers=other).status_code == 403
+    assert browser.get("/user").json()["authenticated"]
+    assert ORIGIN.startswith("https")
+
+
+def test_other_backends_go_on(accounts):
+    """ModelBackend before ours still takes passwords, and ours takes none."""
+    accounts.set(AUTHENTICATION_BACKENDS=[BACKEND, MODEL_BACKEND])
+    browser, _ = django_browser(accounts)
+    assert browser.get("/user").json()["name"] == "alice"
+    accounts.set(AUTHENTICATION_BACKENDS=[BACKEND])
+    from django.contrib.auth import authenticate
+
+    assert authenticate(None, username="alice", password="password") is None

@@ -1,0 +1,221 @@
+"""TikTokMiddleware in MIDDLEWARE: every path, request.tiktok, guards, headers."""
+
+from __future__ import annotations
+
+import pytest
+
+from ..conftest import API, PAGE
+from .conftest import USUAL
+
+
+def test_a_login_from_end_to_end(project):
+    """Who logs in is in request.tiktok, in plain and async views, until the logout."""
+    browser = project.browser()
+    assert browser.get("/who").json()["open_id"] is None
+    answer = browser.log_in(next="/who")
+    assert answer.status_code == 303
+    assert answer.headers["location"] == "/who"
+    open_id = project.fake.people[0].open_id
+    for url in ("/who", "/who-async"):
+        found = browser.get(url).json()
+        assert found["open_id"] == open_id
+        assert found["scopes"] == ["user.info.basic", "video.list"]
+        assert found["token"] is True
+    assert browser.log_out().status_code == 303
+    assert browser.get("/who").json()["open_id"] is None
+
+
+def test_the_record_is_in_the_projects_database(project):
+    """Without an option store the rows are in the default database."""
+    from tiktok_oauth_middleware.django.models import StoredRow
+
+    browser = project.browser()
+    browser.log_in()
+    assert StoredRow.objects.filter(key__contains=":grant:").count() == 1
+    other = project.browser()
+    other.client.cookies.update(browser.client.cookies)
+    assert other.get("/who").json()["open_id"] == project.fake.people[0].open_id
+
+
+def test_disconnect(project):
+    """The disconnect path revokes at TikTok and ends the session."""
+    browser = project.browser()
+    browser.log_in()
+    assert browser.post("/auth/tiktok/disconnect").status_code == 303
+    assert project.fake.count("revoke") == 1
+    assert browser.get("/who").json()["open_id"] is None
+
+
+def test_webhook(project):
+    """A withdrawal that TikTok delivers ends the session of its user."""
+    browser = project.browser()
+    person = project.fake.people[0]
+    browser.log_in(person)
+    headers, body = project.fake.disconnect(person)
+    answer = browser.client.post(
+        "/auth/tiktok/webhook", content=body, headers=dict(headers)
+    )
+    assert answer.status_code == 200, answer.text
+    project.fake.advance(2)
+    assert browser.get("/who").json()["open_id"] is None
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "/member",
+        "/member-async",
+        "/members/7",
+        "/members-async",
+        "/decorated",
+        "/decorated-class",
+    ],
+)
+def test_guards(project, url):
+    """A guarded view sends a browser to log in, refuses a program, and lets in after."""
+    browser = project.browser()
+    sent = browser.get(url)
+    assert sent.status_code == 303
+    assert sent.headers["location"].startswith(f"/auth/tiktok/login?next={url}")
+    refused = browser.api(url)
+    assert refused.status_code == 401
+    assert refused.json()["error"] == "login_required"
+    browser.log_in()
+    let_in = browser.get(url)
+    assert let_in.status_code == 200
+    assert project.fake.people[0].open_id in let_in.text
+
+
+def test_missing_scope(project):
+    """A view whose scope was not granted answers 403, and says what is missing."""
+    browser = project.browser()
+    browser.log_in()
+    refused = browser.api("/uploads")
+    assert refused.status_code == 403
+    assert refused.json()["missing"] == ["video.upload"]
+    assert "scopes=video.upload" in browser.get("/uploads").headers["location"]
+
+
+def test_path_rules(project):
+    """A protected path is refused in whatever spelling, and others are not."""
+    project.configure(protect=["/app"], public=["/app/free"])
+    browser = project.browser()
+    for url in ("/app/secret", "/app", "/App/secret", "/app/%73ecret", "/x/../app/y"):
+        assert browser.api(url).status_code == 401, url
+    assert browser.api("/public").status_code == 200
+    assert browser.api("/app/free").status_code == 404
+    browser.log_in()
+    assert browser.api("/app/secret").text == "for everybody"
+
+
+def test_caching_headers(project):
+    """A response that read the session is private and varies; another says nothing."""
+    browser = project.browser()
+    read = browser.get("/who")
+    assert "private" in read.headers["cache-control"]
+    assert "Cookie" in read.headers["vary"]
+    assert "cache-control" not in browser.get("/public").headers
+    own = browser.get("/auth/tiktok/login")
+    assert own.headers["cache-control"] == "no-store"
+
+
+def test_djangos_cache_stores_no_session(project):
+    """cache_page around a view that reads the session serves nobody another's page."""
+    first, second = project.browser(), project.browser()
+    first.log_in(project.fake.people[0])
+    second.log_in(project.fake.people[1])
+    for browser, person in ((first, 0), (second, 1), (first, 0)):
+        found = browser.get("/cached").text
+        assert found == f"for {project.fake.people[person].open_id}"
+    assert project.browser().get("/cached").text == "for None"
+
+
+def test_per_site_cache(project):
+    """The per-site cache keeps pages for everybody, and none that read the session."""
+    update = "django.middleware.cache.UpdateCacheMiddleware"
+    fetch = "django.middleware.cache.FetchFromCacheMiddleware"
+    project.set(MIDDLEWARE=[update, *USUAL, fetch])
+    first = project.browser()
+    first.log_in()
+    assert first.get("/who").json()["open_id"]
+    assert project.browser().get("/who").json()["open_id"] is None
+    assert first.get("/public").text == "for everybody"
+
+
+def test_a_dead_cookie_is_deleted(project):
+    """A genuine cookie of a session that ended elsewhere is deleted."""
+    browser, other = project.browser(), project.browser()
+    browser.log_in()
+    cookies = dict(browser.client.cookies)
+    other.client.cookies.update(cookies)
+    browser.log_out()
+    project.fake.advance(2)
+    answer = other.get("/public")
+    assert answer.headers["set-cookie"].strip().startswith("__Host-tiktok=;")
+    assert "Max-Age=0" in answer.headers["set-cookie"]
+
+
+def test_streams_pass(project):
+    """A stream and a file come whole; of a signed-in user the stream is private."""
+    browser = project.browser()
+    assert browser.get("/streaming").text == "ab"
+    assert browser.get("/file").text == "file"
+    browser.log_in()
+    streamed = browser.get("/streaming")
+    assert streamed.text == "ab"
+    assert "private" in streamed.headers["cache-control"]
+    assert "cache-control" not in browser.get("/file").headers
+
+
+def test_our_cookies_are_not_in_request_cookies(project):
+    """What the app, and Django's error page, sees of cookies holds none of ours."""
+    browser = project.browser()
+    browser.log_in()
+    assert not [
+        name for name in browser.get("/who").json()["cookies"] if "tiktok" in name
+    ]
+
+
+def test_own_pages_over_head_and_other_methods(project):
+    """A method that a path does not take is 405, and HEAD has no body."""
+    browser = project.browser()
+    answer = browser.client.put("/auth/tiktok/login", headers=API)
+    assert answer.status_code == 405
+    answer = browser.client.head("/auth/tiktok/callback", headers=PAGE)
+    assert answer.status_code == 405
+    assert answer.content == b""
+
+
+def test_a_middleware_around_django_too_is_refused(project, shell, caplog):
+    """Two of our middlewares around one project are a mistake, and said to be one."""
+    from tiktok_oauth_middleware import (
+        TikTokOAuthMiddleware,
+        TikTokOAuthWSGIMiddleware,
+    )
+    from tiktok_oauth_middleware.django import installation
+
+    wrapped = (TikTokOAuthWSGIMiddleware if shell == "wsgi" else TikTokOAuthMiddleware)(
+        project.app(), installation().settings
+    )
+    project.application = wrapped
+    assert project.browser().get("/who").status_code == 500
+    assert "keep one of them" in caplog.text
+
+
+def test_store_failure(project):
+    """Where the database fails a signed-in request is 503, never anonymous."""
+    from django.db import connection
+
+    browser = project.browser()
+    browser.log_in()
+    project.fake.advance(5)
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE tiktok_oauth_store RENAME TO away")
+    try:
+        answer = browser.api("/who")
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE away RENAME TO tiktok_oauth_store")
+    assert answer.status_code == 503
+    assert answer.json()["error"] == "store_error"
+    assert browser.api("/public").status_code == 200

@@ -1,0 +1,186 @@
+"""The project's pages."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.http import FileResponse, HttpResponse, JsonResponse, StreamingHttpResponse
+from django.shortcuts import render
+from django.template import engines
+from django.urls import path
+from django.utils.decorators import method_decorator
+from django.views import View
+from django.views.decorators.cache import cache_page
+
+from tiktok_oauth_middleware.django import TikTokRequiredMixin, requires_tiktok
+
+
+def public(request):
+    return HttpResponse("for everybody")
+
+
+def who(request):
+    auth = request.tiktok
+    return JsonResponse(
+        {
+            "open_id": auth.open_id,
+            "scopes": sorted(auth.scopes),
+            "token": auth.token is not None,
+            "cookies": sorted(request.COOKIES),
+        }
+    )
+
+
+async def who_async(request):
+    return who(request)
+
+
+@requires_tiktok
+def member(request):
+    return HttpResponse(f"member {request.tiktok.open_id}")
+
+
+@requires_tiktok()
+async def member_async(request):
+    return HttpResponse(f"member {request.tiktok.open_id}")
+
+
+@requires_tiktok("video.upload")
+def uploads(request):
+    return HttpResponse("uploads")
+
+
+def django_user(request):
+    user = request.user
+    return JsonResponse(
+        {"name": user.get_username(), "authenticated": user.is_authenticated}
+    )
+
+
+async def django_user_async(request):
+    user = await request.auser()
+    return JsonResponse(
+        {"name": user.get_username(), "authenticated": user.is_authenticated}
+    )
+
+
+def django_login(request):
+    from django.contrib.auth import authenticate, login
+
+    user = authenticate(request, username=request.GET["name"], password="password")
+    login(request, user)
+    return HttpResponse("logged in")
+
+
+def django_logout(request):
+    from django.contrib.auth import logout
+
+    logout(request)
+    return HttpResponse("logged out")
+
+
+async def django_logout_async(request):
+    from django.contrib.auth import alogout
+
+    await alogout(request)
+    return HttpResponse("logged out")
+
+
+class Members(TikTokRequiredMixin, View):
+    def get(self, request, number):
+        return HttpResponse(f"{number} {request.tiktok.open_id}")
+
+
+class MembersAsync(TikTokRequiredMixin, View):
+    required_scopes = ("video.list",)
+
+    async def get(self, request):
+        return HttpResponse(f"async {request.tiktok.open_id}")
+
+
+class Decorated(View):
+    @method_decorator(requires_tiktok("video.list"))
+    def get(self, request):
+        return HttpResponse(f"decorated {request.tiktok.open_id}")
+
+
+@method_decorator(requires_tiktok, name="dispatch")
+class DecoratedClass(View):
+    def get(self, request):
+        return HttpResponse(f"decorated {request.tiktok.open_id}")
+
+
+def streaming(request):
+    async def chunks():
+        yield b"a"
+        yield b"b"
+
+    is_async = hasattr(request, "scope")
+    return StreamingHttpResponse(chunks() if is_async else iter([b"a", b"b"]))
+
+
+class AsyncFile(FileResponse):
+    """A file that is read without a warning under ASGI."""
+
+    def __aiter__(self):
+        return self._read()
+
+    async def _read(self):
+        for chunk in self.streaming_content:
+            yield chunk
+
+
+def file(request):
+    import io
+
+    return AsyncFile(io.BytesIO(b"file"), filename="f.txt")
+
+
+def broken(request):
+    _ = request.tiktok.open_id
+    message = "broken"
+    raise RuntimeError(message)
+
+
+def templated(request):
+    template = engines["django"].from_string(
+        "{% load tiktok %}{{ request.tiktok.user.display_name }}"
+        "{% tiktok_login_button next='/x' %}"
+    )
+    return HttpResponse(template.render({}, request))
+
+
+def form(request):
+    return render(request, "form.html")
+
+
+@cache_page(60)
+def cached(request):
+    return HttpResponse(f"for {request.tiktok.open_id}")
+
+
+urlpatterns = [
+    path("", public),
+    path("admin/", admin.site.urls),
+    path("public", public),
+    path("who", who),
+    path("who-async", who_async),
+    path("member", member),
+    path("member-async", member_async),
+    path("uploads", uploads),
+    path("user", django_user),
+    path("user-async", django_user_async),
+    path("django-login", django_login),
+    path("django-logout", django_logout),
+    path("django-logout-async", django_logout_async),
+    path("members/<int:number>", Members.as_view()),
+    path("members-async", MembersAsync.as_view()),
+    path("decorated", Decorated.as_view()),
+    path("decorated-class", DecoratedClass.as_view()),
+    path("streaming", streaming),
+    path("file", file),
+    path("broken", broken),
+    path("templated", templated),
+    path("cached", cached),
+    path("slashed/", public),
+    path("app/secret", public),
+]

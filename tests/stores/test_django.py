@@ -1,0 +1,333 @@
+"""DjangoStore passes the contract on the databases that Django projects have."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+pytest.importorskip("django", reason="django is not installed")
+
+import pymysql
+from asgiref.sync import sync_to_async
+from django.db import connections, models, transaction
+from django.test import TestCase
+
+from tiktok_oauth_middleware.errors import ConfigurationError, StoreError
+from tiktok_oauth_middleware.stores import open_store
+from tiktok_oauth_middleware.stores.django import DjangoStore
+from tiktok_oauth_middleware.testing.stores import AsyncStoreContract, StoreContract
+
+from ..support.django_once import configure
+from .databases import MariaDB, PostgreSQL, Server, free_port
+from .test_contract import Twins
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+configure()
+# Threads of the tests leave their connections to Django, which closes those of requests.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+# The driver that the tests have; Django asks for the version of mysqlclient.
+pymysql.version_info = (2, 2, 1, "final", 0)
+pymysql.install_as_MySQLdb()
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Server]:
+    yield from _running(PostgreSQL)
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[Server]:
+    yield from _running(MariaDB)
+
+
+def _running(kind: type[Server]) -> Iterator[Server]:
+    if not kind.is_installed():
+        pytest.skip(f"{kind.__name__} is not installed")
+    server = kind()
+    server.start()
+    yield server
+    server.remove()
+
+
+def database(**options: Any) -> str:
+    """Return the alias of another of the project's databases."""
+    alias = f"d{uuid.uuid4().hex[:8]}"
+    connections.settings[alias] = {
+        **connections.settings["default"],
+        "OPTIONS": {},
+        **options,
+    }
+    return alias
+
+
+def on(server: Server, *, is_gone: bool = False, **options: Any) -> str:
+    is_mysql = isinstance(server, MariaDB)
+    return database(
+        ENGINE=f"django.db.backends.{'mysql' if is_mysql else 'postgresql'}",
+        NAME="tests" if is_mysql else "postgres",
+        USER="root" if is_mysql else "tests",
+        HOST="127.0.0.1",
+        PORT=free_port() if is_gone else server.port,
+        **options,
+    )
+
+
+def made(alias: str, **options: Any) -> DjangoStore:
+    """Return a store with a table of its own, made as a migration makes it."""
+    from tiktok_oauth_middleware.django.models import StoredRow
+
+    class Meta:
+        app_label = f"made{uuid.uuid4().hex[:6]}"
+        db_table = f"t{uuid.uuid4().hex[:8]}"
+
+    fields = {f.name: f.clone() for f in StoredRow._meta.local_fields}
+    model = type("Row", (models.Model,), {**fields, "Meta": Meta, "__module__": "x"})
+    with connections[alias].schema_editor() as editor:
+        editor.create_model(model)
+    return DjangoStore(alias, table=Meta.db_table, **options)
+
+
+def closed(alias: str) -> None:
+    connections[alias].close()
+
+
+class Blocking(StoreContract):
+    """The contract, outside of a transaction."""
+
+    @pytest.fixture
+    def alias(self) -> str:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def store(self, alias: str) -> Iterator[DjangoStore]:
+        store = made(alias)
+        yield store
+        store.close()
+        closed(alias)
+
+
+class OnPostgreSQL:
+    @pytest.fixture
+    def alias(self, postgresql: Server) -> str:
+        return on(postgresql)
+
+    @pytest.fixture
+    def failing_store(self, postgresql: Server) -> DjangoStore:
+        return DjangoStore(on(postgresql, is_gone=True))
+
+
+class OnMariaDB:
+    @pytest.fixture
+    def alias(self, mariadb: Server) -> str:
+        return on(mariadb)
+
+    @pytest.fixture
+    def failing_store(self, mariadb: Server) -> DjangoStore:
+        return DjangoStore(on(mariadb, is_gone=True))
+
+
+class OnSQLite:
+    @pytest.fixture
+    def alias(self, tmp_path: Any) -> str:
+        return database(NAME=tmp_path / "rows.sqlite3", OPTIONS={"timeout": 30})
+
+    @pytest.fixture
+    def failing_store(self) -> DjangoStore:
+        return DjangoStore(database(NAME="/no/such/directory/rows.sqlite3"))
+
+
+class TestPostgreSQL(OnPostgreSQL, Blocking):
+    pass
+
+
+class TestMariaDB(OnMariaDB, Blocking):
+    pass
+
+
+class TestSQLite(OnSQLite, Blocking):
+    pass
+
+
+class InATransaction(Blocking):
+    """The contract, inside of a transaction of the view's."""
+
+    @pytest.fixture
+    def store(self, alias: str) -> Iterator[DjangoStore]:
+        store = made(alias)
+        with transaction.atomic(using=alias):
+            yield store
+            store.close()
+        closed(alias)
+
+
+class TestPostgreSQLInATransaction(OnPostgreSQL, InATransaction):
+    pass
+
+
+class TestMariaDBInATransaction(OnMariaDB, InATransaction):
+    pass
+
+
+class TestSQLiteInATransaction(OnSQLite, InATransaction):
+    pass
+
+
+class TestPostgreSQLInALoop(AsyncStoreContract):
+    """The contract, from an event loop."""
+
+    @pytest.fixture
+    def open_store(self, postgresql: Server) -> Callable[[], Any]:
+        async def opened() -> Twins:
+            return Twins(await sync_to_async(made)(on(postgresql)))
+
+        return opened
+
+    @pytest.fixture
+    def open_failing_store(self, postgresql: Server) -> Callable[[], Any]:
+        return lambda: Twins(DjangoStore(on(postgresql, is_gone=True)))
+
+
+# --- what a transaction means --------------------------------------------------------
+
+
+@pytest.fixture(params=["postgresql", "mariadb", "sqlite"])
+def alias(request: pytest.FixtureRequest, tmp_path: Any) -> Iterator[str]:
+    if request.param == "sqlite":
+        wal = {"init_command": "PRAGMA journal_mode=WAL;"}
+        alias = database(NAME=tmp_path / "rows.sqlite3", OPTIONS=wal)
+    else:
+        alias = on(request.getfixturevalue(request.param))
+    yield alias
+    closed(alias)
+
+
+def test_what_is_written_survives_a_rollback(alias: str) -> None:
+    """A row written in a view's transaction stays when that is rolled back."""
+    store = made(alias)
+    with transaction.atomic(using=alias):
+        assert store.compare_and_set("k", None, b"rotated", 60)
+        transaction.set_rollback(True, using=alias)
+    assert store.get("k") == b"rotated"
+    store.close()
+
+
+def test_others_writes_are_seen_in_a_transaction(alias: str) -> None:
+    """A transaction that began earlier sees what another wrote since, and swaps it."""
+    store = made(alias)
+    store.compare_and_set("k", None, b"old", 60)
+    with transaction.atomic(using=alias):
+        with connections[alias].cursor() as cursor:
+            cursor.execute(f"SELECT count(*) FROM {store.table}")
+        assert store.get("k") == b"old"
+
+        def other() -> None:
+            store.compare_and_set("k", b"old", b"new", 60)
+            store.close_thread()
+
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+        assert store.get("k") == b"new"
+        assert store.compare_and_set("k", b"new", b"newer", 60)
+    assert store.get("k") == b"newer"
+    store.close()
+
+
+def test_sqlite_refuses_behind_a_view_that_has_written(tmp_path: Any) -> None:
+    """Behind a view that has written, SQLite's store reads, and refuses to write."""
+    alias = database(NAME=tmp_path / "rows.sqlite3")
+    store, other = made(alias), made(alias)
+    store.compare_and_set("k", None, b"old", 60)
+    with transaction.atomic(using=alias):
+        with connections[alias].cursor() as cursor:
+            cursor.execute(f"DELETE FROM {other.table}")
+        assert store.get("k") == b"old"
+        with pytest.raises(StoreError, match="OperationalError"):
+            store.compare_and_set("k", b"old", b"new", 60)
+    assert store.get("k") == b"old"
+    store.close()
+    closed(alias)
+
+
+def test_the_own_connection_is_closed_again(alias: str) -> None:
+    """The connection that a transaction needed is closed at the next call outside."""
+    store = made(alias)
+    with transaction.atomic(using=alias):
+        store.get("k")
+        own = store._own.connection
+        assert own.connection is not None
+    store.get("k")
+    assert own.connection is None
+
+
+def test_rows_of_a_test_case_go_with_it(alias: str) -> None:
+    """Inside of Django's TestCase rows are seen in the test, and gone after it."""
+    store = made(alias)
+    seen = []
+
+    class Case(TestCase):
+        databases = frozenset({alias})
+
+        def test(self) -> None:
+            assert store.compare_and_set("k", None, b"1", 60)
+            assert not store.compare_and_set("k", None, b"2", 60)
+            with transaction.atomic(using=alias), store.lock("k", 60) as is_held:
+                assert is_held
+            seen.append(store.get("k"))
+
+    with ExitStack() as stack:
+        stack.callback(Case.doClassCleanups)
+        Case.setUpClass()
+        result = Case("test").run()
+        Case.tearDownClass()
+    assert result is not None
+    assert not result.errors, result.errors
+    assert seen == [b"1"]
+    assert store.get("k") is None
+
+
+def test_a_lost_connection_costs_nothing(postgresql: Server, mariadb: Server) -> None:
+    """A connection that the server closed is replaced, for reads and for writes."""
+    for server in (postgresql, mariadb):
+        alias = on(server)
+        store = made(alias)
+        store.compare_and_set("k", None, b"1", 60)
+        for step in (
+            lambda: store.get("k") == b"1",
+            lambda: store.compare_and_set("k", b"1", b"1", 60),
+        ):
+            raw = connections[alias].connection
+            raw.close()
+            assert step()
+        closed(alias)
+
+
+def test_several_databases(tmp_path: Any) -> None:
+    """Each alias has rows of its own."""
+    one = made(database(NAME=tmp_path / "one.sqlite3"))
+    two = DjangoStore(database(NAME=tmp_path / "two.sqlite3"), table=one.table)
+    assert one.compare_and_set("k", None, b"1", 60)
+    with pytest.raises(StoreError, match=r"run manage\.py migrate"):
+        two.get("k")
+    closed(one.alias)
+    closed(two.alias)
+
+
+def test_the_url() -> None:
+    """The URL names the alias; an unknown one is refused with those there are."""
+    store = open_store("django://other")
+    assert isinstance(store, DjangoStore)
+    assert store.alias == "other"
+    assert repr(store) == "DjangoStore('other', table='tiktok_oauth_store')"
+    with pytest.raises(ConfigurationError, match="has only default, other"):
+        open_store("django://elsewhere")
+    with pytest.raises(ConfigurationError, match="names no database"):
+        open_store("django://")

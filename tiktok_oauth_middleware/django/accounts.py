@@ -1,0 +1,252 @@
+"""Django users of TikTok accounts: found, made, connected, signed in and out.
+
+A Django session that a TikTok login began carries the open_id, and lasts as long as the
+TikTok session: when that ends, because of a logout, a webhook or its age, the next
+request that looks at ``request.user`` finds nobody. A Django session that something
+else began, such as a password, is untouched by that.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import auth as django_auth
+from django.contrib.auth.models import AnonymousUser
+from django.core.exceptions import ImproperlyConfigured
+from django.db import IntegrityError, models, router, transaction
+from django.utils import timezone
+from django.utils.functional import SimpleLazyObject
+
+from tiktok_oauth_middleware._oauth.scopes import join_scopes, split_scopes
+from tiktok_oauth_middleware._session.cached_session import OPEN_ID, PROFILE, SCOPES
+from tiktok_oauth_middleware.auth import User, read_profile
+
+from . import signals
+from .models import TikTokAccount
+from .project import installation
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from tiktok_oauth_middleware._session.cached_session import CachedSession
+
+_atomic: Any = transaction.atomic  # which has two shapes, and no types
+#: Where Django's session keeps the open_id of the TikTok login that began it.
+BOUND_TO = "_tiktok_open_id"
+#: Names tried for a new user; each is random, with 40 bits.
+_TRIES = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Login:
+    """A TikTok login that has just succeeded; what `may_sign_up` is given."""
+
+    open_id: str
+    #: What the person granted.
+    scopes: frozenset[str]
+    #: Their profile, by granted scope.
+    user: User
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Why nobody is signed in after all."""
+
+    #: Of the page that says so.
+    code: str
+    #: Whether to forget the tokens too, and disconnect the app at TikTok.
+    forgets: bool
+
+
+def login_of(sight: CachedSession) -> Login:
+    """Return whom a session that has just begun stands for."""
+    open_id: str = sight[OPEN_ID]
+    return Login(
+        open_id=open_id,
+        scopes=split_scopes(sight[SCOPES]),
+        user=read_profile(open_id, sight[PROFILE]),
+    )
+
+
+# --- finding and making ------------------------------------------------------------
+
+
+def find_or_make(request: Any, login: Login) -> Any:
+    """Return the Django user of a TikTok account, made if need be; None if refused."""
+    account = _account_of(login.open_id)
+    if account is not None:
+        return account.user
+    options = installation().options
+    if options.may_sign_up is not None and not options.may_sign_up(request, login):
+        return None
+    make = options.make_user or make_user
+    try:
+        with _atomic(using=router.db_for_write(TikTokAccount)):
+            user = make(request, login)
+            account = TikTokAccount.objects.create(user=user, open_id=login.open_id)
+    except IntegrityError:
+        # The same person, in two browsers at the same moment.
+        account = _account_of(login.open_id)
+        if account is None:
+            raise
+        return account.user
+    user._tiktok_created = True
+    return user
+
+
+def _account_of(open_id: str) -> TikTokAccount | None:
+    found = TikTokAccount.objects.select_related("user")
+    return found.filter(open_id=open_id).first()
+
+
+def make_user(_request: Any, _login: Login) -> Any:
+    """Return a new Django user with a random name, no email and no usable password.
+
+    Raises:
+        ImproperlyConfigured: the user model is named by an address, which TikTok does
+            not give.
+    """
+    model = django_auth.get_user_model()
+    field = model._meta.get_field(model.USERNAME_FIELD)
+    if isinstance(field, models.EmailField):
+        message = (
+            f"{model.__name__} is named by an email address, which TikTok does not"
+            ' give: name a callable in TIKTOK_OAUTH_OPTIONS["make_user"]'
+        )
+        raise ImproperlyConfigured(message)
+    using = router.db_for_write(model)
+    for tried in range(_TRIES):
+        name = f"tiktok_{secrets.token_hex(5)}"[: field.max_length]
+        user: Any = model(**{model.USERNAME_FIELD: name})
+        user.set_unusable_password()
+        try:
+            with _atomic(using=using):
+                user.save(using=using, force_insert=True)
+        except IntegrityError:
+            if tried == _TRIES - 1:
+                raise
+        else:
+            return user
+    raise AssertionError
+
+
+def _note_login(account: TikTokAccount, login: Login) -> None:
+    account.display_name = (login.user.display_name or "")[:255]
+    account.scopes = join_scopes(login.scopes)
+    account.last_login_at = timezone.now()
+    account.disconnected_at = None
+    account.save(
+        update_fields=["display_name", "scopes", "last_login_at", "disconnected_at"]
+    )
+
+
+# --- signing in --------------------------------------------------------------------
+
+
+def sign_in(request: Any, login: Login) -> Refusal | None:
+    """Sign the person in to Django, or connect the account of who is signed in.
+
+    Returns:
+        Why not, or None.
+    """
+    is_bound = BOUND_TO in request.session
+    if request.user.is_authenticated and not is_bound:
+        return _connect(request, login)
+    is_known = TikTokAccount.objects.filter(open_id=login.open_id).exists()
+    user: Any = django_auth.authenticate(request, tiktok_login=login)
+    if user is None:
+        if is_bound:  # of the account that the browser had before
+            django_auth.logout(request)
+        return Refusal(code="login_refused", forgets=not is_known)
+    account = TikTokAccount.objects.filter(open_id=login.open_id, user=user).first()
+    if account is None:
+        message = "another authentication backend took tiktok_login for another user"
+        raise ImproperlyConfigured(message)
+    _note_login(account, login)
+    request._tiktok_signs_in = True
+    django_auth.login(request, user)
+    request.session[BOUND_TO] = login.open_id
+    signals.logged_in.send(
+        TikTokAccount,
+        request=request,
+        user=user,
+        account=account,
+        created=getattr(user, "_tiktok_created", False),
+        login=login,
+    )
+    return None
+
+
+def _connect(request: Any, login: Login) -> Refusal | None:
+    account, is_new = TikTokAccount.objects.get_or_create(
+        open_id=login.open_id, defaults={"user": request.user}
+    )
+    if account.user_id != request.user.pk:
+        return Refusal(code="account_taken", forgets=False)
+    _note_login(account, login)
+    signals.connected.send(
+        TikTokAccount,
+        request=request,
+        user=request.user,
+        account=account,
+        created=is_new,
+        login=login,
+    )
+    return None
+
+
+def sign_out(request: Any, *, only_bound: bool) -> None:
+    """End the browser's Django session.
+
+    Args:
+        request: of the logout.
+        only_bound: leave a session that no TikTok login began.
+    """
+    if not only_bound or BOUND_TO in request.session:
+        django_auth.logout(request)
+
+
+# --- sessions ----------------------------------------------------------------------
+
+
+def bind_user(request: Any) -> None:
+    """Let ``request.user`` be nobody once the TikTok session behind it has ended.
+
+    Nothing is read before somebody looks.
+
+    Raises:
+        ImproperlyConfigured: AuthenticationMiddleware does not stand before ours.
+    """
+    given = getattr(request, "user", None)
+    if given is None or not hasattr(request, "session"):
+        message = (
+            "TikTokBackend needs SessionMiddleware and AuthenticationMiddleware before"
+            " TikTokMiddleware in MIDDLEWARE"
+        )
+        raise ImproperlyConfigured(message)
+    request.user = SimpleLazyObject(partial(_bound_user, request, given))
+    request.auser = partial(_abound_user, request, request.auser)
+
+
+def _is_over(request: Any, open_id: str | None) -> bool:
+    """Whether Django's session was begun by a TikTok login that has ended."""
+    return open_id is not None and request.tiktok.open_id != open_id
+
+
+def _bound_user(request: Any, given: Any) -> Any:
+    if not _is_over(request, request.session.get(BOUND_TO)):
+        return given
+    request.user = given  # which the logout looks at
+    django_auth.logout(request)
+    return AnonymousUser()
+
+
+async def _abound_user(request: Any, given: Callable[[], Awaitable[Any]]) -> Any:
+    if not _is_over(request, await request.session.aget(BOUND_TO)):
+        return await given()
+    request.auser = given
+    await django_auth.alogout(request)
+    return AnonymousUser()

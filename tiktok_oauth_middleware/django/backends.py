@@ -1,0 +1,41 @@
+"""TikTokBackend: Django's authentication by a TikTok login."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.contrib.auth.backends import ModelBackend
+
+if TYPE_CHECKING:
+    from .accounts import Login
+
+
+class TikTokBackend(ModelBackend):
+    """Finds or makes the Django user of a TikTok account.
+
+    Permissions are those of ``ModelBackend``; a password is never looked at here.
+    """
+
+    def authenticate(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, request: Any, tiktok_login: Login | None = None
+    ) -> Any:
+        """Return the user, or None: refused, or not active.
+
+        Args:
+            request: of the callback.
+            tiktok_login: made by the middleware when TikTok has confirmed the login.
+        """
+        from .accounts import Login, find_or_make
+
+        if not isinstance(tiktok_login, Login):
+            return None
+        user = find_or_make(request, tiktok_login)
+        return user if user is not None and self.user_can_authenticate(user) else None
+
+    async def aauthenticate(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, request: Any, tiktok_login: Login | None = None
+    ) -> Any:
+        """Return what `authenticate` does, from an event loop."""
+        from asgiref.sync import sync_to_async
+
+        return await sync_to_async(self.authenticate)(request, tiktok_login)

@@ -1,0 +1,234 @@
+"""Faults of the project's settings, found by ``manage.py check``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.core import checks
+from django.urls import Resolver404, resolve
+from django.utils.module_loading import import_string
+
+from tiktok_oauth_middleware.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from tiktok_oauth_middleware._check.findings import Finding
+    from tiktok_oauth_middleware.settings.options import TikTokSettings
+
+TAG = "tiktok"
+_KINDS = {"good": checks.Info, "note": checks.Warning, "wrong": checks.Error}
+
+
+def register_checks() -> None:
+    """Register the checks; ``--deploy`` adds those that look at the machine."""
+    checks.register(check_settings, TAG)
+    checks.register(check_deployment, TAG, deploy=True)
+
+
+def check_settings(**_: Any) -> list[checks.CheckMessage]:
+    """Return every fault of the settings, and of where the middleware stands."""
+    if not _uses("TikTokMiddleware") and not hasattr(settings, "TIKTOK_OAUTH"):
+        return []  # the app is here for its table alone
+    found: list[checks.CheckMessage] = []
+    try:
+        given = _read()
+    except ConfigurationError as error:
+        from tiktok_oauth_middleware._check.findings import of_faults
+
+        found += [_message(finding) for finding in of_faults(error)]
+    else:
+        found += _store_faults(given)
+        found += _path_faults(given)
+    found += _middleware_faults()
+    found += _account_faults()
+    return found
+
+
+def check_deployment(**_: Any) -> list[checks.CheckMessage]:
+    """Return what the package's own ``check`` finds, less what is good."""
+    try:
+        given = _read()
+    except ConfigurationError:
+        return []  # reported by `check_settings`
+    from tiktok_oauth_middleware._check import diagnose
+
+    return [_message(each) for each in diagnose(given) if each.level != "good"]
+
+
+def _read() -> TikTokSettings:
+    from .project import read_options, read_settings
+
+    read_options()
+    return read_settings()
+
+
+def _message(finding: Finding) -> checks.CheckMessage:
+    kind = _KINDS[finding.level]
+    hint = finding.fix or None
+    return kind(finding.message, hint=hint, id=f"tiktok_oauth.{finding.code}")
+
+
+# --- the store ---------------------------------------------------------------------
+
+
+def _store_faults(given: TikTokSettings) -> Iterator[checks.CheckMessage]:
+    from tiktok_oauth_middleware._core.secret import reveal
+
+    scheme, _, alias = reveal(given.store).partition("://")
+    if scheme != "django":
+        return
+    if alias not in settings.DATABASES:
+        known = ", ".join(settings.DATABASES)
+        yield checks.Error(
+            f"store is django://{alias}, and DATABASES has only {known}",
+            hint="name one of them, or leave store out for django://default",
+            id="tiktok_oauth.store_alias",
+        )
+    if "tiktok_oauth_middleware.django" not in settings.INSTALLED_APPS:
+        yield checks.Error(
+            "store is django://, and INSTALLED_APPS lacks the app whose migrations make"
+            " its table",
+            hint='add "tiktok_oauth_middleware.django" to INSTALLED_APPS',
+            id="tiktok_oauth.app_missing",
+        )
+
+
+# --- the middleware ----------------------------------------------------------------
+
+
+def _middlewares() -> list[Any]:
+    """Return the classes of MIDDLEWARE, None for what cannot be imported."""
+    found: list[Any] = []
+    for path in settings.MIDDLEWARE:
+        try:
+            found.append(import_string(path))
+        except ImportError:
+            found.append(None)
+    return found
+
+
+def _place(name: str, module: str) -> int:
+    """Return where a middleware, or one derived from it, stands; -1 for nowhere."""
+    try:
+        wanted = import_string(f"{module}.{name}")
+    except ImportError:
+        return -1
+    for place, each in enumerate(_middlewares()):
+        if each is wanted or (isinstance(each, type) and issubclass(each, wanted)):
+            return place
+    return -1
+
+
+def _uses(name: str) -> bool:
+    return _place(name, "tiktok_oauth_middleware.django") >= 0
+
+
+def _middleware_faults() -> Iterator[checks.CheckMessage]:
+    ours = _place("TikTokMiddleware", "tiktok_oauth_middleware.django")
+    if ours < 0:
+        yield checks.Warning(
+            "TIKTOK_OAUTH is set, and MIDDLEWARE lacks TikTokMiddleware",
+            hint='add "tiktok_oauth_middleware.django.TikTokMiddleware" behind'
+            " AuthenticationMiddleware",
+            id="tiktok_oauth.middleware_missing",
+        )
+        return
+    before = [("UpdateCacheMiddleware", "django.middleware.cache")]
+    if _has_backend():
+        before += [
+            ("SessionMiddleware", "django.contrib.sessions.middleware"),
+            ("AuthenticationMiddleware", "django.contrib.auth.middleware"),
+        ]
+    if settings.USE_I18N:
+        before.append(("LocaleMiddleware", "django.middleware.locale"))
+    for name, module in before:
+        place = _place(name, module)
+        is_needed = name in ("SessionMiddleware", "AuthenticationMiddleware")
+        if place > ours or (place < 0 and is_needed):
+            yield checks.Error(
+                f"TikTokMiddleware needs {name} before it in MIDDLEWARE",
+                hint=f'put "{module}.{name}" before it',
+                id=f"tiktok_oauth.before_{name}",
+            )
+    fetching = _place("FetchFromCacheMiddleware", "django.middleware.cache")
+    if 0 <= fetching < ours:
+        yield checks.Error(
+            "FetchFromCacheMiddleware stands before TikTokMiddleware: a page in the"
+            " cache would be served where a rule protects it",
+            hint="put it last in MIDDLEWARE, as Django's documentation says",
+            id="tiktok_oauth.behind_FetchFromCacheMiddleware",
+        )
+
+
+def _path_faults(given: TikTokSettings) -> Iterator[checks.CheckMessage]:
+    """Name paths of ours that a view of the project's would never be reached at."""
+    paths = {
+        "login_path": given.login_path,
+        "logout_path": given.logout_path,
+        "disconnect_path": given.disconnect_path,
+        "webhook_path": given.webhook_path,
+    }
+    for option, path in paths.items():
+        if path is not None and _is_view(path):
+            yield checks.Warning(
+                f"{option} is {path!r}, which a view of the project answers too; the"
+                " middleware answers first",
+                hint="give one of them another path",
+                id="tiktok_oauth.path_taken",
+            )
+
+
+def _is_view(path: str) -> bool:
+    try:
+        match = resolve(path)
+    except Resolver404:
+        return False
+    # A route that takes anything, such as that of the flat pages, is no such view.
+    return not match.kwargs and not match.args
+
+
+# --- accounts ----------------------------------------------------------------------
+
+
+def _has_backend() -> bool:
+    from .backends import TikTokBackend
+
+    for path in settings.AUTHENTICATION_BACKENDS:
+        try:
+            found = import_string(path)
+        except ImportError:
+            continue
+        if isinstance(found, type) and issubclass(found, TikTokBackend):
+            return True
+    return False
+
+
+def _account_faults() -> Iterator[checks.CheckMessage]:
+    if not _has_backend():
+        return
+    from django.contrib.auth import get_user_model
+    from django.db import models
+
+    from .project import read_options
+
+    if "tiktok_oauth_middleware.django" not in settings.INSTALLED_APPS:
+        yield checks.Error(
+            "TikTokBackend is in AUTHENTICATION_BACKENDS, and INSTALLED_APPS lacks the"
+            " app whose migrations make its table",
+            hint='add "tiktok_oauth_middleware.django" to INSTALLED_APPS',
+            id="tiktok_oauth.app_missing",
+        )
+    try:
+        makes_users = read_options().make_user is not None
+    except ConfigurationError:
+        return
+    model = get_user_model()
+    field = model._meta.get_field(model.USERNAME_FIELD)
+    if isinstance(field, models.EmailField) and not makes_users:
+        yield checks.Error(
+            f"{model.__name__} is named by an email address, and TikTok gives none",
+            hint='name a callable in TIKTOK_OAUTH_OPTIONS["make_user"], which makes a'
+            " user of a TikTok login",
+            id="tiktok_oauth.make_user_missing",
+        )

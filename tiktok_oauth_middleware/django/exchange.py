@@ -1,0 +1,156 @@
+"""Requests and responses of Django's, as the core's and back.
+
+Django reads the path itself: it knows ``FORCE_SCRIPT_NAME`` and the mount point, and
+decodes. What is matched here is ``request.path_info``, which its URL resolver matches
+too, so that a rule and a view cannot differ over a path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.http import HttpResponse
+from django.http.request import UnreadablePostError
+from django.utils.translation import get_language
+
+from tiktok_oauth_middleware._core.http import Request, Response
+from tiktok_oauth_middleware._web.response_headers import is_caching, keep_private
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest
+    from django.http.response import HttpResponseBase
+
+
+def core_request(request: HttpRequest, mount: str) -> Request:
+    """Return a request of Django's as the core's flows take it."""
+
+    async def read(limit: int) -> bytes | None:
+        return _body(request, limit)
+
+    headers = [
+        (name[5:].replace("_", "-").lower().encode("latin-1"), _bytes(value))
+        for name, value in request.META.items()
+        if name.startswith("HTTP_") and isinstance(value, str)
+    ]
+    if settings.USE_I18N:
+        # Django has chosen a language by its own rules: a prefix of the path, a cookie,
+        # the header. Our pages follow it.
+        headers = [pair for pair in headers if pair[0] != b"accept-language"]
+        headers.append((b"accept-language", (get_language() or "en").encode()))
+    return Request(
+        method=request.method or "GET",
+        path=request.path_info,
+        mount=mount,
+        query=request.META.get("QUERY_STRING", "").encode("latin-1", "replace"),
+        headers=headers,
+        read=read,
+    )
+
+
+def _bytes(value: str) -> bytes:
+    """Return a header as it was sent: WSGI and Django decode it as Latin-1."""
+    return value.encode("latin-1", "replace")
+
+
+def _body(request: HttpRequest, limit: int) -> bytes | None:
+    """Return a request's body; None if it is longer, or the client went away.
+
+    Under ASGI Django has taken all of it already, so nothing waits here.
+    """
+    try:
+        body: bytes = request.read(limit + 1)
+    except UnreadablePostError:
+        return None
+    return None if len(body) > limit else body
+
+
+def has_body(request: HttpRequest) -> bool:
+    """Whether a request announces a body."""
+    meta = request.META
+    return (meta.get("CONTENT_LENGTH") or "0") != "0" or (
+        "HTTP_TRANSFER_ENCODING" in meta
+    )
+
+
+def django_response(request: HttpRequest, answer: Response) -> HttpResponse:
+    """Return an answer of the core's as a response of Django's.
+
+    Raises:
+        ValueError: a cookie did not survive Django's own writer.
+    """
+    is_head = request.method == "HEAD"
+    response = HttpResponse(b"" if is_head else answer.body, status=answer.status)
+    del response.headers["Content-Type"]
+    for name, value in answer.headers:
+        _add(response, name, value)
+    if answer.status != HTTPStatus.NO_CONTENT:  # RFC 9110 section 8.6
+        response.headers["Content-Length"] = str(len(answer.body))
+    return response
+
+
+def _add(response: HttpResponseBase, name: str, value: str) -> None:
+    if name.lower() == "set-cookie":
+        cookie = value.partition("=")[0]
+        response.cookies.load(value)
+        if cookie not in response.cookies:
+            message = f"Django cannot set the cookie {cookie!r}"
+            raise ValueError(message)
+        return
+    before = response.headers.get(name)
+    response.headers[name] = value if before is None else f"{before}, {value}"
+
+
+def headers_of(response: HttpResponseBase) -> list[tuple[str, str]]:
+    """Return the headers of a response, its cookies among them."""
+    cookies = [
+        ("Set-Cookie", cookie.OutputString()) for cookie in response.cookies.values()
+    ]
+    return [*response.headers.items(), *cookies]
+
+
+def change_headers(
+    response: HttpResponseBase,
+    before: Sequence[tuple[str, str]],
+    after: Sequence[tuple[str, str]],
+) -> None:
+    """Give a response the headers `after`, where they differ from those `before`."""
+    for name, _ in before:
+        if name.lower() != "set-cookie" and name in response.headers:
+            del response.headers[name]
+    for name, value in after:
+        if name.lower() != "set-cookie" or (name, value) not in before:
+            _add(response, name, value)
+
+
+def mark_private(response: HttpResponseBase) -> None:
+    """Keep shared caches from serving a response to others."""
+    kept = keep_private([*response.headers.items()])
+    for name in [name for name in response.headers if is_caching(name)]:
+        del response.headers[name]
+    for name, value in kept:
+        if is_caching(name):
+            response.headers[name] = value
+
+
+def cookie_named(answer: Response, name: str) -> bytes | None:
+    """Return the value of a cookie that an answer sets; None if it sets none."""
+    start = f"{name}="
+    for key, text in answer.headers:
+        if key == "set-cookie" and text.startswith(start):
+            return text[len(start) :].partition(";")[0].encode() or None
+    return None
+
+
+def hide_cookies(request: HttpRequest, names: Sequence[str]) -> None:
+    """Take cookies of ours out of ``request.COOKIES``, which Django's error page shows.
+
+    Args:
+        request: of the page.
+        names: what the names of the cookies begin with.
+    """
+    cookies: dict[str, Any] = request.COOKIES
+    for name in [name for name in cookies if name.startswith(tuple(names))]:
+        del cookies[name]

@@ -1,0 +1,317 @@
+"""TikTokMiddleware: the middleware for Django's MIDDLEWARE, sync and async.
+
+The same flows as around an ASGI or WSGI app, over the same core. A request is served by
+one coroutine. Under WSGI `run` finishes it in one step, and the next middleware is
+called from inside of it; under ASGI it is awaited. Neither enters a thread, but where
+Django's database is asked under ASGI.
+"""
+
+from __future__ import annotations
+
+from inspect import iscoroutinefunction
+from typing import TYPE_CHECKING, Any
+
+from asgiref.sync import markcoroutinefunction, sync_to_async
+from django.http import FileResponse
+
+from tiktok_oauth_middleware._core.backends.base import run
+from tiktok_oauth_middleware._session.cached_session import (
+    DIGEST,
+    FETCHED_AT,
+    FRESH_UNTIL,
+    GRANT_ID,
+    CachedSession,
+)
+from tiktok_oauth_middleware._session.cookie import SESSION_LENGTH
+from tiktok_oauth_middleware._web.cookie_header import value_of
+from tiktok_oauth_middleware._web.guard import Challenge, ResponseHead
+from tiktok_oauth_middleware._web.navigation import is_preflight
+from tiktok_oauth_middleware._web.pages import ErrorPage, link
+from tiktok_oauth_middleware._web.path_readings import RequestPath
+from tiktok_oauth_middleware.auth import TikTokAuth, auth_in
+from tiktok_oauth_middleware.caching import watched_request
+from tiktok_oauth_middleware.errors import ConfigurationError, StoreError
+
+from . import exchange
+from .project import installation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from django.http import HttpRequest
+    from django.http.response import HttpResponseBase
+
+    from tiktok_oauth_middleware._core.http import Response
+    from tiktok_oauth_middleware._web.mount import MountPoint
+
+
+class TikTokMiddleware:
+    """Logs the users of a Django project in with TikTok.
+
+    It belongs behind ``AuthenticationMiddleware``. Every request gets
+    ``request.tiktok``, a `TikTokAuth`.
+    """
+
+    sync_capable = True
+    async_capable = True
+
+    def __init__(self, get_response: Callable[..., Any]) -> None:
+        """Take the next middleware, or the view, as Django hands it over.
+
+        Raises:
+            ConfigurationError: the settings are wrong.
+        """
+        self.get_response = get_response
+        self._is_async = iscoroutinefunction(get_response)
+        if self._is_async:
+            markcoroutinefunction(self)
+        self._installed = installation()
+        core = self._core = self._installed.core(is_async=self._is_async)
+        # What every request looks at, one look-up away.
+        self._clock = core.clock
+        self._mount_points = core.mount_points.known
+        self._live = core.live
+        self._cookie_name = core.jar.session_name
+        self._cookie_start = core.cookie_start
+        self._rules = core.rules
+        self._accounts: Any = _accounts()
+
+    def __call__(self, request: HttpRequest) -> Any:
+        """Return the response, or under ASGI what gives it when awaited."""
+        flow = self._serve(request)
+        return flow if self._is_async else run(flow)
+
+    async def _serve(self, request: HttpRequest) -> HttpResponseBase:
+        """Serve one request; the steps are those of the ASGI middleware."""
+        core = self._core
+        mount = request.META.get("SCRIPT_NAME", "")
+        mount_point = self._mount_points.get(mount) or self._new_mount_point(
+            mount, request
+        )
+        if request.path_info in mount_point.routes:
+            return await self._own(request, mount_point)
+        auth = TikTokAuth()
+        auth._sight = None
+        auth._site = mount_point
+        auth._looked = False
+        auth._challenge = None
+        change = None
+        if self._cookie_name in request.META.get("HTTP_COOKIE", ""):
+            try:
+                change = await self._find(request, auth)
+            except StoreError as error:
+                asked = exchange.core_request(request, mount_point.mount)
+                answer = await core.store_failed(asked, error)
+                return exchange.django_response(request, answer)
+            exchange.hide_cookies(request, [self._cookie_name])
+        marked: Any = request
+        marked.__class__ = watched_request(type(request))
+        marked.tiktok = auth
+        if (
+            self._rules
+            and self._is_protected(request, mount_point)
+            and not auth.is_authenticated  # that it was asked is noted, too
+        ):
+            asked = core.challenges.without_cookies(
+                exchange.core_request(request, mount_point.mount)
+            )
+            if exchange.has_body(request) or not is_preflight(asked):
+                refusal = core.challenges.challenge_response(
+                    asked, mount_point, None, Challenge()
+                )
+                return exchange.django_response(request, refusal)
+            auth._challenge = Challenge(is_preflight=True)
+        if self._accounts is not None:
+            self._accounts.bind_user(request)
+        response: HttpResponseBase = (
+            await self.get_response(request)
+            if self._is_async
+            else self.get_response(request)
+        )
+        return await self._finished(request, response, change)
+
+    async def _find(self, request: HttpRequest, auth: TikTokAuth) -> Any:
+        """Note in `auth` whom the session cookie stands for.
+
+        Returns:
+            What changes the response's headers where the cookie is to be deleted.
+
+        Raises:
+            StoreError: the store could not say.
+        """
+        cookies = request.META["HTTP_COOKIE"].encode("latin-1", "replace")
+        value = value_of(cookies.partition(self._cookie_start), None)
+        cookies = b""
+        if value is None or len(value) != SESSION_LENGTH:
+            return None
+        sight = self._live.get(value)
+        if (
+            sight is not None
+            and sight[FETCHED_AT] <= self._clock() < sight[FRESH_UNTIL]
+        ):
+            auth._sight = sight
+            return None
+        sight = None  # no secret in a frame below which on_event may run
+        auth._sight = await self._core.look(value)
+        return self._core.deleting(value) if auth._sight is None else None
+
+    def _new_mount_point(self, mount: str, request: HttpRequest) -> MountPoint:
+        """Return what is the same below one mount point, at its first request.
+
+        Raises:
+            ConfigurationError: there is another TikTok middleware around Django.
+        """
+        if auth_in(request) is not None:
+            message = (
+                "there is a TikTok middleware around Django, and TikTokMiddleware in"
+                " MIDDLEWARE: keep one of them"
+            )
+            raise ConfigurationError(message)
+        if request.META.get("wsgi.multiprocess"):
+            self._core.check_workers("the server runs several processes")
+        return self._core.mount_points.at(mount)
+
+    def _is_protected(self, request: HttpRequest, mount_point: MountPoint) -> bool:
+        """Whether the rules protect what the project may take a path for."""
+        path, whole = request.path_info, request.path
+        if self._rules.protects(path, mount_point):
+            return True
+        claimed = {
+            value.encode("latin-1", "replace")
+            for name, value in request.META.items()
+            if name.startswith("HTTP_")
+            and isinstance(value, str)
+            and value[:1] == "/"
+            and 1 < len(value) <= 4 * len(whole)
+        }
+        mount = request.META.get("SCRIPT_NAME", "")
+        return self._rules.protects_reading(
+            self.get_response, RequestPath(path, whole, mount, claimed)
+        )
+
+    # --- our own paths -------------------------------------------------------------
+
+    async def _own(
+        self, request: HttpRequest, mount_point: MountPoint
+    ) -> HttpResponseBase:
+        """Answer a path of ours, and let Django's session follow."""
+        core, name = self._core, mount_point.routes[request.path_info]
+        asked = exchange.core_request(request, mount_point.mount)
+        if self._cookie_name in request.META.get("HTTP_COOKIE", ""):
+            exchange.hide_cookies(request, [self._cookie_name])
+        answer = await core.answer(asked, mount_point)
+        if self._accounts is not None:
+            if name == "callback":
+                answer = await self._signed_in(request, mount_point, answer)
+            elif name in ("logout", "disconnect") and answer.status in (302, 303):
+                await self._in_django(self._accounts.sign_out, request)
+        return exchange.django_response(request, answer)
+
+    async def _signed_in(
+        self, request: HttpRequest, mount_point: MountPoint, answer: Response
+    ) -> Response:
+        """Return the callback's answer, having signed its user in to Django."""
+        core = self._core
+        value = exchange.cookie_named(answer, self._cookie_name)
+        if value is None:
+            return answer
+        try:
+            sight = await core.look(value)
+            value = None
+            if sight is None:  # ended by another request already
+                return answer
+            ids = sight[GRANT_ID], sight[DIGEST]
+            login = self._accounts.login_of(sight)
+            sight = None
+            refused = await self._in_django(self._accounts.sign_in, request, login)
+            if refused is None:
+                return answer
+            if refused.forgets:
+                await core.logout.end_grant(ids[0])
+            else:
+                await core.grants.end_session(*ids)
+        except StoreError as error:
+            asked = exchange.core_request(request, mount_point.mount)
+            return await core.store_failed(asked.without_cookies(), error)
+        page = ErrorPage(
+            code=refused.code,
+            actions=[link("back", mount_point.home)],
+            cookies=[core.jar.session("", 0)],
+        )
+        asked = exchange.core_request(request, mount_point.mount).without_cookies()
+        return await core.shown(page, asked)
+
+    async def _in_django(self, call: Callable[..., Any], *args: Any) -> Any:
+        """Return what a function that uses Django's database gives."""
+        if self._is_async:
+            return await sync_to_async(call, thread_sensitive=True)(*args)
+        return call(*args)
+
+    # --- responses of the project ----------------------------------------------------
+
+    async def _finished(
+        self, request: Any, response: HttpResponseBase, change: Any
+    ) -> HttpResponseBase:
+        """Return the project's response, or ours in the place of a guard's refusal."""
+        auth: TikTokAuth = request.tiktok
+        challenge = auth._challenge
+        if challenge is not None:
+            head = ResponseHead(response.status_code, exchange.headers_of(response))
+            if challenge.is_answered_by(head):
+                challenges, mount_point = self._core.challenges, auth._site
+                asked = challenges.without_cookies(
+                    exchange.core_request(request, mount_point.mount)
+                )
+                answer = challenges.replacement(
+                    asked, mount_point, auth._sight, challenge, head
+                )
+                return exchange.django_response(request, answer)
+        if auth._looked or _may_look_later(auth, response):
+            exchange.mark_private(response)
+        if getattr(request, "_tiktok_ends", False) and auth._sight is not None:
+            return await self._ended(request, auth._sight, response)
+        if change is not None:
+            before = exchange.headers_of(response)
+            exchange.change_headers(response, before, change(before))
+        return response
+
+    async def _ended(
+        self, request: HttpRequest, sight: CachedSession, response: HttpResponseBase
+    ) -> HttpResponseBase:
+        """End the TikTok session of who logged out of Django, and delete its cookie."""
+        core, ids = self._core, (sight[GRANT_ID], sight[DIGEST])
+        del sight
+        try:
+            await core.logout.end(*ids)
+        except StoreError as error:
+            # The session lives on, and to say otherwise would be wrong.
+            mount = request.META.get("SCRIPT_NAME", "")
+            asked = exchange.core_request(request, mount).without_cookies()
+            answer = await core.store_failed(asked, error)
+            return exchange.django_response(request, answer)
+        gone = exchange.headers_of(response)
+        gone.append(core.jar.session("", 0).header())
+        exchange.change_headers(response, exchange.headers_of(response), gone)
+        return response
+
+
+def _may_look_later(auth: TikTokAuth, response: Any) -> bool:
+    """Whether a stream of the project's may read a session when its head is sent.
+
+    A file runs no code of the project's.
+    """
+    is_streamed = response.streaming and not isinstance(response, FileResponse)
+    return bool(is_streamed) and auth._sight is not None
+
+
+def _accounts() -> Any:
+    """Return the module of local accounts, where the project's settings use them."""
+    from django.contrib.auth import get_backends
+
+    from .backends import TikTokBackend
+
+    if any(isinstance(backend, TikTokBackend) for backend in get_backends()):
+        from . import accounts
+
+        return accounts
+    return None

@@ -1,0 +1,64 @@
+"""The app's tables: the store's rows, and who has which TikTok account."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from django.conf import settings
+from django.db import models
+from django.utils import timezone
+
+from .fields import ByteTextField
+
+
+class StoredRow(models.Model):
+    """A row of `DjangoStore`, which reads and writes it without this class."""
+
+    key = ByteTextField(primary_key=True, max_length=255)
+    value: Any = models.BinaryField()
+    #: Milliseconds since 1970.
+    expires = models.BigIntegerField(db_index=True)
+    #: Of the call that wrote it.
+    mark = models.BinaryField(max_length=8)
+
+    class Meta:
+        """The table's name is `DjangoStore`'s default."""
+
+        db_table = "tiktok_oauth_store"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        """Return the key, which names a record and tells nothing of its user."""
+        return str(self.key)
+
+
+class TikTokAccount(models.Model):
+    """A TikTok account that a Django user logs in with; no token is in it."""
+
+    objects: ClassVar[Any]
+
+    user: Any = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.CASCADE,
+        related_name="tiktok_accounts",
+    )
+    #: TikTok's stable id of the person in this app.
+    open_id: Any = ByteTextField("open_id", max_length=255, unique=True)
+    display_name: Any = models.CharField(max_length=255, blank=True)
+    #: Granted at the last login or refresh, separated by commas.
+    scopes: Any = models.TextField(blank=True)
+    connected_at = models.DateTimeField(default=timezone.now)
+    last_login_at: Any = models.DateTimeField(null=True, blank=True)
+    #: When the person, or TikTok, ended the app's access; None while it has it.
+    disconnected_at: Any = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        """Its name in the admin."""
+
+        verbose_name = "TikTok account"
+        verbose_name_plural = "TikTok accounts"
+        ordering: ClassVar[list[str]] = ["pk"]
+
+    def __str__(self) -> str:
+        """Return the name that the person shows on TikTok, or the open_id."""
+        return str(self.display_name) or str(self.open_id)

@@ -1,0 +1,217 @@
+"""The project's TikTok login: its settings, store and cores, made once a process.
+
+Settings come from ``TIKTOK_OAUTH``, a dict of options or a `TikTokSettings`, or from
+the ``TIKTOK_`` variables where the project has no such setting. What is no option of
+`TikTokSettings`, such as a callable, is in ``TIKTOK_OAUTH_OPTIONS``.
+
+The names of both settings contain AUTH, so Django's error page, which hides such
+settings, shows nothing of them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings as django_settings
+from django.core.signals import setting_changed
+from django.utils.module_loading import import_string
+
+from tiktok_oauth_middleware._core.backends.base import run
+from tiktok_oauth_middleware._core.backends.event_loop import AsyncBackend
+from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
+from tiktok_oauth_middleware._core.fork import renew_after_fork
+from tiktok_oauth_middleware._core.secret import reveal
+from tiktok_oauth_middleware._web.app import Core
+from tiktok_oauth_middleware._web.pages import Pages
+from tiktok_oauth_middleware.errors import ConfigurationError
+from tiktok_oauth_middleware.settings.options import TikTokSettings
+from tiktok_oauth_middleware.stores.registry import open_store
+from tiktok_oauth_middleware.tokens import TikTokTokens
+
+from .events import DjangoEvents
+
+if TYPE_CHECKING:
+    from tiktok_oauth_middleware._core.backends.base import Backend
+
+SETTING = "TIKTOK_OAUTH"
+OPTIONS = "TIKTOK_OAUTH_OPTIONS"
+_DEFAULT_STORE = "django://default"
+#: The option that nobody set, in a `TikTokSettings`.
+_UNSET_STORE = TikTokSettings.__dataclass_fields__["store"].default
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What ``TIKTOK_OAUTH_OPTIONS`` may hold; a callable may be a dotted path."""
+
+    #: Called with each `Event`, after the app's own signals were sent.
+    on_event: Callable[[Any], object] | None = None
+    #: Writes the pages that people see; see `TikTokOAuthMiddleware`.
+    page: Callable[[Any], Any] | None = None
+    #: Texts of the pages by language tag and name.
+    texts: Mapping[str, Any] | None = None
+    #: Decides who may sign up: called with the request and a `Login`, returns a bool.
+    may_sign_up: Callable[[Any, Any], bool] | None = None
+    #: Makes the Django user of a `Login`, instead of `accounts.make_user`.
+    make_user: Callable[[Any, Any], Any] | None = None
+    #: Instead of the network, for tests: one of httpx2.
+    transport: Any = None
+    #: Seconds since 1970, for tests.
+    clock: Callable[[], float] = time.time
+
+
+_CALLABLES = ("on_event", "page", "may_sign_up", "make_user", "clock")
+
+
+def read_settings() -> TikTokSettings:
+    """Return the project's `TikTokSettings`.
+
+    Raises:
+        ConfigurationError: an option is wrong; its ``faults`` name every one.
+    """
+    given = getattr(django_settings, SETTING, None)
+    if isinstance(given, TikTokSettings):
+        if given.store != _UNSET_STORE:
+            return given
+        return dataclasses.replace(given, store=_DEFAULT_STORE)
+    if given is None:
+        return TikTokSettings.from_env({"TIKTOK_STORE": _DEFAULT_STORE, **os.environ})
+    if not isinstance(given, Mapping):
+        message = (
+            f"{SETTING} is a dict of options, or a TikTokSettings; got a"
+            f" {type(given).__name__}"
+        )
+        raise ConfigurationError(message)
+    known = {option.name: option for option in dataclasses.fields(TikTokSettings)}
+    odd = sorted(str(name) for name in given if name not in known)
+    missing = [
+        name
+        for name, option in known.items()
+        if option.default is dataclasses.MISSING
+        and option.default_factory is dataclasses.MISSING
+        and name not in given
+    ]
+    if odd or missing:
+        faults = [f"{SETTING} has {name!r}, which is no option" for name in odd]
+        faults += [f"{SETTING} lacks {name!r}, which must be set" for name in missing]
+        raise ConfigurationError(faults)
+    return TikTokSettings(**{"store": _DEFAULT_STORE, **given})
+
+
+def read_options() -> Options:
+    """Return the project's further options, their dotted paths imported.
+
+    Raises:
+        ConfigurationError: there is no such option, or a path leads to no callable.
+    """
+    given = getattr(django_settings, OPTIONS, None) or {}
+    if not isinstance(given, Mapping):
+        message = f"{OPTIONS} is a dict; got a {type(given).__name__}"
+        raise ConfigurationError(message)
+    known = {option.name for option in dataclasses.fields(Options)}
+    faults = [
+        f"{OPTIONS} has {name!r}, which is no option; there are"
+        f" {', '.join(sorted(known))}"
+        for name in sorted(map(str, given))
+        if name not in known
+    ]
+    found = {name: value for name, value in given.items() if name in known}
+    for name in _CALLABLES:
+        if isinstance(found.get(name), str):
+            try:
+                found[name] = import_string(found[name])
+            except ImportError:
+                faults.append(f"{OPTIONS}[{name!r}] names nothing that can be imported")
+                continue
+        if name in found and not callable(found[name]):
+            faults.append(f"{OPTIONS}[{name!r}] is a callable, or the path of one")
+    if faults:
+        raise ConfigurationError(faults)
+    return Options(**found)
+
+
+class Installation:
+    """What the middleware, the admin, the commands and the receivers share."""
+
+    def __init__(self, settings: TikTokSettings, options: Options) -> None:
+        self.settings = settings
+        self.options = options
+        self.store: Any = open_store(reveal(settings.store), clock=options.clock)
+        self.events = DjangoEvents(options.on_event)
+        #: Tokens for jobs, views, the admin and commands, over the same store.
+        self.tokens = TikTokTokens(
+            settings,
+            self.store,
+            on_event=self.events,
+            transport=options.transport,
+            clock=options.clock,
+        )
+        self._cores: dict[bool, Core] = {}
+        self.after_fork()
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Start with an open lock."""
+        self._making = threading.Lock()
+
+    def core(self, *, is_async: bool) -> Core:
+        """Return the core of one kind of request, made when first asked for."""
+        with self._making:
+            if is_async not in self._cores:
+                self._cores[is_async] = self._make(is_async=is_async)
+            return self._cores[is_async]
+
+    def _make(self, *, is_async: bool) -> Core:
+        backend: Backend = AsyncBackend() if is_async else ThreadBackend()
+        return Core(
+            self.settings,
+            backend,
+            store=self.store,
+            on_event=self.events,
+            transport=self.options.transport,
+            clock=self.options.clock,
+            pages=Pages(self.options.page, self.options.texts),
+        )
+
+    def close(self) -> None:
+        """Close what the blocking side holds; the rest goes with its event loop."""
+        self.tokens.close()
+        core = self._cores.get(False)
+        if core is not None:
+            run(core.aclose())
+
+
+_lock = threading.Lock()
+_found: list[Installation] = []
+
+
+def installation() -> Installation:
+    """Return the project's TikTok login, made when first asked for.
+
+    Raises:
+        ConfigurationError: the settings are wrong.
+    """
+    if not _found:
+        with _lock:
+            if not _found:
+                _found.append(Installation(read_settings(), read_options()))
+    return _found[0]
+
+
+def _forget(*, setting: str, **_: object) -> None:
+    """Make another installation when tests change the settings."""
+    if setting in (SETTING, OPTIONS):
+        with _lock:
+            before = _found[:]
+            _found.clear()
+        for each in before:
+            each.close()
+
+
+setting_changed.connect(_forget)

@@ -1,0 +1,56 @@
+"""What Django's own signals mean for the TikTok session and the tokens."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from django.contrib.auth.signals import user_logged_in, user_logged_out
+from django.db import transaction
+from django.db.models.signals import post_delete
+
+from tiktok_oauth_middleware._core.log import logger
+from tiktok_oauth_middleware.errors import TikTokOAuthError
+
+
+def connect() -> None:
+    """Connect the receivers; done once, when the apps are ready."""
+    from .models import TikTokAccount
+
+    user_logged_out.connect(_logged_out, dispatch_uid="tiktok_oauth.logged_out")
+    user_logged_in.connect(_logged_in, dispatch_uid="tiktok_oauth.logged_in")
+    post_delete.connect(
+        _account_deleted, sender=TikTokAccount, dispatch_uid="tiktok_oauth.deleted"
+    )
+
+
+def _logged_out(request: Any = None, **_: Any) -> None:
+    """Have the middleware end the TikTok session behind the response."""
+    if request is not None:
+        request._tiktok_ends = True
+
+
+def _logged_in(request: Any = None, user: Any = None, **_: Any) -> None:
+    """End the TikTok session of another user in a browser that changes its user."""
+    from .models import TikTokAccount
+
+    auth = getattr(request, "tiktok", None)
+    if auth is None or auth._sight is None or user is None:
+        return
+    owners = TikTokAccount.objects.filter(open_id=auth.open_id)
+    if owners.exclude(user_id=user.pk).exists():
+        request._tiktok_ends = True
+
+
+def _account_deleted(instance: Any, using: str, **_: Any) -> None:
+    """Disconnect the app at TikTok once the deletion is certain."""
+    transaction.on_commit(partial(_disconnect, instance.open_id), using=using)
+
+
+def _disconnect(open_id: str) -> None:
+    from .project import installation
+
+    try:
+        installation().tokens.disconnect(open_id)
+    except TikTokOAuthError as error:
+        logger.error("a deleted user's tokens could not be forgotten: %s", error)
