@@ -1,7 +1,7 @@
-"""The one table of events: what each is called, says, and counts.
+"""The events, and the one table of what each of them says and counts.
 
-A row is all that an event needs to be known by: its sentence and level in the log, its
-reasons, its counters. `EventName` in models.py names them for type checkers; a name
+A row of `EVENTS` is all that is known about an event: its sentence and level in the
+log, its reasons, its counters. `EventName` lists the names for type checkers; a name
 without a row, or a row without a name, stops the import.
 """
 
@@ -15,19 +15,19 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 if TYPE_CHECKING:
     from .auth import User
 
-
-class Count(NamedTuple):
-    """What an event adds one to, and with which attribute."""
-
-    counter: str
-    attribute: str = ""
-    #: "" for the event's reason.
-    value: str = ""
-
+__all__ = [
+    "APP_ERRORS",
+    "COUNTERS",
+    "EVENTS",
+    "Count",
+    "Event",
+    "EventKind",
+    "EventName",
+]
 
 _NO_SCOPES: frozenset[str] = frozenset()
 
-#: Every event that there is; what each says and counts is in the table of events.py.
+#: The names of all events; `EVENTS` has a row for each.
 EventName = Literal[
     "login",
     "login_rejected",
@@ -46,59 +46,66 @@ EventName = Literal[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Something that happened to a user's login, told to ``on_event``; no secret in it.
+    """Something that happened to a user's login; ``on_event`` gets it. No secrets.
 
-    `name` is one of ``login``, ``login_rejected``, ``refresh``, ``refresh_failed``,
-    ``scopes_changed``, ``logout``, ``session_ended``, ``disconnect``, ``withdrawal``,
-    ``webhook``, ``webhook_rejected``, ``store_error``.
+    `name` is one of `EventName`.
     """
 
     name: EventName
-    #: Why, where there is a why: a stable code, never foreign text.
+    #: Why it happened, if there are several reasons: a stable code, never foreign text.
     reason: str = ""
     open_id: str | None = None
     #: Granted scopes after the event.
     scopes: frozenset[str] = _NO_SCOPES
-    #: The reference that the user's page and the log carry too.
+    #: The reference that is on the user's page and in the log, too.
     reference: str = ""
-    #: TikTok's own ``error``; "" where it named none. Like the next two it is TikTok's
-    #: text, cut at 200 characters, on one line, and masked where it repeats a secret.
+    #: TikTok's own ``error``, or "". Like the next two it is TikTok's text: cut at 200
+    #: characters, on one line, and masked if it repeats a secret.
     error: str = ""
     #: TikTok's free text; never match on it.
     error_description: str = ""
     #: What TikTok's support asks for.
     log_id: str = ""
-    #: The HTTP status that TikTok answered with; 0 where there was no answer.
+    #: The HTTP status of TikTok's answer; 0 if there was no answer.
     status: int = 0
-    #: At a login: the user's profile as it is kept now, by granted scope.
+    #: At a login: the user's stored profile, as far as the granted scopes allow it.
     user: User | None = None
-    #: At a login: whether nothing was kept of this user before. What was kept may have
-    #: ended since the last visit: it goes with the last session, unless `keep_grants`.
+    #: At a login: whether there was no record of this user before. A record ends with
+    #: the last session, unless `keep_grants` is on, so a user who returns may be new.
     is_new: bool | None = None
-    #: Further plain facts, such as a webhook's own event name and content, or what a
-    #: callback without ``error`` held (``errCode``, ``error_code``, ``error_msg``,
-    #: ``error_type``, ``log_id``, ``logid``).
+    #: Further facts: the event name and content of a webhook, or the parameters of a
+    #: callback that failed without ``error`` (``errCode``, ``error_code``,
+    #: ``error_msg``, ``error_type``, ``log_id``, ``logid``).
     details: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Count(NamedTuple):
+    """A counter that an event adds one to, and the attribute of that one."""
+
+    counter: str
+    attribute: str = ""
+    #: Of the attribute; "" for the event's reason.
+    value: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventKind:
-    """All there is to know about the events of one name."""
+    """All that is known about the events of one name."""
 
-    #: The log's, with the fields of `outcomes` in it.
+    #: Of the log, with ``%(user)s`` and other fields of the log record.
     sentence: str
     counts: tuple[Count, ...]
-    #: Every reason that the event may have; none of them is input.
+    #: Every reason that the event may have, but for input of TikTok's.
     reasons: frozenset[str] = frozenset()
-    #: The least level in the log; the cause of a failure may raise it.
+    #: The level in the log.
     level: int = logging.INFO
-    #: The same for single reasons.
+    #: Other levels, by reason.
     levels: Mapping[str, int] = field(default_factory=dict)
-    #: Whether the cause of a failure decides the level (see causes.py).
+    #: Whether the cause of a failure may raise the level (see _observe/causes.py).
     by_cause: bool = False
 
 
-#: Counters by name, with what they count.
+#: The counters by name, with their descriptions.
 COUNTERS: Mapping[str, str] = {
     "tiktok_oauth.logins": "Logins that came back from TikTok",
     "tiktok_oauth.refreshes": "Access tokens that were due",
@@ -113,9 +120,10 @@ COUNTERS: Mapping[str, str] = {
 }
 _LOGINS, _REFRESHES = "tiktok_oauth.logins", "tiktok_oauth.refreshes"
 _WEBHOOKS, _ENDED = "tiktok_oauth.webhooks", "tiktok_oauth.sessions.ended"
-#: What TikTok's errors about the app itself are called as reasons, too.
-APP_FAULTS = frozenset(("invalid_client", "unauthorized_client"))
+#: Errors of TikTok's about the app itself: reasons under TikTok's own name.
+APP_ERRORS = frozenset(("invalid_client", "unauthorized_client"))
 
+#: What each event says and counts.
 EVENTS: Mapping[EventName, EventKind] = {
     "login": EventKind(
         sentence="login ok: user %(user)s, session %(session)s, granted %(scopes)s",
@@ -124,7 +132,7 @@ EVENTS: Mapping[EventName, EventKind] = {
     "login_rejected": EventKind(
         sentence="login refused [%(reference)s]: %(reason)s%(detail)s%(look_at)s",
         counts=(Count(_LOGINS, "outcome"),),
-        reasons=APP_FAULTS
+        reasons=APP_ERRORS
         | {
             "login_denied",
             "login_expired",
@@ -143,7 +151,7 @@ EVENTS: Mapping[EventName, EventKind] = {
     "refresh_failed": EventKind(
         sentence="refresh failed, sessions kept: user %(user)s%(detail)s%(look_at)s",
         counts=(Count(_REFRESHES, "outcome"),),
-        reasons=APP_FAULTS | {"tiktok_error", "tiktok_unavailable"},
+        reasons=APP_ERRORS | {"tiktok_error", "tiktok_unavailable"},
         level=logging.WARNING,
         by_cause=True,
     ),
@@ -179,7 +187,7 @@ EVENTS: Mapping[EventName, EventKind] = {
         reasons=frozenset(("authorization.removed",)),
     ),
     "webhook": EventKind(
-        # Its reason is TikTok's own event, of which there are ever more.
+        # The reason is the name of TikTok's event, an open list.
         sentence="webhook: user %(user)s, %(reason)s",
         counts=(Count(_WEBHOOKS, "outcome", "taken"),),
     ),
@@ -199,8 +207,8 @@ EVENTS: Mapping[EventName, EventKind] = {
 }
 
 
-def check_table() -> None:
-    """Hold the table against the names that there are.
+def _check_table() -> None:
+    """Compare the table with the names and the counters.
 
     Raises:
         LookupError: a name without a row, a row without a name, or an unknown counter.
@@ -210,10 +218,8 @@ def check_table() -> None:
     counters = {count.counter for kind in EVENTS.values() for count in kind.counts}
     odd |= counters - set(COUNTERS)
     if odd:
-        message = (
-            f"the table of events does not fit its names: {', '.join(sorted(odd))}"
-        )
+        message = f"names and rows of events do not match: {', '.join(sorted(odd))}"
         raise LookupError(message)
 
 
-check_table()
+_check_table()

@@ -7,6 +7,7 @@ import json
 import logging
 import re
 from types import SimpleNamespace
+from typing import get_args
 from urllib.parse import parse_qs, urlsplit
 
 import anyio.lowlevel
@@ -18,8 +19,7 @@ from tiktok_oauth_middleware import (
     StoreError,
     TikTokOAuthWSGIMiddleware,
 )
-from tiktok_oauth_middleware._observe.emit import REASONS
-from tiktok_oauth_middleware.events import Event
+from tiktok_oauth_middleware.events import EVENTS, Event, EventName
 
 from ..conftest import (
     API,
@@ -33,7 +33,7 @@ LIFE = 7200
 HOOK = "/hook"
 DISCONNECT = "/disconnect"
 #: The names in the docstring of `Event`.
-NAMES = set(re.findall(r"``([a-z_]+)``", Event.__doc__ or "")) - {"on_event"}
+NAMES = set(get_args(EventName))
 EVENT = Event(name="", reason="", open_id=None, scopes=frozenset(), reference="")
 
 
@@ -470,8 +470,8 @@ class TestLog:
         everything(world)
         for event in world.events:
             if event.reason and event.name != "webhook":
-                assert event.reason in REASONS[event.name]
-        assert set(REASONS) == NAMES
+                assert event.reason in EVENTS[event.name].reasons
+        assert set(EVENTS) == NAMES
 
     def test_login(self, browser, world, records):
         """A login is one record with user, session and scopes, none of them named."""

@@ -467,17 +467,17 @@ class TestTable:
             events, "EVENTS", {k: rows[k] for k in rows if k != "login"}
         )
         with pytest.raises(LookupError, match="login"):
-            events.check_table()
+            events._check_table()
         monkeypatch.setattr(events, "EVENTS", {**rows, "novel": rows["login"]})
         with pytest.raises(LookupError, match="novel"):
-            events.check_table()
+            events._check_table()
 
     def test_unknown_counter(self, monkeypatch):
         """A row that counts what is no counter stops the import."""
         odd = events.EventKind(sentence="", counts=(events.Count("no.such"),))
         monkeypatch.setattr(events, "EVENTS", {**events.EVENTS, "login": odd})
         with pytest.raises(LookupError, match="no.such"):
-            events.check_table()
+            events._check_table()
 
     def test_sentences(self, world, caplog):
         """Each sentence is made of the fields that there are."""
@@ -504,7 +504,7 @@ class TestFaultOfTelling:
         match request.param:
             case "no row":
                 monkeypatch.setattr(emit, "EVENTS", {})
-                monkeypatch.setattr(metrics, "COUNTED", {})
+                monkeypatch.setattr(metrics, "EVENTS", {})
             case "sentence":
                 odd = events.EventKind(sentence="%(no_such)s %(odd)d", counts=())
                 rows = dict.fromkeys(events.EVENTS, odd)

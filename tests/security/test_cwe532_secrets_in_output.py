@@ -113,7 +113,7 @@ def spellings(secret):
 REASONS = {
     "",
     *(kind.code for kind in vars(errors).values() if hasattr(kind, "code")),
-    *events.APP_FAULTS,
+    *events.APP_ERRORS,
     "revoked",
     "gone",
     "failed",

@@ -25,7 +25,7 @@ from tiktok_oauth_middleware.errors import (
     TikTokUnavailable,
     WebhookRejected,
 )
-from tiktok_oauth_middleware.events import APP_FAULTS
+from tiktok_oauth_middleware.events import APP_ERRORS
 
 _INFO, _WARNING, _ERROR = logging.INFO, logging.WARNING, logging.ERROR
 _TOO_MANY, _SERVER_ERROR = 429, 500
@@ -232,6 +232,6 @@ def _of_delivery(message: str) -> Cause:
 
 def reason_of(error: TikTokOAuthError) -> str:
     """Return an error as a reason of an event: a fault of the app by its own name."""
-    if isinstance(error, TikTokError) and error.error in APP_FAULTS:
+    if isinstance(error, TikTokError) and error.error in APP_ERRORS:
         return error.error
     return error.code

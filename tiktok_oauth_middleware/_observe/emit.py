@@ -1,22 +1,23 @@
-"""Emits each event once: to the log, to the metrics, and to the app's on_event.
+"""Emits each event once: to the log, to the metrics, and to the app's ``on_event``.
 
-Each event is one record of the package's logger, with structured fields beside its
-sentence; counts, where OpenTelemetry is installed; and the app's ``on_event``. Names
-and reasons are closed lists, never input (events.py). In the log a user and a session
-are the first 8 hexadecimal digits of a keyed hash: the same person in every line, and
-nobody that a reader of the log could name.
+An event is one record of the package's logger, with structured fields beside its
+sentence; it adds to the counters, if OpenTelemetry is installed; and it is handed to
+the app. Names and reasons are closed lists, never input (events.py). The log shows a
+user and a session as the first 8 hexadecimal digits of a keyed hash: they are the same
+in every line, and a reader of the log cannot name the person.
 
-Nothing that goes wrong here reaches the flow that it is about: a code may be spent, or
-a refresh token rotated, and what came of that must not be lost to a sentence.
+A listener that fails does not break the flow that emits: at that moment a code may be
+spent or a refresh token rotated, and the result must not be lost.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import logging
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import PurePath
@@ -41,19 +42,10 @@ if TYPE_CHECKING:
 OnEvent = Callable[[Event], object]
 
 _HASH_LENGTH = 8
-#: An error of TikTok's is several texts, each cut already, and ends in its log_id.
-_DETAIL = 800
-#: Every name of an event, and every reason that it may have.
-REASONS: Mapping[EventName, frozenset[str]] = {
-    name: kind.reasons for name, kind in EVENTS.items()
-}
+#: Longest detail in a line of the log. TikTok's errors are several texts, each cut
+#: already, and end in the log_id.
+_LONGEST_DETAIL = 800
 _PACKAGE = (__package__ or "").partition(".")[0]
-
-
-def _level(name: EventName, reason: str, cause: Cause) -> int:
-    kind = EVENTS[name]
-    level = kind.levels.get(reason, kind.level)
-    return max(level, cause.level) if kind.by_cause else level
 
 
 class Emitter:
@@ -61,13 +53,13 @@ class Emitter:
 
     def __init__(
         self,
-        runtime: Backend,
+        backend: Backend,
         key: bytes,
         on_event: OnEvent | None,
         meter: Meter | None,
     ) -> None:
-        """Take the listeners, and the key of what is hashed in the log."""
-        self._runtime = runtime
+        """Take the listeners, and the key that users and sessions are hashed with."""
+        self._backend = backend
         self._key = key
         self._on_event = on_event
         self._meter = meter
@@ -78,16 +70,14 @@ class Emitter:
     ) -> str:
         """Return the reference of a failure, for its page and its event.
 
-        Where the log leaves the line out, this is the reference of the line that stands
-        in the log, so that an operator finds what a person reads out.
+        If the log leaves the line out, this is the reference of the line that it shows
+        instead, so that an operator finds what a user reads out.
         """
-        try:
+        with self._reporting("the log", Event(name=name)):
             cause = cause_of(error)
             level = _level(name, "", cause) if level is None else level
             if level >= logging.WARNING:
                 return self._pace.reference((level, name, cause.code))
-        except Exception as fault:  # noqa: BLE001 - a page without it is still a page
-            self._say("the log", fault, Event(name=name))
         return secrets.token_hex(4)
 
     async def __call__(
@@ -98,52 +88,46 @@ class Emitter:
         session: str = "",
         level: int | None = None,
     ) -> None:
-        """Emit `event` to every listener; a listener that fails breaks nothing.
+        """Emit `event` to every listener.
 
         Args:
             event: what happened.
-            why: an error of ours, or further words for the log; no secret. TikTok's
-                own error, where `why` holds one, is copied into the event.
+            why: an error of ours, or further words for the log; no secret. An error's
+                texts from TikTok are copied into the event.
             session: the hash of the session's secret, if the event is about a session.
             level: of the log record, instead of the usual one.
         """
-        cause, said = Cause(""), ""
-        try:
-            said = str(why)
+        cause, detail = Cause(""), ""
+        with self._reporting("the log", event):
+            detail = str(why)
             if isinstance(why, Exception):
                 cause = cause_of(why)
-            event = _with_answer(event, why)
-        except Exception as error:  # noqa: BLE001 - a bug of ours
-            self._say("the log", error, event)
-        emit = partial(self._call_listeners, event, said, cause, session, level)
-        trouble: Exception | None = None
+            event = _with_texts_of(why, event)
+        emit = partial(self._call_listeners, event, detail, cause, session, level)
+        failure: Exception | None = None
         try:
-            await self._runtime.outside(emit)
-        except Exception as error:  # noqa: BLE001 - foreign code
-            trouble = error
-        if trouble is not None:
-            say = partial(self._say, "on_event", trouble, event)
-            await self._runtime.outside(say)
+            await self._backend.outside(emit)
+        except Exception as error:  # noqa: BLE001 - on_event is foreign code
+            failure = error
+        if failure is not None:
+            report = partial(self._report, "on_event", failure, event)
+            await self._backend.outside(report)
 
     def _call_listeners(
-        self, event: Event, why: str, cause: Cause, session: str, level: int | None
+        self, event: Event, detail: str, cause: Cause, session: str, level: int | None
     ) -> object:
         """Write to the log and the metrics; return what the app's callback returns."""
-        try:
-            self._log(event, why, cause, session, level)
-        except Exception as error:  # noqa: BLE001 - a handler of the app's, or a bug
-            self._say("the log", error, event)
+        with self._reporting("the log", event):
+            self._log(event, detail, cause, session, level)
         if self._meter is not None:
-            try:
-                self._meter.count(event.name, _reason(event))
+            with self._reporting("the metrics", event):
+                self._meter.count(event.name, event.reason)
                 if cause.code and (event.error or event.status or event.log_id):
                     self._meter.count_error(cause.code, event.status)
-            except Exception as error:  # noqa: BLE001 - the app's metrics SDK
-                self._say("the metrics", error, event)
         return None if self._on_event is None else self._on_event(event)
 
     def _log(
-        self, event: Event, why: str, cause: Cause, session: str, level: int | None
+        self, event: Event, detail: str, cause: Cause, session: str, level: int | None
     ) -> None:
         if level is None:
             level = _level(event.name, event.reason, cause)
@@ -157,7 +141,7 @@ class Emitter:
         fields = {
             "event": event.name,
             "reason": one_line(event.reason),
-            "detail": one_line(why, _DETAIL),
+            "detail": one_line(detail, _LONGEST_DETAIL),
             "user": self._hash("user", event.open_id or ""),
             "session": self._hash("session", session),
             "scopes": join_scopes(event.scopes),
@@ -167,22 +151,29 @@ class Emitter:
             "error": event.error,
             "log_id": event.log_id,
         }
-        said = {name: value or "none" for name, value in fields.items()}
-        said["detail"] = f": {fields['detail']}" if why else ""
+        words = {name: value or "none" for name, value in fields.items()}
+        words["detail"] = f": {fields['detail']}" if detail else ""
         look_at = fields["look_at"]
-        said["look_at"] = f". Look at {look_at}" if look_at else ""
+        words["look_at"] = f". Look at {look_at}" if look_at else ""
         extra: dict[str, Any] = {f"tiktok_{name}": v for name, v in fields.items()}
         extra["tiktok_status"] = event.status
         sentence = EVENTS[event.name].sentence + more(left_out)
-        logger.log(level, sentence, said, extra=extra)
+        logger.log(level, sentence, words, extra=extra)
 
-    def _say(self, listener: str, error: Exception, event: Event) -> None:
-        """Log that a listener failed: where and with what, and no text of the error."""
-        kind = type(error).__name__
+    @contextlib.contextmanager
+    def _reporting(self, listener: str, event: Event) -> Iterator[None]:
+        """Report an error of a listener to the log, and go on."""
         try:
-            left_out = self._pace.take(
-                (logging.ERROR, listener, f"{kind} {event.name}")
-            )
+            yield
+        except Exception as error:  # noqa: BLE001 - the app's handlers and metrics
+            self._report(listener, error, event)
+
+    def _report(self, listener: str, error: Exception, event: Event) -> None:
+        """Log that a listener failed: its error's type and place, and no text of it."""
+        kind = type(error).__name__
+        key = (logging.ERROR, listener, f"{kind} {event.name}")
+        with contextlib.suppress(Exception):  # the log itself may be what fails
+            left_out = self._pace.take(key)
             if left_out is None:
                 return
             logger.error(
@@ -197,45 +188,43 @@ class Emitter:
                 more(left_out),
                 extra={"tiktok_cause": listener},
             )
-        except Exception:  # noqa: BLE001 - the log itself is what fails
-            return
 
     def _hash(self, kind: str, name: str) -> str:
-        """Return what stands for a user or a session in the log; "" for none."""
+        """Return what the log shows instead of a user or session; "" for none."""
         if not name:
             return ""
         text = f"{kind}\x00{name}".encode("utf-8", "surrogatepass")
         return hmac.new(self._key, text, hashlib.sha256).hexdigest()[:_HASH_LENGTH]
 
 
-def _with_answer(event: Event, why: object) -> Event:
-    """Return an event with what TikTok said in an error."""
-    if isinstance(why, TikTokError):
+def _level(name: EventName, reason: str, cause: Cause) -> int:
+    kind = EVENTS[name]
+    level = kind.levels.get(reason, kind.level)
+    return max(level, cause.level) if kind.by_cause else level
+
+
+def _with_texts_of(error: object, event: Event) -> Event:
+    """Return an event with the texts of TikTok's that an error holds."""
+    if isinstance(error, TikTokError):
         return replace(
             event,
-            error=why.error,
-            error_description=why.description,
-            log_id=why.log_id,
-            status=why.http_status,
+            error=error.error,
+            error_description=error.description,
+            log_id=error.log_id,
+            status=error.http_status,
         )
-    if isinstance(why, LoginError) and (why.error or why.description or why.details):
+    if isinstance(error, LoginError):
         return replace(
             event,
-            error=why.error,
-            error_description=why.description,
-            details={**event.details, **why.details},
+            error=error.error or event.error,
+            error_description=error.description or event.error_description,
+            details={**event.details, **error.details},
         )
     return event
 
 
-def _reason(event: Event) -> str:
-    """Return a reason that is of the closed list: what is counted must be countable."""
-    known = REASONS.get(event.name, frozenset())
-    return event.reason if event.reason in known else ""
-
-
 def _place(trace: TracebackType | None) -> str:
-    """Return where an error was raised, the last line outside of this package."""
+    """Return where an error was raised: the innermost line outside this package."""
     place = ""
     while trace is not None:
         name = str(trace.tb_frame.f_globals.get("__name__", ""))

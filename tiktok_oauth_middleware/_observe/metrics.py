@@ -1,10 +1,10 @@
 """Counters and histograms through OpenTelemetry's API, if it is installed.
 
-Nothing here is imported before a middleware is built, and nothing is measured where the
-API is missing: the store and the client are then used as they are. A signed-in request
-that is fresh in memory passes none of this either way.
+This module is imported when a middleware is built, not before. Without the API nothing
+is measured: the store and the client are used as they are. An authenticated request
+whose session is fresh in memory measures nothing in either case.
 
-What is measured where, and a dashboard, are in docs/metrics.md.
+docs/metrics.md says what is measured where, and has a dashboard.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from tiktok_oauth_middleware._core.store_adapter import LockHandle, StoreAdapter
 from tiktok_oauth_middleware.errors import TikTokOAuthError
-from tiktok_oauth_middleware.events import COUNTERS, EVENTS, Count
+from tiktok_oauth_middleware.events import COUNTERS, EVENTS
 
 if TYPE_CHECKING:
     from tiktok_oauth_middleware.events import EventName
@@ -39,18 +39,12 @@ _BUCKETS: Mapping[str, tuple[float, ...]] = {
     STORE: (1e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 5e-3, 0.02, 0.1, 0.5, 2),
 }
 _ERRORS = "tiktok_oauth.tiktok.errors"
-#: The statuses that are counted each by itself; of others the class is.
-_STATUSES = frozenset(
-    (200, 400, 401, 403, 404, 407, 408, 429, 500, 502, 503, 504)  # no more than these
-)
-#: What each event is counted as.
-COUNTED: Mapping[EventName, tuple[Count, ...]] = {
-    name: kind.counts for name, kind in EVENTS.items()
-}
+#: The statuses that have an attribute value of their own; others count by class.
+_STATUSES = frozenset((200, 400, 401, 403, 404, 407, 408, 429, 500, 502, 503, 504))
 
 
 class Meter:
-    """The instruments of OpenTelemetry that this package has."""
+    """The OpenTelemetry instruments of this package."""
 
     def __init__(self, api: Any) -> None:
         """Make the instruments with `api`, a Meter of OpenTelemetry."""
@@ -63,15 +57,18 @@ class Meter:
         }
 
     def count(self, event: EventName, reason: str) -> None:
-        """Count an event."""
-        for counter, attribute, value in COUNTED[event]:
-            attributes = {attribute: value or reason or "other"} if attribute else {}
-            self._counters[counter].add(1, attributes)
+        """Count an event; a reason that is not in its table counts as ``other``."""
+        kind = EVENTS[event]
+        listed = reason if reason in kind.reasons else "other"
+        for counter, attribute, value in kind.counts:
+            self._counters[counter].add(
+                1, {attribute: value or listed} if attribute else {}
+            )
 
     def count_error(self, cause: str, status: int) -> None:
         """Count an error of TikTok's by its cause, of a closed list, and its status."""
-        kind = "none" if status == 0 else f"{status // 100 % 10}xx"
-        shown = str(status) if status in _STATUSES else kind
+        status_class = f"{status // 100 % 10}xx" if status else "none"
+        shown = str(status) if status in _STATUSES else status_class
         self._counters[_ERRORS].add(1, {"error": cause, "status": shown})
 
     @contextmanager
@@ -89,35 +86,33 @@ class Meter:
     @contextmanager
     def _timed(self, histogram: str, attribute: str, value: str) -> Iterator[None]:
         attributes = {attribute: value}
-        begun = time.perf_counter()
+        started = time.perf_counter()
         try:
             yield
         except BaseException as error:
-            known = isinstance(error, TikTokOAuthError)
-            # As OpenTelemetry's conventions name it; ours are stable, others many.
-            attributes["error.type"] = error.code if known else "other"  # type: ignore[attr-defined]
+            # The name is that of OpenTelemetry's conventions. Our codes are a closed
+            # list, the classes of other errors are not.
+            code = error.code if isinstance(error, TikTokOAuthError) else "other"
+            attributes["error.type"] = code
             raise
         finally:
-            taken = time.perf_counter() - begun
+            taken = time.perf_counter() - started
             self._histograms[histogram].record(taken, attributes)
 
 
 def _histogram(api: Any, name: str, text: str) -> Any:
-    said = {"unit": "s", "description": text}
+    make = partial(api.create_histogram, name, unit="s", description=text)
     try:
-        bounds = list(_BUCKETS[name])
-        return api.create_histogram(
-            name, explicit_bucket_boundaries_advisory=bounds, **said
-        )
+        return make(explicit_bucket_boundaries_advisory=list(_BUCKETS[name]))
     except TypeError:  # before version 1.30
-        return api.create_histogram(name, **said)
+        return make()
 
 
 @lru_cache(maxsize=1)
 def meter() -> Meter | None:
-    """Return the process's meter; None where OpenTelemetry's API is not installed.
+    """Return the process's meter, or None if OpenTelemetry's API is not installed.
 
-    The app may set its meter provider before or after.
+    The app may set its meter provider before this call or after it.
     """
     try:
         if find_spec("opentelemetry.metrics") is None:
@@ -135,7 +130,7 @@ class MeasuredStore(StoreAdapter):
     """A port whose operations are measured."""
 
     def __init__(self, port: StoreAdapter, meter: Meter) -> None:
-        """Stand before `port`."""
+        """Measure the operations of `port`."""
         self._port = port
         self._meter = meter
         self.renews = port.renews
@@ -153,7 +148,7 @@ class MeasuredStore(StoreAdapter):
     @asynccontextmanager
     async def lock(self, key: str, ttl: float) -> AsyncIterator[LockHandle]:
         async with AsyncExitStack() as stack:
-            # To take it, not what is done under it.
+            # Only obtaining the lock is measured, not the work under it.
             with self._meter.operation("lock"):
                 hold = await stack.enter_async_context(self._port.lock(key, ttl))
             yield hold

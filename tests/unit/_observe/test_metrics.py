@@ -10,15 +10,14 @@ import pytest
 from tiktok_oauth_middleware import MemoryStore, StoreError
 from tiktok_oauth_middleware._core.backends.base import run
 from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
-from tiktok_oauth_middleware._observe.emit import REASONS
 from tiktok_oauth_middleware._observe.metrics import (
-    COUNTED,
     COUNTERS,
     HISTOGRAMS,
     SCOPE,
     MeasuredStore,
     meter,
 )
+from tiktok_oauth_middleware.events import EVENTS
 
 from ...flows.test_events import DISCONNECT, HOOK, LIFE, Breakable, deliver, everything
 
@@ -245,15 +244,15 @@ class TestHistograms:
 class TestTables:
     def test_events(self):
         """Every event is counted somewhere, and every counter counts some."""
-        assert set(COUNTED) == set(REASONS)
-        counted = {count.counter for some in COUNTED.values() for count in some}
+        assert all(kind.counts for kind in EVENTS.values())
+        counted = {count.counter for kind in EVENTS.values() for count in kind.counts}
         assert counted | {ERRORS} == set(COUNTERS)
 
     def test_reasons(self):
         """Where the reason is an attribute, it is of a closed list."""
-        for event, some in COUNTED.items():
-            for count in some:
-                assert count.value or not count.attribute or REASONS[event]
+        for kind in EVENTS.values():
+            for count in kind.counts:
+                assert count.value or not count.attribute or kind.reasons
 
 
 def python(code):

@@ -1,0 +1,71 @@
+"""The emitter: an event reaches every listener, whichever of them fails."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from tiktok_oauth_middleware._core.backends.base import run
+from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
+from tiktok_oauth_middleware._observe import emit
+from tiktok_oauth_middleware._observe.emit import Emitter
+from tiktok_oauth_middleware.errors import TikTokError
+from tiktok_oauth_middleware.events import EVENTS, Event
+
+
+@pytest.fixture
+def seen():
+    return []
+
+
+@pytest.fixture
+def emitter(seen):
+    return Emitter(ThreadBackend(), b"key", seen.append, None)
+
+
+@pytest.mark.parametrize("name", EVENTS)
+def test_event_reaches_the_app(emitter, seen, name):
+    """The callback gets the event of each name as it was made."""
+    event = Event(name=name, reason="any", open_id="someone")
+    run(emitter(event))
+    assert seen == [event]
+
+
+@pytest.mark.parametrize("name", EVENTS)
+def test_event_without_a_row_reaches_the_app(emitter, seen, name, monkeypatch, caplog):
+    """Without its row an event is reported by name, and the callback gets it."""
+    monkeypatch.setattr(emit, "EVENTS", {})
+    run(emitter(Event(name=name, open_id="someone")))
+    assert [event.name for event in seen] == [name]
+    assert f"the log raised KeyError at {name}" in caplog.text
+
+
+def test_reference_without_a_row(emitter, monkeypatch):
+    """A failure has a reference for its page, even if its event has no row."""
+    monkeypatch.setattr(emit, "EVENTS", {})
+    assert len(emitter.reference_for("login_rejected", TikTokError("x"))) == 8
+
+
+def test_texts_of_an_error(emitter, seen):
+    """The event holds what TikTok wrote in the error that caused it."""
+    error = TikTokError("invalid_scope", "no such scope", "L1", 400)
+    run(emitter(Event(name="login_rejected"), why=error))
+    [event] = seen
+    assert (event.error, event.error_description) == ("invalid_scope", "no such scope")
+    assert (event.log_id, event.status) == ("L1", 400)
+
+
+def test_error_without_a_text(seen, caplog):
+    """An error whose text cannot be made is reported, and its event emitted."""
+
+    class Odd(Exception):
+        def __str__(self):
+            raise ValueError
+
+    emitter = Emitter(ThreadBackend(), b"key", seen.append, None)
+    with caplog.at_level(logging.INFO, "tiktok_oauth_middleware"):
+        run(emitter(Event(name="logout"), why=Odd()))
+    assert [event.name for event in seen] == ["logout"]
+    assert "the log raised ValueError at logout" in caplog.text
+    assert "logout: user" in caplog.text
