@@ -5,5 +5,5 @@ One module for each figure. A figure is a generator of results: it builds a smal
 here reads a log or trusts the package's own word for it: calls are counted by the
 stand-in for TikTok, answers by whoever asked.
 
-    python -m hardening.reliability [NAME ...] [--scale 1.0] [--store both]
+    python -m hardening.reliability [NAME ...] [--scale 1.0] [--store sqlite]
 """

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 import time
 from importlib import import_module
 
 from .crew import silence
-from .figure import Run
+from .figure import STORES, Run, is_installed
 
 FIGURES = (
     "single_flight",
@@ -32,10 +31,10 @@ def main() -> int:
     """Return 1 if anything promised was not kept."""
     silence()
     told = _read()
-    stores = ["sqlite", "redis"] if told.store == "both" else [told.store]
-    if "redis" in stores and shutil.which("redis-server") is None:
-        print("redis-server is not installed: what needs it is not run")
-        stores.remove("redis")
+    stores = told.store or ["sqlite", "redis"]
+    for store in [store for store in stores if not is_installed(store)]:
+        print(f"{STORES[store]} is not installed: what needs it is not run")
+        stores.remove(store)
     passed = [_figure(name, told, stores) for name in told.names or FIGURES]
     return 0 if all(passed) else 1
 
@@ -44,7 +43,12 @@ def _read() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m hardening.reliability")
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(FIGURES))
     parser.add_argument("--scale", type=float, default=1.0)
-    parser.add_argument("--store", choices=["sqlite", "redis", "both"], default="both")
+    parser.add_argument(
+        "--store",
+        choices=STORES,
+        action="append",
+        help="once for each; sqlite and redis if not given",
+    )
     parser.add_argument("--seed", type=int, default=20260101)
     told = parser.parse_args()
     unknown = set(told.names) - set(FIGURES)

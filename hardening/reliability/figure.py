@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,6 +11,24 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.redis_server import RedisServer
+from tests.stores.databases import MariaDB, PostgreSQL
+from tiktok_oauth_middleware import SQLStore
+
+#: The stores that several processes share, and what has to be installed.
+STORES = {
+    "sqlite": "",
+    "redis": "redis-server",
+    "postgresql": "postgresql",
+    "mariadb": "mariadb-server",
+}
+_SERVERS = {"postgresql": PostgreSQL, "mariadb": MariaDB}
+
+
+def is_installed(store: str) -> bool:
+    """Whether a store's server is on this machine."""
+    if store in _SERVERS:
+        return _SERVERS[store].is_installed()
+    return not STORES[store] or shutil.which(STORES[store]) is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +37,7 @@ class Run:
 
     scale: float
     seed: int
-    #: ``sqlite``, ``redis`` or both.
+    #: Some of `STORES`.
     stores: Sequence[str]
 
     def times(self, full: int, least: int) -> int:
@@ -49,6 +68,17 @@ def opened(store: str) -> Iterator[str]:
     """Give the URL of an empty store of this kind, gone afterwards."""
     if store == "memory":
         yield "memory"
+        return
+    if store in _SERVERS:
+        database = _SERVERS[store]()
+        try:
+            database.start()
+            made = SQLStore(database.url())
+            made.create_table()
+            made.close()
+            yield database.url()
+        finally:
+            database.remove()
         return
     with TemporaryDirectory(prefix="reliability-") as folder:
         if store == "sqlite":

@@ -24,6 +24,7 @@ import redis
 from tiktok_oauth_middleware import (
     RedisStore,
     SQLiteStore,
+    SQLStore,
     TikTokEndpoints,
     TikTokOAuthMiddleware,
     TikTokOAuthWSGIMiddleware,
@@ -75,6 +76,8 @@ class Plan:
         """Return its store, connected to nothing yet."""
         if self.store.startswith("redis:"):
             return RedisStore(self.store)
+        if "+" in self.store:
+            return SQLStore(self.store, clock=clock)
         return SQLiteStore(self.store.removeprefix("sqlite:///"), clock=clock)
 
 
@@ -83,6 +86,12 @@ def rows(store: str) -> int:
     if store.startswith("redis:"):
         with redis.Redis.from_url(store) as client:
             return int(client.dbsize())
+    if "+" in store:
+        kept = SQLStore(store)
+        try:
+            return len(kept.keys(""))
+        finally:
+            kept.close()
     with contextlib.closing(sqlite3.connect(store.removeprefix("sqlite:///"))) as file:
         tables = file.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
         return sum(

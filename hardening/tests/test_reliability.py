@@ -6,22 +6,31 @@ everything kept that is promised.
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from hardening.reliability.figure import STORES, is_installed
+
 ROOT = Path(__file__).parents[2]
-needs_redis = pytest.mark.skipif(
-    shutil.which("redis-server") is None, reason="redis-server is not installed"
-)
+
+
+def lacking(store):
+    """Skip where a store's server is not installed."""
+    why = f"{STORES[store]} is not installed"
+    return pytest.mark.skipif(not is_installed(store), reason=why)
+
+
+needs_redis = lacking("redis")
 #: Beside all of slow_peers, which must only run.
 TIMED = (
     "kills.durable",
     "takeover[sqlite]",
     "takeover[redis]",
+    "takeover[postgresql]",
+    "takeover[mariadb]",
     "logout.seen[sqlite]",
     "logout.seen[redis]",
     "logout.disconnect",
@@ -29,6 +38,8 @@ TIMED = (
 RUNS = [
     ("single_flight", "sqlite"),
     pytest.param("single_flight", "redis", marks=needs_redis),
+    pytest.param("single_flight", "postgresql", marks=lacking("postgresql")),
+    pytest.param("single_flight", "mariadb", marks=lacking("mariadb")),
     ("callbacks", "sqlite"),
     pytest.param("callbacks", "redis", marks=needs_redis),
     ("kills", "sqlite"),
