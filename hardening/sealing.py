@@ -18,7 +18,7 @@ from tiktok_oauth_middleware._core.encryption import Box, derive
 from tiktok_oauth_middleware._session.cookie import (
     SessionCookies,
     from_text,
-    grant_id,
+    record_id,
     to_text,
 )
 
@@ -81,7 +81,7 @@ def _session_cookies(times: int, keys: list[str], chance: random.Random) -> Resu
     jar = SessionCookies("tiktok", signing, secure=True)
     tried = opened = 0
     for _ in range(times):
-        value = jar.issue(grant_id(_CLIENT_KEY, chance.randbytes(8).hex()))[0].encode()
+        value = jar.issue(record_id(_CLIENT_KEY, chance.randbytes(8).hex()))[0].encode()
         # Base64 leaves bits of the last character unused: only one spelling counts.
         spellings = (value[:-1] + bytes([char]) for char in _ALPHABET)
         for other in (*changed(value), *(s for s in spellings if s != value)):

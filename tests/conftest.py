@@ -31,7 +31,7 @@ from tiktok_oauth_middleware import (
 from tiktok_oauth_middleware._core.backends.base import run
 from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
 from tiktok_oauth_middleware._core.log import logger
-from tiktok_oauth_middleware._session.cookie import grant_id
+from tiktok_oauth_middleware._session.cookie import record_id
 from tiktok_oauth_middleware._web.app import Core
 from tiktok_oauth_middleware.testing import FakeTikTok
 
@@ -463,8 +463,8 @@ def kept(world: World, open_id: str | None = None) -> Any:
         transport=None,
         clock=world.clock,
     )
-    held = run(core.grants.load(grant_id(world.settings.client_key, open_id)))
-    return held and held.grant
+    held = run(core.records.load(record_id(world.settings.client_key, open_id)))
+    return held and held.record
 
 
 @pytest.fixture(params=["asyncio", "trio", "wsgi"])

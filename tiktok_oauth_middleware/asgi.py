@@ -137,27 +137,27 @@ class TikTokOAuthMiddleware:
                 value = value_of(header.partition(self._cookie_start), value)
         if kind == "websocket" and value is not None and not self._is_trusted(scope):
             value = None
-        sight: CachedSession | None = None
+        cached: CachedSession | None = None
         # The length first: to look 4 kB up in a table costs 2 us.
         if value is not None and len(value) == SESSION_LENGTH:
-            sight = self._live.get(value)
+            cached = self._live.get(value)
             if (
-                sight is None
-                or not sight[FETCHED_AT] <= self._clock() < sight[FRESH_UNTIL]
+                cached is None
+                or not cached[FETCHED_AT] <= self._clock() < cached[FRESH_UNTIL]
             ):
-                sight = None  # nothing of an old one in a frame that waits
+                cached = None  # nothing of an old one in a frame that waits
                 try:
-                    sight = await self._core.look(value)
+                    cached = await self._core.load_session(value)
                 except StoreError as error:
                     request = _request(scope, path, mount_point.mount, receive)
                     response = await self._core.store_failed(request, error)
                     await _refuse(scope, receive, send, response)
                     return
-                if sight is None and kind == "http":
+                if cached is None and kind == "http":
                     send = _deleting(self._core, value, send)
         # Filled here: the call of an __init__ costs 0.1 us.
         auth = _Auth()
-        auth._sight = sight
+        auth._cached = cached
         auth._site = mount_point
         auth._looked = auth._is_replaced = auth._is_open = False
         auth._challenge = None
@@ -165,7 +165,7 @@ class TikTokOAuthMiddleware:
         auth._scope = scope
         auth._send = send
         # Reporters of exceptions record the locals of every frame that one passes.
-        sight = value = header = None
+        cached = value = header = None
         if (
             self._rules
             and (
@@ -514,7 +514,7 @@ class _Auth(TikTokAuth):
             _request(scope, path, mount_point.mount, _no_body)
         )
         return core.challenges.replacement(
-            request, mount_point, self._sight, challenge, head
+            request, mount_point, self._cached, challenge, head
         )
 
 

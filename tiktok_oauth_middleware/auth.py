@@ -128,10 +128,10 @@ class TikTokAuth:
     """
 
     # A slotted class, not a frozen dataclass: 0.11 against 0.67 us, once a request.
-    __slots__ = ("_challenge", "_looked", "_sight", "_site")
+    __slots__ = ("_cached", "_challenge", "_looked", "_site")
 
     # Set by the middleware that makes it: the call of an __init__ costs 0.1 us.
-    _sight: CachedSession | None
+    _cached: CachedSession | None
     _site: MountPoint
     #: Whether anybody looked, and what a guard found missing.
     _looked: bool
@@ -141,28 +141,30 @@ class TikTokAuth:
     def is_authenticated(self) -> bool:
         """Whether somebody is signed in."""
         self._looked = True
-        return self._sight is not None
+        return self._cached is not None
 
     @property
     def open_id(self) -> str | None:
         """TikTok's stable id of the user in this app, or None."""
         self._looked = True
-        return None if self._sight is None else self._sight[OPEN_ID]
+        return None if self._cached is None else self._cached[OPEN_ID]
 
     @property
     def scopes(self) -> frozenset[str]:
         """The scopes that the user granted; not those that were asked for."""
         self._looked = True
-        return _NO_SCOPES if self._sight is None else split_scopes(self._sight[SCOPES])
+        return (
+            _NO_SCOPES if self._cached is None else split_scopes(self._cached[SCOPES])
+        )
 
     @property
     def token(self) -> Token | None:
         """The access token, or None: signed out, or TikTok could not renew it."""
         self._looked = True
-        sight = self._sight
-        if sight is None or sight[EXPIRES_AT] <= self._site.clock():
+        cached = self._cached
+        if cached is None or cached[EXPIRES_AT] <= self._site.clock():
             return None
-        return Token(sight[ACCESS_TOKEN], sight[EXPIRES_AT], sight[SCOPES])
+        return Token(cached[ACCESS_TOKEN], cached[EXPIRES_AT], cached[SCOPES])
 
     @property
     def user(self) -> User | None:
@@ -173,11 +175,11 @@ class TikTokAuth:
         request after somebody looked.
         """
         self._looked = True
-        sight = self._sight
-        if sight is None:
+        cached = self._cached
+        if cached is None:
             return None
-        self._site.profile_was_read(sight)
-        return read_profile(sight[OPEN_ID], sight[PROFILE])
+        self._site.profile_was_read(cached)
+        return read_profile(cached[OPEN_ID], cached[PROFILE])
 
     def missing_scopes(self, *scopes: str) -> frozenset[str]:
         """Return those of `scopes` that the user has not granted."""
@@ -220,9 +222,9 @@ class TikTokAuth:
         return self._site.logout_url()
 
     def __repr__(self) -> str:
-        if self._sight is None:
+        if self._cached is None:
             return "<TikTokAuth: nobody signed in>"
-        return f"<TikTokAuth open_id={self._sight[OPEN_ID]!r}>"
+        return f"<TikTokAuth open_id={self._cached[OPEN_ID]!r}>"
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         message = "TikTokAuth belongs to one request and is not pickled"
@@ -288,19 +290,23 @@ def auth_in(connection: Any, *, required: bool = False) -> TikTokAuth | None:
     """
     if isinstance(connection, TikTokAuth):
         return connection
-    held = connection
-    if not isinstance(held, Mapping):
+    container = connection
+    if not isinstance(container, Mapping):
         own = getattr(connection, "tiktok", None)  # Django's, by its own middleware
         if isinstance(own, TikTokAuth):
             return own
-        held = getattr(connection, "scope", None)  # Starlette's; Django's under ASGI
-        if not isinstance(held, Mapping):
-            held = getattr(connection, "environ", None)  # Flask's; Django's under WSGI
+        container = getattr(
+            connection, "scope", None
+        )  # Starlette's; Django's under ASGI
+        if not isinstance(container, Mapping):
+            container = getattr(
+                connection, "environ", None
+            )  # Flask's; Django's under WSGI
     auth: Any = None
-    if isinstance(held, Mapping):
-        auth = held.get("tiktok") or held.get("tiktok.auth")
-        if auth is None and "asgi.scope" in held:
-            auth = held["asgi.scope"].get("tiktok")
+    if isinstance(container, Mapping):
+        auth = container.get("tiktok") or container.get("tiktok.auth")
+        if auth is None and "asgi.scope" in container:
+            auth = container["asgi.scope"].get("tiktok")
     if auth is None:
         auth = asgi_auth.get()
     if isinstance(auth, TikTokAuth):

@@ -22,7 +22,7 @@ from ._core.backends.threads import ThreadBackend
 from ._core.log import logger
 from ._oauth.scopes import split_scopes
 from ._observe.emit import OnEvent
-from ._session.cookie import grant_id
+from ._session.cookie import record_id
 from ._session.refresh import DUE, Demand, fingerprint
 from ._web.app import Core
 from .auth import Token, User
@@ -293,72 +293,72 @@ class TikTokTokens:
     async def _renew(self, core: Core, open_id: str, dead: str | None) -> Token:
         """Replace the token of this fingerprint, or whichever there is."""
         if dead is None:
-            held = await self._load(core, open_id)
-            dead = fingerprint(held.grant.access_token)
+            stored = await self._load(core, open_id)
+            dead = fingerprint(stored.record.access_token)
         demand = Demand(replacing=dead)
         after = await self._fresh(core, open_id, demand)
-        if fingerprint(after.grant.access_token) == demand.replacing:
+        if fingerprint(after.record.access_token) == demand.replacing:
             raise TikTokUnavailable("", "the token could not be renewed")
         return self._token_of(after)
 
     async def _load(self, core: Core, open_id: str) -> VersionedRecord:
         """Return a user's record; NotSignedIn where there is none."""
-        held = await core.grants.load(self._named(open_id))
-        if held is None or held.grant.open_id != open_id:
+        stored = await core.records.load(self._named(open_id))
+        if stored is None or stored.record.open_id != open_id:
             raise _not_signed_in()
-        return held
+        return stored
 
     async def _fresh(self, core: Core, open_id: str, demand: Demand) -> VersionedRecord:
         """Return a user's record, refreshed if need be; NotSignedIn at its end."""
-        held = await self._load(core, open_id)
-        fresh = await self._refreshed(core, held, demand)
-        if fresh is None or fresh.grant.open_id != open_id:
+        stored = await self._load(core, open_id)
+        fresh = await self._refreshed(core, stored, demand)
+        if fresh is None or fresh.record.open_id != open_id:
             raise _not_signed_in()
         return fresh
 
     async def _refreshed(
-        self, core: Core, held: VersionedRecord, demand: Demand
+        self, core: Core, stored: VersionedRecord, demand: Demand
     ) -> VersionedRecord | None:
         """Return a record as a refresh leaves it, with a profile no older than it may.
 
         For a profile alone a job asks nothing: it may never look at one.
         """
-        fresh = await core.refresh.fresh(held, demand)
-        if fresh is None or fresh.grant.access_token == held.grant.access_token:
+        fresh = await core.refresh.fresh(stored, demand)
+        if fresh is None or fresh.record.access_token == stored.record.access_token:
             return fresh
         return await core.profiles.fresh(fresh)
 
     async def _profile(self, core: Core, open_id: str) -> User:
-        held = await self._fresh(core, open_id, DUE)
-        self._token_of(held)
+        stored = await self._fresh(core, open_id, DUE)
+        self._token_of(stored)
         try:
-            packed = await core.profiles.renew(held)
+            packed = await core.profiles.renew(stored)
         except TikTokError as error:
             if error.error != "access_token_invalid":
                 raise
             # Dead before its time: with another token, once.
-            await self._renew(core, open_id, fingerprint(held.grant.access_token))
+            await self._renew(core, open_id, fingerprint(stored.record.access_token))
             packed = await core.profiles.renew(await self._load(core, open_id))
         if packed is None:
             raise _not_signed_in()
         return read_profile(open_id, packed)
 
-    def _token_of(self, held: VersionedRecord) -> Token:
-        grant = held.grant
-        if grant.expires_at <= self._clock():
+    def _token_of(self, stored: VersionedRecord) -> Token:
+        record = stored.record
+        if record.expires_at <= self._clock():
             raise TikTokUnavailable("", "the token expired and could not be renewed")
-        return Token(grant.access_token.reveal(), grant.expires_at, grant.scopes)
+        return Token(record.access_token.reveal(), record.expires_at, record.scopes)
 
     async def _sweep(self, core: Core, within: float) -> RefreshSummary:
         kinds = ("refreshed", "failed", "ended", "unreadable")
         counts: dict[str, int] = dict.fromkeys(kinds, 0)
         demand = Demand(within=within)
-        for name in await core.grants.ids():
-            held, is_unreadable = await core.grants.inspect(name)
+        for name in await core.records.ids():
+            stored, is_unreadable = await core.records.inspect(name)
             counts["unreadable"] += is_unreadable
-            if held is None or not core.refresh.is_due(held.grant, demand):
+            if stored is None or not core.refresh.is_due(stored.record, demand):
                 continue
-            outcome = _outcome(held, await self._refreshed(core, held, demand))
+            outcome = _outcome(stored, await self._refreshed(core, stored, demand))
             if outcome is not None:
                 counts[outcome] += 1
         if counts["unreadable"]:
@@ -369,8 +369,8 @@ class TikTokTokens:
         return RefreshSummary(**counts)
 
     async def _users(self, core: Core) -> list[StoredUser]:
-        found = [await core.grants.load(name) for name in await core.grants.ids()]
-        return [_stored(core, held.grant) for held in found if held is not None]
+        found = [await core.records.load(name) for name in await core.records.ids()]
+        return [_stored(core, stored.record) for stored in found if stored is not None]
 
     async def _ending(self, core: Core, within: float) -> list[StoredUser]:
         latest = self._clock() + within
@@ -382,17 +382,17 @@ class TikTokTokens:
         return [user for _, _, user in sorted(found, key=lambda entry: entry[:2])]
 
     async def _unreadable(self, core: Core) -> int:
-        found = [await core.grants.inspect(name) for name in await core.grants.ids()]
+        found = [await core.records.inspect(name) for name in await core.records.ids()]
         return sum(is_unreadable for _, is_unreadable in found)
 
     async def _forget(self, core: Core, open_id: str) -> bool:
-        return await core.grants.forget(self._named(open_id)) is not None
+        return await core.records.forget(self._named(open_id)) is not None
 
     async def _disconnect(self, core: Core, open_id: str) -> str:
         return await core.logout.end_grant(self._named(open_id))
 
     def _named(self, open_id: str) -> str:
-        return grant_id(self._settings.client_key, open_id)
+        return record_id(self._settings.client_key, open_id)
 
     def _sync_core(self) -> Core:
         if self._blocking is None:
@@ -409,19 +409,19 @@ def _not_signed_in() -> NotSignedIn:
     return NotSignedIn("this user has not signed in, or their grant has ended")
 
 
-def _stored(core: Core, grant: UserRecord) -> StoredUser:
-    end = grant.refresh_expires_at
-    if not grant.refresh_token:
-        end = grant.expires_at
+def _stored(core: Core, record: UserRecord) -> StoredUser:
+    end = record.refresh_expires_at
+    if not record.refresh_token:
+        end = record.expires_at
     elif end is not None:
-        end = max(end, grant.expires_at)
+        end = max(end, record.expires_at)
     return StoredUser(
-        open_id=grant.open_id,
-        scopes=split_scopes(grant.scopes),
-        token_expires_at=grant.expires_at,
-        refresh_expires_at=grant.refresh_expires_at,
-        sessions=len(core.grants.living(grant)),
-        failures=grant.failures,
+        open_id=record.open_id,
+        scopes=split_scopes(record.scopes),
+        token_expires_at=record.expires_at,
+        refresh_expires_at=record.refresh_expires_at,
+        sessions=len(core.records.living(record)),
+        failures=record.failures,
         ends_at=end,
     )
 
@@ -430,7 +430,9 @@ def _outcome(before: VersionedRecord, after: VersionedRecord | None) -> str | No
     """Return what a sweep counts a refresh as; None where another is still at it."""
     if after is None:
         return "ended"
-    if after.grant.access_token != before.grant.access_token:
+    if after.record.access_token != before.record.access_token:
         return "refreshed"
-    has_failed = after.grant.failures and after.grant.retry_at != before.grant.retry_at
+    has_failed = (
+        after.record.failures and after.record.retry_at != before.record.retry_at
+    )
     return "failed" if has_failed else None

@@ -119,24 +119,24 @@ class TikTokOAuthWSGIMiddleware:
             # No local: reporters of exceptions would find the cookies in it.
             answer = run(core.answer(_request(environ, mount_point), mount_point))
             return _respond(environ, start_response, answer)
-        sight: CachedSession | None = None
+        cached: CachedSession | None = None
         if self._cookie_name in environ.get("HTTP_COOKIE", ""):
             try:
-                sight = self._look(environ)
+                cached = self._look(environ)
             except StoreError as error:
                 response = run(core.store_failed(_request(environ, mount_point), error))
                 return _respond(environ, start_response, response)
-            if sight is None:
+            if cached is None:
                 start_response = self._deleting(environ, start_response)
         # Filled here: the call of an __init__ costs 0.1 us.
         auth = environ["tiktok.auth"] = _Auth()
-        auth._sight = sight
+        auth._cached = cached
         auth._site = mount_point
         auth._looked = auth._has_begun = auth._is_written = False
         auth._challenge = auth._head = auth._app_head = None
         auth._start_response = start_response
         # Reporters of exceptions record the locals of every frame that one passes.
-        sight = None
+        cached = None
         if (
             self._rules
             and self._is_protected(environ, mount_point)
@@ -206,14 +206,14 @@ class TikTokOAuthWSGIMiddleware:
         value = self._session_cookie(environ)
         if value is None or len(value) != SESSION_LENGTH:
             return None
-        sight = self._live.get(value)
+        cached = self._live.get(value)
         if (
-            sight is not None
-            and sight[FETCHED_AT] <= self._clock() < sight[FRESH_UNTIL]
+            cached is not None
+            and cached[FETCHED_AT] <= self._clock() < cached[FRESH_UNTIL]
         ):
-            return sight
-        look = self._core.look(value)
-        sight = value = None  # no secret in a frame below which on_event may run
+            return cached
+        look = self._core.load_session(value)
+        cached = value = None  # no secret in a frame below which on_event may run
         return run(look)
 
     def _session_cookie(self, environ: WSGIEnvironment) -> bytes | None:
@@ -268,7 +268,7 @@ class TikTokOAuthWSGIMiddleware:
         request = challenges.without_cookies(_request(environ, mount_point))
         head = auth._response_head() or ResponseHead(challenge.status, ())
         return challenges.replacement(
-            request, mount_point, auth._sight, challenge, head
+            request, mount_point, auth._cached, challenge, head
         )
 
     def close(self) -> None:

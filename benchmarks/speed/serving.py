@@ -13,7 +13,7 @@ import time
 from typing import Any
 
 from tiktok_oauth_middleware import MemoryStore, TikTokOAuthMiddleware
-from tiktok_oauth_middleware._session.cookie import Ticket, digest, grant_id, to_text
+from tiktok_oauth_middleware._session.cookie import Ticket, digest, record_id, to_text
 
 from . import peers
 from .world import BODY, COOKIE, FOREIGN, bare, head, packed_grant, settings
@@ -43,13 +43,13 @@ def _ours() -> tuple[TikTokOAuthMiddleware, str]:
     store = MemoryStore()
     app = TikTokOAuthMiddleware(_reading, settings(), store=store)
     core = app._core
-    named = grant_id(core.settings.client_key, _OPEN_ID)
+    named = record_id(core.settings.client_key, _OPEN_ID)
     raw = base64.urlsafe_b64decode(named + "==") + _SECRET
     value = core.jar._signer.sign(to_text(raw)).decode()
     ticket = Ticket(named, digest(_SECRET))
     grant = packed_grant(_OPEN_ID, ticket.digest, time.time())
-    key = core.grants._key(named)
-    sealed = core.grants._box.seal(grant.pack(), key)
+    key = core.records._key(named)
+    sealed = core.records._box.seal(grant.pack(), key)
     store.compare_and_set(key, None, sealed, 1e6)
     return app, f"{FOREIGN}; {COOKIE}={value}"
 

@@ -17,7 +17,7 @@ from tiktok_oauth_middleware import (
     TikTokSettings,
 )
 from tiktok_oauth_middleware._core.secret import Secret
-from tiktok_oauth_middleware._session.cookie import grant_id
+from tiktok_oauth_middleware._session.cookie import record_id
 from tiktok_oauth_middleware._session.record import Session, UserRecord
 
 ORIGIN = "https://app.example.com"
@@ -207,11 +207,11 @@ def sign_in(
     cookies = []
     for number in range(people):
         open_id = f"{number:08d}-2222-4333-8444-{secrets.token_hex(6)}"
-        named = grant_id(core.settings.client_key, open_id)
+        named = record_id(core.settings.client_key, open_id)
         value, ticket = core.jar.issue(named)
         grant = packed_grant(open_id, ticket.digest, now)
-        key = core.grants._key(named)
-        sealed = core.grants._box.seal(grant.pack(), key)
+        key = core.records._key(named)
+        sealed = core.records._box.seal(grant.pack(), key)
         store.compare_and_set(key, None, sealed, 1e6)
         cookies.append(f"{FOREIGN}; {COOKIE}={value}")
     return cookies

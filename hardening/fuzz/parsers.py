@@ -24,7 +24,7 @@ from tiktok_oauth_middleware._oauth.webhook_delivery import read_webhook, sign_w
 from tiktok_oauth_middleware._session.cookie import (
     SessionCookies,
     from_text,
-    grant_id,
+    record_id,
     to_text,
 )
 from tiktok_oauth_middleware._session.record import Session, UserRecord
@@ -276,7 +276,7 @@ _KEYS = ["mX2cV6bN0aS4dF8gH1jK5lP9oI3uY7tR", "pQ7wE3rT9yU1iO5aS0dF6gH2jK8lZ4xC"]
 _BOX = Box(_KEYS, _CLIENT_KEY, "grant")
 _SEALED = _BOX.seal(b"genuine", "name")
 _JAR = SessionCookies("tiktok", [b"k" * 32, b"o" * 32], secure=True)
-_COOKIE = _JAR.issue(grant_id(_CLIENT_KEY, _OPEN_ID))[0].encode()
+_COOKIE = _JAR.issue(record_id(_CLIENT_KEY, _OPEN_ID))[0].encode()
 
 
 def _over(genuine: bytes, data: bytes) -> bytes:

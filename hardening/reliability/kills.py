@@ -24,7 +24,7 @@ from statistics import median
 from typing import Any
 
 from tiktok_oauth_middleware._core.backends.base import run as finish
-from tiktok_oauth_middleware._session.cookie import grant_id
+from tiktok_oauth_middleware._session.cookie import record_id
 from tiktok_oauth_middleware.testing.server import StandIn
 
 from .crew import context, end, reading, shared_clock, started
@@ -212,10 +212,10 @@ class _Kills:
 
     def _stored(self) -> str:
         """Return the refresh token in the store; "" if there is none."""
-        grants = self._app.wrapped._core.grants
-        named = grant_id(self._fake.provider.client_key, person(1).open_id)
+        grants = self._app.wrapped._core.records
+        named = record_id(self._fake.provider.client_key, person(1).open_id)
         held = finish(grants.load(named))
-        return held.grant.refresh_token.reveal() if held else ""
+        return held.record.refresh_token.reveal() if held else ""
 
     def _is_whole(self) -> bool:
         with suppress(sqlite3.Error), closing(sqlite3.connect(self._file)) as database:
@@ -237,7 +237,7 @@ def _durable(told: Run) -> Result:
     took: list[float] = []
     with opened("sqlite") as url:
         app = Wsgi(Plan(store=url), clock, transport=fake.transport)
-        _time_writes(app.wrapped._core.grants, took)
+        _time_writes(app.wrapped._core.records, took)
         cookie = ""
         for number in range(refreshes):
             if number % _EACH == 0:
@@ -261,7 +261,7 @@ def _time_writes(grants: Any, took: list[float]) -> None:
     async def timed(held: Any, grant: Any) -> Any:
         began = time.perf_counter()
         written = await replace(held, grant)
-        if grant.refresh_token != held.grant.refresh_token:
+        if grant.refresh_token != held.record.refresh_token:
             took.append(time.perf_counter() - began)
         return written
 

@@ -352,7 +352,7 @@ class TestScopes:
         browser.log_in()
         usual = ["user.info.basic", "video.list"]
         browser.log_in("?scopes=video.upload", scopes=usual)
-        assert kept(world).declined == "video.upload"
+        assert kept(world).denied == "video.upload"
 
     def test_declined_adds_up(self, browser, world):
         """What was declined before is remembered, until it is granted."""
@@ -360,22 +360,22 @@ class TestScopes:
         usual = ["user.info.basic", "video.list"]
         browser.log_in("?scopes=video.upload", scopes=usual)
         browser.log_in("?scopes=user.info.stats", scopes=usual)
-        assert kept(world).declined == "user.info.stats,video.upload"
+        assert kept(world).denied == "user.info.stats,video.upload"
         browser.log_in("?scopes=video.upload", scopes=[*usual, "video.upload"])
-        assert kept(world).declined == "user.info.stats"
+        assert kept(world).denied == "user.info.stats"
 
     def test_plain_login_forgets(self, browser, world):
         """A login that asks for nothing by itself forgets what was declined."""
         browser.log_in()
         browser.log_in("?scopes=video.upload", scopes=["user.info.basic"])
         browser.log_in()
-        assert kept(world).declined == ""
+        assert kept(world).denied == ""
 
     def test_new_browser(self, browser, world):
         """Who asks with the login itself may be asked once more by the page."""
         usual = ["user.info.basic", "video.list"]
         browser.log_in("?scopes=video.upload", scopes=usual)
-        assert kept(world).declined == ""
+        assert kept(world).denied == ""
 
 
 # --- what TikTok answers -----------------------------------------------------------
@@ -536,7 +536,10 @@ class TestWritten:
         world.browser().log_in()
         [session] = kept(world).sessions
         assert isinstance(session, Session)
-        assert (session.born, session.seen) == (world.clock(), world.clock())
+        assert (session.created_at, session.last_seen_at) == (
+            world.clock(),
+            world.clock(),
+        )
 
     def test_error_is_told(self, browser, world, store, monkeypatch):
         """A store that fails ends the login with 503, and the login can go on after."""

@@ -464,7 +464,7 @@ class TestSignedIn:
         assert after["token"] not in (None, before["token"])
         assert world.count("refresh_token") == 1
         [session] = kept(world).sessions
-        assert session.seen == int(world.clock())
+        assert session.last_seen_at == int(world.clock())
 
     @of_writes
     def test_one_warning(self, signed_in, world, outage, caplog):

@@ -16,7 +16,7 @@ import pytest
 from tiktok_oauth_middleware import MemoryStore, SQLiteStore, StoreError
 from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
 from tiktok_oauth_middleware._core.log import logger
-from tiktok_oauth_middleware._session.cookie import grant_id
+from tiktok_oauth_middleware._session.cookie import record_id
 from tiktok_oauth_middleware._web.app import Core
 from tiktok_oauth_middleware.stores.base import lock_row
 
@@ -246,7 +246,7 @@ class TestMeanwhile:
         after = kept(world)
         assert me["token"] == after.access_token.reveal()
         assert after.refresh_token != before.refresh_token
-        assert {s.seen for s in after.sessions} == {int(world.clock())}
+        assert {s.last_seen_at for s in after.sessions} == {int(world.clock())}
         assert world.count("refresh_token") == 1
 
     def test_disconnect(self, signed_in, world, refreshing, gate, background):
@@ -545,7 +545,7 @@ class TestDeadHolder:
         app = getattr(world.app, "wsgi_app", world.app)
         lease = app._core.refresh._lease
         open_id = world.tiktok.people[0].open_id
-        key = app._core.grants._key(grant_id(world.settings.client_key, open_id))
+        key = app._core.records._key(record_id(world.settings.client_key, open_id))
 
         def die():
             row = lock_row(key)

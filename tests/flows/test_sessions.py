@@ -14,7 +14,7 @@ from tiktok_oauth_middleware import TikTokTokens
 from tiktok_oauth_middleware._core.backends.base import run
 from tiktok_oauth_middleware._core.secret import reveal
 from tiktok_oauth_middleware._oauth.webhook_delivery import sign_webhook
-from tiktok_oauth_middleware._session.cached_session import GRANT_ID
+from tiktok_oauth_middleware._session.cached_session import RECORD_ID
 from tiktok_oauth_middleware.testing import FakeTikTok
 
 from ..conftest import (
@@ -146,7 +146,7 @@ class TestTokenOfAnother:
         open_id, end = raw.open_id, kept(world).expires_at
         world.clock.now = end - 0.5
         core = core_of(world)
-        key = core.grants._key(next(iter(core.live.values()))[GRANT_ID])
+        key = core.records._key(next(iter(core.live.values()))[RECORD_ID])
         with world.store.lock(key, 60):  # as by another process that refreshes
             assert token_of(raw) is not None
         a_job(world).get(open_id)
@@ -245,7 +245,9 @@ class TestElsewhere:
             raw.world.app.wsgi_app._core if world.shell == "wsgi" else world.app._core
         )
         assert core.live
-        assert run(core.grants.forget(next(iter(core.live.values()))[GRANT_ID])) is None
+        assert (
+            run(core.records.forget(next(iter(core.live.values()))[RECORD_ID])) is None
+        )
         assert not core.live
 
     def test_all_sessions(self, world, raw, elsewhere):

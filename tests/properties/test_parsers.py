@@ -46,7 +46,7 @@ from tiktok_oauth_middleware._session.cookie import (
     SessionCookies,
     Ticket,
     from_text,
-    grant_id,
+    record_id,
     to_text,
 )
 from tiktok_oauth_middleware._session.record import Session, UserRecord
@@ -593,7 +593,7 @@ SECRET_KEY = "mX2cV6bN0aS4dF8gH1jK5lP9oI3uY7tR"
 BOX = Box([SECRET_KEY], CLIENT_KEY, "grant")
 SEALED = BOX.seal(b"genuine", "name")
 JAR = SessionCookies("tiktok", [b"k" * 32], secure=True)
-COOKIE, TICKET = JAR.issue(grant_id(CLIENT_KEY, OPEN_ID))
+COOKIE, TICKET = JAR.issue(record_id(CLIENT_KEY, OPEN_ID))
 
 
 @PROFILE

@@ -12,7 +12,7 @@ from tiktok_oauth_middleware._core.log import logger
 from tiktok_oauth_middleware._session.cookie import (
     SessionCookies,
     from_text,
-    grant_id,
+    record_id,
     to_text,
 )
 from tiktok_oauth_middleware._web.app import Core
@@ -56,7 +56,7 @@ def told(caplog):
 
 def row_of(world, person):
     """Return the key of a user's row, and the row."""
-    named = grant_id(world.settings.client_key, person.open_id)
+    named = record_id(world.settings.client_key, person.open_id)
     core = Core(
         world.settings,
         ThreadBackend(),
@@ -65,7 +65,7 @@ def row_of(world, person):
         transport=None,
         clock=world.clock,
     )
-    key = core.grants._key(named)
+    key = core.records._key(named)
     return key, world.store.get(key)
 
 
@@ -124,7 +124,7 @@ def test_value_in_another_place(world, values, kind, place):
 def test_session_of_another_purposes_key(world, purpose):
     """A session cookie signed with the key of another purpose is not ours."""
     world.browser().log_in()
-    named = grant_id(world.settings.client_key, world.tiktok.people[0].open_id)
+    named = record_id(world.settings.client_key, world.tiktok.people[0].open_id)
     key = derive(OLD, world.settings.client_key, purpose)
     value, _ = SessionCookies("tiktok", [key], secure=True).issue(named)
     assert not world.browser(**{SESSION: value}).signed_in

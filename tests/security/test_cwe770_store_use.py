@@ -6,7 +6,7 @@ import pytest
 
 from tiktok_oauth_middleware import RedisStore
 from tiktok_oauth_middleware._core.encryption import derive
-from tiktok_oauth_middleware._session.cookie import SessionCookies, grant_id
+from tiktok_oauth_middleware._session.cookie import SessionCookies, record_id
 
 from ..conftest import API, LOGIN, PAGE
 
@@ -65,7 +65,7 @@ class TestNotAsked:
     @pytest.mark.parametrize("kind", ["junk", "long", "another key", "a bit"])
     def test_no_genuine_cookie(self, counted, kind):
         """Nor does who has one that does not verify."""
-        named = grant_id(counted.settings.client_key, counted.tiktok.people[0].open_id)
+        named = record_id(counted.settings.client_key, counted.tiktok.people[0].open_id)
         other = derive("another" * 6, counted.settings.client_key, "session")
         value, _ = SessionCookies("tiktok", [other], secure=True).issue(named)
         genuine = counted.browser()

@@ -27,7 +27,7 @@ def a_grant(**changes):
     return UserRecord(**(fields | changes))
 
 
-def a_sight(**changes):
+def a_cached_session(**changes):
     fields = {
         "since": NOW,
         "until": NOW + 60,
@@ -58,9 +58,9 @@ def a_site(now=NOW, mount="", **changes):
     return MountPoint(**(given | changes))
 
 
-def an_auth(sight, site):
+def an_auth(cached, site):
     """Return what the middleware makes for a request."""
     auth = TikTokAuth()
-    auth._sight, auth._site = sight, site
+    auth._cached, auth._site = cached, site
     auth._looked, auth._challenge = False, None
     return auth

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from tiktok_oauth_middleware import ConfigurationError
 from tiktok_oauth_middleware.auth import Token, User
 
-from ..support.models import NOW, OPEN_ID, PLAIN, a_sight, a_site, an_auth
+from ..support.models import NOW, OPEN_ID, PLAIN, a_cached_session, a_site, an_auth
 
 
 @pytest.fixture
 def signed_in():
-    return an_auth(a_sight(), a_site())
+    return an_auth(a_cached_session(), a_site())
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_signed_out_request_tells_nobody(signed_out):
 )
 def test_expired_token_is_none(now, there):
     """A token is shown until the second it ends, by the given clock; then never."""
-    auth = an_auth(a_sight(), a_site(now))
+    auth = an_auth(a_cached_session(), a_site(now))
     assert (auth.token is not None) is there
     assert auth.is_authenticated
 
@@ -97,7 +97,7 @@ def test_expired_token_is_none(now, there):
 def test_token_is_judged_when_it_is_asked_for():
     """A token that ends during a request is gone at the next look."""
     times = iter([NOW, NOW + 200])
-    auth = an_auth(a_sight(), a_site(clock=lambda: next(times)))
+    auth = an_auth(a_cached_session(), a_site(clock=lambda: next(times)))
     assert auth.token is not None
     assert auth.token is None
 
@@ -165,10 +165,10 @@ def test_all_scopes_are_missing_when_signed_out(signed_out):
     ],
     ids=["is_authenticated", "open_id", "scopes", "token", "user", "missing_scopes"],
 )
-@pytest.mark.parametrize("sight", [a_sight(), None], ids=["in", "out"])
-def test_every_look_is_noted(look, sight):
+@pytest.mark.parametrize("cached", [a_cached_session(), None], ids=["in", "out"])
+def test_every_look_is_noted(look, cached):
     """Each way of asking who is there is noted, even if the answer is nobody."""
-    auth = an_auth(sight, a_site())
+    auth = an_auth(cached, a_site())
     assert auth._looked is False
     look(auth)
     assert auth._looked is True

@@ -56,10 +56,10 @@ async def _counted(settings: TikTokSettings) -> tuple[int, int]:
     port = ThreadBackend().port(open_store(reveal(settings.store)))
     keys = [reveal(key) for key in settings.secret_keys]
     box = Box(keys, settings.client_key, "grant")
-    grants = Records(settings, port, box, SessionCache(1), time.time)
+    records = Records(settings, port, box, SessionCache(1), time.time)
     try:
-        named = [*islice(await grants.ids(), _READ)]
-        found = [await grants.inspect(grant_id) for grant_id in named]
+        named = [*islice(await records.ids(), _READ)]
+        found = [await records.inspect(record_id) for record_id in named]
     finally:
         await port.close()
     return len(found), sum(is_unreadable for _, is_unreadable in found)

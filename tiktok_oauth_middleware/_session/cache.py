@@ -13,7 +13,7 @@ from typing import Any
 
 from tiktok_oauth_middleware._core.fork import renew_after_fork
 
-from .cached_session import GRANT_ID, CachedSession
+from .cached_session import RECORD_ID, CachedSession
 
 
 class _SilentDict(dict[Any, Any]):
@@ -43,7 +43,7 @@ class SessionCache:
         """Begin anew with an open lock."""
         self._guard = threading.Lock()
 
-    def remember(self, value: bytes, sight: CachedSession, changes: int) -> None:
+    def remember(self, value: bytes, cached: CachedSession, changes: int) -> None:
         """Keep a sight, unless something was written since `changes` was read."""
         with self._guard:
             if changes != self.changes:
@@ -53,19 +53,19 @@ class SessionCache:
                     # Many at once: each look for the oldest passes all that are gone.
                     for old in tuple(islice(self.live, 1 + self._limit // 64)):
                         self._drop(old)
-                grant_id = sight[GRANT_ID]
-                self._values[grant_id] = (*self._values.get(grant_id, ()), value)
-            self.live[value] = sight
+                record_id = cached[RECORD_ID]
+                self._values[record_id] = (*self._values.get(record_id, ()), value)
+            self.live[value] = cached
 
     def _drop(self, value: bytes) -> None:
-        sight = self.live.pop(value)
-        left = tuple(v for v in self._values.pop(sight[GRANT_ID], ()) if v != value)
+        cached = self.live.pop(value)
+        left = tuple(v for v in self._values.pop(cached[RECORD_ID], ()) if v != value)
         if left:
-            self._values[sight[GRANT_ID]] = left
+            self._values[cached[RECORD_ID]] = left
 
-    def forget(self, grant_id: str) -> None:
+    def forget(self, record_id: str) -> None:
         """Believe nothing remembered of a grant: its record was written or deleted."""
         with self._guard:
             self.changes += 1
-            for value in self._values.pop(grant_id, ()):
+            for value in self._values.pop(record_id, ()):
                 self.live.pop(value, None)

@@ -35,10 +35,10 @@ EXPIRES_AT: Final = 5
 PROFILE: Final = 6
 
 
-DECLINED: Final = 7
+DENIED: Final = 7
 
 
-GRANT_ID: Final = 8
+RECORD_ID: Final = 8
 
 
 DIGEST: Final = 9

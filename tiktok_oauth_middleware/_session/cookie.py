@@ -37,7 +37,7 @@ SESSION_LENGTH = 87
 class Ticket(NamedTuple):
     """What a genuine session cookie says: which grant, and the hash of its secret."""
 
-    grant_id: str
+    record_id: str
     digest: str
 
 
@@ -64,7 +64,7 @@ def _mac(key: bytes, value: bytes) -> bytes:
     return hmac.digest(key, value, "sha256")[:_MAC_BYTES]
 
 
-def grant_id(client_key: str, open_id: str) -> str:
+def record_id(client_key: str, open_id: str) -> str:
     """Return the name of a user's grant: the same always, telling nothing by itself."""
     text = f"{client_key}\x00{open_id}"
     named = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
@@ -97,11 +97,11 @@ class SessionCookies:
             algorithm=_ShortMac(hashlib.sha256),
         )
 
-    def issue(self, grant: str) -> tuple[str, Ticket]:
+    def issue(self, record: str) -> tuple[str, Ticket]:
         """Return a new session cookie's value for a grant, and what it says."""
         secret = secrets.token_bytes(_SECRET_BYTES)
-        body = _text(_bytes(grant) + secret)
-        return self._signer.sign(body).decode(), Ticket(grant, digest(secret))
+        body = _text(_bytes(record) + secret)
+        return self._signer.sign(body).decode(), Ticket(record, digest(secret))
 
     def read(self, value: bytes) -> Ticket | None:
         """Return what a session cookie says, or None if we did not write it."""

@@ -15,7 +15,7 @@ from .cached_session import (
     EXPIRES_AT,
     FETCHED_AT,
     FRESH_UNTIL,
-    GRANT_ID,
+    RECORD_ID,
     REVALIDATE_UNTIL,
     SEALED,
     CachedSession,
@@ -53,8 +53,8 @@ class SessionLoader:
     def __init__(  # noqa: PLR0913 - its collaborators
         self,
         settings: TikTokSettings,
-        grants: Records,
-        sights: SessionCache,
+        records: Records,
+        cache: SessionCache,
         refresh: Refresh,
         jar: SessionCookies,
         clock: Callable[[], float],
@@ -63,9 +63,9 @@ class SessionLoader:
     ) -> None:
         self._settings = settings
         self._profiles = profiles
-        self._grants = grants
+        self._records = records
         self._deferrable = deferrable
-        self._sights = sights
+        self._cache = cache
         self._refresh = refresh
         self._jar = jar
         self._clock = clock
@@ -81,7 +81,7 @@ class SessionLoader:
         """Begin anew with an open lock."""
         self._dead_guard = threading.Lock()
 
-    async def look(self, value: bytes) -> CachedSession | None:
+    async def load_session(self, value: bytes) -> CachedSession | None:
         """Return what a session cookie stands for, or None if for nobody.
 
         Raises:
@@ -92,14 +92,14 @@ class SessionLoader:
         ticket = self.ticket(value)
         if ticket is None:
             return None
-        changes, at = self._sights.changes, self._clock()
+        changes, at = self._cache.changes, self._clock()
         try:
-            sight = await self._found(value, ticket, changes, at)
+            cached = await self._found(value, ticket, changes, at)
         except _UnreadableError:
             return None
-        if sight is None:
+        if cached is None:
             self._note_dead(value, at)
-        return sight
+        return cached
 
     def is_to_be_deleted(self, value: bytes) -> bool:
         """Whether a cookie that `look` has just found nobody for is good for nothing.
@@ -128,47 +128,47 @@ class SessionLoader:
         self, value: bytes, ticket: Ticket, changes: int, at: float
     ) -> CachedSession | None:
         """Return what the record says of a session."""
-        if self._has_ended(value, at) and self._refresh.is_under_way(ticket.grant_id):
+        if self._has_ended(value, at) and self._refresh.is_under_way(ticket.record_id):
             # All that the record could say is that there is something to wait for.
-            held = await self._refresh.result(ticket.grant_id)
-            known = self._sights.live.get(value)
+            stored = await self._refresh.result(ticket.record_id)
+            known = self._cache.live.get(value)
             if known and at <= known[FETCHED_AT] and self._clock() < known[FRESH_UNTIL]:
                 return known  # by another request of this browser that waited
-            if held is None or held.at >= at:  # not older than this request
-                return self._remembered(value, ticket, held)
-        sealed = await self._grants.sealed(ticket.grant_id)
-        known = self._sights.live.get(value)
+            if stored is None or stored.at >= at:  # not older than this request
+                return self._remembered(value, ticket, stored)
+        sealed = await self._records.sealed(ticket.record_id)
+        known = self._cache.live.get(value)
         if (
             known
             and known[SEALED] == sealed
             and known[FETCHED_AT] <= at < known[REVALIDATE_UNTIL]
         ):
             # To open what was opened before would give the same, for 10 us.
-            sight = (at, min(at + _FRESH_SECONDS, known[REVALIDATE_UNTIL]), *known[2:])
-            self._sights.remember(value, sight, changes)
-            return sight
+            cached = (at, min(at + _FRESH_SECONDS, known[REVALIDATE_UNTIL]), *known[2:])
+            self._cache.remember(value, cached, changes)
+            return cached
         self._hint(sealed)
-        held = self._grants.opened(ticket.grant_id, sealed, changes, at)
-        if held is None and sealed is not None:
+        stored = self._records.opened(ticket.record_id, sealed, changes, at)
+        if stored is None and sealed is not None:
             raise _UnreadableError
-        if held is None or self._grants.find(held.grant, ticket.digest) is None:
+        if stored is None or self._records.find(stored.record, ticket.digest) is None:
             return None
-        held = await self._refresh.fresh(held)
-        if held is not None:
-            held = await self._profiles.fresh(held)
-        if held is not None and self._clock() - held.at >= _FRESH_SECONDS:
+        stored = await self._refresh.fresh(stored)
+        if stored is not None:
+            stored = await self._profiles.fresh(stored)
+        if stored is not None and self._clock() - stored.at >= _FRESH_SECONDS:
             # It took long, and what was true when it began need not be so any more.
-            held = await self._grants.load(ticket.grant_id)
-        session = held and self._grants.find(held.grant, ticket.digest)
+            stored = await self._records.load(ticket.record_id)
+        session = stored and self._records.find(stored.record, ticket.digest)
         if (
-            held
+            stored
             and session
-            and self._clock() - session.seen >= self._seen_step
+            and self._clock() - session.last_seen_at >= self._seen_step
             and self._deferrable.may_try()
         ):
             with self._deferrable.attempt():
-                held = await self._touch(held, session)
-        return self._remembered(value, ticket, held)
+                stored = await self._touch(stored, session)
+        return self._remembered(value, ticket, stored)
 
     def _hint(self, sealed: bytes | None) -> None:
         """Say why a genuine cookie may name no record, where others cannot see it."""
@@ -182,62 +182,66 @@ class SessionLoader:
 
     def _has_ended(self, value: bytes, at: float) -> bool:
         """Whether a session's access token is known to have expired by `at`."""
-        known = self._sights.live.get(value)
+        known = self._cache.live.get(value)
         return known is not None and known[EXPIRES_AT] <= at
 
     def _remembered(
-        self, value: bytes, ticket: Ticket, held: VersionedRecord | None
+        self, value: bytes, ticket: Ticket, stored: VersionedRecord | None
     ) -> CachedSession | None:
         """Return what a fresh record says of a session, and remember it."""
-        session = held and self._grants.find(held.grant, ticket.digest)
-        if held is None or session is None:
+        session = stored and self._records.find(stored.record, ticket.digest)
+        if stored is None or session is None:
             return None
-        sight = self._sight(held, session, ticket)
-        self._sights.remember(value, sight, held.changes)
-        return sight
+        cached = self._cached(stored, session, ticket)
+        self._cache.remember(value, cached, stored.changes)
+        return cached
 
     def ticket(self, value: bytes) -> Ticket | None:
         """Return what a session cookie says, or None if it is not genuine."""
-        known = self._sights.live.get(value)
+        known = self._cache.live.get(value)
         if known is not None:
-            return Ticket(known[GRANT_ID], known[DIGEST])
+            return Ticket(known[RECORD_ID], known[DIGEST])
         return self._jar.read(value)
 
-    async def _touch(self, held: VersionedRecord, session: Session) -> VersionedRecord:
+    async def _touch(
+        self, stored: VersionedRecord, session: Session
+    ) -> VersionedRecord:
         """Note that the browser was here; a later request does it if this one loses."""
-        seen = session._replace(seen=int(self._clock()))
-        sessions = tuple(seen if s is session else s for s in held.grant.sessions)
-        written = await self._grants.replace(
-            held, replace(held.grant, sessions=sessions)
+        seen = session._replace(last_seen_at=int(self._clock()))
+        sessions = tuple(seen if s is session else s for s in stored.record.sessions)
+        written = await self._records.replace(
+            stored, replace(stored.record, sessions=sessions)
         )
-        return held if written is None else written
+        return stored if written is None else written
 
-    def _sight(
-        self, held: VersionedRecord, session: Session, ticket: Ticket
+    def _cached(
+        self, stored: VersionedRecord, session: Session, ticket: Ticket
     ) -> CachedSession:
         # From when the record was asked for: a slow answer is an old one.
-        grant, at = held.grant, held.at
-        end, due_at = self._grants.end_of(session), self._refresh.due_at(grant)
-        if due_at <= at or is_from_future(grant, at):
+        record, at = stored.record, stored.at
+        end, due_at = self._records.end_of(session), self._refresh.due_at(record)
+        if due_at <= at or is_from_future(record, at):
             # Could not be renewed now, and is to be tried again. An expired token is
             # not kept at all: another process may have its successor by now.
-            until = min(at + _FRESH_SECONDS, end, grant.expires_at)
+            until = min(at + _FRESH_SECONDS, end, record.expires_at)
             keeps_until = at
         else:
-            changes_at = self._profiles.changes_at(held.grant_id, grant)
-            keeps_until = min(end, due_at, session.seen + self._seen_step, changes_at)
+            changes_at = self._profiles.changes_at(stored.record_id, record)
+            keeps_until = min(
+                end, due_at, session.last_seen_at + self._seen_step, changes_at
+            )
             until = min(at + _FRESH_SECONDS, end, due_at)
         return (
             at,
             until,
-            grant.open_id,
-            grant.scopes,
-            grant.access_token.reveal(),
-            grant.expires_at,
-            grant.profile,
-            grant.declined,
-            ticket.grant_id,
+            record.open_id,
+            record.scopes,
+            record.access_token.reveal(),
+            record.expires_at,
+            record.profile,
+            record.denied,
+            ticket.record_id,
             ticket.digest,
             keeps_until,
-            held.sealed,
+            stored.sealed,
         )

@@ -24,7 +24,7 @@ from tiktok_oauth_middleware._oauth.scopes import split_scopes
 from tiktok_oauth_middleware._oauth.user_info import join_profiles, links_end
 from tiktok_oauth_middleware.errors import TikTokError, TikTokUnavailable
 
-from .cached_session import GRANT_ID, PROFILE
+from .cached_session import PROFILE, RECORD_ID
 
 if TYPE_CHECKING:
     from tiktok_oauth_middleware._core.backends.base import Backend
@@ -66,16 +66,16 @@ class Profiles:
         self,
         settings: TikTokSettings,
         runtime: Backend,
-        grants: Records,
-        sights: SessionCache,
+        records: Records,
+        cache: SessionCache,
         client: Callable[[], Awaitable[TikTokClient]],
         clock: Callable[[], float],
         deferrable: DeferredWrites,
     ) -> None:
         self._settings = settings
         self._runtime = runtime
-        self._grants = grants
-        self._sights = sights
+        self._records = records
+        self._cache = cache
         self._client = client
         self._clock = clock
         self._deferrable = deferrable
@@ -84,84 +84,86 @@ class Profiles:
 
     # --- when ----------------------------------------------------------------------
 
-    def due_at(self, grant_id: str, grant: UserRecord) -> float:
+    def due_at(self, record_id: str, record: UserRecord) -> float:
         """Return when to ask for a profile again: seconds since 1970, or infinity."""
-        if not self._settings.fetch_user or not has_profile(grant.scopes):
+        if not self._settings.fetch_user or not has_profile(record.scopes):
             return math.inf
         now = self._clock()
-        if grant.profile_at > now + _CLOCK_SKEW:
+        if record.profile_at > now + _CLOCK_SKEW:
             due = 0.0  # the clock was set back: how old it is nobody knows
         else:
-            due = grant.profile_at + self._settings.profile_max_age
-        if grant_id in self._readers:
-            soonest = grant.profile_at + _SHORTEST_LINKS
-            due = min(due, max(links_end(grant.profile), soonest))
-        retry_at = grant.profile_retry_at
+            due = record.profile_at + self._settings.profile_max_age
+        if record_id in self._readers:
+            soonest = record.profile_at + _SHORTEST_LINKS
+            due = min(due, max(links_end(record.profile), soonest))
+        retry_at = record.profile_retry_at
         if retry_at > now + _LONGEST_BACK_OFF + _CLOCK_SKEW:
             retry_at = 0  # what a clock that jumped has left
         return max(due, retry_at)
 
-    def changes_at(self, grant_id: str, grant: UserRecord) -> float:
+    def changes_at(self, record_id: str, record: UserRecord) -> float:
         """Return until when nothing of a profile comes due, looked at or not."""
-        due, links = self.due_at(grant_id, grant), links_end(grant.profile)
+        due, links = self.due_at(record_id, record), links_end(record.profile)
         return min(due, links) if links > self._clock() else due
 
-    def was_read(self, sight: CachedSession) -> None:
+    def was_read(self, cached: CachedSession) -> None:
         """Note that the app looked at a profile: its links are worth renewing.
 
         If they have ended, the user's next request asks for new ones.
         """
-        grant_id = sight[GRANT_ID]
-        if grant_id in self._readers:
+        record_id = cached[RECORD_ID]
+        if record_id in self._readers:
             return
         if len(self._readers) >= self._settings.remembered_sessions:
             self._readers.clear()
-        self._readers.add(grant_id)
-        if links_end(sight[PROFILE]) <= self._clock():
-            self._sights.forget(grant_id)
+        self._readers.add(record_id)
+        if links_end(cached[PROFILE]) <= self._clock():
+            self._cache.forget(record_id)
 
     # --- asking --------------------------------------------------------------------
 
-    async def fresh(self, held: VersionedRecord) -> VersionedRecord | None:
+    async def fresh(self, stored: VersionedRecord) -> VersionedRecord | None:
         """Return the record with a recent profile, or the old one where none is had.
 
         None if the record was deleted meanwhile.
         """
-        grant, now = held.grant, self._clock()
+        record, now = stored.record, self._clock()
         if (
-            self.due_at(held.grant_id, grant) > now
-            or grant.expires_at <= now
+            self.due_at(stored.record_id, record) > now
+            or record.expires_at <= now
             or not self._deferrable.may_try()
         ):
-            return held
+            return stored
         try:
             return await self._runtime.together(
-                ("profile", held.grant_id), lambda: self._lead(held), wait=False
+                ("profile", stored.record_id),
+                lambda: self._lead(stored),
+                wait=False,
             )
         except InFlight:
-            return held
+            return stored
 
-    async def _lead(self, held: VersionedRecord) -> VersionedRecord | None:
+    async def _lead(self, stored: VersionedRecord) -> VersionedRecord | None:
         """Ask TikTok if no other process does; called by one request of this one."""
-        latest: VersionedRecord | None = held
+        latest: VersionedRecord | None = stored
         claimed: VersionedRecord | None = None
         with self._deferrable.attempt():
             # What else changes in a record, such as "last seen", must not put it off.
             while latest is not None and claimed is None:
-                held = latest
-                if self.due_at(held.grant_id, held.grant) > self._clock():
-                    return held  # another process asks, or has asked
-                claimed = await self._claim(held)
+                stored = latest
+                if self.due_at(stored.record_id, stored.record) > self._clock():
+                    return stored  # another process asks, or has asked
+                claimed = await self._claim(stored)
                 if claimed is None:
-                    latest = await self._grants.load(held.grant_id)
+                    latest = await self._records.load(stored.record_id)
         if latest is None:
             return None
         if claimed is None:
-            return held  # the store takes no writes
-        grant = held.grant
+            return stored  # the store takes no writes
+        record = stored.record
         try:
             profile = await self.ask(
-                grant.access_token, grant.open_id, grant.scopes, seconds=_SECONDS
+                record.access_token, record.open_id, record.scopes, seconds=_SECONDS
             )
         except TikTokError as error:
             logger.warning("a profile was not renewed, the old one stays: %s", error)
@@ -170,15 +172,15 @@ class Profiles:
             return await self._write(claimed, profile)
         return claimed
 
-    async def _claim(self, held: VersionedRecord) -> VersionedRecord | None:
+    async def _claim(self, stored: VersionedRecord) -> VersionedRecord | None:
         """Note when the next process may ask; None if the record has changed."""
-        failures = min(held.grant.profile_failures + 1, 30)
+        failures = min(stored.record.profile_failures + 1, 30)
         noted = replace(
-            held.grant,
+            stored.record,
             profile_failures=failures,
             profile_retry_at=self._retry_at(failures),
         )
-        return await self._grants.replace(held, noted)
+        return await self._records.replace(stored, noted)
 
     async def ask(
         self,
@@ -223,7 +225,7 @@ class Profiles:
         )
         return Profile(packed, is_basic_only=True)
 
-    async def renew(self, held: VersionedRecord) -> str | None:
+    async def renew(self, stored: VersionedRecord) -> str | None:
         """Ask for a profile now, due or not, and return it; keep it if profiles are.
 
         None if the record was deleted meanwhile.
@@ -232,14 +234,14 @@ class Profiles:
             TikTokUnavailable, TikTokError: TikTok did not give it; the old one stays.
             StoreError: the store failed.
         """
-        grant = held.grant
-        if not has_profile(grant.scopes):
-            return grant.profile
-        profile = await self.ask(grant.access_token, grant.open_id, grant.scopes)
+        record = stored.record
+        if not has_profile(record.scopes):
+            return record.profile
+        profile = await self.ask(record.access_token, record.open_id, record.scopes)
         if not self._settings.fetch_user:
             return profile.packed
-        written = await self._write(held, profile)
-        return None if written is None else written.grant.profile
+        written = await self._write(stored, profile)
+        return None if written is None else written.record.profile
 
     # --- keeping -------------------------------------------------------------------
 
@@ -279,18 +281,20 @@ class Profiles:
         }
 
     async def _write(
-        self, held: VersionedRecord, profile: Profile
+        self, stored: VersionedRecord, profile: Profile
     ) -> VersionedRecord | None:
         """Write a profile over whatever else changed meanwhile; None if deleted."""
-        asked = held.grant
-        latest: VersionedRecord | None = held
-        while latest is not None and _is_same(latest.grant, asked):
-            kept = self._kept(asked.scopes, profile, latest.grant)
-            written = await self._grants.replace(latest, replace(latest.grant, **kept))
+        asked = stored.record
+        latest: VersionedRecord | None = stored
+        while latest is not None and _is_same(latest.record, asked):
+            kept = self._kept(asked.scopes, profile, latest.record)
+            written = await self._records.replace(
+                latest, replace(latest.record, **kept)
+            )
             if written is not None:
-                self._readers.discard(held.grant_id)
+                self._readers.discard(stored.record_id)
                 return written
-            latest = await self._grants.load(held.grant_id)
+            latest = await self._records.load(stored.record_id)
         return latest
 
     async def _put_off(
@@ -299,12 +303,12 @@ class Profiles:
         """Leave TikTok alone for as long as it asks for, if that is longer."""
         after = error.retry_after if isinstance(error, TikTokUnavailable) else None
         retry_at = int(self._clock() + (after or 0)) + 1
-        if retry_at <= claimed.grant.profile_retry_at:
+        if retry_at <= claimed.record.profile_retry_at:
             return claimed
         written: VersionedRecord | None = None
         with self._deferrable.attempt():
-            written = await self._grants.replace(
-                claimed, replace(claimed.grant, profile_retry_at=retry_at)
+            written = await self._records.replace(
+                claimed, replace(claimed.record, profile_retry_at=retry_at)
             )
         return written or claimed
 

@@ -14,8 +14,8 @@ class Session(NamedTuple):
     """One browser of a user: the hash of its secret, and when it came and was here."""
 
     digest: str
-    born: int
-    seen: int
+    created_at: int
+    last_seen_at: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ class UserRecord:
     #: Granted scopes, comma separated and sorted.
     scopes: str
     #: Scopes asked for one by one and declined, in the same form.
-    declined: str = ""
+    denied: str = ""
     #: The user's profile as one line of JSON, or "".
     profile: str = ""
     #: When TikTok gave it; 0 for never.
@@ -66,11 +66,14 @@ class UserRecord:
             self.refresh_token.reveal(),
             end,
             self.scopes,
-            self.declined,
+            self.denied,
             self.profile,
             f"{self.failures} {self.retry_at}",
             f"{self.profile_at} {self.profile_failures} {self.profile_retry_at}",
-            *(f"{digest} {born} {seen}" for digest, born, seen in self.sessions),
+            *(
+                f"{digest} {created_at} {seen}"
+                for digest, created_at, seen in self.sessions
+            ),
         ]
         return "\n".join(lines).encode()
 
@@ -101,7 +104,7 @@ class UserRecord:
                 refresh_token=Secret(refresh),
                 refresh_expires_at=int(end) if end else None,
                 scopes=scopes,
-                declined=declined,
+                denied=declined,
                 profile=profile,
                 profile_at=profile_at,
                 profile_failures=profile_failures,
@@ -109,8 +112,8 @@ class UserRecord:
                 failures=failures,
                 retry_at=retry_at,
                 sessions=tuple(
-                    Session(digest, int(born), int(seen))
-                    for digest, born, seen in browsers
+                    Session(digest, int(created_at), int(seen))
+                    for digest, created_at, seen in browsers
                 ),
             )
         except ValueError:  # too few fields, no number, not UTF-8

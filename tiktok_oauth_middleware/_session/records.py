@@ -41,9 +41,9 @@ _SWAPS = 20
 class VersionedRecord(NamedTuple):
     """A record as it was read: what to swap against, and the grant in it."""
 
-    grant_id: str
+    record_id: str
     sealed: bytes
-    grant: UserRecord
+    record: UserRecord
     #: `SessionCache.changes` at the time, or -1 where something was written meanwhile.
     changes: int
     #: When it was asked for: what it says was true then.
@@ -59,9 +59,9 @@ class Attempt(NamedTuple):
     is_second: bool
 
 
-def _generation(grant: UserRecord) -> bytes:
+def _generation(record: UserRecord) -> bytes:
     """Return what stands for a grant's tokens, which are random, and tells none."""
-    tokens = f"{grant.access_token.reveal()}\0{grant.refresh_token.reveal()}"
+    tokens = f"{record.access_token.reveal()}\0{record.refresh_token.reveal()}"
     return hashlib.sha256(tokens.encode()).digest()[:16]
 
 
@@ -73,7 +73,7 @@ class Records:
         settings: TikTokSettings,
         port: StoreAdapter,
         box: Box,
-        sights: SessionCache,
+        cache: SessionCache,
         clock: Callable[[], float],
     ) -> None:
         """Take the store's awaitable face, and the table that each write outdates."""
@@ -81,13 +81,13 @@ class Records:
         self._port = port
         self._box = box
         self._clock = clock
-        self._sights = sights
+        self._cache = cache
         client_key = settings.client_key.encode()
         self._space = f"tiktok:{hashlib.sha256(client_key).hexdigest()[:12]}"
 
-    def _key(self, grant_id: str) -> str:
+    def _key(self, record_id: str) -> str:
         # The braces keep a user's record and its lock in one slot of a Redis cluster.
-        return f"{self._space}:grant:{{{grant_id}}}"
+        return f"{self._space}:grant:{{{record_id}}}"
 
     async def ids(self) -> list[str]:
         """Return the names of all grants of this app.
@@ -100,17 +100,17 @@ class Records:
         # A lock's row begins in the same way, and goes on.
         return [k[len(prefix) : -1] for k in keys if k.endswith("}")]
 
-    async def load(self, grant_id: str) -> VersionedRecord | None:
+    async def load(self, record_id: str) -> VersionedRecord | None:
         """Return the record, or None if there is none that opens.
 
         Raises:
             StoreError: the store could not say.
         """
-        changes, at = self._sights.changes, self._clock()
-        sealed = await self.sealed(grant_id)
-        return self.opened(grant_id, sealed, changes, at)
+        changes, at = self._cache.changes, self._clock()
+        sealed = await self.sealed(record_id)
+        return self.opened(record_id, sealed, changes, at)
 
-    async def inspect(self, grant_id: str) -> tuple[VersionedRecord | None, bool]:
+    async def inspect(self, record_id: str) -> tuple[VersionedRecord | None, bool]:
         """Return the record, and whether there is one that does not open.
 
         Whoever asks reports that; nothing is logged.
@@ -118,103 +118,105 @@ class Records:
         Raises:
             StoreError: the store could not say.
         """
-        changes, at = self._sights.changes, self._clock()
-        sealed = await self.sealed(grant_id)
+        changes, at = self._cache.changes, self._clock()
+        sealed = await self.sealed(record_id)
         if sealed is None:
             return None, False
-        grant = self._unsealed(grant_id, sealed)
-        if grant is None:
+        record = self._unsealed(record_id, sealed)
+        if record is None:
             return None, True
-        return VersionedRecord(grant_id, sealed, grant, changes, at), False
+        return VersionedRecord(record_id, sealed, record, changes, at), False
 
-    def sealed(self, grant_id: str) -> Awaitable[bytes | None]:
+    def sealed(self, record_id: str) -> Awaitable[bytes | None]:
         """Return the record as the store holds it, or None if there is none.
 
         Raises:
             StoreError: the store could not say.
         """
-        return self._port.get(self._key(grant_id))
+        return self._port.get(self._key(record_id))
 
     def opened(
-        self, grant_id: str, sealed: bytes | None, changes: int, at: float
+        self, record_id: str, sealed: bytes | None, changes: int, at: float
     ) -> VersionedRecord | None:
         """Return the record whose sealed form was read; None if it does not open.
 
         Args:
-            grant_id: which record.
+            record_id: which record.
             sealed: what the store gave.
             changes: `SessionCache.changes` before it was asked.
             at: when it was asked.
         """
         if sealed is None:
             return None
-        grant = self._opened(grant_id, sealed)
+        record = self._opened(record_id, sealed)
         return (
             None
-            if grant is None
-            else VersionedRecord(grant_id, sealed, grant, changes, at)
+            if record is None
+            else VersionedRecord(record_id, sealed, record, changes, at)
         )
 
-    def _opened(self, grant_id: str, sealed: bytes) -> UserRecord | None:
-        grant = self._unsealed(grant_id, sealed)
-        if grant is None:
+    def _opened(self, record_id: str, sealed: bytes) -> UserRecord | None:
+        record = self._unsealed(record_id, sealed)
+        if record is None:
             # Corrupt, moved from another key, or sealed with a key no longer listed.
             logger.warning(
                 "a stored grant does not open; its user counts as signed out"
             )
-        return grant
+        return record
 
-    def _unsealed(self, grant_id: str, sealed: bytes) -> UserRecord | None:
-        packed = self._box.open(sealed, self._key(grant_id))
+    def _unsealed(self, record_id: str, sealed: bytes) -> UserRecord | None:
+        packed = self._box.open(sealed, self._key(record_id))
         return None if packed is None else UserRecord.unpack(packed)
 
-    async def create(self, grant_id: str, grant: UserRecord) -> VersionedRecord | None:
+    async def create(
+        self, record_id: str, record: UserRecord
+    ) -> VersionedRecord | None:
         """Write a new record; None if there is one that opens by now.
 
         What does not open is nobody's and is replaced.
         """
-        sealed = await self._port.get(self._key(grant_id))
-        if sealed is not None and self._opened(grant_id, sealed) is not None:
+        sealed = await self._port.get(self._key(record_id))
+        if sealed is not None and self._opened(record_id, sealed) is not None:
             return None
-        return await self._write(grant_id, sealed, grant)
+        return await self._write(record_id, sealed, record)
 
     async def replace(
-        self, held: VersionedRecord, grant: UserRecord
+        self, stored: VersionedRecord, record: UserRecord
     ) -> VersionedRecord | None:
-        """Write `grant` in place of what is held; None if that has changed.
+        """Write `record` in place of what is held; None if that has changed.
 
         Raises:
             StoreError: the store failed; nothing, or all of it, was written.
         """
-        return await self._write(held.grant_id, held.sealed, grant)
+        return await self._write(stored.record_id, stored.sealed, record)
 
     async def _write(
-        self, grant_id: str, old: bytes | None, grant: UserRecord
+        self, record_id: str, old: bytes | None, record: UserRecord
     ) -> VersionedRecord | None:
-        key = self._key(grant_id)
-        sealed = self._box.seal(grant.pack(), key)
-        ttl = self._ttl(grant)
-        changes, at = self._sights.changes, self._clock()
+        key = self._key(record_id)
+        sealed = self._box.seal(record.pack(), key)
+        ttl = self._ttl(record)
+        changes, at = self._cache.changes, self._clock()
         try:
             swapped = await self._port.compare_and_set(key, old, sealed, ttl)
         finally:
-            self._sights.forget(grant_id)
+            self._cache.forget(record_id)
         if not swapped:
             return None
-        alone = self._sights.changes == changes + 1
+        alone = self._cache.changes == changes + 1
         return VersionedRecord(
-            grant_id, sealed, grant, changes + 1 if alone else -1, at
+            record_id, sealed, record, changes + 1 if alone else -1, at
         )
 
-    async def delete(self, held: VersionedRecord) -> bool:
+    async def delete(self, stored: VersionedRecord) -> bool:
         """Delete the record that is held; False if it has changed."""
-        key = self._key(held.grant_id)
+        key = self._key(stored.record_id)
         try:
-            return await self._port.compare_and_set(key, held.sealed, None, 1)
+            return await self._port.compare_and_set(key, stored.sealed, None, 1)
         finally:
-            self._sights.forget(held.grant_id)
+            self._cache.forget(stored.record_id)
 
-    async def end_session(self, grant_id: str, digest: str) -> UserRecord | None:
+    async def end_session(self, record_id: str, digest: str) -> UserRecord | None:
         """End one session; return its grant as it was, None if there was no such one.
 
         The record goes with its last session, unless ``keep_grants``.
@@ -223,44 +225,44 @@ class Records:
             StoreError: the store failed; the session may live on.
         """
         while True:
-            held = await self.load(grant_id)
-            sessions = held.grant.sessions if held else ()
+            stored = await self.load(record_id)
+            sessions = stored.record.sessions if stored else ()
             others = tuple(s for s in sessions if s.digest != digest)
-            if held is None or len(others) == len(sessions):
+            if stored is None or len(others) == len(sessions):
                 # Ended by another process: nothing cached here is true any more.
-                self.forget_cached(grant_id)
+                self.forget_cached(record_id)
                 return None
             if others or self._settings.keep_grants:
-                left = replace(held.grant, sessions=others)
-                done = await self.replace(held, left) is not None
+                left = replace(stored.record, sessions=others)
+                done = await self.replace(stored, left) is not None
             else:
-                done = await self.delete(held)
+                done = await self.delete(stored)
             if done:
-                return held.grant
+                return stored.record
 
-    async def forget(self, grant_id: str) -> UserRecord | None:
+    async def forget(self, record_id: str) -> UserRecord | None:
         """Delete a record and with it every session; return the grant as it was.
 
         Raises:
             StoreError: the store failed; the record may live on.
         """
-        await self.forget_declined(grant_id)
+        await self.forget_denied(record_id)
         while True:
-            held = await self.load(grant_id)
-            if held is None:
-                self.forget_cached(grant_id)
+            stored = await self.load(record_id)
+            if stored is None:
+                self.forget_cached(record_id)
                 return None
-            if await self.delete(held):
-                return held.grant
+            if await self.delete(stored):
+                return stored.record
 
-    def forget_cached(self, grant_id: str) -> None:
+    def forget_cached(self, record_id: str) -> None:
         """Drop what this process remembers of a grant's sessions."""
-        self._sights.forget(grant_id)
+        self._cache.forget(record_id)
 
-    def find(self, grant: UserRecord, digest: str) -> Session | None:
+    def find(self, record: UserRecord, digest: str) -> Session | None:
         """Return a grant's session by the hash of its secret, if it has not ended."""
         wanted = digest.encode()
-        for session in grant.sessions:
+        for session in record.sessions:
             if hmac.compare_digest(session.digest.encode(), wanted):
                 return session if self._is_alive(session) else None
         return None
@@ -268,17 +270,17 @@ class Records:
     def end_of(self, session: Session) -> float:
         """Return when a session ends, unless it is used again."""
         return min(
-            session.seen + self._settings.session_idle,
-            session.born + self._settings.session_lifetime,
+            session.last_seen_at + self._settings.session_idle,
+            session.created_at + self._settings.session_lifetime,
         )
 
     def _is_alive(self, session: Session) -> bool:
         """Whether a session is within its idle and its absolute limit."""
         return self._clock() < self.end_of(session)
 
-    def living(self, grant: UserRecord) -> tuple[Session, ...]:
+    def living(self, record: UserRecord) -> tuple[Session, ...]:
         """Return the sessions of a grant that have not ended."""
-        return tuple(s for s in grant.sessions if self._is_alive(s))
+        return tuple(s for s in record.sessions if self._is_alive(s))
 
     async def was_used(self, name: str) -> bool:
         """Whether `use_once` was told this name."""
@@ -298,10 +300,10 @@ class Records:
         """Note `new` of something that is used once, if `old` is what was noted."""
         return await self._port.compare_and_set(self._used(name), old, new, seconds)
 
-    async def note_declined(
+    async def note_denied(
         self,
-        grant_id: str,
-        declined: frozenset[str],
+        record_id: str,
+        denied: frozenset[str],
         requested: frozenset[str] = frozenset(),
     ) -> None:
         """Note scopes that a user declined on TikTok's page.
@@ -310,18 +312,18 @@ class Records:
         to be asked the same at every login.
 
         Args:
-            grant_id: whose.
-            declined: scopes that they were asked and did not grant.
+            record_id: whose.
+            denied: scopes that they were asked and did not grant.
             requested: all that they were asked; of these, the others are granted now.
 
         Raises:
             StoreError: the store failed.
         """
-        name = _declined(grant_id)
+        name = _denied(record_id)
         for _ in range(_SWAPS):
             row = await self.used(name)
             before = self._opened_scopes(name, row)
-            after = (before - requested) | declined
+            after = (before - requested) | denied
             if after == before:
                 return
             text = join_scopes(after).encode()
@@ -330,63 +332,66 @@ class Records:
             if await self._port.compare_and_set(key, row, sealed, ttl):
                 return
 
-    async def declined(self, grant_id: str) -> frozenset[str]:
+    async def denied(self, record_id: str) -> frozenset[str]:
         """Return the scopes that a user declined on TikTok's page.
 
         Raises:
             StoreError: the store failed.
         """
-        name = _declined(grant_id)
+        name = _denied(record_id)
         return self._opened_scopes(name, await self.used(name))
 
     def _opened_scopes(self, name: str, row: bytes | None) -> frozenset[str]:
         text = None if row is None else self._box.open(row, self._used(name))
         return split_scopes(text.decode()) if text else frozenset()
 
-    async def forget_declined(self, grant_id: str) -> None:
+    async def forget_denied(self, record_id: str) -> None:
         """Forget what a user declined: TikTok asks them everything again.
 
         Raises:
             StoreError: the store failed.
         """
-        key = self._used(_declined(grant_id))
+        key = self._used(_denied(record_id))
         row = await self._port.get(key)
         if row is not None:
             await self._port.compare_and_set(key, row, None, 1)
 
-    async def note_revoked(self, grant_id: str) -> None:
+    async def note_revoked(self, record_id: str) -> None:
         """Note that TikTok was just told to end a user's access.
 
         TikTok reports that by webhook, which may arrive after the next login.
         """
-        name, now = _revoked(grant_id), str(int(self._clock())).encode()
+        name, now = _revoked(record_id), str(int(self._clock())).encode()
         for _ in range(_SWAPS):
             noted = await self.used(name)
             if await self.swap_used(name, noted, now, _REVOKED_SECONDS):
                 return
 
-    async def revoked_at(self, grant_id: str) -> int | None:
+    async def revoked_at(self, record_id: str) -> int | None:
         """Return when `note_revoked` was called last; None if not for days."""
-        noted = await self.used(_revoked(grant_id))
+        noted = await self.used(_revoked(record_id))
         return int(noted) if noted is not None and noted.isdigit() else None
 
     def _used(self, name: str) -> str:
         return f"{self._space}:used:{{{name}}}"
 
-    async def begin_attempt(self, held: VersionedRecord, seconds: float) -> Attempt:
+    async def begin_attempt(self, stored: VersionedRecord, seconds: float) -> Attempt:
         """Note in the store that TikTok is about to be asked for a grant's next token.
 
         It is a write of its own before the call, so a store that takes none is found
         out before the only refresh token is spent.
 
         Args:
-            held: whose token.
+            stored: whose token.
             seconds: how long the note stays: the longest that an attempt takes.
 
         Raises:
             StoreError: the store failed.
         """
-        key, generation = self._attempt(held.grant_id), _generation(held.grant)
+        key, generation = (
+            self._attempt(stored.record_id),
+            _generation(stored.record),
+        )
         note = generation + os.urandom(8)
         while not await self._port.compare_and_set(key, None, note, seconds):
             other = await self._port.get(key)
@@ -396,54 +401,54 @@ class Records:
                 return Attempt(note, is_second=other.startswith(generation))
         return Attempt(note, is_second=False)
 
-    async def is_alone(self, grant_id: str, attempt: Attempt) -> bool:
+    async def is_alone(self, record_id: str, attempt: Attempt) -> bool:
         """Whether no other process can have the answer to the same refresh token.
 
         A note that is gone was another's to take: we were asleep for long.
         """
-        found = await self._port.get(self._attempt(grant_id))
+        found = await self._port.get(self._attempt(record_id))
         return not attempt.is_second and found == attempt.note
 
-    async def end_attempt(self, grant_id: str, attempt: Attempt) -> None:
+    async def end_attempt(self, record_id: str, attempt: Attempt) -> None:
         """Take the note back, if it is still ours; a failing store lets it expire."""
         with contextlib.suppress(StoreError):
-            key = self._attempt(grant_id)
+            key = self._attempt(record_id)
             await self._port.compare_and_set(key, attempt.note, None, 0)
 
-    def _attempt(self, grant_id: str) -> str:
-        return f"{self._space}:attempt:{{{grant_id}}}"
+    def _attempt(self, record_id: str) -> str:
+        return f"{self._space}:attempt:{{{record_id}}}"
 
     def lock(
-        self, grant_id: str, seconds: float
+        self, record_id: str, seconds: float
     ) -> AbstractAsyncContextManager[LockHandle]:
         """Hold the store's lock on a record inside, if nobody else does."""
-        return self._port.lock(self._key(grant_id), seconds)
+        return self._port.lock(self._key(record_id), seconds)
 
     @property
     def has_short_locks(self) -> bool:
         """Whether the store's locks can be renewed, so that they may be short."""
         return self._port.renews
 
-    def _ttl(self, grant: UserRecord) -> float:
+    def _ttl(self, record: UserRecord) -> float:
         """Return for how long the store shall keep a record, in seconds.
 
         As long as a session can last, or a job can refresh, and a while after the
         tokens are over, for their end to be noticed.
         """
         now = self._clock()
-        until: float = grant.expires_at
-        if grant.refresh_token:
-            end = grant.refresh_expires_at
+        until: float = record.expires_at
+        if record.refresh_token:
+            end = record.refresh_expires_at
             until = max(until, now + _UNKNOWN_LIFE if end is None else end)
         until += _NOTICE
         if not self._settings.keep_grants:
-            until = min(until, max(map(self.end_of, grant.sessions), default=now))
+            until = min(until, max(map(self.end_of, record.sessions), default=now))
         return max(1.0, until - now)
 
 
-def _declined(grant_id: str) -> str:
-    return f"declined-{grant_id}"
+def _denied(record_id: str) -> str:
+    return f"declined-{record_id}"
 
 
-def _revoked(grant_id: str) -> str:
-    return f"revoked-{grant_id}"
+def _revoked(record_id: str) -> str:
+    return f"revoked-{record_id}"

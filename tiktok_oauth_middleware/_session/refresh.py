@@ -95,7 +95,7 @@ class Refresh:
         self,
         settings: TikTokSettings,
         runtime: Backend,
-        grants: Records,
+        records: Records,
         client: Callable[[], Awaitable[TikTokClient]],
         emit: Emitter,
         clock: Callable[[], float],
@@ -104,7 +104,7 @@ class Refresh:
         self._settings = settings
         self._deferrable = deferrable
         self._runtime = runtime
-        self._grants = grants
+        self._records = records
         self._client = client
         self._emit = emit
         self._clock = clock
@@ -112,52 +112,52 @@ class Refresh:
         self.longest: float = settings.timeout + _WRITE_SECONDS
         # The store's lock is renewed all the while, or else outlives both, so that
         # nobody asks in between. A short one is sooner free of a holder that died.
-        self._lease = LEASE_SECONDS if grants.has_short_locks else self.longest + 3
+        self._lease = LEASE_SECONDS if records.has_short_locks else self.longest + 3
 
-    def due_at(self, grant: UserRecord) -> float:
+    def due_at(self, record: UserRecord) -> float:
         """Return when the access token is to be renewed, in seconds since 1970.
 
         A leeway before its end, or a tenth of its life if that is less, so that a
         short life makes no loop; a little earlier for some users than for others.
         """
-        life = grant.expires_at - grant.issued_at
+        life = record.expires_at - record.issued_at
         leeway = min(self._settings.refresh_leeway, life / 10)
-        jitter = zlib.crc32(f"{grant.open_id}{grant.issued_at}".encode()) / 2**32
-        return grant.expires_at - leeway * (1 + 0.1 * jitter)
+        jitter = zlib.crc32(f"{record.open_id}{record.issued_at}".encode()) / 2**32
+        return record.expires_at - leeway * (1 + 0.1 * jitter)
 
-    def is_due(self, grant: UserRecord, demand: Demand = DUE) -> bool:
+    def is_due(self, record: UserRecord, demand: Demand = DUE) -> bool:
         """Whether something is to be done now: TikTok to be asked, or the grant ended.
 
         A failed refresh puts off the next one, but never the end of a grant.
         """
         now = self._clock()
-        if self.has_ended(grant):
+        if self.has_ended(record):
             return True
-        due = now >= self.due_at(grant) or is_from_future(grant, now)
+        due = now >= self.due_at(record) or is_from_future(record, now)
         if demand.replacing:
-            due = fingerprint(grant.access_token) == demand.replacing
+            due = fingerprint(record.access_token) == demand.replacing
         elif demand.within and not due:
-            life = grant.expires_at - grant.issued_at
+            life = record.expires_at - record.issued_at
             due = (
-                now >= self.due_at(grant) - demand.within
-                and now - grant.issued_at > life * _SHARE_BEFORE_SWEEPS
+                now >= self.due_at(record) - demand.within
+                and now - record.issued_at > life * _SHARE_BEFORE_SWEEPS
             )
-        return due and not self._must_wait(grant, now)
+        return due and not self._must_wait(record, now)
 
-    def has_ended(self, grant: UserRecord) -> bool:
+    def has_ended(self, record: UserRecord) -> bool:
         """Whether the access token is over, and no other can be had for it."""
-        return grant.expires_at <= self._clock() and not self._can_ask(grant)
+        return record.expires_at <= self._clock() and not self._can_ask(record)
 
     @staticmethod
-    def _must_wait(grant: UserRecord, now: float) -> bool:
+    def _must_wait(record: UserRecord, now: float) -> bool:
         """Whether a failure was so recent that it is too early to try again.
 
         A time further away than any back-off is what a clock that jumped has left.
         """
-        return now < grant.retry_at <= now + 2 * _CLOCK_SKEW
+        return now < record.retry_at <= now + 2 * _CLOCK_SKEW
 
     async def fresh(
-        self, held: VersionedRecord, demand: Demand = DUE
+        self, stored: VersionedRecord, demand: Demand = DUE
     ) -> VersionedRecord | None:
         """Return the record with the best token there is; None if the grant has ended.
 
@@ -171,83 +171,83 @@ class Refresh:
             StoreError: the store failed, and the token has expired or more was asked
                 for than what is due.
         """
-        if not self.is_due(held.grant, demand):
-            return held
-        usable = self._is_usable(held.grant, demand)
+        if not self.is_due(stored.record, demand):
+            return stored
+        usable = self._is_usable(stored.record, demand)
         if not usable or demand != DUE:
             with contextlib.suppress(InFlight):
-                return await self._led(held, demand, wait=not usable)
+                return await self._led(stored, demand, wait=not usable)
         elif self._deferrable.may_try():
             with contextlib.suppress(InFlight), self._deferrable.attempt():
-                return await self._led(held, demand, wait=False)
-            if not self._is_usable(held.grant, demand):
+                return await self._led(stored, demand, wait=False)
+            if not self._is_usable(stored.record, demand):
                 # It expired while the store was waited for, and is needed now.
-                return await self._led(held, demand, wait=True)
-        return held
+                return await self._led(stored, demand, wait=True)
+        return stored
 
     async def _led(
-        self, held: VersionedRecord, demand: Demand, *, wait: bool
+        self, stored: VersionedRecord, demand: Demand, *, wait: bool
     ) -> VersionedRecord | None:
         """Return what the one refresh of this process for this user gives."""
         return await self._runtime.together(
-            _flight(held.grant_id, demand),
-            lambda: self._lead(held.grant_id, demand),
+            _flight(stored.record_id, demand),
+            lambda: self._lead(stored.record_id, demand),
             wait=wait,
         )
 
-    def is_under_way(self, grant_id: str) -> bool:
+    def is_under_way(self, record_id: str) -> bool:
         """Whether somebody in this process is at a grant's refresh just now."""
-        return self._runtime.is_under_way(_flight(grant_id, DUE))
+        return self._runtime.is_under_way(_flight(record_id, DUE))
 
-    async def result(self, grant_id: str) -> VersionedRecord | None:
+    async def result(self, record_id: str) -> VersionedRecord | None:
         """Return what the refresh that is under way gives, having waited for it.
 
         Raises:
             StoreError: the store failed.
         """
         return await self._runtime.together(
-            _flight(grant_id, DUE), lambda: self._lead(grant_id, DUE), wait=True
+            _flight(record_id, DUE), lambda: self._lead(record_id, DUE), wait=True
         )
 
-    def _is_usable(self, grant: UserRecord, demand: Demand) -> bool:
+    def _is_usable(self, record: UserRecord, demand: Demand) -> bool:
         """Whether whoever asks can go on with the token that there is."""
-        return grant.expires_at > self._clock() and not demand.replacing
+        return record.expires_at > self._clock() and not demand.replacing
 
-    async def _lead(self, grant_id: str, demand: Demand) -> VersionedRecord | None:
+    async def _lead(self, record_id: str, demand: Demand) -> VersionedRecord | None:
         """Take the store's lock and refresh, or use what another process made."""
         # Whoever waits behind a slow or dead holder waits no longer than for TikTok.
         give_up = time.monotonic() + self._settings.timeout
         while True:
-            held = await self._grants.load(grant_id)
-            if held is None or not self.is_due(held.grant, demand):
-                return held
-            if not self._can_ask(held.grant):
-                if held.grant.expires_at > self._clock():
-                    return held
-                return await self._end_expired(held)
+            stored = await self._records.load(record_id)
+            if stored is None or not self.is_due(stored.record, demand):
+                return stored
+            if not self._can_ask(stored.record):
+                if stored.record.expires_at > self._clock():
+                    return stored
+                return await self._end_expired(stored)
             asked = time.monotonic()
-            async with self._grants.lock(grant_id, self._lease) as hold:
+            async with self._records.lock(record_id, self._lease) as hold:
                 if hold:
                     with (
                         contextlib.suppress(_LockLostError),
                         hold.kept(self._lease) as is_kept,
                     ):
                         lock = _Lock(hold, is_kept, asked)
-                        return await self._refresh(grant_id, demand, lock)
+                        return await self._refresh(record_id, demand, lock)
             # Never without the lock: a second refresh would be refused, and take the
             # first one's answer for a dead grant.
-            usable = self._is_usable(held.grant, demand)
+            usable = self._is_usable(stored.record, demand)
             if usable or time.monotonic() > give_up:
-                return held
+                return stored
             await self._runtime.sleep(_POLL_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311
 
-    def _can_ask(self, grant: UserRecord) -> bool:
+    def _can_ask(self, record: UserRecord) -> bool:
         """Whether there is a refresh token that TikTok can still take."""
-        end = grant.refresh_expires_at
-        return bool(grant.refresh_token) and (end is None or end > self._clock())
+        end = record.refresh_expires_at
+        return bool(record.refresh_token) and (end is None or end > self._clock())
 
     async def _refresh(
-        self, grant_id: str, demand: Demand, lock: _Lock
+        self, record_id: str, demand: Demand, lock: _Lock
     ) -> VersionedRecord | None:
         """Ask TikTok once and write the answer; called with the locks held.
 
@@ -260,36 +260,39 @@ class Refresh:
             with contextlib.suppress(StoreError):  # the write will tell
                 await lock.hold.renew(self._lease)
 
-        held = await self._grants.load(grant_id)
-        if held is None or not self.is_due(held.grant, demand):
-            return held
+        stored = await self._records.load(record_id)
+        if stored is None or not self.is_due(stored.record, demand):
+            return stored
         client = await self._client()
-        attempt = await self._grants.begin_attempt(held, self.longest)
+        attempt = await self._records.begin_attempt(stored, self.longest)
         # A process that was slow to come here may have lost the lock, and then
         # somebody else asks.
         is_late = time.monotonic() - lock.asked > self._lease / 2
         if is_late and not await lock.hold.renew(self._lease):
-            await self._grants.end_attempt(grant_id, attempt)
+            await self._records.end_attempt(record_id, attempt)
             raise _LockLostError
         try:
             answer = await client.refresh(
-                held.grant.refresh_token.reveal(),
+                stored.record.refresh_token.reveal(),
                 meanwhile=None if lock.is_kept else keep_the_lock,
             )
         except GrantRevoked as error:
-            return await self._revoked(held, attempt, error)
+            return await self._revoked(stored, attempt, error)
         except TikTokError as error:
-            left = await self._failed(held, error)
-            await self._grants.end_attempt(grant_id, attempt)
+            left = await self._failed(stored, error)
+            await self._records.end_attempt(record_id, attempt)
             return left
         # The note of the attempt is about tokens that the record no longer holds from
         # here on, and expires by itself.
-        if answer.open_id != held.grant.open_id:
-            return await self._end(held, "other_user")
-        return await self._write(held, answer, keep_the_lock)
+        if answer.open_id != stored.record.open_id:
+            return await self._end(stored, "other_user")
+        return await self._write(stored, answer, keep_the_lock)
 
     async def _write(
-        self, held: VersionedRecord, answer: TokenResponse, keep_the_lock: Meanwhile
+        self,
+        stored: VersionedRecord,
+        answer: TokenResponse,
+        keep_the_lock: Meanwhile,
     ) -> VersionedRecord | None:
         """Write what TikTok answered, over whatever else changed meanwhile.
 
@@ -299,23 +302,23 @@ class Refresh:
         Raises:
             StoreError: it failed for `_WRITE_SECONDS`.
         """
-        before = held.grant.scopes
+        before = stored.record.scopes
         give_up = time.monotonic() + _WRITE_SECONDS
-        latest: VersionedRecord | None = held
+        latest: VersionedRecord | None = stored
         is_outdated = False
         wait = _POLL_SECONDS
-        while latest is not None and _takes(latest, held, answer):
+        while latest is not None and _takes(latest, stored, answer):
             try:
                 # Each of the two is tried until it is done: where every second call
                 # fails, both at once would seldom succeed.
                 if is_outdated:
-                    latest = await self._grants.load(held.grant_id)
+                    latest = await self._records.load(stored.record_id)
                     is_outdated = False
                     continue
-                renewed = self._renewed(latest.grant, answer)
-                written = await self._grants.replace(latest, renewed)
+                renewed = self._renewed(latest.record, answer)
+                written = await self._records.replace(latest, renewed)
                 if written is not None:
-                    await self._announce(written.grant, before)
+                    await self._announce(written.record, before)
                     return written
                 is_outdated = True
             except StoreError:
@@ -324,33 +327,33 @@ class Refresh:
                 await self._runtime.sleep(wait)
                 await keep_the_lock()
                 wait = min(1.0, wait * 2)
-        if latest and latest.grant.access_token == answer.access_token:
+        if latest and latest.record.access_token == answer.access_token:
             # Written by a try before, whose StoreError was about the answer.
-            await self._announce(latest.grant, before)
+            await self._announce(latest.record, before)
         return latest  # or logged out, or logged in anew: that counts, not this answer
 
-    def _renewed(self, grant: UserRecord, answer: TokenResponse) -> UserRecord:
+    def _renewed(self, record: UserRecord, answer: TokenResponse) -> UserRecord:
         now = int(self._clock())
-        scopes = split_scopes(grant.scopes)
+        scopes = split_scopes(record.scopes)
         if answer.scopes is not None:
             answered = split_scopes(answer.scopes)
             if answered - scopes:
                 logger.warning("a refresh answered with more scopes than were granted")
             scopes &= answered
-        granted, profile = join_scopes(scopes), grant.profile
-        if granted != grant.scopes:
+        granted, profile = join_scopes(scopes), record.profile
+        if granted != record.scopes:
             # Fields that no granted scope opens any more are not shown.
             profile = user_info.join_profiles("", profile, granted)
-        refresh_end = grant.refresh_expires_at
+        refresh_end = record.refresh_expires_at
         if answer.refresh_token is not None or answer.refresh_expires_in is not None:
             life = answer.refresh_expires_in
             refresh_end = None if life is None else now + int(life)
         return replace(
-            grant,
+            record,
             access_token=answer.access_token,
             issued_at=now,
             expires_at=now + int(answer.expires_in),
-            refresh_token=answer.refresh_token or grant.refresh_token,
+            refresh_token=answer.refresh_token or record.refresh_token,
             refresh_expires_at=refresh_end,
             scopes=granted,
             profile=profile,
@@ -359,15 +362,15 @@ class Refresh:
             retry_at=now + 1 if answer.expires_in < _SHORTEST_LIFE else 0,
         )
 
-    async def _announce(self, grant: UserRecord, before: str) -> None:
-        scopes = split_scopes(grant.scopes)
-        await self._emit(Event(name="refresh", open_id=grant.open_id, scopes=scopes))
-        if grant.scopes != before:
-            event = Event(name="scopes_changed", open_id=grant.open_id, scopes=scopes)
+    async def _announce(self, record: UserRecord, before: str) -> None:
+        scopes = split_scopes(record.scopes)
+        await self._emit(Event(name="refresh", open_id=record.open_id, scopes=scopes))
+        if record.scopes != before:
+            event = Event(name="scopes_changed", open_id=record.open_id, scopes=scopes)
             await self._emit(event)
 
     async def _revoked(
-        self, held: VersionedRecord, attempt: Attempt, error: GrantRevoked
+        self, stored: VersionedRecord, attempt: Attempt, error: GrantRevoked
     ) -> VersionedRecord | None:
         """End the sessions, unless somebody else has refreshed or logged in.
 
@@ -375,53 +378,53 @@ class Refresh:
         have the answer to the same refresh token. The sessions wait until it must have
         written it.
         """
-        latest = await self._grants.load(held.grant_id)
-        if latest is None or not _is_same(latest, held):
+        latest = await self._records.load(stored.record_id)
+        if latest is None or not _is_same(latest, stored):
             return latest
-        if await self._grants.is_alone(held.grant_id, attempt):
+        if await self._records.is_alone(stored.record_id, attempt):
             return await self._end(latest, "invalid_grant", error)
-        return await self._failed(held, error, wait=self.longest)
+        return await self._failed(stored, error, wait=self.longest)
 
-    async def _end_expired(self, held: VersionedRecord) -> VersionedRecord | None:
+    async def _end_expired(self, stored: VersionedRecord) -> VersionedRecord | None:
         """End a grant whose tokens are over, unless somebody has logged in since.
 
         A store that cannot be written lets nobody in again: the record stays for
         another request or sweep to end.
         """
-        latest: VersionedRecord | None = held
+        latest: VersionedRecord | None = stored
         try:
-            while latest is not None and self.has_ended(latest.grant):
-                if await self._grants.delete(latest):
-                    await self._announce_end(latest.grant, "refresh_token_expired")
+            while latest is not None and self.has_ended(latest.record):
+                if await self._records.delete(latest):
+                    await self._announce_end(latest.record, "refresh_token_expired")
                     return None
-                latest = await self._grants.load(held.grant_id)
+                latest = await self._records.load(stored.record_id)
         except StoreError as error:
             logger.warning("a grant that is over could not be deleted: %s", error)
             return None
         return latest
 
     async def _end(
-        self, held: VersionedRecord, reason: str, why: object = ""
+        self, stored: VersionedRecord, reason: str, why: object = ""
     ) -> VersionedRecord | None:
         """Delete the record and with it every session of the user."""
-        if not await self._grants.delete(held):
-            latest = await self._grants.load(held.grant_id)
-            spent = held.grant.refresh_token
-            if latest is not None and latest.grant.refresh_token == spent:
+        if not await self._records.delete(stored):
+            latest = await self._records.load(stored.record_id)
+            spent = stored.record.refresh_token
+            if latest is not None and latest.record.refresh_token == spent:
                 return await self._end(latest, reason, why)
             return latest
-        await self._announce_end(held.grant, reason, why)
+        await self._announce_end(stored.record, reason, why)
         return None
 
     async def _announce_end(
-        self, grant: UserRecord, reason: str, why: object = ""
+        self, record: UserRecord, reason: str, why: object = ""
     ) -> None:
         """Emit the end of a grant: once, by whoever deleted the record."""
-        event = Event(name="session_ended", reason=reason, open_id=grant.open_id)
+        event = Event(name="session_ended", reason=reason, open_id=record.open_id)
         await self._emit(event, why=why)
 
     async def _failed(
-        self, held: VersionedRecord, error: TikTokError, wait: float | None = None
+        self, stored: VersionedRecord, error: TikTokError, wait: float | None = None
     ) -> VersionedRecord | None:
         """Keep everything, and note when to try again where all processes see it.
 
@@ -430,20 +433,20 @@ class Refresh:
         # An invalid_grant that ends nothing is an error of TikTok like any other.
         is_grant = isinstance(error, GrantRevoked)
         reason = TikTokError.code if is_grant else reason_of(error)
-        open_id = held.grant.open_id
+        open_id = stored.record.open_id
         event = Event(name="refresh_failed", reason=reason, open_id=open_id)
         await self._emit(event, why=error)
-        failures = min(held.grant.failures + 1, 30)
+        failures = min(stored.record.failures + 1, 30)
         if wait is None:
             wait = self._back_off(failures, error)
         retry_at = int(self._clock() + wait) + 1
-        latest: VersionedRecord | None = held
-        while latest is not None and _is_same(latest, held):
-            noted = replace(latest.grant, failures=failures, retry_at=retry_at)
-            written = await self._grants.replace(latest, noted)
+        latest: VersionedRecord | None = stored
+        while latest is not None and _is_same(latest, stored):
+            noted = replace(latest.record, failures=failures, retry_at=retry_at)
+            written = await self._records.replace(latest, noted)
             if written is not None:
                 return written
-            latest = await self._grants.load(held.grant_id)
+            latest = await self._records.load(stored.record_id)
         return latest
 
     @staticmethod
@@ -457,9 +460,9 @@ class Refresh:
         return wait
 
 
-def _flight(grant_id: str, demand: Demand) -> tuple[str, Demand]:
+def _flight(record_id: str, demand: Demand) -> tuple[str, Demand]:
     # Who wants more than is due does not share what is done for the others.
-    return grant_id, demand
+    return record_id, demand
 
 
 def fingerprint(access_token: str) -> str:
@@ -467,12 +470,12 @@ def fingerprint(access_token: str) -> str:
     return hashlib.sha256(access_token.encode()).hexdigest()
 
 
-def is_from_future(grant: UserRecord, now: float) -> bool:
+def is_from_future(record: UserRecord, now: float) -> bool:
     """Whether the tokens were issued before the clock was set back.
 
     When they end is not to be believed then, and they are due.
     """
-    return grant.issued_at > now + _CLOCK_SKEW
+    return record.issued_at > now + _CLOCK_SKEW
 
 
 def _is_same(one: VersionedRecord, other: VersionedRecord) -> bool:
@@ -480,14 +483,14 @@ def _is_same(one: VersionedRecord, other: VersionedRecord) -> bool:
 
     A provider may leave the refresh token as it is, so it alone says too little.
     """
-    return (one.grant.refresh_token, one.grant.access_token) == (
-        other.grant.refresh_token,
-        other.grant.access_token,
+    return (one.record.refresh_token, one.record.access_token) == (
+        other.record.refresh_token,
+        other.record.access_token,
     )
 
 
 def _takes(
-    latest: VersionedRecord, held: VersionedRecord, answer: TokenResponse
+    latest: VersionedRecord, stored: VersionedRecord, answer: TokenResponse
 ) -> bool:
     """Whether an answer belongs into a record that may have changed since.
 
@@ -495,8 +498,8 @@ def _takes(
     where a login brought another access token and no refresh token: the one that was
     left there died with the answer.
     """
-    spent = held.grant.refresh_token
-    if latest.grant.refresh_token != spent:
+    spent = stored.record.refresh_token
+    if latest.record.refresh_token != spent:
         return False
     is_rotated = answer.refresh_token not in (None, spent)
-    return is_rotated or latest.grant.access_token == held.grant.access_token
+    return is_rotated or latest.record.access_token == stored.record.access_token

@@ -127,19 +127,19 @@ class Core:
         self.cookie_name = self.jar.session_name.encode()
         #: What the session cookie begins with in a Cookie header.
         self.cookie_start = self.cookie_name + b"="
-        sights = SessionCache(settings.remembered_sessions)
-        self.grants = Records(
+        cache = SessionCache(settings.remembered_sessions)
+        self.records = Records(
             settings,
             self._port,
             Box(keys, settings.client_key, "grant"),
-            sights,
+            cache,
             clock,
         )
         deferrable = DeferredWrites(clock)
         self.refresh = Refresh(
             settings,
             self._runtime,
-            self.grants,
+            self.records,
             self.client,
             self._emit,
             clock,
@@ -148,16 +148,16 @@ class Core:
         self.profiles = Profiles(
             settings,
             self._runtime,
-            self.grants,
-            sights,
+            self.records,
+            cache,
             self.client,
             clock,
             deferrable,
         )
         self.sessions = SessionLoader(
             settings,
-            self.grants,
-            sights,
+            self.records,
+            cache,
             self.refresh,
             self.jar,
             clock,
@@ -166,13 +166,13 @@ class Core:
         )
         self.sessions.is_store_shared = getattr(self._store, "is_shared", True)
         #: Whom a session cookie stands for, from the store if need be.
-        self.look = self.sessions.look
+        self.load_session = self.sessions.load_session
         #: Cookie value to sight, for the shells' fast path.
-        self.live = sights.live
+        self.live = cache.live
         self._login = LoginFlow(
             settings,
             self._runtime,
-            self.grants,
+            self.records,
             self.jar,
             (
                 Box(keys, settings.client_key, "login"),
@@ -186,14 +186,14 @@ class Core:
         self.logout = Logout(
             settings,
             self._runtime,
-            self.grants,
+            self.records,
             self.jar,
             self.client,
             self._emit,
             clock,
         )
         self._webhook = Webhook(
-            settings, self.grants, self.refresh, self.client, self._emit, clock
+            settings, self.records, self.refresh, self.client, self._emit, clock
         )
 
     def check_workers(self, seen: str | None = None) -> None:

@@ -16,7 +16,7 @@ from tiktok_oauth_middleware._core.http import Request, Response
 from tiktok_oauth_middleware._core.log import logger
 from tiktok_oauth_middleware._core.return_to import LONGEST
 from tiktok_oauth_middleware._oauth.scopes import split_scopes
-from tiktok_oauth_middleware._session.cached_session import DECLINED, CachedSession
+from tiktok_oauth_middleware._session.cached_session import DENIED, CachedSession
 
 from .guard import Challenge, ResponseHead
 from .navigation import is_page_visit, referring_path
@@ -84,7 +84,7 @@ class Challenges:
         headers: Iterable[tuple[str, str]] = (),
     ) -> Response:
         """Return the response to a request that was refused; see `replacement`."""
-        denied = split_scopes(session[DECLINED]) if session else frozenset()
+        denied = split_scopes(session[DENIED]) if session else frozenset()
         session = None  # it holds a token, and the app may write the page
         response = self._response(request, mount_point, denied, challenge)
         kept = cors_headers([*headers])

@@ -42,7 +42,7 @@ from tiktok_oauth_middleware._oauth.scopes import (
     split_scopes,
 )
 from tiktok_oauth_middleware._observe.causes import CONFIGURATION, reason_of
-from tiktok_oauth_middleware._session.cookie import grant_id, to_text
+from tiktok_oauth_middleware._session.cookie import record_id, to_text
 from tiktok_oauth_middleware._session.profiles import has_profile
 from tiktok_oauth_middleware._session.record import Session, UserRecord
 from tiktok_oauth_middleware.auth import read_profile
@@ -178,7 +178,7 @@ class _Saved(NamedTuple):
     session: str
     digest: str
     #: The record as it was written, and whether there was none before.
-    grant: UserRecord
+    record: UserRecord
     is_new: bool
 
 
@@ -189,7 +189,7 @@ class LoginFlow:
         self,
         settings: TikTokSettings,
         runtime: Backend,
-        grants: Records,
+        records: Records,
         jar: SessionCookies,
         boxes: tuple[Box, Box],
         client: Callable[[], Awaitable[TikTokClient]],
@@ -201,13 +201,13 @@ class LoginFlow:
         self._settings = settings
         self._origin = settings.origin
         self._runtime = runtime
-        self._grants = grants
+        self._records = records
         self._jar = jar
         lifetime = settings.login_lifetime
         self._cookies = LoginCookies(jar, boxes[0], int(lifetime) + _AFTERLIFE)
         self._recent = RecentLogins(lifetime + _AFTERLIFE, clock)
         self._results = LoginResults(
-            grants,
+            records,
             runtime,
             boxes[1],
             clock,
@@ -508,12 +508,12 @@ class LoginFlow:
         """
         if login.prompt != "again" or ticket is None:
             return False
-        held = await self._grants.load(ticket.grant_id)
-        if held is None or not self._grants.find(held.grant, ticket.digest):
+        stored = await self._records.load(ticket.record_id)
+        if stored is None or not self._records.find(stored.record, ticket.digest):
             return False
         if isinstance(error, LoginDenied):
-            missing = self._requested(login) - split_scopes(held.grant.scopes)
-            await self._grants.note_declined(held.grant_id, missing)
+            missing = self._requested(login) - split_scopes(stored.record.scopes)
+            await self._records.note_denied(stored.record_id, missing)
         return True
 
     def _requested(self, login: LoginTransaction) -> frozenset[str]:
@@ -605,8 +605,10 @@ class LoginFlow:
 
     async def _is_alive(self, ticket: Ticket) -> bool:
         """Whether a session has not ended, as the store says now."""
-        held = await self._grants.load(ticket.grant_id)
-        return held is not None and bool(self._grants.find(held.grant, ticket.digest))
+        stored = await self._records.load(ticket.record_id)
+        return stored is not None and bool(
+            self._records.find(stored.record, ticket.digest)
+        )
 
     async def _is_other(self, ticket: Ticket | None, result: LoginResult) -> bool:
         """Whether a browser is signed in by another login than this one by now."""
@@ -671,8 +673,8 @@ class LoginFlow:
         session, why = "", None
         try:
             saved = await self._exchanged(login, callback, ticket)
-            asks_again = await self._asks_again(login, saved.grant)
-            grant, session = saved.grant, saved.digest
+            asks_again = await self._asks_again(login, saved.record)
+            record, session = saved.record, saved.digest
             result = LoginResult(
                 at=int(self._clock()),
                 session=saved.session,
@@ -681,9 +683,9 @@ class LoginFlow:
             )
             event = Event(
                 name="login",
-                open_id=grant.open_id,
-                scopes=split_scopes(grant.scopes),
-                user=read_profile(grant.open_id, grant.profile),
+                open_id=record.open_id,
+                scopes=split_scopes(record.scopes),
+                user=read_profile(record.open_id, record.profile),
                 is_new=saved.is_new,
             )
         except StoreError:
@@ -714,20 +716,20 @@ class LoginFlow:
         profile = await self._profile(answer)
         return await self._save(login, answer, profile, ticket)
 
-    async def _asks_again(self, login: LoginTransaction, grant: UserRecord) -> bool:
+    async def _asks_again(self, login: LoginTransaction, record: UserRecord) -> bool:
         """Whether a person is to see TikTok's page for scopes that they were not asked.
 
         TikTok reconnects who consented before without a page, and with the scopes of
         that consent: a scope that the site asks for since then never comes by itself.
         What a person declined on the page is theirs to ask for.
         """
-        named = grant_id(self._settings.client_key, grant.open_id)
-        missing = self._requested(login) - split_scopes(grant.scopes)
+        named = record_id(self._settings.client_key, record.open_id)
+        missing = self._requested(login) - split_scopes(record.scopes)
         try:
             if login.prompt:
-                await self._grants.note_declined(named, missing, self._requested(login))
+                await self._records.note_denied(named, missing, self._requested(login))
                 return False
-            return bool(missing and missing - await self._grants.declined(named))
+            return bool(missing and missing - await self._records.denied(named))
         except StoreError as error:
             # The login itself is written.
             logger.warning("what a user declined could not be kept or read: %s", error)
@@ -755,23 +757,23 @@ class LoginFlow:
         old: Ticket | None,
     ) -> _Saved:
         """Write the grant with a new session in it; end the browser's previous one."""
-        named = grant_id(self._settings.client_key, answer.open_id)
+        named = record_id(self._settings.client_key, answer.open_id)
         value, ticket = self._jar.issue(named)
         now = int(self._clock())
         session = Session(ticket.digest, now, now)
         previous = old.digest if old is not None else ""
         for _ in range(_SWAPS):
-            held = await self._grants.load(named)
-            grant = self._grant(login, answer, profile, held and held.grant)
+            stored = await self._records.load(named)
+            record = self._grant(login, answer, profile, stored and stored.record)
             if old is None:  # asked with the login itself: the page may ask once more
-                grant = replace(grant, declined="")
-            others = [s for s in self._grants.living(grant) if s.digest != previous]
-            grant = replace(grant, sessions=(*others, session)[-_SESSIONS:])
+                record = replace(record, denied="")
+            others = [s for s in self._records.living(record) if s.digest != previous]
+            record = replace(record, sessions=(*others, session)[-_SESSIONS:])
             try:
-                if held is None:
-                    written = await self._grants.create(named, grant)
+                if stored is None:
+                    written = await self._records.create(named, record)
                 else:
-                    written = await self._grants.replace(held, grant)
+                    written = await self._records.replace(stored, record)
             except StoreError:
                 # Where only the store's answer was lost, the previous session is over
                 # and the new one is there: its browser must get it.
@@ -783,9 +785,9 @@ class LoginFlow:
         else:
             message = "the user's record changed at every try to write it"
             raise StoreError(message)
-        if old is not None and old.grant_id != named:
-            await self._grants.end_session(old.grant_id, old.digest)
-        return _Saved(value, ticket.digest, grant, held is None)
+        if old is not None and old.record_id != named:
+            await self._records.end_session(old.record_id, old.digest)
+        return _Saved(value, ticket.digest, record, stored is None)
 
     def _grant(
         self,
@@ -799,7 +801,7 @@ class LoginFlow:
         granted = split_scopes(answer.scopes or "")
         # What guards go by: scopes that were asked for by themselves, for a page.
         asked = split_scopes(login.asked)
-        before = split_scopes(known.declined) if known and asked else frozenset()
+        before = split_scopes(known.denied) if known and asked else frozenset()
         refresh_token, end = self._refresh_token(answer, known)
         return UserRecord(
             open_id=answer.open_id,
@@ -809,7 +811,7 @@ class LoginFlow:
             refresh_token=refresh_token,
             refresh_expires_at=end,
             scopes=join_scopes(granted),
-            declined=join_scopes((before | asked) - granted),
+            denied=join_scopes((before | asked) - granted),
             **self._profiles.after_login(join_scopes(granted), profile, known),
             sessions=known.sessions if known else (),
         )

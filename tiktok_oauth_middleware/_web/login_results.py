@@ -77,7 +77,7 @@ class LoginResults:
 
     def __init__(
         self,
-        grants: Records,
+        records: Records,
         runtime: Backend,
         box: Box,
         clock: Callable[[], float],
@@ -88,14 +88,14 @@ class LoginResults:
         """Take where rows are kept, and two durations in seconds.
 
         Args:
-            grants: the store's rows.
+            records: the store's rows.
             runtime: waits.
             box: seals results.
             clock: seconds since 1970.
             kept: how long it is known that a login was used.
             longest: how long its exchange can take, at most.
         """
-        self._grants = grants
+        self._records = records
         self._runtime = runtime
         self._box = box
         self._clock = clock
@@ -115,9 +115,9 @@ class LoginResults:
         # next callback would wait for an exchange that nobody has begun.
         row = _PENDING + f"{int(self._clock())} {secrets.token_hex(8)}".encode()
         try:
-            is_first = await self._grants.swap_used(login_id, None, row, self._kept)
+            is_first = await self._records.swap_used(login_id, None, row, self._kept)
         except StoreError:
-            if await self._grants.used(login_id) != row:
+            if await self._records.used(login_id) != row:
                 raise
             is_first = True
         return row if is_first else None
@@ -137,7 +137,7 @@ class LoginResults:
         Raises:
             StoreError: the store failed.
         """
-        await self._grants.swap_used(login_id, begun, sealed, self._kept)
+        await self._records.swap_used(login_id, begun, sealed, self._kept)
 
     async def find(self, login_id: str) -> LoginResult | None:
         """Return what came of a login, or None where that is not known.
@@ -145,7 +145,7 @@ class LoginResults:
         Raises:
             StoreError: the store could not say.
         """
-        row = await self._grants.used(login_id)
+        row = await self._records.used(login_id)
         return None if row is None else self.opened(login_id, row)
 
     async def wait(self, login_id: str) -> bytes | None:
@@ -159,7 +159,7 @@ class LoginResults:
         give_up = time.monotonic() + self._longest
         pause = _POLL_SECONDS
         while True:
-            row = await self._grants.used(login_id)
+            row = await self._records.used(login_id)
             if row is None or not row.startswith(_PENDING):
                 return row
             if time.monotonic() > give_up or not self._is_recent(row):

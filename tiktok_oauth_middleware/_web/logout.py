@@ -44,7 +44,7 @@ class Logout:
         self,
         settings: TikTokSettings,
         runtime: Backend,
-        grants: Records,
+        records: Records,
         jar: SessionCookies,
         client: Callable[[], Awaitable[TikTokClient]],
         emit: Emitter,
@@ -53,7 +53,7 @@ class Logout:
         self._settings = settings
         self._runtime = runtime
         self._clock = clock
-        self._grants = grants
+        self._records = records
         self._jar = jar
         self._client = client
         self._emit = emit
@@ -70,19 +70,19 @@ class Logout:
         if refused is not None:
             return refused
         if ticket is not None:
-            await self.end(ticket.grant_id, ticket.digest)
+            await self.end(ticket.record_id, ticket.digest)
         cookies = self._all_gone(request)
         if ticket is not None:
             cookies = self._choosing(cookies)
         return redirect(self._after(request, site), cookies=cookies)
 
-    async def end(self, grant_id: str, digest: str) -> None:
+    async def end(self, record_id: str, digest: str) -> None:
         """End one session, and report it.
 
         Raises:
             StoreError: the store failed; the session may live on.
         """
-        ended = await self._grants.end_session(grant_id, digest)
+        ended = await self._records.end_session(record_id, digest)
         if ended is not None:
             event = Event(name="logout", open_id=ended.open_id)
             await self._emit(event, session=digest)
@@ -101,12 +101,12 @@ class Logout:
         target, gone = self._after(request, site), self._all_gone(request)
         if ticket is None:
             return redirect(target, cookies=gone)
-        held = await self._grants.load(ticket.grant_id)
-        if held is None or not self._grants.find(held.grant, ticket.digest):
+        stored = await self._records.load(ticket.record_id)
+        if stored is None or not self._records.find(stored.record, ticket.digest):
             # Ended by another process: nothing cached here is true any more.
-            self._grants.forget_cached(ticket.grant_id)
+            self._records.forget_cached(ticket.record_id)
             return redirect(target, cookies=gone)
-        if await self.end_grant(held.grant_id) != FAILED:
+        if await self.end_grant(stored.record_id) != FAILED:
             return redirect(target, cookies=gone)
         actions = [link("back", target)]
         cookies = self._choosing(gone)
@@ -121,7 +121,7 @@ class Logout:
         choose = self._jar.choose(max(1, int(self._settings.session_lifetime)))
         return [choose, *gone]
 
-    async def end_grant(self, grant_id: str) -> str:
+    async def end_grant(self, record_id: str) -> str:
         """Forget a user at once, then tell TikTok, whatever it answers.
 
         Returns:
@@ -131,36 +131,36 @@ class Logout:
         Raises:
             StoreError: the store failed before anything was done.
         """
-        ended = await self._grants.forget(grant_id)
+        ended = await self._records.forget(record_id)
         if ended is None:
             return GONE
         outcome, why = await self._runtime.shielded(
-            lambda: self._revoke(grant_id, ended)
+            lambda: self._revoke(record_id, ended)
         )
         event = Event(name="disconnect", reason=outcome, open_id=ended.open_id)
         await self._emit(event, why=why)
         return outcome
 
-    async def _revoke(self, grant_id: str, grant: UserRecord) -> tuple[str, object]:
+    async def _revoke(self, record_id: str, record: UserRecord) -> tuple[str, object]:
         """Tell TikTok, and note when; return how that ended, and why.
 
         TikTok reports it by webhook later, maybe when the user has logged in again.
         """
-        told = await self._told(grant)
+        told = await self._told(record)
         # The user is forgotten, whether or not the store can note this: without it
         # the webhook asks TikTok.
         with contextlib.suppress(StoreError):
-            await self._grants.note_revoked(grant_id)
+            await self._records.note_revoked(record_id)
         return told
 
-    async def _told(self, grant: UserRecord) -> tuple[str, object]:
+    async def _told(self, record: UserRecord) -> tuple[str, object]:
         """Tell TikTok, with a token it still takes; return how that ended, and why."""
         seconds = REVOKE_SECONDS / 2
-        access = grant.access_token
+        access = record.access_token
         try:
             client = await self._client()
-            if grant.expires_at <= self._clock() and grant.refresh_token:
-                refresh_token = grant.refresh_token.reveal()
+            if record.expires_at <= self._clock() and record.refresh_token:
+                refresh_token = record.refresh_token.reveal()
                 answer = await client.refresh(refresh_token, seconds=seconds)
                 access = answer.access_token
             await client.revoke(access.reveal(), seconds=seconds)

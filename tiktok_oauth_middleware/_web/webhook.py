@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from tiktok_oauth_middleware._core.http import Request, Response
 from tiktok_oauth_middleware._core.log import logger
 from tiktok_oauth_middleware._oauth import webhook_delivery
-from tiktok_oauth_middleware._session.cookie import grant_id
+from tiktok_oauth_middleware._session.cookie import record_id
 from tiktok_oauth_middleware.errors import (
     StoreError,
     TikTokError,
@@ -62,14 +62,14 @@ class Webhook:
     def __init__(
         self,
         settings: TikTokSettings,
-        grants: Records,
+        records: Records,
         refresh: Refresh,
         client: Callable[[], Awaitable[TikTokClient]],
         emit: Emitter,
         clock: Callable[[], float],
     ) -> None:
         self._settings = settings
-        self._grants = grants
+        self._records = records
         self._refresh = refresh
         self._client = client
         self._emit = emit
@@ -103,7 +103,7 @@ class Webhook:
             return json_response(error.status, {"error": error.code})
         # Marked after it was taken: a store that fails in between gets it again.
         name = "hook-" + hashlib.sha256(body).hexdigest()[:32]
-        if not await self._grants.was_used(name):
+        if not await self._records.was_used(name):
             try:
                 await self._take(delivery)
             except TikTokError as error:
@@ -112,7 +112,7 @@ class Webhook:
                 retry = [("retry-after", _RETRY_SECONDS)]
                 unavailable = TikTokUnavailable.code
                 return json_response(503, {"error": unavailable}, retry)
-            await self._grants.use_once(name, _REMEMBERED_SECONDS)
+            await self._records.use_once(name, _REMEMBERED_SECONDS)
         return json_response(200, {})
 
     async def _take(self, delivery: webhook_delivery.Delivery) -> None:
@@ -134,42 +134,42 @@ class Webhook:
             TikTokError: TikTok was asked whether the token still works, and gave no
                 answer to that.
         """
-        named = grant_id(self._settings.client_key, open_id)
+        named = record_id(self._settings.client_key, open_id)
         for _ in range(_SWAPS):
-            held = await self._grants.load(named)
-            if held is None:
+            stored = await self._records.load(named)
+            if stored is None:
                 return False
-            verdict = await self._verdict(held, delivery)
+            verdict = await self._verdict(stored, delivery)
             if verdict is None:
-                if held.grant.expires_at <= self._clock():
-                    held = await self._refresh.fresh(held)
-                if held is None:  # TikTok's answer to the refresh ended it
+                if stored.record.expires_at <= self._clock():
+                    stored = await self._refresh.fresh(stored)
+                if stored is None:  # TikTok's answer to the refresh ended it
                     return True
-                verdict = not await self._works(held)
+                verdict = not await self._works(stored)
             if not verdict:
                 return False
-            await self._grants.forget_declined(named)
+            await self._records.forget_denied(named)
             # Whatever was written since was not judged: a login, above all.
-            if await self._grants.delete(held):
+            if await self._records.delete(stored):
                 return True
         message = "the user's record changed at every try to delete it"
         raise StoreError(message)
 
     async def _verdict(
-        self, held: VersionedRecord, delivery: webhook_delivery.Delivery
+        self, stored: VersionedRecord, delivery: webhook_delivery.Delivery
     ) -> bool | None:
         """Return whether a withdrawal is about these tokens; None to ask TikTok.
 
         Tokens that TikTok issued after it, at a login or a refresh, are not what was
         withdrawn.
         """
-        issued_at, withdrawn_at = held.grant.issued_at, delivery.create_time
+        issued_at, withdrawn_at = stored.record.issued_at, delivery.create_time
         if withdrawn_at > self._clock() + _ECHO_SECONDS:
             withdrawn_at = 0  # in the future, and so no time to judge by
         if withdrawn_at and issued_at > withdrawn_at + _CLOCK_SKEW:
             return False
         if delivery.reason == _REVOKED_BY_US:
-            revoked_at = await self._grants.revoked_at(held.grant_id)
+            revoked_at = await self._records.revoked_at(stored.record_id)
             if (
                 revoked_at is not None
                 and withdrawn_at <= revoked_at + _ECHO_SECONDS
@@ -180,19 +180,19 @@ class Webhook:
             return True
         return None
 
-    async def _works(self, held: VersionedRecord) -> bool:
+    async def _works(self, stored: VersionedRecord) -> bool:
         """Ask TikTok whether a user's access token still works.
 
         Raises:
             TikTokError: no answer to that.
         """
-        grant = held.grant
-        if grant.expires_at <= self._clock():
+        record = stored.record
+        if record.expires_at <= self._clock():
             raise TikTokUnavailable("", "the token expired and could not be renewed")
         client = await self._client()
         try:
             await client.profile(
-                grant.access_token.reveal(), grant.open_id, ("open_id",)
+                record.access_token.reveal(), record.open_id, ("open_id",)
             )
         except TikTokError as error:
             if error.error in _TOKEN_WORKS:

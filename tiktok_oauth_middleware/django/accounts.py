@@ -61,13 +61,13 @@ class Refusal:
     forgets: bool
 
 
-def login_of(sight: CachedSession) -> Login:
+def login_of(cached: CachedSession) -> Login:
     """Return whom a session that has just begun stands for."""
-    open_id: str = sight[OPEN_ID]
+    open_id: str = cached[OPEN_ID]
     return Login(
         open_id=open_id,
-        scopes=split_scopes(sight[SCOPES]),
-        user=read_profile(open_id, sight[PROFILE]),
+        scopes=split_scopes(cached[SCOPES]),
+        user=read_profile(open_id, cached[PROFILE]),
     )
 
 

@@ -19,7 +19,7 @@ from tiktok_oauth_middleware._session.cached_session import (
     DIGEST,
     FETCHED_AT,
     FRESH_UNTIL,
-    GRANT_ID,
+    RECORD_ID,
     CachedSession,
 )
 from tiktok_oauth_middleware._session.cookie import SESSION_LENGTH
@@ -91,7 +91,7 @@ class TikTokMiddleware:
         if request.path_info in mount_point.routes:
             return await self._own(request, mount_point)
         auth = TikTokAuth()
-        auth._sight = None
+        auth._cached = None
         auth._site = mount_point
         auth._looked = False
         auth._challenge = None
@@ -144,16 +144,16 @@ class TikTokMiddleware:
         cookies = b""
         if value is None or len(value) != SESSION_LENGTH:
             return None
-        sight = self._live.get(value)
+        cached = self._live.get(value)
         if (
-            sight is not None
-            and sight[FETCHED_AT] <= self._clock() < sight[FRESH_UNTIL]
+            cached is not None
+            and cached[FETCHED_AT] <= self._clock() < cached[FRESH_UNTIL]
         ):
-            auth._sight = sight
+            auth._cached = cached
             return None
-        sight = None  # no secret in a frame below which on_event may run
-        auth._sight = await self._core.look(value)
-        return self._core.deleting(value) if auth._sight is None else None
+        cached = None  # no secret in a frame below which on_event may run
+        auth._cached = await self._core.load_session(value)
+        return self._core.deleting(value) if auth._cached is None else None
 
     def _new_mount_point(self, mount: str, request: HttpRequest) -> MountPoint:
         """Return what is the same below one mount point, at its first request.
@@ -216,20 +216,20 @@ class TikTokMiddleware:
         if value is None:
             return answer
         try:
-            sight = await core.look(value)
+            cached = await core.load_session(value)
             value = None
-            if sight is None:  # ended by another request already
+            if cached is None:  # ended by another request already
                 return answer
-            ids = sight[GRANT_ID], sight[DIGEST]
-            login = self._accounts.login_of(sight)
-            sight = None
+            ids = cached[RECORD_ID], cached[DIGEST]
+            login = self._accounts.login_of(cached)
+            cached = None
             refused = await self._in_django(self._accounts.sign_in, request, login)
             if refused is None:
                 return answer
             if refused.forgets:
                 await core.logout.end_grant(ids[0])
             else:
-                await core.grants.end_session(*ids)
+                await core.records.end_session(*ids)
         except StoreError as error:
             asked = exchange.core_request(request, mount_point.mount)
             return await core.store_failed(asked.without_cookies(), error)
@@ -263,24 +263,24 @@ class TikTokMiddleware:
                     exchange.core_request(request, mount_point.mount)
                 )
                 answer = challenges.replacement(
-                    asked, mount_point, auth._sight, challenge, head
+                    asked, mount_point, auth._cached, challenge, head
                 )
                 return exchange.django_response(request, answer)
         if auth._looked or _may_look_later(auth, response):
             exchange.mark_private(response)
-        if getattr(request, "_tiktok_ends", False) and auth._sight is not None:
-            return await self._ended(request, auth._sight, response)
+        if getattr(request, "_tiktok_ends", False) and auth._cached is not None:
+            return await self._ended(request, auth._cached, response)
         if change is not None:
             before = exchange.headers_of(response)
             exchange.change_headers(response, before, change(before))
         return response
 
     async def _ended(
-        self, request: HttpRequest, sight: CachedSession, response: HttpResponseBase
+        self, request: HttpRequest, cached: CachedSession, response: HttpResponseBase
     ) -> HttpResponseBase:
         """End the TikTok session of who logged out of Django, and delete its cookie."""
-        core, ids = self._core, (sight[GRANT_ID], sight[DIGEST])
-        del sight
+        core, ids = self._core, (cached[RECORD_ID], cached[DIGEST])
+        del cached
         try:
             await core.logout.end(*ids)
         except StoreError as error:
@@ -301,7 +301,7 @@ def _may_look_later(auth: TikTokAuth, response: Any) -> bool:
     A file runs no code of the project's.
     """
     is_streamed = response.streaming and not isinstance(response, FileResponse)
-    return bool(is_streamed) and auth._sight is not None
+    return bool(is_streamed) and auth._cached is not None
 
 
 def _accounts() -> Any:

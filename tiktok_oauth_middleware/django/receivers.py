@@ -35,7 +35,7 @@ def _logged_in(request: Any = None, user: Any = None, **_: Any) -> None:
     from .models import TikTokAccount
 
     auth = getattr(request, "tiktok", None)
-    if auth is None or auth._sight is None or user is None:
+    if auth is None or auth._cached is None or user is None:
         return
     owners = TikTokAccount.objects.filter(open_id=auth.open_id)
     if owners.exclude(user_id=user.pk).exists():

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from tiktok_oauth_middleware._session import cached_session
 
-from ...support.models import a_sight
+from ...support.models import a_cached_session
 
 
-def test_places_of_a_sight_are_those_of_its_type():
+def test_places_of_a_cached_session_are_those_of_its_type():
     """The ten names of a sight's places count from zero without a gap."""
     places = [
         cached_session.FETCHED_AT,
@@ -17,8 +17,8 @@ def test_places_of_a_sight_are_those_of_its_type():
         cached_session.ACCESS_TOKEN,
         cached_session.EXPIRES_AT,
         cached_session.PROFILE,
-        cached_session.DECLINED,
-        cached_session.GRANT_ID,
+        cached_session.DENIED,
+        cached_session.RECORD_ID,
         cached_session.DIGEST,
     ]
-    assert places == list(range(len(a_sight())))
+    assert places == list(range(len(a_cached_session())))

@@ -14,7 +14,7 @@ from tiktok_oauth_middleware._session.cookie import (
     Ticket,
     digest,
     from_text,
-    grant_id,
+    record_id,
     to_text,
 )
 from tiktok_oauth_middleware._web.cookie_header import find, find_all
@@ -23,7 +23,7 @@ from ...support.cookie_headers import NAME, header
 from ...support.growth import is_constant
 
 OLD, MIDDLE, NEW = (bytes([n]) * 32 for n in (1, 2, 3))
-GRANT = grant_id("awexampleclientkey", "11111111-2222-4333-8444-555555555555")
+GRANT = record_id("awexampleclientkey", "11111111-2222-4333-8444-555555555555")
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_session_cookie_round_trips(jar):
     """A cookie we issued says the grant and the hash of its secret."""
     value, ticket = jar.issue(GRANT)
     assert jar.read(value.encode()) == ticket
-    assert ticket.grant_id == GRANT
+    assert ticket.record_id == GRANT
 
 
 def test_session_cookie_is_short(jar):
@@ -62,7 +62,7 @@ def test_each_session_is_new(jar):
     """Two sessions of one user share the grant and nothing else."""
     one, other = jar.issue(GRANT), jar.issue(GRANT)
     assert one[0] != other[0]
-    assert one[1].grant_id == other[1].grant_id
+    assert one[1].record_id == other[1].record_id
     assert one[1].digest != other[1].digest
 
 
@@ -224,12 +224,15 @@ def test_jar_shows_no_key(jar):
 
 def test_grant_id_of_text_that_is_no_unicode():
     """An open_id with half a character in it has a name, and its own."""
-    assert grant_id("k", "\ud800") not in (grant_id("k", "?"), grant_id("k", "\ud801"))
+    assert record_id("k", "\ud800") not in (
+        record_id("k", "?"),
+        record_id("k", "\ud801"),
+    )
 
 
 def test_grant_id_is_always_the_same():
     """A user of an app has one name, in every process."""
-    assert grant_id("awexampleclientkey", "user") == grant_id(
+    assert record_id("awexampleclientkey", "user") == record_id(
         "awexampleclientkey", "user"
     )
     assert len(base64.urlsafe_b64decode(GRANT + "==")) == 16
@@ -248,7 +251,7 @@ def test_grant_id_is_always_the_same():
 )
 def test_grant_id_is_byte_exact(one, other):
     """Users who differ in a byte, or apps that do, have different names."""
-    assert grant_id(*one) != grant_id(*other)
+    assert record_id(*one) != record_id(*other)
 
 
 def test_ticket_is_a_pair():

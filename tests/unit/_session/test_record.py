@@ -89,7 +89,7 @@ def packed_by_version_1(grant):
         grant.refresh_token.reveal(),
         end,
         grant.scopes,
-        grant.declined,
+        grant.denied,
         grant.profile,
         f"{grant.failures} {grant.retry_at}",
         *(f"{s.digest} {s.born} {s.seen}" for s in grant.sessions),

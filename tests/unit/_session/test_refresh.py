@@ -17,7 +17,7 @@ from tiktok_oauth_middleware._core.leases import LEASE_SECONDS, RENEW_SECONDS
 from tiktok_oauth_middleware._core.secret import Secret
 from tiktok_oauth_middleware._core.store_adapter import LockHandle
 from tiktok_oauth_middleware._oauth.token_response import TokenResponse
-from tiktok_oauth_middleware._session.cookie import grant_id
+from tiktok_oauth_middleware._session.cookie import record_id
 from tiktok_oauth_middleware._session.record import UserRecord
 from tiktok_oauth_middleware._session.refresh import _POLL_SECONDS, Demand, fingerprint
 from tiktok_oauth_middleware._web.app import Core
@@ -319,7 +319,7 @@ class TestTogether:
             return told
 
         core.refresh._client = client
-        run(core.grants.create("id", replace(grant, retry_at=0)))
+        run(core.records.create("id", replace(grant, retry_at=0)))
         return core
 
     @staticmethod
@@ -334,7 +334,7 @@ class TestTogether:
         """A refresh is under way from when it began until it has ended."""
         refresh = core.refresh
         assert not refresh.is_under_way("id")
-        clock.now = float(kept_in(core).grant.expires_at)
+        clock.now = float(kept_in(core).record.expires_at)
         held = kept_in(core)
         _, thread = self.in_a_thread(lambda: refresh.fresh(held))
         assert told.asked.wait(20)
@@ -347,7 +347,7 @@ class TestTogether:
     def test_ahead_is_a_flight_of_its_own(self, core, told):
         """Who has a token renewed early is not waited for by those to whom it is good."""
         refresh, held = core.refresh, kept_in(core)
-        demand = Demand(replacing=fingerprint(held.grant.access_token))
+        demand = Demand(replacing=fingerprint(held.record.access_token))
         _, thread = self.in_a_thread(lambda: refresh.fresh(held, demand))
         assert told.asked.wait(20)
         assert not refresh.is_under_way("id")
@@ -357,7 +357,7 @@ class TestTogether:
     def test_result_is_waited_for(self, core, clock, told):
         """Who asks for the result while a refresh is under way gets what it gives."""
         refresh = core.refresh
-        clock.now = float(kept_in(core).grant.expires_at)
+        clock.now = float(kept_in(core).record.expires_at)
         held = kept_in(core)
         one, first = self.in_a_thread(lambda: refresh.fresh(held))
         assert told.asked.wait(20)
@@ -368,23 +368,23 @@ class TestTogether:
         first.join(20)
         second.join(20)
         assert other[0] is one[0]
-        assert other[0].grant.access_token == "act.new"
+        assert other[0].record.access_token == "act.new"
 
     def test_result_of_none(self, core, clock, told):
         """Where none is under way any more, the result is what one gives now."""
         told.may_answer.set()
-        clock.now = float(kept_in(core).grant.expires_at)
-        assert run(core.refresh.result("id")).grant.access_token == "act.new"
+        clock.now = float(kept_in(core).record.expires_at)
+        assert run(core.refresh.result("id")).record.access_token == "act.new"
 
     def test_not_due(self, core, told):
         """Who finds a fresh record has it, and asks nobody, not even for the lock."""
-        core.grants.lock = None
+        core.records.lock = None
         assert run(core.refresh.result("id")) == kept_in(core)
         assert not told.asked.is_set()
 
     def test_gone(self, core, told):
         """Who finds no record has none, and asks nobody."""
-        core.grants.lock = None
+        core.records.lock = None
         assert run(core.refresh.result("other")) is None
         assert not told.asked.is_set()
 
@@ -394,7 +394,7 @@ class TestTogether:
         slept = []
 
         @contextlib.asynccontextmanager
-        async def lock(grant_id, seconds):
+        async def lock(record_id, seconds):
             yield LockHandle(None, None, is_held=False)
 
         async def sleep(seconds):
@@ -402,22 +402,22 @@ class TestTogether:
             slept.append(seconds)
             if len(slept) == 3:  # the other process has done it
                 held = kept_in(core)
-                renewed = core.refresh._renewed(held.grant, answer())
-                await core.grants.replace(held, renewed)
+                renewed = core.refresh._renewed(held.record, answer())
+                await core.records.replace(held, renewed)
 
-        core.grants.lock, core._runtime.sleep = lock, sleep
-        clock.now = float(kept_in(core).grant.expires_at - left)
+        core.records.lock, core._runtime.sleep = lock, sleep
+        clock.now = float(kept_in(core).record.expires_at - left)
         found = run(core.refresh.fresh(kept_in(core)))
         assert len(slept) == pauses
-        assert found.grant.access_token == ("act.new" if pauses else "act.old")
+        assert found.record.access_token == ("act.new" if pauses else "act.old")
         assert not told.asked.is_set()
 
     @pytest.mark.parametrize(("left", "is_there"), [(1, True), (0, False), (-1, False)])
     def test_no_refresh_token(self, core, clock, told, left, is_there):
         """Without a refresh token the access token is good to its end, then nobody's."""
         held = kept_in(core)
-        bare = replace(held.grant, refresh_token=Secret(""))
-        run(core.grants.replace(held, bare))
+        bare = replace(held.record, refresh_token=Secret(""))
+        run(core.records.replace(held, bare))
         clock.now = float(bare.expires_at - left)
         found = run(core.refresh.fresh(held._replace(grant=bare)))
         assert (found is not None) is is_there
@@ -426,7 +426,7 @@ class TestTogether:
 
 
 def kept_in(core):
-    return run(core.grants.load("id"))
+    return run(core.records.load("id"))
 
 
 # --- what somebody else does meanwhile ------------------------------------------------
@@ -590,14 +590,14 @@ class TestMeanwhile:
         tiktok.answered = once(leave)
         world.clock.advance(LIFE + 1)
         core = core_of(world)
-        named = grant_id(world.settings.client_key, world.tiktok.people[0].open_id)
-        held = run(core.grants.load(named))
+        named = record_id(world.settings.client_key, world.tiktok.people[0].open_id)
+        held = run(core.records.load(named))
         fresh = run(core.refresh.fresh(held))
         # The swap meets the change; read, failing; read; swap, failing; swap.
         assert store.refused == 2
         store.stumbles = False
-        assert fresh.grant.access_token == kept(world).access_token
-        assert fresh.grant.failures == 0
+        assert fresh.record.access_token == kept(world).access_token
+        assert fresh.record.failures == 0
         assert len(kept(world).sessions) == 1
 
     def test_store_does_not_come_back(self, signed_in, world, tiktok, store):
@@ -610,8 +610,8 @@ class TestMeanwhile:
             watch.now += seconds
 
         core._runtime.sleep = sleep
-        named = grant_id(world.settings.client_key, world.tiktok.people[0].open_id)
-        held = run(core.grants.load(named))
+        named = record_id(world.settings.client_key, world.tiktok.people[0].open_id)
+        held = run(core.records.load(named))
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr("tiktok_oauth_middleware._session.refresh.time", watch)
             with pytest.raises(StoreError):
