@@ -96,7 +96,7 @@ class TikTokOAuthWSGIMiddleware:
         self._clock = clock
         self._mount_points = self._core.mount_points.known
         self._live = self._core.live
-        self._cookie_name = self._core.jar.session_name
+        self._cookie_name = self._core.cookies.session_name
         self._cookie_start = self._core.cookie_start
         self._rules = self._core.rules
         self._is_checked = False

@@ -45,7 +45,7 @@ def _ours() -> tuple[TikTokOAuthMiddleware, str]:
     core = app._core
     named = record_id(core.settings.client_key, _OPEN_ID)
     raw = base64.urlsafe_b64decode(named + "==") + _SECRET
-    value = core.jar._signer.sign(to_text(raw)).decode()
+    value = core.cookies._signer.sign(to_text(raw)).decode()
     ticket = Ticket(named, digest(_SECRET))
     grant = packed_grant(_OPEN_ID, ticket.digest, time.time())
     key = core.records._key(named)

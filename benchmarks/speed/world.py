@@ -208,7 +208,7 @@ def sign_in(
     for number in range(people):
         open_id = f"{number:08d}-2222-4333-8444-{secrets.token_hex(6)}"
         named = record_id(core.settings.client_key, open_id)
-        value, ticket = core.jar.issue(named)
+        value, ticket = core.cookies.issue(named)
         grant = packed_grant(open_id, ticket.digest, now)
         key = core.records._key(named)
         sealed = core.records._box.seal(grant.pack(), key)

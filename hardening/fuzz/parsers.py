@@ -29,7 +29,6 @@ from tiktok_oauth_middleware._session.cookie import (
 )
 from tiktok_oauth_middleware._session.record import Session, UserRecord
 from tiktok_oauth_middleware._web.cookie_header import find, find_all, value_of
-from tiktok_oauth_middleware._web.login import LoginTransaction
 from tiktok_oauth_middleware._web.navigation import (
     is_document,
     is_navigation,
@@ -37,6 +36,7 @@ from tiktok_oauth_middleware._web.navigation import (
     is_same_origin,
 )
 from tiktok_oauth_middleware._web.response_headers import keep_private
+from tiktok_oauth_middleware._web.transaction import LoginTransaction
 from tiktok_oauth_middleware.auth import read_profile
 from tiktok_oauth_middleware.errors import TikTokError, TikTokOAuthError
 
@@ -331,7 +331,7 @@ def _packed_grant(data: bytes) -> None:
 
 
 def _packed_login(data: bytes) -> None:
-    bound = {"state": "s", "born": _NOW}
+    bound = {"state": "s", "created_at": _NOW}
     login = LoginTransaction.unpack(longer(data), **bound)
     if login is not None:
         again = LoginTransaction.unpack(login.pack(), **bound)

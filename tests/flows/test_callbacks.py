@@ -563,7 +563,7 @@ class TestStoreFails:
         world.store.fails_at, world.store.writes = (3,), 0
         assert browser.get(callback).status_code == 303
         assert browser.signed_in
-        assert "what came of a login could not be kept" in caplog.text
+        assert "the result of a login could not be kept" in caplog.text
 
     def test_holder_died(self, world, back):
         """Who comes after a process that died in between is not left waiting."""

@@ -20,7 +20,8 @@ from tiktok_oauth_middleware._core.secret import Secret
 from tiktok_oauth_middleware._oauth.authorize import read_callback
 from tiktok_oauth_middleware._session.record import Session
 from tiktok_oauth_middleware._web.app import Core
-from tiktok_oauth_middleware._web.login import LoginTransaction, _login_id, _refusal
+from tiktok_oauth_middleware._web.login import _error_of, _login_id
+from tiktok_oauth_middleware._web.transaction import LoginTransaction
 
 from ..conftest import CALLBACK, LOGIN, kept, query_of
 
@@ -76,14 +77,14 @@ class TestPacked:
     LOGIN = LoginTransaction(
         state=Secret("s"),
         verifier=Secret("v"),
-        target="/t",
-        born=5,
-        asked="video.list",
+        return_to="/t",
+        created_at=5,
+        requested="video.list",
     )
     PROMPTED = replace(LOGIN, prompt="again")
 
     def unpack(self, packed):
-        return LoginTransaction.unpack(packed, state=Secret("s"), born=5)
+        return LoginTransaction.unpack(packed, state=Secret("s"), created_at=5)
 
     def test_round_trip(self):
         """What is packed unpacks to the same, with the state and time it is bound to."""
@@ -235,7 +236,7 @@ class TestTold:
     def test_error(self, error, shown):
         """A code of TikTok's is shown if it looks like one, and nothing else is."""
         callback = read_callback(f"error={quote(error)}".encode())
-        assert _refusal(callback).error == shown
+        assert _error_of(callback).error == shown
 
     def test_error_on_the_page(self, browser):
         """The page names the error that TikTok sent back."""
@@ -267,16 +268,18 @@ class TestTold:
         assert "retry-after" not in browser.log_in().headers
 
     def actions(self, response):
-        return re.findall(r'class="(?:deed|plain)"[^>]* href="([^"]*)"', response.text)
+        return re.findall(
+            r'class="(?:primary|secondary)"[^>]* href="([^"]*)"', response.text
+        )
 
-    def test_ways(self, browser):
+    def test_actions(self, browser):
         """Who is signed out is offered to try again; who is signed in, the site."""
         denied = browser.log_in(deny=True)
         assert self.actions(denied) == [LOGIN, "/"]
         browser.log_in()
         assert self.actions(browser.log_in(deny=True)) == ["/", LOGIN]
 
-    def test_ways_to_begin(self, browser):
+    def test_actions_to_begin(self, browser):
         """A login that did not begin names the one that would."""
         image = browser.get(LOGIN, headers={"sec-fetch-dest": "image"})
         assert self.actions(image) == [LOGIN]

@@ -35,8 +35,8 @@ class TestName:
             transport=None,
             clock=world.clock,
         )
-        ticket = core.jar.read(genuine.encode())
-        return core.jar.issue(ticket.record_id)[0]
+        ticket = core.cookies.read(genuine.encode())
+        return core.cookies.issue(ticket.record_id)[0]
 
     def test_secret_that_was_not_issued(self, world, raw):
         """A cookie for a genuine record, with a genuine MAC, needs its own secret."""

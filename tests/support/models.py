@@ -37,7 +37,7 @@ def a_cached_session(**changes):
         "expires_at": NOW + 100,
         "profile": '{"display_name": "Example Creator"}',
         "declined": "",
-        "grant_id": "grant",
+        "record_id": "grant",
         "digest": "digest",
     }
     return tuple((fields | changes).values())

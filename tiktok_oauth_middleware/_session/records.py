@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tiktok_oauth_middleware.settings.options import TikTokSettings
 
     from .cache import SessionCache
+    from .cookie import Ticket
 
 _UNKNOWN_LIFE = 400 * 86400
 #: A record stays this long after its tokens are over, in seconds, so that a request or
@@ -109,6 +110,17 @@ class Records:
         changes, at = self._cache.changes, self._clock()
         sealed = await self.sealed(record_id)
         return self.opened(record_id, sealed, changes, at)
+
+    async def load_alive(self, ticket: Ticket) -> VersionedRecord | None:
+        """Return the record with a session that has not ended; None if it has.
+
+        Raises:
+            StoreError: the store could not say.
+        """
+        stored = await self.load(ticket.record_id)
+        if stored is None or self.find(stored.record, ticket.digest) is None:
+            return None
+        return stored
 
     async def inspect(self, record_id: str) -> tuple[VersionedRecord | None, bool]:
         """Return the record, and whether there is one that does not open.

@@ -116,15 +116,17 @@ class Core:
         self._wire(keys)
         self.mount_points = MountPoints(settings, clock, self.profiles.was_read)
         self.rules = AppRules(settings)
-        self.challenges = Challenges(settings.origin, self._pages, self._login)
+        self.challenges = Challenges(
+            settings.origin, self._pages, self._login.transactions
+        )
 
     def _wire(self, keys: list[str]) -> None:
         settings, clock = self.settings, self.clock
         signing = [derive(key, settings.client_key, "session") for key in keys]
-        self.jar = SessionCookies(
+        self.cookies = SessionCookies(
             settings.cookie_name, signing, secure=not settings.is_loopback
         )
-        self.cookie_name = self.jar.session_name.encode()
+        self.cookie_name = self.cookies.session_name.encode()
         #: What the session cookie begins with in a Cookie header.
         self.cookie_start = self.cookie_name + b"="
         cache = SessionCache(settings.remembered_sessions)
@@ -159,7 +161,7 @@ class Core:
             self.records,
             cache,
             self.refresh,
-            self.jar,
+            self.cookies,
             clock,
             deferrable,
             self.profiles,
@@ -170,30 +172,33 @@ class Core:
         #: Cookie value to sight, for the shells' fast path.
         self.live = cache.live
         self._login = LoginFlow(
-            settings,
-            self._runtime,
-            self.records,
-            self.jar,
-            (
-                Box(keys, settings.client_key, "login"),
-                Box(keys, settings.client_key, "login result"),
-            ),
-            self.client,
-            self._emit,
-            clock,
-            self.profiles,
+            settings=settings,
+            backend=self._runtime,
+            records=self.records,
+            cookies=self.cookies,
+            login_box=Box(keys, settings.client_key, "login"),
+            result_box=Box(keys, settings.client_key, "login result"),
+            client=self.client,
+            emit=self._emit,
+            clock=clock,
+            profiles=self.profiles,
         )
         self.logout = Logout(
-            settings,
-            self._runtime,
-            self.records,
-            self.jar,
-            self.client,
-            self._emit,
-            clock,
+            settings=settings,
+            backend=self._runtime,
+            records=self.records,
+            cookies=self.cookies,
+            client=self.client,
+            emit=self._emit,
+            clock=clock,
         )
         self._webhook = Webhook(
-            settings, self.records, self.refresh, self.client, self._emit, clock
+            settings=settings,
+            records=self.records,
+            refresh=self.refresh,
+            client=self.client,
+            emit=self._emit,
+            clock=clock,
         )
 
     def check_workers(self, seen: str | None = None) -> None:
@@ -314,7 +319,7 @@ class Core:
         """
         if not self.sessions.is_to_be_deleted(value):
             return None
-        deletion, clock = self.jar.session("", 0), self.clock
+        deletion, clock = self.cookies.session("", 0), self.clock
         began = clock()
 
         def change(headers: Sequence[tuple[str, str]]) -> Sequence[tuple[str, str]]:

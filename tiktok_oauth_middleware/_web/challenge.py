@@ -24,8 +24,8 @@ from .pages import ErrorPage, Note, Pages, json_response, link, redirect
 from .response_headers import cors_headers
 
 if TYPE_CHECKING:
-    from .login import LoginFlow
     from .mount import MountPoint
+    from .transaction import LoginTransactions
 
 #: Longest URL that begins a login, in bytes: a redirect's other headers take 300 more.
 _LONGEST_LOGIN_URL = 3400
@@ -38,18 +38,20 @@ _PREFLIGHT_STATUSES = frozenset({200, 204, 400, 401, 403, 404, 405})
 class Challenges:
     """Responses to the requests of one app that may not pass."""
 
-    def __init__(self, origin: str, pages: Pages, login: LoginFlow) -> None:
-        """Take the configured origin of the site, and the login to which links lead."""
+    def __init__(
+        self, origin: str, pages: Pages, transactions: LoginTransactions
+    ) -> None:
+        """Take the configured origin of the site, and the logins under way."""
         self._origin = origin
         self._pages = pages
-        self._login = login
+        self._transactions = transactions
 
     def without_cookies(self, request: Request) -> Request:
         """Return a refused request without cookies, with the logins under way in them.
 
         An app that writes the pages may record the locals of the frames above it.
         """
-        request.begun_logins = self._login.under_way(request.headers)
+        request.begun_logins = self._transactions.under_way(request.headers)
         return request.without_cookies()
 
     def replacement(
@@ -131,7 +133,7 @@ class Challenges:
         login_url = _login_url(mount_point, return_to, requested)
         is_denied = not is_allowed or challenge.missing <= denied
         is_redirected = not is_form and not (challenge.is_signed_in and is_denied)
-        if is_redirected and not self._login.is_unfinished(
+        if is_redirected and not self._transactions.is_unfinished(
             request, mount_point, return_to, requested
         ):
             return redirect(login_url)

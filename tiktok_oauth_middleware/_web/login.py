@@ -1,12 +1,10 @@
-"""To TikTok and back: state, PKCE, code for token.
+"""The login flow: to TikTok and back.
 
-A login lives in the browser that began it: in sealed, short-lived cookies. The callback
-must present them, so an answer that was made for another browser, or by an attacker,
-finds nothing here (RFC 9700 section 4.7). The store is touched once before TikTok is:
-to mark the state as used, so that equal callbacks at the same moment make one exchange.
-Then the row says what came of it, and for a minute every request that shows the login's
-cookie gets that: a callback that was cut off, sent again or sent twice ends as the
-first one did.
+The callback is answered only for a browser that brings the login's cookies (see
+`transaction`). The store is asked once before TikTok is: to mark the state as used, so
+that equal callbacks at the same moment make one exchange. The same row then holds the
+result, and for a minute every request with the login's cookies gets it: a callback that
+was cut off, sent again or sent twice ends as the first one did.
 """
 
 from __future__ import annotations
@@ -15,39 +13,28 @@ import contextlib
 import hashlib
 import logging
 import re
-import secrets
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
 from tiktok_oauth_middleware._core.http import (
     QUERY_LIMIT,
     BadQuery,
-    BegunLogin,
     Cookie,
-    Headers,
     Request,
     Response,
     read_query,
 )
 from tiktok_oauth_middleware._core.log import logger
-from tiktok_oauth_middleware._core.return_to import safe_target, target_of
-from tiktok_oauth_middleware._core.secret import Secret
-from tiktok_oauth_middleware._oauth import answer as answer_module
-from tiktok_oauth_middleware._oauth import authorize
-from tiktok_oauth_middleware._oauth.scopes import (
-    join_scopes,
-    parse_scopes,
-    split_scopes,
-)
+from tiktok_oauth_middleware._core.return_to import target_of
+from tiktok_oauth_middleware._oauth.answer import TRANSIENT
+from tiktok_oauth_middleware._oauth.authorize import Callback, read_callback
+from tiktok_oauth_middleware._oauth.scopes import parse_scopes, split_scopes
 from tiktok_oauth_middleware._observe.causes import CONFIGURATION, reason_of
 from tiktok_oauth_middleware._session.cookie import record_id, to_text
-from tiktok_oauth_middleware._session.profiles import has_profile
-from tiktok_oauth_middleware._session.record import Session, UserRecord
 from tiktok_oauth_middleware.auth import read_profile
 from tiktok_oauth_middleware.errors import (
-    GrantRevoked,
     LoginDenied,
     LoginError,
     LoginExpired,
@@ -60,13 +47,14 @@ from tiktok_oauth_middleware.errors import (
 )
 from tiktok_oauth_middleware.events import Event
 
+from .code_exchange import CodeExchange
 from .cookie_header import find
-from .login_cookies import LoginCookies, purpose_hash
+from .login_cookies import LoginCookies
 from .login_results import SHOWN_SECONDS, LoginResult, LoginResults
-from .messages import ProblemCode
 from .mount import MountPoint
 from .navigation import is_document, is_other_host, is_prefetch, is_same_origin
 from .pages import (
+    DELETED_AT_ONCE,
     HEAD_LIMIT,
     Answer,
     ErrorPage,
@@ -76,206 +64,176 @@ from .pages import (
     link,
     page_code,
     redirect,
+    redirect_with_cookies,
 )
 from .recent_logins import RecentLogins
+from .transaction import (
+    SERVER_CLOCK_SKEW,
+    LoginTransaction,
+    LoginTransactions,
+    Prompt,
+)
 
 if TYPE_CHECKING:
     from tiktok_oauth_middleware._core.backends.base import Backend
     from tiktok_oauth_middleware._core.encryption import Box
     from tiktok_oauth_middleware._oauth.client import TikTokClient
-    from tiktok_oauth_middleware._oauth.token_response import TokenResponse
     from tiktok_oauth_middleware._observe.emit import Emitter
     from tiktok_oauth_middleware._session.cookie import SessionCookies, Ticket
-    from tiktok_oauth_middleware._session.profiles import Profile, Profiles
+    from tiktok_oauth_middleware._session.profiles import Profiles
+    from tiktok_oauth_middleware._session.record import UserRecord
     from tiktok_oauth_middleware._session.records import Records
     from tiktok_oauth_middleware.settings.options import TikTokSettings
 
-_SESSIONS = 50
-_SWAPS = 20
-#: The cookie outlives the login, so that a late answer can be told from a foreign one.
+    from .messages import ProblemCode
+
+#: The cookies outlive the login by this, in seconds, so that the callback of a login
+#: that took too long can be distinguished from one that began in another browser.
 _AFTERLIFE = 1200
-_DELETED_AT_ONCE = 20
-#: In the query of a login that was sent on to the site's own address: once is enough.
+#: In the query of a login that was redirected to the site's own address: it is
+#: redirected once.
 _MOVED = "moved"
-#: How long a store is given to write what came of a login, in seconds.
+#: How long a store may take to write a login's result, in seconds.
 _WRITE_SECONDS = 5
-_CLOCK_SKEW = 60
-#: Longest list of scopes that a login is begun with, in characters: all that TikTok
-#: has take 700.
+#: Longest list of scopes that a login may request, in characters: all scopes that
+#: TikTok has take 700.
 _LONGEST_SCOPES = 4096
-#: Two clicks on one link are no more than this apart, in seconds.
-_DOUBLE_CLICK_SECONDS = 3
 #: In the query of a login, "1" or "0".
 _CHOOSE = "choose_account"
 _ERROR_CODE = re.compile(r"[a-z_]{1,40}")
 
 
-#: A scope asked for by itself, or every login; the account is to be chosen; TikTok gave
-#: fewer scopes than asked for without showing its page.
-Prompt = Literal["", "consent", "choose", "again"]
-_PROMPTS: tuple[Prompt, ...] = get_args(Prompt)
+class _Visit(NamedTuple):
+    """What a page about a callback needs to know of its request."""
+
+    mount_point: MountPoint
+    #: Of the browser's present session cookie, if that is genuine.
+    ticket: Ticket | None
+    #: What a link that tries once more repeats, if that is known.
+    retry: _Retry | None = None
+    #: Deletions of the login's cookies.
+    spent: Sequence[Cookie] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoginTransaction:
-    """A login under way, as its cookie carries it."""
-
-    state: Secret = field(repr=False)
-    #: "" without PKCE.
-    verifier: Secret = field(repr=False)
-    #: Where to go afterwards; checked when the login began.
-    target: str
-    born: int
-    #: Scopes asked for one by one, beside the usual ones.
-    asked: str
-    #: Why TikTok was told to show its page; "" where it may reconnect the last account
-    #: without: with what that consented to the first time, whatever is asked now.
-    prompt: Prompt = ""
-
-    def pack(self) -> bytes:
-        """Return what the cookie holds, which is bound to the state and the time."""
-        verifier = self.verifier.reveal()
-        parts = ("3", verifier, self.target, self.asked, self.prompt)
-        return "\n".join(parts).encode()
-
-    @property
-    def purpose(self) -> str:
-        """What a second login like it would be for."""
-        return f"{self.target}\n{self.asked}"
-
-    @classmethod
-    def unpack(
-        cls, packed: bytes, *, state: Secret, born: int
-    ) -> LoginTransaction | None:
-        try:
-            version, verifier, target, asked, prompt = packed.decode().split("\n")
-        except ValueError:
-            return None
-        if version != "3" or prompt not in _PROMPTS:
-            return None
-        return cls(
-            state=state,
-            verifier=Secret(verifier),
-            target=target,
-            born=born,
-            asked=asked,
-            prompt=prompt,
-        )
-
-
-class _Again(NamedTuple):
+class _Retry(NamedTuple):
     """What a link that tries a login once more repeats."""
 
-    target: str
-    asked: str
+    return_to: str
+    requested: str
     chooses_account: bool = False
 
 
-class _Saved(NamedTuple):
-    """A login that was written."""
-
-    #: The session cookie's value, and the hash of the secret in it.
-    session: str
-    digest: str
-    #: The record as it was written, and whether there was none before.
-    record: UserRecord
-    is_new: bool
-
-
+@dataclass(slots=True, kw_only=True, eq=False, repr=False)
 class LoginFlow:
     """The login and callback paths of one TikTok app."""
 
-    def __init__(  # noqa: PLR0913 - its collaborators
-        self,
-        settings: TikTokSettings,
-        runtime: Backend,
-        records: Records,
-        jar: SessionCookies,
-        boxes: tuple[Box, Box],
-        client: Callable[[], Awaitable[TikTokClient]],
-        emit: Emitter,
-        clock: Callable[[], float],
-        profiles: Profiles,
-    ) -> None:
-        """Take the collaborators; of the two boxes one seals logins, one results."""
-        self._settings = settings
-        self._origin = settings.origin
-        self._runtime = runtime
-        self._records = records
-        self._jar = jar
-        lifetime = settings.login_lifetime
-        self._cookies = LoginCookies(jar, boxes[0], int(lifetime) + _AFTERLIFE)
-        self._recent = RecentLogins(lifetime + _AFTERLIFE, clock)
-        self._results = LoginResults(
-            records,
-            runtime,
-            boxes[1],
-            clock,
-            kept=lifetime + _CLOCK_SKEW,
-            # The exchange, the profile, perhaps without a refused field, the record.
-            longest=3 * settings.timeout + _WRITE_SECONDS,
+    settings: TikTokSettings
+    backend: Backend
+    records: Records
+    cookies: SessionCookies
+    #: Seals transactions.
+    login_box: Box
+    #: Seals results.
+    result_box: Box
+    client: Callable[[], Awaitable[TikTokClient]]
+    emit: Emitter
+    clock: Callable[[], float]
+    profiles: Profiles
+    transactions: LoginTransactions = field(init=False)
+    _exchange: CodeExchange = field(init=False)
+    _recent: RecentLogins = field(init=False)
+    _results: LoginResults = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Make what only this flow uses.
+
+        Raises:
+            ConfigurationError: `cookie_name` leaves no room for the login's cookies.
+        """
+        settings, clock = self.settings, self.clock
+        max_age = settings.login_lifetime + _AFTERLIFE
+        login_cookies = LoginCookies(self.cookies, self.login_box, int(max_age))
+        self.transactions = LoginTransactions(
+            settings=settings, cookies=login_cookies, clock=clock
         )
-        self._client = client
-        self._emit = emit
-        self._clock = clock
-        self._profiles = profiles
+        self._exchange = CodeExchange(
+            settings=settings,
+            records=self.records,
+            cookies=self.cookies,
+            profiles=self.profiles,
+            client=self.client,
+            clock=clock,
+        )
+        self._recent = RecentLogins(max_age, clock)
+        self._results = LoginResults(
+            records=self.records,
+            backend=self.backend,
+            box=self.result_box,
+            clock=clock,
+            used_seconds=settings.login_lifetime + SERVER_CLOCK_SKEW,
+            # The exchange, the profile, perhaps the profile again without a field that
+            # was refused, and the record.
+            exchange_seconds=3 * settings.timeout + _WRITE_SECONDS,
+        )
 
     # --- to TikTok -----------------------------------------------------------------
 
-    def begin(self, request: Request, site: MountPoint) -> Answer:
-        """Answer the login path: remember the login in a cookie, go to TikTok."""
-        if request.method not in self._settings.login_methods:
-            return self._wrong_method(request, site)
+    def begin(self, request: Request, mount_point: MountPoint) -> Answer:
+        """Answer the login path: put a transaction into cookies, redirect to TikTok."""
+        if request.method not in self.settings.login_methods:
+            return self._wrong_method(request, mount_point)
         if len(request.query) > QUERY_LIMIT:
             return ErrorPage(code="query_too_long")
         if is_prefetch(request) or not is_document(request):
-            # An image or a frame that points here is no person logging in.
-            actions = [link("log_in", site.login_url())]
+            # An image or a frame that points here is no person who logs in.
+            actions = [link("log_in", mount_point.login_url())]
             return ErrorPage(code="not_a_page_visit", actions=actions)
-        moved = self._moved(request, site)
+        moved = self._redirect_to_own_host(request, mount_point)
         if moved is not None:
             return moved
-        origin = self._origin
+        origin = self.settings.origin
         if request.method == "POST" and not is_same_origin(request, origin):
-            actions = [link("log_in", site.login_url()), link("back", site.home)]
             return ErrorPage(
-                code="cross_site", actions=actions, notes=[Note("address", origin)]
+                code="cross_site",
+                actions=[
+                    link("log_in", mount_point.login_url()),
+                    link("back", mount_point.home),
+                ],
+                notes=[Note("address", origin)],
             )
         try:
-            asked = self._asked(request, site)
-            prompt = self._prompt(request, asked)
+            requested = self._requested_scopes(request, mount_point)
+            prompt = self._prompt(request, requested)
         except BadQuery:
-            actions = [link("log_in_without", site.login_url())]
+            actions = [link("log_in_without", mount_point.login_url())]
             return ErrorPage(code="scope_not_offered", actions=actions)
-        usual = site.prefix + self._settings.after_login
-        login = LoginTransaction(
-            state=Secret(secrets.token_urlsafe(32)),
-            verifier=Secret(secrets.token_urlsafe(32) if self._settings.pkce else ""),
-            target=target_of(request.query, usual, site.own_paths, site.origin),
-            born=int(self._clock()),
-            asked=join_scopes(asked),
-            prompt=prompt,
+        usual = self.transactions.default_return_to(mount_point)
+        return_to = target_of(
+            request.query, usual, mount_point.own_paths, mount_point.origin
         )
-        answer = self._to_tiktok(request, login)
-        if answer is None or head_size(answer) > HEAD_LIMIT:
-            # A long address beside much else.
-            login = replace(login, target=usual)
-            answer = self._to_tiktok(request, login)
-        if answer is None:
+        transaction = self.transactions.create(return_to, requested, prompt)
+        response = self.transactions.redirect_to_tiktok(request, transaction)
+        if response is None or head_size(response) > HEAD_LIMIT:
+            # A long address besides many scopes: the address gives way.
+            transaction = replace(transaction, return_to=usual)
+            response = self.transactions.redirect_to_tiktok(request, transaction)
+        if response is None:
             return ErrorPage(code="query_too_long")
-        known = "" if login.target == usual else login.target
-        self._recent.remember(login.state, known, login.asked)
-        return answer
+        special = "" if transaction.return_to == usual else transaction.return_to
+        self._recent.remember(transaction.state, special, transaction.requested)
+        return response
 
-    def _moved(self, request: Request, site: MountPoint) -> Response | None:
-        """Return the way to the login at the site's own address, if this is another.
+    def _redirect_to_own_host(
+        self, request: Request, mount_point: MountPoint
+    ) -> Response | None:
+        """Return a redirect to the login at the site's own address, if this is another.
 
-        TikTok sends the person back to the redirect URI, where the cookies of another
-        host are not: better to move before the trip than to fail after it. Host decides
-        nothing but that; the address is the configured one. Where a proxy changes Host
-        the browser is there already: it is sent once, and then the login goes on.
+        TikTok sends the person back to the redirect URI, where cookies of another host
+        are missing, so the login must begin there. Host decides nothing but that; the
+        address is the configured one. Where a proxy changes Host the browser is there
+        already: it is redirected once, and then the login goes on.
         """
-        origin = self._origin
+        origin = self.settings.origin
         if not is_other_host(request, origin):
             return None
         try:
@@ -284,135 +242,66 @@ class LoginFlow:
             has_moved = True
         if has_moved:
             return None
-        here = self._here(request, site)
-        moved = redirect(f"{origin}{here}{'&' if '?' in here else '?'}{_MOVED}=1")
+        path = self._path_with_query(request, mount_point)
+        moved = redirect(f"{origin}{path}{'&' if '?' in path else '?'}{_MOVED}=1")
         if head_size(moved) > HEAD_LIMIT:
-            moved = redirect(f"{origin}{site.login_url()}?{_MOVED}=1")
+            moved = redirect(f"{origin}{mount_point.login_url()}?{_MOVED}=1")
         return moved
 
     @staticmethod
-    def _here(request: Request, site: MountPoint) -> str:
+    def _path_with_query(request: Request, mount_point: MountPoint) -> str:
         """Return the login path with the query that was sent."""
         query = quote(request.query, safe="%/?:@!$&'()*+,;=~")
-        return site.login_url() + (f"?{query}" if query else "")
+        return mount_point.login_url() + (f"?{query}" if query else "")
 
-    def _wrong_method(self, request: Request, site: MountPoint) -> Answer:
+    def _wrong_method(self, request: Request, mount_point: MountPoint) -> Answer:
         """Return 405; where logins are posted, with the form that does it."""
-        allow = [("allow", ", ".join(self._settings.login_methods))]
+        allow = [("allow", ", ".join(self.settings.login_methods))]
         if request.method != "GET":
             return ErrorPage(code="method_not_allowed", headers=allow)
-        here = self._here(request, site)
-        return self._moved(request, site) or ErrorPage(
+        path = self._path_with_query(request, mount_point)
+        return self._redirect_to_own_host(request, mount_point) or ErrorPage(
             code="login_by_form",
-            actions=[button("log_in", here), link("back", site.home)],
+            actions=[button("log_in", path), link("back", mount_point.home)],
             headers=allow,
-            form_redirects_to=self._settings.endpoints.authorize,
+            form_redirects_to=self.settings.endpoints.authorize,
         )
 
-    def _asked(self, request: Request, site: MountPoint) -> frozenset[str]:
-        """Return the scopes asked for in the query; BadQuery if one is not ours."""
+    @staticmethod
+    def _requested_scopes(request: Request, mount_point: MountPoint) -> frozenset[str]:
+        """Return the scopes in the query; BadQuery if one may not be requested."""
         text = read_query(request.query, ["scopes"]).get("scopes", "")
         if len(text) > _LONGEST_SCOPES:
             raise BadQuery
-        asked = parse_scopes(text)
-        if not asked <= site.allowed_scopes:
+        requested = parse_scopes(text)
+        if not requested <= mount_point.allowed_scopes:
             raise BadQuery
-        return asked
+        return requested
 
-    def _prompt(self, request: Request, asked: frozenset[str]) -> Prompt:
-        """Return why TikTok is to show its page; BadQuery if the query is no sense."""
+    def _prompt(self, request: Request, requested: frozenset[str]) -> Prompt:
+        """Return why TikTok is to show its page; BadQuery if the query is invalid."""
         chooses = read_query(request.query, [_CHOOSE]).get(_CHOOSE, "0")
         if chooses not in ("0", "1"):
             raise BadQuery
-        # The login after a logout: TikTok would take the same account without asking.
+        # At the login after a logout TikTok would take the same account without asking.
         if chooses == "1" or self._has_logged_out(request):
             return "choose"
-        return "consent" if asked or self._settings.always_ask_consent else ""
+        return "consent" if requested or self.settings.always_ask_consent else ""
 
     def _has_logged_out(self, request: Request) -> bool:
-        return find(request.headers, self._jar.choose_name.encode()) is not None
-
-    def under_way(self, headers: Headers) -> list[BegunLogin]:
-        """Return what a request's cookies say of logins that have not come back."""
-        return self._cookies.under_way(headers)
-
-    def is_unfinished(
-        self,
-        request: Request,
-        site: MountPoint,
-        back: str | None,
-        scopes: Iterable[str],
-    ) -> bool:
-        """Whether this browser has begun the same login and not come back from it.
-
-        TikTok shows its own errors, such as a scope that the app may not ask for, and
-        sends nobody back then. To begin the same trip again by itself would lead there
-        for ever. A person who clicks a link of this site twice means one click.
-
-        Args:
-            request: which would be sent to log in.
-            site: where we are mounted.
-            back: where that login would lead; None where that is too long.
-            scopes: that it would ask for one by one.
-        """
-        usual = site.prefix + self._settings.after_login
-        target = (back and safe_target(back, site.own_paths)) or usual
-        purpose = f"{target}\n{join_scopes(scopes)}"
-        now = self._clock()
-        hashed = purpose_hash(purpose)
-        begun = [login.at for login in request.begun_logins if login.purpose == hashed]
-        ages = [now - at for at in begun]
-        is_click = (
-            request.one(b"sec-fetch-user") == b"?1"
-            and request.one(b"sec-fetch-site") == b"same-origin"
-        )
-        least = _DOUBLE_CLICK_SECONDS if is_click else -_CLOCK_SKEW
-        return any(least <= age <= self._settings.login_lifetime for age in ages)
-
-    def _authorize_url(self, login: LoginTransaction) -> str:
-        usual = self._settings.scopes
-        further = sorted(split_scopes(login.asked) - set(usual))
-        return authorize.authorize_url(
-            self._settings.endpoints.authorize,
-            client_key=self._settings.client_key,
-            redirect_uri=self._settings.redirect_uri,
-            scopes=[*usual, *further],
-            state=login.state.reveal(),
-            verifier=login.verifier.reveal() or None,
-            # TikTok skips its page for who consented before: no further scopes then.
-            ask_again=bool(login.prompt),
-        )
-
-    def _to_tiktok(
-        self, request: Request, login: LoginTransaction, others: Sequence[Cookie] = ()
-    ) -> Response | None:
-        """Return the way to TikTok with the login's cookies; None if it is too long.
-
-        Args:
-            request: which is answered.
-            login: that begins.
-            others: further cookies; one of a login's own names gives way.
-        """
-        cookies = self._cookies.begin(
-            request.headers, login.state, login.born, login.pack(), login.purpose
-        )
-        if cookies is None:
-            return None
-        new = {cookie.name for cookie in cookies}
-        kept = [cookie for cookie in others if cookie.name not in new]
-        return _redirect(self._authorize_url(login), [*cookies, *kept])
+        return find(request.headers, self.cookies.choose_name.encode()) is not None
 
     # --- and back ------------------------------------------------------------------
 
     async def finish(
-        self, request: Request, site: MountPoint, ticket: Ticket | None
+        self, request: Request, mount_point: MountPoint, ticket: Ticket | None
     ) -> Answer:
-        """Answer the callback path: the login's cookie and TikTok's code for a session.
+        """Answer the callback path: exchange TikTok's code for a session.
 
         Args:
             request: with TikTok's answer in the query.
-            site: where we are mounted.
-            ticket: what the browser's present session cookie says, if it is genuine.
+            mount_point: of the request.
+            ticket: of the browser's present session cookie, if that is genuine.
 
         Raises:
             StoreError: the store failed. If that was before TikTok was asked, the same
@@ -424,194 +313,188 @@ class LoginFlow:
         if len(request.query) > QUERY_LIMIT:
             return ErrorPage(code="query_too_long")
         try:
-            callback = authorize.read_callback(
-                request.query, [self._settings.client_secret]
-            )
+            callback = read_callback(request.query, [self.settings.client_secret])
         except BadQuery:
-            return await self._refuse(LoginError(), site, ticket)
-        return await self._finish(request, site, ticket, callback)
+            return await self._reject(LoginError(), _Visit(mount_point, ticket))
+        transaction = self.transactions.find(request.headers, callback.state)
+        if transaction is None:
+            return await self._finish_unmatched(callback, _Visit(mount_point, ticket))
+        return await self._finish(
+            request, transaction, callback, _Visit(mount_point, ticket)
+        )
 
     async def _finish(
         self,
         request: Request,
-        site: MountPoint,
-        ticket: Ticket | None,
-        callback: authorize.Callback,
+        transaction: LoginTransaction,
+        callback: Callback,
+        visit: _Visit,
     ) -> Answer:
-        found = self._cookies.open(request.headers, callback.state)
-        login = found and LoginTransaction.unpack(
-            found[1], state=callback.state, born=found[0]
+        """Answer a callback that brought its login's cookies."""
+        ticket = visit.ticket
+        # From here on the login's cookies are spent, however it ends.
+        spent = self.transactions.cookies.ended(request.headers, transaction.state)
+        retry = _Retry(
+            transaction.return_to,
+            transaction.requested,
+            transaction.prompt == "choose",
         )
-        found = None  # it holds the verifier as it was packed
-        if login is None:
-            return await self._unmatched(callback, site, ticket)
-        # From here on the login's cookies are spent, whatever comes of it.
-        spent = self._cookies.ended(request.headers, login.state)
-        again = _Again(login.target, login.asked, login.prompt == "choose")
+        visit = visit._replace(retry=retry, spent=spent)
         try:
-            result, is_own = await self._result_of(login, callback, ticket)
+            result, is_own = await self._result_of(transaction, callback, ticket)
         except StoreError:
             raise
         except TikTokOAuthError as error:
-            is_no = _is_refusal(callback)
-            if is_no and await self._goes_on_without(login, error, ticket):
-                rejected = _rejected(self._refused(error), error)
-                await self._emit(rejected, why=_cause(error))
-                return _redirect(login.target, spent)
-            return await self._refuse(error, site, ticket, again, spent)
+            if _is_error(callback) and await self._is_signed_in_anyway(
+                transaction, error, ticket
+            ):
+                event = _rejected(self._failure(error), error)
+                await self.emit(event, why=_cause(error))
+                return redirect_with_cookies(transaction.return_to, spent)
+            return await self._reject(error, visit)
         if result.code:
-            return self._refusal(result, site, ticket, again, spent)
-        keeps = not is_own and await self._is_other(ticket, result)
+            return self._page(result, visit)
+        keeps_session = not is_own and await self._has_other_session(ticket, result)
         if self._has_logged_out(request):
-            spent.append(self._jar.choose(0))
+            spent.append(self.cookies.choose(0))
         second = None
-        if result.asks_again and not keeps:
-            second = self._once_more(request, login, result, spent)
-        return second or self._signed_in(result, spent, keeps_session=keeps)
+        if result.asks_again and not keeps_session:
+            second = self._second_trip(request, transaction, result, spent)
+        return second or self._signed_in(result, spent, keeps_session=keeps_session)
 
-    def _once_more(
+    def _second_trip(
         self,
         request: Request,
-        login: LoginTransaction,
+        transaction: LoginTransaction,
         result: LoginResult,
         spent: Sequence[Cookie],
     ) -> Response | None:
         """Sign in, and send the person to TikTok's page for what was not granted.
 
-        It comes after an answer of TikTok's, and its own answer makes none: a login
-        goes to TikTok twice at most. Whoever closes the page is signed in all the same.
-        None if that is too long for one answer.
+        It follows an answer of TikTok's, and is not followed by another: a login goes
+        to TikTok twice at most. A person who closes the page is signed in all the same.
+
+        Returns:
+            None if that is too long for one response.
         """
-        second = replace(
-            login,
-            state=Secret(secrets.token_urlsafe(32)),
-            verifier=Secret(secrets.token_urlsafe(32) if self._settings.pkce else ""),
-            born=int(self._clock()),
-            prompt="again",
-        )
+        second = self.transactions.renewed(transaction)
         cookies = [*spent, self._session_cookie(result)]
-        answer = self._to_tiktok(request, second, cookies)
-        if answer is None or head_size(answer) > HEAD_LIMIT:
+        response = self.transactions.redirect_to_tiktok(request, second, cookies)
+        if response is None or head_size(response) > HEAD_LIMIT:
             return None
-        self._recent.remember(second.state, second.target, second.asked)
-        return answer
+        self._recent.remember(second.state, second.return_to, second.requested)
+        return response
 
-    async def _goes_on_without(
-        self, login: LoginTransaction, error: TikTokOAuthError, ticket: Ticket | None
+    async def _is_signed_in_anyway(
+        self,
+        transaction: LoginTransaction,
+        error: TikTokOAuthError,
+        ticket: Ticket | None,
     ) -> bool:
-        """Whether a second trip came back with a no from a person who is signed in.
+        """Whether a second trip failed for a person who is signed in since the first.
 
-        They are not asked again by themselves, and go where the login led.
+        They go where the login led, and are not asked again automatically.
 
         Raises:
             StoreError: the store failed.
         """
-        if login.prompt != "again" or ticket is None:
+        if transaction.prompt != "again" or ticket is None:
             return False
-        stored = await self._records.load(ticket.record_id)
-        if stored is None or not self._records.find(stored.record, ticket.digest):
+        stored = await self.records.load_alive(ticket)
+        if stored is None:
             return False
         if isinstance(error, LoginDenied):
-            missing = self._requested(login) - split_scopes(stored.record.scopes)
-            await self._records.note_denied(stored.record_id, missing)
+            granted = split_scopes(stored.record.scopes)
+            missing = self.transactions.all_scopes(transaction) - granted
+            await self.records.note_denied(stored.record_id, missing)
         return True
 
-    def _requested(self, login: LoginTransaction) -> frozenset[str]:
-        """Return all scopes that a login asks for."""
-        return split_scopes(login.asked) | frozenset(self._settings.scopes)
+    async def _finish_unmatched(self, callback: Callback, visit: _Visit) -> Answer:
+        """Answer a callback without its login's cookies: it signs nobody in.
 
-    async def _unmatched(
-        self, callback: authorize.Callback, site: MountPoint, ticket: Ticket | None
-    ) -> Answer:
-        """Answer a callback without its login's cookies: nobody is signed in by it.
-
-        The browser that finished the login is led on to where it led. That, and who is
-        signed in, are asked of the store for a genuine session cookie only.
+        The browser that finished the login is redirected to where it led. Only for a
+        genuine session cookie is the store asked about that.
         """
-        if _is_refusal(callback):
-            # An error without a login of ours is shown, and touches none under way.
-            error = _refusal(callback)
+        if _is_error(callback):
+            # An error without a login of ours is shown, and ends none under way.
+            error = _error_of(callback)
             if isinstance(error, TikTokUnavailable):
                 # Anybody can send one, and no server of ours or TikTok's failed.
                 error = LoginError(error.error, error.description, callback.details)
-            return await self._refuse(
-                error, site, ticket, level=_unmatched_level(error)
-            )
-        is_signed_in = False
+            return await self._reject(error, visit, level=_unmatched_level(error))
+        ticket, is_signed_in = visit.ticket, False
         if ticket is not None and callback.state:
             is_signed_in = await self._is_alive(ticket)
             result = await self._results.find(_login_id(callback.state))
-            own = result and self._ticket_of(result)
-            if is_signed_in and result is not None and own == ticket:
+            if (
+                is_signed_in
+                and result is not None
+                and self._ticket_of(result) == ticket
+            ):
                 return redirect(result.return_to)
-        begun = self._recent.find(callback.state)
-        return await self._refuse(
+        recent = self._recent.find(callback.state)
+        return await self._reject(
             StateMismatch(),
-            site,
-            ticket,
-            begun and _Again(*begun),
+            visit._replace(retry=recent and _Retry(*recent)),
             code="already_signed_in" if is_signed_in else None,
         )
 
     async def _result_of(
         self,
-        login: LoginTransaction,
-        callback: authorize.Callback,
+        transaction: LoginTransaction,
+        callback: Callback,
         ticket: Ticket | None,
     ) -> tuple[LoginResult, bool]:
-        """Return what came of a login, and whether this request brought it about.
+        """Return the result of a login, and whether this request produced it.
 
         Raises:
-            LoginError: nothing that could be shown.
+            LoginError: there is none that may be shown.
             StoreError: the store failed.
         """
-        login_id = _login_id(login.state)
-        taken = self._clock() - login.born
-        led: list[str] = []
-        if not -_CLOCK_SKEW <= taken <= self._settings.login_lifetime:
-            # It may have been finished in time, and be asked for once more.
-            sealed = (
-                None if _is_refusal(callback) else await self._results.wait(login_id)
-            )
+        login_id = _login_id(transaction.state)
+        produced: list[str] = []
+        if not self.transactions.is_current(transaction):
+            # It may have been finished in time, and be requested once more.
+            sealed = None if _is_error(callback) else await self._results.wait(login_id)
             if sealed is None:
                 raise LoginExpired
-        elif _is_refusal(callback) or not callback.code:
+        elif _is_error(callback) or not callback.code:
             # Nothing is spent, so nothing is written.
-            raise _refusal(callback)
+            raise _error_of(callback)
         else:
-            # Whoever waits in this process gets what the first one gets; it goes on to
-            # its end even if the browser that sent it is gone.
-            sealed = await self._runtime.together(
+            # Equal requests in this process wait for the first one's result; the
+            # exchange goes on to its end even if that one's browser is gone.
+            sealed = await self.backend.together(
                 ("login", login_id),
-                lambda: self._conclude(login, callback, ticket, led),
+                lambda: self._conclude(transaction, callback, ticket, produced),
                 wait=True,
             )
         result = sealed and self._results.opened(login_id, sealed)
         if not result:
             raise LoginReplayed
-        if not led and not await self._may_be_shown(result):
+        if not produced and not await self._may_be_shown(result):
             raise LoginReplayed
-        return result, bool(led)
+        return result, bool(produced)
 
     async def _may_be_shown(self, result: LoginResult) -> bool:
         """Whether a result is recent, and its session has not been ended since."""
-        if not -_CLOCK_SKEW <= self._clock() - result.at <= SHOWN_SECONDS:
+        age = self.clock() - result.at
+        if not -SERVER_CLOCK_SKEW <= age <= SHOWN_SECONDS:
             return False
         own = self._ticket_of(result)
         return bool(result.code) or (own is not None and await self._is_alive(own))
 
     def _ticket_of(self, result: LoginResult) -> Ticket | None:
-        return self._jar.read(result.session.encode())
+        return self.cookies.read(result.session.encode())
 
     async def _is_alive(self, ticket: Ticket) -> bool:
-        """Whether a session has not ended, as the store says now."""
-        stored = await self._records.load(ticket.record_id)
-        return stored is not None and bool(
-            self._records.find(stored.record, ticket.digest)
-        )
+        """Whether a session has not ended, asked of the store."""
+        return await self.records.load_alive(ticket) is not None
 
-    async def _is_other(self, ticket: Ticket | None, result: LoginResult) -> bool:
-        """Whether a browser is signed in by another login than this one by now."""
+    async def _has_other_session(
+        self, ticket: Ticket | None, result: LoginResult
+    ) -> bool:
+        """Whether the browser is signed in by another login than this one by now."""
         if ticket is None or ticket == self._ticket_of(result):
             return False
         return await self._is_alive(ticket)
@@ -621,64 +504,73 @@ class LoginFlow:
     ) -> Response:
         # The session's cookie comes last: some adapters keep one Set-Cookie only.
         session = [] if keeps_session else [self._session_cookie(result)]
-        return _redirect(result.return_to, [*spent, *session])
+        return redirect_with_cookies(result.return_to, [*spent, *session])
 
     def _session_cookie(self, result: LoginResult) -> Cookie:
-        age = int(self._settings.session_lifetime)
-        return self._jar.session(result.session, age)
+        max_age = int(self.settings.session_lifetime)
+        return self.cookies.session(result.session, max_age)
+
+    # --- the exchange ----------------------------------------------------------------
 
     async def _conclude(
         self,
-        login: LoginTransaction,
-        callback: authorize.Callback,
+        transaction: LoginTransaction,
+        callback: Callback,
         ticket: Ticket | None,
-        led: list[str],
+        produced: list[str],
     ) -> bytes | None:
-        """Finish a login, or wait for whoever is at it; return the sealed result.
+        """Finish a login, or wait for the request that does; return the sealed result.
 
         Args:
-            login: whose cookies were shown.
+            transaction: whose cookies the browser brought.
             callback: with TikTok's code.
-            ticket: what the browser's present session cookie says.
-            led: is given the login's id if it was finished here.
+            ticket: of the browser's present session cookie.
+            produced: gets the login's id if the login is finished here.
         """
-        login_id = _login_id(login.state)
-        begun = await self._results.begin(login_id)
-        if begun is None:
+        login_id = _login_id(transaction.state)
+        marker = await self._results.begin(login_id)
+        if marker is None:
             return await self._results.wait(login_id)
-        led.append(login_id)
+        produced.append(login_id)
         try:
-            # No secret stands in a frame of ours while the app's on_event runs.
-            sealed, event, session, why = await self._attempt(login, callback, ticket)
+            # No secret is in a local of this frame while the app's on_event runs.
+            sealed, event, session, why = await self._attempt(
+                transaction, callback, ticket
+            )
         except StoreError:
-            # The code is spent. Whoever comes again need not wait to learn that.
-            lost = self._results.seal(login_id, self._refused(LoginReplayed()))
+            # The code is spent. A repeated callback need not wait to learn that.
+            lost = self._results.seal(login_id, self._failure(LoginReplayed()))
             with contextlib.suppress(StoreError):
-                await self._results.finish(login_id, begun, lost)
+                await self._results.finish(login_id, marker, lost)
             raise
         try:
-            await self._results.finish(login_id, begun, sealed)
+            await self._results.finish(login_id, marker, sealed)
         except StoreError as error:
-            logger.warning("what came of a login could not be kept: %s", error)
-        await self._emit(event, session=session, why=why)
+            logger.warning("the result of a login could not be kept: %s", error)
+        await self.emit(event, session=session, why=why)
         return sealed
 
     async def _attempt(
         self,
-        login: LoginTransaction,
-        callback: authorize.Callback,
+        transaction: LoginTransaction,
+        callback: Callback,
         ticket: Ticket | None,
     ) -> tuple[bytes, Event, str, object]:
-        """Return the sealed result of the exchange, and what is to be told of it."""
-        session, why = "", None
+        """Exchange the code.
+
+        Returns:
+            The sealed result, the event to emit, and the session's digest and the cause
+            to emit with it.
+        """
+        digest, why = "", None
         try:
-            saved = await self._exchanged(login, callback, ticket)
-            asks_again = await self._asks_again(login, saved.record)
-            record, session = saved.record, saved.digest
+            session = await self._exchange.run(transaction, callback.code, ticket)
+            asks_again = await self._asks_again(transaction, session.record)
+            record, digest = session.record, session.digest
             result = LoginResult(
-                at=int(self._clock()),
-                session=saved.session,
-                return_to=login.target,
+                at=int(self.clock()),
+                session=session.cookie,
+                return_to=transaction.return_to,
                 asks_again=asks_again,
             )
             event = Event(
@@ -686,293 +578,159 @@ class LoginFlow:
                 open_id=record.open_id,
                 scopes=split_scopes(record.scopes),
                 user=read_profile(record.open_id, record.profile),
-                is_new=saved.is_new,
+                is_new=session.is_new_user,
             )
         except StoreError:
             raise
         except TikTokOAuthError as error:
-            result = self._refused(error)
+            result = self._failure(error)
             event, why = _rejected(result, error), error
-        sealed = self._results.seal(_login_id(login.state), result)
-        return sealed, event, session, _cause(why) if why else ""
+        sealed = self._results.seal(_login_id(transaction.state), result)
+        return sealed, event, digest, _cause(why) if why else ""
 
-    async def _exchanged(
-        self,
-        login: LoginTransaction,
-        callback: authorize.Callback,
-        ticket: Ticket | None,
-    ) -> _Saved:
-        """Ask TikTok for the tokens and write them."""
-        client = await self._client()
-        try:
-            answer = await client.exchange(
-                callback.code.reveal(), login.verifier.reveal() or None
-            )
-        except GrantRevoked as error:
-            raise LoginExpired from error
-        if answer.expires_in < 1 and answer.refresh_token is None:
-            # It would end at its first use: a guarded page would log in for ever.
-            raise TikTokError("", "a token that has ended already")
-        profile = await self._profile(answer)
-        return await self._save(login, answer, profile, ticket)
+    async def _asks_again(
+        self, transaction: LoginTransaction, record: UserRecord
+    ) -> bool:
+        """Whether to show TikTok's page for scopes that the person was not asked for.
 
-    async def _asks_again(self, login: LoginTransaction, record: UserRecord) -> bool:
-        """Whether a person is to see TikTok's page for scopes that they were not asked.
-
-        TikTok reconnects who consented before without a page, and with the scopes of
-        that consent: a scope that the site asks for since then never comes by itself.
-        What a person declined on the page is theirs to ask for.
+        TikTok reconnects a person who consented before without its page, and with the
+        scopes of that consent: a scope that the site has requested since then is never
+        granted by itself. What a person denied on the page is theirs to ask for.
         """
-        named = record_id(self._settings.client_key, record.open_id)
-        missing = self._requested(login) - split_scopes(record.scopes)
+        user_record_id = record_id(self.settings.client_key, record.open_id)
+        requested = self.transactions.all_scopes(transaction)
+        missing = requested - split_scopes(record.scopes)
         try:
-            if login.prompt:
-                await self._records.note_denied(named, missing, self._requested(login))
+            if transaction.prompt:
+                await self.records.note_denied(user_record_id, missing, requested)
                 return False
-            return bool(missing and missing - await self._records.denied(named))
+            return bool(missing and missing - await self.records.denied(user_record_id))
         except StoreError as error:
             # The login itself is written.
-            logger.warning("what a user declined could not be kept or read: %s", error)
+            logger.warning("denied scopes could not be written or read: %s", error)
             return False
 
-    async def _profile(self, answer: TokenResponse) -> Profile | None:
-        """Return the user's profile, or None where TikTok does not give it.
+    # --- failures --------------------------------------------------------------------
 
-        Somebody is signed in all the same: who they are is the token answer's word.
-        """
-        scopes = answer.scopes or ""
-        if not self._settings.fetch_user or not has_profile(scopes):
-            return None
-        try:
-            return await self._profiles.ask(answer.access_token, answer.open_id, scopes)
-        except TikTokError as error:
-            logger.warning("no profile at login: %s", error)
-            return None
-
-    async def _save(
-        self,
-        login: LoginTransaction,
-        answer: TokenResponse,
-        profile: Profile | None,
-        old: Ticket | None,
-    ) -> _Saved:
-        """Write the grant with a new session in it; end the browser's previous one."""
-        named = record_id(self._settings.client_key, answer.open_id)
-        value, ticket = self._jar.issue(named)
-        now = int(self._clock())
-        session = Session(ticket.digest, now, now)
-        previous = old.digest if old is not None else ""
-        for _ in range(_SWAPS):
-            stored = await self._records.load(named)
-            record = self._grant(login, answer, profile, stored and stored.record)
-            if old is None:  # asked with the login itself: the page may ask once more
-                record = replace(record, denied="")
-            others = [s for s in self._records.living(record) if s.digest != previous]
-            record = replace(record, sessions=(*others, session)[-_SESSIONS:])
-            try:
-                if stored is None:
-                    written = await self._records.create(named, record)
-                else:
-                    written = await self._records.replace(stored, record)
-            except StoreError:
-                # Where only the store's answer was lost, the previous session is over
-                # and the new one is there: its browser must get it.
-                if await self._is_alive(ticket):
-                    break
-                raise
-            if written is not None:
-                break
-        else:
-            message = "the user's record changed at every try to write it"
-            raise StoreError(message)
-        if old is not None and old.record_id != named:
-            await self._records.end_session(old.record_id, old.digest)
-        return _Saved(value, ticket.digest, record, stored is None)
-
-    def _grant(
-        self,
-        login: LoginTransaction,
-        answer: TokenResponse,
-        profile: Profile | None,
-        known: UserRecord | None,
-    ) -> UserRecord:
-        """Return the grant that this answer makes: the newest login's tokens count."""
-        now = int(self._clock())
-        granted = split_scopes(answer.scopes or "")
-        # What guards go by: scopes that were asked for by themselves, for a page.
-        asked = split_scopes(login.asked)
-        before = split_scopes(known.denied) if known and asked else frozenset()
-        refresh_token, end = self._refresh_token(answer, known)
-        return UserRecord(
-            open_id=answer.open_id,
-            access_token=answer.access_token,
-            issued_at=now,
-            expires_at=now + int(answer.expires_in),
-            refresh_token=refresh_token,
-            refresh_expires_at=end,
-            scopes=join_scopes(granted),
-            denied=join_scopes((before | asked) - granted),
-            **self._profiles.after_login(join_scopes(granted), profile, known),
-            sessions=known.sessions if known else (),
-        )
-
-    def _refresh_token(
-        self, answer: TokenResponse, known: UserRecord | None
-    ) -> tuple[Secret, int | None]:
-        """Return the refresh token after a login, and when it ends.
-
-        An answer without one leaves the user's own, as at a refresh, if it still works.
-        """
-        now = int(self._clock())
-        life = answer.refresh_expires_in
-        end = None if life is None else now + int(life)
-        if answer.refresh_token is not None:
-            return answer.refresh_token, end
-        if known is None or not known.refresh_token:
-            return Secret(""), end
-        before = known.refresh_expires_at
-        if before is not None and before <= now:
-            return Secret(""), end
-        return known.refresh_token, before if end is None else end
-
-    def _refused(
+    def _failure(
         self, error: TikTokOAuthError, level: int | None = None
     ) -> LoginResult:
-        """Return what is shown of an error."""
+        """Return the result of a login that failed."""
         notes: list[Note] = []
         if isinstance(error, LoginDenied):
-            pass  # the page says what it means
+            pass  # the page explains it
         elif isinstance(error, LoginError) and error.error:
             notes = [Note("tiktok_sent", error.error)]
         elif isinstance(error, TikTokError) and error.log_id:
             notes = [Note("tiktok_reference", error.log_id)]
-        is_passing = isinstance(error, TikTokUnavailable)
+        is_temporary = isinstance(error, TikTokUnavailable)
         return LoginResult(
-            at=int(self._clock()),
+            at=int(self.clock()),
             code=page_code(error),
             notes=notes,
-            reference=self._emit.reference_for("login_rejected", _cause(error), level),
-            headers=[("retry-after", "5")] if is_passing else [],
+            reference=self.emit.reference_for("login_rejected", _cause(error), level),
+            headers=[("retry-after", "5")] if is_temporary else [],
         )
 
-    async def _refuse(  # noqa: PLR0913 - all that the page shows
+    async def _reject(
         self,
         error: TikTokOAuthError,
-        site: MountPoint,
-        ticket: Ticket | None,
-        again: _Again | None = None,
-        spent: Sequence[Cookie] = (),
+        visit: _Visit,
+        *,
         code: ProblemCode | None = None,
         level: int | None = None,
     ) -> ErrorPage:
-        """Tell that nobody was signed in, and return the page that says why.
+        """Report that nobody was signed in, and return the page that explains it.
 
         Args:
             error: what went wrong.
-            site: where we are mounted.
-            ticket: what the browser's present session cookie says.
-            again: what a link that tries once more repeats, if that is known.
-            spent: deletions of cookies.
+            visit: the request.
             code: of the page, instead of the error's.
             level: in the log, instead of the one that the error has.
         """
-        result = self._refused(error, level)
-        await self._emit(_rejected(result, error), why=_cause(error), level=level)
+        result = self._failure(error, level)
+        await self.emit(_rejected(result, error), why=_cause(error), level=level)
         if isinstance(error, StateMismatch):
-            usual = site.prefix + self._settings.after_login
+            usual = self.transactions.default_return_to(visit.mount_point)
             leads = Note("begins_at", usual)
-            if again is not None:
-                leads = Note("leads_to", again.target or usual)
-            result = replace(result, notes=[Note("address", self._origin), leads])
+            if visit.retry is not None:
+                leads = Note("leads_to", visit.retry.return_to or usual)
+            address = Note("address", self.settings.origin)
+            result = replace(result, notes=[address, leads])
         if code:
             result = replace(result, code=code, notes=())
-        return self._refusal(result, site, ticket, again, spent)
+        return self._page(result, visit)
 
-    def _refusal(
-        self,
-        result: LoginResult,
-        site: MountPoint,
-        ticket: Ticket | None,
-        again: _Again | None,
-        spent: Sequence[Cookie],
-    ) -> ErrorPage:
-        """Return the page that says why nobody was signed in, with a way on.
+    def _page(self, result: LoginResult, visit: _Visit) -> ErrorPage:
+        """Return the page that explains why nobody was signed in, with links on.
 
-        Never an automatic new trip to TikTok: that could go round for ever.
+        It never redirects to TikTok by itself: that could repeat for ever.
         """
-        actions = [link("try_again", self._again(again, site)), link("back", site.home)]
-        if ticket is not None:
+        actions = [
+            link("try_again", self._retry_url(visit.retry, visit.mount_point)),
+            link("back", visit.mount_point.home),
+        ]
+        if visit.ticket is not None:
             actions.reverse()
         return ErrorPage(
             code=result.code or "login_failed",
             actions=actions,
             notes=result.notes,
             reference=result.reference,
-            cookies=spent[:_DELETED_AT_ONCE],
+            cookies=visit.spent[:DELETED_AT_ONCE],
             headers=result.headers,
         )
 
-    def _again(self, again: _Again | None, site: MountPoint) -> str:
-        """Return the link that tries a login once more: it asks and ends the same."""
-        if again is None:
-            return site.login_url()
-        usual = site.prefix + self._settings.after_login
-        return site.login_url(
-            None if again.target in ("", usual) else again.target,
-            split_scopes(again.asked),
-            choose_account=again.chooses_account,
+    def _retry_url(self, retry: _Retry | None, mount_point: MountPoint) -> str:
+        """Return the URL that begins the same login again."""
+        if retry is None:
+            return mount_point.login_url()
+        usual = self.transactions.default_return_to(mount_point)
+        return mount_point.login_url(
+            None if retry.return_to in ("", usual) else retry.return_to,
+            split_scopes(retry.requested),
+            choose_account=retry.chooses_account,
         )
 
 
 def _rejected(result: LoginResult, error: TikTokOAuthError) -> Event:
+    """Return the event of a login that failed."""
     reason = reason_of(error)
     return Event(name="login_rejected", reason=reason, reference=result.reference)
 
 
 def _cause(error: TikTokOAuthError) -> BaseException:
-    """Return what the log says of an error: TikTok's, where it refused the code."""
+    """Return the error for the log: TikTok's own, where it refused the code."""
     return (isinstance(error, LoginExpired) and error.__cause__) or error
 
 
-def _redirect(location: str, cookies: Sequence[Cookie]) -> Response:
-    """Return a redirect with cookies; of deletions, as many as are sure to pass."""
-    kept = [cookie for cookie in cookies if cookie.value]
-    room = HEAD_LIMIT - head_size(redirect(location, cookies=kept))
-    gone = []
-    for cookie in [c for c in cookies if not c.value][:_DELETED_AT_ONCE]:
-        room -= sum(map(len, cookie.header())) + 4
-        if room >= 0:
-            gone.append(cookie)
-    return redirect(location, cookies=[*gone, *kept])
-
-
 def _login_id(state: str) -> str:
-    """Return the name of a login: from its state, and telling nothing about it."""
+    """Return the name of a login's row: a hash of its state."""
     return to_text(hashlib.sha256(state.encode()).digest()[:9])
 
 
-def _is_refusal(callback: authorize.Callback) -> bool:
-    """Whether TikTok's answer is an error; some have no ``error``, and then no code."""
+def _is_error(callback: Callback) -> bool:
+    """Whether TikTok's answer is an error; some have neither ``error`` nor a code."""
     return bool(callback.error or (callback.details and not callback.code))
 
 
-def _refusal(callback: authorize.Callback) -> LoginError | TikTokUnavailable:
+def _error_of(callback: Callback) -> LoginError | TikTokUnavailable:
     """Return what an error in TikTok's callback means for the login.
 
-    ``access_denied`` is a person who cancels, and an account that TikTok does not let
+    ``access_denied`` is a person who cancels, or an account that TikTok does not let
     log in here; its description says which, if anything does.
     """
     error, description = callback.error, callback.description
     if error == "access_denied":
         return LoginDenied(error, description, callback.details)
-    if error in answer_module.TRANSIENT:
+    if error in TRANSIENT:
         return TikTokUnavailable(error, description)
     known = error if not error or _ERROR_CODE.fullmatch(error) else "unknown_error"
     return LoginError(known, description, callback.details)
 
 
 def _unmatched_level(error: Exception) -> int:
-    """Return how loudly to report an error that belongs to no login of this browser.
+    """Return the log level of an error that belongs to no login of this browser.
 
     Anybody can send one, so it is a warning only where it names a mistake of the app's,
     which TikTok may report without a state.

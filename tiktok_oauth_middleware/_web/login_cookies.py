@@ -39,12 +39,12 @@ SLOTS = 7
 _TAG_BYTES = 3
 #: The tag, and a byte that says which part of how many this is.
 _HEAD_BYTES = _TAG_BYTES + 1
-_BORN_BYTES = 5
+_TIME_BYTES = 5
 #: The first bytes of a hash of what a login is for.
 _PURPOSE_BYTES = 4
-_LATEST = 256**_BORN_BYTES - 1
+_LATEST = 256**_TIME_BYTES - 1
 #: Where the sealed bytes begin.
-_START = _BORN_BYTES + _PURPOSE_BYTES
+_START = _TIME_BYTES + _PURPOSE_BYTES
 #: The bytes that all slots together must hold: an address of 2,048 and what is sealed
 #: with it.
 _ENOUGH = 2048 + 200
@@ -64,7 +64,7 @@ class _Part(NamedTuple):
 class _Group(NamedTuple):
     """All parts of one login."""
 
-    born: int
+    created_at: int
     slots: frozenset[int]
     sealed: bytes
     purpose: bytes
@@ -83,25 +83,25 @@ class _Sent(NamedTuple):
 class LoginCookies:
     """Writes, reads and deletes the cookies of logins under way."""
 
-    def __init__(self, jar: SessionCookies, box: Box, max_age: int) -> None:
+    def __init__(self, cookies: SessionCookies, box: Box, max_age: int) -> None:
         """Compute the size of a slot from the cookies' names.
 
         Args:
-            jar: names the cookies.
+            cookies: names the cookies.
             box: seals what is in them.
             max_age: of the cookies, in seconds.
 
         Raises:
             ConfigurationError: the names are so long that no login would fit.
         """
-        self._jar = jar
+        self._names = cookies
         self._box = box
         self._max_age = max_age
-        session = len(jar.session_name) + 1 + SESSION_LENGTH
-        choose = len(jar.choose_name) + 2
+        session = len(cookies.session_name) + 1 + SESSION_LENGTH
+        choose = len(cookies.choose_name) + 2
         # Nine cookies are joined by eight times "; ".
         each = (COOKIE_LIMIT - session - choose - 2 * (SLOTS + 1)) // SLOTS
-        letters = each - len(jar.login_prefix) - 2
+        letters = each - len(cookies.login_prefix) - 2
         #: The bytes of a login that one slot holds.
         self._room = letters * 3 // 4 - _HEAD_BYTES
         if self._room * SLOTS < _ENOUGH:
@@ -122,7 +122,7 @@ class LoginCookies:
         self,
         headers: Headers,
         state: str,
-        born: int,
+        created_at: int,
         packed: bytes,
         purpose: str = "",
     ) -> list[Cookie] | None:
@@ -135,16 +135,16 @@ class LoginCookies:
         Args:
             headers: of the request that begins the login.
             state: of the login; not written.
-            born: when it begins, in seconds since 1970.
+            created_at: when it begins, in seconds since 1970.
             packed: what to seal.
             purpose: what the login is for. A guard knows by a part of its hash that the
                 same login is under way already; it is no secret of this browser's.
         """
-        born = min(max(born, 0), _LATEST)
+        created_at = min(max(created_at, 0), _LATEST)
         digest = _digest(state)
         hashed = purpose_hash(purpose)
-        sealed = self._box.seal(packed, _name(digest, born, hashed))
-        whole = born.to_bytes(_BORN_BYTES) + hashed + sealed
+        sealed = self._box.seal(packed, _name(digest, created_at, hashed))
+        whole = created_at.to_bytes(_TIME_BYTES) + hashed + sealed
         pieces = [
             whole[at : at + self._room] for at in range(0, len(whole), self._room)
         ]
@@ -157,7 +157,7 @@ class LoginCookies:
         for number, (slot, piece) in enumerate(zip(taken, pieces, strict=True)):
             head = digest[:_TAG_BYTES] + bytes((number << 4 | count,))
             value = to_text(head + piece)
-            new.append(self._jar.login(str(slot), value, self._max_age))
+            new.append(self._names.login(str(slot), value, self._max_age))
         stays = {str(slot) for slot in (*taken, *others, *sent.readable)}
         return [*self._deleted(set(sent.values) - stays), *new]
 
@@ -202,7 +202,7 @@ class LoginCookies:
     def _deleted(self, names: Iterable[str]) -> list[Cookie]:
         # A slot by its number comes before whatever else stands under our prefix.
         ordered = sorted(names, key=lambda name: (len(name), name))
-        return [self._jar.login(name, "", 0) for name in ordered]
+        return [self._names.login(name, "", 0) for name in ordered]
 
     # --- reading -------------------------------------------------------------------
 
@@ -212,20 +212,20 @@ class LoginCookies:
         group = self._sent(headers).groups.get(digest[:_TAG_BYTES])
         if group is None:
             return None
-        name = _name(digest, group.born, group.purpose)
+        name = _name(digest, group.created_at, group.purpose)
         packed = self._box.open(group.sealed, name)
-        return None if packed is None else (group.born, packed)
+        return None if packed is None else (group.created_at, packed)
 
     def under_way(self, headers: Headers) -> list[BegunLogin]:
         """Return when each login under way began, and what it is for; no secret."""
-        prefix = self._jar.login_prefix.encode()
+        prefix = self._names.login_prefix.encode()
         if not any(k == b"cookie" and prefix in value for k, value in headers):
             return []
         groups = self._sent(headers).groups.values()
-        return [BegunLogin(group.born, group.purpose) for group in groups]
+        return [BegunLogin(group.created_at, group.purpose) for group in groups]
 
     def _sent(self, headers: Headers) -> _Sent:
-        found = find_all(headers, self._jar.login_prefix.encode())
+        found = find_all(headers, self._names.login_prefix.encode())
         by_tag: dict[bytes, list[_Part]] = {}
         for slot in range(SLOTS):
             part = _part(slot, found.get(str(slot), b""), self._room)
@@ -256,10 +256,10 @@ def _group(parts: list[_Part]) -> _Group | None:
     if numbers != [(number, total) for number in range(total)]:
         return None
     whole = b"".join(part.data for part in parts)
-    born = int.from_bytes(whole[:_BORN_BYTES])
+    created_at = int.from_bytes(whole[:_TIME_BYTES])
     slots = frozenset(part.slot for part in parts)
-    purpose, sealed = whole[_BORN_BYTES:_START], whole[_START:]
-    return _Group(born, slots, sealed, purpose)
+    purpose, sealed = whole[_TIME_BYTES:_START], whole[_START:]
+    return _Group(created_at, slots, sealed, purpose)
 
 
 def purpose_hash(text: str) -> bytes:
@@ -271,6 +271,6 @@ def _digest(text: str | bytes) -> bytes:
     return hashlib.sha256(text.encode() if isinstance(text, str) else text).digest()
 
 
-def _name(digest: bytes, born: int, purpose: bytes) -> str:
+def _name(digest: bytes, created_at: int, purpose: bytes) -> str:
     """Return the name under which a login is sealed: what stands in clear is in it."""
-    return f"{digest.hex()}:{born}:{purpose.hex()}"
+    return f"{digest.hex()}:{created_at}:{purpose.hex()}"

@@ -1,9 +1,10 @@
-"""What came of a login, for the browser that holds its cookie, for a minute.
+"""Results of logins, kept for a minute for the browser that has the login's cookies.
 
 A callback may be cut off and sent again, or arrive twice: phones do both. The code
-works once, so one of these requests exchanges it, and the others show what came of it.
-A login's row in the store holds first that an exchange was begun, written before TikTok
-is asked, and then the sealed result. Whoever reads it has shown the login's cookie.
+works once, so one of these requests exchanges it, and the others get the same result.
+A login's row in the store first says that an exchange began, which is written before
+TikTok is asked; then it holds the sealed result. It is read only for a request that
+brought the login's cookies.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from tiktok_oauth_middleware._core.encryption import Box
     from tiktok_oauth_middleware._session.records import Records
 
-#: A result is shown again for so long, in seconds.
+#: How long a result is shown again, in seconds.
 SHOWN_SECONDS = 60
 _PENDING = b"begun "
 _POLL_SECONDS = 0.05
@@ -38,14 +39,14 @@ class LoginResult:
 
     #: In seconds since 1970.
     at: int
-    #: The session cookie's value; "" where nobody was signed in.
+    #: The session cookie's value; "" after a login that failed.
     session: str = field(default="", repr=False)
     #: Where the login led.
     return_to: str = ""
-    #: Whether TikTok granted less than was asked for without showing its page, so that
-    #: the person goes there once more.
+    #: Whether TikTok granted less than was requested without showing its page, so that
+    #: the person is sent there once more.
     asks_again: bool = False
-    #: The page that says why nobody was signed in; None after a login.
+    #: The page that explains why nobody was signed in; None after a login.
     code: ProblemCode | None = None
     notes: Sequence[Note] = ()
     reference: str = ""
@@ -72,102 +73,93 @@ class LoginResult:
         return result if has_texts else None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class LoginResults:
     """The rows of logins that came back."""
 
-    def __init__(
-        self,
-        records: Records,
-        runtime: Backend,
-        box: Box,
-        clock: Callable[[], float],
-        *,
-        kept: float,
-        longest: float,
-    ) -> None:
-        """Take where rows are kept, and two durations in seconds.
-
-        Args:
-            records: the store's rows.
-            runtime: waits.
-            box: seals results.
-            clock: seconds since 1970.
-            kept: how long it is known that a login was used.
-            longest: how long its exchange can take, at most.
-        """
-        self._records = records
-        self._runtime = runtime
-        self._box = box
-        self._clock = clock
-        self._kept = kept
-        self._longest = longest
+    records: Records
+    backend: Backend
+    #: Seals results.
+    box: Box
+    #: Seconds since 1970.
+    clock: Callable[[], float]
+    #: How long a login stays marked as used.
+    used_seconds: float
+    #: How long a login's exchange can take at most.
+    exchange_seconds: float
 
     async def begin(self, login_id: str) -> bytes | None:
-        """Mark a login as used; None if it was before.
+        """Mark a login as used.
 
         Returns:
-            What to hand to `finish`.
+            The marker, for `finish`; None if the login was marked before.
 
         Raises:
             StoreError: the store failed; the login may have been marked.
         """
-        # Unlike any other, so that it is known again where the answer gets lost: the
-        # next callback would wait for an exchange that nobody has begun.
-        row = _PENDING + f"{int(self._clock())} {secrets.token_hex(8)}".encode()
+        # Unique, so that it is recognised where the store's answer was lost: otherwise
+        # the next callback would wait for an exchange that no request has begun.
+        row = _PENDING + f"{int(self.clock())} {secrets.token_hex(8)}".encode()
         try:
-            is_first = await self._records.swap_used(login_id, None, row, self._kept)
+            is_first = await self.records.swap_used(
+                login_id, None, row, self.used_seconds
+            )
         except StoreError:
-            if await self._records.used(login_id) != row:
+            if await self.records.used(login_id) != row:
                 raise
             is_first = True
         return row if is_first else None
 
     def seal(self, login_id: str, result: LoginResult) -> bytes:
-        """Return a result as the store may hold it."""
-        return self._box.seal(result.pack(), login_id)
+        """Return a result, sealed for the store."""
+        return self.box.seal(result.pack(), login_id)
 
     def opened(self, login_id: str, sealed: bytes) -> LoginResult | None:
-        """Return a sealed result, or None if it is none of this login."""
-        packed = self._box.open(sealed, login_id)
+        """Return a sealed result, or None if it is not of this login."""
+        packed = self.box.open(sealed, login_id)
         return None if packed is None else LoginResult.unpack(packed)
 
-    async def finish(self, login_id: str, begun: bytes, sealed: bytes) -> None:
-        """Write what came of a login that `begin` marked.
+    async def finish(self, login_id: str, marker: bytes, sealed: bytes) -> None:
+        """Write the sealed result of a login in place of its marker.
 
         Raises:
             StoreError: the store failed.
         """
-        await self._records.swap_used(login_id, begun, sealed, self._kept)
+        await self.records.swap_used(login_id, marker, sealed, self.used_seconds)
 
     async def find(self, login_id: str) -> LoginResult | None:
-        """Return what came of a login, or None where that is not known.
+        """Return the result of a login, or None if it is unknown.
 
         Raises:
             StoreError: the store could not say.
         """
-        row = await self._records.used(login_id)
+        row = await self.records.used(login_id)
         return None if row is None else self.opened(login_id, row)
 
     async def wait(self, login_id: str) -> bytes | None:
-        """Return the sealed result of a login that somebody else is finishing.
+        """Return the sealed result of a login that another request is finishing.
 
-        None where there is none: it was used too long ago, or whoever was at it died.
+        Returns:
+            None if there is none: the login was used too long ago, or the process that
+            was finishing it died.
 
         Raises:
             StoreError: the store could not say.
         """
-        give_up = time.monotonic() + self._longest
+        give_up = time.monotonic() + self.exchange_seconds
         pause = _POLL_SECONDS
         while True:
-            row = await self._records.used(login_id)
+            row = await self.records.used(login_id)
             if row is None or not row.startswith(_PENDING):
                 return row
             if time.monotonic() > give_up or not self._is_recent(row):
                 return None
-            await self._runtime.sleep(pause)
+            await self.backend.sleep(pause)
             pause = min(_LONGEST_POLL, pause * 1.5)
 
     def _is_recent(self, row: bytes) -> bool:
-        """Whether the exchange that a row tells of can still be under way."""
-        begun, _, _ = row.removeprefix(_PENDING).partition(b" ")
-        return begun.isdigit() and self._clock() - int(begun) <= self._longest
+        """Whether the exchange that a row marks can still be under way."""
+        began_at, _, _ = row.removeprefix(_PENDING).partition(b" ")
+        return (
+            began_at.isdigit() and self.clock() - int(began_at) <= self.exchange_seconds
+        )

@@ -1,14 +1,15 @@
-"""End the session; disconnect the app.
+"""Logging out, and disconnecting the app from the user's TikTok account.
 
 Logging out is local: TikTok's revoke would disconnect the whole app from the user's
 account, and log them out everywhere. Disconnecting does that, on its own path. Both
-change something, so both take a POST from a page of this site and nothing else.
+change something, so both require a POST from a page of this site.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tiktok_oauth_middleware._core.http import QUERY_LIMIT, Cookie, Request
@@ -20,7 +21,7 @@ from .cookie_header import find_all
 from .messages import ActionName, ProblemCode
 from .mount import MountPoint
 from .navigation import is_same_origin
-from .pages import Answer, ErrorPage, Note, button, link, redirect
+from .pages import DELETED_AT_ONCE, Answer, ErrorPage, Note, button, link, redirect
 
 if TYPE_CHECKING:
     from tiktok_oauth_middleware._core.backends.base import Backend
@@ -31,50 +32,41 @@ if TYPE_CHECKING:
     from tiktok_oauth_middleware._session.records import Records
     from tiktok_oauth_middleware.settings.options import TikTokSettings
 
-#: TikTok is given this long to confirm a disconnect: the user waits for it.
+#: How long TikTok may take to confirm a disconnect, in seconds: the user waits for it.
 REVOKE_SECONDS = 2.5
 #: How a disconnect ended.
 REVOKED, GONE, FAILED = "revoked", "gone", "failed"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Logout:
     """The logout and disconnect paths of one TikTok app."""
 
-    def __init__(  # noqa: PLR0913 - its collaborators
-        self,
-        settings: TikTokSettings,
-        runtime: Backend,
-        records: Records,
-        jar: SessionCookies,
-        client: Callable[[], Awaitable[TikTokClient]],
-        emit: Emitter,
-        clock: Callable[[], float],
-    ) -> None:
-        self._settings = settings
-        self._runtime = runtime
-        self._clock = clock
-        self._records = records
-        self._jar = jar
-        self._client = client
-        self._emit = emit
+    settings: TikTokSettings
+    backend: Backend
+    records: Records
+    cookies: SessionCookies
+    client: Callable[[], Awaitable[TikTokClient]]
+    emit: Emitter
+    clock: Callable[[], float]
 
     async def answer(
-        self, request: Request, site: MountPoint, ticket: Ticket | None
+        self, request: Request, mount_point: MountPoint, ticket: Ticket | None
     ) -> Answer:
-        """Answer the logout path: end this browser's session, here and everywhere.
+        """Answer the logout path: end this browser's session.
 
         Raises:
             StoreError: the store failed; the session may live on, so its cookie stays.
         """
-        refused = self._refused(request, site, "confirm_logout", "log_out")
-        if refused is not None:
-            return refused
+        refusal = self._check_post(request, mount_point, "confirm_logout", "log_out")
+        if refusal is not None:
+            return refusal
         if ticket is not None:
             await self.end(ticket.record_id, ticket.digest)
-        cookies = self._all_gone(request)
+        cookies = self._deletions(request)
         if ticket is not None:
-            cookies = self._choosing(cookies)
-        return redirect(self._after(request, site), cookies=cookies)
+            cookies = [self._choose_account_next(), *cookies]
+        return redirect(self._return_to(request, mount_point), cookies=cookies)
 
     async def end(self, record_id: str, digest: str) -> None:
         """End one session, and report it.
@@ -82,84 +74,86 @@ class Logout:
         Raises:
             StoreError: the store failed; the session may live on.
         """
-        ended = await self._records.end_session(record_id, digest)
+        ended = await self.records.end_session(record_id, digest)
         if ended is not None:
             event = Event(name="logout", open_id=ended.open_id)
-            await self._emit(event, session=digest)
+            await self.emit(event, session=digest)
 
     async def disconnect(
-        self, request: Request, site: MountPoint, ticket: Ticket | None
+        self, request: Request, mount_point: MountPoint, ticket: Ticket | None
     ) -> Answer:
-        """Answer the disconnect path: forget the user, and tell TikTok to.
+        """Answer the disconnect path: delete the user's record, and revoke the token.
 
         Raises:
             StoreError: the store failed before anything was done.
         """
-        refused = self._refused(request, site, "confirm_disconnect", "disconnect")
-        if refused is not None:
-            return refused
-        target, gone = self._after(request, site), self._all_gone(request)
+        refusal = self._check_post(
+            request, mount_point, "confirm_disconnect", "disconnect"
+        )
+        if refusal is not None:
+            return refusal
+        return_to = self._return_to(request, mount_point)
+        deletions = self._deletions(request)
         if ticket is None:
-            return redirect(target, cookies=gone)
-        stored = await self._records.load(ticket.record_id)
-        if stored is None or not self._records.find(stored.record, ticket.digest):
+            return redirect(return_to, cookies=deletions)
+        stored = await self.records.load_alive(ticket)
+        if stored is None:
             # Ended by another process: nothing cached here is true any more.
-            self._records.forget_cached(ticket.record_id)
-            return redirect(target, cookies=gone)
+            self.records.forget_cached(ticket.record_id)
+            return redirect(return_to, cookies=deletions)
         if await self.end_grant(stored.record_id) != FAILED:
-            return redirect(target, cookies=gone)
-        actions = [link("back", target)]
-        cookies = self._choosing(gone)
+            return redirect(return_to, cookies=deletions)
+        actions = [link("back", return_to)]
+        cookies = [self._choose_account_next(), *deletions]
         return ErrorPage(code="disconnect_failed", actions=actions, cookies=cookies)
 
-    def _choosing(self, gone: list[Cookie]) -> list[Cookie]:
-        """Return deletions with the cookie that lets the next login choose the account.
+    def _choose_account_next(self) -> Cookie:
+        """Return the cookie that lets the person choose the account at the next login.
 
-        TikTok would reconnect the account that was just logged out, without asking. It
-        does not after a disconnect that it confirmed.
+        Without it TikTok would reconnect the account that just logged out, without
+        asking. It does not after a disconnect that it confirmed.
         """
-        choose = self._jar.choose(max(1, int(self._settings.session_lifetime)))
-        return [choose, *gone]
+        return self.cookies.choose(max(1, int(self.settings.session_lifetime)))
 
     async def end_grant(self, record_id: str) -> str:
-        """Forget a user at once, then tell TikTok, whatever it answers.
+        """Delete a user's record at once, then revoke the token at TikTok.
 
         Returns:
-            `REVOKED`; `GONE` if there was nothing, or TikTok had ended it before;
-            `FAILED` if TikTok could not be told within `REVOKE_SECONDS`.
+            `REVOKED`; `GONE` if there was no record, or TikTok had ended the grant
+            before; `FAILED` if TikTok did not confirm within `REVOKE_SECONDS`.
 
         Raises:
             StoreError: the store failed before anything was done.
         """
-        ended = await self._records.forget(record_id)
+        ended = await self.records.forget(record_id)
         if ended is None:
             return GONE
-        outcome, why = await self._runtime.shielded(
+        result, why = await self.backend.shielded(
             lambda: self._revoke(record_id, ended)
         )
-        event = Event(name="disconnect", reason=outcome, open_id=ended.open_id)
-        await self._emit(event, why=why)
-        return outcome
+        event = Event(name="disconnect", reason=result, open_id=ended.open_id)
+        await self.emit(event, why=why)
+        return result
 
     async def _revoke(self, record_id: str, record: UserRecord) -> tuple[str, object]:
-        """Tell TikTok, and note when; return how that ended, and why.
+        """Revoke a token, and note when; return how that ended, and why.
 
         TikTok reports it by webhook later, maybe when the user has logged in again.
         """
-        told = await self._told(record)
-        # The user is forgotten, whether or not the store can note this: without it
-        # the webhook asks TikTok.
+        result = await self._revoke_at_tiktok(record)
+        # The record is deleted, whether or not the store can note this: without the
+        # note the webhook asks TikTok.
         with contextlib.suppress(StoreError):
-            await self._records.note_revoked(record_id)
-        return told
+            await self.records.note_revoked(record_id)
+        return result
 
-    async def _told(self, record: UserRecord) -> tuple[str, object]:
-        """Tell TikTok, with a token it still takes; return how that ended, and why."""
+    async def _revoke_at_tiktok(self, record: UserRecord) -> tuple[str, object]:
+        """Revoke a token, after a refresh if it expired; return how that ended, why."""
         seconds = REVOKE_SECONDS / 2
         access = record.access_token
         try:
-            client = await self._client()
-            if record.expires_at <= self._clock() and record.refresh_token:
+            client = await self.client()
+            if record.expires_at <= self.clock() and record.refresh_token:
                 refresh_token = record.refresh_token.reveal()
                 answer = await client.refresh(refresh_token, seconds=seconds)
                 access = answer.access_token
@@ -171,41 +165,43 @@ class Logout:
             return GONE if is_gone else FAILED, error
         return REVOKED, ""
 
-    def _refused(
+    def _check_post(
         self,
         request: Request,
-        site: MountPoint,
+        mount_point: MountPoint,
         question: ProblemCode,
         action: ActionName,
     ) -> ErrorPage | None:
-        """Return the answer to what is no POST from this site, or None if it is."""
+        """Return the page for any request but a POST from this site; None for that."""
         if len(request.query) > QUERY_LIMIT:
             return ErrorPage(code="query_too_long")
         if request.method == "GET":
-            here = site.prefix + request.path
-            actions = [button(action, here), link("stay", site.home)]
+            here = mount_point.prefix + request.path
+            actions = [button(action, here), link("stay", mount_point.home)]
             return ErrorPage(code=question, actions=actions)
         if request.method != "POST":
             return ErrorPage(
                 code="method_not_allowed", headers=[("allow", "GET, POST")]
             )
-        if not is_same_origin(request, self._settings.origin):
-            notes = [Note("address", self._settings.origin)]
-            actions = [link("back", site.home)]
+        if not is_same_origin(request, self.settings.origin):
+            notes = [Note("address", self.settings.origin)]
+            actions = [link("back", mount_point.home)]
             return ErrorPage(code="cross_site", actions=actions, notes=notes)
         return None
 
-    def _after(self, request: Request, site: MountPoint) -> str:
-        usual = site.prefix + self._settings.after_logout
-        return target_of(request.query, usual, site.own_paths, site.origin)
+    def _return_to(self, request: Request, mount_point: MountPoint) -> str:
+        usual = mount_point.prefix + self.settings.after_logout
+        return target_of(
+            request.query, usual, mount_point.own_paths, mount_point.origin
+        )
 
-    def _all_gone(self, request: Request) -> list[Cookie]:
+    def _deletions(self, request: Request) -> list[Cookie]:
         """Return deletions of every cookie of ours that the browser sent."""
-        jar = self._jar
-        logins = find_all(request.headers, jar.login_prefix.encode())
-        gone = [jar.login(login_id, "", 0) for login_id in list(logins)[:20]]
-        name = jar.session_name.encode() + b"="
-        if any(name in cookies for cookies in request.all(b"cookie")):
+        cookies = self.cookies
+        logins = find_all(request.headers, cookies.login_prefix.encode())
+        deletions = [cookies.login(slot, "", 0) for slot in [*logins][:DELETED_AT_ONCE]]
+        name = cookies.session_name.encode() + b"="
+        if any(name in header for header in request.all(b"cookie")):
             # Last: some adapters keep one Set-Cookie only.
-            gone.append(jar.session("", 0))
-        return gone
+            deletions.append(cookies.session("", 0))
+        return deletions

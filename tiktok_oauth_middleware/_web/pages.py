@@ -86,6 +86,8 @@ BASE_HEADERS: tuple[tuple[str, str], ...] = (
 #: 4,096 from an app, and servers add 80 of their own.
 HEAD_LIMIT = 4016
 _STATUS_LINE = 40
+#: Most cookies that one response deletes.
+DELETED_AT_ONCE = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -396,3 +398,15 @@ def redirect(location: str, *, cookies: Iterable[Cookie] = ()) -> Response:
     # PEP 3333's own checker wants a type even where there is no body.
     plain = ("content-type", "text/plain; charset=utf-8")
     return Response(303, (*BASE_HEADERS, plain, ("location", location), *set_cookies))
+
+
+def redirect_with_cookies(location: str, cookies: Sequence[Cookie]) -> Response:
+    """Return a redirect with cookies, and as many deletions as are sure to pass."""
+    kept = [cookie for cookie in cookies if cookie.value]
+    room = HEAD_LIMIT - head_size(redirect(location, cookies=kept))
+    deletions = []
+    for cookie in [c for c in cookies if not c.value][:DELETED_AT_ONCE]:
+        room -= sum(map(len, cookie.header())) + 4
+        if room >= 0:
+            deletions.append(cookie)
+    return redirect(location, cookies=[*deletions, *kept])

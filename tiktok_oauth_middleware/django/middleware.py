@@ -71,7 +71,7 @@ class TikTokMiddleware:
         self._clock = core.clock
         self._mount_points = core.mount_points.known
         self._live = core.live
-        self._cookie_name = core.jar.session_name
+        self._cookie_name = core.cookies.session_name
         self._cookie_start = core.cookie_start
         self._rules = core.rules
         self._accounts: Any = _accounts()
@@ -236,7 +236,7 @@ class TikTokMiddleware:
         page = ErrorPage(
             code=refused.code,
             actions=[link("back", mount_point.home)],
-            cookies=[core.jar.session("", 0)],
+            cookies=[core.cookies.session("", 0)],
         )
         asked = exchange.core_request(request, mount_point.mount).without_cookies()
         return await core.shown(page, asked)
@@ -290,7 +290,7 @@ class TikTokMiddleware:
             answer = await core.store_failed(asked, error)
             return exchange.django_response(request, answer)
         gone = exchange.headers_of(response)
-        gone.append(core.jar.session("", 0).header())
+        gone.append(core.cookies.session("", 0).header())
         exchange.change_headers(response, exchange.headers_of(response), gone)
         return response
 

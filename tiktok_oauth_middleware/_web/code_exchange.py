@@ -1,0 +1,207 @@
+"""Code exchange: from TikTok's code to tokens, a profile, and a new session.
+
+The newest login's tokens are the user's. What it does not change stays in the record:
+the sessions of other browsers, and a refresh token that still works.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from tiktok_oauth_middleware._core.log import logger
+from tiktok_oauth_middleware._core.secret import Secret
+from tiktok_oauth_middleware._oauth.scopes import join_scopes, split_scopes
+from tiktok_oauth_middleware._session.cookie import record_id
+from tiktok_oauth_middleware._session.profiles import has_profile
+from tiktok_oauth_middleware._session.record import Session, UserRecord
+from tiktok_oauth_middleware.errors import (
+    GrantRevoked,
+    LoginExpired,
+    StoreError,
+    TikTokError,
+)
+
+if TYPE_CHECKING:
+    from tiktok_oauth_middleware._oauth.client import TikTokClient
+    from tiktok_oauth_middleware._oauth.token_response import TokenResponse
+    from tiktok_oauth_middleware._session.cookie import SessionCookies, Ticket
+    from tiktok_oauth_middleware._session.profiles import Profile, Profiles
+    from tiktok_oauth_middleware._session.records import Records
+    from tiktok_oauth_middleware.settings.options import TikTokSettings
+
+    from .transaction import LoginTransaction
+
+#: Most browser sessions of one user; the oldest end first.
+_MAX_SESSIONS = 50
+#: How often a write is tried that other writers overtake.
+_MAX_SWAPS = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewSession:
+    """A session that was written."""
+
+    #: The session cookie's value.
+    cookie: str = field(repr=False)
+    #: The hash of the secret in the cookie.
+    digest: str
+    #: The user's record as it was written.
+    record: UserRecord
+    #: Whether the user had no record before.
+    is_new_user: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class CodeExchange:
+    """Asks TikTok for a login's tokens, and writes the user's record."""
+
+    settings: TikTokSettings
+    records: Records
+    cookies: SessionCookies
+    profiles: Profiles
+    client: Callable[[], Awaitable[TikTokClient]]
+    clock: Callable[[], float]
+
+    async def run(
+        self, transaction: LoginTransaction, code: Secret, previous: Ticket | None
+    ) -> NewSession:
+        """Return the session that a code gives.
+
+        Args:
+            transaction: of the login.
+            code: TikTok's.
+            previous: the browser's present session, which ends.
+
+        Raises:
+            LoginExpired: the code is no longer valid.
+            StoreError: the store failed.
+            TikTokError: TikTok refused, or gave no usable answer.
+        """
+        client = await self.client()
+        try:
+            tokens = await client.exchange(
+                code.reveal(), transaction.verifier.reveal() or None
+            )
+        except GrantRevoked as error:
+            raise LoginExpired from error
+        if tokens.expires_in < 1 and tokens.refresh_token is None:
+            # It would end at its first use: a guarded page would log in for ever.
+            raise TikTokError("", "a token that has ended already")
+        profile = await self._profile(tokens)
+        return await self._save(transaction, tokens, profile, previous)
+
+    async def _profile(self, tokens: TokenResponse) -> Profile | None:
+        """Return the user's profile, or None where TikTok does not give it.
+
+        The login goes on without it: the token response identifies the user.
+        """
+        scopes = tokens.scopes or ""
+        if not self.settings.fetch_user or not has_profile(scopes):
+            return None
+        try:
+            return await self.profiles.ask(tokens.access_token, tokens.open_id, scopes)
+        except TikTokError as error:
+            logger.warning("no profile at login: %s", error)
+            return None
+
+    async def _save(
+        self,
+        transaction: LoginTransaction,
+        tokens: TokenResponse,
+        profile: Profile | None,
+        previous: Ticket | None,
+    ) -> NewSession:
+        """Write the record with a new session; end the browser's previous one."""
+        user_record_id = record_id(self.settings.client_key, tokens.open_id)
+        cookie, ticket = self.cookies.issue(user_record_id)
+        now = int(self.clock())
+        session = Session(ticket.digest, now, now)
+        previous_digest = previous.digest if previous is not None else ""
+        for _ in range(_MAX_SWAPS):
+            stored = await self.records.load(user_record_id)
+            record = self._record(
+                transaction, tokens, profile, stored and stored.record
+            )
+            if previous is None:
+                # Requested with the login itself: a guarded page may ask once more.
+                record = replace(record, denied="")
+            others = [
+                other
+                for other in self.records.living(record)
+                if other.digest != previous_digest
+            ]
+            sessions = (*others, session)[-_MAX_SESSIONS:]
+            record = replace(record, sessions=sessions)
+            try:
+                if stored is None:
+                    written = await self.records.create(user_record_id, record)
+                else:
+                    written = await self.records.replace(stored, record)
+            except StoreError:
+                # If only the store's answer was lost, the previous session has ended
+                # and the new one is there: its browser must get it.
+                if await self.records.load_alive(ticket):
+                    break
+                raise
+            if written is not None:
+                break
+        else:
+            message = "the user's record changed at every try to write it"
+            raise StoreError(message)
+        if previous is not None and previous.record_id != user_record_id:
+            await self.records.end_session(previous.record_id, previous.digest)
+        return NewSession(
+            cookie=cookie,
+            digest=ticket.digest,
+            record=record,
+            is_new_user=stored is None,
+        )
+
+    def _record(
+        self,
+        transaction: LoginTransaction,
+        tokens: TokenResponse,
+        profile: Profile | None,
+        known: UserRecord | None,
+    ) -> UserRecord:
+        """Return the user's record after a login."""
+        now = int(self.clock())
+        granted = split_scopes(tokens.scopes or "")
+        # Guards go by the scopes that were requested one by one, for a page.
+        requested = split_scopes(transaction.requested)
+        denied = split_scopes(known.denied) if known and requested else frozenset()
+        refresh_token, refresh_expires_at = self._refresh_token(tokens, known)
+        return UserRecord(
+            open_id=tokens.open_id,
+            access_token=tokens.access_token,
+            issued_at=now,
+            expires_at=now + int(tokens.expires_in),
+            refresh_token=refresh_token,
+            refresh_expires_at=refresh_expires_at,
+            scopes=join_scopes(granted),
+            denied=join_scopes((denied | requested) - granted),
+            **self.profiles.after_login(join_scopes(granted), profile, known),
+            sessions=known.sessions if known else (),
+        )
+
+    def _refresh_token(
+        self, tokens: TokenResponse, known: UserRecord | None
+    ) -> tuple[Secret, int | None]:
+        """Return the refresh token after a login, and when it expires.
+
+        A response without one leaves the user's own in place, as at a refresh, if that
+        still works.
+        """
+        now = int(self.clock())
+        life = tokens.refresh_expires_in
+        expires_at = None if life is None else now + int(life)
+        if tokens.refresh_token is not None:
+            return tokens.refresh_token, expires_at
+        if known is None or not known.refresh_token:
+            return Secret(""), expires_at
+        before = known.refresh_expires_at
+        if before is not None and before <= now:
+            return Secret(""), expires_at
+        return known.refresh_token, before if expires_at is None else expires_at

@@ -1,0 +1,232 @@
+"""Login transactions: state, PKCE and return address, kept in the browser's cookies.
+
+A login lives in the browser that began it, in sealed, short-lived cookies. The callback
+must bring them, so a response that was made for another browser, or by an attacker,
+finds no transaction here (RFC 9700 section 4.7).
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal, get_args
+
+from tiktok_oauth_middleware._core.http import (
+    BegunLogin,
+    Cookie,
+    Headers,
+    Request,
+    Response,
+)
+from tiktok_oauth_middleware._core.return_to import safe_target
+from tiktok_oauth_middleware._core.secret import Secret
+from tiktok_oauth_middleware._oauth.authorize import authorize_url
+from tiktok_oauth_middleware._oauth.scopes import join_scopes, split_scopes
+
+from .login_cookies import purpose_hash
+from .pages import redirect_with_cookies
+
+if TYPE_CHECKING:
+    from tiktok_oauth_middleware.settings.options import TikTokSettings
+
+    from .login_cookies import LoginCookies
+    from .mount import MountPoint
+
+#: How far the clocks of two servers of the app may differ, in seconds.
+SERVER_CLOCK_SKEW = 60
+#: Two clicks on one link are no further apart than this, in seconds.
+_DOUBLE_CLICK_SECONDS = 3
+
+#: Why TikTok is to show its page, although it would reconnect the last account without
+#: one: "consent", since scopes are requested one by one, or the settings always ask;
+#: "choose", so that the person can choose an account; "again", since TikTok granted
+#: fewer scopes than requested without showing its page. "" where it need not.
+Prompt = Literal["", "consent", "choose", "again"]
+_PROMPTS: tuple[Prompt, ...] = get_args(Prompt)
+_VERSION = "3"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoginTransaction:
+    """One login under way, as its cookies carry it."""
+
+    state: Secret = field(repr=False)
+    #: The PKCE code verifier; "" without PKCE.
+    verifier: Secret = field(repr=False)
+    #: Where the browser goes after the login; checked when the login began.
+    return_to: str
+    #: In seconds since 1970.
+    created_at: int
+    #: Scopes requested one by one, besides those of the settings; joined by commas.
+    requested: str
+    prompt: Prompt = ""
+
+    def pack(self) -> bytes:
+        """Return the bytes to seal, which are bound to the state and the time."""
+        verifier = self.verifier.reveal()
+        parts = (_VERSION, verifier, self.return_to, self.requested, self.prompt)
+        return "\n".join(parts).encode()
+
+    @property
+    def purpose(self) -> str:
+        """Equal for two logins that lead to the same place with the same scopes."""
+        return _purpose(self.return_to, self.requested)
+
+    @classmethod
+    def unpack(
+        cls, packed: bytes, *, state: Secret, created_at: int
+    ) -> LoginTransaction | None:
+        """Return what `pack` wrote; None if another version wrote it."""
+        try:
+            version, verifier, return_to, requested, prompt = packed.decode().split(
+                "\n"
+            )
+        except ValueError:
+            return None
+        if version != _VERSION or prompt not in _PROMPTS:
+            return None
+        return cls(
+            state=state,
+            verifier=Secret(verifier),
+            return_to=return_to,
+            created_at=created_at,
+            requested=requested,
+            prompt=prompt,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class LoginTransactions:
+    """Begins login transactions, finds them again, and ends them."""
+
+    settings: TikTokSettings
+    cookies: LoginCookies
+    clock: Callable[[], float]
+
+    def default_return_to(self, mount_point: MountPoint) -> str:
+        """Return where a login leads if its link names no place."""
+        return mount_point.prefix + self.settings.after_login
+
+    def create(
+        self, return_to: str, requested: Iterable[str], prompt: Prompt
+    ) -> LoginTransaction:
+        """Return a new transaction with a state and verifier of its own."""
+        return LoginTransaction(
+            state=Secret(secrets.token_urlsafe(32)),
+            verifier=Secret(secrets.token_urlsafe(32) if self.settings.pkce else ""),
+            return_to=return_to,
+            created_at=int(self.clock()),
+            requested=join_scopes(requested),
+            prompt=prompt,
+        )
+
+    def all_scopes(self, transaction: LoginTransaction) -> frozenset[str]:
+        """Return every scope that a transaction requests."""
+        requested = split_scopes(transaction.requested)
+        return requested | frozenset(self.settings.scopes)
+
+    def redirect_to_tiktok(
+        self,
+        request: Request,
+        transaction: LoginTransaction,
+        others: Sequence[Cookie] = (),
+    ) -> Response | None:
+        """Return the redirect to TikTok with the transaction's cookies.
+
+        Args:
+            request: which is answered.
+            transaction: which begins.
+            others: further cookies, except those with a name of the transaction's.
+
+        Returns:
+            None if the transaction is too long for cookies.
+        """
+        cookies = self.cookies.begin(
+            request.headers,
+            transaction.state,
+            transaction.created_at,
+            transaction.pack(),
+            transaction.purpose,
+        )
+        if cookies is None:
+            return None
+        new = {cookie.name for cookie in cookies}
+        kept = [cookie for cookie in others if cookie.name not in new]
+        return redirect_with_cookies(
+            self._authorize_url(transaction), [*cookies, *kept]
+        )
+
+    def _authorize_url(self, transaction: LoginTransaction) -> str:
+        usual = self.settings.scopes
+        further = sorted(split_scopes(transaction.requested) - set(usual))
+        return authorize_url(
+            self.settings.endpoints.authorize,
+            client_key=self.settings.client_key,
+            redirect_uri=self.settings.redirect_uri,
+            scopes=[*usual, *further],
+            state=transaction.state.reveal(),
+            verifier=transaction.verifier.reveal() or None,
+            # TikTok skips its page for a person who consented before, and grants no
+            # further scopes then.
+            ask_again=bool(transaction.prompt),
+        )
+
+    def find(self, headers: Headers, state: Secret) -> LoginTransaction | None:
+        """Return the transaction of a state whose cookies are in a request."""
+        found = self.cookies.open(headers, state)
+        if found is None:
+            return None
+        created_at, packed = found
+        return LoginTransaction.unpack(packed, state=state, created_at=created_at)
+
+    def is_current(self, transaction: LoginTransaction) -> bool:
+        """Whether a transaction began within `login_lifetime`."""
+        age = self.clock() - transaction.created_at
+        return -SERVER_CLOCK_SKEW <= age <= self.settings.login_lifetime
+
+    def renewed(self, transaction: LoginTransaction) -> LoginTransaction:
+        """Return a new transaction like one that ended, for TikTok's page again."""
+        new = self.create(transaction.return_to, (), "again")
+        return replace(new, requested=transaction.requested)
+
+    def under_way(self, headers: Headers) -> list[BegunLogin]:
+        """Return what a request's cookies say of logins that have not come back."""
+        return self.cookies.under_way(headers)
+
+    def is_unfinished(
+        self,
+        request: Request,
+        mount_point: MountPoint,
+        return_to: str | None,
+        scopes: Iterable[str],
+    ) -> bool:
+        """Whether this browser has begun the same login and not come back from it.
+
+        TikTok shows its own errors, such as a scope that the app may not request, and
+        sends nobody back then. Another automatic redirect would lead there for ever. A
+        person who clicks a link of this site twice still means one click.
+
+        Args:
+            request: which would be redirected to log in.
+            mount_point: of the request.
+            return_to: where that login would lead; None where that is too long.
+            scopes: that it would request one by one.
+        """
+        checked = return_to and safe_target(return_to, mount_point.own_paths)
+        purpose = _purpose(
+            checked or self.default_return_to(mount_point), join_scopes(scopes)
+        )
+        now, hashed = self.clock(), purpose_hash(purpose)
+        begun = [login.at for login in request.begun_logins if login.purpose == hashed]
+        is_click = (
+            request.one(b"sec-fetch-user") == b"?1"
+            and request.one(b"sec-fetch-site") == b"same-origin"
+        )
+        youngest = _DOUBLE_CLICK_SECONDS if is_click else -SERVER_CLOCK_SKEW
+        oldest = self.settings.login_lifetime
+        return any(youngest <= now - at <= oldest for at in begun)
+
+
+def _purpose(return_to: str, requested: str) -> str:
+    return f"{return_to}\n{requested}"
