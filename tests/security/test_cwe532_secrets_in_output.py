@@ -473,13 +473,13 @@ def test_objects(listening, tiktok):
         "TikTokAuth",
         "Token",
         "User",
-        "CookieJar",
+        "SessionCookies",
         "Box",
-        "Sights",
+        "SessionCache",
         "Secret",
-        "Grants",
+        "Records",
         "Refresh",
-        "Login",
+        "LoginFlow",
     }
     # Under ASGI the event loop has it.
     assert ("_BlockingClient" in kinds) == (world.shell == "wsgi")
