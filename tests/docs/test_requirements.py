@@ -1,4 +1,4 @@
-"""Every test that docs/requirements.md names is there, and every row names one."""
+"""The tests that docs/requirements*.md name exist, and every requirement names one."""
 
 from __future__ import annotations
 
@@ -10,42 +10,51 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-ROWS = [
-    line
-    for line in (ROOT / "docs/requirements.md").read_text().splitlines()
-    if re.match(r"\| [A-Z]", line)
-]
+DOCUMENTS = sorted((ROOT / "docs").glob("requirements*.md"))
+#: A file, and perhaps a class and a test in it.
+PROOF = re.compile(r"`([\w./-]+\.py)((?:::\w+)*)[^`]*`")
+
+
+def rows(document):
+    """Return the lines of the tables that begin with the id of a requirement."""
+    lines = document.read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if re.match(r"\| [A-Z]", line)]
 
 
 @cache
-def names_in(file: str) -> frozenset[str]:
-    """Return the tests of a file, a class's with its name before them."""
-    found = set()
-    for node in ast.parse((ROOT / file).read_text()).body:
-        if isinstance(node, ast.ClassDef):
-            found |= {f"{node.name}::{f.name}" for f in node.body if _is_test(f)}
-        elif _is_test(node):
-            found.add(node.name)
-    return frozenset(found)
+def body_of(file):
+    return ast.parse((ROOT / file).read_text(encoding="utf-8")).body
 
 
-def _is_test(node: ast.AST) -> bool:
-    is_function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-    return is_function and node.name.startswith("test_")
+def is_there(file, names):
+    """Whether the file has the class or test, once."""
+    body = body_of(file) if (ROOT / file).is_file() else []
+    found = body
+    for name in names:
+        found = [node for node in body if getattr(node, "name", "") == name]
+        body = getattr(found[0], "body", []) if found else []
+    return len(found) == 1 if names else bool(found)
 
 
-@pytest.mark.parametrize("row", ROWS, ids=[row.split()[1] for row in ROWS])
-def test_row_names_tests_that_exist(row):
-    """A row names at least one test, and no test that is not there."""
-    named = re.findall(r"`((?:hardening/)?tests/[\w/]+\.py)::([\w:]+)`", row)
-    assert named
-    assert len(named) == row.count("::test_")
-    for file, test in named:
-        assert (ROOT / file).is_file(), file
-        assert test in names_in(file), f"{file}::{test}"
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_named_tests_exist(document):
+    """Each test that a page of requirements names is in the file where it says."""
+    proofs = PROOF.findall(document.read_text(encoding="utf-8"))
+    assert len(proofs) > 50
+    missing = [
+        f for f in proofs if not is_there(f[0], [n for n in f[1].split("::") if n])
+    ]
+    assert not missing
+
+
+def test_rows_name_tests():
+    """Each row of docs/requirements.md names a test, with its file."""
+    for row in rows(ROOT / "docs/requirements.md"):
+        named = [names for _, names in PROOF.findall(row) if "::test_" in names]
+        assert len(named) == row.count("::test_") > 0, row
 
 
 def test_each_requirement_has_one_row():
-    """No requirement stands there twice."""
-    ids = [row.split()[1] for row in ROWS]
+    """No requirement has two rows in docs/requirements.md."""
+    ids = [row.split()[1] for row in rows(ROOT / "docs/requirements.md")]
     assert len(ids) == len(set(ids)) > 0

@@ -511,5 +511,3 @@ FAULTS: list[Fault] = [
     *of_profiles(),
     *of_revokes(),
 ]
-ROWS = [(call, fault) for fault in FAULTS for call in CALLS if call in fault.means]
-IDS = [f"{call}: {fault.name}" for call, fault in ROWS]

@@ -120,12 +120,12 @@ def test_halves_of_two_values_are_refused(box):
         assert box.open(one[:cut] + other[cut:], "name") is None
 
 
-@pytest.mark.parametrize("seed", range(200))
-def test_random_bytes_are_refused(box, seed):
+def test_random_bytes_are_refused(box):
     """Random bytes, also behind a right version and key id, open to nothing."""
-    noise = random.Random(f"noise {seed}").randbytes(seed)
-    assert box.open(noise, "name") is None
-    assert box.open(box.seal(b"", "name")[:5] + noise, "name") is None
+    for length in range(200):
+        noise = random.Random(f"noise {length}").randbytes(length)
+        assert box.open(noise, "name") is None, length
+        assert box.open(box.seal(b"", "name")[:5] + noise, "name") is None, length
 
 
 @pytest.mark.parametrize("other", ["", "Name", "name ", "name\x00", "nam", "\x00name"])

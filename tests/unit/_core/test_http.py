@@ -189,11 +189,11 @@ def test_response_keeps_its_parts():
 
 
 @pytest.mark.parametrize("place", ["x{}y", "{}", "x{}", "{}y"])
-@pytest.mark.parametrize("char", [*C0, "\x7f", "\x85", "\xff", "ü", "\u2028"], ids=repr)
-def test_response_refuses_controls(char, place):
+def test_response_refuses_controls(place):
     """A control or a character that is not ASCII in a header's value is refused."""
-    with pytest.raises(ValueError, match="not a header"):
-        Response(200, (("x-test", place.format(char)),))
+    for char in (*C0, "\x7f", "\x85", "\xff", "ü", "\u2028"):
+        with pytest.raises(ValueError, match="not a header"):
+            Response(200, (("x-test", place.format(char)),))
 
 
 @pytest.mark.parametrize(
@@ -258,13 +258,11 @@ def test_cookie_is_deleted_with_the_attributes_it_was_set_with():
 
 
 @pytest.mark.parametrize("place", ["x{}y", "{}", "x{}", "{}y"])
-@pytest.mark.parametrize(
-    "char", [*C0, *'\x7f ",;\\', "\x80", "\x85", "ü", "\u2028", "\ud800"], ids=repr
-)
-def test_cookie_refuses_what_no_value_may_hold(char, place):
+def test_cookie_refuses_what_no_value_may_hold(place):
     """A byte outside of cookie-octet in a value is refused."""
-    with pytest.raises(ValueError, match="not a cookie"):
-        a_cookie(value=place.format(char)).header()
+    for char in (*C0, *'\x7f ",;\\', "\x80", "\x85", "ü", "\u2028", "\ud800"):
+        with pytest.raises(ValueError, match="not a cookie"):
+            a_cookie(value=place.format(char)).header()
 
 
 @pytest.mark.parametrize("char", [*C0, *'\x7f ",;\\()<>@:/[]?={}', "ü"], ids=repr)

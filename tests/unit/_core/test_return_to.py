@@ -6,6 +6,7 @@ use: a target is good if, against the callback's own address, it stays on the si
 
 from __future__ import annotations
 
+import itertools
 import logging
 from urllib.parse import quote, quote_from_bytes, unquote_to_bytes
 
@@ -131,36 +132,35 @@ def test_payload_in_a_query_stays(value):
     assert_stays(target_of(b"next=" + raw, USUAL, OWN))
 
 
-@pytest.mark.parametrize("first", SLASHES)
-@pytest.mark.parametrize("second", SLASHES)
 @pytest.mark.parametrize("third", ["", "/", "\\", "\t/", "@", ":"], ids=repr)
-def test_slashes_of_every_kind_stay(first, second, third):
+def test_slashes_of_every_kind_stay(third):
     """However slashes are written and mixed, nothing that passes leaves the site."""
-    for start in (first, "/" + first):
-        target = safe_target(f"{start}{second}{third}evil.example/x", OWN)
-        if target is not None:
-            assert_stays(target)
+    for first, second in itertools.product(SLASHES, SLASHES):
+        for start in (first, "/" + first):
+            target = safe_target(f"{start}{second}{third}evil.example/x", OWN)
+            if target is not None:
+                assert_stays(target)
 
 
-@pytest.mark.parametrize("number", range(0x100))
-def test_no_character_lets_a_target_leave(number):
+def test_no_character_lets_a_target_leave():
     """No character before, between and after slashes lets a target leave."""
-    char = chr(number)
-    for value in (
-        f"{char}//evil.example",
-        f"/{char}/evil.example",
-        f"/{char}evil.example",
-        f"//{char}evil.example",
-        f"/x{char}//evil.example",
-        f"/{char}{char}/evil.example",
-        f"/x?{char}",
-        f"/x#{char}",
-        f"/%{number:02x}/evil.example",
-        f"/%{number:02X}%{number:02x}evil.example",
-    ):
-        target = safe_target(value, OWN)
-        if target is not None:
-            assert_stays(target)
+    for number in range(0x100):
+        char = chr(number)
+        for value in (
+            f"{char}//evil.example",
+            f"/{char}/evil.example",
+            f"/{char}evil.example",
+            f"//{char}evil.example",
+            f"/x{char}//evil.example",
+            f"/{char}{char}/evil.example",
+            f"/x?{char}",
+            f"/x#{char}",
+            f"/%{number:02x}/evil.example",
+            f"/%{number:02X}%{number:02x}evil.example",
+        ):
+            target = safe_target(value, OWN)
+            if target is not None:
+                assert_stays(target)
 
 
 KEPT = [
