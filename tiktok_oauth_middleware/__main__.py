@@ -371,7 +371,7 @@ def _scopes(text: str) -> list[str]:
     Raises:
         ArgumentTypeError: one cannot be the name of a scope.
     """
-    from ._oauth.protocol import is_scope
+    from ._oauth.scopes import is_scope
 
     scopes = [scope for scope in text.replace(",", " ").split() if scope]
     wrong = [scope for scope in scopes if not is_scope(scope)]

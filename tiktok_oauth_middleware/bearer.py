@@ -20,7 +20,13 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ._core.origins import origin_of
 from ._core.redact import one_line
-from ._oauth.answer import error_parts, is_success, read_answer, read_object, wait_of
+from ._oauth.answer import (
+    error_parts,
+    is_success,
+    read_answer,
+    read_json_object,
+    retry_after_seconds,
+)
 from .errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -70,11 +76,11 @@ def raise_for_tiktok(response: R) -> R:
         TikTokError: any other error, with TikTok's code and log_id.
     """
     body, status = response.content, response.status_code
-    answer = read_object(body)
+    answer = read_json_object(body)
     if is_success(status) and (answer is None or not error_parts(answer)[0]):
         return response
     sent = response.request.headers.get("authorization", "")
-    wait = wait_of(response.headers.get("retry-after", ""), time.time())
+    wait = retry_after_seconds(response.headers.get("retry-after", ""), time.time())
     read_answer(status, body, [sent.removeprefix(_SCHEME)], wait)
     return response
 
@@ -233,7 +239,9 @@ class _Attempt:
         if not self._left or _code_of(response) != _RATE_LIMIT:
             return None
         self._left -= 1
-        asked = wait_of(response.headers.get("retry-after", ""), time.time())
+        asked = retry_after_seconds(
+            response.headers.get("retry-after", ""), time.time()
+        )
         # With jitter: users of one app whose calls were refused together would meet
         # again. No secret depends on it.
         wait = self._pause * random.uniform(0.75, 1.25)  # noqa: S311 - see above
@@ -243,7 +251,7 @@ class _Attempt:
 
 def _code_of(response: Response) -> str:
     """Return the error code that a response states, or ""."""
-    answer = read_object(response.content)
+    answer = read_json_object(response.content)
     return error_parts(answer)[0] if answer else ""
 
 

@@ -181,3 +181,6 @@ class WebhookRejected(TikTokOAuthError):
 
     code = "webhook_rejected"
     status = 401
+    #: What was wrong: ``signature``, ``age``, ``client_key`` or ``delivery``, which is
+    #: the form of the header or of the body.
+    failure: str = "delivery"

@@ -16,8 +16,8 @@ from tiktok_oauth_middleware._core.http import BadQuery, Request, Response, read
 from tiktok_oauth_middleware._core.return_to import LONGEST, safe_target, target_of
 from tiktok_oauth_middleware._core.secret import Secret
 from tiktok_oauth_middleware._oauth.authorize import read_callback
-from tiktok_oauth_middleware._oauth.protocol import is_scope, is_visible
-from tiktok_oauth_middleware._oauth.scopes import split_scopes
+from tiktok_oauth_middleware._oauth.protocol import is_visible
+from tiktok_oauth_middleware._oauth.scopes import is_scope, split_scopes
 from tiktok_oauth_middleware._oauth.token_response import read_revoke, read_token
 from tiktok_oauth_middleware._oauth.user_info import read_user
 from tiktok_oauth_middleware._oauth.webhook_delivery import read_webhook, sign_webhook
@@ -253,7 +253,7 @@ _SIGNATURE = sign_webhook(_DELIVERY, _CLIENT_SECRET, _NOW).encode()
 
 def _read_webhook(header: bytes, body: bytes) -> Any:
     return read_webhook(
-        header, body, client_key=_CLIENT_KEY, client_secret=_CLIENT_SECRET, now=_NOW
+        header, body, client_key=_CLIENT_KEY, secrets=[_CLIENT_SECRET], now=_NOW
     )
 
 

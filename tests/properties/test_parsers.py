@@ -27,10 +27,9 @@ from tiktok_oauth_middleware._oauth.authorize import read_callback
 from tiktok_oauth_middleware._oauth.protocol import (
     LONGEST_OPEN_ID,
     LONGEST_TOKEN,
-    is_scope,
     is_visible,
 )
-from tiktok_oauth_middleware._oauth.scopes import split_scopes
+from tiktok_oauth_middleware._oauth.scopes import is_scope, split_scopes
 from tiktok_oauth_middleware._oauth.token_response import (
     TokenResponse,
     read_revoke,
@@ -523,7 +522,7 @@ SIGNED = sign_webhook(BODY, CLIENT_SECRET, NOW).encode()
 
 def read_delivery(header, body):
     return read_webhook(
-        header, body, client_key=CLIENT_KEY, client_secret=CLIENT_SECRET, now=NOW
+        header, body, client_key=CLIENT_KEY, secrets=[CLIENT_SECRET], now=NOW
     )
 
 

@@ -482,7 +482,7 @@ def test_objects(listening, tiktok):
         "LoginFlow",
     }
     # Under ASGI the event loop has it.
-    assert ("_BlockingClient" in kinds) == (world.shell == "wsgi")
+    assert ("_SyncClient" in kinds) == (world.shell == "wsgi")
     told = [line for one in found for line in shown(one)]
     assert hits(watch.secrets, told) == []
     # Keys that are derived from the listed ones are bytes, and print otherwise.

@@ -49,7 +49,7 @@ class App:
             "scope": "user.info.basic,video.list",
             "redirect_uri": REDIRECT,
             "state": "a-state",
-            "code_challenge": authorize.challenge(self.verifier),
+            "code_challenge": authorize.challenge_of(self.verifier),
             "code_challenge_method": "S256",
             **changes,
         }

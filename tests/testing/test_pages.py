@@ -80,7 +80,7 @@ def ask(stand_in, app):
             "scope": "user.info.basic,user.info.stats,video.list",
             "redirect_uri": app,
             "state": "a-state",
-            "code_challenge": authorize.challenge("x" * 43),
+            "code_challenge": authorize.challenge_of("x" * 43),
             "code_challenge_method": "S256",
             **changes,
         }

@@ -483,7 +483,7 @@ class TestNoKinder:
 
     def test_uppercase_challenge(self, app):
         """A challenge in upper-case hex is not TikTok's."""
-        challenge = authorize_module.challenge(app.verifier).upper()
+        challenge = authorize_module.challenge_of(app.verifier).upper()
         answer = app.exchange(app.consent(code_challenge=challenge)["code"])
         assert answer["error"] == "invalid_request"
 

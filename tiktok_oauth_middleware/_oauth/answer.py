@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from tiktok_oauth_middleware._core.redact import mask, one_line
@@ -13,16 +13,6 @@ from tiktok_oauth_middleware.errors import (
     TikTokError,
     TikTokUnavailable,
 )
-
-_LONGEST_WAIT = 300.0
-
-
-_LONGEST_DATE = 40
-
-
-#: How much of an answer that is no JSON is shown, in bytes.
-_LONGEST_EXCERPT = 80
-
 
 #: Errors that pass by themselves, whatever status they come with.
 TRANSIENT = frozenset(
@@ -33,40 +23,17 @@ TRANSIENT = frozenset(
         "rate_limit_exceeded",
     }
 )
-
-
+_SUCCESS = range(200, 300)
 _TOO_MANY = 429
-
-
 _SERVER_ERROR = 500
-
-
-def read_answer(
-    status: int, body: bytes, secrets: Iterable[str], wait: float | None
-) -> dict[str, Any]:
-    """Return the JSON object of a success, or raise what the answer means."""
-    answer = read_object(body)
-    if answer is None:
-        words = "an answer that is no JSON object"
-        begins = body[:_LONGEST_EXCERPT].decode("utf-8", "replace").strip()
-        if begins:
-            words += f", and begins: {one_line(mask(begins, secrets))}"
-        raise unavailable("", one_line(words), "", status, wait)
-    parts = error_parts(answer)
-    if not parts[0] and is_success(status):
-        return answer
-    code, description, log_id = (one_line(mask(part, secrets)) for part in parts)
-    if status >= _SERVER_ERROR or status == _TOO_MANY or code in TRANSIENT:
-        raise unavailable(code, description, log_id, status, wait)
-    if code == "invalid_grant":
-        raise GrantRevoked(code, description, log_id, status)
-    raise TikTokError(code, description, log_id, status)
-
-
-#: What TikTok calls the code of an error, and its text, in the order of trust.
+#: The longest ``Retry-After`` that is obeyed, in seconds, and its longest date.
+_LONGEST_WAIT = 300.0
+_LONGEST_DATE = 40
+#: How much of an answer that is not JSON is shown, in bytes.
+_LONGEST_EXCERPT = 80
+#: TikTok's names for the code of an error, its text and its log_id, the most reliable
+#: first.
 _CODES = ("error", "code", "error_code", "err_code", "errCode")
-
-
 _TEXTS = (
     "error_description",
     "message",
@@ -76,38 +43,82 @@ _TEXTS = (
     "errMsg",
     "msg",
 )
-
-
 _LOG_IDS = ("log_id", "logid", "logId", "request_id")
 
 
-def error_parts(answer: dict[str, Any]) -> tuple[str, str, str]:
+def read_answer(
+    status: int, body: bytes, secrets: Iterable[str], wait: float | None
+) -> dict[str, Any]:
+    """Return the JSON object of a success.
+
+    Args:
+        status: of the response.
+        body: of the response, whole.
+        secrets: texts to mask if TikTok's error repeats one.
+        wait: how long TikTok asked to wait, in seconds.
+
+    Raises:
+        GrantRevoked: ``invalid_grant``, to the letter.
+        TikTokUnavailable: 5xx, 429, a transient error, or a body that is no object.
+        TikTokError: any other error.
+    """
+    answer = read_json_object(body)
+    if answer is None:
+        text = "an answer that is no JSON object"
+        excerpt = body[:_LONGEST_EXCERPT].decode("utf-8", "replace").strip()
+        if excerpt:
+            text += f", and begins: {one_line(mask(excerpt, secrets))}"
+        raise _unavailable(wait, "", one_line(text), "", status)
+    parts = error_parts(answer)
+    if not parts[0] and is_success(status):
+        return answer
+    code, description, log_id = (one_line(mask(part, secrets)) for part in parts)
+    if status >= _SERVER_ERROR or status == _TOO_MANY or code in TRANSIENT:
+        raise _unavailable(wait, code, description, log_id, status)
+    if code == "invalid_grant":
+        raise GrantRevoked(code, description, log_id, status)
+    raise TikTokError(code, description, log_id, status)
+
+
+def is_success(status: int) -> bool:
+    """Whether an HTTP status is 2xx."""
+    return status in _SUCCESS
+
+
+def _unavailable(
+    wait: float | None, code: str, description: str, log_id: str, status: int
+) -> TikTokUnavailable:
+    error = TikTokUnavailable(code, description, log_id, status)
+    error.retry_after = wait
+    return error
+
+
+def error_parts(answer: Mapping[str, Any]) -> tuple[str, str, str]:
     """Return code, text and log_id of any shape of error; code "" is no error.
 
-    ``/v2/oauth/*`` writes a flat ``error``; resource endpoints an object, there on
-    success too with the code ``ok``, or the same keys without the object; the first API
-    puts numbers under ``data``, and ``message: "error"`` beside it.
+    ``/v2/oauth/*`` writes a flat ``error``. Resource endpoints write an object, which a
+    success has too, with the code ``ok``; or the same keys without the object. The
+    first API puts numbers under ``data``, and ``message: "error"`` beside it.
     """
     error, data = answer.get("error"), answer.get("data")
     if isinstance(error, dict):
-        code = code_of(error)
-        where = [error, answer]
-    elif _one_code(error):
-        code, where = _one_code(error), [answer]
+        code, sources = _first_code(error), [error, answer]
+    elif _code(error):
+        code, sources = _code(error), [answer]
     else:
-        code, where = code_of(answer), [answer]
+        code, sources = _first_code(answer), [answer]
         if not code and isinstance(data, dict) and "access_token" not in data:
-            code, where = code_of(data), [data, answer]
-    return code, first_of(where, _TEXTS), first_of(where, _LOG_IDS)
+            code, sources = _first_code(data), [data, answer]
+    return code, _first_text(sources, _TEXTS), _first_text(sources, _LOG_IDS)
 
 
-def code_of(fields: dict[str, Any]) -> str:
-    found = (_one_code(fields[name]) for name in _CODES if name in fields)
+def _first_code(fields: Mapping[str, Any]) -> str:
+    found = (_code(fields[name]) for name in _CODES if name in fields)
     return next(filter(None, found), "")
 
 
-def _one_code(value: object) -> str:
-    """Return the code of an error as text; "" for what means that there is none."""
+def _code(value: object) -> str:
+    """Return the code of an error as text; "" for the values that mean success."""
     if value is None or value is False or value in ("", "ok", 0, "0"):
         return ""
     if isinstance(value, str):
@@ -115,63 +126,59 @@ def _one_code(value: object) -> str:
     return str(value) if type(value) is int else "unreadable"
 
 
-def first_of(where: list[dict[str, Any]], names: tuple[str, ...]) -> str:
-    """Return the first text under one of `names`, in the order of `where`."""
-    texts = (text_of(fields.get(name)) for fields in where for name in names)
-    return next(filter(None, texts), "")
+def _first_text(sources: Iterable[Mapping[str, Any]], names: Sequence[str]) -> str:
+    """Return the first text that a source has under one of `names`, or ""."""
+    for fields in sources:
+        for name in names:
+            if isinstance(value := fields.get(name), str) and value:
+                return value
+    return ""
 
 
-def text_of(value: object) -> str:
-    return value if isinstance(value, str) else ""
+def retry_after_seconds(header: str, now: float | None) -> float | None:
+    """Return how long a ``Retry-After`` asks to wait; None if it is missing or odd.
 
+    It holds seconds or a date (RFC 9110 section 10.2.3); a date in the past is 0. More
+    than 300 seconds count as 300.
 
-def unavailable(
-    error: str, description: str, log_id: str, status: int, wait: float | None
-) -> TikTokUnavailable:
-    unavailable = TikTokUnavailable(error, description, log_id, status)
-    unavailable.retry_after = wait
-    return unavailable
-
-
-def wait_of(retry_after: str, now: float | None) -> float | None:
-    """Return for how long a Retry-After asks to wait; None where it asks nothing.
-
-    It holds seconds or a date (RFC 9110 section 10.2.3); a date that is over is 0.
+    Args:
+        header: the value of the header, or "".
+        now: seconds since 1970; None leaves dates unread.
     """
-    if re.fullmatch(r"[0-9]{1,9}", retry_after):
-        return min(float(retry_after), _LONGEST_WAIT)
-    if now is None or not retry_after.isascii() or len(retry_after) > _LONGEST_DATE:
+    if re.fullmatch(r"[0-9]{1,9}", header):
+        return min(float(header), _LONGEST_WAIT)
+    if now is None or not header.isascii() or len(header) > _LONGEST_DATE:
         return None
     from datetime import UTC, datetime
     from email.utils import parsedate_tz
 
-    read = parsedate_tz(retry_after)  # all three forms of RFC 9110 section 5.6.7
-    if read is None or read[9]:  # which are all in GMT
+    date = parsedate_tz(header)  # all three forms of RFC 9110 section 5.6.7
+    if date is None or date[9]:  # another zone than GMT, in which all three are
         return None
     try:
-        at = datetime(*read[:6], tzinfo=UTC).timestamp()
+        at = datetime(*date[:6], tzinfo=UTC).timestamp()
     except (ValueError, OverflowError):  # the 25th hour, the year 0
         return None
     return min(max(at - now, 0.0), _LONGEST_WAIT)
 
 
-def read_object(body: bytes | str) -> dict[str, Any] | None:
-    """Return a JSON object in UTF-8; None for all else, and for what says it twice.
+def read_json_object(body: bytes | str) -> dict[str, Any] | None:
+    """Return a JSON object; None if the body is anything else, or repeats a name.
 
-    Which of two values under one name counts, readers differ over (RFC 8259 section
-    4): an answer that holds both is not to be relied on.
+    Parsers differ over which of two values under one name counts (RFC 8259 section 4),
+    so an answer that holds both is not to be relied on.
     """
     try:
         text = body if isinstance(body, str) else body.decode()
         read = json.loads(
-            text, parse_constant=_no_constant, object_pairs_hook=_each_once
+            text, parse_constant=_refuse_constant, object_pairs_hook=_unique_names
         )
     except (ValueError, RecursionError):
         return None
     return read if isinstance(read, dict) else None
 
 
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     read = dict(pairs)
     if len(read) < len(pairs):
         message = "a name twice"
@@ -179,9 +186,5 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return read
 
 
-def is_success(status: int) -> bool:
-    return 200 <= status < 300  # noqa: PLR2004 - the definition of 2xx
-
-
-def _no_constant(name: str) -> NoReturn:
+def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(name)  # NaN and Infinity are not JSON

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from urllib.parse import quote_plus, urlencode
@@ -15,49 +15,51 @@ from tiktok_oauth_middleware._core.secret import Secret
 from .protocol import LONGEST_CODE, LONGEST_STATE, is_visible
 
 
-def challenge(verifier: str) -> str:
+def challenge_of(verifier: str) -> str:
     """Return the PKCE challenge: lowercase hex, though the method is called S256.
 
-    RFC 7636 wants base64url; TikTok's consent page takes that and its token endpoint
-    then refuses it (https://developers.tiktok.com/doc/login-kit-desktop).
+    RFC 7636 demands base64url. TikTok's consent page accepts that, and then its token
+    endpoint refuses the code (https://developers.tiktok.com/doc/login-kit-desktop).
     """
     return hashlib.sha256(verifier.encode()).hexdigest()
 
 
-def authorize_url(  # noqa: PLR0913 - the parameters of the request
-    endpoint: str,
-    *,
-    client_key: str,
-    redirect_uri: str,
-    scopes: Iterable[str],
-    state: str,
-    verifier: str | None,
-    ask_again: bool,
-) -> str:
-    """Return the address that begins a login at TikTok.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthorizationRequest:
+    """What the app asks of TikTok's authorization page (RFC 6749 section 4.1.1)."""
 
-    Args:
-        endpoint: TikTok's authorize address, or a stand-in's.
-        client_key: the app's, from TikTok's portal.
-        redirect_uri: the registered one, byte for byte.
-        scopes: in the order in which TikTok shall list them.
-        state: what the callback must bring back.
-        verifier: sends its challenge; None sends no PKCE.
-        ask_again: show the consent page even to who consented before; otherwise TikTok
-            silently reconnects the last account.
-    """
-    app = _app_query(client_key, ",".join(scopes), redirect_uri)
-    url = f"{endpoint}?{app}&state={quote_plus(state)}"
-    if verifier is not None:
-        url += f"&code_challenge={challenge(verifier)}&code_challenge_method=S256"
-    if ask_again:
-        url += "&disable_auto_auth=1"
-    return url
+    client_key: str
+    #: As registered, byte for byte.
+    redirect_uri: str
+    #: In the order in which TikTok lists them to the user.
+    scopes: Sequence[str]
+    #: What the callback must bring back.
+    state: str = field(repr=False)
+    #: The PKCE verifier, of which the challenge is sent; None sends no PKCE.
+    verifier: str | None = field(repr=False)
+    #: Shows the consent page also to a user who consented before; otherwise TikTok
+    #: silently reconnects the last account.
+    ask_again: bool
+
+    def url(self, endpoint: str) -> str:
+        """Return the address that begins the login.
+
+        Args:
+            endpoint: TikTok's authorize address, or a stand-in's.
+        """
+        app = _app_query(self.client_key, ",".join(self.scopes), self.redirect_uri)
+        url = f"{endpoint}?{app}&state={quote_plus(self.state)}"
+        if self.verifier is not None:
+            challenge = challenge_of(self.verifier)
+            url += f"&code_challenge={challenge}&code_challenge_method=S256"
+        if self.ask_again:
+            url += "&disable_auto_auth=1"
+        return url
 
 
 @lru_cache(maxsize=64)
 def _app_query(client_key: str, scope: str, redirect_uri: str) -> str:
-    """Return what all logins of an app send alike, so that it is written once."""
+    """Return the parameters that all logins of an app share; cached."""
     return urlencode(
         {
             "client_key": client_key,
@@ -70,18 +72,18 @@ def _app_query(client_key: str, scope: str, redirect_uri: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Callback:
-    """What came back from TikTok through the browser; a field is "" if not sent."""
+    """The parameters of a callback; a field that was not sent is ""."""
 
     state: Secret
     code: Secret
     error: str
     description: str
-    #: What else a callback without a code held about its error, by name.
+    #: What else a callback without a code says about its error, by name.
     details: Mapping[str, str] = field(default_factory=dict)
 
 
-#: What TikTok's SDKs and pages read beside ``error``. Their meanings differ between
-#: them, so they are kept for the log and the event and decide nothing.
+#: Parameters that TikTok's SDKs and pages read besides ``error``. Each of them gives
+#: them another meaning, so they go to the log and the event and decide nothing.
 _DETAILS = (
     "errCode",
     "errMsg",
@@ -97,11 +99,11 @@ _DETAILS = (
 
 
 def read_callback(query: bytes, secrets: Iterable[str] = ()) -> Callback:
-    """Read the query of a callback. ``scopes`` there is not believed: not read.
+    """Read the query of a callback; its ``scopes`` is not trusted, and not read.
 
     Args:
         query: as it was sent.
-        secrets: texts to mask, should TikTok's error repeat one.
+        secrets: texts to mask if TikTok's error repeats one.
 
     Raises:
         BadQuery: a parameter of ours appears twice, is too long, or is no text.
@@ -123,7 +125,7 @@ def read_callback(query: bytes, secrets: Iterable[str] = ()) -> Callback:
 
 
 def _details(query: bytes, secrets: Iterable[str]) -> Mapping[str, str]:
-    """Return what else a callback says of its error; what is unreadable is left out."""
+    """Return what else a callback says about its error; unreadable values are not."""
     found: dict[str, str] = {}
     for name in _DETAILS:
         try:

@@ -1,13 +1,13 @@
-"""TikTok's endpoints, through Authlib's OAuth2 client.
+"""TikTok's endpoints, called through Authlib's OAuth2 client.
 
-Authlib writes and sends the requests; TikTok's ways come in through its own seams: a
-client authentication method that puts ``client_key`` into the form and never
-``client_id``, and a token reader that hands back the raw response. That reader must
-never call Authlib's own: one client serves all users, Authlib's keeps the last token
-it saw on the client, and so can give one user the token of another.
+Authlib writes and sends the requests. Two of its extension points adapt it to TikTok: a
+client authentication method, which puts ``client_key`` into the form and never
+``client_id``, and a token reader, which returns the raw response. That reader must
+never call Authlib's own: one client serves all users, and Authlib's reader stores the
+last token on the client, from where it could reach another user.
 
-Foreign exceptions end here. The HTTP library's carry the request, form and secrets
-included, so ours are raised without them as their cause.
+Foreign exceptions stop here. Those of the HTTP library hold the request, with its form
+and secrets, so our errors are raised without them as their cause.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
+    Iterable,
     Iterator,
     Mapping,
     Sequence,
@@ -43,19 +44,19 @@ if TYPE_CHECKING:
 
     from .token_response import TokenResponse
 
-# Authlib takes httpx2 if it is there and httpx if not. We must speak of the same one,
-# so it is read off Authlib's own class instead of imported.
+# Authlib uses httpx2 if it is installed, and httpx if not. This module needs the same
+# one, so it takes the library from Authlib's class instead of importing it.
 _base = next(kind for kind in OAuth2Client.__mro__ if kind.__name__ == "Client")
 httpx: Any = sys.modules[_base.__module__.partition(".")[0]]
 
 _Answer = TypeVar("_Answer")
 Timing = Callable[[str], AbstractContextManager[object]]
 
-#: Longest answer of TikTok that is read, in bytes.
+#: The longest answer of TikTok's that is read, in bytes.
 ANSWER_LIMIT = 1024 * 1024
 _CONNECT_SECONDS = 3
 
-_TOOK_PREVIOUS = (
+_PREVIOUS_ACCEPTED = (
     "TikTok refused client_secret (invalid_client) and took previous_client_secret:"
     " the portal does not use the new one yet, or it is wrong"
 )
@@ -66,9 +67,10 @@ _HEADERS = {
     # Authlib would add a charset, which TikTok may refuse.
     "Content-Type": protocol.FORM,
     "Accept": "application/json",
-    # A compressed answer could be a thousand times what came over the wire.
+    # A compressed answer could unpack to a thousand times its size.
     "Accept-Encoding": "identity",
-    # A server that sends one answer too many would give the next user this one's.
+    # On a kept connection, a server that sends one answer too many would give the next
+    # user this user's.
     "Connection": "close",
     "User-Agent": "tiktok-oauth-middleware",
 }
@@ -77,12 +79,15 @@ _HEADERS = {
 def _client_key_post(
     secret: Secret,
     client: Any,
-    method: str,  # noqa: ARG001 - Authlib passes four
+    _method: str,
     uri: str,
     headers: Any,
     body: Any,
 ) -> tuple[str, Any, str]:
-    """Put the app's credentials into the form, under TikTok's names."""
+    """Put the app's credentials into the form, under TikTok's names.
+
+    Authlib calls it with a client, the method's name, and the parts of the request.
+    """
     text = body.decode() if isinstance(body, bytes) else body or ""
     form = parse_qsl(text, keep_blank_values=True)
     form += [("client_key", client.client_id), ("client_secret", secret.reveal())]
@@ -90,12 +95,12 @@ def _client_key_post(
 
 
 class _TikTokMixin:
-    """Authlib's client with TikTok's client authentication, and no memory of tokens."""
+    """Adapts Authlib's client: TikTok's client authentication, and no stored token."""
 
     def __init__(
         self, client_key: str, client_secrets: Sequence[Secret], **options: Any
     ) -> None:
-        """Take the app's secrets, the present one first."""
+        """Take the app's secrets, the current one first."""
         super().__init__(  # type: ignore[call-arg]
             client_key,  # pyright: ignore[reportCallIssue] - a mixin's super()
             client_secrets[0],
@@ -109,15 +114,15 @@ class _TikTokMixin:
             )
 
     def parse_response_token(self, resp: Any) -> Any:
-        """Return the response as it is: tiktok.py reads it, and nothing is kept."""
+        """Return the response as it is, and store nothing on the client."""
         return resp
 
 
-class _BlockingClient(_TikTokMixin, OAuth2Client):
+class _SyncClient(_TikTokMixin, OAuth2Client):
     """For WSGI."""
 
 
-class _CooperativeClient(_TikTokMixin, AsyncOAuth2Client):
+class _AsyncClient(_TikTokMixin, AsyncOAuth2Client):
     """For ASGI."""
 
 
@@ -127,44 +132,44 @@ class TikTokClient:
     def __init__(
         self,
         settings: TikTokSettings,
-        runtime: Backend,
+        backend: Backend,
         *,
         transport: Any = None,
         timing: Timing | None = None,
         tls: TLSContext | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Take what to call and how.
+        """Take the addresses and credentials, and how to call.
 
         Args:
-            settings: whose key, secret, addresses and time-out.
-            runtime: blocking or cooperative.
-            transport: instead of the network, as httpx2's clients take one.
-            timing: what each call is made in, by its name.
-            tls: where the TLS settings are kept, longer than the client.
-            clock: seconds since 1970, to judge dates in answers by.
+            settings: its key, secrets, addresses and timeout are used.
+            backend: of threads, or of an event loop.
+            transport: used instead of the network, as httpx2's clients take one.
+            timing: returns a context for each call, by the call's name.
+            tls: holds the TLS settings, which outlive the HTTP client.
+            clock: returns the seconds since 1970, for dates in answers.
 
         Raises:
             TypeError: `transport` is of the other kind or HTTP library.
         """
         self._settings = settings
-        self._runtime = runtime
+        self._backend = backend
         self._transport = transport
         self._timing: Timing = nullcontext if timing is None else timing
         self._tls = TLSContext() if tls is None else tls
         self._clock = clock
         previous = settings.previous_client_secret
-        #: The present one first.
+        #: The current one first.
         self._client_secrets = tuple(
             Secret(secret) for secret in (settings.client_secret, previous) if secret
         )
-        check_transport(transport, blocking=runtime.is_blocking)
+        check_transport(transport, blocking=backend.is_blocking)
 
     async def exchange(self, code: str, verifier: str | None) -> TokenResponse:
-        """Return the tokens for a code; never called twice for one.
+        """Return the tokens for a code, which works once.
 
         Raises:
-            GrantRevoked, TikTokUnavailable, TikTokError: see `tiktok.read_token`.
+            GrantRevoked, TikTokUnavailable, TikTokError: see `read_token`.
         """
         fields = {"code": code, "redirect_uri": self._settings.redirect_uri}
         if verifier is not None:
@@ -179,15 +184,15 @@ class TikTokClient:
         seconds: float | None = None,
         meanwhile: Meanwhile | None = None,
     ) -> TokenResponse:
-        """Return new tokens for a refresh token, which dies by this.
+        """Return new tokens for a refresh token, which is invalid afterwards.
 
         Args:
             refresh_token: the most recent one.
             seconds: to wait for the answer, instead of the settings' ``timeout``.
-            meanwhile: awaited now and then as long as it takes.
+            meanwhile: awaited from time to time until the answer comes.
 
         Raises:
-            GrantRevoked, TikTokUnavailable, TikTokError: see `tiktok.read_token`.
+            GrantRevoked, TikTokUnavailable, TikTokError: see `read_token`.
         """
         fields = {"refresh_token": refresh_token}
         with self._timing("refresh"):
@@ -201,7 +206,6 @@ class TikTokClient:
         meanwhile: Meanwhile | None = None,
     ) -> TokenResponse:
         url = self._settings.endpoints.token
-        secrets = (*self._client_secrets, *fields.values())
 
         async def ask(method: str, seconds: float) -> TokenResponse:
             response = await self._call(
@@ -215,31 +219,25 @@ class TikTokClient:
                 seconds,
                 meanwhile,
             )
-            return token_response.read_token(
-                response.status_code,
-                response.content,
-                secrets=secrets,
-                retry_after=response.headers.get("retry-after", ""),
-                now=self._clock(),
-            )
+            return self._read(token_response.read_token, response, fields.values())
 
         return await self._with_either_secret(ask, seconds)
 
     async def _with_either_secret(
         self, ask: Callable[[str, float], Awaitable[_Answer]], seconds: float | None
     ) -> _Answer:
-        """Ask with the present secret; where TikTok refuses it, with the previous one.
+        """Ask with the current secret, and with the previous one if TikTok refuses it.
 
-        ``invalid_client`` means that TikTok refused the app before it looked at the
-        code or token (RFC 6749 section 5.2), so neither is spent. Nothing else is asked
-        twice, and both times together take no longer than one may.
+        ``invalid_client`` means that TikTok refused the app before it read the code or
+        token (RFC 6749 section 5.2), so neither is spent. No other answer leads to a
+        second call, and both calls together take no longer than one may.
         """
         seconds = seconds or self._settings.timeout
-        give_up = time.monotonic() + seconds
+        deadline = time.monotonic() + seconds
         try:
             return await ask(_METHODS[0], seconds)
         except TikTokError as error:
-            left = give_up - time.monotonic()
+            left = deadline - time.monotonic()
             is_refused = error.error == "invalid_client"
             if not is_refused or len(self._client_secrets) == 1 or left <= 0:
                 raise
@@ -248,21 +246,21 @@ class TikTokClient:
             answer = await ask(_METHODS[1], left)
         except TikTokError as error:
             if error.error == "invalid_client":
-                raise refused from None  # it is the present one that must be mended
-            logger.warning(_TOOK_PREVIOUS)
+                raise refused from None  # about the current one, which must be fixed
+            logger.warning(_PREVIOUS_ACCEPTED)
             raise
-        logger.warning(_TOOK_PREVIOUS)
+        logger.warning(_PREVIOUS_ACCEPTED)
         return answer
 
     async def revoke(self, access_token: str, *, seconds: float | None = None) -> None:
-        """Disconnect the app from the user's account; all tokens of theirs die.
+        """Disconnect the app from the user's account; all of the user's tokens end.
 
         Args:
             access_token: one that has not expired.
             seconds: to wait for the answer, instead of the settings' ``timeout``.
 
         Raises:
-            GrantRevoked, TikTokUnavailable, TikTokError: see `tiktok.read_revoke`.
+            GrantRevoked, TikTokUnavailable, TikTokError: see `read_revoke`.
         """
         with self._timing("revoke"):
             await self._revoke(access_token, seconds)
@@ -280,13 +278,7 @@ class TikTokClient:
                 ),
                 seconds,
             )
-            token_response.read_revoke(
-                response.status_code,
-                response.content,
-                secrets=(*self._client_secrets, access_token),
-                retry_after=response.headers.get("retry-after", ""),
-                now=self._clock(),
-            )
+            self._read(token_response.read_revoke, response, [access_token])
 
         await self._with_either_secret(ask, seconds)
 
@@ -298,16 +290,16 @@ class TikTokClient:
         *,
         seconds: float | None = None,
     ) -> str:
-        """Return the packed profile of the user whose token this is.
+        """Return the packed profile of a user.
 
         Args:
-            access_token: one that has not expired.
-            open_id: whose it is.
-            fields: of the granted scopes.
+            access_token: the user's; one that has not expired.
+            open_id: the user's.
+            fields: those that the granted scopes open.
             seconds: to wait for the answer, instead of the settings' ``timeout``.
 
         Raises:
-            TikTokUnavailable, TikTokError: see `tiktok.read_user`.
+            TikTokUnavailable, TikTokError: see `read_user`.
         """
         with self._timing("user_info"):
             return await self._profile(access_token, open_id, fields, seconds)
@@ -319,7 +311,7 @@ class TikTokClient:
         fields: tuple[str, ...],
         seconds: float | None,
     ) -> str:
-        # The comma is left as it is: it is how TikTok's own examples write it.
+        # The comma is not escaped, as in TikTok's own examples.
         url = f"{self._settings.endpoints.user_info}?fields={','.join(fields)}"
         headers = {**_HEADERS, "Authorization": f"Bearer {access_token}"}
         del headers["Content-Type"]
@@ -329,11 +321,17 @@ class TikTokClient:
             ),
             seconds,
         )
-        return user_info.read_user(
+        read = partial(user_info.read_user, open_id=open_id)
+        return self._read(read, response, [access_token])
+
+    def _read(
+        self, read: Callable[..., _Answer], response: Any, secrets: Iterable[str]
+    ) -> _Answer:
+        """Return what `read` makes of a response; `secrets` are those that it got."""
+        return read(
             response.status_code,
             response.content,
-            open_id=open_id,
-            secrets=(*self._client_secrets, access_token),
+            secrets=(*self._client_secrets, *secrets),
             retry_after=response.headers.get("retry-after", ""),
             now=self._clock(),
         )
@@ -349,15 +347,15 @@ class TikTokClient:
         failure = ""
         try:
             client = await self._client()
-            response = await self._runtime.timed(
+            response = await self._backend.timed(
                 seconds, lambda: call(client), meanwhile
             )
         except TimeoutError:
             reason, failure = f"no answer within {seconds:g} s", "timeout"
-        except Exception as error:  # noqa: BLE001 - the network's, or a bad proxy or
-            # certificate file's: each is "can not ask now", none is the user's fault
-            failure, words = _failure(error)
-            reason = f"no answer: {type(error).__name__} ({words})"
+        except Exception as error:  # noqa: BLE001 - of the network, or of a bad proxy
+            # or certificate file: TikTok cannot be asked now, whatever the reason
+            failure = _failure_of(error)
+            reason = f"no answer: {type(error).__name__} ({FAILURES[failure]})"
         else:
             if len(response.content) <= ANSWER_LIMIT:
                 return response
@@ -367,11 +365,11 @@ class TikTokClient:
         raise unavailable
 
     async def _client(self) -> Any:
-        """Return the HTTP client of this process or event loop; made once, in a thread.
+        """Return the HTTP client of this process or event loop.
 
-        A new one costs 20 ms for its TLS context.
+        It is made once, in a thread, because its TLS context costs 20 ms.
         """
-        return await self._runtime.shared(self._make, self, "http client")
+        return await self._backend.shared(self._make, self, "http client")
 
     async def warm(self) -> None:
         """Make the HTTP client of this process or event loop, if there is none yet."""
@@ -379,17 +377,19 @@ class TikTokClient:
 
     async def aclose(self) -> None:
         """Close the HTTP client of this process or event loop, if there is one."""
-        client = self._runtime.taken_back(self, "http client")
+        client = self._backend.taken_back(self, "http client")
         if client is None:
             return
-        if self._runtime.is_blocking:
+        if self._backend.is_blocking:
             client.close()
         else:
             await client.aclose()
 
     def _make(self) -> Any:
-        kind = _BlockingClient if self._runtime.is_blocking else _CooperativeClient
-        hook: Any = _limit if self._runtime.is_blocking else _alimit
+        kind: Any = _AsyncClient
+        hook: Any = _alimit
+        if self._backend.is_blocking:
+            kind, hook = _SyncClient, _limit
         seconds = self._settings.timeout
         transport, options = self._transport, {}
         if transport is None:
@@ -397,10 +397,10 @@ class TikTokClient:
         if transport is None and not self._has_proxy():
             make = (
                 httpx.HTTPTransport
-                if self._runtime.is_blocking
+                if self._backend.is_blocking
                 else httpx.AsyncHTTPTransport
             )
-            # Connecting is tried once more; what was sent is never sent again.
+            # A failed connection is tried once more; a request is never sent twice.
             transport = make(retries=1, **options)
         return kind(
             self._settings.client_key,
@@ -408,8 +408,8 @@ class TikTokClient:
             transport=transport,
             timeout=httpx.Timeout(seconds, connect=min(_CONNECT_SECONDS, seconds)),
             follow_redirects=False,
-            # One client serves all users: a cookie set for one must not go out with
-            # the next.
+            # One client serves all users, so it must not send a cookie that an answer
+            # to another user set.
             cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=())),
             event_hooks={"response": [partial(hook, seconds)]},
             **options,
@@ -418,9 +418,9 @@ class TikTokClient:
     def _tls_context(self) -> Any:
         """Return the TLS settings, made once for the middleware.
 
-        To read the system's certificates costs 20 ms and more. A client belongs to an
-        event loop and ends with a lifespan, which on serverless platforms is one
-        request; what it takes of this is bound to neither.
+        Reading the system's certificates costs 20 ms and more. An HTTP client belongs
+        to an event loop and ends with a lifespan, which on serverless platforms is one
+        request; TLS settings are bound to neither.
         """
         if self._tls.context is None:
             self._tls.context = httpx.create_ssl_context()
@@ -428,13 +428,13 @@ class TikTokClient:
 
     @staticmethod
     def _has_proxy() -> bool:
-        """Whether the environment names a proxy, which only a plain client takes up."""
+        """Whether the environment names a proxy, which a transport would not use."""
         from urllib.request import getproxies
 
         return bool(getproxies())
 
 
-#: What went wrong on the way, in words: the log names it, and what to look at.
+#: The codes of `TikTokUnavailable.failure`, with their words in the message.
 FAILURES: Mapping[str, str] = {
     "name_not_found": "the name was not found",
     "certificate": "the certificate was not accepted",
@@ -447,27 +447,26 @@ FAILURES: Mapping[str, str] = {
 _MOST_CAUSES = 20
 
 
-def _failure(error: BaseException) -> tuple[str, str]:
-    """Return what went wrong on the way, and the words for it; no text of its own.
+def _failure_of(error: BaseException) -> str:
+    """Return the code of a network error, which is in `FAILURES`.
 
-    The HTTP library wraps the cause several times, and so does anyio, in a group.
+    The HTTP library wraps the cause several times, and anyio wraps it in a group.
     """
-    found = "network"
-    waiting, looked_at = [error], 0
-    while waiting and looked_at < _MOST_CAUSES:
-        current = waiting.pop(0)
-        looked_at += 1
-        kind = _kind_of(current)
-        if kind is not None:
-            found = kind
+    waiting = [error]
+    for _ in range(_MOST_CAUSES):
+        if not waiting:
             break
+        current = waiting.pop(0)
+        code = _code_of(current)
+        if code is not None:
+            return code
         inner = [current.__cause__, current.__context__]
         inner += getattr(current, "exceptions", ())
         waiting += [e for e in inner if isinstance(e, BaseException)]
-    return found, FAILURES[found]
+    return "network"
 
 
-def _kind_of(error: BaseException) -> str | None:
+def _code_of(error: BaseException) -> str | None:
     import socket
     import ssl
 
@@ -505,21 +504,21 @@ def check_transport(transport: Any, *, blocking: bool) -> None:
 
 
 class _Limited(httpx.SyncByteStream, httpx.AsyncByteStream):  # type: ignore[misc]
-    """A response's body, which ends with an error where it gets too long, or late.
+    """A response's body that raises an error if it gets too long or takes too long.
 
-    Under WSGI a thread would go on reading when who asked has given up, for as long as
-    a byte comes now and then.
+    Under WSGI, a thread would otherwise read on after the caller has given up, for as
+    long as single bytes arrive.
     """
 
     def __init__(self, stream: Any, seconds: float) -> None:
         self._stream = stream
-        self._room = ANSWER_LIMIT
-        self._give_up = time.monotonic() + seconds
+        self._left = ANSWER_LIMIT
+        self._deadline = time.monotonic() + seconds
 
     def __iter__(self) -> Iterator[bytes]:
         for chunk in self._stream:
-            if not self._has_room(chunk) or time.monotonic() > self._give_up:
-                raise _too_much()
+            if not self._has_room(chunk) or time.monotonic() > self._deadline:
+                raise _limit_exceeded()
             yield chunk
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -527,15 +526,15 @@ class _Limited(httpx.SyncByteStream, httpx.AsyncByteStream):  # type: ignore[mis
             if self._has_room(chunk):
                 yield chunk
             else:
-                # The next read fails where it is made: generators that are left
-                # hanging are no good on Trio.
+                # The stream is closed, so that its next read ends this loop: Trio does
+                # not allow a generator to be left unfinished.
                 await self._stream.aclose()
-        if self._room < 0:
-            raise _too_much()
+        if self._left < 0:
+            raise _limit_exceeded()
 
     def _has_room(self, chunk: bytes) -> bool:
-        self._room -= len(chunk)
-        return self._room >= 0
+        self._left -= len(chunk)
+        return self._left >= 0
 
     def close(self) -> None:
         self._stream.close()
@@ -544,7 +543,7 @@ class _Limited(httpx.SyncByteStream, httpx.AsyncByteStream):  # type: ignore[mis
         await self._stream.aclose()
 
 
-def _too_much() -> Exception:
+def _limit_exceeded() -> Exception:
     error: Exception = httpx.ReadError("the answer is too long, or takes too long")
     return error
 

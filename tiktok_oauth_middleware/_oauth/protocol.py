@@ -1,27 +1,28 @@
-"""TikTok's wire format: its addresses, parameters, answers and webhook signature.
+"""TikTok's addresses, limits and the syntax of its values.
 
-Pure: text and bytes in, values or one of our errors out; no I/O, and no clock but the
-time given. What TikTok does its own way is here and nowhere else: ``client_key``,
-scopes with commas, a PKCE challenge in hex, errors in a body with status 200, two
-shapes of error. (https://developers.tiktok.com/doc/oauth-user-access-token-management)
+The modules beside this one are pure, except for client.py: text and bytes in, values or
+one of our errors out, without I/O and with no clock but the time they are given. They
+alone know what TikTok does differently from OAuth 2.0: ``client_key``, commas between
+scopes, a PKCE challenge in hex, errors with status 200, two shapes of error
+(https://developers.tiktok.com/doc/oauth-user-access-token-management).
 
-Everything that TikTok sends is foreign: a field that is not what it must be refuses
-the whole answer, since half an answer would be half an identity.
+Everything that TikTok sends is foreign. A field that is not what it must be refuses the
+whole answer, because half an answer would be half an identity.
 """
 
 from __future__ import annotations
 
 import re
 
+_API = "https://open.tiktokapis.com/v2"
 AUTHORIZE = "https://www.tiktok.com/v2/auth/authorize/"
-#: The slash at the end is part of it: without, TikTok answers 404.
-TOKEN = "https://open.tiktokapis.com/v2/oauth/token/"  # noqa: S105 - an address
-REVOKE = "https://open.tiktokapis.com/v2/oauth/revoke/"
-USER_INFO = "https://open.tiktokapis.com/v2/user/info/"
+# The slash at the end is part of each address: without it TikTok answers 404.
+TOKEN = f"{_API}/oauth/token/"
+REVOKE = f"{_API}/oauth/revoke/"
+USER_INFO = f"{_API}/user/info/"
 
-#: The bare media type: TikTok may refuse a ``charset`` behind it.
+#: The bare media type: TikTok may refuse a ``charset`` after it.
 FORM = "application/x-www-form-urlencoded"
-
 
 LONGEST_CODE = 2048
 LONGEST_STATE = 512
@@ -29,8 +30,10 @@ LONGEST_TOKEN = 4096
 LONGEST_OPEN_ID = 256
 
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
-_SCOPE = re.compile(r"[A-Za-z0-9._\-]+")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
+#: Times from here on are in milliseconds. As seconds they would be after the year 5138;
+#: as milliseconds, all smaller numbers are in March 1973 or before.
+_MILLISECONDS = 10**11
 
 
 def is_visible(text: str, longest: int) -> bool:
@@ -38,39 +41,31 @@ def is_visible(text: str, longest: int) -> bool:
     return len(text) <= longest and _VISIBLE.fullmatch(text) is not None
 
 
-def is_scope(text: str) -> bool:
-    """Whether `text` can name one scope of TikTok's."""
-    return _SCOPE.fullmatch(text) is not None
-
-
-# --- to TikTok ---------------------------------------------------------------------
-
-
-_MILLISECONDS = 10**11
-
-
-# --- the callback ------------------------------------------------------------------
-
-
-# --- answers -----------------------------------------------------------------------
-
-
 def is_open_id(text: str) -> bool:
+    """Whether `text` can be a user's open_id: short, encodable, without controls."""
     if not 0 < len(text) <= LONGEST_OPEN_ID or _CONTROL.search(text):
         return False
     return is_encodable(text)
 
 
 def is_encodable(text: str) -> bool:
+    """Whether `text` can be written in UTF-8, which a lone surrogate cannot."""
     try:
         text.encode()
-    except UnicodeEncodeError:  # a lone surrogate
+    except UnicodeEncodeError:
         return False
     return True
 
 
-# --- webhooks ----------------------------------------------------------------------
+def to_seconds(time: float) -> float:
+    """Return a time of TikTok's in seconds since 1970; some of them are milliseconds.
 
-#: Times from here on are in milliseconds: as seconds they would be after the year 5138,
-#: and as milliseconds all before are in or before March 1973.
-_MILLISECONDS = 10**11
+    >>> to_seconds(1767312000), to_seconds(1767312000000)
+    (1767312000, 1767312000.0)
+    """
+    return time / 1000 if time >= _MILLISECONDS else time
+
+
+def is_usable_time(time: float) -> bool:
+    """Whether `time` is a time of TikTok's: more than 0, with 14 digits at most."""
+    return 0 < time < _MILLISECONDS * 1000

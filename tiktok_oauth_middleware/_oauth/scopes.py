@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from functools import lru_cache
 
-#: Longest text, and how many, whose scopes are remembered. All of TikTok's scopes
-#: together are longer, what a user grants seldom is: and then it is read again.
-_REMEMBERED_SCOPES = 256
+_SCOPE = re.compile(r"[A-Za-z0-9._\-]+")
+#: TikTok separates granted scopes by commas; blanks have been observed, too.
+_BETWEEN_GRANTED = re.compile(r"[ \t,]+")
+_LONGEST_GRANTED = 4096
+#: The longest text whose scopes are cached, and how many such texts are. TikTok's
+#: scopes all together are longer; what one user grants seldom is.
+_CACHED = 256
+
+
+def is_scope(text: str) -> bool:
+    """Whether `text` can be the name of one scope."""
+    return _SCOPE.fullmatch(text) is not None
 
 
 def split_scopes(text: str) -> frozenset[str]:
@@ -16,25 +26,34 @@ def split_scopes(text: str) -> frozenset[str]:
     >>> sorted(split_scopes("user.info.basic, video.list"))
     ['user.info.basic', 'video.list']
     """
-    if len(text) > _REMEMBERED_SCOPES:
-        return parse_scopes(text)
-    return _remembered_scopes(text)
+    return parse_scopes(text) if len(text) > _CACHED else _cached_scopes(text)
 
 
 def parse_scopes(text: str) -> frozenset[str]:
-    """Return the scopes of a text that anybody may have sent: nothing is remembered."""
+    """Return the scopes of a text that may come from anyone, so nothing is cached."""
     return frozenset(filter(None, (scope.strip() for scope in text.split(","))))
 
 
-@lru_cache(maxsize=_REMEMBERED_SCOPES)
-def _remembered_scopes(text: str) -> frozenset[str]:
+@lru_cache(maxsize=_CACHED)
+def _cached_scopes(text: str) -> frozenset[str]:
     return parse_scopes(text)
 
 
 def join_scopes(scopes: Iterable[str]) -> str:
     """Return `scopes` in TikTok's form, sorted, so that equal sets are equal texts.
 
-    A plain string is taken for what it says, not for its letters. It may be an app's
-    visitor who wrote it, so nothing is remembered.
+    A plain string is split at its commas, not into its letters. A visitor may have
+    written it, so nothing is cached.
     """
     return ",".join(sorted(parse_scopes(scopes) if isinstance(scopes, str) else scopes))
+
+
+def granted_scopes(text: str) -> str | None:
+    """Return the scopes of a token answer in TikTok's form, sorted.
+
+    None if the text is too long, or if one of the names cannot be a scope.
+    """
+    scopes = {scope for scope in _BETWEEN_GRANTED.split(text) if scope}
+    if len(text) > _LONGEST_GRANTED or not all(map(is_scope, scopes)):
+        return None
+    return join_scopes(scopes)

@@ -6,44 +6,68 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import (
-    NoReturn,
-)
+from typing import NoReturn, TypedDict
 
 from tiktok_oauth_middleware._core.secret import Secret
-from tiktok_oauth_middleware.errors import (
-    TikTokError,
-)
+from tiktok_oauth_middleware.errors import TikTokError
 
-from .answer import is_success, read_answer, wait_of
-from .protocol import LONGEST_TOKEN, is_open_id, is_scope, is_visible
-from .scopes import join_scopes
+from .answer import is_success, read_answer, retry_after_seconds
+from .protocol import LONGEST_TOKEN, is_open_id, is_visible
+from .scopes import granted_scopes
+
+_LONGEST_LIFE = 400 * 86400.0
+#: What an answer without ``expires_in`` is taken to mean, in seconds.
+_DEFAULT_LIFE = 3600.0
+
+
+class TokenFields(TypedDict):
+    """The fields of a user's record that hold the tokens; times since 1970."""
+
+    access_token: Secret
+    issued_at: int
+    expires_at: int
+    refresh_token: Secret
+    refresh_expires_at: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenResponse:
-    """What TikTok's token endpoint granted: read, checked, and not yet anybody's."""
+    """A token answer of TikTok's: read and checked."""
 
     open_id: str
     access_token: Secret
-    #: None where the answer had none: the old one stays good.
+    #: None if the answer has none: the stored one stays valid.
     refresh_token: Secret | None
-    #: Granted scopes, comma separated; None where the answer named none.
+    #: Granted scopes, comma separated and sorted; None if the answer names none.
     scopes: str | None
     #: Seconds from the moment of the answer.
     expires_in: float
-    #: Seconds; None where TikTok did not say.
+    #: Seconds; None if TikTok did not say.
     refresh_expires_in: float | None
 
+    def fields_for_record(
+        self, now: float, refresh_token: Secret, refresh_expires_at: int | None
+    ) -> TokenFields:
+        """Return the tokens and their times as a user's record holds them.
 
-_LONGEST_SCOPES = 4096
-
-
-_LONGEST_LIFE = 400 * 86400.0
-
-
-#: What an answer without ``expires_in`` is taken to mean, in seconds.
-_USUAL_LIFE = 3600.0
+        Args:
+            now: when the answer came, in seconds since 1970.
+            refresh_token: the stored one, which stays if the answer has none; or "".
+            refresh_expires_at: when the stored one ends; None if that is unknown.
+        """
+        issued_at = int(now)
+        life = self.refresh_expires_in
+        if self.refresh_token is not None:
+            refresh_token, refresh_expires_at = self.refresh_token, None
+        if life is not None:
+            refresh_expires_at = issued_at + int(life)
+        return TokenFields(
+            access_token=self.access_token,
+            issued_at=issued_at,
+            expires_at=issued_at + int(self.expires_in),
+            refresh_token=refresh_token,
+            refresh_expires_at=refresh_expires_at,
+        )
 
 
 def read_token(
@@ -59,17 +83,16 @@ def read_token(
     Args:
         status: of the response.
         body: of the response, whole.
-        secrets: texts to mask, should TikTok's error repeat one.
+        secrets: texts to mask if TikTok's error repeats one.
         retry_after: the header of that name, or "".
-        now: seconds since 1970, to judge a date in `retry_after` by; None leaves dates
-            unread.
+        now: seconds since 1970, for a date in `retry_after`; None leaves dates unread.
 
     Raises:
         GrantRevoked: ``invalid_grant``, to the letter.
-        TikTokUnavailable: a 5xx or 429, a passing error, or a body that is no answer.
-        TikTokError: anything else that is not the success it must be.
+        TikTokUnavailable: 5xx, 429, a transient error, or a body that is no object.
+        TikTokError: any other error, or a success with a field that is unusable.
     """
-    answer = read_answer(status, body, secrets, wait_of(retry_after, now))
+    answer = read_answer(status, body, secrets, retry_after_seconds(retry_after, now))
 
     def refuse(field: str) -> NoReturn:
         raise TikTokError("", f"unusable {field} in a token answer", "", status)
@@ -86,12 +109,13 @@ def read_token(
     open_id = answer.get("open_id")
     if not (isinstance(open_id, str) and is_open_id(open_id)):
         refuse("open_id")
-    # Some answers have none; a kind that is not known could not be used as a bearer.
+    # Some answers have none. A token of another type could not be sent as a bearer.
     kind = answer.get("token_type", "bearer")
     if not (isinstance(kind, str) and kind.lower() == "bearer"):
         refuse("token_type")
     scope = answer.get("scope")
-    if scope is not None and not (isinstance(scope, str) and _is_scope_list(scope)):
+    scopes = granted_scopes(scope) if isinstance(scope, str) else None
+    if scope is not None and scopes is None:
         refuse("scope")
     try:
         expires_in = _seconds(answer.get("expires_in"))
@@ -102,8 +126,8 @@ def read_token(
         open_id=open_id,
         access_token=Secret(access),
         refresh_token=None if refresh is None else Secret(refresh),
-        scopes=None if scope is None else _tidy_scopes(scope),
-        expires_in=_USUAL_LIFE if expires_in is None else expires_in,
+        scopes=scopes,
+        expires_in=_DEFAULT_LIFE if expires_in is None else expires_in,
         refresh_expires_in=refresh_expires_in,
     )
 
@@ -116,38 +140,26 @@ def read_revoke(
     retry_after: str = "",
     now: float | None = None,
 ) -> None:
-    """Read an answer of the revoke endpoint; empty and ``{}`` both mean done.
+    """Read an answer of the revoke endpoint; empty and ``{}`` both mean success.
 
     Raises:
         GrantRevoked, TikTokUnavailable, TikTokError: as `read_token` does.
     """
     if is_success(status) and not body.strip():
         return
-    read_answer(status, body, secrets, wait_of(retry_after, now))
-
-
-#: TikTok separates scopes by commas; blanks were seen, too.
-_BETWEEN_SCOPES = re.compile(r"[ \t,]+")
-
-
-def _is_scope_list(text: str) -> bool:
-    return len(text) <= _LONGEST_SCOPES and all(
-        is_scope(scope) for scope in _BETWEEN_SCOPES.split(text) if scope
-    )
-
-
-def _tidy_scopes(text: str) -> str:
-    return join_scopes({s for s in _BETWEEN_SCOPES.split(text) if s})
+    read_answer(status, body, secrets, retry_after_seconds(retry_after, now))
 
 
 def _seconds(value: object) -> float | None:
-    """Return a lifetime between 0 and 400 days; None for none; else ValueError."""
+    """Return a lifetime in seconds, at most 400 days; None if TikTok sent none.
+
+    Raises:
+        ValueError: `value` is no finite number.
+    """
     if value is None:
         return None
     if isinstance(value, str) and re.fullmatch(r"[0-9]{1,15}", value):
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError  # noqa: TRY004 - TikTok's mistake, not a caller's
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError
-    return float(min(max(value, 0), _LONGEST_LIFE))
+        return min(float(value), _LONGEST_LIFE)
+    if (isinstance(value, float) and math.isfinite(value)) or type(value) is int:
+        return float(min(max(value, 0), _LONGEST_LIFE))
+    raise ValueError

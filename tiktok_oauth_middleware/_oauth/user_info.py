@@ -7,12 +7,10 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 
-from tiktok_oauth_middleware.errors import (
-    TikTokError,
-)
+from tiktok_oauth_middleware.errors import TikTokError
 
-from .answer import read_answer, wait_of
-from .protocol import _MILLISECONDS, is_encodable
+from .answer import read_answer, retry_after_seconds
+from .protocol import is_encodable, to_seconds
 from .scopes import split_scopes
 
 #: Which profile fields each scope opens
@@ -42,20 +40,20 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
 }
 
 
+_SCOPES = {field: scope for scope, names in FIELDS.items() for field in names}
 _COUNTS = frozenset(FIELDS["user.info.stats"])
-
-
-_LONGEST_PROFILE_FIELD = 4096
-
-
-_LONGEST_COUNT = 2**63 - 1  # TikTok's documents: int64
+_LINKS = ("avatar_url", "avatar_url_100", "avatar_large_url")
+#: When a signed link ends, as TikTok's CDN writes it: seconds, or milliseconds.
+_LINK_END = re.compile(r"[?&]x-expires=([0-9]{1,14})(?![0-9])")
+_LONGEST_FIELD = 4096
+_LARGEST_COUNT = 2**63 - 1  # int64 in TikTok's documents
 
 
 def fields_for(scopes: Iterable[str]) -> tuple[str, ...]:
     """Return the profile fields that these granted scopes open.
 
-    One field of a scope that was not granted fails TikTok's whole answer, so nothing
-    is asked for without ``user.info.basic``.
+    A single field of a scope that was not granted fails TikTok's whole answer, so
+    nothing is requested without ``user.info.basic``.
     """
     granted = set(scopes)
     if "user.info.basic" not in granted:
@@ -65,32 +63,24 @@ def fields_for(scopes: Iterable[str]) -> tuple[str, ...]:
     )
 
 
-_SCOPES = {field: scope for scope, names in FIELDS.items() for field in names}
-
-
-_LINKS = ("avatar_url", "avatar_url_100", "avatar_large_url")
-
-
-#: When a signed link ends, as TikTok's CDN writes it: seconds, or milliseconds.
-_LINK_END = re.compile(r"[?&]x-expires=([0-9]{1,14})(?![0-9])")
-
-
-def join_profiles(new: str, known: str, scopes: str) -> str:
-    """Return a packed profile, with what only an older one knows.
+def join_profiles(new: str, old: str, scopes: str) -> str:
+    """Return a packed profile: the new one, completed from an older one.
 
     Args:
         new: what TikTok answered; "" for nothing.
-        known: the older one; "" for none.
-        scopes: granted now; of the older one what these do not open is left out.
+        old: the stored one; "" for none.
+        scopes: granted now; fields of the old one that they do not open are left out.
     """
     granted = split_scopes(scopes)
-    older = json.loads(known or "{}")
-    kept = {f: value for f, value in older.items() if _SCOPES.get(f) in granted}
+    fields = json.loads(old or "{}")
+    kept = {f: value for f, value in fields.items() if _SCOPES.get(f) in granted}
     return pack_profile({**kept, **json.loads(new or "{}")})
 
 
 def links_end(profile: str) -> float:
-    """Return when the first avatar link of a packed profile ends; or infinity.
+    """Return when the first avatar link of a packed profile ends, or infinity.
+
+    Seconds since 1970.
 
     >>> links_end('{"avatar_url": "https://cdn.example/a?x-expires=1767312000&s=b"}')
     1767312000.0
@@ -98,7 +88,7 @@ def links_end(profile: str) -> float:
     fields = json.loads(profile or "{}")
     found = (_LINK_END.search(str(fields.get(name, ""))) for name in _LINKS)
     ends = [float(link[1]) for link in found if link and int(link[1])]
-    return min((e / 1000 if e >= _MILLISECONDS else e for e in ends), default=math.inf)
+    return min(map(to_seconds, ends), default=math.inf)
 
 
 def read_user(
@@ -112,40 +102,46 @@ def read_user(
 ) -> str:
     """Read an answer of the user-info endpoint; return the packed profile.
 
-    A field of a wrong type is left out. `open_id` is whom the token belongs to.
+    A field of a wrong type is left out.
+
+    Args:
+        status: of the response.
+        body: of the response, whole.
+        open_id: the user whose token was sent.
+        secrets: texts to mask if TikTok's error repeats one.
+        retry_after: the header of that name, or "".
+        now: seconds since 1970, for a date in `retry_after`; None leaves dates unread.
 
     Raises:
-        TikTokUnavailable, TikTokError: as `read_token` does; the latter too if the
-            profile is of somebody else.
+        TikTokUnavailable, TikTokError: as `read_token` does; the latter also if the
+            profile is another user's.
     """
-    answer = read_answer(status, body, secrets, wait_of(retry_after, now))
+    answer = read_answer(status, body, secrets, retry_after_seconds(retry_after, now))
     data = answer.get("data")
     user = data.get("user") if isinstance(data, dict) else None
     if not isinstance(user, dict):
         raise TikTokError("", "no user in a profile answer", "", status)
     if user.get("open_id") != open_id:
-        raise TikTokError("", "a profile of somebody else", "", status)
-    known = (f for names in FIELDS.values() for f in names)
-    read = {f: _count(user.get(f)) if f in _COUNTS else user.get(f) for f in known}
-    return pack_profile({f: value for f, value in read.items() if _is_field(f, value)})
+        raise TikTokError("", "a profile of another user", "", status)
+    fields = {f: user.get(f) for f in _SCOPES}
+    fields |= {f: _count(fields[f]) for f in _COUNTS}
+    return pack_profile({f: v for f, v in fields.items() if _is_valid(f, v)})
 
 
 def _count(value: object) -> object:
-    """Return a count that was written as text as the number it is."""
+    """Return a count as a number, if it was written as text."""
     if isinstance(value, str) and re.fullmatch(r"[0-9]{1,19}", value):
         return int(value)
     return value
 
 
-def _is_field(name: str, value: object) -> bool:
+def _is_valid(name: str, value: object) -> bool:
     if name == "is_verified":
         return isinstance(value, bool)
     if name in _COUNTS:
-        return type(value) is int and 0 <= value <= _LONGEST_COUNT
+        return type(value) is int and 0 <= value <= _LARGEST_COUNT
     return (
-        isinstance(value, str)
-        and len(value) <= _LONGEST_PROFILE_FIELD
-        and is_encodable(value)
+        isinstance(value, str) and len(value) <= _LONGEST_FIELD and is_encodable(value)
     )
 
 

@@ -1,11 +1,11 @@
-"""Why something failed, how loudly to report it, and what an operator should look at.
+"""Causes of failures: their level in the log, and what an operator should look at.
 
-Causes are a closed list of codes: they separate lines of the log and are attributes of
-a counter, so none of them is input. A person who cancels, or comes back too late, is
-no fault of anybody's and stays at the level of information.
+The codes are a closed list, never input: they separate lines of the log and are
+attributes of a counter. A user who cancels or comes back too late is not a fault, and
+stays at the level INFO.
 
-https://developers.tiktok.com/doc/oauth-error-handling lists TikTok's errors; which
-mistake is behind one of them is the experience of those who met it.
+https://developers.tiktok.com/doc/oauth-error-handling lists TikTok's errors. Which
+mistake leads to which error is known from reports of developers who made it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _TOO_MANY, _SERVER_ERROR = 429, 500
 class Cause(NamedTuple):
     """Why something failed."""
 
-    #: Stable; one of a closed list.
+    #: Stable, of a closed list.
     code: str
     level: int = _INFO
     #: What to look at, or "".
@@ -48,7 +48,7 @@ _REGISTERED = (
 )
 _PORTAL = "client_key, and the app's page in TikTok's portal"
 _LATER = "TikTok's side: such trouble passes, and its support asks for the log_id"
-#: TikTok's own ``error``: it is about the app or its settings, but for the last ones.
+#: By TikTok's own ``error``. Those at ERROR are about the app or its settings.
 _BY_ERROR: Mapping[str, Cause] = {
     cause.code: cause
     for cause in (
@@ -92,7 +92,7 @@ _BY_ERROR: Mapping[str, Cause] = {
         Cause("internal_error", _WARNING, _LATER),
     )
 }
-#: What the client found between itself and TikTok; the codes are its `FAILURES`.
+#: By what failed between the HTTP client and TikTok; the codes of its `FAILURES`.
 _BY_FAILURE: Mapping[str, Cause] = {
     cause.code: cause
     for cause in (
@@ -130,7 +130,7 @@ _HTTP = {
     403: Cause(
         "http_403",
         _WARNING,
-        "who refuses: TikTok's edge this machine's address, or an egress proxy",
+        "whether TikTok's edge refuses this machine's address, or an egress proxy does",
     ),
     404: Cause(
         "http_404",
@@ -141,20 +141,35 @@ _HTTP = {
     407: Cause("proxy", _WARNING, _BY_FAILURE["proxy"].look_at),
     429: Cause("rate_limit_exceeded", _WARNING, "how often TikTok is asked"),
 }
+#: Why a webhook delivery was rejected, by its `failure`; anyone can send one.
+_DELIVERIES: Mapping[str, Cause] = {
+    cause.code: cause
+    for cause in (
+        Cause(
+            "signature",
+            _WARNING,
+            "client_secret, if TikTok sent it: it signs with the app's present one; and"
+            " proxies that change bodies",
+        ),
+        Cause("age", _WARNING, "the clock of this machine, if TikTok sent it"),
+        Cause("client_key", _WARNING, "the webhook address of the other app"),
+        Cause("delivery", _WARNING),
+    )
+}
 _STORE = Cause(
     "store_error",
     _ERROR,
     "the store: `python -m tiktok_oauth_middleware check`, run here with the app's"
     " settings and user, tries to write to it",
 )
-#: Errors of a callback that mean a mistake of the app's or in the portal.
+#: Errors of a callback that mean a mistake in the app or in the portal.
 CONFIGURATION = frozenset(
     code for code, cause in _BY_ERROR.items() if cause.level == _ERROR
 )
 
 
 def cause_of(error: object) -> Cause:
-    """Return why something failed, as far as an error says."""
+    """Return the cause of an error, as far as it is known."""
     match error:
         case TikTokError():
             return _of_answer(error)
@@ -167,7 +182,7 @@ def cause_of(error: object) -> Cause:
         case StoreError():
             return _STORE
         case WebhookRejected():
-            return _of_delivery(str(error))
+            return _DELIVERIES[error.failure]
         case _:
             return Cause("other")
 
@@ -195,9 +210,9 @@ def _of_answer(error: TikTokError) -> Cause:
 
 
 def _narrowed(found: Cause, description: str) -> str:
-    """Return what to look at, where TikTok's free text narrows it down.
+    """Return what to look at, narrowed down by TikTok's free text.
 
-    It is a hint and nothing else: the text may change any day.
+    It is only a hint, because TikTok may change the text at any time.
     """
     if found.code != "invalid_request":
         return found.look_at
@@ -213,25 +228,8 @@ def _narrowed(found: Cause, description: str) -> str:
     return found.look_at
 
 
-def _of_delivery(message: str) -> Cause:
-    """Return why a webhook delivery was refused; anybody can send one."""
-    if "signature does not fit" in message:
-        code, look_at = (
-            "signature",
-            "client_secret, if TikTok sent it: it signs with the app's present one; and"
-            " proxies that change bodies",
-        )
-    elif "signed too long ago" in message:
-        code, look_at = "age", "the clock of this machine, if TikTok sent it"
-    elif "another client_key" in message:
-        code, look_at = "client_key", "the webhook address of the other app"
-    else:
-        code, look_at = "delivery", ""
-    return Cause(code, _WARNING, look_at)
-
-
 def reason_of(error: TikTokOAuthError) -> str:
-    """Return an error as a reason of an event: a fault of the app by its own name."""
+    """Return an error as the reason of an event; errors about the app by their name."""
     if isinstance(error, TikTokError) and error.error in APP_ERRORS:
         return error.error
     return error.code

@@ -344,17 +344,12 @@ class Refresh:
         if granted != record.scopes:
             # Fields that no granted scope opens any more are not shown.
             profile = user_info.join_profiles("", profile, granted)
-        refresh_end = record.refresh_expires_at
-        if answer.refresh_token is not None or answer.refresh_expires_in is not None:
-            life = answer.refresh_expires_in
-            refresh_end = None if life is None else now + int(life)
+        tokens = answer.fields_for_record(
+            now, record.refresh_token, record.refresh_expires_at
+        )
         return replace(
             record,
-            access_token=answer.access_token,
-            issued_at=now,
-            expires_at=now + int(answer.expires_in),
-            refresh_token=answer.refresh_token or record.refresh_token,
-            refresh_expires_at=refresh_end,
+            **tokens,
             scopes=granted,
             profile=profile,
             failures=0,

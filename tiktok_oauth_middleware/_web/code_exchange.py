@@ -172,36 +172,23 @@ class CodeExchange:
         # Guards go by the scopes that were requested one by one, for a page.
         requested = split_scopes(transaction.requested)
         denied = split_scopes(known.denied) if known and requested else frozenset()
-        refresh_token, refresh_expires_at = self._refresh_token(tokens, known)
         return UserRecord(
             open_id=tokens.open_id,
-            access_token=tokens.access_token,
-            issued_at=now,
-            expires_at=now + int(tokens.expires_in),
-            refresh_token=refresh_token,
-            refresh_expires_at=refresh_expires_at,
+            **tokens.fields_for_record(now, *_usable_refresh_token(known, now)),
             scopes=join_scopes(granted),
             denied=join_scopes((denied | requested) - granted),
             **self.profiles.after_login(join_scopes(granted), profile, known),
             sessions=known.sessions if known else (),
         )
 
-    def _refresh_token(
-        self, tokens: TokenResponse, known: UserRecord | None
-    ) -> tuple[Secret, int | None]:
-        """Return the refresh token after a login, and when it expires.
 
-        A response without one leaves the user's own in place, as at a refresh, if that
-        still works.
-        """
-        now = int(self.clock())
-        life = tokens.refresh_expires_in
-        expires_at = None if life is None else now + int(life)
-        if tokens.refresh_token is not None:
-            return tokens.refresh_token, expires_at
-        if known is None or not known.refresh_token:
-            return Secret(""), expires_at
-        before = known.refresh_expires_at
-        if before is not None and before <= now:
-            return Secret(""), expires_at
-        return known.refresh_token, before if expires_at is None else expires_at
+def _usable_refresh_token(
+    known: UserRecord | None, now: int
+) -> tuple[Secret, int | None]:
+    """Return the stored refresh token and when it expires, if it can still be used."""
+    if known is None or not known.refresh_token:
+        return Secret(""), None
+    expires_at = known.refresh_expires_at
+    if expires_at is not None and expires_at <= now:
+        return Secret(""), None
+    return known.refresh_token, expires_at

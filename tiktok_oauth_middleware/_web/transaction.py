@@ -21,7 +21,7 @@ from tiktok_oauth_middleware._core.http import (
 )
 from tiktok_oauth_middleware._core.return_to import safe_target
 from tiktok_oauth_middleware._core.secret import Secret
-from tiktok_oauth_middleware._oauth.authorize import authorize_url
+from tiktok_oauth_middleware._oauth.authorize import AuthorizationRequest
 from tiktok_oauth_middleware._oauth.scopes import join_scopes, split_scopes
 
 from .login_cookies import purpose_hash
@@ -160,8 +160,7 @@ class LoginTransactions:
     def _authorize_url(self, transaction: LoginTransaction) -> str:
         usual = self.settings.scopes
         further = sorted(split_scopes(transaction.requested) - set(usual))
-        return authorize_url(
-            self.settings.endpoints.authorize,
+        request = AuthorizationRequest(
             client_key=self.settings.client_key,
             redirect_uri=self.settings.redirect_uri,
             scopes=[*usual, *further],
@@ -171,6 +170,7 @@ class LoginTransactions:
             # further scopes then.
             ask_again=bool(transaction.prompt),
         )
+        return request.url(self.settings.endpoints.authorize)
 
     def find(self, headers: Headers, state: Secret) -> LoginTransaction | None:
         """Return the transaction of a state whose cookies are in a request."""

@@ -81,13 +81,13 @@ class Webhook:
         body = await request.read(BODY_LIMIT)
         if body is None:
             return json_response(413, {"error": "too_long"})
+        secrets = (self.settings.client_secret, self.settings.previous_client_secret)
         try:
             delivery = webhook_delivery.read_webhook(
                 request.one(b"tiktok-signature") or b"",
                 body,
                 client_key=self.settings.client_key,
-                client_secret=self.settings.client_secret,
-                previous_secret=self.settings.previous_client_secret,
+                secrets=[secret for secret in secrets if secret],
                 now=self.clock(),
             )
         except WebhookRejected as error:

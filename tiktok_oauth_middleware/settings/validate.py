@@ -18,6 +18,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from tiktok_oauth_middleware._core.origins import origin_of
 from tiktok_oauth_middleware._core.return_to import safe_target
 from tiktok_oauth_middleware._oauth import protocol
+from tiktok_oauth_middleware._oauth.scopes import is_scope
 
 from .endpoints import ADDRESSES, TikTokEndpoints
 from .rows import Row
@@ -223,7 +224,7 @@ def _scope_faults(options: Mapping[str, Any]) -> Iterator[str]:
     for name in ("scopes", "optional_scopes"):
         scopes = options[name]
         for scope in scopes:
-            if not protocol.is_scope(scope):
+            if not is_scope(scope):
                 yield (
                     f"{name} holds {scope!r}; write one scope an item, such as"
                     ' ["user.info.basic", "video.list"]'

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from tiktok_oauth_middleware._core.http import BadQuery
 from tiktok_oauth_middleware._oauth import protocol
 from tiktok_oauth_middleware._oauth.authorize import (
-    authorize_url,
-    challenge,
+    AuthorizationRequest,
+    challenge_of,
     read_callback,
 )
 
@@ -26,7 +26,7 @@ CHALLENGE = "e6a178b120743d08509508f269652b0bdf91e29332921bc9e9744fd3dd41bfef"
 
 def test_challenge_is_tiktoks_own_vector():
     """TikTok's published verifier gives TikTok's published challenge."""
-    assert challenge(VERIFIER) == CHALLENGE
+    assert challenge_of(VERIFIER) == CHALLENGE
 
 
 @given(st.text("abcXYZ019-._~", min_size=43, max_size=128))
@@ -34,8 +34,8 @@ def test_challenge_is_tiktoks_own_vector():
 def test_challenge_is_hex_and_never_base64url(verifier):
     """A challenge is 64 lowercase hex digits, never what RFC 7636 writes."""
     digest = hashlib.sha256(verifier.encode()).digest()
-    assert challenge(verifier) == digest.hex()
-    assert challenge(verifier) != urlsafe_b64encode(digest).rstrip(b"=").decode()
+    assert challenge_of(verifier) == digest.hex()
+    assert challenge_of(verifier) != urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
 # --- the authorize URL -------------------------------------------------------------
@@ -50,7 +50,7 @@ def a_url(**changes):
         "verifier": VERIFIER,
         "ask_again": False,
     }
-    return authorize_url(protocol.AUTHORIZE, **(given | changes))
+    return AuthorizationRequest(**(given | changes)).url(protocol.AUTHORIZE)
 
 
 def sent(url):

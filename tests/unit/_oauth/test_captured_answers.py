@@ -396,7 +396,7 @@ def test_webhook(event, at, user, content):
     raw = json.dumps(body).encode()
     header = sign_webhook(raw, "the-secret", 1752894705).encode()
     delivery = read_webhook(
-        header, raw, client_key="awkey", client_secret="the-secret", now=1752894705
+        header, raw, client_key="awkey", secrets=["the-secret"], now=1752894705
     )
     assert (delivery.event, delivery.open_id) == (event, user)
     assert delivery.create_time == (at if at < 10**11 else at // 1000)

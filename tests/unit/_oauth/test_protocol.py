@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tiktok_oauth_middleware._oauth import protocol
-from tiktok_oauth_middleware._oauth.protocol import is_scope, is_visible
+from tiktok_oauth_middleware._oauth.protocol import is_visible
+from tiktok_oauth_middleware._oauth.scopes import is_scope
 
 # --- addresses ---------------------------------------------------------------------
 

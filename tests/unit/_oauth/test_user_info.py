@@ -143,7 +143,7 @@ def test_profile_of_somebody_else_is_refused(open_id):
     """A profile whose open_id is not the token's is refused."""
     user = PROFILE["data"]["user"] | {"open_id": open_id}
     user = {k: v for k, v in user.items() if v is not MISSING}
-    with pytest.raises(TikTokError, match="somebody else"):
+    with pytest.raises(TikTokError, match="another user"):
         read_user(200, body_of({"data": {"user": user}}), open_id=OPEN_ID)
 
 

@@ -35,7 +35,7 @@ HEADER = f"t={SIGNED_AT},s={MAC}"
 def deliver(header=HEADER, body=BODY, **changes):
     given = {
         "client_key": CLIENT_KEY,
-        "client_secret": CLIENT_SECRET,
+        "secrets": [CLIENT_SECRET],
         "now": SIGNED_AT,
     }
     if isinstance(header, str):
@@ -179,7 +179,7 @@ def test_webhook_time_is_signed():
 def test_webhook_of_another_secret_is_refused(secret):
     """Whoever does not know our secret can not sign for us."""
     with pytest.raises(WebhookRejected, match="does not fit"):
-        deliver(client_secret=secret)
+        deliver(secrets=[secret])
 
 
 def test_webhook_signature_of_the_body_alone_is_refused():
@@ -191,7 +191,7 @@ def test_webhook_signature_of_the_body_alone_is_refused():
 
 def test_webhook_secret_may_be_wrapped():
     """The settings' own Secret signs like its text."""
-    assert deliver(client_secret=Secret(CLIENT_SECRET)) == deliver()
+    assert deliver(secrets=[Secret(CLIENT_SECRET)]) == deliver()
 
 
 @pytest.mark.parametrize("late", [-300, -299, 0, 299, 300, 300.0])
@@ -419,16 +419,16 @@ def test_webhook_of_the_portals_button_is_taken(openid):
 @pytest.mark.parametrize("secret", [CLIENT_SECRET, Secret(CLIENT_SECRET)])
 def test_webhook_of_the_previous_secret_is_taken(secret):
     """While the secret is rotated, either of the two may have signed."""
-    changes = {"client_secret": "the-new-one", "previous_secret": secret}
+    changes = {"secrets": ["the-new-one", secret]}
     assert deliver(**changes) == deliver()
-    assert deliver(previous_secret="the-old-one") == deliver()
+    assert deliver(secrets=[CLIENT_SECRET, "the-old-one"]) == deliver()
 
 
-@pytest.mark.parametrize("previous", [None, "", "another"])
+@pytest.mark.parametrize("previous", [[], ["another"]], ids=["none", "another"])
 def test_webhook_of_neither_secret_is_refused(previous):
     """A secret that is none of the two signs nothing."""
     with pytest.raises(WebhookRejected, match="does not fit"):
-        deliver(client_secret="the-new-one", previous_secret=previous)
+        deliver(secrets=["the-new-one", *previous])
 
 
 def test_webhook_event_is_one_short_line():
