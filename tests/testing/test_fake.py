@@ -869,7 +869,7 @@ class TestWebhook:
             headers["tiktok-signature"].encode(),
             body,
             client_key=KEY,
-            client_secret=SECRET,
+            secrets=[SECRET],
             now=clock(),
         )
         assert (delivery.event, delivery.open_id) == (event, "an-open-id")
@@ -888,15 +888,14 @@ class TestWebhook:
 def test_for_settings(settings, clock):
     """for_settings registers the app of the settings: key, secret, redirect URI."""
     fake = FakeTikTok.for_settings(settings, clock=clock)
-    url = authorize.authorize_url(
-        protocol.AUTHORIZE,
+    url = authorize.AuthorizationRequest(
         client_key=settings.client_key,
         redirect_uri=settings.redirect_uri,
         scopes=settings.scopes,
         state="s",
         verifier=None,
         ask_again=False,
-    )
+    ).url(protocol.AUTHORIZE)
     assert fake.consent(url).startswith(settings.redirect_uri + "?code=")
     assert settings.client_secret not in repr(fake)
 
@@ -932,15 +931,14 @@ def test_for_settings_scopes(clock):
     )
     fake = FakeTikTok.for_settings(settings, clock=clock)
     scopes = [*settings.scopes, *settings.optional_scopes]
-    url = authorize.authorize_url(
-        protocol.AUTHORIZE,
+    url = authorize.AuthorizationRequest(
         client_key=settings.client_key,
         redirect_uri=settings.redirect_uri,
         scopes=scopes,
         state="s",
         verifier=None,
         ask_again=False,
-    )
+    ).url(protocol.AUTHORIZE)
     granted = dict(parse_qsl(urlsplit(fake.consent(url)).query))["scopes"]
     assert granted.split(",") == scopes
     with pytest.raises(ConsentRefused):

@@ -375,7 +375,7 @@ class TestWebhooks:
             headers["tiktok-signature"].encode(),
             body,
             client_key=KEY,
-            client_secret=SECRET,
+            secrets=[SECRET],
             now=clock(),
             **options,
         )

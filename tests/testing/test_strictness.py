@@ -193,7 +193,7 @@ class TestTokens:
             headers["tiktok-signature"].encode(),
             body,
             client_key=KEY,
-            client_secret=SECRET,
+            secrets=[SECRET],
             now=clock(),
         )
         assert delivery.open_id == answer["open_id"]
