@@ -158,6 +158,60 @@ def cached(request):
     return HttpResponse(f"for {request.tiktok.open_id}")
 
 
+def api_patterns():
+    """Return the pages of REST framework and Ninja, which are loaded when asked for."""
+    from ninja import NinjaAPI
+    from rest_framework.decorators import (
+        api_view,
+        authentication_classes,
+        permission_classes,
+    )
+    from rest_framework.response import Response
+
+    from tiktok_oauth_middleware.django.ninja import TikTokSession
+    from tiktok_oauth_middleware.django.rest_framework import (
+        TikTokAuthentication,
+        TikTokPermission,
+    )
+
+    @api_view(["GET", "POST"])
+    @authentication_classes([TikTokAuthentication])
+    @permission_classes([TikTokPermission])
+    def drf(request):
+        user = request.user
+        return Response({"user": str(user), "open_id": request.auth.open_id})
+
+    @api_view(["GET"])
+    @authentication_classes([TikTokAuthentication])
+    @permission_classes([TikTokPermission.requiring("video.upload")])
+    def drf_uploads(request):
+        return Response({})
+
+    api = NinjaAPI(auth=TikTokSession(), urls_namespace="tiktok-tests")
+
+    @api.get("/who")
+    def ninja_who(request):
+        return {"open_id": request.auth.open_id}
+
+    @api.get("/who-async")
+    async def ninja_who_async(request):
+        return {"open_id": request.auth.open_id}
+
+    @api.post("/write")
+    def ninja_write(request):
+        return {"open_id": request.auth.open_id}
+
+    @api.get("/uploads", auth=TikTokSession("video.upload"))
+    def ninja_uploads(request):
+        return {}
+
+    return [
+        path("drf", drf),
+        path("drf-uploads", drf_uploads),
+        path("ninja/", api.urls),
+    ]
+
+
 urlpatterns = [
     path("", public),
     path("admin/", admin.site.urls),

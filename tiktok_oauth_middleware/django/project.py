@@ -99,7 +99,7 @@ def read_settings() -> TikTokSettings:
     ]
     if odd or missing:
         faults = [f"{SETTING} has {name!r}, which is no option" for name in odd]
-        faults += [f"{SETTING} lacks {name!r}, which must be set" for name in missing]
+        faults += [f"{name} must be set in {SETTING}" for name in missing]
         raise ConfigurationError(faults)
     return TikTokSettings(**{"store": _DEFAULT_STORE, **given})
 

@@ -1,0 +1,80 @@
+"""REST framework and Ninja know who is signed in with TikTok, and refuse the others."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("rest_framework", reason="djangorestframework is not installed")
+pytest.importorskip("pydantic", reason="django-ninja is not installed")
+
+
+@pytest.fixture
+def api(project):
+    project.set(ROOT_URLCONF="tests.integrations_django.api_urls")
+    return project
+
+
+@pytest.mark.parametrize("url", ["/drf", "/ninja/who", "/ninja/who-async"])
+def test_signed_in(api, url):
+    """A view gets the TikTokAuth as request.auth, and anonymous requests our 401."""
+    browser = api.browser()
+    refused = browser.api(url)
+    assert refused.status_code == 401
+    assert refused.json()["error"] == "login_required"
+    browser.log_in()
+    assert browser.api(url).json()["open_id"] == api.fake.people[0].open_id
+
+
+@pytest.mark.parametrize("url", ["/drf-uploads", "/ninja/uploads"])
+def test_missing_scope(api, url):
+    """A scope that was not granted is named in our 403."""
+    browser = api.browser()
+    browser.log_in()
+    refused = browser.api(url)
+    assert refused.status_code == 403
+    assert refused.json()["missing"] == ["video.upload"]
+
+
+@pytest.mark.parametrize("url", ["/drf", "/ninja/write"])
+def test_csrf(api, url):
+    """A request that changes something is refused without Django's CSRF token."""
+    browser = api.browser()
+    assert browser.post(url).status_code == 401
+    browser.log_in()
+    refused = browser.post(url)
+    assert refused.status_code == 403
+    assert "CSRF" in refused.text
+    token = "a" * 32
+    browser.client.cookies.set("csrftoken", token, domain="app.example.com")
+    let_in = browser.post(url, headers={"x-csrftoken": token})
+    assert let_in.json()["open_id"] == api.fake.people[0].open_id
+
+
+def test_users(api, accounts):
+    """REST framework's user is Django's with the backend, and the open_id without."""
+    browser = api.browser()
+    browser.log_in()
+    assert browser.api("/drf").json()["user"].startswith("tiktok_")
+    api.set(AUTHENTICATION_BACKENDS=["django.contrib.auth.backends.ModelBackend"])
+    plain = api.browser()
+    plain.log_in()
+    assert plain.api("/drf").json()["user"] == api.fake.people[0].open_id
+
+
+def test_neither_is_loaded_by_the_app():
+    """The app loads neither library, and importing the package loads no Django."""
+    code = (
+        "import sys, tiktok_oauth_middleware, tiktok_oauth_middleware.django;"
+        "assert 'django' not in sys.modules;"
+        "from django.conf import settings;"
+        "settings.configure(INSTALLED_APPS=['django.contrib.auth',"
+        " 'django.contrib.contenttypes', 'tiktok_oauth_middleware.django']);"
+        "import django; django.setup();"
+        "from tiktok_oauth_middleware.django import TikTokMiddleware, requires_tiktok;"
+        "found = {'rest_framework', 'ninja', 'allauth', 'channels'} & {*sys.modules};"
+        "assert not found, found"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,129 @@
+"""System checks: every fault is found by manage.py check, with its fix."""
+
+from __future__ import annotations
+
+import secrets
+
+import pytest
+from django.core.checks import run_checks
+
+from .conftest import AUTH, BACKEND, COMMON, OURS, SESSION, USUAL
+
+
+def found(*, deploy=False):
+    messages = run_checks(tags=["tiktok"], include_deployment_checks=deploy)
+    return {message.id.removeprefix("tiktok_oauth."): message for message in messages}
+
+
+@pytest.fixture
+def shell():
+    """Return one shell: checks know neither."""
+    return "wsgi"
+
+
+def test_a_good_project(project):
+    """A project as documented has no findings, with accounts and without."""
+    assert found() == {}
+    project.set(AUTHENTICATION_BACKENDS=[BACKEND])
+    assert found() == {}
+
+
+def test_all_faults_at_once(project):
+    """Every fault of the settings is an error with its fix, and no secret in it."""
+    secret = secrets.token_urlsafe(8)
+    project.configure(secret_keys=[secret], redirect_uri="http://app.example.com/x")
+    messages = found()
+    assert set(messages) == {"bad_secret_keys", "bad_redirect_uri"}
+    assert "make one with" in messages["bad_secret_keys"].hint
+    assert secret not in str([*messages.values()])
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ({"client_kye": "x"}, "client_kye"),
+        ({"client_key": "x"}, "client_secret must be set"),
+        ("a string", "is a dict of options"),
+    ],
+)
+def test_a_setting_that_is_none(project, setting, words):
+    """What is no option, what is missing and what is no dict is said."""
+    project.set(TIKTOK_OAUTH=setting)
+    assert words in str([*found().values()])
+
+
+def test_options(project):
+    """An option that does not exist, and a path that leads nowhere, are errors."""
+    project.set(TIKTOK_OAUTH_OPTIONS={"on_evnt": 1, "may_sign_up": "no.such"})
+    text = str([*found().values()])
+    assert "on_evnt" in text
+    assert "names nothing that can be imported" in text
+
+
+def test_places_in_middleware(project):
+    """Where the middleware stands too early, or a needed one is missing, is an error."""
+    project.set(AUTHENTICATION_BACKENDS=[BACKEND], MIDDLEWARE=[OURS, SESSION, AUTH])
+    assert set(found()) == {"before_SessionMiddleware", "before_AuthenticationMiddleware"}
+    fetch = "django.middleware.cache.FetchFromCacheMiddleware"
+    update = "django.middleware.cache.UpdateCacheMiddleware"
+    project.set(MIDDLEWARE=[SESSION, AUTH, fetch, OURS, update])
+    assert {*found()} == {
+        "behind_FetchFromCacheMiddleware",
+        "before_UpdateCacheMiddleware",
+    }
+    project.set(MIDDLEWARE=[COMMON])
+    assert set(found()) == {"middleware_missing"}
+
+
+def test_a_store_in_no_database(project):
+    """An alias that DATABASES lacks is named."""
+    project.configure(store="django://elsewhere")
+    assert "has only default, other" in found()["store_alias"].msg
+
+
+def test_a_path_that_is_a_view(project):
+    """A path of ours that a view has too is a warning."""
+    project.configure(login_path="/public")
+    assert "login_path" in found()["path_taken"].msg
+
+
+def test_a_user_model_named_by_address(project, monkeypatch):
+    """A user model named by an email address needs a callable that makes users."""
+    from django.contrib.auth import get_user_model
+
+    project.set(AUTHENTICATION_BACKENDS=[BACKEND])
+    monkeypatch.setattr(get_user_model(), "USERNAME_FIELD", "email")
+    assert "make_user" in found()["make_user_missing"].hint
+    options = {"make_user": lambda request, login: None}
+    project.set(TIKTOK_OAUTH_OPTIONS=options)
+    assert found() == {}
+
+
+def test_deploy(project):
+    """With --deploy the findings of the package's own check come too."""
+    from django.db import connection
+
+    assert not [each for each in found(deploy=True).values() if each.level >= 40]
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE tiktok_oauth_store RENAME TO away")
+    try:
+        message = found(deploy=True)["store_unusable"]
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE away RENAME TO tiktok_oauth_store")
+    assert "manage.py migrate" in message.msg
+
+
+def test_the_environment(project, monkeypatch):
+    """Without TIKTOK_OAUTH the settings are the environment's, and faults name it."""
+    from django.conf import settings
+
+    project.set(TIKTOK_OAUTH=None)
+    for name in ("CLIENT_KEY", "CLIENT_SECRET", "REDIRECT_URI"):
+        monkeypatch.setenv(
+            f"TIKTOK_{name}", str(project.options[name.lower()])
+        )
+    assert "TIKTOK_SECRET_KEYS is not set" in str([*found().values()])
+    monkeypatch.setenv("TIKTOK_SECRET_KEYS", project.options["secret_keys"][0])
+    assert found() == {}
+    assert settings.MIDDLEWARE == USUAL

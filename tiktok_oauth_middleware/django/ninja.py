@@ -1,0 +1,64 @@
+"""Django Ninja: ``auth=TikTokSession()`` lets pass who is signed in with TikTok.
+
+::
+
+    api = NinjaAPI(auth=TikTokSession())
+
+    @api.get("/videos", auth=TikTokSession("video.list"))
+    def videos(request):
+        return call_tiktok(request.auth.token)
+
+A cookie signs in here, so a request that changes something needs Django's CSRF token.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ninja.errors import HttpError
+from ninja.security.apikey import APIKeyCookie
+
+from tiktok_oauth_middleware._web.guard import guard
+from tiktok_oauth_middleware._web.misuse import check_scopes
+from tiktok_oauth_middleware.auth import TikTokAuth, auth_in
+
+__all__ = ["TikTokSession"]
+
+
+class TikTokSession(APIKeyCookie):
+    """An auth callable of Ninja's; ``request.auth`` is the `TikTokAuth`.
+
+    Others get 401 or 403, with JSON that says what is missing and where to get it.
+    """
+
+    def __init__(self, *scopes: str) -> None:
+        """Take the scopes that the user must have granted.
+
+        Raises:
+            TypeError: a scope is no string.
+            ValueError: a scope is not the name of one.
+        """
+        check_scopes(scopes)
+        self._scopes = scopes
+        # In the schema only: the middleware reads the cookie.
+        self.param_name = "__Host-tiktok"
+        super().__init__(csrf=True)
+
+    def __call__(self, request: Any) -> TikTokAuth | None:
+        """Return the `TikTokAuth`, or None where nobody is signed in.
+
+        Raises:
+            ConfigurationError: there is no TikTok middleware.
+            HttpError: scopes, or Django's CSRF token, are missing.
+        """
+        challenge = guard(request, self._scopes)
+        if challenge is None:
+            self._get_key(request)  # which looks for the token
+            return auth_in(request, required=True)
+        if challenge.is_signed_in:
+            raise HttpError(challenge.status, "scope_required")
+        return None
+
+    def authenticate(self, request: Any, _key: str | None) -> TikTokAuth | None:
+        """Return what the call returns; Ninja asks for the method."""
+        return self(request)

@@ -1,0 +1,115 @@
+"""Django REST framework: who is signed in with TikTok, and who may pass.
+
+::
+
+    class Videos(APIView):
+        authentication_classes = [TikTokAuthentication]
+        permission_classes = [TikTokPermission.requiring("video.list")]
+
+A cookie signs in here, so a request that changes something needs Django's CSRF token,
+as with REST framework's own SessionAuthentication.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from django.contrib.auth.models import AnonymousUser
+from rest_framework.authentication import SessionAuthentication
+from rest_framework.exceptions import APIException
+from rest_framework.permissions import BasePermission
+
+from tiktok_oauth_middleware._web.guard import guard
+from tiktok_oauth_middleware._web.misuse import check_scopes
+from tiktok_oauth_middleware.auth import TikTokAuth, auth_in
+
+__all__ = ["TikTokAuthentication", "TikTokPermission", "TikTokUser"]
+
+
+class TikTokUser(AnonymousUser):
+    """Who is signed in with TikTok, in a project without Django users for them."""
+
+    def __init__(self, auth: TikTokAuth) -> None:
+        self._auth = auth
+
+    @property
+    def is_authenticated(self) -> bool:
+        """Always True: it is made for nobody else."""
+        return True
+
+    @property
+    def is_anonymous(self) -> bool:
+        """Always False."""
+        return False
+
+    def get_username(self) -> str:
+        """Return the open_id."""
+        return self._auth.open_id or ""
+
+    def __str__(self) -> str:
+        return self.get_username()
+
+
+class TikTokAuthentication(SessionAuthentication):
+    """Gives ``request.user`` and, as ``request.auth``, the `TikTokAuth`.
+
+    The user is Django's where `TikTokBackend` signed one in, else a `TikTokUser`.
+    """
+
+    def authenticate(self, request: Any) -> tuple[Any, TikTokAuth] | None:
+        """Return the user and the `TikTokAuth`; None where nobody is signed in.
+
+        Raises:
+            ConfigurationError: there is no TikTok middleware.
+            PermissionDenied: a request that changes something has no CSRF token.
+        """
+        plain = request._request
+        auth = auth_in(plain, required=True)
+        if not auth.is_authenticated:
+            return None
+        user = getattr(plain, "user", None)
+        if user is not None and user.is_authenticated and not user.is_active:
+            return None
+        self.enforce_csrf(request)
+        is_known = user is not None and user.is_authenticated
+        return (user if is_known else TikTokUser(auth)), auth
+
+
+class _Refused(APIException):
+    """A bare refusal, which the middleware replaces."""
+
+    def __init__(self, status: int) -> None:
+        code = "login_required" if status == 401 else "scope_required"  # noqa: PLR2004
+        super().__init__(code, code)
+        self.status_code = status
+
+
+class TikTokPermission(BasePermission):
+    """Lets pass who is signed in with TikTok and granted the scopes.
+
+    Others get 401 or 403, with JSON that says what is missing and where to get it.
+    """
+
+    required_scopes: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def requiring(cls, *scopes: str) -> type[TikTokPermission]:
+        """Return the permission that asks for scopes too.
+
+        Raises:
+            TypeError: a scope is no string.
+            ValueError: a scope is not the name of one.
+        """
+        check_scopes(scopes)
+        return type(cls.__name__, (cls,), {"required_scopes": scopes})
+
+    def has_permission(self, request: Any, _view: Any) -> bool:
+        """Return True, or raise the refusal.
+
+        Raises:
+            ConfigurationError: there is no TikTok middleware.
+        """
+        challenge = guard(request._request, self.required_scopes)
+        if challenge is not None:
+            raise _Refused(challenge.status)
+        return True
