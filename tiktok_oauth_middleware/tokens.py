@@ -370,7 +370,7 @@ class TikTokTokens:
 
     async def _users(self, core: Core) -> list[StoredUser]:
         found = [await core.records.load(name) for name in await core.records.ids()]
-        return [_stored(core, stored.record) for stored in found if stored is not None]
+        return [stored_user(core, stored.record) for stored in found if stored is not None]
 
     async def _ending(self, core: Core, within: float) -> list[StoredUser]:
         latest = self._clock() + within
@@ -409,7 +409,8 @@ def _not_signed_in() -> NotSignedIn:
     return NotSignedIn("this user has not signed in, or their grant has ended")
 
 
-def _stored(core: Core, record: UserRecord) -> StoredUser:
+def stored_user(core: Core, record: UserRecord) -> StoredUser:
+    """Return what of a user's record may be shown."""
     end = record.refresh_expires_at
     if not record.refresh_token:
         end = record.expires_at

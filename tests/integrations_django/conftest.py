@@ -50,8 +50,11 @@ def database(migrated: None) -> Any:
     from django.contrib.sessions.models import Session
     from django.db import connections
 
-    from tiktok_oauth_middleware.django.models import StoredRow
+    from tiktok_oauth_middleware.django.models import StoredRow, TikTokAccount
 
+    # Without the signals of a deletion, which would disconnect at TikTok.
+    accounts = TikTokAccount.objects.all()
+    accounts._raw_delete(accounts.db)
     get_user_model().objects.all().delete()
     Session.objects.all().delete()
     for alias in ("default", "other"):

@@ -63,7 +63,10 @@ def test_options(project):
 def test_places_in_middleware(project):
     """Where the middleware stands too early, or a needed one is missing, is an error."""
     project.set(AUTHENTICATION_BACKENDS=[BACKEND], MIDDLEWARE=[OURS, SESSION, AUTH])
-    assert set(found()) == {"before_SessionMiddleware", "before_AuthenticationMiddleware"}
+    assert set(found()) == {
+        "before_SessionMiddleware",
+        "before_AuthenticationMiddleware",
+    }
     fetch = "django.middleware.cache.FetchFromCacheMiddleware"
     update = "django.middleware.cache.UpdateCacheMiddleware"
     project.set(MIDDLEWARE=[SESSION, AUTH, fetch, OURS, update])
@@ -120,9 +123,7 @@ def test_the_environment(project, monkeypatch):
 
     project.set(TIKTOK_OAUTH=None)
     for name in ("CLIENT_KEY", "CLIENT_SECRET", "REDIRECT_URI"):
-        monkeypatch.setenv(
-            f"TIKTOK_{name}", str(project.options[name.lower()])
-        )
+        monkeypatch.setenv(f"TIKTOK_{name}", str(project.options[name.lower()]))
     assert "TIKTOK_SECRET_KEYS is not set" in str([*found().values()])
     monkeypatch.setenv("TIKTOK_SECRET_KEYS", project.options["secret_keys"][0])
     assert found() == {}

@@ -74,6 +74,21 @@ def login_of(cached: CachedSession) -> Login:
 # --- finding and making ------------------------------------------------------------
 
 
+def connect(user: Any, login: Login) -> tuple[TikTokAccount | None, bool]:
+    """Give a user a TikTok account.
+
+    Returns:
+        The account, or None if another user has it; and whether it is new.
+    """
+    account, is_new = TikTokAccount.objects.get_or_create(
+        open_id=login.open_id, defaults={"user": user}
+    )
+    if account.user_id != user.pk:
+        return None, False
+    _note_login(account, login)
+    return account, is_new
+
+
 def find_or_make(request: Any, login: Login) -> Any:
     """Return the Django user of a TikTok account, made if need be; None if refused."""
     account = _account_of(login.open_id)
@@ -181,12 +196,9 @@ def sign_in(request: Any, login: Login) -> Refusal | None:
 
 
 def _connect(request: Any, login: Login) -> Refusal | None:
-    account, is_new = TikTokAccount.objects.get_or_create(
-        open_id=login.open_id, defaults={"user": request.user}
-    )
-    if account.user_id != request.user.pk:
+    account, is_new = connect(request.user, login)
+    if account is None:
         return Refusal(code="account_taken", forgets=False)
-    _note_login(account, login)
     signals.connected.send(
         TikTokAccount,
         request=request,

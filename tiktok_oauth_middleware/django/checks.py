@@ -135,7 +135,7 @@ def _middleware_faults() -> Iterator[checks.CheckMessage]:
         )
         return
     before = [("UpdateCacheMiddleware", "django.middleware.cache")]
-    if _has_backend():
+    if backend_path() is not None:
         before += [
             ("SessionMiddleware", "django.contrib.sessions.middleware"),
             ("AuthenticationMiddleware", "django.contrib.auth.middleware"),
@@ -191,7 +191,8 @@ def _is_view(path: str) -> bool:
 # --- accounts ----------------------------------------------------------------------
 
 
-def _has_backend() -> bool:
+def backend_path() -> str | None:
+    """Return the path of our authentication backend, as the project names it."""
     from .backends import TikTokBackend
 
     for path in settings.AUTHENTICATION_BACKENDS:
@@ -200,12 +201,12 @@ def _has_backend() -> bool:
         except ImportError:
             continue
         if isinstance(found, type) and issubclass(found, TikTokBackend):
-            return True
-    return False
+            return str(path)
+    return None
 
 
 def _account_faults() -> Iterator[checks.CheckMessage]:
-    if not _has_backend():
+    if backend_path() is None:
         return
     from django.contrib.auth import get_user_model
     from django.db import models

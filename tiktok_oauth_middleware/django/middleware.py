@@ -74,7 +74,7 @@ class TikTokMiddleware:
         self._cookie_name = core.cookies.session_name
         self._cookie_start = core.cookie_start
         self._rules = core.rules
-        self._accounts: Any = _accounts()
+        self._accounts: Any = accounts_module()
 
     def __call__(self, request: HttpRequest) -> Any:
         """Return the response, or under ASGI what gives it when awaited."""
@@ -304,14 +304,12 @@ def _may_look_later(auth: TikTokAuth, response: Any) -> bool:
     return bool(is_streamed) and auth._cached is not None
 
 
-def _accounts() -> Any:
-    """Return the module of local accounts, where the project's settings use them."""
-    from django.contrib.auth import get_backends
+def accounts_module() -> Any:
+    """Return the module of local accounts; None where `TikTokBackend` is not used."""
+    from .checks import backend_path
 
-    from .backends import TikTokBackend
+    if backend_path() is None:
+        return None
+    from . import accounts
 
-    if any(isinstance(backend, TikTokBackend) for backend in get_backends()):
-        from . import accounts
-
-        return accounts
-    return None
+    return accounts

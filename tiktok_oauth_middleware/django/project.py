@@ -27,12 +27,13 @@ from tiktok_oauth_middleware._core.backends.event_loop import AsyncBackend
 from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
 from tiktok_oauth_middleware._core.fork import renew_after_fork
 from tiktok_oauth_middleware._core.secret import reveal
+from tiktok_oauth_middleware._session.cookie import grant_id
 from tiktok_oauth_middleware._web.app import Core
 from tiktok_oauth_middleware._web.pages import Pages
 from tiktok_oauth_middleware.errors import ConfigurationError
 from tiktok_oauth_middleware.settings.options import TikTokSettings
 from tiktok_oauth_middleware.stores.registry import open_store
-from tiktok_oauth_middleware.tokens import TikTokTokens
+from tiktok_oauth_middleware.tokens import StoredUser, TikTokTokens, stored_user
 
 from .events import DjangoEvents
 
@@ -136,6 +137,17 @@ def read_options() -> Options:
     return Options(**found)
 
 
+class _Tokens(TikTokTokens):
+    """Tokens over the core of plain requests: what ends here ends there at once."""
+
+    def __init__(self, installed: Installation, **options: Any) -> None:
+        super().__init__(installed.settings, installed.store, **options)
+        self._installed = installed
+
+    def _sync_core(self) -> Core:
+        return self._installed.core(is_async=False)
+
+
 class Installation:
     """What the middleware, the admin, the commands and the receivers share."""
 
@@ -145,9 +157,8 @@ class Installation:
         self.store: Any = open_store(reveal(settings.store), clock=options.clock)
         self.events = DjangoEvents(options.on_event)
         #: Tokens for jobs, views, the admin and commands, over the same store.
-        self.tokens = TikTokTokens(
-            settings,
-            self.store,
+        self.tokens: TikTokTokens = _Tokens(
+            self,
             on_event=self.events,
             transport=options.transport,
             clock=options.clock,
@@ -159,6 +170,17 @@ class Installation:
     def after_fork(self) -> None:
         """Start with an open lock."""
         self._making = threading.Lock()
+
+    def stored_user(self, open_id: str) -> StoredUser | None:
+        """Return what is stored of a user, without any token; None if nothing is.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        core = self.core(is_async=False)
+        named = grant_id(self.settings.client_key, open_id)
+        held = run(core.records.load(named))
+        return None if held is None else stored_user(core, held.record)
 
     def core(self, *, is_async: bool) -> Core:
         """Return the core of one kind of request, made when first asked for."""

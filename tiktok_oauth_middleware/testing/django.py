@@ -1,5 +1,9 @@
-"""Django's test clients, with the middleware around what they test.
+"""Django's test clients: signed in at once, or with the middleware around them.
 
+`tiktok_login` signs a client in to a project with `TikTokMiddleware` in MIDDLEWARE,
+without a trip to TikTok: it writes the record that a login would write.
+
+`wrap_client` is for a project that is wrapped from outside.
 `django.test.Client` and `AsyncClient` call Django's handler themselves and never reach
 what ``wsgi.py`` or ``asgi.py`` put around the application. Here the handler becomes the
 application that is wrapped. What it answers stays the response that Django's assertions
@@ -8,18 +12,137 @@ know, with the headers and cookies that the middleware gave it.
 
 from __future__ import annotations
 
+import json
+import secrets
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
+from asgiref.sync import sync_to_async
 from django.core.handlers.asgi import ASGIRequest
 from django.core.handlers.wsgi import WSGIRequest
 from django.http import HttpResponse
 from django.test import AsyncClient
 
+from tiktok_oauth_middleware._core.backends.base import run
+from tiktok_oauth_middleware._core.secret import Secret
+from tiktok_oauth_middleware._oauth.scopes import join_scopes, split_scopes
+from tiktok_oauth_middleware._session.cookie import grant_id
+from tiktok_oauth_middleware._session.record import Session, UserRecord
+from tiktok_oauth_middleware.auth import User
+from tiktok_oauth_middleware.errors import StoreError
+
+from .fake import LoginFlowError
+
 _Client = TypeVar("_Client")
 _Headers = list[tuple[str, str]]
 #: Where in the environ or scope the application leaves what Django answered.
 _ANSWER = "tiktok.testing.answer"
+
+
+_LIFE = 86400
+_TRIES = 5
+
+
+def tiktok_login(
+    client: Any,
+    open_id: str = "-000test-person",
+    *,
+    scopes: Iterable[str] | None = None,
+    display_name: str = "Test Person",
+    user: Any = None,
+) -> Any:
+    """Sign a test client in, as a login at TikTok does, without that login.
+
+    With `TikTokBackend` the client is signed in to Django too. The access token is a
+    random one, which no TikTok takes.
+
+    Args:
+        client: a ``django.test.Client``, or an ``AsyncClient``, with which the call is
+            awaited.
+        open_id: who logs in.
+        scopes: what they granted; the settings' ``scopes`` if not given.
+        display_name: of their profile.
+        user: the Django user whose account it is; found or made if not given.
+
+    Returns:
+        The `User`, as ``request.tiktok.user`` shows it; with an ``AsyncClient`` what
+        gives it when awaited.
+
+    Raises:
+        ConfigurationError: the settings are wrong.
+        LoginFlowError: the account is another user's, or ``may_sign_up`` refused it.
+        StoreError: the store failed.
+    """
+    person = User(open_id=open_id, display_name=display_name)
+    if isinstance(client, AsyncClient):
+        return sync_to_async(_log_in)(client, person, scopes, user)
+    return _log_in(client, person, scopes, user)
+
+
+def _log_in(client: Any, person: User, scopes: Iterable[str] | None, user: Any) -> User:
+    from tiktok_oauth_middleware.django import installation
+
+    installed = installation()
+    core = installed.core(is_async=False)
+    granted = join_scopes(installed.settings.scopes if scopes is None else scopes)
+    named = grant_id(installed.settings.client_key, person.open_id)
+    value, ticket = core.cookies.issue(named)
+    now = int(core.clock())
+    session = Session(ticket.digest, now, now)
+    profile = json.dumps({"display_name": person.display_name})
+    for _ in range(_TRIES):
+        held = run(core.records.load(named))
+        before = held.record.sessions if held is not None else ()
+        record = UserRecord(
+            open_id=person.open_id,
+            access_token=Secret(f"act.test-{secrets.token_urlsafe(24)}"),
+            issued_at=now,
+            expires_at=now + _LIFE,
+            refresh_token=Secret(f"rft.test-{secrets.token_urlsafe(24)}"),
+            refresh_expires_at=now + 365 * _LIFE,
+            scopes=granted,
+            profile=profile,
+            profile_at=now,
+            sessions=(*before, session),
+        )
+        written = run(
+            core.records.create(named, record)
+            if held is None
+            else core.records.replace(held, record)
+        )
+        if written is not None:
+            break
+    else:
+        message = "the user's record changed at every try to write it"
+        raise StoreError(message)
+    client.cookies[core.cookies.session_name] = value
+    _log_in_to_django(client, person, granted, user)
+    return person
+
+
+def _log_in_to_django(client: Any, person: User, granted: str, user: Any) -> None:
+    """Sign the client in to Django, where the project's backend is ours."""
+    from tiktok_oauth_middleware.django.checks import backend_path
+    from tiktok_oauth_middleware.django.middleware import accounts_module
+
+    accounts = accounts_module()
+    if accounts is None:
+        return
+    login = accounts.Login(
+        open_id=person.open_id, scopes=split_scopes(granted), user=person
+    )
+    if user is None:
+        user = accounts.find_or_make(None, login)
+        if user is None:
+            message = "may_sign_up refused this person: hand over user="
+            raise LoginFlowError(message)
+    if accounts.connect(user, login)[0] is None:
+        message = f"{person.open_id} is the account of another user"
+        raise LoginFlowError(message)
+    client.force_login(user, backend=backend_path())
+    session = client.session
+    session[accounts.BOUND_TO] = person.open_id
+    session.save()
 
 
 def wrap_client(client: _Client, wrap: Callable[[Any], Any]) -> _Client:

@@ -26,6 +26,11 @@ LOOKS: Mapping[str, str] = {
 }
 
 
+def _html(text: str, *values: object) -> SafeString:
+    """Return HTML with the values escaped in it."""
+    return SafeString(format_html(text, *values))
+
+
 def _style(look: str) -> str:
     if look not in LOOKS:
         message = f"look is one of {', '.join(LOOKS)}; got {look!r}"
@@ -59,7 +64,7 @@ def tiktok_login_button(
     auth = auth_in(request, required=True)
     target = request.get_full_path() if next is None else next
     wanted = [scope.strip() for scope in scopes.split(",") if scope.strip()]
-    return format_html(
+    return _html(
         '<a class="tiktok-login" rel="nofollow" href="{}" style="{}">{}</a>',
         auth.login_url(target, wanted),
         _style(look),
@@ -78,7 +83,7 @@ def tiktok_logout_button(
         TemplateSyntaxError: there is no such look.
     """
     auth = auth_in(context["request"], required=True)
-    return format_html(
+    return _html(
         '<form class="tiktok-logout" method="post" action="{}">'
         '<button type="submit" style="{}">{}</button></form>',
         auth.logout_url,

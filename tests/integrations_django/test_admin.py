@@ -1,0 +1,99 @@
+"""The admin shows accounts, scopes and expiries, never a token, and can end them."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.test import Client
+
+from tiktok_oauth_middleware.django import installation
+from tiktok_oauth_middleware.django.models import TikTokAccount
+
+LIST = "/admin/tiktok_oauth/tiktokaccount/"
+
+
+@pytest.fixture
+def admin(accounts):
+    """Return a browser of Django's own whose person runs the site."""
+    get_user_model().objects.create_superuser("root", password="password")
+    client = Client(headers={"host": "app.example.com"})
+    client.login(username="root", password="password")
+    accounts.browser().log_in()
+    return client
+
+
+def act(admin, action):
+    pk = TikTokAccount.objects.get().pk
+    data = {"action": action, "_selected_action": [pk]}
+    return admin.post(LIST, data, secure=True, follow=True)
+
+
+def test_pages(accounts, admin):
+    """The list and the page of an account show scopes and expiries, and no token."""
+    person = accounts.fake.people[0]
+    token = installation().tokens.get(person.open_id).access_token
+    account = TikTokAccount.objects.get()
+    for url in (LIST, f"{LIST}{account.pk}/change/"):
+        page = admin.get(url, secure=True)
+        assert page.status_code == 200
+        text = page.content.decode()
+        assert person.open_id in text
+        assert "user.info.basic, video.list" in text
+        assert str(account.user) in text
+        assert token not in text
+        assert "rft." not in text
+
+
+def test_refresh(accounts, admin):
+    """The action refresh asks TikTok for a new token of each account."""
+    open_id = accounts.fake.people[0].open_id
+    before = installation().tokens.get(open_id).access_token
+    page = act(admin, "refresh_tokens")
+    assert "Refreshed: 1" in page.content.decode()
+    assert installation().tokens.get(open_id).access_token != before
+
+
+def test_disconnect(accounts, admin):
+    """The action disconnect revokes at TikTok and keeps the account's user."""
+    assert "Disconnected: 1" in act(admin, "disconnect").content.decode()
+    assert accounts.fake.count("revoke") == 1
+    assert TikTokAccount.objects.get().disconnected_at is not None
+    assert "TikTok" in act(admin, "refresh_tokens").content.decode()
+
+
+def test_an_error_is_said(accounts, admin):
+    """A refresh that fails is named by its stable code, and says nothing of TikTok's."""
+    accounts.fake.fail("token", status=503)
+    assert "tiktok_unavailable" in act(admin, "refresh_tokens").content.decode()
+
+
+def test_nobody_adds_or_changes(admin):
+    """Accounts are made by logins, and their fields are not edited."""
+    assert admin.get(f"{LIST}add/", secure=True).status_code == 403
+    account = TikTokAccount.objects.get()
+    url = f"{LIST}{account.pk}/change/"
+    admin.post(url, {"open_id": "changed", "user": 1}, secure=True)
+    assert TikTokAccount.objects.get().open_id == account.open_id
+
+
+def test_deleting_a_user_in_the_admin(accounts, admin):
+    """A user deleted in the admin is disconnected at TikTok."""
+    user = TikTokAccount.objects.get().user
+    url = f"/admin/auth/user/{user.pk}/delete/"
+    page = admin.post(url, {"post": "yes"}, secure=True)
+    assert page.status_code == 302
+    assert accounts.fake.count("revoke") == 1
+
+
+def test_a_failing_store(accounts, admin):
+    """Where the store fails the list still shows the accounts."""
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE tiktok_oauth_store RENAME TO away")
+    try:
+        page = admin.get(LIST, secure=True)
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE away RENAME TO tiktok_oauth_store")
+    assert accounts.fake.people[0].open_id in page.content.decode()

@@ -1,0 +1,71 @@
+"""manage.py tiktok: check, tokens, sweep."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from tiktok_oauth_middleware.django import installation
+
+
+@pytest.fixture
+def shell():
+    """Return one shell: commands know neither."""
+    return "wsgi"
+
+
+def run(*arguments):
+    out = io.StringIO()
+    call_command("tiktok", *arguments, stdout=out)
+    return out.getvalue()
+
+
+def test_check(project):
+    """A good project is said to be good, in words and as JSON."""
+    assert "store can be written and read" in run("check")
+    found = json.loads(run("check", "--json"))
+    assert project.options["client_secret"] not in str(found)
+
+
+def test_check_finds_faults(project):
+    """A fault ends with the exit code 1, and is named with its fix."""
+    project.configure(secret_keys=["short"])
+    out = io.StringIO()
+    with pytest.raises(SystemExit) as ended:
+        call_command("tiktok", "check", stdout=out)
+    assert ended.value.code == 1
+    assert "shorter than 32 characters" in out.getvalue()
+
+
+def test_tokens(project):
+    """Every stored user is a line, without any token."""
+    project.browser().log_in()
+    open_id = project.fake.people[0].open_id
+    text = run("tokens")
+    assert open_id in text
+    assert "1 stored" in text
+    assert installation().tokens.get(open_id).access_token not in text
+    assert "0 stored" in run("tokens", "--ending", "1")
+
+
+def test_sweep(project):
+    """What ends soon is renewed; one that cannot be gives the exit code 1."""
+    project.configure(keep_grants=True)
+    project.browser().log_in()
+    project.fake.advance(86400 - 100)
+    assert "refreshed 1, failed 0, ended 0" in run("sweep")
+    project.fake.advance(86400 - 100)
+    project.fake.fail("token", status=503)
+    with pytest.raises(SystemExit) as ended:
+        run("sweep")
+    assert ended.value.code == 1
+
+
+def test_wrong_settings(project):
+    """The others say what is wrong with the settings."""
+    project.configure(secret_keys=["short"])
+    with pytest.raises(CommandError, match="shorter than 32"):
+        run("tokens")

@@ -1,0 +1,245 @@
+"""What surrounds the middleware in a project: transactions, prefixes, slashes, words."""
+
+from __future__ import annotations
+
+import pytest
+from django.conf import settings
+from django.db import connections
+from django.http import HttpResponse
+from django.test import override_settings
+from django.urls import path
+
+from tiktok_oauth_middleware.django import installation
+
+from ..conftest import PAGE
+from .conftest import USUAL
+from .urls import urlpatterns
+
+
+class Failing:
+    """Pages that use tokens inside of a transaction that is rolled back."""
+
+    tokens = []
+
+    @staticmethod
+    def renew(request):
+        open_id = request.tiktok.open_id
+        Failing.tokens.append(installation().tokens.renew(open_id).access_token)
+        message = "the view fails after the refresh"
+        raise RuntimeError(message)
+
+
+class Urls:
+    urlpatterns = [*urlpatterns, path("renew", Failing.renew)]
+
+
+# --- transactions --------------------------------------------------------------------
+
+
+@pytest.fixture
+def atomic_requests():
+    """Wrap each view in a transaction that begins when it first asks the database."""
+    given = connections.settings["default"]
+    before = dict(given)
+    given["ATOMIC_REQUESTS"] = True
+    given["OPTIONS"] = {"init_command": "PRAGMA journal_mode=WAL;", "timeout": 30}
+    connections.close_all()
+    yield
+    connections.close_all()
+    given.clear()
+    given.update(before)
+
+
+def test_a_rotated_token_survives_the_views_rollback(project, atomic_requests):
+    """With ATOMIC_REQUESTS a refresh in a view that fails is not undone with it."""
+    project.set(ROOT_URLCONF=Urls)
+    Failing.tokens.clear()
+    browser = project.browser()
+    browser.log_in()
+    open_id = project.fake.people[0].open_id
+    assert browser.get("/renew").status_code == 500
+    assert installation().tokens.get(open_id).access_token == Failing.tokens[0]
+    # The refresh token that was rotated is the one that is stored.
+    assert installation().tokens.renew(open_id).access_token != Failing.tokens[0]
+    project.fake.advance(2)
+    assert browser.get("/who").json()["open_id"] == open_id
+
+
+def test_login_and_logout_with_atomic_requests(accounts, atomic_requests):
+    """A whole visit works with ATOMIC_REQUESTS."""
+    browser = accounts.browser()
+    browser.log_in()
+    assert browser.get("/user").json()["authenticated"]
+    browser.get("/django-logout")
+    assert browser.get("/who").json()["open_id"] is None
+
+
+def test_another_database(project):
+    """The store is in the database that it names, and in no other."""
+    from tiktok_oauth_middleware.django.models import StoredRow
+
+    project.configure(store="django://other")
+    browser = project.browser()
+    browser.log_in()
+    assert browser.get("/who").json()["token"] is True
+    assert StoredRow.objects.using("other").exists()
+    assert not StoredRow.objects.using("default").exists()
+
+
+def test_a_refresh_in_a_request(project):
+    """A token that is due is renewed on the way in."""
+    browser = project.browser()
+    browser.log_in()
+    project.fake.advance(86400 - 60)
+    project.configure(session_idle=2 * 86400)
+    browser = project.browser()
+    browser.log_in()
+    before = project.fake.count("token", grant_type="refresh_token")
+    project.fake.advance(86400 - 60)
+    assert browser.get("/who").json()["token"] is True
+    assert project.fake.count("token", grant_type="refresh_token") == before + 1
+
+
+# --- addresses -----------------------------------------------------------------------
+
+
+def test_a_forced_prefix(project):
+    """Below FORCE_SCRIPT_NAME links carry the prefix, and the paths are found below it."""
+    project.configure(redirect_uri="https://app.example.com/shop/auth/tiktok/callback")
+    project.set(FORCE_SCRIPT_NAME="/shop")
+    before = "/shop" if project.shell == "asgi" else ""
+    browser = project.browser()
+    sent = browser.get(f"{before}/member")
+    assert sent.headers["location"].startswith("/shop/auth/tiktok/login?next=/shop/mem")
+    begun = browser.get(f"{before}/auth/tiktok/login")
+    assert begun.headers["location"].startswith("https://www.tiktok.com/")
+    assert "shop%2Fauth" in begun.headers["location"]
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_append_slash(project, is_first):
+    """Our paths end in no slash and are answered, whatever CommonMiddleware would do."""
+    catch_all = [path("<path:rest>/", lambda request, rest: HttpResponse(rest))]
+    ours = USUAL[-2]
+    places = [ours, *USUAL[:-2]] if is_first else USUAL
+
+    class Catching:
+        urlpatterns = [*Urls.urlpatterns, *catch_all]
+
+    project.set(ROOT_URLCONF=Catching, APPEND_SLASH=True, MIDDLEWARE=places)
+    browser = project.browser()
+    assert browser.log_in(next="/who").headers["location"] == "/who"
+    assert browser.get("/slashed").headers["location"] == "/slashed/"
+
+
+def test_flat_pages_and_redirects(project):
+    """Middlewares that answer what is not found leave our paths and guards alone."""
+
+    class Fallback:
+        sync_capable, async_capable = True, False
+
+        def __init__(self, get_response):
+            self.get_response = get_response
+
+        def __call__(self, request):
+            response = self.get_response(request)
+            return HttpResponse("flat") if response.status_code == 404 else response
+
+    globals()["Fallback"] = Fallback
+    project.set(MIDDLEWARE=[*USUAL, f"{__name__}.Fallback"])
+    browser = project.browser()
+    assert browser.get("/no-such-page").text == "flat"
+    assert browser.get("/auth/tiktok/login").status_code == 303
+    assert browser.get("/member").status_code == 303
+    browser.log_in()
+    assert browser.get("/who").json()["token"] is True
+
+
+def test_a_sync_middleware_under_asgi(project):
+    """Between sync-only neighbours the middleware runs in their thread, and works."""
+    globals()["Plain"] = type(
+        "Plain",
+        (),
+        {
+            "sync_capable": True,
+            "async_capable": False,
+            "__init__": lambda self, get_response: setattr(self, "get", get_response),
+            "__call__": lambda self, request: self.get(request),
+        },
+    )
+    project.set(MIDDLEWARE=[f"{__name__}.Plain", *USUAL, f"{__name__}.Plain"])
+    browser = project.browser()
+    browser.log_in()
+    assert browser.get("/who-async").json()["open_id"]
+
+
+# --- words ---------------------------------------------------------------------------
+
+
+def test_our_pages_are_in_the_active_language(project):
+    """A page of ours is in the language that Django chose for the request."""
+    texts = {"de": {"login_required": ["Bitte anmelden", "Es hat nicht geklappt."]}}
+    options = dict(settings.TIKTOK_OAUTH_OPTIONS)
+    locale = "django.middleware.locale.LocaleMiddleware"
+    project.set(
+        TIKTOK_OAUTH_OPTIONS={**options, "texts": texts},
+        MIDDLEWARE=[USUAL[0], USUAL[1], locale, *USUAL[2:]],
+        LANGUAGES=[("en", "English"), ("de", "Deutsch")],
+    )
+    project.configure(protect=["/public"])
+    browser = project.browser()
+    headers = {**PAGE, "accept-language": "en"}
+    browser.client.cookies.set("django_language", "de", domain="app.example.com")
+    page = browser.post("/public", headers=headers)
+    assert page.status_code == 401
+    assert "Bitte anmelden" in page.text
+    assert 'lang="de"' in page.text
+
+
+def test_templates(project):
+    """A template shows the person's name, and a button that logs in."""
+    browser = project.browser()
+    browser.log_in()
+    page = browser.get("/templated").text
+    assert page.startswith(project.fake.people[0].display_name)
+    assert 'href="/auth/tiktok/login?next=/x"' in page
+    assert ">Log in with TikTok</a>" in page
+
+
+def test_the_buttons(project):
+    """The buttons escape their label, know their looks, and refuse another."""
+    from django.template import TemplateSyntaxError, engines
+
+    def render(text):
+        template = engines["django"].from_string("{% load tiktok %}" + text)
+        request = type("R", (), {"get_full_path": lambda self: "/here?a=1&b=2"})()
+        request.tiktok = auth
+        return template.render({"request": request, "label": "<b>"})
+
+    seen = []
+    view = path(
+        "seen", lambda request: (seen.append(request.tiktok), HttpResponse())[1]
+    )
+    project.set(ROOT_URLCONF=type("U", (), {"urlpatterns": [view]}))
+    project.browser().get("/seen")
+    (auth,) = seen
+    button = render("{% tiktok_login_button label=label look='outline' %}")
+    assert "&lt;b&gt;" in button
+    assert "next=/here%3Fa%3D1%26b%3D2" in button
+    logout = render("{% tiktok_logout_button %}")
+    assert 'method="post" action="/auth/tiktok/logout"' in logout
+    with pytest.raises(TemplateSyntaxError, match="black, white, outline"):
+        render("{% tiktok_login_button look='pink' %}")
+
+
+def test_the_settings_may_be_an_object(project):
+    """TIKTOK_OAUTH may be a TikTokSettings, whose unset store is the database too."""
+    from tiktok_oauth_middleware import TikTokSettings
+    from tiktok_oauth_middleware.django.models import StoredRow
+
+    with override_settings(TIKTOK_OAUTH=TikTokSettings(**project.options)):
+        project.application = None
+        browser = project.browser()
+        browser.log_in()
+        assert browser.get("/who").json()["token"] is True
+        assert StoredRow.objects.exists()

@@ -1,0 +1,108 @@
+"""tiktok_login: a signed-in client of Django's, without a login at TikTok."""
+
+from __future__ import annotations
+
+import unittest
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.contrib.auth import get_user_model
+from django.test import AsyncClient, Client
+
+from tiktok_oauth_middleware.testing.django import tiktok_login
+from tiktok_oauth_middleware.testing.fake import LoginFlowError
+
+HOST = {"host": "app.example.com"}
+
+
+@pytest.fixture
+def shell():
+    """Return one shell: the clients are of both."""
+    return "wsgi"
+
+
+def test_client(project):
+    """The client's requests have the person, the scopes and a token."""
+    client = Client(headers=HOST)
+    person = tiktok_login(client, "-000somebody", display_name="Some Body")
+    assert person.display_name == "Some Body"
+    found = client.get("/who", secure=True).json()
+    assert found["open_id"] == "-000somebody"
+    assert found["scopes"] == ["user.info.basic", "video.list"]
+    assert found["token"] is True
+    assert project.fake.requests == []
+
+
+def test_async_client(project):
+    """With an AsyncClient it is awaited."""
+
+    async def ask():
+        client = AsyncClient(headers=HOST)
+        await tiktok_login(client, "-000somebody", scopes=["user.info.stats"])
+        return (await client.get("/who-async", secure=True)).json()
+
+    found = async_to_sync(ask)()
+    assert found["open_id"] == "-000somebody"
+    assert found["scopes"] == ["user.info.stats"]
+
+
+def test_two_people(project):
+    """Two clients are two people, and one client twice is the last of them."""
+    first, second = Client(headers=HOST), Client(headers=HOST)
+    tiktok_login(first, "-000a")
+    tiktok_login(second, "-000b")
+    assert first.get("/who", secure=True).json()["open_id"] == "-000a"
+    tiktok_login(first, "-000c")
+    assert first.get("/who", secure=True).json()["open_id"] == "-000c"
+    assert second.get("/who", secure=True).json()["open_id"] == "-000b"
+
+
+def test_with_the_backend(accounts):
+    """With the backend the client is signed in to Django as the account's user."""
+    client = Client(headers=HOST)
+    tiktok_login(client)
+    assert client.get("/user", secure=True).json()["name"].startswith("tiktok_")
+    assert client.get("/user-async", secure=True).json()["authenticated"]
+    assert client.get("/member", secure=True).status_code == 200
+
+
+def test_a_user_of_the_test(accounts):
+    """A user that is handed over gets the account, unless it is another's."""
+    alice = get_user_model().objects.create_user("alice")
+    client = Client(headers=HOST)
+    tiktok_login(client, user=alice)
+    assert client.get("/user", secure=True).json()["name"] == "alice"
+    with pytest.raises(LoginFlowError, match="another user"):
+        tiktok_login(client, user=get_user_model().objects.create_user("bob"))
+
+
+def test_in_a_test_case(project):
+    """Inside of Django's TestCase it works, and leaves no row."""
+    from django.test import TestCase
+
+    from tiktok_oauth_middleware.django.models import StoredRow
+
+    seen = []
+
+    class Case(TestCase):
+        def test(self):
+            tiktok_login(self.client, "-000somebody")
+            answer = self.client.get("/who", secure=True)
+            seen.append(answer.json()["open_id"])
+
+        async def test_async(self):
+            await tiktok_login(self.async_client, "-000somebody")
+            answer = await self.async_client.get("/who", secure=True)
+            seen.append(answer.json()["open_id"])
+
+    Case.setUpClass()
+    try:
+        for name in ("test", "test_async"):
+            result = unittest.TestResult()
+            Case(name)(result)
+            assert [*result.errors, *result.failures] == []
+    finally:
+        Case.tearDownClass()
+        Case.doClassCleanups()
+    assert seen == ["-000somebody"] * 2
+    assert not StoredRow.objects.exists()

@@ -1,0 +1,120 @@
+"""The admin's pages about TikTok accounts: scopes and expiries, and never a token."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+from django.contrib import admin, messages
+
+from tiktok_oauth_middleware.errors import StoreError, TikTokOAuthError
+
+from .models import TikTokAccount
+from .project import installation
+
+_SHOWN = (
+    "user",
+    "display_name",
+    "open_id",
+    "granted_scopes",
+    "token_ends",
+    "grant_ends",
+    "sessions",
+)
+_DATES = ("connected_at", "last_login_at", "disconnected_at")
+
+
+@admin.register(TikTokAccount)
+class TikTokAccountAdmin(admin.ModelAdmin):
+    """Shows who has which account; changes nothing but by its actions.
+
+    Each row is one read of the store, so a page holds 50.
+    """
+
+    list_display = _SHOWN
+    list_select_related = ("user",)
+    list_per_page = 50
+    search_fields = ("open_id", "display_name")
+    readonly_fields = (*_SHOWN, *_DATES)
+    fields = (*_SHOWN, *_DATES)
+    actions: ClassVar[list[Any]] = ["refresh_tokens", "disconnect"]
+
+    def has_add_permission(self, request: Any, *_: Any) -> bool:
+        """Return False: an account is made by a login."""
+        del request
+        return False
+
+    # --- what the store knows --------------------------------------------------------
+
+    @admin.display(description="scopes")
+    def granted_scopes(self, account: TikTokAccount) -> str:
+        """Return what is granted now, as stored."""
+        stored = _stored(account)
+        return ", ".join(sorted(stored.scopes)) if stored else str(account.scopes)
+
+    @admin.display(description="token ends")
+    def token_ends(self, account: TikTokAccount) -> datetime | None:
+        """Return when the access token ends, if there is one."""
+        stored = _stored(account)
+        return _moment(stored.token_expires_at) if stored else None
+
+    @admin.display(description="grant ends")
+    def grant_ends(self, account: TikTokAccount) -> datetime | None:
+        """Return when only a new login helps; None where TikTok did not say."""
+        stored = _stored(account)
+        return _moment(stored.ends_at) if stored else None
+
+    @admin.display(description="sessions")
+    def sessions(self, account: TikTokAccount) -> int:
+        """Return the number of browsers that are signed in."""
+        stored = _stored(account)
+        return stored.sessions if stored else 0
+
+    # --- actions ---------------------------------------------------------------------
+
+    @admin.action(description="Refresh the tokens now", permissions=["change"])
+    def refresh_tokens(self, request: Any, accounts: Any) -> None:
+        """Ask TikTok for new tokens of each account."""
+        self._for_each(request, accounts, installation().tokens.renew, "refreshed")
+
+    @admin.action(description="Disconnect at TikTok", permissions=["delete"])
+    def disconnect(self, request: Any, accounts: Any) -> None:
+        """End each account's sessions, forget its tokens and tell TikTok."""
+        self._for_each(
+            request, accounts, installation().tokens.disconnect, "disconnected"
+        )
+
+    def _for_each(self, request: Any, accounts: Any, call: Any, done: str) -> None:
+        count, failed = 0, []
+        for account in accounts:
+            try:
+                outcome = call(account.open_id)
+            except TikTokOAuthError as error:
+                failed.append(f"{account}: {error.code}")
+                continue
+            if outcome == "failed":
+                failed.append(f"{account}: forgotten here, TikTok could not be told")
+            else:
+                count += 1
+            del outcome  # a token
+        if count:
+            self.message_user(request, f"{done}: {count}", messages.SUCCESS)
+        for words in failed:
+            self.message_user(request, words, messages.ERROR)
+
+
+def _stored(account: Any) -> Any:
+    """Return what the store knows of an account, read once a page."""
+    if not hasattr(account, "_tiktok_stored"):
+        try:
+            account._tiktok_stored = installation().stored_user(account.open_id)
+        except StoreError:
+            account._tiktok_stored = None
+    return account._tiktok_stored
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    if seconds is None or seconds > time.time() + 100 * 366 * 86400:
+        return None
+    return datetime.fromtimestamp(seconds, UTC)

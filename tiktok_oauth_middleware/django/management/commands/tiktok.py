@@ -1,0 +1,127 @@
+"""``manage.py tiktok check | tokens | sweep``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from tiktok_oauth_middleware._core.redact import one_line
+from tiktok_oauth_middleware.errors import ConfigurationError, TikTokOAuthError
+
+_DAY = 86400
+
+
+class Command(BaseCommand):
+    """Checks the TikTok login, lists its users, renews what ends soon."""
+
+    help = "Check the TikTok login, list its users, or renew tokens that end soon."
+    #: Its own checks say more than the system's.
+    requires_system_checks: Any = ()
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the three commands."""
+        commands: Any = parser.add_subparsers(dest="command", required=True)
+        check = commands.add_parser("check", help="say what is wrong, and the fix")
+        check.add_argument("--online", action="store_true", help="reach TikTok as well")
+        check.add_argument("--json", action="store_true", help="print JSON")
+        check.add_argument("--strict", action="store_true", help="a note is wrong too")
+        tokens = commands.add_parser("tokens", help="list the stored users")
+        tokens.add_argument(
+            "--ending",
+            type=float,
+            metavar="DAYS",
+            help="only those whose grant ends within so many days",
+        )
+        sweep = commands.add_parser(
+            "sweep",
+            help="renew what ends soon",
+            description="For cron. Exit code: 0, or 1 if a token could not be renewed.",
+        )
+        sweep.add_argument(
+            "--within",
+            type=float,
+            default=3600,
+            metavar="SECONDS",
+            help="renew the tokens that end within so many seconds (3600)",
+        )
+
+    def handle(self, *_: Any, **given: Any) -> None:
+        """Run one of them.
+
+        Raises:
+            CommandError: the settings are wrong, or the store failed.
+        """
+        try:
+            code = getattr(self, f"_{given['command']}")(given)
+        except TikTokOAuthError as error:
+            raise CommandError(str(error)) from error
+        if code:
+            sys.exit(code)
+
+    def _check(self, given: dict[str, Any]) -> int:
+        from tiktok_oauth_middleware._check import diagnose, of_faults, portal, report
+        from tiktok_oauth_middleware.django.project import read_options, read_settings
+
+        register = None
+        try:
+            read_options()
+            settings = read_settings()
+        except ConfigurationError as error:
+            findings = [*of_faults(error)]
+        else:
+            findings = [*diagnose(settings, online=given["online"])]
+            register = portal.registration(settings, "")
+        code = report.exit_code(findings, strict=given["strict"])
+        if given["json"]:
+            self.stdout.write(report.as_json(findings, register, code))
+        else:
+            self.stdout.write(report.as_text(findings, register, colour=False))
+        return code
+
+    def _tokens(self, given: dict[str, Any]) -> int:
+        from tiktok_oauth_middleware.django import installation
+
+        tokens, ending = installation().tokens, given["ending"]
+        users = tokens.users() if ending is None else tokens.ending(ending * _DAY)
+        form = "{:<40}  {:<20}  {:<20}  {:>8}  {}"
+        self.stdout.write(
+            form.format("open_id", "token ends", "grant ends", "sessions", "scopes")
+        )
+        for user in users:
+            self.stdout.write(
+                form.format(
+                    one_line(user.open_id),
+                    _moment(user.token_expires_at),
+                    "unknown" if user.ends_at is None else _moment(user.ends_at),
+                    user.sessions,
+                    ",".join(sorted(user.scopes)) or "none",
+                )
+            )
+        self.stdout.write(f"{len(users)} stored")
+        self._write_unreadable(tokens.unreadable())
+        return 0
+
+    def _sweep(self, given: dict[str, Any]) -> int:
+        from tiktok_oauth_middleware.django import installation
+
+        done = installation().tokens.refresh_expiring(given["within"])
+        self.stdout.write(
+            f"refreshed {done.refreshed}, failed {done.failed}, ended {done.ended}"
+        )
+        self._write_unreadable(done.unreadable)
+        return int(done.failed > 0)
+
+    def _write_unreadable(self, count: int) -> None:
+        if count:
+            self.stdout.write(
+                f"{count} more cannot be opened: sealed with a key that is not in"
+                " secret_keys, or damaged; their users count as signed out"
+            )
+
+
+def _moment(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(seconds))
