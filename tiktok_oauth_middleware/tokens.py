@@ -370,7 +370,9 @@ class TikTokTokens:
 
     async def _users(self, core: Core) -> list[StoredUser]:
         found = [await core.records.load(name) for name in await core.records.ids()]
-        return [stored_user(core, stored.record) for stored in found if stored is not None]
+        return [
+            stored_user(core, stored.record) for stored in found if stored is not None
+        ]
 
     async def _ending(self, core: Core, within: float) -> list[StoredUser]:
         latest = self._clock() + within

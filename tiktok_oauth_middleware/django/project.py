@@ -27,7 +27,7 @@ from tiktok_oauth_middleware._core.backends.event_loop import AsyncBackend
 from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
 from tiktok_oauth_middleware._core.fork import renew_after_fork
 from tiktok_oauth_middleware._core.secret import reveal
-from tiktok_oauth_middleware._session.cookie import grant_id
+from tiktok_oauth_middleware._session.cookie import record_id
 from tiktok_oauth_middleware._web.app import Core
 from tiktok_oauth_middleware._web.pages import Pages
 from tiktok_oauth_middleware.errors import ConfigurationError
@@ -178,7 +178,7 @@ class Installation:
             StoreError: the store failed.
         """
         core = self.core(is_async=False)
-        named = grant_id(self.settings.client_key, open_id)
+        named = record_id(self.settings.client_key, open_id)
         held = run(core.records.load(named))
         return None if held is None else stored_user(core, held.record)
 

@@ -26,7 +26,7 @@ from django.test import AsyncClient
 from tiktok_oauth_middleware._core.backends.base import run
 from tiktok_oauth_middleware._core.secret import Secret
 from tiktok_oauth_middleware._oauth.scopes import join_scopes, split_scopes
-from tiktok_oauth_middleware._session.cookie import grant_id
+from tiktok_oauth_middleware._session.cookie import record_id
 from tiktok_oauth_middleware._session.record import Session, UserRecord
 from tiktok_oauth_middleware.auth import User
 from tiktok_oauth_middleware.errors import StoreError
@@ -85,7 +85,7 @@ def _log_in(client: Any, person: User, scopes: Iterable[str] | None, user: Any) 
     installed = installation()
     core = installed.core(is_async=False)
     granted = join_scopes(installed.settings.scopes if scopes is None else scopes)
-    named = grant_id(installed.settings.client_key, person.open_id)
+    named = record_id(installed.settings.client_key, person.open_id)
     value, ticket = core.cookies.issue(named)
     now = int(core.clock())
     session = Session(ticket.digest, now, now)
