@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from django import template
 from django.utils.html import format_html
-from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 
 from tiktok_oauth_middleware.auth import auth_in
+
+if TYPE_CHECKING:
+    from django.utils.safestring import SafeString
 
 register = template.Library()
 
@@ -28,7 +30,7 @@ LOOKS: Mapping[str, str] = {
 
 def _html(text: str, *values: object) -> SafeString:
     """Return HTML with the values escaped in it."""
-    return SafeString(format_html(text, *values))
+    return cast("SafeString", format_html(text, *values))
 
 
 def _style(look: str) -> str:
