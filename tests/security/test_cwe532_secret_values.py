@@ -21,8 +21,8 @@ from ..support.models import (
     OPEN_ID,
     PLAIN,
     REFRESH,
+    a_cached_session,
     a_grant,
-    a_sight,
     a_site,
     an_auth,
 )
@@ -69,7 +69,7 @@ HOLDERS = {
         expires_in=1.0,
         refresh_expires_in=None,
     ),
-    "TikTokAuth": lambda: an_auth(a_sight(), a_site()),
+    "TikTokAuth": lambda: an_auth(a_cached_session(), a_site()),
 }
 
 

@@ -44,7 +44,7 @@ grants = st.builds(
     refresh_token=st.one_of(st.just(""), visible).map(Secret),
     refresh_expires_at=st.none() | times,
     scopes=scope_texts,
-    declined=scope_texts,
+    denied=scope_texts,
     profile=profiles,
     profile_at=times,
     profile_failures=st.integers(0, 10_000),
@@ -92,7 +92,7 @@ def packed_by_version_1(grant):
         grant.denied,
         grant.profile,
         f"{grant.failures} {grant.retry_at}",
-        *(f"{s.digest} {s.born} {s.seen}" for s in grant.sessions),
+        *(f"{s.digest} {s.created_at} {s.last_seen_at}" for s in grant.sessions),
     ]
     return "\n".join(lines).encode()
 

@@ -419,7 +419,7 @@ class TestTogether:
         bare = replace(held.record, refresh_token=Secret(""))
         run(core.records.replace(held, bare))
         clock.now = float(bare.expires_at - left)
-        found = run(core.refresh.fresh(held._replace(grant=bare)))
+        found = run(core.refresh.fresh(held._replace(record=bare)))
         assert (found is not None) is is_there
         assert (kept_in(core) is not None) is is_there
         assert not told.asked.is_set()
