@@ -1,8 +1,13 @@
-"""TikTokOAuthMiddleware: the shell for ASGI apps (https://asgi.readthedocs.io).
+"""The middleware for ASGI apps (https://asgi.readthedocs.io).
 
-HTTP and WebSocket requests get ``scope["tiktok"]``; everything else passes untouched.
-What passes is not buffered, and its messages are only touched where they must be: the
-head of a response that depended on the session, and an answer that a guard refused.
+HTTP and WebSocket requests get ``scope["tiktok"]``; every other connection passes
+untouched. Responses are not buffered, and only two of the app's messages are changed:
+the head of a response that depended on the session, and a response that a guard
+refused.
+
+To be read in this order: `TikTokOAuthMiddleware.__init__` builds the core, `__call__`
+serves one connection, and `_WatchedAuth` stands between the app and the server's
+``send``. The functions behind it translate between ASGI and the core.
 """
 
 from __future__ import annotations
@@ -13,7 +18,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
-from ._core.app_parts import comes_from, parts_of
+from ._core.app_parts import parts_of
 from ._core.backends.event_loop import AsyncBackend
 from ._core.http import Request, Response
 from ._observe.emit import OnEvent
@@ -21,9 +26,10 @@ from ._session.cached_session import FETCHED_AT, FRESH_UNTIL, CachedSession
 from ._session.cookie import SESSION_LENGTH
 from ._web.app import Core
 from ._web.cookie_header import value_of
+from ._web.framework_user import StarletteUser, may_read_starlette_user
 from ._web.guard import CLOSE_CODES, Challenge, ResponseHead
 from ._web.messages import Texts
-from ._web.misuse import check_app, check_guards, check_wrapping
+from ._web.misuse import check_app
 from ._web.mount import MountPoint, without_mount
 from ._web.navigation import is_preflight
 from ._web.pages import PageMaker, Pages
@@ -43,13 +49,13 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _TRY_AGAIN_LATER = 1013
-#: How frameworks close a WebSocket that they refuse, as ours do and as their own
-#: guards do (RFC 6455 section 7.4.1: normal, policy violation).
+#: How frameworks close a WebSocket that they refuse: our guards, and their own
+#: (RFC 6455 section 7.4.1: normal closure, policy violation).
 _REFUSING_CODES = frozenset({1000, 1008, *CLOSE_CODES.values()})
-#: What metrics and logs outside of us read when the app answers: the route, by
+#: What metrics and logs around the middleware read when the app responds: the route, by
 #: which they group requests, and ``request.state``, which a server without a lifespan
 #: leaves to the app to make.
-_FOR_OUTSIDE = ("endpoint", "route", "path_params", "state")
+_READ_OUTSIDE = ("endpoint", "route", "path_params", "state")
 
 
 class TikTokOAuthMiddleware:
@@ -74,17 +80,17 @@ class TikTokOAuthMiddleware:
 
         Args:
             app: any ASGI app.
-            settings: checked already, since they were built.
-            store: instead of the one that the settings name.
-            on_event: told of logins, refreshes, logouts; plain or ``async def``.
-            transport: instead of the network, for tests: one of httpx2.
-            clock: seconds since 1970; whatever judges a time asks it.
+            settings: already checked, when they were built.
+            store: used instead of the one that the settings name.
+            on_event: called with each event; plain or ``async def``.
+            transport: used instead of the network, for tests: one of httpx2.
+            clock: returns seconds since 1970; every time is judged by it.
             page: writes the pages that people see: a plain function from a `Problem`
-                to HTML, or to None for ours.
-            texts: of our pages, by language tag and name.
+                to HTML, or to None for the built-in page.
+            texts: of the pages, by language tag and name.
 
         Raises:
-            ConfigurationError: `store`, `page` or `texts` do not fit.
+            ConfigurationError: an argument is wrong.
             TypeError: `transport` is of another HTTP library.
         """
         check_app(app, is_wsgi=False)
@@ -98,15 +104,14 @@ class TikTokOAuthMiddleware:
             clock=clock,
             pages=Pages(page, texts),
         )
-        # What every request looks at, one look-up away.
+        # What every request reads, one attribute away.
         self._clock = clock
-        self._fills_user = settings.starlette_auth and _may_read_starlettes(app)
-        self._has_wsgi_inside = _has_wsgi_inside(app)
+        self._sets_user = settings.starlette_auth and may_read_starlette_user(app)
+        self._calls_wsgi_app = _calls_wsgi_app(app)
         self._mount_points = self._core.mount_points.known
         self._live = self._core.live
         self._cookie_start = self._core.cookie_start
-        self._rules = self._core.rules
-        self._is_checked = False
+        self._has_rules = bool(self._core.rules)
         keep_out_of_djangos_caches(app)
 
     async def __call__(  # noqa: C901, PLR0912, PLR0915 - a request's steps, in line
@@ -114,179 +119,183 @@ class TikTokOAuthMiddleware:
     ) -> None:
         """Serve one connection.
 
-        Signed in and fresh in memory, or nobody at all, a request awaits nothing here
-        but the app; the steps stand in line because each call would cost 0.1 us.
+        For a session that is fresh in memory, and for a request without a cookie,
+        nothing is awaited here but the app. The steps stand in line because each call
+        would cost 0.1 us.
         """
+        # 1. Other connections, and the middleware's own paths.
         kind = scope["type"]
         if kind not in ("http", "websocket"):
             if kind == "lifespan":
-                await self._check_start(receive, send)
+                await self._check_at_startup(receive, send)
                 await self._core.warm()
-            await self.app(scope, receive, self._closing(send))
+            await self.app(scope, receive, self._closing_at_shutdown(send))
             return
         mount = scope.get("root_path", "")
         mount_point = self._mount_points.get(mount) or self._new_mount_point(mount)
         path = without_mount(scope["path"], mount) if mount else scope["path"]
         if kind == "http" and path in mount_point.routes:
             request = _request(scope, path, mount_point.mount, receive)
-            await _respond(scope, send, await self._core.answer(request, mount_point))
+            response = await self._core.respond(request, mount_point)
+            await _respond(scope, send, response)
             return
+        # 2. The session cookie, and the session that it names.
         value: bytes | None = None
         for name, header in scope["headers"]:
             if name == b"cookie":
                 value = value_of(header.partition(self._cookie_start), value)
         if kind == "websocket" and value is not None and not self._is_trusted(scope):
             value = None
-        cached: CachedSession | None = None
+        session: CachedSession | None = None
         # The length first: to look 4 kB up in a table costs 2 us.
         if value is not None and len(value) == SESSION_LENGTH:
-            cached = self._live.get(value)
+            session = self._live.get(value)
             if (
-                cached is None
-                or not cached[FETCHED_AT] <= self._clock() < cached[FRESH_UNTIL]
+                session is None
+                or not session[FETCHED_AT] <= self._clock() < session[FRESH_UNTIL]
             ):
-                cached = None  # nothing of an old one in a frame that waits
+                session = None  # no token in the locals of a frame that waits
                 try:
-                    cached = await self._core.load_session(value)
+                    session = await self._core.load_session(value)
                 except StoreError as error:
                     request = _request(scope, path, mount_point.mount, receive)
-                    response = await self._core.store_failed(request, error)
+                    response = await self._core.store_error_response(request, error)
                     await _refuse(scope, receive, send, response)
                     return
-                if cached is None and kind == "http":
-                    send = _deleting(self._core, value, send)
-        # Filled here: the call of an __init__ costs 0.1 us.
-        auth = _Auth()
-        auth._cached = cached
-        auth._site = mount_point
+                if session is None and kind == "http":
+                    send = _deleting_cookie(self._core, value, send)
+        # 3. What the app gets. Filled here: the call of an __init__ costs 0.1 us.
+        auth = _WatchedAuth()
+        auth._cached = session
+        auth._mount_point = mount_point
         auth._looked = auth._is_replaced = auth._is_open = False
         auth._challenge = None
         auth._core = self._core
         auth._scope = scope
         auth._send = send
         # Reporters of exceptions record the locals of every frame that one passes.
-        cached = value = header = None
+        session = value = header = None
+        # 4. Path rules.
         if (
-            self._rules
+            self._has_rules
             and (
-                self._rules.protects(path, mount_point)
+                self._core.rules.protects(path, mount_point)
                 or self._protects_reading(scope, path, mount)
             )
-            and not auth.is_authenticated  # that it was asked is noted, too
+            and not auth.is_authenticated  # which also marks the response as private
         ):
-            request = self._core.challenges.without_cookies(
+            challenges = self._core.challenges
+            request = challenges.without_cookies(
                 _request(scope, path, mount_point.mount, receive)
             )
             if kind != "http" or not is_preflight(request):
-                response = self._core.challenges.challenge_response(
+                response = challenges.challenge_response(
                     request, mount_point, None, Challenge()
                 )
                 await _refuse(scope, receive, send, response)
                 return
             auth._challenge = Challenge(is_preflight=True)
             receive = _without_body(receive)
+        # 5. The app.
         inner = dict(scope)
         inner["tiktok"] = auth
-        if self._fills_user and "user" not in scope and "auth" not in scope:
+        if self._sets_user and "user" not in scope and "auth" not in scope:
             inner["user"] = inner["auth"] = user = StarletteUser()
             user._auth = auth
         auth._inner, size = inner, len(inner)
-        watched: Send = auth._watched if kind == "http" else auth._watched_socket
-        if self._has_wsgi_inside:
-            await self._call_bridge(inner, receive, watched)
+        watched: Send = auth._send_http if kind == "http" else auth._send_websocket
+        if self._calls_wsgi_app:
+            await self._call_with_context(inner, receive, watched)
             return
         try:
             await self.app(inner, receive, watched)
         finally:
             auth._inner = None  # which holds this object, too
             if len(inner) != size:
-                _hand_out(inner, scope)
+                _copy_outside(inner, scope)
 
-    async def _call_bridge(self, inner: Scope, receive: Receive, send: Send) -> None:
+    async def _call_with_context(
+        self, inner: Scope, receive: Receive, send: Send
+    ) -> None:
         """Call an app that calls a WSGI app through an adapter.
 
-        Those of asgiref and Starlette hand no scope on, and asgiref's warns of what is
-        no coroutine function.
+        The adapters of asgiref and Starlette do not pass the scope on, so the WSGI app
+        finds its `TikTokAuth` in a context variable. asgiref's warns of a ``send`` that
+        is no coroutine function.
         """
 
-        async def sending(message: Message) -> None:
+        async def send_message(message: Message) -> None:
             await send(message)
 
         token = asgi_auth.set(inner["tiktok"])
         try:
-            await self.app(inner, receive, sending)
+            await self.app(inner, receive, send_message)
         finally:
             inner["tiktok"]._inner = None
             asgi_auth.reset(token)
-            _hand_out(inner, inner["tiktok"]._scope)
+            _copy_outside(inner, inner["tiktok"]._scope)
 
     def _new_mount_point(self, mount: str) -> MountPoint:
-        """Return what is the same below one mount point, at its first request.
+        """Return a mount point at its first request.
 
         Raises:
-            ConfigurationError: the app is put together in a way that leaves views open.
+            ConfigurationError: as `Core.check_app` does.
         """
-        self._check()
+        self._core.check_app(self)
         return self._core.mount_points.at(mount)
 
-    def _check(self) -> None:
-        if not self._is_checked:
-            check_wrapping(self, self.app)
-            check_guards(self.app)
-            self._is_checked = True
-
-    async def _check_start(self, receive: Receive, send: Send) -> None:
-        """Let an app that is put together wrongly not start; the server is told why.
+    async def _check_at_startup(self, receive: Receive, send: Send) -> None:
+        """Refuse to start an app whose guards or wrapping are wrong.
 
         Raises:
-            ConfigurationError: as `_check` does.
+            ConfigurationError: as `Core.check_app` does; the server gets the message.
         """
         try:
-            self._check()
+            self._core.check_app(self)
         except ConfigurationError as error:
             await receive()
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             raise
 
     def _protects_reading(self, scope: Scope, path: str, mount: str) -> bool:
-        """Whether the rules protect what the app may take a path for."""
-        whole, target = scope["path"], scope.get("raw_path") or b""
+        """Whether the rules protect another path that the app may read."""
+        full_path, target = scope["path"], scope.get("raw_path") or b""
         claimed = {
             value
             for _, value in scope["headers"]
-            if value[:1] == b"/" and 1 < len(value) <= 4 * len(whole)
+            if value[:1] == b"/" and 1 < len(value) <= 4 * len(full_path)
         }
-        if not target or target == whole.encode("utf-8", "replace"):  # mostly
-            request_path = RequestPath(path, whole, mount, claimed)
+        if not target or target == full_path.encode("utf-8", "replace"):  # mostly
+            request_path = RequestPath(path, full_path, mount, claimed)
         else:
             target = target.partition(b"?")[0]
             raw, text = unquote_to_bytes(target), target.decode("latin-1")
-            request_path = RequestPath(path, whole, mount, claimed, raw, text)
-        return self._rules.protects_reading(self.app, request_path)
+            request_path = RequestPath(path, full_path, mount, claimed, raw, text)
+        return self._core.rules.protects_reading(self.app, request_path)
 
     def _is_trusted(self, scope: Scope) -> bool:
         """Whether a WebSocket was opened by a page that may use the session.
 
         A WebSocket obeys no same-origin rule and sends cookies from any page
-        (RFC 6455 section 10.2); without an Origin of ours it is nobody's.
+        (RFC 6455 section 10.2); without an allowed Origin it is anonymous.
         """
         settings = self._core.settings
         origins = [value for name, value in scope["headers"] if name == b"origin"]
         allowed = {settings.origin, *settings.websocket_origins}
         return len(origins) == 1 and origins[0].decode("latin-1") in allowed
 
-    def _closing(self, send: Send) -> Send:
-        """Return `send`, closing what is ours before the server may stop the loop.
+    def _closing_at_shutdown(self, send: Send) -> Send:
+        """Return `send`; before the end of a lifespan it closes the connections.
 
-        It does so at the end of a lifespan; other messages pass as they are.
+        The server may stop the event loop behind that message.
         """
 
-        async def closing(message: Message) -> None:
+        async def send_message(message: Message) -> None:
             if message["type"].startswith("lifespan.shutdown."):
                 await self.aclose()
             await send(message)
 
-        return closing
+        return send_message
 
     async def aclose(self) -> None:
         """Close this event loop's connections; they open again when needed.
@@ -297,138 +306,14 @@ class TikTokOAuthMiddleware:
         await self._core.aclose()
 
 
-class StarletteUser:
-    """Who is signed in, as Starlette's ``request.user`` and ``request.auth``.
-
-    Made to the shape of `starlette.authentication`, which is not imported.
-    """
-
-    __slots__ = ("_auth", "_user")
-
-    # Set by the middleware, without the call of an __init__ (0.1 us for each request).
-    _auth: TikTokAuth
-    _user: Any
-
-    @property
-    def is_authenticated(self) -> bool:
-        """Whether somebody is signed in."""
-        return self._auth.is_authenticated
-
-    @property
-    def display_name(self) -> str:
-        """The name that the user shows on TikTok, or ""."""
-        user = self._auth.user
-        return (user.display_name if user else "") or ""
-
-    @property
-    def identity(self) -> str:
-        """TikTok's stable id of the user in this app, or ""."""
-        return self._auth.open_id or ""
-
-    @property
-    def scopes(self) -> list[str]:
-        """``authenticated`` and the granted scopes, for Starlette's ``@requires``."""
-        return _scopes_of(self._auth)
-
-    @property
-    def _wrapped(self) -> Any:
-        return self
-
-    @_wrapped.setter
-    def _wrapped(self, user: Any) -> None:
-        """Become Django's user, which Channels puts into what it finds in the scope.
-
-        Channels' AuthMiddleware makes an object of its own only where there is none,
-        and one app may hold Starlette and Channels side by side.
-        """
-        self._user = user
-        # The two have the same slots, so that one can become the other.
-        object.__setattr__(self, "__class__", _DjangoUser)
+# --- between the app and the server's send ---------------------------------------
 
 
-class _DjangoUser:
-    """Django's user in the place of a `StarletteUser`, as a lazy object of Django's."""
+class _WatchedAuth(TikTokAuth):
+    """One request's `TikTokAuth`, whose methods are the app's ``send``.
 
-    __slots__ = ("_auth", "_user")
-
-    _auth: TikTokAuth
-    _user: Any
-
-    # As isinstance() asks it, and as lazy objects of Django's answer.
-    __class__ = property(lambda self: type(self._user))  # pyright: ignore[reportIncompatibleMethodOverride]
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "_wrapped":
-            return self._user
-        try:
-            return getattr(self._user, name)
-        except AttributeError:
-            if name != "scopes":
-                raise
-            # Starlette's ``request.auth``, which is the same object.
-            return _scopes_of(self._auth)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name == "_wrapped":
-            object.__setattr__(self, "_user", value)
-        else:
-            setattr(self._user, name, value)
-
-    def __eq__(self, other: object) -> bool:
-        return bool(self._user == other)
-
-    def __hash__(self) -> int:
-        return hash(self._user)
-
-    def __bool__(self) -> bool:
-        return bool(self._user)
-
-    def __str__(self) -> str:
-        return str(self._user)
-
-    def __repr__(self) -> str:
-        return repr(self._user)
-
-    def __dir__(self) -> list[str]:
-        return dir(self._user)
-
-
-def _scopes_of(auth: TikTokAuth) -> list[str]:
-    return ["authenticated", *sorted(auth.scopes)] if auth.is_authenticated else []
-
-
-def _hand_out(inner: Scope, outer: Scope) -> None:
-    """Let what is outside of us see which route of the app a request came to."""
-    for name in _FOR_OUTSIDE:
-        if name in inner:
-            outer[name] = inner[name]
-
-
-def _may_read_starlettes(app: object) -> bool:
-    """Whether something in an app may read Starlette's ``request.user``.
-
-    Below Django and Channels ``scope["user"]`` means Django's, unless an app of
-    Starlette's or FastAPI's is routed to as well.
-    """
-    parts = list(parts_of(app))
-    if any(comes_from(part, ("starlette", "fastapi")) for part in parts):
-        return True
-    return not any(comes_from(part, ("channels", "django")) for part in parts)
-
-
-def _has_wsgi_inside(app: object) -> bool:
-    """Whether a WSGI app is called through an adapter that hands no scope on."""
-    kinds = [type(part) for part in parts_of(app)]
-    return any(
-        "wsgi" in kind.__name__.lower() and "wsgi" in kind.__module__ for kind in kinds
-    )
-
-
-class _Auth(TikTokAuth):
-    """Who is signed in, watching what the app sends: one object for each request.
-
-    Its methods stand in the place of the server's ``send``. To make a bound method and
-    call it twice takes 1,700 instructions, a `partial` 2,800.
+    Making a bound method and calling it twice takes 1,700 instructions, a `partial`
+    2,800.
     """
 
     __slots__ = (
@@ -444,83 +329,119 @@ class _Auth(TikTokAuth):
     _core: Core
     _scope: Scope
     _send: Send
-    #: The scope that the app has, until the head of its response is sent.
+    #: The app's scope, until the head of its response is sent.
     _inner: Scope | None
-    #: Whether ours went out instead of the app's response; whether a WebSocket is open.
+    #: Whether our response was sent in place of the app's.
     _is_replaced: bool
+    #: Whether a WebSocket was accepted.
     _is_open: bool
 
-    def _watched(self, message: Message) -> Awaitable[None]:
-        """Send what the app sends, changing the head of what depended on the session.
+    def _send_http(self, message: Message) -> Awaitable[None]:
+        """Send the app's message, with a changed head if it depended on the session.
 
-        No coroutine of its own, and nothing to do where nobody looked.
+        It is no coroutine function, so that a message that passes costs none.
         """
         inner = self._inner
         if inner is not None:  # at the head
             self._inner = None
             if "endpoint" in inner:
-                _hand_out(inner, self._scope)
+                _copy_outside(inner, self._scope)
         if not self._looked:  # a guard looks too
             return self._send(message)
         if self._is_replaced:
             return _nothing()
         if message["type"] == "http.response.start":
             if self._challenge is not None:
-                answer = self._replacement(message)
-                if answer is not None:
+                response = self._replacement(message)
+                if response is not None:
                     self._is_replaced = True
-                    return _respond(self._scope, self._send, answer)
+                    return _respond(self._scope, self._send, response)
             message = dict(message)  # the app's own, which it may send again
             message["headers"] = private_byte_headers(message.get("headers", ()))
         return self._send(message)
 
-    def _watched_socket(self, message: Message) -> Awaitable[None]:
-        """Send what the app sends; answer the handshake that a guard refused."""
+    def _send_websocket(self, message: Message) -> Awaitable[None]:
+        """Send the app's message, or our response to a handshake that was refused."""
         kind = message["type"]
         if self._is_replaced:
             return _nothing()
         if kind == "websocket.accept":
             self._is_open = True
         # Once a WebSocket is open there is no handshake left to answer.
-        is_answer = kind in ("websocket.close", "websocket.http.response.start")
-        if is_answer and not self._is_open and self._challenge is not None:
-            answer = self._replacement(message)
-            if answer is not None:
+        ends = kind in ("websocket.close", "websocket.http.response.start")
+        if ends and not self._is_open and self._challenge is not None:
+            response = self._replacement(message)
+            if response is not None:
                 self._is_replaced = True
-                return _respond(self._scope, self._send, answer)
+                return _respond(self._scope, self._send, response)
         return self._send(message)
 
     def _replacement(self, message: Message) -> Response | None:
-        """Return our answer in the place of the app's, or None where its own goes out.
-
-        That is the refusal of a guard of ours, or what it says to a CORS preflight. An
-        app that caught the refusal and answers with something else is left alone.
-        """
+        """Return our response in place of the app's, or None if the app's is sent."""
         challenge = self._challenge
-        if message["type"] == "websocket.close":
-            is_refusal = challenge and message.get("code", 1000) in _REFUSING_CODES
-            status = challenge.status if challenge and is_refusal else 0
-            sent: list[tuple[bytes, bytes]] = []
-        else:
-            status = message["status"]
-            # Any iterable, says ASGI: what can be iterated once is not lost here.
-            sent = message["headers"] = [*message.get("headers", ())]
-        head = ResponseHead(status, text_headers(sent))
-        if challenge is None or not challenge.is_answered_by(head):
+        if challenge is None:
             return None
-        scope, mount_point, core = self._scope, self._site, self._core
+        if message["type"] == "websocket.close":
+            is_refusal = message.get("code", 1000) in _REFUSING_CODES
+            head = ResponseHead(challenge.status if is_refusal else 0, ())
+        else:
+            # Any iterable, says ASGI: one that ends at its first use is not lost here.
+            message["headers"] = [*message.get("headers", ())]
+            head = ResponseHead(message["status"], text_headers(message["headers"]))
+        if not challenge.is_answered_by(head):
+            return None
+        scope, mount_point = self._scope, self._mount_point
         path = without_mount(scope["path"], scope.get("root_path", ""))
-        request = core.challenges.without_cookies(
+        challenges = self._core.challenges
+        request = challenges.without_cookies(
             _request(scope, path, mount_point.mount, _no_body)
         )
-        return core.challenges.replacement(
+        return challenges.replacement(
             request, mount_point, self._cached, challenge, head
         )
 
 
+def _deleting_cookie(core: Core, value: bytes, send: Send) -> Send:
+    """Return `send`, which deletes a session cookie that names no session."""
+    change = core.cookie_deletion(value)
+    if change is None:
+        return send
+
+    def send_message(message: Message) -> Awaitable[None]:
+        if message["type"] == "http.response.start":
+            message = dict(message)
+            headers = text_headers(message.get("headers", ()))
+            message["headers"] = byte_headers(change(headers))
+        return send(message)
+
+    return send_message
+
+
+async def _nothing() -> None:
+    """Drop a message of a response that was replaced."""
+
+
+def _copy_outside(inner: Scope, outer: Scope) -> None:
+    """Let middlewares around this one see which route of the app a request reached."""
+    for name in _READ_OUTSIDE:
+        if name in inner:
+            outer[name] = inner[name]
+
+
+def _calls_wsgi_app(app: object) -> bool:
+    """Whether a WSGI app is called through an adapter that does not pass the scope."""
+    kinds = [type(part) for part in parts_of(app)]
+    return any(
+        "wsgi" in kind.__name__.lower() and "wsgi" in kind.__module__ for kind in kinds
+    )
+
+
+# --- from ASGI, and back ---------------------------------------------------------
+
+
 def _request(scope: Scope, path: str, mount: str, receive: Receive) -> Request:
     async def read(limit: int) -> bytes | None:
-        return await _body(receive, limit)
+        return await _read_body(receive, limit)
 
     return Request(
         method=scope.get("method", "GET"),
@@ -533,7 +454,8 @@ def _request(scope: Scope, path: str, mount: str, receive: Receive) -> Request:
     )
 
 
-async def _body(receive: Receive, limit: int) -> bytes | None:
+async def _read_body(receive: Receive, limit: int) -> bytes | None:
+    """Return the body; None if it is longer than `limit` bytes, or was cut off."""
     body = bytearray()
     while True:
         message = await receive()
@@ -546,30 +468,14 @@ async def _body(receive: Receive, limit: int) -> bytes | None:
             return bytes(body)
 
 
-def _deleting(core: Core, value: bytes, send: Send) -> Send:
-    """Return `send`, deleting a session cookie that is good for nothing."""
-    change = core.deleting(value)
-    if change is None:
-        return send
-
-    def deleting(message: Message) -> Awaitable[None]:
-        if message["type"] == "http.response.start":
-            message = dict(message)
-            text = text_headers(message.get("headers", ()))
-            message["headers"] = byte_headers(change(text))
-        return send(message)
-
-    return deleting
-
-
 def _without_body(receive: Receive) -> Receive:
-    """Return `receive` of a request whose body, if there is any, the app never sees.
+    """Return `receive` without the body, if there is any.
 
-    HTTP/2 says neither its length nor that there is one.
+    HTTP/2 gives neither its length nor a sign that there is one.
     """
     has_begun = False
 
-    async def received() -> Message:
+    async def receive_message() -> Message:
         nonlocal has_begun
         if not has_begun:
             has_begun = True
@@ -579,18 +485,15 @@ def _without_body(receive: Receive) -> Receive:
             message = await receive()
         return message
 
-    return received
+    return receive_message
 
 
 async def _no_body() -> Message:
     return {"type": "http.disconnect"}
 
 
-async def _nothing() -> None:
-    """Drop a message of an answer that was replaced."""
-
-
 def _head(response: Response) -> list[tuple[bytes, bytes]]:
+    """Return the headers of our response, with the length of its body."""
     head = [(k.encode(), v.encode("latin-1")) for k, v in response.headers]
     if response.status == HTTPStatus.NO_CONTENT:  # RFC 9110 section 8.6
         return head
@@ -598,7 +501,7 @@ def _head(response: Response) -> list[tuple[bytes, bytes]]:
 
 
 async def _respond(scope: Scope, send: Send, response: Response) -> None:
-    """Answer instead of the app; a WebSocket is refused before it is accepted."""
+    """Send our response; a WebSocket is refused before it is accepted."""
     kind = "http"
     if scope["type"] == "websocket":
         if "websocket.http.response" not in scope.get("extensions", {}):
@@ -615,7 +518,7 @@ async def _respond(scope: Scope, send: Send, response: Response) -> None:
 async def _refuse(
     scope: Scope, receive: Receive, send: Send, response: Response
 ) -> None:
-    """Answer without ever calling the app."""
+    """Send our response without calling the app."""
     if scope["type"] == "websocket":
-        await receive()  # the handshake: it must be taken before it is refused
+        await receive()  # the handshake: it must be received before it is refused
     await _respond(scope, send, response)

@@ -128,11 +128,11 @@ class TikTokAuth:
     """
 
     # A slotted class, not a frozen dataclass: 0.11 against 0.67 us, once a request.
-    __slots__ = ("_cached", "_challenge", "_looked", "_site")
+    __slots__ = ("_cached", "_challenge", "_looked", "_mount_point")
 
     # Set by the middleware that makes it: the call of an __init__ costs 0.1 us.
     _cached: CachedSession | None
-    _site: MountPoint
+    _mount_point: MountPoint
     #: Whether anybody looked, and what a guard found missing.
     _looked: bool
     _challenge: Challenge | None
@@ -162,7 +162,7 @@ class TikTokAuth:
         """The access token, or None: signed out, or TikTok could not renew it."""
         self._looked = True
         cached = self._cached
-        if cached is None or cached[EXPIRES_AT] <= self._site.clock():
+        if cached is None or cached[EXPIRES_AT] <= self._mount_point.clock():
             return None
         return Token(cached[ACCESS_TOKEN], cached[EXPIRES_AT], cached[SCOPES])
 
@@ -178,7 +178,7 @@ class TikTokAuth:
         cached = self._cached
         if cached is None:
             return None
-        self._site.profile_was_read(cached)
+        self._mount_point.profile_was_read(cached)
         return read_profile(cached[OPEN_ID], cached[PROFILE])
 
     def missing_scopes(self, *scopes: str) -> frozenset[str]:
@@ -207,19 +207,19 @@ class TikTokAuth:
             ConfigurationError: a scope is in neither: such a link would lead nowhere.
         """
         asked = parse_scopes(scopes) if isinstance(scopes, str) else {*scopes}
-        odd = asked - self._site.allowed_scopes
+        odd = asked - self._mount_point.allowed_scopes
         if odd:
             message = (
                 f"login_url asks for {one_line(', '.join(sorted(odd)))}, which is in"
                 " neither scopes nor optional_scopes: list it in one of them"
             )
             raise ConfigurationError(message)
-        return self._site.login_url(next, asked, choose_account=choose_account)
+        return self._mount_point.login_url(next, asked, choose_account=choose_account)
 
     @property
     def logout_url(self) -> str:
         """The address to POST to, from a form of this site, to log out."""
-        return self._site.logout_url()
+        return self._mount_point.logout_url()
 
     def __repr__(self) -> str:
         if self._cached is None:

@@ -117,21 +117,23 @@ class TikTokOAuthWSGIMiddleware:
         # Our paths are ASCII, so they are told before anything is decoded.
         if environ.get("PATH_INFO") in mount_point.routes:
             # No local: reporters of exceptions would find the cookies in it.
-            answer = run(core.answer(_request(environ, mount_point), mount_point))
+            answer = run(core.respond(_request(environ, mount_point), mount_point))
             return _respond(environ, start_response, answer)
         cached: CachedSession | None = None
         if self._cookie_name in environ.get("HTTP_COOKIE", ""):
             try:
                 cached = self._look(environ)
             except StoreError as error:
-                response = run(core.store_failed(_request(environ, mount_point), error))
+                response = run(
+                    core.store_error_response(_request(environ, mount_point), error)
+                )
                 return _respond(environ, start_response, response)
             if cached is None:
                 start_response = self._deleting(environ, start_response)
         # Filled here: the call of an __init__ costs 0.1 us.
         auth = environ["tiktok.auth"] = _Auth()
         auth._cached = cached
-        auth._site = mount_point
+        auth._mount_point = mount_point
         auth._looked = auth._has_begun = auth._is_written = False
         auth._challenge = auth._head = auth._app_head = None
         auth._start_response = start_response
@@ -228,7 +230,7 @@ class TikTokOAuthWSGIMiddleware:
         value = value_of(cookies.partition(self._cookie_start), None)
         if value is None or len(value) != SESSION_LENGTH:
             return start_response
-        change = self._core.deleting(value)
+        change = self._core.cookie_deletion(value)
         if change is None:
             return start_response
 
@@ -264,7 +266,7 @@ class TikTokOAuthWSGIMiddleware:
     def _challenge_response(
         self, environ: WSGIEnvironment, auth: _Auth, challenge: Challenge
     ) -> Response:
-        challenges, mount_point = self._core.challenges, auth._site
+        challenges, mount_point = self._core.challenges, auth._mount_point
         request = challenges.without_cookies(_request(environ, mount_point))
         head = auth._response_head() or ResponseHead(challenge.status, ())
         return challenges.replacement(

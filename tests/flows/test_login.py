@@ -193,7 +193,7 @@ def answered(world, path, query):
     request = Request(
         method="GET", path=path, mount="", query=query, headers=[], read=no_body
     )
-    return run(core.answer(request, core.mount_points.at(""))).status
+    return run(core.respond(request, core.mount_points.at(""))).status
 
 
 @pytest.mark.parametrize(("length", "status"), [(65536, 303), (65537, 414)])

@@ -61,6 +61,6 @@ def a_site(now=NOW, mount="", **changes):
 def an_auth(cached, site):
     """Return what the middleware makes for a request."""
     auth = TikTokAuth()
-    auth._cached, auth._site = cached, site
+    auth._cached, auth._mount_point = cached, site
     auth._looked, auth._challenge = False, None
     return auth

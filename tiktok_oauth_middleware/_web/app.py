@@ -1,8 +1,9 @@
-"""Wires the rest: which flow answers which path, who may pass, who is signed in.
+"""The core of a middleware: wires its parts, and dispatches its own paths.
 
-Both shells hold one `Core` and ask it four things: is this path ours, who is signed in,
-may they pass, and what is the answer if not. A signed-in request whose session is fresh
-in memory awaits nothing: one scan of the headers, one look-up, one comparison of times.
+Every middleware (ASGI, WSGI, Django) has one `Core` and asks its parts: `mount_points`
+which path is the middleware's own, `load_session` who is signed in, `rules` who may
+pass, and `challenges` for the response if not. A request whose session is fresh in
+memory awaits nothing: one scan of the headers, one lookup, one comparison of times.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from inspect import iscoroutinefunction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tiktok_oauth_middleware._core.backends.base import TLSContext
 from tiktok_oauth_middleware._core.encryption import Box, derive
@@ -36,6 +37,7 @@ from .challenge import Challenges
 from .cookie_header import find
 from .login import LoginFlow
 from .logout import Logout
+from .misuse import check_guards, check_wrapping
 from .mount import MountPoints
 from .navigation import is_page_visit, languages
 from .pages import (
@@ -59,16 +61,22 @@ if TYPE_CHECKING:
     from .mount import MountPoint
 
 _RETRY_SECONDS = "5"
-#: How long after the cookie was looked at an answer's head may still delete it.
+#: How long after the session was loaded a response may still delete its cookie.
 _DELETING_SECONDS = 1.0
-#: Changes the headers of an answer.
-HeadChange = Callable[[Sequence[tuple[str, str]]], Sequence[tuple[str, str]]]
+#: Changes the headers of a response.
+HeaderChange = Callable[[Sequence[tuple[str, str]]], Sequence[tuple[str, str]]]
+
+
+class _Middleware(Protocol):
+    """What `Core.check_app` reads of a middleware."""
+
+    app: Any
 
 
 class Core:
-    """Everything that one middleware does, with neither ASGI nor WSGI in it."""
+    """What all middlewares share, with neither ASGI nor WSGI in it."""
 
-    def __init__(  # noqa: PLR0913 - the shells' options
+    def __init__(  # noqa: PLR0913 - the middlewares' options
         self,
         settings: TikTokSettings,
         runtime: Backend,
@@ -82,8 +90,8 @@ class Core:
         """Build what can be built without I/O; the rest is made when first needed.
 
         Raises:
-            ConfigurationError: `store` or `on_event` do not fit the runtime.
-            TypeError: `transport` does not.
+            ConfigurationError: an argument is wrong, or async where it must not be.
+            TypeError: `transport` is of another HTTP library.
         """
         check_options(settings, store, {"on_event": on_event, "clock": clock})
         if transport is not None:
@@ -109,7 +117,10 @@ class Core:
             self._port = MeasuredStore(self._port, self._meter)
         self._store = opened
         self.check_workers()
-        self._warn()
+        if settings.is_loopback:
+            logger.warning(
+                "development: cookies without Secure, for %s only", settings.origin
+            )
         keys = [reveal(key) for key in settings.secret_keys]
         log_key = derive(keys[0], settings.client_key, "log")
         self._emit = Emitter(runtime, log_key, on_event, self._meter)
@@ -119,15 +130,17 @@ class Core:
         self.challenges = Challenges(
             settings.origin, self._pages, self._login.transactions
         )
+        self._is_app_checked = False
 
     def _wire(self, keys: list[str]) -> None:
+        """Build the parts, each with its collaborators and with keys of its own."""
         settings, clock = self.settings, self.clock
         signing = [derive(key, settings.client_key, "session") for key in keys]
         self.cookies = SessionCookies(
             settings.cookie_name, signing, secure=not settings.is_loopback
         )
         self.cookie_name = self.cookies.session_name.encode()
-        #: What the session cookie begins with in a Cookie header.
+        #: How the session cookie begins in a Cookie header.
         self.cookie_start = self.cookie_name + b"="
         cache = SessionCache(settings.remembered_sessions)
         self.records = Records(
@@ -167,9 +180,9 @@ class Core:
             self.profiles,
         )
         self.sessions.is_store_shared = getattr(self._store, "is_shared", True)
-        #: Whom a session cookie stands for, from the store if need be.
+        #: Loads the session of a cookie, from the store if need be.
         self.load_session = self.sessions.load_session
-        #: Cookie value to sight, for the shells' fast path.
+        #: Cookie value to cached session, for the middlewares' fast path.
         self.live = cache.live
         self._login = LoginFlow(
             settings=settings,
@@ -201,25 +214,32 @@ class Core:
             clock=clock,
         )
 
-    def check_workers(self, seen: str | None = None) -> None:
-        """Let a store of this process alone warn where there are other workers.
+    def check_workers(self, sign: str | None = None) -> None:
+        """Let a store that only this process can read warn if there are other workers.
 
         Args:
-            seen: how it was seen that there are.
+            sign: what shows that there are.
         """
         check = getattr(self._store, "check_workers", None)
         if check is not None:
-            check(seen)
+            check(sign)
 
-    def _warn(self) -> None:
-        if self.settings.is_loopback:
-            logger.warning(
-                "development: cookies without Secure, for %s only",
-                self.settings.origin,
-            )
+    def check_app(self, middleware: _Middleware) -> bool:
+        """Check how the app is put together, once; return whether this was the time.
+
+        Raises:
+            ConfigurationError: the app wraps the middleware, or a guard stands where it
+                guards nothing.
+        """
+        if self._is_app_checked:
+            return False
+        check_wrapping(middleware, middleware.app)
+        check_guards(middleware.app)
+        self._is_app_checked = True
+        return True
 
     async def client(self) -> TikTokClient:
-        """Return the client for TikTok; loaded in a thread when first needed."""
+        """Return the client for TikTok; made in a thread at its first use."""
         return await self._runtime.shared(self._make_client, self, "client")
 
     def _make_client(self) -> TikTokClient:
@@ -235,18 +255,18 @@ class Core:
         )
 
     async def warm(self) -> None:
-        """Make the client for TikTok before anybody waits for it.
+        """Make the client for TikTok before a request waits for it.
 
-        Loading it takes 0.3 s, in which other threads get their turn every 5 ms only.
+        Loading it takes 0.3 s, in which other threads run only every 5 ms.
         """
         try:
             await (await self.client()).warm()
-        except Exception as error:  # noqa: BLE001 - a login will meet it, and tell
+        except Exception as error:  # noqa: BLE001 - a login will report it
             logger.warning("no client for TikTok yet: %s", type(error).__name__)
 
     async def aclose(self) -> None:
-        """Close this process's or event loop's connections; a store if opened here."""
-        # An answer of TikTok that is still on its way is the only one there will be.
+        """Close this process's or event loop's connections, and a store opened here."""
+        # TikTok sends its response to a refresh once: a pending one is waited for.
         await self._runtime.settle(self.refresh.longest)
         client = self._runtime.taken_back(self, "client")
         if client is not None:
@@ -255,77 +275,84 @@ class Core:
             with contextlib.suppress(StoreError):
                 await self._port.close()
 
-    # --- requests to our own paths --------------------------------------------------
+    # --- requests to the middleware's own paths ----------------------------------
 
-    async def answer(self, request: Request, mount_point: MountPoint) -> Response:
-        """Answer one of our own paths."""
-        answer = await self.shown(await self._answer(request, mount_point), request)
+    async def respond(self, request: Request, mount_point: MountPoint) -> Response:
+        """Return the response to a request for one of the middleware's own paths."""
+        answer = await self._dispatch(request, mount_point)
+        response = await self.render(answer, request)
         if mount_point.routes[request.path] == "callback":
-            return without_referrer(answer)
-        return answer
+            return without_referrer(response)
+        return response
 
-    async def shown(self, answer: Answer, request: Request) -> Response:
-        """Return an answer as it is sent: a page in the reader's language."""
+    async def render(self, answer: Answer, request: Request) -> Response:
+        """Return the response for a flow's answer: a page in the reader's language."""
         if isinstance(answer, Response) or not self._pages.runs_app_code:
             return self._pages.render(answer, request)
-        write = partial(self._pages.render_for, answer, languages(request))
-        shown: Response = await self._runtime.outside(write)
-        return shown
+        render = partial(self._pages.render_for, answer, languages(request))
+        response: Response = await self._runtime.outside(render)
+        return response
 
-    async def _answer(self, request: Request, mount_point: MountPoint) -> Answer:
-        name = mount_point.routes[request.path]
-        if name == "login":
-            return self._login.begin(request, mount_point)  # whoever is signed in
+    async def _dispatch(self, request: Request, mount_point: MountPoint) -> Answer:
+        route = mount_point.routes[request.path]
+        if route == "login":  # which does not depend on the session
+            return self._login.begin(request, mount_point)
         ticket = self._ticket(request.headers)
         try:
-            match name:
+            match route:
                 case "callback":
                     return await self._login.finish(request, mount_point, ticket)
                 case "logout":
                     return await self.logout.answer(request, mount_point, ticket)
                 case "disconnect":
                     return await self.logout.disconnect(request, mount_point, ticket)
-                case _:
+                case "webhook":
                     return await self._webhook.answer(request)
         except StoreError as error:
-            return await self.store_failed(request, error)
+            return await self.store_error_response(request, error)
 
     def _ticket(self, headers: Headers) -> Ticket | None:
+        """Return what a request's session cookie says, or None if it is not genuine."""
         value = find(headers, self.cookie_name)
         return None if value is None else self.sessions.ticket(value)
 
-    # --- who is signed in ----------------------------------------------------------
+    # --- what other requests need ------------------------------------------------
 
-    async def store_failed(self, request: Request, error: StoreError) -> Response:
-        """Return 503: who this is can not be said, which is not to say "nobody"."""
+    async def store_error_response(
+        self, request: Request, error: StoreError
+    ) -> Response:
+        """Return 503: who is signed in is unknown, which does not mean "nobody"."""
         reference = self._emit.reference_for("store_error", error)
         event = Event(name="store_error", reason=error.code, reference=reference)
         await self._emit(event, why=error)
         headers = [("retry-after", _RETRY_SECONDS)]
         if is_page_visit(request):
-            said = ErrorPage(
+            page = ErrorPage(
                 code=page_code(error), reference=reference, headers=headers
             )
-            return await self.shown(said, request)
+            return await self.render(page, request)
         return json_response(
             503, {"error": error.code, "reference": reference}, headers
         )
 
-    def deleting(self, value: bytes) -> HeadChange | None:
-        """Return what deletes a session cookie in an answer's head; None if nothing.
+    def cookie_deletion(self, value: bytes) -> HeaderChange | None:
+        """Return a change of a response's headers that deletes the session cookie.
 
         Args:
-            value: the cookie's, which `look` has just found nobody for.
+            value: the cookie's, for which `load_session` has just found no session.
+
+        Returns:
+            None if the cookie stays: it may name a session for another process.
         """
         if not self.sessions.is_to_be_deleted(value):
             return None
         deletion, clock = self.cookies.session("", 0), self.clock
-        began = clock()
+        loaded_at = clock()
 
         def change(headers: Sequence[tuple[str, str]]) -> Sequence[tuple[str, str]]:
-            # A head that was long in coming may arrive after a login's: the next
-            # answer does it.
-            if not 0 <= clock() - began < _DELETING_SECONDS:
+            # A slow response may arrive after that of a login, whose cookie it must not
+            # delete. The next response deletes the old one.
+            if not 0 <= clock() - loaded_at < _DELETING_SECONDS:
                 return headers
             return with_cookie_deleted(headers, deletion)
 

@@ -176,7 +176,7 @@ class LoginFlow:
             exchange_seconds=3 * settings.timeout + _WRITE_SECONDS,
         )
 
-    # --- to TikTok -----------------------------------------------------------------
+    # --- to TikTok ---------------------------------------------------------------
 
     def begin(self, request: Request, mount_point: MountPoint) -> Answer:
         """Answer the login path: put a transaction into cookies, redirect to TikTok."""
@@ -291,7 +291,7 @@ class LoginFlow:
     def _has_logged_out(self, request: Request) -> bool:
         return find(request.headers, self.cookies.choose_name.encode()) is not None
 
-    # --- and back ------------------------------------------------------------------
+    # --- and back ----------------------------------------------------------------
 
     async def finish(
         self, request: Request, mount_point: MountPoint, ticket: Ticket | None
@@ -510,7 +510,7 @@ class LoginFlow:
         max_age = int(self.settings.session_lifetime)
         return self.cookies.session(result.session, max_age)
 
-    # --- the exchange ----------------------------------------------------------------
+    # --- the exchange ------------------------------------------------------------
 
     async def _conclude(
         self,
@@ -610,7 +610,7 @@ class LoginFlow:
             logger.warning("denied scopes could not be written or read: %s", error)
             return False
 
-    # --- failures --------------------------------------------------------------------
+    # --- failures ----------------------------------------------------------------
 
     def _failure(
         self, error: TikTokOAuthError, level: int | None = None

@@ -116,7 +116,7 @@ class LoginCookies:
         self._next = secrets.randbelow(SLOTS)
         self._given: OrderedDict[bytes, tuple[frozenset[int], ...]] = OrderedDict()
 
-    # --- writing -------------------------------------------------------------------
+    # --- writing -----------------------------------------------------------------
 
     def begin(
         self,
@@ -204,7 +204,7 @@ class LoginCookies:
         ordered = sorted(names, key=lambda name: (len(name), name))
         return [self._names.login(name, "", 0) for name in ordered]
 
-    # --- reading -------------------------------------------------------------------
+    # --- reading -----------------------------------------------------------------
 
     def open(self, headers: Headers, state: str) -> tuple[int, bytes] | None:
         """Return when the login of `state` began and what was sealed; None for none."""

@@ -21,7 +21,7 @@ from tiktok_oauth_middleware.settings.options import TikTokSettings
 
 from .app_structure import apps_in
 
-# --- arguments ---------------------------------------------------------------------
+# --- arguments -------------------------------------------------------------------
 
 
 def check_app(app: object, *, is_wsgi: bool) -> None:
@@ -62,7 +62,7 @@ def _takes(app: Any, count: int) -> bool:
     return True
 
 
-# --- guards ------------------------------------------------------------------------
+# --- guards ----------------------------------------------------------------------
 
 #: What a guard was put around, functions or classes, to the guarded ones. Those of a
 #: guard in vain are often gone when the app starts: they were names in the function
@@ -191,7 +191,7 @@ def check_view(view: object) -> None:
         raise TypeError(message)
 
 
-# --- dependencies ------------------------------------------------------------------
+# --- dependencies ----------------------------------------------------------------
 
 
 def not_for_fastapi(message: str) -> Any:

@@ -32,7 +32,7 @@ _MAX_CLAIMED_MOUNTS = 6
 _DOT_ABOVE = "\u0307"
 
 
-# --- spellings of one path ---------------------------------------------------------
+# --- spellings of one path -------------------------------------------------------
 
 
 def fold(text: str) -> str:
@@ -132,7 +132,7 @@ def _joined(segments: Iterable[str]) -> str:
     return "/" + "/".join(s for s in segments if s not in ("", "."))
 
 
-# --- other paths that a program may see -----------------------------------------------
+# --- other paths that a program may see ------------------------------------------
 
 
 class RequestPath(NamedTuple):

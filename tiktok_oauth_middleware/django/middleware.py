@@ -92,7 +92,7 @@ class TikTokMiddleware:
             return await self._own(request, mount_point)
         auth = TikTokAuth()
         auth._cached = None
-        auth._site = mount_point
+        auth._mount_point = mount_point
         auth._looked = False
         auth._challenge = None
         change = None
@@ -101,7 +101,7 @@ class TikTokMiddleware:
                 change = await self._find(request, auth)
             except StoreError as error:
                 asked = exchange.core_request(request, mount_point.mount)
-                answer = await core.store_failed(asked, error)
+                answer = await core.store_error_response(asked, error)
                 return exchange.django_response(request, answer)
             exchange.hide_cookies(request, [self._cookie_name])
         marked: Any = request
@@ -153,7 +153,7 @@ class TikTokMiddleware:
             return None
         cached = None  # no secret in a frame below which on_event may run
         auth._cached = await self._core.load_session(value)
-        return self._core.deleting(value) if auth._cached is None else None
+        return self._core.cookie_deletion(value) if auth._cached is None else None
 
     def _new_mount_point(self, mount: str, request: HttpRequest) -> MountPoint:
         """Return what is the same below one mount point, at its first request.
@@ -199,7 +199,7 @@ class TikTokMiddleware:
         asked = exchange.core_request(request, mount_point.mount)
         if self._cookie_name in request.META.get("HTTP_COOKIE", ""):
             exchange.hide_cookies(request, [self._cookie_name])
-        answer = await core.answer(asked, mount_point)
+        answer = await core.respond(asked, mount_point)
         if self._accounts is not None:
             if name == "callback":
                 answer = await self._signed_in(request, mount_point, answer)
@@ -232,14 +232,14 @@ class TikTokMiddleware:
                 await core.records.end_session(*ids)
         except StoreError as error:
             asked = exchange.core_request(request, mount_point.mount)
-            return await core.store_failed(asked.without_cookies(), error)
+            return await core.store_error_response(asked.without_cookies(), error)
         page = ErrorPage(
             code=refused.code,
             actions=[link("back", mount_point.home)],
             cookies=[core.cookies.session("", 0)],
         )
         asked = exchange.core_request(request, mount_point.mount).without_cookies()
-        return await core.shown(page, asked)
+        return await core.render(page, asked)
 
     async def _in_django(self, call: Callable[..., Any], *args: Any) -> Any:
         """Return what a function that uses Django's database gives."""
@@ -258,7 +258,7 @@ class TikTokMiddleware:
         if challenge is not None:
             head = ResponseHead(response.status_code, exchange.headers_of(response))
             if challenge.is_answered_by(head):
-                challenges, mount_point = self._core.challenges, auth._site
+                challenges, mount_point = self._core.challenges, auth._mount_point
                 asked = challenges.without_cookies(
                     exchange.core_request(request, mount_point.mount)
                 )
@@ -287,7 +287,7 @@ class TikTokMiddleware:
             # The session lives on, and to say otherwise would be wrong.
             mount = request.META.get("SCRIPT_NAME", "")
             asked = exchange.core_request(request, mount).without_cookies()
-            answer = await core.store_failed(asked, error)
+            answer = await core.store_error_response(asked, error)
             return exchange.django_response(request, answer)
         gone = exchange.headers_of(response)
         gone.append(core.cookies.session("", 0).header())
