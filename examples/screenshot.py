@@ -68,7 +68,7 @@ def main() -> None:
         port = probe.getsockname()[1]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("TIKTOK_")}
     command = [sys.executable, "-m", "examples.starlette_app", "--port", str(port)]
-    with subprocess.Popen(command, env=environment) as example:  # noqa: S603 - our own
+    with subprocess.Popen(command, env=environment) as example:
         try:
             wait_for(port)
             take(port)

@@ -22,7 +22,7 @@ def main() -> int:
             *("--bind", f"127.0.0.1:{given.port}", "--workers", str(given.workers)),
             *("--worker-class", "gthread", "--threads", "4", "--log-level", "warning"),
         ]
-        with subprocess.Popen(command) as gunicorn:  # noqa: S603 - our own words
+        with subprocess.Popen(command) as gunicorn:
             # What ends this process ends gunicorn, which then ends its workers.
             signal.signal(signal.SIGTERM, lambda *_: gunicorn.terminate())
             signal.signal(signal.SIGINT, lambda *_: gunicorn.terminate())

@@ -119,7 +119,7 @@ class _Changer(ast.NodeTransformer):
         node.body = self._statements(node.body)
         return node
 
-    visit_FunctionDef = visit_AsyncFunctionDef = _function  # noqa: N815
+    visit_FunctionDef = visit_AsyncFunctionDef = _function
 
     def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
         node.body = self._statements(node.body)

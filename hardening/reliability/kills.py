@@ -63,7 +63,7 @@ def run(told: Run) -> Iterator[Result]:
 # --- the process that dies ---------------------------------------------------------
 
 
-def _victim(plan: Plan, now: Any, is_asgi: bool, pipe: Any) -> None:  # noqa: FBT001
+def _victim(plan: Plan, now: Any, is_asgi: bool, pipe: Any) -> None:
     """Build an app, make its HTTP client, and ask once when told to."""
     if is_asgi:
         asyncio.run(_cooperative_victim(plan, now, pipe))

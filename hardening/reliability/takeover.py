@@ -64,7 +64,7 @@ class _Holding(Watcher):
         return super().handle(method, url, headers, body)
 
 
-def _holder(plan: Plan, now: Any, is_asgi: bool, cookie: str, pipe: Any) -> None:  # noqa: FBT001
+def _holder(plan: Plan, now: Any, is_asgi: bool, cookie: str, pipe: Any) -> None:
     """Build an app, say so, and ask once when told to."""
     if is_asgi:
         asyncio.run(_cooperative_holder(plan, now, cookie, pipe))

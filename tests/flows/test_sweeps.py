@@ -432,7 +432,7 @@ class ReadOnly(MemoryStore):
         return super().compare_and_set(key, old, new, ttl)
 
 
-class _answers:  # noqa: N801 - a context manager
+class _answers:
     """Change the token answers of a stand-in inside."""
 
     def __init__(self, tiktok, change):

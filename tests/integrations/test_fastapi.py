@@ -347,7 +347,7 @@ class TestDecorator:
 
         @site.api.get("/", response_model=None)
         @requires_tiktok
-        async def view(number: int = 1) -> "KnownToCheckersOnly":  # noqa: F821
+        async def view(number: int = 1) -> "KnownToCheckersOnly":  # noqa: F821 - undefined at run time, as under TYPE_CHECKING
             return number
 
         site.log_in()

@@ -444,7 +444,7 @@ def test_deadlocks_are_tried_again(server: Server) -> None:
                 found = store.get(key)
                 new = None if found and turn % 5 == 0 else os.urandom(200)
                 store.compare_and_set(key, found, new, 60)
-        except BaseException as error:  # noqa: BLE001
+        except BaseException as error:
             failures.append(error)
 
     threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
