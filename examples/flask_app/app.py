@@ -19,7 +19,7 @@ settings = TikTokSettings.from_env()
 #: At TikTok, or at the stand-in for it that the settings lead to.
 VIDEO_LIST = settings.endpoints.user_info.replace("/user/info/", "/video/list/")
 
-app = Flask(__name__)
+app = Flask(__name__, template_folder="../templates")
 app.wsgi_app = TikTokOAuthWSGIMiddleware(  # type: ignore[method-assign]
     app.wsgi_app, settings
 )

@@ -24,7 +24,7 @@ settings = TikTokSettings.from_env()
 VIDEO_LIST = settings.endpoints.user_info.replace("/user/info/", "/video/list/")
 
 templates = Jinja2Templates(
-    directory=Path(__file__).parent / "templates",
+    directory=Path(__file__).parent.parent / "templates",
     context_processors=[lambda request: {"auth": tiktok_auth(request)}],
 )
 

@@ -167,15 +167,6 @@ def test_port_taken(example):
     assert "Open" not in done.stdout
 
 
-def test_alike():
-    """The two examples show the same pages."""
-    one, other = (ROOT / "examples" / f"{name}_app/templates" for name in EXAMPLES)
-    names = {path.name for path in one.iterdir()}
-    assert names == {path.name for path in other.iterdir()}
-    for name in names:
-        assert (one / name).read_text() == (other / name).read_text(), name
-
-
 def test_who_next(page):
     """After a logout somebody else can log in: the demo asks who, each time."""
     page.goto("/profile")
