@@ -41,6 +41,8 @@ def test_named_tests_exist(document):
     """Each test that a page of requirements names is in the file where it says."""
     proofs = PROOF.findall(document.read_text(encoding="utf-8"))
     assert len(proofs) > 50
+    if not (ROOT / "hardening").exists():  # it is not in the sdist
+        proofs = [proof for proof in proofs if not proof[0].startswith("hardening/")]
     missing = [
         f for f in proofs if not is_there(f[0], [n for n in f[1].split("::") if n])
     ]

@@ -1,0 +1,98 @@
+"""The repository holds sources and documents, and nothing that a program left behind."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+#: Whatever has another name is no source or document of ours. A new kind is added here.
+KINDS = re.compile(
+    r"(.*/)?([\w.-]+\.(py|md|html|sh|toml|yml|json|svg|png)"
+    r"|py\.typed|LICENSE|Makefile|\.gitignore|\.ci/run)"
+)
+LEFT_BEHIND = re.compile(
+    r"(^|/)((crash|leak|timeout|oom|slow-unit)-|(found|screenshots|mutants|__pycache__|node_modules|dist|build)/"
+    r"|\.(idea|vscode|venv|tox|hypothesis|DS_Store|#))"
+    r"|\.(orig|rej|swp|swo|bak|tmp|log|pyc|sqlite3|gz|whl)$|~$"
+)
+MAY_BE_EMPTY = ("__init__.py", "py.typed")
+#: In bytes. The largest file is a screenshot of 122 kB.
+LARGEST = 1_000_000
+
+
+def git(*arguments: str, standing: str = "") -> str:
+    """Return what git prints; without git or a checkout of it, skip."""
+    if shutil.which("git") is None or not (ROOT / ".git").exists():
+        pytest.skip("git has no checkout here")
+    done = subprocess.run(
+        ["git", *arguments],
+        cwd=ROOT,
+        input=standing,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout
+
+
+def does_not_belong(name: str) -> bool:
+    """Whether a file's path is none of a source or document."""
+    return not KINDS.fullmatch(name) or bool(LEFT_BEHIND.search(name))
+
+
+def test_every_file_is_of_a_known_kind():
+    """Git holds no crash file, backup, reject, cache or file of an editor."""
+    names = git("ls-files").splitlines()
+    assert len(names) > 100
+    assert [name for name in names if does_not_belong(name)] == []
+
+
+def test_no_file_is_large_or_empty():
+    """No file in git is larger than 1 MB; only markers of packages are empty."""
+    paths = [ROOT / name for name in git("ls-files").splitlines()]
+    sizes = {path: path.stat().st_size for path in paths if path.exists()}
+    assert [path for path, size in sizes.items() if size > LARGEST] == []
+    empty = [path for path, size in sizes.items() if not size]
+    assert [path for path in empty if path.name not in MAY_BE_EMPTY] == []
+
+
+ARTEFACTS = [
+    "crash-0123456789abcdef",
+    "hardening/fuzz/found/next-bcb6727c4eba",
+    "oom-0123",
+    "timeout-0123",
+    "tests/conftest.py.orig",
+    "Makefile.rej",
+    "tests/__pycache__/conftest.cpython-311.pyc",
+    ".README.md.swp",
+    "README.md~",
+    ".DS_Store",
+    ".idea/workspace.xml",
+    ".vscode/settings.json",
+    ".hypothesis/examples/0123",
+    "tokens.sqlite3",
+    "dist/package.tar.gz",
+    ".coverage",
+    "screenshots/home.png",
+    ".tox/py311/x.py",
+    "mutants/x.py",
+]
+
+
+def test_artefacts_do_not_belong():
+    """The rule above finds what programs and editors leave."""
+    assert [name for name in ARTEFACTS if not does_not_belong(name)] == []
+    assert not does_not_belong("tiktok_oauth_middleware/asgi.py")
+
+
+def test_artefacts_are_ignored():
+    """Git ignores what the project's programs and usual editors leave in the tree."""
+    ignored = git(
+        "check-ignore", "--no-index", "--stdin", standing="\n".join(ARTEFACTS)
+    )
+    assert sorted(ignored.splitlines()) == sorted(ARTEFACTS)
