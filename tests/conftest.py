@@ -7,6 +7,7 @@ against it runs unchanged on all of them.
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
 import secrets
 import shutil
@@ -14,6 +15,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -179,7 +181,8 @@ class World:
             **self.further,
         }
         if self.shell == "wsgi":
-            flask = flask_app()
+            # Building one takes longer than a login does.
+            flask = copy.copy(_built_flask_app())
             flask.wsgi_app = TikTokOAuthWSGIMiddleware(
                 flask.wsgi_app, self.settings, **options
             )
@@ -299,6 +302,11 @@ def flask_app() -> Any:
         return "upload"
 
     return app
+
+
+@cache
+def _built_flask_app() -> Any:
+    return flask_app()
 
 
 @pytest.fixture(scope="session")
