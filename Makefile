@@ -16,7 +16,7 @@ COVERING ?= -k "not (asyncio or trio or redis)" tests/unit/_core/test_return_to.
 	352_cross_site_requests 348_untrusted_headers 650_methods 1385_websocket_origin)) $(addprefix tests/flows/test_,$(addsuffix .py,\
 	login login_options callbacks refresh refresh_rules takeover sweeps operator_log events journey processes))
 
-.PHONY: bench bench-check coverage demo demo-flask test matrix lint reliability sealing audit fuzz soak mutate paths apps clean
+.PHONY: bench bench-check coverage demo demo-flask demo-django test matrix lint reliability sealing audit fuzz soak mutate paths apps clean
 
 # The environment is made anew when what it must hold has changed.
 $(VENV)/ready: pyproject.toml
@@ -34,6 +34,9 @@ demo: $(VENV)/ready  ## the Starlette example, with the stand-in for TikTok
 
 demo-flask: $(VENV)/ready  ## the Flask example, with the stand-in for TikTok
 	$(RUN) -m examples.flask_app --port $(PORT)
+
+demo-django: $(VENV)/ready  ## the Django example, with the stand-in for TikTok
+	$(RUN) -m examples.django_app --port $(PORT)
 
 # Every process needs the same hash seed, to collect the same tests in the same order.
 test coverage: export PYTHONHASHSEED = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import importlib.util
 import shutil
 import tempfile
 from pathlib import Path
@@ -41,7 +42,10 @@ def configure() -> None:
         INSTALLED_APPS=[
             *(f"django.contrib.{name}" for name in contrib),
             "tiktok_oauth_middleware.django",
+            *_allauth("", ".account", ".socialaccount"),
         ],
+        # allauth looks for its own when it is set up; the tests have theirs.
+        MIDDLEWARE=_allauth(".account.middleware.AccountMiddleware"),
         LOGGING_CONFIG=None,
         PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
         ROOT_URLCONF="tests.support.django_once",
@@ -63,6 +67,13 @@ def configure() -> None:
         USE_TZ=True,
     )
     django.setup()
+    settings.MIDDLEWARE = []
+
+
+def _allauth(*names: str) -> list[str]:
+    """Return parts of django-allauth, where it is installed."""
+    is_there = importlib.util.find_spec("allauth") is not None
+    return [f"allauth{name}" for name in names] if is_there else []
 
 
 urlpatterns: list[object] = []

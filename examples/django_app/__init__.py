@@ -1,0 +1,1 @@
+"""A small Django project whose users log in with TikTok."""
