@@ -15,9 +15,12 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable, Iterable
+from importlib import import_module
 from typing import Any, TypeVar
 
 from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.core.handlers.asgi import ASGIRequest
 from django.core.handlers.wsgi import WSGIRequest
 from django.http import HttpResponse
@@ -136,13 +139,17 @@ def _log_in_to_django(client: Any, person: User, granted: str, user: Any) -> Non
         if user is None:
             message = "may_sign_up refused this person: hand over user="
             raise LoginFlowError(message)
-    if accounts.connect(user, login)[0] is None:
+    elif accounts.connect(user, login)[0] is None:
         message = f"{person.open_id} is the account of another user"
         raise LoginFlowError(message)
-    client.force_login(user, backend=backend_path())
-    session = client.session
+    # Not by force_login, which writes seven times.
+    session = import_module(settings.SESSION_ENGINE).SessionStore()
+    session[SESSION_KEY] = user._meta.pk.value_to_string(user)
+    session[BACKEND_SESSION_KEY] = backend_path()
+    session[HASH_SESSION_KEY] = user.get_session_auth_hash()
     session[accounts.BOUND_TO] = person.open_id
     session.save()
+    client.cookies[settings.SESSION_COOKIE_NAME] = session.session_key
 
 
 def wrap_client(client: _Client, wrap: Callable[[Any], Any]) -> _Client:

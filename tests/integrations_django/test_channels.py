@@ -1,0 +1,75 @@
+"""A WebSocket of Channels knows Django's user and the TikTok user."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+pytest.importorskip("channels", reason="channels is not installed")
+
+from channels.routing import ProtocolTypeRouter, URLRouter
+from django.core.asgi import get_asgi_application
+from django.urls import path
+
+from tiktok_oauth_middleware.django.channels import TikTokAuthMiddlewareStack
+
+from ..conftest import ORIGIN
+
+
+@pytest.fixture
+def shell():
+    """Return the one shell that has WebSockets."""
+    return "asgi"
+
+
+async def tell(scope, receive, send):
+    await receive()
+    await send({"type": "websocket.accept"})
+    said = {"open_id": scope["tiktok"].open_id, "user": scope["user"].get_username()}
+    await send({"type": "websocket.send", "text": json.dumps(said)})
+    await send({"type": "websocket.close"})
+
+
+@pytest.fixture
+def site(accounts):
+    sockets = TikTokAuthMiddlewareStack(URLRouter([path("socket", tell)]))
+    accounts.application = ProtocolTypeRouter(
+        {"http": get_asgi_application(), "websocket": sockets}
+    )
+    return accounts
+
+
+def ask(browser, origin=ORIGIN):
+    with browser.client.websocket_connect(
+        "wss://app.example.com/socket", headers={"origin": origin}
+    ) as socket:
+        return socket.receive_json()
+
+
+def test_users(site):
+    """A socket has the open_id and the Django user of who logged in, and nobody else."""
+    browser = site.browser()
+    assert ask(browser) == {"open_id": None, "user": ""}
+    browser.log_in()
+    found = ask(browser)
+    assert found["open_id"] == site.fake.people[0].open_id
+    assert found["user"] == browser.get("/user").json()["name"] != ""
+
+
+def test_another_origin(site):
+    """A page of another origin opens an anonymous socket, for Django too."""
+    browser = site.browser()
+    browser.log_in()
+    assert ask(browser, "https://evil.example") == {"open_id": None, "user": ""}
+
+
+def test_a_session_that_has_ended(site):
+    """A Django session whose TikTok session has ended is nobody's."""
+    from tiktok_oauth_middleware.django import installation
+
+    browser = site.browser()
+    browser.log_in()
+    installation().tokens.forget(site.fake.people[0].open_id)
+    site.fake.advance(2)
+    assert ask(browser) == {"open_id": None, "user": ""}

@@ -1,0 +1,60 @@
+"""Channels: a WebSocket's scope has Django's user and the TikTok user.
+
+Django's MIDDLEWARE serves no WebSockets. In ``asgi.py``::
+
+    application = ProtocolTypeRouter({
+        "http": get_asgi_application(),
+        "websocket": TikTokAuthMiddlewareStack(URLRouter(websocket_urlpatterns)),
+    })
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from channels.auth import AuthMiddlewareStack
+from django.contrib.auth.models import AnonymousUser
+
+from tiktok_oauth_middleware.asgi import TikTokOAuthMiddleware
+
+from .accounts import BOUND_TO
+from .project import installation
+
+__all__ = ["TikTokAuthMiddlewareStack"]
+
+
+def TikTokAuthMiddlewareStack(inner: Any) -> Any:  # noqa: N802 - as Channels names its own
+    """Return Channels' ``AuthMiddlewareStack`` with ``scope["tiktok"]`` in it.
+
+    ``scope["user"]`` is nobody where a TikTok login began the Django session and has
+    ended since. A WebSocket from a page of another origin is anonymous.
+
+    Args:
+        inner: the app for WebSockets.
+
+    Raises:
+        ConfigurationError: the settings are wrong.
+    """
+    installed = installation()
+    return TikTokOAuthMiddleware(
+        AuthMiddlewareStack(_Bound(inner)),
+        installed.settings,
+        store=installed.store,
+        on_event=installed.events,
+        transport=installed.options.transport,
+        clock=installed.options.clock,
+    )
+
+
+class _Bound:
+    """Takes the user from a Django session whose TikTok login has ended."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> Any:
+        # The stack has loaded the session already, to find the user.
+        open_id = scope["session"].get(BOUND_TO)
+        if open_id is not None and scope["tiktok"].open_id != open_id:
+            scope = {**scope, "user": AnonymousUser()}
+        return await self.app(scope, receive, send)
