@@ -471,7 +471,7 @@ def kept(world: World, open_id: str | None = None) -> Any:
         transport=None,
         clock=world.clock,
     )
-    held = run(core.records.load(record_id(world.settings.client_key, open_id)))
+    held = run(core.service.records.load(record_id(world.settings.client_key, open_id)))
     return held and held.record
 
 

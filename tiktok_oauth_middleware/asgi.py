@@ -128,7 +128,7 @@ class TikTokOAuthMiddleware:
         if kind not in ("http", "websocket"):
             if kind == "lifespan":
                 await self._check_at_startup(receive, send)
-                await self._core.warm()
+                await self._core.service.warm()
             await self.app(scope, receive, self._closing_at_shutdown(send))
             return
         mount = scope.get("root_path", "")
@@ -303,7 +303,7 @@ class TikTokOAuthMiddleware:
         Called at the end of a lifespan. Where the server has none, or the app is
         mounted below another, call it yourself or leave it to the process's end.
         """
-        await self._core.aclose()
+        await self._core.service.aclose()
 
 
 # --- between the app and the server's send ---------------------------------------

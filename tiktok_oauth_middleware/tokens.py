@@ -4,7 +4,7 @@ The same refresh under the same lock as the web workers', over the same store. A
 needs no session: give the settings ``keep_grants=True`` if it shall go on working for
 users whose last session has ended.
 
-Each step is written once, over a core; its plain word blocks, its ``a`` twin awaits.
+Each step is written once, over a service; its plain word blocks, its ``a`` twin awaits.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ._oauth.scopes import split_scopes
 from ._observe.emit import OnEvent
 from ._session.cookie import record_id
 from ._session.refresh import DUE, Demand, fingerprint
-from ._web.app import Core
+from ._session.service import SessionService
 from .auth import Token, User
 from .errors import NotSignedIn, TikTokError, TikTokUnavailable
 from .settings.arguments import check_options
@@ -98,8 +98,8 @@ class TikTokTokens:
             "clock": clock,
         }
         self._clock = clock
-        self._blocking: Core | None = None
-        self._cooperative: Core | None = None
+        self._sync: SessionService | None = None
+        self._async: SessionService | None = None
 
     @property
     def settings(self) -> TikTokSettings:
@@ -114,11 +114,11 @@ class TikTokTokens:
             TikTokUnavailable: the token has expired and TikTok did not give another.
             StoreError: the store failed.
         """
-        return run(self._get(self._sync_core(), open_id))
+        return run(self._get(self._sync_service(), open_id))
 
     async def aget(self, open_id: str) -> Token:
         """Return a user's token, as `get` does, from an event loop."""
-        return await self._get(self._async_core(), open_id)
+        return await self._get(self._async_service(), open_id)
 
     def renew(self, open_id: str, *, rejected: str | None = None) -> Token:
         """Return a user's token, refreshed now although it may not be due.
@@ -139,12 +139,12 @@ class TikTokTokens:
         """
         # No frame below which `on_event` runs keeps the token, dead or not.
         dead, rejected = rejected and fingerprint(rejected), None
-        return run(self._renew(self._sync_core(), open_id, dead))
+        return run(self._renew(self._sync_service(), open_id, dead))
 
     async def arenew(self, open_id: str, *, rejected: str | None = None) -> Token:
         """Return a user's token, as `renew` does, from an event loop."""
         dead, rejected = rejected and fingerprint(rejected), None
-        return await self._renew(self._async_core(), open_id, dead)
+        return await self._renew(self._async_service(), open_id, dead)
 
     def profile(self, open_id: str) -> User:
         """Return a user's profile, asked of TikTok now, and keep it for `auth.user`.
@@ -158,11 +158,11 @@ class TikTokTokens:
             TikTokError: TikTok refused; what was known before stays.
             StoreError: the store failed.
         """
-        return run(self._profile(self._sync_core(), open_id))
+        return run(self._profile(self._sync_service(), open_id))
 
     async def aprofile(self, open_id: str) -> User:
         """Return a user's profile, as `profile` does, from an event loop."""
-        return await self._profile(self._async_core(), open_id)
+        return await self._profile(self._async_service(), open_id)
 
     def refresh_expiring(self, within: float) -> RefreshSummary:
         """Refresh every token that ends within so many seconds: a sweep for cron.
@@ -179,11 +179,11 @@ class TikTokTokens:
         Raises:
             StoreError: the store failed, or cannot list its users.
         """
-        return run(self._sweep(self._sync_core(), within))
+        return run(self._sweep(self._sync_service(), within))
 
     async def arefresh_expiring(self, within: float) -> RefreshSummary:
         """Refresh what ends soon, as `refresh_expiring` does, from an event loop."""
-        return await self._sweep(self._async_core(), within)
+        return await self._sweep(self._async_service(), within)
 
     def ending(self, within: float) -> list[StoredUser]:
         """Return the users whose grant ends within so many seconds, the first first.
@@ -197,11 +197,11 @@ class TikTokTokens:
         Raises:
             StoreError: the store failed, or cannot list its users.
         """
-        return run(self._ending(self._sync_core(), within))
+        return run(self._ending(self._sync_service(), within))
 
     async def aending(self, within: float) -> list[StoredUser]:
         """Return the users whose grant ends soon, as `ending` does, from a loop."""
-        return await self._ending(self._async_core(), within)
+        return await self._ending(self._async_service(), within)
 
     def users(self) -> list[StoredUser]:
         """Return what is kept of every user, without tokens.
@@ -209,11 +209,11 @@ class TikTokTokens:
         Raises:
             StoreError: the store failed, or cannot list its users.
         """
-        return run(self._users(self._sync_core()))
+        return run(self._users(self._sync_service()))
 
     async def ausers(self) -> list[StoredUser]:
         """Return what is kept of every user, as `users` does, from an event loop."""
-        return await self._users(self._async_core())
+        return await self._users(self._async_service())
 
     def unreadable(self) -> int:
         """Return how many stored records none of ``secret_keys`` opens.
@@ -224,11 +224,11 @@ class TikTokTokens:
         Raises:
             StoreError: the store failed, or cannot list its users.
         """
-        return run(self._unreadable(self._sync_core()))
+        return run(self._unreadable(self._sync_service()))
 
     async def aunreadable(self) -> int:
         """Return how many records do not open, as `unreadable` does, from a loop."""
-        return await self._unreadable(self._async_core())
+        return await self._unreadable(self._async_service())
 
     def forget(self, open_id: str) -> bool:
         """Delete what is kept of a user, and with it every session of theirs.
@@ -241,11 +241,11 @@ class TikTokTokens:
         Raises:
             StoreError: the store failed.
         """
-        return run(self._forget(self._sync_core(), open_id))
+        return run(self._forget(self._sync_service(), open_id))
 
     async def aforget(self, open_id: str) -> bool:
         """Delete what is kept of a user, as `forget` does, from an event loop."""
-        return await self._forget(self._async_core(), open_id)
+        return await self._forget(self._async_service(), open_id)
 
     def disconnect(self, open_id: str) -> str:
         """Forget a user and tell TikTok, which disconnects the app from their account.
@@ -257,21 +257,21 @@ class TikTokTokens:
         Raises:
             StoreError: the store failed before anything was done.
         """
-        return run(self._disconnect(self._sync_core(), open_id))
+        return run(self._disconnect(self._sync_service(), open_id))
 
     async def adisconnect(self, open_id: str) -> str:
         """Forget a user and tell TikTok, as `disconnect` does, from an event loop."""
-        return await self._disconnect(self._async_core(), open_id)
+        return await self._disconnect(self._async_service(), open_id)
 
     def close(self) -> None:
         """Close the connections that the plain words opened; they open again."""
-        if self._blocking is not None:
-            run(self._blocking.aclose())
+        if self._sync is not None:
+            run(self._sync.aclose())
 
     async def aclose(self) -> None:
         """Close the connections that the ``a`` twins opened in this event loop."""
-        if self._cooperative is not None:
-            await self._cooperative.aclose()
+        if self._async is not None:
+            await self._async.aclose()
 
     def __enter__(self) -> Self:
         return self
@@ -287,58 +287,62 @@ class TikTokTokens:
 
     # --- each step, once -----------------------------------------------------------
 
-    async def _get(self, core: Core, open_id: str) -> Token:
-        return self._token_of(await self._fresh(core, open_id, DUE))
+    async def _get(self, service: SessionService, open_id: str) -> Token:
+        return self._token_of(await self._fresh(service, open_id, DUE))
 
-    async def _renew(self, core: Core, open_id: str, dead: str | None) -> Token:
+    async def _renew(
+        self, service: SessionService, open_id: str, dead: str | None
+    ) -> Token:
         """Replace the token of this fingerprint, or whichever there is."""
         if dead is None:
-            stored = await self._load(core, open_id)
+            stored = await self._load(service, open_id)
             dead = fingerprint(stored.record.access_token)
         demand = Demand(replacing=dead)
-        after = await self._fresh(core, open_id, demand)
+        after = await self._fresh(service, open_id, demand)
         if fingerprint(after.record.access_token) == demand.replacing:
             raise TikTokUnavailable("", "the token could not be renewed")
         return self._token_of(after)
 
-    async def _load(self, core: Core, open_id: str) -> VersionedRecord:
+    async def _load(self, service: SessionService, open_id: str) -> VersionedRecord:
         """Return a user's record; NotSignedIn where there is none."""
-        stored = await core.records.load(self._named(open_id))
+        stored = await service.records.load(self._named(open_id))
         if stored is None or stored.record.open_id != open_id:
             raise _not_signed_in()
         return stored
 
-    async def _fresh(self, core: Core, open_id: str, demand: Demand) -> VersionedRecord:
+    async def _fresh(
+        self, service: SessionService, open_id: str, demand: Demand
+    ) -> VersionedRecord:
         """Return a user's record, refreshed if need be; NotSignedIn at its end."""
-        stored = await self._load(core, open_id)
-        fresh = await self._refreshed(core, stored, demand)
+        stored = await self._load(service, open_id)
+        fresh = await self._refreshed(service, stored, demand)
         if fresh is None or fresh.record.open_id != open_id:
             raise _not_signed_in()
         return fresh
 
     async def _refreshed(
-        self, core: Core, stored: VersionedRecord, demand: Demand
+        self, service: SessionService, stored: VersionedRecord, demand: Demand
     ) -> VersionedRecord | None:
         """Return a record as a refresh leaves it, with a profile no older than it may.
 
         For a profile alone a job asks nothing: it may never look at one.
         """
-        fresh = await core.refresh.fresh(stored, demand)
+        fresh = await service.refresh.fresh(stored, demand)
         if fresh is None or fresh.record.access_token == stored.record.access_token:
             return fresh
-        return await core.profiles.fresh(fresh)
+        return await service.profiles.fresh(fresh)
 
-    async def _profile(self, core: Core, open_id: str) -> User:
-        stored = await self._fresh(core, open_id, DUE)
+    async def _profile(self, service: SessionService, open_id: str) -> User:
+        stored = await self._fresh(service, open_id, DUE)
         self._token_of(stored)
         try:
-            packed = await core.profiles.renew(stored)
+            packed = await service.profiles.renew(stored)
         except TikTokError as error:
             if error.error != "access_token_invalid":
                 raise
             # Dead before its time: with another token, once.
-            await self._renew(core, open_id, fingerprint(stored.record.access_token))
-            packed = await core.profiles.renew(await self._load(core, open_id))
+            await self._renew(service, open_id, fingerprint(stored.record.access_token))
+            packed = await service.profiles.renew(await self._load(service, open_id))
         if packed is None:
             raise _not_signed_in()
         return read_profile(open_id, packed)
@@ -349,16 +353,16 @@ class TikTokTokens:
             raise TikTokUnavailable("", "the token expired and could not be renewed")
         return Token(record.access_token.reveal(), record.expires_at, record.scopes)
 
-    async def _sweep(self, core: Core, within: float) -> RefreshSummary:
+    async def _sweep(self, service: SessionService, within: float) -> RefreshSummary:
         kinds = ("refreshed", "failed", "ended", "unreadable")
         counts: dict[str, int] = dict.fromkeys(kinds, 0)
         demand = Demand(within=within)
-        for name in await core.records.ids():
-            stored, is_unreadable = await core.records.inspect(name)
+        for name in await service.records.ids():
+            stored, is_unreadable = await service.records.inspect(name)
             counts["unreadable"] += is_unreadable
-            if stored is None or not core.refresh.is_due(stored.record, demand):
+            if stored is None or not service.refresh.is_due(stored.record, demand):
                 continue
-            outcome = _outcome(stored, await self._refreshed(core, stored, demand))
+            outcome = _outcome(stored, await self._refreshed(service, stored, demand))
             if outcome is not None:
                 counts[outcome] += 1
         if counts["unreadable"]:
@@ -368,50 +372,60 @@ class TikTokTokens:
             )
         return RefreshSummary(**counts)
 
-    async def _users(self, core: Core) -> list[StoredUser]:
-        found = [await core.records.load(name) for name in await core.records.ids()]
+    async def _users(self, service: SessionService) -> list[StoredUser]:
+        found = [
+            await service.records.load(name) for name in await service.records.ids()
+        ]
         return [
-            stored_user(core, stored.record) for stored in found if stored is not None
+            stored_user(service, stored.record)
+            for stored in found
+            if stored is not None
         ]
 
-    async def _ending(self, core: Core, within: float) -> list[StoredUser]:
+    async def _ending(self, service: SessionService, within: float) -> list[StoredUser]:
         latest = self._clock() + within
         found = [
             (user.ends_at, user.open_id, user)
-            for user in await self._users(core)
+            for user in await self._users(service)
             if user.ends_at is not None and user.ends_at <= latest
         ]
         return [user for _, _, user in sorted(found, key=lambda entry: entry[:2])]
 
-    async def _unreadable(self, core: Core) -> int:
-        found = [await core.records.inspect(name) for name in await core.records.ids()]
+    async def _unreadable(self, service: SessionService) -> int:
+        found = [
+            await service.records.inspect(name) for name in await service.records.ids()
+        ]
         return sum(is_unreadable for _, is_unreadable in found)
 
-    async def _forget(self, core: Core, open_id: str) -> bool:
-        return await core.records.forget(self._named(open_id)) is not None
+    async def _forget(self, service: SessionService, open_id: str) -> bool:
+        return await service.records.forget(self._named(open_id)) is not None
 
-    async def _disconnect(self, core: Core, open_id: str) -> str:
-        return await core.logout.end_grant(self._named(open_id))
+    async def _disconnect(self, service: SessionService, open_id: str) -> str:
+        return await service.disconnect(self._named(open_id))
 
     def _named(self, open_id: str) -> str:
         return record_id(self._settings.client_key, open_id)
 
-    def _sync_core(self) -> Core:
-        if self._blocking is None:
-            self._blocking = Core(self._settings, ThreadBackend(), **self._options)
-        return self._blocking
+    def _sync_service(self) -> SessionService:
+        if self._sync is None:
+            self._sync = SessionService(
+                self._settings, ThreadBackend(), **self._options
+            )
+        return self._sync
 
-    def _async_core(self) -> Core:
-        if self._cooperative is None:
-            self._cooperative = Core(self._settings, AsyncBackend(), **self._options)
-        return self._cooperative
+    def _async_service(self) -> SessionService:
+        if self._async is None:
+            self._async = SessionService(
+                self._settings, AsyncBackend(), **self._options
+            )
+        return self._async
 
 
 def _not_signed_in() -> NotSignedIn:
     return NotSignedIn("this user has not signed in, or their grant has ended")
 
 
-def stored_user(core: Core, record: UserRecord) -> StoredUser:
+def stored_user(service: SessionService, record: UserRecord) -> StoredUser:
     """Return what of a user's record may be shown."""
     end = record.refresh_expires_at
     if not record.refresh_token:
@@ -423,7 +437,7 @@ def stored_user(core: Core, record: UserRecord) -> StoredUser:
         scopes=split_scopes(record.scopes),
         token_expires_at=record.expires_at,
         refresh_expires_at=record.refresh_expires_at,
-        sessions=len(core.records.living(record)),
+        sessions=len(service.records.living(record)),
         failures=record.failures,
         ends_at=end,
     )

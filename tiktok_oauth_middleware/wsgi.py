@@ -196,7 +196,7 @@ class TikTokOAuthWSGIMiddleware:
             check_guards(self.app)
             self._is_checked = True
             if environ.get("wsgi.multiprocess"):
-                self._core.check_workers("the server runs several processes")
+                self._core.service.check_workers("the server runs several processes")
         return self._core.mount_points.at(_text(mount))
 
     def _look(self, environ: WSGIEnvironment) -> CachedSession | None:
@@ -275,7 +275,7 @@ class TikTokOAuthWSGIMiddleware:
 
     def close(self) -> None:
         """Close this process's connections; they open again when needed."""
-        run(self._core.aclose())
+        run(self._core.service.aclose())
 
 
 class _Auth(TikTokAuth):

@@ -48,8 +48,8 @@ def _ours() -> tuple[TikTokOAuthMiddleware, str]:
     value = core.cookies._signer.sign(to_text(raw)).decode()
     ticket = Ticket(named, digest(_SECRET))
     grant = packed_grant(_OPEN_ID, ticket.digest, time.time())
-    key = core.records._key(named)
-    sealed = core.records._box.seal(grant.pack(), key)
+    key = core.service.records._key(named)
+    sealed = core.service.records._box.seal(grant.pack(), key)
     store.compare_and_set(key, None, sealed, 1e6)
     return app, f"{FOREIGN}; {COOKIE}={value}"
 

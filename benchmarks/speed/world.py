@@ -210,8 +210,8 @@ def sign_in(
         named = record_id(core.settings.client_key, open_id)
         value, ticket = core.cookies.issue(named)
         grant = packed_grant(open_id, ticket.digest, now)
-        key = core.records._key(named)
-        sealed = core.records._box.seal(grant.pack(), key)
+        key = core.service.records._key(named)
+        sealed = core.service.records._box.seal(grant.pack(), key)
         store.compare_and_set(key, None, sealed, 1e6)
         cookies.append(f"{FOREIGN}; {COOKIE}={value}")
     return cookies

@@ -68,7 +68,7 @@ def _victim(plan: Plan, now: Any, is_asgi: bool, pipe: Any) -> None:
     if is_asgi:
         asyncio.run(_cooperative_victim(plan, now, pipe))
     app = Wsgi(plan, reading(now))
-    finish(finish(app.wrapped._core.client())._client())
+    finish(finish(app.wrapped._core.service.client())._client())
     pipe.send(None)
     app.ask(pipe.recv())
     pipe.send(None)
@@ -77,7 +77,7 @@ def _victim(plan: Plan, now: Any, is_asgi: bool, pipe: Any) -> None:
 
 async def _cooperative_victim(plan: Plan, now: Any, pipe: Any) -> None:
     app = Asgi(plan, reading(now))
-    await (await app.wrapped._core.client())._client()
+    await (await app.wrapped._core.service.client())._client()
     pipe.send(None)
     await app.ask(pipe.recv())
     pipe.send(None)
@@ -180,7 +180,7 @@ class _Kills:
         Whom TikTok refuses then is asked once more when the dead one can not come back
         with an answer any longer: until then nobody is signed out.
         """
-        refresh = self._app.wrapped._core.refresh
+        refresh = self._app.wrapped._core.service.refresh
         self._now.value += refresh._lease + 1
         was_rotated = after in self._fake.successors
         answer = self._app.ask(self._cookie)
@@ -212,7 +212,7 @@ class _Kills:
 
     def _stored(self) -> str:
         """Return the refresh token in the store; "" if there is none."""
-        grants = self._app.wrapped._core.records
+        grants = self._app.wrapped._core.service.records
         named = record_id(self._fake.provider.client_key, person(1).open_id)
         held = finish(grants.load(named))
         return held.record.refresh_token.reveal() if held else ""
@@ -237,7 +237,7 @@ def _durable(told: Run) -> Result:
     took: list[float] = []
     with opened("sqlite") as url:
         app = Wsgi(Plan(store=url), clock, transport=fake.transport)
-        _time_writes(app.wrapped._core.records, took)
+        _time_writes(app.wrapped._core.service.records, took)
         cookie = ""
         for number in range(refreshes):
             if number % _EACH == 0:

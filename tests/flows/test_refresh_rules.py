@@ -296,7 +296,7 @@ class TestDue:
         world.browser().log_in()
         grant = kept(world)
         due = {
-            core.refresh.due_at(replace(grant, open_id=f"user-{number}"))
+            core.service.refresh.due_at(replace(grant, open_id=f"user-{number}"))
             for number in range(100)
         }
         assert len(due) == 100
@@ -543,9 +543,11 @@ class TestDeadHolder:
     def dead(self, signed_in, world):
         """Leave a lock behind; return for how long it lasts."""
         app = getattr(world.app, "wsgi_app", world.app)
-        lease = app._core.refresh._lease
+        lease = app._core.service.refresh._lease
         open_id = world.tiktok.people[0].open_id
-        key = app._core.records._key(record_id(world.settings.client_key, open_id))
+        key = app._core.service.records._key(
+            record_id(world.settings.client_key, open_id)
+        )
 
         def die():
             row = lock_row(key)

@@ -146,7 +146,7 @@ class TestTokenOfAnother:
         open_id, end = raw.open_id, kept(world).expires_at
         world.clock.now = end - 0.5
         core = core_of(world)
-        key = core.records._key(next(iter(core.live.values()))[RECORD_ID])
+        key = core.service.records._key(next(iter(core.live.values()))[RECORD_ID])
         with world.store.lock(key, 60):  # as by another process that refreshes
             assert token_of(raw) is not None
         a_job(world).get(open_id)
@@ -246,7 +246,8 @@ class TestElsewhere:
         )
         assert core.live
         assert (
-            run(core.records.forget(next(iter(core.live.values()))[RECORD_ID])) is None
+            run(core.service.records.forget(next(iter(core.live.values()))[RECORD_ID]))
+            is None
         )
         assert not core.live
 

@@ -65,7 +65,7 @@ def row_of(world, person):
         transport=None,
         clock=world.clock,
     )
-    key = core.records._key(named)
+    key = core.service.records._key(named)
     return key, world.store.get(key)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -25,14 +24,9 @@ from .record import Session
 from .refresh import is_from_future
 
 if TYPE_CHECKING:
-    from tiktok_oauth_middleware.settings.options import TikTokSettings
-
-    from .cache import SessionCache
     from .cookie import SessionCookies
-    from .deferred_writes import DeferredWrites
-    from .profiles import Profiles
-    from .records import Records, VersionedRecord
-    from .refresh import Refresh
+    from .records import VersionedRecord
+    from .service import SessionService
 
 _FRESH_SECONDS = 1.0
 #: "Last seen" is written this often at most, in seconds: a request writes nothing.
@@ -50,28 +44,18 @@ class _UnreadableError(Exception):
 class SessionLoader:
     """The browser sessions of one TikTok app, as this process knows them."""
 
-    def __init__(  # noqa: PLR0913 - its collaborators
-        self,
-        settings: TikTokSettings,
-        records: Records,
-        cache: SessionCache,
-        refresh: Refresh,
-        jar: SessionCookies,
-        clock: Callable[[], float],
-        deferrable: DeferredWrites,
-        profiles: Profiles,
-    ) -> None:
+    def __init__(self, service: SessionService, cookies: SessionCookies) -> None:
+        settings, shared = service.settings, service.shared
         self._settings = settings
-        self._profiles = profiles
-        self._records = records
-        self._deferrable = deferrable
-        self._cache = cache
-        self._refresh = refresh
-        self._jar = jar
-        self._clock = clock
+        self._profiles = service.profiles
+        self._records = shared.records
+        self._deferred_writes = shared.deferred_writes
+        self._cache = shared.cache
+        self._refresh = service.refresh
+        self._cookies = cookies
+        self._clock = shared.clock
         self._seen_step = min(_SEEN_SECONDS, settings.session_idle / 10)
-        #: False where every process has a store of its own. Set by `Core`.
-        self.is_store_shared = True
+        self._is_store_shared = service.is_store_shared
         #: Genuine cookies that the store knows no session for, and since when.
         self._dead: dict[bytes, float] = {}
         self.after_fork()
@@ -111,7 +95,7 @@ class SessionLoader:
         """
         if self._is_known_dead(value):
             return True
-        return self._jar.secure and self._jar.read(value) is None
+        return self._cookies.secure and self._cookies.read(value) is None
 
     def _is_known_dead(self, value: bytes) -> bool:
         at = self._dead.get(value)
@@ -164,15 +148,15 @@ class SessionLoader:
             stored
             and session
             and self._clock() - session.last_seen_at >= self._seen_step
-            and self._deferrable.may_try()
+            and self._deferred_writes.may_try()
         ):
-            with self._deferrable.attempt():
+            with self._deferred_writes.attempt():
                 stored = await self._touch(stored, session)
         return self._remembered(value, ticket, stored)
 
     def _hint(self, sealed: bytes | None) -> None:
         """Say why a genuine cookie may name no record, where others cannot see it."""
-        if sealed is None and not self.is_store_shared:
+        if sealed is None and not self._is_store_shared:
             logger.warning(
                 "a genuine session cookie names a user that this process's memory store"
                 " does not hold: the process was restarted, or another worker signed"
@@ -201,7 +185,7 @@ class SessionLoader:
         known = self._cache.live.get(value)
         if known is not None:
             return Ticket(known[RECORD_ID], known[DIGEST])
-        return self._jar.read(value)
+        return self._cookies.read(value)
 
     async def _touch(
         self, stored: VersionedRecord, session: Session

@@ -13,7 +13,6 @@ Nothing of this is urgent: no failure of TikTok or of the store fails the reques
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -27,16 +26,12 @@ from tiktok_oauth_middleware.errors import TikTokError, TikTokUnavailable
 from .cached_session import PROFILE, RECORD_ID
 
 if TYPE_CHECKING:
-    from tiktok_oauth_middleware._core.backends.base import Backend
     from tiktok_oauth_middleware._core.secret import Secret
-    from tiktok_oauth_middleware._oauth.client import TikTokClient
-    from tiktok_oauth_middleware.settings.options import TikTokSettings
 
-    from .cache import SessionCache
     from .cached_session import CachedSession
-    from .deferred_writes import DeferredWrites
     from .record import UserRecord
-    from .records import Records, VersionedRecord
+    from .records import VersionedRecord
+    from .shared import Shared
 
 #: How long a request waits for each of the two calls there may be, in seconds. Both
 #: together are shorter than the shortest back-off, which keeps others from asking.
@@ -62,23 +57,14 @@ class Profile(NamedTuple):
 class Profiles:
     """Keeps the profiles of one TikTok app's users recent."""
 
-    def __init__(  # noqa: PLR0913 - its collaborators
-        self,
-        settings: TikTokSettings,
-        runtime: Backend,
-        records: Records,
-        cache: SessionCache,
-        client: Callable[[], Awaitable[TikTokClient]],
-        clock: Callable[[], float],
-        deferrable: DeferredWrites,
-    ) -> None:
-        self._settings = settings
-        self._runtime = runtime
-        self._records = records
-        self._cache = cache
-        self._client = client
-        self._clock = clock
-        self._deferrable = deferrable
+    def __init__(self, shared: Shared) -> None:
+        self._settings = shared.settings
+        self._runtime = shared.backend
+        self._records = shared.records
+        self._cache = shared.cache
+        self._client = shared.client
+        self._clock = shared.clock
+        self._deferred_writes = shared.deferred_writes
         #: The grants whose profile the app looked at since it was last asked for.
         self._readers: set[str] = set()
 
@@ -131,7 +117,7 @@ class Profiles:
         if (
             self.due_at(stored.record_id, record) > now
             or record.expires_at <= now
-            or not self._deferrable.may_try()
+            or not self._deferred_writes.may_try()
         ):
             return stored
         try:
@@ -147,7 +133,7 @@ class Profiles:
         """Ask TikTok if no other process does; called by one request of this one."""
         latest: VersionedRecord | None = stored
         claimed: VersionedRecord | None = None
-        with self._deferrable.attempt():
+        with self._deferred_writes.attempt():
             # What else changes in a record, such as "last seen", must not put it off.
             while latest is not None and claimed is None:
                 stored = latest
@@ -168,7 +154,7 @@ class Profiles:
         except TikTokError as error:
             logger.warning("a profile was not renewed, the old one stays: %s", error)
             return await self._put_off(claimed, error)
-        with self._deferrable.attempt():
+        with self._deferred_writes.attempt():
             return await self._write(claimed, profile)
         return claimed
 
@@ -306,7 +292,7 @@ class Profiles:
         if retry_at <= claimed.record.profile_retry_at:
             return claimed
         written: VersionedRecord | None = None
-        with self._deferrable.attempt():
+        with self._deferred_writes.attempt():
             written = await self._records.replace(
                 claimed, replace(claimed.record, profile_retry_at=retry_at)
             )

@@ -17,7 +17,6 @@ import hashlib
 import random
 import time
 import zlib
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -38,15 +37,12 @@ from tiktok_oauth_middleware.events import Event
 from .record import UserRecord
 
 if TYPE_CHECKING:
-    from tiktok_oauth_middleware._core.backends.base import Backend, Meanwhile
+    from tiktok_oauth_middleware._core.backends.base import Meanwhile
     from tiktok_oauth_middleware._core.store_adapter import LockHandle
-    from tiktok_oauth_middleware._oauth.client import TikTokClient
     from tiktok_oauth_middleware._oauth.token_response import TokenResponse
-    from tiktok_oauth_middleware._observe.emit import Emitter
-    from tiktok_oauth_middleware.settings.options import TikTokSettings
 
-    from .deferred_writes import DeferredWrites
-    from .records import Attempt, Records, VersionedRecord
+    from .records import Attempt, VersionedRecord
+    from .shared import Shared
 
 _LONGEST_BACK_OFF = 60
 #: Clocks of machines that share a store differ by less, in seconds; no back-off is
@@ -91,28 +87,21 @@ DUE = Demand()
 class Refresh:
     """Keeps the access tokens of one TikTok app fresh."""
 
-    def __init__(  # noqa: PLR0913 - its collaborators
-        self,
-        settings: TikTokSettings,
-        runtime: Backend,
-        records: Records,
-        client: Callable[[], Awaitable[TikTokClient]],
-        emit: Emitter,
-        clock: Callable[[], float],
-        deferrable: DeferredWrites,
-    ) -> None:
-        self._settings = settings
-        self._deferrable = deferrable
-        self._runtime = runtime
-        self._records = records
-        self._client = client
-        self._emit = emit
-        self._clock = clock
+    def __init__(self, shared: Shared) -> None:
+        self._settings = shared.settings
+        self._deferred_writes = shared.deferred_writes
+        self._runtime = shared.backend
+        self._records = shared.records
+        self._client = shared.client
+        self._emit = shared.emit
+        self._clock = shared.clock
         #: The longest that a refresh takes, in seconds: the call and the write.
-        self.longest: float = settings.timeout + _WRITE_SECONDS
+        self.longest: float = shared.settings.timeout + _WRITE_SECONDS
         # The store's lock is renewed all the while, or else outlives both, so that
         # nobody asks in between. A short one is sooner free of a holder that died.
-        self._lease = LEASE_SECONDS if records.has_short_locks else self.longest + 3
+        self._lease = (
+            LEASE_SECONDS if shared.records.has_short_locks else self.longest + 3
+        )
 
     def due_at(self, record: UserRecord) -> float:
         """Return when the access token is to be renewed, in seconds since 1970.
@@ -177,8 +166,8 @@ class Refresh:
         if not usable or demand != DUE:
             with contextlib.suppress(InFlight):
                 return await self._led(stored, demand, wait=not usable)
-        elif self._deferrable.may_try():
-            with contextlib.suppress(InFlight), self._deferrable.attempt():
+        elif self._deferred_writes.may_try():
+            with contextlib.suppress(InFlight), self._deferred_writes.attempt():
                 return await self._led(stored, demand, wait=False)
             if not self._is_usable(stored.record, demand):
                 # It expired while the store was waited for, and is needed now.

@@ -8,30 +8,19 @@ memory awaits nothing: one scan of the headers, one lookup, one comparison of ti
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Sequence
 from functools import partial
-from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tiktok_oauth_middleware._core.backends.base import TLSContext
 from tiktok_oauth_middleware._core.encryption import Box, derive
 from tiktok_oauth_middleware._core.http import Headers, Request, Response
 from tiktok_oauth_middleware._core.log import logger
-from tiktok_oauth_middleware._core.secret import reveal
-from tiktok_oauth_middleware._observe.emit import Emitter, OnEvent
-from tiktok_oauth_middleware._observe.metrics import MeasuredStore, meter
-from tiktok_oauth_middleware._session.cache import SessionCache
+from tiktok_oauth_middleware._observe.emit import OnEvent
 from tiktok_oauth_middleware._session.cookie import SessionCookies
-from tiktok_oauth_middleware._session.deferred_writes import DeferredWrites
 from tiktok_oauth_middleware._session.loader import SessionLoader
-from tiktok_oauth_middleware._session.profiles import Profiles
-from tiktok_oauth_middleware._session.records import Records
-from tiktok_oauth_middleware._session.refresh import Refresh
-from tiktok_oauth_middleware.errors import ConfigurationError, StoreError
+from tiktok_oauth_middleware._session.service import SessionService
+from tiktok_oauth_middleware.errors import StoreError
 from tiktok_oauth_middleware.events import Event
-from tiktok_oauth_middleware.settings.arguments import check_options
-from tiktok_oauth_middleware.stores.registry import open_store
 
 from .challenge import Challenges
 from .cookie_header import find
@@ -54,7 +43,6 @@ from .webhook import Webhook
 
 if TYPE_CHECKING:
     from tiktok_oauth_middleware._core.backends.base import Backend
-    from tiktok_oauth_middleware._oauth.client import TikTokClient
     from tiktok_oauth_middleware._session.cookie import Ticket
     from tiktok_oauth_middleware.settings.options import TikTokSettings
 
@@ -93,38 +81,25 @@ class Core:
             ConfigurationError: an argument is wrong, or async where it must not be.
             TypeError: `transport` is of another HTTP library.
         """
-        check_options(settings, store, {"on_event": on_event, "clock": clock})
-        if transport is not None:
-            from tiktok_oauth_middleware._oauth.client import check_transport
-
-            check_transport(transport, blocking=runtime.is_blocking)
-        if runtime.is_blocking and iscoroutinefunction(on_event):
-            message = "on_event is an async def; under WSGI it must be a plain function"
-            raise ConfigurationError(message)
+        self.service = SessionService(
+            settings,
+            runtime,
+            store=store,
+            on_event=on_event,
+            transport=transport,
+            clock=clock,
+        )
         self.settings = settings
         self.clock = clock
         self._runtime = runtime
         self._pages = pages or Pages()
-        self._transport = transport
-        self._tls = TLSContext()
-        self._own_store = store is None
-        opened = (
-            open_store(reveal(settings.store), clock=clock) if store is None else store
-        )
-        self._meter = meter()
-        self._port = runtime.port(opened)
-        if self._meter is not None:
-            self._port = MeasuredStore(self._port, self._meter)
-        self._store = opened
-        self.check_workers()
+        self._emit = self.service.emit
+        self.profiles = self.service.profiles
         if settings.is_loopback:
             logger.warning(
                 "development: cookies without Secure, for %s only", settings.origin
             )
-        keys = [reveal(key) for key in settings.secret_keys]
-        log_key = derive(keys[0], settings.client_key, "log")
-        self._emit = Emitter(runtime, log_key, on_event, self._meter)
-        self._wire(keys)
+        self._wire(self.service.keys)
         self.mount_points = MountPoints(settings, clock, self.profiles.was_read)
         self.rules = AppRules(settings)
         self.challenges = Challenges(
@@ -142,87 +117,26 @@ class Core:
         self.cookie_name = self.cookies.session_name.encode()
         #: How the session cookie begins in a Cookie header.
         self.cookie_start = self.cookie_name + b"="
-        cache = SessionCache(settings.remembered_sessions)
-        self.records = Records(
-            settings,
-            self._port,
-            Box(keys, settings.client_key, "grant"),
-            cache,
-            clock,
-        )
-        deferrable = DeferredWrites(clock)
-        self.refresh = Refresh(
-            settings,
-            self._runtime,
-            self.records,
-            self.client,
-            self._emit,
-            clock,
-            deferrable,
-        )
-        self.profiles = Profiles(
-            settings,
-            self._runtime,
-            self.records,
-            cache,
-            self.client,
-            clock,
-            deferrable,
-        )
-        self.sessions = SessionLoader(
-            settings,
-            self.records,
-            cache,
-            self.refresh,
-            self.cookies,
-            clock,
-            deferrable,
-            self.profiles,
-        )
-        self.sessions.is_store_shared = getattr(self._store, "is_shared", True)
+        self.sessions = SessionLoader(self.service, self.cookies)
         #: Loads the session of a cookie, from the store if need be.
         self.load_session = self.sessions.load_session
         #: Cookie value to cached session, for the middlewares' fast path.
-        self.live = cache.live
+        self.live = self.service.cache.live
+        shared = self.service.shared
         self._login = LoginFlow(
             settings=settings,
-            backend=self._runtime,
-            records=self.records,
+            backend=shared.backend,
+            records=shared.records,
             cookies=self.cookies,
             login_box=Box(keys, settings.client_key, "login"),
             result_box=Box(keys, settings.client_key, "login result"),
-            client=self.client,
-            emit=self._emit,
+            client=shared.client,
+            emit=shared.emit,
             clock=clock,
             profiles=self.profiles,
         )
-        self.logout = Logout(
-            settings=settings,
-            backend=self._runtime,
-            records=self.records,
-            cookies=self.cookies,
-            client=self.client,
-            emit=self._emit,
-            clock=clock,
-        )
-        self._webhook = Webhook(
-            settings=settings,
-            records=self.records,
-            refresh=self.refresh,
-            client=self.client,
-            emit=self._emit,
-            clock=clock,
-        )
-
-    def check_workers(self, sign: str | None = None) -> None:
-        """Let a store that only this process can read warn if there are other workers.
-
-        Args:
-            sign: what shows that there are.
-        """
-        check = getattr(self._store, "check_workers", None)
-        if check is not None:
-            check(sign)
+        self.logout = Logout(service=self.service, cookies=self.cookies)
+        self._webhook = Webhook(service=self.service)
 
     def check_app(self, middleware: _Middleware) -> bool:
         """Check how the app is put together, once; return whether this was the time.
@@ -237,43 +151,6 @@ class Core:
         check_guards(middleware.app)
         self._is_app_checked = True
         return True
-
-    async def client(self) -> TikTokClient:
-        """Return the client for TikTok; made in a thread at its first use."""
-        return await self._runtime.shared(self._make_client, self, "client")
-
-    def _make_client(self) -> TikTokClient:
-        from tiktok_oauth_middleware._oauth.client import TikTokClient
-
-        return TikTokClient(
-            self.settings,
-            self._runtime,
-            transport=self._transport,
-            clock=self.clock,
-            timing=None if self._meter is None else self._meter.call,
-            tls=self._tls,
-        )
-
-    async def warm(self) -> None:
-        """Make the client for TikTok before a request waits for it.
-
-        Loading it takes 0.3 s, in which other threads run only every 5 ms.
-        """
-        try:
-            await (await self.client()).warm()
-        except Exception as error:  # noqa: BLE001 - a login will report it
-            logger.warning("no client for TikTok yet: %s", type(error).__name__)
-
-    async def aclose(self) -> None:
-        """Close this process's or event loop's connections, and a store opened here."""
-        # TikTok sends its response to a refresh once: a pending one is waited for.
-        await self._runtime.settle(self.refresh.longest)
-        client = self._runtime.taken_back(self, "client")
-        if client is not None:
-            await client.aclose()
-        if self._own_store:
-            with contextlib.suppress(StoreError):
-                await self._port.close()
 
     # --- requests to the middleware's own paths ----------------------------------
 

@@ -7,15 +7,12 @@ change something, so both require a POST from a page of this site.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tiktok_oauth_middleware._core.http import QUERY_LIMIT, Cookie, Request
 from tiktok_oauth_middleware._core.return_to import target_of
-from tiktok_oauth_middleware.errors import GrantRevoked, StoreError, TikTokError
-from tiktok_oauth_middleware.events import Event
+from tiktok_oauth_middleware._session.service import FAILED
 
 from .cookie_header import find_all
 from .messages import ActionName, ProblemCode
@@ -24,31 +21,16 @@ from .navigation import is_same_origin
 from .pages import DELETED_AT_ONCE, Answer, ErrorPage, Note, button, link, redirect
 
 if TYPE_CHECKING:
-    from tiktok_oauth_middleware._core.backends.base import Backend
-    from tiktok_oauth_middleware._oauth.client import TikTokClient
-    from tiktok_oauth_middleware._observe.emit import Emitter
     from tiktok_oauth_middleware._session.cookie import SessionCookies, Ticket
-    from tiktok_oauth_middleware._session.record import UserRecord
-    from tiktok_oauth_middleware._session.records import Records
-    from tiktok_oauth_middleware.settings.options import TikTokSettings
-
-#: How long TikTok may take to confirm a disconnect, in seconds: the user waits for it.
-REVOKE_SECONDS = 2.5
-#: How a disconnect ended.
-REVOKED, GONE, FAILED = "revoked", "gone", "failed"
+    from tiktok_oauth_middleware._session.service import SessionService
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Logout:
     """The logout and disconnect paths of one TikTok app."""
 
-    settings: TikTokSettings
-    backend: Backend
-    records: Records
+    service: SessionService
     cookies: SessionCookies
-    client: Callable[[], Awaitable[TikTokClient]]
-    emit: Emitter
-    clock: Callable[[], float]
 
     async def answer(
         self, request: Request, mount_point: MountPoint, ticket: Ticket | None
@@ -62,22 +44,11 @@ class Logout:
         if refusal is not None:
             return refusal
         if ticket is not None:
-            await self.end(ticket.record_id, ticket.digest)
+            await self.service.end_session(ticket.record_id, ticket.digest)
         cookies = self._deletions(request)
         if ticket is not None:
             cookies = [self._choose_account_next(), *cookies]
         return redirect(self._return_to(request, mount_point), cookies=cookies)
-
-    async def end(self, record_id: str, digest: str) -> None:
-        """End one session, and report it.
-
-        Raises:
-            StoreError: the store failed; the session may live on.
-        """
-        ended = await self.records.end_session(record_id, digest)
-        if ended is not None:
-            event = Event(name="logout", open_id=ended.open_id)
-            await self.emit(event, session=digest)
 
     async def disconnect(
         self, request: Request, mount_point: MountPoint, ticket: Ticket | None
@@ -96,12 +67,12 @@ class Logout:
         deletions = self._deletions(request)
         if ticket is None:
             return redirect(return_to, cookies=deletions)
-        stored = await self.records.load_alive(ticket)
+        stored = await self.service.records.load_alive(ticket)
         if stored is None:
             # Ended by another process: nothing cached here is true any more.
-            self.records.forget_cached(ticket.record_id)
+            self.service.records.forget_cached(ticket.record_id)
             return redirect(return_to, cookies=deletions)
-        if await self.end_grant(stored.record_id) != FAILED:
+        if await self.service.disconnect(stored.record_id) != FAILED:
             return redirect(return_to, cookies=deletions)
         actions = [link("back", return_to)]
         cookies = [self._choose_account_next(), *deletions]
@@ -113,57 +84,7 @@ class Logout:
         Without it TikTok would reconnect the account that just logged out, without
         asking. It does not after a disconnect that it confirmed.
         """
-        return self.cookies.choose(max(1, int(self.settings.session_lifetime)))
-
-    async def end_grant(self, record_id: str) -> str:
-        """Delete a user's record at once, then revoke the token at TikTok.
-
-        Returns:
-            `REVOKED`; `GONE` if there was no record, or TikTok had ended the grant
-            before; `FAILED` if TikTok did not confirm within `REVOKE_SECONDS`.
-
-        Raises:
-            StoreError: the store failed before anything was done.
-        """
-        ended = await self.records.forget(record_id)
-        if ended is None:
-            return GONE
-        result, why = await self.backend.shielded(
-            lambda: self._revoke(record_id, ended)
-        )
-        event = Event(name="disconnect", reason=result, open_id=ended.open_id)
-        await self.emit(event, why=why)
-        return result
-
-    async def _revoke(self, record_id: str, record: UserRecord) -> tuple[str, object]:
-        """Revoke a token, and note when; return how that ended, and why.
-
-        TikTok reports it by webhook later, maybe when the user has logged in again.
-        """
-        result = await self._revoke_at_tiktok(record)
-        # The record is deleted, whether or not the store can note this: without the
-        # note the webhook asks TikTok.
-        with contextlib.suppress(StoreError):
-            await self.records.note_revoked(record_id)
-        return result
-
-    async def _revoke_at_tiktok(self, record: UserRecord) -> tuple[str, object]:
-        """Revoke a token, after a refresh if it expired; return how that ended, why."""
-        seconds = REVOKE_SECONDS / 2
-        access = record.access_token
-        try:
-            client = await self.client()
-            if record.expires_at <= self.clock() and record.refresh_token:
-                refresh_token = record.refresh_token.reveal()
-                answer = await client.refresh(refresh_token, seconds=seconds)
-                access = answer.access_token
-            await client.revoke(access.reveal(), seconds=seconds)
-        except GrantRevoked as error:
-            return GONE, error
-        except TikTokError as error:
-            is_gone = error.error == "access_token_invalid"
-            return GONE if is_gone else FAILED, error
-        return REVOKED, ""
+        return self.cookies.choose(max(1, int(self.service.settings.session_lifetime)))
 
     def _check_post(
         self,
@@ -183,14 +104,14 @@ class Logout:
             return ErrorPage(
                 code="method_not_allowed", headers=[("allow", "GET, POST")]
             )
-        if not is_same_origin(request, self.settings.origin):
-            notes = [Note("address", self.settings.origin)]
+        if not is_same_origin(request, self.service.settings.origin):
+            notes = [Note("address", self.service.settings.origin)]
             actions = [link("back", mount_point.home)]
             return ErrorPage(code="cross_site", actions=actions, notes=notes)
         return None
 
     def _return_to(self, request: Request, mount_point: MountPoint) -> str:
-        usual = mount_point.prefix + self.settings.after_logout
+        usual = mount_point.prefix + self.service.settings.after_logout
         return target_of(
             request.query, usual, mount_point.own_paths, mount_point.origin
         )

@@ -15,7 +15,6 @@ Only the record that was judged is deleted, never one that was written since.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -34,12 +33,9 @@ from tiktok_oauth_middleware.events import Event
 from .pages import json_response
 
 if TYPE_CHECKING:
-    from tiktok_oauth_middleware._oauth.client import TikTokClient
-    from tiktok_oauth_middleware._observe.emit import Emitter
-    from tiktok_oauth_middleware._session.records import Records, VersionedRecord
-    from tiktok_oauth_middleware._session.refresh import Refresh
+    from tiktok_oauth_middleware._session.records import VersionedRecord
+    from tiktok_oauth_middleware._session.service import SessionService
     from tiktok_oauth_middleware.events import EventName
-    from tiktok_oauth_middleware.settings.options import TikTokSettings
 
 #: TikTok delivers again for three days: a delivery is handled once in that time.
 _REMEMBERED_SECONDS = 4 * 86400
@@ -61,12 +57,7 @@ BODY_LIMIT = 64 * 1024
 class Webhook:
     """The webhook path of one TikTok app."""
 
-    settings: TikTokSettings
-    records: Records
-    refresh: Refresh
-    client: Callable[[], Awaitable[TikTokClient]]
-    emit: Emitter
-    clock: Callable[[], float]
+    service: SessionService
 
     async def answer(self, request: Request) -> Response:
         """Answer a delivery.
@@ -81,22 +72,25 @@ class Webhook:
         body = await request.read(BODY_LIMIT)
         if body is None:
             return json_response(413, {"error": "too_long"})
-        secrets = (self.settings.client_secret, self.settings.previous_client_secret)
+        secrets = (
+            self.service.settings.client_secret,
+            self.service.settings.previous_client_secret,
+        )
         try:
             delivery = webhook_delivery.read_webhook(
                 request.one(b"tiktok-signature") or b"",
                 body,
-                client_key=self.settings.client_key,
+                client_key=self.service.settings.client_key,
                 secrets=[secret for secret in secrets if secret],
-                now=self.clock(),
+                now=self.service.clock(),
             )
         except WebhookRejected as error:
             event = Event(name="webhook_rejected", reason=error.code)
-            await self.emit(event, why=error)
+            await self.service.emit(event, why=error)
             return json_response(error.status, {"error": error.code})
         # Marked afterwards: if the store fails in between, TikTok delivers again.
         name = "hook-" + hashlib.sha256(body).hexdigest()[:32]
-        if not await self.records.was_used(name):
+        if not await self.service.records.was_used(name):
             try:
                 await self._handle(delivery)
             except TikTokError as error:
@@ -105,7 +99,7 @@ class Webhook:
                 retry = [("retry-after", _RETRY_SECONDS)]
                 unavailable = TikTokUnavailable.code
                 return json_response(503, {"error": unavailable}, retry)
-            await self.records.use_once(name, _REMEMBERED_SECONDS)
+            await self.service.records.use_once(name, _REMEMBERED_SECONDS)
         return json_response(200, {})
 
     async def _handle(self, delivery: webhook_delivery.Delivery) -> None:
@@ -119,7 +113,7 @@ class Webhook:
         event = Event(
             name=name, open_id=delivery.open_id, reason=delivery.event, details=details
         )
-        await self.emit(event)
+        await self.service.emit(event)
 
     async def _withdraw(
         self, open_id: str, delivery: webhook_delivery.Delivery
@@ -130,23 +124,23 @@ class Webhook:
             TikTokError: TikTok was asked whether the token still works, and did not
                 answer that.
         """
-        named = record_id(self.settings.client_key, open_id)
+        named = record_id(self.service.settings.client_key, open_id)
         for _ in range(_MAX_SWAPS):
-            stored = await self.records.load(named)
+            stored = await self.service.records.load(named)
             if stored is None:
                 return False
             is_withdrawn = await self._is_withdrawn(stored, delivery)
             if is_withdrawn is None:
-                if stored.record.expires_at <= self.clock():
-                    stored = await self.refresh.fresh(stored)
+                if stored.record.expires_at <= self.service.clock():
+                    stored = await self.service.refresh.fresh(stored)
                 if stored is None:  # TikTok's answer to the refresh ended it
                     return True
                 is_withdrawn = not await self._token_works(stored)
             if not is_withdrawn:
                 return False
-            await self.records.forget_denied(named)
+            await self.service.records.forget_denied(named)
             # A record written since, by a login above all, was not judged.
-            if await self.records.delete(stored):
+            if await self.service.records.delete(stored):
                 return True
         message = "the user's record changed at every try to delete it"
         raise StoreError(message)
@@ -160,12 +154,12 @@ class Webhook:
         withdrawn.
         """
         issued_at, withdrawn_at = stored.record.issued_at, delivery.create_time
-        if withdrawn_at > self.clock() + _ECHO_SECONDS:
+        if withdrawn_at > self.service.clock() + _ECHO_SECONDS:
             withdrawn_at = 0  # in the future, and so no time to judge by
         if withdrawn_at and issued_at > withdrawn_at + _TIKTOK_CLOCK_SKEW:
             return False
         if delivery.reason == _REVOKED_BY_US:
-            revoked_at = await self.records.revoked_at(stored.record_id)
+            revoked_at = await self.service.records.revoked_at(stored.record_id)
             if (
                 revoked_at is not None
                 and withdrawn_at <= revoked_at + _ECHO_SECONDS
@@ -183,9 +177,9 @@ class Webhook:
             TikTokError: TikTok did not answer that.
         """
         record = stored.record
-        if record.expires_at <= self.clock():
+        if record.expires_at <= self.service.clock():
             raise TikTokUnavailable("", "the token expired and could not be renewed")
-        client = await self.client()
+        client = await self.service.client()
         try:
             await client.profile(
                 record.access_token.reveal(), record.open_id, ("open_id",)

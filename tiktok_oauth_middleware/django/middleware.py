@@ -168,7 +168,7 @@ class TikTokMiddleware:
             )
             raise ConfigurationError(message)
         if request.META.get("wsgi.multiprocess"):
-            self._core.check_workers("the server runs several processes")
+            self._core.service.check_workers("the server runs several processes")
         return self._core.mount_points.at(mount)
 
     def _is_protected(self, request: HttpRequest, mount_point: MountPoint) -> bool:
@@ -227,9 +227,9 @@ class TikTokMiddleware:
             if refused is None:
                 return answer
             if refused.forgets:
-                await core.logout.end_grant(ids[0])
+                await core.service.disconnect(ids[0])
             else:
-                await core.records.end_session(*ids)
+                await core.service.records.end_session(*ids)
         except StoreError as error:
             asked = exchange.core_request(request, mount_point.mount)
             return await core.store_error_response(asked.without_cookies(), error)
@@ -282,7 +282,7 @@ class TikTokMiddleware:
         core, ids = self._core, (cached[RECORD_ID], cached[DIGEST])
         del cached
         try:
-            await core.logout.end(*ids)
+            await core.service.end_session(*ids)
         except StoreError as error:
             # The session lives on, and to say otherwise would be wrong.
             mount = request.META.get("SCRIPT_NAME", "")

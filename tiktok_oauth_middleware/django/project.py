@@ -179,8 +179,8 @@ class Installation:
         """
         core = self.core(is_async=False)
         named = record_id(self.settings.client_key, open_id)
-        held = run(core.records.load(named))
-        return None if held is None else stored_user(core, held.record)
+        stored = run(core.service.records.load(named))
+        return None if stored is None else stored_user(core.service, stored.record)
 
     def core(self, *, is_async: bool) -> Core:
         """Return the core of one kind of request, made when first asked for."""
@@ -206,7 +206,7 @@ class Installation:
         self.tokens.close()
         core = self._cores.get(False)
         if core is not None:
-            run(core.aclose())
+            run(core.service.aclose())
 
 
 _lock = threading.Lock()

@@ -94,8 +94,8 @@ def _log_in(client: Any, person: User, scopes: Iterable[str] | None, user: Any) 
     session = Session(ticket.digest, now, now)
     profile = json.dumps({"display_name": person.display_name})
     for _ in range(_TRIES):
-        held = run(core.records.load(named))
-        before = held.record.sessions if held is not None else ()
+        stored = run(core.service.records.load(named))
+        before = stored.record.sessions if stored is not None else ()
         record = UserRecord(
             open_id=person.open_id,
             access_token=Secret(f"act.test-{secrets.token_urlsafe(24)}"),
@@ -109,9 +109,9 @@ def _log_in(client: Any, person: User, scopes: Iterable[str] | None, user: Any) 
             sessions=(*before, session),
         )
         written = run(
-            core.records.create(named, record)
-            if held is None
-            else core.records.replace(held, record)
+            core.service.records.create(named, record)
+            if stored is None
+            else core.service.records.replace(stored, record)
         )
         if written is not None:
             break

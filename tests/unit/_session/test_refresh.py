@@ -38,7 +38,7 @@ def refresh_of(clock, store=None, **options):
         transport=None,
         clock=clock,
     )
-    return core.refresh
+    return core.service.refresh
 
 
 @pytest.fixture
@@ -318,8 +318,8 @@ class TestTogether:
         async def client():
             return told
 
-        core.refresh._client = client
-        run(core.records.create("id", replace(grant, retry_at=0)))
+        core.service.refresh._client = client
+        run(core.service.records.create("id", replace(grant, retry_at=0)))
         return core
 
     @staticmethod
@@ -332,7 +332,7 @@ class TestTogether:
 
     def test_is_under_way(self, core, clock, told):
         """A refresh is under way from when it began until it has ended."""
-        refresh = core.refresh
+        refresh = core.service.refresh
         assert not refresh.is_under_way("id")
         clock.now = float(kept_in(core).record.expires_at)
         held = kept_in(core)
@@ -346,7 +346,7 @@ class TestTogether:
 
     def test_ahead_is_a_flight_of_its_own(self, core, told):
         """Who has a token renewed early is not waited for by those to whom it is good."""
-        refresh, held = core.refresh, kept_in(core)
+        refresh, held = core.service.refresh, kept_in(core)
         demand = Demand(replacing=fingerprint(held.record.access_token))
         _, thread = self.in_a_thread(lambda: refresh.fresh(held, demand))
         assert told.asked.wait(20)
@@ -356,7 +356,7 @@ class TestTogether:
 
     def test_result_is_waited_for(self, core, clock, told):
         """Who asks for the result while a refresh is under way gets what it gives."""
-        refresh = core.refresh
+        refresh = core.service.refresh
         clock.now = float(kept_in(core).record.expires_at)
         held = kept_in(core)
         one, first = self.in_a_thread(lambda: refresh.fresh(held))
@@ -374,18 +374,18 @@ class TestTogether:
         """Where none is under way any more, the result is what one gives now."""
         told.may_answer.set()
         clock.now = float(kept_in(core).record.expires_at)
-        assert run(core.refresh.result("id")).record.access_token == "act.new"
+        assert run(core.service.refresh.result("id")).record.access_token == "act.new"
 
     def test_not_due(self, core, told):
         """Who finds a fresh record has it, and asks nobody, not even for the lock."""
-        core.records.lock = None
-        assert run(core.refresh.result("id")) == kept_in(core)
+        core.service.records.lock = None
+        assert run(core.service.refresh.result("id")) == kept_in(core)
         assert not told.asked.is_set()
 
     def test_gone(self, core, told):
         """Who finds no record has none, and asks nobody."""
-        core.records.lock = None
-        assert run(core.refresh.result("other")) is None
+        core.service.records.lock = None
+        assert run(core.service.refresh.result("other")) is None
         assert not told.asked.is_set()
 
     @pytest.mark.parametrize(("left", "pauses"), [(1, 0), (0, 3), (-1, 3)])
@@ -402,12 +402,12 @@ class TestTogether:
             slept.append(seconds)
             if len(slept) == 3:  # the other process has done it
                 held = kept_in(core)
-                renewed = core.refresh._renewed(held.record, answer())
-                await core.records.replace(held, renewed)
+                renewed = core.service.refresh._renewed(held.record, answer())
+                await core.service.records.replace(held, renewed)
 
-        core.records.lock, core._runtime.sleep = lock, sleep
+        core.service.records.lock, core._runtime.sleep = lock, sleep
         clock.now = float(kept_in(core).record.expires_at - left)
-        found = run(core.refresh.fresh(kept_in(core)))
+        found = run(core.service.refresh.fresh(kept_in(core)))
         assert len(slept) == pauses
         assert found.record.access_token == ("act.new" if pauses else "act.old")
         assert not told.asked.is_set()
@@ -417,16 +417,16 @@ class TestTogether:
         """Without a refresh token the access token is good to its end, then nobody's."""
         held = kept_in(core)
         bare = replace(held.record, refresh_token=Secret(""))
-        run(core.records.replace(held, bare))
+        run(core.service.records.replace(held, bare))
         clock.now = float(bare.expires_at - left)
-        found = run(core.refresh.fresh(held._replace(record=bare)))
+        found = run(core.service.refresh.fresh(held._replace(record=bare)))
         assert (found is not None) is is_there
         assert (kept_in(core) is not None) is is_there
         assert not told.asked.is_set()
 
 
 def kept_in(core):
-    return run(core.records.load("id"))
+    return run(core.service.records.load("id"))
 
 
 # --- what somebody else does meanwhile ------------------------------------------------
@@ -591,8 +591,8 @@ class TestMeanwhile:
         world.clock.advance(LIFE + 1)
         core = core_of(world)
         named = record_id(world.settings.client_key, world.tiktok.people[0].open_id)
-        held = run(core.records.load(named))
-        fresh = run(core.refresh.fresh(held))
+        held = run(core.service.records.load(named))
+        fresh = run(core.service.refresh.fresh(held))
         # The swap meets the change; read, failing; read; swap, failing; swap.
         assert store.refused == 2
         store.stumbles = False
@@ -611,11 +611,11 @@ class TestMeanwhile:
 
         core._runtime.sleep = sleep
         named = record_id(world.settings.client_key, world.tiktok.people[0].open_id)
-        held = run(core.records.load(named))
+        held = run(core.service.records.load(named))
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr("tiktok_oauth_middleware._session.refresh.time", watch)
             with pytest.raises(StoreError):
-                run(core.refresh.fresh(held))
+                run(core.service.refresh.fresh(held))
         # Steps double from 0.05 s to a second; the last begins within the twelve.
         assert 1012 < watch.now <= 1013
         assert store.refused == 17

@@ -1,0 +1,234 @@
+"""The users of one app without HTTP: their records, their tokens, and how both end.
+
+Jobs stand on it alone; the middleware adds paths, cookies and pages. For both, the same
+code refreshes a token, under the same lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from inspect import iscoroutinefunction
+from typing import TYPE_CHECKING, Any
+
+from tiktok_oauth_middleware._core.backends.base import TLSContext
+from tiktok_oauth_middleware._core.encryption import Box, derive
+from tiktok_oauth_middleware._core.log import logger
+from tiktok_oauth_middleware._core.secret import reveal
+from tiktok_oauth_middleware._observe.emit import Emitter, OnEvent
+from tiktok_oauth_middleware._observe.metrics import MeasuredStore, meter
+from tiktok_oauth_middleware.errors import (
+    ConfigurationError,
+    GrantRevoked,
+    StoreError,
+    TikTokError,
+)
+from tiktok_oauth_middleware.events import Event
+from tiktok_oauth_middleware.settings.arguments import check_options
+from tiktok_oauth_middleware.stores.registry import open_store
+
+from .cache import SessionCache
+from .deferred_writes import DeferredWrites
+from .profiles import Profiles
+from .record import UserRecord
+from .records import Records
+from .refresh import Refresh
+from .shared import Shared
+
+if TYPE_CHECKING:
+    from tiktok_oauth_middleware._core.backends.base import Backend
+    from tiktok_oauth_middleware._oauth.client import TikTokClient
+    from tiktok_oauth_middleware.settings.options import TikTokSettings
+
+#: TikTok is given this long to confirm a disconnect, in seconds: the user waits for it.
+REVOKE_SECONDS = 2.5
+#: How a disconnect ended.
+REVOKED, GONE, FAILED = "revoked", "gone", "failed"
+
+
+class SessionService:
+    """The users of one app, over one backend: threads or event loops."""
+
+    def __init__(
+        self,
+        settings: TikTokSettings,
+        backend: Backend,
+        *,
+        store: Any = None,
+        on_event: OnEvent | None = None,
+        transport: Any = None,
+        clock: Callable[[], float],
+    ) -> None:
+        """Build what can be built without I/O; the rest is made when first needed.
+
+        Raises:
+            ConfigurationError: `settings` or `store` is none, or `store` or `on_event`
+                does not fit the backend.
+            TypeError: `transport` does not.
+        """
+        check_options(settings, store, {"on_event": on_event, "clock": clock})
+        if transport is not None:
+            from tiktok_oauth_middleware._oauth.client import check_transport
+
+            check_transport(transport, blocking=backend.is_blocking)
+        if backend.is_blocking and iscoroutinefunction(on_event):
+            message = "on_event is an async def; under WSGI it must be a plain function"
+            raise ConfigurationError(message)
+        self.settings = settings
+        self.backend = backend
+        self.clock = clock
+        self._transport = transport
+        self._tls = TLSContext()
+        self._owns_store = store is None
+        self._store = (
+            open_store(reveal(settings.store), clock=clock) if store is None else store
+        )
+        self._meter = meter()
+        adapter = backend.port(self._store)
+        if self._meter is not None:
+            adapter = MeasuredStore(adapter, self._meter)
+        self._adapter = adapter
+        self.check_workers()
+        #: The secret keys, newest first, as they were written.
+        self.keys: list[str] = [reveal(key) for key in settings.secret_keys]
+        log_key = derive(self.keys[0], settings.client_key, "log")
+        self.emit = Emitter(backend, log_key, on_event, self._meter)
+        self.cache = SessionCache(settings.remembered_sessions)
+        self.records = Records(
+            settings,
+            adapter,
+            Box(self.keys, settings.client_key, "grant"),
+            self.cache,
+            clock,
+        )
+        self.shared = Shared(
+            settings=settings,
+            backend=backend,
+            records=self.records,
+            cache=self.cache,
+            client=self.client,
+            emit=self.emit,
+            clock=clock,
+            deferred_writes=DeferredWrites(clock),
+        )
+        self.refresh = Refresh(self.shared)
+        self.profiles = Profiles(self.shared)
+
+    @property
+    def is_store_shared(self) -> bool:
+        """Whether other processes have the same store."""
+        return bool(getattr(self._store, "is_shared", True))
+
+    def check_workers(self, seen: str | None = None) -> None:
+        """Let a store of this process alone warn where there are other workers.
+
+        Args:
+            seen: how it was found out that there are.
+        """
+        check = getattr(self._store, "check_workers", None)
+        if check is not None:
+            check(seen)
+
+    # --- the client for TikTok -----------------------------------------------------
+
+    async def client(self) -> TikTokClient:
+        """Return the client for TikTok; loaded in a thread when first needed."""
+        return await self.backend.shared(self._make_client, self, "client")
+
+    def _make_client(self) -> TikTokClient:
+        from tiktok_oauth_middleware._oauth.client import TikTokClient
+
+        return TikTokClient(
+            self.settings,
+            self.backend,
+            transport=self._transport,
+            clock=self.clock,
+            timing=None if self._meter is None else self._meter.call,
+            tls=self._tls,
+        )
+
+    async def warm(self) -> None:
+        """Make the client for TikTok before anybody waits for it.
+
+        Loading it takes 0.3 s, in which other threads get their turn every 5 ms only.
+        """
+        try:
+            await (await self.client()).warm()
+        except Exception as error:  # noqa: BLE001 - a login meets it again, and reports it
+            logger.warning("no client for TikTok yet: %s", type(error).__name__)
+
+    async def aclose(self) -> None:
+        """Close this process's or event loop's connections; a store if opened here."""
+        # An answer of TikTok that is still on its way is the only one there will be.
+        await self.backend.settle(self.refresh.longest)
+        client = self.backend.taken_back(self, "client")
+        if client is not None:
+            await client.aclose()
+        if self._owns_store:
+            with contextlib.suppress(StoreError):
+                await self._adapter.close()
+
+    # --- how a session and a record end --------------------------------------------
+
+    async def end_session(self, record_id: str, digest: str) -> None:
+        """End one session, and report it as a logout.
+
+        Raises:
+            StoreError: the store failed; the session may live on.
+        """
+        ended = await self.records.end_session(record_id, digest)
+        if ended is not None:
+            event = Event(name="logout", open_id=ended.open_id)
+            await self.emit(event, session=digest)
+
+    async def disconnect(self, record_id: str) -> str:
+        """Forget a user at once, then tell TikTok, whatever it answers.
+
+        Returns:
+            `REVOKED`; `GONE` if there was nothing, or TikTok had ended it before;
+            `FAILED` if TikTok could not be told within `REVOKE_SECONDS`.
+
+        Raises:
+            StoreError: the store failed before anything was done.
+        """
+        ended = await self.records.forget(record_id)
+        if ended is None:
+            return GONE
+        result, why = await self.backend.shielded(
+            lambda: self._revoke_and_note(record_id, ended)
+        )
+        event = Event(name="disconnect", reason=result, open_id=ended.open_id)
+        await self.emit(event, why=why)
+        return result
+
+    async def _revoke_and_note(
+        self, record_id: str, record: UserRecord
+    ) -> tuple[str, object]:
+        """Tell TikTok, and note when; return how that ended, and why.
+
+        TikTok reports it by webhook later, maybe when the user has logged in again.
+        """
+        ended = await self._revoke(record)
+        # The user is forgotten, whether or not the store can note this: without it
+        # the webhook asks TikTok.
+        with contextlib.suppress(StoreError):
+            await self.records.note_revoked(record_id)
+        return ended
+
+    async def _revoke(self, record: UserRecord) -> tuple[str, object]:
+        """Revoke with a token that TikTok still takes; return how it ended, and why."""
+        seconds = REVOKE_SECONDS / 2
+        access = record.access_token
+        try:
+            client = await self.client()
+            if record.expires_at <= self.clock() and record.refresh_token:
+                refresh_token = record.refresh_token.reveal()
+                answer = await client.refresh(refresh_token, seconds=seconds)
+                access = answer.access_token
+            await client.revoke(access.reveal(), seconds=seconds)
+        except GrantRevoked as error:
+            return GONE, error
+        except TikTokError as error:
+            is_gone = error.error == "access_token_invalid"
+            return GONE if is_gone else FAILED, error
+        return REVOKED, ""

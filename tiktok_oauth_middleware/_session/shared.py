@@ -1,0 +1,33 @@
+"""What the parts that serve one app's users have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tiktok_oauth_middleware._core.backends.base import Backend
+    from tiktok_oauth_middleware._oauth.client import TikTokClient
+    from tiktok_oauth_middleware._observe.emit import Emitter
+    from tiktok_oauth_middleware.settings.options import TikTokSettings
+
+    from .cache import SessionCache
+    from .deferred_writes import DeferredWrites
+    from .records import Records
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shared:
+    """The collaborators of refresh, profiles and sessions; one of each for an app."""
+
+    settings: TikTokSettings
+    backend: Backend
+    records: Records
+    cache: SessionCache
+    #: Returns the client for TikTok, made when it is first asked for.
+    client: Callable[[], Awaitable[TikTokClient]]
+    emit: Emitter
+    #: Seconds since 1970.
+    clock: Callable[[], float]
+    deferred_writes: DeferredWrites
