@@ -123,7 +123,7 @@ def test_another_middleware_has_its_own():
         TikTokOAuthMiddleware(who, make_settings(), store=MemoryStore())
         for _ in range(2)
     )
-    assert one._core._tls is not other._core._tls
+    assert one._core.service._tls is not other._core.service._tls
 
 
 def test_recipe(monkeypatch):

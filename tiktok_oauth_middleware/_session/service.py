@@ -77,7 +77,7 @@ class SessionService:
         self.settings = settings
         self.backend = backend
         self.clock = clock
-        self._transport = transport
+        self.transport = transport
         self._tls = TLSContext()
         self._owns_store = store is None
         self._store = (
@@ -141,7 +141,7 @@ class SessionService:
         return TikTokClient(
             self.settings,
             self.backend,
-            transport=self._transport,
+            transport=self.transport,
             clock=self.clock,
             timing=None if self._meter is None else self._meter.call,
             tls=self._tls,

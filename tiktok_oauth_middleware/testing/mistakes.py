@@ -68,7 +68,7 @@ def check_middleware(client: object, fake: FakeTikTok, authorize: str) -> None:
     if core is None:
         return
     fake.note_clock(core.clock)
-    transport = getattr(core, "_transport", None)
+    transport = core.service.transport
     if transport is None:
         if core.settings.endpoints.token.startswith(API_ORIGIN):
             message = (
@@ -116,7 +116,7 @@ def check_was_asked(
     if status < 400 or "code" not in parse_qs(urlsplit(callback).query):
         return
     core = find_core(client, callback)
-    if core is not None and hasattr(getattr(core, "_transport", None), "stand_in"):
+    if core is not None and hasattr(core.service.transport, "stand_in"):
         return  # it was told so before, and this failure is another
     if not any(r.endpoint == "token" for r in fake.requests[asked_before:]):
         message = (

@@ -459,7 +459,7 @@ class TestMeanwhile:
 
     def test_not_ahead(self, signed_in, world):
         """A request has a token renewed at its moment, and not a second sooner."""
-        due_at = core_of(world).refresh.due_at(kept(world))
+        due_at = core_of(world).service.refresh.due_at(kept(world))
         world.clock.now = due_at - 0.5
         signed_in.me()
         assert world.count("refresh_token") == 0
