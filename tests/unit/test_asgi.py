@@ -189,7 +189,7 @@ class TestLifespan:
         async def app(scope, receive, send):
             core = wrapped._core
             client = core._runtime.taken_back(core.service, "client")
-            made.append(client._runtime.taken_back(client, "http client"))
+            made.append(client._backend.taken_back(client, "http client"))
 
         wrapped = wrap(app)
         await call(wrapped, {"type": "lifespan"})

@@ -1,10 +1,10 @@
-"""Who is signed in: from a session cookie to what its user granted."""
+"""From a session cookie to the session: fresh, revalidated or loaded."""
 
 from __future__ import annotations
 
 import threading
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tiktok_oauth_middleware._core.fork import renew_after_fork
 from tiktok_oauth_middleware._core.log import logger
@@ -41,8 +41,19 @@ class _UnreadableError(Exception):
     """A record is there and does not open."""
 
 
+class _Lookup(NamedTuple):
+    """One cookie, and when its session was asked for."""
+
+    value: bytes
+    ticket: Ticket
+    #: `SessionCache.changes` before the store was asked.
+    changes: int
+    #: Seconds since 1970.
+    at: float
+
+
 class SessionLoader:
-    """The browser sessions of one TikTok app, as this process knows them."""
+    """Finds the session that a cookie names: in memory, or in the store."""
 
     def __init__(self, service: SessionService, cookies: SessionCookies) -> None:
         settings, shared = service.settings, service.shared
@@ -62,11 +73,15 @@ class SessionLoader:
         renew_after_fork(self)
 
     def after_fork(self) -> None:
-        """Begin anew with an open lock."""
+        """Start with an open lock."""
         self._dead_guard = threading.Lock()
 
     async def load_session(self, value: bytes) -> CachedSession | None:
-        """Return what a session cookie stands for, or None if for nobody.
+        """Return the session that a cookie names, or None if it names none.
+
+        The words are those of HTTP caching (RFC 9111): a cached session is fresh for a
+        second; after that it is revalidated, which opens nothing if the stored record
+        has not changed; otherwise the record is loaded.
 
         Raises:
             StoreError: the store could not say.
@@ -76,22 +91,88 @@ class SessionLoader:
         ticket = self.ticket(value)
         if ticket is None:
             return None
-        changes, at = self._cache.changes, self._clock()
+        lookup = _Lookup(value, ticket, self._cache.changes, self._clock())
         try:
-            cached = await self._found(value, ticket, changes, at)
+            cached = await self._found(lookup)
         except _UnreadableError:
             return None
         if cached is None:
-            self._note_dead(value, at)
+            self._note_dead(value, lookup.at)
         return cached
 
-    def is_to_be_deleted(self, value: bytes) -> bool:
-        """Whether a cookie that `look` has just found nobody for is good for nothing.
+    async def _found(self, lookup: _Lookup) -> CachedSession | None:
+        """Return a session by the way that costs least."""
+        record_id = lookup.ticket.record_id
+        if self._has_ended(lookup) and self._refresh.is_under_way(record_id):
+            # The record could only say that there is a refresh to wait for.
+            stored = await self._refresh.result(record_id)
+            fresh = self._fresh(lookup)  # of another request of this browser
+            if fresh is not None:
+                return fresh
+            if stored is None or stored.at >= lookup.at:
+                return self._remembered(lookup, stored)
+        sealed = await self._records.sealed(record_id)
+        return self._revalidated(lookup, sealed) or await self._loaded(lookup, sealed)
 
-        It is where the store said so, or where it has our shape and no key of ours made
-        it. On loopback all ports share their cookies, and there such a one may be
-        another app's. A record that is there and does not open may be another
-        worker's, whose keys are newer.
+    def _fresh(self, lookup: _Lookup) -> CachedSession | None:
+        """Return the cached session, if it was fetched since the lookup began."""
+        cached = self._cache.live.get(lookup.value)
+        if cached is None or cached[FETCHED_AT] < lookup.at:
+            return None
+        return cached if self._clock() < cached[FRESH_UNTIL] else None
+
+    def _revalidated(
+        self, lookup: _Lookup, sealed: bytes | None
+    ) -> CachedSession | None:
+        """Return the cached session, if the stored record is the one it was made of.
+
+        The sealed bytes are compared: opening them would give the same, for 10 us.
+        """
+        cached, at = self._cache.live.get(lookup.value), lookup.at
+        if (
+            cached is None
+            or cached[SEALED] != sealed
+            or not cached[FETCHED_AT] <= at < cached[REVALIDATE_UNTIL]
+        ):
+            return None
+        fresh_until = min(at + _FRESH_SECONDS, cached[REVALIDATE_UNTIL])
+        renewed = (at, fresh_until, *cached[2:])
+        self._cache.remember(lookup.value, renewed, lookup.changes)
+        return renewed
+
+    async def _loaded(
+        self, lookup: _Lookup, sealed: bytes | None
+    ) -> CachedSession | None:
+        """Open a stored record, renew what is due in it, and return its session.
+
+        Raises:
+            StoreError: the store failed, and the session cannot do without a write.
+            _UnreadableError: there is a record, and no key opens it.
+        """
+        record_id, digest = lookup.ticket
+        self._warn_of_lost_memory(sealed)
+        stored = self._records.opened(record_id, sealed, lookup.changes, lookup.at)
+        if stored is None and sealed is not None:
+            raise _UnreadableError
+        if stored is None or self._records.find(stored.record, digest) is None:
+            return None
+        stored = await self._refresh.fresh(stored)
+        if stored is not None:
+            stored = await self._profiles.fresh(stored)
+        if stored is not None and self._clock() - stored.at >= _FRESH_SECONDS:
+            # That took long, and what the record said may no longer be true.
+            stored = await self._records.load(record_id)
+        if stored is not None:
+            stored = await self._with_last_seen(stored, digest)
+        return self._remembered(lookup, stored)
+
+    def is_to_be_deleted(self, value: bytes) -> bool:
+        """Whether the browser is to delete a cookie that names no session.
+
+        It is if the store said so, or if it has our shape and no key of ours made it.
+        On loopback all ports share their cookies, and such a cookie may be another
+        app's. A record that is there and does not open may have been sealed by another
+        worker, whose keys are newer.
         """
         if self._is_known_dead(value):
             return True
@@ -108,54 +189,8 @@ class SessionLoader:
                 self._dead.clear()
             self._dead[value] = at
 
-    async def _found(
-        self, value: bytes, ticket: Ticket, changes: int, at: float
-    ) -> CachedSession | None:
-        """Return what the record says of a session."""
-        if self._has_ended(value, at) and self._refresh.is_under_way(ticket.record_id):
-            # All that the record could say is that there is something to wait for.
-            stored = await self._refresh.result(ticket.record_id)
-            known = self._cache.live.get(value)
-            if known and at <= known[FETCHED_AT] and self._clock() < known[FRESH_UNTIL]:
-                return known  # by another request of this browser that waited
-            if stored is None or stored.at >= at:  # not older than this request
-                return self._remembered(value, ticket, stored)
-        sealed = await self._records.sealed(ticket.record_id)
-        known = self._cache.live.get(value)
-        if (
-            known
-            and known[SEALED] == sealed
-            and known[FETCHED_AT] <= at < known[REVALIDATE_UNTIL]
-        ):
-            # To open what was opened before would give the same, for 10 us.
-            cached = (at, min(at + _FRESH_SECONDS, known[REVALIDATE_UNTIL]), *known[2:])
-            self._cache.remember(value, cached, changes)
-            return cached
-        self._hint(sealed)
-        stored = self._records.opened(ticket.record_id, sealed, changes, at)
-        if stored is None and sealed is not None:
-            raise _UnreadableError
-        if stored is None or self._records.find(stored.record, ticket.digest) is None:
-            return None
-        stored = await self._refresh.fresh(stored)
-        if stored is not None:
-            stored = await self._profiles.fresh(stored)
-        if stored is not None and self._clock() - stored.at >= _FRESH_SECONDS:
-            # It took long, and what was true when it began need not be so any more.
-            stored = await self._records.load(ticket.record_id)
-        session = stored and self._records.find(stored.record, ticket.digest)
-        if (
-            stored
-            and session
-            and self._clock() - session.last_seen_at >= self._seen_step
-            and self._deferred_writes.may_try()
-        ):
-            with self._deferred_writes.attempt():
-                stored = await self._touch(stored, session)
-        return self._remembered(value, ticket, stored)
-
-    def _hint(self, sealed: bytes | None) -> None:
-        """Say why a genuine cookie may name no record, where others cannot see it."""
+    def _warn_of_lost_memory(self, sealed: bytes | None) -> None:
+        """Explain why a genuine cookie may name no record of this process's store."""
         if sealed is None and not self._is_store_shared:
             logger.warning(
                 "a genuine session cookie names a user that this process's memory store"
@@ -164,20 +199,21 @@ class SessionLoader:
                 " several"
             )
 
-    def _has_ended(self, value: bytes, at: float) -> bool:
-        """Whether a session's access token is known to have expired by `at`."""
-        known = self._cache.live.get(value)
-        return known is not None and known[EXPIRES_AT] <= at
+    def _has_ended(self, lookup: _Lookup) -> bool:
+        """Whether the session's access token is known to have expired."""
+        cached = self._cache.live.get(lookup.value)
+        return cached is not None and cached[EXPIRES_AT] <= lookup.at
 
     def _remembered(
-        self, value: bytes, ticket: Ticket, stored: VersionedRecord | None
+        self, lookup: _Lookup, stored: VersionedRecord | None
     ) -> CachedSession | None:
-        """Return what a fresh record says of a session, and remember it."""
+        """Return the session of a fresh record, and cache it."""
+        ticket = lookup.ticket
         session = stored and self._records.find(stored.record, ticket.digest)
         if stored is None or session is None:
             return None
         cached = self._cached(stored, session, ticket)
-        self._cache.remember(value, cached, stored.changes)
+        self._cache.remember(lookup.value, cached, stored.changes)
         return cached
 
     def ticket(self, value: bytes) -> Ticket | None:
@@ -187,16 +223,25 @@ class SessionLoader:
             return Ticket(known[RECORD_ID], known[DIGEST])
         return self._cookies.read(value)
 
-    async def _touch(
-        self, stored: VersionedRecord, session: Session
+    async def _with_last_seen(
+        self, stored: VersionedRecord, digest: str
     ) -> VersionedRecord:
-        """Note that the browser was here; a later request does it if this one loses."""
-        seen = session._replace(last_seen_at=int(self._clock()))
-        sessions = tuple(seen if s is session else s for s in stored.record.sessions)
-        written = await self._records.replace(
-            stored, replace(stored.record, sessions=sessions)
-        )
-        return stored if written is None else written
+        """Note that the browser was here, every few minutes.
+
+        If another write comes first, a later request does it.
+        """
+        session = self._records.find(stored.record, digest)
+        if session is None or self._clock() - session.last_seen_at < self._seen_step:
+            return stored
+        if self._deferred_writes.may_try():
+            with self._deferred_writes.attempt():
+                seen = session._replace(last_seen_at=int(self._clock()))
+                sessions = tuple(
+                    seen if s is session else s for s in stored.record.sessions
+                )
+                changed = replace(stored.record, sessions=sessions)
+                return await self._records.replace(stored, changed) or stored
+        return stored
 
     def _cached(
         self, stored: VersionedRecord, session: Session, ticket: Ticket
@@ -205,19 +250,19 @@ class SessionLoader:
         record, at = stored.record, stored.at
         end, due_at = self._records.end_of(session), self._refresh.due_at(record)
         if due_at <= at or is_from_future(record, at):
-            # Could not be renewed now, and is to be tried again. An expired token is
-            # not kept at all: another process may have its successor by now.
-            until = min(at + _FRESH_SECONDS, end, record.expires_at)
-            keeps_until = at
+            # It could not be renewed, and is to be tried again. An expired token is not
+            # cached at all: another process may have its successor by now.
+            fresh_until = min(at + _FRESH_SECONDS, end, record.expires_at)
+            revalidate_until = at
         else:
             changes_at = self._profiles.changes_at(stored.record_id, record)
-            keeps_until = min(
+            revalidate_until = min(
                 end, due_at, session.last_seen_at + self._seen_step, changes_at
             )
-            until = min(at + _FRESH_SECONDS, end, due_at)
+            fresh_until = min(at + _FRESH_SECONDS, end, due_at)
         return (
             at,
-            until,
+            fresh_until,
             record.open_id,
             record.scopes,
             record.access_token.reveal(),
@@ -226,6 +271,6 @@ class SessionLoader:
             record.denied,
             ticket.record_id,
             ticket.digest,
-            keeps_until,
+            revalidate_until,
             stored.sealed,
         )
