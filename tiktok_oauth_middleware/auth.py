@@ -187,7 +187,7 @@ class TikTokAuth:
 
     def login_url(
         self,
-        next: str | None = None,  # noqa: A002 - the query's own word
+        next: str | None = None,
         scopes: Iterable[str] = (),
         *,
         choose_account: bool = False,

@@ -190,7 +190,7 @@ def packed_grant(open_id: str, digest: str, now: float) -> UserRecord:
         refresh_token=Secret(REFRESH_TOKEN),
         refresh_expires_at=at + 365 * 86400,
         scopes=",".join(SCOPES),
-        # Asked for just now, and its link has a day: nothing of it is due.
+        # ConsentRequest for just now, and its link has a day: nothing of it is due.
         profile='{"avatar_url": "https://p16-sign.tiktokcdn.example/avatar.jpeg?x-exp'
         f'ires={at + 86400}&x-signature=abc", "display_name": "Example Creator"}}',
         profile_at=at,

@@ -129,7 +129,7 @@ def test_journey(page):
     expect(page.get_by_text("What is missing is: video.list")).to_be_visible()
     page.shoot("5-declined")
 
-    # Asked once more, by the person's own click, and granted.
+    # ConsentRequest once more, by the person's own click, and granted.
     page.get_by_role("link", name="Ask TikTok again").click()
     page.get_by_role("button", name="Continue").click()
     expect(page).to_have_url(page.base + "/videos")

@@ -160,7 +160,7 @@ class TestConsent:
         assert browser.get(ask(disable_auto_auth="1")).status_code == 200
 
     def test_no_page_for_more(self, browser):
-        """Asked for more than the consent was for, TikTok still shows no page."""
+        """ConsentRequest for more than the consent was for, TikTok still shows no page."""
         callback(decide(browser, browser.get(ask())))
         more = "user.info.basic,video.list,video.upload"
         query = callback(browser.get(ask(more)))

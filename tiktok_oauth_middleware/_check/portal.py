@@ -30,6 +30,7 @@ _KEY_BEGINNINGS = ("aw", "sb")
 _KEY = re.compile(r"(aw|sb)[a-z0-9]{10,20}")
 #: Seconds; below that profiles are asked for often enough to meet TikTok's limit.
 _SHORT_PROFILE_AGE = 600
+_HTTPS_PORT = 443
 
 
 def findings(settings: TikTokSettings, mount: str) -> Iterator[Finding]:
@@ -94,7 +95,7 @@ def _host(uri: str) -> Iterator[Finding]:
             " http://127.0.0.1:PORT/... in the Desktop tab",
         )
     written = parts.netloc.rpartition("@")[2]
-    if written != written.lower() or parts.port == 443:  # noqa: PLR2004 - https
+    if written != written.lower() or parts.port == _HTTPS_PORT:
         yield note(
             "redirect_uri_spelling",
             "redirect_uri",

@@ -66,7 +66,7 @@ class AppRules:
     def protects_reading(self, app: object, request: RequestPath) -> bool:
         """Whether the rules protect another path that the app may read.
 
-        Asked only where `protects` answers False.
+        ConsentRequest only where `protects` answers False.
         """
         if self._structure is None:
             self._structure = inspect_app(app)

@@ -1,8 +1,8 @@
-"""What TikTok checks of an authorize request before it shows anybody a consent page.
+"""TikTok's checks of an authorization request, before its consent page.
 
-What it refuses ends on a page of its own, never at the callback: ``error``,
-``errCode``, the offending parameter as ``error_type``, ``logid``. Only the error codes
-that somebody saw are told; elsewhere the code is 0.
+A refusal is a page of TikTok's own, never a callback. It shows ``error``, ``errCode``,
+the offending parameter as ``error_type``, and ``logid``. Only error codes that have
+been observed are used; the others are 0.
 (https://developers.tiktok.com/doc/login-kit-web and .../login-kit-desktop)
 """
 
@@ -38,23 +38,23 @@ _NO_METHOD = 10008
 
 
 class Refused(Exception):
-    """TikTok's own error page: no callback is made of it."""
+    """TikTok shows its own error page, and there is no callback."""
 
     def __init__(self, error: str, code: int, kind: str, text: str) -> None:
         number = f"errCode {code}, " if code else ""
         super().__init__(f"{error} ({number}error_type {kind}): {text}")
         self.error = error
-        #: TikTok's ``errCode``; 0 where nobody has seen one.
+        #: TikTok's ``errCode``; 0 if none has been observed.
         self.code = code
-        #: TikTok's ``error_type``: the parameter that it does not like.
+        #: TikTok's ``error_type``: the parameter that is wrong.
         self.kind = kind
         #: What is wrong, in the stand-in's words; TikTok's page says less.
         self.text = text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """A valid request to authorize, on which somebody has yet to decide."""
+class ConsentRequest:
+    """A valid authorization request that the user has not decided on yet."""
 
     redirect_uri: str
     scopes: tuple[str, ...]
@@ -65,22 +65,22 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registration:
-    """What TikTok's portal knows of an app."""
+    """An app as it is registered in TikTok's portal."""
 
     client_key: str
-    #: None takes any that the portal would register.
+    #: None accepts any that the portal would register.
     redirect_uris: tuple[str, ...] | None
-    #: Those that the app is approved for.
+    #: The scopes that the app is approved for.
     scopes: Collection[str]
-    #: None: where the redirect URI is on loopback, as TikTok's documents say.
+    #: None: if the redirect URI is on loopback, as TikTok's documents say.
     require_pkce: bool | None = None
 
 
-def read_authorize(query: Pairs, app: Registration) -> Asked:
-    """Return what a query asks for; parameters that TikTok does not know are ignored.
+def read_authorize(query: Pairs, app: Registration) -> ConsentRequest:
+    """Return the request of a query; parameters that TikTok does not know are ignored.
 
     Raises:
-        Refused: with what TikTok's error page would say.
+        Refused: TikTok would show its error page.
     """
     given = _known(query)
     if given.get("client_key") != app.client_key:
@@ -91,18 +91,18 @@ def read_authorize(query: Pairs, app: Registration) -> Asked:
     uri = given.get("redirect_uri", "")
     _check_redirect_uri(uri, app.redirect_uris)
     scopes = tuple(dict.fromkeys(given.get("scope", "").split(",")))
-    for scope in scopes:  # a space makes two scopes one that nobody knows
+    for scope in scopes:  # two scopes with a space between are one unknown scope
         if scope not in app.scopes:
             _refuse("invalid_scope", "scope", f"{scope!r} is not approved for the app")
     if not given.get("state"):
         _refuse("invalid_request", "state", "it is missing")
     if given.get("disable_auto_auth", "0") not in ("0", "1"):
         _refuse("invalid_request", "disable_auto_auth", "it is 0 or 1")
-    return Asked(
+    return ConsentRequest(
         redirect_uri=uri,
         scopes=scopes,
         state=given["state"],
-        challenge=_challenge(given, app.require_pkce),
+        challenge=_challenge(given, app),
         ask_again=given.get("disable_auto_auth") == "1",
     )
 
@@ -112,14 +112,14 @@ def _refuse(error: str, kind: str, text: str, code: int = 0) -> NoReturn:
 
 
 def _mismatch(sent: str | None, registered: Sequence[str]) -> str:
-    """Say what is wrong or missing, and what would be right."""
-    told = f"the app sent {sent[:_LONGEST_SHOWN]!r}" if sent else "the app sent none"
+    """Say what was sent, and what is registered."""
+    shown = f"the app sent {sent[:_LONGEST_SHOWN]!r}" if sent else "the app sent none"
     known = " and ".join(map(repr, registered)) or "none"
-    return f"{told}, and {known} is registered"
+    return f"{shown}, and {known} is registered"
 
 
 def _known(query: Pairs) -> Mapping[str, str]:
-    """Return TikTok's parameters; one that appears twice decides nothing.
+    """Return TikTok's parameters; refuse one that appears twice.
 
     RFC 6749 section 3.1: parameters must not be included more than once.
     """
@@ -130,13 +130,15 @@ def _known(query: Pairs) -> Mapping[str, str]:
     return {name: value for name, value in query if name in _OURS}
 
 
-def _challenge(given: Mapping[str, str], required: bool | None) -> str:  # noqa: FBT001
-    """Return the PKCE challenge; base64url passes here and fails at the exchange."""
+def _challenge(given: Mapping[str, str], app: Registration) -> str:
+    """Return the PKCE challenge; base64url is accepted, and fails at the exchange."""
     challenge = given.get("code_challenge", "")
     method = given.get("code_challenge_method")
     if not challenge:
-        must = is_loopback(given["redirect_uri"]) if required is None else required
-        if must or method is not None:
+        is_required = app.require_pkce
+        if is_required is None:
+            is_required = is_loopback(given["redirect_uri"])
+        if is_required or method is not None:
             _refuse("param_error", "code_challenge", "it is required", _NO_CHALLENGE)
     elif method != "S256":
         _refuse("param_error", "code_challenge_method", "it is S256", _NO_METHOD)
@@ -147,7 +149,7 @@ def _challenge(given: Mapping[str, str], required: bool | None) -> str:  # noqa:
 
 
 def is_loopback(uri: str) -> bool:
-    """Whether TikTok's portal takes this redirect URI in its Desktop tab only."""
+    """Whether TikTok's portal accepts this redirect URI only in its Desktop tab."""
     parts = _parts(uri)
     return parts is not None and parts.hostname in _LOOPBACK
 
@@ -178,7 +180,7 @@ def redirect_uri_faults(uris: Sequence[str]) -> list[str]:
 
 
 def _check_redirect_uri(uri: str, registered: Sequence[str] | None) -> None:
-    """Compare byte for byte; where nothing is registered, hold it against the rules."""
+    """Compare byte for byte, or with the rules if nothing is registered."""
     if registered is None:
         fault = redirect_uri_fault(uri)
         if fault or ":*" in uri:
@@ -196,7 +198,7 @@ def _matches(registered: str, uri: str) -> bool:
 
 
 def _parts(uri: str) -> SplitResult | None:
-    """Return the parts of an address whose host and port are such; else None."""
+    """Return the parts of an address; None if its host or port is invalid."""
     if not re.fullmatch(r"[\x21-\x5b\x5d-\x7e]+", uri):  # visible ASCII, no backslash
         return None
     try:

@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl, urlsplit
 from tiktok_oauth_middleware._core.secret import reveal
 
 from ..errors import TikTokOAuthError
-from .authorize import Asked, Refused
+from .authorize import ConsentRequest, Refused, Registration
 from .provider import (
     ACCESS_LIFETIME,
     NOT_ELIGIBLE,
@@ -159,11 +159,11 @@ class FakeTikTok:
     `clock`.
     """
 
-    def __init__(  # noqa: PLR0913 - an app, its users and two lifetimes
+    def __init__(  # noqa: PLR0913 - public: an app, its users, two lifetimes
         self,
         *,
         client_key: str = "awstandinclientkey",
-        client_secret: str = "stand-in-client-secret",  # noqa: S107 - no real one
+        client_secret: str = "stand-in-client-secret",  # noqa: S107 - not a real one
         redirect_uris: Iterable[str] | None = None,
         scopes: Iterable[str] = tuple(SCOPES),
         people: Sequence[Person] = PEOPLE,
@@ -190,10 +190,12 @@ class FakeTikTok:
         #: Whether the app that logged in last goes by `clock`; None: it is not known.
         self._is_followed: bool | None = None
         self.provider: Provider = Provider(
-            client_key=client_key,
-            client_secret=client_secret,
-            redirect_uris=redirect_uris,
-            scopes=scopes,
+            Registration(
+                client_key=client_key,
+                redirect_uris=None if redirect_uris is None else tuple(redirect_uris),
+                scopes=frozenset(scopes),
+            ),
+            client_secret,
             people=people,
             clock=self.clock,
             access_lifetime=access_lifetime,
@@ -335,21 +337,21 @@ class FakeTikTok:
             text = "this is not the address of TikTok's authorize page"
             raise ConsentRefused(Refused("not_found", 0, "", text))
         try:
-            asked = self.ask(parts.query)
+            request = self.ask(parts.query)
         except Refused as refused:
             raise ConsentRefused(refused) from None
         if deny:
-            return self.provider.decline(asked)
+            return self.provider.decline(request)
         person = person or self.people[0]
-        granted = self.provider.reconnects_with(asked, person)
-        ticked = asked.scopes if scopes is None else tuple(scopes)
+        granted = self.provider.reconnects_with(request, person)
+        ticked = request.scopes if scopes is None else tuple(scopes)
         if not granted:
-            return self.provider.agree(asked, person, ticked)
+            return self.provider.agree(request, person, ticked)
         if scopes is not None and set(granted) != set(ticked):
             raise LoginFlowError(_no_page(person, granted))
-        return self.provider.reconnect(asked, person)
+        return self.provider.reconnect(request, person)
 
-    def fail(  # noqa: PLR0913 - ways to fail
+    def fail(  # noqa: PLR0913 - public: the ways to fail
         self,
         endpoint: str,
         *,
@@ -767,7 +769,7 @@ class FakeTikTok:
         logged = ("x-tt-logid", named or log_id(self.provider.clock()))
         return Reply(status, (*_JSON, logged), json.dumps(answer).encode())
 
-    def ask(self, query: str) -> Asked:
+    def ask(self, query: str) -> ConsentRequest:
         """Check a request to authorize; raise `Refused` as TikTok's page would."""
         return self.provider.ask(parse_qsl(query, keep_blank_values=True))
 

@@ -1,13 +1,14 @@
-"""login_as: a whole login in one line of a user's own tests.
+"""login_as: a whole login in one line of an app's own tests.
 
-It speaks to whatever has ``get`` and answers with a status and a Location: the test
-clients of Starlette and Flask, the clients of httpx2 and httpx, and Django's, around
-which `testing.django.wrap_client` has put the middleware.
+It accepts every client whose ``get`` returns a status and a Location: the test clients
+of Starlette and Flask, the clients of httpx2 and httpx, and Django's, which
+`testing.django.wrap_client` has wrapped in the middleware.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Generator, Iterable
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import urlencode, urlsplit
@@ -15,7 +16,12 @@ from urllib.parse import urlencode, urlsplit
 from tiktok_oauth_middleware._core.origins import origin_of
 
 from .fake import LoginFlowError
-from .mistakes import check_answer, check_middleware, check_scopes, check_was_asked
+from .mistakes import (
+    check_answer,
+    check_middleware,
+    check_scopes,
+    check_stand_in_was_used,
+)
 
 if TYPE_CHECKING:
     from .fake import FakeTikTok
@@ -26,7 +32,7 @@ Answer_co = TypeVar("Answer_co", covariant=True)
 
 
 class Client(Protocol[Answer_co]):
-    """What a test client must be able to do; each of them takes further options."""
+    """A test client; each kind takes further options."""
 
     def get(self, url: str, /, *args: Any, **options: Any) -> Answer_co:
         """GET a page of the app."""
@@ -34,7 +40,7 @@ class Client(Protocol[Answer_co]):
 
 
 class AsyncClient(Protocol[Answer_co]):
-    """The same of an async client."""
+    """An async test client."""
 
     def get(self, url: str, /, *args: Any, **options: Any) -> Awaitable[Answer_co]:
         """GET a page of the app."""
@@ -50,7 +56,7 @@ class TikTokLogin(Protocol):
         person: Person | None = None,
         *,
         scopes: Iterable[str] | None = None,
-        next: str | None = None,  # noqa: A002
+        next: str | None = None,
         login_path: str = "/auth/tiktok/login",
         deny: bool = False,
     ) -> Answer:
@@ -58,117 +64,123 @@ class TikTokLogin(Protocol):
         ...
 
 
-def login_as(  # noqa: PLR0913 - what a login can be asked
+def login_as(  # noqa: PLR0913 - public: what a login can vary
     client: Client[Answer],
     fake: FakeTikTok,
     person: Person | None = None,
     *,
     scopes: Iterable[str] | None = None,
-    next: str | None = None,  # noqa: A002 - the word of the login path's query
+    next: str | None = None,
     login_path: str = "/auth/tiktok/login",
     deny: bool = False,
 ) -> Answer:
-    """Log in through the app; return what its callback answers, not followed further.
+    """Log in through the app; return the answer of its callback, without following it.
 
-    Where TikTok grants less than the app asked for without showing its page, the app
-    sends the browser there once more: that trip is made too, and the same is left
-    ticked. What is returned is the answer to the last callback.
+    If TikTok grants less than the app requested, without showing its page, the app
+    sends the browser there once more. That trip is made too, with the same scopes
+    ticked, and the answer to its callback is returned.
 
     Args:
         client: a test client whose base address is the origin of the redirect URI;
             Werkzeug's may have any.
-        fake: the stand-in that is the app's TikTok.
-        person: who logs in; the first of the stand-in's people if not given.
-        scopes: what they leave ticked; everything asked for if not given. TikTok shows
-            no page to a person who consented before, unless the app asks for it.
-        next: where to go afterwards.
-        login_path: where the app answers logins.
-        deny: they cancel at TikTok.
+        fake: the stand-in that the app uses as TikTok.
+        person: who logs in; by default the first of the stand-in's people.
+        scopes: the ones that the person leaves ticked; by default all requested ones.
+            TikTok shows no page to a person who consented before, unless the app asks
+            for it.
+        next: where the app sends the browser after the login.
+        login_path: the path where the app begins logins.
+        deny: whether the person cancels at TikTok.
 
     Raises:
         LoginFlowError: the app did not send the browser to TikTok, the client's
-            cookies would not reach the callback, the app asks another TikTok than
-            `fake`, or `scopes` holds what the app did not ask for.
-        ConsentRefused: TikTok would have refused what the app asked.
+            cookies would not reach the callback, the app uses another TikTok than
+            `fake`, or `scopes` holds a scope that the app did not request.
+        ConsentRefused: TikTok would have refused the app's request.
     """
-    scopes = _ticked(scopes)
-    url, options = _asked(client, _with_next(login_path, next))
-    authorize = _location(client, client.get(url, **options), login_path)
-    if _is_moved(authorize, login_path):
-        _check_origin(client, authorize)
-        url, options = _asked(client, authorize)
-        authorize = _location(client, client.get(url, **options), login_path)
-    callback, asked = _consent(client, fake, authorize, person, scopes, deny=deny)
-    url, options = _asked(client, callback)
-    answer = client.get(url, **options)
-    _check(client, fake, asked, callback, answer)
-    second = _second_trip(answer, authorize)
-    if second is not None:
-        callback, asked = _consent(client, fake, second, person, scopes, deny=False)
-        url, options = _asked(client, callback)
+    flow = _Flow(client, fake, person, _ticked(scopes), login_path, deny=deny)
+    requests, answer = flow.requests(next), None
+    while True:
+        try:
+            url, options = requests.send(answer)
+        except StopIteration as end:
+            last: Answer = end.value
+            return last
         answer = client.get(url, **options)
-        _check(client, fake, asked, callback, answer)
-    return answer
 
 
-async def alogin_as(  # noqa: PLR0913 - what a login can be asked
+async def alogin_as(  # noqa: PLR0913 - public: what a login can vary
     client: AsyncClient[Answer],
     fake: FakeTikTok,
     person: Person | None = None,
     *,
     scopes: Iterable[str] | None = None,
-    next: str | None = None,  # noqa: A002
+    next: str | None = None,
     login_path: str = "/auth/tiktok/login",
     deny: bool = False,
 ) -> Answer:
     """Log in as `login_as` does, with an async client of httpx2, httpx or Django."""
-    scopes = _ticked(scopes)
-    url, options = _asked(client, _with_next(login_path, next))
-    authorize = _location(client, await client.get(url, **options), login_path)
-    if _is_moved(authorize, login_path):
-        _check_origin(client, authorize)
-        url, options = _asked(client, authorize)
-        authorize = _location(client, await client.get(url, **options), login_path)
-    callback, asked = _consent(client, fake, authorize, person, scopes, deny=deny)
-    url, options = _asked(client, callback)
-    answer = await client.get(url, **options)
-    _check(client, fake, asked, callback, answer)
-    second = _second_trip(answer, authorize)
-    if second is not None:
-        callback, asked = _consent(client, fake, second, person, scopes, deny=False)
-        url, options = _asked(client, callback)
+    flow = _Flow(client, fake, person, _ticked(scopes), login_path, deny=deny)
+    requests, answer = flow.requests(next), None
+    while True:
+        try:
+            url, options = requests.send(answer)
+        except StopIteration as end:
+            last: Answer = end.value
+            return last
         answer = await client.get(url, **options)
-        _check(client, fake, asked, callback, answer)
-    return answer
 
 
-def _consent(
-    client: object,
-    fake: FakeTikTok,
-    authorize: str,
-    person: Person | None,
-    scopes: str | tuple[str, ...] | None,
-    *,
-    deny: bool,
-) -> tuple[str, int]:
-    """Return the callback, and how many requests the stand-in had until then."""
-    check_scopes(authorize, scopes)
-    callback = fake.consent(authorize, person=person, scopes=scopes, deny=deny)
-    check_middleware(client, fake, authorize)
-    _check_origin(client, callback)
-    return callback, len(fake.requests)
+#: Yields each request of a login, is sent its answer, and returns the last one.
+_Requests = Generator[tuple[str, dict[str, bool]], Any, Any]
 
 
-def _check(
-    client: object, fake: FakeTikTok, asked: int, callback: str, answer: Any
-) -> None:
-    status = answer.status_code
-    check_answer(fake, asked, callback, status)
-    check_was_asked(client, fake, asked, callback, status)
+@dataclass(frozen=True, slots=True)
+class _Flow:
+    """The steps of one login, for both kinds of client."""
+
+    client: object
+    fake: FakeTikTok
+    person: Person | None
+    scopes: str | tuple[str, ...] | None
+    login_path: str
+    deny: bool = field(kw_only=True)
+
+    def requests(self, target: str | None) -> _Requests:
+        """Log in, and go to `target` afterwards."""
+        authorize = yield from self._begin(_with_next(self.login_path, target))
+        if _is_moved(authorize, self.login_path):
+            _check_origin(self.client, authorize)
+            authorize = yield from self._begin(authorize)
+        answer = yield from self._consent(authorize, deny=self.deny)
+        second = _second_trip(answer, authorize)
+        if second is not None:
+            answer = yield from self._consent(second, deny=False)
+        return answer
+
+    def _begin(self, url: str) -> _Requests:
+        """Return where the app sends the browser."""
+        answer = yield _request(self.client, url)
+        return _location(self.client, answer, self.login_path)
+
+    def _consent(self, authorize: str, *, deny: bool) -> _Requests:
+        """Decide on TikTok's page, and return the app's answer to the callback."""
+        check_scopes(authorize, self.scopes)
+        callback = self.fake.consent(
+            authorize, person=self.person, scopes=self.scopes, deny=deny
+        )
+        check_middleware(self.client, self.fake, authorize)
+        _check_origin(self.client, callback)
+        before = len(self.fake.requests)
+        answer = yield _request(self.client, callback)
+        status = answer.status_code
+        check_answer(self.fake, before, callback, status)
+        check_stand_in_was_used(self.client, self.fake, before, callback, status)
+        return answer
 
 
 def _ticked(scopes: Iterable[str] | None) -> str | tuple[str, ...] | None:
-    """Return scopes that may be read twice; a plain string is for `check_scopes`."""
+    """Return scopes that can be read twice; `check_scopes` refuses a plain string."""
     return scopes if scopes is None or isinstance(scopes, str) else tuple(scopes)
 
 
@@ -180,38 +192,38 @@ def _with_next(login_path: str, target: str | None) -> str:
 
 
 def _library_of(client: object) -> frozenset[str]:
-    """Return what a client is made of, also where a test suite derives its own."""
+    """Return the libraries of a client's class and of its bases."""
     return frozenset(kind.__module__.partition(".")[0] for kind in type(client).__mro__)
 
 
-def _asked(client: object, url: str) -> tuple[str, dict[str, bool]]:
-    """Return the address and options that a client is to GET, following nothing."""
+def _request(client: object, url: str) -> tuple[str, dict[str, bool]]:
+    """Return the arguments of a client's ``get`` that follows no redirect."""
     libraries = _library_of(client)
     if libraries & {"httpx", "httpx2"}:
         return url, {"follow_redirects": False}
-    # Werkzeug's client keeps cookies by host: the whole login goes to the one that it
-    # asks later too, unless told otherwise. Django's knows but one.
+    # Werkzeug's client keeps cookies by host. Without a host in the address the whole
+    # login goes to the one that later requests go to, too. Django's has one host only.
     local = urlsplit(url)._replace(scheme="", netloc="").geturl()
     return local, {"follow" if "django" in libraries else "follow_redirects": False}
 
 
 def _is_moved(location: str, login_path: str) -> bool:
-    """Whether the app sent the login on to the site's own address first."""
-    asked = urlsplit(login_path).path
-    return urlsplit(location).path == asked and "moved=1" in location
+    """Whether the app redirected the login to the same path on its own origin."""
+    requested = urlsplit(login_path).path
+    return urlsplit(location).path == requested and "moved=1" in location
 
 
 def _second_trip(response: Any, authorize: str) -> str | None:
-    """Return where the app sent the browser once more, if that is TikTok's page."""
+    """Return the address if the app sent the browser to TikTok's page again."""
     location = str(response.headers.get("location") or "")
     is_same = urlsplit(location)[:3] == urlsplit(authorize)[:3]
     return location if response.status_code in (302, 303) and is_same else None
 
 
 def _check_origin(client: object, callback: str) -> None:
-    """Refuse a client that would keep the login's cookies from the callback.
+    """Refuse a client that would not send the login's cookies to the callback.
 
-    They are host-only and Secure; Werkzeug's client looks at neither.
+    They are host-only and Secure, both of which Werkzeug's client ignores.
     """
     base = str(getattr(client, "base_url", ""))
     if base.startswith(("http://", "https://")):
@@ -225,11 +237,13 @@ def _check_origin(client: object, callback: str) -> None:
             raise LoginFlowError(message)
 
 
-def _location(client: object, response: Any, asked: str) -> str:
+def _location(client: object, response: Any, requested: str) -> str:
     status = response.status_code
     location = response.headers.get("location")
     if status not in (302, 303) or not location:
-        message = f"{asked} answered {status} instead of sending the browser to TikTok"
+        message = (
+            f"{requested} answered {status} instead of sending the browser to TikTok"
+        )
         if status == HTTPStatus.NOT_FOUND:
             message += "; is the middleware around this app, and is that its login_path"
         if "django" in _library_of(client):

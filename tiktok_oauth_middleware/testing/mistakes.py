@@ -48,11 +48,11 @@ def check_scopes(authorize: str, scopes: Iterable[str] | None) -> None:
     if isinstance(scopes, str):
         message = f"scopes={scopes!r}: it is a list of scopes, not one text"
         raise LoginFlowError(message)
-    asked = query["scope"][0].split(",")
-    if more := [scope for scope in scopes if scope not in asked]:
+    requested = query["scope"][0].split(",")
+    if more := [scope for scope in scopes if scope not in requested]:
         message = (
             f"scopes= leaves {', '.join(map(repr, more))} ticked, which the app did not"
-            f" ask for: it asked for {', '.join(asked)}. Name it in the settings'"
+            f" ask for: it asked for {', '.join(requested)}. Name it in the settings'"
             " scopes, or ask for it with login_path=auth.login_url(scopes=[...])"
         )
         raise LoginFlowError(message)
@@ -84,9 +84,7 @@ def check_middleware(client: object, fake: FakeTikTok, authorize: str) -> None:
         raise LoginFlowError(message)
 
 
-def check_answer(
-    fake: FakeTikTok, asked_before: int, callback: str, status: int
-) -> None:
+def check_answer(fake: FakeTikTok, before: int, callback: str, status: int) -> None:
     """Refuse a failure that is the test's own, and not what TikTok or the app did.
 
     Raises:
@@ -95,8 +93,8 @@ def check_answer(
     """
     if status < 400 or "code" not in parse_qs(urlsplit(callback).query):
         return
-    asked = [r for r in fake.requests[asked_before:] if r.endpoint == "token"]
-    if asked and asked[-1].error == "invalid_client" and not asked[-1].is_fault:
+    calls = [r for r in fake.requests[before:] if r.endpoint == "token"]
+    if calls and calls[-1].error == "invalid_client" and not calls[-1].is_fault:
         message = (
             "the app proved itself with another client_secret than the stand-in's: make"
             " it with FakeTikTok.for_settings(settings). To test what happens then:"
@@ -105,8 +103,8 @@ def check_answer(
         raise LoginFlowError(message)
 
 
-def check_was_asked(
-    client: object, fake: FakeTikTok, asked_before: int, callback: str, status: int
+def check_stand_in_was_used(
+    client: object, fake: FakeTikTok, before: int, callback: str, status: int
 ) -> None:
     """Refuse a failed login of a middleware that could not be found, nor asked here.
 
@@ -118,7 +116,7 @@ def check_was_asked(
     core = find_core(client, callback)
     if core is not None and hasattr(core.service.transport, "stand_in"):
         return  # it was told so before, and this failure is another
-    if not any(r.endpoint == "token" for r in fake.requests[asked_before:]):
+    if not any(r.endpoint == "token" for r in fake.requests[before:]):
         message = (
             f"the callback answered {status}, and this stand-in was never asked for a"
             f" token: if the app asked another TikTok, {_FIX}; otherwise it failed"

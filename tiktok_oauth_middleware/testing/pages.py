@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from html import escape
 from urllib.parse import urlsplit
 
-from .authorize import Asked, Refused
+from .authorize import ConsentRequest, Refused
 from .provider import SCOPES, Person
 
 _STYLE = """
@@ -94,16 +94,19 @@ def headers(redirect_uri: str = "") -> tuple[tuple[str, str], ...]:
 
 
 def consent_page(
-    asked: Asked, people: Sequence[Person], request_id: str, chosen: str | None
+    request: ConsentRequest,
+    people: Sequence[Person],
+    request_id: str,
+    chosen: str | None,
 ) -> bytes:
     """Return the page on which somebody decides; `chosen` is who did so last."""
-    site = urlsplit(asked.redirect_uri).netloc
+    site = urlsplit(request.redirect_uri).netloc
     first = chosen or people[0].open_id
     accounts = "".join(
         _account(p, number, is_checked=p.open_id == first)
         for number, p in enumerate(people)
     )
-    switches = "".join(_switch(scope) for scope in asked.scopes)
+    switches = "".join(_switch(scope) for scope in request.scopes)
     return _page(
         "Continue to the app?",
         f"<h1>Log in to <bdi>{escape(site)}</bdi></h1>"

@@ -23,7 +23,7 @@ from urllib.parse import quote, urlencode
 from ..errors import ConfigurationError
 from . import videos
 from .authorize import (
-    Asked,
+    ConsentRequest,
     Pairs,
     Registration,
     read_authorize,
@@ -116,7 +116,7 @@ class OAuthRefused(Exception):
 
 @dataclass(slots=True, kw_only=True)
 class _Code:
-    asked: Asked
+    request: ConsentRequest
     person: Person
     scopes: tuple[str, ...]
     born: float
@@ -155,27 +155,23 @@ class _Tokens:
 class Provider:
     """TikTok's side of one app: its registration, people, codes and tokens."""
 
-    def __init__(  # noqa: PLR0913 - an app, its users and two lifetimes
+    def __init__(
         self,
-        *,
-        client_key: str,
+        app: Registration,
         client_secret: str,
-        redirect_uris: Iterable[str] | None,
-        scopes: Iterable[str],
+        *,
         people: Sequence[Person],
         clock: Callable[[], float],
-        access_lifetime: int = ACCESS_LIFETIME,
-        refresh_lifetime: int = REFRESH_LIFETIME,
+        access_lifetime: int,
+        refresh_lifetime: int,
     ) -> None:
-        self.client_key = client_key
-        self._secret = client_secret
-        self.redirect_uris: tuple[str, ...] | None = (
-            None if redirect_uris is None else tuple(redirect_uris)
-        )
-        faults = redirect_uri_faults(self.redirect_uris or ())
+        faults = redirect_uri_faults(app.redirect_uris or ())
         if faults:
             raise ConfigurationError([f"redirect_uris: {fault}" for fault in faults])
-        self.scopes: frozenset[str] = frozenset(scopes)
+        self.client_key = app.client_key
+        self._secret = client_secret
+        self.redirect_uris: tuple[str, ...] | None = app.redirect_uris
+        self.scopes: frozenset[str] = frozenset(app.scopes)
         self.people: tuple[Person, ...] = tuple(people)
         self.clock = clock
         #: Seconds; TikTok's older documents name 86400 and 31536000.
@@ -215,7 +211,7 @@ class Provider:
 
     # --- the consent page ----------------------------------------------------------
 
-    def ask(self, query: Pairs) -> Asked:
+    def ask(self, query: Pairs) -> ConsentRequest:
         """Check a request to authorize as TikTok's page does.
 
         Raises:
@@ -229,38 +225,42 @@ class Provider:
         )
         return read_authorize(query, app)
 
-    def skips_consent(self, asked: Asked, person: Person) -> bool:
+    def skips_consent(self, request: ConsentRequest, person: Person) -> bool:
         """Whether TikTok would send this account straight back, asking nothing."""
-        return bool(self.reconnects_with(asked, person))
+        return bool(self.reconnects_with(request, person))
 
-    def reconnects_with(self, asked: Asked, person: Person) -> tuple[str, ...]:
+    def reconnects_with(
+        self, request: ConsentRequest, person: Person
+    ) -> tuple[str, ...]:
         """Return what a login without a page would grant; nothing: the page is shown.
 
         A scope that is new in the request does not bring the page back: TikTok goes by
         the consent that it has, and only ``disable_auto_auth=1`` shows the page.
         """
         consent = self._consents.get(person.open_id)
-        if asked.ask_again or consent is None:
+        if request.ask_again or consent is None:
             return ()
         if consent.at + self.refresh_lifetime <= self.clock():
             return ()
-        return tuple(s for s in asked.scopes if s in consent.scopes)
+        return tuple(s for s in request.scopes if s in consent.scopes)
 
-    def reconnect(self, asked: Asked, person: Person) -> str:
+    def reconnect(self, request: ConsentRequest, person: Person) -> str:
         """Return the callback of an account that TikTok reconnects without a page."""
-        granted = self.reconnects_with(asked, person)
+        granted = self.reconnects_with(request, person)
         at = self._consents[person.open_id].at
-        return self._call_back(asked, person, granted, at)
+        return self._call_back(request, person, granted, at)
 
-    def agree(self, asked: Asked, person: Person, scopes: Iterable[str]) -> str:
+    def agree(
+        self, request: ConsentRequest, person: Person, scopes: Iterable[str]
+    ) -> str:
         """Return the callback of a person who agreed on the page to some scopes."""
         ticked = frozenset(scopes)
-        granted = tuple(s for s in asked.scopes if s in ticked)
-        return self._call_back(asked, person, granted, None)
+        granted = tuple(s for s in request.scopes if s in ticked)
+        return self._call_back(request, person, granted, None)
 
     def _call_back(
         self,
-        asked: Asked,
+        request: ConsentRequest,
         person: Person,
         granted: tuple[str, ...],
         consented_at: float | None,
@@ -268,9 +268,9 @@ class Provider:
         with self._lock:
             if self.denials > 0:
                 self.denials -= 1
-                return self.decline(asked)
+                return self.decline(request)
             if self.refusals:
-                return self.refuse(asked, self.refusals.pop(0))
+                return self.refuse(request, self.refusals.pop(0))
             serial = next(self._serial)
             data_centre = _DATA_CENTRES[(serial - 1) % len(_DATA_CENTRES)]
             # Real codes hold * and !, and end in a data centre.
@@ -281,7 +281,7 @@ class Provider:
                 self.stale_codes -= 1
                 born -= 2 * _CODE_SECONDS
             self._codes[code] = _Code(
-                asked=asked,
+                request=request,
                 person=person,
                 scopes=granted,
                 born=born,
@@ -289,31 +289,35 @@ class Provider:
                 data_centre=data_centre,
             )
             if consented_at is None:
-                self._consent(asked, person, granted, now)
-        answer = {"code": code, "scopes": ",".join(granted), "state": asked.state}
-        return _callback(asked, answer)
+                self._consent(request, person, granted, now)
+        answer = {"code": code, "scopes": ",".join(granted), "state": request.state}
+        return _callback(request, answer)
 
     def _consent(
-        self, asked: Asked, person: Person, granted: tuple[str, ...], now: float
+        self,
+        request: ConsentRequest,
+        person: Person,
+        granted: tuple[str, ...],
+        now: float,
     ) -> None:
         """Remember what was decided on a page; what it did not ask stays as it was."""
         before = self._consents.get(person.open_id)
-        kept = before.scopes - set(asked.scopes) if before else frozenset()
+        kept = before.scopes - set(request.scopes) if before else frozenset()
         scopes = kept | set(granted)
         self._consents[person.open_id] = _Consent(scopes=scopes, at=now)
 
-    def decline(self, asked: Asked) -> str:
+    def decline(self, request: ConsentRequest) -> str:
         """Return the callback of somebody who cancelled."""
         return self.refuse(
-            asked, {"error": "access_denied", "error_description": "User cancelled"}
+            request, {"error": "access_denied", "error_description": "User cancelled"}
         )
 
-    def refuse(self, asked: Asked, parameters: Mapping[str, str]) -> str:
+    def refuse(self, request: ConsentRequest, parameters: Mapping[str, str]) -> str:
         """Return a callback without a code, with these parameters."""
         answer = dict(parameters)
         if self.errors_carry_state:
-            answer["state"] = asked.state
-        return _callback(asked, answer)
+            answer["state"] = request.state
+        return _callback(request, answer)
 
     # --- tokens --------------------------------------------------------------------
 
@@ -357,10 +361,10 @@ class Provider:
         if code.is_used or self.clock() - code.born > _CODE_SECONDS:
             raise OAuthRefused("invalid_grant", "Authorization code is expired.")
         code.is_used = True  # whatever comes of this attempt
-        if given.get("redirect_uri") != code.asked.redirect_uri:
+        if given.get("redirect_uri") != code.request.redirect_uri:
             text = "Redirect_uri is not matched with the uri when requesting code."
             raise OAuthRefused("invalid_request", text)
-        if not proves(given.get("code_verifier"), code.asked.challenge):
+        if not proves(given.get("code_verifier"), code.request.challenge):
             text = "Code verifier or code challenge is invalid."
             raise OAuthRefused("invalid_request", text)
         if self.one_chain:
@@ -489,14 +493,14 @@ class Provider:
             raise ApiRefused("invalid_params", "fields is required")
         known = {f: scope for scope, fs in PROFILE_FIELDS.items() for f in fs}
         profile = _profile(tokens.person, self._linker(avatars))
-        asked = fields.split(",")
-        for name in asked:
+        request = fields.split(",")
+        for name in request:
             if name not in known:
                 raise ApiRefused("invalid_params", f"unknown field {name}")
             if refusal := self.refused_fields.get(name):
                 raise ApiRefused(refusal, f"the field {name} is refused")
             _check_scope(tokens, known[name])
-        return {name: profile[name] for name in asked}
+        return {name: profile[name] for name in request}
 
     def resource(
         self, path: str, bearer: str, fields: str | None, body: bytes, avatars: str
@@ -575,9 +579,9 @@ def _digits() -> int:
     return 1000 + secrets.randbelow(9000)
 
 
-def _callback(asked: Asked, answer: Mapping[str, str]) -> str:
+def _callback(request: ConsentRequest, answer: Mapping[str, str]) -> str:
     """Return where the browser goes; a space is %20, as in TikTok's examples."""
-    return f"{asked.redirect_uri}?{urlencode(answer, quote_via=quote, safe='')}"
+    return f"{request.redirect_uri}?{urlencode(answer, quote_via=quote, safe='')}"
 
 
 def _malformed() -> OAuthRefused:

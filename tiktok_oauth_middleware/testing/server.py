@@ -25,7 +25,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 from tiktok_oauth_middleware.settings.endpoints import TikTokEndpoints
 
 from . import pages
-from .authorize import Asked, Refused
+from .authorize import ConsentRequest, Refused
 from .fake import ConnectionLost, FakeTikTok
 from .provider import NOT_ELIGIBLE, Person
 from .wire import AUTHORIZE, REVOKE, TOKEN, USER_INFO
@@ -169,22 +169,22 @@ class _Desk:
         self.fake = fake
         #: What a request may call the server: host and port, in lower case.
         self.names: frozenset[str] = frozenset()
-        self._asked: dict[str, Asked] = {}
+        self._requests: dict[str, ConsentRequest] = {}
         self._lock = threading.Lock()
 
-    def open(self, asked: Asked) -> str:
+    def open(self, request: ConsentRequest) -> str:
         """Keep a request on which somebody is to decide; return its name."""
         name = secrets.token_urlsafe(16)
         with self._lock:
-            while len(self._asked) >= _UNDER_WAY:
-                del self._asked[next(iter(self._asked))]
-            self._asked[name] = asked
+            while len(self._requests) >= _UNDER_WAY:
+                del self._requests[next(iter(self._requests))]
+            self._requests[name] = request
         return name
 
-    def take(self, name: str) -> Asked | None:
+    def take(self, name: str) -> ConsentRequest | None:
         """Return a request on which somebody decided; it is decided once."""
         with self._lock:
-            return self._asked.pop(name, None)
+            return self._requests.pop(name, None)
 
     def person(self, open_id: str | None) -> Person | None:
         for person in self.fake.people:
@@ -241,9 +241,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self._admit():
             self._api()
 
-    do_PUT = do_DELETE = do_PATCH = do_OPTIONS = do_HEAD  # noqa: N815
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+    def log_message(self, *_: object, **_by_name: object) -> None:
         """Log nothing: requests hold codes and tokens."""
 
     def _admit(self) -> bool:
@@ -273,30 +271,30 @@ class _Handler(BaseHTTPRequestHandler):
     def _authorize(self) -> None:
         fake = self.desk.fake
         try:
-            asked = fake.ask(urlsplit(self.path).query)
+            request = fake.ask(urlsplit(self.path).query)
         except Refused as refused:
             page = pages.error_page(refused, secrets.token_hex(17).upper())
             self._send(200, pages.headers(), page)
             return
         person = self.desk.person(self._account())
-        if person is not None and fake.provider.skips_consent(asked, person):
-            self._redirect(fake.provider.reconnect(asked, person))
+        if person is not None and fake.provider.skips_consent(request, person):
+            self._redirect(fake.provider.reconnect(request, person))
             return
         page = pages.consent_page(
-            asked,
+            request,
             fake.people,
-            self.desk.open(asked),
+            self.desk.open(request),
             person.open_id if person else None,
         )
-        self._send(200, pages.headers(asked.redirect_uri), page)
+        self._send(200, pages.headers(request.redirect_uri), page)
 
     def _decide(self) -> None:
         form = parse_qs(self.body.decode("latin-1"))
-        asked = self.desk.take(form.get("request", [""])[0])
+        request = self.desk.take(form.get("request", [""])[0])
         person = self.desk.person(form.get("person", [""])[0])
         ticked = form.get("scope", [])
-        known = asked is not None and set(ticked) <= set(asked.scopes)
-        if asked is None or person is None or not known:
+        known = request is not None and set(ticked) <= set(request.scopes)
+        if request is None or person is None or not known:
             text = "This page was open for too long. Go back to your app and log in."
             self._send(400, pages.headers(), pages.plain_page("Too late", text))
             return
@@ -305,11 +303,11 @@ class _Handler(BaseHTTPRequestHandler):
         if decision != "continue":
             error, text = _REFUSALS.get(decision, _REFUSALS["cancel"])
             answer = {"error": error, "error_description": text}
-            self._redirect(provider.refuse(asked, answer))
+            self._redirect(provider.refuse(request, answer))
             return
         # Who went on is who TikTok reconnects without asking, next time.
         cookie = f"{_COOKIE}={person.open_id}; Path=/; HttpOnly; SameSite=Lax"
-        location = provider.agree(asked, person, ticked)
+        location = provider.agree(request, person, ticked)
         self._redirect(location, ("set-cookie", cookie))
 
     def _redirect(self, location: str, *further: tuple[str, str]) -> None:
@@ -434,6 +432,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
 
 
+for _method in ("PUT", "DELETE", "PATCH", "OPTIONS"):
+    setattr(_Handler, f"do_{_method}", _Handler.do_HEAD)
+
 _JSON = (("content-type", "application/json"),)
 _SVG = (("content-type", "image/svg+xml"),)
 
@@ -463,29 +464,33 @@ def _set(
 def serve(fake: FakeTikTok, host: str, port: int, *, scopes: str = "") -> None:
     """Serve until Ctrl-C; `scopes` are printed among the settings, if given."""
     stand_in = StandIn(fake, host, port)
-    print(f"Stand-in for TikTok on {stand_in.url}; Ctrl-C ends it.")  # noqa: T201
-    print("Lead your app here with:")  # noqa: T201
-    callback = "http://127.0.0.1:8000/auth/tiktok/callback"
-    variables = stand_in.environment(callback)
+    variables = stand_in.environment("http://127.0.0.1:8000/auth/tiktok/callback")
     if scopes:
         variables["TIKTOK_SCOPES"] = scopes
-    for name, value in variables.items():
-        print(f"  export {name}={value}")  # noqa: T201
-    key, kept = _secret_key()
-    print(f"  export TIKTOK_SECRET_KEYS={key}")  # noqa: T201
-    if not kept:
-        print(  # noqa: T201
+    variables["TIKTOK_SECRET_KEYS"], is_kept = _secret_key()
+    lines = [
+        f"Stand-in for TikTok on {stand_in.url}; Ctrl-C ends it.",
+        "Lead your app here with:",
+        *(f"  export {name}={value}" for name, value in variables.items()),
+    ]
+    if not is_kept:
+        lines.append(
             "(This key could not be kept: with the key of another paste, what is stored"
             " with it cannot be read, and tokens list shows nothing.)"
         )
-    print("and open it at http://127.0.0.1:8000/")  # noqa: T201
+    _print(*lines, "and open it at http://127.0.0.1:8000/")
     try:
         stand_in.start()
         threading.Event().wait()
     except KeyboardInterrupt:
-        print()  # noqa: T201
+        _print("")
     finally:
         stand_in.close()
+
+
+def _print(*lines: str) -> None:
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    sys.stdout.flush()
 
 
 def _secret_key() -> tuple[str, bool]:

@@ -1,7 +1,7 @@
 """The stand-in's own knowledge of TikTok's wire format.
 
-Nothing here comes from the package that is tested with it: a mistake in the package's
-reading of TikTok's documents must not be repeated by what judges it.
+Nothing here is imported from the package that is tested with it: a mistake that the
+package makes in reading TikTok's documents must not be repeated by its judge.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ import time
 from collections.abc import Mapping
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
+_OAUTH = "/v2/oauth"
 AUTHORIZE = "/v2/auth/authorize/"
-TOKEN = "/v2/oauth/token/"  # noqa: S105 - a path
-REVOKE = "/v2/oauth/revoke/"
+TOKEN = f"{_OAUTH}/token/"
+REVOKE = f"{_OAUTH}/revoke/"
 USER_INFO = "/v2/user/info/"
 VIDEO_LIST = "/v2/video/list/"
 VIDEO_QUERY = "/v2/video/query/"
@@ -26,10 +27,10 @@ CREATOR_INFO = "/v2/post/publish/creator_info/query/"
 BROWSER_ORIGIN = "https://www.tiktok.com"
 API_ORIGIN = "https://open.tiktokapis.com"
 
-#: What a form is sent as, to the letter: no parameter behind it.
+#: The media type of a form, to the letter: no parameter after it.
 FORM = "application/x-www-form-urlencoded"
 
-#: Which fields of a profile each scope opens
+#: The fields of a profile that each scope opens
 #: (https://developers.tiktok.com/doc/tiktok-api-v2-get-user-info).
 PROFILE_FIELDS: Mapping[str, tuple[str, ...]] = {
     "user.info.basic": (
@@ -55,7 +56,7 @@ PROFILE_FIELDS: Mapping[str, tuple[str, ...]] = {
     ),
 }
 
-#: With which status the resource endpoints send their errors.
+#: The statuses of the errors of resource endpoints.
 STATUS_OF: Mapping[str, int] = {
     "access_token_invalid": 401,
     "scope_not_authorized": 401,
@@ -71,10 +72,10 @@ _SIGNED = ("x-expires", "x-signature")
 
 
 def is_elsewhere(parts: SplitResult, origin: str) -> bool:
-    """Whether an address is on TikTok's hosts, but not on the one that answers there.
+    """Whether an address is on a host of TikTok's that is not `origin`.
 
-    Version 1 of the API was at open-api.tiktok.com, which is dead. Other hosts are a
-    stand-in's own.
+    Version 1 of the API was at open-api.tiktok.com, which is gone. Other hosts belong
+    to a stand-in.
     """
     host = (parts.hostname or "").rstrip(".")
     is_tiktok = any(host == known or host.endswith(f".{known}") for known in _HOSTS)
@@ -82,9 +83,9 @@ def is_elsewhere(parts: SplitResult, origin: str) -> bool:
 
 
 def proves(verifier: str | None, challenge: str) -> bool:
-    """Whether a verifier goes with a challenge: both or neither, and lowercase hex.
+    """Whether a verifier matches a challenge: both or neither, and lowercase hex.
 
-    The method is called S256; RFC 7636 would have base64url, which TikTok refuses here
+    The method is called S256. RFC 7636 demands base64url, which TikTok refuses here
     (https://developers.tiktok.com/doc/login-kit-desktop).
     """
     if not challenge or verifier is None:
@@ -105,21 +106,21 @@ def signature(body: bytes, secret: str, at: int) -> str:
 
 
 def log_id(now: float) -> str:
-    """Return a log_id as real answers have it: the time, and twenty hex digits."""
+    """Return a log_id in the form of real answers: the time, and twenty hex digits."""
     stamp = time.strftime("%Y%m%d%H%M%S", time.gmtime(now))
     return stamp + secrets.token_hex(10).upper()
 
 
 class SignedLinks:
-    """Links to pictures: signed, with an end, and with ``&`` in them, as TikTok's."""
+    """Links to pictures, as TikTok's: signed, with an expiry, and with ``&``."""
 
     def __init__(self) -> None:
         self._key = secrets.token_bytes(32)
 
     def make(self, address: str, until: int) -> str:
-        """Return `address` with a query that lets it be opened until then."""
+        """Return `address` with a query that makes it valid until then."""
         nonce = secrets.randbelow(90000) + 10000
-        # Real ones hold a parameter of this name, which is no token of anybody.
+        # Real links have a parameter of this name, which is not a token.
         query = f"lk3s=a5d48078&nonce={nonce}&refresh_token={secrets.token_hex(2)}"
         link = f"{address}?{query}&x-expires={until}"
         mac = base64.b64encode(self._mac(link)).decode().replace("+", "%2B")
@@ -127,7 +128,7 @@ class SignedLinks:
         return f"{link}&x-signature={mac}&shp=a5d48078&shcp=8aecc5ac"
 
     def is_good(self, link: str, now: float) -> bool:
-        """Whether a link is one of these, byte for byte, and has not ended."""
+        """Whether a link was made here, byte for byte, and has not expired."""
         signed, _, rest = link.partition("&x-signature=")
         query = dict(parse_qsl(urlsplit(link).query, keep_blank_values=True))
         until, mac = (query.get(name, "") for name in _SIGNED)
@@ -137,7 +138,7 @@ class SignedLinks:
         return is_whole and is_ours and until.isdecimal() and now < int(until)
 
     def _mac(self, link: str) -> bytes:
-        # The path only: a server is reached by more than one name.
+        # Without the host: a server is reached by more than one name.
         parts = urlsplit(link)
         signed = f"{parts.path}?{parts.query}"
         return hmac.new(self._key, signed.encode(), hashlib.sha1).digest()

@@ -43,7 +43,7 @@ def _style(look: str) -> str:
 @register.simple_tag(takes_context=True)
 def tiktok_login_button(
     context: Mapping[str, Any],
-    next: str | None = None,  # noqa: A002 - the word of the login path's query
+    next: str | None = None,
     look: str = "black",
     scopes: str = "",
     label: str | None = None,
