@@ -106,7 +106,7 @@ class TestAgain:
 
     @pytest.mark.parametrize(("later", "status"), [(60, 303), (61, 400)])
     def test_for_a_minute(self, world, back, later, status):
-        """What came of a login is shown for 60 s and no longer."""
+        """The result of a login is shown for 60 s and no longer."""
         browser, cookies, callback = back
         world.browser(**cookies).get(callback)
         world.clock.advance(later)
@@ -224,12 +224,12 @@ class TestAgain:
     "packed", [b"", b"[]", b"{}", b"null", b'{"at": 1}', b'{"notes": 1, "headers": []}']
 )
 def test_no_result(packed):
-    """What another version packed is no result, and no error."""
+    """A result that another version packed is ignored, without an error."""
     assert LoginResult.unpack(packed) is None
 
 
 def test_further_field():
-    """Nor is what holds a field that is not known here."""
+    """A result with an unknown field is ignored."""
     packed = LoginResult(at=1).pack().replace(b'"at"', b'"further": 1, "at"')
     assert LoginResult.unpack(packed) is None
     assert LoginResult.unpack(LoginResult(at=1).pack()) is not None
@@ -270,7 +270,7 @@ class TestReload:
         assert browser.signed_in
 
     def test_signed_out(self, world, back):
-        """After a logout it signs nobody in, and its page leads on."""
+        """After a logout the callback signs no user in, and its page leads on."""
         browser, _, callback = back
         browser.get(callback)
         browser.log_out()
@@ -313,7 +313,7 @@ class TestStrangers:
             browser.get(callback)
 
     def test_another_logins_cookie(self, world, back):
-        """Nor with the cookie of another login."""
+        """The cookie of another login does not show the result."""
         browser, _, callback = back
         browser.get(callback)
         stranger = world.browser()
@@ -377,7 +377,7 @@ class TestAtOnce:
             yield visitor
 
     def test_twenty(self, world, raw):
-        """Of 20 at once one is exchanged, and all get the session it made."""
+        """Of 20 callbacks at once one exchanges the code, and all get its session."""
         path, query = raw.consent(raw.begin(b"next=/private"))
         kept = dict(raw.cookies)
 
@@ -418,7 +418,7 @@ class TestAtOnce:
         assert world.count("authorization_code") == 1
 
     def test_another_process_waits(self, world, raw, gate, tiktok):
-        """So does one that comes to another process."""
+        """A callback in another process waits for the exchange too."""
         path, query = raw.consent(raw.begin())
         kept = dict(raw.cookies)
         tiktok.gate = gate
@@ -483,7 +483,7 @@ async def test_cancelled(settings, clock, tiktok, anyio_backend, shell):
 
 
 class Failing(MemoryStore):
-    """A store that fails at the writes that it is told to, counted from now."""
+    """A store that fails at chosen writes, counted from now."""
 
     def __init__(self, **options):
         super().__init__(**options)
@@ -520,7 +520,7 @@ class TestStoreFails:
     def test_mark_whose_answer_is_lost(self, world, clock):
         """A login that the store marked as used goes on, though its answer was lost.
 
-        The next callback would wait for an exchange that nobody has begun.
+        The next callback would wait for an exchange that no request has begun.
         """
         world.store = LosesAnswers(clock=clock)
         browser = world.start().browser()
@@ -604,7 +604,7 @@ class TestLostPlace:
             assert not other.signed_in
 
     def test_known_default(self, world):
-        """Also if that was the usual place."""
+        """A login that was to end at the usual place leads there."""
         browser = world.browser()
         answer = world.browser().get(browser.consent(browser.begin()))
         assert "Trying again takes you on to /." in answer.text
@@ -671,7 +671,7 @@ class TestRecentLogins:
         assert recent._size < 10_000
 
     def test_old_ones_go(self, clock):
-        """What is too old is not found, and goes with the next login."""
+        """An old login is not found, and the next login removes it."""
         recent = RecentLogins(600, clock)
         recent.remember("old", "/", "")
         clock.advance(601)
@@ -774,7 +774,7 @@ class TestOtherAddress:
         "ahead", [{"sec-purpose": "prefetch"}, {"sec-fetch-dest": "image"}]
     )
     def test_no_visit(self, browser, ahead):
-        """What is no person's visit is refused as everywhere."""
+        """A request that is no page visit is refused as on any path."""
         assert browser.get(LOGIN, headers={**OTHER, **ahead}).status_code == 403
 
     def test_guarded_page(self, browser):

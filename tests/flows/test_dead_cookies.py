@@ -15,7 +15,7 @@ GONE = f"{SESSION}=; Max-Age=0; Path=/; HttpOnly; SameSite=Lax; Secure"
 
 
 class Counting(MemoryStore):
-    """Counts reads of records, and fails when told to."""
+    """Counts reads of records, and fails on demand."""
 
     reads = 0
     is_down = False
@@ -145,7 +145,7 @@ def test_bounded(world, raw, cookie):
 
 
 def test_a_login_is_not_undone(world, raw, cookie):
-    """The answer that signs somebody in sets its cookie, whatever came with it."""
+    """The response that signs a user in sets its cookie, whatever cookie was sent."""
     end(world, raw, "deleted")
     raw.log_in()
     assert raw.cookies[SESSION] != cookie

@@ -38,7 +38,7 @@ EVENT = Event(name="", reason="", open_id=None, scopes=frozenset(), reference=""
 
 
 class Breakable(MemoryStore):
-    """A store that fails when it is told to."""
+    """A store that fails on demand."""
 
     is_broken = False
 
@@ -107,7 +107,7 @@ def test_names():
 
 class TestLogin:
     def test_login(self, browser, world):
-        """A login is told with the user and the scopes that were granted."""
+        """A login is reported with the user and the granted scopes."""
         browser.log_in(scopes=["user.info.basic"])
         [event] = world.events
         open_id = world.tiktok.people[0].open_id
@@ -124,22 +124,22 @@ class TestLogin:
         assert same(event, name="login_rejected", reason=reason, reference=reference)
 
     def test_denied(self, browser, world):
-        """Cancel at TikTok is told as login_denied."""
+        """Cancel at TikTok is reported as login_denied."""
         self.rejected(world, browser.log_in(deny=True), "login_denied")
 
     def test_expired(self, browser, world):
-        """A login that took too long is told as login_expired."""
+        """A login that took too long is reported as login_expired."""
         callback = browser.consent(browser.begin())
         world.clock.advance(601)
         self.rejected(world, browser.get(callback), "login_expired")
 
     def test_code_refused(self, browser, world):
-        """A code that TikTok no longer takes is told as login_expired too."""
+        """A code that TikTok no longer accepts is reported as login_expired too."""
         world.tiktok.fail("token", error="invalid_grant")
         self.rejected(world, browser.log_in(), "login_expired")
 
     def test_replayed(self, browser, world):
-        """A callback that comes again is told as login_replayed."""
+        """A repeated callback is reported as login_replayed."""
         url = browser.begin()
         again = world.browser(**browser.cookies())
         callback = browser.consent(url)
@@ -148,7 +148,7 @@ class TestLogin:
         self.rejected(world, again.get(callback), "login_replayed")
 
     def test_mismatch(self, browser, world):
-        """A callback that belongs to no login here is told as state_mismatch."""
+        """A callback without a login here is reported as state_mismatch."""
         callback = browser.consent(browser.begin())
         self.rejected(world, world.browser().get(callback), "state_mismatch")
 
@@ -156,13 +156,13 @@ class TestLogin:
         "query", ["", "code=a&code=b&state=x", "error=invalid_scope", "error=%00%0Ax"]
     )
     def test_failed(self, browser, world, query):
-        """A callback that can not be read, or an error in it, is told as such."""
+        """An unreadable callback, or an error in it, is reported as such."""
         response = browser.get(f"{CALLBACK}?{query}")
         reason = "login_failed" if query else "state_mismatch"
         self.rejected(world, response, reason)
 
     def test_no_code(self, browser, world):
-        """A callback without a code is told as login_failed."""
+        """A callback without a code is reported as login_failed."""
         [state] = parse_qs(urlsplit(browser.begin()).query)["state"]
         self.rejected(world, browser.get(f"{CALLBACK}?state={state}"), "login_failed")
 
@@ -179,14 +179,14 @@ class TestLogin:
         ],
     )
     def test_tiktok(self, browser, world, fault, reason):
-        """A failure of TikTok's is told as its own."""
+        """A failure of TikTok is reported as TikTok's."""
         world.tiktok.fail("token", **fault)
         self.rejected(world, browser.log_in(), reason)
 
 
 class TestRefresh:
     def test_refresh(self, signed_in, world):
-        """A refresh is told once, with the user and the scopes."""
+        """A refresh is reported once, with the user and the scopes."""
         world.clock.advance(LIFE)
         signed_in.me()
         signed_in.me()
@@ -196,7 +196,7 @@ class TestRefresh:
         assert same(event, name="refresh", open_id=open_id, scopes=scopes)
 
     def test_scopes_changed(self, signed_in, world):
-        """Scopes that shrank are told after the refresh that said so."""
+        """Scopes that shrank are reported after the refresh that brought them."""
         world.tiktok.change = lambda answer: answer.update(scope="video.list")
         world.clock.advance(LIFE)
         signed_in.me()
@@ -216,7 +216,7 @@ class TestRefresh:
         ],
     )
     def test_failed(self, signed_in, world, fault, reason):
-        """A refresh that failed is told once, with why, however many ask."""
+        """A failed refresh is reported once, with the reason, however many requests wait."""
         world.tiktok.fail("token", **fault)
         world.clock.advance(LIFE)
         for _ in range(3):
@@ -226,7 +226,7 @@ class TestRefresh:
         assert same(event, name="refresh_failed", reason=reason, open_id=open_id)
 
     def test_ended(self, signed_in, world):
-        """invalid_grant is told as the end of the sessions, once."""
+        """invalid_grant is reported as the end of the sessions, once."""
         world.tiktok.fail("token", error="invalid_grant")
         world.clock.advance(LIFE)
         signed_in.me()
@@ -235,7 +235,7 @@ class TestRefresh:
         assert same(event, name="session_ended", reason=reason, open_id=open_id)
 
     def test_another_user(self, signed_in, world):
-        """An answer for somebody else is told as the end of the sessions."""
+        """An answer for another user is reported as the end of the sessions."""
         world.tiktok.change = lambda answer: answer.update(open_id="someone-else")
         world.clock.advance(LIFE)
         signed_in.me()
@@ -244,7 +244,7 @@ class TestRefresh:
         assert same(event, name="session_ended", reason=reason, open_id=open_id)
 
     def test_refresh_token_ended(self, world):
-        """A refresh token past its end is told as the end of the sessions.
+        """A refresh token past its end is reported as the end of the sessions.
 
         Where the store has not forgotten the record at that very moment.
         """
@@ -263,7 +263,7 @@ class TestRefresh:
 
 class TestLeaving:
     def test_logout(self, signed_in, world):
-        """A logout is told once, with the user."""
+        """A logout is reported once, with the user."""
         kept = signed_in.cookies()
         signed_in.log_out()
         world.browser(**kept).log_out()
@@ -282,7 +282,7 @@ class TestLeaving:
         ],
     )
     def test_disconnect(self, signed_in, world, fault, reason):
-        """A disconnect is told with how it ended at TikTok."""
+        """A disconnect is reported with its result at TikTok."""
         if fault:
             world.tiktok.fail("revoke", **fault)
         signed_in.post(DISCONNECT)
@@ -291,7 +291,7 @@ class TestLeaving:
         assert same(event, name="disconnect", reason=reason, open_id=open_id)
 
     def test_withdrawal(self, signed_in, world):
-        """A withdrawal is told once, with TikTok's reason."""
+        """A withdrawal is reported once, with TikTok's reason."""
         open_id = world.tiktok.people[0].open_id
         for _ in range(2):
             answer = deliver(world, "authorization.removed", open_id, {"reason": 4})
@@ -307,7 +307,7 @@ class TestLeaving:
         )
 
     def test_webhook(self, world):
-        """Any other delivery is told once, with what it says."""
+        """Any other delivery is reported once, with its content."""
         content = {"publish_id": "v_pub_1", "share_id": "s-1"}
         for _ in range(2):
             answer = deliver(world, "video.publish.completed", "someone", content)
@@ -327,7 +327,7 @@ class TestLeaving:
         ["", "t=1,s=00", f"t={1_767_225_600},s={'0' * 64}", f"t=1,s={'0' * 64}"],
     )
     def test_webhook_rejected(self, signed_in, world, signature):
-        """A delivery that TikTok did not sign is told without what it says."""
+        """A delivery that TikTok did not sign is reported without its content."""
         open_id = world.tiktok.people[0].open_id
         headers = {"tiktok-signature": signature}
         answer = deliver(world, "authorization.removed", open_id, **headers)
@@ -336,7 +336,7 @@ class TestLeaving:
         assert same(event, name="webhook_rejected", reason="webhook_rejected")
 
     def test_store_error(self, signed_in, world):
-        """Trouble of the store is told with the reference that the answer carries."""
+        """A store error is reported with the reference that the response carries."""
         world.clock.advance(2)
         world.store.is_broken = True
         answer = signed_in.get("/who", headers=API)
@@ -549,7 +549,7 @@ class TestLog:
         assert len(record.tiktok_detail) < 800
 
     def test_foreign_words(self, world, records):
-        """What a webhook brings is one line, cut, and not the content."""
+        """The log shows one cut line of a webhook, and not its content."""
         open_id = world.tiktok.people[0].open_id
         event = "video.\n\u202e" + "x" * 500
         answer = deliver(world, event, open_id, {"secret": "of-the-content"})

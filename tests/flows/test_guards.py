@@ -90,7 +90,7 @@ class TestReplaced:
 
     @pytest.mark.parametrize("status", [200, 302, 401, 404])
     def test_scope(self, world, raw, status):
-        """So is one that caught a 403 for a scope, also if it answers 401 instead."""
+        """An app that caught a 403 for a scope is left alone, also if it answers 401."""
         raw.log_in(scopes=["user.info.basic"])
         app_of(world, answers(status=status, scopes=["video.list"]))
         answer = raw.ask("GET", "/x", headers=API)
@@ -139,7 +139,7 @@ class TestReplaced:
 
     @pytest.mark.parametrize("shell", ["wsgi"], indirect=True)
     def test_begun_anew(self, world, raw):
-        """A WSGI app that begins anew with exc_info takes its refusal back."""
+        """A WSGI app that starts its response again with exc_info withdraws its refusal."""
 
         def app(environ, start_response):
             guard(environ["tiktok.auth"], ())
@@ -286,7 +286,7 @@ class TestLongAddresses:
         assert answer.location == f"{LOGIN}?scopes=video.list"
 
     def test_login_works(self, raw):
-        """Who was sent to log in from a long address lands on the usual page."""
+        """A login that began at a long address ends at the usual page."""
         answer = raw.ask("GET", "/private", query=b"x" * 3500, headers=PAGE)
         assert answer.location == LOGIN
         assert raw.log_in().location == "/"
@@ -364,7 +364,7 @@ class TestForms:
         ids=repr,
     )
     def test_script(self, raw, change):
-        """A script that posts is told in JSON."""
+        """A script that posts gets JSON."""
         answer = raw.ask("POST", "/private", headers=FORM | change)
         assert json.loads(answer.body)["error"] == "login_required"
 
@@ -422,7 +422,7 @@ class TestCORS:
         assert answer.one("vary") == wanted
 
     def test_scope(self, world, raw):
-        """So does the refusal of a missing scope."""
+        """The refusal of a missing scope carries the app's CORS headers too."""
         raw.log_in(scopes=["user.info.basic"])
         app_of(world, answers(status=403, headers=CORS, scopes=["video.list"]))
         answer = raw.ask("GET", "/x", headers={**API, "origin": OTHER})
@@ -431,7 +431,7 @@ class TestCORS:
 
     @pytest.mark.parametrize("value", ["a\r\nset-cookie: b=c", "ü", "a\x00"])
     def test_odd_value(self, world, raw, value):
-        """What may not stand in a header of ours is left out of it."""
+        """A value that a header may not hold is left out of it."""
         sent = [("access-control-allow-origin", value), ("vary", value)]
         if world.shell == "wsgi":
             app_of(world, answers(status=401, headers=sent))

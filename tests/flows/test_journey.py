@@ -25,7 +25,7 @@ def login_cookies(browser):
 
 class TestPassingThrough:
     def test_anonymous(self, browser):
-        """A request without a cookie passes, and nobody is signed in."""
+        """A request without a cookie passes as anonymous."""
         assert browser.me() == {
             "signed_in": False,
             "open_id": None,
@@ -95,7 +95,7 @@ class TestLogin:
         assert browser.me()["scopes"] == ["user.info.basic"]
 
     def test_nothing_granted(self, browser, world):
-        """Who unticks everything is signed in with no scope and no profile."""
+        """A user who unticks everything is signed in without scopes and profile."""
         browser.log_in(scopes=[])
         me = browser.me()
         assert (me["signed_in"], me["scopes"], me["name"]) == (True, [], None)
@@ -111,7 +111,7 @@ class TestLogin:
         assert "follower_count" not in dict(asked[1].query)["fields"]
 
     def test_no_profile(self, browser, world):
-        """Somebody is signed in although TikTok does not give their profile."""
+        """A user is signed in although TikTok does not give the profile."""
         world.tiktok.fail("user_info", status=500)
         browser.log_in()
         assert browser.me()["signed_in"]
@@ -196,7 +196,7 @@ class TestRefusedLogins:
         assert SESSION + "=" not in response.headers.get("set-cookie", "")
 
     def test_cancelled(self, browser, world):
-        """Cancel at TikTok ends on a page that says so, and nobody is signed in."""
+        """Cancel at TikTok ends on a page that says so, and no user is signed in."""
         response = browser.log_in(deny=True)
         self.refused(response, 403, "You did not log in")
         assert not browser.signed_in
@@ -220,7 +220,7 @@ class TestRefusedLogins:
         assert browser.get(callback).status_code == 303
 
     def test_tiktok_refuses_the_code(self, browser, world):
-        """invalid_grant at the exchange ends on a page, and nobody is signed in."""
+        """invalid_grant at the exchange ends on a page, and no user is signed in."""
         world.tiktok.fail("token", error="invalid_grant")
         self.refused(browser.log_in(), 400, "took too long")
         assert not browser.signed_in
@@ -236,7 +236,7 @@ class TestRefusedLogins:
         ],
     )
     def test_tiktok_fails(self, browser, world, fault, status):
-        """What is no success at the exchange signs nobody in, and is never repeated."""
+        """A failed exchange signs no user in, and is never repeated."""
         world.tiktok.fail("token", **fault)
         response = browser.log_in()
         assert response.status_code == status
@@ -254,7 +254,7 @@ class TestRefusedLogins:
         assert "<script" not in response.text
 
     def test_event(self, browser, world):
-        """A refused login is told with its reason, and with the page's reference."""
+        """A refused login is reported with its reason and the page's reference."""
         response = browser.log_in(deny=True)
         [event] = world.events
         assert (event.name, event.reason) == ("login_rejected", "login_denied")
@@ -295,7 +295,7 @@ class TestSession:
             assert token not in file.read_bytes()
 
     def test_other_user_takes_over(self, browser, world):
-        """Logging in as somebody else ends the first user's session here."""
+        """A login as another user ends the first user's session in this browser."""
         browser.log_in()
         first, before = browser.me()["open_id"], browser.cookies()[SESSION]
         browser.log_in(person=world.tiktok.people[1])
@@ -313,7 +313,7 @@ class TestSession:
         assert not other.signed_in
 
     def test_tampered(self, browser, world):
-        """A session cookie with one character changed is nobody's."""
+        """A session cookie with one changed character is anonymous."""
         browser.log_in()
         value = browser.cookies()[SESSION]
         for place in (0, 30, 63, 70, len(value) - 1):
@@ -322,7 +322,7 @@ class TestSession:
             assert not world.browser(**{SESSION: forged}).signed_in
 
     def test_idle(self, browser, world):
-        """A session ends when nobody used it for session_idle."""
+        """A session ends when it was not used for session_idle."""
         browser.log_in()
         world.clock.advance(8 * 3600 - 1)
         assert browser.signed_in
@@ -381,7 +381,7 @@ class TestGuards:
         assert "set-cookie" not in response.headers
 
     def test_signed_in(self, browser):
-        """Who is signed in passes."""
+        """A signed-in user passes."""
         browser.log_in()
         assert browser.get("/private").status_code == 200
         assert browser.get("/videos").text == "videos"
@@ -400,7 +400,7 @@ class TestGuards:
         assert browser.get("/videos").text == "videos"
 
     def test_scope_with_the_login(self, browser):
-        """Who is not signed in is asked for the page's scope with the login itself."""
+        """An anonymous user's login requests the page's scope."""
         location = browser.get("/upload").headers["location"]
         assert query_of(location) == {
             "next": "/upload",
@@ -428,7 +428,7 @@ class TestGuards:
         assert browser.get(asked).status_code == 303
 
     def test_missing_scope_for_programs(self, browser):
-        """A program is told in JSON what is missing, and where to get it."""
+        """A program gets JSON with the missing scopes and the login address."""
         browser.log_in()
         response = browser.get("/upload", headers=API)
         assert response.status_code == 403
@@ -624,7 +624,7 @@ class TestWebhook:
         assert response.status_code == 405
 
     def test_unknown_event(self, hooked):
-        """An event that is not ours to handle is answered 200 and told to the app."""
+        """An event that needs no handling is answered 200 and reported to the app."""
         assert self.deliver(hooked, "video.upload.failed", "someone").status_code == 200
         assert [e.name for e in hooked.events] == ["webhook"]
 
@@ -641,6 +641,6 @@ class TestLoopback:
         assert urlsplit(response.headers["location"]).path.endswith("/authorize/")
 
     def test_warning(self, world, caplog):
-        """That it is for development only is told in the log, once it is built."""
+        """A log line when the middleware is built says that it is for development."""
         world.with_settings(redirect_uri="http://127.0.0.1:8000/auth/tiktok/callback")
         assert "development: cookies without Secure" in caplog.text

@@ -87,7 +87,7 @@ class TestPacked:
         return LoginTransaction.unpack(packed, state=Secret("s"), created_at=5)
 
     def test_round_trip(self):
-        """What is packed unpacks to the same, with the state and time it is bound to."""
+        """A packed login unpacks to the same, with its state and time."""
         assert self.unpack(self.LOGIN.pack()) == self.LOGIN
         assert self.unpack(self.PROMPTED.pack()) == self.PROMPTED
 
@@ -204,7 +204,7 @@ def test_login_query(world, length, status):
 
 @pytest.mark.parametrize("method", ["POST", "HEAD", "PUT"])
 def test_callback_method(browser, method):
-    """What else than GET comes to the callback is told what does."""
+    """Another method than GET at the callback gets 405 with Allow."""
     response = browser.client.request(method, CALLBACK)
     assert response.status_code == 405
     assert response.headers["allow"] == "GET"
@@ -212,7 +212,7 @@ def test_callback_method(browser, method):
 
 @pytest.mark.parametrize(("length", "status"), [(65536, 403), (65537, 414)])
 def test_callback_query(world, length, status):
-    """So it is with a callback."""
+    """A callback with a query of 64 kB is read; with a byte more it is refused."""
     query = b"error=access_denied&a="
     assert answered(world, CALLBACK, query + b"x" * (length - len(query))) == status
 
@@ -261,7 +261,7 @@ class TestTold:
         assert found[0][1] != found[1][1]
 
     def test_retry_after(self, browser, world):
-        """When TikTok does not answer, a program is told when to come again."""
+        """When TikTok does not answer, a program gets Retry-After."""
         world.tiktok.fail("token", status=500)
         assert browser.log_in().headers["retry-after"] == "5"
         world.tiktok.fail("token", error="invalid_client")
@@ -273,7 +273,7 @@ class TestTold:
         )
 
     def test_actions(self, browser):
-        """Who is signed out is offered to try again; who is signed in, the site."""
+        """The page offers another try to an anonymous user, and the site to a signed-in one."""
         denied = browser.log_in(deny=True)
         assert self.actions(denied) == [LOGIN, "/"]
         browser.log_in()
@@ -326,7 +326,7 @@ class TestByForm:
         assert posting.post(LOGIN).status_code == 303
 
     def test_other_method(self, posting):
-        """Other methods are told what is allowed, without a form."""
+        """Other methods get Allow, without a form."""
         response = posting.client.request("PUT", LOGIN)
         assert response.status_code == 405
         assert response.headers["allow"] == "POST"
@@ -347,7 +347,7 @@ class TestScopes:
         assert query_of(url)["scope"] == asked
 
     def test_no_question_again(self, browser):
-        """TikTok is not told to ask again for nothing further."""
+        """TikTok is not asked to show its page without a further scope."""
         assert "disable_auto_auth" not in query_of(browser.begin())
 
     def test_declined(self, browser, world):
@@ -358,7 +358,7 @@ class TestScopes:
         assert kept(world).denied == "video.upload"
 
     def test_declined_adds_up(self, browser, world):
-        """What was declined before is remembered, until it is granted."""
+        """Denied scopes are remembered until they are granted."""
         browser.log_in()
         usual = ["user.info.basic", "video.list"]
         browser.log_in("?scopes=video.upload", scopes=usual)
@@ -375,7 +375,7 @@ class TestScopes:
         assert kept(world).denied == ""
 
     def test_new_browser(self, browser, world):
-        """Who asks with the login itself may be asked once more by the page."""
+        """A page may request a scope again that the login itself requested."""
         usual = ["user.info.basic", "video.list"]
         browser.log_in("?scopes=video.upload", scopes=usual)
         assert kept(world).denied == ""
@@ -401,7 +401,7 @@ class TestAnswer:
         [(0, None, 502), (1, None, 303), (0, "rft.x", 303)],
     )
     def test_ended_already(self, browser, world, life, refresh, status):
-        """A token that has ended and can not be renewed signs nobody in."""
+        """A token that has ended and cannot be renewed signs no user in."""
         answer_with(world, expires_in=life, refresh_token=refresh)
         response = browser.log_in()
         assert response.status_code == status
@@ -457,7 +457,7 @@ class TestAnswer:
 
 
 class Restless(MemoryStore):
-    """A store in which somebody else writes a record before us, a number of times."""
+    """A store in which another writer comes first, a number of times."""
 
     def __init__(self, clock, times):
         super().__init__(clock=clock)
@@ -544,7 +544,7 @@ class TestWritten:
             world.clock(),
         )
 
-    def test_error_is_told(self, browser, world, store, monkeypatch):
+    def test_error_is_reported(self, browser, world, store, monkeypatch):
         """A store that fails ends the login with 503, and the login can go on after."""
         callback = browser.consent(browser.begin())
 
@@ -557,7 +557,7 @@ class TestWritten:
         assert browser.get(callback).status_code == 303
 
     def test_lost_answer(self, browser, store, monkeypatch):
-        """Where the store cannot be asked about a lost answer, a later login mends it."""
+        """Where the store cannot be asked about a lost answer, a later login succeeds."""
         browser.log_in()
         callback = browser.consent(browser.begin())
         swap = store.compare_and_set

@@ -61,7 +61,7 @@ def grown(world):
 
 
 def asks(url):
-    """Whether TikTok is told to show its page."""
+    """Whether TikTok is asked to show its page."""
     return query_of(url).get("disable_auto_auth") == "1"
 
 
@@ -87,7 +87,7 @@ def set_names(response):
 
 class TestScopeAddedLater:
     def test_reaches(self, grown):
-        """Who consented before is shown TikTok's page once, and then has the scope."""
+        """A user who consented before sees TikTok's page once, and then has the scope."""
         browser = grown.grow().browser()
         first = browser.begin("?next=/private")
         assert not asks(first)
@@ -100,7 +100,7 @@ class TestScopeAddedLater:
         assert browser.me()["scopes"] == [BASIC, LIST]
 
     def test_signed_in_at_once(self, grown):
-        """Whoever closes the page is signed in with what they consented to before."""
+        """A user who closes the page is signed in with the earlier consent."""
         browser = grown.grow().browser()
         answer = browser.get(browser.consent(browser.begin()))
         assert at_tiktok(answer)
@@ -117,7 +117,7 @@ class TestScopeAddedLater:
             assert query_of(first)[name] != query_of(second)[name]
 
     def test_declined(self, grown):
-        """Who declines it there goes where the login led, and is not asked again."""
+        """A user who denies the scope goes where the login led, and is not asked again."""
         browser = grown.grow().browser()
         second = at_tiktok(browser.get(browser.consent(browser.begin("?next=/who"))))
         last = browser.get(browser.consent(second, scopes=[BASIC]))
@@ -138,7 +138,7 @@ class TestScopeAddedLater:
         assert browser.get("/videos").status_code == 403
 
     def test_cancelled(self, grown):
-        """Who cancels there stays signed in, goes on, and is not asked again."""
+        """A user who cancels stays signed in, goes on, and is not asked again."""
         browser = grown.grow().browser()
         second = at_tiktok(browser.get(browser.consent(browser.begin("?next=/who"))))
         last = browser.get(browser.consent(second, deny=True))
@@ -157,7 +157,7 @@ class TestScopeAddedLater:
         assert at_tiktok(browser.log_in())
 
     def test_cancelled_elsewhere_signed_out(self, grown):
-        """Who logged out meanwhile gets the page of any login that was cancelled."""
+        """A user who logged out meanwhile gets the page of a cancelled login."""
         browser = grown.grow().browser()
         second = at_tiktok(browser.get(browser.consent(browser.begin())))
         del browser.client.cookies[SESSION]
@@ -174,7 +174,7 @@ class TestScopeAddedLater:
 
     @pytest.mark.parametrize("ends", ["idle", "lifetime"])
     def test_remembered(self, grown, ends):
-        """What was declined is known when the record has gone with its last session."""
+        """Denied scopes are known after the record has gone with its last session."""
         browser = grown.grow().browser()
         second = at_tiktok(browser.get(browser.consent(browser.begin())))
         browser.get(browser.consent(second, scopes=[BASIC]))
@@ -197,7 +197,7 @@ class TestScopeAddedLater:
 
     @pytest.mark.parametrize("how", ["disconnect", "withdrawal", "forget"])
     def test_forgotten(self, grown, how):
-        """What somebody declined goes with all else that is kept of them."""
+        """A user's denied scopes are deleted with the rest of the user's data."""
         world = grown.grow()
         world.with_settings(webhook_path="/hook")
         browser = world.browser()
@@ -219,7 +219,7 @@ class TestScopeAddedLater:
         assert not any("declined" in key for key in world.store.keys(""))
 
     def test_other_person(self, grown):
-        """What one person declined is asked of the next."""
+        """A scope that one user denied is requested of the next."""
         world = grown.grow()
         browser = world.browser()
         second = at_tiktok(browser.get(browser.consent(browser.begin())))
@@ -296,7 +296,7 @@ class TestScopeAddedLater:
         assert browser.signed_in
 
     def test_sealed(self, grown):
-        """What is kept of a decision names neither person nor scope in clear."""
+        """A stored decision names neither user nor scope in plain text."""
         browser = grown.grow().browser()
         second = at_tiktok(browser.get(browser.consent(browser.begin())))
         browser.get(browser.consent(second, scopes=[BASIC]))
@@ -371,7 +371,7 @@ class TestChooseAccount:
         assert asks(browser.begin()) == fails
 
     def test_nobody(self, browser):
-        """A logout of nobody leaves nothing."""
+        """An anonymous logout leaves nothing."""
         browser.log_out()
         assert browser.cookies() == {}
 
@@ -424,7 +424,7 @@ class TestChooseAccount:
         assert len(sent) <= 4096
 
     def test_one_link(self, browser):
-        """A link asks for one login, whoever is signed in."""
+        """A link asks for one login, whichever user is signed in."""
         assert asks(browser.begin("?choose_account=1"))
         browser.log_in()
         assert asks(browser.begin("?choose_account=1"))
@@ -557,7 +557,7 @@ class TestUnfinished:
         ],
     )
     def test_no_double_click(self, browser, headers):
-        """What no person clicked on a page of this site is no double click."""
+        """A request that no user clicked on a page of this site is no double click."""
         follow(browser, "/private")
         assert browser.get("/private", headers={**PAGE, **headers}).status_code == 401
 
@@ -569,7 +569,7 @@ class TestUnfinished:
 
     @pytest.mark.parametrize("deny", [False, True])
     def test_came_back(self, browser, deny):
-        """Nor does one that came back, whichever way."""
+        """A login that came back does not count as unfinished, however it ended."""
         browser.get(browser.consent(follow(browser, "/private"), deny=deny))
         if not deny:
             browser.client.cookies.delete(SESSION)
@@ -670,7 +670,7 @@ class TestRefreshTokenKept:
         assert not kept(world).refresh_token
 
     def test_other_person(self, browser, world):
-        """Nobody gets the one of another user."""
+        """No user gets another user's refresh token."""
         browser.log_in()
         self.without_refresh_token(world)
         person = world.tiktok.people[1]

@@ -142,7 +142,7 @@ class TestToken:
         ],
     )
     def test_elsewhere(self, world, lines, fault, cause, look_at):
-        """What answers in TikTok's place, or not at all, is a warning that says so."""
+        """An answer of another server, or none, is a warning that says so."""
         world.tiktok.fail("token", **fault)
         response = world.browser().log_in()
         [line] = lines()
@@ -273,7 +273,7 @@ class TestNoNoise:
 
     @pytest.mark.parametrize("path", ["expired", "replayed", "foreign", "empty"])
     def test_late(self, browser, world, lines, path):
-        """Whoever comes too late, again, elsewhere or with nothing is no warning."""
+        """A late, repeated, foreign or empty callback is no warning."""
         callback = browser.consent(browser.begin())
         if path == "expired":
             world.clock.advance(601)
@@ -387,7 +387,7 @@ class TestCallback:
         ],
     )
     def test_other_words(self, world, caplog, query, details):
-        """What a callback without error says is kept, bounded, escaped, and decides nothing."""
+        """Foreign text in a callback is bounded and escaped in the log, and decides nothing."""
         caplog.set_level(logging.INFO)
         response = self.sent_back(world, query)
         assert response.status_code == 400
@@ -429,7 +429,7 @@ class TestEvent:
         assert event.status == 401
 
     def test_refresh(self, browser, world):
-        """So has a refresh, and the end of a grant."""
+        """The events of a failed refresh and of a grant's end have them too."""
         browser.log_in()
         body = {"error": "something", "log_id": LOG_ID}
         world.tiktok.fail("token", status=418, body=json.dumps(body).encode())
@@ -525,7 +525,7 @@ class TestFaultOfTelling:
         log.logger.removeHandler(broken)
 
     def test_login(self, world, fault):
-        """Whoever fails to listen, the code is exchanged and the person is signed in."""
+        """Whichever listener fails, the code is exchanged and the user is signed in."""
         browser = world.browser()
         assert browser.log_in().status_code == 303
         assert browser.signed_in
@@ -553,7 +553,7 @@ class TestFaultOfTelling:
 
 @pytest.mark.parametrize("shell", ["asyncio"], indirect=True)
 class TestCancelledListener(TestFaultOfTelling):
-    """So it is with a listener whose task is cancelled, which only asyncio has."""
+    """A listener whose task is cancelled, which only asyncio has, is treated the same."""
 
     @pytest.fixture
     def fault(self, world):
@@ -605,7 +605,7 @@ def chained(error, *causes):
     ids=str,
 )
 def test_failure(error, failure):
-    """What went wrong on the way is found in what the HTTP library wrapped."""
+    """The cause of a network failure is found in what the HTTP library wrapped."""
     assert _failure_of(error) == failure
     unavailable = TikTokUnavailable("", "no answer")
     unavailable.failure = failure
@@ -632,7 +632,7 @@ def closed_port():
     [("127.0.0.1", "refused"), ("no-such-name.invalid", "name_not_found")],
 )
 def test_really(host, failure, monkeypatch):
-    """With the network itself: nobody listens, or the name does not exist."""
+    """A real network names its failures: no listener, or an unknown name."""
     for name in (
         "HTTP_PROXY",
         "HTTPS_PROXY",
@@ -686,7 +686,7 @@ def test_cause(error):
 
 
 def test_cancelled_while_told(anyio_backend):
-    """A request that is cancelled while its event is told stays cancelled."""
+    """A request that is cancelled while its event is reported stays cancelled."""
     from tiktok_oauth_middleware._core.backends.event_loop import AsyncBackend
 
     reached = []

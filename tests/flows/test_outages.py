@@ -77,7 +77,7 @@ class Locked(OfSQLite):
 
 
 class Reserved(Locked):
-    """Another process has begun to write: a backup, or somebody's shell."""
+    """Another process has begun to write: a backup, or a shell."""
 
     def begin(self):
         script = (
@@ -232,7 +232,7 @@ class Refusing(OfRedis):
 
 
 class Demoted(Refusing):
-    """The server became a replica, of a primary that nobody reaches."""
+    """The server became a replica of an unreachable primary."""
 
     def begin(self):
         self._do("REPLICAOF", "127.0.0.1", "1")
@@ -258,7 +258,7 @@ class OutOfMemory(Refusing):
 
 
 class Foreign(MemoryStore):
-    """A store that somebody else wrote."""
+    """A store that a third party wrote."""
 
     waits = "always"
 
@@ -453,7 +453,7 @@ class TestSignedIn:
 
     @of_writes
     def test_what_waited(self, signed_in, world, outage):
-        """What an outage made wait is done after it, though nobody restarts."""
+        """Deferred writes are made after the outage, without a restart."""
         before = signed_in.me()
         with during(outage):
             world.clock.now = before["expires_at"] - 100
@@ -573,7 +573,7 @@ class TestLogin:
         assert world.count("authorization_code") == 2
 
     def test_event(self, signed_in, world, outage):
-        """Trouble of the store is told, with the reference that the answer carries."""
+        """A store error is reported with the reference that the response carries."""
         world.clock.advance(LIFE + 1)
         with during(outage):
             reference = signed_in.get("/who", headers=API).json()["reference"]

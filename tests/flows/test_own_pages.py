@@ -34,7 +34,7 @@ IN_GERMAN = {**PAGE, "accept-language": "de-AT,de;q=0.9,en;q=0.5"}
 
 
 class Breakable(MemoryStore):
-    """A store that fails when it is told to."""
+    """A store that fails on demand."""
 
     is_broken = False
 
@@ -50,7 +50,7 @@ def store(clock):
 
 
 class Author:
-    """An app's page: writes what it is told, or whatever a test says."""
+    """An app's page: writes its arguments, or what a test sets."""
 
     def __init__(self):
         self.told = []
@@ -88,7 +88,7 @@ def in_german(world):
 
 class TestProblem:
     def test_denied(self, browser, author, world):
-        """A page is told all that ours would say, typed."""
+        """A page function gets everything that the built-in page would say, typed."""
         response = browser.log_in(deny=True)
         [problem] = author.told
         [event] = world.events
@@ -106,7 +106,7 @@ class TestProblem:
         assert "OURS" in response.text
 
     def test_confirmation(self, browser, author):
-        """A page that asks is told which button posts where."""
+        """A page that asks gets its buttons and where they post."""
         browser.get(LOGOUT)
         browser.get(DISCONNECT)
         logout, disconnect = author.told
@@ -115,7 +115,7 @@ class TestProblem:
         assert disconnect.actions[0] == Action("Disconnect", DISCONNECT, "POST")
 
     def test_scope(self, browser, author):
-        """A page about missing scopes is told which, in its texts."""
+        """A page about missing scopes gets their names in its texts."""
         for query in ("", "?scopes=video.list"):
             browser.log_in(query, scopes=["user.info.basic"])
         response = browser.get("/videos")
@@ -126,7 +126,7 @@ class TestProblem:
         assert "OURS" in response.text
 
     def test_store(self, browser, author, world):
-        """A failing store is told too, and its Retry-After stays."""
+        """A store error reaches the page function, and its Retry-After stays."""
         browser.log_in()
         world.clock.advance(2)
         world.store.is_broken = True
@@ -160,7 +160,7 @@ class TestAnswer:
 
     @pytest.mark.parametrize("error", [ValueError, StoreError, KeyError])
     def test_raises(self, browser, author, caplog, error):
-        """What it raises leads to our page, and to one line that shows no more."""
+        """An exception of the page function leads to the built-in page and one log line."""
 
         def write(problem):
             raise error("act.secret")
@@ -176,7 +176,7 @@ class TestAnswer:
 
     @pytest.mark.parametrize("made", [7, object(), ["<p>"]])
     def test_wrong_type(self, browser, author, caplog, made):
-        """What is no HTML leads to our page, and to a line that names its type."""
+        """A result that is no HTML leads to the built-in page and a log line with its type."""
         author.write = lambda _: made
         assert "<h1" in browser.get(LOGOUT).text
         assert f"page returned {type(made).__name__} at confirm_logout" in caplog.text
@@ -237,7 +237,7 @@ class TestHeaders:
 
 class TestLanguage:
     def test_journey(self, in_german, browser):
-        """Who asks for German is told in German, where there is some."""
+        """A browser that prefers German gets German, where it is translated."""
         url = browser.consent(browser.begin(), deny=True)
         response = browser.get(url, headers=IN_GERMAN)
         assert "Sie sind nicht angemeldet" in response.text
@@ -251,7 +251,7 @@ class TestLanguage:
         assert '<html lang="en"' in response.text
 
     def test_guard(self, in_german, browser):
-        """What a guard refuses is told in the reader's language."""
+        """A guard's refusal is in the reader's language."""
         for query in ("", "?scopes=video.list"):
             browser.log_in(query, scopes=["user.info.basic"])
         response = browser.get("/videos", headers=IN_GERMAN)
@@ -262,19 +262,19 @@ class TestLanguage:
         assert "Gerade nicht möglich" in response.text
 
     def test_usual(self, in_german, browser):
-        """Who asks for nothing we have gets the app's first language."""
+        """A browser that prefers no available language gets the app's first one."""
         url = browser.consent(browser.begin(), deny=True)
         response = browser.get(url, headers={**PAGE, "accept-language": "fr"})
         assert "Sie sind nicht angemeldet" in response.text
 
     def test_english(self, in_german, browser):
-        """Who asks for English gets ours."""
+        """A browser that prefers English gets the built-in texts."""
         url = browser.consent(browser.begin(), deny=True)
         response = browser.get(url, headers={**PAGE, "accept-language": "en-GB,de"})
         assert "You did not log in" in response.text
 
     def test_page_and_texts(self, world, author):
-        """The app's page is told in the language that was chosen."""
+        """The app's page gets the chosen language."""
         world.further["texts"] = {"de": GERMAN}
         browser = world.start().browser()
         browser.get(browser.consent(browser.begin(), deny=True), headers=IN_GERMAN)
@@ -307,7 +307,7 @@ def test_refused(shell, kind):
 
 
 def test_mismatch_names_the_site(browser, world):
-    """Who ends in another browser is told the address to open in the right one."""
+    """A login that ends in another browser names the address to open in the right one."""
     world.further = {}
     world.start()
     callback = world.browser().consent(world.browser().begin())

@@ -125,7 +125,7 @@ def test_eight_processes(tmp_path, expired):
 
 
 def killed_worker(options, path, out, back):
-    """Sign somebody in, then wait to be killed."""
+    """Sign a user in, then wait to be killed."""
     wrapped = wrap(options, path, time.time)
     client = httpx2.Client(transport=httpx2.WSGITransport(wrapped), base_url=ORIGIN)
     out.put(client.get(LOGIN).headers["location"])

@@ -121,7 +121,7 @@ class TestAge:
         assert world.count("refresh_token") >= 11
 
     def test_once(self, signed_in, world):
-        """What was asked for again is as good as new."""
+        """A profile that was fetched again counts as new."""
         world.clock.advance(DAY + 1)
         for _ in range(5):
             signed_in.me()
@@ -140,7 +140,7 @@ class TestAge:
         assert browser.me()["name"] == "Second name"
 
     def test_every_session_sees_it(self, signed_in, world):
-        """What one browser's request brought, the user's others show too."""
+        """A profile that one browser's request fetched is shown in the user's others too."""
         other = world.browser()
         other.log_in()
         world.tiktok.name = "Second name"
@@ -162,7 +162,7 @@ class TestAge:
         assert world.tiktok.profiles == 0
 
     def test_no_basic_scope(self, world):
-        """Whoever did not grant the basic scope is not asked about at TikTok."""
+        """The profile of a user without the basic scope is not requested."""
         browser = world.browser()
         browser.log_in(scopes=["user.info.stats"])
         for _ in range(3):
@@ -255,7 +255,7 @@ class TestOutage:
         assert other.me()["name"] == "Second name"
 
     def test_less_granted(self, signed_in, world):
-        """What a login during an outage keeps is what its scopes open."""
+        """A login during an outage keeps the profile fields that its scopes open."""
         world.tiktok.fail("user_info", times=100, status=500)
         other = world.with_settings(always_ask_consent=True).browser()
         other.log_in(scopes=["user.info.basic"])
@@ -297,7 +297,7 @@ class TestRefusedField:
         assert world.tiktok.profiles == 2
 
     def test_known(self, signed_in, world):
-        """What TikTok refuses today is still known from before."""
+        """Fields that TikTok refuses now keep their earlier values."""
         world.tiktok.name = "Second name"
         world.tiktok.fail("user_info", error="invalid_params", status=400)
         world.clock.advance(DAY + 1)
@@ -336,7 +336,7 @@ class TestLinks:
         assert "&" in link
 
     def test_ended_and_looked_at(self, signed_in, world):
-        """A link that has ended is renewed for whoever looks."""
+        """An expired link is renewed when the app reads it."""
         signed_in.me()
         before = avatar(world)
         world.clock.advance(12 * HOUR + 1)
@@ -346,7 +346,7 @@ class TestLinks:
         assert links_end(kept(world).profile) > world.clock()
 
     def test_first_look(self, signed_in, world):
-        """Who looks for the first time after the end has a new link a request later."""
+        """After the first read of an expired link the next request has a new one."""
         world.clock.advance(12 * HOUR + 1)
         signed_in.get("/private")
         asked = world.tiktok.profiles
@@ -357,7 +357,7 @@ class TestLinks:
         assert links_end(kept(world).profile) > world.clock()
 
     def test_not_looked_at(self, signed_in, world):
-        """Where nobody looks an ended link is not renewed before the profile is old."""
+        """An expired link that is not read is not renewed before the profile is old."""
         for _ in range(10):
             world.clock.advance(HOUR * 2)
             assert signed_in.get("/videos").status_code in (303, 403)
@@ -403,7 +403,7 @@ class TestLinks:
         assert links_end("") == links_end("{}") == math.inf
 
     def test_joined(self):
-        """Of an older profile stays what is still granted and not said anew."""
+        """Older fields stay while they are granted and not sent again."""
         old = json.dumps({"display_name": "a", "username": "u", "video_count": 3})
         new = json.dumps({"display_name": "b"})
         scopes = "user.info.basic,user.info.stats"
@@ -435,7 +435,7 @@ class TestOneAsks:
         assert world.tiktok.profiles == asked + 1
 
     def test_other_process(self, signed_in, world):
-        """What one process failed to get another does not ask for before its time."""
+        """A profile that one process failed to fetch is not requested by another too early."""
         world.tiktok.fail("user_info", times=100, status=500)
         world.clock.advance(DAY + 1)
         signed_in.me()
@@ -508,7 +508,7 @@ class TestOneAsks:
                 process.join(HANGS)
 
     def test_log_out_meanwhile(self, signed_in, world, gate):
-        """A profile that comes after the user has gone brings nobody back."""
+        """A profile that arrives after a logout does not bring the session back."""
         world.clock.advance(DAY + 1)
         signed_in.get("/")
         twin = world.browser(**signed_in.cookies())
@@ -615,7 +615,7 @@ class TestTokensProfile:
         assert kept(job.world) is None
 
     def test_outage(self, job):
-        """What TikTok does not give is said, and what was known stays."""
+        """A missing answer of TikTok is reported, and known fields stay."""
         job.world.tiktok.fail("user_info", status=500)
         with pytest.raises(TikTokUnavailable):
             job.profile()
@@ -632,7 +632,7 @@ class TestTokensProfile:
         assert (user.display_name, user.follower_count) == ("Second name", 100)
 
     def test_nobody(self, job):
-        """Of somebody unknown there is no profile."""
+        """An unknown user has no profile."""
         with pytest.raises(NotSignedIn):
             job.call("profile", "nobody")
 
@@ -647,7 +647,7 @@ class TestTokensProfile:
         assert job.world.tiktok.profiles == asked
 
     def test_fetch_user(self, job):
-        """With fetch_user=False it asks, as it was told to, and keeps nothing."""
+        """With fetch_user=False a job's request fetches the profile and keeps nothing."""
         job.world.with_settings(fetch_user=False)
         job.world.browser().log_in()
         assert job.profile().display_name == "First name"
@@ -661,7 +661,7 @@ class TestTokensProfile:
         assert json.loads(kept(job.world).profile)["display_name"] == "Second name"
 
     def test_at_a_sweep(self, job):
-        """So does a sweep's."""
+        """A sweep's refresh fetches an old profile too."""
         job.world.tiktok.name = "Second name"
         job.world.clock.advance(DAY + 1)
         assert job.call("refresh_expiring", HOUR).refreshed == 1

@@ -116,7 +116,7 @@ class TestAnswer:
         assert signed_in.me()["token"] != me["token"]
 
     def test_no_refresh_expires_in(self, signed_in, world, tiktok):
-        """A new refresh token whose life is not told has no known end."""
+        """A new refresh token without a lifetime has no known end."""
         assert kept(world).refresh_expires_at is not None
         tiktok.change = lambda answer: answer.pop("refresh_expires_in")
         world.clock.advance(DUE)
@@ -173,11 +173,11 @@ class TestAnswer:
 
 
 class TestMeanwhile:
-    """What happens between TikTok's answer and its being written."""
+    """Events between TikTok's answer and its write."""
 
     @pytest.fixture
     def refreshing(self, signed_in, tiktok, gate, background):
-        """Return what begins a refresh that is held when TikTok has answered."""
+        """Return a function that begins a refresh, paused when TikTok has answered."""
 
         def begin(gone):
             signed_in.world.clock.advance(gone)
@@ -262,7 +262,7 @@ class TestMeanwhile:
         assert kept(world) is None
 
     def test_nobody_waits(self, signed_in, world, refreshing, gate):
-        """While the old token is good, nobody but the leader waits for the new one."""
+        """While the old token is good, only the leader waits for the new one."""
         before = signed_in.me()["token"]
         other = twin(signed_in)
         future = refreshing(DUE)
@@ -272,7 +272,7 @@ class TestMeanwhile:
         assert world.count("refresh_token") == 1
 
     def test_waiters(self, signed_in, world, refreshing, gate, background):
-        """Who needs a token while it is fetched waits, and gets that very one."""
+        """A request that needs a token while it is fetched waits, and gets that one."""
         others = [twin(signed_in) for _ in range(4)]
         future = refreshing(EXPIRED)
         waiting = [background(other.me) for other in others]
@@ -314,7 +314,7 @@ class TestDue:
 
 
 class HeldBack:
-    """A store that holds the next swap of a record back, when it is told to."""
+    """A store that delays the next swap of a record on demand."""
 
     def __init__(self, inner, gate):
         self.inner, self.gate, self.holds = inner, gate, False
@@ -331,7 +331,7 @@ class HeldBack:
 
 class TestDurable:
     def test_before_it_is_seen(self, signed_in, world, gate, background):
-        """Nobody sees a new access token before its pair is written."""
+        """No request gets a new access token before its pair is written."""
         before = signed_in.me()["token"]
         held = HeldBack(world.store, gate)
         world.store = held
@@ -358,7 +358,7 @@ def kept_in(store, world):
 class TestRevoked:
     @pytest.mark.parametrize("gone", [DUE, EXPIRED])
     def test_login_meanwhile(self, signed_in, world, tiktok, gone):
-        """A refresh token that is refused when somebody logged in ends nothing."""
+        """A refresh token that is refused after a new login ends no session."""
         other = world.browser()
         world.clock.advance(gone)
         callback = other.consent(other.begin())
@@ -379,7 +379,7 @@ class TestRevoked:
 class TestOwnFault:
     @pytest.mark.parametrize("error", ["invalid_client", "unauthorized_client"])
     def test_error_a_minute(self, world, tiktok, caplog, error):
-        """A wrong secret logs nobody out, and is one ERROR a minute for all users."""
+        """A wrong secret ends no session, and is one ERROR a minute for all users."""
         browsers = []
         for person in tiktok.people:
             browsers.append(world.browser())
@@ -457,7 +457,7 @@ class TestStoreStumbles:
         assert world.count("refresh_token") == 2
 
     def test_told(self, world, tiktok):
-        """A refresh whose write was made though its answer got lost is told as one."""
+        """A refresh whose write succeeded is reported, though the store's answer was lost."""
         store = world.store = Stumbling(world.store, after=True)
         browser = world.start().browser()
         browser.log_in()
@@ -557,7 +557,7 @@ class TestDeadHolder:
         return die
 
     def test_still_good(self, signed_in, world, dead):
-        """While the token is good nobody waits for a dead holder; then one replaces it."""
+        """While the token is good no request waits for a dead holder; then one replaces it."""
         before = signed_in.me()["token"]
         world.clock.advance(DUE)
         lease = dead()
@@ -569,7 +569,7 @@ class TestDeadHolder:
         assert world.count("refresh_token") == 1
 
     def test_bounded(self, signed_in, world, dead):
-        """Who waits for a dead holder waits no longer than for TikTok."""
+        """Waiting for a dead holder takes no longer than waiting for TikTok."""
         world.with_settings(timeout=0.5)
         browser = world.browser(**signed_in.cookies())
         world.clock.advance(EXPIRED)
@@ -581,7 +581,7 @@ class TestDeadHolder:
         assert world.count("refresh_token") == 0
 
     def test_expired(self, signed_in, world, dead, background):
-        """Who needs a token gets it when the dead holder's lease has ended."""
+        """A request that needs a token gets it when the dead holder's lease has ended."""
         waits = threading.Event()
         inner = world.store
 
@@ -724,7 +724,7 @@ class TestCancelled:
         await app.aclose()
 
     async def test_waiter(self, world, tiktok, ask, gate):
-        """A waiter that is cancelled takes nobody with it."""
+        """A cancelled waiter cancels no other."""
         world.clock.advance(EXPIRED)
         tiktok.answered = gate
         answers = []

@@ -1,4 +1,4 @@
-"""What goes to TikTok, field by field, byte by byte."""
+"""Requests to TikTok, field by field, byte by byte."""
 
 from __future__ import annotations
 

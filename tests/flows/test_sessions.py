@@ -191,7 +191,7 @@ class TestElsewhere:
 
     @pytest.mark.parametrize("ending", ENDINGS)
     def test_ends_within_a_second(self, world, raw, elsewhere, ending):
-        """What ends a session in one process has ended it in the other a second later."""
+        """A session that one process ends has ended in another a second later."""
         raw.log_in()
         elsewhere.cookies = dict(raw.cookies)
         open_id = raw.open_id
@@ -335,11 +335,11 @@ HOSTILE = [
 
 
 class TestHostileText:
-    """What comes from outside is data wherever it goes."""
+    """Text from outside is data wherever it goes."""
 
     @pytest.mark.parametrize("open_id", HOSTILE)
     def test_open_id(self, world, raw, tiktok, open_id, caplog):
-        """Whatever text an open_id is, it is one user's, and nobody else's."""
+        """An open_id of any text belongs to one user only."""
         person = replace(tiktok.people[1], open_id=open_id, display_name=open_id)
         world.tiktok = FakeTikTok(
             client_key=world.settings.client_key,

@@ -382,7 +382,7 @@ class TestEnd:
         assert job.sweep() == RefreshSummary(ended=3)
 
     def test_two_sweeps_tell_once(self, settings, tiktok, store, clock):
-        """Of two sweeps at the same moment one reports the end."""
+        """One of two simultaneous sweeps reports the end."""
         tiktok.refresh_lifetime = 10 * DAY
         with ExitStack() as stack:
             job = Job(stack, replace(settings, keep_grants=True), tiktok, store, clock)
@@ -403,7 +403,7 @@ class TestEnd:
             assert sorted(o for o, _ in job.ended) == sorted(job.people)
 
     def test_read_only(self, settings, tiktok, clock):
-        """Where the record cannot be deleted nobody gets in, and the end is told later."""
+        """Where the record cannot be deleted no request passes, and the end is reported later."""
         store = ReadOnly(clock)
         tiktok.refresh_lifetime = 10 * DAY
         with ExitStack() as stack:
@@ -569,7 +569,7 @@ class TestUnknownKey:
         assert len(job.call("users")) == 3
 
     def test_locks_are_none(self, job):
-        """What else is stored of a user is not taken for a record that does not open."""
+        """Other rows of a user are not taken for a record that does not open."""
         job.clock.advance(LIFE)
         job.sweep()
         assert job.call("unreadable") == 0

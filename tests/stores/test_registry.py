@@ -53,7 +53,7 @@ def test_a_good_url_has_no_fault(url: str) -> None:
         ("unix://hunter2", "socket"),
     ],
 )
-def test_a_bad_url_is_told_of_without_its_secrets(url: str, told: str) -> None:
+def test_a_bad_url_is_reported_without_its_secrets(url: str, told: str) -> None:
     """A fault names the option and what would be right, never what may be secret."""
     fault = store_fault(url)
     assert fault is not None

@@ -129,7 +129,7 @@ async def test_starlette_auth_off():
 
 
 async def test_errors_pass():
-    """What the app raises reaches the server."""
+    """An exception of the app reaches the server."""
 
     async def app(scope, receive, send):
         raise ZeroDivisionError
@@ -139,7 +139,7 @@ async def test_errors_pass():
 
 
 async def test_vary_is_merged():
-    """What the app says of caching is kept, and Cookie is added to its Vary."""
+    """The app's caching headers are kept, and Cookie is added to its Vary."""
 
     async def app(scope, receive, send):
         assert not scope["tiktok"].is_authenticated
@@ -183,7 +183,7 @@ class TestLifespan:
         assert order == ["closed"]
 
     async def test_client_is_made_before_the_app_starts(self):
-        """The client for TikTok is there when the app is told to start."""
+        """The client for TikTok is built before the app starts."""
         made = []
 
         async def app(scope, receive, send):
@@ -240,7 +240,7 @@ class TestMounts:
         ]
 
     async def test_wrong_mount(self, caplog):
-        """A mount point that the redirect URI is not below is told in the log."""
+        """A redirect URI outside the mount point is reported in the log."""
 
         async def app(scope, receive, send):
             pass
@@ -259,7 +259,7 @@ def socket_scope(headers=(), extensions=None):
 
 
 async def guarded_socket(scope, receive, send):
-    """What a framework's guard does: take the handshake, then close or accept."""
+    """Act as a framework's guard: take the handshake, then close or accept."""
     await receive()
     if guard(scope["tiktok"], ()) is not None:
         await send({"type": "websocket.close", "code": 1008})
@@ -299,7 +299,7 @@ class TestWebSockets:
 class TestOrigins:
     @pytest.fixture
     def signed_in(self, settings, tiktok, clock):
-        """An app, and the Cookie header of somebody signed in to it."""
+        """An app, and the Cookie header of a signed-in user."""
         from starlette.testclient import TestClient
 
         seen = []
@@ -337,7 +337,7 @@ class TestOrigins:
         ],
     )
     async def test_origin(self, signed_in, origins, expected):
-        """A WebSocket is somebody's only with one Origin, and that is ours."""
+        """A WebSocket is authenticated only with one Origin, which is the app's."""
         wrapped, cookies, seen = signed_in
         headers = [("cookie", cookies), *(("origin", o) for o in origins)]
         await call(wrapped, socket_scope(headers), TestWebSockets.CONNECT)
@@ -355,7 +355,7 @@ class BrokenStore(MemoryStore):
 
 
 class TestStoreDown:
-    """What a store that fails does, and does not do."""
+    """Requests while the store fails."""
 
     @pytest.fixture
     def broken(self, settings, tiktok, clock):
@@ -382,7 +382,7 @@ class TestStoreDown:
             yield client, kept, tiktok
 
     def test_signed_in(self, broken):
-        """Who has a session gets 503 with Retry-After, never "nobody"."""
+        """A request with a session gets 503 with Retry-After, and is never anonymous."""
         client, kept, _ = broken
         client.cookies.update(kept)
         response = client.get("/", headers={"accept": "application/json"})
@@ -391,7 +391,7 @@ class TestStoreDown:
         assert response.json()["error"] == "store_error"
 
     def test_anonymous(self, broken):
-        """Who has none does not notice."""
+        """A request without a session does not notice."""
         client, _, _ = broken
         assert client.get("/").text == "app"
         client.cookies.set("__Host-tiktok", "junk")

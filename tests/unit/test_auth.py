@@ -27,7 +27,7 @@ def signed_out():
 # --- Token and User ----------------------------------------------------------------
 
 
-def test_token_tells_what_it_is():
+def test_token_has_its_fields():
     """A token knows its text, its end and its scopes."""
     token = Token(PLAIN, NOW, "user.info.basic,video.list")
     assert token.access_token == PLAIN
@@ -56,8 +56,8 @@ times = st.integers(0, 2**53)
 # --- TikTokAuth --------------------------------------------------------------------
 
 
-def test_signed_in_request_tells_who(signed_in):
-    """With somebody signed in, every property speaks of them."""
+def test_authenticated_request_has_a_user(signed_in):
+    """In an authenticated request every property describes the user."""
     assert signed_in.is_authenticated is True
     assert signed_in.open_id == OPEN_ID
     assert signed_in.scopes == {"user.info.basic", "video.list"}
@@ -67,8 +67,8 @@ def test_signed_in_request_tells_who(signed_in):
     assert signed_in.user == User(open_id=OPEN_ID, display_name="Example Creator")
 
 
-def test_signed_out_request_tells_nobody(signed_out):
-    """With nobody signed in, every property says so and none fails."""
+def test_anonymous_request_has_no_user(signed_out):
+    """In an anonymous request every property says so and none fails."""
     assert signed_out.is_authenticated is False
     assert signed_out.open_id is None
     assert signed_out.scopes == frozenset()
@@ -144,12 +144,12 @@ def test_scopes_can_not_be_added(signed_in):
     ],
 )
 def test_missing_scopes_are_those_not_granted(signed_in, asked, missing):
-    """Of the scopes asked about, those that were not granted are missing."""
+    """Requested scopes that were not granted are missing."""
     assert signed_in.missing_scopes(*asked) == missing
 
 
 def test_all_scopes_are_missing_when_signed_out(signed_out):
-    """Nobody has granted nothing."""
+    """An anonymous request misses every scope."""
     assert signed_out.missing_scopes("a", "b") == {"a", "b"}
 
 
@@ -167,7 +167,7 @@ def test_all_scopes_are_missing_when_signed_out(signed_out):
 )
 @pytest.mark.parametrize("cached", [a_cached_session(), None], ids=["in", "out"])
 def test_every_look_is_noted(look, cached):
-    """Each way of asking who is there is noted, even if the answer is nobody."""
+    """Every read of the user is noted, also in an anonymous request."""
     auth = an_auth(cached, a_site())
     assert auth._looked is False
     look(auth)
@@ -183,8 +183,8 @@ def test_link_is_no_look(signed_in, show):
     assert signed_in._looked is False
 
 
-def test_repr_says_who_or_nobody(signed_in, signed_out):
-    """The repr is for a developer: the id, or that nobody is there."""
+def test_repr_names_the_user(signed_in, signed_out):
+    """The repr names the user, or says that the request is anonymous."""
     assert OPEN_ID in repr(signed_in)
     assert "nobody" in repr(signed_out)
 

@@ -370,7 +370,7 @@ class TestTogether:
 
 class TestSecrets:
     def test_repr(self, api, open_id):
-        """What is printed of it names the user, and no token."""
+        """The repr names the user, and shows no token."""
         assert repr(api.auth) == f"<TikTokBearer open_id={open_id!r}>"
 
     def test_error(self, api, tokens, open_id, tiktok):
@@ -400,7 +400,7 @@ class TestRaiseForTikTok:
         ],
     )
     def test_success(self, status, content):
-        """What states no error is returned as it is."""
+        """A response without an error is returned as it is."""
         response = self.response(status, **content)
         assert raise_for_tiktok(response) is response
 
@@ -491,7 +491,7 @@ class TestPage:
         assert len(page["videos_of"](open_id, transport=tiktok.transport)) == 20
 
     def test_async(self, page, open_id, tiktok):
-        """So does its async twin."""
+        """The async call does the same."""
 
         async def ask():
             return await page["avideos_of"](open_id, transport=tiktok.transport)

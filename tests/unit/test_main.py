@@ -147,7 +147,7 @@ class TestCheck:
 
     @pytest.mark.parametrize("arguments", [["check", "--colour"], ["chek"], []])
     def test_usage(self, arguments, capsys):
-        """What is no command ends with 2."""
+        """An unknown command exits with 2."""
         with pytest.raises(SystemExit) as ended:
             main(arguments)
         assert ended.value.code == 2
@@ -209,7 +209,7 @@ class TestSettings:
         assert "printed by the app" in said.err
 
     def test_json(self, app, capsys):
-        """What the app prints when it is imported does not get between the JSON."""
+        """Output of the app's import does not get into the JSON."""
         main(["check", "--json", "--settings", f"{app}:settings"])
         assert json.loads(capsys.readouterr().out)["exit_code"] == 0
 
@@ -230,7 +230,7 @@ class TestSettings:
         ],
     )
     def test_misused(self, app, named, why, capsys):
-        """What is no settings ends with 2, and with no text of the app's."""
+        """An object that is no settings exits with 2, without text of the app's."""
         assert main(["check", "--settings", named.format(app)]) == 2
         said = capsys.readouterr()
         assert why in said.err
@@ -292,7 +292,7 @@ class TestTokens:
         assert "refreshed" in capsys.readouterr().out
 
     def test_forget(self, environment, open_id, capsys):
-        """A user is forgotten; a second time there is nobody to forget."""
+        """A user is forgotten; the second time there is none."""
         assert main(["tokens", "forget", open_id]) == 0
         assert main(["tokens", "forget", open_id]) == 1
         assert environment.count("revoke") == 0
@@ -344,7 +344,7 @@ class TestTokens:
         "arguments", [["--soon"], ["-000a", "-000b"], [], ["a", "--colour"]]
     )
     def test_usage(self, arguments, capsys):
-        """What is no single open_id ends with 2."""
+        """More or less than one open_id exits with 2."""
         with pytest.raises(SystemExit) as ended:
             main(["tokens", "refresh", *arguments])
         assert ended.value.code == 2
@@ -362,7 +362,7 @@ class TestTokens:
 
     @pytest.mark.parametrize("days", ["-1", "nan", "inf", "soon", "1e9"])
     def test_ending_usage(self, days, capsys):
-        """What is no number of days is refused."""
+        """A text that is no number of days is refused."""
         with pytest.raises(SystemExit) as ended:
             main(["tokens", "list", f"--ending={days}"])
         assert ended.value.code == 2

@@ -47,7 +47,7 @@ def tiktok(settings, clock):
 
 
 class World:
-    """A web app that somebody is signed in to, and the jobs beside it."""
+    """A web app with a signed-in user, and the jobs beside it."""
 
     def __init__(self, stack, settings, tiktok, store, clock):
         self._stack = stack
@@ -168,7 +168,7 @@ class TestGet:
         assert world.refreshes == 1
 
     def test_seen_by_the_app(self, world, ask):
-        """What a job has renewed the web app uses, without asking again."""
+        """The web app uses a token that a job renewed, without another call."""
         client = world.browser()
         for _ in range(3):
             world.clock.advance(DAY / 4)
@@ -192,7 +192,7 @@ class TestGet:
         assert one.access_token == who(client)["token"]
 
     def test_event(self, world, ask):
-        """A refresh of a job is told like one of the web app."""
+        """A refresh of a job is reported like one of the web app."""
         world.browser()
         world.events.clear()
         world.clock.advance(DAY)
@@ -211,7 +211,7 @@ class TestGet:
 class TestNotSignedIn:
     @pytest.mark.parametrize("open_id", ["", "nobody", "é\n", "x" * 100_000])
     def test_unknown(self, world, ask, open_id):
-        """Of a user who never logged in there is no token."""
+        """A user who never logged in has no token."""
         world.browser()
         with pytest.raises(NotSignedIn):
             ask(world.tokens(), open_id)
@@ -286,7 +286,7 @@ class TestNotSignedIn:
 
     @pytest.mark.parametrize("kept", [True, False])
     def test_idle(self, make_world, ask, kept):
-        """A session that nobody uses ends, and the grant with it unless it is kept."""
+        """An unused session ends, and the grant with it unless it is kept."""
         world = make_world(session_idle=3600, keep_grants=kept)
         client = world.browser()
         world.clock.advance(3599)
@@ -505,7 +505,7 @@ class TestForget:
         await tokens.aclose()
 
     def test_nobody(self, world):
-        """Of somebody unknown there is nothing to forget."""
+        """An unknown user cannot be forgotten."""
         assert world.tokens().forget("nobody") is False
 
     def test_only_this_user(self, world):
@@ -516,7 +516,7 @@ class TestForget:
         assert who(client)["signed_in"]
 
     def test_kept_grants(self, make_world):
-        """What keep_grants has kept is forgotten too."""
+        """A grant that keep_grants kept is forgotten too."""
         world = make_world(keep_grants=True)
         log_out(world.browser())
         tokens = world.tokens()
@@ -553,7 +553,7 @@ class TestBuilt:
         tokens.close()
 
     def test_close(self, world):
-        """What is closed opens again when it is needed."""
+        """A closed TikTokTokens opens again when it is needed."""
         world.browser()
         tokens = world.tokens()
         tokens.close()
@@ -564,7 +564,7 @@ class TestBuilt:
             tokens.close()
 
     async def test_aclose(self, world):
-        """What is closed in an event loop opens again when it is needed."""
+        """A TikTokTokens closed in an event loop opens again when it is needed."""
         await anyio.to_thread.run_sync(world.browser)
         tokens = world.tokens()
         await tokens.aclose()
@@ -589,7 +589,7 @@ class TestBuilt:
             assert token.expires_at == world.clock() + DAY
 
     def test_store_down(self, world, ask):
-        """A store that fails is said to have failed: that is not "nobody"."""
+        """A failing store is an error, and not an unknown user."""
         with pytest.raises(StoreError):
             ask(world.tokens(store=Broken()), world.open_id)
 
@@ -633,7 +633,7 @@ def test_across_processes(settings, tmp_path, clock):
 
 
 class TestSweep:
-    """What a job scheduled with cron does, over every store that can list."""
+    """A scheduled job, over every store that can list."""
 
     @pytest.fixture
     def swept(self, store, settings, tiktok, clock):
@@ -670,7 +670,7 @@ class TestSweep:
         assert self.refreshes(tiktok) == 3
 
     def test_failures(self, swept):
-        """What TikTok does not answer is kept, and what it has ended is counted."""
+        """Unanswered grants are kept, and ended ones are counted."""
         tokens, tiktok, clock = swept
         clock.advance(7200 - 3000)
         tiktok.fail("token", status=500)
@@ -681,7 +681,7 @@ class TestSweep:
         assert len(tokens.users()) == 2
 
     def test_users(self, swept):
-        """What is kept of the users can be listed, without tokens."""
+        """The stored users can be listed, without tokens."""
         tokens, tiktok, clock = swept
         users = {user.open_id: user for user in tokens.users()}
         assert set(users) == {person.open_id for person in tiktok.people}

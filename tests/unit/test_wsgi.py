@@ -140,7 +140,7 @@ def test_refused_generator():
 
 
 def test_refused_writer():
-    """What a refused app passes to write() is thrown away."""
+    """Text that a refused app passes to write() is dropped."""
 
     def app(environ, start_response):
         guard(environ["tiktok.auth"], ())
@@ -224,7 +224,7 @@ LATE = [
 @pytest.mark.parametrize("app", LATE, ids=lambda app: app.__name__)
 @pytest.mark.parametrize("is_validated", [False, True])
 def test_reading_after_start_response(app, is_validated):
-    """Whoever reads the session after start_response and before the body is counted."""
+    """A read of the session after start_response and before the body counts."""
     validated = [(name, value) for name, value in [("Content-Type", "text/plain")]]
 
     def typed(environ, start_response):
@@ -391,7 +391,7 @@ def test_file_wrapper_of_the_server(wrapper):
 
 
 def test_errors_pass():
-    """What the app raises reaches the server, exc_info too."""
+    """An exception of the app reaches the server, with exc_info too."""
 
     def app(environ, start_response):
         raise ZeroDivisionError

@@ -188,7 +188,7 @@ def test_nonces_are_distinct(box):
 
 
 def test_equal_values_are_sealed_differently(box):
-    """Nobody can see that two sealed values hold the same."""
+    """Two sealed values do not show that they hold the same."""
     assert box.seal(PLAIN, "name")[17:] != box.seal(PLAIN, "name")[17:]
 
 

@@ -294,5 +294,5 @@ def test_refused_cookie_is_not_repeated():
 
 
 def test_cookie_does_not_print_its_value():
-    """The repr of a cookie does not show what signs somebody in."""
+    """The repr of a cookie does not show its value."""
     assert "SECRET" not in repr(a_cookie(value="SECRET"))

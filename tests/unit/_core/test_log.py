@@ -14,7 +14,7 @@ def test_same_warning(caplog):
 
 
 def test_information(caplog):
-    """What is no warning is logged every time."""
+    """A line below WARNING is logged every time."""
     with caplog.at_level("INFO"):
         logger.info("login ok")
         logger.info("login ok")

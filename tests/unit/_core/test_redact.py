@@ -47,7 +47,7 @@ BREAKERS = {
 
 @pytest.mark.parametrize("char", BREAKERS.values(), ids=BREAKERS.keys())
 def test_control_is_spelled_out(char):
-    """What breaks, reorders or fails to encode a line is shown as its number."""
+    """A character that breaks, reorders or cannot encode a line is shown as its number."""
     assert one_line(f"a{char}b") == f"a\\u{ord(char):04x}b"
 
 

@@ -126,7 +126,7 @@ def written_ini(text):
 
 @pytest.mark.parametrize("handle", HANDLED.values(), ids=HANDLED.keys())
 def test_handled_secret_is_not_shown(handle):
-    """What comes of handling a secret as any other string does not show a part of it."""
+    """A secret that is handled as any other string does not show a part of itself."""
     shown = repr(handle(Secret(PLAIN)))
     pieces = {PLAIN[at : at + 3] for at in range(len(PLAIN) - 2)}
     assert not [piece for piece in pieces if piece in shown]
@@ -166,7 +166,7 @@ def test_secret_equals_from_either_side():
 
 
 def test_secret_is_read_by_encoders():
-    """What hashes, seals or sends bytes gets the text, as before."""
+    """Code that hashes, seals or sends bytes gets the text."""
     assert Secret("ä").encode() == "ä".encode()
     assert Secret("ä").encode("latin-1") == b"\xe4"
     assert Secret("ä").encode("ascii", "replace") == b"?"
@@ -174,7 +174,7 @@ def test_secret_is_read_by_encoders():
 
 
 def test_reveal():
-    """What may be a secret or not is revealed, and anything else stays as it is."""
+    """A secret is revealed, and any other value stays as it is."""
     assert reveal(Secret("abc")) == reveal("abc") == "abc"
     assert type(reveal(Secret("abc"))) is str
 

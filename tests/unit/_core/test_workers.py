@@ -56,7 +56,7 @@ def alone(monkeypatch):
     ],
 )
 def test_variables(name, value, expected):
-    """What the environment says of workers is seen."""
+    """The number of workers is read from the environment."""
     assert bool(several_workers({name: value})) is expected
 
 
@@ -78,7 +78,7 @@ def test_variables(name, value, expected):
     ],
 )
 def test_command_lines(monkeypatch, command, expected):
-    """What a server's own command line says of workers is seen, and no other's."""
+    """The number of workers is read from a server's command line, and from no other."""
     monkeypatch.setattr(sys, "argv", command.split(" ") if command else [])
     assert bool(several_workers({})) is expected
 
@@ -88,7 +88,7 @@ def test_command_lines(monkeypatch, command, expected):
 )
 @pytest.mark.parametrize("count", [1, 3])
 def test_modules_of_servers(monkeypatch, module, name, count):
-    """What uWSGI's and mod_wsgi's own modules say is seen."""
+    """The number of workers is read from uWSGI's and mod_wsgi's own modules."""
     made = types.ModuleType(module)
     setattr(made, name, count)
     monkeypatch.setitem(sys.modules, module, made)

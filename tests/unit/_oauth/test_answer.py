@@ -305,7 +305,7 @@ def test_refused_answer_shows_no_token():
 
 @pytest.mark.parametrize("field", ["error", "error_description", "log_id"])
 def test_text_of_an_error_is_one_short_line(field):
-    """What TikTok says of an error is cut at 200, its controls spelled out."""
+    """TikTok's text of an error is cut at 200 characters, its controls spelled out."""
     answer = MALFORMED | {field: "a\r\nb\u202e" + "x" * 5000}
     with pytest.raises(TikTokError) as refused:
         read_token(400, json.dumps(answer).encode())

@@ -109,7 +109,7 @@ def test_authorize_url_keeps_the_order_of_scopes():
     ],
 )
 def test_authorize_url_carries_the_redirect_uri_byte_for_byte(redirect_uri):
-    """What TikTok decodes is the configured address, and no field beside it."""
+    """TikTok decodes the configured address, and no field beside it."""
     url = a_url(redirect_uri=redirect_uri)
     assert dict(sent(url))["redirect_uri"] == redirect_uri
     assert len(sent(url)) == 7
@@ -165,7 +165,7 @@ def test_callback_with_nothing_is_empty():
 
 
 def test_callback_does_not_believe_scopes():
-    """What the browser says was granted is not even read."""
+    """The granted scopes in a callback are not read."""
     callback = read_callback(b"state=s&code=c&scopes=video.publish&next=/x&errCode=1")
     assert "video.publish" not in repr(callback)
     assert callback.details == {}
@@ -202,7 +202,7 @@ def test_parameter_is_visible_ascii(name, raw):
 
 @pytest.mark.parametrize("name", ["error", "error_description"])
 def test_error_of_a_callback_is_one_short_line(name):
-    """What TikTok or anybody says of an error is cut, its controls spelled out."""
+    """An error's text in a callback is cut, its controls spelled out."""
     said = read_callback(f"{name}=a%0d%0ab{'x' * 500}".encode())
     text = said.error or said.description
     assert text.startswith("a\\u000d\\u000ab")

@@ -365,7 +365,7 @@ def test_user_refused(status, body, error, code):
     ],
 )
 def test_callback(query, fields):
-    """What comes back through the browser is decoded once, and none of it is lost."""
+    """A callback is decoded once, and none of it is lost."""
     callback = read_callback(query.encode())
     for name, value in fields.items():
         assert getattr(callback, name) == value

@@ -52,7 +52,7 @@ def test_scope_is_letters_digits_and_dots(text):
 
 @pytest.mark.parametrize("text", ["", "a,b", "a b", "a\n", "ü", "a&b", "a%20", "a/b"])
 def test_list_of_scopes_is_no_scope(text):
-    """What holds a comma, a space or anything odd names no scope."""
+    """A text with a comma, a space or another odd character names no scope."""
     assert not is_scope(text)
 
 

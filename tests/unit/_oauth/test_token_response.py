@@ -157,7 +157,7 @@ NO_LIVES = [
 @pytest.mark.parametrize("field", ["expires_in", "refresh_expires_in"])
 @pytest.mark.parametrize("raw", NO_LIVES)
 def test_lifetime_that_is_none_is_refused(field, raw):
-    """What is no finite number of seconds refuses the whole answer."""
+    """A lifetime that is no finite number of seconds makes the answer invalid."""
     with pytest.raises(TikTokError, match="lifetime") as refused:
         read_token(200, with_raw(field, raw))
     assert type(refused.value) is TikTokError
@@ -167,7 +167,7 @@ def test_lifetime_that_is_none_is_refused(field, raw):
     "raw", ["NaN", "Infinity", "-Infinity", "1" * 5000, "01", "0x1"]
 )
 def test_number_that_is_no_json_is_no_answer(raw):
-    """Numbers that JSON does not know, or nobody can read, make no answer at all."""
+    """Numbers that JSON does not have, or that are too long, make the answer unreadable."""
     with pytest.raises(TikTokUnavailable, match="no JSON object"):
         read_token(200, with_raw("expires_in", raw))
 
@@ -261,7 +261,7 @@ def test_granted_scopes_are_tidied(scope, granted):
 
 @pytest.mark.parametrize("scope", [MISSING, None])
 def test_missing_scope_is_not_what_was_asked_for(scope):
-    """An answer that names no scope is told apart from one that names some."""
+    """An answer without a scope field is distinguished from one with scopes."""
     assert token_of(scope=scope).scopes is None
 
 

@@ -177,7 +177,7 @@ def test_webhook_time_is_signed():
     "secret", ["", "example_client_secre", "EXAMPLE_CLIENT_SECRET"]
 )
 def test_webhook_of_another_secret_is_refused(secret):
-    """Whoever does not know our secret can not sign for us."""
+    """A webhook that is signed with another secret is refused."""
     with pytest.raises(WebhookRejected, match="does not fit"):
         deliver(secrets=[secret])
 
@@ -227,7 +227,7 @@ def test_webhook_tolerance_may_be_set():
 
 
 def test_webhook_signature_is_judged_before_its_age():
-    """Who can not sign does not learn our clock."""
+    """A wrong signature is refused as such at any age, so that it does not show the clock."""
     with pytest.raises(WebhookRejected, match="does not fit"):
         deliver(f"t=1,s={'0' * 64}")
 

@@ -213,7 +213,7 @@ class TestHistograms:
         assert measured() == {}
 
     def test_lock_passes_errors(self, reader):
-        """What is raised under a measured lock comes out, and the lock is free again."""
+        """An exception under a measured lock passes, and the lock is free again."""
         store = MemoryStore()
         port = MeasuredStore(ThreadBackend().port(store), meter())
 

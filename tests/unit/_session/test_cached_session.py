@@ -8,7 +8,7 @@ from ...support.models import a_cached_session
 
 
 def test_places_of_a_cached_session_are_those_of_its_type():
-    """The ten names of a sight's places count from zero without a gap."""
+    """The names of a cached session's places count from zero without a gap."""
     places = [
         cached_session.FETCHED_AT,
         cached_session.FRESH_UNTIL,

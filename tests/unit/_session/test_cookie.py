@@ -46,7 +46,7 @@ def test_session_cookie_is_short(jar):
 
 
 def test_session_cookie_may_be_set(jar):
-    """What we issue passes our own writer."""
+    """An issued session cookie passes the cookie writer."""
     value, _ = jar.issue(GRANT)
     assert jar.session(value, 60).header()[1].startswith(f"__Host-tiktok={value}; ")
 

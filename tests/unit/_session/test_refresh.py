@@ -139,7 +139,7 @@ class TestIsDue:
 
 class TestCanAsk:
     def test_no_token(self, refresh, grant):
-        """Without a refresh token nobody is asked."""
+        """Without a refresh token TikTok is not asked."""
         assert refresh._can_ask(grant) is True
         assert refresh._can_ask(replace(grant, refresh_token=Secret(""))) is False
 
@@ -177,7 +177,7 @@ class TestBackOff:
                 assert refresh._back_off(failures, self.error) == bound
 
     def test_retry_after(self, refresh):
-        """What TikTok asks for counts, if it is longer; another error has no say."""
+        """TikTok's Retry-After counts if it is longer; another error has none."""
         unavailable = TikTokUnavailable("", "", "", 503)
         unavailable.retry_after = 200.0
         assert refresh._back_off(1, unavailable) == 200
@@ -273,7 +273,7 @@ class TestRenewed:
         ],
     )
     def test_scopes(self, refresh, grant, caplog, scopes, kept, warned):
-        """Fewer scopes count at once, more are told in the log, and not taken."""
+        """Fewer scopes count at once; additional ones are logged, and not granted."""
         with caplog.at_level(logging.WARNING, "tiktok_oauth_middleware"):
             assert refresh._renewed(grant, answer(scopes=scopes)).scopes == kept
         assert ("more scopes" in caplog.text) is warned
@@ -390,7 +390,7 @@ class TestTogether:
 
     @pytest.mark.parametrize(("left", "pauses"), [(1, 0), (0, 3), (-1, 3)])
     def test_lock_of_another_process(self, core, clock, told, left, pauses):
-        """Who does not get the lock goes on with a good token, or waits for a new one."""
+        """Without the lock a refresh uses a good token, or waits for a new one."""
         slept = []
 
         @contextlib.asynccontextmanager
@@ -414,7 +414,7 @@ class TestTogether:
 
     @pytest.mark.parametrize(("left", "is_there"), [(1, True), (0, False), (-1, False)])
     def test_no_refresh_token(self, core, clock, told, left, is_there):
-        """Without a refresh token the access token is good to its end, then nobody's."""
+        """Without a refresh token the access token is good to its end, then the user is anonymous."""
         held = kept_in(core)
         bare = replace(held.record, refresh_token=Secret(""))
         run(core.service.records.replace(held, bare))
@@ -468,7 +468,7 @@ class TestMeanwhile:
         assert world.count("refresh_token") == 1
 
     def test_renewed_elsewhere(self, signed_in, other, world, store):
-        """Who gets the lock and finds a fresh token asks for none."""
+        """A refresh that gets the lock and finds a fresh token makes no call."""
         store.before_lock = once(other.log_in)
         world.clock.advance(LIFE + 1)
         me = signed_in.me()
@@ -476,7 +476,7 @@ class TestMeanwhile:
         assert world.count("refresh_token") == 0
 
     def test_gone_elsewhere(self, signed_in, other, world, store):
-        """Who gets the lock and finds no record asks for nothing."""
+        """A refresh that gets the lock and finds no record makes no call."""
 
         def leave():
             other.log_out()
@@ -488,7 +488,7 @@ class TestMeanwhile:
         assert world.count("refresh_token") == 0
 
     def test_thrown_away(self, signed_in, other, world, tiktok):
-        """An answer that a login has overtaken is told as no refresh."""
+        """An answer that a login has overtaken is not reported as a refresh."""
         tiktok.answered = once(other.log_in)
         world.clock.advance(LIFE + 1)
         assert signed_in.me()["token"] == kept(world).access_token.reveal()
@@ -536,7 +536,7 @@ class TestMeanwhile:
         assert kept(world).retry_at == int(world.clock() + 1.25) + 1
 
     def test_not_revoked(self, signed_in, other, world, tiktok):
-        """invalid_grant for tokens that a login has replaced ends nobody's session."""
+        """invalid_grant for tokens that a login has replaced ends no session."""
         tiktok.fail("token", error="invalid_grant")
         tiktok.answered = once(other.log_in)
         world.clock.advance(LIFE + 1)
@@ -565,7 +565,7 @@ class TestMeanwhile:
         assert [e for e in world.events if e.name == "session_ended"] == []
 
     def test_gone_already(self, signed_in, other, world, tiktok, store):
-        """A record that somebody else deleted before the end is told by them alone."""
+        """The end of a record that another request deleted is reported by that one alone."""
         tiktok.fail("token", error="invalid_grant")
 
         def leave():

@@ -59,14 +59,14 @@ def test_only_spaces_are_taken_off(value):
 
 @pytest.mark.parametrize("before", [b"X", b"X ", b"a=b; X", b"a=b; X\t"])
 def test_name_behind_a_letter_is_not_ours(before):
-    """What stands between a semicolon and our name is spaces, or it is not our name."""
+    """Only spaces may stand between a semicolon and the cookie's name."""
     assert find(header(before + b"__Host-tiktok=good"), NAME) is None
     assert find(header(before + b"__Host-tiktok=good "), NAME) is None
 
 
 @pytest.mark.parametrize("space", [b" ", b"\t", b" \t "])
 def test_value_begins_behind_the_equals_sign(space):
-    """A value that begins with spaces is no cookie's, and is not mended."""
+    """A value that begins with spaces is no cookie's, and is not repaired."""
     assert find(header(NAME + b"=" + space + b"good"), NAME) is None
     sent = header(PREFIX + b"a=" + space + b"good")
     assert find_all(sent, PREFIX) == {"a": b""}
@@ -230,7 +230,7 @@ def test_second_value_among_neighbours_is_a_contradiction():
 @pytest.mark.parametrize("value", SLOW.values(), ids=SLOW.keys())
 @pytest.mark.parametrize("read", [find, find_all])
 def test_megabyte_is_read_in_linear_time(read, value):
-    """What a header takes grows with its length, whatever it is made of."""
+    """The cost of a header grows with its length, whatever it holds."""
     name = NAME if read is find else PREFIX
     assert is_linear(
         lambda part: read(header(part + b";" + NAME + b"=good"), name), value
@@ -290,7 +290,7 @@ def test_login_cookies_are_found_by_their_ids():
     ],
 )
 def test_login_cookie_of_another_form_is_not_ours(rest):
-    """What follows the prefix is an id of ours or the cookie is not."""
+    """A login cookie whose prefix is not followed by an id is ignored."""
     assert find_all(header(PREFIX + rest + b"=x"), PREFIX) == {}
 
 

@@ -8,7 +8,7 @@ from tiktok_oauth_middleware._web.guard import Challenge
 
 
 def test_challenge_without_missing_scopes_is_401():
-    """A guard that only wants somebody asks to sign in."""
+    """A guard without scopes is answered with 401."""
     assert Challenge().status == 401
 
 

@@ -71,7 +71,7 @@ class TestAtOnce:
         ("length", "survivors"), [(40, 7), (300, 7), (700, 3), (2000, 1), (2048, 1)]
     )
     def test_fifty_tabs(self, world, length, survivors):
-        """Of 50 logins begun at once the newest are finished, and the header is small."""
+        """The newest of 50 logins begun at once can be finished, and the header is small."""
         signed_in = world.browser()
         signed_in.log_in()
         jar = dict(signed_in.cookies())
@@ -87,7 +87,7 @@ class TestAtOnce:
 
     @pytest.mark.parametrize("rounds", [2, 4])
     def test_tabs_again(self, world, rounds):
-        """So it is when the browser holds logins of earlier rounds already."""
+        """The newest can be finished also where the browser holds earlier logins."""
         jar = {}
         for number in range(rounds):
             urls = begin_at_once(world, 12, f"/{number}", jar)
@@ -139,7 +139,7 @@ class TestAtOnce:
 
 class TestOneAfterTheOther:
     def test_seven(self, browser, world):
-        """Of many short logins the newest seven are finished, the older ones are not."""
+        """The newest seven of many short logins can be finished, the older ones cannot."""
         urls = []
         for _ in range(12):
             urls.append(browser.begin())
@@ -232,7 +232,7 @@ class TestOneAfterTheOther:
         assert not any(header.startswith(f"{SESSION}=") for header in sent[:-1])
 
     def test_login_comes_last(self, world):
-        """What a login sets comes behind what it deletes."""
+        """The cookies that a login sets come after those that it deletes."""
         answer = world.browser(**{PREFIX + "junk": "x"}).get(LOGIN)
         gone, new = answer.headers.get_list("set-cookie")
         assert "Max-Age=0" in gone
@@ -255,7 +255,7 @@ class TestOneAfterTheOther:
         assert answer.headers["location"] == path_of(300)
 
     def test_twice_with_two_values(self, world):
-        """A slot that somebody else's cookie has made unreadable is not used."""
+        """A slot that a foreign cookie made unreadable is not used."""
         for _ in range(SLOTS):
             browser = world.browser()
             browser.client.cookies.clear()
@@ -303,7 +303,7 @@ def begun(slots, jar, state, packed, born=5):
     state=st.text("abc", min_size=1, max_size=50),
 )
 def test_round_trip(slots, packed, born, state):
-    """What is written is read, whatever its length; under another state nothing is."""
+    """Written login cookies are read at any length, and not under another state."""
     jar = {}
     begun(slots, jar, state, packed, born)
     assert slots.open(header_of(jar), state) == (born, packed)
@@ -319,7 +319,7 @@ def test_times_out_of_range(slots, born):
 
 
 def test_too_long(slots):
-    """What does not fit into seven slots is not written."""
+    """A login that does not fit into seven slots is not written."""
     assert slots.begin([], "s", 5, b"x" * 2700) is not None
     assert slots.begin([], "s", 5, b"x" * 2900) is None
 

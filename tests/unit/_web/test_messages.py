@@ -85,12 +85,12 @@ def test_choice(wanted, language):
 
 
 def test_untranslated_problem():
-    """A problem that a language has no text for is told in English."""
+    """A problem without a text in a language is shown in English."""
     assert Messages({"de": GERMAN}).language("login_expired", ["de"]) == "en"
 
 
 def test_fallback():
-    """What a language leaves out comes from the wider one, and then from English."""
+    """A missing text comes from the wider language, and then from English."""
     texts = Messages({"de": GERMAN, "de-CH": {"try_again": "Nomal"}})
     assert texts.texts("de-CH", "try_again") == ("Nomal",)
     assert texts.texts("de-CH", "login_denied")[0] == GERMAN["login_denied"][0]
@@ -143,7 +143,7 @@ def test_faults(texts, fault):
 
 
 def test_all_faults_at_once():
-    """All that is wrong with the texts is told at once."""
+    """All faults of the texts are reported at once."""
     with pytest.raises(ConfigurationError) as caught:
         Messages({"de": {"x": "y", "back": ""}, "!": {}})
     assert len(caught.value.faults) == 3

@@ -62,12 +62,12 @@ class TestArguments:
         ],
     )
     def test_settings(self, shell, app, given, said):
-        """What is no TikTokSettings object is named, with what to write instead."""
+        """An object that is no TikTokSettings is named, with what to write instead."""
         with pytest.raises(ConfigurationError, match=said):
             shell(app, given)
 
     def test_wrong_way_round(self, shell, app):
-        """The settings in the app's place are told apart from an app."""
+        """Settings in the app's place are distinguished from an app."""
         with pytest.raises(ConfigurationError, match="the wrong way round"):
             shell(make_settings(), app)
 
@@ -81,7 +81,7 @@ class TestArguments:
         ],
     )
     def test_store(self, shell, app, given, said):
-        """What is no store object is named; a password in it is not shown."""
+        """An object that is no store is named; a password in it is not shown."""
         with pytest.raises(ConfigurationError, match=said) as caught:
             shell(app, make_settings(), store=given)
         assert "a-password" not in str(caught.value)
@@ -90,13 +90,13 @@ class TestArguments:
 
     @pytest.mark.parametrize("name", ["on_event", "clock"])
     def test_functions(self, shell, app, name):
-        """What must be called and cannot be is named."""
+        """An argument that is not callable and must be is named."""
         with pytest.raises(ConfigurationError, match=f"{name} is a int"):
             shell(app, make_settings(), **{name: 5})
 
     @pytest.mark.parametrize("given", [None, "app:app", 5])
     def test_no_app(self, shell, app, given):
-        """What is no app is named."""
+        """An object that is no app is named."""
         with pytest.raises(ConfigurationError, match="no [AW]SGI app"):
             shell(given, make_settings())
 
@@ -106,7 +106,7 @@ class TestArguments:
             shell(Flask, make_settings())
 
     def test_all_faults_at_once(self, shell, app):
-        """Wrong settings and a wrong store are told together."""
+        """Wrong settings and a wrong store are reported together."""
         with pytest.raises(ConfigurationError) as caught:
             shell(app, {}, store="memory://", clock=0)
         assert len(caught.value.faults) == 3
@@ -114,14 +114,14 @@ class TestArguments:
 
 @pytest.mark.parametrize("app", [wsgi, Flask("x"), Flask("x").wsgi_app])
 def test_wsgi_app_under_asgi(app):
-    """A WSGI app in the ASGI middleware is told where it belongs."""
+    """A WSGI app in the ASGI middleware is an error that names the right middleware."""
     with pytest.raises(ConfigurationError, match="TikTokOAuthWSGIMiddleware"):
         TikTokOAuthMiddleware(app, make_settings())
 
 
 @pytest.mark.parametrize("app", [asgi, Starlette(), FastAPI()])
 def test_asgi_app_under_wsgi(app):
-    """An ASGI app in the WSGI middleware is told where it belongs."""
+    """An ASGI app in the WSGI middleware is an error that names the right middleware."""
     with pytest.raises(ConfigurationError, match="in TikTokOAuthMiddleware"):
         TikTokOAuthWSGIMiddleware(app, make_settings())
 
@@ -402,7 +402,7 @@ class TestDecorator:
 
     @pytest.mark.parametrize("given", [["video.list"], None, 5, {"video.list"}])
     def test_no_scope(self, module, given):
-        """What is neither a view nor a string is refused at once."""
+        """An argument that is neither a view nor a string is refused at once."""
         with pytest.raises(TypeError, match="scopes as strings"):
             module.requires_tiktok(given)
 
@@ -460,7 +460,7 @@ def test_starlettes_guard_elsewhere():
     ],
 )
 def test_no_dependency(dependency, said):
-    """What is no dependency of FastAPI's is refused when the operation is declared."""
+    """An object that is no FastAPI dependency is refused when the operation is declared."""
     app = FastAPI()
     with pytest.raises(TypeError, match=said):
 
@@ -555,7 +555,7 @@ def fastapi_site():
 
 
 def test_maybe_signed_in(fastapi_site):
-    """MaybeSignedIn refuses nobody, says who is there, and is private."""
+    """MaybeSignedIn refuses no request, gives the user, and is private."""
     client = fastapi_site
     response = client.get("/maybe", headers=API)
     assert response.json() == {"open_id": None, "signed_in": False}
@@ -581,7 +581,7 @@ def test_dependencies_can_be_overridden(fastapi_site):
 
 
 def test_signed_in_auth_without_a_guard(fastapi_site):
-    """signed_in_auth where nobody is signed in says that a guard is missing."""
+    """signed_in_auth in an anonymous request says that a guard is missing."""
     with pytest.raises(NotSignedIn, match="put requires_tiktok"):
         fastapi_site.get("/read")
     login_as(fastapi_site, fastapi_site.fake)
@@ -653,7 +653,7 @@ def test_no_middleware(module):
     ids=["dict", "class", "text"],
 )
 def test_jobs(settings, store, said):
-    """What jobs cannot be made from is said when they are made, not at their first use."""
+    """Wrong arguments of TikTokTokens are reported when it is built, not at first use."""
     with pytest.raises(ConfigurationError, match=said):
         TikTokTokens(settings, store)
 

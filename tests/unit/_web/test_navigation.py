@@ -216,7 +216,7 @@ def test_form_is_a_page_visit(method, verdict):
 
 @pytest.mark.parametrize(("verdict", "headers"), NAVIGATIONS, ids=repr)
 def test_form_is_known_by_what_a_navigation_is(verdict, headers):
-    """A script that posts is told from a form by the same headers."""
+    """The same headers distinguish a posting script from a form."""
     assert is_page_visit(a_request(*headers, method="POST")) is verdict
 
 
@@ -294,7 +294,7 @@ def test_long_header_takes_no_longer(name, unit):
 
 
 def test_languages_are_short():
-    """What no language tag can be is left out, so that nothing walks along it."""
+    """A text that is too long for a language tag is left out unread."""
     tag = "-".join(["a"] * 400)
     assert languages(a_request(("accept-language", f"de, {tag}, fr;q=0.5"))) == [
         "de",
@@ -304,7 +304,7 @@ def test_languages_are_short():
 
 @pytest.mark.parametrize("dest", ["image", "iframe", "script", "empty", "", "Document"])
 def test_only_a_document_is_one(dest):
-    """What a browser fetches for a place inside a page is no document."""
+    """A fetch for a place inside a page is no document."""
     assert not is_document(a_request(("sec-fetch-dest", dest)))
 
 
@@ -345,7 +345,7 @@ def test_one_of_two_purposes_is_enough():
 
 @pytest.mark.parametrize("header", [("purpose", ""), ("y-purpose", "prefetch")])
 def test_other_requests_are_no_prefetch(header):
-    """Without one of those words in one of those headers nobody asks ahead."""
+    """A request without one of those words in one of those headers is no prefetch."""
     assert not is_prefetch(a_request(header))
 
 

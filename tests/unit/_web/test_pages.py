@@ -278,7 +278,7 @@ def directives(response):
 
 @pytest.mark.parametrize("code", PROBLEMS)
 def test_page_has_every_header(code):
-    """A page may be stored, framed, sniffed or handed to another window by nobody."""
+    """A page has the headers against storing, framing, sniffing and other windows."""
     said = headers(page(code))
     assert said["cache-control"] == "no-store"
     assert said["x-content-type-options"] == "nosniff"

@@ -39,7 +39,7 @@ def private(*headers):
     ],
 )
 def test_cache_control_becomes_private(said, control):
-    """What would let a shared cache keep a response goes; the rest of it stays."""
+    """Directives that let a shared cache keep a response go; the others stay."""
     assert private(*(("cache-control", value) for value in said))[0] == control
 
 
@@ -77,7 +77,7 @@ def test_vary_gets_cookie(said, vary):
     ],
 )
 def test_no_header_for_one_cache_stays(name):
-    """What overrides Cache-Control for one kind of cache is taken out."""
+    """A header that overrides Cache-Control for one kind of cache is removed."""
     kept = keep_private([("X-A", "1"), (name, "max-age=600")])
     assert kept == [("X-A", "1"), ("cache-control", "private"), ("vary", "Cookie")]
 

@@ -71,14 +71,14 @@ def test_variable_sets_an_endpoint(name):
 
 
 @pytest.mark.parametrize("variable", ENVIRON)
-def test_missing_variable_is_told(variable):
-    """A variable that must be set and is not is told by its name."""
+def test_missing_variable_is_reported(variable):
+    """A required variable that is not set is reported by its name."""
     [fault] = env_faults({k: v for k, v in ENVIRON.items() if k != variable})
     assert fault == f"{variable} is not set"
 
 
-def test_all_missing_variables_are_told_at_once():
-    """An empty environment misses four things, told in one go."""
+def test_all_missing_variables_are_reported_at_once():
+    """An empty environment is reported as four faults at once."""
     assert [fault.split()[0] for fault in env_faults({})] == [*ENVIRON]
 
 
@@ -94,8 +94,8 @@ def test_all_missing_variables_are_told_at_once():
         ("TIKTOK_WEBSOCKET_ORIGIN", "TIKTOK_WEBSOCKET_ORIGINS"),
     ],
 )
-def test_misspelt_variable_is_told(misspelt, meant):
-    """A variable that means an option and misses it is told, with the right one."""
+def test_misspelt_variable_is_reported(misspelt, meant):
+    """A misspelt variable is reported with the right name."""
     [fault] = env_faults(ENVIRON | {misspelt: "x"})
     assert misspelt in fault.split()
     assert meant in fault.split()
@@ -120,15 +120,15 @@ def test_variable_of_somebody_else_is_left_alone(variable):
         ("TIKTOK_KEEP_GRANTS", "2"),
     ],
 )
-def test_variable_that_can_not_be_read_is_told(variable, text):
-    """A number or a truth that can not be read is told by its variable."""
+def test_variable_that_can_not_be_read_is_reported(variable, text):
+    """An unreadable number or boolean is reported by its variable."""
     [fault] = env_faults(ENVIRON | {variable: text})
     assert fault.startswith(variable)
 
 
 @pytest.mark.parametrize("text", ["nan", "inf", "-1", "1e300"])
-def test_number_out_of_range_is_told(text):
-    """A number that is read and makes no sense is told like any other."""
+def test_number_out_of_range_is_reported(text):
+    """A number out of range is reported like any other fault."""
     [fault] = env_faults(ENVIRON | {"TIKTOK_TIMEOUT": text})
     assert fault.startswith("timeout")
 
@@ -173,7 +173,7 @@ SECRET = "Ab3dEf6hIj9lMn2pQr5tUv8xYz1bCd4f"
     ],
 )
 def test_what_files_do(option, value, why):
-    """What a file or a copy did to key and secret is named, and the value not shown."""
+    """Damage that a file or a copy did to a secret is named, without the value."""
     with pytest.raises(ConfigurationError) as refused:
         make_settings(**{option: value})
     [fault] = [f for f in refused.value.faults if f.startswith(option)]

@@ -93,7 +93,7 @@ def test_lists_are_frozen():
 
 
 def test_unknown_option_is_refused():
-    """An option there is none of is refused, whoever misspelled it."""
+    """An unknown option is refused."""
     with pytest.raises(TypeError, match="scope_list"):
         make(scope_list=["x"])
 
@@ -196,8 +196,8 @@ WRONG_TYPES = [
 
 
 @pytest.mark.parametrize(("name", "value"), WRONG_TYPES, ids=repr)
-def test_option_of_a_wrong_type_is_told(name, value):
-    """An option of a wrong type is a fault of its own, told by its name."""
+def test_option_of_a_wrong_type_is_reported(name, value):
+    """An option of a wrong type is a fault of its own, reported by its name."""
     fault = only_fault(**{name: value})
     assert fault.startswith(name)
     assert "got a" in fault
@@ -340,8 +340,8 @@ WRONG_VALUES = [
 @pytest.mark.parametrize(
     ("name", "value"), WRONG_VALUES, ids=[f"{n}-{v!r}"[:60] for n, v in WRONG_VALUES]
 )
-def test_option_of_a_wrong_value_is_told(name, value):
-    """A value that can not work is a fault, told by the option's name."""
+def test_option_of_a_wrong_value_is_reported(name, value):
+    """A value that cannot work is a fault, reported by the option's name."""
     assert faults(**{name: value})[0].startswith(name)
 
 
@@ -391,8 +391,8 @@ def test_option_of_a_right_value_is_taken(name, value):
     assert taken == (tuple(value) if isinstance(value, list) else value)
 
 
-def test_all_faults_are_told_at_once():
-    """Faults of every kind, of values and of types, are told in one go."""
+def test_all_faults_are_reported_at_once():
+    """Faults of every kind, of values and of types, are reported at once."""
     told = faults(
         client_key="",
         client_secret=5,
@@ -428,14 +428,14 @@ def test_all_faults_are_told_at_once():
         assert [fault for fault in told if fault.startswith(name)], name
 
 
-def test_two_options_of_wrong_types_are_both_told():
+def test_two_options_of_wrong_types_are_both_reported():
     """One option of a wrong type does not hide another."""
     told = faults(timeout="x", scopes="y")
     assert {fault.split()[0] for fault in told} == {"timeout", "scopes"}
 
 
 def test_paths_must_differ():
-    """Two paths that are one are told by both their names."""
+    """Two equal paths are reported by both their names."""
     fault = only_fault(login_path="/x", logout_path="/x")
     assert "login_path" in fault
     assert "logout_path" in fault
@@ -496,7 +496,7 @@ NO_RULES = {
 
 @pytest.mark.parametrize("name", ["protect", "public"])
 @pytest.mark.parametrize(("rule", "right"), NO_RULES.items(), ids=ascii)
-def test_rule_that_is_no_path_is_told_with_what_to_write(name, rule, right):
+def test_rule_that_is_no_path_is_reported_with_what_to_write(name, rule, right):
     """A pattern, a URL or an encoded path would guard nothing: it is refused."""
     fault = only_fault(**{name: [rule]})
     assert fault.startswith(f"{name} holds {rule!r}; ")
@@ -507,8 +507,8 @@ def test_rule_that_is_no_path_is_told_with_what_to_write(name, rule, right):
 @pytest.mark.parametrize(
     "rule", ["/a//b", "/a/../b", "/a/./b", "/a/..", "/a\\", "/a\x00", "/a\x7fb", "/a/%"]
 )
-def test_rule_that_no_path_matches_is_told(rule):
-    """So is what no path is written like."""
+def test_rule_that_no_path_matches_is_reported(rule):
+    """A rule that is not written like a path is reported."""
     assert only_fault(protect=[rule]).startswith(f"protect holds {rule!r}; ")
 
 
@@ -596,8 +596,8 @@ BAD_URIS = [
 
 
 @pytest.mark.parametrize("uri", BAD_URIS)
-def test_redirect_uri_that_tiktok_refuses_is_told(uri):
-    """What TikTok's portal would refuse, or a browser misread, is a fault."""
+def test_redirect_uri_that_tiktok_refuses_is_reported(uri):
+    """A redirect URI that TikTok's portal refuses, or a browser misreads, is a fault."""
     assert faults(redirect_uri=uri)[0].startswith("redirect_uri")
 
 
@@ -630,12 +630,12 @@ def test_redirect_uri_is_shorter_than_512():
     "uri", ["HTTP://127.0.0.1:8000/cb", "Http://LOCALHOST:8000/cb"]
 )
 def test_loopback_is_known_in_any_case(uri):
-    """What is taken over plain http is known as loopback, so that cookies work."""
+    """An address that is allowed over plain http counts as loopback, so that cookies work."""
     assert make(redirect_uri=uri).is_loopback
 
 
 def test_wrong_type_of_pkce_is_one_fault():
-    """A pkce that is neither True nor False is not told as False besides."""
+    """A pkce that is neither True nor False is one fault, and not False besides."""
     assert "got a" in only_fault(redirect_uri=LOOPBACK, pkce="yes")
 
 
@@ -676,8 +676,8 @@ BAD_KEYS = {
 
 @pytest.mark.parametrize("key", BAD_KEYS.values(), ids=BAD_KEYS.keys())
 @pytest.mark.parametrize("place", [0, 1])
-def test_key_that_is_not_random_is_told(key, place):
-    """A weak key is a fault, told by its place in the list and not by itself."""
+def test_key_that_is_not_random_is_reported(key, place):
+    """A weak key is a fault, reported by its place in the list and not by its value."""
     keys = [KEY]
     keys.insert(place, key)
     fault = only_fault(secret_keys=keys)
@@ -705,8 +705,8 @@ def test_previous_client_secret_is_no_key():
     assert "equals client_secret" in fault
 
 
-def test_key_that_equals_the_client_secret_is_told_as_that():
-    """Whoever has TikTok's secret must not have our keys."""
+def test_key_that_equals_the_client_secret_is_reported_as_that():
+    """A key that equals the client secret is a fault of its own."""
     assert "equals client_secret" in only_fault(secret_keys=[CLIENT_SECRET])
 
 
@@ -720,8 +720,8 @@ def test_key_listed_twice_is_a_fault():
     assert "twice" in only_fault(secret_keys=[KEY, OLDER, KEY])
 
 
-def test_every_weak_key_is_told():
-    """Each weak key of a list is told, not only the first."""
+def test_every_weak_key_is_reported():
+    """Each weak key of a list is reported, not only the first."""
     told = faults(secret_keys=["short", KEY, "a" * 40])
     assert [fault.split()[0] for fault in told] == ["secret_keys[0]", "secret_keys[2]"]
 
@@ -738,7 +738,7 @@ def test_every_weak_key_is_told():
     ids=["hex 16", "hex 32", "letters", "base32", "visible"],
 )
 def test_random_key_is_taken(make_key):
-    """What a generator of keys makes is taken, in whatever alphabet."""
+    """A generated key is accepted, in any alphabet."""
     rng = random.Random("settings: keys")
     for _ in range(200):
         key = make_key(rng)
@@ -765,7 +765,7 @@ def test_settings_do_not_print_secrets(show):
 
 
 def test_settings_as_a_dict_do_not_print_secrets():
-    """What asdict makes of settings prints no secret either."""
+    """Settings turned into a dictionary print no secret."""
     shown = str(dataclasses.asdict(make()))
     assert KEY not in shown
     assert CLIENT_SECRET not in shown
@@ -840,14 +840,14 @@ def test_fault_does_not_show_a_secret(changes):
         "https://tiktok.example/v2/\r\n",
     ],
 )
-def test_endpoint_that_is_not_safe_is_told(name, url):
+def test_endpoint_that_is_not_safe_is_reported(name, url):
     """An address of TikTok is https with a host, or loopback, and nothing odd."""
     told = faults(endpoints=TikTokEndpoints(**{name: url}))
     assert all(fault.startswith(f"endpoints.{name}") for fault in told)
 
 
 @pytest.mark.parametrize("name", ["token", "revoke", "user_info"])
-def test_endpoint_without_its_slash_is_told(name):
+def test_endpoint_without_its_slash_is_reported(name):
     """TikTok answers 404 without the slash, so its lack is a fault."""
     fault = only_fault(endpoints=TikTokEndpoints(**{name: "https://x.example/v2"}))
     assert "slash" in fault
@@ -868,6 +868,6 @@ def test_stand_in_on_loopback_is_taken(start):
 
 
 @pytest.mark.parametrize("value", [None, 1, b"https://x.example/"])
-def test_endpoint_of_a_wrong_type_is_told(value):
+def test_endpoint_of_a_wrong_type_is_reported(value):
     """An address that is no text is a fault of the endpoints."""
     assert only_fault(endpoints=TikTokEndpoints(token=value)).startswith("endpoints")

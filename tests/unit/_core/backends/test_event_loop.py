@@ -18,7 +18,7 @@ async def nothing():
 
 class TestCooperative:
     async def test_result_is_shared(self):
-        """Who asks while the work goes on gets its result, and it is done once."""
+        """Calls during the work get its result, and it is done once."""
         runtime, calls, go_on = AsyncBackend(), [], anyio.Event()
 
         async def work():
@@ -42,7 +42,7 @@ class TestCooperative:
         assert not runtime.is_under_way("key")
 
     async def test_who_does_not_wait(self):
-        """Who does not want to wait is told at once that somebody is at it."""
+        """A caller that does not wait gets InFlight at once."""
         runtime, go_on = AsyncBackend(), anyio.Event()
         async with anyio.create_task_group() as group:
             group.start_soon(lambda: runtime.together("key", go_on.wait, wait=True))
@@ -78,7 +78,7 @@ class TestCooperative:
         assert [error.__cause__ for error in errors] == [None] * 3
 
     async def test_next_one_leads(self):
-        """If the work breaks otherwise, whoever waits does it anew."""
+        """After another failure of the work one of the waiters starts it again."""
         runtime, go_on, calls = AsyncBackend(), anyio.Event(), []
 
         async def work():

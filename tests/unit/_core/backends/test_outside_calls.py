@@ -41,7 +41,7 @@ class TestOutside:
 
     @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
     def test_wsgi_raises(self, error):
-        """What it raises is raised in the flow, which may catch it."""
+        """Its exceptions are raised in the flow, which may catch them."""
         runtime = ThreadBackend()
 
         def fail():
@@ -95,7 +95,7 @@ class TestOutside:
 
     @pytest.mark.parametrize("backend", ["asyncio", "trio"])
     def test_asgi_raises(self, backend):
-        """What it raises is raised as it is, in no group."""
+        """Its exceptions are raised as they are, in no group."""
 
         def fail():
             raise ValueError("as it is")

@@ -38,7 +38,7 @@ class TestBlocking:
         assert not runtime.is_under_way("key")
 
     def test_who_does_not_wait(self):
-        """Who does not want to wait is told at once that somebody is at it."""
+        """A caller that does not wait gets InFlight at once."""
         runtime, began, go_on = ThreadBackend(), threading.Event(), threading.Event()
 
         async def work():
@@ -76,7 +76,7 @@ class TestBlocking:
             assert isinstance(other.exception(), StoreError)
 
     def test_forgets_after_a_fork(self):
-        """A child of a fork waits for nobody who lives in its parent."""
+        """A forked child does not wait for calls of its parent."""
         runtime = ThreadBackend()
         runtime._flights["key"] = object()
         runtime.after_fork()
