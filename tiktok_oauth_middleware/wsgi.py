@@ -1,12 +1,16 @@
-"""TikTokOAuthWSGIMiddleware: the shell for WSGI apps (PEP 3333).
+"""The middleware for WSGI apps (PEP 3333).
 
-The same flows as under ASGI, finished by `runtime.run` in one step. Every request
+The flows are those of ASGI; `run` finishes their coroutines in one step. Every request
 gets ``environ["tiktok.auth"]``.
 
 The head of a response waits until the app's first chunk is there, as PEP 3333 has
 servers do anyway: until then a plain WSGI app may still read the session. Lists and
-files run no code of the app and are handed on as they are, so the server still sees
-its ``wsgi.file_wrapper``.
+files run no code of the app and are passed on as they are, so that the server still
+recognises its ``wsgi.file_wrapper``.
+
+To be read in this order: `TikTokOAuthWSGIMiddleware.__init__` builds the core,
+`__call__` serves one request, and `_WatchedAuth` stands between the app and the
+server's ``start_response``.
 """
 
 from __future__ import annotations
@@ -27,7 +31,7 @@ from ._web.app import Core
 from ._web.cookie_header import value_of
 from ._web.guard import Challenge, ResponseHead
 from ._web.messages import Texts
-from ._web.misuse import check_app, check_guards, check_wrapping
+from ._web.misuse import check_app
 from ._web.mount import MountPoint
 from ._web.navigation import is_preflight
 from ._web.pages import PageMaker, Pages
@@ -67,18 +71,17 @@ class TikTokOAuthWSGIMiddleware:
 
         Args:
             app: any WSGI app.
-            settings: checked already, since they were built.
-            store: instead of the one that the settings name.
-            on_event: told of logins, refreshes, logouts; a plain function.
-            transport: instead of the network, for tests: one of httpx2.
-            clock: seconds since 1970; whatever judges a time asks it.
+            settings: already checked, when they were built.
+            store: used instead of the one that the settings name.
+            on_event: called with each event; a plain function.
+            transport: used instead of the network, for tests: one of httpx2.
+            clock: returns seconds since 1970; every time is judged by it.
             page: writes the pages that people see: a plain function from a `Problem`
-                to HTML, or to None for ours.
-            texts: of our pages, by language tag and name.
+                to HTML, or to None for the built-in page.
+            texts: of the pages, by language tag and name.
 
         Raises:
-            ConfigurationError: `store`, `on_event` or `page` is async, or `texts` are
-                wrong.
+            ConfigurationError: an argument is wrong, or async where it must not be.
             TypeError: `transport` is of another HTTP library.
         """
         check_app(app, is_wsgi=True)
@@ -92,14 +95,13 @@ class TikTokOAuthWSGIMiddleware:
             clock=clock,
             pages=Pages(page, texts),
         )
-        # What every request looks at, one look-up away.
+        # What every request reads, one attribute away.
         self._clock = clock
         self._mount_points = self._core.mount_points.known
         self._live = self._core.live
         self._cookie_name = self._core.cookies.session_name
         self._cookie_start = self._core.cookie_start
-        self._rules = self._core.rules
-        self._is_checked = False
+        self._has_rules = bool(self._core.rules)
         keep_out_of_djangos_caches(app)
 
     def __call__(
@@ -109,40 +111,42 @@ class TikTokOAuthWSGIMiddleware:
 
         The steps stand in line because each call would cost 0.1 us.
         """
+        # 1. The middleware's own paths: they are ASCII, and compared undecoded.
         core = self._core
         mount = environ.get("SCRIPT_NAME", "")
         mount_point = self._mount_points.get(mount) or self._new_mount_point(
             mount, environ
         )
-        # Our paths are ASCII, so they are told before anything is decoded.
         if environ.get("PATH_INFO") in mount_point.routes:
-            # No local: reporters of exceptions would find the cookies in it.
-            answer = run(core.respond(_request(environ, mount_point), mount_point))
-            return _respond(environ, start_response, answer)
-        cached: CachedSession | None = None
+            # The request is no local: reporters of exceptions would find the cookies.
+            response = run(core.respond(_request(environ, mount_point), mount_point))
+            return _respond(environ, start_response, response)
+        # 2. The session cookie, and the session that it names.
+        session: CachedSession | None = None
         if self._cookie_name in environ.get("HTTP_COOKIE", ""):
             try:
-                cached = self._look(environ)
+                session = self._load_session(environ)
             except StoreError as error:
                 response = run(
                     core.store_error_response(_request(environ, mount_point), error)
                 )
                 return _respond(environ, start_response, response)
-            if cached is None:
-                start_response = self._deleting(environ, start_response)
-        # Filled here: the call of an __init__ costs 0.1 us.
-        auth = environ["tiktok.auth"] = _Auth()
-        auth._cached = cached
+            if session is None:
+                start_response = self._deleting_cookie(environ, start_response)
+        # 3. What the app gets. Filled here: the call of an __init__ costs 0.1 us.
+        auth = environ["tiktok.auth"] = _WatchedAuth()
+        auth._cached = session
         auth._mount_point = mount_point
         auth._looked = auth._has_begun = auth._is_written = False
-        auth._challenge = auth._head = auth._app_head = None
+        auth._challenge = auth._waiting_head = auth._app_head = None
         auth._start_response = start_response
         # Reporters of exceptions record the locals of every frame that one passes.
-        cached = None
+        session = None
+        # 4. Path rules.
         if (
-            self._rules
+            self._has_rules
             and self._is_protected(environ, mount_point)
-            and not auth.is_authenticated  # that it was asked is noted, too
+            and not auth.is_authenticated  # which also marks the response as private
         ):
             request = core.challenges.without_cookies(_request(environ, mount_point))
             if _has_body(environ) or not is_preflight(request):
@@ -151,126 +155,119 @@ class TikTokOAuthWSGIMiddleware:
                 )
                 return _respond(environ, start_response, response)
             auth._challenge = Challenge(is_preflight=True)
-        body = self.app(environ, auth._watched)
+        # 5. The app.
+        body = self.app(environ, auth._start_watched)
         if not ((auth._looked and auth._has_begun) or isinstance(body, list | tuple)):
             # The app may read the session, or call start_response at all, only while
             # it makes its first chunk; files run no code of its.
-            body = body if _is_file(body, environ) else _Pulled(body)
+            body = body if _is_file(body, environ) else _WithFirstChunk(body)
         challenge = auth._challenge
         if challenge is None or not auth._is_refused():
-            if auth._head is not None:
-                auth._begin()
+            if auth._waiting_head is not None:
+                auth._start()
             return body
         return self._replacement(environ, auth, challenge, body)
 
     def _is_protected(self, environ: WSGIEnvironment, mount_point: MountPoint) -> bool:
-        """Whether the rules protect what the app may take a path for."""
-        path = _path(environ)
-        if self._rules.protects(path, mount_point):
+        """Whether the rules protect a path that the app may read."""
+        rules, path = self._core.rules, _path(environ)
+        if rules.protects(path, mount_point):
             return True
         mount, native = (
-            _text(environ.get("SCRIPT_NAME", "")),
+            _decoded(environ.get("SCRIPT_NAME", "")),
             environ.get("PATH_INFO", ""),
         )
-        whole = mount_point.mount + path
-        length = max(len(whole), len(native))  # in bytes, as the headers are
+        full_path = mount_point.mount + path
+        longest = max(len(full_path), len(native))  # in bytes, as the headers are
         claimed = {
             value.encode("latin-1")
             for name, value in environ.items()
             if name.startswith("HTTP_")
             and value[:1] == "/"
-            and 1 < len(value) <= length
+            and 1 < len(value) <= longest
         }
         raw = None if native.isascii() else native.encode("latin-1")
-        request_path = RequestPath(path, whole, mount, claimed, raw)
-        return self._rules.protects_reading(self.app, request_path)
+        request_path = RequestPath(path, full_path, mount, claimed, raw)
+        return rules.protects_reading(self.app, request_path)
 
     def _new_mount_point(self, mount: str, environ: WSGIEnvironment) -> MountPoint:
-        """Return what is the same below one mount point, at its first request.
+        """Return a mount point at its first request.
 
         Raises:
-            ConfigurationError: the app is put together in a way that leaves views open.
+            ConfigurationError: as `Core.check_app` does.
         """
-        if not self._is_checked:
-            check_wrapping(self, self.app)
-            check_guards(self.app)
-            self._is_checked = True
-            if environ.get("wsgi.multiprocess"):
-                self._core.service.check_workers("the server runs several processes")
-        return self._core.mount_points.at(_text(mount))
+        if self._core.check_app(self) and environ.get("wsgi.multiprocess"):
+            self._core.service.check_workers("the server runs several processes")
+        return self._core.mount_points.at(_decoded(mount))
 
-    def _look(self, environ: WSGIEnvironment) -> CachedSession | None:
-        """Return whom the session cookie stands for; from memory while it is fresh.
+    def _load_session(self, environ: WSGIEnvironment) -> CachedSession | None:
+        """Return the session of the cookie; from memory while it is fresh.
 
         Raises:
             StoreError: the store could not say.
         """
         value = self._session_cookie(environ)
-        if value is None or len(value) != SESSION_LENGTH:
+        if value is None:
             return None
-        cached = self._live.get(value)
+        session = self._live.get(value)
         if (
-            cached is not None
-            and cached[FETCHED_AT] <= self._clock() < cached[FRESH_UNTIL]
+            session is not None
+            and session[FETCHED_AT] <= self._clock() < session[FRESH_UNTIL]
         ):
-            return cached
-        look = self._core.load_session(value)
-        cached = value = None  # no secret in a frame below which on_event may run
-        return run(look)
+            return session
+        loading = self._core.load_session(value)
+        session = value = None  # no secret in a frame below which on_event may run
+        return run(loading)
 
     def _session_cookie(self, environ: WSGIEnvironment) -> bytes | None:
-        cookies = environ["HTTP_COOKIE"].encode("latin-1")
-        return value_of(cookies.partition(self._cookie_start), None)
-
-    def _deleting(
-        self, environ: WSGIEnvironment, start_response: StartResponse
-    ) -> StartResponse:
-        """Return `start_response`, deleting a session cookie good for nothing."""
+        """Return the session cookie's value, if it has the length of ours."""
         cookies = environ["HTTP_COOKIE"].encode("latin-1")
         value = value_of(cookies.partition(self._cookie_start), None)
-        if value is None or len(value) != SESSION_LENGTH:
-            return start_response
-        change = self._core.cookie_deletion(value)
+        return value if value is not None and len(value) == SESSION_LENGTH else None
+
+    def _deleting_cookie(
+        self, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> StartResponse:
+        """Return `start_response`, which deletes a cookie that names no session."""
+        value = self._session_cookie(environ)
+        change = None if value is None else self._core.cookie_deletion(value)
         if change is None:
             return start_response
 
-        def deleting(
+        def start(
             status: str, headers: list[tuple[str, str]], *exc_info: Any
         ) -> Callable[[bytes], object]:
             return start_response(status, [*change(headers)], *exc_info)
 
-        return deleting
+        return start
 
     def _replacement(
         self,
         environ: WSGIEnvironment,
-        auth: _Auth,
+        auth: _WatchedAuth,
         challenge: Challenge,
         body: Iterable[bytes],
     ) -> Iterable[bytes]:
-        """Return the answer to a request that a guard refused, instead of the app's."""
+        """Return our response in place of the app's, unless that was written."""
         if auth._is_written:
             return body
         _close(body)
-        response = self._challenge_response(environ, auth, challenge)
-        if not auth._has_begun or auth._head is not None:
-            auth._head = None
+        challenges, mount_point = self._core.challenges, auth._mount_point
+        response = challenges.replacement(
+            challenges.without_cookies(_request(environ, mount_point)),
+            mount_point,
+            auth._cached,
+            challenge,
+            auth._response_head() or ResponseHead(challenge.status, ()),
+        )
+        if not auth._has_begun or auth._waiting_head is not None:
+            auth._waiting_head = None
             return _respond(environ, auth._start_response, response)
         # The guard came after the head. Nothing is sent yet, and PEP 3333 lets a head
-        # be replaced by whoever names an exception.
-        late = RuntimeError("a guard refused what had begun")
+        # be replaced in a call that names an exception.
+        late = RuntimeError("a guard refused a response that had begun")
         return _respond(
             environ, auth._start_response, response, (RuntimeError, late, None)
-        )
-
-    def _challenge_response(
-        self, environ: WSGIEnvironment, auth: _Auth, challenge: Challenge
-    ) -> Response:
-        challenges, mount_point = self._core.challenges, auth._mount_point
-        request = challenges.without_cookies(_request(environ, mount_point))
-        head = auth._response_head() or ResponseHead(challenge.status, ())
-        return challenges.replacement(
-            request, mount_point, auth._cached, challenge, head
         )
 
     def close(self) -> None:
@@ -278,76 +275,69 @@ class TikTokOAuthWSGIMiddleware:
         run(self._core.service.aclose())
 
 
-class _Auth(TikTokAuth):
-    """Who is signed in, watching what the app answers: one object for each request.
-
-    Its method stands in the place of the server's ``start_response``.
-    """
+class _WatchedAuth(TikTokAuth):
+    """One request's `TikTokAuth`, whose method is the app's ``start_response``."""
 
     __slots__ = (
         "_app_head",
         "_has_begun",
-        "_head",
         "_is_written",
         "_start_response",
-        "_write_on",
+        "_waiting_head",
+        "_write_to_server",
     )
 
     # Set by the middleware.
     _start_response: StartResponse
     #: Whether the app has called start_response.
     _has_begun: bool
-    #: What it called it with, until that is handed to the server.
-    _head: tuple[Any, ...] | None
+    #: The arguments of that call, until they are passed to the server.
+    _waiting_head: tuple[Any, ...] | None
     #: Status and headers that the app gave last, also once the server has them.
     _app_head: tuple[str, list[tuple[str, str]]] | None
     #: Whether some of the body went to the server through write().
     _is_written: bool
     #: The server's write().
-    _write_on: Callable[[bytes], object]
+    _write_to_server: Callable[[bytes], object]
 
-    def _watched(
+    def _start_watched(
         self, status: str, headers: list[tuple[str, str]], exc_info: Any = None
     ) -> Callable[[bytes], object]:
         """Take the head of the app's response; the server gets it with the body.
 
-        It gets it at once where there is nothing left to wait for.
+        The server gets it at once if there is nothing left to wait for.
         """
         self._app_head = status, headers
-        if self._looked and self._challenge is None and self._head is None:
+        if self._looked and self._challenge is None and self._waiting_head is None:
             self._has_begun = True
             headers = keep_private(headers)
             if exc_info is None:
                 return self._start_response(status, headers)
             return self._start_response(status, headers, exc_info)
         head = (status, headers) if exc_info is None else (status, headers, exc_info)
-        if self._has_begun and (self._head is None or exc_info is None):
+        if self._has_begun and (self._waiting_head is None or exc_info is None):
             # The server judges the second of two heads (PEP 3333, start_response).
-            if self._head is not None:
-                self._begin()
-            self._head = head
-            self._begin()
-            return self._write_on
+            if self._waiting_head is not None:
+                self._start()
+            self._waiting_head = head
+            self._start()
+            return self._write_to_server
         self._has_begun = True
-        self._head = head
+        self._waiting_head = head
         return self._write
 
-    def _begin(self) -> None:
-        """Hand the head to the server, changed where it depended on the session."""
-        head, self._head = self._head, None
+    def _start(self) -> None:
+        """Pass the head to the server, changed if it depended on the session."""
+        head, self._waiting_head = self._waiting_head, None
         if head is None:
             return
         status, headers, *exc_info = head
         if self._looked:  # a guard looks too
             headers = keep_private(headers)
-        self._write_on = self._start_response(status, headers, *exc_info)
+        self._write_to_server = self._start_response(status, headers, *exc_info)
 
     def _is_refused(self) -> bool:
-        """Whether ours goes out in the place of the app's answer.
-
-        That is where the answer still is the refusal of a guard of ours, and where it
-        answers a CORS preflight.
-        """
+        """Whether our response is sent in place of the app's."""
         challenge = self._challenge
         if challenge is None:
             return False
@@ -361,32 +351,32 @@ class _Auth(TikTokAuth):
         return ResponseHead(int(status[:3]), headers)
 
     def _write(self, data: bytes) -> None:
-        """Write what the app writes, unless its answer is to be replaced."""
-        if self._head is not None:
+        """Write the app's data, unless its response is to be replaced."""
+        if self._waiting_head is not None:
             if self._is_refused():
                 return
-            self._begin()
+            self._start()
         self._is_written = True
-        self._write_on(data)
+        self._write_to_server(data)
 
 
 def _is_file(body: object, environ: WSGIEnvironment) -> bool:
     """Whether an iterable is a file, or the server's wrapper around one.
 
-    The wrapper is a class with most servers, and a function that hands the file back
-    with uWSGI.
+    The wrapper is a class in most servers; in uWSGI it is a function that returns the
+    file.
     """
     wrapper = environ.get("wsgi.file_wrapper")
     if isinstance(wrapper, type) and isinstance(body, wrapper):
         return True
-    # `filelike` is where wsgiref's own wrapper, and those made after it, keep the file.
+    # wsgiref's wrapper, and others like it, keep the file in `filelike`.
     return hasattr(body, "read") or hasattr(body, "filelike")
 
 
-class _Pulled:
-    """An app's iterable whose first chunk was pulled already.
+class _WithFirstChunk:
+    """An app's iterable whose first chunk was taken already.
 
-    Empty ones before it are dropped: with them a server would send the head.
+    Empty chunks before it are dropped: at an empty chunk a server would send the head.
     """
 
     def __init__(self, body: Iterable[bytes]) -> None:
@@ -417,18 +407,18 @@ def _close(body: Any) -> None:
         close()
 
 
-def _text(native: str) -> str:
-    """Return a path that PEP 3333 hands over as Latin-1, in which it is UTF-8."""
+def _decoded(native: str) -> str:
+    """Return a path of UTF-8, which PEP 3333 gives as Latin-1."""
     return native.encode("latin-1").decode("utf-8", "replace")
 
 
 def _path(environ: WSGIEnvironment) -> str:
-    return _text(environ.get("PATH_INFO", "")) or "/"
+    return _decoded(environ.get("PATH_INFO", "")) or "/"
 
 
 def _request(environ: WSGIEnvironment, mount_point: MountPoint) -> Request:
     async def read(limit: int) -> bytes | None:
-        return _body(environ, limit)
+        return _read_body(environ, limit)
 
     headers = [
         (name[5:].replace("_", "-").lower().encode("latin-1"), value.encode("latin-1"))
@@ -449,10 +439,11 @@ def _has_body(environ: WSGIEnvironment) -> bool:
     return (environ.get("CONTENT_LENGTH") or "0") != "0"
 
 
-def _body(environ: WSGIEnvironment, limit: int) -> bytes | None:
+def _read_body(environ: WSGIEnvironment, limit: int) -> bytes | None:
+    """Return the body; None if it is longer than `limit` bytes."""
     length = environ.get("CONTENT_LENGTH")
     if not length and environ.get("wsgi.input_terminated"):
-        # A chunked body, on servers that say where it ends (PEP 3333 knows no such).
+        # A chunked body, on servers that mark its end (PEP 3333 has no such thing).
         chunked: bytes = environ["wsgi.input"].read(limit + 1)
         return None if len(chunked) > limit else chunked
     length = length or "0"
