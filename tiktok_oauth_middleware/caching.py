@@ -1,11 +1,11 @@
-"""Caches inside the app: what they must know of the session.
+"""Helpers for caches inside the app, whose entries may depend on the session.
 
 The middleware marks a response that depended on the session with ``Vary: Cookie`` and
 ``Cache-Control: private``. It does so outside of the app, where browsers, proxies and
 CDNs see it; a cache that the app itself keeps has stored the response by then. So an
 app with such a cache uses one of these: `PrivateResponses` for a cache that reads
-response headers, `depends_on_session` for one that can be told not to store,
-`session_key` for one that keeps an entry for each key. docs/caches.md has the recipes.
+response headers, `depends_on_session` for one that can be kept from storing,
+`session_key` for one that has an entry for each key. docs/caches.md has the recipes.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ def depends_on_session(connection: Any) -> bool:
             themselves, or the request's `TikTokAuth`.
     """
     auth = auth_in(connection)
-    return auth is not None and auth._looked  # noqa: SLF001 - to ask, not to mark
+    return auth is not None and auth._looked  # noqa: SLF001 - reading it through a property would mark it
 
 
 def session_key(connection: Any) -> str:
     """Return a key that no two users share, to be part of a cache's key.
 
-    It changes with the scopes that the user granted, and is the same for everybody who
-    is signed out. It shows nothing of the user, and counts as reading the session: what
-    comes out of the app's cache is private outside of it.
+    It changes with the scopes that the user granted, and is the same for all anonymous
+    requests. It reveals nothing about the user, and counts as reading the session: a
+    response from the app's cache is private outside of the app.
 
     Args:
         connection: as for `depends_on_session`.
@@ -97,8 +97,8 @@ class PrivateResponses:
 def keep_out_of_djangos_caches(app: object) -> None:
     """Let the Django inside an app store no response that depended on the session.
 
-    Its cache middleware, per site or around one view, asks the request just before it
-    stores a response. Nothing is changed where there is no Django.
+    Its cache middleware, per site or around one view, reads an attribute of the request
+    just before it stores a response. Without Django nothing is changed.
     """
     for part in parts_of(app):
         if comes_from(part, ("django",)) and hasattr(part, "request_class"):
@@ -107,11 +107,10 @@ def keep_out_of_djangos_caches(app: object) -> None:
 
 
 def watched_request(kind: type) -> Any:
-    """Return a class of Django's requests whose response may not be stored once read.
+    """Return a request class of Django's that refuses storing once the session is read.
 
-    A read of the session comes before the response is made, so Django's answer to
-    "may this be stored" is the right one whether the cache is around the view
-    (``cache_page``) or around all views.
+    The session is read before the response is made, so Django gets the right value
+    whether the cache is around the view (``cache_page``) or around all views.
     """
     return kind if "_tiktok_watches" in vars(kind) else _watched_request(kind)
 

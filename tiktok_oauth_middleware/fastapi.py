@@ -8,8 +8,8 @@
     ]): ...
 
 The dependency raises FastAPI's own 401 or 403; the middleware around the app replaces
-that answer by a redirect to log in, or by JSON that says what is missing. OpenAPI
-learns of those answers from `tiktok_responses`: FastAPI takes none from a dependency.
+that response with a redirect to log in, or with JSON that says what is missing. OpenAPI
+shows those responses by `tiktok_responses`: FastAPI takes none from a dependency.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ else:
     from asyncio import coroutines
 
     def markcoroutinefunction(function: Any) -> None:
-        """Mark a function as one that returns what is to be awaited."""
+        """Mark a function as one that returns an awaitable."""
         mark = vars(coroutines)["_is_coroutine"]  # asgiref does it so too
         function._is_coroutine = mark  # noqa: SLF001
 
 
 class _TikTokScheme(SecurityBase):
-    """The session cookie, as OpenAPI names it; checking it is the middleware's work."""
+    """The session cookie in OpenAPI; the middleware checks it."""
 
     def __init__(self) -> None:
         self.model = APIKey.model_validate(
@@ -73,7 +73,7 @@ class _TikTokScheme(SecurityBase):
         self.scheme_name = "TikTok"
 
     async def __call__(self) -> None:
-        """Demand nothing: `tiktok_auth` does."""
+        """Check nothing: `tiktok_auth` does."""
 
 
 async def _tiktok_auth(
@@ -90,7 +90,7 @@ async def _tiktok_auth(
 
 @functools.wraps(_tiktok_auth, assigned=())
 def tiktok_auth(*args: Any, **kwargs: Any) -> Coroutine[Any, Any, TikTokAuth]:
-    """Return who is signed in, with the scopes that ``Security`` asks for.
+    """Return the `TikTokAuth` of a user who granted the scopes of ``Security``.
 
     A dependency, which FastAPI calls: ``Security(tiktok_auth, scopes=[...])``.
 
@@ -109,12 +109,12 @@ def tiktok_auth(*args: Any, **kwargs: Any) -> Coroutine[Any, Any, TikTokAuth]:
     return _tiktok_auth(*args, **kwargs)
 
 
-# As for FastAPI itself, which awaits what is marked so and runs the rest in threads.
+# FastAPI awaits functions that are marked so, and runs others in threads.
 markcoroutinefunction(tiktok_auth)
 
 
 async def maybe_tiktok_auth(connection: HTTPConnection) -> TikTokAuth:
-    """Return who is signed in, or that nobody is; nobody is refused.
+    """Return the `TikTokAuth` of any request; none is refused.
 
     Raises:
         ConfigurationError: there is no middleware around the app.
@@ -122,16 +122,16 @@ async def maybe_tiktok_auth(connection: HTTPConnection) -> TikTokAuth:
     return auth_in(connection.scope, required=True)
 
 
-#: Who is signed in, for a handler that asks for no further scope. Type checkers know
-#: that ``open_id`` and ``user`` are there.
+#: The `TikTokAuth` of a signed-in user, for a handler that needs no further scope. Type
+#: checkers know that ``open_id`` and ``user`` are set.
 SignedIn = Annotated[SignedInAuth, Security(tiktok_auth)]
 
-#: Who is signed in, if anybody is: ``auth.is_authenticated`` says.
+#: The `TikTokAuth` of any request: see its ``is_authenticated``.
 MaybeSignedIn = Annotated[TikTokAuth, Depends(maybe_tiktok_auth)]
 
 
 class LoginRequired(BaseModel):
-    """What a program is told with a 401."""
+    """The JSON of a 401."""
 
     error: Literal["login_required"]
     login_url: str = Field(
@@ -141,7 +141,7 @@ class LoginRequired(BaseModel):
 
 
 class ScopeRequired(BaseModel):
-    """What a program is told with a 403."""
+    """The JSON of a 403."""
 
     error: Literal["scope_required"]
     missing: list[str] = Field(
@@ -155,13 +155,13 @@ class ScopeRequired(BaseModel):
     )
 
 
-#: What a guarded operation answers besides, for OpenAPI: ``responses=tiktok_responses``
+#: Further responses of a guarded operation, for OpenAPI: ``responses=tiktok_responses``
 #: of an operation, a router or the app.
 tiktok_responses: dict[int | str, dict[str, Any]] = {
     401: {
         "model": LoginRequired,
-        "description": "Nobody is signed in. A browser that opens this address as a"
-        " page is sent to log in instead.",
+        "description": "The request is anonymous. A browser that opens this address as"
+        " a page is sent to log in instead.",
     },
     403: {
         "model": ScopeRequired,
@@ -176,14 +176,14 @@ def requires_tiktok(view: V, /) -> V: ...
 @overload
 def requires_tiktok(*scopes: str) -> Callable[[V], V]: ...
 def requires_tiktok(*given: Any) -> Any:
-    """Let a path operation be called only for who is signed in and granted the scopes.
+    """Let a path operation be called only for users who granted the scopes.
 
     The operation need not take the request; OpenAPI shows that it needs a login.
 
     Raises:
         ConfigurationError: at a request, if there is no middleware around the app; when
             the app starts, if the guard stands above the route's decorator.
-        TypeError: what is to be guarded is no operation.
+        TypeError: the argument is no operation.
         ValueError: a scope is not the name of one.
     """
     return decorate(given, _with_guard)
@@ -203,7 +203,7 @@ def _with_guard(view: Any, scopes: tuple[str, ...]) -> Any:
 
         @functools.wraps(view)
         async def aguarded(*args: Any, **kwargs: Any) -> Any:
-            _taken(kwargs, name)
+            _remove_login(kwargs, name)
             return await view(*args, **kwargs)
 
         guarded: Any = aguarded
@@ -211,14 +211,14 @@ def _with_guard(view: Any, scopes: tuple[str, ...]) -> Any:
 
         @functools.wraps(view)
         def plain(*args: Any, **kwargs: Any) -> Any:
-            _taken(kwargs, name)
+            _remove_login(kwargs, name)
             return view(*args, **kwargs)
 
         guarded = plain
     needed = Annotated[TikTokAuth, Security(tiktok_auth, scopes=list(scopes))]
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     login = inspect.Parameter(name, kind, annotation=needed)
-    # FastAPI asks dependencies in order: who is refused meets none of the view's own.
+    # FastAPI calls dependencies in order: a refused request reaches none of the view's.
     parameters = [login, *signature.parameters.values()]
     guarded.__signature__ = signature.replace(parameters=parameters)
     return guarded
@@ -227,11 +227,11 @@ def _with_guard(view: Any, scopes: tuple[str, ...]) -> Any:
 requires_tiktok.__annotations__["given"] = NOT_A_DEPENDENCY
 
 
-def _taken(kwargs: dict[str, Any], name: str) -> None:
-    """Take the guard's own argument away: FastAPI has checked it.
+def _remove_login(kwargs: dict[str, Any], name: str) -> None:
+    """Remove the guard's own argument, which FastAPI has checked.
 
     Raises:
-        TypeError: there is none, so something else called the operation.
+        TypeError: there is none, so FastAPI did not call the operation.
     """
     if name not in kwargs:
         message = (
@@ -247,7 +247,7 @@ def _signature(view: Any) -> inspect.Signature:
     try:
         return inspect.signature(view, eval_str=True)
     except NameError:
-        # A name is imported for type checkers only. FastAPI bears that, so we do.
+        # A name is imported for type checkers only, which FastAPI accepts.
         if sys.version_info >= (3, 14):
             from annotationlib import Format
 

@@ -1,7 +1,8 @@
 """`requires_tiktok` for Flask views, plain or ``async def``.
 
 The guard ends the view with Flask's own 401 or 403; the middleware around the app
-replaces that answer by a redirect to log in, or by JSON that says what is missing.
+replaces that response with a redirect to log in, or with JSON that says what is
+missing.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ V = TypeVar("V", bound=Callable[..., Any])
 
 
 class _Proxy(LocalProxy[TikTokAuth]):
-    """The object of the request at hand, as Flask's own ``request`` is one."""
+    """A proxy for the current request's object, like Flask's own ``request``."""
 
     __slots__ = ()
 
@@ -36,13 +37,13 @@ class _Proxy(LocalProxy[TikTokAuth]):
         raise TypeError(message)
 
 
-#: Who is signed in: ``request.environ["tiktok.auth"]`` of the request at hand, or the
-#: scope's object where the app stands below an ASGI middleware.
+#: The current request's `TikTokAuth`: ``request.environ["tiktok.auth"]``, or the
+#: scope's object if the app is called by an ASGI middleware.
 tiktok_auth: TikTokAuth = _Proxy(  # type: ignore[assignment]
     lambda: auth_in(request.environ, required=True)
 )
-#: The same behind a guard, where ``open_id`` and ``user`` are there; NotSignedIn is
-#: raised where nobody is signed in.
+#: The same in a guarded view, where ``open_id`` and ``user`` are set; raises
+#: NotSignedIn for an anonymous request.
 signed_in_auth: SignedInAuth = _Proxy(  # type: ignore[assignment]
     lambda: signed_in_auth_in(request.environ)
 )
@@ -53,7 +54,7 @@ def requires_tiktok(view: V, /) -> V: ...
 @overload
 def requires_tiktok(*scopes: str) -> Callable[[V], V]: ...
 def requires_tiktok(*given: Any) -> Any:
-    """Let a view be called only for who is signed in and granted the scopes.
+    """Let a view be called only for users who are signed in and granted the scopes.
 
     With scopes or without, and without parentheses too. For a class-based view, list
     it among its ``decorators``.
@@ -61,7 +62,7 @@ def requires_tiktok(*given: Any) -> Any:
     Raises:
         ConfigurationError: at a request, if there is no middleware around the app, or
             if the guard stands above a route's decorator.
-        TypeError: what is to be guarded is no view.
+        TypeError: the argument is no view.
         ValueError: a scope is not the name of one.
     """
     return decorate(given, _with_guard)

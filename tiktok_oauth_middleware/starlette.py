@@ -1,7 +1,8 @@
 """`requires_tiktok` for Starlette: functions, endpoint classes and WebSockets.
 
 The guard ends the view with Starlette's own 401 or 403; the middleware around the app
-replaces that answer by a redirect to log in, or by JSON that says what is missing.
+replaces that response with a redirect to log in, or with JSON that says what is
+missing.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ V = TypeVar("V", bound=Callable[..., Any])
 
 
 def tiktok_auth(connection: HTTPConnection) -> TikTokAuth:
-    """Return who is signed in: ``request.scope["tiktok"]``, typed.
+    """Return the request's `TikTokAuth`: ``request.scope["tiktok"]``, typed.
 
     Takes a request, a WebSocket or another HTTPConnection. It is no dependency of
     FastAPI's: `tiktok_oauth_middleware.fastapi` has those.
@@ -38,16 +39,16 @@ def tiktok_auth(connection: HTTPConnection) -> TikTokAuth:
 
 
 def signed_in_auth(connection: HTTPConnection) -> SignedInAuth:
-    """Return who is signed in, behind a guard: ``open_id`` and ``user`` are there.
+    """Return the `TikTokAuth` of a guarded request: ``open_id`` and ``user`` are set.
 
     Raises:
         ConfigurationError: there is no middleware around the app.
-        NotSignedIn: nobody is signed in, so no guard stands before the caller.
+        NotSignedIn: the request is anonymous, so no guard protects the caller.
     """
     return signed_in_auth_in(connection)
 
 
-# As dependencies FastAPI would ask no scopes of these, whatever Security says.
+# As dependencies these would check no scopes, even inside of FastAPI's Security.
 for _reader in (tiktok_auth, signed_in_auth):
     _reader.__annotations__["connection"] = not_for_fastapi(
         f"{_reader.__name__} of tiktok_oauth_middleware.starlette reads a request, and"
@@ -61,7 +62,7 @@ def requires_tiktok(view: V, /) -> V: ...
 @overload
 def requires_tiktok(*scopes: str) -> Callable[[V], V]: ...
 def requires_tiktok(*given: Any) -> Any:
-    """Let a view be called only for who is signed in and granted the scopes.
+    """Let a view be called only for users who are signed in and granted the scopes.
 
     Works on ``def`` and ``async def`` views, on methods and classes of endpoints, and
     on WebSocket views; with scopes or without, and without parentheses too.
@@ -69,7 +70,7 @@ def requires_tiktok(*given: Any) -> Any:
     Raises:
         ConfigurationError: at a request, if there is no middleware around the app; when
             the app starts, if the guard stands above a route's decorator.
-        TypeError: what is to be guarded is no view.
+        TypeError: the argument is no view.
         ValueError: a scope is not the name of one.
     """
     return decorate(given, _with_guard)

@@ -112,7 +112,7 @@ class SessionCookies:
         )
 
     def choose(self, max_age: int) -> Cookie:
-        """Return the cookie for choosing the account at the next login; 0 deletes it."""
+        """Return the cookie that lets a person choose the account; 0 deletes it."""
         value = "1" if max_age else ""
         return Cookie(
             name=self.choose_name, value=value, max_age=max_age, secure=self.secure

@@ -1,4 +1,10 @@
-"""Reading the Cookie header."""
+"""Reading the Cookie header, as bytes and by one strict rule.
+
+Parts end at ``;``; spaces and tabs are trimmed; the name is compared byte for byte; a
+value counts only if it is made of what a cookie may contain. Parsers that unquote,
+decode or strip Unicode spaces accept spoofed names, lose genuine cookies next to
+malformed ones, or take seconds (CVE-2024-7592).
+"""
 
 from __future__ import annotations
 
@@ -9,23 +15,17 @@ from itertools import islice
 from tiktok_oauth_middleware._core.http import COOKIE_LIMIT, Headers
 
 _SPACE = 0x20
-
-
-#: Longest Cookie header that is searched for several cookies, in bytes, and how often a
-#: name of ours may stand in one.
+#: Longest Cookie header that is searched for several cookies, in bytes.
 _LONGEST_HEADER = 64 * 1024
-
-
+#: How often a name of ours may appear in one.
 _MOST_NAMES = 200
-
-
 _VALUE = re.compile(rb"[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]+")
 
 
 def find(headers: Headers, name: bytes) -> bytes | None:
     """Return the value of the cookie `name`, or None.
 
-    Two different values under one name are a contradiction, and none is believed.
+    Two different values under one name contradict each other, and neither counts.
     """
     found, start = None, name + b"="
     for key, header in headers:
@@ -37,20 +37,20 @@ def find(headers: Headers, name: bytes) -> bytes | None:
 def value_of(parts: tuple[bytes, bytes, bytes], before: bytes | None) -> bytes | None:
     """Return the value of one cookie in a Cookie header that may hold it, or None.
 
-    What the value is made of is not looked at. Searching for the name costs a sixth of
-    what an expression over the header does (0.3 against 2 us), and a request pays it.
+    The characters of the value are not checked. Searching for the name takes a sixth of
+    the time of a regular expression (0.3 against 2 us), which every request pays.
 
     Args:
         parts: the header, partitioned at the cookie's name and "=".
-        before: what an earlier Cookie header of the request gave. Two different values
-            under one name come out as b"", which is no cookie of ours.
+        before: the value in an earlier Cookie header of the request. Two different
+            values under one name give b"", which is no cookie of ours.
     """
     left, start, rest = parts
     if not start:
         return before
     value, _, others = rest.partition(b";")
-    # One cookie, behind "; " or nothing and with no space behind it, as browsers write
-    # it, takes the fewest steps.
+    # One cookie as browsers write it, behind "; " or nothing and with no space at its
+    # end, takes the fewest steps.
     if (
         before is None
         and (not left or left[-2:] == b"; ")
@@ -63,10 +63,10 @@ def value_of(parts: tuple[bytes, bytes, bytes], before: bytes | None) -> bytes |
 
 
 def _value_among(header: bytes, start: bytes, before: bytes | None) -> bytes | None:
-    """Return what `value_of` does, of any header.
+    """Return what `value_of` does, for any header.
 
-    A header in which the name stands more often than `_MOST_NAMES` is no browser's: it
-    counts as a contradiction, and is not read on.
+    A header with the name more often than `_MOST_NAMES` is not from a browser: it
+    counts as a contradiction, and is not read further.
     """
     value, last, at, names = before, 0, header.find(start), 0
     while at >= 0 and value != b"":  # a contradiction stays one
@@ -75,8 +75,8 @@ def _value_among(header: bytes, start: bytes, before: bytes | None) -> bytes | N
             return b""
         end = header.find(b";", at)
         end = end if end >= 0 else len(header)
-        # A cookie begins with the header, or behind a semicolon and whatever spaces.
-        # Nothing before `last` is looked at again.
+        # A cookie begins with the header, or behind a semicolon and any spaces.
+        # Nothing before `last` is read again.
         if not header[header.rfind(b";", last, at) + 1 : at].strip(b" \t"):
             found = header[at + len(start) : end].rstrip(b" \t")
             value = found if value is None or value == found else b""
@@ -87,13 +87,14 @@ def _value_among(header: bytes, start: bytes, before: bytes | None) -> bytes | N
 def find_all(headers: Headers, prefix: bytes) -> dict[str, bytes]:
     """Return the cookies whose names begin with `prefix`, by the rest of the name.
 
-    What is sent twice with different values, or holds what no cookie may, is b"". No
-    more is read than `_LONGEST_HEADER` bytes and `_MOST_NAMES` cookies: a browser keeps
-    180 for one host (Chromium), and most servers take 8 to 64 kB of headers.
+    A cookie that is sent twice with different values, or has a character that no cookie
+    may have, is b"". No more than `_LONGEST_HEADER` bytes and `_MOST_NAMES` cookies are
+    read: a browser keeps 180 for one host (Chromium), and most servers accept 8 to 64
+    kB of headers.
     """
     found: dict[bytes, bytes] = {}
-    # One expression over the header as it came: 64 kB of separators takes it 1 ms, and
-    # splitting at each of them 30.
+    # One expression over the header as it came: 64 kB of separators take 1 ms, and 30
+    # ms if the header is split at each of them.
     pattern, left = _pattern(prefix), _MOST_NAMES
     for key, header in headers:
         if key == b"cookie" and len(header) <= _LONGEST_HEADER and prefix in header:

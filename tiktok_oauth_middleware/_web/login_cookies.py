@@ -1,17 +1,17 @@
-"""The cookies of logins under way: seven slots of a fixed size, whatever is in them.
+"""The cookies of logins under way: seven slots of a fixed size.
 
-Requests that begin logins at the same moment, such as tabs that a browser restores, do
-not see each other's cookies. With a name for each login all of them would stay, and
-servers refuse a request whose headers grow without end, every request, until the
-cookies expire. So the names are fixed, and what seven full slots and the session's
-cookie take of a request, and the one that lets a person choose the account, is at most
-`COOKIE_LIMIT` bytes together.
+Requests that begin logins at the same moment, such as those of tabs that a browser
+restores, do not have each other's cookies. If each login named its own cookie, all of
+them would stay, and servers would refuse every request with such long headers until the
+cookies expire. So the names are fixed: seven full slots, the session cookie and the
+cookie that lets a person choose the account take at most `COOKIE_LIMIT` bytes of a
+request together.
 
-A login takes one slot, or several if it is long: each holds a part, with the first
-bytes of the login's hash, so that a mixture of two logins is neither. When a login
-began, and a part of the hash of where it goes and what it asks, stand before the sealed
-bytes and are authenticated with them. The state does not stand in the cookie: what is
-sealed opens under the state that the callback brings, and under no other.
+A login takes one slot, or several if it is long. Each slot holds a part, with the first
+bytes of the login's hash, so that parts of two logins never make a third. Before the
+sealed bytes stand the time when the login began and a part of the hash of its purpose,
+in clear and authenticated. The state is not in the cookie: the sealed bytes open under
+the state that the callback brings, and under no other.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ if TYPE_CHECKING:
     from tiktok_oauth_middleware._core.encryption import Box
     from tiktok_oauth_middleware._session.cookie import SessionCookies
 
-#: Logins under way in one browser at most, if they are short.
+#: Most logins under way in one browser, if they are short.
 SLOTS = 7
 _TAG_BYTES = 3
-#: The tag, and a byte that says which part of how many this is.
+#: The tag, and a byte with the number of this part and the number of parts.
 _HEAD_BYTES = _TAG_BYTES + 1
 _TIME_BYTES = 5
-#: The first bytes of a hash of what a login is for.
+#: The first bytes of the hash of a login's purpose.
 _PURPOSE_BYTES = 4
-_LATEST = 256**_TIME_BYTES - 1
+_LATEST_TIME = 256**_TIME_BYTES - 1
 #: Where the sealed bytes begin.
 _START = _TIME_BYTES + _PURPOSE_BYTES
-#: The bytes that all slots together must hold: an address of 2,048 and what is sealed
+#: The bytes that all slots together must hold: an address of 2,048, and what is sealed
 #: with it.
 _ENOUGH = 2048 + 200
-#: Sets of shown cookies for which it is remembered which slots were given out.
+#: Most sets of cookies for which the slots given out are remembered.
 _REMEMBERED = 512
 
 
@@ -56,7 +56,7 @@ class _Part(NamedTuple):
     slot: int
     tag: bytes
     number: int
-    #: Of how many.
+    #: The number of parts.
     total: int
     data: bytes
 
@@ -71,10 +71,10 @@ class _Group(NamedTuple):
 
 
 class _Sent(NamedTuple):
-    """What a request shows of logins under way."""
+    """The cookies of logins under way in one request."""
 
     values: Mapping[str, bytes]
-    #: Slots that hold a part of a login, though others of it may be gone.
+    #: Slots that hold a part of a login, even if other parts are missing.
     readable: frozenset[int]
     #: Whole logins, by tag.
     groups: Mapping[bytes, _Group]
@@ -88,18 +88,18 @@ class LoginCookies:
 
         Args:
             cookies: names the cookies.
-            box: seals what is in them.
+            box: seals their content.
             max_age: of the cookies, in seconds.
 
         Raises:
-            ConfigurationError: the names are so long that no login would fit.
+            ConfigurationError: the names are so long that no login fits.
         """
         self._names = cookies
         self._box = box
         self._max_age = max_age
         session = len(cookies.session_name) + 1 + SESSION_LENGTH
         choose = len(cookies.choose_name) + 2
-        # Nine cookies are joined by eight times "; ".
+        # Eight times "; " between nine cookies.
         each = (COOKIE_LIMIT - session - choose - 2 * (SLOTS + 1)) // SLOTS
         letters = each - len(cookies.login_prefix) - 2
         #: The bytes of a login that one slot holds.
@@ -111,7 +111,7 @@ class LoginCookies:
         renew_after_fork(self)
 
     def after_fork(self) -> None:
-        """Begin anew: each process gives out slots by itself."""
+        """Start empty: each process gives out slots by itself."""
         self._guard = threading.Lock()
         self._next = secrets.randbelow(SLOTS)
         self._given: OrderedDict[bytes, tuple[frozenset[int], ...]] = OrderedDict()
@@ -128,19 +128,19 @@ class LoginCookies:
     ) -> list[Cookie] | None:
         """Return the cookies of a new login, deletions first; None if it is too long.
 
-        The oldest logins make room: their slots are written over. What is left of one
-        that had several stays until a login ends; to delete it here could delete what
-        a login that begins at the same moment puts there.
+        The slots of the oldest logins are overwritten. The other parts of such a login
+        stay until a login ends: deleting them here could delete the cookies of a login
+        that begins at the same moment.
 
         Args:
             headers: of the request that begins the login.
             state: of the login; not written.
             created_at: when it begins, in seconds since 1970.
-            packed: what to seal.
-            purpose: what the login is for. A guard knows by a part of its hash that the
-                same login is under way already; it is no secret of this browser's.
+            packed: the bytes to seal.
+            purpose: where the login leads and with which scopes. By a part of its hash
+                a guard recognises that the same login is under way; it is no secret.
         """
-        created_at = min(max(created_at, 0), _LATEST)
+        created_at = min(max(created_at, 0), _LATEST_TIME)
         digest = _digest(state)
         hashed = purpose_hash(purpose)
         sealed = self._box.seal(packed, _name(digest, created_at, hashed))
@@ -164,35 +164,35 @@ class LoginCookies:
     def _take(self, sent: _Sent, count: int) -> tuple[list[int], set[int]]:
         """Return the slots of a new login, and those that other logins have.
 
-        Logins that begin at the same moment show the same cookies, or none, and get
-        different slots as far as there are: the newest ones stay.
+        Logins that begin at the same moment come with the same cookies, or none. They
+        get different slots as far as possible, so that the newest ones stay.
         """
         with self._guard:
             if not sent.values:
                 start = self._next
                 self._next = (start + count) % SLOTS
                 return [(start + i) % SLOTS for i in range(count)], set()
-            shown = _digest(b"\n".join(sorted(sent.values.values())))
-            given = self._given.pop(shown, ())
-            # The oldest first.
+            cookies_hash = _digest(b"\n".join(sorted(sent.values.values())))
+            given = self._given.pop(cookies_hash, ())
+            # Slots of other logins, the oldest first.
             order = [g.slots for g in sorted(sent.groups.values())]
             for slots in given:
                 order = [other for other in order if not other & slots] + [slots]
             # A slot that is sent twice, with different values, stays unreadable
-            # whatever we write there.
+            # whatever is written there.
             usable = {n for n in range(SLOTS) if sent.values.get(str(n)) != b""}
             if len(usable) < count:
                 usable = set(range(SLOTS))
             while len(free := usable.difference(*order)) < count:
                 order.pop(0)
             taken = sorted(free)[:count]
-            self._given[shown] = (*given, frozenset(taken))[-SLOTS:]
+            self._given[cookies_hash] = (*given, frozenset(taken))[-SLOTS:]
             if len(self._given) > _REMEMBERED:
                 self._given.popitem(last=False)
             return taken, set().union(*order)
 
     def ended(self, headers: Headers, state: str) -> list[Cookie]:
-        """Return deletions of a login's cookies, and of what is no login's."""
+        """Return deletions of a login's cookies, and of parts of no whole login."""
         sent = self._sent(headers)
         tag = _digest(state)[:_TAG_BYTES]
         others = (group.slots for t, group in sent.groups.items() if t != tag)
@@ -200,14 +200,14 @@ class LoginCookies:
         return self._deleted(set(sent.values) - stays)
 
     def _deleted(self, names: Iterable[str]) -> list[Cookie]:
-        # A slot by its number comes before whatever else stands under our prefix.
+        # Slots come before other cookies with our prefix.
         ordered = sorted(names, key=lambda name: (len(name), name))
         return [self._names.login(name, "", 0) for name in ordered]
 
     # --- reading -----------------------------------------------------------------
 
     def open(self, headers: Headers, state: str) -> tuple[int, bytes] | None:
-        """Return when the login of `state` began and what was sealed; None for none."""
+        """Return when the login of `state` began, and its unsealed bytes, or None."""
         digest = _digest(state)
         group = self._sent(headers).groups.get(digest[:_TAG_BYTES])
         if group is None:
@@ -217,7 +217,7 @@ class LoginCookies:
         return None if packed is None else (group.created_at, packed)
 
     def under_way(self, headers: Headers) -> list[BegunLogin]:
-        """Return when each login under way began, and what it is for; no secret."""
+        """Return time and purpose of each login under way; neither is secret."""
         prefix = self._names.login_prefix.encode()
         if not any(k == b"cookie" and prefix in value for k, value in headers):
             return []
@@ -238,7 +238,7 @@ class LoginCookies:
 
 
 def _part(slot: int, value: bytes, room: int) -> _Part | None:
-    """Return what one slot holds, or None if we did not write it so."""
+    """Return the part in one slot, or None if it is not shaped like one."""
     raw = from_text(value)
     if not 0 < len(raw) - _HEAD_BYTES <= room:
         return None
@@ -249,7 +249,7 @@ def _part(slot: int, value: bytes, room: int) -> _Part | None:
 
 
 def _group(parts: list[_Part]) -> _Group | None:
-    """Return a login of which every part is there, once."""
+    """Return a login if each of its parts is there once, else None."""
     parts.sort(key=lambda part: part.number)
     total = parts[0].total
     numbers = [(part.number, part.total) for part in parts]
@@ -263,7 +263,7 @@ def _group(parts: list[_Part]) -> _Group | None:
 
 
 def purpose_hash(text: str) -> bytes:
-    """Return what a login's cookies say of what it is for."""
+    """Return the part of a purpose's hash that a login's cookies hold."""
     return _digest(text)[:_PURPOSE_BYTES]
 
 
@@ -272,5 +272,5 @@ def _digest(text: str | bytes) -> bytes:
 
 
 def _name(digest: bytes, created_at: int, purpose: bytes) -> str:
-    """Return the name under which a login is sealed: what stands in clear is in it."""
+    """Return the name under which a login is sealed, with all that stands in clear."""
     return f"{digest.hex()}:{created_at}:{purpose.hex()}"

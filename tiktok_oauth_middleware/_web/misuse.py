@@ -1,9 +1,9 @@
-"""What is handed over in the wrong order or shape, said before a request meets it.
+"""Checks for wrong arguments and for guards that guard nothing.
 
 Arguments are checked when a middleware is built. A guard that stands above a route's
-decorator guards nothing: the route has taken the bare view by then. That can be seen
-only when all routes are there, so it is looked for when the app starts, and at the
-first request at the latest.
+decorator guards nothing: the route already has the bare view. That can be checked only
+when all routes exist, so it is checked when the app starts, and at the first request at
+the latest.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from .app_structure import apps_in
 
 
 def check_app(app: object, *, is_wsgi: bool) -> None:
-    """Refuse what is no app, or one of the other kind.
+    """Refuse an object that is no app, or an app of the other kind.
 
     Raises:
-        ConfigurationError: it says which class or object was meant.
+        ConfigurationError: the message says which class or object is needed.
     """
     if isinstance(app, TikTokSettings):
-        message = "app and settings are the wrong way round: the app comes first"
+        message = "app and settings are in the wrong order: the app comes first"
         raise ConfigurationError(message)
     if inspect.isclass(app):
-        message = f"app is the class {app.__name__}; hand over an app made of it"
+        message = f"app is the class {app.__name__}; pass an instance of it"
         raise ConfigurationError(message)
     if not callable(app):
         kind = "WSGI" if is_wsgi else "ASGI"
@@ -42,7 +42,7 @@ def check_app(app: object, *, is_wsgi: bool) -> None:
         raise ConfigurationError(message)
     wanted = 2 if is_wsgi else 3  # environ, start_response; scope, receive, send
     if _takes(app, wanted) or not _takes(app, 5 - wanted):
-        return  # or there is no telling
+        return  # or the signature does not show it
     if is_wsgi:
         message = "app is an ASGI app: wrap it in TikTokOAuthMiddleware"
     else:
@@ -54,7 +54,7 @@ def check_app(app: object, *, is_wsgi: bool) -> None:
 
 
 def _takes(app: Any, count: int) -> bool:
-    """Whether an app can be called with so many arguments, as far as can be seen."""
+    """Whether an app takes so many arguments, as far as its signature shows."""
     try:
         inspect.signature(app).bind(*range(count))
     except (TypeError, ValueError):
@@ -64,32 +64,32 @@ def _takes(app: Any, count: int) -> bool:
 
 # --- guards ----------------------------------------------------------------------
 
-#: What a guard was put around, functions or classes, to the guarded ones. Those of a
-#: guard in vain are often gone when the app starts: they were names in the function
-#: that built it. The bare view is then still one that was meant to be guarded.
+#: Views around which a guard was put, to the guarded views made of them. A guarded view
+#: that no route uses is often collected before the app starts, if it was a local of the
+#: function that built the app; its bare view is still listed here.
 _guards: weakref.WeakKeyDictionary[Any, weakref.WeakSet[Any]] = (
     weakref.WeakKeyDictionary()
 )
 
 
 def guarded_by(view: Any, guarded: Any) -> Any:
-    """Note that a guard was put around a view, and return the guarded one."""
-    # Not of an object that cannot be referred to weakly, or hashed.
+    """Record that a guard was put around a view, and return the guarded view."""
+    # An object that cannot be hashed or weakly referenced is not recorded.
     with contextlib.suppress(TypeError):
         _guards.setdefault(view, weakref.WeakSet()).add(guarded)
     return guarded
 
 
 def check_guards(app: object) -> None:
-    """Refuse an app with a route to a view whose guard it does not see.
+    """Refuse an app with a route to a bare view for which there is a guard.
 
     Raises:
-        ConfigurationError: it names the views.
+        ConfigurationError: the message names the views.
     """
     if not _guards:
         return
     direct: dict[int, Any] = {}
-    # The second also finds what a wrapper of the project's own is around.
+    # `apps_in` also finds apps inside wrappers of the project's own.
     for part in chain(parts_of(app), apps_in(app)):
         for view in _views(part):
             direct[id(view)] = view
@@ -111,18 +111,18 @@ def check_guards(app: object) -> None:
 
 def _views(part: Any) -> Iterator[Any]:
     """Yield the views that a route, or a Flask app, calls."""
-    held = getattr(part, "__dict__", None)
-    if not isinstance(held, dict):
+    attributes = getattr(part, "__dict__", None)
+    if not isinstance(attributes, dict):
         return
-    if held.get("endpoint") is not None:
-        yield held["endpoint"]
-    views = held.get("view_functions")
+    if attributes.get("endpoint") is not None:
+        yield attributes["endpoint"]
+    views = attributes.get("view_functions")
     if isinstance(views, dict):
         yield from views.values()
 
 
 def _layers(view: Any) -> Iterator[Any]:
-    """Yield a view, and what it was made of."""
+    """Yield a view, and the views that it wraps or derives from."""
     if inspect.isclass(view):
         yield from view.__mro__
         return
@@ -140,10 +140,10 @@ def _name(view: Any) -> str:
 
 
 def check_wrapping(middleware: object, app: object) -> None:
-    """Refuse an app that calls the very middleware around it.
+    """Refuse an app that calls the middleware around it.
 
     Raises:
-        ConfigurationError: it says what to wrap.
+        ConfigurationError: the message says what to wrap.
     """
     for name in ("wsgi_app", "asgi_app"):
         if getattr(app, name, None) is middleware:
@@ -155,11 +155,11 @@ def check_wrapping(middleware: object, app: object) -> None:
 
 
 def check_scopes(scopes: tuple[Any, ...]) -> None:
-    """Refuse what is no name of a scope, which nobody could ever have granted.
+    """Refuse arguments that are not names of scopes: no user could grant them.
 
     Raises:
-        TypeError: a scope is no string.
-        ValueError: it is empty, or several in one.
+        TypeError: a scope is not a string.
+        ValueError: a scope is empty, or several scopes in one string.
     """
     for scope in scopes:
         if not isinstance(scope, str):
@@ -177,10 +177,10 @@ def check_scopes(scopes: tuple[Any, ...]) -> None:
 
 
 def check_view(view: object) -> None:
-    """Refuse what cannot be called as a view, and routes.
+    """Refuse objects that are not views, such as routes.
 
     Raises:
-        TypeError: it says what a guard belongs on.
+        TypeError: the message says where a guard belongs.
     """
     is_route = hasattr(view, "matches") or hasattr(view, "endpoint")
     if not callable(view) or (is_route and not inspect.isroutine(view)):
@@ -195,10 +195,10 @@ def check_view(view: object) -> None:
 
 
 def not_for_fastapi(message: str) -> Any:
-    """Return an annotation at which FastAPI refuses a function as a dependency.
+    """Return an annotation with which FastAPI refuses a function as a dependency.
 
-    It would make a query parameter of what it does not know. The error comes when the
-    operation is declared.
+    Without it FastAPI would make a query parameter of the argument. The error comes
+    when the operation is declared.
     """
 
     def refuse(*_: object) -> Any:

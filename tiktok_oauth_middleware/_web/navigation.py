@@ -1,4 +1,4 @@
-"""What kind of request it is: a navigation, a prefetch, a preflight, another site's."""
+"""Kinds of requests: navigation, prefetch, CORS preflight, same origin, other host."""
 
 from __future__ import annotations
 
@@ -11,56 +11,46 @@ from tiktok_oauth_middleware._core.http import LONGEST_VALUE, Request
 #: Longest header that is read for a decision. A browser's Accept has 140 bytes, its
 #: Accept-Language 60; a Referer is cut at 4,096 by browsers.
 _LONGEST_HEADER = 1024
-
-
 _LONGEST_REFERER = 8192
-
-
 #: Most ranges of an Accept header, and languages of an Accept-Language header.
 _RANGES = 32
-
-
 #: Longest language tag (RFC 5646 section 4.4.1).
 _LONGEST_TAG = 35
-
-
-# Servers under WSGI join headers that come twice; a comma in one URL is no sign of it.
+# WSGI servers join headers that come twice; a comma alone may be part of one URL.
 _SECOND_URL = re.compile(rb",[ \t]*[A-Za-z]+://")
-
-
 _PURPOSES = (b"sec-purpose", b"purpose", b"x-purpose", b"x-moz")
 
 
 def is_prefetch(request: Request) -> bool:
-    """Whether a browser asks ahead of its user: no login may begin from this.
+    """Whether a browser fetches a page before its user opens it; no login begins then.
 
-    A header of `_LONGEST_HEADER` bytes or more is not read, and counts as such.
+    A header of more than `_LONGEST_HEADER` bytes is not read, and counts as a prefetch.
     """
-    said = b",".join(value for name in _PURPOSES for value in request.all(name)[:4])
-    if not said:
+    purposes = b",".join(value for name in _PURPOSES for value in request.all(name)[:4])
+    if not purposes:
         return False
-    if len(said) > _LONGEST_HEADER:
+    if len(purposes) > _LONGEST_HEADER:
         return True
-    said = said.lower()
-    return b"prefetch" in said or b"prerender" in said or b"preview" in said
+    purposes = purposes.lower()
+    return any(kind in purposes for kind in (b"prefetch", b"prerender", b"preview"))
 
 
 def is_document(request: Request) -> bool:
-    """Whether the answer goes into a browser's window, or the client does not say.
+    """Whether the response goes into a browser's window, as far as the client says.
 
-    An image, frame or script that points at the login is no person logging in
+    An image, frame or script that points at the login is no person who logs in
     (https://www.w3.org/TR/fetch-metadata/#sec-fetch-dest-header).
     """
     return request.one(b"sec-fetch-dest") in (None, b"document")
 
 
 def is_navigation(request: Request) -> bool:
-    """Whether a person's browser is opening a page: it can be sent to log in."""
+    """Whether a browser opens a page, so that it can be redirected to log in."""
     return request.method in ("GET", "HEAD") and _is_in_window(request)
 
 
 def is_page_visit(request: Request) -> bool:
-    """Whether a person looks at the answer: a browser opens a page or sends a form."""
+    """Whether a person sees the response: a browser opens a page or sends a form."""
     return request.method in ("GET", "HEAD", "POST") and _is_in_window(request)
 
 
@@ -78,10 +68,10 @@ def _is_in_window(request: Request) -> bool:
 def is_preflight(request: Request) -> bool:
     """Whether a browser asks whether a page of another origin may send a request.
 
-    A browser sends no body with it, and names the headers of the request to come
-    instead of sending them (https://fetch.spec.whatwg.org/#cors-preflight-fetch). So
-    none is one that an app may take for another method, as Rails' ``_method`` and
-    ``X-HTTP-Method-Override`` let it: that app would do what the rule protects.
+    A browser sends no body with it, and names the headers of the later request instead
+    of sending them (https://fetch.spec.whatwg.org/#cors-preflight-fetch). So a request
+    that an app may take for another method, by ``_method`` as in Rails or by
+    ``X-HTTP-Method-Override``, is no preflight: the app would do what a rule protects.
     """
     return (
         request.method == "OPTIONS"
@@ -93,7 +83,7 @@ def is_preflight(request: Request) -> bool:
     )
 
 
-#: What frameworks and their plug-ins call a query's key for the method.
+#: The keys in a query by which frameworks and plug-ins override the method.
 _METHOD_KEY = re.compile(
     rb"(?:\A|[&;])(?:_+method|_*(?:x[-_]?)?(?:http[-_]?method|(?:http[-_]?)?"
     rb"method[-_]?override))(?=[=&;]|\Z)",
@@ -115,8 +105,8 @@ def _names_method(request: Request) -> bool:
 def _names_html(accept: Sequence[bytes]) -> bool:
     """Whether an Accept header asks for HTML by name, as every browser does for a page.
 
-    ``*/*`` and ``text/*`` name nothing: programs send those, or no header at all. A
-    header of more than `_LONGEST_HEADER` bytes or `_RANGES` ranges is no browser's.
+    ``*/*`` and ``text/*`` do not count: programs send those, or no header at all. A
+    header of more than `_LONGEST_HEADER` bytes or `_RANGES` ranges is not a browser's.
     """
     if len(accept) > _RANGES or sum(map(len, accept)) > _LONGEST_HEADER:
         return False
@@ -127,7 +117,7 @@ def _names_html(accept: Sequence[bytes]) -> bool:
     for item in ranges:
         kind, *params = (part.strip(b" \t") for part in item.split(b";"))
         named[kind] = not any(re.fullmatch(rb"q=0(\.0{0,3})?", p) for p in params)
-    # Our pages are text/html: where a client says something of that, it decides.
+    # The pages are text/html: if the header names that, its weight decides.
     return named.get(b"text/html", named.get(b"application/xhtml+xml", False))
 
 
@@ -135,16 +125,14 @@ _LANGUAGE = re.compile(
     r"([A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8})*|\*)"
     r"(?:[ \t]*;[ \t]*[qQ]=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?))?"
 )
-
-
 _LANGUAGES = 32
 
 
 def languages(request: Request) -> list[str]:
-    """Return the languages a browser asks for, the most wanted first.
+    """Return the languages in Accept-Language, the most wanted first.
 
-    What is no language range (RFC 9110 section 12.5.4) is left out, and ``*`` too; so
-    is whatever comes after `_LANGUAGES` ranges or `_LONGEST_HEADER` bytes.
+    Left out are invalid ranges (RFC 9110 section 12.5.4), ``*``, and everything after
+    `_LANGUAGES` ranges or `_LONGEST_HEADER` bytes.
     """
     sent = b",".join(request.all(b"accept-language")[:_LANGUAGES])
     header = sent[:_LONGEST_HEADER].decode("latin-1")
@@ -162,12 +150,12 @@ def languages(request: Request) -> list[str]:
 def is_same_origin(request: Request, origin: str) -> bool:
     """Whether a request that changes something was sent by a page of `origin`.
 
-    Every header that speaks of the sender must agree, and one must speak:
-    Sec-Fetch-Site, Origin, Referer. ``same-site`` and ``none`` do not agree.
+    Of Sec-Fetch-Site, Origin and Referer at least one must be there, and each must name
+    this origin. ``same-site`` and ``none`` do not.
 
-    ``Origin: null`` agrees if Sec-Fetch-Site says ``same-origin``: that is what a page
-    sends with ``Referrer-Policy: no-referrer``, and no page can set either header.
-    (A sandboxed frame sends null too, and ``cross-site`` with it.)
+    ``Origin: null`` counts as this origin if Sec-Fetch-Site is ``same-origin``: a page
+    with ``Referrer-Policy: no-referrer`` sends that, and no page can set either header.
+    (A sandboxed frame sends null too, with ``cross-site``.)
     """
     ours = origin.encode()
     site = request.one(b"sec-fetch-site")
@@ -185,7 +173,7 @@ def is_same_origin(request: Request, origin: str) -> bool:
 
 
 def _is_of(referer: bytes, origin: bytes) -> bool:
-    """Whether a Referer header names one page of an origin, and no other."""
+    """Whether a Referer header names exactly one page, of this origin."""
     if len(referer) > _LONGEST_REFERER:
         return False
     is_below = referer == origin or referer.startswith(origin + b"/")
@@ -195,8 +183,8 @@ def _is_of(referer: bytes, origin: bytes) -> bool:
 def referring_path(request: Request, origin: str) -> str | None:
     """Return path and query of the page of `origin` that a request came from, or None.
 
-    A browser writes it, and no other site can change it for a request of its own: it
-    is still no more than a place to offer in a link.
+    A browser writes that header, and no other site can change it for its own requests.
+    Still it is used only as the target of a link.
     """
     referer = request.one(b"referer")
     if not referer or not _is_of(referer, origin.encode()):
@@ -212,10 +200,10 @@ _HOST = re.compile(
 def is_other_host(request: Request, origin: str) -> bool:
     """Whether a request was sent to another address of the site that `origin` names.
 
-    That is a Host of the same kind, public, internal or loopback, that differs. A site
-    with a public name that is asked for ``127.0.0.1:8000``, ``app`` or ``testserver``
-    is behind a proxy or in a test, and its user is where they should be. Nothing is
-    trusted by this: a client writes Host as it likes, and proxies change it.
+    That is a different Host of the same kind: public, internal or loopback. A site with
+    a public name that gets the Host ``127.0.0.1:8000``, ``app`` or ``testserver`` is
+    behind a proxy or in a test, and its user is at the right address. Nothing is
+    trusted by this: a client writes any Host, and proxies change it.
     """
     host = request.one(b"host")
     if not host or not _HOST.fullmatch(host):

@@ -1,12 +1,12 @@
-"""Where logins that began in this process were going, for a while and within bounds.
+"""Return addresses of recent logins, for the page about a callback without cookies.
 
-A login lives in its browser's cookies. Where those are missing at the callback, since
-newer logins took their place or the login began in another browser or app, nobody can
-be signed in; but the page that says so can lead on to where the login was going. That
-is all this table is for: it decides nothing, signs nobody in, and where it does not
-know a login (another process, too many since) the page leads to the start instead.
+A login lives in its browser's cookies. If those are missing at the callback, since
+newer logins took their place or the login began in another browser or app, nobody is
+signed in, but the page about it can link to where the login was to lead. This table
+serves nothing else: it decides nothing and signs nobody in, and for a login that is not
+in it (of another process, or too many logins ago) the page links to the start instead.
 
-Keys are hashes of the state. What is kept was checked when the login began.
+Keys are hashes of the state. Addresses were checked when the login began.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from typing import NamedTuple
 
 from tiktok_oauth_middleware._core.fork import renew_after_fork
 
-#: Logins that are remembered at most, and the bytes that they may take together.
+#: Most entries, and the bytes that they may take together.
 _LIMIT = 4096
 _BYTES = 1024 * 1024
-#: What an entry takes beside its texts, about, in bytes.
+#: About what an entry takes besides its texts, in bytes.
 _ENTRY = 250
 
 
@@ -37,23 +37,23 @@ class _Begun(NamedTuple):
 
 
 class RecentLogins:
-    """A bounded table of logins begun here; the oldest go first."""
+    """A bounded table of the logins that began in this process; drops the oldest."""
 
     def __init__(self, lifetime: float, clock: Callable[[], float]) -> None:
-        """Remember each login for `lifetime` seconds at most."""
+        """Keep each login for `lifetime` seconds at most."""
         self._lifetime = lifetime
         self._clock = clock
         self.after_fork()
         renew_after_fork(self)
 
     def after_fork(self) -> None:
-        """Begin anew: the lock may be held by a thread that is not there."""
+        """Start empty: a thread of the parent process may hold the lock."""
         self._begun: OrderedDict[bytes, _Begun] = OrderedDict()
         self._size = 0
         self._guard = threading.Lock()
 
     def remember(self, state: str, return_to: str, scopes: str) -> None:
-        """Note where a login goes, and which scopes it asks for one by one."""
+        """Keep where a login leads, and the scopes that it requests one by one."""
         begun = _Begun(self._clock(), return_to, scopes)
         with self._guard:
             before = self._begun.pop(_key(state), None)
@@ -71,7 +71,7 @@ class RecentLogins:
         return abs(self._clock() - begun.at) <= self._lifetime
 
     def find(self, state: str) -> tuple[str, str] | None:
-        """Return where a login was going and its scopes; None if it is not known."""
+        """Return where a login leads and its scopes; None if it is not in the table."""
         with self._guard:
             begun = self._begun.get(_key(state))
         if begun is None or not self._is_recent(begun):

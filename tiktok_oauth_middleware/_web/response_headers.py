@@ -1,4 +1,4 @@
-"""Headers of the app's responses: what caches and pages of other origins may do."""
+"""Headers of the app's responses that rule caches and pages of other origins."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _SHARED = re.compile(r"public|s-maxage=.*", re.IGNORECASE)
 
 
 def cors_headers(headers: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Return those of an app's headers that let pages of other origins read an answer.
+    """Return the app's headers that let pages of other origins read a response.
 
-    Access-Control headers as they are, and the app's ``Vary`` (an allowed origin that
-    is repeated from the request varies by it), with Cookie where there is one.
+    These are the Access-Control headers, and the app's ``Vary`` if there is one, with
+    Cookie in it: an allowed origin that is copied from the request varies by Origin.
     """
     kept = [
         (name.lower(), value)
@@ -30,20 +30,14 @@ def cors_headers(headers: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 _MERGED = ("cache-control", "vary")
-
-
 _LONGEST_REMEMBERED_NAME = 64
-
-
 _REMEMBERED_NAMES = 256
-
-
 _PRIVATE = (("cache-control", "private"), ("vary", "Cookie"))
 _PRIVATE_BYTES = tuple((name.encode(), value.encode()) for name, value in _PRIVATE)
 
 
-#: Response headers by which an app tells one kind of cache what the others are not
-#: told. Each of them overrides Cache-Control where it is read (RFC 9213 section 2.2).
+#: Response headers for one kind of cache only. Each of them overrides Cache-Control
+#: where it is read (RFC 9213 section 2.2).
 _FOR_ONE_CACHE = frozenset(
     {
         "cdn-cache-control",  # RFC 9213; with a vendor's name before it, see below
@@ -56,10 +50,10 @@ _FOR_ONE_CACHE = frozenset(
 
 
 class _CachingNames(dict[str | bytes, bool]):
-    """Which names of response headers concern caches, remembered within bounds.
+    """Names of response headers, and whether they concern caches; bounded.
 
-    An app may make a header's name of what somebody sent it: long ones are not kept,
-    nor more than 256.
+    An app may make a header's name from what a client sent: long names are not kept,
+    nor more than `_REMEMBERED_NAMES`.
     """
 
     def __missing__(self, name: str | bytes) -> bool:
@@ -75,16 +69,16 @@ class _CachingNames(dict[str | bytes, bool]):
         return found
 
 
-#: Whether a response header says which caches may keep the response. The names are the
-#: app's own; apart from the known ones, every vendor's ``X-CDN-Cache-Control`` counts,
-#: as Cloudflare, Netlify and Vercel call theirs.
+#: Whether a response header of this name rules which caches may keep the response.
+#: Besides the names above, every vendor's ``...-CDN-Cache-Control`` counts, as
+#: Cloudflare, Netlify and Vercel call theirs.
 is_caching: Callable[[str | bytes], bool] = _CachingNames().__getitem__
 
 
 def keep_private(headers: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Return response headers that keep shared caches from serving it to others.
+    """Return response headers with which no shared cache serves it to other users.
 
-    What the app said of caching stays, less what would let a shared cache keep it;
+    The app's own rules stay, except those that let a shared cache keep the response;
     ``Vary`` gets Cookie (RFC 9111 sections 4.1 and 5.2.2).
     """
     for name, _ in headers:
@@ -93,15 +87,14 @@ def keep_private(headers: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     else:  # the usual case, and 1 us instead of 10
         return [*headers, *_PRIVATE]
     kept = [pair for pair in headers if not is_caching(pair[0])]
-    said = [_items(headers, name) for name in _MERGED]
-    control = [d for d in said[0] if not _SHARED.fullmatch(d)]
+    directives, vary = (_items(headers, name) for name in _MERGED)
+    control = [d for d in directives if not _SHARED.fullmatch(d)]
     names = {d.lower() for d in control}
     # A cache that understands the status ignores no-store beside must-understand
     # (RFC 9111 section 5.2.2.3).
     is_stored_nowhere = "no-store" in names and "must-understand" not in names
     if "private" not in names and not is_stored_nowhere:
         control.append("private")
-    vary = said[1]
     if "*" not in vary and "cookie" not in map(str.lower, vary):
         vary.append("Cookie")
     return [*kept, ("cache-control", ", ".join(control)), ("vary", ", ".join(vary))]
@@ -135,10 +128,10 @@ def byte_headers(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]
 def with_cookie_deleted(
     headers: Sequence[tuple[str, str]], deletion: Cookie
 ) -> list[tuple[str, str]]:
-    """Return response headers that also delete a cookie, and are stored nowhere.
+    """Return response headers that also delete a cookie, of a response stored nowhere.
 
-    An answer that sets the cookie itself stays as it is. The deletion comes first: some
-    adapters keep the last Set-Cookie only, and that shall be the app's.
+    A response that sets the cookie itself stays as it is. The deletion comes first:
+    some adapters keep the last Set-Cookie only, and that must be the app's.
     """
     start = f"{deletion.name}="
     for name, value in headers:

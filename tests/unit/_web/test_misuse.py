@@ -68,7 +68,7 @@ class TestArguments:
 
     def test_wrong_way_round(self, shell, app):
         """Settings in the app's place are distinguished from an app."""
-        with pytest.raises(ConfigurationError, match="the wrong way round"):
+        with pytest.raises(ConfigurationError, match="in the wrong order"):
             shell(make_settings(), app)
 
     @pytest.mark.parametrize(
