@@ -701,7 +701,7 @@ def test_cancelled_while_told(anyio_backend):
 
         with anyio.CancelScope() as scope:
             async with anyio.create_task_group() as group:
-                group.start_soon(AsyncBackend().outside, slow)
+                group.start_soon(AsyncBackend().call_app_code, slow)
                 await begun.wait()
                 scope.cancel()
         return scope.cancelled_caught

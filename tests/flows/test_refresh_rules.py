@@ -710,7 +710,7 @@ class TestCancelled:
 
     async def stored(self, world, ask, before, gone):
         app = world.app
-        await app._core._runtime.settle(20)
+        await app._core._backend.drain(20)
         after = kept(world)
         assert after.refresh_token != before.refresh_token
         world.clock.advance(2)

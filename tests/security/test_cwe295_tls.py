@@ -92,13 +92,13 @@ class SecureServer(Server):
 
 
 @pytest.fixture(params=[ThreadBackend, AsyncBackend])
-def runtime(request):
+def backend(request):
     return request.param
 
 
-def exchange(endpoints, runtime, **options):
+def exchange(endpoints, backend, **options):
     settings = make_settings(endpoints=endpoints, timeout=5, **options)
-    client = TikTokClient(settings, runtime())
+    client = TikTokClient(settings, backend())
 
     async def once():
         try:
@@ -106,7 +106,7 @@ def exchange(endpoints, runtime, **options):
         finally:
             await client.aclose()
 
-    return run(once()) if runtime is ThreadBackend else asyncio.run(once())
+    return run(once()) if backend is ThreadBackend else asyncio.run(once())
 
 
 @pytest.fixture
@@ -130,28 +130,28 @@ class TestTLS:
         monkeypatch.setenv("SSL_CERT_FILE", str(path))
         return path
 
-    def test_trusted(self, serve, trusted, runtime):
+    def test_trusted(self, serve, trusted, backend):
         """A certificate that is trusted and fits the host is taken."""
-        assert exchange(serve(trusted).endpoints, runtime).open_id == OPEN_ID
+        assert exchange(serve(trusted).endpoints, backend).open_id == OPEN_ID
 
-    def test_untrusted(self, serve, tmp_path, runtime):
+    def test_untrusted(self, serve, tmp_path, backend):
         """A certificate that nobody vouches for is none: nothing is sent."""
         server = serve(certificate(tmp_path, "127.0.0.1"))
         with pytest.raises(TikTokUnavailable):
-            exchange(server.endpoints, runtime)
+            exchange(server.endpoints, backend)
         assert server.seen == []
 
-    def test_other_host(self, serve, tmp_path, monkeypatch, runtime):
+    def test_other_host(self, serve, tmp_path, monkeypatch, backend):
         """A trusted certificate of another host is none: nothing is sent."""
         path = certificate(tmp_path, "open.tiktokapis.com")
         monkeypatch.setenv("SSL_CERT_FILE", str(path))
         server = serve(path)
         with pytest.raises(TikTokUnavailable):
-            exchange(server.endpoints, runtime)
+            exchange(server.endpoints, backend)
         assert server.seen == []
 
     @pytest.mark.filterwarnings("ignore:.*TLSv1.* is deprecated:DeprecationWarning")
-    def test_old_version(self, serve, trusted, runtime):
+    def test_old_version(self, serve, trusted, backend):
         """TLS 1.1 is refused, though the server speaks it: nothing is sent."""
         server = serve(trusted)
         old = ssl.create_default_context(cafile=trusted)
@@ -165,15 +165,15 @@ class TestTLS:
         ):
             assert spoken.version() == "TLSv1.1"
         with pytest.raises(TikTokUnavailable):
-            exchange(server.endpoints, runtime)
+            exchange(server.endpoints, backend)
         assert server.seen == []
 
     @pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1_3"])
-    def test_new_version(self, serve, trusted, runtime, version):
+    def test_new_version(self, serve, trusted, backend, version):
         """TLS 1.2 and 1.3 are taken."""
         server = serve(trusted, minimum_version=ssl.TLSVersion[version])
         server.context.maximum_version = ssl.TLSVersion[version]
-        assert exchange(server.endpoints, runtime).open_id == OPEN_ID
+        assert exchange(server.endpoints, backend).open_id == OPEN_ID
 
     def test_no_switch(self):
         """There is no option that turns checks off."""
@@ -227,11 +227,11 @@ class TestConnecting:
         assert len(tried) == 2
 
     @pytest.mark.parametrize(("timeout", "connect"), [(10, 3), (60, 3), (2, 2)])
-    def test_three_seconds(self, runtime, timeout, connect):
+    def test_three_seconds(self, backend, timeout, connect):
         """Connecting may take three seconds, and no longer than the whole."""
         transport = httpx2.MockTransport(lambda request: httpx2.Response(500))
         client = TikTokClient(
-            make_settings(timeout=timeout), runtime(), transport=transport
+            make_settings(timeout=timeout), backend(), transport=transport
         )
         assert client._make().timeout.connect == connect
 

@@ -538,12 +538,12 @@ def test_login_under_way():
     )
 
 
-@pytest.mark.parametrize("runtime", [ThreadBackend, AsyncBackend])
-def test_client(runtime):
+@pytest.mark.parametrize("backend", [ThreadBackend, AsyncBackend])
+def test_client(backend):
     """Neither our client for TikTok nor Authlib's below it prints the client secret."""
     settings = make_settings()
     transport = httpx2.MockTransport(lambda request: httpx2.Response(500))
-    client = TikTokClient(settings, runtime(), transport=transport)
+    client = TikTokClient(settings, backend(), transport=transport)
     told = [line for one in (client, client._make()) for line in shown(one)]
     assert any("client_secret" in line for line in told)
     assert hits([reveal(settings.client_secret)], told) == []

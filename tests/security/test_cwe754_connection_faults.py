@@ -481,12 +481,12 @@ def test_nobody_listens(world, server):
     assert flows.browser.log_in().status_code == 503
 
 
-@pytest.mark.parametrize("runtime", [ThreadBackend, AsyncBackend])
-def test_answer_too_many(server, runtime):
+@pytest.mark.parametrize("backend", [ThreadBackend, AsyncBackend])
+def test_answer_too_many(server, backend):
     """What a server sends behind an answer is not the next user's answer."""
     other = json.dumps({**json.loads(GOOD_TOKEN), "open_id": "somebody-else"}).encode()
     server.scripts["token"] = says(answer(GOOD_TOKEN) + answer(other), stay=True)
-    client = TikTokClient(make_settings(endpoints=server.endpoints), runtime())
+    client = TikTokClient(make_settings(endpoints=server.endpoints), backend())
 
     async def log_in_three():
         found = [(await client.exchange(f"code-{i}", "v")).open_id for i in range(3)]
@@ -494,5 +494,5 @@ def test_answer_too_many(server, runtime):
         return found
 
     asks = log_in_three()
-    found = run(asks) if runtime is ThreadBackend else asyncio.run(asks)
+    found = run(asks) if backend is ThreadBackend else asyncio.run(asks)
     assert found == [OPEN_ID] * 3

@@ -188,8 +188,8 @@ class TestLifespan:
 
         async def app(scope, receive, send):
             core = wrapped._core
-            client = core._runtime.taken_back(core.service, "client")
-            made.append(client._backend.taken_back(client, "http client"))
+            client = core._backend.pop_created(core.service, "client")
+            made.append(client._backend.pop_created(client, "http client"))
 
         wrapped = wrap(app)
         await call(wrapped, {"type": "lifespan"})

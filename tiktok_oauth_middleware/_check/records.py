@@ -53,13 +53,13 @@ def findings(settings: TikTokSettings) -> Iterator[Finding]:
 
 async def _counted(settings: TikTokSettings) -> tuple[int, int]:
     """Return how many records were read, and how many of them do not open."""
-    port = ThreadBackend().port(open_store(reveal(settings.store)))
+    store = ThreadBackend().adapt_store(open_store(reveal(settings.store)))
     keys = [reveal(key) for key in settings.secret_keys]
     box = Box(keys, settings.client_key, "grant")
-    records = Records(settings, port, box, SessionCache(1), time.time)
+    records = Records(settings, store, box, SessionCache(1), time.time)
     try:
         named = [*islice(await records.ids(), _READ)]
         found = [await records.inspect(record_id) for record_id in named]
     finally:
-        await port.close()
+        await store.close()
     return len(found), sum(is_unreadable for _, is_unreadable in found)

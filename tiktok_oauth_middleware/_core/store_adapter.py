@@ -89,7 +89,9 @@ class StoreAdapter:
         self._on_asyncio = on_asyncio
         self._is_async = iscoroutinefunction(store.get)
         self._waits = getattr(store, "waits", "always")
-        self._has_twins = getattr(store, "twins", hasattr(store, "aget"))
+        self._has_async_methods = getattr(
+            store, "has_async_methods", hasattr(store, "aget")
+        )
         #: Whether a read may be made here and now, without a thread.
         self._reads_here = not self._is_async and self._blocking("get") is _at_once
         #: Whether its locks can be renewed, so that they may be short.
@@ -108,7 +110,9 @@ class StoreAdapter:
             if self._reads_here:
                 return self._store.get(key)  # type: ignore[no-any-return]
             found: bytes | None = await (
-                self._store.aget(key) if self._uses_twins() else self._ask("get", key)
+                self._store.aget(key)
+                if self._uses_async_methods()
+                else self._ask("get", key)
             )
         except (StoreError, ConfigurationError):
             raise
@@ -127,7 +131,7 @@ class StoreAdapter:
     async def lock(self, key: str, ttl: float) -> AsyncIterator[LockHandle]:
         """Hold the lock inside, if nobody else does; does not wait."""
         call: Offload = _await
-        if self._is_async or self._uses_twins():
+        if self._is_async or self._uses_async_methods():
             word = "lock" if self._is_async else "alock"
             lock = getattr(self._store, word)(key, ttl)
             enter, leave = lock.__aenter__, lock.__aexit__
@@ -166,12 +170,14 @@ class StoreAdapter:
         with _store_errors():
             if self._is_async:
                 return await getattr(self._store, word)(*args)
-            if self._uses_twins():
+            if self._uses_async_methods():
                 return await getattr(self._store, f"a{word}")(*args)
             return await self._blocking(word)(getattr(self._store, word), *args)
 
-    def _uses_twins(self) -> bool:
-        return self._has_twins and self._offload is not None and self._on_asyncio()
+    def _uses_async_methods(self) -> bool:
+        return (
+            self._has_async_methods and self._offload is not None and self._on_asyncio()
+        )
 
     def _blocking(self, word: str) -> Offload:
         """Return how a word that blocks is to be called."""

@@ -347,7 +347,7 @@ class TikTokClient:
         failure = ""
         try:
             client = await self._client()
-            response = await self._backend.timed(
+            response = await self._backend.with_timeout(
                 seconds, lambda: call(client), meanwhile
             )
         except TimeoutError:
@@ -369,7 +369,7 @@ class TikTokClient:
 
         It is made once, in a thread, because its TLS context costs 20 ms.
         """
-        return await self._backend.shared(self._make, self, "http client")
+        return await self._backend.get_or_create(self._make, self, "http client")
 
     async def warm(self) -> None:
         """Make the HTTP client of this process or event loop, if there is none yet."""
@@ -377,7 +377,7 @@ class TikTokClient:
 
     async def aclose(self) -> None:
         """Close the HTTP client of this process or event loop, if there is one."""
-        client = self._backend.taken_back(self, "http client")
+        client = self._backend.pop_created(self, "http client")
         if client is None:
             return
         if self._backend.is_blocking:

@@ -106,12 +106,12 @@ class Emitter:
         emit = partial(self._call_listeners, event, detail, cause, session, level)
         failure: Exception | None = None
         try:
-            await self._backend.outside(emit)
+            await self._backend.call_app_code(emit)
         except Exception as error:  # noqa: BLE001 - on_event is foreign code
             failure = error
         if failure is not None:
             report = partial(self._report, "on_event", failure, event)
-            await self._backend.outside(report)
+            await self._backend.call_app_code(report)
 
     def _call_listeners(
         self, event: Event, detail: str, cause: Cause, session: str, level: int | None

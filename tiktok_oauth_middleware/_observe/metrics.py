@@ -127,35 +127,35 @@ def meter() -> Meter | None:
 
 
 class MeasuredStore(StoreAdapter):
-    """A port whose operations are measured."""
+    """A store whose operations are measured."""
 
-    def __init__(self, port: StoreAdapter, meter: Meter) -> None:
-        """Measure the operations of `port`."""
-        self._port = port
+    def __init__(self, store: StoreAdapter, meter: Meter) -> None:
+        """Measure the operations of `store`."""
+        self._measured = store
         self._meter = meter
-        self.renews = port.renews
+        self.renews = store.renews
 
     async def get(self, key: str) -> bytes | None:
         with self._meter.operation("get"):
-            return await self._port.get(key)
+            return await self._measured.get(key)
 
     async def compare_and_set(
         self, key: str, old: bytes | None, new: bytes | None, ttl: float
     ) -> bool:
         with self._meter.operation("compare_and_set"):
-            return await self._port.compare_and_set(key, old, new, ttl)
+            return await self._measured.compare_and_set(key, old, new, ttl)
 
     @asynccontextmanager
     async def lock(self, key: str, ttl: float) -> AsyncIterator[LockHandle]:
         async with AsyncExitStack() as stack:
             # Only obtaining the lock is measured, not the work under it.
             with self._meter.operation("lock"):
-                hold = await stack.enter_async_context(self._port.lock(key, ttl))
+                hold = await stack.enter_async_context(self._measured.lock(key, ttl))
             yield hold
 
     async def keys(self, prefix: str) -> list[str]:
         with self._meter.operation("keys"):
-            return await self._port.keys(prefix)
+            return await self._measured.keys(prefix)
 
     async def close(self) -> None:
-        await self._port.close()
+        await self._measured.close()

@@ -59,7 +59,7 @@ class Profiles:
 
     def __init__(self, shared: Shared) -> None:
         self._settings = shared.settings
-        self._runtime = shared.backend
+        self._backend = shared.backend
         self._records = shared.records
         self._cache = shared.cache
         self._client = shared.client
@@ -121,7 +121,7 @@ class Profiles:
         ):
             return stored
         try:
-            return await self._runtime.together(
+            return await self._backend.single_flight(
                 ("profile", stored.record_id),
                 lambda: self._lead(stored),
                 wait=False,

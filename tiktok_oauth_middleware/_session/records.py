@@ -72,14 +72,14 @@ class Records:
     def __init__(
         self,
         settings: TikTokSettings,
-        port: StoreAdapter,
+        store: StoreAdapter,
         box: Box,
         cache: SessionCache,
         clock: Callable[[], float],
     ) -> None:
         """Take the store's awaitable face, and the table that each write outdates."""
         self._settings = settings
-        self._port = port
+        self._store = store
         self._box = box
         self._clock = clock
         self._cache = cache
@@ -97,7 +97,7 @@ class Records:
             StoreError: the store failed, or can not list its keys.
         """
         prefix = f"{self._space}:grant:{{"
-        keys = await self._port.keys(prefix)
+        keys = await self._store.keys(prefix)
         # A lock's row begins in the same way, and goes on.
         return [k[len(prefix) : -1] for k in keys if k.endswith("}")]
 
@@ -145,7 +145,7 @@ class Records:
         Raises:
             StoreError: the store could not say.
         """
-        return self._port.get(self._key(record_id))
+        return self._store.get(self._key(record_id))
 
     def opened(
         self, record_id: str, sealed: bytes | None, changes: int, at: float
@@ -187,7 +187,7 @@ class Records:
 
         What does not open is nobody's and is replaced.
         """
-        sealed = await self._port.get(self._key(record_id))
+        sealed = await self._store.get(self._key(record_id))
         if sealed is not None and self._opened(record_id, sealed) is not None:
             return None
         return await self._write(record_id, sealed, record)
@@ -210,7 +210,7 @@ class Records:
         ttl = self._ttl(record)
         changes, at = self._cache.changes, self._clock()
         try:
-            swapped = await self._port.compare_and_set(key, old, sealed, ttl)
+            swapped = await self._store.compare_and_set(key, old, sealed, ttl)
         finally:
             self._cache.forget(record_id)
         if not swapped:
@@ -224,7 +224,7 @@ class Records:
         """Delete the record that is held; False if it has changed."""
         key = self._key(stored.record_id)
         try:
-            return await self._port.compare_and_set(key, stored.sealed, None, 1)
+            return await self._store.compare_and_set(key, stored.sealed, None, 1)
         finally:
             self._cache.forget(stored.record_id)
 
@@ -296,21 +296,21 @@ class Records:
 
     async def was_used(self, name: str) -> bool:
         """Whether `use_once` was told this name."""
-        return await self._port.get(self._used(name)) is not None
+        return await self._store.get(self._used(name)) is not None
 
     async def use_once(self, name: str, seconds: float) -> bool:
         """Mark a login or a delivery as used; False if it was marked before."""
-        return await self._port.compare_and_set(self._used(name), None, b"1", seconds)
+        return await self._store.compare_and_set(self._used(name), None, b"1", seconds)
 
     async def used(self, name: str) -> bytes | None:
         """Return what is noted of something that is used once, or None."""
-        return await self._port.get(self._used(name))
+        return await self._store.get(self._used(name))
 
     async def swap_used(
         self, name: str, old: bytes | None, new: bytes, seconds: float
     ) -> bool:
         """Note `new` of something that is used once, if `old` is what was noted."""
-        return await self._port.compare_and_set(self._used(name), old, new, seconds)
+        return await self._store.compare_and_set(self._used(name), old, new, seconds)
 
     async def note_denied(
         self,
@@ -341,7 +341,7 @@ class Records:
             text = join_scopes(after).encode()
             sealed = self._box.seal(text, self._used(name)) if text else None
             key, ttl = self._used(name), _UNKNOWN_LIFE
-            if await self._port.compare_and_set(key, row, sealed, ttl):
+            if await self._store.compare_and_set(key, row, sealed, ttl):
                 return
 
     async def denied(self, record_id: str) -> frozenset[str]:
@@ -364,9 +364,9 @@ class Records:
             StoreError: the store failed.
         """
         key = self._used(_denied(record_id))
-        row = await self._port.get(key)
+        row = await self._store.get(key)
         if row is not None:
-            await self._port.compare_and_set(key, row, None, 1)
+            await self._store.compare_and_set(key, row, None, 1)
 
     async def note_revoked(self, record_id: str) -> None:
         """Note that TikTok was just told to end a user's access.
@@ -405,9 +405,9 @@ class Records:
             _generation(stored.record),
         )
         note = generation + os.urandom(8)
-        while not await self._port.compare_and_set(key, None, note, seconds):
-            other = await self._port.get(key)
-            if other is not None and await self._port.compare_and_set(
+        while not await self._store.compare_and_set(key, None, note, seconds):
+            other = await self._store.get(key)
+            if other is not None and await self._store.compare_and_set(
                 key, other, note, seconds
             ):
                 return Attempt(note, is_second=other.startswith(generation))
@@ -418,14 +418,14 @@ class Records:
 
         A note that is gone was another's to take: we were asleep for long.
         """
-        found = await self._port.get(self._attempt(record_id))
+        found = await self._store.get(self._attempt(record_id))
         return not attempt.is_second and found == attempt.note
 
     async def end_attempt(self, record_id: str, attempt: Attempt) -> None:
         """Take the note back, if it is still ours; a failing store lets it expire."""
         with contextlib.suppress(StoreError):
             key = self._attempt(record_id)
-            await self._port.compare_and_set(key, attempt.note, None, 0)
+            await self._store.compare_and_set(key, attempt.note, None, 0)
 
     def _attempt(self, record_id: str) -> str:
         return f"{self._space}:attempt:{{{record_id}}}"
@@ -434,12 +434,12 @@ class Records:
         self, record_id: str, seconds: float
     ) -> AbstractAsyncContextManager[LockHandle]:
         """Hold the store's lock on a record inside, if nobody else does."""
-        return self._port.lock(self._key(record_id), seconds)
+        return self._store.lock(self._key(record_id), seconds)
 
     @property
     def has_short_locks(self) -> bool:
         """Whether the store's locks can be renewed, so that they may be short."""
-        return self._port.renews
+        return self._store.renews
 
     def _ttl(self, record: UserRecord) -> float:
         """Return for how long the store shall keep a record, in seconds.

@@ -90,7 +90,7 @@ class Refresh:
     def __init__(self, shared: Shared) -> None:
         self._settings = shared.settings
         self._deferred_writes = shared.deferred_writes
-        self._runtime = shared.backend
+        self._backend = shared.backend
         self._records = shared.records
         self._client = shared.client
         self._emit = shared.emit
@@ -178,7 +178,7 @@ class Refresh:
         self, stored: VersionedRecord, demand: Demand, *, wait: bool
     ) -> VersionedRecord | None:
         """Return what the one refresh of this process for this user gives."""
-        return await self._runtime.together(
+        return await self._backend.single_flight(
             _flight(stored.record_id, demand),
             lambda: self._lead(stored.record_id, demand),
             wait=wait,
@@ -186,7 +186,7 @@ class Refresh:
 
     def is_under_way(self, record_id: str) -> bool:
         """Whether somebody in this process is at a grant's refresh just now."""
-        return self._runtime.is_under_way(_flight(record_id, DUE))
+        return self._backend.is_in_flight(_flight(record_id, DUE))
 
     async def result(self, record_id: str) -> VersionedRecord | None:
         """Return what the refresh that is under way gives, having waited for it.
@@ -194,7 +194,7 @@ class Refresh:
         Raises:
             StoreError: the store failed.
         """
-        return await self._runtime.together(
+        return await self._backend.single_flight(
             _flight(record_id, DUE), lambda: self._lead(record_id, DUE), wait=True
         )
 
@@ -228,7 +228,7 @@ class Refresh:
             usable = self._is_usable(stored.record, demand)
             if usable or time.monotonic() > give_up:
                 return stored
-            await self._runtime.sleep(_POLL_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311
+            await self._backend.sleep(_POLL_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311
 
     def _can_ask(self, record: UserRecord) -> bool:
         """Whether there is a refresh token that TikTok can still take."""
@@ -313,7 +313,7 @@ class Refresh:
             except StoreError:
                 if time.monotonic() > give_up:
                     raise
-                await self._runtime.sleep(wait)
+                await self._backend.sleep(wait)
                 await keep_the_lock()
                 wait = min(1.0, wait * 2)
         if latest and latest.record.access_token == answer.access_token:

@@ -84,7 +84,7 @@ class SessionService:
             open_store(reveal(settings.store), clock=clock) if store is None else store
         )
         self._meter = meter()
-        adapter = backend.port(self._store)
+        adapter = backend.adapt_store(self._store)
         if self._meter is not None:
             adapter = MeasuredStore(adapter, self._meter)
         self._adapter = adapter
@@ -133,7 +133,7 @@ class SessionService:
 
     async def client(self) -> TikTokClient:
         """Return the client for TikTok; loaded in a thread when first needed."""
-        return await self.backend.shared(self._make_client, self, "client")
+        return await self.backend.get_or_create(self._make_client, self, "client")
 
     def _make_client(self) -> TikTokClient:
         from tiktok_oauth_middleware._oauth.client import TikTokClient
@@ -160,8 +160,8 @@ class SessionService:
     async def aclose(self) -> None:
         """Close this process's or event loop's connections; a store if opened here."""
         # An answer of TikTok that is still on its way is the only one there will be.
-        await self.backend.settle(self.refresh.longest)
-        client = self.backend.taken_back(self, "client")
+        await self.backend.drain(self.refresh.longest)
+        client = self.backend.pop_created(self, "client")
         if client is not None:
             await client.aclose()
         if self._owns_store:

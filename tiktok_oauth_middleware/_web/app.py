@@ -67,7 +67,7 @@ class Core:
     def __init__(  # noqa: PLR0913 - the middlewares' options
         self,
         settings: TikTokSettings,
-        runtime: Backend,
+        backend: Backend,
         *,
         store: Any,
         on_event: OnEvent | None,
@@ -83,7 +83,7 @@ class Core:
         """
         self.service = SessionService(
             settings,
-            runtime,
+            backend,
             store=store,
             on_event=on_event,
             transport=transport,
@@ -91,7 +91,7 @@ class Core:
         )
         self.settings = settings
         self.clock = clock
-        self._runtime = runtime
+        self._backend = backend
         self._pages = pages or Pages()
         self._emit = self.service.emit
         self.profiles = self.service.profiles
@@ -167,7 +167,7 @@ class Core:
         if isinstance(answer, Response) or not self._pages.runs_app_code:
             return self._pages.render(answer, request)
         render = partial(self._pages.render_for, answer, languages(request))
-        response: Response = await self._runtime.outside(render)
+        response: Response = await self._backend.call_app_code(render)
         return response
 
     async def _dispatch(self, request: Request, mount_point: MountPoint) -> Answer:

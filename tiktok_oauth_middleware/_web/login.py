@@ -464,7 +464,7 @@ class LoginFlow:
         else:
             # Equal requests in this process wait for the first one's result; the
             # exchange goes on to its end even if that one's browser is gone.
-            sealed = await self.backend.together(
+            sealed = await self.backend.single_flight(
                 ("login", login_id),
                 lambda: self._conclude(transaction, callback, ticket, produced),
                 wait=True,

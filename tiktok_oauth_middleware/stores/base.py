@@ -200,9 +200,9 @@ class AsyncSwapLock:
     def renew_blocking(self) -> Callable[[float], bool] | None:
         """What renews the lock from a thread, whatever the event loop is busy with.
 
-        None where the store has no blocking face (its ``has_both_faces`` says so).
+        None where the store cannot block: see its ``has_blocking_methods``.
         """
-        if not getattr(self._store, "has_both_faces", False):
+        if not getattr(self._store, "has_blocking_methods", False):
             return None
         store: Any = self._store
         row, owner = self._row, self._owner

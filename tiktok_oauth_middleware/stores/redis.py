@@ -262,8 +262,8 @@ class RedisStore:
                 await face.pool.disconnect(inuse_connections=False)
 
     @property
-    def has_both_faces(self) -> bool:
-        """Whether plain methods and their twins both work: made from a URL."""
+    def has_blocking_methods(self) -> bool:
+        """Whether the plain methods work beside those for asyncio: made from a URL."""
         return self._given is None
 
     async def _begin(self, client: Any) -> None:

@@ -119,10 +119,10 @@ class SQLStore:
     ) -> None:
         self._timeout = timeout
         self._source = _Source(url_or_engine, timeout)
-        #: Whether it has the methods for an event loop too.
-        self.twins = self._source.has_loop_face
-        #: Whether plain methods and twins both work.
-        self.has_both_faces = self._source.has_face and self.twins
+        #: Whether the methods for asyncio work.
+        self.has_async_methods = self._source.has_loop_face
+        #: Whether the plain methods work beside them.
+        self.has_blocking_methods = self._source.has_face and self.has_async_methods
         dialect = self._source.dialect
         if dialect.name == "sqlite":
             clock = clock or time.time  # a file's processes share the host's clock

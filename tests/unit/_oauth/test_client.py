@@ -46,9 +46,9 @@ def echo(request):
 
 
 def client(handler, blocking=True, **options):
-    runtime = ThreadBackend() if blocking else AsyncBackend()
+    backend = ThreadBackend() if blocking else AsyncBackend()
     transport = httpx2.MockTransport(handler)
-    return TikTokClient(make_settings(**options), runtime, transport=transport)
+    return TikTokClient(make_settings(**options), backend, transport=transport)
 
 
 class TestNobodyGetsAnothersToken:

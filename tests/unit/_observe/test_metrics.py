@@ -214,11 +214,10 @@ class TestHistograms:
 
     def test_lock_passes_errors(self, reader):
         """An exception under a measured lock passes, and the lock is free again."""
-        store = MemoryStore()
-        port = MeasuredStore(ThreadBackend().port(store), meter())
+        store = MeasuredStore(ThreadBackend().adapt_store(MemoryStore()), meter())
 
         async def use():
-            async with port.lock("k", 5) as hold:
+            async with store.lock("k", 5) as hold:
                 assert hold
                 raise StoreError("inside")
 

@@ -405,7 +405,7 @@ class TestTogether:
                 renewed = core.service.refresh._renewed(held.record, answer())
                 await core.service.records.replace(held, renewed)
 
-        core.service.records.lock, core._runtime.sleep = lock, sleep
+        core.service.records.lock, core._backend.sleep = lock, sleep
         clock.now = float(kept_in(core).record.expires_at - left)
         found = run(core.service.refresh.fresh(kept_in(core)))
         assert len(slept) == pauses
@@ -609,7 +609,7 @@ class TestMeanwhile:
         async def sleep(seconds):
             watch.now += seconds
 
-        core._runtime.sleep = sleep
+        core._backend.sleep = sleep
         named = record_id(world.settings.client_key, world.tiktok.people[0].open_id)
         held = run(core.service.records.load(named))
         with pytest.MonkeyPatch.context() as patched:

@@ -33,7 +33,7 @@ def run(flow: Coroutine[Any, Any, T]) -> T:
     """
     step: Callable[[], Any] = partial(flow.send, None)
     try:
-        while isinstance(asked := step(), OutsideCall):
+        while isinstance(asked := step(), AppCodeCall):
             # Here, where no frame of the flow is on the stack.
             step = partial(flow.send, None)
             try:
@@ -49,7 +49,7 @@ def run(flow: Coroutine[Any, Any, T]) -> T:
     raise RuntimeError(message)
 
 
-class OutsideCall:
+class AppCodeCall:
     """Asks `run` for a call of an app's code, on a stack without the flow's frames."""
 
     __slots__ = ("call",)
@@ -57,7 +57,7 @@ class OutsideCall:
     def __init__(self, call: Callable[[], Any]) -> None:
         self.call = call
 
-    def __await__(self) -> Generator[OutsideCall, Any, Any]:
+    def __await__(self) -> Generator[AppCodeCall, Any, Any]:
         return (yield self)
 
 
@@ -83,7 +83,7 @@ class TLSContext:
 class Backend(Protocol):
     """What flows need of the world they run in."""
 
-    def port(self, store: Any) -> StoreAdapter:
+    def adapt_store(self, store: Any) -> StoreAdapter:
         """Return a store's awaitable face."""
         ...
 
@@ -91,7 +91,7 @@ class Backend(Protocol):
         """Return ``work(*args)``, which may take long, without holding others up."""
         ...
 
-    async def timed(
+    async def with_timeout(
         self, seconds: float, call: Callable[[], Any], meanwhile: Meanwhile | None
     ) -> Any:
         """Return what `call` gives; a TimeoutError if it takes longer in total.
@@ -104,7 +104,7 @@ class Backend(Protocol):
         """Wait."""
         ...
 
-    async def together(
+    async def single_flight(
         self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]], *, wait: bool
     ) -> T:
         """Return what `work` gives, to its end even if we are cancelled.
@@ -117,27 +117,27 @@ class Backend(Protocol):
         """
         ...
 
-    def is_under_way(self, key: Hashable) -> bool:
-        """Whether somebody is at work `together` for `key`."""
+    def is_in_flight(self, key: Hashable) -> bool:
+        """Whether somebody is at work in `single_flight` for `key`."""
         ...
 
     async def shielded(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Return what `work` gives; it runs to its end even if we are cancelled."""
         ...
 
-    async def shared(self, make: Callable[[], T], owner: object, name: str) -> T:
+    async def get_or_create(self, make: Callable[[], T], owner: object, name: str) -> T:
         """Return what `make` made the first time it was asked for here."""
         ...
 
-    async def settle(self, seconds: float) -> None:
+    async def drain(self, seconds: float) -> None:
         """Wait for shielded work whose request has gone, for so long at most."""
         ...
 
-    def taken_back(self, owner: object, name: str) -> Any:
-        """Return what `shared` made, which is then not shared any more; or None."""
+    def pop_created(self, owner: object, name: str) -> Any:
+        """Return what `get_or_create` made and forget it; None if it made nothing."""
         ...
 
-    async def outside(self, call: Callable[[], Any]) -> Any:
+    async def call_app_code(self, call: Callable[[], Any]) -> Any:
         """Return what a call of an app's code gives, awaited where it is awaitable.
 
         No frame of a flow is on the stack meanwhile: reporters of exceptions record
@@ -168,7 +168,7 @@ class SharedCall:
         #: What a StoreError said; without the error, whose frames would stay with it.
         self.error: tuple[Any, ...] | None = None
 
-    async def fly(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+    async def run(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
         """Do the work, and keep what comes of it."""
         try:
             self.result = await work()
@@ -177,7 +177,7 @@ class SharedCall:
             self.error = error.args
             raise
 
-    def landed(self) -> bool:
+    def has_result(self) -> bool:
         """Whether there is a result for those who waited.
 
         Raises:

@@ -42,7 +42,7 @@ class AsyncBackend:
             here = self._by_loop[loop] = {}
         return here
 
-    def port(self, store: Any) -> StoreAdapter:
+    def adapt_store(self, store: Any) -> StoreAdapter:
         return StoreAdapter(store, self.offload, on_asyncio)
 
     async def offload(self, work: Callable[..., T], *args: Any) -> T:
@@ -55,7 +55,7 @@ class AsyncBackend:
             here["threads"] = CapacityLimiter(_THREADS)
         return await to_thread.run_sync(work, *args, limiter=here["threads"])
 
-    async def timed(
+    async def with_timeout(
         self, seconds: float, call: Callable[[], Any], meanwhile: Meanwhile | None
     ) -> Any:
         from anyio import (
@@ -97,31 +97,31 @@ class AsyncBackend:
 
         await sleep(seconds)
 
-    async def together(
+    async def single_flight(
         self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]], *, wait: bool
     ) -> T:
         from anyio import Event
 
-        flights: dict[Hashable, SharedCall] = self._here().setdefault("flights", {})
+        calls: dict[Hashable, SharedCall] = self._here().setdefault("calls", {})
         while True:
-            flight = flights.get(key)
-            if flight is None:
+            call = calls.get(key)
+            if call is None:
                 break
             if not wait:
                 raise InFlight
-            await flight.done.wait()
-            if flight.landed():
-                return flight.result  # type: ignore[no-any-return]
-        mine = flights[key] = SharedCall(Event())
+            await call.done.wait()
+            if call.has_result():
+                return call.result  # type: ignore[no-any-return]
+        mine = calls[key] = SharedCall(Event())
 
         def land() -> None:
-            if flights.get(key) is mine:
-                del flights[key]
+            if calls.get(key) is mine:
+                del calls[key]
             mine.done.set()
 
         async def fly() -> None:
             try:
-                await mine.fly(work)
+                await mine.run(work)
             finally:
                 land()
 
@@ -129,8 +129,8 @@ class AsyncBackend:
         await self.shielded(fly, at_end=land)
         return mine.result  # type: ignore[no-any-return]
 
-    def is_under_way(self, key: Hashable) -> bool:
-        return key in self._here().get("flights", ())
+    def is_in_flight(self, key: Hashable) -> bool:
+        return key in self._here().get("calls", ())
 
     async def shielded(
         self,
@@ -162,7 +162,7 @@ class AsyncBackend:
         if not task.cancelled():
             task.exception()  # looked at: whoever waited has it, or has gone
 
-    async def shared(self, make: Callable[[], T], owner: object, name: str) -> T:
+    async def get_or_create(self, make: Callable[[], T], owner: object, name: str) -> T:
         made: dict[Any, Any] = self._here().setdefault("made", {})
         key = (id(owner), name)
         if key not in made:
@@ -171,10 +171,10 @@ class AsyncBackend:
                 made[key] = await self.offload(make)
                 return made[key]  # type: ignore[no-any-return]
 
-            return await self.together(key, work, wait=True)
+            return await self.single_flight(key, work, wait=True)
         return made[key]  # type: ignore[no-any-return]
 
-    async def settle(self, seconds: float) -> None:
+    async def drain(self, seconds: float) -> None:
         import asyncio
 
         if not on_asyncio():
@@ -184,10 +184,10 @@ class AsyncBackend:
         if tasks:
             await asyncio.wait(tasks, timeout=seconds)
 
-    def taken_back(self, owner: object, name: str) -> Any:
+    def pop_created(self, owner: object, name: str) -> Any:
         return self._here().get("made", {}).pop((id(owner), name), None)
 
-    async def outside(self, call: Callable[[], Any]) -> Any:
+    async def call_app_code(self, call: Callable[[], Any]) -> Any:
         outcome: list[tuple[bool, Any]] = []
 
         async def work() -> None:

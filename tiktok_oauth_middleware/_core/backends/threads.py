@@ -13,9 +13,9 @@ from tiktok_oauth_middleware._core.store_adapter import StoreAdapter
 
 from .base import (
     MEANWHILE_SECONDS,
+    AppCodeCall,
     InFlight,
     Meanwhile,
-    OutsideCall,
     SharedCall,
     T,
     on_asyncio,
@@ -33,19 +33,19 @@ class ThreadBackend:
 
     def after_fork(self) -> None:
         """Begin anew: no lock is held, and no client made."""
-        self._flights: dict[Hashable, SharedCall] = {}
+        self._calls: dict[Hashable, SharedCall] = {}
         self._shared: weakref.WeakKeyDictionary[Any, dict[str, Any]] = (
             weakref.WeakKeyDictionary()
         )
         self._making = threading.Lock()
 
-    def port(self, store: Any) -> StoreAdapter:
+    def adapt_store(self, store: Any) -> StoreAdapter:
         return StoreAdapter(store, None, on_asyncio)
 
     async def offload(self, work: Callable[..., T], *args: Any) -> T:
         return work(*args)
 
-    async def timed(
+    async def with_timeout(
         self, seconds: float, call: Callable[[], Any], meanwhile: Meanwhile | None
     ) -> Any:
         """Run the call in a thread of its own: socket time-outs bound one read each.
@@ -79,44 +79,44 @@ class ThreadBackend:
     async def sleep(self, seconds: float) -> None:
         time.sleep(seconds)  # noqa: ASYNC251 - this is the blocking world
 
-    async def together(
+    async def single_flight(
         self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]], *, wait: bool
     ) -> T:
         while True:
             mine = SharedCall(threading.Event())
             # Atomic: one of all threads puts its own there.
-            flight = self._flights.setdefault(key, mine)
-            if flight is mine:
+            call = self._calls.setdefault(key, mine)
+            if call is mine:
                 try:
-                    await mine.fly(work)
+                    await mine.run(work)
                 finally:
-                    self._flights.pop(key, None)  # first: who comes now flies anew
+                    self._calls.pop(key, None)  # first: who comes now flies anew
                     mine.done.set()
                 return mine.result  # type: ignore[no-any-return]
             if not wait:
                 raise InFlight
-            flight.done.wait()
-            if flight.landed():
-                return flight.result  # type: ignore[no-any-return]
+            call.done.wait()
+            if call.has_result():
+                return call.result  # type: ignore[no-any-return]
 
-    def is_under_way(self, key: Hashable) -> bool:
-        return key in self._flights
+    def is_in_flight(self, key: Hashable) -> bool:
+        return key in self._calls
 
     async def shielded(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         return await work()
 
-    async def shared(self, make: Callable[[], T], owner: object, name: str) -> T:
+    async def get_or_create(self, make: Callable[[], T], owner: object, name: str) -> T:
         with self._making:
             made = self._shared.setdefault(owner, {})
             if name not in made:
                 made[name] = make()
             return made[name]  # type: ignore[no-any-return]
 
-    async def settle(self, seconds: float) -> None:
+    async def drain(self, seconds: float) -> None:
         """Return: nothing runs that nobody waits for."""
 
-    def taken_back(self, owner: object, name: str) -> Any:
+    def pop_created(self, owner: object, name: str) -> Any:
         return self._shared.get(owner, {}).pop(name, None)
 
-    async def outside(self, call: Callable[[], Any]) -> Any:
-        return await OutsideCall(call)
+    async def call_app_code(self, call: Callable[[], Any]) -> Any:
+        return await AppCodeCall(call)

@@ -19,7 +19,7 @@ async def nothing():
 class TestCooperative:
     async def test_result_is_shared(self):
         """Calls during the work get its result, and it is done once."""
-        runtime, calls, go_on = AsyncBackend(), [], anyio.Event()
+        backend, calls, go_on = AsyncBackend(), [], anyio.Event()
 
         async def work():
             calls.append(1)
@@ -29,31 +29,33 @@ class TestCooperative:
         found = []
 
         async def ask():
-            found.append(await runtime.together("key", work, wait=True))
+            found.append(await backend.single_flight("key", work, wait=True))
 
         async with anyio.create_task_group() as group:
             for _ in range(50):
                 group.start_soon(ask)
             await anyio.wait_all_tasks_blocked()
-            assert runtime.is_under_way("key")
+            assert backend.is_in_flight("key")
             go_on.set()
         assert found == ["done"] * 50
         assert calls == [1]
-        assert not runtime.is_under_way("key")
+        assert not backend.is_in_flight("key")
 
     async def test_who_does_not_wait(self):
         """A caller that does not wait gets InFlight at once."""
-        runtime, go_on = AsyncBackend(), anyio.Event()
+        backend, go_on = AsyncBackend(), anyio.Event()
         async with anyio.create_task_group() as group:
-            group.start_soon(lambda: runtime.together("key", go_on.wait, wait=True))
+            group.start_soon(
+                lambda: backend.single_flight("key", go_on.wait, wait=True)
+            )
             await anyio.wait_all_tasks_blocked()
             with pytest.raises(InFlight):
-                await runtime.together("key", nothing, wait=False)
+                await backend.single_flight("key", nothing, wait=False)
             go_on.set()
 
     async def test_store_error_is_shared(self):
         """A StoreError reaches all who wait, each with one of their own."""
-        runtime, go_on = AsyncBackend(), anyio.Event()
+        backend, go_on = AsyncBackend(), anyio.Event()
 
         async def work():
             await go_on.wait()
@@ -63,7 +65,7 @@ class TestCooperative:
 
         async def ask():
             try:
-                await runtime.together("key", work, wait=True)
+                await backend.single_flight("key", work, wait=True)
             except StoreError as error:
                 errors.append(error)
 
@@ -79,7 +81,7 @@ class TestCooperative:
 
     async def test_next_one_leads(self):
         """After another failure of the work one of the waiters starts it again."""
-        runtime, go_on, calls = AsyncBackend(), anyio.Event(), []
+        backend, go_on, calls = AsyncBackend(), anyio.Event(), []
 
         async def work():
             calls.append(1)
@@ -92,7 +94,7 @@ class TestCooperative:
 
         async def ask():
             try:
-                found.append(await runtime.together("key", work, wait=True))
+                found.append(await backend.single_flight("key", work, wait=True))
             except RuntimeError:
                 found.append("broke")
 
@@ -106,7 +108,7 @@ class TestCooperative:
 
     async def test_leader_is_cancelled(self):
         """The work goes on when who began it is cancelled, and the others get it."""
-        runtime, go_on = AsyncBackend(), anyio.Event()
+        backend, go_on = AsyncBackend(), anyio.Event()
 
         async def work():
             await go_on.wait()
@@ -115,14 +117,14 @@ class TestCooperative:
         found = []
 
         async def ask():
-            found.append(await runtime.together("key", work, wait=True))
+            found.append(await backend.single_flight("key", work, wait=True))
 
         async with anyio.create_task_group() as group:
             scope = anyio.CancelScope()
 
             async def leader():
                 with scope:
-                    await runtime.together("key", work, wait=True)
+                    await backend.single_flight("key", work, wait=True)
 
             group.start_soon(leader)
             await anyio.wait_all_tasks_blocked()
@@ -135,13 +137,13 @@ class TestCooperative:
     @pytest.mark.parametrize("anyio_backend", ["asyncio"])
     async def test_cancelled_before_its_first_step(self):
         """A task of the work that never ran leaves nothing that others wait for."""
-        runtime, before = AsyncBackend(), asyncio.all_tasks()
-        leader = asyncio.ensure_future(runtime.together("key", nothing, wait=True))
+        backend, before = AsyncBackend(), asyncio.all_tasks()
+        leader = asyncio.ensure_future(backend.single_flight("key", nothing, wait=True))
         await asyncio.sleep(0)
         for task in asyncio.all_tasks() - before:
             task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await leader
         with anyio.fail_after(5):
-            await runtime.together("key", nothing, wait=True)
-        assert not runtime.is_under_way("key")
+            await backend.single_flight("key", nothing, wait=True)
+        assert not backend.is_in_flight("key")

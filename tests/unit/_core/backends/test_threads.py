@@ -19,7 +19,7 @@ async def nothing():
 class TestBlocking:
     def test_result_is_shared(self):
         """Fifty threads at once share one result."""
-        runtime, calls, go_on = ThreadBackend(), [], threading.Event()
+        backend, calls, go_on = ThreadBackend(), [], threading.Event()
 
         async def work():
             calls.append(1)
@@ -27,7 +27,7 @@ class TestBlocking:
             return "done"
 
         def ask():
-            return run(runtime.together("key", work, wait=True))
+            return run(backend.single_flight("key", work, wait=True))
 
         with ThreadPoolExecutor(50) as pool:
             asked = [pool.submit(ask) for _ in range(50)]
@@ -35,27 +35,29 @@ class TestBlocking:
             assert {future.result() for future in asked} == {"done"}
         # A thread that comes when the work is done may do it once more.
         assert 1 <= len(calls) < 50
-        assert not runtime.is_under_way("key")
+        assert not backend.is_in_flight("key")
 
     def test_who_does_not_wait(self):
         """A caller that does not wait gets InFlight at once."""
-        runtime, began, go_on = ThreadBackend(), threading.Event(), threading.Event()
+        backend, began, go_on = ThreadBackend(), threading.Event(), threading.Event()
 
         async def work():
             began.set()
             go_on.wait(5)
 
         with ThreadPoolExecutor(1) as pool:
-            leader = pool.submit(lambda: run(runtime.together("key", work, wait=True)))
+            leader = pool.submit(
+                lambda: run(backend.single_flight("key", work, wait=True))
+            )
             began.wait(5)
             with pytest.raises(InFlight):
-                run(runtime.together("key", nothing, wait=False))
+                run(backend.single_flight("key", nothing, wait=False))
             go_on.set()
             leader.result()
 
     def test_store_error_is_shared(self):
         """A StoreError reaches who waits, as an error of their own."""
-        runtime, began, go_on = ThreadBackend(), threading.Event(), threading.Event()
+        backend, began, go_on = ThreadBackend(), threading.Event(), threading.Event()
 
         async def work():
             began.set()
@@ -63,7 +65,7 @@ class TestBlocking:
             raise StoreError("down")
 
         def ask():
-            return run(runtime.together("key", work, wait=True))
+            return run(backend.single_flight("key", work, wait=True))
 
         with ThreadPoolExecutor(2) as pool:
             leader = pool.submit(ask)
@@ -77,7 +79,7 @@ class TestBlocking:
 
     def test_forgets_after_a_fork(self):
         """A forked child does not wait for calls of its parent."""
-        runtime = ThreadBackend()
-        runtime._flights["key"] = object()
-        runtime.after_fork()
-        assert not runtime.is_under_way("key")
+        backend = ThreadBackend()
+        backend._calls["key"] = object()
+        backend.after_fork()
+        assert not backend.is_in_flight("key")

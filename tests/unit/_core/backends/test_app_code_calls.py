@@ -26,13 +26,16 @@ class TestOutside:
 
     def test_wsgi(self):
         """Under WSGI the flow is suspended meanwhile, and goes on with the result."""
-        runtime = ThreadBackend()
+        backend = ThreadBackend()
 
         async def a_flow():
             return await inner_flow()
 
         async def inner_flow():
-            return [await runtime.outside(self.names), await runtime.outside(lambda: 2)]
+            return [
+                await backend.call_app_code(self.names),
+                await backend.call_app_code(lambda: 2),
+            ]
 
         names, two = run(a_flow())
         assert two == 2
@@ -42,19 +45,19 @@ class TestOutside:
     @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
     def test_wsgi_raises(self, error):
         """Its exceptions are raised in the flow, which may catch them."""
-        runtime = ThreadBackend()
+        backend = ThreadBackend()
 
         def fail():
             raise error
 
         async def catches():
             try:
-                await runtime.outside(fail)
+                await backend.call_app_code(fail)
             except error:
-                return await runtime.outside(lambda: "caught")
+                return await backend.call_app_code(lambda: "caught")
 
         async def does_not():
-            await runtime.outside(fail)
+            await backend.call_app_code(fail)
 
         assert run(catches()) == "caught"
         with pytest.raises(error):
@@ -62,21 +65,21 @@ class TestOutside:
 
     def test_wsgi_within(self):
         """A call may run a whole flow of its own."""
-        runtime = ThreadBackend()
+        backend = ThreadBackend()
 
         async def inner():
-            return await runtime.outside(lambda: "within")
+            return await backend.call_app_code(lambda: "within")
 
         async def outer():
-            return await runtime.outside(lambda: run(inner()))
+            return await backend.call_app_code(lambda: run(inner()))
 
         assert run(outer()) == "within"
 
     @pytest.mark.parametrize("is_async", [False, True])
-    @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-    def test_asgi(self, backend, is_async):
+    @pytest.mark.parametrize("loop", ["asyncio", "trio"])
+    def test_asgi(self, loop, is_async):
         """Under ASGI it is a task's of its own; plain and async alike, with context."""
-        runtime = AsyncBackend()
+        backend = AsyncBackend()
         seen = contextvars.ContextVar("seen")
 
         async def later():
@@ -87,14 +90,14 @@ class TestOutside:
 
         async def a_flow():
             seen.set("by the callback")
-            return await runtime.outside(later if is_async else now)
+            return await backend.call_app_code(later if is_async else now)
 
-        names, value = anyio.run(a_flow, backend=backend)
+        names, value = anyio.run(a_flow, backend=loop)
         assert value == "by the callback"
         assert "a_flow" not in names
 
-    @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-    def test_asgi_raises(self, backend):
+    @pytest.mark.parametrize("loop", ["asyncio", "trio"])
+    def test_asgi_raises(self, loop):
         """Its exceptions are raised as they are, in no group."""
 
         def fail():
@@ -102,6 +105,6 @@ class TestOutside:
 
         async def a_flow():
             with pytest.raises(ValueError, match="as it is"):
-                await AsyncBackend().outside(fail)
+                await AsyncBackend().call_app_code(fail)
 
-        anyio.run(a_flow, backend=backend)
+        anyio.run(a_flow, backend=loop)
