@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from hardening.mutation.__main__ import TESTS
 from hardening.mutation.changes import mutants
 
 ROOT = Path(__file__).parents[2]
@@ -61,6 +62,14 @@ def grown(value: int, step: int = 2) -> int:
     logger.info("not grown")
     return 0
 '''
+
+
+def test_mutated_modules_have_tests():
+    """Each module that is mutated exists, and so do the tests that must notice it."""
+    modules = [name.replace(".", "/") + ".py" for name in TESTS]
+    files = {ROOT / "tests" / test for tests in TESTS.values() for test in tests}
+    files |= {ROOT / "tiktok_oauth_middleware" / module for module in modules}
+    assert [file for file in files if not file.is_file()] == []
 
 
 def test_mutants():
