@@ -21,8 +21,8 @@ cores with a load of 3 to 7. This program takes 50 s for them and 30 s to begin.
   escapes an id with a backslash once more each time: pytest then finds no such test,
   and the mutant counts as killed. With the ids of this suite all 51 did, among them one
   that changes nothing a test could see; with ids of letters 45 did. With
-  ``process_isolation = "forkserver"`` all 51 were timeouts. Of four modules it makes 2,304
-  mutants, this program 1,599.
+  ``process_isolation = "forkserver"`` all 51 were timeouts. Of four
+  modules it makes 2,304 mutants, this program 1,599.
 - cosmic-ray 8.7 makes 66 mutants, of operators and numbers only: no strings, arguments,
   statements or regular expressions. Each is a pytest of its own with all tests, one
   after the other: 34 took 240 s. It writes its changes into the checkout.
