@@ -1,4 +1,4 @@
-"""What the tests share: settings, a clock, the stand-in, stores, and browsers.
+"""Shared by the tests: settings, a clock, the stand-in, stores, and browsers.
 
 `world` builds the whole thing for one combination of shell and store; a test written
 against it runs unchanged on all of them.
@@ -172,7 +172,7 @@ class World:
     further: dict[str, Any] = field(default_factory=dict)
 
     def start(self) -> World:
-        """Build the middleware and the app anew: also what a restart does."""
+        """Build the middleware and the app again, as a restart does."""
         options: dict[str, Any] = {
             "store": self.store,
             "on_event": self.events.append,
@@ -430,7 +430,7 @@ class MeddledTikTok(FakeTikTok):
 
 
 class Gate:
-    """Holds whoever enters until it is opened; `arrived` says that somebody has."""
+    """Stops each caller until it is opened; `arrived` is set when one came."""
 
     def __init__(self) -> None:
         self.arrived = threading.Event()

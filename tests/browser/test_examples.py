@@ -168,7 +168,7 @@ def test_port_taken(example):
 
 
 def test_who_next(page):
-    """After a logout somebody else can log in: the demo asks who, each time."""
+    """After a logout another user can log in: the demo asks for the user each time."""
     page.goto("/profile")
     page.get_by_role("button", name="Continue").click()
     page.get_by_role("button", name="Log out").click()
@@ -263,7 +263,7 @@ def test_logout_asks(page):
 
 
 def test_refused_at_tiktok(page):
-    """What TikTok refuses on its own page looks the same at the stand-in."""
+    """A refusal on TikTok's own page looks the same at the stand-in."""
     page.goto("/auth/tiktok/login")
     page.goto(page.url.replace("client_key=", "client_id="))
     expect(page.get_by_text("Something went wrong").first).to_be_visible()

@@ -161,7 +161,7 @@ def test_other_site(page, site, policy):
 
 
 def test_sandboxed_frame(page, site):
-    """A sandboxed frame has no origin: its Origin is null, and nobody's."""
+    """A form of a sandboxed frame, whose Origin is null, ends no session."""
     log_in(page, site)
     page.goto(f"{site}/framed")
     with page.expect_response(lambda response: LOGOUT in response.url) as caught:

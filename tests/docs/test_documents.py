@@ -29,7 +29,7 @@ def test_all_run():
 
 @pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda p: p.name)
 def test_compiles(page):
-    """What is only shown, marked py, is Python too."""
+    """Blocks that are only shown, marked py, are Python too."""
     if page.name == "reference.md":
         return  # signatures, which no parser takes
     text = page.read_text(encoding="utf-8")

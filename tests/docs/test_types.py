@@ -41,7 +41,7 @@ def test_mypy(written):
 
 
 def test_pyright(written):
-    """Nor does pyright, in its strictest mode."""
+    """pyright in its strictest mode finds nothing either."""
     pyright = shutil.which("pyright", path=str(Path(sys.executable).parent))
     if pyright is None:
         pytest.skip("pyright is not installed")

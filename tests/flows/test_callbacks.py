@@ -900,7 +900,7 @@ class Story:
 )
 @given(events=EVENTS)
 def test_any_order(shell, events):
-    """Whatever happens in whatever order: one exchange, one session, nobody else."""
+    """Any order of events leads to one exchange and one session of one browser."""
     clock = Clock()
     options = make_settings()
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""What an app is told of its users' logins; what it does then breaks nothing."""
+"""Events that an app gets of its users' logins, and listeners that fail."""
 
 from __future__ import annotations
 

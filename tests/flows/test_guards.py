@@ -1,4 +1,4 @@
-"""What a guard and a path rule answer, and when an app's own answer is left alone."""
+"""Responses of guards and path rules, and when an app's own response is left alone."""
 
 from __future__ import annotations
 
@@ -280,7 +280,7 @@ class TestLongAddresses:
             assert raw.ask("GET", path, headers=PAGE).location == LOGIN
 
     def test_scopes_stay(self, world, raw):
-        """What is asked for stays in the link, where the way back is left out."""
+        """The scopes stay in a link whose return address is left out."""
         raw.log_in(scopes=["user.info.basic"])
         answer = raw.ask("GET", "/videos", query=b"q=" + b"x" * 3000, headers=PAGE)
         assert answer.location == f"{LOGIN}?scopes=video.list"

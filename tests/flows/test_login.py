@@ -1,4 +1,4 @@
-"""A login to its edges: what its cookie holds, how long it lasts, who is told what.
+"""A login to its limits: its cookie, its lifetime, and its pages.
 
 The journey itself is in `test_journey`, the cookies of many logins in
 `test_login_cookies`; here each limit is tried on both of its sides.

@@ -1,4 +1,4 @@
-"""What a login asks TikTok for: scopes that came later, another account, one trip.
+"""A login's request to TikTok: later scopes, another account, one login at a time.
 
 TikTok reconnects who consented before without showing a page, and with the scopes of
 that consent; the stand-in does too.

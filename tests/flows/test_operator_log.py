@@ -1,4 +1,4 @@
-"""What an operator gets to read: one line for each cause, and what to look at."""
+"""Lines for operators: one for each cause, with the place to look at."""
 
 from __future__ import annotations
 

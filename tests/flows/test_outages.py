@@ -1,4 +1,4 @@
-"""A store that is down, locked, full, corrupt or frozen: 503, and nobody is lost.
+"""A store that is down, locked, full, corrupt or frozen: 503, and no session ends.
 
 Each outage says what it stops. Where only writes are stopped, who is signed in is
 still known, and stays so.

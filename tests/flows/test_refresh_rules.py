@@ -1,4 +1,4 @@
-"""What a refresh may and may not do to a grant, whatever else happens meanwhile."""
+"""A refresh's effect on a record, and concurrent changes."""
 
 from __future__ import annotations
 

@@ -43,6 +43,6 @@ def test_too_late(browser, world):
 
 
 def test_foreign(browser):
-    """Of a login that is not this browser's nothing is known, and nothing is kept."""
+    """A login of another browser is unknown here, and nothing is kept of it."""
     response = browser.get(f"{CALLBACK}?code=abc&state=foreign&next=/private")
     assert again(response) == LOGIN

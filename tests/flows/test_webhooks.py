@@ -1,4 +1,4 @@
-"""What a webhook ends, and what it leaves alone.
+"""Webhooks: the sessions that they end, and those that they leave alone.
 
 TikTok reports a withdrawal late, again, and of our own disconnects too; the user may
 have logged in again by then.
@@ -148,7 +148,7 @@ class TestEcho:
         assert not browser.signed_in
 
     def test_nothing_left(self, browser, world):
-        """Where nobody logged in again there is nothing to end, and nothing told."""
+        """Without a later login there is nothing to end, and no event."""
         browser.log_in()
         browser.post(DISCONNECT)
         world.events.clear()
@@ -223,7 +223,7 @@ class TestSettledByAsking:
         assert browser.signed_in
 
     def test_without_the_basic_scope(self, browser, world, person):
-        """So does one that was never granted user.info.basic."""
+        """A withdrawal of a user without user.info.basic counts by its time too."""
         world.with_settings(scopes=["video.list"], optional_scopes=[])
         browser = world.browser()
         browser.log_in()
@@ -290,7 +290,7 @@ class TestSettledByAsking:
 
 
 class TestByTime:
-    """Where the times are clear, nobody is asked."""
+    """Where the times are clear, TikTok is not asked."""
 
     def test_old_login(self, browser, world, person):
         """A login of more than a minute before goes, whatever TikTok could answer."""
@@ -353,7 +353,7 @@ class TestRetried:
         assert deliver(world, body, headers) == 401
 
     def test_signed_again(self, browser, world):
-        """One that TikTok signs anew for each delivery counts once."""
+        """A webhook that TikTok signs again for each delivery counts once."""
         browser.log_in()
         world.clock.advance(100)
         headers, body = world.tiktok.disconnect()
@@ -425,7 +425,7 @@ class TestJudgedRecord:
         assert other.signed_in
 
     def test_same_tokens(self, browser, world):
-        """What changed without new tokens, as a second browser's visit, goes too."""
+        """A record that changed without new tokens, as by a second browser, is ended too."""
         browser.log_in()
         world.clock.advance(3600)
         headers, body = world.tiktok.disconnect()
@@ -437,11 +437,11 @@ class TestJudgedRecord:
 
 
 class TestContent:
-    """What TikTok's content looks like does not matter."""
+    """The form of TikTok's content does not matter."""
 
     @pytest.mark.parametrize("content", ['{"reason": 4}', {"reason": 4}])
     def test_withdrawal(self, browser, world, person, content):
-        """An object counts like JSON in a string, and is told as what it says."""
+        """An object as content counts like JSON in a string."""
         browser.log_in()
         world.clock.advance(100)
         assert deliver(world, withdrawal(world, person, content=content)) == 200
@@ -463,7 +463,7 @@ class TestContent:
 
     @pytest.mark.parametrize("user", ["7528370655977505848", 7528370655977505848])
     def test_ping(self, world, user):
-        """The test that the portal's button sends is taken and told."""
+        """The test delivery of the portal's button is accepted and reported."""
         delivery = {
             "client_key": world.settings.client_key,
             "event": "tiktok.ping",
@@ -585,7 +585,7 @@ class TestRotation:
         assert fake.count("revoke") == 2
 
     def test_both_wrong(self, rotating):
-        """Where both are wrong nobody is signed in, and each was tried once."""
+        """With two wrong secrets no user is signed in, and each was tried once."""
         fake = self.with_tiktok(rotating, "the-secret-after-next")
         browser = rotating.browser()
         assert browser.log_in().status_code == 502

@@ -1,4 +1,4 @@
-"""What is true of every framework that the middleware wraps, whatever its dialect."""
+"""Tests that hold for every framework that the middleware wraps."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Contract:
         return login_as(client, fake, login_path=self.mount + LOGIN, **choice)
 
     def test_nobody(self, client):
-        """A view sees that nobody is signed in."""
+        """A view sees that the request is anonymous."""
         assert client.get(f"{self.mount}/who").json() == NOBODY
 
     def test_somebody(self, client, fake):
@@ -105,14 +105,14 @@ class Contract:
                 assert b"open_id" not in answer.body, ascii(path)
 
     def test_body(self, client):
-        """What is posted reaches the view whole."""
+        """A posted body reaches the view whole."""
         body = bytes(range(256)) * 500
         response = client.post(f"{self.mount}/echo", content=body)
         assert response.status_code == 200
         assert response.content == body
 
     def test_logout(self, client, fake):
-        """After a logout the view sees nobody again."""
+        """After a logout the view sees an anonymous request again."""
         self.log_in(client, fake)
         headers = {"origin": ORIGIN}
         client.post(self.mount + LOGOUT, headers=headers, follow_redirects=False)

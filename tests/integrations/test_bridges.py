@@ -117,7 +117,7 @@ class TestFlaskBelowASGI:
         assert refused.json()["missing"] == ["video.list"]
 
     def test_helpers_of_caches(self, site):
-        """What caches ask is answered there too."""
+        """The helpers for caches work there too."""
         response = site.get("/public")
         assert response.text == "False"
         assert "private" not in response.headers.get("cache-control", "")

@@ -50,7 +50,7 @@ def environment(fake, monkeypatch):
 
 
 def visitors(client, fake):
-    """Return clients of two users and of nobody, by open_id."""
+    """Return clients of two users and an anonymous one, by open_id."""
     found = {}
     for person in fake.people[:2]:
         found[person.open_id] = client()
@@ -202,7 +202,7 @@ class TestFastAPICache:
         assert hit.headers["x-fastapi-cache"] == "HIT"
 
     def test_pages_for_everybody_are_cached(self, site, fake):
-        """What reads no session is served from the cache to all."""
+        """A page that reads no session is served from the cache to all."""
         client, _ = site
         marks = []
         for visitor in visitors(client, fake).values():
@@ -240,7 +240,7 @@ class TestFlaskCaching:
         visit(everybody, "/mine", lambda: self.clear(left))
 
     def test_guard_stands_before_the_cache(self, site, fake):
-        """What is kept for a user is shown to nobody who is signed out."""
+        """A cached page of a user is not shown to an anonymous visitor."""
         client, _ = site
         everybody = visitors(client, fake)
         for open_id in everybody:
@@ -248,7 +248,7 @@ class TestFlaskCaching:
             assert response.status_code == (200 if open_id else 401)
 
     def test_pages_for_everybody_are_cached(self, site, fake):
-        """What reads no session is stored, and stays public."""
+        """A page that reads no session is stored, and stays public."""
         client, left = site
         response = client().get("/numbers")
         assert response.json() == [1, 2, 3]
@@ -263,7 +263,7 @@ class TestFlaskCaching:
 class TestKeys:
     @pytest.fixture
     def keys(self, is_wsgi):
-        """Return a function that logs in as told and returns the key an app is given."""
+        """Return a function that logs in and returns the key that the app gets."""
         settings = make_settings(always_ask_consent=True)
         fake = FakeTikTok.for_settings(settings)
         seen = []

@@ -222,7 +222,7 @@ def test_only_what_reads_starlettes_is_given_it():
 
 
 def test_django_user_in_the_place_of_ours():
-    """What Channels puts in behaves as the user itself, written to as well."""
+    """The object that Channels puts in behaves as the user itself, also when written to."""
     from tiktok_oauth_middleware._web.framework_user import StarletteUser
 
     user = User(pk=7, username="ada")

@@ -61,7 +61,7 @@ def allows(response, kind):
 
 
 class Facts:
-    """What is true on either side; a subclass gives `client`."""
+    """Tests that hold on either side; a subclass gives `client`."""
 
     @pytest.mark.parametrize("path", ["/mine", "/members/list"])
     def test_preflight(self, client, path):
@@ -105,7 +105,7 @@ class Facts:
             assert response.headers["cache-control"] == "private"
 
     def test_rule(self, client):
-        """What a path rule refuses can be read where CORS is outside, and there only."""
+        """A path rule's refusal can be read where CORS is outside, and only there."""
         response = client.get("/members/list", headers=SCRIPT)
         assert response.status_code == 401
         assert allows(response, self.kind) is self.is_outside

@@ -222,7 +222,7 @@ def test_nginx_and_a_prefix(site, fake, app, command, location, variables):
     ("app", "command"), [("starlette", UVICORN), ("flask", GUNICORN)]
 )
 def test_nginx_and_long_addresses(site, fake, app, command):
-    """Whoever opens a long address below a guard is sent to log in, and gets there."""
+    """A visitor at a long guarded address is sent to log in, and gets there."""
     site.configure()
     with site.serve(blocks("frameworks.md")[app], command, fake) as client:
         for length in (1500, 1990, 2300, 3100, 3900):
@@ -290,7 +290,7 @@ class TestTwoApps:
                 client.portal.call(left[name].aclose)
 
     def test_apart(self, client, fakes):
-        """Who logs in to one is nobody in the other, and both can be had at once."""
+        """A user of one app is anonymous in the other, and can be signed in to both."""
         who = {}
         for number, (name, fake) in enumerate(fakes.items()):
             assert client.get(f"/{name}/who").json() == {"open_id": None}
@@ -305,7 +305,7 @@ class TestTwoApps:
 
 
 def test_new_key_worker_by_worker(browser, world):
-    """A key that all workers know before one of them uses it signs nobody out."""
+    """A new key that all workers have before one uses it ends no session."""
     old = list(world.settings.secret_keys)
     new = secrets.token_urlsafe(32)
     browser.log_in()
@@ -346,20 +346,20 @@ class TestWebSockets:
         return client.websocket_connect(url, headers={"origin": ORIGIN})
 
     def test_nobody(self, client):
-        """Nobody is refused before the socket is accepted."""
+        """An anonymous handshake is refused before the socket is accepted."""
         with pytest.raises(WebSocketDenialResponse) as refused, self.connect(client):
             pass
         assert refused.value.status_code == 401
 
     def test_somebody(self, client, fake):
-        """Who is signed in is answered."""
+        """A signed-in user is answered."""
         login_as(client, fake)
         with self.connect(client) as socket:
             socket.send_text("hello")
             assert socket.receive_text() == f"{fake.people[0].open_id}: hello"
 
     def test_withdrawn(self, client, fake, left):
-        """Who has withdrawn since is told at their next word."""
+        """A user who withdrew gets a close at the next message."""
         login_as(client, fake)
         with self.connect(client) as socket:
             assert left["tokens"].forget(fake.people[0].open_id)
@@ -371,7 +371,7 @@ class TestWebSockets:
             }
 
     def test_end(self, client, fake, left):
-        """A socket that is open for too long is closed, and can be opened anew."""
+        """A socket that is open for too long is closed, and can be opened again."""
         login_as(client, fake)
         left["LIFE"] = 0.05
         with self.connect(client) as socket:

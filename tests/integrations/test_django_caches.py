@@ -1,4 +1,4 @@
-"""Django's own caches inside the middleware: nobody is served another's page."""
+"""Django's own caches inside the middleware: no user gets another's page."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class Urls:
 
 
 class Wrapper:
-    """A wrapper that keeps Django where nobody can see it, as a closure."""
+    """A wrapper that hides Django in a closure."""
 
     def __init__(self, app, is_wsgi):
         def call(environ, start_response):
@@ -102,7 +102,7 @@ class Wrapper:
 
 @pytest.fixture
 def site(request, settings):
-    """Return a function that makes the site anew with a list of MIDDLEWARE."""
+    """Return a function that rebuilds the site with a list of MIDDLEWARE."""
     templates = [{"BACKEND": "django.template.backends.django.DjangoTemplates"}]
     fake = FakeTikTok.for_settings(settings)
     cache.clear()

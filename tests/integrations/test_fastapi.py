@@ -44,7 +44,7 @@ Videos = Annotated[TikTokAuth, Security(tiktok_auth, scopes=["video.list"])]
 
 
 class Video(BaseModel):
-    """What an app takes and gives."""
+    """A model of an app's request and response."""
 
     title: str
     length: int = 0
@@ -179,7 +179,7 @@ PATHS = [
 @pytest.mark.parametrize("path", PATHS)
 class TestOperations:
     def test_signed_in(self, site, path):
-        """Who is signed in with the scope is served, once, and privately."""
+        """A signed-in user with the scope is served, once, and privately."""
         views(site)
         site.log_in()
         response = site.get(path)
@@ -189,7 +189,7 @@ class TestOperations:
         assert site.ran == [path]
 
     def test_browser(self, site, path):
-        """A browser that nobody is signed in with is sent to log in and come back."""
+        """An anonymous browser is sent to log in and comes back."""
         views(site)
         response = site.get(path, PAGE)
         assert response.status_code == 303
@@ -210,7 +210,7 @@ class TestOperations:
         assert site.ran == []
 
     def test_missing_scope(self, site, path):
-        """Without the scope a program is told 403 and what is missing."""
+        """Without the scope a program gets 403 and the missing scopes."""
         views(site)
         site.log_in(scopes=BASIC)
         response = site.get(path)
@@ -234,7 +234,7 @@ class TestOperations:
 class TestDecorator:
     @pytest.mark.parametrize("guard", [requires_tiktok, requires_tiktok()])
     def test_without_scopes(self, site, guard):
-        """With and without parentheses, whoever is signed in is let in."""
+        """With and without parentheses, any signed-in user passes."""
 
         @site.api.get("/")
         @guard
@@ -311,7 +311,7 @@ class TestDecorator:
         assert site.ran == ["dependency", "closed"]
 
     def test_dependencies(self, site):
-        """What the view's own dependencies would say is said to nobody refused."""
+        """Responses of the view's own dependencies are not sent with a refusal."""
         from fastapi import HTTPException
 
         def existing(number: int):
@@ -369,7 +369,7 @@ class TestDecorator:
         assert site.get().json() == SECRET
 
     def test_parameter_is_not_shown(self, site):
-        """What the guard needs is no parameter that clients could send."""
+        """The guard's own argument is no parameter that clients could send."""
 
         @site.api.get("/")
         @requires_tiktok
@@ -430,7 +430,7 @@ class TestDependency:
         assert site.get().json() == site.tiktok.people[0].open_id
 
     def test_router_and_view(self, site):
-        """What a router asks for and what its view asks for are both needed."""
+        """Scopes of a router and of its view are both needed."""
         router = APIRouter(dependencies=[Security(tiktok_auth)])
 
         @router.get("/")
@@ -458,7 +458,7 @@ class TestDependency:
 
     @pytest.mark.parametrize("path", PATHS[:-1])
     def test_overrides(self, site, path):
-        """An app's tests can put somebody else in the dependency's place."""
+        """An app's tests can put another user in the dependency's place."""
         views(site)
 
         class Anybody:
@@ -484,7 +484,7 @@ class TestDependency:
 
     @pytest.mark.parametrize("content", [b'{"title": 1}', b"[]", b""])
     def test_bodies(self, site, content):
-        """A body that the view would not take says nothing of the view to nobody."""
+        """An anonymous request with an invalid body learns nothing of the view."""
 
         @site.api.post("/")
         @requires_tiktok
@@ -560,7 +560,7 @@ class TestOpenApi:
 
     @pytest.mark.parametrize("scope", ["video.list", "never.asked"])
     def test_answers_fit(self, site, scope):
-        """What is answered is what the declared shapes say, and nothing more."""
+        """Responses fit the declared schemas exactly."""
 
         @site.api.get("/", responses=tiktok_responses)
         @requires_tiktok(scope)
@@ -639,14 +639,14 @@ class TestSockets:
         return denied.value
 
     def test_signed_in(self, made, way):
-        """Who is signed in may connect from a page of ours."""
+        """A signed-in user may connect from a page of this site."""
         made.log_in()
         with made.client.websocket_connect(SOCKETS, headers=OURS) as socket:
             assert socket.receive_text() == made.tiktok.people[0].open_id
         assert made.ran == [way]
 
     def test_nobody(self, made):
-        """The handshake of nobody is answered 401 in JSON, and the view is not run."""
+        """An anonymous handshake is answered 401 in JSON, and the view is not run."""
         response = self.refused(made.client)
         assert response.status_code == 401
         assert response.json()["error"] == "login_required"
@@ -662,7 +662,7 @@ class TestSockets:
 
     @pytest.mark.parametrize("headers", [{}, {"origin": "https://evil.example"}])
     def test_wrong_origin(self, made, headers):
-        """A WebSocket that no page of ours opened is nobody's, with any cookie."""
+        """A WebSocket of another site's page is anonymous, with any cookie."""
         made.log_in()
         assert self.refused(made.client, headers).status_code == 401
         assert made.ran == []

@@ -1,4 +1,4 @@
-"""requires_tiktok for Flask: what it guards, and what the refused are told."""
+"""requires_tiktok for Flask: guarded views, and the responses of a refusal."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ ASKED = {
 @pytest.mark.parametrize("guard", list(GUARDS))
 class TestViews:
     def test_signed_in(self, site, path, guard):
-        """Who is signed in with the scopes sees a view of any kind, run once."""
+        """A signed-in user with the scopes gets a view of any kind, run once."""
         views(site, GUARDS[guard])
         site.log_in()
         response = site.get(path)
@@ -167,7 +167,7 @@ class TestViews:
         assert site.ran == [path]
 
     def test_browser(self, site, path, guard):
-        """A browser that nobody is signed in with is sent to log in and come back."""
+        """An anonymous browser is sent to log in and comes back."""
         views(site, GUARDS[guard])
         response = site.get(path + "?q=a%26b", PAGE)
         assert response.status_code == 303
@@ -193,7 +193,7 @@ class TestViews:
 @pytest.mark.parametrize("path", PATHS)
 class TestRefusals:
     def test_missing_scope(self, site, path):
-        """Without the scope a program is told 403 and what is missing."""
+        """Without the scope a program gets 403 and the missing scopes."""
         views(site, requires_tiktok("video.list"))
         site.log_in(scopes=BASIC)
         response = site.get(path)
@@ -232,7 +232,7 @@ class TestRefusals:
         assert site.get(path, PAGE).status_code == 303
 
     def test_general_error_page(self, site, path):
-        """Nor does a page for every exception, while the status stays."""
+        """An error handler for every exception does not replace a refusal either."""
         views(site, requires_tiktok)
         site.app.register_error_handler(Exception, lambda error: ("Sorry", error.code))
         assert site.get(path).json == {"error": "login_required", "login_url": LOGIN}
@@ -312,7 +312,7 @@ class TestDecorated:
         assert response.data == b""
 
     def test_twice(self, site):
-        """Of two guards on one view the outer one decides first."""
+        """The outer one of two guards on a view decides first."""
 
         @site.app.get("/")
         @requires_tiktok
@@ -325,7 +325,7 @@ class TestDecorated:
         assert site.get().status_code == 403
 
     def test_after_request(self, site):
-        """What after_request puts on a refusal does not reach the client."""
+        """Headers that after_request puts on a refusal do not reach the client."""
         views(site, requires_tiktok)
 
         @site.app.after_request
@@ -459,7 +459,7 @@ class TestClients:
         assert site.get("/function").status_code == 401
 
     def test_as_context(self, site):
-        """In a client's with block the request at hand stays, and who made it."""
+        """In a client's with block the current request and its user stay."""
         views(site, requires_tiktok)
         site.log_in()
         with site.client:

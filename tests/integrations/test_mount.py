@@ -14,7 +14,7 @@ from .contract import ASGIContract, WSGIContract, who
 
 
 class Mounted:
-    """What is true of an app below another, beside what is true of all."""
+    """Tests of an app below another, besides those of all apps."""
 
     mount = "/shop/eu"
 

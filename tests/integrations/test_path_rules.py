@@ -73,7 +73,7 @@ class WholeApp:
             assert response.status_code == 200, path
 
     def test_public(self, client):
-        """What is public is served, or not there."""
+        """A public path is served, or missing."""
         assert client.get(self.public).status_code in (200, 404)
 
 
@@ -109,7 +109,7 @@ class TestDash(WholeApp):
         assert said == f"{fake.people[0].open_id} says hello"
 
     def test_rule_for_the_page_alone(self, left, environment):
-        """What the page says: a rule for one page leaves its content open."""
+        """A rule for one page leaves its content open, as the page says."""
         from dataclasses import replace
 
         from tiktok_oauth_middleware import TikTokOAuthWSGIMiddleware

@@ -40,7 +40,7 @@ def environment(fake, monkeypatch):
 
 
 class Recipe:
-    """What of the contract is true of an app that a page of the documents holds whole.
+    """The part of the contract that an app of a documentation page fulfils.
 
     The apps are wrapped already and take no posts: the rest of the contract is for the
     other tests of each framework.

@@ -1,4 +1,4 @@
-"""requires_tiktok for Starlette: what it guards, and what the refused are told."""
+"""requires_tiktok for Starlette: guarded views, and the responses of a refusal."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ ASKED = {
 @pytest.mark.parametrize("guard", list(GUARDS))
 class TestViews:
     def test_signed_in(self, site, kind, guard):
-        """Who is signed in with the scopes sees a view of any kind, run once."""
+        """A signed-in user with the scopes gets a view of any kind, run once."""
         view = functions(site, GUARDS[guard])[kind]
         client = site.open(Route("/", view))
         site.log_in(client)
@@ -170,7 +170,7 @@ class TestViews:
         assert site.ran == [kind]
 
     def test_browser(self, site, kind, guard):
-        """A browser that nobody is signed in with is sent to log in and come back."""
+        """An anonymous browser is sent to log in and comes back."""
         view = functions(site, GUARDS[guard])[kind]
         client = site.open(Route("/", view))
         response = get(client, "/?q=a%26b", PAGE)
@@ -199,7 +199,7 @@ class TestViews:
 @pytest.mark.parametrize("kind", KINDS)
 class TestScopes:
     def test_missing(self, site, kind):
-        """Without a scope the view is not run; a program is told what is missing."""
+        """Without a scope the view is not run, and a program gets the missing scopes."""
         view = functions(site, requires_tiktok("video.list", "user.info.basic"))[kind]
         client = site.open(Route("/", view))
         site.log_in(client, scopes=BASIC)
@@ -213,7 +213,7 @@ class TestScopes:
         assert site.ran == []
 
     def test_not_needed(self, site, kind):
-        """A guard without scopes lets in whoever is signed in."""
+        """A guard without scopes lets in any signed-in user."""
         client = site.open(Route("/", functions(site, requires_tiktok)[kind]))
         site.log_in(client, scopes=[])
         assert get(client).text == SECRET
@@ -314,7 +314,7 @@ class TestDecorated:
         assert client.post("/").status_code == 401
 
     def test_twice(self, site):
-        """Of two guards on one view the outer one decides first."""
+        """The outer one of two guards on a view decides first."""
 
         @requires_tiktok
         @requires_tiktok("video.list")
@@ -402,7 +402,7 @@ class TestProtectedContent:
         assert site.ran == ["stream", "task"]
 
     def test_other_answers(self, site):
-        """What a middleware makes of a refusal does not reach the client."""
+        """A middleware's change of a refusal does not reach the client."""
 
         @requires_tiktok
         async def view(request):
@@ -432,7 +432,7 @@ class TestAround:
         return [Route("/", view)]
 
     def check(self, site, client, path="/"):
-        """Nobody, somebody without the scope, somebody with it."""
+        """An anonymous user, one without the scope, one with it."""
         response = get(client, path, PAGE)
         asks = f"?next={path}&scopes=video.list"
         assert response.headers["location"] == LOGIN + asks
@@ -725,7 +725,7 @@ class TestSockets:
         return TikTokOAuthMiddleware(app, site.settings, **site.options)
 
     def test_signed_in(self, site, app, kind):
-        """Who is signed in may connect from a page of ours."""
+        """A signed-in user may connect from a page of this site."""
         client = site.serve(app)
         site.log_in(client)
         with client.websocket_connect(SOCKETS, headers=OURS) as socket:
@@ -733,7 +733,7 @@ class TestSockets:
         assert site.ran == [kind]
 
     def test_nobody(self, site, app):
-        """The handshake of nobody is answered 401 in JSON, and the view is not run."""
+        """An anonymous handshake is answered 401 in JSON, and the view is not run."""
         client = site.serve(app)
         with (
             pytest.raises(WebSocketDenialResponse) as denied,
@@ -769,7 +769,7 @@ class TestSockets:
         "headers", [{}, {"origin": "https://evil.example"}, {"origin": "null"}]
     )
     def test_wrong_origin(self, site, app, headers):
-        """A WebSocket that no page of ours opened is nobody's, with any cookie."""
+        """A WebSocket of another site's page is anonymous, with any cookie."""
         client = site.serve(app)
         site.log_in(client)
         with (
@@ -816,7 +816,7 @@ class TestSocketScopes:
 
 class TestOpenSockets:
     def test_origins(self, site):
-        """A WebSocket from an origin in websocket_origins is somebody's."""
+        """A WebSocket from an origin in websocket_origins is authenticated."""
         site.settings = make_settings(
             client_key=site.settings.client_key,
             client_secret=site.settings.client_secret,
@@ -852,7 +852,7 @@ class TestOpenSockets:
         assert site.ran == ["ours"]
 
     def test_open_view(self, site):
-        """A WebSocket that is not guarded is accepted for nobody too."""
+        """A WebSocket that is not guarded is accepted for anonymous users too."""
 
         async def view(websocket: WebSocket):
             await websocket.accept()

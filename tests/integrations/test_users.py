@@ -72,7 +72,7 @@ def rows(accounts):
 
 
 def test_nobody(client, accounts):
-    """Who is signed out is sent to log in, or told so, and makes no row."""
+    """An anonymous visitor is sent to log in, or refused, and makes no row."""
     browser = client.get("/me", headers=PAGE, follow_redirects=False)
     assert browser.status_code == 303
     assert browser.headers["location"] == f"{LOGIN}?next=/me"

@@ -350,7 +350,7 @@ def test_rules_of_headers_give_a_verdict(headers, method):
     )
 )
 def test_any_headers_become_private(headers):
-    """Whatever an app says of caching, a shared cache is told to keep nothing."""
+    """Any caching headers of an app become private."""
     said = {name.lower(): value for name, value in keep_private(headers)}
     control = {item.strip().lower() for item in said["cache-control"].split(",")}
     vary = {item.strip().lower() for item in said["vary"].split(",")}
@@ -393,7 +393,7 @@ OWN = frozenset({"/login", "/callback"})
 @example("/\t/evil.example")
 @example("/.//evil.example")
 def test_next_never_leaves_the_origin(value):
-    """What passes is sent as it is, and a browser stays on the site with it."""
+    """An accepted target is sent as it is, and a browser stays on the site with it."""
     target = safe_target(value, OWN)
     if target is None:
         return
@@ -688,7 +688,7 @@ def test_packed_grant_is_a_grant_or_none(packed):
 @PROFILE
 @given(any_text, st.lists(any_text, max_size=4))
 def test_masked_line_holds_no_secret(text, secrets):
-    """Of any text and secrets, no secret of a length that counts is left."""
+    """No secret that is long enough is left in a masked text."""
     masked = mask(text + "".join(secrets), secrets)
     for secret in secrets:
         if len(secret) >= 4 and "*" not in secret:
@@ -697,7 +697,7 @@ def test_masked_line_holds_no_secret(text, secrets):
 
 
 def test_every_error_of_a_parser_is_ours():
-    """What the parsers raise is ours to catch by two names."""
+    """The parsers raise errors of two classes only."""
     assert issubclass(TikTokError, TikTokOAuthError)
     assert issubclass(WebhookRejected, TikTokOAuthError)
     assert issubclass(BadQuery, ValueError)

@@ -1,4 +1,4 @@
-"""What the tests by class of weakness share: a visitor who sends whatever they like."""
+"""Shared by the tests of weaknesses: a visitor that sends raw requests."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ class TestWebSockets:
             assert accepted is (said in ("ours", "same site")), said
 
     def test_anonymous(self, world, raw):
-        """Without a session our own Origin is nobody's either."""
+        """Without a session a WebSocket of the site's own Origin is anonymous."""
         world.with_settings(protect=["/ruled"])
         assert not self.accepts(raw, sender("ours", "ours", "ours"))
 

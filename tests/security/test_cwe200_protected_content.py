@@ -57,7 +57,7 @@ class TestProtectedContent:
         assert SECRET in raw.ask("GET", "/x", headers=API).text
 
     def test_posted_body_does_not_come_back(self, raw):
-        """What was posted to a guarded path is neither kept nor sent on."""
+        """A body that was posted to a guarded path is neither kept nor sent on."""
         body = b"card=4111111111111111"
         answer = raw.ask("POST", "/private", headers=PAGE, body=body)
         assert answer.status == 401

@@ -47,7 +47,7 @@ class TestDuplicates:
         assert raw.cookies == {}
 
     def test_other_parameters_of_a_callback_are_ignored(self, raw):
-        """What TikTok adds, and what nobody knows, changes nothing, twice or once."""
+        """Unknown parameters of a callback change nothing, once or twice."""
         path, query = raw.consent(raw.begin(b"next=/a"))
         more = (
             b"&scopes=video.publish&scopes=x&next=//evil.example&redirect_uri=x"
@@ -75,7 +75,7 @@ class TestSeparators:
 
     @pytest.mark.parametrize("cookie", [b";", b";;;", b"; ;=;", b"=", b"==;=", b"\t ;"])
     def test_cookie(self, world, raw, cookie):
-        """A Cookie header of separators is nobody's, on every path."""
+        """A Cookie header of separators is anonymous, on every path."""
         visitor = raw.another()
         assert visitor.seen_by("/who", cookie=cookie) is None
         assert visitor.ask("GET", LOGIN, cookie=cookie).status == 303

@@ -1,4 +1,4 @@
-"""Who somebody is and what they granted: TikTok's answer says it, byte for byte."""
+"""A user's identity and scopes come from TikTok's answer, byte for byte."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class TestLogin:
         assert browser.me()["scopes"] == ["user.info.basic"]
 
     def test_profile_of_another(self, world, browser):
-        """A profile of somebody else is not shown; the token says who it is."""
+        """Another user's profile is not shown; the token answer names the user."""
         other = {"open_id": world.tiktok.people[1].open_id, "display_name": "Other"}
         body = json.dumps({"data": {"user": other}}).encode()
         world.tiktok.fail("user_info", body=body)
@@ -98,7 +98,7 @@ class TestLogin:
         "life", ["true", "NaN", "1e999", "9" * 5000, '"1e3"', "[]"]
     )
     def test_no_life(self, world, browser, life):
-        """What is no number of seconds signs nobody in and leaves no record."""
+        """A lifetime that is no number of seconds signs no user in and leaves no record."""
         body = json.dumps({**TOKEN, "expires_in": "@"}).replace('"@"', life)
         world.tiktok.fail("token", body=body.encode())
         assert browser.log_in().status_code in (502, 503)
@@ -195,7 +195,7 @@ class TestRefresh:
         assert told(world, "scopes_changed") == []
 
     def test_other(self, signed_in, world, tiktok):
-        """Of a scope that is narrower and broader at once only the narrower counts."""
+        """Of a refresh's scopes only those that were granted before count."""
         tiktok.change = lambda answer: answer.update(scope="video.list,video.publish")
         world.clock.advance(DUE)
         assert signed_in.me()["scopes"] == ["video.list"]

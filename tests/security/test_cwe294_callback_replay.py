@@ -79,7 +79,7 @@ class TestReplay:
         assert world.count("authorization_code") == 1
 
     def test_parallel(self, world, raw):
-        """Of 20 equal callbacks at once one is exchanged, and all show its login."""
+        """One of 20 equal simultaneous callbacks is exchanged, and all show its login."""
         path, query = raw.consent(raw.begin())
         [(name, value)] = raw.cookies.items()
 

@@ -1,4 +1,4 @@
-"""The way to TikTok: TLS that is checked, one try to connect more, nobody held up."""
+"""Connections to TikTok: verified TLS, one more try to connect, no blocked loop."""
 
 from __future__ import annotations
 

@@ -212,7 +212,7 @@ def test_journey(watched, looker, tiktok):
 
 @pytest.mark.parametrize("shell", ["wsgi"], indirect=True)
 def test_jobs(watched, looker, tiktok):
-    """So it is in a job: get, renew, a sweep, disconnect."""
+    """No frame of a job, a sweep or a disconnect holds a secret either."""
     watch = Watch(watched, tiktok)
     browser = watched.browser()
     browser.log_in()

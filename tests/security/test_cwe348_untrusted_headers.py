@@ -135,7 +135,7 @@ class TestSpoofedHeaders:
         assert self.seen(raw, [*several.items()]) == plain
 
     def test_signed_in_user_stays(self, raw):
-        """Who is signed in is nobody else by any header."""
+        """No header makes a signed-in user another one."""
         raw.log_in()
         before = json.loads(raw.ask("GET", "/who", headers=API).body)
         for spoofed in SPOOFED:
@@ -153,7 +153,7 @@ class TestSpoofedHeaders:
 
 @memory_only
 class TestIdentity:
-    """Who is signed in is told through one object, and no header."""
+    """The user is passed to the app in one object, and in no header."""
 
     def test_app_gets_one_object(self, world, raw):
         """The app sees the request's own headers, and beside them our object only."""
@@ -217,7 +217,7 @@ class TestIdentity:
         assert raw.ask("GET", LOGIN, query=b"x=" + b"x" * 65_000).status == 303
 
     def test_login_address_holds_what_it_must(self, raw):
-        """What a person is sent to TikTok with is its seven parameters."""
+        """The login address at TikTok has its seven parameters."""
         assert list(query_of(raw.begin())) == [
             "client_key",
             "response_type",

@@ -1,4 +1,4 @@
-"""Who may ask our paths for what, and how.
+"""Cross-site requests to the middleware's own paths (CWE-352).
 
 Each matrix is a full product of what requests say of themselves. What must come of it
 is said by a few lines beside it, written from the rules and not from the code.
@@ -81,7 +81,7 @@ class TestSenders:
 
     @pytest.mark.parametrize("path", [LOGOUT, DISCONNECT])
     def test_get_changes_nothing(self, world, raw, path):
-        """A GET, whoever sends it, asks whether to, and ends nothing."""
+        """A GET of any sender shows a question, and ends nothing."""
         world.with_settings(**ALL_PATHS)
         raw.log_in()
         for site in SITES:
@@ -142,7 +142,7 @@ class TestStart:
 
     @pytest.mark.parametrize("method", ["GET", "POST"])
     def test_start(self, world, raw, method):
-        """What a page or browser fetches by itself begins no login, whoever asks."""
+        """A request that a page or browser makes by itself begins no login."""
         for dest, ahead, site in itertools.product(DESTS, AHEAD, SITES):
             headers = [
                 *(("sec-fetch-dest", value) for value in DESTS[dest]),

@@ -1,4 +1,4 @@
-"""Who may finish a login, and what shapes it.
+"""Login CSRF: a login is finished by the browser that began it (CWE-352).
 
 An attacker has a callback that TikTok made for them, and a victim's browser to open it
 in; or a login begun in one browser, and somebody who consents to it in another.
@@ -156,7 +156,7 @@ class TestLoginCSRF:
         assert raw.ask("GET", path, query=query).status == 303
 
     def test_signed_in_victim_stays_who_they_are(self, world, raw, victim):
-        """An attacker's callback does not make somebody signed in the attacker."""
+        """An attacker's callback does not change a signed-in user."""
         victim.log_in(person=world.tiktok.people[1])
         open_id = victim.open_id
         path, query = raw.consent(raw.begin())
@@ -171,14 +171,14 @@ class TestPreparedLogin:
     """A login begun in one browser is finished in no other."""
 
     def test_prepared_address(self, world, raw, victim):
-        """Who consents at an address that somebody else made is not signed in."""
+        """A user who consents at an address that an attacker prepared is not signed in."""
         authorize = raw.begin()
         path, query = victim.consent(authorize, person=world.tiktok.people[1])
         assert_refused(victim.ask("GET", path, query=query), world)
         assert victim.open_id is None
 
     def test_victim_with_a_login_under_way(self, world, raw, victim):
-        """Nor is who has begun a login of their own in the same browser."""
+        """A victim with a login under way in the same browser is not signed in either."""
         victim.begin()
         path, query = victim.consent(raw.begin(), person=world.tiktok.people[1])
         assert_refused(victim.ask("GET", path, query=query), world)
@@ -213,7 +213,7 @@ class TestLife:
 
 
 class TestErrors:
-    """An error that nobody asked for burns no login."""
+    """An unsolicited error ends no login."""
 
     @pytest.mark.parametrize("state", [None, "", "foreign", "x" * 600, "%ff"])
     @pytest.mark.parametrize("error", ["access_denied", "server_error", "%00", ""])
@@ -228,7 +228,7 @@ class TestErrors:
         assert raw.ask("GET", path, query=query).status == 303
 
     def test_with_the_state_of_another_browser(self, world, raw, victim):
-        """An error sent to somebody else burns neither's login."""
+        """An error with another browser's state ends neither login."""
         path, query = raw.consent(raw.begin())
         own, answer = victim.consent(victim.begin())
         state = query_of("?" + query.decode())["state"]

@@ -70,7 +70,7 @@ def row_of(world, person):
 
 
 def put(world, key, value):
-    """Write over a row, as whoever can write to the store may."""
+    """Write over a row, as anyone with access to the store can."""
     assert world.store.compare_and_set(key, world.store.get(key), value, 10_000)
     world.clock.advance(2)  # past what is in memory
 
@@ -167,7 +167,7 @@ def test_mixture_of_two_login_cookies(world):
 
 
 def test_row_of_another_user(world, told):
-    """A row that is moved over another user's signs nobody in: one WARNING, no mix-up."""
+    """A row that is moved over another user's signs no user in: one WARNING, no mix-up."""
     one, other = world.tiktok.people[:2]
     first, second = world.browser(), world.browser()
     first.log_in()
@@ -186,7 +186,7 @@ UNOPENED = ("WARNING", "a stored grant does not open; its user counts as signed 
 
 
 def damaged(row):
-    """Return rows that somebody damaged, each in its own way."""
+    """Return damaged rows, each damaged differently."""
     return {
         "a bit": bytes([*row[:40], row[40] ^ 1, *row[41:]]),
         "the version": b"\x02" + row[1:],
@@ -220,7 +220,7 @@ def test_damaged_row(world, told):
 
 
 def tampered(value):
-    """Return session cookies that somebody changed, each in its own way."""
+    """Return changed session cookies, each changed differently."""
     body, _, mac = value.partition(".")
     last = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     spellings = [value[:-1] + char for char in last if char != value[-1]]
@@ -238,7 +238,7 @@ def tampered(value):
 
 
 def test_tampered_session_cookie(world, told):
-    """However a session cookie is changed it is nobody's, quietly, without the store.
+    """A changed session cookie is anonymous, quietly, without a read of the store.
 
     What looks like one of ours is deleted with the answer.
     """
@@ -261,7 +261,7 @@ def test_tampered_session_cookie(world, told):
 
 
 def test_rotation(world):
-    """A new key in front signs nobody out, and what is written again is of the new key."""
+    """A new first key ends no session, and rows that are written again use it."""
     browser, late = world.browser(), world.browser()
     browser.log_in()
     callback = late.consent(late.begin(), person=world.tiktok.people[1])
@@ -306,7 +306,7 @@ def test_removed_key(world, told):
 
 
 def test_removed_key_of_a_row(world, told):
-    """A row whose key was taken off is like one that somebody damaged."""
+    """A row whose key was removed is treated as a damaged one."""
     browser = world.browser()
     browser.log_in()
     key, sealed = row_of(world, world.tiktok.people[0])

@@ -8,10 +8,10 @@ SESSION = "__Host-tiktok"
 
 
 class TestFixation:
-    """A login makes a session that nobody knew before."""
+    """A login makes a new session (CWE-384)."""
 
     def test_planted_values(self, raw):
-        """Whatever stood in the session cookie before a login is nobody's after it."""
+        """A session cookie that was planted before a login is anonymous after it."""
         for planted in ("x", "A" * 64 + "." + "A" * 22, "A" * 87, "0", "null"):
             raw.cookies[SESSION] = planted
             assert raw.log_in().set_cookies[SESSION] != planted
@@ -54,7 +54,7 @@ class TestFixation:
         assert other.open_id is None
 
     def test_id_comes_from_the_cookie_alone(self, raw):
-        """A session's value in a query, header, body or path signs nobody in."""
+        """A session's value in a query, header, body or path signs no user in."""
         raw.log_in()
         value = raw.cookies[SESSION]
         visitor = raw.another()

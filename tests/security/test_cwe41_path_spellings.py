@@ -124,7 +124,7 @@ class TestRules:
         assert raw.ask("GET", path).one("x-app") == "yes"
 
     def test_longest_rule(self, world, raw):
-        """Of several rules the longest that covers a path decides."""
+        """The longest rule that covers a path decides."""
         rules = {"protect": ["/a", "/a/b/c"], "public": ["/a/b", "/a/b/c/d"]}
         world.with_settings(**rules)
         echo_path(world)
@@ -238,7 +238,7 @@ class TestMounts:
             assert not answer.set_cookies
 
     def test_no_spelling_reaches_a_protected_path(self, raw):
-        """Nor does any spelling with or without the mount point in it."""
+        """No spelling with or without the mount point reaches a protected path."""
         for before in ("", self.mount, "/x" + self.mount, "/" + self.mount):
             for path in ("/who", *spelled("/who")):
                 answer = raw.ask("GET", before + path, mount=self.mount, headers=API)

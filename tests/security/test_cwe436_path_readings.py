@@ -122,7 +122,7 @@ def test_other_paths_are_open(path):
 
 
 def test_no_rules_protect_nothing():
-    """Without a rule that protects, no spelling is held."""
+    """Without a rule that protects, every spelling passes."""
     rules = PathRules([], ["/open"])
     assert not rules
     assert not any(map(rules.protects, [*PROTECTED, *OPEN]))
@@ -136,7 +136,7 @@ def test_rule_protects_itself(rule):
 
 
 def test_public_wins_over_a_shorter_rule_only():
-    """Of all rules that fit the longest decides, to the letter for a public one."""
+    """The longest matching rule decides, and a public one only to the letter."""
     rules = PathRules(["/", "/a/b"], ["/a", "/a/b/c"])
     for path, verdict in {
         "/": True,
@@ -324,7 +324,7 @@ class TestHeaders:
 
     @pytest.mark.parametrize("claimed", [b"/\xc3\xa9", b"/\xe9", b"/\xc3\xa9/\xff"])
     def test_bytes_sent(self, claimed):
-        """What a header says counts as bytes: programs compare those, or Latin-1."""
+        """A header's prefix counts as bytes: programs compare those, or Latin-1."""
         raw = claimed + b"/app/secret"
         for path in {raw.decode("utf-8", "replace"), raw.decode("latin-1")}:
             assert seen(None, path, claimed_mounts=[claimed], raw=raw)
@@ -352,7 +352,7 @@ class TestSentPrefixes:
         "name", ["x-script-name", "x-forwarded-prefix", "daphne-root-path", "x-any"]
     )
     def test_header(self, world, raw, name):
-        """Under either shell such a header lets nobody in, and opens nothing."""
+        """Under ASGI and WSGI such a header opens no protected path."""
         world.with_settings(protect=["/who"], public=["/who/open"])
         echo_path(world)
         passes = raw.ask("GET", "/x/who", headers=API)
@@ -363,7 +363,7 @@ class TestSentPrefixes:
         assert answer.status == 401
 
     def test_no_ascii(self, world, raw):
-        """So does a prefix that is not ASCII, as the bytes of UTF-8."""
+        """A prefix that is not ASCII counts as its bytes in UTF-8."""
         world.with_settings(protect=["/who"])
         echo_path(world)
         sent = API | {"x-script-name": "/é".encode().decode("latin-1")}
@@ -445,7 +445,7 @@ class TestStrayMounts:
         assert "every path is protected" in lines[0].getMessage()
 
     def test_long_mount_leads_nowhere(self, raw):
-        """What is longer than the callback's path stands in no link."""
+        """A mount point that is longer than the callback's path stands in no link."""
         mount = "/" + "x" * 60_000
         answer = raw.ask("GET", "/who", mount=mount, headers=PAGE)
         assert answer.location.startswith(LOGIN)
@@ -502,7 +502,7 @@ class TestUnmatched:
         assert self.told(app, caplog, rule) == []
 
     def test_unknown_app(self, app, caplog):
-        """Of an app that does not show its routes nothing is said."""
+        """An app that does not show its routes is not reported."""
 
         async def outer(scope, receive, send):
             await app(scope, receive, send)

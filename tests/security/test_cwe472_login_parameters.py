@@ -1,4 +1,4 @@
-"""What a request may choose of a login, and what it may not (CWE-472)."""
+"""Login parameters that a request may choose, and those that it may not (CWE-472)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many users at once, in tasks and in threads: nobody ever gets another's token."""
+"""Many users at once, in tasks and in threads: no user gets another's token."""
 
 from __future__ import annotations
 

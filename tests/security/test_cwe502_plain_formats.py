@@ -1,4 +1,4 @@
-"""What the package's own source does not do, whatever it is sent."""
+"""The source deserializes plain formats only (CWE-502)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an answer shows, to whom, and who may keep it."""
+"""Shared caches keep no response of a session (CWE-524)."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ SAID = {
 
 @memory_only
 class TestSharedCache:
-    """What depended on a session is served to nobody else."""
+    """A response that depended on a session is served to no other user."""
 
     @pytest.mark.parametrize("said", SAID.values(), ids=SAID.keys())
     @pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS.keys())

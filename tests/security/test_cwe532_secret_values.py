@@ -95,7 +95,7 @@ def test_secret_is_not_pickled(make, protocol):
 @pytest.mark.parametrize("name", ["Grant", "TokenAnswer"])
 @pytest.mark.parametrize("turn", [dataclasses.asdict, dataclasses.astuple])
 def test_dataclass_turned_into_a_dict_shows_no_secret(name, turn):
-    """What asdict and astuple give still prints no secret."""
+    """A dataclass turned into a dict or a tuple shows no secret."""
     shown = str(turn(HOLDERS[name]()))
     assert OPEN_ID in shown
     assert not says_secret(shown)

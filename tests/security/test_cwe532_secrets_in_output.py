@@ -137,7 +137,7 @@ def hits(secrets, told):
 
 
 def test_spellings():
-    """What is looked for finds a secret inside other text that was encoded whole."""
+    """The search finds a secret inside other text that was encoded whole."""
     wanted = spellings("act.secret!1.va")
     for text in (b"a act.secret!1.va b", b"aa act.secret!1.va", b"act.secret!1.va"):
         for told in (
@@ -525,7 +525,7 @@ def test_traceback(listening, tiktok):
 
 
 def test_login_under_way():
-    """What the callback opens of a login prints neither its state nor its verifier."""
+    """A login transaction prints neither its state nor its verifier."""
     login = LoginTransaction(
         state="the-state-of-one",
         verifier="the-verifier-of-one",

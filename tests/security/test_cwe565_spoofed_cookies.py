@@ -65,7 +65,7 @@ class TestSpoofing:
     """The genuine cookie counts, and nothing that looks like it."""
 
     def test_neighbours(self, raw):
-        """Among neighbours of any kind it signs in; without it they sign nobody in."""
+        """The cookie signs in among neighbours of any kind, which alone sign no user in."""
         raw.log_in()
         genuine = f"{SESSION}={raw.cookies[SESSION]}".encode()
         open_id, visitor = raw.open_id, raw.another()
@@ -79,7 +79,7 @@ class TestSpoofing:
             assert visitor.seen_by("/who", cookie=sent) == open_id, sent
 
     def test_look_alikes(self, raw):
-        """A genuine value under a name that only looks like ours signs nobody in."""
+        """A genuine value under a name that only looks like the cookie's signs no user in."""
         raw.log_in()
         value = raw.cookies[SESSION].encode()
         visitor = raw.another()
@@ -87,7 +87,7 @@ class TestSpoofing:
             assert visitor.seen_by("/who", cookie=name + b"=" + value) is None, name
 
     def test_tossed_session(self, world, raw):
-        """Two genuine sessions in one request are nobody's; the same one twice is one."""
+        """Two sessions in one request make it anonymous; the same one twice is one."""
         raw.log_in()
         other = raw.another()
         other.log_in(person=world.tiktok.people[1])

@@ -120,7 +120,7 @@ class TestLogin:
             judge_kept(raw.log_in(f"next={query}".encode()).location, value)
 
     def test_next_travels_in_the_cookie(self, raw):
-        """What goes to TikTok holds nothing of ``next``; the callback's own does not count."""
+        """TikTok gets nothing of ``next``, and a callback's own ``next`` does not count."""
         authorize = raw.begin(b"next=/a/very/special/place")
         assert "special" not in authorize
         path, query = raw.consent(authorize)
@@ -135,7 +135,7 @@ class TestLogin:
             assert raw.log_in(f"next={quote(value, safe='')}".encode()).location == "/"
 
     def test_guarded_paths(self, world, raw):
-        """Who is sent to log in from an odd path comes back to this site."""
+        """A user who logs in from an odd path comes back to this site."""
         world.with_settings(protect=["/"])
         odd = [
             v for v in SAMPLE if v.isprintable() and not {"?", "auth"} & {*v, v[1:5]}
@@ -189,7 +189,7 @@ class TestLogin:
 
 @memory_only
 class TestNoText:
-    """What is no text, no address, or breaks those who parse one."""
+    """Targets that are no text or no address, or that break parsers."""
 
     @pytest.mark.parametrize(
         "query",

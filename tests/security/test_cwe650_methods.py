@@ -64,7 +64,7 @@ class TestMethods:
             assert_headed(answer, is_callback=path == CALLBACK)
 
     def test_every_refusal_has_its_headers(self, world, raw):
-        """Nor is any answer that stands in for the app's."""
+        """A response that replaces the app's has its headers too."""
         world.with_settings(protect=["/ruled"])
         for method, headers in itertools.product(METHODS, (PAGE, API)):
             for path in ("/ruled/x", "/private", "/upload"):

@@ -269,7 +269,7 @@ def test_page(world, code, caplog):
 
 @pytest.mark.parametrize("name", JSON)
 def test_json(world, name):
-    """An answer for a program is JSON, stored by nobody, and sets no login's cookie."""
+    """A program's response is JSON, not stored, and sets no login cookie."""
     made = JSON[name](world)
     assert made.status_code == int(name[:3])
     assert_always(made)
@@ -280,7 +280,7 @@ def test_json(world, name):
 
 @pytest.mark.parametrize("name", REDIRECTS)
 def test_redirect(world, name):
-    """A redirect makes the next request a GET, and is stored by nobody."""
+    """A redirect makes the next request a GET, and is not stored."""
     made = REDIRECTS[name](world)
     assert made.status_code == 303
     assert_always(made, name)

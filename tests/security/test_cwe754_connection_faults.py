@@ -395,7 +395,7 @@ def test_wire(world, server, name):
 
 
 def test_slow_body_is_let_go(world, server):
-    """Nobody goes on reading a body whose time is over."""
+    """A body is not read after its time is over."""
     world.with_settings(timeout=SHORT)
     flows = Flows(world, server)
     flows.meet("exchange", drip(answer(b"{", length=100_000), b" "))
@@ -441,7 +441,7 @@ def test_redirect(world, server, call, status):
 
 
 def test_cookies(world, server):
-    """A cookie that TikTok sets for one user goes out with nobody's next request."""
+    """A cookie that TikTok sets is sent with no later request."""
     flows = Flows(world, server)
     cookie = answer(GOOD_ANYWHERE, "200 OK", "Set-Cookie: sid=of-one; Path=/")
     for call in CALLS:
@@ -469,7 +469,7 @@ def test_reset_before_the_request(world, server):
 
 
 def test_nobody_listens(world, server):
-    """Where nobody listens at all every flow goes on in the same way."""
+    """Without a listening server every flow means "try again later"."""
     flows = Flows(world, server)
     flows.browser.log_in()
     server.close()

@@ -1,4 +1,4 @@
-"""Anonymous input leaves nothing behind: no cache keeps what anybody can send.
+"""Anonymous input leaves nothing behind: no cache keeps it (CWE-770).
 
 Bytes held are counted with tracemalloc over many different requests of one kind, each
 of which carries tens of kilobytes; a leak of any of them would hold megabytes.
@@ -239,7 +239,7 @@ def test_kept(served, kind, monkeypatch):
 
 
 def test_tables(served):
-    """What the middleware and its logger remember of mounts and lines is bounded."""
+    """The tables of mount points and log lines are bounded."""
     app, call = served
     for number in range(300):
         call(request(root=f"/m{number}"))

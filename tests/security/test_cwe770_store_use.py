@@ -1,4 +1,4 @@
-"""The store: not asked without need, in bounds, and never told a pattern."""
+"""The store is not asked without need, and within bounds (CWE-770)."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class TestNotAsked:
         assert browser.log_out().status_code == 303
 
     def test_no_cookie(self, counted):
-        """Who has no session cookie costs the store nothing."""
+        """A request without a session cookie costs the store nothing."""
         browser = counted.browser()
         counted.store.asked.clear()
         self.requests(browser)
@@ -64,7 +64,7 @@ class TestNotAsked:
 
     @pytest.mark.parametrize("kind", ["junk", "long", "another key", "a bit"])
     def test_no_genuine_cookie(self, counted, kind):
-        """Nor does who has one that does not verify."""
+        """A session cookie that does not verify costs the store nothing."""
         named = record_id(counted.settings.client_key, counted.tiktok.people[0].open_id)
         other = derive("another" * 6, counted.settings.client_key, "session")
         value, _ = SessionCookies("tiktok", [other], secure=True).issue(named)

@@ -36,7 +36,7 @@ class TestCrash:
     @pytest.mark.parametrize("kind", SLOW)
     @pytest.mark.parametrize("path", ["/who", LOGIN, CALLBACK, LOGOUT])
     def test_megabyte(self, raw, path, kind):
-        """What a request takes grows with its cookies, up to a megabyte, and no faster."""
+        """The cost of a request grows linearly with its cookies, up to a megabyte."""
         method = "POST" if path == LOGOUT else "GET"
 
         def ask(cookie):
@@ -48,7 +48,7 @@ class TestCrash:
 
 
 class TestGrowth:
-    """Logins that nobody finishes do not fill a browser."""
+    """Unfinished logins do not fill a browser."""
 
     @pytest.mark.parametrize("length", [0, 300, 2000])
     def test_thousand_unfinished_logins(self, raw, length):
@@ -77,7 +77,7 @@ class TestGrowth:
             assert size <= 4096
 
     def test_seven_newest(self, world, raw):
-        """Of ten logins begun the seven newest can be finished, and the rest not."""
+        """The seven newest of ten logins can be finished, the others cannot."""
         begun = []
         for number in range(10):
             world.clock.advance(1)
@@ -98,7 +98,7 @@ class TestGrowth:
         assert "x" not in raw.cookies.values()
 
     def test_foreign_cookies(self, raw):
-        """Sixty cookies of others are kept, and in nobody's way."""
+        """Sixty foreign cookies are kept, and disturb no login."""
         foreign = {f"foreign{number}": "v" * 50 for number in range(60)}
         raw.cookies = dict(foreign)
         assert raw.log_in().status == 303
@@ -108,7 +108,7 @@ class TestGrowth:
 
 
 class TestFlood:
-    """What nobody finishes costs the store nothing."""
+    """Unfinished logins cost the store nothing."""
 
     def test_no_rows(self, world, raw):
         """Logins begun, callbacks forged and errors sent leave no row in the store."""

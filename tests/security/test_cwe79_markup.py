@@ -1,4 +1,4 @@
-"""What a request sends stands on our pages as text, if at all (CWE-79)."""
+"""Markup from outside stands on the pages as text, if at all (CWE-79)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MARKUP = [
 
 @memory_only
 class TestMarkup:
-    """What anybody sends stands on our pages as text, if at all."""
+    """Text of a request stands on the pages as text, if at all."""
 
     @pytest.mark.parametrize("value", MARKUP)
     def test_every_parameter(self, world, raw, value):
@@ -47,7 +47,7 @@ class TestMarkup:
 
     @pytest.mark.parametrize("value", MARKUP)
     def test_path_and_mount(self, world, raw, value):
-        """Nor is markup in a path, a mount point or a header."""
+        """Markup in a path, a mount point or a header is text."""
         world.with_settings(protect=["/ruled"])
         for headers in (PAGE, API, {"accept": "image/*"}):
             assert_plain(raw.ask("GET", f"/ruled/{value}", headers=headers))
@@ -60,7 +60,7 @@ class TestMarkup:
 
     @pytest.mark.parametrize("value", MARKUP)
     def test_what_tiktok_says(self, world, raw, value):
-        """Nor is markup in TikTok's own answers."""
+        """Markup in TikTok's answers is text."""
         for fields in ({"error": value}, {"body": value.encode()}):
             world.tiktok.fail("token", **fields)
             assert_plain(raw.log_in())

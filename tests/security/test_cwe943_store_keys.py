@@ -21,7 +21,7 @@ ODD = [
 
 
 def test_keys_are_no_patterns(store):
-    """What is listed is what begins with a text, and nothing in it means anything."""
+    """Keys are listed by a literal prefix, in which no character is a pattern."""
     rows = [f"odd:{name}:1" for name in ODD]
     for row in rows:
         assert store.compare_and_set(row, None, b"1", 60)

@@ -1,4 +1,4 @@
-"""What TikTok's endpoints may answer, and what each answer is: one table.
+"""Faults of TikTok's endpoints, and what the client makes of each: one table.
 
 A row says how a fault looks and what the client makes of it at each endpoint. `FLOWS`
 says what that means to a person: it is the same for every row.

@@ -115,7 +115,7 @@ def until(holds: Callable[[], Any], what: str) -> None:
 
 @dataclass
 class Server:
-    """One server, which can be started anew on the same port and store."""
+    """One server, which can be started again on the same port and store."""
 
     name: str
     kind: Kind
@@ -207,7 +207,7 @@ class Browser:
         self.reopen(None)
 
     def reopen(self, cookies: Any) -> None:
-        """Connect anew, as a browser does when the server has been away."""
+        """Connect again, as a browser does when the server has been away."""
         # With a connection for each request, every worker gets some of them.
         kept = 5 if self.server.kind.workers == 1 else 0
         self.client = httpx2.Client(
@@ -263,7 +263,7 @@ class Browser:
 
     @property
     def person(self) -> Person:
-        """Who logs in where nobody is named."""
+        """Return the user who logs in where none is named."""
         return self.server.tiktok.people[0]
 
     @property

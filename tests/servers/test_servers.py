@@ -36,7 +36,7 @@ def test_guarded_page(browser):
 
 
 def test_login(browser):
-    """Who consents at TikTok is back where they were going, signed in."""
+    """A user who consents at TikTok is signed in and back where the login began."""
     back = browser.log_in(browser.get("/profile?tab=1").headers["location"])
     assert back.status_code == 303
     assert back.headers["location"] == "/profile?tab=1"
@@ -108,7 +108,7 @@ def test_scope_is_asked_once(browser):
 
 
 def test_json(browser):
-    """A program is told 401 in JSON, by a guard and by a rule for paths."""
+    """A program gets 401 in JSON, by a guard and by a path rule."""
     for path in ("/api/me", "/members/x"):
         response = browser.get(path, headers=API)
         assert response.status_code == 401
@@ -131,7 +131,7 @@ def test_head(browser, path, status):
 
 
 def test_logout(browser, new_browser):
-    """A POST from the site logs out, and the old cookie then signs nobody in."""
+    """A POST from the site logs out, and the old cookie is anonymous then."""
     browser.log_in()
     thief = new_browser()
     thief.client.cookies.set("tiktok", browser.cookie, domain="127.0.0.1")
@@ -146,7 +146,7 @@ def test_logout(browser, new_browser):
 
 
 def test_logout_of_strangers(browser):
-    """A POST from elsewhere logs nobody out."""
+    """A POST from another site ends no session."""
     browser.log_in()
     for headers in ({"origin": "https://elsewhere.example"}, {}):
         response = browser.request("POST", LOGOUT, headers={**PAGE, **headers})
@@ -186,7 +186,7 @@ def test_form_that_nobody_reads(browser):
     ],
 )
 def test_encoded_paths(browser, path):
-    """A path that is encoded oddly logs nobody in, and breaks nothing."""
+    """An oddly encoded path logs no user in, and causes no error."""
     answer = browser.get_raw(path)
     assert answer.status in (303, 400, 404)
     location = answer.headers.get("location", "")

@@ -1,4 +1,4 @@
-"""What an operator reads of a server as it comes, with no logging configured."""
+"""Lines that a server without configured logging shows an operator."""
 
 from __future__ import annotations
 

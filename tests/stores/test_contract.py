@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def nowhere() -> Iterator[str]:
-    """Return a URL where nothing answers: the port is taken, and nobody listens."""
+    """Return a URL where nothing answers: the port is bound, without a listener."""
     with closing(socket.socket()) as taken:
         taken.bind(("127.0.0.1", 0))
         yield f"redis://127.0.0.1:{taken.getsockname()[1]}/0"

@@ -190,7 +190,7 @@ class SmallStrictBlob(Right):
 
 
 class Deadlocks(Right):
-    """Of two that write at the same moment one is ended, and not asked again."""
+    """One of two simultaneous writers is ended by the database, and not retried."""
 
     busy = 0
 

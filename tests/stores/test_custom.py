@@ -56,7 +56,7 @@ class TestSQLStore(StoreContract):
         tokens.close()
 
     def test_sweep(self, store, key, tick):
-        """What has expired is deleted, and nothing else."""
+        """Expired rows are deleted, and no others."""
         store.compare_and_set(key, None, b"old", 1)
         store.compare_and_set(key + "b", None, b"young", 100)
         tick(2)

@@ -1,4 +1,4 @@
-"""What the memory store does beyond the contract: sweep, weigh little, warn."""
+"""The memory store beyond the contract: sweeps, small rows, warnings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_expired_rows_are_swept_by_writes(clock: Any) -> None:
-    """Rows that nobody asks for again leave the memory with later writes."""
+    """Expired rows that are not read again leave the memory with later writes."""
     store = MemoryStore(clock=clock)
     for number in range(1000):
         store.compare_and_set(f"old{number}", None, b"value", 10)

@@ -1,4 +1,4 @@
-"""What the Redis store does beyond the contract: outages, time-outs, secrets."""
+"""The Redis store beyond the contract: outages, timeouts, secrets."""
 
 from __future__ import annotations
 
@@ -263,7 +263,7 @@ def test_a_silent_server_is_an_error_in_time() -> None:
 
 @pytest.mark.anyio
 async def test_a_silent_server_is_an_error_in_a_loop(redis_server: Any) -> None:
-    """The asyncio face waits for one time-out as well, and holds up nobody."""
+    """The asyncio face waits for one timeout as well, without blocking the loop."""
     store = RedisStore(redis_server.url, timeout=5)
     await store.aget("row")
     redis_server.process.send_signal(signal.SIGSTOP)
@@ -328,7 +328,7 @@ def test_each_loop_has_connections_of_its_own(redis_url: str) -> None:
 
 
 def test_both_faces_see_the_same_rows(redis_url: str, store: RedisStore) -> None:
-    """What one face writes the other reads."""
+    """A row that one face writes is read by the other."""
     store.compare_and_set("faces", None, b"value", 60)
 
     async def use() -> bytes | None:

@@ -129,7 +129,7 @@ def plain_port(servers: Servers) -> int:
 
 @pytest.fixture
 def nowhere() -> Iterator[int]:
-    """Return a port that is taken, and where nobody listens."""
+    """Return a port that is bound, without a listener."""
     with closing(socket.socket()) as taken:
         taken.bind((HERE, 0))
         yield taken.getsockname()[1]
@@ -528,7 +528,7 @@ def test_a_login_lives_in_one_slot(
     tiktok: FakeTikTok,
     clock: Clock,
 ) -> None:
-    """Who logs in over a cluster is signed in, by a record whose lock is beside it."""
+    """A login over a cluster works: a record and its lock are in one slot."""
     for node in cluster.nodes:
         node.flushdb()
     with (
@@ -877,7 +877,7 @@ def opened(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Any]]:
 def test_a_wrong_certificate_is_an_error(
     opened: Callable[[str], Any], request: pytest.FixtureRequest, fault: str
 ) -> None:
-    """A certificate that nobody vouches for, or for another name, is a StoreError."""
+    """An untrusted certificate, or one for another name, is a StoreError."""
     name = {"unknown": "tls_url", "misnamed": "misnamed_url"}[fault]
     store = opened(request.getfixturevalue(name))
     with pytest.raises(StoreError, match="certificate is not trusted") as failure:

@@ -301,7 +301,7 @@ def test_a_restart_costs_no_error(mortal: Server) -> None:
 
 
 class LosesAnswers:
-    """Loses the connection after a statement was done, as often as it is told."""
+    """Loses the connection after a statement was done, a number of times."""
 
     def __init__(self, engine: sa.Engine) -> None:
         self.left = 0
@@ -417,7 +417,7 @@ def test_a_silent_server_is_an_error(mortal: Server) -> None:
 
 
 def test_a_silent_server_is_an_error_in_a_loop(postgresql: Server) -> None:
-    """In an event loop a statement that takes too long is an error, whoever is slow."""
+    """In an event loop a statement that takes too long is an error on every driver."""
     store = made(postgresql.url())
 
     async def use() -> None:
@@ -470,7 +470,7 @@ def _child(url: str, table: str, answers: Any) -> None:
 
 
 def test_processes_swap_without_a_loss(store: SQLStore, server: Server) -> None:
-    """Of four processes one wins each row, and no increment is lost."""
+    """One of four processes wins each row, and no increment is lost."""
     context = multiprocessing.get_context("spawn")
     answers = context.Queue()
     arguments = (server.url(), store.table.name, answers)
@@ -508,7 +508,7 @@ def test_a_forked_child_has_connections_of_its_own(store: SQLStore) -> None:
     ],
 )
 def test_what_is_no_database_is_refused(given: Any, match: str) -> None:
-    """What the store cannot be made from is refused when it is made."""
+    """Wrong arguments are refused when the store is built."""
     with pytest.raises(ConfigurationError, match=match):
         SQLStore(given)
 

@@ -1,4 +1,4 @@
-"""What the SQLite store does beyond the contract: files, processes, failures."""
+"""The SQLite store beyond the contract: files, processes, failures."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_writes_are_on_the_disk(store: SQLiteStore) -> None:
 
 
 def test_rows_outlive_the_store(store: SQLiteStore, path: Path) -> None:
-    """What one store wrote another reads from the same file."""
+    """Rows of one store are read by another from the same file."""
     store.compare_and_set("row", None, b"value", 60)
     store.close()
     again = SQLiteStore(path)
@@ -103,7 +103,7 @@ def test_rows_outlive_the_store(store: SQLiteStore, path: Path) -> None:
 
 
 def test_a_closed_store_opens_again(store: SQLiteStore) -> None:
-    """A use after close() opens the same file anew."""
+    """A use after close() opens the same file again."""
     store.compare_and_set("row", None, b"value", 60)
     store.close()
     store.close()
@@ -165,7 +165,7 @@ def test_a_path_is_no_uri(tmp_path: Path) -> None:
 
 
 def test_expired_rows_leave_the_file(path: Path, clock: Any) -> None:
-    """Rows that nobody asks for again are deleted by later swaps."""
+    """Expired rows that are not read again are deleted by later swaps."""
     store = SQLiteStore(path, clock=clock)
     for number in range(20):
         store.compare_and_set(f"old{number}", None, b"value", 10)
@@ -470,7 +470,7 @@ while True:
 
 
 def test_what_was_answered_outlives_a_crash(path: Path) -> None:
-    """Every row that a killed process was told of is there, in a sound file."""
+    """Every acknowledged row of a killed process is there, in a sound file."""
     worker = python(WRITE, path)
     assert worker.stdout is not None
     for line in worker.stdout:
@@ -604,7 +604,7 @@ def test_an_unwritable_file_is_read(open_home: Path) -> None:
 
 @forks
 def test_an_unwritable_file_is_not_believed_to_stay(open_home: Path) -> None:
-    """What somebody else writes to such a file is seen by the next read."""
+    """Another process's write to such a file is seen by the next read."""
     store = SQLiteStore(open_home)
     store.compare_and_set("row", None, b"1", 600)
     store.close()

@@ -25,7 +25,7 @@ Pairs = list[tuple[str, str]]
 
 @dataclass
 class Answer:
-    """What came back; of a WebSocket, the messages that the app's side sent."""
+    """A response; of a WebSocket, the messages that the app sent."""
 
     status: int
     headers: Pairs = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""What browsers say of a request's sender, in every combination."""
+"""Headers of browsers about a request's sender, in every combination."""
 
 from __future__ import annotations
 

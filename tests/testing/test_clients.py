@@ -1,4 +1,4 @@
-"""What a user's own tests do, with each test client: log in, open a page, see it fail."""
+"""A user's own tests with each test client: log in, open a page, see it fail."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class Visitor:
 
     @property
     def open_id(self):
-        """Who the protected page says is here; None where it is closed."""
+        """Return the user that the protected page shows; None where it is closed."""
         response = self.get(PAGE)
         if response.status_code == 200:
             return json.loads(response.text)["open_id"]
@@ -124,7 +124,7 @@ def run(answer):
 
 @pytest.fixture(params=CLIENTS)
 def visitor(request, fake, wrap_asgi, wrap_wsgi):
-    """Return somebody who visits an app with one kind of client."""
+    """Return a visitor of an app with one kind of client."""
     name = request.param
     with ExitStack() as stack:
         loop = SimpleNamespace(run=None)
@@ -190,7 +190,7 @@ def test_nobody(visitor):
 
 
 def test_log_in(visitor, fake):
-    """One line logs somebody in; the protected page then knows who it is."""
+    """One line logs a user in, whom the protected page then shows."""
     response = visitor.log_in(person=fake.people[1], next=PAGE)
     assert response.status_code == 303
     assert response.headers["location"] == PAGE
@@ -216,7 +216,7 @@ def test_page_is_private(visitor):
 
 
 def test_deny_next_login(visitor):
-    """Who cancels is signed in nowhere, and can log in the next time."""
+    """A user who cancels is not signed in, and can log in the next time."""
     visitor.fake.deny_next_login()
     assert visitor.log_in().status_code == 403
     assert visitor.open_id is None
@@ -225,7 +225,7 @@ def test_deny_next_login(visitor):
 
 
 def test_expire_next_login(visitor):
-    """Who takes too long at TikTok is told so, and can log in the next time."""
+    """A login that took too long at TikTok ends on a page, and the next one works."""
     visitor.fake.expire_next_login()
     assert visitor.log_in().status_code == 400
     assert visitor.open_id is None
@@ -233,7 +233,7 @@ def test_expire_next_login(visitor):
 
 
 def test_login_that_took_too_long(visitor, fake, settings):
-    """A login that comes back after its own time is told so, too."""
+    """A login that comes back after its lifetime ends on a page too."""
     consent = fake.consent
 
     def later(*args, **choice):
@@ -300,7 +300,7 @@ def test_rotate_away(visitor, fake):
 
 
 def test_disconnect(visitor, fake):
-    """Who removes the app in TikTok is signed out by TikTok's webhook."""
+    """A user who removes the app in TikTok is signed out by the webhook."""
     visitor.log_in()
     headers, body = fake.disconnect()
     assert visitor.open_id == fake.people[0].open_id
@@ -334,7 +334,7 @@ def django_visitor(request, fake, wrap_asgi, wrap_wsgi):
 
 class TestDjango:
     def test_its_own_response(self, django_visitor):
-        """What the app answers stays Django's response, with its own cookies too."""
+        """The app's response stays Django's, with its own cookies too."""
         django_visitor.log_in()
         response = django_visitor.get("/")
         assert response.resolver_match.route == ""
@@ -352,7 +352,7 @@ class TestDjango:
         )
 
     def test_forgotten(self, django_visitor):
-        """A client that nobody wrapped is named."""
+        """A client whose app is not wrapped is named."""
         bare = type(django_visitor.client)()
         django_visitor.client = bare
         with pytest.raises(LoginFlowError, match="around this client"):

@@ -149,7 +149,7 @@ class TestAuthorize:
         assert granted == "video.list"
 
     def test_cancelled(self, app):
-        """Who cancels sends access_denied back, with the state and without a code."""
+        """A cancelled consent sends access_denied back, with the state and without a code."""
         query = app.consent({"deny": True})
         assert query["error"] == "access_denied"
         assert query["error_description"]
@@ -179,7 +179,7 @@ class TestAuthorize:
         ],
     )
     def test_refused(self, app, changes, error, kind):
-        """What TikTok refuses ends on its own page and makes no callback."""
+        """A refused authorization ends on TikTok's own page and makes no callback."""
         with pytest.raises(ConsentRefused) as caught:
             app.consent(**changes)
         assert (caught.value.error, caught.value.kind) == (error, kind)
@@ -231,7 +231,7 @@ class TestAuthorize:
         assert app.consent(lang="de")["code"]
 
     def test_ask_again(self, app, fake):
-        """Who consented before is not asked again, unless disable_auto_auth is 1."""
+        """A user who consented before is not asked again, unless disable_auto_auth is 1."""
         person = fake.people[0]
         asked = fake.ask(urlsplit(app.url()).query)
         assert not fake.provider.skips_consent(asked, person)
@@ -256,7 +256,7 @@ class TestSilentReconnection:
         assert answer["scope"] == "user.info.basic"
 
     def test_declined(self, app):
-        """What was declined at the consent stays declined."""
+        """A scope that was denied at the consent stays denied."""
         app.consent({"scopes": ["user.info.basic"]})
         assert app.consent()["scopes"] == "user.info.basic"
 
@@ -287,7 +287,7 @@ class TestSilentReconnection:
         assert app.consent(scope="video.upload")["scopes"] == "video.upload"
 
     def test_no_page_to_decide_on(self, app):
-        """A test that unticks scopes on a page that is not shown is told so."""
+        """A test that unticks scopes on a page that is not shown is an error."""
         app.consent()
         with pytest.raises(LoginFlowError, match="disable_auto_auth=1"):
             app.consent({"scopes": ["user.info.basic"]})
@@ -532,7 +532,7 @@ class TestRefresh:
         assert app.refresh(token)["error"] == "invalid_grant"
 
     def test_login_renews(self, app, clock):
-        """A new login begins the grant's life anew."""
+        """A new login starts the grant's lifetime again."""
         app.log_in()
         clock.advance(86400)
         assert app.log_in()["refresh_expires_in"] == 15552000
@@ -566,7 +566,7 @@ class TestRefresh:
 
 class TestRevoke:
     def test_everything_ends(self, app, fake):
-        """A revoke kills every token of that person, and nobody else's."""
+        """A revoke ends every token of that user, and no other's."""
         one, two = app.log_in(), app.log_in()
         other = app.log_in(person=fake.people[1])
         assert app.revoke(one["access_token"]).status == 200
@@ -584,7 +584,7 @@ class TestRevoke:
         assert bodies == {b"", b"{}"}
 
     def test_twice(self, app):
-        """What is revoked can not be revoked again."""
+        """A revoked token cannot be revoked again."""
         token = app.log_in()["access_token"]
         app.revoke(token)
         reply = app.revoke(token)
@@ -597,7 +597,7 @@ class TestRevoke:
         assert json.loads(reply.body)["error"] == "invalid_grant"
 
     def test_asks_again(self, app, fake):
-        """Who was disconnected is asked for consent again."""
+        """A disconnected user is asked for consent again."""
         token = app.log_in()["access_token"]
         asked = fake.ask(urlsplit(app.url()).query)
         assert fake.provider.skips_consent(asked, fake.people[0])
@@ -660,7 +660,7 @@ class TestFaults:
             return http.post(protocol.TOKEN, data={"grant_type": "refresh_token"})
 
     def test_status(self, fake):
-        """An endpoint fails as often as it is told, then works again."""
+        """An endpoint fails a chosen number of times, then works again."""
         fake.fail("token", times=2, status=503, headers={"Retry-After": "7"})
         replies = [self.call(fake) for _ in range(3)]
         assert [reply.status_code for reply in replies] == [503, 503, 200]
@@ -712,14 +712,14 @@ class TestFaults:
         assert self.call(fake).json()["error"] == "invalid_request"
 
     def test_mend(self, fake):
-        """What was switched on can be switched off."""
+        """Faults that were switched on can be switched off."""
         fake.fail("token", times=100, status=500)
         fake.clear_faults()
         assert self.call(fake).status_code == 200
 
 
 class TestSwitches:
-    """What a user's tests switch on; what an app makes of it is in test_clients.py."""
+    """Faults that a user's tests switch on; `test_clients.py` tests an app's reaction."""
 
     def test_deny_next_login(self, app):
         """As many people cancel as was said, whatever they decide."""
@@ -743,7 +743,7 @@ class TestSwitches:
         assert app.user(mine["access_token"])[0] == 200
 
     def test_rotate_away_everybodys(self, app):
-        """With nobody named it is everybody's, and no grace helps."""
+        """Without a named user all refresh tokens are rotated, and no grace period helps."""
         app.fake.grace = 60
         answers = [app.log_in(person=person) for person in app.fake.people[:2]]
         app.fake.rotate_away()
@@ -880,7 +880,7 @@ class TestWebhook:
         assert json.loads(json.loads(body)["content"]) == {"reason": 4}
 
     def test_nobody(self, fake):
-        """An event about nobody carries no user."""
+        """An event without a user carries none."""
         _, body = fake.webhook("portability.download.ready", None)
         assert "user_openid" not in json.loads(body)
 

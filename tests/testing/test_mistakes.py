@@ -132,7 +132,7 @@ class TestEveryClient:
         assert visit(fake, **good(fake)).log_in(scopes=scopes).status_code == 303
 
     def test_a_fault_is_no_mistake(self, visit, fake):
-        """What a test switched on is answered by the app, and returned."""
+        """A fault that a test switched on is answered by the app, and returned."""
         fake.fail("token", error="invalid_client")
         assert visit(fake, **good(fake)).log_in().status_code >= 400
         fake.fail("token")
@@ -196,7 +196,7 @@ class TestWhereTheMiddlewareIs:
         self.fails(around(inner), fake, "has no transport")
 
     def test_the_right_one(self):
-        """Of two middlewares it is the one whose app the login is for."""
+        """The one of two middlewares whose app the login is for is used."""
         one, two = (
             make_settings(redirect_uri=f"{ORIGIN}/{name}/auth/tiktok/callback")
             for name in ("one", "two")
@@ -267,7 +267,7 @@ class TestWhereTheMiddlewareIs:
 
 class TestClocks:
     def test_a_shared_clock(self, settings):
-        """Whoever gives both the same clock of their own may let them differ."""
+        """A test that gives both clocks itself may let them differ."""
         clock = Clock()
         fake = FakeTikTok.for_settings(settings, clock=clock)
         fake.note_clock(clock)

@@ -1,4 +1,4 @@
-"""What the stand-in serves besides the login: videos, creator info, links, webhooks."""
+"""The stand-in besides the login: videos, creator info, links, webhooks."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ class TestVideoList:
         ],
     )
     def test_invalid(self, ask, given, options):
-        """What TikTok's page does not allow is invalid_params, with status 400."""
+        """A request against TikTok's documentation is invalid_params, with status 400."""
         status, body = ask(LIST, given, **options)
         assert (status, body["data"]) == (400, {})
         assert body["error"]["code"] == "invalid_params"
@@ -310,7 +310,7 @@ class TestRefusals:
         assert app.consent() == {**further, "state": "a-state"}
 
     def test_without_a_page(self, app, fake):
-        """Who consented before can be refused as well."""
+        """A user who consented before can be refused as well."""
         app.consent()
         fake.refuse_next_login()
         assert app.consent()["error"] == "access_denied"
@@ -330,7 +330,7 @@ class TestRefusals:
         ],
     )
     def test_field(self, app, fake, token, error, status):
-        """One refused field fails the whole profile, until it is mended."""
+        """One refused field fails the whole profile, until it is allowed again."""
         fake.refuse_field("profile_web_link", error=error)
         answer = app.user(token, "open_id,profile_web_link")
         assert (answer[0], answer[1]["error"]["code"]) == (status, error)
@@ -362,7 +362,7 @@ class TestRefusals:
 
     @pytest.mark.parametrize("query", ["fields=open_id&fields=username", "fields="])
     def test_fields_twice(self, fake, token, query):
-        """Fields that are told twice, or not at all, are invalid_params."""
+        """Repeated or missing fields are invalid_params."""
         headers = {"authorization": f"Bearer {token}"}
         reply = fake.handle("GET", f"{protocol.USER_INFO}?{query}", headers, b"")
         assert json.loads(reply.body)["error"]["code"] == "invalid_params"
@@ -397,7 +397,7 @@ class TestWebhooks:
         assert fake.retry(first) == first
 
     def test_retry_renewed(self, fake, clock):
-        """A retry that is signed anew has the same body and a new time."""
+        """A retry that is signed again has the same body and a new time."""
         first = fake.disconnect()
         clock.advance(3600)
         headers, body = fake.retry(first, renew=True)
@@ -423,7 +423,7 @@ class TestWebhooks:
             assert [app.user(token)[0] for token in (old, new)] == [401, 200]
 
     def test_times(self, fake, clock):
-        """When it happened and when it was signed can be told."""
+        """The times of an event and of its signature can be chosen."""
         sent = fake.webhook("video.upload.failed", "x", create_time=7, signed_at=9.5)
         assert json.loads(sent[1])["create_time"] == 7
         assert sent[0]["tiktok-signature"].startswith("t=9,s=")
@@ -473,7 +473,7 @@ class TestNoKinder:
             assert protocol.__name__ not in own
 
     def test_same_knowledge(self):
-        """What both know of TikTok's fields and addresses is the same."""
+        """The package and the stand-in have the same fields and addresses of TikTok."""
         assert stand_in_wire.PROFILE_FIELDS == user_info.FIELDS
         assert stand_in_wire.API_ORIGIN + stand_in_wire.TOKEN == protocol.TOKEN
         assert stand_in_wire.API_ORIGIN + stand_in_wire.REVOKE == protocol.REVOKE

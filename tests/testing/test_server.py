@@ -154,7 +154,7 @@ class TestConsent:
         assert response.status_code == 400
 
     def test_silent_reconnect(self, browser):
-        """Who consented is sent straight back; disable_auto_auth=1 shows the page."""
+        """A user who consented is sent straight back; disable_auto_auth=1 shows the page."""
         callback(decide(browser, browser.get(ask())))
         assert "code" in callback(browser.get(ask()))
         assert browser.get(ask(disable_auto_auth="1")).status_code == 200
@@ -180,7 +180,7 @@ class TestConsent:
         assert browser.get(ask().replace("/?", "?")).status_code == 200
 
     def test_refused(self, browser):
-        """What TikTok refuses is a page with its fields, and no redirect."""
+        """A refusal of TikTok is a page with its fields, and no redirect."""
         response = browser.get(ask("nonsense"))
         assert "location" not in response.headers
         for text in ("Something went wrong", "invalid_scope", "error_type", "logid"):
@@ -289,7 +289,7 @@ class TestApi:
         assert browser.get(change(link)).status_code == 403
 
     def test_unknown_picture(self, browser):
-        """A picture of nobody is not drawn."""
+        """A picture of an unknown user is not drawn."""
         assert browser.get("/stand-in/avatar/nobody.svg").status_code == 403
         for name in ("9", "x", "-1", "9" * 5000):
             assert browser.get(f"/stand-in/face/{name}.svg").status_code == 404
@@ -308,7 +308,7 @@ class TestApi:
         assert cover.text.startswith("<svg")
 
     def test_gone(self):
-        """A closed stand-in answers nobody, and gives its port back."""
+        """A closed stand-in does not answer, and gives its port back."""
         with StandIn(FakeTikTok()) as stand_in:
             url = stand_in.url
         with pytest.raises(httpx2.ConnectError):
@@ -355,7 +355,7 @@ class TestSteering:
 
     @pytest.mark.parametrize("body", [b"", b"[", b"[]", b'{"nonsense": 1}', b"1"])
     def test_nonsense(self, browser, body):
-        """Nonsense is told so."""
+        """An unreadable instruction is answered 400."""
         response = browser.post("/stand-in/settings", content=body, headers=STEER)
         assert response.status_code == 400
 
@@ -477,7 +477,7 @@ class TestCommand:
 
     @pytest.mark.parametrize("scopes", ["", ",", "user info;basic", "a\x1bb"])
     def test_no_scopes(self, capsys, scopes):
-        """What cannot be a scope is a mistake of usage."""
+        """A text that cannot be a scope is an error of usage."""
         with pytest.raises(SystemExit) as ended:
             main(["sandbox", "--scopes", scopes])
         assert ended.value.code == 2

@@ -77,7 +77,7 @@ class TestAuthorize:
         "uri", ["http://[::1]:8000/cb", "http://app.example.com/", "nonsense"]
     )
     def test_registered(self, uri):
-        """What TikTok's portal would not register can not be registered here."""
+        """An address that TikTok's portal would not register cannot be registered here."""
         with pytest.raises(ConfigurationError, match="redirect_uris"):
             FakeTikTok(redirect_uris=[uri])
         with pytest.raises(ConfigurationError, match="10"):
@@ -200,7 +200,7 @@ class TestTokens:
         assert delivery.content == {"reason": 5}
 
     def test_fault_in_shape(self, app, fake):
-        """A fault of user info has the nested shape, and status 401 unless told."""
+        """A fault of user info has the nested form, and status 401 unless chosen."""
         fake.fail("user_info", error="scope_not_authorized")
         status, answer = app.user("act.x")
         assert (status, answer["data"]) == (401, {})
@@ -265,7 +265,7 @@ class TestServer:
         ],
     )
     def test_unread_body(self, stand_in, header):
-        """A body whose length is not told, or absurd, ends the connection."""
+        """A body without a length, or with an absurd one, ends the connection."""
         inner = b"GET /stand-in/journal HTTP/1.1\r\nHost: HERE\r\n\r\n"
         head = b"POST /v2/oauth/token/ HTTP/1.1\r\nHost: HERE\r\n" + header
         answer = self.raw(stand_in, head + b"\r\n\r\n" + inner)
@@ -325,7 +325,7 @@ class TestLoginAs:
         )
 
     def test_other_origin(self, logged, tiktok):
-        """A client of another origin is told which base_url it needs."""
+        """A client of another origin is an error that names the base_url it needs."""
         with (
             TestClient(logged) as client,
             pytest.raises(LoginFlowError, match=f"base_url='{ORIGIN}'"),
@@ -333,7 +333,7 @@ class TestLoginAs:
             login_as(client, tiktok)
 
     async def test_other_origin_async(self, logged, tiktok):
-        """So is an async client."""
+        """An async client of another origin is an error that names the base_url too."""
         transport = httpx2.ASGITransport(logged)
         client = httpx2.AsyncClient(transport=transport, base_url="http://testserver")
         async with client:

@@ -1,4 +1,4 @@
-"""What an app sees is read-only; what holds a secret shows none; grants round-trip."""
+"""TikTokAuth, Token and User: read-only, and what each property says."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``check`` finds of a deployment: each finding, and when there is none."""
+"""The findings of ``check``: when there is each, and when there is none."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_good():
     ],
 )
 def test_redirect_uri(uri, code):
-    """The redirect URI is held against the rules of the portal's tab for it."""
+    """The redirect URI is checked by the rules of the portal."""
     codes = {c for c in found({"redirect_uri": uri}) if c.startswith("redirect_uri")}
     assert codes == {code}
     assert (level(code, {"redirect_uri": uri}) == "good") is (code == "redirect_uri")
@@ -222,7 +222,7 @@ def test_stand_in():
     ],
 )
 def test_note(options, code):
-    """What is allowed and seldom meant is noted, and only then."""
+    """An allowed option that is seldom meant is noted."""
     assert level(code, options) == "note"
     usual = {"store": "sqlite:////tmp/x.sqlite3"} if code == "store_memory" else {}
     assert level(code, usual) is None
@@ -628,7 +628,7 @@ class TestOnline:
     )
     @pytest.mark.parametrize("status", [200, 404, 405, 500])
     def test_clock(self, endpoint, seconds, code, expected, status):
-        """The clock is held against TikTok's, whatever its status."""
+        """The clock is compared with TikTok's, at any status of the response."""
         endpoint.status, endpoint.date = status, formatdate(NOW, usegmt=True)
         findings = online(endpoint, NOW + seconds)
         assert findings["tiktok"].level == "good"
@@ -668,23 +668,23 @@ class TestDependencies:
         return [(f.level, f.message) for f in machine.too_old([*requirements])]
 
     def test_new_enough(self):
-        """What is installed satisfies what this package asks for."""
+        """The installed packages satisfy the declared requirements."""
         assert self.old("anyio>=4", "pytest>=8.0.0", "anyio") == []
 
     def test_too_old(self):
-        """What is older than asked for is wrong, with the version to install."""
+        """A package that is too old is an error, with the version to install."""
         [finding] = machine.too_old(["anyio>=400.1", "anyio>=4; extra == 'x'"])
         assert finding.level == "wrong"
         assert finding.fix == 'pip install "anyio>=400.1"'
 
     def test_missing(self):
-        """What is not installed is wrong, but for an extra's."""
+        """A missing package is an error, except one of an extra."""
         nothing = "surely-nothing-of-this-name"
         assert self.old(f"{nothing}>=1") == [("wrong", f"{nothing} is not installed")]
         assert self.old(f"{nothing}>=1; extra == 'x'") == []
 
     def test_extra_too_old(self):
-        """An extra's package that is too old is noted: it may be somebody else's."""
+        """An extra's package that is too old is noted: another project may need it."""
         [(level, _)] = self.old("flask>=300; extra == 'flask'")
         assert level == "note"
 
@@ -719,7 +719,7 @@ def test_faults_have_options():
 
 
 def test_mode_of_the_tried_file(path):
-    """What is made to try the place is nobody else's to read, if it is left behind."""
+    """The file that tries a place is readable by its owner only."""
     path.parent.chmod(0o500)
     try:
         findings = found(at(path))

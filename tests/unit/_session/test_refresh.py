@@ -191,7 +191,7 @@ class TestBackOff:
         assert refresh_of(clock, timeout=5).longest == 17
 
     def test_lease(self, clock):
-        """A lock that can be renewed is held for under 3 s, another for all of it."""
+        """The lease of a renewable lock is under 3 s; another lasts for the whole refresh."""
         assert refresh_of(clock)._lease == LEASE_SECONDS
         # Others go on within three seconds of the holder's last sign of life, and many
         # renewals may come late before one does.
@@ -345,7 +345,7 @@ class TestTogether:
         assert not refresh.is_under_way("id")
 
     def test_ahead_is_a_flight_of_its_own(self, core, told):
-        """Who has a token renewed early is not waited for by those to whom it is good."""
+        """Requests whose token is good do not wait for an early refresh."""
         refresh, held = core.service.refresh, kept_in(core)
         demand = Demand(replacing=fingerprint(held.record.access_token))
         _, thread = self.in_a_thread(lambda: refresh.fresh(held, demand))
@@ -355,7 +355,7 @@ class TestTogether:
         thread.join(20)
 
     def test_result_is_waited_for(self, core, clock, told):
-        """Who asks for the result while a refresh is under way gets what it gives."""
+        """A caller that needs the result of a refresh in flight gets it."""
         refresh = core.service.refresh
         clock.now = float(kept_in(core).record.expires_at)
         held = kept_in(core)
@@ -377,13 +377,13 @@ class TestTogether:
         assert run(core.service.refresh.result("id")).record.access_token == "act.new"
 
     def test_not_due(self, core, told):
-        """Who finds a fresh record has it, and asks nobody, not even for the lock."""
+        """A fresh record is used without a call to TikTok and without the lock."""
         core.service.records.lock = None
         assert run(core.service.refresh.result("id")) == kept_in(core)
         assert not told.asked.is_set()
 
     def test_gone(self, core, told):
-        """Who finds no record has none, and asks nobody."""
+        """A missing record means no token, and no call to TikTok."""
         core.service.records.lock = None
         assert run(core.service.refresh.result("other")) is None
         assert not told.asked.is_set()

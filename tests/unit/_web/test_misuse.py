@@ -1,4 +1,4 @@
-"""What is handed over in the wrong order or shape is said, before a request meets it."""
+"""Wrong arguments and misplaced guards are reported before a request meets them."""
 
 from __future__ import annotations
 

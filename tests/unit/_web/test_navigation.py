@@ -1,4 +1,4 @@
-"""What a request's headers say of its sender: a page of ours, a navigation, a preflight."""
+"""A request's sender by its headers: a page of this site, a navigation, a preflight."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings: each fault is told, all at once, by the option's name, without a secret."""
+"""Settings: all faults are reported at once, by the option's name, without a secret."""
 
 from __future__ import annotations
 
