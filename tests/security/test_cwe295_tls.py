@@ -135,7 +135,7 @@ class TestTLS:
         assert exchange(serve(trusted).endpoints, backend).open_id == OPEN_ID
 
     def test_untrusted(self, serve, tmp_path, backend):
-        """A certificate that nobody vouches for is none: nothing is sent."""
+        """Nothing is sent to a server with an untrusted certificate."""
         server = serve(certificate(tmp_path, "127.0.0.1"))
         with pytest.raises(TikTokUnavailable):
             exchange(server.endpoints, backend)

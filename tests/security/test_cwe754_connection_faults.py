@@ -483,7 +483,7 @@ def test_nobody_listens(world, server):
 
 @pytest.mark.parametrize("backend", [ThreadBackend, AsyncBackend])
 def test_answer_too_many(server, backend):
-    """What a server sends behind an answer is not the next user's answer."""
+    """Bytes behind an answer are not the next user's answer."""
     other = json.dumps({**json.loads(GOOD_TOKEN), "open_id": "somebody-else"}).encode()
     server.scripts["token"] = says(answer(GOOD_TOKEN) + answer(other), stay=True)
     client = TikTokClient(make_settings(endpoints=server.endpoints), backend())
