@@ -52,7 +52,7 @@ else:
     def markcoroutinefunction(function: Any) -> None:
         """Mark a function as one that returns an awaitable."""
         mark = vars(coroutines)["_is_coroutine"]  # asgiref does it so too
-        function._is_coroutine = mark  # noqa: SLF001
+        vars(function)["_is_coroutine"] = mark
 
 
 class _TikTokScheme(SecurityBase):

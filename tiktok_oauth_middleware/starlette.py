@@ -18,7 +18,7 @@ from starlette.responses import PlainTextResponse
 from starlette.websockets import WebSocket
 
 from ._web.guard import CLOSE_CODES, NOT_A_DEPENDENCY, Challenge, decorate, guard
-from ._web.misuse import not_for_fastapi
+from ._web.misuse import is_async, not_for_fastapi
 from .auth import SignedInAuth, TikTokAuth, auth_in, signed_in_auth_in
 
 __all__ = ["SignedInAuth", "requires_tiktok", "signed_in_auth", "tiktok_auth"]
@@ -82,8 +82,7 @@ requires_tiktok.__annotations__["given"] = NOT_A_DEPENDENCY
 def _with_guard(view: Any, scopes: tuple[str, ...]) -> Any:
     if inspect.isclass(view):
         return _guarded_endpoint(view, scopes)
-    called = getattr(view, "__call__", None)  # noqa: B004 - of an object that is a view
-    if inspect.iscoroutinefunction(view) or inspect.iscoroutinefunction(called):
+    if is_async(view):
 
         @functools.wraps(view)
         async def aguarded(*args: Any, **kwargs: Any) -> Any:

@@ -27,6 +27,7 @@ from ._core.http import Request, Response
 from ._observe.emit import OnEvent
 from ._session.cached_session import FETCHED_AT, FRESH_UNTIL, CachedSession
 from ._session.cookie import SESSION_LENGTH
+from ._session.service import SessionService
 from ._web.app import Core
 from ._web.cookie_header import value_of
 from ._web.guard import Challenge, ResponseHead
@@ -87,13 +88,15 @@ class TikTokOAuthWSGIMiddleware:
         check_app(app, is_wsgi=True)
         self.app = app
         self._core = Core(
-            settings,
-            ThreadBackend(),
-            store=store,
-            on_event=on_event,
-            transport=transport,
-            clock=clock,
-            pages=Pages(page, texts),
+            SessionService(
+                settings,
+                ThreadBackend(),
+                store=store,
+                on_event=on_event,
+                transport=transport,
+                clock=clock,
+            ),
+            Pages(page, texts),
         )
         # What every request reads, one attribute away.
         self._clock = clock

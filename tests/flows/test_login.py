@@ -19,6 +19,7 @@ from tiktok_oauth_middleware._core.http import Request
 from tiktok_oauth_middleware._core.secret import Secret
 from tiktok_oauth_middleware._oauth.authorize import read_callback
 from tiktok_oauth_middleware._session.record import Session
+from tiktok_oauth_middleware._session.service import SessionService
 from tiktok_oauth_middleware._web.app import Core
 from tiktok_oauth_middleware._web.login import _error_of, _login_id
 from tiktok_oauth_middleware._web.transaction import LoginTransaction
@@ -57,12 +58,14 @@ def state_of(url):
 def core_of(world):
     """Return what is inside a middleware of this world's."""
     return Core(
-        world.settings,
-        ThreadBackend(),
-        store=world.store,
-        on_event=None,
-        transport=None,
-        clock=world.clock,
+        SessionService(
+            world.settings,
+            ThreadBackend(),
+            store=world.store,
+            on_event=None,
+            transport=None,
+            clock=world.clock,
+        )
     )
 
 

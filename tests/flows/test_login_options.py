@@ -844,15 +844,18 @@ class TestWholeAddress:
     def test_link(self, settings):
         """login_url takes it, and writes the path alone."""
         from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
+        from tiktok_oauth_middleware._session.service import SessionService
         from tiktok_oauth_middleware._web.app import Core
 
         core = Core(
-            settings,
-            ThreadBackend(),
-            store=None,
-            on_event=None,
-            transport=None,
-            clock=int,
+            SessionService(
+                settings,
+                ThreadBackend(),
+                store=None,
+                on_event=None,
+                transport=None,
+                clock=int,
+            )
         )
         site = core.mount_points.at("")
         assert site.login_url(f"{ORIGIN}/who?a=b") == f"{LOGIN}?next=/who%3Fa%3Db"

@@ -17,6 +17,7 @@ from tiktok_oauth_middleware import MemoryStore, SQLiteStore, StoreError
 from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
 from tiktok_oauth_middleware._core.log import logger
 from tiktok_oauth_middleware._session.cookie import record_id
+from tiktok_oauth_middleware._session.service import SessionService
 from tiktok_oauth_middleware._web.app import Core
 from tiktok_oauth_middleware.stores.base import lock_row
 
@@ -286,12 +287,14 @@ class TestDue:
     def test_not_all_at_once(self, world):
         """Users who logged in at one moment are due at different ones, all in time."""
         core = Core(
-            world.settings,
-            ThreadBackend(),
-            store=world.store,
-            on_event=None,
-            transport=None,
-            clock=world.clock,
+            SessionService(
+                world.settings,
+                ThreadBackend(),
+                store=world.store,
+                on_event=None,
+                transport=None,
+                clock=world.clock,
+            )
         )
         world.browser().log_in()
         grant = kept(world)

@@ -15,6 +15,7 @@ from tiktok_oauth_middleware._session.cookie import (
     record_id,
     to_text,
 )
+from tiktok_oauth_middleware._session.service import SessionService
 from tiktok_oauth_middleware._web.app import Core
 
 from ..conftest import API, CALLBACK, kept, make_settings, query_of
@@ -58,12 +59,14 @@ def row_of(world, person):
     """Return the key of a user's row, and the row."""
     named = record_id(world.settings.client_key, person.open_id)
     core = Core(
-        world.settings,
-        ThreadBackend(),
-        store=world.store,
-        on_event=None,
-        transport=None,
-        clock=world.clock,
+        SessionService(
+            world.settings,
+            ThreadBackend(),
+            store=world.store,
+            on_event=None,
+            transport=None,
+            clock=world.clock,
+        )
     )
     key = core.service.records._key(named)
     return key, world.store.get(key)

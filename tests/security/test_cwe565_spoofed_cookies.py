@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
+from tiktok_oauth_middleware._session.service import SessionService
 from tiktok_oauth_middleware._web.app import Core
 
 from ..conftest import CALLBACK, LOGIN
@@ -28,12 +29,14 @@ class TestName:
     def another_secret(self, world, genuine):
         """Return a session cookie that we might have issued, and did not."""
         core = Core(
-            world.settings,
-            ThreadBackend(),
-            store=world.store,
-            on_event=None,
-            transport=None,
-            clock=world.clock,
+            SessionService(
+                world.settings,
+                ThreadBackend(),
+                store=world.store,
+                on_event=None,
+                transport=None,
+                clock=world.clock,
+            )
         )
         ticket = core.cookies.read(genuine.encode())
         return core.cookies.issue(ticket.record_id)[0]

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 from tiktok_oauth_middleware._core.encryption import Box, derive
 from tiktok_oauth_middleware._core.http import Headers, Request, Response
 from tiktok_oauth_middleware._core.log import logger
-from tiktok_oauth_middleware._observe.emit import OnEvent
 from tiktok_oauth_middleware._session.cookie import SessionCookies
 from tiktok_oauth_middleware._session.loader import SessionLoader
 from tiktok_oauth_middleware._session.service import SessionService
@@ -42,9 +41,7 @@ from .rules import AppRules
 from .webhook import Webhook
 
 if TYPE_CHECKING:
-    from tiktok_oauth_middleware._core.backends.base import Backend
     from tiktok_oauth_middleware._session.cookie import Ticket
-    from tiktok_oauth_middleware.settings.options import TikTokSettings
 
     from .mount import MountPoint
 
@@ -64,37 +61,16 @@ class _Middleware(Protocol):
 class Core:
     """What all middlewares share, with neither ASGI nor WSGI in it."""
 
-    def __init__(  # noqa: PLR0913 - the middlewares' options
-        self,
-        settings: TikTokSettings,
-        backend: Backend,
-        *,
-        store: Any,
-        on_event: OnEvent | None,
-        transport: Any,
-        clock: Callable[[], float],
-        pages: Pages | None = None,
-    ) -> None:
-        """Build what can be built without I/O; the rest is made when first needed.
-
-        Raises:
-            ConfigurationError: an argument is wrong, or async where it must not be.
-            TypeError: `transport` is of another HTTP library.
-        """
-        self.service = SessionService(
-            settings,
-            backend,
-            store=store,
-            on_event=on_event,
-            transport=transport,
-            clock=clock,
-        )
+    def __init__(self, service: SessionService, pages: Pages | None = None) -> None:
+        """Build the parts; nothing is opened or connected yet."""
+        settings, clock = service.settings, service.clock
+        self.service = service
         self.settings = settings
         self.clock = clock
-        self._backend = backend
+        self._backend = service.backend
         self._pages = pages or Pages()
-        self._emit = self.service.emit
-        self.profiles = self.service.profiles
+        self._emit = service.emit
+        self.profiles = service.profiles
         if settings.is_loopback:
             logger.warning(
                 "development: cookies without Secure, for %s only", settings.origin

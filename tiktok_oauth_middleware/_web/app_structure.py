@@ -147,10 +147,9 @@ def _fields(app: Any) -> Iterator[Any]:
 
 
 def _attribute(app: Any, name: str) -> Any:
-    try:
+    with contextlib.suppress(Exception):  # a property of foreign code may raise
         return getattr(app, name, None)
-    except Exception:  # noqa: BLE001 - a property of foreign code
-        return None
+    return None
 
 
 def _prefix_of(app: Any) -> Callable[[], str] | None:

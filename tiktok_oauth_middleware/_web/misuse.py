@@ -62,6 +62,14 @@ def _takes(app: Any, count: int) -> bool:
     return True
 
 
+def is_async(call: Any) -> bool:
+    """Whether a call gives a coroutine; of an object, whether its `__call__` does."""
+    kind = type(call)
+    return inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(
+        kind.__call__
+    )
+
+
 # --- guards ----------------------------------------------------------------------
 
 #: Views around which a guard was put, to the guarded views made of them. A guarded view

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote, urlencode
 
@@ -41,52 +42,35 @@ def without_mount(path: str, mount: str) -> str:
     return path
 
 
+@dataclass(slots=True, kw_only=True, eq=False, repr=False)
 class MountPoint:
     """One mount point, shared by all its requests: its URLs, and the clock."""
 
-    __slots__ = (
-        "_login",
-        "_logout",
-        "allowed_scopes",
-        "clock",
-        "is_stray",
-        "mount",
-        "origin",
-        "own_paths",
-        "prefix",
-        "profile_was_read",
-        "routes",
-    )
+    #: The prefix that the server took off the path: root_path, SCRIPT_NAME.
+    mount: str
+    #: Path below the mount point to what answers it.
+    routes: Mapping[str, RouteName]
+    #: The scopes that a login may request.
+    allowed_scopes: frozenset[str]
+    clock: Callable[[], float]
+    #: The configured origin of the site, whatever a request's Host says.
+    origin: str = ""
+    #: Called when an app reads a user's profile.
+    profile_was_read: Callable[[CachedSession], object] = lambda _: None
+    #: Whether the callback is not below it, so that no login can be finished here.
+    is_stray: bool = False
+    #: The routes as a browser requests them: no login returns to one.
+    own_paths: frozenset[str] = field(init=False)
+    #: The mount point, percent-encoded, as a URL begins with it.
+    prefix: str = field(init=False)
+    _login: str = field(init=False)
+    _logout: str = field(init=False)
 
-    def __init__(  # noqa: PLR0913 - what its URLs and `TikTokAuth` need
-        self,
-        *,
-        mount: str,
-        routes: Mapping[str, RouteName],
-        allowed_scopes: frozenset[str],
-        clock: Callable[[], float],
-        origin: str = "",
-        profile_was_read: Callable[[CachedSession], object] = lambda _: None,
-        is_stray: bool = False,
-    ) -> None:
-        #: Whether the callback is not below it, so that no login can be finished here.
-        self.is_stray: bool = is_stray
-        #: The prefix that the server took off the path: root_path, SCRIPT_NAME.
-        self.mount: str = mount
-        #: Path below the mount point to what answers it.
-        self.routes: Mapping[str, RouteName] = routes
-        #: The same paths as a browser requests them: no login returns to one.
-        self.own_paths: frozenset[str] = frozenset(mount + path for path in routes)
-        #: The scopes that a login may request.
-        self.allowed_scopes: frozenset[str] = allowed_scopes
-        self.clock: Callable[[], float] = clock
-        #: The configured origin of the site, whatever a request's Host says.
-        self.origin: str = origin
-        #: Called when an app reads a user's profile.
-        self.profile_was_read: Callable[[CachedSession], object] = profile_was_read
-        #: The mount point, percent-encoded, as a URL begins with it.
-        self.prefix: str = quote(mount, safe="/")
-        paths = {name: mount + path for path, name in routes.items()}
+    def __post_init__(self) -> None:
+        """Compute the URLs once."""
+        self.own_paths = frozenset(self.mount + path for path in self.routes)
+        self.prefix = quote(self.mount, safe="/")
+        paths = {name: self.mount + path for path, name in self.routes.items()}
         self._login = quote(paths["login"], safe="/")
         self._logout = quote(paths["logout"], safe="/")
 

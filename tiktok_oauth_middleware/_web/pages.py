@@ -19,8 +19,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from html import escape
-from inspect import iscoroutinefunction
-from typing import Any, Literal, NamedTuple, cast
+from typing import Literal, NamedTuple, cast
 
 from tiktok_oauth_middleware._core.http import Cookie, Request, Response
 from tiktok_oauth_middleware._core.log import logger
@@ -38,6 +37,7 @@ from .messages import (
     ProblemCode,
     Texts,
 )
+from .misuse import is_async
 from .navigation import languages
 
 # Logical properties, and no letter spacing: physical ones and spacing would be wrong in
@@ -196,7 +196,7 @@ class Pages:
         Raises:
             ConfigurationError: `page` is no plain function, or `texts` are wrong.
         """
-        if page is not None and (not callable(page) or _is_async(page)):
+        if page is not None and (not callable(page) or is_async(page)):
             message = (
                 "page must be a plain function that returns HTML or None; pages are"
                 " written at once, so it cannot be an async def"
@@ -273,11 +273,6 @@ class Pages:
         kind = type(made).__name__
         logger.error("page returned %s at %s, not HTML", kind, problem.code)
         return None
-
-
-def _is_async(call: Any) -> bool:
-    """Whether a call gives a coroutine; of an object, whether its `__call__` does."""
-    return iscoroutinefunction(call) or iscoroutinefunction(type(call).__call__)
 
 
 def _policy_headers(

@@ -28,6 +28,7 @@ from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
 from tiktok_oauth_middleware._core.fork import renew_after_fork
 from tiktok_oauth_middleware._core.secret import reveal
 from tiktok_oauth_middleware._session.cookie import record_id
+from tiktok_oauth_middleware._session.service import SessionService
 from tiktok_oauth_middleware._web.app import Core
 from tiktok_oauth_middleware._web.pages import Pages
 from tiktok_oauth_middleware.errors import ConfigurationError
@@ -192,13 +193,15 @@ class Installation:
     def _make(self, *, is_async: bool) -> Core:
         backend: Backend = AsyncBackend() if is_async else ThreadBackend()
         return Core(
-            self.settings,
-            backend,
-            store=self.store,
-            on_event=self.events,
-            transport=self.options.transport,
-            clock=self.options.clock,
-            pages=Pages(self.options.page, self.options.texts),
+            SessionService(
+                self.settings,
+                backend,
+                store=self.store,
+                on_event=self.events,
+                transport=self.options.transport,
+                clock=self.options.clock,
+            ),
+            Pages(self.options.page, self.options.texts),
         )
 
     def close(self) -> None:

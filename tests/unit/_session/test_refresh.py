@@ -20,6 +20,7 @@ from tiktok_oauth_middleware._oauth.token_response import TokenResponse
 from tiktok_oauth_middleware._session.cookie import record_id
 from tiktok_oauth_middleware._session.record import UserRecord
 from tiktok_oauth_middleware._session.refresh import _POLL_SECONDS, Demand, fingerprint
+from tiktok_oauth_middleware._session.service import SessionService
 from tiktok_oauth_middleware._web.app import Core
 from tiktok_oauth_middleware.errors import TikTokError, TikTokUnavailable
 
@@ -31,12 +32,14 @@ DAY = 86400
 def refresh_of(clock, store=None, **options):
     """Return the refresh of an app."""
     core = Core(
-        make_settings(**options),
-        ThreadBackend(),
-        store=store or MemoryStore(clock=clock),
-        on_event=None,
-        transport=None,
-        clock=clock,
+        SessionService(
+            make_settings(**options),
+            ThreadBackend(),
+            store=store or MemoryStore(clock=clock),
+            on_event=None,
+            transport=None,
+            clock=clock,
+        )
     )
     return core.service.refresh
 
@@ -307,12 +310,14 @@ class TestTogether:
     def core(self, clock, grant, told):
         """Return the core of an app at which one user has a token."""
         core = Core(
-            make_settings(keep_grants=True),
-            ThreadBackend(),
-            store=MemoryStore(clock=clock),
-            on_event=None,
-            transport=None,
-            clock=clock,
+            SessionService(
+                make_settings(keep_grants=True),
+                ThreadBackend(),
+                store=MemoryStore(clock=clock),
+                on_event=None,
+                transport=None,
+                clock=clock,
+            )
         )
 
         async def client():
@@ -685,10 +690,12 @@ def once(work):
 
 def core_of(world):
     return Core(
-        world.settings,
-        ThreadBackend(),
-        store=world.store,
-        on_event=None,
-        transport=world.tiktok.transport,
-        clock=world.clock,
+        SessionService(
+            world.settings,
+            ThreadBackend(),
+            store=world.store,
+            on_event=None,
+            transport=world.tiktok.transport,
+            clock=world.clock,
+        )
     )
