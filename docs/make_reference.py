@@ -1,8 +1,8 @@
 """Write docs/reference.md from the docstrings: ``make reference``.
 
-It reads the source and imports nothing, so every supported Python writes the same. What
-is public is what ``__all__`` of the modules below names, and of a class whatever has no
-underscore in front and a docstring, or is a field.
+It reads the source and imports nothing, so every supported Python writes the same. The
+public names are those in ``__all__`` of the modules below; of a class, its fields and
+the members that have a docstring and no leading underscore.
 """
 
 from __future__ import annotations
@@ -15,25 +15,27 @@ from pathlib import Path
 
 DOCS = Path(__file__).parent
 PACKAGE = DOCS.parent / "tiktok_oauth_middleware"
-#: Module, the names that are public where it has no ``__all__``, and a word on it.
-MODULES: tuple[tuple[str, tuple[str, ...], str], ...] = (
-    ("", (), "Everything but guards and tests."),
-    ("starlette", (), "Guards for Starlette."),
-    ("fastapi", (), "Guards and dependencies for FastAPI."),
-    ("flask", (), "Guards for Flask."),
-    ("django", (), "For Django's settings."),
-    ("caching", (), "For caches inside the app; see [caches](caches.md)."),
-    ("testing", (), "The stand-in for TikTok, and whole logins in one line."),
+#: The public modules, each with a word on it. Their public names are in ``__all__``.
+MODULES: tuple[tuple[str, str], ...] = (
+    ("", "Everything but guards, events and tests."),
+    ("starlette", "Guards for Starlette."),
+    ("fastapi", "Guards and dependencies for FastAPI."),
+    ("flask", "Guards for Flask."),
+    ("django", "For Django's settings; see [Django](django.md)."),
+    ("django.signals", "What Django code can listen to."),
+    ("django.channels", "The session in WebSockets of Channels."),
+    ("django.ninja", "An auth callable for Django Ninja."),
+    ("django.rest_framework", "Authentication and permissions for its views."),
+    ("caching", "For caches inside the app; see [caches](caches.md)."),
+    ("events", "The events, and what the log and the metrics make of each."),
+    ("testing", "The stand-in for TikTok, and whole logins in one line."),
     (
         "testing.plugin",
-        ("fake_tiktok", "tiktok_login"),
         "Fixtures for pytest, available once the package is installed.",
     ),
-    (
-        "testing.stores",
-        ("StoreContract", "AsyncStoreContract"),
-        "Tests for [a store of your own](custom-store.md).",
-    ),
+    ("testing.django", "Django's test clients."),
+    ("testing.server", "The stand-in over HTTP, on a port of this machine."),
+    ("testing.stores", "Tests for [a store of your own](custom-store.md)."),
 )
 HEAD = """# Reference
 
@@ -86,6 +88,7 @@ class Source:
         return None
 
     def exported(self) -> list[str]:
+        """Return the names in ``__all__``."""
         node = self.find("__all__")
         assert isinstance(node, ast.Assign)
         return sorted(ast.literal_eval(node.value), key=str.lower)
@@ -206,6 +209,8 @@ def entry(source: Source, node: ast.stmt, name: str) -> Iterator[str]:
         yield prose(ast.get_docstring(node) or "")
     else:
         assert isinstance(node, ast.Assign | ast.AnnAssign)
+        if isinstance(node.value, ast.Subscript):  # a type, such as a Literal
+            yield f"```py\n{ast.unparse(node)}\n```"
         yield source.comment(node)
 
 
@@ -308,16 +313,20 @@ def _kind(member: ast.Assign | ast.AnnAssign) -> str:
 # --- the page ----------------------------------------------------------------------
 
 
+def source_of(module: str) -> Source:
+    """Return a module of the package, by its name in it; "" is the package itself."""
+    path = PACKAGE.joinpath(*module.split(".")) if module else PACKAGE
+    return Source(path / "__init__.py" if path.is_dir() else path.with_suffix(".py"))
+
+
 def reference() -> str:
     """Return the whole page."""
     chapters, contents = [], []
-    for module, given, words in MODULES:
+    for module, words in MODULES:
         title = ".".join(filter(None, ["tiktok_oauth_middleware", module]))
-        path = PACKAGE.joinpath(*module.split(".")) if module else PACKAGE
-        path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-        source = Source(path)
+        source = source_of(module)
         parts = [f"## {title}", words]
-        for name in given or source.exported():
+        for name in source.exported():
             home, node = source, source.find(name)
             if node is None:
                 elsewhere = source.module_of(name)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tiktok_oauth_middleware import RedisStore, StoreError
-from tiktok_oauth_middleware.testing.stores import LONG, _in_a_loop
+from tiktok_oauth_middleware.testing.stores import _LONG, _in_a_loop
 
 from ..support.patience import HANGS
 from .test_contract import Twins
@@ -161,13 +161,13 @@ def test_a_living_old_primary(pair: Pair) -> None:
     """
     with stores_at(pair.relay.port) as stores, ThreadPoolExecutor(8) as threads:
         for name, store in stores.items():
-            assert store.compare_and_set(name, None, b"kept", LONG) is True
+            assert store.compare_and_set(name, None, b"kept", _LONG) is True
             assert set(threads.map(store.get, [name] * 40)) == {b"kept"}
         pair.fail_over()
         for name, store in stores.items():
-            assert store.compare_and_set(name, b"kept", b"new", LONG) is True, name
+            assert store.compare_and_set(name, b"kept", b"new", _LONG) is True, name
             assert store.get(name) == b"new"
-            with store.lock(name, LONG) as is_held:
+            with store.lock(name, _LONG) as is_held:
                 assert is_held is True
             assert name in _rows(pair.new)
 
@@ -190,7 +190,7 @@ def test_many_writers(pair: Pair) -> None:
 
 def _create(store: Any, barrier: threading.Barrier, key: str) -> bool:
     barrier.wait(HANGS)
-    return bool(store.compare_and_set(key, None, b"kept", LONG))
+    return bool(store.compare_and_set(key, None, b"kept", _LONG))
 
 
 def _rows(port: int) -> set[str]:
@@ -205,7 +205,7 @@ def test_a_replica_at_the_address(start: Callable[..., int]) -> None:
     with stores_at(replica) as stores:
         for name, store in stores.items():
             with pytest.raises(StoreError, match="READONLY, the server is a replica"):
-                store.compare_and_set(name, None, b"kept", LONG)
+                store.compare_and_set(name, None, b"kept", _LONG)
             assert store.get(name) is None
 
 
@@ -304,7 +304,7 @@ def test_another_server_is_meant(
     for kind in [*kinds, "valkey in a loop"]:
         for ask, expected in (
             (lambda store: store.get("row"), None),
-            (lambda store: store.compare_and_set("row", None, b"new", LONG), True),
+            (lambda store: store.compare_and_set("row", None, b"new", _LONG), True),
         ):
             server = answering(error)
             with stores_at(server.port) as stores:
@@ -336,7 +336,7 @@ def test_the_cause_in_words(
         for name, store in stores.items():
             for ask in (
                 partial(store.get, "row"),
-                partial(store.compare_and_set, "row", None, b"new", LONG),
+                partial(store.compare_and_set, "row", None, b"new", _LONG),
             ):
                 with pytest.raises(StoreError, match=said) as failure:
                     ask()

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
+import re
+import runpy
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import tiktok_oauth_middleware
+
+ROOT = Path(__file__).parents[2]
+#: What the reference is written by: it knows which modules are public.
+REFERENCE = runpy.run_path(str(ROOT / "docs" / "make_reference.py"))
+PUBLIC = [module for module, _ in REFERENCE["MODULES"]]
+IMPORT = re.compile(
+    r"from tiktok_oauth_middleware((?:\.[a-z_]+)*) import ([A-Za-z_, ]+)"
+)
 
 HEAVY = (
     "anyio",
@@ -36,6 +49,72 @@ def test_sorted():
 def test_importable(name):
     """Every public name can be had, documented."""
     assert getattr(tiktok_oauth_middleware, name).__doc__
+
+
+def defined_in(tree: ast.Module) -> set[str]:
+    """Return what a module defines without an underscore in front, but for TypeVars."""
+    found: set[str] = set()
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            if not (node.value and ast.unparse(node.value).startswith("TypeVar(")):
+                found |= {t.id for t in targets if isinstance(t, ast.Name)}
+    return {name for name in found if not name.startswith("_")}
+
+
+def imported_by(tree: ast.Module) -> set[str]:
+    return {
+        alias.asname or alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+
+
+#: What other modules of the package use of a public one, and no app does.
+SHARED = {"caching": {"keep_out_of_djangos_caches", "watched_request"}}
+
+
+@pytest.mark.parametrize("module", PUBLIC)
+def test_public_module(module):
+    """`__all__` is what a public module defines or hands on, and is in the reference."""
+    source = REFERENCE["source_of"](module)
+    exported = set(source.exported())
+    defined = defined_in(source.tree)
+    assert defined - SHARED.get(module, set()) <= exported
+    assert exported <= defined | imported_by(source.tree) | {"__version__"}
+    chapter = f"## {'.'.join(filter(None, ('tiktok_oauth_middleware', module)))}\n"
+    text = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+    text = text.partition(f"\n{chapter}")[2].partition("\n## ")[0]
+    assert set(re.findall(r"^### `(\w+)`$", text, re.MULTILINE)) == exported
+
+
+@pytest.mark.parametrize("module", [m for m in PUBLIC if "django" not in m])
+def test_public_module_can_be_imported(module):
+    """Every name in the `__all__` of a module can be imported, and stands there once."""
+    found = importlib.import_module(f"tiktok_oauth_middleware.{module}".rstrip("."))
+    assert len(found.__all__) == len(set(found.__all__))
+    assert [name for name in found.__all__ if not hasattr(found, name)] == []
+
+
+def test_documents_import_public_names():
+    """What the documents and examples import is public."""
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    pages += (ROOT / "examples").rglob("*.py")
+    found = {
+        (module[1:], name.strip())
+        for page in pages
+        for module, names in IMPORT.findall(page.read_text(encoding="utf-8"))
+        for name in names.split(",")
+    }
+    assert len(found) > 20
+    for module, name in found:
+        is_module = f"{module}.{name}".strip(".") in PUBLIC
+        assert module in PUBLIC, (module, name)
+        exported = REFERENCE["source_of"](module).exported()
+        assert is_module or name in exported, (module, name)
 
 
 def test_unknown():

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from django.dispatch import Signal
 
+__all__ = ["connected", "disconnected", "logged_in", "withdrawn"]
+
 #: A TikTok login signed a Django user in; `created`: the user was made for it.
 logged_in = Signal()
 #: Who was signed in to Django connected a TikTok account; `created`: a new one.

@@ -36,6 +36,8 @@ from tiktok_oauth_middleware.errors import StoreError
 
 from .fake import LoginFlowError
 
+__all__ = ["tiktok_login", "wrap_client"]
+
 _Client = TypeVar("_Client")
 _Headers = list[tuple[str, str]]
 #: Where in the environ or scope the application leaves what Django answered.

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from .fake import FakeTikTok
     from .login import TikTokLogin
 
+__all__ = ["fake_tiktok", "tiktok_login"]
+
 
 @pytest.fixture
 def fake_tiktok() -> FakeTikTok:

@@ -33,6 +33,8 @@ from .wire import AUTHORIZE, REVOKE, TOKEN, USER_INFO
 if TYPE_CHECKING:
     from types import TracebackType
 
+__all__ = ["StandIn", "serve"]
+
 _COOKIE = "stand-in-account"
 _UNDER_WAY = 1000
 _LONGEST_BODY = 1024 * 1024

@@ -37,10 +37,12 @@ from tiktok_oauth_middleware.errors import StoreError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterator
 
+__all__ = ["AsyncStoreContract", "StoreContract"]
+
 T = TypeVar("T")
 
 #: Seconds that no test takes: the life of rows that must not expire.
-LONG = 3600.0
+_LONG = 3600.0
 #: Characters that a key has at most, without what stands for its lock.
 _LONGEST_KEY = 99
 _THREADS = 8
@@ -87,59 +89,59 @@ class StoreContract:
 
     def test_create(self, store: Any, key: str) -> None:
         """A swap from None writes a row that reads back."""
-        assert store.compare_and_set(key, None, b"first", LONG) is True
+        assert store.compare_and_set(key, None, b"first", _LONG) is True
         assert store.get(key) == b"first"
 
     def test_create_once(self, store: Any, key: str) -> None:
         """A swap from None is refused where a row is, even for the same value."""
-        store.compare_and_set(key, None, b"first", LONG)
-        assert store.compare_and_set(key, None, b"second", LONG) is False
-        assert store.compare_and_set(key, None, b"first", LONG) is False
+        store.compare_and_set(key, None, b"first", _LONG)
+        assert store.compare_and_set(key, None, b"second", _LONG) is False
+        assert store.compare_and_set(key, None, b"first", _LONG) is False
         assert store.get(key) == b"first"
 
     def test_replace(self, store: Any, key: str) -> None:
         """A swap from the value that is there replaces it."""
-        store.compare_and_set(key, None, b"first", LONG)
-        assert store.compare_and_set(key, b"first", b"second", LONG) is True
+        store.compare_and_set(key, None, b"first", _LONG)
+        assert store.compare_and_set(key, b"first", b"second", _LONG) is True
         assert store.get(key) == b"second"
 
     def test_replace_by_the_same(self, store: Any, key: str) -> None:
         """A swap from a value to itself takes place, as often as it is asked for."""
-        store.compare_and_set(key, None, b"same", LONG)
-        assert store.compare_and_set(key, b"same", b"same", LONG) is True
-        assert store.compare_and_set(key, b"same", b"same", LONG) is True
+        store.compare_and_set(key, None, b"same", _LONG)
+        assert store.compare_and_set(key, b"same", b"same", _LONG) is True
+        assert store.compare_and_set(key, b"same", b"same", _LONG) is True
 
     def test_replace_only_what_is_there(self, store: Any, key: str) -> None:
         """A swap from another value is refused and changes nothing."""
-        store.compare_and_set(key, None, b"first", LONG)
+        store.compare_and_set(key, None, b"first", _LONG)
         for old in (b"other", b"firs", b"first ", b"First", b""):
-            assert store.compare_and_set(key, old, b"second", LONG) is False
+            assert store.compare_and_set(key, old, b"second", _LONG) is False
         assert store.get(key) == b"first"
 
     def test_replace_nothing(self, store: Any, key: str) -> None:
         """A swap from a value is refused where no row is, and makes none."""
-        assert store.compare_and_set(key, b"first", b"second", LONG) is False
-        assert store.compare_and_set(key, b"", b"second", LONG) is False
+        assert store.compare_and_set(key, b"first", b"second", _LONG) is False
+        assert store.compare_and_set(key, b"", b"second", _LONG) is False
         assert store.get(key) is None
 
     def test_delete(self, store: Any, key: str) -> None:
         """A swap to None deletes the row, which can then be made again."""
-        store.compare_and_set(key, None, b"first", LONG)
+        store.compare_and_set(key, None, b"first", _LONG)
         assert store.compare_and_set(key, b"first", None, 0) is True
         assert store.get(key) is None
-        assert store.compare_and_set(key, None, b"again", LONG) is True
+        assert store.compare_and_set(key, None, b"again", _LONG) is True
 
     def test_delete_only_what_is_there(self, store: Any, key: str) -> None:
         """A swap from another value to None is refused and deletes nothing."""
         assert store.compare_and_set(key, b"first", None, 0) is False
-        store.compare_and_set(key, None, b"first", LONG)
+        store.compare_and_set(key, None, b"first", _LONG)
         assert store.compare_and_set(key, b"other", None, 0) is False
         assert store.get(key) == b"first"
 
     def test_nothing_to_nothing(self, store: Any, key: str) -> None:
         """A swap from None to None is a ValueError."""
         with pytest.raises(ValueError, match="None"):
-            store.compare_and_set(key, None, None, LONG)
+            store.compare_and_set(key, None, None, _LONG)
 
     def test_rows_are_apart(self, store: Any, key: str) -> None:
         """A row is found by its whole key, and no pattern in a key means anything."""
@@ -163,18 +165,18 @@ class StoreContract:
     )
     def test_bytes_are_bytes(self, store: Any, key: str, value: bytes) -> None:
         """Any bytes read back as they were written, and compare as such."""
-        assert store.compare_and_set(key, None, value, LONG) is True
+        assert store.compare_and_set(key, None, value, _LONG) is True
         assert store.get(key) == value
         assert isinstance(store.get(key), bytes)
-        assert store.compare_and_set(key, value + b"!", b"other", LONG) is False
-        assert store.compare_and_set(key, value, value + b"!", LONG) is True
+        assert store.compare_and_set(key, value + b"!", b"other", _LONG) is False
+        assert store.compare_and_set(key, value, value + b"!", _LONG) is True
         assert store.compare_and_set(key, value + b"!", None, 0) is True
 
     def test_keys_are_exact(self, store: Any, key: str) -> None:
         """Keys that differ in case or in blanks at an end name different rows."""
         others = (key, key.swapcase(), f"{key} ", f"{key}  ", f" {key}", f"{key}\t")
         for number, other in enumerate(others):
-            assert store.compare_and_set(other, None, b"%d" % number, LONG) is True
+            assert store.compare_and_set(other, None, b"%d" % number, _LONG) is True
         for number, other in enumerate(others):
             assert store.get(other) == b"%d" % number
         assert store.compare_and_set(key.swapcase(), b"1", None, 0) is True
@@ -184,10 +186,15 @@ class StoreContract:
         """A key of the greatest length is kept whole, and so is its lock."""
         long = key.ljust(_LONGEST_KEY - 1, "x")
         for last in "ab":
-            assert store.compare_and_set(long + last, None, last.encode(), LONG) is True
+            assert (
+                store.compare_and_set(long + last, None, last.encode(), _LONG) is True
+            )
         for last in "ab":
             assert store.get(long + last) == last.encode()
-        with store.lock(long + "a", LONG) as held, store.lock(long + "b", LONG) as too:
+        with (
+            store.lock(long + "a", _LONG) as held,
+            store.lock(long + "b", _LONG) as too,
+        ):
             assert held is too is True
 
     @pytest.mark.parametrize("size", [65_535, 65_536, 70_000])
@@ -195,10 +202,10 @@ class StoreContract:
         """A value of 64 kB and a little more is kept to its last byte."""
         value = bytes(range(1, 251)) * (size // 250 + 1)
         value = value[:size]
-        assert store.compare_and_set(key, None, value, LONG) is True
+        assert store.compare_and_set(key, None, value, _LONG) is True
         assert store.get(key) == value
-        assert store.compare_and_set(key, value[:-1], b"other", LONG) is False
-        assert store.compare_and_set(key, value, value[::-1], LONG) is True
+        assert store.compare_and_set(key, value[:-1], b"other", _LONG) is False
+        assert store.compare_and_set(key, value, value[::-1], _LONG) is True
         assert store.get(key) == value[::-1]
 
     @pytest.mark.parametrize(
@@ -218,12 +225,12 @@ class StoreContract:
     )
     def test_like_values_differ(self, store: Any, key: str, value: bytes) -> None:
         """A value is none that a text, a C string or a collation takes for it."""
-        assert store.compare_and_set(key, None, value, LONG) is True
+        assert store.compare_and_set(key, None, value, _LONG) is True
         assert store.get(key) == value
-        assert store.compare_and_set(key, b"a", b"other", LONG) is False
+        assert store.compare_and_set(key, b"a", b"other", _LONG) is False
         assert store.compare_and_set(key, b"a", None, 0) is False
-        assert store.compare_and_set(key, value, b"a", LONG) is True
-        assert store.compare_and_set(key, value, b"other", LONG) is False
+        assert store.compare_and_set(key, value, b"a", _LONG) is True
+        assert store.compare_and_set(key, value, b"other", _LONG) is False
         assert store.get(key) == b"a"
 
     # --- expiry --------------------------------------------------------------------
@@ -256,13 +263,13 @@ class StoreContract:
         self._expire(tick)
         for number in range(len(ttls)):
             assert store.get(f"{key}{number}") is None
-            with store.lock(f"{key}{number}", LONG) as held:
+            with store.lock(f"{key}{number}", _LONG) as held:
                 assert held is True
 
     def test_expiry(self, store: Any, key: str, tick: Callable[[float], None]) -> None:
         """A row reads as None once its time is over, and not before."""
         store.compare_and_set(key, None, b"short", self.lifetime)
-        store.compare_and_set(f"{key}2", None, b"long", LONG)
+        store.compare_and_set(f"{key}2", None, b"long", _LONG)
         assert store.get(key) == b"short"
         self._expire(tick)
         assert store.get(key) is None
@@ -274,10 +281,10 @@ class StoreContract:
         """A row that has expired is neither replaced nor deleted, and can be made."""
         store.compare_and_set(key, None, b"old", self.lifetime)
         self._expire(tick)
-        assert store.compare_and_set(key, b"old", b"new", LONG) is False
+        assert store.compare_and_set(key, b"old", b"new", _LONG) is False
         assert store.compare_and_set(key, b"old", None, 0) is False
         assert store.get(key) is None
-        assert store.compare_and_set(key, None, b"new", LONG) is True
+        assert store.compare_and_set(key, None, b"new", _LONG) is True
         assert store.get(key) == b"new"
 
     def test_a_swap_begins_a_new_life(
@@ -285,8 +292,8 @@ class StoreContract:
     ) -> None:
         """A row lives on for the time that the last swap gave it."""
         store.compare_and_set(key, None, b"short", self.lifetime)
-        store.compare_and_set(key, b"short", b"long", LONG)
-        store.compare_and_set(f"{key}2", None, b"long", LONG)
+        store.compare_and_set(key, b"short", b"long", _LONG)
+        store.compare_and_set(f"{key}2", None, b"long", _LONG)
         store.compare_and_set(f"{key}2", b"long", b"short", self.lifetime)
         self._expire(tick)
         assert store.get(key) == b"long"
@@ -296,7 +303,7 @@ class StoreContract:
         """A row that is given no time counts as missing at once."""
         assert store.compare_and_set(key, None, b"never", 0) is True
         assert store.get(key) is None
-        store.compare_and_set(key, None, b"first", LONG)
+        store.compare_and_set(key, None, b"first", _LONG)
         assert store.compare_and_set(key, b"first", b"never", -1) is True
         assert store.get(key) is None
 
@@ -304,7 +311,7 @@ class StoreContract:
 
     def test_no_increment_is_lost(self, store: Any, key: str) -> None:
         """Threads that count by swapping lose nothing of one another."""
-        store.compare_and_set(key, None, b"0", LONG)
+        store.compare_and_set(key, None, b"0", _LONG)
 
         def count(_: int) -> None:
             for _ in range(_ROUNDS):
@@ -318,7 +325,7 @@ class StoreContract:
         keys = [f"{key}{number}" for number in range(_ROUNDS)]
 
         def create(_: int) -> list[bool]:
-            return [store.compare_and_set(each, None, b"used", LONG) for each in keys]
+            return [store.compare_and_set(each, None, b"used", _LONG) for each in keys]
 
         assert [sum(told) for told in zip(*_at_once(create), strict=True)] == (
             [1] * _ROUNDS
@@ -328,7 +335,7 @@ class StoreContract:
         """Of several that take the same row away, one is told that it did."""
         keys = [f"{key}{number}" for number in range(_ROUNDS)]
         for each in keys:
-            store.compare_and_set(each, None, b"ticket", LONG)
+            store.compare_and_set(each, None, b"ticket", _LONG)
 
         def take(_: int) -> list[bool]:
             return [store.compare_and_set(each, b"ticket", None, 0) for each in keys]
@@ -348,7 +355,7 @@ class StoreContract:
             turn = random.Random(number)
             made = 0
             for each in turn.sample(keys, len(keys)):
-                made += store.compare_and_set(each, None, b"row", LONG)
+                made += store.compare_and_set(each, None, b"row", _LONG)
             for each in turn.sample(keys, len(keys)):
                 made -= store.compare_and_set(each, b"row", None, 0)
             return made
@@ -364,52 +371,52 @@ class StoreContract:
         with ThreadPoolExecutor(1) as other:
 
             def write(old: bytes | None, new: bytes) -> None:
-                swap = other.submit(store.compare_and_set, key, old, new, LONG)
+                swap = other.submit(store.compare_and_set, key, old, new, _LONG)
                 assert swap.result(60) is True
 
             assert store.get(key) is None
             write(None, b"1")
             assert store.get(key) == b"1"
             write(b"1", b"2")
-            assert store.compare_and_set(key, b"1", b"stale", LONG) is False
+            assert store.compare_and_set(key, b"1", b"stale", _LONG) is False
             assert store.get(key) == b"2"
-            with store.lock(key, LONG):
+            with store.lock(key, _LONG):
                 assert store.get(key) == b"2"
                 write(b"2", b"3")
                 assert store.get(key) == b"3"
-                assert store.compare_and_set(key, b"3", b"4", LONG) is True
+                assert store.compare_and_set(key, b"3", b"4", _LONG) is True
                 assert other.submit(store.get, key).result(60) == b"4"
 
     # --- locks ---------------------------------------------------------------------
 
     def test_a_lock_has_one_holder(self, store: Any, key: str) -> None:
         """A lock that is held is refused without waiting; others are free."""
-        with store.lock(key, LONG) as held:
+        with store.lock(key, _LONG) as held:
             assert held is True
-            with store.lock(key, LONG) as held_too:
+            with store.lock(key, _LONG) as held_too:
                 assert held_too is False
-            with store.lock(f"{key}2", LONG) as other:
+            with store.lock(f"{key}2", _LONG) as other:
                 assert other is True
 
     def test_a_refused_lock_releases_nothing(self, store: Any, key: str) -> None:
         """Who was refused a lock leaves it with its holder."""
-        with store.lock(key, LONG):
-            with store.lock(key, LONG):
+        with store.lock(key, _LONG):
+            with store.lock(key, _LONG):
                 pass
-            with store.lock(key, LONG) as held:
+            with store.lock(key, _LONG) as held:
                 assert held is False
 
     def test_a_lock_is_released(self, store: Any, key: str) -> None:
         """A lock is free once its holder has left."""
         for _ in range(3):
-            with store.lock(key, LONG) as held:
+            with store.lock(key, _LONG) as held:
                 assert held is True
 
     def test_a_lock_is_released_by_an_error(self, store: Any, key: str) -> None:
         """An error inside passes through and leaves the lock free."""
-        with pytest.raises(KeyError, match="inside"), store.lock(key, LONG):
+        with pytest.raises(KeyError, match="inside"), store.lock(key, _LONG):
             raise KeyError("inside")
-        with store.lock(key, LONG) as held:
+        with store.lock(key, _LONG) as held:
             assert held is True
 
     def test_a_lock_expires(
@@ -418,7 +425,7 @@ class StoreContract:
         """A lock whose holder takes too long can be had by another."""
         with store.lock(key, self.lifetime):
             self._expire(tick)
-            with store.lock(key, LONG) as held:
+            with store.lock(key, _LONG) as held:
                 assert held is True
 
     def test_a_late_holder_releases_nothing(
@@ -428,9 +435,9 @@ class StoreContract:
         late = store.lock(key, self.lifetime)
         late.__enter__()
         self._expire(tick)
-        with store.lock(key, LONG):
+        with store.lock(key, _LONG):
             late.__exit__(None, None, None)
-            with store.lock(key, LONG) as held:
+            with store.lock(key, _LONG) as held:
                 assert held is False
 
     def test_a_lock_can_be_renewed(
@@ -441,21 +448,21 @@ class StoreContract:
             return  # it need not: its leases are then long
         lock = store.lock(key, self.lifetime)
         with lock:
-            assert lock.renew(LONG) is True
+            assert lock.renew(_LONG) is True
             self._expire(tick)
-            with store.lock(key, LONG) as held:
+            with store.lock(key, _LONG) as held:
                 assert held is False
             assert lock.renew(self.lifetime) is True
             self._expire(tick)
-            with store.lock(key, LONG) as held:
+            with store.lock(key, _LONG) as held:
                 assert held is True
-                assert lock.renew(LONG) is False
+                assert lock.renew(_LONG) is False
 
     def test_a_lock_is_not_the_row(self, store: Any, key: str) -> None:
         """Locking a key neither makes, hides nor changes its row."""
-        with store.lock(key, LONG):
+        with store.lock(key, _LONG):
             assert store.get(key) is None
-            assert store.compare_and_set(key, None, b"mine", LONG) is True
+            assert store.compare_and_set(key, None, b"mine", _LONG) is True
         assert store.get(key) == b"mine"
 
     def test_of_many_one_holds(self, store: Any, key: str) -> None:
@@ -463,7 +470,7 @@ class StoreContract:
         asked = threading.Barrier(_THREADS)
 
         def hold(_: int) -> bool:
-            with store.lock(key, LONG) as held:
+            with store.lock(key, _LONG) as held:
                 asked.wait(timeout=30)
                 return bool(held)
 
@@ -475,10 +482,10 @@ class StoreContract:
         """A store that can not answer says StoreError, from its own exception."""
         asks: list[Callable[[], Any]] = [
             lambda: failing_store.get(key),
-            lambda: failing_store.compare_and_set(key, None, b"new", LONG),
-            lambda: failing_store.compare_and_set(key, b"old", b"new", LONG),
+            lambda: failing_store.compare_and_set(key, None, b"new", _LONG),
+            lambda: failing_store.compare_and_set(key, b"old", b"new", _LONG),
             lambda: failing_store.compare_and_set(key, b"old", None, 0),
-            lambda: failing_store.lock(key, LONG).__enter__(),
+            lambda: failing_store.lock(key, _LONG).__enter__(),
         ]
         for ask in asks:
             with pytest.raises(StoreError) as failure:
@@ -491,7 +498,7 @@ def _increment(store: Any, key: str) -> None:
     while True:
         count = store.get(key)
         assert count is not None
-        if store.compare_and_set(key, count, b"%d" % (int(count) + 1), LONG):
+        if store.compare_and_set(key, count, b"%d" % (int(count) + 1), _LONG):
             return
         # Who loses steps aside for a moment, or eight in step would lose for long.
         time.sleep(random.random() / 1000)
@@ -545,9 +552,9 @@ class AsyncStoreContract(StoreContract):
         """A task that is cancelled while it holds a lock leaves it free."""
 
         async def hold(entered: asyncio.Event) -> None:
-            async with store.inner.lock(key, LONG):
+            async with store.inner.lock(key, _LONG):
                 entered.set()
-                await asyncio.sleep(LONG)
+                await asyncio.sleep(_LONG)
 
         async def cancel() -> None:
             entered = asyncio.Event()
@@ -557,7 +564,7 @@ class AsyncStoreContract(StoreContract):
             await asyncio.gather(task, return_exceptions=True)
 
         store.run(cancel())
-        with store.lock(key, LONG) as held:
+        with store.lock(key, _LONG) as held:
             assert held is True
 
 
