@@ -12,7 +12,6 @@ the client to make sure that it goes to nobody else.
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import AsyncGenerator, Generator
 from importlib import import_module
@@ -27,6 +26,7 @@ from ._oauth.answer import (
     read_json_object,
     retry_after_seconds,
 )
+from ._session.backoff import Backoff
 from .errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -38,10 +38,8 @@ if TYPE_CHECKING:
 _SCHEME = "Bearer "
 _INVALID = "access_token_invalid"
 _RATE_LIMIT = "rate_limit_exceeded"
-#: The first pause after ``rate_limit_exceeded``, in seconds, which doubles each time,
-#: and the longest: TikTok counts the calls of a minute.
-_FIRST_PAUSE = 1.0
-_LONGEST_PAUSE = 60.0
+#: After ``rate_limit_exceeded``: TikTok counts the calls of a minute.
+_BACKOFF = Backoff(first=1, longest=60, jitter=0.25)
 _ERROR_STATUS = 400
 
 
@@ -218,14 +216,14 @@ class TikTokBearer(_Auth):
 class _Attempt:
     """What a request may be sent again for, and has been."""
 
-    __slots__ = ("_is_renewed", "_left", "_pause", "can_repeat")
+    __slots__ = ("_is_renewed", "_left", "_pauses", "can_repeat")
 
     def __init__(self, retries: int, request: Request) -> None:
         """Look at a request before it is sent: a stream is used up afterwards."""
         self.can_repeat: bool = _is_in_memory(request)
         self._is_renewed = False
         self._left = retries if self.can_repeat else 0
-        self._pause = _FIRST_PAUSE
+        self._pauses = 0
 
     def is_token_refused(self, response: Response) -> bool:
         """Whether TikTok refused the token; True once only."""
@@ -239,14 +237,10 @@ class _Attempt:
         if not self._left or _code_of(response) != _RATE_LIMIT:
             return None
         self._left -= 1
-        asked = retry_after_seconds(
-            response.headers.get("retry-after", ""), time.time()
-        )
-        # With jitter: users of one app whose calls were refused together would meet
-        # again. No secret depends on it.
-        wait = self._pause * random.uniform(0.75, 1.25)  # noqa: S311 - see above
-        self._pause = min(2 * self._pause, _LONGEST_PAUSE)
-        return asked if asked is not None else min(wait, _LONGEST_PAUSE)
+        self._pauses += 1
+        header = response.headers.get("retry-after", "")
+        asked = retry_after_seconds(header, time.time())
+        return _BACKOFF.seconds(self._pauses) if asked is None else asked
 
 
 def _code_of(response: Response) -> str:

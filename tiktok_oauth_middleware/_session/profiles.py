@@ -23,7 +23,10 @@ from tiktok_oauth_middleware._oauth.scopes import split_scopes
 from tiktok_oauth_middleware._oauth.user_info import join_profiles, links_end
 from tiktok_oauth_middleware.errors import TikTokError, TikTokUnavailable
 
+from .backoff import Backoff
 from .cached_session import PROFILE, RECORD_ID
+from .record import CLOCK_SKEW
+from .records import swap_attempts
 
 if TYPE_CHECKING:
     from tiktok_oauth_middleware._core.secret import Secret
@@ -36,10 +39,7 @@ if TYPE_CHECKING:
 #: How long a request waits for each of the two calls there may be, in seconds. Both
 #: together are shorter than the shortest back-off, which keeps others from asking.
 _SECONDS = 2.4
-_SHORTEST_BACK_OFF = 5
-_LONGEST_BACK_OFF = 3600
-#: Clocks of machines that share a store differ by less, in seconds.
-_CLOCK_SKEW = 300
+_BACKOFF = Backoff(first=5, longest=3600)
 #: Links are renewed no more often, in seconds: TikTok could send some that have ended.
 _SHORTEST_LINKS = 60
 #: What TikTok answers where it refuses a field, and with it the whole call.
@@ -75,7 +75,7 @@ class Profiles:
         if not self._settings.fetch_user or not has_profile(record.scopes):
             return math.inf
         now = self._clock()
-        if record.profile_at > now + _CLOCK_SKEW:
+        if record.profile_at > now + CLOCK_SKEW:
             due = 0.0  # the clock was set back: how old it is nobody knows
         else:
             due = record.profile_at + self._settings.profile_max_age
@@ -83,7 +83,7 @@ class Profiles:
             soonest = record.profile_at + _SHORTEST_LINKS
             due = min(due, max(links_end(record.profile), soonest))
         retry_at = record.profile_retry_at
-        if retry_at > now + _LONGEST_BACK_OFF + _CLOCK_SKEW:
+        if retry_at > now + _BACKOFF.longest + CLOCK_SKEW:
             retry_at = 0  # what a clock that jumped has left
         return max(due, retry_at)
 
@@ -272,7 +272,9 @@ class Profiles:
         """Write a profile over whatever else changed meanwhile; None if deleted."""
         asked = stored.record
         latest: VersionedRecord | None = stored
-        while latest is not None and _is_same(latest.record, asked):
+        for _ in swap_attempts():
+            if latest is None or not _is_same(latest.record, asked):
+                break
             kept = self._kept(asked.scopes, profile, latest.record)
             written = await self._records.replace(
                 latest, replace(latest.record, **kept)
@@ -300,8 +302,7 @@ class Profiles:
 
     def _retry_at(self, failures: int) -> int:
         """Return when TikTok may be asked again after so many failures in a row."""
-        wait = min(_LONGEST_BACK_OFF, _SHORTEST_BACK_OFF * 2 ** (failures - 1))
-        return int(self._clock() + wait) + 1
+        return int(self._clock() + _BACKOFF.seconds(failures)) + 1
 
 
 def has_profile(scopes: str) -> bool:

@@ -9,6 +9,9 @@ from typing import (
 
 from tiktok_oauth_middleware._core.secret import Secret
 
+#: The clocks of machines that share a store differ by less, in seconds.
+CLOCK_SKEW = 300
+
 
 class Session(NamedTuple):
     """One browser of a user: the hash of its secret, and when it came and was here."""

@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import hmac
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
@@ -36,7 +36,21 @@ _UNKNOWN_LIFE = 400 * 86400
 _NOTICE = 7 * 86400
 #: TikTok delivers for three days what is not answered with 200.
 _REVOKED_SECONDS = 4 * 86400
-_SWAPS = 20
+#: Of a user's 50 sessions all may be written at once; each attempt lets one through.
+_MAX_SWAPS = 100
+
+
+def swap_attempts() -> Iterator[int]:
+    """Count the attempts to change what other writers change at the same time.
+
+    Each attempt reads, changes and swaps. Whoever is overtaken reads again.
+
+    Raises:
+        StoreError: after the last attempt.
+    """
+    yield from range(_MAX_SWAPS)
+    message = f"other writers changed the record at each of {_MAX_SWAPS} attempts"
+    raise StoreError(message)
 
 
 class VersionedRecord(NamedTuple):
@@ -236,7 +250,7 @@ class Records:
         Raises:
             StoreError: the store failed; the session may live on.
         """
-        while True:
+        for _ in swap_attempts():
             stored = await self.load(record_id)
             sessions = stored.record.sessions if stored else ()
             others = tuple(s for s in sessions if s.digest != digest)
@@ -251,6 +265,7 @@ class Records:
                 done = await self.delete(stored)
             if done:
                 return stored.record
+        return None
 
     async def forget(self, record_id: str) -> UserRecord | None:
         """Delete a record and with it every session; return the grant as it was.
@@ -259,13 +274,14 @@ class Records:
             StoreError: the store failed; the record may live on.
         """
         await self.forget_denied(record_id)
-        while True:
+        for _ in swap_attempts():
             stored = await self.load(record_id)
             if stored is None:
                 self.forget_cached(record_id)
                 return None
             if await self.delete(stored):
                 return stored.record
+        return None
 
     def forget_cached(self, record_id: str) -> None:
         """Drop what this process remembers of a grant's sessions."""
@@ -332,7 +348,7 @@ class Records:
             StoreError: the store failed.
         """
         name = _denied(record_id)
-        for _ in range(_SWAPS):
+        for _ in swap_attempts():
             row = await self.used(name)
             before = self._opened_scopes(name, row)
             after = (before - requested) | denied
@@ -374,7 +390,7 @@ class Records:
         TikTok reports that by webhook, which may arrive after the next login.
         """
         name, now = _revoked(record_id), str(int(self._clock())).encode()
-        for _ in range(_SWAPS):
+        for _ in swap_attempts():
             noted = await self.used(name)
             if await self.swap_used(name, noted, now, _REVOKED_SECONDS):
                 return

@@ -34,7 +34,9 @@ from tiktok_oauth_middleware.errors import (
 )
 from tiktok_oauth_middleware.events import Event
 
-from .record import UserRecord
+from .backoff import Backoff
+from .record import CLOCK_SKEW, UserRecord
+from .records import swap_attempts
 
 if TYPE_CHECKING:
     from tiktok_oauth_middleware._core.backends.base import Meanwhile
@@ -44,10 +46,8 @@ if TYPE_CHECKING:
     from .records import Attempt, VersionedRecord
     from .shared import Shared
 
-_LONGEST_BACK_OFF = 60
-#: Clocks of machines that share a store differ by less, in seconds; no back-off is
-#: longer either.
-_CLOCK_SKEW = 300
+#: At most a minute, with the jitter and the rounding to whole seconds.
+_BACKOFF = Backoff(first=1, longest=47, jitter=0.25)
 _SHORTEST_LIFE = 2
 _POLL_SECONDS = 0.05
 #: How long TikTok's answer is tried to be written, in seconds.
@@ -143,7 +143,7 @@ class Refresh:
 
         A time further away than any back-off is what a clock that jumped has left.
         """
-        return now < record.retry_at <= now + 2 * _CLOCK_SKEW
+        return now < record.retry_at <= now + 2 * CLOCK_SKEW
 
     async def fresh(
         self, stored: VersionedRecord, demand: Demand = DUE
@@ -377,7 +377,9 @@ class Refresh:
         """
         latest: VersionedRecord | None = stored
         try:
-            while latest is not None and self.has_ended(latest.record):
+            for _ in swap_attempts():
+                if latest is None or not self.has_ended(latest.record):
+                    break
                 if await self._records.delete(latest):
                     await self._announce_end(latest.record, "refresh_token_expired")
                     return None
@@ -422,26 +424,19 @@ class Refresh:
         await self._emit(event, why=error)
         failures = min(stored.record.failures + 1, 30)
         if wait is None:
-            wait = self._back_off(failures, error)
+            asked = error.retry_after if isinstance(error, TikTokUnavailable) else None
+            wait = _BACKOFF.seconds(failures, at_least=asked)
         retry_at = int(self._clock() + wait) + 1
         latest: VersionedRecord | None = stored
-        while latest is not None and _is_same(latest, stored):
+        for _ in swap_attempts():
+            if latest is None or not _is_same(latest, stored):
+                break
             noted = replace(latest.record, failures=failures, retry_at=retry_at)
             written = await self._records.replace(latest, noted)
             if written is not None:
                 return written
             latest = await self._records.load(stored.record_id)
         return latest
-
-    @staticmethod
-    def _back_off(failures: int, error: TikTokError) -> float:
-        """Return for how long to leave TikTok alone, in seconds."""
-        longest = _LONGEST_BACK_OFF / 1.25 - 1  # less the jitter, and the rounding up
-        wait = min(longest, 2.0 ** (failures - 1))
-        wait = max(1.0, wait * random.uniform(0.75, 1.25))  # noqa: S311 - jitter
-        if isinstance(error, TikTokUnavailable) and error.retry_after:
-            return max(wait, error.retry_after)
-        return wait
 
 
 def _flight(record_id: str, demand: Demand) -> tuple[str, Demand]:
@@ -459,7 +454,7 @@ def is_from_future(record: UserRecord, now: float) -> bool:
 
     When they end is not to be believed then, and they are due.
     """
-    return record.issued_at > now + _CLOCK_SKEW
+    return record.issued_at > now + CLOCK_SKEW
 
 
 def _is_same(one: VersionedRecord, other: VersionedRecord) -> bool:

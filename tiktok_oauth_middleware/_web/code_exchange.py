@@ -16,6 +16,7 @@ from tiktok_oauth_middleware._oauth.scopes import join_scopes, split_scopes
 from tiktok_oauth_middleware._session.cookie import record_id
 from tiktok_oauth_middleware._session.profiles import has_profile
 from tiktok_oauth_middleware._session.record import Session, UserRecord
+from tiktok_oauth_middleware._session.records import swap_attempts
 from tiktok_oauth_middleware.errors import (
     GrantRevoked,
     LoginExpired,
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
 
 #: Most browser sessions of one user; the oldest end first.
 _MAX_SESSIONS = 50
-#: How often a write is tried that other writers overtake.
-_MAX_SWAPS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +118,7 @@ class CodeExchange:
         now = int(self.clock())
         session = Session(ticket.digest, now, now)
         previous_digest = previous.digest if previous is not None else ""
-        for _ in range(_MAX_SWAPS):
+        for _ in swap_attempts():
             stored = await self.records.load(user_record_id)
             record = self._record(
                 transaction, tokens, profile, stored and stored.record
@@ -147,9 +146,6 @@ class CodeExchange:
                 raise
             if written is not None:
                 break
-        else:
-            message = "the user's record changed at every try to write it"
-            raise StoreError(message)
         if previous is not None and previous.record_id != user_record_id:
             await self.records.end_session(previous.record_id, previous.digest)
         return NewSession(

@@ -22,8 +22,8 @@ from tiktok_oauth_middleware._core.http import Request, Response
 from tiktok_oauth_middleware._core.log import logger
 from tiktok_oauth_middleware._oauth import webhook_delivery
 from tiktok_oauth_middleware._session.cookie import record_id
+from tiktok_oauth_middleware._session.records import swap_attempts
 from tiktok_oauth_middleware.errors import (
-    StoreError,
     TikTokError,
     TikTokUnavailable,
     WebhookRejected,
@@ -45,7 +45,6 @@ _TIKTOK_CLOCK_SKEW = 60
 _ECHO_SECONDS = 300
 #: The reason of a withdrawal that the app's own revoke caused.
 _REVOKED_BY_US = 5
-_MAX_SWAPS = 20
 _RETRY_SECONDS = "60"
 #: Errors of user info that TikTok gives for a token that works.
 _TOKEN_WORKS = frozenset(("scope_not_authorized", "scope_permission_missed"))
@@ -125,7 +124,7 @@ class Webhook:
                 answer that.
         """
         named = record_id(self.service.settings.client_key, open_id)
-        for _ in range(_MAX_SWAPS):
+        for _ in swap_attempts():
             stored = await self.service.records.load(named)
             if stored is None:
                 return False
@@ -142,8 +141,7 @@ class Webhook:
             # A record written since, by a login above all, was not judged.
             if await self.service.records.delete(stored):
                 return True
-        message = "the user's record changed at every try to delete it"
-        raise StoreError(message)
+        return False
 
     async def _is_withdrawn(
         self, stored: VersionedRecord, delivery: webhook_delivery.Delivery

@@ -22,7 +22,7 @@ from tiktok_oauth_middleware._session.record import UserRecord
 from tiktok_oauth_middleware._session.refresh import _POLL_SECONDS, Demand, fingerprint
 from tiktok_oauth_middleware._session.service import SessionService
 from tiktok_oauth_middleware._web.app import Core
-from tiktok_oauth_middleware.errors import TikTokError, TikTokUnavailable
+from tiktok_oauth_middleware.errors import TikTokError
 
 from ...conftest import kept, make_settings
 
@@ -158,36 +158,6 @@ class TestCanAsk:
 
 class TestBackOff:
     error = TikTokError("server_error", "", "", 200)
-
-    @pytest.mark.parametrize(
-        ("failures", "low", "high"),
-        [
-            (1, 1, 1.25),
-            (2, 1.5, 2.5),
-            (3, 3, 5),
-            (6, 24, 40),
-            (7, 35.25, 58.75),
-            (30, 35.25, 58.75),
-        ],
-    )
-    def test_doubles(self, refresh, monkeypatch, failures, low, high):
-        """It doubles from a second to less than a minute, a quarter more or less."""
-        for bound, ends in ((low, min), (high, max)):
-            with monkeypatch.context() as patched:
-                patched.setattr(
-                    random, "uniform", lambda *given, ends=ends: ends(given)
-                )
-                assert refresh._back_off(failures, self.error) == bound
-
-    def test_retry_after(self, refresh):
-        """TikTok's Retry-After counts if it is longer; another error has none."""
-        unavailable = TikTokUnavailable("", "", "", 503)
-        unavailable.retry_after = 200.0
-        assert refresh._back_off(1, unavailable) == 200
-        unavailable.retry_after = 0.5
-        assert refresh._back_off(1, unavailable) >= 1
-        unavailable.retry_after = None
-        assert refresh._back_off(1, unavailable) <= 1.25
 
     def test_longest(self, clock):
         """A refresh takes TikTok's time-out and twelve seconds for the write."""
