@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass
+
+from tiktok_oauth_middleware._core import jitter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +29,6 @@ class Backoff:
         """
         wait = min(self.longest, self.first * 2.0 ** (failures - 1))
         if self.jitter:
-            spread = random.uniform(1 - self.jitter, 1 + self.jitter)  # noqa: S311 - no secret
+            spread = jitter.between(1 - self.jitter, 1 + self.jitter)
             wait = max(self.first, wait * spread)
         return max(wait, at_least or 0.0)

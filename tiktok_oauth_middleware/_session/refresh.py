@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import random
 import time
 import zlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from tiktok_oauth_middleware._core import jitter
 from tiktok_oauth_middleware._core.backends.base import InFlight
 from tiktok_oauth_middleware._core.leases import LEASE_SECONDS
 from tiktok_oauth_middleware._core.log import logger
@@ -228,7 +228,7 @@ class Refresh:
             usable = self._is_usable(stored.record, demand)
             if usable or time.monotonic() > give_up:
                 return stored
-            await self._backend.sleep(_POLL_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311
+            await self._backend.sleep(_POLL_SECONDS * jitter.between(0.5, 1.5))
 
     def _can_ask(self, record: UserRecord) -> bool:
         """Whether there is a refresh token that TikTok can still take."""

@@ -115,11 +115,32 @@ class CodeExchange:
         """Write the record with a new session; end the browser's previous one."""
         user_record_id = record_id(self.settings.client_key, tokens.open_id)
         cookie, ticket = self.cookies.issue(user_record_id)
+        record, is_new_user = await self._write(
+            transaction, tokens, profile, ticket, previous
+        )
+        if previous is not None and previous.record_id != user_record_id:
+            await self.records.end_session(previous.record_id, previous.digest)
+        return NewSession(
+            cookie=cookie,
+            digest=ticket.digest,
+            record=record,
+            is_new_user=is_new_user,
+        )
+
+    async def _write(
+        self,
+        transaction: LoginTransaction,
+        tokens: TokenResponse,
+        profile: Profile | None,
+        ticket: Ticket,
+        previous: Ticket | None,
+    ) -> tuple[UserRecord, bool]:
+        """Write a session into the user's record; return it, and whether it is new."""
         now = int(self.clock())
         session = Session(ticket.digest, now, now)
         previous_digest = previous.digest if previous is not None else ""
         for _ in swap_attempts():
-            stored = await self.records.load(user_record_id)
+            stored = await self.records.load(ticket.record_id)
             record = self._record(
                 transaction, tokens, profile, stored and stored.record
             )
@@ -135,25 +156,18 @@ class CodeExchange:
             record = replace(record, sessions=sessions)
             try:
                 if stored is None:
-                    written = await self.records.create(user_record_id, record)
+                    written = await self.records.create(ticket.record_id, record)
                 else:
                     written = await self.records.replace(stored, record)
             except StoreError:
                 # If only the store's answer was lost, the previous session has ended
                 # and the new one is there: its browser must get it.
-                if await self.records.load_alive(ticket):
-                    break
-                raise
+                if not await self.records.load_alive(ticket):
+                    raise
+                return record, stored is None
             if written is not None:
-                break
-        if previous is not None and previous.record_id != user_record_id:
-            await self.records.end_session(previous.record_id, previous.digest)
-        return NewSession(
-            cookie=cookie,
-            digest=ticket.digest,
-            record=record,
-            is_new_user=stored is None,
-        )
+                return record, stored is None
+        raise AssertionError  # swap_attempts has raised
 
     def _record(
         self,

@@ -27,7 +27,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -35,6 +34,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from functools import cache
 from typing import Any, ClassVar
 
+from tiktok_oauth_middleware._core import jitter
 from tiktok_oauth_middleware._core.fork import renew_after_fork
 from tiktok_oauth_middleware._core.log import logger as log
 from tiktok_oauth_middleware.errors import ConfigurationError, StoreError
@@ -247,7 +247,7 @@ class DjangoStore:
                 return (), 0
             except Error as error:
                 if not _AGAIN.isdisjoint(_codes(error)) and not self._in_test():
-                    time.sleep(random.uniform(0, 0.02 * 2**tried))  # noqa: S311 - no secret
+                    time.sleep(jitter.between(0, 0.02 * 2**tried))
                 elif (
                     is_new
                     or time.monotonic() - began > _LOST_SECONDS

@@ -19,13 +19,13 @@ try recognizes the first.
 from __future__ import annotations
 
 import os
-import random
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn
 
+from tiktok_oauth_middleware._core import jitter
 from tiktok_oauth_middleware._core.backends.base import run
 from tiktok_oauth_middleware._core.fork import renew_after_fork
 from tiktok_oauth_middleware._core.log import logger as log
@@ -296,7 +296,7 @@ async def _insist(
                 _fail(what, lost)
             is_new = True
         except _Again:
-            await face.sleep(random.uniform(0, 0.02 * 2**tried))  # noqa: S311 - no secret
+            await face.sleep(jitter.between(0, 0.02 * 2**tried))
         else:
             if is_new and count == 0 and written is not None:
                 try:
