@@ -45,7 +45,8 @@ ASGI_APPLICATION = "examples.django_app.asgi.application"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [HERE / "templates"],
+        # The second has the style sheet that the examples share.
+        "DIRS": [HERE / "templates", HERE.parent / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [

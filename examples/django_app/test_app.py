@@ -71,6 +71,8 @@ def site(
     request: pytest.FixtureRequest, fake: FakeTikTok, tmp_path: Path
 ) -> Iterator[Any]:
     """A browser for the project, served by one server."""
+    if request.param != "runserver":
+        pytest.importorskip(request.param, reason=f"{request.param} is not installed")
     port = free_port()
     origin = f"http://127.0.0.1:{port}"
     with environment(fake, tmp_path, origin) as given:

@@ -234,6 +234,9 @@ class _ASGIHandler:
         query = scope.get("query_string", b"")
         if isinstance(query, str):  # as Django's client writes it; ASGI has bytes
             scope = {**scope, "query_string": query.encode("latin-1")}
+        # Until CVE-2026-3902 its client wrote names such as b"tiktok_signature".
+        named = [(k.replace(b"_", b"-"), v) for k, v in scope.get("headers", [])]
+        scope = {**scope, "headers": named}
         await self._wrapped({**scope, _ANSWER: answer}, receive, send)
         response: Any = answer.get("response")
         if response is None:
