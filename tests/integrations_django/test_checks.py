@@ -60,6 +60,16 @@ def test_options(project):
     assert "names nothing that can be imported" in text
 
 
+def test_options_are_plain_functions(project):
+    """An async function, which would never be awaited, is refused."""
+
+    async def on_event(event):
+        pass
+
+    project.set(TIKTOK_OAUTH_OPTIONS={"on_event": on_event})
+    assert "is a plain function" in str([*found().values()])
+
+
 def test_places_in_middleware(project):
     """Where the middleware stands too early, or a needed one is missing, is an error."""
     project.set(AUTHENTICATION_BACKENDS=[BACKEND], MIDDLEWARE=[OURS, SESSION, AUTH])

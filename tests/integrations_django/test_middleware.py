@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ..conftest import API, PAGE
-from .conftest import USUAL
+from .conftest import OURS, USUAL
 
 
 def test_a_login_from_end_to_end(project):
@@ -219,3 +219,40 @@ def test_store_failure(project):
     assert answer.status_code == 503
     assert answer.json()["error"] == "store_error"
     assert browser.api("/public").status_code == 200
+
+
+def test_no_thread_on_the_way(project, monkeypatch):
+    """A request whose session was read within the last second enters no thread."""
+    from tiktok_oauth_middleware.django import middleware
+    from tiktok_oauth_middleware.stores import django as store
+
+    project.set(MIDDLEWARE=[OURS])
+    browser = project.browser()
+    browser.log_in()
+    url = "/who-async" if project.shell == "asgi" else "/who"
+    assert browser.get(url).json()["token"] is True
+
+    def hop(*_, **__):
+        raise AssertionError
+
+    for module in (middleware, store):
+        monkeypatch.setattr(module, "sync_to_async", hop)
+    assert browser.get(url).json()["token"] is True
+    project.fake.advance(2)
+    if project.shell == "asgi":  # now the database is asked, in Django's thread
+        assert browser.get(url).status_code == 503
+    else:
+        assert browser.get(url).json()["token"] is True
+
+
+def test_on_event(project):
+    """The project's own on_event is called with each event, in either shell."""
+    from django.conf import settings
+
+    seen = []
+    options = {**settings.TIKTOK_OAUTH_OPTIONS, "on_event": seen.append}
+    project.set(TIKTOK_OAUTH_OPTIONS=options)
+    browser = project.browser()
+    browser.log_in()
+    browser.log_out()
+    assert [event.name for event in seen] == ["login", "logout"]

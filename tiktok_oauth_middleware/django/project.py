@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings as django_settings
@@ -131,8 +132,13 @@ def read_options() -> Options:
             except ImportError:
                 faults.append(f"{OPTIONS}[{name!r}] names nothing that can be imported")
                 continue
-        if name in found and not callable(found[name]):
-            faults.append(f"{OPTIONS}[{name!r}] is a callable, or the path of one")
+        given_one = found.get(name)
+        if given_one is not None and (
+            not callable(given_one) or iscoroutinefunction(given_one)
+        ):
+            faults.append(
+                f"{OPTIONS}[{name!r}] is a plain function, or the path of one"
+            )
     if faults:
         raise ConfigurationError(faults)
     return Options(**found)
