@@ -69,6 +69,9 @@ def test_a_hook_that_raises_shows_no_secret(accounts, secret_texts, caplog):
     assert response.status_code == 500
     assert "the hook is broken" in response.text
     assert browser.get("/user").json()["authenticated"] is False
+    from tiktok_oauth_middleware.django.models import StoredRow
+
+    assert not StoredRow.objects.filter(key__contains=":grant:").exists()
     for text in secret_texts(browser):
         assert text not in response.text
         assert text not in caplog.text

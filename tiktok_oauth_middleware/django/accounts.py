@@ -2,8 +2,8 @@
 
 A Django session that a TikTok login began carries the open_id, and lasts as long as the
 TikTok session: when that ends, because of a logout, a webhook or its age, the next
-request that looks at ``request.user`` finds nobody. A Django session that something
-else began, such as a password, is untouched by that.
+request that reads ``request.user`` is anonymous. A Django session that began in
+another way, such as with a password, is not affected.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Login:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """Why nobody is signed in after all."""
+    """Why a login that TikTok confirmed is refused."""
 
     #: Of the page that says so.
     code: str
@@ -225,9 +225,9 @@ def sign_out(request: Any, *, only_bound: bool) -> None:
 
 
 def bind_user(request: Any) -> None:
-    """Let ``request.user`` be nobody once the TikTok session behind it has ended.
+    """Make ``request.user`` anonymous once the TikTok session behind it has ended.
 
-    Nothing is read before somebody looks.
+    Nothing is read before the project reads ``request.user``.
 
     Raises:
         ImproperlyConfigured: AuthenticationMiddleware does not stand before ours.
@@ -251,7 +251,7 @@ def _is_over(request: Any, open_id: str | None) -> bool:
 def _bound_user(request: Any, given: Any) -> Any:
     if not _is_over(request, request.session.get(BOUND_TO)):
         return given
-    request.user = given  # which the logout looks at
+    request.user = given  # which the logout reads
     django_auth.logout(request)
     return AnonymousUser()
 

@@ -80,7 +80,7 @@ class TikTokAccountAdmin(admin.ModelAdmin):
 
     @admin.action(description="Disconnect at TikTok", permissions=["delete"])
     def disconnect(self, request: Any, accounts: Any) -> None:
-        """End each account's sessions, forget its tokens and tell TikTok."""
+        """End each account's sessions, forget its tokens and revoke them."""
         self._for_each(
             request, accounts, installation().tokens.disconnect, "disconnected"
         )
@@ -94,7 +94,7 @@ class TikTokAccountAdmin(admin.ModelAdmin):
                 failed.append(f"{account}: {error.code}")
                 continue
             if outcome == "failed":
-                failed.append(f"{account}: forgotten here, TikTok could not be told")
+                failed.append(f"{account}: forgotten here, but TikTok did not confirm")
             else:
                 count += 1
             del outcome  # a token

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class TikTokBackend(ModelBackend):
     """Finds or makes the Django user of a TikTok account.
 
-    Permissions are those of ``ModelBackend``; a password is never looked at here.
+    Permissions are those of ``ModelBackend``; it accepts no password.
     """
 
     def authenticate(  # pyright: ignore[reportIncompatibleMethodOverride]

@@ -21,7 +21,7 @@ _KINDS = {"good": checks.Info, "note": checks.Warning, "wrong": checks.Error}
 
 
 def register_checks() -> None:
-    """Register the checks; ``--deploy`` adds those that look at the machine."""
+    """Register the checks; ``--deploy`` adds those about the machine."""
     checks.register(check_settings, TAG)
     checks.register(check_deployment, TAG, deploy=True)
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from django.http.response import HttpResponseBase
 
 
-def core_request(request: HttpRequest, mount: str) -> Request:
+def to_core_request(request: HttpRequest, mount: str) -> Request:
     """Return a request of Django's as the core's flows take it."""
 
     async def read(limit: int) -> bytes | None:

@@ -3,7 +3,7 @@
 The same flows as around an ASGI or WSGI app, over the same core. A request is served by
 one coroutine. Under WSGI `run` finishes it in one step, and the next middleware is
 called from inside of it; under ASGI it is awaited. Neither enters a thread, but where
-Django's database is asked under ASGI.
+Django's database is queried under ASGI.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tiktok_oauth_middleware._session.cookie import SESSION_LENGTH
 from tiktok_oauth_middleware._web.cookie_header import value_of
 from tiktok_oauth_middleware._web.guard import Challenge, ResponseHead
 from tiktok_oauth_middleware._web.navigation import is_preflight
-from tiktok_oauth_middleware._web.pages import ErrorPage, link
+from tiktok_oauth_middleware._web.pages import ErrorPage, link, without_referrer
 from tiktok_oauth_middleware._web.path_readings import RequestPath
 from tiktok_oauth_middleware.auth import TikTokAuth, auth_in
 from tiktok_oauth_middleware.caching import watched_request
@@ -67,7 +67,7 @@ class TikTokMiddleware:
             markcoroutinefunction(self)
         self._installed = installation()
         core = self._core = self._installed.core(is_async=self._is_async)
-        # What every request looks at, one look-up away.
+        # What every request needs, one lookup away.
         self._clock = core.clock
         self._mount_points = core.mount_points.known
         self._live = core.live
@@ -100,8 +100,8 @@ class TikTokMiddleware:
             try:
                 change = await self._find(request, auth)
             except StoreError as error:
-                asked = exchange.core_request(request, mount_point.mount)
-                answer = await core.store_error_response(asked, error)
+                core_request = exchange.to_core_request(request, mount_point.mount)
+                answer = await core.store_error_response(core_request, error)
                 return exchange.django_response(request, answer)
             exchange.hide_cookies(request, [self._cookie_name])
         marked: Any = request
@@ -110,14 +110,14 @@ class TikTokMiddleware:
         if (
             self._rules
             and self._is_protected(request, mount_point)
-            and not auth.is_authenticated  # that it was asked is noted, too
+            and not auth.is_authenticated  # the read is noted, too
         ):
-            asked = core.challenges.without_cookies(
-                exchange.core_request(request, mount_point.mount)
+            core_request = core.challenges.without_cookies(
+                exchange.to_core_request(request, mount_point.mount)
             )
-            if exchange.has_body(request) or not is_preflight(asked):
+            if exchange.has_body(request) or not is_preflight(core_request):
                 refusal = core.challenges.challenge_response(
-                    asked, mount_point, None, Challenge()
+                    core_request, mount_point, None, Challenge()
                 )
                 return exchange.django_response(request, refusal)
             auth._challenge = Challenge(is_preflight=True)
@@ -196,10 +196,12 @@ class TikTokMiddleware:
     ) -> HttpResponseBase:
         """Answer a path of ours, and let Django's session follow."""
         core, name = self._core, mount_point.routes[request.path_info]
-        asked = exchange.core_request(request, mount_point.mount)
         if self._cookie_name in request.META.get("HTTP_COOKIE", ""):
             exchange.hide_cookies(request, [self._cookie_name])
-        answer = await core.respond(asked, mount_point)
+        # No local: the project's hooks run below this frame.
+        answer = await core.respond(
+            exchange.to_core_request(request, mount_point.mount), mount_point
+        )
         if self._accounts is not None:
             if name == "callback":
                 answer = await self._signed_in(request, mount_point, answer)
@@ -223,7 +225,12 @@ class TikTokMiddleware:
             ids = cached[RECORD_ID], cached[DIGEST]
             login = self._accounts.login_of(cached)
             cached = None
-            refused = await self._in_django(self._accounts.sign_in, request, login)
+            try:
+                refused = await self._in_django(self._accounts.sign_in, request, login)
+            except Exception:
+                # A hook or the database failed: no browser gets this session.
+                await core.records.end_session(*ids)
+                raise
             if refused is None:
                 return answer
             if refused.forgets:
@@ -231,15 +238,19 @@ class TikTokMiddleware:
             else:
                 await core.service.records.end_session(*ids)
         except StoreError as error:
-            asked = exchange.core_request(request, mount_point.mount)
-            return await core.store_error_response(asked.without_cookies(), error)
+            core_request = exchange.to_core_request(request, mount_point.mount)
+            return await core.store_error_response(
+                core_request.without_cookies(), error
+            )
         page = ErrorPage(
             code=refused.code,
             actions=[link("back", mount_point.home)],
             cookies=[core.cookies.session("", 0)],
         )
-        asked = exchange.core_request(request, mount_point.mount).without_cookies()
-        return await core.render(page, asked)
+        core_request = exchange.to_core_request(
+            request, mount_point.mount
+        ).without_cookies()
+        return without_referrer(await core.render(page, core_request))
 
     async def _in_django(self, call: Callable[..., Any], *args: Any) -> Any:
         """Return what a function that uses Django's database gives."""
@@ -259,11 +270,11 @@ class TikTokMiddleware:
             head = ResponseHead(response.status_code, exchange.headers_of(response))
             if challenge.is_answered_by(head):
                 challenges, mount_point = self._core.challenges, auth._mount_point
-                asked = challenges.without_cookies(
-                    exchange.core_request(request, mount_point.mount)
+                core_request = challenges.without_cookies(
+                    exchange.to_core_request(request, mount_point.mount)
                 )
                 answer = challenges.replacement(
-                    asked, mount_point, auth._cached, challenge, head
+                    core_request, mount_point, auth._cached, challenge, head
                 )
                 return exchange.django_response(request, answer)
         if auth._looked or _may_look_later(auth, response):
@@ -286,8 +297,8 @@ class TikTokMiddleware:
         except StoreError as error:
             # The session lives on, and to say otherwise would be wrong.
             mount = request.META.get("SCRIPT_NAME", "")
-            asked = exchange.core_request(request, mount).without_cookies()
-            answer = await core.store_error_response(asked, error)
+            core_request = exchange.to_core_request(request, mount).without_cookies()
+            answer = await core.store_error_response(core_request, error)
             return exchange.django_response(request, answer)
         gone = exchange.headers_of(response)
         gone.append(core.cookies.session("", 0).header())

@@ -45,7 +45,7 @@ class TikTokSession(APIKeyCookie):
         super().__init__(csrf=True)
 
     def __call__(self, request: Any) -> TikTokAuth | None:
-        """Return the `TikTokAuth`, or None where nobody is signed in.
+        """Return the `TikTokAuth`, or None for an anonymous request.
 
         Raises:
             ConfigurationError: there is no TikTok middleware.
@@ -53,7 +53,7 @@ class TikTokSession(APIKeyCookie):
         """
         challenge = guard(request, self._scopes)
         if challenge is None:
-            self._get_key(request)  # which looks for the token
+            self._get_key(request)  # which checks the token
             return auth_in(request, required=True)
         if challenge.is_signed_in:
             raise HttpError(challenge.status, "scope_required")

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 SETTING = "TIKTOK_OAUTH"
 OPTIONS = "TIKTOK_OAUTH_OPTIONS"
 _DEFAULT_STORE = "django://default"
-#: The option that nobody set, in a `TikTokSettings`.
+#: The value of ``store`` in a `TikTokSettings` that sets none.
 _UNSET_STORE = TikTokSettings.__dataclass_fields__["store"].default
 
 
@@ -186,8 +186,13 @@ class Installation:
         """
         core = self.core(is_async=False)
         named = record_id(self.settings.client_key, open_id)
+<<<<<<< HEAD
         stored = run(core.service.records.load(named))
         return None if stored is None else stored_user(core.service, stored.record)
+=======
+        stored = run(core.records.load(named))
+        return None if stored is None else stored_user(core, stored.record)
+>>>>>>> 25a12e6 (Django: words of the field; a hook that fails leaves no session)
 
     def core(self, *, is_async: bool) -> Core:
         """Return the core of one kind of request, made when first asked for."""

@@ -34,7 +34,7 @@ class TikTokUser(AnonymousUser):
 
     @property
     def is_authenticated(self) -> bool:
-        """Always True: it is made for nobody else."""
+        """Always True: it is made for authenticated requests only."""
         return True
 
     @property
@@ -57,7 +57,7 @@ class TikTokAuthentication(SessionAuthentication):
     """
 
     def authenticate(self, request: Any) -> tuple[Any, TikTokAuth] | None:
-        """Return the user and the `TikTokAuth`; None where nobody is signed in.
+        """Return the user and the `TikTokAuth`; None for an anonymous request.
 
         Raises:
             ConfigurationError: there is no TikTok middleware.

@@ -167,7 +167,7 @@ class DjangoStore:
                 return False
 
     def lock(self, key: str, ttl: float) -> AbstractContextManager[bool]:
-        """Hold the lock inside, if nobody else does; does not wait."""
+        """Hold the lock inside, if it is free; does not wait."""
         return _Lock(self, key, ttl)
 
     def keys(self, prefix: str) -> list[str]:
@@ -199,7 +199,7 @@ class DjangoStore:
         return await sync_to_async(self.compare_and_set)(key, old, new, ttl)
 
     def alock(self, key: str, ttl: float) -> AbstractAsyncContextManager[bool]:
-        """Hold the lock inside, if nobody else does; does not wait."""
+        """Hold the lock inside, if it is free; does not wait."""
         return _AsyncLock(self, key, ttl)
 
     async def akeys(self, prefix: str) -> list[str]:
@@ -233,7 +233,7 @@ class DjangoStore:
     def _insist(
         self, name: str, values: dict[str, Any], what: str
     ) -> tuple[Sequence[Any], int]:
-        """Run a statement, on a new connection once, and again where it is asked for.
+        """Run a statement, on a new connection once, and again where it may succeed.
 
         Raises:
             StoreError: the database failed.
@@ -369,7 +369,9 @@ class _Lock(SwapLock):
         if threading.get_ident() == self._thread:
             return super().renew(ttl)
         if self._is_in_test:
-            return True  # no other connection sees the row, and nobody competes
+            return (
+                True  # no other connection sees the row, and no other process competes
+            )
         try:
             return super().renew(ttl)
         finally:

@@ -62,7 +62,7 @@ def tiktok_login_button(
         TemplateSyntaxError: there is no such look.
     """
     request = context["request"]
-    # Where it leads depends on nobody's session.
+    # Its address depends on no session, so the page may still be cached.
     auth = auth_in(request, required=True)
     target = request.get_full_path() if next is None else next
     wanted = [scope.strip() for scope in scopes.split(",") if scope.strip()]

@@ -155,7 +155,7 @@ def _record(account: Any, token: Any, now: int) -> UserRecord | None:
     return UserRecord(
         open_id=account.uid,
         access_token=Secret(token.token),
-        # Not known; half of a day's life, so that it counts as due soon.
+        # Unknown. The whole life that is left counts as due for a refresh soon.
         issued_at=min(now, ends) - 1,
         expires_at=max(ends, now),
         refresh_token=Secret(token.token_secret or ""),
