@@ -256,3 +256,15 @@ def test_on_event(project):
     browser.log_in()
     browser.log_out()
     assert [event.name for event in seen] == ["login", "logout"]
+
+
+@pytest.mark.parametrize("shell", ["wsgi"])
+def test_the_tokens_of_the_project_end_sessions_at_once(project, shell):
+    """A session that was just read is over when the project's tokens are forgotten."""
+    from tiktok_oauth_middleware.django import installation
+
+    browser = project.browser()
+    browser.log_in()
+    assert browser.get("/who").json()["token"] is True
+    installation().tokens.forget(project.fake.people[0].open_id)
+    assert browser.get("/who").json()["open_id"] is None

@@ -229,7 +229,7 @@ class TikTokMiddleware:
                 refused = await self._in_django(self._accounts.sign_in, request, login)
             except Exception:
                 # A hook or the database failed: no browser gets this session.
-                await core.records.end_session(*ids)
+                await core.service.records.end_session(*ids)
                 raise
             if refused is None:
                 return answer

@@ -145,14 +145,17 @@ def read_options() -> Options:
 
 
 class _Tokens(TikTokTokens):
-    """Tokens over the core of plain requests: what ends here ends there at once."""
+    """Tokens over the middleware's own services: what ends here ends there at once."""
 
     def __init__(self, installed: Installation, **options: Any) -> None:
         super().__init__(installed.settings, installed.store, **options)
         self._installed = installed
 
-    def _sync_core(self) -> Core:
-        return self._installed.core(is_async=False)
+    def _sync_service(self) -> SessionService:
+        return self._installed.core(is_async=False).service
+
+    def _async_service(self) -> SessionService:
+        return self._installed.core(is_async=True).service
 
 
 class Installation:
@@ -186,13 +189,8 @@ class Installation:
         """
         core = self.core(is_async=False)
         named = record_id(self.settings.client_key, open_id)
-<<<<<<< HEAD
         stored = run(core.service.records.load(named))
         return None if stored is None else stored_user(core.service, stored.record)
-=======
-        stored = run(core.records.load(named))
-        return None if stored is None else stored_user(core, stored.record)
->>>>>>> 25a12e6 (Django: words of the field; a hook that fails leaves no session)
 
     def core(self, *, is_async: bool) -> Core:
         """Return the core of one kind of request, made when first asked for."""
@@ -217,7 +215,6 @@ class Installation:
 
     def close(self) -> None:
         """Close what the blocking side holds; the rest goes with its event loop."""
-        self.tokens.close()
         core = self._cores.get(False)
         if core is not None:
             run(core.service.aclose())
