@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tiktok_oauth_middleware.stores import MemoryStore, RedisStore, SQLiteStore
+from tiktok_oauth_middleware import RedisStore, SQLiteStore
+from tiktok_oauth_middleware.stores import MemoryStore
 from tiktok_oauth_middleware.testing.stores import AsyncStoreContract, StoreContract
 
 if TYPE_CHECKING:

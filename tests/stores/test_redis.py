@@ -18,11 +18,10 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 import trio
 
-from tiktok_oauth_middleware._check.store import findings
+from tiktok_oauth_middleware import RedisStore
 from tiktok_oauth_middleware.errors import ConfigurationError, StoreError
-from tiktok_oauth_middleware.stores import RedisStore
+from tiktok_oauth_middleware.stores.registry import diagnose_store
 
-from ..conftest import make_settings
 from ..support.patience import HANGS
 
 redis = pytest.importorskip("redis")
@@ -523,7 +522,7 @@ def test_the_cause_of_no_connection(
             with pytest.raises(StoreError) as failure:
                 ask()
             told.append(str(failure.value))
-        found = {f.code: f for f in findings(make_settings(store=url))}
+        found = {f.code: f for f in diagnose_store(url)}
         told.append(found["store_unusable"].message)
     for each in told:
         assert said in each, told

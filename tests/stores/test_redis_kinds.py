@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tiktok_oauth_middleware import RedisStore
 from tiktok_oauth_middleware.errors import ConfigurationError, StoreError
-from tiktok_oauth_middleware.stores import RedisStore, open_store
+from tiktok_oauth_middleware.stores import open_store
 from tiktok_oauth_middleware.stores.base import lock_row
 from tiktok_oauth_middleware.testing.stores import (
     _LONG,

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 
 import pytest
 
-from tiktok_oauth_middleware import stores
+from tiktok_oauth_middleware import MemoryStore
 from tiktok_oauth_middleware.errors import ConfigurationError
-from tiktok_oauth_middleware.settings.validate import store_fault
-from tiktok_oauth_middleware.stores.registry import open_store
+from tiktok_oauth_middleware.stores import registry
+from tiktok_oauth_middleware.stores.registry import open_store, store_fault
 
 
 @pytest.mark.parametrize(
@@ -93,13 +95,31 @@ def test_the_clock_is_handed_on() -> None:
     assert store.get("row") is None
 
 
-def test_every_name_is_found() -> None:
-    """All public names are there, and others are an AttributeError."""
-    assert sorted(stores.__all__) == dir(stores)
-    for name in stores.__all__:
-        assert getattr(stores, name).__name__ == name
-    with pytest.raises(AttributeError, match="nothing"):
-        assert stores.nothing
+def test_a_kind_has_every_column() -> None:
+    """A kind of store that lacks a column of the table cannot be built."""
+    assert fields(registry.StoreKind)
+    for column in fields(registry.StoreKind):
+        assert column.default is MISSING
+        assert column.default_factory is MISSING
+
+
+def test_a_new_row_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row of the table is all that a further scheme needs to be opened."""
+    row = replace(registry.KINDS["memory"], schemes=("toy",))
+    with pytest.raises(ConfigurationError, match="toy://, which is no store"):
+        open_store("toy://")
+    monkeypatch.setattr(registry, "KINDS", {**registry.KINDS, "toy": row})
+    assert isinstance(open_store("toy://"), MemoryStore)
+
+
+def test_an_unknown_scheme_lists_the_others() -> None:
+    """The error about an unknown scheme shows a URL of every kind of store."""
+    fault = store_fault("toy://") or ""
+    shown = {word.partition("://")[0] for word in re.findall(r"\S+://", fault)}
+    assert shown == {
+        *("toy", "memory", "sqlite", "redis", "rediss", "unix"),
+        *("postgresql+psycopg", "mysql+pymysql", "django"),
+    }
 
 
 IMPORTED = """

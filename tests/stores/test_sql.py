@@ -17,9 +17,7 @@ import trio
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from tiktok_oauth_middleware.errors import ConfigurationError, StoreError
-from tiktok_oauth_middleware.settings import validate
-from tiktok_oauth_middleware.settings.validate import store_fault
-from tiktok_oauth_middleware.stores import open_store, registry
+from tiktok_oauth_middleware.stores.registry import open_store, store_fault
 from tiktok_oauth_middleware.stores.sql import SQLStore
 from tiktok_oauth_middleware.testing.stores import AsyncStoreContract, StoreContract
 
@@ -591,15 +589,3 @@ def test_what_names_no_database_is_refused(url: str, match: str) -> None:
     """A URL that no store can be opened from is refused, with what is known."""
     with pytest.raises(ConfigurationError, match=match):
         open_store(url)
-
-
-def test_each_kind_can_be_checked_and_opened() -> None:
-    """Every scheme that the settings accept has something that opens it."""
-    assert registry._OPENERS.keys() == validate._STORES.keys()
-
-
-def test_a_kind_that_nothing_opens_is_an_error(monkeypatch: Any) -> None:
-    """A scheme that only the settings know is an error, and not taken for another."""
-    monkeypatch.setitem(validate._STORES, "toy", lambda _: None)
-    with pytest.raises(ConfigurationError, match="toy://, which nothing opens"):
-        open_store("toy://")

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tiktok_oauth_middleware import SQLiteStore
 from tiktok_oauth_middleware.errors import StoreError
-from tiktok_oauth_middleware.stores import SQLiteStore
 from tiktok_oauth_middleware.stores import sqlite as module
 
 from ..support.patience import HANGS
@@ -432,7 +432,7 @@ def test_a_child_does_not_wait_for_its_parents_lock(
 
 COUNT = """
 import sys
-from tiktok_oauth_middleware.stores import SQLiteStore
+from tiktok_oauth_middleware import SQLiteStore
 store = SQLiteStore(sys.argv[1], timeout=30)
 done = 0
 while done < 250:
@@ -459,7 +459,7 @@ def test_no_increment_is_lost_between_processes(path: Path) -> None:
 
 WRITE = """
 import sys
-from tiktok_oauth_middleware.stores import SQLiteStore
+from tiktok_oauth_middleware import SQLiteStore
 store = SQLiteStore(sys.argv[1])
 number = 0
 while True:

@@ -12,8 +12,12 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from . import keys, machine, portal, records, store
-from .findings import Finding, of_faults
+from tiktok_oauth_middleware._core.findings import Finding
+from tiktok_oauth_middleware._core.secret import reveal
+from tiktok_oauth_middleware.stores.registry import diagnose_store
+
+from . import keys, machine, portal, records
+from .findings import of_faults
 
 if TYPE_CHECKING:
     from tiktok_oauth_middleware.settings.options import TikTokSettings
@@ -38,6 +42,6 @@ def diagnose(
     """
     yield from portal.findings(settings, mount)
     yield from keys.findings(settings)
-    yield from store.findings(settings)
+    yield from diagnose_store(reveal(settings.store))
     yield from records.findings(settings)
     yield from machine.findings(settings, clock, online=online)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.error import HTTPError
 from urllib.request import Request, build_opener
 
-from .findings import Finding, good, note, wrong
+from tiktok_oauth_middleware._core.findings import Finding, good, note, wrong
 
 if TYPE_CHECKING:
     from tiktok_oauth_middleware.settings.options import TikTokSettings

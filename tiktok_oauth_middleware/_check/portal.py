@@ -14,10 +14,9 @@ from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from tiktok_oauth_middleware._core.findings import Finding, good, note, wrong
 from tiktok_oauth_middleware._core.secret import reveal
 from tiktok_oauth_middleware.settings.endpoints import ADDRESSES
-
-from .findings import Finding, good, note, wrong
 
 if TYPE_CHECKING:
     from tiktok_oauth_middleware.settings.options import TikTokSettings

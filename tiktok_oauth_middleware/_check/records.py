@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING
 from tiktok_oauth_middleware._core.backends.base import run
 from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
 from tiktok_oauth_middleware._core.encryption import Box
+from tiktok_oauth_middleware._core.findings import Finding, good, note
 from tiktok_oauth_middleware._core.secret import reveal
 from tiktok_oauth_middleware._session.cache import SessionCache
 from tiktok_oauth_middleware._session.records import Records
 from tiktok_oauth_middleware.errors import ConfigurationError, StoreError
 from tiktok_oauth_middleware.stores.registry import open_store
-
-from .findings import Finding, good, note
 
 if TYPE_CHECKING:
     from tiktok_oauth_middleware.settings.options import TikTokSettings

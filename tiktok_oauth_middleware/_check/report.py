@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from .findings import Finding, Level
+from tiktok_oauth_middleware._core.findings import Finding, Level
 
 #: Select Graphic Rendition (ECMA-48 8.3.117): green, yellow, red and bold.
 _COLOURS: Mapping[Level, str] = {"good": "32", "note": "33", "wrong": "1;31"}

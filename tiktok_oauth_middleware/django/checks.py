@@ -13,7 +13,7 @@ from django.utils.module_loading import import_string
 from tiktok_oauth_middleware.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from tiktok_oauth_middleware._check.findings import Finding
+    from tiktok_oauth_middleware._core.findings import Finding
     from tiktok_oauth_middleware.settings.options import TikTokSettings
 
 TAG = "tiktok"

@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -19,6 +19,7 @@ from tiktok_oauth_middleware._core.origins import origin_of
 from tiktok_oauth_middleware._core.return_to import safe_target
 from tiktok_oauth_middleware._oauth import protocol
 from tiktok_oauth_middleware._oauth.scopes import is_scope
+from tiktok_oauth_middleware.stores.registry import store_fault
 
 from .endpoints import ADDRESSES, TikTokEndpoints
 from .rows import Row
@@ -355,121 +356,3 @@ def _other_faults(options: Mapping[str, Any]) -> Iterator[str]:
     fault = store_fault(options["store"])
     if fault:
         yield fault
-
-
-# --- which store a URL names -------------------------------------------------------
-
-_KINDS = (
-    "memory://, sqlite:///relative.sqlite3, sqlite:////absolute/path.sqlite3,"
-    " redis://host:6379/0, rediss://host:6379/0, unix:///path/of/redis.sock,"
-    " postgresql+psycopg://user@host/database, mysql+pymysql://user@host/database"
-    " or django://default"
-)
-
-
-def store_fault(url: str) -> str | None:
-    """Return what is wrong with the option ``store``, or None; touches nothing.
-
-    The URL may carry a password, so only its scheme is repeated.
-    """
-    scheme, separator, rest = url.partition("://")
-    if not separator or not re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme):
-        return f"store is no URL of a store; it must be one of {_KINDS}"
-    kind = store_kind(scheme)
-    if kind is None:
-        return f"store begins with {scheme}://, which is no store; use {_KINDS}"
-    return _STORES[kind](rest)
-
-
-def store_kind(scheme: str) -> str | None:
-    """Return the kind of store that a URL's scheme names; None if there is none.
-
-    A database and a driver of SQLAlchemy, such as ``postgresql+psycopg``, are of the
-    database's kind; ``sqlite+`` is SQLite through SQLAlchemy.
-    """
-    database, plus, _ = scheme.partition("+")
-    kind = "sqlite+" if (database, plus) == ("sqlite", "+") else database
-    is_known = kind in _STORES and (not plus or kind in _SQL_KINDS)
-    return kind if is_known else None
-
-
-def _memory_fault(rest: str) -> str | None:
-    if rest:
-        return "store says more than memory://; the memory store takes nothing else"
-    return None
-
-
-def _sqlite_fault(rest: str) -> str | None:
-    path = rest.removeprefix("/")
-    if not rest.startswith("/") or not path:
-        return (
-            "store names no SQLite file; it must be sqlite:///relative.sqlite3 (three"
-            " slashes) or sqlite:////absolute/path.sqlite3 (four)"
-        )
-    if path.startswith((":memory:", "file:")) or "?" in path:
-        return (
-            "store asks of SQLite what it does not offer here (:memory:, file: or"
-            " ?options); use a plain path, or memory:// to keep nothing"
-        )
-    return None
-
-
-_LAST_PORT = 65_535
-
-
-def _redis_fault(rest: str) -> str | None:
-    _, _, address = re.split("[/?#]", rest, maxsplit=1)[0].rpartition("@")
-    port = re.fullmatch(r"(?:\[[0-9a-fA-F:.]+\]|[^:\[\]]+)(?::(\d{1,5}))?", address)
-    if port is None or int(port[1] or 0) > _LAST_PORT:
-        return (
-            "store names no Redis host and port; it must be redis://host:6379/0,"
-            " with a password redis://:password@host:6379/0 (percent-encoded)"
-        )
-    return None
-
-
-def _socket_fault(rest: str) -> str | None:
-    if "/" not in rest:
-        return "store names no socket; it must be unix:///path/of/redis.sock?db=0"
-    return None
-
-
-def _sql_fault(rest: str) -> str | None:
-    _, _, address = re.split("[/?#]", rest, maxsplit=1)[0].rpartition("@")
-    if not address and not rest.startswith(("/", "?")):
-        return (
-            "store names no database; it must be"
-            " postgresql+psycopg://user:password@host:5432/database (percent-encoded)"
-        )
-    return None
-
-
-def _sqlalchemy_file_fault(rest: str) -> str | None:
-    if not re.match("/[^:?]", rest):
-        return (
-            "store names no SQLite file; it must be sqlite+pysqlite:////absolute/path"
-        )
-    return None
-
-
-def _django_fault(rest: str) -> str | None:
-    if not re.fullmatch(r"[A-Za-z0-9_.-]+", rest):
-        return (
-            "store names no database of Django's DATABASES; it must be django://default"
-        )
-    return None
-
-
-_SQL_KINDS = frozenset({"postgresql", "mysql", "mariadb", "sqlite+"})
-_STORES: dict[str, Callable[[str], str | None]] = {
-    "memory": _memory_fault,
-    "sqlite": _sqlite_fault,
-    "redis": _redis_fault,
-    "rediss": _redis_fault,
-    "unix": _socket_fault,
-    "postgresql": _sql_fault,
-    "mysql": _sql_fault,
-    "mariadb": _sql_fault,
-    "sqlite+": _sqlalchemy_file_fault,
-    "django": _django_fault,
-}

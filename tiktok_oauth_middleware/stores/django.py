@@ -40,6 +40,7 @@ from tiktok_oauth_middleware._core.log import logger as log
 from tiktok_oauth_middleware.errors import ConfigurationError, StoreError
 
 from .base import SwapLock, Waits, refuse_empty_swap
+from .registry import missing_library
 
 try:
     from asgiref.sync import sync_to_async
@@ -55,11 +56,7 @@ try:
     )
     from django.utils.connection import ConnectionDoesNotExist
 except ModuleNotFoundError as missing:
-    message = (
-        "store is django:// and Django is not installed: pip install"
-        ' "tiktok-oauth-middleware[django]"'
-    )
-    raise ConfigurationError(message) from missing
+    raise missing_library("django") from missing
 
 _MARK = 8
 _SWEEP_EVERY = 32

@@ -27,6 +27,7 @@ from contextlib import (
     AbstractContextManager,
     suppress,
 )
+from importlib import import_module
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
 from urllib.parse import urlsplit
@@ -35,6 +36,7 @@ from tiktok_oauth_middleware._core.secret import Secret, reveal
 from tiktok_oauth_middleware.errors import ConfigurationError, StoreError
 
 from .base import AsyncSwapLock, SwapLock, Waits, refuse_empty_swap
+from .registry import missing_library
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -130,7 +132,10 @@ class RedisStore:
         self._by_process: dict[int, _Face] = {}
         self._by_loop: dict[Any, _Face] = {}
         if isinstance(url_or_client, str):
-            _refuse_missing_library()
+            try:
+                import_module("redis")
+            except ModuleNotFoundError as missing:
+                raise missing_library("redis") from missing
             _check_url(reveal(url_or_client), timeout)
             self._url = Secret(url_or_client)
         else:
@@ -392,17 +397,6 @@ def _loop_face(url: str, timeout: float) -> _Face:
 
 def _face_of(client: Any) -> _Face:
     return _Face(client, client.register_script(_SWAP))
-
-
-def _refuse_missing_library() -> None:
-    try:
-        import redis  # noqa: F401
-    except ModuleNotFoundError as missing:
-        message = (
-            "store is in Redis and redis-py is not installed: pip install"
-            ' "tiktok-oauth-middleware[redis]"'
-        )
-        raise ConfigurationError(message) from missing
 
 
 def _pool(url: str, timeout: float) -> Any:

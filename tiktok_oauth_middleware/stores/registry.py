@@ -1,85 +1,324 @@
-"""Which store a URL names; each kind is loaded when it is named."""
+"""The one table of store kinds: how each is opened, validated and diagnosed.
+
+A module of a store is imported when a URL names it: sqlite3, redis, SQLAlchemy and
+Django cost more time to import than the rest of the package.
+"""
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
+from tiktok_oauth_middleware._core.findings import Finding
 from tiktok_oauth_middleware._core.secret import reveal
 from tiktok_oauth_middleware.errors import ConfigurationError
-from tiktok_oauth_middleware.settings.validate import store_fault, store_kind
 
 from .base import Store
 
+Clock = Callable[[], float]
 
-def open_store(url: str, *, clock: Callable[[], float] = time.time) -> Store:
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreKind:
+    """A kind of store. No column has a default, so that none can be forgotten."""
+
+    #: What URLs begin with. One that ends in "+" is followed by a driver's name, such
+    #: as ``postgresql+psycopg``.
+    schemes: tuple[str, ...]
+    #: URLs to show to somebody who wrote a wrong one.
+    examples: tuple[str, ...]
+    #: What it keeps rows in, for messages.
+    title: str
+    #: The package it needs, and the extra of this distribution that installs it; None
+    #: where Python's standard library is enough.
+    package: str | None
+    extra: str | None
+    #: Returns what is wrong with the part of a URL after ``://``, or None.
+    fault: Callable[[str], str | None]
+    #: Returns the store of a URL; nothing is connected to yet.
+    open: Callable[[str, Clock], Store]
+    #: Yields what ``check`` finds about a URL without a fault.
+    diagnose: Callable[[str], Iterator[Finding]]
+
+
+def open_store(url: str, *, clock: Clock = time.time) -> Store:
     """Return the store that a URL names; nothing is connected to or created yet.
 
     Args:
-        url: See `store_fault` for what it may be.
-        clock: What the store judges expiry by. Redis has a clock of its own.
+        url: One that `store_fault` finds nothing wrong with.
+        clock: Returns seconds since 1970, for expiry; Redis uses its own clock.
 
     Raises:
-        ConfigurationError: there is no such store, or its library is not installed.
+        ConfigurationError: There is no such store, or its library is not installed.
     """
     url = reveal(url)
     fault = store_fault(url)
     if fault is not None:
         raise ConfigurationError(fault)
-    kind = store_kind(url.partition("://")[0])
-    opened = _OPENERS.get(kind or "")
-    if opened is None:
-        known = ", ".join(f"{name}://" for name in _OPENERS)
-        message = f"store begins with {kind}://, which nothing opens; known are {known}"
-        raise ConfigurationError(message)
-    return opened(url, clock)
+    return _kind_of(url).open(url, clock)
 
 
-# Imported when used: sqlite3, redis and SQLAlchemy cost more than the rest of the
-# package.
+def store_fault(url: str) -> str | None:
+    """Return what is wrong with the option ``store``, or None; connects to nothing.
+
+    The URL may contain a password, so only its scheme is repeated.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator or not re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme):
+        return f"store is no URL of a store; it must be one of {_examples()}"
+    kind = KINDS.get(_key(scheme))
+    if kind is None:
+        return f"store begins with {scheme}://, which is no store; use {_examples()}"
+    return kind.fault(rest)
 
 
-def _memory_store(_: str, clock: Callable[[], float]) -> Store:
+def diagnose_store(url: str) -> Iterator[Finding]:
+    """Yield what ``check`` finds about the store of a URL without a fault.
+
+    A value is written to the store, read and deleted.
+    """
+    return _kind_of(url).diagnose(url)
+
+
+def missing_library(scheme: str) -> ConfigurationError:
+    """Return the error for a kind of store whose library is not installed."""
+    kind = KINDS[scheme]
+    message = (
+        f"store is {kind.title} and {kind.package} is not installed: pip install"
+        f' "tiktok-oauth-middleware[{kind.extra}]"'
+    )
+    return ConfigurationError(message)
+
+
+def _kind_of(url: str) -> StoreKind:
+    return KINDS[_key(url.partition("://")[0])]
+
+
+def _key(scheme: str) -> str:
+    """Return a scheme without the name of its driver."""
+    database, plus, _ = scheme.partition("+")
+    return database + plus
+
+
+def _examples() -> str:
+    *most, last = [url for kind in _TABLE for url in kind.examples]
+    return f"{', '.join(most)} or {last}"
+
+
+# --- in memory -----------------------------------------------------------------------
+
+
+def _memory_fault(rest: str) -> str | None:
+    if rest:
+        return "store says more than memory://; the memory store takes nothing else"
+    return None
+
+
+def _open_memory(_: str, clock: Clock) -> Store:
     from .memory import MemoryStore
 
     return MemoryStore(clock=clock)
 
 
-def _sqlite_store(url: str, clock: Callable[[], float]) -> Store:
+def _diagnose_memory(_: str) -> Iterator[Finding]:
+    from .diagnose import memory
+
+    return memory()
+
+
+# --- SQLite --------------------------------------------------------------------------
+
+
+def _sqlite_fault(rest: str) -> str | None:
+    path = rest.removeprefix("/")
+    if not rest.startswith("/") or not path:
+        return (
+            "store names no SQLite file; it must be sqlite:///relative.sqlite3 (three"
+            " slashes) or sqlite:////absolute/path.sqlite3 (four)"
+        )
+    if path.startswith((":memory:", "file:")) or "?" in path:
+        return (
+            "store asks of SQLite what it does not offer here (:memory:, file: or"
+            " ?options); use a plain path, or memory:// to keep nothing"
+        )
+    return None
+
+
+def _open_sqlite(url: str, clock: Clock) -> Store:
     from .sqlite import SQLiteStore
 
     return SQLiteStore(url.removeprefix("sqlite:///"), clock=clock)
 
 
-def _redis_store(url: str, _: Callable[[], float]) -> Store:
+def _diagnose_sqlite(url: str) -> Iterator[Finding]:
+    from .diagnose import sqlite
+
+    return sqlite(url.removeprefix("sqlite:///"))
+
+
+# --- Redis ---------------------------------------------------------------------------
+
+_LAST_PORT = 65_535
+
+
+def _redis_fault(rest: str) -> str | None:
+    _, _, address = re.split("[/?#]", rest, maxsplit=1)[0].rpartition("@")
+    port = re.fullmatch(r"(?:\[[0-9a-fA-F:.]+\]|[^:\[\]]+)(?::(\d{1,5}))?", address)
+    if port is None or int(port[1] or 0) > _LAST_PORT:
+        return (
+            "store names no Redis host and port; it must be redis://host:6379/0,"
+            " with a password redis://:password@host:6379/0 (percent-encoded)"
+        )
+    return None
+
+
+def _redis_socket_fault(rest: str) -> str | None:
+    if "/" not in rest:
+        return "store names no socket; it must be unix:///path/of/redis.sock?db=0"
+    return None
+
+
+def _open_redis(url: str, _: Clock) -> Store:
     from .redis import RedisStore
 
     return RedisStore(url)
 
 
-def _sql_store(url: str, clock: Callable[[], float]) -> Store:
+def _diagnose_redis(url: str) -> Iterator[Finding]:
+    from .diagnose import redis
+
+    return redis(url)
+
+
+# --- databases -----------------------------------------------------------------------
+
+
+def _sql_fault(rest: str) -> str | None:
+    _, _, address = re.split("[/?#]", rest, maxsplit=1)[0].rpartition("@")
+    if not address and not rest.startswith(("/", "?")):
+        return (
+            "store names no database; it must be"
+            " postgresql+psycopg://user:password@host:5432/database (percent-encoded)"
+        )
+    return None
+
+
+def _sql_file_fault(rest: str) -> str | None:
+    if not re.match("/[^:?]", rest):
+        return (
+            "store names no SQLite file; it must be sqlite+pysqlite:////absolute/path"
+        )
+    return None
+
+
+def _open_sql(url: str, clock: Clock) -> Store:
     from .sql import SQLStore
 
     return SQLStore(url, clock=None if clock is time.time else clock)
 
 
-def _django_store(url: str, clock: Callable[[], float]) -> Store:
+def _django_fault(rest: str) -> str | None:
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+", rest):
+        return (
+            "store names no database of Django's DATABASES; it must be django://default"
+        )
+    return None
+
+
+def _open_django(url: str, clock: Clock) -> Store:
     from .django import DjangoStore
 
     alias = url.removeprefix("django://")
     return DjangoStore(alias, clock=None if clock is time.time else clock)
 
 
-#: By kind of store: what opens a URL of it.
-_OPENERS: Mapping[str, Callable[[str, Callable[[], float]], Store]] = {
-    "memory": _memory_store,
-    "sqlite": _sqlite_store,
-    "redis": _redis_store,
-    "rediss": _redis_store,
-    "unix": _redis_store,
-    "postgresql": _sql_store,
-    "mysql": _sql_store,
-    "mariadb": _sql_store,
-    "sqlite+": _sql_store,
-    "django": _django_store,
+def _diagnose_database(url: str) -> Iterator[Finding]:
+    from .diagnose import write_and_read
+
+    yield write_and_read(url)
+
+
+_TABLE = (
+    StoreKind(
+        schemes=("memory",),
+        examples=("memory://",),
+        title="in memory",
+        package=None,
+        extra=None,
+        fault=_memory_fault,
+        open=_open_memory,
+        diagnose=_diagnose_memory,
+    ),
+    StoreKind(
+        schemes=("sqlite",),
+        examples=("sqlite:///relative.sqlite3", "sqlite:////absolute/path.sqlite3"),
+        title="in SQLite",
+        package=None,
+        extra=None,
+        fault=_sqlite_fault,
+        open=_open_sqlite,
+        diagnose=_diagnose_sqlite,
+    ),
+    StoreKind(
+        schemes=("redis", "rediss"),
+        examples=("redis://host:6379/0", "rediss://host:6379/0"),
+        title="in Redis",
+        package="redis-py",
+        extra="redis",
+        fault=_redis_fault,
+        open=_open_redis,
+        diagnose=_diagnose_redis,
+    ),
+    StoreKind(
+        schemes=("unix",),
+        examples=("unix:///path/of/redis.sock",),
+        title="in Redis",
+        package="redis-py",
+        extra="redis",
+        fault=_redis_socket_fault,
+        open=_open_redis,
+        diagnose=_diagnose_redis,
+    ),
+    StoreKind(
+        schemes=(
+            *("postgresql", "postgresql+"),
+            *("mysql", "mysql+", "mariadb", "mariadb+"),
+        ),
+        examples=(
+            "postgresql+psycopg://user@host/database",
+            "mysql+pymysql://user@host/database",
+        ),
+        title="an SQL database",
+        package="SQLAlchemy",
+        extra="sql",
+        fault=_sql_fault,
+        open=_open_sql,
+        diagnose=_diagnose_database,
+    ),
+    StoreKind(
+        schemes=("sqlite+",),
+        examples=(),
+        title="an SQL database",
+        package="SQLAlchemy",
+        extra="sql",
+        fault=_sql_file_fault,
+        open=_open_sql,
+        diagnose=_diagnose_database,
+    ),
+    StoreKind(
+        schemes=("django",),
+        examples=("django://default",),
+        title="a database of Django's",
+        package="Django",
+        extra="django",
+        fault=_django_fault,
+        open=_open_django,
+        diagnose=_diagnose_database,
+    ),
+)
+#: Every kind, by each of its schemes.
+KINDS: Mapping[str, StoreKind] = {
+    scheme: kind for kind in _TABLE for scheme in kind.schemes
 }

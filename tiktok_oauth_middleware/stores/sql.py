@@ -38,6 +38,7 @@ from .base import (
     Waits,
     refuse_empty_swap,
 )
+from .registry import missing_library
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine, Table
@@ -410,11 +411,7 @@ class _Source:
             from sqlalchemy.exc import ArgumentError, NoSuchModuleError
             from sqlalchemy.ext.asyncio import AsyncEngine
         except ModuleNotFoundError as missing:
-            message = (
-                "store is an SQL database and SQLAlchemy is not installed: pip install"
-                ' "tiktok-oauth-middleware[sql]"'
-            )
-            raise ConfigurationError(message) from missing
+            raise missing_library("postgresql") from missing
         self._timeout = timeout
         self._url: Any = None
         self._given: Any = None

@@ -27,11 +27,11 @@ from tiktok_oauth_middleware import (
 )
 from tiktok_oauth_middleware._check import diagnose, machine, of_faults
 from tiktok_oauth_middleware._check.portal import KNOWN_SCOPES
-from tiktok_oauth_middleware._check.store import file_system
 from tiktok_oauth_middleware.errors import ConfigurationError
 from tiktok_oauth_middleware.settings import TikTokSettings
 from tiktok_oauth_middleware.settings.rows import rows_of
 from tiktok_oauth_middleware.settings.validate import faults
+from tiktok_oauth_middleware.stores.diagnose import file_system
 from tiktok_oauth_middleware.stores.redis import RedisStore
 from tiktok_oauth_middleware.testing import FakeTikTok, login_as
 

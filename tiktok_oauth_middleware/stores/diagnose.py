@@ -1,4 +1,4 @@
-"""The store: whether it can be reached and written, and keeps what is written."""
+"""Findings about stores: whether each can be written, and keeps what is written."""
 
 from __future__ import annotations
 
@@ -9,17 +9,13 @@ import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
-from tiktok_oauth_middleware._core.secret import reveal
+from tiktok_oauth_middleware._core.findings import Finding, good, note, wrong
 from tiktok_oauth_middleware.errors import ConfigurationError, StoreError
-from tiktok_oauth_middleware.stores.registry import open_store
 
-from .findings import Finding, good, note, wrong
-
-if TYPE_CHECKING:
-    from tiktok_oauth_middleware.settings.options import TikTokSettings
+from .registry import open_store
 
 _LOCAL = ("localhost", "127.0.0.1", "::1", None)
 _LITTLE_SPACE = 64 * 1024 * 1024
@@ -37,35 +33,18 @@ _PASSING = {
 }
 
 
-def findings(settings: TikTokSettings) -> Iterator[Finding]:
-    """Return what there is to say of the store that the settings name."""
-    url = reveal(settings.store)
-    scheme, _, rest = url.partition("://")
-    if scheme == "memory":
-        yield note(
-            "store_memory",
-            "store",
-            "store is memory://: a restart signs everybody out, and workers do not"
-            " share it",
-            "use sqlite:///... on one host, redis://... across hosts",
-        )
-    elif scheme == "sqlite":
-        try:
-            yield from _sqlite(rest[1:])
-        except OSError as error:
-            yield wrong(
-                "store_unreadable",
-                "store",
-                f"store's file or directory can not be looked at: {error.strerror}",
-                "see that the path is right, and may be entered by this user",
-            )
-    elif scheme in ("redis", "rediss", "unix"):
-        yield from _redis(url)
-    else:
-        yield _written(url)
+def memory() -> Iterator[Finding]:
+    """Yield the findings about a store in memory."""
+    yield note(
+        "store_memory",
+        "store",
+        "store is memory://: a restart signs everybody out, and workers do not share"
+        " it",
+        "use sqlite:///... on one host, redis://... across hosts",
+    )
 
 
-def _written(url: str) -> Finding:
+def write_and_read(url: str) -> Finding:
     """Write, read and delete a value, as a login would."""
     key = f"tiktok:check:{secrets.token_hex(8)}"
     try:
@@ -99,6 +78,23 @@ def _written(url: str) -> Finding:
 # --- SQLite ------------------------------------------------------------------------
 
 
+def sqlite(written: str) -> Iterator[Finding]:
+    """Yield the findings about a file of SQLite.
+
+    Args:
+        written: The path as it stands in the URL.
+    """
+    try:
+        yield from _sqlite(written)
+    except OSError as error:
+        yield wrong(
+            "store_unreadable",
+            "store",
+            f"store's file or directory cannot be examined: {error.strerror}",
+            "see that the path is right, and may be entered by this user",
+        )
+
+
 def _sqlite(written: str) -> Iterator[Finding]:
     path = Path(os.path.abspath(written))  # noqa: PTH100 - as the store does
     if not Path(written).is_absolute():
@@ -127,7 +123,7 @@ def _sqlite(written: str) -> Iterator[Finding]:
     tried = path.with_name(f".check-{secrets.token_hex(8)}") if is_new else path
     had_no_wal = not is_new and _has_no_wal(path)
     try:
-        yield _written(f"sqlite:///{tried}")
+        yield write_and_read(f"sqlite:///{tried}")
     finally:
         for suffix in ("", "-wal", "-shm") if is_new else ():
             Path(f"{tried}{suffix}").unlink(missing_ok=True)
@@ -255,13 +251,14 @@ def file_system(path: Path, mounts: str | None = None) -> str | None:
 # --- Redis -------------------------------------------------------------------------
 
 
-def _redis(url: str) -> Iterator[Finding]:
+def redis(url: str) -> Iterator[Finding]:
+    """Yield the findings about a server of Redis."""
     yield from _address(url)
-    tried = _written(url)
+    tried = write_and_read(url)
     yield tried
     if tried.level != "good":
         return
-    from tiktok_oauth_middleware.stores.redis import RedisStore
+    from .redis import RedisStore
 
     store = RedisStore(url)
     try:
