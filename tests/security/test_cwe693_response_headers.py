@@ -152,8 +152,8 @@ PAGES = {
     "disconnect_failed": disconnect_failed,
     "scope_required": scope_declined,
 }
-#: What no browser can be made to send here, and what the middleware never shows.
-ELSEWHERE = {"query_too_long", "login_required"}
+#: What no browser can be made to send here, and what only Django's accounts show.
+ELSEWHERE = {"query_too_long", "login_required", "login_refused", "account_taken"}
 JSON = {
     "401 of a guard": get("/private", API),
     "401 of a rule": get("/ruled/x", API),

@@ -89,15 +89,15 @@ class SessionService:
             adapter = MeasuredStore(adapter, self._meter)
         self._adapter = adapter
         self.check_workers()
-        #: The secret keys, newest first, as they were written.
-        self.keys: list[str] = [reveal(key) for key in settings.secret_keys]
-        log_key = derive(self.keys[0], settings.client_key, "log")
+        # No attribute: debuggers and reporters print those.
+        keys = [reveal(key) for key in settings.secret_keys]
+        log_key = derive(keys[0], settings.client_key, "log")
         self.emit = Emitter(backend, log_key, on_event, self._meter)
         self.cache = SessionCache(settings.remembered_sessions)
         self.records = Records(
             settings,
             adapter,
-            Box(self.keys, settings.client_key, "grant"),
+            Box(keys, settings.client_key, "grant"),
             self.cache,
             clock,
         )

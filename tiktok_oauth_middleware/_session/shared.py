@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .records import Records
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Shared:
     """The collaborators of refresh, profiles and sessions; one of each for an app."""
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from tiktok_oauth_middleware._core.encryption import Box, derive
 from tiktok_oauth_middleware._core.http import Headers, Request, Response
 from tiktok_oauth_middleware._core.log import logger
+from tiktok_oauth_middleware._core.secret import reveal
 from tiktok_oauth_middleware._session.cookie import SessionCookies
 from tiktok_oauth_middleware._session.loader import SessionLoader
 from tiktok_oauth_middleware._session.service import SessionService
@@ -75,7 +76,7 @@ class Core:
             logger.warning(
                 "development: cookies without Secure, for %s only", settings.origin
             )
-        self._wire(self.service.keys)
+        self._wire([reveal(key) for key in settings.secret_keys])
         self.mount_points = MountPoints(settings, clock, self.profiles.was_read)
         self.rules = AppRules(settings)
         self.challenges = Challenges(
