@@ -23,6 +23,7 @@ from tiktok_oauth_middleware._session.cookie import record_id
 from tiktok_oauth_middleware._session.record import UserRecord
 from tiktok_oauth_middleware.django import installation
 from tiktok_oauth_middleware.django.models import TikTokAccount
+from tiktok_oauth_middleware.django.project import Installation
 from tiktok_oauth_middleware.errors import TikTokOAuthError
 
 _SCOPES = "user.info.basic"
@@ -102,7 +103,9 @@ class Command(BaseCommand):
         self.stderr.write(f"account {account.pk}: its uid is not its open_id")
         return False
 
-    def _token(self, installed: Any, account: Any, given: dict[str, Any]) -> str:
+    def _token(
+        self, installed: Installation, account: Any, given: dict[str, Any]
+    ) -> str:
         """Take over the newest token of an account; return what to count it as."""
         if not installed.settings.keep_grants:
             return "tokens left: with keep_grants=False a token comes with a login"
@@ -124,11 +127,11 @@ class Command(BaseCommand):
         if record is None:
             return "tokens left: expired, and nothing to renew them with"
         name = record_id(client_key, account.uid)
-        if run(core.records.load(name)) is not None:
+        if run(core.service.records.load(name)) is not None:
             return "tokens left: there is a newer one here"
         if given["dry_run"]:
             return "tokens taken over"
-        if run(core.records.create(name, record)) is None:
+        if run(core.service.records.create(name, record)) is None:
             return "tokens left: there is a newer one here"
         if given["delete_tokens"]:
             token.delete()
