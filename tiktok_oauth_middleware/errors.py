@@ -1,23 +1,23 @@
-"""Every error this package raises, whose fault it is, and the status it deserves.
+"""The errors of this package, with the HTTP status that each one deserves.
 
 ::
 
     TikTokOAuthError
     ├─ ConfigurationError         the code or settings of the app are wrong
-    ├─ NotSignedIn           401  no session, or the grant behind it is gone
-    ├─ LoginError            400  a login that can not be finished
-    │  ├─ LoginDenied        403  the person said no at TikTok
+    ├─ NotSignedIn           401  no session, or its tokens are gone
+    ├─ LoginError            400  a login that cannot be finished
+    │  ├─ LoginDenied        403  the person declined at TikTok
     │  ├─ LoginExpired            begun too long ago
     │  ├─ LoginReplayed           finished before
-    │  └─ StateMismatch           the answer belongs to no login of this browser
+    │  └─ StateMismatch           the callback belongs to no login of this browser
     ├─ TikTokError           502  TikTok answered with an error
-    │  ├─ GrantRevoked       401  the refresh token is dead: sign in again
+    │  ├─ GrantRevoked       401  the refresh token is invalid: log in again
     │  └─ TikTokUnavailable  503  no answer, 5xx, 429 or nonsense: try later
     ├─ StoreError            503  the store failed
     └─ WebhookRejected       401  a delivery that TikTok did not sign, or too old
 
-``code`` is stable: it is what logs, events and pages name. Messages are safe to show:
-no error of ours ever carries a token, a code, a state or a key.
+``code`` is stable; logs, events and pages name it. Messages are safe to show: no error
+holds a token, a code, a state or a key.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class TikTokOAuthError(Exception):
 
 
 class ConfigurationError(TikTokOAuthError):
-    """The app is set up in a way that can not work; all faults are told at once."""
+    """The app is set up in a way that cannot work; it lists all faults at once."""
 
     code = "configuration"
-    #: One sentence for each fault: the option, what is wrong, what would be right.
+    #: One sentence for each fault: the option, what is wrong, and what would be right.
     faults: tuple[str, ...]
 
     def __init__(self, faults: str | Sequence[str]) -> None:
@@ -47,22 +47,22 @@ class ConfigurationError(TikTokOAuthError):
 
 
 class NotSignedIn(TikTokOAuthError):
-    """Nobody is signed in here, or the grant behind the session is gone."""
+    """The request is anonymous, or the tokens behind its session are gone."""
 
     code = "not_signed_in"
     status = 401
 
 
 class LoginError(TikTokOAuthError):
-    """A callback that does not finish a login; nobody was signed in."""
+    """A callback that does not finish a login; no session was made."""
 
     code = "login_failed"
     status = 400
-    #: TikTok's own ``error`` in the callback, if it is shaped like one; else "".
+    #: TikTok's own ``error`` in the callback, or "".
     error: str
     #: TikTok's free text about it, cut at 200 characters; never match on it.
     description: str
-    #: What else the callback held about it, such as ``errCode``; cut and escaped.
+    #: Further parameters about it, such as ``errCode``; cut and escaped.
     details: Mapping[str, str]
 
     def __init__(
@@ -74,8 +74,8 @@ class LoginError(TikTokOAuthError):
         self.error = error
         self.description = description
         self.details = dict(details or {})
-        said = [error, description, *(f"{k} {v}" for k, v in self.details.items())]
-        text = ", ".join(filter(None, said))
+        parts = [error, description, *(f"{k} {v}" for k, v in self.details.items())]
+        text = ", ".join(filter(None, parts))
         super().__init__(*([f"TikTok sent back: {text}"] if text else []))
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -83,7 +83,7 @@ class LoginError(TikTokOAuthError):
 
 
 class LoginDenied(LoginError):
-    """The person, or TikTok on their behalf, said no."""
+    """The person declined, or TikTok did for them."""
 
     code = "login_denied"
     status = 403
@@ -102,7 +102,7 @@ class LoginReplayed(LoginError):
 
 
 class StateMismatch(LoginError):
-    """The answer belongs to no login of this browser: lost, foreign, or forged."""
+    """The callback belongs to no login of this browser: lost, foreign, or forged."""
 
     code = "state_mismatch"
 
@@ -116,13 +116,13 @@ class TikTokError(TikTokOAuthError):
 
     code = "tiktok_error"
     status = 502
-    #: TikTok's own ``error`` or ``error.code``; "" where it sent none.
+    #: TikTok's own ``error`` or ``error.code``, or "".
     error: str
     #: TikTok's free text; never match on it.
     description: str
-    #: What TikTok's support asks for; "" where it sent none.
+    #: What TikTok's support asks for, or "".
     log_id: str
-    #: The HTTP status TikTok answered with; 0 where there was no answer.
+    #: The HTTP status of TikTok's answer; 0 if there was none.
     http_status: int
 
     def __init__(
@@ -147,29 +147,28 @@ class TikTokError(TikTokOAuthError):
 
 
 class GrantRevoked(TikTokError):
-    """``invalid_grant``: the code or the refresh token is dead for good."""
+    """``invalid_grant``: the code or the refresh token is invalid for good."""
 
     code = "grant_revoked"
     status = 401
 
 
 class TikTokUnavailable(TikTokError):
-    """No usable answer now: a time-out, a 5xx or 429, or a body that is no answer."""
+    """No usable answer now: a timeout, 5xx, 429, or a body that is no JSON object."""
 
     code = "tiktok_unavailable"
     status = 503
-    #: Seconds that TikTok asked to wait (``Retry-After``); None where it did not.
+    #: Seconds that TikTok asked to wait (``Retry-After``), or None.
     retry_after: float | None = None
-    #: What went wrong on the way, where there was no answer: ``name_not_found``,
-    #: ``refused``, ``certificate``, ``tls``, ``proxy``, ``timeout``, ``network``; "".
+    #: What failed if there was no answer: ``name_not_found``, ``refused``,
+    #: ``certificate``, ``tls``, ``proxy``, ``timeout``, ``network``; or "".
     failure: str = ""
 
 
 class StoreError(TikTokOAuthError):
     """The store could not answer: down, slow, full, locked, read-only or corrupt.
 
-    Raised ``from`` the store's own exception. Not to be mistaken for "there is no
-    such record", which is an answer.
+    Raised ``from`` the store's own exception. A missing record is not an error.
     """
 
     code = "store_error"

@@ -31,14 +31,14 @@ from tiktok_oauth_middleware.auth import read_profile
 from ..conftest import CALLBACK, LOGIN, LOGOUT, SAME_ORIGIN, make_settings
 
 HOOK, DISCONNECT = "/hook", "/disconnect"
-_LONG = 30_000
+LONG = 30_000
 ROUNDS = 40
 #: A thirtieth of what the requests of one row carry. What stays is a bounded number of
 #: objects, whatever they carry.
-MOST_KEPT = ROUNDS * _LONG // 30
+MOST_KEPT = ROUNDS * LONG // 30
 
 
-def text(number, length=_LONG):
+def text(number, length=LONG):
     """A different long text each time, of letters, digits and full stops."""
     return f"{number}.".rjust(12, "x") * (length // 12)
 

@@ -1,9 +1,9 @@
-"""What is good, odd or wrong of a deployment: the findings of ``check``.
+"""The findings of ``check`` about a deployment.
 
-`checks` refuses settings that no deployment could use; here good settings are held
-against TikTok's portal and the machine they are used on. Nothing is changed, but for a
-value that is written to the store and deleted again, and nothing but the store is asked
-over the network, unless that is wanted.
+Settings that no deployment could use are refused when they are built. Here, valid
+settings are compared with TikTok's portal and with the machine. Nothing is changed,
+except for a value that is written to the store and deleted again. Only the store is
+asked over the network, unless `online` is set.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ def diagnose(
     online: bool = False,
     clock: Callable[[], float] = time.time,
 ) -> Iterator[Finding]:
-    """Return the findings about good settings, by subject.
+    """Return the findings about valid settings, by subject.
 
     Args:
-        settings: of the app.
-        mount: the prefix that the server takes off the path, "" for none.
-        online: ask TikTok's token endpoint for the time; it is sent no credentials.
-        clock: seconds since 1970: the one to be judged.
+        settings: the app's.
+        mount: the prefix that the server removes from the path, or "".
+        online: whether to ask TikTok for the time; no credentials are sent.
+        clock: returns the seconds since 1970; it is compared with TikTok's.
     """
     yield from portal.findings(settings, mount)
     yield from keys.findings(settings)

@@ -1,4 +1,4 @@
-"""Keys and cookies: how strong, and whether they suit the site."""
+"""Findings about keys, cookies and sessions."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _ALPHABETS = (
 )
 _MANY_KEYS = 3
 _MAKE_A_KEY = 'python -c "import secrets; print(secrets.token_urlsafe(32))"'
-#: Cookies of frameworks: on loopback ours has no prefix to tell it from theirs.
-_THEIRS = ("session", "sessionid", "csrftoken")
+#: Cookie names of frameworks. On loopback ours has no prefix that sets it apart.
+_FRAMEWORK_COOKIES = ("session", "sessionid", "csrftoken")
 
 
 def findings(settings: TikTokSettings) -> Iterator[Finding]:
-    """Return what there is to say of keys, cookies and sessions."""
+    """Return the findings about keys, cookies and sessions."""
     yield from _keys(settings)
     yield from _cookies(settings)
     if settings.session_idle >= settings.session_lifetime:
@@ -37,13 +37,13 @@ def findings(settings: TikTokSettings) -> Iterator[Finding]:
             "session_idle",
             "session_idle is as long as session_lifetime or longer, so it never counts;"
             " that is harmless: sessions end after session_lifetime",
-            "nothing, unless sessions shall end sooner when nobody uses them",
+            "nothing, unless unused sessions shall end sooner",
         )
     if not settings.pkce:
         yield note(
             "pkce_off",
             "pkce",
-            "pkce is off: a stolen code is not refused for want of its verifier",
+            "pkce is off: a stolen code works without its verifier",
             "turn it on, unless TikTok's page complains of code_challenge",
         )
 
@@ -64,8 +64,8 @@ def _keys(settings: TikTokSettings) -> Iterator[Finding]:
         yield note(
             "many_keys",
             "secret_keys",
-            f"secret_keys lists {len(keys)} keys; each opens and signs somebody in",
-            "drop those that have been out of use for session_lifetime",
+            f"secret_keys lists {len(keys)} keys, and each of them can sign users in",
+            "remove those that have not been the first for session_lifetime",
         )
     yield good(
         "secret_keys",
@@ -75,7 +75,7 @@ def _keys(settings: TikTokSettings) -> Iterator[Finding]:
 
 
 def _bits(key: str) -> int:
-    """Return how many bits a random key of this alphabet and length has at most."""
+    """Return the most bits that a random key of this alphabet and length has."""
     sizes = (size for alphabet, size in _ALPHABETS if alphabet.fullmatch(key))
     return int(len(key) * math.log2(next(sizes, 94)))
 
@@ -88,7 +88,7 @@ def _cookies(settings: TikTokSettings) -> Iterator[Finding]:
             f"cookies are __Host-{settings.cookie_name}, Secure, HttpOnly,"
             f" SameSite=Lax: for {settings.origin} alone, over https",
         )
-    elif settings.cookie_name in _THEIRS:
+    elif settings.cookie_name in _FRAMEWORK_COOKIES:
         yield wrong(
             "cookie_collides",
             "cookie_name",
@@ -110,5 +110,5 @@ def _cookies(settings: TikTokSettings) -> Iterator[Finding]:
                 "websocket_origin_plain",
                 "websocket_origins",
                 f"websocket_origins trusts {origin}, a page over plain http",
-                "serve it over https: whoever is in between writes such a page",
+                "serve it over https: anyone in between can change such a page",
             )

@@ -1,4 +1,4 @@
-"""The machine: its clock, its certificates, and the versions of what we depend on."""
+"""Findings about the machine: clock, certificates, and versions of dependencies."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from tiktok_oauth_middleware.settings.options import TikTokSettings
 
 DISTRIBUTION = "tiktok-oauth-middleware"
-#: No clock is right that is before this package: 2026-11-01 UTC.
+#: A clock that shows a time before this package existed is wrong: 2026-11-01 UTC.
 _RELEASED = 1_793_491_200
 _YEARS = 20 * 365 * 86400
-#: What a login cookie of another worker may be off by.
+#: How far the clocks of two workers may differ, in seconds.
 _SKEW = 60
 _SLIGHT_SKEW = 10
 _SECONDS = 10
@@ -35,7 +35,7 @@ _REQUIREMENT = re.compile(
 def findings(
     settings: TikTokSettings, clock: Callable[[], float], *, online: bool
 ) -> Iterator[Finding]:
-    """Return what there is to say of the machine."""
+    """Return the findings about the machine."""
     yield _clock(clock())
     token = settings.endpoints.token
     if token.startswith("https:"):
@@ -55,8 +55,8 @@ def _clock(now: float) -> Finding:
     return wrong(
         "clock_wrong",
         "",
-        f"the clock says {shown}, which can not be: logins, tokens and webhooks are"
-        " judged by it",
+        f"the clock shows {shown}, which is wrong: logins, tokens and webhooks depend"
+        " on it",
         "set it, and keep it synchronised (chrony, systemd-timesyncd)",
     )
 
@@ -89,8 +89,8 @@ def _answer(url: str, clock: Callable[[], float]) -> Iterator[Finding]:
         yield wrong(
             "tiktok_unreachable",
             "endpoints",
-            f"TikTok can not be reached: {type(reason).__name__}",
-            "see to name service, firewall, proxy (HTTPS_PROXY) and certificates",
+            f"TikTok cannot be reached: {type(reason).__name__}",
+            "check name resolution, firewall, proxy (HTTPS_PROXY) and certificates",
         )
         return
     yield good("tiktok", "endpoints", "TikTok's token endpoint answers")
@@ -98,7 +98,7 @@ def _answer(url: str, clock: Callable[[], float]) -> Iterator[Finding]:
         theirs = parsedate_to_datetime(date).timestamp()
     except (TypeError, ValueError):
         yield note(
-            "clock_unknown", "", "TikTok's answer told no time", "try again later"
+            "clock_unknown", "", "TikTok's answer has no date", "try again later"
         )
         return
     yield _compared(clock() - theirs)
@@ -113,7 +113,7 @@ def _compared(ahead: float) -> Finding:
         "clock_off",
         "",
         f"{words} of TikTok's",
-        "synchronise it: 60 s between workers, and 300 s to TikTok, are borne",
+        "synchronise it: workers may differ by 60 s, and from TikTok by 300 s",
     )
 
 
@@ -127,7 +127,7 @@ def _dependencies() -> Iterator[Finding]:
         yield note(
             "not_installed",
             "",
-            f"{DISTRIBUTION} is not installed: what it needs is not known",
+            f"{DISTRIBUTION} is not installed, so its requirements are unknown",
             "install it with pip",
         )
         return
@@ -136,7 +136,7 @@ def _dependencies() -> Iterator[Finding]:
         yield note(
             "httpx_alone",
             "",
-            "httpx is there and httpx2 is not: it works, but Authlib will give it up",
+            "httpx is installed and httpx2 is not: it works, but Authlib will drop it",
             "install httpx2",
         )
     odd = [*too_old(requirements)]
@@ -151,19 +151,19 @@ def _dependencies() -> Iterator[Finding]:
             "a transport= must be of httpx2; remove httpx if nothing else needs it",
         )
     if not odd:
-        yield good("dependencies", "", "what is installed is new enough")
+        yield good("dependencies", "", "the installed dependencies are new enough")
 
 
 def too_old(requirements: list[str]) -> Iterator[Finding]:
-    """Return what is missing, or older than the requirements of a package say.
+    """Return a finding for each requirement that is missing or too old.
 
     Args:
         requirements: as in the package's metadata.
     """
-    told = set()
+    reported = set()
     for line in requirements:
         found = _REQUIREMENT.match(line)
-        if found is None or found["name"] in told:
+        if found is None or found["name"] in reported:
             continue
         name, least, extra = found["name"], found["least"] or "0", found["extra"]
         have = version(name)
@@ -173,8 +173,8 @@ def too_old(requirements: list[str]) -> Iterator[Finding]:
             message = f"{name} {have} is older than {least}"
         else:
             continue
-        told.add(name)
-        # An extra's own package may be there for something else altogether.
+        reported.add(name)
+        # A package of an extra may be installed for another purpose.
         level = wrong if extra is None else note
         yield level("dependency", "", message, f'pip install "{name}>={least}"')
 
@@ -188,7 +188,7 @@ def version(name: str) -> str | None:
 
 
 def _release(version: str) -> tuple[int, ...]:
-    """Return the numbers that a version begins with, less zeros at their end."""
+    """Return the numbers that a version begins with, without zeros at their end."""
     numbers = re.match(r"[0-9]+(?:\.[0-9]+)*", version)
     parts = [int(part) for part in numbers[0].split(".")] if numbers else []
     while parts and not parts[-1]:

@@ -1,7 +1,7 @@
-"""The settings against TikTok's portal, and against the app's own paths.
+"""Findings about the settings: TikTok's portal, scopes, and the app's own paths.
 
 https://developers.tiktok.com/doc/login-kit-web and .../login-kit-desktop say what the
-portal takes; what only integrations report is a note and not wrong.
+portal accepts. What only integrators have reported is a note, and not wrong.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from tiktok_oauth_middleware.settings.endpoints import ADDRESSES
 if TYPE_CHECKING:
     from tiktok_oauth_middleware.settings.options import TikTokSettings
 
-#: Names that no owner can prove to TikTok (RFC 6761, RFC 6762, RFC 9476 and ICANN's).
+#: Names whose ownership cannot be proved (RFC 6761, RFC 6762, RFC 9476, ICANN).
 _PRIVATE_NAMES = ("local", "localhost", "internal", "test", "example", "invalid", "alt")
 _BASIC = "user.info.basic"
 _KEY_BEGINNINGS = ("aw", "sb")
-#: What TikTok's client keys look like so far.
+#: The form of TikTok's client keys so far.
 _KEY = re.compile(r"(aw|sb)[a-z0-9]{10,20}")
-#: Seconds; below that profiles are asked for often enough to meet TikTok's limit.
+#: Seconds; a smaller `profile_max_age` can exceed TikTok's rate limit.
 _SHORT_PROFILE_AGE = 600
 _HTTPS_PORT = 443
 
 
 def findings(settings: TikTokSettings, mount: str) -> Iterator[Finding]:
-    """Return what the portal, or the app below its mount point, would make of them."""
+    """Return the findings about the portal and the app below its mount point."""
     yield from _redirect_uri(settings)
     yield from _paths(settings, mount)
     yield from _client_key(settings)
@@ -80,16 +80,16 @@ def _host(uri: str) -> Iterator[Finding]:
         yield note(
             "redirect_uri_address",
             "redirect_uri",
-            "redirect_uri has an IP address for a host, which TikTok's Web tab is said"
-            " to refuse",
+            "redirect_uri has an IP address as its host, which TikTok's Web tab is"
+            " reported to refuse",
             "use a domain of yours",
         )
     elif "." not in host or host.rpartition(".")[2] in _PRIVATE_NAMES:
         yield note(
             "redirect_uri_private",
             "redirect_uri",
-            f"redirect_uri is at {host}, which nobody can prove to own: TikTok asks for"
-            " that outside a sandbox",
+            f"redirect_uri is at {host}, whose ownership cannot be proved, as TikTok"
+            " demands outside a sandbox",
             "use a domain of yours, or a tunnel with a fixed one; in development,"
             " http://127.0.0.1:PORT/... in the Desktop tab",
         )
@@ -98,8 +98,7 @@ def _host(uri: str) -> Iterator[Finding]:
         yield note(
             "redirect_uri_spelling",
             "redirect_uri",
-            "redirect_uri is not spelt as browsers spell it: a host in small letters,"
-            " no :443",
+            "redirect_uri is not spelt as in browsers: a host in lower case, no :443",
             "TikTok compares byte for byte: write it as a browser shows it, here and in"
             " the portal",
         )
@@ -144,7 +143,7 @@ def _paths(settings: TikTokSettings, mount: str) -> Iterator[Finding]:
 
 
 def _client_key(settings: TikTokSettings) -> Iterator[Finding]:
-    """Hold the key's beginning against the site; TikTok documents neither prefix."""
+    """Check the beginning of the key; TikTok documents neither prefix."""
     key, secret = settings.client_key, reveal(settings.client_secret)
     if _KEY.fullmatch(secret) and not key.startswith(_KEY_BEGINNINGS):
         yield wrong(
@@ -193,14 +192,14 @@ def _previous_secret(settings: TikTokSettings) -> Iterator[Finding]:
         yield note(
             "previous_client_secret",
             "previous_client_secret",
-            "previous_client_secret is set: whoever knows it can still sign webhooks",
+            "previous_client_secret is set: it can still sign webhooks",
             "leave it out when TikTok has used the new secret for three days",
         )
 
 
-#: Scopes that were known in November 2026.
-#: https://developers.tiktok.com/docs/en/tiktok-api-scopes; its copies differ, and more
-#: come, so what is not listed is no fault.
+#: The scopes as of November 2026.
+#: https://developers.tiktok.com/docs/en/tiktok-api-scopes; its copies differ, and
+#: more are added, so another scope is only a note.
 KNOWN_SCOPES = frozenset(
     (
         "user.info.basic",
@@ -226,7 +225,7 @@ KNOWN_SCOPES = frozenset(
     )
 )
 _OTHER_PORTAL = "a scope of TikTok's business portal, whose logins are not these"
-#: Scopes that are met in code of other kinds, with what they are.
+#: Scopes of other APIs that appear in code, with an explanation.
 _FOREIGN_SCOPES: Mapping[str, str] = {
     "video.create": "not a scope of this API; video.upload or video.publish is",
     "share.sound.create": "a scope of TikTok's first API, which is gone",
@@ -252,8 +251,8 @@ _FOREIGN_BEGINNINGS = (
 )
 
 
-def _unknown_scopes(asked: AbstractSet[str]) -> Iterator[Finding]:
-    for scope in sorted(asked - KNOWN_SCOPES):
+def _unknown_scopes(requested: AbstractSet[str]) -> Iterator[Finding]:
+    for scope in sorted(requested - KNOWN_SCOPES):
         near = difflib.get_close_matches(scope, KNOWN_SCOPES, n=1, cutoff=0.75)
         if scope in _FOREIGN_SCOPES:
             what = _FOREIGN_SCOPES[scope]
@@ -272,13 +271,13 @@ def _unknown_scopes(asked: AbstractSet[str]) -> Iterator[Finding]:
 
 
 def _scopes(settings: TikTokSettings) -> Iterator[Finding]:
-    asked = {*settings.scopes, *settings.optional_scopes}
-    yield from _unknown_scopes(asked)
-    if settings.fetch_user and not any(s.startswith("user.info.") for s in asked):
+    requested = {*settings.scopes, *settings.optional_scopes}
+    yield from _unknown_scopes(requested)
+    if settings.fetch_user and not any(s.startswith("user.info.") for s in requested):
         yield note(
             "no_profile",
             "scopes",
-            f"scopes hold no user.info.*: auth.user has no field but open_id, though"
+            f"scopes contain no user.info.*: auth.user has only open_id, though"
             f" fetch_user is {settings.fetch_user}",
             f"ask for {_BASIC}",
         )
@@ -298,7 +297,7 @@ def _scopes(settings: TikTokSettings) -> Iterator[Finding]:
             " from all users",
             f"leave it at a day, or at {_SHORT_PROFILE_AGE} s or more",
         )
-    yield good("scopes", "scopes", f"scopes ask for {', '.join(sorted(asked))}")
+    yield good("scopes", "scopes", f"scopes ask for {', '.join(sorted(requested))}")
 
 
 def _rules(settings: TikTokSettings) -> Iterator[Finding]:
@@ -313,8 +312,8 @@ def _rules(settings: TikTokSettings) -> Iterator[Finding]:
         yield note(
             "after_logout_protected",
             "after_logout",
-            f"after_logout is {settings.after_logout}, which needs a login: who logs"
-            " out is sent to log in",
+            f"after_logout is {settings.after_logout}, which needs a login: a user who"
+            " logs out is sent to log in",
             "let logout end on a public path",
         )
 
@@ -337,6 +336,6 @@ def _endpoints(settings: TikTokSettings) -> Iterator[Finding]:
         yield note(
             "stand_in",
             "endpoints",
-            f"endpoints lead elsewhere than to TikTok: {', '.join(others)}",
+            f"endpoints do not lead to TikTok: {', '.join(others)}",
             "leave TIKTOK_ENDPOINTS_* unset, unless this is the stand-in",
         )

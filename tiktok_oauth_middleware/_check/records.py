@@ -1,4 +1,4 @@
-"""What is stored of users: whether the settings' keys open it."""
+"""Findings about the stored records: whether the settings' keys open them."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from tiktok_oauth_middleware.stores.registry import open_store
 if TYPE_CHECKING:
     from tiktok_oauth_middleware.settings.options import TikTokSettings
 
-#: A store may hold millions of records; as many as these show what a key does.
+#: The number of records that are read; a store may hold millions.
 _READ = 1000
 
 
 def findings(settings: TikTokSettings) -> Iterator[Finding]:
-    """Return what there is to say of the stored records; nothing is written.
+    """Return the findings about the stored records; nothing is written.
 
-    A store that cannot be reached, or cannot list its users, is another finding's.
+    A store that cannot be reached, or cannot list its users, is reported elsewhere.
     """
     scheme, _, rest = reveal(settings.store).partition("://")
     try:
-        # Opening a file of SQLite that is not there would make it.
+        # Opening an SQLite file that does not exist would create it.
         if scheme == "memory" or (scheme == "sqlite" and not Path(rest[1:]).exists()):
             return
         read, unreadable = run(_counted(settings))

@@ -10,12 +10,12 @@ from typing import Any
 
 from tiktok_oauth_middleware._core.findings import Finding, Level
 
-#: Select Graphic Rendition (ECMA-48 8.3.117): green, yellow, red and bold.
+#: Select Graphic Rendition (ECMA-48 section 8.3.117): green, yellow, bold red.
 _COLOURS: Mapping[Level, str] = {"good": "32", "note": "33", "wrong": "1;31"}
 
 
 def exit_code(findings: Sequence[Finding], *, strict: bool) -> int:
-    """Return 1 if something is wrong, or, strictly, worth a note; else 0."""
+    """Return 1 if a finding is wrong, or with `strict` a note; else 0."""
     bad = ("wrong", "note") if strict else ("wrong",)
     return int(any(finding.level in bad for finding in findings))
 
@@ -24,12 +24,12 @@ def as_json(
     findings: Sequence[Finding], register: Mapping[str, Any] | None, code: int
 ) -> str:
     """Return everything as one JSON object."""
-    said = {
+    report = {
         "findings": [asdict(finding) for finding in findings],
         "register": register,
         "exit_code": code,
     }
-    return json.dumps(said, indent=2)
+    return json.dumps(report, indent=2)
 
 
 def as_text(
@@ -39,9 +39,9 @@ def as_text(
     lines = [line for f in findings for line in _lines(f, colour=colour)]
     if register is not None:
         lines += ["", *_register(register)]
-    told = Counter(finding.level for finding in findings)
+    count = Counter(finding.level for finding in findings)
     levels: tuple[Level, ...] = ("wrong", "note", "good")
-    lines += ["", ", ".join(f"{told[level]} {level}" for level in levels)]
+    lines += ["", ", ".join(f"{count[level]} {level}" for level in levels)]
     return "\n".join(lines)
 
 

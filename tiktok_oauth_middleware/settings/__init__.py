@@ -1,4 +1,4 @@
-"""The settings of an app that logs its users in with TikTok."""
+"""The settings of an app that logs users in with TikTok."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The arguments of the middleware and of jobs: settings, store, functions."""
+"""Checks of the arguments of middlewares and jobs: settings, store, functions."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from .options import TikTokSettings
 
 
 def check_options(settings: object, store: object, options: Mapping[str, Any]) -> None:
-    """Refuse settings and a store that are none, and options that cannot be called.
+    """Refuse settings and stores of a wrong type, and options that are no functions.
 
     Raises:
-        ConfigurationError: it says what belongs there.
+        ConfigurationError: it says what to pass instead.
     """
     faults = [*_settings_faults(settings), *_store_faults(store)]
     faults += [
@@ -52,7 +52,7 @@ _STORE_METHODS = ("get", "compare_and_set", "lock", "close")
 def _store_faults(store: object) -> Iterator[str]:
     if store is None:
         return
-    if isinstance(store, str):  # perhaps with a password in it
+    if isinstance(store, str):  # it may hold a password, so it is not shown
         yield (
             "store is a string; put the URL into the settings, as store= or"
             ' TIKTOK_STORE, or hand over an object, such as RedisStore("redis://...")'

@@ -1,9 +1,8 @@
-"""What TikTok, a browser or good sense would refuse of an app's settings.
+"""Checks of the settings, by the rules of TikTok, of browsers and of this package.
 
-Each check looks at some options and says, in one sentence a fault, which option is
-wrong and what would be right; no sentence shows a secret. An option of a wrong type is
-told as such and then stands in as something harmless, so that the others are checked
-all the same.
+Each check yields one sentence for each fault: the option, what is wrong, and what would
+be right. No sentence shows a secret. An option of a wrong type is reported and replaced
+by a valid value for the other checks, so that one fault does not hide another.
 """
 
 from __future__ import annotations
@@ -41,8 +40,8 @@ _TEMPLATE = re.compile(
 )
 _URI_PATH = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@-]+)+/?|/")
 _RULE = re.compile(r"/[^?#%\\\x00-\x1f\x7f]*")
-#: What globs, routes of frameworks and regular expressions are made of, as far as no
-#: usual path holds it: * {id} <id> [id] /:id /$id | ^ .+ .? $ at the end, \\d.
+#: Characters of globs, of frameworks' routes and of regular expressions that no usual
+#: path contains: * {id} <id> [id] /:id /$id | ^ .+ .? $ at the end, \\d.
 _PATTERN = re.compile(r"[*{}<>\[\]|^]|/[:$]|[.][+?]|[$]/?$|\\[A-Za-z.]|[(][?]|%[a-z(]")
 _NETLOC = re.compile(
     r"(?:[^@]*@)?(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:.]+\])(?::[1-9][0-9]{0,4})?(?:[?#].*)?"
@@ -101,7 +100,7 @@ def _credential_faults(options: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _previous_secret_fault(previous: str, options: Mapping[str, Any]) -> str | None:
-    """Say what is wrong with the secret before, without showing it."""
+    """Return what is wrong with the previous secret, without showing it."""
     if not protocol.is_visible(previous, 200):
         return "is empty or holds a space; leave it out unless the secret is rotated"
     if previous == options["client_secret"]:
@@ -113,12 +112,12 @@ def _previous_secret_fault(previous: str, options: Mapping[str, Any]) -> str | N
     return None
 
 
-#: As editors and chat programs write them, too.
+#: Quotes, also those of editors and chat programs.
 QUOTES = frozenset("\"'`\u201c\u201d\u2018\u2019")
 
 
 def _copied_fault(value: str) -> str | None:
-    """Say what copying or a file has done to a key or secret, without showing it."""
+    """Return what copying has done to a key or secret, without showing it."""
     if not value:
         return "is empty"
     if value[0] in QUOTES or value[-1] in QUOTES:
@@ -128,18 +127,18 @@ def _copied_fault(value: str) -> str | None:
     if "=" in value[:24] and value.upper().startswith(("TIKTOK_", "CLIENT_")):
         return "begins with its own name, as a line of a file does"
     if not protocol.is_visible(value, 200):
-        return "holds a space, a line break or what is no ASCII, or is too long"
+        return "holds a space, a line break or a character beyond ASCII, or is too long"
     return None
 
 
 def _key_fault(key: str, client_secrets: tuple[str, str | None]) -> str | None:
-    """Say what is wrong with a key, without showing it."""
+    """Return what is wrong with a key, without showing it."""
     if key[:1] in QUOTES and key[:1] == key[-1:]:
         return "is in quotes, which are no part of it"
     if len(key) < _KEY_LENGTH:
         return f"is shorter than {_KEY_LENGTH} characters"
     if key in client_secrets:
-        return "equals client_secret: whoever has one would have both"
+        return "equals client_secret: if one leaks, both have"
     if _PLACEHOLDERS.search(key):
         return "looks like a placeholder"
     if _is_repetitive(key):
@@ -148,7 +147,7 @@ def _key_fault(key: str, client_secrets: tuple[str, str | None]) -> str | None:
 
 
 def _is_repetitive(key: str) -> bool:
-    """Whether a key repeats a shorter text, runs in even steps, or says too little."""
+    """Whether a key repeats a text, runs in even steps, or has too little entropy."""
     text = "".join(key)
     if text in (text + text)[1:-1]:
         return True
@@ -159,7 +158,7 @@ def _is_repetitive(key: str) -> bool:
 
 
 def _redirect_uri_faults(options: Mapping[str, Any]) -> Iterator[str]:
-    """Hold the redirect URI against TikTok's rules.
+    """Check the redirect URI by TikTok's rules.
 
     https://developers.tiktok.com/doc/login-kit-web and .../login-kit-desktop
     """
@@ -214,7 +213,7 @@ def _split(url: str) -> SplitResult | None:
 
 
 def _is_odd(path: str) -> bool:
-    """Whether a path is written so that servers and browsers could differ over it."""
+    """Whether servers and browsers could read a path differently."""
     dots = any(segment in (".", "..") for segment in path.split("/"))
     return dots or not _URI_PATH.fullmatch(path)
 
@@ -269,7 +268,7 @@ def _rule_faults(options: Mapping[str, Any]) -> Iterator[str]:
 def _rule_fault(rule: str) -> str | None:
     """Return what is wrong with a path rule, and what to write instead.
 
-    A rule that means something else than a path would guard nothing, and say nothing.
+    A rule that is not a path would protect nothing, without a warning.
     """
     usual = "a path rule is a decoded path that begins with a slash, such as '/app'"
     if rule != rule.strip():
@@ -288,8 +287,8 @@ def _rule_fault(rule: str) -> str | None:
     if not rule.startswith("/"):
         return f"{usual}; write {'/' + rule!r}"
     if "%" in rule:
-        said = f"; write {unquote(rule)!r}" if unquote(rule) != rule else ""
-        return f"{usual}, without percent signs{said}"
+        fix = f"; write {unquote(rule)!r}" if unquote(rule) != rule else ""
+        return f"{usual}, without percent signs{fix}"
     if not _RULE.fullmatch(rule) or "//" in rule or {".", ".."} & {*rule.split("/")}:
         return f"{usual}, without doubled slashes, dots alone, backslashes and controls"
     return None

@@ -60,16 +60,16 @@ _NAMES = {
     CREATOR_INFO: "creator_info",
 }
 _OAUTH = ("token", "revoke")
-#: What else is asked, a missing slash included, stands in the journal as this.
+#: Other requests, also those without the final slash, are recorded as this.
 _UNKNOWN = "unknown"
 _ENDPOINTS = (*_NAMES.values(), _UNKNOWN)
-#: Parameters that TikTok compares with what an app has registered.
+#: Parameters that TikTok compares with the registered ones.
 _REGISTERED = ("client_key", "redirect_uri", "scope")
 _PING = "tiktok.ping"
-#: Whom the portal's test delivery is about: a number, as captured.
+#: The user of the portal's test delivery: a number, as captured.
 _PINGED = "7528370655977505848"
 Delivery = tuple[dict[str, str], bytes]
-#: What TikTok sends when an app was removed, and why: the app revoked it.
+#: The event that an app was removed, and its reason if the app revoked the access.
 _REMOVED = "authorization.removed"
 _BY_APP = 5
 _MILLISECONDS = 10**11
@@ -79,13 +79,13 @@ _HIDDEN = frozenset(
 
 
 class LoginFlowError(TikTokOAuthError):
-    """A step of a test's login was answered otherwise than a login answers it."""
+    """A step of a test's login did not lead to the next one."""
 
     code = "login_did_not_go_on"
 
 
 class ConsentRefused(LoginFlowError):
-    """TikTok would have shown its own error page: `error`, `code`, `kind` say why."""
+    """TikTok would have shown its error page: `error`, `err_code`, `kind` say why."""
 
     code = "consent_refused"
 
@@ -118,7 +118,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """One request that the stand-in was sent; what is secret in it is not kept."""
+    """One request to the stand-in, without its secrets."""
 
     endpoint: str
     method: str
@@ -126,11 +126,11 @@ class Record:
     headers: Mapping[str, str]
     query: tuple[tuple[str, str], ...]
     form: tuple[tuple[str, str], ...]
-    #: 0 where the connection was dropped.
+    #: 0 if the connection was dropped.
     status: int
-    #: TikTok's error code in the answer, "" for none.
+    #: TikTok's error code in the answer, or "".
     error: str = ""
-    #: Whether a fault that was switched on changed the answer.
+    #: Whether a fault that a test set changed the answer.
     is_fault: bool = False
 
 
@@ -143,9 +143,9 @@ class _Fault:
     headers: Mapping[str, str] = field(default_factory=dict)
     delay: float = 0.0
     disconnect: bool = False
-    #: Do what was asked first, and only then lose the answer.
+    #: Process the request first, and lose only the answer.
     after: bool = False
-    #: Lose it as a client does that has waited for long enough.
+    #: Lose the answer by a timeout of the client.
     timed_out: bool = False
 
 
@@ -153,10 +153,9 @@ class FakeTikTok:
     """A strict stand-in for TikTok, with one app registered.
 
     Lifetimes and grace can be set at any time: `access_lifetime`, `refresh_lifetime`,
-    `grace`, in seconds. What fails is switched on: `deny_next_login`,
-    `expire_next_login`, `fail`, `slow_down`, `lose_answer`, `rotate_away`,
-    `disconnect`; `clear_faults` ends it. `advance` lets time pass, for those who use
-    `clock`.
+    `grace`, in seconds. These make it fail: `deny_next_login`, `expire_next_login`,
+    `fail`, `slow_down`, `lose_answer`, `rotate_away`, `disconnect`; `clear_faults` ends
+    that. `advance` moves the time of `clock`.
     """
 
     def __init__(  # noqa: PLR0913 - public: an app, its users, two lifetimes
@@ -174,20 +173,20 @@ class FakeTikTok:
         """Register an app.
 
         Args:
-            client_key: which the app must name.
-            client_secret: which it must prove.
-            redirect_uris: registered, byte for byte; None takes any that TikTok's
-                portal would take.
-            scopes: that the app is approved for.
-            people: who can log in.
-            clock: seconds since 1970.
+            client_key: the app's.
+            client_secret: the app's.
+            redirect_uris: the registered ones, byte for byte; None accepts any that
+                TikTok's portal would accept.
+            scopes: those that the app is approved for.
+            people: those who can log in.
+            clock: returns the seconds since 1970.
             access_lifetime: of an access token, in seconds.
             refresh_lifetime: of a grant, in seconds, counted from the consent.
         """
-        client_secret = reveal(client_secret)  # settings hold one that shows nothing
+        client_secret = reveal(client_secret)  # in settings its text is hidden
         self._clock = clock
         self._advanced = 0.0
-        #: Whether the app that logged in last goes by `clock`; None: it is not known.
+        #: Whether the app that logged in last uses `clock`; None if that is unknown.
         self._is_followed: bool | None = None
         self.provider: Provider = Provider(
             Registration(
@@ -202,7 +201,7 @@ class FakeTikTok:
             refresh_lifetime=refresh_lifetime,
         )
         self.client_secret = client_secret
-        #: Where avatars are drawn; a server says where it is.
+        #: The address of avatars; a server sets it to its own.
         self.avatars = ""
         #: Every request to TikTok's API, in order.
         self.requests: list[Record] = []
@@ -226,8 +225,8 @@ class FakeTikTok:
     ) -> FakeTikTok:
         """Return a stand-in where the app of these settings is registered.
 
-        It is approved for every scope that the settings name, known here or not, beside
-        those that a stand-in has by default.
+        It is approved for every scope in the settings, besides the default scopes of a
+        stand-in.
         """
         return cls(
             client_key=settings.client_key,
@@ -241,7 +240,7 @@ class FakeTikTok:
 
     @property
     def people(self) -> tuple[Person, ...]:
-        """Who can log in."""
+        """The people who can log in."""
         return self.provider.people
 
     @property
@@ -257,7 +256,7 @@ class FakeTikTok:
     def refresh_lifetime(self) -> int:
         """Life of the refresh tokens that are issued from now on, in seconds.
 
-        It counts from the consent: a refresh does not begin it anew.
+        It counts from the consent; a refresh does not extend it.
         """
         return self.provider.refresh_lifetime
 
@@ -287,8 +286,8 @@ class FakeTikTok:
         """Let time pass, without waiting.
 
         Raises:
-            LoginFlowError: the app that `login_as` logged in to goes by another clock,
-                for which no time would pass.
+            LoginFlowError: the app that `login_as` logged in to uses another clock,
+                which would not move.
         """
         if self._is_followed is False:
             message = (
@@ -299,9 +298,9 @@ class FakeTikTok:
         self._advanced += seconds
 
     def note_clock(self, clock: Callable[[], float]) -> None:
-        """Note by which clock an app goes; `login_as` does, where it can see it."""
+        """Note the clock that an app uses; `login_as` does, if it finds the clock."""
         is_own = clock == self.clock
-        # Who gives both the same clock of their own may want them to differ.
+        # A test may give its own clock to both, and still call `advance`.
         is_shared = clock is self._clock and clock is not time.time
         self._is_followed = is_own or is_shared
 
@@ -322,12 +321,12 @@ class FakeTikTok:
 
         Args:
             authorize_url: where the app sent the browser.
-            person: who decides; the first of `people` if not given.
-            scopes: what they leave ticked; everything asked for if not given.
-            deny: they cancel.
+            person: who decides; by default the first of `people`.
+            scopes: the ones that they leave ticked; by default all requested ones.
+            deny: whether they cancel.
 
         Raises:
-            ConsentRefused: TikTok would not have shown its page but an error.
+            ConsentRefused: TikTok would have shown an error instead of its page.
             LoginFlowError: `scopes` decides on a page that TikTok does not show.
         """
         parts = urlsplit(authorize_url)
@@ -363,7 +362,7 @@ class FakeTikTok:
         delay: float = 0.0,
         disconnect: bool = False,
     ) -> None:
-        """Make the next requests to an endpoint fail, before they do anything.
+        """Make the next requests to an endpoint fail, without any effect.
 
         Args:
             endpoint: ``token``, ``revoke``, ``user_info``, ``video_list``,
@@ -374,7 +373,7 @@ class FakeTikTok:
                 for it, 401 if they name none.
             error: TikTok's error code, in the endpoint's own shape.
             body: the whole body instead.
-            headers: further ones.
+            headers: further headers.
             delay: seconds before the answer; with nothing else given, the answer is
                 the usual one, late.
             disconnect: no answer at all.
@@ -391,18 +390,18 @@ class FakeTikTok:
             self._faults.setdefault(endpoint, []).append(fault)
 
     def lose_answer(self, endpoint: str, *, times: int = 1) -> None:
-        """Do what the next requests ask, then drop the connection."""
+        """Process the next requests, and drop the connection instead of answering."""
         self._switch_on(endpoint, _Fault(times, disconnect=True, after=True))
 
     def slow_down(
         self, endpoint: str, *, seconds: float | None = None, times: int = 1
     ) -> None:
-        """Make the next requests to an endpoint slow; they do what they ask.
+        """Answer the next requests to an endpoint late; they are processed.
 
         Args:
             endpoint: as for `fail`.
             seconds: to wait before the answer; None is longer than any client waits,
-                and its time-out comes at once, so that a test need not wait for it.
+                and the timeout comes at once, so that a test need not wait for it.
             times: how many requests.
         """
         late = seconds is None
@@ -410,7 +409,7 @@ class FakeTikTok:
         self._switch_on(endpoint, fault)
 
     def deny_next_login(self, *, times: int = 1) -> None:
-        """Let whoever logs in next cancel on TikTok's page."""
+        """Let the next person cancel on TikTok's page."""
         self.provider.denials = times
 
     def refuse_next_login(
@@ -421,16 +420,16 @@ class FakeTikTok:
         further: Mapping[str, str] | None = None,
         times: int = 1,
     ) -> None:
-        """Let TikTok send whoever logs in next back without a code.
+        """Let TikTok send the next person back without a code.
 
-        As it is, the account is not eligible: too young, banned, of another region, or
+        By default the account is not eligible: too young, banned, of another region, or
         no target user of a sandbox.
 
         Args:
             error: of the callback, such as ``server_error`` or
                 ``temporarily_unavailable``; None leaves it out.
             description: its ``error_description``; None leaves it out.
-            further: parameters that were seen in callbacks of other shapes, such as
+            further: parameters of callbacks in other shapes that were observed, such as
                 ``errCode``, ``error_code``, ``error_msg`` and ``error_type``.
             times: how many logins.
         """
@@ -439,7 +438,7 @@ class FakeTikTok:
         self.provider.refusals = [parameters] * times
 
     def refuse_field(self, name: str, *, error: str = "invalid_params") -> None:
-        """Refuse every profile that is asked for with this field, until `clear_faults`.
+        """Refuse every request for a profile with this field, until `clear_faults`.
 
         Args:
             name: such as ``profile_web_link``.
@@ -455,16 +454,16 @@ class FakeTikTok:
         self.provider.refused_fields[name] = error
 
     def expire_next_login(self, *, times: int = 1) -> None:
-        """Let the code of whoever logs in next be too old when the app redeems it."""
+        """Let the code of the next login be too old when the app redeems it."""
         self.provider.stale_codes = times
 
     def rotate_away(self, person: Person | None = None) -> None:
         """Use up a refresh token elsewhere, as a second copy of the app would.
 
-        The access token goes on working; the app's next refresh is refused.
+        The access token still works; the app's next refresh is refused.
 
         Args:
-            person: whose; everybody's if not given.
+            person: whose token; by default that of every person.
         """
         for each in self.people if person is None else (person,):
             self.provider.rotate_away(each.open_id)
@@ -473,13 +472,13 @@ class FakeTikTok:
         """Remove the app, as a person can in TikTok's own settings.
 
         Args:
-            person: who does; the first of `people` if not given.
+            person: who does it; by default the first of `people`.
             reason: TikTok's: 0 unknown, 1 the person did, 2 the account was deleted, 3
                 its age changed, 4 it was banned, 5 the app did.
 
         Returns:
-            Headers and body of the webhook that tells the app; it is the last of
-            `webhooks` too.
+            Headers and body of the webhook to the app, which is also added to
+            `webhooks`.
         """
         person = person or self.people[0]
         self.provider.remove(person.open_id)
@@ -490,7 +489,7 @@ class FakeTikTok:
         return delivery
 
     def clear_faults(self) -> None:
-        """Stop failing."""
+        """Remove all faults that were set."""
         with self._lock:
             self._faults.clear()
         self.provider.denials = self.provider.stale_codes = 0
@@ -521,14 +520,14 @@ class FakeTikTok:
     ) -> Delivery:
         """Return headers and body of a delivery that TikTok signed.
 
-        When TikTok says ``authorization.removed``, the tokens that the user had by then
-        are dead already, and so they are here; but for reason 5, which only repeats
-        that the app itself revoked them, and may come when they have logged in again.
+        When TikTok sends ``authorization.removed``, the user's tokens up to then are
+        invalid already, and so they are here. An exception is reason 5, which reports
+        that the app itself revoked them, and may come after the next login.
 
         Args:
             event: such as ``authorization.removed``; `ping` makes ``tiktok.ping``.
-            open_id: whom it is about; None leaves it out.
-            content: is packed as JSON in a string.
+            open_id: the user it is about; None leaves it out.
+            content: it is packed as JSON in a string.
             create_time: as it stands in the body; now, in seconds, if not given.
             signed_at: seconds since 1970; now if not given.
         """
@@ -564,8 +563,8 @@ class FakeTikTok:
 
         Args:
             delivery: what `webhook`, `ping` or `disconnect` gave, or one of `webhooks`.
-            renew: sign it anew, now. Whether TikTok does is open: an app must take the
-                old signature as well.
+            renew: sign it again, now. It is unknown whether TikTok does, so an app must
+                accept the old signature as well.
         """
         headers, body = delivery
         if renew:
@@ -581,9 +580,9 @@ class FakeTikTok:
 
     @property
     def transport(self) -> Any:
-        """A transport for clients of httpx2, blocking and async alike.
+        """A transport for clients of httpx2, both sync and async.
 
-        Of httpx where httpx2 is not installed, as Authlib chooses too.
+        It is one of httpx if httpx2 is not installed, as Authlib's clients are.
         """
         try:
             import httpx2 as httpx
@@ -596,7 +595,7 @@ class FakeTikTok:
                     request.method, str(request.url), request.headers, request.content
                 )
             except TimedOut:
-                message = "the stand-in is slower than anybody waits"
+                message = "the stand-in answers later than any client waits"
                 raise httpx.ReadTimeout(message, request=request) from None
             except ConnectionLost:
                 message = "the stand-in dropped the connection"
@@ -606,13 +605,13 @@ class FakeTikTok:
             )
 
         class Transport(httpx.MockTransport):  # type: ignore[misc, unused-ignore]
-            #: Whose it is, for who looks for a test's mistake.
+            #: The stand-in, by which mistakes.py finds it.
             stand_in = self
 
             async def handle_async_request(self, request: Any) -> Any:
                 from anyio import to_thread
 
-                # A delay that was switched on must hold up nobody else.
+                # A delay must not block other requests.
                 return await to_thread.run_sync(
                     self.handle_request, request, abandon_on_cancel=True
                 )
@@ -627,7 +626,7 @@ class FakeTikTok:
         """Answer a request to one of the endpoints of TikTok's API.
 
         Raises:
-            ConnectionLost: there is to be no answer.
+            ConnectionLost: there is no answer.
         """
         parts = urlsplit(url)
         given = {name.lower(): value for name, value in headers.items()}
@@ -697,7 +696,7 @@ class FakeTikTok:
                 return self._oauth(endpoint, headers, body)
             if endpoint in _NAMES.values():
                 return self._resource(endpoint, headers, query, body)
-        # A missing slash, a wrong method, an endpoint that is not there.
+        # A missing slash, a wrong method, or an unknown endpoint.
         return Reply(404, _TEXT, b"Unsupported path(Janus)")
 
     def _oauth(self, endpoint: str, headers: Mapping[str, str], body: bytes) -> Reply:
@@ -758,7 +757,7 @@ class FakeTikTok:
         status: int,
         data: Mapping[str, object] | None = None,
     ) -> Reply:
-        """Return the body of a resource endpoint, whose error is there on success."""
+        """Return the body of a resource endpoint, which has an error on success too."""
         named = log_id(self.provider.clock())
         error = {"code": code, "message": text, "log_id": named}
         return self._json(status, {"data": data or {}, "error": error}, named)
@@ -770,7 +769,7 @@ class FakeTikTok:
         return Reply(status, (*_JSON, logged), json.dumps(answer).encode())
 
     def ask(self, query: str) -> ConsentRequest:
-        """Check a request to authorize; raise `Refused` as TikTok's page would."""
+        """Check an authorization request; raise `Refused` if TikTok would refuse it."""
         return self.provider.ask(parse_qsl(query, keep_blank_values=True))
 
 
@@ -779,7 +778,7 @@ _JSON = (("content-type", "application/json"),)
 
 
 def _form(headers: Mapping[str, str], body: bytes) -> tuple[tuple[str, str], ...]:
-    """Return a form's fields, if it was sent as TikTok takes it."""
+    """Return a form's fields; refuse a media type that TikTok refuses."""
     kind = headers.get("content-type", "")
     if "json" in kind:
         text = "Only `application/x-www-form-urlencoded` is accepted as Content-Type."
@@ -799,7 +798,7 @@ def _no_page(person: Person, granted: Iterable[str]) -> str:
 
 
 def _check_endpoint(name: str) -> None:
-    """Refuse a name that would never match, such as a test's typing mistake."""
+    """Refuse an unknown name, such as a typing mistake in a test."""
     if name not in _ENDPOINTS:
         message = f"{name!r} is none of the endpoints {', '.join(_ENDPOINTS)}"
         raise ValueError(message)
@@ -811,7 +810,7 @@ def _is_json(headers: Mapping[str, str]) -> bool:
 
 
 def _error_of(reply: Reply | None) -> str:
-    """Return TikTok's error code in an answer, of either shape; "" for none."""
+    """Return TikTok's error code in an answer of either shape, or ""."""
     try:
         answer = json.loads(reply.body) if reply else None
     except ValueError:

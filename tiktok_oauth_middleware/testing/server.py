@@ -1,9 +1,10 @@
 """The stand-in as a server: real HTTP, a consent page, on this machine only.
 
-Standard library only, so that a demo needs nothing else. Programs steer it under
-``/stand-in/``; what changes something there wants a header that no web page can send
-without asking first. It answers nobody who calls it by a name that is not loopback's:
-a foreign name that resolves to this machine is how a web page would get past that.
+It uses the standard library only, so that a demo needs nothing else. Programs control
+it under ``/stand-in/``. Requests that change something there need a header that no web
+page can send without a preflight. A request that names another host than loopback is
+refused, because a web page could get around the preflight with a foreign name that
+resolves to this machine (DNS rebinding).
 """
 
 from __future__ import annotations
@@ -36,12 +37,12 @@ if TYPE_CHECKING:
 __all__ = ["StandIn", "serve"]
 
 _COOKIE = "stand-in-account"
-_UNDER_WAY = 1000
+_MOST_OPEN = 1000
 _LONGEST_BODY = 1024 * 1024
 _STEERING_HEADER = "x-stand-in"
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 _HTTP_PORT = 80
-#: What a person can choose on the page besides going on: how TikTok sends them back.
+#: The choices on the page besides consent, and the callbacks that they lead to.
 _REFUSALS = {
     "cancel": ("access_denied", "User cancelled"),
     "not_eligible": ("access_denied", NOT_ELIGIBLE),
@@ -60,7 +61,7 @@ class StandIn:
     def __init__(
         self, fake: FakeTikTok, host: str = "127.0.0.1", port: int = 0
     ) -> None:
-        """Take the port, 0 for any; answer from `__enter__` or `start` on."""
+        """Bind the port, 0 for any free one; `start` or `with` begins to answer."""
         self.fake = fake
         self._host = f"[{host}]" if ":" in host else host
         desk = _Desk(fake)
@@ -72,12 +73,12 @@ class StandIn:
 
     @property
     def url(self) -> str:
-        """Where it is reached."""
+        """The address of the stand-in."""
         return f"http://{self._host}:{self._server.server_address[1]}"
 
     @property
     def endpoints(self) -> TikTokEndpoints:
-        """What an app's settings need to talk to it."""
+        """The endpoints for an app's settings."""
         return TikTokEndpoints(
             authorize=self.url + AUTHORIZE,
             token=self.url + TOKEN,
@@ -86,7 +87,7 @@ class StandIn:
         )
 
     def environment(self, redirect_uri: str) -> dict[str, str]:
-        """Return the variables that lead `TikTokSettings.from_env` here."""
+        """Return the variables with which `TikTokSettings.from_env` uses it."""
         endpoints = self.endpoints
         provider = self.fake.provider
         return {
@@ -100,7 +101,7 @@ class StandIn:
         }
 
     def start(self) -> Self:
-        """Answer from a thread of its own."""
+        """Answer requests, in a thread."""
         self._thread = threading.Thread(
             target=self._server.serve_forever,
             kwargs={"poll_interval": 0.02},  # how long close() waits at most
@@ -111,7 +112,7 @@ class StandIn:
         return self
 
     def close(self) -> None:
-        """Stop answering and give the port back."""
+        """Stop answering, and free the port."""
         if self._thread is not None:
             self._server.shutdown()
             self._thread.join()
@@ -148,14 +149,14 @@ class _Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def server_close(self) -> None:
-        """Close kept connections too: their threads would answer on for ever."""
+        """Close open connections too, whose threads would go on answering."""
         super().server_close()
         for request in list(self._open):
             with suppress(OSError):
                 request.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of a browser that hung up; anything else is a bug to see."""
+        """Ignore a browser that disconnected; print any other error, which is a bug."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
@@ -165,26 +166,26 @@ class _Server6(_Server):
 
 
 class _Desk:
-    """What the server knows beyond the stand-in: who is deciding on what."""
+    """The stand-in, and the requests whose consent page is open."""
 
     def __init__(self, fake: FakeTikTok) -> None:
         self.fake = fake
-        #: What a request may call the server: host and port, in lower case.
+        #: The valid Host headers: host and port, in lower case.
         self.names: frozenset[str] = frozenset()
         self._requests: dict[str, ConsentRequest] = {}
         self._lock = threading.Lock()
 
     def open(self, request: ConsentRequest) -> str:
-        """Keep a request on which somebody is to decide; return its name."""
+        """Keep a request until its user decides; return its id."""
         name = secrets.token_urlsafe(16)
         with self._lock:
-            while len(self._requests) >= _UNDER_WAY:
+            while len(self._requests) >= _MOST_OPEN:
                 del self._requests[next(iter(self._requests))]
             self._requests[name] = request
         return name
 
     def take(self, name: str) -> ConsentRequest | None:
-        """Return a request on which somebody decided; it is decided once."""
+        """Remove and return a request, on which its user has decided."""
         with self._lock:
             return self._requests.pop(name, None)
 
@@ -208,7 +209,7 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
-        """Answer pages, pictures, the journal, and the API's GET."""
+        """Answer with pages, pictures, the journal, or the API."""
         if not self._admit():
             return
         path = urlsplit(self.path).path
@@ -227,7 +228,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._api()
 
     def do_POST(self) -> None:
-        """Answer decisions, steering, and the API's POST."""
+        """Answer decisions, control requests, and the API."""
         if not self._admit():
             return
         path = urlsplit(self.path).path
@@ -247,16 +248,16 @@ class _Handler(BaseHTTPRequestHandler):
         """Log nothing: requests hold codes and tokens."""
 
     def _admit(self) -> bool:
-        """Read the body; refuse a request that does not call this server by its name.
+        """Read the body; refuse a request whose Host is not this server's.
 
-        A browser that was led here by a foreign name (DNS rebinding) sends that name.
+        A browser that came by a foreign name (DNS rebinding) sends that name.
         """
         self.body = self._read()
         names = self.desk.names
         hosts = [host.strip().lower() for host in self.headers.get_all("host", [])]
         is_named = len(hosts) == 1 and hosts[0] in names
         if is_named and not self.path.startswith("/") and self.path != "*":
-            # RFC 9112 section 3.2.2: the address of the whole form counts, too.
+            # RFC 9112 section 3.2.2: a target in absolute form names a host, too.
             scheme, _, rest = self.path.partition("://")
             authority, slash, rest = rest.partition("/")
             is_named = scheme.lower() == "http" and authority.lower() in names
@@ -307,7 +308,7 @@ class _Handler(BaseHTTPRequestHandler):
             answer = {"error": error, "error_description": text}
             self._redirect(provider.refuse(request, answer))
             return
-        # Who went on is who TikTok reconnects without asking, next time.
+        # Next time, TikTok reconnects this account without its page.
         cookie = f"{_COOKIE}={person.open_id}; Path=/; HttpOnly; SameSite=Lax"
         location = provider.agree(request, person, ticked)
         self._redirect(location, ("set-cookie", cookie))
@@ -318,7 +319,7 @@ class _Handler(BaseHTTPRequestHandler):
         )
 
     def _account(self) -> str | None:
-        """Return who decided last in this browser."""
+        """Return the open_id of the account that decided last in this browser."""
         try:
             cookies = SimpleCookie(self.headers.get("cookie", ""))
         except CookieError:
@@ -327,7 +328,7 @@ class _Handler(BaseHTTPRequestHandler):
         return found.value if found else None
 
     def _picture(self, path: str) -> None:
-        """Draw an avatar or a video's cover, for who has a link that is still good."""
+        """Draw an avatar or a video's cover, if the link is valid."""
         fake = self.desk.fake
         name = path.removeprefix("/stand-in/avatar/")
         if not fake.provider.links.is_good(self.path, fake.provider.clock()):
@@ -351,7 +352,7 @@ class _Handler(BaseHTTPRequestHandler):
     # --- steering ------------------------------------------------------------------
 
     def _journal(self) -> None:
-        """Tell what was asked of the stand-in, in numbers."""
+        """Return how often each endpoint was called."""
         fake = self.desk.fake
         counts = {
             "exchanges": fake.count("token", grant_type="authorization_code"),
@@ -362,7 +363,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(200, _JSON, json.dumps(counts).encode())
 
     def _steer(self, path: str) -> None:
-        """Set a lifetime, or switch a fault on, for a program that asks in JSON."""
+        """Set a lifetime or a fault, as the JSON of a program says."""
         if self.headers.get(_STEERING_HEADER) != "1":
             self._send(403)
             return
@@ -407,9 +408,9 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(reply.status, reply.headers, reply.body)
 
     def _read(self) -> bytes:
-        """Return the body, so that it is never taken for the next request.
+        """Return the body, so that it is not read as the next request.
 
-        One whose length is not told, or absurd, ends the connection.
+        A body without a length, or with an absurd one, ends the connection.
         """
         length = self.headers.get("content-length", "0")
         is_long = not length.isdecimal() or int(length) > _LONGEST_BODY
@@ -442,7 +443,7 @@ _SVG = (("content-type", "image/svg+xml"),)
 
 
 def _authorities(host: str, port: int) -> frozenset[str]:
-    """Return what a Host header may be: loopback, or where it was told to listen."""
+    """Return the valid Host headers: loopback, and the host of the server."""
     hosts = {*_LOOPBACK, host.lower()}
     names = {f"{each}:{port}" for each in hosts}
     return frozenset(names | hosts if port == _HTTP_PORT else names)
@@ -496,11 +497,11 @@ def _print(*lines: str) -> None:
 
 
 def _secret_key() -> tuple[str, bool]:
-    """Return a shell's word for the key of sandboxes, and whether it stays the same.
+    """Return a shell expression for the sandbox's key, and whether the key is kept.
 
-    A key of its own at each paste would make what the last one stored unreadable. The
-    key is made once for each user of this machine; the shell reads it from its file, so
-    that none stands in a scroll-back.
+    With a new key at each paste, records of the last one could not be read. So the key
+    is made once for each user of the machine. The shell reads it from its file, so that
+    it does not appear in the terminal's history.
     """
     state = os.environ.get("XDG_STATE_HOME", "")
     try:
@@ -522,5 +523,5 @@ def _secret_key() -> tuple[str, bool]:
 
 
 _KEY_LENGTH = 32
-#: The shell makes the key, where there is no file that could hold it.
+#: Makes a key in the shell, if no file can keep it.
 _NEW_KEY = '$(python -c "import secrets; print(secrets.token_urlsafe(32))")'
