@@ -171,7 +171,7 @@ class TikTokOAuthMiddleware:
         auth = _WatchedAuth()
         auth._cached = session
         auth._mount_point = mount_point
-        auth._looked = auth._is_replaced = auth._is_open = False
+        auth._accessed = auth._is_replaced = auth._is_open = False
         auth._challenge = None
         auth._core = self._core
         auth._scope = scope
@@ -349,7 +349,7 @@ class _WatchedAuth(TikTokAuth):
             self._inner = None
             if "endpoint" in inner:
                 _copy_outside(inner, self._scope)
-        if not self._looked:  # a guard looks too
+        if not self._accessed:  # a guard looks too
             return self._send(message)
         if self._is_replaced:
             return _nothing()

@@ -128,31 +128,31 @@ class TikTokAuth:
     """
 
     # A slotted class, not a frozen dataclass: 0.11 against 0.67 us, once a request.
-    __slots__ = ("_cached", "_challenge", "_looked", "_mount_point")
+    __slots__ = ("_accessed", "_cached", "_challenge", "_mount_point")
 
     # Set by the middleware that makes it: the call of an __init__ costs 0.1 us.
     _cached: CachedSession | None
     _mount_point: MountPoint
     #: Whether anybody looked, and what a guard found missing.
-    _looked: bool
+    _accessed: bool
     _challenge: Challenge | None
 
     @property
     def is_authenticated(self) -> bool:
         """Whether somebody is signed in."""
-        self._looked = True
+        self._accessed = True
         return self._cached is not None
 
     @property
     def open_id(self) -> str | None:
         """TikTok's stable id of the user in this app, or None."""
-        self._looked = True
+        self._accessed = True
         return None if self._cached is None else self._cached[OPEN_ID]
 
     @property
     def scopes(self) -> frozenset[str]:
         """The scopes that the user granted; not those that were asked for."""
-        self._looked = True
+        self._accessed = True
         return (
             _NO_SCOPES if self._cached is None else split_scopes(self._cached[SCOPES])
         )
@@ -160,7 +160,7 @@ class TikTokAuth:
     @property
     def token(self) -> Token | None:
         """The access token, or None: signed out, or TikTok could not renew it."""
-        self._looked = True
+        self._accessed = True
         cached = self._cached
         if cached is None or cached[EXPIRES_AT] <= self._mount_point.clock():
             return None
@@ -174,7 +174,7 @@ class TikTokAuth:
         TikTok did not answer. An avatar link that has ended is renewed at the next
         request after somebody looked.
         """
-        self._looked = True
+        self._accessed = True
         cached = self._cached
         if cached is None:
             return None

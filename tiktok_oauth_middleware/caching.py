@@ -34,7 +34,7 @@ def depends_on_session(connection: Any) -> bool:
             themselves, or the request's `TikTokAuth`.
     """
     auth = auth_in(connection)
-    return auth is not None and auth._looked  # noqa: SLF001 - properties mark it
+    return auth is not None and auth._accessed  # noqa: SLF001 - properties mark it
 
 
 def session_key(connection: Any) -> str:

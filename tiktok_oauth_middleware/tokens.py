@@ -367,7 +367,7 @@ class TikTokTokens:
                 counts[outcome] += 1
         if counts["unreadable"]:
             logger.warning(
-                "%d stored grants do not open; their users count as signed out",
+                "%d stored records cannot be opened; their users count as signed out",
                 counts["unreadable"],
             )
         return RefreshSummary(**counts)
@@ -437,7 +437,7 @@ def stored_user(service: SessionService, record: UserRecord) -> StoredUser:
         scopes=split_scopes(record.scopes),
         token_expires_at=record.expires_at,
         refresh_expires_at=record.refresh_expires_at,
-        sessions=len(service.records.living(record)),
+        sessions=len(service.records.active_sessions(record)),
         failures=record.failures,
         ends_at=end,
     )

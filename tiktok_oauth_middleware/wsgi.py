@@ -140,7 +140,7 @@ class TikTokOAuthWSGIMiddleware:
         auth = environ["tiktok.auth"] = _WatchedAuth()
         auth._cached = session
         auth._mount_point = mount_point
-        auth._looked = auth._has_begun = auth._is_written = False
+        auth._accessed = auth._has_begun = auth._is_written = False
         auth._challenge = auth._waiting_head = auth._app_head = None
         auth._start_response = start_response
         # Reporters of exceptions record the locals of every frame that one passes.
@@ -160,7 +160,7 @@ class TikTokOAuthWSGIMiddleware:
             auth._challenge = Challenge(is_preflight=True)
         # 5. The app.
         body = self.app(environ, auth._start_watched)
-        if not ((auth._looked and auth._has_begun) or isinstance(body, list | tuple)):
+        if not ((auth._accessed and auth._has_begun) or isinstance(body, list | tuple)):
             # The app may read the session, or call start_response at all, only while
             # it makes its first chunk; files run no code of its.
             body = body if _is_file(body, environ) else _WithFirstChunk(body)
@@ -311,7 +311,7 @@ class _WatchedAuth(TikTokAuth):
         The server gets it at once if there is nothing left to wait for.
         """
         self._app_head = status, headers
-        if self._looked and self._challenge is None and self._waiting_head is None:
+        if self._accessed and self._challenge is None and self._waiting_head is None:
             self._has_begun = True
             headers = keep_private(headers)
             if exc_info is None:
@@ -335,7 +335,7 @@ class _WatchedAuth(TikTokAuth):
         if head is None:
             return
         status, headers, *exc_info = head
-        if self._looked:  # a guard looks too
+        if self._accessed:  # a guard looks too
             headers = keep_private(headers)
         self._write_to_server = self._start_response(status, headers, *exc_info)
 

@@ -185,7 +185,10 @@ def test_row_of_another_user(world, told):
     assert second.me()["open_id"] == other.open_id
 
 
-UNOPENED = ("WARNING", "a stored grant does not open; its user counts as signed out")
+UNOPENED = (
+    "WARNING",
+    "a stored record cannot be opened; its user counts as signed out",
+)
 
 
 def damaged(row):

@@ -62,5 +62,5 @@ def an_auth(cached, site):
     """Return what the middleware makes for a request."""
     auth = TikTokAuth()
     auth._cached, auth._mount_point = cached, site
-    auth._looked, auth._challenge = False, None
+    auth._accessed, auth._challenge = False, None
     return auth

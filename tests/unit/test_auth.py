@@ -169,9 +169,9 @@ def test_all_scopes_are_missing_when_signed_out(signed_out):
 def test_every_look_is_noted(look, cached):
     """Every read of the user is noted, also in an anonymous request."""
     auth = an_auth(cached, a_site())
-    assert auth._looked is False
+    assert auth._accessed is False
     look(auth)
-    assert auth._looked is True
+    assert auth._accessed is True
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_every_look_is_noted(look, cached):
 def test_link_is_no_look(signed_in, show):
     """Links are the same for everybody: asking for one notes nothing."""
     show(signed_in)
-    assert signed_in._looked is False
+    assert signed_in._accessed is False
 
 
 def test_repr_names_the_user(signed_in, signed_out):

@@ -111,7 +111,7 @@ class SessionLoader:
                 return fresh
             if stored is None or stored.at >= lookup.at:
                 return self._remembered(lookup, stored)
-        sealed = await self._records.sealed(record_id)
+        sealed = await self._records.read_sealed(record_id)
         return self._revalidated(lookup, sealed) or await self._loaded(lookup, sealed)
 
     def _fresh(self, lookup: _Lookup) -> CachedSession | None:
@@ -151,10 +151,10 @@ class SessionLoader:
         """
         record_id, digest = lookup.ticket
         self._warn_of_lost_memory(sealed)
-        stored = self._records.opened(record_id, sealed, lookup.changes, lookup.at)
+        stored = self._records.open_record(record_id, sealed, lookup.changes, lookup.at)
         if stored is None and sealed is not None:
             raise _UnreadableError
-        if stored is None or self._records.find(stored.record, digest) is None:
+        if stored is None or self._records.find_session(stored.record, digest) is None:
             return None
         stored = await self._refresh.fresh(stored)
         if stored is not None:
@@ -209,7 +209,7 @@ class SessionLoader:
     ) -> CachedSession | None:
         """Return the session of a fresh record, and cache it."""
         ticket = lookup.ticket
-        session = stored and self._records.find(stored.record, ticket.digest)
+        session = stored and self._records.find_session(stored.record, ticket.digest)
         if stored is None or session is None:
             return None
         cached = self._cached(stored, session, ticket)
@@ -230,7 +230,7 @@ class SessionLoader:
 
         If another write comes first, a later request does it.
         """
-        session = self._records.find(stored.record, digest)
+        session = self._records.find_session(stored.record, digest)
         if session is None or self._clock() - session.last_seen_at < self._seen_step:
             return stored
         if self._deferred_writes.may_try():
@@ -248,7 +248,10 @@ class SessionLoader:
     ) -> CachedSession:
         # From when the record was asked for: a slow answer is an old one.
         record, at = stored.record, stored.at
-        end, due_at = self._records.end_of(session), self._refresh.due_at(record)
+        end, due_at = (
+            self._records.session_ends_at(session),
+            self._refresh.due_at(record),
+        )
         if due_at <= at or is_from_future(record, at):
             # It could not be renewed, and is to be tried again. An expired token is not
             # cached at all: another process may have its successor by now.

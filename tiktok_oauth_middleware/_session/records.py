@@ -122,17 +122,17 @@ class Records:
             StoreError: the store could not say.
         """
         changes, at = self._cache.changes, self._clock()
-        sealed = await self.sealed(record_id)
-        return self.opened(record_id, sealed, changes, at)
+        sealed = await self.read_sealed(record_id)
+        return self.open_record(record_id, sealed, changes, at)
 
-    async def load_alive(self, ticket: Ticket) -> VersionedRecord | None:
+    async def load_if_active(self, ticket: Ticket) -> VersionedRecord | None:
         """Return the record with a session that has not ended; None if it has.
 
         Raises:
             StoreError: the store could not say.
         """
         stored = await self.load(ticket.record_id)
-        if stored is None or self.find(stored.record, ticket.digest) is None:
+        if stored is None or self.find_session(stored.record, ticket.digest) is None:
             return None
         return stored
 
@@ -145,7 +145,7 @@ class Records:
             StoreError: the store could not say.
         """
         changes, at = self._cache.changes, self._clock()
-        sealed = await self.sealed(record_id)
+        sealed = await self.read_sealed(record_id)
         if sealed is None:
             return None, False
         record = self._unsealed(record_id, sealed)
@@ -153,7 +153,7 @@ class Records:
             return None, True
         return VersionedRecord(record_id, sealed, record, changes, at), False
 
-    def sealed(self, record_id: str) -> Awaitable[bytes | None]:
+    def read_sealed(self, record_id: str) -> Awaitable[bytes | None]:
         """Return the record as the store holds it, or None if there is none.
 
         Raises:
@@ -161,7 +161,7 @@ class Records:
         """
         return self._store.get(self._key(record_id))
 
-    def opened(
+    def open_record(
         self, record_id: str, sealed: bytes | None, changes: int, at: float
     ) -> VersionedRecord | None:
         """Return the record whose sealed form was read; None if it does not open.
@@ -174,19 +174,19 @@ class Records:
         """
         if sealed is None:
             return None
-        record = self._opened(record_id, sealed)
+        record = self._unsealed_or_warn(record_id, sealed)
         return (
             None
             if record is None
             else VersionedRecord(record_id, sealed, record, changes, at)
         )
 
-    def _opened(self, record_id: str, sealed: bytes) -> UserRecord | None:
+    def _unsealed_or_warn(self, record_id: str, sealed: bytes) -> UserRecord | None:
         record = self._unsealed(record_id, sealed)
         if record is None:
             # Corrupt, moved from another key, or sealed with a key no longer listed.
             logger.warning(
-                "a stored grant does not open; its user counts as signed out"
+                "a stored record cannot be opened; its user counts as signed out"
             )
         return record
 
@@ -202,7 +202,7 @@ class Records:
         What does not open is nobody's and is replaced.
         """
         sealed = await self._store.get(self._key(record_id))
-        if sealed is not None and self._opened(record_id, sealed) is not None:
+        if sealed is not None and self._unsealed_or_warn(record_id, sealed) is not None:
             return None
         return await self._write(record_id, sealed, record)
 
@@ -287,28 +287,28 @@ class Records:
         """Drop what this process remembers of a grant's sessions."""
         self._cache.forget(record_id)
 
-    def find(self, record: UserRecord, digest: str) -> Session | None:
+    def find_session(self, record: UserRecord, digest: str) -> Session | None:
         """Return a grant's session by the hash of its secret, if it has not ended."""
         wanted = digest.encode()
         for session in record.sessions:
             if hmac.compare_digest(session.digest.encode(), wanted):
-                return session if self._is_alive(session) else None
+                return session if self._is_active(session) else None
         return None
 
-    def end_of(self, session: Session) -> float:
+    def session_ends_at(self, session: Session) -> float:
         """Return when a session ends, unless it is used again."""
         return min(
             session.last_seen_at + self._settings.session_idle,
             session.created_at + self._settings.session_lifetime,
         )
 
-    def _is_alive(self, session: Session) -> bool:
+    def _is_active(self, session: Session) -> bool:
         """Whether a session is within its idle and its absolute limit."""
-        return self._clock() < self.end_of(session)
+        return self._clock() < self.session_ends_at(session)
 
-    def living(self, record: UserRecord) -> tuple[Session, ...]:
+    def active_sessions(self, record: UserRecord) -> tuple[Session, ...]:
         """Return the sessions of a grant that have not ended."""
-        return tuple(s for s in record.sessions if self._is_alive(s))
+        return tuple(s for s in record.sessions if self._is_active(s))
 
     async def was_used(self, name: str) -> bool:
         """Whether `use_once` was told this name."""
@@ -318,11 +318,11 @@ class Records:
         """Mark a login or a delivery as used; False if it was marked before."""
         return await self._store.compare_and_set(self._used(name), None, b"1", seconds)
 
-    async def used(self, name: str) -> bytes | None:
+    async def read_note(self, name: str) -> bytes | None:
         """Return what is noted of something that is used once, or None."""
         return await self._store.get(self._used(name))
 
-    async def swap_used(
+    async def swap_note(
         self, name: str, old: bytes | None, new: bytes, seconds: float
     ) -> bool:
         """Note `new` of something that is used once, if `old` is what was noted."""
@@ -349,7 +349,7 @@ class Records:
         """
         name = _denied(record_id)
         for _ in swap_attempts():
-            row = await self.used(name)
+            row = await self.read_note(name)
             before = self._opened_scopes(name, row)
             after = (before - requested) | denied
             if after == before:
@@ -367,7 +367,7 @@ class Records:
             StoreError: the store failed.
         """
         name = _denied(record_id)
-        return self._opened_scopes(name, await self.used(name))
+        return self._opened_scopes(name, await self.read_note(name))
 
     def _opened_scopes(self, name: str, row: bytes | None) -> frozenset[str]:
         text = None if row is None else self._box.open(row, self._used(name))
@@ -391,13 +391,13 @@ class Records:
         """
         name, now = _revoked(record_id), str(int(self._clock())).encode()
         for _ in swap_attempts():
-            noted = await self.used(name)
-            if await self.swap_used(name, noted, now, _REVOKED_SECONDS):
+            noted = await self.read_note(name)
+            if await self.swap_note(name, noted, now, _REVOKED_SECONDS):
                 return
 
     async def revoked_at(self, record_id: str) -> int | None:
         """Return when `note_revoked` was called last; None if not for days."""
-        noted = await self.used(_revoked(record_id))
+        noted = await self.read_note(_revoked(record_id))
         return int(noted) if noted is not None and noted.isdigit() else None
 
     def _used(self, name: str) -> str:
@@ -470,7 +470,9 @@ class Records:
             until = max(until, now + _UNKNOWN_LIFE if end is None else end)
         until += _NOTICE
         if not self._settings.keep_grants:
-            until = min(until, max(map(self.end_of, record.sessions), default=now))
+            until = min(
+                until, max(map(self.session_ends_at, record.sessions), default=now)
+            )
         return max(1.0, until - now)
 
 

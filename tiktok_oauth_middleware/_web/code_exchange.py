@@ -149,7 +149,7 @@ class CodeExchange:
                 record = replace(record, denied="")
             others = [
                 other
-                for other in self.records.living(record)
+                for other in self.records.active_sessions(record)
                 if other.digest != previous_digest
             ]
             sessions = (*others, session)[-_MAX_SESSIONS:]
@@ -162,7 +162,7 @@ class CodeExchange:
             except StoreError:
                 # If only the store's answer was lost, the previous session has ended
                 # and the new one is there: its browser must get it.
-                if not await self.records.load_alive(ticket):
+                if not await self.records.load_if_active(ticket):
                     raise
                 return record, stored is None
             if written is not None:

@@ -400,7 +400,7 @@ class LoginFlow:
         """
         if transaction.prompt != "again" or ticket is None:
             return False
-        stored = await self.records.load_alive(ticket)
+        stored = await self.records.load_if_active(ticket)
         if stored is None:
             return False
         if isinstance(error, LoginDenied):
@@ -489,7 +489,7 @@ class LoginFlow:
 
     async def _is_alive(self, ticket: Ticket) -> bool:
         """Whether a session has not ended, asked of the store."""
-        return await self.records.load_alive(ticket) is not None
+        return await self.records.load_if_active(ticket) is not None
 
     async def _has_other_session(
         self, ticket: Ticket | None, result: LoginResult

@@ -101,11 +101,11 @@ class LoginResults:
         # the next callback would wait for an exchange that no request has begun.
         row = _PENDING + f"{int(self.clock())} {secrets.token_hex(8)}".encode()
         try:
-            is_first = await self.records.swap_used(
+            is_first = await self.records.swap_note(
                 login_id, None, row, self.used_seconds
             )
         except StoreError:
-            if await self.records.used(login_id) != row:
+            if await self.records.read_note(login_id) != row:
                 raise
             is_first = True
         return row if is_first else None
@@ -125,7 +125,7 @@ class LoginResults:
         Raises:
             StoreError: the store failed.
         """
-        await self.records.swap_used(login_id, marker, sealed, self.used_seconds)
+        await self.records.swap_note(login_id, marker, sealed, self.used_seconds)
 
     async def find(self, login_id: str) -> LoginResult | None:
         """Return the result of a login, or None if it is unknown.
@@ -133,7 +133,7 @@ class LoginResults:
         Raises:
             StoreError: the store could not say.
         """
-        row = await self.records.used(login_id)
+        row = await self.records.read_note(login_id)
         return None if row is None else self.opened(login_id, row)
 
     async def wait(self, login_id: str) -> bytes | None:
@@ -149,7 +149,7 @@ class LoginResults:
         give_up = time.monotonic() + self.exchange_seconds
         pause = _POLL_SECONDS
         while True:
-            row = await self.records.used(login_id)
+            row = await self.records.read_note(login_id)
             if row is None or not row.startswith(_PENDING):
                 return row
             if time.monotonic() > give_up or not self._is_recent(row):

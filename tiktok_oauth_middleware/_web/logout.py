@@ -67,7 +67,7 @@ class Logout:
         deletions = self._deletions(request)
         if ticket is None:
             return redirect(return_to, cookies=deletions)
-        stored = await self.service.records.load_alive(ticket)
+        stored = await self.service.records.load_if_active(ticket)
         if stored is None:
             # Ended by another process: nothing cached here is true any more.
             self.service.records.forget_cached(ticket.record_id)

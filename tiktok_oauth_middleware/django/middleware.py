@@ -93,7 +93,7 @@ class TikTokMiddleware:
         auth = TikTokAuth()
         auth._cached = None
         auth._mount_point = mount_point
-        auth._looked = False
+        auth._accessed = False
         auth._challenge = None
         change = None
         if self._cookie_name in request.META.get("HTTP_COOKIE", ""):
@@ -277,7 +277,7 @@ class TikTokMiddleware:
                     core_request, mount_point, auth._cached, challenge, head
                 )
                 return exchange.django_response(request, answer)
-        if auth._looked or _may_look_later(auth, response):
+        if auth._accessed or _may_look_later(auth, response):
             exchange.mark_private(response)
         if getattr(request, "_tiktok_ends", False) and auth._cached is not None:
             return await self._ended(request, auth._cached, response)
