@@ -61,6 +61,26 @@ def test_no_file_is_large_or_empty():
     assert [path for path in empty if path.name not in MAY_BE_EMPTY] == []
 
 
+EXCEPTION = re.compile(r"#\s*(ruff:\s*)?noqa\b(?P<rest>.*)", re.IGNORECASE)
+#: A rule that has many exceptions is switched off for its files in pyproject.toml.
+MOST_EXCEPTIONS = 45
+
+
+def test_exceptions_from_the_linter_have_reasons():
+    """Exceptions from ruff are few; each names its rules and says why."""
+    names = git("ls-files", "*.py").splitlines()
+    found = [
+        (name, match["rest"])
+        for name in names
+        if (ROOT / name).exists()
+        for line in (ROOT / name).read_text(encoding="utf-8").splitlines()
+        if (match := EXCEPTION.search(line)) and name != "tests/docs/test_tree.py"
+    ]
+    reason = re.compile(r": [A-Z]+\d+(, [A-Z]+\d+)* - \S.*")
+    assert [each for each in found if not reason.fullmatch(each[1])] == []
+    assert 0 < len(found) <= MOST_EXCEPTIONS
+
+
 ARTEFACTS = [
     "crash-0123456789abcdef",
     "hardening/fuzz/found/next-bcb6727c4eba",

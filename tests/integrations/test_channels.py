@@ -1,7 +1,5 @@
 """Django Channels inside the middleware: its users are Django's, as it documents."""
 
-# ruff: noqa: E402 - Django must be set up before its models are imported
-
 from __future__ import annotations
 
 import json

@@ -438,7 +438,8 @@ def shown(one):
     yield repr(one)
     yield str(one)
     yield f"{one}"
-    yield "{} {!r}".format(one, one)  # noqa: UP032 - a way of its own
+    template = "{} {!r}"
+    yield template.format(one, one)
     if hasattr(one, "__dict__"):
         yield repr(vars(one))
         yield repr(sorted(map(repr, vars(one).values())))

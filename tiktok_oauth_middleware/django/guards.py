@@ -72,9 +72,10 @@ def _guarded(view: Callable[..., Any], scopes: tuple[str, ...]) -> Callable[...,
 
 
 def _is_marked(view: Any) -> bool:
-    return iscoroutinefunction(getattr(view, "__call__", None)) and not (  # noqa: B004
-        inspect.isroutine(view)
-    )
+    if inspect.isroutine(view):
+        return False
+    own = getattr(view, "__call__", None)  # noqa: B004 - a mark on it is asked for
+    return iscoroutinefunction(own)
 
 
 def refused(request: Any, scopes: Iterable[str]) -> HttpResponse | None:

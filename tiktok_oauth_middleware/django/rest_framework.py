@@ -12,6 +12,7 @@ as with REST framework's own SessionAuthentication.
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any, ClassVar
 
 from django.contrib.auth.models import AnonymousUser
@@ -79,7 +80,8 @@ class _Refused(APIException):
     """A bare refusal, which the middleware replaces."""
 
     def __init__(self, status: int) -> None:
-        code = "login_required" if status == 401 else "scope_required"  # noqa: PLR2004
+        is_login = status == HTTPStatus.UNAUTHORIZED
+        code = "login_required" if is_login else "scope_required"
         super().__init__(code, code)
         self.status_code = status
 

@@ -190,7 +190,7 @@ class RedisStore:
         client = self._face().client
         try:
             said = dict(client.info())
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001 - clients of users' own raise any
             _fail("tell", error)
         with suppress(Exception):  # a host of Redis may have shut CONFIG off
             said.update(client.config_get("save"))
@@ -443,7 +443,7 @@ def _check_url(url: str, timeout: float) -> None:
     _refuse_decoding(connection.encoder.decode_responses)
 
 
-def _refuse_decoding(is_decoding: bool) -> None:  # noqa: FBT001
+def _refuse_decoding(is_decoding: object) -> None:
     if is_decoding:
         message = "store decodes what Redis answers; leave decode_responses out"
         raise ConfigurationError(message)
