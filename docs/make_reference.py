@@ -11,10 +11,13 @@ import ast
 import re
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 DOCS = Path(__file__).parent
 PACKAGE = DOCS.parent / "tiktok_oauth_middleware"
+if not PACKAGE.exists():  # the tests of the sdist read what is installed
+    PACKAGE = Path(str(find_spec("tiktok_oauth_middleware").origin)).parent
 #: The public modules, each with a word on it. Their public names are in ``__all__``.
 MODULES: tuple[tuple[str, str], ...] = (
     ("", "Everything but guards, events and tests."),

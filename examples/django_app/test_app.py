@@ -20,6 +20,10 @@ import pytest
 from tiktok_oauth_middleware.testing import FakeTikTok, login_as
 from tiktok_oauth_middleware.testing.server import StandIn
 
+pytestmark = pytest.mark.skipif(
+    httpx2.__name__ != "httpx2",  # see conftest.py: httpx stands in for it
+    reason="httpx2 is not installed, which the example imports in processes of its own",
+)
 ROOT = Path(__file__).parents[2]
 PAGE = {"accept": "text/html"}
 #: Longer than any start takes, on any machine.
