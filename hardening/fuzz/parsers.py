@@ -31,7 +31,7 @@ from tiktok_oauth_middleware._session.record import Session, UserRecord
 from tiktok_oauth_middleware._web.cookie_header import find, find_all, value_of
 from tiktok_oauth_middleware._web.navigation import (
     is_document,
-    is_navigation,
+    is_page_visit,
     is_prefetch,
     is_same_origin,
 )
@@ -169,7 +169,7 @@ def _headers(data: bytes) -> None:
     request = Request(
         method=method, path="/", mount="", query=b"", headers=headers, read=_no_body
     )
-    for rule in (is_navigation, is_document, is_prefetch):
+    for rule in (is_page_visit, is_document, is_prefetch):
         _must(type(rule(request)) is bool, "no verdict")
     if is_same_origin(request, _ORIGIN):
         said = [v.strip(b" \t") for n, v in headers if n == b"origin"]

@@ -302,10 +302,6 @@ class Messages:
                 return self._texts[tag][name]
         raise KeyError(name)
 
-    def label(self, language: str, name: ActionName) -> str:
-        """Return the text of a link or button."""
-        return self.texts(language, name)[0]
-
     def sentence(self, language: str, name: NoteName, value: str) -> str:
         """Return a sentence with its value in it."""
         return self.texts(language, name)[0].replace("{}", value)

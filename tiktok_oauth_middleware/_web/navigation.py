@@ -44,11 +44,6 @@ def is_document(request: Request) -> bool:
     return request.one(b"sec-fetch-dest") in (None, b"document")
 
 
-def is_navigation(request: Request) -> bool:
-    """Whether a browser opens a page, so that it can be redirected to log in."""
-    return request.method in ("GET", "HEAD") and _is_in_window(request)
-
-
 def is_page_visit(request: Request) -> bool:
     """Whether a person sees the response: a browser opens a page or sends a form."""
     return request.method in ("GET", "HEAD", "POST") and _is_in_window(request)

@@ -8,7 +8,6 @@ import pytest
 
 from tiktok_oauth_middleware._web.navigation import (
     is_document,
-    is_navigation,
     is_other_host,
     is_page_visit,
     is_prefetch,
@@ -183,26 +182,20 @@ NAVIGATIONS = [
 @pytest.mark.parametrize(("verdict", "headers"), NAVIGATIONS, ids=repr)
 def test_navigation_is_a_browser_opening_a_page(verdict, headers):
     """A request that asks for a page in a window is a navigation; others are not."""
-    assert is_navigation(a_request(*headers)) is verdict
-
-
-@pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_navigation_reads(method):
-    """A navigation may be a GET or its HEAD."""
-    assert is_navigation(a_request(NAMED, method=method))
+    assert is_page_visit(a_request(*headers)) is verdict
 
 
 @pytest.mark.parametrize(
-    "method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "get", "", "QUERY"]
+    "method", ["PUT", "PATCH", "DELETE", "OPTIONS", "get", "", "QUERY"]
 )
-def test_other_methods_are_no_navigation(method):
-    """A request that may change something is never answered by a redirect to log in."""
-    assert not is_navigation(a_request(("accept", BROWSER), method=method))
+def test_other_methods_are_no_page_visit(method):
+    """A request that no browser window sends is never answered with a page."""
+    assert not is_page_visit(a_request(("accept", BROWSER), method=method))
 
 
-def test_websocket_is_no_navigation():
+def test_websocket_is_no_page_visit():
     """A WebSocket handshake can not be sent to log in."""
-    assert not is_navigation(a_request(NAMED, is_websocket=True))
+    assert not is_page_visit(a_request(NAMED, is_websocket=True))
 
 
 @pytest.mark.parametrize(
