@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 import unittest
 import uuid
@@ -332,3 +335,19 @@ def test_the_url() -> None:
         open_store("django://elsewhere")
     with pytest.raises(ConfigurationError, match="names no database"):
         open_store("django://")
+
+
+def test_without_a_project() -> None:
+    """Outside of a project the error names manage.py."""
+    code = (
+        "from tiktok_oauth_middleware.stores import open_store\n"
+        "try:\n    open_store('django://default')\n"
+        "except Exception as error:\n    print(type(error).__name__, error)"
+    )
+    environment = {k: v for k, v in os.environ.items() if "DJANGO" not in k}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("ConfigurationError")
+    assert "manage.py tiktok check" in done.stdout

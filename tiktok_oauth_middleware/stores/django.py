@@ -105,7 +105,10 @@ class DjangoStore:
             message = f"store is django://{alias}, and DATABASES has only {known}"
             raise ConfigurationError(message) from unknown
         except ImproperlyConfigured as error:
-            message = f"store is django://{alias}: {type(error).__name__}: {error}"
+            message = (
+                f"store is django://{alias}, and Django has no such settings here: use"
+                " manage.py (manage.py tiktok check), or call django.setup() first"
+            )
             raise ConfigurationError(message) from error
         if vendor not in _VENDORS:
             message = (
