@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from functools import cache, partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from ._core.app_parts import parts_of
@@ -39,9 +40,8 @@ from ._web.response_headers import byte_headers, private_byte_headers, text_head
 from .auth import TikTokAuth, asgi_auth
 from .caching import keep_out_of_djangos_caches
 from .errors import ConfigurationError, StoreError
-
-if TYPE_CHECKING:
-    from .settings.options import TikTokSettings
+from .settings.options import TikTokSettings
+from .tokens import TikTokTokens
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -96,17 +96,16 @@ class TikTokOAuthMiddleware:
         """
         check_app(app, is_wsgi=False)
         self.app = app
-        self._core = Core(
-            SessionService(
-                settings,
-                AsyncBackend(),
-                store=store,
-                on_event=on_event,
-                transport=transport,
-                clock=clock,
-            ),
-            Pages(page, texts),
+        service = SessionService(
+            settings,
+            AsyncBackend(),
+            store=store,
+            on_event=on_event,
+            transport=transport,
+            clock=clock,
         )
+        tokens = cache(partial(TikTokTokens.beside, service))
+        self._core = Core(service, Pages(page, texts), tokens)
         # What every request reads, one attribute away.
         self._clock = clock
         self._sets_user = settings.starlette_auth and may_read_starlette_user(app)

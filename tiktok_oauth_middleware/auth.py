@@ -28,6 +28,7 @@ from .errors import ConfigurationError, NotSignedIn
 if TYPE_CHECKING:
     from ._web.guard import Challenge
     from ._web.mount import MountPoint
+    from .bearer import TikTokBearer
 
 
 class Token:
@@ -180,6 +181,24 @@ class TikTokAuth:
             return None
         self._mount_point.profile_was_read(cached)
         return read_profile(cached[OPEN_ID], cached[PROFILE])
+
+    @property
+    def bearer(self) -> TikTokBearer:
+        """The ``auth`` of a client of httpx2 or httpx, for calls as this user.
+
+        It sends the user's token, always a fresh one, to TikTok's API and nowhere else.
+        A blocking client in an ASGI app needs an `on_event` that is no ``async def``.
+
+        Raises:
+            NotSignedIn: the request is anonymous.
+        """
+        self._accessed = True
+        if self._cached is None:
+            message = "auth.bearer of an anonymous request: put requires_tiktok before"
+            raise NotSignedIn(message)
+        from .bearer import TikTokBearer
+
+        return TikTokBearer(self._mount_point.tokens(), self._cached[OPEN_ID])
 
     def missing_scopes(self, *scopes: str) -> frozenset[str]:
         """Return those of `scopes` that the user has not granted."""

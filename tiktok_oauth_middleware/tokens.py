@@ -101,6 +101,26 @@ class TikTokTokens:
         self._sync: SessionService | None = None
         self._async: SessionService | None = None
 
+    @classmethod
+    def beside(cls, service: SessionService) -> Self:
+        """Return the tokens of a middleware's users, by its own service.
+
+        Of the two kinds of methods, blocking and async, those of the middleware's kind
+        share its HTTP client and its cache; the others open their own when first used.
+        """
+        made = cls(
+            service.settings,
+            service.store,
+            on_event=service.on_event,
+            transport=service.transport,
+            clock=service.clock,
+        )
+        if service.backend.is_blocking:
+            made._sync = service
+        else:
+            made._async = service
+        return made
+
     @property
     def settings(self) -> TikTokSettings:
         """The settings of the web app."""

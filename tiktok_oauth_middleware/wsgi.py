@@ -18,6 +18,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache, partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -41,11 +42,11 @@ from ._web.response_headers import keep_private
 from .auth import TikTokAuth
 from .caching import keep_out_of_djangos_caches
 from .errors import StoreError
+from .settings.options import TikTokSettings
+from .tokens import TikTokTokens
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
-
-    from .settings.options import TikTokSettings
 
 
 class TikTokOAuthWSGIMiddleware:
@@ -87,17 +88,16 @@ class TikTokOAuthWSGIMiddleware:
         """
         check_app(app, is_wsgi=True)
         self.app = app
-        self._core = Core(
-            SessionService(
-                settings,
-                ThreadBackend(),
-                store=store,
-                on_event=on_event,
-                transport=transport,
-                clock=clock,
-            ),
-            Pages(page, texts),
+        service = SessionService(
+            settings,
+            ThreadBackend(),
+            store=store,
+            on_event=on_event,
+            transport=transport,
+            clock=clock,
         )
+        tokens = cache(partial(TikTokTokens.beside, service))
+        self._core = Core(service, Pages(page, texts), tokens)
         # What every request reads, one attribute away.
         self._clock = clock
         self._mount_points = self._core.mount_points.known

@@ -19,6 +19,7 @@ from tiktok_oauth_middleware import (
     TikTokBearer,
     TikTokError,
     TikTokOAuthMiddleware,
+    TikTokOAuthWSGIMiddleware,
     TikTokSettings,
     TikTokTokens,
     TikTokUnavailable,
@@ -497,3 +498,81 @@ class TestPage:
             return await page["avideos_of"](open_id, transport=tiktok.transport)
 
         assert len(anyio.run(ask)) == 20
+
+
+class TestInRequest:
+    """`auth.bearer`, in views of both middlewares."""
+
+    def test_async_view(self, settings, tiktok, store, clock):
+        """A client that awaits calls TikTok as the user, with the request's service."""
+        from starlette.applications import Starlette
+        from starlette.responses import JSONResponse
+        from starlette.routing import Route
+        from starlette.testclient import TestClient
+
+        async def videos(request):
+            auth = request.scope["tiktok"]
+            options = {"auth": auth.bearer, "transport": tiktok.transport}
+            async with httpx2.AsyncClient(**options) as api:
+                answer = raise_for_tiktok(await api.post(VIDEOS, **LIST)).json()
+            return JSONResponse(len(answer["data"]["videos"]))
+
+        def blocking(request):
+            auth = request.scope["tiktok"]
+            options = {"auth": auth.bearer, "transport": tiktok.transport}
+            with httpx2.Client(**options) as api:
+                answer = raise_for_tiktok(api.post(VIDEOS, **LIST)).json()
+            return JSONResponse(len(answer["data"]["videos"]))
+
+        app = TikTokOAuthMiddleware(
+            Starlette(routes=[Route("/videos", videos), Route("/blocking", blocking)]),
+            settings,
+            store=store,
+            transport=tiktok.transport,
+            clock=clock,
+        )
+        with TestClient(app, base_url=ORIGIN) as client:
+            assert login_as(client, tiktok).status_code == 303
+            tiktok.fail("video_list", error="access_token_invalid")
+            assert client.get("/videos").json() == 3
+            assert client.get("/blocking").json() == 3
+        assert refreshes(tiktok) == 1
+
+    def test_wsgi_view(self, settings, tiktok, store, clock):
+        """A client that blocks calls TikTok as the user."""
+
+        def app(environ, start_response):
+            auth = environ["tiktok.auth"]
+            options = {"auth": auth.bearer, "transport": tiktok.transport}
+            with httpx2.Client(**options) as api:
+                answer = raise_for_tiktok(api.post(VIDEOS, **LIST)).json()
+            start_response("200 OK", [("content-type", "text/plain")])
+            return [str(len(answer["data"]["videos"])).encode()]
+
+        wrapped = TikTokOAuthWSGIMiddleware(
+            app, settings, store=store, transport=tiktok.transport, clock=clock
+        )
+        transport = httpx2.WSGITransport(wrapped)
+        with httpx2.Client(transport=transport, base_url=ORIGIN) as client:
+            assert login_as(client, tiktok).status_code == 303
+            tiktok.fail("video_list", error="access_token_invalid")
+            assert client.get("/").text == "3"
+        assert refreshes(tiktok) == 1
+        wrapped.close()
+
+    def test_anonymous(self, settings, store):
+        """An anonymous request has no bearer: no call goes out without a token."""
+        found = []
+
+        def app(environ, start_response):
+            with pytest.raises(NotSignedIn, match="requires_tiktok"):
+                _ = environ["tiktok.auth"].bearer
+            found.append(True)
+            start_response("200 OK", [])
+            return [b""]
+
+        wrapped = TikTokOAuthWSGIMiddleware(app, settings, store=store)
+        transport = httpx2.WSGITransport(wrapped)
+        with httpx2.Client(transport=transport, base_url=ORIGIN) as client:
+            client.get("/")
+        assert found == [True]

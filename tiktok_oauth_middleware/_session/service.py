@@ -79,12 +79,13 @@ class SessionService:
         self.clock = clock
         self.transport = transport
         self._tls = TLSContext()
+        self.on_event = on_event
         self._owns_store = store is None
-        self._store = (
+        self.store: Any = (
             open_store(reveal(settings.store), clock=clock) if store is None else store
         )
         self._meter = meter()
-        adapter = backend.adapt_store(self._store)
+        adapter = backend.adapt_store(self.store)
         if self._meter is not None:
             adapter = MeasuredStore(adapter, self._meter)
         self._adapter = adapter
@@ -117,7 +118,7 @@ class SessionService:
     @property
     def is_store_shared(self) -> bool:
         """Whether other processes have the same store."""
-        return bool(getattr(self._store, "is_shared", True))
+        return bool(getattr(self.store, "is_shared", True))
 
     def check_workers(self, seen: str | None = None) -> None:
         """Let a store of this process alone warn where there are other workers.
@@ -125,7 +126,7 @@ class SessionService:
         Args:
             seen: how it was found out that there are.
         """
-        check = getattr(self._store, "check_workers", None)
+        check = getattr(self.store, "check_workers", None)
         if check is not None:
             check(seen)
 

@@ -43,6 +43,7 @@ from .webhook import Webhook
 
 if TYPE_CHECKING:
     from tiktok_oauth_middleware._session.cookie import Ticket
+    from tiktok_oauth_middleware.tokens import TikTokTokens
 
     from .mount import MountPoint
 
@@ -62,8 +63,19 @@ class _Middleware(Protocol):
 class Core:
     """What all middlewares share, with neither ASGI nor WSGI in it."""
 
-    def __init__(self, service: SessionService, pages: Pages | None = None) -> None:
-        """Build the parts; nothing is opened or connected yet."""
+    def __init__(
+        self,
+        service: SessionService,
+        pages: Pages | None = None,
+        tokens: Callable[[], TikTokTokens] | None = None,
+    ) -> None:
+        """Build the parts; nothing is opened or connected yet.
+
+        Args:
+            service: for the app's users.
+            pages: that people see; the built-in ones if not given.
+            tokens: returns the tokens of the app's users, for `TikTokAuth.bearer`.
+        """
         settings, clock = service.settings, service.clock
         self.service = service
         self.settings = settings
@@ -77,7 +89,9 @@ class Core:
                 "development: cookies without Secure, for %s only", settings.origin
             )
         self._wire([reveal(key) for key in settings.secret_keys])
-        self.mount_points = MountPoints(settings, clock, self.profiles.was_read)
+        self.mount_points = MountPoints(
+            settings, clock, self.profiles.was_read, *([tokens] if tokens else [])
+        )
         self.rules = AppRules(settings)
         self.challenges = Challenges(
             settings.origin, self._pages, self._login.transactions

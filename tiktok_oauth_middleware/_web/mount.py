@@ -9,17 +9,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NoReturn
 from urllib.parse import quote, urlencode
 
 from tiktok_oauth_middleware._core.log import logger
 from tiktok_oauth_middleware._core.origins import local_part
 from tiktok_oauth_middleware._core.redact import one_line
 from tiktok_oauth_middleware._oauth.scopes import join_scopes
+from tiktok_oauth_middleware.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from tiktok_oauth_middleware._session.cached_session import CachedSession
     from tiktok_oauth_middleware.settings.options import TikTokSettings
+    from tiktok_oauth_middleware.tokens import TikTokTokens
 
 #: What answers one of the middleware's own paths.
 RouteName = Literal["login", "callback", "logout", "disconnect", "webhook"]
@@ -42,6 +44,11 @@ def without_mount(path: str, mount: str) -> str:
     return path
 
 
+def _no_tokens() -> NoReturn:
+    message = "this middleware was built without tokens"
+    raise ConfigurationError(message)
+
+
 @dataclass(slots=True, kw_only=True, eq=False, repr=False)
 class MountPoint:
     """One mount point, shared by all its requests: its URLs, and the clock."""
@@ -57,6 +64,8 @@ class MountPoint:
     origin: str = ""
     #: Called when an app reads a user's profile.
     profile_was_read: Callable[[CachedSession], object] = lambda _: None
+    #: Returns the tokens of the app's users, for calls to TikTok's API.
+    tokens: Callable[[], TikTokTokens] = _no_tokens
     #: Whether the callback is not below it, so that no login can be finished here.
     is_stray: bool = False
     #: The routes as a browser requests them: no login returns to one.
@@ -116,10 +125,12 @@ class MountPoints:
         settings: TikTokSettings,
         clock: Callable[[], float],
         profile_was_read: Callable[[CachedSession], object],
+        tokens: Callable[[], TikTokTokens] = _no_tokens,
     ) -> None:
         self._settings = settings
         self._clock = clock
         self._profile_was_read = profile_was_read
+        self._tokens = tokens
         self._stray_logged_at = -_STRAY_LOG_SECONDS
         #: By mount point as the server gives it. Only those that the callback is below:
         #: a client may name the mount point (daphne takes Daphne-Root-Path from it),
@@ -155,6 +166,7 @@ class MountPoints:
             clock=self._clock,
             origin=settings.origin,
             profile_was_read=self._profile_was_read,
+            tokens=self._tokens,
             is_stray=is_stray,
         )
         if not is_stray:

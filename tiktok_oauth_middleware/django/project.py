@@ -211,6 +211,7 @@ class Installation:
                 clock=self.options.clock,
             ),
             Pages(self.options.page, self.options.texts),
+            lambda: self.tokens,
         )
 
     def close(self) -> None:
