@@ -1,8 +1,8 @@
-"""What a test can get wrong about a login, told apart from the app's own faults.
+"""Mistakes of a test in a login, as distinct from faults of the app.
 
-The middleware is looked for behind the test client, by the names under which test
-clients, frameworks and middlewares keep what they call. Where it is not found, what the
-stand-in was asked decides.
+The middleware is searched for behind the test client, through the attributes in which
+test clients, frameworks and middlewares keep their app. If it is not found, the requests
+that the stand-in received decide.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .wire import API_ORIGIN
 if TYPE_CHECKING:
     from .fake import FakeTikTok
 
-#: Where clients, frameworks and middlewares keep the application that they call.
+#: The attributes in which clients, frameworks and middlewares keep their app.
 _INSIDE = (
     "app",
     "_app",
@@ -37,7 +37,7 @@ _FIX = "make the middleware with transport=fake.transport and clock=fake.clock"
 
 
 def check_scopes(authorize: str, scopes: Iterable[str] | None) -> None:
-    """Refuse scopes that the app did not ask for, which nobody can leave ticked.
+    """Refuse scopes that the app did not request, so that the page does not list them.
 
     Raises:
         LoginFlowError: there are such.
@@ -59,7 +59,7 @@ def check_scopes(authorize: str, scopes: Iterable[str] | None) -> None:
 
 
 def check_middleware(client: object, fake: FakeTikTok, authorize: str) -> None:
-    """Refuse a middleware that would ask another TikTok; note by which clock it goes.
+    """Refuse a middleware that would use another TikTok; note the clock it uses.
 
     Raises:
         LoginFlowError: its transport is none, or that of another stand-in.
@@ -85,7 +85,7 @@ def check_middleware(client: object, fake: FakeTikTok, authorize: str) -> None:
 
 
 def check_answer(fake: FakeTikTok, before: int, callback: str, status: int) -> None:
-    """Refuse a failure that is the test's own, and not what TikTok or the app did.
+    """Refuse a failure that is a mistake of the test.
 
     Raises:
         LoginFlowError: the stand-in was not asked for the token, or with a secret that
@@ -106,7 +106,7 @@ def check_answer(fake: FakeTikTok, before: int, callback: str, status: int) -> N
 def check_stand_in_was_used(
     client: object, fake: FakeTikTok, before: int, callback: str, status: int
 ) -> None:
-    """Refuse a failed login of a middleware that could not be found, nor asked here.
+    """Refuse a failed login whose middleware was not found and did not call `fake`.
 
     Raises:
         LoginFlowError: this stand-in was not asked for the token.
@@ -115,12 +115,12 @@ def check_stand_in_was_used(
         return
     core = find_core(client, callback)
     if core is not None and hasattr(core.service.transport, "stand_in"):
-        return  # it was told so before, and this failure is another
+        return  # it was checked already, so this failure has another reason
     if not any(r.endpoint == "token" for r in fake.requests[before:]):
         message = (
             f"the callback answered {status}, and this stand-in was never asked for a"
             f" token: if the app asked another TikTok, {_FIX}; otherwise it failed"
-            " before, as the app's log tells"
+            " before, and the app's log says why"
         )
         raise LoginFlowError(message)
 
@@ -153,7 +153,7 @@ def _cores(client: object) -> Iterator[Any]:
 
 
 def _inside(each: object) -> Iterator[object]:
-    """Return what an object calls, as far as it can be seen from outside."""
+    """Return what an object may call, by its attributes and closures."""
     own = _own(each)
     for name in _INSIDE:
         if own.get(name) is not None:
@@ -171,7 +171,7 @@ def _inside(each: object) -> Iterator[object]:
 
 
 def _own(each: object) -> dict[str, Any]:
-    """Return what stands in an object itself: properties could do anything."""
+    """Return an object's own attributes; properties are not read, as they run code."""
     try:
         own = object.__getattribute__(each, "__dict__")
     except AttributeError:

@@ -1,4 +1,4 @@
-"""The stand-in's pages: who logs in, what they allow, and what TikTok would not take.
+"""The stand-in's pages: the consent page, error pages, and pictures.
 
 They say that this is no TikTok, and borrow neither its logo nor its colours. No script;
 everything foreign is escaped.

@@ -1,4 +1,4 @@
-"""pytest fixtures for a user's own tests: `fake_tiktok` and `tiktok_login`.
+"""pytest fixtures for an app's tests: `fake_tiktok` and `tiktok_login`.
 
 A test suite that has settings of its own overrides `fake_tiktok`; `tiktok_login` then
 logs in at that one.

@@ -1,11 +1,11 @@
-"""What TikTok does, as far as a login sees it: a strict state machine without HTTP.
+"""TikTok's side of a login: a strict state machine, without HTTP.
 
-It refuses what TikTok refuses, with TikTok's own words and shapes, and it is no kinder
-anywhere: a stand-in that forgives is paid for by users in production. Codes work once,
-and a failed attempt burns them; refresh tokens rotate, and the old one dies at once.
-A grant ends a fixed time after the consent, however often its tokens were refreshed; an
-account that consented before is reconnected without a page, with what it consented to
-then. (https://developers.tiktok.com/doc/oauth-user-access-token-management)
+It refuses what TikTok refuses, with TikTok's own texts and shapes, and is nowhere more
+lenient: a mistake that a stand-in forgives reaches users in production. A code works
+once, and a failed attempt uses it up; refresh tokens rotate, and the old one is invalid
+at once. A grant ends a fixed time after the consent, however often its tokens were
+refreshed. An account that consented before is reconnected without a page, with the
+scopes of that consent. (https://developers.tiktok.com/doc/oauth-user-access-token-management)
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from .authorize import (
 from .videos import ApiRefused
 from .wire import CREATOR_INFO, PROFILE_FIELDS, VIDEO_LIST, SignedLinks, proves
 
-#: Every scope of a user that a stand-in knows, with what it lets an app do.
+#: The scopes that a stand-in has by default, with what each lets an app do.
 SCOPES: Mapping[str, str] = {
     "user.info.basic": "See your display name and avatar",
     "user.info.profile": "See your bio, profile link and whether you are verified",
@@ -42,7 +42,7 @@ SCOPES: Mapping[str, str] = {
     "video.publish": "Post videos to your profile",
 }
 
-#: What TikTok says of an account that may not use logins of other apps at all.
+#: TikTok's text about an account that may not log in to other apps at all.
 NOT_ELIGIBLE = "This account is not eligible to log in to third-party apps"
 
 #: Life of an access token, in seconds: TikTok's pages of 2026-11-02.
@@ -57,7 +57,7 @@ _DATA_CENTRES = ("va", "u1", "e1")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Person:
-    """Somebody who can log in at the stand-in."""
+    """A person who can log in at the stand-in."""
 
     open_id: str
     display_name: str
@@ -119,8 +119,8 @@ class _Code:
     request: ConsentRequest
     person: Person
     scopes: tuple[str, ...]
-    born: float
-    #: When its person consented; None: on the page that this code came from.
+    created_at: float
+    #: When its person consented; None if on the page that this code came from.
     consented_at: float | None
     data_centre: str
     is_used: bool = False
@@ -128,7 +128,7 @@ class _Code:
 
 @dataclass(slots=True, kw_only=True)
 class _Consent:
-    """What an account agreed to, and when it last saw the page."""
+    """The scopes that an account agreed to, and when it last saw the page."""
 
     scopes: frozenset[str]
     at: float
@@ -183,28 +183,28 @@ class Provider:
         self.require_pkce: bool | None = None
         #: Whether a login ends the tokens of the person's earlier ones.
         self.one_chain = False
-        #: Whether a login without a page begins the grant's life anew. It is open: the
-        #: exchanges that were captured name the whole life, and none says of which
-        #: kind of login it was.
+        #: Whether a login without a page restarts the grant's life. It is unknown: the
+        #: captured answers name the whole life, and none says after which kind of
+        #: login it came.
         self.reconnection_renews = True
-        #: How many of the next people cancel, whatever they decide.
+        #: How many of the next logins are cancelled, whatever the person decides.
         self.denials: int = 0
-        #: Parameters with which the next callbacks come, instead of a code.
+        #: The parameters of the next callbacks, instead of a code.
         self.refusals: list[Mapping[str, str]] = []
         #: How many of the next codes are too old when they are issued.
         self.stale_codes: int = 0
-        #: By name, the error with which each field of a profile is refused.
+        #: The errors of fields of a profile that are refused, by the field's name.
         self.refused_fields: dict[str, str] = {}
-        #: With which status OAuth errors come; 400 and 401 were seen too.
+        #: The status of OAuth errors; 400 and 401 have been observed, too.
         self.error_status = 200
-        #: Seconds for which links to pictures work: 6 and 47 hours were seen.
+        #: Seconds for which links to pictures work; 6 and 47 hours have been observed.
         self.link_lifetime = 21600
         self.links = SignedLinks()
         #: TikTok's SDKs disagree on whether an error comes back with ``state``.
         self.errors_carry_state = True
         self._codes: dict[str, _Code] = {}
         self._tokens: list[_Tokens] = []
-        #: By open_id; TikTok does not ask again, whatever is asked for.
+        #: By open_id. TikTok does not show its page again, whatever is requested.
         self._consents: dict[str, _Consent] = {}
         self._serial = itertools.count(1)
         self._lock = threading.RLock()
@@ -212,7 +212,7 @@ class Provider:
     # --- the consent page ----------------------------------------------------------
 
     def ask(self, query: Pairs) -> ConsentRequest:
-        """Check a request to authorize as TikTok's page does.
+        """Check an authorization request as TikTok's page does.
 
         Raises:
             Refused: with what TikTok's error page would say.
@@ -226,13 +226,13 @@ class Provider:
         return read_authorize(query, app)
 
     def skips_consent(self, request: ConsentRequest, person: Person) -> bool:
-        """Whether TikTok would send this account straight back, asking nothing."""
+        """Whether TikTok would send this account back without showing its page."""
         return bool(self.reconnects_with(request, person))
 
     def reconnects_with(
         self, request: ConsentRequest, person: Person
     ) -> tuple[str, ...]:
-        """Return what a login without a page would grant; nothing: the page is shown.
+        """Return what a login without a page would grant; empty if the page is shown.
 
         A scope that is new in the request does not bring the page back: TikTok goes by
         the consent that it has, and only ``disable_auto_auth=1`` shows the page.
@@ -276,15 +276,15 @@ class Provider:
             # Real codes hold * and !, and end in a data centre.
             code = f"{secrets.token_urlsafe(24)}*1!{_digits()}.{data_centre}"
             now = self.clock()
-            born = now
+            created_at = now
             if self.stale_codes > 0:
                 self.stale_codes -= 1
-                born -= 2 * _CODE_SECONDS
+                created_at -= 2 * _CODE_SECONDS
             self._codes[code] = _Code(
                 request=request,
                 person=person,
                 scopes=granted,
-                born=born,
+                created_at=created_at,
                 consented_at=consented_at,
                 data_centre=data_centre,
             )
@@ -300,14 +300,14 @@ class Provider:
         granted: tuple[str, ...],
         now: float,
     ) -> None:
-        """Remember what was decided on a page; what it did not ask stays as it was."""
+        """Store a decision; scopes that the page did not list stay as they were."""
         before = self._consents.get(person.open_id)
         kept = before.scopes - set(request.scopes) if before else frozenset()
         scopes = kept | set(granted)
         self._consents[person.open_id] = _Consent(scopes=scopes, at=now)
 
     def decline(self, request: ConsentRequest) -> str:
-        """Return the callback of somebody who cancelled."""
+        """Return the callback of a person who cancelled."""
         return self.refuse(
             request, {"error": "access_denied", "error_description": "User cancelled"}
         )
@@ -340,7 +340,7 @@ class Provider:
                     raise OAuthRefused("unsupported_grant_type", "Unknown grant type.")
 
     def _checked(self, form: Pairs) -> dict[str, str]:
-        """Return a form's fields, if the app is who it says."""
+        """Return a form's fields, if its client_key and client_secret are the app's."""
         given = dict(form)
         if len(given) < len(form) or "client_id" in given:
             raise _malformed()
@@ -358,9 +358,9 @@ class Provider:
         code = self._codes.get(given["code"])
         if code is None:
             raise OAuthRefused("invalid_grant", "Authorization code is invalid.")
-        if code.is_used or self.clock() - code.born > _CODE_SECONDS:
+        if code.is_used or self.clock() - code.created_at > _CODE_SECONDS:
             raise OAuthRefused("invalid_grant", "Authorization code is expired.")
-        code.is_used = True  # whatever comes of this attempt
+        code.is_used = True  # also if this attempt fails
         if given.get("redirect_uri") != code.request.redirect_uri:
             text = "Redirect_uri is not matched with the uri when requesting code."
             raise OAuthRefused("invalid_request", text)
@@ -371,7 +371,7 @@ class Provider:
             self._end_tokens(code.person.open_id)
         at = code.consented_at
         if at is None or self.reconnection_renews:
-            # An exchange names the whole life, as captured ones do.
+            # An exchange names the whole life, as captured answers do.
             at = self.clock()
             if consent := self._consents.get(code.person.open_id):
                 consent.at = at
@@ -428,7 +428,7 @@ class Provider:
         }
 
     def revoke(self, form: Pairs) -> str:
-        """Answer the revoke endpoint: every token of the user is gone.
+        """Answer the revoke endpoint, which ends every token of the user.
 
         Returns:
             Whose access was removed.
@@ -456,20 +456,20 @@ class Provider:
                 code.is_used |= code.person.open_id == open_id
 
     def rotate_away(self, open_id: str) -> None:
-        """Let a user's refresh tokens be used up, longer ago than any grace."""
+        """Rotate a user's refresh tokens, longer ago than any grace."""
         with self._lock:
             for tokens in self._tokens:
                 if tokens.person.open_id == open_id:
                     tokens.rotated_at = -math.inf
 
     def end_tokens(self, open_id: str, until: float = math.inf) -> None:
-        """End the tokens that a user's logins were given until then."""
+        """End the tokens that were issued to a user until then."""
         with self._lock:
             self._end_tokens(open_id, until)
 
     def _end_tokens(self, open_id: str, until: float = math.inf) -> None:
         for tokens in self._tokens:
-            # Webhooks tell their time in whole seconds.
+            # The times of webhooks are whole seconds.
             if tokens.person.open_id == open_id and int(tokens.issued_at) <= until:
                 tokens.is_revoked = True
 
@@ -483,7 +483,7 @@ class Provider:
     # --- the resource endpoints ----------------------------------------------------
 
     def user(self, bearer: str, fields: str | None, avatars: str) -> dict[str, object]:
-        """Answer the user-info endpoint; `avatars` is where a server draws them.
+        """Answer the user-info endpoint; `avatars` is the address of the pictures.
 
         Raises:
             ApiRefused: with TikTok's error.
@@ -529,7 +529,7 @@ class Provider:
         return tokens
 
     def _linker(self, base: str) -> Callable[[str], str]:
-        """Return what makes a link to a picture, good from now on for a while."""
+        """Return a function that makes links to pictures, as `link_lifetime` says."""
         until = int(self.clock() + self.link_lifetime)
         base = base or "https://p16-sign.tiktokcdn.example/"
         return lambda name: self.links.make(base + name, until)
@@ -580,7 +580,7 @@ def _digits() -> int:
 
 
 def _callback(request: ConsentRequest, answer: Mapping[str, str]) -> str:
-    """Return where the browser goes; a space is %20, as in TikTok's examples."""
+    """Return the callback's address; a space is %20, as in TikTok's examples."""
     return f"{request.redirect_uri}?{urlencode(answer, quote_via=quote, safe='')}"
 
 

@@ -1,4 +1,4 @@
-"""The stand-in's videos: what ``/v2/video/*`` and the creator info answer.
+"""The stand-in's videos: the answers of ``/v2/video/*`` and of the creator info.
 
 A person has as many public videos as their ``video_count`` says, made up from their
 open_id, always the same ones. Shapes and limits are those of TikTok's pages
@@ -41,7 +41,7 @@ _PRIVACY = ("PUBLIC_TO_EVERYONE", "MUTUAL_FOLLOW_FRIENDS", "SELF_ONLY")
 _MOST = 20
 _USUAL = 10
 _DAY = 86400
-#: The newest of a person's videos is of this moment: 2026-11-01, 12:00 UTC.
+#: When the newest of a person's videos was posted: 2026-11-01, 12:00 UTC.
 _NEWEST = 1793534400
 _TITLES = ("Morning light", "How it is made", "A walk", "Questions and answers")
 
@@ -88,7 +88,7 @@ def list_videos(
 def query_videos(
     person: Person, fields: str | None, body: bytes, link: Link
 ) -> dict[str, object]:
-    """Return those of the videos asked for that are the person's own.
+    """Return the requested videos, as far as they are the person's own.
 
     Raises:
         ApiRefused: with TikTok's error.
@@ -119,7 +119,7 @@ def creator_info(person: Person, avatar: str) -> dict[str, object]:
 
 
 def read_json(body: bytes) -> dict[str, Any]:
-    """Return the JSON object of a request; no body is an empty one.
+    """Return the JSON object of a request; an empty body is an empty object.
 
     Raises:
         ApiRefused: it is anything else.
