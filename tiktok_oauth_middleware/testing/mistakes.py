@@ -1,8 +1,8 @@
 """Mistakes of a test in a login, as distinct from faults of the app.
 
 The middleware is searched for behind the test client, through the attributes in which
-test clients, frameworks and middlewares keep their app. If it is not found, the requests
-that the stand-in received decide.
+test clients, frameworks and middlewares keep their app. If it is not found, the
+requests that the stand-in received decide.
 """
 
 from __future__ import annotations
