@@ -1,4 +1,4 @@
-"""How long to leave TikTok alone after failures in a row: the policy is a value."""
+"""Back-off policy: how long to wait before the next try after failures in a row."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from tiktok_oauth_middleware._core import jitter
 class Backoff:
     """A wait that doubles with each failure, up to a limit; times in seconds."""
 
-    #: After the first failure.
+    #: The wait after the first failure, and the shortest there is.
     first: float
-    #: Before the jitter.
+    #: The longest wait, before jitter.
     longest: float
-    #: The part of the wait that is added or taken away at random, so that many who
-    #: failed together do not come back together. 0 for none.
+    #: The fraction of the wait that is added or subtracted at random at most, so that
+    #: callers that failed together do not try again together. 0 for no jitter.
     jitter: float = 0.0
 
     def seconds(self, failures: int, *, at_least: float | None = None) -> float:
-        """Return for how long to wait after so many failures in a row.
+        """Return how many seconds to wait after so many failures in a row.
 
         Args:
-            failures: how many, this one included.
-            at_least: what the other side asked for, such as by Retry-After (RFC 9110
-                section 10.2.3); None where it did not.
+            failures: the number of failures, the latest included.
+            at_least: the wait that the server asked for, as by Retry-After (RFC 9110
+                section 10.2.3); None if it asked for none.
         """
         wait = min(self.longest, self.first * 2.0 ** (failures - 1))
         if self.jitter:

@@ -1,8 +1,9 @@
-"""What genuine session cookies were found to say, for a second at most.
+"""Cache of the sessions behind session cookies; an entry is fresh for a second.
 
-Only what was verified enters the table, so it can not be flooded. A write in this
-process forgets the user's entries at once; a write elsewhere is seen when the second
-is over. An entry that is no longer fresh still saves checking its cookie's MAC (5 us).
+Only cookies that were verified get an entry, so forged ones cannot fill the cache. A
+write in this process removes the user's entries at once; a write in another process is
+noticed when the second is over. An entry that is no longer fresh still saves verifying
+its cookie's MAC (5 us).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from .cached_session import RECORD_ID, CachedSession
 
 
 class _SilentDict(dict[Any, Any]):
-    """A dictionary that does not print what it holds: cookies and tokens."""
+    """A dictionary whose repr does not show its content: cookies and tokens."""
 
     __slots__ = ()
 
@@ -26,31 +27,32 @@ class _SilentDict(dict[Any, Any]):
 
 
 class SessionCache:
-    """The table, with the changes that were made while somebody was reading."""
+    """The cached sessions by cookie, and a count of the writes that outdate them."""
 
     def __init__(self, limit: int) -> None:
-        """Remember so many browser sessions; beyond, the oldest are read anew."""
+        """Cache at most `limit` browser sessions; the oldest are dropped first."""
         self._limit = limit
-        #: Cookie value to sight; the shells look here before anything else.
+        #: Cookie value to cached session; the middlewares look here first.
         self.live: dict[bytes, CachedSession] = _SilentDict()
-        #: Counts the writes of this process, whoever's grant it was.
+        #: Counts the writes of this process, to any user's record.
         self.changes = 0
         self._values: dict[str, tuple[bytes, ...]] = _SilentDict()
         self._guard = threading.Lock()
         renew_after_fork(self)
 
     def after_fork(self) -> None:
-        """Begin anew with an open lock."""
+        """Replace the lock, which another thread may have held during the fork."""
         self._guard = threading.Lock()
 
     def remember(self, value: bytes, cached: CachedSession, changes: int) -> None:
-        """Keep a sight, unless something was written since `changes` was read."""
+        """Cache a session, unless there was a write since `changes` was read."""
         with self._guard:
             if changes != self.changes:
                 return
             if value not in self.live:
                 if len(self.live) >= self._limit:
-                    # Many at once: each look for the oldest passes all that are gone.
+                    # Many at once: finding the oldest entry of a dictionary passes
+                    # over the slots of all entries that were deleted before it.
                     for old in tuple(islice(self.live, 1 + self._limit // 64)):
                         self._drop(old)
                 record_id = cached[RECORD_ID]
@@ -64,7 +66,7 @@ class SessionCache:
             self._values[cached[RECORD_ID]] = left
 
     def forget(self, record_id: str) -> None:
-        """Believe nothing remembered of a grant: its record was written or deleted."""
+        """Remove a user's sessions: their record was written or deleted."""
         with self._guard:
             self.changes += 1
             for value in self._values.pop(record_id, ()):

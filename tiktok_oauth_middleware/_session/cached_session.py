@@ -1,12 +1,13 @@
-"""One cached session, as a tuple: what its fields are, and where."""
+"""A cached session as a tuple, and the index of each field."""
 
 from __future__ import annotations
 
 from typing import Final
 
-#: What one browser session may see of its user, and from when until when that is known
-#: to be true. An exact tuple of atoms, because the garbage collector skips those:
-#: 100,000 small objects cost it 12 to 29 ms at each full run, these cost none.
+#: What a request needs of its browser session, and for how long it stays valid. It is
+#: a plain tuple of strings, bytes and numbers, because the garbage collector stops
+#: tracking those: 100,000 small objects cost 12 to 29 ms at each full collection, these
+#: tuples cost nothing.
 CachedSession = tuple[
     float, float, str, str, str, int, str, str, str, str, float, bytes
 ]
@@ -18,16 +19,17 @@ OPEN_ID: Final = 2
 #: Granted scopes, separated by commas.
 SCOPES: Final = 3
 ACCESS_TOKEN: Final = 4
-#: When the access token ends.
+#: When the access token expires, in seconds since 1970.
 EXPIRES_AT: Final = 5
-#: The profile as one line of JSON.
+#: The user's profile as one line of JSON.
 PROFILE: Final = 6
-#: Scopes that the user declined, separated by commas.
+#: Scopes that the user denied, separated by commas.
 DENIED: Final = 7
 RECORD_ID: Final = 8
 #: The hash of the session's secret.
 DIGEST: Final = 9
-#: Until when all of it stays true if the record does not change: nothing in it is due.
+#: Until when the session stays valid as long as the stored record does not change:
+#: before that time nothing in it is due for renewal.
 REVALIDATE_UNTIL: Final = 10
-#: The record as it was read.
+#: The sealed record from which the session was made.
 SEALED: Final = 11

@@ -1,11 +1,11 @@
-"""Writes that can wait while a store takes none.
+"""Writes that can be postponed while a store accepts none.
 
-"Last seen" and a refresh whose access token is still valid want a write, and nobody is
-worse off if it comes later. A store that is full, locked, read-only or demoted answers
-reads all the same, so such a write that fails must not fail its request. Nor may it be
-tried again by every request: behind a locked file of SQLite each try waits for the
-store's whole timeout. After a failure one request at a time tries, and the pause
-between two tries is ten times as long as the failed one took.
+"Last seen", and a refresh while the access token is still valid, need a write that may
+as well come later. A store that is full, locked, read-only or demoted still answers
+reads, so the failure of such a write must not fail its request. Nor may every request
+try it again: with a locked SQLite file each try waits for the store's whole timeout.
+After a failure one request at a time tries, and the pause between two tries is ten
+times as long as the failed one took.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _WARN_EVERY = 60.0
 
 
 class DeferredWrites:
-    """Says when a write that can wait may be tried, and takes its failure."""
+    """Decides when a write that can wait is tried, and absorbs its failure."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -40,7 +40,7 @@ class DeferredWrites:
             return True
         monotonic, wall = self._not_before
         now = self._clock()
-        # A wall clock that was set back says nothing.
+        # A wall clock that was set back must not prolong the pause.
         return (
             time.monotonic() >= monotonic
             or now >= wall
@@ -49,17 +49,17 @@ class DeferredWrites:
 
     @contextmanager
     def attempt(self) -> Iterator[None]:
-        """Take the StoreError of the write inside: the next is tried after a pause."""
+        """Absorb a StoreError of the write inside; the next is tried after a pause."""
         began = time.monotonic()
         if self._not_before is not None:
-            self._pause(_LONGEST_PAUSE)  # the others wait for this one to come back
+            self._pause(_LONGEST_PAUSE)  # other requests wait for this result
         try:
             yield
         except StoreError as error:
             took = time.monotonic() - began
             self._pause(min(_LONGEST_PAUSE, max(_SHORTEST_PAUSE, took * _PAUSE_FACTOR)))
             self._warn(error)
-        except BaseException:  # which says nothing of the store
+        except BaseException:  # such as a cancellation: not the store's failure
             if self._not_before is not None:
                 self._pause(0)
             raise

@@ -1,4 +1,4 @@
-"""From a session cookie to the session: fresh, revalidated or loaded."""
+"""Session loading: the session that a cookie names, revalidated or loaded."""
 
 from __future__ import annotations
 
@@ -29,31 +29,29 @@ if TYPE_CHECKING:
     from .service import SessionService
 
 _FRESH_SECONDS = 1.0
-#: "Last seen" is written this often at most, in seconds: a request writes nothing.
+#: "Last seen" is written at most this often, in seconds: most requests write nothing.
 _SEEN_SECONDS = 300.0
-
-
-#: Cookies of ended sessions that are remembered for a second, at most.
+#: At most so many cookies of ended sessions are remembered, for a second each.
 _DEAD_COOKIES = 1024
 
 
 class _UnreadableError(Exception):
-    """A record is there and does not open."""
+    """There is a record, and it cannot be opened."""
 
 
 class _Lookup(NamedTuple):
-    """One cookie, and when its session was asked for."""
+    """One cookie, and when the lookup of its session began."""
 
     value: bytes
     ticket: Ticket
-    #: `SessionCache.changes` before the store was asked.
+    #: `SessionCache.changes` before the store was read.
     changes: int
     #: Seconds since 1970.
     at: float
 
 
 class SessionLoader:
-    """Finds the session that a cookie names: in memory, or in the store."""
+    """Finds the session that a cookie names, in the cache or in the store."""
 
     def __init__(self, service: SessionService, cookies: SessionCookies) -> None:
         settings, shared = service.settings, service.shared
@@ -67,13 +65,13 @@ class SessionLoader:
         self._clock = shared.clock
         self._seen_step = min(_SEEN_SECONDS, settings.session_idle / 10)
         self._is_store_shared = service.is_store_shared
-        #: Genuine cookies that the store knows no session for, and since when.
+        #: Genuine cookies without a session in the store, and when that was found.
         self._dead: dict[bytes, float] = {}
         self.after_fork()
         renew_after_fork(self)
 
     def after_fork(self) -> None:
-        """Start with an open lock."""
+        """Replace the lock, which another thread may have held during the fork."""
         self._dead_guard = threading.Lock()
 
     async def load_session(self, value: bytes) -> CachedSession | None:
@@ -101,12 +99,14 @@ class SessionLoader:
         return cached
 
     async def _found(self, lookup: _Lookup) -> CachedSession | None:
-        """Return a session by the way that costs least."""
+        """Return the session, at the least cost: nothing is opened if need not be."""
         record_id = lookup.ticket.record_id
         if self._has_ended(lookup) and self._refresh.is_under_way(record_id):
-            # The record could only say that there is a refresh to wait for.
+            # The token has expired, and reading the record would not give another:
+            # wait for the refresh that is running in this process.
             stored = await self._refresh.result(record_id)
-            fresh = self._fresh(lookup)  # of another request of this browser
+            # Another request of this browser may have cached the result by now.
+            fresh = self._fresh(lookup)
             if fresh is not None:
                 return fresh
             if stored is None or stored.at >= lookup.at:
@@ -146,7 +146,7 @@ class SessionLoader:
         """Open a stored record, renew what is due in it, and return its session.
 
         Raises:
-            StoreError: the store failed, and the session cannot do without a write.
+            StoreError: the store failed, and the token has expired.
             _UnreadableError: there is a record, and no key opens it.
         """
         record_id, digest = lookup.ticket
@@ -160,7 +160,7 @@ class SessionLoader:
         if stored is not None:
             stored = await self._profiles.fresh(stored)
         if stored is not None and self._clock() - stored.at >= _FRESH_SECONDS:
-            # That took long, and what the record said may no longer be true.
+            # That took long, and the record may have changed since it was read.
             stored = await self._records.load(record_id)
         if stored is not None:
             stored = await self._with_last_seen(stored, digest)
@@ -169,10 +169,10 @@ class SessionLoader:
     def is_to_be_deleted(self, value: bytes) -> bool:
         """Whether the browser is to delete a cookie that names no session.
 
-        It is if the store said so, or if it has our shape and no key of ours made it.
-        On loopback all ports share their cookies, and such a cookie may be another
-        app's. A record that is there and does not open may have been sealed by another
-        worker, whose keys are newer.
+        It is if the store has no session for it, or if no key of ours signed it. The
+        second does not count on loopback, where all ports share their cookies and such
+        a cookie may be another app's. A record that cannot be opened does not count
+        either: another worker, whose keys are newer, may have sealed it.
         """
         if self._is_known_dead(value):
             return True
@@ -226,9 +226,9 @@ class SessionLoader:
     async def _with_last_seen(
         self, stored: VersionedRecord, digest: str
     ) -> VersionedRecord:
-        """Note that the browser was here, every few minutes.
+        """Update the session's "last seen", every few minutes.
 
-        If another write comes first, a later request does it.
+        If the record has changed meanwhile, a later request updates it.
         """
         session = self._records.find_session(stored.record, digest)
         if session is None or self._clock() - session.last_seen_at < self._seen_step:
@@ -246,15 +246,15 @@ class SessionLoader:
     def _cached(
         self, stored: VersionedRecord, session: Session, ticket: Ticket
     ) -> CachedSession:
-        # From when the record was asked for: a slow answer is an old one.
+        # All times count from the start of the read: a slow answer is an old one.
         record, at = stored.record, stored.at
         end, due_at = (
             self._records.session_ends_at(session),
             self._refresh.due_at(record),
         )
         if due_at <= at or is_from_future(record, at):
-            # It could not be renewed, and is to be tried again. An expired token is not
-            # cached at all: another process may have its successor by now.
+            # The refresh failed, and is tried again soon. An expired token is not
+            # cached at all: another process may have stored a new one by now.
             fresh_until = min(at + _FRESH_SECONDS, end, record.expires_at)
             revalidate_until = at
         else:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import (
-    NamedTuple,
-)
+from typing import NamedTuple
 
 from tiktok_oauth_middleware._core.secret import Secret
 
@@ -14,7 +12,7 @@ CLOCK_SKEW = 300
 
 
 class Session(NamedTuple):
-    """One browser of a user: the hash of its secret, and when it came and was here."""
+    """A browser session: the hash of its secret, when it began and was last seen."""
 
     digest: str
     created_at: int
@@ -23,10 +21,10 @@ class Session(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserRecord:
-    """All we keep of one TikTok user: tokens, granted scopes, browser sessions.
+    """All that is stored of one TikTok user: tokens, scopes, browser sessions.
 
-    Times are whole seconds since 1970 UTC. `pack` and `unpack` are exact opposites;
-    the text holds secrets, so only its sealed form leaves the process.
+    Times are whole seconds since 1970 UTC. `unpack` restores exactly what `pack` wrote.
+    The packed text holds secrets, so only its sealed form leaves the process.
     """
 
     open_id: str
@@ -40,13 +38,13 @@ class UserRecord:
     refresh_expires_at: int | None
     #: Granted scopes, comma separated and sorted.
     scopes: str
-    #: Scopes asked for one by one and declined, in the same form.
+    #: Scopes that were requested later than at the login and denied, in the same form.
     denied: str = ""
     #: The user's profile as one line of JSON, or "".
     profile: str = ""
-    #: When TikTok gave it; 0 for never.
+    #: When TikTok sent it; 0 for never.
     profile_at: int = 0
-    #: Failures to get it in a row, and the time before which not to try again.
+    #: Failed profile requests in a row, and the time before which not to try again.
     profile_failures: int = 0
     profile_retry_at: int = 0
     #: Failed refreshes in a row, and the time before which not to try again.
@@ -56,9 +54,9 @@ class UserRecord:
     sessions: tuple[Session, ...] = ()
 
     def pack(self) -> bytes:
-        """Return the grant as lines: a version, one line a field, one a session.
+        """Return the record as text: a version, a line per field, a line per session.
 
-        Version 1, which is still read, had no line about the age of the profile.
+        Version 1, which `unpack` still reads, had no line about the profile's age.
         """
         end = "" if self.refresh_expires_at is None else str(self.refresh_expires_at)
         lines = [
@@ -82,15 +80,15 @@ class UserRecord:
 
     @classmethod
     def unpack(cls, packed: bytes) -> UserRecord | None:
-        """Return the grant packed in these bytes, or None where they are no grant."""
+        """Return the record that `pack` wrote, or None if the bytes are no record."""
         try:
             version, open_id, access, life, refresh, end, *more = packed.decode().split(
                 "\n"
             )
-            scopes, declined, profile, failed, *sessions = more
+            scopes, denied, profile, failed, *sessions = more
             issued_at, expires_at = map(int, life.split(" "))
             if version == "1":
-                # As old as its tokens, so that not all users' are due at once.
+                # As old as its tokens, so that not all profiles are due at once.
                 age = f"{issued_at if profile else 0} 0 0"
             elif version == "2":
                 age, *sessions = sessions
@@ -107,7 +105,7 @@ class UserRecord:
                 refresh_token=Secret(refresh),
                 refresh_expires_at=int(end) if end else None,
                 scopes=scopes,
-                denied=declined,
+                denied=denied,
                 profile=profile,
                 profile_at=profile_at,
                 profile_failures=profile_failures,
@@ -119,5 +117,5 @@ class UserRecord:
                     for digest, created_at, seen in browsers
                 ),
             )
-        except ValueError:  # too few fields, no number, not UTF-8
+        except ValueError:  # too few fields, not a number, not UTF-8
             return None

@@ -1,8 +1,8 @@
 """The users' records in the store: named, sealed, read and swapped.
 
-One record for each TikTok user and app, the grant. Every change of one is a
-compare-and-swap on the sealed bytes that were read, so whoever comes second reads
-again instead of undoing the first.
+There is one record for each TikTok user of an app. Every change is a compare-and-swap
+on the sealed bytes that were read: a second writer reads again and does not undo the
+first write.
 """
 
 from __future__ import annotations
@@ -31,19 +31,21 @@ if TYPE_CHECKING:
     from .cookie import Ticket
 
 _UNKNOWN_LIFE = 400 * 86400
-#: A record stays this long after its tokens are over, in seconds, so that a request or
-#: a job finds that the grant has ended and reports it; nobody is signed in by it.
+#: A record stays this long after its tokens have expired, in seconds, so that a request
+#: or a job can report that the grant has ended. It authenticates no request.
 _NOTICE = 7 * 86400
-#: TikTok delivers for three days what is not answered with 200.
+#: TikTok repeats a webhook for three days until it is answered with 200.
 _REVOKED_SECONDS = 4 * 86400
-#: Of a user's 50 sessions all may be written at once; each attempt lets one through.
+#: All 50 sessions of a user may write at once, and each round of attempts lets one of
+#: them through.
 _MAX_SWAPS = 100
 
 
 def swap_attempts() -> Iterator[int]:
-    """Count the attempts to change what other writers change at the same time.
+    """Count the attempts to change a record that others may change at the same time.
 
-    Each attempt reads, changes and swaps. Whoever is overtaken reads again.
+    Each attempt reads, changes and swaps. If another write came in between, the swap
+    fails and the next attempt reads again.
 
     Raises:
         StoreError: after the last attempt.
@@ -54,34 +56,34 @@ def swap_attempts() -> Iterator[int]:
 
 
 class VersionedRecord(NamedTuple):
-    """A record as it was read: what to swap against, and the grant in it."""
+    """A record as it was read: opened, and sealed as the next swap expects it."""
 
     record_id: str
     sealed: bytes
     record: UserRecord
-    #: `SessionCache.changes` at the time, or -1 where something was written meanwhile.
+    #: `SessionCache.changes` before the read; -1 if there was a write in between.
     changes: int
-    #: When it was asked for: what it says was true then.
+    #: When the read began, in seconds since 1970: the record was true then.
     at: float
 
 
 class Attempt(NamedTuple):
-    """One process's attempt to refresh a grant's tokens."""
+    """One process's attempt to refresh a user's tokens."""
 
-    #: What stands for it in the store.
+    #: The value that marks this attempt in the store.
     note: bytes
-    #: Whether another was begun with the same tokens and did not come to an end.
+    #: Whether an earlier attempt with the same tokens began and did not finish.
     is_second: bool
 
 
 def _generation(record: UserRecord) -> bytes:
-    """Return what stands for a grant's tokens, which are random, and tells none."""
+    """Return a hash of a record's tokens; they are random, so it reveals neither."""
     tokens = f"{record.access_token.reveal()}\0{record.refresh_token.reveal()}"
     return hashlib.sha256(tokens.encode()).digest()[:16]
 
 
 class Records:
-    """The grants of one TikTok app."""
+    """The records of one TikTok app's users."""
 
     def __init__(
         self,
@@ -91,7 +93,7 @@ class Records:
         cache: SessionCache,
         clock: Callable[[], float],
     ) -> None:
-        """Take the store's awaitable face, and the table that each write outdates."""
+        """Take the store's adapter, and the cache from which each write removes."""
         self._settings = settings
         self._store = store
         self._box = box
@@ -105,18 +107,18 @@ class Records:
         return f"{self._space}:grant:{{{record_id}}}"
 
     async def ids(self) -> list[str]:
-        """Return the names of all grants of this app.
+        """Return the ids of all records of this app.
 
         Raises:
-            StoreError: the store failed, or can not list its keys.
+            StoreError: the store failed, or cannot list its keys.
         """
         prefix = f"{self._space}:grant:{{"
         keys = await self._store.keys(prefix)
-        # A lock's row begins in the same way, and goes on.
+        # The keys of locks have the same prefix, but do not end with the brace.
         return [k[len(prefix) : -1] for k in keys if k.endswith("}")]
 
     async def load(self, record_id: str) -> VersionedRecord | None:
-        """Return the record, or None if there is none that opens.
+        """Return the record; None if there is none, or it cannot be opened.
 
         Raises:
             StoreError: the store could not say.
@@ -126,7 +128,7 @@ class Records:
         return self.open_record(record_id, sealed, changes, at)
 
     async def load_if_active(self, ticket: Ticket) -> VersionedRecord | None:
-        """Return the record with a session that has not ended; None if it has.
+        """Return the record that a session cookie names; None if the session ended.
 
         Raises:
             StoreError: the store could not say.
@@ -137,9 +139,9 @@ class Records:
         return stored
 
     async def inspect(self, record_id: str) -> tuple[VersionedRecord | None, bool]:
-        """Return the record, and whether there is one that does not open.
+        """Return the record, and whether there is one that cannot be opened.
 
-        Whoever asks reports that; nothing is logged.
+        Nothing is logged: the caller reports it.
 
         Raises:
             StoreError: the store could not say.
@@ -164,13 +166,13 @@ class Records:
     def open_record(
         self, record_id: str, sealed: bytes | None, changes: int, at: float
     ) -> VersionedRecord | None:
-        """Return the record whose sealed form was read; None if it does not open.
+        """Return the record that was read in its sealed form; None if it cannot open.
 
         Args:
             record_id: which record.
-            sealed: what the store gave.
-            changes: `SessionCache.changes` before it was asked.
-            at: when it was asked.
+            sealed: the value in the store, or None if there was none.
+            changes: `SessionCache.changes` before the read.
+            at: when the read began, in seconds since 1970.
         """
         if sealed is None:
             return None
@@ -197,9 +199,9 @@ class Records:
     async def create(
         self, record_id: str, record: UserRecord
     ) -> VersionedRecord | None:
-        """Write a new record; None if there is one that opens by now.
+        """Write a new record; None if there is one that can be opened.
 
-        What does not open is nobody's and is replaced.
+        A record that cannot be opened authenticates nobody, and is replaced.
         """
         sealed = await self._store.get(self._key(record_id))
         if sealed is not None and self._unsealed_or_warn(record_id, sealed) is not None:
@@ -209,7 +211,7 @@ class Records:
     async def replace(
         self, stored: VersionedRecord, record: UserRecord
     ) -> VersionedRecord | None:
-        """Write `record` in place of what is held; None if that has changed.
+        """Write `record` in place of `stored`; None if that has changed.
 
         Raises:
             StoreError: the store failed; nothing, or all of it, was written.
@@ -235,7 +237,7 @@ class Records:
         )
 
     async def delete(self, stored: VersionedRecord) -> bool:
-        """Delete the record that is held; False if it has changed."""
+        """Delete the record; False if it has changed since it was read."""
         key = self._key(stored.record_id)
         try:
             return await self._store.compare_and_set(key, stored.sealed, None, 1)
@@ -243,9 +245,9 @@ class Records:
             self._cache.forget(stored.record_id)
 
     async def end_session(self, record_id: str, digest: str) -> UserRecord | None:
-        """End one session; return its grant as it was, None if there was no such one.
+        """End one session; return the record as it was, None if there was no session.
 
-        The record goes with its last session, unless ``keep_grants``.
+        The record is deleted with its last session, unless ``keep_grants`` is set.
 
         Raises:
             StoreError: the store failed; the session may live on.
@@ -255,7 +257,7 @@ class Records:
             sessions = stored.record.sessions if stored else ()
             others = tuple(s for s in sessions if s.digest != digest)
             if stored is None or len(others) == len(sessions):
-                # Ended by another process: nothing cached here is true any more.
+                # Another process ended it: what is cached here is outdated.
                 self.forget_cached(record_id)
                 return None
             if others or self._settings.keep_grants:
@@ -268,7 +270,7 @@ class Records:
         return None
 
     async def forget(self, record_id: str) -> UserRecord | None:
-        """Delete a record and with it every session; return the grant as it was.
+        """Delete a record and with it every session; return the record as it was.
 
         Raises:
             StoreError: the store failed; the record may live on.
@@ -284,11 +286,11 @@ class Records:
         return None
 
     def forget_cached(self, record_id: str) -> None:
-        """Drop what this process remembers of a grant's sessions."""
+        """Remove a user's sessions from this process's cache."""
         self._cache.forget(record_id)
 
     def find_session(self, record: UserRecord, digest: str) -> Session | None:
-        """Return a grant's session by the hash of its secret, if it has not ended."""
+        """Return the session whose secret has this hash, if it has not ended."""
         wanted = digest.encode()
         for session in record.sessions:
             if hmac.compare_digest(session.digest.encode(), wanted):
@@ -307,11 +309,11 @@ class Records:
         return self._clock() < self.session_ends_at(session)
 
     def active_sessions(self, record: UserRecord) -> tuple[Session, ...]:
-        """Return the sessions of a grant that have not ended."""
+        """Return the sessions of a record that have not ended."""
         return tuple(s for s in record.sessions if self._is_active(s))
 
     async def was_used(self, name: str) -> bool:
-        """Whether `use_once` was told this name."""
+        """Whether `use_once` was called with this name."""
         return await self._store.get(self._used(name)) is not None
 
     async def use_once(self, name: str, seconds: float) -> bool:
@@ -319,13 +321,13 @@ class Records:
         return await self._store.compare_and_set(self._used(name), None, b"1", seconds)
 
     async def read_note(self, name: str) -> bytes | None:
-        """Return what is noted of something that is used once, or None."""
+        """Return the note under the name of something used once, or None."""
         return await self._store.get(self._used(name))
 
     async def swap_note(
         self, name: str, old: bytes | None, new: bytes, seconds: float
     ) -> bool:
-        """Note `new` of something that is used once, if `old` is what was noted."""
+        """Replace the note `old` by `new`; False if the note was another."""
         return await self._store.compare_and_set(self._used(name), old, new, seconds)
 
     async def note_denied(
@@ -334,15 +336,16 @@ class Records:
         denied: frozenset[str],
         requested: frozenset[str] = frozenset(),
     ) -> None:
-        """Note scopes that a user declined on TikTok's page.
+        """Store the scopes that a user denied on TikTok's page.
 
-        It is known longer than the record, which goes with the last session: nobody is
-        to be asked the same at every login.
+        They outlive the record, which is deleted with the last session, so that no
+        user is asked for the same scopes at every login.
 
         Args:
-            record_id: whose.
-            denied: scopes that they were asked and did not grant.
-            requested: all that they were asked; of these, the others are granted now.
+            record_id: the user's record.
+            denied: scopes that were requested and not granted.
+            requested: all scopes that were requested; those not in `denied` have been
+                granted, and are no longer listed as denied.
 
         Raises:
             StoreError: the store failed.
@@ -361,7 +364,7 @@ class Records:
                 return
 
     async def denied(self, record_id: str) -> frozenset[str]:
-        """Return the scopes that a user declined on TikTok's page.
+        """Return the scopes that a user denied on TikTok's page.
 
         Raises:
             StoreError: the store failed.
@@ -374,7 +377,7 @@ class Records:
         return split_scopes(text.decode()) if text else frozenset()
 
     async def forget_denied(self, record_id: str) -> None:
-        """Forget what a user declined: TikTok asks them everything again.
+        """Forget which scopes a user denied: TikTok asks for all of them again.
 
         Raises:
             StoreError: the store failed.
@@ -385,9 +388,9 @@ class Records:
             await self._store.compare_and_set(key, row, None, 1)
 
     async def note_revoked(self, record_id: str) -> None:
-        """Note that TikTok was just told to end a user's access.
+        """Store the time of our own call that revoked a user's access at TikTok.
 
-        TikTok reports that by webhook, which may arrive after the next login.
+        TikTok also sends a webhook about it, which may arrive after the next login.
         """
         name, now = _revoked(record_id), str(int(self._clock())).encode()
         for _ in swap_attempts():
@@ -396,7 +399,7 @@ class Records:
                 return
 
     async def revoked_at(self, record_id: str) -> int | None:
-        """Return when `note_revoked` was called last; None if not for days."""
+        """Return when `note_revoked` was last called; None if not within four days."""
         noted = await self.read_note(_revoked(record_id))
         return int(noted) if noted is not None and noted.isdigit() else None
 
@@ -404,14 +407,14 @@ class Records:
         return f"{self._space}:used:{{{name}}}"
 
     async def begin_attempt(self, stored: VersionedRecord, seconds: float) -> Attempt:
-        """Note in the store that TikTok is about to be asked for a grant's next token.
+        """Note in the store that this process is about to refresh a user's tokens.
 
-        It is a write of its own before the call, so a store that takes none is found
-        out before the only refresh token is spent.
+        This is a write of its own before the call, so that a store that accepts no
+        writes is noticed before the only refresh token is spent.
 
         Args:
-            stored: whose token.
-            seconds: how long the note stays: the longest that an attempt takes.
+            stored: the user's record.
+            seconds: how long the note is kept: the longest time an attempt takes.
 
         Raises:
             StoreError: the store failed.
@@ -432,13 +435,14 @@ class Records:
     async def is_alone(self, record_id: str, attempt: Attempt) -> bool:
         """Whether no other process can have the answer to the same refresh token.
 
-        A note that is gone was another's to take: we were asleep for long.
+        A note that is missing or was replaced means that this process was suspended
+        for so long that another may have taken over.
         """
         found = await self._store.get(self._attempt(record_id))
         return not attempt.is_second and found == attempt.note
 
     async def end_attempt(self, record_id: str, attempt: Attempt) -> None:
-        """Take the note back, if it is still ours; a failing store lets it expire."""
+        """Delete the note, if it is still ours; if the store fails, it expires."""
         with contextlib.suppress(StoreError):
             key = self._attempt(record_id)
             await self._store.compare_and_set(key, attempt.note, None, 0)
@@ -449,7 +453,7 @@ class Records:
     def lock(
         self, record_id: str, seconds: float
     ) -> AbstractAsyncContextManager[LockHandle]:
-        """Hold the store's lock on a record inside, if nobody else does."""
+        """Hold the store's lock on a record while inside, if it is free."""
         return self._store.lock(self._key(record_id), seconds)
 
     @property
@@ -458,10 +462,10 @@ class Records:
         return self._store.renews
 
     def _ttl(self, record: UserRecord) -> float:
-        """Return for how long the store shall keep a record, in seconds.
+        """Return for how long the store keeps a record, in seconds.
 
-        As long as a session can last, or a job can refresh, and a while after the
-        tokens are over, for their end to be noticed.
+        This is as long as a session can last or, with ``keep_grants``, as long as a job
+        can refresh, and `_NOTICE` more, so that the end of the tokens is noticed.
         """
         now = self._clock()
         until: float = record.expires_at
