@@ -146,7 +146,8 @@ class SessionLoader:
         """Open a stored record, renew what is due in it, and return its session.
 
         Raises:
-            StoreError: the store failed, and the token has expired.
+            StoreError: the store could not be read; or the token has expired, and the
+                store could not be written.
             _UnreadableError: there is a record, and no key opens it.
         """
         record_id, digest = lookup.ticket

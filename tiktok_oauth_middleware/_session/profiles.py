@@ -1,13 +1,13 @@
-"""The user's profile: asked for at login, and again when it is old.
+"""The user's profile: requested at login, and again when it is old.
 
-A profile is what TikTok said last. It is asked for again when it is `profile_max_age`
-old, and sooner when its avatar's signed link has ended and the app looks at it. One
-process asks: it first notes in the record when the next may, which is a
-compare-and-swap, so the others go on with the profile there is. A failure needs no
-further write; it keeps the old profile, and each one doubles the wait.
+A profile is requested again when it is `profile_max_age` old, and sooner when the
+signed link of its avatar has expired and the app reads it. Only one process does so: it
+first writes into the record, with a compare-and-swap, when the next process may, and
+the others go on with the old profile. So a failure needs no further write; it keeps the
+old profile and doubles the wait.
 
-The request that finds a profile old asks by itself and waits for `_SECONDS` at most.
-Nothing of this is urgent: no failure of TikTok or of the store fails the request.
+The request that finds a profile old asks TikTok itself, and waits for each call at most
+`_SECONDS`. If TikTok or the store fails, the request goes on without a new profile.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ if TYPE_CHECKING:
 #: together are shorter than the shortest back-off, which keeps others from asking.
 _SECONDS = 2.4
 _BACKOFF = Backoff(first=5, longest=3600)
-#: Links are renewed no more often, in seconds: TikTok could send some that have ended.
+#: Links are renewed at most this often, in seconds: TikTok could send expired ones.
 _SHORTEST_LINKS = 60
-#: What TikTok answers where it refuses a field, and with it the whole call.
+#: TikTok's errors when it refuses one field, and with it the whole call.
 _REFUSED_FIELD = ("invalid_params", "scope_not_authorized", "scope_permission_missed")
 _BASIC = "user.info.basic"
 
@@ -65,18 +65,18 @@ class Profiles:
         self._client = shared.client
         self._clock = shared.clock
         self._deferred_writes = shared.deferred_writes
-        #: The grants whose profile the app looked at since it was last asked for.
+        #: Ids of the records whose profile the app has read since it was requested.
         self._readers: set[str] = set()
 
     # --- when ----------------------------------------------------------------------
 
     def due_at(self, record_id: str, record: UserRecord) -> float:
-        """Return when to ask for a profile again: seconds since 1970, or infinity."""
+        """Return when to request a profile again: seconds since 1970, or infinity."""
         if not self._settings.fetch_user or not has_profile(record.scopes):
             return math.inf
         now = self._clock()
         if record.profile_at > now + CLOCK_SKEW:
-            due = 0.0  # the clock was set back: how old it is nobody knows
+            due = 0.0  # the clock was set back, and its age is unknown
         else:
             due = record.profile_at + self._settings.profile_max_age
         if record_id in self._readers:
@@ -84,18 +84,18 @@ class Profiles:
             due = min(due, max(links_end(record.profile), soonest))
         retry_at = record.profile_retry_at
         if retry_at > now + _BACKOFF.longest + CLOCK_SKEW:
-            retry_at = 0  # what a clock that jumped has left
+            retry_at = 0  # written by a clock that jumped
         return max(due, retry_at)
 
     def changes_at(self, record_id: str, record: UserRecord) -> float:
-        """Return until when nothing of a profile comes due, looked at or not."""
+        """Return until when no part of a profile is due, whether it is read or not."""
         due, links = self.due_at(record_id, record), links_end(record.profile)
         return min(due, links) if links > self._clock() else due
 
     def was_read(self, cached: CachedSession) -> None:
-        """Note that the app looked at a profile: its links are worth renewing.
+        """Note that the app read a profile, so that its links are renewed.
 
-        If they have ended, the user's next request asks for new ones.
+        If they have expired, the user's next request asks for new ones.
         """
         record_id = cached[RECORD_ID]
         if record_id in self._readers:
@@ -109,7 +109,7 @@ class Profiles:
     # --- asking --------------------------------------------------------------------
 
     async def fresh(self, stored: VersionedRecord) -> VersionedRecord | None:
-        """Return the record with a recent profile, or the old one where none is had.
+        """Return the record with a recent profile, or the old one if TikTok fails.
 
         None if the record was deleted meanwhile.
         """
@@ -130,11 +130,11 @@ class Profiles:
             return stored
 
     async def _lead(self, stored: VersionedRecord) -> VersionedRecord | None:
-        """Ask TikTok if no other process does; called by one request of this one."""
+        """Ask TikTok if no other process does; one request per process calls this."""
         latest: VersionedRecord | None = stored
         claimed: VersionedRecord | None = None
         with self._deferred_writes.attempt():
-            # What else changes in a record, such as "last seen", must not put it off.
+            # Other changes of the record, such as "last seen", must not postpone it.
             while latest is not None and claimed is None:
                 stored = latest
                 if self.due_at(stored.record_id, stored.record) > self._clock():
@@ -159,7 +159,7 @@ class Profiles:
         return claimed
 
     async def _claim(self, stored: VersionedRecord) -> VersionedRecord | None:
-        """Note when the next process may ask; None if the record has changed."""
+        """Store when the next process may ask; None if the record has changed."""
         failures = min(stored.record.profile_failures + 1, 30)
         noted = replace(
             stored.record,
@@ -178,17 +178,17 @@ class Profiles:
     ) -> Profile:
         """Ask TikTok for a profile now.
 
-        One field that TikTok refuses fails its whole answer: then once more, with the
-        basic fields alone.
+        TikTok refuses the whole call if it refuses one field. Then this asks once more,
+        for the basic fields only.
 
         Args:
             access_token: the user's, with ``user.info.basic``.
-            open_id: whose it is.
-            scopes: granted, comma separated.
-            seconds: to wait for an answer, instead of the settings' ``timeout``.
+            open_id: the user's.
+            scopes: the granted scopes, comma separated.
+            seconds: the timeout of a call, instead of the settings' ``timeout``.
 
         Raises:
-            TikTokUnavailable, TikTokError: see `tiktok.read_user`.
+            TikTokUnavailable, TikTokError: see `TikTokClient.profile`.
         """
         fields = user_info.fields_for(split_scopes(scopes))
         basic = user_info.FIELDS[_BASIC]
@@ -212,12 +212,13 @@ class Profiles:
         return Profile(packed, is_basic_only=True)
 
     async def renew(self, stored: VersionedRecord) -> str | None:
-        """Ask for a profile now, due or not, and return it; keep it if profiles are.
+        """Request a profile now, due or not; store it, and return it.
 
-        None if the record was deleted meanwhile.
+        With ``fetch_user=False`` it is not stored. None if the record was deleted
+        meanwhile.
 
         Raises:
-            TikTokUnavailable, TikTokError: TikTok did not give it; the old one stays.
+            TikTokUnavailable, TikTokError: TikTok sent no profile; the old one stays.
             StoreError: the store failed.
         """
         record = stored.record
@@ -234,13 +235,13 @@ class Profiles:
     def after_login(
         self, scopes: str, profile: Profile | None, known: UserRecord | None
     ) -> dict[str, Any]:
-        """Return the fields of a new grant that are about the profile.
+        """Return the profile fields of a record at login.
 
         Args:
-            scopes: of the new grant.
-            profile: what TikTok answered; None where it did not, or was not asked.
-            known: the user's record until now: what TikTok does not say today is known
-                from before.
+            scopes: the granted scopes, comma separated.
+            profile: TikTok's answer; None if there was none, or it was not asked.
+            known: the user's record before the login, for the fields that TikTok did
+                not send.
         """
         if not self._settings.fetch_user or not has_profile(scopes):
             return {}
@@ -269,7 +270,7 @@ class Profiles:
     async def _write(
         self, stored: VersionedRecord, profile: Profile
     ) -> VersionedRecord | None:
-        """Write a profile over whatever else changed meanwhile; None if deleted."""
+        """Write a profile into the record as it is now; None if it was deleted."""
         asked = stored.record
         latest: VersionedRecord | None = stored
         for _ in swap_attempts():
@@ -288,7 +289,7 @@ class Profiles:
     async def _put_off(
         self, claimed: VersionedRecord, error: TikTokError
     ) -> VersionedRecord:
-        """Leave TikTok alone for as long as it asks for, if that is longer."""
+        """Postpone the next try by TikTok's Retry-After, if that is longer."""
         after = error.retry_after if isinstance(error, TikTokUnavailable) else None
         retry_at = int(self._clock() + (after or 0)) + 1
         if retry_at <= claimed.record.profile_retry_at:
@@ -306,10 +307,10 @@ class Profiles:
 
 
 def has_profile(scopes: str) -> bool:
-    """Whether TikTok shows any of a profile to these granted scopes."""
+    """Whether these granted scopes cover any field of a profile."""
     return _BASIC in split_scopes(scopes)
 
 
 def _is_same(latest: UserRecord, asked: UserRecord) -> bool:
-    """Whether an answer is still about what is granted, and no older than another."""
+    """Whether the scopes and the stored profile are those of the request."""
     return latest.scopes == asked.scopes and latest.profile_at == asked.profile_at

@@ -464,8 +464,8 @@ class Records:
     def _ttl(self, record: UserRecord) -> float:
         """Return for how long the store keeps a record, in seconds.
 
-        This is as long as a session can last or, with ``keep_grants``, as long as a job
-        can refresh, and `_NOTICE` more, so that the end of the tokens is noticed.
+        This is until the tokens have expired and `_NOTICE` longer, so that their end is
+        noticed; without ``keep_grants`` no longer than a session can last.
         """
         now = self._clock()
         until: float = record.expires_at

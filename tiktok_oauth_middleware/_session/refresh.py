@@ -1,13 +1,13 @@
-"""A fresh token, asked for once however many ask.
+"""Single-flight token refresh.
 
-TikTok rotates refresh tokens strictly: the old one dies as soon as a new one is
-issued, so two refreshes are one user signed out. Who finds a token due takes this
-process's lock for the user, then the store's, reads again, and only then asks TikTok.
-The answer is durable before anybody sees it. While the old access token is still good
-nobody but the leader waits.
+TikTok rotates refresh tokens strictly: the old one is invalid as soon as a new one is
+issued, so two refreshes with the same token sign the user out. A request that finds a
+token due takes this process's lock for the user, then the store's lock, reads the
+record again, and only then asks TikTok. The answer is durable before any request sees
+it. While the old access token is valid only the leader waits.
 
-Only ``invalid_grant``, after one more look at the record, ends sessions. Every other
-failure keeps them, backs off, and is tried again by a later request.
+Only ``invalid_grant`` ends sessions, after the record was read once more. After every
+other failure they go on; a later request tries again, after a back-off.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ if TYPE_CHECKING:
     from .records import Attempt, VersionedRecord
     from .shared import Shared
 
-#: At most a minute, with the jitter and the rounding to whole seconds.
+#: At most a minute: 47 s and a quarter, rounded up to whole seconds.
 _BACKOFF = Backoff(first=1, longest=47, jitter=0.25)
 _SHORTEST_LIFE = 2
 _POLL_SECONDS = 0.05
-#: How long TikTok's answer is tried to be written, in seconds.
+#: For how long the write of TikTok's answer is tried again, in seconds.
 _WRITE_SECONDS = 12
-#: The part of its life that a token has before a sweep renews it.
+#: A token is this fraction of its lifetime old before a sweep refreshes it.
 _SHARE_BEFORE_SWEEPS = 0.5
 
 
@@ -61,26 +61,27 @@ class _LockLostError(Exception):
 
 
 class _Lock(NamedTuple):
-    """The store's lock on a record, held."""
+    """The store's lock on a record, while this process has it."""
 
     hold: LockHandle
     #: Whether a thread renews it.
     is_kept: bool
-    #: When it was asked for, by the monotonic clock.
+    #: When it was requested, by the monotonic clock.
     asked: float
 
 
 class Demand(NamedTuple):
-    """Why a token may be renewed before a request needs that."""
+    """A reason to refresh a token before it is due."""
 
-    #: A sweep renews what ends within so many seconds, if half of its life is over:
-    #: each rotation is a chance to lose the chain, so more sweeps make no more of them.
+    #: A sweep refreshes tokens that expire within so many seconds, if half of their
+    #: lifetime is over. Each refresh is a chance to lose the user's tokens, so more
+    #: frequent sweeps do not refresh more often.
     within: float = 0
-    #: The `fingerprint` of an access token that is to be replaced, due or not.
+    #: The `fingerprint` of an access token to replace, due or not.
     replacing: str = ""
 
 
-#: What every request asks for: a token that has not ended and is not about to.
+#: The demand of every request: a token that has not expired and is not about to.
 DUE = Demand()
 
 
@@ -97,8 +98,9 @@ class Refresh:
         self._clock = shared.clock
         #: The longest that a refresh takes, in seconds: the call and the write.
         self.longest: float = shared.settings.timeout + _WRITE_SECONDS
-        # The store's lock is renewed all the while, or else outlives both, so that
-        # nobody asks in between. A short one is sooner free of a holder that died.
+        # The store's lock is either renewed during the refresh, or lasts longer than
+        # it, so that no other process asks TikTok meanwhile. A short lock that is
+        # renewed is free sooner when its process has died.
         self._lease = (
             LEASE_SECONDS if shared.records.has_short_locks else self.longest + 3
         )
@@ -106,8 +108,9 @@ class Refresh:
     def due_at(self, record: UserRecord) -> float:
         """Return when the access token is to be renewed, in seconds since 1970.
 
-        A leeway before its end, or a tenth of its life if that is less, so that a
-        short life makes no loop; a little earlier for some users than for others.
+        This is a leeway before its end, or a tenth of its lifetime if that is less, so
+        that a short lifetime causes no loop. It is up to a tenth of that earlier for
+        some users than for others, so that they are not due all at once.
         """
         life = record.expires_at - record.issued_at
         leeway = min(self._settings.refresh_leeway, life / 10)
@@ -115,9 +118,9 @@ class Refresh:
         return record.expires_at - leeway * (1 + 0.1 * jitter)
 
     def is_due(self, record: UserRecord, demand: Demand = DUE) -> bool:
-        """Whether something is to be done now: TikTok to be asked, or the grant ended.
+        """Whether to act now: to ask TikTok, or to end the grant.
 
-        A failed refresh puts off the next one, but never the end of a grant.
+        A failed refresh postpones the next one, but never the end of a grant.
         """
         now = self._clock()
         if self.has_ended(record):
@@ -134,14 +137,15 @@ class Refresh:
         return due and not self._must_wait(record, now)
 
     def has_ended(self, record: UserRecord) -> bool:
-        """Whether the access token is over, and no other can be had for it."""
+        """Whether the access token has expired and cannot be refreshed."""
         return record.expires_at <= self._clock() and not self._can_ask(record)
 
     @staticmethod
     def _must_wait(record: UserRecord, now: float) -> bool:
-        """Whether a failure was so recent that it is too early to try again.
+        """Whether the last failure is so recent that it is too early to try again.
 
-        A time further away than any back-off is what a clock that jumped has left.
+        A time further away than any back-off was written by a clock that jumped, and
+        is ignored.
         """
         return now < record.retry_at <= now + 2 * CLOCK_SKEW
 
@@ -150,15 +154,15 @@ class Refresh:
     ) -> VersionedRecord | None:
         """Return the record with the best token there is; None if the grant has ended.
 
-        The token in it has expired, or is the one that was to be replaced, if TikTok
-        could not be asked.
+        If TikTok could not be asked, the token in the record has expired, or is the
+        one that was to be replaced.
 
-        A store that fails while the token is valid fails no request: the refresh
-        waits.
+        If the store fails while the token is valid, the refresh is postponed and the
+        request goes on.
 
         Raises:
-            StoreError: the store failed, and the token has expired or more was asked
-                for than what is due.
+            StoreError: the store failed, and either the token has expired or `demand`
+                is not `DUE`.
         """
         if not self.is_due(stored.record, demand):
             return stored
@@ -170,14 +174,14 @@ class Refresh:
             with contextlib.suppress(InFlight), self._deferred_writes.attempt():
                 return await self._led(stored, demand, wait=False)
             if not self._is_usable(stored.record, demand):
-                # It expired while the store was waited for, and is needed now.
+                # It expired while this waited for the store, and is needed now.
                 return await self._led(stored, demand, wait=True)
         return stored
 
     async def _led(
         self, stored: VersionedRecord, demand: Demand, *, wait: bool
     ) -> VersionedRecord | None:
-        """Return what the one refresh of this process for this user gives."""
+        """Return the result of this process's only refresh for this user."""
         return await self._backend.single_flight(
             _flight(stored.record_id, demand),
             lambda: self._lead(stored.record_id, demand),
@@ -185,11 +189,11 @@ class Refresh:
         )
 
     def is_under_way(self, record_id: str) -> bool:
-        """Whether somebody in this process is at a grant's refresh just now."""
+        """Whether this process is refreshing a user's token just now."""
         return self._backend.is_in_flight(_flight(record_id, DUE))
 
     async def result(self, record_id: str) -> VersionedRecord | None:
-        """Return what the refresh that is under way gives, having waited for it.
+        """Wait for the refresh that is under way; return its result.
 
         Raises:
             StoreError: the store failed.
@@ -199,12 +203,13 @@ class Refresh:
         )
 
     def _is_usable(self, record: UserRecord, demand: Demand) -> bool:
-        """Whether whoever asks can go on with the token that there is."""
+        """Whether the caller can go on with the present token."""
         return record.expires_at > self._clock() and not demand.replacing
 
     async def _lead(self, record_id: str, demand: Demand) -> VersionedRecord | None:
-        """Take the store's lock and refresh, or use what another process made."""
-        # Whoever waits behind a slow or dead holder waits no longer than for TikTok.
+        """Take the store's lock and refresh, or return another process's result."""
+        # If a slow or dead process has the lock, this one waits no longer than it would
+        # wait for TikTok.
         give_up = time.monotonic() + self._settings.timeout
         while True:
             stored = await self._records.load(record_id)
@@ -223,30 +228,30 @@ class Refresh:
                     ):
                         lock = _Lock(hold, is_kept, asked)
                         return await self._refresh(record_id, demand, lock)
-            # Never without the lock: a second refresh would be refused, and take the
-            # first one's answer for a dead grant.
+            # Never ask without the lock: TikTok would refuse the second refresh with
+            # invalid_grant, which would be mistaken for the end of the grant.
             usable = self._is_usable(stored.record, demand)
             if usable or time.monotonic() > give_up:
                 return stored
             await self._backend.sleep(_POLL_SECONDS * jitter.between(0.5, 1.5))
 
     def _can_ask(self, record: UserRecord) -> bool:
-        """Whether there is a refresh token that TikTok can still take."""
+        """Whether there is a refresh token that has not expired."""
         end = record.refresh_expires_at
         return bool(record.refresh_token) and (end is None or end > self._clock())
 
     async def _refresh(
         self, record_id: str, demand: Demand, lock: _Lock
     ) -> VersionedRecord | None:
-        """Ask TikTok once and write the answer; called with the locks held.
+        """Ask TikTok once and write the answer; the caller has both locks.
 
         Raises:
             StoreError: the store failed.
-            _LockLostError: TikTok was not asked, for another process may be at it.
+            _LockLostError: TikTok was not asked: another process may be asking it.
         """
 
         async def keep_the_lock() -> None:
-            with contextlib.suppress(StoreError):  # the write will tell
+            with contextlib.suppress(StoreError):  # the write will fail too
                 await lock.hold.renew(self._lease)
 
         stored = await self._records.load(record_id)
@@ -254,8 +259,8 @@ class Refresh:
             return stored
         client = await self._client()
         attempt = await self._records.begin_attempt(stored, self.longest)
-        # A process that was slow to come here may have lost the lock, and then
-        # somebody else asks.
+        # A process that was slow to get here may have lost the lock to another, which
+        # then asks TikTok.
         is_late = time.monotonic() - lock.asked > self._lease / 2
         if is_late and not await lock.hold.renew(self._lease):
             await self._records.end_attempt(record_id, attempt)
@@ -271,8 +276,8 @@ class Refresh:
             left = await self._failed(stored, error)
             await self._records.end_attempt(record_id, attempt)
             return left
-        # The note of the attempt is about tokens that the record no longer holds from
-        # here on, and expires by itself.
+        # The note of the attempt is left to expire: it is about tokens that will not be
+        # in the record any more.
         if answer.open_id != stored.record.open_id:
             return await self._end(stored, "other_user")
         return await self._write(stored, answer, keep_the_lock)
@@ -283,10 +288,10 @@ class Refresh:
         answer: TokenResponse,
         keep_the_lock: Meanwhile,
     ) -> VersionedRecord | None:
-        """Write what TikTok answered, over whatever else changed meanwhile.
+        """Write TikTok's answer, and keep what else changed in the record meanwhile.
 
-        The old refresh token is dead by now: an answer that is not written is a user
-        signed out, so a store that stumbles is asked again and again.
+        The old refresh token is invalid by now, and an answer that is not written signs
+        the user out. So a store that fails is tried again and again.
 
         Raises:
             StoreError: it failed for `_WRITE_SECONDS`.
@@ -298,8 +303,8 @@ class Refresh:
         wait = _POLL_SECONDS
         while latest is not None and _takes(latest, stored, answer):
             try:
-                # Each of the two is tried until it is done: where every second call
-                # fails, both at once would seldom succeed.
+                # Reading and writing are each tried until they succeed: if every second
+                # call fails, a read and a write in a row seldom succeed.
                 if is_outdated:
                     latest = await self._records.load(stored.record_id)
                     is_outdated = False
@@ -317,9 +322,9 @@ class Refresh:
                 await keep_the_lock()
                 wait = min(1.0, wait * 2)
         if latest and latest.record.access_token == answer.access_token:
-            # Written by a try before, whose StoreError was about the answer.
+            # An earlier try wrote it, and only the store's reply was lost.
             await self._announce(latest.record, before)
-        return latest  # or logged out, or logged in anew: that counts, not this answer
+        return latest  # a logout or a new login came in between, and prevails
 
     def _renewed(self, record: UserRecord, answer: TokenResponse) -> UserRecord:
         now = int(self._clock())
@@ -331,7 +336,7 @@ class Refresh:
             scopes &= answered
         granted, profile = join_scopes(scopes), record.profile
         if granted != record.scopes:
-            # Fields that no granted scope opens any more are not shown.
+            # Drop the fields that no granted scope covers any more.
             profile = user_info.join_profiles("", profile, granted)
         tokens = answer.fields_for_record(
             now, record.refresh_token, record.refresh_expires_at
@@ -342,7 +347,7 @@ class Refresh:
             scopes=granted,
             profile=profile,
             failures=0,
-            # A life of no second must not make a loop.
+            # A lifetime of less than a second must not cause a loop.
             retry_at=now + 1 if answer.expires_in < _SHORTEST_LIFE else 0,
         )
 
@@ -356,11 +361,10 @@ class Refresh:
     async def _revoked(
         self, stored: VersionedRecord, attempt: Attempt, error: GrantRevoked
     ) -> VersionedRecord | None:
-        """End the sessions, unless somebody else has refreshed or logged in.
+        """End the sessions, unless there was another refresh or login meanwhile.
 
-        Or may have: a process that lost its lock while it was stopped, or starved, can
-        have the answer to the same refresh token. The sessions wait until it must have
-        written it.
+        A process that was suspended and lost its lock may have received the answer to
+        the same refresh token. Then the sessions stay until it must have written it.
         """
         latest = await self._records.load(stored.record_id)
         if latest is None or not _is_same(latest, stored):
@@ -370,10 +374,10 @@ class Refresh:
         return await self._failed(stored, error, wait=self.longest)
 
     async def _end_expired(self, stored: VersionedRecord) -> VersionedRecord | None:
-        """End a grant whose tokens are over, unless somebody has logged in since.
+        """End a grant whose tokens have expired, unless there was a login since.
 
-        A store that cannot be written lets nobody in again: the record stays for
-        another request or sweep to end.
+        If the store cannot be written the request is anonymous all the same, and a
+        later request or sweep deletes the record.
         """
         latest: VersionedRecord | None = stored
         try:
@@ -393,28 +397,33 @@ class Refresh:
         self, stored: VersionedRecord, reason: str, why: object = ""
     ) -> VersionedRecord | None:
         """Delete the record and with it every session of the user."""
-        if not await self._records.delete(stored):
-            latest = await self._records.load(stored.record_id)
-            spent = stored.record.refresh_token
-            if latest is not None and latest.record.refresh_token == spent:
-                return await self._end(latest, reason, why)
-            return latest
-        await self._announce_end(stored.record, reason, why)
+        spent, latest = stored.record.refresh_token, stored
+        for _ in swap_attempts():
+            if await self._records.delete(latest):
+                await self._announce_end(latest.record, reason, why)
+                return None
+            found = await self._records.load(stored.record_id)
+            if found is None or found.record.refresh_token != spent:
+                return found
+            latest = found
         return None
 
     async def _announce_end(
         self, record: UserRecord, reason: str, why: object = ""
     ) -> None:
-        """Emit the end of a grant: once, by whoever deleted the record."""
+        """Emit the end of a grant; only the caller that deleted the record does."""
         event = Event(name="session_ended", reason=reason, open_id=record.open_id)
         await self._emit(event, why=why)
 
     async def _failed(
         self, stored: VersionedRecord, error: TikTokError, wait: float | None = None
     ) -> VersionedRecord | None:
-        """Keep everything, and note when to try again where all processes see it.
+        """Keep the sessions, and store when any process may try again.
 
-        After a back-off, unless it is said how many seconds to wait.
+        Args:
+            stored: the record.
+            error: the failure.
+            wait: seconds until then; after a back-off if not given.
         """
         # An invalid_grant that ends nothing is an error of TikTok like any other.
         is_grant = isinstance(error, GrantRevoked)
@@ -440,27 +449,27 @@ class Refresh:
 
 
 def _flight(record_id: str, demand: Demand) -> tuple[str, Demand]:
-    # Who wants more than is due does not share what is done for the others.
+    # Callers with different demands do not share a refresh.
     return record_id, demand
 
 
 def fingerprint(access_token: str) -> str:
-    """Return what stands for an access token where one must not be kept."""
+    """Return a hash of an access token, for places that must not keep the token."""
     return hashlib.sha256(access_token.encode()).hexdigest()
 
 
 def is_from_future(record: UserRecord, now: float) -> bool:
     """Whether the tokens were issued before the clock was set back.
 
-    When they end is not to be believed then, and they are due.
+    Their expiry cannot be trusted then, and they are due.
     """
     return record.issued_at > now + CLOCK_SKEW
 
 
 def _is_same(one: VersionedRecord, other: VersionedRecord) -> bool:
-    """Whether two readings of a record hold the same generation of tokens.
+    """Whether two reads of a record have the same tokens.
 
-    A provider may leave the refresh token as it is, so it alone says too little.
+    The server may keep the refresh token (RFC 6749 section 6), so both are compared.
     """
     return (one.record.refresh_token, one.record.access_token) == (
         other.record.refresh_token,
@@ -471,11 +480,11 @@ def _is_same(one: VersionedRecord, other: VersionedRecord) -> bool:
 def _takes(
     latest: VersionedRecord, stored: VersionedRecord, answer: TokenResponse
 ) -> bool:
-    """Whether an answer belongs into a record that may have changed since.
+    """Whether to write an answer into a record that may have changed since.
 
-    It does while the record holds the tokens that were spent for it. It does as well
-    where a login brought another access token and no refresh token: the one that was
-    left there died with the answer.
+    It is written while the record has the tokens that were sent for it. It is also
+    written if a login brought another access token but no refresh token: the refresh
+    token in the record became invalid with the answer.
     """
     spent = stored.record.refresh_token
     if latest.record.refresh_token != spent:
