@@ -37,8 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: int = given.run(given)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever reads our output has enough, as `head` does. Python would complain
-        # once more when it flushes at the end.
+        # The reader has closed the pipe, as `head` does. Without this Python would
+        # report it once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _BROKEN_PIPE
     except TikTokOAuthError as error:
@@ -48,15 +48,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-#: What a shell makes of a program that SIGPIPE ends: 128 + 13.
+#: The exit code that shells report for a program that SIGPIPE ended: 128 + 13.
 _BROKEN_PIPE = 141
 
 
 def _marked(arguments: Sequence[str] | None) -> list[str]:
-    """Return the arguments with an open_id that begins with a dash marked as one.
+    """Return the arguments with ``--`` before an open_id that begins with a dash.
 
-    TikTok's begin with ``-000``, which argparse would take for an option; behind a
-    ``--`` nothing is one.
+    TikTok's begin with ``-000``, which argparse would take for an option; after ``--``
+    nothing is one.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] != ["tokens"] or "--" in given:
@@ -67,7 +67,7 @@ def _marked(arguments: Sequence[str] | None) -> list[str]:
     return given
 
 
-#: What begins with one dash and is no option: ``-h`` is the only short one.
+#: An argument that begins with one dash and is no option: ``-h`` is the only short one.
 _OPEN_ID = re.compile(r"-[^-].+", re.DOTALL)
 
 
@@ -173,7 +173,7 @@ def _check(given: argparse.Namespace) -> int:
 
 
 class _Misused(Exception):
-    """The command line asks for what is not there."""
+    """The command line names something that does not exist."""
 
 
 def _settings(named: str | None) -> TikTokSettings:
@@ -187,7 +187,7 @@ def _settings(named: str | None) -> TikTokSettings:
         return TikTokSettings.from_env()
     module, _, path = named.partition(":")
     try:
-        # What the app prints when it is imported is no part of our answer.
+        # What the app prints when it is imported is no part of our output.
         with redirect_stdout(sys.stderr):
             found: Any = importlib.import_module(module)
             for name in filter(None, path.split(".")):
@@ -209,7 +209,7 @@ def _settings(named: str | None) -> TikTokSettings:
 
 
 def _why(error: Exception) -> str:
-    """Return what stopped an import, and where; no text of the app's own errors."""
+    """Return the error that stopped an import, and where; never the app's own text."""
     words = type(error).__name__
     # These are Python's own texts, about names.
     if isinstance(error, ModuleNotFoundError):
@@ -266,7 +266,7 @@ def _list(given: argparse.Namespace) -> int:
 
 
 def _sweep(given: argparse.Namespace) -> int:
-    """Renew what ends soon; name the users whose grant has ended."""
+    """Refresh tokens that expire soon; print the users whose grant has ended."""
 
     def report(event: Event) -> None:
         if event.name in ("session_ended", "refresh_failed"):
@@ -290,7 +290,7 @@ def _print_unreadable(count: int) -> None:
 
 
 def _refresh(given: argparse.Namespace) -> int:
-    """Renew one user's token, due or not."""
+    """Refresh one user's token, due or not."""
     with _tokens() as tokens:
         token = tokens.renew(given.open_id)
     print(f"refreshed: the token ends {_moment(token.expires_at)}")

@@ -1,7 +1,7 @@
-"""What an app sees of a login: `TikTokAuth`, `Token`, `User`.
+"""Authentication as an app sees it: `TikTokAuth`, `Token`, `User`.
 
-All are read-only. An object that holds a secret prints none: not in ``repr``, ``str``
-or a format string, nor as a pickle.
+All are read-only. No secret appears in a ``repr``, a ``str`` or a format string, and
+objects that hold one cannot be pickled.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class Token:
-    """A user's access token, valid at the moment it was asked for."""
+    """A user's access token; it was valid when `TikTokAuth.token` returned it."""
 
     __slots__ = ("_access_token", "_expires_at", "_scopes")
 
@@ -43,17 +43,17 @@ class Token:
 
     @property
     def access_token(self) -> str:
-        """What goes behind ``Authorization: Bearer``."""
+        """The token to send after ``Authorization: Bearer``."""
         return self._access_token
 
     @property
     def expires_at(self) -> float:
-        """When TikTok stops taking it, in seconds since 1970 UTC."""
+        """When it expires, in seconds since 1970 UTC."""
         return self._expires_at
 
     @property
     def scopes(self) -> frozenset[str]:
-        """What the user granted it for."""
+        """The scopes that the user granted."""
         return split_scopes(self._scopes)
 
     def __repr__(self) -> str:
@@ -66,17 +66,17 @@ class Token:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class User:
-    """A TikTok user's profile, as far as the granted scopes show it.
+    """A TikTok user's profile, as far as the granted scopes cover it.
 
     A field whose scope was not granted is None
     (https://developers.tiktok.com/doc/tiktok-api-v2-get-user-info).
     """
 
-    #: Stable for this user in this app; compare it byte for byte.
+    #: The user's id in this app, which never changes; compare it byte for byte.
     open_id: str
-    #: Stable for this user in all apps of one developer; may be missing.
+    #: The user's id in all apps of one developer; may be missing.
     union_id: str | None = None
-    #: Signed links that expire: show them, do not keep them.
+    #: Signed links that expire: show them, do not store them.
     avatar_url: str | None = None
     avatar_url_100: str | None = None
     avatar_large_url: str | None = None
@@ -122,25 +122,25 @@ def _remembered_profile(open_id: str, profile: str) -> User:
 
 
 class TikTokAuth:
-    """Who is signed in with TikTok in this request: always there, signed in or not.
+    """The TikTok authentication of a request, authenticated or anonymous.
 
-    Read-only, made for one request, and it holds no connection. The first look at any
-    property is noted: a response that depended on it must not be shared by caches.
+    Read-only, made for one request, and without a connection. Reading any property is
+    noted, because a response that depends on one must not be stored in shared caches.
     """
 
     # A slotted class, not a frozen dataclass: 0.11 against 0.67 us, once a request.
     __slots__ = ("_accessed", "_cached", "_challenge", "_mount_point")
 
-    # Set by the middleware that makes it: the call of an __init__ costs 0.1 us.
+    # The middleware sets these: calling an __init__ would cost 0.1 us.
     _cached: CachedSession | None
     _mount_point: MountPoint
-    #: Whether anybody looked, and what a guard found missing.
+    #: Whether a property was read, and what a guard found missing.
     _accessed: bool
     _challenge: Challenge | None
 
     @property
     def is_authenticated(self) -> bool:
-        """Whether somebody is signed in."""
+        """Whether the request is authenticated; False if it is anonymous."""
         self._accessed = True
         return self._cached is not None
 
@@ -160,7 +160,7 @@ class TikTokAuth:
 
     @property
     def token(self) -> Token | None:
-        """The access token, or None: signed out, or TikTok could not renew it."""
+        """The access token; None if anonymous, or expired and not yet refreshed."""
         self._accessed = True
         cached = self._cached
         if cached is None or cached[EXPIRES_AT] <= self._mount_point.clock():
@@ -169,11 +169,10 @@ class TikTokAuth:
 
     @property
     def user(self) -> User | None:
-        """The user's profile by granted scope, or None when nobody is signed in.
+        """The user's profile by granted scope, or None if the request is anonymous.
 
-        As TikTok gave it at the login or later, ``profile_max_age`` old at most unless
-        TikTok did not answer. An avatar link that has ended is renewed at the next
-        request after somebody looked.
+        It is at most ``profile_max_age`` old, unless TikTok did not answer. If it is
+        read and its avatar link has expired, the user's next request renews it.
         """
         self._accessed = True
         cached = self._cached
@@ -214,26 +213,28 @@ class TikTokAuth:
         """Return the link that begins a login, or asks for further scopes.
 
         Args:
-            next: the path of this site to come back to, or its whole address, such as
-                ``str(request.url)``; `after_login` if not given. An address at any
-                other origin than that of the redirect URI leads to `after_login` too.
-            scopes: scopes to ask for beside the usual ones; each must be in the
-                settings' ``scopes`` or ``optional_scopes``.
+            next: the path of this site to return to, or its whole URL, such as
+                ``str(request.url)``; `after_login` if not given. A URL at another
+                origin than the redirect URI's leads to `after_login` too.
+            scopes: scopes to request besides the settings' ``scopes``; each must be in
+                ``scopes`` or ``optional_scopes``.
             choose_account: show TikTok's page, where the person can switch to another
                 account; otherwise TikTok reconnects the last one without asking.
 
         Raises:
-            ConfigurationError: a scope is in neither: such a link would lead nowhere.
+            ConfigurationError: a scope is in neither, and could not be requested.
         """
-        asked = parse_scopes(scopes) if isinstance(scopes, str) else {*scopes}
-        odd = asked - self._mount_point.allowed_scopes
-        if odd:
+        requested = parse_scopes(scopes) if isinstance(scopes, str) else {*scopes}
+        unlisted = requested - self._mount_point.allowed_scopes
+        if unlisted:
             message = (
-                f"login_url asks for {one_line(', '.join(sorted(odd)))}, which is in"
-                " neither scopes nor optional_scopes: list it in one of them"
+                f"login_url asks for {one_line(', '.join(sorted(unlisted)))}, which is"
+                " in neither scopes nor optional_scopes: list it in one of them"
             )
             raise ConfigurationError(message)
-        return self._mount_point.login_url(next, asked, choose_account=choose_account)
+        return self._mount_point.login_url(
+            next, requested, choose_account=choose_account
+        )
 
     @property
     def logout_url(self) -> str:
@@ -242,7 +243,7 @@ class TikTokAuth:
 
     def __repr__(self) -> str:
         if self._cached is None:
-            return "<TikTokAuth: nobody signed in>"
+            return "<TikTokAuth anonymous>"
         return f"<TikTokAuth open_id={self._cached[OPEN_ID]!r}>"
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
@@ -251,18 +252,18 @@ class TikTokAuth:
 
 
 class SignedInAuth(TikTokAuth):
-    """A `TikTokAuth` behind a guard, as type checkers see it: its fields are there.
+    """The type of a `TikTokAuth` that is authenticated, for type checkers.
 
-    No object is of this class. Where somebody is certainly signed in it says so of the
-    same object: ``open_id`` is a str and ``user`` a `User`. The token may be missing
-    still, where TikTok could not renew it.
+    There are no instances of this class. Behind a guard it types the same object:
+    ``open_id`` is a str and ``user`` a `User`. The token may still be None, if it has
+    expired and TikTok did not refresh it.
     """
 
     __slots__ = ()
 
     @property
     def is_authenticated(self) -> Literal[True]:
-        """Whether somebody is signed in."""
+        """Whether the request is authenticated; False if it is anonymous."""
         return cast("Literal[True]", super().is_authenticated)
 
     @property
@@ -277,16 +278,18 @@ class SignedInAuth(TikTokAuth):
 
 
 def signed_in_auth_in(connection: Any) -> SignedInAuth:
-    """Return what the middleware put into a request in which somebody is signed in.
+    """Return the `TikTokAuth` of a request that is authenticated.
 
     Raises:
         ConfigurationError: there is no middleware around the app.
-        NotSignedIn: nobody is signed in; no guard stands before the caller.
+        NotSignedIn: the request is anonymous, and no guard has refused it.
     """
     auth = auth_in(connection, required=True)
     if auth.is_authenticated:
         return cast("SignedInAuth", auth)
-    message = "nobody is signed in, and no guard has asked: put requires_tiktok before"
+    message = (
+        "the request is anonymous, and has passed no guard: put requires_tiktok before"
+    )
     raise NotSignedIn(message)
 
 
@@ -295,14 +298,14 @@ def auth_in(connection: Any, *, required: Literal[True]) -> TikTokAuth: ...
 @overload
 def auth_in(connection: Any) -> TikTokAuth | None: ...
 def auth_in(connection: Any, *, required: bool = False) -> TikTokAuth | None:
-    """Return what the middleware put into a request.
+    """Return the `TikTokAuth` that the middleware put into a request.
 
-    Below an adapter such as a2wsgi a WSGI app is asked through an ASGI middleware: the
-    adapter hands the scope on in the environ.
+    If a WSGI app runs in an ASGI middleware, below an adapter such as a2wsgi, it is in
+    the scope that the adapter puts into the environ.
 
     Args:
-        connection: a request object, its ``scope`` or ``environ``, or what is sought.
-        required: whether it must be there.
+        connection: a request object, its ``scope`` or ``environ``, or a `TikTokAuth`.
+        required: whether to raise if there is none.
 
     Raises:
         ConfigurationError: it is required and there is no middleware around the app.

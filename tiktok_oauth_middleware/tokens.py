@@ -1,10 +1,11 @@
-"""TikTokTokens: a user's token where there is no request, as in a job.
+"""TikTokTokens: users' tokens outside of requests, as in a job.
 
-The same refresh under the same lock as the web workers', over the same store. A job
-needs no session: give the settings ``keep_grants=True`` if it shall go on working for
-users whose last session has ended.
+Tokens are refreshed as in the web workers, under the same lock and in the same store.
+A job needs no session: set ``keep_grants=True`` if it shall go on working for users
+whose last session has ended.
 
-Each step is written once, over a service; its plain word blocks, its ``a`` twin awaits.
+Each operation is written once, over a service. Each has two methods: one that blocks,
+and one whose name begins with ``a``, which is awaited.
 """
 
 from __future__ import annotations
@@ -37,33 +38,33 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredUser:
-    """What is kept of a user, without any token; times in seconds since 1970."""
+    """A stored user, without tokens; times in seconds since 1970."""
 
     open_id: str
     scopes: frozenset[str]
     token_expires_at: int
-    #: When the refresh token ends; None where TikTok did not say. TikTok counts it
-    #: from the consent, so refreshing does not move it.
+    #: When the refresh token expires; None if TikTok did not say. TikTok counts
+    #: from the consent, so refreshing does not prolong it.
     refresh_expires_at: int | None
     #: Browser sessions that have not ended.
     sessions: int
     #: Failed refreshes in a row.
     failures: int
-    #: When the grant ends: after that only a new login gives a token. None where
-    #: TikTok did not say.
+    #: When the grant ends: after that only a new login gives a token. None if TikTok
+    #: did not say.
     ends_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefreshSummary:
-    """What `TikTokTokens.refresh_expiring` did."""
+    """Result of `TikTokTokens.refresh_expiring`: numbers of users."""
 
     refreshed: int = 0
-    #: Still kept: TikTok could not be asked, or gave no token.
+    #: TikTok could not be asked, or sent no token; the users stay signed in.
     failed: int = 0
-    #: Gone: TikTok said that the grant is over, or its refresh token reached its end.
+    #: The grant has ended: TikTok said so, or the refresh token expired.
     ended: int = 0
-    #: Records that none of ``secret_keys`` opens: their users count as signed out.
+    #: Records that none of ``secret_keys`` can open: their users count as signed out.
     unreadable: int = 0
 
 
@@ -86,8 +87,8 @@ class TikTokTokens:
         """Take the settings and store of the web app; nothing is opened yet.
 
         Raises:
-            ConfigurationError: `settings` or `store` is none, or what is to be called
-                is no function.
+            ConfigurationError: `settings` is no `TikTokSettings`, `store` is no store,
+                or `on_event` or `clock` is no function.
         """
         check_options(settings, store, {"on_event": on_event, "clock": clock})
         self._settings = settings
@@ -143,10 +144,10 @@ class TikTokTokens:
     def renew(self, open_id: str, *, rejected: str | None = None) -> Token:
         """Return a user's token, refreshed now although it may not be due.
 
-        However many ask at the same moment, TikTok is asked once.
+        If several callers do this at the same time, TikTok is asked once.
 
         Args:
-            open_id: whose.
+            open_id: the user's.
             rejected: the access token that TikTok refused as ``access_token_invalid``.
                 If another has been stored since, that one is returned and nothing is
                 refreshed.
@@ -157,7 +158,7 @@ class TikTokTokens:
                 that it is not asked again yet.
             StoreError: the store failed.
         """
-        # No frame below which `on_event` runs keeps the token, dead or not.
+        # `on_event` runs below this frame, which must not keep the token.
         dead, rejected = rejected and fingerprint(rejected), None
         return run(self._renew(self._sync_service(), open_id, dead))
 
@@ -167,15 +168,15 @@ class TikTokTokens:
         return await self._renew(self._async_service(), open_id, dead)
 
     def profile(self, open_id: str) -> User:
-        """Return a user's profile, asked of TikTok now, and keep it for `auth.user`.
+        """Request a user's profile from TikTok now, and store it for `auth.user`.
 
-        Nothing is asked without ``user.info.basic``; with ``fetch_user=False`` nothing
-        is kept.
+        Without the scope ``user.info.basic`` TikTok is not asked; with
+        ``fetch_user=False`` the profile is not stored.
 
         Raises:
             NotSignedIn: there is no grant of this user, or it has ended.
-            TikTokUnavailable: TikTok did not answer, or there is no token to ask with.
-            TikTokError: TikTok refused; what was known before stays.
+            TikTokUnavailable: TikTok did not answer, or the token has expired.
+            TikTokError: TikTok refused; the stored profile stays.
             StoreError: the store failed.
         """
         return run(self._profile(self._sync_service(), open_id))
@@ -185,16 +186,15 @@ class TikTokTokens:
         return await self._profile(self._async_service(), open_id)
 
     def refresh_expiring(self, within: float) -> RefreshSummary:
-        """Refresh every token that ends within so many seconds: a sweep for cron.
+        """Refresh every token that expires within so many seconds: a sweep for cron.
 
-        No token is refreshed before half of its life is over, so more frequent sweeps,
-        or several at once, refresh no more often. One after the other, each under its
-        user's lock; users who are still in a back-off are left alone. A grant that is
-        over is deleted and reported as ``session_ended``.
+        No token is refreshed before half of its lifetime is over, so that more frequent
+        sweeps, or several at once, do not refresh more often. Tokens are refreshed one
+        after the other, each under its user's lock, except during a user's back-off. A
+        grant that has ended is deleted and reported as ``session_ended``.
 
         Args:
-            within: seconds; twice the time between two sweeps leaves room for one
-                that fails.
+            within: seconds; twice the time between two sweeps, so that one may fail.
 
         Raises:
             StoreError: the store failed, or cannot list its users.
@@ -206,10 +206,10 @@ class TikTokTokens:
         return await self._sweep(self._async_service(), within)
 
     def ending(self, within: float) -> list[StoredUser]:
-        """Return the users whose grant ends within so many seconds, the first first.
+        """Return the users whose grant ends within so many seconds, the next one first.
 
-        They can be asked to log in again, which begins a new grant; refreshing does not
-        prolong one. Grants of which TikTok did not say when they end are left out.
+        Ask them to log in again, which begins a new grant; refreshing does not prolong
+        one. Users are left out if TikTok did not say when their grant ends.
 
         Args:
             within: seconds, such as ``30 * 86400``.
@@ -224,7 +224,7 @@ class TikTokTokens:
         return await self._ending(self._async_service(), within)
 
     def users(self) -> list[StoredUser]:
-        """Return what is kept of every user, without tokens.
+        """Return all stored users, without tokens.
 
         Raises:
             StoreError: the store failed, or cannot list its users.
@@ -232,11 +232,11 @@ class TikTokTokens:
         return run(self._users(self._sync_service()))
 
     async def ausers(self) -> list[StoredUser]:
-        """Return what is kept of every user, as `users` does, from an event loop."""
+        """Return all stored users, as `users` does, from an event loop."""
         return await self._users(self._async_service())
 
     def unreadable(self) -> int:
-        """Return how many stored records none of ``secret_keys`` opens.
+        """Return how many stored records none of ``secret_keys`` can open.
 
         They were sealed with a key that is no longer listed, or are corrupt; their
         users count as signed out and are not among `users`.
@@ -247,16 +247,16 @@ class TikTokTokens:
         return run(self._unreadable(self._sync_service()))
 
     async def aunreadable(self) -> int:
-        """Return how many records do not open, as `unreadable` does, from a loop."""
+        """Return how many records cannot be opened, as `unreadable` does."""
         return await self._unreadable(self._async_service())
 
     def forget(self, open_id: str) -> bool:
-        """Delete what is kept of a user, and with it every session of theirs.
+        """Delete a stored user and with it all their sessions.
 
-        Local: TikTok is not told.
+        The app stays connected at TikTok; `disconnect` ends that too.
 
         Returns:
-            Whether there was anything.
+            Whether the user was stored.
 
         Raises:
             StoreError: the store failed.
@@ -264,15 +264,16 @@ class TikTokTokens:
         return run(self._forget(self._sync_service(), open_id))
 
     async def aforget(self, open_id: str) -> bool:
-        """Delete what is kept of a user, as `forget` does, from an event loop."""
+        """Delete a stored user, as `forget` does, from an event loop."""
         return await self._forget(self._async_service(), open_id)
 
     def disconnect(self, open_id: str) -> str:
-        """Forget a user and tell TikTok, which disconnects the app from their account.
+        """Delete a stored user and revoke the app's access at TikTok.
 
         Returns:
-            ``revoked``; ``gone`` if there was nothing, or TikTok had ended it before;
-            ``failed`` if TikTok could not be told, though the user is forgotten here.
+            ``revoked``; ``gone`` if the user was not stored, or TikTok had ended the
+            access before; ``failed`` if TikTok did not confirm: the user is deleted
+            here all the same.
 
         Raises:
             StoreError: the store failed before anything was done.
@@ -280,16 +281,16 @@ class TikTokTokens:
         return run(self._disconnect(self._sync_service(), open_id))
 
     async def adisconnect(self, open_id: str) -> str:
-        """Forget a user and tell TikTok, as `disconnect` does, from an event loop."""
+        """Delete a user and revoke, as `disconnect` does, from an event loop."""
         return await self._disconnect(self._async_service(), open_id)
 
     def close(self) -> None:
-        """Close the connections that the plain words opened; they open again."""
+        """Close the connections of the blocking methods; the next call reopens them."""
         if self._sync is not None:
             run(self._sync.aclose())
 
     async def aclose(self) -> None:
-        """Close the connections that the ``a`` twins opened in this event loop."""
+        """Close the connections that the async methods opened in this event loop."""
         if self._async is not None:
             await self._async.aclose()
 
@@ -305,7 +306,7 @@ class TikTokTokens:
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
-    # --- each step, once -----------------------------------------------------------
+    # --- each operation -----------------------------------------------------------
 
     async def _get(self, service: SessionService, open_id: str) -> Token:
         return self._token_of(await self._fresh(service, open_id, DUE))
@@ -313,7 +314,7 @@ class TikTokTokens:
     async def _renew(
         self, service: SessionService, open_id: str, dead: str | None
     ) -> Token:
-        """Replace the token of this fingerprint, or whichever there is."""
+        """Replace the token that has this fingerprint; None for the present token."""
         if dead is None:
             stored = await self._load(service, open_id)
             dead = fingerprint(stored.record.access_token)
@@ -324,7 +325,7 @@ class TikTokTokens:
         return self._token_of(after)
 
     async def _load(self, service: SessionService, open_id: str) -> VersionedRecord:
-        """Return a user's record; NotSignedIn where there is none."""
+        """Return a user's record; raise NotSignedIn if there is none."""
         stored = await service.records.load(self._named(open_id))
         if stored is None or stored.record.open_id != open_id:
             raise _not_signed_in()
@@ -333,7 +334,7 @@ class TikTokTokens:
     async def _fresh(
         self, service: SessionService, open_id: str, demand: Demand
     ) -> VersionedRecord:
-        """Return a user's record, refreshed if need be; NotSignedIn at its end."""
+        """Return a user's record, refreshed if due; raise NotSignedIn if it ended."""
         stored = await self._load(service, open_id)
         fresh = await self._refreshed(service, stored, demand)
         if fresh is None or fresh.record.open_id != open_id:
@@ -343,9 +344,9 @@ class TikTokTokens:
     async def _refreshed(
         self, service: SessionService, stored: VersionedRecord, demand: Demand
     ) -> VersionedRecord | None:
-        """Return a record as a refresh leaves it, with a profile no older than it may.
+        """Return a record refreshed if due, and then its profile renewed if due.
 
-        For a profile alone a job asks nothing: it may never look at one.
+        A profile alone is not renewed: a job may never read it.
         """
         fresh = await service.refresh.fresh(stored, demand)
         if fresh is None or fresh.record.access_token == stored.record.access_token:
@@ -360,7 +361,7 @@ class TikTokTokens:
         except TikTokError as error:
             if error.error != "access_token_invalid":
                 raise
-            # Dead before its time: with another token, once.
+            # The token became invalid before it expired: try once with another.
             await self._renew(service, open_id, fingerprint(stored.record.access_token))
             packed = await service.profiles.renew(await self._load(service, open_id))
         if packed is None:
@@ -446,7 +447,7 @@ def _not_signed_in() -> NotSignedIn:
 
 
 def stored_user(service: SessionService, record: UserRecord) -> StoredUser:
-    """Return what of a user's record may be shown."""
+    """Return the part of a record that holds no secret."""
     end = record.refresh_expires_at
     if not record.refresh_token:
         end = record.expires_at
@@ -464,7 +465,7 @@ def stored_user(service: SessionService, record: UserRecord) -> StoredUser:
 
 
 def _outcome(before: VersionedRecord, after: VersionedRecord | None) -> str | None:
-    """Return what a sweep counts a refresh as; None where another is still at it."""
+    """Return how a sweep counts a refresh; None if another process still does it."""
     if after is None:
         return "ended"
     if after.record.access_token != before.record.access_token:

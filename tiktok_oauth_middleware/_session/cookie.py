@@ -27,14 +27,14 @@ SESSION_LENGTH = 87
 
 
 class Ticket(NamedTuple):
-    """What a genuine session cookie says: the record, and the hash of its secret."""
+    """The content of a genuine session cookie: record id, and hash of its secret."""
 
     record_id: str
     digest: str
 
 
 class _Key(bytes):
-    """A signing key without a repr: the signer keeps keys in a plain list."""
+    """A signing key whose repr is masked: the signer keeps keys in a plain list."""
 
     __slots__ = ()
 
@@ -85,13 +85,13 @@ class SessionCookies:
         )
 
     def issue(self, record: str) -> tuple[str, Ticket]:
-        """Return a new session cookie's value for a record, and what it says."""
+        """Return a new session cookie's value for a record, and its content."""
         secret = secrets.token_bytes(_SECRET_BYTES)
         body = to_text(from_text(record.encode()) + secret)
         return self._signer.sign(body).decode(), Ticket(record, digest(secret))
 
     def read(self, value: bytes) -> Ticket | None:
-        """Return what a session cookie says, or None if it is not genuine."""
+        """Return the content of a session cookie, or None if it is not genuine."""
         if len(value) != SESSION_LENGTH:  # before anything is hashed
             return None
         try:
@@ -135,7 +135,7 @@ def to_text(raw: bytes) -> str:
 
 def from_text(value: bytes) -> bytes:
     """Return the bytes that `to_text` wrote; b"" for any other spelling."""
-    # These are of the other alphabet, of which CPython 3.15 warns.
+    # These belong to the standard alphabet, about which CPython 3.15 warns.
     if b"+" in value or b"/" in value:
         return b""
     try:

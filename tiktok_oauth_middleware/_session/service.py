@@ -1,7 +1,7 @@
 """The users of one app without HTTP: their records, their tokens, and how both end.
 
-Jobs stand on it alone; the middleware adds paths, cookies and pages. For both, the same
-code refreshes a token, under the same lock.
+Jobs need nothing else; the middleware adds paths, cookies and pages. Both refresh a
+token by the same code, under the same lock.
 """
 
 from __future__ import annotations
@@ -62,9 +62,9 @@ class SessionService:
         """Build what can be built without I/O; the rest is made when first needed.
 
         Raises:
-            ConfigurationError: `settings` or `store` is none, or `store` or `on_event`
-                does not fit the backend.
-            TypeError: `transport` does not.
+            ConfigurationError: `settings` is no TikTokSettings, or `store` or
+                `on_event` does not fit the backend.
+            TypeError: `transport` does not fit the backend.
         """
         check_options(settings, store, {"on_event": on_event, "clock": clock})
         if transport is not None:
@@ -121,10 +121,10 @@ class SessionService:
         return bool(getattr(self.store, "is_shared", True))
 
     def check_workers(self, seen: str | None = None) -> None:
-        """Let a store of this process alone warn where there are other workers.
+        """Let a store that only this process has warn if there are other workers.
 
         Args:
-            seen: how it was found out that there are.
+            seen: how other workers were noticed; None to let the store find out.
         """
         check = getattr(self.store, "check_workers", None)
         if check is not None:
@@ -149,9 +149,9 @@ class SessionService:
         )
 
     async def warm(self) -> None:
-        """Make the client for TikTok before anybody waits for it.
+        """Make the client for TikTok before a request waits for it.
 
-        Loading it takes 0.3 s, in which other threads get their turn every 5 ms only.
+        Importing it takes 0.3 s, during which other threads run only every 5 ms.
         """
         try:
             await (await self.client()).warm()
@@ -160,7 +160,7 @@ class SessionService:
 
     async def aclose(self) -> None:
         """Close this process's or event loop's connections; a store if opened here."""
-        # An answer of TikTok that is still on its way is the only one there will be.
+        # Wait for refreshes under way: TikTok sends new tokens only once.
         await self.backend.drain(self.refresh.longest)
         client = self.backend.pop_created(self, "client")
         if client is not None:
@@ -183,11 +183,12 @@ class SessionService:
             await self.emit(event, session=digest)
 
     async def disconnect(self, record_id: str) -> str:
-        """Forget a user at once, then tell TikTok, whatever it answers.
+        """Delete a user's record, then revoke the access at TikTok.
 
         Returns:
-            `REVOKED`; `GONE` if there was nothing, or TikTok had ended it before;
-            `FAILED` if TikTok could not be told within `REVOKE_SECONDS`.
+            `REVOKED`; `GONE` if there was no record, or TikTok had ended the access
+            before; `FAILED` if TikTok did not confirm within `REVOKE_SECONDS`. The
+            record is deleted in each case.
 
         Raises:
             StoreError: the store failed before anything was done.
@@ -205,19 +206,19 @@ class SessionService:
     async def _revoke_and_note(
         self, record_id: str, record: UserRecord
     ) -> tuple[str, object]:
-        """Tell TikTok, and note when; return how that ended, and why.
+        """Revoke at TikTok, and store when; return the result and its reason.
 
-        TikTok reports it by webhook later, maybe when the user has logged in again.
+        TikTok sends a webhook about it later, perhaps after the user's next login.
         """
         ended = await self._revoke(record)
-        # The user is forgotten, whether or not the store can note this: without it
-        # the webhook asks TikTok.
+        # The record is deleted already. If the store cannot take this note, the webhook
+        # asks TikTok whether the tokens still work.
         with contextlib.suppress(StoreError):
             await self.records.note_revoked(record_id)
         return ended
 
     async def _revoke(self, record: UserRecord) -> tuple[str, object]:
-        """Revoke with a token that TikTok still takes; return how it ended, and why."""
+        """Revoke, with a refreshed token if need be; return result and reason."""
         seconds = REVOKE_SECONDS / 2
         access = record.access_token
         try:
