@@ -13,7 +13,11 @@ from typing import Any
 
 from tiktok_oauth_middleware._core.encryption import Box
 from tiktok_oauth_middleware._core.http import BadQuery, Request, Response, read_query
-from tiktok_oauth_middleware._core.return_to import LONGEST, safe_target, target_of
+from tiktok_oauth_middleware._core.return_to import (
+    LONGEST,
+    return_to_of,
+    safe_return_to,
+)
 from tiktok_oauth_middleware._core.secret import Secret
 from tiktok_oauth_middleware._oauth.authorize import read_callback
 from tiktok_oauth_middleware._oauth.protocol import is_visible
@@ -116,11 +120,11 @@ _OWN = frozenset({"/auth/tiktok/login", "/auth/tiktok/callback", "/login"})
 def _next(data: bytes) -> None:
     data = longer(data)
     text = data.decode("utf-8", "surrogateescape")
-    found = [safe_target(text, _OWN), target_of(b"next=" + data, "/usual", _OWN)]
+    found = [safe_return_to(text, _OWN), return_to_of(b"next=" + data, "/usual", _OWN)]
     for target in filter(None, found):
         Response(303, (("location", target),))
         _must(len(target) <= LONGEST, "longer than the longest")
-        _must(safe_target(target, _OWN) == target, "not the same when judged again")
+        _must(safe_return_to(target, _OWN) == target, "not the same when judged again")
         if ada_url is not None:
             url = ada_url.URL(target, base=_ORIGIN + "/auth/tiktok/callback?code=x")
             _must(url.origin == _ORIGIN, "another origin")

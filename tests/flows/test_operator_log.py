@@ -258,7 +258,7 @@ class TestOnceAMinute:
 
     def test_table_is_bounded(self):
         """However many causes there are, the log remembers a bounded number."""
-        pace = log.Pace()
+        pace = log.LogRateLimiter()
         for number in range(2000):
             assert pace.take((40, "x", str(number))) == 0
         assert len(pace._last) <= 512

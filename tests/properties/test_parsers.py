@@ -21,7 +21,11 @@ from hypothesis import strategies as st
 from tiktok_oauth_middleware._core.encryption import Box
 from tiktok_oauth_middleware._core.http import BadQuery, Request, Response, read_query
 from tiktok_oauth_middleware._core.redact import mask, one_line
-from tiktok_oauth_middleware._core.return_to import LONGEST, safe_target, target_of
+from tiktok_oauth_middleware._core.return_to import (
+    LONGEST,
+    return_to_of,
+    safe_return_to,
+)
 from tiktok_oauth_middleware._core.secret import Secret
 from tiktok_oauth_middleware._oauth.authorize import read_callback
 from tiktok_oauth_middleware._oauth.protocol import (
@@ -394,7 +398,7 @@ OWN = frozenset({"/login", "/callback"})
 @example("/.//evil.example")
 def test_next_never_leaves_the_origin(value):
     """An accepted target is sent as it is, and a browser stays on the site with it."""
-    target = safe_target(value, OWN)
+    target = safe_return_to(value, OWN)
     if target is None:
         return
     Response(303, (("location", target),))
@@ -402,14 +406,14 @@ def test_next_never_leaves_the_origin(value):
     assert url.origin == "https://app.example.com"
     assert url.pathname not in OWN
     assert len(target) <= LONGEST
-    assert safe_target(target, OWN) == target
+    assert safe_return_to(target, OWN) == target
 
 
 @PROFILE
 @given(queries | targets.map(lambda t: b"next=" + t.encode("utf-8", "surrogatepass")))
 def test_next_of_any_query_lands_on_the_site(query):
     """Whatever stands in a query, the answer is a place on this site."""
-    target = target_of(query, "/usual", OWN)
+    target = return_to_of(query, "/usual", OWN)
     url = ada_url.URL(target, base="https://app.example.com/login")
     assert url.origin == "https://app.example.com"
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from tiktok_oauth_middleware._core.findings import Finding, good, note, wrong
+from tiktok_oauth_middleware._core.origins import DEFAULT_PORTS
 from tiktok_oauth_middleware._core.secret import reveal
 from tiktok_oauth_middleware.settings.endpoints import ADDRESSES
 
@@ -29,7 +30,6 @@ _KEY_BEGINNINGS = ("aw", "sb")
 _KEY = re.compile(r"(aw|sb)[a-z0-9]{10,20}")
 #: Seconds; a smaller `profile_max_age` can exceed TikTok's rate limit.
 _SHORT_PROFILE_AGE = 600
-_HTTPS_PORT = 443
 
 
 def findings(settings: TikTokSettings, mount: str) -> Iterator[Finding]:
@@ -94,7 +94,7 @@ def _host(uri: str) -> Iterator[Finding]:
             " http://127.0.0.1:PORT/... in the Desktop tab",
         )
     written = parts.netloc.rpartition("@")[2]
-    if written != written.lower() or parts.port == _HTTPS_PORT:
+    if written != written.lower() or parts.port == DEFAULT_PORTS["https"]:
         yield note(
             "redirect_uri_spelling",
             "redirect_uri",

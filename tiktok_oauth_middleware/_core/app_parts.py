@@ -1,16 +1,17 @@
-"""What an app is made of, as far as it can be seen from outside.
+"""The parts of an app: what it wraps, mounts and routes to.
 
-A middleware is given one callable. Behind it there may be Starlette, Django or Flask,
-further middlewares, routers, mounted apps. Each keeps what it wraps under one of a few
-names; following them needs none of those libraries.
+A middleware is given one callable. It may wrap Starlette, Django or Flask, further
+middlewares, routers and mounted apps. Each keeps what it wraps in one of a few
+attributes, which can be followed without importing any of those libraries.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
-#: Where wrappers and routers keep what they call.
+#: Attributes in which wrappers and routers keep what they call.
 _NAMES = (
     "app",  # Starlette's middlewares and mounts, and most others
     "application",  # Django's static files handler, WhiteNoise
@@ -24,15 +25,15 @@ _NAMES = (
     "original_router",  # of a router that FastAPI includes
     "mounts",  # Werkzeug's DispatcherMiddleware
 )
-#: Apps looked at: more than any site has, fewer than a cycle.
-_MOST = 2000
+#: Most parts that are examined: more than any site has, and an end to a cycle.
+_MOST_PARTS = 2000
 
 
 def parts_of(app: object) -> Iterator[object]:
     """Yield an app and what it wraps, mounts and routes to, each once."""
     seen: set[int] = set()
     waiting: list[object] = [app]
-    while waiting and len(seen) < _MOST:
+    while waiting and len(seen) < _MOST_PARTS:
         part = waiting.pop(0)
         if id(part) in seen:
             continue
@@ -45,12 +46,12 @@ def _within(part: object) -> Iterator[object]:
     owner = getattr(part, "__self__", None)  # of a bound method, such as wsgi_app
     if owner is not None and not isinstance(owner, type):
         yield owner
-    held = getattr(part, "__dict__", None)
-    if not isinstance(held, dict):
-        held = {}
+    attributes = getattr(part, "__dict__", None)
+    if not isinstance(attributes, dict):
+        attributes = {}
     for name in _NAMES:
-        # Not by getattr alone: a property may do anything.
-        found = held.get(name)
+        # Not by getattr, which would run properties of foreign classes.
+        found = attributes.get(name)
         if found is None and name in ("routes", "router"):
             found = _property(part, name)
         if found is None or isinstance(found, str | bytes):
@@ -64,13 +65,12 @@ def _within(part: object) -> Iterator[object]:
 
 
 def _property(part: object, name: str) -> Any:
-    """Return a Starlette app's ``routes``, which is a property; None of others."""
+    """Return a property of a Starlette app, such as ``routes``; None of other apps."""
     if not comes_from(part, ("starlette", "fastapi")):
         return None
-    try:
+    with suppress(Exception):  # foreign code: one that fails has no parts to follow
         return getattr(part, name, None)
-    except Exception:  # noqa: BLE001 - foreign code; there is nothing to see then
-        return None
+    return None
 
 
 def comes_from(part: object, libraries: Iterable[str]) -> bool:

@@ -2,7 +2,8 @@
 
 AES-256-GCM with the purpose and the record's own name as associated data: a value
 that is moved to another name, or used for another purpose, does not open. Fernet
-could not say that, so whoever writes to the store could make one user another.
+has no associated data, so with it anyone who can write to the store could exchange
+the records of two users.
 
 Layout: version byte, 4-byte key id, 12-byte random nonce, ciphertext with tag. Every
 kind of tampering, and a key that is no longer listed, give the same answer: None.

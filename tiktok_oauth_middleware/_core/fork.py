@@ -1,8 +1,8 @@
-"""What must begin anew in a child of ``fork()``: locks, sockets, connections.
+"""Locks and connections in a child of ``fork()``.
 
-Servers load an app and then fork their workers. A child shares its parent's sockets
-and finds locks as other threads left them; it drops both, and closes nothing, since
-what it would close is the parent's.
+Servers load an app and then fork their workers. A child shares its parent's sockets,
+and its copies of locks may be locked by threads that only the parent has. It replaces
+both, and closes nothing, since closing would affect the parent's connections.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ from typing import Protocol
 
 
 class Forkable(Protocol):
-    """Something that a child of ``fork()`` must not use as its parent left it."""
+    """An object whose locks or connections a child of ``fork()`` must not use."""
 
     def after_fork(self) -> None:
-        """Begin anew; what the parent holds stays as it is."""
+        """Replace locks and forget connections, without closing them."""
         ...
 
 
 _forkable: weakref.WeakSet[Forkable] = weakref.WeakSet()
 
 
-def renew_after_fork(kept: Forkable) -> None:
-    """Have ``kept.after_fork()`` called in every child process, while it lives."""
-    _forkable.add(kept)
+def register_after_fork(forkable: Forkable) -> None:
+    """Have ``forkable.after_fork()`` called in every child process; refers weakly."""
+    _forkable.add(forkable)
 
 
-def _renew_all() -> None:
-    for kept in list(_forkable):
-        kept.after_fork()
+def _call_all() -> None:
+    for forkable in list(_forkable):
+        forkable.after_fork()
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
-    os.register_at_fork(after_in_child=_renew_all)
+    os.register_at_fork(after_in_child=_call_all)

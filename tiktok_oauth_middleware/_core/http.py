@@ -1,8 +1,8 @@
 """HTTP with neither ASGI nor WSGI in it: Request, Response, Cookie, and their rules.
 
-The shells translate to and from these. A request keeps its raw bytes; each rule below
-reads the header it needs and decides. Nothing here looks at Forwarded or any X- header
-that names another URL, and Host proves nothing: a client writes those as it likes.
+The middlewares translate to and from these. A request keeps its raw bytes. Nothing here
+reads Forwarded or an X- header that names another URL, and Host proves nothing: clients
+can send any value.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from urllib.parse import unquote_to_bytes
 
 Headers = Sequence[tuple[bytes, bytes]]
 
-#: Longest query that is read at all, in bytes.
+#: Longest query that is read, in bytes.
 QUERY_LIMIT = 64 * 1024
-#: Most pairs of a query. A login has two, a callback of TikTok five.
+#: Most pairs in a query. A login has two, a callback from TikTok five.
 _PAIRS = 256
-#: Longest value of a key of ours, still encoded: a `next` of 2,048 bytes takes 6,144.
+#: Longest encoded value, in bytes: a `next` of 2,048 bytes can take 6,144.
 LONGEST_VALUE = 8192
 #: Longest cookie, name and value together (RFC 6265bis section 5.6).
 COOKIE_LIMIT = 4096
@@ -30,56 +30,34 @@ _COOKIE_VALUE = re.compile(r"[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*")
 
 
 class BegunLogin(NamedTuple):
-    """What the cookies of a login under way say in clear."""
+    """The unencrypted part of the cookies of a login in progress."""
 
-    #: In seconds since 1970.
+    #: When it began, in seconds since 1970.
     at: int
-    #: The first bytes of a hash of where it goes and what it asks.
+    #: First bytes of a hash of the return path and the requested scopes.
     purpose: bytes
 
 
+@dataclass(slots=True, kw_only=True, eq=False, repr=False)
 class Request:
-    """One HTTP request or WebSocket handshake, as far as the flows look at it."""
+    """An HTTP request or WebSocket handshake, as flows need it."""
 
-    __slots__ = (
-        "_by_name",
-        "begun_logins",
-        "headers",
-        "is_websocket",
-        "method",
-        "mount",
-        "path",
-        "query",
-        "read",
-    )
-
-    def __init__(  # noqa: PLR0913 - the parts of a request
-        self,
-        *,
-        method: str,
-        path: str,
-        mount: str,
-        query: bytes,
-        headers: Headers,
-        read: Callable[[int], Awaitable[bytes | None]],
-        is_websocket: bool = False,
-    ) -> None:
-        self.method: str = method
-        #: Decoded by the server, and less the mount point.
-        self.path: str = path
-        self.mount: str = mount
-        self.query: bytes = query
-        #: Names in lower case.
-        self.headers: Headers = headers
-        #: Gives the body, or None if it is longer than the given limit.
-        self.read: Callable[[int], Awaitable[bytes | None]] = read
-        #: Of `Core.without_cookies`, which takes away what it is read from.
-        self.begun_logins: Sequence[BegunLogin] = ()
-        self.is_websocket: bool = is_websocket
-        self._by_name: dict[bytes, list[bytes]] = {}
+    method: str
+    #: Decoded by the server, without the mount point.
+    path: str
+    mount: str
+    query: bytes
+    #: Names in lower case.
+    headers: Headers
+    #: Returns the body, or None if it is longer than the given number of bytes.
+    read: Callable[[int], Awaitable[bytes | None]]
+    is_websocket: bool = False
+    #: Read from the cookies, before the app's core removes them from the request.
+    begun_logins: Sequence[BegunLogin] = ()
+    _by_name: dict[bytes, list[bytes]] = field(default_factory=dict, init=False)
 
     def without_cookies(self) -> Request:
-        """Return the request, which now has no cookies: an app may look at frames."""
+        """Remove the cookies, which an app could find in frames; return the request."""
         self.headers = [pair for pair in self.headers if pair[0] != b"cookie"]
         self._by_name = {}
         return self
@@ -87,7 +65,7 @@ class Request:
     def all(self, name: bytes) -> list[bytes]:
         """Return every value of the header `name` (lower case), in order."""
         by_name = self._by_name
-        if not by_name:  # a login asks for five, and each look through took 0.9 us
+        if not by_name:  # a login reads five, and each scan took 0.9 us
             for key, value in self.headers:
                 by_name.setdefault(key, []).append(value)
         return by_name.get(name, [])
@@ -95,8 +73,8 @@ class Request:
     def one(self, name: bytes) -> bytes | None:
         """Return the value of a header sent at most once; b"" if sent more often.
 
-        A header that may appear once and appears twice has no value we could trust;
-        b"" matches no rule, so every rule fails closed.
+        A repeated header has no value that can be trusted. b"" matches no rule, so
+        every rule fails closed.
         """
         values = self.all(name)
         if not values:
@@ -106,7 +84,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A whole answer of ours: small, in memory, never streamed."""
+    """A complete response of the middleware, in memory."""
 
     status: int
     #: Set-Cookie and Location hold secrets, so no repr shows them.
@@ -115,8 +93,8 @@ class Response:
 
     def __post_init__(self) -> None:
         for name, value in self.headers:
-            # Printable ASCII, and a name that is known to be one: an expression for
-            # each took a fifth of a login's time.
+            # Not by a regular expression for each header, which took a fifth of a
+            # login's time.
             if not (_is_name(name) and is_sendable(value)):
                 message = f"not a header we may send: {name!r}"
                 raise ValueError(message)
@@ -128,26 +106,31 @@ def is_sendable(value: str) -> bool:
 
 @lru_cache(maxsize=64)
 def _is_name(text: str) -> bool:
-    """Whether a header may be called so (RFC 9110 section 5.6.2)."""
+    """Whether a text is a valid name of a header (RFC 9110 section 5.6.2)."""
     return _TOKEN.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cookie:
-    """A cookie we set; an empty value deletes it with the attributes it was set with.
+    """A cookie to set; an empty value deletes one that has the same attributes.
 
-    Always HttpOnly and SameSite=Lax: Strict would be lost on the way back from TikTok.
+    Always HttpOnly and SameSite=Lax: browsers would not send a Strict cookie with the
+    navigation back from TikTok.
     """
 
     name: str
     value: str = field(repr=False)
     #: Seconds; 0 deletes.
     max_age: int
-    #: False only over plain http towards loopback.
+    #: False only for plain http on loopback.
     secure: bool
 
     def header(self) -> tuple[str, str]:
-        """Return the Set-Cookie header; refuse what RFC 6265 section 4.1.1 forbids."""
+        """Return the Set-Cookie header.
+
+        Raises:
+            ValueError: RFC 6265 section 4.1.1 forbids the name or the value.
+        """
         if (
             not _TOKEN.fullmatch(self.name)
             or not _COOKIE_VALUE.fullmatch(self.value)
@@ -164,7 +147,7 @@ class Cookie:
 
 
 class BadQuery(ValueError):
-    """A query that is too long, repeats a key of ours, or is not UTF-8 there."""
+    """A query that is too long, or repeats or misencodes one of the wanted keys."""
 
 
 def read_query(query: bytes, keys: Collection[str]) -> dict[str, str]:
@@ -172,12 +155,12 @@ def read_query(query: bytes, keys: Collection[str]) -> dict[str, str]:
 
     Pairs end at ``&`` only, each value is decoded once, as UTF-8.
 
-    Its cost is bounded, whatever a client sends: no more than `_PAIRS` pairs are
-    read, and of each a name and value no longer than ours can be.
+    The cost is bounded, whatever a client sends: at most `_PAIRS` pairs are read, and
+    longer names or values than the wanted keys can have are not decoded.
 
     Raises:
-        BadQuery: a key of ours appears twice, is too long or is not UTF-8, or the query
-            is longer than `QUERY_LIMIT` or has more than `_PAIRS` pairs.
+        BadQuery: One of `keys` appears twice, or its value is too long or not UTF-8, or
+            the query is longer than `QUERY_LIMIT` or has more than `_PAIRS` pairs.
     """
     if len(query) > QUERY_LIMIT:
         raise BadQuery

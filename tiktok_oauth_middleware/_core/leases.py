@@ -1,10 +1,10 @@
-"""Renews a store's lock while its holder works.
+"""Renewal of a store's lock while its holder works.
 
-A short lease is soon free of a holder that was killed, and must not run out under one
-that is only slow. It is therefore renewed five times in its length, and from a thread:
-an app that keeps the event loop busy for seconds, or a response that drips in, would
-starve a task of the loop. A process that is stopped renews nothing and loses its lock;
-what it writes when it wakes up is a compare-and-swap.
+A lease is short, so that the lock of a killed process is soon free, but must not expire
+while its holder is only slow. It is therefore renewed five times in its length, and
+from a thread: a task of the event loop would starve if the app kept the loop busy for
+seconds. A process that is suspended renews nothing and loses its lock; when it resumes,
+its write is a compare-and-swap.
 """
 
 from __future__ import annotations
@@ -15,21 +15,20 @@ from contextlib import contextmanager
 
 from tiktok_oauth_middleware.errors import StoreError
 
-#: How long a lock lasts that can be renewed, in seconds.
+#: Length of a lease that can be renewed, in seconds.
 LEASE_SECONDS = 2.5
-#: How often it is renewed, in seconds.
+#: Seconds between two renewals.
 RENEW_SECONDS = 0.5
 
 
 @contextmanager
-def renewed_by_a_thread(renew: Callable[[float], object], ttl: float) -> Iterator[bool]:
-    """Renew a lock inside, from a thread of its own; False if there can be none.
+def renewed_by_thread(renew: Callable[[float], object], ttl: float) -> Iterator[bool]:
+    """Renew a lock from a thread inside the block; False if no thread could start.
 
     Args:
-        renew: holds the lock for so many seconds from now; False if it was lost. It is
-            called from the thread, and may raise StoreError, after which it is called
-            again.
-        ttl: what `renew` is given, in seconds.
+        renew: Keeps the lock for the given seconds from now and returns False if it was
+            lost. It is called from the thread; after a StoreError it is called again.
+        ttl: The argument of `renew`, in seconds.
     """
     done = threading.Event()
 
@@ -38,10 +37,10 @@ def renewed_by_a_thread(renew: Callable[[float], object], ttl: float) -> Iterato
             try:
                 if renew(ttl) is False:
                     return
-            except StoreError:  # the next may succeed, and the write will report it
+            except StoreError:  # the next may succeed; the write reports a failure
                 continue
 
-    # A daemon: a store that hangs must not keep the process from ending.
+    # A daemon, so that a store that hangs does not prevent the process from ending.
     thread = threading.Thread(target=work, name="tiktok-lease", daemon=True)
     try:
         thread.start()
@@ -51,6 +50,6 @@ def renewed_by_a_thread(renew: Callable[[float], object], ttl: float) -> Iterato
     try:
         yield True
     finally:
-        # Not waited for: a renewal that is under way finds the lock released, or the
-        # next holder's, and changes nothing.
+        # The thread is not joined: a renewal in flight finds the lock released, or
+        # taken by the next holder, and changes nothing.
         done.set()

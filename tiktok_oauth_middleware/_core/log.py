@@ -1,11 +1,11 @@
-"""The package's one logger, which logs the same warning once a minute at most.
+"""The package's logger, which logs each cause of warnings at most once a minute.
 
-With a store that is down, or a wrong client secret, every request fails alike: a line
-for each would hide what else there is to read, and fill a disk. So each cause gets one
-line a minute in each process, and the next one says how many were left out.
+If the store is down or the client secret is wrong, every request fails in the same way:
+a line for each would hide other lines and fill a disk. Each cause therefore gets one
+line a minute in each process, and the next line says how many were omitted.
 
-"The same" is a message template, or the cause of an event (see `Pace`): both are
-written in this package, so that the tables stay small whatever is sent to the app.
+A cause is a message template or the cause of an event (see `LogRateLimiter`). Both are
+written in this package, so the table stays small whatever is sent to the app.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import secrets
 import time
 from dataclasses import dataclass
 
-#: A cause is logged once in so many seconds.
+#: Seconds between two lines about the same cause.
 SECONDS = 60.0
-#: A reference that was given out is for the line that follows at once.
+#: Seconds in which a reference that was returned is expected to be logged.
 _PENDING_SECONDS = 5.0
 _MOST_CAUSES = 512
 
@@ -25,78 +25,78 @@ _Key = tuple[int, str, str]
 
 
 @dataclass(slots=True)
-class _Said:
-    """What was logged last of one cause."""
+class _LastLine:
+    """The last line that was logged about one cause."""
 
     #: When the line was logged; None before the first one.
     at: float | None = None
-    #: The reference in that line, or in the one that follows, and when it was made.
+    #: The reference in that line, or in the next one, and when it was created.
     reference: str = ""
     made_at: float = 0.0
-    #: Lines left out since.
-    left_out: int = 0
+    #: Lines omitted since.
+    omitted: int = 0
 
     def is_recent(self, now: float) -> bool:
         return self.at is not None and now - self.at < SECONDS
 
 
-class Pace:
-    """Says which lines are due: of each cause, one a minute."""
+class LogRateLimiter:
+    """Allows one line a minute about each cause."""
 
     def __init__(self) -> None:
-        self._last: dict[_Key, _Said] = {}
+        self._last: dict[_Key, _LastLine] = {}
 
     def take(self, key: _Key) -> int | None:
-        """Return how many lines were left out since the last one; None if not due."""
-        said, now = self._said(key), time.monotonic()
-        if said.is_recent(now):
-            said.left_out += 1
+        """Return how many lines were omitted before this one; None omits this one."""
+        last, now = self._last_line(key), time.monotonic()
+        if last.is_recent(now):
+            last.omitted += 1
             return None
-        left_out, said.at, said.left_out = said.left_out, now, 0
-        return left_out
+        omitted, last.at, last.omitted = last.omitted, now, 0
+        return omitted
 
     def reference(self, key: _Key) -> str:
-        """Return the reference of a warning: that of the line which stands in the log.
+        """Return the reference by which a warning is found in the log.
 
-        A new one, unless the cause was logged within the last minute: then what goes
-        wrong now is not logged, and has the reference of what was.
+        If the cause was logged within the last minute, the warning is omitted and the
+        reference is that of the logged line. Otherwise it is a new one.
         """
-        said, now = self._said(key), time.monotonic()
-        is_pending = now - said.made_at < _PENDING_SECONDS
-        if not said.reference or not (said.is_recent(now) or is_pending):
-            said.reference, said.made_at = secrets.token_hex(4), now
-        return said.reference
+        last, now = self._last_line(key), time.monotonic()
+        is_pending = now - last.made_at < _PENDING_SECONDS
+        if not last.reference or not (last.is_recent(now) or is_pending):
+            last.reference, last.made_at = secrets.token_hex(4), now
+        return last.reference
 
-    def _said(self, key: _Key) -> _Said:
+    def _last_line(self, key: _Key) -> _LastLine:
         if key not in self._last and len(self._last) >= _MOST_CAUSES:
             self._last.clear()
-        return self._last.setdefault(key, _Said())
+        return self._last.setdefault(key, _LastLine())
 
 
-class _Seldom(Pace, logging.Filter):
-    """Lets a warning through unless its message was logged within the last minute.
+class _RateLimitFilter(LogRateLimiter, logging.Filter):
+    """Omits a warning whose message was logged within the last minute.
 
-    A record that was paced already, by its cause, says so and passes.
+    A record with an attribute ``tiktok_cause`` was rate-limited by its cause already.
     """
 
     def __init__(self) -> None:
-        Pace.__init__(self)
+        LogRateLimiter.__init__(self)
         logging.Filter.__init__(self)
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.levelno < logging.WARNING or hasattr(record, "tiktok_cause"):
             return True
-        left_out = self.take((record.levelno, str(record.msg), ""))
-        if left_out is None:
+        omitted = self.take((record.levelno, str(record.msg), ""))
+        if omitted is None:
             return False
-        record.msg = f"{record.msg}{more(left_out)}"
+        record.msg = f"{record.msg}{omitted_note(omitted)}"
         return True
 
 
-def more(left_out: int) -> str:
-    """Return what a line says of those that were left out before it."""
-    return f" ({left_out} more since the last such line)" if left_out else ""
+def omitted_note(omitted: int) -> str:
+    """Return what a line says about the lines that were omitted before it."""
+    return f" ({omitted} more since the last such line)" if omitted else ""
 
 
 logger: logging.Logger = logging.getLogger("tiktok_oauth_middleware")
-logger.addFilter(_Seldom())
+logger.addFilter(_RateLimitFilter())

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
+#: The port of a URL that names none, by scheme.
+DEFAULT_PORTS = {"http": 80, "https": 443}
+#: Hosts that are always this machine. TikTok's Desktop tab takes the first two.
+LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
+
 
 def origin_of(url: str) -> str:
     """Return scheme, host and port of a URL, as a browser writes an Origin header.
 
     Raises:
-        ValueError: the URL has no host, or a port that is none.
+        ValueError: The URL has no host, or its port is invalid.
     """
     parts = urlsplit(url)
     host, port = parts.hostname, parts.port
@@ -18,19 +23,16 @@ def origin_of(url: str) -> str:
         raise ValueError(message)
     if ":" in host:
         host = f"[{host}]"
-    usual = {"http": 80, "https": 443}.get(parts.scheme)
-    return f"{parts.scheme}://{host}" + ("" if port in (None, usual) else f":{port}")
-
-
-_DEFAULT_PORTS = {"https:": ":443", "http:": ":80"}
+    is_default = port in (None, DEFAULT_PORTS.get(parts.scheme))
+    return f"{parts.scheme}://{host}" + ("" if is_default else f":{port}")
 
 
 def local_part(url: str, origin: str) -> str:
     """Return the path, query and fragment of an address at exactly this origin.
 
-    Anything else comes back as it is. The origin is compared as text, so nothing that
-    a browser would read as part of another address passes for it: its end is the
-    address's, or "/", "?" or "#" follows. The scheme's default port may be written out.
+    Any other address is returned unchanged. The origin is compared as text, and must
+    be the whole address or be followed by "/", "?" or "#", so that it cannot be the
+    beginning of another host. The scheme's default port may be written out.
 
     >>> local_part("https://app.example.com/x?y=1", "https://app.example.com")
     '/x?y=1'
@@ -39,8 +41,8 @@ def local_part(url: str, origin: str) -> str:
     """
     if not origin:
         return url
-    default = _DEFAULT_PORTS.get(origin.partition("//")[0], "")
-    for start in (origin + default, origin):
+    port = DEFAULT_PORTS.get(origin.partition("://")[0])
+    for start in (f"{origin}:{port}", origin):
         if url.startswith(start):
             rest = url[len(start) :]
             if rest[:1] == "/":

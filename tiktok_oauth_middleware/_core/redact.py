@@ -1,8 +1,8 @@
-"""Foreign text, made fit for one line of a log or one field of an error.
+"""Redaction of foreign text for a line of a log or a field of an error.
 
-What a browser, TikTok or a person's profile sends is data: it is cut, its controls
-are spelled out, and a secret of ours that it repeats is masked. HTML is escaped
-where HTML is made.
+Text from a browser, from TikTok or from a person's profile is shortened, its control
+characters are escaped, and secrets of ours that it repeats are masked. HTML is escaped
+where HTML is written.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Iterable
 from urllib.parse import quote, quote_plus
 
-#: Longest foreign text that reaches a log or an error.
+#: Longest foreign text in a log or an error, in characters.
 LIMIT = 200
 
 # C0, DEL, C1, line and paragraph separators, bidirectional controls and marks, lone
-# surrogates: whatever could break a line, reorder it, or fail to encode.
+# surrogates: characters that break a line, reorder it, or cannot be encoded.
 _UNPRINTABLE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
 )
@@ -24,7 +24,7 @@ _SHORTEST_SECRET = 4
 
 
 def one_line(text: str, limit: int = LIMIT) -> str:
-    """Return `text` cut at `limit` characters, with every control spelled out."""
+    """Return `text` cut at `limit` characters, with control characters escaped."""
     cut = text[: limit + 1]
     shown = _UNPRINTABLE.sub(lambda found: f"\\u{ord(found.group()):04x}", cut)
     return shown if len(shown) <= limit else shown[:limit] + "…"
@@ -32,7 +32,9 @@ def one_line(text: str, limit: int = LIMIT) -> str:
 
 def mask(text: str, secrets: Iterable[str]) -> str:
     """Return `text` with each of `secrets` in it replaced by asterisks."""
-    for secret in sorted(secrets, key=len, reverse=True):  # one may begin another
+    for secret in sorted(
+        secrets, key=len, reverse=True
+    ):  # one may be the beginning of another
         if len(secret) >= _SHORTEST_SECRET:
             for written in _spellings(secret):
                 text = text.replace(written, "***")
@@ -40,8 +42,8 @@ def mask(text: str, secrets: Iterable[str]) -> str:
 
 
 def _spellings(secret: str) -> set[str]:
-    """Return a secret as it is, as a form or URL writes it, in hex and in base64."""
-    # A `Secret` shows its text to whoever encodes it, and to nobody else.
+    """Return a secret in plain text, percent-encoded, in hex and in base64."""
+    # Encoding is how to get the text of a `Secret`.
     plain = secret.encode("utf-8", "surrogatepass").decode("utf-8", "surrogatepass")
     raw = plain.encode(errors="replace")
     quoted = {quote(raw, ""), quote(raw), quote_plus(raw), raw.hex()}

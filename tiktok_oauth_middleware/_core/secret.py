@@ -1,4 +1,4 @@
-"""Text that must not be shown."""
+"""A string type for secrets, which prints as asterisks."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import (
 
 
 class Secret(str):
-    """Text that must not be shown: it is asterisks to all that print, and not pickled.
+    """A secret string: it prints as asterisks and cannot be pickled.
 
-    As a string it holds ``***``, so code that reads strings without asking (``json``,
-    ``csv``, ``str.join``, `html.escape`, reporters of exceptions) finds nothing else.
-    It compares, hashes, measures and encodes as the text it stands for; a slice of it,
-    or it and other text put together, is a secret again. `reveal` gives the plain text.
+    Its value as a `str` is ``***``, so code that reads strings directly (``json``,
+    ``csv``, ``str.join``, `html.escape`, reporters of exceptions) gets nothing else.
+    It compares, hashes, encodes and has a length like the text it stands for. A slice
+    of it, and a concatenation with other text, is a secret again. `reveal` returns the
+    plain text.
     """
 
     __slots__ = ("_text",)
@@ -23,7 +24,7 @@ class Secret(str):
     _text: str
 
     def __new__(cls, text: str) -> Self:
-        """Wrap `text`, itself perhaps a secret."""
+        """Wrap `text`, which may be a secret already."""
         plain = text.reveal() if isinstance(text, Secret) else str.__str__(text)
         secret = super().__new__(cls, "***" if plain else "")
         secret._text = plain
@@ -34,7 +35,7 @@ class Secret(str):
         return self._text
 
     def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
-        """Return the bytes of the text itself: to be hashed, sealed or sent."""
+        """Return the bytes of the plain text, to be hashed, sealed or sent."""
         return self._text.encode(encoding, errors)
 
     def __eq__(self, other: object) -> bool:
@@ -68,7 +69,7 @@ class Secret(str):
         return format("***", spec)
 
     def __html__(self) -> str:
-        """Return what templates show (MarkupSafe, Jinja, Django)."""
+        """Return asterisks for templates (MarkupSafe, Jinja, Django)."""
         return "***"
 
     def __copy__(self) -> Secret:
@@ -83,5 +84,5 @@ class Secret(str):
 
 
 def reveal(text: str) -> str:
-    """Return the text that a string stands for, if it is a secret."""
+    """Return the plain text of a string that may be a `Secret`."""
     return text.reveal() if isinstance(text, Secret) else text

@@ -1,8 +1,9 @@
-"""A store as the flows see it: awaitable, whatever kind it is.
+"""A store's methods as coroutines, whatever kind of store it is.
 
-A store may block, or be made for asyncio, or have a twin of each word for both (``get``
-and ``aget``); the flows await the same words all the same. What a third party's store
-raises by itself comes out as `StoreError`, so that no request ends in a 500 over it.
+A store may block, be written for asyncio, or have both kinds of method (``get`` and
+``aget``); flows await the same methods of the adapter in each case. An exception of a
+third party's store becomes a `StoreError`, so that no request ends in a 500 because of
+it.
 """
 
 from __future__ import annotations
@@ -19,15 +20,15 @@ from typing import Any
 
 from tiktok_oauth_middleware.errors import ConfigurationError, StoreError
 
-from .leases import renewed_by_a_thread
+from .leases import renewed_by_thread
 from .log import logger
 
-#: Runs a call that may block where it holds nobody up.
+#: Runs a call that may block, where it does not block the event loop.
 Offload = Callable[..., Awaitable[Any]]
 
 
 class LockHandle:
-    """A lock that was asked for: true if it is held; it can be renewed if it can."""
+    """The answer to a request for a lock: true if the lock was obtained."""
 
     def __init__(
         self,
@@ -46,24 +47,24 @@ class LockHandle:
         return self._is_held
 
     async def renew(self, ttl: float) -> bool:
-        """Hold the lock for `ttl` seconds from now, where the store's can be renewed.
+        """Keep the lock for `ttl` seconds from now, if the store can renew locks.
 
         Returns:
             False if the lock was lost.
 
         Raises:
-            StoreError: the store failed.
+            StoreError: The store failed.
         """
         if not hasattr(self._lock, "renew"):
             return True
         with _store_errors():
             return await self._call(self._lock.renew, ttl) is not False
 
-    def kept(self, ttl: float) -> AbstractContextManager[bool]:
-        """Renew the lock inside, from a thread; False if the store's can not be."""
+    def keep_renewed(self, ttl: float) -> AbstractContextManager[bool]:
+        """Renew the lock from a thread inside the block; False if it cannot be."""
         if self._renew_blocking is None:
-            return nullcontext(False)  # noqa: FBT003 - what it gives
-        return renewed_by_a_thread(self._renew_here, ttl)
+            return nullcontext(enter_result=False)
+        return renewed_by_thread(self._renew_here, ttl)
 
     def _renew_here(self, ttl: float) -> object:
         with _store_errors():
@@ -71,18 +72,23 @@ class LockHandle:
 
 
 class StoreAdapter:
-    """The four words of a store, and the one that some have beside them, awaitable."""
+    """The methods of a store as coroutines, and ``keys`` if the store has it."""
 
     def __init__(
         self, store: Any, offload: Offload | None, on_asyncio: Callable[[], bool]
     ) -> None:
-        """Take the store, and how to run what blocks; None where blocking is right.
+        """Adapt a store.
 
-        A trip through a thread costs 52 us and more, a read of SQLite 10: a store
-        whose reads never wait for long says so in ``waits``, and they are made here.
+        A call in a thread costs 52 us and more, a read of SQLite 10: reads of a store
+        whose ``waits`` says that they are quick are made in the event loop.
+
+        Args:
+            store: A `Store`, an `AsyncStore`, or one that is both.
+            offload: Runs calls that block; None where they may block (WSGI).
+            on_asyncio: Whether an asyncio task is running.
 
         Raises:
-            ConfigurationError: the store is async, and blocking is right.
+            ConfigurationError: The store is async, and `offload` is None.
         """
         self._store = store
         self._offload = offload
@@ -92,9 +98,11 @@ class StoreAdapter:
         self._has_async_methods = getattr(
             store, "has_async_methods", hasattr(store, "aget")
         )
-        #: Whether a read may be made here and now, without a thread.
-        self._reads_here = not self._is_async and self._blocking("get") is _at_once
-        #: Whether its locks can be renewed, so that they may be short.
+        #: Whether a read needs no thread.
+        self._reads_directly = (
+            not self._is_async and self._blocking("get") is _call_directly
+        )
+        #: Whether its locks can be renewed, and may therefore be short leases.
         self.renews: bool = bool(getattr(store, "renews", False))
         if self._is_async and offload is None:
             message = (
@@ -105,14 +113,14 @@ class StoreAdapter:
 
     async def get(self, key: str) -> bytes | None:
         """Return the value, or None if there is none."""
-        # Not through `_ask`: its four steps cost 2 us, and a request may wait for this.
+        # Not through `_call`: its four steps cost 2 us, and requests wait for this.
         try:
-            if self._reads_here:
+            if self._reads_directly:
                 return self._store.get(key)  # type: ignore[no-any-return]
             found: bytes | None = await (
                 self._store.aget(key)
                 if self._uses_async_methods()
-                else self._ask("get", key)
+                else self._call("get", key)
             )
         except (StoreError, ConfigurationError):
             raise
@@ -123,17 +131,17 @@ class StoreAdapter:
     async def compare_and_set(
         self, key: str, old: bytes | None, new: bytes | None, ttl: float
     ) -> bool:
-        """Replace `old` by `new`; say whether `old` was there to be replaced."""
-        swapped: bool = await self._ask("compare_and_set", key, old, new, ttl)
+        """Replace `old` by `new`; return whether `old` was there."""
+        swapped: bool = await self._call("compare_and_set", key, old, new, ttl)
         return swapped
 
     @asynccontextmanager
     async def lock(self, key: str, ttl: float) -> AsyncIterator[LockHandle]:
-        """Hold the lock inside, if nobody else does; does not wait."""
+        """Try to take the lock for the block, without waiting."""
         call: Offload = _await
         if self._is_async or self._uses_async_methods():
-            word = "lock" if self._is_async else "alock"
-            lock = getattr(self._store, word)(key, ttl)
+            method = "lock" if self._is_async else "alock"
+            lock = getattr(self._store, method)(key, ttl)
             enter, leave = lock.__aenter__, lock.__aexit__
             renew_blocking = getattr(lock, "renew_blocking", None)
         else:
@@ -147,45 +155,49 @@ class StoreAdapter:
                 lock, call, is_held=bool(is_held), renew_blocking=renew_blocking
             )
         finally:
-            # What was done under the lock is done; whoever comes next waits until
-            # the lease ends.
+            # The work under the lock is done, so this is no error of it. The next
+            # holder waits until the lease ends.
             try:
-                await call(leave, None, None, None)
-            except Exception as error:  # noqa: BLE001 - foreign code
-                logger.warning("a lock could not be released: %s", type(error).__name__)
+                with _store_errors():
+                    await call(leave, None, None, None)
+            except (StoreError, ConfigurationError) as error:
+                logger.warning(
+                    "a lock could not be released: %s",
+                    type(error.__cause__ or error).__name__,
+                )
 
     async def keys(self, prefix: str) -> list[str]:
         """Return the keys that begin with `prefix`, if the store can list them."""
         if getattr(self._store, "keys", None) is None:
-            message = "the store can not list its users: it has no keys(prefix)"
+            message = "the store cannot list its users: it has no keys(prefix)"
             raise StoreError(message)
-        found: list[str] = await self._ask("keys", prefix)
+        found: list[str] = await self._call("keys", prefix)
         return found
 
     async def close(self) -> None:
-        """Let go of connections."""
-        await self._ask("close")
+        """Close the connections."""
+        await self._call("close")
 
-    async def _ask(self, word: str, *args: Any) -> Any:
+    async def _call(self, method: str, *args: Any) -> Any:
         with _store_errors():
             if self._is_async:
-                return await getattr(self._store, word)(*args)
+                return await getattr(self._store, method)(*args)
             if self._uses_async_methods():
-                return await getattr(self._store, f"a{word}")(*args)
-            return await self._blocking(word)(getattr(self._store, word), *args)
+                return await getattr(self._store, f"a{method}")(*args)
+            return await self._blocking(method)(getattr(self._store, method), *args)
 
     def _uses_async_methods(self) -> bool:
         return (
             self._has_async_methods and self._offload is not None and self._on_asyncio()
         )
 
-    def _blocking(self, word: str) -> Offload:
-        """Return how a word that blocks is to be called."""
-        quick = self._waits == "never" or (self._waits == "writes" and word == "get")
-        return _at_once if quick or self._offload is None else self._offload
+    def _blocking(self, method: str) -> Offload:
+        """Return what calls a method that blocks."""
+        quick = self._waits == "never" or (self._waits == "writes" and method == "get")
+        return _call_directly if quick or self._offload is None else self._offload
 
 
-async def _at_once(call: Callable[..., Any], *args: Any) -> Any:
+async def _call_directly(call: Callable[..., Any], *args: Any) -> Any:
     return call(*args)
 
 
@@ -195,7 +207,7 @@ async def _await(call: Callable[..., Awaitable[Any]], *args: Any) -> Any:
 
 @contextmanager
 def _store_errors() -> Iterator[None]:
-    """Turn what a third party's store raises by itself into our own error."""
+    """Turn exceptions of a third party's store into `StoreError`."""
     try:
         yield
     except (StoreError, ConfigurationError):

@@ -1,9 +1,9 @@
-"""Whether this process is one of several workers, where that can be seen.
+"""Detection of several worker processes.
 
-No server says so in one way for all. What they leave to see: the environment and the
-command line, which children inherit; the server's configuration, which stands in the
-frames below the app; a module of the server's own; and under WSGI a flag in each
-environ (PEP 3333, ``wsgi.multiprocess``).
+Servers have no common way to report them. The evidence is in the environment and the
+command line, which children inherit; in the server's configuration, found in the frames
+below the app; in a module that only the server provides; and under WSGI in a flag of
+each environ (PEP 3333, ``wsgi.multiprocess``).
 """
 
 from __future__ import annotations
@@ -17,18 +17,19 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-#: Servers by the name of their command and of their package.
+#: Names of servers: of both the command and the package.
 _SERVERS = ("gunicorn", "uvicorn", "hypercorn", "granian", "fastapi", "uwsgi")
 _VARIABLES = ("WEB_CONCURRENCY", "UVICORN_WORKERS", "GRANIAN_WORKERS")
 _FLAG = re.compile(r"(?:--workers|--processes|-w)(?:[= ])?([0-9]+)")
-_DEEPEST = 200
+#: Most frames of the stack that are examined.
+_MOST_FRAMES = 200
 
 
 def several_workers(environ: Mapping[str, str] | None = None) -> str | None:
-    """Return how it can be seen that there are several workers, or None.
+    """Return the evidence that there are several workers, or None.
 
     Args:
-        environ: instead of the process's environment.
+        environ: Used instead of the process's environment.
     """
     found = os.environ if environ is None else environ
     for reason in (
@@ -47,16 +48,16 @@ def _by_variables(environ: Mapping[str, str]) -> Iterator[str]:
         if workers.isdecimal() and int(workers) > 1:
             yield f"{name} is {workers}"
     given = environ.get("GUNICORN_CMD_ARGS", "")
-    asked = _flag(given)
-    if asked:
-        yield f"GUNICORN_CMD_ARGS asks for {asked} workers"
+    count = _flag(given)
+    if count:
+        yield f"GUNICORN_CMD_ARGS asks for {count} workers"
 
 
 def _by_command_line(argv: Sequence[str]) -> Iterator[str]:
     # With python -m the command is uvicorn/__main__.py.
     parts = Path(argv[0]).parts[-2:] if argv else ()
     server = next((name for name in _SERVERS if name in parts), None)
-    # A server that reloads runs one worker, whatever else it was told.
+    # A server that reloads runs one worker, whatever its other options say.
     if server is None or "--reload" in argv:
         return
     workers = _flag(" ".join(argv[1:]))
@@ -72,7 +73,7 @@ def _flag(text: str) -> str | None:
 
 
 def _by_modules() -> Iterator[str]:
-    # Neither can be imported anywhere but inside of its server.
+    # Both exist only in a process of their server.
     for module, name in (("uwsgi", "numproc"), ("mod_wsgi", "maximum_processes")):
         workers = getattr(sys.modules.get(module), name, 1)
         if isinstance(workers, int) and workers > 1:
@@ -80,11 +81,11 @@ def _by_modules() -> Iterator[str]:
 
 
 def _by_frames() -> Iterator[str]:
-    """Look for a server's configuration on the stack of the main thread."""
+    """Search the stack of the main thread for a server's configuration."""
     frame: FrameType | None = sys._current_frames().get(  # noqa: SLF001 - documented
         threading.main_thread().ident or 0
     )
-    for _ in range(_DEEPEST):
+    for _ in range(_MOST_FRAMES):
         if frame is None:
             return
         package = frame.f_globals.get("__name__", "").partition(".")[0]
@@ -104,7 +105,7 @@ def _in_frame(server: str, found: Mapping[str, Any]) -> Iterator[str]:
         workers = getattr(config, "workers", None)
         if isinstance(workers, int) and workers > 1 and not _reloads(config):
             yield f"{server} runs {workers} workers"
-    number = found.get("worker_id")  # of Granian, which tells a worker no more
+    number = found.get("worker_id")  # of Granian, which gives a worker nothing else
     if isinstance(number, int) and number > 1:
         yield f"this is {server}'s worker {number}"
 

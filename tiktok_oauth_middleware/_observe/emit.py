@@ -23,7 +23,7 @@ from functools import partial
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from tiktok_oauth_middleware._core.log import Pace, logger, more
+from tiktok_oauth_middleware._core.log import LogRateLimiter, logger, omitted_note
 from tiktok_oauth_middleware._core.redact import one_line
 from tiktok_oauth_middleware._oauth.scopes import join_scopes
 from tiktok_oauth_middleware.errors import LoginError, TikTokError
@@ -63,7 +63,7 @@ class Emitter:
         self._key = key
         self._on_event = on_event
         self._meter = meter
-        self._pace = Pace()
+        self._rate_limiter = LogRateLimiter()
 
     def reference_for(
         self, name: EventName, error: object, level: int | None = None
@@ -77,7 +77,7 @@ class Emitter:
             cause = cause_of(error)
             level = _level(name, "", cause) if level is None else level
             if level >= logging.WARNING:
-                return self._pace.reference((level, name, cause.code))
+                return self._rate_limiter.reference((level, name, cause.code))
         return secrets.token_hex(4)
 
     async def __call__(
@@ -135,7 +135,7 @@ class Emitter:
             return
         left_out: int | None = 0
         if level >= logging.WARNING:
-            left_out = self._pace.take((level, event.name, cause.code))
+            left_out = self._rate_limiter.take((level, event.name, cause.code))
         if left_out is None:
             return
         fields = {
@@ -157,7 +157,7 @@ class Emitter:
         words["look_at"] = f". Look at {look_at}" if look_at else ""
         extra: dict[str, Any] = {f"tiktok_{name}": v for name, v in fields.items()}
         extra["tiktok_status"] = event.status
-        sentence = EVENTS[event.name].sentence + more(left_out)
+        sentence = EVENTS[event.name].sentence + omitted_note(left_out)
         logger.log(level, sentence, words, extra=extra)
 
     @contextlib.contextmanager
@@ -173,7 +173,7 @@ class Emitter:
         kind = type(error).__name__
         key = (logging.ERROR, listener, f"{kind} {event.name}")
         with contextlib.suppress(Exception):  # the log itself may be what fails
-            left_out = self._pace.take(key)
+            left_out = self._rate_limiter.take(key)
             if left_out is None:
                 return
             logger.error(
@@ -185,7 +185,7 @@ class Emitter:
                 event.name,
                 f" [{event.reference}]" if event.reference else "",
                 _place(error.__traceback__),
-                more(left_out),
+                omitted_note(left_out),
                 extra={"tiktok_cause": listener},
             )
 

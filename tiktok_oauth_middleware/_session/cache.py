@@ -12,7 +12,7 @@ import threading
 from itertools import islice
 from typing import Any
 
-from tiktok_oauth_middleware._core.fork import renew_after_fork
+from tiktok_oauth_middleware._core.fork import register_after_fork
 
 from .cached_session import RECORD_ID, CachedSession
 
@@ -38,7 +38,7 @@ class SessionCache:
         self.changes = 0
         self._values: dict[str, tuple[bytes, ...]] = _SilentDict()
         self._guard = threading.Lock()
-        renew_after_fork(self)
+        register_after_fork(self)
 
     def after_fork(self) -> None:
         """Replace the lock, which another thread may have held during the fork."""

@@ -6,7 +6,7 @@ import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from tiktok_oauth_middleware._core.fork import renew_after_fork
+from tiktok_oauth_middleware._core.fork import register_after_fork
 from tiktok_oauth_middleware._core.log import logger
 
 from .cached_session import (
@@ -68,7 +68,7 @@ class SessionLoader:
         #: Genuine cookies without a session in the store, and when that was found.
         self._dead: dict[bytes, float] = {}
         self.after_fork()
-        renew_after_fork(self)
+        register_after_fork(self)
 
     def after_fork(self) -> None:
         """Replace the lock, which another thread may have held during the fork."""

@@ -224,7 +224,7 @@ class Refresh:
                 if hold:
                     with (
                         contextlib.suppress(_LockLostError),
-                        hold.kept(self._lease) as is_kept,
+                        hold.keep_renewed(self._lease) as is_kept,
                     ):
                         lock = _Lock(hold, is_kept, asked)
                         return await self._refresh(record_id, demand, lock)

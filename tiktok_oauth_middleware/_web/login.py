@@ -27,7 +27,7 @@ from tiktok_oauth_middleware._core.http import (
     read_query,
 )
 from tiktok_oauth_middleware._core.log import logger
-from tiktok_oauth_middleware._core.return_to import target_of
+from tiktok_oauth_middleware._core.return_to import return_to_of
 from tiktok_oauth_middleware._oauth.answer import TRANSIENT
 from tiktok_oauth_middleware._oauth.authorize import Callback, read_callback
 from tiktok_oauth_middleware._oauth.scopes import parse_scopes, split_scopes
@@ -208,7 +208,7 @@ class LoginFlow:
             actions = [link("log_in_without", mount_point.login_url())]
             return ErrorPage(code="scope_not_offered", actions=actions)
         usual = self.transactions.default_return_to(mount_point)
-        return_to = target_of(
+        return_to = return_to_of(
             request.query, usual, mount_point.own_paths, mount_point.origin
         )
         transaction = self.transactions.create(return_to, requested, prompt)

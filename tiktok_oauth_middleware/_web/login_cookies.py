@@ -23,7 +23,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from tiktok_oauth_middleware._core.fork import renew_after_fork
+from tiktok_oauth_middleware._core.fork import register_after_fork
 from tiktok_oauth_middleware._core.http import COOKIE_LIMIT, BegunLogin, Cookie, Headers
 from tiktok_oauth_middleware._session.cookie import SESSION_LENGTH, from_text, to_text
 from tiktok_oauth_middleware.errors import ConfigurationError
@@ -108,7 +108,7 @@ class LoginCookies:
             message = "cookie_name is too long for the login's cookies"
             raise ConfigurationError(message)
         self.after_fork()
-        renew_after_fork(self)
+        register_after_fork(self)
 
     def after_fork(self) -> None:
         """Start empty: each process gives out slots by itself."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tiktok_oauth_middleware._core.http import QUERY_LIMIT, Cookie, Request
-from tiktok_oauth_middleware._core.return_to import target_of
+from tiktok_oauth_middleware._core.return_to import return_to_of
 from tiktok_oauth_middleware._session.service import FAILED
 
 from .cookie_header import find_all
@@ -112,7 +112,7 @@ class Logout:
 
     def _return_to(self, request: Request, mount_point: MountPoint) -> str:
         usual = mount_point.prefix + self.service.settings.after_logout
-        return target_of(
+        return return_to_of(
             request.query, usual, mount_point.own_paths, mount_point.origin
         )
 

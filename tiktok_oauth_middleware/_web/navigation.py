@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from urllib.parse import unquote_to_bytes
 
 from tiktok_oauth_middleware._core.http import LONGEST_VALUE, Request
+from tiktok_oauth_middleware._core.origins import DEFAULT_PORTS
 
 #: Longest header that is read for a decision. A browser's Accept has 140 bytes, its
 #: Accept-Language 60; a Referer is cut at 4,096 by browsers.
@@ -205,7 +206,7 @@ def is_other_host(request: Request, origin: str) -> bool:
         return False
     scheme, _, ours = origin.partition("://")
     theirs = host.decode().lower()
-    theirs = theirs.removesuffix(":443" if scheme == "https" else ":80")
+    theirs = theirs.removesuffix(f":{DEFAULT_PORTS.get(scheme)}")
     return theirs != ours and _kind_of_host(theirs) == _kind_of_host(ours)
 
 

@@ -17,7 +17,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import NamedTuple
 
-from tiktok_oauth_middleware._core.fork import renew_after_fork
+from tiktok_oauth_middleware._core.fork import register_after_fork
 
 #: Most entries, and the bytes that they may take together.
 _LIMIT = 4096
@@ -44,7 +44,7 @@ class RecentLogins:
         self._lifetime = lifetime
         self._clock = clock
         self.after_fork()
-        renew_after_fork(self)
+        register_after_fork(self)
 
     def after_fork(self) -> None:
         """Start empty: a thread of the parent process may hold the lock."""

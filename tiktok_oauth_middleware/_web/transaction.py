@@ -19,7 +19,7 @@ from tiktok_oauth_middleware._core.http import (
     Request,
     Response,
 )
-from tiktok_oauth_middleware._core.return_to import safe_target
+from tiktok_oauth_middleware._core.return_to import safe_return_to
 from tiktok_oauth_middleware._core.secret import Secret
 from tiktok_oauth_middleware._oauth.authorize import AuthorizationRequest
 from tiktok_oauth_middleware._oauth.scopes import join_scopes, split_scopes
@@ -213,7 +213,7 @@ class LoginTransactions:
             return_to: where that login would lead; None where that is too long.
             scopes: that it would request one by one.
         """
-        checked = return_to and safe_target(return_to, mount_point.own_paths)
+        checked = return_to and safe_return_to(return_to, mount_point.own_paths)
         purpose = _purpose(
             checked or self.default_return_to(mount_point), join_scopes(scopes)
         )

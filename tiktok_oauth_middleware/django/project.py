@@ -26,7 +26,7 @@ from django.utils.module_loading import import_string
 from tiktok_oauth_middleware._core.backends.base import run
 from tiktok_oauth_middleware._core.backends.event_loop import AsyncBackend
 from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
-from tiktok_oauth_middleware._core.fork import renew_after_fork
+from tiktok_oauth_middleware._core.fork import register_after_fork
 from tiktok_oauth_middleware._core.secret import reveal
 from tiktok_oauth_middleware._session.cookie import record_id
 from tiktok_oauth_middleware._session.service import SessionService
@@ -175,7 +175,7 @@ class Installation:
         )
         self._cores: dict[bool, Core] = {}
         self.after_fork()
-        renew_after_fork(self)
+        register_after_fork(self)
 
     def after_fork(self) -> None:
         """Start with an open lock."""

@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from tiktok_oauth_middleware._core.origins import origin_of
-from tiktok_oauth_middleware._core.return_to import safe_target
+from tiktok_oauth_middleware._core.origins import LOOPBACK_HOSTS, origin_of
+from tiktok_oauth_middleware._core.return_to import safe_return_to
 from tiktok_oauth_middleware._oauth import protocol
 from tiktok_oauth_middleware._oauth.scopes import is_scope
 from tiktok_oauth_middleware.stores.registry import store_fault
@@ -24,8 +24,7 @@ from .endpoints import ADDRESSES, TikTokEndpoints
 from .rows import Row
 
 _PATHS = ("login_path", "logout_path", "disconnect_path", "webhook_path")
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
-_DESKTOP_HOSTS = ("localhost", "127.0.0.1")  # TikTok's Desktop tab takes no other
+_DESKTOP_HOSTS = LOOPBACK_HOSTS[:2]  # TikTok's Desktop tab takes no other
 _KEY_LENGTH = 32
 _LEAST_ENTROPY_BITS = 80
 _LEAST_STEPS = 8
@@ -246,7 +245,7 @@ def _path_faults(options: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name} and {taken[path]} are both {path!r}; give each its own path"
         taken[path] = name
     for name in ("after_login", "after_logout"):
-        if safe_target(options[name], taken) != options[name]:
+        if safe_return_to(options[name], taken) != options[name]:
             yield (
                 f"{name} is {options[name]!r}; it is a path of this site that begins"
                 " with one slash, percent-encoded, and none of the login's own"
@@ -318,7 +317,7 @@ def _endpoint_faults(endpoints: TikTokEndpoints) -> Iterator[str]:
         if parts is None or not parts.hostname:
             yield f"endpoints.{name} is not an address; TikTok's is {usual}"
             continue
-        local = parts.scheme == "http" and parts.hostname in _LOOPBACK
+        local = parts.scheme == "http" and parts.hostname in LOOPBACK_HOSTS
         if not (parts.scheme == "https" or local) or "@" in parts.netloc:
             yield (
                 f"endpoints.{name} begins with https:// and has no user name; plain"

@@ -162,7 +162,7 @@ class SwapLock:
         try:
             self._store.compare_and_set(self._row, self._owner, None, 0)
         except StoreError as error:
-            tell_unreleased(error)
+            log_unreleased(error)
 
 
 class SwapsInLoop(Protocol):
@@ -220,9 +220,9 @@ class AsyncSwapLock:
             try:
                 await self._store.acompare_and_set(self._row, self._owner, None, 0)
             except StoreError as error:
-                tell_unreleased(error)
+                log_unreleased(error)
 
 
-def tell_unreleased(error: StoreError) -> None:
+def log_unreleased(error: StoreError) -> None:
     """Log that a lock stays until its lease ends."""
     log.warning("a lock could not be released and will expire by itself: %s", error)

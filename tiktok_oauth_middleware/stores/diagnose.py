@@ -13,11 +13,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tiktok_oauth_middleware._core.findings import Finding, good, note, wrong
+from tiktok_oauth_middleware._core.origins import LOOPBACK_HOSTS
 from tiktok_oauth_middleware.errors import ConfigurationError, StoreError
 
 from .registry import open_store
 
-_LOCAL = ("localhost", "127.0.0.1", "::1", None)
+_LOCAL = (*LOOPBACK_HOSTS, None)
 _LITTLE_SPACE = 64 * 1024 * 1024
 _MOUNTS = Path("/proc/self/mountinfo")
 #: File systems on which the shared memory of SQLite's WAL does not work
@@ -96,7 +97,7 @@ def sqlite(written: str) -> Iterator[Finding]:
 
 
 def _sqlite(written: str) -> Iterator[Finding]:
-    path = Path(os.path.abspath(written))  # noqa: PTH100 - as the store does
+    path = Path(written).absolute()
     if not Path(written).is_absolute():
         yield note(
             "store_relative",

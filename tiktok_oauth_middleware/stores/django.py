@@ -35,7 +35,7 @@ from functools import cache
 from typing import Any, ClassVar
 
 from tiktok_oauth_middleware._core import jitter
-from tiktok_oauth_middleware._core.fork import renew_after_fork
+from tiktok_oauth_middleware._core.fork import register_after_fork
 from tiktok_oauth_middleware._core.log import logger as log
 from tiktok_oauth_middleware.errors import ConfigurationError, StoreError
 
@@ -127,7 +127,7 @@ class DjangoStore:
         )
         self._own = threading.local()
         self._swaps = 0
-        renew_after_fork(self)
+        register_after_fork(self)
         # Weakly: a store that is dropped needs no disconnecting.
         request_finished.connect(self._request_finished)
 

@@ -14,7 +14,7 @@ import time
 from itertools import islice
 from typing import TYPE_CHECKING, ClassVar
 
-from tiktok_oauth_middleware._core.fork import renew_after_fork
+from tiktok_oauth_middleware._core.fork import register_after_fork
 from tiktok_oauth_middleware._core.log import logger as log
 from tiktok_oauth_middleware._core.workers import several_workers
 
@@ -49,7 +49,7 @@ class MemoryStore:
         self._lock = threading.Lock()
         self._is_forked = False
         self._has_checked_workers = False
-        renew_after_fork(self)
+        register_after_fork(self)
 
     def get(self, key: str) -> bytes | None:
         """Return the value, or None if there is none or it has expired."""

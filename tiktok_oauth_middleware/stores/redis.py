@@ -29,7 +29,7 @@ from contextlib import (
 )
 from importlib import import_module
 from inspect import iscoroutinefunction
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from urllib.parse import urlsplit
 
 from tiktok_oauth_middleware._core.secret import Secret, reveal
@@ -190,8 +190,8 @@ class RedisStore:
         client = self._face().client
         try:
             said = dict(client.info())
-        except Exception as error:  # noqa: BLE001 - clients of users' own raise any
-            _fail("tell", error)
+        except Exception as error:
+            raise _failure("report its state", error) from error
         with suppress(Exception):  # a host of Redis may have shut CONFIG off
             said.update(client.config_get("save"))
         return said
@@ -260,9 +260,9 @@ class RedisStore:
             try:
                 await self._begin(face.client)
                 return await call(face)
-            except Exception as error:  # noqa: BLE001 - see _fail
+            except Exception as error:
                 if not tries or not face.may_try_again(error):
-                    _fail(what, error)
+                    raise _failure(what, error) from error
             with suppress(Exception):  # a cluster's client has no pool, and finds out
                 await face.pool.disconnect(inuse_connections=False)
 
@@ -333,9 +333,9 @@ def _insist(face: _Face, what: str, call: Callable[[_Face], T]) -> T:
         tries -= 1
         try:
             return call(face)
-        except Exception as error:  # noqa: BLE001 - see _fail
+        except Exception as error:
             if not tries or not face.may_try_again(error):
-                _fail(what, error)
+                raise _failure(what, error) from error
         _drop_idle(face.pool)
 
 
@@ -379,7 +379,7 @@ def _given(client: Any) -> _Face:
             " redis://host:6379/0, redis.Redis(...) or redis.asyncio.Redis(...)"
         )
         raise ConfigurationError(message)
-    _refuse_decoding(client.get_encoder().decode_responses)
+    _refuse_decoding(is_decoding=client.get_encoder().decode_responses)
     return _face_of(client)
 
 
@@ -440,10 +440,10 @@ def _check_url(url: str, timeout: float) -> None:
         message = "store is no URL that redis-py can read; use redis://host:6379/0"
         # Not from the error, which may quote the password.
         raise ConfigurationError(message) from None
-    _refuse_decoding(connection.encoder.decode_responses)
+    _refuse_decoding(is_decoding=connection.encoder.decode_responses)
 
 
-def _refuse_decoding(is_decoding: object) -> None:
+def _refuse_decoding(*, is_decoding: bool) -> None:
     if is_decoding:
         message = "store decodes what Redis answers; leave decode_responses out"
         raise ConfigurationError(message)
@@ -463,12 +463,14 @@ def _place(netloc: str) -> str:
     return netloc.rpartition("@")[2]
 
 
-def _fail(what: str, error: Exception) -> NoReturn:
-    # Clients differ in what they raise: redis-py and valkey-py have a tree each, a
-    # cluster raises beside it, and sockets errors of their own. All of them mean the
-    # same here. The text may name hosts, so it stays with the cause.
-    message = f"Redis could not {what}: {_cause(error)}"
-    raise StoreError(message) from error
+def _failure(what: str, error: Exception) -> StoreError:
+    """Return the error for a call that failed with any exception.
+
+    redis-py and valkey-py have their own exception trees, a cluster's client raises
+    others, and so do sockets; all mean the same here. Their texts may name hosts, so
+    the message does not repeat them.
+    """
+    return StoreError(f"Redis could not {what}: {_cause(error)}")
 
 
 def _cause(error: Exception) -> str:

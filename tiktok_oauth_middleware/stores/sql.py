@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn
 
 from tiktok_oauth_middleware._core import jitter
 from tiktok_oauth_middleware._core.backends.base import run
-from tiktok_oauth_middleware._core.fork import renew_after_fork
+from tiktok_oauth_middleware._core.fork import register_after_fork
 from tiktok_oauth_middleware._core.log import logger as log
 from tiktok_oauth_middleware._core.secret import reveal
 from tiktok_oauth_middleware.errors import ConfigurationError, StoreError
@@ -455,7 +455,7 @@ class _Source:
                 " MariaDB and SQLite"
             )
             raise ConfigurationError(message)
-        renew_after_fork(self)
+        register_after_fork(self)
 
     def after_fork(self) -> None:
         """Begin anew: a forked worker must not speak on its parent's connections."""

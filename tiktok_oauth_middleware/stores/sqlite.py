@@ -25,7 +25,7 @@ from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
-from tiktok_oauth_middleware._core.fork import renew_after_fork
+from tiktok_oauth_middleware._core.fork import register_after_fork
 from tiktok_oauth_middleware._core.log import logger as log
 from tiktok_oauth_middleware.errors import StoreError
 
@@ -99,13 +99,13 @@ class SQLiteStore:
         timeout: float = 2.0,
     ) -> None:
         # Absolute, so that a later chdir() does not lead to another file.
-        self._path = Path(os.path.abspath(path))  # noqa: PTH100 - keeps symlinks
+        self._path = Path(path).absolute()
         self._clock = clock
         self._timeout = timeout
         self._file: tuple[int, int] | None = None
         self._swaps = 0
         self._begin()
-        renew_after_fork(self)
+        register_after_fork(self)
 
     def _begin(self) -> None:
         self._writing = threading.Lock()

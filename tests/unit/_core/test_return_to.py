@@ -14,7 +14,11 @@ import ada_url
 import pytest
 
 from tiktok_oauth_middleware._core.http import Response
-from tiktok_oauth_middleware._core.return_to import LONGEST, safe_target, target_of
+from tiktok_oauth_middleware._core.return_to import (
+    LONGEST,
+    return_to_of,
+    safe_return_to,
+)
 
 from ...support.growth import is_linear
 from ...support.redirect_targets import BY_HAND, GOOD, HARMLESS, REFUSED
@@ -57,7 +61,7 @@ LEAVING = [
 def test_corpus_is_refused():
     """Two thousand targets built from parts are refused, every one."""
     assert len(REFUSED) > 2000
-    assert [value for value in REFUSED if safe_target(value, OWN) is not None] == []
+    assert [value for value in REFUSED if safe_return_to(value, OWN) is not None] == []
 
 
 def test_corpus_in_a_query_lands_at_the_usual_place():
@@ -66,7 +70,7 @@ def test_corpus_in_a_query_lands_at_the_usual_place():
         once = quote_from_bytes(value.encode("utf-8", "surrogatepass"), safe="")
         twice = quote(once, safe="")
         for query in (once, twice):
-            assert target_of(f"next={query}".encode(), USUAL, OWN) == USUAL, value
+            assert return_to_of(f"next={query}".encode(), USUAL, OWN) == USUAL, value
 
 
 def test_corpus_stays_however_it_is_written():
@@ -75,7 +79,7 @@ def test_corpus_stays_however_it_is_written():
         raw = value.encode("utf-8", "surrogatepass")
         again = quote_from_bytes(raw, safe="/:@?#").encode()
         for query in (raw, b"/" + raw, again, b"/" + again, b"/x?y=" + raw):
-            assert_stays(target_of(b"next=" + query, USUAL, OWN))
+            assert_stays(return_to_of(b"next=" + query, USUAL, OWN))
 
 
 def test_corpus_would_leave():
@@ -109,7 +113,7 @@ SLASHES = [
 @pytest.mark.parametrize("value", LEAVING, ids=ascii)
 def test_payload_is_refused(value):
     """A target that leaves the site, breaks a header or returns to a login is refused."""
-    assert safe_target(value, OWN) is None
+    assert safe_return_to(value, OWN) is None
 
 
 @pytest.mark.parametrize("value", LEAVING, ids=ascii)
@@ -117,7 +121,7 @@ def test_encoded_payload_stays(value):
     """A payload encoded once more is refused, or is a harmless path of this site."""
     raw = value.encode("utf-8", "surrogatepass")
     for again in (quote_from_bytes(raw, safe=""), quote_from_bytes(raw, safe="/")):
-        for target in (safe_target(again, OWN), safe_target("/" + again, OWN)):
+        for target in (safe_return_to(again, OWN), safe_return_to("/" + again, OWN)):
             if target is not None:
                 assert_stays(target)
 
@@ -127,9 +131,9 @@ def test_payload_in_a_query_stays(value):
     """A payload as ``next`` lands at the usual place, raw, encoded, and once more."""
     raw = value.encode("utf-8", "surrogatepass")
     once = quote_from_bytes(raw, safe="").encode()
-    assert target_of(b"next=" + once, USUAL, OWN) == USUAL
-    assert_stays(target_of(b"next=" + quote(once, safe="").encode(), USUAL, OWN))
-    assert_stays(target_of(b"next=" + raw, USUAL, OWN))
+    assert return_to_of(b"next=" + once, USUAL, OWN) == USUAL
+    assert_stays(return_to_of(b"next=" + quote(once, safe="").encode(), USUAL, OWN))
+    assert_stays(return_to_of(b"next=" + raw, USUAL, OWN))
 
 
 @pytest.mark.parametrize("third", ["", "/", "\\", "\t/", "@", ":"], ids=repr)
@@ -137,7 +141,7 @@ def test_slashes_of_every_kind_stay(third):
     """However slashes are written and mixed, nothing that passes leaves the site."""
     for first, second in itertools.product(SLASHES, SLASHES):
         for start in (first, "/" + first):
-            target = safe_target(f"{start}{second}{third}evil.example/x", OWN)
+            target = safe_return_to(f"{start}{second}{third}evil.example/x", OWN)
             if target is not None:
                 assert_stays(target)
 
@@ -158,7 +162,7 @@ def test_no_character_lets_a_target_leave():
             f"/%{number:02x}/evil.example",
             f"/%{number:02X}%{number:02x}evil.example",
         ):
-            target = safe_target(value, OWN)
+            target = safe_return_to(value, OWN)
             if target is not None:
                 assert_stays(target)
 
@@ -215,7 +219,7 @@ KEPT = [
 @pytest.mark.parametrize("value", KEPT)
 def test_good_target_lands_exactly(value):
     """A harmless target passes as it is and is what the browser opens."""
-    assert safe_target(value, OWN) == value
+    assert safe_return_to(value, OWN) == value
     assert_stays(value)
 
 
@@ -224,7 +228,7 @@ def test_corpus_of_good_targets_lands_exactly(targets):
     """Harmless targets are kept, also those that look like an attack."""
     assert len(GOOD) > 1500
     for value in targets:
-        location = safe_target(value, OWN)
+        location = safe_return_to(value, OWN)
         assert location is not None, value
         assert_stays(location)
         # The same place that the browser would make of it by itself.
@@ -249,39 +253,39 @@ def test_corpus_of_good_targets_lands_exactly(targets):
 )
 def test_other_text_is_encoded(value, target):
     """Text that no header may hold is percent-encoded, and lands as that."""
-    assert safe_target(value, OWN) == target
+    assert safe_return_to(value, OWN) == target
     assert_stays(target)
 
 
-def test_safe_target_is_safe_again():
+def test_safe_return_to_is_safe_again():
     """A target that passed once passes again unchanged."""
     for value in (*KEPT, *GOOD, *HARMLESS, "/ü", '/a "b"'):
-        once = safe_target(value)
-        assert safe_target(once) == once
+        once = safe_return_to(value)
+        assert safe_return_to(once) == once
 
 
 def test_own_path_is_refused_only_where_it_is_own():
     """A path is a login's own only if the caller says so."""
-    assert safe_target("/auth/tiktok/login") == "/auth/tiktok/login"
+    assert safe_return_to("/auth/tiktok/login") == "/auth/tiktok/login"
 
 
 def test_longest_target_passes_and_a_longer_one_does_not():
     """A target may have 2048 bytes once it is encoded."""
     assert LONGEST == 2048
-    assert safe_target("/" + "x" * (LONGEST - 1))
-    assert safe_target("/" + "x" * LONGEST) is None
-    assert safe_target("/" + "ü" * 341) is not None
-    assert safe_target("/" + "ü" * 342) is None
+    assert safe_return_to("/" + "x" * (LONGEST - 1))
+    assert safe_return_to("/" + "x" * LONGEST) is None
+    assert safe_return_to("/" + "ü" * 341) is not None
+    assert safe_return_to("/" + "ü" * 342) is None
 
 
 @pytest.mark.parametrize("unit", ["/", "/.", "%", "%2e", "\\", "?", "#", "ü", "/a"])
 def test_target_is_judged_in_linear_time(unit):
     """A huge target is refused, and what is judged grows with the target."""
-    assert safe_target("/a" + unit * 1_000_000) is None
-    assert is_linear(safe_target, "/a" + unit * 1_000_000)
+    assert safe_return_to("/a" + unit * 1_000_000) is None
+    assert is_linear(safe_return_to, "/a" + unit * 1_000_000)
 
 
-# --- target_of ---------------------------------------------------------------------
+# --- return_to_of ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -305,7 +309,7 @@ def test_target_is_judged_in_linear_time(unit):
 )
 def test_next_is_decoded_once(query, target):
     """The target is taken from ``next``, decoded once and never again."""
-    assert target_of(query, USUAL, OWN) == target
+    assert return_to_of(query, USUAL, OWN) == target
 
 
 @pytest.mark.parametrize(
@@ -323,7 +327,7 @@ def test_next_is_decoded_once(query, target):
 )
 def test_next_that_is_not_one_text_is_refused(query):
     """Sent twice, or no text, ``next`` leads to the usual place."""
-    assert target_of(query, USUAL, OWN) == USUAL
+    assert return_to_of(query, USUAL, OWN) == USUAL
 
 
 @pytest.mark.parametrize(
@@ -333,13 +337,13 @@ def test_next_that_is_not_one_text_is_refused(query):
 def test_bad_target_raises_nothing(value):
     """An address that breaks URL parsers is refused like any other."""
     raw = value.encode("utf-8", "surrogatepass")
-    assert target_of(b"next=" + raw, USUAL, OWN) == USUAL
+    assert return_to_of(b"next=" + raw, USUAL, OWN) == USUAL
 
 
 def test_refusal_is_one_short_line_of_log(caplog):
     """A refused value is logged once, escaped and cut."""
     with caplog.at_level(logging.INFO, logger="tiktok_oauth_middleware"):
-        target_of(b"next=//evil%0d%0aINFO%20x%E2%80%AE" + b"y" * 500, USUAL, OWN)
+        return_to_of(b"next=//evil%0d%0aINFO%20x%E2%80%AE" + b"y" * 500, USUAL, OWN)
     [record] = caplog.records
     assert record.levelno == logging.INFO
     message = record.getMessage()
@@ -353,7 +357,7 @@ def test_refusal_is_one_short_line_of_log(caplog):
 def test_nothing_refused_is_nothing_logged(query, caplog):
     """A good target, or none, leaves no line in the log."""
     with caplog.at_level(logging.DEBUG, logger="tiktok_oauth_middleware"):
-        target_of(query, USUAL, OWN)
+        return_to_of(query, USUAL, OWN)
     assert not caplog.records
 
 

@@ -1,4 +1,4 @@
-"""The one place below the shells where WSGI and ASGI differ.
+"""The backend protocol: what differs between WSGI and ASGI below the middlewares.
 
 Every flow is written once, as ``async def``, and awaits only what is here, in the
 client and in the stores. `AsyncBackend` serves ASGI: it suspends, on asyncio or Trio.
@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from types import TracebackType
+from typing import Any, Protocol, Self, TypeVar
 
 from tiktok_oauth_middleware._core.leases import RENEW_SECONDS
 from tiktok_oauth_middleware._core.store_adapter import StoreAdapter
@@ -19,9 +20,9 @@ from tiktok_oauth_middleware.errors import StoreError
 
 T = TypeVar("T")
 
-#: What keeps a lock alive while TikTok takes its time; it raises nothing.
+#: Keeps a lock alive while TikTok answers slowly; raises nothing.
 Meanwhile = Callable[[], Awaitable[None]]
-#: How often it is called, in seconds.
+#: Seconds between two calls of a `Meanwhile`.
 MEANWHILE_SECONDS = RENEW_SECONDS
 
 
@@ -29,18 +30,20 @@ def run(flow: Coroutine[Any, Any, T]) -> T:
     """Finish a coroutine that never suspends, and return its result.
 
     Raises:
-        RuntimeError: it suspended, which under WSGI is a bug; the message says where.
+        RuntimeError: The coroutine suspended, which under WSGI is a bug; the message
+            names the coroutine.
     """
     step: Callable[[], Any] = partial(flow.send, None)
     try:
-        while isinstance(asked := step(), AppCodeCall):
-            # Here, where no frame of the flow is on the stack.
-            step = partial(flow.send, None)
-            try:
-                step = partial(flow.send, asked.call())
-            except BaseException as error:  # noqa: BLE001 - raised again in the flow
-                step = partial(flow.throw, error)
-            del asked
+        while isinstance(request := step(), AppCodeCall):
+            # Called from here, because no frame of the flow is on the stack.
+            outcome = Outcome(BaseException)
+            with outcome:
+                outcome.value = request.call()
+            step = partial(flow.send, outcome.value)
+            if outcome.error is not None:
+                step = partial(flow.throw, outcome.error)
+            del request, outcome
     except StopIteration as finished:
         return finished.value  # type: ignore[no-any-return]
     awaited = _innermost(flow)
@@ -49,8 +52,44 @@ def run(flow: Coroutine[Any, Any, T]) -> T:
     raise RuntimeError(message)
 
 
+class Outcome:
+    """What a block returned or raised, for another thread or task to take.
+
+    ``with outcome: outcome.value = call()`` keeps an exception of the given class, and
+    lets others pass.
+    """
+
+    __slots__ = ("_kept", "error", "is_set", "value")
+
+    def __init__(self, kept: type[BaseException]) -> None:
+        self._kept = kept
+        self.is_set = False
+        self.value: Any = None
+        self.error: BaseException | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        if error is not None and not isinstance(error, self._kept):
+            return False
+        self.error, self.is_set = error, True
+        return True
+
+    def get(self) -> Any:
+        """Return the value, or raise the exception that was kept."""
+        if self.error is not None:
+            raise self.error
+        return self.value
+
+
 class AppCodeCall:
-    """Asks `run` for a call of an app's code, on a stack without the flow's frames."""
+    """Has `run` call an app's code, without the flow's frames on the stack."""
 
     __slots__ = ("call",)
 
@@ -72,7 +111,7 @@ def _innermost(flow: Any) -> str:
 
 
 class TLSContext:
-    """Holds the TLS settings of one middleware's clients, once they are made."""
+    """The TLS settings that the HTTP clients of one middleware share, once made."""
 
     __slots__ = ("context",)
 
@@ -81,22 +120,28 @@ class TLSContext:
 
 
 class Backend(Protocol):
-    """What flows need of the world they run in."""
+    """What flows need of their environment: threads, or an event loop."""
 
     def adapt_store(self, store: Any) -> StoreAdapter:
-        """Return a store's awaitable face."""
+        """Return a store's methods as coroutines."""
         ...
 
     async def offload(self, work: Callable[..., T], *args: Any) -> T:
-        """Return ``work(*args)``, which may take long, without holding others up."""
+        """Return ``work(*args)``, without blocking the event loop if there is one."""
         ...
 
     async def with_timeout(
         self, seconds: float, call: Callable[[], Any], meanwhile: Meanwhile | None
     ) -> Any:
-        """Return what `call` gives; a TimeoutError if it takes longer in total.
+        """Return the result of `call`.
 
-        `meanwhile` is awaited every `MEANWHILE_SECONDS` as long as it takes.
+        Args:
+            seconds: The longest time for the whole call.
+            call: Returns a value, or under ASGI an awaitable.
+            meanwhile: Awaited every `MEANWHILE_SECONDS` until the call ends.
+
+        Raises:
+            TimeoutError: The call took longer.
         """
         ...
 
@@ -107,30 +152,38 @@ class Backend(Protocol):
     async def single_flight(
         self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]], *, wait: bool
     ) -> T:
-        """Return what `work` gives, to its end even if we are cancelled.
+        """Return the result of `work`, which runs once for each key at a time.
 
-        Whoever asks for the same key meanwhile gets the same result, or the same
-        StoreError, when it is there.
+        Callers that pass a key whose work is in flight get its result, or an equal
+        StoreError. The work runs to its end even if its caller is cancelled.
+
+        Args:
+            key: Identifies the work.
+            work: Called if no work with this key is in flight.
+            wait: False raises `InFlight` instead of waiting for another's work.
 
         Raises:
-            UnderWay: somebody else is at it, and we do not want to wait.
+            InFlight: The work is in flight, and `wait` is False.
         """
         ...
 
     def is_in_flight(self, key: Hashable) -> bool:
-        """Whether somebody is at work in `single_flight` for `key`."""
+        """Whether work with this key is in flight."""
         ...
 
     async def shielded(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Return what `work` gives; it runs to its end even if we are cancelled."""
+        """Return the result of `work`, which no cancellation of the caller stops."""
         ...
 
     async def get_or_create(self, make: Callable[[], T], owner: object, name: str) -> T:
-        """Return what `make` made the first time it was asked for here."""
+        """Return what `make` created for this name and owner, at the first call.
+
+        Under ASGI each event loop has its own.
+        """
         ...
 
     async def drain(self, seconds: float) -> None:
-        """Wait for shielded work whose request has gone, for so long at most."""
+        """Wait up to `seconds` for shielded work whose request was cancelled."""
         ...
 
     def pop_created(self, owner: object, name: str) -> Any:
@@ -138,38 +191,38 @@ class Backend(Protocol):
         ...
 
     async def call_app_code(self, call: Callable[[], Any]) -> Any:
-        """Return what a call of an app's code gives, awaited where it is awaitable.
+        """Return the result of an app's own code, awaited if it is awaitable.
 
-        No frame of a flow is on the stack meanwhile: reporters of exceptions record
-        the locals of each, and flows hold tokens.
+        No frame of a flow is on the stack during the call: reporters of exceptions
+        record the locals of every frame, and those of flows contain tokens.
         """
         ...
 
     @property
     def is_blocking(self) -> bool:
-        """Which family of HTTP client goes with it."""
+        """Whether calls block, so that the HTTP client must be a blocking one."""
         ...
 
 
 class InFlight(Exception):
-    """Somebody else is at this work, and the caller did not want to wait for them."""
+    """The work is in flight elsewhere, and the caller did not want to wait."""
 
 
 class SharedCall:
-    """One piece of work that several wait for: its end, and what came of it."""
+    """Work that several callers wait for, and its result."""
 
     __slots__ = ("done", "error", "is_finished", "result")
 
     def __init__(self, done: Any) -> None:
-        #: Set at the end; an event of the world it belongs to.
+        #: An event of threading or anyio, set at the end.
         self.done = done
         self.is_finished = False
         self.result: Any = None
-        #: What a StoreError said; without the error, whose frames would stay with it.
+        #: The arguments of a StoreError. The error itself would keep its frames alive.
         self.error: tuple[Any, ...] | None = None
 
     async def run(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
-        """Do the work, and keep what comes of it."""
+        """Do the work and keep its result."""
         try:
             self.result = await work()
             self.is_finished = True
@@ -178,24 +231,18 @@ class SharedCall:
             raise
 
     def has_result(self) -> bool:
-        """Whether there is a result for those who waited.
+        """Whether the work returned a result, rather than being cancelled or failing.
 
         Raises:
-            StoreError: an error like that of whoever did the work.
+            StoreError: The work raised one; this one has the same arguments.
         """
         if self.error is not None:
             raise StoreError(*self.error)
         return self.is_finished
 
 
-# --- WSGI --------------------------------------------------------------------------
-
-
-# --- ASGI --------------------------------------------------------------------------
-
-
 def on_asyncio() -> bool:
-    """Whether an asyncio task is running; otherwise it is Trio's."""
+    """Whether an asyncio task is running; False under Trio and without a loop."""
     import asyncio
 
     try:

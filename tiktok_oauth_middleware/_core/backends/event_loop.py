@@ -10,18 +10,26 @@ from tiktok_oauth_middleware._core.store_adapter import StoreAdapter
 
 if TYPE_CHECKING:
     import asyncio
-from .base import MEANWHILE_SECONDS, InFlight, Meanwhile, SharedCall, T, on_asyncio
+from .base import (
+    MEANWHILE_SECONDS,
+    InFlight,
+    Meanwhile,
+    Outcome,
+    SharedCall,
+    T,
+    on_asyncio,
+)
 
 _THREADS = 40
 
 
 class AsyncBackend:
-    """The world of ASGI: one event loop, or several, of asyncio or Trio."""
+    """ASGI: one event loop or several, of asyncio or Trio."""
 
     is_blocking = False
 
     def __init__(self) -> None:
-        #: What belongs to an event loop: it dies with the loop.
+        #: What belongs to an event loop, dropped when the loop is collected.
         self._by_loop: weakref.WeakKeyDictionary[Any, dict[str, Any]] = (
             weakref.WeakKeyDictionary()
         )
@@ -31,8 +39,8 @@ class AsyncBackend:
         """Return what belongs to the running event loop."""
         import asyncio
 
-        # A `RunVar` of anyio does it for both, and takes four times as long: a
-        # thousand requests that wait for one refresh ask twice each.
+        # anyio's `RunVar` works on both, but takes four times as long, and a thousand
+        # requests that wait for one refresh come here twice each.
         try:
             loop: Any = asyncio.get_running_loop()
         except RuntimeError:
@@ -50,8 +58,8 @@ class AsyncBackend:
 
         here = self._here()
         if "threads" not in here:
-            # Of our own: an app whose views fill the usual ones must not hold up a
-            # refreshed token on its way to the store.
+            # A limiter of our own: an app whose views occupy all of anyio's default
+            # threads must not delay the writing of a refreshed token.
             here["threads"] = CapacityLimiter(_THREADS)
         return await to_thread.run_sync(work, *args, limiter=here["threads"])
 
@@ -68,29 +76,24 @@ class AsyncBackend:
         if meanwhile is None:
             with fail_after(seconds):
                 return await call()
-        outcome: list[tuple[bool, Any]] = []
+        outcome = Outcome(Exception)
 
         async def repeat() -> None:
             while True:
                 await sleep(MEANWHILE_SECONDS)
                 await meanwhile()
 
-        # An answer that came in time counts, even if a slow renewal of the lock is
-        # still on its way back when the time is over: it is the only answer.
+        # A result that came in time counts, even if a slow renewal of the lock has not
+        # returned when the time is over: TikTok gives it only once.
         with move_on_after(seconds):
             async with create_task_group() as group:
                 group.start_soon(repeat)
-                try:
-                    outcome.append((True, await call()))
-                except Exception as error:  # noqa: BLE001 - raised below, outside the
-                    outcome.append((False, error))  # group, which would wrap it
+                with outcome:  # raised below, outside the group, which would wrap it
+                    outcome.value = await call()
                 group.cancel_scope.cancel()
-        if not outcome:
+        if not outcome.is_set:
             raise TimeoutError
-        succeeded, result = outcome[0]
-        if succeeded:
-            return result
-        raise result
+        return outcome.get()
 
     async def sleep(self, seconds: float) -> None:
         from anyio import sleep
@@ -114,19 +117,20 @@ class AsyncBackend:
                 return call.result  # type: ignore[no-any-return]
         mine = calls[key] = SharedCall(Event())
 
-        def land() -> None:
+        def finish() -> None:
             if calls.get(key) is mine:
                 del calls[key]
             mine.done.set()
 
-        async def fly() -> None:
+        async def run() -> None:
             try:
                 await mine.run(work)
             finally:
-                land()
+                finish()
 
-        # Twice, for a task that is cancelled before its first step runs no `finally`.
-        await self.shielded(fly, at_end=land)
+        # `finish` is called at the end of the task as well: a task that is cancelled
+        # before its first step does not run its `finally`.
+        await self.shielded(run, at_end=finish)
         return mine.result  # type: ignore[no-any-return]
 
     def is_in_flight(self, key: Hashable) -> bool:
@@ -138,9 +142,9 @@ class AsyncBackend:
         *,
         at_end: Callable[[], object] | None = None,
     ) -> T:
-        """Let `work` finish whatever happens to the request that began it.
+        """Let `work` finish even if the request that began it is cancelled.
 
-        A cancel scope of anyio holds off anyio's cancellation, not a bare
+        anyio's cancel scope shields from anyio's cancellation, but not from a plain
         ``task.cancel()``; on asyncio the work is therefore a task of its own.
         """
         import asyncio
@@ -160,7 +164,8 @@ class AsyncBackend:
     def _finished(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
         if not task.cancelled():
-            task.exception()  # looked at: whoever waited has it, or has gone
+            # Marks it as retrieved: the caller has it, or was cancelled.
+            task.exception()
 
     async def get_or_create(self, make: Callable[[], T], owner: object, name: str) -> T:
         made: dict[Any, Any] = self._here().setdefault("made", {})
@@ -188,16 +193,14 @@ class AsyncBackend:
         return self._here().get("made", {}).pop((id(owner), name), None)
 
     async def call_app_code(self, call: Callable[[], Any]) -> Any:
-        outcome: list[tuple[bool, Any]] = []
+        outcome = Outcome(Exception)
 
         async def work() -> None:
-            try:
+            with outcome:
                 result = call()
                 if isinstance(result, Awaitable):
                     result = await result
-                outcome.append((True, result))
-            except Exception as error:  # noqa: BLE001 - raised again in the flow
-                outcome.append((False, error))
+                outcome.value = result
 
         if on_asyncio():
             await _in_a_task(work)
@@ -206,21 +209,19 @@ class AsyncBackend:
 
             async with create_task_group() as group:
                 group.start_soon(work)
-        succeeded, result = outcome[0]
-        if succeeded:
-            return result
-        raise result
+        return outcome.get()
 
 
 async def _in_a_task(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Do the work in a task of asyncio, which has a stack of its own.
 
-    A callback that awaits what was cancelled is no cancellation of the request.
+    If an app's callback awaits something that was cancelled, the request is not
+    cancelled by that.
     """
     import asyncio
 
     async def later() -> None:
-        await asyncio.sleep(0)  # tasks may be eager, and begin on our stack
+        await asyncio.sleep(0)  # an eager task begins on the stack of its creator
         await work()
 
     try:
@@ -237,7 +238,7 @@ class _CallbackCancelled(Exception):
 
 
 def _trio_loop() -> Any:
-    """Return what stands for the running event loop of Trio."""
+    """Return the object that identifies Trio's running event loop."""
     from trio.lowlevel import current_trio_token
 
     return current_trio_token()

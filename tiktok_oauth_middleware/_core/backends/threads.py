@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Callable, Coroutine, Hashable
 from typing import Any
 
-from tiktok_oauth_middleware._core.fork import renew_after_fork
+from tiktok_oauth_middleware._core.fork import register_after_fork
 from tiktok_oauth_middleware._core.store_adapter import StoreAdapter
 
 from .base import (
@@ -16,6 +16,7 @@ from .base import (
     AppCodeCall,
     InFlight,
     Meanwhile,
+    Outcome,
     SharedCall,
     T,
     on_asyncio,
@@ -23,16 +24,16 @@ from .base import (
 
 
 class ThreadBackend:
-    """The world of WSGI: threads, and calls that block."""
+    """WSGI: threads, and calls that block."""
 
     is_blocking = True
 
     def __init__(self) -> None:
         self.after_fork()
-        renew_after_fork(self)
+        register_after_fork(self)
 
     def after_fork(self) -> None:
-        """Begin anew: no lock is held, and no client made."""
+        """Forget the parent's locks, calls in flight and clients."""
         self._calls: dict[Hashable, SharedCall] = {}
         self._shared: weakref.WeakKeyDictionary[Any, dict[str, Any]] = (
             weakref.WeakKeyDictionary()
@@ -48,49 +49,46 @@ class ThreadBackend:
     async def with_timeout(
         self, seconds: float, call: Callable[[], Any], meanwhile: Meanwhile | None
     ) -> Any:
-        """Run the call in a thread of its own: socket time-outs bound one read each.
+        """Run the call in a thread of its own.
 
-        A peer that sends a byte now and then would hold the request for ever; here
-        the thread is left behind and its result dropped. It costs about 60 us, once a
-        login or refresh.
+        A socket's timeout bounds a single read, so a peer that sends a byte now and
+        then would block the request for ever. At the timeout the thread is left behind
+        and its result dropped. A thread costs about 60 us, once a login or refresh.
         """
-        outcome: list[tuple[bool, Any]] = []
+        outcome = Outcome(BaseException)
 
         def work() -> None:
-            try:
-                outcome.append((True, call()))
-            except BaseException as error:  # noqa: BLE001 - handed to the caller
-                outcome.append((False, error))
+            with outcome:
+                outcome.value = call()
 
         thread = threading.Thread(target=work, name="tiktok-call", daemon=True)
         thread.start()
-        give_up = time.monotonic() + seconds
-        while thread.is_alive() and (left := give_up - time.monotonic()) > 0:
+        deadline = time.monotonic() + seconds
+        while thread.is_alive() and (left := deadline - time.monotonic()) > 0:
             thread.join(left if meanwhile is None else min(left, MEANWHILE_SECONDS))
             if meanwhile is not None and thread.is_alive():
                 await meanwhile()
-        if not outcome:
+        if not outcome.is_set:
             raise TimeoutError
-        succeeded, result = outcome[0]
-        if succeeded:
-            return result
-        raise result
+        return outcome.get()
 
     async def sleep(self, seconds: float) -> None:
-        time.sleep(seconds)  # noqa: ASYNC251 - this is the blocking world
+        await self.offload(time.sleep, seconds)
 
     async def single_flight(
         self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]], *, wait: bool
     ) -> T:
         while True:
             mine = SharedCall(threading.Event())
-            # Atomic: one of all threads puts its own there.
+            # setdefault is atomic: of several threads one inserts its own call.
             call = self._calls.setdefault(key, mine)
             if call is mine:
                 try:
                     await mine.run(work)
                 finally:
-                    self._calls.pop(key, None)  # first: who comes now flies anew
+                    # The entry goes before the waiters wake, so that a late caller
+                    # starts a new call.
+                    self._calls.pop(key, None)
                     mine.done.set()
                 return mine.result  # type: ignore[no-any-return]
             if not wait:
@@ -113,7 +111,7 @@ class ThreadBackend:
             return made[name]  # type: ignore[no-any-return]
 
     async def drain(self, seconds: float) -> None:
-        """Return: nothing runs that nobody waits for."""
+        """Return at once: the thread of a request runs all its work."""
 
     def pop_created(self, owner: object, name: str) -> Any:
         return self._shared.get(owner, {}).pop(name, None)
