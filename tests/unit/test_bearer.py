@@ -332,14 +332,21 @@ class TestTogether:
 
     def test_refused_tasks(self, tiktok, tokens, open_id):
         """50 tasks whose token TikTok refuses at once share one refresh."""
-        tiktok.fail("video_list", error="access_token_invalid", times=50)
+        dead = "Bearer " + tokens.get(open_id).access_token
+        refusal = {"error": {"code": "access_token_invalid"}}
+
+        def answer(request):
+            if request.headers["authorization"] == dead:
+                return httpx2.Response(401, json=refusal)
+            return tiktok.transport.handle_request(request)
+
         codes = []
 
         async def main():
+            bearer = TikTokBearer(tokens, open_id)
+            transport = httpx2.MockTransport(answer)
             async with (
-                httpx2.AsyncClient(
-                    auth=TikTokBearer(tokens, open_id), transport=tiktok.transport
-                ) as client,
+                httpx2.AsyncClient(auth=bearer, transport=transport) as client,
                 anyio.create_task_group() as group,
             ):
 
