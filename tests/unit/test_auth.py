@@ -186,7 +186,7 @@ def test_link_is_no_look(signed_in, show):
 def test_repr_names_the_user(signed_in, signed_out):
     """The repr names the user, or says that the request is anonymous."""
     assert OPEN_ID in repr(signed_in)
-    assert "nobody" in repr(signed_out)
+    assert "anonymous" in repr(signed_out)
 
 
 def test_login_url_without_arguments_is_the_path(signed_in):
