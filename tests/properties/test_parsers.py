@@ -55,7 +55,7 @@ from tiktok_oauth_middleware._session.cookie import (
 from tiktok_oauth_middleware._session.record import Session, UserRecord
 from tiktok_oauth_middleware._web.cookie_header import find, find_all
 from tiktok_oauth_middleware._web.navigation import (
-    is_navigation,
+    is_page_visit,
     is_prefetch,
     is_same_origin,
 )
@@ -337,7 +337,7 @@ def test_rules_of_headers_give_a_verdict(headers, method):
     )
     for verdict in (
         is_same_origin(request, "https://app.example.com"),
-        is_navigation(request),
+        is_page_visit(request),
         is_prefetch(request),
     ):
         assert type(verdict) is bool

@@ -33,6 +33,6 @@ ALLOWED = {
     "key == client_secret",
     "key == secret",
     "s.digest != digest",
-    "s.digest != previous",
+    "other.digest != previous_digest",
     "base64_encode(base64_decode(mac)) != mac",
 }

@@ -35,7 +35,7 @@ BIN = str(Path(sys.executable).parent)
 ASGI = "examples.starlette_app.app:app"
 WSGI = "examples.flask_app.app:app"
 WEBHOOK = "/auth/tiktok/webhook"
-SECONDS = 30
+SECONDS = 120
 #: Everything here is plain http; the system's certificates take 50 ms to load.
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 

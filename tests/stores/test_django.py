@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -37,6 +38,15 @@ configure()
 pytestmark = pytest.mark.filterwarnings(
     "ignore::pytest.PytestUnraisableExceptionWarning"
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _connections_of_ended_threads() -> Iterator[None]:
+    """Collect them here, where their warnings are expected, and not in a later test."""
+    yield
+    gc.collect()
+
+
 # The driver that the tests have; Django asks for the version of mysqlclient.
 pymysql.version_info = (2, 2, 1, "final", 0)
 pymysql.install_as_MySQLdb()

@@ -709,11 +709,11 @@ class TestSweep:
 
 
 def test_store_that_can_not_list(settings, clock):
-    """A store without keys() says that it can not list its users."""
+    """A store without keys() says that it cannot list its users."""
 
     class Small(MemoryStore):
         keys = None
 
     tokens = TikTokTokens(settings, Small(clock=clock), clock=clock)
-    with pytest.raises(StoreError, match="can not list"):
+    with pytest.raises(StoreError, match="cannot list"):
         tokens.users()

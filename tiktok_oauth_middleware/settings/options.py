@@ -219,7 +219,8 @@ class TikTokSettings:
         TEXT,
         "the URL of the store: `memory://`, `sqlite:///relative`,"
         " `sqlite:////absolute`, `redis://`, `rediss://`, `unix://`, or of a database:"
-        " `postgresql+psycopg://`, `mysql+pymysql://`. It may hold a password",
+        " `postgresql+psycopg://`, `mysql+pymysql://`, or"
+        " `django://alias` in a Django project. It may hold a password",
         default="sqlite:///tiktok-oauth.sqlite3",
         show=False,
     )
