@@ -1,8 +1,8 @@
 """The cookies that the middleware sets: their names, and the session cookie's value.
 
-The session cookie is 48 random-looking bytes, which name the user's record and carry
-the browser's 256-bit secret, and a MAC. The secret authenticates the browser; the MAC
-only keeps forged cookies from reaching the store, so 128 bits of it are enough
+The session cookie holds 48 bytes and a MAC. The bytes are the id of the user's record
+and the browser's 256-bit secret, and look random. The secret authenticates the browser;
+the MAC only keeps forged cookies from reaching the store, so 128 bits of it are enough
 (RFC 2104 section 5).
 """
 
@@ -53,14 +53,14 @@ class _ShortMac(HMACAlgorithm):
 
 
 def record_id(client_key: str, open_id: str) -> str:
-    """Return the id of a user's record: always the same, and it reveals nothing."""
+    """Return the id of a user's record: always the same, and not reversible."""
     text = f"{client_key}\x00{open_id}"
     hashed = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
     return to_text(hashed[:_ID_BYTES])
 
 
 def digest(secret: bytes) -> str:
-    """Return the hash that is stored of a session's secret; random, so unsalted."""
+    """Return the stored hash of a session's secret; unsalted, as that is random."""
     return to_text(hashlib.sha256(secret).digest())
 
 
@@ -75,7 +75,7 @@ class SessionCookies:
         self.login_prefix = f"{prefix}{name}-login-"
         #: With this cookie the next login lets the person choose the account.
         self.choose_name = f"{prefix}{name}-choose"
-        # itsdangerous signs with the last key. The keys are derived already.
+        # itsdangerous signs with the last key. The keys have already been derived.
         self._signer = Signer(
             [_Key(key) for key in reversed(keys)],
             salt=b"session",
@@ -98,8 +98,8 @@ class SessionCookies:
             signed = self._signer.unsign(value)
         except BadSignature:
             return None
-        # itsdangerous accepts four spellings of a MAC, by the spare bits of its last
-        # character; a flipped bit must not pass.
+        # itsdangerous ignores the spare bits of a MAC's last character, and so accepts
+        # four spellings of it. Only the exact one may pass.
         if not from_text(value[len(signed) + 1 :]):
             return None
         body = from_text(signed)
@@ -119,7 +119,7 @@ class SessionCookies:
         )
 
     def login(self, slot: str, value: str, max_age: int) -> Cookie:
-        """Return one cookie of the logins under way; an empty value deletes it."""
+        """Return the cookie of one login slot; an empty value deletes it."""
         return Cookie(
             name=self.login_prefix + slot,
             value=value,
@@ -129,13 +129,13 @@ class SessionCookies:
 
 
 def to_text(raw: bytes) -> str:
-    """Return bytes in the alphabet that a cookie may hold."""
+    """Return bytes as base64url text without padding, which a cookie may hold."""
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
 def from_text(value: bytes) -> bytes:
     """Return the bytes that `to_text` wrote; b"" for any other spelling."""
-    # These belong to the standard alphabet, about which CPython 3.15 warns.
+    # CPython 3.15 warns about these characters of the standard base64 alphabet.
     if b"+" in value or b"/" in value:
         return b""
     try:

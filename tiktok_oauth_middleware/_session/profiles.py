@@ -1,10 +1,10 @@
 """The user's profile: requested at login, and again when it is old.
 
 A profile is requested again when it is `profile_max_age` old, and sooner when the
-signed link of its avatar has expired and the app reads it. Only one process does so: it
-first writes into the record, with a compare-and-swap, when the next process may, and
-the others go on with the old profile. So a failure needs no further write; it keeps the
-old profile and doubles the wait.
+signed link of its avatar has expired and the app reads it. Only one process requests
+it: that process first writes into the record, with a compare-and-swap, the time from
+which another process may try. Until then the others use the old profile. A failure
+therefore needs no further write: the old profile stays, and the wait doubles.
 
 The request that finds a profile old asks TikTok itself, and waits for each call at most
 `_SECONDS`. If TikTok or the store fails, the request goes on without a new profile.
@@ -36,19 +36,20 @@ if TYPE_CHECKING:
     from .records import VersionedRecord
     from .shared import Shared
 
-#: How long a request waits for each of the two calls there may be, in seconds. Both
-#: together are shorter than the shortest back-off, which keeps others from asking.
+#: How long a request waits for each of at most two calls, in seconds. Two calls end
+#: before the shortest back-off does, so no other process asks at the same time.
 _SECONDS = 2.4
 _BACKOFF = Backoff(first=5, longest=3600)
-#: Links are renewed at most this often, in seconds: TikTok could send expired ones.
+#: Shortest time between two renewals of links, in seconds, even if TikTok sends
+#: links that have already expired.
 _SHORTEST_LINKS = 60
-#: TikTok's errors when it refuses one field, and with it the whole call.
+#: TikTok's errors for a call that it refuses because of one field.
 _REFUSED_FIELD = ("invalid_params", "scope_not_authorized", "scope_permission_missed")
 _BASIC = "user.info.basic"
 
 
 class Profile(NamedTuple):
-    """What TikTok answered: the packed profile, and whether only its basic fields."""
+    """TikTok's answer: the packed profile, and whether it has only the basic fields."""
 
     packed: str
     is_basic_only: bool
@@ -76,7 +77,7 @@ class Profiles:
             return math.inf
         now = self._clock()
         if record.profile_at > now + CLOCK_SKEW:
-            due = 0.0  # the clock was set back, and its age is unknown
+            due = 0.0  # the clock was set back, so the age is unknown
         else:
             due = record.profile_at + self._settings.profile_max_age
         if record_id in self._readers:
@@ -84,18 +85,18 @@ class Profiles:
             due = min(due, max(links_end(record.profile), soonest))
         retry_at = record.profile_retry_at
         if retry_at > now + _BACKOFF.longest + CLOCK_SKEW:
-            retry_at = 0  # written by a clock that jumped
+            retry_at = 0  # written under a wrong clock
         return max(due, retry_at)
 
     def changes_at(self, record_id: str, record: UserRecord) -> float:
-        """Return until when no part of a profile is due, whether it is read or not."""
+        """Return the time until which no part of a profile is due, read or not."""
         due, links = self.due_at(record_id, record), links_end(record.profile)
         return min(due, links) if links > self._clock() else due
 
     def was_read(self, cached: CachedSession) -> None:
         """Note that the app read a profile, so that its links are renewed.
 
-        If they have expired, the user's next request asks for new ones.
+        If the links have expired, the user's next request asks for new ones.
         """
         record_id = cached[RECORD_ID]
         if record_id in self._readers:
@@ -111,7 +112,7 @@ class Profiles:
     async def fresh(self, stored: VersionedRecord) -> VersionedRecord | None:
         """Return the record with a recent profile, or the old one if TikTok fails.
 
-        None if the record was deleted meanwhile.
+        Return None if the record has been deleted.
         """
         record, now = stored.record, self._clock()
         if (
@@ -130,11 +131,11 @@ class Profiles:
             return stored
 
     async def _lead(self, stored: VersionedRecord) -> VersionedRecord | None:
-        """Ask TikTok if no other process does; one request per process calls this."""
+        """Ask TikTok unless another process does; called by one request per process."""
         latest: VersionedRecord | None = stored
         claimed: VersionedRecord | None = None
         with self._deferred_writes.attempt():
-            # Other changes of the record, such as "last seen", must not postpone it.
+            # A change of another field, such as "last seen", must not postpone this.
             while latest is not None and claimed is None:
                 stored = latest
                 if self.due_at(stored.record_id, stored.record) > self._clock():
@@ -159,7 +160,7 @@ class Profiles:
         return claimed
 
     async def _claim(self, stored: VersionedRecord) -> VersionedRecord | None:
-        """Store when the next process may ask; None if the record has changed."""
+        """Store when another process may ask; return None if the record has changed."""
         failures = min(stored.record.profile_failures + 1, 30)
         noted = replace(
             stored.record,
@@ -178,8 +179,8 @@ class Profiles:
     ) -> Profile:
         """Ask TikTok for a profile now.
 
-        TikTok refuses the whole call if it refuses one field. Then this asks once more,
-        for the basic fields only.
+        If TikTok refuses one field, it refuses the whole call. This method then asks
+        once more, for the basic fields only.
 
         Args:
             access_token: the user's, with ``user.info.basic``.
@@ -214,8 +215,8 @@ class Profiles:
     async def renew(self, stored: VersionedRecord) -> str | None:
         """Request a profile now, due or not; store it, and return it.
 
-        With ``fetch_user=False`` it is not stored. None if the record was deleted
-        meanwhile.
+        With ``fetch_user=False`` it is not stored. Return None if the record has been
+        deleted.
 
         Raises:
             TikTokUnavailable, TikTokError: TikTok sent no profile; the old one stays.
@@ -239,7 +240,7 @@ class Profiles:
 
         Args:
             scopes: the granted scopes, comma separated.
-            profile: TikTok's answer; None if there was none, or it was not asked.
+            profile: TikTok's answer; None if TikTok was not asked or sent none.
             known: the user's record before the login, for the fields that TikTok did
                 not send.
         """
@@ -289,7 +290,7 @@ class Profiles:
     async def _put_off(
         self, claimed: VersionedRecord, error: TikTokError
     ) -> VersionedRecord:
-        """Postpone the next try by TikTok's Retry-After, if that is longer."""
+        """Postpone the next try by TikTok's Retry-After, if it exceeds the back-off."""
         after = error.retry_after if isinstance(error, TikTokUnavailable) else None
         retry_at = int(self._clock() + (after or 0)) + 1
         if retry_at <= claimed.record.profile_retry_at:
@@ -302,7 +303,7 @@ class Profiles:
         return written or claimed
 
     def _retry_at(self, failures: int) -> int:
-        """Return when TikTok may be asked again after so many failures in a row."""
+        """Return when TikTok may be asked again after `failures` failures in a row."""
         return int(self._clock() + _BACKOFF.seconds(failures)) + 1
 
 
@@ -312,5 +313,5 @@ def has_profile(scopes: str) -> bool:
 
 
 def _is_same(latest: UserRecord, asked: UserRecord) -> bool:
-    """Whether the scopes and the stored profile are those of the request."""
+    """Whether the scopes and the stored profile are still those of the request."""
     return latest.scopes == asked.scopes and latest.profile_at == asked.profile_at

@@ -3,11 +3,13 @@
 TikTok rotates refresh tokens strictly: the old one is invalid as soon as a new one is
 issued, so two refreshes with the same token sign the user out. A request that finds a
 token due takes this process's lock for the user, then the store's lock, reads the
-record again, and only then asks TikTok. The answer is durable before any request sees
-it. While the old access token is valid only the leader waits.
+record again, and only then asks TikTok. TikTok's answer is in the store before any
+request uses it. While the old access token is valid, only the request that refreshes
+waits.
 
-Only ``invalid_grant`` ends sessions, after the record was read once more. After every
-other failure they go on; a later request tries again, after a back-off.
+Only ``invalid_grant`` ends sessions, and only after the record was read once more.
+After any other failure the sessions stay, and a later request tries again after a
+back-off.
 """
 
 from __future__ import annotations
@@ -46,13 +48,13 @@ if TYPE_CHECKING:
     from .records import Attempt, VersionedRecord
     from .shared import Shared
 
-#: At most a minute: 47 s and a quarter, rounded up to whole seconds.
+#: At most a minute: 47 s and up to 25 % of jitter, rounded up to whole seconds.
 _BACKOFF = Backoff(first=1, longest=47, jitter=0.25)
 _SHORTEST_LIFE = 2
 _POLL_SECONDS = 0.05
-#: For how long the write of TikTok's answer is tried again, in seconds.
+#: How long to retry the write of TikTok's answer, in seconds.
 _WRITE_SECONDS = 12
-#: A token is this fraction of its lifetime old before a sweep refreshes it.
+#: A sweep refreshes a token only after this fraction of its lifetime.
 _SHARE_BEFORE_SWEEPS = 0.5
 
 
@@ -99,8 +101,8 @@ class Refresh:
         #: The longest that a refresh takes, in seconds: the call and the write.
         self.longest: float = shared.settings.timeout + _WRITE_SECONDS
         # The store's lock is either renewed during the refresh, or lasts longer than
-        # it, so that no other process asks TikTok meanwhile. A short lock that is
-        # renewed is free sooner when its process has died.
+        # it, so that no other process asks TikTok at the same time. If a process dies,
+        # a short lock that it renewed expires sooner than a long one.
         self._lease = (
             LEASE_SECONDS if shared.records.has_short_locks else self.longest + 3
         )
@@ -108,9 +110,9 @@ class Refresh:
     def due_at(self, record: UserRecord) -> float:
         """Return when the access token is to be renewed, in seconds since 1970.
 
-        This is a leeway before its end, or a tenth of its lifetime if that is less, so
-        that a short lifetime causes no loop. It is up to a tenth of that earlier for
-        some users than for others, so that they are not due all at once.
+        The token is due ``refresh_leeway`` seconds before it expires, but at most a
+        tenth of its lifetime before, so that a short lifetime causes no loop. The leeway is up to a tenth longer, by a hash of the user and the time of issue,
+        so that the tokens of many users are not due all at once.
         """
         life = record.expires_at - record.issued_at
         leeway = min(self._settings.refresh_leeway, life / 10)
@@ -144,8 +146,8 @@ class Refresh:
     def _must_wait(record: UserRecord, now: float) -> bool:
         """Whether the last failure is so recent that it is too early to try again.
 
-        A time further away than any back-off was written by a clock that jumped, and
-        is ignored.
+        A time further away than any back-off was written under a wrong clock, and is
+        ignored.
         """
         return now < record.retry_at <= now + 2 * CLOCK_SKEW
 
@@ -154,8 +156,8 @@ class Refresh:
     ) -> VersionedRecord | None:
         """Return the record with the best token there is; None if the grant has ended.
 
-        If TikTok could not be asked, the token in the record has expired, or is the
-        one that was to be replaced.
+        If TikTok could not be asked, the record may still hold an expired token, or the
+        token that `demand` was meant to replace.
 
         If the store fails while the token is valid, the refresh is postponed and the
         request goes on.
@@ -174,7 +176,7 @@ class Refresh:
             with contextlib.suppress(InFlight), self._deferred_writes.attempt():
                 return await self._led(stored, demand, wait=False)
             if not self._is_usable(stored.record, demand):
-                # It expired while this waited for the store, and is needed now.
+                # The token expired during the wait for the store: refresh it now.
                 return await self._led(stored, demand, wait=True)
         return stored
 
@@ -189,7 +191,7 @@ class Refresh:
         )
 
     def is_under_way(self, record_id: str) -> bool:
-        """Whether this process is refreshing a user's token just now."""
+        """Whether this process is refreshing a user's token now."""
         return self._backend.is_in_flight(_flight(record_id, DUE))
 
     async def result(self, record_id: str) -> VersionedRecord | None:
@@ -276,8 +278,8 @@ class Refresh:
             left = await self._failed(stored, error)
             await self._records.end_attempt(record_id, attempt)
             return left
-        # The note of the attempt is left to expire: it is about tokens that will not be
-        # in the record any more.
+        # The stored attempt is not deleted and expires by itself: it concerns tokens
+        # that are about to leave the record.
         if answer.open_id != stored.record.open_id:
             return await self._end(stored, "other_user")
         return await self._write(stored, answer, keep_the_lock)
@@ -288,10 +290,10 @@ class Refresh:
         answer: TokenResponse,
         keep_the_lock: Meanwhile,
     ) -> VersionedRecord | None:
-        """Write TikTok's answer, and keep what else changed in the record meanwhile.
+        """Write TikTok's answer, and keep other changes made to the record since.
 
-        The old refresh token is invalid by now, and an answer that is not written signs
-        the user out. So a store that fails is tried again and again.
+        The old refresh token is already invalid, so losing the answer would sign the
+        user out. Therefore a failed write is retried.
 
         Raises:
             StoreError: it failed for `_WRITE_SECONDS`.
@@ -324,7 +326,7 @@ class Refresh:
         if latest and latest.record.access_token == answer.access_token:
             # An earlier try wrote it, and only the store's reply was lost.
             await self._announce(latest.record, before)
-        return latest  # a logout or a new login came in between, and prevails
+        return latest  # a logout or a login since then takes precedence
 
     def _renewed(self, record: UserRecord, answer: TokenResponse) -> UserRecord:
         now = int(self._clock())
@@ -361,10 +363,11 @@ class Refresh:
     async def _revoked(
         self, stored: VersionedRecord, attempt: Attempt, error: GrantRevoked
     ) -> VersionedRecord | None:
-        """End the sessions, unless there was another refresh or login meanwhile.
+        """End the sessions, unless another refresh or login has changed the tokens.
 
-        A process that was suspended and lost its lock may have received the answer to
-        the same refresh token. Then the sessions stay until it must have written it.
+        Another process that was suspended and lost its lock may have received new
+        tokens for the same refresh token. The sessions then stay for `longest` seconds,
+        in which that process can write them.
         """
         latest = await self._records.load(stored.record_id)
         if latest is None or not _is_same(latest, stored):
@@ -374,9 +377,9 @@ class Refresh:
         return await self._failed(stored, error, wait=self.longest)
 
     async def _end_expired(self, stored: VersionedRecord) -> VersionedRecord | None:
-        """End a grant whose tokens have expired, unless there was a login since.
+        """End a grant whose tokens have expired, unless the user logged in again.
 
-        If the store cannot be written the request is anonymous all the same, and a
+        If the store cannot be written, the request is anonymous anyway, and a
         later request or sweep deletes the record.
         """
         latest: VersionedRecord | None = stored
@@ -418,14 +421,14 @@ class Refresh:
     async def _failed(
         self, stored: VersionedRecord, error: TikTokError, wait: float | None = None
     ) -> VersionedRecord | None:
-        """Keep the sessions, and store when any process may try again.
+        """Keep the sessions, and store the time before which no process tries again.
 
         Args:
             stored: the record.
             error: the failure.
-            wait: seconds until then; after a back-off if not given.
+            wait: seconds until the next try; the back-off if not given.
         """
-        # An invalid_grant that ends nothing is an error of TikTok like any other.
+        # An invalid_grant that ends no session is reported like other TikTok errors.
         is_grant = isinstance(error, GrantRevoked)
         reason = TikTokError.code if is_grant else reason_of(error)
         open_id = stored.record.open_id
@@ -461,7 +464,7 @@ def fingerprint(access_token: str) -> str:
 def is_from_future(record: UserRecord, now: float) -> bool:
     """Whether the tokens were issued before the clock was set back.
 
-    Their expiry cannot be trusted then, and they are due.
+    Their expiry time cannot be trusted, so they are due.
     """
     return record.issued_at > now + CLOCK_SKEW
 
@@ -482,9 +485,9 @@ def _takes(
 ) -> bool:
     """Whether to write an answer into a record that may have changed since.
 
-    It is written while the record has the tokens that were sent for it. It is also
-    written if a login brought another access token but no refresh token: the refresh
-    token in the record became invalid with the answer.
+    The answer is written if the record still has the tokens from before the refresh. It
+    is also written if a login has since replaced only the access token: the refresh
+    token in the record became invalid when TikTok answered.
     """
     spent = stored.record.refresh_token
     if latest.record.refresh_token != spent:
