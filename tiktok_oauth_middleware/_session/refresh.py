@@ -111,8 +111,9 @@ class Refresh:
         """Return when the access token is to be renewed, in seconds since 1970.
 
         The token is due ``refresh_leeway`` seconds before it expires, but at most a
-        tenth of its lifetime before, so that a short lifetime causes no loop. The leeway is up to a tenth longer, by a hash of the user and the time of issue,
-        so that the tokens of many users are not due all at once.
+        tenth of its lifetime before, so that a short lifetime causes no loop. A hash of
+        the user and the time of issue lengthens this by up to a tenth, so that the
+        tokens of many users are not due all at once.
         """
         life = record.expires_at - record.issued_at
         leeway = min(self._settings.refresh_leeway, life / 10)
