@@ -1,11 +1,11 @@
 """Causes of failures: their level in the log, and what an operator should look at.
 
-The codes are a closed list, never input: they separate lines of the log and are
-attributes of a counter. A user who cancels or comes back too late is not a fault, and
-stays at the level INFO.
+The codes are a closed list, never input: the log's rate limit distinguishes lines by
+them, and they are attributes of a counter. If a user cancels or returns too late, that
+is no fault, and it is logged at the level INFO.
 
-https://developers.tiktok.com/doc/oauth-error-handling lists TikTok's errors. Which
-mistake leads to which error is known from reports of developers who made it.
+https://developers.tiktok.com/doc/oauth-error-handling lists TikTok's errors. The
+mistake behind each error is known from reports of developers who made it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _TOO_MANY, _SERVER_ERROR = 429, 500
 class Cause(NamedTuple):
     """Why something failed."""
 
-    #: Stable, of a closed list.
+    #: Stable, from a closed list.
     code: str
     level: int = _INFO
     #: What to look at, or "".
@@ -48,7 +48,7 @@ _REGISTERED = (
 )
 _PORTAL = "client_key, and the app's page in TikTok's portal"
 _LATER = "TikTok's side: such trouble passes, and its support asks for the log_id"
-#: By TikTok's own ``error``. Those at ERROR are about the app or its settings.
+#: By TikTok's own ``error``. Causes at level ERROR concern the app or its settings.
 _BY_ERROR: Mapping[str, Cause] = {
     cause.code: cause
     for cause in (
@@ -92,7 +92,7 @@ _BY_ERROR: Mapping[str, Cause] = {
         Cause("internal_error", _WARNING, _LATER),
     )
 }
-#: By what failed between the HTTP client and TikTok; the codes of its `FAILURES`.
+#: By the failure between the HTTP client and TikTok; the client's `FAILURES` codes.
 _BY_FAILURE: Mapping[str, Cause] = {
     cause.code: cause
     for cause in (
@@ -141,7 +141,7 @@ _HTTP = {
     407: Cause("proxy", _WARNING, _BY_FAILURE["proxy"].look_at),
     429: Cause("rate_limit_exceeded", _WARNING, "how often TikTok is asked"),
 }
-#: Why a webhook delivery was rejected, by its `failure`; anyone can send one.
+#: Causes of rejected webhook deliveries, by `failure`; anyone can send a delivery.
 _DELIVERIES: Mapping[str, Cause] = {
     cause.code: cause
     for cause in (
@@ -212,7 +212,7 @@ def _of_answer(error: TikTokError) -> Cause:
 def _narrowed(found: Cause, description: str) -> str:
     """Return what to look at, narrowed down by TikTok's free text.
 
-    It is only a hint, because TikTok may change the text at any time.
+    The result is only a hint, because TikTok may change its text at any time.
     """
     if found.code != "invalid_request":
         return found.look_at
@@ -229,7 +229,7 @@ def _narrowed(found: Cause, description: str) -> str:
 
 
 def reason_of(error: TikTokOAuthError) -> str:
-    """Return an error as the reason of an event; errors about the app by their name."""
+    """Return an event's reason for an error: TikTok's code if it concerns the app."""
     if isinstance(error, TikTokError) and error.error in APP_ERRORS:
         return error.error
     return error.code

@@ -1,13 +1,13 @@
 """Emits each event once: to the log, to the metrics, and to the app's ``on_event``.
 
-An event is one record of the package's logger, with structured fields beside its
-sentence; it adds to the counters, if OpenTelemetry is installed; and it is handed to
-the app. Names and reasons are closed lists, never input (events.py). The log shows a
-user and a session as the first 8 hexadecimal digits of a keyed hash: they are the same
-in every line, and a reader of the log cannot name the person.
+Each event writes one record to the package's logger, with structured fields beside its
+sentence; it adds to the counters, if OpenTelemetry is installed; and it is passed to
+the app's ``on_event``. Names and reasons come from closed lists, never from input
+(events.py). The log shows a user and a session as the first 8 hexadecimal digits of a
+keyed hash: these are the same in every line, but do not identify the person.
 
-A listener that fails does not break the flow that emits: at that moment a code may be
-spent or a refresh token rotated, and the result must not be lost.
+A listener that fails does not interrupt the login or refresh that emits the event: the
+code may already be used or the refresh token rotated, and the result must not be lost.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 OnEvent = Callable[[Event], object]
 
 _HASH_LENGTH = 8
-#: Longest detail in a line of the log. TikTok's errors are several texts, each cut
-#: already, and end in the log_id.
+#: Longest detail in a line of the log. The message of a TikTok error joins several
+#: texts, each already shortened, and ends with the log_id, which must not be cut off.
 _LONGEST_DETAIL = 800
 _PACKAGE = (__package__ or "").partition(".")[0]
 
@@ -70,8 +70,8 @@ class Emitter:
     ) -> str:
         """Return the reference of a failure, for its page and its event.
 
-        If the log leaves the line out, this is the reference of the line that it shows
-        instead, so that an operator finds what a user reads out.
+        If the log omits repeated lines, this is the reference of the line that was
+        written, so that an operator can find the reference that a user reports.
         """
         with self._reporting("the log", Event(name=name)):
             cause = cause_of(error)
@@ -92,8 +92,8 @@ class Emitter:
 
         Args:
             event: what happened.
-            why: an error of ours, or further words for the log; no secret. An error's
-                texts from TikTok are copied into the event.
+            why: one of this package's errors, or further text for the log; no secret.
+                TikTok's texts in an error are copied into the event.
             session: the hash of the session's secret, if the event is about a session.
             level: of the log record, instead of the usual one.
         """
@@ -169,10 +169,10 @@ class Emitter:
             self._report(listener, error, event)
 
     def _report(self, listener: str, error: Exception, event: Event) -> None:
-        """Log that a listener failed: its error's type and place, and no text of it."""
+        """Log that a listener failed: the error's type and place, but not its text."""
         kind = type(error).__name__
         key = (logging.ERROR, listener, f"{kind} {event.name}")
-        with contextlib.suppress(Exception):  # the log itself may be what fails
+        with contextlib.suppress(Exception):  # the log itself may fail
             left_out = self._rate_limiter.take(key)
             if left_out is None:
                 return
@@ -190,7 +190,7 @@ class Emitter:
             )
 
     def _hash(self, kind: str, name: str) -> str:
-        """Return what the log shows instead of a user or session; "" for none."""
+        """Return the hash that the log shows for a user or session; "" for none."""
         if not name:
             return ""
         text = f"{kind}\x00{name}".encode("utf-8", "surrogatepass")
@@ -204,7 +204,7 @@ def _level(name: EventName, reason: str, cause: Cause) -> int:
 
 
 def _with_texts_of(error: object, event: Event) -> Event:
-    """Return an event with the texts of TikTok's that an error holds."""
+    """Return a copy of an event with TikTok's texts from an error."""
     if isinstance(error, TikTokError):
         return replace(
             event,

@@ -1,17 +1,17 @@
 """The cookies of logins under way: seven slots of a fixed size.
 
 Requests that begin logins at the same moment, such as those of tabs that a browser
-restores, do not have each other's cookies. If each login named its own cookie, all of
-them would stay, and servers would refuse every request with such long headers until the
-cookies expire. So the names are fixed: seven full slots, the session cookie and the
-cookie that lets a person choose the account take at most `COOKIE_LIMIT` bytes of a
-request together.
+restores, do not carry each other's cookies. If each login had a cookie name of its own,
+all those cookies would accumulate, and servers would refuse every request for its long
+headers until the cookies expire. So the names are fixed: seven full slots, the session
+cookie and the cookie that lets a person choose the account take at most `COOKIE_LIMIT`
+bytes of a request together.
 
-A login takes one slot, or several if it is long. Each slot holds a part, with the first
-bytes of the login's hash, so that parts of two logins never make a third. Before the
-sealed bytes stand the time when the login began and a part of the hash of its purpose,
-in clear and authenticated. The state is not in the cookie: the sealed bytes open under
-the state that the callback brings, and under no other.
+A login takes one slot, or several if it is long. Each slot holds one part, with the
+first bytes of the login's hash, so that parts of two logins are never combined. The
+sealed bytes follow the time when the login began and the first bytes of the hash of its
+purpose; these two are authenticated but not encrypted. The state is not in the cookie:
+the sealed bytes can be opened only with the state from the callback.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ _PURPOSE_BYTES = 4
 _LATEST_TIME = 256**_TIME_BYTES - 1
 #: Where the sealed bytes begin.
 _START = _TIME_BYTES + _PURPOSE_BYTES
-#: The bytes that all slots together must hold: an address of 2,048, and what is sealed
-#: with it.
+#: The bytes that all slots together must hold: an address of 2,048 bytes and 200 bytes
+#: for the other sealed fields.
 _ENOUGH = 2048 + 200
-#: Most sets of cookies for which the slots given out are remembered.
+#: Most sets of request cookies for which the assigned slots are remembered.
 _REMEMBERED = 512
 
 
@@ -111,7 +111,7 @@ class LoginCookies:
         register_after_fork(self)
 
     def after_fork(self) -> None:
-        """Start empty: each process gives out slots by itself."""
+        """Start empty: each process assigns slots independently."""
         self._guard = threading.Lock()
         self._next = secrets.randbelow(SLOTS)
         self._given: OrderedDict[bytes, tuple[frozenset[int], ...]] = OrderedDict()
@@ -128,17 +128,17 @@ class LoginCookies:
     ) -> list[Cookie] | None:
         """Return the cookies of a new login, deletions first; None if it is too long.
 
-        The slots of the oldest logins are overwritten. The other parts of such a login
-        stay until a login ends: deleting them here could delete the cookies of a login
-        that begins at the same moment.
+        The slots of the oldest logins are overwritten. If other parts of an overwritten
+        login are left, they stay until a login ends: deleting them here could delete
+        the cookies of a login that begins at the same moment.
 
         Args:
             headers: of the request that begins the login.
             state: of the login; not written.
             created_at: when it begins, in seconds since 1970.
             packed: the bytes to seal.
-            purpose: where the login leads and with which scopes. By a part of its hash
-                a guard recognises that the same login is under way; it is no secret.
+            purpose: where the login leads and with which scopes; not secret. The first
+                bytes of its hash let a guard recognise a login already under way.
         """
         created_at = min(max(created_at, 0), _LATEST_TIME)
         digest = _digest(state)
@@ -162,10 +162,10 @@ class LoginCookies:
         return [*self._deleted(set(sent.values) - stays), *new]
 
     def _take(self, sent: _Sent, count: int) -> tuple[list[int], set[int]]:
-        """Return the slots of a new login, and those that other logins have.
+        """Return the slots of a new login, and the slots that other logins use.
 
-        Logins that begin at the same moment come with the same cookies, or none. They
-        get different slots as far as possible, so that the newest ones stay.
+        Requests that begin logins at the same moment carry the same cookies, or none.
+        They get different slots as far as possible, so that the newest logins stay.
         """
         with self._guard:
             if not sent.values:
@@ -178,8 +178,8 @@ class LoginCookies:
             order = [g.slots for g in sorted(sent.groups.values())]
             for slots in given:
                 order = [other for other in order if not other & slots] + [slots]
-            # A slot that is sent twice, with different values, stays unreadable
-            # whatever is written there.
+            # A slot whose cookie is sent twice, with different values, cannot be read,
+            # even after a new value is written.
             usable = {n for n in range(SLOTS) if sent.values.get(str(n)) != b""}
             if len(usable) < count:
                 usable = set(range(SLOTS))
@@ -192,7 +192,7 @@ class LoginCookies:
             return taken, set().union(*order)
 
     def ended(self, headers: Headers, state: str) -> list[Cookie]:
-        """Return deletions of a login's cookies, and of parts of no whole login."""
+        """Return deletions of a login's cookies, and of parts of incomplete logins."""
         sent = self._sent(headers)
         tag = _digest(state)[:_TAG_BYTES]
         others = (group.slots for t, group in sent.groups.items() if t != tag)
@@ -217,7 +217,7 @@ class LoginCookies:
         return None if packed is None else (group.created_at, packed)
 
     def under_way(self, headers: Headers) -> list[BegunLogin]:
-        """Return time and purpose of each login under way; neither is secret."""
+        """Return the time and purpose of each login under way; neither is secret."""
         prefix = self._names.login_prefix.encode()
         if not any(k == b"cookie" and prefix in value for k, value in headers):
             return []
@@ -249,7 +249,7 @@ def _part(slot: int, value: bytes, room: int) -> _Part | None:
 
 
 def _group(parts: list[_Part]) -> _Group | None:
-    """Return a login if each of its parts is there once, else None."""
+    """Return a login if each of its parts is present once, else None."""
     parts.sort(key=lambda part: part.number)
     total = parts[0].total
     numbers = [(part.number, part.total) for part in parts]
@@ -272,5 +272,5 @@ def _digest(text: str | bytes) -> bytes:
 
 
 def _name(digest: bytes, created_at: int, purpose: bytes) -> str:
-    """Return the name under which a login is sealed, with all that stands in clear."""
+    """Return the data that a login's seal authenticates without encrypting it."""
     return f"{digest.hex()}:{created_at}:{purpose.hex()}"

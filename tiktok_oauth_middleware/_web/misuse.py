@@ -1,9 +1,9 @@
 """Checks for wrong arguments and for guards that guard nothing.
 
-Arguments are checked when a middleware is built. A guard that stands above a route's
-decorator guards nothing: the route already has the bare view. That can be checked only
-when all routes exist, so it is checked when the app starts, and at the first request at
-the latest.
+Arguments are checked when a middleware is built. A guard above a route's decorator has
+no effect, because the decorator has already registered the unguarded view. This can be
+checked only when all routes exist, so it is checked when the app starts, or at the
+first request at the latest.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def check_app(app: object, *, is_wsgi: bool) -> None:
         raise ConfigurationError(message)
     wanted = 2 if is_wsgi else 3  # environ, start_response; scope, receive, send
     if _takes(app, wanted) or not _takes(app, 5 - wanted):
-        return  # or the signature does not show it
+        return  # right, or the signature does not show it
     if is_wsgi:
         message = "app is an ASGI app: wrap it in TikTokOAuthMiddleware"
     else:
@@ -54,7 +54,7 @@ def check_app(app: object, *, is_wsgi: bool) -> None:
 
 
 def _takes(app: Any, count: int) -> bool:
-    """Whether an app takes so many arguments, as far as its signature shows."""
+    """Whether an app takes `count` arguments, as far as its signature shows."""
     try:
         inspect.signature(app).bind(*range(count))
     except (TypeError, ValueError):
@@ -63,7 +63,7 @@ def _takes(app: Any, count: int) -> bool:
 
 
 def is_async(call: Any) -> bool:
-    """Whether a call gives a coroutine; of an object, whether its `__call__` does."""
+    """Whether `call`, or an object's `__call__`, is a coroutine function."""
     kind = type(call)
     return inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(
         kind.__call__
@@ -72,9 +72,9 @@ def is_async(call: Any) -> bool:
 
 # --- guards ----------------------------------------------------------------------
 
-#: Views around which a guard was put, to the guarded views made of them. A guarded view
-#: that no route uses is often collected before the app starts, if it was a local of the
-#: function that built the app; its bare view is still listed here.
+#: Each unguarded view that was given to a guard, with the guarded views made from it. A
+#: guarded view that no route uses and that was a local variable is often
+#: garbage-collected before the app starts; its unguarded view is still listed here.
 _guards: weakref.WeakKeyDictionary[Any, weakref.WeakSet[Any]] = (
     weakref.WeakKeyDictionary()
 )
@@ -89,7 +89,7 @@ def guarded_by(view: Any, guarded: Any) -> Any:
 
 
 def check_guards(app: object) -> None:
-    """Refuse an app with a route to a bare view for which there is a guard.
+    """Refuse an app with a route to the unguarded form of a guarded view.
 
     Raises:
         ConfigurationError: the message names the views.
@@ -97,7 +97,7 @@ def check_guards(app: object) -> None:
     if not _guards:
         return
     direct: dict[int, Any] = {}
-    # `apps_in` also finds apps inside wrappers of the project's own.
+    # `apps_in` also finds apps inside the user's own wrapper classes.
     for part in chain(parts_of(app), apps_in(app)):
         for view in _views(part):
             direct[id(view)] = view
@@ -118,7 +118,7 @@ def check_guards(app: object) -> None:
 
 
 def _views(part: Any) -> Iterator[Any]:
-    """Yield the views that a route, or a Flask app, calls."""
+    """Yield the views that a route or a Flask app calls."""
     attributes = getattr(part, "__dict__", None)
     if not isinstance(attributes, dict):
         return
@@ -148,7 +148,7 @@ def _name(view: Any) -> str:
 
 
 def check_wrapping(middleware: object, app: object) -> None:
-    """Refuse an app that calls the middleware around it.
+    """Refuse an app whose own entry point is the middleware that wraps it.
 
     Raises:
         ConfigurationError: the message says what to wrap.
@@ -167,7 +167,7 @@ def check_scopes(scopes: tuple[Any, ...]) -> None:
 
     Raises:
         TypeError: a scope is not a string.
-        ValueError: a scope is empty, or several scopes in one string.
+        ValueError: a scope is empty, or one string holds several scopes.
     """
     for scope in scopes:
         if not isinstance(scope, str):
@@ -205,8 +205,8 @@ def check_view(view: object) -> None:
 def not_for_fastapi(message: str) -> Any:
     """Return an annotation with which FastAPI refuses a function as a dependency.
 
-    Without it FastAPI would make a query parameter of the argument. The error comes
-    when the operation is declared.
+    Without it FastAPI would turn the argument into a query parameter. FastAPI raises
+    the TypeError when the operation is declared.
     """
 
     def refuse(*_: object) -> Any:

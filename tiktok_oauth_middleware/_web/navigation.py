@@ -17,7 +17,7 @@ _LONGEST_REFERER = 8192
 _RANGES = 32
 #: Longest language tag (RFC 5646 section 4.4.1).
 _LONGEST_TAG = 35
-# WSGI servers join headers that come twice; a comma alone may be part of one URL.
+# WSGI servers join repeated headers with a comma, but a comma may also be in a URL.
 _SECOND_URL = re.compile(rb",[ \t]*[A-Za-z]+://")
 _PURPOSES = (b"sec-purpose", b"purpose", b"x-purpose", b"x-moz")
 
@@ -25,7 +25,7 @@ _PURPOSES = (b"sec-purpose", b"purpose", b"x-purpose", b"x-moz")
 def is_prefetch(request: Request) -> bool:
     """Whether a browser fetches a page before its user opens it; no login begins then.
 
-    A header of more than `_LONGEST_HEADER` bytes is not read, and counts as a prefetch.
+    Headers of more than `_LONGEST_HEADER` bytes are not read and count as a prefetch.
     """
     purposes = b",".join(value for name in _PURPOSES for value in request.all(name)[:4])
     if not purposes:
@@ -39,7 +39,7 @@ def is_prefetch(request: Request) -> bool:
 def is_document(request: Request) -> bool:
     """Whether the response goes into a browser's window, as far as the client says.
 
-    An image, frame or script that points at the login is no person who logs in
+    A request for an image, frame or script does not come from a person who logs in
     (https://www.w3.org/TR/fetch-metadata/#sec-fetch-dest-header).
     """
     return request.one(b"sec-fetch-dest") in (None, b"document")
@@ -65,9 +65,10 @@ def is_preflight(request: Request) -> bool:
     """Whether a browser asks whether a page of another origin may send a request.
 
     A browser sends no body with it, and names the headers of the later request instead
-    of sending them (https://fetch.spec.whatwg.org/#cors-preflight-fetch). So a request
-    that an app may take for another method, by ``_method`` as in Rails or by
-    ``X-HTTP-Method-Override``, is no preflight: the app would do what a rule protects.
+    of sending them (https://fetch.spec.whatwg.org/#cors-preflight-fetch). A request
+    that overrides its method, by ``_method`` as in Rails or by
+    ``X-HTTP-Method-Override``, is therefore no preflight: an app that follows the
+    override would perform an action that a rule protects.
     """
     return (
         request.method == "OPTIONS"
@@ -101,7 +102,7 @@ def _names_method(request: Request) -> bool:
 def _names_html(accept: Sequence[bytes]) -> bool:
     """Whether an Accept header asks for HTML by name, as every browser does for a page.
 
-    ``*/*`` and ``text/*`` do not count: programs send those, or no header at all. A
+    ``*/*`` and ``text/*`` do not count: programs send these, or no Accept header. A
     header of more than `_LONGEST_HEADER` bytes or `_RANGES` ranges is not a browser's.
     """
     if len(accept) > _RANGES or sum(map(len, accept)) > _LONGEST_HEADER:
@@ -113,7 +114,7 @@ def _names_html(accept: Sequence[bytes]) -> bool:
     for item in ranges:
         kind, *params = (part.strip(b" \t") for part in item.split(b";"))
         named[kind] = not any(re.fullmatch(rb"q=0(\.0{0,3})?", p) for p in params)
-    # The pages are text/html: if the header names that, its weight decides.
+    # The pages are text/html: if the header names it, its quality value decides.
     return named.get(b"text/html", named.get(b"application/xhtml+xml", False))
 
 
@@ -125,10 +126,10 @@ _LANGUAGES = 32
 
 
 def languages(request: Request) -> list[str]:
-    """Return the languages in Accept-Language, the most wanted first.
+    """Return the languages in Accept-Language, the preferred one first.
 
-    Left out are invalid ranges (RFC 9110 section 12.5.4), ``*``, and everything after
-    `_LANGUAGES` ranges or `_LONGEST_HEADER` bytes.
+    Invalid ranges (RFC 9110 section 12.5.4), ``*``, and everything after `_LANGUAGES`
+    ranges or `_LONGEST_HEADER` bytes are left out.
     """
     sent = b",".join(request.all(b"accept-language")[:_LANGUAGES])
     header = sent[:_LONGEST_HEADER].decode("latin-1")
@@ -146,12 +147,12 @@ def languages(request: Request) -> list[str]:
 def is_same_origin(request: Request, origin: str) -> bool:
     """Whether a request that changes something was sent by a page of `origin`.
 
-    Of Sec-Fetch-Site, Origin and Referer at least one must be there, and each must name
-    this origin. ``same-site`` and ``none`` do not.
+    At least one of Sec-Fetch-Site, Origin and Referer must be present, and each that is
+    present must name this origin. ``same-site`` and ``none`` do not name it.
 
     ``Origin: null`` counts as this origin if Sec-Fetch-Site is ``same-origin``: a page
-    with ``Referrer-Policy: no-referrer`` sends that, and no page can set either header.
-    (A sandboxed frame sends null too, with ``cross-site``.)
+    with ``Referrer-Policy: no-referrer`` sends both, and no page can set either header.
+    (A sandboxed frame also sends null, but with ``cross-site``.)
     """
     ours = origin.encode()
     site = request.one(b"sec-fetch-site")
@@ -179,8 +180,8 @@ def _is_of(referer: bytes, origin: bytes) -> bool:
 def referring_path(request: Request, origin: str) -> str | None:
     """Return path and query of the page of `origin` that a request came from, or None.
 
-    A browser writes that header, and no other site can change it for its own requests.
-    Still it is used only as the target of a link.
+    They come from the Referer header, which the browser writes: another site cannot
+    make it name a page of `origin`. Even so it is used only as the target of a link.
     """
     referer = request.one(b"referer")
     if not referer or not _is_of(referer, origin.encode()):
@@ -196,10 +197,10 @@ _HOST = re.compile(
 def is_other_host(request: Request, origin: str) -> bool:
     """Whether a request was sent to another address of the site that `origin` names.
 
-    That is a different Host of the same kind: public, internal or loopback. A site with
-    a public name that gets the Host ``127.0.0.1:8000``, ``app`` or ``testserver`` is
-    behind a proxy or in a test, and its user is at the right address. Nothing is
-    trusted by this: a client writes any Host, and proxies change it.
+    This means a different Host of the same kind: public, internal or loopback. If a
+    site with a public name receives the Host ``127.0.0.1:8000``, ``app`` or
+    ``testserver``, it is behind a proxy or in a test, and the user's address is right.
+    No access depends on the result: a client can send any Host, and proxies change it.
     """
     host = request.one(b"host")
     if not host or not _HOST.fullmatch(host):

@@ -1,9 +1,9 @@
 """Path readings: the paths that servers and frameworks make of one request.
 
-Servers and frameworks disagree over a path: they replace or drop bytes that are not
-UTF-8, or take them for Latin-1; they ignore case, join slashes, or cut off a prefix
-that another program put there. This module yields the path as each of them is known to
-read it, so that a rule can be asked about every reading.
+Servers and frameworks interpret a path differently: they replace or drop bytes that are
+not UTF-8, or decode them as Latin-1; they ignore case, merge slashes, or cut off a
+prefix that another program added. This module yields the path in every form in which
+one of them is known to read it, so that a rule can be checked against each form.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from .app_structure import AppStructure
 
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
-#: How often a server, a proxy and a framework may percent-decode one after another.
+#: How many times in all a server, a proxy and a framework may percent-decode a path.
 _DECODINGS = 3
 #: Most different texts that one path may be decoded to.
 _MAX_TEXTS = 24
-#: Most headers of a request whose value the path begins with.
+#: Most header values of a request that may be a prefix of its path.
 _MAX_CLAIMED_MOUNTS = 6
-# Besides the letters that `casefold` knows: the dot that stays behind when the Turkish
-# capital I is folded.
+# `casefold` turns the Turkish dotted capital I into "i" and this combining dot, which
+# `fold` removes.
 _DOT_ABOVE = "\u0307"
 
 
@@ -49,10 +49,10 @@ def fold(text: str) -> str:
 
 
 def spellings(path: str) -> Iterator[str | None]:
-    """Yield a path in every spelling; None where some program's reading is unknown.
+    """Yield a path in every spelling; None if some program's reading is unknown.
 
-    It is unknown where the path has too many decodings, holds a control character, or
-    leads upwards (see `_shapes`).
+    A reading is unknown if the path has too many decodings, holds a control character,
+    or leads upwards (see `_shapes`).
     """
     texts = _decodings_of(path)
     if texts is None:
@@ -63,10 +63,10 @@ def spellings(path: str) -> Iterator[str | None]:
 
 
 def _decodings_of(path: str) -> list[str] | None:
-    """Return a path as any program may decode it; None where it holds a control.
+    """Return every decoding of a path; None if it holds a control character.
 
-    No browser sends a control character, and patterns, URL parsers and file systems
-    each drop it, end at it, or fail on it.
+    No browser sends a control character. Patterns, URL parsers and file systems differ:
+    they drop it, end the path at it, or fail.
     """
     texts = {path: None}
     level = [path]
@@ -86,7 +86,7 @@ def _decodings_of(path: str) -> list[str] | None:
 
 
 def _decoded_once(text: str) -> Iterator[str]:
-    """Yield a text decoded once more, in each way that a program may do it."""
+    """Yield a text decoded once more, in each way that a program may decode it."""
     if not text.isascii():
         yield text.replace("\ufffd", "")
         yield unicodedata.normalize("NFKC", text)
@@ -96,10 +96,10 @@ def _decoded_once(text: str) -> Iterator[str]:
 
 
 def _decoded_bytes(raw: bytes) -> Iterator[str]:
-    """Yield bytes as the texts that frameworks make of them.
+    """Yield the texts to which frameworks decode some bytes.
 
-    Werkzeug and Falcon replace what is not UTF-8, Bottle drops it, and a plain WSGI app
-    may take each byte for a character.
+    Werkzeug and Falcon replace bytes that are not UTF-8, Bottle drops them, and a plain
+    WSGI app may decode each byte as one character (Latin-1).
     """
     yield raw.decode("utf-8", "replace")
     if not raw.isascii():
@@ -108,11 +108,11 @@ def _decoded_bytes(raw: bytes) -> Iterator[str]:
 
 
 def _shapes(text: str) -> Iterator[str | None]:
-    """Yield a decoded path as frameworks may split it; None where it leads upwards.
+    """Yield a decoded path as frameworks may split it; None if it leads upwards.
 
-    A segment of two dots leads out of a folder whose name on disk is unknown here:
-    ``/static/../files/secret`` is ``/static/secret`` to a file handler of a folder
-    named ``files``. No client sends one.
+    A segment of two dots leaves a folder whose name on disk is unknown here: a file
+    handler that serves a folder named ``files`` under ``/static`` reads
+    ``/static/../files/secret`` as ``/static/secret``. No client sends such a path.
     """
     for cut in {text, re.split(r"[?#]", text, maxsplit=1)[0]}:
         segments = cut.replace("\\", "/").split("/")
@@ -132,7 +132,7 @@ def _joined(segments: Iterable[str]) -> str:
     return "/" + "/".join(s for s in segments if s not in ("", "."))
 
 
-# --- other paths that a program may see ------------------------------------------
+# --- other paths that a program may read -----------------------------------------
 
 
 class RequestPath(NamedTuple):
@@ -140,11 +140,11 @@ class RequestPath(NamedTuple):
 
     #: Decoded, without the mount point.
     path: str
-    #: With the mount point, as far as the server leaves it there.
+    #: With the mount point, unless the server has removed it.
     full_path: str
     #: The mount point, as the server gives it.
     mount: str
-    #: Header values that may be a mount point: programs in the app may believe them.
+    #: Header values that may be a mount point: programs in the app may trust them.
     claimed_mounts: Collection[bytes] = ()
     #: The bytes of the full path, percent-decoded; None where `full_path` is
     #: equivalent.
@@ -183,10 +183,11 @@ def readings(request: RequestPath, structure: AppStructure) -> Iterator[Reading]
 
 
 def with_matching_claims(request: RequestPath) -> RequestPath | None:
-    """Return the path with only those claimed mounts that it begins with.
+    """Return the path with only the claimed mounts that are a prefix of it.
 
-    None if those are more than `_MAX_CLAIMED_MOUNTS`: each costs a reading, and a
-    client may send hundreds of headers. A proxy sends the mount point in two or three.
+    Return None if these are more than `_MAX_CLAIMED_MOUNTS`: each costs a reading, and
+    a client may send hundreds of headers. A proxy sends the mount point in two or three
+    headers.
     """
     paths = {request.path, request.full_path}
     raw = request.raw or b""
@@ -202,7 +203,7 @@ def with_matching_claims(request: RequestPath) -> RequestPath | None:
 
 
 def _claim_texts(claim: bytes) -> tuple[str, ...]:
-    """Return a header's bytes as the texts that programs make of them."""
+    """Return the texts to which programs decode a header's bytes."""
     bare = claim.rstrip(b"/")
     text = bare.decode("latin-1")
     return (text,) if text.isascii() else (text, bare.decode("utf-8", "replace"))
@@ -220,21 +221,21 @@ def _without_claim(request: RequestPath, claim: bytes) -> Iterator[Reading]:
 
 
 def _below_mount(full_path: str, mount: str) -> Iterator[Reading]:
-    """Yield the paths that frameworks make of one below a mount point."""
-    # Some know no mount points. Daphne takes one from a client's header, which must not
-    # turn a protected path into a public one.
+    """Yield a path below a mount point, in each form that frameworks read."""
+    # Some frameworks do not support mount points. Daphne takes the mount point from a
+    # client's header, which must not turn a protected path into a public one.
     yield Reading(full_path, is_certain="daphne.http_protocol" in sys.modules)
     for prefix in {mount, "/" + mount.strip("/")}:
-        # Litestar cuts behind it wherever it stands; Quart, BlackSheep and Django do
-        # not check for a slash behind it.
+        # Litestar cuts after the prefix wherever it occurs; Quart, BlackSheep and
+        # Django do not check that a slash follows it.
         if prefix.strip("/") and prefix in full_path:
             yield Reading("/" + full_path.split(prefix, 1)[1].lstrip("/"))
 
 
 def _with_app_prefix(path: str, full_path: str, prefix: str) -> Iterator[Reading]:
-    """Yield a path without and with a prefix that a framework takes off by itself.
+    """Yield a path without and with a prefix that a framework removes by itself.
 
-    No framework adds it, but rules may be written with it.
+    No framework adds the prefix, but rules may be written with it.
     """
     prefix = "/" + prefix.strip("/")
     if prefix == "/":
@@ -246,7 +247,7 @@ def _with_app_prefix(path: str, full_path: str, prefix: str) -> Iterator[Reading
 
 
 def _with_slash_behind(path: str, stem: str) -> Iterator[Reading]:
-    """Yield a path with the slash behind a stem that its route does not require."""
+    """Yield a path with a slash after a stem, which its route does not require."""
     stem = "/" + stem.strip("/")
     if stem != "/" and path.lower().startswith(stem.lower()):
         yield Reading(stem + "/" + path[len(stem) :].lstrip("/"), public_path=path)
