@@ -1,11 +1,11 @@
 """TikTokTokens: users' tokens outside of requests, as in a job.
 
 Tokens are refreshed as in the web workers, under the same lock and in the same store.
-A job needs no session: set ``keep_grants=True`` if it shall go on working for users
+A job needs no session: set ``keep_grants=True`` if the job must keep working for users
 whose last session has ended.
 
-Each operation is written once, over a service. Each has two methods: one that blocks,
-and one whose name begins with ``a``, which is awaited.
+Each operation is written once, and takes a service as its argument. It has two public
+methods: a blocking one, and an async one whose name begins with ``a``.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class StoredUser:
     sessions: int
     #: Failed refreshes in a row.
     failures: int
-    #: When the grant ends: after that only a new login gives a token. None if TikTok
-    #: did not say.
+    #: When the grant ends; after that the user must log in again. None if TikTok did
+    #: not say.
     ends_at: int | None = None
 
 
@@ -60,11 +60,11 @@ class RefreshSummary:
     """Result of `TikTokTokens.refresh_expiring`: numbers of users."""
 
     refreshed: int = 0
-    #: TikTok could not be asked, or sent no token; the users stay signed in.
+    #: TikTok did not answer or sent no token; these users stay signed in.
     failed: int = 0
     #: The grant has ended: TikTok said so, or the refresh token expired.
     ended: int = 0
-    #: Records that none of ``secret_keys`` can open: their users count as signed out.
+    #: Records that none of ``secret_keys`` can open; their users count as signed out.
     unreadable: int = 0
 
 
@@ -104,10 +104,11 @@ class TikTokTokens:
 
     @classmethod
     def beside(cls, service: SessionService) -> Self:
-        """Return the tokens of a middleware's users, by its own service.
+        """Return the tokens of a middleware's users, through the middleware's service.
 
-        Of the two kinds of methods, blocking and async, those of the middleware's kind
-        share its HTTP client and its cache; the others open their own when first used.
+        Under WSGI the blocking methods share the middleware's HTTP client and cache,
+        and under ASGI the async methods do. The other methods open their own when first
+        used.
         """
         made = cls(
             service.settings,
@@ -132,7 +133,7 @@ class TikTokTokens:
 
         Raises:
             NotSignedIn: there is no grant of this user, or it has ended.
-            TikTokUnavailable: the token has expired and TikTok did not give another.
+            TikTokUnavailable: the token has expired and TikTok sent no new one.
             StoreError: the store failed.
         """
         return run(self._get(self._sync_service(), open_id))
@@ -142,20 +143,19 @@ class TikTokTokens:
         return await self._get(self._async_service(), open_id)
 
     def renew(self, open_id: str, *, rejected: str | None = None) -> Token:
-        """Return a user's token, refreshed now although it may not be due.
+        """Return a user's token, refreshed now even if it is not due.
 
         If several callers do this at the same time, TikTok is asked once.
 
         Args:
             open_id: the user's.
             rejected: the access token that TikTok refused as ``access_token_invalid``.
-                If another has been stored since, that one is returned and nothing is
-                refreshed.
+                If a newer token is stored, it is returned and nothing is refreshed.
 
         Raises:
             NotSignedIn: there is no grant of this user, or it has ended.
-            TikTokUnavailable: TikTok did not give another token, or failed so recently
-                that it is not asked again yet.
+            TikTokUnavailable: TikTok sent no new token, or failed so recently that it
+                is not asked again yet.
             StoreError: the store failed.
         """
         # `on_event` runs below this frame, which must not keep the token.
@@ -186,7 +186,7 @@ class TikTokTokens:
         return await self._profile(self._async_service(), open_id)
 
     def refresh_expiring(self, within: float) -> RefreshSummary:
-        """Refresh every token that expires within so many seconds: a sweep for cron.
+        """Refresh every token that expires within `within` seconds: a sweep for cron.
 
         No token is refreshed before half of its lifetime is over, so that more frequent
         sweeps, or several at once, do not refresh more often. Tokens are refreshed one
@@ -194,7 +194,8 @@ class TikTokTokens:
         grant that has ended is deleted and reported as ``session_ended``.
 
         Args:
-            within: seconds; twice the time between two sweeps, so that one may fail.
+            within: seconds; use twice the time between two sweeps, so that one may
+                fail.
 
         Raises:
             StoreError: the store failed, or cannot list its users.
@@ -202,14 +203,14 @@ class TikTokTokens:
         return run(self._sweep(self._sync_service(), within))
 
     async def arefresh_expiring(self, within: float) -> RefreshSummary:
-        """Refresh what ends soon, as `refresh_expiring` does, from an event loop."""
+        """Refresh expiring tokens, as `refresh_expiring` does, from an event loop."""
         return await self._sweep(self._async_service(), within)
 
     def ending(self, within: float) -> list[StoredUser]:
-        """Return the users whose grant ends within so many seconds, the next one first.
+        """Return the users whose grant ends within `within` seconds, the soonest first.
 
         Ask them to log in again, which begins a new grant; refreshing does not prolong
-        one. Users are left out if TikTok did not say when their grant ends.
+        a grant. Users are left out if TikTok did not say when their grant ends.
 
         Args:
             within: seconds, such as ``30 * 86400``.
@@ -220,7 +221,7 @@ class TikTokTokens:
         return run(self._ending(self._sync_service(), within))
 
     async def aending(self, within: float) -> list[StoredUser]:
-        """Return the users whose grant ends soon, as `ending` does, from a loop."""
+        """Return users whose grant ends soon, as `ending` does, from an event loop."""
         return await self._ending(self._async_service(), within)
 
     def users(self) -> list[StoredUser]:
@@ -253,7 +254,7 @@ class TikTokTokens:
     def forget(self, open_id: str) -> bool:
         """Delete a stored user and with it all their sessions.
 
-        The app stays connected at TikTok; `disconnect` ends that too.
+        The user's consent at TikTok stays; `disconnect` revokes it too.
 
         Returns:
             Whether the user was stored.
@@ -271,9 +272,9 @@ class TikTokTokens:
         """Delete a stored user and revoke the app's access at TikTok.
 
         Returns:
-            ``revoked``; ``gone`` if the user was not stored, or TikTok had ended the
-            access before; ``failed`` if TikTok did not confirm: the user is deleted
-            here all the same.
+            ``revoked``; ``gone`` if the user was not stored, or TikTok had already
+            ended the access; ``failed`` if TikTok did not confirm the revocation. The
+            user is deleted from the store in every case.
 
         Raises:
             StoreError: the store failed before anything was done.
@@ -285,7 +286,7 @@ class TikTokTokens:
         return await self._disconnect(self._async_service(), open_id)
 
     def close(self) -> None:
-        """Close the connections of the blocking methods; the next call reopens them."""
+        """Close the blocking methods' connections; the next call reopens them."""
         if self._sync is not None:
             run(self._sync.aclose())
 
@@ -314,7 +315,7 @@ class TikTokTokens:
     async def _renew(
         self, service: SessionService, open_id: str, dead: str | None
     ) -> Token:
-        """Replace the token that has this fingerprint; None for the present token."""
+        """Replace the token with the fingerprint `dead`; None for the present token."""
         if dead is None:
             stored = await self._load(service, open_id)
             dead = fingerprint(stored.record.access_token)
@@ -346,7 +347,7 @@ class TikTokTokens:
     ) -> VersionedRecord | None:
         """Return a record refreshed if due, and then its profile renewed if due.
 
-        A profile alone is not renewed: a job may never read it.
+        The profile is renewed only after a refresh: a job may never read it.
         """
         fresh = await service.refresh.fresh(stored, demand)
         if fresh is None or fresh.record.access_token == stored.record.access_token:
@@ -361,7 +362,7 @@ class TikTokTokens:
         except TikTokError as error:
             if error.error != "access_token_invalid":
                 raise
-            # The token became invalid before it expired: try once with another.
+            # TikTok refused a token that has not expired: refresh it and try once more.
             await self._renew(service, open_id, fingerprint(stored.record.access_token))
             packed = await service.profiles.renew(await self._load(service, open_id))
         if packed is None:
@@ -465,7 +466,7 @@ def stored_user(service: SessionService, record: UserRecord) -> StoredUser:
 
 
 def _outcome(before: VersionedRecord, after: VersionedRecord | None) -> str | None:
-    """Return how a sweep counts a refresh; None if another process still does it."""
+    """Return how a sweep counts a refresh; None if another process is refreshing."""
     if after is None:
         return "ended"
     if after.record.access_token != before.record.access_token:

@@ -1,9 +1,9 @@
 """FakeTikTok: the stand-in for TikTok, for tests and local development.
 
-One plain function, `FakeTikTok.handle`, takes a request and gives an answer; as a
-transport it serves an HTTP client in the same process, as a server (see `server`)
-anybody on this machine. It keeps a journal of what it was asked, without secrets, and
-fails where it is told to.
+One plain function, `FakeTikTok.handle`, takes a request and returns the answer. Used as
+a transport, it serves an HTTP client in the same process; used as a server (see
+`server`), it serves every program on this machine. It records each request without its
+secrets, and a test can make it fail.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ _NAMES = {
     CREATOR_INFO: "creator_info",
 }
 _OAUTH = ("token", "revoke")
-#: Other requests, also those without the final slash, are recorded as this.
+#: Requests to any other address, such as one without the final slash, get this name.
 _UNKNOWN = "unknown"
 _ENDPOINTS = (*_NAMES.values(), _UNKNOWN)
 #: Parameters that TikTok compares with the registered ones.
@@ -69,7 +69,7 @@ _PING = "tiktok.ping"
 #: The user of the portal's test delivery: a number, as captured.
 _PINGED = "7528370655977505848"
 Delivery = tuple[dict[str, str], bytes]
-#: The event that an app was removed, and its reason if the app revoked the access.
+#: The event of an app's removal, and its reason code if the app revoked the access.
 _REMOVED = "authorization.removed"
 _BY_APP = 5
 _MILLISECONDS = 10**11
@@ -79,13 +79,13 @@ _HIDDEN = frozenset(
 
 
 class LoginFlowError(TikTokOAuthError):
-    """A step of a test's login did not lead to the next one."""
+    """A step of a login in a test failed, so that the next step cannot follow."""
 
     code = "login_did_not_go_on"
 
 
 class ConsentRefused(LoginFlowError):
-    """TikTok would have shown its error page: `error`, `err_code`, `kind` say why."""
+    """TikTok would show an error page; see `error`, `err_code` and `kind`."""
 
     code = "consent_refused"
 
@@ -104,7 +104,7 @@ class ConnectionLost(Exception):
 
 
 class TimedOut(ConnectionLost):
-    """The answer would come later than any client waits."""
+    """The answer would arrive after any client's timeout."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +153,10 @@ class FakeTikTok:
     """A strict stand-in for TikTok, with one app registered.
 
     Lifetimes and grace can be set at any time: `access_lifetime`, `refresh_lifetime`,
-    `grace`, in seconds. These make it fail: `deny_next_login`, `expire_next_login`,
-    `fail`, `slow_down`, `lose_answer`, `rotate_away`, `disconnect`; `clear_faults` ends
-    that. `advance` moves the time of `clock`.
+    `grace`, in seconds. These methods make it fail: `deny_next_login`,
+    `expire_next_login`, `fail`, `slow_down`, `lose_answer`, `rotate_away`,
+    `disconnect`. `clear_faults` removes the faults. `advance` moves the time of
+    `clock`.
     """
 
     def __init__(  # noqa: PLR0913 - public: an app, its users, two lifetimes
@@ -177,13 +178,13 @@ class FakeTikTok:
             client_secret: the app's.
             redirect_uris: the registered ones, byte for byte; None accepts any that
                 TikTok's portal would accept.
-            scopes: those that the app is approved for.
-            people: those who can log in.
+            scopes: the scopes that the app is approved for.
+            people: the persons who can log in.
             clock: returns the seconds since 1970.
             access_lifetime: of an access token, in seconds.
             refresh_lifetime: of a grant, in seconds, counted from the consent.
         """
-        client_secret = reveal(client_secret)  # in settings its text is hidden
+        client_secret = reveal(client_secret)  # settings hide its text
         self._clock = clock
         self._advanced = 0.0
         #: Whether the app that logged in last uses `clock`; None if that is unknown.
@@ -210,8 +211,8 @@ class FakeTikTok:
         self.webhooks: list[Delivery] = []
         self._faults: dict[str, list[_Fault]] = {}
         self._lock = threading.Lock()
-        #: Whether the next successful revoke answers ``{}`` or nothing: TikTok's own
-        #: page says both.
+        #: Whether the next successful revoke answers ``{}`` or an empty body: TikTok's
+        #: own page documents both.
         self._answers_braces = False
 
     @classmethod
@@ -225,8 +226,8 @@ class FakeTikTok:
     ) -> FakeTikTok:
         """Return a stand-in where the app of these settings is registered.
 
-        It is approved for every scope in the settings, besides the default scopes of a
-        stand-in.
+        The app is approved for every scope in the settings, and for the default scopes
+        of a stand-in.
         """
         return cls(
             client_key=settings.client_key,
@@ -245,7 +246,7 @@ class FakeTikTok:
 
     @property
     def access_lifetime(self) -> int:
-        """Life of the access tokens that are issued from now on, in seconds."""
+        """Lifetime of the access tokens issued from now on, in seconds."""
         return self.provider.access_lifetime
 
     @access_lifetime.setter
@@ -254,7 +255,7 @@ class FakeTikTok:
 
     @property
     def refresh_lifetime(self) -> int:
-        """Life of the refresh tokens that are issued from now on, in seconds.
+        """Lifetime of the refresh tokens issued from now on, in seconds.
 
         It counts from the consent; a refresh does not extend it.
         """
@@ -287,7 +288,7 @@ class FakeTikTok:
 
         Raises:
             LoginFlowError: the app that `login_as` logged in to uses another clock,
-                which would not move.
+                which this method cannot move.
         """
         if self._is_followed is False:
             message = (
@@ -298,9 +299,9 @@ class FakeTikTok:
         self._advanced += seconds
 
     def note_clock(self, clock: Callable[[], float]) -> None:
-        """Note the clock that an app uses; `login_as` does, if it finds the clock."""
+        """Record the clock of an app; `login_as` calls this if it finds the clock."""
         is_own = clock == self.clock
-        # A test may give its own clock to both, and still call `advance`.
+        # A test may give both the same clock of its own, and call `advance`.
         is_shared = clock is self._clock and clock is not time.time
         self._is_followed = is_own or is_shared
 
@@ -314,16 +315,17 @@ class FakeTikTok:
         scopes: Iterable[str] | None = None,
         deny: bool = False,
     ) -> str:
-        """Decide on TikTok's page; return the callback's address.
+        """Decide on TikTok's consent page; return the callback's address.
 
-        TikTok shows no page to a person who consented before, unless the app asks with
-        ``disable_auto_auth=1``: they come back with the scopes of that consent.
+        TikTok shows no page to a person who consented before, unless the app sends
+        ``disable_auto_auth=1``: it redirects the person back with the scopes of that
+        consent.
 
         Args:
             authorize_url: where the app sent the browser.
-            person: who decides; by default the first of `people`.
-            scopes: the ones that they leave ticked; by default all requested ones.
-            deny: whether they cancel.
+            person: the person who decides; by default the first of `people`.
+            scopes: the scopes that the person leaves ticked; by default all requested.
+            deny: whether the person cancels.
 
         Raises:
             ConsentRefused: TikTok would have shown an error instead of its page.
@@ -368,15 +370,15 @@ class FakeTikTok:
             endpoint: ``token``, ``revoke``, ``user_info``, ``video_list``,
                 ``video_query`` or ``creator_info``.
             times: how many requests.
-            status: of the answer; 500 with neither `error` nor `body`, else 200, but
-                for an error of a resource endpoint the one that TikTok's pages name
-                for it, 401 if they name none.
+            status: of the answer. The default is 500 without `error` and `body`, and
+                otherwise 200; for an error of a resource endpoint it is the status in
+                TikTok's documentation, or 401 if none is documented.
             error: TikTok's error code, in the endpoint's own shape.
-            body: the whole body instead.
+            body: the whole body, instead of `error`.
             headers: further headers.
-            delay: seconds before the answer; with nothing else given, the answer is
-                the usual one, late.
-            disconnect: no answer at all.
+            delay: seconds before the answer; without other arguments the usual answer
+                arrives late.
+            disconnect: drop the connection instead of answering.
 
         Raises:
             ValueError: there is no endpoint of that name.
@@ -396,12 +398,13 @@ class FakeTikTok:
     def slow_down(
         self, endpoint: str, *, seconds: float | None = None, times: int = 1
     ) -> None:
-        """Answer the next requests to an endpoint late; they are processed.
+        """Process the next requests to an endpoint, but answer late.
 
         Args:
             endpoint: as for `fail`.
-            seconds: to wait before the answer; None is longer than any client waits,
-                and the timeout comes at once, so that a test need not wait for it.
+            seconds: how long to wait before the answer. None stands for longer than
+                any client's timeout; the client then gets its timeout at once, so that
+                a test does not have to wait.
             times: how many requests.
         """
         late = seconds is None
@@ -422,14 +425,14 @@ class FakeTikTok:
     ) -> None:
         """Let TikTok send the next person back without a code.
 
-        By default the account is not eligible: too young, banned, of another region, or
-        no target user of a sandbox.
+        By default the account is not eligible: too young, banned, from another region,
+        or not a target user of the sandbox.
 
         Args:
             error: of the callback, such as ``server_error`` or
                 ``temporarily_unavailable``; None leaves it out.
             description: its ``error_description``; None leaves it out.
-            further: parameters of callbacks in other shapes that were observed, such as
+            further: parameters of other observed callback formats, such as
                 ``errCode``, ``error_code``, ``error_msg`` and ``error_type``.
             times: how many logins.
         """
@@ -446,7 +449,7 @@ class FakeTikTok:
                 ``scope_permission_missed``.
 
         Raises:
-            ValueError: it is none of a resource endpoint's errors.
+            ValueError: `error` is not an error code of a resource endpoint.
         """
         if error not in STATUS_OF:
             message = f"{error!r} is none of {', '.join(STATUS_OF)}"
@@ -454,7 +457,7 @@ class FakeTikTok:
         self.provider.refused_fields[name] = error
 
     def expire_next_login(self, *, times: int = 1) -> None:
-        """Let the code of the next login be too old when the app redeems it."""
+        """Make the code of the next login expire before the app redeems it."""
         self.provider.stale_codes = times
 
     def rotate_away(self, person: Person | None = None) -> None:
@@ -463,7 +466,7 @@ class FakeTikTok:
         The access token still works; the app's next refresh is refused.
 
         Args:
-            person: whose token; by default that of every person.
+            person: the token's owner; by default every person's token is used up.
         """
         for each in self.people if person is None else (person,):
             self.provider.rotate_away(each.open_id)
@@ -472,9 +475,10 @@ class FakeTikTok:
         """Remove the app, as a person can in TikTok's own settings.
 
         Args:
-            person: who does it; by default the first of `people`.
-            reason: TikTok's: 0 unknown, 1 the person did, 2 the account was deleted, 3
-                its age changed, 4 it was banned, 5 the app did.
+            person: the person who removes it; by default the first of `people`.
+            reason: TikTok's code: 0 unknown, 1 removed by the person, 2 the account was
+                deleted, 3 the account's age changed, 4 the account was banned, 5
+                revoked by the app.
 
         Returns:
             Headers and body of the webhook to the app, which is also added to
@@ -520,15 +524,15 @@ class FakeTikTok:
     ) -> Delivery:
         """Return headers and body of a delivery that TikTok signed.
 
-        When TikTok sends ``authorization.removed``, the user's tokens up to then are
-        invalid already, and so they are here. An exception is reason 5, which reports
-        that the app itself revoked them, and may come after the next login.
+        Before TikTok sends ``authorization.removed``, it invalidates all tokens that
+        the user has by then, and so does this method. Reason 5 is an exception: it
+        reports that the app itself revoked them, and may arrive after the next login.
 
         Args:
             event: such as ``authorization.removed``; `ping` makes ``tiktok.ping``.
-            open_id: the user it is about; None leaves it out.
-            content: it is packed as JSON in a string.
-            create_time: as it stands in the body; now, in seconds, if not given.
+            open_id: the user whom the event concerns; None leaves it out.
+            content: the event's content, which is sent as a string of JSON.
+            create_time: the value in the body; now, in seconds, if not given.
             signed_at: seconds since 1970; now if not given.
         """
         if content is None:
@@ -550,9 +554,10 @@ class FakeTikTok:
         return self._sign(body, now if signed_at is None else int(signed_at))
 
     def ping(self) -> Delivery:
-        """Return what the "Test URL" button of TikTok's portal sends, as captured.
+        """Return the delivery that the "Test URL" button of TikTok's portal sends.
 
-        Its ``create_time`` is in milliseconds, and the user a number.
+        It follows a captured one: ``create_time`` is in milliseconds, and the user is a
+        number.
         """
         now = int(self.provider.clock() * 1000)
         content = {"reason": "testing Webhook"}
@@ -562,9 +567,10 @@ class FakeTikTok:
         """Return a delivery as TikTok sends it again, for up to 72 hours.
 
         Args:
-            delivery: what `webhook`, `ping` or `disconnect` gave, or one of `webhooks`.
-            renew: sign it again, now. It is unknown whether TikTok does, so an app must
-                accept the old signature as well.
+            delivery: a result of `webhook`, `ping` or `disconnect`, or an item of
+                `webhooks`.
+            renew: sign it again with the present time. It is unknown whether TikTok
+                does so, and an app must also accept the old signature.
         """
         headers, body = delivery
         if renew:
@@ -580,9 +586,9 @@ class FakeTikTok:
 
     @property
     def transport(self) -> Any:
-        """A transport for clients of httpx2, both sync and async.
+        """A transport for sync and async clients of httpx2.
 
-        It is one of httpx if httpx2 is not installed, as Authlib's clients are.
+        If httpx2 is not installed, it is a transport for httpx, as in Authlib.
         """
         try:
             import httpx2 as httpx
@@ -618,7 +624,7 @@ class FakeTikTok:
 
         return Transport(answer)
 
-    # --- what it answers -----------------------------------------------------------
+    # --- answers -----------------------------------------------------------------
 
     def handle(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes
@@ -696,7 +702,7 @@ class FakeTikTok:
                 return self._oauth(endpoint, headers, body)
             if endpoint in _NAMES.values():
                 return self._resource(endpoint, headers, query, body)
-        # A missing slash, a wrong method, or an unknown endpoint.
+        # The slash is missing, the method is wrong, or the endpoint is unknown.
         return Reply(404, _TEXT, b"Unsupported path(Janus)")
 
     def _oauth(self, endpoint: str, headers: Mapping[str, str], body: bytes) -> Reply:
@@ -745,7 +751,7 @@ class FakeTikTok:
         return self._api_error(error, text, status or STATUS_OF.get(error, 401))
 
     def _oauth_error(self, error: str, text: str, status: int) -> Reply:
-        """Return TikTok's flat error body, which comes with status 200 or another."""
+        """Return TikTok's flat error body, which TikTok sends with status 200 too."""
         named = log_id(self.provider.clock())
         body = {"error": error, "error_description": text, "log_id": named}
         return self._json(status, body, named)
@@ -757,7 +763,7 @@ class FakeTikTok:
         status: int,
         data: Mapping[str, object] | None = None,
     ) -> Reply:
-        """Return the body of a resource endpoint, which has an error on success too."""
+        """Return a resource endpoint's body, which has an ``error`` even on success."""
         named = log_id(self.provider.clock())
         error = {"code": code, "message": text, "log_id": named}
         return self._json(status, {"data": data or {}, "error": error}, named)
@@ -798,7 +804,7 @@ def _no_page(person: Person, granted: Iterable[str]) -> str:
 
 
 def _check_endpoint(name: str) -> None:
-    """Refuse an unknown name, such as a typing mistake in a test."""
+    """Refuse an unknown name, such as a misspelt one in a test."""
     if name not in _ENDPOINTS:
         message = f"{name!r} is none of the endpoints {', '.join(_ENDPOINTS)}"
         raise ValueError(message)
@@ -810,7 +816,7 @@ def _is_json(headers: Mapping[str, str]) -> bool:
 
 
 def _error_of(reply: Reply | None) -> str:
-    """Return TikTok's error code in an answer of either shape, or ""."""
+    """Return TikTok's error code from a flat or nested answer, or ""."""
     try:
         answer = json.loads(reply.body) if reply else None
     except ValueError:
