@@ -62,7 +62,7 @@ class RefreshSummary:
     refreshed: int = 0
     #: TikTok did not answer or sent no token; these users stay signed in.
     failed: int = 0
-    #: The grant has ended: TikTok said so, or the refresh token expired.
+    #: The grant has ended: TikTok ended it, or the refresh token expired.
     ended: int = 0
     #: Records that none of ``secret_keys`` can open; their users count as signed out.
     unreadable: int = 0

@@ -6,8 +6,8 @@ it: that process first writes into the record, with a compare-and-swap, the time
 which another process may try. Until then the others use the old profile. A failure
 therefore needs no further write: the old profile stays, and the wait doubles.
 
-The request that finds a profile old asks TikTok itself, and waits for each call at most
-`_SECONDS`. If TikTok or the store fails, the request goes on without a new profile.
+The request that finds a profile old asks TikTok itself, and waits at most `_SECONDS`
+for each call. If TikTok or the store fails, the request goes on without a new profile.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ class _Lock(NamedTuple):
 class Demand(NamedTuple):
     """A reason to refresh a token before it is due."""
 
-    #: A sweep refreshes tokens that expire within so many seconds, if half of their
+    #: A sweep refreshes tokens that expire within this many seconds, if half their
     #: lifetime is over. Each refresh is a chance to lose the user's tokens, so more
     #: frequent sweeps do not refresh more often.
     within: float = 0

@@ -37,7 +37,7 @@ def is_prefetch(request: Request) -> bool:
 
 
 def is_document(request: Request) -> bool:
-    """Whether the response goes into a browser's window, as far as the client says.
+    """Whether the response goes into a browser's window, as the client declares.
 
     A request for an image, frame or script does not come from a person who logs in
     (https://www.w3.org/TR/fetch-metadata/#sec-fetch-dest-header).
