@@ -97,7 +97,7 @@ def test_redis_pool_is_bounded(empty_redis):
     store = RedisStore(empty_redis)
     try:
         store.get("key")
-        pool = store._face().client.connection_pool
+        pool = store._connections().client.connection_pool
         assert (pool.max_connections, pool.timeout) == (50, 2.0)
         options = pool.connection_kwargs
         assert (options["socket_timeout"], options["socket_connect_timeout"]) == (

@@ -80,7 +80,7 @@ def test_a_read_is_one_command(redis_url: str, store: RedisStore) -> None:
 
 @pytest.mark.anyio
 async def test_a_read_in_a_loop_is_one_command(redis_url: str) -> None:
-    """Ten reads of the asyncio face are ten GETs and nothing else."""
+    """Ten reads of the asyncio methods are ten GETs and nothing else."""
     store = RedisStore(redis_url)
     await store.aget("row")
     before = calls(redis_url)
@@ -152,7 +152,7 @@ def test_a_swap_whose_answer_is_lost_is_still_true(
 ) -> None:
     """A swap that took place says so, though its first answer never came."""
     key = request.node.name
-    with LosesAnswers(store._face().client) as answers:
+    with LosesAnswers(store._connections().client) as answers:
         store.get(key)
         answers.left = 1
         assert store.compare_and_set(key, None, b"first", 60) is True
@@ -169,7 +169,7 @@ def test_a_lost_answer_makes_nobody_elses_swap_ours(
     """A swap that another made with the same value stays the other's."""
     key = request.node.name
     store.compare_and_set(key, None, b"used", 60)
-    with LosesAnswers(store._face().client) as answers:
+    with LosesAnswers(store._connections().client) as answers:
         store.get(key)
         answers.left = 1
         assert store.compare_and_set(key, None, b"used", 60) is False
@@ -177,7 +177,7 @@ def test_a_lost_answer_makes_nobody_elses_swap_ours(
 
 def test_a_connection_is_tried_once_more_and_no_oftener(store: RedisStore) -> None:
     """Two lost answers in a row are an error."""
-    with LosesAnswers(store._face().client) as answers:
+    with LosesAnswers(store._connections().client) as answers:
         store.get("row")
         answers.left = 2
         with pytest.raises(StoreError):
@@ -210,7 +210,7 @@ def test_a_dead_server_is_an_error_in_time(redis_server: Any) -> None:
 
 @pytest.mark.anyio
 async def test_a_dead_server_is_an_error_in_a_loop(redis_server: Any) -> None:
-    """The asyncio face fails at once too, and works again after a restart."""
+    """The asyncio methods fail at once too, and work again after a restart."""
     store = RedisStore(redis_server.url)
     await store.acompare_and_set("row", None, b"value", 60)
     redis_server.kill()
@@ -262,7 +262,7 @@ def test_a_silent_server_is_an_error_in_time() -> None:
 
 @pytest.mark.anyio
 async def test_a_silent_server_is_an_error_in_a_loop(redis_server: Any) -> None:
-    """The asyncio face waits for one timeout as well, without blocking the loop."""
+    """The asyncio methods wait for one timeout as well, without blocking the loop."""
     store = RedisStore(redis_server.url, timeout=5)
     await store.aget("row")
     redis_server.process.send_signal(signal.SIGSTOP)
@@ -327,7 +327,7 @@ def test_each_loop_has_connections_of_its_own(redis_url: str) -> None:
 
 
 def test_both_faces_see_the_same_rows(redis_url: str, store: RedisStore) -> None:
-    """A row that one face writes is read by the other."""
+    """A row written by one kind of method is read by the other."""
     store.compare_and_set("faces", None, b"value", 60)
 
     async def use() -> bytes | None:
@@ -345,8 +345,8 @@ def test_a_connection_closed_under_a_waiting_call(redis_server: Any) -> None:
     """A call whose connection another thread dropped is tried again, however late."""
     store = RedisStore(redis_server.url, timeout=2.5)
     store.compare_and_set("row", None, b"1", 60)
-    face = store._face()
-    pool = face.pool  # about to be emptied, says whoever asks for it
+    connections = store._connections()
+    pool = connections.pool  # about to be emptied, as `pool` is read only for that
     [connection] = pool._connections
     with redis.Redis.from_url(redis_server.url) as client:
         client.client_pause(2600)

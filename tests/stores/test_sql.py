@@ -224,7 +224,7 @@ def test_keys_are_compared_byte_for_byte(store: SQLStore, other: str) -> None:
 def test_a_read_is_one_statement(store: SQLStore) -> None:
     """A read sends the SELECT and nothing else, not even a ROLLBACK."""
     store.compare_and_set("row", None, b"1", 60)
-    engine = store._source.face().engine
+    engine = store._source.connections().engine
     with engine.connect() as connection:
         driver = connection.connection.driver_connection
     if engine.dialect.driver == "pymysql":
@@ -245,7 +245,7 @@ def test_expired_rows_are_swept(store: SQLStore) -> None:
     time.sleep(0.01)
     for number in range(40):
         store.compare_and_set(f"new-{number}", None, b"1", 60)
-    with store._source.face().engine.connect() as connection:
+    with store._source.connections().engine.connect() as connection:
         count = connection.scalar(sa.select(sa.func.count()).select_from(store.table))
     assert 40 <= count < 80
 
@@ -320,7 +320,7 @@ class LosesAnswers:
 
 def test_a_lost_answer_is_recognized(store: SQLStore) -> None:
     """A swap whose answer got lost has taken place once, and says so."""
-    answers = LosesAnswers(store._source.face().engine)
+    answers = LosesAnswers(store._source.connections().engine)
     answers.left = 1
     assert store.compare_and_set("row", None, b"first", 60) is True
     answers.left = 1
@@ -336,7 +336,7 @@ def test_a_lost_answer_is_recognized(store: SQLStore) -> None:
 
 def test_a_loss_while_a_lost_answer_is_looked_for_is_an_error(store: SQLStore) -> None:
     """A connection lost again, while looking whether a swap took place, is an error."""
-    engine = store._source.face().engine
+    engine = store._source.connections().engine
     answers = LosesAnswers(engine)
 
     def lose_the_look(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
@@ -360,7 +360,7 @@ def test_a_write_that_waits_too_long_is_not_sent_again(server: Server) -> None:
     def note(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
         sent.append(statement)
 
-    sa.event.listen(store._source.face().engine, "before_cursor_execute", note)
+    sa.event.listen(store._source.connections().engine, "before_cursor_execute", note)
     engine = sa.create_engine(server.url())
     with engine.begin() as other:
         other.execute(sa.update(store.table).values(expires=store.table.c.expires))
@@ -389,7 +389,7 @@ def test_aclose_under_trio(store: SQLStore) -> None:
 def test_a_server_that_became_read_only_is_left(server: Server) -> None:
     """A connection that refuses writes after a failover is replaced, once."""
     store = made(server.url())
-    engine = store._source.face().engine
+    engine = store._source.connections().engine
     with engine.connect() as connection:
         if server.url().startswith("postgresql"):
             connection.exec_driver_sql("SET default_transaction_read_only = on")
@@ -419,11 +419,11 @@ def test_a_silent_server_is_an_error_in_a_loop(postgresql: Server) -> None:
     store = made(postgresql.url())
 
     async def use() -> None:
-        face = store._source.loop_face()
+        connections = store._source.loop_connections()
         slow = store._statements["get"]._replace(text="SELECT pg_sleep(600)", order=())
-        face.timeout = 0.5
+        connections.timeout = 0.5
         with pytest.raises(StoreError, match="in time"):
-            await face.execute(slow, {})
+            await connections.execute(slow, {})
         await store.aclose()
 
     asyncio.run(use())

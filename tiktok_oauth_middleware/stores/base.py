@@ -1,12 +1,12 @@
-"""What a store is, and what ours share.
+"""The protocols of a store, and code that our stores share.
 
-A store keeps rows of bytes by key and forgets each by itself after a while. It has
-four words, chosen so that every flow is one read and one swap: a row is only ever
-replaced by somebody who says what it replaces. "There is no such row" is an answer
-(None, False); "I can not tell" is `StoreError`, and never the same thing.
+A store keeps rows of bytes by key, each until it expires. It has four methods, chosen
+so that every flow is one read and one swap: a caller replaces a row only by naming the
+value that it replaces. A missing row is an answer (None, False); a failure to answer is
+a `StoreError`. The two are never confused.
 
-A store is handed ciphertext and keeps no secret of its own. It may be slow, so it
-says for how long it may block (``waits``, see `Store`).
+A store receives ciphertext and keeps no secret of its own. It may be slow, so it
+declares when its calls may block (``waits``, see `Store`).
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ Waits = Literal["never", "writes", "always"]
 class Store(Protocol):
     """Rows of bytes by key, each with a time to live; safe to use from any thread.
 
-    Every failure is a `StoreError`, raised ``from`` the store's own exception; not to
-    have answered within two seconds or so is one, and the store must see to that.
+    Every failure is a `StoreError`, raised ``from`` the store's own exception; no
+    answer within about two seconds is one, and the store must enforce that timeout.
 
     A class may say in an attribute ``waits`` how long its calls block, so that an
     event loop need not send all of them to a thread: ``"never"`` (memory),
@@ -49,7 +49,7 @@ class Store(Protocol):
     def compare_and_set(
         self, key: str, old: bytes | None, new: bytes | None, ttl: float
     ) -> bool:
-        """Put `new` where `old` is, in one step, and say whether `old` was there.
+        """Replace `old` by `new` atomically, and return whether `old` was there.
 
         Args:
             key: The row.
@@ -64,20 +64,20 @@ class Store(Protocol):
         ...
 
     def lock(self, key: str, ttl: float) -> AbstractContextManager[bool]:
-        """Hold the lock of `key` inside: True if we do, False if somebody else does.
+        """Hold the lock of `key` inside: True if obtained, False if it is taken.
 
-        It does not wait. A lock is a lease of `ttl` seconds: who holds it for longer
-        has lost it, and leaving then does nothing to the next holder's.
+        It does not wait. A lock is a lease of `ttl` seconds: a holder that keeps it
+        longer has lost it, and its exit then does not release the next holder's lock.
         """
         ...
 
     def close(self) -> None:
-        """Let go of connections and files; the rows stay."""
+        """Close connections and files; the rows stay."""
         ...
 
 
 class Listing(Protocol):
-    """What a store may have beside the four words, for who sweeps over all users.
+    """An optional method of a store, for callers that process all users.
 
     No request needs it; `TikTokTokens.refresh_expiring` and the command line do.
     """
@@ -88,7 +88,7 @@ class Listing(Protocol):
 
 
 class AsyncStore(Protocol):
-    """The same four words for a store that is written for asyncio."""
+    """The same four methods, for a store that is written for asyncio."""
 
     async def get(self, key: str) -> bytes | None:
         """Return the value of a row that has not expired; None if there is none."""
@@ -96,15 +96,15 @@ class AsyncStore(Protocol):
     async def compare_and_set(
         self, key: str, old: bytes | None, new: bytes | None, ttl: float
     ) -> bool:
-        """Put `new` where `old` is, in one step; see `Store.compare_and_set`."""
+        """Replace `old` by `new` atomically; see `Store.compare_and_set`."""
         ...
 
     def lock(self, key: str, ttl: float) -> AbstractAsyncContextManager[bool]:
-        """Hold the lock of `key` inside, if nobody else does; see `Store.lock`."""
+        """Hold the lock of `key` inside, if it is free; see `Store.lock`."""
         ...
 
     async def close(self) -> None:
-        """Let go of connections and files; the rows stay."""
+        """Close connections and files; the rows stay."""
 
 
 # --- what our stores share ---------------------------------------------------------
@@ -127,12 +127,12 @@ def lock_row(key: str) -> str:
 
 
 def lock_owner() -> bytes:
-    """Return a name that no other holder of a lock has."""
+    """Return a random name, unique to one holder of a lock."""
     return os.urandom(16)
 
 
 class SwapLock:
-    """A lock made of a store's own swap: a row that names its owner, for a while."""
+    """A lock built on a store's swap: a row that names its owner until it expires."""
 
     def __init__(self, store: Store, key: str, ttl: float) -> None:
         self._store = store
@@ -171,7 +171,7 @@ class SwapsInLoop(Protocol):
     async def acompare_and_set(
         self, key: str, old: bytes | None, new: bytes | None, ttl: float
     ) -> bool:
-        """Put `new` where `old` is, in one step; see `Store.compare_and_set`."""
+        """Replace `old` by `new` atomically; see `Store.compare_and_set`."""
         ...
 
 

@@ -148,7 +148,7 @@ class DjangoStore:
     def compare_and_set(
         self, key: str, old: bytes | None, new: bytes | None, ttl: float
     ) -> bool:
-        """Put `new` where `old` is; say whether `old` was there."""
+        """Replace `old` by `new`; return whether `old` was there."""
         refuse_empty_swap(old, new)
         values: dict[str, object] = {"key": self._text(key), "old": old}
         if new is None:
@@ -195,7 +195,7 @@ class DjangoStore:
     async def acompare_and_set(
         self, key: str, old: bytes | None, new: bytes | None, ttl: float
     ) -> bool:
-        """Put `new` where `old` is; say whether `old` was there."""
+        """Replace `old` by `new`; return whether `old` was there."""
         return await sync_to_async(self.compare_and_set)(key, old, new, ttl)
 
     def alock(self, key: str, ttl: float) -> AbstractAsyncContextManager[bool]:

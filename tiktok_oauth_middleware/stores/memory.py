@@ -4,7 +4,7 @@ Values and expiry times are two dictionaries of atoms, which the garbage collect
 not track: 100,000 users add no object to a full collection, where one object for each
 row would add milliseconds. Up to CPython 3.13 it leaves the dictionaries themselves
 alone too; from 3.14 on it passes over each once. Every other process has a store of
-its own: the one thing that makes this store wrong in production, and so it says so.
+its own, which makes it unfit for several workers; it logs a warning about that.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class MemoryStore:
     """Rows in memory, gone with the process.
 
     Args:
-        clock: What expiry is judged by.
+        clock: Seconds since 1970, for expiry.
     """
 
     waits: ClassVar[Waits] = "never"
@@ -61,7 +61,7 @@ class MemoryStore:
     def compare_and_set(
         self, key: str, old: bytes | None, new: bytes | None, ttl: float
     ) -> bool:
-        """Put `new` where `old` is; say whether `old` was there."""
+        """Replace `old` by `new`; return whether `old` was there."""
         refuse_empty_swap(old, new)
         if not self._has_checked_workers:
             self.check_workers()
@@ -74,7 +74,7 @@ class MemoryStore:
             return True
 
     def lock(self, key: str, ttl: float) -> AbstractContextManager[bool]:
-        """Hold the lock inside, if nobody else does; does not wait."""
+        """Hold the lock inside, if it is free; does not wait."""
         return SwapLock(self, key, ttl)
 
     def keys(self, prefix: str) -> list[str]:
@@ -84,7 +84,7 @@ class MemoryStore:
         return [key for key, end in rows if end > now and key.startswith(prefix)]
 
     def close(self) -> None:
-        """Do nothing: there is nothing to let go of, and the rows stay."""
+        """Do nothing: there are no connections to close, and the rows stay."""
 
     def __repr__(self) -> str:
         return f"MemoryStore({len(self._values)} rows)"
@@ -96,8 +96,8 @@ class MemoryStore:
         return self._values.get(key)
 
     def _put(self, key: str, value: bytes | None, expires: float) -> None:
-        # A fork may come between two lines, and the child go on from there: each
-        # order leaves a row that is whole or counts as missing.
+        # A fork may happen between two lines, and the child continues from there: in
+        # this order a row is always either complete or counts as missing.
         if value is None:
             self._expires.pop(key, None)
             self._values.pop(key, None)
@@ -106,17 +106,17 @@ class MemoryStore:
             self._expires[key] = expires
 
     def _sweep(self, now: float) -> None:
-        """Look at the next few rows, round and round, and drop what has expired."""
+        """Check the next few rows, in rotation, and drop expired ones."""
         looked_at = tuple(islice(self._round, _LOOKED_AT))
         if not looked_at:
-            # A tuple of strings: the collector leaves that alone as well.
+            # A tuple of strings, which the garbage collector does not track either.
             self._round = iter(tuple(self._values))
         for key in looked_at:
             if self._expires.get(key, 0) <= now:
                 self._put(key, None, 0)
 
     def after_fork(self) -> None:
-        """Take a new lock: who held the old one does not exist in this process."""
+        """Take a new lock: the old one's holder does not exist in this process."""
         self._lock = threading.Lock()
         self._is_forked = True
         self._has_checked_workers = False
@@ -128,7 +128,7 @@ class MemoryStore:
         of a fork.
 
         Args:
-            seen: how it was seen, where the caller has.
+            seen: How the caller detected several workers; None to check here.
         """
         self._has_checked_workers = True
         reason = seen or (

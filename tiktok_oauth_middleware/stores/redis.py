@@ -1,16 +1,15 @@
 """A store in Redis or Valkey, for workers on several hosts.
 
-A read is one GET and nothing else. A swap is one Lua script, which the server runs
-without anything in between. Nothing waits for longer than the time-out, and a
-connection that turns out dead costs one more try.
+A read is a single GET. A swap is one Lua script, which the server runs atomically. No
+call waits for longer than the timeout, and a dead connection costs one retry.
 
-That try makes a swap run twice when the answer to the first got lost, and the second
-would find its own value and say False. So a value ends in a mark of the call that
-wrote it: a script that finds its own mark knows that it has been here before.
+When the answer to a swap is lost, the retry runs the swap twice, and the second run
+would find the new value and return False. Therefore each value ends in a random mark of
+the call that wrote it: a script that finds its own mark returns True.
 
-One class has two faces: plain methods, and twins in ``a`` for asyncio. From a URL it
-has both, with one client for each process and one for each event loop; from a client
-of yours it has the face that the client has.
+The class has blocking methods, and methods prefixed with ``a`` for asyncio. Made from a
+URL, it offers both, with one client for each process and one for each event loop; made
+from a client, it offers the kind of method that the client has.
 """
 
 from __future__ import annotations
@@ -46,8 +45,8 @@ T = TypeVar("T")
 #: Bytes at the end of a value that name the call which wrote it.
 _MARK = 8
 
-# "1" and what must be there, or "0"; what to put there, with its mark, or nothing;
-# for how many milliseconds.
+# Arguments: "1" if a value is expected, else "0"; the expected value; the new value
+# with its mark, or "" to delete the row; the time to live in milliseconds.
 _SWAP = f"""
 local found = redis.call('GET', KEYS[1])
 local new = ARGV[3]
@@ -70,8 +69,8 @@ return 1
 _MAX_CONNECTIONS = 50
 
 
-class _Face:
-    """A client and the script that swaps through it."""
+class _Connections:
+    """A client and its registered swap script."""
 
     __slots__ = ("_dropped", "client", "swap")
 
@@ -83,17 +82,17 @@ class _Face:
     def may_try_again(self, error: Exception) -> bool:
         """Whether a call that failed may succeed on a new connection.
 
-        It may where the answer said that another server is meant, and where we have
-        just dropped connections for that: some pools close under another thread's
-        hands what it has taken out.
+        It may if the reply shows that another server is the primary, or if idle
+        connections were just dropped for that reason: some pools also close
+        connections that another thread is using.
         """
         dropped = self._dropped
         is_ours = dropped is not None and (
             time.monotonic() - dropped < _DROP_SECONDS
-            # However long it waited: redis-py read on in a buffer that was closed.
+            # After any delay: redis-py read from a buffer that was closed.
             or isinstance(error, ValueError)
         )
-        return _reply_of(error) in _ELSEWHERE or is_ours
+        return _reply_of(error) in _FAILOVER_REPLIES or is_ours
 
     @property
     def pool(self) -> Any:
@@ -103,20 +102,21 @@ class _Face:
 
 
 class RedisStore:
-    """Rows in Redis; nothing is connected to before the first use.
+    """Rows in Redis; connects at the first use.
 
-    A swap that deletes leaves no mark. If its answer gets lost it may say False
-    though it was the one that deleted; never True to two callers.
+    A swap that deletes leaves no mark. If its answer is lost, it may return False
+    although it deleted the row; it never returns True to two callers.
 
     Args:
         url_or_client: ``redis://``, ``rediss://`` or ``unix://`` as redis-py reads
             them (options in the query win over ours), or a client of redis-py or
             valkey-py, also of a cluster or from Sentinel. A client keeps its own
-            time-outs and retries, must not decode responses, and is yours to close.
+            timeouts and retries, must not decode responses, and is not closed by us.
         timeout: Seconds for a connection, and for an answer.
 
     Raises:
-        ConfigurationError: redis-py is not installed, or it is no such URL or client.
+        ConfigurationError: redis-py is not installed, or the argument is not such a
+            URL or client.
     """
 
     waits: ClassVar[Waits] = "always"
@@ -125,12 +125,12 @@ class RedisStore:
     def __init__(self, url_or_client: Any, *, timeout: float = 2.0) -> None:
         self._timeout = timeout
         self._url = Secret("")
-        self._given: _Face | None = None
+        self._given: _Connections | None = None
         self._has_loop_client = False
-        # Clients from the URL. A child of fork() finds none of its own here; what
-        # belongs to its parent stays, unused and not closed.
-        self._by_process: dict[int, _Face] = {}
-        self._by_loop: dict[Any, _Face] = {}
+        # Clients made from the URL. A forked child has no entry of its own yet; its
+        # parent's client stays, unused and not closed.
+        self._by_process: dict[int, _Connections] = {}
+        self._by_loop: dict[Any, _Connections] = {}
         if isinstance(url_or_client, str):
             try:
                 import_module("redis")
@@ -150,90 +150,94 @@ class RedisStore:
 
     def get(self, key: str) -> bytes | None:
         """Return the value, or None if there is none or it has expired."""
-        found = _insist(self._face(), "read", lambda face: face.client.get(key))
+        found = _call_with_retries(
+            self._connections(), "read", lambda connections: connections.client.get(key)
+        )
         return None if found is None else found[:-_MARK]
 
     def compare_and_set(
         self, key: str, old: bytes | None, new: bytes | None, ttl: float
     ) -> bool:
-        """Put `new` where `old` is; say whether `old` was there."""
+        """Replace `old` by `new`; return whether `old` was there."""
         values = _swap_values(old, new, ttl)
         return bool(
-            _insist(
-                self._face(),
+            _call_with_retries(
+                self._connections(),
                 "write",
-                lambda face: face.swap(keys=(key,), args=values),
+                lambda connections: connections.swap(keys=(key,), args=values),
             )
         )
 
     def lock(self, key: str, ttl: float) -> AbstractContextManager[bool]:
-        """Hold the lock inside, if nobody else does; does not wait."""
+        """Hold the lock inside, if it is free; does not wait."""
         return SwapLock(self, key, ttl)
 
     def keys(self, prefix: str) -> list[str]:
         """Return the keys of rows that begin with `prefix`, of every node."""
-        pattern = _only_itself(prefix) + "*"
+        pattern = _escaped_pattern(prefix) + "*"
 
-        def scan(face: _Face) -> list[str]:
-            found = face.client.scan_iter(match=pattern, count=1000)
+        def scan(connections: _Connections) -> list[str]:
+            found = connections.client.scan_iter(match=pattern, count=1000)
             # SCAN may name a key twice (https://redis.io/docs/latest/commands/scan/).
             return sorted({key.decode() for key in found})
 
-        return _insist(self._face(), "read", scan)
+        return _call_with_retries(self._connections(), "read", scan)
 
     def facts(self) -> dict[str, Any]:
-        """Return what the server says of itself: INFO, and ``save`` if it may be told.
+        """Return the server's INFO, and its ``save`` setting if CONFIG is permitted.
 
         Raises:
-            StoreError: it can not be reached, or may not be asked.
+            StoreError: The server cannot be reached, or does not permit INFO.
         """
-        client = self._face().client
+        client = self._connections().client
         try:
-            said = dict(client.info())
+            facts = dict(client.info())
         except Exception as error:
             raise _failure("report its state", error) from error
-        with suppress(Exception):  # a host of Redis may have shut CONFIG off
-            said.update(client.config_get("save"))
-        return said
+        with suppress(Exception):  # a Redis provider may have disabled CONFIG
+            facts.update(client.config_get("save"))
+        return facts
 
     def close(self) -> None:
         """Close this process's connections; a later call opens new ones.
 
         Those of an event loop are closed by `aclose` in that loop.
         """
-        face = self._by_process.pop(os.getpid(), None)
-        if face is not None:
-            face.client.close()
+        connections = self._by_process.pop(os.getpid(), None)
+        if connections is not None:
+            connections.client.close()
 
     async def aget(self, key: str) -> bytes | None:
         """Return the value, or None if there is none or it has expired."""
-        found = await self._ainsist("read", lambda face: face.client.get(key))
+        found = await self._acall_with_retries(
+            "read", lambda connections: connections.client.get(key)
+        )
         return None if found is None else found[:-_MARK]
 
     async def acompare_and_set(
         self, key: str, old: bytes | None, new: bytes | None, ttl: float
     ) -> bool:
-        """Put `new` where `old` is; say whether `old` was there."""
+        """Replace `old` by `new`; return whether `old` was there."""
         values = _swap_values(old, new, ttl)
         return bool(
-            await self._ainsist(
-                "write", lambda face: face.swap(keys=(key,), args=values)
+            await self._acall_with_retries(
+                "write", lambda connections: connections.swap(keys=(key,), args=values)
             )
         )
 
     def alock(self, key: str, ttl: float) -> AbstractAsyncContextManager[bool]:
-        """Hold the lock inside, if nobody else does; does not wait."""
+        """Hold the lock inside, if it is free; does not wait."""
         return AsyncSwapLock(self, key, ttl)
 
     async def akeys(self, prefix: str) -> list[str]:
         """Return the keys of rows that begin with `prefix`, of every node."""
-        pattern = _only_itself(prefix) + "*"
+        pattern = _escaped_pattern(prefix) + "*"
 
-        async def scan(face: _Face) -> list[str]:
-            found = face.client.scan_iter(match=pattern, count=1000)
+        async def scan(connections: _Connections) -> list[str]:
+            found = connections.client.scan_iter(match=pattern, count=1000)
             return sorted({key.decode() async for key in found})
 
-        return await self._ainsist("read", scan)
+        return await self._acall_with_retries("read", scan)
 
     async def aclose(self) -> None:
         """Close the connections of this event loop, and this process's others.
@@ -246,63 +250,67 @@ class RedisStore:
             loop = get_running_loop()
         except RuntimeError:  # under Trio, where the blocking connections serve
             loop = None
-        face = self._by_loop.pop(loop, None)
-        if face is not None:
-            await face.client.aclose()
+        connections = self._by_loop.pop(loop, None)
+        if connections is not None:
+            await connections.client.aclose()
         self.close()
 
-    async def _ainsist(self, what: str, call: Callable[[_Face], Awaitable[T]]) -> T:
-        """Return what a call of the event loop's client gives; see `_insist`."""
-        face = self._loop_face()
+    async def _acall_with_retries(
+        self, what: str, call: Callable[[_Connections], Awaitable[T]]
+    ) -> T:
+        """Return the result of a call in the event loop; see `_call_with_retries`."""
+        connections = self._loop_connections()
         tries = _TRIES
         while True:
             tries -= 1
             try:
-                await self._begin(face.client)
-                return await call(face)
+                await self._begin(connections.client)
+                return await call(connections)
             except Exception as error:
-                if not tries or not face.may_try_again(error):
+                if not tries or not connections.may_try_again(error):
                     raise _failure(what, error) from error
-            with suppress(Exception):  # a cluster's client has no pool, and finds out
-                await face.pool.disconnect(inuse_connections=False)
+            with suppress(Exception):  # a cluster's client has no pool and reconnects
+                await connections.pool.disconnect(inuse_connections=False)
 
     @property
     def has_blocking_methods(self) -> bool:
-        """Whether the plain methods work beside those for asyncio: made from a URL."""
+        """Whether the plain methods work beside those for asyncio: true for a URL."""
         return self._given is None
 
     async def _begin(self, client: Any) -> None:
-        # redis-py's cluster fails commands of tasks that are the first to use it at
-        # the same time. In here they wait for one another, and later for nothing.
+        # When several tasks use a redis-py cluster client first at the same time,
+        # their commands fail. `initialize` makes them wait for one another, once.
         if self._given is not None:
             await client.initialize()
 
-    def _face(self) -> _Face:
+    def _connections(self) -> _Connections:
         if self._given is not None:
             return self._only(has_loop_client=False)
         process = os.getpid()
-        face = self._by_process.get(process)
-        if face is None:
-            # Two threads may both make one; both use the one that came first, and
-            # the other never connected.
-            made = _blocking_face(self._url.reveal(), self._timeout)
-            face = self._by_process.setdefault(process, made)
-        return face
+        connections = self._by_process.get(process)
+        if connections is None:
+            # Two threads may each make a client; both use the first one stored, and
+            # the other never connects.
+            made = _blocking_connections(self._url.reveal(), self._timeout)
+            connections = self._by_process.setdefault(process, made)
+        return connections
 
-    def _loop_face(self) -> _Face:
+    def _loop_connections(self) -> _Connections:
         if self._given is not None:
             return self._only(has_loop_client=True)
         from asyncio import get_running_loop
 
         loop = get_running_loop()
-        face = self._by_loop.get(loop)
-        if face is None:
+        connections = self._by_loop.get(loop)
+        if connections is None:
             self._forget_closed_loops()
-            face = self._by_loop[loop] = _loop_face(self._url.reveal(), self._timeout)
-        return face
+            connections = self._by_loop[loop] = _loop_connections(
+                self._url.reveal(), self._timeout
+            )
+        return connections
 
-    def _only(self, *, has_loop_client: bool) -> _Face:
-        """Return the given client if it is of the kind that is called for."""
+    def _only(self, *, has_loop_client: bool) -> _Connections:
+        """Return the given client if it is of the required kind."""
         if self._given is None or self._has_loop_client is not has_loop_client:
             message = (
                 "store is a RedisStore made from a client for asyncio, used where"
@@ -315,63 +323,65 @@ class RedisStore:
         return self._given
 
     def _forget_closed_loops(self) -> None:
-        # A client refers to its loop, so a weak dictionary would never let go.
-        # A copy, for threads with event loops of their own come here too.
+        # A client refers to its loop, so a weak dictionary would never drop it.
+        # Iterate over a copy: other threads with event loops also call this.
         for loop in [loop for loop in tuple(self._by_loop) if loop.is_closed()]:
             self._by_loop.pop(loop, None)
 
 
-def _insist(face: _Face, what: str, call: Callable[[_Face], T]) -> T:
-    """Return what a call gives, once more on a new connection where that may help.
+def _call_with_retries(
+    connections: _Connections, what: str, call: Callable[[_Connections], T]
+) -> T:
+    """Return the result of a call, retried on a new connection after a failover.
 
-    A failover may leave the old primary alive as a replica, and our connections on it:
-    its address, a service or a virtual one, leads to the new primary by then. The error
-    goes back to the pool with its connection, so what lies idle there is dropped.
+    A failover may leave the old primary alive as a replica, with our connections still
+    open to it, while its service or virtual address already leads to the new primary.
+    The connection returns to the pool after the error, so idle connections are dropped.
     """
     tries = _TRIES
     while True:
         tries -= 1
         try:
-            return call(face)
+            return call(connections)
         except Exception as error:
-            if not tries or not face.may_try_again(error):
+            if not tries or not connections.may_try_again(error):
                 raise _failure(what, error) from error
-        _drop_idle(face.pool)
+        _drop_idle(connections.pool)
 
 
 def _drop_idle(pool: Any) -> None:
-    with suppress(Exception):  # a cluster's client has no pool, and finds out by itself
+    with suppress(Exception):  # a cluster's client has no pool and reconnects itself
         try:
             pool.disconnect(inuse_connections=False)
-        except TypeError:  # some pools of redis-py 6 drop all, and are not asked which
+        except TypeError:  # some pools of redis-py 6 can only drop all
             pool.disconnect()
 
 
 def _reply_of(error: BaseException) -> str:
-    """Return the code that an error reply of the server begins with, or "".
+    """Return the code of the server's error reply, or "".
 
-    Before Redis 7 the reply to a script names the script first and then what a command
-    in it was told: ``ERR Error running script (...): -READONLY You can't ...``.
+    Before Redis 7 the reply to a script names the script first and then the error of
+    the command in it: ``ERR Error running script (...): -READONLY You can't ...``.
     """
     found = _REPLY.search(str(error))
     if found is not None:
         return found[1]
-    # redis-py takes the code of some replies away.
+    # redis-py removes the code from some replies.
     for kind in type(error).__mro__:
         if kind.__name__ in _CLASSES:
             return _CLASSES[kind.__name__]
     return ""
 
 
-def _only_itself(text: str) -> str:
+def _escaped_pattern(text: str) -> str:
     """Return a pattern of SCAN that matches this text alone."""
     return re.sub(r"([\\*?\[\]^-])", r"\\\1", text)
 
 
-def _given(client: Any) -> _Face:
-    """Return the face of a client that the app made."""
-    words = ("execute_command", "get_encoder", "register_script", "get")
-    if not all(callable(getattr(client, word, None)) for word in words):
+def _given(client: Any) -> _Connections:
+    """Return the connections of a client that the app made."""
+    methods = ("execute_command", "get_encoder", "register_script", "get")
+    if not all(callable(getattr(client, name, None)) for name in methods):
         kind = type(client)
         message = (
             "store is a RedisStore made from neither a URL nor a client of redis-py"
@@ -380,27 +390,27 @@ def _given(client: Any) -> _Face:
         )
         raise ConfigurationError(message)
     _refuse_decoding(is_decoding=client.get_encoder().decode_responses)
-    return _face_of(client)
+    return _connections_of(client)
 
 
-def _blocking_face(url: str, timeout: float) -> _Face:
+def _blocking_connections(url: str, timeout: float) -> _Connections:
     import redis
 
-    return _face_of(redis.Redis.from_pool(_pool(url, timeout)))
+    return _connections_of(redis.Redis.from_pool(_pool(url, timeout)))
 
 
-def _loop_face(url: str, timeout: float) -> _Face:
+def _loop_connections(url: str, timeout: float) -> _Connections:
     import redis.asyncio
 
-    return _face_of(redis.asyncio.Redis.from_pool(_loop_pool(url, timeout)))
+    return _connections_of(redis.asyncio.Redis.from_pool(_loop_pool(url, timeout)))
 
 
-def _face_of(client: Any) -> _Face:
-    return _Face(client, client.register_script(_SWAP))
+def _connections_of(client: Any) -> _Connections:
+    return _Connections(client, client.register_script(_SWAP))
 
 
 def _pool(url: str, timeout: float) -> Any:
-    """Return a pool of blocking connections; none is made yet."""
+    """Return a pool of blocking connections; opens none yet."""
     import redis
     from redis.backoff import NoBackoff
     from redis.retry import Retry
@@ -411,7 +421,7 @@ def _pool(url: str, timeout: float) -> Any:
 
 
 def _loop_pool(url: str, timeout: float) -> Any:
-    """Return a pool of connections for the running event loop; none is made yet."""
+    """Return a pool of connections for the running event loop; opens none yet."""
     import redis.asyncio
     from redis.asyncio.retry import Retry
     from redis.backoff import NoBackoff
@@ -427,18 +437,18 @@ def _options(timeout: float) -> dict[str, Any]:
         "timeout": timeout,
         "socket_timeout": timeout,
         "socket_connect_timeout": timeout,
-        # With RESP3 redis-py expects pushed messages on an idle connection, and no
-        # longer sees there that the server hung up.
+        # With RESP3 redis-py expects push messages on an idle connection, and no
+        # longer detects that the server has closed it.
         "protocol": 2,
     }
 
 
 def _check_url(url: str, timeout: float) -> None:
     try:
-        connection = _pool(url, timeout).make_connection()  # which connects nothing
+        connection = _pool(url, timeout).make_connection()  # does not connect
     except (ValueError, TypeError):
         message = "store is no URL that redis-py can read; use redis://host:6379/0"
-        # Not from the error, which may quote the password.
+        # Without the cause, which may quote the password.
         raise ConfigurationError(message) from None
     _refuse_decoding(is_decoding=connection.encoder.decode_responses)
 
@@ -451,7 +461,7 @@ def _refuse_decoding(*, is_decoding: bool) -> None:
 
 def _swap_values(old: bytes | None, new: bytes | None, ttl: float) -> tuple[Any, ...]:
     refuse_empty_swap(old, new)
-    # Redis refuses a life of no time; what would be gone at once is not written.
+    # Redis rejects a time to live of zero, so such a value is not written.
     is_kept = new is not None and ttl > 0
     marked = (new or b"") + os.urandom(_MARK) if is_kept else b""
     milliseconds = max(1, math.ceil(ttl * 1000)) if is_kept else 0
@@ -459,7 +469,7 @@ def _swap_values(old: bytes | None, new: bytes | None, ttl: float) -> tuple[Any,
 
 
 def _place(netloc: str) -> str:
-    """Return host and port, without who logs in there."""
+    """Return host and port, without user and password."""
     return netloc.rpartition("@")[2]
 
 
@@ -467,30 +477,30 @@ def _failure(what: str, error: Exception) -> StoreError:
     """Return the error for a call that failed with any exception.
 
     redis-py and valkey-py have their own exception trees, a cluster's client raises
-    others, and so do sockets; all mean the same here. Their texts may name hosts, so
+    others, and so do sockets; all become a StoreError. Their texts may name hosts, so
     the message does not repeat them.
     """
     return StoreError(f"Redis could not {what}: {_cause(error)}")
 
 
 def _cause(error: Exception) -> str:
-    """Return in words why a call failed, with nothing of the address in it."""
+    """Return why a call failed, without the server's address."""
     reply = _reply_of(error)
-    if reply in _WORDS:
-        return f"{reply}, {_WORDS[reply]}"
+    if reply in _REPLY_MEANINGS:
+        return f"{reply}, {_REPLY_MEANINGS[reply]}"
     for each in _chain(error):
-        said = _of_socket(each)
-        if said:
-            return said
+        meaning = _of_socket(each)
+        if meaning:
+            return meaning
     text = str(error) or type(error).__name__
-    for pattern, said in _TEXTS:
+    for pattern, meaning in _MESSAGE_MEANINGS:
         if re.search(pattern, text):
-            return said
+            return meaning
     return type(error).__name__
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an error and what it came from."""
+    """Yield an error and its causes, ten at most."""
     for _ in range(10):
         if error is None:
             return
@@ -499,7 +509,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _of_socket(error: BaseException) -> str:
-    """Return what an error of a socket or of TLS means, or ""."""
+    """Return the meaning of a socket or TLS error, or ""."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return (
             f"its TLS certificate is not trusted ({error.verify_message}); name the CA"
@@ -517,17 +527,17 @@ def _of_socket(error: BaseException) -> str:
     return ""
 
 
-#: How often a call is tried where an answer says that another server is meant: threads
-#: may put back more connections of the old one meanwhile.
+#: Tries of a call when replies show that another server is the primary: between tries,
+#: other threads may return more connections of the old primary to the pool.
 _TRIES = 4
-#: For so long after connections were dropped any error may come of that, in seconds.
+#: Seconds after connections were dropped in which that may cause any error.
 _DROP_SECONDS = 2.0
-#: Error replies whose server is, or soon will be, another one.
-_ELSEWHERE = frozenset(
+#: Error replies after which another server is, or soon will be, the primary.
+_FAILOVER_REPLIES = frozenset(
     ("READONLY", "MASTERDOWN", "NOREPLICAS", "LOADING", "UNBLOCKED", "CLUSTERDOWN")
 )
-#: What error replies mean (https://redis.io/docs/latest/develop/reference/protocol-spec/).
-_WORDS = {
+#: Meanings of error replies (https://redis.io/docs/latest/develop/reference/protocol-spec/).
+_REPLY_MEANINGS = {
     "READONLY": "the server is a replica and takes no writes",
     "MASTERDOWN": "the server is a replica that has lost its primary",
     "NOREPLICAS": "the server takes no writes without its replicas",
@@ -547,8 +557,8 @@ _WORDS = {
     "WRONGTYPE": "something else keeps another kind of value under our key",
     "BUSY": "the server is busy with a script",
 }
-_REPLY = re.compile(rf"(?:^|[\s(:-]-?)({'|'.join(_WORDS)})(?=[\s,]|$)")
-#: Classes of redis-py and valkey-py whose text no longer says which reply it was.
+_REPLY = re.compile(rf"(?:^|[\s(:-]-?)({'|'.join(_REPLY_MEANINGS)})(?=[\s,]|$)")
+#: Classes of redis-py and valkey-py whose text no longer contains the reply's code.
 _CLASSES = {
     "ReadOnlyError": "READONLY",
     "MasterDownError": "MASTERDOWN",
@@ -560,7 +570,7 @@ _CLASSES = {
     "AskError": "ASK",
     "TryAgainError": "TRYAGAIN",
 }
-#: What a server of plain text answers to TLS, too: it waits for the end of a line.
+#: Also the result of TLS sent to a server without TLS, which waits for a line's end.
 _SILENT = "no answer in time; if the URL is rediss://, does the port speak TLS?"
 _ERRNOS = {
     errno.ECONNREFUSED: "the connection was refused; nothing listens there",
@@ -573,8 +583,8 @@ _ERRNOS = {
     errno.EACCES: "its socket may not be opened by this user",
     errno.EMFILE: "this process has too many files open",
 }
-#: Texts of the clients where there is neither a code nor an error of a socket.
-_TEXTS = (
+#: Meanings of client messages with neither a reply code nor a socket error.
+_MESSAGE_MEANINGS = (
     (r"(?i)invalid username-password|invalid password", "wrong user or password"),
     (r"(?i)authentication required", "the server asks for a password"),
     (r"(?i)without any password configured", "the server has no password; give none"),

@@ -1,19 +1,19 @@
 """A store in a table of PostgreSQL, MySQL, MariaDB or SQLite, through SQLAlchemy 2.
 
-A read is one SELECT and nothing else. A swap is one statement, which the database runs
-as a transaction of its own (AUTOCOMMIT), so no isolation level decides what it sees;
-the number of rows it matched reports whether the swap took place. The exception is the
-creation of a row on MySQL, which takes a second statement where the row is there.
+A read is a single SELECT. A swap is one statement, which the database runs
+as a transaction of its own (AUTOCOMMIT), so isolation levels do not affect it; the
+number of rows it matched reports whether the swap took place. The exception is the
+creation of a row on MySQL, which takes a second statement if the row exists.
 
-Databases differ in what they do with what they are given, so the table says what it
-keeps: keys are compared byte for byte (no case, no trailing blanks, whatever the
-database's collation), values are long enough, and times are whole milliseconds. They
-are read from the database's own clock: hosts whose clocks differ share one.
+Databases differ in how they store values, so the table fixes it: keys are compared byte
+for byte (no case, no trailing blanks, whatever the database's collation), values have
+room enough, and times are whole milliseconds. They are read from the database's clock,
+which hosts with different clocks share.
 
 A connection that turns out dead, or leads to a server that has become read-only after
-a failover, costs one more try on a new one. A swap whose answer got lost has perhaps
-taken place; each row carries a mark of the call that wrote it, by which the second
-try recognizes the first.
+a failover, costs one retry on a new one. A swap whose answer was lost may have taken
+place: each row carries a random mark of the call that wrote it, by which the retry
+recognizes the write of the first try.
 """
 
 from __future__ import annotations
@@ -53,13 +53,13 @@ _SWEPT = 100
 _TRIES = 5
 #: Connections of one process or event loop.
 _POOL = 20
-#: What a database answers where the same statement, sent again, may well succeed:
+#: Error codes after which the same statement may succeed if it is sent again:
 #: deadlocks and serialization failures.
 _AGAIN = frozenset({"40001", "40P01", 1213, 1020})
-#: What it answers once it is no longer the primary.
+#: Error codes of a server that is no longer the primary.
 _READ_ONLY = frozenset({"25006", 1290, 1792, 1836})
 _NO_TABLE = frozenset({"42P01", 1146})
-#: Sorts after whatever a key goes on with, byte for byte in UTF-8.
+#: Appended to a prefix, sorts after all keys with that prefix, byte for byte in UTF-8.
 _LAST = "\U0010ffff"
 _KINDS = ("postgresql", "mysql", "mariadb", "sqlite")
 
@@ -69,11 +69,11 @@ class _Lost(Exception):
 
 
 class _Again(Exception):
-    """The database asks for the statement once more."""
+    """The statement failed and should be retried."""
 
 
 class _Statement(NamedTuple):
-    """A statement as the driver takes it."""
+    """A statement in the driver's form."""
 
     text: str
     #: Names of its parameters in their order; None where the driver takes names.
@@ -121,9 +121,11 @@ class SQLStore:
         self._timeout = timeout
         self._source = _Source(url_or_engine, timeout)
         #: Whether the methods for asyncio work.
-        self.has_async_methods = self._source.has_loop_face
+        self.has_async_methods = self._source.has_async_driver
         #: Whether the plain methods work beside them.
-        self.has_blocking_methods = self._source.has_face and self.has_async_methods
+        self.has_blocking_methods = (
+            self._source.has_blocking_driver and self.has_async_methods
+        )
         dialect = self._source.dialect
         if dialect.name == "sqlite":
             clock = clock or time.time  # a file's processes share the host's clock
@@ -141,29 +143,29 @@ class SQLStore:
 
     def get(self, key: str) -> bytes | None:
         """Return the value, or None if there is none or it has expired."""
-        return run(self._get(self._source.face(), key))
+        return run(self._get(self._source.connections(), key))
 
     def compare_and_set(
         self, key: str, old: bytes | None, new: bytes | None, ttl: float
     ) -> bool:
-        """Put `new` where `old` is; say whether `old` was there."""
-        return run(self._swap(self._source.face(), key, old, new, ttl))
+        """Replace `old` by `new`; return whether `old` was there."""
+        return run(self._swap(self._source.connections(), key, old, new, ttl))
 
     def lock(self, key: str, ttl: float) -> AbstractContextManager[bool]:
-        """Hold the lock inside, if nobody else does; does not wait."""
+        """Hold the lock inside, if it is free; does not wait."""
         return SwapLock(self, key, ttl)
 
     def keys(self, prefix: str) -> list[str]:
         """Return the keys of rows that have not expired and begin with `prefix`."""
-        return run(self._keys(self._source.face(), prefix))
+        return run(self._keys(self._source.connections(), prefix))
 
     def create_table(self) -> None:
         """Create the table where it is not there yet.
 
         Raises:
-            StoreError: the database failed, or refused.
+            StoreError: The database failed, or refused.
         """
-        run(self._source.face().create(self.table))
+        run(self._source.connections().create(self.table))
 
     def close(self) -> None:
         """Close this process's connections; a later call opens new ones."""
@@ -173,25 +175,25 @@ class SQLStore:
 
     async def aget(self, key: str) -> bytes | None:
         """Return the value, or None if there is none or it has expired."""
-        return await self._get(self._source.loop_face(), key)
+        return await self._get(self._source.loop_connections(), key)
 
     async def acompare_and_set(
         self, key: str, old: bytes | None, new: bytes | None, ttl: float
     ) -> bool:
-        """Put `new` where `old` is; say whether `old` was there."""
-        return await self._swap(self._source.loop_face(), key, old, new, ttl)
+        """Replace `old` by `new`; return whether `old` was there."""
+        return await self._swap(self._source.loop_connections(), key, old, new, ttl)
 
     def alock(self, key: str, ttl: float) -> AbstractAsyncContextManager[bool]:
-        """Hold the lock inside, if nobody else does; does not wait."""
+        """Hold the lock inside, if it is free; does not wait."""
         return AsyncSwapLock(self, key, ttl)
 
     async def akeys(self, prefix: str) -> list[str]:
         """Return the keys of rows that have not expired and begin with `prefix`."""
-        return await self._keys(self._source.loop_face(), prefix)
+        return await self._keys(self._source.loop_connections(), prefix)
 
     async def acreate_table(self) -> None:
         """Create the table where it is not there yet."""
-        await self._source.loop_face().create(self.table)
+        await self._source.loop_connections().create(self.table)
 
     async def aclose(self) -> None:
         """Close the connections of this event loop, and this process's others."""
@@ -199,7 +201,7 @@ class SQLStore:
 
     # --- both ------------------------------------------------------------------------
 
-    def _text(self, key: str) -> str | bytes:
+    def _key_parameter(self, key: str) -> str | bytes:
         return key.encode() if self._has_byte_keys else key
 
     def _values(self, **given: object) -> dict[str, object]:
@@ -207,103 +209,118 @@ class SQLStore:
             given["now"] = int(self._clock() * 1000)
         return given
 
-    async def _get(self, face: _Face, key: str) -> bytes | None:
-        values = self._values(key=self._text(key))
-        rows, _ = await _insist(face, self._statements["get"], values, "read")
+    async def _get(self, connections: _Connections, key: str) -> bytes | None:
+        values = self._values(key=self._key_parameter(key))
+        rows, _ = await _execute_with_retries(
+            connections, self._statements["get"], values, "read"
+        )
         return bytes(rows[0][0]) if rows else None
 
-    async def _keys(self, face: _Face, prefix: str) -> list[str]:
-        # A range, not a pattern: nothing in a prefix means anything but itself.
-        values = self._values(key=self._text(prefix), end=self._text(prefix + _LAST))
-        rows, _ = await _insist(face, self._statements["keys"], values, "read")
+    async def _keys(self, connections: _Connections, prefix: str) -> list[str]:
+        # A range, not a pattern, so that no character of the prefix is special.
+        values = self._values(
+            key=self._key_parameter(prefix), end=self._key_parameter(prefix + _LAST)
+        )
+        rows, _ = await _execute_with_retries(
+            connections, self._statements["keys"], values, "read"
+        )
         return [k.decode() if isinstance(k, bytes) else k for (k,) in rows]
 
     async def _swap(
-        self, face: _Face, key: str, old: bytes | None, new: bytes | None, ttl: float
+        self,
+        connections: _Connections,
+        key: str,
+        old: bytes | None,
+        new: bytes | None,
+        ttl: float,
     ) -> bool:
         refuse_empty_swap(old, new)
-        values = self._values(key=self._text(key))
+        values = self._values(key=self._key_parameter(key))
         if new is None:
             values["old"] = old
-            return await self._write(face, "delete", values)
+            return await self._write(connections, "delete", values)
         life = max(0, round(ttl * 1000))
         mark = os.urandom(_MARK)
         values |= {"value": new, "life": life, "mark": mark}
         if old is not None:
             values["old"] = old
-            return await self._write(face, "replace", values)
+            return await self._write(connections, "replace", values)
         if self._creates_at_once:
-            return await self._write(face, "create", values)
+            return await self._write(connections, "create", values)
         while True:
-            if await self._write(face, "insert", values):
+            if await self._write(connections, "insert", values):
                 return True
-            if await self._write(face, "revive", values):
+            if await self._write(connections, "revive", values):
                 return True
-            # Taken, or gone again between the two statements.
-            if await self._get(face, key) is not None:
+            # The row exists, or was deleted between the two statements.
+            if await self._get(connections, key) is not None:
                 return False
 
-    async def _write(self, face: _Face, name: str, values: dict[str, object]) -> bool:
+    async def _write(
+        self, connections: _Connections, name: str, values: dict[str, object]
+    ) -> bool:
         statement = self._statements[name]
-        seen = values
+        written_values = values
         if "mark" in values:
-            seen = {k: v for k, v in values.items() if k in ("key", "mark")}
+            written_values = {k: v for k, v in values.items() if k in ("key", "mark")}
             written = self._statements["written"]
         else:
             written = None
-        rows, count = await _insist(face, statement, values, "write", written, seen)
+        rows, count = await _execute_with_retries(
+            connections, statement, values, "write", written, written_values
+        )
         del rows
-        await self._sweep(face)
+        await self._sweep(connections)
         return count == 1
 
-    async def _sweep(self, face: _Face) -> None:
+    async def _sweep(self, connections: _Connections) -> None:
         self._swaps += 1
         if self._swaps % _SWEEP_EVERY:
             return
-        # The swap has taken place: what goes wrong here is not its failure.
+        # The swap has succeeded; an error of the sweep must not fail it.
         try:
-            await face.execute(self._statements["sweep"], self._values())
+            await connections.execute(self._statements["sweep"], self._values())
         except (StoreError, _Lost, _Again):
             log.debug("expired rows were not swept")
 
 
-async def _insist(
-    face: _Face,
+async def _execute_with_retries(
+    connections: _Connections,
     statement: _Statement,
     values: dict[str, object],
     what: str,
     written: _Statement | None = None,
-    seen: dict[str, object] | None = None,
+    written_values: dict[str, object] | None = None,
 ) -> tuple[Sequence[Any], int]:
-    """Run a statement, on a new connection once, and again where the database asks.
+    """Run a statement, with retries after lost connections and deadlocks.
 
     Args:
-        face: The connections.
+        connections: The connections.
         statement: What to run.
         values: Its parameters.
         what: "read" or "write", for the error.
         written: Finds the row if an earlier try of this call wrote it.
-        seen: The parameters of `written`.
+        written_values: The parameters of `written`.
     """
     is_new = False
     began = time.monotonic()
     for tried in range(_TRIES):
         try:
-            rows, count = await face.execute(statement, values)
+            rows, count = await connections.execute(statement, values)
         except _Lost as lost:
-            # Some drivers report a timeout as a loss. The statement may wait in the
-            # server still, and a second one would wait behind it for as long again.
-            if is_new or time.monotonic() - began > face.timeout / 2:
-                _fail(what, lost)
+            # Some drivers report a timeout as a lost connection. The statement may
+            # still wait in the server, and a second would wait behind it.
+            if is_new or time.monotonic() - began > connections.timeout / 2:
+                _raise_store_error(what, lost)
             is_new = True
         except _Again:
-            await face.sleep(jitter.between(0, 0.02 * 2**tried))
+            await connections.sleep(jitter.between(0, 0.02 * 2**tried))
         else:
             if is_new and count == 0 and written is not None:
                 try:
-                    rows, _ = await face.execute(written, seen or {})
+                    rows, _ = await connections.execute(written, written_values or {})
                 except (_Lost, _Again) as error:
-                    _fail(what, error)
+                    _raise_store_error(what, error)
                 count = len(rows)
             return rows, count
     message = f"the database could not {what}: it asked for it again and again"
@@ -336,7 +353,7 @@ class _Blocking:
         except SQLAlchemyError as error:
             if _is_read_only(error):
                 self.engine.dispose()
-            _raise(error)
+            _raise_by_code(error)
 
     async def create(self, table: Table) -> None:
         from sqlalchemy.exc import SQLAlchemyError
@@ -344,7 +361,7 @@ class _Blocking:
         try:
             table.create(self.engine, checkfirst=True)
         except SQLAlchemyError as error:
-            _fail("create the table", error)
+            _raise_store_error("create the table", error)
 
     async def sleep(self, seconds: float) -> None:
         time.sleep(seconds)  # noqa: ASYNC251 - finished by `run`
@@ -376,13 +393,13 @@ class _InLoop:
         except IntegrityError:
             return (), 0
         except TimeoutError as error:
-            _fail("answer in time", error)
+            _raise_store_error("answer in time", error)
         except SQLAlchemyError as error:
             if _is_read_only(error):
                 await self.engine.dispose()
-            _raise(error)
+            _raise_by_code(error)
         except OSError as error:  # asyncpg's, while it connects
-            _fail("be reached", error)
+            _raise_store_error("be reached", error)
 
     async def create(self, table: Table) -> None:
         from sqlalchemy.exc import SQLAlchemyError
@@ -391,7 +408,7 @@ class _InLoop:
             async with self.engine.begin() as connection:
                 await connection.run_sync(table.create, checkfirst=True)
         except (SQLAlchemyError, OSError) as error:
-            _fail("create the table", error)
+            _raise_store_error("create the table", error)
 
     async def sleep(self, seconds: float) -> None:
         from asyncio import sleep
@@ -399,11 +416,11 @@ class _InLoop:
         await sleep(seconds)
 
 
-_Face = _Blocking | _InLoop
+_Connections = _Blocking | _InLoop
 
 
 class _Source:
-    """Where connections come from: one engine for each process and event loop."""
+    """Source of connections: one engine for each process and event loop."""
 
     def __init__(self, url_or_engine: Any, timeout: float) -> None:
         try:
@@ -427,18 +444,18 @@ class _Source:
                 message += " postgresql+psycopg://user:password@host/database"
                 raise ConfigurationError(message) from None
             self.dialect = _dialect_of(self._url, is_async=kind.is_async)
-            self.has_loop_face = (
+            self.has_async_driver = (
                 kind.is_async or kind.get_async_dialect_cls(self._url).is_async
             )
-            self.has_face = not kind.is_async
+            self.has_blocking_driver = not kind.is_async
             self.shown = self._url.render_as_string(hide_password=True)
         elif isinstance(url_or_engine, (Engine, AsyncEngine)):
-            self.has_loop_face = isinstance(url_or_engine, AsyncEngine)
-            self.has_face = not self.has_loop_face
+            self.has_async_driver = isinstance(url_or_engine, AsyncEngine)
+            self.has_blocking_driver = not self.has_async_driver
             autocommit = url_or_engine.execution_options(isolation_level="AUTOCOMMIT")
             self._given = (
                 _InLoop(autocommit, timeout)  # type: ignore[arg-type]
-                if self.has_loop_face
+                if self.has_async_driver
                 else _Blocking(autocommit, timeout)  # type: ignore[arg-type]
             )
             self.dialect = url_or_engine.dialect
@@ -458,21 +475,21 @@ class _Source:
         register_after_fork(self)
 
     def after_fork(self) -> None:
-        """Begin anew: a forked worker must not speak on its parent's connections."""
+        """Drop all connections: a forked worker must not use its parent's."""
         self._making = threading.Lock()
-        face, self._by_process = self._by_process, None
-        for each in (face, self._given):
+        connections, self._by_process = self._by_process, None
+        for each in (connections, self._given):
             if isinstance(each, _Blocking):
                 each.engine.dispose(close=False)
             elif isinstance(each, _InLoop):
                 each.engine.sync_engine.dispose(close=False)
         self._by_loop = {}
 
-    def face(self) -> _Blocking:
+    def connections(self) -> _Blocking:
         """Return this process's connections."""
         if isinstance(self._given, _Blocking):
             return self._given
-        if not self.has_face:
+        if not self.has_blocking_driver:
             message = (
                 "store is an SQLStore whose driver works in an event loop of asyncio"
                 " only, used where calls must block (WSGI, a thread, Trio); name a"
@@ -490,7 +507,7 @@ class _Source:
 
         return create_engine(self._url, **_options(self.dialect, self._timeout))
 
-    def loop_face(self) -> _InLoop:
+    def loop_connections(self) -> _InLoop:
         """Return the running event loop's connections."""
         from asyncio import get_running_loop
 
@@ -499,20 +516,20 @@ class _Source:
         if isinstance(self._given, _InLoop):
             return self._given
         loop = get_running_loop()
-        face = self._by_loop.get(loop)
-        if face is None:
-            # A copy, for threads with event loops of their own come here too.
+        connections = self._by_loop.get(loop)
+        if connections is None:
+            # Iterate over a copy: other threads with event loops also call this.
             for old in [old for old in tuple(self._by_loop) if old.is_closed()]:
                 self._by_loop.pop(old, None)
             options = _options(self.dialect, self._timeout, in_loop=True)
             engine = create_async_engine(self._url, **options)
-            face = self._by_loop[loop] = _InLoop(engine, self._timeout)
-        return face
+            connections = self._by_loop[loop] = _InLoop(engine, self._timeout)
+        return connections
 
     def close(self) -> None:
-        face, self._by_process = self._by_process, None
-        if face is not None:
-            face.engine.dispose()
+        connections, self._by_process = self._by_process, None
+        if connections is not None:
+            connections.engine.dispose()
 
     async def aclose(self) -> None:
         from asyncio import get_running_loop
@@ -521,14 +538,14 @@ class _Source:
             loop = get_running_loop()
         except RuntimeError:  # under Trio, where the blocking connections serve
             loop = None
-        face = self._by_loop.pop(loop, None)
-        if face is not None:
-            await face.engine.dispose()
+        connections = self._by_loop.pop(loop, None)
+        if connections is not None:
+            await connections.engine.dispose()
         self.close()
 
 
 def _dialect_of(url: Any, *, is_async: bool) -> Any:
-    """Return the dialect of a URL, its driver imported; nothing is connected to."""
+    """Return the dialect of a URL and import its driver; does not connect."""
     from sqlalchemy import create_engine
     from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -541,20 +558,22 @@ def _dialect_of(url: Any, *, is_async: bool) -> Any:
 
 
 def _options(dialect: Any, timeout: float, *, in_loop: bool = False) -> dict[str, Any]:
-    """Return how an engine of ours is made: one statement, one round trip."""
+    """Return an engine's options: one round trip for each statement."""
     options: dict[str, Any] = {
         "isolation_level": "AUTOCOMMIT",
         "pool_reset_on_return": None,
         "skip_autocommit_rollback": True,
-        "connect_args": _patience(dialect, timeout, in_loop=in_loop),
+        "connect_args": _timeout_arguments(dialect, timeout, in_loop=in_loop),
     }
     if dialect.name != "sqlite":
         options |= {"pool_size": _POOL, "max_overflow": 0, "pool_timeout": timeout}
     return options
 
 
-def _patience(dialect: Any, timeout: float, *, in_loop: bool) -> dict[str, Any]:
-    """Return a driver's arguments that bound how long it waits, in its own words."""
+def _timeout_arguments(
+    dialect: Any, timeout: float, *, in_loop: bool
+) -> dict[str, Any]:
+    """Return the driver's own arguments that limit how long it waits."""
     name, driver = dialect.name, dialect.driver
     whole = max(1, round(timeout))
     milliseconds = int(timeout * 1000)
@@ -679,7 +698,7 @@ def _server_time(name: str) -> Any:
 
     if name == "postgresql":
         text = "(extract(epoch from clock_timestamp()) * 1000)::bigint"
-    else:  # in UTC: local time has an hour twice a year that comes twice
+    else:  # UTC: local time repeats an hour when daylight saving ends
         text = "(timestampdiff(microsecond, '1970-01-01', utc_timestamp(3)) div 1000)"
     return sa.literal_column(text, sa.BigInteger)
 
@@ -694,7 +713,7 @@ def _compiled(statement: Any, dialect: Any) -> _Statement:
 
 
 def _codes(error: BaseException) -> list[object]:
-    """Return what the database calls an error: an SQLSTATE, MySQL's number, or both."""
+    """Return an error's codes: an SQLSTATE, MySQL's number, or both."""
     cause = getattr(error, "orig", None) or error
     found = [getattr(cause, name, None) for name in ("sqlstate", "pgcode")]
     found += [arg for arg in cause.args[:1] if isinstance(arg, int)]
@@ -705,25 +724,25 @@ def _is_read_only(error: Exception) -> bool:
     return not _READ_ONLY.isdisjoint(_codes(error))
 
 
-def _raise(error: Exception) -> NoReturn:
-    """Raise what an error of the database means for the call."""
+def _raise_by_code(error: Exception) -> NoReturn:
+    """Raise `_Lost`, `_Again` or `StoreError`, by the error's code."""
     if getattr(error, "connection_invalidated", False) or _is_read_only(error):
-        raise _Lost(_name(error)) from error
+        raise _Lost(_driver_error_name(error)) from error
     if not _AGAIN.isdisjoint(_codes(error)):
-        raise _Again(_name(error)) from error
-    _fail("do what it was asked", error)
+        raise _Again(_driver_error_name(error)) from error
+    _raise_store_error("do what it was asked", error)
 
 
-def _name(error: BaseException) -> str:
+def _driver_error_name(error: BaseException) -> str:
     cause = getattr(error, "orig", None) or error
     return " ".join([type(cause).__name__, *map(str, _codes(error)[:1])])
 
 
-def _fail(what: str, error: BaseException) -> NoReturn:
+def _raise_store_error(what: str, error: BaseException) -> NoReturn:
     is_ours = isinstance(error, (_Lost, _Again))
     cause = error.__cause__ or error if is_ours else error
-    shown = _name(cause)
-    # SQLite has no code for it.
+    shown = _driver_error_name(cause)
+    # SQLite has no code for a missing table.
     text = str(getattr(cause, "orig", ""))
     if not _NO_TABLE.isdisjoint(_codes(cause)) or "no such table" in text:
         shown += "; there is no such table: create it with SQLStore.create_table"

@@ -1,17 +1,17 @@
 """A store in one file of SQLite: durable, for all the processes of one host.
 
 Each swap is one statement, and SQLite's own locking makes it atomic between threads
-and processes; ``rowcount`` tells whether it took place. The journal is a WAL, so a
-read waits for nobody and costs microseconds; ``synchronous=FULL`` has a swap on the
-disk before it is answered, since a refresh token that is lost can not be had again.
+and processes; ``rowcount`` shows whether it took place. The journal is a WAL, so a
+read waits for no writer and costs microseconds; ``synchronous=FULL`` writes a swap to
+the disk before it returns, since a lost refresh token cannot be recovered.
 
 Every thread of every process has a connection of its own. A forked child never
 touches its parent's, not even to close it: SQLite forbids both
 (https://www.sqlite.org/howtocorrupt.html, section 2.6).
 
-A file is made once, in a store's first use. One that vanishes or is exchanged later
-is an error and not a reason to make another: an empty store in its place would sign
-everybody out and hide what happened.
+A file is created once, at a store's first use. If it vanishes or is replaced later,
+calls fail, and no new file is created: an empty store in its place would sign out all
+users and hide the cause.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from .base import SwapLock, Waits, refuse_empty_swap
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-#: "ttoa" in a file's header says that it is ours; ``user_version`` says which layout.
+#: "ttoa" in a file's header identifies our files; ``user_version`` is the layout.
 _APPLICATION_ID = 0x74746F61
 _LAYOUT = 1
 
@@ -68,27 +68,27 @@ PRAGMA user_version = {_LAYOUT};
 COMMIT;
 """
 
-#: A read waits for others in rare moments only (a recovery after a crash), and may
-#: be made in an event loop: it gives up after this many seconds.
+#: Seconds after which a read gives up. It waits for others only rarely (a recovery
+#: after a crash), and may run in an event loop.
 _READ_TIMEOUT = 0.05
 #: Swaps of a store between two sweeps; each sweep drops 100 rows at most.
 _SWEEP_EVERY = 32
 
 
 class SQLiteStore:
-    """Rows in a file; nothing is opened or made before the first use.
+    """Rows in a file, opened or created at the first use.
 
     Args:
         path: The file; its directory must exist and be writable (SQLite keeps
-            ``-wal`` and ``-shm`` beside it) and be on a local disk. A file that is
-            made gets the mode 0600.
-        clock: What expiry is judged by; processes that share the file share a clock.
-        timeout: Seconds that a write waits for another's.
+            ``-wal`` and ``-shm`` beside it) and be on a local disk. A new file
+            gets the mode 0600.
+        clock: Seconds since 1970, for expiry; the same in all processes of the file.
+        timeout: Seconds that a write waits for other writes.
     """
 
     waits: ClassVar[Waits] = "writes"
     renews: ClassVar[bool] = True
-    #: One file is opened at a time, by whichever store: see `_make_file`.
+    #: Serializes the opening of files by all stores: see `_make_file`.
     _opening: ClassVar[threading.Lock] = threading.Lock()
 
     def __init__(
@@ -123,19 +123,19 @@ class SQLiteStore:
             self._connect()
             execute = self._local.execute
         try:
-            # All of one row: a cursor that has seen the end holds no snapshot open,
-            # even where it is collected late.
+            # fetchall, for one row: an exhausted cursor holds no snapshot open,
+            # even if it is collected late.
             rows = execute(_GET, (key, self._clock())).fetchall()
         except _FileChangedError as error:
             self._drop_after(error)
             rows = self._rows_again(key)
         except sqlite3.Error as error:
             self._drop_after(error)
-            _fail("read", error)
+            _raise_store_error("read", error)
         if not rows:
             return None
         value = rows[0][0]
-        # What something else wrote there may be a number; text comes as bytes.
+        # Another program may have written a number; text comes as bytes.
         return value if isinstance(value, bytes) else str(value).encode()
 
     def _rows_again(self, key: str) -> list[Any]:
@@ -145,13 +145,13 @@ class SQLiteStore:
             rows: list[Any] = self._local.execute(_GET, (key, self._clock())).fetchall()
         except sqlite3.Error as error:
             self._drop_after(error)
-            _fail("read", error)
+            _raise_store_error("read", error)
         return rows
 
     def compare_and_set(
         self, key: str, old: bytes | None, new: bytes | None, ttl: float
     ) -> bool:
-        """Put `new` where `old` is; say whether `old` was there.
+        """Replace `old` by `new`; return whether `old` was there.
 
         True means that the change is on the disk.
         """
@@ -164,20 +164,20 @@ class SQLiteStore:
         return self._swap(_REPLACE, (new, now + ttl, key, old, now))
 
     def lock(self, key: str, ttl: float) -> AbstractContextManager[bool]:
-        """Hold the lock inside, if nobody else does; does not wait."""
+        """Hold the lock inside, if it is free; does not wait."""
         return SwapLock(self, key, ttl)
 
     def keys(self, prefix: str) -> list[str]:
         """Return the keys of rows that have not expired and begin with `prefix`."""
         handle = self._connection().handle
         try:
-            # A range, not a pattern: nothing in a prefix means anything but itself.
+            # A range, not a pattern, so that no character of the prefix is special.
             values = (prefix, prefix + "\U0010ffff", self._clock())
             with closing(handle.execute(_KEYS, values)) as rows:
                 return [key.decode(errors="replace") for (key,) in rows]
         except sqlite3.Error as error:
             self._drop_after(error)
-            _fail("read", error)
+            _raise_store_error("read", error)
 
     def close(self) -> None:
         """Close the connections of all threads of this process.
@@ -190,13 +190,13 @@ class SQLiteStore:
             connection.close()
 
     def after_fork(self) -> None:
-        """Begin anew; what the parent has open is left as it is."""
+        """Start without connections; the parent's stay open and unused."""
         SQLiteStore._opening = threading.Lock()
         self._begin()
 
     def _swap(self, statement: str, values: tuple[Any, ...]) -> bool:
-        # SQLite lets those wait in no order, asleep between tries, and the unlucky run
-        # out of time: threads of one process form a queue before they ask.
+        # SQLite serves waiting writers in no order and sleeps between tries, so some
+        # would time out: the threads of one process queue for this lock first.
         deadline = time.monotonic() + self._timeout
         if not self._writing.acquire(timeout=self._timeout):
             message = "SQLite could not write: other threads took too long"
@@ -214,9 +214,9 @@ class SQLiteStore:
             try:
                 handle = self._connection().handle
                 self._check_same_file()
-                # What was waited in the queue is not waited for the file once more.
+                # The time spent in the queue counts against the timeout.
                 with (
-                    _patience(handle, max(0.0, deadline - time.monotonic())),
+                    _longer_timeout(handle, max(0.0, deadline - time.monotonic())),
                     closing(handle.execute(statement, values)) as cursor,
                 ):
                     done = cursor.rowcount == 1
@@ -225,19 +225,21 @@ class SQLiteStore:
                 self._drop_after(error)
                 # A connection that was opened while the file could not be written
                 # stays read-only for as long as it lives.
-                if is_second or not _name(error).startswith("SQLITE_READONLY"):
-                    _fail("write", error)
+                if is_second or not _sqlite_error_name(error).startswith(
+                    "SQLITE_READONLY"
+                ):
+                    _raise_store_error("write", error)
                 is_second = True
             else:
                 return done
 
     def _drop_after(self, error: sqlite3.Error) -> None:
-        """Have this thread open the file anew after an error that its connection keeps.
+        """Drop this thread's connection after an error that would persist on it.
 
-        That is about how the file was opened, or what was read of it. On a full disk
-        the connection stays: a new one would need room of its own.
+        Such errors concern how the file was opened, or what was read from it. On a
+        full disk the connection stays: a new one would need disk space itself.
         """
-        if not _name(error).startswith(_KEPT):
+        if not _sqlite_error_name(error).startswith(_REOPEN_AFTER):
             return
         connection = self._local.__dict__.pop("connection", None)
         self._local.__dict__.pop("execute", None)
@@ -249,12 +251,12 @@ class SQLiteStore:
         self._swaps += 1
         if self._swaps % _SWEEP_EVERY:
             return
-        # The swap has taken place: what goes wrong here is not its failure, and
-        # the rows left behind are dropped another time.
+        # The swap has succeeded; an error of the sweep must not fail it, and a later
+        # sweep drops the remaining rows.
         try:
             handle.execute(_SWEEP, (self._clock(),)).close()
         except sqlite3.Error as error:
-            log.debug("expired rows were not swept: %s", _name(error))
+            log.debug("expired rows were not swept: %s", _sqlite_error_name(error))
 
     def _connection(self) -> _Connection:
         try:
@@ -263,7 +265,7 @@ class SQLiteStore:
             return self._connect()
 
     def _connect(self) -> _Connection:
-        """Give this thread a connection to the file, which is made if it is new."""
+        """Connect this thread to the file, which is created at the first use."""
         local, open_here = self._local, self._open_here
         with self._opening:
             self._make_file()
@@ -275,14 +277,14 @@ class SQLiteStore:
         return connection
 
     def _open(self) -> tuple[sqlite3.Connection, Callable[..., Any]]:
-        """Return a connection, and what reads through it."""
+        """Return a connection, and the function that executes a read on it."""
         try:
             handle = _open(self._path, self._timeout)
         except StoreError as error:
             cause = error.__cause__
-            if not isinstance(cause, sqlite3.Error) or not _name(cause).startswith(
-                _NOTHING_BESIDE
-            ):
+            if not isinstance(cause, sqlite3.Error) or not _sqlite_error_name(
+                cause
+            ).startswith(_NO_SIDE_FILES):
                 raise
             try:
                 unwritable = _Unwritable(self._path, self._timeout)
@@ -295,9 +297,9 @@ class SQLiteStore:
         if self._file is not None:
             self._check_same_file()
             return
-        # O_EXCL, so never a file that exists; and nobody opens the new one before it
-        # is closed here. To close a file drops every lock that this process has on
-        # it, SQLite's as well (howtocorrupt.html, section 2.2).
+        # O_EXCL never opens an existing file, and no other thread opens the new one
+        # before it is closed here. Closing a file drops all locks of this process on
+        # it, including SQLite's (howtocorrupt.html, section 2.2).
         flags = os.O_CREAT | os.O_EXCL | os.O_RDWR
         try:
             with suppress(FileExistsError):
@@ -307,10 +309,10 @@ class SQLiteStore:
             raise StoreError(message) from error
 
     def _check_same_file(self) -> None:
-        """Refuse a file that vanished or was exchanged under our connections.
+        """Raise StoreError if the file has vanished or was replaced.
 
-        They would go on with the old one, which has no name any more, and every row
-        written to it be lost with the process.
+        Open connections would continue to use the old, unlinked file, and every row
+        written to it would be lost with the process.
         """
         if self._identity() != self._file:
             message = (
@@ -344,8 +346,8 @@ class _Connection:
         self.handle.close()
 
     def __del__(self) -> None:
-        # In a forked child the parent's threads are gone, and what they had with
-        # them; their connections are kept, for to let go would be to close them.
+        # In a forked child the parent's threads do not exist; their connections are
+        # kept referenced, because collecting them would close them.
         if self._process == os.getpid():
             self.handle.close()
         else:
@@ -357,13 +359,13 @@ _parents: list[sqlite3.Connection] = []
 
 
 def _open(path: Path, timeout: float) -> sqlite3.Connection:
-    """Open a file that exists; mode=rw, for SQLite would make one that all may read."""
+    """Open an existing file; without mode=rw SQLite would create a readable one."""
     handle = _opened(path, timeout, "mode=rw")
     try:
         _settle(handle, path, timeout)
     except sqlite3.Error as error:
         handle.close()
-        _fail("open", error)
+        _raise_store_error("open", error)
     except StoreError:
         handle.close()
         raise
@@ -380,23 +382,23 @@ def _opened(path: Path, timeout: float, mode: str) -> sqlite3.Connection:
             check_same_thread=False,  # `SQLiteStore.close` comes from any thread
         )
     except sqlite3.Error as error:
-        _fail("open", error)
-    # A row that something else wrote may hold text that is no UTF-8: no grant, but no
-    # failure of the store either.
+        _raise_store_error("open", error)
+    # A row that another program wrote may hold text that is not UTF-8: it is not a
+    # valid grant, but must not make the store fail.
     handle.text_factory = bytes
     return handle
 
 
 class _FileChangedError(sqlite3.OperationalError):
-    """A file that was taken as unchanging has changed."""
+    """A file opened as immutable has changed."""
 
 
 class _Unwritable:
-    """Reads a file beside which no WAL can be made, for as long as nothing changes it.
+    """Reads a file beside which no WAL can be created, while it does not change.
 
     SQLite reads a file with a WAL only where it may keep ``-wal`` and ``-shm`` beside
-    it, unless it is told that the file does not change
-    (https://www.sqlite.org/uri.html#uriimmutable). That is not taken on trust: the
+    it, unless the file is declared immutable
+    (https://www.sqlite.org/uri.html#uriimmutable). We verify that declaration: the
     file's state is compared before and after each read.
     """
 
@@ -406,10 +408,10 @@ class _Unwritable:
         self.handle = _opened(path, timeout, "mode=ro&immutable=1")
         try:
             if not _is_ours(self.handle, path):
-                _fail("open", sqlite3.OperationalError("empty"))
+                _raise_store_error("open", sqlite3.OperationalError("empty"))
         except sqlite3.Error as error:
             self.handle.close()
-            _fail("open", error)
+            _raise_store_error("open", error)
         except StoreError:
             self.handle.close()
             raise
@@ -421,7 +423,7 @@ class _Unwritable:
         return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
     def execute(self, statement: str, values: tuple[Any, ...]) -> Any:
-        """Execute a statement; an error if the file is not as it was when opened."""
+        """Execute a statement; raises `_FileChangedError` if the file has changed."""
         self._refuse_changes()
         with closing(self.handle.execute(statement, values)) as cursor:
             rows = cursor.fetchall()
@@ -434,7 +436,7 @@ class _Unwritable:
 
 
 class _Rows(list[Any]):
-    """Rows that were fetched already, under the name that a cursor has for it."""
+    """Rows already fetched, with a cursor's ``fetchall`` method."""
 
     __slots__ = ()
 
@@ -442,8 +444,8 @@ class _Rows(list[Any]):
         return self
 
 
-#: Errors that a connection goes on with, though the file may be as it should by now.
-_KEPT = (
+#: Errors that persist on a connection even after the file has been repaired.
+_REOPEN_AFTER = (
     "SQLITE_READONLY",
     "SQLITE_CORRUPT",
     "SQLITE_NOTADB",
@@ -453,8 +455,8 @@ _KEPT = (
     "ProgrammingError",
     "_FileChangedError",
 )
-#: What SQLite says where it can make no ``-wal`` or ``-shm``.
-_NOTHING_BESIDE = (
+#: Errors of SQLite if it cannot create ``-wal`` or ``-shm``.
+_NO_SIDE_FILES = (
     "SQLITE_CANTOPEN",
     "SQLITE_READONLY",
     "SQLITE_FULL",
@@ -463,7 +465,7 @@ _NOTHING_BESIDE = (
 
 
 def _settle(handle: sqlite3.Connection, path: Path, timeout: float) -> None:
-    """Make sure that the file is ours, or make it ours if it is empty."""
+    """Check that the file is ours, or create the tables if it is empty."""
     if not _is_ours(handle, path):
         _lay_out(handle, path, timeout)
     _keep_wal(handle, timeout)
@@ -472,27 +474,28 @@ def _settle(handle: sqlite3.Connection, path: Path, timeout: float) -> None:
 
 
 def _keep_wal(handle: sqlite3.Connection, timeout: float) -> None:
-    """Have the file keep a WAL, at every opening and not only when it is made.
+    """Switch the file to WAL at every opening, not only at its creation.
 
     ``VACUUM INTO`` and some tools for backups write a file without one, in which each
-    write keeps all readers out (https://www.sqlite.org/wal.html).
+    write blocks all readers (https://www.sqlite.org/wal.html).
     """
     deadline = time.monotonic() + timeout
     while _pragma(handle, "journal_mode") != "wal":
         try:
             _pragma(handle, "journal_mode = WAL")
         except sqlite3.OperationalError as error:
-            if _name(error).startswith("SQLITE_READONLY"):
-                return  # it can be read as it is
+            if _sqlite_error_name(error).startswith("SQLITE_READONLY"):
+                return  # readable without a WAL
             if not _is_busy(error) or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
 
 
 def _pragma(handle: sqlite3.Connection, words: str) -> str:
-    """Return what a PRAGMA answers, in lower case; its cursor is closed.
+    """Return a PRAGMA's result in lower case, and close its cursor.
 
-    PyPy closes a forgotten cursor late, and SQLite changes no journal meanwhile.
+    PyPy closes an unreferenced cursor late, and until then SQLite cannot change the
+    journal mode.
     """
     with closing(handle.execute(f"PRAGMA {words}")) as cursor:
         row = cursor.fetchone()
@@ -504,7 +507,7 @@ def _pragma(handle: sqlite3.Connection, words: str) -> str:
 
 
 def _is_ours(handle: sqlite3.Connection, path: Path) -> bool:
-    """Return False for an empty file; raise for one that is somebody else's."""
+    """Return False for an empty file; raise for another application's."""
     application, layout, tables = _header(handle)
     if (application, layout) == (_APPLICATION_ID, _LAYOUT):
         return True
@@ -518,12 +521,12 @@ def _is_ours(handle: sqlite3.Connection, path: Path) -> bool:
 
 
 def _lay_out(handle: sqlite3.Connection, path: Path, timeout: float) -> None:
-    """Make an empty file ours; several processes may do so at the same time."""
+    """Create the tables in an empty file, also if several processes do so at once."""
     deadline = time.monotonic() + timeout
     while True:
         try:
-            # To change the journal takes the file for a moment, and SQLite does not
-            # wait for it by itself while others hold it.
+            # Changing the journal mode locks the file briefly, and SQLite does not
+            # wait by itself for that lock.
             _pragma(handle, "journal_mode = WAL")
             handle.executescript(_TABLES).close()
         except sqlite3.OperationalError as error:
@@ -539,13 +542,13 @@ def _lay_out(handle: sqlite3.Connection, path: Path, timeout: float) -> None:
 
 
 def _is_busy(error: sqlite3.Error) -> bool:
-    return _name(error).startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
+    return _sqlite_error_name(error).startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
 
 
 def _header(handle: sqlite3.Connection) -> tuple[int, int, int]:
-    """Return what says whose the file is: application, layout, number of tables."""
-    # All at one moment, or a file that another worker lays out just now looks like
-    # neither an empty one nor ours.
+    """Return the application id, the layout and the number of tables."""
+    # In one transaction: otherwise a file that another worker is just creating looks
+    # like neither an empty one nor ours.
     handle.execute("BEGIN").close()
     found = (
         _number(handle, "PRAGMA application_id"),
@@ -562,8 +565,8 @@ def _number(handle: sqlite3.Connection, query: str) -> int:
 
 
 @contextmanager
-def _patience(handle: sqlite3.Connection, seconds: float) -> Iterator[None]:
-    """Have SQLite wait longer for others inside."""
+def _longer_timeout(handle: sqlite3.Connection, seconds: float) -> Iterator[None]:
+    """Set a longer busy timeout inside the block."""
     _wait_for(handle, seconds)
     try:
         yield
@@ -575,12 +578,12 @@ def _wait_for(handle: sqlite3.Connection, seconds: float) -> None:
     handle.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}").close()
 
 
-def _name(error: sqlite3.Error) -> str:
+def _sqlite_error_name(error: sqlite3.Error) -> str:
     # Errors that Python itself raises (a closed connection) have no code of SQLite.
     return getattr(error, "sqlite_errorname", type(error).__name__)
 
 
-def _fail(what: str, error: sqlite3.Error) -> NoReturn:
-    # The name only: SQLite's text may quote the file's content.
-    message = f"SQLite could not {what}: {_name(error)}"
+def _raise_store_error(what: str, error: sqlite3.Error) -> NoReturn:
+    # Only the name: SQLite's text may quote the file's content.
+    message = f"SQLite could not {what}: {_sqlite_error_name(error)}"
     raise StoreError(message) from error
