@@ -146,7 +146,7 @@ class StoreContract:
     def test_rows_are_apart(self, store: Any, key: str) -> None:
         """A row is found by its whole key, and no pattern in a key means anything."""
         for other in (key, f"{key}x", f"{key[:-1]}", f"{key[:-1]}*", f"{key}%", "?"):
-            store.compare_and_set(other, None, b"kept", self.lifetime)
+            store.compare_and_set(other, None, b"kept", _LONG)
         assert store.compare_and_set(f"{key[:-1]}*", b"kept", None, 0) is True
         assert store.compare_and_set(f"{key}%", b"kept", None, 0) is True
         assert store.get(key) == store.get(f"{key}x") == b"kept"
