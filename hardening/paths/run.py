@@ -37,11 +37,21 @@ class Outcome:
     leaked: list[tuple[str, Target]] = field(default_factory=list)
 
 
+@contextmanager
+def _silenced(logger: logging.Logger) -> Iterator[None]:
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
 def differ(app: apps.App, count: int, seed: int) -> Outcome:
     """Ask one app with `count` random targets through each server's reading."""
-    for name in ("tiktok_oauth_middleware", "blacksheep.server"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory() as where, ExitStack() as stack:
+        for name in ("tiktok_oauth_middleware", "blacksheep.server", "django"):
+            stack.enter_context(_silenced(logging.getLogger(name)))
         files = apps.folder(Path(where))
         if app.needs == "django":
             stack.enter_context(_django(files, app))
@@ -120,7 +130,6 @@ def _django(files: Path, app: apps.App) -> Iterator[None]:
         django.setup()
     script = apps.PREFIX if app.prefixes else None
     urls = apps._django_urls(files)
-    logging.getLogger("django").setLevel(logging.CRITICAL)
     with override_settings(ROOT_URLCONF=urls, FORCE_SCRIPT_NAME=script):
         yield
 
