@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
 import secrets
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from itsdangerous import BadSignature, Signer
+from itsdangerous import Signer
+from itsdangerous.encoding import base64_encode
 from itsdangerous.signer import HMACAlgorithm
 
 from tiktok_oauth_middleware._core.http import Cookie
@@ -49,7 +51,12 @@ class _ShortMac(HMACAlgorithm):
 
     def get_signature(self, key: bytes, value: bytes) -> bytes:
         """Return the first half of the MAC."""
-        return super().get_signature(key, value)[:_MAC_BYTES]
+        return _mac(key, value)
+
+
+def _mac(key: bytes, value: bytes) -> bytes:
+    # One call of OpenSSL takes 1 us, an object of `hmac` 3.
+    return hmac.digest(key, value, "sha256")[:_MAC_BYTES]
 
 
 def record_id(client_key: str, open_id: str) -> str:
@@ -75,9 +82,10 @@ class SessionCookies:
         self.login_prefix = f"{prefix}{name}-login-"
         #: With this cookie the next login lets the person choose the account.
         self.choose_name = f"{prefix}{name}-choose"
-        # itsdangerous signs with the last key. The keys have already been derived.
+        self._keys = tuple(map(_Key, keys))
+        # The newest key signs; it has already been derived.
         self._signer = Signer(
-            [_Key(key) for key in reversed(keys)],
+            self._keys[0],
             salt=b"session",
             sep=".",
             key_derivation="none",
@@ -94,15 +102,16 @@ class SessionCookies:
         """Return the content of a session cookie, or None if it is not genuine."""
         if len(value) != SESSION_LENGTH:  # before anything is hashed
             return None
-        try:
-            signed = self._signer.unsign(value)
-        except BadSignature:
+        signed, _, mac = value.rpartition(b".")
+        # `Signer.unsign` would take three times as long, 6 us against 2, which a forged
+        # cookie would cost at each request. It also accepts four spellings of a MAC,
+        # since it ignores the spare bits of the last character.
+        if not any(
+            hmac.compare_digest(base64_encode(_mac(key, signed)), mac)
+            for key in self._keys
+        ):
             return None
-        # itsdangerous ignores the spare bits of a MAC's last character, and so accepts
-        # four spellings of it. Only the exact one may pass.
-        if not from_text(value[len(signed) + 1 :]):
-            return None
-        body = from_text(signed)
+        body = base64.urlsafe_b64decode(signed)
         return Ticket(to_text(body[:_ID_BYTES]), digest(body[_ID_BYTES:]))
 
     def session(self, value: str, max_age: int) -> Cookie:
