@@ -66,10 +66,10 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(autouse=True)
-def a_second_later() -> None:
-    """Let each test see the warnings of its own: one is logged once a second."""
-    for seldom in logger.filters:
-        seldom._last.clear()
+def no_earlier_warnings() -> None:
+    """Let each test see its own warnings: the same one is logged once a minute."""
+    for limiter in logger.filters:
+        limiter._last.clear()
 
 
 class Clock:

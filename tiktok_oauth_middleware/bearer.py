@@ -38,8 +38,9 @@ if TYPE_CHECKING:
 _SCHEME = "Bearer "
 _INVALID = "access_token_invalid"
 _RATE_LIMIT = "rate_limit_exceeded"
-#: After ``rate_limit_exceeded``: TikTok counts the calls of a minute.
-_BACKOFF = Backoff(first=1, longest=60, jitter=0.25)
+#: After ``rate_limit_exceeded``: TikTok counts the calls of a minute, which is the
+#: longest wait, with the jitter.
+_BACKOFF = Backoff(first=1, longest=48, jitter=0.25)
 _ERROR_STATUS = 400
 
 
@@ -201,9 +202,9 @@ class TikTokBearer(_Auth):
             raise ConfigurationError(message)
 
     def _may_state_error(self, response: Response) -> bool:
-        """Whether a response is TikTok's own and small enough in kind to be read here.
+        """Whether a response may state an error of TikTok, so that its body is read.
 
-        After a redirect it may be of another origin, whose errors mean nothing.
+        After a redirect it may come from another origin, whose errors mean nothing.
         """
         if origin_of(str(response.url)) != self._origin:
             return False

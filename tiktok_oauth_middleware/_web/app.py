@@ -27,7 +27,7 @@ from .cookie_header import find
 from .login import LoginFlow
 from .logout import Logout
 from .misuse import check_guards, check_wrapping
-from .mount import MountPoints
+from .mount import MountPoints, no_tokens
 from .navigation import is_page_visit, languages
 from .pages import (
     Answer,
@@ -67,7 +67,7 @@ class Core:
         self,
         service: SessionService,
         pages: Pages | None = None,
-        tokens: Callable[[], TikTokTokens] | None = None,
+        tokens: Callable[[], TikTokTokens] = no_tokens,
     ) -> None:
         """Build the parts; nothing is opened or connected yet.
 
@@ -89,9 +89,7 @@ class Core:
                 "development: cookies without Secure, for %s only", settings.origin
             )
         self._wire([reveal(key) for key in settings.secret_keys])
-        self.mount_points = MountPoints(
-            settings, clock, self.profiles.was_read, *([tokens] if tokens else [])
-        )
+        self.mount_points = MountPoints(settings, clock, self.profiles.was_read, tokens)
         self.rules = AppRules(settings)
         self.challenges = Challenges(
             settings.origin, self._pages, self._login.transactions

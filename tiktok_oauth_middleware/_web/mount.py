@@ -44,7 +44,8 @@ def without_mount(path: str, mount: str) -> str:
     return path
 
 
-def _no_tokens() -> NoReturn:
+def no_tokens() -> NoReturn:
+    """Stand for the tokens of a middleware that was built without any."""
     message = "this middleware was built without tokens"
     raise ConfigurationError(message)
 
@@ -65,7 +66,7 @@ class MountPoint:
     #: Called when an app reads a user's profile.
     profile_was_read: Callable[[CachedSession], object] = lambda _: None
     #: Returns the tokens of the app's users, for calls to TikTok's API.
-    tokens: Callable[[], TikTokTokens] = _no_tokens
+    tokens: Callable[[], TikTokTokens] = no_tokens
     #: Whether the callback is not below it, so that no login can be finished here.
     is_stray: bool = False
     #: The routes as a browser requests them: no login returns to one.
@@ -125,7 +126,7 @@ class MountPoints:
         settings: TikTokSettings,
         clock: Callable[[], float],
         profile_was_read: Callable[[CachedSession], object],
-        tokens: Callable[[], TikTokTokens] = _no_tokens,
+        tokens: Callable[[], TikTokTokens] = no_tokens,
     ) -> None:
         self._settings = settings
         self._clock = clock
