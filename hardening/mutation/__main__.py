@@ -33,7 +33,10 @@ TESTS = {
     ],
     "_web.cookie_header": ["unit/_web/test_cookie_header.py", *_COOKIES],
     "_session.cookie": ["unit/_session/test_cookie.py", *_COOKIES],
-    "_web.login": _LOGIN,
+    "_web.begin_login": _LOGIN,
+    "_web.finish_login": _LOGIN,
+    "_web.conclude_login": _LOGIN,
+    "_web.unfinished_login": _LOGIN,
     "_web.transaction": _LOGIN,
     "_web.code_exchange": _LOGIN,
     "_session.refresh": [

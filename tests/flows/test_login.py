@@ -21,8 +21,9 @@ from tiktok_oauth_middleware._oauth.authorize import read_callback
 from tiktok_oauth_middleware._session.record import Session
 from tiktok_oauth_middleware._session.service import SessionService
 from tiktok_oauth_middleware._web.app import Core
-from tiktok_oauth_middleware._web.login import _error_of, _login_id
+from tiktok_oauth_middleware._web.conclude_login import login_id_of
 from tiktok_oauth_middleware._web.transaction import LoginTransaction
+from tiktok_oauth_middleware._web.unfinished_login import error_of
 
 from ..conftest import CALLBACK, LOGIN, kept, query_of
 
@@ -118,8 +119,8 @@ class TestPacked:
 
     def test_name(self):
         """A login is named after the hash of its state: twelve characters, no more."""
-        assert re.fullmatch(r"[A-Za-z0-9_-]{12}", _login_id("state"))
-        assert _login_id("state") != _login_id("State")
+        assert re.fullmatch(r"[A-Za-z0-9_-]{12}", login_id_of("state"))
+        assert login_id_of("state") != login_id_of("State")
 
     def test_state(self, browser):
         """State and verifier are 256 random bits each, new every time."""
@@ -167,7 +168,7 @@ class TestAge:
     def test_used_for(self, browser, world, store):
         """That a login was used is known for as long as it could be used again."""
         url = browser.begin()
-        name = _login_id(state_of(url))
+        name = login_id_of(state_of(url))
         browser.get(browser.consent(url))
         [key] = [k for k in store.keys("tiktok:") if name in k]
         world.clock.advance(659)
@@ -239,7 +240,7 @@ class TestTold:
     def test_error(self, error, shown):
         """A code of TikTok's is shown if it looks like one, and nothing else is."""
         callback = read_callback(f"error={quote(error)}".encode())
-        assert _error_of(callback).error == shown
+        assert error_of(callback).error == shown
 
     def test_error_on_the_page(self, browser):
         """The page names the error that TikTok sent back."""

@@ -32,7 +32,7 @@ from tiktok_oauth_middleware._core.encryption import derive
 from tiktok_oauth_middleware._core.log import logger
 from tiktok_oauth_middleware._core.secret import reveal
 from tiktok_oauth_middleware._oauth.client import TikTokClient
-from tiktok_oauth_middleware._web.login import LoginTransaction
+from tiktok_oauth_middleware._web.transaction import LoginTransaction
 from tiktok_oauth_middleware.errors import TikTokError
 from tiktok_oauth_middleware.testing.server import StandIn
 

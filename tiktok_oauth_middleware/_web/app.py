@@ -162,12 +162,14 @@ class Core:
     async def _dispatch(self, request: Request, mount_point: MountPoint) -> Answer:
         route = mount_point.routes[request.path]
         if route == "login":  # which does not depend on the session
-            return self._login.begin(request, mount_point)
+            return self._login.begin.respond(request, mount_point)
         ticket = self._ticket(request.headers)
         try:
             match route:
                 case "callback":
-                    return await self._login.finish(request, mount_point, ticket)
+                    return await self._login.finish.respond(
+                        request, mount_point, ticket
+                    )
                 case "logout":
                     return await self.logout.answer(request, mount_point, ticket)
                 case "disconnect":

@@ -1,0 +1,176 @@
+"""The login path: puts a transaction into cookies, and redirects to TikTok.
+
+The transaction lives in the browser (see `transaction`), so that logins which nobody
+finishes cost the store nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from tiktok_oauth_middleware._core.http import (
+    QUERY_LIMIT,
+    BadQuery,
+    Request,
+    Response,
+    read_query,
+)
+from tiktok_oauth_middleware._core.return_to import return_to_of
+from tiktok_oauth_middleware._oauth.scopes import parse_scopes
+
+from .cookie_header import find
+from .mount import MountPoint
+from .navigation import is_document, is_other_host, is_prefetch, is_same_origin
+from .pages import (
+    HEAD_LIMIT,
+    Answer,
+    ErrorPage,
+    Note,
+    button,
+    head_size,
+    link,
+    redirect,
+)
+
+if TYPE_CHECKING:
+    from tiktok_oauth_middleware._session.cookie import SessionCookies
+    from tiktok_oauth_middleware.settings.options import TikTokSettings
+
+    from .recent_logins import RecentLogins
+    from .transaction import LoginTransactions, Prompt
+
+#: In the query of a login that was redirected to the site's own address: it is
+#: redirected once.
+_MOVED = "moved"
+#: Longest list of scopes that a login may request, in characters: all scopes that
+#: TikTok has take 700.
+_LONGEST_SCOPES = 4096
+#: In the query of a login, "1" or "0".
+_CHOOSE = "choose_account"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class BeginLogin:
+    """Answers the login path."""
+
+    settings: TikTokSettings
+    cookies: SessionCookies
+    transactions: LoginTransactions
+    recent: RecentLogins
+
+    def respond(self, request: Request, mount_point: MountPoint) -> Answer:
+        """Answer the login path: put a transaction into cookies, redirect to TikTok."""
+        if request.method not in self.settings.login_methods:
+            return self._wrong_method(request, mount_point)
+        if len(request.query) > QUERY_LIMIT:
+            return ErrorPage(code="query_too_long")
+        if is_prefetch(request) or not is_document(request):
+            # An image or a frame that points here is no person who logs in.
+            actions = [link("log_in", mount_point.login_url())]
+            return ErrorPage(code="not_a_page_visit", actions=actions)
+        moved = self._redirect_to_own_host(request, mount_point)
+        if moved is not None:
+            return moved
+        origin = self.settings.origin
+        if request.method == "POST" and not is_same_origin(request, origin):
+            return ErrorPage(
+                code="cross_site",
+                actions=[
+                    link("log_in", mount_point.login_url()),
+                    link("back", mount_point.home),
+                ],
+                notes=[Note("address", origin)],
+            )
+        try:
+            requested = self._requested_scopes(request, mount_point)
+            prompt = self._prompt(request, requested)
+        except BadQuery:
+            actions = [link("log_in_without", mount_point.login_url())]
+            return ErrorPage(code="scope_not_offered", actions=actions)
+        usual = self.transactions.default_return_to(mount_point)
+        return_to = return_to_of(
+            request.query, usual, mount_point.own_paths, mount_point.origin
+        )
+        transaction = self.transactions.create(return_to, requested, prompt)
+        response = self.transactions.redirect_to_tiktok(request, transaction)
+        if response is None or head_size(response) > HEAD_LIMIT:
+            # A long address besides many scopes: the address gives way.
+            transaction = replace(transaction, return_to=usual)
+            response = self.transactions.redirect_to_tiktok(request, transaction)
+        if response is None:
+            return ErrorPage(code="query_too_long")
+        special = "" if transaction.return_to == usual else transaction.return_to
+        self.recent.remember(transaction.state, special, transaction.requested)
+        return response
+
+    def _redirect_to_own_host(
+        self, request: Request, mount_point: MountPoint
+    ) -> Response | None:
+        """Return a redirect to the login at the site's own address, if this is another.
+
+        TikTok sends the person back to the redirect URI, where cookies of another host
+        are missing, so the login must begin there. Host decides nothing but that; the
+        address is the configured one. Where a proxy changes Host the browser is there
+        already: it is redirected once, and then the login goes on.
+        """
+        origin = self.settings.origin
+        if not is_other_host(request, origin):
+            return None
+        try:
+            has_moved = _MOVED in read_query(request.query, [_MOVED])
+        except BadQuery:
+            has_moved = True
+        if has_moved:
+            return None
+        path = self._path_with_query(request, mount_point)
+        moved = redirect(f"{origin}{path}{'&' if '?' in path else '?'}{_MOVED}=1")
+        if head_size(moved) > HEAD_LIMIT:
+            moved = redirect(f"{origin}{mount_point.login_url()}?{_MOVED}=1")
+        return moved
+
+    @staticmethod
+    def _path_with_query(request: Request, mount_point: MountPoint) -> str:
+        """Return the login path with the query that was sent."""
+        query = quote(request.query, safe="%/?:@!$&'()*+,;=~")
+        return mount_point.login_url() + (f"?{query}" if query else "")
+
+    def _wrong_method(self, request: Request, mount_point: MountPoint) -> Answer:
+        """Return 405; where logins are posted, with the form that does it."""
+        allow = [("allow", ", ".join(self.settings.login_methods))]
+        if request.method != "GET":
+            return ErrorPage(code="method_not_allowed", headers=allow)
+        path = self._path_with_query(request, mount_point)
+        return self._redirect_to_own_host(request, mount_point) or ErrorPage(
+            code="login_by_form",
+            actions=[button("log_in", path), link("back", mount_point.home)],
+            headers=allow,
+            form_redirects_to=self.settings.endpoints.authorize,
+        )
+
+    @staticmethod
+    def _requested_scopes(request: Request, mount_point: MountPoint) -> frozenset[str]:
+        """Return the scopes in the query; BadQuery if one may not be requested."""
+        text = read_query(request.query, ["scopes"]).get("scopes", "")
+        if len(text) > _LONGEST_SCOPES:
+            raise BadQuery
+        requested = parse_scopes(text)
+        if not requested <= mount_point.allowed_scopes:
+            raise BadQuery
+        return requested
+
+    def _prompt(self, request: Request, requested: frozenset[str]) -> Prompt:
+        """Return why TikTok is to show its page; BadQuery if the query is invalid."""
+        chooses = read_query(request.query, [_CHOOSE]).get(_CHOOSE, "0")
+        if chooses not in ("0", "1"):
+            raise BadQuery
+        # At the login after a logout TikTok would take the same account without asking.
+        if chooses == "1" or has_logged_out(request, self.cookies):
+            return "choose"
+        return "consent" if requested or self.settings.always_ask_consent else ""
+
+
+def has_logged_out(request: Request, cookies: SessionCookies) -> bool:
+    """Whether the browser has logged out here since its last login."""
+    return find(request.headers, cookies.choose_name.encode()) is not None

@@ -1,0 +1,215 @@
+"""One conclusion for each login that came back, however often its callback is sent.
+
+The store is asked once before TikTok is: to mark the state as used, so that equal
+callbacks at the same moment make one exchange. The same row then holds the result, and
+for a minute every request with the login's cookies gets it: a callback that was cut
+off, sent again or sent twice ends as the first one did.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tiktok_oauth_middleware._core.log import logger
+from tiktok_oauth_middleware._oauth.scopes import split_scopes
+from tiktok_oauth_middleware._session.cookie import record_id, to_text
+from tiktok_oauth_middleware.auth import read_profile
+from tiktok_oauth_middleware.errors import (
+    LoginExpired,
+    LoginReplayed,
+    StoreError,
+    TikTokOAuthError,
+)
+from tiktok_oauth_middleware.events import Event
+
+from .login_results import SHOWN_SECONDS, LoginResult, LoginResults
+from .transaction import SERVER_CLOCK_SKEW, LoginTransaction, LoginTransactions
+from .unfinished_login import cause_for_log, error_of, is_error, rejected_event
+
+if TYPE_CHECKING:
+    from tiktok_oauth_middleware._core.backends.base import Backend
+    from tiktok_oauth_middleware._oauth.authorize import Callback
+    from tiktok_oauth_middleware._observe.emit import Emitter
+    from tiktok_oauth_middleware._session.cookie import SessionCookies, Ticket
+    from tiktok_oauth_middleware._session.record import UserRecord
+    from tiktok_oauth_middleware._session.records import Records
+    from tiktok_oauth_middleware.settings.options import TikTokSettings
+
+    from .code_exchange import CodeExchange
+    from .unfinished_login import UnfinishedLogins
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class ConcludeLogin:
+    """Exchanges a login's code once, and keeps what came of it."""
+
+    settings: TikTokSettings
+    backend: Backend
+    records: Records
+    cookies: SessionCookies
+    transactions: LoginTransactions
+    exchange: CodeExchange
+    results: LoginResults
+    unfinished: UnfinishedLogins
+    emit: Emitter
+    #: Seconds since 1970.
+    clock: Callable[[], float]
+
+    async def result_of(
+        self,
+        transaction: LoginTransaction,
+        callback: Callback,
+        ticket: Ticket | None,
+    ) -> tuple[LoginResult, bool]:
+        """Return the result of a login, and whether this request produced it.
+
+        Raises:
+            LoginError: there is none that may be shown.
+            StoreError: the store failed.
+        """
+        login_id = login_id_of(transaction.state)
+        produced: list[str] = []
+        if not self.transactions.is_current(transaction):
+            # It may have been finished in time, and be requested once more.
+            sealed = None if is_error(callback) else await self.results.wait(login_id)
+            if sealed is None:
+                raise LoginExpired
+        elif is_error(callback) or not callback.code:
+            # Nothing is spent, so nothing is written.
+            raise error_of(callback)
+        else:
+            # Equal requests in this process wait for the first one's result; the
+            # exchange goes on to its end even if that one's browser is gone.
+            sealed = await self.backend.single_flight(
+                ("login", login_id),
+                lambda: self._conclude(transaction, callback, ticket, produced),
+                wait=True,
+            )
+        result = sealed and self.results.opened(login_id, sealed)
+        if not result:
+            raise LoginReplayed
+        if not produced and not await self._may_be_shown(result):
+            raise LoginReplayed
+        return result, bool(produced)
+
+    async def _may_be_shown(self, result: LoginResult) -> bool:
+        """Whether a result is recent, and its session has not been ended since."""
+        age = self.clock() - result.at
+        if not -SERVER_CLOCK_SKEW <= age <= SHOWN_SECONDS:
+            return False
+        own = self.ticket_of(result)
+        return bool(result.code) or (own is not None and await self.is_alive(own))
+
+    def ticket_of(self, result: LoginResult) -> Ticket | None:
+        return self.cookies.read(result.session.encode())
+
+    async def is_alive(self, ticket: Ticket) -> bool:
+        """Whether a session has not ended, asked of the store."""
+        return await self.records.load_if_active(ticket) is not None
+
+    async def _conclude(
+        self,
+        transaction: LoginTransaction,
+        callback: Callback,
+        ticket: Ticket | None,
+        produced: list[str],
+    ) -> bytes | None:
+        """Finish a login, or wait for the request that does; return the sealed result.
+
+        Args:
+            transaction: whose cookies the browser brought.
+            callback: with TikTok's code.
+            ticket: of the browser's present session cookie.
+            produced: gets the login's id if the login is finished here.
+        """
+        login_id = login_id_of(transaction.state)
+        marker = await self.results.begin(login_id)
+        if marker is None:
+            return await self.results.wait(login_id)
+        produced.append(login_id)
+        try:
+            # No secret is in a local of this frame while the app's on_event runs.
+            sealed, event, session, why = await self._attempt(
+                transaction, callback, ticket
+            )
+        except StoreError:
+            # The code is spent. A repeated callback need not wait to learn that.
+            lost = self.results.seal(login_id, self.unfinished.failure(LoginReplayed()))
+            with contextlib.suppress(StoreError):
+                await self.results.finish(login_id, marker, lost)
+            raise
+        try:
+            await self.results.finish(login_id, marker, sealed)
+        except StoreError as error:
+            logger.warning("the result of a login could not be kept: %s", error)
+        await self.emit(event, session=session, why=why)
+        return sealed
+
+    async def _attempt(
+        self,
+        transaction: LoginTransaction,
+        callback: Callback,
+        ticket: Ticket | None,
+    ) -> tuple[bytes, Event, str, object]:
+        """Exchange the code.
+
+        Returns:
+            The sealed result, the event to emit, and the session's digest and the cause
+            to emit with it.
+        """
+        digest, why = "", None
+        try:
+            session = await self.exchange.run(transaction, callback.code, ticket)
+            asks_again = await self._asks_again(transaction, session.record)
+            record, digest = session.record, session.digest
+            result = LoginResult(
+                at=int(self.clock()),
+                session=session.cookie,
+                return_to=transaction.return_to,
+                asks_again=asks_again,
+            )
+            event = Event(
+                name="login",
+                open_id=record.open_id,
+                scopes=split_scopes(record.scopes),
+                user=read_profile(record.open_id, record.profile),
+                is_new=session.is_new_user,
+            )
+        except StoreError:
+            raise
+        except TikTokOAuthError as error:
+            result = self.unfinished.failure(error)
+            event, why = rejected_event(result, error), error
+        sealed = self.results.seal(login_id_of(transaction.state), result)
+        return sealed, event, digest, cause_for_log(why) if why else ""
+
+    async def _asks_again(
+        self, transaction: LoginTransaction, record: UserRecord
+    ) -> bool:
+        """Whether to show TikTok's page for scopes that the person was not asked for.
+
+        TikTok reconnects a person who consented before without its page, and with the
+        scopes of that consent: a scope that the site has requested since then is never
+        granted by itself. What a person denied on the page is theirs to ask for.
+        """
+        user_record_id = record_id(self.settings.client_key, record.open_id)
+        requested = self.transactions.all_scopes(transaction)
+        missing = requested - split_scopes(record.scopes)
+        try:
+            if transaction.prompt:
+                await self.records.note_denied(user_record_id, missing, requested)
+                return False
+            return bool(missing and missing - await self.records.denied(user_record_id))
+        except StoreError as error:
+            # The login itself is written.
+            logger.warning("denied scopes could not be written or read: %s", error)
+            return False
+
+
+def login_id_of(state: str) -> str:
+    """Return the name of a login's row: a hash of its state."""
+    return to_text(hashlib.sha256(state.encode()).digest()[:9])

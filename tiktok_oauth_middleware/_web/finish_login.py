@@ -1,0 +1,246 @@
+"""The callback path: signs in the browser that comes back from TikTok.
+
+The callback is answered only for a browser that brings the login's cookies (see
+`transaction`); what came of the login is decided once (see `conclude_login`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tiktok_oauth_middleware._core.http import (
+    QUERY_LIMIT,
+    BadQuery,
+    Cookie,
+    Request,
+    Response,
+)
+from tiktok_oauth_middleware._oauth.authorize import Callback, read_callback
+from tiktok_oauth_middleware._oauth.scopes import split_scopes
+from tiktok_oauth_middleware.errors import (
+    LoginDenied,
+    LoginError,
+    StateMismatch,
+    StoreError,
+    TikTokOAuthError,
+    TikTokUnavailable,
+)
+
+from .begin_login import has_logged_out
+from .conclude_login import ConcludeLogin, login_id_of
+from .pages import (
+    HEAD_LIMIT,
+    Answer,
+    ErrorPage,
+    head_size,
+    redirect,
+    redirect_with_cookies,
+)
+from .unfinished_login import (
+    Retry,
+    UnfinishedLogins,
+    Visit,
+    cause_for_log,
+    error_of,
+    is_error,
+    rejected_event,
+    unmatched_level,
+)
+
+if TYPE_CHECKING:
+    from tiktok_oauth_middleware._observe.emit import Emitter
+    from tiktok_oauth_middleware._session.cookie import SessionCookies, Ticket
+    from tiktok_oauth_middleware._session.records import Records
+    from tiktok_oauth_middleware.settings.options import TikTokSettings
+
+    from .login_results import LoginResult
+    from .mount import MountPoint
+    from .recent_logins import RecentLogins
+    from .transaction import LoginTransaction, LoginTransactions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class FinishLogin:
+    """Answers the callback path."""
+
+    settings: TikTokSettings
+    records: Records
+    cookies: SessionCookies
+    transactions: LoginTransactions
+    recent: RecentLogins
+    conclude: ConcludeLogin
+    unfinished: UnfinishedLogins
+    emit: Emitter
+
+    async def respond(
+        self, request: Request, mount_point: MountPoint, ticket: Ticket | None
+    ) -> Answer:
+        """Answer the callback path: exchange TikTok's code for a session.
+
+        Args:
+            request: with TikTok's answer in the query.
+            mount_point: of the request.
+            ticket: of the browser's present session cookie, if that is genuine.
+
+        Raises:
+            StoreError: the store failed. If that was before TikTok was asked, the same
+                callback finishes the login when the store is back; if after, the code
+                is spent, and a new login is needed.
+        """
+        if request.method != "GET":
+            return ErrorPage(code="method_not_allowed", headers=[("allow", "GET")])
+        if len(request.query) > QUERY_LIMIT:
+            return ErrorPage(code="query_too_long")
+        try:
+            callback = read_callback(request.query, [self.settings.client_secret])
+        except BadQuery:
+            return await self.unfinished.reject(
+                LoginError(), Visit(mount_point, ticket)
+            )
+        transaction = self.transactions.find(request.headers, callback.state)
+        if transaction is None:
+            return await self._finish_unmatched(callback, Visit(mount_point, ticket))
+        return await self._finish(
+            request, transaction, callback, Visit(mount_point, ticket)
+        )
+
+    async def _finish(
+        self,
+        request: Request,
+        transaction: LoginTransaction,
+        callback: Callback,
+        visit: Visit,
+    ) -> Answer:
+        """Answer a callback that brought its login's cookies."""
+        ticket = visit.ticket
+        # From here on the login's cookies are spent, however it ends.
+        spent = self.transactions.cookies.ended(request.headers, transaction.state)
+        retry = Retry(
+            transaction.return_to,
+            transaction.requested,
+            transaction.prompt == "choose",
+        )
+        visit = visit._replace(retry=retry, spent=spent)
+        try:
+            result, is_own = await self.conclude.result_of(
+                transaction, callback, ticket
+            )
+        except StoreError:
+            raise
+        except TikTokOAuthError as error:
+            if is_error(callback) and await self._is_signed_in_anyway(
+                transaction, error, ticket
+            ):
+                event = rejected_event(self.unfinished.failure(error), error)
+                await self.emit(event, why=cause_for_log(error))
+                return redirect_with_cookies(transaction.return_to, spent)
+            return await self.unfinished.reject(error, visit)
+        if result.code:
+            return self.unfinished.page(result, visit)
+        keeps_session = not is_own and await self._has_other_session(ticket, result)
+        if has_logged_out(request, self.cookies):
+            spent.append(self.cookies.choose(0))
+        second = None
+        if result.asks_again and not keeps_session:
+            second = self._second_trip(request, transaction, result, spent)
+        return second or self._signed_in(result, spent, keeps_session=keeps_session)
+
+    def _second_trip(
+        self,
+        request: Request,
+        transaction: LoginTransaction,
+        result: LoginResult,
+        spent: Sequence[Cookie],
+    ) -> Response | None:
+        """Sign in, and send the person to TikTok's page for what was not granted.
+
+        It follows an answer of TikTok's, and is not followed by another: a login goes
+        to TikTok twice at most. A person who closes the page is signed in all the same.
+
+        Returns:
+            None if that is too long for one response.
+        """
+        second = self.transactions.renewed(transaction)
+        cookies = [*spent, self._session_cookie(result)]
+        response = self.transactions.redirect_to_tiktok(request, second, cookies)
+        if response is None or head_size(response) > HEAD_LIMIT:
+            return None
+        self.recent.remember(second.state, second.return_to, second.requested)
+        return response
+
+    async def _is_signed_in_anyway(
+        self,
+        transaction: LoginTransaction,
+        error: TikTokOAuthError,
+        ticket: Ticket | None,
+    ) -> bool:
+        """Whether a second trip failed for a person who is signed in since the first.
+
+        They go where the login led, and are not asked again automatically.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        if transaction.prompt != "again" or ticket is None:
+            return False
+        stored = await self.records.load_if_active(ticket)
+        if stored is None:
+            return False
+        if isinstance(error, LoginDenied):
+            granted = split_scopes(stored.record.scopes)
+            missing = self.transactions.all_scopes(transaction) - granted
+            await self.records.note_denied(stored.record_id, missing)
+        return True
+
+    async def _finish_unmatched(self, callback: Callback, visit: Visit) -> Answer:
+        """Answer a callback without its login's cookies: it signs nobody in.
+
+        The browser that finished the login is redirected to where it led. Only for a
+        genuine session cookie is the store asked about that.
+        """
+        if is_error(callback):
+            # An error without a login of ours is shown, and ends none under way.
+            error = error_of(callback)
+            if isinstance(error, TikTokUnavailable):
+                # Anybody can send one, and no server of ours or TikTok's failed.
+                error = LoginError(error.error, error.description, callback.details)
+            return await self.unfinished.reject(
+                error, visit, level=unmatched_level(error)
+            )
+        ticket, is_signed_in = visit.ticket, False
+        if ticket is not None and callback.state:
+            is_signed_in = await self.conclude.is_alive(ticket)
+            result = await self.conclude.results.find(login_id_of(callback.state))
+            if (
+                is_signed_in
+                and result is not None
+                and self.conclude.ticket_of(result) == ticket
+            ):
+                return redirect(result.return_to)
+        recent = self.recent.find(callback.state)
+        return await self.unfinished.reject(
+            StateMismatch(),
+            visit._replace(retry=recent and Retry(*recent)),
+            code="already_signed_in" if is_signed_in else None,
+        )
+
+    async def _has_other_session(
+        self, ticket: Ticket | None, result: LoginResult
+    ) -> bool:
+        """Whether the browser is signed in by another login than this one by now."""
+        if ticket is None or ticket == self.conclude.ticket_of(result):
+            return False
+        return await self.conclude.is_alive(ticket)
+
+    def _signed_in(
+        self, result: LoginResult, spent: Sequence[Cookie], *, keeps_session: bool
+    ) -> Response:
+        # The session's cookie comes last: some adapters keep one Set-Cookie only.
+        session = [] if keeps_session else [self._session_cookie(result)]
+        return redirect_with_cookies(result.return_to, [*spent, *session])
+
+    def _session_cookie(self, result: LoginResult) -> Cookie:
+        max_age = int(self.settings.session_lifetime)
+        return self.cookies.session(result.session, max_age)

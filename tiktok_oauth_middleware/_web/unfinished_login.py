@@ -1,0 +1,197 @@
+"""Logins that signed nobody in: their events, and the pages that explain them.
+
+A page never redirects to TikTok by itself, which could repeat for ever: it has a link
+that tries once more.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from tiktok_oauth_middleware._oauth.answer import TRANSIENT
+from tiktok_oauth_middleware._oauth.scopes import split_scopes
+from tiktok_oauth_middleware._observe.causes import CONFIGURATION, reason_of
+from tiktok_oauth_middleware.errors import (
+    LoginDenied,
+    LoginError,
+    LoginExpired,
+    StateMismatch,
+    TikTokError,
+    TikTokOAuthError,
+    TikTokUnavailable,
+)
+from tiktok_oauth_middleware.events import Event
+
+from .login_results import LoginResult
+from .pages import DELETED_AT_ONCE, ErrorPage, Note, link, page_code
+
+if TYPE_CHECKING:
+    from tiktok_oauth_middleware._core.http import Cookie
+    from tiktok_oauth_middleware._oauth.authorize import Callback
+    from tiktok_oauth_middleware._observe.emit import Emitter
+    from tiktok_oauth_middleware._session.cookie import Ticket
+    from tiktok_oauth_middleware.settings.options import TikTokSettings
+
+    from .messages import ProblemCode
+    from .mount import MountPoint
+    from .transaction import LoginTransactions
+
+_ERROR_CODE = re.compile(r"[a-z_]{1,40}")
+
+
+class Visit(NamedTuple):
+    """What a page about a callback needs to know of its request."""
+
+    mount_point: MountPoint
+    #: Of the browser's present session cookie, if that is genuine.
+    ticket: Ticket | None
+    #: What a link that tries once more repeats, if that is known.
+    retry: Retry | None = None
+    #: Deletions of the login's cookies.
+    spent: Sequence[Cookie] = ()
+
+
+class Retry(NamedTuple):
+    """What a link that tries a login once more repeats."""
+
+    return_to: str
+    requested: str
+    chooses_account: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class UnfinishedLogins:
+    """Reports logins that signed nobody in, and writes the pages about them."""
+
+    settings: TikTokSettings
+    transactions: LoginTransactions
+    emit: Emitter
+    #: Seconds since 1970.
+    clock: Callable[[], float]
+
+    def failure(self, error: TikTokOAuthError, level: int | None = None) -> LoginResult:
+        """Return the result of a login that failed."""
+        notes: list[Note] = []
+        if isinstance(error, LoginDenied):
+            pass  # the page explains it
+        elif isinstance(error, LoginError) and error.error:
+            notes = [Note("tiktok_sent", error.error)]
+        elif isinstance(error, TikTokError) and error.log_id:
+            notes = [Note("tiktok_reference", error.log_id)]
+        is_temporary = isinstance(error, TikTokUnavailable)
+        return LoginResult(
+            at=int(self.clock()),
+            code=page_code(error),
+            notes=notes,
+            reference=self.emit.reference_for(
+                "login_rejected", cause_for_log(error), level
+            ),
+            headers=[("retry-after", "5")] if is_temporary else [],
+        )
+
+    async def reject(
+        self,
+        error: TikTokOAuthError,
+        visit: Visit,
+        *,
+        code: ProblemCode | None = None,
+        level: int | None = None,
+    ) -> ErrorPage:
+        """Report that nobody was signed in, and return the page that explains it.
+
+        Args:
+            error: what went wrong.
+            visit: the request.
+            code: of the page, instead of the error's.
+            level: in the log, instead of the one that the error has.
+        """
+        result = self.failure(error, level)
+        await self.emit(
+            rejected_event(result, error), why=cause_for_log(error), level=level
+        )
+        if isinstance(error, StateMismatch):
+            usual = self.transactions.default_return_to(visit.mount_point)
+            leads = Note("begins_at", usual)
+            if visit.retry is not None:
+                leads = Note("leads_to", visit.retry.return_to or usual)
+            address = Note("address", self.settings.origin)
+            result = replace(result, notes=[address, leads])
+        if code:
+            result = replace(result, code=code, notes=())
+        return self.page(result, visit)
+
+    def page(self, result: LoginResult, visit: Visit) -> ErrorPage:
+        """Return the page that explains why nobody was signed in, with links on.
+
+        It never redirects to TikTok by itself: that could repeat for ever.
+        """
+        actions = [
+            link("try_again", self._retry_url(visit.retry, visit.mount_point)),
+            link("back", visit.mount_point.home),
+        ]
+        if visit.ticket is not None:
+            actions.reverse()
+        return ErrorPage(
+            code=result.code or "login_failed",
+            actions=actions,
+            notes=result.notes,
+            reference=result.reference,
+            cookies=visit.spent[:DELETED_AT_ONCE],
+            headers=result.headers,
+        )
+
+    def _retry_url(self, retry: Retry | None, mount_point: MountPoint) -> str:
+        """Return the URL that begins the same login again."""
+        if retry is None:
+            return mount_point.login_url()
+        usual = self.transactions.default_return_to(mount_point)
+        return mount_point.login_url(
+            None if retry.return_to in ("", usual) else retry.return_to,
+            split_scopes(retry.requested),
+            choose_account=retry.chooses_account,
+        )
+
+
+def rejected_event(result: LoginResult, error: TikTokOAuthError) -> Event:
+    """Return the event of a login that failed."""
+    reason = reason_of(error)
+    return Event(name="login_rejected", reason=reason, reference=result.reference)
+
+
+def cause_for_log(error: TikTokOAuthError) -> BaseException:
+    """Return the error for the log: TikTok's own, where it refused the code."""
+    return (isinstance(error, LoginExpired) and error.__cause__) or error
+
+
+def is_error(callback: Callback) -> bool:
+    """Whether TikTok's answer is an error; some have neither ``error`` nor a code."""
+    return bool(callback.error or (callback.details and not callback.code))
+
+
+def error_of(callback: Callback) -> LoginError | TikTokUnavailable:
+    """Return what an error in TikTok's callback means for the login.
+
+    ``access_denied`` is a person who cancels, or an account that TikTok does not let
+    log in here; its description says which, if anything does.
+    """
+    error, description = callback.error, callback.description
+    if error == "access_denied":
+        return LoginDenied(error, description, callback.details)
+    if error in TRANSIENT:
+        return TikTokUnavailable(error, description)
+    known = error if not error or _ERROR_CODE.fullmatch(error) else "unknown_error"
+    return LoginError(known, description, callback.details)
+
+
+def unmatched_level(error: Exception) -> int:
+    """Return the log level of an error that belongs to no login of this browser.
+
+    Anybody can send one, so it is a warning only where it names a mistake of the app's,
+    which TikTok may report without a state.
+    """
+    is_mistake = isinstance(error, LoginError) and error.error in CONFIGURATION
+    return logging.WARNING if is_mistake else logging.INFO
