@@ -108,5 +108,5 @@ clean:
 reference:  ## docs/reference.md, from the docstrings
 	$(PYTHON) docs/make_reference.py
 
-screenshot: $(VENV)/ready-to-test  ## docs/images/demo.png, with Chromium
+screenshot: $(VENV)/ready-to-test  ## the pictures in docs/images, with Chromium
 	$(RUN) -m examples.screenshot

@@ -1,12 +1,14 @@
-"""Take the picture in the README: ``make screenshot``, with Chromium installed.
+"""Take the pictures of the documents: ``make screenshot``, with Chromium installed.
 
-It starts the Starlette example with the stand-in, walks through a login in a window of
-a phone's size, and lays the three steps beside each other.
+For the README it starts the Starlette example with the stand-in, walks through a login
+in a window of a phone's size, and lays the three steps beside each other. For the page
+about the button it shows every look, on a light page and on a dark one.
 """
 
 from __future__ import annotations
 
 import base64
+import itertools
 import os
 import shutil
 import socket
@@ -15,13 +17,23 @@ import sys
 import time
 from pathlib import Path
 
-from playwright.sync_api import Page, ViewportSize, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
+
+from tiktok_oauth_middleware._web.button import button_html
 
 TARGET = Path(__file__).parent.parent / "docs" / "images" / "demo.png"
 SIZE: ViewportSize = {"width": 390, "height": 760}
 SHEET = """
 <style>body{{margin:0;padding:16px;display:flex;gap:16px;background:#d9dce3}}
 img{{width:270px;border-radius:12px}}</style>{images}
+"""
+BUTTONS = TARGET.parent / "login-button.png"
+LABELS = (("ltr", "Log in with TikTok"), ("rtl", "المتابعة باستخدام TikTok"))
+BUTTON_SHEET = """
+<style>:root{{color-scheme:light dark;--page:#fff;--ground:#5a6072}}
+@media(prefers-color-scheme:dark){{:root{{--page:#131417;--ground:#5a6072}}}}
+body{{margin:0;display:grid;grid-template-columns:repeat(3,1fr);background:var(--page)}}
+div{{padding:14px 20px}}div:nth-child(3n+2){{background:var(--ground)}}</style>{buttons}
 """
 
 
@@ -58,7 +70,33 @@ def take(port: int) -> None:
         sheet.wait_for_function("[...document.images].every(i => i.complete)")
         TARGET.parent.mkdir(exist_ok=True)
         sheet.screenshot(path=TARGET)
+        take_buttons(browser)
         browser.close()
+
+
+def take_buttons(browser: Browser) -> None:
+    """Take the picture of the button: its looks, in both colour schemes."""
+    images = []
+    for scheme in ("light", "dark"):
+        tab = browser.new_page(
+            viewport={"width": 960, "height": 150}, color_scheme=scheme
+        )
+        cells = [
+            f'<div dir="{way}">{button_html("#", label, look, is_form=False)}</div>'
+            for (way, label), look in itertools.product(
+                LABELS, ("black", "white", "outline")
+            )
+        ]
+        tab.set_content(BUTTON_SHEET.format(buttons="".join(cells)))
+        images.append(base64.b64encode(tab.screenshot()).decode())
+    sheet = browser.new_page(viewport={"width": 960, "height": 300})
+    pictures = "".join(
+        f'<img style="display:block" src="data:image/png;base64,{image}">'
+        for image in images
+    )
+    sheet.set_content(f"<style>body{{margin:0}}</style>{pictures}")
+    sheet.wait_for_function("[...document.images].every(i => i.complete)")
+    sheet.screenshot(path=BUTTONS)
 
 
 def main() -> None:

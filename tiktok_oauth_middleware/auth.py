@@ -26,6 +26,7 @@ from ._session.cached_session import (
 from .errors import ConfigurationError, NotSignedIn
 
 if TYPE_CHECKING:
+    from ._web.button import SafeHtml
     from ._web.guard import Challenge
     from ._web.mount import MountPoint
     from .bearer import TikTokBearer
@@ -234,6 +235,43 @@ class TikTokAuth:
             raise ConfigurationError(message)
         return self._mount_point.login_url(
             next, requested, choose_account=choose_account
+        )
+
+    def login_button(  # noqa: PLR0913 - those of login_url, and what it looks like
+        self,
+        next: str | None = None,
+        look: Literal["black", "white", "outline"] = "black",
+        *,
+        scopes: Iterable[str] = (),
+        choose_account: bool = False,
+        label: str | None = None,
+        language: str | None = None,
+        nonce: str | None = "",
+    ) -> SafeHtml:
+        """Return the HTML of a button that begins a login, with a word and no logo.
+
+        It is a link, or a form if ``login_methods`` has no GET. Templates do not escape
+        it; everything in it is escaped. Like the URL it depends on no session.
+
+        Args:
+            next: as for `login_url`.
+            look: ``black``, ``white``, for dark grounds, or ``outline``, which follows
+                the reader's colour scheme.
+            scopes: as for `login_url`.
+            choose_account: as for `login_url`.
+            label: its text, plain; ``log_in_with_tiktok`` of ``texts=`` if not given.
+            language: the tag of the page's language, for the text of ``texts=``; the
+                first language of ``texts=`` if not given.
+            nonce: of the page's Content-Security-Policy, for the style sheet; None
+                leaves the style sheet out.
+
+        Raises:
+            ConfigurationError: as for `login_url`; or the look is unknown, the label
+                empty, or the nonce none.
+        """
+        url = self.login_url(next, scopes, choose_account=choose_account)
+        return self._mount_point.login_button(
+            url, look, label=label, language=language, nonce=nonce
         )
 
     @property

@@ -27,7 +27,8 @@ from tiktok_oauth_middleware._core.backends import base, threads
 from tiktok_oauth_middleware._core.leases import LEASE_SECONDS, RENEW_SECONDS
 from tiktok_oauth_middleware._observe.emit import Emitter
 from tiktok_oauth_middleware._observe.metrics import HISTOGRAMS
-from tiktok_oauth_middleware._web.messages import ACTIONS, NOTES
+from tiktok_oauth_middleware._web.button import STYLE
+from tiktok_oauth_middleware._web.messages import ACTIONS, NOTES, Messages
 from tiktok_oauth_middleware._web.pages import PROBLEMS
 from tiktok_oauth_middleware.events import COUNTERS, EVENTS
 from tiktok_oauth_middleware.settings.rows import rows_of
@@ -125,6 +126,18 @@ class TestPages:
             assert f"| `{code}` | {problem.status} | {said} |" in rows
         for name, text in (*ACTIONS.items(), *NOTES.items()):
             assert f"| `{name}` | {text} |" in rows
+
+
+class TestButton:
+    def test_blocks_run(self, environment):
+        """The blocks run, and their texts are those of the button."""
+        found = run("button.md")
+        messages = Messages(found["texts"])
+        assert messages.texts("en", "log_in_with_tiktok") == ("Continue with TikTok",)
+
+    def test_style(self):
+        """The style sheet to put into a file is the button's own."""
+        assert f"```css\n{STYLE}```" in (DOCS / "button.md").read_text()
 
 
 class TestMetrics:

@@ -114,6 +114,8 @@ async def profile(request: Request) -> Response:
     assert_type(auth.user, User | None)
     assert_type(auth.missing_scopes("video.list"), frozenset[str])
     assert_type(auth.login_url(next="/x", scopes=["video.list"]), str)
+    html: str = auth.login_button(next="/x", look="outline")
+    assert html
     assert_type(auth.logout_url, str)
     if auth.token is not None:
         assert_type(auth.token.access_token, str)

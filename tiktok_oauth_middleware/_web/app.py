@@ -89,7 +89,9 @@ class Core:
                 "development: cookies without Secure, for %s only", settings.origin
             )
         self._wire([reveal(key) for key in settings.secret_keys])
-        self.mount_points = MountPoints(settings, clock, self.profiles.was_read, tokens)
+        self.mount_points = MountPoints(
+            settings, clock, self.profiles.was_read, tokens, self._pages.messages
+        )
         self.rules = AppRules(settings)
         self.challenges = Challenges(
             settings.origin, self._pages, self._login.transactions

@@ -55,6 +55,7 @@ ActionName = Literal[
     "log_out",
     "disconnect",
     "stay",
+    "log_in_with_tiktok",
 ]
 NoteName = Literal[
     "reference",
@@ -228,6 +229,8 @@ ACTIONS: Mapping[ActionName, str] = {
     "log_out": "Log out",
     "disconnect": "Disconnect",
     "stay": "Stay",
+    # The label of `TikTokAuth.login_button`, which is on the app's own pages.
+    "log_in_with_tiktok": "Log in with TikTok",
 }
 #: Sentences with one value, which takes the place of ``{}``.
 NOTES: Mapping[NoteName, str] = {
@@ -283,14 +286,14 @@ class Messages:
         self._texts[ENGLISH] = {**_BUILT_IN, **self._texts.get(ENGLISH, {})}
         self._tags.setdefault(ENGLISH, ENGLISH)
 
-    def language(self, code: ProblemCode, wanted: Iterable[str]) -> str:
-        """Return the language of the page about a problem.
+    def language(self, name: str, wanted: Iterable[str]) -> str:
+        """Return the language of a text: of the page about a problem, or of a label.
 
         Args:
-            code: of the problem.
+            name: of the text; the code of a problem.
             wanted: language ranges, the most wanted first.
         """
-        available = [tag for tag, names in self._texts.items() if code in names]
+        available = [tag for tag, names in self._texts.items() if name in names]
         fitting = (tag for each in wanted for tag in _matches(each.lower(), available))
         default = self._default if self._default in available else ENGLISH
         return self._tags[next(fitting, default)]

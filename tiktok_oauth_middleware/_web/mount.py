@@ -23,10 +23,15 @@ if TYPE_CHECKING:
     from tiktok_oauth_middleware.settings.options import TikTokSettings
     from tiktok_oauth_middleware.tokens import TikTokTokens
 
+    from .button import SafeHtml
+    from .messages import Messages
+
 #: What answers one of the middleware's own paths.
 RouteName = Literal["login", "callback", "logout", "disconnect", "webhook"]
 #: A mount point that the callback is not below is reported this often, in seconds.
 _STRAY_LOG_SECONDS = 60.0
+#: The name of the text on the button that logs in.
+_LABEL = "log_in_with_tiktok"
 
 
 def without_mount(path: str, mount: str) -> str:
@@ -69,6 +74,10 @@ class MountPoint:
     tokens: Callable[[], TikTokTokens] = no_tokens
     #: Whether the callback is not below it, so that no login can be finished here.
     is_stray: bool = False
+    #: Whether a login begins by POST only.
+    is_login_posted: bool = False
+    #: The texts of the app's buttons; the built-in ones if None.
+    messages: Messages | None = None
     #: The routes as a browser requests them: no login returns to one.
     own_paths: frozenset[str] = field(init=False)
     #: The mount point, percent-encoded, as a URL begins with it.
@@ -105,6 +114,47 @@ class MountPoint:
         }
         return self._with_query(self._login, query)
 
+    def login_button(
+        self,
+        url: str,
+        look: str,
+        *,
+        label: str | None,
+        language: str | None,
+        nonce: str | None,
+    ) -> SafeHtml:
+        """Return the button that opens a login URL, by the method that begins a login.
+
+        Args:
+            url: of `login_url`.
+            look: one of `button.Look`.
+            label: its text; the one of `messages` if None.
+            language: the tag of the language that the text of `messages` is to have.
+            nonce: as for `button.button_html`.
+
+        Raises:
+            ConfigurationError: as `button.button_html` does.
+        """
+        from .button import button_html
+
+        tag = ""
+        if label is None:
+            messages = self.messages
+            if messages is None:
+                from .messages import Messages
+
+                messages = Messages()
+            tag = messages.language(_LABEL, [language] if language else [])
+            label = messages.texts(tag, _LABEL)[0]
+        return button_html(
+            url,
+            label,
+            look,
+            is_form=self.is_login_posted,
+            language=tag,
+            nonce=nonce,
+        )
+
     def logout_url(self, return_to: str | None = None) -> str:
         """Return the path and query to POST to."""
         return self._with_query(self._logout, {"next": return_to})
@@ -127,7 +177,9 @@ class MountPoints:
         clock: Callable[[], float],
         profile_was_read: Callable[[CachedSession], object],
         tokens: Callable[[], TikTokTokens] = no_tokens,
+        messages: Messages | None = None,
     ) -> None:
+        self._messages = messages
         self._settings = settings
         self._clock = clock
         self._profile_was_read = profile_was_read
@@ -169,6 +221,8 @@ class MountPoints:
             profile_was_read=self._profile_was_read,
             tokens=self._tokens,
             is_stray=is_stray,
+            is_login_posted="GET" not in settings.login_methods,
+            messages=self._messages,
         )
         if not is_stray:
             self.known[mount] = mount_point

@@ -203,7 +203,8 @@ class Pages:
             )
             raise ConfigurationError(message)
         self._page_maker = page
-        self._messages = Messages(texts)
+        #: The texts, of buttons on the app's own pages too.
+        self.messages = Messages(texts)
 
     @property
     def runs_app_code(self) -> bool:
@@ -230,7 +231,7 @@ class Pages:
         nonce = None if body is None else problem.nonce
         policy = _policy_headers(answer.form_redirects_to, nonce)
         if body is None:
-            reference = self._messages.texts(problem.language, "reference")[0]
+            reference = self.messages.texts(problem.language, "reference")[0]
             body = html(problem, reference)
         set_cookies = (cookie.header() for cookie in answer.cookies)
         headers = (*BASE_HEADERS, *policy, *answer.headers, *set_cookies)
@@ -238,7 +239,7 @@ class Pages:
 
     def _problem(self, page: ErrorPage, wanted: Iterable[str]) -> Problem:
         """Return the content of a page in the best available language."""
-        messages = self._messages
+        messages = self.messages
         language = messages.language(page.code, wanted)
         title, *texts = messages.texts(language, page.code)
         texts += [
