@@ -276,7 +276,7 @@ def test_the_own_connection_is_closed_again(alias: str) -> None:
     store = made(alias)
     with transaction.atomic(using=alias):
         store.get("k")
-        own = store._own.connection
+        own = store._connections._own.connection
         assert own.connection is not None
     store.get("k")
     assert own.connection is None

@@ -254,7 +254,7 @@ def test_the_clock_is_the_databases(server: Server) -> None:
     """Hosts whose clocks are days apart judge the life of a row alike."""
     store = made(server.url())
     other = SQLStore(server.url(), table=store.table.name)
-    assert store._clock is None
+    assert store._rows._clock is None
     assert store.compare_and_set("lock", None, b"1", 60) is True
     assert other.get("lock") == b"1"
     for each in (store, other):
@@ -420,10 +420,12 @@ def test_a_silent_server_is_an_error_in_a_loop(postgresql: Server) -> None:
 
     async def use() -> None:
         connections = store._source.loop_connections()
-        slow = store._statements["get"]._replace(text="SELECT pg_sleep(600)", order=())
+        statements = store._rows._statements
+        slow = statements["get"]._replace(text="SELECT pg_sleep(600)", names=())
+        statements["get"] = slow
         connections.timeout = 0.5
-        with pytest.raises(StoreError, match="in time"):
-            await connections.execute(slow, {})
+        with pytest.raises(StoreError, match="could not read: TimeoutError"):
+            await store.aget("row")
         await store.aclose()
 
     asyncio.run(use())

@@ -1,0 +1,71 @@
+"""A database's errors, by whether the same statement may succeed when sent again."""
+
+from __future__ import annotations
+
+from tiktok_oauth_middleware.errors import StoreError
+
+#: Codes of deadlocks and serialization failures: SQLSTATEs, and numbers of MySQL.
+_CONFLICT = frozenset({"40001", "40P01", 1213, 1020})
+#: Codes of a server that is no longer the primary.
+_READ_ONLY = frozenset({"25006", 1290, 1792, 1836})
+_NO_TABLE = frozenset({"42P01", 1146})
+
+
+class ExecutionError(Exception):
+    """A statement failed, and would fail again. It is raised from the library's error.
+
+    Args:
+        cause: The error of the database's driver, which carries the code.
+    """
+
+    def __init__(self, cause: BaseException) -> None:
+        super().__init__(_name(cause))
+        self.cause = cause
+
+
+class ConflictError(ExecutionError):
+    """A deadlock or serialization failure: the same statement may succeed."""
+
+
+class ConnectionLostError(ExecutionError):
+    """The connection was lost: the statement may succeed on a new one."""
+
+
+def is_conflict(cause: BaseException) -> bool:
+    """Whether a driver reports a deadlock or a serialization failure."""
+    return not _CONFLICT.isdisjoint(_codes(cause))
+
+
+def is_read_only(cause: BaseException) -> bool:
+    """Whether a driver reports a server that takes no writes, as after a failover."""
+    return not _READ_ONLY.isdisjoint(_codes(cause))
+
+
+def store_error(
+    action: str, cause: BaseException, create_table: str = ""
+) -> StoreError:
+    """Return the error to raise from a library's error.
+
+    Its message has names and codes only: a driver's text may quote the address and
+    the rows.
+
+    Args:
+        action: What the database could not do.
+        cause: The driver's error.
+        create_table: How the table is created, for a missing one.
+    """
+    message = f"the database could not {action}: {_name(cause)}"
+    # SQLite has no code for a missing table.
+    if not _NO_TABLE.isdisjoint(_codes(cause)) or "no such table" in str(cause):
+        message += f"; there is no such table: {create_table}"
+    return StoreError(message)
+
+
+def _codes(cause: BaseException) -> list[object]:
+    found = [getattr(cause, name, None) for name in ("sqlstate", "pgcode")]
+    found += [arg for arg in cause.args[:1] if isinstance(arg, int)]
+    return [code for code in found if code]
+
+
+def _name(cause: BaseException) -> str:
+    return " ".join([type(cause).__name__, *map(str, _codes(cause)[:1])])

@@ -1,0 +1,77 @@
+"""The statements of `DjangoStore`, as each database takes them."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+from .table import SWEPT_ROWS, Statement
+
+_SERVER_TIME = {
+    "postgresql": "((extract(epoch from clock_timestamp()) * 1000)::bigint)",
+    # In UTC: local time repeats an hour when daylight saving ends.
+    "mysql": ("(timestampdiff(microsecond, '1970-01-01', utc_timestamp(3)) div 1000)"),
+}
+_TEXTS = {
+    "get": "SELECT value FROM {t} WHERE {k} = %(key)s AND expires > {now}",
+    "keys": (
+        "SELECT {k} FROM {t} WHERE {k} >= %(key)s AND {k} < %(end)s"
+        " AND expires > {now} ORDER BY {k}"
+    ),
+    "written": "SELECT 1 FROM {t} WHERE {k} = %(key)s AND mark = %(mark)s",
+    "replace": (
+        "UPDATE {t} SET value = %(value)s, expires = {now} + %(life)s, mark = %(mark)s"
+        " WHERE {k} = %(key)s AND value = %(old)s AND expires > {now}"
+    ),
+    "delete": (
+        "DELETE FROM {t} WHERE {k} = %(key)s AND value = %(old)s AND expires > {now}"
+    ),
+    "insert": (
+        "INSERT INTO {t} ({k}, value, expires, mark)"
+        " VALUES (%(key)s, %(value)s, {now} + %(life)s, %(mark)s)"
+    ),
+    "revive": (
+        "UPDATE {t} SET value = %(value)s, expires = {now} + %(life)s, mark = %(mark)s"
+        " WHERE {k} = %(key)s AND expires <= {now}"
+    ),
+    "create": (
+        "INSERT INTO {t} ({k}, value, expires, mark)"
+        " VALUES (%(key)s, %(value)s, {now} + %(life)s, %(mark)s)"
+        " ON CONFLICT ({k}) DO UPDATE SET value = excluded.value,"
+        " expires = excluded.expires, mark = excluded.mark"
+        " WHERE {t}.expires <= {now}"
+    ),
+}
+_SWEEPS = {
+    "postgresql": (
+        "DELETE FROM {t} WHERE {k} IN (SELECT {k} FROM {t} WHERE expires <= {now}"
+        " LIMIT {most} FOR UPDATE SKIP LOCKED)"
+    ),
+    "mysql": "DELETE FROM {t} WHERE expires <= {now} LIMIT {most}",
+    "sqlite": (
+        "DELETE FROM {t} WHERE {k} IN (SELECT {k} FROM {t} WHERE expires <= {now}"
+        " LIMIT {most})"
+    ),
+}
+
+
+@cache
+def statements_for(table: str, vendor: str, *, by_server: bool) -> dict[str, Statement]:
+    """Return the statements that `Rows` names.
+
+    Args:
+        table: The table's name, quoted.
+        vendor: The database's name in Django.
+        by_server: Whether they read the server's clock; else the time is a parameter.
+    """
+    texts = {**_TEXTS, "sweep": _SWEEPS[vendor]}
+    if vendor == "mysql":
+        del texts["create"]
+    key = "`key`" if vendor == "mysql" else '"key"'
+    now = _SERVER_TIME[vendor] if by_server else "%(now)s"
+    found = {}
+    for name, text in texts.items():
+        sql = text.format(t=table, k=key, now=now, most=SWEPT_ROWS)
+        names = tuple(re.findall(r"%\((\w+)\)s", sql))
+        found[name] = Statement(re.sub(r"%\(\w+\)s", "%s", sql), names)
+    return found

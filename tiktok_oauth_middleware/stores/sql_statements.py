@@ -1,0 +1,137 @@
+"""The table of `SQLStore`, and its statements as each database's driver takes them.
+
+Databases differ in how they store values, so the table fixes it: keys are compared byte
+for byte (no case, no trailing blanks, whatever the database's collation), values have
+room enough, and times are whole milliseconds.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .table import MARK_BYTES, SWEPT_ROWS, Statement
+
+if TYPE_CHECKING:
+    from sqlalchemy import Table
+
+_KEY_LENGTH = 255
+
+
+def make_table(name: str, schema: str | None) -> Table:
+    """Return the table's definition."""
+    from sqlalchemy import (
+        BigInteger,
+        Column,
+        LargeBinary,
+        MetaData,
+        String,
+        Table,
+    )
+    from sqlalchemy.dialects import mysql
+
+    of_mysql = ("mysql", "mariadb")
+    key = String(_KEY_LENGTH).with_variant(
+        String(_KEY_LENGTH, collation="C"), "postgresql"
+    )
+    # VARBINARY has no collation: case and trailing blanks count.
+    key = key.with_variant(mysql.VARBINARY(_KEY_LENGTH), *of_mysql)
+    # BLOB ends at 65,535 bytes.
+    value = LargeBinary().with_variant(mysql.MEDIUMBLOB(), *of_mysql)
+    mark = LargeBinary(MARK_BYTES).with_variant(mysql.VARBINARY(MARK_BYTES), *of_mysql)
+    return Table(
+        name,
+        MetaData(schema=schema),
+        Column("key", key, primary_key=True),
+        Column("value", value, nullable=False),
+        # Milliseconds since 1970: a FLOAT of MariaDB holds such a number to 128 s.
+        Column("expires", BigInteger, nullable=False, index=True),
+        Column("mark", mark, nullable=False),
+        mysql_engine="InnoDB",
+        mariadb_engine="InnoDB",
+    )
+
+
+def statements_for(
+    table: Table, dialect: Any, *, by_server: bool
+) -> dict[str, Statement]:
+    """Return the statements that `Rows` names.
+
+    Args:
+        table: The table.
+        dialect: The dialect of SQLAlchemy.
+        by_server: Whether they read the server's clock; else the time is a parameter.
+    """
+    import sqlalchemy as sa
+
+    key, value, expires, mark = table.c
+    now: Any = (
+        _server_time(dialect.name)
+        if by_server
+        else sa.bindparam("now", type_=sa.BigInteger)
+    )
+    this = key == sa.bindparam("key", type_=key.type)
+    old = value == sa.bindparam("old", type_=value.type)
+    fresh = {
+        "value": sa.bindparam("value", type_=value.type),
+        "expires": now + sa.bindparam("life", type_=sa.BigInteger),
+        "mark": sa.bindparam("mark", type_=mark.type),
+    }
+    is_named = {"key": sa.bindparam("key", type_=key.type)}
+    alive, gone = expires > now, expires <= now
+    found = {
+        "get": sa.select(value).where(this, alive),
+        "keys": sa.select(key)
+        .where(
+            key >= sa.bindparam("key", type_=key.type),
+            key < sa.bindparam("end", type_=key.type),
+            alive,
+        )
+        .order_by(key),
+        "written": sa.select(sa.literal_column("1")).where(
+            this, mark == sa.bindparam("mark", type_=mark.type)
+        ),
+        "replace": sa.update(table).where(this, old, alive).values(fresh),
+        "delete": sa.delete(table).where(this, old, alive),
+        "insert": sa.insert(table).values({**is_named, **fresh}),
+        "revive": sa.update(table).where(this, gone).values(fresh),
+    }
+    if dialect.name in ("postgresql", "sqlite"):
+        if dialect.name == "postgresql":
+            from sqlalchemy.dialects import postgresql as upserts
+        else:
+            from sqlalchemy.dialects import sqlite as upserts  # type: ignore[no-redef]
+        insert = upserts.insert(table).values({**is_named, **fresh})
+        new = {c: insert.excluded[c] for c in fresh}
+        found["create"] = insert.on_conflict_do_update(
+            index_elements=[key], set_=new, where=gone
+        )
+        some = sa.select(key).where(gone).limit(SWEPT_ROWS)
+        if dialect.name == "postgresql":
+            some = some.with_for_update(skip_locked=True)
+        found["sweep"] = sa.delete(table).where(key.in_(some))
+    else:
+        found["sweep"] = (
+            sa.delete(table)
+            .where(gone)
+            .with_dialect_options(mysql_limit=SWEPT_ROWS, mariadb_limit=SWEPT_ROWS)
+        )
+    return {name: _compile(each, dialect) for name, each in found.items()}
+
+
+def _server_time(name: str) -> Any:
+    """Return the database's own time, in milliseconds since 1970."""
+    import sqlalchemy as sa
+
+    if name == "postgresql":
+        text = "(extract(epoch from clock_timestamp()) * 1000)::bigint"
+    else:  # UTC: local time repeats an hour when daylight saving ends
+        text = "(timestampdiff(microsecond, '1970-01-01', utc_timestamp(3)) div 1000)"
+    return sa.literal_column(text, sa.BigInteger)
+
+
+def _compile(statement: Any, dialect: Any) -> Statement:
+    made = statement.compile(dialect=dialect)
+    fixed = {name: value for name, value in made.params.items() if value is not None}
+    is_positional = made.positiontup is not None
+    names = made.positiontup if is_positional else tuple(made.params)
+    return Statement(made.string, names, is_positional, fixed)
