@@ -17,12 +17,15 @@ from ._core.redact import one_line
 from ._oauth.scopes import parse_scopes, split_scopes
 from ._session.cached_session import (
     ACCESS_TOKEN,
+    DIGEST,
     EXPIRES_AT,
+    LOGGED_IN_AT,
     OPEN_ID,
     PROFILE,
     SCOPES,
     CachedSession,
 )
+from ._session.record import CLOCK_SKEW, public_id
 from .errors import ConfigurationError, NotSignedIn
 
 if TYPE_CHECKING:
@@ -96,6 +99,9 @@ class User:
 
 
 _NO_SCOPES: frozenset[str] = frozenset()
+#: A login counts as recent for so long, in seconds, however small `max_age` is: the
+#: page that required it is requested after the login, over a slow network too.
+_LANDING_SECONDS = 10
 
 
 #: Longest profile that is remembered, and how many are: 2 MB at most. TikTok's are
@@ -160,6 +166,26 @@ class TikTokAuth:
         )
 
     @property
+    def logged_in_at(self) -> int | None:
+        """When the user last logged in, in seconds since 1970; None if anonymous.
+
+        A login that TikTok may have answered without showing its page does not count
+        if this browser was signed in as the same user: a page of any site can begin
+        one, and nobody need be there.
+        """
+        self._accessed = True
+        return None if self._cached is None else self._cached[LOGGED_IN_AT]
+
+    @property
+    def session_id(self) -> str | None:
+        """The id of this browser's session, or None; safe to show and to log.
+
+        `TikTokTokens.sessions` lists the same ids. No cookie can be made from it.
+        """
+        self._accessed = True
+        return None if self._cached is None else public_id(self._cached[DIGEST])
+
+    @property
     def token(self) -> Token | None:
         """The access token; None if anonymous, or expired and not yet refreshed."""
         self._accessed = True
@@ -203,6 +229,19 @@ class TikTokAuth:
     def missing_scopes(self, *scopes: str) -> frozenset[str]:
         """Return those of `scopes` that the user has not granted."""
         return frozenset(scopes) - self.scopes
+
+    def logged_in_within(self, max_age: float) -> bool:
+        """Whether the user logged in within `max_age` seconds; False if anonymous.
+
+        Fewer than 10 seconds count as 10, so that the page that a login leads to still
+        is within them. A login in the future counts only within 300 seconds, by which
+        the clocks of two servers may differ.
+        """
+        logged_in_at = self.logged_in_at
+        if logged_in_at is None:
+            return False
+        age = self._mount_point.clock() - logged_in_at
+        return -CLOCK_SKEW <= age <= max(max_age, _LANDING_SECONDS)
 
     def login_url(
         self,
@@ -313,6 +352,16 @@ class SignedInAuth(TikTokAuth):
     def user(self) -> User:
         """The user's profile by granted scope."""
         return cast("User", super().user)
+
+    @property
+    def logged_in_at(self) -> int:
+        """When the user last logged in, in seconds since 1970."""
+        return cast("int", super().logged_in_at)
+
+    @property
+    def session_id(self) -> str:
+        """The id of this browser's session; safe to show and to log."""
+        return cast("str", super().session_id)
 
 
 def signed_in_auth_in(connection: Any) -> SignedInAuth:

@@ -27,16 +27,20 @@ from fastapi.security import SecurityScopes
 from fastapi.security.base import SecurityBase
 from pydantic import BaseModel, Field
 
-from ._web.guard import NOT_A_DEPENDENCY, decorate, guard
+from ._web.guard import NOT_A_DEPENDENCY, Requirements, decorate, guard
+from ._web.misuse import check_max_age
 from .auth import SignedInAuth, TikTokAuth, auth_in
 
 __all__ = [
     "LoginRequired",
     "MaybeSignedIn",
+    "ReauthenticationRequired",
     "ScopeRequired",
     "SignedIn",
     "SignedInAuth",
     "maybe_tiktok_auth",
+    "recent_tiktok_auth",
+    "recent_tiktok_responses",
     "requires_tiktok",
     "tiktok_auth",
     "tiktok_responses",
@@ -81,8 +85,14 @@ async def _tiktok_auth(
     required: SecurityScopes,
     _: Annotated[None, Security(_TikTokScheme())] = None,
 ) -> TikTokAuth:
+    return _guarded_auth(connection, required, None)
+
+
+def _guarded_auth(
+    connection: HTTPConnection, required: SecurityScopes, max_age: float | None
+) -> TikTokAuth:
     auth = auth_in(connection.scope, required=True)
-    challenge = guard(auth, required.scopes)
+    challenge = guard(auth, required.scopes, max_age)
     if challenge is not None:
         raise HTTPException(challenge.status)
     return auth
@@ -113,6 +123,34 @@ def tiktok_auth(*args: Any, **kwargs: Any) -> Coroutine[Any, Any, TikTokAuth]:
 markcoroutinefunction(tiktok_auth)
 
 
+def recent_tiktok_auth(
+    max_age: float,
+) -> Callable[..., Coroutine[Any, Any, TikTokAuth]]:
+    """Return a dependency: the `TikTokAuth` of a user who logged in recently.
+
+    ``Security(recent_tiktok_auth(300), scopes=[...])``; with scopes or without. A user
+    who logged in longer ago is sent to TikTok's page once more.
+
+    Args:
+        max_age: the most seconds since the login. Fewer than 10 count as 10.
+
+    Raises:
+        TypeError: `max_age` is no number.
+        ValueError: it is negative or not finite.
+    """
+    # None would be no limit, which a misspelt setting must not mean here.
+    check_max_age("None" if max_age is None else max_age)
+
+    async def recent(
+        connection: HTTPConnection,
+        required: SecurityScopes,
+        _: Annotated[None, Security(_TikTokScheme())] = None,
+    ) -> TikTokAuth:
+        return _guarded_auth(connection, required, max_age)
+
+    return recent
+
+
 async def maybe_tiktok_auth(connection: HTTPConnection) -> TikTokAuth:
     """Return the `TikTokAuth` of any request; none is refused.
 
@@ -137,6 +175,19 @@ class LoginRequired(BaseModel):
     login_url: str = Field(
         description="Where a browser logs in; a path of this site.",
         examples=["/auth/tiktok/login"],
+    )
+
+
+class ReauthenticationRequired(BaseModel):
+    """The JSON of a 401 for a user who is signed in by a login that is too old."""
+
+    error: Literal["reauthentication_required"]
+    max_age: float = Field(
+        description="The most seconds since the login.", examples=[300]
+    )
+    login_url: str = Field(
+        description="Where a browser logs in once more; a path of this site.",
+        examples=["/auth/tiktok/login?choose_account=1"],
     )
 
 
@@ -170,29 +221,45 @@ tiktok_responses: dict[int | str, dict[str, Any]] = {
     },
 }
 
+#: The same for an operation that requires a recent login.
+recent_tiktok_responses: dict[int | str, dict[str, Any]] = {
+    **tiktok_responses,
+    401: {
+        "model": LoginRequired | ReauthenticationRequired,
+        "description": "The request is anonymous, or the login is too old. A browser"
+        " that opens this address as a page is sent to log in instead.",
+    },
+}
+
 
 @overload
-def requires_tiktok(view: V, /) -> V: ...
+def requires_tiktok(view: V, /, *, max_age: float | None = None) -> V: ...
 @overload
-def requires_tiktok(*scopes: str) -> Callable[[V], V]: ...
-def requires_tiktok(*given: Any) -> Any:
+def requires_tiktok(*scopes: str, max_age: float | None = None) -> Callable[[V], V]: ...
+def requires_tiktok(*given: Any, max_age: float | None = None) -> Any:
     """Let a path operation be called only for users who granted the scopes.
 
     The operation need not take the request; OpenAPI shows that it needs a login.
 
+    Args:
+        given: a view, or scopes that the user must have granted.
+        max_age: the most seconds since the login; a user who logged in longer ago is
+            sent to TikTok's page once more. Fewer than 10 count as 10.
+
     Raises:
         ConfigurationError: at a request, if there is no middleware around the app; when
             the app starts, if the guard stands above the route's decorator.
-        TypeError: the argument is no operation.
-        ValueError: a scope is not the name of one.
+        TypeError: the argument is no operation, or `max_age` is no number.
+        ValueError: a scope is not the name of one, or `max_age` is negative or not
+            finite.
     """
-    return decorate(given, _with_guard)
+    return decorate(given, max_age, _with_guard)
 
 
 _PARAMETER = "tiktok_login"
 
 
-def _with_guard(view: Any, scopes: tuple[str, ...]) -> Any:
+def _with_guard(view: Any, required: Requirements) -> Any:
     """Return the view with the dependency among its parameters."""
     signature = _signature(view)
     name = _PARAMETER
@@ -215,7 +282,9 @@ def _with_guard(view: Any, scopes: tuple[str, ...]) -> Any:
             return view(*args, **kwargs)
 
         guarded = plain
-    needed = Annotated[TikTokAuth, Security(tiktok_auth, scopes=list(scopes))]
+    scopes, max_age = required
+    dependency = tiktok_auth if max_age is None else recent_tiktok_auth(max_age)
+    needed = Annotated[TikTokAuth, Security(dependency, scopes=list(scopes))]
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     login = inspect.Parameter(name, kind, annotation=needed)
     # FastAPI calls dependencies in order: a refused request reaches none of the view's.

@@ -14,7 +14,7 @@ from typing import Any, NoReturn, TypeVar, overload
 from flask import abort, current_app, request
 from werkzeug.local import LocalProxy
 
-from ._web.guard import decorate, guard
+from ._web.guard import Requirements, decorate, guard
 from .auth import SignedInAuth, TikTokAuth, auth_in, signed_in_auth_in
 
 __all__ = ["SignedInAuth", "requires_tiktok", "signed_in_auth", "tiktok_auth"]
@@ -50,28 +50,34 @@ signed_in_auth: SignedInAuth = _Proxy(  # type: ignore[assignment]
 
 
 @overload
-def requires_tiktok(view: V, /) -> V: ...
+def requires_tiktok(view: V, /, *, max_age: float | None = None) -> V: ...
 @overload
-def requires_tiktok(*scopes: str) -> Callable[[V], V]: ...
-def requires_tiktok(*given: Any) -> Any:
+def requires_tiktok(*scopes: str, max_age: float | None = None) -> Callable[[V], V]: ...
+def requires_tiktok(*given: Any, max_age: float | None = None) -> Any:
     """Let a view be called only for users who are signed in and granted the scopes.
 
     With scopes or without, and without parentheses too. For a class-based view, list
     it among its ``decorators``.
 
+    Args:
+        given: a view, or scopes that the user must have granted.
+        max_age: the most seconds since the login; a user who logged in longer ago is
+            sent to TikTok's page once more. Fewer than 10 count as 10.
+
     Raises:
         ConfigurationError: at a request, if there is no middleware around the app, or
             if the guard stands above a route's decorator.
-        TypeError: the argument is no view.
-        ValueError: a scope is not the name of one.
+        TypeError: the argument is no view, or `max_age` is no number.
+        ValueError: a scope is not the name of one, or `max_age` is negative or not
+            finite.
     """
-    return decorate(given, _with_guard)
+    return decorate(given, max_age, _with_guard)
 
 
-def _with_guard(view: Callable[..., Any], scopes: tuple[str, ...]) -> Any:
+def _with_guard(view: Callable[..., Any], required: Requirements) -> Any:
     @functools.wraps(view)
     def guarded(*args: Any, **kwargs: Any) -> Any:
-        challenge = guard(request.environ, scopes)
+        challenge = guard(request.environ, *required)
         if challenge is not None:
             abort(challenge.status)
         return current_app.ensure_sync(view)(*args, **kwargs)

@@ -17,7 +17,14 @@ from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse
 from starlette.websockets import WebSocket
 
-from ._web.guard import CLOSE_CODES, NOT_A_DEPENDENCY, Challenge, decorate, guard
+from ._web.guard import (
+    CLOSE_CODES,
+    NOT_A_DEPENDENCY,
+    Challenge,
+    Requirements,
+    decorate,
+    guard,
+)
 from ._web.misuse import is_async, not_for_fastapi
 from .auth import SignedInAuth, TikTokAuth, auth_in, signed_in_auth_in
 
@@ -58,36 +65,42 @@ for _reader in (tiktok_auth, signed_in_auth):
 
 
 @overload
-def requires_tiktok(view: V, /) -> V: ...
+def requires_tiktok(view: V, /, *, max_age: float | None = None) -> V: ...
 @overload
-def requires_tiktok(*scopes: str) -> Callable[[V], V]: ...
-def requires_tiktok(*given: Any) -> Any:
+def requires_tiktok(*scopes: str, max_age: float | None = None) -> Callable[[V], V]: ...
+def requires_tiktok(*given: Any, max_age: float | None = None) -> Any:
     """Let a view be called only for users who are signed in and granted the scopes.
 
     Works on ``def`` and ``async def`` views, on methods and classes of endpoints, and
     on WebSocket views; with scopes or without, and without parentheses too.
 
+    Args:
+        given: a view, or scopes that the user must have granted.
+        max_age: the most seconds since the login; a user who logged in longer ago is
+            sent to TikTok's page once more. Fewer than 10 count as 10.
+
     Raises:
         ConfigurationError: at a request, if there is no middleware around the app; when
             the app starts, if the guard stands above a route's decorator.
-        TypeError: the argument is no view.
-        ValueError: a scope is not the name of one.
+        TypeError: the argument is no view, or `max_age` is no number.
+        ValueError: a scope is not the name of one, or `max_age` is negative or not
+            finite.
     """
-    return decorate(given, _with_guard)
+    return decorate(given, max_age, _with_guard)
 
 
 requires_tiktok.__annotations__["given"] = NOT_A_DEPENDENCY
 
 
-def _with_guard(view: Any, scopes: tuple[str, ...]) -> Any:
+def _with_guard(view: Any, required: Requirements) -> Any:
     if inspect.isclass(view):
-        return _guarded_endpoint(view, scopes)
+        return _guarded_endpoint(view, required)
     if is_async(view):
 
         @functools.wraps(view)
         async def aguarded(*args: Any, **kwargs: Any) -> Any:
             connection = _connection(args, kwargs)
-            challenge = guard(connection, scopes)
+            challenge = guard(connection, *required)
             if challenge is None:
                 return await view(*args, **kwargs)
             if isinstance(connection, WebSocket):
@@ -100,7 +113,7 @@ def _with_guard(view: Any, scopes: tuple[str, ...]) -> Any:
 
     @functools.wraps(view)
     def guarded(*args: Any, **kwargs: Any) -> Any:
-        challenge = guard(_connection(args, kwargs), scopes)
+        challenge = guard(_connection(args, kwargs), *required)
         if challenge is not None:
             return _refusal(challenge)
         return view(*args, **kwargs)
@@ -108,7 +121,7 @@ def _with_guard(view: Any, scopes: tuple[str, ...]) -> Any:
     return guarded
 
 
-def _guarded_endpoint(endpoint: Any, scopes: tuple[str, ...]) -> Any:
+def _guarded_endpoint(endpoint: Any, required: Requirements) -> Any:
     """Return the endpoint class with the guard before its dispatch."""
     if not callable(getattr(endpoint, "dispatch", None)):
         message = (
@@ -119,7 +132,7 @@ def _guarded_endpoint(endpoint: Any, scopes: tuple[str, ...]) -> Any:
 
     class Guarded(endpoint):  # type: ignore[misc]
         async def dispatch(self) -> None:
-            challenge = guard(self.scope, scopes)
+            challenge = guard(self.scope, *required)
             if challenge is None:
                 await super().dispatch()
                 return

@@ -9,7 +9,7 @@ from typing import Final
 #: tracking those: 100,000 small objects cost 12 to 29 ms at each full collection, these
 #: tuples cost nothing.
 CachedSession = tuple[
-    float, float, str, str, str, int, str, str, str, str, float, bytes
+    float, float, str, str, str, int, str, str, str, str, float, bytes, int
 ]
 #: When the store was asked for the record, in seconds since 1970.
 FETCHED_AT: Final = 0
@@ -33,3 +33,5 @@ DIGEST: Final = 9
 REVALIDATE_UNTIL: Final = 10
 #: The sealed record from which the session was made.
 SEALED: Final = 11
+#: When the user last logged in, in seconds since 1970.
+LOGGED_IN_AT: Final = 12

@@ -277,4 +277,5 @@ class SessionLoader:
             ticket.digest,
             revalidate_until,
             stored.sealed,
+            session.logged_in_at,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,6 +18,50 @@ class Session(NamedTuple):
     digest: str
     created_at: int
     last_seen_at: int
+    #: When the user last logged in before, if this login does not count: the browser
+    #: was signed in already, and TikTok need not have shown its page.
+    earlier_login_at: int | None = None
+
+    @property
+    def logged_in_at(self) -> int:
+        """When the user last logged in, by a login that counts."""
+        earlier = self.earlier_login_at
+        return self.created_at if earlier is None else earlier
+
+    @property
+    def public_id(self) -> str:
+        """The id by which people and apps name the session."""
+        return public_id(self.digest)
+
+    def pack(self) -> str:
+        """Return the session as a line of text; `unpack` reads it."""
+        times = [self.created_at, self.last_seen_at]
+        if self.earlier_login_at is not None:
+            times.append(self.earlier_login_at)
+        return " ".join([self.digest, *map(str, times)])
+
+    @classmethod
+    def unpack(cls, line: str) -> Session:
+        """Return what `pack` wrote.
+
+        Raises:
+            ValueError: the line is no session.
+        """
+        digest, created_at, last_seen_at, *more = line.split(" ")
+        if len(more) > 1:
+            raise ValueError
+        return cls(digest, int(created_at), int(last_seen_at), *map(int, more))
+
+
+def public_id(digest: str) -> str:
+    """Return the id of a session that may be shown and logged: 32 hexadecimal digits.
+
+    It is a hash of the stored hash of the cookie's secret, so neither of the two can be
+    found from it, and no cookie is made of it. It has no key: jobs compute the same id,
+    and it stays when ``secret_keys`` change.
+    """
+    text = f"tiktok session id\x00{digest}"
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,10 +116,7 @@ class UserRecord:
             self.profile,
             f"{self.failures} {self.retry_at}",
             f"{self.profile_at} {self.profile_failures} {self.profile_retry_at}",
-            *(
-                f"{digest} {created_at} {seen}"
-                for digest, created_at, seen in self.sessions
-            ),
+            *(session.pack() for session in self.sessions),
         ]
         return "\n".join(lines).encode()
 
@@ -96,7 +138,6 @@ class UserRecord:
                 return None
             profile_at, profile_failures, profile_retry_at = map(int, age.split(" "))
             failures, retry_at = map(int, failed.split(" "))
-            browsers = (line.split(" ") for line in sessions)
             return cls(
                 open_id=open_id,
                 access_token=Secret(access),
@@ -112,10 +153,7 @@ class UserRecord:
                 profile_retry_at=profile_retry_at,
                 failures=failures,
                 retry_at=retry_at,
-                sessions=tuple(
-                    Session(digest, int(created_at), int(seen))
-                    for digest, created_at, seen in browsers
-                ),
+                sessions=tuple(map(Session.unpack, sessions)),
             )
         except ValueError:  # too few fields, not a number, not UTF-8
             return None

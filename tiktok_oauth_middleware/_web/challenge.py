@@ -117,6 +117,8 @@ class Challenges:
     ) -> Response:
         missing = sorted(challenge.missing)
         is_allowed = challenge.missing <= mount_point.allowed_scopes
+        # Another login cannot help where the app never asks for a scope.
+        is_too_old = challenge.max_age is not None and is_allowed
         if not is_allowed:
             logger.error(
                 "a guard asks for %s, which is in neither scopes nor optional_scopes",
@@ -124,21 +126,24 @@ class Challenges:
             )
         requested = missing if is_allowed else ()
         if not is_page_visit(request):
-            return _json_challenge(mount_point, challenge, requested)
+            return _json_challenge(
+                mount_point, challenge, requested, is_too_old=is_too_old
+            )
         is_form = request.method == "POST"
         # The address of a form may answer POST alone: return to the page that holds it.
         return_to = (
             referring_path(request, self._origin) if is_form else _path_of(request)
         )
-        login_url = _login_url(mount_point, return_to, requested)
+        login_url = _login_url(mount_point, return_to, requested, shows_page=is_too_old)
+        needs_login = is_too_old or not challenge.is_signed_in
         is_denied = not is_allowed or challenge.missing <= denied
-        is_redirected = not is_form and not (challenge.is_signed_in and is_denied)
+        is_redirected = not is_form and (needs_login or not is_denied)
         if is_redirected and not self._transactions.is_unfinished(
             request, mount_point, return_to, requested
         ):
             return redirect(login_url)
         back = link("back", mount_point.home)
-        if challenge.is_signed_in:
+        if not needs_login:
             page = ErrorPage(
                 code="scope_required",
                 actions=[link("ask_again", login_url), back] if is_allowed else [back],
@@ -152,7 +157,7 @@ class Challenges:
             )
         else:
             page = ErrorPage(
-                code="login_required",
+                code="reauthentication_required" if is_too_old else "login_required",
                 actions=[link("log_in", login_url), back],
                 headers=_AUTHENTICATE,
             )
@@ -160,7 +165,11 @@ class Challenges:
 
 
 def _json_challenge(
-    mount_point: MountPoint, challenge: Challenge, requested: Sequence[str]
+    mount_point: MountPoint,
+    challenge: Challenge,
+    requested: Sequence[str],
+    *,
+    is_too_old: bool,
 ) -> Response:
     """Return the response for a program.
 
@@ -169,11 +178,19 @@ def _json_challenge(
         challenge: why the request was refused.
         requested: the scopes that a login would request; empty if the missing ones
             cannot be requested.
+        is_too_old: whether the user is signed in, and has to log in once more.
     """
-    login_url = mount_point.login_url(scopes=requested)
+    login_url = mount_point.login_url(scopes=requested, choose_account=is_too_old)
     if not challenge.is_signed_in:
         facts = {"error": "login_required", "login_url": login_url}
         return json_response(401, facts, _AUTHENTICATE)
+    if is_too_old:
+        again = {
+            "error": "reauthentication_required",
+            "max_age": challenge.max_age,
+            "login_url": login_url,
+        }
+        return json_response(401, again, _AUTHENTICATE)
     missing = sorted(challenge.missing)
     body: dict[str, object] = {"error": "scope_required", "missing": missing}
     if requested:
@@ -182,18 +199,28 @@ def _json_challenge(
 
 
 def _login_url(
-    mount_point: MountPoint, return_to: str | None, scopes: Iterable[str]
+    mount_point: MountPoint,
+    return_to: str | None,
+    scopes: Iterable[str],
+    *,
+    shows_page: bool,
 ) -> str:
     """Return the URL that begins a login and leads back, if that is not too long.
 
     A longer one would lead to the usual page anyway, if it arrived: nginx takes no head
     of more than 4,096 bytes (502), gunicorn no longer request line (414).
+
+    Args:
+        mount_point: of the request.
+        return_to: where the login leads; None where that is too long.
+        scopes: to request one by one.
+        shows_page: whether TikTok is to show its page to a person who consented before.
     """
     if return_to is not None and len(return_to) <= LONGEST:
-        login_url = mount_point.login_url(return_to, scopes)
+        login_url = mount_point.login_url(return_to, scopes, choose_account=shows_page)
         if len(login_url) <= _LONGEST_LOGIN_URL:
             return login_url
-    return mount_point.login_url(scopes=scopes)
+    return mount_point.login_url(scopes=scopes, choose_account=shows_page)
 
 
 def _path_of(request: Request) -> str | None:

@@ -137,7 +137,6 @@ class CodeExchange:
     ) -> tuple[UserRecord, bool]:
         """Write a session into the user's record; return it, and whether it is new."""
         now = int(self.clock())
-        session = Session(ticket.digest, now, now)
         previous_digest = previous.digest if previous is not None else ""
         for _ in swap_attempts():
             stored = await self.records.load(ticket.record_id)
@@ -152,6 +151,12 @@ class CodeExchange:
                 for other in self.records.active_sessions(record)
                 if other.digest != previous_digest
             ]
+            session = Session(
+                ticket.digest,
+                now,
+                now,
+                self._earlier_login_at(transaction, record, previous_digest),
+            )
             sessions = (*others, session)[-_MAX_SESSIONS:]
             record = replace(record, sessions=sessions)
             try:
@@ -168,6 +173,20 @@ class CodeExchange:
             if written is not None:
                 return record, stored is None
         raise AssertionError  # swap_attempts has raised
+
+    def _earlier_login_at(
+        self, transaction: LoginTransaction, record: UserRecord, previous_digest: str
+    ) -> int | None:
+        """Return when the user last logged in, if this login does not count as one.
+
+        TikTok reconnects a person without its page unless the login asks for the page,
+        and any site can send the browser on that trip. It proves no more than the
+        session that the browser had before.
+        """
+        if transaction.prompt or not previous_digest:
+            return None
+        previous = self.records.find_session(record, previous_digest)
+        return None if previous is None else previous.logged_in_at
 
     def _record(
         self,

@@ -15,7 +15,13 @@ from typing import Any, NamedTuple
 
 from tiktok_oauth_middleware.auth import auth_in
 
-from .misuse import check_scopes, check_view, guarded_by, not_for_fastapi
+from .misuse import (
+    check_max_age,
+    check_scopes,
+    check_view,
+    guarded_by,
+    not_for_fastapi,
+)
 
 #: How a WebSocket is closed where its handshake cannot be answered with HTTP.
 CLOSE_CODES: Mapping[int, int] = {401: 4401, 403: 4403}
@@ -35,18 +41,27 @@ class ResponseHead(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """Why a request may not pass: it is anonymous, or scopes are missing."""
+    """Why a request may not pass: no login, none that is recent, or missing scopes."""
 
     is_signed_in: bool = False
     #: Scopes that the guard requires and the user has not granted.
     missing: frozenset[str] = frozenset()
     #: Whether it is a CORS preflight below a path rule, which the app answers.
     is_preflight: bool = False
+    #: The most seconds since the login, if that was longer ago; else None.
+    max_age: float | None = None
 
     @property
     def status(self) -> int:
-        """401 to log in, 403 to grant more."""
-        return 403 if self.is_signed_in else 401
+        """401 to log in, for the first time or once more; 403 to grant more."""
+        return 403 if self.is_signed_in and self.max_age is None else 401
+
+    @property
+    def code(self) -> str:
+        """The ``error`` of the JSON that the middleware answers with."""
+        if not self.is_signed_in:
+            return "login_required"
+        return "scope_required" if self.max_age is None else "reauthentication_required"
 
     def is_answered_by(self, head: ResponseHead) -> bool:
         """Whether an app's response still is the refusal, or answers a preflight.
@@ -60,49 +75,70 @@ class Challenge:
         )
 
 
-def guard(connection: object, scopes: Iterable[str]) -> Challenge | None:
+class Requirements(NamedTuple):
+    """What a guard requires besides a login."""
+
+    #: That the user must have granted.
+    scopes: tuple[str, ...] = ()
+    #: The most seconds since the login, or None.
+    max_age: float | None = None
+
+
+def guard(
+    connection: object, scopes: Iterable[str], max_age: float | None = None
+) -> Challenge | None:
     """Return why a request may not pass, and mark its `TikTokAuth`; None if it may.
 
     Args:
         connection: as for `auth_in`.
         scopes: that the user must have granted.
+        max_age: the most seconds since the login, or None.
 
     Raises:
         ConfigurationError: there is no middleware around the app.
     """
     auth = auth_in(connection, required=True)
     missing = auth.missing_scopes(*scopes)
-    if auth.is_authenticated and not missing:
+    is_signed_in = auth.is_authenticated
+    if not is_signed_in or max_age is None or auth.logged_in_within(max_age):
+        max_age = None
+    if is_signed_in and not missing and max_age is None:
         return None
-    challenge = Challenge(auth.is_authenticated, missing)
+    challenge = Challenge(is_signed_in, missing, max_age=max_age)
     auth._challenge = challenge  # noqa: SLF001 - read by the middleware only
     return challenge
 
 
 def decorate(
-    given: tuple[Any, ...], wrap: Callable[[Any, tuple[str, ...]], Any]
+    given: tuple[Any, ...],
+    max_age: float | None,
+    wrap: Callable[[Any, Requirements], Any],
 ) -> Any:
     """Return what ``requires_tiktok(*given)`` is: a guarded view, or a decorator.
 
     Args:
         given: one view, or scopes.
-        wrap: puts an integration's guard around a view, with the scopes it requires.
+        max_age: the most seconds since the login, or None.
+        wrap: puts an integration's guard around a view, with what it requires.
 
     Raises:
-        TypeError: what is to be guarded is no view, or a scope is no string.
-        ValueError: a scope is not the name of one.
+        TypeError: what is to be guarded is no view, a scope is no string, or `max_age`
+            is no number.
+        ValueError: a scope is not the name of one, or `max_age` is negative or not
+            finite.
     """
+    check_max_age(max_age)
     if len(given) == 1 and callable(given[0]):
-        return _guarded(given[0], (), wrap)
+        return _guarded(given[0], Requirements(max_age=max_age), wrap)
     check_scopes(given)
-    return functools.partial(_guarded, scopes=given, wrap=wrap)
+    return functools.partial(_guarded, required=Requirements(given, max_age), wrap=wrap)
 
 
 def _guarded(
-    view: Any, scopes: tuple[str, ...], wrap: Callable[[Any, tuple[str, ...]], Any]
+    view: Any, required: Requirements, wrap: Callable[[Any, Requirements], Any]
 ) -> Any:
     check_view(view)
-    return guarded_by(view, wrap(view, scopes))
+    return guarded_by(view, wrap(view, required))
 
 
 _guarded.__annotations__["view"] = NOT_A_DEPENDENCY

@@ -35,6 +35,7 @@ ProblemCode = Literal[
     "account_taken",
     "scope_required",
     "login_required",
+    "reauthentication_required",
     "login_unfinished",
     "scope_not_offered",
     "not_a_page_visit",
@@ -165,6 +166,14 @@ PROBLEM_TEXTS: Mapping[ProblemCode, ProblemText] = {
         "What you sent was not taken, because nobody is logged in here. A login can end"
         " while a page stays open.",
         "Log in, go back to the page that you sent it from, and send it once more.",
+    ),
+    "reauthentication_required": ProblemText(
+        401,
+        "Please log in once more",
+        "What you sent was not taken: it needs a login of the last few minutes, and"
+        " yours is older. You are still signed in.",
+        "Log in once more, go back to the page that you sent it from, and send it"
+        " again.",
     ),
     "login_unfinished": ProblemText(
         401,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import math
 import weakref
 from collections.abc import Callable, Iterator
 from itertools import chain
@@ -182,6 +183,27 @@ def check_scopes(scopes: tuple[Any, ...]) -> None:
                 ' its own, requires_tiktok("user.info.stats", "video.list")'
             )
             raise ValueError(message)
+
+
+def check_max_age(max_age: object) -> None:
+    """Refuse a `max_age` that is no number of seconds.
+
+    Raises:
+        TypeError: it is neither a number nor None.
+        ValueError: it is negative, infinite or not a number.
+    """
+    if max_age is None:
+        return
+    # True and False are numbers to Python, and no duration to anybody.
+    if isinstance(max_age, bool) or not isinstance(max_age, int | float):
+        message = (
+            "max_age is a number of seconds, such as 300; got a"
+            f" {type(max_age).__name__}"
+        )
+        raise TypeError(message)
+    if not math.isfinite(max_age) or max_age < 0:
+        message = f"max_age is a finite number of seconds, 0 or more; got {max_age}"
+        raise ValueError(message)
 
 
 def check_view(view: object) -> None:

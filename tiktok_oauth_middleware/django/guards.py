@@ -15,35 +15,46 @@ from typing import Any, TypeVar, overload
 from asgiref.sync import markcoroutinefunction
 from django.http import HttpResponse
 
-from tiktok_oauth_middleware._web.guard import guard
-from tiktok_oauth_middleware._web.misuse import check_scopes, check_view
+from tiktok_oauth_middleware._web.guard import Requirements, guard
+from tiktok_oauth_middleware._web.misuse import (
+    check_max_age,
+    check_scopes,
+    check_view,
+)
 
 V = TypeVar("V", bound=Callable[..., Any])
 
 
 @overload
-def requires_tiktok(view: V, /) -> V: ...
+def requires_tiktok(view: V, /, *, max_age: float | None = None) -> V: ...
 @overload
-def requires_tiktok(*scopes: str) -> Callable[[V], V]: ...
-def requires_tiktok(*given: Any) -> Any:
+def requires_tiktok(*scopes: str, max_age: float | None = None) -> Callable[[V], V]: ...
+def requires_tiktok(*given: Any, max_age: float | None = None) -> Any:
     """Let a view be called only for who is signed in and granted the scopes.
 
     With scopes or without, and without parentheses too; for plain and ``async def``
     views. For a method of a class-based view use Django's ``method_decorator``, for
     the whole class `TikTokRequiredMixin`.
 
+    Args:
+        given: a view, or scopes that the user must have granted.
+        max_age: the most seconds since the login; a user who logged in longer ago is
+            sent to TikTok's page once more. Fewer than 10 count as 10.
+
     Raises:
         ConfigurationError: at a request, if there is no TikTok middleware.
-        TypeError: what is to be guarded is no view.
-        ValueError: a scope is not the name of one.
+        TypeError: what is to be guarded is no view, or `max_age` is no number.
+        ValueError: a scope is not the name of one, or `max_age` is negative or not
+            finite.
     """
+    check_max_age(max_age)
     if len(given) == 1 and callable(given[0]):
-        return _guarded(given[0], ())
+        return _guarded(given[0], Requirements(max_age=max_age))
     check_scopes(given)
-    return functools.partial(_guarded, scopes=given)
+    return functools.partial(_guarded, required=Requirements(given, max_age))
 
 
-def _guarded(view: Callable[..., Any], scopes: tuple[str, ...]) -> Callable[..., Any]:
+def _guarded(view: Callable[..., Any], required: Requirements) -> Callable[..., Any]:
     if inspect.isclass(view):
         message = (
             f"requires_tiktok got the class {view.__name__}: derive it from"
@@ -55,7 +66,7 @@ def _guarded(view: Callable[..., Any], scopes: tuple[str, ...]) -> Callable[...,
 
         @functools.wraps(view)
         async def guarded_async(request: Any, *args: Any, **kwargs: Any) -> Any:
-            refusal = refused(request, scopes)
+            refusal = refused(request, *required)
             if refusal is not None:
                 return refusal
             return await view(request, *args, **kwargs)
@@ -64,7 +75,7 @@ def _guarded(view: Callable[..., Any], scopes: tuple[str, ...]) -> Callable[...,
 
     @functools.wraps(view)
     def guarded(request: Any, *args: Any, **kwargs: Any) -> Any:
-        refusal = refused(request, scopes)
+        refusal = refused(request, *required)
         return view(request, *args, **kwargs) if refusal is None else refusal
 
     # An object with an async __call__ that is marked as Django marks its own.
@@ -78,13 +89,15 @@ def _is_marked(view: Any) -> bool:
     return iscoroutinefunction(own)
 
 
-def refused(request: Any, scopes: Iterable[str]) -> HttpResponse | None:
+def refused(
+    request: Any, scopes: Iterable[str], max_age: float | None = None
+) -> HttpResponse | None:
     """Return the answer to a request that may not pass, or None.
 
     Raises:
         ConfigurationError: there is no TikTok middleware.
     """
-    challenge = guard(request, scopes)
+    challenge = guard(request, scopes, max_age)
     return None if challenge is None else HttpResponse(status=challenge.status)
 
 
@@ -96,6 +109,8 @@ class TikTokRequiredMixin:
 
     #: Scopes that the view needs as well.
     required_scopes: tuple[str, ...] = ()
+    #: The most seconds since the login; None sets no limit.
+    login_max_age: float | None = None
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -103,10 +118,11 @@ class TikTokRequiredMixin:
             message = f"{cls.__name__}.required_scopes is a tuple of scopes"
             raise TypeError(message)
         check_scopes(tuple(cls.required_scopes))
+        check_max_age(cls.login_max_age)
 
     def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         """Answer the request, or refuse it before the view sees it."""
-        refusal = refused(request, self.required_scopes)
+        refusal = refused(request, self.required_scopes, self.login_max_age)
         if refusal is None:
             return super().dispatch(request, *args, **kwargs)  # type: ignore[misc]
         if getattr(self, "view_is_async", False):

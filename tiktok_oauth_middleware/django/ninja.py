@@ -19,7 +19,7 @@ from ninja.errors import HttpError
 from ninja.security.apikey import APIKeyCookie
 
 from tiktok_oauth_middleware._web.guard import guard
-from tiktok_oauth_middleware._web.misuse import check_scopes
+from tiktok_oauth_middleware._web.misuse import check_max_age, check_scopes
 from tiktok_oauth_middleware.auth import TikTokAuth, auth_in
 
 __all__ = ["TikTokSession"]
@@ -31,15 +31,22 @@ class TikTokSession(APIKeyCookie):
     Others get 401 or 403, with JSON that says what is missing and where to get it.
     """
 
-    def __init__(self, *scopes: str) -> None:
-        """Take the scopes that the user must have granted.
+    def __init__(self, *scopes: str, max_age: float | None = None) -> None:
+        """Take what the user must have granted, and how recently logged in.
+
+        Args:
+            scopes: that the user must have granted.
+            max_age: the most seconds since the login. Fewer than 10 count as 10.
 
         Raises:
-            TypeError: a scope is no string.
-            ValueError: a scope is not the name of one.
+            TypeError: a scope is no string, or `max_age` is no number.
+            ValueError: a scope is not the name of one, or `max_age` is negative or not
+                finite.
         """
         check_scopes(scopes)
+        check_max_age(max_age)
         self._scopes = scopes
+        self._max_age = max_age
         # In the schema only: the middleware reads the cookie.
         self.param_name = "__Host-tiktok"
         super().__init__(csrf=True)
@@ -49,14 +56,15 @@ class TikTokSession(APIKeyCookie):
 
         Raises:
             ConfigurationError: there is no TikTok middleware.
-            HttpError: scopes, or Django's CSRF token, are missing.
+            HttpError: scopes or Django's CSRF token are missing, or the login is too
+                old.
         """
-        challenge = guard(request, self._scopes)
+        challenge = guard(request, self._scopes, self._max_age)
         if challenge is None:
             self._get_key(request)  # which checks the token
             return auth_in(request, required=True)
         if challenge.is_signed_in:
-            raise HttpError(challenge.status, "scope_required")
+            raise HttpError(challenge.status, challenge.code)
         return None
 
     def authenticate(self, request: Any, _key: str | None) -> TikTokAuth | None:

@@ -12,7 +12,6 @@ as with REST framework's own SessionAuthentication.
 
 from __future__ import annotations
 
-from http import HTTPStatus
 from typing import Any, ClassVar
 
 from django.contrib.auth.models import AnonymousUser
@@ -20,8 +19,8 @@ from rest_framework.authentication import SessionAuthentication
 from rest_framework.exceptions import APIException
 from rest_framework.permissions import BasePermission
 
-from tiktok_oauth_middleware._web.guard import guard
-from tiktok_oauth_middleware._web.misuse import check_scopes
+from tiktok_oauth_middleware._web.guard import Challenge, guard
+from tiktok_oauth_middleware._web.misuse import check_max_age, check_scopes
 from tiktok_oauth_middleware.auth import TikTokAuth, auth_in
 
 __all__ = ["TikTokAuthentication", "TikTokPermission", "TikTokUser"]
@@ -79,11 +78,9 @@ class TikTokAuthentication(SessionAuthentication):
 class _Refused(APIException):
     """A bare refusal, which the middleware replaces."""
 
-    def __init__(self, status: int) -> None:
-        is_login = status == HTTPStatus.UNAUTHORIZED
-        code = "login_required" if is_login else "scope_required"
-        super().__init__(code, code)
-        self.status_code = status
+    def __init__(self, challenge: Challenge) -> None:
+        super().__init__(challenge.code, challenge.code)
+        self.status_code = challenge.status
 
 
 class TikTokPermission(BasePermission):
@@ -93,17 +90,28 @@ class TikTokPermission(BasePermission):
     """
 
     required_scopes: ClassVar[tuple[str, ...]] = ()
+    #: The most seconds since the login; None sets no limit.
+    login_max_age: ClassVar[float | None] = None
 
     @classmethod
-    def requiring(cls, *scopes: str) -> type[TikTokPermission]:
-        """Return the permission that asks for scopes too.
+    def requiring(
+        cls, *scopes: str, max_age: float | None = None
+    ) -> type[TikTokPermission]:
+        """Return the permission that asks for scopes, or for a recent login, too.
+
+        Args:
+            scopes: that the user must have granted.
+            max_age: the most seconds since the login. Fewer than 10 count as 10.
 
         Raises:
-            TypeError: a scope is no string.
-            ValueError: a scope is not the name of one.
+            TypeError: a scope is no string, or `max_age` is no number.
+            ValueError: a scope is not the name of one, or `max_age` is negative or not
+                finite.
         """
         check_scopes(scopes)
-        return type(cls.__name__, (cls,), {"required_scopes": scopes})
+        check_max_age(max_age)
+        members = {"required_scopes": scopes, "login_max_age": max_age}
+        return type(cls.__name__, (cls,), members)
 
     def has_permission(self, request: Any, _view: Any) -> bool:
         """Return True, or raise the refusal.
@@ -111,7 +119,7 @@ class TikTokPermission(BasePermission):
         Raises:
             ConfigurationError: there is no TikTok middleware.
         """
-        challenge = guard(request._request, self.required_scopes)
+        challenge = guard(request._request, self.required_scopes, self.login_max_age)
         if challenge is not None:
-            raise _Refused(challenge.status)
+            raise _Refused(challenge)
         return True

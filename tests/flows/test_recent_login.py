@@ -1,0 +1,379 @@
+"""Guards that require a recent login, and what counts as one."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tiktok_oauth_middleware._web.guard import guard
+
+from ..conftest import API, LOGIN, ORIGIN, PAGE, kept, query_of
+from ..support.raw import Visitors, a_scope, drive
+
+#: One of every kind of backend is enough: no store has a part in it.
+pytestmark = pytest.mark.parametrize("store", ["memory"], indirect=True)
+
+#: The most seconds since the login, in these tests.
+MAX_AGE = 300
+AGAIN = f"{LOGIN}?next=/danger&choose_account=1"
+FORM = {
+    **PAGE,
+    "content-type": "application/x-www-form-urlencoded",
+    "origin": ORIGIN,
+    "referer": f"{ORIGIN}/danger?page=2",
+    "sec-fetch-site": "same-origin",
+}
+
+
+@pytest.fixture
+def raw(world):
+    with Visitors() as visitors:
+        yield visitors.visit(world)
+
+
+def guarding(world, *scopes, max_age=MAX_AGE):
+    """Put an app in the middle whose every page requires a recent login."""
+
+    def decide(auth):
+        challenge = guard(auth, scopes, max_age)
+        facts = {"logged_in_at": auth.logged_in_at, "open_id": auth.open_id}
+        return challenge.status if challenge else 200, json.dumps(facts).encode()
+
+    if world.shell == "wsgi":
+
+        def wsgi_app(environ, start_response):
+            status, body = decide(environ["tiktok.auth"])
+            start_response(f"{status} X", [])
+            return [body]
+
+        world.app.wsgi_app.app = wsgi_app
+        return
+
+    async def app(scope, receive, send):
+        status, body = decide(scope["tiktok"])
+        if scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1000})
+            return
+        await send({"type": "http.response.start", "status": status, "headers": []})
+        await send({"type": "http.response.body", "body": body})
+
+    world.app.app = app
+
+
+def follow(raw, location, **choice):
+    """Make the trip to TikTok that a redirect begins; return where it ends."""
+    path, _, query = location.partition("?")
+    assert path == LOGIN
+    return raw.log_in(query.encode(), **choice).location
+
+
+class TestGuard:
+    def test_recent(self, world, raw):
+        """A login is recent up to and with the second that `max_age` names."""
+        guarding(world)
+        raw.log_in()
+        world.clock.advance(MAX_AGE)
+        assert raw.ask("GET", "/danger", headers=PAGE).status == 200
+        world.clock.advance(1)
+        assert raw.ask("GET", "/danger", headers=PAGE).status == 303
+
+    def test_one_trip(self, world, raw):
+        """An older login leads to TikTok's page once, and back to where it was."""
+        guarding(world)
+        raw.log_in()
+        world.clock.advance(MAX_AGE + 1)
+        answer = raw.ask("GET", "/danger", headers=PAGE)
+        assert answer.location == AGAIN
+        authorize = raw.begin(answer.location.partition("?")[2].encode())
+        assert query_of(authorize)["disable_auto_auth"] == "1"
+        path, query = raw.consent(authorize)
+        assert raw.ask("GET", path, query=query).location == "/danger"
+        landed = raw.ask("GET", "/danger", headers=PAGE)
+        assert landed.status == 200
+        assert json.loads(landed.body)["logged_in_at"] == world.clock()
+
+    def test_anonymous(self, world, raw):
+        """An anonymous request is sent to the usual login, which TikTok may shorten."""
+        guarding(world)
+        answer = raw.ask("GET", "/danger", headers=PAGE)
+        assert answer.location == f"{LOGIN}?next=/danger"
+        assert follow(raw, answer.location) == "/danger"
+        assert raw.ask("GET", "/danger", headers=PAGE).status == 200
+
+    def test_program(self, world, raw):
+        """A program gets 401 with an error of its own, the limit, and the login's URL."""
+        guarding(world)
+        raw.log_in()
+        world.clock.advance(MAX_AGE + 1)
+        answer = raw.ask("GET", "/danger", headers=API)
+        assert answer.status == 401
+        assert answer.one("www-authenticate") == "Cookie"
+        assert json.loads(answer.body) == {
+            "error": "reauthentication_required",
+            "max_age": MAX_AGE,
+            "login_url": f"{LOGIN}?choose_account=1",
+        }
+        assert follow(raw, f"{LOGIN}?choose_account=1") == "/"
+        assert raw.ask("GET", "/danger", headers=API).status == 200
+
+    @pytest.mark.parametrize("purpose", ["prefetch", "prefetch;prerender"])
+    def test_prefetch(self, world, raw, purpose):
+        """A page that a browser fetches ahead is answered as a program is."""
+        guarding(world)
+        raw.log_in()
+        world.clock.advance(MAX_AGE + 1)
+        answer = raw.ask("GET", "/danger", headers={**PAGE, "sec-purpose": purpose})
+        assert answer.status == 401
+        assert json.loads(answer.body)["error"] == "reauthentication_required"
+
+    def test_head(self, world, raw):
+        """HEAD is answered as GET is."""
+        guarding(world)
+        raw.log_in()
+        world.clock.advance(MAX_AGE + 1)
+        assert raw.ask("HEAD", "/danger", headers=PAGE).location == AGAIN
+
+    def test_form(self, world, raw):
+        """A form is not lost to a redirect: a page explains, and leads back to it."""
+        guarding(world)
+        raw.log_in()
+        world.clock.advance(MAX_AGE + 1)
+        answer = raw.ask("POST", "/send", headers=FORM, body=b"text=long")
+        assert answer.status == 401
+        assert "Please log in once more" in answer.text
+        back = f"{LOGIN}?next=/danger%3Fpage%3D2&amp;choose_account=1"
+        assert f'href="{back}"' in answer.text
+        assert raw.ask("GET", "/who-else", headers=API).status == 401
+
+    def test_cancelled(self, world, raw):
+        """A person who cancels at TikTok stays signed in, and still may not pass."""
+        guarding(world)
+        raw.log_in()
+        before = kept(world).sessions
+        world.clock.advance(MAX_AGE + 1)
+        authorize = raw.begin(AGAIN.partition("?")[2].encode())
+        path, query = raw.consent(authorize, deny=True)
+        answer = raw.ask("GET", path, query=query, headers=PAGE)
+        assert answer.status == 403
+        assert "choose_account=1" in answer.text  # in the link that tries again
+        assert raw.ask("GET", "/danger", headers=API).status == 401
+        assert kept(world).sessions[0].digest == before[0].digest
+
+    def test_unfinished(self, world, raw):
+        """A trip that did not come back is not repeated by itself."""
+        guarding(world)
+        raw.log_in()
+        world.clock.advance(MAX_AGE + 1)
+        answer = raw.ask("GET", "/danger", headers=PAGE)
+        raw.begin(answer.location.partition("?")[2].encode())
+        answer = raw.ask("GET", "/danger", headers=PAGE)
+        assert answer.status == 401
+        assert "The login was not finished" in answer.text
+        assert AGAIN.replace("&", "&amp;") in answer.text
+
+    @pytest.mark.parametrize("shell", ["asyncio"], indirect=True)
+    @pytest.mark.parametrize("has_response", [True, False])
+    def test_socket(self, world, raw, has_response):
+        """A WebSocket is refused before it is accepted, with 401 or with 4401."""
+        guarding(world)
+        raw.log_in()
+        world.clock.advance(MAX_AGE + 1)
+        cookie = "; ".join(f"{n}={v}" for n, v in raw.cookies.items()).encode()
+        lines = [(b"cookie", cookie), (b"origin", ORIGIN.encode())]
+        scope = a_scope("/x", lines, type="websocket", scheme="wss", subprotocols=[])
+        if has_response:
+            scope["extensions"] = {"websocket.http.response": {}}
+        sent = raw.portal.call(drive, world.app, scope, [{"type": "websocket.connect"}])
+        if has_response:
+            assert sent[0]["status"] == 401
+            error = json.loads(sent[1]["body"])["error"]
+            assert error == "reauthentication_required"
+        else:
+            assert sent == [{"type": "websocket.close", "code": 4401}]
+
+
+class TestBoundaries:
+    @pytest.mark.parametrize("max_age", [0, 0.5, 1, 9])
+    def test_small(self, world, raw, max_age):
+        """However small `max_age` is, the page that the login leads to opens."""
+        guarding(world, max_age=max_age)
+        raw.log_in()
+        world.clock.advance(11)
+        answer = raw.ask("GET", "/danger", headers=PAGE)
+        assert answer.location == AGAIN
+        assert follow(raw, answer.location) == "/danger"
+        world.clock.advance(9)  # a slow network
+        assert raw.ask("GET", "/danger", headers=PAGE).status == 200
+        world.clock.advance(2)
+        assert raw.ask("GET", "/danger", headers=PAGE).location == AGAIN
+
+    @pytest.mark.parametrize(("back", "status"), [(299, 200), (301, 303), (9e8, 303)])
+    def test_clock_set_back(self, world, raw, back, status):
+        """A login in the future counts within what the clocks of servers differ by."""
+        guarding(world)
+        raw.log_in()
+        world.clock.advance(-back)
+        answer = raw.ask("GET", "/danger", headers=PAGE)
+        assert answer.status == status
+        if status == 303:
+            assert follow(raw, answer.location) == "/danger"
+            assert raw.ask("GET", "/danger", headers=PAGE).status == 200
+
+    def test_old_cookie(self, world, raw):
+        """The session of before the new login does not pass, nor live on."""
+        guarding(world)
+        raw.log_in()
+        old = raw.another()
+        old.cookies = dict(raw.cookies)
+        world.clock.advance(MAX_AGE + 1)
+        follow(raw, raw.ask("GET", "/danger", headers=PAGE).location)
+        assert raw.ask("GET", "/danger", headers=PAGE).status == 200
+        answer = old.ask("GET", "/danger", headers=API)
+        assert json.loads(answer.body)["error"] == "login_required"
+
+    def test_cached_elsewhere(self, world, raw):
+        """Another worker that revalidates its cached session keeps the login's time."""
+        guarding(world)
+        raw.log_in()
+        began = world.clock()
+        for _ in range(3):
+            world.clock.advance(2)
+            answer = raw.ask("GET", "/danger", headers=API)
+            assert json.loads(answer.body)["logged_in_at"] == began
+        world.start()  # another worker
+        guarding(world)
+        world.clock.advance(MAX_AGE)
+        assert raw.ask("GET", "/danger", headers=API).status == 401
+
+    def test_refresh(self, world, raw):
+        """A refreshed token, and a session that is used, make no login recent."""
+        world.tiktok.access_lifetime = 3600
+        guarding(world)
+        raw.log_in()
+        for _ in range(3):
+            world.clock.advance(3000)
+            assert raw.ask("GET", "/danger", headers=API).status == 401
+        assert world.count("refresh_token")
+
+    def test_other_browser(self, world, raw):
+        """A recent login in one browser does not count in another."""
+        guarding(world)
+        raw.log_in()
+        world.clock.advance(MAX_AGE + 1)
+        other = raw.another()
+        other.log_in()
+        assert other.ask("GET", "/danger", headers=API).status == 200
+        assert raw.ask("GET", "/danger", headers=API).status == 401
+
+
+class TestScopes:
+    def test_one_trip_for_both(self, world, raw):
+        """A missing scope is requested on the trip of the login."""
+        guarding(world, "user.info.stats")
+        raw.log_in()
+        world.clock.advance(MAX_AGE + 1)
+        answer = raw.ask("GET", "/danger", headers=PAGE)
+        wanted = f"{LOGIN}?next=/danger&scopes=user.info.stats&choose_account=1"
+        assert answer.location == wanted
+        assert follow(raw, answer.location) == "/danger"
+        assert raw.ask("GET", "/danger", headers=PAGE).status == 200
+
+    def test_recent_without_scope(self, world, raw):
+        """A recent login without the scope is asked for the scope only."""
+        guarding(world, "user.info.stats")
+        raw.log_in()
+        answer = raw.ask("GET", "/danger", headers=API)
+        assert (answer.status, json.loads(answer.body)["error"]) == (
+            403,
+            "scope_required",
+        )
+
+    def test_denied(self, world, raw):
+        """A person who denies the scope on that trip reads what is missing: no loop."""
+        guarding(world, "user.info.stats")
+        raw.log_in()
+        world.clock.advance(MAX_AGE + 1)
+        answer = raw.ask("GET", "/danger", headers=PAGE)
+        follow(raw, answer.location, scopes=["user.info.basic", "video.list"])
+        answer = raw.ask("GET", "/danger", headers=PAGE)
+        assert answer.status == 403
+        assert "user.info.stats" in answer.text
+
+    def test_never_requested(self, world, raw):
+        """A scope that the app may not request is the answer, however old the login."""
+        guarding(world, "research.data.basic")
+        raw.log_in()
+        world.clock.advance(MAX_AGE + 1)
+        answer = raw.ask("GET", "/danger", headers=API)
+        assert answer.status == 403
+        assert "login_url" not in json.loads(answer.body)
+        assert raw.ask("GET", "/danger", headers=PAGE).status == 403
+
+
+class TestWhatCounts:
+    def test_silent_login(self, world, raw):
+        """A login that TikTok answers without its page renews no login's time."""
+        guarding(world)
+        raw.log_in()
+        began = world.clock()
+        world.clock.advance(MAX_AGE + 1)
+        before = dict(raw.cookies)
+        raw.log_in()
+        assert raw.cookies != before  # a session of its own, all the same
+        answer = raw.ask("GET", "/danger", headers=PAGE)
+        assert answer.status == 303
+        [session] = kept(world).sessions
+        assert (session.created_at, session.logged_in_at) == (world.clock(), began)
+        follow(raw, answer.location)
+        assert raw.ask("GET", "/danger", headers=PAGE).status == 200
+
+    def test_again_and_again(self, world, raw):
+        """A row of silent logins leads back to the first one's time."""
+        guarding(world)
+        raw.log_in()
+        began = world.clock()
+        for _ in range(3):
+            world.clock.advance(100)
+            raw.log_in()
+        answer = raw.ask("GET", "/danger", headers=API)
+        assert json.loads(answer.body)["logged_in_at"] == began
+
+    @pytest.mark.parametrize(
+        "query", [b"choose_account=1", b"scopes=user.info.stats"], ids=["choose", "ask"]
+    )
+    def test_page_was_shown(self, world, raw, query):
+        """Every login for which TikTok must show its page counts."""
+        guarding(world)
+        raw.log_in()
+        world.clock.advance(MAX_AGE + 1)
+        raw.log_in(query)
+        assert raw.ask("GET", "/danger", headers=API).status == 200
+
+    def test_always_ask_consent(self, world, raw):
+        """With `always_ask_consent` every login counts."""
+        world.with_settings(always_ask_consent=True)
+        guarding(world)
+        raw.log_in()
+        world.clock.advance(MAX_AGE + 1)
+        raw.log_in()
+        assert raw.ask("GET", "/danger", headers=API).status == 200
+
+    def test_after_logout(self, world, raw):
+        """After a logout TikTok shows its page, and the login counts."""
+        guarding(world)
+        raw.log_in()
+        world.clock.advance(MAX_AGE + 1)
+        raw.ask("POST", "/auth/tiktok/logout", headers={"origin": ORIGIN})
+        assert query_of(raw.begin())["disable_auto_auth"] == "1"
+        raw.log_in()
+        assert raw.ask("GET", "/danger", headers=API).status == 200
+
+    def test_after_the_session_ended(self, world, raw):
+        """A login without a session of before counts: nothing else is known."""
+        guarding(world)
+        raw.log_in()
+        world.clock.advance(world.settings.session_idle + 1)
+        raw.log_in()
+        assert raw.ask("GET", "/danger", headers=API).status == 200
