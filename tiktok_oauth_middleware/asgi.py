@@ -180,11 +180,13 @@ class TikTokOAuthMiddleware:
         # 4. Path rules.
         if (
             self._has_rules
+            and self._is_protected(scope, path, mount_point)
             and (
-                self._core.rules.protects(path, mount_point)
-                or self._protects_reading(scope, path, mount)
+                refusal := self._core.rules.challenge(
+                    auth,
+                    partial(self._is_protected, scope, path, mount_point, recent=True),
+                )
             )
-            and not auth.is_authenticated  # which also marks the response as private
         ):
             challenges = self._core.challenges
             request = challenges.without_cookies(
@@ -192,7 +194,7 @@ class TikTokOAuthMiddleware:
             )
             if kind != "http" or not is_preflight(request):
                 response = challenges.challenge_response(
-                    request, mount_point, None, Challenge()
+                    request, mount_point, None, refusal
                 )
                 await _refuse(scope, receive, send, response)
                 return
@@ -259,8 +261,20 @@ class TikTokOAuthMiddleware:
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             raise
 
-    def _protects_reading(self, scope: Scope, path: str, mount: str) -> bool:
-        """Whether the rules protect another path that the app may read."""
+    def _is_protected(
+        self, scope: Scope, path: str, mount_point: MountPoint, *, recent: bool = False
+    ) -> bool:
+        """Whether the rules protect a path that the app may read.
+
+        Args:
+            scope: of the request.
+            path: decoded, without the mount point.
+            mount_point: of the request.
+            recent: whether to ask about the rules that need a recent login only.
+        """
+        rules, mount = self._core.rules, scope.get("root_path", "")
+        if rules.protects(path, mount_point, recent=recent):
+            return True
         full_path, target = scope["path"], scope.get("raw_path") or b""
         claimed = {
             value
@@ -273,7 +287,7 @@ class TikTokOAuthMiddleware:
             target = target.partition(b"?")[0]
             raw, text = unquote_to_bytes(target), target.decode("latin-1")
             request_path = RequestPath(path, full_path, mount, claimed, raw, text)
-        return self._core.rules.protects_reading(self.app, request_path)
+        return rules.protects_reading(self.app, request_path, recent=recent)
 
     def _is_trusted(self, scope: Scope) -> bool:
         """Whether a WebSocket was opened by a page that may use the session.

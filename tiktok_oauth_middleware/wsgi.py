@@ -149,12 +149,16 @@ class TikTokOAuthWSGIMiddleware:
         if (
             self._has_rules
             and self._is_protected(environ, mount_point)
-            and not auth.is_authenticated  # which also marks the response as private
+            and (
+                refusal := core.rules.challenge(
+                    auth, partial(self._is_protected, environ, mount_point, recent=True)
+                )
+            )
         ):
             request = core.challenges.without_cookies(_request(environ, mount_point))
             if _has_body(environ) or not is_preflight(request):
                 response = core.challenges.challenge_response(
-                    request, mount_point, None, Challenge()
+                    request, mount_point, None, refusal
                 )
                 return _respond(environ, start_response, response)
             auth._challenge = Challenge(is_preflight=True)
@@ -171,10 +175,18 @@ class TikTokOAuthWSGIMiddleware:
             return body
         return self._replacement(environ, auth, challenge, body)
 
-    def _is_protected(self, environ: WSGIEnvironment, mount_point: MountPoint) -> bool:
-        """Whether the rules protect a path that the app may read."""
+    def _is_protected(
+        self, environ: WSGIEnvironment, mount_point: MountPoint, *, recent: bool = False
+    ) -> bool:
+        """Whether the rules protect a path that the app may read.
+
+        Args:
+            environ: of the request.
+            mount_point: of the request.
+            recent: whether to ask about the rules that need a recent login only.
+        """
         rules, path = self._core.rules, _path(environ)
-        if rules.protects(path, mount_point):
+        if rules.protects(path, mount_point, recent=recent):
             return True
         mount, native = (
             _decoded(environ.get("SCRIPT_NAME", "")),
@@ -191,7 +203,7 @@ class TikTokOAuthWSGIMiddleware:
         }
         raw = None if native.isascii() else native.encode("latin-1")
         request_path = RequestPath(path, full_path, mount, claimed, raw)
-        return rules.protects_reading(self.app, request_path)
+        return rules.protects_reading(self.app, request_path, recent=recent)
 
     def _new_mount_point(self, mount: str, environ: WSGIEnvironment) -> MountPoint:
         """Return a mount point at its first request.

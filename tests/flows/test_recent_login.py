@@ -377,3 +377,80 @@ class TestWhatCounts:
         world.clock.advance(world.settings.session_idle + 1)
         raw.log_in()
         assert raw.ask("GET", "/danger", headers=API).status == 200
+
+
+class TestRules:
+    """The paths of `protect_recent`."""
+
+    @pytest.fixture
+    def ruled(self, world, raw):
+        """Return a visitor whose login is too old."""
+        world.with_settings(
+            protect=["/ruled"],
+            protect_recent=["/ruled/pay"],
+            protect_max_age=60,
+            public=["/ruled/pay/help"],
+        )
+        raw.log_in()
+        world.clock.advance(61)
+        return raw
+
+    @pytest.mark.parametrize(
+        "path",
+        ["/ruled/pay", "/ruled/pay/x", "/RULED/Pay", "/ruled//pay", "/ruled/x/../pay"],
+    )
+    def test_refused(self, ruled, path):
+        """In any reading of the path a program is refused; the answer names the limit."""
+        answer = ruled.ask("GET", path, headers=API)
+        assert answer.status == 401
+        assert json.loads(answer.body)["error"] == "reauthentication_required"
+        assert json.loads(answer.body)["max_age"] == 60
+
+    @pytest.mark.parametrize("path", ["/ruled/x", "/ruled/pay/help", "/ruled/payee"])
+    def test_other_paths(self, ruled, path):
+        """Other paths, and public ones below it, take any login."""
+        assert ruled.ask("GET", path, headers=API).status == 200
+
+    def test_one_trip(self, ruled):
+        """A browser is sent to TikTok's page once, and back."""
+        answer = ruled.ask("GET", "/ruled/pay/x", headers=PAGE)
+        assert answer.location == f"{LOGIN}?next=/ruled/pay/x&choose_account=1"
+        assert follow(ruled, answer.location) == "/ruled/pay/x"
+        assert ruled.ask("GET", "/ruled/pay/x", headers=PAGE).status == 200
+
+    def test_anonymous(self, ruled):
+        """The rule alone makes a path need a login."""
+        anonymous = ruled.another()
+        answer = anonymous.ask("GET", "/ruled/pay", headers=API)
+        assert json.loads(answer.body)["error"] == "login_required"
+
+    def test_alone(self, world, raw):
+        """A rule in `protect_recent` need not stand in `protect`."""
+        world.with_settings(protect_recent=["/ruled"])
+        assert raw.ask("GET", "/ruled/x", headers=API).status == 401
+        raw.log_in()
+        assert raw.ask("GET", "/ruled/x", headers=API).status == 200
+        world.clock.advance(301)
+        assert raw.ask("GET", "/ruled/x", headers=API).status == 401
+        assert raw.ask("GET", "/who", headers=API).status == 200
+
+    def test_form(self, ruled):
+        """A form that is posted there gets the page that explains it."""
+        answer = ruled.ask("POST", "/ruled/pay", headers=FORM, body=b"a=b")
+        assert answer.status == 401
+        assert "Please log in once more" in answer.text
+
+    def test_preflight(self, ruled):
+        """A CORS preflight carries no cookie, and passes as below every rule."""
+        headers = [
+            ("origin", "https://other.example"),
+            ("access-control-request-method", "PUT"),
+        ]
+        answer = ruled.ask("OPTIONS", "/ruled/pay", headers=headers)
+        assert answer.status == 401  # this app answers no preflight
+        assert answer.one("location") is None
+
+    def test_private(self, ruled):
+        """The refusal is kept out of shared caches."""
+        answer = ruled.ask("GET", "/ruled/pay", headers=API)
+        assert answer.one("cache-control") == "no-store"

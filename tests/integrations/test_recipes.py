@@ -225,9 +225,27 @@ class TestGuards:
         assert {"200", "401", "403"} <= set(operation["responses"])
 
 
+class TestRecentLogin:
+    """The apps of docs/recent-login.md: a route that needs a recent login."""
+
+    @pytest.mark.parametrize(
+        ("name", "method", "path"),
+        [("starlette", "GET", "/close-account"), ("fastapi", "POST", "/payouts")],
+    )
+    def test_recent(self, environment, fake, name, method, path):
+        """A user who has just logged in passes, and an anonymous request does not."""
+        pytest.importorskip(name)
+        app = run("recent-login.md", name)["app"]
+        with TestClient(app, base_url=ORIGIN) as client:
+            assert client.request(method, path, headers=API).status_code == 401
+            login_as(client, fake)
+            assert client.request(method, path, headers=API).status_code == 200
+
+
 def test_all():
-    """Every block of the page is one of these apps."""
+    """Every block of the pages is one of these apps."""
     assert set(blocks("guards.md")) == {"starlette", "fastapi"}
+    assert set(blocks("recent-login.md")) == {"starlette", "fastapi"}
     names = {
         kind.name
         for kind in globals().values()

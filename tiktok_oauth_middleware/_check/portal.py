@@ -301,7 +301,7 @@ def _scopes(settings: TikTokSettings) -> Iterator[Finding]:
 
 
 def _rules(settings: TikTokSettings) -> Iterator[Finding]:
-    if settings.public and not settings.protect:
+    if settings.public and not settings.protected:
         yield note(
             "public_alone",
             "public",
@@ -319,7 +319,7 @@ def _rules(settings: TikTokSettings) -> Iterator[Finding]:
 
 
 def _asks(settings: TikTokSettings, path: str) -> bool:
-    rules = [(r.rstrip("/"), True) for r in settings.protect]
+    rules = [(r.rstrip("/"), True) for r in settings.protected]
     rules += [(r.rstrip("/"), False) for r in settings.public]
     path = urlsplit(path).path
     covering = [(r, asks) for r, asks in rules if f"{path}/".startswith(f"{r}/")]

@@ -239,5 +239,5 @@ class MountPoints:
             " finished here%s",
             self._settings.callback_path,
             one_line(mount),
-            ", and every path is protected" if self._settings.protect else "",
+            ", and every path is protected" if self._settings.protected else "",
         )

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from tiktok_oauth_middleware._core.log import logger
 
 from .app_structure import AppStructure, inspect_app, rules_without_route
+from .guard import Challenge
 from .path_readings import (
     RequestPath,
     fold,
@@ -26,6 +27,7 @@ from .path_readings import (
 )
 
 if TYPE_CHECKING:
+    from tiktok_oauth_middleware.auth import TikTokAuth
     from tiktok_oauth_middleware.settings.options import TikTokSettings
 
     from .mount import MountPoint
@@ -43,14 +45,33 @@ class AppRules:
 
     def __init__(self, settings: TikTokSettings) -> None:
         self._settings = settings
-        self._rules = PathRules(settings.protect, settings.public)
+        self._rules = PathRules(settings.protected, settings.public)
+        self._recent = PathRules(settings.protect_recent, settings.public)
         self._structure: AppStructure | None = None
 
     def __bool__(self) -> bool:
         """Whether any path is protected."""
         return bool(self._rules)
 
-    def protects(self, path: str, mount_point: MountPoint) -> bool:
+    def challenge(
+        self, auth: TikTokAuth, needs_recent: Callable[[], bool]
+    ) -> Challenge | None:
+        """Return why a request for a protected path may not pass; None if it may.
+
+        Args:
+            auth: of the request.
+            needs_recent: whether the path needs a recent login in any reading.
+        """
+        if not auth.is_authenticated:  # which also marks the response as private
+            return Challenge()
+        max_age = self._settings.protect_max_age
+        if not self._recent or auth.logged_in_within(max_age) or not needs_recent():
+            return None
+        return Challenge(is_signed_in=True, max_age=max_age)
+
+    def protects(
+        self, path: str, mount_point: MountPoint, *, recent: bool = False
+    ) -> bool:
         """Whether the rules ask for a login, for a path in any of its spellings.
 
         Every path is protected below a mount point that the callback is not below: a
@@ -60,10 +81,14 @@ class AppRules:
         Args:
             path: decoded, without the mount point.
             mount_point: of the request.
+            recent: whether to ask about the rules that need a recent login only.
         """
-        return mount_point.is_stray or self._rules.protects(path)
+        rules = self._recent if recent else self._rules
+        return mount_point.is_stray or rules.protects(path)
 
-    def protects_reading(self, app: object, request: RequestPath) -> bool:
+    def protects_reading(
+        self, app: object, request: RequestPath, *, recent: bool = False
+    ) -> bool:
         """Whether the rules protect another path that the app may read.
 
         ConsentRequest only where `protects` answers False.
@@ -74,8 +99,9 @@ class AppRules:
         matching = with_matching_claims(request) if request.claimed_mounts else request
         if matching is None:
             return True
+        rules = self._recent if recent else self._rules
         return any(
-            self._rules.protects(path, is_certain=is_certain, public_path=public_path)
+            rules.protects(path, is_certain=is_certain, public_path=public_path)
             for path, is_certain, public_path in readings(matching, self._structure)
             if path != request.path
         )
@@ -85,7 +111,7 @@ class AppRules:
         prefixes = [prefix() for prefix in structure.prefixes]
         found = [
             rule
-            for rule in rules_without_route(self._settings.protect, app)
+            for rule in rules_without_route(self._settings.protected, app)
             if not any(rule.startswith(prefix) for prefix in prefixes if prefix)
         ]
         if found:

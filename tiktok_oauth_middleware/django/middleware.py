@@ -8,6 +8,7 @@ Django's database is queried under ASGI.
 
 from __future__ import annotations
 
+from functools import partial
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any
 
@@ -110,14 +111,18 @@ class TikTokMiddleware:
         if (
             self._rules
             and self._is_protected(request, mount_point)
-            and not auth.is_authenticated  # the read is noted, too
+            and (
+                why := core.rules.challenge(
+                    auth, partial(self._is_protected, request, mount_point, recent=True)
+                )
+            )
         ):
             core_request = core.challenges.without_cookies(
                 exchange.to_core_request(request, mount_point.mount)
             )
             if exchange.has_body(request) or not is_preflight(core_request):
                 refusal = core.challenges.challenge_response(
-                    core_request, mount_point, None, Challenge()
+                    core_request, mount_point, None, why
                 )
                 return exchange.django_response(request, refusal)
             auth._challenge = Challenge(is_preflight=True)
@@ -171,10 +176,18 @@ class TikTokMiddleware:
             self._core.service.check_workers("the server runs several processes")
         return self._core.mount_points.at(mount)
 
-    def _is_protected(self, request: HttpRequest, mount_point: MountPoint) -> bool:
-        """Whether the rules protect what the project may take a path for."""
+    def _is_protected(
+        self, request: HttpRequest, mount_point: MountPoint, *, recent: bool = False
+    ) -> bool:
+        """Whether the rules protect what the project may take a path for.
+
+        Args:
+            request: the project's.
+            mount_point: of the request.
+            recent: whether to ask about the rules that need a recent login only.
+        """
         path, whole = request.path_info, request.path
-        if self._rules.protects(path, mount_point):
+        if self._rules.protects(path, mount_point, recent=recent):
             return True
         claimed = {
             value.encode("latin-1", "replace")
@@ -186,7 +199,9 @@ class TikTokMiddleware:
         }
         mount = request.META.get("SCRIPT_NAME", "")
         return self._rules.protects_reading(
-            self.get_response, RequestPath(path, whole, mount, claimed)
+            self.get_response,
+            RequestPath(path, whole, mount, claimed),
+            recent=recent,
         )
 
     # --- our own paths -------------------------------------------------------------

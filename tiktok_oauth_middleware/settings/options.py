@@ -136,6 +136,20 @@ class TikTokSettings:
     protect: Sequence[str] = option(
         LIST, "path rules that need a login", default=(), example="/app"
     )
+    protect_recent: Sequence[str] = option(
+        LIST,
+        "path rules that need a login of the last `protect_max_age` seconds",
+        default=(),
+        example="/app/payments",
+    )
+    protect_max_age: float = option(
+        SECONDS,
+        "how old a login may be for the paths of `protect_recent`; fewer than 10 count"
+        " as 10",
+        default=300,
+        least=0,
+        most=400 * DAY,
+    )
     public: Sequence[str] = option(
         LIST,
         "path rules that do not; the longest rule decides",
@@ -292,6 +306,11 @@ class TikTokSettings:
     def callback_path(self) -> str:
         """The path of the redirect URI, mount point included."""
         return urlsplit(self.redirect_uri).path
+
+    @property
+    def protected(self) -> tuple[str, ...]:
+        """All path rules that need a login, a recent one or any."""
+        return (*self.protect, *self.protect_recent)
 
     @property
     def is_loopback(self) -> bool:

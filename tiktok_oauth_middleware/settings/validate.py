@@ -253,15 +253,16 @@ def _path_faults(options: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _rule_faults(options: Mapping[str, Any]) -> Iterator[str]:
-    for name in ("protect", "public"):
+    for name in ("protect", "protect_recent", "public"):
         for rule in options[name]:
             fault = _rule_fault(rule)
             if fault:
                 yield f"{name} holds {rule!r}; {fault}"
-    folded = {rule.rstrip("/").casefold(): rule for rule in options["protect"]}
-    both = [rule for rule in options["public"] if rule.rstrip("/").casefold() in folded]
-    if both:
-        yield f"protect and public both list {min(both)!r}; decide for one"
+    for name in ("protect", "protect_recent"):
+        folded = {rule.rstrip("/").casefold() for rule in options[name]}
+        both = [r for r in options["public"] if r.rstrip("/").casefold() in folded]
+        if both:
+            yield f"{name} and public both list {min(both)!r}; decide for one"
 
 
 def _rule_fault(rule: str) -> str | None:
