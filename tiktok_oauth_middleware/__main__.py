@@ -96,6 +96,12 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument(
         "--online", action="store_true", help="reach TikTok, and compare the clocks"
     )
+    check.add_argument(
+        "--live",
+        action="store_true",
+        help="ask TikTok whether it accepts client_key and client_secret, with a code"
+        " that cannot be right; no user is concerned",
+    )
     check.add_argument("--json", action="store_true", help="print JSON")
     check.add_argument("--strict", action="store_true", help="a note counts as wrong")
     check.set_defaults(run=_check)
@@ -162,7 +168,10 @@ def _check(given: argparse.Namespace) -> int:
     except ConfigurationError as error:
         findings = [*of_faults(error)]
     else:
-        findings = [*diagnose(settings, mount=given.mount, online=given.online)]
+        found = diagnose(
+            settings, mount=given.mount, online=given.online, live=given.live
+        )
+        findings = [*found]
         register = portal.registration(settings, given.mount)
     code = report.exit_code(findings, strict=given.strict)
     if given.json:

@@ -9,6 +9,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from tiktok_oauth_middleware.django import installation
+from tiktok_oauth_middleware.testing.server import StandIn
 
 
 @pytest.fixture
@@ -28,6 +29,17 @@ def test_check(project):
     assert "store can be written and read" in run("check")
     found = json.loads(run("check", "--json"))
     assert project.options["client_secret"] not in str(found)
+
+
+def test_live(project):
+    """With --live TikTok is asked about the credentials of the project, once."""
+    with StandIn(project.fake) as stand_in:
+        project.configure(endpoints=stand_in.endpoints)
+        found = json.loads(run("check", "--live", "--json"))
+        codes = {finding["code"] for finding in found["findings"]}
+        assert {"live_request", "live_credentials"} <= codes
+        run("check")
+        assert [record.endpoint for record in project.fake.requests] == ["token"]
 
 
 def test_check_finds_faults(project):

@@ -3,7 +3,7 @@
 Settings that no deployment could use are refused when they are built. Here, valid
 settings are compared with TikTok's portal and with the machine. Nothing is changed,
 except for a value that is written to the store and deleted again. Only the store is
-asked over the network, unless `online` is set.
+asked over the network, unless `online` or `live` is set.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ def diagnose(
     *,
     mount: str = "",
     online: bool = False,
+    live: bool = False,
     clock: Callable[[], float] = time.time,
 ) -> Iterator[Finding]:
     """Return the findings about valid settings, by subject.
@@ -38,6 +39,7 @@ def diagnose(
         settings: the app's.
         mount: the prefix that the server removes from the path, or "".
         online: whether to ask TikTok for the time; no credentials are sent.
+        live: whether to ask TikTok if it accepts the credentials, which are sent.
         clock: returns the seconds since 1970; it is compared with TikTok's.
     """
     yield from portal.findings(settings, mount)
@@ -45,3 +47,7 @@ def diagnose(
     yield from diagnose_store(reveal(settings.store))
     yield from records.findings(settings)
     yield from machine.findings(settings, clock, online=online)
+    if live:
+        from . import live as live_check
+
+        yield from live_check.findings(settings)

@@ -27,6 +27,9 @@ class Command(BaseCommand):
         commands: Any = parser.add_subparsers(dest="command", required=True)
         check = commands.add_parser("check", help="say what is wrong, and the fix")
         check.add_argument("--online", action="store_true", help="reach TikTok as well")
+        check.add_argument(
+            "--live", action="store_true", help="ask TikTok about key and secret"
+        )
         check.add_argument("--json", action="store_true", help="print JSON")
         check.add_argument("--strict", action="store_true", help="a note is wrong too")
         tokens = commands.add_parser("tokens", help="list the stored users")
@@ -73,7 +76,8 @@ class Command(BaseCommand):
         except ConfigurationError as error:
             findings = [*of_faults(error)]
         else:
-            findings = [*diagnose(settings, online=given["online"])]
+            found = diagnose(settings, online=given["online"], live=given["live"])
+            findings = [*found]
             register = portal.registration(settings, "")
         code = report.exit_code(findings, strict=given["strict"])
         if given["json"]:
