@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from .stores.redis import RedisStore
     from .stores.sql import SQLStore
     from .stores.sqlite import SQLiteStore
-    from .tokens import RefreshSummary, StoredUser, TikTokTokens
+    from .tokens import ConnectedAccount, RefreshSummary, StoredUser, TikTokTokens
     from .wsgi import TikTokOAuthWSGIMiddleware
 
 __version__ = "0.1.0"
@@ -46,6 +46,7 @@ _HOMES = {
     "Action": "_web.pages",
     "AsyncStore": "stores.base",
     "ConfigurationError": "errors",
+    "ConnectedAccount": "tokens",
     "Event": "events",
     "GrantRevoked": "errors",
     "LoginDenied": "errors",
@@ -83,6 +84,7 @@ __all__ = [
     "Action",
     "AsyncStore",
     "ConfigurationError",
+    "ConnectedAccount",
     "Event",
     "GrantRevoked",
     "LoginDenied",

@@ -55,6 +55,9 @@ class Event:
     #: Why it happened, if there are several reasons: a stable code, never foreign text.
     reason: str = ""
     open_id: str | None = None
+    #: The user of the app that the account is, was or was to be connected to; None if
+    #: there is no connection.
+    user_id: str | None = None
     #: Granted scopes after the event.
     scopes: frozenset[str] = _NO_SCOPES
     #: The reference that is on the user's page and in the log, too.

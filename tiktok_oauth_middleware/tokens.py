@@ -56,6 +56,22 @@ class StoredUser:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectedAccount:
+    """A TikTok account that is connected to a user of the app; without tokens."""
+
+    open_id: str
+    #: The scopes that the person granted.
+    scopes: frozenset[str]
+    #: The stored profile, by granted scope.
+    user: User
+    #: Times are in seconds since 1970.
+    connected_at: int
+    #: When the connection ends, unless the person connects the account again;
+    #: refreshing does not prolong it. None if TikTok did not say.
+    expires_at: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RefreshSummary:
     """Result of `TikTokTokens.refresh_expiring`: numbers of users."""
 
@@ -251,8 +267,27 @@ class TikTokTokens:
         """Return how many records cannot be opened, as `unreadable` does."""
         return await self._unreadable(self._async_service())
 
+    def accounts(self, user_id: str) -> list[ConnectedAccount]:
+        """Return the TikTok accounts that are connected to a user of the app.
+
+        The longest connected comes first. `disconnect` ends a connection; to delete a
+        user of the app, do that for each of their accounts.
+
+        Args:
+            user_id: the app's own id of the user, as ``current_user`` returned it.
+
+        Raises:
+            TypeError, ValueError: `user_id` can be no such id.
+            StoreError: the store failed.
+        """
+        return run(self._accounts(self._sync_service(), user_id))
+
+    async def aaccounts(self, user_id: str) -> list[ConnectedAccount]:
+        """Return a user's TikTok accounts, as `accounts` does, from an event loop."""
+        return await self._accounts(self._async_service(), user_id)
+
     def forget(self, open_id: str) -> bool:
-        """Delete a stored user and with it all their sessions.
+        """Delete a stored user and with it all their sessions, and a connection.
 
         The user's consent at TikTok stays; `disconnect` revokes it too.
 
@@ -419,8 +454,21 @@ class TikTokTokens:
         ]
         return sum(is_unreadable for _, is_unreadable in found)
 
+    async def _accounts(
+        self, service: SessionService, user_id: str
+    ) -> list[ConnectedAccount]:
+        from ._session.connections import user_id_fault
+
+        fault = user_id_fault(user_id)
+        if fault:
+            kind = ValueError if isinstance(user_id, str) else TypeError
+            message = f"user_id is {fault}"
+            raise kind(message)
+        found = await service.connections.of_user(user_id)
+        return [connected_account(service, stored.record) for stored in found]
+
     async def _forget(self, service: SessionService, open_id: str) -> bool:
-        return await service.records.forget(self._named(open_id)) is not None
+        return await service.forget(self._named(open_id)) is not None
 
     async def _disconnect(self, service: SessionService, open_id: str) -> str:
         return await service.disconnect(self._named(open_id))
@@ -462,6 +510,18 @@ def stored_user(service: SessionService, record: UserRecord) -> StoredUser:
         sessions=len(service.records.active_sessions(record)),
         failures=record.failures,
         ends_at=end,
+    )
+
+
+def connected_account(service: SessionService, record: UserRecord) -> ConnectedAccount:
+    """Return the part of a connected account's record that holds no secret."""
+    stored = stored_user(service, record)
+    return ConnectedAccount(
+        open_id=stored.open_id,
+        scopes=stored.scopes,
+        user=read_profile(stored.open_id, record.profile),
+        connected_at=record.connected_at,
+        expires_at=stored.ends_at,
     )
 
 

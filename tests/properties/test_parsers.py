@@ -660,6 +660,7 @@ GRANT = UserRecord(
     profile='{"display_name": "Example"}',
     sessions=(Session("digest", 1, 2), Session("other", 3, 4)),
 )
+CONNECTED = replace(GRANT, user_id="user 1\n%", connected_at=NOW)
 
 
 @PROFILE
@@ -673,9 +674,11 @@ GRANT = UserRecord(
         st.lists(any_text, max_size=14).map(
             lambda lines: "\n".join(["2", *lines]).encode("utf-8", "surrogatepass")
         ),
+        changed(CONNECTED.pack()),
     )
 )
 @example(GRANT.pack())
+@example(CONNECTED.pack())
 def test_packed_grant_is_a_grant_or_none(packed):
     """Any bytes unpack to a grant that can be packed again, or to None."""
     grant = UserRecord.unpack(packed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from typing import NamedTuple
+from urllib.parse import quote, unquote
 
 from tiktok_oauth_middleware._core.secret import Secret
 
@@ -97,15 +98,21 @@ class UserRecord:
     retry_at: int = 0
     #: Oldest first.
     sessions: tuple[Session, ...] = ()
+    #: The app's own user that this TikTok account is connected to, or "", and since
+    #: when.
+    user_id: str = ""
+    connected_at: int = 0
 
     def pack(self) -> bytes:
         """Return the record as text: a version, a line per field, a line per session.
 
         Version 1, which `unpack` still reads, had no line about the profile's age.
+        Version 3 has a further line, about the app's user; a record without one is
+        written in version 2, which earlier releases read.
         """
         end = "" if self.refresh_expires_at is None else str(self.refresh_expires_at)
         lines = [
-            "2",
+            "3" if self.user_id else "2",
             self.open_id,
             self.access_token.reveal(),
             f"{self.issued_at} {self.expires_at}",
@@ -116,6 +123,7 @@ class UserRecord:
             self.profile,
             f"{self.failures} {self.retry_at}",
             f"{self.profile_at} {self.profile_failures} {self.profile_retry_at}",
+            *([f"{self.connected_at} {quote(self.user_id)}"] if self.user_id else ()),
             *(session.pack() for session in self.sessions),
         ]
         return "\n".join(lines).encode()
@@ -132,10 +140,16 @@ class UserRecord:
             if version == "1":
                 # As old as its tokens, so that not all profiles are due at once.
                 age = f"{issued_at if profile else 0} 0 0"
-            elif version == "2":
+            elif version in ("2", "3"):
                 age, *sessions = sessions
             else:
                 return None
+            connected_at, user_id = "0", ""
+            if version == "3":
+                connection, *sessions = sessions
+                connected_at, user_id = connection.split(" ")
+                if not user_id:
+                    return None
             profile_at, profile_failures, profile_retry_at = map(int, age.split(" "))
             failures, retry_at = map(int, failed.split(" "))
             return cls(
@@ -154,6 +168,8 @@ class UserRecord:
                 failures=failures,
                 retry_at=retry_at,
                 sessions=tuple(map(Session.unpack, sessions)),
+                user_id=unquote(user_id, errors="strict"),
+                connected_at=int(connected_at),
             )
         except ValueError:  # too few fields, not a number, not UTF-8
             return None

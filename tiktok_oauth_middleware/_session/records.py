@@ -100,11 +100,12 @@ class Records:
         self._clock = clock
         self._cache = cache
         client_key = settings.client_key.encode()
-        self._space = f"tiktok:{hashlib.sha256(client_key).hexdigest()[:12]}"
+        #: How all keys of this app begin.
+        self.space = f"tiktok:{hashlib.sha256(client_key).hexdigest()[:12]}"
 
     def _key(self, record_id: str) -> str:
         # The braces keep a user's record and its lock in one slot of a Redis cluster.
-        return f"{self._space}:grant:{{{record_id}}}"
+        return f"{self.space}:grant:{{{record_id}}}"
 
     async def ids(self) -> list[str]:
         """Return the ids of all records of this app.
@@ -112,7 +113,7 @@ class Records:
         Raises:
             StoreError: the store failed, or cannot list its keys.
         """
-        prefix = f"{self._space}:grant:{{"
+        prefix = f"{self.space}:grant:{{"
         keys = await self._store.keys(prefix)
         # The keys of locks have the same prefix, but do not end with the brace.
         return [k[len(prefix) : -1] for k in keys if k.endswith("}")]
@@ -247,7 +248,8 @@ class Records:
     async def end_session(self, record_id: str, digest: str) -> UserRecord | None:
         """End one session; return the record as it was, None if there was no session.
 
-        The record is deleted with its last session, unless ``keep_grants`` is set.
+        The record is deleted with its last session, unless ``keep_grants`` is set or it
+        is connected to a user of the app.
 
         Raises:
             StoreError: the store failed; the session may live on.
@@ -260,7 +262,7 @@ class Records:
                 # Another process ended it: what is cached here is outdated.
                 self.forget_cached(record_id)
                 return None
-            if others or self._settings.keep_grants:
+            if others or self.outlives_sessions(stored.record):
                 left = replace(stored.record, sessions=others)
                 done = await self.replace(stored, left) is not None
             else:
@@ -404,7 +406,7 @@ class Records:
         return int(noted) if noted is not None and noted.isdigit() else None
 
     def _used(self, name: str) -> str:
-        return f"{self._space}:used:{{{name}}}"
+        return f"{self.space}:used:{{{name}}}"
 
     async def begin_attempt(self, stored: VersionedRecord, seconds: float) -> Attempt:
         """Note in the store that this process is about to refresh a user's tokens.
@@ -448,7 +450,7 @@ class Records:
             await self._store.compare_and_set(key, attempt.note, None, 0)
 
     def _attempt(self, record_id: str) -> str:
-        return f"{self._space}:attempt:{{{record_id}}}"
+        return f"{self.space}:attempt:{{{record_id}}}"
 
     def lock(
         self, record_id: str, seconds: float
@@ -461,11 +463,18 @@ class Records:
         """Whether the store's locks can be renewed, so that they may be short."""
         return self._store.renews
 
+    def outlives_sessions(self, record: UserRecord) -> bool:
+        """Whether a record stays when its last session has ended: jobs use its tokens.
+
+        It does with ``keep_grants``, and if it is connected to a user of the app.
+        """
+        return self._settings.keep_grants or bool(record.user_id)
+
     def _ttl(self, record: UserRecord) -> float:
         """Return for how long the store keeps a record, in seconds.
 
         This is until the tokens have expired and `_NOTICE` longer, so that their end is
-        noticed; without ``keep_grants`` no longer than a session can last.
+        noticed; no longer than a session can last if the record does not outlive them.
         """
         now = self._clock()
         until: float = record.expires_at
@@ -473,7 +482,7 @@ class Records:
             end = record.refresh_expires_at
             until = max(until, now + _UNKNOWN_LIFE if end is None else end)
         until += _NOTICE
-        if not self._settings.keep_grants:
+        if not self.outlives_sessions(record):
             until = min(
                 until, max(map(self.session_ends_at, record.sessions), default=now)
             )

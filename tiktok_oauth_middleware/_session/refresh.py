@@ -97,6 +97,7 @@ class Refresh:
         self._records = shared.records
         self._client = shared.client
         self._emit = shared.emit
+        self._connections = shared.connections
         self._clock = shared.clock
         #: The longest that a refresh takes, in seconds: the call and the write.
         self.longest: float = shared.settings.timeout + _WRITE_SECONDS
@@ -316,6 +317,9 @@ class Refresh:
                 written = await self._records.replace(latest, renewed)
                 if written is not None:
                     await self._announce(written.record, before)
+                    user_id = written.record.user_id
+                    if user_id:
+                        await self._connections().keep_listed(user_id, stored.record_id)
                     return written
                 is_outdated = True
             except StoreError:
@@ -416,7 +420,12 @@ class Refresh:
         self, record: UserRecord, reason: str, why: object = ""
     ) -> None:
         """Emit the end of a grant; only the caller that deleted the record does."""
-        event = Event(name="session_ended", reason=reason, open_id=record.open_id)
+        event = Event(
+            name="session_ended",
+            reason=reason,
+            open_id=record.open_id,
+            user_id=record.user_id or None,
+        )
         await self._emit(event, why=why)
 
     async def _failed(

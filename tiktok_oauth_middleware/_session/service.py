@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from functools import cached_property
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from tiktok_oauth_middleware._core.backends.base import Backend
     from tiktok_oauth_middleware._oauth.client import TikTokClient
     from tiktok_oauth_middleware.settings.options import TikTokSettings
+
+    from .connections import Connections
 
 #: TikTok is given this long to confirm a disconnect, in seconds: the user waits for it.
 REVOKE_SECONDS = 2.5
@@ -111,6 +114,7 @@ class SessionService:
             emit=self.emit,
             clock=clock,
             deferred_writes=DeferredWrites(clock),
+            connections=lambda: self.connections,
         )
         self.refresh = Refresh(self.shared)
         self.profiles = Profiles(self.shared)
@@ -119,6 +123,13 @@ class SessionService:
     def is_store_shared(self) -> bool:
         """Whether other processes have the same store."""
         return bool(getattr(self.store, "is_shared", True))
+
+    @cached_property
+    def connections(self) -> Connections:
+        """The accounts that are connected to users of the app."""
+        from .connections import Connections
+
+        return Connections(self.settings, self._adapter, self.records, self.clock)
 
     def check_workers(self, seen: str | None = None) -> None:
         """Let a store that only this process has warn if there are other workers.
@@ -182,6 +193,17 @@ class SessionService:
             event = Event(name="logout", open_id=ended.open_id)
             await self.emit(event, session=digest)
 
+    async def forget(self, record_id: str) -> UserRecord | None:
+        """Delete a record, its sessions and its connection; return it as it was.
+
+        Raises:
+            StoreError: the store failed; the record may live on.
+        """
+        ended = await self.records.forget(record_id)
+        if ended is not None and ended.user_id:
+            await self.connections.unlist(ended.user_id, record_id)
+        return ended
+
     async def disconnect(self, record_id: str) -> str:
         """Delete a user's record, then revoke the access at TikTok.
 
@@ -193,13 +215,18 @@ class SessionService:
         Raises:
             StoreError: the store failed before anything was done.
         """
-        ended = await self.records.forget(record_id)
+        ended = await self.forget(record_id)
         if ended is None:
             return GONE
         result, why = await self.backend.shielded(
             lambda: self._revoke_and_note(record_id, ended)
         )
-        event = Event(name="disconnect", reason=result, open_id=ended.open_id)
+        event = Event(
+            name="disconnect",
+            reason=result,
+            open_id=ended.open_id,
+            user_id=ended.user_id or None,
+        )
         await self.emit(event, why=why)
         return result
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tiktok_oauth_middleware.settings.options import TikTokSettings
 
     from .cache import SessionCache
+    from .connections import Connections
     from .deferred_writes import DeferredWrites
     from .records import Records
 
@@ -31,3 +32,5 @@ class Shared:
     #: Seconds since 1970.
     clock: Callable[[], float]
     deferred_writes: DeferredWrites
+    #: Returns the accounts that are connected to users of the app.
+    connections: Callable[[], Connections]

@@ -104,20 +104,29 @@ class Webhook:
     async def _handle(self, delivery: webhook_delivery.Delivery) -> None:
         """Delete the record of a user who withdrew, and emit the event."""
         name: EventName = "webhook"
+        user_id: str | None = None
         if delivery.event == webhook_delivery.REMOVED and delivery.open_id:
             name = "withdrawal"
-            if not await self._withdraw(delivery.open_id, delivery):
+            user_id = await self._withdraw(delivery.open_id, delivery)
+            if user_id is None:
                 return
         details = {"event": delivery.event, "content": delivery.content}
         event = Event(
-            name=name, open_id=delivery.open_id, reason=delivery.event, details=details
+            name=name,
+            open_id=delivery.open_id,
+            user_id=user_id or None,
+            reason=delivery.event,
+            details=details,
         )
         await self.service.emit(event)
 
     async def _withdraw(
         self, open_id: str, delivery: webhook_delivery.Delivery
-    ) -> bool:
-        """Delete the record of a user who withdrew; False if it is not concerned.
+    ) -> str | None:
+        """Delete the record of a user who withdrew; None if it is not concerned.
+
+        Returns:
+            The user of the app that the account was connected to, or "".
 
         Raises:
             TikTokError: TikTok was asked whether the token still works, and did not
@@ -127,21 +136,24 @@ class Webhook:
         for _ in swap_attempts():
             stored = await self.service.records.load(named)
             if stored is None:
-                return False
+                return None
             is_withdrawn = await self._is_withdrawn(stored, delivery)
+            user_id = stored.record.user_id
             if is_withdrawn is None:
                 if stored.record.expires_at <= self.service.clock():
                     stored = await self.service.refresh.fresh(stored)
                 if stored is None:  # TikTok's answer to the refresh ended it
-                    return True
+                    return user_id
                 is_withdrawn = not await self._token_works(stored)
             if not is_withdrawn:
-                return False
+                return None
             await self.service.records.forget_denied(named)
             # A record written since, by a login above all, was not judged.
             if await self.service.records.delete(stored):
-                return True
-        return False
+                if user_id:
+                    await self.service.connections.unlist(user_id, named)
+                return user_id
+        return None
 
     async def _is_withdrawn(
         self, stored: VersionedRecord, delivery: webhook_delivery.Delivery

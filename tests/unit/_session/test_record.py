@@ -53,9 +53,11 @@ grants = st.builds(
     retry_at=times,
     sessions=sessions,
 )
+user_ids = st.text(st.characters(codec="utf-8"), min_size=1, max_size=100)
+connected = st.builds(dataclasses.replace, grants, user_id=user_ids, connected_at=times)
 
 
-@given(grants)
+@given(grants | connected)
 @example(a_grant())
 @example(a_grant(refresh_expires_at=0))
 @example(a_grant(refresh_expires_at=None, refresh_token=Secret("")))
@@ -71,7 +73,7 @@ def test_grant_round_trips(grant):
     assert unpacked.pack() == packed
 
 
-@given(grants, grants)
+@given(grants | connected, grants | connected)
 @settings(deadline=None, derandomize=True, max_examples=100)
 def test_different_grants_pack_differently(one, other):
     """No two grants share their packed form."""
