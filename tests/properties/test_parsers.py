@@ -12,6 +12,7 @@ import math
 import os
 import string
 import time
+from dataclasses import replace
 
 import ada_url
 import pytest

@@ -184,13 +184,14 @@ class Connections:
             elif not is_unreadable:
                 # A record that cannot be opened may be sealed with a newer key.
                 unconfirmed.add(record_id)
-        if unconfirmed or any(row.entries for row in rows[1:]):
-            oldest = self._clock() - _UNCONFIRMED_SECONDS
-            kept = {
-                record_id: at
-                for record_id, at in _merged(rows).items()
-                if record_id not in unconfirmed or at > oldest
-            }
+        oldest = self._clock() - _UNCONFIRMED_SECONDS
+        listed = _merged(rows)
+        kept = {
+            record_id: at
+            for record_id, at in listed.items()
+            if record_id not in unconfirmed or at > oldest
+        }
+        if kept != listed or any(row.entries for row in rows[1:]):
             await self._try_to_keep(rows, kept)
         found.sort(key=lambda each: (each.record.connected_at, each.record.open_id))
         return found

@@ -1,0 +1,315 @@
+"""Connections: the record decides, and a user's row lists no less than there is."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+
+import pytest
+
+from tiktok_oauth_middleware import MemoryStore, StoreError
+from tiktok_oauth_middleware._core.backends.base import run
+from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
+from tiktok_oauth_middleware._core.secret import Secret
+from tiktok_oauth_middleware._session.connections import (
+    LONGEST_USER_ID,
+    MOST_ACCOUNTS,
+    user_id_fault,
+)
+from tiktok_oauth_middleware._session.cookie import record_id
+from tiktok_oauth_middleware._session.record import UserRecord
+from tiktok_oauth_middleware._session.service import SessionService
+
+from ...conftest import START, make_settings
+
+NOW = int(START)
+
+
+class Breaking(MemoryStore):
+    """Fails from a given write on, before or after the write is done; counts them."""
+
+    writes = 0
+    #: Which write fails first; 0 for none.
+    broken_from = 0
+    #: Whether that first failing write is done all the same.
+    is_done = False
+
+    def compare_and_set(self, key, old, new, ttl):
+        self.writes += 1
+        if not 0 < self.broken_from <= self.writes:
+            return super().compare_and_set(key, old, new, ttl)
+        if self.is_done and self.writes == self.broken_from:
+            super().compare_and_set(key, old, new, ttl)
+        message = "broken"
+        raise StoreError(message)
+
+
+class Site:
+    """The users of one app, and the tokens that TikTok issues."""
+
+    def __init__(self, clock, store=None, **options):
+        self.clock = clock
+        self.store = store or Breaking(clock=clock)
+        self.settings = make_settings(**options)
+        self.service = self.another()
+
+    def another(self, **changes):
+        """Return another process of the app."""
+        settings = replace(self.settings, **changes)
+        return SessionService(
+            settings, ThreadBackend(), store=self.store, clock=self.clock
+        )
+
+    def record_id(self, open_id):
+        return record_id(self.settings.client_key, open_id)
+
+    def connect(self, user_id, open_id, token="act.1", service=None, life=86400):
+        """Connect with a token that was issued now; return how that ended."""
+        now = int(self.clock())
+
+        def make(known):
+            return UserRecord(
+                open_id=open_id,
+                access_token=Secret(token),
+                issued_at=now,
+                expires_at=now + life,
+                refresh_token=Secret("rft." + token),
+                refresh_expires_at=now + 300 * 86400,
+                scopes="user.info.basic",
+                sessions=known.sessions if known else (),
+                user_id=known.user_id if known else "",
+                connected_at=known.connected_at if known else 0,
+            )
+
+        connections = (service or self.service).connections
+        done = run(connections.connect(user_id, self.record_id(open_id), make))
+        return done.outcome
+
+    def accounts(self, user_id, service=None):
+        connections = (service or self.service).connections
+        return [each.record.open_id for each in run(connections.of_user(user_id))]
+
+    def record(self, open_id):
+        stored = run(self.service.records.load(self.record_id(open_id)))
+        return stored and stored.record
+
+    def rows(self):
+        return self.store.keys(f"{self.service.records.space}:user:")
+
+
+@pytest.fixture
+def site(clock):
+    return Site(clock)
+
+
+def test_several_accounts(site, clock):
+    """A user has several accounts, listed from the oldest connection to the newest."""
+    for name in ("b", "a", "c"):
+        assert site.connect("user 1", name) == "connected"
+        clock.advance(10)
+    assert site.accounts("user 1") == ["b", "a", "c"]
+    assert site.accounts("user 2") == []
+
+
+def test_connected_again(site, clock):
+    """Connecting once more renews the tokens, and keeps the time of the connection."""
+    site.connect("user 1", "a")
+    clock.advance(1000)
+    assert site.connect("user 1", "a", "act.2") == "renewed"
+    record = site.record("a")
+    assert (record.access_token.reveal(), record.connected_at) == ("act.2", NOW)
+    assert site.accounts("user 1") == ["a"]
+
+
+def test_taken(site, clock):
+    """Another user's account stays theirs, and gets the tokens that TikTok issued."""
+    site.connect("user 1", "a")
+    clock.advance(1000)
+    assert site.connect("user 2", "a", "act.2") == "taken"
+    record = site.record("a")
+    assert record.user_id == "user 1"
+    assert record.access_token.reveal() == "act.2"
+    assert site.accounts("user 1") == ["a"]
+    assert site.accounts("user 2") == []
+    assert len(site.rows()) == 1
+
+
+def test_user_ids_are_compared_exactly(site):
+    """User ids that differ in case or normal form are different users."""
+    assert site.connect("\u00e9", "a") == "connected"
+    assert site.connect("e\u0301", "a") == "taken"
+    assert site.connect("U", "b") == "connected"
+    assert site.connect("u", "b") == "taken"
+
+
+def test_full(site, clock):
+    """A user with the most accounts connects no further one, but renews theirs."""
+    for number in range(MOST_ACCOUNTS):
+        assert site.connect("user 1", f"a{number}") == "connected"
+    assert site.connect("user 1", "further") == "full"
+    assert site.record("further") is None
+    clock.advance(10)
+    assert site.connect("user 1", "a7", "act.2") == "renewed"
+    assert len(site.accounts("user 1")) == MOST_ACCOUNTS
+    run(site.service.forget(site.record_id("a3")))
+    assert site.connect("user 1", "further") == "connected"
+
+
+def test_full_of_entries_without_records(site):
+    """Entries that no record confirms do not count as accounts."""
+    for number in range(MOST_ACCOUNTS):
+        site.connect("user 1", f"a{number}")
+        run(site.service.records.forget(site.record_id(f"a{number}")))
+    assert site.connect("user 1", "b") == "connected"
+    assert site.accounts("user 1") == ["b"]
+
+
+def test_forgotten_account_leaves_no_row(site):
+    """The row of a user's last account goes with it."""
+    site.connect("user 1", "a")
+    site.connect("user 1", "b")
+    run(site.service.forget(site.record_id("a")))
+    assert site.accounts("user 1") == ["b"]
+    run(site.service.forget(site.record_id("b")))
+    assert site.rows() == []
+
+
+def test_row_shows_no_user_id(site):
+    """Neither a row's key nor its value shows the user's id, or a plain hash of it."""
+    site.connect("4711", "a")
+    [key] = site.rows()
+    sealed = site.store.get(key)
+    assert "4711" not in key
+    assert b"4711" not in sealed
+    assert site.record_id("a").encode() not in sealed
+    other = Site(site.clock)
+    other.connect("4711", "a")
+    assert other.rows() != site.rows()
+
+
+@pytest.mark.parametrize("is_done", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("write", [1, 2, 3])
+def test_crash(clock, write, is_done):
+    """Wherever a process dies, the account is connected and listed, or neither."""
+    site = Site(clock)
+    site.connect("user 1", "other")
+    site.store.broken_from, site.store.is_done = site.store.writes + write, is_done
+    with contextlib.suppress(StoreError):
+        site.connect("user 1", "a")
+    site.store.broken_from = 0
+    record = site.record("a")
+    for _ in range(2):
+        listed = site.accounts("user 1")
+        assert listed == (["other", "a"] if record else ["other"]) or listed == [
+            "a",
+            "other",
+        ]
+        assert ("a" in listed) == (record is not None)
+        clock.advance(1000)
+    assert site.connect("user 1", "a", "act.2") == (
+        "renewed" if record else "connected"
+    )
+    assert sorted(site.accounts("user 1")) == ["a", "other"]
+
+
+def test_entry_of_a_connection_that_is_being_made(site, clock):
+    """A reader that finds no record yet leaves a young entry, and removes an old one."""
+    connections = site.service.connections
+    run(connections._list("user 1", site.record_id("a")))
+    assert site.accounts("user 1") == []
+    assert len(site.rows()) == 1
+    clock.advance(601)
+    assert site.accounts("user 1") == []
+    assert site.rows() == []
+
+
+def test_reader_that_judged_before(site, clock):
+    """A correction that was judged before a connection was made does not undo it."""
+    connections = site.service.connections
+    run(connections._list("user 1", site.record_id("a")))
+    clock.advance(1000)
+    rows = run(connections._rows("user 1"))
+    site.connect("user 1", "a")
+    run(connections._try_to_keep(rows, {}))
+    assert site.accounts("user 1") == ["a"]
+
+
+class TestRotation:
+    """The keys of rows follow ``secret_keys``, the newest first."""
+
+    @pytest.fixture
+    def rotated(self, site):
+        newest = make_settings().secret_keys[0]
+        return site.another(secret_keys=[newest, *site.settings.secret_keys])
+
+    def test_read(self, site, rotated):
+        """A row under an older key is found, and taken over."""
+        site.connect("user 1", "a")
+        before = site.rows()
+        assert site.accounts("user 1", rotated) == ["a"]
+        assert site.rows() != before
+        assert len(site.rows()) == 1
+
+    def test_written(self, site, rotated):
+        """A new connection joins what is listed under an older key."""
+        site.connect("user 1", "a")
+        site.connect("user 1", "b", service=rotated)
+        assert site.accounts("user 1", rotated) == ["a", "b"]
+
+    def test_renewed(self, site, rotated):
+        """A refresh of the tokens takes the entry over before the old key goes."""
+        site.connect("user 1", "a")
+        stored = run(rotated.records.load(site.record_id("a")))
+        run(rotated.records.replace(stored, stored.record))
+        run(rotated.connections.keep_listed("user 1", site.record_id("a")))
+        later = site.another(secret_keys=[rotated.settings.secret_keys[0]])
+        assert site.accounts("user 1", later) == ["a"]
+
+    def test_unreadable_record(self, site, rotated, clock):
+        """A record that another worker sealed with a newer key stays listed."""
+        site.connect("user 1", "a")
+        stored = run(rotated.records.load(site.record_id("a")))
+        run(rotated.records.replace(stored, stored.record))
+        clock.advance(1000)
+        assert site.accounts("user 1") == []
+        run(site.service.connections.unlist("user 1", site.record_id("a")))
+        assert site.accounts("user 1", rotated) == ["a"]
+
+
+def test_row_is_rewritten_before_it_expires(site, clock):
+    """Refreshes keep a row as long as the records that are in it."""
+    site.connect("user 1", "a")
+    for _ in range(20):
+        clock.advance(40 * 86400)
+        site.store.get(site.rows()[0])
+        run(site.service.connections.keep_listed("user 1", site.record_id("a")))
+    assert len(site.rows()) == 1
+
+
+def test_recent_entry_costs_no_write(site, clock):
+    """A refresh reads the row of a connected account, and seldom writes it."""
+    site.connect("user 1", "a")
+    before = site.store.writes
+    clock.advance(86400)
+    run(site.service.connections.keep_listed("user 1", site.record_id("a")))
+    assert site.store.writes == before
+
+
+@pytest.mark.parametrize(
+    ("value", "is_fine"),
+    [
+        ("1", True),
+        ("x" * LONGEST_USER_ID, True),
+        ("x" * (LONGEST_USER_ID + 1), False),
+        ("\u00e9" * LONGEST_USER_ID, False),
+        ("", False),
+        ("\ud800", False),
+        (1, False),
+        (b"1", False),
+        (True, False),
+        (None, False),
+    ],
+)
+def test_user_id(value, is_fine):
+    """A user id is a text of 1 to 255 bytes, and nothing else."""
+    assert (user_id_fault(value) is None) is is_fine
