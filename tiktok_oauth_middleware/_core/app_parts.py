@@ -2,13 +2,18 @@
 
 A middleware is given one callable. It may wrap Starlette, Django or Flask, further
 middlewares, routers and mounted apps. Each keeps what it wraps in one of a few
-attributes, which can be followed without importing any of those libraries.
+attributes, which can be followed without importing any of those libraries. No route is
+called.
 """
 
 from __future__ import annotations
 
+import itertools
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from functools import partial
+from types import CodeType, FunctionType, MemberDescriptorType, MethodType
 from typing import Any
 
 #: Attributes in which wrappers and routers keep what they call.
@@ -18,6 +23,11 @@ _NAMES = (
     "inner",  # Channels
     "wsgi_app",  # Flask; asgiref and Werkzeug have it too
     "asgi_app",  # Quart
+    "wrapped",
+    "_app",
+    "__wrapped__",
+    "__self__",  # of a bound method, such as wsgi_app
+    "func",
     "application_mapping",  # Channels' ProtocolTypeRouter
     "callback",  # Channels' routes are Django's
     "routes",
@@ -25,57 +35,118 @@ _NAMES = (
     "original_router",  # of a router that FastAPI includes
     "mounts",  # Werkzeug's DispatcherMiddleware
 )
-#: Most parts that are examined: more than any site has, and an end to a cycle.
+#: Most parts, and most entries of one container, that are examined: more than any site
+#: has, and an end to a cycle.
 _MOST_PARTS = 2000
+_STARLETTE = ("starlette", "fastapi")
+#: Objects of these libraries keep no app under a name that is not listed above.
+_FRAMEWORKS = (*_STARLETTE, "django", "flask", "werkzeug")
 
 
-def parts_of(app: object) -> Iterator[object]:
-    """Yield an app and what it wraps, mounts and routes to, each once."""
+def parts_of(app: object, *, guess: bool = False) -> Iterator[Any]:
+    """Yield an app and what it wraps, mounts and routes to, each once.
+
+    Args:
+        app: The app.
+        guess: Whether to follow also what functions mention, and every attribute of
+            objects outside of the known frameworks. This finds apps inside the
+            project's own wrappers, and objects that are no part of the app. It may
+            run properties of foreign classes.
+    """
     seen: set[int] = set()
-    waiting: list[object] = [app]
+    waiting: deque[Any] = deque([app])
     while waiting and len(seen) < _MOST_PARTS:
-        part = waiting.pop(0)
-        if id(part) in seen:
+        part = waiting.popleft()  # breadth first, in case there are too many
+        # Werkzeug's proxies (`request`) are no apps, and raise outside of a request.
+        if id(part) in seen or type(part).__name__ == "LocalProxy":
+            continue
+        if part is None or isinstance(part, str | bytes | int):
             continue
         seen.add(id(part))
         yield part
         waiting += _within(part)
-
-
-def _within(part: object) -> Iterator[object]:
-    owner = getattr(part, "__self__", None)  # of a bound method, such as wsgi_app
-    if owner is not None and not isinstance(owner, type):
-        yield owner
-    attributes = getattr(part, "__dict__", None)
-    if not isinstance(attributes, dict):
-        attributes = {}
-    for name in _NAMES:
-        # Not by getattr, which would run properties of foreign classes.
-        found = attributes.get(name)
-        if found is None and name in ("routes", "router"):
-            found = _property(part, name)
-        if found is None or isinstance(found, str | bytes):
-            continue
-        if isinstance(found, dict):
-            yield from found.values()
-        elif isinstance(found, list | tuple):
-            yield from found
-        else:
-            yield found
-
-
-def _property(part: object, name: str) -> Any:
-    """Return a property of a Starlette app, such as ``routes``; None of other apps."""
-    if not comes_from(part, ("starlette", "fastapi")):
-        return None
-    with suppress(Exception):  # foreign code: one that fails has no parts to follow
-        return getattr(part, name, None)
-    return None
+        if guess:
+            waiting += _guesses(part)
 
 
 def comes_from(part: object, libraries: Iterable[str]) -> bool:
     """Whether an object's class, or one that it derives from, is of these libraries."""
     wanted = frozenset(libraries)
-    return any(
-        kind.__module__.partition(".")[0] in wanted for kind in type(part).__mro__
+    return any(library_of(kind) in wanted for kind in type(part).__mro__)
+
+
+def library_of(kind: object) -> str:
+    """Return the top-level package that defines a class."""
+    return str(getattr(kind, "__module__", "")).partition(".")[0]
+
+
+def attribute_of(part: object, name: str) -> Any:
+    """Return an attribute; None if there is none, or its property raises."""
+    with suppress(Exception):  # a property is foreign code
+        return getattr(part, name, None)
+    return None
+
+
+def _within(part: object) -> Iterator[Any]:
+    """Yield what a part keeps under one of `_NAMES`."""
+    attributes = getattr(part, "__dict__", None)
+    has_known_properties = isinstance(part, MethodType | partial) or comes_from(
+        part, _STARLETTE
     )
+    for name in _NAMES:
+        # Not by getattr, which would run properties of foreign classes.
+        if has_known_properties:
+            yield from _values(attribute_of(part, name))
+        elif isinstance(attributes, dict):
+            yield from _values(attributes.get(name))
+
+
+def _guesses(part: Any) -> Iterator[Any]:
+    """Yield what else a part may pass requests to."""
+    for name in _NAMES:
+        yield from _values(attribute_of(part, name))
+    code = attribute_of(part, "__code__")
+    if isinstance(code, CodeType):
+        found = _mentioned(part, code)
+    elif isinstance(part, type) or library_of(type(part)) in _FRAMEWORKS:
+        return
+    else:
+        found = _fields(part)
+    for inner in itertools.chain.from_iterable(map(_values, found)):
+        if callable(inner) and not isinstance(inner, type):
+            yield inner
+
+
+def _values(value: Any) -> Iterable[Any]:
+    """Return a value, or the values in a container."""
+    if isinstance(value, dict):
+        value = value.values()
+    elif not isinstance(value, list | tuple | set | frozenset):
+        return (value,)
+    return itertools.islice(value, _MOST_PARTS)
+
+
+def _mentioned(function: Any, code: CodeType) -> Iterator[Any]:
+    """Yield what a function refers to: closure cells and globals."""
+    for cell in attribute_of(function, "__closure__") or ():
+        with suppress(ValueError):  # an empty cell
+            yield cell.cell_contents
+    outside = attribute_of(function, "__globals__")
+    if isinstance(outside, dict):
+        for name in code.co_names:
+            yield outside.get(name)
+
+
+def _fields(part: Any) -> Iterator[Any]:
+    """Yield the values of an object's attributes and slots; calls no property."""
+    attributes = attribute_of(part, "__dict__")
+    if isinstance(attributes, dict):
+        yield from [*attributes.values()]
+    for kind in type(part).__mro__:
+        for member in vars(kind).values():
+            if isinstance(member, MemberDescriptorType):  # a slot
+                with suppress(AttributeError):
+                    yield member.__get__(part)
+    call = vars(type(part)).get("__call__")
+    if isinstance(call, FunctionType):
+        yield call

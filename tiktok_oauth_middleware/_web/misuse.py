@@ -13,14 +13,11 @@ import inspect
 import math
 import weakref
 from collections.abc import Callable, Iterator
-from itertools import chain
 from typing import Any
 
 from tiktok_oauth_middleware._core.app_parts import parts_of
 from tiktok_oauth_middleware.errors import ConfigurationError
 from tiktok_oauth_middleware.settings.options import TikTokSettings
-
-from .app_structure import apps_in
 
 # --- arguments -------------------------------------------------------------------
 
@@ -98,8 +95,7 @@ def check_guards(app: object) -> None:
     if not _guards:
         return
     direct: dict[int, Any] = {}
-    # `apps_in` also finds apps inside the user's own wrapper classes.
-    for part in chain(parts_of(app), apps_in(app)):
+    for part in parts_of(app, guess=True):
         for view in _views(part):
             direct[id(view)] = view
     reached = {id(inner) for view in direct.values() for inner in _layers(view)}

@@ -662,9 +662,9 @@ def test_a_proxy_is_no_app():
     """A function that names Flask's request can be walked outside of a request."""
     from flask import request
 
-    from tiktok_oauth_middleware._web.app_structure import apps_in
+    from tiktok_oauth_middleware._core.app_parts import parts_of
 
     async def app(scope, receive, send):
         assert request is not None
 
-    assert list(apps_in(app)) == [app]
+    assert list(parts_of(app, guess=True)) == [app]
