@@ -25,7 +25,7 @@ from ._session.cached_session import (
     SCOPES,
     CachedSession,
 )
-from ._session.record import CLOCK_SKEW, public_id
+from ._session.record import WRONG_CLOCK_SECONDS, public_id
 from .errors import ConfigurationError, NotSignedIn
 
 if TYPE_CHECKING:
@@ -241,7 +241,7 @@ class TikTokAuth:
         if logged_in_at is None:
             return False
         age = self._mount_point.clock() - logged_in_at
-        return -CLOCK_SKEW <= age <= max(max_age, _LANDING_SECONDS)
+        return -WRONG_CLOCK_SECONDS <= age <= max(max_age, _LANDING_SECONDS)
 
     def login_url(
         self,

@@ -11,7 +11,6 @@ import re
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -29,15 +28,6 @@ _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _COOKIE_VALUE = re.compile(r"[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*")
 
 
-class BegunLogin(NamedTuple):
-    """The unencrypted part of the cookies of a login in progress."""
-
-    #: When it began, in seconds since 1970.
-    at: int
-    #: First bytes of a hash of the return path and the requested scopes.
-    purpose: bytes
-
-
 @dataclass(slots=True, kw_only=True, eq=False, repr=False)
 class Request:
     """An HTTP request or WebSocket handshake, as flows need it."""
@@ -52,8 +42,9 @@ class Request:
     #: Returns the body, or None if it is longer than the given number of bytes.
     read: Callable[[int], Awaitable[bytes | None]]
     is_websocket: bool = False
-    #: Read from the cookies, before the app's core removes them from the request.
-    begun_logins: Sequence[BegunLogin] = ()
+    #: When each login under way began, in seconds since 1970, and the hash of its
+    #: purpose. Read from the cookies before they are removed.
+    begun_logins: Sequence[tuple[int, bytes]] = ()
     _by_name: dict[bytes, list[bytes]] = field(default_factory=dict, init=False)
 
     def without_cookies(self) -> Request:

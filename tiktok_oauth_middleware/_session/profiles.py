@@ -25,7 +25,7 @@ from tiktok_oauth_middleware.errors import TikTokError, TikTokUnavailable
 
 from .backoff import Backoff
 from .cached_session import PROFILE, RECORD_ID
-from .record import CLOCK_SKEW
+from .record import WRONG_CLOCK_SECONDS
 from .records import swap_attempts
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Profiles:
         if not self._settings.fetch_user or not has_profile(record.scopes):
             return math.inf
         now = self._clock()
-        if record.profile_at > now + CLOCK_SKEW:
+        if record.profile_at > now + WRONG_CLOCK_SECONDS:
             due = 0.0  # the clock was set back, so the age is unknown
         else:
             due = record.profile_at + self._settings.profile_max_age
@@ -84,7 +84,7 @@ class Profiles:
             soonest = record.profile_at + _SHORTEST_LINKS
             due = min(due, max(links_end(record.profile), soonest))
         retry_at = record.profile_retry_at
-        if retry_at > now + _BACKOFF.longest + CLOCK_SKEW:
+        if retry_at > now + _BACKOFF.longest + WRONG_CLOCK_SECONDS:
             retry_at = 0  # written under a wrong clock
         return max(due, retry_at)
 

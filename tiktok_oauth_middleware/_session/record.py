@@ -9,8 +9,10 @@ from urllib.parse import quote, unquote
 
 from tiktok_oauth_middleware._core.secret import Secret
 
-#: The clocks of machines that share a store differ by less, in seconds.
-CLOCK_SKEW = 300
+#: A time in a record that lies further in the future was written under a wrong clock,
+#: in seconds. Too small a value would take right times for wrong ones, where the clocks
+#: of two machines differ, and refresh such a token at each request.
+WRONG_CLOCK_SECONDS = 300
 
 
 class Session(NamedTuple):

@@ -37,7 +37,7 @@ from tiktok_oauth_middleware.errors import (
 from tiktok_oauth_middleware.events import Event
 
 from .backoff import Backoff
-from .record import CLOCK_SKEW, UserRecord
+from .record import WRONG_CLOCK_SECONDS, UserRecord
 from .records import swap_attempts
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ class Refresh:
         A time further away than any back-off was written under a wrong clock, and is
         ignored.
         """
-        return now < record.retry_at <= now + 2 * CLOCK_SKEW
+        return now < record.retry_at <= now + 2 * WRONG_CLOCK_SECONDS
 
     async def fresh(
         self, stored: VersionedRecord, demand: Demand = DUE
@@ -476,7 +476,7 @@ def is_from_future(record: UserRecord, now: float) -> bool:
 
     Their expiry time cannot be trusted, so they are due.
     """
-    return record.issued_at > now + CLOCK_SKEW
+    return record.issued_at > now + WRONG_CLOCK_SECONDS
 
 
 def _is_same(one: VersionedRecord, other: VersionedRecord) -> bool:

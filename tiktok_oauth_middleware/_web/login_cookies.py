@@ -24,7 +24,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from tiktok_oauth_middleware._core.fork import register_after_fork
-from tiktok_oauth_middleware._core.http import COOKIE_LIMIT, BegunLogin, Cookie, Headers
+from tiktok_oauth_middleware._core.http import COOKIE_LIMIT, Cookie, Headers
 from tiktok_oauth_middleware._session.cookie import SESSION_LENGTH, from_text, to_text
 from tiktok_oauth_middleware.errors import ConfigurationError
 
@@ -216,13 +216,13 @@ class LoginCookies:
         packed = self._box.open(group.sealed, name)
         return None if packed is None else (group.created_at, packed)
 
-    def under_way(self, headers: Headers) -> list[BegunLogin]:
+    def under_way(self, headers: Headers) -> list[tuple[int, bytes]]:
         """Return the time and purpose of each login under way; neither is secret."""
         prefix = self._names.login_prefix.encode()
         if not any(k == b"cookie" and prefix in value for k, value in headers):
             return []
         groups = self._sent(headers).groups.values()
-        return [BegunLogin(group.created_at, group.purpose) for group in groups]
+        return [(group.created_at, group.purpose) for group in groups]
 
     def _sent(self, headers: Headers) -> _Sent:
         found = find_all(headers, self._names.login_prefix.encode())

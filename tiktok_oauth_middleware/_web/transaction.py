@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 from tiktok_oauth_middleware._core.http import (
-    BegunLogin,
     Cookie,
     Headers,
     Request,
@@ -33,7 +32,8 @@ if TYPE_CHECKING:
     from .login_cookies import LoginCookies
     from .mount import MountPoint
 
-#: How far the clocks of two servers of the app may differ, in seconds.
+#: How far the clocks of two servers of the app may differ, in seconds. Each second is
+#: one more in which a login can be finished; `WRONG_CLOCK_SECONDS` has no such cost.
 SERVER_CLOCK_SKEW = 60
 #: Two clicks on one link are no further apart than this, in seconds.
 _DOUBLE_CLICK_SECONDS = 3
@@ -190,7 +190,7 @@ class LoginTransactions:
         new = self.create(transaction.return_to, (), "again")
         return replace(new, requested=transaction.requested)
 
-    def under_way(self, headers: Headers) -> list[BegunLogin]:
+    def under_way(self, headers: Headers) -> list[tuple[int, bytes]]:
         """Return what a request's cookies say of logins that have not come back."""
         return self.cookies.under_way(headers)
 
@@ -218,7 +218,7 @@ class LoginTransactions:
             checked or self.default_return_to(mount_point), join_scopes(scopes)
         )
         now, hashed = self.clock(), purpose_hash(purpose)
-        begun = [login.at for login in request.begun_logins if login.purpose == hashed]
+        begun = [at for at, of in request.begun_logins if of == hashed]
         is_click = (
             request.one(b"sec-fetch-user") == b"?1"
             and request.one(b"sec-fetch-site") == b"same-origin"
