@@ -35,7 +35,7 @@ class StoreKind:
     #: where Python's standard library is enough.
     package: str | None
     extra: str | None
-    #: Returns what is wrong with the part of a URL after ``://``, or None.
+    #: Returns what is wrong with a URL of one of the schemes, or None.
     fault: Callable[[str], str | None]
     #: Returns the store of a URL; nothing is connected to yet.
     open: Callable[[str, Clock], Store]
@@ -65,13 +65,13 @@ def store_fault(url: str) -> str | None:
 
     The URL may contain a password, so only its scheme is repeated.
     """
-    scheme, separator, rest = url.partition("://")
+    scheme, separator, _ = url.partition("://")
     if not separator or not re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme):
         return f"store is no URL of a store; it must be one of {_examples()}"
     kind = KINDS.get(_key(scheme))
     if kind is None:
         return f"store begins with {scheme}://, which is no store; use {_examples()}"
-    return kind.fault(rest)
+    return kind.fault(url)
 
 
 def diagnose_store(url: str) -> Iterator[Finding]:
@@ -102,6 +102,12 @@ def _key(scheme: str) -> str:
     return database + plus
 
 
+def _address(url: str) -> str:
+    """Return the host and port of a URL, as written."""
+    rest = url.partition("://")[2]
+    return re.split("[/?#]", rest, maxsplit=1)[0].rpartition("@")[2]
+
+
 def _examples() -> str:
     *most, last = [url for kind in _TABLE for url in kind.examples]
     return f"{', '.join(most)} or {last}"
@@ -110,8 +116,8 @@ def _examples() -> str:
 # --- in memory -----------------------------------------------------------------------
 
 
-def _memory_fault(rest: str) -> str | None:
-    if rest:
+def _memory_fault(url: str) -> str | None:
+    if url.partition("://")[2]:
         return "store says more than memory://; the memory store takes nothing else"
     return None
 
@@ -131,9 +137,9 @@ def _diagnose_memory(_: str) -> Iterator[Finding]:
 # --- SQLite --------------------------------------------------------------------------
 
 
-def _sqlite_fault(rest: str) -> str | None:
-    path = rest.removeprefix("/")
-    if not rest.startswith("/") or not path:
+def _sqlite_fault(url: str) -> str | None:
+    path = url.removeprefix("sqlite:///")
+    if path in ("", url):
         return (
             "store names no SQLite file; it must be sqlite:///relative.sqlite3 (three"
             " slashes) or sqlite:////absolute/path.sqlite3 (four)"
@@ -163,20 +169,18 @@ def _diagnose_sqlite(url: str) -> Iterator[Finding]:
 _LAST_PORT = 65_535
 
 
-def _redis_fault(rest: str) -> str | None:
-    _, _, address = re.split("[/?#]", rest, maxsplit=1)[0].rpartition("@")
+def _redis_fault(url: str) -> str | None:
+    if url.startswith("unix://"):
+        if "/" in url.removeprefix("unix://"):
+            return None
+        return "store names no socket; it must be unix:///path/of/redis.sock?db=0"
+    address = _address(url)
     port = re.fullmatch(r"(?:\[[0-9a-fA-F:.]+\]|[^:\[\]]+)(?::(\d{1,5}))?", address)
     if port is None or int(port[1] or 0) > _LAST_PORT:
         return (
             "store names no Redis host and port; it must be redis://host:6379/0,"
             " with a password redis://:password@host:6379/0 (percent-encoded)"
         )
-    return None
-
-
-def _redis_socket_fault(rest: str) -> str | None:
-    if "/" not in rest:
-        return "store names no socket; it must be unix:///path/of/redis.sock?db=0"
     return None
 
 
@@ -195,20 +199,18 @@ def _diagnose_redis(url: str) -> Iterator[Finding]:
 # --- databases -----------------------------------------------------------------------
 
 
-def _sql_fault(rest: str) -> str | None:
-    _, _, address = re.split("[/?#]", rest, maxsplit=1)[0].rpartition("@")
-    if not address and not rest.startswith(("/", "?")):
+def _sql_fault(url: str) -> str | None:
+    rest = url.partition("://")[2]
+    if url.startswith("sqlite+"):
+        if re.match("/[^:?]", rest):
+            return None
+        return (
+            "store names no SQLite file; it must be sqlite+pysqlite:////absolute/path"
+        )
+    if not _address(url) and not rest.startswith(("/", "?")):
         return (
             "store names no database; it must be"
             " postgresql+psycopg://user:password@host:5432/database (percent-encoded)"
-        )
-    return None
-
-
-def _sql_file_fault(rest: str) -> str | None:
-    if not re.match("/[^:?]", rest):
-        return (
-            "store names no SQLite file; it must be sqlite+pysqlite:////absolute/path"
         )
     return None
 
@@ -219,8 +221,8 @@ def _open_sql(url: str, clock: Clock) -> Store:
     return SQLStore(url, clock=None if clock is time.time else clock)
 
 
-def _django_fault(rest: str) -> str | None:
-    if not re.fullmatch(r"[A-Za-z0-9_.-]+", rest):
+def _django_fault(url: str) -> str | None:
+    if not re.fullmatch(r"django://[A-Za-z0-9_.-]+", url):
         return (
             "store names no database of Django's DATABASES; it must be django://default"
         )
@@ -262,8 +264,12 @@ _TABLE = (
         diagnose=_diagnose_sqlite,
     ),
     StoreKind(
-        schemes=("redis", "rediss"),
-        examples=("redis://host:6379/0", "rediss://host:6379/0"),
+        schemes=("redis", "rediss", "unix"),
+        examples=(
+            "redis://host:6379/0",
+            "rediss://host:6379/0",
+            "unix:///path/of/redis.sock",
+        ),
         title="in Redis",
         package="redis-py",
         extra="redis",
@@ -272,19 +278,10 @@ _TABLE = (
         diagnose=_diagnose_redis,
     ),
     StoreKind(
-        schemes=("unix",),
-        examples=("unix:///path/of/redis.sock",),
-        title="in Redis",
-        package="redis-py",
-        extra="redis",
-        fault=_redis_socket_fault,
-        open=_open_redis,
-        diagnose=_diagnose_redis,
-    ),
-    StoreKind(
         schemes=(
             *("postgresql", "postgresql+"),
             *("mysql", "mysql+", "mariadb", "mariadb+"),
+            "sqlite+",
         ),
         examples=(
             "postgresql+psycopg://user@host/database",
@@ -294,16 +291,6 @@ _TABLE = (
         package="SQLAlchemy",
         extra="sql",
         fault=_sql_fault,
-        open=_open_sql,
-        diagnose=_diagnose_database,
-    ),
-    StoreKind(
-        schemes=("sqlite+",),
-        examples=(),
-        title="an SQL database",
-        package="SQLAlchemy",
-        extra="sql",
-        fault=_sql_file_fault,
         open=_open_sql,
         diagnose=_diagnose_database,
     ),
