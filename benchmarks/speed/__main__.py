@@ -15,7 +15,16 @@ from pathlib import Path
 from .report import write
 from .row import Row, table, to_plain
 
-GROUPS = ("requests", "wsgi", "stores", "logins", "start", "growth", "served")
+GROUPS = (
+    "requests",
+    "wsgi",
+    "stores",
+    "logins",
+    "network",
+    "start",
+    "growth",
+    "served",
+)
 #: A busy machine has made a ratio half as large again, never four times its goal.
 _SLACK = 4
 

@@ -19,7 +19,11 @@ from urllib.parse import parse_qsl, urlsplit
 from authlib.integrations.httpx_client import AsyncOAuth2Client
 from httpx_oauth.oauth2 import BaseOAuth2
 
-from tiktok_oauth_middleware import MemoryStore, TikTokOAuthMiddleware
+from tiktok_oauth_middleware import (
+    MemoryStore,
+    TikTokEndpoints,
+    TikTokOAuthMiddleware,
+)
 
 from . import peers
 from .rounds import Cost, compare, cost_of
@@ -76,7 +80,7 @@ async def rows(rounds: int) -> AsyncIterator[Row]:
             yield row
         cases = {"ours": ours, "tuned": tuned, "documented": documented}
         found = await _prepared(
-            {name: (_begun(app), _finished(app)) for name, app in cases.items()}, rounds
+            {name: (begun(app), finished(app)) for name, app in cases.items()}, rounds
         )
         for name, goal in (("tuned", 0.70), ("documented", 0.05)):
             yield _row("T7", "callback", found, name, goal)
@@ -170,7 +174,9 @@ async def _prepared(
     return {name: cost_of(values) for name, values in spent.items()}
 
 
-def _begun(app: Any) -> Prepare:
+def begun(app: Any) -> Prepare:
+    """Return what begins a login, and returns its state and cookies."""
+
     async def prepare() -> tuple[str, str]:
         _, location, cookies = await answered(app, LOGIN)
         state = dict(parse_qsl(urlsplit(location).query))["state"]
@@ -179,9 +185,11 @@ def _begun(app: Any) -> Prepare:
     return prepare
 
 
-def _finished(app: Any) -> Call:
-    async def call(begun: tuple[str, str]) -> None:
-        state, cookies = begun
+def finished(app: Any) -> Call:
+    """Return what makes a login's callback, and checks that it logged in."""
+
+    async def call(login: tuple[str, str]) -> None:
+        state, cookies = login
         query = f"code=AbC-1_xyz%2A1%214608.va&scopes=user.info.basic&state={state}"
         status, location, _ = await answered(app, CALLBACK, query, cookies)
         if (status, location) != (303, "/"):
@@ -192,9 +200,9 @@ def _finished(app: Any) -> Call:
 
 
 async def _one_call(server: TokenServer, app: Any) -> Row:
-    begun = await _begun(app)()
+    login = await begun(app)()
     before = server.calls()
-    await _finished(app)(begun)
+    await finished(app)(login)
     made = server.calls() - before
     what = "calls to TikTok for a callback, without the profile"
     return Row(target="T7", what=what, figure=made, unit="1", goal=1)
@@ -203,33 +211,39 @@ async def _one_call(server: TokenServer, app: Any) -> Row:
 # --- refresh ------------------------------------------------------------------------
 
 
-class _Due:
+class Due:
     """An app whose users' tokens can be made due by moving its clock."""
 
-    def __init__(self, server: TokenServer) -> None:
+    def __init__(self, endpoints: TikTokEndpoints) -> None:
         self.now = time.time()
         self.has_waited = False
         self.app = TikTokOAuthMiddleware(
             reading,
-            settings(
-                endpoints=server.endpoints, fetch_user=False, session_idle=30 * 86400
-            ),
+            settings(endpoints=endpoints, fetch_user=False, session_idle=30 * 86400),
             store=MemoryStore(clock=lambda: self.now),
             clock=lambda: self.now,
         )
 
     async def signed_in(self) -> str:
         """Log somebody new in; return their Cookie header."""
-        state, cookies = await _begun(self.app)()
+        state, cookies = await begun(self.app)()
         query = f"code=AbC-1_xyz%2A1%214608.va&state={state}"
         _, _, jar = await answered(self.app, CALLBACK, query, cookies)
         return next(cookie for cookie in jar if "-login-" not in cookie)
+
+    async def requested(self, cookie: str) -> None:
+        """Request a page; the app must see a token, refreshed if it was due."""
+        seen[0] = None
+        await self.app(scope_of(cookie), receive, send)
+        if seen[0] is None:
+            message = "the refresh signed somebody out"
+            raise AssertionError(message)
 
 
 async def _refresh_rows(
     rounds: int, server: TokenServer, shared: ssl.SSLContext
 ) -> AsyncIterator[Row]:
-    ours = _Due(server)
+    ours = Due(server.endpoints)
 
     async def due() -> str:
         ours.has_waited = False
@@ -239,17 +253,13 @@ async def _refresh_rows(
         if not ours.has_waited:  # all that were signed in for a round become due
             ours.now += 86400 - 30
             ours.has_waited = True
-        seen[0] = None
-        await ours.app(scope_of(cookie), receive, send)
-        if seen[0] is None:
-            message = "the refresh signed somebody out"
-            raise AssertionError(message)
+        await ours.requested(cookie)
 
     found = await _prepared(
         {
             "ours": (due, refresh),
-            "tuned": _authlib_refresh(server, verify=shared),
-            "documented": _authlib_refresh(server),
+            "tuned": authlib_refresh(server.endpoints, verify=shared),
+            "documented": authlib_refresh(server.endpoints),
         },
         rounds,
     )
@@ -261,7 +271,7 @@ async def _refresh_rows(
     await ours.app.aclose()
 
 
-def _authlib_refresh(server: TokenServer, **options: Any) -> tuple[Prepare, Call]:
+def authlib_refresh(endpoints: TikTokEndpoints, **options: Any) -> tuple[Prepare, Call]:
     """Return how an app refreshes by hand, with a client of Authlib's for each user."""
     stored: dict[str, Any] = {}
 
@@ -283,7 +293,7 @@ def _authlib_refresh(server: TokenServer, **options: Any) -> tuple[Prepare, Call
             "the-client-secret-of-benchmarks",
             token=token,
             update_token=update,
-            token_endpoint=server.endpoints.token,
+            token_endpoint=endpoints.token,
             token_endpoint_auth_method="client_secret_post",
             **options,
         ) as client:
@@ -292,7 +302,7 @@ def _authlib_refresh(server: TokenServer, **options: Any) -> tuple[Prepare, Call
     return due, call
 
 
-async def _storm_rows(server: TokenServer, ours: _Due) -> AsyncIterator[Row]:
+async def _storm_rows(server: TokenServer, ours: Due) -> AsyncIterator[Row]:
     """Measure requests of one user who all wait for the same refresh."""
     for waiting in _STORM:
         costs, calls = [], []

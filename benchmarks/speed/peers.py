@@ -88,7 +88,11 @@ def session_cookies(app: SessionMiddleware, open_id: str) -> str:
 class AuthlibLogin:
     """An app that logs in on Authlib's client for Starlette, as its manual shows."""
 
-    def __init__(self, token_url: str, **client_options: Any) -> None:
+    def __init__(
+        self, token_url: str, user_info_url: str = "", **client_options: Any
+    ) -> None:
+        """Take the endpoints; without `user_info_url` no profile is loaded."""
+        self._user_info_url = user_info_url
         self._oauth = OAuth()
         self._oauth.register(
             "tiktok",
@@ -118,5 +122,10 @@ class AuthlibLogin:
             request.session["open_id"] = token["open_id"]
             request.session["expires_at"] = token["expires_at"]
             request.session["scopes"] = token["scope"].split(",")
+            if self._user_info_url:
+                url = f"{self._user_info_url}?fields=open_id,display_name"
+                profile = await client.get(url, token=token)
+                user = profile.json()["data"]["user"]
+                request.session["name"] = user["display_name"]
             response = RedirectResponse("/", 303)
         await response(scope, receive, send)

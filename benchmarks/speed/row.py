@@ -13,7 +13,7 @@ class Row:
 
     what: str
     figure: float
-    #: "x" for a ratio to the peer, else "us", "ms", "B", "1".
+    #: "x" for a ratio to the peer, else "us", "ms", "B", "RTT", "1".
     unit: str
     #: The target's number, and the figure it names; "" and None where there is none.
     target: str = ""

@@ -1,0 +1,187 @@
+"""What people wait for: TikTok, 80 and 20 ms away over TLS; against Authlib by hand.
+
+A time is wall-clock time, and is given in round trips, so that it says how often a
+message crossed the distance; the CPU time of both sides is in it. The callback loads
+the profile too. *Documented* and *tuned* are as in `logins`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import ssl
+import statistics
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from tiktok_oauth_middleware import MemoryStore, TikTokOAuthMiddleware
+
+from . import peers
+from .far_tiktok import FarTikTok
+from .logins import Due, authlib_refresh, begun, finished
+from .row import Row
+from .world import reading, receive, scope_of, settings
+
+#: Each case is measured so often for each distance, at most.
+_REPEATS = 9
+#: How long a person is at TikTok's page at least, in round trips.
+_CONSENT_ROUND_TRIPS = 6
+#: Callbacks of one block in which CPU time is measured.
+_EACH_BLOCK = 20
+
+#: What comes before a call, and the call: only the latter is timed.
+Case = tuple[Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]]
+_LIBRARY = "Authlib's Starlette client, "
+
+
+async def rows(rounds: int) -> AsyncIterator[Row]:
+    """Measure each case at each distance, then CPU time without a distance."""
+    with FarTikTok() as tiktok:
+        shared = ssl.create_default_context()
+        for milliseconds in (80, 20):
+            tiktok.be_away(milliseconds / 1000)
+            async for row in _distance_rows(tiktok, shared, milliseconds, rounds):
+                yield row
+        tiktok.be_away(0)
+        yield await _cpu_row(tiktok, shared, rounds)
+
+
+def _ours(tiktok: FarTikTok, **options: Any) -> TikTokOAuthMiddleware:
+    return TikTokOAuthMiddleware(
+        reading, settings(endpoints=tiktok.endpoints(**options)), store=MemoryStore()
+    )
+
+
+def _by_hand(tiktok: FarTikTok, *, is_far: bool = True, **options: Any) -> Any:
+    endpoints = tiktok.endpoints(is_far=is_far)
+    return peers.AuthlibLogin(endpoints.token, endpoints.user_info, **options).app
+
+
+async def _distance_rows(
+    tiktok: FarTikTok, shared: ssl.SSLContext, milliseconds: int, rounds: int
+) -> AsyncIterator[Row]:
+    ours, due = _ours(tiktok), Due(tiktok.endpoints())
+    for app in (ours, due.app):
+        await app._core.service.warm()
+    cases: dict[str, Case] = {
+        "callback": (begun(ours), finished(ours)),
+        "callback, tuned": _callback_of(_by_hand(tiktok, verify=shared)),
+        "callback, documented": _callback_of(_by_hand(tiktok)),
+        "refresh": _refresh_of(due),
+        "refresh, tuned": authlib_refresh(tiktok.endpoints(), verify=shared),
+        "refresh, documented": authlib_refresh(tiktok.endpoints()),
+    }
+    spent, connections = await _measure(tiktok, cases, milliseconds / 1000, rounds)
+    for what, target, goal, goal_of_ratio in (
+        ("callback", "N2", 4.4, 0.70),
+        ("refresh", "N3", 1.3, 0.40),
+    ):
+        where = f"{what}, TikTok {milliseconds} ms away"
+        yield Row(
+            target=target,
+            what=f"{where}, round trips",
+            figure=statistics.median(spent[what]),
+            unit="RTT",
+            goal=goal,
+            spread=(min(spent[what]), max(spent[what])),
+        )
+        for name in ("tuned", "documented"):
+            mine, theirs = spent[what], spent[f"{what}, {name}"]
+            yield Row(
+                target=target,
+                what=where,
+                figure=statistics.median(mine) / statistics.median(theirs),
+                unit="x",
+                goal=goal_of_ratio,
+                ours=statistics.median(mine) * milliseconds,
+                peer=statistics.median(theirs) * milliseconds,
+                peer_name=_LIBRARY + name,
+                curve=f"waiting, {milliseconds} ms",
+            )
+        yield Row(
+            what=f"{where}, new connections while somebody waits",
+            figure=connections[what],
+            unit="1",
+            peer=connections[f"{what}, tuned"],
+            peer_name=_LIBRARY + "tuned",
+        )
+    await ours.aclose()
+    await due.app.aclose()
+
+
+def _callback_of(app: Any) -> Case:
+    return begun(app), finished(app)
+
+
+def _refresh_of(due: Due) -> Case:
+    async def prepare() -> str:
+        cookie = await due.signed_in()
+        await due.app(scope_of(cookie), receive, _ignore)
+        due.now += 86400 + 30  # expired: the request has to wait
+        return cookie
+
+    async def call(cookie: str) -> None:
+        await due.requested(cookie)
+
+    return prepare, call
+
+
+async def _ignore(_: Any) -> None:
+    """Take what an app sends."""
+
+
+async def _measure(
+    tiktok: FarTikTok, cases: dict[str, Case], round_trip: float, rounds: int
+) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """Return round trips of each case, and its connections that were opened in it."""
+    draw = random.Random(1)
+    spent: dict[str, list[float]] = {name: [] for name in cases}
+    opened: dict[str, float] = {}
+    names = list(cases)
+    for number in range(min(rounds, _REPEATS) + 1):
+        draw.shuffle(names)
+        for name in names:
+            prepare, call = cases[name]
+            thing = await prepare()
+            await asyncio.sleep(_CONSENT_ROUND_TRIPS * round_trip)
+            before = tiktok.counts()["connections"]
+            began = time.perf_counter()
+            await call(thing)
+            took = time.perf_counter() - began
+            opened[name] = tiktok.counts()["connections"] - before
+            if number:  # the first round warms up
+                spent[name].append(took / round_trip)
+    return spent, opened
+
+
+async def _cpu_row(tiktok: FarTikTok, shared: ssl.SSLContext, rounds: int) -> Row:
+    """Measure the CPU time of login and callback, on both sides of the wire."""
+    ours = _ours(tiktok, is_far=False)
+    await ours._core.service.warm()
+    apps = {"ours": ours, "tuned": _by_hand(tiktok, is_far=False, verify=shared)}
+    spent: dict[str, list[float]] = {name: [] for name in apps}
+    draw, names = random.Random(1), list(apps)
+    for number in range(rounds + 1):
+        draw.shuffle(names)
+        for name in names:
+            prepare, call = begun(apps[name]), finished(apps[name])
+            here, there = time.process_time(), tiktok.counts()["seconds"]
+            for _ in range(_EACH_BLOCK):
+                await call(await prepare())
+            took = time.process_time() - here + tiktok.counts()["seconds"] - there
+            if number:
+                spent[name].append(took / _EACH_BLOCK * 1e6)
+    await ours.aclose()
+    mine, theirs = (statistics.median(spent[name]) for name in ("ours", "tuned"))
+    return Row(
+        target="N4",
+        what="login and callback over TLS, CPU time of both sides",
+        figure=mine / theirs,
+        unit="x",
+        goal=0.55,
+        ours=mine,
+        peer=theirs,
+        peer_name=_LIBRARY + "tuned",
+        spread=(min(spent["ours"]), max(spent["ours"])),
+    )
