@@ -1,8 +1,8 @@
 """The events, and the one table of what each of them says and counts.
 
 A row of `EVENTS` is all that is known about an event: its sentence and level in the
-log, its reasons, its counters. `EventName` lists the names for type checkers; a name
-without a row, or a row without a name, stops the import.
+log, its reasons, its counters. Type checkers find a name without a row by `EventName`
+and `EventRows`; the import fails if the names and the table differ.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict, cast, get_args
 
 if TYPE_CHECKING:
     from .auth import User
@@ -23,6 +23,7 @@ __all__ = [
     "Event",
     "EventKind",
     "EventName",
+    "EventRows",
 ]
 
 _NO_SCOPES: frozenset[str] = frozenset()
@@ -108,6 +109,23 @@ class EventKind:
     by_cause: bool = False
 
 
+class EventRows(TypedDict):
+    """The table's type: a row for each name."""
+
+    login: EventKind
+    login_rejected: EventKind
+    refresh: EventKind
+    refresh_failed: EventKind
+    scopes_changed: EventKind
+    logout: EventKind
+    session_ended: EventKind
+    disconnect: EventKind
+    withdrawal: EventKind
+    webhook: EventKind
+    webhook_rejected: EventKind
+    store_error: EventKind
+
+
 #: The counters by name, with their descriptions.
 COUNTERS: Mapping[str, str] = {
     "tiktok_oauth.logins": "Logins that came back from TikTok",
@@ -127,7 +145,7 @@ _WEBHOOKS, _ENDED = "tiktok_oauth.webhooks", "tiktok_oauth.sessions.ended"
 APP_ERRORS = frozenset(("invalid_client", "unauthorized_client"))
 
 #: What each event says and counts.
-EVENTS: Mapping[EventName, EventKind] = {
+EVENTS: EventRows = {
     "login": EventKind(
         sentence="login ok: user %(user)s, session %(session)s, granted %(scopes)s",
         counts=(Count(_LOGINS, "outcome", "ok"),),
@@ -218,7 +236,8 @@ def _check_table() -> None:
     """
     names = set(get_args(EventName))
     odd = names ^ set(EVENTS)
-    counters = {count.counter for kind in EVENTS.values() for count in kind.counts}
+    rows = cast("Mapping[str, EventKind]", EVENTS)
+    counters = {count.counter for kind in rows.values() for count in kind.counts}
     odd |= counters - set(COUNTERS)
     if odd:
         message = f"names and rows of events do not match: {', '.join(sorted(odd))}"
