@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ._web.pages import Action, Problem
     from .asgi import TikTokOAuthMiddleware
-    from .auth import TikTokAuth, Token, User
+    from .auth import Login, TikTokAuth, Token, User
     from .bearer import TikTokBearer, raise_for_tiktok
     from .errors import (
         ConfigurationError,
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
         LoginDenied,
         LoginError,
         LoginExpired,
+        LoginRefused,
         LoginReplayed,
+        LoginUndecided,
         NotSignedIn,
         StateMismatch,
         StoreError,
@@ -49,10 +51,13 @@ _HOMES = {
     "ConnectedAccount": "tokens",
     "Event": "events",
     "GrantRevoked": "errors",
+    "Login": "auth",
     "LoginDenied": "errors",
     "LoginError": "errors",
     "LoginExpired": "errors",
+    "LoginRefused": "errors",
     "LoginReplayed": "errors",
+    "LoginUndecided": "errors",
     "MemoryStore": "stores.memory",
     "NotSignedIn": "errors",
     "Problem": "_web.pages",
@@ -87,10 +92,13 @@ __all__ = [
     "ConnectedAccount",
     "Event",
     "GrantRevoked",
+    "Login",
     "LoginDenied",
     "LoginError",
     "LoginExpired",
+    "LoginRefused",
     "LoginReplayed",
+    "LoginUndecided",
     "MemoryStore",
     "NotSignedIn",
     "Problem",

@@ -21,7 +21,7 @@ from urllib.parse import unquote_to_bytes
 
 from ._core.app_parts import parts_of
 from ._core.backends.event_loop import AsyncBackend
-from ._core.http import Request, Response
+from ._core.http import Cookie, Headers, Request, Response
 from ._observe.emit import OnEvent
 from ._session.cached_session import FETCHED_AT, FRESH_UNTIL, CachedSession
 from ._session.cookie import SESSION_LENGTH
@@ -36,8 +36,13 @@ from ._web.mount import MountPoint, without_mount
 from ._web.navigation import is_preflight
 from ._web.pages import PageMaker, Pages
 from ._web.path_readings import RequestPath
-from ._web.response_headers import byte_headers, private_byte_headers, text_headers
-from .auth import TikTokAuth, asgi_auth
+from ._web.response_headers import (
+    byte_headers,
+    private_byte_headers,
+    text_headers,
+    with_cookie_set,
+)
+from .auth import NO_RESPONSE, OnLogin, TikTokAuth, asgi_auth
 from .caching import keep_out_of_djangos_caches
 from .errors import ConfigurationError, StoreError
 from .settings.options import TikTokSettings
@@ -76,6 +81,7 @@ class TikTokOAuthMiddleware:
         clock: Callable[[], float] = time.time,
         page: PageMaker | None = None,
         texts: Texts | None = None,
+        on_login: OnLogin | None = None,
     ) -> None:
         """Wrap `app`; nothing is opened or connected yet.
 
@@ -89,6 +95,9 @@ class TikTokOAuthMiddleware:
             page: writes the pages that people see: a plain function from a `Problem`
                 to HTML, or to None for the built-in page.
             texts: of the pages, by language tag and name.
+            on_login: decides about each login: gets a `Login`, and returns None to let
+                it go on, a path of this site to land on, or raises `LoginRefused`;
+                plain or ``async def``.
 
         Raises:
             ConfigurationError: an argument is wrong.
@@ -105,7 +114,7 @@ class TikTokOAuthMiddleware:
             clock=clock,
         )
         tokens = cache(partial(TikTokTokens.beside, service))
-        self._core = Core(service, Pages(page, texts), tokens)
+        self._core = Core(service, Pages(page, texts), tokens, on_login=on_login)
         # What every request reads, one attribute away.
         self._clock = clock
         self._sets_user = settings.starlette_auth and may_read_starlette_user(app)
@@ -392,6 +401,15 @@ class _WatchedAuth(TikTokAuth):
                 return _respond(self._scope, self._send, response)
         return self._send(message)
 
+    def _cookie_headers(self) -> Headers:
+        headers: Headers = self._scope["headers"]
+        return headers
+
+    def _set_cookie(self, cookie: Cookie) -> None:
+        if self._scope["type"] != "http" or self._inner is None:
+            raise ConfigurationError(NO_RESPONSE)
+        self._send = _setting_cookie(cookie, self._send)
+
     def _replacement(self, message: Message) -> Response | None:
         """Return our response in place of the app's, or None if the app's is sent."""
         challenge = self._challenge
@@ -415,6 +433,19 @@ class _WatchedAuth(TikTokAuth):
         return challenges.replacement(
             request, mount_point, self._cached, challenge, head
         )
+
+
+def _setting_cookie(cookie: Cookie, send: Send) -> Send:
+    """Return `send`, which sets a cookie with the head of the response."""
+
+    def send_message(message: Message) -> Awaitable[None]:
+        if message["type"] == "http.response.start":
+            headers = text_headers(message.get("headers", ()))
+            changed = byte_headers(with_cookie_set(headers, cookie))
+            message = {**message, "headers": changed}
+        return send(message)
+
+    return send_message
 
 
 def _deleting_cookie(core: Core, value: bytes, send: Send) -> Send:

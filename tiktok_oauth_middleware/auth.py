@@ -7,9 +7,9 @@ objects that hold one cannot be pickled.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, cast, overload
 
@@ -29,6 +29,7 @@ from ._session.record import WRONG_CLOCK_SECONDS, public_id
 from .errors import ConfigurationError, NotSignedIn
 
 if TYPE_CHECKING:
+    from ._core.http import Cookie, Headers
     from ._web.button import SafeHtml
     from ._web.guard import Challenge
     from ._web.mount import MountPoint
@@ -98,6 +99,31 @@ class User:
     video_count: int | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Login:
+    """A login that TikTok has confirmed and the app is to decide on; see ``on_login``.
+
+    Nothing of it is stored yet, and nobody is signed in.
+    """
+
+    #: TikTok's stable id of the user in this app.
+    open_id: str
+    #: The scopes that the user granted.
+    scopes: frozenset[str]
+    #: The user's profile, by granted scope.
+    user: User
+    #: The path of this site that the login leads to.
+    next: str = "/"
+    #: What the link of the login carried: ``login_url(carry=...)``.
+    carried: Mapping[str, str] = field(default_factory=dict, repr=False)
+    #: Whether there is no record of this user. A record ends with the last session,
+    #: unless ``keep_grants`` is on, so a user who returns may be new.
+    is_new: bool = True
+
+
+#: An app's function that decides about a login; under ASGI it may be an ``async def``.
+OnLogin = Callable[[Login], Any]
+
 _NO_SCOPES: frozenset[str] = frozenset()
 #: A login counts as recent for so long, in seconds, however small `max_age` is: the
 #: page that required it is requested after the login, over a slow network too.
@@ -128,6 +154,13 @@ def _remembered_profile(open_id: str, profile: str) -> User:
     return _parse_profile(open_id, profile)
 
 
+#: Why a link cannot carry data.
+NO_RESPONSE = (
+    "login_url(carry=...) sets a cookie, and this response has begun, or is none of"
+    " HTTP: make the link before the response begins, or in the page that leads to it"
+)
+
+
 class TikTokAuth:
     """The TikTok authentication of a request, authenticated or anonymous.
 
@@ -136,7 +169,7 @@ class TikTokAuth:
     """
 
     # A slotted class, not a frozen dataclass: 0.11 against 0.67 us, once a request.
-    __slots__ = ("_accessed", "_cached", "_challenge", "_mount_point")
+    __slots__ = ("_accessed", "_browser_id", "_cached", "_challenge", "_mount_point")
 
     # The middleware sets these: calling an __init__ would cost 0.1 us.
     _cached: CachedSession | None
@@ -144,6 +177,8 @@ class TikTokAuth:
     #: Whether a property was read, and what a guard found missing.
     _accessed: bool
     _challenge: Challenge | None
+    #: Not set before a link carries data: what binds the link to this browser.
+    _browser_id: str
 
     @property
     def is_authenticated(self) -> bool:
@@ -249,6 +284,7 @@ class TikTokAuth:
         scopes: Iterable[str] = (),
         *,
         choose_account: bool = False,
+        carry: Mapping[str, str] | None = None,
     ) -> str:
         """Return the link that begins a login, or asks for further scopes.
 
@@ -260,10 +296,17 @@ class TikTokAuth:
                 ``scopes`` or ``optional_scopes``.
             choose_account: show TikTok's page, where the person can switch to another
                 account; otherwise TikTok reconnects the last one without asking.
+            carry: data for ``on_login``, which gets it as `Login.carried`: at most 512
+                bytes as JSON in UTF-8. It is sealed in the link, which works for an
+                hour and in this browser only, and it makes the response set a cookie.
 
         Raises:
-            ConfigurationError: a scope is in neither, and could not be requested.
+            ConfigurationError: a scope is in neither, and could not be requested; or
+                data is carried, and the response has begun.
+            ValueError: `carry` is no mapping from strings to strings, or too long.
         """
+        if carry is not None:
+            self._mount_point.check_carried(carry)
         requested = parse_scopes(scopes) if isinstance(scopes, str) else {*scopes}
         unlisted = requested - self._mount_point.allowed_scopes
         if unlisted:
@@ -272,8 +315,16 @@ class TikTokAuth:
                 " in neither scopes nor optional_scopes: list it in one of them"
             )
             raise ConfigurationError(message)
+        if not carry:
+            return self._mount_point.login_url(
+                next, requested, choose_account=choose_account
+            )
         return self._mount_point.login_url(
-            next, requested, choose_account=choose_account
+            next,
+            requested,
+            choose_account=choose_account,
+            carried=carry,
+            browser_id=self._bind_to_browser(),
         )
 
     def login_button(  # noqa: PLR0913 - those of login_url, and what it looks like
@@ -283,6 +334,7 @@ class TikTokAuth:
         *,
         scopes: Iterable[str] = (),
         choose_account: bool = False,
+        carry: Mapping[str, str] | None = None,
         label: str | None = None,
         language: str | None = None,
         nonce: str | None = "",
@@ -298,6 +350,7 @@ class TikTokAuth:
                 the reader's colour scheme.
             scopes: as for `login_url`.
             choose_account: as for `login_url`.
+            carry: as for `login_url`; then the response sets a cookie.
             label: its text, plain; ``log_in_with_tiktok`` of ``texts=`` if not given.
             language: the tag of the page's language, for the text of ``texts=``; the
                 first language of ``texts=`` if not given.
@@ -307,11 +360,36 @@ class TikTokAuth:
         Raises:
             ConfigurationError: as for `login_url`; or the look is unknown, the label
                 empty, or the nonce none.
+            ValueError: as for `login_url`.
         """
-        url = self.login_url(next, scopes, choose_account=choose_account)
+        url = self.login_url(next, scopes, choose_account=choose_account, carry=carry)
         return self._mount_point.login_button(
             url, look, label=label, language=language, nonce=nonce
         )
+
+    def _bind_to_browser(self) -> str:
+        """Return the id that links of this browser are bound to; the response sets it.
+
+        Raises:
+            ConfigurationError: the response has begun, or there is none.
+        """
+        self._accessed = True
+        if not hasattr(self, "_browser_id"):
+            links = self._mount_point.carried_links()
+            browser_id = links.browser_id(self._cookie_headers())
+            browser_id = browser_id or links.new_browser_id()
+            # Again if the browser has it, since the link may outlive it.
+            self._set_cookie(links.cookie(browser_id))
+            self._browser_id = browser_id
+        return self._browser_id
+
+    def _cookie_headers(self) -> Headers:
+        """Return the request's headers, or of them those with cookies."""
+        return ()
+
+    def _set_cookie(self, cookie: Cookie) -> None:  # noqa: ARG002 - none here
+        """Have the response set a cookie; each middleware has its own."""
+        raise ConfigurationError(NO_RESPONSE)
 
     @property
     def logout_url(self) -> str:

@@ -9,6 +9,8 @@
     │  ├─ LoginDenied        403  the person declined at TikTok
     │  ├─ LoginExpired            begun too long ago
     │  ├─ LoginReplayed           finished before
+    │  ├─ LoginRefused       403  the app's ``on_login`` raised it
+    │  ├─ LoginUndecided     500  the app's ``on_login`` failed
     │  └─ StateMismatch           the callback belongs to no login of this browser
     ├─ TikTokError           502  TikTok answered with an error
     │  ├─ GrantRevoked       401  the refresh token is invalid: log in again
@@ -99,6 +101,52 @@ class LoginReplayed(LoginError):
     """The login was finished before; a code and a state work once."""
 
     code = "login_replayed"
+
+
+class LoginRefused(LoginError):
+    """Raised by an app's ``on_login``: this person may not log in.
+
+    Nobody is signed in, and nothing is stored: no record, no session, no tokens. What
+    was there before stays, such as a session of the same browser.
+
+    >>> LoginRefused("Only people with an invitation can sign up.").text
+    'Only people with an invitation can sign up.'
+    """
+
+    code = "login_refused"
+    status = 403
+    #: What the person reads, as plain text; "" for the usual page without more.
+    text: str
+    #: Whether the app's access ends at TikTok too, as by a disconnect.
+    revoke: bool
+
+    def __init__(self, text: object = "", *, revoke: bool = False) -> None:
+        """Take what the person is to read.
+
+        Args:
+            text: plain text, or an object that a translation gives; the page escapes
+                it. It is not logged.
+            revoke: end the app's access at TikTok too. TikTok ends it for the whole
+                account, so a record that there is of this user is deleted as well, and
+                every session with it: `Login.is_new` says whether there is one.
+        """
+        super().__init__()
+        self.text = str(text)
+        self.revoke = revoke
+
+    def __str__(self) -> str:
+        # The text is for one person, and may name them.
+        return "on_login refused it"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.text,), vars(self)
+
+
+class LoginUndecided(LoginError):
+    """The app's ``on_login`` raised another error, took too long, or gave no answer."""
+
+    code = "login_undecided"
+    status = 500
 
 
 class StateMismatch(LoginError):

@@ -72,9 +72,10 @@ class Event:
     log_id: str = ""
     #: The HTTP status of TikTok's answer; 0 if there was no answer.
     status: int = 0
-    #: At a login: the user's stored profile, as far as the granted scopes allow it.
+    #: At a login, and at one that `on_login` refused or could not decide on: the user's
+    #: profile, as far as the granted scopes allow it.
     user: User | None = None
-    #: At a login: whether there was no record of this user before. A record ends with
+    #: At the same: whether there was no record of this user before. A record ends with
     #: the last session, unless `keep_grants` is on, so a user who returns may be new.
     is_new: bool | None = None
     #: Further facts: the event name and content of a webhook, or the parameters of a
@@ -158,7 +159,9 @@ EVENTS: EventRows = {
             "login_denied",
             "login_expired",
             "login_failed",
+            "login_refused",
             "login_replayed",
+            "login_undecided",
             "state_mismatch",
             "tiktok_error",
             "tiktok_unavailable",

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._core.backends.base import run
 from ._core.backends.threads import ThreadBackend
-from ._core.http import Request, Response
+from ._core.http import Cookie, Headers, Request, Response
 from ._observe.emit import OnEvent
 from ._session.cached_session import FETCHED_AT, FRESH_UNTIL, CachedSession
 from ._session.cookie import SESSION_LENGTH
@@ -38,10 +38,10 @@ from ._web.mount import MountPoint
 from ._web.navigation import is_preflight
 from ._web.pages import PageMaker, Pages
 from ._web.path_readings import RequestPath
-from ._web.response_headers import keep_private
-from .auth import TikTokAuth
+from ._web.response_headers import keep_private, with_cookie_set
+from .auth import NO_RESPONSE, OnLogin, TikTokAuth
 from .caching import keep_out_of_djangos_caches
-from .errors import StoreError
+from .errors import ConfigurationError, StoreError
 from .settings.options import TikTokSettings
 from .tokens import TikTokTokens
 
@@ -68,6 +68,7 @@ class TikTokOAuthWSGIMiddleware:
         clock: Callable[[], float] = time.time,
         page: PageMaker | None = None,
         texts: Texts | None = None,
+        on_login: OnLogin | None = None,
     ) -> None:
         """Wrap `app`; nothing is opened or connected yet.
 
@@ -81,6 +82,9 @@ class TikTokOAuthWSGIMiddleware:
             page: writes the pages that people see: a plain function from a `Problem`
                 to HTML, or to None for the built-in page.
             texts: of the pages, by language tag and name.
+            on_login: decides about each login: gets a `Login`, and returns None to let
+                it go on, a path of this site to land on, or raises `LoginRefused`;
+                a plain function.
 
         Raises:
             ConfigurationError: an argument is wrong, or async where it must not be.
@@ -97,7 +101,7 @@ class TikTokOAuthWSGIMiddleware:
             clock=clock,
         )
         tokens = cache(partial(TikTokTokens.beside, service))
-        self._core = Core(service, Pages(page, texts), tokens)
+        self._core = Core(service, Pages(page, texts), tokens, on_login=on_login)
         # What every request reads, one attribute away.
         self._clock = clock
         self._mount_points = self._core.mount_points.known
@@ -143,6 +147,7 @@ class TikTokOAuthWSGIMiddleware:
         auth._accessed = auth._has_begun = auth._is_written = False
         auth._challenge = auth._waiting_head = auth._app_head = None
         auth._start_response = start_response
+        auth._cookies = environ.get("HTTP_COOKIE", "")
         # Reporters of exceptions record the locals of every frame that one passes.
         session = None
         # 4. Path rules.
@@ -295,6 +300,7 @@ class _WatchedAuth(TikTokAuth):
 
     __slots__ = (
         "_app_head",
+        "_cookies",
         "_has_begun",
         "_is_written",
         "_start_response",
@@ -304,6 +310,8 @@ class _WatchedAuth(TikTokAuth):
 
     # Set by the middleware.
     _start_response: StartResponse
+    #: The request's Cookie header, or "".
+    _cookies: str
     #: Whether the app has called start_response.
     _has_begun: bool
     #: The arguments of that call, until they are passed to the server.
@@ -340,6 +348,21 @@ class _WatchedAuth(TikTokAuth):
         self._has_begun = True
         self._waiting_head = head
         return self._write
+
+    def _cookie_headers(self) -> Headers:
+        return ((b"cookie", self._cookies.encode("latin-1")),)
+
+    def _set_cookie(self, cookie: Cookie) -> None:
+        if self._has_begun and self._waiting_head is None:
+            raise ConfigurationError(NO_RESPONSE)
+        begin = self._start_response
+
+        def start(
+            status: str, headers: list[tuple[str, str]], *exc_info: Any
+        ) -> Callable[[bytes], object]:
+            return begin(status, with_cookie_set(headers, cookie), *exc_info)
+
+        self._start_response = start
 
     def _start(self) -> None:
         """Pass the head to the server, changed if it depended on the session."""

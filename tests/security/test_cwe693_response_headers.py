@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tiktok_oauth_middleware import LoginRefused
 from tiktok_oauth_middleware._web.pages import PROBLEMS
 
 from ..conftest import API, CALLBACK, LOGIN, LOGOUT, PAGE, SAME_ORIGIN, query_of
@@ -131,8 +132,24 @@ def get(path, headers=PAGE) -> Callable[[Any], Any]:
     return lambda world: world.browser().get(path, headers=headers)
 
 
+def decided_by(error):
+    """Return a step that ends as `on_login` raises an error."""
+
+    def on_login(login):
+        raise error
+
+    def step(world):
+        world.further["on_login"] = on_login
+        return world.start().browser().log_in()
+
+    return step
+
+
 PAGES = {
     "login_denied": denied,
+    "login_refused": decided_by(LoginRefused("<b>Not</b> you")),
+    "login_undecided": decided_by(RuntimeError()),
+    "stale_login_link": get(f"{LOGIN}?carried=abc"),
     "login_expired": expired,
     "login_replayed": replayed,
     "state_mismatch": mismatch,
@@ -153,7 +170,7 @@ PAGES = {
     "scope_required": scope_declined,
 }
 #: What no browser can be made to send here, and what only Django's accounts show.
-ELSEWHERE = {"query_too_long", "login_required", "login_refused", "account_taken"}
+ELSEWHERE = {"query_too_long", "login_required", "account_taken"}
 JSON = {
     "401 of a guard": get("/private", API),
     "401 of a rule": get("/ruled/x", API),
@@ -195,7 +212,9 @@ ALWAYS = {
 AT_CALLBACK = {
     "login_denied",
     "login_expired",
+    "login_refused",
     "login_replayed",
+    "login_undecided",
     "state_mismatch",
     "already_signed_in",
     "login_failed",

@@ -255,7 +255,7 @@ def test_tables(served):
             )
         )
     login = app._core._login
-    assert login._recent._size <= 1024 * 1024
+    assert login.begin.recent._size <= 1024 * 1024
     assert len(login.transactions.cookies._given) <= 512
     sites = app._core.mount_points.known
     assert len(sites) <= 64

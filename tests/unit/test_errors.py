@@ -18,7 +18,9 @@ from tiktok_oauth_middleware.errors import (
     LoginDenied,
     LoginError,
     LoginExpired,
+    LoginRefused,
     LoginReplayed,
+    LoginUndecided,
     NotSignedIn,
     StateMismatch,
     StoreError,
@@ -41,6 +43,8 @@ TREE = [
     (LoginDenied, LoginError, "login_denied", 403),
     (LoginExpired, LoginError, "login_expired", 400),
     (LoginReplayed, LoginError, "login_replayed", 400),
+    (LoginRefused, LoginError, "login_refused", 403),
+    (LoginUndecided, LoginError, "login_undecided", 500),
     (StateMismatch, LoginError, "state_mismatch", 400),
     (TikTokError, TikTokOAuthError, "tiktok_error", 502),
     (GrantRevoked, TikTokError, "grant_revoked", 401),
@@ -86,7 +90,16 @@ def test_codes_are_unique():
 
 
 @pytest.mark.parametrize(
-    "kind", [LoginError, LoginDenied, LoginExpired, LoginReplayed, StateMismatch]
+    "kind",
+    [
+        LoginError,
+        LoginDenied,
+        LoginExpired,
+        LoginRefused,
+        LoginReplayed,
+        LoginUndecided,
+        StateMismatch,
+    ],
 )
 def test_login_error_has_a_page_of_the_same_status(kind):
     """Every way a login fails has its page, with the error's own status."""

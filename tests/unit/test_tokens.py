@@ -535,11 +535,11 @@ class Broken(MemoryStore):
 
 class TestBuilt:
     def test_same_keywords(self):
-        """TikTokTokens takes the keywords of both middlewares, but those of pages."""
+        """TikTokTokens takes the middlewares' keywords, but those of pages and logins."""
         ours = list(inspect.signature(TikTokTokens).parameters)
         for kind in (TikTokOAuthMiddleware, TikTokOAuthWSGIMiddleware):
             theirs = list(inspect.signature(kind).parameters)[1:]
-            assert theirs == [*ours, "page", "texts"]
+            assert theirs == [*ours, "page", "texts", "on_login"]
 
     def test_nothing_is_opened(self, settings, tmp_path):
         """Nothing is opened before it is asked; then the settings' store is."""

@@ -8,7 +8,7 @@ can send any value.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from urllib.parse import unquote_to_bytes
@@ -45,6 +45,9 @@ class Request:
     #: When each login under way began, in seconds since 1970, and the hash of its
     #: purpose. Read from the cookies before they are removed.
     begun_logins: Sequence[tuple[int, bytes]] = ()
+    #: Set by the callback, if it signed the browser in: the path that the login led to,
+    #: what its link carried, and whether the user had no record before.
+    finished: tuple[str, Mapping[str, str], bool] | None = None
     _by_name: dict[bytes, list[bytes]] = field(default_factory=dict, init=False)
 
     def without_cookies(self) -> Request:

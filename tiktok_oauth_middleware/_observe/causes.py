@@ -19,6 +19,8 @@ from tiktok_oauth_middleware.errors import (
     LoginDenied,
     LoginError,
     LoginExpired,
+    LoginRefused,
+    LoginUndecided,
     StoreError,
     TikTokError,
     TikTokOAuthError,
@@ -162,6 +164,12 @@ _STORE = Cause(
     "the store: `python -m tiktok_oauth_middleware check`, run here with the app's"
     " settings and user, tries to write to it",
 )
+_ON_LOGIN = Cause(
+    "login_undecided",
+    _ERROR,
+    "on_login, which returns None to let a login go on, a path of this site to land on,"
+    " or raises LoginRefused",
+)
 #: Errors of a callback that mean a mistake in the app or in the portal.
 CONFIGURATION = frozenset(
     code for code, cause in _BY_ERROR.items() if cause.level == _ERROR
@@ -175,6 +183,10 @@ def cause_of(error: object) -> Cause:
             return _of_answer(error)
         case LoginDenied():
             return Cause("access_denied")
+        case LoginRefused():
+            return Cause("login_refused")
+        case LoginUndecided():
+            return _ON_LOGIN
         case LoginExpired() if isinstance(error.__cause__, TikTokError):
             return _of_answer(error.__cause__)
         case LoginError() if error.error or error.details:

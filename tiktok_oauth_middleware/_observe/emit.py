@@ -87,6 +87,7 @@ class Emitter:
         why: object = "",
         session: str = "",
         level: int | None = None,
+        raised: BaseException | None = None,
     ) -> None:
         """Emit `event` to every listener.
 
@@ -96,6 +97,8 @@ class Emitter:
                 TikTok's texts in an error are copied into the event.
             session: the hash of the session's secret, if the event is about a session.
             level: of the log record, instead of the usual one.
+            raised: what the app's own code raised; the log gets its traceback, in which
+                no frame of a flow may be.
         """
         cause, detail = Cause(""), ""
         with self._reporting("the log", event):
@@ -103,7 +106,8 @@ class Emitter:
             if isinstance(why, Exception):
                 cause = cause_of(why)
             event = _with_texts_of(why, event)
-        emit = partial(self._call_listeners, event, detail, cause, session, level)
+        record = partial(self._log, event, detail, cause, session, level, raised)
+        emit = partial(self._call_listeners, event, cause, record)
         failure: Exception | None = None
         try:
             await self._backend.call_app_code(emit)
@@ -114,11 +118,11 @@ class Emitter:
             await self._backend.call_app_code(report)
 
     def _call_listeners(
-        self, event: Event, detail: str, cause: Cause, session: str, level: int | None
+        self, event: Event, cause: Cause, record: Callable[[], None]
     ) -> object:
         """Write to the log and the metrics; return what the app's callback returns."""
         with self._reporting("the log", event):
-            self._log(event, detail, cause, session, level)
+            record()
         if self._meter is not None:
             with self._reporting("the metrics", event):
                 self._meter.count(event.name, event.reason)
@@ -127,7 +131,13 @@ class Emitter:
         return None if self._on_event is None else self._on_event(event)
 
     def _log(
-        self, event: Event, detail: str, cause: Cause, session: str, level: int | None
+        self,
+        event: Event,
+        detail: str,
+        cause: Cause,
+        session: str,
+        level: int | None,
+        raised: BaseException | None,
     ) -> None:
         if level is None:
             level = _level(event.name, event.reason, cause)
@@ -158,7 +168,7 @@ class Emitter:
         extra: dict[str, Any] = {f"tiktok_{name}": v for name, v in fields.items()}
         extra["tiktok_status"] = event.status
         sentence = EVENTS[event.name].sentence + omitted_note(left_out)
-        logger.log(level, sentence, words, extra=extra)
+        logger.log(level, sentence, words, extra=extra, exc_info=raised)
 
     @contextlib.contextmanager
     def _reporting(self, listener: str, event: Event) -> Iterator[None]:

@@ -26,6 +26,8 @@ _SECRET_BYTES = 32
 _MAC_BYTES = 16
 #: Length of every session cookie's value: 64 + "." + 22 characters.
 SESSION_LENGTH = 87
+#: Length of the value of the cookie that binds links to a browser: 16 bytes.
+CARRY_LENGTH = 22
 
 
 class Ticket(NamedTuple):
@@ -82,6 +84,8 @@ class SessionCookies:
         self.login_prefix = f"{prefix}{name}-login-"
         #: With this cookie the next login lets the person choose the account.
         self.choose_name = f"{prefix}{name}-choose"
+        #: Links that carry data through a login are bound to the id in this cookie.
+        self.carry_name = f"{prefix}{name}-carry"
         self._keys = tuple(map(_Key, keys))
         # The newest key signs; it has already been derived.
         self._signer = Signer(
@@ -125,6 +129,12 @@ class SessionCookies:
         value = "1" if max_age else ""
         return Cookie(
             name=self.choose_name, value=value, max_age=max_age, secure=self.secure
+        )
+
+    def carry(self, browser_id: str, max_age: int) -> Cookie:
+        """Return the cookie that binds links to a browser; "" and 0 delete it."""
+        return Cookie(
+            name=self.carry_name, value=browser_id, max_age=max_age, secure=self.secure
         )
 
     def login(self, slot: str, value: str, max_age: int) -> Cookie:

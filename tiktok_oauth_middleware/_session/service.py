@@ -230,6 +230,28 @@ class SessionService:
         await self.emit(event, why=why)
         return result
 
+    async def revoke_refused(self, record_id: str, record: UserRecord) -> None:
+        """End a user's access at TikTok with the tokens of a login that was refused.
+
+        TikTok ends it for all of the user's tokens of this app, so a record that there
+        is of this user is deleted.
+
+        Args:
+            record_id: of the user.
+            record: with the new tokens; it is not stored.
+        """
+        why: object
+        try:
+            await self.records.forget(record_id)
+        except StoreError as error:
+            # Its tokens end at TikTok, and the sessions with their next refresh.
+            logger.warning("the record of a refused login was not deleted: %s", error)
+        result, why = await self.backend.shielded(
+            lambda: self._revoke_and_note(record_id, record)
+        )
+        event = Event(name="disconnect", reason=result, open_id=record.open_id)
+        await self.emit(event, why=why)
+
     async def _revoke_and_note(
         self, record_id: str, record: UserRecord
     ) -> tuple[str, object]:

@@ -9,7 +9,7 @@ memory awaits nothing: one scan of the headers, one lookup, one comparison of ti
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tiktok_oauth_middleware._core.encryption import Box, derive
@@ -43,8 +43,11 @@ from .webhook import Webhook
 
 if TYPE_CHECKING:
     from tiktok_oauth_middleware._session.cookie import Ticket
+    from tiktok_oauth_middleware.auth import OnLogin
+    from tiktok_oauth_middleware.settings.options import TikTokSettings
     from tiktok_oauth_middleware.tokens import TikTokTokens
 
+    from .carried import CarriedLinks
     from .mount import MountPoint
 
 _RETRY_SECONDS = "5"
@@ -52,6 +55,18 @@ _RETRY_SECONDS = "5"
 _DELETING_SECONDS = 1.0
 #: Changes the headers of a response.
 HeaderChange = Callable[[Sequence[tuple[str, str]]], Sequence[tuple[str, str]]]
+
+
+def _carried_links(
+    settings: TikTokSettings,
+    cookies: SessionCookies,
+    clock: Callable[[], float],
+    is_read: bool,  # noqa: FBT001 - for a partial
+) -> CarriedLinks:
+    """Return what seals data into links; made when a link first carries some."""
+    from .carried import CarriedLinks
+
+    return CarriedLinks(settings, cookies, clock, is_read=is_read)
 
 
 class _Middleware(Protocol):
@@ -68,6 +83,9 @@ class Core:
         service: SessionService,
         pages: Pages | None = None,
         tokens: Callable[[], TikTokTokens] = no_tokens,
+        *,
+        on_login: OnLogin | None = None,
+        reads_carried: bool = False,
     ) -> None:
         """Build the parts; nothing is opened or connected yet.
 
@@ -75,6 +93,12 @@ class Core:
             service: for the app's users.
             pages: that people see; the built-in ones if not given.
             tokens: returns the tokens of the app's users, for `TikTokAuth.bearer`.
+            on_login: decides about each login; see `LoginDecision`.
+            reads_carried: whether the app gets what a login carried in another way.
+
+        Raises:
+            ConfigurationError: `on_login` is no function of a login, or async under
+                WSGI.
         """
         settings, clock = service.settings, service.clock
         self.service = service
@@ -88,9 +112,18 @@ class Core:
             logger.warning(
                 "development: cookies without Secure, for %s only", settings.origin
             )
-        self._wire([reveal(key) for key in settings.secret_keys])
+        self._wire(
+            [reveal(key) for key in settings.secret_keys],
+            on_login,
+            reads_carried=reads_carried or on_login is not None,
+        )
         self.mount_points = MountPoints(
-            settings, clock, self.profiles.was_read, tokens, self._pages.messages
+            settings,
+            clock,
+            self.profiles.was_read,
+            tokens,
+            self._pages.messages,
+            self._carried_links,
         )
         self.rules = AppRules(settings)
         self.challenges = Challenges(
@@ -98,7 +131,9 @@ class Core:
         )
         self._is_app_checked = False
 
-    def _wire(self, keys: list[str]) -> None:
+    def _wire(
+        self, keys: list[str], on_login: OnLogin | None, *, reads_carried: bool
+    ) -> None:
         """Build the parts, each with its collaborators and with keys of its own."""
         settings, clock = self.settings, self.clock
         signing = [derive(key, settings.client_key, "session") for key in keys]
@@ -113,6 +148,9 @@ class Core:
         self.load_session = self.sessions.load_session
         #: Cookie value to cached session, for the middlewares' fast path.
         self.live = self.service.cache.live
+        self._carried_links = cache(
+            partial(_carried_links, settings, self.cookies, clock, reads_carried)
+        )
         shared = self.service.shared
         self._login = LoginFlow(
             settings=settings,
@@ -125,6 +163,9 @@ class Core:
             emit=shared.emit,
             clock=clock,
             profiles=self.profiles,
+            carried_links=self._carried_links,
+            revoke=self.service.revoke_refused,
+            on_login=on_login,
         )
         self.logout = Logout(service=self.service, cookies=self.cookies)
         self._webhook = Webhook(service=self.service)

@@ -6,6 +6,7 @@ finishes cost the store nothing.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -17,12 +18,18 @@ from tiktok_oauth_middleware._core.http import (
     Response,
     read_query,
 )
-from tiktok_oauth_middleware._core.return_to import return_to_of
+from tiktok_oauth_middleware._core.return_to import return_to_of, safe_return_to
 from tiktok_oauth_middleware._oauth.scopes import parse_scopes
 
 from .cookie_header import find
 from .mount import MountPoint
-from .navigation import is_document, is_other_host, is_prefetch, is_same_origin
+from .navigation import (
+    is_document,
+    is_other_host,
+    is_prefetch,
+    is_same_origin,
+    referring_path,
+)
 from .pages import (
     HEAD_LIMIT,
     Answer,
@@ -38,6 +45,7 @@ if TYPE_CHECKING:
     from tiktok_oauth_middleware._session.cookie import SessionCookies
     from tiktok_oauth_middleware.settings.options import TikTokSettings
 
+    from .carried import CarriedLinks
     from .recent_logins import RecentLogins
     from .transaction import LoginTransactions, Prompt
 
@@ -59,6 +67,7 @@ class BeginLogin:
     cookies: SessionCookies
     transactions: LoginTransactions
     recent: RecentLogins
+    carried_links: Callable[[], CarriedLinks]
 
     def respond(self, request: Request, mount_point: MountPoint) -> Answer:
         """Answer the login path: put a transaction into cookies, redirect to TikTok."""
@@ -89,14 +98,17 @@ class BeginLogin:
         except BadQuery:
             actions = [link("log_in_without", mount_point.login_url())]
             return ErrorPage(code="scope_not_offered", actions=actions)
+        carried = self._carried(request)
+        if carried is None:
+            return self._stale_link(request, mount_point)
         usual = self.transactions.default_return_to(mount_point)
         return_to = return_to_of(
             request.query, usual, mount_point.own_paths, mount_point.origin
         )
-        transaction = self.transactions.create(return_to, requested, prompt)
+        transaction = self.transactions.create(return_to, requested, prompt, carried)
         response = self.transactions.redirect_to_tiktok(request, transaction)
         if response is None or head_size(response) > HEAD_LIMIT:
-            # A long address besides many scopes: the address gives way.
+            # A long address besides many scopes or data: the address gives way.
             transaction = replace(transaction, return_to=usual)
             response = self.transactions.redirect_to_tiktok(request, transaction)
         if response is None:
@@ -104,6 +116,30 @@ class BeginLogin:
         special = "" if transaction.return_to == usual else transaction.return_to
         self.recent.remember(transaction.state, special, transaction.requested)
         return response
+
+    def _carried(self, request: Request) -> Mapping[str, str] | None:
+        """Return the data that a link carries; None if the link is not valid here."""
+        if b"carried" not in request.query:  # which `login_url` writes in one way only
+            return {}
+        try:
+            query = read_query(request.query, ["carried", "next", "scopes"])
+        except BadQuery:
+            return None
+        text = query.get("carried")
+        if text is None:
+            return {}
+        return self.carried_links().open(text, request.headers, query)
+
+    def _stale_link(self, request: Request, mount_point: MountPoint) -> ErrorPage:
+        """Return the page about a link that carries data and is not valid here.
+
+        The login does not begin without the data: it would end as another one than the
+        person meant.
+        """
+        before = referring_path(request, self.settings.origin) or ""
+        back = safe_return_to(before, mount_point.own_paths) or mount_point.home
+        actions = [link("back", back), link("log_in_without", mount_point.login_url())]
+        return ErrorPage(code="stale_login_link", actions=actions)
 
     def _redirect_to_own_host(
         self, request: Request, mount_point: MountPoint

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tiktok_oauth_middleware._core.log import logger
@@ -17,9 +18,11 @@ from tiktok_oauth_middleware._session.cookie import record_id
 from tiktok_oauth_middleware._session.profiles import has_profile
 from tiktok_oauth_middleware._session.record import Session, UserRecord
 from tiktok_oauth_middleware._session.records import swap_attempts
+from tiktok_oauth_middleware.auth import Login, read_profile
 from tiktok_oauth_middleware.errors import (
     GrantRevoked,
     LoginExpired,
+    LoginRefused,
     StoreError,
     TikTokError,
 )
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
     from tiktok_oauth_middleware._session.records import Records
     from tiktok_oauth_middleware.settings.options import TikTokSettings
 
+    from .login_decision import LoginDecision
+    from .mount import MountPoint
     from .transaction import LoginTransaction
 
 #: Most browser sessions of one user; the oldest end first.
@@ -50,6 +55,8 @@ class NewSession:
     record: UserRecord
     #: Whether the user had no record before.
     is_new_user: bool
+    #: Where the app's ``on_login`` led instead; "" if it did not.
+    lands_on: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
@@ -62,9 +69,17 @@ class CodeExchange:
     profiles: Profiles
     client: Callable[[], Awaitable[TikTokClient]]
     clock: Callable[[], float]
+    #: Asks the app's ``on_login``; None if it has none.
+    decision: LoginDecision | None
+    #: Ends a user's access at TikTok with the tokens of a login that was refused.
+    revoke: Callable[[str, UserRecord], Awaitable[None]]
 
     async def run(
-        self, transaction: LoginTransaction, code: Secret, previous: Ticket | None
+        self,
+        transaction: LoginTransaction,
+        code: Secret,
+        previous: Ticket | None,
+        mount_point: MountPoint,
     ) -> NewSession:
         """Return the session that a code gives.
 
@@ -72,9 +87,12 @@ class CodeExchange:
             transaction: of the login.
             code: TikTok's.
             previous: the browser's present session, which ends.
+            mount_point: of the callback.
 
         Raises:
             LoginExpired: the code is no longer valid.
+            LoginRefused, LoginUndecided: the app's ``on_login`` did not let it go on,
+                and nothing was written.
             StoreError: the store failed.
             TikTokError: TikTok refused, or gave no usable answer.
         """
@@ -89,7 +107,46 @@ class CodeExchange:
             # It would end at its first use: a guarded page would log in for ever.
             raise TikTokError("", "a token that has ended already")
         profile = await self._profile(tokens)
-        return await self._save(transaction, tokens, profile, previous)
+        lands_on = ""
+        if self.decision is not None:
+            ask = partial(self.decision.ask, mount_point=mount_point)
+            lands_on = await self._decide(ask, transaction, tokens, profile)
+        session = await self._save(transaction, tokens, profile, previous)
+        return replace(session, lands_on=lands_on)
+
+    async def _decide(
+        self,
+        ask: Callable[[Login], Awaitable[str]],
+        transaction: LoginTransaction,
+        tokens: TokenResponse,
+        profile: Profile | None,
+    ) -> str:
+        """Ask the app; return where the login lands instead, or "".
+
+        The tokens of a refused login are dropped. A record that there is of this user
+        stays as it was, with the tokens of an earlier login.
+
+        Raises:
+            LoginRefused, LoginUndecided: the login does not go on.
+            StoreError: the store could not say whether there is a record.
+        """
+        user_record_id = record_id(self.settings.client_key, tokens.open_id)
+        stored = await self.records.load(user_record_id)
+        record = self._record(transaction, tokens, profile, stored and stored.record)
+        login = Login(
+            open_id=record.open_id,
+            scopes=split_scopes(record.scopes),
+            user=read_profile(record.open_id, record.profile),
+            next=transaction.return_to,
+            carried=transaction.carried,
+            is_new=stored is None,
+        )
+        try:
+            return await ask(login)
+        except LoginRefused as refused:
+            if refused.revoke:
+                await self.revoke(user_record_id, record)
+            raise
 
     async def _profile(self, tokens: TokenResponse) -> Profile | None:
         """Return the user's profile, or None where TikTok does not give it.

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from tiktok_oauth_middleware.settings.options import TikTokSettings
 
     from .code_exchange import CodeExchange
+    from .mount import MountPoint
     from .unfinished_login import UnfinishedLogins
 
 
@@ -64,6 +65,7 @@ class ConcludeLogin:
         transaction: LoginTransaction,
         callback: Callback,
         ticket: Ticket | None,
+        mount_point: MountPoint,
     ) -> tuple[LoginResult, bool]:
         """Return the result of a login, and whether this request produced it.
 
@@ -86,7 +88,9 @@ class ConcludeLogin:
             # exchange goes on to its end even if that one's browser is gone.
             sealed = await self.backend.single_flight(
                 ("login", login_id),
-                lambda: self._conclude(transaction, callback, ticket, produced),
+                lambda: self._conclude(
+                    transaction, callback, ticket, mount_point, produced
+                ),
                 wait=True,
             )
         result = sealed and self.results.opened(login_id, sealed)
@@ -116,6 +120,7 @@ class ConcludeLogin:
         transaction: LoginTransaction,
         callback: Callback,
         ticket: Ticket | None,
+        mount_point: MountPoint,
         produced: list[str],
     ) -> bytes | None:
         """Finish a login, or wait for the request that does; return the sealed result.
@@ -124,6 +129,7 @@ class ConcludeLogin:
             transaction: whose cookies the browser brought.
             callback: with TikTok's code.
             ticket: of the browser's present session cookie.
+            mount_point: of the callback.
             produced: gets the login's id if the login is finished here.
         """
         login_id = login_id_of(transaction.state)
@@ -133,8 +139,8 @@ class ConcludeLogin:
         produced.append(login_id)
         try:
             # No secret is in a local of this frame while the app's on_event runs.
-            sealed, event, session, why = await self._attempt(
-                transaction, callback, ticket
+            sealed, event, session, why, raised = await self._attempt(
+                transaction, callback, ticket, mount_point
             )
         except StoreError:
             # The code is spent. A repeated callback need not wait to learn that.
@@ -146,7 +152,7 @@ class ConcludeLogin:
             await self.results.finish(login_id, marker, sealed)
         except StoreError as error:
             logger.warning("the result of a login could not be kept: %s", error)
-        await self.emit(event, session=session, why=why)
+        await self.emit(event, session=session, why=why, raised=raised)
         return sealed
 
     async def _attempt(
@@ -154,22 +160,27 @@ class ConcludeLogin:
         transaction: LoginTransaction,
         callback: Callback,
         ticket: Ticket | None,
-    ) -> tuple[bytes, Event, str, object]:
+        mount_point: MountPoint,
+    ) -> tuple[bytes, Event, str, object, BaseException | None]:
         """Exchange the code.
 
         Returns:
-            The sealed result, the event to emit, and the session's digest and the cause
-            to emit with it.
+            The sealed result, the event to emit, and what to emit with it: the
+            session's digest, the cause, and what the app's ``on_login`` raised.
         """
-        digest, why = "", None
+        digest, why, raised = "", None, None
         try:
-            session = await self.exchange.run(transaction, callback.code, ticket)
+            session = await self.exchange.run(
+                transaction, callback.code, ticket, mount_point
+            )
             asks_again = await self._asks_again(transaction, session.record)
             record, digest = session.record, session.digest
             result = LoginResult(
                 at=int(self.clock()),
                 session=session.cookie,
-                return_to=transaction.return_to,
+                return_to=session.lands_on or transaction.return_to,
+                lands_on=session.lands_on,
+                is_new=session.is_new_user,
                 asks_again=asks_again,
             )
             event = Event(
@@ -184,8 +195,9 @@ class ConcludeLogin:
         except TikTokOAuthError as error:
             result = self.unfinished.failure(error)
             event, why = rejected_event(result, error), error
+            raised = getattr(error, "raised", None)
         sealed = self.results.seal(login_id_of(transaction.state), result)
-        return sealed, event, digest, cause_for_log(why) if why else ""
+        return sealed, event, digest, cause_for_log(why) if why else "", raised
 
     async def _asks_again(
         self, transaction: LoginTransaction, record: UserRecord

@@ -30,6 +30,7 @@ from tiktok_oauth_middleware.errors import (
 
 from .begin_login import has_logged_out
 from .conclude_login import ConcludeLogin, login_id_of
+from .cookie_header import find
 from .pages import (
     HEAD_LIMIT,
     Answer,
@@ -121,11 +122,15 @@ class FinishLogin:
             transaction.return_to,
             transaction.requested,
             transaction.prompt == "choose",
+            transaction.carried,
         )
         visit = visit._replace(retry=retry, spent=spent)
+        if transaction.carried:
+            browser_id = self.unfinished.carried_links().browser_id(request.headers)
+            visit = visit._replace(browser_id=browser_id)
         try:
             result, is_own = await self.conclude.result_of(
-                transaction, callback, ticket
+                transaction, callback, ticket, visit.mount_point
             )
         except StoreError:
             raise
@@ -135,13 +140,18 @@ class FinishLogin:
             ):
                 event = rejected_event(self.unfinished.failure(error), error)
                 await self.emit(event, why=cause_for_log(error))
-                return redirect_with_cookies(transaction.return_to, spent)
+                lands_on = transaction.lands_on or transaction.return_to
+                return redirect_with_cookies(lands_on, spent)
             return await self.unfinished.reject(error, visit)
         if result.code:
             return self.unfinished.page(result, visit)
         keeps_session = not is_own and await self._has_other_session(ticket, result)
         if has_logged_out(request, self.cookies):
             spent.append(self.cookies.choose(0))
+        if find(request.headers, self.cookies.carry_name.encode()) is not None:
+            # Links made for another user of this browser are not for this one.
+            spent.append(self.cookies.carry("", 0))
+        request.finished = (transaction.return_to, transaction.carried, result.is_new)
         second = None
         if result.asks_again and not keeps_session:
             second = self._second_trip(request, transaction, result, spent)
@@ -162,7 +172,7 @@ class FinishLogin:
         Returns:
             None if that is too long for one response.
         """
-        second = self.transactions.renewed(transaction)
+        second = self.transactions.renewed(transaction, result.lands_on)
         cookies = [*spent, self._session_cookie(result)]
         response = self.transactions.redirect_to_tiktok(request, second, cookies)
         if response is None or head_size(response) > HEAD_LIMIT:

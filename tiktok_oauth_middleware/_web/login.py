@@ -27,8 +27,13 @@ if TYPE_CHECKING:
     from tiktok_oauth_middleware._observe.emit import Emitter
     from tiktok_oauth_middleware._session.cookie import SessionCookies
     from tiktok_oauth_middleware._session.profiles import Profiles
+    from tiktok_oauth_middleware._session.record import UserRecord
     from tiktok_oauth_middleware._session.records import Records
+    from tiktok_oauth_middleware.auth import OnLogin
     from tiktok_oauth_middleware.settings.options import TikTokSettings
+
+    from .carried import CarriedLinks
+    from .login_decision import LoginDecision
 
 #: The cookies outlive the login by this, in seconds, so that the callback of a login
 #: that took too long can be distinguished from one that began in another browser.
@@ -53,6 +58,11 @@ class LoginFlow:
     emit: Emitter
     clock: Callable[[], float]
     profiles: Profiles
+    carried_links: Callable[[], CarriedLinks]
+    #: Ends a user's access at TikTok with the tokens of a login that was refused.
+    revoke: Callable[[str, UserRecord], Awaitable[None]]
+    #: The app's; see `login_decision`.
+    on_login: OnLogin | None
     transactions: LoginTransactions = field(init=False)
     #: Answers the login path.
     begin: BeginLogin = field(init=False)
@@ -63,7 +73,8 @@ class LoginFlow:
         """Make the steps, and what only they use.
 
         Raises:
-            ConfigurationError: `cookie_name` leaves no room for the login's cookies.
+            ConfigurationError: `cookie_name` leaves no room for the login's cookies, or
+                `on_login` is none.
         """
         settings, clock = self.settings, self.clock
         max_age = settings.login_lifetime + _AFTERLIFE
@@ -77,10 +88,12 @@ class LoginFlow:
             cookies=self.cookies,
             transactions=self.transactions,
             recent=recent,
+            carried_links=self.carried_links,
         )
         unfinished = UnfinishedLogins(
             settings=settings,
             transactions=self.transactions,
+            carried_links=self.carried_links,
             emit=self.emit,
             clock=clock,
         )
@@ -95,6 +108,17 @@ class LoginFlow:
             emit=self.emit,
         )
 
+    def _decision(self) -> LoginDecision | None:
+        if self.on_login is None:
+            return None
+        from .login_decision import LoginDecision
+
+        return LoginDecision(
+            on_login=self.on_login,
+            backend=self.backend,
+            seconds=self.settings.timeout,
+        )
+
     def _conclude(self, unfinished: UnfinishedLogins) -> ConcludeLogin:
         settings, clock = self.settings, self.clock
         exchange = CodeExchange(
@@ -104,6 +128,8 @@ class LoginFlow:
             profiles=self.profiles,
             client=self.client,
             clock=clock,
+            decision=self._decision(),
+            revoke=self.revoke,
         )
         results = LoginResults(
             records=self.records,
@@ -112,8 +138,9 @@ class LoginFlow:
             clock=clock,
             used_seconds=settings.login_lifetime + SERVER_CLOCK_SKEW,
             # The exchange, the profile, perhaps the profile again without a field that
-            # was refused, and the record.
-            exchange_seconds=3 * settings.timeout + _WRITE_SECONDS,
+            # was refused, on_login, and the record.
+            exchange_seconds=(3 if self.on_login is None else 4) * settings.timeout
+            + _WRITE_SECONDS,
         )
         return ConcludeLogin(
             settings=settings,

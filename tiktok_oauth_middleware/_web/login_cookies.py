@@ -4,8 +4,8 @@ Requests that begin logins at the same moment, such as those of tabs that a brow
 restores, do not carry each other's cookies. If each login had a cookie name of its own,
 all those cookies would accumulate, and servers would refuse every request for its long
 headers until the cookies expire. So the names are fixed: seven full slots, the session
-cookie and the cookie that lets a person choose the account take at most `COOKIE_LIMIT`
-bytes of a request together.
+cookie, the cookie that lets a person choose the account and the one that binds links to
+a browser take at most `COOKIE_LIMIT` bytes of a request together.
 
 A login takes one slot, or several if it is long. Each slot holds one part, with the
 first bytes of the login's hash, so that parts of two logins are never combined. The
@@ -25,7 +25,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tiktok_oauth_middleware._core.fork import register_after_fork
 from tiktok_oauth_middleware._core.http import COOKIE_LIMIT, Cookie, Headers
-from tiktok_oauth_middleware._session.cookie import SESSION_LENGTH, from_text, to_text
+from tiktok_oauth_middleware._session.cookie import (
+    CARRY_LENGTH,
+    SESSION_LENGTH,
+    from_text,
+    to_text,
+)
 from tiktok_oauth_middleware.errors import ConfigurationError
 
 from .cookie_header import find_all
@@ -46,7 +51,7 @@ _LATEST_TIME = 256**_TIME_BYTES - 1
 #: Where the sealed bytes begin.
 _START = _TIME_BYTES + _PURPOSE_BYTES
 #: The bytes that all slots together must hold: an address of 2,048 bytes and 200 bytes
-#: for the other sealed fields.
+#: for the other sealed fields. If more is to be held, the address gives way.
 _ENOUGH = 2048 + 200
 #: Most sets of request cookies for which the assigned slots are remembered.
 _REMEMBERED = 512
@@ -99,8 +104,9 @@ class LoginCookies:
         self._max_age = max_age
         session = len(cookies.session_name) + 1 + SESSION_LENGTH
         choose = len(cookies.choose_name) + 2
-        # Eight times "; " between nine cookies.
-        each = (COOKIE_LIMIT - session - choose - 2 * (SLOTS + 1)) // SLOTS
+        carry = len(cookies.carry_name) + 1 + CARRY_LENGTH
+        # Nine times "; " between ten cookies.
+        each = (COOKIE_LIMIT - session - choose - carry - 2 * (SLOTS + 2)) // SLOTS
         letters = each - len(cookies.login_prefix) - 2
         #: The bytes of a login that one slot holds.
         self._room = letters * 3 // 4 - _HEAD_BYTES

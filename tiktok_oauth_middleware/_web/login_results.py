@@ -43,6 +43,10 @@ class LoginResult:
     session: str = field(default="", repr=False)
     #: Where the login led.
     return_to: str = ""
+    #: The same, if the app's ``on_login`` said so; "" if it did not.
+    lands_on: str = ""
+    #: Whether the user had no record before.
+    is_new: bool = False
     #: Whether TikTok granted less than was requested without showing its page, so that
     #: the person is sent there once more.
     asks_again: bool = False

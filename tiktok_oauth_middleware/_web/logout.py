@@ -14,7 +14,7 @@ from tiktok_oauth_middleware._core.http import QUERY_LIMIT, Cookie, Request
 from tiktok_oauth_middleware._core.return_to import return_to_of
 from tiktok_oauth_middleware._session.service import FAILED
 
-from .cookie_header import find_all
+from .cookie_header import find, find_all
 from .messages import ActionName, ProblemCode
 from .mount import MountPoint
 from .navigation import is_same_origin
@@ -121,6 +121,9 @@ class Logout:
         cookies = self.cookies
         logins = find_all(request.headers, cookies.login_prefix.encode())
         deletions = [cookies.login(slot, "", 0) for slot in [*logins][:DELETED_AT_ONCE]]
+        if find(request.headers, cookies.carry_name.encode()) is not None:
+            # Links of the person who logs out are not for the next one.
+            deletions.append(cookies.carry("", 0))
         name = cookies.session_name.encode() + b"="
         if any(name in header for header in request.all(b"cookie")):
             # Last: some adapters keep one Set-Cookie only.

@@ -32,12 +32,14 @@ ProblemCode = Literal[
     "tiktok_unavailable",
     "store_error",
     "login_refused",
+    "login_undecided",
     "account_taken",
     "scope_required",
     "login_required",
     "reauthentication_required",
     "login_unfinished",
     "scope_not_offered",
+    "stale_login_link",
     "not_a_page_visit",
     "cross_site",
     "method_not_allowed",
@@ -53,6 +55,7 @@ ActionName = Literal[
     "log_in",
     "log_in_without",
     "ask_again",
+    "other_account",
     "log_out",
     "disconnect",
     "stay",
@@ -66,6 +69,7 @@ NoteName = Literal[
     "begins_at",
     "tiktok_sent",
     "tiktok_reference",
+    "refused_because",
 ]
 
 
@@ -149,6 +153,14 @@ PROBLEM_TEXTS: Mapping[ProblemCode, ProblemText] = {
         "TikTok confirmed who you are, but this site does not let this account in."
         " Nobody was signed in.",
     ),
+    "login_undecided": ProblemText(
+        500,
+        "Something went wrong here",
+        "TikTok confirmed who you are, but this site could not finish the login. Nobody"
+        " was signed in.",
+        "Try again; if it stays that way, tell the people who run this site, with the"
+        " reference below.",
+    ),
     "account_taken": ProblemText(
         409,
         "This TikTok account belongs to another user",
@@ -187,6 +199,13 @@ PROBLEM_TEXTS: Mapping[ProblemCode, ProblemText] = {
         400,
         "This site does not ask for that",
         "The link asked TikTok for something that this site never asks for.",
+    ),
+    "stale_login_link": ProblemText(
+        400,
+        "Please open that link again",
+        "For your safety this link works for an hour, in the browser that it was shown"
+        " in, until somebody logs in or out there. Nobody was signed in.",
+        "Go back to the page with the link, load it again, and follow it from there.",
     ),
     "not_a_page_visit": ProblemText(
         403,
@@ -235,6 +254,7 @@ ACTIONS: Mapping[ActionName, str] = {
     "log_in": "Log in",
     "log_in_without": "Log in without it",
     "ask_again": "Ask TikTok again",
+    "other_account": "Use another TikTok account",
     "log_out": "Log out",
     "disconnect": "Disconnect",
     "stay": "Stay",
@@ -251,6 +271,7 @@ NOTES: Mapping[NoteName, str] = {
     " {}.",
     "tiktok_sent": "TikTok sent back: {}.",
     "tiktok_reference": "TikTok's own reference is {}.",
+    "refused_because": "{}",
 }
 ENGLISH = "en"
 for _table, _names in (

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tiktok_oauth_middleware.tokens import TikTokTokens
 
     from .button import SafeHtml
+    from .carried import CarriedLinks
     from .messages import Messages
 
 #: What answers one of the middleware's own paths.
@@ -55,6 +56,12 @@ def no_tokens() -> NoReturn:
     raise ConfigurationError(message)
 
 
+def no_carried_links() -> NoReturn:
+    """Stand for the links of a mount point that was built alone."""
+    message = "this mount point was built without links that carry data"
+    raise ConfigurationError(message)
+
+
 @dataclass(slots=True, kw_only=True, eq=False, repr=False)
 class MountPoint:
     """One mount point, shared by all its requests: its URLs, and the clock."""
@@ -72,6 +79,8 @@ class MountPoint:
     profile_was_read: Callable[[CachedSession], object] = lambda _: None
     #: Returns the tokens of the app's users, for calls to TikTok's API.
     tokens: Callable[[], TikTokTokens] = no_tokens
+    #: Returns what seals data into links, for ``login_url(carry=...)``.
+    carried_links: Callable[[], CarriedLinks] = no_carried_links
     #: Whether the callback is not below it, so that no login can be finished here.
     is_stray: bool = False
     #: Whether a login begins by POST only.
@@ -104,14 +113,26 @@ class MountPoint:
         scopes: Iterable[str] = (),
         *,
         choose_account: bool = False,
+        carried: Mapping[str, str] | None = None,
+        browser_id: str = "",
     ) -> str:
-        """Return the path and query that begin a login."""
+        """Return the path and query that begin a login.
+
+        Args:
+            return_to: where it leads.
+            scopes: that it requests one by one.
+            choose_account: whether TikTok is to show its page.
+            carried: data for ``on_login``.
+            browser_id: of the browser that gets the link, if it carries data.
+        """
         requested = join_scopes(scopes)
         query = {
             "next": return_to and local_part(return_to, self.origin),
             "scopes": requested or None,
             "choose_account": "1" if choose_account else None,
         }
+        if carried:
+            query["carried"] = self.carried_links().seal(carried, browser_id, query)
         return self._with_query(self._login, query)
 
     def login_button(
@@ -155,6 +176,17 @@ class MountPoint:
             nonce=nonce,
         )
 
+    @staticmethod
+    def check_carried(carried: object) -> None:
+        """Refuse what no login carries.
+
+        Raises:
+            ValueError: it is no mapping from strings to strings, or too long.
+        """
+        from .carried import check_carried
+
+        check_carried(carried)
+
     def logout_url(self, return_to: str | None = None) -> str:
         """Return the path and query to POST to."""
         return self._with_query(self._logout, {"next": return_to})
@@ -178,12 +210,14 @@ class MountPoints:
         profile_was_read: Callable[[CachedSession], object],
         tokens: Callable[[], TikTokTokens] = no_tokens,
         messages: Messages | None = None,
+        carried_links: Callable[[], CarriedLinks] = no_carried_links,
     ) -> None:
         self._messages = messages
         self._settings = settings
         self._clock = clock
         self._profile_was_read = profile_was_read
         self._tokens = tokens
+        self._carried_links = carried_links
         self._stray_logged_at = -_STRAY_LOG_SECONDS
         #: By mount point as the server gives it. Only those that the callback is below:
         #: a client may name the mount point (daphne takes Daphne-Root-Path from it),
@@ -220,6 +254,7 @@ class MountPoints:
             origin=settings.origin,
             profile_was_read=self._profile_was_read,
             tokens=self._tokens,
+            carried_links=self._carried_links,
             is_stray=is_stray,
             is_login_posted="GET" not in settings.login_methods,
             messages=self._messages,

@@ -145,6 +145,21 @@ def with_cookie_deleted(
     return [deletion.header(), *kept, ("cache-control", "no-store")]
 
 
+def with_cookie_set(
+    headers: Sequence[tuple[str, str]], cookie: Cookie
+) -> list[tuple[str, str]]:
+    """Return response headers that also set a cookie, of a response stored nowhere.
+
+    It comes first, as in `with_cookie_deleted`.
+    """
+    kept = [
+        (name, value)
+        for name, value in headers
+        if name.lower() == "vary" or not is_caching(name)
+    ]
+    return [cookie.header(), *kept, ("cache-control", "no-store")]
+
+
 def _items(headers: Sequence[tuple[str, str]], name: str) -> list[str]:
     values = (value for key, value in headers if key.lower() == name)
     return [item.strip() for v in values for item in v.split(",") if item.strip()]

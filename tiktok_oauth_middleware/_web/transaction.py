@@ -8,7 +8,7 @@ finds no transaction here (RFC 9700 section 4.7).
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -23,6 +23,7 @@ from tiktok_oauth_middleware._core.secret import Secret
 from tiktok_oauth_middleware._oauth.authorize import AuthorizationRequest
 from tiktok_oauth_middleware._oauth.scopes import join_scopes, split_scopes
 
+from .carried import pack_carried, unpack_carried
 from .login_cookies import purpose_hash
 from .pages import redirect_with_cookies
 
@@ -44,7 +45,7 @@ _DOUBLE_CLICK_SECONDS = 3
 #: fewer scopes than requested without showing its page. "" where it need not.
 Prompt = Literal["", "consent", "choose", "again"]
 _PROMPTS: tuple[Prompt, ...] = get_args(Prompt)
-_VERSION = "3"
+_VERSION = "4"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,12 +62,27 @@ class LoginTransaction:
     #: Scopes requested one by one, besides those of the settings; joined by commas.
     requested: str
     prompt: Prompt = ""
+    #: Where the app's ``on_login`` led instead, at the first of two trips; "" if it did
+    #: not.
+    lands_on: str = ""
+    #: What the login's link carried.
+    carried: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def pack(self) -> bytes:
         """Return the bytes to seal, which are bound to the state and the time."""
         verifier = self.verifier.reveal()
-        parts = (_VERSION, verifier, self.return_to, self.requested, self.prompt)
-        return "\n".join(parts).encode()
+        # JSON without spaces has no line break in it.
+        return "\n".join(
+            (
+                _VERSION,
+                verifier,
+                self.return_to,
+                self.requested,
+                self.prompt,
+                self.lands_on,
+                pack_carried(self.carried) if self.carried else "",
+            )
+        ).encode()
 
     @property
     def purpose(self) -> str:
@@ -79,8 +95,8 @@ class LoginTransaction:
     ) -> LoginTransaction | None:
         """Return what `pack` wrote; None if another version wrote it."""
         try:
-            version, verifier, return_to, requested, prompt = packed.decode().split(
-                "\n"
+            version, verifier, return_to, requested, prompt, lands_on, carried = (
+                packed.decode().split("\n")
             )
         except ValueError:
             return None
@@ -93,6 +109,8 @@ class LoginTransaction:
             created_at=created_at,
             requested=requested,
             prompt=prompt,
+            lands_on=lands_on,
+            carried=unpack_carried(carried) if carried else {},
         )
 
 
@@ -109,7 +127,11 @@ class LoginTransactions:
         return mount_point.prefix + self.settings.after_login
 
     def create(
-        self, return_to: str, requested: Iterable[str], prompt: Prompt
+        self,
+        return_to: str,
+        requested: Iterable[str],
+        prompt: Prompt,
+        carried: Mapping[str, str],
     ) -> LoginTransaction:
         """Return a new transaction with a state and verifier of its own."""
         return LoginTransaction(
@@ -119,6 +141,7 @@ class LoginTransactions:
             created_at=int(self.clock()),
             requested=join_scopes(requested),
             prompt=prompt,
+            carried=carried,
         )
 
     def all_scopes(self, transaction: LoginTransaction) -> frozenset[str]:
@@ -185,10 +208,15 @@ class LoginTransactions:
         age = self.clock() - transaction.created_at
         return -SERVER_CLOCK_SKEW <= age <= self.settings.login_lifetime
 
-    def renewed(self, transaction: LoginTransaction) -> LoginTransaction:
-        """Return a new transaction like one that ended, for TikTok's page again."""
-        new = self.create(transaction.return_to, (), "again")
-        return replace(new, requested=transaction.requested)
+    def renewed(self, transaction: LoginTransaction, lands_on: str) -> LoginTransaction:
+        """Return a new transaction like one that ended, for TikTok's page again.
+
+        Args:
+            transaction: which ended.
+            lands_on: where the app's ``on_login`` led instead, or "".
+        """
+        new = self.create(transaction.return_to, (), "again", transaction.carried)
+        return replace(new, requested=transaction.requested, lands_on=lands_on)
 
     def under_way(self, headers: Headers) -> list[tuple[int, bytes]]:
         """Return what a request's cookies say of logins that have not come back."""

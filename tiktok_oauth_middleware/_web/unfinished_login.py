@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,6 +19,7 @@ from tiktok_oauth_middleware.errors import (
     LoginDenied,
     LoginError,
     LoginExpired,
+    LoginRefused,
     StateMismatch,
     TikTokError,
     TikTokOAuthError,
@@ -34,13 +35,18 @@ if TYPE_CHECKING:
     from tiktok_oauth_middleware._oauth.authorize import Callback
     from tiktok_oauth_middleware._observe.emit import Emitter
     from tiktok_oauth_middleware._session.cookie import Ticket
+    from tiktok_oauth_middleware.auth import Login
     from tiktok_oauth_middleware.settings.options import TikTokSettings
 
+    from .carried import CarriedLinks
     from .messages import ProblemCode
     from .mount import MountPoint
     from .transaction import LoginTransactions
 
 _ERROR_CODE = re.compile(r"[a-z_]{1,40}")
+
+
+_NOTHING: Mapping[str, str] = {}
 
 
 class Visit(NamedTuple):
@@ -53,6 +59,8 @@ class Visit(NamedTuple):
     retry: Retry | None = None
     #: Deletions of the login's cookies.
     spent: Sequence[Cookie] = ()
+    #: That links of this browser are bound to; "" if it has none, or carries nothing.
+    browser_id: str = ""
 
 
 class Retry(NamedTuple):
@@ -61,6 +69,7 @@ class Retry(NamedTuple):
     return_to: str
     requested: str
     chooses_account: bool = False
+    carried: Mapping[str, str] = _NOTHING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
@@ -69,6 +78,7 @@ class UnfinishedLogins:
 
     settings: TikTokSettings
     transactions: LoginTransactions
+    carried_links: Callable[[], CarriedLinks]
     emit: Emitter
     #: Seconds since 1970.
     clock: Callable[[], float]
@@ -78,6 +88,8 @@ class UnfinishedLogins:
         notes: list[Note] = []
         if isinstance(error, LoginDenied):
             pass  # the page explains it
+        elif isinstance(error, LoginRefused):
+            notes = [Note("refused_because", error.text)] if error.text else []
         elif isinstance(error, LoginError) and error.error:
             notes = [Note("tiktok_sent", error.error)]
         elif isinstance(error, TikTokError) and error.log_id:
@@ -129,37 +141,60 @@ class UnfinishedLogins:
 
         It never redirects to TikTok by itself: that could repeat for ever.
         """
-        actions = [
-            link("try_again", self._retry_url(visit.retry, visit.mount_point)),
-            link("back", visit.mount_point.home),
-        ]
-        if visit.ticket is not None:
-            actions.reverse()
+        links, cookies = self.carried_links, [*visit.spent[:DELETED_AT_ONCE]]
+        browser_id = visit.browser_id
+        if visit.retry is not None and visit.retry.carried:
+            browser_id = browser_id or links().new_browser_id()
+            cookies.append(links().cookie(browser_id))
+        back = link("back", visit.mount_point.home)
+        if result.code == "login_refused":
+            other = self._retry_url(visit, browser_id, choose_account=True)
+            actions = [back, link("other_account", other)]
+        else:
+            actions = [link("try_again", self._retry_url(visit, browser_id)), back]
+            if visit.ticket is not None:
+                actions.reverse()
         return ErrorPage(
             code=result.code or "login_failed",
             actions=actions,
             notes=result.notes,
             reference=result.reference,
-            cookies=visit.spent[:DELETED_AT_ONCE],
+            cookies=cookies,
             headers=result.headers,
         )
 
-    def _retry_url(self, retry: Retry | None, mount_point: MountPoint) -> str:
+    def _retry_url(
+        self, visit: Visit, browser_id: str, *, choose_account: bool = False
+    ) -> str:
         """Return the URL that begins the same login again."""
+        retry, mount_point = visit.retry, visit.mount_point
         if retry is None:
-            return mount_point.login_url()
+            return mount_point.login_url(choose_account=choose_account)
         usual = self.transactions.default_return_to(mount_point)
         return mount_point.login_url(
             None if retry.return_to in ("", usual) else retry.return_to,
             split_scopes(retry.requested),
-            choose_account=retry.chooses_account,
+            choose_account=choose_account or retry.chooses_account,
+            carried=retry.carried,
+            browser_id=browser_id,
         )
 
 
 def rejected_event(result: LoginResult, error: TikTokOAuthError) -> Event:
     """Return the event of a login that failed."""
-    reason = reason_of(error)
-    return Event(name="login_rejected", reason=reason, reference=result.reference)
+    event = Event(
+        name="login_rejected", reason=reason_of(error), reference=result.reference
+    )
+    login: Login | None = getattr(error, "login", None)
+    if login is None:
+        return event
+    return replace(
+        event,
+        open_id=login.open_id,
+        scopes=login.scopes,
+        user=login.user,
+        is_new=login.is_new,
+    )
 
 
 def cause_for_log(error: TikTokOAuthError) -> BaseException:

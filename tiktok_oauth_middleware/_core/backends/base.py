@@ -198,6 +198,27 @@ class Backend(Protocol):
         """
         ...
 
+    async def ask_app(
+        self, call: Callable[[], Any], seconds: float, *, is_async: bool
+    ) -> Outcome:
+        """Return what an app's own code returned or raised, as `call_app_code` runs it.
+
+        Under ASGI a plain function runs in a thread, so that it may block. The time is
+        a limit there: a coroutine is cancelled, a thread is left behind with its
+        result. Under WSGI the call is made in the request's own thread, since the
+        app's database connections belong to it, and ends when it ends.
+
+        Args:
+            call: returns a value or, if `is_async`, an awaitable.
+            seconds: the longest time.
+            is_async: whether `call` is made in the event loop.
+
+        Returns:
+            An outcome with a value, or with an Exception whose traceback begins below
+            every flow; if the time was over, with neither, and `is_set` is False.
+        """
+        ...
+
     @property
     def is_blocking(self) -> bool:
         """Whether calls block, so that the HTTP client must be a blocking one."""

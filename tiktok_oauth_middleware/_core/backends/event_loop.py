@@ -211,6 +211,33 @@ class AsyncBackend:
                 group.start_soon(work)
         return outcome.get()
 
+    async def ask_app(
+        self, call: Callable[[], Any], seconds: float, *, is_async: bool
+    ) -> Outcome:
+        from anyio import move_on_after, to_thread
+
+        outcome = Outcome(Exception)
+
+        async def ask() -> None:
+            with move_on_after(seconds), outcome:
+                if is_async:
+                    result = call()
+                else:
+                    # In anyio's own threads: ours are for the store. In a list, since
+                    # Trio takes no coroutine from a thread.
+                    [result] = await to_thread.run_sync(
+                        lambda: [call()], abandon_on_cancel=True
+                    )
+                if isinstance(result, Awaitable):
+                    result = await result
+                outcome.value = result
+
+        try:
+            await self.call_app_code(ask)
+        except _CallbackCancelled as error:
+            outcome.error, outcome.is_set = error, True
+        return outcome
+
 
 async def _in_a_task(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Do the work in a task of asyncio, which has a stack of its own.

@@ -118,3 +118,19 @@ class ThreadBackend:
 
     async def call_app_code(self, call: Callable[[], Any]) -> Any:
         return await AppCodeCall(call)
+
+    async def ask_app(
+        self,
+        call: Callable[[], Any],
+        seconds: float,  # noqa: ARG002 - nothing can stop it
+        *,
+        is_async: bool,  # noqa: ARG002 - it never is
+    ) -> Outcome:
+        outcome = Outcome(Exception)
+
+        def ask() -> None:
+            with outcome:
+                outcome.value = call()
+
+        await AppCodeCall(ask)
+        return outcome

@@ -1,0 +1,640 @@
+"""`on_login`: what the app decides when TikTok has confirmed a login."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+import threading
+from html import unescape
+
+import anyio
+import anyio.lowlevel
+import pytest
+import trio
+
+from tiktok_oauth_middleware import (
+    ConfigurationError,
+    Login,
+    LoginRefused,
+    StoreError,
+    TikTokOAuthMiddleware,
+    TikTokOAuthWSGIMiddleware,
+    TikTokTokens,
+    User,
+)
+
+from ..conftest import PAGE, kept, make_settings, query_of
+from ..support.links import link_for, with_links
+from .test_webhooks import HOOK, deliver
+
+SESSION = "__Host-tiktok"
+TEXT = "Only people with an invitation can sign up."
+
+
+class Decider:
+    """An `on_login` that keeps the logins it was asked about."""
+
+    def __init__(self):
+        self.logins = []
+        self.answer = None
+        self.error = None
+
+    def __call__(self, login):
+        self.logins.append(login)
+        if self.error is not None:
+            raise self.error
+        return self.answer
+
+
+@pytest.fixture
+def decider():
+    return Decider()
+
+
+@pytest.fixture
+def decided(world, decider):
+    """Return a world whose logins the decider decides on; an async one under ASGI too."""
+    world.further["on_login"] = decider
+    return world.start()
+
+
+def rows(world):
+    """Return the keys of all records in the store."""
+    return [key for key in world.store.keys("tiktok:") if ":grant:" in key]
+
+
+class TestGoesOn:
+    def test_login(self, decided, decider):
+        """The app gets whom TikTok confirmed: id, scopes, profile, where the login leads."""
+        browser = decided.browser()
+        assert browser.log_in("?next=/private").headers["location"] == "/private"
+        [login] = decider.logins
+        person = decided.tiktok.people[0]
+        assert isinstance(login, Login)
+        assert login.open_id == person.open_id
+        assert login.scopes == {"user.info.basic", "video.list"}
+        assert isinstance(login.user, User)
+        assert login.user.display_name == person.display_name
+        assert login.next == "/private"
+        assert login.carried == {}
+        assert login.is_new is True
+        assert browser.signed_in
+
+    def test_default_next(self, decided, decider):
+        """A login without `next` leads to the usual page, and the app is told so."""
+        decided.browser().log_in()
+        assert decider.logins[0].next == "/"
+
+    def test_is_new(self, decided, decider):
+        """Who has a record is not new; after a withdrawal of it they are."""
+        decided.browser().log_in()
+        decided.browser().log_in()
+        tokens = TikTokTokens(
+            decided.settings, decided.store, transport=decided.tiktok.transport
+        )
+        if decided.shell == "wsgi":
+            tokens.forget(decided.tiktok.people[0].open_id)
+        else:
+            anyio.run(tokens.aforget, decided.tiktok.people[0].open_id)
+        decided.browser().log_in()
+        assert [login.is_new for login in decider.logins] == [True, False, True]
+
+    def test_before_anything_is_written(self, decided, decider):
+        """When the app is asked, there is no record, and nobody is signed in."""
+        seen = []
+
+        def look(login):
+            seen.append(kept(decided, login.open_id))
+
+        decided.further["on_login"] = look
+        decided.start().browser().log_in()
+        assert seen == [None]
+        assert kept(decided) is not None
+
+    def test_profile_of_before(self, decided, decider):
+        """Where TikTok gives no profile at this login, the app gets the stored one."""
+        decided.browser().log_in()
+        decided.tiktok.fail("user_info", status=500)
+        decided.browser().log_in()
+        names = [login.user.display_name for login in decider.logins]
+        assert names == [decided.tiktok.people[0].display_name] * 2
+
+    def test_every_login(self, decided, decider):
+        """A step-up is a login too."""
+        browser = decided.browser()
+        browser.log_in()
+        browser.log_in("?scopes=user.info.stats&next=/upload")
+        assert [login.next for login in decider.logins] == ["/", "/upload"]
+        assert "user.info.stats" in decider.logins[1].scopes
+
+    def test_once(self, decided, decider):
+        """A callback that is sent again asks nobody again, and ends as before."""
+        browser = decided.browser()
+        callback = browser.consent(browser.begin())
+        cookies = browser.cookies()
+        first = browser.get(callback)
+        again = decided.browser(**cookies).get(callback)
+        assert first.headers["location"] == again.headers["location"] == "/"
+        assert len(decider.logins) == 1
+
+    def test_failed_login(self, decided, decider):
+        """A login that TikTok does not confirm asks nobody."""
+        browser = decided.browser()
+        browser.log_in(deny=True)
+        decided.tiktok.fail("token", status=500)
+        browser.log_in()
+        assert decider.logins == []
+
+
+class TestLeadsElsewhere:
+    def test_path(self, decided, decider):
+        """The login lands on the path that the app returns, and is signed in."""
+        decider.answer = "/sign-up?from=tiktok#terms"
+        browser = decided.browser()
+        answer = browser.log_in("?next=/private")
+        assert answer.headers["location"] == "/sign-up?from=tiktok#terms"
+        assert browser.signed_in
+
+    def test_again(self, decided, decider):
+        """A callback that is sent again leads there, too."""
+        decider.answer = "/sign-up"
+        browser = decided.browser()
+        callback = browser.consent(browser.begin())
+        cookies = browser.cookies()
+        browser.get(callback)
+        again = decided.browser(**cookies).get(callback)
+        assert again.headers["location"] == "/sign-up"
+
+    def test_own_origin(self, decided, decider):
+        """A whole address of this site stands for its path."""
+        decider.answer = "https://app.example.com/sign-up"
+        assert decided.browser().log_in().headers["location"] == "/sign-up"
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            "//evil.example",
+            "https://evil.example/",
+            "/\\evil.example",
+            "/\tevil",
+            "sign-up",
+            "",
+            "/auth/tiktok/login",
+            "/auth/tiktok/logout",
+            "/" + 3000 * "x",
+            "/x\r\nset-cookie: a=b",
+        ],
+    )
+    def test_no_path_of_this_site(self, decided, decider, answer, caplog):
+        """Anything else refuses the login, and the log says what was returned."""
+        decider.answer = answer
+        browser = decided.browser()
+        page = browser.log_in()
+        assert page.status_code == 500
+        assert not browser.signed_in
+        assert kept(decided) is None
+        [event] = decided.events
+        assert (event.name, event.reason) == ("login_rejected", "login_undecided")
+        assert "no path of this site" in caplog.text
+        assert "\r" not in caplog.messages[-1]
+
+    def test_second_trip(self, decided, decider):
+        """It stays where the login lands if TikTok is asked for missing scopes first."""
+        decided.with_settings(scopes=["user.info.basic"]).browser().log_in()
+        decided.with_settings(scopes=["user.info.basic", "video.list"])
+        decider.answer = "/sign-up"
+        browser = decided.browser()
+        second = browser.get(browser.consent(browser.begin("?next=/x")))
+        assert second.headers["location"].startswith("https://www.tiktok.com/")
+        cancelled = browser.get(browser.consent(second.headers["location"], deny=True))
+        assert cancelled.headers["location"] == "/sign-up"
+        third = browser.get(browser.consent(browser.begin("?next=/x")))
+        assert third.headers["location"] == "/sign-up"
+        assert {login.next for login in decider.logins[1:]} == {"/x"}
+
+
+class TestRefuses:
+    def test_page(self, decided, decider):
+        """The person reads the app's text on a page with status 403."""
+        decider.error = LoginRefused(TEXT)
+        page = decided.browser().log_in()
+        assert page.status_code == 403
+        assert page.headers["cache-control"] == "no-store"
+        assert TEXT in page.text
+        assert "Nobody was signed in" in page.text
+
+    def test_no_text(self, decided, decider):
+        """Without a text the page says what it always does."""
+        decider.error = LoginRefused()
+        page = decided.browser().log_in()
+        assert page.status_code == 403
+        assert "this site does not let this account in" in page.text
+
+    def test_lazy_text(self, decided, decider):
+        """A text may be an object that a translation gives."""
+
+        class Lazy:
+            def __str__(self):
+                return "Später"
+
+        decider.error = LoginRefused(Lazy())
+        assert "Später" in decided.browser().log_in().text
+
+    def test_own_class(self, decided, decider):
+        """An app's own kind of refusal is one."""
+
+        class NotInvited(LoginRefused):
+            pass
+
+        decider.error = NotInvited(TEXT)
+        assert decided.browser().log_in().status_code == 403
+
+    def test_texts(self, decided, decider):
+        """The page's words are the app's where it gives them."""
+        decider.error = LoginRefused(TEXT)
+        decided.further["texts"] = {
+            "de": {
+                "login_refused": ["Kein Zugang", "TikTok kennt dich."],
+                "refused_because": "Wir sagen: {}",
+                "other_account": "Anderes Konto",
+            }
+        }
+        browser = decided.start().browser()
+        callback = browser.consent(browser.begin())
+        page = browser.get(callback, headers={**PAGE, "accept-language": "de"})
+        assert '<h1 dir="auto">Kein Zugang</h1>' in page.text
+        assert f"Wir sagen: {TEXT}" in page.text
+        assert "Anderes Konto" in page.text
+
+    def test_nothing_is_kept(self, decided, decider):
+        """There is no record, no session, no token afterwards."""
+        decider.error = LoginRefused(TEXT)
+        browser = decided.browser()
+        browser.log_in()
+        assert SESSION not in browser.cookies()
+        assert not browser.signed_in
+        assert kept(decided) is None
+
+    def test_no_call_to_revoke(self, decided, decider):
+        """Unless asked, the connection at TikTok stays as it is."""
+        decider.error = LoginRefused(TEXT)
+        decided.browser().log_in()
+        assert decided.tiktok.count("revoke") == 0
+
+    def test_session_stays(self, decided, decider):
+        """A session that the browser has stays, and so does its user's record."""
+        browser = decided.browser()
+        browser.log_in()
+        before = browser.me(), kept(decided), browser.cookies()[SESSION]
+        decider.error = LoginRefused(TEXT)
+        other = decided.tiktok.people[1]
+        page = browser.get(browser.consent(browser.begin(), person=other))
+        assert page.status_code == 403
+        assert (browser.me(), kept(decided), browser.cookies()[SESSION]) == before
+        assert kept(decided, other.open_id) is None
+
+    def test_record_stays(self, decided, decider):
+        """A refused login of a user who has a record leaves it as it was."""
+        first = decided.browser()
+        first.log_in()
+        before = kept(decided)
+        decider.error = LoginRefused(TEXT)
+        assert decided.browser().log_in().status_code == 403
+        assert kept(decided) == before
+        assert first.signed_in
+
+    def test_again(self, decided, decider):
+        """A callback that is sent again gets the same page, and asks nobody again."""
+        decider.error = LoginRefused(TEXT)
+        browser = decided.browser()
+        callback = browser.consent(browser.begin())
+        cookies = browser.cookies()
+        first = browser.get(callback)
+        again = decided.browser(**cookies).get(callback)
+        assert (again.status_code, again.text) == (first.status_code, first.text)
+        assert len(decider.logins) == 1
+
+    def test_event(self, decided, decider, caplog):
+        """It is reported once, with the person and without the text."""
+        caplog.set_level(logging.INFO)
+        decider.error = LoginRefused(TEXT)
+        page = decided.browser().log_in()
+        [event] = decided.events
+        assert (event.name, event.reason) == ("login_rejected", "login_refused")
+        assert event.open_id == decided.tiktok.people[0].open_id
+        assert event.is_new is True
+        assert event.user.display_name == decided.tiktok.people[0].display_name
+        assert event.reference in page.text
+        assert TEXT not in caplog.text
+        [record] = [r for r in caplog.records if getattr(r, "tiktok_event", "")]
+        assert record.levelno == logging.INFO
+
+    def test_links(self, decided, decider):
+        """The page leads back, or to TikTok's page for another account."""
+        decider.error = LoginRefused(TEXT)
+        browser = decided.browser()
+        page = browser.log_in("?next=/private")
+        link = next(
+            unescape(part.partition('"')[0])
+            for part in page.text.split('href="')
+            if "choose_account" in part
+        )
+        decider.error = None
+        authorize = browser.get(link).headers["location"]
+        assert query_of(authorize)["disable_auto_auth"] == "1"
+        other = decided.tiktok.people[1]
+        answer = browser.get(browser.consent(authorize, person=other))
+        assert answer.headers["location"] == "/private"
+        assert browser.me()["open_id"] == other.open_id
+
+
+class TestRevokes:
+    def test_connection_ends(self, decided, decider):
+        """If asked, the app's access at TikTok ends; nothing is kept here either."""
+        decider.error = LoginRefused(TEXT, revoke=True)
+        page = decided.browser().log_in()
+        assert page.status_code == 403
+        assert decided.tiktok.count("revoke") == 1
+        assert kept(decided) is None
+        assert [(e.name, e.reason) for e in decided.events] == [
+            ("disconnect", "revoked"),
+            ("login_rejected", "login_refused"),
+        ]
+
+    def test_known_user(self, decided, decider):
+        """TikTok ends all of a user's tokens, so the record and its sessions go too."""
+        first = decided.browser()
+        first.log_in()
+        decider.error = LoginRefused(TEXT, revoke=True)
+        decided.browser().log_in()
+        assert kept(decided) is None
+        decided.clock.advance(2)
+        assert not first.signed_in
+
+    def test_tiktok_fails(self, decided, decider):
+        """If TikTok does not confirm, the login is refused all the same."""
+        decided.tiktok.fail("revoke", status=500)
+        decider.error = LoginRefused(TEXT, revoke=True)
+        assert decided.browser().log_in().status_code == 403
+        assert [(e.name, e.reason) for e in decided.events] == [
+            ("disconnect", "failed"),
+            ("login_rejected", "login_refused"),
+        ]
+
+    def test_webhook_afterwards(self, decided, decider):
+        """TikTok's report of it ends no login that was let in since."""
+        decided.with_settings(webhook_path=HOOK)
+        decider.error = LoginRefused(TEXT, revoke=True)
+        decided.browser().log_in()
+        decider.error = None
+        decided.clock.advance(5)
+        browser = decided.browser()
+        browser.log_in()
+        [(headers, body)] = decided.tiktok.webhooks
+        assert deliver(decided, body, headers) == 200
+        assert browser.signed_in
+
+
+class TestFails:
+    @pytest.mark.parametrize(
+        "error",
+        [
+            RuntimeError("no such table"),
+            StoreError("of the app's own"),
+            ConfigurationError("of the app's own"),
+            TimeoutError(),
+            LookupError("no such key"),
+        ],
+        ids=lambda error: type(error).__name__,
+    )
+    def test_refuses(self, decided, decider, error, caplog):
+        """Whatever else it raises refuses the login, with a page that says so."""
+        decider.error = error
+        browser = decided.browser()
+        page = browser.log_in()
+        assert page.status_code == 500
+        assert "could not finish the login" in page.text
+        assert str(error) not in page.text or not str(error)
+        assert not browser.signed_in
+        assert kept(decided) is None
+        [event] = decided.events
+        assert (event.name, event.reason) == ("login_rejected", "login_undecided")
+        assert event.open_id == decided.tiktok.people[0].open_id
+        assert event.reference in page.text
+
+    def test_traceback(self, decided, decider, caplog):
+        """The log gets the traceback, which begins below the flow."""
+        decider.error = RuntimeError("no such table")
+        decided.browser().log_in()
+        [record] = [r for r in caplog.records if r.levelno == logging.ERROR]
+        assert record.exc_info is not None
+        assert record.exc_info[1] is decider.error
+        assert "on_login raised RuntimeError" in record.getMessage()
+        modules, trace = [], record.exc_info[2]
+        while trace is not None:
+            modules.append(trace.tb_frame.f_globals["__name__"])
+            trace = trace.tb_next
+        assert modules[-1] == __name__
+        assert not any("_web" in module for module in modules)
+
+    @pytest.mark.parametrize("answer", [True, 0, b"/x", ["/x"], object()])
+    def test_wrong_answer(self, decided, decider, answer, caplog):
+        """Only None and a path let a login go on."""
+        decider.answer = answer
+        browser = decided.browser()
+        assert browser.log_in().status_code == 500
+        assert not browser.signed_in
+        assert type(answer).__name__ in caplog.text
+
+    def test_try_again(self, decided, decider):
+        """The page's link tries again, and the login goes on if the app lets it."""
+        decider.error = RuntimeError()
+        browser = decided.browser()
+        page = browser.log_in("?next=/private")
+        decider.error = None
+        link = unescape(page.text.partition('href="')[2].partition('"')[0])
+        answer = browser.get(browser.consent(browser.get(link).headers["location"]))
+        assert answer.headers["location"] == "/private"
+
+    def test_exit(self, decided, decider):
+        """What ends the process is not caught."""
+        decider.error = KeyboardInterrupt()
+        if decided.shell != "wsgi":
+            pytest.skip("the test client's event loop ends with it")
+        browser = decided.browser()
+        callback = browser.consent(browser.begin())
+        with pytest.raises(KeyboardInterrupt):
+            browser.get(callback)
+        assert kept(decided) is None
+
+
+def event_loop():
+    """Return the library of the event loop that runs in this thread, or ""."""
+    for name, current in (
+        ("asyncio", asyncio.get_running_loop),
+        ("trio", trio.lowlevel.current_task),
+    ):
+        with contextlib.suppress(RuntimeError):
+            current()
+            return name
+    return ""
+
+
+@pytest.mark.parametrize("shell", ["asyncio", "trio"], indirect=True)
+class TestASGI:
+    def test_async(self, world):
+        """It may be an ``async def``, which runs in the request's event loop."""
+
+        async def on_login(login):
+            await anyio.lowlevel.checkpoint()
+            return f"/{event_loop()}"
+
+        world.further["on_login"] = on_login
+        location = world.start().browser().log_in().headers["location"]
+        assert location == f"/{world.shell}"
+
+    def test_async_refuses(self, world):
+        """An ``async def`` refuses as a plain function does."""
+
+        async def on_login(login):
+            await anyio.lowlevel.checkpoint()
+            raise LoginRefused(TEXT)
+
+        world.further["on_login"] = on_login
+        assert world.start().browser().log_in().status_code == 403
+
+    def test_async_object(self, world):
+        """So may the call of an object, or a function with arguments filled in."""
+
+        class Asks:
+            async def __call__(self, login):
+                return "/sign-up"
+
+        async def on_login(path, login):
+            return path
+
+        for each in (Asks(), functools.partial(on_login, "/sign-up")):
+            world.further["on_login"] = each
+            assert world.start().browser().log_in().headers["location"] == "/sign-up"
+
+    def test_plain_in_a_thread(self, world):
+        """A plain function runs in a thread, where it may block."""
+        found = []
+
+        def on_login(login):
+            found.append(event_loop())
+
+        world.further["on_login"] = on_login
+        world.start().browser().log_in()
+        assert found == [""]
+
+    def test_plain_returns_awaitable(self, world):
+        """What a plain function returns is awaited if it can be."""
+
+        async def decide():
+            return "/sign-up"
+
+        world.further["on_login"] = lambda login: decide()
+        assert world.start().browser().log_in().headers["location"] == "/sign-up"
+
+    @pytest.mark.parametrize("is_async", [True, False])
+    def test_slow(self, world, is_async, gate, caplog):
+        """One that takes longer than `timeout` refuses; a thread's answer is dropped."""
+
+        async def aslow(login):
+            await anyio.sleep_forever()
+
+        def slow(login):
+            gate()
+
+        world.further["on_login"] = aslow if is_async else slow
+        world.with_settings(timeout=0.5)
+        browser = world.browser()
+        page = browser.log_in()
+        gate.open()
+        assert page.status_code == 500
+        assert "on_login took longer than 0.5 seconds" in caplog.text
+        assert not browser.signed_in
+        assert kept(world) is None
+
+    def test_raises_cancelled(self, world):
+        """An asyncio CancelledError that nobody caused refuses the login."""
+        if world.shell == "trio":
+            pytest.skip("Trio's Cancelled cannot be made")
+
+        async def on_login(login):
+            raise asyncio.CancelledError
+
+        world.further["on_login"] = on_login
+        page = world.start().browser().log_in()
+        assert page.status_code == 500
+        assert kept(world) is None
+
+
+class TestBuilt:
+    def test_async_under_wsgi(self, settings):
+        """Under WSGI an ``async def`` is refused when the middleware is built."""
+
+        async def on_login(login):
+            """Decide."""
+
+        with pytest.raises(ConfigurationError, match="must be a plain function"):
+            TikTokOAuthWSGIMiddleware(_app, settings, on_login=on_login)
+
+    @pytest.mark.parametrize("kind", [TikTokOAuthMiddleware, TikTokOAuthWSGIMiddleware])
+    @pytest.mark.parametrize(
+        ("given", "words"),
+        [
+            ("shop.decide", "on_login is a str; it must be a function"),
+            (lambda: None, "must take one argument, the login"),
+            (lambda request, login: None, "must take one argument, the login"),
+        ],
+    )
+    def test_wrong(self, settings, kind, given, words):
+        """What is no function of one login is refused when the middleware is built."""
+        app = _app if kind is TikTokOAuthWSGIMiddleware else _asgi_app
+        with pytest.raises(ConfigurationError, match=words):
+            kind(app, settings, on_login=given)
+
+    @pytest.mark.parametrize("shell", ["wsgi"], indirect=True)
+    def test_late_under_wsgi(self, world, caplog):
+        """Under WSGI a slow function's answer counts, and the log says that it was slow."""
+
+        def on_login(login):
+            threading.Event().wait(0.3)
+
+        world.further["on_login"] = on_login
+        world.with_settings(timeout=0.1, fetch_user=False)
+        world.settings = make_settings(timeout=10)
+        browser = world.start().browser()
+        browser.log_in()
+        assert browser.signed_in
+
+
+def _app(environ, start_response):
+    return []
+
+
+async def _asgi_app(scope, receive, send):
+    return None
+
+
+class TestCarried:
+    def test_reaches(self, world, decider):
+        """What a link carries reaches `on_login`, and no URL shows it."""
+        world = with_links(world, on_login=decider)
+        browser = world.browser()
+        carried = {"invite": "abc-invite", "plan": 'grün\n"x"'}
+        link = link_for(browser, next="/private", carry=carried)
+        assert "abc-invite" not in link
+        assert "invite" not in link
+        authorize = browser.get(link).headers["location"]
+        assert "invite" not in authorize
+        callback = browser.consent(authorize)
+        assert "invite" not in callback
+        answer = browser.get(callback)
+        assert answer.headers["location"] == "/private"
+        assert decider.logins[0].carried == carried
+        assert decider.logins[0].next == "/private"
