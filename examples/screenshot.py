@@ -55,7 +55,7 @@ def take(port: int) -> None:
     if chromium is None:
         sys.exit("Chromium is not installed")
     with sync_playwright() as playwright:
-        # The pages are our own; root can not have Chromium's sandbox.
+        # The pages are our own; root cannot have Chromium's sandbox.
         browser = playwright.chromium.launch(
             executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]
         )

@@ -196,7 +196,7 @@ def _trial(
         try:
             _put_in_place(module, mutant)
         except Exception:
-            return _NOTICED  # it can not even be imported
+            return _NOTICED  # it cannot even be imported
         items = [session.items[test.number] for test in tests]
         for test, (item, following) in zip(tests, _pairs(items), strict=True):
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)

@@ -177,7 +177,7 @@ class _Kills:
     def _go_on(self, before: str, after: str) -> None:
         """Ask as the same user elsewhere, when the dead one's lock has run out.
 
-        Whom TikTok refuses then is asked once more when the dead one can not come back
+        Whom TikTok refuses then is asked once more when the dead one cannot come back
         with an answer any longer: until then nobody is signed out.
         """
         refresh = self._app.wrapped._core.service.refresh

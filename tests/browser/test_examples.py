@@ -162,7 +162,7 @@ def test_port_taken(example):
         timeout=30,
     )
     assert done.returncode == 1
-    assert "can not be had" in done.stderr
+    assert "cannot be had" in done.stderr
     assert len(done.stderr.splitlines()) == 2
     assert "Open" not in done.stdout
 

@@ -552,7 +552,7 @@ class TestStoreFails:
         assert browser.get(callback).status_code == 303
 
     def test_record(self, world, back):
-        """If the record can not be written the code is spent, and that is said at once."""
+        """If the record cannot be written the code is spent, and that is said at once."""
         browser, _, callback = back
         world.store.fails_at, world.store.writes = (2,), 0
         assert browser.get(callback).status_code == 503
@@ -563,7 +563,7 @@ class TestStoreFails:
         assert not browser.signed_in
 
     def test_result(self, world, back, caplog):
-        """If only the result can not be kept, the login is finished all the same."""
+        """If only the result cannot be kept, the login is finished all the same."""
         browser, _, callback = back
         world.store.fails_at, world.store.writes = (3,), 0
         assert browser.get(callback).status_code == 303

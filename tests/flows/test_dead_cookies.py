@@ -100,7 +100,7 @@ def test_a_living_one_stays(raw, cookie, path):
 
 
 def test_a_failing_store_deletes_nothing(world, raw, cookie):
-    """A store that can not say has not said that a session is over."""
+    """A store that cannot say has not said that a session is over."""
     world.clock.advance(2)
     world.store.is_down = True
     answer = raw.ask("GET", "/who")

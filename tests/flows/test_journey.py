@@ -163,7 +163,7 @@ class TestLogin:
         assert len(login_cookies(browser)) == 1
 
     def test_scope_not_offered(self, browser):
-        """A scope that the settings do not name can not be asked for."""
+        """A scope that the settings do not name cannot be asked for."""
         response = browser.get(LOGIN + "?scopes=video.publish")
         assert response.status_code == 400
         assert login_cookies(browser) == []

@@ -297,7 +297,7 @@ class TestTold:
 
     @pytest.mark.parametrize("query", ["scopes=%FF", "scopes=a&scopes=b"])
     def test_scopes_unreadable(self, browser, query):
-        """Scopes that can not be read are refused like others that are not offered."""
+        """Scopes that cannot be read are refused like others that are not offered."""
         response = browser.get(f"{LOGIN}?{query}")
         assert response.status_code == 400
         assert "does not ask for that" in response.text

@@ -302,7 +302,7 @@ class Honest(Outage):
 
 
 class HonestReader(Honest):
-    """It raises StoreError for what it can not write, and reads."""
+    """It raises StoreError for what it cannot write, and reads."""
 
     stops_reads = False
 

@@ -220,7 +220,7 @@ class TestHeaders:
         }
 
     def test_nonce(self, browser, author):
-        """Every page has a nonce of its own, which can not be guessed."""
+        """Every page has a nonce of its own, which cannot be guessed."""
         for _ in range(3):
             browser.get(LOGOUT)
         nonces = {problem.nonce for problem in author.told}

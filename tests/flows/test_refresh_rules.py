@@ -533,7 +533,7 @@ class TestStoresLock:
         assert token == kept(world).access_token.reveal()
 
     def test_release(self, world):
-        """A lock that can not be released does not turn a refresh into an error."""
+        """A lock that cannot be released does not turn a refresh into an error."""
         browser = self.start(world, error=OSError("secret-host"))
         world.clock.advance(EXPIRED)
         assert browser.me()["token"] == kept(world).access_token.reveal()

@@ -114,7 +114,7 @@ class TestLimits:
 
 class TestRecord:
     def test_only_hashes(self, world, raw):
-        """The record knows a session by a hash; its cookie can not be made from it."""
+        """The record knows a session by a hash; its cookie cannot be made from it."""
         raw.log_in()
         secret = raw.cookies[SESSION]
         packed = kept(world).pack().decode()

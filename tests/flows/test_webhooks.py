@@ -190,7 +190,7 @@ class TestSettledByAsking:
         assert browser.signed_in
 
     def test_no_answer(self, browser, world):
-        """While TikTok can not be asked it is answered 503, so that it tries again."""
+        """While TikTok cannot be asked it is answered 503, so that it tries again."""
         browser.log_in()
         headers, body = world.tiktok.disconnect()
         world.tiktok.fail("user_info", status=503, times=2)

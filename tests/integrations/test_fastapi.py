@@ -668,7 +668,7 @@ class TestSockets:
         assert made.ran == []
 
     def test_closed(self, made):
-        """A server that can not answer the handshake closes it before it is accepted."""
+        """A server that cannot answer the handshake closes it before it is accepted."""
 
         async def without_denial(scope, receive, send):
             await made.wrapped({**scope, "extensions": {}}, receive, send)
@@ -686,7 +686,7 @@ class TestSockets:
 class TestStreamsByYield:
     @pytest.mark.skipif(
         tuple(map(int, version("fastapi").split(".")[:2])) < (0, 134),
-        reason="FastAPI can not stream by yield before 0.134",
+        reason="FastAPI cannot stream by yield before 0.134",
     )
     @pytest.mark.parametrize("kind", ["async", "sync"])
     def test_yield(self, site, kind):

@@ -242,7 +242,7 @@ class TestDecorated:
         assert Route("/", Videos).name == "Videos"
 
     def test_other_classes(self):
-        """A class that dispatches nothing can not be guarded, and says so at once."""
+        """A class that dispatches nothing cannot be guarded, and says so at once."""
 
         class Pure:
             async def __call__(self, scope, receive, send): ...
@@ -755,7 +755,7 @@ class TestSockets:
         assert denied.value.status_code == 401
 
     def test_closed(self, site, app):
-        """A server that can not answer the handshake closes it before it is accepted."""
+        """A server that cannot answer the handshake closes it before it is accepted."""
         client = site.serve(without_denial(app))
         with (
             pytest.raises(WebSocketDisconnect) as closed,
@@ -803,7 +803,7 @@ class TestSocketScopes:
         assert site.ran == []
 
     def test_closed(self, site, app):
-        """A server that can not answer the handshake closes it with 4403."""
+        """A server that cannot answer the handshake closes it with 4403."""
         client = site.serve(without_denial(app))
         site.log_in(client, scopes=BASIC)
         with (

@@ -75,7 +75,7 @@ SPOOFED = [
             "x-ssl-client-cert",
         )
     ),
-    # Servers under WSGI can not tell these from the ones with hyphens.
+    # Servers under WSGI cannot tell these from the ones with hyphens.
     ("x_forwarded_host", "evil.example"),
     ("x_original_url", "/"),
     ("remote_user", "somebody"),

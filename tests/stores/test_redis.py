@@ -286,9 +286,9 @@ def test_another_kind_of_row_is_an_error(redis_url: str, store: RedisStore) -> N
     """A row that is no string is an error and not a missing one."""
     with redis.Redis.from_url(redis_url) as client:
         client.lpush("a list", "value")
-        with pytest.raises(StoreError, match="WRONGTYPE, something else keeps"):
+        with pytest.raises(StoreError, match="WRONGTYPE, another program keeps"):
             store.get("a list")
-        with pytest.raises(StoreError, match="WRONGTYPE, something else keeps"):
+        with pytest.raises(StoreError, match="WRONGTYPE, another program keeps"):
             store.compare_and_set("a list", None, b"value", 60)
         client.delete("a list")
 
@@ -445,7 +445,7 @@ def test_a_wrong_password_is_an_error(redis_url: str) -> None:
     ],
 )
 def test_an_unreadable_url_is_not_repeated(url: str) -> None:
-    """A URL that redis-py can not read is a ConfigurationError without its text."""
+    """A URL that redis-py cannot read is a ConfigurationError without its text."""
     with pytest.raises(ConfigurationError, match="no URL") as refused:
         RedisStore(url)
     assert "hunter2" not in str(refused.value)

@@ -237,7 +237,7 @@ class TestServer:
             return b"".join(iter(lambda: wire.recv(65536), b""))
 
     def test_no_injected_header(self, browser):
-        """A redirect URI can not write headers of the answer."""
+        """A redirect URI cannot write headers of the answer."""
         response = browser.get(ask(redirect_uri=REDIRECT + "\r\nX-Injected: y"))
         assert 'name="request"' not in response.text
 

@@ -197,7 +197,7 @@ class TestLifespan:
         await made[0].aclose()
 
     async def test_no_client_stops_no_app(self, tmp_path, monkeypatch, caplog):
-        """Where the client can not be made the app starts all the same, and says so."""
+        """Where the client cannot be made the app starts all the same, and says so."""
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
         caplog.set_level(logging.WARNING)
         started = []
@@ -409,7 +409,7 @@ class TestStoreDown:
         assert tiktok.count("token") == calls
 
     def test_logout(self, broken):
-        """A logout that can not be written is not claimed: 503, and the cookie stays."""
+        """A logout that cannot be written is not claimed: 503, and the cookie stays."""
         client, kept, _ = broken
         client.cookies.update(kept)
         response = client.post(

@@ -45,7 +45,7 @@ def test_token_is_read_only(name):
 
 @pytest.mark.parametrize("name", ["open_id", "display_name"])
 def test_user_is_read_only(name):
-    """A user's profile can not be changed by the app."""
+    """A user's profile cannot be changed by the app."""
     with pytest.raises(dataclasses.FrozenInstanceError):
         setattr(User(open_id=OPEN_ID), name, "x")
 

@@ -87,7 +87,7 @@ class TestCheck:
         assert "TIKTOK_TIMEOUT" in out
 
     def test_store(self, environment, capsys, monkeypatch, tmp_path):
-        """A store that can not be written is found out."""
+        """A store that cannot be written is found out."""
         monkeypatch.setenv("TIKTOK_STORE", f"sqlite:///{tmp_path}/missing/x.sqlite3")
         assert main(["check"]) == 1
         assert "wrong: store" in capsys.readouterr().out
@@ -107,7 +107,7 @@ class TestCheck:
         assert all(set(finding) == wanted for finding in said["findings"])
 
     def test_json_of_wrong_settings(self, environment, capsys, monkeypatch):
-        """Settings that can not be built are findings too, with nothing to register."""
+        """Settings that cannot be built are findings too, with nothing to register."""
         monkeypatch.setenv("TIKTOK_TIMEOUT", "soon")
         monkeypatch.setenv("TIKTOK_SCOPE", "video.list")
         monkeypatch.setenv("TIKTOK_ENDPOINTS_TOKENS", "http://127.0.0.1:1/")

@@ -29,7 +29,7 @@ _SHORTEST: Final = _NONCE_END + 16
 def derive(secret_key: str, client_key: str, purpose: str, length: int = 32) -> bytes:
     """Return the key for one purpose of one TikTok app (HKDF-SHA256, RFC 5869).
 
-    HKDF stretches no password: `secret_key` must be random already.
+    HKDF does not stretch passwords: `secret_key` must be random already.
     """
     info = f"tiktok_oauth_middleware/1/{purpose}/{client_key}".encode()
     return HKDF(hashes.SHA256(), length, salt=None, info=info).derive(

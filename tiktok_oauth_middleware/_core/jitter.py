@@ -1,4 +1,4 @@
-"""Random waits, so that many who met once do not meet again."""
+"""Random waits, so that callers that conflicted once do not conflict again."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import random
 
 
 def between(low: float, high: float) -> float:
-    """Return a number between two, at random; no secret is made of it."""
+    """Return a random number between two; not for secrets."""
     return random.uniform(low, high)  # noqa: S311 - spreads retries

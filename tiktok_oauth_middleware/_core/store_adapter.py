@@ -155,8 +155,8 @@ class StoreAdapter:
                 lock, call, is_held=bool(is_held), renew_blocking=renew_blocking
             )
         finally:
-            # The work under the lock is done, so this is no error of it. The next
-            # holder waits until the lease ends.
+            # The work under the lock is done, so it must not fail now. The next holder
+            # waits until the lease ends.
             try:
                 with _store_errors():
                     await call(leave, None, None, None)

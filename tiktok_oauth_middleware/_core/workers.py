@@ -105,7 +105,7 @@ def _in_frame(server: str, found: Mapping[str, Any]) -> Iterator[str]:
         workers = getattr(config, "workers", None)
         if isinstance(workers, int) and workers > 1 and not _reloads(config):
             yield f"{server} runs {workers} workers"
-    number = found.get("worker_id")  # of Granian, which gives a worker nothing else
+    number = found.get("worker_id")  # Granian gives a worker no other evidence
     if isinstance(number, int) and number > 1:
         yield f"this is {server}'s worker {number}"
 

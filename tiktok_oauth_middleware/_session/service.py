@@ -131,15 +131,15 @@ class SessionService:
 
         return Connections(self.settings, self._adapter, self.records, self.clock)
 
-    def check_workers(self, seen: str | None = None) -> None:
+    def check_workers(self, evidence: str | None = None) -> None:
         """Let a store that only this process has warn if there are other workers.
 
         Args:
-            seen: how other workers were noticed; None to let the store find out.
+            evidence: how other workers were detected; None to let the store check.
         """
         check = getattr(self.store, "check_workers", None)
         if check is not None:
-            check(seen)
+            check(evidence)
 
     # --- the client for TikTok -----------------------------------------------------
 

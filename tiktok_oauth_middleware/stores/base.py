@@ -35,12 +35,12 @@ class Store(Protocol):
     A class may say in an attribute ``waits`` how long its calls block, so that an
     event loop need not send all of them to a thread: ``"never"`` (memory),
     ``"writes"`` (reads take microseconds, writes wait for a disk: SQLite) or
-    ``"always"`` (a network). It is no member here, for a store without it is taken
-    as ``"always"``.
+    ``"always"`` (a network). The protocol does not require it: a store without it
+    counts as ``"always"``.
 
-    What `lock` returns may have a method ``renew(ttl)``, which holds the lock for so
-    long from now and says whether it was still ours; a class whose locks have one says
-    so in an attribute ``renews``, and is then asked for short leases.
+    What `lock` returns may have a method ``renew(ttl)``, which holds the lock for `ttl`
+    seconds from now and returns whether it was still held. A class whose locks have one
+    sets an attribute ``renews``, and is then asked for short leases.
     """
 
     def get(self, key: str) -> bytes | None:
@@ -55,16 +55,16 @@ class Store(Protocol):
             key: The row.
             old: What must be there; None: nothing, or only what has expired.
             new: What to put there; None: nothing, the row is deleted.
-            ttl: Seconds until the row counts as missing; at zero or less it does at
-                once. Without meaning where `new` is None.
+            ttl: Seconds until the row counts as missing; zero or less is at once.
+                Ignored if `new` is None.
 
         Raises:
-            ValueError: `old` and `new` are both None, which asks for nothing.
+            ValueError: `old` and `new` are both None: there is nothing to do.
         """
         ...
 
     def lock(self, key: str, ttl: float) -> AbstractContextManager[bool]:
-        """Hold the lock of `key` inside: True if obtained, False if it is taken.
+        """Hold the lock of `key` inside the block: True if obtained, False if taken.
 
         It does not wait. A lock is a lease of `ttl` seconds: a holder that keeps it
         longer has lost it, and its exit then does not release the next holder's lock.
@@ -142,7 +142,7 @@ class SwapLock:
         self._held = False
 
     def __enter__(self) -> bool:
-        """Say whether the lock is ours."""
+        """Return whether the lock was obtained."""
         self._held = self._store.compare_and_set(
             self._row, None, self._owner, self._ttl
         )
@@ -156,9 +156,8 @@ class SwapLock:
         """Release the lock, if it is still ours."""
         if not self._held:
             return
-        # What was done under the lock is done: a store that fails only now must not
-        # turn it into an error, nor hide one. Whoever comes next waits until the
-        # lease ends.
+        # The work under the lock is done: a failure to release the lock must not become
+        # its error, nor hide one. The next holder waits until the lease ends.
         try:
             self._store.compare_and_set(self._row, self._owner, None, 0)
         except StoreError as error:
@@ -186,7 +185,7 @@ class AsyncSwapLock:
         self._held = False
 
     async def __aenter__(self) -> bool:
-        """Say whether the lock is ours."""
+        """Return whether the lock was obtained."""
         swap = self._store.acompare_and_set
         self._held = await swap(self._row, None, self._owner, self._ttl)
         return self._held
@@ -214,8 +213,7 @@ class AsyncSwapLock:
 
         if not self._held:
             return
-        # Who is cancelled releases all the same, or the next would wait for the
-        # lease to end.
+        # A cancelled task releases it too, or the next holder would wait for the lease.
         with CancelScope(shield=True):
             try:
                 await self._store.acompare_and_set(self._row, self._owner, None, 0)

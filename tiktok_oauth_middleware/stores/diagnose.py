@@ -39,7 +39,7 @@ def memory() -> Iterator[Finding]:
     yield note(
         "store_memory",
         "store",
-        "store is memory://: a restart signs everybody out, and workers do not share"
+        "store is memory://: a restart signs all users out, and workers do not share"
         " it",
         "use sqlite:///... on one host, redis://... across hosts",
     )
@@ -64,14 +64,14 @@ def write_and_read(url: str) -> Finding:
             "store_unusable",
             "store",
             f"store: {error}",
-            "see that it runs, can be reached, and may be written by this user",
+            "check that it runs, can be reached, and lets this user write",
         )
     if not is_there:
         return wrong(
             "store_forgets",
             "store",
-            "store does not give back what was written",
-            "see that it is one server, and writes what it is told",
+            "store does not return what was written",
+            "check that it is one server, and keeps what is written",
         )
     return good("store", "store", "store can be written and read")
 
@@ -92,7 +92,7 @@ def sqlite(written: str) -> Iterator[Finding]:
             "store_unreadable",
             "store",
             f"store's file or directory cannot be examined: {error.strerror}",
-            "see that the path is right, and may be entered by this user",
+            "check the path, and that this user may enter it",
         )
 
 
@@ -102,8 +102,8 @@ def _sqlite(written: str) -> Iterator[Finding]:
         yield note(
             "store_relative",
             "store",
-            f"store is a relative path: started elsewhere the app has another store,"
-            f" now {path}",
+            "store is a relative path: an app started in another directory has"
+            f" another store, now {path}",
             f"write sqlite:///{path}",
         )
     directory = path.parent
@@ -112,15 +112,15 @@ def _sqlite(written: str) -> Iterator[Finding]:
             "store_no_directory",
             "store",
             f"store's directory {directory} does not exist",
-            f"make it, for the app's user alone: mkdir -p -m 700 {directory}",
+            f"create it for the app's user alone: mkdir -p -m 700 {directory}",
         )
         return
     yield from _directory(directory)
     is_new = not path.exists()
     if not is_new:
         yield from _file(path)
-    # A file made here could be one that the app's user may not write, so a new one is
-    # tried beside the place, and taken away again.
+    # A file made here might not be writable for the app's user, so another one is made
+    # beside it, and deleted.
     tried = path.with_name(f".check-{secrets.token_hex(8)}") if is_new else path
     had_no_wal = not is_new and _has_no_wal(path)
     try:
@@ -143,14 +143,14 @@ def _has_no_wal(path: Path) -> bool:
         with path.open("rb") as file:
             head = file.read(100)
     except OSError:
-        return False  # told by what writes to it
+        return False  # `write_and_read` reports it
     return (
         head.startswith(_MAGIC) and head[_WRITE_VERSION : _WRITE_VERSION + 1] == b"\1"
     )
 
 
 def _wal(path: Path) -> Finding:
-    fact = f"store's file {path} had no WAL, so every write kept all readers out"
+    fact = f"store's file {path} had no WAL, so each write blocked all reads"
     if _has_no_wal(path):
         return wrong(
             "store_no_wal",
@@ -162,8 +162,8 @@ def _wal(path: Path) -> Finding:
         "store_no_wal",
         "store",
         f"{fact}; it has one now",
-        "nothing: a backup made by VACUUM INTO is like that, and every opening by this"
-        " package fixes it",
+        "nothing: a backup made by VACUUM INTO has none, and this package adds it"
+        " when it opens the file",
     )
 
 
@@ -174,7 +174,7 @@ def _directory(directory: Path) -> Iterator[Finding]:
         yield level(
             "store_directory_open",
             "store",
-            f"store's directory {directory} can be written by everybody",
+            f"store's directory {directory} is writable for all users",
             "keep the file in a directory of the app's user, with mode 0700",
         )
     kind = file_system(directory)
@@ -182,7 +182,7 @@ def _directory(directory: Path) -> Iterator[Finding]:
         yield wrong(
             "store_remote",
             "store",
-            f"store is on {kind}, a network's file system, where SQLite loses data",
+            f"store is on {kind}, a network file system, on which SQLite loses data",
             "keep it on a local disk; across hosts use redis://...",
         )
     elif kind in _PASSING:
@@ -197,7 +197,7 @@ def _directory(directory: Path) -> Iterator[Finding]:
             "store_space",
             "store",
             "store's disk has less than 64 MB left",
-            "make room: on a full disk nobody can log in",
+            "make room: on a full disk no login succeeds",
         )
 
 
@@ -224,7 +224,7 @@ def _file(path: Path) -> Iterator[Finding]:
 
 
 def file_system(path: Path, mounts: str | None = None) -> str | None:
-    """Return the type of the file system that a path is on, where Linux tells.
+    """Return the type of the file system that a path is on, if Linux reports it.
 
     Args:
         path: of a directory that exists.
@@ -243,7 +243,7 @@ def file_system(path: Path, mounts: str | None = None) -> str | None:
         if len(fields) > 4 and after:  # noqa: PLR2004 - the fifth is the mount point
             point = re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), fields[4])
             point = point.rstrip("/")
-            # The last one mounted on a point hides those before it.
+            # The last file system mounted on a point hides those before it.
             if place.startswith(f"{point}/") and len(point) >= longest:
                 found, longest = after.split(" ")[0], len(point)
     return found
@@ -268,8 +268,8 @@ def redis(url: str) -> Iterator[Finding]:
         yield note(
             "redis_silent",
             "store",
-            "store does not say how it keeps data: this user may not ask INFO",
-            "look that it evicts nothing and writes to a disk",
+            "store does not report how it keeps data: this user may not run INFO",
+            "check that it evicts nothing and writes to a disk",
         )
         return
     finally:
@@ -287,7 +287,7 @@ def _address(url: str) -> Iterator[Finding]:
             "redis_plain",
             "store",
             "store is reached without TLS on another host",
-            "use rediss://..., unless the network is yours alone",
+            "use rediss://..., unless the network is private",
         )
     if parts.password is None:
         yield note(
@@ -301,13 +301,13 @@ def _address(url: str) -> Iterator[Finding]:
 def _eviction(facts: dict[str, Any]) -> Finding:
     policy = str(facts.get("maxmemory_policy", "unknown"))
     if policy == "noeviction" or not int(facts.get("maxmemory") or 0):
-        return good("redis_eviction", "store", "store drops no key before its time")
+        return good("redis_eviction", "store", "store evicts no keys")
     return note(
         "redis_evicts",
         "store",
         f"store evicts keys when its memory is full ({policy}): their users are logged"
         " out",
-        "give it memory enough, and CONFIG SET maxmemory-policy noeviction",
+        "give it enough memory, and CONFIG SET maxmemory-policy noeviction",
     )
 
 
@@ -318,13 +318,13 @@ def _persistence(facts: dict[str, Any]) -> Finding:
         return note(
             "redis_snapshots",
             "store",
-            "store writes no log, at best snapshots: a crash forgets the tokens since,"
-            " and TikTok takes no older ones",
+            "store writes no log, at best snapshots: a crash loses the tokens since"
+            " the last one, and TikTok accepts no older ones",
             "CONFIG SET appendonly yes",
         )
     return note(
         "redis_keeps_nothing",
         "store",
-        "store writes nothing to a disk: its restart signs everybody out",
+        "store writes nothing to a disk: its restart signs all users out",
         "CONFIG SET appendonly yes",
     )

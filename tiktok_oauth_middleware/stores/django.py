@@ -35,7 +35,7 @@ class DjangoStore:
 
     Raises:
         ConfigurationError: Django is not installed or has no settings yet, or there
-            is no such database, or it is none that the store knows.
+            is no such database, or the store does not support it.
     """
 
     waits: ClassVar[Waits] = "always"

@@ -59,8 +59,8 @@ class DjangoConnections(BlockingConnections):
     """Connections to one of the project's databases.
 
     Raises:
-        ConfigurationError: Django has no settings yet, or there is no such database,
-            or it is none that the store knows.
+        ConfigurationError: Django has no settings yet, or there is no such database, or
+            the store does not support it.
     """
 
     #: Seconds. The project's own settings bound a statement; this is what `Rows` takes
@@ -83,8 +83,8 @@ class DjangoConnections(BlockingConnections):
         self.vendor: str = connection.vendor
         if self.vendor not in _VENDORS:
             message = (
-                f"store is django://{alias}, which is {self.vendor}; DjangoStore knows"
-                " PostgreSQL, MySQL, MariaDB and SQLite"
+                f"store is django://{alias}, which is {self.vendor}; DjangoStore"
+                " supports PostgreSQL, MySQL, MariaDB and SQLite"
             )
             raise ConfigurationError(message)
         self.alias = alias

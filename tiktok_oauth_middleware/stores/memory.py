@@ -3,8 +3,8 @@
 Values and expiry times are two dictionaries of atoms, which the garbage collector does
 not track: 100,000 users add no object to a full collection, where one object for each
 row would add milliseconds. Up to CPython 3.13 it leaves the dictionaries themselves
-alone too; from 3.14 on it passes over each once. Every other process has a store of
-its own, which makes it unfit for several workers; it logs a warning about that.
+alone too; from 3.14 on it passes over each once. Each process has a store of its own,
+so it does not work with several workers, and logs a warning about that.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-#: Rows that each write looks at for expiry. A write adds one row at most, so any
-#: number above one keeps up; more finds them sooner.
+#: Rows that each write checks for expiry. A write adds one row at most, so any number
+#: above one keeps up; a larger one finds expired rows sooner.
 _LOOKED_AT = 4
 
 
@@ -121,17 +121,17 @@ class MemoryStore:
         self._is_forked = True
         self._has_checked_workers = False
 
-    def check_workers(self, seen: str | None = None) -> None:
-        """Warn where this process is one of several, which share nothing of this store.
+    def check_workers(self, evidence: str | None = None) -> None:
+        """Warn if this process is one of several, which do not share this store.
 
         Called when a middleware is built around it, and at the first use in each child
         of a fork.
 
         Args:
-            seen: How the caller detected several workers; None to check here.
+            evidence: How the caller detected several workers; None to check here.
         """
         self._has_checked_workers = True
-        reason = seen or (
+        reason = evidence or (
             "this process was forked" if self._is_forked else several_workers()
         )
         if reason is not None:

@@ -102,7 +102,7 @@ class _Connections:
 
 
 class RedisStore:
-    """Rows in Redis; connects at the first use.
+    """Rows in Redis; the first use connects.
 
     A swap that deletes leaves no mark. If its answer is lost, it may return False
     although it deleted the row; it never returns True to two callers.
@@ -521,7 +521,7 @@ def _of_socket(error: BaseException) -> str:
             return "the port speaks no TLS; use redis://, or the port that does"
         return f"TLS failed ({reason})"
     if isinstance(error, socket.gaierror):
-        return "the name of its host can not be resolved"
+        return "its host name cannot be resolved"
     if isinstance(error, OSError) and error.errno in _ERRNOS:
         return _ERRNOS[error.errno]
     return ""
@@ -547,14 +547,14 @@ _REPLY_MEANINGS = {
     "MOVED": "the server is a cluster's node; give RedisStore a RedisCluster client",
     "ASK": "the server is a cluster's node; give RedisStore a RedisCluster client",
     "CROSSSLOT": "the keys of one script are on two nodes",
-    "TRYAGAIN": "the cluster is moving the row; it can be had in a moment",
+    "TRYAGAIN": "the cluster is moving the row, which will be available in a moment",
     "OOM": "the server's memory is full, and it evicts nothing",
-    "MISCONF": "the server can not write to its disk, and takes no writes until it can",
+    "MISCONF": "the server cannot write to its disk, and takes no writes until it can",
     "NOAUTH": "the server asks for a password",
     "WRONGPASS": "wrong user or password",
     "NOPERM": "this user may not run the commands that a store needs (GET, SET, DEL,"
     " EVALSHA, SCRIPT) on its keys",
-    "WRONGTYPE": "something else keeps another kind of value under our key",
+    "WRONGTYPE": "another program keeps another kind of value under our key",
     "BUSY": "the server is busy with a script",
 }
 _REPLY = re.compile(rf"(?:^|[\s(:-]-?)({'|'.join(_REPLY_MEANINGS)})(?=[\s,]|$)")
@@ -576,8 +576,8 @@ _ERRNOS = {
     errno.ECONNREFUSED: "the connection was refused; nothing listens there",
     errno.ECONNRESET: "the server closed the connection; it may speak TLS (rediss://)",
     errno.EPIPE: "the server closed the connection; it may speak TLS (rediss://)",
-    errno.EHOSTUNREACH: "its host can not be reached",
-    errno.ENETUNREACH: "its network can not be reached",
+    errno.EHOSTUNREACH: "its host cannot be reached",
+    errno.ENETUNREACH: "its network cannot be reached",
     errno.ETIMEDOUT: _SILENT,
     errno.ENOENT: "there is no such socket",
     errno.EACCES: "its socket may not be opened by this user",
@@ -607,7 +607,7 @@ _MESSAGE_MEANINGS = (
     ),
     (
         r"(?i)name or service not known|nodename nor servname|name resolution",
-        "the name of its host can not be resolved",
+        "its host name cannot be resolved",
     ),
     (r"(?i)refused", "the connection was refused; nothing listens there"),
     (r"(?i)time(d)? ?out", _SILENT),

@@ -27,7 +27,7 @@ class StoreKind:
     #: What URLs begin with. One that ends in "+" is followed by a driver's name, such
     #: as ``postgresql+psycopg``.
     schemes: tuple[str, ...]
-    #: URLs to show to somebody who wrote a wrong one.
+    #: URLs to show in the error about a wrong one.
     examples: tuple[str, ...]
     #: What it keeps rows in, for messages.
     title: str
@@ -118,7 +118,7 @@ def _examples() -> str:
 
 def _memory_fault(url: str) -> str | None:
     if url.partition("://")[2]:
-        return "store says more than memory://; the memory store takes nothing else"
+        return "store is more than memory://; the memory store takes nothing else"
     return None
 
 
@@ -146,8 +146,8 @@ def _sqlite_fault(url: str) -> str | None:
         )
     if path.startswith((":memory:", "file:")) or "?" in path:
         return (
-            "store asks of SQLite what it does not offer here (:memory:, file: or"
-            " ?options); use a plain path, or memory:// to keep nothing"
+            "store has :memory:, file: or ?options, which SQLite does not offer here;"
+            " use a plain path, or memory:// to keep nothing"
         )
     return None
 
@@ -297,7 +297,7 @@ _TABLE = (
     StoreKind(
         schemes=("django",),
         examples=("django://default",),
-        title="a database of Django's",
+        title="a database of Django",
         package="Django",
         extra="django",
         fault=_django_fault,

@@ -172,7 +172,7 @@ class ConnectionSource:
             raise ConfigurationError(message)
         if self.dialect.name not in _KINDS:
             message = (
-                f"store is in {self.dialect.name}; SQLStore knows PostgreSQL, MySQL,"
+                f"store is in {self.dialect.name}; SQLStore supports PostgreSQL, MySQL,"
                 " MariaDB and SQLite"
             )
             raise ConfigurationError(message)

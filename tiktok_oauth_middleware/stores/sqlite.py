@@ -305,7 +305,7 @@ class SQLiteStore:
             with suppress(FileExistsError):
                 os.close(os.open(self._path, flags, 0o600))
         except OSError as error:
-            message = f"the store's file {self._path} can not be made"
+            message = f"the store's file {self._path} cannot be created"
             raise StoreError(message) from error
 
     def _check_same_file(self) -> None:
@@ -316,8 +316,8 @@ class SQLiteStore:
         """
         if self._identity() != self._file:
             message = (
-                f"the store's file {self._path} was exchanged while in use; restart"
-                " to use the new one"
+                f"the store's file {self._path} was replaced while in use; restart to"
+                " use the new one"
             )
             raise StoreError(message)
 
@@ -547,8 +547,8 @@ def _is_busy(error: sqlite3.Error) -> bool:
 
 def _header(handle: sqlite3.Connection) -> tuple[int, int, int]:
     """Return the application id, the layout and the number of tables."""
-    # In one transaction: otherwise a file that another worker is just creating looks
-    # like neither an empty one nor ours.
+    # In one transaction: a file that another worker is just creating would otherwise
+    # seem neither empty nor ours.
     handle.execute("BEGIN").close()
     found = (
         _number(handle, "PRAGMA application_id"),

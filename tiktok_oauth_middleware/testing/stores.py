@@ -67,7 +67,7 @@ class StoreContract:
 
     @pytest.fixture
     def failing_store(self) -> Any:
-        """Return a store that can not answer.
+        """Return a store that cannot answer.
 
         A store that never fails sets ``test_a_failure_is_a_store_error = None``.
         """
@@ -464,7 +464,7 @@ class StoreContract:
     def test_a_lock_can_be_renewed(
         self, store: Any, key: str, tick: Callable[[float], None]
     ) -> None:
-        """A lock that is renewed stays with its holder; a lost one can not be."""
+        """A lock that is renewed stays with its holder; a lost one cannot be."""
         if not getattr(store, "renews", False):
             return  # it need not: its leases are then long
         lock = store.lock(key, self.lifetime)
@@ -500,7 +500,7 @@ class StoreContract:
     # --- failures ------------------------------------------------------------------
 
     def test_a_failure_is_a_store_error(self, failing_store: Any, key: str) -> None:
-        """A store that can not answer says StoreError, from its own exception."""
+        """A store that cannot answer says StoreError, from its own exception."""
         asks: list[Callable[[], Any]] = [
             lambda: failing_store.get(key),
             lambda: failing_store.compare_and_set(key, None, b"new", _LONG),
@@ -554,7 +554,7 @@ class AsyncStoreContract(StoreContract):
 
     @pytest.fixture
     def open_failing_store(self) -> Callable[[], Any]:
-        """Return what makes a store that can not answer; see `failing_store`."""
+        """Return what makes a store that cannot answer; see `failing_store`."""
         pytest.fail("override the fixture `open_failing_store`")
 
     @pytest.fixture

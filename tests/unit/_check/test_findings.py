@@ -89,7 +89,7 @@ def test_redirect_uri(uri, code):
 
 
 def test_callback_outside_mount():
-    """A callback that is not below the mount point can not be reached."""
+    """A callback that is not below the mount point cannot be reached."""
     assert level("callback_outside_mount", mount="/app") == "wrong"
     assert level("callback_outside_mount", mount="/auth") is None
 
@@ -254,7 +254,7 @@ def test_after_logout_public(options):
     ],
 )
 def test_weak_key(key, is_weak):
-    """A key that can not hold 128 bits is noted."""
+    """A key that cannot hold 128 bits is noted."""
     assert (level("weak_key", {"secret_keys": [key]}) == "note") is is_weak
 
 
@@ -372,7 +372,7 @@ class TestSQLite:
         assert str(path) in finding.fix
 
     def test_long_name(self, path):
-        """A path that can not be looked at is found, not raised."""
+        """A path that cannot be looked at is found, not raised."""
         finding = found(at(path.parent / ("x" * 300)))["store_unreadable"]
         assert finding.level == "wrong"
 
@@ -554,7 +554,7 @@ print(finding.level, finding.fix)
         assert done.stdout.startswith("wrong pip install")
 
     def test_facts_of_none(self):
-        """A server that can not be asked is a StoreError."""
+        """A server that cannot be asked is a StoreError."""
         store = RedisStore("redis://127.0.0.1:1/0")
         with pytest.raises(StoreError):
             store.facts()

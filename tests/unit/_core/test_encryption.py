@@ -150,7 +150,7 @@ def test_purpose_and_name_do_not_run_together():
 
 
 def test_value_of_another_app_is_refused():
-    """Two TikTok apps that share a key can not open each other's values."""
+    """Two TikTok apps that share a key cannot open each other's values."""
     sealed = a_box(client_key="another").seal(PLAIN, "name")
     assert a_box().open(sealed, "name") is None
 

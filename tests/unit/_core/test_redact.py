@@ -139,7 +139,7 @@ def test_secret_is_masked_as_a_form_writes_it(written):
 
 
 def test_secret_that_no_url_can_hold_is_masked():
-    """A secret that can not be encoded is masked as it is, and raises nothing."""
+    """A secret that cannot be encoded is masked as it is, and raises nothing."""
     assert mask("x abc\ud800 y", ["abc\ud800"]) == "x *** y"
 
 

@@ -99,7 +99,7 @@ def test_no_error_is_none(error):
     ids=repr,
 )
 def test_error_of_another_shape_is_an_error(error):
-    """An error that we can not read is one, and not the death of a token."""
+    """An error that we cannot read is one, and not the death of a token."""
     with pytest.raises(TikTokError) as refused:
         token_of(error=error)
     assert type(refused.value) is TikTokError

@@ -375,7 +375,7 @@ def test_webhook_time_may_be_in_milliseconds(at, seconds):
     ids=lambda at: repr(at)[:20],
 )
 def test_webhook_time_that_is_none_is_zero(at):
-    """A time of the event that can not be one is 0: nothing is judged by it."""
+    """A time of the event that cannot be one is 0: nothing is judged by it."""
     delivery = {
         k: v for k, v in (DELIVERY | {"create_time": at}).items() if v is not MISSING
     }

@@ -67,7 +67,7 @@ def test_each_session_is_new(jar):
 
 
 def test_record_knows_only_the_hash(jar):
-    """The digest is a SHA-256 of the secret, from which it can not be had."""
+    """The digest is a SHA-256 of the secret, from which it cannot be had."""
     value, ticket = jar.issue(GRANT)
     secret = base64.urlsafe_b64decode(value.partition(".")[0])[16:]
     assert len(secret) == 32

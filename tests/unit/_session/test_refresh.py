@@ -576,7 +576,7 @@ class TestMeanwhile:
         assert len(kept(world).sessions) == 1
 
     def test_store_does_not_come_back(self, signed_in, world, tiktok, store):
-        """An answer that can not be written for twelve seconds is an outage."""
+        """An answer that cannot be written for twelve seconds is an outage."""
         tiktok.answered = lambda: setattr(store, "is_down", True)
         world.clock.advance(LIFE + 1)
         core, watch = core_of(world), Watch()

@@ -194,7 +194,7 @@ def test_other_methods_are_no_page_visit(method):
 
 
 def test_websocket_is_no_page_visit():
-    """A WebSocket handshake can not be sent to log in."""
+    """A WebSocket handshake cannot be sent to log in."""
     assert not is_page_visit(a_request(NAMED, is_websocket=True))
 
 

@@ -386,7 +386,7 @@ def test_base_headers_keep_our_own_form_working():
 
 
 def test_problem_is_a_value():
-    """A problem can not be changed by who shows it."""
+    """A problem cannot be changed by who shows it."""
     with pytest.raises(AttributeError):
         PROBLEMS["login_failed"].title = "x"
     assert isinstance(PROBLEMS["login_failed"], Problem)

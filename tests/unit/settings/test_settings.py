@@ -641,7 +641,7 @@ def test_wrong_type_of_pkce_is_one_fault():
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
 def test_loopback_demands_pkce(host):
-    """TikTok demands PKCE of a desktop address, so it can not be turned off there."""
+    """TikTok demands PKCE of a desktop address, so it cannot be turned off there."""
     uri = f"http://{host}:8000/cb"
     assert make(redirect_uri=uri).pkce is True
     assert only_fault(redirect_uri=uri, pkce=False).startswith("pkce")

@@ -261,7 +261,7 @@ async def _in_a_task(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 
 class _CallbackCancelled(Exception):
-    """An app's callback raised CancelledError though nobody cancelled its task."""
+    """An app's callback raised CancelledError, and its task was not cancelled."""
 
 
 def _trio_loop() -> Any:
