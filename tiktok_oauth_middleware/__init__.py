@@ -39,7 +39,13 @@ if TYPE_CHECKING:
     from .stores.redis import RedisStore
     from .stores.sql import SQLStore
     from .stores.sqlite import SQLiteStore
-    from .tokens import ConnectedAccount, RefreshSummary, StoredUser, TikTokTokens
+    from .tokens import (
+        ConnectedAccount,
+        RefreshSummary,
+        SessionInfo,
+        StoredUser,
+        TikTokTokens,
+    )
     from .wsgi import TikTokOAuthWSGIMiddleware
 
 __version__ = "0.1.0"
@@ -65,6 +71,7 @@ _HOMES = {
     "RefreshSummary": "tokens",
     "SQLStore": "stores.sql",
     "SQLiteStore": "stores.sqlite",
+    "SessionInfo": "tokens",
     "StateMismatch": "errors",
     "Store": "stores.base",
     "StoreError": "errors",
@@ -106,6 +113,7 @@ __all__ = [
     "RefreshSummary",
     "SQLStore",
     "SQLiteStore",
+    "SessionInfo",
     "StateMismatch",
     "Store",
     "StoreError",

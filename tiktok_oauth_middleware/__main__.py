@@ -128,6 +128,11 @@ def _parser() -> argparse.ArgumentParser:
         help="renew the tokens that end within so many seconds (3600)",
     )
     sweep.set_defaults(run=_sweep)
+    sessions = actions.add_parser(
+        "sessions", help="a user's browser sessions, by the ids that apps show"
+    )
+    sessions.add_argument("open_id")
+    sessions.set_defaults(run=_sessions)
     for name, words, run in (
         ("refresh", "renew a user's token now", _refresh),
         ("forget", "end a user's sessions and forget their tokens", _forget),
@@ -303,6 +308,19 @@ def _refresh(given: argparse.Namespace) -> int:
     with _tokens() as tokens:
         token = tokens.renew(given.open_id)
     print(f"refreshed: the token ends {_moment(token.expires_at)}")
+    return 0
+
+
+def _sessions(given: argparse.Namespace) -> int:
+    """Print a line for each of a user's sessions, the last used first."""
+    with _tokens() as tokens:
+        sessions = tokens.sessions(given.open_id)
+    form = "{:<32}  {:<20}  {}"
+    print(form.format("session_id", "created", "last seen"))
+    for session in sessions:
+        created, seen = _moment(session.created_at), _moment(session.last_seen_at)
+        print(form.format(session.session_id, created, seen))
+    print(f"{len(sessions)} active")
     return 0
 
 

@@ -184,8 +184,10 @@ EVENTS: EventRows = {
         counts=(Count("tiktok_oauth.scopes.changed"),),
     ),
     "logout": EventKind(
-        sentence="logout: user %(user)s, session %(session)s",
+        # The reason is "" for the logout path.
+        sentence="logout: user %(user)s, session %(session)s%(detail)s",
         counts=(Count("tiktok_oauth.logouts"), Count(_ENDED, "reason", "logout")),
+        reasons=frozenset(("ended_by_app",)),
     ),
     "session_ended": EventKind(
         sentence="sessions ended: user %(user)s, %(reason)s%(detail)s",

@@ -84,6 +84,21 @@ class RefreshSummary:
     unreadable: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionInfo:
+    """A user's session in one browser; times in seconds since 1970.
+
+    It says nothing about the browser: neither addresses nor user agents are stored.
+    """
+
+    #: As in `TikTokAuth.session_id`; safe to show and to log.
+    session_id: str
+    #: When the login was that began it.
+    created_at: int
+    #: When it was last used, give or take five minutes: not every request writes.
+    last_seen_at: int
+
+
 class TikTokTokens:
     """The access tokens of an app's users, fresh, by open_id.
 
@@ -303,6 +318,67 @@ class TikTokTokens:
         """Delete a stored user, as `forget` does, from an event loop."""
         return await self._forget(self._async_service(), open_id)
 
+    def sessions(self, open_id: str) -> list[SessionInfo]:
+        """Return a user's sessions that have not ended, the last used first.
+
+        The one of a request is the one with its `TikTokAuth.session_id`. The list is
+        empty if the user is not stored.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        return run(self._sessions(self._sync_service(), open_id))
+
+    async def asessions(self, open_id: str) -> list[SessionInfo]:
+        """Return a user's sessions, as `sessions` does, from an event loop."""
+        return await self._sessions(self._async_service(), open_id)
+
+    def end_session(self, open_id: str, session_id: str) -> bool:
+        """End one of a user's sessions, in every process within a second.
+
+        It is a logout of that browser: with the last session the user's tokens are
+        deleted too, unless ``keep_grants`` is set, and TikTok is not called. In a
+        request take the `open_id` from `TikTokAuth`, never from a form: then nobody
+        ends another user's session.
+
+        Returns:
+            Whether the user had such a session; False for an unknown id, and for a
+            session that has ended already.
+
+        Raises:
+            TypeError: `session_id` is no string.
+            StoreError: the store failed; the session may live on.
+        """
+        return run(self._end_session(self._sync_service(), open_id, session_id))
+
+    async def aend_session(self, open_id: str, session_id: str) -> bool:
+        """End one session, as `end_session` does, from an event loop."""
+        return await self._end_session(self._async_service(), open_id, session_id)
+
+    def end_other_sessions(self, open_id: str, session_id: str) -> int:
+        """End all of a user's sessions but one, in every process within a second.
+
+        If the user has no session with this id (it may have been ended from another
+        browser a moment ago), all of them end, and with the last one the user's tokens
+        are deleted, as `end_session` says.
+
+        Args:
+            open_id: the user's; in a request that of `TikTokAuth`.
+            session_id: of the session that stays, such as `TikTokAuth.session_id`.
+
+        Returns:
+            How many sessions were ended.
+
+        Raises:
+            TypeError: `session_id` is no string.
+            StoreError: the store failed; the sessions may live on.
+        """
+        return run(self._end_others(self._sync_service(), open_id, session_id))
+
+    async def aend_other_sessions(self, open_id: str, session_id: str) -> int:
+        """End other sessions, as `end_other_sessions` does, from an event loop."""
+        return await self._end_others(self._async_service(), open_id, session_id)
+
     def disconnect(self, open_id: str) -> str:
         """Delete a stored user and revoke the app's access at TikTok.
 
@@ -470,6 +546,40 @@ class TikTokTokens:
     async def _forget(self, service: SessionService, open_id: str) -> bool:
         return await service.forget(self._named(open_id)) is not None
 
+    async def _sessions(
+        self, service: SessionService, open_id: str
+    ) -> list[SessionInfo]:
+        stored = await service.records.load(self._named(open_id))
+        if stored is None or stored.record.open_id != open_id:
+            return []
+        found = [
+            SessionInfo(
+                session_id=session.public_id,
+                created_at=session.created_at,
+                last_seen_at=session.last_seen_at,
+            )
+            for session in service.records.active_sessions(stored.record)
+        ]
+        found.sort(key=lambda s: (-s.last_seen_at, -s.created_at, s.session_id))
+        return found
+
+    async def _end_session(
+        self, service: SessionService, open_id: str, session_id: str
+    ) -> bool:
+        _check_session_id(session_id)
+        ended = await service.end_sessions(
+            self._named(open_id), lambda session: session.public_id == session_id
+        )
+        return ended > 0
+
+    async def _end_others(
+        self, service: SessionService, open_id: str, session_id: str
+    ) -> int:
+        _check_session_id(session_id)
+        return await service.end_sessions(
+            self._named(open_id), lambda session: session.public_id != session_id
+        )
+
     async def _disconnect(self, service: SessionService, open_id: str) -> str:
         return await service.disconnect(self._named(open_id))
 
@@ -489,6 +599,16 @@ class TikTokTokens:
                 self._settings, AsyncBackend(), **self._options
             )
         return self._async
+
+
+def _check_session_id(session_id: object) -> None:
+    """Refuse None above all, which is the `session_id` of an anonymous request."""
+    if not isinstance(session_id, str):
+        message = (
+            "session_id is a string, such as auth.session_id of a signed-in request;"
+            f" got a {type(session_id).__name__}"
+        )
+        raise TypeError(message)
 
 
 def _not_signed_in() -> NotSignedIn:

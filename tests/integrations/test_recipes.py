@@ -242,10 +242,33 @@ class TestRecentLogin:
             assert client.request(method, path, headers=API).status_code == 200
 
 
+class TestSessions:
+    """The app of docs/sessions.md: a user's sessions, and the end of all others."""
+
+    def test_end_others(self, environment, monkeypatch, tmp_path, fake):
+        """A form of the site ends the other browser's session, and no other form."""
+        monkeypatch.setenv("TIKTOK_STORE", f"sqlite:///{tmp_path}/tokens.sqlite3")
+        app = run("sessions.md", "starlette")["app"]
+        with ExitStack() as stack:
+            here, there = (
+                stack.enter_context(TestClient(app, base_url=ORIGIN)) for _ in range(2)
+            )
+            login_as(here, fake)
+            login_as(there, fake)
+            listed = here.get("/sessions", headers=API).json()
+            assert sorted(s["here"] for s in listed) == [False, True]
+            refused = here.post("/sessions/end-others", headers=API)
+            assert refused.status_code == 403
+            sent = {**API, "sec-fetch-site": "same-origin"}
+            done = here.post("/sessions/end-others", headers=sent)
+            assert [s["here"] for s in done.json()] == [True]
+
+
 def test_all():
     """Every block of the pages is one of these apps."""
     assert set(blocks("guards.md")) == {"starlette", "fastapi"}
     assert set(blocks("recent-login.md")) == {"starlette", "fastapi"}
+    assert set(blocks("sessions.md")) == {"starlette"}
     names = {
         kind.name
         for kind in globals().values()

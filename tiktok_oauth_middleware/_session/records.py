@@ -254,10 +254,29 @@ class Records:
         Raises:
             StoreError: the store failed; the session may live on.
         """
+        return await self.end_sessions(record_id, lambda s: s.digest == digest)
+
+    async def end_sessions(
+        self, record_id: str, ends: Callable[[Session], bool]
+    ) -> UserRecord | None:
+        """End some sessions, in one write; return the record as it was.
+
+        The record is deleted with its last session, unless ``keep_grants`` is set.
+
+        Args:
+            record_id: the user's record.
+            ends: whether a session is to end.
+
+        Returns:
+            None if no session is to end; nothing was written then.
+
+        Raises:
+            StoreError: the store failed; the sessions may live on.
+        """
         for _ in swap_attempts():
             stored = await self.load(record_id)
             sessions = stored.record.sessions if stored else ()
-            others = tuple(s for s in sessions if s.digest != digest)
+            others = tuple(s for s in sessions if not ends(s))
             if stored is None or len(others) == len(sessions):
                 # Another process ended it: what is cached here is outdated.
                 self.forget_cached(record_id)
@@ -296,7 +315,7 @@ class Records:
         wanted = digest.encode()
         for session in record.sessions:
             if hmac.compare_digest(session.digest.encode(), wanted):
-                return session if self._is_active(session) else None
+                return session if self.is_active(session) else None
         return None
 
     def session_ends_at(self, session: Session) -> float:
@@ -306,13 +325,13 @@ class Records:
             session.created_at + self._settings.session_lifetime,
         )
 
-    def _is_active(self, session: Session) -> bool:
+    def is_active(self, session: Session) -> bool:
         """Whether a session is within its idle and its absolute limit."""
         return self._clock() < self.session_ends_at(session)
 
     def active_sessions(self, record: UserRecord) -> tuple[Session, ...]:
         """Return the sessions of a record that have not ended."""
-        return tuple(s for s in record.sessions if self._is_active(s))
+        return tuple(s for s in record.sessions if self.is_active(s))
 
     async def was_used(self, name: str) -> bool:
         """Whether `use_once` was called with this name."""

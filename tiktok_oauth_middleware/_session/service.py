@@ -31,7 +31,7 @@ from tiktok_oauth_middleware.stores.registry import open_store
 from .cache import SessionCache
 from .deferred_writes import DeferredWrites
 from .profiles import Profiles
-from .record import UserRecord
+from .record import Session, UserRecord
 from .records import Records
 from .refresh import Refresh
 from .shared import Shared
@@ -203,6 +203,33 @@ class SessionService:
         if ended is not None and ended.user_id:
             await self.connections.unlist(ended.user_id, record_id)
         return ended
+
+    async def end_sessions(
+        self, record_id: str, ends: Callable[[Session], bool]
+    ) -> int:
+        """End some of a user's sessions, and report each as a logout by the app.
+
+        Args:
+            record_id: the user's record.
+            ends: whether an active session is to end.
+
+        Returns:
+            How many there were.
+
+        Raises:
+            StoreError: the store failed; the sessions may live on.
+        """
+
+        def is_to_end(session: Session) -> bool:
+            return self.records.is_active(session) and ends(session)
+
+        record = await self.records.end_sessions(record_id, is_to_end)
+        ended = [] if record is None else [*filter(is_to_end, record.sessions)]
+        if record is not None:
+            event = Event(name="logout", reason="ended_by_app", open_id=record.open_id)
+            for session in ended:
+                await self.emit(event, session=session.digest, why="ended by the app")
+        return len(ended)
 
     async def disconnect(self, record_id: str) -> str:
         """Delete a user's record, then revoke the access at TikTok.
