@@ -2,7 +2,8 @@
 
 For the README it starts the Starlette example with the stand-in, walks through a login
 in a window of a phone's size, and lays the three steps beside each other. For the page
-about the button it shows every look, on a light page and on a dark one.
+about the button it shows every look, on a light page and on a dark one; for the page
+about sessions, that of the example.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ SHEET = """
 img{{width:270px;border-radius:12px}}</style>{images}
 """
 BUTTONS = TARGET.parent / "login-button.png"
+SESSIONS = TARGET.parent / "sessions.png"
 LABELS = (("ltr", "Log in with TikTok"), ("rtl", "المتابعة باستخدام TikTok"))
 BUTTON_SHEET = """
 <style>:root{{color-scheme:light dark;--page:#fff;--ground:#5a6072}}
@@ -71,7 +73,18 @@ def take(port: int) -> None:
         TARGET.parent.mkdir(exist_ok=True)
         sheet.screenshot(path=TARGET)
         take_buttons(browser)
+        take_sessions(browser, f"http://127.0.0.1:{port}/")
         browser.close()
+
+
+def take_sessions(browser: Browser, url: str) -> None:
+    """Take the picture of a user's sessions, in the second of two browsers."""
+    for _ in range(2):
+        tab = browser.new_page(viewport={"width": 800, "height": 760})
+        tab.goto(f"{url}sessions")
+        tab.get_by_role("button", name="Continue").click()
+        tab.get_by_text("you are here").wait_for()
+    tab.screenshot(path=SESSIONS, full_page=True)
 
 
 def take_buttons(browser: Browser) -> None:

@@ -6,16 +6,23 @@ and `requires_tiktok` says what a view needs. Settings come from the environment
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx2
-from flask import Flask, jsonify, render_template
+from flask import Flask, abort, jsonify, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 
-from tiktok_oauth_middleware import TikTokOAuthWSGIMiddleware, TikTokSettings
-from tiktok_oauth_middleware.flask import requires_tiktok, tiktok_auth
+from tiktok_oauth_middleware import (
+    TikTokOAuthWSGIMiddleware,
+    TikTokSettings,
+    TikTokTokens,
+)
+from tiktok_oauth_middleware.flask import requires_tiktok, signed_in_auth, tiktok_auth
 
 settings = TikTokSettings.from_env()
+#: The store of the middleware below, seen from outside of a request.
+tokens = TikTokTokens(settings)
 #: At TikTok, or at the stand-in for it that the settings lead to.
 VIDEO_LIST = settings.endpoints.user_info.replace("/user/info/", "/video/list/")
 
@@ -29,6 +36,12 @@ app.wsgi_app = TikTokOAuthWSGIMiddleware(  # type: ignore[method-assign]
 def who_is_signed_in() -> dict[str, object]:
     """Give every template the word `auth`."""
     return {"auth": tiktok_auth}
+
+
+@app.template_filter()
+def moment(seconds: int) -> str:
+    """Write seconds since 1970 as a date and a time."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%d %b %Y, %H:%M")
 
 
 @app.get("/")
@@ -70,6 +83,38 @@ def list_videos(access_token: str) -> list[dict[str, Any]] | None:
     except (httpx2.HTTPError, ValueError, KeyError, TypeError):
         return None
     return videos
+
+
+@app.get("/sessions")
+@requires_tiktok
+def sessions() -> ResponseReturnValue:
+    """List the browsers in which the user is signed in."""
+    found = tokens.sessions(signed_in_auth.open_id)
+    return render_template("sessions.html", sessions=found)
+
+
+@app.post("/sessions/<session_id>/end")
+@requires_tiktok(max_age=600)
+def end_session(session_id: str) -> ResponseReturnValue:
+    """Log the user out in one browser; the id may be any, the user is the request's."""
+    check_origin()
+    tokens.end_session(signed_in_auth.open_id, session_id)
+    return redirect("/sessions", 303)
+
+
+@app.post("/sessions/end-others")
+@requires_tiktok(max_age=600)
+def end_other_sessions() -> ResponseReturnValue:
+    """Log the user out in all other browsers."""
+    check_origin()
+    tokens.end_other_sessions(signed_in_auth.open_id, signed_in_auth.session_id)
+    return redirect("/sessions", 303)
+
+
+def check_origin() -> None:
+    """Refuse a form that no page of this site sent: browsers say so of every POST."""
+    if request.headers.get("Origin") != settings.origin:
+        abort(403)
 
 
 @app.get("/api/me")

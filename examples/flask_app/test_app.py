@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import re
 import secrets
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
@@ -24,14 +27,16 @@ def fake() -> FakeTikTok:
 
 
 @pytest.fixture
-def client(fake: FakeTikTok, monkeypatch: pytest.MonkeyPatch) -> Iterator[FlaskClient]:
+def client(
+    fake: FakeTikTok, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[FlaskClient]:
     """A browser for the app, whose settings lead to the stand-in."""
     with StandIn(fake) as stand_in:
         environment = {
             **stand_in.environment(CALLBACK),
             "TIKTOK_SECRET_KEYS": secrets.token_urlsafe(32),
             "TIKTOK_OPTIONAL_SCOPES": "video.list",
-            "TIKTOK_STORE": "memory://",
+            "TIKTOK_STORE": f"sqlite:///{tmp_path}/tokens.sqlite3",
         }
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
@@ -91,3 +96,27 @@ def test_log_out(client: FlaskClient, fake: FakeTikTok) -> None:
     login_as(client, fake)
     client.post("/auth/tiktok/logout", headers={"origin": ORIGIN})
     assert client.get("/profile", headers=PAGE).status_code == 303
+
+
+def test_sessions(client: FlaskClient, fake: FakeTikTok) -> None:
+    """Each browser is listed, and one can log the other out; another site cannot."""
+    with client.application.test_client() as other:
+        other.environ_base["HTTP_HOST"] = "127.0.0.1:8000"
+        login_as(client, fake)
+        login_as(other, fake)
+        page = client.get("/sessions").text
+        [end] = re.findall(r'action="(/sessions/\w{32}/end)"', page)
+        assert page.count("This browser") == page.count("Another browser") == 1
+        for origin in ("https://evil.example", "null", ""):
+            refused = client.post(end, headers={"origin": origin})
+            assert refused.status_code == 403
+        own = {"origin": ORIGIN}
+        assert client.post(end, headers=own).status_code == 303
+        assert client.get("/sessions").text.count("Another browser") == 0
+        login_as(other, fake)
+        assert client.post("/sessions/end-others", headers=own).status_code == 303
+        page = client.get("/sessions").text
+        assert ("This browser" in page, "Another browser" in page) == (True, False)
+        # A worker may have the ended session in memory for a second.
+        time.sleep(1.1)
+        assert other.get("/sessions", headers=PAGE).status_code == 303

@@ -6,20 +6,36 @@ and `requires_tiktok` says what a view needs. Settings come from the environment
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx2
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import (
+    JSONResponse,
+    PlainTextResponse,
+    RedirectResponse,
+    Response,
+)
 from starlette.routing import Route
 from starlette.templating import Jinja2Templates
 
-from tiktok_oauth_middleware import TikTokOAuthMiddleware, TikTokSettings
-from tiktok_oauth_middleware.starlette import requires_tiktok, tiktok_auth
+from tiktok_oauth_middleware import (
+    TikTokOAuthMiddleware,
+    TikTokSettings,
+    TikTokTokens,
+)
+from tiktok_oauth_middleware.starlette import (
+    requires_tiktok,
+    signed_in_auth,
+    tiktok_auth,
+)
 
 settings = TikTokSettings.from_env()
+#: The store of the middleware below, seen from outside of a request.
+tokens = TikTokTokens(settings)
 #: At TikTok, or at the stand-in for it that the settings lead to.
 VIDEO_LIST = settings.endpoints.user_info.replace("/user/info/", "/video/list/")
 
@@ -27,6 +43,9 @@ templates = Jinja2Templates(
     directory=Path(__file__).parent.parent / "templates",
     context_processors=[lambda request: {"auth": tiktok_auth(request)}],
 )
+templates.env.filters["moment"] = lambda seconds: datetime.fromtimestamp(
+    seconds, UTC
+).strftime("%d %b %Y, %H:%M")
 
 
 async def home(request: Request) -> Response:
@@ -69,6 +88,38 @@ async def list_videos(access_token: str) -> list[dict[str, Any]] | None:
 
 
 @requires_tiktok
+async def sessions(request: Request) -> Response:
+    """List the browsers in which the user is signed in."""
+    found = await tokens.asessions(signed_in_auth(request).open_id)
+    return templates.TemplateResponse(request, "sessions.html", {"sessions": found})
+
+
+@requires_tiktok(max_age=600)
+async def end_session(request: Request) -> Response:
+    """Log the user out in one browser; the id may be any, the user is the request's."""
+    if not is_from_this_site(request):
+        return PlainTextResponse("This works from a page of this site only.", 403)
+    auth = signed_in_auth(request)
+    await tokens.aend_session(auth.open_id, request.path_params["session_id"])
+    return RedirectResponse("/sessions", 303)
+
+
+@requires_tiktok(max_age=600)
+async def end_other_sessions(request: Request) -> Response:
+    """Log the user out in all other browsers."""
+    if not is_from_this_site(request):
+        return PlainTextResponse("This works from a page of this site only.", 403)
+    auth = signed_in_auth(request)
+    await tokens.aend_other_sessions(auth.open_id, auth.session_id)
+    return RedirectResponse("/sessions", 303)
+
+
+def is_from_this_site(request: Request) -> bool:
+    """Whether a page of this site sent a form: browsers say so of every POST."""
+    return request.headers.get("origin") == settings.origin
+
+
+@requires_tiktok
 async def me(request: Request) -> Response:
     """Answer a program: 401 in JSON if nobody is signed in."""
     auth = tiktok_auth(request)
@@ -88,6 +139,9 @@ app = TikTokOAuthMiddleware(
             Route("/", home),
             Route("/profile", profile),
             Route("/videos", videos),
+            Route("/sessions", sessions),
+            Route("/sessions/end-others", end_other_sessions, methods=["POST"]),
+            Route("/sessions/{session_id}/end", end_session, methods=["POST"]),
             Route("/api/me", me),
         ]
     ),

@@ -17,6 +17,7 @@ import pytest
 from playwright.sync_api import expect
 
 from ..conftest import CHROMIUM
+from .test_accessibility import violations
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 
@@ -204,6 +205,39 @@ def test_cancel(page):
     expect(page).to_have_url(page.base + "/")
     expect(page.get_by_role("heading", name="Hello, Second creator")).to_be_visible()
     page.shoot("9-home-signed-in")
+
+
+def test_sessions(chromium, page):
+    """A person sees both of their browsers, logs the other out, and axe finds nothing."""
+    other = chromium.new_context(base_url=page.base).new_page()
+    for each in (other, page):
+        each.goto("/sessions")
+        # Someone of whom no other test of this process leaves sessions behind.
+        each.get_by_text("Second creator").check()
+        each.get_by_role("button", name="Continue").click()
+        expect(each.get_by_text("you are here")).to_be_visible()
+    expect(page.get_by_text("Another browser").first).to_be_visible()
+    page.shoot("d-sessions")
+    assert violations(page) == []
+    assert not page.evaluate("document.documentElement.scrollWidth > innerWidth")
+
+    # By the keyboard, too: every button says which browser it is about.
+    button = page.get_by_role("button", name=re.compile("Log out the browser")).first
+    button.focus()
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(page.base + "/sessions")
+    others = page.get_by_role("button", name="Log out all other browsers")
+    while others.count():
+        others.click()
+    expect(page.get_by_text("Another browser")).to_have_count(0)
+    expect(page.get_by_text("you are here")).to_be_visible()
+    page.shoot("e-sessions-one")
+
+    # The other browser is out within a second, and its next page asks for a login.
+    other.wait_for_timeout(1100)
+    other.goto("/sessions")
+    assert "/v2/auth/authorize/" in other.url
+    other.context.close()
 
 
 def test_tabs(page):

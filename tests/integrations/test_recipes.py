@@ -259,7 +259,7 @@ class TestSessions:
             assert sorted(s["here"] for s in listed) == [False, True]
             refused = here.post("/sessions/end-others", headers=API)
             assert refused.status_code == 403
-            sent = {**API, "sec-fetch-site": "same-origin"}
+            sent = {**API, "origin": ORIGIN}
             done = here.post("/sessions/end-others", headers=sent)
             assert [s["here"] for s in done.json()] == [True]
 

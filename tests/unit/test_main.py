@@ -285,6 +285,15 @@ class TestTokens:
         assert re.search(r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\dZ", out)
         assert "1 stored" in out
 
+    def test_sessions(self, environment, open_id, capsys):
+        """A user's browsers are listed by session id, and an unknown user has none."""
+        assert main(["tokens", "sessions", open_id]) == 0
+        out = capsys.readouterr().out
+        assert re.search(r"^[0-9a-f]{32}  20\d\d-.*Z  20\d\d-.*Z$", out, re.MULTILINE)
+        assert out.endswith("1 active\n")
+        assert main(["tokens", "sessions", "nobody"]) == 0
+        assert capsys.readouterr().out.endswith("0 active\n")
+
     def test_refresh(self, environment, open_id, capsys):
         """A token is renewed when asked for."""
         assert main(["tokens", "refresh", open_id]) == 0
