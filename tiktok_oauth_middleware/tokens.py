@@ -337,9 +337,9 @@ class TikTokTokens:
         """End one of a user's sessions, in every process within a second.
 
         It is a logout of that browser: with the last session the user's tokens are
-        deleted too, unless ``keep_grants`` is set, and TikTok is not called. In a
-        request take the `open_id` from `TikTokAuth`, never from a form: then nobody
-        ends another user's session.
+        deleted too, unless ``keep_grants`` is set or the account is connected to a user
+        of the app, and TikTok is not called. In a request take the `open_id` from
+        `TikTokAuth`, never from a form: then nobody ends another user's session.
 
         Returns:
             Whether the user had such a session; False for an unknown id, and for a

@@ -340,6 +340,18 @@ class TestWhatCounts:
         answer = raw.ask("GET", "/danger", headers=API)
         assert json.loads(answer.body)["logged_in_at"] == began
 
+    def test_last_seen(self, world, raw):
+        """Writing when a session was last seen keeps the time of its login."""
+        raw.log_in()
+        began = int(world.clock())
+        world.clock.advance(10)
+        raw.log_in()
+        world.clock.advance(600)
+        assert raw.open_id is not None
+        [session] = kept(world).sessions
+        assert session.last_seen_at == int(world.clock())
+        assert (session.created_at, session.logged_in_at) == (began + 10, began)
+
     @pytest.mark.parametrize(
         "query", [b"choose_account=1", b"scopes=user.info.stats"], ids=["choose", "ask"]
     )

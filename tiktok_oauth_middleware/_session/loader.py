@@ -236,7 +236,7 @@ class SessionLoader:
             return stored
         if self._deferred_writes.may_try():
             with self._deferred_writes.attempt():
-                seen = session._replace(last_seen_at=int(self._clock()))
+                seen = replace(session, last_seen_at=int(self._clock()))
                 sessions = tuple(
                     seen if s is session else s for s in stored.record.sessions
                 )

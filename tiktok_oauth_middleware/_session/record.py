@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import NamedTuple
 from urllib.parse import quote, unquote
 
 from tiktok_oauth_middleware._core.secret import Secret
@@ -15,7 +14,8 @@ from tiktok_oauth_middleware._core.secret import Secret
 WRONG_CLOCK_SECONDS = 300
 
 
-class Session(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Session:
     """A browser session: the hash of its secret, when it began and was last seen."""
 
     digest: str
@@ -37,11 +37,13 @@ class Session(NamedTuple):
         return public_id(self.digest)
 
     def pack(self) -> str:
-        """Return the session as a line of text; `unpack` reads it."""
-        times = [self.created_at, self.last_seen_at]
-        if self.earlier_login_at is not None:
-            times.append(self.earlier_login_at)
-        return " ".join([self.digest, *map(str, times)])
+        """Return the session as a line of text; `unpack` reads it.
+
+        Most have no earlier login, and look as they did before there was that field.
+        """
+        earlier = self.earlier_login_at
+        began = self.created_at if earlier is None else f"{self.created_at}/{earlier}"
+        return f"{self.digest} {began} {self.last_seen_at}"
 
     @classmethod
     def unpack(cls, line: str) -> Session:
@@ -50,10 +52,14 @@ class Session(NamedTuple):
         Raises:
             ValueError: the line is no session.
         """
-        digest, created_at, last_seen_at, *more = line.split(" ")
-        if len(more) > 1:
-            raise ValueError
-        return cls(digest, int(created_at), int(last_seen_at), *map(int, more))
+        digest, began, last_seen_at = line.split(" ")
+        created_at, slash, earlier = began.partition("/")
+        return cls(
+            digest,
+            int(created_at),
+            int(last_seen_at),
+            int(earlier) if slash else None,
+        )
 
 
 def public_id(digest: str) -> str:

@@ -261,7 +261,7 @@ class Records:
     ) -> UserRecord | None:
         """End some sessions, in one write; return the record as it was.
 
-        The record is deleted with its last session, unless ``keep_grants`` is set.
+        The record may be deleted with its last session, see `end_session`.
 
         Args:
             record_id: the user's record.

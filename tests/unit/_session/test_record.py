@@ -60,6 +60,7 @@ connected = st.builds(dataclasses.replace, grants, user_id=user_ids, connected_a
 @given(grants | connected)
 @example(a_grant())
 @example(a_grant(refresh_expires_at=0))
+@example(a_grant(sessions=(Session("d", 7, 9, 3), Session("e", 7, 9))))
 @example(a_grant(refresh_expires_at=None, refresh_token=Secret("")))
 @example(a_grant(open_id="\u2028\u2029 x\ufeff"))
 @settings(deadline=None, derandomize=True, max_examples=200)
@@ -140,6 +141,9 @@ GENUINE = a_grant(sessions=(Session("d", 1, 2),)).pack()
         GENUINE + b" 3",
         GENUINE + b"\nd 1",
         GENUINE + b"\nd one two",
+        GENUINE + b"\nd 1/ 2",
+        GENUINE + b"\nd 1/2/3 4",
+        GENUINE + b"\nd /1 2",
         GENUINE.replace(str(NOW).encode(), b"soon", 1),
         GENUINE.replace(str(NOW).encode(), b"nan", 1),
         GENUINE.replace(str(NOW).encode(), b"1.5", 1),
@@ -150,7 +154,7 @@ GENUINE = a_grant(sessions=(Session("d", 1, 2),)).pack()
         pickle.dumps({"open_id": "x"}),
         b"\x00" * 100,
     ],
-    ids=range(21),
+    ids=range(24),
 )
 def test_what_is_no_grant_unpacks_to_none(packed):
     """Bytes that no grant packs to are no grant, and raise nothing."""
