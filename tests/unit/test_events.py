@@ -12,4 +12,4 @@ def test_event_has_no_field_for_a_secret():
     names = {field.name for field in dataclasses.fields(Event)}
     answer = {"error", "error_description", "log_id", "status"}
     known = {"name", "reason", "open_id", "scopes", "reference", "details"}
-    assert names - {"user", "is_new"} == known | answer
+    assert names - {"user", "user_id", "is_new"} == known | answer

@@ -265,6 +265,8 @@ class CodeExchange:
             denied=join_scopes((denied | requested) - granted),
             **self.profiles.after_login(join_scopes(granted), profile, known),
             sessions=known.sessions if known else (),
+            user_id=known.user_id if known else "",
+            connected_at=known.connected_at if known else 0,
         )
 
 
