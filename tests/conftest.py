@@ -35,7 +35,6 @@ from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
 from tiktok_oauth_middleware._core.log import logger
 from tiktok_oauth_middleware._session.cookie import record_id
 from tiktok_oauth_middleware._session.service import SessionService
-from tiktok_oauth_middleware._web.app import Core
 from tiktok_oauth_middleware.testing import FakeTikTok
 
 from .stores.conftest import RedisServer
@@ -464,17 +463,15 @@ def meddled(settings: TikTokSettings, clock: Clock) -> MeddledTikTok:
 def kept(world: World, open_id: str | None = None) -> Any:
     """Return the grant that is stored of a user, or None."""
     open_id = world.tiktok.people[0].open_id if open_id is None else open_id
-    core = Core(
-        SessionService(
-            world.settings,
-            ThreadBackend(),
-            store=world.store,
-            on_event=None,
-            transport=None,
-            clock=world.clock,
-        )
+    service = SessionService(
+        world.settings,
+        ThreadBackend(),
+        store=world.store,
+        on_event=None,
+        transport=None,
+        clock=world.clock,
     )
-    held = run(core.service.records.load(record_id(world.settings.client_key, open_id)))
+    held = run(service.records.load(record_id(world.settings.client_key, open_id)))
     return held and held.record
 
 

@@ -30,6 +30,7 @@ from ._web.app import Core
 from ._web.cookie_header import value_of
 from ._web.framework_user import StarletteUser, may_read_starlette_user
 from ._web.guard import CLOSE_CODES, Challenge, ResponseHead
+from ._web.login import AppUsers
 from ._web.messages import Texts
 from ._web.misuse import check_app
 from ._web.mount import MountPoint, without_mount
@@ -42,7 +43,7 @@ from ._web.response_headers import (
     text_headers,
     with_cookie_set,
 )
-from .auth import NO_RESPONSE, OnLogin, TikTokAuth, asgi_auth
+from .auth import NO_RESPONSE, CurrentUser, OnLogin, TikTokAuth, asgi_auth
 from .caching import keep_out_of_djangos_caches
 from .errors import ConfigurationError, StoreError
 from .settings.options import TikTokSettings
@@ -82,6 +83,7 @@ class TikTokOAuthMiddleware:
         page: PageMaker | None = None,
         texts: Texts | None = None,
         on_login: OnLogin | None = None,
+        current_user: CurrentUser | None = None,
     ) -> None:
         """Wrap `app`; nothing is opened or connected yet.
 
@@ -98,6 +100,9 @@ class TikTokOAuthMiddleware:
             on_login: decides about each login: gets a `Login`, and returns None to let
                 it go on, a path of this site to land on, or raises `LoginRefused`;
                 plain or ``async def``.
+            current_user: for ``connect_path``: gets the scope, with ``scope["tiktok"]``
+                in it, and returns your app's own id of the user who is signed in to it,
+                as a str, or None; plain or ``async def``.
 
         Raises:
             ConfigurationError: an argument is wrong.
@@ -114,7 +119,13 @@ class TikTokOAuthMiddleware:
             clock=clock,
         )
         tokens = cache(partial(TikTokTokens.beside, service))
-        self._core = Core(service, Pages(page, texts), tokens, on_login=on_login)
+        self._core = Core(
+            service,
+            Pages(page, texts),
+            tokens,
+            on_login=on_login,
+            app_users=None if current_user is None else AppUsers(current_user),
+        )
         # What every request reads, one attribute away.
         self._clock = clock
         self._sets_user = settings.starlette_auth and may_read_starlette_user(app)
@@ -490,6 +501,9 @@ def _request(scope: Scope, path: str, mount: str, receive: Receive) -> Request:
     async def read(limit: int) -> bytes | None:
         return await _read_body(receive, limit)
 
+    def for_app(auth: TikTokAuth) -> Scope:
+        return {**scope, "tiktok": auth}
+
     return Request(
         method=scope.get("method", "GET"),
         path=path,
@@ -497,6 +511,7 @@ def _request(scope: Scope, path: str, mount: str, receive: Receive) -> Request:
         query=scope.get("query_string", b""),
         headers=scope["headers"],
         read=read,
+        for_app=for_app,
         is_websocket=scope["type"] == "websocket",
     )
 

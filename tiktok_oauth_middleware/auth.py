@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, cast, overload
 
 from ._core.redact import one_line
 from ._oauth.scopes import parse_scopes, split_scopes
@@ -123,6 +123,10 @@ class Login:
 
 #: An app's function that decides about a login; under ASGI it may be an ``async def``.
 OnLogin = Callable[[Login], Any]
+#: An app's function that tells who is signed in to the app: it gets the scope or the
+#: environ, and returns the app's own id of the user, or None. Under ASGI it may be an
+#: ``async def``.
+CurrentUser = Callable[[Any], Any]
 
 _NO_SCOPES: frozenset[str] = frozenset()
 #: A login counts as recent for so long, in seconds, however small `max_age` is: the
@@ -261,6 +265,14 @@ class TikTokAuth:
 
         return TikTokBearer(self._mount_point.tokens(), self._cached[OPEN_ID])
 
+    @classmethod
+    def of(cls, cached: CachedSession | None, mount_point: MountPoint) -> Self:
+        """Return the authentication of a session, or of an anonymous request."""
+        made = cls()
+        made._cached, made._mount_point = cached, mount_point
+        made._accessed, made._challenge = False, None
+        return made
+
     def missing_scopes(self, *scopes: str) -> frozenset[str]:
         """Return those of `scopes` that the user has not granted."""
         return frozenset(scopes) - self.scopes
@@ -307,14 +319,7 @@ class TikTokAuth:
         """
         if carry is not None:
             self._mount_point.check_carried(carry)
-        requested = parse_scopes(scopes) if isinstance(scopes, str) else {*scopes}
-        unlisted = requested - self._mount_point.allowed_scopes
-        if unlisted:
-            message = (
-                f"login_url asks for {one_line(', '.join(sorted(unlisted)))}, which is"
-                " in neither scopes nor optional_scopes: list it in one of them"
-            )
-            raise ConfigurationError(message)
+        requested = self._requested("login_url", scopes)
         if not carry:
             return self._mount_point.login_url(
                 next, requested, choose_account=choose_account
@@ -390,6 +395,39 @@ class TikTokAuth:
     def _set_cookie(self, cookie: Cookie) -> None:  # noqa: ARG002 - none here
         """Have the response set a cookie; each middleware has its own."""
         raise ConfigurationError(NO_RESPONSE)
+
+    def connect_url(self, next: str | None = None, scopes: Iterable[str] = ()) -> str:
+        """Return the address that connects a TikTok account to the user of the app.
+
+        It is the address of a form that posts, or of a link on a page of this site;
+        from elsewhere it leads to a page that asks first. The login in the browser, if
+        there is one, stays as it is.
+
+        Args:
+            next: as for `login_url`.
+            scopes: as for `login_url`.
+
+        Raises:
+            ConfigurationError: as for `login_url`; or ``connect_path`` is not set.
+        """
+        requested = self._requested("connect_url", scopes)
+        return self._mount_point.connect_url(next, requested)
+
+    def _requested(self, name: str, scopes: Iterable[str]) -> set[str] | frozenset[str]:
+        """Return the scopes that a URL is to request.
+
+        Raises:
+            ConfigurationError: a scope is in neither list of the settings.
+        """
+        requested = parse_scopes(scopes) if isinstance(scopes, str) else {*scopes}
+        unlisted = requested - self._mount_point.allowed_scopes
+        if unlisted:
+            message = (
+                f"{name} asks for {one_line(', '.join(sorted(unlisted)))}, which is"
+                " in neither scopes nor optional_scopes: list it in one of them"
+            )
+            raise ConfigurationError(message)
+        return requested
 
     @property
     def logout_url(self) -> str:

@@ -32,6 +32,7 @@ from ._session.service import SessionService
 from ._web.app import Core
 from ._web.cookie_header import value_of
 from ._web.guard import Challenge, ResponseHead
+from ._web.login import AppUsers
 from ._web.messages import Texts
 from ._web.misuse import check_app
 from ._web.mount import MountPoint
@@ -39,7 +40,7 @@ from ._web.navigation import is_preflight
 from ._web.pages import PageMaker, Pages
 from ._web.path_readings import RequestPath
 from ._web.response_headers import keep_private, with_cookie_set
-from .auth import NO_RESPONSE, OnLogin, TikTokAuth
+from .auth import NO_RESPONSE, CurrentUser, OnLogin, TikTokAuth
 from .caching import keep_out_of_djangos_caches
 from .errors import ConfigurationError, StoreError
 from .settings.options import TikTokSettings
@@ -69,6 +70,7 @@ class TikTokOAuthWSGIMiddleware:
         page: PageMaker | None = None,
         texts: Texts | None = None,
         on_login: OnLogin | None = None,
+        current_user: CurrentUser | None = None,
     ) -> None:
         """Wrap `app`; nothing is opened or connected yet.
 
@@ -85,6 +87,9 @@ class TikTokOAuthWSGIMiddleware:
             on_login: decides about each login: gets a `Login`, and returns None to let
                 it go on, a path of this site to land on, or raises `LoginRefused`;
                 a plain function.
+            current_user: for ``connect_path``: gets the environ, with
+                ``environ["tiktok.auth"]`` in it, and returns your app's own id of the
+                user who is signed in to it, as a str, or None; a plain function.
 
         Raises:
             ConfigurationError: an argument is wrong, or async where it must not be.
@@ -101,7 +106,13 @@ class TikTokOAuthWSGIMiddleware:
             clock=clock,
         )
         tokens = cache(partial(TikTokTokens.beside, service))
-        self._core = Core(service, Pages(page, texts), tokens, on_login=on_login)
+        self._core = Core(
+            service,
+            Pages(page, texts),
+            tokens,
+            on_login=on_login,
+            app_users=None if current_user is None else AppUsers(current_user),
+        )
         # What every request reads, one attribute away.
         self._clock = clock
         self._mount_points = self._core.mount_points.known
@@ -458,6 +469,9 @@ def _request(environ: WSGIEnvironment, mount_point: MountPoint) -> Request:
     async def read(limit: int) -> bytes | None:
         return _read_body(environ, limit)
 
+    def for_app(auth: TikTokAuth) -> WSGIEnvironment:
+        return {**environ, "tiktok.auth": auth}
+
     headers = [
         (name[5:].replace("_", "-").lower().encode("latin-1"), value.encode("latin-1"))
         for name, value in environ.items()
@@ -470,6 +484,7 @@ def _request(environ: WSGIEnvironment, mount_point: MountPoint) -> Request:
         query=environ.get("QUERY_STRING", "").encode("latin-1"),
         headers=headers,
         read=read,
+        for_app=for_app,
     )
 
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -42,6 +43,9 @@ class Request:
     #: Returns the body, or None if it is longer than the given number of bytes.
     read: Callable[[int], Awaitable[bytes | None]]
     is_websocket: bool = False
+    #: Returns what the app's ``current_user`` gets, with a `TikTokAuth` in it: the
+    #: scope, the environ or the framework's request.
+    for_app: Callable[[Any], Any] | None = None
     #: When each login under way began, in seconds since 1970, and the hash of its
     #: purpose. Read from the cookies before they are removed.
     begun_logins: Sequence[tuple[int, bytes]] = ()
@@ -53,6 +57,7 @@ class Request:
     def without_cookies(self) -> Request:
         """Remove the cookies, which an app could find in frames; return the request."""
         self.headers = [pair for pair in self.headers if pair[0] != b"cookie"]
+        self.for_app = None
         self._by_name = {}
         return self
 

@@ -111,8 +111,7 @@ class Connections:
         Raises:
             StoreError: the store failed.
         """
-        stored = await self._records.load(record_id)
-        if stored is not None and not _is_free(stored.record, user_id):
+        if await self.is_taken(user_id, record_id):
             return await self._write(None, record_id, make)
         if not await self._list(user_id, record_id):
             done = await self._write(None, record_id, make)
@@ -125,6 +124,15 @@ class Connections:
             with contextlib.suppress(StoreError):
                 await self._list(user_id, record_id)
         return done
+
+    async def is_taken(self, user_id: str, record_id: str) -> bool:
+        """Whether an account is connected to another user than this one.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        stored = await self._records.load(record_id)
+        return stored is not None and not _is_free(stored.record, user_id)
 
     async def _write(
         self,

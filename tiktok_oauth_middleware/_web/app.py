@@ -19,12 +19,13 @@ from tiktok_oauth_middleware._core.secret import reveal
 from tiktok_oauth_middleware._session.cookie import SessionCookies
 from tiktok_oauth_middleware._session.loader import SessionLoader
 from tiktok_oauth_middleware._session.service import SessionService
-from tiktok_oauth_middleware.errors import StoreError
+from tiktok_oauth_middleware.auth import TikTokAuth
+from tiktok_oauth_middleware.errors import ConfigurationError, StoreError
 from tiktok_oauth_middleware.events import Event
 
 from .challenge import Challenges
 from .cookie_header import find
-from .login import LoginFlow
+from .login import AppUsers, Connecting, LoginFlow
 from .logout import Logout
 from .misuse import check_guards, check_wrapping
 from .mount import MountPoints, no_tokens
@@ -86,6 +87,7 @@ class Core:
         *,
         on_login: OnLogin | None = None,
         reads_carried: bool = False,
+        app_users: AppUsers | None = None,
     ) -> None:
         """Build the parts; nothing is opened or connected yet.
 
@@ -95,10 +97,12 @@ class Core:
             tokens: returns the tokens of the app's users, for `TikTokAuth.bearer`.
             on_login: decides about each login; see `LoginDecision`.
             reads_carried: whether the app gets what a login carried in another way.
+            app_users: the app's own users, to whom accounts are connected.
 
         Raises:
-            ConfigurationError: `on_login` is no function of a login, or async under
-                WSGI.
+            ConfigurationError: `on_login` or ``current_user`` is no function of one
+                argument, or async under WSGI; or ``connect_path`` and ``current_user``
+                are not given together.
         """
         settings, clock = service.settings, service.clock
         self.service = service
@@ -115,6 +119,7 @@ class Core:
         self._wire(
             [reveal(key) for key in settings.secret_keys],
             on_login,
+            self._connecting(app_users),
             reads_carried=reads_carried or on_login is not None,
         )
         self.mount_points = MountPoints(
@@ -132,7 +137,12 @@ class Core:
         self._is_app_checked = False
 
     def _wire(
-        self, keys: list[str], on_login: OnLogin | None, *, reads_carried: bool
+        self,
+        keys: list[str],
+        on_login: OnLogin | None,
+        connecting: Connecting | None,
+        *,
+        reads_carried: bool,
     ) -> None:
         """Build the parts, each with its collaborators and with keys of its own."""
         settings, clock = self.settings, self.clock
@@ -166,9 +176,48 @@ class Core:
             carried_links=self._carried_links,
             revoke=self.service.revoke_refused,
             on_login=on_login,
+            connecting=connecting,
         )
         self.logout = Logout(service=self.service, cookies=self.cookies)
         self._webhook = Webhook(service=self.service)
+
+    def _connecting(self, app_users: AppUsers | None) -> Connecting | None:
+        """Return what connecting accounts needs; None if the app has no such path.
+
+        Raises:
+            ConfigurationError: ``connect_path`` and ``current_user`` are not given
+                together, or as `check_current_user` does.
+        """
+        if app_users is None:
+            if self.settings.connect_path is None:
+                return None
+            message = (
+                "connect_path is set, and current_user is missing: pass a function that"
+                " returns the id of the user who is signed in to your app, or None"
+            )
+            raise ConfigurationError(message)
+        from .connect import check_current_user
+
+        check_current_user(
+            self.settings,
+            app_users.current_user,
+            is_blocking=self._backend.is_blocking,
+        )
+        return Connecting(
+            app_users=app_users,
+            load_auth=self._load_auth,
+            connections=lambda: self.service.connections,
+        )
+
+    async def _load_auth(self, request: Request, mount_point: MountPoint) -> TikTokAuth:
+        """Return what an app would get with a request for one of our own paths.
+
+        Raises:
+            StoreError: the store could not say who is signed in.
+        """
+        value = find(request.headers, self.cookie_name)
+        cached = None if value is None else await self.load_session(value)
+        return TikTokAuth.of(cached, mount_point)
 
     def check_app(self, middleware: _Middleware) -> bool:
         """Check how the app is put together, once; return whether this was the time.
@@ -217,6 +266,8 @@ class Core:
                     return await self.logout.answer(request, mount_point, ticket)
                 case "disconnect":
                     return await self.logout.disconnect(request, mount_point, ticket)
+                case "connect":
+                    return await self._login.begin_connect(request, mount_point)
                 case "webhook":
                     return await self._webhook.answer(request)
         except StoreError as error:

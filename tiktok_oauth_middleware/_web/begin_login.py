@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
     from .carried import CarriedLinks
     from .recent_logins import RecentLogins
-    from .transaction import LoginTransactions, Prompt
+    from .transaction import LoginTransaction, LoginTransactions, Prompt
 
 #: In the query of a login that was redirected to the site's own address: it is
 #: redirected once.
@@ -79,7 +79,7 @@ class BeginLogin:
             # An image or a frame that points here is no person who logs in.
             actions = [link("log_in", mount_point.login_url())]
             return ErrorPage(code="not_a_page_visit", actions=actions)
-        moved = self._redirect_to_own_host(request, mount_point)
+        moved = self.redirect_to_own_host(request, mount_point)
         if moved is not None:
             return moved
         origin = self.settings.origin
@@ -93,7 +93,7 @@ class BeginLogin:
                 notes=[Note("address", origin)],
             )
         try:
-            requested = self._requested_scopes(request, mount_point)
+            requested = self.requested_scopes(request, mount_point)
             prompt = self._prompt(request, requested)
         except BadQuery:
             actions = [link("log_in_without", mount_point.login_url())]
@@ -106,16 +106,32 @@ class BeginLogin:
             request.query, usual, mount_point.own_paths, mount_point.origin
         )
         transaction = self.transactions.create(return_to, requested, prompt, carried)
-        response = self.transactions.redirect_to_tiktok(request, transaction)
-        if response is None or head_size(response) > HEAD_LIMIT:
-            # A long address besides many scopes or data: the address gives way.
-            transaction = replace(transaction, return_to=usual)
-            response = self.transactions.redirect_to_tiktok(request, transaction)
+        response, transaction = self.redirect_to_tiktok(request, transaction, usual)
         if response is None:
             return ErrorPage(code="query_too_long")
         special = "" if transaction.return_to == usual else transaction.return_to
         self.recent.remember(transaction.state, special, transaction.requested)
         return response
+
+    def redirect_to_tiktok(
+        self, request: Request, transaction: LoginTransaction, usual: str
+    ) -> tuple[Response | None, LoginTransaction]:
+        """Return the redirect that begins a transaction, and the transaction.
+
+        Args:
+            request: which is answered.
+            transaction: which begins; a return address that is too long besides scopes
+                or data gives way to `usual`.
+            usual: where a login leads whose link names no place.
+
+        Returns:
+            None for the redirect if that is still too long.
+        """
+        response = self.transactions.redirect_to_tiktok(request, transaction)
+        if response is None or head_size(response) > HEAD_LIMIT:
+            transaction = replace(transaction, return_to=usual)
+            response = self.transactions.redirect_to_tiktok(request, transaction)
+        return response, transaction
 
     def _carried(self, request: Request) -> Mapping[str, str] | None:
         """Return the data that a link carries; None if the link is not valid here."""
@@ -141,10 +157,10 @@ class BeginLogin:
         actions = [link("back", back), link("log_in_without", mount_point.login_url())]
         return ErrorPage(code="stale_login_link", actions=actions)
 
-    def _redirect_to_own_host(
+    def redirect_to_own_host(
         self, request: Request, mount_point: MountPoint
     ) -> Response | None:
-        """Return a redirect to the login at the site's own address, if this is another.
+        """Return a redirect to this path at the site's own address, or None if it is.
 
         TikTok sends the person back to the redirect URI, where cookies of another host
         are missing, so the login must begin there. Host decides nothing but that; the
@@ -160,25 +176,20 @@ class BeginLogin:
             has_moved = True
         if has_moved:
             return None
-        path = self._path_with_query(request, mount_point)
+        path = path_with_query(request, mount_point)
         moved = redirect(f"{origin}{path}{'&' if '?' in path else '?'}{_MOVED}=1")
         if head_size(moved) > HEAD_LIMIT:
-            moved = redirect(f"{origin}{mount_point.login_url()}?{_MOVED}=1")
+            path = path.partition("?")[0]
+            moved = redirect(f"{origin}{path}?{_MOVED}=1")
         return moved
-
-    @staticmethod
-    def _path_with_query(request: Request, mount_point: MountPoint) -> str:
-        """Return the login path with the query that was sent."""
-        query = quote(request.query, safe="%/?:@!$&'()*+,;=~")
-        return mount_point.login_url() + (f"?{query}" if query else "")
 
     def _wrong_method(self, request: Request, mount_point: MountPoint) -> Answer:
         """Return 405; where logins are posted, with the form that does it."""
         allow = [("allow", ", ".join(self.settings.login_methods))]
         if request.method != "GET":
             return ErrorPage(code="method_not_allowed", headers=allow)
-        path = self._path_with_query(request, mount_point)
-        return self._redirect_to_own_host(request, mount_point) or ErrorPage(
+        path = path_with_query(request, mount_point)
+        return self.redirect_to_own_host(request, mount_point) or ErrorPage(
             code="login_by_form",
             actions=[button("log_in", path), link("back", mount_point.home)],
             headers=allow,
@@ -186,7 +197,7 @@ class BeginLogin:
         )
 
     @staticmethod
-    def _requested_scopes(request: Request, mount_point: MountPoint) -> frozenset[str]:
+    def requested_scopes(request: Request, mount_point: MountPoint) -> frozenset[str]:
         """Return the scopes in the query; BadQuery if one may not be requested."""
         text = read_query(request.query, ["scopes"]).get("scopes", "")
         if len(text) > _LONGEST_SCOPES:
@@ -205,6 +216,13 @@ class BeginLogin:
         if chooses == "1" or has_logged_out(request, self.cookies):
             return "choose"
         return "consent" if requested or self.settings.always_ask_consent else ""
+
+
+def path_with_query(request: Request, mount_point: MountPoint) -> str:
+    """Return the path of a request for one of our paths, with the query it has."""
+    path = quote(mount_point.mount + request.path, safe="/")
+    query = quote(request.query, safe="%/?:@!$&'()*+,;=~")
+    return f"{path}?{query}" if query else path
 
 
 def has_logged_out(request: Request, cookies: SessionCookies) -> bool:

@@ -96,6 +96,23 @@ class CodeExchange:
             StoreError: the store failed.
             TikTokError: TikTok refused, or gave no usable answer.
         """
+        tokens, profile = await self.ask(transaction, code)
+        lands_on = ""
+        if self.decision is not None:
+            ask = partial(self.decision.ask, mount_point=mount_point)
+            lands_on = await self._decide(ask, transaction, tokens, profile)
+        session = await self._save(transaction, tokens, profile, previous)
+        return replace(session, lands_on=lands_on)
+
+    async def ask(
+        self, transaction: LoginTransaction, code: Secret
+    ) -> tuple[TokenResponse, Profile | None]:
+        """Exchange a code; return the tokens, and the profile if TikTok gives it.
+
+        Raises:
+            LoginExpired: the code is no longer valid.
+            TikTokError: TikTok refused, or gave no usable answer.
+        """
         client = await self.client()
         try:
             tokens = await client.exchange(
@@ -106,13 +123,7 @@ class CodeExchange:
         if tokens.expires_in < 1 and tokens.refresh_token is None:
             # It would end at its first use: a guarded page would log in for ever.
             raise TikTokError("", "a token that has ended already")
-        profile = await self._profile(tokens)
-        lands_on = ""
-        if self.decision is not None:
-            ask = partial(self.decision.ask, mount_point=mount_point)
-            lands_on = await self._decide(ask, transaction, tokens, profile)
-        session = await self._save(transaction, tokens, profile, previous)
-        return replace(session, lands_on=lands_on)
+        return tokens, await self._profile(tokens)
 
     async def _decide(
         self,
@@ -132,7 +143,7 @@ class CodeExchange:
         """
         user_record_id = record_id(self.settings.client_key, tokens.open_id)
         stored = await self.records.load(user_record_id)
-        record = self._record(transaction, tokens, profile, stored and stored.record)
+        record = self.record(transaction, tokens, profile, stored and stored.record)
         login = Login(
             open_id=record.open_id,
             scopes=split_scopes(record.scopes),
@@ -197,9 +208,7 @@ class CodeExchange:
         previous_digest = previous.digest if previous is not None else ""
         for _ in swap_attempts():
             stored = await self.records.load(ticket.record_id)
-            record = self._record(
-                transaction, tokens, profile, stored and stored.record
-            )
+            record = self.record(transaction, tokens, profile, stored and stored.record)
             if previous is None:
                 # Requested with the login itself: a guarded page may ask once more.
                 record = replace(record, denied="")
@@ -245,14 +254,14 @@ class CodeExchange:
         previous = self.records.find_session(record, previous_digest)
         return None if previous is None else previous.logged_in_at
 
-    def _record(
+    def record(
         self,
         transaction: LoginTransaction,
         tokens: TokenResponse,
         profile: Profile | None,
         known: UserRecord | None,
     ) -> UserRecord:
-        """Return the user's record after a login."""
+        """Return the user's record with new tokens, and what else it had before."""
         now = int(self.clock())
         granted = split_scopes(tokens.scopes or "")
         # Guards go by the scopes that were requested one by one, for a page.

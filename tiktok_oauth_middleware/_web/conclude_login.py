@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tiktok_oauth_middleware._core.log import logger
 from tiktok_oauth_middleware._oauth.scopes import split_scopes
@@ -44,6 +44,23 @@ if TYPE_CHECKING:
     from .unfinished_login import UnfinishedLogins
 
 
+class Attempted(NamedTuple):
+    """What came of exchanging a code: the sealed result, and what to emit."""
+
+    sealed: bytes
+    event: Event
+    #: Of the new session; "" if there is none.
+    digest: str = ""
+    #: Of a failure, for the log.
+    cause: object = ""
+    #: By the app's ``on_login``.
+    raised: BaseException | None = None
+
+
+#: Exchanges a login's code.
+Attempt = Callable[[], Awaitable[Attempted]]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class ConcludeLogin:
     """Exchanges a login's code once, and keeps what came of it."""
@@ -64,10 +81,14 @@ class ConcludeLogin:
         self,
         transaction: LoginTransaction,
         callback: Callback,
-        ticket: Ticket | None,
-        mount_point: MountPoint,
+        attempt: Attempt,
     ) -> tuple[LoginResult, bool]:
         """Return the result of a login, and whether this request produced it.
+
+        Args:
+            transaction: whose cookies the browser brought.
+            callback: TikTok's answer.
+            attempt: exchanges the code; called at most once for each login.
 
         Raises:
             LoginError: there is none that may be shown.
@@ -88,9 +109,7 @@ class ConcludeLogin:
             # exchange goes on to its end even if that one's browser is gone.
             sealed = await self.backend.single_flight(
                 ("login", login_id),
-                lambda: self._conclude(
-                    transaction, callback, ticket, mount_point, produced
-                ),
+                lambda: self._conclude(transaction, attempt, produced),
                 wait=True,
             )
         result = sealed and self.results.opened(login_id, sealed)
@@ -105,8 +124,10 @@ class ConcludeLogin:
         age = self.clock() - result.at
         if not -SERVER_CLOCK_SKEW <= age <= SHOWN_SECONDS:
             return False
+        if not result.session:  # a page, or an account that was connected
+            return True
         own = self.ticket_of(result)
-        return bool(result.code) or (own is not None and await self.is_alive(own))
+        return own is not None and await self.is_alive(own)
 
     def ticket_of(self, result: LoginResult) -> Ticket | None:
         return self.cookies.read(result.session.encode())
@@ -118,18 +139,14 @@ class ConcludeLogin:
     async def _conclude(
         self,
         transaction: LoginTransaction,
-        callback: Callback,
-        ticket: Ticket | None,
-        mount_point: MountPoint,
+        attempt: Attempt,
         produced: list[str],
     ) -> bytes | None:
         """Finish a login, or wait for the request that does; return the sealed result.
 
         Args:
             transaction: whose cookies the browser brought.
-            callback: with TikTok's code.
-            ticket: of the browser's present session cookie.
-            mount_point: of the callback.
+            attempt: exchanges the code.
             produced: gets the login's id if the login is finished here.
         """
         login_id = login_id_of(transaction.state)
@@ -139,9 +156,7 @@ class ConcludeLogin:
         produced.append(login_id)
         try:
             # No secret is in a local of this frame while the app's on_event runs.
-            sealed, event, session, why, raised = await self._attempt(
-                transaction, callback, ticket, mount_point
-            )
+            sealed, event, session, why, raised = await attempt()
         except StoreError:
             # The code is spent. A repeated callback need not wait to learn that.
             lost = self.results.seal(login_id, self.unfinished.failure(LoginReplayed()))
@@ -155,19 +170,14 @@ class ConcludeLogin:
         await self.emit(event, session=session, why=why, raised=raised)
         return sealed
 
-    async def _attempt(
+    async def log_in(
         self,
         transaction: LoginTransaction,
         callback: Callback,
         ticket: Ticket | None,
         mount_point: MountPoint,
-    ) -> tuple[bytes, Event, str, object, BaseException | None]:
-        """Exchange the code.
-
-        Returns:
-            The sealed result, the event to emit, and what to emit with it: the
-            session's digest, the cause, and what the app's ``on_login`` raised.
-        """
+    ) -> Attempted:
+        """Exchange the code for a session."""
         digest, why, raised = "", None, None
         try:
             session = await self.exchange.run(
@@ -197,7 +207,8 @@ class ConcludeLogin:
             event, why = rejected_event(result, error), error
             raised = getattr(error, "raised", None)
         sealed = self.results.seal(login_id_of(transaction.state), result)
-        return sealed, event, digest, cause_for_log(why) if why else "", raised
+        cause = cause_for_log(why) if why else ""
+        return Attempted(sealed, event, digest, cause, raised)
 
     async def _asks_again(
         self, transaction: LoginTransaction, record: UserRecord

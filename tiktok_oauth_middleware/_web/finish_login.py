@@ -22,6 +22,7 @@ from tiktok_oauth_middleware._oauth.scopes import split_scopes
 from tiktok_oauth_middleware.errors import (
     LoginDenied,
     LoginError,
+    LoginExpired,
     StateMismatch,
     StoreError,
     TikTokOAuthError,
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from tiktok_oauth_middleware._session.records import Records
     from tiktok_oauth_middleware.settings.options import TikTokSettings
 
+    from .connect import Connect
     from .login_results import LoginResult
     from .mount import MountPoint
     from .recent_logins import RecentLogins
@@ -74,6 +76,9 @@ class FinishLogin:
     conclude: ConcludeLogin
     unfinished: UnfinishedLogins
     emit: Emitter
+    #: Answers callbacks that are to connect an account; None if the app has no such
+    #: path.
+    connect: Connect | None
 
     async def respond(
         self, request: Request, mount_point: MountPoint, ticket: Ticket | None
@@ -103,6 +108,11 @@ class FinishLogin:
         transaction = self.transactions.find(request.headers, callback.state)
         if transaction is None:
             return await self._finish_unmatched(callback, Visit(mount_point, ticket))
+        if transaction.user_hash:
+            visit = Visit(mount_point, ticket)
+            if self.connect is None:  # an earlier release of the app could connect
+                return await self.unfinished.reject(LoginExpired(), visit)
+            return await self.connect.finish(request, transaction, callback, visit)
         return await self._finish(
             request, transaction, callback, Visit(mount_point, ticket)
         )
@@ -130,7 +140,11 @@ class FinishLogin:
             visit = visit._replace(browser_id=browser_id)
         try:
             result, is_own = await self.conclude.result_of(
-                transaction, callback, ticket, visit.mount_point
+                transaction,
+                callback,
+                lambda: self.conclude.log_in(
+                    transaction, callback, ticket, visit.mount_point
+                ),
             )
         except StoreError:
             raise

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from .begin_login import BeginLogin
 from .code_exchange import CodeExchange
@@ -23,23 +23,45 @@ from .unfinished_login import UnfinishedLogins
 if TYPE_CHECKING:
     from tiktok_oauth_middleware._core.backends.base import Backend
     from tiktok_oauth_middleware._core.encryption import Box
+    from tiktok_oauth_middleware._core.http import Request
     from tiktok_oauth_middleware._oauth.client import TikTokClient
     from tiktok_oauth_middleware._observe.emit import Emitter
+    from tiktok_oauth_middleware._session.connections import Connections
     from tiktok_oauth_middleware._session.cookie import SessionCookies
     from tiktok_oauth_middleware._session.profiles import Profiles
     from tiktok_oauth_middleware._session.record import UserRecord
     from tiktok_oauth_middleware._session.records import Records
-    from tiktok_oauth_middleware.auth import OnLogin
+    from tiktok_oauth_middleware.auth import CurrentUser, OnLogin, TikTokAuth
     from tiktok_oauth_middleware.settings.options import TikTokSettings
 
     from .carried import CarriedLinks
+    from .connect import Claim, Connect
     from .login_decision import LoginDecision
+    from .mount import MountPoint
+    from .pages import Answer
 
 #: The cookies outlive the login by this, in seconds, so that the callback of a login
 #: that took too long can be distinguished from one that began in another browser.
 _AFTERLIFE = 1200
 #: How long a store may take to write a login's result, in seconds.
 _WRITE_SECONDS = 5
+
+
+class AppUsers(NamedTuple):
+    """The app's own users, to whom TikTok accounts are connected; see `Connect`."""
+
+    #: Tells who is signed in to the app.
+    current_user: CurrentUser
+    #: Asked before an account is connected.
+    claim: Claim | None = None
+
+
+class Connecting(NamedTuple):
+    """What only connecting accounts needs; see `Connect`."""
+
+    app_users: AppUsers
+    load_auth: Callable[[Request, MountPoint], Awaitable[TikTokAuth]]
+    connections: Callable[[], Connections]
 
 
 @dataclass(slots=True, kw_only=True, eq=False, repr=False)
@@ -63,11 +85,15 @@ class LoginFlow:
     revoke: Callable[[str, UserRecord], Awaitable[None]]
     #: The app's; see `login_decision`.
     on_login: OnLogin | None
+    #: What only connecting needs; None if the app has no such path.
+    connecting: Connecting | None
     transactions: LoginTransactions = field(init=False)
     #: Answers the login path.
     begin: BeginLogin = field(init=False)
     #: Answers the callback path.
     finish: FinishLogin = field(init=False)
+    #: Answers the connect path; None if the app has no such path.
+    connect: Connect | None = field(init=False)
 
     def __post_init__(self) -> None:
         """Make the steps, and what only they use.
@@ -97,16 +123,51 @@ class LoginFlow:
             emit=self.emit,
             clock=clock,
         )
+        conclude = self._conclude(unfinished)
+        self.connect = self._connect(conclude, unfinished)
         self.finish = FinishLogin(
             settings=settings,
             records=self.records,
             cookies=self.cookies,
             transactions=self.transactions,
             recent=recent,
-            conclude=self._conclude(unfinished),
+            conclude=conclude,
             unfinished=unfinished,
             emit=self.emit,
+            connect=self.connect,
         )
+
+    def _connect(
+        self, conclude: ConcludeLogin, unfinished: UnfinishedLogins
+    ) -> Connect | None:
+        if self.connecting is None:
+            return None
+        from .connect import Connect
+
+        return Connect(
+            settings=self.settings,
+            backend=self.backend,
+            app_users=self.connecting.app_users,
+            load_auth=self.connecting.load_auth,
+            connections=self.connecting.connections,
+            begin_login=self.begin,
+            transactions=self.transactions,
+            exchange=conclude.exchange,
+            conclude=conclude,
+            unfinished=unfinished,
+            emit=self.emit,
+            revoke=self.revoke,
+        )
+
+    async def begin_connect(self, request: Request, mount_point: MountPoint) -> Answer:
+        """Answer the connect path.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        if self.connect is None:
+            raise AssertionError  # such an app has no such path
+        return await self.connect.begin(request, mount_point)
 
     def _decision(self) -> LoginDecision | None:
         if self.on_login is None:

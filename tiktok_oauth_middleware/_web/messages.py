@@ -34,6 +34,13 @@ ProblemCode = Literal[
     "login_refused",
     "login_undecided",
     "account_taken",
+    "connect_signed_out",
+    "connect_other_user",
+    "connect_denied",
+    "connect_failed",
+    "connect_tiktok_failed",
+    "connect_full",
+    "connect_undecided",
     "scope_required",
     "login_required",
     "reauthentication_required",
@@ -47,6 +54,7 @@ ProblemCode = Literal[
     "query_too_long",
     "confirm_logout",
     "confirm_disconnect",
+    "confirm_connect",
     "disconnect_failed",
 ]
 ActionName = Literal[
@@ -58,6 +66,7 @@ ActionName = Literal[
     "other_account",
     "log_out",
     "disconnect",
+    "connect",
     "stay",
     "log_in_with_tiktok",
 ]
@@ -167,6 +176,57 @@ PROBLEM_TEXTS: Mapping[ProblemCode, ProblemText] = {
         "It is connected to another account of this site already, and to one only."
         " Nothing was changed.",
     ),
+    "connect_signed_out": ProblemText(
+        401,
+        "Sign in to this site first",
+        "A TikTok account is connected to your account of this site, and you are not"
+        " signed in to one here. Nothing was connected.",
+    ),
+    "connect_other_user": ProblemText(
+        403,
+        "Nothing was connected",
+        "You went to TikTok to connect an account. Since then you signed out of this"
+        " site, or another user signed in to it in this browser.",
+        "Sign in as the user that you want to connect the account to, and begin again.",
+    ),
+    "connect_denied": ProblemText(
+        403,
+        "Nothing was connected",
+        "TikTok sent you back without a connection. Either you chose not to continue"
+        " there, or TikTok does not let this account be connected here: because of its"
+        " age or its region, or while this site is being tested with chosen accounts"
+        " only.",
+        "If that was not what you wanted, try again, or with another TikTok account.",
+    ),
+    "connect_failed": ProblemText(
+        400,
+        "Nothing was connected",
+        "Connecting has to be finished within a few minutes, and works once. This"
+        " attempt took too long, was used before, or came back from TikTok incomplete.",
+        "Try again; it only takes a moment.",
+    ),
+    "connect_tiktok_failed": ProblemText(
+        502,
+        "TikTok did not complete the connection",
+        "TikTok refused what this site asked of it, or did not answer. Nothing was"
+        " connected.",
+        "Try again; if it stays that way, tell the people who run this site, with the"
+        " reference below.",
+    ),
+    "connect_full": ProblemText(
+        409,
+        "No further TikTok account can be connected",
+        "So many TikTok accounts are connected to your account of this site that there"
+        " is no room for another. Nothing was changed.",
+        "Disconnect one that you no longer need, and begin again.",
+    ),
+    "connect_undecided": ProblemText(
+        500,
+        "Something went wrong here",
+        "This site could not find out who is signed in to it. Nothing was connected.",
+        "Try again; if it stays that way, tell the people who run this site, with the"
+        " reference below.",
+    ),
     "scope_required": ProblemText(
         403,
         "This page needs more from TikTok",
@@ -240,6 +300,13 @@ PROBLEM_TEXTS: Mapping[ProblemCode, ProblemText] = {
         "This site loses its access to your TikTok account, and you are signed out in"
         " every browser.",
     ),
+    "confirm_connect": ProblemText(
+        200,
+        "Connect a TikTok account?",
+        "It will be connected to the account of this site that you are signed in to."
+        " You choose it at TikTok, and are asked there what this site may see.",
+        "If you did not mean to do that, go back.",
+    ),
     "disconnect_failed": ProblemText(
         502,
         "You are signed out, but TikTok did not confirm",
@@ -257,6 +324,7 @@ ACTIONS: Mapping[ActionName, str] = {
     "other_account": "Use another TikTok account",
     "log_out": "Log out",
     "disconnect": "Disconnect",
+    "connect": "Connect",
     "stay": "Stay",
     # The label of `TikTokAuth.login_button`, which is on the app's own pages.
     "log_in_with_tiktok": "Log in with TikTok",

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .messages import Messages
 
 #: What answers one of the middleware's own paths.
-RouteName = Literal["login", "callback", "logout", "disconnect", "webhook"]
+RouteName = Literal["login", "callback", "logout", "disconnect", "connect", "webhook"]
 #: A mount point that the callback is not below is reported this often, in seconds.
 _STRAY_LOG_SECONDS = 60.0
 #: The name of the text on the button that logs in.
@@ -93,6 +93,8 @@ class MountPoint:
     prefix: str = field(init=False)
     _login: str = field(init=False)
     _logout: str = field(init=False)
+    #: None if the app connects no accounts.
+    _connect: str | None = field(init=False)
 
     def __post_init__(self) -> None:
         """Compute the URLs once."""
@@ -101,6 +103,9 @@ class MountPoint:
         paths = {name: self.mount + path for path, name in self.routes.items()}
         self._login = quote(paths["login"], safe="/")
         self._logout = quote(paths["logout"], safe="/")
+        self._connect = (
+            quote(paths["connect"], safe="/") if "connect" in paths else None
+        )
 
     @property
     def home(self) -> str:
@@ -187,6 +192,26 @@ class MountPoint:
 
         check_carried(carried)
 
+    def connect_url(
+        self, return_to: str | None = None, scopes: Iterable[str] = ()
+    ) -> str:
+        """Return the path and query that begin to connect a TikTok account.
+
+        Raises:
+            ConfigurationError: ``connect_path`` is not set.
+        """
+        if self._connect is None:
+            message = (
+                "connect_url needs the option connect_path, and current_user, which"
+                " tells who is signed in to the app"
+            )
+            raise ConfigurationError(message)
+        query = {
+            "next": return_to and local_part(return_to, self.origin),
+            "scopes": join_scopes(scopes) or None,
+        }
+        return self._with_query(self._connect, query)
+
     def logout_url(self, return_to: str | None = None) -> str:
         """Return the path and query to POST to."""
         return self._with_query(self._logout, {"next": return_to})
@@ -243,6 +268,7 @@ class MountPoints:
             settings.login_path: "login",
             settings.logout_path: "logout",
             settings.disconnect_path: "disconnect",
+            settings.connect_path: "connect",
             settings.webhook_path: "webhook",
             callback.removeprefix(mount): "callback",
         }

@@ -65,6 +65,9 @@ class LoginTransaction:
     #: Where the app's ``on_login`` led instead, at the first of two trips; "" if it did
     #: not.
     lands_on: str = ""
+    #: A hash of the id of the app's user to whom the account is to be connected; "" for
+    #: a login.
+    user_hash: str = ""
     #: What the login's link carried.
     carried: Mapping[str, str] = field(default_factory=dict, repr=False)
 
@@ -80,14 +83,19 @@ class LoginTransaction:
                 self.requested,
                 self.prompt,
                 self.lands_on,
+                self.user_hash,
                 pack_carried(self.carried) if self.carried else "",
             )
         ).encode()
 
     @property
     def purpose(self) -> str:
-        """Equal for two logins that lead to the same place with the same scopes."""
-        return _purpose(self.return_to, self.requested)
+        """Equal for two logins that lead to the same place with the same scopes.
+
+        To connect an account is another purpose than any login's.
+        """
+        purpose = _purpose(self.return_to, self.requested)
+        return f"connect\n{purpose}" if self.user_hash else purpose
 
     @classmethod
     def unpack(
@@ -95,9 +103,10 @@ class LoginTransaction:
     ) -> LoginTransaction | None:
         """Return what `pack` wrote; None if another version wrote it."""
         try:
-            version, verifier, return_to, requested, prompt, lands_on, carried = (
+            version, verifier, return_to, requested, prompt, *more = (
                 packed.decode().split("\n")
             )
+            lands_on, user_hash, carried = more
         except ValueError:
             return None
         if version != _VERSION or prompt not in _PROMPTS:
@@ -110,6 +119,7 @@ class LoginTransaction:
             requested=requested,
             prompt=prompt,
             lands_on=lands_on,
+            user_hash=user_hash,
             carried=unpack_carried(carried) if carried else {},
         )
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from tiktok_oauth_middleware._observe.emit import Emitter
     from tiktok_oauth_middleware._session.cookie import Ticket
     from tiktok_oauth_middleware.auth import Login
+    from tiktok_oauth_middleware.events import EventName
     from tiktok_oauth_middleware.settings.options import TikTokSettings
 
     from .carried import CarriedLinks
@@ -83,8 +84,14 @@ class UnfinishedLogins:
     #: Seconds since 1970.
     clock: Callable[[], float]
 
-    def failure(self, error: TikTokOAuthError, level: int | None = None) -> LoginResult:
-        """Return the result of a login that failed."""
+    def failure(
+        self,
+        error: TikTokOAuthError,
+        level: int | None = None,
+        *,
+        event: EventName = "login_rejected",
+    ) -> LoginResult:
+        """Return the result of a login that failed, and is reported as `event`."""
         notes: list[Note] = []
         if isinstance(error, LoginDenied):
             pass  # the page explains it
@@ -99,11 +106,13 @@ class UnfinishedLogins:
             at=int(self.clock()),
             code=page_code(error),
             notes=notes,
-            reference=self.emit.reference_for(
-                "login_rejected", cause_for_log(error), level
-            ),
+            reference=self.emit.reference_for(event, cause_for_log(error), level),
             headers=[("retry-after", "5")] if is_temporary else [],
         )
+
+    def now(self) -> int:
+        """Return the time, in whole seconds since 1970."""
+        return int(self.clock())
 
     async def reject(
         self,

@@ -122,6 +122,12 @@ class TikTokSettings:
         " path",
         default=None,
     )
+    connect_path: str | None = option(
+        OPTIONAL_TEXT,
+        "connects a TikTok account to the user of your app that `current_user` names;"
+        " takes `next` and `scopes`; None: there is no such path",
+        default=None,
+    )
     webhook_path: str | None = option(
         OPTIONAL_TEXT,
         "where TikTok delivers webhooks; None: there is no such path",

@@ -23,7 +23,13 @@ from tiktok_oauth_middleware.stores.registry import store_fault
 from .endpoints import ADDRESSES, TikTokEndpoints
 from .rows import Row
 
-_PATHS = ("login_path", "logout_path", "disconnect_path", "webhook_path")
+_PATHS = (
+    "login_path",
+    "logout_path",
+    "disconnect_path",
+    "connect_path",
+    "webhook_path",
+)
 _DESKTOP_HOSTS = LOOPBACK_HOSTS[:2]  # TikTok's Desktop tab takes no other
 _KEY_LENGTH = 32
 _LEAST_ENTROPY_BITS = 80
