@@ -19,7 +19,7 @@ import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tiktok_oauth_middleware._core.http import QUERY_LIMIT, BadQuery, Request
 from tiktok_oauth_middleware._core.return_to import return_to_of
@@ -69,8 +69,9 @@ if TYPE_CHECKING:
     from .mount import MountPoint
     from .transaction import LoginTransaction, LoginTransactions
 
-#: Whether a user of the app may have an account, where the app keeps accounts itself.
-Claim = Callable[[Request, str, Login], Awaitable[bool]]
+#: Whether a user of the app may have an account, where the app keeps accounts itself;
+#: gets what ``current_user`` gets, the user's id and the account.
+Claim = Callable[[Any, str, Login], Awaitable[bool]]
 
 
 class _Refused(LoginError):
@@ -148,7 +149,7 @@ class Connect:
             return moved
         visit = Visit(mount_point, None)
         try:
-            user_id = await self._user_of(request, mount_point)
+            user_id = await self._user_of(await self._connection(request, mount_point))
         except _Undecided as error:
             return await self._reject(error, visit)
         if user_id is None:
@@ -199,19 +200,23 @@ class Connect:
             form_redirects_to=self.settings.endpoints.authorize,
         )
 
-    async def _user_of(self, request: Request, mount_point: MountPoint) -> str | None:
+    async def _connection(self, request: Request, mount_point: MountPoint) -> Any:
+        """Return the scope, the environ or the framework's request, for the app.
+
+        Raises:
+            StoreError: the store could not say who is signed in with TikTok.
+        """
+        auth = await self.load_auth(request, mount_point)
+        return auth if request.for_app is None else request.for_app(auth)
+
+    async def _user_of(self, connection: Any) -> str | None:
         """Ask the app who is signed in to it; return None if nobody is.
 
         Raises:
             _Undecided: the app gave no answer that is allowed.
-            StoreError: the store failed.
         """
-        if request.for_app is None:
-            raise _Undecided("there is no request to ask about")
-        auth = await self.load_auth(request, mount_point)
-        # No local: this frame is none of those that the app's exception passes.
         outcome = await self.backend.ask_app(
-            partial(self.app_users.current_user, request.for_app(auth)),
+            partial(self.app_users.current_user, connection),
             self.settings.timeout,
             is_async=is_async(self.app_users.current_user),
         )
@@ -253,7 +258,8 @@ class Connect:
         )
         user_id: str | None = None
         try:
-            user_id = await self._user_of(request, visit.mount_point)
+            connection = await self._connection(request, visit.mount_point)
+            user_id = await self._user_of(connection)
             presented = "" if user_id is None else digest(user_id.encode())
             if user_id is None or not hmac.compare_digest(
                 presented, transaction.user_hash
@@ -263,7 +269,7 @@ class Connect:
             result, _ = await self.conclude.result_of(
                 transaction,
                 callback,
-                lambda: self._attempt(request, transaction, callback, owner),
+                lambda: self._attempt(connection, transaction, callback, owner),
             )
         except StoreError:
             raise
@@ -275,7 +281,7 @@ class Connect:
 
     async def _attempt(
         self,
-        request: Request,
+        connection: Any,
         transaction: LoginTransaction,
         callback: Callback,
         user_id: str,
@@ -284,7 +290,7 @@ class Connect:
         cause: object = ""
         try:
             record, is_new = await self._connect(
-                request, transaction, callback, user_id
+                connection, transaction, callback, user_id
             )
             result = LoginResult(
                 at=self.unfinished.now(), return_to=transaction.return_to
@@ -307,7 +313,7 @@ class Connect:
 
     async def _connect(
         self,
-        request: Request,
+        connection: Any,
         transaction: LoginTransaction,
         callback: Callback,
         user_id: str,
@@ -332,7 +338,7 @@ class Connect:
                 user=read_profile(record.open_id, record.profile),
                 next=transaction.return_to,
             )
-            if not await claim(request, user_id, login):
+            if not await claim(connection, user_id, login):
                 raise _Taken
         outcome, record_now = await connections.connect(user_id, name, make)
         if outcome == "taken":

@@ -210,6 +210,19 @@ def _connect(request: Any, login: Login) -> Refusal | None:
     return None
 
 
+def take(request: Any, confirmed: Any) -> bool:
+    """Connect an account to the user who is signed in; False if another user has it.
+
+    Args:
+        request: of the callback.
+        confirmed: the account, a `tiktok_oauth_middleware.Login`.
+    """
+    login = Login(
+        open_id=confirmed.open_id, scopes=confirmed.scopes, user=confirmed.user
+    )
+    return _connect(request, login) is None
+
+
 def sign_out(request: Any, *, only_bound: bool) -> None:
     """End the browser's Django session.
 

@@ -167,6 +167,7 @@ def _path_faults(given: TikTokSettings) -> Iterator[checks.CheckMessage]:
         "login_path": given.login_path,
         "logout_path": given.logout_path,
         "disconnect_path": given.disconnect_path,
+        "connect_path": given.connect_path,
         "webhook_path": given.webhook_path,
     }
     for option, path in paths.items():

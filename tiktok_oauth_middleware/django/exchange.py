@@ -23,12 +23,19 @@ if TYPE_CHECKING:
     from django.http import HttpRequest
     from django.http.response import HttpResponseBase
 
+    from tiktok_oauth_middleware.auth import TikTokAuth
+
 
 def to_core_request(request: HttpRequest, mount: str) -> Request:
     """Return a request of Django's as the core's flows take it."""
 
     async def read(limit: int) -> bytes | None:
         return _body(request, limit)
+
+    def for_app(auth: TikTokAuth) -> HttpRequest:
+        here: Any = request
+        here.tiktok = auth
+        return request
 
     headers = [
         (name[5:].replace("_", "-").lower().encode("latin-1"), _bytes(value))
@@ -47,6 +54,7 @@ def to_core_request(request: HttpRequest, mount: str) -> Request:
         query=request.META.get("QUERY_STRING", "").encode("latin-1", "replace"),
         headers=headers,
         read=read,
+        for_app=for_app,
     )
 
 

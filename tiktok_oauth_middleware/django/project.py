@@ -41,6 +41,7 @@ from .events import DjangoEvents
 
 if TYPE_CHECKING:
     from tiktok_oauth_middleware._core.backends.base import Backend
+    from tiktok_oauth_middleware._web.login import AppUsers
 
 SETTING = "TIKTOK_OAUTH"
 OPTIONS = "TIKTOK_OAUTH_OPTIONS"
@@ -63,13 +64,23 @@ class Options:
     may_sign_up: Callable[[Any, Any], bool] | None = None
     #: Makes the Django user of a `Login`, instead of `accounts.make_user`.
     make_user: Callable[[Any, Any], Any] | None = None
+    #: For ``connect_path``: called with the request, returns the id of the user who is
+    #: signed in, or None; by default the key of ``request.user``, as a str.
+    current_user: Callable[[Any], str | None] | None = None
     #: Instead of the network, for tests: one of httpx2.
     transport: Any = None
     #: Seconds since 1970, for tests.
     clock: Callable[[], float] = time.time
 
 
-_CALLABLES = ("on_event", "page", "may_sign_up", "make_user", "clock")
+_CALLABLES = (
+    "on_event",
+    "page",
+    "may_sign_up",
+    "make_user",
+    "current_user",
+    "clock",
+)
 
 
 def read_settings() -> TikTokSettings:
@@ -212,7 +223,16 @@ class Installation:
             ),
             Pages(self.options.page, self.options.texts),
             lambda: self.tokens,
+            app_users=self._app_users(is_async=is_async),
         )
+
+    def _app_users(self, *, is_async: bool) -> AppUsers | None:
+        """Return the project's users, to whom accounts are connected, if they are."""
+        if self.settings.connect_path is None:
+            return None
+        from .connecting import app_users
+
+        return app_users(self.options.current_user, is_async=is_async)
 
     def close(self) -> None:
         """Close what the blocking side holds; the rest goes with its event loop."""

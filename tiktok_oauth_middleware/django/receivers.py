@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from django.contrib.auth import get_user_model
 from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.db import transaction
 from django.db.models.signals import post_delete
@@ -19,6 +20,11 @@ def connect() -> None:
 
     user_logged_out.connect(_logged_out, dispatch_uid="tiktok_oauth.logged_out")
     user_logged_in.connect(_logged_in, dispatch_uid="tiktok_oauth.logged_in")
+    post_delete.connect(
+        _user_deleted,
+        sender=get_user_model(),
+        dispatch_uid="tiktok_oauth.user_deleted",
+    )
     post_delete.connect(
         _account_deleted, sender=TikTokAccount, dispatch_uid="tiktok_oauth.deleted"
     )
@@ -40,6 +46,29 @@ def _logged_in(request: Any = None, user: Any = None, **_: Any) -> None:
     owners = TikTokAccount.objects.filter(open_id=auth.open_id)
     if owners.exclude(user_id=user.pk).exists():
         request._tiktok_ends = True
+
+
+def _user_deleted(instance: Any, using: str, **_: Any) -> None:
+    """Disconnect the accounts of a user once the deletion is certain."""
+    from .project import installation
+
+    installed = installation()
+    if installed.settings.connect_path is None or installed.options.current_user:
+        return
+    user_id = str(instance.pk)
+    transaction.on_commit(partial(_disconnect_all, user_id), using=using)
+
+
+def _disconnect_all(user_id: str) -> None:
+    from .project import installation
+
+    try:
+        accounts = installation().tokens.accounts(user_id)
+    except TikTokOAuthError as error:
+        logger.error("a deleted user's accounts could not be found: %s", error)
+        return
+    for account in accounts:
+        _disconnect(account.open_id)
 
 
 def _account_deleted(instance: Any, using: str, **_: Any) -> None:

@@ -1,0 +1,74 @@
+"""Connecting TikTok accounts to Django users, by ``connect_path``.
+
+With `TikTokBackend` the table of `TikTokAccount` decides too whose an account is: it
+gets a row, so that the user can log in with the account, and a row of another user
+means that the account is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from asgiref.sync import sync_to_async
+from django.core.exceptions import ImproperlyConfigured
+
+from tiktok_oauth_middleware._web.login import AppUsers
+
+if TYPE_CHECKING:
+    from tiktok_oauth_middleware.auth import Login as ConfirmedLogin
+
+
+def signed_in_user(request: Any) -> str | None:
+    """Return the key of the user who is signed in, as a str, or None.
+
+    Raises:
+        ImproperlyConfigured: AuthenticationMiddleware does not stand before ours.
+    """
+    user = getattr(request, "user", None)
+    if user is None:
+        message = (
+            "connect_path needs AuthenticationMiddleware before TikTokMiddleware in"
+            " MIDDLEWARE, or current_user in TIKTOK_OAUTH_OPTIONS"
+        )
+        raise ImproperlyConfigured(message)
+    return str(user.pk) if user.is_authenticated else None
+
+
+def app_users(
+    current_user: Callable[[Any], str | None] | None, *, is_async: bool
+) -> AppUsers:
+    """Return the project's users.
+
+    Args:
+        current_user: the project's own function, if it has one.
+        is_async: whether requests are served in an event loop.
+    """
+    from .middleware import accounts_module
+
+    accounts = accounts_module()
+    chosen = current_user or signed_in_user
+
+    def ask(request: Any) -> str | None:
+        if accounts is not None and hasattr(request, "session"):
+            # A session that a TikTok login began may have ended with it.
+            accounts.bind_user(request)
+        return chosen(request)
+
+    def take(request: Any, login: ConfirmedLogin) -> bool:
+        found: bool = accounts.take(request, login)
+        return found
+
+    async def ask_in_thread(request: Any) -> str | None:
+        return await sync_to_async(ask, thread_sensitive=True)(request)
+
+    async def claim(request: Any, _user_id: str, login: ConfirmedLogin) -> bool:
+        if is_async:
+            return await sync_to_async(take, thread_sensitive=True)(request, login)
+        return take(request, login)
+
+    # The project's own function may name users of another table than Django's.
+    keeps_accounts = accounts is not None and current_user is None
+    return AppUsers(
+        ask_in_thread if is_async else ask, claim if keeps_accounts else None
+    )
