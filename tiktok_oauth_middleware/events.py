@@ -123,6 +123,8 @@ class EventRows(TypedDict):
     logout: EventKind
     session_ended: EventKind
     disconnect: EventKind
+    connect: EventKind
+    connect_rejected: EventKind
     withdrawal: EventKind
     webhook: EventKind
     webhook_rejected: EventKind
