@@ -1,0 +1,205 @@
+"""A recent login cannot be had without the person (CWE-306).
+
+A guard with `max_age` stands before what matters most. These tests try to pass it with
+an old session: as a page of another site, as a script in a page of this one, as a thief
+of a cookie, and as another person at the same browser.
+"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tiktok_oauth_middleware._web.guard import guard
+
+from ..conftest import API, CALLBACK, LOGIN, LOGOUT, ORIGIN, PAGE, query_of
+from .conftest import memory_only
+
+pytestmark = memory_only
+
+CROSS_SITE = {
+    **PAGE,
+    "sec-fetch-site": "cross-site",
+    "referer": "https://evil.example/",
+}
+SESSION = "__Host-tiktok"
+
+
+@pytest.fixture
+def guarded(world, raw):
+    """Return a victim whose login is ten minutes old, before a guard of five."""
+
+    def decide(auth):
+        challenge = guard(auth, (), 300)
+        body = json.dumps({"open_id": auth.open_id, "at": auth.logged_in_at})
+        return challenge.status if challenge else 200, body.encode()
+
+    if world.shell == "wsgi":
+
+        def wsgi_app(environ, start_response):
+            status, body = decide(environ["tiktok.auth"])
+            start_response(f"{status} X", [])
+            return [body]
+
+        world.app.wsgi_app.app = wsgi_app
+    else:
+
+        async def app(scope, receive, send):
+            status, body = decide(scope["tiktok"])
+            await send({"type": "http.response.start", "status": status, "headers": []})
+            await send({"type": "http.response.body", "body": body})
+
+        world.app.app = app
+    raw.log_in()
+    world.clock.advance(600)
+    return raw
+
+
+def passes(visitor):
+    return visitor.ask("GET", "/danger", headers=API).status == 200
+
+
+def silently(visitor, query=b"", headers=CROSS_SITE):
+    """Begin and finish a login that TikTok answers without its page, if it may."""
+    authorize = visitor.begin(query, headers=headers)
+    if "disable_auto_auth" in query_of(authorize):
+        return False
+    path, answer = visitor.consent(authorize)
+    assert visitor.ask("GET", path, query=answer, headers=headers).status == 303
+    return True
+
+
+class TestOtherSite:
+    @pytest.mark.parametrize(
+        "query",
+        [b"", b"next=/danger", b"choose_account=0", b"next=/danger&choose_account=0"],
+    )
+    def test_silent_login(self, guarded, query):
+        """A login that a page of another site begins does not count."""
+        assert silently(guarded, query)
+        assert not passes(guarded)
+
+    def test_repeated(self, guarded, world):
+        """However many silent logins follow each other, none counts."""
+        for _ in range(5):
+            assert silently(guarded)
+            world.clock.advance(1)
+        assert not passes(guarded)
+
+    @pytest.mark.parametrize(
+        "query",
+        [b"choose_account=1&choose_account=0", b"choose_account=2", b"choose_account="],
+    )
+    def test_confused_parameter(self, guarded, query):
+        """A login whose query is ambiguous does not begin."""
+        answer = guarded.ask("GET", LOGIN, query=query, headers=CROSS_SITE)
+        assert answer.status == 400
+        assert not answer.set_cookies
+
+    @pytest.mark.parametrize(
+        "query", [b"max_age=99999", b"prompt=none", b"auth_time=9999999999"]
+    )
+    def test_foreign_parameters(self, guarded, query):
+        """The parameters of OpenID Connect mean nothing here."""
+        assert silently(guarded, query)
+        assert not passes(guarded)
+
+    def test_no_logout_before(self, guarded):
+        """No other site can end the session first, so that a silent login counts."""
+        answer = guarded.ask("POST", LOGOUT, headers=CROSS_SITE)
+        assert answer.status == 403
+        assert silently(guarded)
+        assert not passes(guarded)
+
+
+class TestScript:
+    """A script in a page of the app sends what its page may send, without a person."""
+
+    def test_logout_before(self, guarded):
+        """After a logout by the script TikTok shows its page at the next login."""
+        own = {"origin": ORIGIN, "sec-fetch-site": "same-origin"}
+        assert guarded.ask("POST", LOGOUT, headers=own).status == 303
+        assert not silently(guarded)
+        assert not passes(guarded)
+
+    def test_fetch(self, guarded):
+        """A script's fetch of the login's address begins no login at all."""
+        headers = {**API, "sec-fetch-site": "same-origin"}
+        answer = guarded.ask("GET", LOGIN, query=b"choose_account=1", headers=headers)
+        assert answer.status == 403
+        assert not answer.set_cookies
+
+    def test_callback(self, guarded):
+        """A callback that the script makes up ends on a page, and changes nothing."""
+        answer = guarded.ask("GET", CALLBACK, query=b"code=x&state=y", headers=PAGE)
+        assert 400 <= answer.status < 500
+        assert not passes(guarded)
+
+
+class TestThief:
+    """Another browser has a copy of the session cookie."""
+
+    def test_copied_before(self, guarded, world):
+        """When the victim logs in once more, the copy is dead."""
+        thief = guarded.another()
+        thief.cookies = {SESSION: guarded.cookies[SESSION]}
+        assert not passes(thief)
+        guarded.log_in(b"choose_account=1")
+        assert passes(guarded)
+        answer = thief.ask("GET", "/danger", headers=API)
+        assert json.loads(answer.body)["error"] == "login_required"
+
+    def test_own_account(self, guarded, world):
+        """A thief who logs in with an own account passes as that account only."""
+        thief = guarded.another()
+        thief.cookies = {SESSION: guarded.cookies[SESSION]}
+        thief.log_in(b"choose_account=1", person=world.tiktok.people[1])
+        answer = thief.ask("GET", "/danger", headers=API)
+        assert json.loads(answer.body)["open_id"] == world.tiktok.people[1].open_id
+
+    def test_prepared_callback(self, guarded, world):
+        """A login that the thief consented to cannot be finished in the victim's name."""
+        thief = guarded.another()
+        path, query = thief.consent(
+            thief.begin(b"choose_account=1"), person=world.tiktok.people[1]
+        )
+        answer = guarded.ask("GET", path, query=query, headers=CROSS_SITE)
+        assert answer.status in (400, 409)
+        assert not passes(guarded)
+
+
+class TestSecondPerson:
+    """Somebody else sits at the browser in which the victim is signed in."""
+
+    def test_own_account(self, guarded, world):
+        """With an own account they pass as themselves, and the victim's session ends."""
+        victim = dict(guarded.cookies)
+        sent = guarded.ask("GET", "/danger", headers=PAGE).location
+        other = world.tiktok.people[1]
+        guarded.log_in(sent.partition("?")[2].encode(), person=other)
+        answer = guarded.ask("GET", "/danger", headers=API)
+        assert answer.status == 200
+        assert json.loads(answer.body)["open_id"] == other.open_id
+        world.clock.advance(1)
+        before = guarded.another()
+        before.cookies = victim
+        assert not passes(before)
+
+    def test_and_back(self, guarded, world):
+        """Back in the victim's account TikTok must show its page for it to count."""
+        guarded.log_in(b"choose_account=1", person=world.tiktok.people[1])
+        world.clock.advance(400)
+        assert not passes(guarded)
+        guarded.log_in(b"choose_account=1")
+        assert passes(guarded)
+        world.clock.advance(400)
+        assert silently(guarded)
+        assert not passes(guarded)
+
+    def test_cancel(self, guarded):
+        """Who cancels at TikTok passes nothing."""
+        authorize = guarded.begin(b"next=/danger&choose_account=1")
+        path, query = guarded.consent(authorize, deny=True)
+        assert guarded.ask("GET", path, query=query, headers=PAGE).status == 403
+        assert not passes(guarded)
