@@ -8,8 +8,9 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.db import transaction
 
+from tiktok_oauth_middleware import Login, User
 from tiktok_oauth_middleware.django import signals
-from tiktok_oauth_middleware.django.accounts import Login, find_or_make
+from tiktok_oauth_middleware.django.accounts import find_or_make
 from tiktok_oauth_middleware.django.models import TikTokAccount
 
 from ..conftest import ORIGIN
@@ -267,8 +268,6 @@ def test_a_deletion_that_is_rolled_back_disconnects_nobody(accounts):
 def test_the_same_person_twice_at_once(accounts):
     """Logins of one new person in two threads make one user."""
     person = accounts.fake.people[0]
-    from tiktok_oauth_middleware import User
-
     login = Login(
         open_id=person.open_id, scopes=frozenset(), user=User(open_id=person.open_id)
     )

@@ -11,11 +11,30 @@ from django.utils.decorators import method_decorator
 from django.views import View
 from django.views.decorators.cache import cache_page
 
+from tiktok_oauth_middleware import ConfigurationError
 from tiktok_oauth_middleware.django import TikTokRequiredMixin, requires_tiktok
 
 
 def public(request):
     return HttpResponse("for everybody")
+
+
+def invitation(request, code):
+    return HttpResponse(request.tiktok.login_url("/member", carry={"invite": code}))
+
+
+async def invitation_async(request, code):
+    return invitation(request, code)
+
+
+def invitation_in_a_stream(request):
+    def stream():
+        try:
+            yield request.tiktok.login_url(carry={"invite": "x"})
+        except ConfigurationError as error:
+            yield str(error)
+
+    return StreamingHttpResponse(stream())
 
 
 def who(request):
@@ -213,6 +232,9 @@ def api_patterns():
 
 
 urlpatterns = [
+    path("invitation/<code>", invitation),
+    path("invitation-async/<code>", invitation_async),
+    path("invitation-in-a-stream", invitation_in_a_stream),
     path("", public),
     path("admin/", admin.site.urls),
     path("public", public),

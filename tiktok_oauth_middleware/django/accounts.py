@@ -22,14 +22,14 @@ from django.utils.functional import SimpleLazyObject
 
 from tiktok_oauth_middleware._oauth.scopes import join_scopes, split_scopes
 from tiktok_oauth_middleware._session.cached_session import OPEN_ID, PROFILE, SCOPES
-from tiktok_oauth_middleware.auth import User, read_profile
+from tiktok_oauth_middleware.auth import Login, read_profile
 
 from . import signals
 from .models import TikTokAccount
 from .project import installation
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from tiktok_oauth_middleware._session.cached_session import CachedSession
 
@@ -38,17 +38,6 @@ _atomic: Any = transaction.atomic  # which has two shapes, and no types
 BOUND_TO = "_tiktok_open_id"
 #: Names tried for a new user; each is random, with 40 bits.
 _TRIES = 5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Login:
-    """A TikTok login that has just succeeded; what `may_sign_up` is given."""
-
-    open_id: str
-    #: What the person granted.
-    scopes: frozenset[str]
-    #: Their profile, by granted scope.
-    user: User
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,13 +50,24 @@ class Refusal:
     forgets: bool
 
 
-def login_of(cached: CachedSession) -> Login:
-    """Return whom a session that has just begun stands for."""
+def login_of(
+    cached: CachedSession, finished: tuple[str, Mapping[str, str], bool]
+) -> Login:
+    """Return the login that has just begun a session.
+
+    Args:
+        cached: the session.
+        finished: as in `Request`.
+    """
     open_id: str = cached[OPEN_ID]
+    led_to, carried, is_new = finished
     return Login(
         open_id=open_id,
         scopes=split_scopes(cached[SCOPES]),
         user=read_profile(open_id, cached[PROFILE]),
+        next=led_to,
+        carried=carried,
+        is_new=is_new,
     )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from django.contrib.auth.backends import ModelBackend
 
 if TYPE_CHECKING:
-    from .accounts import Login
+    from tiktok_oauth_middleware.auth import Login
 
 
 class TikTokBackend(ModelBackend):
@@ -25,7 +25,9 @@ class TikTokBackend(ModelBackend):
             request: of the callback.
             tiktok_login: made by the middleware when TikTok has confirmed the login.
         """
-        from .accounts import Login, find_or_make
+        from tiktok_oauth_middleware.auth import Login
+
+        from .accounts import find_or_make
 
         if not isinstance(tiktok_login, Login):
             return None

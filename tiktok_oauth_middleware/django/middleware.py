@@ -26,10 +26,12 @@ from tiktok_oauth_middleware._session.cached_session import (
 from tiktok_oauth_middleware._session.cookie import SESSION_LENGTH
 from tiktok_oauth_middleware._web.cookie_header import value_of
 from tiktok_oauth_middleware._web.guard import Challenge, ResponseHead
+from tiktok_oauth_middleware._web.login_decision import on_login_fault
 from tiktok_oauth_middleware._web.navigation import is_preflight
 from tiktok_oauth_middleware._web.pages import ErrorPage, link, without_referrer
 from tiktok_oauth_middleware._web.path_readings import RequestPath
-from tiktok_oauth_middleware.auth import TikTokAuth, auth_in
+from tiktok_oauth_middleware._web.response_headers import with_cookie_set
+from tiktok_oauth_middleware.auth import NO_RESPONSE, TikTokAuth, auth_in
 from tiktok_oauth_middleware.caching import watched_request
 from tiktok_oauth_middleware.errors import ConfigurationError, StoreError
 
@@ -37,12 +39,12 @@ from . import exchange
 from .project import installation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from django.http import HttpRequest
     from django.http.response import HttpResponseBase
 
-    from tiktok_oauth_middleware._core.http import Response
+    from tiktok_oauth_middleware._core.http import Cookie, Headers, Response
     from tiktok_oauth_middleware._web.mount import MountPoint
 
 
@@ -67,6 +69,10 @@ class TikTokMiddleware:
         if self._is_async:
             markcoroutinefunction(self)
         self._installed = installation()
+        on_login = self._installed.options.on_login
+        fault = on_login and on_login_fault(on_login, is_blocking=not self._is_async)
+        if fault:
+            raise ConfigurationError(fault)
         core = self._core = self._installed.core(is_async=self._is_async)
         # What every request needs, one lookup away.
         self._clock = core.clock
@@ -91,7 +97,10 @@ class TikTokMiddleware:
         )
         if request.path_info in mount_point.routes:
             return await self._own(request, mount_point)
-        auth = TikTokAuth()
+        auth = _RequestAuth()
+        auth._cookies = request.META.get("HTTP_COOKIE", "")
+        auth._new_cookie = None
+        auth._is_answered = False
         auth._cached = None
         auth._mount_point = mount_point
         auth._accessed = False
@@ -213,19 +222,23 @@ class TikTokMiddleware:
         core, name = self._core, mount_point.routes[request.path_info]
         if self._cookie_name in request.META.get("HTTP_COOKIE", ""):
             exchange.hide_cookies(request, [self._cookie_name])
-        # No local: the project's hooks run below this frame.
-        answer = await core.respond(
-            exchange.to_core_request(request, mount_point.mount), mount_point
-        )
+        core_request = exchange.to_core_request(request, mount_point.mount)
+        answer = await core.respond(core_request, mount_point)
+        finished = core_request.finished
+        del core_request  # the project's hooks run below this frame
         if self._accounts is not None:
-            if name == "callback":
-                answer = await self._signed_in(request, mount_point, answer)
+            if name == "callback" and finished is not None:
+                answer = await self._signed_in(request, mount_point, answer, finished)
             elif name in ("logout", "disconnect") and answer.status in (302, 303):
                 await self._in_django(self._accounts.sign_out, request)
         return exchange.django_response(request, answer)
 
     async def _signed_in(
-        self, request: HttpRequest, mount_point: MountPoint, answer: Response
+        self,
+        request: HttpRequest,
+        mount_point: MountPoint,
+        answer: Response,
+        finished: tuple[str, Mapping[str, str], bool],
     ) -> Response:
         """Return the callback's answer, having signed its user in to Django."""
         core = self._core
@@ -238,7 +251,7 @@ class TikTokMiddleware:
             if cached is None:  # ended by another request already
                 return answer
             ids = cached[RECORD_ID], cached[DIGEST]
-            login = self._accounts.login_of(cached)
+            login = self._accounts.login_of(cached, finished)
             cached = None
             try:
                 refused = await self._in_django(self._accounts.sign_in, request, login)
@@ -279,7 +292,8 @@ class TikTokMiddleware:
         self, request: Any, response: HttpResponseBase, change: Any
     ) -> HttpResponseBase:
         """Return the project's response, or ours in the place of a guard's refusal."""
-        auth: TikTokAuth = request.tiktok
+        auth: _RequestAuth = request.tiktok
+        auth._is_answered = True
         challenge = auth._challenge
         if challenge is not None:
             head = ResponseHead(response.status_code, exchange.headers_of(response))
@@ -294,6 +308,10 @@ class TikTokMiddleware:
                 return exchange.django_response(request, answer)
         if auth._accessed or _may_look_later(auth, response):
             exchange.mark_private(response)
+        if auth._new_cookie is not None:
+            before = exchange.headers_of(response)
+            after = with_cookie_set(before, auth._new_cookie)
+            exchange.change_headers(response, before, after)
         if getattr(request, "_tiktok_ends", False) and auth._cached is not None:
             return await self._ended(request, auth._cached, response)
         if change is not None:
@@ -319,6 +337,27 @@ class TikTokMiddleware:
         gone.append(core.cookies.session("", 0).header())
         exchange.change_headers(response, exchange.headers_of(response), gone)
         return response
+
+
+class _RequestAuth(TikTokAuth):
+    """One request's `TikTokAuth`, which may set a cookie of the response."""
+
+    __slots__ = ("_cookies", "_is_answered", "_new_cookie")
+
+    # Set by the middleware.
+    #: The request's Cookie header, or "".
+    _cookies: str
+    _new_cookie: Cookie | None
+    #: Whether the view has returned.
+    _is_answered: bool
+
+    def _cookie_headers(self) -> Headers:
+        return ((b"cookie", self._cookies.encode("latin-1", "replace")),)
+
+    def _set_cookie(self, cookie: Cookie) -> None:
+        if self._is_answered:
+            raise ConfigurationError(NO_RESPONSE)
+        self._new_cookie = cookie
 
 
 def _may_look_later(auth: TikTokAuth, response: Any) -> bool:

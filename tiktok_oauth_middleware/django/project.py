@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any
 
+from asgiref.sync import sync_to_async
 from django.conf import settings as django_settings
 from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
@@ -31,6 +32,8 @@ from tiktok_oauth_middleware._core.secret import reveal
 from tiktok_oauth_middleware._session.cookie import record_id
 from tiktok_oauth_middleware._session.service import SessionService
 from tiktok_oauth_middleware._web.app import Core
+from tiktok_oauth_middleware._web.login_decision import on_login_fault
+from tiktok_oauth_middleware._web.misuse import is_async as is_coroutine_function
 from tiktok_oauth_middleware._web.pages import Pages
 from tiktok_oauth_middleware.errors import ConfigurationError
 from tiktok_oauth_middleware.settings.options import TikTokSettings
@@ -42,6 +45,7 @@ from .events import DjangoEvents
 if TYPE_CHECKING:
     from tiktok_oauth_middleware._core.backends.base import Backend
     from tiktok_oauth_middleware._web.login import AppUsers
+    from tiktok_oauth_middleware.auth import OnLogin
 
 SETTING = "TIKTOK_OAUTH"
 OPTIONS = "TIKTOK_OAUTH_OPTIONS"
@@ -54,6 +58,9 @@ _UNSET_STORE = TikTokSettings.__dataclass_fields__["store"].default
 class Options:
     """What ``TIKTOK_OAUTH_OPTIONS`` may hold; a callable may be a dotted path."""
 
+    #: Decides about each login that TikTok has confirmed, before anything is stored;
+    #: see `TikTokOAuthMiddleware`. Plain, or ``async def`` under ASGI.
+    on_login: OnLogin | None = None
     #: Called with each `Event`, after the app's own signals were sent.
     on_event: Callable[[Any], object] | None = None
     #: Writes the pages that people see; see `TikTokOAuthMiddleware`.
@@ -74,6 +81,7 @@ class Options:
 
 
 _CALLABLES = (
+    "on_login",
     "on_event",
     "page",
     "may_sign_up",
@@ -144,9 +152,12 @@ def read_options() -> Options:
                 faults.append(f"{OPTIONS}[{name!r}] names nothing that can be imported")
                 continue
         given_one = found.get(name)
-        if given_one is not None and (
-            not callable(given_one) or iscoroutinefunction(given_one)
-        ):
+        if given_one is None:
+            continue
+        if name == "on_login":
+            fault = on_login_fault(given_one, is_blocking=False)
+            faults += [f"{OPTIONS}: {fault}"] if fault else []
+        elif not callable(given_one) or iscoroutinefunction(given_one):
             faults.append(
                 f"{OPTIONS}[{name!r}] is a plain function, or the path of one"
             )
@@ -224,6 +235,8 @@ class Installation:
             Pages(self.options.page, self.options.texts),
             lambda: self.tokens,
             app_users=self._app_users(is_async=is_async),
+            on_login=self._on_login(is_async=is_async),
+            reads_carried=True,
         )
 
     def _app_users(self, *, is_async: bool) -> AppUsers | None:
@@ -233,6 +246,16 @@ class Installation:
         from .connecting import app_users
 
         return app_users(self.options.current_user, is_async=is_async)
+
+    def _on_login(self, *, is_async: bool) -> OnLogin | None:
+        """Return the project's ``on_login`` as a core of one kind calls it."""
+        on_login = self.options.on_login
+        if on_login is None or is_coroutine_function(on_login) == is_async:
+            return on_login
+        if is_async:  # in the thread of Django's database
+            return sync_to_async(on_login, thread_sensitive=True)
+        # An async one is refused by the middleware; jobs and commands need a core too.
+        return None
 
     def close(self) -> None:
         """Close what the blocking side holds; the rest goes with its event loop."""

@@ -1,0 +1,217 @@
+"""CWE-863: a login that the app did not let in gives nothing to anybody.
+
+Whatever `on_login` does, and whatever is done to the callback meanwhile, only None and a
+path of this site let a login go on.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tiktok_oauth_middleware import LoginRefused, TikTokTokens
+
+from ..conftest import API, kept
+from ..support.links import link_for, with_links
+from .test_cwe316_secrets_in_frames import Looker, frames_of_ours
+
+SESSION = "__Host-tiktok"
+MARKUP = "<script>alert(1)</script><b>Not</b> \"you\" & 'you' \u202eevil\r\nx: y"
+
+
+def refusing(world, error, **options):
+    """Return the world, in which no login is let in."""
+
+    def on_login(login):
+        raise error
+
+    world.further = {**world.further, "on_login": on_login, **options}
+    return world.start()
+
+
+def store_of(world):
+    """Return everything that the store holds, by key."""
+    return {key: world.store.get(key) for key in world.store.keys("tiktok:")}
+
+
+class TestNothingIsGiven:
+    @pytest.mark.parametrize(
+        "error", [LoginRefused("No."), RuntimeError("broken")], ids=["refused", "fails"]
+    )
+    def test_cookies_and_rows(self, world, error):
+        """No cookie of a session is set, and the one new row is the login's own."""
+        browser = refusing(world, error).browser()
+        page = browser.log_in()
+        set_cookies = page.headers.get_list("set-cookie")
+        assert all("Max-Age=0" in header for header in set_cookies)
+        [key] = store_of(world)
+        assert ":used:" in key
+
+    def test_callback_again(self, world):
+        """The callback of a refused login signs nobody in later either."""
+        refused = refusing(world, LoginRefused("No."))
+        browser = refused.browser()
+        callback = browser.consent(browser.begin())
+        cookies = browser.cookies()
+        browser.get(callback)
+        refused.further["on_login"] = lambda login: None
+        refused.start()
+        for seconds in (0, 59, 2, 600):
+            world.clock.advance(seconds)
+            answer = refused.browser(**cookies).get(callback)
+            assert answer.status_code in (400, 403)
+            assert f"{SESSION}=" not in answer.headers.get("set-cookie", "")
+        assert world.count("authorization_code") == 1
+
+    def test_another_browser(self, world):
+        """Nor in another browser, which has not the login's cookies."""
+        browser = refusing(world, LoginRefused("No.")).browser()
+        callback = browser.consent(browser.begin())
+        other = world.browser()
+        assert other.get(callback).status_code == 400
+        assert not other.signed_in
+
+
+@pytest.mark.parametrize("shell", ["wsgi"], indirect=True)
+class TestAtTheSameMoment:
+    def test_equal_callbacks(self, world):
+        """Twenty equal callbacks at one moment ask once, and all are refused."""
+        asked, ready = [], threading.Barrier(20)
+
+        def on_login(login):
+            asked.append(login)
+            raise LoginRefused("No.")
+
+        world.further["on_login"] = on_login
+        browser = world.start().browser()
+        callback = browser.consent(browser.begin())
+        browsers = [world.browser(**browser.cookies()) for _ in range(20)]
+
+        def open_callback(each):
+            ready.wait(20)
+            return each.get(callback).status_code
+
+        with ThreadPoolExecutor(20) as pool:
+            assert {*pool.map(open_callback, browsers)} == {403}
+        assert len(asked) == 1
+        assert kept(world) is None
+
+
+class TestSecondUser:
+    """Somebody else logs in at a browser that is signed in."""
+
+    @pytest.mark.parametrize("revoke", [False, True])
+    def test_first_stays(self, world, revoke):
+        """Their refused login leaves the first user's session, record and tokens."""
+        browser = world.browser()
+        browser.log_in()
+        before = browser.me(), kept(world)
+        refusing(world, LoginRefused("No.", revoke=revoke))
+        again = world.browser(**browser.cookies())
+        other = world.tiktok.people[1]
+        again.get(again.consent(again.begin(), person=other))
+        assert (again.me(), kept(world)) == before
+        assert kept(world, other.open_id) is None
+        tokens = TikTokTokens(
+            world.settings,
+            world.store,
+            transport=world.tiktok.transport,
+            clock=world.clock,
+        )
+        if world.shell == "wsgi":
+            assert tokens.get(before[0]["open_id"]).access_token == before[0]["token"]
+
+    def test_second_trip(self, world):
+        """A login that is refused at its second trip leaves the session of the first."""
+        world.with_settings(scopes=["user.info.basic"]).browser().log_in()
+        world.with_settings(scopes=["user.info.basic", "video.list"])
+        browser = world.browser()
+        second = browser.get(browser.consent(browser.begin())).headers["location"]
+        refusing(world, LoginRefused("No."))
+        again = world.browser(**browser.cookies())
+        assert again.get(again.consent(second)).status_code == 403
+        assert again.me()["scopes"] == ["user.info.basic"]
+
+
+class TestMarkup:
+    def test_text_is_escaped(self, world):
+        """The app's text is shown as it is, and starts no markup and no header."""
+        page = refusing(world, LoginRefused(MARKUP)).browser().log_in()
+        assert "<script" not in page.text
+        assert "<b>" not in page.text
+        assert "&lt;b&gt;Not&lt;/b&gt;" in page.text
+        assert "x" not in page.headers
+
+    def test_text_is_short(self, world):
+        """A text without end is cut."""
+        page = refusing(world, LoginRefused("y" * 100_000)).browser().log_in()
+        assert 2000 <= page.text.count("y") < 3000
+
+    def test_own_page(self, world):
+        """A page that the app writes gets it as text, behind the others."""
+        seen = []
+        refusing(world, LoginRefused(MARKUP), page=seen.append).browser().log_in()
+        [problem] = seen
+        assert problem.code == "login_refused"
+        assert problem.texts[-1] == MARKUP
+        assert [action.name for action in problem.actions] == ["back", "other_account"]
+
+
+class TestFrames:
+    """Reporters of exceptions record the locals of every frame."""
+
+    def test_on_login(self, world):
+        """No frame of ours stands above the app's code with a secret in it."""
+        looker = Looker()
+        secrets = []
+        handle = world.tiktok.handle
+
+        def listen(method, url, headers, body):
+            reply = handle(method, url, headers, body)
+            if "/oauth/token/" in url:
+                parts = reply.body.decode().split('"')
+                secrets.extend(p for p in parts if p.startswith(("act.", "rft.")))
+            return reply
+
+        def on_login(login):
+            looker.look("on_login")
+            assert [*frames_of_ours()] or world.shell != "wsgi"
+
+        world.tiktok.handle = listen
+        browser = with_links(world, on_login=on_login).browser()
+        link = link_for(browser, carry={"invite": "k9x2"})
+        callback = browser.consent(browser.get(link).headers["location"])
+        secrets += browser.cookies().values()
+        secrets += [callback.partition("code=")[2].partition("&")[0]]
+        browser.get(callback)
+        assert len(secrets) >= 4
+        assert looker.found(secrets) == []
+
+    def test_traceback(self, world, caplog):
+        """The traceback in the log holds no secret in any frame."""
+        caplog.set_level(logging.DEBUG)
+        refusing(world, RuntimeError("broken"))
+        browser = world.browser()
+        browser.log_in()
+        [record] = [r for r in caplog.records if r.exc_info]
+        shown = "".join(
+            traceback.TracebackException(*record.exc_info, capture_locals=True).format()
+        )
+        assert "RuntimeError: broken" in shown
+        assert "act." not in shown
+        assert "rft." not in shown
+        for value in browser.cookies().values():
+            assert value not in shown
+
+
+def test_programs(world):
+    """A page of a refused login changes nothing for programs: they get their 401."""
+    browser = refusing(world, LoginRefused("No.")).browser()
+    browser.log_in()
+    answer = browser.get("/private", headers=API)
+    assert answer.status_code == 401
+    assert answer.json()["error"] == "login_required"
