@@ -267,16 +267,22 @@ class SessionService:
             record_id: of the user.
             record: with the new tokens; it is not stored.
         """
+        ended = None
         why: object
         try:
-            await self.records.forget(record_id)
+            ended = await self.forget(record_id)
         except StoreError as error:
             # Its tokens end at TikTok, and the sessions with their next refresh.
             logger.warning("the record of a refused login was not deleted: %s", error)
         result, why = await self.backend.shielded(
             lambda: self._revoke_and_note(record_id, record)
         )
-        event = Event(name="disconnect", reason=result, open_id=record.open_id)
+        event = Event(
+            name="disconnect",
+            reason=result,
+            open_id=record.open_id,
+            user_id=(ended.user_id or None) if ended else None,
+        )
         await self.emit(event, why=why)
 
     async def _revoke_and_note(
