@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-#: The exit code that shells report for a program that SIGPIPE ended: 128 + 13.
+#: The exit code of a program that SIGPIPE ended, as shells report it: 128 + 13.
 _BROKEN_PIPE = 141
 
 
@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     check = commands.add_parser(
         "check",
-        help="say what is wrong with the settings, and with where they are used",
+        help="check the settings, and the machine that uses them",
         description="Exit code: 0 all is good, 1 something is wrong, 2 usage.",
     )
     check.add_argument(
@@ -105,7 +105,9 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--json", action="store_true", help="print JSON")
     check.add_argument("--strict", action="store_true", help="a note counts as wrong")
     check.set_defaults(run=_check)
-    tokens = commands.add_parser("tokens", help="list or tend the stored users")
+    tokens = commands.add_parser(
+        "tokens", help="list, refresh or delete the stored users"
+    )
     actions = tokens.add_subparsers(required=True, metavar="ACTION")
     listed = actions.add_parser("list", help="every stored user")
     listed.add_argument(
@@ -201,7 +203,7 @@ def _settings(named: str | None) -> TikTokSettings:
         return TikTokSettings.from_env()
     module, _, path = named.partition(":")
     try:
-        # What the app prints when it is imported is no part of our output.
+        # What the app prints when it is imported must not mix with our output.
         with redirect_stdout(sys.stderr):
             found: Any = importlib.import_module(module)
             for name in filter(None, path.split(".")):
@@ -243,7 +245,7 @@ def _mount(text: str) -> str:
 
 
 def _is_in_colour() -> bool:
-    """Whether to colour: on a terminal that can, unless NO_COLOR says no."""
+    """Whether to use colours: on a terminal that can, unless NO_COLOR is set."""
     silent = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
     return sys.stdout.isatty() and not silent
 
@@ -326,8 +328,8 @@ def _sessions(given: argparse.Namespace) -> int:
 
 def _forget(given: argparse.Namespace) -> int:
     with _tokens() as tokens:
-        known = tokens.forget(given.open_id)
-    if not known:
+        was_stored = tokens.forget(given.open_id)
+    if not was_stored:
         message = "this user is not stored"
         raise NotSignedIn(message)
     print("forgotten, here; the app stays connected at TikTok")
@@ -336,15 +338,15 @@ def _forget(given: argparse.Namespace) -> int:
 
 def _disconnect(given: argparse.Namespace) -> int:
     with _tokens() as tokens:
-        outcome = tokens.disconnect(given.open_id)
+        result = tokens.disconnect(given.open_id)
     print(
         {
             "revoked": "forgotten here, and disconnected at TikTok",
             "gone": "there was nothing to disconnect, here or at TikTok",
-            "failed": "forgotten here, but TikTok could not be told",
-        }[outcome]
+            "failed": "forgotten here, but TikTok did not confirm",
+        }[result]
     )
-    return int(outcome == "failed")
+    return int(result == "failed")
 
 
 def _tokens(
@@ -366,7 +368,7 @@ def _seconds(text: str) -> float:
 def _number(text: str, most: float) -> float:
     """Return a number from the command line; argparse prints what is wrong with it."""
     number = float(text)
-    if not 0 <= number <= most:  # infinity and NaN neither
+    if not 0 <= number <= most:  # infinity and NaN are refused too
         message = f"it is 0 to {most:g}"
         raise argparse.ArgumentTypeError(message)
     return number

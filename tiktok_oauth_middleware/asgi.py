@@ -176,7 +176,7 @@ class TikTokOAuthMiddleware:
                 session is None
                 or not session[FETCHED_AT] <= self._clock() < session[FRESH_UNTIL]
             ):
-                session = None  # no token in the locals of a frame that waits
+                session = None  # keeps tokens out of the locals of a frame that waits
                 try:
                     session = await self._core.load_session(value)
                 except StoreError as error:
@@ -323,7 +323,7 @@ class TikTokOAuthMiddleware:
     def _closing_at_shutdown(self, send: Send) -> Send:
         """Return `send`; before the end of a lifespan it closes the connections.
 
-        The server may stop the event loop behind that message.
+        The server may stop the event loop after that message.
         """
 
         async def send_message(message: Message) -> None:
@@ -375,7 +375,7 @@ class _WatchedAuth(TikTokAuth):
     def _send_http(self, message: Message) -> Awaitable[None]:
         """Send the app's message, with a changed head if it depended on the session.
 
-        It is no coroutine function, so that a message that passes costs none.
+        It is not a coroutine function: a message that passes needs no coroutine.
         """
         inner = self._inner
         if inner is not None:  # at the head
@@ -480,7 +480,7 @@ async def _nothing() -> None:
 
 
 def _copy_outside(inner: Scope, outer: Scope) -> None:
-    """Let middlewares around this one see which route of the app a request reached."""
+    """Show middlewares around this one which route of the app a request reached."""
     for name in _READ_OUTSIDE:
         if name in inner:
             outer[name] = inner[name]

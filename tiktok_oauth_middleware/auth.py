@@ -209,8 +209,8 @@ class TikTokAuth:
         """When the user last logged in, in seconds since 1970; None if anonymous.
 
         A login that TikTok may have answered without showing its page does not count
-        if this browser was signed in as the same user: a page of any site can begin
-        one, and nobody need be there.
+        if this browser was signed in as the same user: a page of any site can begin one
+        without the person.
         """
         self._accessed = True
         return None if self._cached is None else self._cached[LOGGED_IN_AT]
@@ -491,7 +491,7 @@ def signed_in_auth_in(connection: Any) -> SignedInAuth:
     if auth.is_authenticated:
         return cast("SignedInAuth", auth)
     message = (
-        "the request is anonymous, and has passed no guard: put requires_tiktok before"
+        "the request is anonymous, and no guard refused it: put requires_tiktok before"
     )
     raise NotSignedIn(message)
 
@@ -545,6 +545,6 @@ def auth_in(connection: Any, *, required: bool = False) -> TikTokAuth | None:
     raise ConfigurationError(message)
 
 
-#: The object of the request at hand, set under ASGI where a WSGI app may be inside:
-#: asgiref's WsgiToAsgi and Starlette's WSGIMiddleware hand no scope on.
+#: The current request's object, set under ASGI if a WSGI app may be inside: asgiref's
+#: WsgiToAsgi and Starlette's WSGIMiddleware do not pass the scope on.
 asgi_auth: ContextVar[TikTokAuth | None] = ContextVar("tiktok_auth", default=None)

@@ -1,13 +1,13 @@
 """Calls to TikTok's API with a user's token, for clients of httpx2 and httpx.
 
 `TikTokBearer` is a client's ``auth``. Each request gets the user's present token, which
-is refreshed ahead of its end as everywhere else, under the same lock. If TikTok refuses
-it as ``access_token_invalid``, it is refreshed once and the request is sent once more.
-Any other refusal refreshes nothing: a new token would lack the same scope
+is refreshed before it expires as everywhere else, under the same lock. If TikTok
+refuses it as ``access_token_invalid``, it is refreshed once and the request is sent
+once more. Any other refusal refreshes nothing: a new token would lack the same scope
 (https://developers.tiktok.com/doc/tiktok-api-v2-error-handling).
 
-The token leaves for one origin only, that of TikTok's API: RFC 6750 section 5.3 asks
-the client to make sure that it goes to nobody else.
+The token is sent to one origin only, that of TikTok's API, as RFC 6750 section 5.3
+requires of clients.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _ERROR_STATUS = 400
 
 
 class _Read(Protocol):
-    """The part of a client's response that is looked at, of either library."""
+    """The part of a response that is read, of either library."""
 
     @property
     def status_code(self) -> int: ...
@@ -215,12 +215,12 @@ class TikTokBearer(_Auth):
 
 
 class _Attempt:
-    """What a request may be sent again for, and has been."""
+    """Why a request may be sent again, and how often it was."""
 
     __slots__ = ("_is_renewed", "_left", "_pauses", "can_repeat")
 
     def __init__(self, retries: int, request: Request) -> None:
-        """Look at a request before it is sent: a stream is used up afterwards."""
+        """Inspect a request before it is sent: a stream is used up afterwards."""
         self.can_repeat: bool = _is_in_memory(request)
         self._is_renewed = False
         self._left = retries if self.can_repeat else 0
@@ -234,14 +234,14 @@ class _Attempt:
         return True
 
     def pause(self, response: Response) -> float | None:
-        """Return the seconds to wait where TikTok counted too many calls, or None."""
+        """Return the seconds to wait if TikTok counted too many calls, else None."""
         if not self._left or _code_of(response) != _RATE_LIMIT:
             return None
         self._left -= 1
         self._pauses += 1
         header = response.headers.get("retry-after", "")
-        asked = retry_after_seconds(header, time.time())
-        return _BACKOFF.seconds(self._pauses) if asked is None else asked
+        seconds = retry_after_seconds(header, time.time())
+        return _BACKOFF.seconds(self._pauses) if seconds is None else seconds
 
 
 def _code_of(response: Response) -> str:

@@ -95,7 +95,7 @@ class PrivateResponses:
 
 
 def keep_out_of_djangos_caches(app: object) -> None:
-    """Let the Django inside an app store no response that depended on the session.
+    """Keep an inner Django from storing responses that depended on the session.
 
     Its cache middleware, per site or around one view, reads an attribute of the request
     just before it stores a response. Without Django nothing is changed.

@@ -102,7 +102,7 @@ class EventKind:
     #: Of the log, with ``%(user)s`` and other fields of the log record.
     sentence: str
     counts: tuple[Count, ...]
-    #: Every reason that the event may have, but for input of TikTok's.
+    #: Every reason that the event may have, except texts of TikTok.
     reasons: frozenset[str] = frozenset()
     #: The level in the log.
     level: int = logging.INFO
@@ -140,7 +140,7 @@ COUNTERS: Mapping[str, str] = {
     "tiktok_oauth.disconnects": "Users who disconnected the app",
     "tiktok_oauth.connects": "Attempts to connect an account to a user of the app",
     "tiktok_oauth.webhooks": "Webhook deliveries",
-    "tiktok_oauth.sessions.ended": "Sessions ended by something that happened",
+    "tiktok_oauth.sessions.ended": "Sessions that an event ended",
     "tiktok_oauth.store.errors": "Requests answered 503 because the store failed",
     "tiktok_oauth.tiktok.errors": "Logins, refreshes and disconnects that TikTok"
     " answered with an error, or did not answer",

@@ -77,7 +77,7 @@ class _TikTokScheme(SecurityBase):
         self.scheme_name = "TikTok"
 
     async def __call__(self) -> None:
-        """Check nothing: `tiktok_auth` does."""
+        """Do nothing: `tiktok_auth` checks the session."""
 
 
 async def _tiktok_auth(

@@ -495,9 +495,10 @@ class TikTokTokens:
             counts["unreadable"] += is_unreadable
             if stored is None or not service.refresh.is_due(stored.record, demand):
                 continue
-            outcome = _outcome(stored, await self._refreshed(service, stored, demand))
-            if outcome is not None:
-                counts[outcome] += 1
+            after = await self._refreshed(service, stored, demand)
+            result = _result(stored, after)
+            if result is not None:
+                counts[result] += 1
         if counts["unreadable"]:
             logger.warning(
                 "%d stored records cannot be opened; their users count as signed out",
@@ -645,7 +646,7 @@ def connected_account(service: SessionService, record: UserRecord) -> ConnectedA
     )
 
 
-def _outcome(before: VersionedRecord, after: VersionedRecord | None) -> str | None:
+def _result(before: VersionedRecord, after: VersionedRecord | None) -> str | None:
     """Return how a sweep counts a refresh; None if another process is refreshing."""
     if after is None:
         return "ended"

@@ -235,7 +235,7 @@ class TikTokOAuthWSGIMiddleware:
         """Return the session of the cookie; from memory while it is fresh.
 
         Raises:
-            StoreError: the store could not say.
+            StoreError: the store failed.
         """
         value = self._session_cookie(environ)
         if value is None:
@@ -296,7 +296,7 @@ class TikTokOAuthWSGIMiddleware:
             return _respond(environ, auth._start_response, response)
         # The guard came after the head. Nothing is sent yet, and PEP 3333 lets a head
         # be replaced in a call that names an exception.
-        late = RuntimeError("a guard refused a response that had begun")
+        late = RuntimeError("a guard refused after the response had begun")
         return _respond(
             environ, auth._start_response, response, (RuntimeError, late, None)
         )

@@ -2,8 +2,8 @@
 
 Settings that no deployment could use are refused when they are built. Here, valid
 settings are compared with TikTok's portal and with the machine. Nothing is changed,
-except for a value that is written to the store and deleted again. Only the store is
-asked over the network, unless `online` or `live` is set.
+except for a value that is written to the store and deleted again. Nothing but the store
+is reached over the network, unless `online` or `live` is set.
 """
 
 from __future__ import annotations

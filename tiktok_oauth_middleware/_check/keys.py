@@ -23,7 +23,7 @@ _ALPHABETS = (
 )
 _MANY_KEYS = 3
 _MAKE_A_KEY = 'python -c "import secrets; print(secrets.token_urlsafe(32))"'
-#: Cookie names of frameworks. On loopback ours has no prefix that sets it apart.
+#: Cookie names of frameworks. On loopback ours has no prefix that distinguishes it.
 _FRAMEWORK_COOKIES = ("session", "sessionid", "csrftoken")
 
 
@@ -37,7 +37,7 @@ def findings(settings: TikTokSettings) -> Iterator[Finding]:
             "session_idle",
             "session_idle is as long as session_lifetime or longer, so it never counts;"
             " that is harmless: sessions end after session_lifetime",
-            "nothing, unless unused sessions shall end sooner",
+            "nothing, unless unused sessions should end sooner",
         )
     if not settings.pkce:
         yield note(
@@ -94,7 +94,7 @@ def _cookies(settings: TikTokSettings) -> Iterator[Finding]:
             "cookie_name",
             f"cookie_name is {settings.cookie_name}, as a framework's own cookie: on"
             " loopback ours has no __Host- before it",
-            "take another name",
+            "choose another name",
         )
     else:
         yield note(

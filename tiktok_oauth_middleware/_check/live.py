@@ -30,7 +30,7 @@ from tiktok_oauth_middleware.errors import GrantRevoked, TikTokError, TikTokUnav
 if TYPE_CHECKING:
     from tiktok_oauth_middleware.settings.options import TikTokSettings
 
-#: It says what it is to who reads TikTok's logs, and has none of a real code's marks.
+#: It explains itself in TikTok's logs, and does not look like a real code.
 CODE = "check-live-sends-a-code-that-cannot-be-right"
 
 
@@ -109,8 +109,8 @@ def _of_current(error: TikTokError | None) -> Finding:
     return note(
         "live_unknown",
         "",
-        "whether client_key and client_secret are right cannot be told from TikTok's"
-        f" answer: {answer}",
+        "TikTok's answer does not show whether client_key and client_secret are"
+        f" right: {answer}",
         look_at,
     )
 
@@ -133,7 +133,7 @@ def _of_previous(error: TikTokError | None) -> Finding:
     return note(
         "live_previous_unknown",
         option,
-        "whether previous_client_secret is right cannot be told from TikTok's answer:"
+        "TikTok's answer does not show whether previous_client_secret is right:"
         f" {answer if error is None else _answer(error)}",
         "look at what is said about client_secret",
     )

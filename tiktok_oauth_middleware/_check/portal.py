@@ -1,7 +1,7 @@
 """Findings about the settings: TikTok's portal, scopes, and the app's own paths.
 
 https://developers.tiktok.com/doc/login-kit-web and .../login-kit-desktop say what the
-portal accepts. What only integrators have reported is a note, and not wrong.
+portal accepts. What only integrators have reported is a note.
 """
 
 from __future__ import annotations
@@ -224,11 +224,11 @@ KNOWN_SCOPES = frozenset(
         "minis.public.upsert",
     )
 )
-_OTHER_PORTAL = "a scope of TikTok's business portal, whose logins are not these"
+_OTHER_PORTAL = "a scope of TikTok's business portal, which has logins of its own"
 #: Scopes of other APIs that appear in code, with an explanation.
 _FOREIGN_SCOPES: Mapping[str, str] = {
     "video.create": "not a scope of this API; video.upload or video.publish is",
-    "share.sound.create": "a scope of TikTok's first API, which is gone",
+    "share.sound.create": "a scope of TikTok's first API, which was shut down",
     "video.query": "not a scope: video.list opens it",
     "user.info.email": "not a scope: TikTok gives no e-mail address",
     "user.info.phone": "not a scope: TikTok gives no phone number",

@@ -58,7 +58,7 @@ def read_answer(
         wait: how long TikTok asked to wait, in seconds.
 
     Raises:
-        GrantRevoked: ``invalid_grant``, to the letter.
+        GrantRevoked: exactly ``invalid_grant``.
         TikTokUnavailable: 5xx, 429, a transient error, or a body that is no object.
         TikTokError: any other error.
     """
@@ -166,7 +166,7 @@ def read_json_object(body: bytes | str) -> dict[str, Any] | None:
     """Return a JSON object; None if the body is anything else, or repeats a name.
 
     Parsers differ over which of two values under one name counts (RFC 8259 section 4),
-    so an answer that holds both is not to be relied on.
+    so an answer with both is refused.
     """
     try:
         text = body if isinstance(body, str) else body.decode()

@@ -33,7 +33,7 @@ class AuthorizationRequest:
     redirect_uri: str
     #: In the order in which TikTok lists them to the user.
     scopes: Sequence[str]
-    #: What the callback must bring back.
+    #: The value that the callback must repeat.
     state: str = field(repr=False)
     #: The PKCE verifier, of which the challenge is sent; None sends no PKCE.
     verifier: str | None = field(repr=False)
@@ -82,8 +82,8 @@ class Callback:
     details: Mapping[str, str] = field(default_factory=dict)
 
 
-#: Parameters that TikTok's SDKs and pages read besides ``error``. Each of them gives
-#: them another meaning, so they go to the log and the event and decide nothing.
+#: TikTok's SDKs and pages read these parameters besides ``error``, each with another
+#: meaning. So they are logged and put into the event, and decide nothing.
 _DETAILS = (
     "errCode",
     "errMsg",
@@ -125,7 +125,7 @@ def read_callback(query: bytes, secrets: Iterable[str] = ()) -> Callback:
 
 
 def _details(query: bytes, secrets: Iterable[str]) -> Mapping[str, str]:
-    """Return what else a callback says about its error; unreadable values are not."""
+    """Return what else a callback says about its error, without unreadable values."""
     found: dict[str, str] = {}
     for name in _DETAILS:
         try:

@@ -69,8 +69,8 @@ _HEADERS = {
     "Accept": "application/json",
     # A compressed answer could unpack to a thousand times its size.
     "Accept-Encoding": "identity",
-    # On a kept connection, a server that sends one answer too many would give the next
-    # user this user's.
+    # On a kept connection, a server that sent one answer too many would give the next
+    # user this user's answer.
     "Connection": "close",
     "User-Agent": "tiktok-oauth-middleware",
 }

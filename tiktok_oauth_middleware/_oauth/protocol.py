@@ -6,8 +6,8 @@ alone know what TikTok does differently from OAuth 2.0: ``client_key``, commas b
 scopes, a PKCE challenge in hex, errors with status 200, two shapes of error
 (https://developers.tiktok.com/doc/oauth-user-access-token-management).
 
-Everything that TikTok sends is foreign. A field that is not what it must be refuses the
-whole answer, because half an answer would be half an identity.
+Everything that TikTok sends is untrusted. One invalid field makes the whole answer
+invalid, because half an answer would be half an identity.
 """
 
 from __future__ import annotations

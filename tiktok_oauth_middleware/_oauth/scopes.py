@@ -10,8 +10,8 @@ _SCOPE = re.compile(r"[A-Za-z0-9._\-]+")
 #: TikTok separates granted scopes by commas; blanks have been observed, too.
 _BETWEEN_GRANTED = re.compile(r"[ \t,]+")
 _LONGEST_GRANTED = 4096
-#: The longest text whose scopes are cached, and how many such texts are. TikTok's
-#: scopes all together are longer; what one user grants seldom is.
+#: The longest text whose scopes are cached, and the number of cached texts. All of
+#: TikTok's scopes together are longer; one user's grant seldom is.
 _CACHED = 256
 
 
@@ -30,7 +30,7 @@ def split_scopes(text: str) -> frozenset[str]:
 
 
 def parse_scopes(text: str) -> frozenset[str]:
-    """Return the scopes of a text that may come from anyone, so nothing is cached."""
+    """Return the scopes of a text from a client, which is not cached."""
     return frozenset(filter(None, (scope.strip() for scope in text.split(","))))
 
 

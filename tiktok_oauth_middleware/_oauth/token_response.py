@@ -16,7 +16,7 @@ from .protocol import LONGEST_TOKEN, is_open_id, is_visible
 from .scopes import granted_scopes
 
 _LONGEST_LIFE = 400 * 86400.0
-#: What an answer without ``expires_in`` is taken to mean, in seconds.
+#: The lifetime of a token whose answer has no ``expires_in``, in seconds.
 _DEFAULT_LIFE = 3600.0
 
 
@@ -88,7 +88,7 @@ def read_token(
         now: seconds since 1970, for a date in `retry_after`; None leaves dates unread.
 
     Raises:
-        GrantRevoked: ``invalid_grant``, to the letter.
+        GrantRevoked: exactly ``invalid_grant``.
         TikTokUnavailable: 5xx, 429, a transient error, or a body that is no object.
         TikTokError: any other error, or a success with a field that is unusable.
     """
@@ -98,7 +98,7 @@ def read_token(
         raise TikTokError("", f"unusable {field} in a token answer", "", status)
 
     if "access_token" not in answer and isinstance(answer.get("data"), dict):
-        refuse('access_token (what is under "data" is of TikTok\'s first API)')
+        refuse('access_token (fields under "data" belong to TikTok\'s first API)')
     access, refresh = answer.get("access_token"), answer.get("refresh_token")
     if not (isinstance(access, str) and is_visible(access, LONGEST_TOKEN)):
         refuse("access_token")

@@ -15,7 +15,7 @@ from tiktok_oauth_middleware.errors import WebhookRejected
 from .answer import read_json_object
 from .protocol import is_open_id, is_usable_time, to_seconds
 
-#: TikTok repeats a delivery for three days until it is answered with 200. To forget a
+#: TikTok repeats a delivery for three days until it is answered with 200. Deleting a
 #: user twice does no harm, so a withdrawal is accepted for as long.
 RETRIED_SECONDS = 72 * 3600
 #: The name of the event that a user's access was removed.

@@ -69,7 +69,7 @@ def record_id(client_key: str, open_id: str) -> str:
 
 
 def digest(secret: bytes) -> str:
-    """Return the stored hash of a session's secret; unsalted, as that is random."""
+    """Return the stored hash of a session's secret; no salt, since that is random."""
     return to_text(hashlib.sha256(secret).digest())
 
 

@@ -1,11 +1,11 @@
 """Writes that can be postponed while a store accepts none.
 
-"Last seen", and a refresh while the access token is still valid, need a write that may
-as well come later. A store that is full, locked, read-only or demoted still answers
-reads, so the failure of such a write must not fail its request. Nor may every request
-try it again: with a locked SQLite file each try waits for the store's whole timeout.
-After a failure one request at a time tries, and the pause between two tries is ten
-times as long as the failed one took.
+"Last seen", and a refresh while the access token is still valid, need a write that can
+be made later. A store that is full, locked, read-only or demoted still answers reads,
+so the failure of such a write must not fail its request. Nor should each request try it
+again: with a locked SQLite file each try waits for the store's whole timeout. After a
+failure one request at a time tries, and the pause between two tries is ten times as
+long as the failed one took.
 """
 
 from __future__ import annotations

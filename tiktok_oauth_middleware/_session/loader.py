@@ -82,7 +82,7 @@ class SessionLoader:
         has not changed; otherwise the record is loaded.
 
         Raises:
-            StoreError: the store could not say.
+            StoreError: the store failed.
         """
         if self._is_known_dead(value):
             return None
@@ -99,7 +99,7 @@ class SessionLoader:
         return cached
 
     async def _found(self, lookup: _Lookup) -> CachedSession | None:
-        """Return the session, at the least cost: nothing is opened if need not be."""
+        """Return the session; a record is opened only if necessary."""
         record_id = lookup.ticket.record_id
         if self._has_ended(lookup) and self._refresh.is_under_way(record_id):
             # The token has expired, and reading the record would not give another:
@@ -124,7 +124,7 @@ class SessionLoader:
     def _revalidated(
         self, lookup: _Lookup, sealed: bytes | None
     ) -> CachedSession | None:
-        """Return the cached session, if the stored record is the one it was made of.
+        """Return the cached session, if it was made from the record that is stored.
 
         The sealed bytes are compared: opening them would give the same, for 10 us.
         """
@@ -219,9 +219,9 @@ class SessionLoader:
 
     def ticket(self, value: bytes) -> Ticket | None:
         """Return what a session cookie says, or None if it is not genuine."""
-        known = self._cache.live.get(value)
-        if known is not None:
-            return Ticket(known[RECORD_ID], known[DIGEST])
+        cached = self._cache.live.get(value)
+        if cached is not None:
+            return Ticket(cached[RECORD_ID], cached[DIGEST])
         return self._cookies.read(value)
 
     async def _with_last_seen(

@@ -234,33 +234,33 @@ class Profiles:
     # --- keeping -------------------------------------------------------------------
 
     def after_login(
-        self, scopes: str, profile: Profile | None, known: UserRecord | None
+        self, scopes: str, profile: Profile | None, previous: UserRecord | None
     ) -> dict[str, Any]:
         """Return the profile fields of a record at login.
 
         Args:
             scopes: the granted scopes, comma separated.
             profile: TikTok's answer; None if TikTok was not asked or sent none.
-            known: the user's record before the login, for the fields that TikTok did
+            previous: the user's record before the login, for the fields that TikTok did
                 not send.
         """
         if not self._settings.fetch_user or not has_profile(scopes):
             return {}
         if profile is not None:
-            return self._kept(scopes, profile, known)
+            return self._kept(scopes, profile, previous)
         return {
-            "profile": join_profiles("", known.profile if known else "", scopes),
-            "profile_at": known.profile_at if known else 0,
+            "profile": join_profiles("", previous.profile if previous else "", scopes),
+            "profile_at": previous.profile_at if previous else 0,
             "profile_failures": 1,
             "profile_retry_at": self._retry_at(1),
         }
 
     def _kept(
-        self, scopes: str, profile: Profile, known: UserRecord | None
+        self, scopes: str, profile: Profile, previous: UserRecord | None
     ) -> dict[str, Any]:
         packed = profile.packed
-        if profile.is_basic_only and known is not None:
-            packed = join_profiles(packed, known.profile, scopes)
+        if profile.is_basic_only and previous is not None:
+            packed = join_profiles(packed, previous.profile, scopes)
         return {
             "profile": packed,
             "profile_at": int(self._clock()),
@@ -272,12 +272,12 @@ class Profiles:
         self, stored: VersionedRecord, profile: Profile
     ) -> VersionedRecord | None:
         """Write a profile into the record as it is now; None if it was deleted."""
-        asked = stored.record
+        requested = stored.record
         latest: VersionedRecord | None = stored
         for _ in swap_attempts():
-            if latest is None or not _is_same(latest.record, asked):
+            if latest is None or not _is_same(latest.record, requested):
                 break
-            kept = self._kept(asked.scopes, profile, latest.record)
+            kept = self._kept(requested.scopes, profile, latest.record)
             written = await self._records.replace(
                 latest, replace(latest.record, **kept)
             )
@@ -312,6 +312,8 @@ def has_profile(scopes: str) -> bool:
     return _BASIC in split_scopes(scopes)
 
 
-def _is_same(latest: UserRecord, asked: UserRecord) -> bool:
+def _is_same(latest: UserRecord, requested: UserRecord) -> bool:
     """Whether the scopes and the stored profile are still those of the request."""
-    return latest.scopes == asked.scopes and latest.profile_at == asked.profile_at
+    return (
+        latest.scopes == requested.scopes and latest.profile_at == requested.profile_at
+    )

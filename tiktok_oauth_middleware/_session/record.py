@@ -8,9 +8,9 @@ from urllib.parse import quote, unquote
 
 from tiktok_oauth_middleware._core.secret import Secret
 
-#: A time in a record that lies further in the future was written under a wrong clock,
-#: in seconds. Too small a value would take right times for wrong ones, where the clocks
-#: of two machines differ, and refresh such a token at each request.
+#: A time in a record that is more than this many seconds in the future was written
+#: under a wrong clock. A smaller value would mistake the times of a machine whose clock
+#: is ahead for wrong ones, and refresh its tokens at each request.
 WRONG_CLOCK_SECONDS = 300
 
 
@@ -86,9 +86,9 @@ class UserRecord:
     #: When the access token was issued, and when it ends.
     issued_at: int
     expires_at: int
-    #: "" where TikTok gave none.
+    #: "" if TikTok gave none.
     refresh_token: Secret
-    #: None where TikTok did not say.
+    #: None if TikTok did not say.
     refresh_expires_at: int | None
     #: Granted scopes, comma separated and sorted.
     scopes: str

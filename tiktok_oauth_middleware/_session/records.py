@@ -122,7 +122,7 @@ class Records:
         """Return the record; None if there is none, or it cannot be opened.
 
         Raises:
-            StoreError: the store could not say.
+            StoreError: the store failed.
         """
         changes, at = self._cache.changes, self._clock()
         sealed = await self.read_sealed(record_id)
@@ -132,7 +132,7 @@ class Records:
         """Return the record that a session cookie names; None if the session ended.
 
         Raises:
-            StoreError: the store could not say.
+            StoreError: the store failed.
         """
         stored = await self.load(ticket.record_id)
         if stored is None or self.find_session(stored.record, ticket.digest) is None:
@@ -145,7 +145,7 @@ class Records:
         Nothing is logged: the caller reports it.
 
         Raises:
-            StoreError: the store could not say.
+            StoreError: the store failed.
         """
         changes, at = self._cache.changes, self._clock()
         sealed = await self.read_sealed(record_id)
@@ -160,7 +160,7 @@ class Records:
         """Return the record as the store holds it, or None if there is none.
 
         Raises:
-            StoreError: the store could not say.
+            StoreError: the store failed.
         """
         return self._store.get(self._key(record_id))
 
@@ -202,7 +202,7 @@ class Records:
     ) -> VersionedRecord | None:
         """Write a new record; None if there is one that can be opened.
 
-        A record that cannot be opened authenticates nobody, and is replaced.
+        A record that cannot be opened authenticates no request, and is replaced.
         """
         sealed = await self._store.get(self._key(record_id))
         if sealed is not None and self._unsealed_or_warn(record_id, sealed) is not None:
@@ -252,7 +252,7 @@ class Records:
         is connected to a user of the app.
 
         Raises:
-            StoreError: the store failed; the session may live on.
+            StoreError: the store failed; the session may still exist.
         """
         return await self.end_sessions(record_id, lambda s: s.digest == digest)
 
@@ -294,7 +294,7 @@ class Records:
         """Delete a record and with it every session; return the record as it was.
 
         Raises:
-            StoreError: the store failed; the record may live on.
+            StoreError: the store failed; the record may still exist.
         """
         await self.forget_denied(record_id)
         for _ in swap_attempts():
@@ -490,7 +490,7 @@ class Records:
         return self._settings.keep_grants or bool(record.user_id)
 
     def _ttl(self, record: UserRecord) -> float:
-        """Return for how long the store keeps a record, in seconds.
+        """Return how long the store keeps a record, in seconds.
 
         This is until the tokens have expired and `_NOTICE` longer, so that their end is
         noticed; no longer than a session can last if the record does not outlive them.

@@ -69,7 +69,7 @@ class _Lock(NamedTuple):
     #: Whether a thread renews it.
     is_kept: bool
     #: When it was requested, by the monotonic clock.
-    asked: float
+    requested_at: float
 
 
 class Demand(NamedTuple):
@@ -223,14 +223,14 @@ class Refresh:
                 if stored.record.expires_at > self._clock():
                     return stored
                 return await self._end_expired(stored)
-            asked = time.monotonic()
+            requested_at = time.monotonic()
             async with self._records.lock(record_id, self._lease) as hold:
                 if hold:
                     with (
                         contextlib.suppress(_LockLostError),
                         hold.keep_renewed(self._lease) as is_kept,
                     ):
-                        lock = _Lock(hold, is_kept, asked)
+                        lock = _Lock(hold, is_kept, requested_at)
                         return await self._refresh(record_id, demand, lock)
             # Never ask without the lock: TikTok would refuse the second refresh with
             # invalid_grant, which would be mistaken for the end of the grant.
@@ -265,7 +265,7 @@ class Refresh:
         attempt = await self._records.begin_attempt(stored, self.longest)
         # A process that was slow to get here may have lost the lock to another, which
         # then asks TikTok.
-        is_late = time.monotonic() - lock.asked > self._lease / 2
+        is_late = time.monotonic() - lock.requested_at > self._lease / 2
         if is_late and not await lock.hold.renew(self._lease):
             await self._records.end_attempt(record_id, attempt)
             raise _LockLostError
@@ -446,8 +446,10 @@ class Refresh:
         await self._emit(event, why=error)
         failures = min(stored.record.failures + 1, 30)
         if wait is None:
-            asked = error.retry_after if isinstance(error, TikTokUnavailable) else None
-            wait = _BACKOFF.seconds(failures, at_least=asked)
+            at_least = (
+                error.retry_after if isinstance(error, TikTokUnavailable) else None
+            )
+            wait = _BACKOFF.seconds(failures, at_least=at_least)
         retry_at = int(self._clock() + wait) + 1
         latest: VersionedRecord | None = stored
         for _ in swap_attempts():

@@ -186,7 +186,7 @@ class SessionService:
         """End one session, and report it as a logout.
 
         Raises:
-            StoreError: the store failed; the session may live on.
+            StoreError: the store failed; the session may still exist.
         """
         ended = await self.records.end_session(record_id, digest)
         if ended is not None:
@@ -197,7 +197,7 @@ class SessionService:
         """Delete a record, its sessions and its connection; return it as it was.
 
         Raises:
-            StoreError: the store failed; the record may live on.
+            StoreError: the store failed; the record may still exist.
         """
         ended = await self.records.forget(record_id)
         if ended is not None and ended.user_id:

@@ -283,7 +283,7 @@ class Core:
     async def store_error_response(
         self, request: Request, error: StoreError
     ) -> Response:
-        """Return 503: who is signed in is unknown, which does not mean "nobody"."""
+        """Return 503: the store cannot say whether the request is authenticated."""
         reference = self._emit.reference_for("store_error", error)
         event = Event(name="store_error", reason=error.code, reference=reference)
         await self._emit(event, why=error)

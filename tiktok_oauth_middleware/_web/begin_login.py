@@ -1,7 +1,7 @@
 """The login path: puts a transaction into cookies, and redirects to TikTok.
 
-The transaction lives in the browser (see `transaction`), so that logins which nobody
-finishes cost the store nothing.
+The transaction is in the browser (see `transaction`), so that logins that are never
+finished cost the store nothing.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class BeginLogin:
         if len(request.query) > QUERY_LIMIT:
             return ErrorPage(code="query_too_long")
         if is_prefetch(request) or not is_document(request):
-            # An image or a frame that points here is no person who logs in.
+            # A request for an image or a frame does not come from a person who logs in.
             actions = [link("log_in", mount_point.login_url())]
             return ErrorPage(code="not_a_page_visit", actions=actions)
         moved = self.redirect_to_own_host(request, mount_point)
@@ -212,7 +212,8 @@ class BeginLogin:
         chooses = read_query(request.query, [_CHOOSE]).get(_CHOOSE, "0")
         if chooses not in ("0", "1"):
             raise BadQuery
-        # At the login after a logout TikTok would take the same account without asking.
+        # At the login after a logout TikTok would reconnect the same account without
+        # asking.
         if chooses == "1" or has_logged_out(request, self.cookies):
             return "choose"
         return "consent" if requested or self.settings.always_ask_consent else ""

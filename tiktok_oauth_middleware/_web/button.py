@@ -68,7 +68,7 @@ class SafeHtml(str):
 
 
 def check_look(look: str) -> None:
-    """Refuse a look that there is not.
+    """Refuse an unknown look.
 
     Raises:
         ConfigurationError: there is no such look.
@@ -106,7 +106,7 @@ def button_html(
     # A plain str first: a str of another kind (Markup) may escape on its own terms.
     text = escape(str(label).strip())
     if not text:
-        message = "the label of a button is empty: nobody could say what it does"
+        message = "the label of a button is empty, so it would have no name"
         raise ConfigurationError(message)
     marks = f'class="tiktok-login tiktok-login-{look}" dir="auto"'
     if language:
@@ -129,7 +129,7 @@ def _style_sheet(nonce: str | None) -> str:
     """
     if nonce is None:
         return ""
-    given = str(nonce)  # a framework's may be lazy
+    given = str(nonce)  # a framework's nonce may be lazy
     if not given:
         return f"<style>{STYLE}</style>"
     if not _NONCE.fullmatch(given):

@@ -1,4 +1,4 @@
-"""Challenge responses: what a request gets that a guard or a path rule refused.
+"""Challenge responses: what a request gets if a guard or a path rule refused it.
 
 A browser that opens a page is sent to log in, or to TikTok for the missing scopes,
 once; a browser that sends a form gets a page that explains it. Every other client gets
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 #: Longest URL that begins a login, in bytes: a redirect's other headers take 300 more.
 _LONGEST_LOGIN_URL = 3400
-# RFC 9110 section 11.6.1: a 401 names a scheme. No browser prompts for this one.
+# A 401 must name a scheme (RFC 9110 section 11.6.1). No browser prompts for this one.
 _AUTHENTICATE = (("www-authenticate", "Cookie"),)
 #: Statuses with which an app may accept or refuse a CORS preflight.
 _PREFLIGHT_STATUSES = frozenset({200, 204, 400, 401, 403, 404, 405})
@@ -149,7 +149,7 @@ class Challenges:
                 actions=[link("ask_again", login_url), back] if is_allowed else [back],
                 notes=[Note("missing", ", ".join(missing))],
             )
-        elif is_redirected:  # before, and came back without a login
+        elif is_redirected:  # redirected before, and back without a login
             page = ErrorPage(
                 code="login_unfinished",
                 actions=[link("try_again", login_url), back],

@@ -160,7 +160,7 @@ class CodeExchange:
             raise
 
     async def _profile(self, tokens: TokenResponse) -> Profile | None:
-        """Return the user's profile, or None where TikTok does not give it.
+        """Return the user's profile, or None if TikTok does not give it.
 
         The login goes on without it: the token response identifies the user.
         """

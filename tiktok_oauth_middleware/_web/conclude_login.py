@@ -63,7 +63,7 @@ Attempt = Callable[[], Awaitable[Attempted]]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class ConcludeLogin:
-    """Exchanges a login's code once, and keeps what came of it."""
+    """Exchanges a login's code once, and keeps the result."""
 
     settings: TikTokSettings
     backend: Backend

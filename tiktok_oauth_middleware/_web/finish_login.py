@@ -1,7 +1,7 @@
 """The callback path: signs in the browser that comes back from TikTok.
 
 The callback is answered only for a browser that brings the login's cookies (see
-`transaction`); what came of the login is decided once (see `conclude_login`).
+`transaction`); the result of the login is decided once (see `conclude_login`).
 """
 
 from __future__ import annotations
@@ -181,7 +181,7 @@ class FinishLogin:
         """Sign in, and send the person to TikTok's page for what was not granted.
 
         It follows an answer of TikTok's, and is not followed by another: a login goes
-        to TikTok twice at most. A person who closes the page is signed in all the same.
+        to TikTok twice at most. A person who closes the page is signed in nevertheless.
 
         Returns:
             None if that is too long for one response.
@@ -219,16 +219,17 @@ class FinishLogin:
         return True
 
     async def _finish_unmatched(self, callback: Callback, visit: Visit) -> Answer:
-        """Answer a callback without its login's cookies: it signs nobody in.
+        """Answer a callback without its login's cookies, which signs in no browser.
 
         The browser that finished the login is redirected to where it led. Only for a
         genuine session cookie is the store asked about that.
         """
         if is_error(callback):
-            # An error without a login of ours is shown, and ends none under way.
+            # An error that belongs to no login here is shown, and ends no login under
+            # way.
             error = error_of(callback)
             if isinstance(error, TikTokUnavailable):
-                # Anybody can send one, and no server of ours or TikTok's failed.
+                # Any client can send one, and neither our server nor TikTok's failed.
                 error = LoginError(error.error, error.description, callback.details)
             return await self.unfinished.reject(
                 error, visit, level=unmatched_level(error)

@@ -1,4 +1,4 @@
-"""Guards: who may pass, why not, and how the middleware recognises a refusal.
+"""Guards: whether a request may pass, and how the middleware recognises a refusal.
 
 Raising an exception through the app does not work: Starlette and Flask turn it into a
 500 before the middleware sees it. So a guard marks the request's `TikTokAuth` with a
@@ -64,7 +64,7 @@ class Challenge:
         return "scope_required" if self.max_age is None else "reauthentication_required"
 
     def is_answered_by(self, head: ResponseHead) -> bool:
-        """Whether an app's response still is the refusal, or answers a preflight.
+        """Whether an app's response is still the refusal, or answers a preflight.
 
         An app may catch the refusal and answer with something else, which is then left
         alone: another status, or a 401 that asks for other credentials.

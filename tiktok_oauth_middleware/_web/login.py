@@ -1,7 +1,7 @@
 """The login flow of one TikTok app: its steps, wired together.
 
 To TikTok: `begin_login`. Back: `finish_login`, with `conclude_login` for what happens
-once, and `unfinished_login` for logins that signed nobody in.
+once, and `unfinished_login` for logins that failed.
 """
 
 from __future__ import annotations

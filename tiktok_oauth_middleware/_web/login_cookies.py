@@ -51,7 +51,7 @@ _LATEST_TIME = 256**_TIME_BYTES - 1
 #: Where the sealed bytes begin.
 _START = _TIME_BYTES + _PURPOSE_BYTES
 #: The bytes that all slots together must hold: an address of 2,048 bytes and 200 bytes
-#: for the other sealed fields. If more is to be held, the address gives way.
+#: for the other sealed fields. If there is more, the address is left out.
 _ENOUGH = 2048 + 200
 #: Most sets of request cookies for which the assigned slots are remembered.
 _REMEMBERED = 512

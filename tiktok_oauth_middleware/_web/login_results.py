@@ -47,10 +47,10 @@ class LoginResult:
     lands_on: str = ""
     #: Whether the user had no record before.
     is_new: bool = False
-    #: Whether TikTok granted less than was requested without showing its page, so that
-    #: the person is sent there once more.
+    #: Whether TikTok granted fewer scopes than requested without showing its page, so
+    #: that the person is sent there once more.
     asks_again: bool = False
-    #: The page that explains why nobody was signed in; None after a login.
+    #: The page that explains why the login failed; None if it did not.
     code: ProblemCode | None = None
     notes: Sequence[Note] = ()
     reference: str = ""
@@ -135,7 +135,7 @@ class LoginResults:
         """Return the result of a login, or None if it is unknown.
 
         Raises:
-            StoreError: the store could not say.
+            StoreError: the store failed.
         """
         row = await self.records.read_note(login_id)
         return None if row is None else self.opened(login_id, row)
@@ -148,7 +148,7 @@ class LoginResults:
             was finishing it died.
 
         Raises:
-            StoreError: the store could not say.
+            StoreError: the store failed.
         """
         give_up = time.monotonic() + self.exchange_seconds
         pause = _POLL_SECONDS

@@ -38,7 +38,7 @@ class Logout:
         """Answer the logout path: end this browser's session.
 
         Raises:
-            StoreError: the store failed; the session may live on, so its cookie stays.
+            StoreError: the store failed; the cookie stays, as the session may.
         """
         refusal = self._check_post(request, mount_point, "confirm_logout", "log_out")
         if refusal is not None:
@@ -69,7 +69,7 @@ class Logout:
             return redirect(return_to, cookies=deletions)
         stored = await self.service.records.load_if_active(ticket)
         if stored is None:
-            # Ended by another process: nothing cached here is true any more.
+            # Ended by another process: what is cached here is outdated.
             self.service.records.forget_cached(ticket.record_id)
             return redirect(return_to, cookies=deletions)
         if await self.service.disconnect(stored.record_id) != FAILED:

@@ -1,9 +1,8 @@
 """Checks for wrong arguments and for guards that guard nothing.
 
 Arguments are checked when a middleware is built. A guard above a route's decorator has
-no effect, because the decorator has already registered the unguarded view. This can be
-checked only when all routes exist, so it is checked when the app starts, or at the
-first request at the latest.
+no effect, because the decorator has already registered the unguarded view. All routes
+must exist for that check, so it is made when the app starts, or at the first request.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from tiktok_oauth_middleware.settings.options import TikTokSettings
 
 
 def check_app(app: object, *, is_wsgi: bool) -> None:
-    """Refuse an object that is no app, or an app of the other kind.
+    """Refuse an object that is not an app, or an app of the other kind.
 
     Raises:
         ConfigurationError: the message says which class or object is needed.
@@ -40,7 +39,7 @@ def check_app(app: object, *, is_wsgi: bool) -> None:
         raise ConfigurationError(message)
     wanted = 2 if is_wsgi else 3  # environ, start_response; scope, receive, send
     if _takes(app, wanted) or not _takes(app, 5 - wanted):
-        return  # right, or the signature does not show it
+        return  # correct, or the signature does not show it
     if is_wsgi:
         message = "app is an ASGI app: wrap it in TikTokOAuthMiddleware"
     else:
@@ -108,8 +107,9 @@ def check_guards(app: object) -> None:
     if open_views:
         names = ", ".join(sorted({_name(view) for view in open_views}))
         message = (
-            f"requires_tiktok does not guard {names}: it stands above the route's"
-            " decorator, which has taken the bare view; put it below, next to the view"
+            f"requires_tiktok does not guard {names}: it is above the route's"
+            " decorator, which has registered the unguarded view; put it below, next"
+            " to the view"
         )
         raise ConfigurationError(message)
 
@@ -190,7 +190,7 @@ def check_max_age(max_age: object) -> None:
     """
     if max_age is None:
         return
-    # True and False are numbers to Python, and no duration to anybody.
+    # True and False are numbers in Python, but not durations.
     if isinstance(max_age, bool) or not isinstance(max_age, int | float):
         message = (
             "max_age is a number of seconds, such as 300; got a"

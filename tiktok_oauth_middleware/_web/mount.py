@@ -51,7 +51,7 @@ def without_mount(path: str, mount: str) -> str:
 
 
 def no_tokens() -> NoReturn:
-    """Stand for the tokens of a middleware that was built without any."""
+    """Raise, in place of the tokens of a middleware that was built without any."""
     message = "this middleware was built without tokens"
     raise ConfigurationError(message)
 

@@ -49,7 +49,7 @@ def fold(text: str) -> str:
 
 
 def spellings(path: str) -> Iterator[str | None]:
-    """Yield a path in every spelling; None if some program's reading is unknown.
+    """Yield a path in every spelling; None if a program's reading is unknown.
 
     A reading is unknown if the path has too many decodings, holds a control character,
     or leads upwards (see `_shapes`).

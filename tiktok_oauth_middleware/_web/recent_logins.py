@@ -1,10 +1,10 @@
 """Return addresses of recent logins, for the page about a callback without cookies.
 
-A login lives in its browser's cookies. If those are missing at the callback, since
-newer logins took their place or the login began in another browser or app, nobody is
-signed in, but the page about it can link to where the login was to lead. This table
-serves nothing else: it decides nothing and signs nobody in, and for a login that is not
-in it (of another process, or too many logins ago) the page links to the start instead.
+A login lives in its browser's cookies. If those are missing at the callback, because
+newer logins took their place or the login began in another browser or app, the login
+fails, but the page about it can link to where the login was to lead. This table serves
+nothing else and authenticates no one. If a login is not in it (of another process, or
+too long ago), the page links to the start instead.
 
 Keys are hashes of the state. Addresses were checked when the login began.
 """

@@ -1,4 +1,4 @@
-"""Headers of the app's responses that rule caches and pages of other origins."""
+"""Headers of the app's responses that concern caches and pages of other origins."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def keep_private(headers: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     for name, _ in headers:
         if is_caching(name):
             break
-    else:  # the usual case, and 1 us instead of 10
+    else:  # the usual case: 1 us instead of 10
         return [*headers, *_PRIVATE]
     kept = [pair for pair in headers if not is_caching(pair[0])]
     directives, vary = (_items(headers, name) for name in _MERGED)

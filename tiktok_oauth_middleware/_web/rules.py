@@ -41,7 +41,7 @@ _LONGEST_ODD = 1024
 
 
 class AppRules:
-    """The path rules of one app, asked about every path that the app may read."""
+    """The path rules of one app, applied to every path that the app may read."""
 
     def __init__(self, settings: TikTokSettings) -> None:
         self._settings = settings
@@ -91,7 +91,7 @@ class AppRules:
     ) -> bool:
         """Whether the rules protect another path that the app may read.
 
-        ConsentRequest only where `protects` answers False.
+        Called only if `protects` returned False.
         """
         if self._structure is None:
             self._structure = inspect_app(app)

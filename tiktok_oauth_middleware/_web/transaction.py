@@ -133,7 +133,7 @@ class LoginTransactions:
     clock: Callable[[], float]
 
     def default_return_to(self, mount_point: MountPoint) -> str:
-        """Return where a login leads if its link names no place."""
+        """Return where a login leads if its link does not say."""
         return mount_point.prefix + self.settings.after_login
 
     def create(
@@ -168,8 +168,8 @@ class LoginTransactions:
         """Return the redirect to TikTok with the transaction's cookies.
 
         Args:
-            request: which is answered.
-            transaction: which begins.
+            request: the request to answer.
+            transaction: the transaction that begins.
             others: further cookies, except those with a name of the transaction's.
 
         Returns:
@@ -229,7 +229,7 @@ class LoginTransactions:
         return replace(new, requested=transaction.requested, lands_on=lands_on)
 
     def under_way(self, headers: Headers) -> list[tuple[int, bytes]]:
-        """Return what a request's cookies say of logins that have not come back."""
+        """Return the time and purpose of each login in a request's cookies."""
         return self.cookies.under_way(headers)
 
     def is_unfinished(
@@ -242,8 +242,8 @@ class LoginTransactions:
         """Whether this browser has begun the same login and not come back from it.
 
         TikTok shows its own errors, such as a scope that the app may not request, and
-        sends nobody back then. Another automatic redirect would lead there for ever. A
-        person who clicks a link of this site twice still means one click.
+        does not send the person back. Another automatic redirect would repeat that for
+        ever. Two quick clicks on a link of this site count as one.
 
         Args:
             request: which would be redirected to log in.

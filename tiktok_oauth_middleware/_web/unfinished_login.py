@@ -1,4 +1,4 @@
-"""Logins that signed nobody in: their events, and the pages that explain them.
+"""Logins that failed: their events, and the pages that explain them.
 
 A page never redirects to TikTok by itself, which could repeat for ever: it has a link
 that tries once more.
@@ -75,7 +75,7 @@ class Retry(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class UnfinishedLogins:
-    """Reports logins that signed nobody in, and writes the pages about them."""
+    """Reports logins that failed, and writes the pages about them."""
 
     settings: TikTokSettings
     transactions: LoginTransactions
@@ -122,7 +122,7 @@ class UnfinishedLogins:
         code: ProblemCode | None = None,
         level: int | None = None,
     ) -> ErrorPage:
-        """Report that nobody was signed in, and return the page that explains it.
+        """Report a login that failed, and return the page that explains it.
 
         Args:
             error: what went wrong.
@@ -146,7 +146,7 @@ class UnfinishedLogins:
         return self.page(result, visit)
 
     def page(self, result: LoginResult, visit: Visit) -> ErrorPage:
-        """Return the page that explains why nobody was signed in, with links on.
+        """Return the page that explains why a login failed, with links to go on.
 
         It never redirects to TikTok by itself: that could repeat for ever.
         """
@@ -219,8 +219,8 @@ def is_error(callback: Callback) -> bool:
 def error_of(callback: Callback) -> LoginError | TikTokUnavailable:
     """Return what an error in TikTok's callback means for the login.
 
-    ``access_denied`` is a person who cancels, or an account that TikTok does not let
-    log in here; its description says which, if anything does.
+    ``access_denied`` means that the person cancelled, or that TikTok does not let the
+    account log in here; at best its description says which.
     """
     error, description = callback.error, callback.description
     if error == "access_denied":
@@ -234,7 +234,7 @@ def error_of(callback: Callback) -> LoginError | TikTokUnavailable:
 def unmatched_level(error: Exception) -> int:
     """Return the log level of an error that belongs to no login of this browser.
 
-    Anybody can send one, so it is a warning only where it names a mistake of the app's,
+    Any client can send one, so it is a warning only if it names a mistake of the app,
     which TikTok may report without a state.
     """
     is_mistake = isinstance(error, LoginError) and error.error in CONFIGURATION

@@ -87,13 +87,14 @@ class Webhook:
             event = Event(name="webhook_rejected", reason=error.code)
             await self.service.emit(event, why=error)
             return json_response(error.status, {"error": error.code})
-        # Marked afterwards: if the store fails in between, TikTok delivers again.
+        # Marked afterwards: if the store fails in between, TikTok repeats the delivery.
         name = "hook-" + hashlib.sha256(body).hexdigest()[:32]
         if not await self.service.records.was_used(name):
             try:
                 await self._handle(delivery)
             except TikTokError as error:
-                # Nothing was decided, so nothing is marked: TikTok delivers again.
+                # Nothing was decided, so the delivery is not marked, and TikTok repeats
+                # it.
                 logger.warning("a withdrawal waits until TikTok answers: %s", error)
                 retry = [("retry-after", _RETRY_SECONDS)]
                 unavailable = TikTokUnavailable.code
@@ -165,7 +166,7 @@ class Webhook:
         """
         issued_at, withdrawn_at = stored.record.issued_at, delivery.create_time
         if withdrawn_at > self.service.clock() + _ECHO_SECONDS:
-            withdrawn_at = 0  # in the future, and so no time to judge by
+            withdrawn_at = 0  # in the future, so it proves nothing
         if withdrawn_at and issued_at > withdrawn_at + _TIKTOK_CLOCK_SKEW:
             return False
         if delivery.reason == _REVOKED_BY_US:

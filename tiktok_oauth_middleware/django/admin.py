@@ -89,15 +89,15 @@ class TikTokAccountAdmin(admin.ModelAdmin):
         count, failed = 0, []
         for account in accounts:
             try:
-                outcome = call(account.open_id)
+                result = call(account.open_id)
             except TikTokOAuthError as error:
                 failed.append(f"{account}: {error.code}")
                 continue
-            if outcome == "failed":
+            if result == "failed":
                 failed.append(f"{account}: forgotten here, but TikTok did not confirm")
             else:
                 count += 1
-            del outcome  # a token
+            del result  # a token
         if count:
             self.message_user(request, f"{done}: {count}", messages.SUCCESS)
         for words in failed:

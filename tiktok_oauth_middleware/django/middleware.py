@@ -151,7 +151,7 @@ class TikTokMiddleware:
             What changes the response's headers where the cookie is to be deleted.
 
         Raises:
-            StoreError: the store could not say.
+            StoreError: the store failed.
         """
         cookies = request.META["HTTP_COOKIE"].encode("latin-1", "replace")
         value = value_of(cookies.partition(self._cookie_start), None)

@@ -64,6 +64,6 @@ def _store_faults(store: object) -> Iterator[str]:
     missing = [n for n in _STORE_METHODS if not callable(getattr(store, n, None))]
     if missing:
         yield (
-            f"store is a {type(store).__name__}, which is no store: it has no"
+            f"store is a {type(store).__name__}, which is not a store: it has no"
             f" {', '.join(missing)}"
         )

@@ -1,7 +1,7 @@
 """Settings from environment variables: ``TIKTOK_`` and an option's name in capitals.
 
 A variable that looks like a misspelt option is an error, because nothing else would
-say that it has no effect.
+report that it has no effect.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def variables_of(cls: type) -> Mapping[str, str]:
 def read_environment(
     cls: type[TikTokSettings], environ: Mapping[str, str]
 ) -> TikTokSettings:
-    """Return the settings that the environment holds.
+    """Return the settings in the environment.
 
     Raises:
         ConfigurationError: an option is wrong, missing, or misspelt.
@@ -87,7 +87,7 @@ def _required(cls: type[TikTokSettings]) -> Iterator[str]:
 
 
 def _missing(name: str, row: Row, environ: Mapping[str, str]) -> str:
-    """Say that an option is not set, and which variable seems to mean it."""
+    """Report that an option is not set, and which variable may be meant for it."""
     variable = f"{_PREFIX}{name.upper()}"
     others = (other for other in row.other_names if f"{_PREFIX}{other}" in environ)
     other = next(others, None)
@@ -103,7 +103,7 @@ def _missing(name: str, row: Row, environ: Mapping[str, str]) -> str:
 
 
 def _quoted(environ: Mapping[str, str], variables: Mapping[str, str]) -> Iterator[str]:
-    """Name variables whose value is in quotes, as no option is written."""
+    """Name variables whose value is in quotes."""
     for variable, name in variables.items():
         value = environ.get(variable, "")
         if value[:1] in QUOTES and name not in _REPORT_QUOTES:
@@ -114,7 +114,7 @@ def _quoted(environ: Mapping[str, str], variables: Mapping[str, str]) -> Iterato
 
 
 def _misspelt(environ: Mapping[str, str], variables: Iterable[str]) -> Iterator[str]:
-    """Name variables that look like an option's and are none."""
+    """Name variables that look like an option's and are not."""
     known = [*variables]
     for variable in sorted(environ):
         if variable.startswith(_PREFIX) and variable not in known:

@@ -2,7 +2,7 @@
 
 Settings are frozen and checked when they are built, so that a wrong option stops the
 deployment and not a user's login: many of TikTok's own refusals never reach a callback,
-they end on a page of TikTok's.
+but end on one of TikTok's pages.
 """
 
 from __future__ import annotations
@@ -289,7 +289,7 @@ class TikTokSettings:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> TikTokSettings:
-        """Return the settings that environment variables hold.
+        """Return the settings in environment variables.
 
         A variable is ``TIKTOK_`` and the option's name in capitals. Lists are split at
         commas; booleans are ``true`` or ``false``; the endpoints are

@@ -27,10 +27,10 @@ class Kind(Generic[T]):
     #: What a value must be; ``{example}`` is that of the row.
     expected: str
     accepts: Callable[[object], bool]
-    #: Returns what a text in the environment means; raises ValueError where it means
-    #: nothing. None: an option of this kind has no variable of its own.
+    #: Parses a text from the environment; raises ValueError if it is invalid. None: an
+    #: option of this kind has no variable of its own.
     parse: Callable[[str], T] | None
-    #: What a number counts, in messages; None for kinds that are no numbers.
+    #: What a number counts, in messages; None for other kinds.
     unit: str | None = None
 
 
@@ -85,7 +85,7 @@ def option(
     Args:
         kind: of the option.
         meaning: what the option does.
-        default: its value where none is given.
+        default: its value if none is given.
         show: whether a repr of the settings shows the value.
         more: further fields of `Row`.
     """
@@ -160,7 +160,7 @@ LIST: Kind[Sequence[str]] = Kind(
     accepts=_is_list,
     parse=_parse_list,
 )
-# True and False are numbers to Python, and no duration to anybody.
+# True and False are numbers in Python, but not durations.
 SECONDS: Kind[float] = Kind(
     expected="a number of seconds",
     accepts=lambda value: type(value) in (int, float),
