@@ -193,7 +193,7 @@ class TestOtherAnswers:
         fake.fail("token", **fault)
         found = verdict(live(endpoints))
         assert (found.code, found.level) == ("live_unknown", "note")
-        assert "cannot be told" in found.message
+        assert "does not show whether" in found.message
         assert shown in found.message
         assert look_at in found.fix
 
@@ -350,7 +350,7 @@ class TestCommand:
         assert "the-secret-of-another-app" not in str(said)
 
     def test_cannot_tell(self, environment, capsys):
-        """What cannot be told is a note: wrong with --strict only."""
+        """What does not show whether is a note: wrong with --strict only."""
         environment.fail("token", times=2, status=503)
         assert main(["check", "--live"]) == 0
         assert main(["check", "--live", "--strict"]) == 1

@@ -76,8 +76,8 @@ class TestArguments:
         [
             ("redis://:a-password@localhost", "store is a string.*RedisStore"),
             (MemoryStore, "store is the class MemoryStore"),
-            ({}, "no store: it has no compare_and_set, lock, close"),
-            (Half(), "a Half, which is no store: it has no compare_and_set"),
+            ({}, "not a store: it has no compare_and_set, lock, close"),
+            (Half(), "a Half, which is not a store: it has no compare_and_set"),
         ],
     )
     def test_store(self, shell, app, given, said):
