@@ -128,6 +128,7 @@ def _paths(settings: TikTokSettings, mount: str) -> Iterator[Finding]:
         "login_path": settings.login_path,
         "logout_path": settings.logout_path,
         "disconnect_path": settings.disconnect_path,
+        "connect_path": settings.connect_path,
         "webhook_path": settings.webhook_path,
     }
     taken = [name for name, path in own.items() if path == below]

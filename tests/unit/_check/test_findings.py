@@ -100,7 +100,8 @@ def test_callback_beside_mount():
 
 
 @pytest.mark.parametrize(
-    "option", ["login_path", "logout_path", "disconnect_path", "webhook_path"]
+    "option",
+    ["login_path", "logout_path", "disconnect_path", "connect_path", "webhook_path"],
 )
 def test_paths_collide(option):
     """A path that is the callback's, less the mount point, is found."""

@@ -40,6 +40,7 @@ def test_environment_gives_the_same_settings():
         ("TIKTOK_LOGIN_METHODS", "POST", "login_methods", ("POST",)),
         ("TIKTOK_LOGIN_PATH", "/login", "login_path", "/login"),
         ("TIKTOK_WEBHOOK_PATH", "/hook", "webhook_path", "/hook"),
+        ("TIKTOK_CONNECT_PATH", "/connect", "connect_path", "/connect"),
         ("TIKTOK_WEBHOOK_PATH", "", "webhook_path", None),
         ("TIKTOK_DISCONNECT_PATH", "", "disconnect_path", None),
         ("TIKTOK_TIMEOUT", "2.5", "timeout", 2.5),

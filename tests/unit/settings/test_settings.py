@@ -144,7 +144,7 @@ WRONG_TYPES = [
     ),
     *(
         (name, value)
-        for name in ("disconnect_path", "webhook_path")
+        for name in ("disconnect_path", "connect_path", "webhook_path")
         for value in (1, b"/x")
     ),
     *(
@@ -231,7 +231,13 @@ WRONG_VALUES = [
     ("optional_scopes", ["a", "a"]),
     *(
         (name, path)
-        for name in ("login_path", "logout_path", "disconnect_path", "webhook_path")
+        for name in (
+            "login_path",
+            "logout_path",
+            "disconnect_path",
+            "connect_path",
+            "webhook_path",
+        )
         for path in (
             "",
             "/",
@@ -353,6 +359,7 @@ RIGHT_VALUES = [
     ("login_path", "/a.b/~c/d;e=f"),
     ("logout_path", "/logout/"),
     ("disconnect_path", "/auth/tiktok/disconnect"),
+    ("connect_path", "/auth/tiktok/connect"),
     ("webhook_path", "/hooks/tiktok"),
     ("after_login", "/videos?page=2#top"),
     ("after_logout", "/%C3%BC"),

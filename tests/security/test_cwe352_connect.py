@@ -1,0 +1,412 @@
+"""Connecting an account is bound to the browser and to the app's user (CWE-352, 639).
+
+Two things must not happen: that an attacker's TikTok account is connected to a victim's
+user of the app, and that a victim's TikTok account is connected to the attacker's user.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+import pytest
+
+from tiktok_oauth_middleware import TikTokTokens
+
+from ..conftest import CALLBACK, LOGIN, ORIGIN, PAGE, SAME_ORIGIN, kept, query_of
+from ..support.app_users import (
+    CONNECT,
+    begin,
+    connect,
+    connecting,
+    sign_in,
+)
+from ..support.senders import SENDERS, is_ours, sender
+from .conftest import memory_only
+
+TIKTOK = "https://www.tiktok.com/"
+
+
+@pytest.fixture
+def site(world):
+    return connecting(world)
+
+
+@pytest.fixture
+def tokens(site):
+    made = TikTokTokens(
+        site.settings, site.store, transport=site.tiktok.transport, clock=site.clock
+    )
+    site.stack.callback(made.close)
+    return made
+
+
+def browser_of(site, user_id):
+    made = site.browser()
+    sign_in(made, user_id)
+    return made
+
+
+def owners(tokens, *user_ids):
+    return [
+        user_id
+        for user_id in user_ids
+        for account in tokens.accounts(user_id)
+        if account.open_id
+    ]
+
+
+def assert_nothing(site, tokens, *user_ids):
+    """Nothing was exchanged, stored or connected."""
+    assert site.count("authorization_code") == 0
+    assert owners(tokens, *user_ids) == []
+    assert kept(site) is None
+    assert not any(event.name == "connect" for event in site.events)
+
+
+@memory_only
+class TestHostilePage:
+    """A page of another site begins no trip, whatever its requests say."""
+
+    def test_post(self, site, raw):
+        """A POST begins one only if every header that is sent names this site."""
+        raw.cookies["app-user"] = "victim"
+        for said in SENDERS:
+            answer = raw.ask("POST", CONNECT, headers=sender(*said))
+            if is_ours(*said):
+                assert answer.location.startswith(TIKTOK), said
+            else:
+                assert answer.status == 403, said
+                assert not answer.set_cookies, said
+
+    def test_get(self, site, raw):
+        """A GET from elsewhere, or from nowhere, gets a question and no cookie."""
+        raw.cookies["app-user"] = "victim"
+        for said in SENDERS:
+            answer = raw.ask("GET", CONNECT, headers=sender(*said))
+            if is_ours(*said):
+                assert answer.location.startswith(TIKTOK), said
+            else:
+                assert answer.status == 200, said
+                assert answer.one("location") is None, said
+                assert not answer.set_cookies, said
+
+    @pytest.mark.parametrize("dest", ["image", "iframe", "empty", "script", "embed"])
+    def test_no_document(self, site, raw, dest):
+        """An image, frame or script begins no trip, from this site either."""
+        raw.cookies["app-user"] = "victim"
+        headers = [("sec-fetch-dest", dest), ("sec-fetch-site", "same-origin")]
+        for method in ("GET", "POST"):
+            answer = raw.ask(method, CONNECT, headers=headers)
+            assert answer.status == 200
+            assert not answer.set_cookies
+
+    def test_prefetch(self, site, raw):
+        """A link that a browser fetches ahead begins no trip."""
+        raw.cookies["app-user"] = "victim"
+        headers = [("sec-purpose", "prefetch"), ("sec-fetch-site", "same-origin")]
+        assert not raw.ask("GET", CONNECT, headers=headers).set_cookies
+
+    @pytest.mark.parametrize("method", ["HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"])
+    def test_methods(self, site, raw, method):
+        """No other method does anything."""
+        raw.cookies["app-user"] = "victim"
+        answer = raw.ask(method, CONNECT, headers=SAME_ORIGIN)
+        assert (answer.status, answer.set_cookies) == (405, {})
+
+    def test_question_is_not_framed(self, site, raw):
+        """No page can lay the question's button under the victim's pointer."""
+        raw.cookies["app-user"] = "victim"
+        answer = raw.ask("GET", CONNECT, headers=PAGE)
+        policy = answer.one("content-security-policy")
+        assert "frame-ancestors 'none'" in policy
+
+    def test_query(self, site, raw):
+        """The query shapes nothing of the request to TikTok but the scopes."""
+        raw.cookies["app-user"] = "victim"
+        query = b"state=x&client_key=y&redirect_uri=https://evil.example/&user=z"
+        answer = raw.ask("POST", CONNECT, query=query, headers=SAME_ORIGIN)
+        sent = query_of(answer.location)
+        assert sent["client_key"] == site.settings.client_key
+        assert sent["redirect_uri"] == site.settings.redirect_uri
+        assert sent["state"] != "x"
+
+    @pytest.mark.parametrize(
+        "target", ["//evil.example", "https://evil.example/", "/\\evil", CONNECT]
+    )
+    def test_next(self, site, tokens, target):
+        """The trip ends on this site, and not on a path of the middleware."""
+        browser = browser_of(site, "victim")
+        response = connect(browser, f"?next={target}")
+        assert response.headers["location"] == "/"
+
+
+class TestOtherBrowser:
+    """A trip ends in the browser where it began."""
+
+    def test_attackers_callback(self, site, tokens):
+        """The attacker's callback connects nothing to the victim's user."""
+        attacker, victim = browser_of(site, "attacker"), browser_of(site, "victim")
+        callback = attacker.consent(begin(attacker))
+        assert victim.get(callback).status_code == 400
+        assert_nothing(site, tokens, "attacker", "victim")
+
+    def test_attackers_callback_during_the_victims_trip(self, site, tokens):
+        """It does not, while the victim has a trip of their own under way either."""
+        attacker, victim = browser_of(site, "attacker"), browser_of(site, "victim")
+        callback = attacker.consent(begin(attacker))
+        begin(victim)
+        assert victim.get(callback).status_code == 400
+        assert_nothing(site, tokens, "attacker", "victim")
+
+    def test_prepared_address(self, site, tokens):
+        """A victim who consents at the attacker's address connects nothing."""
+        attacker, victim = browser_of(site, "attacker"), browser_of(site, "victim")
+        callback = victim.consent(begin(attacker))
+        assert victim.get(callback).status_code == 400
+        assert_nothing(site, tokens, "attacker", "victim")
+
+    def test_code_in_the_attackers_own_trip(self, site, tokens):
+        """A code of the victim's with the state of the attacker's trip fails at PKCE."""
+        attacker, victim = browser_of(site, "attacker"), browser_of(site, "victim")
+        stolen = query_of(victim.consent(begin(victim)))["code"]
+        own = begin(attacker)
+        state = query_of(own)["state"]
+        callback = f"{CALLBACK}?code={stolen}&state={state}"
+        assert attacker.get(callback).status_code in (400, 502)
+        assert owners(tokens, "attacker", "victim") == []
+
+
+class TestOtherUser:
+    """A trip ends for the user of the app for whom it began."""
+
+    @pytest.mark.parametrize("present", [None, "user-2", "USER-1", "user-1 "])
+    def test_changed_in_between(self, site, tokens, present):
+        """Who signed out, or signed in as somebody else, connects nothing."""
+        browser = browser_of(site, "user-1")
+        callback = browser.consent(begin(browser))
+        sign_in(browser, present)
+        response = browser.get(callback)
+        assert response.status_code == 403
+        assert "Nothing was connected" in response.text
+        assert_nothing(site, tokens, "user-1", "user-2")
+        [event] = [e for e in site.events if e.name == "connect_rejected"]
+        assert event.reason == "connect_other_user"
+
+    def test_code_is_not_left_for_the_next(self, site, tokens):
+        """The trip's cookies are gone then: it is not finished by going back either."""
+        browser = browser_of(site, "user-1")
+        callback = browser.consent(begin(browser))
+        sign_in(browser, "user-2")
+        browser.get(callback)
+        assert set(browser.cookies()) == {"app-user"}
+        sign_in(browser, "user-1")
+        assert browser.get(callback).status_code == 400
+        assert_nothing(site, tokens, "user-1", "user-2")
+
+    def test_result_is_not_shown_to_another(self, site, tokens):
+        """A callback that is sent again by another user does not repeat the result."""
+        browser = browser_of(site, "user-1")
+        authorize = begin(browser, "?next=/who")
+        trip = browser.cookies()
+        callback = browser.consent(authorize)
+        assert browser.get(callback).status_code == 303
+        browser.client.cookies.update(trip)
+        sign_in(browser, "user-2")
+        assert browser.get(callback).status_code == 403
+        assert owners(tokens, "user-1", "user-2") == ["user-1"]
+
+    def test_trip_of_another_user_under_way(self, site, tokens):
+        """Two users of one browser finish each their own trip, in any order."""
+        browser = browser_of(site, "user-1")
+        first = browser.consent(begin(browser), person=site.tiktok.people[0])
+        sign_in(browser, "user-2")
+        second = browser.consent(begin(browser), person=site.tiktok.people[1])
+        assert browser.get(first).status_code == 403
+        assert browser.get(second).status_code == 303
+        assert owners(tokens, "user-1", "user-2") == ["user-2"]
+
+
+class TestOtherPurpose:
+    """A login's trip logs in, and a trip that connects does nothing else."""
+
+    def test_login_connects_nothing(self, site, tokens):
+        """A login of a person who is signed in to the app connects nothing."""
+        browser = browser_of(site, "user-1")
+        browser.log_in()
+        assert browser.signed_in
+        assert owners(tokens, "user-1") == []
+
+    def test_connect_signs_nobody_in(self, site, tokens):
+        """The callback of a trip that connects sets no session cookie."""
+        browser = browser_of(site, "user-1")
+        response = connect(browser)
+        assert "__Host-tiktok=" not in response.headers["set-cookie"]
+        assert not browser.signed_in
+
+    def test_states_exchanged(self, site, tokens):
+        """A code with the state of the other trip comes to nothing."""
+        browser = browser_of(site, "user-1")
+        login = query_of(browser.consent(browser.begin()))
+        own = query_of(browser.consent(begin(browser)))
+        for code, state in ((login, own), (own, login)):
+            callback = f"{CALLBACK}?code={code['code']}&state={state['state']}"
+            assert browser.get(callback).status_code in (400, 502)
+        assert owners(tokens, "user-1") == []
+        assert not browser.signed_in
+
+    def test_path_was_removed(self, site, tokens):
+        """A trip does not log in after a deployment without ``connect_path``."""
+        browser = browser_of(site, "user-1")
+        callback = browser.consent(begin(browser))
+        trip = browser.cookies()
+        site.further = {}
+        site = site.with_settings(connect_path=None)
+        later = site.browser(**trip)
+        assert later.get(callback).status_code == 400
+        assert not later.signed_in
+        assert site.count("authorization_code") == 0
+        assert later.get(CONNECT).status_code == 404
+
+    def test_it_is_no_login_under_way(self, site):
+        """A guard does not take a trip that connects for a login that was left."""
+        browser = browser_of(site, "user-1")
+        begin(browser, "?next=/private")
+        response = browser.get("/private")
+        assert response.status_code == 303
+        assert response.headers["location"].startswith(LOGIN)
+
+
+class TestCurrentUser:
+    """Whatever the app's function does, nothing is connected unless it says who it is."""
+
+    WRONG = {
+        "raises": ValueError("secret text"),
+        "int": 7,
+        "bytes": b"user-1",
+        "true": True,
+        "empty": "",
+        "too long": "x" * 256,
+        "surrogate": "\ud800",
+        "list": ["user-1"],
+    }
+
+    @pytest.fixture
+    def answer(self):
+        return {"now": "user-1"}
+
+    @pytest.fixture
+    def site(self, world, answer):
+        def current(connection):
+            if isinstance(answer["now"], Exception):
+                raise answer["now"]
+            return answer["now"]
+
+        world.further = {"current_user": current}
+        return world.with_settings(connect_path=CONNECT)
+
+    @memory_only
+    @pytest.mark.parametrize("kind", WRONG)
+    def test_at_the_beginning(self, site, answer, kind, caplog):
+        """A wrong answer ends on a page, an event and an error in the log."""
+        answer["now"] = self.WRONG[kind]
+        with caplog.at_level(logging.INFO, "tiktok_oauth_middleware"):
+            response = site.browser().post(CONNECT)
+        assert response.status_code == 500
+        assert "location" not in response.headers
+        assert "Nothing was connected" in response.text
+        assert "secret text" not in response.text
+        [event] = site.events
+        assert (event.name, event.reason) == ("connect_rejected", "connect_undecided")
+        assert event.reference in response.text
+        [record] = [r for r in caplog.records if r.levelno == logging.ERROR]
+        assert "current_user" in record.getMessage()
+
+    @memory_only
+    @pytest.mark.parametrize("kind", WRONG)
+    def test_at_the_end(self, site, tokens, answer, kind):
+        """A wrong answer at the callback connects nothing, and asks TikTok nothing."""
+        browser = site.browser()
+        callback = browser.consent(begin(browser))
+        answer["now"] = self.WRONG[kind]
+        assert browser.get(callback).status_code == 500
+        assert_nothing(site, tokens, "user-1")
+
+    @pytest.mark.parametrize("user_id", ["a\nb\tc", "\u2028", "%41", "{x}", "x" * 255])
+    def test_odd_ids(self, site, tokens, answer, user_id):
+        """Ids are data: what would mean something elsewhere is compared as it is."""
+        answer["now"] = user_id
+        assert connect(site.browser()).status_code == 303
+        assert owners(tokens, user_id) == [user_id]
+        assert owners(tokens, user_id[:-1] or "y", "A") == []
+
+    @memory_only
+    def test_no_user_id_outside(self, site, tokens, answer, caplog):
+        """The user's id is in no URL, cookie, page, key or line of the log."""
+        answer["now"] = "user-4711-secret"
+        with caplog.at_level(logging.DEBUG):
+            browser = site.browser()
+            authorize = begin(browser)
+            seen = [authorize, str(browser.cookies())]
+            seen.append(str(browser.get(browser.consent(authorize)).headers))
+        seen += site.store.keys("")
+        seen += [str(site.store.get(key)) for key in site.store.keys("")]
+        seen += [record.getMessage() for record in caplog.records]
+        assert "user-4711-secret" not in " ".join(seen)
+
+
+class TestRace:
+    """Two trips at the same moment."""
+
+    def test_two_users(self, site, tokens):
+        """Two users who connect one account at the same moment: exactly one has it."""
+        browsers = [browser_of(site, f"user-{n}") for n in (1, 2)]
+        callbacks = [browser.consent(begin(browser)) for browser in browsers]
+        ready, answers = threading.Barrier(2), {}
+
+        def finish(number):
+            ready.wait(20)
+            answers[number] = browsers[number].get(callbacks[number]).status_code
+
+        threads = [threading.Thread(target=finish, args=(n,)) for n in (0, 1)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20)
+        assert sorted(answers.values()) == [303, 409]
+        [winner] = owners(tokens, "user-1", "user-2")
+        assert answers[int(winner[-1]) - 1] == 303
+        site.clock.advance(86400)
+        assert tokens.get(site.tiktok.people[0].open_id).access_token
+
+    def test_one_callback_twice(self, site, tokens):
+        """One callback that arrives twice at the same moment makes one exchange."""
+        browser = browser_of(site, "user-1")
+        callback = browser.consent(begin(browser))
+        twin = site.browser(**browser.cookies())
+        ready, answers = threading.Barrier(2), []
+
+        def finish(one):
+            ready.wait(20)
+            answers.append(one.get(callback).status_code)
+
+        threads = [
+            threading.Thread(target=finish, args=(one,)) for one in (browser, twin)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20)
+        assert answers == [303, 303]
+        assert site.count("authorization_code") == 1
+        assert owners(tokens, "user-1") == ["user-1"]
+
+
+def test_origin_of_the_confirmation(site):
+    """The question's own button begins the trip: its form is of this site."""
+    browser = browser_of(site, "user-1")
+    page = browser.get(CONNECT + "?next=/who")
+    assert f'action="{CONNECT}?next=/who"' in page.text
+    headers = {"origin": ORIGIN, "sec-fetch-site": "same-origin"}
+    response = browser.post(CONNECT + "?next=/who", headers=headers)
+    assert response.headers["location"].startswith(TIKTOK)
