@@ -129,13 +129,14 @@ class _AsyncClient(_TikTokMixin, AsyncOAuth2Client):
 class TikTokClient:
     """TikTok's token, revoke and user-info endpoints, for one app."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it calls, and who looks on
         self,
         settings: TikTokSettings,
         backend: Backend,
         *,
         transport: Any = None,
         timing: Timing | None = None,
+        on_status: Callable[[int], object] | None = None,
         tls: TLSContext | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -146,6 +147,7 @@ class TikTokClient:
             backend: of threads, or of an event loop.
             transport: used instead of the network, as httpx2's clients take one.
             timing: returns a context for each call, by the call's name.
+            on_status: called in that context with the status of each answer.
             tls: holds the TLS settings, which outlive the HTTP client.
             clock: returns the seconds since 1970, for dates in answers.
 
@@ -156,6 +158,7 @@ class TikTokClient:
         self._backend = backend
         self._transport = transport
         self._timing: Timing = nullcontext if timing is None else timing
+        self._on_status = on_status
         self._tls = TLSContext() if tls is None else tls
         self._clock = clock
         previous = settings.previous_client_secret
@@ -328,6 +331,8 @@ class TikTokClient:
         self, read: Callable[..., _Answer], response: Any, secrets: Iterable[str]
     ) -> _Answer:
         """Return what `read` makes of a response; `secrets` are those that it got."""
+        if self._on_status is not None:
+            self._on_status(response.status_code)
         return read(
             response.status_code,
             response.content,

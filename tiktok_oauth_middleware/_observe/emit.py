@@ -1,4 +1,4 @@
-"""Emits each event once: to the log, to the metrics, and to the app's ``on_event``.
+"""Emits each event once: to the log, metrics and traces, and to the app's ``on_event``.
 
 Each event writes one record to the package's logger, with structured fields beside its
 sentence; it adds to the counters, if OpenTelemetry is installed; and it is passed to
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from tiktok_oauth_middleware.events import EventName
 
     from .metrics import Meter
+    from .traces import Traces
 
 OnEvent = Callable[[Event], object]
 
@@ -57,12 +58,14 @@ class Emitter:
         key: bytes,
         on_event: OnEvent | None,
         meter: Meter | None,
+        traces: Traces | None = None,
     ) -> None:
         """Take the listeners, and the key that users and sessions are hashed with."""
         self._backend = backend
         self._key = key
         self._on_event = on_event
         self._meter = meter
+        self._traces = traces
         self._rate_limiter = LogRateLimiter()
 
     def reference_for(
@@ -106,6 +109,11 @@ class Emitter:
             if isinstance(why, Exception):
                 cause = cause_of(why)
             event = _with_texts_of(why, event)
+        if self._traces is not None and self._traces.is_provided():
+            with self._reporting("the traces", event):
+                shown = _level(event.name, event.reason, cause)
+                user = self._hash("user", event.open_id or "")
+                self._traces.report(event, cause, level or shown, user)
         record = partial(self._log, event, detail, cause, session, level, raised)
         emit = partial(self._call_listeners, event, cause, record)
         failure: Exception | None = None

@@ -19,6 +19,7 @@ import hashlib
 import time
 import zlib
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from tiktok_oauth_middleware._core import jitter
@@ -98,6 +99,7 @@ class Refresh:
         self._client = shared.client
         self._emit = shared.emit
         self._connections = shared.connections
+        self._traces = shared.traces
         self._clock = shared.clock
         #: The longest that a refresh takes, in seconds: the call and the write.
         self.longest: float = shared.settings.timeout + _WRITE_SECONDS
@@ -186,11 +188,15 @@ class Refresh:
         self, stored: VersionedRecord, demand: Demand, *, wait: bool
     ) -> VersionedRecord | None:
         """Return the result of this process's only refresh for this user."""
-        return await self._backend.single_flight(
-            _flight(stored.record_id, demand),
-            lambda: self._lead(stored.record_id, demand),
-            wait=wait,
-        )
+        return await self._shared_refresh(stored.record_id, demand, wait=wait)
+
+    async def _shared_refresh(
+        self, record_id: str, demand: Demand, *, wait: bool
+    ) -> VersionedRecord | None:
+        key, work = _flight(record_id, demand), partial(self._lead, record_id, demand)
+        if self._traces is None:
+            return await self._backend.single_flight(key, work, wait=wait)
+        return await self._traces.refresh(self._backend, key, work, wait=wait)
 
     def is_under_way(self, record_id: str) -> bool:
         """Whether this process is refreshing a user's token now."""
@@ -202,9 +208,7 @@ class Refresh:
         Raises:
             StoreError: the store failed.
         """
-        return await self._backend.single_flight(
-            _flight(record_id, DUE), lambda: self._lead(record_id, DUE), wait=True
-        )
+        return await self._shared_refresh(record_id, DUE, wait=True)
 
     def _is_usable(self, record: UserRecord, demand: Demand) -> bool:
         """Whether the caller can go on with the present token."""

@@ -7,7 +7,7 @@ token by the same code, under the same lock.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from tiktok_oauth_middleware._core.encryption import Box, derive
 from tiktok_oauth_middleware._core.log import logger
 from tiktok_oauth_middleware._core.secret import reveal
 from tiktok_oauth_middleware._observe.emit import Emitter, OnEvent
-from tiktok_oauth_middleware._observe.metrics import MeasuredStore, meter
+from tiktok_oauth_middleware._observe.metrics import meter
 from tiktok_oauth_middleware.errors import (
     ConfigurationError,
     GrantRevoked,
@@ -37,8 +37,11 @@ from .refresh import Refresh
 from .shared import Shared
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from tiktok_oauth_middleware._core.backends.base import Backend
     from tiktok_oauth_middleware._oauth.client import TikTokClient
+    from tiktok_oauth_middleware._observe.traces import Traces
     from tiktok_oauth_middleware.settings.options import TikTokSettings
 
     from .connections import Connections
@@ -89,14 +92,20 @@ class SessionService:
         )
         self._meter = meter()
         adapter = backend.adapt_store(self.store)
+        #: The spans of flows; None without OpenTelemetry's API.
+        self.traces: Traces | None = None
         if self._meter is not None:
-            adapter = MeasuredStore(adapter, self._meter)
+            from tiktok_oauth_middleware._observe.observed_store import ObservedStore
+            from tiktok_oauth_middleware._observe.traces import Traces
+
+            self.traces = Traces(settings.endpoints, self.store)
+            adapter = ObservedStore(adapter, self._meter, self.traces)
         self._adapter = adapter
         self.check_workers()
         # No attribute: debuggers and reporters print those.
         keys = [reveal(key) for key in settings.secret_keys]
         log_key = derive(keys[0], settings.client_key, "log")
-        self.emit = Emitter(backend, log_key, on_event, self._meter)
+        self.emit = Emitter(backend, log_key, on_event, self._meter, self.traces)
         self.cache = SessionCache(settings.remembered_sessions)
         self.records = Records(
             settings,
@@ -112,6 +121,7 @@ class SessionService:
             cache=self.cache,
             client=self.client,
             emit=self.emit,
+            traces=self.traces,
             clock=clock,
             deferred_writes=DeferredWrites(clock),
             connections=lambda: self.connections,
@@ -155,9 +165,23 @@ class SessionService:
             self.backend,
             transport=self.transport,
             clock=self.clock,
-            timing=None if self._meter is None else self._meter.call,
+            timing=self._observed_call(),
+            on_status=None if self.traces is None else self.traces.note_status,
             tls=self._tls,
         )
+
+    def _observed_call(self) -> Callable[[str], AbstractContextManager[None]] | None:
+        """Return what measures and traces a call to TikTok, if anything does."""
+        meter, traces = self._meter, self.traces
+        if meter is None or traces is None:
+            return None
+
+        @contextlib.contextmanager
+        def observed(name: str) -> Iterator[None]:
+            with traces.call(name), meter.call(name):
+                yield
+
+        return observed
 
     async def warm(self) -> None:
         """Make the client for TikTok before a request waits for it.

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from tiktok_oauth_middleware._core.backends.base import Backend
     from tiktok_oauth_middleware._oauth.client import TikTokClient
     from tiktok_oauth_middleware._observe.emit import Emitter
+    from tiktok_oauth_middleware._observe.traces import Traces
     from tiktok_oauth_middleware.settings.options import TikTokSettings
 
     from .cache import SessionCache
@@ -29,6 +30,8 @@ class Shared:
     #: Returns the client for TikTok, made when it is first asked for.
     client: Callable[[], Awaitable[TikTokClient]]
     emit: Emitter
+    #: None without OpenTelemetry's API.
+    traces: Traces | None
     #: Seconds since 1970.
     clock: Callable[[], float]
     deferred_writes: DeferredWrites

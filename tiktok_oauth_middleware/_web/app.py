@@ -237,6 +237,13 @@ class Core:
 
     async def respond(self, request: Request, mount_point: MountPoint) -> Response:
         """Return the response to a request for one of the middleware's own paths."""
+        traces = self.service.traces
+        if traces is None or not traces.is_provided():
+            return await self._respond(request, mount_point)
+        with traces.flow(mount_point.routes[request.path]):
+            return await self._respond(request, mount_point)
+
+    async def _respond(self, request: Request, mount_point: MountPoint) -> Response:
         answer = await self._dispatch(request, mount_point)
         response = await self.render(answer, request)
         if mount_point.routes[request.path] == "callback":

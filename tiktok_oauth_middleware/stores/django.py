@@ -50,6 +50,8 @@ class DjangoStore:
     ) -> None:
         self._connections = DjangoConnections(alias)
         vendor = self._connections.vendor
+        #: OpenTelemetry's name of the database, for traces.
+        self.db_system: str = vendor
         if vendor == "sqlite":
             clock = clock or time.time  # a file's processes share the host's clock
         self.alias = alias

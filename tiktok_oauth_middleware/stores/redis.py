@@ -120,6 +120,8 @@ class RedisStore:
     """
 
     waits: ClassVar[Waits] = "always"
+    #: OpenTelemetry's name of the database, for traces.
+    db_system: ClassVar[str] = "redis"
     renews: ClassVar[bool] = True
 
     def __init__(self, url_or_client: Any, *, timeout: float = 2.0) -> None:

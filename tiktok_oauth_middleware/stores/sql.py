@@ -58,6 +58,8 @@ class SQLStore:
             self._source.has_blocking_driver and self.has_async_methods
         )
         dialect = self._source.dialect
+        #: OpenTelemetry's name of the database, for traces.
+        self.db_system: str = dialect.name
         if dialect.name == "sqlite":
             clock = clock or time.time  # a file's processes share the host's clock
         self.table = make_table(table, schema)

@@ -87,6 +87,8 @@ class SQLiteStore:
     """
 
     waits: ClassVar[Waits] = "writes"
+    #: OpenTelemetry's name of the database, for traces.
+    db_system: ClassVar[str] = "sqlite"
     renews: ClassVar[bool] = True
     #: Serializes the opening of files by all stores: see `_make_file`.
     _opening: ClassVar[threading.Lock] = threading.Lock()

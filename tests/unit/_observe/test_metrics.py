@@ -7,16 +7,17 @@ import sys
 
 import pytest
 
-from tiktok_oauth_middleware import MemoryStore, StoreError
+from tiktok_oauth_middleware import MemoryStore, StoreError, TikTokEndpoints
 from tiktok_oauth_middleware._core.backends.base import run
 from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
 from tiktok_oauth_middleware._observe.metrics import (
     COUNTERS,
     HISTOGRAMS,
     SCOPE,
-    MeasuredStore,
     meter,
 )
+from tiktok_oauth_middleware._observe.observed_store import ObservedStore
+from tiktok_oauth_middleware._observe.traces import Traces
 from tiktok_oauth_middleware.events import EVENTS
 
 from ...flows.test_events import DISCONNECT, HOOK, LIFE, Breakable, deliver, everything
@@ -214,7 +215,12 @@ class TestHistograms:
 
     def test_lock_passes_errors(self, reader):
         """An exception under a measured lock passes, and the lock is free again."""
-        store = MeasuredStore(ThreadBackend().adapt_store(MemoryStore()), meter())
+        memory = MemoryStore()
+        store = ObservedStore(
+            ThreadBackend().adapt_store(memory),
+            meter(),
+            Traces(TikTokEndpoints(), memory),
+        )
 
         async def use():
             async with store.lock("k", 5) as hold:

@@ -6,6 +6,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Coroutine, Hashable
+from contextvars import copy_context
 from typing import Any
 
 from tiktok_oauth_middleware._core.fork import register_after_fork
@@ -61,7 +62,10 @@ class ThreadBackend:
             with outcome:
                 outcome.value = call()
 
-        thread = threading.Thread(target=work, name="tiktok-call", daemon=True)
+        # With the request's context variables, which traces of the HTTP client read.
+        thread = threading.Thread(
+            target=copy_context().run, args=(work,), name="tiktok-call", daemon=True
+        )
         thread.start()
         deadline = time.monotonic() + seconds
         while thread.is_alive() and (left := deadline - time.monotonic()) > 0:
