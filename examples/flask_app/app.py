@@ -14,6 +14,8 @@ from flask import Flask, abort, jsonify, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 
 from tiktok_oauth_middleware import (
+    Login,
+    LoginRefused,
     TikTokOAuthWSGIMiddleware,
     TikTokSettings,
     TikTokTokens,
@@ -26,9 +28,24 @@ tokens = TikTokTokens(settings)
 #: At TikTok, or at the stand-in for it that the settings lead to.
 VIDEO_LIST = settings.endpoints.user_info.replace("/user/info/", "/video/list/")
 
+#: Codes that invite people; an app keeps them in its database.
+INVITATIONS = {"moon"}
+
+
+def on_login(login: Login) -> str | None:
+    """Decide about a login that TikTok has confirmed, before anything is stored."""
+    if "invite" not in login.carried:
+        return None  # goes on
+    if login.carried["invite"] not in INVITATIONS:
+        # Who is new here does not stay connected at TikTok either.
+        text = "This invitation is not valid any more. Ask for another one."
+        raise LoginRefused(text, revoke=login.is_new)
+    return "/welcome"
+
+
 app = Flask(__name__, template_folder="../templates")
 app.wsgi_app = TikTokOAuthWSGIMiddleware(  # type: ignore[method-assign]
-    app.wsgi_app, settings
+    app.wsgi_app, settings, on_login=on_login
 )
 
 
@@ -48,6 +65,19 @@ def moment(seconds: int) -> str:
 def home() -> ResponseReturnValue:
     """For everybody; says who is signed in, if somebody is."""
     return render_template("home.html")
+
+
+@app.get("/invitation/<code>")
+def invitation(code: str) -> ResponseReturnValue:
+    """For everybody; the login's link takes the code along, sealed."""
+    return render_template("invitation.html", code=code)
+
+
+@app.get("/welcome")
+@requires_tiktok
+def welcome() -> ResponseReturnValue:
+    """Where a login with an invitation lands."""
+    return render_template("welcome.html")
 
 
 @app.get("/profile")

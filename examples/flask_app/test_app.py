@@ -7,6 +7,7 @@ import re
 import secrets
 import time
 from collections.abc import Iterator
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,25 @@ def test_no_videos(client: FlaskClient, fake: FakeTikTok) -> None:
     assert "did not say" in client.get("/videos").text
     fake.fail("video_list", body=b"<html>")
     assert "did not say" in client.get("/videos").text
+
+
+@pytest.mark.parametrize(("code", "status"), [("moon", 303), ("guessed", 403)])
+def test_invitation(
+    client: FlaskClient, fake: FakeTikTok, code: str, status: int
+) -> None:
+    """An invitation goes through the login; one that is not valid lets nobody in."""
+    page = client.get(f"/invitation/{code}").text
+    [link] = re.findall(r'href="(/auth/tiktok/login\?carried=[^"]+)"', page)
+    assert code not in link
+    answer = login_as(client, fake, login_path=unescape(link))
+    assert answer.status_code == status
+    if status == 303:
+        assert answer.headers["location"] == "/welcome"
+        assert fake.people[0].display_name in client.get("/welcome").text
+    else:
+        assert "This invitation is not valid any more." in answer.text
+        assert client.get("/profile", headers=PAGE).status_code == 303
+        assert fake.count("revoke") == 1
 
 
 def test_api(client: FlaskClient, fake: FakeTikTok) -> None:

@@ -151,6 +151,35 @@ def test_journey(page):
     page.shoot("7-closed")
 
 
+@pytest.mark.parametrize("example", ["flask"], indirect=True)
+def test_invitation(page, chromium):
+    """An invitation goes along; a refused one is explained, and works nowhere else."""
+    page.goto("/invitation/guessed")
+    link = page.get_by_role("link", name="Log in with TikTok")
+    address = page.base + link.get_attribute("href")
+    link.click()
+    page.get_by_role("button", name="Continue").click()
+    expect(page.get_by_text("This invitation is not valid any more.")).to_be_visible()
+    assert violations(page) == []
+    page.shoot("8-refused")
+    page.get_by_role("link", name="Back to the site").click()
+    expect(page).to_have_url(page.base + "/")
+    expect(page.get_by_role("link", name="Log in", exact=True)).to_be_visible()
+
+    other = chromium.new_context().new_page()
+    other.goto(address)
+    heading = other.get_by_role("heading", name="Please open that link again")
+    expect(heading).to_be_visible()
+    assert violations(other) == []
+    other.context.close()
+
+    page.goto("/invitation/moon")
+    page.get_by_role("link", name="Log in with TikTok").click()
+    page.get_by_role("button", name="Continue").click()
+    expect(page).to_have_url(page.base + "/welcome")
+    page.shoot("9-welcome")
+
+
 def test_port_taken(example):
     """Started twice on one port, an example says so in a word, and ends at once."""
     name, url = example
