@@ -11,16 +11,23 @@ from __future__ import annotations
 import base64
 import itertools
 import os
+import secrets
 import shutil
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any, Literal
+from wsgiref.util import setup_testing_defaults
 
 from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
-from tiktok_oauth_middleware._web.button import button_html
+from tiktok_oauth_middleware import (
+    TikTokAuth,
+    TikTokOAuthWSGIMiddleware,
+    TikTokSettings,
+)
 
 TARGET = Path(__file__).parent.parent / "docs" / "images" / "demo.png"
 SIZE: ViewportSize = {"width": 390, "height": 760}
@@ -31,6 +38,7 @@ img{{width:270px;border-radius:12px}}</style>{images}
 BUTTONS = TARGET.parent / "login-button.png"
 SESSIONS = TARGET.parent / "sessions.png"
 LABELS = (("ltr", "Log in with TikTok"), ("rtl", "المتابعة باستخدام TikTok"))
+LOOKS: tuple[Literal["black", "white", "outline"], ...] = ("black", "white", "outline")
 BUTTON_SHEET = """
 <style>:root{{color-scheme:light dark;--page:#fff;--ground:#5a6072}}
 @media(prefers-color-scheme:dark){{:root{{--page:#131417;--ground:#5a6072}}}}
@@ -87,18 +95,40 @@ def take_sessions(browser: Browser, url: str) -> None:
     tab.screenshot(path=SESSIONS, full_page=True)
 
 
+def an_auth() -> TikTokAuth:
+    """Return what the middleware puts into an anonymous request."""
+    seen: list[TikTokAuth] = []
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        seen.append(environ["tiktok.auth"])
+        start_response("200 OK", [])
+        return []
+
+    settings = TikTokSettings(
+        client_key="awpictures",
+        client_secret=secrets.token_urlsafe(32),
+        redirect_uri="https://app.example.com/auth/tiktok/callback",
+        secret_keys=[secrets.token_urlsafe(32)],
+        store="memory://",
+    )
+    environ: dict[str, Any] = {}
+    setup_testing_defaults(environ)
+    middleware: Any = TikTokOAuthWSGIMiddleware(app, settings)
+    list(middleware(environ, lambda *_: None))
+    return seen[0]
+
+
 def take_buttons(browser: Browser) -> None:
     """Take the picture of the button: its looks, in both colour schemes."""
+    auth = an_auth()
     images = []
     for scheme in ("light", "dark"):
         tab = browser.new_page(
             viewport={"width": 960, "height": 150}, color_scheme=scheme
         )
         cells = [
-            f'<div dir="{way}">{button_html("#", label, look, is_form=False)}</div>'
-            for (way, label), look in itertools.product(
-                LABELS, ("black", "white", "outline")
-            )
+            f'<div dir="{way}">{auth.login_button(look=look, label=label)}</div>'
+            for (way, label), look in itertools.product(LABELS, LOOKS)
         ]
         tab.set_content(BUTTON_SHEET.format(buttons="".join(cells)))
         images.append(base64.b64encode(tab.screenshot()).decode())
