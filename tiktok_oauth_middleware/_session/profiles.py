@@ -30,6 +30,7 @@ from .records import swap_attempts
 
 if TYPE_CHECKING:
     from tiktok_oauth_middleware._core.secret import Secret
+    from tiktok_oauth_middleware._oauth.client import TikTokClient
 
     from .cached_session import CachedSession
     from .record import UserRecord
@@ -176,6 +177,7 @@ class Profiles:
         scopes: str,
         *,
         seconds: float | None = None,
+        client: TikTokClient | None = None,
     ) -> Profile:
         """Ask TikTok for a profile now.
 
@@ -187,13 +189,15 @@ class Profiles:
             open_id: the user's.
             scopes: the granted scopes, comma separated.
             seconds: the timeout of a call, instead of the settings' ``timeout``.
+            client: of a login under way, whose connection is used.
 
         Raises:
             TikTokUnavailable, TikTokError: see `TikTokClient.profile`.
         """
         fields = user_info.fields_for(split_scopes(scopes))
         basic = user_info.FIELDS[_BASIC]
-        client = await self._client()
+        if client is None:
+            client = await self._client()
         try:
             packed = await client.profile(
                 access_token.reveal(), open_id, fields, seconds=seconds

@@ -113,17 +113,17 @@ class CodeExchange:
             LoginExpired: the code is no longer valid.
             TikTokError: TikTok refused, or gave no usable answer.
         """
-        client = await self.client()
-        try:
-            tokens = await client.exchange(
-                code.reveal(), transaction.verifier.reveal() or None
-            )
-        except GrantRevoked as error:
-            raise LoginExpired from error
-        if tokens.expires_in < 1 and tokens.refresh_token is None:
-            # It would end at its first use: a guarded page would log in for ever.
-            raise TikTokError("", "a token that has ended already")
-        return tokens, await self._profile(tokens)
+        async with (await self.client()).for_one_login() as client:
+            try:
+                tokens = await client.exchange(
+                    code.reveal(), transaction.verifier.reveal() or None
+                )
+            except GrantRevoked as error:
+                raise LoginExpired from error
+            if tokens.expires_in < 1 and tokens.refresh_token is None:
+                # It would end at its first use: a guarded page would log in for ever.
+                raise TikTokError("", "a token that has ended already")
+            return tokens, await self._profile(client, tokens)
 
     async def _decide(
         self,
@@ -159,7 +159,9 @@ class CodeExchange:
                 await self.revoke(user_record_id, record)
             raise
 
-    async def _profile(self, tokens: TokenResponse) -> Profile | None:
+    async def _profile(
+        self, client: TikTokClient, tokens: TokenResponse
+    ) -> Profile | None:
         """Return the user's profile, or None if TikTok does not give it.
 
         The login goes on without it: the token response identifies the user.
@@ -168,7 +170,9 @@ class CodeExchange:
         if not self.settings.fetch_user or not has_profile(scopes):
             return None
         try:
-            return await self.profiles.ask(tokens.access_token, tokens.open_id, scopes)
+            return await self.profiles.ask(
+                tokens.access_token, tokens.open_id, scopes, client=client
+            )
         except TikTokError as error:
             logger.warning("no profile at login: %s", error)
             return None

@@ -1,0 +1,285 @@
+"""Connections to TikTok over TLS: one for each login, and nobody gets another's answer."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx2
+import pytest
+import trio
+
+from tiktok_oauth_middleware import MemoryStore, TikTokOAuthWSGIMiddleware
+from tiktok_oauth_middleware._core.backends.base import run
+from tiktok_oauth_middleware._core.backends.event_loop import AsyncBackend
+from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
+from tiktok_oauth_middleware._oauth import user_info
+from tiktok_oauth_middleware._oauth.client import TikTokClient
+from tiktok_oauth_middleware.auth import read_profile
+from tiktok_oauth_middleware.errors import TikTokError, TikTokUnavailable
+
+from ..conftest import API, LOGIN, ORIGIN, PAGE, flask_app, make_settings, query_of
+from ..support.faulty_tiktok import FaultyTikTok
+from .test_cwe295_tls import certificate
+
+WORLDS = ("threads", "asyncio", "trio")
+#: Long enough for every answer that comes, and waited for in full where none does.
+TIMEOUT, SHORT = 30.0, 1.0
+ENDLESS = ("hang", "drip")
+
+
+@pytest.fixture(scope="module")
+def trusted(tmp_path_factory):
+    return certificate(tmp_path_factory.mktemp("tls"), "127.0.0.1", "localhost")
+
+
+@pytest.fixture
+def serve(trusted, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
+    with contextlib.ExitStack() as stack:
+
+        def start(**options):
+            server = FaultyTikTok(trusted, **options)
+            stack.callback(server.close)
+            return server
+
+        yield start
+
+
+@pytest.fixture
+def server(serve):
+    return serve()
+
+
+@pytest.fixture(params=WORLDS)
+def world(request):
+    return request.param
+
+
+def client_of(server, world, **options):
+    backend = ThreadBackend() if world == "threads" else AsyncBackend()
+    given = {"endpoints": server.endpoints, "timeout": TIMEOUT, **options}
+    return TikTokClient(make_settings(**given), backend)
+
+
+def in_world(world, work, *args):
+    """Return the result of a coroutine function, run as middlewares run a flow."""
+    if world == "threads":
+        return run(work(*args))
+    if world == "trio":
+        return trio.run(work, *args)
+    return asyncio.run(work(*args))
+
+
+async def log_in(client, code):
+    """Return the open_id and the name that a login gets, or the error that it meets."""
+    async with client.for_one_login() as one:
+        try:
+            tokens = await one.exchange(code, "the-verifier")
+        except TikTokError as error:
+            return type(error).__name__, None
+        assert tokens.access_token.reveal() == f"act.{tokens.open_id}-1"
+        try:
+            packed = await one.profile(
+                tokens.access_token.reveal(),
+                tokens.open_id,
+                user_info.FIELDS["user.info.basic"],
+            )
+        except TikTokError:
+            return tokens.open_id, None
+        found = read_profile(tokens.open_id, packed)
+        return tokens.open_id, found.display_name
+
+
+async def closing(client, work):
+    try:
+        return await work()
+    finally:
+        await client.aclose()
+
+
+def one_login(server, world, **options):
+    client = client_of(server, world, **options)
+    return in_world(world, closing, client, lambda: log_in(client, "alice-1"))
+
+
+class TestOneLogin:
+    def test_one_connection(self, server, world):
+        """The exchange and the profile of a login use one connection, then it ends."""
+        assert one_login(server, world) == ("alice", "name of alice")
+        assert server.connections() == [1, 1]
+        assert server.accepted == 1
+        server.wait_until(lambda: server.alive == 0)
+
+    def test_no_second_login(self, server, world):
+        """The next login of the same process has a connection of its own."""
+        client = client_of(server, world)
+
+        async def two():
+            return [await log_in(client, "alice-1"), await log_in(client, "bob-1")]
+
+        assert in_world(world, closing, client, two) == [
+            ("alice", "name of alice"),
+            ("bob", "name of bob"),
+        ]
+        assert server.connections() == [1, 1, 2, 2]
+
+    def test_without_profile(self, server, world):
+        """Where no profile is requested, the connection ends with the exchange."""
+        client = client_of(server, world, fetch_user=False)
+
+        async def exchange():
+            async with client.for_one_login() as one:
+                await one.exchange("alice-1", "the-verifier")
+                # Announced in the request, so that the server closes it too.
+                await client._backend.offload(
+                    server.wait_until, lambda: server.alive == 0
+                )
+
+        in_world(world, closing, client, exchange)
+
+    def test_alpn(self, serve, world):
+        """A server that prefers HTTP/2 is offered HTTP/1.1 only, and answers in that."""
+        server = serve(alpn=("h2", "http/1.1"))
+        assert one_login(server, world) == ("alice", "name of alice")
+        assert server.accepted == 1
+
+    def test_refresh(self, server, world):
+        """Each refresh has a connection of its own."""
+        client = client_of(server, world)
+
+        async def twice():
+            return [
+                (await client.refresh("rft.alice-1")).open_id,
+                (await client.refresh("rft.bob-1")).open_id,
+            ]
+
+        assert in_world(world, closing, client, twice) == ["alice", "bob"]
+        assert server.connections() == [1, 2]
+
+    def test_second_secret(self, server, world, monkeypatch):
+        """An exchange with the previous secret goes over another connection."""
+        refused = {"error": "invalid_client", "error_description": "no"}
+        monkeypatch.setattr(
+            "tests.support.faulty_tiktok.tokens", lambda user: dict(refused)
+        )
+        client = client_of(server, world, previous_client_secret="p" * 32)
+        found = in_world(world, closing, client, lambda: log_in(client, "alice-1"))
+        assert found == ("TikTokError", None)
+        assert server.connections() == [1, 2]
+
+
+#: What a login comes to if its exchange meets a fault, and how many connections it
+#: takes: the right user with or without a profile, or an error.
+RIGHT, NAMELESS = ("alice", "name of alice"), ("alice", None)
+AWAY = ("TikTokUnavailable", None)
+OF_EXCHANGES = {
+    "two answers": ({NAMELESS}, 1),
+    "two answers, apart": ({RIGHT, NAMELESS}, 2),
+    "stranger's profile": ({NAMELESS}, 1),
+    "close": ({AWAY}, 1),
+    "reset": ({AWAY}, 1),
+    "half": ({AWAY}, 1),
+    "hang": ({AWAY}, 1),
+    "drip": ({AWAY}, 1),
+    "close after answer": ({RIGHT}, 2),
+    "say close": ({RIGHT}, 2),
+    "early hints": ({RIGHT}, 1),
+    "http/1.0": ({RIGHT}, 2),
+}
+
+
+@pytest.mark.parametrize("fault", OF_EXCHANGES)
+def test_faulty_exchange(server, world, fault):
+    """After each fault the user is the right one or none, and the code was sent once."""
+    server.request_faults = [fault]
+    means, most = OF_EXCHANGES[fault]
+    seconds = SHORT if fault in ENDLESS else TIMEOUT
+    assert one_login(server, world, timeout=seconds) in means
+    assert server.times("alice-1") == 1
+    assert server.accepted <= most
+    server.wait_until(lambda: server.alive == 0)
+
+
+@pytest.mark.parametrize(
+    ("fault", "times"),
+    [("close", 2), ("reset", 2), ("half", 1), ("hang", 1), ("drip", 1)],
+)
+def test_faulty_profile(server, world, fault, times):
+    """A profile is requested again if its connection ended without a byte, else not."""
+    server.request_faults = ["", fault]
+    seconds = SHORT if fault in ENDLESS else TIMEOUT
+    found = one_login(server, world, timeout=seconds)
+    assert found == (RIGHT if times == 2 else NAMELESS)
+    assert server.times("alice-1") == 1
+    assert server.times("act.alice-1") == times
+
+
+@pytest.mark.parametrize("fault", ["close", "reset", "half", "hang"])
+def test_faulty_refresh(server, world, fault):
+    """A refresh token is sent once, whatever becomes of the answer."""
+    server.request_faults = [fault]
+    client = client_of(server, world, timeout=SHORT if fault == "hang" else TIMEOUT)
+
+    async def refresh():
+        with pytest.raises(TikTokUnavailable):
+            await client.refresh("rft.alice-1")
+
+    in_world(world, closing, client, refresh)
+    assert server.times("rft.alice-1") == 1
+
+
+def test_threads(server):
+    """Logins in 8 threads of one client: each has its own connection and answers."""
+    client = client_of(server, "threads")
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            codes = [f"u{number}-1" for number in range(80)]
+            found = list(pool.map(lambda code: run(log_in(client, code)), codes))
+    finally:
+        sys.setswitchinterval(interval)
+        run(client.aclose())
+    assert found == [(f"u{number}", f"name of u{number}") for number in range(80)]
+    assert server.accepted == 80
+    assert all(
+        len({seen.connection for seen in server.requests if user in seen.secret}) == 1
+        for user in ("u7-", "u50-")
+    )
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_forked_workers(server):
+    """A worker that is forked after a login logs in over a connection of its own."""
+    app = TikTokOAuthWSGIMiddleware(
+        flask_app().wsgi_app,
+        make_settings(endpoints=server.endpoints, timeout=TIMEOUT),
+        store=MemoryStore(),
+    )
+
+    def name_after_login(code):
+        transport = httpx2.WSGITransport(app)
+        with httpx2.Client(transport=transport, base_url=ORIGIN) as browser:
+            url = browser.get(LOGIN, headers=PAGE).headers["location"]
+            state = query_of(url)["state"]
+            back = f"/auth/tiktok/callback?code={code}&state={state}"
+            browser.get(back, headers=PAGE)
+            return browser.get("/who", headers=API).json()["name"]
+
+    assert name_after_login("alice-1") == "name of alice"
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            status = 0 if name_after_login("bob-1") == "name of bob" else 2
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, signal.SIGABRT
+    assert name_after_login("carol-1") == "name of carol"
+    app.close()
+    assert server.connections() == [1, 1, 2, 2, 3, 3]

@@ -1,0 +1,370 @@
+"""Connections to TikTok: one for each call, or one for the calls of a login.
+
+HTTP/1.1 tells answers apart by their order alone, so on a connection that several users
+share, one answer too many is given to the wrong user. These rules exclude that:
+
+- A connection serves one call, or one login. It is closed at the end, and an answer
+  that comes late, twice or unasked reaches nobody else.
+- "If a client receives data on a connection that doesn't have outstanding requests, the
+  client MUST NOT consider that data to be a valid response" (RFC 9112 section 9.2). A
+  connection on which data has arrived before a request is closed instead of used.
+- In a login the code is exchanged first. Only the request for the profile follows on
+  the same connection, and its answer names its user, whom `read_user` compares.
+
+A request with a code, a token to revoke or a refresh token is written once. Its method
+is not idempotent (RFC 9110 section 9.2.2), and on a connection that broke afterwards
+nothing shows whether TikTok processed it (RFC 9112 section 9.3.1), so it is not sent
+again. Repeated are connecting, before which nothing was sent, and the request for the
+profile, a GET, if the connection of the exchange ends without a byte of its answer:
+the server may have closed the connection when the request was on its way.
+
+HTTP/2 is not offered to TikTok. It would save nothing within a login, and the installed
+client takes answers that arrive unasked for the next request's.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from .http_library import httpcore, httpx
+
+#: The errors of httpcore that a broken network or a faulty server causes.
+_ERRORS = (
+    httpcore.NetworkError,
+    httpcore.ProtocolError,
+    httpcore.TimeoutException,
+    httpcore.UnsupportedProtocol,
+)
+#: How a connection fails that the server closed while it was idle.
+_ENDED = (httpcore.NetworkError, httpcore.RemoteProtocolError)
+_NOT_CONNECTED = (httpcore.ConnectError, httpcore.ConnectTimeout)
+
+
+@contextmanager
+def _as_httpx_errors() -> Iterator[None]:
+    """Raise the errors of httpcore as those of httpx, which have the same names."""
+    try:
+        yield
+    except _ERRORS as error:
+        kind = getattr(httpx, type(error).__name__, httpx.TransportError)
+        raise kind(str(error)) from error
+
+
+def _core_request(request: Any) -> Any:
+    """Return a request of httpx as one of httpcore."""
+    url = request.url
+    return httpcore.Request(
+        method=request.method,
+        url=httpcore.URL(
+            scheme=url.raw_scheme,
+            host=url.raw_host,
+            port=url.port,
+            target=url.raw_path,
+        ),
+        headers=request.headers.raw,
+        content=request.stream,
+        extensions=request.extensions,
+    )
+
+
+def _seconds(request: Any, name: str) -> float | None:
+    """Return a timeout of a request; of those that httpx's `Timeout` has."""
+    seconds: float | None = request.extensions.get("timeout", {}).get(name)
+    return seconds
+
+
+class _BlockingStream(httpcore.NetworkStream):  # type: ignore[misc]
+    """A stream that records whether anything was read from it, and ends in time.
+
+    The caller gives up at its timeout, but its thread would read on for as long as
+    single bytes arrive.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self.has_answered = False
+        #: When the answer must be complete, of `time.monotonic`.
+        self.deadline = math.inf
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            message = "the answer takes too long"
+            raise httpcore.ReadTimeout(message)
+        if timeout is not None:
+            timeout = min(left, timeout)
+        data: bytes = self._stream.read(max_bytes, timeout)
+        self.has_answered = self.has_answered or bool(data)
+        return data
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._stream.write(buffer, timeout)
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+
+class _AsyncStream(httpcore.AsyncNetworkStream):  # type: ignore[misc]
+    """A stream that records whether anything was read from it."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self.has_answered = False
+
+    async def read(
+        self,
+        max_bytes: int,
+        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's interface
+    ) -> bytes:
+        data: bytes = await self._stream.read(max_bytes, timeout)
+        self.has_answered = self.has_answered or bool(data)
+        return data
+
+    async def write(
+        self,
+        buffer: bytes,
+        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's interface
+    ) -> None:
+        await self._stream.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+
+class _Connection(NamedTuple):
+    """A connection of httpcore's, and the stream below it."""
+
+    http: Any
+    stream: Any
+
+
+class _Connections:
+    """What blocking and async connections have in common."""
+
+    def __init__(self, tls: Any, *, keeps: bool = False) -> None:
+        """Take the TLS settings, which must offer http/1.1 only.
+
+        Args:
+            tls: an `ssl.SSLContext`.
+            keeps: whether a request for a profile may use the connection of the
+                request before it. Then this object must serve one login only.
+        """
+        self._tls = tls
+        self._keeps = keeps
+        #: The connection of the previous request.
+        self._idle: _Connection | None = None
+        self._is_closed = False
+
+    def _take_idle(self) -> _Connection | None:
+        idle, self._idle = self._idle, None
+        return idle
+
+    @staticmethod
+    def _may_follow(idle: Any, request: Any) -> bool:
+        """Whether a request may be sent on the connection of the previous one.
+
+        httpcore reports a connection as expired if data has arrived on it, or its end.
+        """
+        return bool(
+            request.method == b"GET"
+            and idle.can_handle_request(request.url.origin)
+            and idle.is_available()
+            and not idle.has_expired()
+        )
+
+
+class BlockingConnections(_Connections, httpx.BaseTransport):  # type: ignore[misc]
+    """A transport of httpx, for threads.
+
+    A login that has timed out leaves a thread behind that still uses the connection.
+    Only the thread that uses a connection closes it: another thread that did so would
+    free its descriptor, which the next connection of the process gets.
+    """
+
+    def handle_request(self, request: Any) -> Any:
+        """Send a request; called by httpx."""
+        core_request = _core_request(request)
+        with _as_httpx_errors():
+            connection, response = self._respond(core_request)
+        return httpx.Response(
+            response.status,
+            headers=response.headers,
+            stream=_BlockingBody(response, lambda: self._release(connection)),
+            extensions=response.extensions,
+        )
+
+    def _respond(self, request: Any) -> tuple[Any, Any]:
+        idle = self._take_idle()
+        if idle is not None:
+            if self._may_follow(idle.http, request):
+                try:
+                    return idle, self._ask(idle, request)
+                except _ENDED:
+                    if idle.stream.has_answered:
+                        raise
+            else:
+                idle.http.close()
+        connection = self._connected(request)
+        return connection, self._ask(connection, request)
+
+    @staticmethod
+    def _ask(connection: _Connection, request: Any) -> Any:
+        seconds = _seconds(request, "read")
+        connection.stream.has_answered = False
+        connection.stream.deadline = time.monotonic() + (seconds or math.inf)
+        return connection.http.handle_request(request)
+
+    def _connected(self, request: Any) -> _Connection:
+        origin, seconds = request.url.origin, _seconds(request, "connect")
+        try:
+            opened = self._open(origin, seconds)
+        except _NOT_CONNECTED:
+            opened = self._open(origin, seconds)
+        stream = _BlockingStream(opened)
+        return _Connection(httpcore.HTTP11Connection(origin, stream), stream)
+
+    def _open(self, origin: Any, seconds: float | None) -> Any:
+        """Return a new stream to TikTok, on which nothing was sent."""
+        host = origin.host.decode("ascii")
+        stream = httpcore.SyncBackend().connect_tcp(host, origin.port, timeout=seconds)
+        if origin.scheme == b"https":
+            stream = stream.start_tls(self._tls, server_hostname=host, timeout=seconds)
+        return stream
+
+    def _release(self, connection: _Connection) -> None:
+        """Keep a connection for the next request, or close it."""
+        if not (self._keeps and connection.http.is_available()):
+            connection.http.close()
+            return
+        self._idle = connection
+        if self._is_closed:  # meanwhile, by the thread that gave up waiting
+            self.close()
+
+    def close(self) -> None:
+        """Close the idle connection."""
+        self._is_closed = True
+        idle = self._take_idle()
+        if idle is not None:
+            idle.http.close()
+
+
+class AsyncConnections(_Connections, httpx.AsyncBaseTransport):  # type: ignore[misc]
+    """A transport of httpx, for event loops of asyncio and Trio."""
+
+    async def handle_async_request(self, request: Any) -> Any:
+        """Send a request; called by httpx."""
+        core_request = _core_request(request)
+        with _as_httpx_errors():
+            connection, response = await self._respond(core_request)
+        return httpx.Response(
+            response.status,
+            headers=response.headers,
+            stream=_AsyncBody(response, lambda: self._release(connection)),
+            extensions=response.extensions,
+        )
+
+    async def _respond(self, request: Any) -> tuple[Any, Any]:
+        idle = self._take_idle()
+        if idle is not None:
+            if self._may_follow(idle.http, request):
+                idle.stream.has_answered = False
+                try:
+                    return idle, await idle.http.handle_async_request(request)
+                except _ENDED:
+                    if idle.stream.has_answered:
+                        raise
+            else:
+                await _close(idle.http)
+        connection = await self._connected(request)
+        return connection, await connection.http.handle_async_request(request)
+
+    async def _connected(self, request: Any) -> _Connection:
+        origin, seconds = request.url.origin, _seconds(request, "connect")
+        try:
+            opened = await self._open(origin, seconds)
+        except _NOT_CONNECTED:
+            opened = await self._open(origin, seconds)
+        stream = _AsyncStream(opened)
+        return _Connection(httpcore.AsyncHTTP11Connection(origin, stream), stream)
+
+    async def _open(self, origin: Any, seconds: float | None) -> Any:
+        """Return a new stream to TikTok, on which nothing was sent."""
+        host = origin.host.decode("ascii")
+        stream = await httpcore.AnyIOBackend().connect_tcp(
+            host, origin.port, timeout=seconds
+        )
+        if origin.scheme != b"https":
+            return stream
+        try:
+            return await stream.start_tls(
+                self._tls, server_hostname=host, timeout=seconds
+            )
+        except BaseException:
+            await _close(stream)
+            raise
+
+    async def _release(self, connection: _Connection) -> None:
+        """Keep a connection for the next request, or close it."""
+        if self._keeps and connection.http.is_available():
+            self._idle = connection
+        else:
+            await _close(connection.http)
+
+    async def aclose(self) -> None:
+        """Close the idle connection."""
+        idle = self._take_idle()
+        if idle is not None:
+            await _close(idle.http)
+
+
+async def _close(closable: Any) -> None:
+    """Close a connection or stream, also while the task is being cancelled."""
+    from anyio import CancelScope
+
+    with CancelScope(shield=True):
+        await closable.aclose()
+
+
+class _BlockingBody(httpx.SyncByteStream):  # type: ignore[misc]
+    """A response's body, which releases its connection at the end."""
+
+    def __init__(self, response: Any, release: Callable[[], None]) -> None:
+        self._response = response
+        self._release = release
+
+    def __iter__(self) -> Iterator[bytes]:
+        with _as_httpx_errors():
+            yield from self._response.stream
+
+    def close(self) -> None:
+        self._response.close()
+        self._release()
+
+
+class _AsyncBody(httpx.AsyncByteStream):  # type: ignore[misc]
+    """A response's body, which releases its connection at the end."""
+
+    def __init__(
+        self, response: Any, release: Callable[[], Coroutine[Any, Any, None]]
+    ) -> None:
+        self._response = response
+        self._release = release
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        with _as_httpx_errors():
+            async for part in self._response.stream:
+                yield part
+
+    async def aclose(self) -> None:
+        await self._response.aclose()
+        await self._release()
