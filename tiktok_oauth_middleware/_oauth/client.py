@@ -183,7 +183,7 @@ class TikTokClient:
         try:
             yield one
         finally:
-            http = one._http  # noqa: SLF001
+            http = one._http  # noqa: SLF001 - its own class
             if http is not None:
                 await self._close(http)
 
@@ -398,8 +398,8 @@ class TikTokClient:
         """
         shared = self._shared
         if shared is not None:
-            client = await shared._client()  # noqa: SLF001
-            if self._http is None and shared._is_direct:  # noqa: SLF001
+            client = await shared._client()  # noqa: SLF001 - its own class
+            if self._http is None and shared._is_direct:  # noqa: SLF001 - the same
                 self._http = self._make_direct(keeps=True)
             return client if self._http is None else self._http
         return await self._backend.get_or_create(self._make, self, "http client")
