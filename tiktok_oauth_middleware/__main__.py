@@ -1,4 +1,4 @@
-"""``python -m tiktok_oauth_middleware``: ``check``, ``tokens`` and ``sandbox``.
+"""``python -m tiktok_oauth_middleware``: ``check``, ``tokens``, ``store``, ``sandbox``.
 
 Everything reads the settings from the environment, as the app does (``check`` from the
 app itself, too), and no command prints a token or a key.
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import __version__
 from ._core.redact import one_line
+from ._store_command import add_arguments, hide_urls, run_action
 from .errors import ConfigurationError, NotSignedIn, TikTokOAuthError
 from .settings.options import TikTokSettings
 
@@ -74,6 +75,7 @@ _OPEN_ID = re.compile(r"-[^-].+", re.DOTALL)
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tiktok_oauth_middleware")
     version = f"tiktok-oauth-middleware {__version__}"
+    hide_urls(parser)
     parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     check = commands.add_parser(
@@ -143,6 +145,9 @@ def _parser() -> argparse.ArgumentParser:
         action = actions.add_parser(name, help=words)
         action.add_argument("open_id")
         action.set_defaults(run=run)
+    store = commands.add_parser("store", help="make the store's table, or copy a store")
+    add_arguments(store)
+    store.set_defaults(run=_store)
     sandbox = commands.add_parser("sandbox", help="serve the stand-in for TikTok")
     sandbox.add_argument("--host", default="127.0.0.1", choices=["127.0.0.1", "::1"])
     sandbox.add_argument("--port", type=int, default=8001)
@@ -376,6 +381,15 @@ def _number(text: str, most: float) -> float:
 
 def _moment(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(seconds))
+
+
+# --- store -------------------------------------------------------------------------
+
+
+def _store(given: argparse.Namespace) -> int:
+    """Make the store's table, or copy all users from one store to another."""
+    settings = TikTokSettings.from_env
+    return run_action(given.action, given.urls, settings, sys.stdout, sys.stderr)
 
 
 # --- sandbox -----------------------------------------------------------------------

@@ -81,3 +81,33 @@ def test_wrong_settings(project):
     project.configure(secret_keys=["short"])
     with pytest.raises(CommandError, match="shorter than 32"):
         run("tokens")
+
+
+def test_store(project, tmp_path):
+    """Users of a file of SQLite move into the project's database, and back."""
+    browser = project.browser()
+    browser.log_in()
+    elsewhere = f"sqlite:///{tmp_path}/elsewhere.sqlite3"
+    options = project.options["secret_keys"]
+    said = run("store", "copy", "django://default", elsewhere)
+    assert "1 users read: 1 copied" in said
+    said = run("store", "copy", elsewhere, "django://other")
+    assert "1 users read: 1 copied" in said
+    assert options[0] not in said
+    project.configure(store="django://other")
+    moved = project.browser()
+    moved.client.cookies = browser.client.cookies
+    assert moved.api("/who").json()["open_id"] == project.fake.people[0].open_id
+    assert "is there already" in run("store", "create")
+
+
+def test_store_shows_no_password(project, capsys):
+    """Django's messages about arguments repeat no URL."""
+    for arguments in (
+        ("store", "redis://:hunter2@h/0"),
+        ("store", "copy", "redis://:hunter2@h/0"),
+        ("store", "copy", "django://default", "mssql://:hunter2@h/0"),
+    ):
+        with pytest.raises(CommandError) as refused:
+            run(*arguments)
+        assert "hunter2" not in str(refused.value)

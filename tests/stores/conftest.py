@@ -1,4 +1,4 @@
-"""Processes for the tests of stores: a Redis server of their own, forked children."""
+"""Processes for the tests of stores: servers of their own, forked children."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ..support.patience import HANGS
+from .databases import MariaDB, PostgreSQL, Server, running
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -76,6 +77,18 @@ def redis_server(_has_redis: None) -> Iterator[RedisServer]:
     server.start()
     yield server
     server.kill()
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Server]:
+    """Return a PostgreSQL that runs for the whole session."""
+    yield from running(PostgreSQL)
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[Server]:
+    """Return a MariaDB that runs for the whole session."""
+    yield from running(MariaDB)
 
 
 @pytest.fixture

@@ -9,8 +9,11 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+
+import pytest
 
 from ..support.patience import HANGS
 
@@ -173,3 +176,12 @@ class MariaDB(Server):
     def url(self, driver: str = "") -> str:
         place = f"127.0.0.1:{self.port}/tests"
         return f"mysql+{driver or 'pymysql'}://root@{place}"
+
+
+def running(kind: type[Server]) -> Iterator[Server]:
+    if not kind.is_installed():
+        pytest.skip(f"{kind.__name__} is not installed")
+    server = kind()
+    server.start()
+    yield server
+    server.remove()

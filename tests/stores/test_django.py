@@ -27,7 +27,7 @@ from tiktok_oauth_middleware.stores.django import DjangoStore
 from tiktok_oauth_middleware.testing.stores import AsyncStoreContract, StoreContract
 
 from ..support.django_once import configure
-from .databases import MariaDB, PostgreSQL, Server, free_port
+from .databases import MariaDB, Server, free_port
 from .test_contract import Twins
 
 if TYPE_CHECKING:
@@ -50,25 +50,6 @@ def _connections_of_ended_threads() -> Iterator[None]:
 # The driver that the tests have; Django asks for the version of mysqlclient.
 pymysql.version_info = (2, 2, 1, "final", 0)
 pymysql.install_as_MySQLdb()
-
-
-@pytest.fixture(scope="session")
-def postgresql() -> Iterator[Server]:
-    yield from _running(PostgreSQL)
-
-
-@pytest.fixture(scope="session")
-def mariadb() -> Iterator[Server]:
-    yield from _running(MariaDB)
-
-
-def _running(kind: type[Server]) -> Iterator[Server]:
-    if not kind.is_installed():
-        pytest.skip(f"{kind.__name__} is not installed")
-    server = kind()
-    server.start()
-    yield server
-    server.remove()
 
 
 def database(**options: Any) -> str:

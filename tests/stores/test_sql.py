@@ -22,33 +22,12 @@ from tiktok_oauth_middleware.stores.sql import SQLStore
 from tiktok_oauth_middleware.testing.stores import AsyncStoreContract, StoreContract
 
 from ..support.patience import HANGS
-from .databases import MariaDB, PostgreSQL, Server, free_port
+from .databases import MariaDB, PostgreSQL, Server, free_port, running
 from .test_contract import Twins
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-
-
-def _running(kind: type[Server]) -> Iterator[Server]:
-    if not kind.is_installed():
-        pytest.skip(f"{kind.__name__} is not installed")
-    server = kind()
-    server.start()
-    yield server
-    server.remove()
-
-
-@pytest.fixture(scope="session")
-def postgresql() -> Iterator[Server]:
-    """Return a PostgreSQL that runs for the whole session."""
-    yield from _running(PostgreSQL)
-
-
-@pytest.fixture(scope="session")
-def mariadb() -> Iterator[Server]:
-    """Return a MariaDB that runs for the whole session."""
-    yield from _running(MariaDB)
 
 
 def some_table() -> str:
@@ -278,7 +257,7 @@ def test_a_missing_table_is_named(server: Server) -> None:
 @pytest.fixture(params=[PostgreSQL, MariaDB], ids=["postgresql", "mariadb"])
 def mortal(request: pytest.FixtureRequest) -> Iterator[Server]:
     """Return a server of one test's own."""
-    yield from _running(request.param)
+    yield from running(request.param)
 
 
 def test_a_restart_costs_no_error(mortal: Server) -> None:

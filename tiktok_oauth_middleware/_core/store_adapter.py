@@ -174,6 +174,27 @@ class StoreAdapter:
         found: list[str] = await self._call("keys", prefix)
         return found
 
+    async def pages(self, prefix: str) -> AsyncIterator[list[str]]:
+        """Yield the keys that begin with `prefix` in lists, each when it is asked for.
+
+        All are in one list where the store has no ``pages(prefix)``.
+        """
+        in_loop = self._is_async or self._uses_async_methods()
+        name = "apages" if in_loop and not self._is_async else "pages"
+        listing = getattr(self._store, name, None)
+        if listing is None:
+            yield await self.keys(prefix)
+            return
+        found, call = listing(prefix), self._blocking("keys")
+        while True:
+            with _store_errors():
+                page = await (
+                    anext(found, None) if in_loop else call(next, found, None)
+                )
+            if page is None:
+                return
+            yield page
+
     async def close(self) -> None:
         """Close the connections."""
         await self._call("close")

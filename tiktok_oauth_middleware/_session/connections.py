@@ -218,6 +218,14 @@ class Connections:
         except StoreError as error:
             logger.warning("a connected account could not be listed: %s", error)
 
+    async def list_copied(self, user_id: str, record_id: str) -> None:
+        """List a record that is about to be copied here from another store.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        await self._list(user_id, record_id, limit=None)
+
     async def unlist(self, user_id: str, record_id: str) -> None:
         """Remove a record that was deleted from its user's row.
 

@@ -94,7 +94,7 @@ class SessionLoader:
             cached = await self._found(lookup)
         except _UnreadableError:
             return None
-        if cached is None:
+        if cached is None and not await self._records.copy_marks.is_moving():
             self._note_dead(value, lookup.at)
         return cached
 

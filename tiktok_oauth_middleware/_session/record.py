@@ -8,6 +8,8 @@ from urllib.parse import quote, unquote
 
 from tiktok_oauth_middleware._core.secret import Secret
 
+#: Most browser sessions of one user; the oldest end first.
+MAX_SESSIONS = 50
 #: A time in a record that is more than this many seconds in the future was written
 #: under a wrong clock. A smaller value would mistake the times of a machine whose clock
 #: is ahead for wrong ones, and refresh its tokens at each request.

@@ -11,15 +11,17 @@ import contextlib
 import hashlib
 import hmac
 import os
-from collections.abc import Awaitable, Callable, Iterator
+import re
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from tiktok_oauth_middleware._core.log import logger
 from tiktok_oauth_middleware._oauth.scopes import join_scopes, split_scopes
 from tiktok_oauth_middleware.errors import StoreError
 
+from .copy_marks import CopyMarks, generation_of
 from .record import Session, UserRecord
 
 if TYPE_CHECKING:
@@ -67,6 +69,37 @@ class VersionedRecord(NamedTuple):
     at: float
 
 
+#: Every kind of row, and what a copy to another store does with it: a record is merged,
+#: a note is written where there is none, and what is left belongs to the one store.
+ROW_KINDS: Mapping[str, Literal["record", "note", "left"]] = {
+    "grant": "record",
+    # The lease of a process.
+    "grant:lock": "left",
+    "used": "note",
+    # Of a process that is refreshing now, or died of it.
+    "attempt": "left",
+    # Made of the records: which accounts are connected to a user of the app.
+    "user": "left",
+    # What the marks say is about the store that they are in.
+    "copied": "left",
+    "copying": "left",
+}
+
+
+class Row(NamedTuple):
+    """A row of a store, by its key."""
+
+    #: Such as "grant"; "grant:lock" is the lock of one; "foreign" is another app's.
+    kind: str
+    #: What the braces hold: a record's id, or the name of a note.
+    name: str
+    #: The whole key; of a foreign row the part that names the app.
+    key: str
+
+
+_ROW = re.compile(r"(tiktok:[^:]+):([a-z]+):\{(.*)\}(:[a-z]+)?", re.DOTALL)
+
+
 class Attempt(NamedTuple):
     """One process's attempt to refresh a user's tokens."""
 
@@ -74,12 +107,6 @@ class Attempt(NamedTuple):
     note: bytes
     #: Whether an earlier attempt with the same tokens began and did not finish.
     is_second: bool
-
-
-def _generation(record: UserRecord) -> bytes:
-    """Return a hash of a record's tokens; they are random, so it reveals neither."""
-    tokens = f"{record.access_token.reveal()}\0{record.refresh_token.reveal()}"
-    return hashlib.sha256(tokens.encode()).digest()[:16]
 
 
 class Records:
@@ -102,6 +129,8 @@ class Records:
         client_key = settings.client_key.encode()
         #: How all keys of this app begin.
         self.space = f"tiktok:{hashlib.sha256(client_key).hexdigest()[:12]}"
+        #: The marks of records that were copied here from another store.
+        self.copy_marks = CopyMarks(self.space, store, box, clock)
 
     def _key(self, record_id: str) -> str:
         # The braces keep a user's record and its lock in one slot of a Redis cluster.
@@ -117,6 +146,24 @@ class Records:
         keys = await self._store.keys(prefix)
         # The keys of locks have the same prefix, but do not end with the brace.
         return [k[len(prefix) : -1] for k in keys if k.endswith("}")]
+
+    async def pages(self) -> AsyncGenerator[list[Row], None]:
+        """Yield all rows of TikTok apps in the store, a thousand or so at a time.
+
+        Raises:
+            StoreError: the store failed, or cannot list its keys.
+        """
+        async for keys in self._store.pages("tiktok:"):
+            yield [self._row(key) for key in keys]
+
+    def _row(self, key: str) -> Row:
+        found = _ROW.fullmatch(key)
+        if found is None:
+            return Row("unknown", "", key)
+        space, kind, name, more = found.groups()
+        if space != self.space:
+            return Row("foreign", "", space)
+        return Row(kind if not more else f"{kind}{more}", name, key)
 
     async def load(self, record_id: str) -> VersionedRecord | None:
         """Return the record; None if there is none, or it cannot be opened.
@@ -442,7 +489,7 @@ class Records:
         """
         key, generation = (
             self._attempt(stored.record_id),
-            _generation(stored.record),
+            generation_of(stored.record),
         )
         note = generation + os.urandom(8)
         while not await self._store.compare_and_set(key, None, note, seconds):
@@ -508,9 +555,28 @@ class Records:
         return max(1.0, until - now)
 
 
+_DENIED, _REVOKED, _DELIVERY = "declined-", "revoked-", "hook-"
+#: How long a copied note is kept, in seconds, by how its name begins. Any other is a
+#: login's, and is kept for as long as a login may take.
+COPIED_NOTES: Mapping[str, float] = {
+    _DENIED: _UNKNOWN_LIFE,
+    _REVOKED: _REVOKED_SECONDS,
+    _DELIVERY: _REVOKED_SECONDS,
+}
+
+
 def _denied(record_id: str) -> str:
-    return f"declined-{record_id}"
+    return _DENIED + record_id
 
 
 def _revoked(record_id: str) -> str:
-    return f"revoked-{record_id}"
+    return _REVOKED + record_id
+
+
+def delivery_note(digest: str) -> str:
+    """Return the name of the note that a webhook was handled.
+
+    Args:
+        digest: of the delivery's body.
+    """
+    return _DELIVERY + digest

@@ -376,14 +376,21 @@ class Refresh:
 
         Another process that was suspended and lost its lock may have received new
         tokens for the same refresh token. The sessions then stay for `longest` seconds,
-        in which that process can write them.
+        in which that process can write them. Tokens that were copied from another store
+        may be older than those of that store, so their sessions stay as well.
         """
         latest = await self._records.load(stored.record_id)
         if latest is None or not _is_same(latest, stored):
             return latest
-        if await self._records.is_alone(stored.record_id, attempt):
-            return await self._end(latest, "invalid_grant", error)
-        return await self._failed(stored, error, wait=self.longest)
+        if not await self._records.is_alone(stored.record_id, attempt):
+            return await self._failed(stored, error, wait=self.longest)
+        marks = self._records.copy_marks
+        if await marks.may_be_outdated(stored.record_id, latest.record):
+            # The next copy brings the tokens that the old store has since.
+            left = await self._failed(stored, error)
+            await self._records.end_attempt(stored.record_id, attempt)
+            return left
+        return await self._end(latest, "invalid_grant", error)
 
     async def _end_expired(self, stored: VersionedRecord) -> VersionedRecord | None:
         """End a grant whose tokens have expired, unless the user logged in again.

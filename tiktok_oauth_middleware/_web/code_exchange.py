@@ -16,7 +16,7 @@ from tiktok_oauth_middleware._core.secret import Secret
 from tiktok_oauth_middleware._oauth.scopes import join_scopes, split_scopes
 from tiktok_oauth_middleware._session.cookie import record_id
 from tiktok_oauth_middleware._session.profiles import has_profile
-from tiktok_oauth_middleware._session.record import Session, UserRecord
+from tiktok_oauth_middleware._session.record import MAX_SESSIONS, Session, UserRecord
 from tiktok_oauth_middleware._session.records import swap_attempts
 from tiktok_oauth_middleware.auth import Login, read_profile
 from tiktok_oauth_middleware.errors import (
@@ -38,9 +38,6 @@ if TYPE_CHECKING:
     from .login_decision import LoginDecision
     from .mount import MountPoint
     from .transaction import LoginTransaction
-
-#: Most browser sessions of one user; the oldest end first.
-_MAX_SESSIONS = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,7 +224,7 @@ class CodeExchange:
                 now,
                 self._earlier_login_at(transaction, record, previous_digest),
             )
-            sessions = (*others, session)[-_MAX_SESSIONS:]
+            sessions = (*others, session)[-MAX_SESSIONS:]
             record = replace(record, sessions=sessions)
             try:
                 if stored is None:

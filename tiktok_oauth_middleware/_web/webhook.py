@@ -22,7 +22,7 @@ from tiktok_oauth_middleware._core.http import Request, Response
 from tiktok_oauth_middleware._core.log import logger
 from tiktok_oauth_middleware._oauth import webhook_delivery
 from tiktok_oauth_middleware._session.cookie import record_id
-from tiktok_oauth_middleware._session.records import swap_attempts
+from tiktok_oauth_middleware._session.records import delivery_note, swap_attempts
 from tiktok_oauth_middleware.errors import (
     TikTokError,
     TikTokUnavailable,
@@ -88,7 +88,7 @@ class Webhook:
             await self.service.emit(event, why=error)
             return json_response(error.status, {"error": error.code})
         # Marked afterwards: if the store fails in between, TikTok repeats the delivery.
-        name = "hook-" + hashlib.sha256(body).hexdigest()[:32]
+        name = delivery_note(hashlib.sha256(body).hexdigest()[:32])
         if not await self.service.records.was_used(name):
             try:
                 await self._handle(delivery)

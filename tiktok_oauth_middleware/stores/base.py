@@ -12,7 +12,7 @@ declares when its calls may block (``waits``, see `Store`).
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
@@ -87,6 +87,21 @@ class Listing(Protocol):
         ...
 
 
+class Paging(Protocol):
+    """An optional method of a store, for callers that process very many rows.
+
+    Without it `Listing.keys` is asked, whose answer holds every key at once.
+    """
+
+    def pages(self, prefix: str) -> Iterator[list[str]]:
+        """Yield the keys that begin with `prefix` in lists of a thousand or so.
+
+        A row that is there all the while is in one of the lists, or in several. A row
+        that is written or deleted meanwhile may be in one or not.
+        """
+        ...
+
+
 class AsyncStore(Protocol):
     """The same four methods, for a store that is written for asyncio."""
 
@@ -108,6 +123,28 @@ class AsyncStore(Protocol):
 
 
 # --- what our stores share ---------------------------------------------------------
+
+#: Keys in a page of `Paging.pages`.
+PAGE = 1000
+
+
+def pages_by_key(
+    page: Callable[[str], list[str]], after: str, length: int = PAGE
+) -> Iterator[list[str]]:
+    """Yield the pages of a store that lists its keys in order.
+
+    Args:
+        page: Returns the next keys after one, in order; fewer than `length` at the end.
+        after: Where to begin.
+        length: Keys in a full page.
+    """
+    while True:
+        keys = page(after)
+        if keys:
+            yield keys
+            after = keys[-1]
+        if len(keys) < length:
+            return
 
 
 def refuse_empty_swap(old: bytes | None, new: bytes | None) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from tiktok_oauth_middleware.errors import StoreError
 
 #: Codes of deadlocks and serialization failures: SQLSTATEs, and numbers of MySQL.
@@ -9,6 +11,37 @@ _CONFLICT = frozenset({"40001", "40P01", 1213, 1020})
 #: Codes of a server that is no longer the primary.
 _READ_ONLY = frozenset({"25006", 1290, 1792, 1836})
 _NO_TABLE = frozenset({"42P01", 1146})
+#: Meanings of other errors, with what to do, by their codes or by words of the driver's
+#: text: libpq has no code for a connection that failed.
+_MEANINGS: tuple[tuple[frozenset[object], str, str], ...] = (
+    (
+        frozenset({"42501", 1142, 1044}),
+        "attempt to write a readonly database",
+        "its user may not do that: take the user who owns the database, or grant the"
+        " right to this one",
+    ),
+    (
+        frozenset({"28P01", "28000", 1045, 1698}),
+        "authentication failed|no password supplied",
+        "wrong user or password",
+    ),
+    (
+        frozenset({"3D000", 1049}),
+        'database ".*" does not exist',
+        "there is no such database: create it, as its name is in the URL",
+    ),
+    (frozenset({"3F000"}), "(?!)", "there is no such schema: create it first"),
+    (
+        frozenset({"53300", 1040}),
+        "too many clients",
+        "it takes no more connections: raise its limit, or run fewer processes",
+    ),
+    (
+        frozenset({2002, 2003, 2005}),
+        "(?i)connection refused|could not translate host name|failed to resolve host",
+        "nothing answers there: check host and port, and that it runs",
+    ),
+)
 
 
 class ExecutionError(Exception):
@@ -58,6 +91,10 @@ def store_error(
     # SQLite has no code for a missing table.
     if not _NO_TABLE.isdisjoint(_codes(cause)) or "no such table" in str(cause):
         message += f"; there is no such table: {create_table}"
+    for known, words, meaning in _MEANINGS:
+        if not known.isdisjoint(_codes(cause)) or re.search(words, str(cause)):
+            message += f"; {meaning}"
+            break
     return StoreError(message)
 
 

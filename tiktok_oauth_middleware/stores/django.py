@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import ClassVar
 
 from tiktok_oauth_middleware._core.backends.base import run
 
-from .base import SwapLock, Waits
+from .base import SwapLock, Waits, pages_by_key
 from .django_connections import DjangoConnections
 from .django_statements import statements_for
 from .registry import missing_library
@@ -88,6 +88,12 @@ class DjangoStore:
         """Return the keys of rows that have not expired and begin with `prefix`."""
         return run(self._rows.keys(self._connections, prefix))
 
+    def pages(self, prefix: str) -> Iterator[list[str]]:
+        """Yield the keys that continue `prefix`, a thousand at a time."""
+        return pages_by_key(
+            lambda key: run(self._rows.page(self._connections, prefix, key)), prefix
+        )
+
     def close(self) -> None:
         """Close the store's own connection of this thread; Django closes its."""
         self._connections.close()
@@ -115,6 +121,12 @@ class DjangoStore:
     async def akeys(self, prefix: str) -> list[str]:
         """Return the keys of rows that have not expired and begin with `prefix`."""
         return await sync_to_async(self.keys)(prefix)
+
+    async def apages(self, prefix: str) -> AsyncIterator[list[str]]:
+        """Yield the keys that continue `prefix`, a thousand at a time."""
+        found = self.pages(prefix)
+        while page := await sync_to_async(lambda: next(found, None))():
+            yield page
 
     async def aclose(self) -> None:
         """Close the store's own connection of Django's thread."""

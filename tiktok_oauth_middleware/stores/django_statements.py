@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from functools import cache
 
+from .base import PAGE
 from .table import SWEPT_ROWS, Statement
 
 _SERVER_TIME = {
@@ -17,6 +18,10 @@ _TEXTS = {
     "keys": (
         "SELECT {k} FROM {t} WHERE {k} >= %(key)s AND {k} < %(end)s"
         " AND expires > {now} ORDER BY {k}"
+    ),
+    "page": (
+        "SELECT {k} FROM {t} WHERE {k} > %(key)s AND {k} < %(end)s"
+        " AND expires > {now} ORDER BY {k} LIMIT {page}"
     ),
     "written": "SELECT 1 FROM {t} WHERE {k} = %(key)s AND mark = %(mark)s",
     "replace": (
@@ -71,7 +76,7 @@ def statements_for(table: str, vendor: str, *, by_server: bool) -> dict[str, Sta
     now = _SERVER_TIME[vendor] if by_server else "%(now)s"
     found = {}
     for name, text in texts.items():
-        sql = text.format(t=table, k=key, now=now, most=SWEPT_ROWS)
+        sql = text.format(t=table, k=key, now=now, most=SWEPT_ROWS, page=PAGE)
         names = tuple(re.findall(r"%\((\w+)\)s", sql))
         found[name] = Statement(re.sub(r"%\(\w+\)s", "%s", sql), names)
     return found

@@ -18,7 +18,7 @@ from tiktok_oauth_middleware._core.fork import register_after_fork
 from tiktok_oauth_middleware._core.log import logger as log
 from tiktok_oauth_middleware._core.workers import several_workers
 
-from .base import SwapLock, Waits, refuse_empty_swap
+from .base import PAGE, SwapLock, Waits, refuse_empty_swap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -82,6 +82,12 @@ class MemoryStore:
         with self._lock:
             now, rows = self._clock(), list(self._expires.items())
         return [key for key, end in rows if end > now and key.startswith(prefix)]
+
+    def pages(self, prefix: str) -> Iterator[list[str]]:
+        """Yield the keys that begin with `prefix`, a thousand at a time."""
+        keys = iter(self.keys(prefix))
+        while page := [*islice(keys, PAGE)]:
+            yield page
 
     def close(self) -> None:
         """Do nothing: there are no connections to close, and the rows stay."""

@@ -28,17 +28,18 @@ from contextlib import (
 )
 from importlib import import_module
 from inspect import iscoroutinefunction
+from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from urllib.parse import urlsplit
 
 from tiktok_oauth_middleware._core.secret import Secret, reveal
 from tiktok_oauth_middleware.errors import ConfigurationError, StoreError
 
-from .base import AsyncSwapLock, SwapLock, Waits, refuse_empty_swap
+from .base import PAGE, AsyncSwapLock, SwapLock, Waits, refuse_empty_swap
 from .registry import missing_library
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 T = TypeVar("T")
 
@@ -185,6 +186,22 @@ class RedisStore:
 
         return _call_with_retries(self._connections(), "read", scan)
 
+    def pages(self, prefix: str) -> Iterator[list[str]]:
+        """Yield the keys that begin with `prefix`, a thousand at a time.
+
+        SCAN may name a key twice; a connection that fails on the way ends the scan.
+
+        Raises:
+            StoreError: Redis failed.
+        """
+        pattern = _escaped_pattern(prefix) + "*"
+        try:
+            found = self._connections().client.scan_iter(match=pattern, count=PAGE)
+            while page := [key.decode() for key in islice(found, PAGE)]:
+                yield page
+        except Exception as error:
+            raise _failure("read", error) from error
+
     def facts(self) -> dict[str, Any]:
         """Return the server's INFO, and its ``save`` setting if CONFIG is permitted.
 
@@ -240,6 +257,26 @@ class RedisStore:
             return sorted({key.decode() async for key in found})
 
         return await self._acall_with_retries("read", scan)
+
+    async def apages(self, prefix: str) -> AsyncIterator[list[str]]:
+        """Yield the keys that begin with `prefix`, a thousand or so at a time.
+
+        Raises:
+            StoreError: Redis failed.
+        """
+        pattern = _escaped_pattern(prefix) + "*"
+        client, page = self._loop_connections().client, []
+        try:
+            await self._begin(client)
+            async for key in client.scan_iter(match=pattern, count=PAGE):
+                page.append(key.decode())
+                if len(page) == PAGE:
+                    yield page
+                    page = []
+        except Exception as error:
+            raise _failure("read", error) from error
+        if page:
+            yield page
 
     async def aclose(self) -> None:
         """Close the connections of this event loop, and this process's others.

@@ -10,12 +10,16 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tiktok_oauth_middleware._core.findings import Finding
 from tiktok_oauth_middleware._core.secret import reveal
 from tiktok_oauth_middleware.errors import ConfigurationError
 
 from .base import Store
+
+if TYPE_CHECKING:
+    from .sql import SQLStore
 
 Clock = Callable[[], float]
 
@@ -39,6 +43,9 @@ class StoreKind:
     fault: Callable[[str], str | None]
     #: Returns the store of a URL; nothing is connected to yet.
     open: Callable[[str, Clock], Store]
+    #: Makes what a store needs before its first use; returns what was done, as a
+    #: sentence.
+    create: Callable[[str], str]
     #: Yields what ``check`` finds about a URL without a fault.
     diagnose: Callable[[str], Iterator[Finding]]
 
@@ -72,6 +79,28 @@ def store_fault(url: str) -> str | None:
     if kind is None:
         return f"store begins with {scheme}://, which is no store; use {_examples()}"
     return kind.fault(url)
+
+
+def create_store(url: str) -> str:
+    """Make the tables of the store that a URL names, if it needs any.
+
+    Safe to repeat: what is there stays as it is.
+
+    Args:
+        url: One that `store_fault` finds nothing wrong with.
+
+    Returns:
+        What was done, in a sentence without the URL.
+
+    Raises:
+        ConfigurationError: There is no such store, or its library is not installed.
+        StoreError: The database failed, or refused.
+    """
+    url = reveal(url)
+    fault = store_fault(url)
+    if fault is not None:
+        raise ConfigurationError(fault)
+    return _kind_of(url).create(url)
 
 
 def diagnose_store(url: str) -> Iterator[Finding]:
@@ -128,6 +157,10 @@ def _open_memory(_: str, clock: Clock) -> Store:
     return MemoryStore(clock=clock)
 
 
+def _create_memory(_: str) -> str:
+    return "a store in memory needs no tables; it lives and ends with its process"
+
+
 def _diagnose_memory(_: str) -> Iterator[Finding]:
     from .diagnose import memory
 
@@ -156,6 +189,14 @@ def _open_sqlite(url: str, clock: Clock) -> Store:
     from .sqlite import SQLiteStore
 
     return SQLiteStore(url.removeprefix("sqlite:///"), clock=clock)
+
+
+def _create_sqlite(_: str) -> str:
+    # A file made here would belong to the user who runs this.
+    return (
+        "SQLite needs no tables from here: the app makes the file at its first use, as"
+        " its own user"
+    )
 
 
 def _diagnose_sqlite(url: str) -> Iterator[Finding]:
@@ -190,6 +231,10 @@ def _open_redis(url: str, _: Clock) -> Store:
     return RedisStore(url)
 
 
+def _create_redis(_: str) -> str:
+    return "Redis needs no tables"
+
+
 def _diagnose_redis(url: str) -> Iterator[Finding]:
     from .diagnose import redis
 
@@ -221,6 +266,32 @@ def _open_sql(url: str, clock: Clock) -> Store:
     return SQLStore(url, clock=None if clock is time.time else clock)
 
 
+def _create_sql(url: str) -> str:
+    from .sql import SQLStore
+
+    store = SQLStore(url)
+    if store.needs_event_loop:
+        import asyncio
+
+        is_new = asyncio.run(_created_in_loop(store))
+    else:
+        try:
+            is_new = store.create_table()
+        finally:
+            store.close()
+    name = store.table.fullname
+    return (
+        f"created the table {name}" if is_new else f"the table {name} is there already"
+    )
+
+
+async def _created_in_loop(store: SQLStore) -> bool:
+    try:
+        return await store.acreate_table()
+    finally:
+        await store.aclose()
+
+
 def _django_fault(url: str) -> str | None:
     if not re.fullmatch(r"django://[A-Za-z0-9_.-]+", url):
         return (
@@ -234,6 +305,15 @@ def _open_django(url: str, clock: Clock) -> Store:
 
     alias = url.removeprefix("django://")
     return DjangoStore(alias, clock=None if clock is time.time else clock)
+
+
+def _create_django(url: str) -> str:
+    store = _open_django(url, time.time)
+    try:
+        store.get("tiktok:check:table")
+    finally:
+        store.close()
+    return "Django's migrations have made the table; it is there already"
 
 
 def _diagnose_database(url: str) -> Iterator[Finding]:
@@ -251,6 +331,7 @@ _TABLE = (
         extra=None,
         fault=_memory_fault,
         open=_open_memory,
+        create=_create_memory,
         diagnose=_diagnose_memory,
     ),
     StoreKind(
@@ -261,6 +342,7 @@ _TABLE = (
         extra=None,
         fault=_sqlite_fault,
         open=_open_sqlite,
+        create=_create_sqlite,
         diagnose=_diagnose_sqlite,
     ),
     StoreKind(
@@ -275,6 +357,7 @@ _TABLE = (
         extra="redis",
         fault=_redis_fault,
         open=_open_redis,
+        create=_create_redis,
         diagnose=_diagnose_redis,
     ),
     StoreKind(
@@ -292,6 +375,7 @@ _TABLE = (
         extra="sql",
         fault=_sql_fault,
         open=_open_sql,
+        create=_create_sql,
         diagnose=_diagnose_database,
     ),
     StoreKind(
@@ -302,6 +386,7 @@ _TABLE = (
         extra="django",
         fault=_django_fault,
         open=_open_django,
+        create=_create_django,
         diagnose=_diagnose_database,
     ),
 )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import TYPE_CHECKING, ClassVar
 
 from tiktok_oauth_middleware._core.backends.base import run
 
-from .base import AsyncSwapLock, SwapLock, Waits
+from .base import AsyncSwapLock, SwapLock, Waits, pages_by_key
 from .sql_connections import ConnectionSource
 from .sql_statements import make_table, statements_for
 from .table import Rows
@@ -53,6 +53,8 @@ class SQLStore:
         self._source = ConnectionSource(url_or_engine, timeout)
         #: Whether the methods for asyncio work.
         self.has_async_methods = self._source.has_async_driver
+        #: Whether the driver has methods for asyncio only.
+        self.needs_event_loop = not self._source.has_blocking_driver
         #: Whether the plain methods work beside them.
         self.has_blocking_methods = (
             self._source.has_blocking_driver and self.has_async_methods
@@ -67,7 +69,10 @@ class SQLStore:
             statements_for(self.table, dialect, by_server=clock is None),
             clock=clock,
             has_byte_keys=dialect.name in ("mysql", "mariadb"),
-            create_table="create it with SQLStore.create_table",
+            create_table=(
+                "create it with python -m tiktok_oauth_middleware store create, or with"
+                " SQLStore.create_table"
+            ),
         )
 
     def __repr__(self) -> str:
@@ -93,13 +98,23 @@ class SQLStore:
         """Return the keys of rows that have not expired and begin with `prefix`."""
         return run(self._rows.keys(self._source.connections(), prefix))
 
-    def create_table(self) -> None:
+    def pages(self, prefix: str) -> Iterator[list[str]]:
+        """Yield the keys that continue `prefix`, a thousand at a time."""
+        connections = self._source.connections()
+        return pages_by_key(
+            lambda key: run(self._rows.page(connections, prefix, key)), prefix
+        )
+
+    def create_table(self) -> bool:
         """Create the table where it is not there yet.
+
+        Returns:
+            Whether it was created.
 
         Raises:
             StoreError: The database failed, or refused.
         """
-        run(self._source.connections().create(self.table))
+        return run(self._source.connections().create(self.table))
 
     def close(self) -> None:
         """Close this process's connections; a later call opens new ones."""
@@ -127,9 +142,15 @@ class SQLStore:
         """Return the keys of rows that have not expired and begin with `prefix`."""
         return await self._rows.keys(self._source.loop_connections(), prefix)
 
-    async def acreate_table(self) -> None:
-        """Create the table where it is not there yet."""
-        await self._source.loop_connections().create(self.table)
+    async def apages(self, prefix: str) -> AsyncIterator[list[str]]:
+        """Yield the keys that continue `prefix`, a thousand at a time."""
+        connections, page = self._source.loop_connections(), [prefix]
+        while page := await self._rows.page(connections, prefix, page[-1]):
+            yield page
+
+    async def acreate_table(self) -> bool:
+        """Create the table, as `create_table` does, from an event loop."""
+        return await self._source.loop_connections().create(self.table)
 
     async def aclose(self) -> None:
         """Close the connections of this event loop, and this process's others."""

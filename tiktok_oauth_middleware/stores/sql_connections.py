@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine, Table
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-#: Connections of one process or event loop.
-_POOL = 20
+#: Connections of one process or event loop. PostgreSQL takes a hundred as installed, so
+#: that eight processes with twenty each are refused; a read holds one for 0.5 ms.
+_POOL = 8
 _KINDS = ("postgresql", "mysql", "mariadb", "sqlite")
 
 
@@ -55,11 +56,12 @@ class ProcessConnections(BlockingConnections):
                 self.engine.dispose()
             raise _execution_error(error) from error
 
-    async def create(self, table: Table) -> None:
+    async def create(self, table: Table) -> bool:
         from sqlalchemy.exc import SQLAlchemyError
 
         try:
-            table.create(self.engine, checkfirst=True)
+            with self.engine.connect() as connection:
+                return _is_created(connection, table)
         except SQLAlchemyError as error:
             raise store_error("create the table", _cause(error)) from error
 
@@ -96,12 +98,12 @@ class LoopConnections:
         except OSError as error:  # a timeout, or asyncpg's while it connects
             raise ExecutionError(error) from error
 
-    async def create(self, table: Table) -> None:
+    async def create(self, table: Table) -> bool:
         from sqlalchemy.exc import SQLAlchemyError
 
         try:
-            async with self.engine.begin() as connection:
-                await connection.run_sync(table.create, checkfirst=True)
+            async with self.engine.connect() as connection:
+                return bool(await connection.run_sync(_is_created, table))
         except (SQLAlchemyError, OSError) as error:
             raise store_error("create the table", _cause(error)) from error
 
@@ -109,6 +111,26 @@ class LoopConnections:
         from asyncio import sleep
 
         await sleep(seconds)
+
+
+def _is_created(connection: Any, table: Table) -> bool:
+    """Create a table where it is not there yet; return whether it was created."""
+    from sqlalchemy import inspect
+    from sqlalchemy.exc import SQLAlchemyError
+
+    def is_there() -> bool:
+        return bool(inspect(connection).has_table(table.name, schema=table.schema))
+
+    if is_there():
+        return False
+    try:
+        table.create(connection)
+    except SQLAlchemyError:
+        # Another process may have created it at the same moment.
+        if not is_there():
+            raise
+        return False
+    return True
 
 
 def _cause(error: BaseException) -> BaseException:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .base import PAGE
 from .table import MARK_BYTES, SWEPT_ROWS, Statement
 
 if TYPE_CHECKING:
@@ -78,15 +79,16 @@ def statements_for(
     }
     is_named = {"key": sa.bindparam("key", type_=key.type)}
     alive, gone = expires > now, expires <= now
+    start = sa.bindparam("key", type_=key.type)
+    listed = (
+        sa.select(key)
+        .where(key < sa.bindparam("end", type_=key.type), alive)
+        .order_by(key)
+    )
     found = {
         "get": sa.select(value).where(this, alive),
-        "keys": sa.select(key)
-        .where(
-            key >= sa.bindparam("key", type_=key.type),
-            key < sa.bindparam("end", type_=key.type),
-            alive,
-        )
-        .order_by(key),
+        "keys": listed.where(key >= start),
+        "page": listed.where(key > start).limit(PAGE),
         "written": sa.select(sa.literal_column("1")).where(
             this, mark == sa.bindparam("mark", type_=mark.type)
         ),

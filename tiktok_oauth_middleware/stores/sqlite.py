@@ -29,7 +29,7 @@ from tiktok_oauth_middleware._core.fork import register_after_fork
 from tiktok_oauth_middleware._core.log import logger as log
 from tiktok_oauth_middleware.errors import StoreError
 
-from .base import SwapLock, Waits, refuse_empty_swap
+from .base import PAGE, SwapLock, Waits, pages_by_key, refuse_empty_swap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,6 +40,7 @@ _LAYOUT = 1
 
 # Placeholders have no numbers: Python 3.12 warns of ?1 with a tuple, 3.14 refuses it.
 _KEYS = "SELECT key FROM entries WHERE key >= ? AND key < ? AND expires > ?"
+_PAGE = f"{_KEYS.replace('>=', '>', 1)} ORDER BY key LIMIT {PAGE}"
 _GET = "SELECT value FROM entries WHERE key = ? AND expires > ?"
 _CREATE = """
 INSERT INTO entries (key, value, expires) VALUES (?, ?, ?)
@@ -171,11 +172,18 @@ class SQLiteStore:
 
     def keys(self, prefix: str) -> list[str]:
         """Return the keys of rows that have not expired and begin with `prefix`."""
+        return self._listed(_KEYS, prefix, prefix)
+
+    def pages(self, prefix: str) -> Iterator[list[str]]:
+        """Yield the keys that continue `prefix`, a thousand at a time."""
+        return pages_by_key(lambda key: self._listed(_PAGE, key, prefix), prefix)
+
+    def _listed(self, statement: str, start: str, prefix: str) -> list[str]:
         handle = self._connection().handle
         try:
             # A range, not a pattern, so that no character of the prefix is special.
-            values = (prefix, prefix + "\U0010ffff", self._clock())
-            with closing(handle.execute(_KEYS, values)) as rows:
+            values = (start, prefix + "\U0010ffff", self._clock())
+            with closing(handle.execute(statement, values)) as rows:
                 return [key.decode(errors="replace") for (key,) in rows]
         except sqlite3.Error as error:
             self._drop_after(error)

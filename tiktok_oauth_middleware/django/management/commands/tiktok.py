@@ -1,4 +1,4 @@
-"""``manage.py tiktok check | tokens | sweep``."""
+"""``manage.py tiktok check | tokens | sweep | store``."""
 
 from __future__ import annotations
 
@@ -10,20 +10,25 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from tiktok_oauth_middleware._core.redact import one_line
+from tiktok_oauth_middleware._store_command import add_arguments as add_store_arguments
+from tiktok_oauth_middleware._store_command import hide_urls, run_action
 from tiktok_oauth_middleware.errors import ConfigurationError, TikTokOAuthError
 
 _DAY = 86400
 
 
 class Command(BaseCommand):
-    """Checks the TikTok login, lists its users, renews what ends soon."""
+    """Checks the TikTok login, lists users, renews what ends soon, copies stores."""
 
-    help = "Check the TikTok login, list its users, or renew tokens that end soon."
+    help = (
+        "Check the TikTok login, list its users, renew tokens that end soon, or copy"
+        " all users to another store."
+    )
     #: Its own checks say more than the system's.
     requires_system_checks: Any = ()
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Declare the three commands."""
+        """Declare the four commands."""
         commands: Any = parser.add_subparsers(dest="command", required=True)
         check = commands.add_parser("check", help="say what is wrong, and the fix")
         check.add_argument("--online", action="store_true", help="reach TikTok as well")
@@ -51,6 +56,9 @@ class Command(BaseCommand):
             metavar="SECONDS",
             help="renew the tokens that end within so many seconds (3600)",
         )
+
+        add_store_arguments(commands.add_parser("store", help="copy a store"))
+        hide_urls(parser)
 
     def handle(self, *_: Any, **given: Any) -> None:
         """Run one of them.
@@ -118,6 +126,13 @@ class Command(BaseCommand):
         )
         self._write_unreadable(done.unreadable)
         return int(done.failed > 0)
+
+    def _store(self, given: dict[str, Any]) -> int:
+        from tiktok_oauth_middleware.django.project import read_settings
+
+        return run_action(
+            given["action"], given["urls"], read_settings, self.stdout, sys.stderr
+        )
 
     def _write_unreadable(self, count: int) -> None:
         if count:

@@ -1,0 +1,399 @@
+"""An app moves to another store: nobody is lost, and nobody who left comes back."""
+
+from __future__ import annotations
+
+import io
+import os
+import secrets
+from dataclasses import replace
+
+import pytest
+
+from tiktok_oauth_middleware import ConfigurationError, SQLiteStore, TikTokTokens
+from tiktok_oauth_middleware._core.backends.base import run
+from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
+from tiktok_oauth_middleware._session import copying
+from tiktok_oauth_middleware._session.cookie import record_id
+from tiktok_oauth_middleware._session.copy_marks import MARK_SECONDS, MOVING_SECONDS
+from tiktok_oauth_middleware._session.service import SessionService
+from tiktok_oauth_middleware._store_command import INTERRUPTED, copy
+from tiktok_oauth_middleware.testing import Person
+
+from ..conftest import kept, make_settings
+
+HOUR = 3600
+#: How long the stand-in's access tokens live.
+LIFE = 2 * HOUR
+
+
+@pytest.fixture(params=["asyncio", "wsgi"])
+def shell(request):
+    """Return a shell; under Trio the same code awaits."""
+    return request.param
+
+
+@pytest.fixture
+def old(tmp_path, clock):
+    made = SQLiteStore(tmp_path / "old.sqlite3", clock=clock)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def new(tmp_path, clock):
+    made = SQLiteStore(tmp_path / "new.sqlite3", clock=clock)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def store(old):
+    """Return the store that the app begins with."""
+    return old
+
+
+@pytest.fixture
+def settings():
+    """Return settings whose sessions outlast the tests, used or not."""
+    return make_settings(session_idle=30 * 86400)
+
+
+class Move:
+    """The app before and after: what is copied, and which store it has."""
+
+    def __init__(self, world, tmp_path, old, new):
+        self.world = world
+        self.urls = (
+            f"sqlite:///{tmp_path}/old.sqlite3",
+            f"sqlite:///{tmp_path}/new.sqlite3",
+        )
+        self.stores = {"old": old, "new": new}
+        self.shown = ""
+
+    def copy(self, settings=None):
+        """Copy everything; return the exit code."""
+        out, progress = io.StringIO(), io.StringIO()
+        code = copy(
+            settings or self.world.settings,
+            self.urls,
+            out=out,
+            progress=progress,
+            clock=self.world.clock,
+        )
+        self.shown = out.getvalue() + progress.getvalue()
+        return code
+
+    def at(self, name):
+        """Serve the app with this store from now on."""
+        self.world.store = self.stores[name]
+        self.world.start()
+
+    def on(self, browser):
+        """Return a browser with the same cookies at the app as it is now."""
+        return self.world.browser(**browser.cookies())
+
+    def kept(self, name, person=0):
+        """Return what a store has of a person."""
+        self.world.store = self.stores[name]
+        return kept(self.world, self.world.tiktok.people[person].open_id)
+
+
+@pytest.fixture
+def move(world, tmp_path, old, new):
+    return Move(world, tmp_path, old, new)
+
+
+@pytest.fixture
+def people(world):
+    """Return TikTok's people by number; there are eight."""
+    world.tiktok.provider.people = tuple(
+        Person(open_id=f"-000person{number}", display_name=f"P{number}", username="p")
+        for number in range(8)
+    )
+    return world.tiktok.people
+
+
+def browser_of(world, person):
+    browser = world.browser()
+    assert browser.log_in(person=person).status_code == 303
+    return browser
+
+
+def test_everybody_is_copied(move, world, people):
+    """A session, its token and its profile are at the new store as at the old one."""
+    browsers = [browser_of(world, person) for person in people]
+    before = [browser.me() for browser in browsers]
+    assert move.copy() == 0
+    assert "8 users read: 8 copied" in move.shown
+    move.at("new")
+    assert [move.on(browser).me() for browser in browsers] == before
+    move.at("old")
+    assert [move.on(browser).me() for browser in browsers] == before
+
+
+def test_a_second_copy_writes_nothing(move, world, people):
+    """What was copied is not copied twice, however often it is begun again."""
+    for person in people:
+        browser_of(world, person)
+    move.copy()
+    assert move.copy() == 0
+    assert "8 users read: 0 copied, 0 updated, 8 kept, 0 ended" in move.shown
+
+
+def test_nobody_is_lost_in_a_move(move, world, people):
+    """Copied, switched, copied again: logins, refreshes and logouts at both stores count.
+
+    TikTok's rotation is strict: a refresh token that was used once is dead.
+    """
+    renewed, behind, newer, late, gone, half, left, idle = [
+        browser_of(world, person) if number != 3 else world.browser()
+        for number, person in enumerate(people)
+    ]
+    other = browser_of(world, people[5])
+    assert move.copy() == 0
+
+    # The app still writes to the old store.
+    world.clock.advance(LIFE - 60)  # the tokens are due
+    renewed_at_old = renewed.me()["token"]
+    behind_at_old = behind.me()["token"]
+    late.log_in(person=people[3])
+    gone.log_out()
+    half.log_out()
+
+    # It is switched, and for a while the new store is behind.
+    move.at("new")
+    late_there = move.on(late)
+    assert not late_there.signed_in
+    assert "__Host-tiktok" in late_there.cookies()  # it is not told to forget
+    behind_there = move.on(behind)
+    world.clock.advance(5 * 60)  # the copied token has ended
+    me = behind_there.me()
+    assert me["signed_in"]
+    assert me["token"] is None
+    newer_there = move.on(newer)
+    newer_at_new = newer_there.me()["token"]
+    assert newer_at_new is not None
+    assert move.on(left).log_out().status_code == 303
+
+    assert move.copy() == 0
+    assert move.on(renewed).me()["token"] == renewed_at_old
+    world.clock.advance(61)  # what a process had read, and the back-off of its failure
+    assert behind_there.me()["token"] == behind_at_old
+    assert move.on(late).signed_in
+    assert newer_there.me()["token"] == newer_at_new
+    assert not move.on(gone).signed_in
+    assert not move.on(half).signed_in
+    assert move.on(other).signed_in
+    assert not move.on(left).signed_in
+    assert move.on(idle).signed_in
+
+
+def test_an_older_refresh_token_overwrites_none(move, world, people):
+    """A token that was renewed at the new store stays, though the old one was touched."""
+    browser = browser_of(world, people[0])
+    move.copy()
+    move.at("new")
+    move.on(browser).me()
+    world.clock.advance(HOUR)
+    move.at("old")
+    browser = move.on(browser)
+    browser.me()  # it writes when the session was last seen
+    move.at("new")
+    world.clock.advance(HOUR)
+    token = move.on(browser).me()["token"]
+    at_new = move.kept("new")
+    assert move.kept("old").refresh_token != at_new.refresh_token
+    move.copy()
+    assert move.kept("new").refresh_token == at_new.refresh_token
+    assert move.on(browser).me()["token"] == token
+
+
+def test_the_end_at_tiktok_is_noticed_after_a_move(move, world, people):
+    """A grant that TikTok ended ends at the new store too, a day after the last copy."""
+    browser = browser_of(world, people[0])
+    move.copy()
+    move.at("new")
+    there = move.on(browser)
+    world.tiktok.rotate_away(people[0])
+    for _ in range(3):
+        world.clock.advance(MOVING_SECONDS / 4)
+        assert there.signed_in
+    world.clock.advance(MOVING_SECONDS / 4)
+    assert not there.signed_in
+    assert move.kept("new") is None
+
+
+def test_a_store_that_was_emptied_ends_nobody(move, world, people, old):
+    """If the old store has lost its rows, what was copied stays."""
+    browsers = [browser_of(world, person) for person in people]
+    move.copy()
+    for key in old.keys("tiktok:"):
+        old.compare_and_set(key, old.get(key), None, 1)
+    world.clock.advance(60)
+    assert move.copy() == 0
+    survivor = browser_of(world, people[0])
+    assert move.copy() == 1
+    assert "not ended: 7 users are missing in FROM" in move.shown
+    move.at("new")
+    assert all(move.on(each).signed_in for each in [*browsers[1:], survivor])
+
+
+def test_connected_accounts_are_copied(move, world, people, old, new):
+    """An account that is connected to a user of the app is found at the new store."""
+    browser_of(world, people[0])
+    record = move.kept("old")
+    name = record_id(world.settings.client_key, people[0].open_id)
+    options = {"store": old, "clock": world.clock}
+    service = SessionService(world.settings, ThreadBackend(), **options)
+    done = run(service.connections.connect("7", name, lambda _: record))
+    assert done.outcome == "connected"
+    move.copy()
+    tokens = TikTokTokens(world.settings, new, clock=world.clock)
+    assert [each.open_id for each in tokens.accounts("7")] == [people[0].open_id]
+    # A login at the old store, not connected by itself, keeps the connection.
+    world.clock.advance(60)
+    move.at("old")
+    browser_of(world, people[0])
+    move.copy()
+    assert [each.open_id for each in tokens.accounts("7")] == [people[0].open_id]
+    assert len(move.kept("new").sessions) == 2
+
+
+def test_notes_are_copied(move, world, people, new):
+    """A login that was used, and scopes that were denied, stay so."""
+    browser = world.browser()
+    callback = browser.consent(
+        browser.begin(), person=people[0], scopes=["user.info.basic"]
+    )
+    assert browser.get(callback).status_code == 303
+    move.copy()
+    names = {
+        key.split("{")[1]
+        for key in move.stores["old"].keys("tiktok:")
+        if ":used:" in key
+    }
+    assert {
+        key.split("{")[1] for key in new.keys("tiktok:") if ":used:" in key
+    } == names
+    assert len(names) >= 1
+
+
+def test_times_to_live_are_computed_anew(move, world, people, new):
+    """A copied session ends at the new store when it would have at the old one."""
+    world.with_settings(session_idle=8 * HOUR)
+    browser = browser_of(world, people[0])
+    world.clock.advance(5 * HOUR)
+    move.copy()
+    move.at("new")
+    world.clock.advance(3 * HOUR + 1)
+    assert not move.on(browser).signed_in
+    assert [key for key in new.keys("tiktok:") if ":grant:" in key] == []
+
+
+def test_wrong_keys_are_refused(move, world, people, new):
+    """With keys that open nothing, nothing is written, and the message says what to do."""
+    browser_of(world, people[0])
+    other = replace(world.settings, secret_keys=[secrets.token_urlsafe(32)])
+    with pytest.raises(ConfigurationError, match="TIKTOK_SECRET_KEYS"):
+        move.copy(other)
+    assert new.keys("") == []
+    # The same for rows at the new store.
+    move.copy()
+    move.urls = move.urls[::-1]
+    with pytest.raises(ConfigurationError, match="none of secret_keys opens"):
+        move.copy(other)
+
+
+def test_a_wrong_client_key_is_refused(move, world, people, new):
+    """Records of other TikTok apps alone are no reason to report a success."""
+    browser_of(world, people[0])
+    with pytest.raises(ConfigurationError, match="TIKTOK_CLIENT_KEY"):
+        move.copy(replace(world.settings, client_key="anotherclientkey"))
+    assert new.keys("") == []
+
+
+def test_one_record_that_cannot_be_opened(move, world, people, old):
+    """It is counted, and the exit code says that something was not copied."""
+    browser_of(world, people[0])
+    [key] = [key for key in old.keys("tiktok:") if ":grant:" in key]
+    assert old.compare_and_set(key[:-2] + "x}", None, b"damaged", HOUR)
+    assert move.copy() == 1
+    assert "not copied: 1 users whose records" in move.shown
+
+
+def test_an_unknown_kind_of_row_is_reported(move, world, people, old):
+    """What a later version of the package keeps is never left out silently."""
+    browser_of(world, people[0])
+    [key] = [key for key in old.keys("tiktok:") if ":grant:" in key]
+    old.compare_and_set(key.replace(":grant:", ":invention:"), None, b"1", HOUR)
+    assert move.copy() == 1
+    assert "not copied: 1 rows of the kind 'invention'" in move.shown
+
+
+def test_rows_of_another_app_are_left(move, world, people, old):
+    """Rows of other TikTok apps in the same store are counted, and no fault."""
+    browser_of(world, people[0])
+    old.compare_and_set("tiktok:0123456789ab:grant:{x}", None, b"1", HOUR)
+    assert move.copy() == 0
+    assert "1 rows belong to other TikTok apps" in move.shown
+
+
+def test_one_store_is_not_copied_onto_itself(move, world, people, tmp_path):
+    """Two URLs of the same rows are found out, however they are written."""
+    browser_of(world, people[0])
+    os.symlink(tmp_path / "old.sqlite3", tmp_path / "link.sqlite3")
+    for other in ("old.sqlite3", "link.sqlite3"):
+        move.urls = (move.urls[0], f"sqlite:///{tmp_path}/{other}")
+        with pytest.raises(ConfigurationError, match="the same store"):
+            move.copy()
+    assert move.kept("old") is not None
+
+
+def test_interrupted(move, world, people, monkeypatch):
+    """Ctrl-C says how far it came and how to go on, and going on copies the rest."""
+    browsers = [browser_of(world, person) for person in people]
+    real, calls = copying.Copy._record, []
+
+    async def record(self, name):
+        calls.append(name)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        await real(self, name)
+
+    monkeypatch.setattr(copying.Copy, "_record", record)
+    assert move.copy() == INTERRUPTED
+    assert "interrupted: 3 users read: 3 copied" in move.shown
+    assert "run the same command again" in move.shown
+    assert move.copy() == 0
+    assert "8 users read: 5 copied, 0 updated, 3 kept" in move.shown
+    move.at("new")
+    assert all(move.on(browser).signed_in for browser in browsers)
+
+
+def test_stopped_between_a_record_and_its_mark(move, world, people, monkeypatch):
+    """A copy that died there is repeated, and the tokens that are newer win."""
+    browser = browser_of(world, people[0])
+    with monkeypatch.context() as patch:
+        patch.setattr(copying.CopyMark, "of", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            move.copy()
+    assert move.kept("new") is not None
+    move.at("old")
+    world.clock.advance(LIFE)
+    token = browser.me()["token"]
+    move.copy()
+    move.at("new")
+    assert move.on(browser).me()["token"] == token
+
+
+def test_a_copy_long_ago_is_forgotten(move, world, people):
+    """After a week marks are gone, and with `keep_grants` the newer tokens still win."""
+    world.with_settings(keep_grants=True)
+    browser_of(world, people[0])
+    move.copy()
+    world.clock.advance(MARK_SECONDS + 60)
+    again = browser_of(world, people[0])
+    move.copy()
+    assert "0 copied, 1 updated" in move.shown
+    move.at("new")
+    assert move.on(again).signed_in

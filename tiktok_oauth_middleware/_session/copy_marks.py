@@ -1,0 +1,178 @@
+"""Marks of records that were copied here from another store.
+
+While an app moves, records are copied more than once: some users still come to the old
+store, others to the new one. A mark says what a record was like when it was last
+copied. With it the next copy recognizes which of the two stores changed a record since,
+and a process on the new store recognizes a record that may be behind the old store's.
+
+Marks are sealed like records, and expire by themselves.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from tiktok_oauth_middleware._core.encryption import Box
+    from tiktok_oauth_middleware._core.store_adapter import StoreAdapter
+
+    from .record import UserRecord
+
+#: How long a copy is remembered, in seconds: a later one begins afresh.
+MARK_SECONDS = 7 * 86400
+#: For so long after a copy the old store may have newer tokens, in seconds.
+MOVING_SECONDS = 86400
+
+
+class CopyMark(NamedTuple):
+    """What a record was like in the old store when it was copied."""
+
+    #: Seconds since 1970.
+    at: int
+    #: Hash of its tokens.
+    generation: str
+    #: Hash of all that was in it.
+    content: str
+    #: Hashes of its browser sessions.
+    sessions: frozenset[str]
+
+    @classmethod
+    def of(cls, record: UserRecord, now: float) -> CopyMark:
+        """Return the mark of a record that is copied now."""
+        return cls(
+            int(now),
+            generation_of(record).hex(),
+            content_of(record),
+            frozenset(session_name(session.digest) for session in record.sessions),
+        )
+
+    def pack(self) -> bytes:
+        """Return the mark as text: a version, and a line for each field."""
+        sessions = " ".join(sorted(self.sessions))
+        return f"1\n{self.at}\n{self.generation}\n{self.content}\n{sessions}".encode()
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> CopyMark | None:
+        """Return the mark that `pack` wrote; None if the bytes are none."""
+        try:
+            version, at, generation, content, sessions = packed.decode().split("\n")
+            made = cls(int(at), generation, content, frozenset(sessions.split()))
+        except ValueError:
+            return None
+        return made if version == "1" else None
+
+
+def generation_of(record: UserRecord) -> bytes:
+    """Return a hash of a record's tokens; they are random, so it reveals neither."""
+    tokens = f"{record.access_token.reveal()}\0{record.refresh_token.reveal()}"
+    return hashlib.sha256(tokens.encode()).digest()[:16]
+
+
+def content_of(record: UserRecord) -> str:
+    """Return a hash of all that is in a record."""
+    return hashlib.sha256(record.pack()).hexdigest()[:32]
+
+
+def session_name(digest: str) -> str:
+    """Return a short hash of a session, which stands for it in a mark."""
+    return hashlib.sha256(digest.encode()).hexdigest()[:16]
+
+
+class CopyMarks:
+    """The marks in one store, of one TikTok app."""
+
+    def __init__(
+        self, space: str, store: StoreAdapter, box: Box, clock: Callable[[], float]
+    ) -> None:
+        """Take what `Records` has."""
+        self._space = space
+        self._store = store
+        self._box = box
+        self._clock = clock
+
+    def _key(self, record_id: str) -> str:
+        return f"{self._space}:copied:{{{record_id}}}"
+
+    async def read(self, record_id: str) -> CopyMark | None:
+        """Return a record's mark; None if it was not copied, or too long ago.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        _, mark = await self._read(record_id)
+        return mark
+
+    async def _read(self, record_id: str) -> tuple[bytes | None, CopyMark | None]:
+        key = self._key(record_id)
+        sealed = await self._store.get(key)
+        packed = None if sealed is None else self._box.open(sealed, key)
+        return sealed, None if packed is None else CopyMark.unpack(packed)
+
+    async def write(self, record_id: str, mark: CopyMark) -> None:
+        """Write a record's mark, after the record.
+
+        If another copy writes it at the same time, either is right.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        key = self._key(record_id)
+        sealed = self._box.seal(mark.pack(), key)
+        swap = self._store.compare_and_set
+        if not await swap(key, None, sealed, MARK_SECONDS):
+            before = await self._store.get(key)
+            await swap(key, before, sealed, MARK_SECONDS)
+
+    async def drop(self, record_id: str) -> None:
+        """Delete a record's mark.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        key = self._key(record_id)
+        before = await self._store.get(key)
+        if before is not None:
+            await self._store.compare_and_set(key, before, None, 1)
+
+    async def may_be_outdated(self, record_id: str, record: UserRecord) -> bool:
+        """Whether these tokens were copied lately, and never renewed here.
+
+        The old store may then have newer ones, which the next copy brings.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        mark = await self.read(record_id)
+        if mark is None or mark.generation != generation_of(record).hex():
+            return False
+        return self._clock() < mark.at + MOVING_SECONDS
+
+    # --- all records -----------------------------------------------------------------
+
+    @property
+    def _moving(self) -> str:
+        return f"{self._space}:copying:{{all}}"
+
+    async def note_moving(self) -> bool:
+        """Note that records are being copied here; return whether they were before.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        before = await self._store.get(self._moving)
+        now = str(int(self._clock())).encode()
+        await self._store.compare_and_set(self._moving, before, now, MARK_SECONDS)
+        return before is not None
+
+    async def is_moving(self) -> bool:
+        """Whether records were copied here lately, so that some may still follow.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        at = await self._store.get(self._moving)
+        if at is None or not at.isdigit():
+            return False
+        return self._clock() < int(at) + MOVING_SECONDS

@@ -1,0 +1,349 @@
+"""Copies what one store holds of an app's users into another, while both are in use.
+
+Every record is opened, merged with what the other store has of the same user, and
+sealed and written there with a time to live computed from its content. Nothing is
+assumed to stand still: users log in, refresh and log out at both stores meanwhile.
+
+A merge needs to know what the record was like when it was last copied, which its
+`CopyMark` says. Tokens are those of the store that changed them since; a session that
+was there at the last copy and is missing in one store has ended there, and ends. A
+record that was copied and is missing has ended too, and is not brought back.
+
+A record is written before its mark. A copy that stops between the two is like one that
+never had a mark: the newer tokens win, and the sessions of both stores stay.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from tiktok_oauth_middleware.errors import ConfigurationError
+
+from .copy_marks import (
+    MOVING_SECONDS,
+    CopyMark,
+    content_of,
+    generation_of,
+    session_name,
+)
+from .record import MAX_SESSIONS, Session, UserRecord
+from .records import COPIED_NOTES, ROW_KINDS, Row, swap_attempts
+
+if TYPE_CHECKING:
+    from .connections import Connections
+    from .records import Records, VersionedRecord
+
+#: A mark older than this is written anew, in seconds, so that it does not expire while
+#: the app moves.
+_REMARK_SECONDS = MOVING_SECONDS / 24
+#: Records that are read to find out whether the keys fit.
+_TRIED = 100
+
+
+@dataclass(slots=True)
+class CopyReport:
+    """Numbers of what was found and done; for progress and at the end."""
+
+    #: Records that were read.
+    users: int = 0
+    #: Written to the new store for the first time.
+    copied: int = 0
+    #: Written over an older state of the same user.
+    updated: int = 0
+    #: What the new store has is the same, or newer.
+    kept: int = 0
+    #: Ended since the last copy: in the new store, or in the old one.
+    ended: int = 0
+    #: Notes that were written: denied scopes, handled webhooks, finished logins.
+    notes: int = 0
+    #: Rows that none of ``secret_keys`` opens; they were not copied.
+    unreadable: int = 0
+    #: Rows of kinds that this version does not know, by kind; they were not copied.
+    unknown: Counter[str] = field(default_factory=Counter)
+    #: Rows of other TikTok apps in the old store.
+    foreign: int = 0
+    #: Records that are missing in the old store, too many to be believed.
+    suspicious: int = 0
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether everything that was to be copied was."""
+        return not (self.unreadable or self.unknown or self.suspicious)
+
+
+class Copy:
+    """One run from a store to another."""
+
+    def __init__(
+        self,
+        source: Records,
+        target: Records,
+        connections: Connections,
+        *,
+        login_seconds: float,
+        clock: Callable[[], float],
+        progress: Callable[[CopyReport], None],
+    ) -> None:
+        """Prepare; nothing is read yet.
+
+        Args:
+            source: the records of the old store.
+            target: those of the new one.
+            connections: of the new store, which list the accounts of the app's users.
+            login_seconds: how long a finished login is remembered.
+            clock: seconds since 1970.
+            progress: called after each page of rows.
+        """
+        self._source = source
+        self._target = target
+        self._connections = connections
+        self._login_seconds = login_seconds
+        self._clock = clock
+        self._progress = progress
+        self.report = CopyReport()
+
+    async def run(self) -> CopyReport:
+        """Copy everything; safe to repeat, and to interrupt.
+
+        Raises:
+            StoreError: a store failed; what was written stays.
+        """
+        began = int(self._clock())
+        is_first = not await self._target.copy_marks.note_moving()
+        async for rows in self._source.pages():
+            for row in rows:
+                await self._row(row)
+            self._progress(self.report)
+        # A store that lists nobody was emptied: that ends nothing.
+        if not is_first and self.report.users:
+            await self._end_what_ended(began)
+        return self.report
+
+    async def check_keys(self) -> None:
+        """Compare the keys with what is stored; nothing is written.
+
+        Raises:
+            ConfigurationError: no record of the first hundred can be opened, in one of
+                the stores, or the old one has records of other TikTok apps only.
+            StoreError: a store failed.
+        """
+        for records, which in ((self._source, "FROM"), (self._target, "TO")):
+            tried, foreign = await _tried(records)
+            if tried:
+                message = (
+                    f"none of secret_keys opens the records of {which}: put the key"
+                    " that sealed them at the end of TIKTOK_SECRET_KEYS; nothing was"
+                    " copied"
+                )
+                raise ConfigurationError(message)
+            if foreign and which == "FROM":
+                message = (
+                    "FROM has records of other TikTok apps and none of this one: check"
+                    " TIKTOK_CLIENT_KEY; nothing was copied"
+                )
+                raise ConfigurationError(message)
+
+    async def _row(self, row: Row) -> None:
+        kind = ROW_KINDS.get(row.kind)
+        if row.kind == "foreign":
+            self.report.foreign += 1
+        elif kind is None:
+            self.report.unknown[row.kind] += 1
+        elif kind == "record":
+            await self._record(row.name)
+        elif kind == "note":
+            await self._note(row)
+
+    # --- records ---------------------------------------------------------------------
+
+    async def _record(self, record_id: str) -> None:
+        found, is_unreadable = await self._source.inspect(record_id)
+        if found is None:
+            self.report.unreadable += is_unreadable
+            return
+        self.report.users += 1
+        marks, record, now = self._target.copy_marks, found.record, self._clock()
+        mark = await marks.read(record_id)
+        if mark is not None and mark.content == content_of(record):
+            # Whatever the new store did with it since is newer.
+            self.report.kept += 1
+            if mark.at < now - _REMARK_SECONDS:
+                await marks.write(record_id, CopyMark.of(record, now))
+            return
+        if record.user_id:
+            # First: a record that is not listed would not be found.
+            await self._connections.list_copied(record.user_id, record_id)
+        for _ in swap_attempts():
+            stored = None
+            if mark is None:
+                # As a rule it is new there: one call instead of two.
+                if await self._target.create(record_id, record) is not None:
+                    self.report.copied += 1
+                    break
+                stored = await self._target.load(record_id)
+            else:
+                stored = await self._target.load(record_id)
+            if await self._has_merged(record_id, record, stored, mark):
+                break
+        await marks.write(record_id, CopyMark.of(record, now))
+
+    async def _has_merged(
+        self,
+        record_id: str,
+        record: UserRecord,
+        stored: VersionedRecord | None,
+        mark: CopyMark | None,
+    ) -> bool:
+        """Write what the two stores have together; False if it changed meanwhile."""
+        if stored is None:
+            if mark is None:
+                return False  # deleted since `create` found it
+            # It was copied and has ended there: only who logged in here since is new.
+            new = tuple(s for s in record.sessions if not _was_copied(s, mark))
+            if not new and record.connected_at <= mark.at:
+                self.report.ended += 1
+                return True
+            written = await self._target.create(
+                record_id, replace(record, sessions=new)
+            )
+            self.report.copied += written is not None
+            return written is not None
+        both = merged(record, stored.record, mark)
+        if both == stored.record:
+            self.report.kept += 1
+            return True
+        if not both.sessions and not self._target.outlives_sessions(both):
+            has_ended = await self._target.delete(stored)
+            self.report.ended += has_ended
+            return has_ended
+        written = await self._target.replace(stored, both)
+        self.report.updated += written is not None
+        return written is not None
+
+    async def _end_what_ended(self, began: int) -> None:
+        """End what the old store has ended since the last copy, and the new one not.
+
+        A record is deleted only if it is exactly as it was copied. If more than half of
+        them are missing, the old store has lost rows, and nothing is deleted.
+        """
+        missing = copied = 0
+        async for stored, _ in self._copied_before(began):
+            missing += stored is not None
+            copied += 1
+        if missing * 2 > copied:
+            self.report.suspicious = missing
+        if not missing or self.report.suspicious:
+            return
+        async for stored, record_id in self._copied_before(began):
+            if stored is not None and await self._target.delete(stored):
+                self.report.ended += 1
+                await self._target.copy_marks.drop(record_id)
+
+    async def _copied_before(
+        self, began: int
+    ) -> AsyncIterator[tuple[VersionedRecord | None, str]]:
+        """Yield each record that was copied: as the new store has it, and its id.
+
+        Only where the old store has ended it, and the new one has it as it was copied;
+        else None.
+        """
+        async for rows in self._target.pages():
+            for row in rows:
+                if row.kind == "copied":
+                    yield await self._only_here(row.name, began), row.name
+
+    async def _only_here(self, record_id: str, began: int) -> VersionedRecord | None:
+        mark = await self._target.copy_marks.read(record_id)
+        if mark is None or mark.at >= began:  # copied in this run
+            return None
+        if await self._source.read_sealed(record_id) is not None:
+            return None
+        stored = await self._target.load(record_id)
+        is_as_copied = stored is not None and content_of(stored.record) == mark.content
+        return stored if is_as_copied else None
+
+    # --- notes -----------------------------------------------------------------------
+
+    async def _note(self, row: Row) -> None:
+        """Copy a note, if the new store has none of its name."""
+        value = await self._source.read_note(row.name)
+        if value is None:
+            return
+        seconds = next(
+            (life for name, life in COPIED_NOTES.items() if row.name.startswith(name)),
+            self._login_seconds,
+        )
+        self.report.notes += await self._target.swap_note(
+            row.name, None, value, seconds
+        )
+
+
+async def _tried(records: Records) -> tuple[int, int]:
+    """Return how many records cannot be opened, and how many are of other apps.
+
+    Both are 0 if a record of this app can be opened.
+    """
+    unreadable = foreign = 0
+    async with aclosing(records.pages()) as pages:
+        async for rows in pages:
+            for row in rows:
+                foreign += row.kind == "foreign"
+                if row.kind != "grant":
+                    continue
+                stored, is_unreadable = await records.inspect(row.name)
+                if stored is not None:
+                    return 0, 0
+                unreadable += is_unreadable
+                if unreadable >= _TRIED:
+                    return unreadable, foreign
+    return unreadable, foreign
+
+
+def _was_copied(session: Session, mark: CopyMark | None) -> bool:
+    return mark is not None and session_name(session.digest) in mark.sessions
+
+
+def merged(old: UserRecord, new: UserRecord, mark: CopyMark | None) -> UserRecord:
+    """Return one record of what two stores have of a user.
+
+    Args:
+        old: the record in the store that is copied from.
+        new: the record in the store that is copied to.
+        mark: what `old` was like when it was last copied; None if it never was.
+    """
+    newer = old if _has_newer_tokens(old, new, mark) else new
+    seen: dict[str, Session] = {}
+    for one, other in ((old, new), (new, old)):
+        others = {session.digest for session in other.sessions}
+        for session in one.sessions:
+            if session.digest not in others and _was_copied(session, mark):
+                continue  # it has ended in the other store
+            known = seen.get(session.digest, session)
+            last = max(known.last_seen_at, session.last_seen_at)
+            seen[session.digest] = replace(session, last_seen_at=last)
+    sessions = sorted(seen.values(), key=lambda session: session.created_at)
+    # A connection ends with its record only, and tokens do not change it.
+    connected = newer if newer.user_id else (new if newer is old else old)
+    return replace(
+        newer,
+        sessions=tuple(sessions[-MAX_SESSIONS:]),
+        user_id=connected.user_id,
+        connected_at=connected.connected_at,
+    )
+
+
+def _has_newer_tokens(old: UserRecord, new: UserRecord, mark: CopyMark | None) -> bool:
+    """Whether the store that is copied from has the newer tokens."""
+    before, after = generation_of(old).hex(), generation_of(new).hex()
+    if before == after:
+        return False
+    if mark is not None and after == mark.generation:
+        return True
+    if mark is not None and before == mark.generation:
+        return False
+    # Both changed, or it is not known: the tokens that TikTok issued later.
+    return old.issued_at > new.issued_at
