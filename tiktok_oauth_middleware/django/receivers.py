@@ -11,7 +11,7 @@ from django.db import transaction
 from django.db.models.signals import post_delete
 
 from tiktok_oauth_middleware._core.log import logger
-from tiktok_oauth_middleware.errors import TikTokOAuthError
+from tiktok_oauth_middleware.errors import ConfigurationError, TikTokOAuthError
 
 
 def connect() -> None:
@@ -52,7 +52,10 @@ def _user_deleted(instance: Any, using: str, **_: Any) -> None:
     """Disconnect the accounts of a user once the deletion is certain."""
     from .project import installation
 
-    installed = installation()
+    try:
+        installed = installation()
+    except ConfigurationError:  # such a project serves nobody, and has no accounts
+        return
     if installed.settings.connect_path is None or installed.options.current_user:
         return
     user_id = str(instance.pk)

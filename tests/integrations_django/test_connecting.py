@@ -1,0 +1,198 @@
+"""Django users connect TikTok accounts by ``connect_path``."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib.auth import get_user_model
+
+from tiktok_oauth_middleware.django import signals
+from tiktok_oauth_middleware.django.models import TikTokAccount
+from tiktok_oauth_middleware.django.project import installation
+
+CONNECT = "/auth/tiktok/connect"
+
+
+def by_header(request):
+    """Return the user that a header names, instead of Django's."""
+    return request.META.get("HTTP_X_USER")
+
+
+@pytest.fixture
+def connecting(project):
+    """Return the project with a connect path, and without accounts."""
+    project.configure(connect_path=CONNECT)
+    return project
+
+
+@pytest.fixture
+def both(accounts):
+    """Return the project with a connect path and Django users for TikTok accounts."""
+    accounts.configure(connect_path=CONNECT)
+    return accounts
+
+
+def signed_in(project, name="alice"):
+    """Return a browser whose person logged in to Django with a password."""
+    user = get_user_model().objects.create_user(name, password="password")
+    browser = project.browser()
+    assert browser.get(f"/django-login?name={name}").text == "logged in"
+    return browser, user
+
+
+def connect(browser, query="", **choice):
+    there = browser.post(CONNECT + query)
+    assert there.status_code == 303, there.text
+    callback = browser.project.fake.consent(there.headers["location"], **choice)
+    return browser.get(callback)
+
+
+def ids(user):
+    found = installation().tokens.accounts(str(user.pk))
+    return [account.open_id for account in found]
+
+
+def test_connect(connecting):
+    """A user who is signed in to Django connects an account, under the user's key."""
+    browser, user = signed_in(connecting)
+    assert connect(browser, "?next=/who").headers["location"] == "/who"
+    person = connecting.fake.people[0]
+    assert ids(user) == [person.open_id]
+    assert browser.get("/who").json()["open_id"] is None
+    assert installation().tokens.get(person.open_id).access_token
+
+
+def test_anonymous(connecting):
+    """Who is not signed in to Django is told so."""
+    assert connecting.browser().post(CONNECT).status_code == 401
+
+
+def test_another_site(connecting):
+    """A page of another site begins no trip."""
+    browser, _ = signed_in(connecting)
+    evil = {"origin": "https://evil.example", "sec-fetch-site": "cross-site"}
+    assert browser.post(CONNECT, headers=evil).status_code == 403
+    assert browser.get(CONNECT).status_code == 200
+
+
+@pytest.mark.parametrize("url", ["/django-logout", "/django-logout-async"])
+def test_signed_out_in_between(connecting, url):
+    """Who logs out of Django in between connects nothing."""
+    browser, user = signed_in(connecting)
+    there = browser.post(CONNECT).headers["location"]
+    browser.get(url)
+    response = browser.get(connecting.fake.consent(there))
+    assert response.status_code == 403
+    assert ids(user) == []
+
+
+def test_another_user_in_between(connecting):
+    """Who logs in as another user in between connects nothing to either."""
+    browser, user = signed_in(connecting)
+    there = browser.post(CONNECT).headers["location"]
+    _, other = signed_in(connecting, "bob")
+    browser.get("/django-login?name=bob")
+    assert browser.get(connecting.fake.consent(there)).status_code == 403
+    assert ids(user) == ids(other) == []
+
+
+def test_taken(connecting):
+    """An account of another user is refused."""
+    alice, user = signed_in(connecting)
+    bob, other = signed_in(connecting, "bob")
+    connect(alice)
+    assert connect(bob).status_code == 409
+    assert (len(ids(user)), len(ids(other))) == (1, 0)
+
+
+def test_option(connecting):
+    """``TIKTOK_OAUTH_OPTIONS["current_user"]`` replaces Django's user."""
+    fake = connecting.fake
+    connecting.set(
+        TIKTOK_OAUTH_OPTIONS={
+            "transport": fake.transport,
+            "clock": fake.clock,
+            "current_user": f"{__name__}.by_header",
+        }
+    )
+    browser = connecting.browser()
+    headers = {"x-user": "shop-1"}
+    there = browser.post(CONNECT, headers=headers).headers["location"]
+    assert browser.get(fake.consent(there), headers=headers).status_code == 303
+    assert len(installation().tokens.accounts("shop-1")) == 1
+
+
+def test_deleted_user(connecting):
+    """The accounts of a user who is deleted are disconnected."""
+    browser, user = signed_in(connecting)
+    connect(browser)
+    user_id = str(user.pk)
+    user.delete()
+    assert installation().tokens.accounts(user_id) == []
+    assert installation().tokens.users() == []
+    assert connecting.fake.count("revoke") == 1
+
+
+class TestWithAccounts:
+    """With `TikTokBackend` the table of accounts and the connections agree."""
+
+    def test_row(self, both):
+        """The account gets a row, and the user can log in with it afterwards."""
+        sent = []
+
+        def receive(sender, **given):
+            sent.append(given)
+
+        signals.connected.connect(receive)
+        try:
+            browser, user = signed_in(both)
+            assert connect(browser).status_code == 303
+        finally:
+            signals.connected.disconnect(receive)
+        [given] = sent
+        assert (given["user"], given["created"]) == (user, True)
+        account = TikTokAccount.objects.get()
+        assert (account.user, account.open_id) == (user, ids(user)[0])
+        again = both.browser()
+        again.log_in()
+        assert again.get("/user").json()["name"] == "alice"
+
+    def test_account_of_another_user(self, both):
+        """An account that another user logs in with is refused, and stays theirs."""
+        owner = both.browser()
+        owner.log_in()
+        browser, user = signed_in(both)
+        assert connect(browser).status_code == 409
+        assert ids(user) == []
+        assert TikTokAccount.objects.get().user != user
+        assert owner.get("/user").json()["authenticated"]
+
+    def test_session_of_a_tiktok_login(self, both):
+        """A user who logged in with TikTok connects a further account to themselves."""
+        first, second = both.fake.people[:2]
+        browser = both.browser()
+        browser.log_in(first)
+        user = TikTokAccount.objects.get().user
+        assert connect(browser, person=second).status_code == 303
+        assert ids(user) == [second.open_id]
+        assert user.tiktok_accounts.count() == 2
+        assert browser.get("/who").json()["open_id"] == first.open_id
+
+    def test_tiktok_session_that_ended(self, both):
+        """A Django session of a TikTok login that ended connects nothing."""
+        first, second = both.fake.people[:2]
+        browser = both.browser()
+        browser.log_in(first)
+        there = browser.post(CONNECT).headers["location"]
+        installation().tokens.forget(first.open_id)
+        both.fake.advance(2)
+        response = browser.get(both.fake.consent(there, person=second))
+        assert response.status_code == 403
+        assert not TikTokAccount.objects.filter(open_id=second.open_id).exists()
+
+    def test_deleted_user(self, both):
+        """The deletion of a user disconnects once for each account."""
+        browser, user = signed_in(both)
+        connect(browser)
+        user.delete()
+        assert installation().tokens.users() == []
+        assert both.fake.count("revoke") == 1
