@@ -39,6 +39,9 @@ def a_cached_session(**changes):
         "declined": "",
         "record_id": "grant",
         "digest": "digest",
+        "revalidate_until": NOW + 60,
+        "sealed": b"sealed",
+        "logged_in_at": NOW - 30,
     }
     return tuple((fields | changes).values())
 

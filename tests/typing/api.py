@@ -22,6 +22,7 @@ from tiktok_oauth_middleware import (
     NotSignedIn,
     Problem,
     RedisStore,
+    SessionInfo,
     SQLiteStore,
     StoredUser,
     TikTokAuth,
@@ -101,6 +102,7 @@ wsgi = TikTokOAuthWSGIMiddleware(
     flask.wsgi_app, settings, store=SQLiteStore("tokens.sqlite3"), on_event=on_event
 )
 stores = [MemoryStore(), RedisStore("redis://localhost")]
+tokens = TikTokTokens(settings, MemoryStore())
 
 
 @requires_tiktok
@@ -113,6 +115,9 @@ async def profile(request: Request) -> Response:
     assert_type(auth.token, Token | None)
     assert_type(auth.user, User | None)
     assert_type(auth.missing_scopes("video.list"), frozenset[str])
+    assert_type(auth.logged_in_at, int | None)
+    assert_type(auth.logged_in_within(300), bool)
+    assert_type(auth.session_id, str | None)
     assert_type(auth.login_url(next="/x", scopes=["video.list"]), str)
     html: str = auth.login_button(next="/x", look="outline")
     assert html
@@ -131,6 +136,28 @@ async def videos(request: Request) -> Response:
 
 
 view: Callable[[Request], Any] = videos
+
+
+@requires_tiktok("video.list", max_age=300)
+async def danger(request: Request) -> Response:
+    auth = signed_in_auth(request)
+    assert_type(auth.logged_in_at, int)
+    assert_type(auth.session_id, str)
+    found = await tokens.asessions(auth.open_id)
+    assert_type(found, list[SessionInfo])
+    assert_type(found[0].session_id, str)
+    assert_type(found[0].created_at, int)
+    assert_type(await tokens.aend_session(auth.open_id, auth.session_id), bool)
+    assert_type(await tokens.aend_other_sessions(auth.open_id, auth.session_id), int)
+    return JSONResponse({})
+
+
+async def bare(request: Request) -> Response:
+    return JSONResponse({})
+
+
+recent: Callable[[Request], Any] = requires_tiktok(danger, max_age=300)
+unguarded: Callable[[Request], Any] = requires_tiktok(bare, max_age=300)
 
 fastapi = FastAPI()
 

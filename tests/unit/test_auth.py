@@ -6,9 +6,11 @@ import dataclasses
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tiktok_oauth_middleware import ConfigurationError
+from tiktok_oauth_middleware._session.record import Session
 from tiktok_oauth_middleware.auth import Token, User
 
 from ..support.models import NOW, OPEN_ID, PLAIN, a_cached_session, a_site, an_auth
@@ -162,8 +164,21 @@ def test_all_scopes_are_missing_when_signed_out(signed_out):
         lambda auth: auth.token,
         lambda auth: auth.user,
         lambda auth: auth.missing_scopes(),
+        lambda auth: auth.logged_in_at,
+        lambda auth: auth.logged_in_within(1),
+        lambda auth: auth.session_id,
     ],
-    ids=["is_authenticated", "open_id", "scopes", "token", "user", "missing_scopes"],
+    ids=[
+        "is_authenticated",
+        "open_id",
+        "scopes",
+        "token",
+        "user",
+        "missing_scopes",
+        "logged_in_at",
+        "logged_in_within",
+        "session_id",
+    ],
 )
 @pytest.mark.parametrize("cached", [a_cached_session(), None], ids=["in", "out"])
 def test_every_look_is_noted(look, cached):
@@ -181,6 +196,32 @@ def test_link_is_no_look(signed_in, show):
     """Links are the same for everybody: asking for one notes nothing."""
     show(signed_in)
     assert signed_in._accessed is False
+
+
+def test_anonymous_request_has_no_login(signed_out):
+    """An anonymous request has no time of a login, no session id, and is not recent."""
+    assert signed_out.logged_in_at is None
+    assert signed_out.session_id is None
+    assert not signed_out.logged_in_within(1e9)
+
+
+@given(
+    age=st.floats(-1e10, 1e10),
+    max_age=st.floats(0, 1e10) | st.integers(0, 10**10),
+)
+@settings(deadline=None, derandomize=True, max_examples=200)
+def test_recent_is_within_the_age_and_not_in_the_future(age, max_age):
+    """A login is recent up to its age, ten seconds at least, and never far ahead."""
+    cached = a_cached_session(logged_in_at=NOW)
+    now = NOW + age
+    is_recent = an_auth(cached, a_site(now)).logged_in_within(max_age)
+    assert is_recent is (-300 <= now - NOW <= max(max_age, 10))
+
+
+def test_session_id_is_the_one_that_the_record_has(signed_in):
+    """The session id is computed from the stored hash, as the list of sessions does."""
+    assert signed_in.session_id == Session("digest", 1, 2).public_id
+    assert signed_in.session_id != Session("other", 1, 2).public_id
 
 
 def test_repr_names_the_user(signed_in, signed_out):

@@ -20,5 +20,8 @@ def test_places_of_a_cached_session_are_those_of_its_type():
         cached_session.DENIED,
         cached_session.RECORD_ID,
         cached_session.DIGEST,
+        cached_session.REVALIDATE_UNTIL,
+        cached_session.SEALED,
+        cached_session.LOGGED_IN_AT,
     ]
     assert places == list(range(len(a_cached_session())))
