@@ -49,8 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-#: The exit code of a program that SIGPIPE ended, as shells report it: 128 + 13.
-_BROKEN_PIPE = 141
+#: The exit codes that shells report for a program that SIGPIPE or SIGINT ended.
+_BROKEN_PIPE, _INTERRUPTED = 128 + 13, 128 + 2
 
 
 def _marked(arguments: Sequence[str] | None) -> list[str]:
@@ -294,8 +294,16 @@ def _sweep(given: argparse.Namespace) -> int:
             what = "ended" if event.name == "session_ended" else "failed"
             print(f"{what}: {one_line(event.open_id or '')} ({event.reason})")
 
-    with _tokens(report) as tokens:
-        done = tokens.refresh_expiring(given.within)
+    try:
+        with _tokens(report) as tokens:
+            done = tokens.refresh_expiring(given.within)
+    except KeyboardInterrupt:
+        print(
+            "stopped: the refreshes under way were finished; the next sweep does the"
+            " rest",
+            file=sys.stderr,
+        )
+        return _INTERRUPTED
     print(f"refreshed {done.refreshed}, failed {done.failed}, ended {done.ended}")
     _print_unreadable(done.unreadable)
     return int(done.failed > 0)

@@ -11,7 +11,8 @@ methods: a blocking one, and an async one whose name begins with ``a``.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
     from ._session.record import UserRecord
     from ._session.records import VersionedRecord
     from .settings.options import TikTokSettings
+
+#: A sweep reads records until so many are due, then refreshes these; few enough to
+#: keep in memory.
+_DUE_AT_ONCE = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,9 +225,11 @@ class TikTokTokens:
         """Refresh every token that expires within `within` seconds: a sweep for cron.
 
         No token is refreshed before half of its lifetime is over, so that more frequent
-        sweeps, or several at once, do not refresh more often. Tokens are refreshed one
-        after the other, each under its user's lock, except during a user's back-off. A
-        grant that has ended is deleted and reported as ``session_ended``.
+        sweeps, or several at once, do not refresh more often. Up to 32 tokens are
+        refreshed at the same time, each under its user's lock, except during a user's
+        back-off; `on_event` may be called from as many threads. A grant that has ended
+        is deleted and reported as ``session_ended``. After Ctrl-C no further refresh
+        begins, those under way are finished, and the next sweep does the rest.
 
         Args:
             within: seconds; use twice the time between two sweeps, so that one may
@@ -487,24 +494,37 @@ class TikTokTokens:
         return Token(record.access_token.reveal(), record.expires_at, record.scopes)
 
     async def _sweep(self, service: SessionService, within: float) -> RefreshSummary:
-        kinds = ("refreshed", "failed", "ended", "unreadable")
-        counts: dict[str, int] = dict.fromkeys(kinds, 0)
         demand = Demand(within=within)
+        # Appended to, not added up: threads do this at the same time.
+        results: list[str | None] = []
+
+        def refreshing(
+            stored: VersionedRecord,
+        ) -> Callable[[], Coroutine[Any, Any, None]]:
+            async def work() -> None:
+                after = await self._refreshed(service, stored, demand)
+                results.append(_result(stored, after))
+
+            return work
+
+        due: list[Callable[[], Coroutine[Any, Any, None]]] = []
+        unreadable = 0
         for name in await service.records.ids():
             stored, is_unreadable = await service.records.inspect(name)
-            counts["unreadable"] += is_unreadable
-            if stored is None or not service.refresh.is_due(stored.record, demand):
-                continue
-            after = await self._refreshed(service, stored, demand)
-            result = _result(stored, after)
-            if result is not None:
-                counts[result] += 1
-        if counts["unreadable"]:
+            unreadable += is_unreadable
+            if stored is not None and service.refresh.is_due(stored.record, demand):
+                due.append(refreshing(stored))
+            if len(due) == _DUE_AT_ONCE:
+                await service.run_all(due)
+                due.clear()
+        await service.run_all(due)
+        if unreadable:
             logger.warning(
                 "%d stored records cannot be opened; their users count as signed out",
-                counts["unreadable"],
+                unreadable,
             )
-        return RefreshSummary(**counts)
+        counts = Counter(result for result in results if result is not None)
+        return RefreshSummary(**counts, unreadable=unreadable)
 
     async def _users(self, service: SessionService) -> list[StoredUser]:
         found = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import multiprocessing
 import secrets
 import threading
@@ -50,13 +51,13 @@ class Job:
         self.people = [person.open_id for person in tiktok.people]
         self.tokens = self.another()
 
-    def another(self, **changes):
+    def another(self, *, transport=None, on_event=None, **changes):
         """Return a TikTokTokens of its own, as another process has."""
         tokens = TikTokTokens(
             replace(self.settings, **changes),
             self.store,
-            on_event=self.events.append,
-            transport=self.tiktok.transport,
+            on_event=on_event or self.events.append,
+            transport=transport or self.tiktok.transport,
             clock=self.clock,
         )
         self._stack.callback(tokens.close)
@@ -184,6 +185,97 @@ class TestNotTooSoon:
             assert job.sweep(within=0) == RefreshSummary()
             clock.advance(LIFE * 0.1)
             assert job.sweep(within=0) == RefreshSummary(refreshed=3)
+
+
+class Gathering(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
+    """A transport whose refreshes are answered when `wanted` of them are waiting."""
+
+    def __init__(self, tiktok, wanted):
+        self._transport = tiktok.transport
+        self._wanted = wanted
+        self._barrier = threading.Barrier(wanted)
+        self._waiting = 0
+        self._all_here = None
+
+    def handle_request(self, request):
+        if b"grant_type=refresh_token" in request.read():
+            self._barrier.wait(HANGS)
+        return self._transport.handle_request(request)
+
+    async def handle_async_request(self, request):
+        if b"grant_type=refresh_token" in await request.aread():
+            self._all_here = self._all_here or anyio.Event()
+            self._waiting += 1
+            if self._waiting == self._wanted:
+                self._all_here.set()
+            with anyio.fail_after(HANGS):
+                await self._all_here.wait()
+        return await self._transport.handle_async_request(request)
+
+    def close(self):
+        self._transport.close()
+
+    async def aclose(self):
+        await self._transport.aclose()
+
+
+class TestTogether:
+    def test_calls_overlap(self, job):
+        """A sweep asks TikTok for several users at the same time."""
+        job.clock.advance(LIFE * 0.7)
+        job.tokens = job.another(transport=Gathering(job.tiktok, wanted=3))
+        assert job.sweep() == RefreshSummary(refreshed=3)
+        assert {event.open_id for event in job.events} == set(job.people)
+
+    def test_store_fails(self, settings, tiktok, clock, runtime):
+        """A store that fails ends the sweep with its error; tokens sent are kept."""
+        store = FailingOnce(clock)
+        tiktok.access_lifetime = LIFE
+        with ExitStack() as stack:
+            settings = replace(settings, keep_grants=True)
+            job = Job(stack, settings, tiktok, store, clock, runtime)
+            job.log_in()
+            clock.advance(LIFE * 0.7)
+            store.fails = True
+            with pytest.raises(StoreError):
+                job.sweep()
+            assert job.sweep().failed == 0
+            assert job.refreshes == 3
+            assert all(
+                user.token_expires_at > clock() + HOUR for user in job.tokens.users()
+            )
+
+    def test_context(self, settings, tiktok, store, clock):
+        """`on_event` has the context variables of the caller, in whatever thread."""
+        tiktok.access_lifetime = LIFE
+        seen = []
+        variable = contextvars.ContextVar("variable", default="outside")
+        with ExitStack() as stack:
+            job = Job(stack, replace(settings, keep_grants=True), tiktok, store, clock)
+            job.log_in()
+            clock.advance(LIFE * 0.7)
+            tokens = job.another(
+                transport=Gathering(tiktok, wanted=3),
+                on_event=lambda _: seen.append(variable.get()),
+            )
+            variable.set("inside")
+            assert tokens.refresh_expiring(LIFE).refreshed == 3
+            assert seen == ["inside"] * 3
+
+
+class FailingOnce(MemoryStore):
+    """A store whose first note of an attempt to refresh fails."""
+
+    def __init__(self, clock):
+        super().__init__(clock=clock)
+        self.fails = False
+
+    def compare_and_set(self, key, old, new, ttl):
+        if self.fails and ":attempt:" in key:
+            self.fails = False
+            message = "not now"
+            raise StoreError(message)
+        return super().compare_and_set(key, old, new, ttl)
 
 
 class TestAtOnce:

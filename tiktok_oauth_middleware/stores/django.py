@@ -98,6 +98,11 @@ class DjangoStore:
         """Close the store's own connection of this thread; Django closes its."""
         self._connections.close()
 
+    @property
+    def is_bound_to_thread(self) -> bool:
+        """Whether other threads would not see the rows that this one sees."""
+        return self._connections.is_bound_to_thread()
+
     def close_thread(self) -> None:
         """Close both connections of a thread that Django does not know."""
         self._connections.close_thread()

@@ -125,6 +125,11 @@ class DjangoConnections(BlockingConnections):
         if own is not None:
             own.close()
 
+    def is_bound_to_thread(self) -> bool:
+        """Whether other threads would not see the rows that this one sees."""
+        connection = connections[self.alias]
+        return not _is_free(connection) or _is_memory(connection)
+
     def close_thread(self) -> None:
         """Close both connections of a thread that Django does not know."""
         self.close()

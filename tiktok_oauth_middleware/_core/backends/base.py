@@ -9,7 +9,14 @@ steps cost 1.4 us that way; an event loop for each request 93, a portal thread 6
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+    Hashable,
+    Iterable,
+)
 from functools import partial
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
@@ -188,6 +195,26 @@ class Backend(Protocol):
 
     def pop_created(self, owner: object, name: str) -> Any:
         """Return what `get_or_create` made and forget it; None if it made nothing."""
+        ...
+
+    async def run_all(
+        self,
+        works: Iterable[Callable[[], Coroutine[Any, Any, None]]],
+        limit: int,
+        *,
+        at_thread_end: Callable[[], object],
+    ) -> None:
+        """Finish all works, up to `limit` of them at the same time.
+
+        If one raises or the caller is interrupted, no further one is begun; those that
+        were begun are finished first.
+
+        Args:
+            works: what to do. They are functions, whose representation shows nothing:
+                reporters of exceptions record the locals of the frames here.
+            limit: 1 does one after the other, in the caller's thread or task.
+            at_thread_end: called at the end of each thread that was started.
+        """
         ...
 
     async def call_app_code(self, call: Callable[[], Any]) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Awaitable, Callable, Coroutine, Hashable
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from tiktok_oauth_middleware._core.store_adapter import StoreAdapter
@@ -191,6 +191,35 @@ class AsyncBackend:
 
     def pop_created(self, owner: object, name: str) -> Any:
         return self._here().get("made", {}).pop((id(owner), name), None)
+
+    async def run_all(
+        self,
+        works: Iterable[Callable[[], Coroutine[Any, Any, None]]],
+        limit: int,
+        *,
+        at_thread_end: Callable[[], object],
+    ) -> None:
+        from anyio import create_task_group
+
+        del at_thread_end  # no thread is started
+        waiting = iter(works)
+        # An error is raised after the group, which would wrap it and cancel the others.
+        errors: list[Exception] = []
+
+        async def consume() -> None:
+            for work in waiting:
+                try:
+                    await work()
+                except Exception as error:  # noqa: BLE001 - raised below
+                    errors.append(error)
+                if errors:
+                    return
+
+        async with create_task_group() as group:
+            for _ in range(limit):
+                group.start_soon(consume)
+        if errors:
+            raise errors[0]
 
     async def call_app_code(self, call: Callable[[], Any]) -> Any:
         outcome = Outcome(Exception)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Callable, Coroutine, Hashable
+from collections import deque
+from collections.abc import Callable, Coroutine, Hashable, Iterable
 from contextvars import copy_context
 from typing import Any
 
@@ -21,6 +22,7 @@ from .base import (
     SharedCall,
     T,
     on_asyncio,
+    run,
 )
 
 
@@ -120,6 +122,20 @@ class ThreadBackend:
     def pop_created(self, owner: object, name: str) -> Any:
         return self._shared.get(owner, {}).pop(name, None)
 
+    async def run_all(
+        self,
+        works: Iterable[Callable[[], Coroutine[Any, Any, None]]],
+        limit: int,
+        *,
+        at_thread_end: Callable[[], object],
+    ) -> None:
+        waiting = deque(works)
+        if min(limit, len(waiting)) <= 1:
+            for work in waiting:
+                await work()
+            return
+        _run_in_threads(waiting, limit, at_thread_end)
+
     async def call_app_code(self, call: Callable[[], Any]) -> Any:
         return await AppCodeCall(call)
 
@@ -138,3 +154,60 @@ class ThreadBackend:
 
         await AppCodeCall(ask)
         return outcome
+
+
+def _run_in_threads(
+    waiting: deque[Callable[[], Coroutine[Any, Any, None]]],
+    limit: int,
+    at_thread_end: Callable[[], object],
+) -> None:
+    errors: list[BaseException] = []
+
+    def consume(end: threading.Event) -> None:
+        try:
+            while True:
+                try:
+                    work = waiting.popleft()
+                except IndexError:
+                    return
+                run(work())
+        except BaseException as error:  # noqa: BLE001 - raised in the caller's thread
+            errors.append(error)
+            waiting.clear()
+        finally:
+            try:
+                at_thread_end()
+            finally:
+                end.set()
+
+    threads: list[tuple[threading.Thread, threading.Event]] = []
+    try:
+        for _ in range(min(limit, len(waiting))):
+            end = threading.Event()
+            # Each thread has the caller's context variables, such as Flask's app
+            # context, for the app's `on_event`.
+            thread = threading.Thread(
+                target=copy_context().run, args=(consume, end), name="tiktok"
+            )
+            threads.append((thread, end))
+            thread.start()
+        for _, end in threads:
+            _wait(end)
+    finally:
+        waiting.clear()
+        # Not by `Thread.join`: a join that a signal interrupted marks a thread as
+        # ended that still runs.
+        for thread, end in threads:
+            if thread.ident is not None:  # it was started
+                _wait(end)
+    if errors:
+        raise errors[0]
+
+
+def _wait(event: threading.Event) -> None:
+    """Wait, and notice a signal within a second.
+
+    A signal that arrives just before the thread blocks does not wake it.
+    """
+    while not event.wait(1):
+        pass

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from tiktok_oauth_middleware import StoreError
@@ -147,3 +149,43 @@ class TestCooperative:
         with anyio.fail_after(5):
             await backend.single_flight("key", nothing, wait=True)
         assert not backend.is_in_flight("key")
+
+
+class TestRunAll:
+    async def test_limit(self):
+        """No more works than the limit run at the same time, and all are finished."""
+        running, most, done = set(), [], []
+
+        async def work(number):
+            running.add(number)
+            most.append(len(running))
+            await anyio.lowlevel.checkpoint()
+            running.discard(number)
+            done.append(number)
+
+        works = [partial(work, number) for number in range(20)]
+        await AsyncBackend().run_all(works, 3, at_thread_end=lambda: 1 / 0)
+        assert max(most) == 3
+        assert sorted(done) == list(range(20))
+
+    async def test_error(self):
+        """After an error nothing is begun, what was begun is finished, then it is raised."""
+        failed, done = anyio.Event(), []
+
+        async def fail():
+            failed.set()
+            message = "not now"
+            raise StoreError(message)
+
+        async def finish():
+            await failed.wait()
+            await anyio.lowlevel.checkpoint()
+            done.append("finished")
+
+        async def never():
+            done.append("begun")
+
+        works = [finish, fail, *[never] * 50]
+        with pytest.raises(StoreError, match="not now"):
+            await AsyncBackend().run_all(works, 2, at_thread_end=lambda: None)
+        assert done == ["finished"]

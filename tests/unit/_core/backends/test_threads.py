@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
 from tiktok_oauth_middleware import StoreError
 from tiktok_oauth_middleware._core.backends.base import InFlight, run
 from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
+
+from ....support.patience import HANGS
 
 
 async def nothing():
@@ -83,3 +87,83 @@ class TestBlocking:
         backend._calls["key"] = object()
         backend.after_fork()
         assert not backend.is_in_flight("key")
+
+
+class TestRunAll:
+    def test_limit(self):
+        """No more works than the limit run at the same time, and all are finished."""
+        backend, barrier, most = ThreadBackend(), threading.Barrier(3), []
+        running, done = set(), []
+
+        async def work(number):
+            running.add(number)
+            most.append(len(running))
+            if number < 3:
+                barrier.wait(HANGS)
+            running.discard(number)
+            done.append(number)
+
+        works = [partial(work, number) for number in range(20)]
+        run(backend.run_all(works, 3, at_thread_end=lambda: None))
+        assert max(most) <= 3
+        assert sorted(done) == list(range(20))
+
+    def test_one_at_a_time(self):
+        """With a limit of one the work is done in the caller's thread."""
+        threads = []
+
+        async def work():
+            threads.append(threading.current_thread())
+
+        run(ThreadBackend().run_all([work] * 3, 1, at_thread_end=lambda: 1 / 0))
+        assert threads == [threading.current_thread()] * 3
+
+    def test_error(self):
+        """After an error nothing is begun, what was begun is finished, then it is raised."""
+        both, done, ends = threading.Barrier(2), [], []
+
+        async def fail():
+            both.wait(HANGS)
+            message = "not now"
+            raise StoreError(message)
+
+        async def finish():
+            both.wait(HANGS)
+            done.append("finished")
+
+        async def never():
+            done.append("begun")
+
+        works = [fail, finish, *[never] * 50]
+        with pytest.raises(StoreError, match="not now"):
+            run(ThreadBackend().run_all(works, 2, at_thread_end=lambda: ends.append(1)))
+        assert "finished" in done
+        assert ends == [1, 1]
+
+    def test_interrupted(self):
+        """A caller that is interrupted first waits for the work that was begun."""
+        both, go_on, done = threading.Barrier(3), threading.Event(), []
+
+        async def work():
+            both.wait(HANGS)
+            go_on.wait(HANGS)
+            done.append(1)
+
+        def interrupt():
+            both.wait(HANGS)
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+        def handle(*_):
+            go_on.set()
+            raise KeyboardInterrupt
+
+        thread = threading.Thread(target=interrupt)
+        before = signal.signal(signal.SIGINT, handle)
+        try:
+            thread.start()
+            with pytest.raises(KeyboardInterrupt):
+                run(ThreadBackend().run_all([work] * 2, 2, at_thread_end=lambda: None))
+        finally:
+            signal.signal(signal.SIGINT, before)
+        thread.join(HANGS)
+        assert done == [1, 1]
