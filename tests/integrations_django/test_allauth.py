@@ -94,7 +94,7 @@ def test_twice_changes_nothing(site):
     person_of_allauth(site, "-000a")
     take_over()
     text = take_over()
-    assert "1 accounts known already" in text
+    assert "1 accounts taken over before" in text
     assert "there is a newer one here" in text
     assert TikTokAccount.objects.count() == 1
 

@@ -114,9 +114,9 @@ class TestEveryClient:
 
     @pytest.mark.parametrize("scope", ["video.upload", "nonsense", ""])
     def test_scopes_not_asked_for(self, visit, fake, scope):
-        """A scope that the app did not ask for cannot be left ticked."""
+        """A scope that the app did not request cannot be left ticked."""
         visitor = visit(fake, **good(fake))
-        with pytest.raises(LoginFlowError, match="did not ask for") as caught:
+        with pytest.raises(LoginFlowError, match="did not request") as caught:
             visitor.log_in(scopes=["user.info.basic", scope])
         assert repr(scope) in str(caught.value)
         assert "user.info.basic, video.list" in str(caught.value)

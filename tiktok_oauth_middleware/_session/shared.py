@@ -27,7 +27,7 @@ class Shared:
     backend: Backend
     records: Records
     cache: SessionCache
-    #: Returns the client for TikTok, made when it is first asked for.
+    #: Returns the client for TikTok, made when first needed.
     client: Callable[[], Awaitable[TikTokClient]]
     emit: Emitter
     #: None without OpenTelemetry's API.

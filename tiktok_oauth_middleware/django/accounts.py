@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from tiktok_oauth_middleware._session.cached_session import CachedSession
 
-_atomic: Any = transaction.atomic  # which has two shapes, and no types
+_atomic: Any = transaction.atomic  # it has two shapes, and no types
 #: Where Django's session keeps the open_id of the TikTok login that began it.
 BOUND_TO = "_tiktok_open_id"
 #: Names tried for a new user; each is random, with 40 bits.
@@ -162,7 +162,7 @@ def _note_login(account: TikTokAccount, login: Login) -> None:
 
 
 def sign_in(request: Any, login: Login) -> Refusal | None:
-    """Sign the person in to Django, or connect the account of who is signed in.
+    """Sign the person in to Django, or connect the account of a signed-in user.
 
     Returns:
         Why not, or None.
@@ -173,7 +173,7 @@ def sign_in(request: Any, login: Login) -> Refusal | None:
     is_known = TikTokAccount.objects.filter(open_id=login.open_id).exists()
     user: Any = django_auth.authenticate(request, tiktok_login=login)
     if user is None:
-        if is_bound:  # of the account that the browser had before
+        if is_bound:  # of the browser's previous account
             django_auth.logout(request)
         return Refusal(code="login_refused", forgets=not is_known)
     account = TikTokAccount.objects.filter(open_id=login.open_id, user=user).first()
@@ -264,7 +264,7 @@ def _is_over(request: Any, open_id: str | None) -> bool:
 def _bound_user(request: Any, given: Any) -> Any:
     if not _is_over(request, request.session.get(BOUND_TO)):
         return given
-    request.user = given  # which the logout reads
+    request.user = given  # the logout reads it
     django_auth.logout(request)
     return AnonymousUser()
 

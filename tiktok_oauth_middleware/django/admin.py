@@ -61,7 +61,7 @@ class TikTokAccountAdmin(admin.ModelAdmin):
 
     @admin.display(description="grant ends")
     def grant_ends(self, account: TikTokAccount) -> datetime | None:
-        """Return when only a new login helps; None where TikTok did not say."""
+        """Return when the grant ends and a new login is needed; None if unknown."""
         stored = _stored(account)
         return _moment(stored.ends_at) if stored else None
 
@@ -105,7 +105,7 @@ class TikTokAccountAdmin(admin.ModelAdmin):
 
 
 def _stored(account: Any) -> Any:
-    """Return what the store knows of an account, read once a page."""
+    """Return what is stored of an account, read once a page."""
     if not hasattr(account, "_tiktok_stored"):
         try:
             account._tiktok_stored = installation().stored_user(account.open_id)

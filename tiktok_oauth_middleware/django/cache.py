@@ -15,10 +15,10 @@ from .exchange import mark_private
 class TikTokCacheMiddleware:
     """Marks responses that depended on the session as private, inside of Django.
 
-    The middleware around Django does the same outside, where a cache of Django's has
-    stored the response already. With this one in ``MIDDLEWARE``, anywhere,
-    ``UpdateCacheMiddleware`` and ``cache_page`` store no such response, and what else
-    reads a response's headers there sees ``Vary: Cookie`` and ``private``.
+    The middleware around Django does the same, but outside: by then a cache of Django
+    has stored the response. With this one in ``MIDDLEWARE``, anywhere,
+    ``UpdateCacheMiddleware`` and ``cache_page`` store no such response, and other
+    middlewares see ``Vary: Cookie`` and ``private`` in its headers.
 
     For sync and async projects. It does nothing in requests that do not come through
     the middleware around Django, such as those of Django's test client. A project with
@@ -37,8 +37,8 @@ class TikTokCacheMiddleware:
 
     def __call__(self, request: Any) -> Any:
         """Return the response, or under ASGI what gives it when awaited."""
-        # Django makes a new request class nowhere else: what is around it was not seen
-        # by the middleware around Django, behind a wrapper of the project's own.
+        # The middleware around Django may not have found it behind a wrapper of the
+        # project's own, so its request class is watched here too.
         request.__class__ = watched_request(type(request))
         if self._is_async:
             return self._later(request)

@@ -26,8 +26,8 @@ __all__ = ["TikTokAuthMiddlewareStack"]
 def TikTokAuthMiddlewareStack(inner: Any) -> Any:  # noqa: N802 - as Channels names its own
     """Return Channels' ``AuthMiddlewareStack`` with ``scope["tiktok"]`` in it.
 
-    ``scope["user"]`` is anonymous where a TikTok login began the Django session and
-    has ended since. A WebSocket from a page of another origin is anonymous.
+    ``scope["user"]`` is anonymous if a TikTok login began the Django session and has
+    ended since. A WebSocket from a page of another origin is anonymous.
 
     Args:
         inner: the app for WebSockets.

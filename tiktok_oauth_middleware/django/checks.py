@@ -27,9 +27,9 @@ def register_checks() -> None:
 
 
 def check_settings(**_: Any) -> list[checks.CheckMessage]:
-    """Return every fault of the settings, and of where the middleware stands."""
+    """Return every fault of the settings, and of the middleware's position."""
     if not _uses("TikTokMiddleware") and not hasattr(settings, "TIKTOK_OAUTH"):
-        return []  # the app is here for its table alone
+        return []  # the app is installed for its table alone
     found: list[checks.CheckMessage] = []
     try:
         given = _read()
@@ -46,7 +46,7 @@ def check_settings(**_: Any) -> list[checks.CheckMessage]:
 
 
 def check_deployment(**_: Any) -> list[checks.CheckMessage]:
-    """Return what the package's own ``check`` finds, less what is good."""
+    """Return the findings of the package's own ``check``, without the good ones."""
     try:
         given = _read()
     except ConfigurationError:
@@ -162,7 +162,7 @@ def _middleware_faults() -> Iterator[checks.CheckMessage]:
 
 
 def _path_faults(given: TikTokSettings) -> Iterator[checks.CheckMessage]:
-    """Name paths of ours that a view of the project's would never be reached at."""
+    """Report paths of ours at which a view of the project cannot be reached."""
     paths = {
         "login_path": given.login_path,
         "logout_path": given.logout_path,
@@ -185,7 +185,7 @@ def _is_view(path: str) -> bool:
         match = resolve(path)
     except Resolver404:
         return False
-    # A route that takes anything, such as that of the flat pages, is no such view.
+    # A route that matches anything, such as that of the flat pages, does not count.
     return not match.kwargs and not match.args
 
 
@@ -229,7 +229,8 @@ def _account_faults() -> Iterator[checks.CheckMessage]:
     field = model._meta.get_field(model.USERNAME_FIELD)
     if isinstance(field, models.EmailField) and not makes_users:
         yield checks.Error(
-            f"{model.__name__} is named by an email address, and TikTok gives none",
+            f"{model.__name__} is named by an email address, which TikTok does not"
+            " give",
             hint='name a callable in TIKTOK_OAUTH_OPTIONS["make_user"], which makes a'
             " user of a TikTok login",
             id="tiktok_oauth.make_user_missing",

@@ -1,8 +1,8 @@
 """Connecting TikTok accounts to Django users, by ``connect_path``.
 
-With `TikTokBackend` the table of `TikTokAccount` decides too whose an account is: it
-gets a row, so that the user can log in with the account, and a row of another user
-means that the account is taken.
+With `TikTokBackend` the table of `TikTokAccount` decides too which user has an account:
+a connected account gets a row, so that the user can log in with it, and a row of
+another user means that the account is taken.
 """
 
 from __future__ import annotations

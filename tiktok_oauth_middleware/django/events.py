@@ -1,4 +1,4 @@
-"""What the package's events mean for accounts and signals."""
+"""Handling of the package's events: accounts and Django signals."""
 
 from __future__ import annotations
 

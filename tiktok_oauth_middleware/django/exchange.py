@@ -1,6 +1,6 @@
 """Requests and responses of Django's, as the core's and back.
 
-Django reads the path itself: it knows ``FORCE_SCRIPT_NAME`` and the mount point, and
+Django reads the path itself: it applies ``FORCE_SCRIPT_NAME`` and the mount point, and
 decodes. What is matched here is ``request.path_info``, which its URL resolver matches
 too, so that a rule and a view cannot differ over a path.
 """
@@ -153,7 +153,7 @@ def cookie_named(answer: Response, name: str) -> bytes | None:
 
 
 def hide_cookies(request: HttpRequest, names: Sequence[str]) -> None:
-    """Take cookies of ours out of ``request.COOKIES``, which Django's error page shows.
+    """Remove our cookies from ``request.COOKIES``, which Django's error page shows.
 
     Args:
         request: of the page.

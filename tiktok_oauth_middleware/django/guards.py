@@ -30,7 +30,7 @@ def requires_tiktok(view: V, /, *, max_age: float | None = None) -> V: ...
 @overload
 def requires_tiktok(*scopes: str, max_age: float | None = None) -> Callable[[V], V]: ...
 def requires_tiktok(*given: Any, max_age: float | None = None) -> Any:
-    """Let a view be called only for who is signed in and granted the scopes.
+    """Let a view be called only for users who are signed in and granted the scopes.
 
     With scopes or without, and without parentheses too; for plain and ``async def``
     views. For a method of a class-based view use Django's ``method_decorator``, for
@@ -85,7 +85,7 @@ def _guarded(view: Callable[..., Any], required: Requirements) -> Callable[..., 
 def _is_marked(view: Any) -> bool:
     if inspect.isroutine(view):
         return False
-    own = getattr(view, "__call__", None)  # noqa: B004 - a mark on it is asked for
+    own = getattr(view, "__call__", None)  # noqa: B004 - it may be marked
     return iscoroutinefunction(own)
 
 
@@ -102,7 +102,7 @@ def refused(
 
 
 class TikTokRequiredMixin:
-    """Lets a class-based view be called only for who is signed in with TikTok.
+    """Lets a class-based view be called only for users who are signed in with TikTok.
 
     It stands before Django's own base classes.
     """

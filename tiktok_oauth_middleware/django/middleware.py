@@ -2,8 +2,8 @@
 
 The same flows as around an ASGI or WSGI app, over the same core. A request is served by
 one coroutine. Under WSGI `run` finishes it in one step, and the next middleware is
-called from inside of it; under ASGI it is awaited. Neither enters a thread, but where
-Django's database is queried under ASGI.
+called from inside of it; under ASGI it is awaited. Neither enters a thread, except for
+queries of Django's database under ASGI.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ class TikTokMiddleware:
         return await self._finished(request, response, change)
 
     async def _find(self, request: HttpRequest, auth: TikTokAuth) -> Any:
-        """Note in `auth` whom the session cookie stands for.
+        """Put the session of the request's cookie into `auth`.
 
         Returns:
             What changes the response's headers where the cookie is to be deleted.
@@ -170,7 +170,7 @@ class TikTokMiddleware:
         return self._core.cookie_deletion(value) if auth._cached is None else None
 
     def _new_mount_point(self, mount: str, request: HttpRequest) -> MountPoint:
-        """Return what is the same below one mount point, at its first request.
+        """Return a mount point at its first request.
 
         Raises:
             ConfigurationError: there is another TikTok middleware around Django.
@@ -188,7 +188,7 @@ class TikTokMiddleware:
     def _is_protected(
         self, request: HttpRequest, mount_point: MountPoint, *, recent: bool = False
     ) -> bool:
-        """Whether the rules protect what the project may take a path for.
+        """Whether the rules protect a path that the project may read.
 
         Args:
             request: the project's.
@@ -218,7 +218,7 @@ class TikTokMiddleware:
     async def _own(
         self, request: HttpRequest, mount_point: MountPoint
     ) -> HttpResponseBase:
-        """Answer a path of ours, and let Django's session follow."""
+        """Answer a path of ours, and change Django's session accordingly."""
         core, name = self._core, mount_point.routes[request.path_info]
         if self._cookie_name in request.META.get("HTTP_COOKIE", ""):
             exchange.hide_cookies(request, [self._cookie_name])
@@ -281,7 +281,7 @@ class TikTokMiddleware:
         return without_referrer(await core.render(page, core_request))
 
     async def _in_django(self, call: Callable[..., Any], *args: Any) -> Any:
-        """Return what a function that uses Django's database gives."""
+        """Return the result of a function that uses Django's database."""
         if self._is_async:
             return await sync_to_async(call, thread_sensitive=True)(*args)
         return call(*args)
@@ -322,13 +322,13 @@ class TikTokMiddleware:
     async def _ended(
         self, request: HttpRequest, cached: CachedSession, response: HttpResponseBase
     ) -> HttpResponseBase:
-        """End the TikTok session of who logged out of Django, and delete its cookie."""
+        """End the TikTok session after a logout of Django, and delete its cookie."""
         core, ids = self._core, (cached[RECORD_ID], cached[DIGEST])
         del cached
         try:
             await core.service.end_session(*ids)
         except StoreError as error:
-            # The session lives on, and to say otherwise would be wrong.
+            # The session still exists, so its cookie stays.
             mount = request.META.get("SCRIPT_NAME", "")
             core_request = exchange.to_core_request(request, mount).without_cookies()
             answer = await core.store_error_response(core_request, error)

@@ -1,4 +1,4 @@
-"""The app's tables: the store's rows, and who has which TikTok account."""
+"""The app's tables: the store's rows, and the TikTok accounts of users."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class StoredRow(models.Model):
         default_permissions = ()
 
     def __str__(self) -> str:
-        """Return the key, which names a record and tells nothing of its user."""
+        """Return the key, which names a record and does not identify its user."""
         return str(self.key)
 
 

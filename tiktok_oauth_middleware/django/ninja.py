@@ -1,4 +1,4 @@
-"""Django Ninja: ``auth=TikTokSession()`` lets pass who is signed in with TikTok.
+"""Django Ninja: ``auth=TikTokSession()`` requires a user who is signed in with TikTok.
 
 ::
 

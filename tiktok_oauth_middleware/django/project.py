@@ -167,7 +167,7 @@ def read_options() -> Options:
 
 
 class _Tokens(TikTokTokens):
-    """Tokens over the middleware's own services: what ends here ends there at once."""
+    """Tokens over the middleware's own services: a session ends in both at once."""
 
     def __init__(self, installed: Installation, **options: Any) -> None:
         super().__init__(installed.settings, installed.store, **options)
@@ -204,7 +204,7 @@ class Installation:
         self._making = threading.Lock()
 
     def stored_user(self, open_id: str) -> StoredUser | None:
-        """Return what is stored of a user, without any token; None if nothing is.
+        """Return what is stored of a user, without tokens; None if nothing is stored.
 
         Raises:
             StoreError: the store failed.
@@ -215,7 +215,7 @@ class Installation:
         return None if stored is None else stored_user(core.service, stored.record)
 
     def core(self, *, is_async: bool) -> Core:
-        """Return the core of one kind of request, made when first asked for."""
+        """Return the core of one kind of request, made when first needed."""
         with self._making:
             if is_async not in self._cores:
                 self._cores[is_async] = self._make(is_async=is_async)
@@ -240,7 +240,7 @@ class Installation:
         )
 
     def _app_users(self, *, is_async: bool) -> AppUsers | None:
-        """Return the project's users, to whom accounts are connected, if they are."""
+        """Return the project's users, if accounts can be connected to them."""
         if self.settings.connect_path is None:
             return None
         from .connecting import app_users
@@ -258,7 +258,7 @@ class Installation:
         return None
 
     def close(self) -> None:
-        """Close what the blocking side holds; the rest goes with its event loop."""
+        """Close the blocking connections; others end with their event loop."""
         core = self._cores.get(False)
         if core is not None:
             run(core.service.aclose())
@@ -269,7 +269,7 @@ _found: list[Installation] = []
 
 
 def installation() -> Installation:
-    """Return the project's TikTok login, made when first asked for.
+    """Return the project's TikTok login, made when first needed.
 
     Raises:
         ConfigurationError: the settings are wrong.

@@ -1,4 +1,4 @@
-"""What Django's own signals mean for the TikTok session and the tokens."""
+"""Receivers of Django's own signals, for the TikTok session and the tokens."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def connect() -> None:
 
 
 def _logged_out(request: Any = None, **_: Any) -> None:
-    """Have the middleware end the TikTok session behind the response."""
+    """Have the middleware end the TikTok session after the response."""
     if request is not None:
         request._tiktok_ends = True
 

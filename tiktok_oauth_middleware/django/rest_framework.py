@@ -1,4 +1,4 @@
-"""Django REST framework: who is signed in with TikTok, and who may pass.
+"""Django REST framework: authentication and permissions by the TikTok session.
 
 ::
 

@@ -112,7 +112,7 @@ def _refuse(error: str, kind: str, text: str, code: int = 0) -> NoReturn:
 
 
 def _mismatch(sent: str | None, registered: Sequence[str]) -> str:
-    """Say what was sent, and what is registered."""
+    """Return what was sent, and what is registered."""
     shown = f"the app sent {sent[:_LONGEST_SHOWN]!r}" if sent else "the app sent none"
     known = " and ".join(map(repr, registered)) or "none"
     return f"{shown}, and {known} is registered"
@@ -155,7 +155,7 @@ def is_loopback(uri: str) -> bool:
 
 
 def redirect_uri_fault(uri: str) -> str | None:
-    """Say why TikTok's portal would not register `uri`; None if it would."""
+    """Return why TikTok's portal would not register `uri`; None if it would."""
     parts = _parts(uri)
     if parts is None or not parts.hostname or "@" in parts.netloc:
         return "it is not the address of a site"
@@ -172,7 +172,7 @@ def redirect_uri_fault(uri: str) -> str | None:
 
 
 def redirect_uri_faults(uris: Sequence[str]) -> list[str]:
-    """Say what TikTok's portal would refuse of an app's redirect URIs."""
+    """Return what TikTok's portal would refuse of an app's redirect URIs."""
     found = [f"{uri!r}: {fault}" for uri in uris if (fault := redirect_uri_fault(uri))]
     if len(uris) > _MOST_REDIRECT_URIS:
         found.append(f"more than {_MOST_REDIRECT_URIS} redirect URIs")

@@ -6,8 +6,8 @@ without a trip to TikTok: it writes the record that a login would write.
 `wrap_client` is for a project that is wrapped from outside.
 `django.test.Client` and `AsyncClient` call Django's handler themselves and never reach
 what ``wsgi.py`` or ``asgi.py`` put around the application. Here the handler becomes the
-application that is wrapped. What it answers stays the response that Django's assertions
-know, with the headers and cookies that the middleware gave it.
+application that is wrapped. Its response stays the one that Django's assertions expect,
+with the headers and cookies that the middleware gave it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ __all__ = ["tiktok_login", "wrap_client"]
 
 _Client = TypeVar("_Client")
 _Headers = list[tuple[str, str]]
-#: Where in the environ or scope the application leaves what Django answered.
+#: The key in the environ or scope under which the application leaves Django's response.
 _ANSWER = "tiktok.testing.answer"
 
 
@@ -70,8 +70,8 @@ def tiktok_login(
         user: the Django user whose account it is; found or made if not given.
 
     Returns:
-        The `User`, as ``request.tiktok.user`` shows it; with an ``AsyncClient`` what
-        gives it when awaited.
+        The `User`, as ``request.tiktok.user`` shows it; with an ``AsyncClient`` an
+        awaitable of it.
 
     Raises:
         ConfigurationError: the settings are wrong.
@@ -126,7 +126,7 @@ def _log_in(client: Any, person: User, scopes: Iterable[str] | None, user: Any) 
 
 
 def _log_in_to_django(client: Any, person: User, granted: str, user: Any) -> None:
-    """Sign the client in to Django, where the project's backend is ours."""
+    """Sign the client in to Django, if the project uses our backend."""
     from tiktok_oauth_middleware.django.checks import backend_path
     from tiktok_oauth_middleware.django.middleware import accounts_module
 
@@ -139,7 +139,7 @@ def _log_in_to_django(client: Any, person: User, granted: str, user: Any) -> Non
     if user is None:
         user = accounts.find_or_make(None, login)
         if user is None:
-            message = "may_sign_up refused this person: hand over user="
+            message = "may_sign_up refused this person: pass user="
             raise LoginFlowError(message)
     elif accounts.connect(user, login)[0] is None:
         message = f"{person.open_id} is the account of another user"
@@ -155,7 +155,7 @@ def _log_in_to_django(client: Any, person: User, granted: str, user: Any) -> Non
 
 
 def wrap_client(client: _Client, wrap: Callable[[Any], Any]) -> _Client:
-    """Put the middleware around what a test client of Django asks.
+    """Put the middleware between a test client of Django and the project.
 
     Args:
         client: a ``django.test.Client`` or ``AsyncClient``, or one derived from them.

@@ -293,7 +293,7 @@ class FakeTikTok:
         if self._is_followed is False:
             message = (
                 "advance() moves the clock of the stand-in, and the app's middleware"
-                " goes by another: make it with clock=fake.clock, and its store too"
+                " uses another: make it with clock=fake.clock, and its store too"
             )
             raise LoginFlowError(message)
         self._advanced += seconds
@@ -601,7 +601,7 @@ class FakeTikTok:
                     request.method, str(request.url), request.headers, request.content
                 )
             except TimedOut:
-                message = "the stand-in answers later than any client waits"
+                message = "the stand-in answers after any client's timeout"
                 raise httpx.ReadTimeout(message, request=request) from None
             except ConnectionLost:
                 message = "the stand-in dropped the connection"

@@ -52,8 +52,8 @@ def check_scopes(authorize: str, scopes: Iterable[str] | None) -> None:
     if more := [scope for scope in scopes if scope not in requested]:
         message = (
             f"scopes= leaves {', '.join(map(repr, more))} ticked, which the app did not"
-            f" ask for: it asked for {', '.join(requested)}. Name it in the settings'"
-            " scopes, or ask for it with login_path=auth.login_url(scopes=[...])"
+            f" request: it requested {', '.join(requested)}. Name it in the settings'"
+            " scopes, or request it with login_path=auth.login_url(scopes=[...])"
         )
         raise LoginFlowError(message)
 
@@ -96,8 +96,8 @@ def check_answer(fake: FakeTikTok, before: int, callback: str, status: int) -> N
     calls = [r for r in fake.requests[before:] if r.endpoint == "token"]
     if calls and calls[-1].error == "invalid_client" and not calls[-1].is_fault:
         message = (
-            "the app proved itself with another client_secret than the stand-in's: make"
-            " it with FakeTikTok.for_settings(settings). To test what happens then:"
+            "the app sent another client_secret than the stand-in's: make it with"
+            " FakeTikTok.for_settings(settings). To test what happens then:"
             ' fail("token", error="invalid_client")'
         )
         raise LoginFlowError(message)
@@ -128,7 +128,8 @@ def check_stand_in_was_used(
 def find_core(client: object, url: str) -> Any:
     """Return the core of the middleware behind a client, or None.
 
-    Of several the one whose app `url` is about: TikTok's authorize page, or a callback.
+    If there are several, it is the one whose app `url` concerns: TikTok's authorize
+    page, or a callback.
     """
     query = parse_qs(urlsplit(url).query)
     wanted = query.get("redirect_uri", [url.partition("?")[0]])[0]

@@ -1,7 +1,7 @@
 """The stand-in's pages: the consent page, error pages, and pictures.
 
-They say that this is no TikTok, and borrow neither its logo nor its colours. No script;
-everything foreign is escaped.
+They state that this is not TikTok, and use neither its logo nor its colours. They have
+no script; every value is escaped.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ _NOTE = "This is a local stand-in for development. It is not TikTok."
 def headers(redirect_uri: str = "") -> tuple[tuple[str, str], ...]:
     """Return a page's headers; its form may lead on to the origin of `redirect_uri`.
 
-    Chromium holds form-action against the redirect that answers a form, too.
+    Chromium applies form-action to the redirect that answers a form, too.
     """
     parts = urlsplit(redirect_uri)
     onward = f" {parts.scheme}://{parts.netloc}" if parts.netloc else ""
@@ -99,7 +99,7 @@ def consent_page(
     request_id: str,
     chosen: str | None,
 ) -> bytes:
-    """Return the page on which somebody decides; `chosen` is who did so last."""
+    """Return the page on which a person decides; `chosen` is who did so last."""
     site = urlsplit(request.redirect_uri).netloc
     first = chosen or people[0].open_id
     accounts = "".join(

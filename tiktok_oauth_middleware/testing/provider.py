@@ -1,11 +1,12 @@
 """TikTok's side of a login: a strict state machine, without HTTP.
 
-It refuses what TikTok refuses, with TikTok's own texts and shapes, and is nowhere more
-lenient: a mistake that a stand-in forgives reaches users in production. A code works
+It refuses what TikTok refuses, with TikTok's own texts and shapes, and is never more
+lenient: a mistake that a stand-in accepts reaches users in production. A code works
 once, and a failed attempt uses it up; refresh tokens rotate, and the old one is invalid
 at once. A grant ends a fixed time after the consent, however often its tokens were
 refreshed. An account that consented before is reconnected without a page, with the
-scopes of that consent. (https://developers.tiktok.com/doc/oauth-user-access-token-management)
+scopes of that consent.
+(https://developers.tiktok.com/doc/oauth-user-access-token-management)
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ PEOPLE: tuple[Person, ...] = (
         display_name="Second creator",
         username="second.creator",
         colours=("#5f0f40", "#fb8b24"),
-        bio="For whatever needs two people.",
+        bio="For tests that need two people.",
         follower_count=310,
         following_count=122,
         likes_count=1904,

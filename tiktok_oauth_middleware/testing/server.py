@@ -52,7 +52,7 @@ _REFUSALS = {
 
 
 class StandIn:
-    """A stand-in for TikTok on a port of this machine, for as long as it is open.
+    """A stand-in for TikTok on a port of this machine, while it is open.
 
     >>> with StandIn(FakeTikTok()) as stand_in:  # doctest: +SKIP
     ...     settings = TikTokSettings(..., endpoints=stand_in.endpoints)
@@ -473,7 +473,7 @@ def serve(fake: FakeTikTok, host: str, port: int, *, scopes: str = "") -> None:
     variables["TIKTOK_SECRET_KEYS"], is_kept = _secret_key()
     lines = [
         f"Stand-in for TikTok on {stand_in.url}; Ctrl-C ends it.",
-        "Lead your app here with:",
+        "Point your app here with:",
         *(f"  export {name}={value}" for name, value in variables.items()),
     ]
     if not is_kept:
@@ -515,7 +515,7 @@ def _secret_key() -> tuple[str, bool]:
             with os.fdopen(made, "w", encoding="ascii") as file:
                 file.write(secrets.token_urlsafe(32))
         is_whole = len(path.read_text(encoding="ascii")) >= _KEY_LENGTH
-    except (OSError, RuntimeError, ValueError):  # no home, none that can be written
+    except (OSError, RuntimeError, ValueError):  # no home directory, or not writable
         return _NEW_KEY, False
     return (
         (f'"$(cat {shlex.quote(str(path))})"', True) if is_whole else (_NEW_KEY, False)

@@ -1,4 +1,4 @@
-"""What every store must keep, as tests: for ours, and for one of your own.
+"""Tests of what every store must guarantee: for ours, and for one of your own.
 
 A store of your own is proven by a class in your tests::
 
@@ -13,9 +13,9 @@ A store of your own is proven by a class in your tests::
         def failing_store(self):
             return MyStore("an address where nothing answers")
 
-The tests wait for real, short lifetimes. A store that can be given a clock overrides
-`tick` as well, and they wait for nothing. A store written for asyncio takes
-`AsyncStoreContract`, which runs the very same tests.
+The tests wait for real, short lifetimes. If a store takes a clock, its class overrides
+`tick` as well, and the tests do not wait. A store written for asyncio uses
+`AsyncStoreContract`, which runs the same tests.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ __all__ = ["AsyncStoreContract", "StoreContract"]
 
 T = TypeVar("T")
 
-#: Seconds that no test takes: the life of rows that must not expire.
+#: A lifetime longer than any test, in seconds, for rows that must not expire.
 _LONG = 3600.0
-#: Characters that a key has at most, without what stands for its lock.
+#: The most characters of a key, without those added for its lock.
 _LONGEST_KEY = 99
 _THREADS = 8
 _ROUNDS = 25
@@ -52,17 +52,17 @@ _ROUNDS = 25
 class StoreContract:
     """Tests that a `Store` must pass; override `store`, and what else applies."""
 
-    #: Seconds that the rows live whose expiry is tested; more for a slow store.
+    #: The lifetime of rows whose expiry is tested, in seconds; more for a slow store.
     lifetime: float = 0.3
 
     @pytest.fixture
     def store(self) -> Any:
-        """Return the store to prove, which may hold rows of others."""
+        """Return the store to test, which may contain other rows."""
         pytest.fail("override the fixture `store`")
 
     @pytest.fixture
     def tick(self) -> Callable[[float], None]:
-        """Return what lets a number of seconds go by; override it to move a clock."""
+        """Return a function that lets seconds pass; override it to move a clock."""
         return time.sleep
 
     @pytest.fixture
@@ -75,16 +75,16 @@ class StoreContract:
 
     @pytest.fixture
     def key(self) -> str:
-        """Return a key that nobody else uses."""
+        """Return a key that no other test uses."""
         return f"contract:{{{uuid.uuid4().hex}}}"
 
     def _expire(self, tick: Callable[[float], None]) -> None:
         tick(self.lifetime * 1.5)
 
     def _in_time(self, check: Callable[[float], None]) -> None:
-        """Check with a short life, and with longer ones if that ended too soon.
+        """Check with a short lifetime, and with longer ones if that ended too soon.
 
-        On a busy machine a short life may be over before the row is read.
+        On a busy machine a short lifetime may end before the row is read.
         """
         for factor in (1, 5):
             with suppress(AssertionError):
@@ -99,12 +99,12 @@ class StoreContract:
         assert store.get(key) is None
 
     def test_create(self, store: Any, key: str) -> None:
-        """A swap from None writes a row that reads back."""
+        """A swap from None writes a row that can be read."""
         assert store.compare_and_set(key, None, b"first", _LONG) is True
         assert store.get(key) == b"first"
 
     def test_create_once(self, store: Any, key: str) -> None:
-        """A swap from None is refused where a row is, even for the same value."""
+        """A swap from None is refused if there is a row, even with the same value."""
         store.compare_and_set(key, None, b"first", _LONG)
         assert store.compare_and_set(key, None, b"second", _LONG) is False
         assert store.compare_and_set(key, None, b"first", _LONG) is False
@@ -117,7 +117,7 @@ class StoreContract:
         assert store.get(key) == b"second"
 
     def test_replace_by_the_same(self, store: Any, key: str) -> None:
-        """A swap from a value to itself takes place, as often as it is asked for."""
+        """A swap from a value to itself succeeds, each time."""
         store.compare_and_set(key, None, b"same", _LONG)
         assert store.compare_and_set(key, b"same", b"same", _LONG) is True
         assert store.compare_and_set(key, b"same", b"same", _LONG) is True
@@ -130,13 +130,13 @@ class StoreContract:
         assert store.get(key) == b"first"
 
     def test_replace_nothing(self, store: Any, key: str) -> None:
-        """A swap from a value is refused where no row is, and makes none."""
+        """A swap from a value is refused if there is no row, and creates none."""
         assert store.compare_and_set(key, b"first", b"second", _LONG) is False
         assert store.compare_and_set(key, b"", b"second", _LONG) is False
         assert store.get(key) is None
 
     def test_delete(self, store: Any, key: str) -> None:
-        """A swap to None deletes the row, which can then be made again."""
+        """A swap to None deletes the row, which can then be created again."""
         store.compare_and_set(key, None, b"first", _LONG)
         assert store.compare_and_set(key, b"first", None, 0) is True
         assert store.get(key) is None
@@ -155,7 +155,7 @@ class StoreContract:
             store.compare_and_set(key, None, None, _LONG)
 
     def test_rows_are_apart(self, store: Any, key: str) -> None:
-        """A row is found by its whole key, and no pattern in a key means anything."""
+        """A row is found by its whole key, and no character of a key is a pattern."""
         for other in (key, f"{key}x", f"{key[:-1]}", f"{key[:-1]}*", f"{key}%", "?"):
             store.compare_and_set(other, None, b"kept", _LONG)
         assert store.compare_and_set(f"{key[:-1]}*", b"kept", None, 0) is True
@@ -175,7 +175,7 @@ class StoreContract:
         ids=["empty", "nul", "every byte", "text", "eight bytes", "100 kB"],
     )
     def test_bytes_are_bytes(self, store: Any, key: str, value: bytes) -> None:
-        """Any bytes read back as they were written, and compare as such."""
+        """Any bytes are read as they were written, and compared byte for byte."""
         assert store.compare_and_set(key, None, value, _LONG) is True
         assert store.get(key) == value
         assert isinstance(store.get(key), bytes)
@@ -184,7 +184,7 @@ class StoreContract:
         assert store.compare_and_set(key, value + b"!", None, 0) is True
 
     def test_keys_are_exact(self, store: Any, key: str) -> None:
-        """Keys that differ in case or in blanks at an end name different rows."""
+        """Keys that differ in case, or in blanks at their ends, name different rows."""
         others = (key, key.swapcase(), f"{key} ", f"{key}  ", f" {key}", f"{key}\t")
         for number, other in enumerate(others):
             assert store.compare_and_set(other, None, b"%d" % number, _LONG) is True
@@ -194,7 +194,7 @@ class StoreContract:
         assert store.get(key) == b"0"
 
     def test_long_keys(self, store: Any, key: str) -> None:
-        """A key of the greatest length is kept whole, and so is its lock."""
+        """A key of the greatest length is stored whole, and so is its lock."""
         long = key.ljust(_LONGEST_KEY - 1, "x")
         for last in "ab":
             assert (
@@ -210,7 +210,7 @@ class StoreContract:
 
     @pytest.mark.parametrize("size", [65_535, 65_536, 70_000])
     def test_large_values(self, store: Any, key: str, size: int) -> None:
-        """A value of 64 kB and a little more is kept to its last byte."""
+        """A value of slightly more than 64 kB is stored whole."""
         value = bytes(range(1, 251)) * (size // 250 + 1)
         value = value[:size]
         assert store.compare_and_set(key, None, value, _LONG) is True
@@ -235,7 +235,7 @@ class StoreContract:
         ids=repr,
     )
     def test_like_values_differ(self, store: Any, key: str, value: bytes) -> None:
-        """A value is none that a text, a C string or a collation takes for it."""
+        """Values that are equal as text, C strings or by collation still differ."""
         assert store.compare_and_set(key, None, value, _LONG) is True
         assert store.get(key) == value
         assert store.compare_and_set(key, b"a", b"other", _LONG) is False
@@ -248,7 +248,7 @@ class StoreContract:
 
     @pytest.mark.parametrize("ttl", [10, 20, 40, 80, 3600, 400 * 86400])
     def test_nothing_is_born_expired(self, store: Any, key: str, ttl: float) -> None:
-        """A row or a lock is there when it was written, for how short it may be.
+        """A row or a lock exists once it was written, however short its lifetime.
 
         A column of four bytes for a time in seconds is off by up to a minute, and one
         for milliseconds is too small for 400 days.
@@ -265,7 +265,7 @@ class StoreContract:
     def test_nothing_outlives_its_time(
         self, store: Any, key: str, tick: Callable[[float], None]
     ) -> None:
-        """Of rows and locks that end one after the other none is there for longer."""
+        """Rows and locks with different lifetimes end each at its time."""
         ttls = [self.lifetime * share for share in (0.2, 0.6, 1.0)]
         locks = [store.lock(f"{key}{n}", ttl) for n, ttl in enumerate(ttls)]
         for number, ttl in enumerate(ttls):
@@ -278,7 +278,7 @@ class StoreContract:
                 assert held is True
 
     def test_expiry(self, store: Any, key: str, tick: Callable[[float], None]) -> None:
-        """A row reads as None once its time is over, and not before."""
+        """A row reads as None once its lifetime is over, and not before."""
 
         def check(life: float) -> None:
             short, long = f"{key}{life}", f"{key}{life}+"
@@ -294,7 +294,7 @@ class StoreContract:
     def test_expired_is_missing_to_a_swap(
         self, store: Any, key: str, tick: Callable[[float], None]
     ) -> None:
-        """A row that has expired is neither replaced nor deleted, and can be made."""
+        """An expired row cannot be replaced or deleted, and can be created."""
         store.compare_and_set(key, None, b"old", self.lifetime)
         self._expire(tick)
         assert store.compare_and_set(key, b"old", b"new", _LONG) is False
@@ -306,7 +306,7 @@ class StoreContract:
     def test_a_swap_begins_a_new_life(
         self, store: Any, key: str, tick: Callable[[float], None]
     ) -> None:
-        """A row lives on for the time that the last swap gave it."""
+        """A row lives for the time that the last swap gave it."""
 
         def check(life: float) -> None:
             longer, shorter = f"{key}{life}", f"{key}{life}-"
@@ -321,7 +321,7 @@ class StoreContract:
         self._in_time(check)
 
     def test_no_life(self, store: Any, key: str) -> None:
-        """A row that is given no time counts as missing at once."""
+        """A row with a lifetime of zero counts as missing at once."""
         assert store.compare_and_set(key, None, b"never", 0) is True
         assert store.get(key) is None
         store.compare_and_set(key, None, b"first", _LONG)
@@ -331,7 +331,7 @@ class StoreContract:
     # --- many at once --------------------------------------------------------------
 
     def test_no_increment_is_lost(self, store: Any, key: str) -> None:
-        """Threads that count by swapping lose nothing of one another."""
+        """Threads that count by swapping lose no increment."""
         store.compare_and_set(key, None, b"0", _LONG)
 
         def count(_: int) -> None:
@@ -342,7 +342,7 @@ class StoreContract:
         assert store.get(key) == b"%d" % (_THREADS * _ROUNDS)
 
     def test_creating_happens_once(self, store: Any, key: str) -> None:
-        """Of several that create the same row, one is told that it did."""
+        """If several threads create the same row, one succeeds."""
         keys = [f"{key}{number}" for number in range(_ROUNDS)]
 
         def create(_: int) -> list[bool]:
@@ -353,7 +353,7 @@ class StoreContract:
         )
 
     def test_taking_happens_once(self, store: Any, key: str) -> None:
-        """Of several that take the same row away, one is told that it did."""
+        """If several threads delete the same row, one succeeds."""
         keys = [f"{key}{number}" for number in range(_ROUNDS)]
         for each in keys:
             store.compare_and_set(each, None, b"ticket", _LONG)
@@ -366,9 +366,9 @@ class StoreContract:
         )
 
     def test_crossing_writers_fail_nothing(self, store: Any, key: str) -> None:
-        """Threads that make and take rows in crossing orders meet no error.
+        """Threads that create and delete rows in opposite orders meet no error.
 
-        A database may end one of them with a deadlock, and asks to be asked again.
+        A database may end one of them with a deadlock, after which it is to be retried.
         """
         keys = [f"{key}{number}" for number in range(10)]
 
@@ -385,9 +385,9 @@ class StoreContract:
         assert made == sum(store.get(each) is not None for each in keys)
 
     def test_a_read_sees_what_others_wrote(self, store: Any, key: str) -> None:
-        """What another thread has written is read at once, inside a lock too.
+        """A value that another thread has written is read at once, inside a lock too.
 
-        A transaction that stays open shows its own beginning.
+        A transaction that stays open would show the values from its beginning.
         """
         with ThreadPoolExecutor(1) as other:
 
@@ -411,7 +411,7 @@ class StoreContract:
     # --- locks ---------------------------------------------------------------------
 
     def test_a_lock_has_one_holder(self, store: Any, key: str) -> None:
-        """A lock that is held is refused without waiting; others are free."""
+        """A lock that is held is refused without waiting; other locks are free."""
         with store.lock(key, _LONG) as held:
             assert held is True
             with store.lock(key, _LONG) as held_too:
@@ -420,7 +420,7 @@ class StoreContract:
                 assert other is True
 
     def test_a_refused_lock_releases_nothing(self, store: Any, key: str) -> None:
-        """Who was refused a lock leaves it with its holder."""
+        """A caller that was refused a lock leaves it with its holder."""
         with store.lock(key, _LONG):
             with store.lock(key, _LONG):
                 pass
@@ -428,7 +428,7 @@ class StoreContract:
                 assert held is False
 
     def test_a_lock_is_released(self, store: Any, key: str) -> None:
-        """A lock is free once its holder has left."""
+        """A lock is free once its holder has left the block."""
         for _ in range(3):
             with store.lock(key, _LONG) as held:
                 assert held is True
@@ -443,7 +443,7 @@ class StoreContract:
     def test_a_lock_expires(
         self, store: Any, key: str, tick: Callable[[float], None]
     ) -> None:
-        """A lock whose holder takes too long can be had by another."""
+        """A lock whose holder takes too long can be taken by another."""
         with store.lock(key, self.lifetime):
             self._expire(tick)
             with store.lock(key, _LONG) as held:
@@ -452,7 +452,7 @@ class StoreContract:
     def test_a_late_holder_releases_nothing(
         self, store: Any, key: str, tick: Callable[[float], None]
     ) -> None:
-        """Leaving a lock that has expired leaves the next holder's alone."""
+        """Leaving a lock that has expired does not release the next holder's."""
         late = store.lock(key, self.lifetime)
         late.__enter__()
         self._expire(tick)
@@ -466,7 +466,7 @@ class StoreContract:
     ) -> None:
         """A lock that is renewed stays with its holder; a lost one cannot be."""
         if not getattr(store, "renews", False):
-            return  # it need not: its leases are then long
+            return  # optional: its leases are then long
         lock = store.lock(key, self.lifetime)
         with lock:
             assert lock.renew(_LONG) is True
@@ -480,14 +480,14 @@ class StoreContract:
                 assert lock.renew(_LONG) is False
 
     def test_a_lock_is_not_the_row(self, store: Any, key: str) -> None:
-        """Locking a key neither makes, hides nor changes its row."""
+        """Locking a key neither creates, hides nor changes its row."""
         with store.lock(key, _LONG):
             assert store.get(key) is None
             assert store.compare_and_set(key, None, b"mine", _LONG) is True
         assert store.get(key) == b"mine"
 
     def test_of_many_one_holds(self, store: Any, key: str) -> None:
-        """Of several that want a lock at the same time, one has it."""
+        """If several threads ask for a lock at the same time, one gets it."""
         asked = threading.Barrier(_THREADS)
 
         def hold(_: int) -> bool:
@@ -500,7 +500,7 @@ class StoreContract:
     # --- failures ------------------------------------------------------------------
 
     def test_a_failure_is_a_store_error(self, failing_store: Any, key: str) -> None:
-        """A store that cannot answer says StoreError, from its own exception."""
+        """A store that cannot answer raises StoreError, from its own exception."""
         asks: list[Callable[[], Any]] = [
             lambda: failing_store.get(key),
             lambda: failing_store.compare_and_set(key, None, b"new", _LONG),
@@ -521,12 +521,12 @@ def _increment(store: Any, key: str) -> None:
         assert count is not None
         if store.compare_and_set(key, count, b"%d" % (int(count) + 1), _LONG):
             return
-        # Who loses steps aside for a moment, or eight in step would lose for long.
+        # A thread that lost waits for a moment, or eight in step would lose for long.
         time.sleep(random.random() / 1000)
 
 
 def _at_once(work: Callable[[int], T]) -> list[T]:
-    """Return what `work` gives in each of eight threads that start together."""
+    """Return the results of `work` in eight threads that start together."""
     started = threading.Barrier(_THREADS)
 
     def run(number: int) -> T:
@@ -549,23 +549,23 @@ class AsyncStoreContract(StoreContract):
 
     @pytest.fixture
     def open_store(self) -> Callable[[], Any]:
-        """Return what makes the store, called (and awaited) in the event loop."""
+        """Return a function that makes the store, called in the event loop."""
         pytest.fail("override the fixture `open_store`")
 
     @pytest.fixture
     def open_failing_store(self) -> Callable[[], Any]:
-        """Return what makes a store that cannot answer; see `failing_store`."""
+        """Return a function that makes a failing store; see `failing_store`."""
         pytest.fail("override the fixture `open_failing_store`")
 
     @pytest.fixture
     def store(self, open_store: Callable[[], Any]) -> Iterator[Any]:
-        """Return the store's blocking face."""
+        """Return the store with blocking methods."""
         with _in_a_loop(open_store) as store:
             yield store
 
     @pytest.fixture
     def failing_store(self, open_failing_store: Callable[[], Any]) -> Iterator[Any]:
-        """Return the failing store's blocking face."""
+        """Return the failing store with blocking methods."""
         with _in_a_loop(open_failing_store) as store:
             yield store
 

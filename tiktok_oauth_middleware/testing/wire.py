@@ -27,7 +27,7 @@ CREATOR_INFO = "/v2/post/publish/creator_info/query/"
 BROWSER_ORIGIN = "https://www.tiktok.com"
 API_ORIGIN = "https://open.tiktokapis.com"
 
-#: The media type of a form, to the letter: no parameter after it.
+#: The exact media type of a form: no parameter after it.
 FORM = "application/x-www-form-urlencoded"
 
 #: The fields of a profile that each scope opens
@@ -74,8 +74,8 @@ _SIGNED = ("x-expires", "x-signature")
 def is_elsewhere(parts: SplitResult, origin: str) -> bool:
     """Whether an address is on a host of TikTok's that is not `origin`.
 
-    Version 1 of the API was at open-api.tiktok.com, which is gone. Other hosts belong
-    to a stand-in.
+    Version 1 of the API was at open-api.tiktok.com, which was shut down. Other hosts
+    belong to a stand-in.
     """
     host = (parts.hostname or "").rstrip(".")
     is_tiktok = any(host == known or host.endswith(f".{known}") for known in _HOSTS)

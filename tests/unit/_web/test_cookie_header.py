@@ -248,6 +248,20 @@ def test_names_of_ours_are_bounded(read, value):
     assert is_constant(lambda part: read(header(part), name), value)
 
 
+def test_contradiction_outlasts_its_header():
+    """A header with too many of our names leaves no value to a later header."""
+    names = b"; ".join([b"__Host-tiktok=good"] * 201)
+    assert find([(b"cookie", names), (b"cookie", b"__Host-tiktok=good")], NAME) is None
+
+
+@pytest.mark.parametrize("length", [64 * 1024, 64 * 1024 + 1])
+def test_longest_header_with_login_cookies(length):
+    """A header of 64 kB is searched for login cookies, and a longer one is not."""
+    login = PREFIX + b"1=good; other="
+    value = login + b"x" * (length - len(login))
+    assert bool(find_all(header(value), PREFIX)) == (length <= 64 * 1024)
+
+
 def test_more_cookies_of_ours_than_browsers_keep():
     """The session's name too often is a contradiction; of logins the first 200 count."""
     assert find(header(b";".join([NAME + b"=a"] * 200)), NAME) == b"a"

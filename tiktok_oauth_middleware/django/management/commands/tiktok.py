@@ -24,19 +24,21 @@ class Command(BaseCommand):
         "Check the TikTok login, list its users, renew tokens that end soon, or copy"
         " all users to another store."
     )
-    #: Its own checks say more than the system's.
+    #: Its own checks report more than the system's.
     requires_system_checks: Any = ()
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the four commands."""
         commands: Any = parser.add_subparsers(dest="command", required=True)
-        check = commands.add_parser("check", help="say what is wrong, and the fix")
+        check = commands.add_parser("check", help="report what is wrong, and the fix")
         check.add_argument("--online", action="store_true", help="reach TikTok as well")
         check.add_argument(
             "--live", action="store_true", help="ask TikTok about key and secret"
         )
         check.add_argument("--json", action="store_true", help="print JSON")
-        check.add_argument("--strict", action="store_true", help="a note is wrong too")
+        check.add_argument(
+            "--strict", action="store_true", help="a note counts as wrong"
+        )
         tokens = commands.add_parser("tokens", help="list the stored users")
         tokens.add_argument(
             "--ending",

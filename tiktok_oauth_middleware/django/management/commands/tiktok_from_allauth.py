@@ -43,7 +43,7 @@ class Command(BaseCommand):
             help="allauth's id of the provider (tiktok); another where an app has one",
         )
         parser.add_argument(
-            "--dry-run", action="store_true", help="say what would be done"
+            "--dry-run", action="store_true", help="report what would be done"
         )
         parser.add_argument(
             "--delete-tokens",
@@ -52,7 +52,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *_: Any, **given: Any) -> None:
-        """Take over each account, and say how many.
+        """Take over each account, and report how many.
 
         Raises:
             CommandError: allauth is not in the project, or the settings are wrong.
@@ -90,12 +90,12 @@ class Command(BaseCommand):
                 if not given["dry_run"]:
                     _make_account(account)
             else:
-                counts["accounts known already"] += 1
+                counts["accounts taken over before"] += 1
             counts[self._token(installed, account, given)] += 1
         return counts
 
     def _is_whole(self, account: Any) -> bool:
-        """Whether an account has an open_id, and but one."""
+        """Whether an account has exactly one open_id."""
         uid = account.uid
         named = (account.extra_data or {}).get("open_id", uid)
         if uid and uid == named and len(uid.encode()) <= _LONGEST:
