@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from tiktok_oauth_middleware import SessionInfo, StoreError, TikTokTokens
-from tiktok_oauth_middleware._web.code_exchange import _MAX_SESSIONS
+from tiktok_oauth_middleware._session.record import MAX_SESSIONS
 
 from ..conftest import API, LOGOUT, kept
 from ..support.raw import Visitors
@@ -244,16 +244,16 @@ class TestEnd:
 
     def test_many(self, world, raw, jobs, me):
         """The most sessions that a user can have are listed and ended at once."""
-        visitors = [raw.another() for _ in range(_MAX_SESSIONS + 1)]
+        visitors = [raw.another() for _ in range(MAX_SESSIONS + 1)]
         for visitor in visitors:
             visitor.log_in()
             world.clock.advance(1)
         found = jobs("sessions", me)
-        assert len(found) == _MAX_SESSIONS
-        assert len({s.session_id for s in found}) == _MAX_SESSIONS
+        assert len(found) == MAX_SESSIONS
+        assert len({s.session_id for s in found}) == MAX_SESSIONS
         own = session_id_of(world, visitors[-1])
         assert found[0].session_id == own
-        assert jobs("end_other_sessions", me, own) == _MAX_SESSIONS - 1
+        assert jobs("end_other_sessions", me, own) == MAX_SESSIONS - 1
 
 
 @pytest.mark.parametrize("store", ["memory"], indirect=True)

@@ -87,6 +87,24 @@ class TestOtherSite:
             world.clock.advance(1)
         assert not passes(guarded)
 
+    def test_two_at_once(self, guarded, world):
+        """Of silent logins that come back at the same moment none counts.
+
+        The second callback still brings the cookie of the session that the first one
+        has replaced.
+        """
+        begun = [guarded.begin(headers=CROSS_SITE) for _ in range(3)]
+        callbacks = [guarded.consent(authorize) for authorize in begun]
+        before = dict(guarded.cookies)
+        for path, query in callbacks:
+            tab = guarded.another()
+            tab.cookies = dict(before)
+            answer = tab.ask("GET", path, query=query, headers=CROSS_SITE)
+            assert answer.status == 303
+            assert answer.set_cookies[SESSION]
+            assert not passes(tab)
+            world.clock.advance(1)
+
     @pytest.mark.parametrize(
         "query",
         [b"choose_account=1&choose_account=0", b"choose_account=2", b"choose_account="],

@@ -222,7 +222,7 @@ class CodeExchange:
                 ticket.digest,
                 now,
                 now,
-                self._earlier_login_at(transaction, record, previous_digest),
+                self._earlier_login_at(transaction, record, ticket, previous),
             )
             sessions = (*others, session)[-MAX_SESSIONS:]
             record = replace(record, sessions=sessions)
@@ -242,18 +242,28 @@ class CodeExchange:
         raise AssertionError  # swap_attempts has raised
 
     def _earlier_login_at(
-        self, transaction: LoginTransaction, record: UserRecord, previous_digest: str
+        self,
+        transaction: LoginTransaction,
+        record: UserRecord,
+        ticket: Ticket,
+        previous: Ticket | None,
     ) -> int | None:
         """Return when the user last logged in, if this login does not count as one.
 
         TikTok reconnects a person without its page unless the login asks for the page,
         and any site can send the browser on that trip. It proves no more than the
-        session that the browser had before.
+        session that the browser had before. If that has been replaced already, by a
+        login that finished at the same moment, its heir is among the others.
         """
-        if transaction.prompt or not previous_digest:
+        if transaction.prompt or previous is None:
             return None
-        previous = self.records.find_session(record, previous_digest)
-        return None if previous is None else previous.logged_in_at
+        if previous.record_id != ticket.record_id:  # another user's
+            return None
+        before = self.records.find_session(record, previous.digest)
+        if before is not None:
+            return before.logged_in_at
+        active = self.records.active_sessions(record)
+        return min((session.logged_in_at for session in active), default=None)
 
     def record(
         self,
