@@ -9,12 +9,12 @@ WORKERS ?= $(shell echo $$((2 * $$(nproc))))
 # What an attacker meets first, and its own tests: flows are written once for all shells
 # and stores. Of these, 98 % of lines and branches together are at least 95 % of the lines
 # and 90 % of the branches.
-GUARDED = "*/_core/return_to.py,*/_session/cookie.py,*/_session/refresh.py,*/_web/login.py,*/_web/begin_login.py,*/_web/finish_login.py,*/_web/conclude_login.py,*/_web/unfinished_login.py,*/_web/transaction.py,*/_web/code_exchange.py,*/_web/login_cookies.py,*/_web/login_results.py"
+GUARDED = "*/_core/return_to.py,*/_session/cookie.py,*/_session/refresh.py,*/_web/login.py,*/_web/begin_login.py,*/_web/finish_login.py,*/_web/conclude_login.py,*/_web/unfinished_login.py,*/_web/login_decision.py,*/_web/carried.py,*/_web/transaction.py,*/_web/code_exchange.py,*/_web/login_cookies.py,*/_web/login_results.py"
 COVERING ?= -k "not (asyncio or trio or redis)" tests/unit/_core/test_return_to.py \
 	tests/unit/_session tests/unit/_web/test_cookie_header.py tests/unit/_web/test_login_cookies.py \
 	$(addprefix tests/security/test_cwe,$(addsuffix .py,\
-	352_cross_site_requests 348_untrusted_headers 650_methods 1385_websocket_origin)) $(addprefix tests/flows/test_,$(addsuffix .py,\
-	login login_options callbacks refresh refresh_rules takeover sweeps operator_log events journey processes))
+	352_cross_site_requests 352_carried_data 863_refused_logins 348_untrusted_headers 650_methods 1385_websocket_origin)) $(addprefix tests/flows/test_,$(addsuffix .py,\
+	login login_options on_login callbacks refresh refresh_rules takeover sweeps operator_log events journey processes))
 
 .PHONY: bench bench-check coverage demo demo-flask demo-django test matrix lint reliability sealing audit fuzz soak mutate paths apps clean
 

@@ -24,6 +24,7 @@ _LOGIN = [
     "security/test_cwe650_methods.py",
     *_JOURNEYS,
 ]
+_REFUSED = ["security/test_cwe863_refused_logins.py"]
 #: The modules that are changed, and the tests that each must be noticed by.
 TESTS = {
     "_core.return_to": [
@@ -37,6 +38,8 @@ TESTS = {
     "_web.finish_login": _LOGIN,
     "_web.conclude_login": _LOGIN,
     "_web.unfinished_login": _LOGIN,
+    "_web.login_decision": ["flows/test_on_login.py", *_REFUSED],
+    "_web.carried": ["security/test_cwe352_carried_data.py"],
     "_web.transaction": _LOGIN,
     "_web.code_exchange": _LOGIN,
     "_session.refresh": [

@@ -18,14 +18,16 @@ from tiktok_oauth_middleware import (
     ConfigurationError,
     Login,
     LoginRefused,
+    MemoryStore,
     StoreError,
     TikTokOAuthMiddleware,
     TikTokOAuthWSGIMiddleware,
     TikTokTokens,
     User,
 )
+from tiktok_oauth_middleware.testing import login_as
 
-from ..conftest import PAGE, kept, make_settings, query_of
+from ..conftest import ORIGIN, PAGE, kept, make_settings, query_of
 from ..support.links import link_for, with_links
 from .test_webhooks import HOOK, deliver
 
@@ -638,3 +640,48 @@ class TestCarried:
         assert answer.headers["location"] == "/private"
         assert decider.logins[0].carried == carried
         assert decider.logins[0].next == "/private"
+
+
+class TestInstalled:
+    """The ways of Starlette, FastAPI and Flask to put a middleware around an app."""
+
+    @pytest.mark.parametrize("kind", ["starlette", "fastapi"])
+    def test_add_middleware(self, kind, settings, tiktok, clock, decider):
+        """`add_middleware` takes it as a keyword, as every option."""
+        if kind == "starlette":
+            from starlette.applications import Starlette as App
+        else:
+            from fastapi import FastAPI as App
+        from starlette.testclient import TestClient
+
+        app = App()
+        app.add_middleware(
+            TikTokOAuthMiddleware,
+            settings=settings,
+            store=MemoryStore(clock=clock),
+            transport=tiktok.transport,
+            clock=clock,
+            on_login=decider,
+        )
+        decider.error = LoginRefused(TEXT)
+        with TestClient(app, base_url=ORIGIN) as client:
+            assert login_as(client, tiktok).status_code == 403
+            decider.error, decider.answer = None, "/sign-up"
+            answer = login_as(client, tiktok)
+            assert answer.headers["location"] == "/sign-up"
+
+    def test_flask(self, settings, tiktok, clock, decider):
+        """Around a Flask app it stands at `wsgi_app`."""
+        from flask import Flask
+
+        app = Flask(__name__)
+        app.wsgi_app = TikTokOAuthWSGIMiddleware(
+            app.wsgi_app,
+            settings,
+            store=MemoryStore(clock=clock),
+            transport=tiktok.transport,
+            clock=clock,
+            on_login=decider,
+        )
+        decider.error = LoginRefused(TEXT)
+        assert login_as(app.test_client(), tiktok).status_code == 403

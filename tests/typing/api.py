@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, assert_type
 
 import httpx2
@@ -18,6 +18,8 @@ from werkzeug.test import TestResponse
 from tiktok_oauth_middleware import (
     Action,
     Event,
+    Login,
+    LoginRefused,
     MemoryStore,
     NotSignedIn,
     Problem,
@@ -83,6 +85,24 @@ async def on_event_async(event: Event) -> None:
     on_event(event)
 
 
+def on_login(login: Login) -> str | None:
+    assert_type(login.open_id, str)
+    assert_type(login.scopes, frozenset[str])
+    assert_type(login.user, User)
+    assert_type(login.next, str)
+    assert_type(login.carried, Mapping[str, str])
+    assert_type(login.is_new, bool)
+    if "invite" not in login.carried:
+        refused = LoginRefused("Only with an invitation.", revoke=login.is_new)
+        assert_type((refused.text, refused.revoke), tuple[str, bool])
+        raise refused
+    return "/welcome" if login.is_new else None
+
+
+async def on_login_async(login: Login) -> None:
+    on_login(login)
+
+
 def page(problem: Problem) -> str | None:
     assert_type(problem.code, str)
     assert_type(problem.status, int)
@@ -101,6 +121,9 @@ asgi = TikTokOAuthMiddleware(starlette, settings, page=page, texts=texts)
 wsgi = TikTokOAuthWSGIMiddleware(
     flask.wsgi_app, settings, store=SQLiteStore("tokens.sqlite3"), on_event=on_event
 )
+asgi = TikTokOAuthMiddleware(starlette, settings, on_login=on_login_async)
+wsgi = TikTokOAuthWSGIMiddleware(flask.wsgi_app, settings, on_login=on_login)
+starlette.add_middleware(TikTokOAuthMiddleware, settings=settings, on_login=on_login)
 stores = [MemoryStore(), RedisStore("redis://localhost")]
 tokens = TikTokTokens(settings, MemoryStore())
 
@@ -119,7 +142,8 @@ async def profile(request: Request) -> Response:
     assert_type(auth.logged_in_within(300), bool)
     assert_type(auth.session_id, str | None)
     assert_type(auth.login_url(next="/x", scopes=["video.list"]), str)
-    html: str = auth.login_button(next="/x", look="outline")
+    assert_type(auth.login_url(carry={"invite": "abc"}, choose_account=True), str)
+    html: str = auth.login_button(next="/x", look="outline", carry={"invite": "abc"})
     assert html
     assert_type(auth.logout_url, str)
     if auth.token is not None:
