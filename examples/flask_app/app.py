@@ -6,6 +6,7 @@ and `requires_tiktok` says what a view needs. Settings come from the environment
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,13 +17,14 @@ from flask.typing import ResponseReturnValue
 from tiktok_oauth_middleware import (
     Login,
     LoginRefused,
+    TikTokAuth,
     TikTokOAuthWSGIMiddleware,
     TikTokSettings,
     TikTokTokens,
 )
 from tiktok_oauth_middleware.flask import requires_tiktok, signed_in_auth, tiktok_auth
 
-settings = TikTokSettings.from_env()
+settings = replace(TikTokSettings.from_env(), connect_path="/auth/tiktok/connect")
 #: The store of the middleware below, seen from outside of a request.
 tokens = TikTokTokens(settings)
 #: At TikTok, or at the stand-in for it that the settings lead to.
@@ -43,9 +45,18 @@ def on_login(login: Login) -> str | None:
     return "/welcome"
 
 
+def current_user(environ: dict[str, Any]) -> str | None:
+    """Say to whom an account is connected: here to the TikTok user who is logged in.
+
+    An app with users of its own returns the id of one of those.
+    """
+    auth: TikTokAuth = environ["tiktok.auth"]
+    return auth.open_id
+
+
 app = Flask(__name__, template_folder="../templates")
 app.wsgi_app = TikTokOAuthWSGIMiddleware(  # type: ignore[method-assign]
-    app.wsgi_app, settings, on_login=on_login
+    app.wsgi_app, settings, on_login=on_login, current_user=current_user
 )
 
 
@@ -139,6 +150,25 @@ def end_other_sessions() -> ResponseReturnValue:
     check_origin()
     tokens.end_other_sessions(signed_in_auth.open_id, signed_in_auth.session_id)
     return redirect("/sessions", 303)
+
+
+@app.get("/accounts")
+@requires_tiktok
+def accounts() -> ResponseReturnValue:
+    """List the TikTok accounts that the user has connected, besides their own."""
+    found = tokens.accounts(signed_in_auth.open_id)
+    return render_template("accounts.html", accounts=found)
+
+
+@app.post("/accounts/<open_id>/disconnect")
+@requires_tiktok
+def disconnect(open_id: str) -> ResponseReturnValue:
+    """Disconnect an account, if it is the user's."""
+    check_origin()
+    found = tokens.accounts(signed_in_auth.open_id)
+    if open_id in [account.open_id for account in found]:
+        tokens.disconnect(open_id)
+    return redirect("/accounts", 303)
 
 
 def check_origin() -> None:

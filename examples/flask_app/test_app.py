@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from flask.testing import FlaskClient
@@ -140,3 +141,25 @@ def test_sessions(client: FlaskClient, fake: FakeTikTok) -> None:
         # A worker may have the ended session in memory for a second.
         time.sleep(1.1)
         assert other.get("/sessions", headers=PAGE).status_code == 303
+
+
+def test_accounts(client: FlaskClient, fake: FakeTikTok) -> None:
+    """A user connects a second account, which nobody else sees, and disconnects it."""
+    first, second = fake.people[:2]
+    login_as(client, fake, first)
+    page = client.get("/accounts").text
+    [connect] = re.findall(r'action="(/auth/tiktok/connect[^"]*)"', page)
+    own = {"origin": ORIGIN}
+    # Werkzeug's client sends its own host, from where a trip moves to the site's once.
+    there = client.post(f"{connect}&moved=1", headers=own).headers["location"]
+    callback = urlsplit(fake.consent(there, person=second))
+    answer = client.get(f"{callback.path}?{callback.query}")
+    assert answer.headers["location"] == "/accounts"
+    assert str(second.display_name) in client.get("/accounts").text
+    assert first.display_name in client.get("/profile").text
+    disconnect = f"/accounts/{second.open_id}/disconnect"
+    evil = {"origin": "https://evil.example"}
+    assert client.post(disconnect, headers=evil).status_code == 403
+    assert client.post(disconnect, headers={"origin": ORIGIN}).status_code == 303
+    assert str(second.display_name) not in client.get("/accounts").text
+    assert client.get("/profile").status_code == 200

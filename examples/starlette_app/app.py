@@ -6,6 +6,8 @@ and `requires_tiktok` says what a view needs. Settings come from the environment
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from starlette.routing import Route
 from starlette.templating import Jinja2Templates
 
 from tiktok_oauth_middleware import (
+    TikTokAuth,
     TikTokOAuthMiddleware,
     TikTokSettings,
     TikTokTokens,
@@ -33,7 +36,7 @@ from tiktok_oauth_middleware.starlette import (
     tiktok_auth,
 )
 
-settings = TikTokSettings.from_env()
+settings = replace(TikTokSettings.from_env(), connect_path="/auth/tiktok/connect")
 #: The store of the middleware below, seen from outside of a request.
 tokens = TikTokTokens(settings)
 #: At TikTok, or at the stand-in for it that the settings lead to.
@@ -114,6 +117,34 @@ async def end_other_sessions(request: Request) -> Response:
     return RedirectResponse("/sessions", 303)
 
 
+@requires_tiktok
+async def accounts(request: Request) -> Response:
+    """List the TikTok accounts that the user has connected, besides their own."""
+    found = await tokens.aaccounts(signed_in_auth(request).open_id)
+    return templates.TemplateResponse(request, "accounts.html", {"accounts": found})
+
+
+@requires_tiktok
+async def disconnect(request: Request) -> Response:
+    """Disconnect an account, if it is the user's."""
+    if not is_from_this_site(request):
+        return PlainTextResponse("This works from a page of this site only.", 403)
+    open_id = request.path_params["open_id"]
+    found = await tokens.aaccounts(signed_in_auth(request).open_id)
+    if open_id in [account.open_id for account in found]:
+        await tokens.adisconnect(open_id)
+    return RedirectResponse("/accounts", 303)
+
+
+def current_user(scope: MutableMapping[str, Any]) -> str | None:
+    """Say to whom an account is connected: here to the TikTok user who is logged in.
+
+    An app with users of its own returns the id of one of those.
+    """
+    auth: TikTokAuth = scope["tiktok"]
+    return auth.open_id
+
+
 def is_from_this_site(request: Request) -> bool:
     """Whether a page of this site sent a form: browsers say so of every POST."""
     return request.headers.get("origin") == settings.origin
@@ -142,8 +173,11 @@ app = TikTokOAuthMiddleware(
             Route("/sessions", sessions),
             Route("/sessions/end-others", end_other_sessions, methods=["POST"]),
             Route("/sessions/{session_id}/end", end_session, methods=["POST"]),
+            Route("/accounts", accounts),
+            Route("/accounts/{open_id}/disconnect", disconnect, methods=["POST"]),
             Route("/api/me", me),
         ]
     ),
     settings,
+    current_user=current_user,
 )

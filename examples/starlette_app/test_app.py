@@ -118,3 +118,22 @@ def test_sessions(client: TestClient, fake: FakeTikTok) -> None:
         # A worker may have the ended session in memory for a second.
         time.sleep(1.1)
         assert other.get("/sessions", headers=PAGE).status_code == 303
+
+
+def test_accounts(client: TestClient, fake: FakeTikTok) -> None:
+    """A user connects a second account, which nobody else sees, and disconnects it."""
+    first, second = fake.people[:2]
+    login_as(client, fake, first)
+    page = client.get("/accounts").text
+    [connect] = re.findall(r'action="(/auth/tiktok/connect[^"]*)"', page)
+    there = client.post(connect, headers={"origin": ORIGIN}).headers["location"]
+    answer = client.get(fake.consent(there, person=second))
+    assert answer.headers["location"] == "/accounts"
+    assert str(second.display_name) in client.get("/accounts").text
+    assert first.display_name in client.get("/profile").text
+    disconnect = f"/accounts/{second.open_id}/disconnect"
+    evil = {"origin": "https://evil.example"}
+    assert client.post(disconnect, headers=evil).status_code == 403
+    assert client.post(disconnect, headers={"origin": ORIGIN}).status_code == 303
+    assert str(second.display_name) not in client.get("/accounts").text
+    assert client.get("/profile").status_code == 200

@@ -342,3 +342,49 @@ def test_fits_the_phone(page, where):
         "document.documentElement.scrollWidth > document.documentElement.clientWidth"
     )
     assert not wide
+
+
+def test_accounts(chromium, page):
+    """Connect an account, see that another person cannot take it, and disconnect it."""
+    page.goto("/accounts")
+    page.get_by_text("Demo creator").check()
+    page.get_by_role("button", name="Continue").click()
+    expect(page).to_have_url(page.base + "/accounts")
+    page.get_by_role("button", name="Connect a TikTok account").click()
+    page.get_by_text("Second creator").check()
+    page.get_by_role("button", name="Continue").click()
+    expect(page).to_have_url(page.base + "/accounts")
+    expect(page.get_by_text("Second creator")).to_be_visible()
+    page.shoot("f-accounts")
+    assert violations(page) == []
+    assert not page.evaluate("document.documentElement.scrollWidth > innerWidth")
+
+    # Another person connects the same account, and reads that it is taken.
+    other = chromium.new_context(base_url=page.base).new_page()
+    other.goto("/accounts")
+    other.get_by_text("Second creator").check()
+    other.get_by_role("button", name="Continue").click()
+    other.get_by_role("button", name="Connect a TikTok account").click()
+    other.get_by_text("Second creator").check()
+    other.get_by_role("button", name="Continue").click()
+    heading = "This TikTok account belongs to another user"
+    expect(other.get_by_role("heading", name=heading)).to_be_visible()
+    assert violations(other) == []
+    name = f"connect-taken-{page.viewport_size['width']}.png"
+    other.screenshot(path=SCREENSHOTS / name, full_page=True)
+    other.get_by_role("link", name="Back to the site").click()
+    expect(other.get_by_role("heading", name=re.compile("Hello"))).to_be_visible()
+    other.context.close()
+
+    # An address from elsewhere asks first; its button goes on to TikTok.
+    page.goto("/auth/tiktok/connect?next=/accounts")
+    heading = "Connect a TikTok account?"
+    expect(page.get_by_role("heading", name=heading)).to_be_visible()
+    page.shoot("g-connect-question")
+    assert violations(page) == []
+    page.get_by_role("button", name="Connect", exact=True).click()
+    assert "/v2/auth/authorize/" in page.url
+
+    page.goto("/accounts")
+    page.get_by_role("button", name="Disconnect Second creator").click()
+    expect(page.get_by_text("None yet.")).to_be_visible()

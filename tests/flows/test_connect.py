@@ -124,6 +124,7 @@ def test_taken(site, browser, tokens):
     response = connect(other)
     assert response.status_code == 409
     assert "belongs to another user" in response.text
+    assert "Use another TikTok account" in response.text
     assert len(ids(tokens)) == 1
     assert ids(tokens, "user-2") == []
     event = last(site, "connect_rejected")

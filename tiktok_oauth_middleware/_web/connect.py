@@ -388,7 +388,8 @@ class Connect:
         actions = [link("back", visit.mount_point.home)]
         if retry and result.code not in ("connect_other_user", "connect_full"):
             # The link is on a page of this site, so the trip begins without a question.
-            actions.insert(0, link("try_again", retry))
+            is_taken = result.code == "account_taken"
+            actions.insert(0, link("other_account" if is_taken else "try_again", retry))
         return ErrorPage(
             code=result.code or "connect_failed",
             actions=actions,
