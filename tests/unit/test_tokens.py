@@ -539,7 +539,7 @@ class TestBuilt:
         ours = list(inspect.signature(TikTokTokens).parameters)
         for kind in (TikTokOAuthMiddleware, TikTokOAuthWSGIMiddleware):
             theirs = list(inspect.signature(kind).parameters)[1:]
-            assert theirs == [*ours, "page", "texts", "on_login"]
+            assert theirs == [*ours, "page", "texts", "on_login", "current_user"]
 
     def test_nothing_is_opened(self, settings, tmp_path):
         """Nothing is opened before it is asked; then the settings' store is."""
