@@ -21,6 +21,7 @@ from tiktok_oauth_middleware._observe.traces import Traces
 from tiktok_oauth_middleware.events import EVENTS
 
 from ...flows.test_events import DISCONNECT, HOOK, LIFE, Breakable, deliver, everything
+from ...support.app_users import connect, connecting, sign_in
 
 
 @pytest.fixture(scope="module")
@@ -167,6 +168,9 @@ class TestCounters:
     def test_all(self, world, measured):
         """A whole journey moves every counter and both histograms."""
         everything(world)
+        browser = connecting(world).browser()
+        sign_in(browser, "user-1")
+        connect(browser)
         assert {key[0] for key in measured()} == {*COUNTERS, *HISTOGRAMS}
 
 

@@ -142,10 +142,11 @@ class ThreadBackend:
     async def ask_app(
         self,
         call: Callable[[], Any],
-        seconds: float,  # noqa: ARG002 - nothing can stop it
+        seconds: float,
         *,
-        is_async: bool,  # noqa: ARG002 - it never is
+        is_async: bool,
     ) -> Outcome:
+        del seconds, is_async  # nothing can stop it, and it never is
         outcome = Outcome(Exception)
 
         def ask() -> None:
