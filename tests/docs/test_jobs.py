@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
 import secrets
 import subprocess
 import sys
-from pathlib import Path
 
 import httpx2
 import pytest
@@ -16,9 +14,7 @@ from tiktok_oauth_middleware.testing import FakeTikTok, login_as
 from tiktok_oauth_middleware.testing.server import StandIn
 
 from ..browser.test_examples import free_port, wait_for
-
-JOBS = (Path(__file__).parents[2] / "docs" / "jobs.md").read_text(encoding="utf-8")
-BLOCK = re.compile(r"^```python (\w+\.py)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+from ..support.recipes import blocks
 
 
 @pytest.fixture
@@ -29,8 +25,8 @@ def fake():
 @pytest.fixture
 def project(tmp_path, fake):
     """The two files, the environment of both, and the web app running."""
-    for match in BLOCK.finditer(JOBS):
-        (tmp_path / match[1]).write_text(match[2], encoding="utf-8")
+    for name in ("web.py", "job.py"):
+        (tmp_path / name).write_text(blocks("jobs.md")[name], encoding="utf-8")
     port = free_port()
     origin = f"http://127.0.0.1:{port}"
     with StandIn(fake) as stand_in:

@@ -8,7 +8,6 @@ import logging
 import re
 import secrets
 from dataclasses import MISSING, fields
-from pathlib import Path
 
 import pytest
 from starlette.applications import Starlette
@@ -35,10 +34,8 @@ from tiktok_oauth_middleware.settings.rows import rows_of
 from tiktok_oauth_middleware.testing import FakeTikTok, login_as
 
 from ..conftest import make_settings
+from ..support.recipes import DOCS, programs
 from ..support.recipes import run as run_named
-
-DOCS = Path(__file__).parents[2] / "docs"
-BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
 @pytest.fixture
@@ -56,11 +53,9 @@ def environment(monkeypatch):
 
 def run(name):
     """Run the blocks of a document in one fresh namespace, which is returned."""
-    text = (DOCS / name).read_text()
     found = {"__name__": "docs"}
-    for match in BLOCK.finditer(text):
-        line = text.count("\n", 0, match.start(1))
-        exec(compile("\n" * line + match[1], name, "exec"), found)
+    for program in programs(name):
+        exec(program, found)
     return found
 
 

@@ -15,10 +15,10 @@ from tiktok_oauth_middleware.testing import FakeTikTok, login_as
 from tiktok_oauth_middleware.testing.server import StandIn
 
 from ..conftest import API, CALLBACK, LOGIN, ORIGIN, PAGE
+from ..support.recipes import programs
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
 @pytest.fixture
@@ -43,11 +43,9 @@ def environment(fake, monkeypatch):
 @pytest.fixture(params=["ASGI", "WSGI"])
 def client(request, environment):
     """A client of an app of the quick start, run as it stands."""
-    [asgi, wsgi] = BLOCK.finditer(README)
-    match = asgi if request.param == "ASGI" else wsgi
-    line = README.count("\n", 0, match.start(1))
+    [asgi, wsgi] = programs("../README.md")
     found = {"__name__": "readme"}
-    exec(compile("\n" * line + match[1], "README.md", "exec"), found)
+    exec(asgi if request.param == "ASGI" else wsgi, found)
     if request.param == "ASGI":
         with TestClient(found["app"], base_url=ORIGIN) as client:
             yield client

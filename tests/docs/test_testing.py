@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import secrets
-from pathlib import Path
 
 import pytest
+
+from ..support.recipes import blocks
 
 pytest.importorskip("django", reason="django is not installed")
 
 pytest_plugins = ["pytester"]
-PAGE = Path(__file__).parents[2] / "docs" / "testing.md"
-BLOCK = re.compile(r"^```python (\S+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 TESTS = {
     "test_starlette.py": 3,
     "test_plain.py": 1,
@@ -28,9 +26,8 @@ TESTS = {
 def suite(pytester, monkeypatch):
     """The files of the page, each below its own name, and nothing else."""
     monkeypatch.setenv("TIKTOK_SECRET_KEYS", secrets.token_urlsafe(32))
-    for name, code in BLOCK.findall(PAGE.read_text()):
-        path = pytester.path / name
-        path.write_text(path.read_text() + code if path.exists() else code)
+    for name, code in blocks("testing.md").items():
+        (pytester.path / name).write_text(code)
     return pytester
 
 

@@ -551,9 +551,9 @@ def job(request, settings, tiktok, store, clock):
 
 
 class Job:
-    def __init__(self, world, runtime):
+    def __init__(self, world, backend):
         self.world = world
-        self.runtime = runtime
+        self.backend = backend
         self.open_id = world.tiktok.people[0].open_id
 
     def call(self, method, *args):
@@ -565,7 +565,7 @@ class Job:
             clock=world.clock,
             on_event=world.events.append,
         )
-        if self.runtime == "blocking":
+        if self.backend == "blocking":
             try:
                 return getattr(tokens, method)(*args)
             finally:
@@ -576,10 +576,10 @@ class Job:
                 return await getattr(tokens, f"a{method}")(*args)
             finally:
                 await tokens.aclose()
-                if self.runtime == "asyncio" and hasattr(world.store, "aclose"):
+                if self.backend == "asyncio" and hasattr(world.store, "aclose"):
                     await world.store.aclose()
 
-        return anyio.run(once, backend=self.runtime)
+        return anyio.run(once, backend=self.backend)
 
     def profile(self):
         return self.call("profile", self.open_id)

@@ -40,13 +40,13 @@ context = multiprocessing.get_context("spawn")
 class Job:
     """A job beside a web app that all people of the stand-in have logged in to."""
 
-    def __init__(self, stack, settings, tiktok, store, clock, runtime="blocking"):
+    def __init__(self, stack, settings, tiktok, store, clock, backend="blocking"):
         self._stack = stack
         self.settings = settings
         self.tiktok = tiktok
         self.store = store
         self.clock = clock
-        self.runtime = runtime
+        self.backend = backend
         self.events = []
         self.people = [person.open_id for person in tiktok.people]
         self.tokens = self.another()
@@ -81,7 +81,7 @@ class Job:
 
     def call(self, method, *args, **options):
         """Call a method of TikTokTokens, or its twin in an event loop."""
-        if self.runtime == "blocking":
+        if self.backend == "blocking":
             return getattr(self.tokens, method)(*args, **options)
 
         async def once():
@@ -90,10 +90,10 @@ class Job:
             finally:
                 await self.tokens.aclose()
                 # A store that was given is its owner's to close, in its event loop.
-                if self.runtime == "asyncio" and hasattr(self.store, "aclose"):
+                if self.backend == "asyncio" and hasattr(self.store, "aclose"):
                     await self.store.aclose()
 
-        return anyio.run(once, backend=self.runtime)
+        return anyio.run(once, backend=self.backend)
 
     def sweep(self, within=LIFE):
         return self.call("refresh_expiring", within)
@@ -109,12 +109,12 @@ class Job:
 
 
 @pytest.fixture(params=["blocking", "asyncio", "trio"])
-def runtime(request):
+def backend(request):
     return request.param
 
 
 @pytest.fixture
-def job(runtime, settings, tiktok, store, clock):
+def job(backend, settings, tiktok, store, clock):
     tiktok.access_lifetime = LIFE
     tiktok.refresh_lifetime = 180 * DAY
     with ExitStack() as stack:
@@ -124,7 +124,7 @@ def job(runtime, settings, tiktok, store, clock):
             tiktok,
             store,
             clock,
-            runtime,
+            backend,
         )
         made.log_in()
         yield made
@@ -227,13 +227,13 @@ class TestTogether:
         assert job.sweep() == RefreshSummary(refreshed=3)
         assert {event.open_id for event in job.events} == set(job.people)
 
-    def test_store_fails(self, settings, tiktok, clock, runtime):
+    def test_store_fails(self, settings, tiktok, clock, backend):
         """A store that fails ends the sweep with its error; tokens sent are kept."""
         store = FailingOnce(clock)
         tiktok.access_lifetime = LIFE
         with ExitStack() as stack:
             settings = replace(settings, keep_grants=True)
-            job = Job(stack, settings, tiktok, store, clock, runtime)
+            job = Job(stack, settings, tiktok, store, clock, backend)
             job.log_in()
             clock.advance(LIFE * 0.7)
             store.fails = True
