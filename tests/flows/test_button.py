@@ -18,24 +18,25 @@ def store(clock):
     return MemoryStore(clock=clock)
 
 
-def button_of(world, **options):
+def button_of(world, browser=None, **options):
     """Return the button that a request's `TikTokAuth` gives."""
     seen = []
     app = world.app.wsgi_app if world.shell == "wsgi" else world.app
     inner = app.app
 
     def wsgi(environ, start_response):
-        seen.append(environ["tiktok.auth"])
+        seen.append(environ["tiktok.auth"].login_button(**options))
         return inner(environ, start_response)
 
     async def asgi(scope, receive, send):
-        seen.append(scope.get("tiktok"))
+        if scope["type"] == "http":
+            seen.append(scope["tiktok"].login_button(**options))
         await inner(scope, receive, send)
 
     app.app = wsgi if world.shell == "wsgi" else asgi
-    world.browser().get("/")
+    (browser or world.browser()).get("/")
     app.app = inner
-    return seen[-1].login_button(**options)
+    return seen[-1]
 
 
 def address(html, attribute):
@@ -62,6 +63,23 @@ def test_form(world):
     assert there.status_code == 303
     back = browser.get(browser.consent(there.headers["location"]))
     assert back.headers["location"] == "/who"
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_carry(world, method):
+    """Data that the button carries reaches on_login, by link and by form."""
+    logins = []
+    world.further = {"on_login": lambda login: logins.append(dict(login.carried))}
+    world.with_settings(login_methods=(method,))
+    browser = world.browser()
+    html = button_of(world, browser, carry={"invite": 'a"<b>'})
+    there = (
+        browser.get(address(html, "href"))
+        if method == "GET"
+        else browser.post(address(html, "action"))
+    )
+    browser.get(browser.consent(there.headers["location"]))
+    assert logins == [{"invite": 'a"<b>'}]
 
 
 def test_form_from_another_site(world):
