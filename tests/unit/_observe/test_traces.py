@@ -26,6 +26,7 @@ from tiktok_oauth_middleware.events import EVENTS
 
 from ...conftest import World, kept
 from ...flows.test_events import DISCONNECT, HOOK, LIFE, Breakable, deliver, everything
+from ...support.app_users import connect, connecting, sign_in
 from .test_metrics import python
 
 DUE = LIFE - 100
@@ -268,6 +269,18 @@ class TestFlows:
             ("webhook", "webhook", "ok"),
             ("webhook", "webhook_rejected", "webhook_rejected"),
         ]
+
+    def test_connect(self, world, exporter):
+        """Connecting is a flow; the callback says what came of it, and of which user."""
+        browser = connecting(world).browser()
+        sign_in(browser, "user-of-the-app")
+        connect(browser)
+        found = ours(exporter)
+        named(found, "tiktok_oauth.connect")
+        callback = named(found, "tiktok_oauth.callback")
+        assert callback.attributes["tiktok_oauth.event"] == "connect"
+        assert callback.attributes["tiktok_oauth.outcome"] == "ok"
+        assert not [span for span in found if "user-of-the-app" in span.to_json()]
 
     def test_store_error(self, browser, world, exporter):
         """A flow that the store fails is an error, and so is the operation."""
