@@ -138,6 +138,18 @@ class TestOwnBrowser:
         browser.get(browser.consent(authorize))
         assert logins[0].carried == CARRY
 
+    def test_by_form(self, world, logins):
+        """Where logins are posted, the link's page posts it with the data."""
+        world.with_settings(login_methods=["POST"])
+        with_links(world)
+        browser = world.browser()
+        link = link_for(browser, carry=CARRY)
+        page = browser.get(link)
+        action = page.text.partition('action="')[2].partition('"')[0]
+        answer = browser.post(action.replace("&amp;", "&"))
+        browser.get(browser.consent(answer.headers["location"]))
+        assert logins[0].carried == CARRY
+
     def test_longest(self, world, logins):
         """The longest data goes through, with a long address and every scope."""
         browser = world.browser()

@@ -202,6 +202,8 @@ def caches():
     for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
         if module.name.endswith(("__main__", ".django", ".plugin")):
             continue
+        if ".django." in module.name:  # needs a project's settings
+            continue
         for name, found in vars(importlib.import_module(module.name)).items():
             if isinstance(found, functools._lru_cache_wrapper):
                 yield f"{found.__module__}.{name}", found
