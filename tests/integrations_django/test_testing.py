@@ -37,9 +37,9 @@ def test_async_client(project):
     """With an AsyncClient it is awaited."""
 
     async def ask():
-        client = AsyncClient(headers=HOST)
+        client = AsyncClient()
         await tiktok_login(client, "-000somebody", scopes=["user.info.stats"])
-        return (await client.get("/who-async", secure=True)).json()
+        return (await client.get("/who-async", secure=True, headers=HOST)).json()
 
     found = async_to_sync(ask)()
     assert found["open_id"] == "-000somebody"
