@@ -129,7 +129,9 @@ def recent_tiktok_auth(
     """Return a dependency: the `TikTokAuth` of a user who logged in recently.
 
     ``Security(recent_tiktok_auth(300), scopes=[...])``; with scopes or without. A user
-    who logged in longer ago is sent to TikTok's page once more.
+    who logged in longer ago is sent to TikTok's page once more. Each age has one
+    dependency, so that tests can override it: ``recent_tiktok_auth(300)`` is a key of
+    FastAPI's ``dependency_overrides``.
 
     Args:
         max_age: the most seconds since the login. Fewer than 10 count as 10.
@@ -140,7 +142,13 @@ def recent_tiktok_auth(
     """
     # None would be no limit, which a misspelt setting must not mean here.
     check_max_age("None" if max_age is None else max_age)
+    return _recent_tiktok_auth(max_age)
 
+
+@functools.cache
+def _recent_tiktok_auth(
+    max_age: float,
+) -> Callable[..., Coroutine[Any, Any, TikTokAuth]]:
     async def recent(
         connection: HTTPConnection,
         required: SecurityScopes,

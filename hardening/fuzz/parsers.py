@@ -322,7 +322,7 @@ _GRANT = UserRecord(
     refresh_expires_at=None,
     scopes="user.info.basic",
     profile='{"display_name": "Example"}',
-    sessions=(Session("digest", 1, 2), Session("other", 3, 4)),
+    sessions=(Session("digest", 1, 2), Session("other", 3, 4, 1)),
 ).pack()
 
 

@@ -466,3 +466,30 @@ class TestRules:
         """The refusal is kept out of shared caches."""
         answer = ruled.ask("GET", "/ruled/pay", headers=API)
         assert answer.one("cache-control") == "no-store"
+
+
+class TestPosted:
+    """Logins that a form begins, since `login_methods` has no GET."""
+
+    def test_button(self, world, raw):
+        """The page at the login's address posts what the guard asked for."""
+        world.with_settings(login_methods=["POST"])
+        guarding(world)
+        own = {**PAGE, "origin": ORIGIN, "sec-fetch-site": "same-origin"}
+
+        def post(query):
+            sent = raw.ask("POST", LOGIN, query=query, headers=own)
+            assert sent.status == 303
+            path, answer = raw.consent(sent.location)
+            assert raw.ask("GET", path, query=answer).status == 303
+            return sent.location
+
+        post(b"")
+        world.clock.advance(MAX_AGE + 1)
+        location = raw.ask("GET", "/danger", headers=PAGE).location
+        assert location == AGAIN
+        query = location.partition("?")[2]
+        page = raw.ask("GET", LOGIN, query=query.encode(), headers=PAGE)
+        assert f'action="{LOGIN}?{query}"'.replace("&", "&amp;") in page.text
+        assert query_of(post(query.encode()))["disable_auto_auth"] == "1"
+        assert raw.ask("GET", "/danger", headers=PAGE).status == 200

@@ -228,6 +228,14 @@ def test_bad_age_of_a_dependency(max_age, error):
         for_fastapi.recent_tiktok_auth(max_age)
 
 
+def test_override():
+    """A test of an app overrides the dependency of an age, also of the decorator."""
+    app = fastapi_app()
+    app.dependency_overrides[for_fastapi.recent_tiktok_auth(60)] = lambda: None
+    assert TestClient(app).get("/async").text == '"passed"'
+    assert for_fastapi.recent_tiktok_auth(60) is not for_fastapi.recent_tiktok_auth(61)
+
+
 class TestOpenApi:
     @pytest.fixture
     def document(self):

@@ -659,7 +659,7 @@ GRANT = UserRecord(
     refresh_expires_at=None,
     scopes="user.info.basic",
     profile='{"display_name": "Example"}',
-    sessions=(Session("digest", 1, 2), Session("other", 3, 4)),
+    sessions=(Session("digest", 1, 2), Session("other", 3, 4, 1)),
 )
 CONNECTED = replace(GRANT, user_id="user 1\n%", connected_at=NOW)
 
