@@ -6,8 +6,8 @@
 # request.headers.get("X-Token") is None. Headers given to a single call arrive as named.
 # Hurt are tests of async views that set Authorization, Origin, Accept or X-Requested-With
 # once for all calls: they test a request without it, and a check of the header that has
-# stopped working stays unnoticed. Our tests of Django give headers to each call, and
-# tiktok_login sets a cookie, which both clients send.
+# stopped working stays unnoticed. Our tests of Django give an AsyncClient no headers in the
+# constructor, and tiktok_login sets a cookie, which both clients send.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
