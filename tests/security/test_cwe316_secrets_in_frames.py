@@ -25,6 +25,7 @@ from tiktok_oauth_middleware._web.pages import Pages
 from tiktok_oauth_middleware.auth import TikTokAuth
 
 from ..flows.test_events import DISCONNECT, HOOK, LIFE, Breakable, everything
+from ..support.app_users import CONNECT, connect, current_user, sign_in
 from .test_cwe532_secrets_in_output import Listening, Watch, faults, our_app
 
 PACKAGE = "/tiktok_oauth_middleware/"
@@ -207,6 +208,27 @@ def test_journey(watched, looker, tiktok):
     assert browser.get("/upload").status_code in (303, 403)
     assert looker.places == {"on_event", "page", "app", "log"}
     assert len(watch.secrets) > 100
+    assert looker.found(watch.secrets) == []
+
+
+def test_connect(watched, looker, tiktok):
+    """No frame around ``current_user`` or the events of a connection holds a secret."""
+
+    def look_and_say(connection):
+        looker.look("current_user")
+        return current_user(connection)
+
+    watched.further["current_user"] = look_and_say
+    world = watched.with_settings(connect_path=CONNECT)
+    watch = Watch(world, tiktok)
+    browser = world.browser()
+    sign_in(browser, "user-1")
+    browser.log_in()
+    assert connect(browser, person=tiktok.people[1]).status_code == 303
+    sign_in(browser, "user-2")
+    assert connect(browser, person=tiktok.people[1]).status_code == 409
+    assert {"current_user", "on_event", "log"} <= looker.places
+    assert len(watch.secrets) > 10
     assert looker.found(watch.secrets) == []
 
 

@@ -17,6 +17,7 @@ from werkzeug.test import TestResponse
 
 from tiktok_oauth_middleware import (
     Action,
+    ConnectedAccount,
     Event,
     Login,
     LoginRefused,
@@ -99,6 +100,16 @@ def on_login(login: Login) -> str | None:
     return "/welcome" if login.is_new else None
 
 
+def current_user(environ: Mapping[str, Any]) -> str | None:
+    auth: TikTokAuth = environ["tiktok.auth"]
+    assert_type(auth.connect_url(next="/x", scopes=["video.list"]), str)
+    return auth.open_id
+
+
+async def current_user_async(scope: Mapping[str, Any]) -> str | None:
+    return current_user(scope)
+
+
 async def on_login_async(login: Login) -> None:
     on_login(login)
 
@@ -121,8 +132,12 @@ asgi = TikTokOAuthMiddleware(starlette, settings, page=page, texts=texts)
 wsgi = TikTokOAuthWSGIMiddleware(
     flask.wsgi_app, settings, store=SQLiteStore("tokens.sqlite3"), on_event=on_event
 )
-asgi = TikTokOAuthMiddleware(starlette, settings, on_login=on_login_async)
-wsgi = TikTokOAuthWSGIMiddleware(flask.wsgi_app, settings, on_login=on_login)
+asgi = TikTokOAuthMiddleware(
+    starlette, settings, on_login=on_login_async, current_user=current_user_async
+)
+wsgi = TikTokOAuthWSGIMiddleware(
+    flask.wsgi_app, settings, on_login=on_login, current_user=current_user
+)
 starlette.add_middleware(TikTokOAuthMiddleware, settings=settings, on_login=on_login)
 stores = [MemoryStore(), RedisStore("redis://localhost")]
 tokens = TikTokTokens(settings, MemoryStore())
@@ -242,6 +257,11 @@ async def job() -> None:
         assert_type(tokens.profile("open_id"), User)
         assert_type(await tokens.aprofile("open_id"), User)
         assert_type(tokens.ending(within=30 * 86400), list[StoredUser])
+        assert_type(tokens.accounts("user"), list[ConnectedAccount])
+        [account] = await tokens.aaccounts("user")
+        assert_type(account.user, User)
+        assert_type(account.scopes, frozenset[str])
+        assert_type((account.connected_at, account.expires_at), tuple[int, int | None])
     except NotSignedIn:
         pass
 

@@ -151,6 +151,18 @@ def test_no_framework_for_the_middleware():
     assert not loaded & {"starlette", "fastapi", "flask", "authlib", "httpx2", "ssl"}
 
 
+def test_nothing_of_connecting_where_it_is_not_used():
+    """An app that connects no accounts loads none of the modules that do that."""
+    code = (
+        "from tiktok_oauth_middleware import TikTokOAuthWSGIMiddleware, TikTokSettings;"
+        "TikTokOAuthWSGIMiddleware(print, TikTokSettings(client_key='awkey',"
+        " client_secret='a-secret-of-tests', redirect_uri='https://a.example/cb',"
+        " secret_keys=['Zk3vXq9LwR2tYb7NfH5cJd8GsPmA1eUo'], store='memory://'));"
+        "assert not [m for m in sys.modules if 'connect' in m and 'tiktok' in m]"
+    )
+    assert loaded_by(code)
+
+
 def test_layers():
     """Every module imports only from the layers below it."""
     # In a process of its own: it configures logging for all that is loaded.
