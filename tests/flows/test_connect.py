@@ -189,6 +189,17 @@ def test_sweep(site, browser, tokens):
     assert site.count("refresh_token") == 1
 
 
+def test_lost_row(site, browser, tokens):
+    """A refresh lists an account again whose row was lost."""
+    connect(browser)
+    [row] = [key for key in site.store.keys("") if ":user:" in key]
+    assert site.store.compare_and_set(row, site.store.get(row), None, 1)
+    assert ids(tokens) == []
+    site.clock.advance(86400)
+    tokens.refresh_expiring(within=7200)
+    assert len(ids(tokens)) == 1
+
+
 def test_grant_ended_by_tiktok(site, browser, tokens):
     """When TikTok ends the grant, the connection ends, and the event names the user."""
     connect(browser)

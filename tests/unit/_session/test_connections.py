@@ -223,6 +223,14 @@ def test_entry_of_a_connection_that_is_being_made(site, clock):
     assert site.rows() == []
 
 
+def test_entry_of_anothers_account(site):
+    """A row that lists another user's account, after a crash, does not make it theirs."""
+    run(site.service.connections._list("user 1", site.record_id("a")))
+    site.connect("user 2", "a")
+    assert site.accounts("user 1") == []
+    assert site.accounts("user 2") == ["a"]
+
+
 def test_reader_that_judged_before(site, clock):
     """A correction that was judged before a connection was made does not undo it."""
     connections = site.service.connections
