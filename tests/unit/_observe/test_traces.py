@@ -649,8 +649,6 @@ class TestStore:
 
     def test_own_stores(self, tmp_path):
         """The stores name their databases as OpenTelemetry does."""
-        from opentelemetry.semconv.attributes.db_attributes import DbSystemNameValues
-
         from tiktok_oauth_middleware import RedisStore, SQLStore
 
         stores = [
@@ -660,10 +658,8 @@ class TestStore:
             SQLStore("mysql+pymysql://127.0.0.1:1/x"),
             SQLStore("mariadb+pymysql://127.0.0.1:1/x"),
         ]
-        stable = {value.value for value in DbSystemNameValues}
         found = [store.db_system for store in stores]
         assert found == ["sqlite", "redis", "postgresql", "mysql", "mariadb"]
-        assert {*found} - {"redis", "sqlite"} <= stable
 
     def test_lock(self, exporter):
         """The work under a lock is not in the lock's span, and its errors pass."""
