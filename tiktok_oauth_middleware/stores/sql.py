@@ -15,7 +15,7 @@ from .sql_statements import make_table, statements_for
 from .table import Rows
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
+    from sqlalchemy import Engine, MetaData, Table
     from sqlalchemy.ext.asyncio import AsyncEngine
 
 
@@ -77,6 +77,23 @@ class SQLStore:
 
     def __repr__(self) -> str:
         return f"SQLStore({self._source.shown!r}, table={self.table.fullname!r})"
+
+    @staticmethod
+    def add_table(
+        metadata: MetaData, *, table: str = "tiktok_oauth", schema: str | None = None
+    ) -> Table:
+        """Add the store's table to an app's own metadata, for migrations by Alembic.
+
+        Args:
+            metadata: What Alembic compares the database with.
+            table: The table's name.
+            schema: The table's schema; None is the metadata's, or the database's
+                default.
+
+        Returns:
+            The table; no database is connected to.
+        """
+        return make_table(table, schema, metadata)
 
     # --- blocking ------------------------------------------------------------------
 

@@ -13,13 +13,15 @@ from .base import PAGE
 from .table import MARK_BYTES, SWEPT_ROWS, Statement
 
 if TYPE_CHECKING:
-    from sqlalchemy import Table
+    from sqlalchemy import MetaData, Table
 
 _KEY_LENGTH = 255
 
 
-def make_table(name: str, schema: str | None) -> Table:
-    """Return the table's definition."""
+def make_table(
+    name: str, schema: str | None, metadata: MetaData | None = None
+) -> Table:
+    """Return the table's definition, in metadata of its own if none is given."""
     from sqlalchemy import (
         BigInteger,
         Column,
@@ -41,7 +43,7 @@ def make_table(name: str, schema: str | None) -> Table:
     mark = LargeBinary(MARK_BYTES).with_variant(mysql.VARBINARY(MARK_BYTES), *of_mysql)
     return Table(
         name,
-        MetaData(schema=schema),
+        MetaData() if metadata is None else metadata,
         Column("key", key, primary_key=True),
         Column("value", value, nullable=False),
         # Milliseconds since 1970: a FLOAT of MariaDB holds such a number to 128 s.
@@ -49,6 +51,7 @@ def make_table(name: str, schema: str | None) -> Table:
         Column("mark", mark, nullable=False),
         mysql_engine="InnoDB",
         mariadb_engine="InnoDB",
+        schema=schema,
     )
 
 
