@@ -22,6 +22,8 @@ FIGURES = (
     "flood",
     "jar",
     "slow_peers",
+    "restarts",
+    "many_users",
 )
 #: What can only be measured with one of the stores.
 _NEEDS = {"kills": "sqlite", "outages": "redis"}

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.redis_server import RedisServer
-from tests.stores.databases import MariaDB, PostgreSQL
+from tests.stores.databases import MariaDB, PostgreSQL, Server
 from tiktok_oauth_middleware import SQLStore
 
 #: The stores that several processes share, and what has to be installed.
@@ -20,14 +20,16 @@ STORES = {
     "redis": "redis-server",
     "postgresql": "postgresql",
     "mariadb": "mariadb-server",
+    # In a project whose database is a PostgreSQL.
+    "django": "postgresql",
 }
-_SERVERS = {"postgresql": PostgreSQL, "mariadb": MariaDB}
+SERVERS = {"postgresql": PostgreSQL, "mariadb": MariaDB, "django": PostgreSQL}
 
 
 def is_installed(store: str) -> bool:
     """Whether a store's server is on this machine."""
-    if store in _SERVERS:
-        return _SERVERS[store].is_installed()
+    if store in SERVERS:
+        return SERVERS[store].is_installed()
     return not STORES[store] or shutil.which(STORES[store]) is not None
 
 
@@ -64,21 +66,34 @@ def _shown(value: Any) -> str:
 
 
 @contextmanager
+def served(store: str) -> Iterator[tuple[str, Server]]:
+    """Give the URL of an empty store in a database, and its server."""
+    database = SERVERS[store]()
+    try:
+        database.start()
+        if store == "django":
+            from .django_store import prepare
+
+            url = prepare(database.port)
+        else:
+            url = database.url()
+            made = SQLStore(url)
+            made.create_table()
+            made.close()
+        yield url, database
+    finally:
+        database.remove()
+
+
+@contextmanager
 def opened(store: str) -> Iterator[str]:
     """Give the URL of an empty store of this kind, gone afterwards."""
     if store == "memory":
         yield "memory"
         return
-    if store in _SERVERS:
-        database = _SERVERS[store]()
-        try:
-            database.start()
-            made = SQLStore(database.url())
-            made.create_table()
-            made.close()
-            yield database.url()
-        finally:
-            database.remove()
+    if store in SERVERS:
+        with served(store) as (url, _):
+            yield url
         return
     with TemporaryDirectory(prefix="reliability-") as folder:
         if store == "sqlite":

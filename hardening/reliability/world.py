@@ -30,10 +30,13 @@ from tiktok_oauth_middleware import (
     TikTokOAuthWSGIMiddleware,
     TikTokSettings,
 )
+from tiktok_oauth_middleware.stores import open_store
 from tiktok_oauth_middleware.testing import FakeTikTok
 from tiktok_oauth_middleware.testing.fake import Reply
 from tiktok_oauth_middleware.testing.provider import Person
 from tiktok_oauth_middleware.testing.server import StandIn
+
+from .django_store import set_up
 
 ORIGIN = "https://app.example.com"
 LOGIN = "/auth/tiktok/login"
@@ -78,6 +81,9 @@ class Plan:
             return RedisStore(self.store)
         if "+" in self.store:
             return SQLStore(self.store, clock=clock)
+        if self.store.startswith("django:"):
+            set_up(self.store)
+            return open_store(self.store, clock=clock)
         return SQLiteStore(self.store.removeprefix("sqlite:///"), clock=clock)
 
 
@@ -86,8 +92,8 @@ def rows(store: str) -> int:
     if store.startswith("redis:"):
         with redis.Redis.from_url(store) as client:
             return int(client.dbsize())
-    if "+" in store:
-        kept = SQLStore(store)
+    if "+" in store or store.startswith("django:"):
+        kept: Any = open_store(store)
         try:
             return len(kept.keys(""))
         finally:

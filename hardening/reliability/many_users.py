@@ -1,0 +1,127 @@
+"""A hundred thousand users in one store: listed, swept, and some of them renewed.
+
+The figures are of a job (`TikTokTokens`), and of the memory that it takes beyond what
+the process had.
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from tiktok_oauth_middleware import SQLStore, TikTokTokens
+from tiktok_oauth_middleware._core.backends.base import run as finish
+from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
+from tiktok_oauth_middleware._core.secret import Secret
+from tiktok_oauth_middleware._session.cookie import record_id
+from tiktok_oauth_middleware._session.record import Session, UserRecord
+from tiktok_oauth_middleware._session.service import SessionService
+
+from .figure import Result, Run, opened
+from .world import START, Clock, Plan, watcher
+
+if TYPE_CHECKING:
+    from tiktok_oauth_middleware._session.records import Records
+
+T = TypeVar("T")
+_LIFE = 86400
+
+
+def run(told: Run) -> Iterator[Result]:
+    """Yield: users, seconds and memory, for each store."""
+    for store in told.stores:
+        yield _users(store, told.times(100_000, 500))
+
+
+def _record(number: int) -> UserRecord:
+    start = int(START)
+    return UserRecord(
+        open_id=f"-000user{number:08d}{'x' * 20}",
+        access_token=Secret(f"act.{number:064d}"),
+        issued_at=start,
+        expires_at=start + _LIFE,
+        refresh_token=Secret(f"rft.{number:064d}"),
+        refresh_expires_at=start + 365 * 86400,
+        scopes="user.info.basic,video.list",
+        profile='{"display_name": "A user", "avatar_url": "https://example.com/a.jpg"}',
+        sessions=(Session(f"{number:064x}", start, start),),
+    )
+
+
+def _fill(store: Any, records: Records, client_key: str, users: int) -> None:
+    """Write the users, into a database many at a time."""
+    made = ((record_id(client_key, r.open_id), r) for r in map(_record, range(users)))
+    if not isinstance(store, SQLStore):
+        for name, record in made:
+            finish(records.create(name, record))
+        return
+    import sqlalchemy as sa
+
+    end = int((START + 400 * 86400) * 1000)
+    engine = sa.create_engine(store._source._url)
+    for some in batched(made, 1000):
+        keys = [records._key(name) for name, _ in some]
+        rows = [
+            {
+                "key": key.encode() if engine.name == "mysql" else key,
+                "value": records._box.seal(record.pack(), key),
+                "expires": end,
+                "mark": b"8 bytes.",
+            }
+            for key, (_, record) in zip(keys, some, strict=True)
+        ]
+        with engine.begin() as connection:
+            connection.execute(sa.insert(store.table), rows)
+    engine.dispose()
+
+
+def batched(items: Iterable[T], length: int) -> Iterator[list[T]]:
+    """Yield lists of items: `itertools.batched` of Python 3.12."""
+    found = iter(items)
+    while some := [*islice(found, length)]:
+        yield some
+
+
+def _users(store: str, users: int) -> Result:
+    clock = Clock()
+    fake = watcher(clock)
+    with opened(store) as url:
+        plan = Plan(store=url)
+        rows = plan.open_store(clock)
+        options: dict[str, Any] = {"store": rows, "clock": clock}
+        settings = plan.settings()
+        service = SessionService(settings, ThreadBackend(), **options)
+        began = time.monotonic()
+        _fill(rows, service.records, settings.client_key, users)
+        filled = time.monotonic() - began
+        tokens = TikTokTokens(settings, **options, transport=fake.transport)
+        before = _memory()
+        began = time.monotonic()
+        swept = tokens.refresh_expiring(3600)
+        sweep_seconds = time.monotonic() - began
+        sweep_memory = _memory() - before
+        began = time.monotonic()
+        listed = len(tokens.users())
+        list_seconds = time.monotonic() - began
+        tokens.close()
+        rows.close()
+    nothing_due = (swept.refreshed, swept.failed, swept.ended) == (0, 0, 0)
+    figures = {
+        "users": users,
+        "listed": listed,
+        "unreadable": swept.unreadable,
+        "fill_s": filled,
+        "list_s": list_seconds,
+        "sweep_s": sweep_seconds,
+        "sweep_mb": sweep_memory / 1024,
+    }
+    passed = listed == users and nothing_due and not swept.unreadable
+    return Result(name=f"many_users[{store}]", passed=passed, figures=figures)
+
+
+def _memory() -> int:
+    """Return the most that this process has had, in kB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,0 +1,92 @@
+"""The database restarts while TikTok's answer to a refresh is on its way.
+
+The old refresh token is dead by then, and the new one has nowhere to go until the
+database is back. It must be kept: nobody is signed out, and what could not be answered
+meanwhile was answered 503.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tiktok_oauth_middleware.testing.fake import Reply
+
+from .figure import SERVERS, Result, Run, served
+from .world import LIFE, Clock, Plan, Watcher, Wsgi, log_in, person
+
+_PATIENCE = 60.0
+
+
+def run(told: Run) -> Iterator[Result]:
+    """Yield: what was answered, and whether the tokens were kept, for each database."""
+    for store in told.stores:
+        if store in SERVERS:
+            yield _restarts(store, told.times(20, 2))
+
+
+class _Restarting(Watcher):
+    """Kills the database once it has committed a refresh, before it answers."""
+
+    server: Any = None
+    starting: threading.Thread | None = None
+
+    def handle(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes
+    ) -> Reply:
+        """Answer as TikTok would, without a database."""
+        reply = super().handle(method, url, headers, body)
+        if self.server is not None and b"grant_type=refresh_token" in body:
+            self.server.kill()
+            self.starting = threading.Thread(target=self.server.start)
+            self.starting.start()
+        return reply
+
+
+def _restarts(store: str, rounds: int) -> Result:
+    clock, found = Clock(), Counter[str]()
+    fake = _Restarting.for_settings(Plan(store="").settings(), clock=clock)
+    assert isinstance(fake, _Restarting)
+    fake.provider.access_lifetime = LIFE
+    with served(store) as (url, server):
+        app = Wsgi(Plan(store=url), clock, transport=fake.transport)
+        cookie = log_in(app, fake, person(1))
+        fake.server = server
+        for _ in range(rounds):
+            clock.value += LIFE + 10
+            before = fake.refreshes
+            _until_answered(app, cookie, found)
+            if fake.starting is not None:
+                fake.starting.join(_PATIENCE)
+            found["refreshes"] += fake.refreshes - before
+        app.close()
+    figures = {
+        "rounds": rounds,
+        "refreshes": found["refreshes"],
+        "200": found["200"],
+        "503": found["503"],
+        "other": found["other"],
+        "lost": found["lost"],
+    }
+    passed = found["refreshes"] == rounds and not found["lost"] and not found["other"]
+    return Result(name=f"restarts[{store}]", passed=passed, figures=figures)
+
+
+def _until_answered(app: Wsgi, cookie: str, found: Counter[str]) -> None:
+    """Ask until there is a token, or the session is lost."""
+    give_up = time.monotonic() + _PATIENCE
+    while time.monotonic() < give_up:
+        answer = app.ask(cookie)
+        found[str(answer.status) if answer.status in (200, 503) else "other"] += 1
+        if answer.status == 200:
+            signed_in, _, token = answer.who
+            if not signed_in:
+                found["lost"] += 1
+                return
+            if token is not None:
+                return
+        time.sleep(0.1)
+    found["lost"] += 1
