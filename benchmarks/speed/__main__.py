@@ -19,6 +19,7 @@ GROUPS = (
     "requests",
     "wsgi",
     "stores",
+    "databases",
     "logins",
     "network",
     "start",

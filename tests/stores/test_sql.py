@@ -277,29 +277,59 @@ def test_a_restart_costs_no_error(mortal: Server) -> None:
     store.close()
 
 
-class LosesAnswers:
-    """Loses the connection after a statement was done, a number of times."""
+class Watched:
+    """The connections of an engine: notes what is sent, and may lose an answer."""
 
     def __init__(self, engine: sa.Engine) -> None:
+        #: Answers that get lost from now on.
         self.left = 0
-        sa.event.listen(engine, "after_cursor_execute", self.after)
+        #: Called with each statement before it is sent.
+        self.before: Callable[[str], object] = lambda _: None
+        self.driver: Any = engine.dialect.loaded_dbapi
+        connect = engine.raw_connection
+        engine.raw_connection = lambda: WatchedConnection(connect(), self)  # type: ignore[method-assign]
 
-    def after(self, connection: Any, *_: Any) -> None:
-        if self.left > 0:
-            self.left -= 1
-            raw = connection.connection.driver_connection
-            with suppress(Exception):
-                raw.close()
-            connection.invalidate()
-            message = "the server hung up"
-            raise sa.exc.OperationalError(
-                message, None, Exception(message), connection_invalidated=True
-            )
+    def lose(self, connection: Any) -> None:
+        with suppress(Exception):
+            connection.driver_connection.close()
+        # As PyMySQL has it; psycopg tells by its connection, which is closed.
+        raise self.driver.OperationalError(2013, "Lost connection")
+
+
+class WatchedConnection:
+    """A connection of the pool whose cursors are watched."""
+
+    def __init__(self, inner: Any, watched: Watched) -> None:
+        self._inner, self._watched = inner, watched
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def cursor(self) -> Any:
+        return WatchedCursor(self._inner, self._watched)
+
+
+class WatchedCursor:
+    """A cursor of the driver's that may lose the answer."""
+
+    def __init__(self, connection: Any, watched: Watched) -> None:
+        self._connection, self._watched = connection, watched
+        self._inner = connection.cursor()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def execute(self, statement: str, values: Any) -> None:
+        self._watched.before(statement)
+        self._inner.execute(statement, values)
+        if self._watched.left > 0:
+            self._watched.left -= 1
+            self._watched.lose(self._connection)
 
 
 def test_a_lost_answer_is_recognized(store: SQLStore) -> None:
     """A swap whose answer got lost has taken place once, and says so."""
-    answers = LosesAnswers(store._source.connections().engine)
+    answers = Watched(store._source.connections().engine)
     answers.left = 1
     assert store.compare_and_set("row", None, b"first", 60) is True
     answers.left = 1
@@ -315,14 +345,13 @@ def test_a_lost_answer_is_recognized(store: SQLStore) -> None:
 
 def test_a_loss_while_a_lost_answer_is_looked_for_is_an_error(store: SQLStore) -> None:
     """A connection lost again, while looking whether a swap took place, is an error."""
-    engine = store._source.connections().engine
-    answers = LosesAnswers(engine)
+    answers = Watched(store._source.connections().engine)
 
-    def lose_the_look(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+    def lose_the_look(statement: str) -> None:
         if "SELECT 1" in statement:
             answers.left = 1
 
-    sa.event.listen(engine, "before_cursor_execute", lose_the_look)
+    answers.before = lose_the_look
     store.compare_and_set("row", None, b"1", 60)
     answers.left = 1
     with pytest.raises(StoreError):
@@ -334,12 +363,8 @@ def test_a_write_that_waits_too_long_is_not_sent_again(server: Server) -> None:
     """Behind a locked row a swap waits once for the timeout, and is sent once."""
     store = made(server.url(), timeout=1)
     store.compare_and_set("row", None, b"1", 600)
-    sent = []
-
-    def note(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
-        sent.append(statement)
-
-    sa.event.listen(store._source.connections().engine, "before_cursor_execute", note)
+    sent: list[str] = []
+    Watched(store._source.connections().engine).before = sent.append
     engine = sa.create_engine(server.url())
     with engine.begin() as other:
         other.execute(sa.update(store.table).values(expires=store.table.c.expires))

@@ -1,0 +1,266 @@
+"""A read of each store beside the same query made by hand, and what a write costs.
+
+By hand means: the driver's own connection, kept open, with the same statement, the
+same parameters and the same timeouts. Both sides ask in turn, in the same rounds, and
+the median counts. No server is on another host, so a round trip costs next to nothing
+and what the store adds weighs most.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import shutil
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from benchmarks.redis_server import RedisServer
+from hardening.reliability.django_store import prepare
+from tests.stores.databases import MariaDB, PostgreSQL
+from tiktok_oauth_middleware import MemoryStore, RedisStore, SQLiteStore, SQLStore
+from tiktok_oauth_middleware.stores import open_store
+
+from .row import Row
+
+_CALLS = 100
+#: About what a sealed record has, in bytes.
+_VALUE = 700
+_KEY = "tiktok:0123456789ab:grant:{0123456789abcdefghij}"
+_TTL = 86400.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Side:
+    """A store, and what asks its server by hand."""
+
+    name: str
+    store: Any
+    by_hand: Callable[[], object] | None = None
+    goal: float | None = None
+
+
+async def rows(rounds: int) -> AsyncIterator[Row]:
+    """Measure each store that this machine has."""
+    # In a thread: Django's connections refuse to work where an event loop runs.
+    for row in await asyncio.to_thread(_all, rounds):
+        yield row
+
+
+def _all(rounds: int) -> list[Row]:
+    found: list[Row] = []
+    for opened in (_memory, _sqlite, _redis, _postgresql, _mariadb, _django):
+        with opened() as side:
+            if side is not None:
+                found += _measured(side, rounds)
+    return found
+
+
+def _measured(side: _Side, rounds: int) -> Iterator[Row]:
+    store, value = side.store, secrets.token_bytes(_VALUE)
+    assert store.compare_and_set(_KEY, None, value, _TTL)
+    sides: dict[str, Callable[[], object]] = {
+        "read": lambda: store.get(_KEY),
+        "write": lambda: store.compare_and_set(_KEY, value, value, _TTL),
+    }
+    if side.by_hand is not None:
+        assert value in bytes(side.by_hand())  # type: ignore[arg-type]
+        sides["by hand"] = side.by_hand
+    found = _compared(sides, rounds)
+    hand, hand_cpu = found.get("by hand", (None, None))
+    read, cpu = found["read"]
+    yield Row(
+        target="S3" if side.goal else "",
+        what=f"{side.name}: a read, beside the same query by hand",
+        figure=read if hand is None else read / hand,
+        unit="us" if hand is None else "x",
+        goal=side.goal,
+        ours=read,
+        peer=hand,
+        peer_name="" if hand is None else "by hand",
+    )
+    if hand_cpu is not None:
+        yield Row(
+            what=f"{side.name}: the same, in CPU time of this process",
+            figure=cpu / hand_cpu,
+            unit="x",
+            ours=cpu,
+            peer=hand_cpu,
+            peer_name="by hand",
+        )
+    yield Row(
+        what=f"{side.name}: a write, as a refresh makes two",
+        figure=found["write"][0],
+        unit="us",
+    )
+
+
+def _compared(
+    sides: dict[str, Callable[[], object]], rounds: int
+) -> dict[str, tuple[float, float]]:
+    """Return the median of each side in microseconds: real time, CPU time."""
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
+    for _ in range(max(3, rounds) + 1):
+        for name, call in sides.items():
+            began, cpu = time.perf_counter(), time.thread_time()
+            for _ in range(_CALLS):
+                call()
+            each = 1e6 / _CALLS
+            taken[name].append(
+                (
+                    (time.perf_counter() - began) * each,
+                    (time.thread_time() - cpu) * each,
+                )
+            )
+    # The first round connects.
+    return {
+        name: (median(a for a, _ in some[1:]), median(b for _, b in some[1:]))
+        for name, some in taken.items()
+    }
+
+
+# --- each store ----------------------------------------------------------------------
+
+
+@contextmanager
+def _memory() -> Iterator[_Side | None]:
+    yield _Side(name="memory", store=MemoryStore())
+
+
+@contextmanager
+def _sqlite() -> Iterator[_Side | None]:
+    import sqlite3
+
+    with TemporaryDirectory(prefix="speed-") as folder:
+        path = Path(folder) / "tokens.sqlite3"
+        store = SQLiteStore(path)
+        store.get("")
+        hand = sqlite3.connect(path, isolation_level=None)
+        query = "SELECT value FROM entries WHERE key = ? AND expires > ?"
+        yield _Side(
+            name="SQLite",
+            store=store,
+            by_hand=lambda: hand.execute(query, (_KEY, time.time())).fetchall()[0][0],
+        )
+        hand.close()
+        store.close()
+
+
+@contextmanager
+def _redis() -> Iterator[_Side | None]:
+    if shutil.which("redis-server") is None:
+        yield None
+        return
+    import redis
+
+    with TemporaryDirectory(prefix="speed-") as folder, RedisServer(folder) as server:
+        store = RedisStore(server.url)
+        client = redis.Redis.from_url(server.url, protocol=2)
+        yield _Side(name="Redis", store=store, by_hand=lambda: client.get(_KEY))
+        client.close()
+        store.close()
+
+
+@contextmanager
+def _postgresql() -> Iterator[_Side | None]:
+    if not PostgreSQL.is_installed():
+        yield None
+        return
+    import psycopg
+
+    server = PostgreSQL()
+    server.start()
+    store = SQLStore(server.url())
+    store.create_table()
+    hand = psycopg.connect(
+        host="127.0.0.1",
+        port=server.port,
+        user="tests",
+        dbname="postgres",
+        autocommit=True,
+        options="-c statement_timeout=2000",
+    )
+    query = _query_of(store)
+    yield _Side(
+        name="PostgreSQL, psycopg",
+        store=store,
+        by_hand=lambda: hand.execute(query, {"key": _KEY}).fetchall()[0][0],
+        goal=1.2,
+    )
+    hand.close()
+    store.close()
+    server.remove()
+
+
+@contextmanager
+def _mariadb() -> Iterator[_Side | None]:
+    if not MariaDB.is_installed():
+        yield None
+        return
+    import pymysql
+
+    server = MariaDB()
+    server.start()
+    store = SQLStore(server.url())
+    store.create_table()
+    hand = pymysql.connect(
+        host="127.0.0.1",
+        port=server.port,
+        user="root",
+        database="tests",
+        autocommit=True,
+        read_timeout=2,
+        write_timeout=2,
+    )
+    query = _query_of(store)
+
+    def by_hand() -> object:
+        with hand.cursor() as cursor:
+            cursor.execute(query, {"key": _KEY.encode()})
+            return cursor.fetchall()[0][0]
+
+    yield _Side(
+        name="MariaDB, PyMySQL",
+        store=store,
+        by_hand=by_hand,
+        goal=1.2,
+    )
+    hand.close()
+    store.close()
+    server.remove()
+
+
+@contextmanager
+def _django() -> Iterator[_Side | None]:
+    if not PostgreSQL.is_installed():
+        yield None
+        return
+    from django.db import connections
+
+    server = PostgreSQL()
+    server.start()
+    url = prepare(server.port)
+    store: Any = open_store(url)
+    query = store._rows._statements["get"].text
+    connection = connections[store.alias]
+
+    def by_hand() -> object:
+        with connection.cursor() as cursor:
+            cursor.execute(query, [_KEY])
+            return cursor.fetchall()[0][0]
+
+    yield _Side(name="Django on PostgreSQL", store=store, by_hand=by_hand, goal=1.2)
+    store.close()
+    connection.close()
+    server.remove()
+
+
+def _query_of(store: SQLStore) -> str:
+    """Return the statement of a read, as the driver takes it."""
+    text: str = store._rows._statements["get"].text
+    return text
