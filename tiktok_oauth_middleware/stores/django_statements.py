@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from functools import cache
+from functools import lru_cache
 
 from .base import PAGE
 from .table import SWEPT_ROWS, Statement
@@ -60,7 +60,7 @@ _SWEEPS = {
 }
 
 
-@cache
+@lru_cache(maxsize=64)
 def statements_for(table: str, vendor: str, *, by_server: bool) -> dict[str, Statement]:
     """Return the statements that `Rows` names.
 
