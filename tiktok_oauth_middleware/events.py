@@ -74,11 +74,12 @@ class Event:
     log_id: str = ""
     #: The HTTP status of TikTok's answer; 0 if there was no answer.
     status: int = 0
-    #: At a login, and at one that `on_login` refused or could not decide on: the user's
-    #: profile, as far as the granted scopes allow it.
+    #: At a login, at one that `on_login` refused or could not decide on, and at a
+    #: connection: the profile, as far as the granted scopes allow it.
     user: User | None = None
-    #: At the same: whether there was no record of this user before. A record ends with
+    #: At a login: whether there was no record of this user before. A record ends with
     #: the last session, unless `keep_grants` is on, so a user who returns may be new.
+    #: At a connection: whether the account was not connected to this user before.
     is_new: bool | None = None
     #: Further facts: the event name and content of a webhook, or the parameters of a
     #: callback that failed without ``error`` (``errCode``, ``error_code``,

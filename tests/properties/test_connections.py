@@ -11,7 +11,12 @@ from contextlib import ExitStack
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
 
 from tiktok_oauth_middleware import MemoryStore, TikTokTokens
 from tiktok_oauth_middleware.testing import FakeTikTok
@@ -152,12 +157,13 @@ class Connections(RuleBasedStateMachine):
             assert self.browsers[browser].me()["open_id"] == wanted
 
 
-TestConnections = Connections.TestCase
-TestConnections.__doc__ = "Every sequence agrees with the model."
-TestConnections.settings = settings(
-    derandomize=not IS_LONG,
-    deadline=None,
-    max_examples=400 if IS_LONG else 30,
-    stateful_step_count=30 if IS_LONG else 20,
-    suppress_health_check=[HealthCheck.too_slow],
-)
+def test_every_sequence():
+    """Every sequence agrees with the model."""
+    chosen = settings(
+        derandomize=not IS_LONG,
+        deadline=None,
+        max_examples=400 if IS_LONG else 30,
+        stateful_step_count=30 if IS_LONG else 20,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+    run_state_machine_as_test(Connections, settings=chosen)

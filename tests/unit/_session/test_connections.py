@@ -7,7 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from tiktok_oauth_middleware import MemoryStore, StoreError
+from tiktok_oauth_middleware import (
+    MemoryStore,
+    RedisStore,
+    SQLiteStore,
+    SQLStore,
+    StoreError,
+)
 from tiktok_oauth_middleware._core.backends.base import run
 from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
 from tiktok_oauth_middleware._core.secret import Secret
@@ -132,6 +138,36 @@ def test_taken(site, clock):
     assert site.accounts("user 1") == ["a"]
     assert site.accounts("user 2") == []
     assert len(site.rows()) == 1
+
+
+@pytest.fixture(params=["sqlite", "sql", "redis"])
+def durable(request, tmp_path, clock):
+    """Return a store that outlives the process."""
+    if request.param == "sqlite":
+        made = SQLiteStore(tmp_path / "tokens.sqlite3", clock=clock)
+    elif request.param == "sql":
+        made = SQLStore(f"sqlite+pysqlite:///{tmp_path}/sql.sqlite3", clock=clock)
+        made.create_table()
+    else:
+        made = RedisStore(request.getfixturevalue("empty_redis"))
+    yield made
+    made.close()
+
+
+def test_durable_stores(clock, durable):
+    """Every store keeps the rows, and their end, as memory does."""
+    site = Site(clock, durable)
+    for name in ("a", "b"):
+        assert site.connect("user 1", name) == "connected"
+        clock.advance(10)
+    assert site.connect("user 2", "a", "act.2") == "taken"
+    assert site.accounts("user 1", site.another()) == ["a", "b"]
+    run(site.service.forget(site.record_id("a")))
+    assert site.accounts("user 1") == ["b"]
+    assert site.connect("user 2", "a") == "connected"
+    run(site.service.forget(site.record_id("a")))
+    run(site.service.forget(site.record_id("b")))
+    assert site.rows() == []
 
 
 def test_user_ids_are_compared_exactly(site):
