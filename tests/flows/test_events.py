@@ -27,6 +27,7 @@ from ..conftest import (
     START,
     make_settings,
 )
+from ..support.app_users import connect, connecting, sign_in
 
 SESSION = "__Host-tiktok"
 LIFE = 7200
@@ -98,6 +99,8 @@ def test_names():
         "logout",
         "session_ended",
         "disconnect",
+        "connect",
+        "connect_rejected",
         "withdrawal",
         "webhook",
         "webhook_rejected",
@@ -388,6 +391,10 @@ def everything(world, browser=None):
     assert deliver(world, "video.upload.failed", open_id).status_code == 200
     bad = {"tiktok-signature": "t=1,s=2"}
     assert deliver(world, "video.upload.failed", open_id, **bad).status_code == 401
+    user = connecting(world).browser()
+    sign_in(user, "user-1")
+    assert connect(user, deny=True).status_code == 403
+    assert connect(user).status_code == 303
     return browser, other
 
 
