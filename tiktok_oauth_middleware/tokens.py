@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -509,14 +510,15 @@ class TikTokTokens:
 
         due: list[Callable[[], Coroutine[Any, Any, None]]] = []
         unreadable = 0
-        for name in await service.records.ids():
-            stored, is_unreadable = await service.records.inspect(name)
-            unreadable += is_unreadable
-            if stored is not None and service.refresh.is_due(stored.record, demand):
-                due.append(refreshing(stored))
-            if len(due) == _DUE_AT_ONCE:
-                await service.run_all(due)
-                due.clear()
+        async with aclosing(service.records.each_id()) as names:
+            async for name in names:
+                stored, is_unreadable = await service.records.inspect(name)
+                unreadable += is_unreadable
+                if stored is not None and service.refresh.is_due(stored.record, demand):
+                    due.append(refreshing(stored))
+                if len(due) == _DUE_AT_ONCE:
+                    await service.run_all(due)
+                    due.clear()
         await service.run_all(due)
         if unreadable:
             logger.warning(

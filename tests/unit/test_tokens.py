@@ -712,7 +712,7 @@ def test_store_that_can_not_list(settings, clock):
     """A store without keys() says that it cannot list its users."""
 
     class Small(MemoryStore):
-        keys = None
+        keys = pages = None
 
     tokens = TikTokTokens(settings, Small(clock=clock), clock=clock)
     with pytest.raises(StoreError, match="cannot list"):

@@ -73,6 +73,15 @@ class ObservedStore(StoreAdapter):
         with self._operation("keys"):
             return await self._observed.keys(prefix)
 
+    async def pages(self, prefix: str) -> AsyncIterator[list[str]]:
+        pages = self._observed.pages(prefix)
+        while True:
+            with self._operation("keys"):
+                page = await anext(pages, None)
+            if page is None:
+                return
+            yield page
+
     async def close(self) -> None:
         await self._observed.close()
 

@@ -142,10 +142,21 @@ class Records:
         Raises:
             StoreError: the store failed, or cannot list its keys.
         """
+        # A store that pages may list a row twice.
+        return list(dict.fromkeys([name async for name in self.each_id()]))
+
+    async def each_id(self) -> AsyncGenerator[str, None]:
+        """Yield the ids of all records of this app; some stores repeat one at times.
+
+        Raises:
+            StoreError: the store failed, or cannot list its keys.
+        """
         prefix = f"{self.space}:grant:{{"
-        keys = await self._store.keys(prefix)
-        # The keys of locks have the same prefix, but do not end with the brace.
-        return [k[len(prefix) : -1] for k in keys if k.endswith("}")]
+        async for keys in self._store.pages(prefix):
+            for key in keys:
+                # The keys of locks have the same prefix, but do not end with the brace.
+                if key.endswith("}"):
+                    yield key[len(prefix) : -1]
 
     async def pages(self) -> AsyncGenerator[list[Row], None]:
         """Yield all rows of TikTok apps in the store, a thousand or so at a time.

@@ -10,6 +10,7 @@ import pytest
 from tiktok_oauth_middleware import MemoryStore, StoreError, TikTokEndpoints
 from tiktok_oauth_middleware._core.backends.base import run
 from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
+from tiktok_oauth_middleware._core.store_adapter import StoreAdapter
 from tiktok_oauth_middleware._observe.metrics import (
     COUNTERS,
     HISTOGRAMS,
@@ -334,3 +335,24 @@ def test_old_api():
     made.count("logout", "")
     assert len(api.made["tiktok_oauth.call.duration"].seen) == 1
     assert api.made["tiktok_oauth.logouts"].seen == [(1, {})]
+
+
+def test_every_operation_is_observed():
+    """No operation of a store is that of an adapter without a store."""
+    operations = {name for name in vars(StoreAdapter) if not name.startswith("_")}
+    assert operations <= {*vars(ObservedStore)}
+
+
+def test_pages(reader, clock):
+    """The keys of an observed store come in the store's own pages."""
+    store = MemoryStore(clock=clock)
+    for number in range(3):
+        store.compare_and_set(f"tiktok:{number}", None, b"1", 60)
+    observed = ObservedStore(
+        ThreadBackend().adapt_store(store), meter(), Traces(TikTokEndpoints(), store)
+    )
+
+    async def listed():
+        return [key async for page in observed.pages("tiktok:") for key in page]
+
+    assert sorted(run(listed())) == ["tiktok:0", "tiktok:1", "tiktok:2"]
