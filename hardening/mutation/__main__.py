@@ -38,7 +38,11 @@ TESTS = {
     "_web.finish_login": _LOGIN,
     "_web.conclude_login": _LOGIN,
     "_web.unfinished_login": _LOGIN,
-    "_web.login_decision": ["flows/test_on_login.py", *_REFUSED],
+    "_web.login_decision": [
+        "unit/_web/test_login_decision.py",
+        "flows/test_on_login.py",
+        *_REFUSED,
+    ],
     "_web.carried": ["security/test_cwe352_carried_data.py"],
     "_web.transaction": _LOGIN,
     "_web.code_exchange": _LOGIN,

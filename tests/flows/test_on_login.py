@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import functools
 import logging
-import threading
 from html import unescape
 
 import anyio
@@ -27,7 +26,7 @@ from tiktok_oauth_middleware import (
 )
 from tiktok_oauth_middleware.testing import login_as
 
-from ..conftest import ORIGIN, PAGE, kept, make_settings, query_of
+from ..conftest import ORIGIN, PAGE, kept, query_of
 from ..support.links import link_for, with_links
 from .test_webhooks import HOOK, deliver
 
@@ -599,20 +598,6 @@ class TestBuilt:
         app = _app if kind is TikTokOAuthWSGIMiddleware else _asgi_app
         with pytest.raises(ConfigurationError, match=words):
             kind(app, settings, on_login=given)
-
-    @pytest.mark.parametrize("shell", ["wsgi"], indirect=True)
-    def test_late_under_wsgi(self, world, caplog):
-        """Under WSGI a slow function's answer counts, and the log says that it was slow."""
-
-        def on_login(login):
-            threading.Event().wait(0.3)
-
-        world.further["on_login"] = on_login
-        world.with_settings(timeout=0.1, fetch_user=False)
-        world.settings = make_settings(timeout=10)
-        browser = world.start().browser()
-        browser.log_in()
-        assert browser.signed_in
 
 
 def _app(environ, start_response):
