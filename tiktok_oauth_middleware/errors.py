@@ -116,9 +116,9 @@ class LoginRefused(LoginError):
     code = "login_refused"
     status = 403
     #: What the person reads, as plain text; "" for the usual page without more.
-    text: str
+    text: str = ""
     #: Whether the app's access ends at TikTok too, as by a disconnect.
-    revoke: bool
+    revoke: bool = False
 
     def __init__(self, text: object = "", *, revoke: bool = False) -> None:
         """Take what the person is to read.

@@ -76,6 +76,31 @@ class TestNothingIsGiven:
         assert not other.signed_in
 
 
+class Uninvited(LoginRefused):
+    """An app's own kind of refusal, whose author forgot ``super().__init__()``."""
+
+    def __init__(self, name):
+        self.name = name
+
+
+class Untold(LoginRefused):
+    """A refusal whose text an app took away."""
+
+    text = None
+
+
+class TestOwnKinds:
+    @pytest.mark.parametrize("kind", [Uninvited, Untold])
+    def test_refusal_without_parts(self, world, kind):
+        """A refusal that lacks parts refuses like any other, and raises no error.
+
+        An error would rise through frames that hold the tokens.
+        """
+        browser = refusing(world, kind("bob")).browser()
+        assert browser.log_in().status_code == 403
+        assert kept(world) is None
+
+
 @pytest.mark.parametrize("shell", ["wsgi"], indirect=True)
 class TestAtTheSameMoment:
     def test_equal_callbacks(self, world):
