@@ -339,6 +339,14 @@ def test_posted_only(site):
     assert browser.post(CONNECT).status_code == 303
 
 
+def test_links_only(site, browser):
+    """With ``login_methods=("GET",)`` forms and the question's button still post."""
+    site.with_settings(connect_path=CONNECT, login_methods=("GET",))
+    again = site.browser(**browser.cookies())
+    assert again.get(CONNECT).status_code == 200
+    assert begin(again).startswith("https://www.tiktok.com/")
+
+
 def test_signed_out(site, tokens):
     """Who is not signed in to the app is told so, and does not get to TikTok."""
     response = site.browser().post(CONNECT)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.db import DatabaseError
+from django.db.models.signals import post_save, pre_save
 
 from tiktok_oauth_middleware.django import signals
 from tiktok_oauth_middleware.django.models import TikTokAccount
 from tiktok_oauth_middleware.django.project import installation
+
+from ..security.test_cwe316_secrets_in_frames import Looker
 
 CONNECT = "/auth/tiktok/connect"
 
@@ -15,6 +19,11 @@ CONNECT = "/auth/tiktok/connect"
 def by_header(request):
     """Return the user that a header names, instead of Django's."""
     return request.META.get("HTTP_X_USER")
+
+
+def nobody(request, login):
+    """Let nobody sign up."""
+    return False
 
 
 @pytest.fixture
@@ -155,6 +164,100 @@ class TestWithAccounts:
         again = both.browser()
         again.log_in()
         assert again.get("/user").json()["name"] == "alice"
+
+    def test_receiver_has_the_tokens(self, both):
+        """A receiver of ``connected`` can use the account's tokens at once."""
+        got = []
+
+        def receive(sender, account, **_):
+            got.append(installation().tokens.get(account.open_id).access_token)
+
+        signals.connected.connect(receive)
+        try:
+            connect(signed_in(both)[0])
+        finally:
+            signals.connected.disconnect(receive)
+        assert len(got) == 1
+
+    def test_receiver_that_fails(self, both, caplog):
+        """A receiver that raises undoes nothing: Django logs it, and the row stays."""
+
+        def receive(sender, **_):
+            message = "broken"
+            raise ValueError(message)
+
+        signals.connected.connect(receive)
+        try:
+            browser, user = signed_in(both)
+            assert connect(browser).status_code == 303
+        finally:
+            signals.connected.disconnect(receive)
+        assert ids(user) == [TikTokAccount.objects.get(user=user).open_id]
+        assert any("receive" in record.getMessage() for record in caplog.records)
+
+    def test_frames(self, both):
+        """No frame above the project's receivers holds a token, before or after."""
+        looker, secrets, handle = Looker(), [], both.fake.handle
+
+        def listen(method, url, headers, body):
+            reply = handle(method, url, headers, body)
+            if "/oauth/token/" in url:
+                parts = reply.body.decode().split('"')
+                secrets.extend(p for p in parts if p.startswith(("act.", "rft.")))
+            return reply
+
+        def receive(sender, **_):
+            looker.look("receiver")
+
+        both.fake.handle = listen
+        post_save.connect(receive, sender=TikTokAccount)
+        signals.connected.connect(receive)
+        try:
+            connect(signed_in(both)[0])
+        finally:
+            post_save.disconnect(receive, sender=TikTokAccount)
+            signals.connected.disconnect(receive)
+        assert len(secrets) == 2
+        assert looker.places
+        assert looker.found(secrets) == []
+
+    def test_database_that_fails(self, both):
+        """If the table cannot be written, nothing is connected, and a page says so."""
+
+        def fail(sender, **_):
+            raise DatabaseError
+
+        browser, user = signed_in(both)
+        there = browser.post(CONNECT).headers["location"]
+        pre_save.connect(fail, sender=TikTokAccount)
+        try:
+            response = browser.get(both.fake.consent(there))
+        finally:
+            pre_save.disconnect(fail, sender=TikTokAccount)
+        assert response.status_code == 500
+        assert "Nothing was connected" in response.text
+        assert ids(user) == []
+        assert not TikTokAccount.objects.exists()
+
+    def test_refused_sign_up_with_a_connected_account(self, both):
+        """A login that the project refuses does not end another user's connection."""
+        fake = both.fake
+        both.set(
+            TIKTOK_OAUTH_OPTIONS={
+                "transport": fake.transport,
+                "clock": fake.clock,
+                "current_user": f"{__name__}.by_header",
+                "may_sign_up": f"{__name__}.nobody",
+            }
+        )
+        headers = {"x-user": "shop-1"}
+        browser = both.browser()
+        there = browser.post(CONNECT, headers=headers).headers["location"]
+        assert browser.get(fake.consent(there), headers=headers).status_code == 303
+        assert both.browser().log_in().status_code == 403
+        [account] = installation().tokens.accounts("shop-1")
+        assert installation().tokens.get(account.open_id).access_token
+        assert fake.count("revoke") == 0
 
     def test_account_of_another_user(self, both):
         """An account that another user logs in with is refused, and stays theirs."""

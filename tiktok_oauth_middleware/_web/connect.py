@@ -55,7 +55,7 @@ from .pages import (
 from .unfinished_login import UnfinishedLogins, Visit, cause_for_log
 
 if TYPE_CHECKING:
-    from tiktok_oauth_middleware._core.backends.base import Backend
+    from tiktok_oauth_middleware._core.backends.base import Backend, Outcome
     from tiktok_oauth_middleware._oauth.authorize import Callback
     from tiktok_oauth_middleware._observe.emit import Emitter
     from tiktok_oauth_middleware._session.connections import Connections
@@ -70,8 +70,9 @@ if TYPE_CHECKING:
     from .transaction import LoginTransaction, LoginTransactions
 
 #: Whether a user of the app may have an account, where the app keeps accounts itself;
-#: gets what ``current_user`` gets, the user's id and the account.
-Claim = Callable[[Any, str, Login], Awaitable[bool]]
+#: gets what ``current_user`` gets, the user's id and the account. Under ASGI it may
+#: return an awaitable.
+Claim = Callable[[Any, str, Login], Any]
 
 
 class _Refused(LoginError):
@@ -155,8 +156,12 @@ class Connect:
         if user_id is None:
             back = [link("back", mount_point.home)]
             return ErrorPage(code="connect_signed_out", actions=back)
-        is_begun_here = is_same_origin(request, self.settings.origin)
-        if request.method not in self.settings.login_methods or not is_begun_here:
+        # Its button posts, so a POST is enough whatever `login_methods` are.
+        is_meant = request.method == "POST" or (
+            "GET" in self.settings.login_methods
+            and is_same_origin(request, self.settings.origin)
+        )
+        if not is_meant:
             return self._question(request, mount_point)
         try:
             requested = self.begin_login.requested_scopes(request, mount_point)
@@ -338,7 +343,7 @@ class Connect:
                 user=read_profile(record.open_id, record.profile),
                 next=transaction.return_to,
             )
-            if not await claim(connection, user_id, login):
+            if not await self._claimed(partial(claim, connection, user_id, login)):
                 raise _Taken
         outcome, record_now = await connections.connect(user_id, name, make)
         if outcome == "taken":
@@ -350,6 +355,9 @@ class Connect:
             raise _Full
         if record_now is None:
             raise AssertionError  # a connected account has a record
+        if self.app_users.announce is not None:
+            # Now, and not before: the app may use the tokens at once.
+            await self._ask_app(partial(self.app_users.announce, connection))
         missing = self.transactions.all_scopes(transaction) - split_scopes(
             record_now.scopes
         )
@@ -358,6 +366,27 @@ class Connect:
                 name, missing, self.transactions.all_scopes(transaction)
             )
         return record_now, outcome == "connected"
+
+    async def _claimed(self, claim: Callable[[], Any]) -> bool:
+        """Ask the app whether its user may have an account.
+
+        Raises:
+            _Undecided: the app's own code or database failed.
+        """
+        outcome = await self._ask_app(claim)
+        if not outcome.is_set:
+            message = f"the app's accounts took longer than {self.settings.timeout:g} s"
+            raise _Undecided(message)
+        if outcome.error is not None:
+            message = f"the app's accounts raised {type(outcome.error).__name__}"
+            raise _Undecided(message, outcome.error)
+        return bool(outcome.value)
+
+    async def _ask_app(self, call: Callable[[], Any]) -> Outcome:
+        """Return what an app's code returned; no frame above it holds a token."""
+        return await self.backend.ask_app(
+            call, self.settings.timeout, is_async=not self.backend.is_blocking
+        )
 
     # --- failures ----------------------------------------------------------------
 

@@ -54,6 +54,8 @@ class AppUsers(NamedTuple):
     current_user: CurrentUser
     #: Asked before an account is connected.
     claim: Claim | None = None
+    #: Called when an account that was claimed is connected, with what `claim` got first.
+    announce: Callable[[Any], Any] | None = None
 
 
 class Connecting(NamedTuple):

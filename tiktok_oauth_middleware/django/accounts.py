@@ -200,27 +200,47 @@ def _connect(request: Any, login: Login) -> Refusal | None:
     if account is None:
         return Refusal(code="account_taken", forgets=False)
     signals.connected.send(
-        TikTokAccount,
-        request=request,
-        user=request.user,
-        account=account,
-        created=is_new,
-        login=login,
+        TikTokAccount, **_connection(request, account, login, is_new=is_new)
     )
     return None
 
 
+def _connection(
+    request: Any, account: TikTokAccount, login: Login, *, is_new: bool
+) -> dict[str, Any]:
+    """Return what the signal ``connected`` is sent with."""
+    return {
+        "request": request,
+        "user": request.user,
+        "account": account,
+        "created": is_new,
+        "login": login,
+    }
+
+
 def take(request: Any, confirmed: Any) -> bool:
-    """Connect an account to the user who is signed in; False if another user has it.
+    """Give an account to the user who is signed in; False if another user has it.
 
     Args:
-        request: of the callback.
+        request: of the callback; `announce` needs it when the tokens are stored.
         confirmed: the account, a `tiktok_oauth_middleware.Login`.
     """
     login = Login(
         open_id=confirmed.open_id, scopes=confirmed.scopes, user=confirmed.user
     )
-    return _connect(request, login) is None
+    account, is_new = connect(request.user, login)
+    if account is None:
+        return False
+    request._tiktok_connection = _connection(request, account, login, is_new=is_new)
+    return True
+
+
+def announce(request: Any) -> None:
+    """Send the signal about an account that `take` gave and that is connected now.
+
+    A receiver that raises an error does not undo that: Django logs the error.
+    """
+    signals.connected.send_robust(TikTokAccount, **request._tiktok_connection)
 
 
 def sign_out(request: Any, *, only_bound: bool) -> None:

@@ -62,13 +62,19 @@ def app_users(
     async def ask_in_thread(request: Any) -> str | None:
         return await sync_to_async(ask, thread_sensitive=True)(request)
 
-    async def claim(request: Any, _user_id: str, login: ConfirmedLogin) -> bool:
-        if is_async:
-            return await sync_to_async(take, thread_sensitive=True)(request, login)
-        return take(request, login)
+    def claim(request: Any, _user_id: str, login: ConfirmedLogin) -> Any:
+        return here(take)(request, login)
+
+    def announce(request: Any) -> Any:
+        return here(accounts.announce)(request)
+
+    def here(call: Callable[..., Any]) -> Callable[..., Any]:
+        return sync_to_async(call, thread_sensitive=True) if is_async else call
 
     # The project's own function may name users of another table than Django's.
     keeps_accounts = accounts is not None and current_user is None
     return AppUsers(
-        ask_in_thread if is_async else ask, claim if keeps_accounts else None
+        ask_in_thread if is_async else ask,
+        claim if keeps_accounts else None,
+        announce if keeps_accounts else None,
     )

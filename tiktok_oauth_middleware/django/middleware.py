@@ -261,7 +261,7 @@ class TikTokMiddleware:
                 raise
             if refused is None:
                 return answer
-            if refused.forgets:
+            if refused.forgets and not await self._is_connected(ids[0]):
                 await core.service.disconnect(ids[0])
             else:
                 await core.service.records.end_session(*ids)
@@ -279,6 +279,15 @@ class TikTokMiddleware:
             request, mount_point.mount
         ).without_cookies()
         return without_referrer(await core.render(page, core_request))
+
+    async def _is_connected(self, record_id: str) -> bool:
+        """Whether a TikTok account is connected to a user of the project.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        stored = await self._core.service.records.load(record_id)
+        return stored is not None and bool(stored.record.user_id)
 
     async def _in_django(self, call: Callable[..., Any], *args: Any) -> Any:
         """Return the result of a function that uses Django's database."""
