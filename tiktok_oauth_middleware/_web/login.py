@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .begin_login import BeginLogin
 from .code_exchange import CodeExchange
@@ -54,7 +54,7 @@ class AppUsers(NamedTuple):
     current_user: CurrentUser
     #: Asked before an account is connected.
     claim: Claim | None = None
-    #: Called when an account that was claimed is connected, with what `claim` got first.
+    #: Called when a claimed account is connected, with what `claim` got first.
     announce: Callable[[Any], Any] | None = None
 
 

@@ -44,9 +44,7 @@ class RefusedByApp(LoginRefused):
     """
 
     def __init__(self, refused: LoginRefused, login: Login) -> None:
-        super().__init__(
-            str(refused.text)[:_LONGEST_TEXT], revoke=bool(refused.revoke)
-        )
+        super().__init__(str(refused.text)[:_LONGEST_TEXT], revoke=bool(refused.revoke))
         self.login = login
 
 
