@@ -31,14 +31,14 @@ _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 _LONGEST = 400
 
 
-def run(told: Run) -> Iterator[Result]:
+def run(args: Run) -> Iterator[Result]:
     """Yield a result for sealed values, for cookies made of them, and for nonces."""
-    chance = random.Random(told.seed)
+    chance = random.Random(args.seed)
     keys = ["".join(chance.choices(_ALPHABET.decode(), k=43)) for _ in range(2)]
-    yield _sealed(told.times(10_000, 10), keys, chance)
-    yield _login_cookies(told.times(500, 2), keys, chance)
-    yield _session_cookies(told.times(10_000, 10), keys, chance)
-    yield _nonces(told.times(200_000, 1000), keys)
+    yield _sealed(args.times(10_000, 10), keys, chance)
+    yield _login_cookies(args.times(500, 2), keys, chance)
+    yield _session_cookies(args.times(10_000, 10), keys, chance)
+    yield _nonces(args.times(200_000, 1000), keys)
 
 
 def changed(value: bytes) -> Iterator[bytes]:
@@ -107,11 +107,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m hardening.sealing")
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=SEED)
-    told = parser.parse_args()
+    args = parser.parse_args()
     passed, began = True, time.monotonic()
-    for result in run(Run(scale=told.scale, seed=told.seed, stores=())):
+    for result in run(Run(scale=args.scale, seed=args.seed, stores=())):
         took = time.monotonic() - began
-        print(f"{result.line(told.seed)} took={took:.1f}s", flush=True)
+        print(f"{result.line(args.seed)} took={took:.1f}s", flush=True)
         passed, began = passed and result.passed, time.monotonic()
     return 0 if passed else 1
 

@@ -18,10 +18,10 @@ _ROOT = Path(__file__).parent.parent.parent
 
 def main() -> int:
     """Return 1 if a parser broke the contract."""
-    told = _read()
-    if told.engine == "chance" and told.asked is None:
+    args = _read()
+    if args.engine == "chance" and args.asked is None:
         print("atheris is not installed: inputs are seeds changed at random, not led")
-    passed = [_fed(name, told) for name in told.names or BY_NAME]
+    passed = [_fed(name, args) for name in args.names or BY_NAME]
     return 0 if all(passed) else 1
 
 
@@ -31,20 +31,20 @@ def _read() -> argparse.Namespace:
     parser.add_argument("--inputs", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=20260101)
     parser.add_argument("--engine", choices=["atheris", "chance"], dest="asked")
-    told = parser.parse_args()
-    unknown = set(told.names) - set(BY_NAME)
+    args = parser.parse_args()
+    unknown = set(args.names) - set(BY_NAME)
     if unknown:
         parser.error(f"no such parser: {', '.join(sorted(unknown))}")
     has_atheris = importlib.util.find_spec("atheris") is not None
-    told.engine = told.asked or ("atheris" if has_atheris else "chance")
-    return told
+    args.engine = args.asked or ("atheris" if has_atheris else "chance")
+    return args
 
 
-def _fed(name: str, told: argparse.Namespace) -> bool:
+def _fed(name: str, args: argparse.Namespace) -> bool:
     command = [sys.executable, "-m", "hardening.fuzz.feed", name]
-    command += ["--inputs", str(told.inputs), "--seed", str(told.seed)]
+    command += ["--inputs", str(args.inputs), "--seed", str(args.seed)]
     done = subprocess.run(
-        [*command, "--engine", told.engine],
+        [*command, "--engine", args.engine],
         cwd=_ROOT,
         capture_output=True,
         text=True,
@@ -60,7 +60,7 @@ def _fed(name: str, told: argparse.Namespace) -> bool:
         f"{'PASS' if passed else 'FAIL'} {name} engine={result['engine']}"
         f" inputs={result['inputs']} seconds={result['seconds']:.1f}"
         f" slowest_ms={result['slowest_ms']:.1f} failures={result['failures']}"
-        f" seed={told.seed}",
+        f" seed={args.seed}",
         flush=True,
     )
     for line in result["found"]:

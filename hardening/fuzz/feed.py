@@ -82,7 +82,7 @@ class Feeder:
 
     def end(self) -> None:
         """Tell what was found and end the process, whatever the engine wants."""
-        told = {
+        args = {
             "parser": self._parser.name,
             "engine": self._engine,
             "inputs": self.fed,
@@ -91,7 +91,7 @@ class Feeder:
             "failures": self._failed,
             "found": list(self._failures.values())[:_SHOWN],
         }
-        sys.stdout.write(json.dumps(told) + "\n")
+        sys.stdout.write(json.dumps(args) + "\n")
         sys.stdout.flush()
         os._exit(0)
 
@@ -171,14 +171,14 @@ def main() -> None:
     parser.add_argument("--inputs", type=int, required=True)
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--engine", choices=["atheris", "chance"], required=True)
-    told = parser.parse_args()
-    if told.engine == "atheris":
-        _by_coverage(told.name, told.inputs, told.seed)
+    args = parser.parse_args()
+    if args.engine == "atheris":
+        _by_coverage(args.name, args.inputs, args.seed)
         return
     from .parsers import BY_NAME
 
-    found = BY_NAME[told.name]
-    _by_chance(found, Feeder(found, told.inputs, "chance"), told.seed)
+    found = BY_NAME[args.name]
+    _by_chance(found, Feeder(found, args.inputs, "chance"), args.seed)
 
 
 if __name__ == "__main__":

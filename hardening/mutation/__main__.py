@@ -63,22 +63,22 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="MODULE", help=", ".join(SHORT))
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--every", type=int, default=1, help="one mutant of so many")
-    told = parser.parse_args()
-    unknown = set(told.names) - set(SHORT)
+    args = parser.parse_args()
+    unknown = set(args.names) - set(SHORT)
     if unknown:
         parser.error(f"no such module: {', '.join(sorted(unknown))}")
     # One pytest for each module: what it has collected is of that module alone.
-    ended = [_run(SHORT[name], told) for name in told.names or SHORT]
+    ended = [_run(SHORT[name], args) for name in args.names or SHORT]
     return max(ended)
 
 
-def _run(name: str, told: argparse.Namespace) -> int:
+def _run(name: str, args: argparse.Namespace) -> int:
     tests = [f"tests/{test}" for test in TESTS[name]]
     command = [sys.executable, "-m", "pytest", "-p", "hardening.mutation.trial"]
     environ = os.environ | {
         "MUTATION_MODULE": name,
-        "MUTATION_JOBS": str(told.jobs),
-        "MUTATION_EVERY": str(told.every),
+        "MUTATION_JOBS": str(args.jobs),
+        "MUTATION_EVERY": str(args.every),
     }
     done = subprocess.run(
         [*command, *_OPTIONS, *tests], cwd=ROOT, env=environ, check=False

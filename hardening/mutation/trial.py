@@ -97,10 +97,10 @@ def _as_it_is(session: pytest.Session, path: Path) -> list[Seen] | None:
     child = _Child(work)
     os.close(writing)
     with os.fdopen(reading) as pipe:
-        told = json.loads(pipe.read() or "[]")
+        args = json.loads(pipe.read() or "[]")
     if child.wait() != _SURVIVED:
         return None
-    return [Seen(i, seconds, frozenset(lines)) for i, seconds, lines in told]
+    return [Seen(i, seconds, frozenset(lines)) for i, seconds, lines in args]
 
 
 def _pairs(items: list[Any]) -> Iterator[tuple[Any, Any]]:

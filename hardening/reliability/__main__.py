@@ -32,12 +32,12 @@ _NEEDS = {"kills": "sqlite", "outages": "redis"}
 def main() -> int:
     """Return 1 if anything promised was not kept."""
     silence()
-    told = _read()
-    stores = told.store or ["sqlite", "redis"]
+    args = _read()
+    stores = args.store or ["sqlite", "redis"]
     for store in [store for store in stores if not is_installed(store)]:
         print(f"{STORES[store]} is not installed: what needs it is not run")
         stores.remove(store)
-    passed = [_figure(name, told, stores) for name in told.names or FIGURES]
+    passed = [_figure(name, args, stores) for name in args.names or FIGURES]
     return 0 if all(passed) else 1
 
 
@@ -52,22 +52,22 @@ def _read() -> argparse.Namespace:
         help="once for each; sqlite and redis if not given",
     )
     parser.add_argument("--seed", type=int, default=20260101)
-    told = parser.parse_args()
-    unknown = set(told.names) - set(FIGURES)
+    args = parser.parse_args()
+    unknown = set(args.names) - set(FIGURES)
     if unknown:
         parser.error(f"no such figure: {', '.join(sorted(unknown))}")
-    return told
+    return args
 
 
-def _figure(name: str, told: argparse.Namespace, stores: list[str]) -> bool:
+def _figure(name: str, args: argparse.Namespace, stores: list[str]) -> bool:
     if not stores or _NEEDS.get(name, stores[0]) not in stores:
         print(f"SKIP {name}: needs {_NEEDS.get(name, 'a store')}", flush=True)
         return True
     passed, began = True, time.monotonic()
-    run = Run(scale=told.scale, seed=told.seed, stores=tuple(stores))
+    run = Run(scale=args.scale, seed=args.seed, stores=tuple(stores))
     for result in import_module(f".{name}", __package__).run(run):
         took = time.monotonic() - began
-        print(f"{result.line(told.seed)} took={took:.1f}s", flush=True)
+        print(f"{result.line(args.seed)} took={took:.1f}s", flush=True)
         passed, began = passed and result.passed, time.monotonic()
     return passed
 

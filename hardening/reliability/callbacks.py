@@ -23,10 +23,10 @@ _EACH = 5
 _PATIENCE = 60
 
 
-def run(told: Run) -> Iterator[Result]:
+def run(args: Run) -> Iterator[Result]:
     """Yield a result for each store."""
-    for store in told.stores:
-        yield _measured(told.times(200, 5), store)
+    for store in args.stores:
+        yield _measured(args.times(200, 5), store)
 
 
 def _measured(rounds: int, store: str) -> Result:

@@ -1,4 +1,4 @@
-"""What a figure is told and what it tells: scale, seed and stores in, results out."""
+"""The arguments and the result of a figure: scale, seed and stores in, results out."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ class Result:
 
     def line(self, seed: int) -> str:
         """Return the result as it is printed."""
-        told = " ".join(f"{k}={_shown(v)}" for k, v in self.figures.items())
-        return f"{'PASS' if self.passed else 'FAIL'} {self.name} {told} seed={seed}"
+        args = " ".join(f"{k}={_shown(v)}" for k, v in self.figures.items())
+        return f"{'PASS' if self.passed else 'FAIL'} {self.name} {args} seed={seed}"
 
 
 def _shown(value: Any) -> str:

@@ -29,13 +29,13 @@ _GROWTH_MB = 64.0
 _WARM = 2000
 
 
-def run(told: Run) -> Iterator[Result]:
+def run(args: Run) -> Iterator[Result]:
     """Yield a result for each store."""
-    for store in ("memory", *told.stores):
+    for store in ("memory", *args.stores):
         with opened(store) as url:
             ours, theirs = context.Pipe()
-            logins = told.times(_LOGINS, 2000)
-            process = started(_flood, Plan(store=url), logins, told.seed, theirs)
+            logins = args.times(_LOGINS, 2000)
+            process = started(_flood, Plan(store=url), logins, args.seed, theirs)
             theirs.close()
             figures = ours.recv()
             end([process])

@@ -1,9 +1,9 @@
-"""Five hundred users at once, in tasks and in threads: everybody is who they are.
+"""Five hundred users at once, in tasks and in threads: each gets their own token.
 
-Whose an access token is, the stand-in knows. A tenth of the requests come when tokens
+The stand-in knows whose an access token is. A tenth of the requests come when tokens
 are due, so refreshes of many users run side by side through one HTTP client. That is
-more at once than one process can do in the time-outs of its store: who is told 503 has
-been told nothing about anybody, and is counted apart.
+more at once than one process can do in the timeouts of its store: a 503 reveals nothing
+about any user, and is counted apart.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ _AT_ONCE = 500
 _WAVES = 10
 
 
-def run(told: Run) -> Iterator[Result]:
+def run(args: Run) -> Iterator[Result]:
     """Yield: threads and tasks, for each store."""
-    for store in told.stores:
-        yield _measured(told, store)
+    for store in args.stores:
+        yield _measured(args, store)
 
 
-def _measured(told: Run, store: str) -> Result:
-    users, each = told.times(500, 30), told.times(200, 10)
+def _measured(args: Run, store: str) -> Result:
+    users, each = args.times(500, 30), args.times(200, 10)
     clock = Clock()
     fake = watcher(clock)
     found: Counter[str] = Counter()
@@ -50,7 +50,7 @@ def _measured(told: Run, store: str) -> Result:
         app = Wsgi(plan, clock, transport=fake.transport)
         cookies = [log_in(app, fake, person(number)) for number in range(users)]
         order = [number for number in range(users) for _ in range(each)]
-        random.Random(told.seed).shuffle(order)
+        random.Random(args.seed).shuffle(order)
         world = (clock, fake, cookies)
         found += _threads(app, world, order)
         found += asyncio.run(_tasks(plan, world, order))

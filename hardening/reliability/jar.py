@@ -23,15 +23,15 @@ _LIMIT = 4096
 _BURSTS = (2, 7, 20, 50)
 
 
-def run(told: Run) -> Iterator[Result]:
+def run(args: Run) -> Iterator[Result]:
     """Yield: one after the other, at the same moment."""
     with opened("sqlite") as url:
         clock = Clock()
         fake = watcher(clock)
         app = Wsgi(Plan(store=url), clock, transport=fake.transport)
-        chance = random.Random(told.seed)
-        yield _in_turn(told, app, fake, clock, chance)
-        yield _at_once(told, app, fake, clock, chance)
+        chance = random.Random(args.seed)
+        yield _in_turn(args, app, fake, clock, chance)
+        yield _at_once(args, app, fake, clock, chance)
         app.close()
 
 
@@ -58,11 +58,11 @@ class _Jar:
 
 
 def _in_turn(
-    told: Run, app: Wsgi, fake: FakeTikTok, clock: Clock, chance: random.Random
+    args: Run, app: Wsgi, fake: FakeTikTok, clock: Clock, chance: random.Random
 ) -> Result:
     jar = _Jar()
     largest = most = broken = 0
-    for number in range(told.times(_LOGINS, 50)):
+    for number in range(args.times(_LOGINS, 50)):
         clock.value += chance.choice([0, 1, 5])
         begun = app.ask(jar.header, _login(chance))
         jar.take(begun)
@@ -78,11 +78,11 @@ def _in_turn(
 
 
 def _at_once(
-    told: Run, app: Wsgi, fake: FakeTikTok, clock: Clock, chance: random.Random
+    args: Run, app: Wsgi, fake: FakeTikTok, clock: Clock, chance: random.Random
 ) -> Result:
     jar = _Jar()
     begun_all = largest = broken = 0
-    while begun_all < told.times(_LOGINS, 50):
+    while begun_all < args.times(_LOGINS, 50):
         clock.value += 1
         burst = _BURSTS[begun_all % len(_BURSTS)]
         sent = jar.header  # by all of them, before anything came back

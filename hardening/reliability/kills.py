@@ -53,18 +53,18 @@ _DURABLE_MS = 5.0
 _EACH = 200
 
 
-def run(told: Run) -> Iterator[Result]:
+def run(args: Run) -> Iterator[Result]:
     """Yield: a provider with grace; a strict one; how long the window is."""
     for grace in (_GRACE, 0):
-        yield _Kills(told, grace).result(told.times(500, 10))
-    yield _durable(told)
+        yield _Kills(args, grace).result(args.times(500, 10))
+    yield _durable(args)
 
 
 # --- the process that dies ---------------------------------------------------------
 
 
 def _victim(plan: Plan, now: Any, is_asgi: bool, pipe: Any) -> None:
-    """Build an app, make its HTTP client, and ask once when told to."""
+    """Build an app, make its HTTP client, and ask once on a signal."""
     if is_asgi:
         asyncio.run(_cooperative_victim(plan, now, pipe))
     app = Wsgi(plan, reading(now))
@@ -87,8 +87,8 @@ async def _cooperative_victim(plan: Plan, now: Any, pipe: Any) -> None:
 class _Kills:
     """One user, one process after the other that refreshes for them and is killed."""
 
-    def __init__(self, told: Run, grace: float) -> None:
-        self._chance = random.Random(told.seed)
+    def __init__(self, args: Run, grace: float) -> None:
+        self._chance = random.Random(args.seed)
         self._now = shared_clock()
         self._fake: Watcher = watcher(reading(self._now))
         self._fake.grace = grace
@@ -226,12 +226,12 @@ class _Kills:
 # --- the window --------------------------------------------------------------------
 
 
-def _durable(told: Run) -> Result:
+def _durable(args: Run) -> Result:
     """Time the write that follows TikTok's answer, in a process that does nothing else.
 
     The write returns when SQLite has the row on the disk.
     """
-    refreshes = told.times(2000, 50)
+    refreshes = args.times(2000, 50)
     clock = Clock()
     fake = watcher(clock)
     took: list[float] = []
@@ -249,7 +249,7 @@ def _durable(told: Run) -> Result:
     figures = {"writes": len(took), "p50_ms": middle, "p99_ms": late}
     figures["max_ms"] = max(took) * 1000
     # A few writes on a busy machine say nothing about the hundredth.
-    in_time = late <= _DURABLE_MS or told.scale < 0.5
+    in_time = late <= _DURABLE_MS or args.scale < 0.5
     passed = in_time and len(took) == fake.refreshes
     return Result(name="kills.durable", passed=passed, figures=figures)
 

@@ -52,20 +52,20 @@ _FAULTS: dict[str, dict[str, Any]] = {
 }
 
 
-def run(told: Run) -> Iterator[Result]:
+def run(args: Run) -> Iterator[Result]:
     """Yield: logouts, for each store; disconnects."""
-    for store in told.stores:
-        yield _logouts(told, store)
-    yield _disconnects(told)
+    for store in args.stores:
+        yield _logouts(args, store)
+    yield _disconnects(args)
 
 
 # --- logout ------------------------------------------------------------------------
 
 
-def _logouts(told: Run, store: str) -> Result:
-    logouts = told.times(1000, 20)
-    processes = _PROCESSES if told.scale >= 0.1 else 4
-    chance = random.Random(told.seed)
+def _logouts(args: Run, store: str) -> Result:
+    logouts = args.times(1000, 20)
+    processes = _PROCESSES if args.scale >= 0.1 else 4
+    chance = random.Random(args.seed)
     fake = watcher()
     late: list[float] = []
     with opened(store) as url:
@@ -165,7 +165,7 @@ def _noted(asked: list[tuple[float, Answer]], last: list[float]) -> int:
 # --- disconnect --------------------------------------------------------------------
 
 
-def _disconnects(told: Run) -> Result:
+def _disconnects(args: Run) -> Result:
     clock = Clock()
     fake = watcher(clock)
     took: dict[str, float] = {}
@@ -205,7 +205,7 @@ def _fail(fake: Any, name: str, *, has_ended: bool) -> None:
 
 
 def _is_out(answer: Answer) -> bool:
-    """Whether a browser was told so, with its session cookie deleted."""
+    """Whether a browser's session cookie was deleted."""
     deleted = [v for n, v in answer.headers if n.lower() == "set-cookie"]
     return answer.status in (303, 502) and any(
         v.startswith("__Host-tiktok=;") for v in deleted

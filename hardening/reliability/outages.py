@@ -60,15 +60,15 @@ class Seen(NamedTuple):
     outcome: str
 
 
-def run(told: Run) -> Iterator[Result]:
+def run(args: Run) -> Iterator[Result]:
     """Yield the one result."""
     folder = TemporaryDirectory(prefix="reliability-")
     with folder as path, RedisServer(path) as redis:
-        yield _measured(told, redis)
+        yield _measured(args, redis)
 
 
-def _measured(told: Run, redis: RedisServer) -> Result:
-    chance = random.Random(told.seed)
+def _measured(args: Run, redis: RedisServer) -> Result:
+    chance = random.Random(args.seed)
     skipped = [0]
     fake = watcher(lambda: time.time() + skipped[0])
     plan = Plan(store=redis.url, timeout=_TIMEOUT)
@@ -76,7 +76,7 @@ def _measured(told: Run, redis: RedisServer) -> Result:
     cookies = _signed_in(app, fake, chance)
     skipped[0] = _SKIPPED
     load = _Load(plan, app, fake, cookies)
-    outages = told.times(100, 6)
+    outages = args.times(100, 6)
     fake.fail("token", times=10**9, delay=_TIKTOK_SECONDS)
     with load:
         made = [_outage(redis, chance, load, number) for number in range(outages)]

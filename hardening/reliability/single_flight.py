@@ -34,19 +34,19 @@ _THREADS = 10
 _PATIENCE = 120
 
 
-def run(told: Run) -> Iterator[Result]:
+def run(args: Run) -> Iterator[Result]:
     """Yield: tasks; processes; processes with a slow token endpoint."""
-    for store in told.stores:
-        yield _tasks(told, store)
-    processes = 8 if told.scale >= 0.1 else 4
-    for store in told.stores:
-        rounds, requests = told.times(50, 3), told.times(200, 20)
+    for store in args.stores:
+        yield _tasks(args, store)
+    processes = 8 if args.scale >= 0.1 else 4
+    for store in args.stores:
+        rounds, requests = args.times(50, 3), args.times(200, 20)
         counts = (processes, requests, rounds)
         yield _processes(store, "processes", counts)
     # At full scale three times as long as the store's lock lives without renewal.
-    delay = 30.0 if told.scale >= 0.5 else 2.4
-    for store in told.stores:
-        counts = (processes, told.times(200, 20), told.times(2, 1))
+    delay = 30.0 if args.scale >= 0.5 else 2.4
+    for store in args.stores:
+        counts = (processes, args.times(200, 20), args.times(2, 1))
         yield _processes(store, "slow", counts, delay=delay)
 
 
@@ -75,8 +75,8 @@ def _judged(
 # --- tasks of one process ----------------------------------------------------------
 
 
-def _tasks(told: Run, store: str) -> Result:
-    rounds, tasks = told.times(50, 3), told.times(500, 50)
+def _tasks(args: Run, store: str) -> Result:
+    rounds, tasks = args.times(50, 3), args.times(500, 50)
     clock = Clock()
     fake = watcher(clock)
     with opened(store) as url:

@@ -46,14 +46,14 @@ class _Seen(NamedTuple):
     status: int
 
 
-def run(told: Run) -> Iterator[Result]:
+def run(args: Run) -> Iterator[Result]:
     """Yield, for each store: nobody slow, TikTok, the store, clients."""
-    for store in told.stores:
+    for store in args.stores:
         with TemporaryDirectory(prefix="reliability-") as folder:
-            yield from _on(store, Path(folder), told)
+            yield from _on(store, Path(folder), args)
 
 
-def _on(store: str, folder: Path, told: Run) -> Iterator[Result]:
+def _on(store: str, folder: Path, args: Run) -> Iterator[Result]:
     fake = watcher(time.time)
     redis = RedisServer(str(folder)) if store == "redis" else None
     if redis:
@@ -64,7 +64,7 @@ def _on(store: str, folder: Path, told: Run) -> Iterator[Result]:
         with StandIn(fake) as stand_in:
             plan = plan_for(url, stand_in, timeout=_TIMEOUT)
             with serving(plan, uvicorn(port), port, folder / "server.log"):
-                yield from asyncio.run(_phases(store, url, redis, port, fake, told))
+                yield from asyncio.run(_phases(store, url, redis, port, fake, args))
     finally:
         if redis:
             redis.thaw()
@@ -72,9 +72,9 @@ def _on(store: str, folder: Path, told: Run) -> Iterator[Result]:
 
 
 async def _phases(
-    store: str, url: str, redis: RedisServer | None, port: int, fake: Any, told: Run
+    store: str, url: str, redis: RedisServer | None, port: int, fake: Any, args: Run
 ) -> list[Result]:
-    seconds = told.times(20, 3)
+    seconds = args.times(20, 3)
     cookies = [await _log_in(port, fake, number) for number in range(_USERS)]
     stranger = [("/", ""), (LOGIN, "")]
     anybody = stranger + [("/", cookie) for cookie in cookies]

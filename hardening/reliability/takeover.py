@@ -37,10 +37,10 @@ _PROMISED = 3.0
 _PATIENCE = 60.0
 
 
-def run(told: Run) -> Iterator[Result]:
+def run(args: Run) -> Iterator[Result]:
     """Yield: how long others wait, for each store."""
-    for store in told.stores:
-        yield _takeovers(store, told.times(50, 2))
+    for store in args.stores:
+        yield _takeovers(store, args.times(50, 2))
 
 
 class _Holding(Watcher):
@@ -65,7 +65,7 @@ class _Holding(Watcher):
 
 
 def _holder(plan: Plan, now: Any, is_asgi: bool, cookie: str, pipe: Any) -> None:
-    """Build an app, say so, and ask once when told to."""
+    """Build an app, report it, and ask once on a signal."""
     if is_asgi:
         asyncio.run(_cooperative_holder(plan, now, cookie, pipe))
         return

@@ -31,22 +31,22 @@ _FAULTS: tuple[dict[str, Any], ...] = (
 )
 
 
-def run(told: Run) -> Iterator[Result]:
+def run(args: Run) -> Iterator[Result]:
     """Yield a result for SQLite: the store is not what is tried here."""
-    yield asyncio.run(_measured(told))
+    yield asyncio.run(_measured(args))
 
 
-async def _measured(told: Run) -> Result:
+async def _measured(args: Run) -> Result:
     clock = Clock()
     fake = watcher(clock)
     with opened("sqlite") as url:
         plan = Plan(store=url)
-        cookies = _signed_in(plan, clock, fake, told.times(1000, 30))
+        cookies = _signed_in(plan, clock, fake, args.times(1000, 30))
         apps = [Asgi(plan, clock, transport=fake.transport) for _ in range(2)]
-        load = _Load(apps, cookies, random.Random(told.seed))
+        load = _Load(apps, cookies, random.Random(args.seed))
         clock.value += LIFE - 200
         _break(fake)
-        for _ in range(told.times(1800, 300)):
+        for _ in range(args.times(1800, 300)):
             clock.value += 1
             await load.second()
         fake.clear_faults()
@@ -57,7 +57,7 @@ async def _measured(told: Run) -> Result:
     calls, hasty = _steps(fake, back)
     figures = {
         "sessions": len(cookies),
-        "down_s": told.times(1800, 300),
+        "down_s": args.times(1800, 300),
         "requests": load.requests,
         "calls": calls,
         "calls_before_their_step": hasty,

@@ -196,8 +196,8 @@ def person(number: int) -> Person:
 
 def _told(auth: Any) -> bytes:
     token = auth.token
-    told = [auth.is_authenticated, auth.open_id, token and token.access_token]
-    return json.dumps(told).encode()
+    args = [auth.is_authenticated, auth.open_id, token and token.access_token]
+    return json.dumps(args).encode()
 
 
 def _wsgi_app(environ: Any, start_response: Any) -> list[bytes]:

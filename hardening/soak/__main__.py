@@ -96,35 +96,35 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=200, help="requests a second")
     parser.add_argument("--seed", type=int, default=20260101)
     parser.add_argument("--swap", action="store_true", help="uvicorn on SQLite")
-    told = parser.parse_args()
+    args = parser.parse_args()
     silence()
-    fake = FaultyTikTok.made(told.seed)
+    fake = FaultyTikTok.made(args.seed)
     with (
         TemporaryDirectory(prefix="soak-") as folder,
         StandIn(fake) as stand_in,
-        _servers(told, fake, stand_in, Path(folder)) as servers,
+        _servers(args, fake, stand_in, Path(folder)) as servers,
     ):
-        asyncio.run(_soak(told, fake, servers))
+        asyncio.run(_soak(args, fake, servers))
         for server in servers:
             server.rows = keys(server.store)
-        broken = [fault for server in servers for fault in _judged(server, told)]
-        _told(told, fake, servers)
+        broken = [fault for server in servers for fault in _judged(server, args)]
+        _told(args, fake, servers)
     for fault in broken:
         print(f"FAIL {fault}")
     if not broken:
-        print(f"PASS soak minutes={told.minutes:g} rate={told.rate:g} seed={told.seed}")
+        print(f"PASS soak minutes={args.minutes:g} rate={args.rate:g} seed={args.seed}")
     return 1 if broken else 0
 
 
 @contextmanager
 def _servers(
-    told: argparse.Namespace, fake: FaultyTikTok, stand_in: StandIn, folder: Path
+    args: argparse.Namespace, fake: FaultyTikTok, stand_in: StandIn, folder: Path
 ) -> Iterator[list[_Server]]:
     with ExitStack() as stack:
         servers = []
         redis = stack.enter_context(RedisServer(str(folder)))
         sqlite = f"sqlite:///{folder / 'tokens.sqlite3'}"
-        stores = [sqlite, redis.url] if told.swap else [redis.url, sqlite]
+        stores = [sqlite, redis.url] if args.swap else [redis.url, sqlite]
         for name, command, store in zip(
             ("uvicorn", "gunicorn"), (uvicorn, gunicorn), stores, strict=True
         ):
@@ -138,7 +138,7 @@ def _servers(
                 _Server(
                     name=f"{name} on {kind}",
                     store=store,
-                    site=Site(name, port, fake, told.seed),
+                    site=Site(name, port, fake, args.seed),
                     process=process,
                     log=log,
                     redis=redis if kind == "Redis" else None,
@@ -148,17 +148,17 @@ def _servers(
 
 
 async def _soak(
-    told: argparse.Namespace, fake: FaultyTikTok, servers: list[_Server]
+    args: argparse.Namespace, fake: FaultyTikTok, servers: list[_Server]
 ) -> None:
-    until = time.monotonic() + told.minutes * 60
-    each = told.rate / len(servers)
+    until = time.monotonic() + args.minutes * 60
+    each = args.rate / len(servers)
     jobs = [asyncio.create_task(s.site.load(each, until)) for s in servers]
-    chance = random.Random(told.seed)
+    chance = random.Random(args.seed)
     others = [_every(_WATCH_SECONDS, lambda: [s.watch() for s in servers])]
     others.append(_every(30, fake.tidy))
     # In turn, so that each server has a quiet half of a minute.
     others += [_kills(s, i * _KILL_SECONDS / 2) for i, s in enumerate(servers)]
-    pause = max(60.0, told.minutes * 60 / _OUTAGES)
+    pause = max(60.0, args.minutes * 60 / _OUTAGES)
     others += [_outages(s, pause, chance.uniform(0.3, 0.9)) for s in servers]
     tasks = [asyncio.create_task(job) for job in others]
     done, _ = await asyncio.wait([*jobs, *tasks], return_when=asyncio.FIRST_COMPLETED)
@@ -208,7 +208,7 @@ def _lock(store: str) -> None:
 # --- what came of it ---------------------------------------------------------------
 
 
-def _judged(server: _Server, told: argparse.Namespace) -> Iterator[str]:
+def _judged(server: _Server, args: argparse.Namespace) -> Iterator[str]:
     name = server.name
     for (kind, what), count in sorted(server.site.answers.items()):
         if what not in _RIGHT.get(kind, set()) | _RIGHT_EVERYWHERE:
@@ -217,10 +217,10 @@ def _judged(server: _Server, told: argparse.Namespace) -> Iterator[str]:
         yield f"{name}: nothing was answered"
     if errors := _errors(server):
         yield f"{name}: {len(errors)} unhandled exceptions, the first: {errors[0]}"
-    yield from (f"{name}: {fault}" for fault in _too_much(server, told))
+    yield from (f"{name}: {fault}" for fault in _too_much(server, args))
 
 
-def _too_much(server: _Server, told: argparse.Namespace) -> Iterator[str]:
+def _too_much(server: _Server, args: argparse.Namespace) -> Iterator[str]:
     """Say what there is too much of: rows, memory, descriptors."""
     since = time.time() - _LOGIN_SECONDS
     marks = sum(at > since for at in server.site.logins)
@@ -238,9 +238,9 @@ def _too_much(server: _Server, told: argparse.Namespace) -> Iterator[str]:
     for pid, seen in _lived(server):
         if opened(seen) > _DESCRIPTORS:
             yield f"worker {pid} has {opened(seen)} more descriptors open"
-        if told.minutes >= _LEAST_MINUTES and grown(seen) > _STEP:
+        if args.minutes >= _LEAST_MINUTES and grown(seen) > _STEP:
             yield f"worker {pid} has grown by {grown(seen):.2f} MB in the last quarter"
-        if told.minutes >= _LINE_MINUTES and slope(seen) > _GROWTH:
+        if args.minutes >= _LINE_MINUTES and slope(seen) > _GROWTH:
             yield f"worker {pid} grows by {slope(seen):.2f} MB an hour"
 
 
@@ -266,9 +266,9 @@ def _lived(server: _Server) -> list[tuple[int, list[Sample]]]:
     ]
 
 
-def _told(told: argparse.Namespace, fake: FaultyTikTok, servers: list[_Server]) -> None:
+def _told(args: argparse.Namespace, fake: FaultyTikTok, servers: list[_Server]) -> None:
     print(
-        f"{told.minutes:g} minutes, {told.rate:g} requests a second, seed {told.seed};"
+        f"{args.minutes:g} minutes, {args.rate:g} requests a second, seed {args.seed};"
         f" TikTok: {fake.calls} calls, {fake.refreshes} refreshes, {fake.faults} faults"
     )
     for server in servers:

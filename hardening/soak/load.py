@@ -98,9 +98,9 @@ class Site:
         answer = await ask(self.port, url, cookie, **more)
         ended = time.monotonic()
         self.slowest = max(self.slowest, ended - began)
-        told = self._told(answer, began)
-        self.answers[kind, told] += 1
-        self._lately[user].append(f"{began:.3f} to {ended:.3f} {kind} {told}")
+        args = self._told(answer, began)
+        self.answers[kind, args] += 1
+        self._lately[user].append(f"{began:.3f} to {ended:.3f} {kind} {args}")
         return answer
 
     def _told(self, answer: Answer, began: float) -> str:

@@ -33,9 +33,9 @@ def ran(*command):
 
 def test_fuzz():
     """No parser breaks its contract over a few thousand inputs changed at random."""
-    code, told = ran("hardening.fuzz", "--engine", "chance", "--inputs", "3000")
-    assert code == 0, told
-    assert told.count("PASS ") == 15
+    code, args = ran("hardening.fuzz", "--engine", "chance", "--inputs", "3000")
+    assert code == 0, args
+    assert args.count("PASS ") == 15
 
 
 @pytest.mark.skipif(
@@ -43,11 +43,11 @@ def test_fuzz():
 )
 def test_soak():
     """Both servers serve for a while, and every answer is one that may be."""
-    _, told = ran("hardening.soak", "--minutes", "0.3", "--rate", "10")
-    assert told.count(" 0 tracebacks") == 2, told
+    _, args = ran("hardening.soak", "--minutes", "0.3", "--rate", "10")
+    assert args.count(" 0 tracebacks") == 2, args
     # Memory, descriptors and how much was answered mean nothing in so short a time.
-    failed = [line for line in told.splitlines() if line.startswith("FAIL")]
-    assert [s for s in failed if "ended with" in s or "rows" in s] == [], told
+    failed = [line for line in args.splitlines() if line.startswith("FAIL")]
+    assert [s for s in failed if "ended with" in s or "rows" in s] == [], args
 
 
 SOURCE = '''

@@ -137,7 +137,7 @@ def test_journey(page):
     expect(page.get_by_role("heading", name="Your videos")).to_be_visible()
     page.shoot("6-videos")
 
-    # A program in the page is told in JSON.
+    # A program in the page gets JSON.
     answer = page.evaluate("fetch('/api/me').then(r => r.json())")
     assert answer["scopes"] == ["user.info.basic", "video.list"]
 

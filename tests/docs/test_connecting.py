@@ -92,6 +92,6 @@ def test_other_users(open_client, fake):
 
 
 def test_signed_out(open_client):
-    """Who is not signed in to the app is told so."""
+    """A user who is not signed in to the app gets a page that says so."""
     response = open_client(None).post("/auth/tiktok/connect", headers=SAME_ORIGIN)
     assert response.status_code == 401

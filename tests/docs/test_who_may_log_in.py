@@ -1,4 +1,4 @@
-"""The app of docs/who-may-log-in.md: an invitation, terms, and who comes without."""
+"""The app of docs/who-may-log-in.md: logins with an invitation, with terms, and without."""
 
 from __future__ import annotations
 

@@ -918,7 +918,7 @@ def test_any_order(shell, events):
 
 
 def texts_in(value, depth=3):
-    """Return the texts that a value of a frame holds, as far as reporters look."""
+    """Return the texts in a value of a frame, as deep as reporters record them."""
     if isinstance(value, bytes | bytearray):
         yield bytes(value).decode("latin-1")
     elif isinstance(value, str):

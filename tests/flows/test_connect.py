@@ -348,7 +348,7 @@ def test_links_only(site, browser):
 
 
 def test_signed_out(site, tokens):
-    """Who is not signed in to the app is told so, and does not get to TikTok."""
+    """A user who is not signed in to the app gets a page, and does not get to TikTok."""
     response = site.browser().post(CONNECT)
     assert response.status_code == 401
     assert "Sign in to this site first" in response.text

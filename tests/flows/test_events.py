@@ -84,8 +84,8 @@ ANSWER = {"error": "", "error_description": "", "log_id": "", "status": 0}
 
 def same(event, **fields):
     """Whether an event says this, and nothing else but what TikTok answered."""
-    told = dataclasses.replace(event, **ANSWER)
-    return told == dataclasses.replace(EVENT, **fields)
+    report = dataclasses.replace(event, **ANSWER)
+    return report == dataclasses.replace(EVENT, **fields)
 
 
 def test_names():
@@ -407,16 +407,16 @@ class TestCallback:
     @pytest.mark.parametrize("shell", ["asyncio", "trio"], indirect=True)
     def test_async(self, world, shell):
         """Under ASGI a callback may be an async def: it is awaited, in order."""
-        told = []
+        report = []
 
         async def on_event(event):
             await anyio.lowlevel.checkpoint()
-            told.append(event.name)
+            report.append(event.name)
 
         world.events = SimpleNamespace(append=on_event)
         everything(world.start())
-        assert set(told) == NAMES
-        assert told.index("refresh") + 1 == told.index("scopes_changed")
+        assert set(report) == NAMES
+        assert report.index("refresh") + 1 == report.index("scopes_changed")
 
     def test_async_under_wsgi(self):
         """Under WSGI an async callback is refused when the middleware is built."""
@@ -465,11 +465,11 @@ class TestLog:
         """Each event is a record too, in the same order, but for repeated warnings."""
         everything(world)
         logged = [record.tiktok_event for record in records()]
-        told = [event.name for event in world.events]
+        report = [event.name for event in world.events]
         seldom = {"webhook_rejected", "store_error", "refresh_failed"}
         assert set(logged) == NAMES
         assert [n for n in logged if n not in seldom] == [
-            n for n in told if n not in seldom
+            n for n in report if n not in seldom
         ]
 
     def test_reasons(self, world):

@@ -38,7 +38,7 @@ class TestPassingThrough:
         }
 
     def test_untouched(self, browser):
-        """A response that never looked at the session is left as it is."""
+        """A response that did not read the session is left as it is."""
         response = browser.get("/")
         assert response.text == "home"
         assert "vary" not in response.headers
@@ -487,7 +487,7 @@ class TestLogout:
         assert browser.log_out("?next=/bye").headers["location"] == "/bye"
         assert browser.log_out("?next=//evil.example").headers["location"] == "/"
 
-    def test_nobody(self, browser):
+    def test_anonymous_user(self, browser):
         """Without a session it leads on all the same."""
         assert browser.log_out().status_code == 303
 

@@ -221,7 +221,7 @@ def test_callback_query(world, length, status):
     assert answered(world, CALLBACK, query + b"x" * (length - len(query))) == status
 
 
-# --- what a person is told ---------------------------------------------------------
+# --- what the pages say ---------------------------------------------------------
 
 
 class TestTold:

@@ -370,7 +370,7 @@ class TestChooseAccount:
         browser.post(DISCONNECT)
         assert asks(browser.begin()) == fails
 
-    def test_nobody(self, browser):
+    def test_anonymous(self, browser):
         """An anonymous logout leaves nothing."""
         browser.log_out()
         assert browser.cookies() == {}
@@ -516,7 +516,7 @@ class TestUnfinished:
         assert browser.get(path).status_code == 200
 
     def test_first_trip_still_works(self, browser, path):
-        """The page spoils nothing: who comes back from the first trip is signed in."""
+        """The second page spoils nothing: a person who returns from the first trip is signed in."""
         url = follow(browser, path)
         browser.get(path)
         assert browser.get(browser.consent(url)).headers["location"] == path

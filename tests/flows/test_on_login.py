@@ -84,12 +84,12 @@ class TestGoesOn:
         assert browser.signed_in
 
     def test_default_next(self, decided, decider):
-        """A login without `next` leads to the usual page, and the app is told so."""
+        """A login without `next` leads to the usual page, and on_login sees that path."""
         decided.browser().log_in()
         assert decider.logins[0].next == "/"
 
     def test_is_new(self, decided, decider):
-        """Who has a record is not new; after a withdrawal of it they are."""
+        """A user with a record is not new; after a withdrawal they are."""
         decided.browser().log_in()
         decided.browser().log_in()
         tokens = TikTokTokens(
@@ -131,7 +131,7 @@ class TestGoesOn:
         assert "user.info.stats" in decider.logins[1].scopes
 
     def test_once(self, decided, decider):
-        """A callback that is sent again asks nobody again, and ends as before."""
+        """A callback that is sent again does not call on_login again, and ends as before."""
         browser = decided.browser()
         callback = browser.consent(browser.begin())
         cookies = browser.cookies()
@@ -141,7 +141,7 @@ class TestGoesOn:
         assert len(decider.logins) == 1
 
     def test_failed_login(self, decided, decider):
-        """A login that TikTok does not confirm asks nobody."""
+        """A login that TikTok does not confirm does not call on_login."""
         browser = decided.browser()
         browser.log_in(deny=True)
         decided.tiktok.fail("token", status=500)
@@ -307,7 +307,7 @@ class TestRefuses:
         assert first.signed_in
 
     def test_again(self, decided, decider):
-        """A callback that is sent again gets the same page, and asks nobody again."""
+        """A callback that is sent again gets the same page, and does not call on_login again."""
         decider.error = LoginRefused(TEXT)
         browser = decided.browser()
         callback = browser.consent(browser.begin())
@@ -561,7 +561,7 @@ class TestASGI:
         assert kept(world) is None
 
     def test_raises_cancelled(self, world):
-        """An asyncio CancelledError that nobody caused refuses the login."""
+        """An asyncio CancelledError without a cancellation refuses the login."""
         if world.shell == "trio":
             pytest.skip("Trio's Cancelled cannot be made")
 

@@ -113,7 +113,7 @@ class TestToken:
         ],
     )
     def test_narrowed(self, world, lines, description, look_at):
-        """Where TikTok's text says which mistake it was, the line looks there."""
+        """If TikTok's text names the mistake, the line does too."""
         refused_with(world, error="invalid_request", error_description=description)
         [line] = lines()
         assert description in line
@@ -251,8 +251,8 @@ class TestOnceAMinute:
         world.events = SimpleNamespace(append=broken)
         world.start()
         response = refused_with(world, error="invalid_client")
-        told, failed = lines()
-        reference = told.partition("[")[2].partition("]")[0]
+        report, failed = lines()
+        reference = report.partition("[")[2].partition("]")[0]
         assert reference in response.text
         assert f"at login_rejected [{reference}]" in failed
 
@@ -615,7 +615,7 @@ def test_failure(error, failure):
 
 
 def test_failure_in_a_circle():
-    """An error that is its own context is looked at a bounded number of times."""
+    """An error that is its own context is followed a bounded number of times."""
     one, other = OSError(), OSError()
     one.__context__, other.__context__ = other, one
     assert _failure_of(one) == "network"

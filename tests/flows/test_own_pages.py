@@ -53,11 +53,11 @@ class Author:
     """An app's page: writes its arguments, or what a test sets."""
 
     def __init__(self):
-        self.told = []
+        self.report = []
         self.write = self.html
 
     def __call__(self, problem):
-        self.told.append(problem)
+        self.report.append(problem)
         return self.write(problem)
 
     @staticmethod
@@ -90,7 +90,7 @@ class TestProblem:
     def test_denied(self, browser, author, world):
         """A page function gets everything that the built-in page would say, typed."""
         response = browser.log_in(deny=True)
-        [problem] = author.told
+        [problem] = author.report
         [event] = world.events
         assert isinstance(problem, Problem)
         assert problem.code == "login_denied"
@@ -109,7 +109,7 @@ class TestProblem:
         """A page that asks gets its buttons and where they post."""
         browser.get(LOGOUT)
         browser.get(DISCONNECT)
-        logout, disconnect = author.told
+        logout, disconnect = author.report
         assert logout.status == disconnect.status == 200
         assert logout.actions[0] == Action("Log out", LOGOUT, "POST")
         assert disconnect.actions[0] == Action("Disconnect", DISCONNECT, "POST")
@@ -119,7 +119,7 @@ class TestProblem:
         for query in ("", "?scopes=video.list"):
             browser.log_in(query, scopes=["user.info.basic"])
         response = browser.get("/videos")
-        [problem] = author.told
+        [problem] = author.report
         assert problem.code == "scope_required"
         assert problem.texts[-1] == "What is missing is: video.list."
         assert problem.actions[0].label == "Ask TikTok again"
@@ -131,7 +131,7 @@ class TestProblem:
         world.clock.advance(2)
         world.store.is_broken = True
         response = browser.get("/who")
-        [problem] = author.told
+        [problem] = author.report
         assert problem.code == "store_error"
         assert response.status_code == 503
         assert response.headers["retry-after"] == "5"
@@ -142,7 +142,7 @@ class TestProblem:
         assert browser.get("/private", headers=API).status_code == 401
         world.store.is_broken = True
         browser.get("/private", headers=API)
-        assert author.told == []
+        assert author.report == []
 
 
 class TestAnswer:
@@ -208,7 +208,7 @@ class TestHeaders:
     def test_policy(self, browser, author):
         """The app's page may show its site's styles, images and fonts: no script."""
         response = browser.get(LOGOUT)
-        [problem] = author.told
+        [problem] = author.report
         assert self.policy(response) == {
             "default-src": "'none'",
             "style-src": f"'self' 'nonce-{problem.nonce}'",
@@ -223,7 +223,7 @@ class TestHeaders:
         """Every page has a nonce of its own, which cannot be guessed."""
         for _ in range(3):
             browser.get(LOGOUT)
-        nonces = {problem.nonce for problem in author.told}
+        nonces = {problem.nonce for problem in author.report}
         assert len(nonces) == 3
         assert all(re.fullmatch(r"[A-Za-z0-9_-]{22}", nonce) for nonce in nonces)
 
@@ -278,7 +278,7 @@ class TestLanguage:
         world.further["texts"] = {"de": GERMAN}
         browser = world.start().browser()
         browser.get(browser.consent(browser.begin(), deny=True), headers=IN_GERMAN)
-        [problem] = author.told
+        [problem] = author.report
         assert problem.language == "de"
         assert problem.title == "Sie sind nicht angemeldet"
         assert problem.actions[0].label == "Noch einmal"

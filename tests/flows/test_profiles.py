@@ -631,7 +631,7 @@ class TestTokensProfile:
         user = job.profile()
         assert (user.display_name, user.follower_count) == ("Second name", 100)
 
-    def test_nobody(self, job):
+    def test_anonymous(self, job):
         """An unknown user has no profile."""
         with pytest.raises(NotSignedIn):
             job.call("profile", "nobody")

@@ -61,7 +61,7 @@ def background():
         yield pool.submit
 
 
-def told(world, name):
+def report(world, name):
     return [event for event in world.events if event.name == name]
 
 
@@ -77,7 +77,7 @@ class TestAnswer:
         world.clock.advance(DUE)
         assert signed_in.me()["scopes"] == ["user.info.basic"]
         assert signed_in.get("/videos", headers=API).status_code == 403
-        [event] = told(world, "scopes_changed")
+        [event] = report(world, "scopes_changed")
         assert event.scopes == {"user.info.basic"}
         assert event.open_id == tiktok.people[0].open_id
 
@@ -88,7 +88,7 @@ class TestAnswer:
         world.clock.advance(DUE)
         me = signed_in.me()
         assert (me["signed_in"], me["scopes"], me["name"]) == (True, [], None)
-        assert len(told(world, "scopes_changed")) == 1
+        assert len(report(world, "scopes_changed")) == 1
 
     def test_no_refresh_token(self, signed_in, world, tiktok):
         """Without a refresh token in the answer the old one is kept and sent again."""
@@ -102,7 +102,7 @@ class TestAnswer:
         second = signed_in.me()["token"]
         assert first != second
         assert world.count("refresh_token") == 2
-        assert told(world, "session_ended") == []
+        assert report(world, "session_ended") == []
 
     def test_no_expires_in(self, signed_in, world, tiktok):
         """Without expires_in the token counts as good for an hour."""
@@ -160,7 +160,7 @@ class TestAnswer:
         world.clock.advance(DUE)
         assert signed_in.me() == before
         assert kept(world).access_token.reveal() == before["token"]
-        assert len(told(world, "refresh_failed")) == 1
+        assert len(report(world, "refresh_failed")) == 1
 
     @pytest.mark.parametrize("life", [0, -5, 0.5])
     def test_no_life(self, signed_in, world, tiktok, life):
@@ -200,7 +200,7 @@ class TestMeanwhile:
         assert not signed_in.signed_in
         assert kept(world) is None
         assert world.count("refresh_token") == 1
-        assert told(world, "refresh") == []
+        assert report(world, "refresh") == []
 
     @pytest.mark.parametrize("gone", [DUE, EXPIRED])
     def test_logout_elsewhere(self, signed_in, world, refreshing, gate, gone):
@@ -376,7 +376,7 @@ class TestRevoked:
         tiktok.fail("token", error="invalid_grant")
         assert signed_in.signed_in
         assert other.signed_in
-        assert told(world, "session_ended") == []
+        assert report(world, "session_ended") == []
 
 
 class TestOwnFault:
@@ -467,7 +467,7 @@ class TestStoreStumbles:
         tiktok.answered = lambda: setattr(store, "failures", 1)
         world.clock.advance(DUE)
         browser.me()
-        assert len(told(world, "refresh")) == 1
+        assert len(report(world, "refresh")) == 1
 
     def test_own_exception(self, world, tiktok):
         """A third party's exception at that moment loses the answer no more."""

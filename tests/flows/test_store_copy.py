@@ -1,4 +1,4 @@
-"""An app moves to another store: nobody is lost, and nobody who left comes back."""
+"""An app moves to another store: no user is lost, and no user who left comes back."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ class Contract:
     def log_in(self, client: Any, fake: FakeTikTok, **choice: Any) -> Any:
         return login_as(client, fake, login_path=self.mount + LOGIN, **choice)
 
-    def test_nobody(self, client):
+    def test_anonymous(self, client):
         """A view sees that the request is anonymous."""
         assert client.get(f"{self.mount}/who").json() == NOBODY
 

@@ -39,7 +39,7 @@ from ..conftest import ORIGIN, make_settings
 COOKIES = "django.contrib.sessions.backends.signed_cookies"
 
 
-def told(scope):
+def report(scope):
     user = scope["user"]
     return {
         "django": isinstance(user, AnonymousUser | User),
@@ -64,13 +64,13 @@ ANONYMOUS = {
 class Socket(AsyncWebsocketConsumer):
     async def connect(self):
         await self.accept()
-        await self.send(json.dumps(told(self.scope)))
+        await self.send(json.dumps(report(self.scope)))
         await self.close()
 
 
 class Page(AsyncHttpConsumer):
     async def handle(self, body):
-        answer = json.dumps(told(self.scope)).encode()
+        answer = json.dumps(report(self.scope)).encode()
         await self.send_response(200, answer)
 
 

@@ -55,7 +55,7 @@ def allows(response, kind):
     return (
         response.headers.get("access-control-allow-origin") == FRONT
         and response.headers.get("access-control-allow-credentials") == "true"
-        # Flask-CORS, told of one origin, sends that one to whoever asks.
+        # Flask-CORS with one origin sends that one to every client.
         and ("flask" in kind or "origin" in response.headers["vary"].lower())
     )
 

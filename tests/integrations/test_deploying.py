@@ -345,7 +345,7 @@ class TestWebSockets:
         url = ORIGIN.replace("https", "wss") + "/live"
         return client.websocket_connect(url, headers={"origin": ORIGIN})
 
-    def test_nobody(self, client):
+    def test_anonymous(self, client):
         """An anonymous handshake is refused before the socket is accepted."""
         with pytest.raises(WebSocketDenialResponse) as refused, self.connect(client):
             pass

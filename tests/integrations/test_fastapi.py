@@ -567,12 +567,12 @@ class TestOpenApi:
         async def view():
             return SECRET
 
-        told = site.get().json()
-        assert LoginRequired.model_validate(told).model_dump() == told
+        report = site.get().json()
+        assert LoginRequired.model_validate(report).model_dump() == report
         site.log_in(scopes=BASIC)
-        told = site.get().json()
-        shape = ScopeRequired.model_validate(told)
-        assert shape.model_dump(exclude_unset=True) == told
+        report = site.get().json()
+        shape = ScopeRequired.model_validate(report)
+        assert shape.model_dump(exclude_unset=True) == report
         assert shape.missing == [scope]
 
     def test_add_middleware(self, settings, tiktok):
@@ -645,7 +645,7 @@ class TestSockets:
             assert socket.receive_text() == made.tiktok.people[0].open_id
         assert made.ran == [way]
 
-    def test_nobody(self, made):
+    def test_anonymous(self, made):
         """An anonymous handshake is answered 401 in JSON, and the view is not run."""
         response = self.refused(made.client)
         assert response.status_code == 401

@@ -181,9 +181,9 @@ class TestViews:
         views(site, GUARDS[guard])
         response = site.get(path)
         assert response.status_code == 401
-        told = response.json
-        assert told["error"] == "login_required"
-        login, _, query = told["login_url"].partition("?")
+        report = response.json
+        assert report["error"] == "login_required"
+        login, _, query = report["login_url"].partition("?")
         assert login == LOGIN
         assert dict(parse_qsl(query)) == ASKED[guard]
         assert "set-cookie" not in response.headers
@@ -283,8 +283,8 @@ class TestDecorated:
         for method in ("POST", "PUT", "DELETE", "PATCH"):
             response = site.client.open("/", method=method, headers=PAGE)
             assert response.status_code == 401
-            told = response.text if method == "POST" else response.json["error"]
-            assert told == "login_required" or "Please log in" in told
+            report = response.text if method == "POST" else response.json["error"]
+            assert report == "login_required" or "Please log in" in report
         assert site.ran == []
         site.log_in()
         assert site.client.post("/").text == SECRET

@@ -52,7 +52,7 @@ class Recipe:
     mount = ""
 
     log_in = Contract.log_in
-    test_nobody = Contract.test_nobody
+    test_anonymous = Contract.test_anonymous
     test_somebody = Contract.test_somebody
     test_rule_for_a_browser = Contract.test_rule_for_a_browser
     test_rule_for_a_program = Contract.test_rule_for_a_program

@@ -187,9 +187,9 @@ class TestViews:
         client = site.open(Route("/", view))
         response = get(client)
         assert response.status_code == 401
-        told = response.json()
-        assert told["error"] == "login_required"
-        login, _, query = told["login_url"].partition("?")
+        report = response.json()
+        assert report["error"] == "login_required"
+        login, _, query = report["login_url"].partition("?")
         assert login == LOGIN
         assert dict(parse_qsl(query)) == ASKED[guard]
         assert "set-cookie" not in response.headers
@@ -361,8 +361,8 @@ class TestProtectedContent:
         headers = {**PAGE, "content-type": kind}
         response = client.request(method, "/", content=b"x" * 5000, headers=headers)
         assert response.status_code == 401
-        told = "Please log in" if method == "POST" else '"login_required"'
-        assert told in response.text
+        report = "Please log in" if method == "POST" else '"login_required"'
+        assert report in response.text
         assert SECRET not in response.text
         assert site.ran == []
 
@@ -594,7 +594,7 @@ class TestStarlettesOwn:
             WebSocketRoute("/socket", socket),
         )
 
-    def test_nobody(self, client):
+    def test_anonymous(self, client):
         """Starlette's own guard refuses in Starlette's own way."""
         assert get(client, "/private", PAGE).status_code == 403
         assert get(client, "/videos").status_code == 404
@@ -732,7 +732,7 @@ class TestSockets:
             assert socket.receive_text() == site.tiktok.people[0].open_id
         assert site.ran == [kind]
 
-    def test_nobody(self, site, app):
+    def test_anonymous(self, site, app):
         """An anonymous handshake is answered 401 in JSON, and the view is not run."""
         client = site.serve(app)
         with (

@@ -71,7 +71,7 @@ def rows(accounts):
         return list(session.scalars(select(accounts["Account"])))
 
 
-def test_nobody(client, accounts):
+def test_anonymous(client, accounts):
     """An anonymous visitor is sent to log in, or refused, and makes no row."""
     browser = client.get("/me", headers=PAGE, follow_redirects=False)
     assert browser.status_code == 303

@@ -73,14 +73,14 @@ class Project:
     application: Any = None
 
     def set(self, **changed: Any) -> None:
-        """Change settings of Django's, and serve the project anew."""
+        """Change settings of Django, and serve the project again."""
         context = override_settings(**changed)
         context.enable()
         self.request.addfinalizer(context.disable)
         self.application = None
 
     def configure(self, **options: Any) -> None:
-        """Change options of TIKTOK_OAUTH, and serve the project anew."""
+        """Change options of TIKTOK_OAUTH, and serve the project again."""
         self.options |= options
         self.set(TIKTOK_OAUTH=dict(self.options))
 

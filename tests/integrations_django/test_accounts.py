@@ -80,7 +80,7 @@ def test_open_ids_differ_in_case(accounts):
 
 @pytest.mark.parametrize("url", ["/user", "/user-async"])
 def test_our_logout_ends_djangos_session(accounts, url):
-    """Who logs out at our path is nobody for Django too."""
+    """A user who logs out at our path is anonymous for Django too."""
     browser = accounts.browser()
     browser.log_in()
     assert browser.get(url).json()["authenticated"]
@@ -90,7 +90,7 @@ def test_our_logout_ends_djangos_session(accounts, url):
 
 @pytest.mark.parametrize("url", ["/django-logout", "/django-logout-async"])
 def test_djangos_logout_ends_ours(accounts, url):
-    """Who logs out of Django has no TikTok session any more, and no cookie of it."""
+    """A logout of Django ends the TikTok session and deletes its cookie."""
     browser = accounts.browser()
     browser.log_in()
     kept = dict(browser.client.cookies)
@@ -144,7 +144,7 @@ def test_who_is_signed_in_connects(accounts, sent):
 
 
 def test_an_account_of_another_is_not_taken(accounts):
-    """An account that another user has is not connected, and nobody is signed in."""
+    """An account of another user is not connected, and no session begins."""
     accounts.browser().log_in()
     browser, user = django_browser(accounts)
     answer = browser.log_in()
@@ -156,7 +156,7 @@ def test_an_account_of_another_is_not_taken(accounts):
 
 
 def test_another_account_in_a_tiktok_session_switches(accounts):
-    """Who changes the TikTok account in one browser becomes that account's user."""
+    """A browser that changes the TikTok account is signed in as that account's user."""
     browser = accounts.browser()
     browser.log_in(accounts.fake.people[0])
     first = browser.get("/user").json()["name"]
@@ -167,7 +167,7 @@ def test_another_account_in_a_tiktok_session_switches(accounts):
 
 
 def test_another_django_user_ends_the_tiktok_session(accounts):
-    """Who logs in with a password as somebody else leaves the TikTok session."""
+    """A password login as another user ends the TikTok session."""
     get_user_model().objects.create_user("alice", password="password")
     browser = accounts.browser()
     browser.log_in()
@@ -177,7 +177,7 @@ def test_another_django_user_ends_the_tiktok_session(accounts):
 
 
 def test_who_may_sign_up(accounts):
-    """A refused sign-up signs nobody in, keeps nothing and disconnects at TikTok."""
+    """A refused sign-up begins no session, keeps nothing and disconnects at TikTok."""
     asked = []
 
     def may_sign_up(request, login):

@@ -1,4 +1,4 @@
-"""Who comes from django-allauth keeps accounts and tokens, told apart by open_id."""
+"""A project that used django-allauth keeps accounts and tokens, matched by open_id."""
 
 from __future__ import annotations
 

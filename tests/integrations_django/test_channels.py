@@ -48,7 +48,7 @@ def ask(browser, origin=ORIGIN):
 
 
 def test_users(site):
-    """A socket has the open_id and the Django user of who logged in, and nobody else."""
+    """A socket has the open_id and the Django user of the person who logged in only."""
     browser = site.browser()
     assert ask(browser) == {"open_id": None, "user": ""}
     browser.log_in()
@@ -65,7 +65,7 @@ def test_another_origin(site):
 
 
 def test_a_session_that_has_ended(site):
-    """A Django session whose TikTok session has ended is nobody's."""
+    """A Django session whose TikTok session has ended is anonymous."""
     from tiktok_oauth_middleware.django import installation
 
     browser = site.browser()

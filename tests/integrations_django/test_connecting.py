@@ -71,7 +71,7 @@ def test_connect(connecting):
 
 
 def test_anonymous(connecting):
-    """Who is not signed in to Django is told so."""
+    """A user who is not signed in to Django gets a page that says so."""
     assert connecting.browser().post(CONNECT).status_code == 401
 
 
@@ -85,7 +85,7 @@ def test_another_site(connecting):
 
 @pytest.mark.parametrize("url", ["/django-logout", "/django-logout-async"])
 def test_signed_out_in_between(connecting, url):
-    """Who logs out of Django in between connects nothing."""
+    """A user who logs out of Django in between connects nothing."""
     browser, user = signed_in(connecting)
     there = browser.post(CONNECT).headers["location"]
     browser.get(url)
@@ -95,7 +95,7 @@ def test_signed_out_in_between(connecting, url):
 
 
 def test_another_user_in_between(connecting):
-    """Who logs in as another user in between connects nothing to either."""
+    """A login as another user in between connects nothing to either."""
     browser, user = signed_in(connecting)
     there = browser.post(CONNECT).headers["location"]
     _, other = signed_in(connecting, "bob")

@@ -12,7 +12,7 @@ from tiktok_oauth_middleware._core.secret import reveal
 
 @pytest.fixture
 def secret_texts(project):
-    """Return a function that lists what nobody may see: keys, tokens and cookies."""
+    """Return a function that lists all secrets: keys, tokens and cookies."""
 
     def collect(browser):
         from tiktok_oauth_middleware.django import installation

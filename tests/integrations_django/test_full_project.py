@@ -84,7 +84,7 @@ def site(fake, tmp_path):
 
 
 def test_a_visit(site, fake):
-    """Every part does its own work, and nobody is served another's page."""
+    """Every part does its own work, and no user is served another's page."""
     toolbar = site.get("/", headers={"accept": "text/html"}).text
     assert "djDebug" in toolbar
     assert site.get("/about").headers["location"] == "/about/"

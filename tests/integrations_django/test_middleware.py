@@ -9,7 +9,7 @@ from .conftest import OURS, USUAL
 
 
 def test_a_login_from_end_to_end(project):
-    """Who logs in is in request.tiktok, in plain and async views, until the logout."""
+    """The user is in request.tiktok, in plain and async views, until the logout."""
     browser = project.browser()
     assert browser.get("/who").json()["open_id"] is None
     answer = browser.log_in(next="/who")
@@ -120,7 +120,7 @@ def test_caching_headers(project):
 
 
 def test_djangos_cache_stores_no_session(project):
-    """cache_page around a view that reads the session serves nobody another's page."""
+    """cache_page around a view that reads the session serves no user another's page."""
     first, second = project.browser(), project.browser()
     first.log_in(project.fake.people[0])
     second.log_in(project.fake.people[1])

@@ -13,7 +13,7 @@ LOGINS = []
 
 
 def decide(login):
-    """Refuse whoever brings no invitation; ask the database, as a project would."""
+    """Refuse a login without an invitation; ask the database, as a project would."""
     get_user_model().objects.count()
     LOGINS.append(login)
     if "invite" not in login.carried:

@@ -35,7 +35,7 @@ def signed_in(browser):
     return browser
 
 
-def told(world, name):
+def report(world, name):
     return [event for event in world.events if event.name == name]
 
 
@@ -180,10 +180,10 @@ class TestRefresh:
         assert not other.signed_in
         assert kept(world) is None
         assert kept(world, tiktok.people[1].open_id).access_token.reveal() == theirs
-        [event] = told(world, "session_ended")
+        [event] = report(world, "session_ended")
         assert event.reason == "other_user"
         assert event.open_id == tiktok.people[0].open_id
-        assert told(world, "refresh") == []
+        assert report(world, "refresh") == []
 
     def test_broader(self, signed_in, world, tiktok, caplog):
         """A broader scope is logged, and is not exposed."""
@@ -192,7 +192,7 @@ class TestRefresh:
         world.clock.advance(DUE)
         assert signed_in.me()["scopes"] == ["user.info.basic", "video.list"]
         assert "more scopes than were granted" in caplog.text
-        assert told(world, "scopes_changed") == []
+        assert report(world, "scopes_changed") == []
 
     def test_other(self, signed_in, world, tiktok):
         """Of a refresh's scopes only those that were granted before count."""
@@ -216,4 +216,4 @@ class TestRefresh:
         assert me["scopes"] == ["user.info.basic", "video.list"]
         assert world.count("refresh_token") == 1
         assert signed_in.cookies() == before
-        assert told(world, "scopes_changed") == []
+        assert report(world, "scopes_changed") == []

@@ -216,7 +216,7 @@ class TestSecondPerson:
         assert not passes(guarded)
 
     def test_cancel(self, guarded):
-        """Who cancels at TikTok passes nothing."""
+        """A person who cancels at TikTok passes no guard."""
         authorize = guarded.begin(b"next=/danger&choose_account=1")
         path, query = guarded.consent(authorize, deny=True)
         assert guarded.ask("GET", path, query=query, headers=PAGE).status == 403

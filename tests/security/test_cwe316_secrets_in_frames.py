@@ -164,7 +164,7 @@ def looker(world):
 
 @pytest.fixture
 def watched(world, looker, tiktok):
-    """A world in which everything that is the app's looks around."""
+    """A world in which all of the app's code inspects its frames."""
 
     class Events(list):
         def append(self, event):

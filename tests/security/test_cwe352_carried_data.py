@@ -184,7 +184,7 @@ class TestOwnBrowser:
         assert logins[0].next == "/private"
 
     def test_no_on_login(self, world, caplog):
-        """Without an `on_login` nobody gets the data, and the log says so."""
+        """Without an `on_login` the data is dropped, and the log says so."""
         with_links(world)
         link_for(world.browser(), carry=CARRY)
         assert "there is no on_login" in caplog.text

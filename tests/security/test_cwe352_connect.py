@@ -182,7 +182,7 @@ class TestOtherUser:
 
     @pytest.mark.parametrize("present", [None, "user-2", "USER-1", "user-1 "])
     def test_changed_in_between(self, site, tokens, present):
-        """Who signed out, or signed in as somebody else, connects nothing."""
+        """A user who signed out, or signed in as another, connects nothing."""
         browser = browser_of(site, "user-1")
         callback = browser.consent(begin(browser))
         sign_in(browser, present)

@@ -37,7 +37,7 @@ def settings():
 
 
 @pytest.fixture
-def told(caplog):
+def report(caplog):
     """Return what the package logged since it was last asked, less what is usual."""
     caplog.set_level(logging.DEBUG, "tiktok_oauth_middleware")
 
@@ -169,7 +169,7 @@ def test_mixture_of_two_login_cookies(world):
 # --- rows --------------------------------------------------------------------------
 
 
-def test_row_of_another_user(world, told):
+def test_row_of_another_user(world, report):
     """A row that is moved over another user's signs no user in: one WARNING, no mix-up."""
     one, other = world.tiktok.people[:2]
     first, second = world.browser(), world.browser()
@@ -177,9 +177,9 @@ def test_row_of_another_user(world, told):
     second.log_in(person=other)
     _, row = row_of(world, one)
     put(world, row_of(world, other)[0], row)
-    told()
+    report()
     assert second.me()["open_id"] is None
-    assert told() == [UNOPENED]
+    assert report() == [UNOPENED]
     assert first.me()["open_id"] == one.open_id
     assert second.log_in(person=other).status_code == 303
     assert second.me()["open_id"] == other.open_id
@@ -206,7 +206,7 @@ def damaged(row):
     }
 
 
-def test_damaged_row(world, told):
+def test_damaged_row(world, report):
     """However a row is damaged, the answer and the log are the same."""
     browser = world.browser()
     browser.log_in()
@@ -214,10 +214,10 @@ def test_damaged_row(world, told):
     nobody = world.browser().get("/who", headers=API)
     for name, value in damaged(row).items():
         put(world, key, value)
-        told()
+        report()
         answer = browser.get("/who", headers=API)
         assert (answer.status_code, answer.text) == (200, nobody.text), name
-        assert told() == [UNOPENED], name
+        assert report() == [UNOPENED], name
     put(world, key, row)
     assert browser.signed_in
 
@@ -243,7 +243,7 @@ def tampered(value):
     ]
 
 
-def test_tampered_session_cookie(world, told):
+def test_tampered_session_cookie(world, report):
     """A changed session cookie is anonymous, quietly, without a read of the store.
 
     What looks like one of ours is deleted with the answer.
@@ -253,14 +253,14 @@ def test_tampered_session_cookie(world, told):
     value = browser.cookies()[SESSION]
     nobody = world.browser().get("/who", headers=API)
     other = world.browser()
-    told()
+    report()
     for changed in tampered(value):
         headers = {**API, "cookie": f"{SESSION}={changed}"}
         answer = other.get("/who", headers=headers)
         assert (answer.status_code, answer.text) == (200, nobody.text), changed
         for line in answer.headers.get_list("set-cookie"):
             assert line.startswith(f"{SESSION}=; Max-Age=0; ")
-    assert told() == []
+    assert report() == []
 
 
 # --- keys --------------------------------------------------------------------------
@@ -290,7 +290,7 @@ def test_rotation(world):
     assert kept(world, world.tiktok.people[1].open_id) is not None
 
 
-def test_removed_key(world, told):
+def test_removed_key(world, report):
     """A key that is taken off ends its sessions as a tampered cookie: without a word."""
     browser, late = world.browser(), world.browser()
     browser.log_in()
@@ -298,20 +298,20 @@ def test_removed_key(world, told):
     world.with_settings(secret_keys=[NEW])
     nobody = world.browser().get("/who", headers=API)
     browser, late = world.browser(**browser.cookies()), world.browser(**late.cookies())
-    told()
+    report()
     answer = browser.get("/who", headers=API)
     assert (answer.status_code, answer.text) == (200, nobody.text)
-    assert told() == []
+    assert report() == []
     assert browser.get("/private").status_code == 303
     assert late.get(callback).status_code == 400
-    assert [level for level, _ in told()] == ["INFO"]
+    assert [level for level, _ in report()] == ["INFO"]
     # The record that no key opens any more is replaced by the next login.
     again = world.browser()
     assert again.log_in().status_code == 303
     assert again.signed_in
 
 
-def test_removed_key_of_a_row(world, told):
+def test_removed_key_of_a_row(world, report):
     """A row whose key was removed is treated as a damaged one."""
     browser = world.browser()
     browser.log_in()
@@ -323,6 +323,6 @@ def test_removed_key_of_a_row(world, told):
     browser = world.browser(**browser.cookies())
     assert browser.signed_in
     put(world, key, sealed)  # as it was before the rotation
-    told()
+    report()
     assert not browser.signed_in
-    assert told() == [UNOPENED]
+    assert report() == [UNOPENED]

@@ -454,7 +454,7 @@ class TestStrayMounts:
 class TestUnmatched:
     """Rules that fit no route of the app."""
 
-    def told(self, app, caplog, *rules):
+    def report(self, app, caplog, *rules):
         from starlette.testclient import TestClient
 
         wrapped = TikTokOAuthMiddleware(app, make_settings(protect=[*rules]))
@@ -487,7 +487,7 @@ class TestUnmatched:
 
     def test_misspelt(self, app, caplog):
         """A rule that no route lies below is logged once, by name."""
-        [line] = self.told(app, caplog, "/memebers", "/shop/card", "/members")
+        [line] = self.report(app, caplog, "/memebers", "/shop/card", "/members")
         assert "/memebers" in line
         assert "/shop/card" in line
         assert "'/members'" not in line
@@ -499,7 +499,7 @@ class TestUnmatched:
     )
     def test_fitting(self, app, caplog, rule):
         """A rule at, above or below a route that may meet it is not."""
-        assert self.told(app, caplog, rule) == []
+        assert self.report(app, caplog, rule) == []
 
     def test_unknown_app(self, app, caplog):
         """An app that does not show its routes is not reported."""
@@ -507,7 +507,7 @@ class TestUnmatched:
         async def outer(scope, receive, send):
             await app(scope, receive, send)
 
-        assert self.told(outer, caplog, "/memebers") == []
+        assert self.report(outer, caplog, "/memebers") == []
 
     def test_flask(self, caplog):
         """Flask's routes are read, too."""

@@ -1,4 +1,4 @@
-"""Connections to TikTok over TLS: one for each login, and nobody gets another's answer."""
+"""Connections to TikTok over TLS: one for each login, and no user gets another's answer."""
 
 from __future__ import annotations
 

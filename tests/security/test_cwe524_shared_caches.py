@@ -81,7 +81,7 @@ class TestSharedCache:
     @pytest.mark.parametrize("said", SAID.values(), ids=SAID.keys())
     @pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS.keys())
     def test_every_way_of_looking(self, world, raw, look, said):
-        """However an app looks, and whatever it says, a shared cache keeps nothing."""
+        """However an app reads the session, and whatever it sends, a shared cache keeps nothing."""
         anonymous, other = raw.another(), raw.another()
         raw.log_in()
         other.log_in(person=world.tiktok.people[1], scopes=["user.info.basic"])
@@ -106,7 +106,7 @@ class TestSharedCache:
         assert raw.ask("GET", "/x").headers == said
 
     def test_rule(self, world, raw):
-        """A path that a rule protects depends on the session, who looks or not."""
+        """A path that a rule protects depends on the session, whether the app reads it or not."""
         world.with_settings(protect=["/x"])
         show(world, lambda auth: "for members", [])
         raw.log_in()
@@ -119,7 +119,7 @@ class TestSharedCache:
     @pytest.mark.parametrize("shell", ["asyncio", "trio"], indirect=True)
     @pytest.mark.parametrize("word", ["user", "auth"])
     def test_starlettes_words(self, world, raw, word):
-        """Starlette's ``request.user`` and ``request.auth`` count as having looked."""
+        """Starlette's ``request.user`` and ``request.auth`` count as reading the session."""
 
         async def app(scope, receive, send):
             found = scope[word]

@@ -125,13 +125,13 @@ REASONS = {
 }
 
 
-def hits(secrets, told):
+def hits(secrets, report):
     """Return the lines that hold a secret in any spelling, with the secret."""
     return [
         (line[:400], one)
         for secret in secrets
         for one in spellings(secret)
-        for line in told
+        for line in report
         if one in line
     ]
 
@@ -140,14 +140,14 @@ def test_spellings():
     """The search finds a secret inside other text that was encoded whole."""
     wanted = spellings("act.secret!1.va")
     for text in (b"a act.secret!1.va b", b"aa act.secret!1.va", b"act.secret!1.va"):
-        for told in (
+        for report in (
             text.decode(),
             text.hex(),
             quote(text),
             base64.b64encode(text).decode(),
             base64.urlsafe_b64encode(text).decode(),
         ):
-            assert any(one in told for one in wanted), told
+            assert any(one in report for one in wanted), report
 
 
 # --- the journeys ------------------------------------------------------------------
@@ -336,11 +336,11 @@ class Watch:
             if name == "set-cookie":
                 # By its own header, and nowhere else.
                 cookie, _, attributes = value.partition(";")
-                told = cookie.partition("=")[2]
+                report = cookie.partition("=")[2]
                 # The one that a logout leaves says no more than that it is there.
-                if told not in ("", "1"):
-                    parts = {told.partition(".")[0], told.rpartition(".")[2]}
-                    self.secrets |= {told, *parts}
+                if report not in ("", "1"):
+                    parts = {report.partition(".")[0], report.rpartition(".")[2]}
+                    self.secrets |= {report, *parts}
                 shown.append(cookie.partition("=")[0] + attributes)
             elif name == "location" and "/v2/auth/authorize/" in value:
                 query = dict(parse_qsl(urlsplit(value).query))
@@ -391,7 +391,7 @@ def test_nothing_comes_out(listening, tiktok, everything_logged):
     watch = Watch(world, tiktok)
     everything(world)
     faults(world, world.browser())
-    told = [f"{e!r} {e} {dataclasses.asdict(e)}" for e in world.events]
+    report = [f"{e!r} {e} {dataclasses.asdict(e)}" for e in world.events]
     lines = lines_of(everything_logged)
     assert {event.name for event in world.events} == NAMES
     assert any("refresh failed" in line for line in lines)
@@ -404,7 +404,7 @@ def test_nothing_comes_out(listening, tiktok, everything_logged):
     ours = [r for r in everything_logged.records if r.name == PACKAGE]
     assert not [r for r in ours if r.exc_info or r.stack_info or "\n" in r.getMessage()]
     assert {e.reason for e in world.events} <= REASONS
-    assert hits(watch.secrets, [*told, *lines]) == []
+    assert hits(watch.secrets, [*report, *lines]) == []
     assert hits(watch.secrets, watch.responses) == []
 
 
@@ -486,14 +486,14 @@ def test_objects(listening, tiktok):
     }
     # Under ASGI the event loop has it.
     assert ("_SyncClient" in kinds) == (world.shell == "wsgi")
-    told = [line for one in found for line in shown(one)]
-    assert hits(watch.secrets, told) == []
+    report = [line for one in found for line in shown(one)]
+    assert hits(watch.secrets, report) == []
     # Keys that are derived from the listed ones are bytes, and print otherwise.
     for purpose in ("session", "grant", "login"):
         derived = derive(
             world.settings.secret_keys[0], world.settings.client_key, purpose
         )
-        assert not [line for line in told if repr(derived)[2:-1] in line]
+        assert not [line for line in report if repr(derived)[2:-1] in line]
 
 
 @pytest.mark.parametrize("listening", ["in process"], indirect=True)
@@ -516,13 +516,13 @@ def test_traceback(listening, tiktok):
         frames = [f for f, _ in traceback.walk_tb(raised.value.__traceback__)]
         frames = [f for f in frames if f"/{PACKAGE}/" in f.f_code.co_filename]
         assert frames
-        told = [
+        report = [
             f"{name} = {value!r}"
             for frame in frames
             for name, value in frame.f_locals.items()
             if name not in ("scope", "inner", "environ")
         ]
-        assert hits(watch.secrets, told) == []
+        assert hits(watch.secrets, report) == []
 
 
 def test_login_under_way():
@@ -545,9 +545,9 @@ def test_client(backend):
     settings = make_settings()
     transport = httpx2.MockTransport(lambda request: httpx2.Response(500))
     client = TikTokClient(settings, backend(), transport=transport)
-    told = [line for one in (client, client._make()) for line in shown(one)]
-    assert any("client_secret" in line for line in told)
-    assert hits([reveal(settings.client_secret)], told) == []
+    report = [line for one in (client, client._make()) for line in shown(one)]
+    assert any("client_secret" in line for line in report)
+    assert hits([reveal(settings.client_secret)], report) == []
 
 
 def test_password_of_a_store():

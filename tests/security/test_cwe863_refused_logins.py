@@ -52,7 +52,7 @@ class TestNothingIsGiven:
         assert ":used:" in key
 
     def test_callback_again(self, world):
-        """The callback of a refused login signs nobody in later either."""
+        """The callback of a refused login signs no one in later either."""
         refused = refusing(world, LoginRefused("No."))
         browser = refused.browser()
         callback = browser.consent(browser.begin())

@@ -269,8 +269,8 @@ def test_webhook(browser):
     forged = browser.request("POST", WEBHOOK, headers=headers, content=body + b" ")
     assert forged.status_code == 401
     assert browser.me().status_code == 200
-    told = browser.request("POST", WEBHOOK, headers=headers, content=body)
-    assert told.status_code == 200
+    report = browser.request("POST", WEBHOOK, headers=headers, content=body)
+    assert report.status_code == 200
     until(lambda: browser.me().status_code == 401, "the end of the session")
 
 

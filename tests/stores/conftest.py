@@ -111,6 +111,6 @@ def _in_a_child(work: Callable[[], object]) -> str:
             os._exit(0)
     os.close(write)
     with open(read, "rb") as answer:
-        told = answer.read().decode()
+        report = answer.read().decode()
     os.waitpid(child, 0)
-    return told
+    return report

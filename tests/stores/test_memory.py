@@ -95,9 +95,9 @@ def test_a_child_warns_once(in_a_child: Any, caplog: pytest.LogCaptureFixture) -
         store.compare_and_set("row", None, b"value", 60)
         return [record.getMessage() for record in caplog.records]
 
-    told = in_a_child(use)
-    assert told.count("every worker would have its own users") == 1
-    assert "forked" in told
+    report = in_a_child(use)
+    assert report.count("every worker would have its own users") == 1
+    assert "forked" in report
 
 
 def test_several_workers_are_warned_of(

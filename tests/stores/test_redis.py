@@ -415,15 +415,15 @@ def test_a_given_client_is_not_closed(redis_url: str) -> None:
 def test_the_password_is_told_nowhere(redis_server: Any) -> None:
     """Neither repr nor any error of the store shows the password."""
     store = RedisStore(redis_server.url)
-    told = [repr(store), str(store), repr(vars(store)["_by_process"])]
+    report = [repr(store), str(store), repr(vars(store)["_by_process"])]
     store.get("row")
     redis_server.kill()
     with pytest.raises(StoreError) as failure:
         store.get("row")
-    told += traceback.format_exception(failure.value)
+    report += traceback.format_exception(failure.value)
     store.close()
     assert repr(store) == f"RedisStore('redis://127.0.0.1:{redis_server.port}/0')"
-    assert redis_server.password not in "".join(told)
+    assert redis_server.password not in "".join(report)
 
 
 def test_a_wrong_password_is_an_error(redis_url: str) -> None:
@@ -517,15 +517,15 @@ def test_the_cause_of_no_connection(
             finally:
                 await store.aclose()
 
-        told = []
+        report = []
         for ask in (lambda: store.get("row"), lambda: asyncio.run(ask_in_a_loop())):
             with pytest.raises(StoreError) as failure:
                 ask()
-            told.append(str(failure.value))
+            report.append(str(failure.value))
         found = {f.code: f for f in diagnose_store(url)}
-        told.append(found["store_unusable"].message)
-    for each in told:
-        assert said in each, told
+        report.append(found["store_unusable"].message)
+    for each in report:
+        assert said in each, report
         for secret in ("horse", "127.0.0.1", "no-such-host", ":x@"):
             assert secret not in each
     store.close()
@@ -545,10 +545,10 @@ except ConfigurationError as error:
 
 def test_a_missing_library_is_named() -> None:
     """Without redis-py, a Redis URL says what to install."""
-    told = subprocess.run(
+    report = subprocess.run(
         [sys.executable, "-c", WITHOUT_REDIS],
         capture_output=True,
         text=True,
         check=True,
     )
-    assert 'pip install "tiktok-oauth-middleware[redis]"' in told.stdout
+    assert 'pip install "tiktok-oauth-middleware[redis]"' in report.stdout

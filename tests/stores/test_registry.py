@@ -36,7 +36,7 @@ def test_a_good_url_has_no_fault(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "told"),
+    ("url", "report"),
     [
         ("", "memory://"),
         ("store.sqlite3", "sqlite:///"),
@@ -55,12 +55,12 @@ def test_a_good_url_has_no_fault(url: str) -> None:
         ("unix://hunter2", "socket"),
     ],
 )
-def test_a_bad_url_is_reported_without_its_secrets(url: str, told: str) -> None:
+def test_a_bad_url_is_reported_without_its_secrets(url: str, report: str) -> None:
     """A fault names the option and what would be right, never what may be secret."""
     fault = store_fault(url)
     assert fault is not None
     assert fault.startswith("store ")
-    assert told in fault
+    assert report in fault
     assert "hunter2" not in fault
     with pytest.raises(ConfigurationError) as refused:
         open_store(url)
@@ -132,7 +132,7 @@ print(sorted({"sqlite3", "redis", "asyncio", "anyio"} & set(sys.modules)))
 
 def test_importing_loads_nothing_heavy() -> None:
     """Neither the memory store nor the shared part loads SQLite, Redis or asyncio."""
-    told = subprocess.run(
+    report = subprocess.run(
         [sys.executable, "-c", IMPORTED], capture_output=True, text=True, check=True
     )
-    assert told.stdout.strip() == "[]"
+    assert report.stdout.strip() == "[]"

@@ -208,10 +208,10 @@ def test_a_read_is_one_statement(store: SQLStore) -> None:
         driver = connection.connection.driver_connection
     if engine.dialect.driver == "pymysql":
         sent = driver._execute_command
-        told = []
-        driver._execute_command = lambda *args: (told.append(args), sent(*args))[1]
+        report = []
+        driver._execute_command = lambda *args: (report.append(args), sent(*args))[1]
         assert store.get("row") == b"1"
-        assert len(told) == 1
+        assert len(report) == 1
     else:
         assert store.get("row") == b"1"
         assert driver.info.transaction_status.name == "IDLE"

@@ -112,14 +112,14 @@ def test_a_closed_store_opens_again(store: SQLiteStore) -> None:
 
 def test_close_closes_the_connections_of_all_threads(store: SQLiteStore) -> None:
     """close() reaches what other threads have open, and they may go on."""
-    used, closed, told = threading.Event(), threading.Event(), []
+    used, closed, report = threading.Event(), threading.Event(), []
 
     def use() -> None:
         store.get("row")
         handles.append(store._local.connection.handle)
         used.set()
         closed.wait(10)
-        told.append(store.get("row"))
+        report.append(store.get("row"))
 
     handles: list[sqlite3.Connection] = []
     thread = threading.Thread(target=use)
@@ -130,7 +130,7 @@ def test_close_closes_the_connections_of_all_threads(store: SQLiteStore) -> None
         handles[0].execute("SELECT 1")
     closed.set()
     thread.join()
-    assert told == [None]
+    assert report == [None]
 
 
 def test_a_thread_takes_its_connection_with_it(store: SQLiteStore) -> None:
@@ -477,10 +477,10 @@ def test_what_was_answered_outlives_a_crash(path: Path) -> None:
         if int(line) == 200:
             break
     worker.send_signal(signal.SIGKILL)
-    told = 200 + len(worker.stdout.readlines())
+    report = 200 + len(worker.stdout.readlines())
     worker.communicate()
     store = SQLiteStore(path)
-    missing = [n for n in range(told + 1) if store.get(f"row{n}") != b"x" * 2000]
+    missing = [n for n in range(report + 1) if store.get(f"row{n}") != b"x" * 2000]
     assert missing == []
     assert store.compare_and_set("after", None, b"value", 60) is True
     store.close()
@@ -537,7 +537,7 @@ def test_a_restored_file_has_a_wal(restored: Path) -> None:
 
 
 def test_a_wal_that_was_taken_away_comes_back(store: SQLiteStore, path: Path) -> None:
-    """Each opening looks, not only the first."""
+    """Each opening checks, not only the first."""
     store.compare_and_set("row", None, b"value", 600)
     store.close()
     with closing(sqlite3.connect(path)) as other:

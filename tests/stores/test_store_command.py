@@ -274,7 +274,7 @@ class TestCreate:
     def test_no_right(
         self, postgresql: Server, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """A user who may not make tables is told so, and what to do."""
+        """A user who may not create tables gets an error with the fix."""
         import sqlalchemy as sa
 
         name = f"u{uuid.uuid4().hex[:8]}"

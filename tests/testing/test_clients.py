@@ -184,7 +184,7 @@ def django_client(name, stack, wrap_asgi, wrap_wsgi):
 # --- the way it goes ---------------------------------------------------------------
 
 
-def test_nobody(visitor):
+def test_anonymous(visitor):
     """A protected page is closed to who has not logged in."""
     assert visitor.open_id is None
 

@@ -879,7 +879,7 @@ class TestWebhook:
         _, body = fake.webhook("authorization.removed", "x", {"reason": 4})
         assert json.loads(json.loads(body)["content"]) == {"reason": 4}
 
-    def test_nobody(self, fake):
+    def test_anonymous(self, fake):
         """An event without a user carries none."""
         _, body = fake.webhook("portability.download.ready", None)
         assert "user_openid" not in json.loads(body)

@@ -97,7 +97,7 @@ def test_expired_token_is_none(now, there):
 
 
 def test_token_is_judged_when_it_is_asked_for():
-    """A token that ends during a request is gone at the next look."""
+    """A token that expires during a request is None when it is read again."""
     times = iter([NOW, NOW + 200])
     auth = an_auth(a_cached_session(), a_site(clock=lambda: next(times)))
     assert auth.token is not None

@@ -504,7 +504,7 @@ class TestForget:
             await tokens.aget(world.open_id)
         await tokens.aclose()
 
-    def test_nobody(self, world):
+    def test_anonymous(self, world):
         """An unknown user cannot be forgotten."""
         assert world.tokens().forget("nobody") is False
 
@@ -603,17 +603,17 @@ class TestBuilt:
 
     async def test_async_callback_awaited(self, world):
         """aget tells an async callback."""
-        told = []
+        report = []
 
         async def on_event(event):
-            told.append(event.name)
+            report.append(event.name)
 
         await anyio.to_thread.run_sync(world.browser)
         world.clock.advance(DAY)
         tokens = world.tokens(on_event=on_event)
         await tokens.aget(world.open_id)
         await tokens.aclose()
-        assert told == ["refresh"]
+        assert report == ["refresh"]
 
 
 def test_across_processes(settings, tmp_path, clock):

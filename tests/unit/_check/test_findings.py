@@ -373,7 +373,7 @@ class TestSQLite:
         assert str(path) in finding.fix
 
     def test_long_name(self, path):
-        """A path that cannot be looked at is found, not raised."""
+        """A path that cannot be examined is a finding, not an exception."""
         finding = found(at(path.parent / ("x" * 300)))["store_unreadable"]
         assert finding.level == "wrong"
 
@@ -511,7 +511,7 @@ class TestRedis:
         assert "store_unusable" in codes_found
 
     def test_no_info(self, server):
-        """A user who may not ask INFO leaves it at a note."""
+        """A Redis user who may not run INFO gets a note."""
         import redis
 
         with redis.Redis.from_url(server.url) as client:
@@ -713,8 +713,8 @@ def test_faults_have_options():
     settings = make_settings()
     names = settings.__dataclass_fields__
     nonsense = dict.fromkeys(names, object())
-    told = [*faults(nonsense, rows_of(TikTokSettings))]
-    findings = [*of_faults(ConfigurationError(told))]
+    report = [*faults(nonsense, rows_of(TikTokSettings))]
+    findings = [*of_faults(ConfigurationError(report))]
     assert {f.option for f in findings} == set(names)
     assert all(f.level == "wrong" and f.code == f"bad_{f.option}" for f in findings)
 

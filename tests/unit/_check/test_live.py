@@ -59,7 +59,7 @@ def verdict(findings):
 
 class TestCredentials:
     def test_right(self, fake, endpoints):
-        """The right key and secret are told from TikTok's refusal of the code alone."""
+        """TikTok's refusal of the code alone shows that key and secret are right."""
         found = verdict(live(endpoints))
         assert (found.code, found.level) == ("live_credentials", "good")
         assert "invalid_grant" in found.message
@@ -198,7 +198,7 @@ class TestOtherAnswers:
         assert look_at in found.fix
 
     def test_app_refused(self, fake, endpoints):
-        """An app that TikTok lets nobody log in to is wrong."""
+        """An app that TikTok lets no one log in to is wrong."""
         fake.fail("token", error="unauthorized_client")
         found = verdict(live(endpoints))
         assert (found.code, found.level) == ("live_app_refused", "wrong")

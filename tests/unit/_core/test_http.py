@@ -165,7 +165,7 @@ def test_query_takes_no_longer_beyond_its_bounds(unit, before):
 
 
 def test_query_far_too_long_takes_no_time():
-    """Megabytes of query are refused before they are looked at."""
+    """Megabytes of query are refused before they are read."""
     query = b"%41" * 5_000_000
 
     def read(part):

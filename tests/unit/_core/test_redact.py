@@ -105,7 +105,7 @@ def test_log_record_of_foreign_text_is_one_line():
 
 
 def test_long_text_takes_no_longer():
-    """Only the part that is shown is looked at."""
+    """Only the part that is shown is read."""
     text = "\x00" * 16_000_000
     assert is_constant(one_line, text)
 
@@ -116,7 +116,7 @@ def test_secret_is_masked_everywhere():
 
 
 def test_secret_type_is_masked_too():
-    """A Secret is looked for by its text, not by its asterisks."""
+    """A Secret is searched for by its text, not by its asterisks."""
     assert mask("code=abcdef *** end", [Secret("abcdef")]) == "code=*** *** end"
 
 

@@ -210,7 +210,7 @@ class TestFlows:
         }
 
     def test_refused_login(self, browser, exporter):
-        """A person who declines is no error; the span says why nobody logged in."""
+        """A person who declines is no error; the span has the reason."""
         browser.log_in(deny=True)
         callback = named(ours(exporter), "tiktok_oauth.callback")
         assert callback.attributes["tiktok_oauth.event"] == "login_rejected"
@@ -760,7 +760,7 @@ print(any("opentelemetry" in n or "_observe.traces" in n for n in sys.modules))
 
 
 def test_provider_set_during_a_refresh():
-    """Who begins to wait after a provider was set gets the result of an untraced refresh."""
+    """A caller that waits after a provider was set gets the result of an untraced refresh."""
     check = """
 import threading
 gate, begun = threading.Event(), threading.Event()

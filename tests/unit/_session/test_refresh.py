@@ -273,11 +273,11 @@ class Told:
 
 class TestTogether:
     @pytest.fixture
-    def told(self):
+    def report(self):
         return Told()
 
     @pytest.fixture
-    def core(self, clock, grant, told):
+    def core(self, clock, grant, report):
         """Return the core of an app at which one user has a token."""
         core = Core(
             SessionService(
@@ -291,7 +291,7 @@ class TestTogether:
         )
 
         async def client():
-            return told
+            return report
 
         core.service.refresh._client = client
         run(core.service.records.create("id", replace(grant, retry_at=0)))
@@ -305,66 +305,66 @@ class TestTogether:
         thread.start()
         return found, thread
 
-    def test_is_under_way(self, core, clock, told):
+    def test_is_under_way(self, core, clock, report):
         """A refresh is under way from when it began until it has ended."""
         refresh = core.service.refresh
         assert not refresh.is_under_way("id")
         clock.now = float(kept_in(core).record.expires_at)
         held = kept_in(core)
         _, thread = self.in_a_thread(lambda: refresh.fresh(held))
-        assert told.asked.wait(20)
+        assert report.asked.wait(20)
         assert refresh.is_under_way("id")
         assert not refresh.is_under_way("other")
-        told.may_answer.set()
+        report.may_answer.set()
         thread.join(20)
         assert not refresh.is_under_way("id")
 
-    def test_ahead_is_a_flight_of_its_own(self, core, told):
+    def test_ahead_is_a_flight_of_its_own(self, core, report):
         """Requests whose token is good do not wait for an early refresh."""
         refresh, held = core.service.refresh, kept_in(core)
         demand = Demand(replacing=fingerprint(held.record.access_token))
         _, thread = self.in_a_thread(lambda: refresh.fresh(held, demand))
-        assert told.asked.wait(20)
+        assert report.asked.wait(20)
         assert not refresh.is_under_way("id")
-        told.may_answer.set()
+        report.may_answer.set()
         thread.join(20)
 
-    def test_result_is_waited_for(self, core, clock, told):
+    def test_result_is_waited_for(self, core, clock, report):
         """A caller that needs the result of a refresh in flight gets it."""
         refresh = core.service.refresh
         clock.now = float(kept_in(core).record.expires_at)
         held = kept_in(core)
         one, first = self.in_a_thread(lambda: refresh.fresh(held))
-        assert told.asked.wait(20)
+        assert report.asked.wait(20)
         other, second = self.in_a_thread(lambda: refresh.result("id"))
         second.join(0.05)
         assert second.is_alive()
-        told.may_answer.set()
+        report.may_answer.set()
         first.join(20)
         second.join(20)
         assert other[0] is one[0]
         assert other[0].record.access_token == "act.new"
 
-    def test_result_of_none(self, core, clock, told):
+    def test_result_of_none(self, core, clock, report):
         """Where none is under way any more, the result is what one gives now."""
-        told.may_answer.set()
+        report.may_answer.set()
         clock.now = float(kept_in(core).record.expires_at)
         assert run(core.service.refresh.result("id")).record.access_token == "act.new"
 
-    def test_not_due(self, core, told):
+    def test_not_due(self, core, report):
         """A fresh record is used without a call to TikTok and without the lock."""
         core.service.records.lock = None
         assert run(core.service.refresh.result("id")) == kept_in(core)
-        assert not told.asked.is_set()
+        assert not report.asked.is_set()
 
-    def test_gone(self, core, told):
+    def test_gone(self, core, report):
         """A missing record means no token, and no call to TikTok."""
         core.service.records.lock = None
         assert run(core.service.refresh.result("other")) is None
-        assert not told.asked.is_set()
+        assert not report.asked.is_set()
 
     @pytest.mark.parametrize(("left", "pauses"), [(1, 0), (0, 3), (-1, 3)])
-    def test_lock_of_another_process(self, core, clock, told, left, pauses):
+    def test_lock_of_another_process(self, core, clock, report, left, pauses):
         """Without the lock a refresh uses a good token, or waits for a new one."""
         slept = []
 
@@ -385,10 +385,10 @@ class TestTogether:
         found = run(core.service.refresh.fresh(kept_in(core)))
         assert len(slept) == pauses
         assert found.record.access_token == ("act.new" if pauses else "act.old")
-        assert not told.asked.is_set()
+        assert not report.asked.is_set()
 
     @pytest.mark.parametrize(("left", "is_there"), [(1, True), (0, False), (-1, False)])
-    def test_no_refresh_token(self, core, clock, told, left, is_there):
+    def test_no_refresh_token(self, core, clock, report, left, is_there):
         """Without a refresh token the access token is good to its end, then the user is anonymous."""
         held = kept_in(core)
         bare = replace(held.record, refresh_token=Secret(""))
@@ -397,7 +397,7 @@ class TestTogether:
         found = run(core.service.refresh.fresh(held._replace(record=bare)))
         assert (found is not None) is is_there
         assert (kept_in(core) is not None) is is_there
-        assert not told.asked.is_set()
+        assert not report.asked.is_set()
 
 
 def kept_in(core):

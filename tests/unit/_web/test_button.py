@@ -184,7 +184,7 @@ class TestLabel:
 
 
 def test_unknown_look():
-    """A look that there is not is refused; the error lists those that there are."""
+    """An unknown look is refused; the error lists the known ones."""
     with pytest.raises(ConfigurationError, match="black, white, outline; got pink"):
         button(look="pink")
 

@@ -54,7 +54,7 @@ def test_languages(header, wanted):
 
 
 def test_many_languages():
-    """No more than 32 languages are looked at."""
+    """No more than 32 languages are read."""
     assert asked(",".join(["xx"] * 100_000)) == ["xx"] * 32
 
 

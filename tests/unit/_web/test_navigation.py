@@ -203,7 +203,7 @@ def test_websocket_is_no_page_visit():
     [("GET", True), ("HEAD", True), ("POST", True), ("PUT", False), ("OPTIONS", False)],
 )
 def test_form_is_a_page_visit(method, verdict):
-    """A person looks at what answers a form, too; no form sends other methods."""
+    """A person sees the answer to a form, too; no form sends other methods."""
     assert is_page_visit(a_request(NAMED, method=method)) is verdict
 
 

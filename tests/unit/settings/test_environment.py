@@ -136,13 +136,13 @@ def test_number_out_of_range_is_reported(text):
 
 def test_fault_of_the_environment_shows_no_secret():
     """Faults of variables show no secret either."""
-    told = env_faults(
+    report = env_faults(
         ENVIRON
         | {"TIKTOK_CLIENT_SECRET": "SECRETPART x", "TIKTOK_SECRET_KEYS": "SECRETPART"}
         | {"TIKTOK_SECRET_KEY": "SECRETPART", "TIKTOK_PKCE": "SECRETPART"}
     )
-    assert told
-    assert "SECRETPART" not in " ".join(told)
+    assert report
+    assert "SECRETPART" not in " ".join(report)
 
 
 def test_environment_of_the_process_is_the_usual_one(monkeypatch):

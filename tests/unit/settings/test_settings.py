@@ -400,7 +400,7 @@ def test_option_of_a_right_value_is_taken(name, value):
 
 def test_all_faults_are_reported_at_once():
     """Faults of every kind, of values and of types, are reported at once."""
-    told = faults(
+    report = faults(
         client_key="",
         client_secret=5,
         redirect_uri="http://app.example.com/cb",
@@ -432,13 +432,13 @@ def test_all_faults_are_reported_at_once():
         "pkce",
         "endpoints.token",
     ):
-        assert [fault for fault in told if fault.startswith(name)], name
+        assert [fault for fault in report if fault.startswith(name)], name
 
 
 def test_two_options_of_wrong_types_are_both_reported():
     """One option of a wrong type does not hide another."""
-    told = faults(timeout="x", scopes="y")
-    assert {fault.split()[0] for fault in told} == {"timeout", "scopes"}
+    report = faults(timeout="x", scopes="y")
+    assert {fault.split()[0] for fault in report} == {"timeout", "scopes"}
 
 
 def test_paths_must_differ():
@@ -729,8 +729,11 @@ def test_key_listed_twice_is_a_fault():
 
 def test_every_weak_key_is_reported():
     """Each weak key of a list is reported, not only the first."""
-    told = faults(secret_keys=["short", KEY, "a" * 40])
-    assert [fault.split()[0] for fault in told] == ["secret_keys[0]", "secret_keys[2]"]
+    report = faults(secret_keys=["short", KEY, "a" * 40])
+    assert [fault.split()[0] for fault in report] == [
+        "secret_keys[0]",
+        "secret_keys[2]",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -849,8 +852,8 @@ def test_fault_does_not_show_a_secret(changes):
 )
 def test_endpoint_that_is_not_safe_is_reported(name, url):
     """An address of TikTok is https with a host, or loopback, and nothing odd."""
-    told = faults(endpoints=TikTokEndpoints(**{name: url}))
-    assert all(fault.startswith(f"endpoints.{name}") for fault in told)
+    report = faults(endpoints=TikTokEndpoints(**{name: url}))
+    assert all(fault.startswith(f"endpoints.{name}") for fault in report)
 
 
 @pytest.mark.parametrize("name", ["token", "revoke", "user_info"])
