@@ -6,7 +6,7 @@
 # also in a call that names the others. Hurt is who adds a field with a default to a
 # NamedTuple that property tests build: nothing fails to build, and the tests go on with
 # other inputs than their authors chose, or fail far from the change. Our record of a session
-# became a dataclass when it got such a field; the property tests write out every field.
+# became a dataclass when it got such a field.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
