@@ -1,4 +1,4 @@
-"""The report: tables into the page that explains them, and two charts beside it."""
+"""The report: tables into the page that explains them, and charts beside it."""
 
 from __future__ import annotations
 
@@ -44,6 +44,9 @@ def write(measured: Mapping[str, Sequence[Row]], folder: Path) -> None:
     bars = [row for row in everything if row.curve.startswith("a request")]
     if bars:
         (images / "request-cost.svg").write_text(_bars(bars))
+    waits = [row for row in everything if row.curve.startswith("waiting, ")]
+    if waits:
+        (images / "waiting.svg").write_text(_waits(waits))
     curves = [row for row in everything if row.at is not None]
     for name in dict.fromkeys(row.curve for row in curves):
         points = [row for row in curves if row.curve == name]
@@ -113,6 +116,34 @@ def _bars(rows: Sequence[Row]) -> str:
                 f' fill="{colour}"/>'
             )
             words = f"{cost:.1f} {name}"
+            parts.append(_text(left + wide + 6, y + 9, words, ' font-size="11"'))
+            y += 8
+        y += 24
+    return _svg(y, parts)
+
+
+def _waits(rows: Sequence[Row]) -> str:
+    """Draw how long people wait, ours above the tuned peer."""
+    left, right, top = 20, 230, 24
+    drawn = [row for row in rows if row.peer_name.endswith("tuned")]
+    longest = max(max(row.ours or 0, row.peer or 0) for row in drawn)
+    parts = [
+        _text(left, top - 4, "Milliseconds until an answer", ' font-weight="bold"')
+    ]
+    y = top + 18.0
+    for row in drawn:
+        parts.append(_text(left, y, row.what))
+        for wait, name, colour in (
+            (row.ours or 0, "ours", _OURS),
+            (row.peer or 0, row.peer_name, _PEER),
+        ):
+            y += 6
+            wide = wait / longest * (_WIDTH - left - right)
+            parts.append(
+                f'<rect x="{left}" y="{y:.0f}" width="{wide:.1f}" height="10"'
+                f' fill="{colour}"/>'
+            )
+            words = f"{wait:.0f} {name}"
             parts.append(_text(left + wide + 6, y + 9, words, ' font-size="11"'))
             y += 8
         y += 24

@@ -7,10 +7,13 @@ answer that comes unasked belongs to `STRANGER`.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import socket
 import ssl
 import struct
+import sys
+import termios
 import threading
 import time
 from collections.abc import Callable
@@ -25,7 +28,15 @@ from .patience import HANGS
 STRANGER = "stranger"
 
 #: What a server does with a connection before a request comes.
-IDLE_FAULTS = ("", "unasked", "unasked crlf", "close idle", "reset idle", "no tls")
+IDLE_FAULTS = (
+    "",
+    "unasked",
+    "unasked crlf",
+    "close idle",
+    "reset idle",
+    "no tls",
+    "silent",
+)
 #: What it does with a request.
 REQUEST_FAULTS = (
     "",
@@ -72,6 +83,8 @@ class FaultyTikTok:
     alive: int = 0
     #: How many were open at the same time at most.
     most_alive: int = 0
+    #: Connections on which all was done that comes before a request.
+    settled: int = 0
 
     def __post_init__(self) -> None:
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -139,15 +152,26 @@ class FaultyTikTok:
 
     def _serve(self, peer: socket.socket, number: int, fault: str) -> None:
         try:
-            with peer, contextlib.suppress(OSError):
+            with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+                stack.callback(self._settle, fault)
+                stack.enter_context(peer)
                 if fault == "no tls":
                     peer.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+                    return
+                if fault == "silent":
+                    self._ended.wait(HANGS)
                     return
                 with self._tls.wrap_socket(peer, server_side=True) as secure:
                     self._serve_secure(secure, number, fault)
         finally:
             with self._lock:
                 self.alive -= 1
+
+    def _settle(self, fault: str) -> None:
+        """Note that a connection has met its fault, if it was one that ends it."""
+        if fault in ("close idle", "reset idle", "no tls"):
+            with self._lock:
+                self.settled += 1
 
     def _serve_secure(self, peer: ssl.SSLSocket, number: int, fault: str) -> None:
         match fault:
@@ -160,6 +184,10 @@ class FaultyTikTok:
             case "reset idle":
                 _reset(peer)
                 return
+        if fault.startswith("unasked"):
+            _wait_until_delivered(peer)
+        with self._lock:
+            self.settled += 1
         while True:
             # A client may keep a connection open for as long as it lives; a server
             # that ends must not wait for that.
@@ -288,6 +316,18 @@ def _http(answer: object, *headers: str) -> bytes:
         *headers,
     ]
     return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def _wait_until_delivered(peer: socket.socket) -> None:
+    """Wait until the other side's kernel has acknowledged everything that was sent."""
+    if sys.platform != "linux":
+        time.sleep(0.1)
+        return
+    deadline = time.monotonic() + HANGS
+    waiting = b"-"
+    while any(waiting) and time.monotonic() < deadline:
+        time.sleep(0.001)
+        waiting = fcntl.ioctl(peer, termios.TIOCOUTQ, bytes(4))
 
 
 def _reset(peer: socket.socket) -> None:

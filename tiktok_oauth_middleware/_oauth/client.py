@@ -35,7 +35,8 @@ from tiktok_oauth_middleware._core.secret import Secret
 from tiktok_oauth_middleware.errors import TikTokError, TikTokUnavailable
 
 from . import protocol, token_response, user_info
-from .connections import AsyncConnections, BlockingConnections
+from .ahead import AsyncAhead, BlockingAhead
+from .connections import AsyncConnections, BlockingConnections, origin_of
 from .http_library import AsyncOAuth2Client, OAuth2Client, httpx
 
 if TYPE_CHECKING:
@@ -160,6 +161,8 @@ class TikTokClient:
         self._clock = clock
         #: Whether calls reach TikTok without a proxy or an injected transport.
         self._is_direct = False
+        #: Opens a connection for the next login; None where that is not possible.
+        self._ahead: AsyncAhead | BlockingAhead | None = None
         #: The client that `for_one_login` was called on, if this one came from there.
         self._shared: TikTokClient | None = None
         #: The HTTP client of the one login.
@@ -186,6 +189,19 @@ class TikTokClient:
             http = one._http  # noqa: SLF001 - its own class
             if http is not None:
                 await self._close(http)
+
+    def connect_ahead(self) -> None:
+        """Begin to open a connection for the next login, and return at once.
+
+        Nothing happens before the first call or `warm`, which make the TLS settings.
+        """
+        ahead = self._ahead
+        if (
+            ahead is not None
+            and ahead.may_begin()
+            and not self._backend.in_background(ahead.run)
+        ):
+            ahead.cannot_run()
 
     async def exchange(self, code: str, verifier: str | None) -> TokenResponse:
         """Return the tokens for a code, which works once.
@@ -400,7 +416,8 @@ class TikTokClient:
         if shared is not None:
             client = await shared._client()  # noqa: SLF001 - its own class
             if self._http is None and shared._is_direct:  # noqa: SLF001 - the same
-                self._http = self._make_direct(keeps=True)
+                ahead = shared._ahead  # noqa: SLF001 - the same
+                self._http = self._make_over(self._connections(keeps=True, ahead=ahead))
             return client if self._http is None else self._http
         return await self._backend.get_or_create(self._make, self, "http client")
 
@@ -410,6 +427,9 @@ class TikTokClient:
 
     async def aclose(self) -> None:
         """Close the HTTP client of this process or event loop, if there is one."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            await ahead.aclose()
         client = self._backend.pop_created(self, "http client")
         if client is not None:
             await self._close(client)
@@ -426,13 +446,17 @@ class TikTokClient:
         if self._has_proxy():
             return self._make_over(None, verify=self._tls_context())
         self._is_direct = True
-        return self._make_direct()
+        connections = self._connections()
+        origin = origin_of(self._settings.endpoints.token)
+        if self._settings.connect_ahead and origin.scheme == b"https":
+            kind = BlockingAhead if self._backend.is_blocking else AsyncAhead
+            seconds = min(_CONNECT_SECONDS, self._settings.timeout)
+            self._ahead = kind(origin, partial(connections.open, origin, seconds))
+        return self._make_over(connections)
 
-    def _make_direct(self, *, keeps: bool = False) -> Any:
-        connections = (
-            BlockingConnections if self._backend.is_blocking else AsyncConnections
-        )
-        return self._make_over(connections(self._tls_context(), keeps=keeps))
+    def _connections(self, **options: Any) -> Any:
+        kind = BlockingConnections if self._backend.is_blocking else AsyncConnections
+        return kind(self._tls_context(), **options)
 
     def _make_over(self, transport: Any, **options: Any) -> Any:
         """Return an HTTP client.

@@ -71,6 +71,11 @@ def _core_request(request: Any) -> Any:
     )
 
 
+def origin_of(url: str) -> Any:
+    """Return where a URL leads, as httpcore compares it."""
+    return _core_request(httpx.Request("GET", url)).url.origin
+
+
 def _seconds(request: Any, name: str) -> float | None:
     """Return a timeout of a request; of those that httpx's `Timeout` has."""
     seconds: float | None = request.extensions.get("timeout", {}).get(name)
@@ -151,19 +156,26 @@ class _Connection(NamedTuple):
 class _Connections:
     """What blocking and async connections have in common."""
 
-    def __init__(self, tls: Any, *, keeps: bool = False) -> None:
+    def __init__(self, tls: Any, *, keeps: bool = False, ahead: Any = None) -> None:
         """Take the TLS settings, which must offer http/1.1 only.
 
         Args:
             tls: an `ssl.SSLContext`.
             keeps: whether a request for a profile may use the connection of the
                 request before it. Then this object must serve one login only.
+            ahead: where the first request may find an unused connection.
         """
         self._tls = tls
         self._keeps = keeps
+        self._ahead = ahead
         #: The connection of the previous request.
         self._idle: _Connection | None = None
         self._is_closed = False
+
+    def _take_ahead(self, origin: Any) -> Any:
+        """Return where a connection may wait, once."""
+        ahead, self._ahead = self._ahead, None
+        return ahead if ahead is not None and ahead.origin == origin else None
 
     def _take_idle(self) -> _Connection | None:
         idle, self._idle = self._idle, None
@@ -226,14 +238,17 @@ class BlockingConnections(_Connections, httpx.BaseTransport):  # type: ignore[mi
 
     def _connected(self, request: Any) -> _Connection:
         origin, seconds = request.url.origin, _seconds(request, "connect")
-        try:
-            opened = self._open(origin, seconds)
-        except _NOT_CONNECTED:
-            opened = self._open(origin, seconds)
+        ahead = self._take_ahead(origin)
+        opened = None if ahead is None else ahead.take()
+        if opened is None:
+            try:
+                opened = self.open(origin, seconds)
+            except _NOT_CONNECTED:
+                opened = self.open(origin, seconds)
         stream = _BlockingStream(opened)
         return _Connection(httpcore.HTTP11Connection(origin, stream), stream)
 
-    def _open(self, origin: Any, seconds: float | None) -> Any:
+    def open(self, origin: Any, seconds: float | None) -> Any:
         """Return a new stream to TikTok, on which nothing was sent."""
         host = origin.host.decode("ascii")
         stream = httpcore.SyncBackend().connect_tcp(host, origin.port, timeout=seconds)
@@ -290,14 +305,17 @@ class AsyncConnections(_Connections, httpx.AsyncBaseTransport):  # type: ignore[
 
     async def _connected(self, request: Any) -> _Connection:
         origin, seconds = request.url.origin, _seconds(request, "connect")
-        try:
-            opened = await self._open(origin, seconds)
-        except _NOT_CONNECTED:
-            opened = await self._open(origin, seconds)
+        ahead = self._take_ahead(origin)
+        opened = None if ahead is None else await ahead.take()
+        if opened is None:
+            try:
+                opened = await self.open(origin, seconds)
+            except _NOT_CONNECTED:
+                opened = await self.open(origin, seconds)
         stream = _AsyncStream(opened)
         return _Connection(httpcore.AsyncHTTP11Connection(origin, stream), stream)
 
-    async def _open(self, origin: Any, seconds: float | None) -> Any:
+    async def open(self, origin: Any, seconds: float | None) -> Any:
         """Return a new stream to TikTok, on which nothing was sent."""
         host = origin.host.decode("ascii")
         stream = await httpcore.AnyIOBackend().connect_tcp(

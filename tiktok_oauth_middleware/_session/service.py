@@ -201,6 +201,15 @@ class SessionService:
 
         return observed
 
+    def connect_ahead(self) -> None:
+        """Have a connection to TikTok opened for the login that has just begun.
+
+        It costs no import: nothing happens until the client is there.
+        """
+        client: TikTokClient | None = self.backend.created(self, "client")
+        if client is not None:
+            client.connect_ahead()
+
     async def warm(self) -> None:
         """Make the client for TikTok before a request waits for it.
 

@@ -170,6 +170,7 @@ class Core:
             login_box=Box(keys, settings.client_key, "login"),
             result_box=Box(keys, settings.client_key, "login result"),
             client=shared.client,
+            connect_ahead=self.service.connect_ahead,
             emit=shared.emit,
             clock=clock,
             profiles=self.profiles,

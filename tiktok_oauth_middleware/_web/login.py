@@ -79,6 +79,8 @@ class LoginFlow:
     #: Seals results.
     result_box: Box
     client: Callable[[], Awaitable[TikTokClient]]
+    #: Has a connection to TikTok opened in the background.
+    connect_ahead: Callable[[], None]
     emit: Emitter
     clock: Callable[[], float]
     profiles: Profiles
@@ -108,7 +110,10 @@ class LoginFlow:
         max_age = settings.login_lifetime + _AFTERLIFE
         login_cookies = LoginCookies(self.cookies, self.login_box, int(max_age))
         self.transactions = LoginTransactions(
-            settings=settings, cookies=login_cookies, clock=clock
+            settings=settings,
+            cookies=login_cookies,
+            clock=clock,
+            connect_ahead=self.connect_ahead,
         )
         recent = RecentLogins(max_age, clock)
         self.begin = BeginLogin(

@@ -131,6 +131,8 @@ class LoginTransactions:
     settings: TikTokSettings
     cookies: LoginCookies
     clock: Callable[[], float]
+    #: Called when a browser is redirected to TikTok; returns at once.
+    connect_ahead: Callable[[], None]
 
     def default_return_to(self, mount_point: MountPoint) -> str:
         """Return where a login leads if its link does not say."""
@@ -184,6 +186,7 @@ class LoginTransactions:
         )
         if cookies is None:
             return None
+        self.connect_ahead()
         new = {cookie.name for cookie in cookies}
         kept = [cookie for cookie in others if cookie.name not in new]
         return redirect_with_cookies(

@@ -209,6 +209,11 @@ class TikTokSettings:
         "request the profile from TikTok, at login and when it is old",
         default=True,
     )
+    connect_ahead: bool = option(
+        FLAG,
+        "open a connection to TikTok while a person is at its page, for the callback",
+        default=True,
+    )
     profile_max_age: float = option(
         SECONDS,
         "request the profile again at this age; sooner if an avatar link has ended and"

@@ -193,6 +193,18 @@ class Backend(Protocol):
         """Wait up to `seconds` for shielded work whose request was cancelled."""
         ...
 
+    def in_background(self, work: Callable[[], Coroutine[Any, Any, None]]) -> bool:
+        """Begin `work`, which raises nothing, and return at once.
+
+        Returns:
+            False if nothing can run in the background here; `work` was not called.
+        """
+        ...
+
+    def created(self, owner: object, name: str) -> Any:
+        """Return what `get_or_create` made; None if it made nothing here."""
+        ...
+
     def pop_created(self, owner: object, name: str) -> Any:
         """Return what `get_or_create` made and forget it; None if it made nothing."""
         ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable
+from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 from tiktok_oauth_middleware._core.store_adapter import StoreAdapter
@@ -34,6 +35,8 @@ class AsyncBackend:
             weakref.WeakKeyDictionary()
         )
         self._running: set[asyncio.Task[Any]] = set()
+        #: Tasks that nobody waits for; a loop alone would not keep them alive.
+        self._background: set[asyncio.Task[Any]] = set()
 
     def _here(self) -> dict[str, Any]:
         """Return what belongs to the running event loop."""
@@ -188,6 +191,30 @@ class AsyncBackend:
         tasks = [task for task in self._running if task.get_loop() is here]
         if tasks:
             await asyncio.wait(tasks, timeout=seconds)
+
+    def in_background(self, work: Callable[[], Coroutine[Any, Any, None]]) -> bool:
+        # The context variables are those of a request, which the work outlives.
+        if on_asyncio():
+            import asyncio
+
+            task = asyncio.get_running_loop().create_task(work(), context=Context())
+            self._background.add(task)
+            task.add_done_callback(self._background.discard)
+            return True
+        try:
+            from trio.lowlevel import spawn_system_task
+
+            spawn_system_task(work, context=Context())
+        except (ImportError, RuntimeError):
+            return False  # neither has an event loop here: a thread of the app's
+        return True
+
+    def created(self, owner: object, name: str) -> Any:
+        try:
+            here = self._here()
+        except (ImportError, RuntimeError):
+            return None  # no event loop here: a thread of the app's
+        return here.get("made", {}).get((id(owner), name))
 
     def pop_created(self, owner: object, name: str) -> Any:
         return self._here().get("made", {}).pop((id(owner), name), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 import weakref
@@ -24,6 +25,8 @@ from .base import (
     on_asyncio,
     run,
 )
+
+_NO_THREADS = frozenset({"uwsgi", "gevent", "eventlet"})
 
 
 class ThreadBackend:
@@ -118,6 +121,23 @@ class ThreadBackend:
 
     async def drain(self, seconds: float) -> None:
         """Return at once: the thread of a request runs all its work."""
+
+    def in_background(self, work: Callable[[], Coroutine[Any, Any, None]]) -> bool:
+        # uWSGI stops threads between requests unless it is told otherwise; below gevent
+        # and eventlet a thread may be a greenlet, or block all of them.
+        if not _NO_THREADS.isdisjoint(sys.modules):
+            return False
+        thread = threading.Thread(
+            target=lambda: run(work()), name="tiktok-background", daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError:
+            return False  # no more threads, or the interpreter ends
+        return True
+
+    def created(self, owner: object, name: str) -> Any:
+        return self._shared.get(owner, {}).get(name)
 
     def pop_created(self, owner: object, name: str) -> Any:
         return self._shared.get(owner, {}).pop(name, None)

@@ -1,0 +1,614 @@
+"""A connection opened ahead: used by one login, and only if nothing arrived on it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import textwrap
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import anyio
+import httpx2
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from tiktok_oauth_middleware import (
+    MemoryStore,
+    TikTokEndpoints,
+    TikTokOAuthMiddleware,
+    TikTokOAuthWSGIMiddleware,
+)
+from tiktok_oauth_middleware._core.backends.base import run
+from tiktok_oauth_middleware._oauth import ahead
+from tiktok_oauth_middleware.errors import TikTokUnavailable
+
+from ..conftest import (
+    API,
+    LOGIN,
+    ORIGIN,
+    PAGE,
+    flask_app,
+    make_settings,
+    query_of,
+    starlette_app,
+)
+from ..support.faulty_tiktok import IDLE_FAULTS, REQUEST_FAULTS, FaultyTikTok
+from ..support.patience import HANGS
+from .test_cwe488_connections import (
+    AWAY,
+    ENDLESS,
+    OF_EXCHANGES,
+    RIGHT,
+    SHORT,
+    TIMEOUT,
+    WORLDS,
+    client_of,
+    closing,
+    in_world,
+    log_in,
+    serve,
+    server,
+    trusted,
+    world,
+)
+
+__all__ = ["serve", "server", "trusted", "world"]
+
+#: Of faults before a request, those that end the connection or make it useless.
+USELESS = [fault for fault in IDLE_FAULTS if fault not in ("", "silent")]
+
+
+async def until(client, condition):
+    """Wait for something without stopping the event loop."""
+    with anyio.fail_after(HANGS) if not client._backend.is_blocking else no_limit():
+        while not condition():
+            await client._backend.sleep(0.002)
+
+
+no_limit = contextlib.nullcontext
+
+
+async def opened_ahead(client, server, fault=""):
+    """Have a connection opened; return when its fault has reached this side."""
+    server.idle_faults = [fault]
+    # Without tickets a socket is readable if, and only if, the server has closed it.
+    server._tls.num_tickets = 0 if fault in ("close idle", "reset idle") else 2
+    await client.warm()
+    waiting, settled = client._ahead, server.settled + 1
+    client.connect_ahead()
+    await until(client, lambda: server.settled >= settled)
+
+    def is_closed():
+        stream = getattr(waiting, "_stream", None)
+        return stream is not None and stream.get_extra_info("is_readable")
+
+    if "idle" in fault:
+        await until(client, lambda: not waiting._is_under_way or is_closed())
+    else:
+        await until(client, lambda: waiting.is_ready or not waiting._is_under_way)
+
+
+def use(server, world, work, **options):
+    client = client_of(server, world, **options)
+    return in_world(world, closing, client, lambda: work(client))
+
+
+class TestUse:
+    def test_by_a_login(self, server, world):
+        """A login uses the connection that waits, and opens none."""
+
+        async def work(client):
+            await opened_ahead(client, server)
+            assert server.accepted == 1
+            found = await log_in(client, "alice-1")
+            await until(client, lambda: server.alive == 0)
+            return found
+
+        assert use(server, world, work) == RIGHT
+        assert server.connections() == [1, 1]
+        assert server.accepted == 1
+
+    def test_by_one_login(self, server, world):
+        """Two logins do not share it: the second opens its own."""
+
+        async def work(client):
+            await opened_ahead(client, server)
+            return [await log_in(client, "alice-1"), await log_in(client, "bob-1")]
+
+        assert use(server, world, work) == [RIGHT, ("bob", "name of bob")]
+        assert server.connections() == [1, 1, 2, 2]
+
+    def test_not_by_a_refresh(self, server, world):
+        """A refresh opens its own, and leaves the waiting one to a login."""
+
+        async def work(client):
+            await opened_ahead(client, server)
+            await client.refresh("rft.bob-1")
+            return await log_in(client, "alice-1")
+
+        assert use(server, world, work) == RIGHT
+        assert server.connections() == [2, 1, 1]
+
+    def test_session_tickets(self, serve, world):
+        """The session tickets of TLS 1.3 do not count as data, however many there are."""
+        server = serve()
+
+        async def work(client):
+            await client.warm()
+            server._tls.num_tickets = 8
+            client.connect_ahead()
+            await until(client, lambda: server.settled and client._ahead.is_ready)
+            return await log_in(client, "alice-1")
+
+        assert use(server, world, work) == RIGHT
+        assert server.accepted == 1
+
+    def test_nothing_before_the_client_exists(self, server, world):
+        """Where nothing was called yet, no connection is opened and nothing loaded."""
+
+        async def work(client):
+            client.connect_ahead()
+            assert client._ahead is None
+
+        use(server, world, work)
+        assert server.accepted == 0
+
+    def test_option(self, server, world):
+        """connect_ahead=False opens none."""
+
+        async def work(client):
+            await client.warm()
+            client.connect_ahead()
+            return await log_in(client, "alice-1")
+
+        assert use(server, world, work, connect_ahead=False) == RIGHT
+        assert server.accepted == 1
+        assert server.most_alive == 1
+
+    @pytest.mark.parametrize("module", ["uwsgi", "gevent", "eventlet"])
+    def test_servers_without_threads(self, server, monkeypatch, module):
+        """Where threads may not run between requests, none is opened."""
+        monkeypatch.setitem(sys.modules, module, object())
+
+        async def work(client):
+            await client.warm()
+            client.connect_ahead()
+            return await log_in(client, "alice-1")
+
+        assert use(server, "threads", work) == RIGHT
+        assert server.accepted == 1
+
+
+class TestBounds:
+    def test_one_at_a_time(self, server, world):
+        """200 logins that begin open one connection."""
+
+        async def work(client):
+            await opened_ahead(client, server)
+            client._ahead.now = lambda: 1e9  # the pause is over
+            for _ in range(200):
+                client.connect_ahead()
+            return await log_in(client, "alice-1")
+
+        assert use(server, world, work) == RIGHT
+        assert server.accepted == 1
+
+    @pytest.mark.parametrize("fault", ["", "close idle"])
+    def test_pause(self, server, world, fault):
+        """The next one is opened after a pause, even if the server closed the last."""
+
+        async def work(client):
+            await client.warm()
+            now = [1000.0]
+            client._ahead.now = lambda: now[0]
+            await opened_ahead(client, server, fault)
+            if fault:
+                await until(client, lambda: server.alive == 0)
+            await log_in(client, "alice-1")
+            before = server.accepted
+            await until(client, lambda: not client._ahead._is_under_way)
+            now[0] += ahead.PAUSE - 0.1
+            client.connect_ahead()
+            assert not client._ahead._is_under_way
+            now[0] += 0.1
+            client.connect_ahead()
+            await until(client, lambda: client._ahead.is_ready)
+            assert server.accepted == before + 1
+
+        use(server, world, work)
+
+    def test_lifetime(self, server, world, monkeypatch):
+        """It is closed after a while, and the login opens its own."""
+        monkeypatch.setattr(ahead, "LIFETIME", 0.01)
+
+        async def work(client):
+            await client.warm()
+            client.connect_ahead()
+            await until(client, lambda: server.accepted == 1 and server.alive == 0)
+            return await log_in(client, "alice-1")
+
+        assert use(server, world, work) == RIGHT
+        assert server.connections() == [2, 2]
+
+    def test_closed_with_the_client(self, server, world):
+        """Closing the client closes the connection, and its thread ends."""
+
+        async def work(client):
+            await opened_ahead(client, server)
+            await client.aclose()
+            await until(client, lambda: server.alive == 0)
+
+        use(server, world, work)
+        server.wait_until(
+            lambda: "tiktok-background" not in {t.name for t in threading.enumerate()}
+        )
+
+
+@pytest.mark.parametrize("fault", USELESS)
+def test_useless_connection(server, world, fault):
+    """A connection on which anything arrived is not used, and the user is the right one.
+
+    An answer that came unasked belongs to a stranger.
+    """
+
+    async def work(client):
+        await opened_ahead(client, server, fault)
+        return await log_in(client, "alice-1")
+
+    assert use(server, world, work) == RIGHT
+    assert server.connections() == [2, 2]
+    assert server.times("alice-1") == 1
+
+
+def test_silent_handshake(server, world):
+    """A login does not wait for a connection whose handshake does not end."""
+    server.idle_faults = ["silent"]
+
+    async def work(client):
+        await client.warm()
+        client.connect_ahead()
+        await until(client, lambda: server.accepted == 1)
+        return await log_in(client, "alice-1")
+
+    assert use(server, world, work) == RIGHT
+    assert server.connections() == [2, 2]
+
+
+def test_unreachable(trusted, world, monkeypatch):
+    """Where TikTok cannot be reached, opening ahead fails without a word, once."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    endpoints = TikTokEndpoints(token=f"https://127.0.0.1:{port}/v2/oauth/token/")
+
+    class Nowhere:
+        pass
+
+    nowhere = Nowhere()
+    nowhere.endpoints = endpoints
+
+    async def work(client):
+        await client.warm()
+        client.connect_ahead()
+        await until(client, lambda: not client._ahead._is_under_way)
+        client.connect_ahead()
+        assert not client._ahead._is_under_way
+        return await log_in(client, "alice-1")
+
+    assert use(nowhere, world, work) == AWAY
+
+
+@pytest.mark.parametrize("fault", OF_EXCHANGES)
+def test_faulty_exchange(server, world, fault):
+    """Each fault of an exchange means the same on a connection opened ahead."""
+    server.request_faults = [fault]
+    means, most = OF_EXCHANGES[fault]
+
+    async def work(client):
+        await opened_ahead(client, server)
+        return await log_in(client, "alice-1")
+
+    seconds = SHORT if fault in ENDLESS else TIMEOUT
+    assert use(server, world, work, timeout=seconds) in means
+    assert server.times("alice-1") == 1
+    assert server.accepted <= most
+
+
+STEP = st.fixed_dictionaries(
+    {
+        "users": st.lists(
+            st.sampled_from(["alice", "bob"]), min_size=1, max_size=2, unique=True
+        ),
+        #: None to open no connection ahead; else what it meets.
+        "ahead": st.sampled_from([None, "", *USELESS]),
+        "refresh": st.booleans(),
+        #: Of the connections that are opened for a call. Whether an unasked answer came
+        #: before the request cannot be known there.
+        "idle": st.lists(st.sampled_from(["", "close idle", "no tls"]), max_size=2),
+        "asked": st.lists(
+            st.sampled_from([f for f in REQUEST_FAULTS if f not in ENDLESS]),
+            max_size=3,
+        ),
+    }
+)
+
+
+@pytest.mark.parametrize("world", WORLDS)
+@given(steps=st.lists(STEP, min_size=1, max_size=4))
+@hypothesis_settings(
+    max_examples=15,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+def test_sequences_of_faults(trusted, monkeypatch, world, steps):
+    """Through any sequence of faults, users get their own answers or a clean failure.
+
+    A code and a refresh token are sent once at most, and after the faults a login works.
+    """
+    monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
+    server = FaultyTikTok(trusted)
+
+    async def one(client, user, number, refreshes):
+        """Return who a user is taken for, and by what name."""
+        if refreshes:
+            try:
+                found = await client.refresh(f"rft.{user}-{number}")
+            except TikTokUnavailable:
+                return None, None
+            return found.open_id, None
+        open_id, name = await log_in(client, f"{user}-{number}")
+        return (None if open_id.startswith("TikTok") else open_id), name
+
+    async def work(client):
+        await client.warm()
+        for number, step in enumerate(steps):
+            if step["ahead"] is not None:
+                await client._ahead.aclose()
+                await until(client, lambda: not client._ahead._is_under_way)
+                client._ahead._may_open_at = 0.0
+                await opened_ahead(client, server, step["ahead"])
+            server.idle_faults = [*step["idle"]]
+            server.request_faults = [*step["asked"]]
+            found = await all_at_once(
+                client,
+                [
+                    (one, client, user, number, step["refresh"])
+                    for user in step["users"]
+                ],
+            )
+            for user, (open_id, name) in zip(step["users"], found, strict=True):
+                assert open_id in (user, None)
+                assert name in (f"name of {user}", None)
+                assert server.times(f"{user}-{number}") <= 1
+                assert server.times(f"rft.{user}-{number}") <= 1
+        server.idle_faults, server.request_faults = [], []
+        assert await one(client, "carol", 99, False) == ("carol", "name of carol")
+
+    try:
+        use(server, world, work)
+    finally:
+        server.close()
+
+
+async def all_at_once(client, calls):
+    """Return the results of coroutine functions that run at the same time."""
+    if client._backend.is_blocking:
+        with ThreadPoolExecutor(len(calls)) as pool:
+            waiting = [pool.submit(lambda c=c: run(c[0](*c[1:]))) for c in calls]
+            return [each.result() for each in waiting]
+    found = [None] * len(calls)
+
+    async def keep(place, call, *args):
+        found[place] = await call(*args)
+
+    async with anyio.create_task_group() as group:
+        for place, call in enumerate(calls):
+            group.start_soon(keep, place, *call)
+    return found
+
+
+class TestMiddleware:
+    """Through the whole middleware: the login redirect has the connection opened."""
+
+    def test_wsgi(self, server):
+        """The second login of a process finds a connection that its redirect opened."""
+        app = TikTokOAuthWSGIMiddleware(
+            flask_app().wsgi_app,
+            make_settings(endpoints=server.endpoints, timeout=TIMEOUT),
+            store=MemoryStore(),
+        )
+
+        def names(code, before_the_callback):
+            transport = httpx2.WSGITransport(app)
+            with httpx2.Client(transport=transport, base_url=ORIGIN) as browser:
+                url = browser.get(LOGIN, headers=PAGE).headers["location"]
+                before_the_callback()
+                back = (
+                    f"/auth/tiktok/callback?code={code}&state={query_of(url)['state']}"
+                )
+                browser.get(back, headers=PAGE)
+                return browser.get("/who", headers=API).json()["name"]
+
+        assert names("alice-1", lambda: None) == "name of alice"
+        client = run(app._core.service.client())
+
+        def wait():
+            server.wait_until(lambda: client._ahead.is_ready)
+
+        assert names("bob-1", wait) == "name of bob"
+        assert server.connections() == [1, 1, 2, 2]
+        assert server.accepted == 2
+        app.close()
+        server.wait_until(lambda: server.alive == 0)
+
+    @pytest.mark.parametrize("path", [LOGIN, "/private"])
+    @pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
+    async def test_asgi(self, server, anyio_backend, path):
+        """With a lifespan the first login finds one, also if a guard began it."""
+        app = TikTokOAuthMiddleware(
+            starlette_app(),
+            make_settings(endpoints=server.endpoints, timeout=TIMEOUT),
+            store=MemoryStore(),
+        )
+        client = await app._core.service.client()
+        await client.warm()
+        transport = httpx2.ASGITransport(app)
+        async with httpx2.AsyncClient(transport=transport, base_url=ORIGIN) as browser:
+            response = await browser.get(path, headers=PAGE)
+            url = response.headers["location"]
+            if "state=" not in url:
+                response = await browser.get(url, headers=PAGE)
+                url = response.headers["location"]
+            await until(client, lambda: client._ahead.is_ready)
+            assert server.accepted == 1
+            back = f"/auth/tiktok/callback?code=alice-1&state={query_of(url)['state']}"
+            await browser.get(back, headers=PAGE)
+            me = (await browser.get("/who", headers=API)).json()
+        assert me["name"] == "name of alice"
+        assert server.connections() == [1, 1]
+        assert server.accepted == 1
+        await app.aclose()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_forked_worker(server):
+    """A forked worker does not use its parent's connection, and does not end it."""
+    client = client_of(server, "threads")
+    run(opened_ahead(client, server))
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            waits = client._ahead.is_ready
+            status = 2 if waits or run(log_in(client, "bob-1"))[0] != "bob" else 0
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert run(log_in(client, "alice-1")) == RIGHT
+    run(client.aclose())
+    assert server.connections() == [2, 2, 1, 1]
+
+
+SCRIPT = """
+    import asyncio, sys, threading, time
+    from tests.security.test_cwe488_connections import client_of, in_world
+    from tiktok_oauth_middleware import TikTokEndpoints
+
+    class Server:
+        endpoints = TikTokEndpoints(token=sys.argv[1])
+
+    client = client_of(Server, sys.argv[2])
+
+    async def work():
+        await client.warm()
+        client.connect_ahead()
+        while not client._ahead.is_ready:
+            await client._backend.sleep(0.005)
+
+    in_world(sys.argv[2], work)
+    print("ready")
+"""
+
+
+def test_end_of_the_process(server, world):
+    """A process that ends while a connection waits ends at once, without a warning."""
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-X",
+            "dev",
+            "-W",
+            "error::ResourceWarning",
+            "-c",
+            textwrap.dedent(SCRIPT),
+            server.endpoints.token,
+            world,
+        ],
+        capture_output=True,
+        text=True,
+        timeout=HANGS,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "ready\n"), done.stderr
+    assert "ResourceWarning" not in done.stderr
+    assert "Exception" not in done.stderr
+    assert "destroyed" not in done.stderr
+    server.wait_until(lambda: server.alive == 0)
+
+
+class Proxy:
+    """A proxy that tunnels each CONNECT, and remembers where to."""
+
+    def __init__(self):
+        self.asked = []
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.socket.getsockname()[1]}"
+
+    def _serve(self):
+        while True:
+            try:
+                peer, _ = self.socket.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._tunnel, args=(peer,), daemon=True).start()
+
+    def _tunnel(self, peer):
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += peer.recv(4096)
+        target = head.split()[1].decode()
+        self.asked.append(target)
+        far = socket.create_connection(("127.0.0.1", int(target.partition(":")[2])))
+        peer.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        back = threading.Thread(target=self._copy, args=(far, peer), daemon=True)
+        back.start()
+        self._copy(peer, far)
+        back.join()
+        peer.close()
+        far.close()
+
+    @staticmethod
+    def _copy(source, target):
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+        with contextlib.suppress(OSError):
+            target.shutdown(socket.SHUT_WR)
+
+    def close(self):
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
+        self.socket.close()
+
+
+@pytest.mark.parametrize("fault", ["", "two answers", "close", "stranger's profile"])
+def test_proxy(server, world, monkeypatch, fault):
+    """Behind a proxy each call has its own tunnel, and none is opened ahead."""
+    proxy = Proxy()
+    monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    server.request_faults = [fault]
+
+    async def work(client):
+        await client.warm()
+        client.connect_ahead()
+        return await log_in(client, "alice-1")
+
+    try:
+        found = use(server, world, work)
+    finally:
+        proxy.close()
+    assert found == (AWAY if fault == "close" else RIGHT)
+    assert server.connections() == ([1] if fault == "close" else [1, 2])
+    assert len(proxy.asked) == server.accepted

@@ -1,0 +1,277 @@
+"""A connection to TikTok that is opened ahead: when a login begins, for a callback.
+
+While a person is at TikTok's page, the TCP and TLS handshakes are made, which take two
+of the four round trips of a callback. Nothing is sent on the connection. The next
+callback of the process takes it, whoever's it is: nothing of a user is in it yet. From
+then on it is that login's alone, as `connections` says.
+
+What keeps it harmless:
+
+- Data or an end that arrives on it before a request makes it useless: it is closed (RFC
+  9112 section 9.2). It is therefore read from while it waits, or before it is used,
+  which also takes TLS 1.3's session tickets off it: they would look like data.
+- It is closed `LIFETIME` seconds after it was opened, before firewalls forget it.
+- There is at most one at a time, and one is opened at most every `PAUSE` seconds, or
+  `PAUSE_AFTER_FAILURE` if TikTok could not be reached: anonymous visitors who begin
+  logins without end cannot have more opened.
+- It fails in the background. A callback that finds none opens its own, as before.
+
+One fault cannot be recognized: a network that drops an idle connection without a word.
+The exchange then times out, and the login fails as it does if TikTok does not answer.
+"""
+
+from __future__ import annotations
+
+import math
+import ssl
+import threading
+import time
+import weakref
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from tiktok_oauth_middleware._core.fork import register_after_fork
+
+#: Seconds that a connection waits for a login.
+LIFETIME = 30.0
+#: Seconds from one opening to the next.
+PAUSE = 2.0
+PAUSE_AFTER_FAILURE = 30.0
+#: Rounds of an event loop in which data that has arrived reaches the task that reads;
+#: asyncio needs three.
+_ROUNDS = 5
+
+
+class _Ahead:
+    """When to open a connection: the same for threads and event loops."""
+
+    def __init__(self, origin: Any, open_stream: Callable[[], Any]) -> None:
+        """Take where the connection leads, and what opens it.
+
+        Args:
+            origin: of httpcore; with https.
+            open_stream: returns a stream of httpcore, under ASGI an awaitable of one.
+        """
+        self.origin = origin
+        self._open_stream = open_stream
+        #: Returns seconds, for `PAUSE`.
+        self.now = time.monotonic
+        self._may_open_at = -math.inf
+        #: Whether a connection is being opened, or waits.
+        self._is_under_way = False
+
+    def may_begin(self) -> bool:
+        """Whether to open a connection now: then `run` or `cannot_run` must follow."""
+        now = self.now()
+        if self._is_under_way or now < self._may_open_at:
+            return False
+        self._is_under_way = True
+        self._may_open_at = now + PAUSE
+        return True
+
+    def cannot_run(self) -> None:
+        """Note that nothing can be done in the background here, or not now."""
+        self._may_open_at = self.now() + PAUSE_AFTER_FAILURE
+        self._is_under_way = False
+
+
+class BlockingAhead(_Ahead):
+    """The connection of a process, opened by a thread that then waits beside it."""
+
+    def __init__(self, origin: Any, open_stream: Callable[[], Any]) -> None:
+        """Take where the connection leads, and what opens it."""
+        super().__init__(origin, open_stream)
+        self._lock = threading.Lock()
+        self._stream: Any = None
+        #: Ends the thread: the connection was taken, or is not wanted any more.
+        self._leave = [threading.Event()]
+        # At the end of the process too, which a daemon thread does not survive.
+        weakref.finalize(self, _set_all, self._leave)
+        register_after_fork(self)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a connection waits."""
+        return self._stream is not None
+
+    def after_fork(self) -> None:
+        """Close this process's copy of the socket.
+
+        That is no end of the connection, which goes on in the parent: no message of TLS
+        is sent, and TCP ends when the last copy is closed.
+        """
+        stream, self._stream = self._stream, None
+        self._lock = threading.Lock()
+        self._leave[:] = [threading.Event()]
+        self._is_under_way = False
+        if stream is not None:
+            stream.close()
+
+    def may_begin(self) -> bool:
+        with self._lock:
+            return super().may_begin()
+
+    async def run(self) -> None:
+        """Open a connection, and close it after `LIFETIME` unless it was taken."""
+        leave = threading.Event()
+        self._leave[:] = [leave]
+        try:
+            self._stream = self._open_stream()
+        except Exception:  # noqa: BLE001 - a login meets it again, and reports it
+            self.cannot_run()
+            return
+        leave.wait(LIFETIME)
+        self._drop()
+        self._is_under_way = False
+
+    def _pop(self) -> Any:
+        with self._lock:
+            stream, self._stream = self._stream, None
+            return stream
+
+    def _drop(self) -> None:
+        stream = self._pop()
+        if stream is not None:
+            stream.close()
+
+    def take(self) -> Any:
+        """Return the waiting stream, on which nothing has arrived; None without one."""
+        stream = self._pop()
+        if stream is None:
+            return None
+        _set_all(self._leave)
+        if _is_silent(stream.get_extra_info("socket")):
+            return stream
+        stream.close()
+        return None
+
+    async def aclose(self) -> None:
+        """Close the connection."""
+        self._drop()
+        _set_all(self._leave)
+
+
+def _set_all(events: Sequence[threading.Event]) -> None:
+    for event in events:
+        event.set()
+
+
+def _is_silent(connection: ssl.SSLSocket) -> bool:
+    """Whether nothing has arrived on a connection but messages of TLS itself."""
+    connection.settimeout(0)
+    try:
+        connection.recv(1)
+    except ssl.SSLWantReadError:
+        return True
+    except OSError:
+        pass
+    return False
+
+
+class AsyncAhead(_Ahead):
+    """The connection of an event loop, opened by a task that then reads from it."""
+
+    def __init__(self, origin: Any, open_stream: Callable[[], Awaitable[Any]]) -> None:
+        """Take where the connection leads, and what opens it."""
+        super().__init__(origin, open_stream)
+        self._waiting: _Waiting | None = None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a connection waits."""
+        return self._waiting is not None and self._waiting.stream is not None
+
+    async def run(self) -> None:
+        """Open a connection, and close it when it is useless unless it was taken."""
+        waiting = self._waiting = _Waiting()
+        try:
+            await waiting.run(self._open_stream)
+        finally:
+            if self._waiting is waiting:
+                self._waiting = None
+            self._is_under_way = False
+        if waiting.has_failed:
+            self.cannot_run()
+
+    async def take(self) -> Any:
+        """Return the waiting stream, on which nothing has arrived; None without one."""
+        waiting = self._waiting
+        if waiting is None or not self.is_ready:
+            return None
+        self._waiting = None
+        return await waiting.take()
+
+    async def aclose(self) -> None:
+        """Close the connection."""
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            await waiting.leave()
+
+
+class _Waiting:
+    """A connection that a task of an event loop opens and watches."""
+
+    def __init__(self) -> None:
+        from anyio import CancelScope, Event
+
+        self._scope = CancelScope()
+        self._has_left = Event()
+        #: Whether the stream, if it is good, belongs to a login from now on.
+        self._is_wanted = False
+        self.has_failed = False
+        #: Once it is open.
+        self.stream: Any = None
+
+    async def run(self, open_stream: Callable[[], Awaitable[Any]]) -> None:
+        """Open the stream, and watch it until it is useless or wanted."""
+        from anyio import move_on_after
+
+        is_useless = False
+        try:
+            with self._scope:
+                self.stream = await open_stream()
+                with move_on_after(LIFETIME):
+                    # It returns only if data or an end arrives, and neither may.
+                    await self.stream.read(1)
+                is_useless = True
+        except Exception:  # noqa: BLE001 - a login meets it again, and reports it
+            is_useless = True
+            self.has_failed = self.stream is None
+        finally:
+            # The task may have been cancelled, at the end of the event loop.
+            if is_useless or not self._is_wanted:
+                await self._close()
+            self._has_left.set()
+
+    async def _close(self) -> None:
+        from anyio import CancelScope
+
+        stream, self.stream = self.stream, None
+        if stream is not None:
+            with CancelScope(shield=True):
+                await stream.aclose()
+
+    async def take(self) -> Any:
+        """Return the stream if nothing has arrived on it, else close it."""
+        from anyio.lowlevel import checkpoint
+
+        self._is_wanted = True
+        try:
+            # The event loop polls the socket, then wakes the task, which reads.
+            for _ in range(_ROUNDS):
+                await checkpoint()
+            await self.leave()
+        except BaseException:
+            self._is_wanted = False
+            self._scope.cancel()
+            if self._has_left.is_set():
+                await self._close()
+            raise
+        if self.stream is not None and self.stream.get_extra_info("is_readable"):
+            await self._close()
+        return self.stream
+
+    async def leave(self) -> None:
+        """Have the task let go of the stream, which it closes unless it is wanted."""
+        self._scope.cancel()
+        await self._has_left.wait()
