@@ -258,7 +258,7 @@ def test_forked_workers(server):
     """A worker that is forked after a login logs in over a connection of its own."""
     app = TikTokOAuthWSGIMiddleware(
         flask_app().wsgi_app,
-        make_settings(endpoints=server.endpoints, timeout=TIMEOUT),
+        make_settings(endpoints=server.endpoints, timeout=TIMEOUT, connect_ahead=False),
         store=MemoryStore(),
     )
 

@@ -164,9 +164,9 @@ class TikTokClient:
         #: Opens a connection for the next login; None where that is not possible.
         self._ahead: AsyncAhead | BlockingAhead | None = None
         #: The client that `for_one_login` was called on, if this one came from there.
-        self._shared: TikTokClient | None = None
+        self.shared: TikTokClient | None = None
         #: The HTTP client of the one login.
-        self._http: Any = None
+        self.login_http: Any = None
         previous = settings.previous_client_secret
         #: The current one first.
         self._client_secrets = tuple(
@@ -182,13 +182,12 @@ class TikTokClient:
         is a proxy or an injected transport.
         """
         one = copy(self)
-        one._shared = self  # noqa: SLF001 - its own class
+        one.shared = self
         try:
             yield one
         finally:
-            http = one._http  # noqa: SLF001 - its own class
-            if http is not None:
-                await self._close(http)
+            if one.login_http is not None:
+                await self._close(one.login_http)
 
     def connect_ahead(self) -> None:
         """Begin to open a connection for the next login, and return at once.
@@ -251,7 +250,7 @@ class TikTokClient:
                     url,
                     grant_type=grant_type,
                     headers=_KEEPING_HEADERS
-                    if client is self._http and self._settings.fetch_user
+                    if client is self.login_http and self._settings.fetch_user
                     else _HEADERS,
                     auth=client.client_auth(method),
                     **fields,
@@ -388,7 +387,7 @@ class TikTokClient:
         seconds = seconds or self._settings.timeout
         failure = ""
         try:
-            client = await self._client()
+            client = await self.http_client()
             response = await self._backend.with_timeout(
                 seconds, lambda: call(client), meanwhile
             )
@@ -406,24 +405,31 @@ class TikTokClient:
         unavailable.failure = failure
         raise unavailable
 
-    async def _client(self) -> Any:
+    async def http_client(self) -> Any:
         """Return the HTTP client of this process or event loop.
 
         It is made once, in a thread, because its TLS context costs 20 ms. With that, a
         client for one login costs 0.1 ms.
         """
-        shared = self._shared
-        if shared is not None:
-            client = await shared._client()  # noqa: SLF001 - its own class
-            if self._http is None and shared._is_direct:  # noqa: SLF001 - the same
-                ahead = shared._ahead  # noqa: SLF001 - the same
-                self._http = self._make_over(self._connections(keeps=True, ahead=ahead))
-            return client if self._http is None else self._http
+        if self.shared is not None:
+            client = await self.shared.http_client()
+            if self.login_http is None:
+                self.login_http = self.shared.make_login_http()
+            return client if self.login_http is None else self.login_http
         return await self._backend.get_or_create(self._make, self, "http client")
+
+    def make_login_http(self) -> Any:
+        """Return the HTTP client of one login, which the caller closes.
+
+        Return None if calls do not reach TikTok directly.
+        """
+        if not self._is_direct:
+            return None
+        return self._make_over(self._connections(keeps=True, ahead=self._ahead))
 
     async def warm(self) -> None:
         """Make the HTTP client of this process or event loop, if there is none yet."""
-        await self._client()
+        await self.http_client()
 
     async def aclose(self) -> None:
         """Close the HTTP client of this process or event loop, if there is one."""

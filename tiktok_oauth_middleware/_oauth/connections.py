@@ -41,6 +41,8 @@ _ERRORS = (
 )
 #: How a connection fails that the server closed while it was idle.
 _ENDED = (httpcore.NetworkError, httpcore.RemoteProtocolError)
+#: Seconds for which a thread reads on after its caller has given up, which reports it.
+_GRACE = 1.0
 _NOT_CONNECTED = (httpcore.ConnectError, httpcore.ConnectTimeout)
 
 
@@ -233,7 +235,7 @@ class BlockingConnections(_Connections, httpx.BaseTransport):  # type: ignore[mi
     def _ask(connection: _Connection, request: Any) -> Any:
         seconds = _seconds(request, "read")
         connection.stream.has_answered = False
-        connection.stream.deadline = time.monotonic() + (seconds or math.inf)
+        connection.stream.deadline = time.monotonic() + (seconds or math.inf) + _GRACE
         return connection.http.handle_request(request)
 
     def _connected(self, request: Any) -> _Connection:
