@@ -14,7 +14,11 @@ from tiktok_oauth_middleware._core.backends.base import run
 from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
 from tiktok_oauth_middleware._session import copying
 from tiktok_oauth_middleware._session.cookie import record_id
-from tiktok_oauth_middleware._session.copy_marks import MARK_SECONDS, MOVING_SECONDS
+from tiktok_oauth_middleware._session.copy_marks import (
+    MARK_SECONDS,
+    MOVING_SECONDS,
+    CopyMarks,
+)
 from tiktok_oauth_middleware._session.service import SessionService
 from tiktok_oauth_middleware._store_command import INTERRUPTED, copy
 from tiktok_oauth_middleware.testing import Person
@@ -206,6 +210,28 @@ def test_an_older_refresh_token_overwrites_none(move, world, people):
     move.copy()
     assert move.kept("new").refresh_token == at_new.refresh_token
     assert move.on(browser).me()["token"] == token
+
+
+def test_refreshed_between_a_record_and_its_mark(move, world, people, monkeypatch):
+    """A copied refresh token that was spent meanwhile ends nobody, mark or no mark."""
+    browser = browser_of(world, people[0])
+    world.clock.advance(LIFE - 10)
+    write, seen = CopyMarks.write, []
+
+    async def slow_write(marks, record_id, mark):
+        if not seen:
+            seen.append(browser.me()["token"])  # renewed at the old store
+            move.at("new")
+            seen.append(move.on(browser).signed_in)
+        await write(marks, record_id, mark)
+
+    monkeypatch.setattr(CopyMarks, "write", slow_write)
+    move.copy()
+    assert seen[1]
+    assert move.on(browser).signed_in
+    move.copy()
+    world.clock.advance(61)  # the back-off of the failure
+    assert move.on(browser).me()["token"] == seen[0]
 
 
 def test_the_end_at_tiktok_is_noticed_after_a_move(move, world, people):

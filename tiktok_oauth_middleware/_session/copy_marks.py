@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 MARK_SECONDS = 7 * 86400
 #: For so long after a copy the old store may have newer tokens, in seconds.
 MOVING_SECONDS = 86400
+#: A record can be without its mark for so long, in seconds: a copy notes after each
+#: page of rows that it goes on.
+_UNMARKED_SECONDS = 600
 
 
 class CopyMark(NamedTuple):
@@ -139,13 +142,16 @@ class CopyMarks:
     async def may_be_outdated(self, record_id: str, record: UserRecord) -> bool:
         """Whether these tokens were copied lately, and never renewed here.
 
-        The old store may then have newer ones, which the next copy brings.
+        The old store may then have newer ones, which the next copy brings. A record
+        without a mark may have been copied a moment ago: its mark follows it.
 
         Raises:
             StoreError: the store failed.
         """
         mark = await self.read(record_id)
-        if mark is None or mark.generation != generation_of(record).hex():
+        if mark is None:
+            return await self.is_moving(_UNMARKED_SECONDS)
+        if mark.generation != generation_of(record).hex():
             return False
         return self._clock() < mark.at + MOVING_SECONDS
 
@@ -166,8 +172,11 @@ class CopyMarks:
         await self._store.compare_and_set(self._moving, before, now, MARK_SECONDS)
         return before is not None
 
-    async def is_moving(self) -> bool:
+    async def is_moving(self, seconds: float = MOVING_SECONDS) -> bool:
         """Whether records were copied here lately, so that some may still follow.
+
+        Args:
+            seconds: how long ago at most.
 
         Raises:
             StoreError: the store failed.
@@ -175,4 +184,4 @@ class CopyMarks:
         at = await self._store.get(self._moving)
         if at is None or not at.isdigit():
             return False
-        return self._clock() < int(at) + MOVING_SECONDS
+        return self._clock() < int(at) + seconds

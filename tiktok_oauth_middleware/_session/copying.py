@@ -117,6 +117,7 @@ class Copy:
         async for rows in self._source.pages():
             for row in rows:
                 await self._row(row)
+            await self._target.copy_marks.note_moving()
             self._progress(self.report)
         # A store that lists nobody was emptied: that ends nothing.
         if not is_first and self.report.users:
