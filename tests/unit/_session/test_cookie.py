@@ -292,3 +292,18 @@ def test_bytes_round_trip_as_cookie_text(length):
 def test_other_spelling_of_text_is_nothing(value):
     """Each value has one spelling: padding, spare bits and other letters are refused."""
     assert from_text(value) == b""
+
+
+@pytest.mark.parametrize("secure", [True, False])
+def test_cookies_beside_the_session(secure):
+    """The cookies for an account choice and for carried data are set, and deleted."""
+    cookies = SessionCookies("tiktok", [NEW], secure=secure)
+    prefix, end = ("__Host-", "; Secure") if secure else ("", "")
+    fixed = "Path=/; HttpOnly; SameSite=Lax" + end
+    for cookie, written in (
+        (cookies.choose(60), "tiktok-choose=1; Max-Age=60"),
+        (cookies.choose(0), "tiktok-choose=; Max-Age=0"),
+        (cookies.carry("an-id", 60), "tiktok-carry=an-id; Max-Age=60"),
+        (cookies.carry("", 0), "tiktok-carry=; Max-Age=0"),
+    ):
+        assert cookie.header() == ("set-cookie", f"{prefix}{written}; {fixed}")
