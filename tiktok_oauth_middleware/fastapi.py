@@ -145,7 +145,7 @@ def recent_tiktok_auth(
     return _recent_tiktok_auth(max_age)
 
 
-@functools.cache
+@functools.lru_cache(maxsize=256)
 def _recent_tiktok_auth(
     max_age: float,
 ) -> Callable[..., Coroutine[Any, Any, TikTokAuth]]:

@@ -15,6 +15,7 @@ from tiktok_oauth_middleware._web.pages import PROBLEMS
 
 from ..conftest import API, CALLBACK, LOGIN, LOGOUT, PAGE, SAME_ORIGIN, query_of
 from ..flows.test_events import DISCONNECT, HOOK, Breakable
+from ..support.app_users import CONNECT, begin, connect, connecting, sign_in
 from ..unit.test_asgi import call, http_scope
 
 PACKAGE = "tiktok_oauth_middleware"
@@ -98,6 +99,52 @@ def scope_declined(world, headers=PAGE):
     return browser.get("/upload", headers=headers)
 
 
+def app_user(world, user_id="user-1", **options):
+    """Return a browser that is signed in to an app with users of its own."""
+    made = connecting(world, **options).browser()
+    sign_in(made, user_id)
+    return made
+
+
+def taken(world):
+    first = app_user(world)
+    connect(first)
+    second = first.world.browser()
+    sign_in(second, "user-2")
+    return connect(second)
+
+
+def other_user(world):
+    browser = app_user(world)
+    callback = browser.consent(begin(browser))
+    sign_in(browser, "user-2")
+    return browser.get(callback)
+
+
+def undecided(world):
+    world.further["current_user"] = lambda _: 7
+    return connecting(world).browser().post(CONNECT)
+
+
+def connect_failed(world):
+    browser = app_user(world)
+    state = query_of(begin(browser))["state"]
+    return browser.get(f"{CALLBACK}?state={state}")
+
+
+def connect_failed_at_tiktok(world):
+    world.tiktok.fail("token", error="invalid_client")
+    return connect(app_user(world))
+
+
+def long_ago(world):
+    browser = world.with_settings(protect_recent=["/ruled/pay"]).browser()
+    browser.log_in()
+    browser.world.clock.advance(301)
+    form = {**PAGE, **SAME_ORIGIN, "sec-fetch-mode": "navigate"}
+    return browser.post("/ruled/pay", headers=form)
+
+
 def by_form(world):
     return world.with_settings(login_methods=["POST"]).browser().get(LOGIN)
 
@@ -168,9 +215,18 @@ PAGES = {
     "confirm_disconnect": get(DISCONNECT),
     "disconnect_failed": disconnect_failed,
     "scope_required": scope_declined,
+    "reauthentication_required": long_ago,
+    "confirm_connect": lambda world: app_user(world).get(CONNECT),
+    "account_taken": taken,
+    "connect_signed_out": lambda world: app_user(world, None).post(CONNECT),
+    "connect_other_user": other_user,
+    "connect_denied": lambda world: connect(app_user(world), deny=True),
+    "connect_failed": connect_failed,
+    "connect_tiktok_failed": connect_failed_at_tiktok,
+    "connect_undecided": undecided,
 }
-#: What no browser can be made to send here, and what only Django's accounts show.
-ELSEWHERE = {"query_too_long", "login_required", "account_taken"}
+#: What no browser can be made to send here, and what fifty accounts are needed for.
+ELSEWHERE = {"query_too_long", "login_required", "connect_full"}
 JSON = {
     "401 of a guard": get("/private", API),
     "401 of a rule": get("/ruled/x", API),
@@ -210,6 +266,11 @@ ALWAYS = {
 
 #: Answers at the callback's address, which holds a code and a state.
 AT_CALLBACK = {
+    "account_taken",
+    "connect_other_user",
+    "connect_denied",
+    "connect_failed",
+    "connect_tiktok_failed",
     "login_denied",
     "login_expired",
     "login_refused",
@@ -269,7 +330,7 @@ def test_page(world, code, caplog):
     assert re.fullmatch(r"style-src 'sha256-[A-Za-z0-9+/]{43}='", policy[1])
     form = (
         "form-action 'self' https://www.tiktok.com"
-        if code == "login_by_form"
+        if code in ("login_by_form", "confirm_connect")
         else "form-action 'self'"
     )
     assert policy[2:] == [form, "frame-ancestors 'none'", "base-uri 'none'"]
