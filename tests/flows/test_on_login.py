@@ -216,6 +216,41 @@ class TestLeadsElsewhere:
         assert {login.next for login in decider.logins[1:]} == {"/x"}
 
 
+class TestSlow:
+    """Tokens are as old as TikTok's answer, however long the app takes to decide."""
+
+    @pytest.fixture
+    def slow(self, world):
+        def on_login(login):
+            world.clock.advance(120)
+
+        world.further["on_login"] = on_login
+        return world.start()
+
+    def test_times(self, slow):
+        """They expire when TikTok says, not later by the time of the decision."""
+        began = slow.clock()
+        slow.browser().log_in()
+        record = kept(slow)
+        assert (record.issued_at, record.expires_at) == (began, began + 7200)
+
+    def test_withdrawal_meanwhile(self, world):
+        """A withdrawal during the decision ends the login that it was about."""
+        sent = []
+
+        def on_login(login):
+            world.clock.advance(30)
+            sent.append(world.tiktok.disconnect())
+            world.clock.advance(90)
+
+        world.further["on_login"] = on_login
+        browser = world.with_settings(webhook_path=HOOK).browser()
+        browser.log_in()
+        [(headers, body)] = sent
+        assert deliver(world, body, headers) == 200
+        assert not browser.signed_in
+
+
 class TestRefuses:
     def test_page(self, decided, decider):
         """The person reads the app's text on a page with status 403."""

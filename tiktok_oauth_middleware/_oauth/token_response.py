@@ -44,6 +44,8 @@ class TokenResponse:
     expires_in: float
     #: Seconds; None if TikTok did not say.
     refresh_expires_in: float | None
+    #: When the answer came, in seconds since 1970; None if that was not noted.
+    received_at: float | None = None
 
     def fields_for_record(
         self, now: float, refresh_token: Secret, refresh_expires_at: int | None
@@ -51,11 +53,12 @@ class TokenResponse:
         """Return the tokens and their times as a user's record holds them.
 
         Args:
-            now: when the answer came, in seconds since 1970.
+            now: seconds since 1970, for an answer without `received_at`. Between the
+                two the app may have decided on a login, which can take long.
             refresh_token: the stored one, which stays if the answer has none; or "".
             refresh_expires_at: when the stored one ends; None if that is unknown.
         """
-        issued_at = int(now)
+        issued_at = int(now if self.received_at is None else self.received_at)
         life = self.refresh_expires_in
         if self.refresh_token is not None:
             refresh_token, refresh_expires_at = self.refresh_token, None
@@ -85,7 +88,8 @@ def read_token(
         body: of the response, whole.
         secrets: texts to mask if TikTok's error repeats one.
         retry_after: the header of that name, or "".
-        now: seconds since 1970, for a date in `retry_after`; None leaves dates unread.
+        now: when the answer came, in seconds since 1970; None leaves dates in
+            `retry_after` unread.
 
     Raises:
         GrantRevoked: exactly ``invalid_grant``.
@@ -129,6 +133,7 @@ def read_token(
         scopes=scopes,
         expires_in=_DEFAULT_LIFE if expires_in is None else expires_in,
         refresh_expires_in=refresh_expires_in,
+        received_at=now,
     )
 
 
