@@ -7,6 +7,8 @@ from django.contrib.auth import get_user_model
 from django.db import DatabaseError
 from django.db.models.signals import post_save, pre_save
 
+from tiktok_oauth_middleware import StoreError
+from tiktok_oauth_middleware._session.connections import Connections
 from tiktok_oauth_middleware.django import signals
 from tiktok_oauth_middleware.django.models import TikTokAccount
 from tiktok_oauth_middleware.django.project import installation
@@ -238,6 +240,40 @@ class TestWithAccounts:
         assert "Nothing was connected" in response.text
         assert ids(user) == []
         assert not TikTokAccount.objects.exists()
+
+    @pytest.mark.parametrize("cause", ["full", "outage"])
+    def test_not_connected_after_all(self, both, monkeypatch, cause):
+        """An account that could not be connected has no row, and logs nobody in."""
+        browser, user = signed_in(both)
+        there = browser.post(CONNECT).headers["location"]
+
+        async def fail(*args, **options):
+            if cause == "outage":
+                message = "the store is down"
+                raise StoreError(message)
+            return False
+
+        monkeypatch.setattr(Connections, "_list", fail)
+        response = browser.get(both.fake.consent(there))
+        assert response.status_code == {"full": 409, "outage": 503}[cause]
+        assert not TikTokAccount.objects.exists()
+        again = both.browser()
+        again.log_in()
+        assert again.get("/user").json()["name"] != "alice"
+
+    def test_row_from_before_stays(self, both, monkeypatch):
+        """A row that was there stays, if the account could not be connected anew."""
+        browser, user = signed_in(both)
+        assert connect(browser).status_code == 303
+        there = browser.post(CONNECT).headers["location"]
+
+        async def fail(*args, **options):
+            message = "the store is down"
+            raise StoreError(message)
+
+        monkeypatch.setattr(Connections, "_list", fail)
+        assert browser.get(both.fake.consent(there)).status_code == 503
+        assert TikTokAccount.objects.get().user == user
 
     def test_refused_sign_up_with_a_connected_account(self, both):
         """A login that the project refuses does not end another user's connection."""

@@ -55,10 +55,11 @@ from .pages import (
 from .unfinished_login import UnfinishedLogins, Visit, cause_for_log
 
 if TYPE_CHECKING:
-    from tiktok_oauth_middleware._core.backends.base import Backend, Outcome
+    from tiktok_oauth_middleware._core.backends.base import Backend
+    from tiktok_oauth_middleware._core.backends.base import Outcome as AppOutcome
     from tiktok_oauth_middleware._oauth.authorize import Callback
     from tiktok_oauth_middleware._observe.emit import Emitter
-    from tiktok_oauth_middleware._session.connections import Connections
+    from tiktok_oauth_middleware._session.connections import Connections, Outcome
     from tiktok_oauth_middleware._session.record import UserRecord
     from tiktok_oauth_middleware.auth import TikTokAuth
     from tiktok_oauth_middleware.settings.options import TikTokSettings
@@ -334,7 +335,7 @@ class Connect:
         name = record_id(self.settings.client_key, tokens.open_id)
         make = partial(self.exchange.record, transaction, tokens, profile)
         connections = self.connections()
-        claim = self.app_users.claim
+        claim, is_claimed = self.app_users.claim, False
         if claim is not None and not await connections.is_taken(user_id, name):
             record = make(None)
             login = Login(
@@ -345,7 +346,14 @@ class Connect:
             )
             if not await self._claimed(partial(claim, connection, user_id, login)):
                 raise _Taken
-        outcome, record_now = await connections.connect(user_id, name, make)
+            is_claimed = True
+        outcome: Outcome = "taken"
+        try:
+            outcome, record_now = await connections.connect(user_id, name, make)
+        finally:
+            release = self.app_users.release
+            if outcome in ("taken", "full") and is_claimed and release is not None:
+                await self._ask_app(partial(release, connection))
         if outcome == "taken":
             raise _Taken
         if outcome == "full":
@@ -382,7 +390,7 @@ class Connect:
             raise _Undecided(message, outcome.error)
         return bool(outcome.value)
 
-    async def _ask_app(self, call: Callable[[], Any]) -> Outcome:
+    async def _ask_app(self, call: Callable[[], Any]) -> AppOutcome:
         """Return what an app's code returned; no frame above it holds a token."""
         return await self.backend.ask_app(
             call, self.settings.timeout, is_async=not self.backend.is_blocking

@@ -56,6 +56,8 @@ class AppUsers(NamedTuple):
     claim: Claim | None = None
     #: Called when a claimed account is connected, with what `claim` got first.
     announce: Callable[[Any], Any] | None = None
+    #: Called instead if it could not be connected: takes back what `claim` gave.
+    release: Callable[[Any], Any] | None = None
 
 
 class Connecting(NamedTuple):

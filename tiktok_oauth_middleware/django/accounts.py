@@ -235,6 +235,17 @@ def take(request: Any, confirmed: Any) -> bool:
     return True
 
 
+def release(request: Any) -> None:
+    """Delete the row that `take` made: its account could not be connected.
+
+    Nothing is stored of the account, so nothing is disconnected.
+    """
+    if request._tiktok_connection["created"]:
+        account = request._tiktok_connection["account"]
+        account._tiktok_released = True
+        account.delete()
+
+
 def announce(request: Any) -> None:
     """Send the signal about an account that `take` gave and that is connected now.
 

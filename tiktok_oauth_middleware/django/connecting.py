@@ -68,6 +68,9 @@ def app_users(
     def announce(request: Any) -> Any:
         return here(accounts.announce)(request)
 
+    def release(request: Any) -> Any:
+        return here(accounts.release)(request)
+
     def here(call: Callable[..., Any]) -> Callable[..., Any]:
         return sync_to_async(call, thread_sensitive=True) if is_async else call
 
@@ -77,4 +80,5 @@ def app_users(
         ask_in_thread if is_async else ask,
         claim if keeps_accounts else None,
         announce if keeps_accounts else None,
+        release if keeps_accounts else None,
     )

@@ -76,6 +76,8 @@ def _disconnect_all(user_id: str) -> None:
 
 def _account_deleted(instance: Any, using: str, **_: Any) -> None:
     """Disconnect the app at TikTok once the deletion is certain."""
+    if getattr(instance, "_tiktok_released", False):  # it was not connected
+        return
     transaction.on_commit(partial(_disconnect, instance.open_id), using=using)
 
 
