@@ -494,11 +494,11 @@ class TestFails:
         answer = browser.get(browser.consent(browser.get(link).headers["location"]))
         assert answer.headers["location"] == "/private"
 
+    # In a test client's event loop, what ends the process ends the loop.
+    @pytest.mark.parametrize("shell", ["wsgi"], indirect=True)
     def test_exit(self, decided, decider):
         """What ends the process is not caught."""
         decider.error = KeyboardInterrupt()
-        if decided.shell != "wsgi":
-            pytest.skip("the test client's event loop ends with it")
         browser = decided.browser()
         callback = browser.consent(browser.begin())
         with pytest.raises(KeyboardInterrupt):
@@ -593,19 +593,6 @@ class TestASGI:
         assert page.status_code == 500
         assert "on_login took longer than 0.5 seconds" in caplog.text
         assert not browser.signed_in
-        assert kept(world) is None
-
-    def test_raises_cancelled(self, world):
-        """An asyncio CancelledError without a cancellation refuses the login."""
-        if world.shell == "trio":
-            pytest.skip("Trio's Cancelled cannot be made")
-
-        async def on_login(login):
-            raise asyncio.CancelledError
-
-        world.further["on_login"] = on_login
-        page = world.start().browser().log_in()
-        assert page.status_code == 500
         assert kept(world) is None
 
 
@@ -705,3 +692,17 @@ class TestInstalled:
         )
         decider.error = LoginRefused(TEXT)
         assert login_as(app.test_client(), tiktok).status_code == 403
+
+
+# Code cannot raise Trio's Cancelled.
+@pytest.mark.parametrize("shell", ["asyncio"], indirect=True)
+def test_raises_cancelled(world):
+    """An asyncio CancelledError without a cancellation refuses the login."""
+
+    async def on_login(login):
+        raise asyncio.CancelledError
+
+    world.further["on_login"] = on_login
+    page = world.start().browser().log_in()
+    assert page.status_code == 500
+    assert kept(world) is None

@@ -76,7 +76,10 @@ def provided():
     exporter, faulty = InMemorySpanExporter(), Faulty()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     provider.add_span_processor(faulty)
-    return exporter, faulty
+    yield exporter, faulty
+    # The provider stays, and would keep the spans of all tests after these.
+    exporter.shutdown()
+    exporter.clear()
 
 
 @pytest.fixture
