@@ -80,7 +80,7 @@ def made(alias: str, **options: Any) -> DjangoStore:
     from tiktok_oauth_middleware.django.models import StoredRow
 
     class Meta:
-        app_label = f"made{uuid.uuid4().hex[:6]}"
+        app_label = f"made{uuid.uuid4().hex}"
         db_table = f"t{uuid.uuid4().hex[:8]}"
 
     fields = {f.name: f.clone() for f in StoredRow._meta.local_fields}
