@@ -11,10 +11,11 @@ WORKERS ?= $(shell echo $$((2 * $$(nproc))))
 # and 90 % of the branches.
 GUARDED = "*/_core/return_to.py,*/_session/cookie.py,*/_session/refresh.py,*/_web/login.py,*/_web/begin_login.py,*/_web/finish_login.py,*/_web/conclude_login.py,*/_web/unfinished_login.py,*/_web/login_decision.py,*/_web/carried.py,*/_web/transaction.py,*/_web/code_exchange.py,*/_web/login_cookies.py,*/_web/login_results.py"
 COVERING ?= -k "not (asyncio or trio or redis)" tests/unit/_core/test_return_to.py \
-	tests/unit/_session tests/unit/_web/test_cookie_header.py tests/unit/_web/test_login_cookies.py \
+	tests/unit/_session $(addprefix tests/unit/_web/test_,$(addsuffix .py,cookie_header login_cookies login_decision)) \
 	$(addprefix tests/security/test_cwe,$(addsuffix .py,\
-	352_cross_site_requests 352_carried_data 863_refused_logins 348_untrusted_headers 650_methods 1385_websocket_origin)) $(addprefix tests/flows/test_,$(addsuffix .py,\
-	login login_options on_login callbacks refresh refresh_rules takeover sweeps operator_log events journey processes))
+	352_cross_site_requests 352_carried_data 352_connect 306_recent_login 863_refused_logins 348_untrusted_headers 650_methods 1385_websocket_origin)) $(addprefix tests/flows/test_,$(addsuffix .py,\
+	login login_options on_login callbacks refresh refresh_rules takeover sweeps operator_log events journey processes \
+	connect recent_login store_copy button))
 
 .PHONY: bench bench-check coverage demo demo-flask demo-django test matrix lint reliability sealing audit fuzz soak mutate paths apps clean
 
