@@ -508,35 +508,35 @@ class TikTokTokens:
 
             return work
 
-        due: list[Callable[[], Coroutine[Any, Any, None]]] = []
-        unreadable = 0
+        # By id, since some stores list a record twice at times.
+        due: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {}
+        unreadable: set[str] = set()
         async with aclosing(service.records.each_id()) as names:
             async for name in names:
                 stored, is_unreadable = await service.records.inspect(name)
-                unreadable += is_unreadable
+                if is_unreadable:
+                    unreadable.add(name)
                 if stored is not None and service.refresh.is_due(stored.record, demand):
-                    due.append(refreshing(stored))
+                    due[name] = refreshing(stored)
                 if len(due) == _DUE_AT_ONCE:
-                    await service.run_all(due)
+                    await service.run_all(due.values())
                     due.clear()
-        await service.run_all(due)
+        await service.run_all(due.values())
         if unreadable:
             logger.warning(
                 "%d stored records cannot be opened; their users count as signed out",
-                unreadable,
+                len(unreadable),
             )
         counts = Counter(result for result in results if result is not None)
-        return RefreshSummary(**counts, unreadable=unreadable)
+        return RefreshSummary(**counts, unreadable=len(unreadable))
 
     async def _users(self, service: SessionService) -> list[StoredUser]:
-        found = [
-            await service.records.load(name) for name in await service.records.ids()
-        ]
-        return [
-            stored_user(service, stored.record)
-            for stored in found
-            if stored is not None
-        ]
+        users = []
+        for name in await service.records.ids():
+            stored = await service.records.load(name)
+            if stored is not None:
+                users.append(stored_user(service, stored.record))
+        return users
 
     async def _ending(self, service: SessionService, within: float) -> list[StoredUser]:
         latest = self._clock() + within
@@ -548,10 +548,11 @@ class TikTokTokens:
         return [user for _, _, user in sorted(found, key=lambda entry: entry[:2])]
 
     async def _unreadable(self, service: SessionService) -> int:
-        found = [
-            await service.records.inspect(name) for name in await service.records.ids()
-        ]
-        return sum(is_unreadable for _, is_unreadable in found)
+        count = 0
+        for name in await service.records.ids():
+            _, is_unreadable = await service.records.inspect(name)
+            count += is_unreadable
+        return count
 
     async def _accounts(
         self, service: SessionService, user_id: str

@@ -262,6 +262,28 @@ class TestTogether:
             assert tokens.refresh_expiring(LIFE).refreshed == 3
             assert seen == ["inside"] * 3
 
+    def test_listed_twice(self, settings, tiktok, clock, backend):
+        """A record that a store lists twice is refreshed and counted once."""
+        tiktok.access_lifetime = LIFE
+        with ExitStack() as stack:
+            store = Repeating(clock=clock)
+            settings = replace(settings, keep_grants=True)
+            job = Job(stack, settings, tiktok, store, clock, backend)
+            job.log_in()
+            clock.advance(LIFE * 0.7)
+            key = next(key for key in store.keys("tiktok:") if ":grant:" in key)
+            store.compare_and_set(key, store.get(key), b"damaged", DAY)
+            assert job.sweep() == RefreshSummary(refreshed=2, unreadable=1)
+            assert job.refreshes == 2
+
+
+class Repeating(MemoryStore):
+    """A store that lists each key twice, as Redis may while it grows its table."""
+
+    def pages(self, prefix):
+        for page in super().pages(prefix):
+            yield [key for key in page for _ in range(2)]
+
 
 class FailingOnce(MemoryStore):
     """A store whose first note of an attempt to refresh fails."""
