@@ -895,3 +895,24 @@ def test_plain_text_to_tls_is_an_error(
     with pytest.raises(StoreError, match="TLS"):
         store.get("row")
     store.close()
+
+
+class LosesItsConnection(redis.asyncio.Connection):
+    """A connection that ends while it is written to, as asyncio says it: no errno."""
+
+    async def send_packed_command(self, *_arguments: Any, **_options: Any) -> None:
+        try:
+            raise ConnectionResetError("Connection lost")
+        except ConnectionResetError as error:
+            message = f"Error UNKNOWN while writing to socket. {error}."
+            raise redis.ConnectionError(message) from error
+
+
+def test_a_connection_lost_in_a_loop_has_its_meaning(tls_url: str) -> None:
+    """An end of the connection that asyncio reports without a number is explained."""
+    pool = redis.asyncio.ConnectionPool.from_url(
+        tls_url.replace("rediss://", "redis://"), connection_class=LosesItsConnection
+    )
+    store = RedisStore(redis.asyncio.Redis(connection_pool=pool))
+    with pytest.raises(StoreError, match=r"closed the connection; it may speak TLS"):
+        asyncio.run(store.aget("row"))

@@ -563,6 +563,8 @@ def _of_socket(error: BaseException) -> str:
         return "its host name cannot be resolved"
     if isinstance(error, OSError) and error.errno in _ERRNOS:
         return _ERRNOS[error.errno]
+    if isinstance(error, (ConnectionResetError, BrokenPipeError)):
+        return _CLOSED  # asyncio raises it without a number: "Connection lost"
     return ""
 
 
@@ -611,10 +613,11 @@ _CLASSES = {
 }
 #: Also the result of TLS sent to a server without TLS, which waits for a line's end.
 _SILENT = "no answer in time; if the URL is rediss://, does the port speak TLS?"
+_CLOSED = "the server closed the connection; it may speak TLS (rediss://)"
 _ERRNOS = {
     errno.ECONNREFUSED: "the connection was refused; nothing listens there",
-    errno.ECONNRESET: "the server closed the connection; it may speak TLS (rediss://)",
-    errno.EPIPE: "the server closed the connection; it may speak TLS (rediss://)",
+    errno.ECONNRESET: _CLOSED,
+    errno.EPIPE: _CLOSED,
     errno.EHOSTUNREACH: "its host cannot be reached",
     errno.ENETUNREACH: "its network cannot be reached",
     errno.ETIMEDOUT: _SILENT,
@@ -638,7 +641,7 @@ _MESSAGE_MEANINGS = (
     ),
     (
         r"(?i)connection closed by server|closed the connection|Connection reset",
-        "the server closed the connection; it may speak TLS (rediss://)",
+        _CLOSED,
     ),
     (
         r"(?i)no connection available|too many connections|max number of clients",
