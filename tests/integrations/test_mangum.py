@@ -1,4 +1,4 @@
-"""Mangum, which starts and ends the app around each request (docs/deploying.md)."""
+"""Mangum, which starts and ends the app around each request (docs/serverless.md)."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def test_recipe(monkeypatch):
         }
         for name, value in values.items():
             monkeypatch.setenv(name, value)
-        visitor = Visitor(run("deploying.md", "lambda")["handler"])
+        visitor = Visitor(run("serverless.md", "lambda")["handler"])
         assert visitor.get("/who")["body"] == "anonymous"
         assert visitor.log_in(fake)["statusCode"] == 303
         assert visitor.get("/who")["body"] == fake.people[0].open_id

@@ -20,6 +20,13 @@ from typing import Any
 #: Names of servers: of both the command and the package.
 _SERVERS = ("gunicorn", "uvicorn", "hypercorn", "granian", "fastapi", "uwsgi")
 _VARIABLES = ("WEB_CONCURRENCY", "UVICORN_WORKERS", "GRANIAN_WORKERS")
+#: Variables that platforms set, which start and end instances with the requests.
+_PLATFORMS = {
+    "AWS_LAMBDA_FUNCTION_NAME": "AWS Lambda",
+    "FUNCTIONS_WORKER_RUNTIME": "Azure Functions",
+    "FUNCTION_TARGET": "Google Cloud Functions",
+    "K_SERVICE": "Cloud Run",
+}
 _FLAG = re.compile(r"(?:--workers|--processes|-w)(?:[= ])?([0-9]+)")
 #: Most frames of the stack that are examined.
 _MOST_FRAMES = 200
@@ -47,6 +54,9 @@ def _by_variables(environ: Mapping[str, str]) -> Iterator[str]:
         workers = environ.get(name, "")
         if workers.isdecimal() and int(workers) > 1:
             yield f"{name} is {workers}"
+    for name, platform in _PLATFORMS.items():
+        if environ.get(name):
+            yield f"{platform} runs several instances"
     given = environ.get("GUNICORN_CMD_ARGS", "")
     count = _flag(given)
     if count:

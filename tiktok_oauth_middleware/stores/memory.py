@@ -144,6 +144,6 @@ class MemoryStore:
             log.warning(
                 "the memory store is not shared, and %s: every worker would have its"
                 " own users, signed in at one and not at the next; set store to"
-                " sqlite:/// or redis://",
+                " redis:// or a database, or on one host to sqlite:///",
                 reason,
             )

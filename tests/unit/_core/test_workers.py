@@ -53,6 +53,11 @@ def alone(monkeypatch):
         ("GUNICORN_CMD_ARGS", "--bind=:80 --workers=3", True),
         ("GUNICORN_CMD_ARGS", "-w 3", True),
         ("GUNICORN_CMD_ARGS", "--workers 1", False),
+        ("AWS_LAMBDA_FUNCTION_NAME", "shop", True),
+        ("FUNCTIONS_WORKER_RUNTIME", "python", True),
+        ("FUNCTION_TARGET", "main", True),
+        ("K_SERVICE", "shop", True),
+        ("K_SERVICE", "", False),
     ],
 )
 def test_variables(name, value, expected):
