@@ -81,7 +81,7 @@ reliability: $(VENV)/ready-to-test  ## kills, outages, races; ARGS="--scale 0.1"
 paths: $(VENV)/ready-to-test  ## raw paths to ten frameworks; ARGS="--targets 500 flask"
 	$(RUN) -W ignore -m hardening.paths $(ARGS)
 
-apps: $(VENV)/ready-to-test  ## the recipes of docs/path-rules.md: Dash, Datasette
+apps: $(VENV)/ready-to-test  ## the recipes of docs/guide/path-rules.md: Dash, Datasette
 	$(RUN) -m pip install --quiet --group apps
 	$(RUN) -m pytest tests/integrations/test_path_rules.py
 
@@ -103,11 +103,12 @@ mutate: $(VENV)/ready-to-test  ## changes the package, to see whether tests noti
 	$(RUN) -m hardening.mutation $(ARGS)
 
 clean:
-	rm -rf $(VENV) .coverage .coverage.* .mypy_cache .ruff_cache .hypothesis screenshots
+	rm -rf $(VENV) build .coverage .coverage.* .mypy_cache .ruff_cache .hypothesis screenshots
 
-.PHONY: reference screenshot
-reference:  ## docs/reference.md, from the docstrings
-	$(PYTHON) docs/make_reference.py
+.PHONY: docs screenshot
+docs: $(VENV)/ready-to-test  ## the site, in build/docs; a warning is an error
+	$(RUN) -m sphinx -q -E -W --keep-going -b html docs build/docs
+	@echo "build/docs/index.html"
 
 screenshot: $(VENV)/ready-to-test  ## the pictures in docs/images, with Chromium
 	$(RUN) -m examples.screenshot

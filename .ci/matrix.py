@@ -57,7 +57,7 @@ QUICK = """
 #: What the sdist must have besides the package.
 IN_SDIST = """
     .ci/matrix.py .ci/run CHANGELOG.md CONTRIBUTING.md LICENSE Makefile PKG-INFO
-    README.md SECURITY.md conftest.py docs/testing.md examples/flask_app/app.py
+    README.md SECURITY.md conftest.py docs/guide/testing.md examples/flask_app/app.py
     pyproject.toml tests/conftest.py tests/typing/api.py
 """.split()
 #: What must work where nothing but one extra is installed.

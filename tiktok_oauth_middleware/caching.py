@@ -5,7 +5,8 @@ The middleware marks a response that depended on the session with ``Vary: Cookie
 CDNs see it; a cache that the app itself keeps has stored the response by then. So an
 app with such a cache uses one of these: `PrivateResponses` for a cache that reads
 response headers, `depends_on_session` for one that can be kept from storing,
-`session_key` for one that has an entry for each key. docs/caches.md has the recipes.
+`session_key` for one that has an entry for each key. The recipes are in
+docs/integrations/caches.md.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ _WIDTH = 720
 
 def write(measured: Mapping[str, Sequence[Row]], folder: Path) -> None:
     """Put each group's table between its marks in performance.md, and draw charts."""
-    page = folder / "performance.md"
+    page = folder / "evidence" / "performance.md"
     text = page.read_text()
     for group, rows in measured.items():
         text = _between(text, group, table(rows))

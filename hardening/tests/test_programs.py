@@ -1,6 +1,6 @@
 """The programs of `make fuzz`, `make soak` and `make mutate`, each at a small scale.
 
-What they find at full scale is in docs/hardening.md.
+What they find at full scale is in docs/evidence/hardening.md.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The programs of hardening/reliability, each at a small scale.
 
-What they measure at full scale is in docs/reliability.md; here they must run and find
+What they measure at full scale is in docs/evidence/reliability.md; here they must run and find
 everything kept that is promised.
 """
 

@@ -1,4 +1,4 @@
-"""The app of docs/connecting.md: users of its own, who connect TikTok accounts."""
+"""The app of docs/guide/connecting.md: users of its own, who connect TikTok accounts."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def open_client(fake, monkeypatch, tmp_path):
         }
         for name, value in values.items():
             monkeypatch.setenv(name, value)
-        left = run("connecting.md", "flask")
+        left = run("guide/connecting.md", "flask")
         app, clients = left["app"], []
 
         @app.get("/sign-in/<user_id>")

@@ -1,4 +1,4 @@
-"""The worked example of docs/jobs.md, run as it stands: two processes, one store."""
+"""The worked example of docs/guide/jobs.md, run as it stands: two processes, one store."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def fake():
 def project(tmp_path, fake):
     """The two files, the environment of both, and the web app running."""
     for name in ("web.py", "job.py"):
-        (tmp_path / name).write_text(blocks("jobs.md")[name], encoding="utf-8")
+        (tmp_path / name).write_text(blocks("guide/jobs.md")[name], encoding="utf-8")
     port = free_port()
     origin = f"http://127.0.0.1:{port}"
     with StandIn(fake) as stand_in:

@@ -62,7 +62,7 @@ def run(name):
 class TestSettings:
     @pytest.fixture
     def page(self):
-        return (DOCS / "settings.md").read_text(encoding="utf-8")
+        return (DOCS / "guide/settings.md").read_text(encoding="utf-8")
 
     def test_every_option(self, page):
         """The table has the name, default, limits and meaning of each option's row."""
@@ -98,7 +98,7 @@ class TestSettings:
 class TestSecurity:
     def test_limits(self):
         """The limits of the lock and of the log are those of the code."""
-        page = (DOCS / "security.md").read_text(encoding="utf-8")
+        page = (DOCS / "guide/security.md").read_text(encoding="utf-8")
         lock = f"| {LEASE_SECONDS:g} s, renewed every {RENEW_SECONDS:g} s; with a store"
         assert f"| the store's lock for a refresh {lock}" in page
         assert log.SECONDS == 60
@@ -108,14 +108,14 @@ class TestSecurity:
 class TestPages:
     def test_blocks_run(self, environment):
         """The blocks run, and the page in them writes every problem."""
-        found = run("pages.md")
+        found = run("guide/pages.md")
         for problem in PROBLEMS.values():
             made = found["page"](problem)
             assert made is None or problem.title in made
 
     def test_names(self):
         """Every name and text that there is, is listed."""
-        rows = (DOCS / "pages.md").read_text().splitlines()
+        rows = (DOCS / "guide/pages.md").read_text().splitlines()
         for code, problem in PROBLEMS.items():
             said = f"**{problem.title}** {' '.join(problem.texts)}"
             assert f"| `{code}` | {problem.status} | {said} |" in rows
@@ -126,20 +126,20 @@ class TestPages:
 class TestButton:
     def test_blocks_run(self, environment):
         """The blocks run, and their texts are those of the button."""
-        found = run("button.md")
+        found = run("guide/button.md")
         messages = Messages(found["texts"])
         assert messages.texts("en", "log_in_with_tiktok") == ("Continue with TikTok",)
 
     def test_style(self):
         """The style sheet to put into a file is the button's own."""
-        assert f"```css\n{STYLE}```" in (DOCS / "button.md").read_text()
+        assert f"```css\n{STYLE}```" in (DOCS / "guide/button.md").read_text()
 
 
 class TestMetrics:
     @pytest.fixture
     def rows(self):
         """Return the rows of the document's tables, as lists of cells."""
-        lines = (DOCS / "metrics.md").read_text().splitlines()
+        lines = (DOCS / "operations/metrics.md").read_text().splitlines()
         return {
             cells[0].strip("`"): cells
             for line in lines
@@ -171,7 +171,7 @@ class TestMetrics:
 
     def test_dashboard(self):
         """The dashboard asks for every metric under the name Prometheus gives it."""
-        board = json.loads((DOCS / "grafana-dashboard.json").read_text())
+        board = json.loads((DOCS / "operations/grafana-dashboard.json").read_text())
         queries = [t["expr"] for panel in board["panels"] for t in panel["targets"]]
         asked = {name for q in queries for name in re.findall(r"tiktok_oauth\w+", q)}
         counters = {f"{name.replace('.', '_')}_total" for name in COUNTERS}
@@ -179,13 +179,13 @@ class TestMetrics:
         assert {re.sub("_(bucket|count)$", "", name) for name in asked} == (
             counters | histograms
         )
-        document = (DOCS / "metrics.md").read_text()
+        document = (DOCS / "operations/metrics.md").read_text()
         for query in queries:
             assert f"`{query.replace('$__rate_interval', '5m')}`" in document
 
     def test_logging(self):
         """The lines that configure the logger run, and let it say what is info."""
-        found = run_named("metrics.md", "logging")
+        found = run_named("operations/metrics.md", "logging")
         logger = found["logging"].getLogger("tiktok_oauth_middleware")
         level = logger.level
         logger.setLevel(logging.NOTSET)
@@ -195,7 +195,7 @@ class TestMetrics:
 class TestJobs:
     def test_token(self, environment):
         """The first example returns None for a user who never logged in."""
-        found = run_named("jobs.md", "token")
+        found = run_named("guide/jobs.md", "token")
         assert found["access_token_of"]("unknown") is None
 
     def test_renew(self):
@@ -217,7 +217,7 @@ class TestJobs:
 
         with TikTokTokens(settings, **options) as tokens:
             open_id = fake.people[0].open_id
-            found = run_named("jobs.md", "renew")
+            found = run_named("guide/jobs.md", "renew")
             answer = found["videos_of"](tokens, open_id, call_tiktok)
             assert answer.json()["error"]["code"] == "ok"
             assert used == [*dict.fromkeys(used)]
@@ -237,7 +237,9 @@ class TestCheck:
         made = set(re.findall(r'(?:good|note|wrong|level)\(\s*"([a-z_]+)"', source)) | {
             "unknown_variable"
         }
-        table = (DOCS / "check.md").read_text().partition("\n## Findings\n")[2]
+        table = (
+            (DOCS / "operations/check.md").read_text().partition("\n## Findings\n")[2]
+        )
         cells = re.findall(r"^\| (`.+?) \|", table, re.MULTILINE)
         listed = {code for cell in cells for code in re.findall(r"`([a-z_]+)`", cell)}
         assert listed == made
@@ -246,7 +248,7 @@ class TestCheck:
 
 class TestComparison:
     def test_authlib_as_it_comes(self):
-        """Authlib's client does what docs/comparison.md says, which is why it is overridden."""
+        """Authlib's client does what docs/guide/comparison.md says, which is why it is overridden."""
         import httpx2
         from authlib.integrations.base_client.errors import OAuthError
         from authlib.integrations.httpx_client import OAuth2Client

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = sorted((ROOT / "docs").glob("requirements*.md"))
+DOCUMENTS = sorted((ROOT / "docs/evidence").glob("requirements*.md"))
 #: A file, and perhaps a class and a test in it.
 PROOF = re.compile(r"`([\w./-]+\.py)((?:::\w+)*)[^`]*`")
 
@@ -50,13 +50,13 @@ def test_named_tests_exist(document):
 
 
 def test_rows_name_tests():
-    """Each row of docs/requirements.md names a test, with its file."""
-    for row in rows(ROOT / "docs/requirements.md"):
+    """Each row of docs/evidence/requirements.md names a test, with its file."""
+    for row in rows(ROOT / "docs/evidence/requirements.md"):
         named = [names for _, names in PROOF.findall(row) if "::test_" in names]
         assert len(named) == row.count("::test_") > 0, row
 
 
 def test_each_requirement_has_one_row():
-    """No requirement has two rows in docs/requirements.md."""
-    ids = [row.split()[1] for row in rows(ROOT / "docs/requirements.md")]
+    """No requirement has two rows in docs/evidence/requirements.md."""
+    ids = [row.split()[1] for row in rows(ROOT / "docs/evidence/requirements.md")]
     assert len(ids) == len(set(ids)) > 0

@@ -1,4 +1,4 @@
-"""docs/testing.md tells the truth: its blocks are the tests of an app, and they pass."""
+"""docs/guide/testing.md tells the truth: its blocks are the tests of an app, and they pass."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TESTS = {
 def suite(pytester, monkeypatch):
     """The files of the page, each below its own name, and nothing else."""
     monkeypatch.setenv("TIKTOK_SECRET_KEYS", secrets.token_urlsafe(32))
-    for name, code in blocks("testing.md").items():
+    for name, code in blocks("guide/testing.md").items():
         (pytester.path / name).write_text(code)
     return pytester
 

@@ -1,4 +1,4 @@
-"""The FastAPI app of docs/frameworks.md, read by strict type checkers."""
+"""The FastAPI app of docs/integrations/frameworks.md, read by strict type checkers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CACHE = ROOT / ".mypy_cache" / "docs"
 @pytest.fixture
 def written(tmp_path):
     path = tmp_path / "documented.py"
-    path.write_text(blocks("frameworks.md")["fastapi"].lstrip())
+    path.write_text(blocks("integrations/frameworks.md")["fastapi"].lstrip())
     return path
 
 

@@ -1,4 +1,4 @@
-"""The app of docs/who-may-log-in.md: logins with an invitation, with terms, and without."""
+"""The app of docs/guide/who-may-log-in.md: logins with an invitation, with terms, and without."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def open_client(fake, monkeypatch, tmp_path):
         }
         for name, value in values.items():
             monkeypatch.setenv(name, value)
-        left = run("who-may-log-in.md", "invitations")
+        left = run("guide/who-may-log-in.md", "invitations")
         transport = httpx2.WSGITransport(left["app"])
         clients = []
 

@@ -1,4 +1,4 @@
-"""Caches that an app keeps inside the middleware: the recipes of docs/caches.md."""
+"""Caches that an app keeps inside the middleware: the recipes of docs/integrations/caches.md."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ class TestPrivateResponses:
     @pytest.fixture(params=["plain", "starlette-caches"])
     def site(self, request, environment):
         ran.clear()
-        build = run("caches.md", "asgi")["build"]
+        build = run("integrations/caches.md", "asgi")["build"]
         if request.param == "plain":
             kept = {}
             app = build(ROUTES, HeaderCache, kept=kept)
@@ -189,7 +189,7 @@ class TestFastAPICache:
         FastAPICache.reset()
         backend = InMemoryBackend()
         FastAPICache.init(backend)
-        left = run("caches.md", "fastapi")
+        left = run("integrations/caches.md", "fastapi")
         yield lambda: TestClient(left["app"], base_url=ORIGIN), backend._store.clear
         FastAPICache.reset()
 
@@ -217,7 +217,7 @@ class TestFlaskCaching:
     @pytest.fixture
     def site(self, environment):
         pytest.importorskip("flask_caching", reason="Flask-Caching is not installed")
-        left = run("caches.md", "flask")
+        left = run("integrations/caches.md", "flask")
         app = left["app"]
 
         def client():
@@ -326,7 +326,7 @@ def test_keys_recipe():
     """The recipe for a dictionary of one's own keeps an entry for each user."""
     settings = make_settings()
     fake = FakeTikTok.for_settings(settings)
-    greeting = run("caches.md", "keys")["greeting"]
+    greeting = run("integrations/caches.md", "keys")["greeting"]
 
     async def hello(request):
         return PlainTextResponse(greeting(request, auth_in(request)))
@@ -346,4 +346,4 @@ def test_keys_recipe():
 
 def test_all_blocks_are_run():
     """Every block of the page is one of those above."""
-    assert set(blocks("caches.md")) == {"asgi", "fastapi", "flask", "keys"}
+    assert set(blocks("integrations/caches.md")) == {"asgi", "fastapi", "flask", "keys"}

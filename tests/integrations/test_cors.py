@@ -1,4 +1,4 @@
-"""CORS with the middleware on either side: the apps of docs/cors.md, and their twins."""
+"""CORS with the middleware on either side: the apps of docs/integrations/cors.md, and their twins."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class TestStarletteOutside(Facts):
 
     @pytest.fixture
     def client(self, environment):
-        app = run("cors.md", "cors_starlette")["app"]
+        app = run("integrations/cors.md", "cors_starlette")["app"]
         with TestClient(app, base_url=ORIGIN) as client:
             yield client
 
@@ -132,7 +132,7 @@ class TestStarletteInside(Facts):
 
     @pytest.fixture
     def client(self, environment):
-        app = run("cors.md", "cors_starlette")["app"]
+        app = run("integrations/cors.md", "cors_starlette")["app"]
         app.user_middleware = [
             each
             for each in app.user_middleware
@@ -152,7 +152,7 @@ class TestFlask(Facts):
     @pytest.fixture
     def client(self, environment):
         pytest.importorskip("flask_cors", reason="flask-cors is not installed")
-        app = run("cors.md", "cors_flask")["app"]
+        app = run("integrations/cors.md", "cors_flask")["app"]
         transport = httpx2.WSGITransport(app)
         with httpx2.Client(transport=transport, base_url=ORIGIN) as client:
             yield client
@@ -193,7 +193,7 @@ class TestDjango(Facts):
         class urls:
             urlpatterns = [path("members/list", members), path("mine", members)]
 
-        written = run("cors.md", "cors_django")
+        written = run("integrations/cors.md", "cors_django")
         options = {name: value for name, value in written.items() if name.isupper()}
         del options["INSTALLED_APPS"]
         with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""The recipes of docs/deploying.md and docs/websockets.md: real nginx, real servers."""
+"""The recipes of docs/operations/deploying.md and docs/integrations/websockets.md: real nginx, real servers."""
 
 from __future__ import annotations
 
@@ -104,9 +104,9 @@ class Site:
         self.trust = ssl.create_default_context(cafile=certificate / "cert.pem")
 
     def configure(self, location=None):
-        conf = blocks("deploying.md")["site"]
+        conf = blocks("operations/deploying.md")["site"]
         if location is not None:
-            inner = blocks("deploying.md")[location]
+            inner = blocks("operations/deploying.md")[location]
             conf = re.sub(
                 r"    location / \{.*?\n    \}\n",
                 lambda _: inner,
@@ -195,7 +195,7 @@ def walk(client, fake, site, prefix=""):
 def test_nginx(site, fake, app, command):
     """Behind nginx a login goes through, and the log holds no code."""
     site.configure()
-    with site.serve(blocks("frameworks.md")[app], command, fake) as client:
+    with site.serve(blocks("integrations/frameworks.md")[app], command, fake) as client:
         walk(client, fake, site)
 
 
@@ -210,7 +210,7 @@ def test_nginx(site, fake, app, command):
 def test_nginx_and_a_prefix(site, fake, app, command, location, variables):
     """Below a prefix a login goes through, and nothing is answered beside it."""
     site.configure(location)
-    recipe = blocks("frameworks.md")[app]
+    recipe = blocks("integrations/frameworks.md")[app]
     with site.serve(recipe, command, fake, "/shop", **variables) as client:
         walk(client, fake, site, "/shop")
         # nginx's own answer: nothing is there.
@@ -224,7 +224,7 @@ def test_nginx_and_a_prefix(site, fake, app, command, location, variables):
 def test_nginx_and_long_addresses(site, fake, app, command):
     """A visitor at a long guarded address is sent to log in, and gets there."""
     site.configure()
-    with site.serve(blocks("frameworks.md")[app], command, fake) as client:
+    with site.serve(blocks("integrations/frameworks.md")[app], command, fake) as client:
         for length in (1500, 1990, 2300, 3100, 3900):
             for unit in ("x", "%C3%BC", "a=b&"):
                 query = (unit * length)[: length // 6 * 6]
@@ -243,7 +243,7 @@ def test_nginx_and_a_websocket(site, fake):
 
     site.configure()
     # The app of the other page, with a view that tells when it is up.
-    app = blocks("websockets.md")["live"] + (
+    app = blocks("integrations/websockets.md")["live"] + (
         "\nfrom starlette.responses import JSONResponse\n"
         "app.app.add_route('/who', lambda request: JSONResponse({}))\n"
     )
@@ -283,7 +283,7 @@ class TestTwoApps:
                 }
                 for variable, value in values.items():
                     monkeypatch.setenv(f"{name.upper()}_{variable}", value)
-            left = run("deploying.md", "two_apps")
+            left = run("operations/deploying.md", "two_apps")
             client = stack.enter_context(TestClient(left["app"], base_url=ORIGIN))
             yield client
             for name in fakes:
@@ -319,7 +319,7 @@ def test_new_key_worker_by_worker(browser, world):
 
 
 class TestWebSockets:
-    """The app of docs/websockets.md."""
+    """The app of docs/integrations/websockets.md."""
 
     @pytest.fixture
     def left(self, fake, monkeypatch, tmp_path):
@@ -331,7 +331,7 @@ class TestWebSockets:
             }
             for name, value in values.items():
                 monkeypatch.setenv(name, value)
-            left = run("websockets.md", "live")
+            left = run("integrations/websockets.md", "live")
             yield left
             left["tokens"].close()
 

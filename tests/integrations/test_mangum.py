@@ -1,4 +1,4 @@
-"""Mangum, which starts and ends the app around each request (docs/serverless.md)."""
+"""Mangum, which starts and ends the app around each request (docs/integrations/serverless.md)."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def test_recipe(monkeypatch):
         }
         for name, value in values.items():
             monkeypatch.setenv(name, value)
-        visitor = Visitor(run("serverless.md", "lambda")["handler"])
+        visitor = Visitor(run("integrations/serverless.md", "lambda")["handler"])
         assert visitor.get("/who")["body"] == "anonymous"
         assert visitor.log_in(fake)["statusCode"] == 303
         assert visitor.get("/who")["body"] == fake.people[0].open_id
@@ -148,7 +148,7 @@ def test_what_a_reloader_is_told_to_ignore(tmp_path):
     """The pattern on the page matches each file that the default store leaves."""
     store = SQLiteStore(tmp_path / "tiktok-oauth.sqlite3")
     store.compare_and_set("key", None, b"value", 60)
-    pattern = re.search(r"'(.*)'", blocks("deploying.md")["granian"])[1]
+    pattern = re.search(r"'(.*)'", blocks("operations/deploying.md")["granian"])[1]
     names = {path.name for path in tmp_path.iterdir()}
     store.close()
     assert "tiktok-oauth.sqlite3-wal" in names

@@ -1,4 +1,4 @@
-"""The apps of docs/path-rules.md, whose content comes over paths of their own.
+"""The apps of docs/guide/path-rules.md, whose content comes over paths of their own.
 
 They need what is in the dependency group "apps", which is not installed for the suite: it
 brings 60 MB. ``make apps`` installs it and runs these.
@@ -51,7 +51,7 @@ class WholeApp:
     def left(self, environment):
         if find_spec(self.name) is None:
             pytest.skip(f"{self.name} is not installed: make apps")
-        return run("path-rules.md", self.name)
+        return run("guide/path-rules.md", self.name)
 
     def test_page(self, client):
         """A browser that opens the page is sent to log in."""
@@ -142,4 +142,4 @@ class TestDatasette(WholeApp):
 def test_all():
     """Every app of the page is one of these."""
     names = {kind.name for kind in WholeApp.__subclasses__()}
-    assert set(blocks("path-rules.md")) == names
+    assert set(blocks("guide/path-rules.md")) == names

@@ -1,4 +1,4 @@
-"""The apps of docs/frameworks.md, run against the contract, and those of docs/guards.md."""
+"""The apps of docs/integrations/frameworks.md, run against the contract, and those of docs/guide/guards.md."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Recipe:
         needs = self.needs or self.name
         if find_spec(needs) is None:
             pytest.skip(f"{needs} is not installed")
-        return run("frameworks.md", self.name)
+        return run("integrations/frameworks.md", self.name)
 
 
 class ASGIRecipe(Recipe):
@@ -147,12 +147,12 @@ class Django(Recipe):
         from ..support.django_once import configure
 
         configure()
-        run("frameworks.md", "django_urls")
-        middleware = run("frameworks.md", "django_settings")["MIDDLEWARE"]
+        run("integrations/frameworks.md", "django_urls")
+        middleware = run("integrations/frameworks.md", "django_settings")["MIDDLEWARE"]
         with override_settings(
             ROOT_URLCONF="recipe_django_urls", MIDDLEWARE=middleware
         ):
-            yield run("frameworks.md", self.name)
+            yield run("integrations/frameworks.md", self.name)
 
 
 class TestDjangoWSGI(Django, WSGIRecipe):
@@ -169,7 +169,7 @@ class TestPlainWSGI:
 
     @pytest.fixture
     def client(self, environment):
-        app = run("frameworks.md", "plain_wsgi")["app"]
+        app = run("integrations/frameworks.md", "plain_wsgi")["app"]
         transport = httpx2.WSGITransport(app)
         with httpx2.Client(transport=transport, base_url=ORIGIN) as client:
             yield client
@@ -189,12 +189,12 @@ class TestPlainWSGI:
 
 
 class TestGuards:
-    """The apps of docs/guards.md: a route that needs a scope."""
+    """The apps of docs/guide/guards.md: a route that needs a scope."""
 
     @pytest.fixture(params=["starlette", "fastapi"])
     def app(self, request, environment):
         pytest.importorskip(request.param)
-        return run("guards.md", request.param)["app"]
+        return run("guide/guards.md", request.param)["app"]
 
     @pytest.mark.parametrize("headers", [PAGE, API])
     def test_scope(self, app, fake, headers):
@@ -219,14 +219,14 @@ class TestGuards:
     def test_openapi(self, environment):
         """OpenAPI shows the decorator's security and its refusals."""
         pytest.importorskip("fastapi")
-        app = run("guards.md", "fastapi")["app"]
+        app = run("guide/guards.md", "fastapi")["app"]
         operation = app.openapi()["paths"]["/drafts"]["get"]
         assert operation["security"] == [{"TikTok": ["video.list"]}]
         assert {"200", "401", "403"} <= set(operation["responses"])
 
 
 class TestRecentLogin:
-    """The apps of docs/recent-login.md: a route that needs a recent login."""
+    """The apps of docs/guide/recent-login.md: a route that needs a recent login."""
 
     @pytest.mark.parametrize(
         ("name", "method", "path"),
@@ -235,7 +235,7 @@ class TestRecentLogin:
     def test_recent(self, environment, fake, name, method, path):
         """A user who has just logged in passes, and an anonymous request does not."""
         pytest.importorskip(name)
-        app = run("recent-login.md", name)["app"]
+        app = run("guide/recent-login.md", name)["app"]
         with TestClient(app, base_url=ORIGIN) as client:
             assert client.request(method, path, headers=API).status_code == 401
             login_as(client, fake)
@@ -243,12 +243,12 @@ class TestRecentLogin:
 
 
 class TestSessions:
-    """The app of docs/sessions.md: a user's sessions, and the end of all others."""
+    """The app of docs/guide/sessions.md: a user's sessions, and the end of all others."""
 
     def test_end_others(self, environment, monkeypatch, tmp_path, fake):
         """A form of the site ends the other browser's session, and no other form."""
         monkeypatch.setenv("TIKTOK_STORE", f"sqlite:///{tmp_path}/tokens.sqlite3")
-        app = run("sessions.md", "starlette")["app"]
+        app = run("guide/sessions.md", "starlette")["app"]
         with ExitStack() as stack:
             here, there = (
                 stack.enter_context(TestClient(app, base_url=ORIGIN)) for _ in range(2)
@@ -266,15 +266,15 @@ class TestSessions:
 
 def test_all():
     """Every block of the pages is one of these apps."""
-    assert set(blocks("guards.md")) == {"starlette", "fastapi"}
-    assert set(blocks("recent-login.md")) == {"starlette", "fastapi"}
-    assert set(blocks("sessions.md")) == {"starlette"}
+    assert set(blocks("guide/guards.md")) == {"starlette", "fastapi"}
+    assert set(blocks("guide/recent-login.md")) == {"starlette", "fastapi"}
+    assert set(blocks("guide/sessions.md")) == {"starlette"}
     names = {
         kind.name
         for kind in globals().values()
         if isinstance(kind, type) and issubclass(kind, Recipe)
     }
-    assert set(blocks("frameworks.md")) == names - {""} | {
+    assert set(blocks("integrations/frameworks.md")) == names - {""} | {
         "django_settings",
         "django_urls",
         "plain_wsgi",

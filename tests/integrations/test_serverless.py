@@ -1,4 +1,4 @@
-"""Whole logins on platforms that call an app with events (docs/serverless.md)."""
+"""Whole logins on platforms that call an app with events (docs/integrations/serverless.md)."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def loop():
 
 def recipe(name: str) -> dict[str, Any]:
     """Return what a recipe's functions are; its app is made by the tests."""
-    return run("serverless.md", name)
+    return run("integrations/serverless.md", name)
 
 
 #: The host keeps each until its process ends; it would start an event loop then.
@@ -460,7 +460,7 @@ def test_recipe_for_azure(stand_in):
         Visitor(Azure(), lambda: lambda *given: loop.run_until_complete(user(*given))),
         stand_in,
     )
-    host = json.loads(blocks("serverless.md")["host"])
+    host = json.loads(blocks("integrations/serverless.md")["host"])
     assert host["extensions"]["http"]["routePrefix"] == ""
 
 
@@ -481,7 +481,7 @@ def google(monkeypatch, tmp_path):
         monkeypatch.setenv(f"FUNCTION_{name}", value)
 
     def make(name, change=lambda text: text):
-        source.write_text(change(blocks("serverless.md")[name]))
+        source.write_text(change(blocks("integrations/serverless.md")[name]))
         return create_app("main", str(source))
 
     return make
@@ -505,7 +505,7 @@ def test_google_below_the_name_of_the_function(stand_in, monkeypatch, google):
     """At an address with the function's name in it, `below` makes the links right."""
     host = "europe-west1-project.cloudfunctions.net"
     monkeypatch.setenv("TIKTOK_REDIRECT_URI", f"https://{host}/main{CALLBACK}")
-    below = blocks("serverless.md")["below_wsgi"]
+    below = blocks("integrations/serverless.md")["below_wsgi"]
 
     def change(source):
         assert "from_app(app," in source

@@ -1,4 +1,4 @@
-"""An app's own users table beside the session: the recipes of docs/users.md."""
+"""An app's own users table beside the session: the recipes of docs/guide/users.md."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def accounts(fake, monkeypatch, tmp_path):
         }
         for name, value in values.items():
             monkeypatch.setenv(name, value)
-        left = run("users.md", "accounts")
+        left = run("guide/users.md", "accounts")
         monkeypatch.setitem(sys.modules, "accounts", sys.modules["recipe_accounts"])
         yield left
         left["engine"].dispose()
@@ -52,14 +52,14 @@ def accounts(fake, monkeypatch, tmp_path):
 def client(request, accounts):
     if request.param == "flask":
         pytest.importorskip("flask_login", reason="Flask-Login is not installed")
-        app = run("users.md", "flask")["app"]
+        app = run("guide/users.md", "flask")["app"]
         with httpx2.Client(
             transport=httpx2.WSGITransport(app), base_url=ORIGIN
         ) as made:
             yield made
         app.wsgi_app.close()
         return
-    app = run("users.md", request.param)["app"]
+    app = run("guide/users.md", request.param)["app"]
     with TestClient(app, base_url=ORIGIN) as made:
         yield made
 
@@ -150,4 +150,9 @@ def test_other_events(accounts):
 
 def test_all_blocks_are_run():
     """Every block of the page is one of those above."""
-    assert set(blocks("users.md")) == {"accounts", "starlette", "fastapi", "flask"}
+    assert set(blocks("guide/users.md")) == {
+        "accounts",
+        "starlette",
+        "fastapi",
+        "flask",
+    }

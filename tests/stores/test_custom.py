@@ -1,4 +1,4 @@
-"""The store of docs/custom-store.md, as it stands there, against the contract."""
+"""The store of docs/stores/custom-store.md, as it stands there, against the contract."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytest.importorskip("sqlalchemy", reason="sqlalchemy is not installed")
 
 @pytest.fixture(scope="module")
 def recipe() -> dict[str, Any]:
-    return run("custom-store.md", "sql_store")
+    return run("stores/custom-store.md", "sql_store")
 
 
 class TestSQLStore(StoreContract):

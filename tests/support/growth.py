@@ -1,7 +1,7 @@
 """How the cost of a call grows with what it is given: a quadratic parser is a DoS.
 
 Seconds would say more about the machine and who else uses it. How long the slowest
-input takes is measured by the fuzzers (``docs/hardening.md``).
+input takes is measured by the fuzzers (``docs/evidence/hardening.md``).
 """
 
 from __future__ import annotations

@@ -481,12 +481,14 @@ def test_http_server(given, tokens, open_id):
 
 
 class TestPage:
-    """docs/calling-tiktok.md."""
+    """docs/guide/calling-tiktok.md."""
 
     @pytest.fixture
     def page(self, settings, tokens, monkeypatch):
         """Return what the page's code defines, for the app of these tests."""
-        text = (Path(__file__).parents[2] / "docs" / "calling-tiktok.md").read_text()
+        text = (
+            Path(__file__).parents[2] / "docs" / "guide/calling-tiktok.md"
+        ).read_text()
         code = text.partition("```python calls\n")[2].partition("```")[0]
         monkeypatch.setattr(TikTokSettings, "from_env", classmethod(lambda _: settings))
         defined = {}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import importlib
 import re
-import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -14,10 +13,9 @@ import pytest
 
 import tiktok_oauth_middleware
 
+from ..support.public_names import MODULES, exported, source_of
+
 ROOT = Path(__file__).parents[2]
-#: What the reference is written by: it knows which modules are public.
-REFERENCE = runpy.run_path(str(ROOT / "docs" / "make_reference.py"))
-PUBLIC = [module for module, _ in REFERENCE["MODULES"]]
 IMPORT = re.compile(
     r"from tiktok_oauth_middleware((?:\.[a-z_]+)*) import ([A-Za-z_, ]+)"
 )
@@ -77,21 +75,17 @@ def imported_by(tree: ast.Module) -> set[str]:
 SHARED = {"caching": {"keep_out_of_djangos_caches", "watched_request"}}
 
 
-@pytest.mark.parametrize("module", PUBLIC)
+@pytest.mark.parametrize("module", MODULES)
 def test_public_module(module):
-    """`__all__` is what a public module defines or hands on, and is in the reference."""
-    source = REFERENCE["source_of"](module)
-    exported = set(source.exported())
-    defined = defined_in(source.tree)
-    assert defined - SHARED.get(module, set()) <= exported
-    assert exported <= defined | imported_by(source.tree) | {"__version__"}
-    chapter = f"## {'.'.join(filter(None, ('tiktok_oauth_middleware', module)))}\n"
-    text = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
-    text = text.partition(f"\n{chapter}")[2].partition("\n## ")[0]
-    assert set(re.findall(r"^### `(\w+)`$", text, re.MULTILINE)) == exported
+    """`__all__` is what a public module defines or hands on."""
+    names = set(exported(module))
+    tree = source_of(module)
+    defined = defined_in(tree)
+    assert defined - SHARED.get(module, set()) <= names
+    assert names <= defined | imported_by(tree) | {"__version__"}
 
 
-@pytest.mark.parametrize("module", [m for m in PUBLIC if "django" not in m])
+@pytest.mark.parametrize("module", [m for m in MODULES if "django" not in m])
 def test_public_module_can_be_imported(module):
     """Every name in the `__all__` of a module can be imported, and stands there once."""
     found = importlib.import_module(f"tiktok_oauth_middleware.{module}".rstrip("."))
@@ -101,7 +95,7 @@ def test_public_module_can_be_imported(module):
 
 def test_documents_import_public_names():
     """What the documents and examples import is public."""
-    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
     pages += (ROOT / "examples").rglob("*.py")
     found = {
         (module[1:], name.strip())
@@ -111,10 +105,9 @@ def test_documents_import_public_names():
     }
     assert len(found) > 20
     for module, name in found:
-        is_module = f"{module}.{name}".strip(".") in PUBLIC
-        assert module in PUBLIC, (module, name)
-        exported = REFERENCE["source_of"](module).exported()
-        assert is_module or name in exported, (module, name)
+        is_module = f"{module}.{name}".strip(".") in MODULES
+        assert module in MODULES, (module, name)
+        assert is_module or name in exported(module), (module, name)
 
 
 def test_unknown():

@@ -4,7 +4,7 @@ This module is imported when a middleware is built, not before. Without the API 
 is measured: the store and the client are used as they are. An authenticated request
 whose session is fresh in memory measures nothing in either case.
 
-docs/metrics.md says what is measured where, and has a dashboard.
+docs/operations/metrics.md says what is measured where, and has a dashboard.
 """
 
 from __future__ import annotations

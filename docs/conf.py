@@ -1,0 +1,56 @@
+"""Configuration of the documentation site, which Sphinx reads: ``make docs``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import tiktok_oauth_middleware
+
+sys.path.insert(0, str(Path(__file__).parent))  # for the two extensions beside this
+
+project = "tiktok-oauth-middleware"
+author = "the contributors of tiktok-oauth-middleware"
+version = release = tiktok_oauth_middleware.__version__
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx_copybutton",
+    "sphinxcontrib.mermaid",
+    "site_docstrings",
+    "site_pages",
+]
+root_doc = "index"
+nitpicky = False  # signatures name private types, which have no entry
+smartquotes = False
+language = "en"
+
+# --- pages in Markdown -------------------------------------------------------------
+myst_heading_anchors = 4  # anchors as a forge makes them; links to them are checked
+myst_fence_as_directive = ["mermaid"]
+mermaid_version = "11.12.0"
+
+# --- the reference, from docstrings ------------------------------------------------
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+autodoc_type_aliases = {"App": "App"}
+autodoc_preserve_defaults = True
+autodoc_default_options = {"members": True, "undoc-members": True}
+default_role = "py:obj"  # `Name` is a link where the reference has that name
+python_use_unqualified_type_names = True
+maximum_signature_line_length = 84
+toc_object_entries_show_parents = "hide"
+add_module_names = False
+
+# --- how it looks ------------------------------------------------------------------
+html_theme = "furo"
+html_title = f"tiktok-oauth-middleware {release}"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_favicon = "_static/favicon.svg"
+html_copy_source = False
+html_show_sphinx = False
+html_show_copyright = False
+copybutton_exclude = ".linenos, .gp, .go"
