@@ -18,6 +18,7 @@ from .row import Row, table, to_plain
 GROUPS = (
     "requests",
     "wsgi",
+    "instructions",
     "stores",
     "databases",
     "logins",

@@ -29,6 +29,7 @@ from .world import (
     settings,
     sign_in,
 )
+from .world import forget as forget_cookie
 
 _PEOPLE = 100
 
@@ -50,6 +51,7 @@ def _straight(app: Any, clock: _Clock, cookies: list[str], *, forget: bool) -> B
     nothing any more of what it read. With `forget` it has not seen it either.
     """
     scopes = [scope_of(cookie) for cookie in cookies]
+    values = [cookie.rpartition("=")[2].encode() for cookie in cookies]
     place, began = 0, clock.now
 
     async def block(calls: int) -> None:
@@ -61,7 +63,7 @@ def _straight(app: Any, clock: _Clock, cookies: list[str], *, forget: bool) -> B
                     clock.now = began
                     app._core.live.clear()
             if forget:
-                app._core.live.clear()
+                forget_cookie(app, values[place % len(scopes)])
             seen[0] = None
             await app(scopes[place % len(scopes)].copy(), receive, send)
             place += 1
@@ -170,7 +172,7 @@ async def _commands(store: RedisStore, block: Block) -> float:
 async def _processed(store: RedisStore) -> int:
     import redis.asyncio as redis
 
-    client = redis.Redis.from_url(store._url)
+    client = redis.Redis.from_url(store._url.reveal())
     try:
         return int((await client.info("stats"))["total_commands_processed"])
     finally:

@@ -215,3 +215,14 @@ def sign_in(
         store.compare_and_set(key, None, sealed, 1e6)
         cookies.append(f"{FOREIGN}; {COOKIE}={value}")
     return cookies
+
+
+def forget(middleware: Middleware, value: bytes) -> None:
+    """Make a cookie one that the process has not seen.
+
+    Its entry in the list of the user's cookies goes too: it would be made again each
+    time, and the list would grow.
+    """
+    cache = middleware._core.service.cache
+    if value in cache.live:
+        cache._drop(value)

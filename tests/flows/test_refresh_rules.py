@@ -299,7 +299,7 @@ class TestDue:
         world.browser().log_in()
         grant = kept(world)
         due = {
-            core.service.refresh.due_at(replace(grant, open_id=f"user-{number}"))
+            core.service.refresh.due_at(grant._replace(open_id=f"user-{number}"))
             for number in range(100)
         }
         assert len(due) == 100

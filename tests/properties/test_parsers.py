@@ -12,7 +12,6 @@ import math
 import os
 import string
 import time
-from dataclasses import replace
 
 import ada_url
 import pytest
@@ -661,7 +660,7 @@ GRANT = UserRecord(
     profile='{"display_name": "Example"}',
     sessions=(Session("digest", 1, 2), Session("other", 3, 4, 1)),
 )
-CONNECTED = replace(GRANT, user_id="user 1\n%", connected_at=NOW)
+CONNECTED = GRANT._replace(user_id="user 1\n%", connected_at=NOW)
 
 
 @PROFILE

@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import hmac
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from tiktok_oauth_middleware._core.encryption import Box, derive
@@ -155,7 +154,7 @@ class Connections:
                 is_new = known is None or not known.user_id
                 outcome = "connected" if is_new else "renewed"
                 since = record.issued_at if is_new else record.connected_at
-                record = replace(record, user_id=user_id, connected_at=since)
+                record = record._replace(user_id=user_id, connected_at=since)
             elif known is not None and known.issued_at >= record.issued_at:
                 return Connection("taken", known)
             try:

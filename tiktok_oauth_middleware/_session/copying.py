@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tiktok_oauth_middleware.errors import ConfigurationError
@@ -209,7 +209,7 @@ class Copy:
                 self.report.ended += 1
                 return True
             written = await self._target.create(
-                record_id, replace(record, sessions=new)
+                record_id, record._replace(sessions=new)
             )
             self.report.copied += written is not None
             return written is not None
@@ -325,12 +325,11 @@ def merged(old: UserRecord, new: UserRecord, mark: CopyMark | None) -> UserRecor
                 continue  # it has ended in the other store
             known = seen.get(session.digest, session)
             last = max(known.last_seen_at, session.last_seen_at)
-            seen[session.digest] = replace(session, last_seen_at=last)
+            seen[session.digest] = session._replace(last_seen_at=last)
     sessions = sorted(seen.values(), key=lambda session: session.created_at)
     # A connection ends with its record only, and tokens do not change it.
     connected = newer if newer.user_id else (new if newer is old else old)
-    return replace(
-        newer,
+    return newer._replace(
         sessions=tuple(sessions[-MAX_SESSIONS:]),
         user_id=connected.user_id,
         connected_at=connected.connected_at,

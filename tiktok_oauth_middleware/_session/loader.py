@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from tiktok_oauth_middleware._core.fork import register_after_fork
@@ -155,8 +154,19 @@ class SessionLoader:
         stored = self._records.open_record(record_id, sealed, lookup.changes, lookup.at)
         if stored is None and sealed is not None:
             raise _UnreadableError
-        if stored is None or self._records.find_session(stored.record, digest) is None:
+        session = stored and self._records.find_session(stored.record, digest)
+        if stored is None or session is None:
             return None
+        cached = self._cached(stored, session, lookup.ticket)
+        now = self._clock()
+        if (
+            stored.at <= now < cached[REVALIDATE_UNTIL]
+            and now - stored.at < _FRESH_SECONDS
+        ):
+            # Nothing in it is due. Each step below would find that out once more, and
+            # a cookie that this process has not seen yet would cost a third more.
+            self._cache.remember(lookup.value, cached, stored.changes)
+            return cached
         stored = await self._refresh.fresh(stored)
         if stored is not None:
             stored = await self._profiles.fresh(stored)
@@ -236,11 +246,11 @@ class SessionLoader:
             return stored
         if self._deferred_writes.may_try():
             with self._deferred_writes.attempt():
-                seen = replace(session, last_seen_at=int(self._clock()))
+                seen = session._replace(last_seen_at=int(self._clock()))
                 sessions = tuple(
                     seen if s is session else s for s in stored.record.sessions
                 )
-                changed = replace(stored.record, sessions=sessions)
+                changed = stored.record._replace(sessions=sessions)
                 return await self._records.replace(stored, changed) or stored
         return stored
 

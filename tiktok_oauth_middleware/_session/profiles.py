@@ -13,7 +13,6 @@ for each call. If TikTok or the store fails, the request goes on without a new p
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tiktok_oauth_middleware._core.backends.base import InFlight
@@ -163,8 +162,7 @@ class Profiles:
     async def _claim(self, stored: VersionedRecord) -> VersionedRecord | None:
         """Store when another process may ask; return None if the record has changed."""
         failures = min(stored.record.profile_failures + 1, 30)
-        noted = replace(
-            stored.record,
+        noted = stored.record._replace(
             profile_failures=failures,
             profile_retry_at=self._retry_at(failures),
         )
@@ -283,7 +281,7 @@ class Profiles:
                 break
             kept = self._kept(requested.scopes, profile, latest.record)
             written = await self._records.replace(
-                latest, replace(latest.record, **kept)
+                latest, latest.record._replace(**kept)
             )
             if written is not None:
                 self._readers.discard(stored.record_id)
@@ -302,7 +300,7 @@ class Profiles:
         written: VersionedRecord | None = None
         with self._deferred_writes.attempt():
             written = await self._records.replace(
-                claimed, replace(claimed.record, profile_retry_at=retry_at)
+                claimed, claimed.record._replace(profile_retry_at=retry_at)
             )
         return written or claimed
 

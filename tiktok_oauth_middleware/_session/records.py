@@ -14,7 +14,6 @@ import os
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from tiktok_oauth_middleware._core.log import logger
@@ -340,7 +339,7 @@ class Records:
                 self.forget_cached(record_id)
                 return None
             if others or self.outlives_sessions(stored.record):
-                left = replace(stored.record, sessions=others)
+                left = stored.record._replace(sessions=others)
                 done = await self.replace(stored, left) is not None
             else:
                 done = await self.delete(stored)

@@ -18,7 +18,6 @@ import contextlib
 import hashlib
 import time
 import zlib
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -352,8 +351,7 @@ class Refresh:
         tokens = answer.fields_for_record(
             now, record.refresh_token, record.refresh_expires_at
         )
-        return replace(
-            record,
+        return record._replace(
             **tokens,
             scopes=granted,
             profile=profile,
@@ -466,7 +464,7 @@ class Refresh:
         for _ in swap_attempts():
             if latest is None or not _is_same(latest, stored):
                 break
-            noted = replace(latest.record, failures=failures, retry_at=retry_at)
+            noted = latest.record._replace(failures=failures, retry_at=retry_at)
             written = await self._records.replace(latest, noted)
             if written is not None:
                 return written

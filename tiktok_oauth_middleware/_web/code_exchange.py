@@ -212,7 +212,7 @@ class CodeExchange:
             record = self.record(transaction, tokens, profile, stored and stored.record)
             if previous is None:
                 # Requested with the login itself: a guarded page may ask once more.
-                record = replace(record, denied="")
+                record = record._replace(denied="")
             others = [
                 other
                 for other in self.records.active_sessions(record)
@@ -225,7 +225,7 @@ class CodeExchange:
                 self._earlier_login_at(transaction, record, ticket, previous),
             )
             sessions = (*others, session)[-MAX_SESSIONS:]
-            record = replace(record, sessions=sessions)
+            record = record._replace(sessions=sessions)
             try:
                 if stored is None:
                     written = await self.records.create(ticket.record_id, record)

@@ -216,9 +216,9 @@ def test_cookie_is_deleted_by_an_empty_value(jar):
 
 
 def test_jar_shows_no_key(jar):
-    """Neither the keys nor the signer's list of them print a key."""
+    """Neither what verifies nor what signs prints a key."""
     for shown in (repr, str, "{}".format):
-        assert shown(jar._keys[0]) == "b'***'"
+        assert repr(NEW)[2:-1] not in shown(jar._macs)
         assert repr(NEW)[2:-1] not in shown(jar._signer.secret_keys)
 
 

@@ -6,7 +6,6 @@ import contextlib
 import logging
 import random
 import threading
-from dataclasses import replace
 
 import pytest
 
@@ -66,7 +65,7 @@ def grant(clock):
 
 
 def of_user(grant, number):
-    return replace(grant, open_id=f"user-{number}")
+    return grant._replace(open_id=f"user-{number}")
 
 
 # --- when --------------------------------------------------------------------------
@@ -86,7 +85,7 @@ class TestDueAt:
     def test_leeway(self, clock, grant, life, options, leeway):
         """The leeway, or a tenth of the life, before the end; up to a tenth sooner."""
         refresh = refresh_of(clock, **options)
-        grant = replace(grant, expires_at=grant.issued_at + life)
+        grant = grant._replace(expires_at=grant.issued_at + life)
         early = [
             grant.expires_at - refresh.due_at(of_user(grant, number))
             for number in range(300)
@@ -98,8 +97,8 @@ class TestDueAt:
         """All processes agree on when a token is due; its next one has another time."""
         one, other = refresh_of(clock), refresh_of(clock)
         assert one.due_at(grant) == other.due_at(grant)
-        later = replace(
-            grant, issued_at=grant.issued_at + 7, expires_at=grant.expires_at + 7
+        later = grant._replace(
+            issued_at=grant.issued_at + 7, expires_at=grant.expires_at + 7
         )
         assert one.due_at(later) != one.due_at(grant) + 7
 
@@ -127,7 +126,7 @@ class TestIsDue:
     def test_future(self, refresh, clock, grant, ahead, due):
         """A token from the future is not believed, beyond what clocks may differ."""
         clock.now = grant.issued_at - ahead
-        grant = replace(grant, retry_at=0)
+        grant = grant._replace(retry_at=0)
         assert refresh.is_due(grant) is due
 
     @pytest.mark.parametrize(
@@ -136,7 +135,7 @@ class TestIsDue:
     def test_retry_at(self, refresh, clock, grant, after, due):
         """After a failure it waits, but for no longer than any back-off is."""
         clock.now = float(grant.expires_at)
-        grant = replace(grant, retry_at=int(clock.now) + after)
+        grant = grant._replace(retry_at=int(clock.now) + after)
         assert refresh.is_due(grant) is due
 
 
@@ -144,13 +143,13 @@ class TestCanAsk:
     def test_no_token(self, refresh, grant):
         """Without a refresh token TikTok is not asked."""
         assert refresh._can_ask(grant) is True
-        assert refresh._can_ask(replace(grant, refresh_token=Secret(""))) is False
+        assert refresh._can_ask(grant._replace(refresh_token=Secret(""))) is False
 
     @pytest.mark.parametrize(("left", "can"), [(0, False), (1, True), (None, True)])
     def test_end(self, refresh, clock, grant, left, can):
         """At its end a refresh token is not sent any more; an unknown end is none."""
         end = None if left is None else int(clock()) + left
-        assert refresh._can_ask(replace(grant, refresh_expires_at=end)) is can
+        assert refresh._can_ask(grant._replace(refresh_expires_at=end)) is can
 
 
 # --- how long to wait ---------------------------------------------------------------
@@ -197,8 +196,7 @@ class TestRenewed:
         """Tokens and times are the answer's, failures are forgotten, the rest stays."""
         clock.now += 50.7
         now = int(clock.now)
-        assert refresh._renewed(grant, answer()) == replace(
-            grant,
+        assert refresh._renewed(grant, answer()) == grant._replace(
             access_token=Secret("act.new"),
             refresh_token=Secret("rft.new"),
             issued_at=now,
@@ -294,7 +292,7 @@ class TestTogether:
             return report
 
         core.service.refresh._client = client
-        run(core.service.records.create("id", replace(grant, retry_at=0)))
+        run(core.service.records.create("id", grant._replace(retry_at=0)))
         return core
 
     @staticmethod
@@ -391,7 +389,7 @@ class TestTogether:
     def test_no_refresh_token(self, core, clock, report, left, is_there):
         """Without a refresh token the access token is good to its end, then the user is anonymous."""
         held = kept_in(core)
-        bare = replace(held.record, refresh_token=Secret(""))
+        bare = held.record._replace(refresh_token=Secret(""))
         run(core.service.records.replace(held, bare))
         clock.now = float(bare.expires_at - left)
         found = run(core.service.refresh.fresh(held._replace(record=bare)))

@@ -1,0 +1,214 @@
+"""Instructions of a request and of its steps, counted by valgrind's callgrind.
+
+Unlike times, counts hardly vary from run to run, nor with what else the machine does.
+All cases run in one process below valgrind. It counts from one call of ``getppid`` to
+the next, and writes each count to a file of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+if __name__ == "__main__" and sys.argv[1:] == ["without OpenTelemetry"]:
+    # Before anything looks whether its API is installed.
+    sys.modules["opentelemetry"] = None  # type: ignore[assignment]
+
+from tiktok_oauth_middleware import SQLiteStore, TikTokOAuthMiddleware
+from tiktok_oauth_middleware._session.record import UserRecord
+
+from . import peers
+from .row import Row
+from .world import (
+    FOREIGN,
+    bare,
+    forget,
+    reading,
+    receive,
+    scope_of,
+    seen,
+    send,
+    settings,
+    sign_in,
+)
+
+#: Calls of each case before it is counted, and those that are counted.
+_WARM, _COUNTED = 100, 200
+
+BARE, PEER = "the bare app", "SessionMiddleware"
+ANONYMOUS = "anonymous, four foreign cookies"
+FRESH = "authenticated, fresh in memory"
+AGAIN = "read from SQLite, the cookie verified before"
+FIRST = "read from SQLite, a new cookie: verified and opened"
+
+_Case = Callable[[], Awaitable[object]]
+#: A file of callgrind's has one of the two lines.
+_TOTAL = re.compile(r"^(?:totals|summary): (\d+)", re.MULTILINE)
+
+
+async def rows(_rounds: int) -> AsyncIterator[Row]:
+    """Count, if valgrind is installed; once more with OpenTelemetry's API."""
+    if shutil.which("valgrind") is None:
+        return
+    plain, traced = _count("without OpenTelemetry"), _count("with its API")
+    for name, count in plain.items():
+        yield Row(what=name, figure=count, unit="instructions")
+    peer = plain[PEER] - plain[BARE]
+    for target, goal, name in (("S2", 0.5, AGAIN), ("S1", 1.3, FIRST)):
+        ours = plain[name] - plain[BARE]
+        yield Row(
+            target=target,
+            what=f"{name}, above the bare app",
+            figure=ours / peer,
+            unit="x",
+            goal=goal,
+            ours=ours,
+            peer=peer,
+            peer_name=PEER,
+        )
+    for name, goal in ((AGAIN, 3000), (FRESH, None)):
+        yield Row(
+            target="S8" if goal else "",
+            what=f"{name}: what OpenTelemetry's API adds without a provider",
+            figure=traced[name] - plain[name],
+            unit="instructions",
+            goal=goal,
+        )
+
+
+def _count(how: str) -> dict[str, int]:
+    """Run the cases below valgrind; return the instructions of one call of each."""
+    with TemporaryDirectory(prefix="speed-") as folder:
+        done = subprocess.run(
+            [
+                "valgrind",
+                "--tool=callgrind",
+                "--dump-before=getppid",
+                f"--callgrind-out-file={folder}/counts",
+                sys.executable,
+                "-m",
+                f"{__package__}.instructions",
+                how,
+            ],
+            check=True,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONHASHSEED": "0"},
+        )
+        names = json.loads(done.stdout.splitlines()[-1])
+        # The first file is what came before the first case; of each pair the first
+        # holds what came between two cases.
+        return {
+            name: round(_total(Path(folder) / f"counts.{2 * place + 2}") / _COUNTED)
+            for place, name in enumerate(names)
+        }
+
+
+def _total(file: Path) -> int:
+    found = _TOTAL.search(file.read_text())
+    assert found is not None, file
+    return int(found[1])
+
+
+# --- below valgrind ------------------------------------------------------------------
+
+
+async def _run() -> list[str]:
+    with TemporaryDirectory(prefix="speed-") as folder:
+        cases = {**_peers(), **_Ours(folder).cases()}
+        for case in cases.values():
+            for _ in range(_WARM):
+                await case()
+            os.getppid()
+            for _ in range(_COUNTED):
+                await case()
+            os.getppid()
+    return [*cases]
+
+
+def _peers() -> dict[str, _Case]:
+    starlette = peers.session_app()
+    scope = scope_of(FOREIGN)
+    theirs = scope_of(peers.session_cookies(starlette, "x" * 36))
+    return {
+        BARE: lambda: bare(scope.copy(), receive, send),
+        PEER: lambda: starlette(theirs.copy(), receive, send),
+    }
+
+
+class _Ours:
+    """An app over SQLite, one browser that is signed in, and a clock that stands."""
+
+    def __init__(self, folder: str) -> None:
+        self._now = self._began = time.time()
+        self._store = SQLiteStore(Path(folder) / "tokens", clock=self._clock)
+        self._app = TikTokOAuthMiddleware(
+            reading, settings(), store=self._store, clock=self._clock
+        )
+        cookie = sign_in(self._app, self._store, 1, self._now)[0]
+        self._value = cookie.rpartition("=")[2].encode()
+        self._scope = scope_of(cookie)
+
+    def _clock(self) -> float:
+        return self._now
+
+    def cases(self) -> dict[str, _Case]:
+        """Return the requests, and the steps of one that opens a record."""
+        core: Any = self._app._core
+        records, ticket = core.service.records, core.cookies.read(self._value)
+        key = records._key(ticket.record_id)
+        sealed = self._store.get(key)
+        packed = records._box.open(sealed, key)
+        anonymous = scope_of(FOREIGN)
+        return {
+            ANONYMOUS: lambda: self._app(anonymous.copy(), receive, send),
+            FRESH: self._fresh,
+            AGAIN: self._again,
+            FIRST: self._first,
+            "(step) call nothing": _stepping(lambda: None),
+            "(step) verify the cookie": _stepping(
+                lambda: core.cookies.read(self._value)
+            ),
+            "(step) read SQLite": _stepping(lambda: self._store.get(key)),
+            "(step) decrypt the record": _stepping(
+                lambda: records._box.open(sealed, key)
+            ),
+            "(step) parse the record": _stepping(lambda: UserRecord.unpack(packed)),
+        }
+
+    async def _fresh(self) -> None:
+        seen[0] = None
+        await self._app(self._scope.copy(), receive, send)
+        assert seen[0]
+
+    async def _again(self) -> None:
+        self._now += 1.01
+        if self._now > self._began + 200:  # before "last seen" is due
+            self._now = self._began
+            forget(self._app, self._value)
+        await self._fresh()
+
+    async def _first(self) -> None:
+        forget(self._app, self._value)
+        await self._fresh()
+
+
+def _stepping(step: Callable[[], object]) -> _Case:
+    async def case() -> None:
+        step()
+
+    return case
+
+
+if __name__ == "__main__":
+    print(json.dumps(asyncio.run(_run())))
