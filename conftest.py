@@ -6,10 +6,12 @@ Starlette and the package have made their own choice by then.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import warnings
 from collections import Counter
+from collections.abc import Iterator
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -42,6 +44,19 @@ def pytest_configure(config: pytest.Config) -> None:
     if not config.getoption("numprocesses", None):
         for name in ("COVERAGE_PROCESS_START", "PYTHONDEVMODE"):
             os.environ.pop(name, None)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Keep what collection makes out of the garbage collector, while and after.
+
+    That is 700,000 objects, which live to the end: each full collection took 0.4 s, and
+    those during collection a third of its time.
+    """
+    gc.disable()
+    yield
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(
@@ -80,6 +95,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
     When it ends it has ten seconds, which are too few on a machine that is busy.
     """
+    # Hypothesis, if first imported by its summary, looks for a reference that the
+    # collector knows.
+    gc.unfreeze()
     if "PYTEST_XDIST_WORKER" in os.environ and "coverage" in sys.modules:
         measured = import_module("coverage").Coverage.current()
         if measured is not None:
