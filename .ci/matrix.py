@@ -58,11 +58,12 @@ QUICK = """
 IN_SDIST = """
     .ci/matrix.py .ci/run CHANGELOG.md CONTRIBUTING.md LICENSE Makefile PKG-INFO
     README.md SECURITY.md conftest.py docs/guide/testing.md examples/flask_app/app.py
-    pyproject.toml tests/conftest.py tests/typing/api.py
+    pyproject.toml tests/conftest.py tests/typing/api.py translations/de.po
 """.split()
 #: What must work where nothing but one extra is installed.
 EXTRAS = {
-    "": "",
+    "": f"from {NAME}._web.messages import Messages; "
+    "assert Messages().texts('de', 'stay') == ('Bleiben',)",
     "starlette": f"import {NAME}.starlette",
     "fastapi": f"import {NAME}.fastapi, {NAME}.starlette",
     "flask": f"import {NAME}.flask",

@@ -357,8 +357,8 @@ class TikTokAuth:
             choose_account: as for `login_url`.
             carry: as for `login_url`; then the response sets a cookie.
             label: its text, plain; ``log_in_with_tiktok`` of ``texts=`` if not given.
-            language: the tag of the page's language, for the text of ``texts=``; the
-                first language of ``texts=`` if not given.
+            language: the tag of the page's language, for the label; the first language
+                of ``texts=`` if not given, or English.
             nonce: of the page's Content-Security-Policy, for the style sheet; None
                 leaves the style sheet out.
 

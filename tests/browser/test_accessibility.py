@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tiktok_oauth_middleware._core.http import Request
+from tiktok_oauth_middleware._web.messages import LANGUAGES
 from tiktok_oauth_middleware._web.pages import (
     PROBLEMS,
     ErrorPage,
@@ -29,19 +30,6 @@ LOOKS = {
     "wide-light": {"width": 1280, "height": 800},
     "phone-dark": {"width": 320, "height": 640},
 }
-ARABIC = {
-    "state_mismatch": (
-        "تسجيل الدخول هذا يخص مكانًا آخر",
-        "يجب أن ينتهي تسجيل الدخول في المتصفح الذي بدأ فيه. لم يتم تسجيل دخول أحد هنا.",
-        "إذا أعادك تطبيق TikTok إلى هنا من متصفح آخر، فسجّل الدخول مرة أخرى.",
-    ),
-    "try_again": "حاول مرة أخرى",
-    "back": "العودة إلى الموقع",
-    "address": "عنوان هذا الموقع هو {}.",
-    "reference": "المرجع {}",
-}
-
-
 #: The middle of an element, from the left.
 CENTRE = "(e => (r => (r.left + r.right) / 2)(e.getBoundingClientRect()))"
 
@@ -139,11 +127,25 @@ def test_axe_finds(opened):
     assert {"html-has-lang"} <= {name for name, _ in violations(opened(bad, "bad"))}
 
 
-def test_right_to_left(opened):
+#: Pages with the longest texts, a question, and the shortest.
+IN_EVERY_LANGUAGE = ("state_mismatch", "confirm_disconnect", "query_too_long")
+
+
+@pytest.mark.parametrize("language", sorted(set(LANGUAGES) - {"en"}))
+def test_every_language(opened, language):
+    """axe finds nothing in any language, and no page is wider than the window."""
+    for code in IN_EVERY_LANGUAGE:
+        tab = opened(response(whole(code), language=language), f"{language}-{code}")
+        assert violations(tab) == [], code
+        assert not tab.evaluate("document.documentElement.scrollWidth > innerWidth"), (
+            code
+        )
+
+
+@pytest.mark.parametrize("code", ["state_mismatch", "tiktok_unavailable"])
+def test_right_to_left(opened, code):
     """A page in Arabic reads from the right, and so do its buttons."""
-    made = response(whole("state_mismatch"), {"ar": ARABIC}, "ar-EG")
-    tab = opened(made, "arabic")
-    assert violations(tab) == []
+    tab = opened(response(whole(code), language="ar-EG"), "arabic")
     assert (
         tab.evaluate("getComputedStyle(document.querySelector('main')).direction")
         == "rtl"
@@ -157,10 +159,20 @@ def test_right_to_left(opened):
     assert tab.evaluate(reference) == "ltr"
 
 
-def test_app_in_arabic_texts_in_english(opened):
-    """A sentence that stayed English reads from the left on a page in Arabic."""
-    texts = {"ar": {"state_mismatch": ARABIC["state_mismatch"]}}
-    tab = opened(response(whole("state_mismatch"), texts, "ar"), "mixed")
+def test_name_before_hebrew(opened):
+    """A sentence that begins with TikTok reads from the right in such a language."""
+    texts = {"he": {"tiktok_unavailable": ["TikTok לא עונה", "TikTok לא עונה כרגע."]}}
+    tab = opened(response(whole("tiktok_unavailable"), texts, "he"), "hebrew")
+    directions = tab.evaluate(
+        "[...document.querySelectorAll('h1, p')].map(e => getComputedStyle(e).direction)"
+    )
+    assert directions[:2] == ["rtl", "rtl"]
+
+
+def test_app_in_hebrew_texts_in_english(opened):
+    """A sentence that stayed English reads from the left on a page in Hebrew."""
+    texts = {"he": {"state_mismatch": ["זה שייך למקום אחר", "נסו שוב."]}}
+    tab = opened(response(whole("state_mismatch"), texts, "he"), "mixed")
     actions = tab.evaluate(
         "[...document.querySelectorAll('h1, .primary')].map(e => getComputedStyle(e).direction)"
     )

@@ -27,7 +27,14 @@ from tiktok_oauth_middleware._core.leases import LEASE_SECONDS, RENEW_SECONDS
 from tiktok_oauth_middleware._observe.emit import Emitter
 from tiktok_oauth_middleware._observe.metrics import HISTOGRAMS
 from tiktok_oauth_middleware._web.button import STYLE
-from tiktok_oauth_middleware._web.messages import ACTIONS, NOTES, Messages
+from tiktok_oauth_middleware._web.messages import (
+    ACTIONS,
+    LANGUAGES,
+    NOTES,
+    Messages,
+    accept_language,
+)
+from tiktok_oauth_middleware._web.messages.translations import translated
 from tiktok_oauth_middleware._web.pages import PROBLEMS
 from tiktok_oauth_middleware.events import COUNTERS, EVENTS
 from tiktok_oauth_middleware.settings.rows import rows_of
@@ -121,6 +128,26 @@ class TestPages:
             assert f"| `{code}` | {problem.status} | {said} |" in rows
         for name, text in (*ACTIONS.items(), *NOTES.items()):
             assert f"| `{name}` | {text} |" in rows
+
+
+class TestLanguages:
+    def test_blocks_run(self, environment):
+        """The block runs; its texts go before the built-in ones, which fill it up."""
+        messages = Messages(run("guide/languages.md")["texts"])
+        assert messages.texts("de", "back") == ("Zurück zu Example",)
+        assert messages.texts("de", "try_again") == translated("de")["try_again"]
+        assert messages.texts("nl", "log_in") == ("Log in",)
+
+    def test_every_language(self):
+        """The table has every built-in language, in order, and no other."""
+        page = (DOCS / "guide/languages.md").read_text(encoding="utf-8")
+        assert tuple(re.findall(r"^\| `([\w-]+)` \|", page, re.MULTILINE)) == LANGUAGES
+
+    def test_limits(self):
+        """The limits of the header are those of the code."""
+        page = (DOCS / "guide/languages.md").read_text(encoding="utf-8")
+        limits = (accept_language._LONGEST_HEADER, accept_language._MOST_RANGES)
+        assert "longer than {:,} bytes or {} languages".format(*limits) in page
 
 
 class TestButton:

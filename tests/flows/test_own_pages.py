@@ -189,11 +189,13 @@ class TestAnswer:
 
 class TestHeaders:
     def test_kept(self, browser, author):
-        """Status, cookies and every header of ours stay on the app's page."""
+        """Status, cookies and headers of ours stay on the app's page, but the language."""
         theirs = browser.log_in(deny=True)
         author.write = lambda _: None
         ours = browser.log_in(deny=True)
         differ = ("content-length", "content-security-policy", "set-cookie")
+        assert ours.headers["content-language"] == "en"
+        differ += ("content-language",)
         for response in (theirs, ours):
             assert response.status_code == 403
             assert "Max-Age=0" in response.headers["set-cookie"]
@@ -237,7 +239,7 @@ class TestHeaders:
 
 class TestLanguage:
     def test_journey(self, in_german, browser):
-        """A browser that prefers German gets German, where it is translated."""
+        """A browser that prefers German gets the app's German, and ours for the rest."""
         url = browser.consent(browser.begin(), deny=True)
         response = browser.get(url, headers=IN_GERMAN)
         assert "Sie sind nicht angemeldet" in response.text
@@ -247,8 +249,10 @@ class TestLanguage:
         url = browser.consent(browser.begin())
         in_german.clock.advance(601)
         response = browser.get(url, headers=IN_GERMAN)
-        assert "That took too long" in response.text
-        assert '<html lang="en"' in response.text
+        assert "Das hat zu lange gedauert" in response.text
+        assert '<html lang="de"' in response.text
+        assert "Noch einmal" in response.text
+        assert "Kennung <code>" in response.text
 
     def test_guard(self, in_german, browser):
         """A guard's refusal is in the reader's language."""
@@ -264,7 +268,7 @@ class TestLanguage:
     def test_usual(self, in_german, browser):
         """A browser that prefers no available language gets the app's first one."""
         url = browser.consent(browser.begin(), deny=True)
-        response = browser.get(url, headers={**PAGE, "accept-language": "fr"})
+        response = browser.get(url, headers={**PAGE, "accept-language": "nl"})
         assert "Sie sind nicht angemeldet" in response.text
 
     def test_english(self, in_german, browser):

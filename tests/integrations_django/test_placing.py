@@ -196,6 +196,89 @@ def test_our_pages_are_in_the_active_language(project):
     assert 'lang="de"' in page.text
 
 
+LOCALE = "django.middleware.locale.LocaleMiddleware"
+
+
+def localized(project, **changed):
+    """Serve a project that chooses among three languages, its public page protected."""
+    languages = [("en", "English"), ("pt-br", "Português"), ("zh-hant", "繁體中文")]
+    project.set(
+        MIDDLEWARE=[USUAL[0], USUAL[1], LOCALE, *USUAL[2:]],
+        LANGUAGES=[*languages, ("fr", "Français"), ("nl", "Nederlands")],
+        **changed,
+    )
+    project.configure(protect=["/public"])
+    return project.browser()
+
+
+@pytest.mark.parametrize(
+    ("active", "language", "title"),
+    [
+        ("fr", "fr", "Veuillez vous connecter"),
+        ("nl", "en", "Please log in"),
+    ],
+)
+def test_built_in_language_of_the_active_one(project, active, language, title):
+    """Without texts of the project the active language is the built-in one for it."""
+    browser = localized(project)
+    browser.client.cookies.set("django_language", active, domain="app.example.com")
+    page = browser.post("/public", headers={**PAGE, "accept-language": "de"})
+    assert page.status_code == 401
+    assert title in page.text
+    assert page.headers["content-language"] == language
+
+
+def test_django_says_what_varies(project):
+    """Vary is Django's where Django chose, and names the header once."""
+    browser = localized(project)
+    page = browser.post("/public", headers={**PAGE, "accept-language": "fr"})
+    assert page.headers["content-language"] == "fr"
+    vary = [item.strip() for item in page.headers["vary"].split(",")]
+    assert vary.count("Accept-Language") == 1
+
+
+def test_fixed_language(project):
+    """Without LocaleMiddleware the page is in LANGUAGE_CODE and varies by no language."""
+    project.set(LANGUAGE_CODE="fr")
+    project.configure(protect=["/public"])
+    page = project.browser().post("/public", headers={**PAGE, "accept-language": "de"})
+    assert page.headers["content-language"] == "fr"
+    assert "Accept-Language" not in page.headers.get("vary", "")
+
+
+def test_without_translations_of_django(project):
+    """With USE_I18N off the reader's header decides, as outside of Django."""
+    project.set(USE_I18N=False, LANGUAGE_CODE="fr")
+    project.configure(protect=["/public"])
+    page = project.browser().post("/public", headers={**PAGE, "accept-language": "de"})
+    assert page.headers["content-language"] == "de"
+    assert "Accept-Language" in page.headers["vary"]
+
+
+def test_buttons_are_in_the_active_language(project):
+    """The buttons of the template tags are in the active language, and say so."""
+    from django.template import engines
+    from django.utils import translation
+
+    seen = []
+    view = path(
+        "seen", lambda request: (seen.append(request.tiktok), HttpResponse())[1]
+    )
+    project.set(ROOT_URLCONF=type("U", (), {"urlpatterns": [view]}))
+    project.browser().get("/seen")
+    request = type("R", (), {"get_full_path": lambda self: "/", "tiktok": seen[0]})()
+    text = "{% load tiktok %}{% tiktok_login_button %}{% tiktok_logout_button %}"
+    template = engines["django"].from_string(text)
+    with translation.override("fr-ca"):
+        html = template.render({"request": request})
+    assert 'lang="fr" rel="nofollow"' in html
+    assert ">Se connecter avec TikTok</a>" in html
+    assert "<button" in html
+    assert "Log out" not in html
+    with translation.override("nl"):
+        assert ">Log in with TikTok</a>" in template.render({"request": request})
+
+
 def test_templates(project):
     """A template shows the person's name, and a button that logs in."""
     browser = project.browser()

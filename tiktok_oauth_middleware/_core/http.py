@@ -43,6 +43,9 @@ class Request:
     #: Returns the body, or None if it is longer than the given number of bytes.
     read: Callable[[int], Awaitable[bytes | None]]
     is_websocket: bool = False
+    #: The tag of the language that the app's framework chose for the response; None if
+    #: Accept-Language decides.
+    language: str | None = None
     #: Returns what the app's ``current_user`` gets, with a `TikTokAuth` in it: the
     #: scope, the environ or the framework's request.
     for_app: Callable[[Any], Any] | None = None

@@ -29,7 +29,7 @@ from .login import AppUsers, Connecting, LoginFlow
 from .logout import Logout
 from .misuse import check_guards, check_wrapping
 from .mount import MountPoints, no_tokens
-from .navigation import is_page_visit, languages
+from .navigation import is_page_visit, language_ranges
 from .pages import (
     Answer,
     ErrorPage,
@@ -255,7 +255,12 @@ class Core:
         """Return the response for a flow's answer: a page in the reader's language."""
         if isinstance(answer, Response) or not self._pages.runs_app_code:
             return self._pages.render(answer, request)
-        render = partial(self._pages.render_for, answer, languages(request))
+        render = partial(
+            self._pages.render_for,
+            answer,
+            language_ranges(request),
+            is_negotiated=request.language is None,
+        )
         response: Response = await self._backend.call_app_code(render)
         return response
 

@@ -21,7 +21,7 @@ from tiktok_oauth_middleware._session.cached_session import DENIED, CachedSessio
 from .guard import Challenge, ResponseHead
 from .navigation import is_page_visit, referring_path
 from .pages import ErrorPage, Note, Pages, json_response, link, redirect
-from .response_headers import cors_headers
+from .response_headers import cors_headers, with_cors
 
 if TYPE_CHECKING:
     from .mount import MountPoint
@@ -90,9 +90,9 @@ class Challenges:
         session = None  # it holds a token, and the app may write the page
         response = self._response(request, mount_point, denied, challenge)
         kept = cors_headers([*headers])
-        return (
-            replace(response, headers=(*response.headers, *kept)) if kept else response
-        )
+        if not kept:
+            return response
+        return replace(response, headers=with_cors(response.headers, kept))
 
     def _preflight_response(
         self, request: Request, mount_point: MountPoint, head: ResponseHead

@@ -25,14 +25,12 @@ if TYPE_CHECKING:
 
     from .button import SafeHtml
     from .carried import CarriedLinks
-    from .messages import Messages
+    from .messages import ActionName, Messages
 
 #: What answers one of the middleware's own paths.
 RouteName = Literal["login", "callback", "logout", "disconnect", "connect", "webhook"]
 #: A mount point that the callback is not below is reported this often, in seconds.
 _STRAY_LOG_SECONDS = 60.0
-#: The name of the text on the button that logs in.
-_LABEL = "log_in_with_tiktok"
 
 
 def without_mount(path: str, mount: str) -> str:
@@ -165,13 +163,7 @@ class MountPoint:
 
         tag = ""
         if label is None:
-            messages = self.messages
-            if messages is None:
-                from .messages import Messages
-
-                messages = Messages()
-            tag = messages.language(_LABEL, [language] if language else [])
-            label = messages.texts(tag, _LABEL)[0]
+            tag, label = self.label("log_in_with_tiktok", language)
         return button_html(
             url,
             label,
@@ -180,6 +172,20 @@ class MountPoint:
             language=tag,
             nonce=nonce,
         )
+
+    def label(self, name: ActionName, language: str | None) -> tuple[str, str]:
+        """Return the text of a button on the app's pages, and the tag of its language.
+
+        Args:
+            name: of the text.
+            language: the tag of the language that it is to have.
+        """
+        from .messages import LanguageRanges, Messages
+
+        messages = self.messages or Messages()
+        ranges = LanguageRanges((language.lower(),) if language else ())
+        tag = messages.language(name, ranges)
+        return tag, messages.texts(tag, name)[0]
 
     @staticmethod
     def check_carried(carried: object) -> None:

@@ -9,14 +9,15 @@ from urllib.parse import unquote_to_bytes
 from tiktok_oauth_middleware._core.http import LONGEST_VALUE, Request
 from tiktok_oauth_middleware._core.origins import DEFAULT_PORTS
 
-#: Longest header that is read for a decision. A browser's Accept has 140 bytes, its
-#: Accept-Language 60; a Referer is cut at 4,096 by browsers.
+from .messages import LanguageRanges
+from .messages.accept_language import parse_accept_language
+
+#: Longest header that is read for a decision. A browser's Accept has 140 bytes; a
+#: Referer is cut at 4,096 by browsers.
 _LONGEST_HEADER = 1024
 _LONGEST_REFERER = 8192
-#: Most ranges of an Accept header, and languages of an Accept-Language header.
+#: Most ranges of an Accept header.
 _RANGES = 32
-#: Longest language tag (RFC 5646 section 4.4.1).
-_LONGEST_TAG = 35
 # WSGI servers join repeated headers with a comma, but a comma may also be in a URL.
 _SECOND_URL = re.compile(rb",[ \t]*[A-Za-z]+://")
 _PURPOSES = (b"sec-purpose", b"purpose", b"x-purpose", b"x-moz")
@@ -118,30 +119,15 @@ def _names_html(accept: Sequence[bytes]) -> bool:
     return named.get(b"text/html", named.get(b"application/xhtml+xml", False))
 
 
-_LANGUAGE = re.compile(
-    r"([A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8})*|\*)"
-    r"(?:[ \t]*;[ \t]*[qQ]=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?))?"
-)
-_LANGUAGES = 32
+def language_ranges(request: Request) -> LanguageRanges:
+    """Return the languages that a page is to be in, the most preferred one first.
 
-
-def languages(request: Request) -> list[str]:
-    """Return the languages in Accept-Language, the preferred one first.
-
-    Invalid ranges (RFC 9110 section 12.5.4), ``*``, and everything after `_LANGUAGES`
-    ranges or `_LONGEST_HEADER` bytes are left out.
+    A framework that chose the language of the response decides, or else the reader's
+    Accept-Language.
     """
-    sent = b",".join(request.all(b"accept-language")[:_LANGUAGES])
-    header = sent[:_LONGEST_HEADER].decode("latin-1")
-    ranges = header.split(",", _LANGUAGES)[:_LANGUAGES]
-    found = [_LANGUAGE.fullmatch(item.strip(" \t")) for item in ranges]
-    wanted = [
-        (float(m[2] or 1), m[1])
-        for m in found
-        if m and m[1] != "*" and len(m[1]) <= _LONGEST_TAG
-    ]
-    wanted.sort(key=lambda item: -item[0])
-    return [tag for quality, tag in wanted if quality]
+    if request.language is not None:
+        return LanguageRanges((request.language.lower(),))
+    return parse_accept_language(request.all(b"accept-language"))
 
 
 def is_same_origin(request: Request, origin: str) -> bool:

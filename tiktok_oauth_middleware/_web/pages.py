@@ -32,14 +32,18 @@ from .messages import (
     NOTES,
     PROBLEM_TEXTS,
     ActionName,
+    LanguageRanges,
     Messages,
     NoteName,
     ProblemCode,
     Texts,
 )
+from .messages.messages import is_right_to_left
 from .misuse import is_async
-from .navigation import languages
+from .navigation import language_ranges
 
+# Fonts by name for Chinese, Japanese and Korean: system-ui is the system's own font,
+# which draws their shared letters as the system's language does, not the page's.
 # Logical properties, and no letter spacing: physical ones and spacing would be wrong in
 # Arabic. The transparent borders are for forced colours, which show no backgrounds.
 _STYLE = """
@@ -57,6 +61,16 @@ border-radius:1rem;background:var(--card);overflow-wrap:anywhere}
 h1{margin-block:0 .75rem;margin-inline:0;font-size:1.5rem;line-height:1.3}
 p{margin-block:0 1rem;margin-inline:0}
 form{margin:0}
+body:lang(ja){font-family:-apple-system,"Segoe UI","Hiragino Sans","Yu Gothic UI",
+Meiryo,"Noto Sans CJK JP","Noto Sans JP",sans-serif}
+body:lang(ko){word-break:keep-all;font-family:-apple-system,"Segoe UI",
+"Apple SD Gothic Neo","Malgun Gothic","Noto Sans CJK KR","Noto Sans KR",sans-serif}
+body:lang(zh){font-family:-apple-system,"Segoe UI","PingFang SC","Microsoft YaHei UI",
+"Noto Sans CJK SC","Noto Sans SC",sans-serif}
+body:lang(zh-Hant),body:lang(zh-TW),body:lang(zh-HK){font-family:-apple-system,
+"Segoe UI","PingFang TC","Microsoft JhengHei UI","Noto Sans CJK TC","Noto Sans TC",
+sans-serif}
+h1:lang(ja){word-break:auto-phrase}
 .actions{display:flex;flex-wrap:wrap;gap:.5rem 1.25rem;align-items:center;
 margin-block-start:1.5rem}
 .primary,.secondary{display:inline-block;font:inherit;cursor:pointer;border-radius:.6rem;
@@ -213,34 +227,55 @@ class Pages:
 
     def render(self, answer: Answer, request: Request) -> Response:
         """Return the response: an `ErrorPage` is rendered, a response is ready."""
-        return self.render_for(answer, languages(request))
+        ranges = language_ranges(request)
+        is_negotiated = request.language is None
+        return self.render_for(answer, ranges, is_negotiated=is_negotiated)
 
-    def render_for(self, answer: Answer, wanted: Sequence[str]) -> Response:
-        """Return the response for a reader who wants these languages.
+    def render_for(
+        self, answer: Answer, ranges: LanguageRanges, *, is_negotiated: bool
+    ) -> Response:
+        """Return the response for a reader who prefers these languages.
 
         The app's function may run here, and reporters of exceptions record the locals
         of the frames above it: the request, which holds cookies, is in none of them.
+
+        Args:
+            answer: of a flow.
+            ranges: what the reader prefers.
+            is_negotiated: whether that is from Accept-Language, by which the response
+                varies then.
         """
         if isinstance(answer, Response):
             return answer
         if not answer.reference and PROBLEMS[answer.code].status >= _ERROR:
             answer = replace(answer, reference=secrets.token_hex(4))
             logger.info("request refused [%s]: %s", answer.reference, answer.code)
-        problem = self._problem(answer, wanted)
+        problem = self._problem(answer, ranges)
         body = self._app_body(problem)
         nonce = None if body is None else problem.nonce
         policy = _policy_headers(answer.form_redirects_to, nonce)
+        # Of a page that the app wrote only the app knows it.
+        language: tuple[tuple[str, str], ...] = ()
         if body is None:
             reference = self.messages.texts(problem.language, "reference")[0]
             body = html(problem, reference)
+            language = (("content-language", problem.language),)
+        varies = (("vary", "Accept-Language"),) if is_negotiated else ()
         set_cookies = (cookie.header() for cookie in answer.cookies)
-        headers = (*BASE_HEADERS, *policy, *answer.headers, *set_cookies)
+        headers = (
+            *BASE_HEADERS,
+            *policy,
+            *language,
+            *varies,
+            *answer.headers,
+            *set_cookies,
+        )
         return Response(problem.status, headers, body)
 
-    def _problem(self, page: ErrorPage, wanted: Iterable[str]) -> Problem:
+    def _problem(self, page: ErrorPage, ranges: LanguageRanges) -> Problem:
         """Return the content of a page in the best available language."""
         messages = self.messages
-        language = messages.language(page.code, wanted)
+        language = messages.language(page.code, ranges)
         title, *texts = messages.texts(language, page.code)
         texts += [
             messages.sentence(language, note.name, note.value) for note in page.notes
@@ -313,49 +348,74 @@ def html(problem: Problem, reference: str = NOTES["reference"]) -> bytes:
         problem: the content of the page.
         reference: the sentence with the reference, ``{}`` in its place.
     """
-    texts = "".join(f'<p dir="auto">{escape(text)}</p>' for text in problem.texts)
+    direction = _direction(problem)
+    texts = "".join(
+        f"<p{_dir(text, direction)}>{escape(text)}</p>" for text in problem.texts
+    )
     actions = "".join(
-        _action_html(action, "secondary" if position else "primary")
+        _action_html(action, "secondary" if position else "primary", direction)
         for position, action in enumerate(problem.actions)
     )
     before, _, after = reference.partition("{}")
     footer = (
-        f'<footer dir="auto">{escape(before)}<code>'
+        f"<footer{_dir(reference, direction)}>{escape(before)}<code>"
         f"{escape(problem.reference)}</code>{escape(after)}</footer>"
         if problem.reference
         else ""
     )
     title, language = escape(problem.title), escape(problem.language)
-    direction = _direction(problem.title)
     return (
         f'<!doctype html><html lang="{language}" dir="{direction}"><head>'
         '<meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{title}</title><style>{_STYLE}</style></head>"
-        f'<body><main><h1 dir="auto">{title}</h1>{texts}'
+        f"<body><main><h1>{title}</h1>{texts}"
         f'<div class="actions">{actions}</div>{footer}</main></body></html>'
     ).encode("utf-8", "replace")
 
 
-def _direction(text: str) -> Literal["ltr", "rtl"]:
-    """Return the direction of a text, by its first letter.
+#: Languages whose usual script is written from right to left.
+_RIGHT_TO_LEFT = frozenset(
+    ["ar", "ckb", "dv", "fa", "he", "iw", "ks", "ps", "sd", "ug", "ur", "yi"]
+)
+Direction = Literal["ltr", "rtl"]
 
-    A language tag does not decide it, since a tag may leave the script open.
+
+def _direction(problem: Problem) -> Direction:
+    """Return the direction of a page, by its title.
+
+    Its letters decide, since a language tag may leave the script open. A title that
+    begins with "TikTok" reads from the right in a language that is written so.
     """
-    # dir="auto" on the whole page would skip elements that have a dir of their own.
-    kinds = map(unicodedata.bidirectional, text)
-    first = next((kind for kind in kinds if kind in ("L", "R", "AL")), "L")
+    if not is_right_to_left(problem.title):
+        return "ltr"
+    if problem.language.partition("-")[0].lower() in _RIGHT_TO_LEFT:
+        return "rtl"
+    kinds = map(unicodedata.bidirectional, problem.title)
+    first = next(kind for kind in kinds if kind in ("L", "R", "AL"))
     return "ltr" if first == "L" else "rtl"
 
 
-def _action_html(action: Action, style: str) -> str:
+def _dir(text: str, direction: Direction) -> str:
+    """Return the attribute for a text, which may be in another language than the page.
+
+    ``auto`` goes by the first letter, which is wrong where a sentence of a page from
+    right to left begins with "TikTok".
+    """
+    if direction == "rtl" and is_right_to_left(text):
+        return ""
+    return ' dir="auto"'
+
+
+def _action_html(action: Action, style: str, direction: Direction) -> str:
     url, label = escape(action.url), escape(action.label)
+    attributes = f'class="{style}"{_dir(action.label, direction)}'
     if action.method == "POST":
         return (
             f'<form method="post" action="{url}">'
-            f'<button class="{style}" dir="auto">{label}</button></form>'
+            f"<button {attributes}>{label}</button></form>"
         )
-    return f'<a class="{style}" dir="auto" href="{url}">{label}</a>'
+    return f'<a {attributes} href="{url}">{label}</a>'
 
 
 def json_response(

@@ -29,6 +29,16 @@ def cors_headers(headers: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     return kept
 
 
+def with_cors(
+    ours: Sequence[tuple[str, str]], kept: Sequence[tuple[str, str]]
+) -> tuple[tuple[str, str], ...]:
+    """Return our headers with those of `cors_headers`, and one ``Vary`` of both."""
+    both = [*ours, *kept]
+    vary = dict.fromkeys(_items(both, "vary"))
+    others = (pair for pair in both if pair[0] != "vary")
+    return (*others, ("vary", ", ".join(vary))) if vary else tuple(others)
+
+
 _MERGED = ("cache-control", "vary")
 _LONGEST_REMEMBERED_NAME = 64
 _REMEMBERED_NAMES = 256

@@ -42,11 +42,6 @@ def to_core_request(request: HttpRequest, mount: str) -> Request:
         for name, value in request.META.items()
         if name.startswith("HTTP_") and isinstance(value, str)
     ]
-    if settings.USE_I18N:
-        # Django has chosen a language by its own rules: a prefix of the path, a cookie,
-        # the header. Our pages follow it.
-        headers = [pair for pair in headers if pair[0] != b"accept-language"]
-        headers.append((b"accept-language", (get_language() or "en").encode()))
     return Request(
         method=request.method or "GET",
         path=request.path_info,
@@ -55,6 +50,9 @@ def to_core_request(request: HttpRequest, mount: str) -> Request:
         headers=headers,
         read=read,
         for_app=for_app,
+        # Django has chosen a language by its own rules: a prefix of the path, a cookie,
+        # the header. Our pages follow it.
+        language=(get_language() or "en") if settings.USE_I18N else None,
     )
 
 

@@ -161,7 +161,8 @@ class TestLabel:
             ("de-AT", "de", "Mit TikTok anmelden"),
             (None, "de", "Mit TikTok anmelden"),
             ("en", "en", "Log in with TikTok"),
-            ("fr", "de", "Mit TikTok anmelden"),
+            ("fr", "fr", "Se connecter avec TikTok"),
+            ("nl", "de", "Mit TikTok anmelden"),
         ],
     )
     def test_texts(self, language, tag, label):
@@ -172,9 +173,10 @@ class TestLabel:
         assert f">{label}</a>" in html
 
     def test_other_texts(self):
-        """If texts= has other texts only, the label is the English one."""
-        site = a_site(messages=Messages({"de": {"back": "Zur Startseite"}}))
-        assert 'lang="en"' in button(site, language="de")
+        """If texts= has other texts only, the label is the built-in one."""
+        site = a_site(messages=Messages({"nl": {"back": "Terug"}}))
+        assert 'lang="en"' in button(site, language="nl")
+        assert 'lang="de"' in button(site, language="de")
 
     @pytest.mark.parametrize("label", ["", "  ", "\n"])
     def test_empty(self, label):

@@ -13,7 +13,7 @@ from tiktok_oauth_middleware._web.navigation import (
     is_prefetch,
     is_preflight,
     is_same_origin,
-    languages,
+    language_ranges,
     referring_path,
 )
 
@@ -278,7 +278,7 @@ def test_long_header_takes_no_longer(name, unit):
     def read(value):
         request = a_request(method="POST")
         request.headers = [(name.encode(), value)]
-        for rule in (is_page_visit, is_prefetch, is_document, languages):
+        for rule in (is_page_visit, is_prefetch, is_document, language_ranges):
             rule(request)
         is_same_origin(request, OURS)
         referring_path(request, OURS)
@@ -286,13 +286,12 @@ def test_long_header_takes_no_longer(name, unit):
     assert is_constant(read, (unit * MEGABYTE).encode()[:MEGABYTE])
 
 
-def test_languages_are_short():
-    """A text that is too long for a language tag is left out unread."""
-    tag = "-".join(["a"] * 400)
-    assert languages(a_request(("accept-language", f"de, {tag}, fr;q=0.5"))) == [
-        "de",
-        "fr",
-    ]
+def test_framework_decides_the_language():
+    """A language that the framework chose goes before the reader's header."""
+    request = a_request(("accept-language", "de"))
+    assert language_ranges(request).preferred == ("de",)
+    request.language = "pt-BR"
+    assert language_ranges(request).preferred == ("pt-br",)
 
 
 @pytest.mark.parametrize("dest", ["image", "iframe", "script", "empty", "", "Document"])

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 register = template.Library()
 
-_LOG_IN = "Log in with TikTok"
+_LOG_IN, _LOG_OUT = "Log in with TikTok", "Log out"
 
 
 def _check(look: str) -> None:
@@ -77,16 +77,29 @@ def tiktok_logout_button(
 ) -> SafeHtml:
     """Return a form whose button logs out of TikTok, and of Django.
 
+    Args:
+        context: of the template, with the request in it.
+        look: ``black``, ``white`` or ``outline``.
+        label: its text. If not given, Django's or the project's translation of "Log
+            out", or else the text ``log_out`` of the pages in the active language.
+        nonce: as for `tiktok_login_button`.
+
     Raises:
         ConfigurationError: there is no TikTok middleware.
         TemplateSyntaxError: there is no such look.
     """
     _check(look)
     auth = auth_in(context["request"], required=True)
+    tag = ""
+    if label is None:
+        label = gettext(_LOG_OUT)
+        if label == _LOG_OUT:
+            tag, label = auth._mount_point.label("log_out", get_language())
     return button_html(
         auth.logout_url,
-        gettext("Log out") if label is None else label,
+        label,
         look,
         is_form=True,
+        language=tag,
         nonce=nonce,
     )

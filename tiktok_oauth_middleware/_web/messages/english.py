@@ -1,25 +1,17 @@
-"""Texts of the pages: the built-in English ones, and translations by the app.
+"""English texts of the pages, which the catalogs of other languages translate.
 
 Every text has a name: the code of a problem, the name of an action, or the name of a
-sentence with one value in it. An app gives texts by language and name; a text that it
-leaves out stays English. A value takes the place of ``{}`` as it is: it is never
-formatted, so nothing in it has a meaning.
+sentence with one value in it. `PROBLEM_TEXTS`, `ACTIONS` and `NOTES` are the only
+tables of texts. A name without a text fails at import, and a text without a name fails
+in the type checkers.
 
-`PROBLEM_TEXTS`, `ACTIONS` and `NOTES` are the only tables of texts. A name without a
-text fails at import, and a text without a name fails in the type checkers.
+After a change here run ``make languages``, which puts the new text into every catalog.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Literal, get_args
-
-from tiktok_oauth_middleware.errors import ConfigurationError
-
-#: An app's texts: language tag to name to text. The text of a problem is its title and
-#: paragraphs, every other text is one string.
-Texts = Mapping[str, Mapping[str, str | Sequence[str]]]
 
 ProblemCode = Literal[
     "login_denied",
@@ -341,7 +333,6 @@ NOTES: Mapping[NoteName, str] = {
     "tiktok_reference": "TikTok's own reference is {}.",
     "refused_because": "{}",
 }
-ENGLISH = "en"
 for _table, _names in (
     (PROBLEM_TEXTS, ProblemCode),
     (ACTIONS, ActionName),
@@ -350,113 +341,8 @@ for _table, _names in (
     if set(_table) != {*get_args(_names)}:
         raise TypeError({*_table} ^ {*get_args(_names)})
 
-_BUILT_IN: Mapping[str, tuple[str, ...]] = {
+#: Every text by its name; that of a problem is its title and paragraphs.
+ENGLISH_TEXTS: Mapping[str, tuple[str, ...]] = {
     **{code: (row.title, *row.paragraphs) for code, row in PROBLEM_TEXTS.items()},
     **{name: (text,) for name, text in (*ACTIONS.items(), *NOTES.items())},
 }
-#: A language tag (RFC 5646); only its shape is checked.
-_TAG = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")
-
-
-class Messages:
-    """The texts of the pages in every available language."""
-
-    def __init__(self, texts: Texts | None = None) -> None:
-        """Put an app's texts over the built-in ones.
-
-        Raises:
-            ConfigurationError: a name is unknown, a text is empty or of a wrong type,
-                or a sentence has no place for its value.
-        """
-        given = {} if texts is None else texts
-        faults = [*_faults(given)]
-        if faults:
-            raise ConfigurationError(faults)
-        self._texts: dict[str, dict[str, tuple[str, ...]]] = {}
-        for tag, names in given.items():
-            translated = {name: _as_tuple(value) for name, value in names.items()}
-            self._texts[tag.lower()] = translated
-        #: Tags as the app spells them, by their lower-case form.
-        self._tags = {tag.lower(): tag for tag in given}
-        #: The language for a reader who asks for none of the available ones: the
-        #: app's first.
-        self._default = next(iter(self._texts), ENGLISH)
-        self._texts[ENGLISH] = {**_BUILT_IN, **self._texts.get(ENGLISH, {})}
-        self._tags.setdefault(ENGLISH, ENGLISH)
-
-    def language(self, name: str, wanted: Iterable[str]) -> str:
-        """Return the language of a text: of the page about a problem, or of a label.
-
-        Args:
-            name: of the text; the code of a problem.
-            wanted: language ranges, the most wanted first.
-        """
-        available = [tag for tag, names in self._texts.items() if name in names]
-        fitting = (tag for each in wanted for tag in _matches(each.lower(), available))
-        default = self._default if self._default in available else ENGLISH
-        return self._tags[next(fitting, default)]
-
-    def texts(self, language: str, name: str) -> tuple[str, ...]:
-        """Return the text of a name: in this language, a wider one, or English."""
-        for tag in (*_wider(language.lower()), ENGLISH):
-            if name in self._texts.get(tag, {}):
-                return self._texts[tag][name]
-        raise KeyError(name)
-
-    def sentence(self, language: str, name: NoteName, value: str) -> str:
-        """Return a sentence with its value in it."""
-        return self.texts(language, name)[0].replace("{}", value)
-
-
-def _matches(wanted: str, available: Iterable[str]) -> Iterator[str]:
-    """Yield the languages that fit a range, the best first (RFC 4647 section 3.4).
-
-    Where none fits, a narrower language is better than another language.
-    """
-    yield from (tag for tag in _wider(wanted) if tag in available)
-    yield from (tag for tag in available if tag.startswith(wanted + "-"))
-
-
-def _wider(tag: str) -> Iterator[str]:
-    """Yield a language tag, then each wider one: zh-hant-tw, zh-hant, zh."""
-    while tag:
-        yield tag
-        tag = tag.rpartition("-")[0]
-
-
-def _as_tuple(value: object) -> tuple[str, ...]:
-    return (value,) if isinstance(value, str) else tuple(value)  # type: ignore[arg-type]
-
-
-def _faults(texts: object) -> Iterator[str]:
-    """Yield what is wrong with an app's texts, one sentence each."""
-    if not isinstance(texts, Mapping):
-        yield 'texts is a mapping by language, such as {"de": {"back": "Zurück"}}'
-        return
-    for tag, names in texts.items():
-        if not isinstance(tag, str) or not _TAG.fullmatch(tag):
-            yield f"texts holds {tag!r}; a language is a tag such as de or pt-BR"
-        elif not isinstance(names, Mapping):
-            yield f"texts[{tag!r}] is a mapping from names to texts"
-        else:
-            for name, value in names.items():
-                fault = _fault_of(name, value)
-                if fault:
-                    yield f"texts[{tag!r}][{name!r}] {fault}"
-
-
-def _fault_of(name: object, value: object) -> str | None:
-    """Return what is wrong with one text, or None."""
-    if name not in _BUILT_IN:
-        return "is no text of the pages"
-    is_list = isinstance(value, list | tuple) and all(isinstance(t, str) for t in value)
-    if not (isinstance(value, str) or is_list):
-        return "must be a string, or a list of a title and paragraphs"
-    texts = _as_tuple(value)
-    if not texts or not all(text.strip() for text in texts):
-        return "is empty"
-    if name not in PROBLEM_TEXTS and len(texts) != 1:
-        return "must be one string"
-    if name in NOTES and texts[0].count("{}") != 1:
-        return "must contain {} once, where its value goes"
-    return None

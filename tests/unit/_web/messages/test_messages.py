@@ -1,0 +1,185 @@
+"""Choice of texts: the app's own above the built-in ones, by language and name."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tiktok_oauth_middleware import ConfigurationError, TikTokOAuthWSGIMiddleware
+from tiktok_oauth_middleware._web.messages import (
+    ACTIONS,
+    LANGUAGES,
+    NOTES,
+    PROBLEM_TEXTS,
+    Messages,
+)
+from tiktok_oauth_middleware._web.messages.accept_language import (
+    parse_accept_language,
+)
+from tiktok_oauth_middleware._web.messages.translations import translated
+
+from ....conftest import make_settings
+
+GERMAN = {
+    "login_denied": ["Sie sind nicht angemeldet", "Es wurde nichts geteilt."],
+    "try_again": "Noch einmal",
+    "reference": "Kennung {}",
+}
+TITLES = {code: [row.title] for code, row in PROBLEM_TEXTS.items()}
+ARABIC = {"login_denied": ("لم تسجّل الدخول", "لم تتم مشاركة أي شيء.")}
+
+
+def chosen(texts, header, name="login_denied"):
+    ranges = parse_accept_language([header.encode("latin-1")])
+    return Messages(texts).language(name, ranges)
+
+
+@given(st.text(st.characters(codec="latin-1")))
+def test_any_header(header):
+    """Whatever is sent, a language is one that there is."""
+    texts = {"DE": GERMAN, "ar": ARABIC, "nl": {"back": "Terug"}}
+    assert chosen(texts, header) in {"DE", "ar", "nl", *LANGUAGES} - {"de"}
+
+
+@pytest.mark.parametrize(
+    ("header", "language"),
+    [
+        ("", "en"),
+        ("*", "en"),
+        ("nl", "en"),
+        ("nl, *;q=0.1", "en"),
+        ("de", "de"),
+        ("DE-at;q=0.5", "de"),
+        ("nl, fr;q=0.8, de;q=0.9", "de"),
+        ("de;q=0, de-AT, fr;q=0.1", "fr"),
+        ("de;q=0, *", "en"),
+        ("en;q=0, nl, *;q=0.5", LANGUAGES[1]),
+        ("en-US, en;q=0.9, de;q=0.8", "en"),
+        ("*;q=0", "en"),
+        ("nl, *;q=0", "en"),
+        ("fr, *;q=0", "fr"),
+        ("en;q=0, *;q=0", "en"),
+        ("<de>, de;q=7", "en"),
+    ],
+)
+def test_built_in(header, language):
+    """Without texts of the app, the built-in language that fits best is taken."""
+    assert chosen(None, header) == language
+
+
+@pytest.mark.parametrize(
+    ("header", "language"),
+    [
+        ("de", "de-AT"),
+        ("de-AT", "de-AT"),
+        ("de-CH", "de"),
+        ("nl, ar", "ar"),
+        ("en-GB", "en"),
+        ("fr", "fr"),
+        ("nl", "de-AT"),
+        ("", "de-AT"),
+        ("*", "de-AT"),
+        ("de-AT;q=0", "en"),
+        ("oc-FR", "oc"),
+        ("oc;q=0.1, nl;q=0.2", "oc"),
+    ],
+)
+def test_choice(header, language):
+    """The app's language that fits is taken, else ours; where none does, its first."""
+    texts = {"de-AT": GERMAN, "ar": ARABIC, "oc": {"login_denied": ["Non"]}}
+    assert chosen(texts, header) == language
+
+
+def test_app_wins():
+    """A wider language of the app goes before a narrower built-in one."""
+    texts = {"zh": {"login_denied": ["x", "y"]}}
+    assert chosen(texts, "zh-TW") == "zh"
+    assert Messages(texts).texts("zh", "login_denied") == ("x", "y")
+
+
+def test_untranslated_problem():
+    """A problem that the app's language leaves out has the built-in text, or English."""
+    texts = {"de": GERMAN, "nl": {"back": "Terug"}}
+    assert chosen(texts, "de-AT", "login_expired") == "de"
+    assert (
+        Messages(texts).texts("de", "login_expired")
+        == (translated("de")["login_expired"])
+    )
+    assert chosen(texts, "nl", "login_expired") == "de"
+    assert chosen({"nl": {"back": "Terug"}}, "nl", "login_expired") == "en"
+
+
+def test_fallback():
+    """A missing text comes from the wider language, then the built-in one."""
+    texts = Messages({"de": GERMAN, "de-CH": {"try_again": "Nomal"}})
+    assert texts.texts("de-CH", "try_again") == ("Nomal",)
+    assert texts.texts("de-CH", "login_denied")[0] == GERMAN["login_denied"][0]
+    assert texts.texts("de-CH", "back") == ("Zurück zur Website",)
+
+
+def test_fallback_to_english():
+    """A text of a language that is not built in is English, as the app has it."""
+    texts = Messages({"nl": {"stay": "Blijven"}, "en": {"back": "Home"}})
+    assert texts.texts("nl", "back") == ("Home",)
+    assert texts.texts("nl", "try_again") == (ACTIONS["try_again"],)
+
+
+def test_english_changed():
+    """An app may change the English texts too."""
+    texts = Messages({"en": {"back": "Home"}})
+    assert texts.texts("en", "back") == ("Home",)
+    assert texts.texts("en", "try_again") == (ACTIONS["try_again"],)
+
+
+def test_value():
+    """A value goes into its place as it is: nothing in it means anything."""
+    value = "{0} %s {} \\1 {name}"
+    said = Messages().sentence("en", "missing", value)
+    assert said == f"What is missing is: {value}."
+
+
+def test_value_from_right_to_left():
+    """A value is apart from a text that is written from right to left."""
+    said = Messages().sentence("ar", "leads_to", "/videos")
+    assert said.endswith(" \u2068/videos\u2069.")
+    texts = Messages({"ar": {"leads_to": "to {}"}})
+    assert texts.sentence("ar", "leads_to", "/videos") == "to /videos"
+
+
+@pytest.mark.parametrize("names", [TITLES, ACTIONS, NOTES])
+def test_ours_may_be_given(names):
+    """Every text of ours is one that an app may give."""
+    Messages({"xx": names})
+
+
+@pytest.mark.parametrize(
+    ("texts", "fault"),
+    [
+        (["de"], "a mapping by language"),
+        ({"d": {}}, "'d'; a language is a tag"),
+        ({"de_DE": {}}, "a language is a tag"),
+        ({7: {}}, "a language is a tag"),
+        ({"de": "Zurück"}, "a mapping from names"),
+        ({"de": {"zurueck": "x"}}, "is no text of the pages"),
+        ({"de": {"back": 1}}, "must be a string"),
+        ({"de": {"back": [1]}}, "must be a string"),
+        ({"de": {"back": ""}}, "is empty"),
+        ({"de": {"login_denied": []}}, "is empty"),
+        ({"de": {"login_denied": ["x", " "]}}, "is empty"),
+        ({"de": {"back": ["a", "b"]}}, "must be one string"),
+        ({"de": {"missing": "Es fehlt"}}, "where its value goes"),
+        ({"de": {"missing": "{} {}"}}, "where its value goes"),
+    ],
+)
+def test_faults(texts, fault):
+    """Wrong texts are refused when the middleware is built, and named."""
+    with pytest.raises(ConfigurationError, match=fault):
+        TikTokOAuthWSGIMiddleware(lambda *_: [], make_settings(), texts=texts)
+
+
+def test_all_faults_at_once():
+    """All faults of the texts are reported at once."""
+    with pytest.raises(ConfigurationError) as caught:
+        Messages({"de": {"x": "y", "back": ""}, "!": {}})
+    assert len(caught.value.faults) == 3

@@ -1,0 +1,1 @@
+"""Texts of the built-in pages in other languages, a gettext file for each."""

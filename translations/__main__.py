@@ -1,0 +1,134 @@
+"""Bring the translators' files up to date, and make the package's catalogs of them.
+
+    make languages                  after a text or a translation has changed
+    make languages ARGS="--add nl"  a file for a new language, with nothing in it
+
+The texts are in `tiktok_oauth_middleware/_web/messages/english.py`. A text that is new
+there has no translation afterwards, one that changed is marked fuzzy with its old
+translation beside it, and one that is gone is removed. A test fails until each is
+translated and no longer marked.
+"""
+
+from __future__ import annotations
+
+import argparse
+from io import BytesIO
+from pathlib import Path
+
+from babel.messages.catalog import Catalog
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po, write_po
+
+from tiktok_oauth_middleware._web.messages import translations
+from tiktok_oauth_middleware._web.messages.english import ACTIONS, NOTES, PROBLEM_TEXTS
+from tiktok_oauth_middleware._web.messages.translations import BUTTON, TITLE
+
+SOURCES = Path(__file__).parent
+CATALOGS = Path(translations.__file__).parent / "catalogs"
+PROJECT = "tiktok-oauth-middleware"
+#: What stands in place of {} in each sentence.
+VALUES = {
+    "reference": "a short code; the sentence stands alone at the foot of a page",
+    "missing": "names of permissions, with commas: video.list, user.info.stats",
+    "address": "a URL, such as https://app.example.com",
+    "leads_to": "a path of the site, such as /videos; 'Trying again' is the link above",
+    "begins_at": "a path of the site, such as /",
+    "tiktok_sent": "a code of TikTok's, such as access_denied",
+    "tiktok_reference": "a long code of TikTok's",
+}
+HEADER = f"""\
+# {{language}} texts of {PROJECT}.
+# "TikTok" is a name, and stays as it is. Texts are plain: no HTML.
+#"""
+
+
+def template() -> Catalog:
+    """Return the texts to translate, each with a comment that says where it is seen."""
+    made = Catalog(project=PROJECT, charset="utf-8", fuzzy=False)
+
+    def add(text: str, where: str, context: str | None = None) -> None:
+        made.add(text, context=context, auto_comments=[where])
+
+    for code, row in PROBLEM_TEXTS.items():
+        add(row.title, f"Page {code} ({row.status}): title", TITLE)
+        for number, paragraph in enumerate(row.paragraphs, 1):
+            add(paragraph, f"Page {code} ({row.status}): paragraph {number}")
+    for name, label in ACTIONS.items():
+        add(label, f"Link or button {name}", BUTTON)
+    for name, sentence in NOTES.items():
+        if sentence != "{}":  # what an app says, as it is
+            add(sentence, f"Sentence; {{}} is {VALUES[name]}")
+    return made
+
+
+def read(path: Path) -> Catalog:
+    """Return a translator's file."""
+    with path.open("rb") as file:
+        return read_po(file, locale=path.stem.replace("-", "_"), abort_invalid=True)
+
+
+def updated(catalog: Catalog) -> Catalog:
+    """Return a translator's file with the texts of today."""
+    header = catalog.header_comment
+    catalog.update(template())
+    catalog.header_comment = header
+    catalog.obsolete.clear()
+    return catalog
+
+
+def po(catalog: Catalog) -> bytes:
+    """Return a translator's file, without what changes at every run."""
+    file = BytesIO()
+    write_po(file, catalog, include_previous=True, width=80)
+    unwanted = (b'"POT-Creation-Date', b'"Generated-By', b'"Report-Msgid-Bugs-To')
+    unwanted += (
+        b'"Last-Translator: FULL NAME',
+        b'"Language-Team: ',
+        b'"Project-Id-Version',
+        b'"PO-Revision',
+    )
+    lines = file.getvalue().splitlines(keepends=True)
+    return b"".join(line for line in lines if not line.startswith(unwanted))
+
+
+class Compiled(Catalog):
+    """A catalog whose header has nothing that differs from one run to the next."""
+
+    @property
+    def mime_headers(self) -> list[tuple[str, str]]:
+        return [("Content-Type", "text/plain; charset=utf-8")]
+
+
+def mo(catalog: Catalog) -> bytes:
+    """Return the package's catalog: all translations that are not fuzzy."""
+    compiled = Compiled(charset="utf-8", fuzzy=False)
+    for message in catalog:
+        if message.id and message.string and not message.fuzzy:
+            compiled.add(message.id, message.string, context=message.context)
+    file = BytesIO()
+    write_mo(file, compiled)
+    return file.getvalue()
+
+
+def main() -> None:
+    """Write every file that is not current."""
+    parser = argparse.ArgumentParser(prog="make languages", description=__doc__)
+    parser.add_argument("--add", metavar="TAG", help="a new language, such as nl")
+    new = parser.parse_args().add
+    if new:
+        path = SOURCES / f"{new}.po"
+        catalog = Catalog(locale=new.replace("-", "_"), charset="utf-8", fuzzy=False)
+        catalog.header_comment = HEADER.format(
+            language=catalog.locale.get_display_name("en")
+        )
+        path.write_bytes(po(updated(catalog)))
+    for path in sorted(SOURCES.glob("*.po")):
+        catalog = updated(read(path))
+        path.write_bytes(po(catalog))
+        (CATALOGS / f"{path.stem}.mo").write_bytes(mo(catalog))
+        left = [m for m in catalog if m.id and (m.fuzzy or not m.string)]
+        print(f"{path.name}: {len(catalog) - len(left)} of {len(catalog)} translated")
+
+
+if __name__ == "__main__":
+    main()
