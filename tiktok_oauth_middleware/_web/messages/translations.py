@@ -70,7 +70,7 @@ def _load(language: str) -> Mapping[str, tuple[str, ...]]:
     from io import BytesIO
 
     try:
-        packed = pkgutil.get_data(__package__, f"catalogs/{language}.mo")
+        packed = pkgutil.get_data(__name__, f"catalogs/{language}.mo")
         catalog = GNUTranslations(BytesIO(packed or b""))
     except Exception as error:  # noqa: BLE001 - whatever a damaged file raises
         kind = type(error).__name__

@@ -90,14 +90,12 @@ def tiktok_logout_button(
     """
     _check(look)
     auth = auth_in(context["request"], required=True)
-    tag = ""
-    if label is None:
-        label = gettext(_LOG_OUT)
-        if label == _LOG_OUT:
-            tag, label = auth._mount_point.label("log_out", get_language())
+    tag, text = "", gettext(_LOG_OUT) if label is None else label
+    if label is None and text == _LOG_OUT:
+        tag, text = auth._mount_point.label("log_out", get_language())
     return button_html(
         auth.logout_url,
-        label,
+        text,
         look,
         is_form=True,
         language=tag,
