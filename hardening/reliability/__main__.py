@@ -24,6 +24,7 @@ FIGURES = (
     "slow_peers",
     "restarts",
     "many_users",
+    "free_threads",
 )
 #: What can only be measured with one of the stores.
 _NEEDS = {"kills": "sqlite", "outages": "redis"}

@@ -45,6 +45,7 @@ RUNS = [
     pytest.param("restarts", "postgresql", marks=lacking("postgresql")),
     pytest.param("restarts", "mariadb", marks=lacking("mariadb")),
     pytest.param("restarts", "django", marks=lacking("django")),
+    ("free_threads", "sqlite"),
     ("many_users", "sqlite"),
     pytest.param("many_users", "django", marks=lacking("django")),
     ("callbacks", "sqlite"),

@@ -363,8 +363,9 @@ class RedisStore:
 
     def _forget_closed_loops(self) -> None:
         # A client refers to its loop, so a weak dictionary would never drop it.
-        # Iterate over a copy: other threads with event loops also call this.
-        for loop in [loop for loop in tuple(self._by_loop) if loop.is_closed()]:
+        # A copy, made in one step: other threads with event loops also call this, and
+        # without the interpreter's lock tuple() takes several.
+        for loop in [loop for loop in self._by_loop.copy() if loop.is_closed()]:
             self._by_loop.pop(loop, None)
 
 

@@ -292,8 +292,9 @@ class ConnectionSource:
         loop = get_running_loop()
         connections = self._by_loop.get(loop)
         if connections is None:
-            # Iterate over a copy: other threads with event loops also call this.
-            for old in [old for old in tuple(self._by_loop) if old.is_closed()]:
+            # A copy, made in one step: other threads with event loops also call this,
+            # and without the interpreter's lock tuple() takes several.
+            for old in [old for old in self._by_loop.copy() if old.is_closed()]:
                 self._by_loop.pop(old, None)
             options = _options(self.dialect, self._timeout, in_loop=True)
             engine = create_async_engine(self._url, **options)

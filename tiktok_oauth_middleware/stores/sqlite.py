@@ -194,7 +194,8 @@ class SQLiteStore:
 
         A later call opens the same file again.
         """
-        connections = list(self._open_here)
+        with self._opening:  # a thread that connects now adds its connection to the set
+            connections = list(self._open_here)
         self._begin()
         for connection in connections:
             connection.close()

@@ -188,7 +188,8 @@ class AsyncBackend:
         if not on_asyncio():
             return
         here = asyncio.get_running_loop()
-        tasks = [task for task in self._running if task.get_loop() is here]
+        # A copy, made in one step: loops of other threads add and remove theirs.
+        tasks = [task for task in self._running.copy() if task.get_loop() is here]
         if tasks:
             await asyncio.wait(tasks, timeout=seconds)
 

@@ -189,3 +189,24 @@ class TestRunAll:
         with pytest.raises(StoreError, match="not now"):
             await AsyncBackend().run_all(works, 2, at_thread_end=lambda: None)
         assert done == ["finished"]
+
+
+class TestOtherLoops:
+    """One backend serves the event loops of several threads."""
+
+    @pytest.mark.parametrize("anyio_backend", ["asyncio"])
+    async def test_drain_while_others_work(self):
+        """Draining one loop survives that another loop's tasks begin meanwhile."""
+        backend, others = AsyncBackend(), asyncio.new_event_loop()
+
+        class Begins(asyncio.Future):
+            """Work of the other loop; it begins more when it is looked at."""
+
+            def get_loop(self):
+                backend._running.add(Begins(loop=others))
+                return others
+
+        backend._running.update(Begins(loop=others) for _ in range(5))
+        await backend.drain(1)
+        others.close()
+        assert len(backend._running) > 5

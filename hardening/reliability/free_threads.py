@@ -1,0 +1,200 @@
+"""Free-running threads over tokens that come due: no refresh lost, none doubled.
+
+Eight threads ask for a few users in random order and never wait for one another, while
+the clock goes on: half of them through one WSGI app, half through one ASGI app, each
+with an event loop of its own. All are in one process, over one store. On a
+free-threaded build they run at the same time, so the result is only one of such a build
+if no extension that was imported switched the lock back on: that fails, too.
+
+Rotation is strict. A refresh token that is presented twice was refreshed twice; a
+session that is gone at the end, or whose next refresh fails, lost a refresh.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sys
+import sysconfig
+import threading
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from tiktok_oauth_middleware import MemoryStore
+
+from .figure import Result, Run, opened
+from .world import LIFE, Answer, Asgi, Clock, Plan, Watcher, Wsgi, log_in, person
+from .world import watcher as strict_stand_in
+
+_THREADS = 8
+_USERS = 24
+#: Into how many steps of the clock the life of a token is divided.
+_STEPS = 40
+#: How many requests the first thread makes in each of them.
+_REQUESTS_A_STEP = 12
+_PATIENCE = 600
+
+
+def run(args: Run) -> Iterator[Result]:
+    """Yield one result for the memory store, and one for SQLite."""
+    lives = args.times(50, 2)
+    yield _figure("memory", lives, args.seed)
+    if "sqlite" in args.stores:
+        yield _figure("sqlite", lives, args.seed)
+
+
+def is_locked() -> bool:
+    """Whether threads of this process run one at a time."""
+    # Python 3.13 and newer have it; older ones and PyPy know no other state.
+    enabled: Callable[[], bool] = getattr(sys, "_is_gil_enabled", lambda: True)
+    return enabled()
+
+
+def _figure(store: str, lives: int, seed: int) -> Result:
+    clock = Clock()
+    fake = strict_stand_in(clock)
+    found: Counter[str] = Counter()
+    with opened(store) as url, _often_switching():
+        plan = Plan(store=url)
+        # Locks of a store end by its clock, and this one's hours pass in seconds.
+        kept = MemoryStore() if store == "memory" else plan.open_store(time.time)
+        options: dict[str, Any] = {"store": kept, "transport": fake.transport}
+        wsgi, asgi = Wsgi(plan, clock, **options), Asgi(plan, clock, **options)
+        cookies = {
+            who.open_id: log_in(wsgi, fake, who) for who in map(person, range(_USERS))
+        }
+        crowd = _Crowd(fake, cookies, clock, lives)
+        crowd.run(wsgi, asgi, seed)
+        found += crowd.found
+        found["lost"] = _lost(wsgi, fake, cookies, clock)
+        wsgi.close()
+    presented = fake.presented.values()
+    found["doubled"] = sum(len(times) - 1 for times in presented)
+    wrong = {
+        kind: found[kind] for kind in ("5xx", "signed_out", "strange", "raised", "lost")
+    }
+    wrong["doubled"] = found["doubled"]
+    # One that was built for it, with the lock switched back on, proves nothing.
+    is_free_build = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
+    is_kept_free = not (is_free_build and is_locked())
+    refreshed = len(presented) >= _USERS * lives
+    figures = {
+        "python": sys.version.split()[0],
+        "lock": "on" if is_locked() else "off",
+        "threads": _THREADS,
+        "users": _USERS,
+        "lives": lives,
+        "requests": found["requests"],
+        "refreshes": fake.refreshes,
+        **wrong,
+    }
+    passed = not any(wrong.values()) and refreshed and is_kept_free
+    return Result(name=f"free_threads[{store}]", passed=passed, figures=figures)
+
+
+@contextmanager
+def _often_switching() -> Iterator[None]:
+    """Let threads that share a lock take turns a thousand times as often."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(5e-6)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
+
+
+class _Crowd:
+    """The threads, and what they found wrong."""
+
+    def __init__(
+        self, fake: Watcher, cookies: dict[str, str], clock: Clock, lives: int
+    ) -> None:
+        self.found: Counter[str] = Counter()
+        self._fake = fake
+        self._cookies = list(cookies.items())
+        self._clock = clock
+        self._lives = lives
+        self._guard = threading.Lock()
+        self._is_over = threading.Event()
+
+    def run(self, wsgi: Wsgi, asgi: Asgi, seed: int) -> None:
+        """Run all threads until the first has let the tokens live so often."""
+
+        def free(number: int) -> None:
+            order = random.Random(f"{seed} {number}")
+            found: Counter[str] = Counter()
+            try:
+                if number % 2:
+                    asyncio.run(self._ask_asgi(asgi, order, found))
+                else:
+                    self._ask_wsgi(wsgi, order, found, is_first=number == 0)
+            except Exception:
+                found["raised"] += 1
+                traceback.print_exc()
+            finally:
+                if number == 0:
+                    self._is_over.set()
+                with self._guard:
+                    self.found += found
+
+        threads = [
+            threading.Thread(target=free, args=(number,), daemon=True)
+            for number in range(_THREADS)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(_PATIENCE)
+            if thread.is_alive():
+                self.found["raised"] += 1
+
+    def _ask_wsgi(
+        self, app: Wsgi, order: random.Random, found: Counter[str], *, is_first: bool
+    ) -> None:
+        if not is_first:
+            while not self._is_over.is_set():
+                who, cookie = order.choice(self._cookies)
+                self._judge(app.ask(cookie), who, found)
+            return
+        for _ in range(self._lives * _STEPS):
+            self._clock.value += LIFE / _STEPS
+            for _ in range(_REQUESTS_A_STEP):
+                who, cookie = order.choice(self._cookies)
+                self._judge(app.ask(cookie), who, found)
+
+    async def _ask_asgi(
+        self, app: Asgi, order: random.Random, found: Counter[str]
+    ) -> None:
+        while not self._is_over.is_set():
+            some = [order.choice(self._cookies) for _ in range(4)]
+            answers = await asyncio.gather(*(app.ask(cookie) for _, cookie in some))
+            for answer, (who, _) in zip(answers, some, strict=True):
+                self._judge(answer, who, found)
+        await app.wrapped.aclose()  # this loop's connections
+
+    def _judge(self, answer: Answer, who: str, found: Counter[str]) -> None:
+        found["requests"] += 1
+        if answer.status != 200:
+            found["5xx"] += 1
+            return
+        signed_in, open_id, token = answer.who
+        found["signed_out"] += not signed_in
+        # Another user's, or one that was never issued. A token may expire between the
+        # answer and here, since the clock goes on: none at all is right then.
+        found["strange"] += signed_in and open_id != who
+        found["strange"] += token is not None and self._fake.owners.get(token) != who
+
+
+def _lost(app: Wsgi, fake: Watcher, cookies: dict[str, str], clock: Clock) -> int:
+    """Return how many users' tokens cannot be refreshed any more."""
+    clock.value += LIFE + 10
+    lost = 0
+    for who, cookie in cookies.items():
+        signed_in, open_id, token = app.ask(cookie).who
+        is_whole = signed_in and open_id == who and fake.owners.get(token or "") == who
+        lost += not is_whole
+    return lost
