@@ -216,7 +216,7 @@ class TestHeaders:
             "style-src": f"'self' 'nonce-{problem.nonce}'",
             "img-src": "'self'",
             "font-src": "'self'",
-            "form-action": "'self'",
+            "form-action": "'self' https://www.tiktok.com",
             "frame-ancestors": "'none'",
             "base-uri": "'none'",
         }

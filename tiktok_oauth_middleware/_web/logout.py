@@ -99,7 +99,9 @@ class Logout:
         if request.method == "GET":
             here = mount_point.prefix + request.path
             actions = [button(action, here), link("stay", mount_point.home)]
-            return ErrorPage(code=question, actions=actions)
+            # The page after it may need a login, which leads on to TikTok.
+            onward = self.service.settings.endpoints.authorize
+            return ErrorPage(code=question, actions=actions, form_redirects_to=onward)
         if request.method != "POST":
             return ErrorPage(
                 code="method_not_allowed", headers=[("allow", "GET, POST")]
