@@ -11,7 +11,6 @@ import importlib
 import os
 import re
 import sys
-import time
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, closing, redirect_stdout
@@ -20,6 +19,15 @@ from typing import TYPE_CHECKING, Any
 from . import __version__
 from ._core.redact import one_line
 from ._store_command import add_arguments, hide_urls, run_action
+from ._users_command import (
+    INTERRUPTED,
+    Report,
+    Sweep,
+    add_list_arguments,
+    add_sweep_arguments,
+    list_users,
+    moment,
+)
 from .errors import ConfigurationError, NotSignedIn, TikTokOAuthError
 from .settings.options import TikTokSettings
 
@@ -46,11 +54,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for line in str(error).splitlines():
             print(f"wrong: {line}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return INTERRUPTED
     return code
 
 
-#: The exit codes that shells report for a program that SIGPIPE or SIGINT ended.
-_BROKEN_PIPE, _INTERRUPTED = 128 + 13, 128 + 2
+#: The exit code that shells report for a program that SIGPIPE ended.
+_BROKEN_PIPE = 128 + 13
 
 
 def _marked(arguments: Sequence[str] | None) -> list[str]:
@@ -112,25 +123,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     actions = tokens.add_subparsers(required=True, metavar="ACTION")
     listed = actions.add_parser("list", help="every stored user")
-    listed.add_argument(
-        "--ending",
-        metavar="DAYS",
-        type=_days,
-        help="only those whose grant ends within so many days",
-    )
+    add_list_arguments(listed, _days)
     listed.set_defaults(run=_list)
     sweep = actions.add_parser(
         "sweep",
         help="renew what ends soon, and report the grants that have ended",
         description="For cron. Exit code: 0, or 1 if a token could not be renewed.",
     )
-    sweep.add_argument(
-        "--within",
-        metavar="SECONDS",
-        type=_seconds,
-        default=3600,
-        help="renew the tokens that end within so many seconds (3600)",
-    )
+    add_sweep_arguments(sweep, _seconds)
     sweep.set_defaults(run=_sweep)
     sessions = actions.add_parser(
         "sessions", help="a user's browser sessions, by the ids that apps show"
@@ -261,68 +261,35 @@ def _is_in_colour() -> bool:
 def _list(given: argparse.Namespace) -> int:
     """Print a line for every stored user, or for those whose grant ends soon."""
     with _tokens() as tokens:
-        users = tokens.users()
-        unreadable = tokens.unreadable()
-        shown = users if given.ending is None else tokens.ending(given.ending * _DAY)
-    form = "{:<40}  {:<20}  {:<20}  {:>8}  {}"
-    print(form.format("open_id", "token ends", "grant ends", "sessions", "scopes"))
-    if given.ending is None:
-        shown.sort(key=lambda user: user.open_id)
-    for user in shown:
-        print(
-            form.format(
-                one_line(user.open_id),
-                _moment(user.token_expires_at),
-                "unknown" if user.ends_at is None else _moment(user.ends_at),
-                user.sessions,
-                ",".join(sorted(user.scopes)) or "none",
-            )
+        return list_users(
+            tokens, _report(given), ending=given.ending, after=given.after
         )
-    if given.ending is None:
-        print(f"{len(users)} stored")
-    else:
-        print(f"{len(shown)} of {len(users)} stored end within {given.ending:g} days")
-    _print_unreadable(unreadable)
-    return 0
 
 
 def _sweep(given: argparse.Namespace) -> int:
     """Refresh tokens that expire soon; print the users whose grant has ended."""
-
-    def report(event: Event) -> None:
-        if event.name in ("session_ended", "refresh_failed"):
-            what = "ended" if event.name == "session_ended" else "failed"
-            print(f"{what}: {one_line(event.open_id or '')} ({event.reason})")
-
-    try:
-        with _tokens(report) as tokens:
-            done = tokens.refresh_expiring(given.within)
-    except KeyboardInterrupt:
-        print(
-            "stopped: the refreshes under way were finished; the next sweep does the"
-            " rest",
-            file=sys.stderr,
-        )
-        return _INTERRUPTED
-    print(f"refreshed {done.refreshed}, failed {done.failed}, ended {done.ended}")
-    _print_unreadable(done.unreadable)
-    return int(done.failed > 0)
+    sweep = Sweep(_report(given))
+    with _tokens(sweep.on_event) as tokens:
+        return sweep.run(tokens, given.within)
 
 
-def _print_unreadable(count: int) -> None:
-    if count:
-        print(
-            f"{count} more cannot be opened: sealed with a key that is not in"
-            " TIKTOK_SECRET_KEYS, or damaged; their users count as signed out. Put the"
-            " key that sealed them at the end of TIKTOK_SECRET_KEYS."
-        )
+def _report(given: argparse.Namespace) -> Report:
+    return Report(sys.stdout, sys.stderr, _unreadable, progress=given.progress)
+
+
+def _unreadable(count: int) -> str:
+    return (
+        f"{count} more cannot be opened: sealed with a key that is not in"
+        " TIKTOK_SECRET_KEYS, or damaged; their users count as signed out. Put the"
+        " key that sealed them at the end of TIKTOK_SECRET_KEYS."
+    )
 
 
 def _refresh(given: argparse.Namespace) -> int:
     """Refresh one user's token, due or not."""
     with _tokens() as tokens:
         token = tokens.renew(given.open_id)
-    print(f"refreshed: the token ends {_moment(token.expires_at)}")
+    print(f"refreshed: the token ends {moment(token.expires_at)}")
     return 0
 
 
@@ -333,7 +300,7 @@ def _sessions(given: argparse.Namespace) -> int:
     form = "{:<32}  {:<20}  {}"
     print(form.format("session_id", "created", "last seen"))
     for session in sessions:
-        created, seen = _moment(session.created_at), _moment(session.last_seen_at)
+        created, seen = moment(session.created_at), moment(session.last_seen_at)
         print(form.format(session.session_id, created, seen))
     print(f"{len(sessions)} active")
     return 0
@@ -385,10 +352,6 @@ def _number(text: str, most: float) -> float:
         message = f"it is 0 to {most:g}"
         raise argparse.ArgumentTypeError(message)
     return number
-
-
-def _moment(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(seconds))
 
 
 # --- store -------------------------------------------------------------------------

@@ -10,9 +10,11 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
+from ._core.progress import Progress
 from ._core.secret import reveal
+from ._users_command import INTERRUPTED, Output
 from .errors import ConfigurationError
 from .stores.registry import create_store, open_store, store_fault
 
@@ -21,20 +23,7 @@ if TYPE_CHECKING:
     from ._session.copying import CopyReport
     from .settings.options import TikTokSettings
 
-#: Exit code of a program that SIGINT ended: 128 + 2.
-INTERRUPTED = 130
-#: A line of progress is printed after so many seconds where there is no terminal.
-_LINE_SECONDS = 10.0
-_TERMINAL_SECONDS = 0.2
 _ABOUT = "a store's URL, or env:NAME for the environment variable that holds it"
-
-
-class Output(Protocol):
-    """What lines are written to: a stream, or Django's wrapper of one."""
-
-    def write(self, text: str, /) -> object:
-        """Write a text that ends with the line."""
-        ...
 
 
 def hide_urls(parser: Any) -> None:
@@ -146,10 +135,15 @@ def copy(
         message = "FROM and TO are the same store; nothing was copied"
         raise ConfigurationError(message)
     stores = [open_store(url, clock=clock) for url in urls]
-    shown = _Progress(progress)
+    shown, last = Progress(progress), _Last()
+
+    def show(report: CopyReport) -> None:
+        last.report = report
+        shown.show(lambda: _sentence(report))
+
     in_loop = any(getattr(store, "needs_event_loop", False) for store in stores)
     backend: Backend = AsyncBackend() if in_loop else ThreadBackend()
-    work = _copied(settings, stores, backend, clock, shown)
+    work = _copied(settings, stores, backend, clock, show)
     try:
         if in_loop:
             import asyncio
@@ -158,16 +152,22 @@ def copy(
         else:
             report = run(work)
     except KeyboardInterrupt:
-        shown.end()
-        done = "nothing was copied" if shown.last is None else _sentence(shown.last)
+        shown.clear()
+        done = "nothing was copied" if last.report is None else _sentence(last.report)
         out.write(f"interrupted: {done}\n")
         out.write(
             "run the same command again to go on: what was copied is not copied twice\n"
         )
         return INTERRUPTED
-    shown.end()
+    shown.clear()
     _print_report(report, out)
     return 0 if report.is_complete else 1
+
+
+class _Last:
+    """What a copy has reported last."""
+
+    report: CopyReport | None = None
 
 
 async def _copied(
@@ -175,7 +175,7 @@ async def _copied(
     stores: list[Any],
     backend: Backend,
     clock: Callable[[], float],
-    shown: _Progress,
+    show: Callable[[CopyReport], None],
 ) -> CopyReport:
     from ._core.encryption import Box
     from ._session.cache import SessionCache
@@ -202,14 +202,14 @@ async def _copied(
         Connections(settings, adapters[1], target, clock),
         login_seconds=settings.login_lifetime + SERVER_CLOCK_SKEW,
         clock=clock,
-        progress=shown.show,
+        progress=show,
     )
     try:
         await work.check_keys()
         await _refuse_same(*adapters)
         return await work.run()
     finally:
-        shown.show(work.report)
+        show(work.report)
         for adapter in adapters:
             await adapter.close()
 
@@ -251,38 +251,6 @@ def _given(url: str, which: str) -> str:
 
 
 # --- what is printed -----------------------------------------------------------------
-
-
-class _Progress:
-    """Prints how far a copy is, not too often."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self._is_terminal = stream.isatty() and os.environ.get("TERM") != "dumb"
-        self._pause = _TERMINAL_SECONDS if self._is_terminal else _LINE_SECONDS
-        self._next = time.monotonic() + self._pause
-        self._has_open_line = False
-        self.last: CopyReport | None = None
-
-    def show(self, report: CopyReport) -> None:
-        self.last = report
-        if time.monotonic() < self._next:
-            return
-        self._next = time.monotonic() + self._pause
-        text = _sentence(report)
-        if self._is_terminal:
-            # Clears the rest of the line (ECMA-48, EL).
-            self._stream.write(f"\r{text}\x1b[K")
-            self._has_open_line = True
-        else:
-            self._stream.write(f"{text}\n")
-        self._stream.flush()
-
-    def end(self) -> None:
-        """Leave the line that was rewritten."""
-        if self._has_open_line:
-            self._stream.write("\r\x1b[K")
-            self._stream.flush()
 
 
 def _sentence(report: CopyReport) -> str:

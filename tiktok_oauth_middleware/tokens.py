@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
@@ -31,6 +31,7 @@ from ._session.service import SessionService
 from .auth import Token, User
 from .errors import NotSignedIn, TikTokError, TikTokUnavailable
 from .settings.arguments import check_options
+from .stores.base import ROWS
 
 if TYPE_CHECKING:
     from ._session.record import UserRecord
@@ -222,7 +223,9 @@ class TikTokTokens:
         """Return a user's profile, as `profile` does, from an event loop."""
         return await self._profile(self._async_service(), open_id)
 
-    def refresh_expiring(self, within: float) -> RefreshSummary:
+    def refresh_expiring(
+        self, within: float, *, progress: Callable[[int], object] | None = None
+    ) -> RefreshSummary:
         """Refresh every token that expires within `within` seconds: a sweep for cron.
 
         No token is refreshed before half of its lifetime is over, so that more frequent
@@ -235,15 +238,18 @@ class TikTokTokens:
         Args:
             within: seconds; use twice the time between two sweeps, so that one may
                 fail.
+            progress: called now and then with the number of users read so far.
 
         Raises:
             StoreError: the store failed, or cannot list its users.
         """
-        return run(self._sweep(self._sync_service(), within))
+        return run(self._sweep(self._sync_service(), within, progress))
 
-    async def arefresh_expiring(self, within: float) -> RefreshSummary:
+    async def arefresh_expiring(
+        self, within: float, *, progress: Callable[[int], object] | None = None
+    ) -> RefreshSummary:
         """Refresh expiring tokens, as `refresh_expiring` does, from an event loop."""
-        return await self._sweep(self._async_service(), within)
+        return await self._sweep(self._async_service(), within, progress)
 
     def ending(self, within: float) -> list[StoredUser]:
         """Return the users whose grant ends within `within` seconds, the soonest first.
@@ -269,11 +275,44 @@ class TikTokTokens:
         Raises:
             StoreError: the store failed, or cannot list its users.
         """
-        return run(self._users(self._sync_service()))
+        # By open_id, since some stores list a record twice at times.
+        return [*{user.open_id: user for user in self.iter_users()}.values()]
 
     async def ausers(self) -> list[StoredUser]:
         """Return all stored users, as `users` does, from an event loop."""
-        return await self._users(self._async_service())
+        return [*{user.open_id: user async for user in self.aiter_users()}.values()]
+
+    def iter_users(self, *, after: str = "") -> Generator[StoredUser, None, int]:
+        """Yield all stored users, without tokens, as they are read from the store.
+
+        They come in the order of the store, some hundred are in memory at a time, and a
+        user that logs in or out meanwhile may be missing. Redis may list a user twice
+        while it resizes its table. The generator returns how many records cannot be
+        opened, see `unreadable`.
+
+        Args:
+            after: the open_id of a user, to go on where an earlier iteration ended: the
+                users up to this one are left out. No user comes if it is not stored.
+
+        Raises:
+            StoreError: the store failed, or cannot list its users.
+        """
+        service, unreadable = self._sync_service(), 0
+        pages = self._user_pages(service, after)
+        try:
+            while (page := run(_next(pages))) is not None:
+                unreadable += page.unreadable
+                yield from page.users
+        finally:
+            run(_closed(pages))
+        return unreadable
+
+    async def aiter_users(self, *, after: str = "") -> AsyncGenerator[StoredUser, None]:
+        """Yield all stored users, as `iter_users` does, in an event loop."""
+        async with aclosing(self._user_pages(self._async_service(), after)) as pages:
+            async for page in pages:
+                for user in page.users:
+                    yield user
 
     def unreadable(self) -> int:
         """Return how many stored records none of ``secret_keys`` can open.
@@ -494,7 +533,12 @@ class TikTokTokens:
             raise TikTokUnavailable("", "the token expired and could not be renewed")
         return Token(record.access_token.reveal(), record.expires_at, record.scopes)
 
-    async def _sweep(self, service: SessionService, within: float) -> RefreshSummary:
+    async def _sweep(
+        self,
+        service: SessionService,
+        within: float,
+        progress: Callable[[int], object] | None,
+    ) -> RefreshSummary:
         demand = Demand(within=within)
         # Appended to, not added up: threads do this at the same time.
         results: list[str | None] = []
@@ -511,12 +555,15 @@ class TikTokTokens:
         # By id, since some stores list a record twice at times.
         due: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {}
         unreadable: set[str] = set()
-        async with aclosing(service.records.each_id()) as names:
-            async for name in names:
-                stored, is_unreadable = await service.records.inspect(name)
-                if is_unreadable:
+        read = 0
+        async with aclosing(service.records.each()) as found:
+            async for name, stored in found:
+                if progress is not None and not read % ROWS:
+                    progress(read)
+                read += 1
+                if stored is None:
                     unreadable.add(name)
-                if stored is not None and service.refresh.is_due(stored.record, demand):
+                elif service.refresh.is_due(stored.record, demand):
                     due[name] = refreshing(stored)
                 if len(due) == _DUE_AT_ONCE:
                     await service.run_all(due.values())
@@ -530,29 +577,40 @@ class TikTokTokens:
         counts = Counter(result for result in results if result is not None)
         return RefreshSummary(**counts, unreadable=len(unreadable))
 
-    async def _users(self, service: SessionService) -> list[StoredUser]:
-        users = []
-        for name in await service.records.ids():
-            stored = await service.records.load(name)
-            if stored is not None:
-                users.append(stored_user(service, stored.record))
-        return users
+    async def _user_pages(
+        self, service: SessionService, after: str
+    ) -> AsyncGenerator[_Page, None]:
+        page = _Page()
+        async with aclosing(
+            service.records.each(self._named(after) if after else "")
+        ) as found:
+            async for _, stored in found:
+                if stored is None:
+                    page.unreadable += 1
+                else:
+                    page.users.append(stored_user(service, stored.record))
+                if len(page.users) == ROWS:
+                    yield page
+                    page = _Page()
+        yield page
 
     async def _ending(self, service: SessionService, within: float) -> list[StoredUser]:
         latest = self._clock() + within
-        found = [
-            (user.ends_at, user.open_id, user)
-            for user in await self._users(service)
-            if user.ends_at is not None and user.ends_at <= latest
-        ]
-        return [user for _, _, user in sorted(found, key=lambda entry: entry[:2])]
+        found = {}
+        async with aclosing(self._user_pages(service, "")) as pages:
+            async for page in pages:
+                for user in page.users:
+                    if user.ends_at is not None and user.ends_at <= latest:
+                        found[user.open_id] = user
+        return sorted(found.values(), key=lambda user: (user.ends_at, user.open_id))
 
     async def _unreadable(self, service: SessionService) -> int:
-        count = 0
-        for name in await service.records.ids():
-            _, is_unreadable = await service.records.inspect(name)
-            count += is_unreadable
-        return count
+        names = set()
+        async with aclosing(service.records.each()) as found:
+            async for name, stored in found:
+                if stored is None:
+                    names.add(name)
+        return len(names)
 
     async def _accounts(
         self, service: SessionService, user_id: str
@@ -623,6 +681,24 @@ class TikTokTokens:
                 self._settings, AsyncBackend(), **self._options
             )
         return self._async
+
+
+class _Page:
+    """Some stored users, and how many records between them cannot be opened."""
+
+    __slots__ = ("unreadable", "users")
+
+    def __init__(self) -> None:
+        self.users: list[StoredUser] = []
+        self.unreadable = 0
+
+
+async def _next(pages: AsyncGenerator[_Page, None]) -> _Page | None:
+    return await anext(pages, None)
+
+
+async def _closed(pages: AsyncGenerator[_Page, None]) -> None:
+    await pages.aclose()
 
 
 def _check_session_id(session_id: object) -> None:

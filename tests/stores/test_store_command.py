@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import pty
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tiktok_oauth_middleware import SQLStore
+from tiktok_oauth_middleware import MemoryStore, SQLStore
 from tiktok_oauth_middleware.__main__ import main
 from tiktok_oauth_middleware._core.backends.base import run
 from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
@@ -24,10 +25,10 @@ from tiktok_oauth_middleware._core.secret import Secret
 from tiktok_oauth_middleware._session.cache import SessionCache
 from tiktok_oauth_middleware._session.cookie import record_id
 from tiktok_oauth_middleware._session.record import Session, UserRecord
-from tiktok_oauth_middleware._session.records import Records
+from tiktok_oauth_middleware._session.records import Records, VersionedRecord
 from tiktok_oauth_middleware.settings.options import TikTokSettings
 from tiktok_oauth_middleware.stores import open_store
-from tiktok_oauth_middleware.stores.base import PAGE
+from tiktok_oauth_middleware.stores.base import PAGE, ROWS
 
 from ..support.patience import HANGS
 from .conftest import PASSWORD
@@ -86,10 +87,14 @@ def fill(url: str, settings: TikTokSettings, count: int) -> None:
     store.close()
 
 
+async def _each(records: Records) -> list[VersionedRecord | None]:
+    return [stored async for _, stored in records.each()]
+
+
 def users_in(url: str, settings: TikTokSettings) -> list[UserRecord]:
     store = open_store(url)
     records = records_in(store, settings)
-    found = [run(records.load(each)) for each in run(records.ids())]
+    found = run(_each(records))
     store.close()
     return sorted(
         (each.record for each in found if each is not None),
@@ -177,16 +182,21 @@ def test_more_than_a_page(
     assert len(users_in(target, settings)) == PAGE + 1
 
 
+def _opened(kind: str, request: pytest.FixtureRequest, tmp_path: Any) -> Any:
+    if kind == "memory":
+        return MemoryStore()
+    if kind == "sqlite":
+        return open_store(f"sqlite:///{tmp_path}/pages.sqlite3")
+    if kind == "redis":
+        return open_store(request.getfixturevalue("redis_base"))
+    server = request.getfixturevalue(kind)
+    return open_store(request.getfixturevalue("emptied")(server.url()))
+
+
 @pytest.mark.parametrize("kind", ["sqlite", "redis", "postgresql", "mariadb"])
 def test_pages(kind: str, request: pytest.FixtureRequest, tmp_path: Any) -> None:
     """A store lists its keys in pages: every key with the prefix, and no other."""
-    if kind == "sqlite":
-        url = f"sqlite:///{tmp_path}/pages.sqlite3"
-    elif kind == "redis":
-        url = request.getfixturevalue("redis_base")
-    else:
-        url = request.getfixturevalue("emptied")(request.getfixturevalue(kind).url())
-    store: Any = open_store(url)
+    store = _opened(kind, request, tmp_path)
     keys = {f"tiktok:Pages:{number:04d}" for number in range(PAGE + 2)}
     for key in [*keys, "tiktok:pages:0000", "tiktok:Pagez:0000"]:
         assert store.compare_and_set(key, None, b"1", 60)
@@ -195,6 +205,32 @@ def test_pages(kind: str, request: pytest.FixtureRequest, tmp_path: Any) -> None
     assert max(map(len, pages)) <= PAGE
     assert {key for page in pages for key in page} == keys
     store.close()
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite", "redis", "postgresql", "mariadb"])
+def test_rows(kind: str, request: pytest.FixtureRequest, tmp_path: Any) -> None:
+    """A store lists its rows in short pages: with the values that `get` returns."""
+    store = _opened(kind, request, tmp_path)
+    rows = {
+        f"tiktok:Rows:{n:04d}": b"value %d\x00\xff" % n for n in range(2 * ROWS + 3)
+    }
+    for key, value in rows.items():
+        assert store.compare_and_set(key, None, value, 60)
+    for key, ttl in (("tiktok:rows:0000", 60), ("tiktok:Rowz", 60), ("tiktok:Rows", 0)):
+        assert store.compare_and_set(key, None, b"1", ttl)
+    pages = list(store.rows("tiktok:Rows:"))
+    assert len(pages) >= 3
+    assert max(map(len, pages)) <= ROWS
+    assert {key: value for page in pages for key, value in page} == rows
+    if kind in ("redis", "postgresql"):
+        assert dict(asyncio.run(_rows_in_loop(store))) == rows
+    store.close()
+
+
+async def _rows_in_loop(store: Any) -> list[tuple[str, bytes]]:
+    rows = [row async for page in store.arows("tiktok:Rows:") for row in page]
+    await store.aclose()
+    return rows
 
 
 class TestCreate:
@@ -363,9 +399,10 @@ class TestArguments:
 
 SLOW = """
 import sys, time
-from tiktok_oauth_middleware import __main__, _store_command
+from tiktok_oauth_middleware import __main__
+from tiktok_oauth_middleware._core import progress
 from tiktok_oauth_middleware._session import copying
-_store_command._LINE_SECONDS = _store_command._TERMINAL_SECONDS = 0
+progress._LINE_SECONDS = progress._TERMINAL_SECONDS = 0
 real = copying.Copy._record
 async def record(self, name):
     await real(self, name)

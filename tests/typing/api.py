@@ -257,6 +257,11 @@ async def job() -> None:
         assert_type(tokens.profile("open_id"), User)
         assert_type(await tokens.aprofile("open_id"), User)
         assert_type(tokens.ending(within=30 * 86400), list[StoredUser])
+        for user in tokens.iter_users(after="open_id"):
+            assert_type(user, StoredUser)
+        async for user in tokens.aiter_users():
+            assert_type(user, StoredUser)
+        tokens.refresh_expiring(3600, progress=print)
         assert_type(tokens.accounts("user"), list[ConnectedAccount])
         [account] = await tokens.aaccounts("user")
         assert_type(account.user, User)

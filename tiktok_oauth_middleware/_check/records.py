@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from itertools import islice
+from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,8 +57,12 @@ async def _counted(settings: TikTokSettings) -> tuple[int, int]:
     box = Box(keys, settings.client_key, "grant")
     records = Records(settings, store, box, SessionCache(1), time.time)
     try:
-        named = [*islice(await records.ids(), _READ)]
-        found = [await records.inspect(record_id) for record_id in named]
+        opened: dict[str, bool] = {}  # by id, since some stores list a row twice
+        async with aclosing(records.each()) as found:
+            async for record_id, stored in found:
+                opened[record_id] = stored is not None
+                if len(opened) == _READ:
+                    break
     finally:
         await store.close()
-    return len(found), sum(is_unreadable for _, is_unreadable in found)
+    return len(opened), sum(not is_open for is_open in opened.values())

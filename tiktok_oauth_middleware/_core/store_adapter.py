@@ -8,7 +8,7 @@ it.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import (
     AbstractContextManager,
     asynccontextmanager,
@@ -179,13 +179,50 @@ class StoreAdapter:
 
         All are in one list where the store has no ``pages(prefix)``.
         """
-        in_loop = self._is_async or self._uses_async_methods()
-        name = "apages" if in_loop and not self._is_async else "pages"
+        name = "apages" if self._in_loop() and not self._is_async else "pages"
         listing = getattr(self._store, name, None)
         if listing is None:
             yield await self.keys(prefix)
             return
-        found, call = listing(prefix), self._blocking("keys")
+        async for page in self._each_page(listing(prefix)):
+            yield page
+
+    async def rows(self, prefix: str) -> AsyncGenerator[list[tuple[str, bytes]], None]:
+        """Yield the rows whose keys begin with `prefix`, each list when asked for.
+
+        Where the store has no ``rows(prefix)``, each row is read by its key.
+        """
+        listing = self._row_listing()
+        if listing is None:
+            async for keys in self.pages(prefix):
+                found = [(key, await self.get(key)) for key in keys]
+                yield [(key, value) for key, value in found if value is not None]
+            return
+        async for page in self._each_page(listing(prefix)):
+            yield page
+
+    def _row_listing(self) -> Callable[[str], Any] | None:
+        """Return the store's ``rows``, if it is of the class that has its ``get``.
+
+        A subclass that changes how single rows are read or listed changes that for all.
+        """
+        in_loop = self._in_loop()
+        names = (
+            ("arows", "aget", "akeys", "apages")
+            if in_loop and not self._is_async
+            else ("rows", "get", "keys", "pages")
+        )
+        owners = {_owner(self._store, name) for name in names}
+        if owners == {None} or len(owners) > 1:
+            return None
+        listing: Callable[[str], Any] = getattr(self._store, names[0])
+        return listing
+
+    def _in_loop(self) -> bool:
+        return self._is_async or self._uses_async_methods()
+
+    async def _each_page(self, found: Any) -> AsyncIterator[Any]:
+        in_loop, call = self._in_loop(), self._blocking("keys")
         while True:
             with _store_errors():
                 page = await (
@@ -216,6 +253,14 @@ class StoreAdapter:
         """Return what calls a method that blocks."""
         quick = self._waits == "never" or (self._waits == "writes" and method == "get")
         return _call_directly if quick or self._offload is None else self._offload
+
+
+def _owner(store: object, name: str) -> object:
+    """Return the class that defines a method of a store; the store if it does."""
+    if name in getattr(store, "__dict__", ()):
+        return store
+    kinds = (kind for kind in type(store).__mro__ if name in vars(kind))
+    return next(kinds, None)
 
 
 async def _call_directly(call: Callable[..., Any], *args: Any) -> Any:

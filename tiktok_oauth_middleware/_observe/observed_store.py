@@ -7,7 +7,7 @@ own, with nothing around it (see `traces`).
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -74,7 +74,14 @@ class ObservedStore(StoreAdapter):
             return await self._observed.keys(prefix)
 
     async def pages(self, prefix: str) -> AsyncIterator[list[str]]:
-        pages = self._observed.pages(prefix)
+        async for page in self._each_observed(self._observed.pages(prefix)):
+            yield page
+
+    async def rows(self, prefix: str) -> AsyncGenerator[list[tuple[str, bytes]], None]:
+        async for page in self._each_observed(self._observed.rows(prefix)):
+            yield page
+
+    async def _each_observed(self, pages: AsyncIterator[Any]) -> AsyncIterator[Any]:
         while True:
             with self._operation("keys"):
                 page = await anext(pages, None)

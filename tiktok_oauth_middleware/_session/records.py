@@ -13,7 +13,7 @@ import hmac
 import os
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, aclosing
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from tiktok_oauth_middleware._core.log import logger
@@ -135,27 +135,41 @@ class Records:
         # The braces keep a user's record and its lock in one slot of a Redis cluster.
         return f"{self.space}:grant:{{{record_id}}}"
 
-    async def ids(self) -> list[str]:
-        """Return the ids of all records of this app.
+    async def each(
+        self, after: str = ""
+    ) -> AsyncGenerator[tuple[str, VersionedRecord | None], None]:
+        """Yield the id of each record and the record; None if it cannot be opened.
 
-        Raises:
-            StoreError: the store failed, or cannot list its keys.
-        """
-        # A store that pages may list a row twice.
-        return list(dict.fromkeys([name async for name in self.each_id()]))
+        They are read some at a time, so one that was read may have changed by now. Some
+        stores repeat one at times. Nothing is logged: the caller reports it.
 
-    async def each_id(self) -> AsyncGenerator[str, None]:
-        """Yield the ids of all records of this app; some stores repeat one at times.
+        Args:
+            after: the id of a record; those up to it are left out.
 
         Raises:
             StoreError: the store failed, or cannot list its keys.
         """
         prefix = f"{self.space}:grant:{{"
-        async for keys in self._store.pages(prefix):
-            for key in keys:
-                # The keys of locks have the same prefix, but do not end with the brace.
-                if key.endswith("}"):
-                    yield key[len(prefix) : -1]
+        begin, is_behind = len(prefix), not after
+        async with aclosing(self._store.rows(prefix)) as pages:
+            while True:
+                changes, at = self._cache.changes, self._clock()
+                page = await anext(pages, None)
+                if page is None:
+                    return
+                for key, sealed in page:
+                    # The keys of locks do not end with the brace.
+                    if not key.endswith("}"):
+                        continue
+                    name = key[begin:-1]
+                    if is_behind:
+                        record = self._unsealed(name, sealed)
+                        yield (
+                            name,
+                            record
+                            and VersionedRecord(name, sealed, record, changes, at),
+                        )
+                    is_behind = is_behind or name == after
 
     async def pages(self) -> AsyncGenerator[list[Row], None]:
         """Yield all rows of TikTok apps in the store, a thousand or so at a time.

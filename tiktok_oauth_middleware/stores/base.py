@@ -102,6 +102,22 @@ class Paging(Protocol):
         ...
 
 
+class RowPaging(Protocol):
+    """An optional method of a store, for callers that read very many rows.
+
+    Without it `Paging.pages` is asked for the keys, and `get` for each row. It is not
+    called on a subclass that has a ``get``, ``keys`` or ``pages`` of its own, which
+    may mean something else.
+    """
+
+    def rows(self, prefix: str) -> Iterator[list[tuple[str, bytes]]]:
+        """Yield keys that begin with `prefix` with their values, in short lists.
+
+        `Paging.pages` says which rows are in them.
+        """
+        ...
+
+
 class AsyncStore(Protocol):
     """The same four methods, for a store that is written for asyncio."""
 
@@ -126,6 +142,8 @@ class AsyncStore(Protocol):
 
 #: Keys in a page of `Paging.pages`.
 PAGE = 1000
+#: Rows in a page of `RowPaging.rows`: a record with 50 sessions has 4 kB.
+ROWS = 250
 
 
 def pages_by_key(
@@ -144,6 +162,24 @@ def pages_by_key(
             yield keys
             after = keys[-1]
         if len(keys) < length:
+            return
+
+
+def rows_by_key(
+    page: Callable[[str], list[tuple[str, bytes]]], after: str
+) -> Iterator[list[tuple[str, bytes]]]:
+    """Yield the pages of a store that lists its rows in the order of their keys.
+
+    Args:
+        page: Returns the next rows after a key, in order; fewer than `ROWS` at the end.
+        after: Where to begin.
+    """
+    while True:
+        rows = page(after)
+        if rows:
+            yield rows
+            after = rows[-1][0]
+        if len(rows) < ROWS:
             return
 
 

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from tiktok_oauth_middleware._core.backends.base import run
 
-from .base import SwapLock, Waits, pages_by_key
+from .base import SwapLock, Waits, pages_by_key, rows_by_key
 from .django_connections import DjangoConnections
 from .django_statements import statements_for
 from .registry import missing_library
@@ -94,6 +94,12 @@ class DjangoStore:
             lambda key: run(self._rows.page(self._connections, prefix, key)), prefix
         )
 
+    def rows(self, prefix: str) -> Iterator[list[tuple[str, bytes]]]:
+        """Yield the rows whose keys continue `prefix`, some at a time."""
+        return rows_by_key(
+            lambda key: run(self._rows.rows(self._connections, prefix, key)), prefix
+        )
+
     def close(self) -> None:
         """Close the store's own connection of this thread; Django closes its."""
         self._connections.close()
@@ -130,6 +136,12 @@ class DjangoStore:
     async def apages(self, prefix: str) -> AsyncIterator[list[str]]:
         """Yield the keys that continue `prefix`, a thousand at a time."""
         found = self.pages(prefix)
+        while page := await sync_to_async(lambda: next(found, None))():
+            yield page
+
+    async def arows(self, prefix: str) -> AsyncIterator[list[tuple[str, bytes]]]:
+        """Yield the rows whose keys continue `prefix`, some at a time."""
+        found = self.rows(prefix)
         while page := await sync_to_async(lambda: next(found, None))():
             yield page
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from .base import PAGE
+from .base import PAGE, ROWS
 from .table import SWEPT_ROWS, Statement
 
 _SERVER_TIME = {
@@ -22,6 +22,10 @@ _TEXTS = {
     "page": (
         "SELECT {k} FROM {t} WHERE {k} > %(key)s AND {k} < %(end)s"
         " AND expires > {now} ORDER BY {k} LIMIT {page}"
+    ),
+    "rows": (
+        "SELECT {k}, value FROM {t} WHERE {k} > %(key)s AND {k} < %(end)s"
+        " AND expires > {now} ORDER BY {k} LIMIT {rows}"
     ),
     "written": "SELECT 1 FROM {t} WHERE {k} = %(key)s AND mark = %(mark)s",
     "replace": (
@@ -76,7 +80,9 @@ def statements_for(table: str, vendor: str, *, by_server: bool) -> dict[str, Sta
     now = _SERVER_TIME[vendor] if by_server else "%(now)s"
     found = {}
     for name, text in texts.items():
-        sql = text.format(t=table, k=key, now=now, most=SWEPT_ROWS, page=PAGE)
+        sql = text.format(
+            t=table, k=key, now=now, most=SWEPT_ROWS, page=PAGE, rows=ROWS
+        )
         names = tuple(re.findall(r"%\((\w+)\)s", sql))
         found[name] = Statement(re.sub(r"%\(\w+\)s", "%s", sql), names)
     return found

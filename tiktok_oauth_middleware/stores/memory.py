@@ -18,7 +18,7 @@ from tiktok_oauth_middleware._core.fork import register_after_fork
 from tiktok_oauth_middleware._core.log import logger as log
 from tiktok_oauth_middleware._core.workers import several_workers
 
-from .base import PAGE, SwapLock, Waits, refuse_empty_swap
+from .base import PAGE, ROWS, SwapLock, Waits, refuse_empty_swap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -88,6 +88,13 @@ class MemoryStore:
         keys = iter(self.keys(prefix))
         while page := [*islice(keys, PAGE)]:
             yield page
+
+    def rows(self, prefix: str) -> Iterator[list[tuple[str, bytes]]]:
+        """Yield the rows whose keys begin with `prefix`, some at a time."""
+        keys = iter(self.keys(prefix))
+        while page := [*islice(keys, ROWS)]:
+            found = ((key, self.get(key)) for key in page)
+            yield [(key, value) for key, value in found if value is not None]
 
     def close(self) -> None:
         """Do nothing: there are no connections to close, and the rows stay."""

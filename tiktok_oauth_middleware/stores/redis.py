@@ -26,6 +26,7 @@ from contextlib import (
     AbstractContextManager,
     suppress,
 )
+from functools import partial
 from importlib import import_module
 from inspect import iscoroutinefunction
 from itertools import islice
@@ -35,7 +36,7 @@ from urllib.parse import urlsplit
 from tiktok_oauth_middleware._core.secret import Secret, reveal
 from tiktok_oauth_middleware.errors import ConfigurationError, StoreError
 
-from .base import PAGE, AsyncSwapLock, SwapLock, Waits, refuse_empty_swap
+from .base import PAGE, ROWS, AsyncSwapLock, SwapLock, Waits, refuse_empty_swap
 from .registry import missing_library
 
 if TYPE_CHECKING:
@@ -202,6 +203,19 @@ class RedisStore:
         except Exception as error:
             raise _failure("read", error) from error
 
+    def rows(self, prefix: str) -> Iterator[list[tuple[str, bytes]]]:
+        """Yield the rows whose keys begin with `prefix`, some at a time.
+
+        Raises:
+            StoreError: Redis failed.
+        """
+        for keys in self.pages(prefix):
+            for some in _batches(keys):
+                values = _call_with_retries(
+                    self._connections(), "read", partial(_mget, some)
+                )
+                yield _rows_of(some, values)
+
     def facts(self) -> dict[str, Any]:
         """Return the server's INFO, and its ``save`` setting if CONFIG is permitted.
 
@@ -277,6 +291,17 @@ class RedisStore:
             raise _failure("read", error) from error
         if page:
             yield page
+
+    async def arows(self, prefix: str) -> AsyncIterator[list[tuple[str, bytes]]]:
+        """Yield the rows whose keys begin with `prefix`, some at a time.
+
+        Raises:
+            StoreError: Redis failed.
+        """
+        async for keys in self.apages(prefix):
+            for some in _batches(keys):
+                values = await self._acall_with_retries("read", partial(_mget, some))
+                yield _rows_of(some, values)
 
     async def aclose(self) -> None:
         """Close the connections of this event loop, and this process's others.
@@ -387,6 +412,27 @@ def _call_with_retries(
             if not tries or not connections.may_try_again(error):
                 raise _failure(what, error) from error
         _drop_idle(connections.pool)
+
+
+def _batches(keys: list[str]) -> Iterator[list[str]]:
+    """Yield the keys of a page in lists short enough for one MGET."""
+    for start in range(0, len(keys), ROWS):
+        yield keys[start : start + ROWS]
+
+
+def _mget(keys: list[str], connections: _Connections) -> Any:
+    """Call MGET; a cluster's client asks each node for its own keys."""
+    client = connections.client
+    return getattr(client, "mget_nonatomic", client.mget)(keys)
+
+
+def _rows_of(keys: list[str], values: list[Any]) -> list[tuple[str, bytes]]:
+    """Return the rows that are still there, without the marks of their writers."""
+    return [
+        (key, value[:-_MARK])
+        for key, value in zip(keys, values, strict=True)
+        if value is not None
+    ]
 
 
 def _drop_idle(pool: Any) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from tiktok_oauth_middleware._core.backends.base import run
 
-from .base import AsyncSwapLock, SwapLock, Waits, pages_by_key
+from .base import AsyncSwapLock, SwapLock, Waits, pages_by_key, rows_by_key
 from .sql_connections import ConnectionSource
 from .sql_statements import make_table, statements_for
 from .table import Rows
@@ -122,6 +122,13 @@ class SQLStore:
             lambda key: run(self._rows.page(connections, prefix, key)), prefix
         )
 
+    def rows(self, prefix: str) -> Iterator[list[tuple[str, bytes]]]:
+        """Yield the rows whose keys continue `prefix`, some at a time."""
+        connections = self._source.connections()
+        return rows_by_key(
+            lambda key: run(self._rows.rows(connections, prefix, key)), prefix
+        )
+
     def create_table(self) -> bool:
         """Create the table where it is not there yet.
 
@@ -164,6 +171,13 @@ class SQLStore:
         connections, page = self._source.loop_connections(), [prefix]
         while page := await self._rows.page(connections, prefix, page[-1]):
             yield page
+
+    async def arows(self, prefix: str) -> AsyncIterator[list[tuple[str, bytes]]]:
+        """Yield the rows whose keys continue `prefix`, some at a time."""
+        connections, after = self._source.loop_connections(), prefix
+        while page := await self._rows.rows(connections, prefix, after):
+            yield page
+            after = page[-1][0]
 
     async def acreate_table(self) -> bool:
         """Create the table, as `create_table` does, from an event loop."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .base import PAGE
+from .base import PAGE, ROWS
 from .table import MARK_BYTES, SWEPT_ROWS, Statement
 
 if TYPE_CHECKING:
@@ -92,6 +92,7 @@ def statements_for(
         "get": sa.select(value).where(this, alive),
         "keys": listed.where(key >= start),
         "page": listed.where(key > start).limit(PAGE),
+        "rows": listed.add_columns(value).where(key > start).limit(ROWS),
         "written": sa.select(sa.literal_column("1")).where(
             this, mark == sa.bindparam("mark", type_=mark.type)
         ),

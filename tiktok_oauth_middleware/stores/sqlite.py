@@ -29,7 +29,15 @@ from tiktok_oauth_middleware._core.fork import register_after_fork
 from tiktok_oauth_middleware._core.log import logger as log
 from tiktok_oauth_middleware.errors import StoreError
 
-from .base import PAGE, SwapLock, Waits, pages_by_key, refuse_empty_swap
+from .base import (
+    PAGE,
+    ROWS,
+    SwapLock,
+    Waits,
+    pages_by_key,
+    refuse_empty_swap,
+    rows_by_key,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,6 +49,10 @@ _LAYOUT = 1
 # Placeholders have no numbers: Python 3.12 warns of ?1 with a tuple, 3.14 refuses it.
 _KEYS = "SELECT key FROM entries WHERE key >= ? AND key < ? AND expires > ?"
 _PAGE = f"{_KEYS.replace('>=', '>', 1)} ORDER BY key LIMIT {PAGE}"
+_ROWS = (
+    _KEYS.replace(">=", ">", 1).replace("SELECT key", "SELECT key, value")
+    + f" ORDER BY key LIMIT {ROWS}"
+)
 _GET = "SELECT value FROM entries WHERE key = ? AND expires > ?"
 _CREATE = """
 INSERT INTO entries (key, value, expires) VALUES (?, ?, ?)
@@ -135,11 +147,7 @@ class SQLiteStore:
         except sqlite3.Error as error:
             self._drop_after(error)
             _raise_store_error("read", error)
-        if not rows:
-            return None
-        value = rows[0][0]
-        # Another program may have written a number; text comes as bytes.
-        return value if isinstance(value, bytes) else str(value).encode()
+        return _as_bytes(rows[0][0]) if rows else None
 
     def _rows_again(self, key: str) -> list[Any]:
         """Return what a new connection reads."""
@@ -178,13 +186,28 @@ class SQLiteStore:
         """Yield the keys that continue `prefix`, a thousand at a time."""
         return pages_by_key(lambda key: self._listed(_PAGE, key, prefix), prefix)
 
+    def rows(self, prefix: str) -> Iterator[list[tuple[str, bytes]]]:
+        """Yield the rows whose keys continue `prefix`, some at a time."""
+
+        def page(after: str) -> list[tuple[str, bytes]]:
+            rows = self._selected(_ROWS, after, prefix)
+            return [
+                (key.decode(errors="replace"), _as_bytes(value)) for key, value in rows
+            ]
+
+        return rows_by_key(page, prefix)
+
     def _listed(self, statement: str, start: str, prefix: str) -> list[str]:
+        rows = self._selected(statement, start, prefix)
+        return [key.decode(errors="replace") for (key,) in rows]
+
+    def _selected(self, statement: str, start: str, prefix: str) -> list[Any]:
         handle = self._connection().handle
         try:
             # A range, not a pattern, so that no character of the prefix is special.
             values = (start, prefix + "\U0010ffff", self._clock())
             with closing(handle.execute(statement, values)) as rows:
-                return [key.decode(errors="replace") for (key,) in rows]
+                return rows.fetchall()
         except sqlite3.Error as error:
             self._drop_after(error)
             _raise_store_error("read", error)
@@ -342,6 +365,11 @@ class SQLiteStore:
             )
             raise StoreError(message) from error
         return found.st_dev, found.st_ino
+
+
+def _as_bytes(value: object) -> bytes:
+    # Another program may have written a number; text comes as bytes.
+    return value if isinstance(value, bytes) else str(value).encode()
 
 
 class _Connection:

@@ -104,9 +104,9 @@ class Rows:
     """The rows of one table.
 
     Args:
-        statements: By name: ``get``, ``keys``, ``page``, ``written``, ``replace``,
-            ``delete``, ``insert``, ``revive`` and ``sweep``, and ``create`` where one
-            statement can create a row and replace an expired one.
+        statements: By name: ``get``, ``keys``, ``page``, ``rows``, ``written``,
+            ``replace``, ``delete``, ``insert``, ``revive`` and ``sweep``, and
+            ``create`` where one statement can create a row and replace an expired one.
         clock: Returns seconds since 1970, for statements with a parameter ``now``;
             None if they read the database's clock.
         has_byte_keys: Whether keys are stored as bytes.
@@ -147,6 +147,17 @@ class Rows:
         values = {"key": self._key(after), "end": self._key(prefix + _LAST)}
         rows, _ = await self._execute(connections, "page", values)
         return [k.decode() if isinstance(k, bytes) else k for (k,) in rows]
+
+    async def rows(
+        self, connections: Connections, prefix: str, after: str
+    ) -> list[tuple[str, bytes]]:
+        """Return the next `ROWS` rows of a prefix, of those behind a key."""
+        values = {"key": self._key(after), "end": self._key(prefix + _LAST)}
+        rows, _ = await self._execute(connections, "rows", values)
+        return [
+            (k.decode() if isinstance(k, bytes) else k, bytes(value))
+            for k, value in rows
+        ]
 
     async def swap(
         self,

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from tiktok_oauth_middleware._core.redact import one_line
 from tiktok_oauth_middleware._store_command import add_arguments as add_store_arguments
 from tiktok_oauth_middleware._store_command import hide_urls, run_action
+from tiktok_oauth_middleware._users_command import (
+    Report,
+    Sweep,
+    add_list_arguments,
+    add_sweep_arguments,
+    list_users,
+)
 from tiktok_oauth_middleware.errors import ConfigurationError, TikTokOAuthError
-
-_DAY = 86400
 
 
 class Command(BaseCommand):
@@ -40,25 +43,13 @@ class Command(BaseCommand):
             "--strict", action="store_true", help="a note counts as wrong"
         )
         tokens = commands.add_parser("tokens", help="list the stored users")
-        tokens.add_argument(
-            "--ending",
-            type=float,
-            metavar="DAYS",
-            help="only those whose grant ends within so many days",
-        )
+        add_list_arguments(tokens, float)
         sweep = commands.add_parser(
             "sweep",
             help="renew what ends soon",
             description="For cron. Exit code: 0, or 1 if a token could not be renewed.",
         )
-        sweep.add_argument(
-            "--within",
-            type=float,
-            default=3600,
-            metavar="SECONDS",
-            help="renew the tokens that end within so many seconds (3600)",
-        )
-
+        add_sweep_arguments(sweep, float)
         add_store_arguments(commands.add_parser("store", help="copy a store"))
         hide_urls(parser)
 
@@ -99,35 +90,18 @@ class Command(BaseCommand):
     def _tokens(self, given: dict[str, Any]) -> int:
         from tiktok_oauth_middleware.django import installation
 
-        tokens, ending = installation().tokens, given["ending"]
-        users = tokens.users() if ending is None else tokens.ending(ending * _DAY)
-        form = "{:<40}  {:<20}  {:<20}  {:>8}  {}"
-        self.stdout.write(
-            form.format("open_id", "token ends", "grant ends", "sessions", "scopes")
+        return list_users(
+            installation().tokens,
+            self._report(given),
+            ending=given["ending"],
+            after=given["after"],
         )
-        for user in users:
-            self.stdout.write(
-                form.format(
-                    one_line(user.open_id),
-                    _moment(user.token_expires_at),
-                    "unknown" if user.ends_at is None else _moment(user.ends_at),
-                    user.sessions,
-                    ",".join(sorted(user.scopes)) or "none",
-                )
-            )
-        self.stdout.write(f"{len(users)} stored")
-        self._write_unreadable(tokens.unreadable())
-        return 0
 
     def _sweep(self, given: dict[str, Any]) -> int:
         from tiktok_oauth_middleware.django import installation
 
-        done = installation().tokens.refresh_expiring(given["within"])
-        self.stdout.write(
-            f"refreshed {done.refreshed}, failed {done.failed}, ended {done.ended}"
-        )
-        self._write_unreadable(done.unreadable)
-        return int(done.failed > 0)
+        sweep = Sweep(self._report(given), counts=False)
+        return sweep.run(installation().tokens, given["within"])
 
     def _store(self, given: dict[str, Any]) -> int:
         from tiktok_oauth_middleware.django.project import read_settings
@@ -136,13 +110,12 @@ class Command(BaseCommand):
             given["action"], given["urls"], read_settings, self.stdout, sys.stderr
         )
 
-    def _write_unreadable(self, count: int) -> None:
-        if count:
-            self.stdout.write(
-                f"{count} more cannot be opened: sealed with a key that is not in"
-                " secret_keys, or damaged; their users count as signed out"
-            )
+    def _report(self, given: dict[str, Any]) -> Report:
+        return Report(self.stdout, sys.stderr, _unreadable, progress=given["progress"])
 
 
-def _moment(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(seconds))
+def _unreadable(count: int) -> str:
+    return (
+        f"{count} more cannot be opened: sealed with a key that is not in secret_keys,"
+        " or damaged; their users count as signed out"
+    )

@@ -1,0 +1,270 @@
+"""Lists and sweeps of very many users: in pages, with progress, and stopped."""
+
+import asyncio
+import io
+from dataclasses import replace
+
+import pytest
+
+from tiktok_oauth_middleware import MemoryStore, TikTokTokens, _users_command
+from tiktok_oauth_middleware._core import progress as progress_module
+from tiktok_oauth_middleware._core.backends.base import run
+from tiktok_oauth_middleware._core.secret import Secret
+from tiktok_oauth_middleware._session.cookie import record_id
+from tiktok_oauth_middleware._session.record import UserRecord
+from tiktok_oauth_middleware._users_command import (
+    INTERRUPTED,
+    Report,
+    Sweep,
+    list_users,
+)
+from tiktok_oauth_middleware.stores.base import ROWS
+
+USERS = 5_000
+SOME = 600
+DAY = 86400
+
+
+class Watched(MemoryStore):
+    """A store that counts the rows it gave, and is interrupted before a page."""
+
+    interrupts_at = 0
+
+    def __init__(self, clock):
+        super().__init__(clock=clock)
+        self.given = 0
+        self.listed_at_once = 0
+
+    def get(self, key):
+        return super().get(key)
+
+    def keys(self, prefix):
+        return super().keys(prefix)
+
+    def pages(self, prefix):
+        return super().pages(prefix)
+
+    def rows(self, prefix):
+        for number, page in enumerate(super().rows(prefix), 1):
+            if number == self.interrupts_at:
+                raise KeyboardInterrupt
+            self.given += len(page)
+            yield page
+
+
+class Terminal(io.StringIO):
+    """A text that claims to be a terminal."""
+
+    def isatty(self):
+        return True
+
+
+def filled(store, settings, clock, count):
+    """Return the tokens of so many users, whose names are in no order."""
+    tokens = TikTokTokens(replace(settings, keep_grants=True), store, clock=clock)
+    records = tokens._sync_service().records
+    now = int(clock())
+    for number in range(count):
+        record = UserRecord(
+            open_id=f"-000user{number * 7919 % count:05d}",
+            access_token=Secret(f"act.{number}"),
+            issued_at=now,
+            expires_at=now + DAY,
+            refresh_token=Secret(f"rft.{number}"),
+            refresh_expires_at=now + (1 + number % 100) * DAY,
+            scopes="user.info.basic",
+        )
+        named = record_id(settings.client_key, record.open_id)
+        run(records.create(named, record))
+    return tokens
+
+
+@pytest.fixture
+def store(clock):
+    return Watched(clock)
+
+
+@pytest.fixture
+def some(store, settings, clock):
+    return filled(store, settings, clock, SOME)
+
+
+def report(**more):
+    """Return a report that collects texts."""
+    return Report(io.StringIO(), io.StringIO(), "{} cannot be opened".format, **more)
+
+
+def listed(text):
+    """Return the open_ids of a printed list."""
+    return [line.split()[0] for line in text.splitlines() if line.startswith("-000")]
+
+
+class TestIterUsers:
+    def test_pages(self, store, settings, clock):
+        """Of 5,000 users no more than a page is read ahead of the one that is used."""
+        tokens = filled(store, settings, clock, USERS)
+        seen = set()
+        for user in tokens.iter_users():
+            assert store.given - len(seen) <= 2 * ROWS
+            seen.add(user.open_id)
+        assert len(seen) == USERS
+
+    def test_in_a_loop(self, some, store):
+        """In an event loop the users are the same, and come in pages, too."""
+
+        async def found():
+            seen = []
+            async for user in some.aiter_users():
+                assert store.given - len(seen) <= 2 * ROWS
+                seen.append(user)
+            return seen
+
+        assert asyncio.run(found()) == [*some.iter_users()]
+
+    def test_after(self, some):
+        """An iteration goes on behind the user that an earlier one ended with."""
+        users = [user.open_id for user in some.iter_users()]
+        rest = some.iter_users(after=users[321])
+        assert [user.open_id for user in rest] == users[322:]
+        assert [*some.iter_users(after="nobody")] == []
+
+    def test_left_early(self, some, store):
+        """Who leaves the iteration early leaves the rest of the store unread."""
+        users = some.iter_users()
+        next(users)
+        users.close()
+        assert store.given <= 2 * ROWS
+        assert len(some.users()) == SOME
+
+    def test_unreadable(self, some, store):
+        """Records that cannot be opened are counted and left out."""
+        key = store.keys("tiktok:")[0]
+        store.compare_and_set(key, store.get(key), b"damaged", DAY)
+        users, counted = some.iter_users(), []
+
+        def counting():
+            counted.append((yield from users))
+
+        assert len([*counting()]) == SOME - 1
+        assert counted == [1]
+        assert some.unreadable() == 1
+
+    def test_own_get(self, settings, clock):
+        """The rows of a store whose class has a `get` of its own come through that."""
+
+        class Prefixed(MemoryStore):
+            def get(self, key):
+                value = super().get(key)
+                return None if value is None else value.removeprefix(b"x")
+
+            def compare_and_set(self, key, old, new, ttl):
+                old, new = (v and b"x" + v for v in (old, new))
+                return super().compare_and_set(key, old, new, ttl)
+
+        tokens = filled(Prefixed(clock=clock), settings, clock, 3)
+        assert len(tokens.users()) == 3
+
+
+class TestList:
+    def test_sorted(self, some):
+        """Some thousand users are printed in the order of their open_ids."""
+        told = report()
+        assert list_users(some, told) == 0
+        found = listed(told.out.getvalue())
+        assert len(found) == SOME
+        assert found == sorted(found)
+        assert f"{SOME} stored\n" in told.out.getvalue()
+        assert told.err.getvalue() == ""
+
+    def test_very_many(self, some, monkeypatch):
+        """More are printed as they are read, all of them and each once."""
+        monkeypatch.setattr(_users_command, "SORTED", 100)
+        told = report()
+        assert list_users(some, told) == 0
+        found = listed(told.out.getvalue())
+        assert len(found) == len(set(found)) == SOME
+        assert found != sorted(found)
+
+    def test_interrupted(self, some, store, monkeypatch):
+        """Ctrl-C says how many were listed, and the list goes on from there."""
+        monkeypatch.setattr(_users_command, "SORTED", 100)
+        store.interrupts_at = 3
+        told = report()
+        assert list_users(some, told) == INTERRUPTED
+        first = listed(told.out.getvalue())
+        assert len(first) == 2 * ROWS
+        after = told.err.getvalue().partition("--after=")[2].strip()
+        assert told.err.getvalue().startswith(f"stopped: {2 * ROWS} users listed;")
+        assert after == first[-1]
+        store.interrupts_at = 0
+        rest = report()
+        assert list_users(some, rest, after=after) == 0
+        assert len({*first, *listed(rest.out.getvalue())}) == SOME
+        assert f"{SOME - 2 * ROWS} stored behind that one" in rest.out.getvalue()
+
+    def test_interrupted_early(self, some, store):
+        """Ctrl-C before anything was printed says so."""
+        store.interrupts_at = 2
+        told = report()
+        assert list_users(some, told) == INTERRUPTED
+        assert told.err.getvalue() == "stopped: 0 users listed\n"
+
+    def test_ending(self, some, store):
+        """Those who end soon come in the order of their ends; Ctrl-C ends that, too."""
+        told = report()
+        assert list_users(some, told, ending=10) == 0
+        assert len(listed(told.out.getvalue())) == SOME // 10
+        assert f"60 of {SOME} stored end within 10 days" in told.out.getvalue()
+        store.interrupts_at = 3
+        told = report()
+        assert list_users(some, told, ending=10) == INTERRUPTED
+        assert told.err.getvalue() == f"stopped: {2 * ROWS} users read, none listed\n"
+
+    def test_progress(self, some, monkeypatch):
+        """Progress is shown on a terminal, or if it was asked for, and cleared."""
+        monkeypatch.setattr(progress_module, "_TERMINAL_SECONDS", -1)
+        monkeypatch.setattr(progress_module, "_LINE_SECONDS", -1)
+        monkeypatch.setenv("TERM", "xterm")
+        told = report()._replace(err=Terminal())
+        list_users(some, told)
+        assert f"\r{SOME} users listed\x1b[K" in told.err.getvalue()
+        assert told.err.getvalue().endswith("\r\x1b[K")
+        told = report(progress=True)
+        list_users(some, told, ending=10)
+        assert f"{SOME} users read\n" in told.err.getvalue()
+
+    def test_no_progress_beside_lines(self, some, monkeypatch):
+        """Where the list itself is on the terminal, it is its own progress."""
+        monkeypatch.setattr(progress_module, "_TERMINAL_SECONDS", -1)
+        told = report()._replace(out=Terminal(), err=Terminal())
+        list_users(some, told)
+        assert told.err.getvalue() == ""
+
+
+class TestSweep:
+    def test_interrupted(self, some, store):
+        """Ctrl-C says how far the sweep came; nobody is lost by it."""
+        store.interrupts_at = 3
+        told = report()
+        sweep = Sweep(told)
+        assert sweep.run(some, 3600) == INTERRUPTED
+        assert told.err.getvalue().startswith(
+            f"stopped: {ROWS} users read, 0 refreshed, 0 failed, 0 ended; the refreshes"
+        )
+        assert "the next sweep does the rest" in told.err.getvalue()
+
+    def test_progress(self, some, monkeypatch):
+        """Progress counts users; without events, nothing is said of refreshes."""
+        monkeypatch.setattr(progress_module, "_LINE_SECONDS", -1)
+        told = report(progress=True)
+        assert Sweep(told, counts=False).run(some, 3600) == 0
+        assert told.err.getvalue().splitlines() == [
+            f"{read} users read" for read in (0, ROWS, 2 * ROWS)
+        ]
+        assert told.out.getvalue() == "refreshed 0, failed 0, ended 0\n"
+
+    def test_in_a_loop(self, some):
+        """A sweep in an event loop reports its progress as well."""
+        read = []
+        asyncio.run(some.arefresh_expiring(3600, progress=read.append))
+        assert read == [0, ROWS, 2 * ROWS]

@@ -1,0 +1,263 @@
+"""``tokens list`` and ``tokens sweep``, for the command line and for manage.py.
+
+A store may hold millions of users. They are read some hundred at a time, progress is
+shown on a terminal, and Ctrl-C says how far the command came and how to go on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator
+from itertools import chain, islice
+from typing import Any, NamedTuple, Protocol, TextIO
+
+from ._core.progress import Progress
+from ._core.redact import one_line
+
+#: Exit code of a program that SIGINT ended: 128 + 2.
+INTERRUPTED = 130
+#: So many users are sorted before they are printed; more come in the store's order.
+SORTED = 10_000
+_FORM = "{:<40}  {:<20}  {:<20}  {:>8}  {}"
+_DAY = 86400
+
+
+class Output(Protocol):
+    """What lines are written to: a stream, or Django's wrapper of one."""
+
+    def write(self, text: str, /) -> object:
+        """Write a text that ends with the line."""
+        ...
+
+
+class Report(NamedTuple):
+    """Where a command writes."""
+
+    #: Gets the result.
+    out: Output
+    #: Gets the progress, and how to go on after Ctrl-C.
+    err: TextIO
+    #: Returns the sentence about so many records that cannot be opened.
+    unreadable: Callable[[int], str]
+    #: Whether to show progress where `err` is no terminal.
+    progress: bool = False
+
+    def line(self, text: str) -> None:
+        """Write a line of the result."""
+        self.out.write(f"{text}\n")
+
+    def stopped(self, text: str) -> int:
+        """Write how far a command came; return its exit code."""
+        self.err.write(f"stopped: {text}\n")
+        self.err.flush()
+        return INTERRUPTED
+
+    def shown(self, *, beside_lines: bool = False) -> Progress | None:
+        """Return what shows progress; None if nothing is to be shown.
+
+        Args:
+            beside_lines: whether lines are printed meanwhile, which are progress enough
+                if they are printed on the same terminal.
+        """
+        is_terminal = getattr(self.out, "isatty", bool)()
+        wanted = self.err.isatty() and not (beside_lines and is_terminal)
+        return Progress(self.err) if wanted or self.progress else None
+
+
+def add_list_arguments(parser: Any, days: Callable[[str], float]) -> None:
+    """Declare the options of a list; `days` reads a number of days."""
+    parser.add_argument(
+        "--ending",
+        metavar="DAYS",
+        type=days,
+        help="only those whose grant ends within so many days, the soonest first",
+    )
+    parser.add_argument(
+        "--after",
+        metavar="OPEN_ID",
+        default="",
+        help="go on behind this user; write --after=OPEN_ID",
+    )
+    _add_progress(parser)
+
+
+def add_sweep_arguments(parser: Any, seconds: Callable[[str], float]) -> None:
+    """Declare the options of a sweep; `seconds` reads a number of seconds."""
+    parser.add_argument(
+        "--within",
+        metavar="SECONDS",
+        type=seconds,
+        default=3600,
+        help="renew the tokens that end within so many seconds (3600)",
+    )
+    _add_progress(parser)
+
+
+def _add_progress(parser: Any) -> None:
+    parser.add_argument(
+        "--progress",
+        action="store_true",
+        help="report progress on standard error even if that is no terminal",
+    )
+
+
+class _Listing:
+    """Users as they are read, and what became of the others."""
+
+    def __init__(self, users: Generator[Any, None, int]) -> None:
+        self._users = users
+        self.unreadable = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        self.unreadable = yield from self._users
+
+
+def list_users(
+    tokens: Any, report: Report, *, ending: float | None = None, after: str = ""
+) -> int:
+    """Print a line for every stored user; return the exit code.
+
+    Args:
+        tokens: a `TikTokTokens`.
+        report: where to write.
+        ending: only users whose grant ends within so many days, the soonest first.
+        after: the open_id of the user to go on behind.
+
+    Raises:
+        StoreError: the store failed.
+    """
+    report.line(
+        _FORM.format("open_id", "token ends", "grant ends", "sessions", "scopes")
+    )
+    if ending is not None:
+        return _list_ending(tokens, report, ending)
+    listing = _Listing(tokens.iter_users(after=after))
+    progress, listed, last, is_sorted = report.shown(beside_lines=True), 0, "", False
+    try:
+        users = iter(listing)
+        first = [*islice(users, SORTED + 1)]
+        is_sorted = len(first) <= SORTED
+        if is_sorted:
+            first.sort(key=lambda user: user.open_id)
+        for user in chain(first, users):
+            report.line(_line(user))
+            listed, last = listed + 1, user.open_id
+            if progress is not None and not listed % 100:
+                progress.show(lambda: f"{listed} users listed")  # noqa: B023 - called at once
+    except KeyboardInterrupt:
+        _clear(progress)
+        on = ""
+        if last and not is_sorted:
+            on = f"; go on with --after={one_line(last)}"
+        return report.stopped(f"{listed} users listed{on}")
+    _clear(progress)
+    report.line(f"{listed} stored" if not after else f"{listed} stored behind that one")
+    _report_unreadable(report, listing.unreadable)
+    return 0
+
+
+def _list_ending(tokens: Any, report: Report, days: float) -> int:
+    listing, stored = _Listing(tokens.iter_users()), 0
+    progress = report.shown()
+    try:
+        for stored, _ in enumerate(listing, 1):
+            if progress is not None and not stored % 100:
+                progress.show(lambda: f"{stored} users read")  # noqa: B023 - called at once
+        found = tokens.ending(days * _DAY)
+    except KeyboardInterrupt:
+        _clear(progress)
+        return report.stopped(f"{stored} users read, none listed")
+    _clear(progress)
+    for user in found:
+        report.line(_line(user))
+    report.line(f"{len(found)} of {stored} stored end within {days:g} days")
+    _report_unreadable(report, listing.unreadable)
+    return 0
+
+
+def _line(user: Any) -> str:
+    return _FORM.format(
+        one_line(user.open_id),
+        moment(user.token_expires_at),
+        "unknown" if user.ends_at is None else moment(user.ends_at),
+        user.sessions,
+        ",".join(sorted(user.scopes)) or "none",
+    )
+
+
+class Sweep:
+    """A sweep of the command line: counts, reports, and can be stopped."""
+
+    def __init__(self, report: Report, *, counts: bool = True) -> None:
+        """Prepare.
+
+        Args:
+            report: where to write.
+            counts: whether `on_event` will be called.
+        """
+        self._report = report
+        self._is_counting = counts
+        self._progress = report.shown()
+        self._read = 0
+        self._counts = {"refresh": 0, "refresh_failed": 0, "session_ended": 0}
+
+    def on_event(self, event: Any) -> None:
+        """Count an event, and print those that somebody may look into."""
+        if event.name not in self._counts:
+            return
+        self._counts[event.name] += 1
+        if event.name != "refresh":
+            _clear(self._progress)
+            what = "ended" if event.name == "session_ended" else "failed"
+            open_id = one_line(event.open_id or "")
+            self._report.line(f"{what}: {open_id} ({event.reason})")
+
+    def run(self, tokens: Any, within: float) -> int:
+        """Refresh tokens that expire soon; return the exit code.
+
+        Args:
+            tokens: a `TikTokTokens` whose `on_event` is this one's.
+            within: seconds.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        try:
+            done = tokens.refresh_expiring(within, progress=self._show)
+        except KeyboardInterrupt:
+            _clear(self._progress)
+            return self._report.stopped(
+                f"{self._sentence()}; the refreshes under way were finished; the next"
+                " sweep does the rest"
+            )
+        _clear(self._progress)
+        self._report.line(
+            f"refreshed {done.refreshed}, failed {done.failed}, ended {done.ended}"
+        )
+        _report_unreadable(self._report, done.unreadable)
+        return int(done.failed > 0)
+
+    def _show(self, read: int) -> None:
+        self._read = read
+        if self._progress is not None:
+            self._progress.show(self._sentence)
+
+    def _sentence(self) -> str:
+        refreshed, failed, ended = self._counts.values()
+        counts = f", {refreshed} refreshed, {failed} failed, {ended} ended"
+        return f"{self._read} users read{counts if self._is_counting else ''}"
+
+
+def _report_unreadable(report: Report, count: int) -> None:
+    if count:
+        report.line(report.unreadable(count))
+
+
+def _clear(progress: Progress | None) -> None:
+    if progress is not None:
+        progress.clear()
+
+
+def moment(seconds: float) -> str:
+    """Return a time in seconds since 1970 for people, in UTC."""
+    return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(seconds))
