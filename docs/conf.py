@@ -29,7 +29,10 @@ language = "en"
 # --- pages in Markdown -------------------------------------------------------------
 myst_heading_anchors = 4  # anchors as a forge makes them; links to them are checked
 myst_fence_as_directive = ["mermaid"]
-mermaid_version = "11.12.0"
+mermaid_version = "11.12.0"  # fetched by the reader's browser
+mermaid_fullscreen = False
+mermaid_dark_theme = "neutral"
+mermaid_height = "auto"
 
 # --- the reference, from docstrings ------------------------------------------------
 autodoc_member_order = "bysource"
@@ -40,7 +43,7 @@ autodoc_preserve_defaults = True
 autodoc_default_options = {"members": True, "undoc-members": True}
 default_role = "py:obj"  # `Name` is a link where the reference has that name
 python_use_unqualified_type_names = True
-maximum_signature_line_length = 84
+maximum_signature_line_length = 110
 toc_object_entries_show_parents = "hide"
 add_module_names = False
 
@@ -49,6 +52,7 @@ html_theme = "furo"
 html_title = f"tiktok-oauth-middleware {release}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_js_files = ["site.js"]
 html_favicon = "_static/favicon.svg"
 html_copy_source = False
 html_show_sphinx = False

@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 from sphinx.ext.napoleon import Config, GoogleDocstring
 
 if TYPE_CHECKING:
+    from docutils.nodes import TextElement, reference
+    from sphinx.addnodes import pending_xref
     from sphinx.application import Sphinx
+    from sphinx.environment import BuildEnvironment
 
 _NAPOLEON = Config(napoleon_use_rtype=False)
 #: Docstrings that Python and pydantic write.
@@ -74,6 +77,19 @@ def _write(
     ).lines()
 
 
+def _find(
+    app: Sphinx, env: BuildEnvironment, node: pending_xref, shown: TextElement
+) -> reference | None:
+    """Look a name up in the package, if the module that mentions it has none."""
+    name = node.get("reftarget", "")
+    if node.get("refdomain") != "py" or "tiktok_oauth_middleware" in name:
+        return None
+    name = f"tiktok_oauth_middleware.{name}"
+    return env.domains.python_domain.resolve_xref(
+        env, node["refdoc"], app.builder, "obj", name, node, shown
+    )
+
+
 def _without_proxies() -> None:
     """Replace Flask's proxies, which autodoc looks into, and which need a request."""
     from tiktok_oauth_middleware import flask
@@ -108,4 +124,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("autodoc-skip-member", _skip)
     app.connect("autodoc-process-signature", _sign)
     app.connect("autodoc-process-docstring", _write)
+    app.connect("missing-reference", _find)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -17,7 +17,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from docutils.io import StringOutput
+from sphinx.builders.text import TextBuilder
 from sphinx.util import logging
+from sphinx.writers.text import TextWriter
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -48,6 +51,10 @@ class Page(NamedTuple):
     about: str
 
 
+#: The front page, which the list need not have.
+_FRONT = Page("index", "README", "what the package is, a quick start, and its limits")
+
+
 def shelves() -> dict[str, list[Page]]:
     """Return the pages of docs/README.md by the headings above them."""
     text = (DOCS / "README.md").read_text(encoding="utf-8")
@@ -72,16 +79,21 @@ def _pages(items: str) -> Iterator[Page]:
 
 def _read(_: Sphinx, name: str, source: list[str]) -> None:
     """Complete a page's Markdown before it is parsed."""
+    source[0] = _markdown(name, source[0])
+    if name == "index":
+        source[0] += "".join(_navigation())
+
+
+def _markdown(name: str, text: str) -> str:
+    """Return a page's Markdown with links that lead somewhere on the site."""
     home = DOCS / f"{name}.md"
     if name in FROM_THE_TOP:
         home = ROOT / FROM_THE_TOP[name]
-        source[0] = home.read_text(encoding="utf-8")
-    source[0] = "".join(
+        text = home.read_text(encoding="utf-8")
+    return "".join(
         part if part.startswith("```") else _LINK.sub(_relinked(name, home), part)
-        for part in _FENCE.split(source[0])
+        for part in _FENCE.split(text)
     )
-    if name == "index":
-        source[0] += "".join(_navigation())
 
 
 def _relinked(name: str, home: Path) -> Callable[[re.Match[str]], str]:
@@ -112,7 +124,83 @@ def _navigation() -> Iterator[str]:
         yield f"\n\n```{{toctree}}\n:hidden:\n:caption: {shelf}\n\n{names}\n```\n"
 
 
+# --- after the build ---------------------------------------------------------------
+
+#: What axe finds wrong in the HTML of Sphinx and Furo, and what is right: a level for
+#: the headings of the navigation, names for its two columns, no headings without text.
+_CORRECTIONS = (
+    (re.compile(r'class="caption" role="heading"'), r'\g<0> aria-level="2"'),
+    (re.compile(r'<aside class="sidebar-drawer"'), r'\g<0> aria-label="Pages"'),
+    (
+        re.compile(r'<aside class="toc-drawer'),
+        r'<aside aria-label="This page" class="toc-drawer',
+    ),
+    (
+        re.compile(
+            r"<thead>\s*<tr[^>]*>(\s*<th[^>]*><p></p></th>)+\s*</tr>\s*</thead>"
+        ),
+        "",
+    ),
+    (re.compile(r"<th([^>]*)><p></p></th>"), r"<td\1></td>"),
+)
+
+
+def _finish(app: Sphinx, failure: Exception | None) -> None:
+    """Correct the pages' HTML, and write ``llms.txt`` and ``llms-full.txt``."""
+    if failure or app.builder.name != "html":
+        return
+    site = Path(app.outdir)
+    for page in site.rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        for wrong, right in _CORRECTIONS:
+            text = wrong.sub(right, text)
+        page.write_text(text, encoding="utf-8")
+    whole = dict(_texts(app))
+    for name, text in whole.items():
+        (site / f"{name}.md").write_text(text, encoding="utf-8")
+    (site / "llms.txt").write_text("".join(_index(app)), encoding="utf-8")
+    full = "\n\n".join(f"<!-- {name}.md -->\n\n{text}" for name, text in whole.items())
+    (site / "llms-full.txt").write_text(full, encoding="utf-8")
+
+
+def _index(app: Sphinx) -> Iterator[str]:
+    """Yield the lines of ``llms.txt``, as https://llmstxt.org/ describes them."""
+    summary = (ROOT / "README.md").read_text(encoding="utf-8").split("\n\n")[1]
+    yield f"# {app.config.project}\n\n> {' '.join(summary.split())}\n"
+    yield "\nThe text of all pages is in `llms-full.txt` beside this file.\n"
+    site = app.config.html_baseurl
+    for shelf, pages in {"Start": [_FRONT], **shelves()}.items():
+        yield f"\n## {shelf}\n\n"
+        for page in pages:
+            about = f": {page.about}" if page.about else ""
+            yield f"- [{page.title}]({site}{page.name}.md){about}\n"
+
+
+def _texts(app: Sphinx) -> Iterator[tuple[str, str]]:
+    """Yield each page's name and text; of the reference, what its docstrings say."""
+    names = [page.name for pages in shelves().values() for page in pages]
+    for name in ["index", *names]:
+        if name.startswith("reference/"):
+            yield name, _rendered(app, name)
+        else:
+            text = (DOCS / f"{name}.md").read_text(encoding="utf-8")
+            yield name, _markdown(name, text)
+
+
+def _rendered(app: Sphinx, name: str) -> str:
+    """Return a page as text, with its headings in Markdown."""
+    builder = TextBuilder(app, app.env)
+    builder.init()
+    builder.prepare_writing({name})
+    writer = TextWriter(builder)
+    tree = app.env.get_and_resolve_doctree(name, builder)
+    writer.write(tree, StringOutput(encoding="unicode"))
+    text = re.sub(r"^(.+)\n\*{3,}$", r"# \1", writer.output, flags=re.MULTILINE)
+    return re.sub(r"^(.+)\n={3,}$", r"## \1", text, flags=re.MULTILINE)
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the extension."""
     app.connect("source-read", _read)
+    app.connect("build-finished", _finish)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -16,6 +21,7 @@ from sphinx.util.inventory import InventoryFile
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
+SCREENSHOTS = ROOT / "screenshots"
 pytestmark = pytest.mark.xdist_group("site")
 
 
@@ -32,6 +38,39 @@ def site(tmp_path_factory):
     )
     assert done.returncode == 0, done.stderr
     return target / "html"
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        """Leave requests out of the tests' output."""
+
+
+@contextmanager
+def serving(folder):
+    """Serve a folder on loopback, and yield its address."""
+    handler = partial(Quiet, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+        thread.join()
+
+
+def violations(tab):
+    """Return what axe finds: the rule, and the first place."""
+    import axe_playwright_python
+
+    axe = Path(axe_playwright_python.__file__).parent / "axe.min.js"
+    tab.evaluate(axe.read_text(encoding="utf-8"))
+    found = tab.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    assert len(found["passes"]) > 10
+    return [
+        (result["id"], result["nodes"][0]["html"])
+        for result in found["violations"]
+        # Sphinx writes a long signature as a list of definitions without terms.
+        if result["id"] != "definition-list"
+    ]
 
 
 def test_every_page_is_built(site):
@@ -54,3 +93,55 @@ def test_reference_has_every_public_name(site, module):
         if shared.get(name, full_name(module, name)) not in entries
     ]
     assert missing == []
+
+
+def test_llms_lists_every_page(site):
+    """`llms.txt` has a title, a summary and a link to the text of every page."""
+    text = (site / "llms.txt").read_text(encoding="utf-8")
+    assert re.match(r"# tiktok-oauth-middleware\n\n> \S.*\n", text)
+    linked = re.findall(r"^- \[[^]]+\]\(([^)]+)\)", text, re.MULTILINE)
+    pages = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")}
+    assert sorted(linked) == sorted(pages - {"README.md"})
+    for page in linked:
+        assert len((site / page).read_text(encoding="utf-8")) > 200, page
+
+
+def test_llms_has_the_docstrings(site):
+    """The texts for language models hold the reference as its readers see it."""
+    whole = (site / "llms-full.txt").read_text(encoding="utf-8")
+    assert "autoclass::" not in whole
+    assert "The access token; None if anonymous" in whole
+
+
+#: Pages with wide tables, long signatures, pictures and code.
+LOOKED_AT = (
+    "index.html",
+    "guide/settings.html",
+    "guide/button.html",
+    "integrations/frameworks.html",
+    "reference/guards.html",
+    "evidence/performance.html",
+)
+LOOKS = {
+    "desk-light": {"width": 1280, "height": 900},
+    "phone-dark": {"width": 390, "height": 844},
+}
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_pages_in_a_browser(site, chromium, look):
+    """Pages are no wider than a desk's or phone's window, and axe finds nothing."""
+    context = chromium.new_context(
+        viewport=LOOKS[look], color_scheme=look.rpartition("-")[2]
+    )
+    tab = context.new_page()
+    with serving(site) as address:
+        for page in LOOKED_AT:
+            tab.goto(address + page)
+            SCREENSHOTS.mkdir(exist_ok=True)
+            name = page.removesuffix(".html").replace("/", "-")
+            tab.screenshot(path=SCREENSHOTS / f"site-{name}-{look}.png")
+            wide = "document.documentElement.scrollWidth > innerWidth"
+            assert not tab.evaluate(wide), page
+            assert violations(tab) == [], page
+    context.close()
