@@ -17,7 +17,7 @@ COVERING ?= -k "not (asyncio or trio or redis)" tests/unit/_core/test_return_to.
 	login login_options on_login callbacks refresh refresh_rules takeover sweeps operator_log events journey processes \
 	connect recent_login store_copy button))
 
-.PHONY: bench bench-check coverage demo demo-flask demo-django test matrix lint reliability sealing audit fuzz soak mutate paths apps clean
+.PHONY: bench bench-check coverage demo demo-flask demo-django test matrix lint reliability sealing audit fuzz soak mutate paths apps servers clean
 
 # The environment is made anew when what it must hold has changed.
 $(VENV)/ready: pyproject.toml
@@ -84,6 +84,11 @@ paths: $(VENV)/ready-to-test  ## raw paths to ten frameworks; ARGS="--targets 50
 apps: $(VENV)/ready-to-test  ## the recipes of docs/guide/path-rules.md: Dash, Datasette
 	$(RUN) -m pip install --quiet --group apps
 	$(RUN) -m pytest tests/integrations/test_path_rules.py
+
+# System packages it wants: apache2-bin libapache2-mod-wsgi-py3 libev-dev gcc.
+servers: $(VENV)/ready-to-test  ## every server of docs/operations/servers.md; 10 minutes
+	$(RUN) -m pip install --quiet --group compiled --group servers
+	SERVERS=all $(RUN) -m pytest tests/servers/test_servers.py $(ARGS)
 
 sealing: $(VENV)/ready-to-test  ## every bit of what is sealed; ARGS="--scale 0.1" for less
 	$(RUN) -m hardening.sealing $(ARGS)

@@ -11,6 +11,8 @@ import socket
 import ssl
 import subprocess
 import sys
+import sysconfig
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -29,9 +31,11 @@ from tiktok_oauth_middleware.testing.provider import Person
 from tiktok_oauth_middleware.testing.server import StandIn
 
 from ..conftest import CALLBACK, LOGIN, LOGOUT, PAGE
+from ..support.recipes import blocks
 
 ROOT = Path(__file__).parents[2]
-BIN = str(Path(sys.executable).parent)
+#: Where programs are: of the environment, then of the system.
+PATH = f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin:/sbin"
 ASGI = "examples.starlette_app.app:app"
 WSGI = "examples.flask_app.app:app"
 WEBHOOK = "/auth/tiktok/webhook"
@@ -47,9 +51,20 @@ make_server("127.0.0.1", int(sys.argv[1]), app).serve_forever()
 """
 
 
+def _is_module(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:  # of what the name begins with
+        return False
+
+
 @dataclass(frozen=True)
 class Kind:
-    """One way to serve an example; `{port}` and `{url}` stand for its own."""
+    """One way to serve an example; `{port}` and `{url}` stand for its own.
+
+    ``-c PAGE:name`` runs a program of docs/operations/servers.md, with the example in place of the
+    reader's app.
+    """
 
     command: str
     #: What must be installed, the server first.
@@ -59,7 +74,7 @@ class Kind:
     @property
     def missing(self) -> str | None:
         for name in self.needs:
-            if not (find_spec(name) or shutil.which(name, path=BIN)):
+            if not (_is_module(name) or shutil.which(name, path=PATH)):
                 return name
         return None
 
@@ -94,7 +109,77 @@ KINDS = {
         2,
     ),
     "wsgiref": Kind("-c WSGIREF {port}", ("wsgiref",)),
+    "gevent": Kind("-c PAGE:gevent", ("gevent",)),
+    "tornado": Kind("-c PAGE:tornado", ("tornado",)),
+    "twisted": Kind(
+        f"-m twisted --log-format text web --wsgi {WSGI.replace(':', '.')}"
+        " --listen tcp:{port}:interface=127.0.0.1",
+        ("twisted",),
+    ),
 }
+#: By `make servers` only: built from source, from the system, or no longer developed.
+FURTHER = {
+    "gunicorn-gevent": Kind(
+        f"{GUNICORN} gevent --worker-connections 100 {WSGI}", ("gunicorn", "gevent")
+    ),
+    "eventlet": Kind("-c PAGE:eventlet", ("eventlet",)),
+    "cherrypy": Kind("-c PAGE:cherrypy", ("cherrypy",)),
+    "bjoern": Kind("-c PAGE:bjoern", ("bjoern",)),
+    "mod_wsgi": Kind("apache2 -D FOREGROUND -f {folder}/apache.conf", ("apache2",)),
+}
+APACHE_CONF = """
+ServerRoot {folder}
+ServerName 127.0.0.1
+Listen 127.0.0.1:{port}
+PidFile {folder}/apache.pid
+Mutex file:{folder}
+ErrorLog {folder}/error.log
+LogLevel error
+LoadModule mpm_event_module /usr/lib/apache2/modules/mod_mpm_event.so
+LoadModule authz_core_module /usr/lib/apache2/modules/mod_authz_core.so
+LoadModule wsgi_module /usr/lib/apache2/modules/mod_wsgi.so
+WSGISocketPrefix {folder}/wsgi
+{page}
+"""
+if os.environ.get("SERVERS") == "all":
+    KINDS |= FURTHER
+
+
+def configure_apache(folder: Path, port: int) -> None:
+    """Write the configuration of docs/operations/servers.md for mod_wsgi, and what is around it."""
+    page = blocks("operations/servers.md")["mod_wsgi"]
+    for given, meant in (
+        # Debian's module has Debian's Python, which may be another than runs the tests.
+        (
+            "python-home=/srv/app/.venv",
+            f"home={folder} python-path={ROOT}:{sysconfig.get_path('purelib')}",
+        ),
+        ("/srv/app", str(folder)),
+    ):
+        assert given in page, given
+        page = page.replace(given, meant)
+    if os.getuid() == 0:  # mod_wsgi refuses to run an app as root
+        shutil.chown(folder, "nobody", "nogroup")
+    (folder / "wsgi.py").write_text(
+        "from examples.flask_app.app import app as application\n"
+    )
+    (folder / "apache.conf").write_text(
+        APACHE_CONF.format(folder=folder, port=port, page=page)
+    )
+
+
+def program(name: str, port: int) -> str:
+    """Return a program of docs/operations/servers.md that serves an example at a port."""
+    text = blocks("operations/servers.md")[name]
+    for given, meant in (
+        ("from app import app", "from examples.flask_app.app import app"),
+        ("8000", str(port)),
+    ):
+        assert given in text, (name, given)
+        text = text.replace(given, meant)
+    # As the page says: where trio is not installed.
+    hidden = "import sys; sys.modules['trio'] = None\n" if name == "eventlet" else ""
+    return hidden + text
 
 
 def free_port() -> int:
@@ -137,13 +222,20 @@ class Server:
         return self.folder / "log"
 
     def command(self) -> list[str]:
+        if self.name == "mod_wsgi":
+            configure_apache(self.folder, self.port)
         words = self.kind.command.format(
-            port=self.port, url=f"127.0.0.1:{self.port}"
+            port=self.port, url=f"127.0.0.1:{self.port}", folder=self.folder
         ).split()
         words = [WSGIREF if word == "WSGIREF" else word for word in words]
+        if words[1].startswith("PAGE:"):
+            words[1] = program(words[1].removeprefix("PAGE:"), self.port)
         if words[0].startswith("-"):
             return [sys.executable, *words]
-        return [shutil.which(words[0], path=BIN) or words[0], *words[1:]]
+        if self.name == "mod_wsgi" and os.getuid() == 0:
+            other = "setpriv --reuid nobody --regid nogroup --clear-groups"
+            words = [*other.split(), *words]
+        return [shutil.which(words[0], path=PATH) or words[0], *words[1:]]
 
     def make_environment(self) -> dict[str, str]:
         usual = {k: v for k, v in os.environ.items() if not k.startswith("TIKTOK_")}
@@ -287,6 +379,8 @@ def server(
     if kind.missing:
         pytest.skip(f"{kind.missing} is not installed")
     folder = tmp_path_factory.mktemp(request.param)
+    if request.param == "mod_wsgi":  # another user cannot enter the folders of pytest
+        folder = Path(tempfile.mkdtemp())
     server = Server(request.param, kind, folder, stand_in)
     try:
         server.start()
@@ -295,6 +389,10 @@ def server(
         if server.process:
             server.stop()
     log = server.log.read_text()
+    if request.param == "mod_wsgi":
+        shutil.rmtree(folder)
+    # eventlet logs an exception of its own while it patches.
+    log = log.partition("wsgi starting up")[2] or log
     assert not re.search(r"Traceback|Error\b|never awaited", log), log
 
 

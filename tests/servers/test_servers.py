@@ -6,6 +6,8 @@ behind a port of its own, and SQLite; the facts are the same for all of them.
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
@@ -272,6 +274,26 @@ def test_webhook(browser):
     report = browser.request("POST", WEBHOOK, headers=headers, content=body)
     assert report.status_code == 200
     until(lambda: browser.me().status_code == 401, "the end of the session")
+
+
+def test_tokens_that_came_due(browser, server):
+    """Requests that come at once with tokens that are due are one refresh at TikTok."""
+    tiktok = server.tiktok
+    usual, tiktok.access_lifetime = tiktok.access_lifetime, 1
+    try:
+        browser.log_in(person=tiktok.people[1])
+    finally:
+        tiktok.access_lifetime = usual
+    before = tiktok.count("token", grant_type="refresh_token")
+    time.sleep(1)
+    tiktok.slow_down("token", seconds=0.3)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(lambda _: browser.me(), range(8)))
+    finally:
+        tiktok.clear_faults()
+    assert {answer.status_code for answer in answers} == {200}
+    assert tiktok.count("token", grant_type="refresh_token") == before + 1
 
 
 def test_restart(browser, server):
