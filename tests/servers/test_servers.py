@@ -13,7 +13,15 @@ from urllib.parse import parse_qs, quote, urlsplit
 import pytest
 
 from ..conftest import API, CALLBACK, LOGIN, LOGOUT, PAGE
-from .conftest import WEBHOOK, until
+from ..support.recipes import blocks
+from .conftest import FURTHER, KINDS, WEBHOOK, until
+
+
+def test_page():
+    """Each program on the page of servers is one that some kind of server here runs."""
+    commands = [kind.command for kind in {**KINDS, **FURTHER}.values()]
+    run = {c.removeprefix("-c PAGE:") for c in commands if c.startswith("-c PAGE:")}
+    assert {*blocks("operations/servers.md")} == {*run, "mod_wsgi"}
 
 
 def test_home(browser):
