@@ -215,6 +215,8 @@ def localized(project, **changed):
     ("active", "language", "title"),
     [
         ("fr", "fr", "Veuillez vous connecter"),
+        ("pt-br", "pt-BR", "Faça login"),
+        ("zh-hant", "zh-Hant", "請登入"),
         ("nl", "en", "Please log in"),
     ],
 )

@@ -16,7 +16,25 @@ from .english import ACTIONS, ENGLISH_TEXTS, NOTES, PROBLEM_TEXTS
 
 ENGLISH = "en"
 #: The tags of the built-in languages.
-LANGUAGES = (ENGLISH, "fr", "de", "ar")
+LANGUAGES = (
+    ENGLISH,
+    "es",
+    "pt-BR",
+    "fr",
+    "de",
+    "it",
+    "id",
+    "vi",
+    "th",
+    "tr",
+    "ar",
+    "ja",
+    "ko",
+    "ru",
+    "pl",
+    "zh-Hant",
+    "zh-Hans",
+)
 _BY_LOWER_CASE = {tag.lower(): tag for tag in LANGUAGES}
 #: What is read by people whose language we have only so: Portuguese of any country,
 #: Chinese without a script or region, Cantonese; and the old tag of Indonesian, which
@@ -41,7 +59,7 @@ def built_in_language(language_range: str) -> str | None:
     """
     for each in wider(language_range.lower()):
         found = _BY_LOWER_CASE.get(each) or _STAND_INS.get(each)
-        if found in LANGUAGES:
+        if found is not None:
             return found
     return None
 

@@ -60,6 +60,12 @@ def test_any_header(header):
         ("nl, *;q=0", "en"),
         ("fr, *;q=0", "fr"),
         ("en;q=0, *;q=0", "en"),
+        ("pt-PT, es", "pt-BR"),
+        ("zh-TW, zh;q=0.9, en-US;q=0.8", "zh-Hant"),
+        ("zh-HK", "zh-Hant"),
+        ("zh-CN, zh;q=0.9", "zh-Hans"),
+        ("zh-Hant;q=0, zh", "zh-Hans"),
+        ("zh;q=0, ja;q=0.1", "ja"),
         ("<de>, de;q=7", "en"),
     ],
 )
@@ -96,6 +102,16 @@ def test_app_wins():
     texts = {"zh": {"login_denied": ["x", "y"]}}
     assert chosen(texts, "zh-TW") == "zh"
     assert Messages(texts).texts("zh", "login_denied") == ("x", "y")
+
+
+def test_scripts_do_not_mix():
+    """A page in Traditional Chinese has no Simplified text of the app, nor the reverse."""
+    texts = Messages({"zh": {"back": "x"}, "zh-Hant": {"stay": "y"}})
+    assert chosen({"zh": {"back": "x"}}, "zh-TW") == "zh-Hant"
+    assert texts.texts("zh-Hant", "back") == translated("zh-Hant")["back"]
+    assert texts.texts("zh-TW", "stay") == ("y",)
+    assert texts.texts("zh-CN", "back") == ("x",)
+    assert texts.texts("zh-CN", "stay") == translated("zh-Hans")["stay"]
 
 
 def test_untranslated_problem():

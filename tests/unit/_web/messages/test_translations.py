@@ -51,7 +51,27 @@ def said(folder):
         ("DE-at", "de"),
         ("ar-EG", "ar"),
         ("fr-CA-x-any", "fr"),
+        ("pt", "pt-BR"),
+        ("pt-PT", "pt-BR"),
+        ("PT-br", "pt-BR"),
+        ("es-419", "es"),
+        ("in-ID", "id"),
+        ("zh", "zh-Hans"),
+        ("zh-CN", "zh-Hans"),
+        ("zh-SG", "zh-Hans"),
+        ("zh-Hans", "zh-Hans"),
+        ("zh-Hans-HK", "zh-Hans"),
+        ("zh-TW", "zh-Hant"),
+        ("zh-hk", "zh-Hant"),
+        ("zh-MO", "zh-Hant"),
+        ("zh-Hant", "zh-Hant"),
+        ("ZH-HANT-MY", "zh-Hant"),
+        ("zh-TW-x-any", "zh-Hant"),
+        ("yue-HK", "zh-Hant"),
+        ("yue-Hans-CN", "zh-Hans"),
         ("nl", None),
+        ("ptx", None),
+        ("z", None),
         ("d", None),
         ("", None),
     ],
@@ -99,3 +119,9 @@ def test_without_a_catalog(tmp_path, damage):
     text, log = said(tmp_path)
     assert text == "Back to the site"
     assert log.count("no catalog for pages in de, so in English: ") == 1
+
+
+def test_texts_differ():
+    """No language has another's text by mistake: long texts are all different."""
+    texts = [translated(language)["state_mismatch"][1] for language in LANGUAGES]
+    assert len({*texts}) == len(LANGUAGES)
