@@ -6,7 +6,9 @@ import math
 import platform
 import re
 import sqlite3
+import subprocess
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
@@ -35,7 +37,7 @@ def write(measured: Mapping[str, Sequence[Row]], folder: Path) -> None:
     page = folder / "evidence" / "performance.md"
     text = page.read_text()
     for group, rows in measured.items():
-        text = _between(text, group, table(rows))
+        text = _between(text, group, f"{_measured()}\n\n{table(rows)}")
     text = _between(text, "machine", _machine())
     page.write_text(text)
     images = folder / "images"
@@ -56,6 +58,20 @@ def write(measured: Mapping[str, Sequence[Row]], folder: Path) -> None:
 def _between(text: str, name: str, new: str) -> str:
     mark = re.compile(f"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
     return mark.sub(lambda found: f"{found[1]}{new}\n{found[2]}", text)
+
+
+def _measured() -> str:
+    """Say on which day, and with which code."""
+    today = datetime.now(UTC)
+    found = subprocess.run(
+        ["git", "rev-parse", "--short=7", "HEAD"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parent,
+    )
+    commit = f", at commit {found.stdout.strip()}" if not found.returncode else ""
+    return f"Measured on {today.day} {today:%B %Y}{commit}."
 
 
 def _machine() -> str:

@@ -36,6 +36,27 @@ def test_compiles(page):
         compile(match[1], page.name, "exec")
 
 
+@pytest.mark.parametrize("name", ["performance.md", "reliability.md", "hardening.md"])
+def test_figures_have_a_date(name):
+    """Each section with a table of figures says when they were measured, with which code."""
+    text = (DOCS / "evidence" / name).read_text(encoding="utf-8")
+    sections = re.split(r"^##+ ", text, flags=re.MULTILINE)[1:]
+    measured = [part for part in sections if re.search(r"^\|", part, re.MULTILINE)]
+    assert len(measured) > 1
+    for part in measured:
+        title = part.partition("\n")[0]
+        date = r"\d\s\w+\s20\d\d,\s+at\s+commits?\s+[0-9a-f]{7}"
+        assert re.search(date, part), title
+
+
+def test_index():
+    """The index leads to every page but itself and the front page."""
+    index = (DOCS / "README.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"\]\(([\w/-]+\.md)\)", index))
+    pages = {page.relative_to(DOCS).as_posix() for page in PAGES}
+    assert pages - {"README.md", "index.md"} <= listed
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda d: str(d.relative_to(ROOT)))
 def test_links(document):
     """Links between the documents lead to files and headings that are there."""
