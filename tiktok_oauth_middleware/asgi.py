@@ -13,7 +13,7 @@ serves one connection, and `_WatchedAuth` stands between the app and the server'
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from functools import cache, partial
 from http import HTTPStatus
 from typing import Any
@@ -128,13 +128,14 @@ class TikTokOAuthMiddleware:
         )
         # What every request reads, one attribute away.
         self._clock = clock
-        self._sets_user = settings.starlette_auth and may_read_starlette_user(app)
-        self._calls_wsgi_app = _calls_wsgi_app(app)
+        parts = list(parts_of(app))
+        self._sets_user = settings.starlette_auth and may_read_starlette_user(parts)
+        self._calls_wsgi_app = _calls_wsgi_app(parts)
         self._mount_points = self._core.mount_points.known
         self._live = self._core.live
         self._cookie_start = self._core.cookie_start
         self._has_rules = bool(self._core.rules)
-        keep_out_of_djangos_caches(app)
+        keep_out_of_djangos_caches(parts)
 
     async def __call__(  # noqa: C901, PLR0912, PLR0915 - a request's steps, in line
         self, scope: Scope, receive: Receive, send: Send
@@ -486,9 +487,9 @@ def _copy_outside(inner: Scope, outer: Scope) -> None:
             outer[name] = inner[name]
 
 
-def _calls_wsgi_app(app: object) -> bool:
+def _calls_wsgi_app(parts: Iterable[object]) -> bool:
     """Whether a WSGI app is called through an adapter that does not pass the scope."""
-    kinds = [type(part) for part in parts_of(app)]
+    kinds = [type(part) for part in parts]
     return any(
         "wsgi" in kind.__name__.lower() and "wsgi" in kind.__module__ for kind in kinds
     )

@@ -12,11 +12,11 @@ docs/integrations/caches.md.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from functools import lru_cache
 from typing import Any
 
-from ._core.app_parts import comes_from, parts_of
+from ._core.app_parts import comes_from
 from ._web.response_headers import private_byte_headers
 from .auth import auth_in
 
@@ -95,13 +95,16 @@ class PrivateResponses:
 # --- Django ------------------------------------------------------------------------
 
 
-def keep_out_of_djangos_caches(app: object) -> None:
-    """Keep an inner Django from storing responses that depended on the session.
+def keep_out_of_djangos_caches(parts: Iterable[object]) -> None:
+    """Keep a Django in an app from storing responses that depended on the session.
+
+    Args:
+        parts: the app's, from `parts_of`.
 
     Its cache middleware, per site or around one view, reads an attribute of the request
     just before it stores a response. Without Django nothing is changed.
     """
-    for part in parts_of(app):
+    for part in parts:
         if comes_from(part, ("django",)) and hasattr(part, "request_class"):
             handler: Any = part
             handler.request_class = watched_request(handler.request_class)

@@ -22,6 +22,7 @@ from functools import cache, partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from ._core.app_parts import parts_of
 from ._core.backends.base import run
 from ._core.backends.threads import ThreadBackend
 from ._core.http import Cookie, Headers, Request, Response
@@ -120,7 +121,7 @@ class TikTokOAuthWSGIMiddleware:
         self._cookie_name = self._core.cookies.session_name
         self._cookie_start = self._core.cookie_start
         self._has_rules = bool(self._core.rules)
-        keep_out_of_djangos_caches(app)
+        keep_out_of_djangos_caches(parts_of(app))
 
     def __call__(
         self, environ: WSGIEnvironment, start_response: StartResponse

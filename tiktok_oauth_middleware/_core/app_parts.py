@@ -92,18 +92,18 @@ def _within(part: object) -> Iterator[Any]:
     has_known_properties = isinstance(part, MethodType | partial) or comes_from(
         part, _STARLETTE
     )
-    for name in _NAMES:
+    if has_known_properties:
+        yield from _attributes(part)
+    elif isinstance(attributes, dict):
         # Not by getattr, which would run properties of foreign classes.
-        if has_known_properties:
-            yield from _values(attribute_of(part, name))
-        elif isinstance(attributes, dict):
-            yield from _values(attributes.get(name))
+        for name in _NAMES:
+            if name in attributes:
+                yield from _values(attributes[name])
 
 
 def _guesses(part: Any) -> Iterator[Any]:
     """Yield what else a part may pass requests to."""
-    for name in _NAMES:
-        yield from _values(attribute_of(part, name))
+    yield from _attributes(part)
     code = attribute_of(part, "__code__")
     if isinstance(code, CodeType):
         found = _mentioned(part, code)
@@ -114,6 +114,14 @@ def _guesses(part: Any) -> Iterator[Any]:
     for inner in itertools.chain.from_iterable(map(_values, found)):
         if callable(inner) and not isinstance(inner, type):
             yield inner
+
+
+def _attributes(part: object) -> Iterator[Any]:
+    """Yield the values of attributes named in `_NAMES`; may run their properties."""
+    for name in _NAMES:
+        value = attribute_of(part, name)
+        if value is not None:  # most
+            yield from _values(value)
 
 
 def _values(value: Any) -> Iterable[Any]:

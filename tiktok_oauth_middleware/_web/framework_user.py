@@ -5,9 +5,10 @@ Neither framework is imported: the classes have the shape that they expect.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
-from tiktok_oauth_middleware._core.app_parts import comes_from, parts_of
+from tiktok_oauth_middleware._core.app_parts import comes_from
 from tiktok_oauth_middleware.auth import TikTokAuth
 
 
@@ -111,13 +112,12 @@ def _scopes_of(auth: TikTokAuth) -> list[str]:
     return ["authenticated", *sorted(auth.scopes)] if auth.is_authenticated else []
 
 
-def may_read_starlette_user(app: object) -> bool:
-    """Whether something in an app may read Starlette's ``request.user``.
+def may_read_starlette_user(parts: Collection[object]) -> bool:
+    """Whether one of the parts of an app may read Starlette's ``request.user``.
 
     Below Django and Channels ``scope["user"]`` is Django's user, unless an app of
     Starlette's or FastAPI's is routed to as well.
     """
-    parts = list(parts_of(app))
     if any(comes_from(part, ("starlette", "fastapi")) for part in parts):
         return True
     return not any(comes_from(part, ("channels", "django")) for part in parts)
