@@ -11,7 +11,7 @@ import re
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -27,6 +27,22 @@ COOKIE_LIMIT = 4096
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _COOKIE_VALUE = re.compile(r"[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*")
+
+
+class FinishedLogin(NamedTuple):
+    """What an integration gets to know of a login that signed its browser in."""
+
+    #: The path that the login led to.
+    return_to: str
+    #: What its link carried.
+    carried: Mapping[str, str]
+    #: Whether the user had no record before.
+    is_new: bool
+    #: Whether its account may be connected to the app's user who is signed in.
+    may_connect: bool
+    #: Returns the page that asks that user whether to connect it; None if no login of
+    #: the app connects accounts.
+    question: Callable[[], Any] | None
 
 
 @dataclass(slots=True, kw_only=True, eq=False, repr=False)
@@ -52,9 +68,8 @@ class Request:
     #: When each login under way began, in seconds since 1970, and the hash of its
     #: purpose. Read from the cookies before they are removed.
     begun_logins: Sequence[tuple[int, bytes]] = ()
-    #: Set by the callback, if it signed the browser in: the path that the login led to,
-    #: what its link carried, and whether the user had no record before.
-    finished: tuple[str, Mapping[str, str], bool] | None = None
+    #: Set by the callback, if it signed the browser in.
+    finished: FinishedLogin | None = None
     _by_name: dict[bytes, list[bytes]] = field(default_factory=dict, init=False)
 
     def without_cookies(self) -> Request:

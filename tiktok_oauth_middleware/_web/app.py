@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from tiktok_oauth_middleware.tokens import TikTokTokens
 
     from .carried import CarriedLinks
+    from .connecting_login import FindUser
     from .mount import MountPoint
 
 _RETRY_SECONDS = "5"
@@ -120,6 +121,7 @@ class Core:
             [reveal(key) for key in settings.secret_keys],
             on_login,
             self._connecting(app_users),
+            None if app_users is None else app_users.find_user,
             reads_carried=reads_carried or on_login is not None,
         )
         self.mount_points = MountPoints(
@@ -141,6 +143,7 @@ class Core:
         keys: list[str],
         on_login: OnLogin | None,
         connecting: Connecting | None,
+        find_user: FindUser | None,
         *,
         reads_carried: bool,
     ) -> None:
@@ -178,6 +181,7 @@ class Core:
             revoke=self.service.revoke_refused,
             on_login=on_login,
             connecting=connecting,
+            find_user=find_user,
         )
         self.logout = Logout(service=self.service, cookies=self.cookies)
         self._webhook = Webhook(service=self.service)
@@ -189,7 +193,7 @@ class Core:
             ConfigurationError: ``connect_path`` and ``current_user`` are not given
                 together, or as `check_current_user` does.
         """
-        if app_users is None:
+        if app_users is None or app_users.current_user is None:
             if self.settings.connect_path is None:
                 return None
             message = (
@@ -206,6 +210,7 @@ class Core:
         )
         return Connecting(
             app_users=app_users,
+            current_user=app_users.current_user,
             load_auth=self._load_auth,
             connections=lambda: self.service.connections,
         )
@@ -267,7 +272,7 @@ class Core:
     async def _dispatch(self, request: Request, mount_point: MountPoint) -> Answer:
         route = mount_point.routes[request.path]
         if route == "login":  # which does not depend on the session
-            return self._login.begin.respond(request, mount_point)
+            return await self._login.begin.respond(request, mount_point)
         ticket = self._ticket(request.headers)
         try:
             match route:

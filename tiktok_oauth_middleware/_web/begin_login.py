@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from tiktok_oauth_middleware.settings.options import TikTokSettings
 
     from .carried import CarriedLinks
+    from .connecting_login import ConnectingLogins
     from .recent_logins import RecentLogins
     from .transaction import LoginTransaction, LoginTransactions, Prompt
 
@@ -68,10 +69,47 @@ class BeginLogin:
     transactions: LoginTransactions
     recent: RecentLogins
     carried_links: Callable[[], CarriedLinks]
+    #: None if no login of the app connects its account to a user.
+    connecting: ConnectingLogins | None
 
-    def respond(self, request: Request, mount_point: MountPoint) -> Answer:
+    async def respond(self, request: Request, mount_point: MountPoint) -> Answer:
         """Answer the login path: put a transaction into cookies, redirect to TikTok."""
-        if request.method not in self.settings.login_methods:
+        refusal = self._check_request(request, mount_point)
+        if refusal is not None:
+            return refusal
+        try:
+            requested = self.requested_scopes(request, mount_point)
+            prompt = self._prompt(request, requested)
+        except BadQuery:
+            actions = [link("log_in_without", mount_point.login_url())]
+            return ErrorPage(code="scope_not_offered", actions=actions)
+        carried = self._carried(request)
+        if carried is None:
+            return self._stale_link(request, mount_point)
+        connects_to = ""
+        if self.connecting is not None:
+            decided = await self._connects(request, mount_point, prompt)
+            if not isinstance(decided, tuple):
+                return decided
+            prompt, connects_to = decided
+        usual = self.transactions.default_return_to(mount_point)
+        return_to = return_to_of(
+            request.query, usual, mount_point.own_paths, mount_point.origin
+        )
+        transaction = self.transactions.create(return_to, requested, prompt, carried)
+        transaction = replace(transaction, connects_to=connects_to)
+        response, transaction = self.redirect_to_tiktok(request, transaction, usual)
+        if response is None:
+            return ErrorPage(code="query_too_long")
+        special = "" if transaction.return_to == usual else transaction.return_to
+        self.recent.remember(transaction.state, special, transaction.requested)
+        return response
+
+    def _check_request(
+        self, request: Request, mount_point: MountPoint
+    ) -> Answer | None:
+        """Return the answer to a request that begins no login; None if it may."""
+        if not self._may_answer(request):
             return self._wrong_method(request, mount_point)
         if len(request.query) > QUERY_LIMIT:
             return ErrorPage(code="query_too_long")
@@ -92,26 +130,32 @@ class BeginLogin:
                 ],
                 notes=[Note("address", origin)],
             )
-        try:
-            requested = self.requested_scopes(request, mount_point)
-            prompt = self._prompt(request, requested)
-        except BadQuery:
-            actions = [link("log_in_without", mount_point.login_url())]
-            return ErrorPage(code="scope_not_offered", actions=actions)
-        carried = self._carried(request)
-        if carried is None:
-            return self._stale_link(request, mount_point)
-        usual = self.transactions.default_return_to(mount_point)
-        return_to = return_to_of(
-            request.query, usual, mount_point.own_paths, mount_point.origin
-        )
-        transaction = self.transactions.create(return_to, requested, prompt, carried)
-        response, transaction = self.redirect_to_tiktok(request, transaction, usual)
-        if response is None:
-            return ErrorPage(code="query_too_long")
-        special = "" if transaction.return_to == usual else transaction.return_to
-        self.recent.remember(transaction.state, special, transaction.requested)
-        return response
+        return None
+
+    def _may_answer(self, request: Request) -> bool:
+        """Whether a login may begin with the method of a request.
+
+        The button of the question before a login that connects posts, whatever
+        `login_methods` are.
+        """
+        if request.method in self.settings.login_methods:
+            return True
+        return request.method == "POST" and self.connecting is not None
+
+    async def _connects(
+        self, request: Request, mount_point: MountPoint, prompt: Prompt
+    ) -> Answer | tuple[Prompt, str]:
+        """Return the prompt of a login and whom it connects to, or a page instead."""
+        if self.connecting is None:
+            return prompt, ""
+        user = await self.connecting.user_of(request, mount_point)
+        if isinstance(user, ErrorPage):
+            return user
+        if user is not None:
+            return self.connecting.begin(request, mount_point, user, prompt)
+        if request.method not in self.settings.login_methods:
+            return self._wrong_method(request, mount_point)
+        return prompt, ""
 
     def redirect_to_tiktok(
         self, request: Request, transaction: LoginTransaction, usual: str

@@ -24,31 +24,33 @@ from typing import TYPE_CHECKING, Any
 from tiktok_oauth_middleware._core.http import QUERY_LIMIT, BadQuery, Request
 from tiktok_oauth_middleware._core.return_to import return_to_of
 from tiktok_oauth_middleware._oauth.scopes import split_scopes
-from tiktok_oauth_middleware._observe.causes import reason_of
 from tiktok_oauth_middleware._session.connections import user_id_fault
 from tiktok_oauth_middleware._session.cookie import digest, record_id
 from tiktok_oauth_middleware.auth import Login, read_profile
 from tiktok_oauth_middleware.errors import (
     ConfigurationError,
-    LoginDenied,
-    LoginError,
     StoreError,
-    TikTokError,
     TikTokOAuthError,
 )
 from tiktok_oauth_middleware.events import Event
 
 from .begin_login import BeginLogin, path_with_query
 from .conclude_login import Attempted, ConcludeLogin, login_id_of
+from .connect_refusals import (
+    Full,
+    OtherUser,
+    Taken,
+    Undecided,
+    answer_in,
+    rejected,
+)
 from .login_results import LoginResult
 from .misuse import is_async
 from .navigation import is_document, is_prefetch, is_same_origin
 from .pages import (
-    DELETED_AT_ONCE,
     Answer,
     ErrorPage,
     Note,
-    button,
     link,
     redirect_with_cookies,
 )
@@ -58,15 +60,14 @@ if TYPE_CHECKING:
     from tiktok_oauth_middleware._core.backends.base import Backend
     from tiktok_oauth_middleware._core.backends.base import Outcome as AppOutcome
     from tiktok_oauth_middleware._oauth.authorize import Callback
-    from tiktok_oauth_middleware._observe.emit import Emitter
     from tiktok_oauth_middleware._session.connections import Connections, Outcome
     from tiktok_oauth_middleware._session.record import UserRecord
-    from tiktok_oauth_middleware.auth import TikTokAuth
+    from tiktok_oauth_middleware.auth import CurrentUser, TikTokAuth
     from tiktok_oauth_middleware.settings.options import TikTokSettings
 
     from .code_exchange import CodeExchange
+    from .connect_refusals import ConnectRefusals
     from .login import AppUsers
-    from .messages import ProblemCode
     from .mount import MountPoint
     from .transaction import LoginTransaction, LoginTransactions
 
@@ -76,50 +77,6 @@ if TYPE_CHECKING:
 Claim = Callable[[Any, str, Login], Any]
 
 
-class _Refused(LoginError):
-    """An account is not connected, for a reason that is not TikTok's."""
-
-    #: The person's user of the app, if that is known.
-    user_id: str | None = None
-    #: What the app's own code raised.
-    raised: BaseException | None = None
-
-
-class _SignedOut(_Refused):
-    """Nobody is signed in to the app."""
-
-    code = "connect_signed_out"
-
-
-class _OtherUser(_Refused):
-    """Another user of the app is signed in than when the trip began, or none is."""
-
-    code = "connect_other_user"
-
-
-class _Undecided(_Refused):
-    """``current_user`` gave no answer that is allowed."""
-
-    code = "connect_undecided"
-
-    def __init__(self, detail: str, raised: BaseException | None = None) -> None:
-        super().__init__()
-        self.args = (detail,)
-        self.raised = raised
-
-
-class _Taken(_Refused):
-    """The account is connected to another user."""
-
-    code = "account_taken"
-
-
-class _Full(_Refused):
-    """The user has as many accounts as are allowed."""
-
-    code = "connect_full"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Connect:
     """Answers the connect path, and the callbacks of trips that began there."""
@@ -127,6 +84,7 @@ class Connect:
     settings: TikTokSettings
     backend: Backend
     app_users: AppUsers
+    current_user: CurrentUser
     #: Returns the request's `TikTokAuth`, which `current_user` may read.
     load_auth: Callable[[Request, MountPoint], Awaitable[TikTokAuth]]
     connections: Callable[[], Connections]
@@ -135,7 +93,7 @@ class Connect:
     exchange: CodeExchange
     conclude: ConcludeLogin
     unfinished: UnfinishedLogins
-    emit: Emitter
+    refusals: ConnectRefusals
     #: Ends a user's access at TikTok with the tokens of an account without a record.
     revoke: Callable[[str, UserRecord], Awaitable[None]]
 
@@ -152,8 +110,8 @@ class Connect:
         visit = Visit(mount_point, None)
         try:
             user_id = await self._user_of(await self._connection(request, mount_point))
-        except _Undecided as error:
-            return await self._reject(error, visit)
+        except Undecided as error:
+            return await self.refusals.reject(error, visit)
         if user_id is None:
             back = [link("back", mount_point.home)]
             return ErrorPage(code="connect_signed_out", actions=back)
@@ -200,11 +158,7 @@ class Connect:
     def _question(self, request: Request, mount_point: MountPoint) -> ErrorPage:
         """Return the page that asks whether to connect, with a button that does."""
         path = path_with_query(request, mount_point)
-        return ErrorPage(
-            code="confirm_connect",
-            actions=[button("connect", path), link("stay", mount_point.home)],
-            form_redirects_to=self.settings.endpoints.authorize,
-        )
+        return self.refusals.question(path, mount_point)
 
     async def _connection(self, request: Request, mount_point: MountPoint) -> Any:
         """Return the scope, the environ or the framework's request, for the app.
@@ -219,20 +173,14 @@ class Connect:
         """Ask the app who is signed in to it; return None if nobody is.
 
         Raises:
-            _Undecided: the app gave no answer that is allowed.
+            Undecided: the app gave no answer that is allowed.
         """
         outcome = await self.backend.ask_app(
-            partial(self.app_users.current_user, connection),
+            partial(self.current_user, connection),
             self.settings.timeout,
-            is_async=is_async(self.app_users.current_user),
+            is_async=is_async(self.current_user),
         )
-        if not outcome.is_set:
-            message = f"current_user took longer than {self.settings.timeout:g} seconds"
-            raise _Undecided(message)
-        if outcome.error is not None:
-            message = f"current_user raised {type(outcome.error).__name__}"
-            raise _Undecided(message, outcome.error)
-        user_id = outcome.value
+        user_id = answer_in(outcome, "current_user", self.settings.timeout)
         if user_id is None:
             return None
         fault = user_id_fault(user_id)
@@ -240,7 +188,7 @@ class Connect:
             if inspect.iscoroutine(user_id):
                 user_id.close()  # it would warn that it was never awaited
             message = f"current_user returned {fault}"
-            raise _Undecided(message)
+            raise Undecided(message)
         return str(user_id)
 
     # --- and back ----------------------------------------------------------------
@@ -270,7 +218,7 @@ class Connect:
             if user_id is None or not hmac.compare_digest(
                 presented, transaction.user_hash
             ):
-                raise _OtherUser
+                raise OtherUser
             owner = user_id
             result, _ = await self.conclude.result_of(
                 transaction,
@@ -280,9 +228,9 @@ class Connect:
         except StoreError:
             raise
         except TikTokOAuthError as error:
-            return await self._reject(error, visit, retry, user_id)
+            return await self.refusals.reject(error, visit, retry, user_id)
         if result.code:
-            return self._page(result, visit, retry)
+            return self.refusals.page(result, visit, retry)
         return redirect_with_cookies(result.return_to, spent)
 
     async def _attempt(
@@ -312,8 +260,8 @@ class Connect:
         except StoreError:
             raise
         except TikTokOAuthError as error:
-            result = self._failure(error)
-            event, cause = _rejected(result, error, user_id), cause_for_log(error)
+            result = self.refusals.failure(error)
+            event, cause = rejected(result, error, user_id), cause_for_log(error)
         sealed = self.conclude.results.seal(login_id_of(transaction.state), result)
         return Attempted(sealed, event, cause=cause)
 
@@ -327,7 +275,7 @@ class Connect:
         """Connect the account of a code; return its record, and whether it is new.
 
         Raises:
-            _Taken, _Full: the account is not connected to this user.
+            Taken, Full: the account is not connected to this user.
             LoginExpired, TikTokError: as `CodeExchange.ask`.
             StoreError: the store failed.
         """
@@ -345,7 +293,7 @@ class Connect:
                 next=transaction.return_to,
             )
             if not await self._claimed(partial(claim, connection, user_id, login)):
-                raise _Taken
+                raise Taken
             is_claimed = True
         outcome: Outcome = "taken"
         try:
@@ -355,12 +303,12 @@ class Connect:
             if outcome in ("taken", "full") and is_claimed and release is not None:
                 await self._ask_app(partial(release, connection))
         if outcome == "taken":
-            raise _Taken
+            raise Taken
         if outcome == "full":
             if record_now is None:
                 # No record has these tokens, so nobody could end the access later.
                 await self.revoke(name, make(None))
-            raise _Full
+            raise Full
         if record_now is None:
             raise AssertionError  # a connected account has a record
         if self.app_users.announce is not None:
@@ -379,85 +327,16 @@ class Connect:
         """Ask the app whether its user may have an account.
 
         Raises:
-            _Undecided: the app's own code or database failed.
+            Undecided: the app's own code or database failed.
         """
         outcome = await self._ask_app(claim)
-        if not outcome.is_set:
-            message = f"the app's accounts took longer than {self.settings.timeout:g} s"
-            raise _Undecided(message)
-        if outcome.error is not None:
-            message = f"the app's accounts raised {type(outcome.error).__name__}"
-            raise _Undecided(message, outcome.error)
-        return bool(outcome.value)
+        return bool(answer_in(outcome, "the app's accounts", self.settings.timeout))
 
     async def _ask_app(self, call: Callable[[], Any]) -> AppOutcome:
         """Return what an app's code returned; no frame above it holds a token."""
         return await self.backend.ask_app(
             call, self.settings.timeout, is_async=not self.backend.is_blocking
         )
-
-    # --- failures ----------------------------------------------------------------
-
-    def _failure(self, error: TikTokOAuthError) -> LoginResult:
-        """Return the result of an attempt that failed."""
-        result = self.unfinished.failure(error, event="connect_rejected")
-        return replace(result, code=_page_code(error))
-
-    async def _reject(
-        self,
-        error: TikTokOAuthError,
-        visit: Visit,
-        retry: str = "",
-        user_id: str | None = None,
-    ) -> ErrorPage:
-        """Report that nothing was connected, and return the page that explains it."""
-        result = self._failure(error)
-        await self.emit(
-            _rejected(result, error, user_id),
-            why=cause_for_log(error),
-            raised=getattr(error, "raised", None),
-        )
-        return self._page(result, visit, retry)
-
-    @staticmethod
-    def _page(result: LoginResult, visit: Visit, retry: str = "") -> ErrorPage:
-        """Return the page that explains why nothing was connected."""
-        actions = [link("back", visit.mount_point.home)]
-        if retry and result.code not in ("connect_other_user", "connect_full"):
-            # The link is on a page of this site, so the trip begins without a question.
-            is_taken = result.code == "account_taken"
-            actions.insert(0, link("other_account" if is_taken else "try_again", retry))
-        return ErrorPage(
-            code=result.code or "connect_failed",
-            actions=actions,
-            notes=result.notes,
-            reference=result.reference,
-            cookies=visit.spent[:DELETED_AT_ONCE],
-            headers=result.headers,
-        )
-
-
-def _page_code(error: TikTokOAuthError) -> ProblemCode:
-    """Return the code of the page about an attempt that failed."""
-    if isinstance(error, _Refused):
-        return error.code  # type: ignore[return-value]
-    if isinstance(error, LoginDenied):
-        return "connect_denied"
-    return (
-        "connect_tiktok_failed" if isinstance(error, TikTokError) else "connect_failed"
-    )
-
-
-def _rejected(
-    result: LoginResult, error: TikTokOAuthError, user_id: str | None
-) -> Event:
-    """Return the event of an attempt that failed."""
-    return Event(
-        name="connect_rejected",
-        reason=reason_of(error),
-        reference=result.reference,
-        user_id=user_id,
-    )
 
 
 def check_current_user(

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tiktok_oauth_middleware._core.http import (
     QUERY_LIMIT,
     BadQuery,
     Cookie,
+    FinishedLogin,
     Request,
     Response,
 )
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
     from tiktok_oauth_middleware.settings.options import TikTokSettings
 
     from .connect import Connect
+    from .connecting_login import ConnectingLogins
     from .login_results import LoginResult
     from .mount import MountPoint
     from .recent_logins import RecentLogins
@@ -79,6 +82,8 @@ class FinishLogin:
     #: Answers callbacks that are to connect an account; None if the app has no such
     #: path.
     connect: Connect | None
+    #: None if no login of the app connects its account to a user.
+    connecting: ConnectingLogins | None
 
     async def respond(
         self, request: Request, mount_point: MountPoint, ticket: Ticket | None
@@ -113,9 +118,21 @@ class FinishLogin:
             if self.connect is None:  # an earlier release of the app could connect
                 return await self.unfinished.reject(LoginExpired(), visit)
             return await self.connect.finish(request, transaction, callback, visit)
-        return await self._finish(
+        return await self._other_user(
+            request, transaction, Visit(mount_point, ticket)
+        ) or await self._finish(
             request, transaction, callback, Visit(mount_point, ticket)
         )
+
+    async def _other_user(
+        self, request: Request, transaction: LoginTransaction, visit: Visit
+    ) -> ErrorPage | None:
+        """Return the page about a login that began for another user of the app."""
+        if self.connecting is None or not transaction.connects_to:
+            return None
+        spent = self.transactions.cookies.ended(request.headers, transaction.state)
+        visit = visit._replace(spent=spent)
+        return await self.connecting.check(request, transaction, visit)
 
     async def _finish(
         self,
@@ -159,17 +176,34 @@ class FinishLogin:
             return await self.unfinished.reject(error, visit)
         if result.code:
             return self.unfinished.page(result, visit)
+        request.finished = self._finished(transaction, result, visit)
         keeps_session = not is_own and await self._has_other_session(ticket, result)
         if has_logged_out(request, self.cookies):
             spent.append(self.cookies.choose(0))
         if find(request.headers, self.cookies.carry_name.encode()) is not None:
             # Links made for another user of this browser are not for this one.
             spent.append(self.cookies.carry("", 0))
-        request.finished = (transaction.return_to, transaction.carried, result.is_new)
         second = None
         if result.asks_again and not keeps_session:
             second = self._second_trip(request, transaction, result, spent)
         return second or self._signed_in(result, spent, keeps_session=keeps_session)
+
+    def _finished(
+        self, transaction: LoginTransaction, result: LoginResult, visit: Visit
+    ) -> FinishedLogin:
+        """Return what an integration gets to know of a login."""
+        question = None
+        if self.connecting is not None:
+            # The list goes on to hold what a login deletes that is not asked about.
+            visit = visit._replace(spent=tuple(visit.spent))
+            question = partial(self.connecting.question, visit)
+        return FinishedLogin(
+            return_to=transaction.return_to,
+            carried=transaction.carried,
+            is_new=result.is_new,
+            may_connect=bool(transaction.connects_to),
+            question=question,
+        )
 
     def _second_trip(
         self,

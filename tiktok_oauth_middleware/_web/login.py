@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
     from .carried import CarriedLinks
     from .connect import Claim, Connect
+    from .connect_refusals import ConnectRefusals
+    from .connecting_login import ConnectingLogins, FindUser
     from .login_decision import LoginDecision
     from .mount import MountPoint
     from .pages import Answer
@@ -50,20 +52,24 @@ _WRITE_SECONDS = 5
 class AppUsers(NamedTuple):
     """The app's own users, to whom TikTok accounts are connected; see `Connect`."""
 
-    #: Tells who is signed in to the app.
-    current_user: CurrentUser
+    #: Tells who is signed in to the app; None if it has no connect path.
+    current_user: CurrentUser | None = None
     #: Asked before an account is connected.
     claim: Claim | None = None
     #: Called when a claimed account is connected, with what `claim` got first.
     announce: Callable[[Any], Any] | None = None
     #: Called instead if it could not be connected: takes back what `claim` gave.
     release: Callable[[Any], Any] | None = None
+    #: Finds the user to whom a login connects its account; None if none does. See
+    #: `ConnectingLogins`.
+    find_user: FindUser | None = None
 
 
 class Connecting(NamedTuple):
     """What only connecting accounts needs; see `Connect`."""
 
     app_users: AppUsers
+    current_user: CurrentUser
     load_auth: Callable[[Request, MountPoint], Awaitable[TikTokAuth]]
     connections: Callable[[], Connections]
 
@@ -93,6 +99,8 @@ class LoginFlow:
     on_login: OnLogin | None
     #: What only connecting needs; None if the app has no such path.
     connecting: Connecting | None
+    #: Finds the user to whom a login connects its account; None if none does.
+    find_user: FindUser | None
     transactions: LoginTransactions = field(init=False)
     #: Answers the login path.
     begin: BeginLogin = field(init=False)
@@ -118,19 +126,21 @@ class LoginFlow:
             connect_ahead=self.connect_ahead,
         )
         recent = RecentLogins(max_age, clock)
-        self.begin = BeginLogin(
-            settings=settings,
-            cookies=self.cookies,
-            transactions=self.transactions,
-            recent=recent,
-            carried_links=self.carried_links,
-        )
         unfinished = UnfinishedLogins(
             settings=settings,
             transactions=self.transactions,
             carried_links=self.carried_links,
             emit=self.emit,
             clock=clock,
+        )
+        connecting = self._connecting_logins(unfinished)
+        self.begin = BeginLogin(
+            settings=settings,
+            cookies=self.cookies,
+            transactions=self.transactions,
+            recent=recent,
+            carried_links=self.carried_links,
+            connecting=connecting,
         )
         conclude = self._conclude(unfinished)
         self.connect = self._connect(conclude, unfinished)
@@ -144,6 +154,28 @@ class LoginFlow:
             unfinished=unfinished,
             emit=self.emit,
             connect=self.connect,
+            connecting=connecting,
+        )
+
+    def _connecting_logins(
+        self, unfinished: UnfinishedLogins
+    ) -> ConnectingLogins | None:
+        if self.find_user is None:
+            return None
+        from .connecting_login import ConnectingLogins
+
+        return ConnectingLogins(
+            settings=self.settings,
+            backend=self.backend,
+            refusals=self._refusals(unfinished),
+            find_user=self.find_user,
+        )
+
+    def _refusals(self, unfinished: UnfinishedLogins) -> ConnectRefusals:
+        from .connect_refusals import ConnectRefusals
+
+        return ConnectRefusals(
+            settings=self.settings, unfinished=unfinished, emit=self.emit
         )
 
     def _connect(
@@ -157,6 +189,7 @@ class LoginFlow:
             settings=self.settings,
             backend=self.backend,
             app_users=self.connecting.app_users,
+            current_user=self.connecting.current_user,
             load_auth=self.connecting.load_auth,
             connections=self.connecting.connections,
             begin_login=self.begin,
@@ -164,7 +197,7 @@ class LoginFlow:
             exchange=conclude.exchange,
             conclude=conclude,
             unfinished=unfinished,
-            emit=self.emit,
+            refusals=self._refusals(unfinished),
             revoke=self.revoke,
         )
 

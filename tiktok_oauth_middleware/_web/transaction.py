@@ -45,7 +45,7 @@ _DOUBLE_CLICK_SECONDS = 3
 #: fewer scopes than requested without showing its page. "" where it need not.
 Prompt = Literal["", "consent", "choose", "again"]
 _PROMPTS: tuple[Prompt, ...] = get_args(Prompt)
-_VERSION = "4"
+_VERSION = "5"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +68,9 @@ class LoginTransaction:
     #: A hash of the id of the app's user to whom the account is to be connected; "" for
     #: a login.
     user_hash: str = ""
+    #: The same hash for a login that may connect its account to that user; "" for any
+    #: other. See `connecting_login`.
+    connects_to: str = ""
     #: What the login's link carried.
     carried: Mapping[str, str] = field(default_factory=dict, repr=False)
 
@@ -84,6 +87,7 @@ class LoginTransaction:
                 self.prompt,
                 self.lands_on,
                 self.user_hash,
+                self.connects_to,
                 pack_carried(self.carried) if self.carried else "",
             )
         ).encode()
@@ -106,7 +110,7 @@ class LoginTransaction:
             version, verifier, return_to, requested, prompt, *more = (
                 packed.decode().split("\n")
             )
-            lands_on, user_hash, carried = more
+            lands_on, user_hash, connects_to, carried = more
         except ValueError:
             return None
         if version != _VERSION or prompt not in _PROMPTS:
@@ -120,6 +124,7 @@ class LoginTransaction:
             prompt=prompt,
             lands_on=lands_on,
             user_hash=user_hash,
+            connects_to=connects_to,
             carried=unpack_carried(carried) if carried else {},
         )
 

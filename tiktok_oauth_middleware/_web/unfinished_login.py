@@ -150,17 +150,13 @@ class UnfinishedLogins:
 
         It never redirects to TikTok by itself: that could repeat for ever.
         """
-        links, cookies = self.carried_links, [*visit.spent[:DELETED_AT_ONCE]]
-        browser_id = visit.browser_id
-        if visit.retry is not None and visit.retry.carried:
-            browser_id = browser_id or links().new_browser_id()
-            cookies.append(links().cookie(browser_id))
+        is_refused = result.code == "login_refused"
+        url, cookies = self.retry(visit, choose_account=is_refused)
         back = link("back", visit.mount_point.home)
-        if result.code == "login_refused":
-            other = self._retry_url(visit, browser_id, choose_account=True)
-            actions = [back, link("other_account", other)]
+        if is_refused:
+            actions = [back, link("other_account", url)]
         else:
-            actions = [link("try_again", self._retry_url(visit, browser_id)), back]
+            actions = [link("try_again", url), back]
             if visit.ticket is not None:
                 actions.reverse()
         return ErrorPage(
@@ -172,10 +168,19 @@ class UnfinishedLogins:
             headers=result.headers,
         )
 
-    def _retry_url(
-        self, visit: Visit, browser_id: str, *, choose_account: bool = False
-    ) -> str:
-        """Return the URL that begins the same login again."""
+    def retry(
+        self, visit: Visit, *, choose_account: bool = False
+    ) -> tuple[str, list[Cookie]]:
+        """Return the URL that begins the same login again, and its page's cookies."""
+        links, cookies = self.carried_links, [*visit.spent[:DELETED_AT_ONCE]]
+        browser_id = visit.browser_id
+        if visit.retry is not None and visit.retry.carried:
+            browser_id = browser_id or links().new_browser_id()
+            cookies.append(links().cookie(browser_id))
+        url = self._retry_url(visit, browser_id, choose_account=choose_account)
+        return url, cookies
+
+    def _retry_url(self, visit: Visit, browser_id: str, *, choose_account: bool) -> str:
         retry, mount_point = visit.retry, visit.mount_point
         if retry is None:
             return mount_point.login_url(choose_account=choose_account)

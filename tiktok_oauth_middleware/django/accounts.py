@@ -11,7 +11,7 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from django.contrib import auth as django_auth
 from django.contrib.auth.models import AnonymousUser
@@ -22,6 +22,7 @@ from django.utils.functional import SimpleLazyObject
 
 from tiktok_oauth_middleware._oauth.scopes import join_scopes, split_scopes
 from tiktok_oauth_middleware._session.cached_session import OPEN_ID, PROFILE, SCOPES
+from tiktok_oauth_middleware._web.connecting_login import SignedInUser
 from tiktok_oauth_middleware.auth import Login, read_profile
 
 from . import signals
@@ -29,9 +30,11 @@ from .models import TikTokAccount
 from .project import installation
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable
 
+    from tiktok_oauth_middleware._core.http import FinishedLogin
     from tiktok_oauth_middleware._session.cached_session import CachedSession
+    from tiktok_oauth_middleware._web.messages import ProblemCode
 
 _atomic: Any = transaction.atomic  # it has two shapes, and no types
 #: Where Django's session keeps the open_id of the TikTok login that began it.
@@ -45,45 +48,52 @@ class Refusal:
     """Why a login that TikTok confirmed is refused."""
 
     #: Of the page that says so.
-    code: str
-    #: Whether to forget the tokens too, and disconnect the app at TikTok.
-    forgets: bool
+    code: ProblemCode
+    #: What ends: the login's session, the record too, or the access at TikTok too.
+    ends: Literal["session", "record", "access"] = "session"
 
 
-def login_of(
-    cached: CachedSession, finished: tuple[str, Mapping[str, str], bool]
-) -> Login:
+def login_of(cached: CachedSession, finished: FinishedLogin) -> Login:
     """Return the login that has just begun a session.
 
     Args:
         cached: the session.
-        finished: as in `Request`.
+        finished: the login.
     """
     open_id: str = cached[OPEN_ID]
-    led_to, carried, is_new = finished
     return Login(
         open_id=open_id,
         scopes=split_scopes(cached[SCOPES]),
         user=read_profile(open_id, cached[PROFILE]),
-        next=led_to,
-        carried=carried,
-        is_new=is_new,
+        next=finished.return_to,
+        carried=finished.carried,
+        is_new=finished.is_new,
     )
 
 
 # --- finding and making ------------------------------------------------------------
 
 
-def connect(user: Any, login: Login) -> tuple[TikTokAccount | None, bool]:
+def connect(
+    user: Any, login: Login, *, may_make: bool = True
+) -> tuple[TikTokAccount | None, bool]:
     """Give a user a TikTok account.
+
+    Args:
+        user: of Django.
+        login: the account's.
+        may_make: whether an account that no user has may become this user's.
 
     Returns:
         The account, or None if another user has it; and whether it is new.
     """
-    account, is_new = TikTokAccount.objects.get_or_create(
-        open_id=login.open_id, defaults={"user": user}
-    )
-    if account.user_id != user.pk:
+    account: Any = _account_of(login.open_id)
+    is_new = False
+    if account is None and may_make:
+        account, is_new = TikTokAccount.objects.get_or_create(
+            open_id=login.open_id, defaults={"user": user}
+        )
+    if account is None or account.user_id != user.pk:
         return None, False
     _note_login(account, login)
     return account, is_new
@@ -161,21 +171,43 @@ def _note_login(account: TikTokAccount, login: Login) -> None:
 # --- signing in --------------------------------------------------------------------
 
 
-def sign_in(request: Any, login: Login) -> Refusal | None:
+def signed_in_user(request: Any) -> SignedInUser | None:
+    """Return the user to whom a login in this browser connects its account, if any.
+
+    A Django session that a TikTok login began is no reason to connect another account:
+    a login changes the user then.
+
+    Raises:
+        ImproperlyConfigured: AuthenticationMiddleware does not stand before ours.
+    """
+    _check_placing(request)
+    if BOUND_TO in request.session or not request.user.is_authenticated:
+        return None
+    user = request.user
+    has_account = TikTokAccount.objects.filter(user_id=user.pk).exists()
+    return SignedInUser(str(user.pk), has_account)
+
+
+def sign_in(request: Any, login: Login, *, may_connect: bool) -> Refusal | None:
     """Sign the person in to Django, or connect the account of a signed-in user.
+
+    Args:
+        request: of the callback.
+        login: that TikTok confirmed.
+        may_connect: whether the user who is signed in meant that when the login began.
 
     Returns:
         Why not, or None.
     """
     is_bound = BOUND_TO in request.session
     if request.user.is_authenticated and not is_bound:
-        return _connect(request, login)
+        return _connect(request, login, may_connect=may_connect)
     is_known = TikTokAccount.objects.filter(open_id=login.open_id).exists()
     user: Any = django_auth.authenticate(request, tiktok_login=login)
     if user is None:
         if is_bound:  # of the browser's previous account
             django_auth.logout(request)
-        return Refusal(code="login_refused", forgets=not is_known)
+        return Refusal(code="login_refused", ends="session" if is_known else "access")
     account = TikTokAccount.objects.filter(open_id=login.open_id, user=user).first()
     if account is None:
         message = "another authentication backend took tiktok_login for another user"
@@ -195,10 +227,14 @@ def sign_in(request: Any, login: Login) -> Refusal | None:
     return None
 
 
-def _connect(request: Any, login: Login) -> Refusal | None:
-    account, is_new = connect(request.user, login)
+def _connect(request: Any, login: Login, *, may_connect: bool) -> Refusal | None:
+    if not may_connect and _account_of(login.open_id) is None:
+        return Refusal(
+            code="confirm_connect", ends="record" if login.is_new else "session"
+        )
+    account, is_new = connect(request.user, login, may_make=may_connect)
     if account is None:
-        return Refusal(code="account_taken", forgets=False)
+        return Refusal(code="account_taken")
     signals.connected.send(
         TikTokAccount, **_connection(request, account, login, is_new=is_new)
     )
@@ -276,6 +312,17 @@ def bind_user(request: Any) -> None:
     Raises:
         ImproperlyConfigured: AuthenticationMiddleware does not stand before ours.
     """
+    given = _check_placing(request)
+    request.user = SimpleLazyObject(partial(_bound_user, request, given))
+    request.auser = partial(_abound_user, request, request.auser)
+
+
+def _check_placing(request: Any) -> Any:
+    """Return the project's own ``request.user``.
+
+    Raises:
+        ImproperlyConfigured: AuthenticationMiddleware does not stand before ours.
+    """
     given = getattr(request, "user", None)
     if given is None or not hasattr(request, "session"):
         message = (
@@ -283,8 +330,7 @@ def bind_user(request: Any) -> None:
             " TikTokMiddleware in MIDDLEWARE"
         )
         raise ImproperlyConfigured(message)
-    request.user = SimpleLazyObject(partial(_bound_user, request, given))
-    request.auser = partial(_abound_user, request, request.auser)
+    return given
 
 
 def _is_over(request: Any, open_id: str | None) -> bool:

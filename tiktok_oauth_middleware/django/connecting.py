@@ -16,6 +16,7 @@ from django.core.exceptions import ImproperlyConfigured
 from tiktok_oauth_middleware._web.login import AppUsers
 
 if TYPE_CHECKING:
+    from tiktok_oauth_middleware._web.connecting_login import FindUser
     from tiktok_oauth_middleware.auth import Login as ConfirmedLogin
 
 
@@ -33,6 +34,29 @@ def signed_in_user(request: Any) -> str | None:
         )
         raise ImproperlyConfigured(message)
     return str(user.pk) if user.is_authenticated else None
+
+
+def login_users(*, is_async: bool) -> AppUsers | None:
+    """Return the users to whom logins connect their accounts.
+
+    Args:
+        is_async: whether requests are served in an event loop.
+
+    Returns:
+        None without `TikTokBackend`: a login connects nothing then.
+    """
+    find = _find_user(is_async=is_async)
+    return None if find is None else AppUsers(find_user=find)
+
+
+def _find_user(*, is_async: bool) -> FindUser | None:
+    from .middleware import accounts_module
+
+    accounts = accounts_module()
+    if accounts is None:
+        return None
+    find: FindUser = accounts.signed_in_user
+    return sync_to_async(find, thread_sensitive=True) if is_async else find
 
 
 def app_users(
@@ -81,4 +105,5 @@ def app_users(
         claim if keeps_accounts else None,
         announce if keeps_accounts else None,
         release if keeps_accounts else None,
+        _find_user(is_async=is_async),
     )

@@ -8,6 +8,7 @@ queries of Django's database under ASGI.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any
@@ -39,12 +40,17 @@ from . import exchange
 from .project import installation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from django.http import HttpRequest
     from django.http.response import HttpResponseBase
 
-    from tiktok_oauth_middleware._core.http import Cookie, Headers, Response
+    from tiktok_oauth_middleware._core.http import (
+        Cookie,
+        FinishedLogin,
+        Headers,
+        Response,
+    )
     from tiktok_oauth_middleware._web.mount import MountPoint
 
 
@@ -238,7 +244,7 @@ class TikTokMiddleware:
         request: HttpRequest,
         mount_point: MountPoint,
         answer: Response,
-        finished: tuple[str, Mapping[str, str], bool],
+        finished: FinishedLogin,
     ) -> Response:
         """Return the callback's answer, having signed its user in to Django."""
         core = self._core
@@ -253,16 +259,22 @@ class TikTokMiddleware:
             ids = cached[RECORD_ID], cached[DIGEST]
             login = self._accounts.login_of(cached, finished)
             cached = None
+            sign_in = partial(self._accounts.sign_in, may_connect=finished.may_connect)
             try:
-                refused = await self._in_django(self._accounts.sign_in, request, login)
+                refused = await self._in_django(sign_in, request, login)
             except Exception:
                 # A hook or the database failed: no browser gets this session.
                 await core.service.records.end_session(*ids)
                 raise
             if refused is None:
                 return answer
-            if refused.forgets and not await self._is_connected(ids[0]):
+            ends = refused.ends
+            if ends != "session" and await self._is_connected(ids[0]):
+                ends = "session"
+            if ends == "access":
                 await core.service.disconnect(ids[0])
+            elif ends == "record":
+                await core.service.forget(ids[0])
             else:
                 await core.service.records.end_session(*ids)
         except StoreError as error:
@@ -270,11 +282,10 @@ class TikTokMiddleware:
             return await core.store_error_response(
                 core_request.without_cookies(), error
             )
-        page = ErrorPage(
-            code=refused.code,
-            actions=[link("back", mount_point.home)],
-            cookies=[core.cookies.session("", 0)],
-        )
+        page = ErrorPage(code=refused.code, actions=[link("back", mount_point.home)])
+        if refused.code == "confirm_connect" and finished.question is not None:
+            page = finished.question()
+        page = replace(page, cookies=[*page.cookies, core.cookies.session("", 0)])
         core_request = exchange.to_core_request(
             request, mount_point.mount
         ).without_cookies()

@@ -241,10 +241,10 @@ class Installation:
 
     def _app_users(self, *, is_async: bool) -> AppUsers | None:
         """Return the project's users, if accounts can be connected to them."""
-        if self.settings.connect_path is None:
-            return None
-        from .connecting import app_users
+        from .connecting import app_users, login_users
 
+        if self.settings.connect_path is None:
+            return login_users(is_async=is_async)
         return app_users(self.options.current_user, is_async=is_async)
 
     def _on_login(self, *, is_async: bool) -> OnLogin | None:
@@ -283,7 +283,7 @@ def installation() -> Installation:
 
 def _forget(*, setting: str, **_: object) -> None:
     """Make another installation when tests change the settings."""
-    if setting in (SETTING, OPTIONS):
+    if setting in (SETTING, OPTIONS, "AUTHENTICATION_BACKENDS"):
         with _lock:
             before = _found[:]
             _found.clear()

@@ -132,7 +132,7 @@ async def alogin_as(  # noqa: PLR0913 - public: what a login can vary
 
 
 #: Yields each request of a login, is sent its answer, and returns the last one.
-_Requests = Generator[tuple[str, dict[str, bool]], Any, Any]
+_Requests = Generator[tuple[str, dict[str, Any]], Any, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +160,9 @@ class _Flow:
 
     def _begin(self, url: str) -> _Requests:
         """Return where the app sends the browser."""
-        answer = yield _request(self.client, url)
+        url, options = _request(self.client, url)
+        # As a browser that follows a link on a page of the app.
+        answer = yield url, {**options, "headers": {"sec-fetch-site": "same-origin"}}
         return _location(self.client, answer, self.login_path)
 
     def _consent(self, authorize: str, *, deny: bool) -> _Requests:
@@ -196,7 +198,7 @@ def _library_of(client: object) -> frozenset[str]:
     return frozenset(kind.__module__.partition(".")[0] for kind in type(client).__mro__)
 
 
-def _request(client: object, url: str) -> tuple[str, dict[str, bool]]:
+def _request(client: object, url: str) -> tuple[str, dict[str, Any]]:
     """Return the arguments of a client's ``get`` that follows no redirect."""
     libraries = _library_of(client)
     if libraries & {"httpx", "httpx2"}:

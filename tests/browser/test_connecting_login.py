@@ -1,0 +1,286 @@
+"""Django users and a hostile page in Chromium: no account is connected without a click.
+
+Alice is signed in to Django with a password. Somebody is signed in to TikTok in her
+browser, and consented to this app before, so that TikTok answers without its page.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import parse_qs, quote, urlsplit
+
+import httpx2
+import pytest
+
+pytest.importorskip("sqlparse", reason="django is not installed")
+
+from playwright.sync_api import expect
+
+from tiktok_oauth_middleware.testing import FakeTikTok
+from tiktok_oauth_middleware.testing.server import StandIn
+
+from ..conftest import CHROMIUM, LOGIN
+from ..support.patience import HANGS
+from .test_examples import free_port
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+
+ROOT = Path(__file__).parents[2]
+MAKE_ALICE = """
+import django; django.setup()
+from django.contrib.auth import get_user_model
+get_user_model().objects.create_superuser("alice", password="password")
+"""
+FIRST = FakeTikTok().people[0].open_id
+QUESTION = "Connect a TikTok account?"
+ATTACKS = {
+    "script": "<script>location = '{target}'</script>",
+    "replace": "<script>location.replace('{target}')</script>",
+    "refresh": "<meta http-equiv=refresh content='0;url={target}'>",
+    "form": "<form action='{target}'></form><script>document.forms[0].submit()</script>",
+    "link": "<a href='{target}'>click</a><script>document.links[0].click()</script>",
+    "no referrer": "<meta name=referrer content=no-referrer>"
+    "<script>location = '{target}'</script>",
+}
+
+
+class Hostile(BaseHTTPRequestHandler):
+    """Pages of another site; the query says what is on them."""
+
+    def do_GET(self):
+        url = urlsplit(self.path)
+        asked = {key: value for key, [value] in parse_qs(url.query).items()}
+        if url.path == "/redirect":
+            self.send_response(302)
+            self.send_header("location", asked["target"])
+            self.end_headers()
+            return
+        page = ATTACKS[asked["how"]].format(target=asked["target"])
+        self.send_response(200)
+        self.send_header("content-type", "text/html")
+        self.end_headers()
+        self.wfile.write(f"<!doctype html><title>Hostile</title>{page}".encode())
+
+    def log_message(self, *_args):
+        """Write nothing to the tests' output."""
+
+
+@pytest.fixture(scope="module")
+def hostile() -> Iterator[int]:
+    """Return the port of the hostile pages."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hostile)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield server.server_address[1]
+    server.shutdown()
+    thread.join(HANGS)
+    server.server_close()
+
+
+@pytest.fixture(scope="module", params=["wsgi", "asgi"])
+def site(request, tmp_path_factory) -> Iterator[str]:
+    """Return the address of the project, behind a server of WSGI or ASGI."""
+    origin = f"http://127.0.0.1:{free_port()}"
+    port = origin.rpartition(":")[2]
+    with StandIn(FakeTikTok()) as stand_in:
+        environment = {
+            **{k: v for k, v in os.environ.items() if not k.startswith("TIKTOK_")},
+            **stand_in.environment(f"{origin}/auth/tiktok/callback"),
+            "TIKTOK_SECRET_KEYS": secrets.token_urlsafe(32),
+            "DJANGO_SETTINGS_MODULE": "tests.support.members_project",
+            "DJANGO_SECRET_KEY": secrets.token_urlsafe(50),
+            "DJANGO_DATABASE": str(tmp_path_factory.mktemp("db") / "db.sqlite3"),
+        }
+        for words in (["-m", "django", "migrate", "-v", "0"], ["-c", MAKE_ALICE]):
+            subprocess.run(
+                [sys.executable, *words], cwd=ROOT, env=environment, check=True
+            )
+        if request.param == "wsgi":
+            words = ["-m", "django", "runserver", "--noreload", "--insecure", port]
+        else:
+            words = ["-m", "uvicorn", "examples.django_app.asgi:application"]
+            words += ["--port", port, "--log-level", "warning"]
+        process = subprocess.Popen(
+            [sys.executable, *words],
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            wait_for(f"{origin}/admin/login/", process)
+            yield origin
+        finally:
+            process.terminate()
+            process.wait(HANGS)
+
+
+def wait_for(url, process):
+    deadline = time.monotonic() + HANGS
+    while True:
+        try:
+            if httpx2.get(url).status_code == 200:
+                return
+        except httpx2.HTTPError:
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def alice(chromium, site):
+    """Return a page of Alice's browser, in which TikTok answers without its page."""
+    page = chromium.new_context(base_url=site).new_page()
+    page.goto(f"{LOGIN}?next=/login&choose_account=1")
+    page.get_by_text("Demo creator").check()
+    page.get_by_role("button", name="Continue").click()
+    page.wait_for_url(f"{site}/login")
+    for cookie in page.context.cookies(site):
+        # The consent stays, and no user has the account.
+        if not cookie["value"].startswith("-000"):
+            page.context.clear_cookies(name=cookie["name"])
+    sign_in(page, "/admin/login/?next=/forget")
+    page.goto("/accounts")
+    expect(page.get_by_text("alice has 0 accounts")).to_be_visible()
+    return page
+
+
+@pytest.fixture(scope="module")
+def attacked(chromium, site):
+    """Return Alice's page for attacks that come to nothing."""
+    page = alice(chromium, site)
+    yield page
+    page.context.close()
+
+
+@pytest.fixture
+def page(chromium, site):
+    """Return Alice's page for a test that connects accounts."""
+    page = alice(chromium, site)
+    yield page
+    page.goto("/forget")
+    page.context.close()
+
+
+def sign_in(page, path):
+    """Sign in to Django with the password."""
+    page.goto(path)
+    page.get_by_label(re.compile("Username", re.IGNORECASE)).fill("alice")
+    page.get_by_label(re.compile("Password", re.IGNORECASE)).fill("password")
+    page.get_by_role("button", name="Log in").click()
+
+
+def attack(hostile, how, target, host="localhost"):
+    """Return the address of a hostile page that sends its visitor to `target`."""
+    return f"http://{host}:{hostile}/?how={quote(how)}&target={quote(target, safe='')}"
+
+
+def assert_asked(page, site):
+    """The question is shown, and nothing is connected without its button."""
+    expect(page.get_by_role("heading", name=QUESTION)).to_be_visible()
+    assert page.url.startswith(f"{site}{LOGIN}")
+    page.goto("/accounts")
+    expect(page.get_by_text("alice has 0 accounts")).to_be_visible()
+    assert not [c for c in page.context.cookies(site) if "-login-" in c["name"]]
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+def test_hostile_page(attacked, site, hostile, host):
+    """Another site, or another port of this one, leads to the question and no further."""
+    for how in ATTACKS:
+        for path in (LOGIN, "/member", f"{LOGIN}?choose_account=1"):
+            attacked.goto(attack(hostile, how, site + path, host))
+            attacked.wait_for_url(f"{site}{LOGIN}**")
+            assert_asked(attacked, site)
+
+
+def test_redirect_of_another_site(attacked, site, hostile):
+    """A link of this site that another site redirects back here is no link of ours."""
+    there = f"http://localhost:{hostile}/redirect?target={quote(site + LOGIN, safe='')}"
+    attacked.evaluate("url => { location = url }", there)
+    attacked.wait_for_url(f"{site}{LOGIN}")
+    assert_asked(attacked, site)
+
+
+def test_typed_address(attacked, site):
+    """An address that is typed, or comes from an email, leads to the question too."""
+    attacked.goto(LOGIN)
+    assert_asked(attacked, site)
+    attacked.goto("/member")
+    assert_asked(attacked, site)
+
+
+def test_frame(attacked, site, hostile):
+    """In a frame of another site no login begins, and no question can be clicked."""
+    attacked.goto(attack(hostile, "script", "about:blank"))
+    attacked.evaluate(
+        """url => {
+            const frame = document.createElement("iframe");
+            frame.src = url;
+            document.body.append(frame);
+            return new Promise(done => { frame.onload = () => done() });
+        }""",
+        site + LOGIN,
+    )
+    attacked.goto("/accounts")
+    expect(attacked.get_by_text("alice has 0 accounts")).to_be_visible()
+
+
+def test_password_on_the_way(page, site, hostile):
+    """A hostile link to the password form connects nothing without TikTok's page."""
+    page.context.clear_cookies(name="sessionid")
+    target = f"{site}/login?next={quote(LOGIN, safe='')}"
+    page.goto(attack(hostile, "script", target))
+    sign_in(page, page.url)
+    expect(page.get_by_role("button", name="Continue")).to_be_visible()
+    page.goto("/accounts")
+    expect(page.get_by_text("alice has 0 accounts")).to_be_visible()
+
+
+@pytest.mark.parametrize("link", ["Connect TikTok", "Members with TikTok"])
+def test_link_of_this_site(page, site, link):
+    """A link of this site, or one that a guard redirects, needs no question."""
+    page.get_by_role("link", name=link).click()
+    page.get_by_text("Demo creator").check()
+    page.get_by_role("button", name="Continue").click()
+    page.wait_for_url(f"{site}/**")
+    page.goto("/accounts")
+    expect(page.get_by_text("alice has 1 accounts")).to_be_visible()
+
+
+def test_button(page, site, hostile):
+    """The question's button leads to TikTok's page, and what is chosen is connected."""
+    page.goto(attack(hostile, "script", f"{site}{LOGIN}?next=/accounts"))
+    page.get_by_role("button", name="Connect").click()
+    page.get_by_text("Second creator").check()
+    page.get_by_role("button", name="Continue").click()
+    expect(page).to_have_url(f"{site}/accounts")
+    expect(page.get_by_text("alice has 1 accounts")).to_be_visible()
+
+
+def test_other_account_silently(page, site, hostile):
+    """Who has an account is not given another that TikTok answers with silently."""
+    test_button(page, site, hostile)
+    for cookie in page.context.cookies():
+        if cookie["value"].startswith("-000"):  # who is signed in at the stand-in
+            page.context.add_cookies([{**cookie, "value": FIRST}])
+    page.goto(attack(hostile, "script", f"{site}{LOGIN}"))
+    expect(page.get_by_role("heading", name=QUESTION)).to_be_visible()
+    assert "/auth/tiktok/callback" in page.url
+    page.goto("/accounts")
+    expect(page.get_by_text("alice has 1 accounts")).to_be_visible()
+    page.goto(attack(hostile, "script", f"{site}{LOGIN}"))
+    page.get_by_role("button", name="Connect").click()
+    page.get_by_text("Demo creator").check()
+    page.get_by_role("button", name="Continue").click()
+    page.wait_for_url(f"{site}/**")
+    page.goto("/accounts")
+    expect(page.get_by_text("alice has 2 accounts")).to_be_visible()

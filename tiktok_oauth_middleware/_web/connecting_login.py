@@ -1,0 +1,155 @@
+"""Logins that connect their account to the user who is signed in to the app already.
+
+An app that keeps accounts itself, as Django's ``TikTokBackend`` does, connects the
+TikTok account of a login to the user who is signed in to it: from then on whoever logs
+in with that account is signed in as that user. A page of another site can begin a
+login, and TikTok may answer it without showing its page, so a login connects only if
+the user meant that when it began:
+
+- The request came from a page of this site, or the user has answered a question.
+- TikTok was asked to show its page, with the account that is connected. A user who has
+  an account already is not asked that at each login: TikTok may answer it silently, and
+  that login connects no other account.
+
+A hash of the user's id is sealed into such a login's transaction. The same user must be
+signed in when it comes back, or TikTok is not asked for tokens.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tiktok_oauth_middleware._session.cookie import digest
+from tiktok_oauth_middleware.auth import TikTokAuth
+
+from .begin_login import path_with_query
+from .connect_refusals import OtherUser, Undecided, answer_in
+from .navigation import is_same_origin
+from .unfinished_login import Visit
+
+if TYPE_CHECKING:
+    from tiktok_oauth_middleware._core.backends.base import Backend
+    from tiktok_oauth_middleware._core.http import Request
+    from tiktok_oauth_middleware.settings.options import TikTokSettings
+
+    from .connect_refusals import ConnectRefusals
+    from .mount import MountPoint
+    from .pages import ErrorPage
+    from .transaction import LoginTransaction, Prompt
+
+
+class SignedInUser(NamedTuple):
+    """The app's user to whom a login would connect its account."""
+
+    user_id: str
+    #: Whether a TikTok account is connected to the user already.
+    has_account: bool
+
+
+#: Returns the app's user, or None if a login connects nothing in this browser. Gets
+#: what ``current_user`` gets; under ASGI it returns an awaitable.
+FindUser = Callable[[Any], Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class ConnectingLogins:
+    """Decides which logins may connect their account."""
+
+    settings: TikTokSettings
+    backend: Backend
+    refusals: ConnectRefusals
+    find_user: FindUser
+
+    async def user_of(
+        self, request: Request, mount_point: MountPoint
+    ) -> SignedInUser | ErrorPage | None:
+        """Return the user of a request that begins a login.
+
+        Returns:
+            None if nobody is signed in to whom a login would connect; a page if the app
+            could not tell.
+        """
+        try:
+            return await self._ask(request, mount_point)
+        except Undecided as error:
+            return await self.refusals.reject(error, Visit(mount_point, None))
+
+    def begin(
+        self,
+        request: Request,
+        mount_point: MountPoint,
+        user: SignedInUser,
+        prompt: Prompt,
+    ) -> tuple[Prompt, str] | ErrorPage:
+        """Return how the login of a signed-in user begins, or the question before it.
+
+        Args:
+            request: a POST has been found to come from a page of this site.
+            mount_point: of the request.
+            user: who is signed in.
+            prompt: why TikTok would show its page anyway.
+
+        Returns:
+            The prompt of the login, and `LoginTransaction.connects_to`.
+        """
+        is_meant = request.method == "POST" or is_same_origin(
+            request, self.settings.origin
+        )
+        if not user.has_account:
+            if not is_meant:
+                path = path_with_query(request, mount_point)
+                return self.refusals.question(path, mount_point)
+            prompt = prompt or "choose"
+        connects = is_meant and prompt
+        return prompt, digest(user.user_id.encode()) if connects else ""
+
+    async def check(
+        self, request: Request, transaction: LoginTransaction, visit: Visit
+    ) -> ErrorPage | None:
+        """Return the page about a login that began for another user; None if not.
+
+        Args:
+            request: TikTok's callback.
+            transaction: of a login that may connect.
+            visit: the request.
+        """
+        try:
+            user = await self._ask(request, visit.mount_point)
+        except Undecided as error:
+            return await self.refusals.reject(error, visit)
+        present = "" if user is None else digest(user.user_id.encode())
+        if hmac.compare_digest(present, transaction.connects_to):
+            return None
+        return await self.refusals.reject(OtherUser(), visit)
+
+    def question(self, visit: Visit) -> ErrorPage:
+        """Return the page that asks whether to connect, after a login that may not.
+
+        Args:
+            visit: TikTok's callback.
+        """
+        url, cookies = self.refusals.unfinished.retry(visit, choose_account=True)
+        return self.refusals.question(url, visit.mount_point, cookies)
+
+    async def _ask(
+        self, request: Request, mount_point: MountPoint
+    ) -> SignedInUser | None:
+        """Ask the app who is signed in.
+
+        Raises:
+            Undecided: its code or database failed.
+        """
+        auth = TikTokAuth.of(None, mount_point)  # which plays no part
+        connection = auth if request.for_app is None else request.for_app(auth)
+        seconds = self.settings.timeout
+        outcome = await self.backend.ask_app(
+            partial(self.find_user, connection),
+            seconds,
+            is_async=not self.backend.is_blocking,
+        )
+        user: SignedInUser | None = answer_in(outcome, "the app's accounts", seconds)
+        return user
