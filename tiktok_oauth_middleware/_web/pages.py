@@ -58,8 +58,9 @@ font:1.0625rem/1.55 system-ui,sans-serif;color:var(--ink);background:var(--paper
 main{inline-size:100%;max-inline-size:30rem;padding-block:2.25rem;
 padding-inline:clamp(1.25rem,6vw,2rem);border:1px solid var(--line);
 border-radius:1rem;background:var(--card);overflow-wrap:anywhere}
-h1{margin-block:0 .75rem;margin-inline:0;font-size:1.5rem;line-height:1.3}
-p{margin-block:0 1rem;margin-inline:0}
+h1{margin-block:0 .75rem;margin-inline:0;font-size:1.5rem;line-height:1.3;
+text-wrap:balance}
+p{margin-block:0 1rem;margin-inline:0;text-wrap:pretty}
 form{margin:0}
 body:lang(ja){font-family:-apple-system,"Segoe UI","Hiragino Sans","Yu Gothic UI",
 Meiryo,"Noto Sans CJK JP","Noto Sans JP",sans-serif}
@@ -77,7 +78,8 @@ margin-block-start:1.5rem}
 border:1px solid transparent;padding-block:.7rem}
 .primary{padding-inline:1.15rem;font-weight:600;text-decoration:none;
 color:var(--action-ink);background:var(--action)}
-.secondary{padding-inline:0;text-decoration:underline;color:var(--ink);background:none}
+.secondary{padding-inline:0;text-align:start;text-decoration:underline;
+color:var(--ink);background:none}
 :focus-visible{outline:3px solid var(--focus);outline-offset:3px}
 code{font:.9em ui-monospace,monospace;overflow-wrap:anywhere;direction:ltr;
 unicode-bidi:isolate}

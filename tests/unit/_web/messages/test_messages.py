@@ -158,7 +158,7 @@ def test_value():
 def test_value_from_right_to_left():
     """A value is apart from a text that is written from right to left."""
     said = Messages().sentence("ar", "leads_to", "/videos")
-    assert said.endswith(" \u2068/videos\u2069.")
+    assert said.endswith(" \u2068/videos\u2069")
     texts = Messages({"ar": {"leads_to": "to {}"}})
     assert texts.sentence("ar", "leads_to", "/videos") == "to /videos"
 
