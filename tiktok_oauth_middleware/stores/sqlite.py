@@ -375,22 +375,25 @@ def _as_bytes(value: object) -> bytes:
 class _Connection:
     """Closes a connection of SQLite with the thread that it belongs to."""
 
-    __slots__ = ("__weakref__", "_process", "handle")
+    __slots__ = ("__weakref__", "handle")
 
     def __init__(self, handle: sqlite3.Connection) -> None:
         self.handle = handle
-        self._process = os.getpid()
+        # Not in `__del__`: if both are collected in one cycle, Python 3.13 and newer
+        # may finalize the handle first, and warn that nobody closed it.
+        weakref.finalize(self, _close_collected, handle, os.getpid()).atexit = False
 
     def close(self) -> None:
         self.handle.close()
 
-    def __del__(self) -> None:
-        # In a forked child the parent's threads do not exist; their connections are
-        # kept referenced, because collecting them would close them.
-        if self._process == os.getpid():
-            self.handle.close()
-        else:
-            _parents.append(self.handle)
+
+def _close_collected(handle: sqlite3.Connection, process: int) -> None:
+    # In a forked child the parent's threads do not exist; their connections are kept
+    # referenced, because collecting them would close them.
+    if process == os.getpid():
+        handle.close()
+    else:
+        _parents.append(handle)
 
 
 #: Connections of a parent process.
