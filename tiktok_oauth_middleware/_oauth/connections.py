@@ -27,7 +27,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 from .http_library import httpcore, httpx
@@ -84,6 +84,30 @@ def _seconds(request: Any, name: str) -> float | None:
     return seconds
 
 
+class _Unsent:
+    """The parts of a request until its answer is awaited, to be written at once.
+
+    httpcore writes the head and the form of a request one after the other: two records
+    of TLS and two system calls, and a server that wakes up twice.
+    """
+
+    __slots__ = ("_parts", "_timeout")
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._timeout: float | None = None
+
+    def add(self, part: bytes, timeout: float | None) -> None:
+        if part:
+            self._parts.append(part)
+            self._timeout = timeout
+
+    def take(self) -> tuple[bytes, float | None]:
+        """Return what is to be written now, once, and the timeout; b"" for nothing."""
+        parts, self._parts = self._parts, []
+        return b"".join(parts), self._timeout
+
+
 class _BlockingStream(httpcore.NetworkStream):  # type: ignore[misc]
     """A stream that records whether anything was read from it, and ends in time.
 
@@ -93,11 +117,17 @@ class _BlockingStream(httpcore.NetworkStream):  # type: ignore[misc]
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
+        self._unsent = _Unsent()
         self.has_answered = False
         #: When the answer must be complete, of `time.monotonic`.
         self.deadline = math.inf
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        request, write_timeout = self._unsent.take()
+        if request:
+            # As in httpcore: the server may have answered before it closed.
+            with suppress(httpcore.WriteError):
+                self._stream.write(request, write_timeout)
         left = self.deadline - time.monotonic()
         if left <= 0:
             message = "the answer takes too long"
@@ -109,7 +139,7 @@ class _BlockingStream(httpcore.NetworkStream):  # type: ignore[misc]
         return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._stream.write(buffer, timeout)
+        self._unsent.add(buffer, timeout)
 
     def close(self) -> None:
         self._stream.close()
@@ -123,6 +153,7 @@ class _AsyncStream(httpcore.AsyncNetworkStream):  # type: ignore[misc]
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
+        self._unsent = _Unsent()
         self.has_answered = False
 
     async def read(
@@ -130,6 +161,10 @@ class _AsyncStream(httpcore.AsyncNetworkStream):  # type: ignore[misc]
         max_bytes: int,
         timeout: float | None = None,  # noqa: ASYNC109 - httpcore's interface
     ) -> bytes:
+        request, write_timeout = self._unsent.take()
+        if request:
+            with suppress(httpcore.WriteError):
+                await self._stream.write(request, write_timeout)
         data: bytes = await self._stream.read(max_bytes, timeout)
         self.has_answered = self.has_answered or bool(data)
         return data
@@ -139,7 +174,7 @@ class _AsyncStream(httpcore.AsyncNetworkStream):  # type: ignore[misc]
         buffer: bytes,
         timeout: float | None = None,  # noqa: ASYNC109 - httpcore's interface
     ) -> None:
-        await self._stream.write(buffer, timeout)
+        self._unsent.add(buffer, timeout)
 
     async def aclose(self) -> None:
         await self._stream.aclose()

@@ -1,0 +1,104 @@
+"""How a request is written: once, and in one piece."""
+
+import asyncio
+
+import pytest
+
+from tiktok_oauth_middleware._oauth.connections import _AsyncStream, _BlockingStream
+from tiktok_oauth_middleware._oauth.http_library import httpcore
+
+ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+
+
+class Wire(httpcore.NetworkStream, httpcore.AsyncNetworkStream):
+    """The network below both kinds of stream: records writes, and has an answer."""
+
+    def __init__(self, *, is_broken=False):
+        self.is_broken = is_broken
+        self.written = []
+        self.timeouts = []
+        self.left = ANSWER
+
+    def _write(self, data, timeout):
+        self.written.append(data)
+        self.timeouts.append(timeout)
+        if self.is_broken:
+            raise httpcore.WriteError
+
+    def _read(self):
+        data, self.left = self.left[:20], self.left[20:]
+        return data
+
+
+class Blocking(Wire):
+    def write(self, buffer, timeout=None):
+        self._write(buffer, timeout)
+
+    def read(self, max_bytes, timeout=None):
+        return self._read()
+
+    def close(self):
+        pass
+
+
+class Async(Wire):
+    async def write(self, buffer, timeout=None):  # noqa: ASYNC109 - httpcore's
+        self._write(buffer, timeout)
+
+    async def read(self, max_bytes, timeout=None):  # noqa: ASYNC109 - httpcore's
+        return self._read()
+
+    async def aclose(self):
+        pass
+
+
+def _post():
+    return httpcore.Request(
+        "POST",
+        "http://tiktok.example/token",
+        headers={"host": "tiktok.example", "content-length": "6"},
+        content=b"code=1",
+        extensions={"timeout": {"write": 7}},
+    )
+
+
+def _blocking(wire):
+    request = _post()
+    stream = _BlockingStream(wire)
+    connection = httpcore.HTTP11Connection(request.url.origin, stream)
+    return connection.handle_request(request).read()
+
+
+def _in_a_loop(wire):
+    request = _post()
+
+    class Body:
+        async def __aiter__(self):
+            yield b"code=1"
+
+    request.stream = Body()
+    stream = _AsyncStream(wire)
+    connection = httpcore.AsyncHTTP11Connection(request.url.origin, stream)
+
+    async def call():
+        return await (await connection.handle_async_request(request)).aread()
+
+    return asyncio.run(call())
+
+
+@pytest.mark.parametrize(("wire", "call"), [(Blocking, _blocking), (Async, _in_a_loop)])
+class TestWrites:
+    def test_one(self, wire, call):
+        """Head and form of a request go out together, and only once."""
+        wire = wire()
+        assert call(wire) == b"ok"
+        [request] = wire.written
+        assert request.startswith(b"POST /token HTTP/1.1\r\n")
+        assert request.endswith(b"\r\n\r\ncode=1")
+        assert wire.timeouts == [7]
+
+    def test_early_answer(self, wire, call):
+        """An answer that came before the connection broke is read, as with httpcore."""
+        wire = wire(is_broken=True)
+        assert call(wire) == b"ok"
+        assert len(wire.written) == 1
