@@ -23,7 +23,7 @@ extensions = [
 ]
 root_doc = "index"
 nitpicky = False  # signatures name private types, which have no entry
-smartquotes = False
+smartquotes_action = "D"  # "--" in the reference is a dash; quotes stay as written
 language = "en"
 
 # --- pages in Markdown -------------------------------------------------------------
