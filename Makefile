@@ -17,7 +17,7 @@ COVERING ?= -k "not (asyncio or trio or redis)" tests/unit/_core/test_return_to.
 	login login_options on_login callbacks refresh refresh_rules takeover sweeps operator_log events journey processes \
 	connect recent_login store_copy button))
 
-.PHONY: bench bench-check coverage demo demo-flask demo-django test matrix lint reliability sealing audit fuzz soak mutate paths apps servers clean
+.PHONY: bench bench-check coverage demo demo-flask demo-django test matrix lint reliability sealing audit fuzz soak mutate paths apps servers proxies clean
 
 # The environment is made anew when what it must hold has changed.
 $(VENV)/ready: pyproject.toml
@@ -89,6 +89,11 @@ apps: $(VENV)/ready-to-test  ## the recipes of docs/guide/path-rules.md: Dash, D
 servers: $(VENV)/ready-to-test  ## every server of docs/operations/servers.md; 10 minutes
 	$(RUN) -m pip install --quiet --group compiled --group servers
 	SERVERS=all $(RUN) -m pytest tests/servers/test_servers.py $(ARGS)
+
+# It wants Debian's nginx-light, apache2-bin, haproxy, caddy and varnish; none is started
+# as a service.
+proxies: $(VENV)/ready-to-test  ## the proxies of docs/operations/proxies.md, caches on
+	PROXIES=all $(RUN) -m pytest tests/servers/test_proxies.py $(ARGS)
 
 sealing: $(VENV)/ready-to-test  ## every bit of what is sealed; ARGS="--scale 0.1" for less
 	$(RUN) -m hardening.sealing $(ARGS)
