@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import pytest
 
+from tiktok_oauth_middleware import MemoryStore, TikTokOAuthMiddleware
 from tiktok_oauth_middleware._web.messages import LANGUAGES, Messages
 from tiktok_oauth_middleware._web.messages.translations import translated
 
 from ..conftest import API, LOGIN, LOGOUT, PAGE, SAME_ORIGIN
 
 RIGHT_TO_LEFT = ("ar",)
+
+
+@pytest.fixture
+def store(clock):
+    """Return one store: which one it is does not change a page."""
+    return MemoryStore(clock=clock)
 
 
 def asking(header):
@@ -148,7 +155,6 @@ def test_varies_once(anyio_backend, settings):
     from starlette.routing import Route
     from starlette.testclient import TestClient
 
-    from tiktok_oauth_middleware import MemoryStore, TikTokOAuthMiddleware
     from tiktok_oauth_middleware.starlette import requires_tiktok
 
     @requires_tiktok

@@ -106,7 +106,11 @@ def test_from_a_zip_file(tmp_path):
     assert said(packed) == ("Zurück zur Website", "")
 
 
-@pytest.mark.parametrize("damage", [None, b"", b"no catalog", b"\xde\x12\x04\x95" * 9])
+@pytest.mark.parametrize(
+    "damage",
+    [None, b"", b"no catalog", b"\xde\x12\x04\x95" * 9],
+    ids=["missing", "empty", "another file", "cut off"],
+)
 def test_without_a_catalog(tmp_path, damage):
     """A catalog that is missing or damaged leaves English, and one line in the log."""
     copy = tmp_path / "tiktok_oauth_middleware"
