@@ -91,7 +91,7 @@ class Messages:
         for tag in wider(language.lower()):
             # Not a wider tag for which another language is built in: Chinese without a
             # script is Simplified, and a page in Traditional Chinese has none of it.
-            if built_in_language(tag) == built_in and name in self._of_app.get(tag, {}):
+            if name in self._of_app.get(tag, ()) and built_in_language(tag) == built_in:
                 return self._of_app[tag][name]
         if built_in is not None:
             return translated(built_in)[name]
@@ -108,7 +108,9 @@ class Messages:
 
 def is_right_to_left(text: str) -> bool:
     """Whether a text has letters of a script that is written from right to left."""
-    return any(unicodedata.bidirectional(letter) in ("R", "AL") for letter in text)
+    return not text.isascii() and any(
+        unicodedata.bidirectional(letter) in ("R", "AL") for letter in text
+    )
 
 
 def _matches(wanted: str, available: Iterable[str]) -> Iterator[str]:

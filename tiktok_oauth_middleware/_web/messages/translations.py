@@ -57,6 +57,8 @@ def built_in_language(language_range: str) -> str | None:
     >>> built_in_language("EN-gb")
     'en'
     """
+    if language_range in LANGUAGES:
+        return language_range
     for each in wider(language_range.lower()):
         found = _BY_LOWER_CASE.get(each) or _STAND_INS.get(each)
         if found is not None:
