@@ -33,11 +33,13 @@ from tiktok_oauth_middleware._session.cookie import (
 )
 from tiktok_oauth_middleware._session.record import Session, UserRecord
 from tiktok_oauth_middleware._web.cookie_header import find, find_all, value_of
+from tiktok_oauth_middleware._web.messages import LANGUAGES, Messages
 from tiktok_oauth_middleware._web.navigation import (
     is_document,
     is_page_visit,
     is_prefetch,
     is_same_origin,
+    language_ranges,
 )
 from tiktok_oauth_middleware._web.response_headers import keep_private
 from tiktok_oauth_middleware._web.transaction import LoginTransaction
@@ -158,8 +160,9 @@ def _cookies(data: bytes) -> None:
 
 _NAMES = (b"accept", b"origin", b"referer", b"sec-fetch-site", b"sec-fetch-mode")
 _NAMES += (b"sec-fetch-dest", b"sec-purpose", b"purpose", b"x-moz")
-_NAMES += (b"x-requested-with", b"accept", b"cookie")
+_NAMES += (b"x-requested-with", b"accept", b"cookie", b"accept-language")
 _METHODS = ("GET", "HEAD", "POST", "PUT")
+_MESSAGES = Messages()
 
 
 async def _no_body(_: int) -> bytes:
@@ -175,6 +178,8 @@ def _headers(data: bytes) -> None:
     )
     for rule in (is_page_visit, is_document, is_prefetch):
         _must(type(rule(request)) is bool, "no verdict")
+    language = _MESSAGES.language("login_denied", language_ranges(request))
+    _must(language in LANGUAGES, "a language that there is not")
     if is_same_origin(request, _ORIGIN):
         said = [v.strip(b" \t") for n, v in headers if n == b"origin"]
         _must(said in ([], [_ORIGIN.encode()]), "a foreign origin")

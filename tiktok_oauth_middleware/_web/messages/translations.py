@@ -6,7 +6,6 @@ in ``translations/`` of the source and not in the package.
 
 from __future__ import annotations
 
-import pkgutil
 from collections.abc import Mapping
 
 from tiktok_oauth_middleware._core.log import logger
@@ -88,9 +87,10 @@ def _load(language: str) -> Mapping[str, tuple[str, ...]]:
     """
     from gettext import GNUTranslations
     from io import BytesIO
+    from pkgutil import get_data
 
     try:
-        packed = pkgutil.get_data(__name__, f"catalogs/{language}.mo")
+        packed = get_data(__name__, f"catalogs/{language}.mo")
         catalog = GNUTranslations(BytesIO(packed or b""))
     except Exception as error:  # noqa: BLE001 - whatever a damaged file raises
         kind = type(error).__name__
