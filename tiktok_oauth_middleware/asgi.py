@@ -22,6 +22,7 @@ from urllib.parse import unquote_to_bytes
 from ._core.app_parts import parts_of
 from ._core.backends.event_loop import AsyncBackend
 from ._core.http import Cookie, Headers, Request, Response
+from ._core.without_query import without_query
 from ._observe.emit import OnEvent
 from ._session.cached_session import FETCHED_AT, FRESH_UNTIL, CachedSession
 from ._session.cookie import SESSION_LENGTH
@@ -502,14 +503,16 @@ def _request(scope: Scope, path: str, mount: str, receive: Receive) -> Request:
     async def read(limit: int) -> bytes | None:
         return await _read_body(receive, limit)
 
+    query = scope.get("query_string", b"")
+
     def for_app(auth: TikTokAuth) -> Scope:
-        return {**scope, "tiktok": auth}
+        return {**without_query(scope, query), "tiktok": auth}
 
     return Request(
         method=scope.get("method", "GET"),
         path=path,
         mount=mount,
-        query=scope.get("query_string", b""),
+        query=query,
         headers=scope["headers"],
         read=read,
         for_app=for_app,

@@ -26,6 +26,7 @@ from ._core.app_parts import parts_of
 from ._core.backends.base import run
 from ._core.backends.threads import ThreadBackend
 from ._core.http import Cookie, Headers, Request, Response
+from ._core.without_query import without_query
 from ._observe.emit import OnEvent
 from ._session.cached_session import FETCHED_AT, FRESH_UNTIL, CachedSession
 from ._session.cookie import SESSION_LENGTH
@@ -470,8 +471,10 @@ def _request(environ: WSGIEnvironment, mount_point: MountPoint) -> Request:
     async def read(limit: int) -> bytes | None:
         return _read_body(environ, limit)
 
+    query = environ.get("QUERY_STRING", "").encode("latin-1")
+
     def for_app(auth: TikTokAuth) -> WSGIEnvironment:
-        return {**environ, "tiktok.auth": auth}
+        return {**without_query(environ, query), "tiktok.auth": auth}
 
     headers = [
         (name[5:].replace("_", "-").lower().encode("latin-1"), value.encode("latin-1"))
@@ -482,7 +485,7 @@ def _request(environ: WSGIEnvironment, mount_point: MountPoint) -> Request:
         method=environ["REQUEST_METHOD"],
         path=_path(environ),
         mount=mount_point.mount,
-        query=environ.get("QUERY_STRING", "").encode("latin-1"),
+        query=query,
         headers=headers,
         read=read,
         for_app=for_app,

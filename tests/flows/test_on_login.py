@@ -10,6 +10,7 @@ from html import unescape
 
 import anyio
 import anyio.lowlevel
+import httpx2
 import pytest
 import trio
 
@@ -24,9 +25,9 @@ from tiktok_oauth_middleware import (
     TikTokTokens,
     User,
 )
-from tiktok_oauth_middleware.testing import login_as
+from tiktok_oauth_middleware.testing import FakeTikTok, login_as
 
-from ..conftest import ORIGIN, PAGE, kept, query_of
+from ..conftest import LOGIN, ORIGIN, PAGE, kept, make_settings, query_of
 from ..support.links import link_for, with_links
 from .test_webhooks import HOOK, deliver
 
@@ -706,3 +707,44 @@ def test_raises_cancelled(world):
     page = world.start().browser().log_in()
     assert page.status_code == 500
     assert kept(world) is None
+
+
+class Interrupted(BaseException):
+    """What is no Exception, as KeyboardInterrupt and CancelledError are none."""
+
+
+class TestInterrupted:
+    """A login whose app was interrupted is over at once: its code is spent."""
+
+    @pytest.mark.parametrize("kind", [Interrupted, SystemExit, KeyboardInterrupt])
+    def test_plain(self, clock, kind):
+        """The login is not left as one that another request is about to finish."""
+        settings, store = make_settings(), MemoryStore(clock=clock)
+        fake = FakeTikTok.for_settings(settings)
+
+        def on_login(login):
+            raise kind
+
+        middleware = TikTokOAuthWSGIMiddleware(
+            lambda environ, start: [],
+            settings,
+            store=store,
+            transport=fake.transport,
+            clock=clock,
+            on_login=on_login,
+        )
+        with httpx2.Client(
+            transport=httpx2.WSGITransport(middleware), base_url=ORIGIN
+        ) as client:
+            authorize = client.get(LOGIN).headers["location"]
+            begun = dict(client.cookies)
+            callback = fake.consent(authorize)
+            with pytest.raises(kind):
+                client.get(callback)
+            [row] = [store.get(key) for key in store.keys("") if ":used:" in key]
+            assert not row.startswith(b"begun")
+            client.cookies.update(begun)
+            answer = client.get(callback, headers=PAGE)
+        assert answer.status_code == 400
+        assert "used already" in answer.text
+        assert fake.count("token") == 1

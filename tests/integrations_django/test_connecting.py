@@ -13,6 +13,7 @@ from tiktok_oauth_middleware.django import signals
 from tiktok_oauth_middleware.django.models import TikTokAccount
 from tiktok_oauth_middleware.django.project import installation
 
+from ..conftest import query_of
 from ..security.test_cwe316_secrets_in_frames import Looker
 
 CONNECT = "/auth/tiktok/connect"
@@ -21,6 +22,17 @@ CONNECT = "/auth/tiktok/connect"
 def by_header(request):
     """Return the user that a header names, instead of Django's."""
     return request.META.get("HTTP_X_USER")
+
+
+SEEN = []
+
+
+def looking(request):
+    """Return a user, and note all that shows of the request's address."""
+    inner = getattr(request, "environ", None) or request.scope
+    address = request.get_full_path(), request.build_absolute_uri()
+    SEEN.append((dict(request.GET), address, repr((request.META, inner))))
+    return "shop-1"
 
 
 def nobody(request, login):
@@ -130,6 +142,29 @@ def test_option(connecting):
     there = browser.post(CONNECT, headers=headers).headers["location"]
     assert browser.get(fake.consent(there), headers=headers).status_code == 303
     assert len(installation().tokens.accounts("shop-1")) == 1
+
+
+def test_no_code_inside(connecting):
+    """``current_user`` sees neither the code nor the state, and no query."""
+    SEEN.clear()
+    fake = connecting.fake
+    connecting.set(
+        TIKTOK_OAUTH_OPTIONS={
+            "transport": fake.transport,
+            "clock": fake.clock,
+            "current_user": f"{__name__}.looking",
+        }
+    )
+    browser = connecting.browser()
+    callback = fake.consent(browser.post(CONNECT).headers["location"])
+    sent = query_of(callback)
+    assert browser.get(callback).status_code == 303
+    assert len(SEEN) == 2
+    for query, address, inside in SEEN:
+        assert query == {}
+        assert not any("?" in text for text in address)
+        assert sent["code"] not in inside
+        assert sent["state"] not in inside
 
 
 def test_deleted_user(connecting):

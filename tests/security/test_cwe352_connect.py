@@ -341,6 +341,28 @@ class TestCurrentUser:
         assert owners(tokens, user_id[:-1] or "y", "A") == []
 
     @memory_only
+    def test_no_code_inside(self, world):
+        """It sees neither the code nor the state of a callback, nor any query."""
+        seen = []
+
+        def current(connection):
+            query = connection.get("QUERY_STRING", connection.get("query_string"))
+            seen.append((repr(connection), query))
+            return "user-1"
+
+        world.further = {"current_user": current}
+        site = world.with_settings(connect_path=CONNECT)
+        browser = site.browser()
+        callback = browser.consent(begin(browser, "?next=/who"))
+        sent = query_of(callback)
+        assert browser.get(callback).headers["location"] == "/who"
+        assert len(seen) == 2
+        for text, query in seen:
+            assert not query
+            assert sent["state"] not in text
+            assert sent["code"] not in text
+
+    @memory_only
     def test_no_user_id_outside(self, site, tokens, answer, caplog):
         """The user's id is in no URL, cookie, page, key or line of the log."""
         answer["now"] = "user-4711-secret"

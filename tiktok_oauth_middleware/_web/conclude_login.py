@@ -157,8 +157,11 @@ class ConcludeLogin:
         try:
             # No secret is in a local of this frame while the app's on_event runs.
             sealed, event, session, why, raised = await attempt()
-        except StoreError:
-            # The code is spent. A repeated callback need not wait to learn that.
+        except GeneratorExit:  # nothing can be awaited
+            raise
+        except BaseException:
+            # The code is spent: the store failed, or an interrupt or a cancellation
+            # came out of on_login. A repeated callback need not wait to learn that.
             lost = self.results.seal(login_id, self.unfinished.failure(LoginReplayed()))
             with contextlib.suppress(StoreError):
                 await self.results.finish(login_id, marker, lost)

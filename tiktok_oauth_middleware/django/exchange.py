@@ -17,6 +17,7 @@ from django.http.request import UnreadablePostError
 from django.utils.translation import get_language
 
 from tiktok_oauth_middleware._core.http import Request, Response
+from tiktok_oauth_middleware._core.without_query import without_query
 from tiktok_oauth_middleware._web.response_headers import is_caching, keep_private
 
 if TYPE_CHECKING:
@@ -32,10 +33,12 @@ def to_core_request(request: HttpRequest, mount: str) -> Request:
     async def read(limit: int) -> bytes | None:
         return _body(request, limit)
 
+    query = request.META.get("QUERY_STRING", "").encode("latin-1", "replace")
+
     def for_app(auth: TikTokAuth) -> HttpRequest:
-        here: Any = request
-        here.tiktok = auth
-        return request
+        copied: Any = _without_query(request, query)
+        copied.tiktok = auth
+        return copied
 
     headers = [
         (name[5:].replace("_", "-").lower().encode("latin-1"), _bytes(value))
@@ -46,7 +49,7 @@ def to_core_request(request: HttpRequest, mount: str) -> Request:
         method=request.method or "GET",
         path=request.path_info,
         mount=mount,
-        query=request.META.get("QUERY_STRING", "").encode("latin-1", "replace"),
+        query=query,
         headers=headers,
         read=read,
         for_app=for_app,
@@ -54,6 +57,22 @@ def to_core_request(request: HttpRequest, mount: str) -> Request:
         # the header. Our pages follow it.
         language=(get_language() or "en") if settings.USE_I18N else None,
     )
+
+
+def _without_query(request: HttpRequest, query: bytes) -> Any:
+    """Return a copy of a request that has no query; its session and user are the same.
+
+    ``copy.copy`` would leave out what cannot be pickled.
+    """
+    copied: Any = request.__class__.__new__(request.__class__)
+    vars(copied).update(vars(request))
+    copied.META = without_query(request.META, query)
+    for name in ("environ", "scope"):  # of WSGI, and of ASGI
+        if name in vars(request):
+            setattr(copied, name, without_query(vars(request)[name], query))
+    for name in ("GET", "headers"):  # made of these when first read
+        vars(copied).pop(name, None)
+    return copied
 
 
 def _bytes(value: str) -> bytes:

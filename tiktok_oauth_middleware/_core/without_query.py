@@ -1,0 +1,76 @@
+"""A connection without its query, for an app's code that runs before a code is spent.
+
+The query of a callback holds TikTok's code and the login's state. Servers, proxies and
+adapters repeat it in other places than its own: ``REQUEST_URI``, a header such as
+``X-Original-URL``, the event of a serverless platform.
+
+Nothing is cut out of the middle of a text: a client writes the query, and could choose
+what is left of a cookie otherwise. A text with a code in it becomes empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+#: Names whose values stand nowhere in the copy.
+_SECRET = (b"code", b"state")
+#: A shorter value is no code or state of TikTok's, and may stand anywhere by chance.
+_SHORTEST = 8
+#: How deep dicts and lists are searched: an event of AWS holds the query three deep.
+_DEEPEST = 6
+
+
+def without_query(connection: Mapping[str, Any], query: bytes) -> dict[str, Any]:
+    """Return a copy of a scope or environ that has no query, and no code of it.
+
+    Objects other than texts, dicts, lists and tuples are the same in the copy, so that
+    a session that the app changes is the one that its middleware saves.
+
+    Args:
+        connection: the scope or environ.
+        query: as the server gave it.
+    """
+    if not query:
+        return dict(connection)
+    cut, secrets = b"?" + query, _secrets(query)
+    copied = {
+        name: _cleaned(value, cut, secrets, _DEEPEST)
+        for name, value in connection.items()
+    }
+    for name, value in (("query_string", b""), ("QUERY_STRING", "")):
+        if name in copied:
+            copied[name] = value
+    return copied
+
+
+def _secrets(query: bytes) -> list[bytes]:
+    """Return the code and the state in a query, as they were sent and decoded."""
+    found = set()
+    for pair in query.split(b"&"):
+        name, _, value = pair.partition(b"=")
+        if unquote_to_bytes(name.replace(b"+", b" ")) in _SECRET:
+            found |= {value, unquote_to_bytes(value.replace(b"+", b" "))}
+    return [value for value in found if len(value) >= _SHORTEST]
+
+
+def _cleaned(value: Any, cut: bytes, secrets: Sequence[bytes], depth: int) -> Any:
+    """Return a value without query and secrets; the same object if it had none."""
+    kind = type(value)
+    if kind is bytes:
+        value = value.partition(cut)[0] if cut in value else value
+        return b"" if any(secret in value for secret in secrets) else value
+    if kind is str:
+        raw = value.encode("utf-8", "surrogatepass")
+        cleaned = _cleaned(raw, cut, secrets, depth)
+        return value if cleaned is raw else cleaned.decode("utf-8", "surrogatepass")
+    if depth and kind in (list, tuple):
+        items = [_cleaned(item, cut, secrets, depth - 1) for item in value]
+        if any(new is not old for new, old in zip(items, value, strict=True)):
+            return kind(items)
+    elif depth and kind is dict:
+        pairs = {n: _cleaned(v, cut, secrets, depth - 1) for n, v in value.items()}
+        if any(pairs[name] is not value[name] for name in value):
+            return pairs
+    return value
