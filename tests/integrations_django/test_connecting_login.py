@@ -166,6 +166,20 @@ class TestBegin:
         assert "secret text" not in response.text
         assert "the app's accounts raised DatabaseError" in caplog.text
 
+    def test_database_that_fails_at_the_end(self, accounts, monkeypatch):
+        """If it cannot be told who is signed in by then, TikTok is not asked."""
+
+        def fail(**_):
+            raise DatabaseError
+
+        browser, _ = django_browser(accounts)
+        authorize = begin(browser)
+        monkeypatch.setattr(TikTokAccount.objects, "filter", fail)
+        response = finish(browser, authorize)
+        assert response.status_code == 500
+        assert "Nothing was connected" in response.text
+        assert accounts.fake.count("token") == 0
+
 
 class TestMeant:
     """Who means it connects the account, and sees at TikTok which one that is."""

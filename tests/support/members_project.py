@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from examples.django_app.settings import *  # noqa: F403 - as Django's settings are shared
-from examples.django_app.settings import MIDDLEWARE
+from examples.django_app import settings as example
 
+globals().update(vars(example))
 MIDDLEWARE = [
-    *MIDDLEWARE,
+    *example.MIDDLEWARE,
     "django.contrib.auth.middleware.LoginRequiredMiddleware",
 ]
 LOGIN_URL = "/admin/login/"

@@ -88,7 +88,7 @@ class ConnectingLogins:
         """Return how the login of a signed-in user begins, or the question before it.
 
         Args:
-            request: a POST has been found to come from a page of this site.
+            request: for the login path.
             mount_point: of the request.
             user: who is signed in.
             prompt: why TikTok would show its page anyway.
@@ -96,14 +96,12 @@ class ConnectingLogins:
         Returns:
             The prompt of the login, and `LoginTransaction.connects_to`.
         """
-        is_meant = request.method == "POST" or is_same_origin(
-            request, self.settings.origin
-        )
+        is_meant = is_same_origin(request, self.settings.origin)
         if not user.has_account:
             if not is_meant:
                 path = path_with_query(request, mount_point)
                 return self.refusals.question(path, mount_point)
-            prompt = prompt or "choose"
+            prompt = "choose"
         connects = is_meant and prompt
         return prompt, digest(user.user_id.encode()) if connects else ""
 
