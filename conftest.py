@@ -35,6 +35,19 @@ _lacking: Counter[str] = Counter()
 #: checkout of git, cannot have. All else that is skipped there fails.
 _NOT_IN_CI = ("dash", "datasette", "git", "starlette_caches", "valkey-server")
 
+#: Modules whose tests share what they start: PostgreSQL and MariaDB, clusters of Redis.
+_GROUPS = {
+    "flows/test_processes": "crowds",
+    "tests/test_reliability": "crowds",
+    "stores/test_alembic": "databases",
+    "stores/test_django": "databases",
+    "stores/test_sql": "databases",
+    "stores/test_store_command": "databases",
+    "stores/test_redis_kinds": "clusters of Redis",
+}
+#: Fixtures of a module that start one server for each of their parameters.
+_SHARED_BY_PARAMETER = ("server", "example", "site", "slow_site")
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Keep coverage and dev mode to the processes that run tests, not to servers.
@@ -64,18 +77,26 @@ def pytest_collection_modifyitems(
 ) -> None:
     """Say which tests one process runs, one after the other, where there are several.
 
-    Those that share a server or a browser; and those that start many processes of their
-    own and look at the clock, which are not to meet one another.
+    Those that share a server or a browser, which would be started in each process, and
+    again after each test of another module in between; and those that start many
+    processes of their own and look at the clock, which are not to meet one another.
     """
-    if not config.pluginmanager.hasplugin("xdist"):
-        return
-    for item in items:
-        if item.path.stem in ("test_processes", "test_reliability"):
-            item.add_marker(pytest.mark.xdist_group("crowds"))
-        params = getattr(item, "callspec", None) and item.callspec.params
-        for name in ("server", "example"):
-            if params and name in params:
-                item.add_marker(pytest.mark.xdist_group(f"{name} {params[name]}"))
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            group = _group_of(item)
+            if group is not None:
+                item.add_marker(pytest.mark.xdist_group(group))
+
+
+def _group_of(item: Any) -> str | None:
+    module = f"{item.path.parent.name}/{item.path.stem}"
+    if module in _GROUPS:
+        return _GROUPS[module]
+    params = item.callspec.params if hasattr(item, "callspec") else {}
+    for name in _SHARED_BY_PARAMETER:
+        if name in params:
+            return f"{name} {params[name]} {module}"
+    return f"chromium {module}" if "chromium" in item.fixturenames else None
 
 
 @pytest.hookimpl(optionalhook=True)
