@@ -81,9 +81,16 @@ reliability: $(VENV)/ready-to-test  ## kills, outages, races; ARGS="--scale 0.1"
 paths: $(VENV)/ready-to-test  ## raw paths to ten frameworks; ARGS="--targets 500 flask"
 	$(RUN) -W ignore -m hardening.paths $(ARGS)
 
-apps: $(VENV)/ready-to-test  ## the recipes of docs/guide/path-rules.md: Dash, Datasette
-	$(RUN) -m pip install --quiet --group apps
-	$(RUN) -m pytest tests/integrations/test_path_rules.py
+# Their pins collide, so each app has an environment of its own.
+APPS ?= chainlit dash datasette fasthtml gradio marimo mcp nicegui panel shiny streamlit
+.venv-apps/%/ready: pyproject.toml
+	$(PYTHON) -m venv --clear .venv-apps/$*
+	.venv-apps/$*/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	.venv-apps/$*/bin/python -m pip install --quiet --editable . --group app-$*
+	touch $@
+
+apps: $(VENV)/ready-to-test $(APPS:%=.venv-apps/%/ready)  ## docs/integrations/apps.md; APPS="dash"
+	$(RUN) -m pytest tests/apps $(ARGS)
 
 # System packages it wants: apache2-bin libapache2-mod-wsgi-py3 libev-dev gcc.
 servers: $(VENV)/ready-to-test  ## every server of docs/operations/servers.md; 10 minutes

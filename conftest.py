@@ -33,7 +33,7 @@ _lacking: Counter[str] = Counter()
 #: What CI does not install: too heavy (`make apps`), no package of the system's, or no
 #: release that agrees with the other packages; and what an unpacked sdist, which is no
 #: checkout of git, cannot have. All else that is skipped there fails.
-_NOT_IN_CI = ("dash", "datasette", "git", "starlette_caches", "valkey-server")
+_NOT_IN_CI = ("apps", "git", "starlette_caches", "valkey-server")
 
 #: Modules whose tests share what they start: PostgreSQL and MariaDB, clusters of Redis.
 _GROUPS = {
