@@ -31,7 +31,6 @@ myst_heading_anchors = 4  # anchors as a forge makes them; links to them are che
 myst_fence_as_directive = ["mermaid"]
 mermaid_version = "11.12.0"  # fetched by the reader's browser
 mermaid_fullscreen = False
-mermaid_dark_theme = "neutral"
 mermaid_height = "auto"
 
 # --- the reference, from docstrings ------------------------------------------------

@@ -1,6 +1,6 @@
 // What is wider than its place scrolls, and whoever has no mouse must reach it.
 function reachable() {
-  for (const box of document.querySelectorAll(".table-wrapper, pre")) {
+  for (const box of document.querySelectorAll(".table-wrapper, pre, .mermaid")) {
     if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
     else box.removeAttribute("tabindex");
   }
