@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from docutils.io import StringOutput
+from pygments.lexers.special import TextLexer
 from sphinx.builders.text import TextBuilder
 from sphinx.util import logging
 from sphinx.writers.text import TextWriter
@@ -34,6 +35,8 @@ FROM_THE_TOP = {
     "project/contributing": "CONTRIBUTING.md",
     "project/security": "SECURITY.md",
 }
+#: Languages of code that Pygments does not know.
+_WITHOUT_COLOURS = ("haproxy",)
 _LOG = logging.getLogger(__name__)
 _SHELF = re.compile(r"^## (.+)$", re.MULTILINE)
 _ITEM = re.compile(r"^- (.+(?:\n  .+)*)", re.MULTILINE)
@@ -201,6 +204,8 @@ def _rendered(app: Sphinx, name: str) -> str:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the extension."""
+    for language in _WITHOUT_COLOURS:
+        app.add_lexer(language, TextLexer)
     app.connect("source-read", _read)
     app.connect("build-finished", _finish)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
