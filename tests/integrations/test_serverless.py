@@ -8,7 +8,7 @@ import logging
 import secrets
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 from wsgiref.util import setup_testing_defaults
@@ -223,6 +223,12 @@ CASES = {
     ),
     "serverless-wsgi-rest-api-base-path": Case(
         RestApi(base_path="/dev"), by_serverless_wsgi, True, (STAGED,)
+    ),
+    "serverless-wsgi-http-api": Case(
+        RestApi(host=EXECUTE_API, stage="$default"),
+        by_serverless_wsgi,
+        True,
+        (("STRIP_STAGE_PATH", "yes"),),
     ),
     "serverless-wsgi-alb": Case(LoadBalancer(), by_serverless_wsgi, True),
     "azure-asgi": Case(Azure(), by_azure_asgi),
@@ -442,10 +448,8 @@ def walk(visitor, fake, path="/who", anonymous=b"anonymous"):
         ("serverless_wsgi", RestApi(stage="$default")),
     ],
 )
-def test_recipes_for_aws(stand_in, monkeypatch, name, platform):
+def test_recipes_for_aws(stand_in, name, platform):
     """The handlers on the page log a user in and out."""
-    platform = replace(platform)
-    platform.prefix = ""
     handler = recipe(name)["handler"]
     walk(Visitor(platform, lambda: handler), stand_in)
 
@@ -514,6 +518,31 @@ def test_google_below_the_name_of_the_function(stand_in, monkeypatch, google):
     app = google("google_app", change)
     platform = Google(host=host, prefix="/main")
     walk(Visitor(platform, lambda: app), stand_in, "/main/who")
+
+
+def two_cookies(environ, start_response):
+    start_response("200 OK", [("set-cookie", "a=1"), ("set-cookie", "b=2")])
+    return [b""]
+
+
+def test_adapters_that_lose_cookies(monkeypatch):
+    """Where the page warns of lost cookies, or of wrong links, it still has to."""
+    monkeypatch.delenv("STRIP_STAGE_PATH", raising=False)
+    event = HttpApi().event("GET", "/", [], b"")
+    answer = serverless_wsgi.handle_request(two_cookies, event, None)
+    assert "cookies" not in answer
+    event = LoadBalancer(has_many=False).event("GET", "/", [], b"")
+    answer = make_lambda_handler(two_cookies)(event, None)
+    assert answer["headers"] == {"set-cookie": "b=2"}
+    seen = []
+
+    def names(environ, start_response):
+        seen.append(environ["SCRIPT_NAME"])
+        return two_cookies(environ, start_response)
+
+    event = HttpApi(host=EXECUTE_API).event("GET", "/", [], b"")
+    serverless_wsgi.handle_request(names, event, None)
+    assert seen == ["/$default"]
 
 
 # --- both ways between ASGI and WSGI ---------------------------------------------------

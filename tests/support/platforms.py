@@ -131,7 +131,8 @@ class RestApi(Platform):
     base_path: str = ""
 
     def __post_init__(self) -> None:
-        self.prefix = self.base_path or f"/{self.stage}"
+        stage = "" if self.stage == "$default" else f"/{self.stage}"
+        self.prefix = self.base_path or stage
 
     def event(self, method: str, target: str, headers: Pairs, body: bytes) -> Any:
         full_path, _, query = target.partition("?")
