@@ -23,6 +23,7 @@ GROUPS = (
     "databases",
     "logins",
     "network",
+    "users",
     "start",
     "growth",
     "served",
