@@ -196,8 +196,8 @@ class TestOutage:
         for _ in range(20):
             signed_in.me()
         assert world.tiktok.profiles == 2
-        for _ in range(600):
-            world.clock.advance(2)
+        for _ in range(120):
+            world.clock.advance(10)
             signed_in.me()
         assert 5 <= world.tiktok.profiles <= 10
         world.tiktok.clear_faults()

@@ -197,8 +197,13 @@ def served(request, settings, clock):
     close()
 
 
+@functools.cache
 def caches():
-    """Every memoized function of the package, with its name."""
+    """Return every memoized function of the package, with its name."""
+    return tuple(_find_caches())
+
+
+def _find_caches():
     for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
         if module.name.endswith(("__main__", ".django", ".plugin")):
             continue
