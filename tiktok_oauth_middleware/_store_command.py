@@ -278,6 +278,12 @@ def _print_report(report: CopyReport, out: Output) -> None:
         " know; copy again with the version that wrote them"
         for kind, count in sorted(report.unknown.items())
     ]
+    if report.disputed:
+        lines.append(
+            f"not connected: {report.disputed} accounts are connected to another user"
+            " in FROM than in TO; they stay with the user in TO. Disconnect each in the"
+            " store where it is wrong, and copy again"
+        )
     if report.suspicious:
         lines.append(
             f"not ended: {report.suspicious} users are missing in FROM since the last"

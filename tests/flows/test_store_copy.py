@@ -285,6 +285,74 @@ def test_connected_accounts_are_copied(move, world, people, old, new):
     assert len(move.kept("new").sessions) == 2
 
 
+class TestDisputed:
+    """One account that the two stores connect to different users of the app."""
+
+    @pytest.fixture
+    def connect(self, move, world, people):
+        """Return what connects the first person's account at a store."""
+        name = record_id(world.settings.client_key, people[0].open_id)
+
+        def do(store, user_id, *, later=0):
+            record = move.kept(store)._replace(user_id="", connected_at=0)
+            record = record._replace(issued_at=record.issued_at + later)
+            service = SessionService(
+                world.settings,
+                ThreadBackend(),
+                store=move.stores[store],
+                clock=world.clock,
+            )
+            if move.kept(store).user_id:
+                run(service.forget(name))
+            done = run(service.connections.connect(user_id, name, lambda _: record))
+            assert done.outcome == "connected"
+
+        return do
+
+    def owners(self, world, new, *user_ids):
+        tokens = TikTokTokens(world.settings, new, clock=world.clock)
+        return [each for each in user_ids if tokens.accounts(each)]
+
+    @pytest.mark.parametrize("later", [-60, 0, 60])
+    @pytest.mark.parametrize("is_first", [True, False])
+    def test_stays(self, move, world, people, new, connect, later, is_first):
+        """It stays with the user of the new store, whoever has the newer tokens."""
+        browser_of(world, people[0])
+        if is_first:
+            assert move.copy() == 0
+        else:
+            move.at("new")
+            browser_of(world, people[0])
+        connect("old", "alice", later=later)
+        connect("new", "bob")
+        for _ in range(2):  # a second copy reports it again
+            assert move.copy() == 1
+            assert "not connected: 1 accounts" in move.shown
+            assert self.owners(world, new, "alice", "bob") == ["bob"]
+            assert move.kept("new").user_id == "bob"
+
+    def test_changed_at_the_old_store(self, move, world, people, new, connect):
+        """If only the old store changed it since the last copy, the change is copied."""
+        browser_of(world, people[0])
+        connect("old", "alice")
+        assert move.copy() == 0
+        connect("old", "bob", later=60)
+        assert move.copy() == 0
+        assert self.owners(world, new, "alice", "bob") == ["bob"]
+
+    def test_resolved(self, move, world, people, new, connect):
+        """Once the account is disconnected at the new store, the next copy moves it."""
+        browser_of(world, people[0])
+        assert move.copy() == 0
+        connect("old", "alice", later=60)
+        connect("new", "bob")
+        assert move.copy() == 1
+        tokens = TikTokTokens(world.settings, new, clock=world.clock)
+        tokens.forget(people[0].open_id)
+        assert move.copy() == 0
+        assert self.owners(world, new, "alice", "bob") == ["alice"]
+
+
 def test_notes_are_copied(move, world, people, new):
     """A login that was used, and scopes that were denied, stay so."""
     browser = world.browser()

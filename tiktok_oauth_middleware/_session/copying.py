@@ -68,11 +68,14 @@ class CopyReport:
     foreign: int = 0
     #: Records that are missing in the old store, too many to be believed.
     suspicious: int = 0
+    #: Accounts that the two stores connect to different users of the app; they stay
+    #: with the new store's.
+    disputed: int = 0
 
     @property
     def is_complete(self) -> bool:
         """Whether everything that was to be copied was."""
-        return not (self.unreadable or self.unknown or self.suspicious)
+        return not (self.unreadable or self.unknown or self.suspicious or self.disputed)
 
 
 class Copy:
@@ -190,6 +193,9 @@ class Copy:
                 stored = await self._target.load(record_id)
             if await self._has_merged(record_id, record, stored, mark):
                 break
+        if stored is not None and _is_disputed(record, stored.record, mark):
+            self.report.disputed += 1
+            return  # without a mark, so that the next copy reports it again
         await marks.write(record_id, CopyMark.of(record, now))
 
     async def _has_merged(
@@ -329,11 +335,26 @@ def merged(old: UserRecord, new: UserRecord, mark: CopyMark | None) -> UserRecor
     sessions = sorted(seen.values(), key=lambda session: session.created_at)
     # A connection ends with its record only, and tokens do not change it.
     connected = newer if newer.user_id else (new if newer is old else old)
+    if _is_disputed(old, new, mark):
+        connected = new  # nobody gets an account that another user has here
+    elif old.user_id and new.user_id != old.user_id:
+        connected = old
     return newer._replace(
         sessions=tuple(sessions[-MAX_SESSIONS:]),
         user_id=connected.user_id,
         connected_at=connected.connected_at,
     )
+
+
+def _is_disputed(old: UserRecord, new: UserRecord, mark: CopyMark | None) -> bool:
+    """Whether the two stores connect an account to different users of the app.
+
+    They do not if the new one has the record as it was copied: then the account was
+    connected to another user in the old store since.
+    """
+    if not old.user_id or not new.user_id or old.user_id == new.user_id:
+        return False
+    return mark is None or content_of(new) != mark.content
 
 
 def _has_newer_tokens(old: UserRecord, new: UserRecord, mark: CopyMark | None) -> bool:
