@@ -181,6 +181,7 @@ class Copy:
         if record.user_id:
             # First: a record that is not listed would not be found.
             await self._connections.list_copied(record.user_id, record_id)
+        stored: VersionedRecord | None = None
         for _ in swap_attempts():
             stored = None
             if mark is None:
