@@ -48,6 +48,7 @@ add_module_names = False
 
 # --- how it looks ------------------------------------------------------------------
 html_theme = "furo"
+pygments_dark_style = "a11y-dark"
 html_title = f"tiktok-oauth-middleware {release}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
