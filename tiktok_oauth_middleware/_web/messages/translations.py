@@ -88,11 +88,12 @@ def _load(language: str) -> Mapping[str, tuple[str, ...]]:
     from gettext import GNUTranslations
     from io import BytesIO
     from pkgutil import get_data
+    from struct import error as unpack_error
 
     try:
         packed = get_data(__name__, f"catalogs/{language}.mo")
         catalog = GNUTranslations(BytesIO(packed or b""))
-    except Exception as error:  # noqa: BLE001 - whatever a damaged file raises
+    except (OSError, ValueError, LookupError, unpack_error) as error:
         kind = type(error).__name__
         logger.error("no catalog for pages in %s, so in English: %s", language, kind)
         return ENGLISH_TEXTS
