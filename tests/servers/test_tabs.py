@@ -76,6 +76,10 @@ SITES = {
     "apache-gunicorn": ("gunicorn-sync", "apache"),
     "apache-waitress": ("waitress", "apache"),
 }
+#: By `make servers` only.
+FURTHER = ("gevent", "gunicorn-gevent", "eventlet", "tornado", "twisted", "cherrypy")
+if os.environ.get("SERVERS") == "all":
+    SITES |= {name: (name, None) for name in FURTHER}
 
 
 @dataclass
@@ -265,6 +269,8 @@ CUT_OFF = [
     "gunicorn-workers",
     "waitress",
 ]
+if os.environ.get("SERVERS") == "all":
+    CUT_OFF += FURTHER
 
 
 @pytest.fixture(scope="module", params=CUT_OFF)
