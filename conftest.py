@@ -31,8 +31,8 @@ if find_spec("httpx2") is None:
 _lacking: Counter[str] = Counter()
 
 #: What CI does not install: too heavy (`make apps`), no package of the system's, or no
-#: release that agrees with the other packages; and what an unpacked sdist, which is no
-#: checkout of git, cannot have. All else that is skipped there fails.
+#: release that agrees with the other packages; and what a copy that is no
+#: checkout of git cannot have. All else that is skipped there fails.
 _NOT_IN_CI = ("apps", "git", "starlette_caches", "valkey-server")
 
 #: Modules whose tests share what they start: PostgreSQL and MariaDB, clusters of Redis.
@@ -68,7 +68,8 @@ def pytest_collection() -> Iterator[None]:
     """
     gc.disable()
     yield
-    gc.freeze()
+    if hasattr(gc, "freeze"):  # PyPy has none
+        gc.freeze()
     gc.enable()
 
 
@@ -142,7 +143,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """
     # Hypothesis, if first imported by its summary, looks for a reference that the
     # collector knows.
-    gc.unfreeze()
+    if hasattr(gc, "freeze"):
+        gc.unfreeze()
     if "PYTEST_XDIST_WORKER" in os.environ and "coverage" in sys.modules:
         measured = import_module("coverage").Coverage.current()
         if measured is not None:

@@ -1,12 +1,13 @@
 """The environments that the package must work in, each made anew: a line for each.
 
-The sdist is built and unpacked, and the wheel built from it. Every environment gets
-that wheel, and tests from that sdist, out of which the package itself is taken: what
-is imported is what was installed. Environments of Pythons that are not on this machine
-are left out, and said to be.
+The sdist is built, and the wheel from it. Every environment gets that wheel, and a copy
+of the tests without the package: what is imported is what was installed. Where the
+Pythons come from is in `pythons.py`; those that cannot be had are named at the end, in
+a table of what ran on what.
 
     python .ci/matrix.py                   all of them, two at a time
     python .ci/matrix.py lowest httpx      these
+    python .ci/matrix.py --unit python3.14 with the tests of every module; ten minutes
     python .ci/matrix.py --python ~/python3.14/bin/python python3.14
 
 tox 4.67 and nox 2026.10 were tried with four environments of `extras`, on two cores
@@ -14,18 +15,19 @@ with a load of 10 to 17. This program takes 89 s for them, one after the other a
 with what is built; nox 103 s, tox 146 s with two at a time, both with pip; tox with
 tox-uv takes 27 s. Each would replace the environments, the search for Pythons and the
 threads below, about 90 lines. What remains is what this is for: the two wheels are
-compared, the sdist's content is checked, tests come out of the sdist without the
-package, `httpx` lacks a requirement, `types` are read from outside, `lowest` has the
-lowest versions of what the package needs (uv's ``lowest-direct`` takes the tests' tools
-down with them). So a second file of settings and a tool would come on top. uv is what
-is faster, and it does not read pip's configuration, which the Makefile relies on where
-packages come from elsewhere than PyPI.
+compared, the sdist's content is checked, tests are copied without the package, `httpx`
+lacks a requirement, `types` are read from outside, `lowest` has the lowest versions of
+what the package needs (uv's ``lowest-direct`` takes the tests' tools down with them).
+So a second file of settings and a tool would come on top. uv is what is faster, and it
+does not read pip's configuration, which the Makefile relies on where packages come from
+elsewhere than PyPI.
 """
 
 from __future__ import annotations
 
 import argparse
 import filecmp
+import hashlib
 import json
 import os
 import re
@@ -38,9 +40,11 @@ import time
 import tomllib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from zipfile import ZipFile
+
+from pythons import KNOWN, Missing, Python, describe, find
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -54,11 +58,16 @@ QUICK = """
     tests/testing/test_login.py tests/unit/_oauth/test_client.py tests/unit/test_asgi.py
     tests/unit/test_main.py tests/unit/test_public.py tests/unit/test_wsgi.py
 """.split()
-#: What the sdist must have besides the package.
+#: The tests of every module, with the stores that need no server: ten minutes.
+UNIT = "tests/unit tests/stores/test_memory.py".split()
+#: What the sdist has besides the package.
 IN_SDIST = """
-    .ci/matrix.py .ci/run CHANGELOG.md CONTRIBUTING.md LICENSE Makefile PKG-INFO
-    README.md SECURITY.md conftest.py docs/guide/testing.md examples/flask_app/app.py
-    pyproject.toml tests/conftest.py tests/typing/api.py translations/de.po
+    .gitignore CHANGELOG.md LICENSE PKG-INFO README.md SECURITY.md pyproject.toml
+""".split()
+#: What the tests of an environment are copied with.
+TESTS_NEED = """
+    .ci CHANGELOG.md CONTRIBUTING.md Makefile README.md SECURITY.md benchmarks
+    conftest.py docs examples pyproject.toml tests translations
 """.split()
 #: What must work where nothing but one extra is installed.
 EXTRAS = {
@@ -67,7 +76,45 @@ EXTRAS = {
     "starlette": f"import {NAME}.starlette",
     "fastapi": f"import {NAME}.fastapi, {NAME}.starlette",
     "flask": f"import {NAME}.flask",
+    "django": f"""
+from django.conf import settings
+settings.configure(
+    INSTALLED_APPS=["django.contrib.contenttypes", "django.contrib.auth",
+                    "{NAME}.django"],
+    DATABASES={{"default": {{"ENGINE": "django.db.backends.sqlite3",
+                           "NAME": ":memory:"}}}},
+    TIKTOK_OAUTH={{"client_key": "awexample", "client_secret": "x" * 32,
+                  "redirect_uri": "https://app.example.com/auth/tiktok/callback",
+                  "secret_keys": ["x" * 16 + "abcdefghijklmnop"]}},
+)
+import django
+django.setup()
+from django.core.management import call_command
+call_command("migrate", verbosity=0)
+from {NAME}.django import TikTokMiddleware
+from {NAME}.stores import open_store
+store = open_store("django://default")
+assert store.compare_and_set("a", None, b"1", 60) and store.get("a") == b"1"
+""",
     "redis": f"from {NAME} import RedisStore; RedisStore('redis://localhost')",
+    "sql": f"""
+from {NAME} import SQLStore
+store = SQLStore("sqlite+pysqlite:///one.db")
+store.create_table()
+assert store.compare_and_set("a", None, b"1", 60) and store.get("a") == b"1"
+store.close()
+""",
+    "postgres": f"""
+from {NAME} import SQLStore, StoreError
+store = SQLStore("postgresql+psycopg://nobody@127.0.0.1:1/nothing")
+try:
+    store.get("a")
+except StoreError:
+    pass  # the driver is there, and nothing listens
+else:
+    raise SystemExit("a store that does not exist answered")
+""",
+    "otel": "import opentelemetry.trace, opentelemetry.metrics",
     "all": f"import {NAME}.fastapi, {NAME}.flask, {NAME}.starlette, redis",
 }
 LOGIN = f"""
@@ -108,8 +155,10 @@ class Built:
     folder: Path
     wheel: Path
     sdist: Path
-    #: The unpacked sdist, without the package.
+    #: A copy of the tests, without the package.
     tests: Path
+    #: Which of them are run.
+    chosen: tuple[str, ...] = tuple(QUICK)
 
 
 def run(
@@ -152,29 +201,52 @@ def environment(built: Built, name: str, python: str) -> Path:
 
 
 def build(folder: Path) -> Built:
-    """Build the sdist, and the wheel from it; compare the wheel with the checkout's."""
-    run(sys.executable, "-m", "build", "--outdir", folder / "dist", ROOT)
-    (wheel,) = (folder / "dist").glob("*.whl")
-    (sdist,) = (folder / "dist").glob("*.tar.gz")
-    run(sys.executable, "-m", "build", "--wheel", "--outdir", folder / "direct", ROOT)
-    if not filecmp.cmp(wheel, folder / "direct" / wheel.name, shallow=False):
+    """Build the sdist, and the wheel from it; compare the wheel with the checkout's.
+
+    Both are built twice, with the same time for all files, and are the same bytes.
+    """
+    then = {"SOURCE_DATE_EPOCH": "1767225600"}
+    made = [folder / "dist", folder / "again"]
+    for out in made:
+        run(sys.executable, "-m", "build", "--outdir", out, ROOT, **then)
+    digests = [
+        {
+            path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in out.iterdir()
+        }
+        for out in made
+    ]
+    if digests[0] != digests[1]:
+        raise Failed(f"built twice, and not the same bytes: {digests}")
+    (wheel,) = made[0].glob("*.whl")
+    (sdist,) = made[0].glob("*.tar.gz")
+    direct = folder / "direct"
+    run(sys.executable, "-m", "build", "--wheel", "--outdir", direct, ROOT, **then)
+    if not filecmp.cmp(wheel, direct / wheel.name, shallow=False):
         raise Failed("the sdist builds another wheel than the checkout")
-    with tarfile.open(sdist) as archive:
-        archive.extractall(folder, filter="data")
-    tests = folder / sdist.name.removesuffix(".tar.gz")
-    lacking = [name for name in IN_SDIST if not (tests / name).exists()]
-    if (tests / "hardening").exists():
-        raise Failed("the sdist has the programs that only a checkout needs")
-    shutil.rmtree(tests / NAME)
-    inside = {n for n in ZipFile(wheel).namelist() if ".dist-info/" not in n}
-    sources = (ROOT / NAME).rglob("*")
     expected = {
         str(path.relative_to(ROOT))
-        for path in sources
-        if path.suffix == ".py" or path.name == "py.typed"
+        for path in (ROOT / NAME).rglob("*")
+        if path.is_file() and path.suffix != ".pyc"
     }
-    if lacking or inside != expected:
-        raise Failed(f"sdist lacks {lacking}; wheel differs by {inside ^ expected}")
+    inside = {n for n in ZipFile(wheel).namelist() if ".dist-info/" not in n}
+    with tarfile.open(sdist) as archive:
+        names = {n.partition("/")[2] for n in archive.getnames()}
+    if inside != expected or names != expected | set(IN_SDIST):
+        differ = f"{inside ^ expected}; {names ^ (expected | set(IN_SDIST))}"
+        raise Failed(
+            f"the wheel and the sdist have other files than they should: {differ}"
+        )
+    run(sys.executable, "-m", "twine", "check", "--strict", wheel, sdist)
+    run(Path(sys.executable).with_name("check-wheel-contents"), wheel)
+    tests = folder / "tests"
+    tests.mkdir()
+    for name in TESTS_NEED:
+        if (ROOT / name).is_dir():
+            unwanted = shutil.ignore_patterns("__pycache__", "_build")
+            shutil.copytree(ROOT / name, tests / name, ignore=unwanted)
+        else:
+            shutil.copy(ROOT / name, tests)
     return Built(folder=folder, wheel=wheel, sdist=sdist, tests=tests)
 
 
@@ -183,16 +255,33 @@ def build(folder: Path) -> Built:
 
 def tested(built: Built, python: Path, *options: str, **variables: str) -> str:
     """Run the tests there; return what is installed and pytest's last line."""
-    code = f"import {NAME}, sys; print(sys.version.split()[0], {NAME}.__file__)"
-    version, where = run(python, "-c", code, cwd=built.tests).split()
+    code = f"""
+import sys
+import {NAME}.asgi, {NAME}.testing, {NAME}.tokens, {NAME}.wsgi
+enabled = getattr(sys, "_is_gil_enabled", lambda: True)()
+print("on" if enabled else "off", {NAME}.__file__)
+"""
+    lock, where = run(python, "-c", code, cwd=built.tests).split()
     if not Path(where).is_relative_to(python.parent.parent):
         raise Failed(f"the package was imported from {where}")
     # import-linter is the checkout's; redis has tests enough of its own.
     left_out = "not test_layers and not (test_journey and redis)"
-    command = ["-m", "pytest", "-q", "-k", left_out, *options, *QUICK]
+    command = ["-m", "pytest", "-q", "-k", left_out, *options, *built.chosen]
     told = run(python, *command, cwd=built.tests, **variables)
     last = told.strip().splitlines()[-1]
-    return f"Python {version}, {families(python)}: {last}"
+    return f"lock {lock}, {families(python)}: {last}"
+
+
+def core(python: Path) -> list[str]:
+    """Return what the tests need there, as pip takes it."""
+    found = describe(python)
+    asked = list(PROJECT["dependency-groups"]["core"])
+    if found is not None and found.name.endswith("t"):
+        asked = [each for each in asked if not each.startswith("ada-url")]  # no wheel
+    if found is not None and found.implementation.startswith("PyPy 7.3.19"):
+        # The wheels of these that are compiled from Rust do not load any more.
+        asked += ["cryptography<47", "hypothesis<6.151", "pydantic<2.13"]
+    return asked
 
 
 def requirements() -> list[str]:
@@ -221,7 +310,7 @@ for name in "authlib httpx2 httpx starlette fastapi flask redis anyio".split():
 def newest(built: Built, name: str, python: str) -> str:
     """Test with the newest of everything, and httpx2 alone."""
     there = environment(built, name, python)
-    pip(there, f"{built.wheel}[all]", "--group", group("core"))
+    pip(there, f"{built.wheel}[all]", *core(there))
     # One of them in Python's development mode, which takes half as long again.
     return tested(built, there, PYTHONDEVMODE="1" if name == "httpx2" else "")
 
@@ -300,27 +389,81 @@ KINDS: dict[str, Callable[[Built, str, str], str]] = {
     "httpx2": newest,
     "httpx": httpx,
     "lowest": lowest,
-    "python3.12": newest,
-    "python3.13": newest,
-    "python3.14": newest,
+    # Python 3.11 is what the whole suite runs on.
+    **{name: newest for name in KNOWN if name != "python3.11"},
 }
 
 
-def find_python(name: str, given: list[str]) -> str | None:
-    """Return the Python of an environment: the running one unless it has a version."""
-    version = name.removeprefix("python")
-    if version == name:
-        return sys.executable
-    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
-    found = [*given, shutil.which(name), *pyenv.glob(f"{version}.*/bin/python")]
-    code = "import sys, ssl, sqlite3; print('{}.{}'.format(*sys.version_info))"
-    for python in filter(None, found):
-        try:
-            if run(python, "-c", code).strip() == version:
-                return str(python)
-        except (Failed, OSError):
-            continue
-    return None
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A line of the table at the end."""
+
+    name: str
+    python: Python | None
+    result: str
+    said: str
+    seconds: float = 0
+
+
+def itself() -> Python:
+    """Return the running Python.
+
+    Raises:
+        Missing: it lacks a part that the tests need.
+    """
+    running = describe(sys.executable, "this environment")
+    if running is None:
+        raise Missing("the running Python lacks ssl or sqlite3")
+    return running
+
+
+def ran(built: Built, name: str, given: list[str]) -> Row:
+    """Make one environment and run what is to be run in it."""
+    try:
+        python = find(name, given) if name in KNOWN else itself()
+    except Missing as missing:
+        row = Row(name=name, python=None, result="NOT RUN", said=str(missing))
+        print(f"{name:11} not run: cannot be had here: {missing}", flush=True)
+        return row
+    began = time.monotonic()
+    try:
+        said, result = KINDS[name](built, name, python.path), "passed"
+    except Failed as failed:
+        said, result = str(failed), "FAILED"
+    said = re.sub(r"\x1b\[[0-9;]*m|=+ ?", "", said)
+    seconds = time.monotonic() - began
+    shown = f"FAILED\n{said}" if result == "FAILED" else said
+    print(f"{name:11} {shown} ({seconds:.0f} s in all)", flush=True)
+    return Row(name=name, python=python, result=result, said=said, seconds=seconds)
+
+
+def table(rows: list[Row]) -> str:
+    """Return what ran on which Python, with which result."""
+    lines = [("environment", "Python", "from", "lock", "result", "tests", "seconds")]
+    for row in rows:
+        lock = re.search(r"\block (on|off)\b", row.said)
+        tests = re.search(r"\b\d+ passed\b.*?(?= in \d)", row.said)
+        python = row.python
+        lines.append(
+            (
+                row.name,
+                f"{python.implementation} {python.version}" if python else "none",
+                python.source if python else "",
+                lock[1] if lock else python.lock if python else "",
+                row.result,
+                tests[0] if tests and row.result == "passed" else "",
+                f"{row.seconds:.0f}" if python else "",
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    shown = [
+        "  ".join(f"{text:{width}}" for text, width in zip(line, widths, strict=True))
+        for line in lines
+    ]
+    missing = [row.name for row in rows if row.python is None]
+    if missing:
+        shown.append(f"Could not be had on this machine: {', '.join(missing)}.")
+    return "\n".join(line.rstrip() for line in shown)
 
 
 def main() -> int:
@@ -329,6 +472,9 @@ def main() -> int:
     parser.add_argument("names", nargs="*", help=f"of {', '.join(KINDS)}")
     parser.add_argument("--python", action="append", default=[], help="one more Python")
     parser.add_argument("--jobs", type=int, default=2, help="how many at a time")
+    parser.add_argument(
+        "--unit", action="store_true", help="more tests: of all modules"
+    )
     parser.add_argument("--pins", action="store_true", help="print the lowest versions")
     asked = parser.parse_args()
     if asked.pins:
@@ -343,26 +489,20 @@ def main() -> int:
         except Failed as failed:
             print(f"build       FAILED\n{failed}")
             return 1
-        print(f"build       {built.sdist.name} and {built.wheel.name}: the same wheel")
-
-        def one(name: str) -> bool:
-            python = find_python(name, asked.python)
-            if python is None:
-                print(f"{name:11} left out: not on this machine", flush=True)
-                return True
-            began = time.monotonic()
-            try:
-                said = KINDS[name](built, name, python)
-            except Failed as failed:
-                print(f"{name:11} FAILED\n{failed}", flush=True)
-                return False
-            said = re.sub(r"\x1b\[[0-9;]*m|=+ ?", "", said)
-            seconds = time.monotonic() - began
-            print(f"{name:11} {said} ({seconds:.0f} s in all)", flush=True)
-            return True
-
+        sizes = [
+            f"{p.name} ({p.stat().st_size:,} bytes)" for p in (built.sdist, built.wheel)
+        ]
+        print(f"build       {' and '.join(sizes)}: the same bytes each time")
+        if asked.unit:
+            built = replace(built, chosen=(*QUICK, *UNIT))
         with ThreadPoolExecutor(asked.jobs) as threads:
-            return list(threads.map(one, asked.names or KINDS)).count(False)
+            rows = list(
+                threads.map(
+                    lambda name: ran(built, name, asked.python), asked.names or KINDS
+                )
+            )
+    print(table(rows))
+    return sum(row.result == "FAILED" for row in rows)
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     )
     from .wsgi import TikTokOAuthWSGIMiddleware
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "Action": "_web.pages",

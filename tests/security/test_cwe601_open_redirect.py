@@ -11,12 +11,14 @@ import random
 import re
 from urllib.parse import quote, quote_from_bytes, quote_plus, unquote_to_bytes
 
-import ada_url
 import pytest
 
 from ..conftest import CALLBACK, LOGIN, LOGOUT, ORIGIN, PAGE, SAME_ORIGIN
 from ..support.redirect_targets import BY_HAND, GOOD, HARMLESS, REFUSED
 from .conftest import memory_only
+
+# Has no wheel for PyPy, nor yet for the newest Python.
+ada_url = pytest.importorskip("ada_url", reason="ada_url is not installed")
 
 USUAL = "/"
 OWN = {LOGIN, LOGOUT, CALLBACK}

@@ -96,6 +96,19 @@ def sqlite(written: str) -> Iterator[Finding]:
         )
 
 
+def _is_there(path: Path) -> bool:
+    """Whether there is a file; Python 3.14's `Path.exists` is False on any error.
+
+    Raises:
+        OSError: the path is too long, or a directory of it may not be entered.
+    """
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
 def _sqlite(written: str) -> Iterator[Finding]:
     path = Path(written).absolute()
     if not Path(written).is_absolute():
@@ -107,7 +120,7 @@ def _sqlite(written: str) -> Iterator[Finding]:
             f"write sqlite:///{path}",
         )
     directory = path.parent
-    if not directory.is_dir():
+    if not _is_there(directory) or not directory.is_dir():
         yield wrong(
             "store_no_directory",
             "store",
@@ -116,7 +129,7 @@ def _sqlite(written: str) -> Iterator[Finding]:
         )
         return
     yield from _directory(directory)
-    is_new = not path.exists()
+    is_new = not _is_there(path)
     if not is_new:
         yield from _file(path)
     # A file made here might not be writable for the app's user, so another one is made
