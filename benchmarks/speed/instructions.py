@@ -28,6 +28,7 @@ from tiktok_oauth_middleware import SQLiteStore, TikTokOAuthMiddleware
 from tiktok_oauth_middleware._session.record import UserRecord
 
 from . import peers
+from .protocol import private, served
 from .row import Row
 from .world import (
     FOREIGN,
@@ -158,6 +159,7 @@ class _Ours:
         )
         cookie = sign_in(self._app, self._store, 1, self._now)[0]
         self._value = cookie.rpartition("=")[2].encode()
+        self._cookies = cookie
         self._scope = scope_of(cookie)
 
     def _clock(self) -> float:
@@ -174,6 +176,9 @@ class _Ours:
         return {
             ANONYMOUS: lambda: self._app(anonymous.copy(), receive, send),
             FRESH: self._fresh,
+            "behind uvicorn, the bare app": served(bare, self._cookies),
+            "behind uvicorn, with two headers more": served(private, self._cookies),
+            "behind uvicorn, ours": served(self._app, self._cookies),
             AGAIN: self._again,
             FIRST: self._first,
             "(step) call nothing": _stepping(lambda: None),
