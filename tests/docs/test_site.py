@@ -145,3 +145,12 @@ def test_pages_in_a_browser(site, chromium, look):
             assert not tab.evaluate(wide), page
             assert violations(tab) == [], page
     context.close()
+
+
+def test_search(site, chromium):
+    """The search finds a page by a word in it, without a server."""
+    tab = chromium.new_page()
+    tab.goto(f"{(site / 'search.html').as_uri()}?q=rotation")
+    found = tab.wait_for_selector("#search-results a[href*='deploying.html']")
+    assert "Deploying" in found.text_content()
+    tab.close()
