@@ -42,10 +42,10 @@ class Blocking(Wire):
 
 
 class Async(Wire):
-    async def write(self, buffer, timeout=None):  # noqa: ASYNC109 - httpcore's
+    async def write(self, buffer, timeout=None):
         self._write(buffer, timeout)
 
-    async def read(self, max_bytes, timeout=None):  # noqa: ASYNC109 - httpcore's
+    async def read(self, max_bytes, timeout=None):
         return self._read()
 
     async def aclose(self):
