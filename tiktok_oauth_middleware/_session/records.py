@@ -37,6 +37,9 @@ _UNKNOWN_LIFE = 400 * 86400
 _NOTICE = 7 * 86400
 #: TikTok repeats a webhook for three days until it is answered with 200.
 _REVOKED_SECONDS = 4 * 86400
+#: How long the end of an access is noted, in seconds: a login that began before it is
+#: written or has failed by then.
+ENDED_SECONDS = 900
 #: All 50 sessions of a user may write at once, and each round of attempts lets one of
 #: them through.
 _MAX_SWAPS = 100
@@ -579,12 +582,13 @@ class Records:
         return max(1.0, until - now)
 
 
-_DENIED, _REVOKED, _DELIVERY = "declined-", "revoked-", "hook-"
+_DENIED, _REVOKED, _DELIVERY, _ENDED = "declined-", "revoked-", "hook-", "ended-"
 #: How long a copied note is kept, in seconds, by how its name begins. Any other is a
 #: login's, and is kept for as long as a login may take.
 COPIED_NOTES: Mapping[str, float] = {
     _DENIED: _UNKNOWN_LIFE,
     _REVOKED: _REVOKED_SECONDS,
+    _ENDED: ENDED_SECONDS,
     _DELIVERY: _REVOKED_SECONDS,
 }
 
@@ -595,6 +599,11 @@ def _denied(record_id: str) -> str:
 
 def _revoked(record_id: str) -> str:
     return _REVOKED + record_id
+
+
+def ended_note(record_id: str) -> str:
+    """Return the name of the note that a user's access ended; see `Endings`."""
+    return _ENDED + record_id
 
 
 def delivery_note(digest: str) -> str:

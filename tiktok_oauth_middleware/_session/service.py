@@ -30,6 +30,7 @@ from tiktok_oauth_middleware.stores.registry import open_store
 
 from .cache import SessionCache
 from .deferred_writes import DeferredWrites
+from .endings import Endings
 from .profiles import Profiles
 from .record import Session, UserRecord
 from .records import Records
@@ -117,6 +118,7 @@ class SessionService:
             self.cache,
             clock,
         )
+        self.endings = Endings(self.records, clock)
         self.shared = Shared(
             settings=settings,
             backend=backend,
@@ -293,8 +295,10 @@ class SessionService:
         Raises:
             StoreError: the store failed before anything was done.
         """
+        await self.endings.note(record_id, is_begun=True)
         ended = await self.forget(record_id)
         if ended is None:
+            await self.endings.note(record_id)
             return GONE
         result, why = await self.backend.shielded(
             lambda: self._revoke_and_note(record_id, ended)
@@ -321,6 +325,7 @@ class SessionService:
         ended = None
         why: object
         try:
+            await self.endings.note(record_id, is_begun=True)
             ended = await self.forget(record_id)
         except StoreError as error:
             # Its tokens end at TikTok, and the sessions with their next refresh.
@@ -348,6 +353,7 @@ class SessionService:
         # asks TikTok whether the tokens still work.
         with contextlib.suppress(StoreError):
             await self.records.note_revoked(record_id)
+            await self.endings.note(record_id)
         return ended
 
     async def _revoke(self, record: UserRecord) -> tuple[str, object]:

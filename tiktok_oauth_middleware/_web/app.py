@@ -178,6 +178,7 @@ class Core:
             clock=clock,
             profiles=self.profiles,
             carried_links=self._carried_links,
+            endings=self.service.endings,
             revoke=self.service.revoke_refused,
             on_login=on_login,
             connecting=connecting,

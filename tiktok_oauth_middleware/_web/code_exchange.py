@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from tiktok_oauth_middleware._oauth.client import TikTokClient
     from tiktok_oauth_middleware._oauth.token_response import TokenResponse
     from tiktok_oauth_middleware._session.cookie import SessionCookies, Ticket
+    from tiktok_oauth_middleware._session.endings import Endings
     from tiktok_oauth_middleware._session.profiles import Profile, Profiles
     from tiktok_oauth_middleware._session.records import Records
     from tiktok_oauth_middleware.settings.options import TikTokSettings
@@ -68,6 +69,7 @@ class CodeExchange:
     clock: Callable[[], float]
     #: Asks the app's ``on_login``; None if it has none.
     decision: LoginDecision | None
+    endings: Endings
     #: Ends a user's access at TikTok with the tokens of a login that was refused.
     revoke: Callable[[str, UserRecord], Awaitable[None]]
 
@@ -93,12 +95,14 @@ class CodeExchange:
             StoreError: the store failed.
             TikTokError: TikTok refused, or gave no usable answer.
         """
+        began_at = self.clock()
         tokens, profile = await self.ask(transaction, code)
         lands_on = ""
         if self.decision is not None:
             ask = partial(self.decision.ask, mount_point=mount_point)
             lands_on = await self._decide(ask, transaction, tokens, profile)
         session = await self._save(transaction, tokens, profile, previous)
+        await self.check_alive(session.record, began_at)
         return replace(session, lands_on=lands_on)
 
     async def ask(
@@ -121,6 +125,29 @@ class CodeExchange:
                 # It would end at its first use: a guarded page would log in for ever.
                 raise TikTokError("", "a token that has ended already")
             return tokens, await self._profile(client, tokens)
+
+    async def check_alive(self, record: UserRecord, began_at: float) -> None:
+        """Delete a record that was just written with tokens that ended meanwhile.
+
+        Args:
+            record: as it was written.
+            began_at: before the code was sent to TikTok, in seconds since 1970.
+
+        Raises:
+            LoginExpired: the user's access at TikTok ended since.
+            StoreError: the store failed.
+        """
+        named = record_id(self.settings.client_key, record.open_id)
+        if not await self.endings.has_ended(named, record, began_at, self.client):
+            return
+        for _ in swap_attempts():
+            stored = await self.records.load(named)
+            if stored is None or stored.record.access_token != record.access_token:
+                break  # another login's, which judges its own tokens
+            if await self.records.delete(stored):
+                break
+        why = GrantRevoked("invalid_grant", "the access ended during the login")
+        raise LoginExpired from why
 
     async def _decide(
         self,

@@ -29,6 +29,7 @@ from tiktok_oauth_middleware._session.cookie import digest, record_id
 from tiktok_oauth_middleware.auth import Login, read_profile
 from tiktok_oauth_middleware.errors import (
     ConfigurationError,
+    LoginExpired,
     StoreError,
     TikTokOAuthError,
 )
@@ -279,6 +280,7 @@ class Connect:
             LoginExpired, TikTokError: as `CodeExchange.ask`.
             StoreError: the store failed.
         """
+        began_at = self.exchange.clock()
         tokens, profile = await self.exchange.ask(transaction, callback.code)
         name = record_id(self.settings.client_key, tokens.open_id)
         make = partial(self.exchange.record, transaction, tokens, profile)
@@ -298,6 +300,11 @@ class Connect:
         outcome: Outcome = "taken"
         try:
             outcome, record_now = await connections.connect(user_id, name, make)
+            if record_now is not None:
+                # What `claim` gave is taken back if the access ended meanwhile.
+                done, outcome = outcome, "taken"
+                await self._check_alive(user_id, record_now, began_at)
+                outcome = done
         finally:
             release = self.app_users.release
             if outcome in ("taken", "full") and is_claimed and release is not None:
@@ -322,6 +329,22 @@ class Connect:
                 name, missing, self.transactions.all_scopes(transaction)
             )
         return record_now, outcome == "connected"
+
+    async def _check_alive(
+        self, user_id: str, record: UserRecord, began_at: float
+    ) -> None:
+        """Disconnect an account whose access at TikTok ended during the trip.
+
+        Raises:
+            LoginExpired: it did.
+            StoreError: the store failed.
+        """
+        try:
+            await self.exchange.check_alive(record, began_at)
+        except LoginExpired:
+            name = record_id(self.settings.client_key, record.open_id)
+            await self.connections().unlist(user_id, name)
+            raise
 
     async def _claimed(self, claim: Callable[[], Any]) -> bool:
         """Ask the app whether its user may have an account.

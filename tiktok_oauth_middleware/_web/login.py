@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tiktok_oauth_middleware._observe.emit import Emitter
     from tiktok_oauth_middleware._session.connections import Connections
     from tiktok_oauth_middleware._session.cookie import SessionCookies
+    from tiktok_oauth_middleware._session.endings import Endings
     from tiktok_oauth_middleware._session.profiles import Profiles
     from tiktok_oauth_middleware._session.record import UserRecord
     from tiktok_oauth_middleware._session.records import Records
@@ -93,6 +94,7 @@ class LoginFlow:
     clock: Callable[[], float]
     profiles: Profiles
     carried_links: Callable[[], CarriedLinks]
+    endings: Endings
     #: Ends a user's access at TikTok with the tokens of a login that was refused.
     revoke: Callable[[str, UserRecord], Awaitable[None]]
     #: The app's; see `login_decision`.
@@ -232,6 +234,7 @@ class LoginFlow:
             client=self.client,
             clock=clock,
             decision=self._decision(),
+            endings=self.endings,
             revoke=self.revoke,
         )
         results = LoginResults(

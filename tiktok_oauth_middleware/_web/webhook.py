@@ -22,6 +22,7 @@ from tiktok_oauth_middleware._core.http import Request, Response
 from tiktok_oauth_middleware._core.log import logger
 from tiktok_oauth_middleware._oauth import webhook_delivery
 from tiktok_oauth_middleware._session.cookie import record_id
+from tiktok_oauth_middleware._session.endings import token_works
 from tiktok_oauth_middleware._session.records import delivery_note, swap_attempts
 from tiktok_oauth_middleware.errors import (
     TikTokError,
@@ -46,8 +47,6 @@ _ECHO_SECONDS = 300
 #: The reason of a withdrawal that the app's own revoke caused.
 _REVOKED_BY_US = 5
 _RETRY_SECONDS = "60"
-#: Errors of user info that TikTok gives for a token that works.
-_TOKEN_WORKS = frozenset(("scope_not_authorized", "scope_permission_missed"))
 #: Longest delivery that is read, in bytes.
 BODY_LIMIT = 64 * 1024
 
@@ -134,6 +133,8 @@ class Webhook:
                 answer that.
         """
         named = record_id(self.service.settings.client_key, open_id)
+        # A login may be about to write the record.
+        await self.service.endings.note(named)
         for _ in swap_attempts():
             stored = await self.service.records.load(named)
             if stored is None:
@@ -187,18 +188,6 @@ class Webhook:
         Raises:
             TikTokError: TikTok did not answer that.
         """
-        record = stored.record
-        if record.expires_at <= self.service.clock():
+        if stored.record.expires_at <= self.service.clock():
             raise TikTokUnavailable("", "the token expired and could not be renewed")
-        client = await self.service.client()
-        try:
-            await client.profile(
-                record.access_token.reveal(), record.open_id, ("open_id",)
-            )
-        except TikTokError as error:
-            if error.error in _TOKEN_WORKS:
-                return True
-            if error.error == "access_token_invalid":
-                return False
-            raise
-        return True
+        return await token_works(await self.service.client(), stored.record)
