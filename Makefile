@@ -17,7 +17,7 @@ COVERING ?= -k "not (asyncio or trio or redis)" tests/unit/_core/test_return_to.
 	login login_options on_login callbacks refresh refresh_rules takeover sweeps operator_log events journey processes \
 	connect recent_login store_copy button))
 
-.PHONY: bench bench-check coverage demo demo-flask demo-django test matrix lint reliability sealing audit fuzz soak mutate paths apps servers proxies clean
+.PHONY: bench bench-check coverage demo demo-flask demo-django test matrix lint reliability sealing audit fuzz soak mutate paths apps browsers servers proxies clean
 
 # The environment is made anew when what it must hold has changed.
 $(VENV)/ready: pyproject.toml
@@ -101,6 +101,12 @@ servers: $(VENV)/ready-to-test  ## every server of docs/operations/servers.md; 1
 # as a service.
 proxies: $(VENV)/ready-to-test  ## the proxies of docs/operations/proxies.md, caches on
 	PROXIES=all $(RUN) -m pytest tests/servers/test_proxies.py $(ARGS)
+
+# apt install chromium firefox-esr webkit2gtk-driver xvfb; BROWSERS=firefox runs one.
+browsers: export BROWSERS := $(or $(BROWSERS),chromium firefox webkit)
+browsers: $(VENV)/ready-to-test  ## the journey in three browsers
+	$(RUN) -m pip install --quiet --group browsers
+	$(RUN) -m pytest tests/browser/test_journeys.py -n 0 $(ARGS)
 
 sealing: $(VENV)/ready-to-test  ## every bit of what is sealed; ARGS="--scale 0.1" for less
 	$(RUN) -m hardening.sealing $(ARGS)
