@@ -41,6 +41,8 @@ class Report(NamedTuple):
     unreadable: Callable[[int], str]
     #: Whether to show progress where `err` is no terminal.
     progress: bool = False
+    #: Whether the last line counts only the users that are listed.
+    is_brief: bool = False
 
     def line(self, text: str) -> None:
         """Write a line of the result."""
@@ -170,7 +172,10 @@ def _list_ending(tokens: Any, report: Report, days: float) -> int:
     _clear(progress)
     for user in found:
         report.line(_line(user))
-    report.line(f"{len(found)} of {stored} stored end within {days:g} days")
+    if report.is_brief:
+        report.line(f"{len(found)} stored")
+    else:
+        report.line(f"{len(found)} of {stored} stored end within {days:g} days")
     _report_unreadable(report, listing.unreadable)
     return 0
 

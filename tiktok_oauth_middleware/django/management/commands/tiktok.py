@@ -111,7 +111,13 @@ class Command(BaseCommand):
         )
 
     def _report(self, given: dict[str, Any]) -> Report:
-        return Report(self.stdout, sys.stderr, _unreadable, progress=given["progress"])
+        return Report(
+            self.stdout,
+            sys.stderr,
+            _unreadable,
+            progress=given["progress"],
+            is_brief=True,
+        )
 
 
 def _unreadable(count: int) -> str:
