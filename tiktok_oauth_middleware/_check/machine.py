@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import ssl
+import sys
 import time
 from collections.abc import Callable, Iterator
 from email.utils import parsedate_to_datetime
@@ -26,6 +27,9 @@ _YEARS = 20 * 365 * 86400
 _SKEW = 60
 _SLIGHT_SKEW = 10
 _SECONDS = 10
+_IMPLEMENTATION = re.compile(
+    r"implementation_name\s*(?P<operator>[=!]=)\s*[\"'](?P<name>\w+)"
+)
 _REQUIREMENT = re.compile(
     r"(?P<name>[A-Za-z0-9._-]+)\s*(?:>=\s*(?P<least>[0-9.]+))?[^;]*"
     r"(?:;\s*extra\s*==\s*['\"](?P<extra>[a-z]+)['\"])?"
@@ -163,7 +167,7 @@ def too_old(requirements: list[str]) -> Iterator[Finding]:
     reported = set()
     for line in requirements:
         found = _REQUIREMENT.match(line)
-        if found is None or found["name"] in reported:
+        if found is None or found["name"] in reported or not _applies(line):
             continue
         name, least, extra = found["name"], found["least"] or "0", found["extra"]
         have = version(name)
@@ -177,6 +181,14 @@ def too_old(requirements: list[str]) -> Iterator[Finding]:
         # A package of an extra may be installed for another purpose.
         level = wrong if extra is None else note
         yield level("dependency", "", message, f'pip install "{name}>={least}"')
+
+
+def _applies(requirement: str) -> bool:
+    """Whether a requirement is meant for this implementation of Python."""
+    found = _IMPLEMENTATION.search(requirement)
+    if found is None:
+        return True
+    return (sys.implementation.name == found["name"]) == (found["operator"] == "==")
 
 
 def version(name: str) -> str | None:

@@ -620,9 +620,19 @@ def _wait_for(handle: sqlite3.Connection, seconds: float) -> None:
     handle.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}").close()
 
 
+#: PyPy's errors have no name, but SQLite's own text, which quotes nothing here.
+_NAME_BY_TEXT = {
+    "attempt to write a readonly database": "SQLITE_READONLY",
+    "database is locked": "SQLITE_BUSY",
+    "database or disk is full": "SQLITE_FULL",
+    "unable to open database file": "SQLITE_CANTOPEN",
+}
+
+
 def _sqlite_error_name(error: sqlite3.Error) -> str:
     # Errors that Python itself raises (a closed connection) have no code of SQLite.
-    return getattr(error, "sqlite_errorname", type(error).__name__)
+    name: str | None = getattr(error, "sqlite_errorname", None)
+    return name or _NAME_BY_TEXT.get(str(error), type(error).__name__)
 
 
 def _raise_store_error(what: str, error: sqlite3.Error) -> NoReturn:

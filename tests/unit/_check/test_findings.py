@@ -684,6 +684,15 @@ class TestDependencies:
         assert self.old(f"{nothing}>=1") == [("wrong", f"{nothing} is not installed")]
         assert self.old(f"{nothing}>=1; extra == 'x'") == []
 
+    def test_another_python(self):
+        """A requirement of another implementation of Python says nothing here."""
+        here = sys.implementation.name
+        ours = f"anyio>=400; implementation_name == '{here}'"
+        theirs = f"anyio>=500; implementation_name != '{here}'"
+        [finding] = machine.too_old([theirs, ours])
+        assert finding.message.endswith(" is older than 400")
+        assert not [*machine.too_old(["anyio>=400; implementation_name == 'none'"])]
+
     def test_extra_too_old(self):
         """An extra's package that is too old is noted: another project may need it."""
         [(level, _)] = self.old("flask>=300; extra == 'flask'")
