@@ -114,6 +114,22 @@ class TestHostilePage:
         answer = raw.ask(method, CONNECT, headers=SAME_ORIGIN)
         assert (answer.status, answer.set_cookies) == (405, {})
 
+    def test_long_query(self, site, raw):
+        """A query that is too long is answered by a page, and begins no trip."""
+        raw.cookies["app-user"] = "victim"
+        for query in (b"x" * (64 * 1024 + 1), b"next=/" + b"y" * 60_000):
+            answer = raw.ask("POST", CONNECT, query=query, headers=SAME_ORIGIN)
+            assert answer.status in (303, 414)
+            assert (answer.status == 414) is (query[:1] == b"x")
+
+    def test_refusals_lead_back(self, site, raw):
+        """A refusal names the methods that there are, and its page leads back."""
+        raw.cookies["app-user"] = "victim"
+        assert raw.ask("PUT", CONNECT, headers=SAME_ORIGIN).one("allow") == "GET, POST"
+        answer = raw.ask("POST", CONNECT, headers=[("origin", "https://evil.example")])
+        assert 'href="/"' in answer.text
+        assert site.settings.origin in answer.text
+
     def test_question_is_not_framed(self, site, raw):
         """No page can lay the question's button under the victim's pointer."""
         raw.cookies["app-user"] = "victim"
