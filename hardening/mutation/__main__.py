@@ -37,6 +37,12 @@ TESTS = {
     "_web.begin_login": _LOGIN,
     "_web.finish_login": _LOGIN,
     "_web.conclude_login": _LOGIN,
+    "_web.connect": [
+        "security/test_cwe352_connect.py",
+        "flows/test_connect.py",
+        "flows/test_ended_access.py",
+        "integrations_django/test_connecting.py",
+    ],
     "_web.unfinished_login": _LOGIN,
     "_web.login_decision": [
         "unit/_web/test_login_decision.py",
