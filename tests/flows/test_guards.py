@@ -317,7 +317,7 @@ class TestForms:
         assert answer.one("www-authenticate") == "Cookie"
         assert answer.one("content-type") == "text/html; charset=utf-8"
         assert answer.one("cache-control") == "no-store"
-        assert "What you sent was not taken" in answer.text
+        assert "What you sent was not accepted" in answer.text
         assert f'href="{LOGIN}?next=/private%3Fpage%3D2"' in answer.text
         assert not answer.set_cookies
 

@@ -260,7 +260,7 @@ class TestRefuses:
         assert page.status_code == 403
         assert page.headers["cache-control"] == "no-store"
         assert TEXT in page.text
-        assert "Nobody was signed in" in page.text
+        assert "You were not logged in" in page.text
 
     def test_no_text(self, decided, decider):
         """Without a text the page says what it always does."""
@@ -301,7 +301,7 @@ class TestRefuses:
         browser = decided.start().browser()
         callback = browser.consent(browser.begin())
         page = browser.get(callback, headers={**PAGE, "accept-language": "de"})
-        assert '<h1 dir="auto">Kein Zugang</h1>' in page.text
+        assert ">Kein Zugang</h1>" in page.text
         assert f"Wir sagen: {TEXT}" in page.text
         assert "Anderes Konto" in page.text
 

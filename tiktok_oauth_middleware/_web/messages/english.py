@@ -100,7 +100,7 @@ PROBLEM_TEXTS: Mapping[ProblemCode, ProblemText] = {
         400,
         "That took too long",
         "For your safety a login has to be finished within a few minutes, and this one"
-        " is too old. Nobody was signed in.",
+        " is too old. You were not logged in.",
         "Try again; it only takes a moment.",
     ),
     "login_replayed": ProblemText(
@@ -114,7 +114,7 @@ PROBLEM_TEXTS: Mapping[ProblemCode, ProblemText] = {
         "This login belongs somewhere else",
         "A login has to end in the browser or app where it began. This one began in"
         " another, was finished already, is too old, or made way for newer ones in many"
-        " tabs. Nobody was signed in here.",
+        " tabs. You were not logged in here.",
         "If the TikTok app brought you here from another browser, log in again here, or"
         " open this site in the browser you want to use and log in from there.",
     ),
@@ -127,20 +127,20 @@ PROBLEM_TEXTS: Mapping[ProblemCode, ProblemText] = {
     "login_failed": ProblemText(
         400,
         "The login did not work",
-        "What came back from TikTok was not a login that can be finished. Nobody was"
-        " signed in.",
+        "What came back from TikTok was not a login that can be finished. You were"
+        " not logged in.",
     ),
     "tiktok_error": ProblemText(
         502,
         "TikTok did not complete the login",
-        "TikTok refused what this site asked of it. Nobody was signed in.",
+        "TikTok refused what this site asked of it. You were not logged in.",
         "Try again; if it stays that way, tell the people who run this site, with the"
         " reference below.",
     ),
     "tiktok_unavailable": ProblemText(
         503,
         "TikTok is not answering",
-        "Nobody was signed in. Wait a moment, then try again.",
+        "You were not logged in. Wait a moment, then try again.",
     ),
     "store_error": ProblemText(
         503,
@@ -152,13 +152,13 @@ PROBLEM_TEXTS: Mapping[ProblemCode, ProblemText] = {
         403,
         "You cannot log in here",
         "TikTok confirmed who you are, but this site does not let this account in."
-        " Nobody was signed in.",
+        " You were not logged in.",
     ),
     "login_undecided": ProblemText(
         500,
         "Something went wrong here",
-        "TikTok confirmed who you are, but this site could not finish the login. Nobody"
-        " was signed in.",
+        "TikTok confirmed who you are, but this site could not finish the login. You"
+        " were not logged in.",
         "Try again; if it stays that way, tell the people who run this site, with the"
         " reference below.",
     ),
@@ -227,14 +227,14 @@ PROBLEM_TEXTS: Mapping[ProblemCode, ProblemText] = {
     "login_required": ProblemText(
         401,
         "Please log in",
-        "What you sent was not taken, because nobody is logged in here. A login can end"
-        " while a page stays open.",
+        "What you sent was not accepted, because you are not logged in here. A login"
+        " can end while a page stays open.",
         "Log in, go back to the page that you sent it from, and send it once more.",
     ),
     "reauthentication_required": ProblemText(
         401,
         "Please log in once more",
-        "What you sent was not taken: it needs a login of the last few minutes, and"
+        "What you sent was not accepted: it needs a login of the last few minutes, and"
         " yours is older. You are still signed in.",
         "Log in once more, go back to the page that you sent it from, and send it"
         " again.",
@@ -256,7 +256,7 @@ PROBLEM_TEXTS: Mapping[ProblemCode, ProblemText] = {
         400,
         "Please open that link again",
         "For your safety this link works for an hour, in the browser that it was shown"
-        " in, until somebody logs in or out there. Nobody was signed in.",
+        " in, until somebody logs in or out there. You were not logged in.",
         "Go back to the page with the link, load it again, and follow it from there.",
     ),
     "not_a_page_visit": ProblemText(
