@@ -340,6 +340,26 @@ class TestDisputed:
         assert move.copy() == 0
         assert self.owners(world, new, "alice", "bob") == ["bob"]
 
+    @pytest.mark.parametrize("where", ["old", "new"])
+    def test_disconnected(self, move, world, people, new, connect, where):
+        """An account that its user disconnected in either store stays disconnected."""
+        browser_of(world, people[0])
+        connect("old", "alice")
+        assert move.copy() == 0
+        assert self.owners(world, new, "alice") == ["alice"]
+        world.clock.advance(60)
+        # The person goes on to log in with TikTok alone, and the other store is used.
+        store = move.stores[where]
+        TikTokTokens(world.settings, store, clock=world.clock).forget(people[0].open_id)
+        move.at(where)
+        browser_of(world, people[0])
+        if where == "new":
+            move.at("old")
+            browser_of(world, people[0])
+        assert move.copy() == 0
+        assert self.owners(world, new, "alice") == []
+        assert move.kept("new").user_id == ""
+
     def test_resolved(self, move, world, people, new, connect):
         """Once the account is disconnected at the new store, the next copy moves it."""
         browser_of(world, people[0])

@@ -18,6 +18,10 @@ from urllib.parse import unquote_to_bytes
 _SECRET = (b"code", b"state")
 #: A shorter value is no code or state of TikTok's, and may stand anywhere by chance.
 _SHORTEST = 8
+#: Most values that are searched for: one code and one state, as sent and decoded. A
+#: callback that repeats either is refused before any of the app's code runs, and a
+#: client could otherwise make every text be searched thousands of times.
+_MOST = 4
 #: How deep dicts and lists are searched: an event of AWS holds the query three deep.
 _DEEPEST = 6
 
@@ -52,6 +56,8 @@ def _secrets(query: bytes) -> list[bytes]:
         name, _, value = pair.partition(b"=")
         if unquote_to_bytes(name.replace(b"+", b" ")) in _SECRET:
             found |= {value, unquote_to_bytes(value.replace(b"+", b" "))}
+            if len(found) >= _MOST:
+                break
     return [value for value in found if len(value) >= _SHORTEST]
 
 

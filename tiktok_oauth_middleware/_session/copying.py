@@ -334,17 +334,30 @@ def merged(old: UserRecord, new: UserRecord, mark: CopyMark | None) -> UserRecor
             last = max(known.last_seen_at, session.last_seen_at)
             seen[session.digest] = session._replace(last_seen_at=last)
     sessions = sorted(seen.values(), key=lambda session: session.created_at)
-    # A connection ends with its record only, and tokens do not change it.
-    connected = newer if newer.user_id else (new if newer is old else old)
-    if _is_disputed(old, new, mark):
-        connected = new  # nobody gets an account that another user has here
-    elif old.user_id and new.user_id != old.user_id:
+    connected = newer if old.user_id == new.user_id else new
+    if _is_from_old(old, new, mark):
         connected = old
     return newer._replace(
         sessions=tuple(sessions[-MAX_SESSIONS:]),
         user_id=connected.user_id,
         connected_at=connected.connected_at,
     )
+
+
+def _is_from_old(old: UserRecord, new: UserRecord, mark: CopyMark | None) -> bool:
+    """Whether the old store says to whom of the app's users an account is connected.
+
+    A connection ends with its record only, and tokens do not change it. So a record
+    that was copied, and is not connected any more, was disconnected: the account must
+    not come back to that user.
+    """
+    if old.user_id == new.user_id or _is_disputed(old, new, mark):
+        return False  # nobody gets an account that another user has here
+    if mark is None:
+        return bool(old.user_id)
+    if content_of(new) == mark.content:  # so the change is the old store's
+        return True
+    return bool(old.user_id) and old.connected_at > mark.at
 
 
 def _is_disputed(old: UserRecord, new: UserRecord, mark: CopyMark | None) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tiktok_oauth_middleware._core.without_query import without_query
+from tiktok_oauth_middleware._core.without_query import _secrets, without_query
 
 CODE, STATE = "AbC-1_xyz*1!4608.va", "s" * 43
 QUERY = b"code=AbC-1_xyz%2A1%214608.va&scopes=user.info.basic&state=" + b"s" * 43
@@ -85,3 +85,17 @@ def test_odd_texts():
     environ = {"a": "\ud800", "b": b"\xff", "c": None, "d": deep}
     assert without_query(environ, QUERY) == environ
     assert without_query(environ, b"") == environ
+
+
+def test_cost():
+    """A client that repeats the code does not make every text be searched as often."""
+    codes = b"&".join(b"code=a%07d" % number for number in range(200))
+    assert len(_secrets(codes)) == 4
+
+
+def test_repeated_names():
+    """One code and one state are removed whatever stands before them."""
+    query = b"a=b&code=&state=state-of-login&code=code-of-tiktok"
+    environ = {"REQUEST_URI": "/x?" + query.decode(), "X": "code-of-tiktok"}
+    cleaned = without_query(environ, query)
+    assert cleaned == {"REQUEST_URI": "/x", "X": ""}
