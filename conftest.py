@@ -36,18 +36,20 @@ _lacking: Counter[str] = Counter()
 #: checkout of git cannot have. All else that is skipped there fails.
 _NOT_IN_CI = ("apps", "git", "starlette_caches", "valkey-server")
 
-#: Modules whose tests share what they start: PostgreSQL and MariaDB, clusters of Redis.
+#: Where tests share a server, a browser or a cluster, or start many processes and look
+#: at the clock: one process runs all of a module, or of modules of one name here.
 _GROUPS = {
-    "flows/test_processes": "crowds",
-    "tests/test_reliability": "crowds",
-    "stores/test_alembic": "databases",
-    "stores/test_django": "databases",
-    "stores/test_sql": "databases",
-    "stores/test_store_command": "databases",
-    "stores/test_redis_kinds": "clusters of Redis",
+    "tests/docs/test_site.py": "site",
+    "tests/flows/test_processes.py": "crowds",
+    "hardening/tests/test_reliability.py": "crowds",
+    "tests/stores/test_alembic.py": "databases",
+    "tests/stores/test_django.py": "databases",
+    "tests/stores/test_sql.py": "databases",
+    "tests/stores/test_store_command.py": "databases",
+    "tests/stores/test_redis_kinds.py": "clusters",
+    "tests/testing/test_pages.py": "stand-in",
 }
-#: Fixtures of a module that start one server for each of their parameters.
-_SHARED_BY_PARAMETER = ("server", "example", "site", "slow_site")
+_MODULES_AT_ONCE = ("tests/browser/", "tests/servers/")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -79,48 +81,23 @@ def pytest_collection() -> Iterator[None]:
     gc.enable()
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
-def pytest_collection_modifyitems(
-    config: pytest.Config, items: list[pytest.Item]
-) -> None:
-    """Say which tests one process runs, one after the other, where there are several.
-
-    Those that share a server or a browser, which would be started in each process, and
-    again after each test of another module in between; and those that start many
-    processes of their own and look at the clock, which are not to meet one another.
-    """
-    if config.pluginmanager.hasplugin("xdist"):
-        for item in items:
-            group = _group_of(item)
-            if group is not None:
-                item.add_marker(pytest.mark.xdist_group(group))
-
-
-def _group_of(item: Any) -> str | None:
-    module = f"{item.path.parent.name}/{item.path.stem}"
-    if module in _GROUPS:
-        return _GROUPS[module]
-    params = item.callspec.params if hasattr(item, "callspec") else {}
-    for name in _SHARED_BY_PARAMETER:
-        if name in params:
-            return f"{name} {params[name]} {module}"
-    return f"chromium {module}" if "chromium" in item.fixturenames else None
-
-
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Hand out each test function with all of its parameters at once, as a group.
+    """Hand out each test function with all of its parameters at once, or a group.
 
-    And forget what is done: xdist counts everything that it ever gave to a process,
-    anew after each test, which is 70,000,000 steps for 24,000 tests.
+    By the names of tests: pytest 9.2 has lost the field that xdist 3.8 writes its own
+    groups to. And forget what is done: xdist counts everything that it ever gave to a
+    process, anew after each test, which is 70,000,000 steps for 24,000 tests.
     """
     # xdist may not be installed.
     from xdist.scheduler import LoadGroupScheduling
 
     class ByFunction(LoadGroupScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            group = super()._split_scope(nodeid)
-            return group.partition("[")[0] if group == nodeid else group
+            module = nodeid.partition("::")[0]
+            if module.startswith(_MODULES_AT_ONCE):
+                return module
+            return _GROUPS.get(module, nodeid.partition("[")[0])
 
         def _pending_of(self, workload: Any) -> int:
             for scope in [s for s, tests in workload.items() if all(tests.values())]:
