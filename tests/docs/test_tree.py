@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 #: Whatever has another name is no source or document of ours. A new kind is added here.
 KINDS = re.compile(
-    r"(.*/)?([\w.-]+\.(py|md|html|css|js|sh|toml|yml|json|svg|png|po|mo)"
+    r"(.*/)?([\w.-]+\.(py|md|html|css|js|sh|toml|yml|json|svg|png|pem|po|mo)"
     r"|py\.typed|LICENSE|Makefile|\.gitignore|\.ci/run)"
 )
 LEFT_BEHIND = re.compile(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import pickle
 
 import pytest
@@ -54,7 +53,7 @@ grants = st.builds(
     sessions=sessions,
 )
 user_ids = st.text(st.characters(codec="utf-8"), min_size=1, max_size=100)
-connected = st.builds(dataclasses.replace, grants, user_id=user_ids, connected_at=times)
+connected = st.builds(UserRecord._replace, grants, user_id=user_ids, connected_at=times)
 
 
 @given(grants | connected)
@@ -108,8 +107,8 @@ def test_older_records_are_read(grant):
     """A record of the version before is read whole, its profile as old as its tokens."""
     unpacked = UserRecord.unpack(packed_by_version_1(grant))
     profile_at = grant.issued_at if grant.profile else 0
-    assert unpacked == dataclasses.replace(
-        grant, profile_at=profile_at, profile_failures=0, profile_retry_at=0
+    assert unpacked == grant._replace(
+        profile_at=profile_at, profile_failures=0, profile_retry_at=0
     )
     assert UserRecord.unpack(unpacked.pack()) == unpacked
     assert unpacked.access_token.reveal() == grant.access_token.reveal()
@@ -170,7 +169,7 @@ def test_cut_grant_unpacks_to_none(lines):
 
 def test_grant_is_frozen():
     """A grant is a value: it is replaced, never changed."""
-    with pytest.raises(dataclasses.FrozenInstanceError):
+    with pytest.raises(AttributeError):
         a_grant().open_id = "another"
 
 
