@@ -51,6 +51,8 @@ grants = st.builds(
     failures=st.integers(0, 10_000),
     retry_at=times,
     sessions=sessions,
+    user_id=st.just(""),  # hypothesis draws the defaulted fields of a tuple, too
+    connected_at=st.just(0),
 )
 user_ids = st.text(st.characters(codec="utf-8"), min_size=1, max_size=100)
 connected = st.builds(UserRecord._replace, grants, user_id=user_ids, connected_at=times)
