@@ -84,8 +84,26 @@ def test_our_logout_ends_djangos_session(accounts, url):
     browser = accounts.browser()
     browser.log_in()
     assert browser.get(url).json()["authenticated"]
-    browser.log_out()
+    answer = browser.log_out()
+    assert (answer.status_code, answer.headers["location"]) == (303, "/")
     assert browser.get(url).json() == NOBODY
+
+
+def test_our_logout_ends_a_password_session(accounts):
+    """A user who logs out at our path is logged out of a password's session, too."""
+    browser, _ = django_browser(accounts)
+    browser.log_in()
+    assert browser.log_out().status_code == 303
+    assert browser.get("/user").json() == NOBODY
+
+
+def test_a_disconnect_ends_the_session_that_tiktok_began(accounts):
+    """A disconnect answers with a redirect, and deletes the browser's Django session."""
+    browser = accounts.browser()
+    browser.log_in()
+    assert "sessionid" in browser.client.cookies
+    assert browser.post("/auth/tiktok/disconnect").status_code == 303
+    assert "sessionid" not in browser.client.cookies
 
 
 @pytest.mark.parametrize("url", ["/django-logout", "/django-logout-async"])
@@ -122,7 +140,7 @@ def test_a_password_session_is_not_bound(accounts):
     """A session that a password began outlives the TikTok session, even disconnected."""
     browser, _ = django_browser(accounts)
     browser.log_in()
-    browser.post("/auth/tiktok/disconnect")
+    assert browser.post("/auth/tiktok/disconnect").status_code == 303
     assert browser.get("/who").json()["open_id"] is None
     assert browser.get("/user").json()["name"] == "alice"
 

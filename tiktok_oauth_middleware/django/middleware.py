@@ -236,7 +236,10 @@ class TikTokMiddleware:
             if name == "callback" and finished is not None:
                 answer = await self._signed_in(request, mount_point, answer, finished)
             elif name in ("logout", "disconnect") and answer.status in (302, 303):
-                await self._in_django(self._accounts.sign_out, request)
+                # A disconnect is about TikTok: a session that a password began stays.
+                only_bound = name == "disconnect"
+                sign_out = partial(self._accounts.sign_out, only_bound=only_bound)
+                await self._in_django(sign_out, request)
         return exchange.django_response(request, answer)
 
     async def _signed_in(
