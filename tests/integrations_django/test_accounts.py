@@ -145,6 +145,23 @@ def test_a_password_session_is_not_bound(accounts):
     assert browser.get("/user").json()["name"] == "alice"
 
 
+@pytest.mark.parametrize("is_over", [True, False])
+def test_a_password_after_tiktok_lasts(accounts, is_over):
+    """Who logs in with a password after TikTok stays signed in without TikTok."""
+    person = accounts.fake.people[0]
+    user = get_user_model().objects.create_user("alice", password="password")
+    TikTokAccount.objects.create(user=user, open_id=person.open_id)
+    browser = accounts.browser()
+    browser.log_in(person)
+    if is_over:
+        browser.client.cookies.delete("__Host-tiktok")
+    browser.get("/django-login?name=alice")
+    assert browser.get("/user").json()["name"] == "alice"
+    if not is_over:
+        browser.log_out()
+    assert browser.get("/user").json()["name"] == "alice"
+
+
 def test_who_is_signed_in_connects(accounts, sent):
     """A login of who is signed in to Django already connects the account to that user."""
     browser, user = django_browser(accounts)

@@ -37,9 +37,18 @@ def _logged_out(request: Any = None, **_: Any) -> None:
 
 
 def _logged_in(request: Any = None, user: Any = None, **_: Any) -> None:
-    """End the TikTok session of another user in a browser that changes its user."""
+    """Follow a login that is not TikTok's, such as one with a password.
+
+    It ends the TikTok session of another user in the browser. A session of Django's
+    that TikTok began, and that the same user begins once more, does not end with the
+    TikTok session any longer: that one may be over, and the login would not last.
+    """
+    from .accounts import BOUND_TO
     from .models import TikTokAccount
 
+    session = getattr(request, "session", None)
+    if session is not None and not getattr(request, "_tiktok_signs_in", False):
+        session.pop(BOUND_TO, None)
     auth = getattr(request, "tiktok", None)
     if auth is None or auth._cached is None or user is None:
         return
