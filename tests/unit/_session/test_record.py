@@ -107,6 +107,8 @@ def packed_by_version_1(grant):
 @settings(deadline=None, derandomize=True, max_examples=200)
 def test_older_records_are_read(grant):
     """A record of the version before is read whole, its profile as old as its tokens."""
+    first_logins = tuple(s._replace(earlier_login_at=None) for s in grant.sessions)
+    grant = grant._replace(sessions=first_logins)  # that version knew no others
     unpacked = UserRecord.unpack(packed_by_version_1(grant))
     profile_at = grant.issued_at if grant.profile else 0
     assert unpacked == grant._replace(
