@@ -119,6 +119,9 @@ def list_users(
 ) -> int:
     """Print a line for every stored user; return the exit code.
 
+    It is 1 if the user to go on behind is not stored any more: where that one stood is
+    not known then.
+
     Args:
         tokens: a `TikTokTokens`.
         report: where to write.
@@ -146,6 +149,7 @@ def list_users(
             listed, last = listed + 1, user.open_id
             if progress is not None and not listed % 100:
                 progress.show(lambda: f"{listed} users listed")  # noqa: B023 - called at once
+        is_lost = bool(after) and not listed and not _is_stored(tokens, after)
     except KeyboardInterrupt:
         _clear(progress)
         on = ""
@@ -153,9 +157,16 @@ def list_users(
             on = f"; go on with --after={one_line(last)}"
         return report.stopped(f"{listed} users listed{on}")
     _clear(progress)
+    if is_lost:
+        report.line(f"{one_line(after)} is not stored any more: list without --after")
+        return 1
     report.line(f"{listed} stored" if not after else f"{listed} stored behind that one")
     _report_unreadable(report, listing.unreadable)
     return 0
+
+
+def _is_stored(tokens: Any, open_id: str) -> bool:
+    return any(user.open_id == open_id for user in tokens.iter_users())
 
 
 def _list_ending(tokens: Any, report: Report, days: float) -> int:

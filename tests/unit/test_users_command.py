@@ -202,6 +202,17 @@ class TestList:
         assert len({*first, *listed(rest.out.getvalue())}) == SOME
         assert f"{SOME - 2 * ROWS} stored behind that one" in rest.out.getvalue()
 
+    def test_after_nobody(self, some):
+        """A list that is to go on behind a user who is gone says so, and fails."""
+        last = [*some.iter_users()][-1].open_id
+        told = report()
+        assert list_users(some, told, after=last) == 0
+        assert "0 stored behind that one" in told.out.getvalue()
+        some.forget(last)
+        told = report()
+        assert list_users(some, told, after=last) == 1
+        assert f"{last} is not stored any more" in told.out.getvalue()
+
     def test_interrupted_early(self, some, store):
         """Ctrl-C before anything was printed says so."""
         store.interrupts_at = 2

@@ -16,6 +16,8 @@ _LONGEST_HEADER = 1024
 _MOST_RANGES = 32
 #: Longest language tag (RFC 5646 section 4.4.1).
 _LONGEST_TAG = 35
+#: A longer one, in characters, is nobody's: an app may pass on what a client sent.
+_LONGEST_GIVEN = 255
 _RANGE = re.compile(
     r"([A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8})*|\*)"
     r"(?:[ \t]*;[ \t]*[qQ]=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?))?"
@@ -74,12 +76,12 @@ def parse_accept_language(values: Sequence[bytes]) -> LanguageRanges:
 
 
 def wider(tag: str) -> Iterator[str]:
-    """Yield a language tag in lower case, then each wider one.
+    """Yield a language tag in lower case, then each wider one; nothing if it is too long.
 
     >>> [*wider("zh-tw")]
     ['zh-tw', 'zh-hant', 'zh']
     """
-    while tag:
+    while 0 < len(tag) <= _LONGEST_GIVEN:
         yield tag
         shorter = tag.rpartition("-")[0]
         # A subtag of one character only begins an extension (RFC 4647 section 3.4).

@@ -199,3 +199,10 @@ def test_all_faults_at_once():
     with pytest.raises(ConfigurationError) as caught:
         Messages({"de": {"x": "y", "back": ""}, "!": {}})
     assert len(caught.value.faults) == 3
+
+
+def test_long_tag():
+    """A very long tag, which an app may pass on from a client, is no language."""
+    given = "-".join(["de", *["a1"] * 100])
+    assert Messages().language("back", LanguageRanges((given,))) == "en"
+    assert Messages().language("back", LanguageRanges((given[:200],))) == "de"
