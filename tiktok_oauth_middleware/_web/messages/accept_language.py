@@ -76,7 +76,7 @@ def parse_accept_language(values: Sequence[bytes]) -> LanguageRanges:
 
 
 def wider(tag: str) -> Iterator[str]:
-    """Yield a language tag in lower case, then each wider one; nothing if it is too long.
+    """Yield a language tag in lower case, then each wider one, unless it is too long.
 
     >>> [*wider("zh-tw")]
     ['zh-tw', 'zh-hant', 'zh']

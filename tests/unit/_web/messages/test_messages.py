@@ -12,6 +12,7 @@ from tiktok_oauth_middleware._web.messages import (
     LANGUAGES,
     NOTES,
     PROBLEM_TEXTS,
+    LanguageRanges,
     Messages,
 )
 from tiktok_oauth_middleware._web.messages.accept_language import (
