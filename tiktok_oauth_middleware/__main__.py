@@ -149,8 +149,18 @@ def _parser() -> argparse.ArgumentParser:
     add_arguments(store)
     store.set_defaults(run=_store)
     sandbox = commands.add_parser("sandbox", help="serve the stand-in for TikTok")
-    sandbox.add_argument("--host", default="127.0.0.1", choices=["127.0.0.1", "::1"])
-    sandbox.add_argument("--port", type=int, default=8001)
+    sandbox.add_argument(
+        "--host",
+        default="127.0.0.1",
+        choices=["127.0.0.1", "::1"],
+        help="where the stand-in listens; 127.0.0.1 if not given",
+    )
+    sandbox.add_argument(
+        "--port",
+        type=int,
+        default=8001,
+        help="of the stand-in, not of your app; 8001 if not given",
+    )
     sandbox.add_argument(
         "--scopes",
         metavar="SCOPE",

@@ -196,8 +196,10 @@ class TikTokBearer(_Auth):
         origin = origin_of(str(url))
         if origin != self._origin:
             message = (
-                f"a user's token goes to {self._origin} only, and the request is for"
-                f" {one_line(origin or 'no origin')}; send it with auth=None"
+                f"a user's token goes to {self._origin} only, where the setting"
+                " endpoints.user_info leads, and the request is for"
+                f" {one_line(origin or 'no origin')}: take the address from that"
+                " setting, or send a request that needs no token with auth=None"
             )
             raise ConfigurationError(message)
 

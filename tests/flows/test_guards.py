@@ -243,6 +243,15 @@ class TestPrograms:
         assert answer.status == 403
         assert json.loads(answer.body)["missing"] == ["video.list"]
 
+    def test_unlisted_scope(self, world, raw, caplog):
+        """A scope that no login may request is logged, with the option to list it in."""
+        world.with_settings(scopes=["user.info.basic"], optional_scopes=[])
+        raw.log_in(scopes=["user.info.basic"])
+        assert raw.ask("GET", "/videos", headers=API).status == 403
+        [line] = [r.getMessage() for r in caplog.records if "a guard" in r.getMessage()]
+        assert "a guard asks for ['video.list']" in line
+        assert "(TIKTOK_OPTIONAL_SCOPES)" in line
+
     @pytest.mark.parametrize(
         "accept",
         ["text/html", "application/xhtml+xml", "text/html,*/*;q=0.8", "*/*,TEXT/HTML"],

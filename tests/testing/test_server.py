@@ -436,6 +436,7 @@ class TestCommand:
         printed, port = sandbox(tmp_path)
         token = f"http://127.0.0.1:{port}/v2/oauth/token/"
         assert f"TIKTOK_ENDPOINTS_TOKEN={token}\n" in printed
+        assert "write its port into TIKTOK_REDIRECT_URI" in printed
         assert pasted(printed, SETTINGS + "print(s.endpoints.token)") == f"{token}\n"
 
     def test_same_key(self, tmp_path):

@@ -302,7 +302,12 @@ class TestOrigin:
         there = TikTokEndpoints(user_info="http://127.0.0.1:9000/v2/user/info/")
         tokens = TikTokTokens(replace(settings, endpoints=there), store)
         bearer = TikTokBearer(tokens, "x")
-        with httpx2.Client(auth=bearer) as client, pytest.raises(ConfigurationError):
+        with (
+            httpx2.Client(auth=bearer) as client,
+            pytest.raises(
+                ConfigurationError, match=r"127\.0\.0\.1:9000 only, where the"
+            ),
+        ):
             client.get(VIDEOS)
 
 

@@ -121,8 +121,10 @@ class Challenges:
         is_too_old = challenge.max_age is not None and is_allowed
         if not is_allowed:
             logger.error(
-                "a guard asks for %s, which is in neither scopes nor optional_scopes",
-                missing,
+                "a guard asks for %s, which is in neither scopes nor optional_scopes:"
+                " no login can grant it. List it in optional_scopes"
+                " (TIKTOK_OPTIONAL_SCOPES)",
+                sorted(challenge.missing - mount_point.allowed_scopes),
             )
         requested = missing if is_allowed else ()
         if not is_page_visit(request):

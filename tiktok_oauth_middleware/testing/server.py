@@ -481,7 +481,13 @@ def serve(fake: FakeTikTok, host: str, port: int, *, scopes: str = "") -> None:
             "(This key could not be kept: with the key of another paste, what is stored"
             " with it cannot be read, and tokens list shows nothing.)"
         )
-    _print(*lines, "and open it at http://127.0.0.1:8000/")
+    lines += [
+        "(If your app is on another port than 8000, write its port into"
+        " TIKTOK_REDIRECT_URI. TIKTOK_OPTIONAL_SCOPES=video.list is for"
+        " pages that need that scope.)",
+        "and open it at http://127.0.0.1:8000/",
+    ]
+    _print(*lines)
     try:
         stand_in.start()
         threading.Event().wait()
