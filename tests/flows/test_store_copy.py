@@ -340,14 +340,21 @@ class TestDisputed:
         assert move.copy() == 0
         assert self.owners(world, new, "alice", "bob") == ["bob"]
 
+    @pytest.mark.parametrize("is_used", [False, True])
     @pytest.mark.parametrize("where", ["old", "new"])
-    def test_disconnected(self, move, world, people, new, connect, where):
+    def test_disconnected(self, move, world, people, new, connect, where, is_used):
         """An account that its user disconnected in either store stays disconnected."""
         browser_of(world, people[0])
         connect("old", "alice")
+        browser = browser_of(world, people[0])
         assert move.copy() == 0
         assert self.owners(world, new, "alice") == ["alice"]
-        world.clock.advance(60)
+        world.clock.advance(3600)
+        if is_used:
+            before = move.kept("new")
+            move.at("new")
+            assert move.on(browser).signed_in
+            assert move.kept("new") != before
         # The person goes on to log in with TikTok alone, and the other store is used.
         store = move.stores[where]
         TikTokTokens(world.settings, store, clock=world.clock).forget(people[0].open_id)

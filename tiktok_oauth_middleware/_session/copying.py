@@ -355,7 +355,9 @@ def _is_from_old(old: UserRecord, new: UserRecord, mark: CopyMark | None) -> boo
         return False  # nobody gets an account that another user has here
     if mark is None:
         return bool(old.user_id)
-    if content_of(new) == mark.content:  # so the change is the old store's
+    if generation_of(new).hex() == mark.generation:
+        # Who connects, or logs in after a disconnection, brings new tokens: so the
+        # change is the old store's.
         return True
     return bool(old.user_id) and old.connected_at > mark.at
 
