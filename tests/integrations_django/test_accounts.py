@@ -158,7 +158,7 @@ def test_a_password_after_tiktok_lasts(accounts, is_over):
     browser.get("/django-login?name=alice")
     assert browser.get("/user").json()["name"] == "alice"
     if not is_over:
-        browser.log_out()
+        browser.post("/auth/tiktok/disconnect")
     assert browser.get("/user").json()["name"] == "alice"
 
 
