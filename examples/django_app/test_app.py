@@ -120,7 +120,8 @@ def test_a_visit(site: httpx2.Client, fake: FakeTikTok) -> None:
     assert me["open_id"] == fake.people[0].open_id
     assert me["user"].startswith("tiktok_")
     origin = str(site.base_url).rstrip("/")
-    site.post("/auth/tiktok/logout", headers={"origin": origin})
+    answer = site.post("/auth/tiktok/logout", headers={"origin": origin})
+    assert answer.status_code in (200, 303)
     assert site.get("/profile", headers=PAGE).status_code == 302
     refused = site.get("/api/me", headers={"accept": "application/json"})
     assert refused.status_code == 401

@@ -126,7 +126,9 @@ class Browser:
         return login_as(self.client, self.project.fake, person, **choice)
 
     def log_out(self) -> Any:
-        return self.post("/auth/tiktok/logout")
+        answer = self.post("/auth/tiktok/logout")
+        assert answer.status_code == 303, answer.text[:500]
+        return answer
 
 
 @pytest.fixture(params=["wsgi", "asgi"])

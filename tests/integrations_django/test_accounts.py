@@ -158,7 +158,7 @@ def test_a_password_after_tiktok_lasts(accounts, is_over):
     browser.get("/django-login?name=alice")
     assert browser.get("/user").json()["name"] == "alice"
     if not is_over:
-        browser.post("/auth/tiktok/disconnect")
+        assert browser.post("/auth/tiktok/disconnect").status_code == 303
     assert browser.get("/user").json()["name"] == "alice"
 
 
