@@ -79,31 +79,25 @@ def app_users(
             accounts.bind_user(request)
         return chosen(request)
 
-    def take(request: Any, login: ConfirmedLogin) -> bool:
-        found: bool = accounts.take(request, login)
-        return found
-
     async def ask_in_thread(request: Any) -> str | None:
         return await sync_to_async(ask, thread_sensitive=True)(request)
-
-    def claim(request: Any, _user_id: str, login: ConfirmedLogin) -> Any:
-        return here(take)(request, login)
-
-    def announce(request: Any) -> Any:
-        return here(accounts.announce)(request)
-
-    def release(request: Any) -> Any:
-        return here(accounts.release)(request)
 
     def here(call: Callable[..., Any]) -> Callable[..., Any]:
         return sync_to_async(call, thread_sensitive=True) if is_async else call
 
-    # The project's own function may name users of another table than Django's.
-    keeps_accounts = accounts is not None and current_user is None
+    find_user = _find_user(is_async=is_async)
+    if accounts is None or current_user is not None:
+        # The project's own function may name users of another table than Django's.
+        return AppUsers(ask_in_thread if is_async else ask, find_user=find_user)
+    take, announce, release = accounts.take, accounts.announce, accounts.release
+
+    def claim(request: Any, _user_id: str, login: ConfirmedLogin) -> Any:
+        return here(take)(request, login)
+
     return AppUsers(
         ask_in_thread if is_async else ask,
-        claim if keeps_accounts else None,
-        announce if keeps_accounts else None,
-        release if keeps_accounts else None,
-        _find_user(is_async=is_async),
+        claim,
+        here(announce),
+        here(release),
+        find_user,
     )

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from inspect import iscoroutinefunction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from asgiref.sync import markcoroutinefunction, sync_to_async
 from django.http import FileResponse
@@ -51,7 +51,11 @@ if TYPE_CHECKING:
         Headers,
         Response,
     )
+    from tiktok_oauth_middleware._web.connecting_login import SignedInUser
     from tiktok_oauth_middleware._web.mount import MountPoint
+    from tiktok_oauth_middleware.auth import Login
+
+    from .accounts import Refusal
 
 
 class TikTokMiddleware:
@@ -87,7 +91,7 @@ class TikTokMiddleware:
         self._cookie_name = core.cookies.session_name
         self._cookie_start = core.cookie_start
         self._rules = core.rules
-        self._accounts: Any = accounts_module()
+        self._accounts = accounts_module()
 
     def __call__(self, request: HttpRequest) -> Any:
         """Return the response, or under ASGI what gives it when awaited."""
@@ -232,13 +236,16 @@ class TikTokMiddleware:
         answer = await core.respond(core_request, mount_point)
         finished = core_request.finished
         del core_request  # the project's hooks run below this frame
-        if self._accounts is not None:
+        accounts = self._accounts
+        if accounts is not None:
             if name == "callback" and finished is not None:
-                answer = await self._signed_in(request, mount_point, answer, finished)
+                answer = await self._signed_in(
+                    request, mount_point, answer, finished, accounts
+                )
             elif name in ("logout", "disconnect") and answer.status in (302, 303):
                 # A disconnect is about TikTok: a session that a password began stays.
                 only_bound = name == "disconnect"
-                sign_out = partial(self._accounts.sign_out, only_bound=only_bound)
+                sign_out = partial(accounts.sign_out, only_bound=only_bound)
                 await self._in_django(sign_out, request)
         return exchange.django_response(request, answer)
 
@@ -248,6 +255,7 @@ class TikTokMiddleware:
         mount_point: MountPoint,
         answer: Response,
         finished: FinishedLogin,
+        accounts: LocalAccounts,
     ) -> Response:
         """Return the callback's answer, having signed its user in to Django."""
         core = self._core
@@ -260,9 +268,9 @@ class TikTokMiddleware:
             if cached is None:  # ended by another request already
                 return answer
             ids = cached[RECORD_ID], cached[DIGEST]
-            login = self._accounts.login_of(cached, finished)
+            login = accounts.login_of(cached, finished)
             cached = None
-            sign_in = partial(self._accounts.sign_in, may_connect=finished.may_connect)
+            sign_in = partial(accounts.sign_in, may_connect=finished.may_connect)
             try:
                 refused = await self._in_django(sign_in, request, login)
             except Exception:
@@ -392,7 +400,32 @@ def _may_look_later(auth: TikTokAuth, response: Any) -> bool:
     return bool(is_streamed) and auth._cached is not None
 
 
-def accounts_module() -> Any:
+class LocalAccounts(Protocol):
+    """The module of local accounts; it has models, so not every project can import it.
+
+    See `accounts` for what each function does.
+    """
+
+    def bind_user(self, request: Any) -> None: ...
+
+    def signed_in_user(self, request: Any) -> SignedInUser | None: ...
+
+    def login_of(self, cached: CachedSession, finished: FinishedLogin) -> Login: ...
+
+    def sign_in(
+        self, request: Any, login: Login, *, may_connect: bool
+    ) -> Refusal | None: ...
+
+    def sign_out(self, request: Any, *, only_bound: bool) -> None: ...
+
+    def take(self, request: Any, confirmed: Login) -> bool: ...
+
+    def announce(self, request: Any) -> None: ...
+
+    def release(self, request: Any) -> None: ...
+
+
+def accounts_module() -> LocalAccounts | None:
     """Return the module of local accounts; None where `TikTokBackend` is not used."""
     from .checks import backend_path
 

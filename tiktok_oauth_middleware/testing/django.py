@@ -31,7 +31,7 @@ from tiktok_oauth_middleware._core.secret import Secret
 from tiktok_oauth_middleware._oauth.scopes import join_scopes, split_scopes
 from tiktok_oauth_middleware._session.cookie import record_id
 from tiktok_oauth_middleware._session.record import Session, UserRecord
-from tiktok_oauth_middleware.auth import User
+from tiktok_oauth_middleware.auth import Login, User
 from tiktok_oauth_middleware.errors import StoreError
 
 from .fake import LoginFlowError
@@ -128,12 +128,12 @@ def _log_in(client: Any, person: User, scopes: Iterable[str] | None, user: Any) 
 def _log_in_to_django(client: Any, person: User, granted: str, user: Any) -> None:
     """Sign the client in to Django, if the project uses our backend."""
     from tiktok_oauth_middleware.django.checks import backend_path
-    from tiktok_oauth_middleware.django.middleware import accounts_module
 
-    accounts = accounts_module()
-    if accounts is None:
+    if backend_path() is None:
         return
-    login = accounts.Login(
+    from tiktok_oauth_middleware.django import accounts
+
+    login = Login(
         open_id=person.open_id, scopes=split_scopes(granted), user=person
     )
     if user is None:
