@@ -5,8 +5,8 @@
 # documents say. For a NamedTuple every field without a strategy is drawn by its annotation,
 # also in a call that names the others. Hurt is who adds a field with a default to a
 # NamedTuple that property tests build: nothing fails to build, and the tests go on with
-# other inputs than their authors chose, or fail far from the change. Our record of a session
-# became a dataclass when it got such a field.
+# other inputs than their authors chose, or fail far from the change. Our property tests name
+# every field of the records that they draw.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

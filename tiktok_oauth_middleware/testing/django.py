@@ -133,9 +133,7 @@ def _log_in_to_django(client: Any, person: User, granted: str, user: Any) -> Non
         return
     from tiktok_oauth_middleware.django import accounts
 
-    login = Login(
-        open_id=person.open_id, scopes=split_scopes(granted), user=person
-    )
+    login = Login(open_id=person.open_id, scopes=split_scopes(granted), user=person)
     if user is None:
         user = accounts.find_or_make(None, login)
         if user is None:

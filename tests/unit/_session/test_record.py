@@ -32,7 +32,8 @@ profiles = st.dictionaries(
 ).map(pack_profile)
 
 digests = st.text("abcXYZ019-_", min_size=43, max_size=43)
-sessions = st.lists(st.builds(Session, digests, times, times), max_size=50).map(tuple)
+drawn_sessions = st.builds(Session, digests, times, times, st.none() | times)
+sessions = st.lists(drawn_sessions, max_size=50).map(tuple)
 
 grants = st.builds(
     UserRecord,
