@@ -228,6 +228,7 @@ def _too_much(server: _Server, args: argparse.Namespace) -> Iterator[str]:
         "grant": USERS,
         "login": marks,
         "delivery": server.site.deliveries,
+        "end": 2 * USERS,  # a note of an end, and one of a disconnect by the app
         "lock": USERS,
     }
     for kind, bound in bounds.items():

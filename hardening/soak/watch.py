@@ -91,10 +91,12 @@ def keys(store: str) -> dict[str, int]:
         path = store.removeprefix("sqlite:///")
         with closing(sqlite3.connect(path, timeout=30)) as file:
             found = [key for (key,) in file.execute("SELECT key FROM entries")]
-    kinds = {"grant": 0, "login": 0, "delivery": 0, "lock": 0}
+    kinds = {"grant": 0, "login": 0, "delivery": 0, "end": 0, "lock": 0}
     for key in found:
         if ":used:{hook-" in key:
             kinds["delivery"] += 1
+        elif any(f":used:{{{name}-" in key for name in ("ended", "revoked")):
+            kinds["end"] += 1
         elif ":used:" in key:
             kinds["login"] += 1
         else:

@@ -14,6 +14,7 @@ import pytest
 
 from tiktok_oauth_middleware._core.secret import Secret
 from tiktok_oauth_middleware._oauth.token_response import TokenResponse
+from tiktok_oauth_middleware._session.record import UserRecord
 from tiktok_oauth_middleware.auth import Token
 
 from ..support.models import (
@@ -92,10 +93,17 @@ def test_secret_is_not_pickled(make, protocol):
         pickle.dumps(make(), protocol)
 
 
-@pytest.mark.parametrize("name", ["Grant", "TokenAnswer"])
-@pytest.mark.parametrize("turn", [dataclasses.asdict, dataclasses.astuple])
-def test_dataclass_turned_into_a_dict_shows_no_secret(name, turn):
-    """A dataclass turned into a dict or a tuple shows no secret."""
+@pytest.mark.parametrize(
+    ("name", "turn"),
+    [
+        ("Grant", UserRecord._asdict),
+        ("Grant", tuple),
+        ("TokenAnswer", dataclasses.asdict),
+        ("TokenAnswer", dataclasses.astuple),
+    ],
+)
+def test_record_turned_into_a_dict_shows_no_secret(name, turn):
+    """A record turned into a dict or a plain tuple shows no secret."""
     shown = str(turn(HOLDERS[name]()))
     assert OPEN_ID in shown
     assert not says_secret(shown)
