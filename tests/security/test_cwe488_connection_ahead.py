@@ -80,9 +80,12 @@ async def opened_ahead(client, server, fault=""):
     # Without tickets a socket is readable if, and only if, the server has closed it.
     server._tls.num_tickets = 0 if fault in ("close idle", "reset idle") else 2
     await client.warm()
-    waiting, settled = client._ahead, server.settled + 1
+    waiting, settled, unasked = client._ahead, server.settled + 1, server.unasked + 1
     client.connect_ahead()
-    await until(client, lambda: server.settled >= settled)
+    if fault.startswith("unasked"):
+        await until(client, lambda: server.unasked >= unasked)
+    else:
+        await until(client, lambda: server.settled >= settled)
 
     def is_closed():
         stream = getattr(waiting, "_stream", None)

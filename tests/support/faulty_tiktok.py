@@ -85,6 +85,9 @@ class FaultyTikTok:
     most_alive: int = 0
     #: Connections on which all was done that comes before a request.
     settled: int = 0
+    #: Connections on which an unasked answer has reached the other side. A number of
+    #: its own: the thread of an earlier connection may settle late.
+    unasked: int = 0
 
     def __post_init__(self) -> None:
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -188,6 +191,7 @@ class FaultyTikTok:
             _wait_until_delivered(peer)
         with self._lock:
             self.settled += 1
+            self.unasked += fault.startswith("unasked")
         while True:
             # A client may keep a connection open for as long as it lives; a server
             # that ends must not wait for that.
