@@ -176,7 +176,7 @@ def _run(*command: object, **variables: str) -> str:
         capture_output=True,
         text=True,
         check=True,
-        timeout=600,
+        timeout=200,  # so that a network that hangs does not use up CI's time
     )
     return done.stdout
 
