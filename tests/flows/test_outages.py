@@ -185,7 +185,7 @@ class OfRedis(Outage):
     def __init__(self, home, clock):
         self.server = DurableRedis(home)
         self.server.start()
-        self.store = RedisOfManyLoops(self.server.url, timeout=0.15)
+        self.store = RedisOfManyLoops(self.server.url, timeout=0.5)
 
     def close(self):
         super().close()
