@@ -181,8 +181,8 @@ async def _copied(
     from ._session.cache import SessionCache
     from ._session.connections import Connections
     from ._session.copying import Copy
+    from ._session.record import SERVER_CLOCK_SKEW
     from ._session.records import Records
-    from ._web.transaction import SERVER_CLOCK_SKEW
 
     adapters = [backend.adapt_store(store) for store in stores]
     keys = [reveal(key) for key in settings.secret_keys]

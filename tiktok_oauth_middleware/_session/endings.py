@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from tiktok_oauth_middleware._core.log import logger
 from tiktok_oauth_middleware.errors import StoreError, TikTokError
 
+from .record import SERVER_CLOCK_SKEW
 from .records import ENDED_SECONDS, ended_note, swap_attempts
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from .record import UserRecord
     from .records import Records
 
-#: How far the clocks of two servers of the app may differ, in seconds.
-_CLOCK_SKEW = 60
 _BEGUN = b"begun "
 #: Errors of user info that TikTok gives for a token that works.
 _TOKEN_WORKS = frozenset(("scope_not_authorized", "scope_permission_missed"))
@@ -90,7 +89,7 @@ class Endings:
         if row is None:
             return "no"
         is_begun, at = row.startswith(_BEGUN), row.removeprefix(_BEGUN)
-        if not at.isdigit() or int(at) < began_at - _CLOCK_SKEW:
+        if not at.isdigit() or int(at) < began_at - SERVER_CLOCK_SKEW:
             return "no"
         return "yes" if is_begun else "perhaps"
 

@@ -14,6 +14,9 @@ MAX_SESSIONS = 50
 #: under a wrong clock. A smaller value would mistake the times of a machine whose clock
 #: is ahead for wrong ones, and refresh its tokens at each request.
 WRONG_CLOCK_SECONDS = 300
+#: How far the clocks of two servers of the app may differ, in seconds. Each second is
+#: one more in which a login can be finished; `WRONG_CLOCK_SECONDS` has no such cost.
+SERVER_CLOCK_SKEW = 60
 
 
 class Session(NamedTuple):

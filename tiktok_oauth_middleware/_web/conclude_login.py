@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from tiktok_oauth_middleware._core.log import logger
 from tiktok_oauth_middleware._oauth.scopes import split_scopes
 from tiktok_oauth_middleware._session.cookie import record_id, to_text
+from tiktok_oauth_middleware._session.record import SERVER_CLOCK_SKEW
 from tiktok_oauth_middleware.auth import read_profile
 from tiktok_oauth_middleware.errors import (
     LoginExpired,
@@ -27,7 +28,7 @@ from tiktok_oauth_middleware.errors import (
 from tiktok_oauth_middleware.events import Event
 
 from .login_results import SHOWN_SECONDS, LoginResult, LoginResults
-from .transaction import SERVER_CLOCK_SKEW, LoginTransaction, LoginTransactions
+from .transaction import LoginTransaction, LoginTransactions
 from .unfinished_login import cause_for_log, error_of, is_error, rejected_event
 
 if TYPE_CHECKING:

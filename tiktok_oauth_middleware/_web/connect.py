@@ -58,10 +58,9 @@ from .pages import (
 from .unfinished_login import UnfinishedLogins, Visit, cause_for_log
 
 if TYPE_CHECKING:
-    from tiktok_oauth_middleware._core.backends.base import Backend
-    from tiktok_oauth_middleware._core.backends.base import Outcome as AppOutcome
+    from tiktok_oauth_middleware._core.backends.base import Backend, Outcome
     from tiktok_oauth_middleware._oauth.authorize import Callback
-    from tiktok_oauth_middleware._session.connections import Connections, Outcome
+    from tiktok_oauth_middleware._session.connections import Connections
     from tiktok_oauth_middleware._session.record import UserRecord
     from tiktok_oauth_middleware.auth import CurrentUser, TikTokAuth
     from tiktok_oauth_middleware.settings.options import TikTokSettings
@@ -297,17 +296,16 @@ class Connect:
             if not await self._claimed(partial(claim, connection, user_id, login)):
                 raise Taken
             is_claimed = True
-        outcome: Outcome = "taken"
+        is_connected = False
         try:
             outcome, record_now = await connections.connect(user_id, name, make)
             if record_now is not None:
-                # What `claim` gave is taken back if the access ended meanwhile.
-                done, outcome = outcome, "taken"
                 await self._check_alive(user_id, record_now, began_at)
-                outcome = done
+            is_connected = outcome not in ("taken", "full")
         finally:
+            # What `claim` gave is taken back, also if the access ended meanwhile.
             release = self.app_users.release
-            if outcome in ("taken", "full") and is_claimed and release is not None:
+            if is_claimed and not is_connected and release is not None:
                 await self._ask_app(partial(release, connection))
         if outcome == "taken":
             raise Taken
@@ -355,7 +353,7 @@ class Connect:
         outcome = await self._ask_app(claim)
         return bool(answer_in(outcome, "the app's accounts", self.settings.timeout))
 
-    async def _ask_app(self, call: Callable[[], Any]) -> AppOutcome:
+    async def _ask_app(self, call: Callable[[], Any]) -> Outcome:
         """Return what an app's code returned; no frame above it holds a token."""
         return await self.backend.ask_app(
             call, self.settings.timeout, is_async=not self.backend.is_blocking

@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tiktok_oauth_middleware._session.record import SERVER_CLOCK_SKEW
+
 from .begin_login import BeginLogin
 from .code_exchange import CodeExchange
 from .conclude_login import ConcludeLogin
@@ -17,7 +19,7 @@ from .finish_login import FinishLogin
 from .login_cookies import LoginCookies
 from .login_results import LoginResults
 from .recent_logins import RecentLogins
-from .transaction import SERVER_CLOCK_SKEW, LoginTransactions
+from .transaction import LoginTransactions
 from .unfinished_login import UnfinishedLogins
 
 if TYPE_CHECKING:

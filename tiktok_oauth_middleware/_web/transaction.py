@@ -22,6 +22,7 @@ from tiktok_oauth_middleware._core.return_to import safe_return_to
 from tiktok_oauth_middleware._core.secret import Secret
 from tiktok_oauth_middleware._oauth.authorize import AuthorizationRequest
 from tiktok_oauth_middleware._oauth.scopes import join_scopes, split_scopes
+from tiktok_oauth_middleware._session.record import SERVER_CLOCK_SKEW
 
 from .carried import pack_carried, unpack_carried
 from .login_cookies import purpose_hash
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
     from .login_cookies import LoginCookies
     from .mount import MountPoint
 
-#: How far the clocks of two servers of the app may differ, in seconds. Each second is
-#: one more in which a login can be finished; `WRONG_CLOCK_SECONDS` has no such cost.
-SERVER_CLOCK_SKEW = 60
 #: Two clicks on one link are no further apart than this, in seconds.
 _DOUBLE_CLICK_SECONDS = 3
 
