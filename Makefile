@@ -16,7 +16,7 @@ COVERING ?= -k "not (asyncio or trio or redis)" tests/unit/_core/test_return_to.
 	352_cross_site_requests 352_carried_data 352_connect 306_recent_login 863_refused_logins 348_untrusted_headers 650_methods 1385_websocket_origin)) $(addprefix tests/flows/test_,$(addsuffix .py,\
 	login login_options on_login callbacks refresh refresh_rules takeover sweeps operator_log events journey processes \
 	connect recent_login store_copy button ended_access)) \
-	tests/integrations_django/test_connecting_login.py
+	tests/integrations/django_project/test_connecting_login.py
 
 .PHONY: bench bench-check coverage demo demo-flask demo-django test matrix lint reliability sealing audit fuzz soak mutate paths apps browsers servers proxies clean
 

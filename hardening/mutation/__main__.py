@@ -41,7 +41,7 @@ TESTS = {
         "security/test_cwe352_connect.py",
         "flows/test_connect.py",
         "flows/test_ended_access.py",
-        "integrations_django/test_connecting.py",
+        "integrations/django_project/test_connecting.py",
     ],
     "_web.unfinished_login": _LOGIN,
     "_web.login_decision": [

@@ -25,7 +25,7 @@ MIDDLEWARE = [
 TEMPLATES[0]["DIRS"].append(Path(__file__).parent / "templates")
 SITE_ID = 1
 INTERNAL_IPS = ["127.0.0.1"]
-ROOT_URLCONF = "tests.integrations_django.full_settings"
+ROOT_URLCONF = "tests.integrations.django_project.full_settings"
 
 
 def __getattr__(name: str) -> object:

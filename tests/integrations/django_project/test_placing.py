@@ -11,7 +11,7 @@ from django.urls import path
 
 from tiktok_oauth_middleware.django import installation
 
-from ..conftest import PAGE
+from ...conftest import PAGE
 from .conftest import USUAL
 from .urls import urlpatterns
 

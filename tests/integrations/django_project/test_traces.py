@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.db import connection
 
-from ..unit._observe.test_traces import is_below, named, ours, provided
+from ...unit._observe.test_traces import is_below, named, ours, provided
 
 __all__ = ["provided"]
 

@@ -17,8 +17,8 @@ from django.db import DatabaseError
 from tiktok_oauth_middleware.django.models import TikTokAccount
 from tiktok_oauth_middleware.django.project import installation
 
-from ..conftest import API, LOGIN, PAGE, query_of
-from ..support.senders import SENDERS, is_ours, sender
+from ...conftest import API, LOGIN, PAGE, query_of
+from ...support.senders import SENDERS, is_ours, sender
 from .conftest import BACKEND, MODEL_BACKEND, USUAL
 from .test_accounts import django_browser
 

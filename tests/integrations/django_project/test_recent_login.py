@@ -15,7 +15,7 @@ from django.views import View
 
 from tiktok_oauth_middleware.django import TikTokRequiredMixin, requires_tiktok
 
-from ..conftest import LOGIN, Clock
+from ...conftest import LOGIN, Clock
 
 BAD = [
     (True, TypeError),
@@ -116,7 +116,7 @@ def moving(project):
     clock = Clock(project.fake.clock())
     project.fake.clock = project.fake.provider.clock = clock
     project.set(
-        ROOT_URLCONF="tests.integrations_django.test_recent_login",
+        ROOT_URLCONF="tests.integrations.django_project.test_recent_login",
         TIKTOK_OAUTH_OPTIONS={"transport": project.fake.transport, "clock": clock},
     )
     project.configure(protect_recent=["/ruled"], protect_max_age=60)

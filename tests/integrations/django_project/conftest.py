@@ -17,8 +17,8 @@ from django.test import override_settings
 
 from tiktok_oauth_middleware.testing import FakeTikTok, login_as
 
-from ..conftest import API, ORIGIN, PAGE, SAME_ORIGIN, make_settings
-from ..support.django_once import configure
+from ...conftest import API, ORIGIN, PAGE, SAME_ORIGIN, make_settings
+from ...support.django_once import configure
 
 configure()
 
@@ -144,7 +144,7 @@ def project(request: pytest.FixtureRequest, shell: str, database: None) -> Proje
     cache.clear()
     made = Project(shell, request, fake)
     made.set(
-        ROOT_URLCONF="tests.integrations_django.urls",
+        ROOT_URLCONF="tests.integrations.django_project.urls",
         MIDDLEWARE=USUAL,
         TIKTOK_OAUTH_OPTIONS={"transport": fake.transport, "clock": fake.clock},
     )

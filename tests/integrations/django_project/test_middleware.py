@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ..conftest import API, PAGE
+from ...conftest import API, PAGE
 from .conftest import OURS, USUAL
 
 

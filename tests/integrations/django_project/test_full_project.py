@@ -20,9 +20,9 @@ pytest.importorskip("sqlparse", reason="django is not installed")
 from tiktok_oauth_middleware.testing import FakeTikTok, login_as
 from tiktok_oauth_middleware.testing.server import StandIn
 
-from ..support.patience import HANGS
+from ...support.patience import HANGS
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 MAKE = """
 import django; django.setup()
 from django.contrib.flatpages.models import FlatPage
@@ -51,7 +51,7 @@ def site(fake, tmp_path):
             **{k: v for k, v in os.environ.items() if not k.startswith("TIKTOK_")},
             **stand_in.environment(f"{origin}/auth/tiktok/callback"),
             "TIKTOK_SECRET_KEYS": secrets.token_urlsafe(32),
-            "DJANGO_SETTINGS_MODULE": "tests.integrations_django.full_settings",
+            "DJANGO_SETTINGS_MODULE": "tests.integrations.django_project.full_settings",
             "DJANGO_SECRET_KEY": secrets.token_urlsafe(50),
             "DJANGO_DEBUG": "true",
             "DJANGO_DATABASE": str(tmp_path / "db.sqlite3"),

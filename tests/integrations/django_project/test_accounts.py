@@ -13,7 +13,7 @@ from tiktok_oauth_middleware.django import signals
 from tiktok_oauth_middleware.django.accounts import find_or_make
 from tiktok_oauth_middleware.django.models import TikTokAccount
 
-from ..conftest import ORIGIN
+from ...conftest import ORIGIN
 from .conftest import BACKEND, MODEL_BACKEND
 
 NOBODY = {"name": "", "authenticated": False}

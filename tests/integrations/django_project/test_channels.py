@@ -14,7 +14,7 @@ from django.urls import path
 
 from tiktok_oauth_middleware.django.channels import TikTokAuthMiddlewareStack
 
-from ..conftest import ORIGIN
+from ...conftest import ORIGIN
 
 
 @pytest.fixture

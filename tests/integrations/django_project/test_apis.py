@@ -13,7 +13,7 @@ pytest.importorskip("pydantic", reason="django-ninja is not installed")
 
 @pytest.fixture
 def api(project):
-    project.set(ROOT_URLCONF="tests.integrations_django.api_urls")
+    project.set(ROOT_URLCONF="tests.integrations.django_project.api_urls")
     return project
 
 
