@@ -129,13 +129,16 @@ mutate: $(VENV)/ready-to-test  ## changes the package, to see whether tests noti
 clean:
 	rm -rf $(VENV) build .coverage .coverage.* .mypy_cache .ruff_cache .hypothesis screenshots
 
-.PHONY: docs screenshot languages
+.PHONY: docs diagrams screenshot languages
 languages: $(VENV)/ready-to-test  ## the catalogs of our pages, from translations/*.po
 	$(RUN) -m translations $(ARGS)
 
 docs: $(VENV)/ready-to-test  ## the site, in build/docs; a warning is an error
 	$(RUN) -m sphinx -q -E -W --keep-going -b html docs build/docs
 	@echo "build/docs/index.html"
+
+diagrams: $(VENV)/ready-to-test  ## docs/images/diagrams, with Chromium and npm's Mermaid
+	$(RUN) docs/site_diagrams.py
 
 screenshot: $(VENV)/ready-to-test  ## the pictures in docs/images, with Chromium
 	$(RUN) -m examples.screenshot

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import tiktok_oauth_middleware
 
-sys.path.insert(0, str(Path(__file__).parent))  # for the two extensions beside this
+sys.path.insert(0, str(Path(__file__).parent))  # for the three extensions beside this
 
 project = "tiktok-oauth-middleware"
 author = "the contributors of tiktok-oauth-middleware"
@@ -17,7 +17,7 @@ extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx_copybutton",
-    "sphinxcontrib.mermaid",
+    "site_diagrams",
     "site_docstrings",
     "site_pages",
 ]
@@ -29,9 +29,6 @@ language = "en"
 # --- pages in Markdown -------------------------------------------------------------
 myst_heading_anchors = 4  # anchors as a forge makes them; links to them are checked
 myst_fence_as_directive = ["mermaid"]
-mermaid_version = "11.12.0"  # fetched by the reader's browser
-mermaid_fullscreen = False
-mermaid_height = "auto"
 
 # --- the reference, from docstrings ------------------------------------------------
 autodoc_member_order = "bysource"

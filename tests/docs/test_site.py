@@ -10,6 +10,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -95,6 +96,60 @@ def test_reference_has_every_public_name(site, module):
     assert missing == []
 
 
+#: What a browser fetches by itself, in HTML and in style sheets.
+FETCHED = re.compile(
+    r"""<(?:script|img|iframe|source|video|audio|embed|input)\b[^>]*?\ssrc="([^"]*)"
+    |<link\b(?![^>]*\brel="(?:author|search|next|prev|index|canonical)")[^>]*?\shref="([^"]*)"
+    |@import\s+["']?([^"';)]+)
+    |\burl\(\s*["']?([^"')]+)
+    |\b(?:import|fetch|importScripts)\(\s*["'`]([^"'`]+)
+    |\bfrom\s+["'](https?:[^"']+)""",
+    re.VERBOSE,
+)
+
+
+def elsewhere(text):
+    """Return what a page or a style sheet fetches from another host."""
+    found = ("".join(match.groups("")) for match in FETCHED.finditer(text))
+    return [address for address in found if re.match(r"(https?:)?//", address)]
+
+
+def test_site_fetches_nothing_from_elsewhere(site):
+    """No page, style sheet or script of the site fetches anything from another host."""
+    files = [path for kind in ("html", "css", "js") for path in site.rglob(f"*.{kind}")]
+    assert len(files) > 70
+    texts = {path: path.read_text(encoding="utf-8") for path in files}
+    assert [
+        (path.name, found) for path in files if (found := elsewhere(texts[path]))
+    ] == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '<script async src="https://cdn.example/mermaid.js"></script>',
+        '<link rel="stylesheet" href="//cdn.example/a.css">',
+        '<script type="module">import m from "https://cdn.example/m.mjs";</script>',
+        "@font-face { src: url(https://fonts.example/a.woff2) }",
+        '@import "https://fonts.example/a.css";',
+        '<script>await import("https://cdn.example/m.mjs")</script>',
+    ],
+)
+def test_what_is_fetched_is_found(text):
+    """Scripts, modules, styles and fonts of another host are recognised."""
+    assert len(elsewhere(text)) == 1
+
+
+def test_diagrams_are_in_the_pages(site):
+    """Each diagram is SVG within its page, with a title and a description."""
+    page = (site / "guide" / "concepts.html").read_text(encoding="utf-8")
+    source = (DOCS / "guide" / "concepts.md").read_text(encoding="utf-8")
+    drawn = re.findall(r'<div class="mermaid"><svg.*?</svg></div>', page, re.DOTALL)
+    assert len(drawn) == source.count("```mermaid") > 3
+    for svg in drawn:
+        assert re.search(r"<title [^>]+>[^<]+</title><desc [^>]+>[^<]+</desc>", svg)
+
+
 def test_llms_lists_every_page(site):
     """`llms.txt` has a title, a summary and a link to the text of every page."""
     text = (site / "llms.txt").read_text(encoding="utf-8")
@@ -116,6 +171,7 @@ def test_llms_has_the_docstrings(site):
 #: Pages with wide tables, long signatures, pictures and code.
 LOOKED_AT = (
     "index.html",
+    "guide/concepts.html",
     "guide/settings.html",
     "guide/button.html",
     "integrations/frameworks.html",
@@ -130,11 +186,13 @@ LOOKS = {
 
 @pytest.mark.parametrize("look", LOOKS)
 def test_pages_in_a_browser(site, chromium, look):
-    """Pages are no wider than a desk's or phone's window, and axe finds nothing."""
+    """Pages fit a desk's and a phone's window, axe finds nothing, no other host is asked."""
     context = chromium.new_context(
         viewport=LOOKS[look], color_scheme=look.rpartition("-")[2]
     )
     tab = context.new_page()
+    requested = set()
+    tab.on("request", lambda request: requested.add(urlsplit(request.url).netloc))
     with serving(site) as address:
         for page in LOOKED_AT:
             tab.goto(address + page)
@@ -144,6 +202,7 @@ def test_pages_in_a_browser(site, chromium, look):
             wide = "document.documentElement.scrollWidth > innerWidth"
             assert not tab.evaluate(wide), page
             assert violations(tab) == [], page
+    assert requested == {urlsplit(address).netloc}
     context.close()
 
 
