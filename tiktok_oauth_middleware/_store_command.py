@@ -177,7 +177,6 @@ async def _copied(
     clock: Callable[[], float],
     show: Callable[[CopyReport], None],
 ) -> CopyReport:
-    from ._core.encryption import Box
     from ._session.cache import SessionCache
     from ._session.connections import Connections
     from ._session.copying import Copy
@@ -185,16 +184,8 @@ async def _copied(
     from ._session.records import Records
 
     adapters = [backend.adapt_store(store) for store in stores]
-    keys = [reveal(key) for key in settings.secret_keys]
     source, target = (
-        Records(
-            settings,
-            adapter,
-            Box(keys, settings.client_key, "grant"),
-            SessionCache(1),
-            clock,
-        )
-        for adapter in adapters
+        Records(settings, adapter, SessionCache(1), clock) for adapter in adapters
     )
     work = Copy(
         source,

@@ -95,7 +95,7 @@ def keys(store: str) -> dict[str, int]:
     for key in found:
         if ":used:{hook-" in key:
             kinds["delivery"] += 1
-        elif any(f":used:{{{name}-" in key for name in ("ended", "revoked")):
+        elif ":used:{ended-" in key:
             kinds["end"] += 1
         elif ":used:" in key:
             kinds["login"] += 1

@@ -9,11 +9,14 @@ from __future__ import annotations
 import pytest
 
 from tiktok_oauth_middleware import StoreError, TikTokTokens
-from tiktok_oauth_middleware._session.endings import Endings
+from tiktok_oauth_middleware._core.backends.base import run
+from tiktok_oauth_middleware._session.cookie import record_id
+from tiktok_oauth_middleware._session.endings import NotedEnds
+from tiktok_oauth_middleware._session.notes import Notes, note_name
 
 from ..conftest import kept, make_settings
 from ..support.app_users import connect, connecting, sign_in
-from .test_webhooks import HOOK, deliver
+from .test_webhooks import HOOK, deliver, withdrawal
 
 
 @pytest.fixture
@@ -104,54 +107,95 @@ def test_before(world, tokens, how):
     assert kept(world) is not None
 
 
-def test_end_that_is_under_way(world, monkeypatch):
-    """While another process is asking TikTok to end the access, no login ends here."""
+def endings(tokens):
+    """Return the notes about ends of access, as another process writes them."""
+    return tokens._sync_service().endings
+
+
+def id_of(world):
+    return record_id(world.settings.client_key, world.tiktok.people[0].open_id)
+
+
+@pytest.mark.parametrize("also", ["nothing", "withdrawal", "revoke"])
+def test_revoke_that_is_under_way(world, tokens, meanwhile, also):
+    """While another process asks TikTok to end the access, no login stands.
+
+    The login's token still works then. A withdrawal that is noted meanwhile changes
+    nothing, nor does another revoke that is over.
+    """
     world.browser().log_in()
-    open_id = world.tiktok.people[0].open_id
-
-    async def since(self, name, began_at):
-        return "yes"
-
-    monkeypatch.setattr(Endings, "_since", since)
     browser = world.browser()
-    assert browser.log_in().status_code == 400
-    assert kept(world, open_id) is None
+    callback = browser.consent(browser.begin())
+    noted, name = endings(tokens), id_of(world)
+    began = []
+
+    def happen():
+        run(tokens._sync_service().forget(name))
+        began.append(run(noted.begin_revoke(name)))
+        if also == "withdrawal":
+            body = withdrawal(world, world.tiktok.people[0].open_id)
+            assert deliver(world, body) == 200
+        if also == "revoke":
+            run(noted.end_revoke(name, run(noted.begin_revoke(name))))
+
+    meanwhile(happen)
+    assert browser.get(callback).status_code == 400
+    assert kept(world) is None
+    run(noted.end_revoke(name, began[0]))
+    browser.log_in()
+    assert browser.signed_in
 
 
-def test_note_of_an_end_that_is_under_way(world, tokens, meanwhile, monkeypatch):
-    """The note is written before TikTok is asked, so that nothing falls in between."""
+def test_note_of_a_revoke(world, tokens, monkeypatch):
+    """A revoke is noted before TikTok is asked, and its end afterwards."""
     world.browser().log_in()
+    noted, name, handle = endings(tokens), id_of(world), world.tiktok.handle
     seen = []
-    note = Endings.note
 
-    async def watch(self, name, *, is_begun=False):
-        await note(self, name, is_begun=is_begun)
-        seen.append((is_begun, kept(world) is not None, world.tiktok.count("revoke")))
+    def listen(method, url, headers, body):
+        if "/oauth/revoke/" in url:
+            seen.append(run(noted._read(name)))
+        return handle(method, url, headers, body)
 
-    monkeypatch.setattr(Endings, "note", watch)
+    monkeypatch.setattr(world.tiktok, "handle", listen)
     tokens.disconnect(world.tiktok.people[0].open_id)
-    assert seen == [(True, True, 0), (False, False, 1)]
+    now = int(world.clock())
+    assert seen == [NotedEnds(begun=(now,))]
+    assert run(noted._read(name)) == NotedEnds(ended_at=now, revoked_at=now)
+
+
+def test_process_that_died(world, tokens):
+    """A revoke whose process died hinders no login that begins two minutes later."""
+    run(endings(tokens).begin_revoke(id_of(world)))
+    world.clock.advance(120)
+    browser = world.browser()
+    browser.log_in()
+    assert browser.signed_in
+
+
+def test_foreign_note(world, tokens):
+    """A note that cannot be read is as none, and the next one replaces it."""
+    noted, name = endings(tokens), id_of(world)
+    for row in (b"1 2 3", b"1 x 0 ", b"2 9 9 9", b"\xff"):
+        before = run(noted._notes.read(note_name("ended", name)))
+        assert run(noted._notes.swap(note_name("ended", name), before, row, 60))
+        assert run(noted.revoked_at(name)) is None
+    run(noted.end_revoke(name, None))
+    assert run(noted.revoked_at(name)) == int(world.clock())
 
 
 def test_store_that_fails(world, monkeypatch, caplog):
     """If the note cannot be read the login stands, and the next refresh decides."""
+    read = Notes.read
 
-    async def fail(self, name):
-        message = "the store is down"
-        raise StoreError(message)
+    async def reading(self, name):
+        if name.startswith("ended-"):
+            message = "the store is down"
+            raise StoreError(message)
+        return await read(self, name)
 
     browser = world.browser()
     callback = browser.consent(browser.begin())
-    monkeypatch.setattr(
-        "tiktok_oauth_middleware._session.endings.ended_note", lambda name: "ended-x"
-    )
-    from tiktok_oauth_middleware._session.records import Records
-
-    read = Records.read_note
-
-    async def reading(self, name):
-        return await (fail(self, name) if name == "ended-x" else read(self, name))
-
-    monkeypatch.setattr(Records, "read_note", reading)
+    monkeypatch.setattr(Notes, "read", reading)
     assert browser.get(callback).status_code == 303
     assert "an end of access could not be read" in caplog.text

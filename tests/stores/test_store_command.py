@@ -20,7 +20,6 @@ from tiktok_oauth_middleware import MemoryStore, SQLStore
 from tiktok_oauth_middleware.__main__ import main
 from tiktok_oauth_middleware._core.backends.base import run
 from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
-from tiktok_oauth_middleware._core.encryption import Box
 from tiktok_oauth_middleware._core.secret import Secret
 from tiktok_oauth_middleware._session.cache import SessionCache
 from tiktok_oauth_middleware._session.cookie import record_id
@@ -58,10 +57,8 @@ def settings(monkeypatch: pytest.MonkeyPatch) -> TikTokSettings:
 
 
 def records_in(store: Any, settings: TikTokSettings) -> Records:
-    keys = [key.reveal() for key in settings.secret_keys]
-    box = Box(keys, settings.client_key, "grant")
     adapter = ThreadBackend().adapt_store(store)
-    return Records(settings, adapter, box, SessionCache(1), lambda: NOW)
+    return Records(settings, adapter, SessionCache(1), lambda: NOW)
 
 
 def user(number: int) -> UserRecord:

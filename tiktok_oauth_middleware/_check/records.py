@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from tiktok_oauth_middleware._core.backends.base import run
 from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
-from tiktok_oauth_middleware._core.encryption import Box
 from tiktok_oauth_middleware._core.findings import Finding, good, note
 from tiktok_oauth_middleware._core.secret import reveal
 from tiktok_oauth_middleware._session.cache import SessionCache
@@ -53,9 +52,7 @@ def findings(settings: TikTokSettings) -> Iterator[Finding]:
 async def _counted(settings: TikTokSettings) -> tuple[int, int]:
     """Return how many records were read, and how many of them do not open."""
     store = ThreadBackend().adapt_store(open_store(reveal(settings.store)))
-    keys = [reveal(key) for key in settings.secret_keys]
-    box = Box(keys, settings.client_key, "grant")
-    records = Records(settings, store, box, SessionCache(1), time.time)
+    records = Records(settings, store, SessionCache(1), time.time)
     try:
         opened: dict[str, bool] = {}  # by id, since some stores list a row twice
         async with aclosing(records.each()) as found:

@@ -23,7 +23,7 @@ from tiktok_oauth_middleware._core.secret import reveal
 from tiktok_oauth_middleware.errors import StoreError
 
 from .cookie import to_text
-from .records import swap_attempts
+from .rows import row_key, swap_attempts
 
 if TYPE_CHECKING:
     from tiktok_oauth_middleware._core.store_adapter import StoreAdapter
@@ -292,7 +292,7 @@ class Connections:
             mac = hashed.copy()
             mac.update(user_id.encode())
             name = to_text(mac.digest()[:_HASH_BYTES])
-            key = f"{self._records.space}:user:{{{name}}}"
+            key = row_key(self._records.space, "user", name)
             sealed = await self._store.get(key)
             rows.append(_Row(key, sealed, self._opened(key, sealed)))
         return rows

@@ -14,6 +14,8 @@ import hashlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+from .rows import row_key
+
 if TYPE_CHECKING:
     from tiktok_oauth_middleware._core.encryption import Box
     from tiktok_oauth_middleware._core.store_adapter import StoreAdapter
@@ -96,7 +98,7 @@ class CopyMarks:
         self._clock = clock
 
     def _key(self, record_id: str) -> str:
-        return f"{self._space}:copied:{{{record_id}}}"
+        return row_key(self._space, "copied", record_id)
 
     async def read(self, record_id: str) -> CopyMark | None:
         """Return a record's mark; None if it was not copied, or too long ago.
@@ -159,7 +161,7 @@ class CopyMarks:
 
     @property
     def _moving(self) -> str:
-        return f"{self._space}:copying:{{all}}"
+        return row_key(self._space, "copying", "all")
 
     async def note_moving(self) -> bool:
         """Note that records are being copied here; return whether they were before.

@@ -30,8 +30,9 @@ from .copy_marks import (
     generation_of,
     session_name,
 )
+from .notes import seconds_of
 from .record import MAX_SESSIONS, Session, UserRecord
-from .records import COPIED_NOTES, ROW_KINDS, Row, swap_attempts
+from .rows import ROW_KINDS, Row, swap_attempts
 
 if TYPE_CHECKING:
     from .connections import Connections
@@ -278,14 +279,11 @@ class Copy:
 
     async def _note(self, row: Row) -> None:
         """Copy a note, if the new store has none of its name."""
-        value = await self._source.read_note(row.name)
+        value = await self._source.notes.read(row.name)
         if value is None:
             return
-        seconds = next(
-            (life for name, life in COPIED_NOTES.items() if row.name.startswith(name)),
-            self._login_seconds,
-        )
-        self.report.notes += await self._target.swap_note(
+        seconds = seconds_of(row.name, self._login_seconds)
+        self.report.notes += await self._target.notes.swap(
             row.name, None, value, seconds
         )
 

@@ -1,57 +1,143 @@
-"""Ends of a user's access at TikTok, as logins that are under way must notice them.
+"""Ends of users' access at TikTok, noted in the store for logins and webhooks.
 
 TikTok ends every token of a user when the app revokes one, or the user withdraws. A
 login whose code was exchanged before that, and whose record is written after it, would
 keep tokens that are dead. So each end is noted in the store, before the record is
 deleted, and a login reads the note when its record is written.
+
+TikTok also sends a webhook about a revoke of the app's own, perhaps after the user has
+logged in again. By the note the webhook is recognized.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from tiktok_oauth_middleware._core.log import logger
 from tiktok_oauth_middleware.errors import StoreError, TikTokError
 
+from .notes import NOTE_SECONDS, note_name
 from .record import SERVER_CLOCK_SKEW
-from .records import ENDED_SECONDS, ended_note, swap_attempts
+from .rows import swap_attempts
 
 if TYPE_CHECKING:
     from tiktok_oauth_middleware._oauth.client import TikTokClient
 
+    from .notes import Notes
     from .record import UserRecord
-    from .records import Records
 
-_BEGUN = b"begun "
+#: How long an end matters to logins, in seconds: one that began before it is written or
+#: has failed by then.
+_LOGIN_SECONDS = 900
 #: Errors of user info that TikTok gives for a token that works.
 _TOKEN_WORKS = frozenset(("scope_not_authorized", "scope_permission_missed"))
+
+
+class NotedEnds(NamedTuple):
+    """What is noted of a user, in seconds since 1970; 0 for what never was."""
+
+    #: When the access ended last, or may have.
+    ended_at: int = 0
+    #: When the last revoke of the app's own was over.
+    revoked_at: int = 0
+    #: When each revoke began that is not over, or whose process has died.
+    begun: tuple[int, ...] = ()
+
+    def pack(self) -> bytes:
+        """Return the note as text: a version, then the times."""
+        begun = ",".join(map(str, self.begun))
+        return f"1 {self.ended_at} {self.revoked_at} {begun}".encode()
+
+    @classmethod
+    def unpack(cls, packed: bytes | None) -> NotedEnds:
+        """Return what `pack` wrote; of anything else, that nothing is noted."""
+        try:
+            version, ended, revoked, begun = (packed or b"").decode().split(" ")
+            times = tuple(int(at) for at in begun.split(",") if at)
+            noted = cls(int(ended), int(revoked), times)
+        except ValueError:
+            return cls()
+        return noted if version == "1" else cls()
+
+    def with_begun(self, now: int) -> NotedEnds:
+        """Return the note with a revoke that begins now."""
+        recent = (at for at in self.begun if at > now - _LOGIN_SECONDS)
+        return self._replace(begun=(*recent, now))
+
+    def with_end(self, now: int) -> NotedEnds:
+        """Return the note with an end that may have come now."""
+        return self._replace(ended_at=max(self.ended_at, now))
+
+    def without_begun(self, began_at: int) -> NotedEnds:
+        """Return the note without one of the revokes that began at a time."""
+        begun = [*self.begun]
+        with contextlib.suppress(ValueError):
+            begun.remove(began_at)
+        return self._replace(begun=tuple(begun))
 
 
 class Endings:
     """The notes about ends of access, in one store."""
 
-    def __init__(self, records: Records, clock: Callable[[], float]) -> None:
-        self._records = records
+    def __init__(self, notes: Notes, clock: Callable[[], float]) -> None:
+        self._notes = notes
         self._clock = clock
 
-    async def note(self, record_id: str, *, is_begun: bool = False) -> None:
-        """Note that a user's access ended now.
-
-        Args:
-            record_id: of the user.
-            is_begun: whether TikTok is about to be asked to end it.
+    async def note(self, record_id: str) -> None:
+        """Note that a user's access may have ended now.
 
         Raises:
             StoreError: the store failed.
         """
-        now = str(int(self._clock())).encode()
-        row, name = (_BEGUN if is_begun else b"") + now, ended_note(record_id)
-        for _ in swap_attempts():
-            before = await self._records.read_note(name)
-            if await self._records.swap_note(name, before, row, ENDED_SECONDS):
-                return
+        now = int(self._clock())
+        await self._change(record_id, lambda noted: noted.with_end(now))
+
+    async def begin_revoke(self, record_id: str) -> int:
+        """Note that TikTok is about to be asked to end a user's access.
+
+        Returns:
+            What `end_revoke` takes: when it began.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        now = int(self._clock())
+        await self._change(record_id, lambda noted: noted.with_begun(now))
+        return now
+
+    async def end_revoke(
+        self, record_id: str, began_at: int | None, *, was_asked: bool = True
+    ) -> None:
+        """Note that TikTok has answered, or will not.
+
+        Args:
+            record_id: of the user.
+            began_at: what `begin_revoke` returned; None if it failed.
+            was_asked: whether TikTok was asked, so that it may send a webhook.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        now = int(self._clock())
+
+        def ended(noted: NotedEnds) -> NotedEnds:
+            if began_at is not None:
+                noted = noted.without_begun(began_at)
+            if was_asked:
+                noted = noted._replace(revoked_at=max(noted.revoked_at, now))
+            return noted.with_end(now)
+
+        await self._change(record_id, ended)
+
+    async def revoked_at(self, record_id: str) -> int | None:
+        """Return when a revoke of the app's own was last over; None if not lately.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        return (await self._read(record_id)).revoked_at or None
 
     async def has_ended(
         self,
@@ -82,16 +168,29 @@ class Endings:
         self, record_id: str, began_at: float
     ) -> Literal["no", "perhaps", "yes"]:
         try:
-            row = await self._records.read_note(ended_note(record_id))
+            noted = await self._read(record_id)
         except StoreError as error:
             logger.warning("an end of access could not be read: %s", error)
             return "no"
-        if row is None:
-            return "no"
-        is_begun, at = row.startswith(_BEGUN), row.removeprefix(_BEGUN)
-        if not at.isdigit() or int(at) < began_at - SERVER_CLOCK_SKEW:
-            return "no"
-        return "yes" if is_begun else "perhaps"
+        earliest = began_at - SERVER_CLOCK_SKEW
+        if max(noted.begun, default=0) >= earliest:
+            return "yes"
+        return "perhaps" if noted.ended_at >= earliest else "no"
+
+    async def _read(self, record_id: str) -> NotedEnds:
+        return NotedEnds.unpack(await self._notes.read(note_name("ended", record_id)))
+
+    async def _change(
+        self, record_id: str, change: Callable[[NotedEnds], NotedEnds]
+    ) -> None:
+        name = note_name("ended", record_id)
+        for _ in swap_attempts():
+            before = await self._notes.read(name)
+            after = change(NotedEnds.unpack(before))
+            # For a webhook's sake a revoke is remembered for longer.
+            seconds = NOTE_SECONDS["ended"] if after.revoked_at else _LOGIN_SECONDS
+            if await self._notes.swap(name, before, after.pack(), seconds):
+                return
 
 
 async def token_works(client: TikTokClient, record: UserRecord) -> bool:

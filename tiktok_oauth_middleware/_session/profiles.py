@@ -25,7 +25,7 @@ from tiktok_oauth_middleware.errors import TikTokError, TikTokUnavailable
 from .backoff import Backoff
 from .cached_session import PROFILE, RECORD_ID
 from .record import WRONG_CLOCK_SECONDS
-from .records import swap_attempts
+from .rows import swap_attempts
 
 if TYPE_CHECKING:
     from tiktok_oauth_middleware._core.secret import Secret

@@ -7,24 +7,23 @@ first write.
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import hmac
-import os
-import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, aclosing
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from tiktok_oauth_middleware._core.encryption import Box
 from tiktok_oauth_middleware._core.log import logger
-from tiktok_oauth_middleware._oauth.scopes import join_scopes, split_scopes
-from tiktok_oauth_middleware.errors import StoreError
+from tiktok_oauth_middleware._core.secret import reveal
 
-from .copy_marks import CopyMarks, generation_of
+from .attempts import Attempts
+from .copy_marks import CopyMarks
+from .denied_scopes import DeniedScopes
+from .notes import Notes
 from .record import Session, UserRecord
+from .rows import Row, row_key, space_of, swap_attempts
 
 if TYPE_CHECKING:
-    from tiktok_oauth_middleware._core.encryption import Box
     from tiktok_oauth_middleware._core.store_adapter import LockHandle, StoreAdapter
     from tiktok_oauth_middleware.settings.options import TikTokSettings
 
@@ -35,28 +34,6 @@ _UNKNOWN_LIFE = 400 * 86400
 #: A record stays this long after its tokens have expired, in seconds, so that a request
 #: or a job can report that the grant has ended. It authenticates no request.
 _NOTICE = 7 * 86400
-#: TikTok repeats a webhook for three days until it is answered with 200.
-_REVOKED_SECONDS = 4 * 86400
-#: How long the end of an access is noted, in seconds: a login that began before it is
-#: written or has failed by then.
-ENDED_SECONDS = 900
-#: All 50 sessions of a user may write at once, and each round of attempts lets one of
-#: them through.
-_MAX_SWAPS = 100
-
-
-def swap_attempts() -> Iterator[int]:
-    """Count the attempts to change a record that others may change at the same time.
-
-    Each attempt reads, changes and swaps. If another write came in between, the swap
-    fails and the next attempt reads again.
-
-    Raises:
-        StoreError: after the last attempt.
-    """
-    yield from range(_MAX_SWAPS)
-    message = f"other writers changed the record at each of {_MAX_SWAPS} attempts"
-    raise StoreError(message)
 
 
 class VersionedRecord(NamedTuple):
@@ -71,46 +48,6 @@ class VersionedRecord(NamedTuple):
     at: float
 
 
-#: Every kind of row, and what a copy to another store does with it: a record is merged,
-#: a note is written where there is none, and what is left belongs to the one store.
-ROW_KINDS: Mapping[str, Literal["record", "note", "left"]] = {
-    "grant": "record",
-    # The lease of a process.
-    "grant:lock": "left",
-    "used": "note",
-    # Of a process that is refreshing now, or died of it.
-    "attempt": "left",
-    # Made of the records: which accounts are connected to a user of the app.
-    "user": "left",
-    # What the marks say is about the store that they are in.
-    "copied": "left",
-    "copying": "left",
-}
-
-
-class Row(NamedTuple):
-    """A row of a store, by its key."""
-
-    #: Such as "grant"; "grant:lock" is the lock of one; "foreign" is another app's.
-    kind: str
-    #: What the braces hold: a record's id, or the name of a note.
-    name: str
-    #: The whole key; of a foreign row the part that names the app.
-    key: str
-
-
-_ROW = re.compile(r"(tiktok:[^:]+):([a-z]+):\{(.*)\}(:[a-z]+)?", re.DOTALL)
-
-
-class Attempt(NamedTuple):
-    """One process's attempt to refresh a user's tokens."""
-
-    #: The value that marks this attempt in the store.
-    note: bytes
-    #: Whether an earlier attempt with the same tokens began and did not finish.
-    is_second: bool
-
-
 class Records:
     """The records of one TikTok app's users."""
 
@@ -118,25 +55,27 @@ class Records:
         self,
         settings: TikTokSettings,
         store: StoreAdapter,
-        box: Box,
         cache: SessionCache,
         clock: Callable[[], float],
     ) -> None:
         """Take the store's adapter, and the cache from which each write removes."""
         self._settings = settings
         self._store = store
-        self._box = box
+        # No attribute: debuggers and reporters print those.
+        keys = [reveal(key) for key in settings.secret_keys]
+        self._box = Box(keys, settings.client_key, "grant")
         self._clock = clock
         self._cache = cache
-        client_key = settings.client_key.encode()
         #: How all keys of this app begin.
-        self.space = f"tiktok:{hashlib.sha256(client_key).hexdigest()[:12]}"
+        self.space = space_of(settings.client_key)
+        self.notes = Notes(self.space, store)
+        self.denied_scopes = DeniedScopes(self.notes, self._box)
+        self.attempts = Attempts(self.space, store)
         #: The marks of records that were copied here from another store.
-        self.copy_marks = CopyMarks(self.space, store, box, clock)
+        self.copy_marks = CopyMarks(self.space, store, self._box, clock)
 
     def _key(self, record_id: str) -> str:
-        # The braces keep a user's record and its lock in one slot of a Redis cluster.
-        return f"{self.space}:grant:{{{record_id}}}"
+        return row_key(self.space, "grant", record_id)
 
     async def each(
         self, after: str = ""
@@ -181,16 +120,7 @@ class Records:
             StoreError: the store failed, or cannot list its keys.
         """
         async for keys in self._store.pages("tiktok:"):
-            yield [self._row(key) for key in keys]
-
-    def _row(self, key: str) -> Row:
-        found = _ROW.fullmatch(key)
-        if found is None:
-            return Row("unknown", "", key)
-        space, kind, name, more = found.groups()
-        if space != self.space:
-            return Row("foreign", "", space)
-        return Row(kind if not more else f"{kind}{more}", name, key)
+            yield [Row.of(key, self.space) for key in keys]
 
     async def load(self, record_id: str) -> VersionedRecord | None:
         """Return the record; None if there is none, or it cannot be opened.
@@ -370,7 +300,7 @@ class Records:
         Raises:
             StoreError: the store failed; the record may still exist.
         """
-        await self.forget_denied(record_id)
+        await self.denied_scopes.forget(record_id)
         for _ in swap_attempts():
             stored = await self.load(record_id)
             if stored is None:
@@ -407,144 +337,6 @@ class Records:
         """Return the sessions of a record that have not ended."""
         return tuple(s for s in record.sessions if self.is_active(s))
 
-    async def was_used(self, name: str) -> bool:
-        """Whether `use_once` was called with this name."""
-        return await self._store.get(self._used(name)) is not None
-
-    async def use_once(self, name: str, seconds: float) -> bool:
-        """Mark a login or a delivery as used; False if it was marked before."""
-        return await self._store.compare_and_set(self._used(name), None, b"1", seconds)
-
-    async def read_note(self, name: str) -> bytes | None:
-        """Return the note under the name of something used once, or None."""
-        return await self._store.get(self._used(name))
-
-    async def swap_note(
-        self, name: str, old: bytes | None, new: bytes, seconds: float
-    ) -> bool:
-        """Replace the note `old` by `new`; False if the note was another."""
-        return await self._store.compare_and_set(self._used(name), old, new, seconds)
-
-    async def note_denied(
-        self,
-        record_id: str,
-        denied: frozenset[str],
-        requested: frozenset[str] = frozenset(),
-    ) -> None:
-        """Store the scopes that a user denied on TikTok's page.
-
-        They outlive the record, which is deleted with the last session, so that no
-        user is asked for the same scopes at every login.
-
-        Args:
-            record_id: the user's record.
-            denied: scopes that were requested and not granted.
-            requested: all scopes that were requested; those not in `denied` have been
-                granted, and are no longer listed as denied.
-
-        Raises:
-            StoreError: the store failed.
-        """
-        name = _denied(record_id)
-        for _ in swap_attempts():
-            row = await self.read_note(name)
-            before = self._opened_scopes(name, row)
-            after = (before - requested) | denied
-            if after == before:
-                return
-            text = join_scopes(after).encode()
-            sealed = self._box.seal(text, self._used(name)) if text else None
-            key, ttl = self._used(name), _UNKNOWN_LIFE
-            if await self._store.compare_and_set(key, row, sealed, ttl):
-                return
-
-    async def denied(self, record_id: str) -> frozenset[str]:
-        """Return the scopes that a user denied on TikTok's page.
-
-        Raises:
-            StoreError: the store failed.
-        """
-        name = _denied(record_id)
-        return self._opened_scopes(name, await self.read_note(name))
-
-    def _opened_scopes(self, name: str, row: bytes | None) -> frozenset[str]:
-        text = None if row is None else self._box.open(row, self._used(name))
-        return split_scopes(text.decode()) if text else frozenset()
-
-    async def forget_denied(self, record_id: str) -> None:
-        """Forget which scopes a user denied: TikTok asks for all of them again.
-
-        Raises:
-            StoreError: the store failed.
-        """
-        key = self._used(_denied(record_id))
-        row = await self._store.get(key)
-        if row is not None:
-            await self._store.compare_and_set(key, row, None, 1)
-
-    async def note_revoked(self, record_id: str) -> None:
-        """Store the time of our own call that revoked a user's access at TikTok.
-
-        TikTok also sends a webhook about it, which may arrive after the next login.
-        """
-        name, now = _revoked(record_id), str(int(self._clock())).encode()
-        for _ in swap_attempts():
-            noted = await self.read_note(name)
-            if await self.swap_note(name, noted, now, _REVOKED_SECONDS):
-                return
-
-    async def revoked_at(self, record_id: str) -> int | None:
-        """Return when `note_revoked` was last called; None if not within four days."""
-        noted = await self.read_note(_revoked(record_id))
-        return int(noted) if noted is not None and noted.isdigit() else None
-
-    def _used(self, name: str) -> str:
-        return f"{self.space}:used:{{{name}}}"
-
-    async def begin_attempt(self, stored: VersionedRecord, seconds: float) -> Attempt:
-        """Note in the store that this process is about to refresh a user's tokens.
-
-        This is a write of its own before the call, so that a store that accepts no
-        writes is noticed before the only refresh token is spent.
-
-        Args:
-            stored: the user's record.
-            seconds: how long the note is kept: the longest time an attempt takes.
-
-        Raises:
-            StoreError: the store failed.
-        """
-        key, generation = (
-            self._attempt(stored.record_id),
-            generation_of(stored.record),
-        )
-        note = generation + os.urandom(8)
-        while not await self._store.compare_and_set(key, None, note, seconds):
-            other = await self._store.get(key)
-            if other is not None and await self._store.compare_and_set(
-                key, other, note, seconds
-            ):
-                return Attempt(note, is_second=other.startswith(generation))
-        return Attempt(note, is_second=False)
-
-    async def is_alone(self, record_id: str, attempt: Attempt) -> bool:
-        """Whether no other process can have the answer to the same refresh token.
-
-        A note that is missing or was replaced means that this process was suspended
-        for so long that another may have taken over.
-        """
-        found = await self._store.get(self._attempt(record_id))
-        return not attempt.is_second and found == attempt.note
-
-    async def end_attempt(self, record_id: str, attempt: Attempt) -> None:
-        """Delete the note, if it is still ours; if the store fails, it expires."""
-        with contextlib.suppress(StoreError):
-            key = self._attempt(record_id)
-            await self._store.compare_and_set(key, attempt.note, None, 0)
-
-    def _attempt(self, record_id: str) -> str:
-        return f"{self.space}:attempt:{{{record_id}}}"
-
     def lock(
         self, record_id: str, seconds: float
     ) -> AbstractAsyncContextManager[LockHandle]:
@@ -580,36 +372,3 @@ class Records:
                 until, max(map(self.session_ends_at, record.sessions), default=now)
             )
         return max(1.0, until - now)
-
-
-_DENIED, _REVOKED, _DELIVERY, _ENDED = "declined-", "revoked-", "hook-", "ended-"
-#: How long a copied note is kept, in seconds, by how its name begins. Any other is a
-#: login's, and is kept for as long as a login may take.
-COPIED_NOTES: Mapping[str, float] = {
-    _DENIED: _UNKNOWN_LIFE,
-    _REVOKED: _REVOKED_SECONDS,
-    _ENDED: ENDED_SECONDS,
-    _DELIVERY: _REVOKED_SECONDS,
-}
-
-
-def _denied(record_id: str) -> str:
-    return _DENIED + record_id
-
-
-def _revoked(record_id: str) -> str:
-    return _REVOKED + record_id
-
-
-def ended_note(record_id: str) -> str:
-    """Return the name of the note that a user's access ended; see `Endings`."""
-    return _ENDED + record_id
-
-
-def delivery_note(digest: str) -> str:
-    """Return the name of the note that a webhook was handled.
-
-    Args:
-        digest: of the delivery's body.
-    """
-    return _DELIVERY + digest

@@ -38,14 +38,15 @@ from tiktok_oauth_middleware.events import Event
 
 from .backoff import Backoff
 from .record import WRONG_CLOCK_SECONDS, UserRecord
-from .records import swap_attempts
+from .rows import swap_attempts
 
 if TYPE_CHECKING:
     from tiktok_oauth_middleware._core.backends.base import Meanwhile
     from tiktok_oauth_middleware._core.store_adapter import LockHandle
     from tiktok_oauth_middleware._oauth.token_response import TokenResponse
 
-    from .records import Attempt, VersionedRecord
+    from .attempts import Attempt
+    from .records import VersionedRecord
     from .shared import Shared
 
 #: At most a minute: 47 s and up to 25 % of jitter, rounded up to whole seconds.
@@ -265,12 +266,12 @@ class Refresh:
         if stored is None or not self.is_due(stored.record, demand):
             return stored
         client = await self._client()
-        attempt = await self._records.begin_attempt(stored, self.longest)
+        attempt = await self._records.attempts.begin(stored, self.longest)
         # A process that was slow to get here may have lost the lock to another, which
         # then asks TikTok.
         is_late = time.monotonic() - lock.requested_at > self._lease / 2
         if is_late and not await lock.hold.renew(self._lease):
-            await self._records.end_attempt(record_id, attempt)
+            await self._records.attempts.end(record_id, attempt)
             raise _LockLostError
         try:
             answer = await client.refresh(
@@ -281,7 +282,7 @@ class Refresh:
             return await self._revoked(stored, attempt, error)
         except TikTokError as error:
             left = await self._failed(stored, error)
-            await self._records.end_attempt(record_id, attempt)
+            await self._records.attempts.end(record_id, attempt)
             return left
         # The stored attempt is not deleted and expires by itself: it concerns tokens
         # that are about to leave the record.
@@ -380,13 +381,13 @@ class Refresh:
         latest = await self._records.load(stored.record_id)
         if latest is None or not _is_same(latest, stored):
             return latest
-        if not await self._records.is_alone(stored.record_id, attempt):
+        if not await self._records.attempts.is_alone(stored.record_id, attempt):
             return await self._failed(stored, error, wait=self.longest)
         marks = self._records.copy_marks
         if await marks.may_be_outdated(stored.record_id, latest.record):
             # The next copy brings the tokens that the old store has since.
             left = await self._failed(stored, error)
-            await self._records.end_attempt(stored.record_id, attempt)
+            await self._records.attempts.end(stored.record_id, attempt)
             return left
         return await self._end(latest, "invalid_grant", error)
 

@@ -13,7 +13,7 @@ from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any
 
 from tiktok_oauth_middleware._core.backends.base import TLSContext
-from tiktok_oauth_middleware._core.encryption import Box, derive
+from tiktok_oauth_middleware._core.encryption import derive
 from tiktok_oauth_middleware._core.log import logger
 from tiktok_oauth_middleware._core.secret import reveal
 from tiktok_oauth_middleware._observe.emit import Emitter, OnEvent
@@ -106,19 +106,11 @@ class SessionService:
             adapter = ObservedStore(adapter, self._meter, self.traces)
         self._adapter = adapter
         self.check_workers()
-        # No attribute: debuggers and reporters print those.
-        keys = [reveal(key) for key in settings.secret_keys]
-        log_key = derive(keys[0], settings.client_key, "log")
+        log_key = derive(reveal(settings.secret_keys[0]), settings.client_key, "log")
         self.emit = Emitter(backend, log_key, on_event, self._meter, self.traces)
         self.cache = SessionCache(settings.remembered_sessions)
-        self.records = Records(
-            settings,
-            adapter,
-            Box(keys, settings.client_key, "grant"),
-            self.cache,
-            clock,
-        )
-        self.endings = Endings(self.records, clock)
+        self.records = Records(settings, adapter, self.cache, clock)
+        self.endings = Endings(self.records.notes, clock)
         self.shared = Shared(
             settings=settings,
             backend=backend,
@@ -295,13 +287,13 @@ class SessionService:
         Raises:
             StoreError: the store failed before anything was done.
         """
-        await self.endings.note(record_id, is_begun=True)
+        began_at = await self.endings.begin_revoke(record_id)
         ended = await self.forget(record_id)
         if ended is None:
-            await self.endings.note(record_id)
+            await self.endings.end_revoke(record_id, began_at, was_asked=False)
             return GONE
         result, why = await self.backend.shielded(
-            lambda: self._revoke_and_note(record_id, ended)
+            lambda: self._revoke_and_note(record_id, ended, began_at)
         )
         event = Event(
             name="disconnect",
@@ -322,16 +314,16 @@ class SessionService:
             record_id: of the user.
             record: with the new tokens; it is not stored.
         """
-        ended = None
+        ended = began_at = None
         why: object
         try:
-            await self.endings.note(record_id, is_begun=True)
+            began_at = await self.endings.begin_revoke(record_id)
             ended = await self.forget(record_id)
         except StoreError as error:
             # Its tokens end at TikTok, and the sessions with their next refresh.
             logger.warning("the record of a refused login was not deleted: %s", error)
         result, why = await self.backend.shielded(
-            lambda: self._revoke_and_note(record_id, record)
+            lambda: self._revoke_and_note(record_id, record, began_at)
         )
         event = Event(
             name="disconnect",
@@ -342,18 +334,14 @@ class SessionService:
         await self.emit(event, why=why)
 
     async def _revoke_and_note(
-        self, record_id: str, record: UserRecord
+        self, record_id: str, record: UserRecord, began_at: int | None
     ) -> tuple[str, object]:
-        """Revoke at TikTok, and store when; return the result and its reason.
-
-        TikTok sends a webhook about it later, perhaps after the user's next login.
-        """
+        """Revoke at TikTok, and store when; return the result and its reason."""
         ended = await self._revoke(record)
         # The record is deleted already. If the store cannot take this note, the webhook
         # asks TikTok whether the tokens still work.
         with contextlib.suppress(StoreError):
-            await self.records.note_revoked(record_id)
-            await self.endings.note(record_id)
+            await self.endings.end_revoke(record_id, began_at)
         return ended
 
     async def _revoke(self, record: UserRecord) -> tuple[str, object]:

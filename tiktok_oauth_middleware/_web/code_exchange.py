@@ -17,7 +17,7 @@ from tiktok_oauth_middleware._oauth.scopes import join_scopes, split_scopes
 from tiktok_oauth_middleware._session.cookie import record_id
 from tiktok_oauth_middleware._session.profiles import has_profile
 from tiktok_oauth_middleware._session.record import MAX_SESSIONS, Session, UserRecord
-from tiktok_oauth_middleware._session.records import swap_attempts
+from tiktok_oauth_middleware._session.rows import swap_attempts
 from tiktok_oauth_middleware.auth import Login, read_profile
 from tiktok_oauth_middleware.errors import (
     GrantRevoked,

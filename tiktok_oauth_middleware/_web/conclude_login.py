@@ -226,11 +226,12 @@ class ConcludeLogin:
         user_record_id = record_id(self.settings.client_key, record.open_id)
         requested = self.transactions.all_scopes(transaction)
         missing = requested - split_scopes(record.scopes)
+        denied = self.records.denied_scopes
         try:
             if transaction.prompt:
-                await self.records.note_denied(user_record_id, missing, requested)
+                await denied.note(user_record_id, missing, requested)
                 return False
-            return bool(missing and missing - await self.records.denied(user_record_id))
+            return bool(missing and missing - await denied.read(user_record_id))
         except StoreError as error:
             # The login itself is written.
             logger.warning("denied scopes could not be written or read: %s", error)

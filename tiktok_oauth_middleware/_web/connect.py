@@ -323,7 +323,7 @@ class Connect:
             record_now.scopes
         )
         with contextlib.suppress(StoreError):  # the connection is written
-            await self.conclude.records.note_denied(
+            await self.conclude.records.denied_scopes.note(
                 name, missing, self.transactions.all_scopes(transaction)
             )
         return record_now, outcome == "connected"

@@ -249,7 +249,7 @@ class FinishLogin:
         if isinstance(error, LoginDenied):
             granted = split_scopes(stored.record.scopes)
             missing = self.transactions.all_scopes(transaction) - granted
-            await self.records.note_denied(stored.record_id, missing)
+            await self.records.denied_scopes.note(stored.record_id, missing)
         return True
 
     async def _finish_unmatched(self, callback: Callback, visit: Visit) -> Answer:

@@ -240,7 +240,7 @@ class LoginFlow:
             revoke=self.revoke,
         )
         results = LoginResults(
-            records=self.records,
+            notes=self.records.notes,
             backend=self.backend,
             box=self.result_box,
             clock=clock,

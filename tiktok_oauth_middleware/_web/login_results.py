@@ -24,7 +24,7 @@ from .pages import PROBLEMS, Note
 if TYPE_CHECKING:
     from tiktok_oauth_middleware._core.backends.base import Backend
     from tiktok_oauth_middleware._core.encryption import Box
-    from tiktok_oauth_middleware._session.records import Records
+    from tiktok_oauth_middleware._session.notes import Notes
 
 #: How long a result is shown again, in seconds.
 SHOWN_SECONDS = 60
@@ -81,7 +81,7 @@ class LoginResult:
 class LoginResults:
     """The rows of logins that came back."""
 
-    records: Records
+    notes: Notes
     backend: Backend
     #: Seals results.
     box: Box
@@ -105,11 +105,9 @@ class LoginResults:
         # the next callback would wait for an exchange that no request has begun.
         row = _PENDING + f"{int(self.clock())} {secrets.token_hex(8)}".encode()
         try:
-            is_first = await self.records.swap_note(
-                login_id, None, row, self.used_seconds
-            )
+            is_first = await self.notes.swap(login_id, None, row, self.used_seconds)
         except StoreError:
-            if await self.records.read_note(login_id) != row:
+            if await self.notes.read(login_id) != row:
                 raise
             is_first = True
         return row if is_first else None
@@ -129,7 +127,7 @@ class LoginResults:
         Raises:
             StoreError: the store failed.
         """
-        await self.records.swap_note(login_id, marker, sealed, self.used_seconds)
+        await self.notes.swap(login_id, marker, sealed, self.used_seconds)
 
     async def find(self, login_id: str) -> LoginResult | None:
         """Return the result of a login, or None if it is unknown.
@@ -137,7 +135,7 @@ class LoginResults:
         Raises:
             StoreError: the store failed.
         """
-        row = await self.records.read_note(login_id)
+        row = await self.notes.read(login_id)
         return None if row is None else self.opened(login_id, row)
 
     async def wait(self, login_id: str) -> bytes | None:
@@ -153,7 +151,7 @@ class LoginResults:
         give_up = time.monotonic() + self.exchange_seconds
         pause = _POLL_SECONDS
         while True:
-            row = await self.records.read_note(login_id)
+            row = await self.notes.read(login_id)
             if row is None or not row.startswith(_PENDING):
                 return row
             if time.monotonic() > give_up or not self._is_recent(row):

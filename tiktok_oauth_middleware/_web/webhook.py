@@ -23,7 +23,8 @@ from tiktok_oauth_middleware._core.log import logger
 from tiktok_oauth_middleware._oauth import webhook_delivery
 from tiktok_oauth_middleware._session.cookie import record_id
 from tiktok_oauth_middleware._session.endings import token_works
-from tiktok_oauth_middleware._session.records import delivery_note, swap_attempts
+from tiktok_oauth_middleware._session.notes import NOTE_SECONDS, note_name
+from tiktok_oauth_middleware._session.rows import swap_attempts
 from tiktok_oauth_middleware.errors import (
     TikTokError,
     TikTokUnavailable,
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
     from tiktok_oauth_middleware._session.service import SessionService
     from tiktok_oauth_middleware.events import EventName
 
-#: TikTok delivers again for three days: a delivery is handled once in that time.
-_REMEMBERED_SECONDS = 4 * 86400
 #: How far TikTok's clock and ours may differ, in seconds.
 _TIKTOK_CLOCK_SKEW = 60
 #: TikTok reports a disconnect by this app within seconds; this leaves room for a queue.
@@ -87,8 +86,9 @@ class Webhook:
             await self.service.emit(event, why=error)
             return json_response(error.status, {"error": error.code})
         # Marked afterwards: if the store fails in between, TikTok repeats the delivery.
-        name = delivery_note(hashlib.sha256(body).hexdigest()[:32])
-        if not await self.service.records.was_used(name):
+        name = note_name("hook", hashlib.sha256(body).hexdigest()[:32])
+        notes = self.service.records.notes
+        if not await notes.exists(name):
             try:
                 await self._handle(delivery)
             except TikTokError as error:
@@ -98,7 +98,7 @@ class Webhook:
                 retry = [("retry-after", _RETRY_SECONDS)]
                 unavailable = TikTokUnavailable.code
                 return json_response(503, {"error": unavailable}, retry)
-            await self.service.records.use_once(name, _REMEMBERED_SECONDS)
+            await notes.mark(name, NOTE_SECONDS["hook"])
         return json_response(200, {})
 
     async def _handle(self, delivery: webhook_delivery.Delivery) -> None:
@@ -149,7 +149,7 @@ class Webhook:
                 is_withdrawn = not await self._token_works(stored)
             if not is_withdrawn:
                 return None
-            await self.service.records.forget_denied(named)
+            await self.service.records.denied_scopes.forget(named)
             # A record written since, by a login above all, was not judged.
             if await self.service.records.delete(stored):
                 if user_id:
@@ -171,7 +171,7 @@ class Webhook:
         if withdrawn_at and issued_at > withdrawn_at + _TIKTOK_CLOCK_SKEW:
             return False
         if delivery.reason == _REVOKED_BY_US:
-            revoked_at = await self.service.records.revoked_at(stored.record_id)
+            revoked_at = await self.service.endings.revoked_at(stored.record_id)
             if (
                 revoked_at is not None
                 and withdrawn_at <= revoked_at + _ECHO_SECONDS

@@ -1,0 +1,77 @@
+"""Notes in the store: that something was used, was handled or has ended.
+
+A login's note holds its result, see `LoginResults`; the names of the others begin with
+their kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal
+
+from .rows import row_key
+
+if TYPE_CHECKING:
+    from tiktok_oauth_middleware._core.store_adapter import StoreAdapter
+
+#: Scopes that a user denied, the end of a user's access, a webhook that was handled.
+NoteKind = Literal["declined", "ended", "hook"]
+#: How long notes are kept at most, in seconds. TikTok repeats a webhook for three days
+#: until it is answered with 200.
+NOTE_SECONDS: Mapping[NoteKind, float] = {
+    "declined": 400 * 86400,
+    "ended": 4 * 86400,
+    "hook": 4 * 86400,
+}
+
+
+def note_name(kind: NoteKind, subject: str) -> str:
+    """Return the name of a note.
+
+    Args:
+        kind: what it notes.
+        subject: what it is about: the id of a record, or the digest of a webhook.
+    """
+    return f"{kind}-{subject}"
+
+
+def seconds_of(name: str, login_seconds: float) -> float:
+    """Return how long a note is kept at most, in seconds.
+
+    Args:
+        name: of the note.
+        login_seconds: of a login's note.
+    """
+    kinds = (life for kind, life in NOTE_SECONDS.items() if name.startswith(f"{kind}-"))
+    return next(kinds, login_seconds)
+
+
+class Notes:
+    """The notes of one TikTok app in one store. Each method may raise StoreError."""
+
+    def __init__(self, space: str, store: StoreAdapter) -> None:
+        """Take what `Records` has."""
+        self._space = space
+        self._store = store
+
+    def key(self, name: str) -> str:
+        """Return a note's key in the store."""
+        return row_key(self._space, "used", name)
+
+    async def exists(self, name: str) -> bool:
+        """Whether there is a note of this name."""
+        return await self.read(name) is not None
+
+    async def read(self, name: str) -> bytes | None:
+        """Return a note, or None if there is none."""
+        return await self._store.get(self.key(name))
+
+    async def mark(self, name: str, seconds: float) -> bool:
+        """Write a note that says nothing; False if there was one."""
+        return await self.swap(name, None, b"1", seconds)
+
+    async def swap(
+        self, name: str, old: bytes | None, new: bytes | None, seconds: float
+    ) -> bool:
+        """Replace the note `old` by `new`; False if the note was another."""
+        return await self._store.compare_and_set(self.key(name), old, new, seconds)
