@@ -3,8 +3,9 @@
     make languages                  after a text or a translation has changed
     make languages ARGS="--add nl"  a file for a new language, with nothing in it
 
-The texts are in `tiktok_oauth_middleware/_web/messages/english.py`. A text that is new
-there has no translation afterwards, one that changed is marked fuzzy with its old
+The texts of pages are in `tiktok_oauth_middleware/_web/messages/english.py`; labels of
+Django's admin stand in calls of `pgettext` and `pgettext_lazy`. A text that is new has
+no translation afterwards, one that changed is marked fuzzy with its old
 translation beside it, and one that is gone is removed. A test fails until each is
 translated and no longer marked.
 """
@@ -12,19 +13,27 @@ translated and no longer marked.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable, Iterator
 from io import BytesIO
 from pathlib import Path
 
-from babel.messages.catalog import Catalog
+from babel.messages.catalog import Catalog, Message
+from babel.messages.extract import extract_from_file
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 
+import tiktok_oauth_middleware
 from tiktok_oauth_middleware._web.messages import translations
 from tiktok_oauth_middleware._web.messages.english import ACTIONS, NOTES, PROBLEM_TEXTS
 from tiktok_oauth_middleware._web.messages.translations import BUTTON, TITLE
 
 SOURCES = Path(__file__).parent
 CATALOGS = Path(translations.__file__).parent / "catalogs"
+DJANGO = Path(tiktok_oauth_middleware.__file__).parent / "django"
+#: The context of labels in Django's admin; a project's own texts are beside them.
+ADMIN = "TikTok"
+#: Locales that have the catalog of another, as its pages do: every Portuguese.
+SAME = {"pt_BR": "pt"}
 PROJECT = "tiktok-oauth-middleware"
 #: What stands in place of {} in each sentence.
 VALUES = {
@@ -58,7 +67,21 @@ def template() -> Catalog:
     for name, sentence in NOTES.items():
         if sentence != "{}":  # what an app says, as it is
             add(sentence, f"Sentence; {{}} is {VALUES[name]}")
+    for text, comments in admin_labels():
+        add(text, ": ".join(["Django's admin", *comments]), ADMIN)
     return made
+
+
+def admin_labels() -> Iterator[tuple[str, list[str]]]:
+    """Yield each label of Django's admin, with the comment that stands above it."""
+    words = {"pgettext": ((1, "c"), 2), "pgettext_lazy": ((1, "c"), 2)}
+    for path in sorted(DJANGO.rglob("*.py")):
+        found = extract_from_file(
+            "python", path, words, ["Translators:"], strip_comment_tags=True
+        )
+        for _, text, comments, context in found:
+            if context == ADMIN:
+                yield str(text), comments
 
 
 def read(path: Path) -> Catalog:
@@ -100,14 +123,33 @@ class Compiled(Catalog):
 
 
 def mo(catalog: Catalog) -> bytes:
-    """Return the package's catalog: all translations that are not fuzzy."""
+    """Return the pages' catalog: all translations that are not fuzzy."""
+    return _compiled(message for message in catalog if message.context != ADMIN)
+
+
+def django_mo(catalog: Catalog) -> bytes:
+    """Return the catalog of Django's admin."""
+    return _compiled(message for message in catalog if message.context == ADMIN)
+
+
+def _compiled(messages: Iterable[Message]) -> bytes:
     compiled = Compiled(charset="utf-8", fuzzy=False)
-    for message in catalog:
+    for message in messages:
         if message.id and message.string and not message.fuzzy:
             compiled.add(message.id, message.string, context=message.context)
     file = BytesIO()
     write_mo(file, compiled)
     return file.getvalue()
+
+
+def catalogs(tag: str, catalog: Catalog) -> dict[Path, bytes]:
+    """Return what is installed for a language: its files, and what they hold."""
+    files = {CATALOGS / f"{tag}.mo": mo(catalog)}
+    locale = tag.replace("-", "_")
+    for each in filter(None, (locale, SAME.get(locale))):
+        path = DJANGO / "locale" / each / "LC_MESSAGES" / "django.mo"
+        files[path] = django_mo(catalog)
+    return files
 
 
 def main() -> None:
@@ -125,7 +167,9 @@ def main() -> None:
     for path in sorted(SOURCES.glob("*.po")):
         catalog = updated(read(path))
         path.write_bytes(po(catalog))
-        (CATALOGS / f"{path.stem}.mo").write_bytes(mo(catalog))
+        for installed, content in catalogs(path.stem, catalog).items():
+            installed.parent.mkdir(parents=True, exist_ok=True)
+            installed.write_bytes(content)
         left = [m for m in catalog if m.id and (m.fuzzy or not m.string)]
         print(f"{path.name}: {len(catalog) - len(left)} of {len(catalog)} translated")
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from django.contrib import admin, messages
+from django.utils.translation import pgettext, pgettext_lazy
 
 from tiktok_oauth_middleware.errors import StoreError, TikTokOAuthError
 
@@ -47,25 +48,28 @@ class TikTokAccountAdmin(admin.ModelAdmin):
 
     # --- what the store knows --------------------------------------------------------
 
-    @admin.display(description="scopes")
+    @admin.display(description=pgettext_lazy("TikTok", "scopes"))
     def granted_scopes(self, account: TikTokAccount) -> str:
         """Return what is granted now, as stored."""
         stored = _stored(account)
         return ", ".join(sorted(stored.scopes)) if stored else str(account.scopes)
 
-    @admin.display(description="token ends")
+    # Translators: above a date, after which an access token is no longer good
+    @admin.display(description=pgettext_lazy("TikTok", "token ends"))
     def token_ends(self, account: TikTokAccount) -> datetime | None:
         """Return when the access token ends, if there is one."""
         stored = _stored(account)
         return _moment(stored.token_expires_at) if stored else None
 
-    @admin.display(description="grant ends")
+    # Translators: above a date, after which the person has to log in again
+    @admin.display(description=pgettext_lazy("TikTok", "grant ends"))
     def grant_ends(self, account: TikTokAccount) -> datetime | None:
         """Return when the grant ends and a new login is needed; None if unknown."""
         stored = _stored(account)
         return _moment(stored.ends_at) if stored else None
 
-    @admin.display(description="sessions")
+    # Translators: above the number of browsers that are logged in
+    @admin.display(description=pgettext_lazy("TikTok", "sessions"))
     def sessions(self, account: TikTokAccount) -> int:
         """Return the number of browsers that are signed in."""
         stored = _stored(account)
@@ -73,17 +77,27 @@ class TikTokAccountAdmin(admin.ModelAdmin):
 
     # --- actions ---------------------------------------------------------------------
 
-    @admin.action(description="Refresh the tokens now", permissions=["change"])
+    @admin.action(
+        # Translators: an action on chosen accounts
+        description=pgettext_lazy("TikTok", "Refresh the tokens now"),
+        permissions=["change"],
+    )
     def refresh_tokens(self, request: Any, accounts: Any) -> None:
         """Ask TikTok for new tokens of each account."""
-        self._for_each(request, accounts, installation().tokens.renew, "refreshed")
+        # Translators: after the action; {} is the number of accounts
+        done = pgettext("TikTok", "Refreshed: {}")
+        self._for_each(request, accounts, installation().tokens.renew, done)
 
-    @admin.action(description="Disconnect at TikTok", permissions=["delete"])
+    @admin.action(
+        # Translators: an action on chosen accounts
+        description=pgettext_lazy("TikTok", "Disconnect at TikTok"),
+        permissions=["delete"],
+    )
     def disconnect(self, request: Any, accounts: Any) -> None:
         """End each account's sessions, forget its tokens and revoke them."""
-        self._for_each(
-            request, accounts, installation().tokens.disconnect, "disconnected"
-        )
+        # Translators: after the action; {} is the number of accounts
+        done = pgettext("TikTok", "Disconnected: {}")
+        self._for_each(request, accounts, installation().tokens.disconnect, done)
 
     def _for_each(self, request: Any, accounts: Any, call: Any, done: str) -> None:
         count, failed = 0, []
@@ -94,12 +108,14 @@ class TikTokAccountAdmin(admin.ModelAdmin):
                 failed.append(f"{account}: {error.code}")
                 continue
             if result == "failed":
-                failed.append(f"{account}: forgotten here, but TikTok did not confirm")
+                # Translators: the account and a colon are before it
+                why = pgettext("TikTok", "forgotten here, but TikTok did not confirm")
+                failed.append(f"{account}: {why}")
             else:
                 count += 1
             del result  # a token
         if count:
-            self.message_user(request, f"{done}: {count}", messages.SUCCESS)
+            self.message_user(request, done.format(count), messages.SUCCESS)
         for words in failed:
             self.message_user(request, words, messages.ERROR)
 

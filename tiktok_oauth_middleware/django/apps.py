@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.apps import AppConfig
+from django.utils.translation import pgettext_lazy
 
 
 class TikTokConfig(AppConfig):
@@ -12,7 +13,8 @@ class TikTokConfig(AppConfig):
 
     name = "tiktok_oauth_middleware.django"
     label = "tiktok_oauth"
-    verbose_name = "TikTok login"
+    # Translators: the app, above its tables
+    verbose_name: Any = pgettext_lazy("TikTok", "TikTok login")
     default_auto_field: Any = "django.db.models.BigAutoField"
 
     def ready(self) -> None:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from django.conf import settings
 from django.db import models
 from django.utils import timezone
+from django.utils.translation import pgettext_lazy
 
 from .fields import ByteTextField
 
@@ -39,24 +40,49 @@ class TikTokAccount(models.Model):
 
     user: Any = models.ForeignKey(
         settings.AUTH_USER_MODEL,
+        # Translators: the account's user of this site
+        verbose_name=pgettext_lazy("TikTok", "user"),
         on_delete=models.CASCADE,
         related_name="tiktok_accounts",
     )
     #: TikTok's stable id of the person in this app.
     open_id: Any = ByteTextField("open_id", max_length=255, unique=True)
-    display_name: Any = models.CharField(max_length=255, blank=True)
+    display_name: Any = models.CharField(
+        # Translators: the name that the person shows on TikTok
+        pgettext_lazy("TikTok", "display name"),
+        max_length=255,
+        blank=True,
+    )
     #: Granted at the last login or refresh, separated by commas.
-    scopes: Any = models.TextField(blank=True)
-    connected_at = models.DateTimeField(default=timezone.now)
-    last_login_at: Any = models.DateTimeField(null=True, blank=True)
+    scopes: Any = models.TextField(
+        # Translators: what the person allows, such as video.list
+        pgettext_lazy("TikTok", "scopes"),
+        blank=True,
+    )
+    connected_at = models.DateTimeField(
+        # Translators: above a date
+        pgettext_lazy("TikTok", "connected at"),
+        default=timezone.now,
+    )
+    last_login_at: Any = models.DateTimeField(
+        # Translators: above a date
+        pgettext_lazy("TikTok", "last login at"),
+        null=True,
+        blank=True,
+    )
     #: When the person, or TikTok, ended the app's access; None while it has it.
-    disconnected_at: Any = models.DateTimeField(null=True, blank=True)
+    disconnected_at: Any = models.DateTimeField(
+        # Translators: above a date
+        pgettext_lazy("TikTok", "disconnected at"),
+        null=True,
+        blank=True,
+    )
 
     class Meta:
         """Its name in the admin."""
 
-        verbose_name = "TikTok account"
-        verbose_name_plural = "TikTok accounts"
+        verbose_name: Any = pgettext_lazy("TikTok", "TikTok account")
+        verbose_name_plural: Any = pgettext_lazy("TikTok", "TikTok accounts")
         ordering: ClassVar[list[str]] = ["pk"]
 
     def __str__(self) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 from django.contrib.auth import get_user_model
-from django.test import Client
+from django.test import Client, override_settings
+from django.utils.translation import override, pgettext
 
 from tiktok_oauth_middleware.django import installation
 from tiktok_oauth_middleware.django.models import TikTokAccount
@@ -97,3 +98,54 @@ def test_a_failing_store(accounts, admin):
         with connection.cursor() as cursor:
             cursor.execute("ALTER TABLE away RENAME TO tiktok_oauth_store")
     assert accounts.fake.people[0].open_id in page.content.decode()
+
+
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [
+        (
+            "de",
+            ["TikTok-Konten", "Berechtigungen", "Token gilt bis", "letzte Anmeldung"],
+        ),
+        (
+            "pt",
+            ["Contas do TikTok", "Permissões", "O token vence em", "último login em"],
+        ),
+        ("ar", ["حسابات TikTok", "الأذونات", "انتهاء الرمز المميز", "آخر تسجيل دخول"]),
+        ("zh-hant", ["TikTok 帳號", "權限", "權杖到期時間", "上次登入時間"]),
+        ("en-gb", ["TikTok accounts", "Scopes", "Token ends", "Last login at"]),
+        ("sv", ["TikTok accounts", "Scopes", "Token ends", "Last login at"]),
+    ],
+)
+def test_language(accounts, admin, language, words):
+    """Labels are in the active language, or English where there is no translation."""
+    page = f"{LIST}{TikTokAccount.objects.get().pk}/change/"
+    with override(language):
+        text = "".join(
+            admin.get(url, secure=True).content.decode() for url in ("/admin/", page)
+        )
+    assert [each for each in words if each.lower() not in text.lower()] == []
+
+
+def test_actions_in_a_language(accounts, admin):
+    """Actions and what they report are in the active language."""
+    with override("de"):
+        text = act(admin, "refresh_tokens").content.decode()
+    assert "Token jetzt erneuern" in text
+    assert "Erneuert: 1" in text
+
+
+def test_project_translates_first(accounts, tmp_path):
+    """A project's own translation of a label comes before the package's."""
+    mofile = pytest.importorskip(
+        "babel.messages.mofile", reason="babel is not installed"
+    )
+    catalog = mofile.Catalog(charset="utf-8", fuzzy=False)
+    catalog.add("sessions", "Geräte", context="TikTok")
+    path = tmp_path / "de" / "LC_MESSAGES" / "django.mo"
+    path.parent.mkdir(parents=True)
+    with path.open("wb") as file:
+        mofile.write_mo(file, catalog)
+    with override_settings(LOCALE_PATHS=[tmp_path]), override("de"):
+        assert pgettext("TikTok", "sessions") == "Geräte"
+        assert pgettext("TikTok", "scopes") == "Berechtigungen"

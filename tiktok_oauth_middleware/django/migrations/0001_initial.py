@@ -49,20 +49,38 @@ class Migration(migrations.Migration):
                     "open_id",
                     ByteTextField(max_length=255, unique=True, verbose_name="open_id"),
                 ),
-                ("display_name", models.CharField(blank=True, max_length=255)),
-                ("scopes", models.TextField(blank=True)),
+                (
+                    "display_name",
+                    models.CharField(
+                        blank=True, max_length=255, verbose_name="display name"
+                    ),
+                ),
+                ("scopes", models.TextField(blank=True, verbose_name="scopes")),
                 (
                     "connected_at",
-                    models.DateTimeField(default=django.utils.timezone.now),
+                    models.DateTimeField(
+                        default=django.utils.timezone.now, verbose_name="connected at"
+                    ),
                 ),
-                ("last_login_at", models.DateTimeField(blank=True, null=True)),
-                ("disconnected_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "last_login_at",
+                    models.DateTimeField(
+                        blank=True, null=True, verbose_name="last login at"
+                    ),
+                ),
+                (
+                    "disconnected_at",
+                    models.DateTimeField(
+                        blank=True, null=True, verbose_name="disconnected at"
+                    ),
+                ),
                 (
                     "user",
                     models.ForeignKey(
                         on_delete=django.db.models.deletion.CASCADE,
                         related_name="tiktok_accounts",
                         to=settings.AUTH_USER_MODEL,
+                        verbose_name="user",
                     ),
                 ),
             ],

@@ -41,6 +41,8 @@ def test_files():
     assert sorted(path.name for path in tool.CATALOGS.iterdir()) == [
         f"{language}.mo" for language in TRANSLATED
     ]
+    locales = {language.replace("-", "_") for language in TRANSLATED} | {"pt"}
+    assert {path.name for path in (tool.DJANGO / "locale").iterdir()} == locales
 
 
 def test_no_text_is_missing_or_stale(catalog):
@@ -57,11 +59,25 @@ def test_every_text_is_translated(catalog):
 
 
 def test_current(language, catalog):
-    """The file and the package's catalog are what `make languages` writes."""
+    """The file and the package's catalogs are what `make languages` writes."""
     path = tool.SOURCES / f"{language}.po"
     assert path.read_bytes() == tool.po(tool.updated(catalog))
-    compiled = (tool.CATALOGS / f"{language}.mo").read_bytes()
-    assert compiled == tool.mo(catalog)
+    installed = tool.catalogs(language, catalog)
+    assert len(installed) == (3 if language == "pt-BR" else 2)
+    for each, content in installed.items():
+        assert each.read_bytes() == content, each
+
+
+def test_labels_of_the_admin_are_found():
+    """What Django's admin shows is among the texts to translate, from each module."""
+    labels = [text for text, _ in tool.admin_labels()]
+    assert {"TikTok login", "TikTok account", "token ends", "Refreshed: {}"} <= {
+        *labels
+    }
+    used = "".join(
+        path.read_text(encoding="utf-8") for path in tool.DJANGO.rglob("*.py")
+    )
+    assert len(labels) == len(re.findall(r"\bpgettext(?:_lazy)?\(", used))
 
 
 def test_values_stay(pairs):
