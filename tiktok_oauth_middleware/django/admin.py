@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from django.contrib import admin, messages
+from django.utils.html import format_html
 from django.utils.translation import pgettext, pgettext_lazy
 
 from tiktok_oauth_middleware.errors import StoreError, TikTokOAuthError
@@ -17,7 +18,7 @@ from .project import installation
 _SHOWN = (
     "user",
     "display_name",
-    "open_id",
+    "account_id",
     "granted_scopes",
     "token_ends",
     "grant_ends",
@@ -46,7 +47,12 @@ class TikTokAccountAdmin(admin.ModelAdmin):
         del request
         return False
 
-    # --- what the store knows --------------------------------------------------------
+    # --- what is shown ---------------------------------------------------------------
+
+    @admin.display(description="open_id", ordering="open_id")
+    def account_id(self, account: TikTokAccount) -> str:
+        """Return TikTok's id of the person, from left to right in any language."""
+        return format_html('<bdi dir="ltr">{}</bdi>', account.open_id)
 
     @admin.display(description=pgettext_lazy("TikTok", "scopes"))
     def granted_scopes(self, account: TikTokAccount) -> str:

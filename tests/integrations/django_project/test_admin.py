@@ -45,6 +45,16 @@ def test_pages(accounts, admin):
         assert "rft." not in text
 
 
+def test_open_id_from_right_to_left(accounts, admin):
+    """An open_id that begins with a hyphen reads the same in Arabic."""
+    account = TikTokAccount.objects.get()
+    account.open_id = "-000abc<"
+    account.save()
+    for url in (LIST, f"{LIST}{account.pk}/change/"):
+        text = admin.get(url, secure=True).content.decode()
+        assert '<bdi dir="ltr">-000abc&lt;</bdi>' in text
+
+
 def test_refresh(accounts, admin):
     """The action refresh asks TikTok for a new token of each account."""
     open_id = accounts.fake.people[0].open_id
@@ -105,7 +115,7 @@ def test_a_failing_store(accounts, admin):
     [
         (
             "de",
-            ["TikTok-Konten", "Berechtigungen", "Token gilt bis", "letzte Anmeldung"],
+            ["TikTok-Konten", "Berechtigungen", "Token bis", "letzte Anmeldung"],
         ),
         (
             "pt",
