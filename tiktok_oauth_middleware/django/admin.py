@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from django.contrib import admin, messages
+from django.contrib.admin.utils import display_for_value
 from django.utils.html import format_html
 from django.utils.translation import pgettext, pgettext_lazy
 
@@ -52,7 +53,7 @@ class TikTokAccountAdmin(admin.ModelAdmin):
     @admin.display(description="open_id", ordering="open_id")
     def account_id(self, account: TikTokAccount) -> str:
         """Return TikTok's id of the person, from left to right in any language."""
-        return format_html('<bdi dir="ltr">{}</bdi>', account.open_id)
+        return str(format_html('<bdi dir="ltr">{}</bdi>', account.open_id))
 
     @admin.display(description=pgettext_lazy("TikTok", "scopes"))
     def granted_scopes(self, account: TikTokAccount) -> str:
@@ -62,17 +63,22 @@ class TikTokAccountAdmin(admin.ModelAdmin):
 
     # Translators: above a date, after which an access token is no longer good
     @admin.display(description=pgettext_lazy("TikTok", "token ends"))
-    def token_ends(self, account: TikTokAccount) -> datetime | None:
+    def token_ends(self, account: TikTokAccount) -> str:
         """Return when the access token ends, if there is one."""
         stored = _stored(account)
-        return _moment(stored.token_expires_at) if stored else None
+        return self._date(stored.token_expires_at if stored else None)
 
     # Translators: above a date, after which the person has to log in again
     @admin.display(description=pgettext_lazy("TikTok", "grant ends"))
-    def grant_ends(self, account: TikTokAccount) -> datetime | None:
-        """Return when the grant ends and a new login is needed; None if unknown."""
+    def grant_ends(self, account: TikTokAccount) -> str:
+        """Return when the grant ends and a new login is needed, if that is known."""
         stored = _stored(account)
-        return _moment(stored.ends_at) if stored else None
+        return self._date(stored.ends_at if stored else None)
+
+    def _date(self, seconds: float | None) -> str:
+        """Return a date in the active language and the site's time zone."""
+        moment = _moment(seconds)  # which the page of an account would show in UTC
+        return str(display_for_value(moment, self.get_empty_value_display()))
 
     # Translators: above the number of browsers that are logged in
     @admin.display(description=pgettext_lazy("TikTok", "sessions"))

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 from django.contrib.auth import get_user_model
 from django.test import Client, override_settings
+from django.utils import timezone
+from django.utils.formats import localize
 from django.utils.translation import override, pgettext
 
 from tiktok_oauth_middleware.django import installation
@@ -53,6 +57,21 @@ def test_open_id_from_right_to_left(accounts, admin):
     for url in (LIST, f"{LIST}{account.pk}/change/"):
         text = admin.get(url, secure=True).content.decode()
         assert '<bdi dir="ltr">-000abc&lt;</bdi>' in text
+
+
+def test_dates(accounts, admin):
+    """Both pages show when the token ends as Django shows dates, and nothing as a dash."""
+    account = TikTokAccount.objects.get()
+    pages = (LIST, f"{LIST}{account.pk}/change/")
+    ends = installation().stored_user(account.open_id).token_expires_at
+    moment = timezone.localtime(datetime.fromtimestamp(ends, UTC))
+    for url in pages:
+        with override("de"):
+            text = admin.get(url, secure=True).content.decode()
+            assert localize(moment) in text
+    installation().tokens.disconnect(account.open_id)
+    for url in pages:
+        assert "None" not in admin.get(url, secure=True).content.decode()
 
 
 def test_refresh(accounts, admin):
