@@ -10,9 +10,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ._oauth.user import User
     from ._web.pages import Action, Problem
     from .asgi import TikTokOAuthMiddleware
-    from .auth import Login, TikTokAuth, Token, User
+    from .auth import Login, TikTokAuth, Token
     from .bearer import TikTokBearer, raise_for_tiktok
     from .errors import (
         ConfigurationError,
@@ -87,7 +88,7 @@ _HOMES = {
     "TikTokTokens": "tokens",
     "TikTokUnavailable": "errors",
     "Token": "auth",
-    "User": "auth",
+    "User": "_oauth.user",
     "WebhookRejected": "errors",
     "raise_for_tiktok": "bearer",
 }

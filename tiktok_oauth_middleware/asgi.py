@@ -38,13 +38,14 @@ from ._web.mount import MountPoint, without_mount
 from ._web.navigation import is_preflight
 from ._web.pages import PageMaker, Pages
 from ._web.path_readings import RequestPath
+from ._web.request_auth import asgi_auth
 from ._web.response_headers import (
     byte_headers,
     private_byte_headers,
     text_headers,
     with_cookie_set,
 )
-from .auth import NO_RESPONSE, CurrentUser, OnLogin, TikTokAuth, asgi_auth
+from .auth import NO_RESPONSE, CurrentUser, OnLogin, TikTokAuth
 from .caching import keep_out_of_djangos_caches
 from .errors import ConfigurationError, StoreError
 from .settings.options import TikTokSettings

@@ -1,4 +1,4 @@
-"""Authentication as an app sees it: `TikTokAuth`, `Token`, `User`.
+"""Authentication as an app sees it: `TikTokAuth`, `Token`, and a `Login` to decide on.
 
 All are read-only. No secret appears in a ``repr``, a ``str`` or a format string, and
 objects that hold one cannot be pickled.
@@ -6,15 +6,13 @@ objects that hold one cannot be pickled.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
-from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, cast
 
 from ._core.redact import one_line
 from ._oauth.scopes import parse_scopes, split_scopes
+from ._oauth.user import User, read_profile
 from ._session.cached_session import (
     ACCESS_TOKEN,
     DIGEST,
@@ -70,36 +68,6 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class User:
-    """A TikTok user's profile, as far as the granted scopes cover it.
-
-    A field whose scope was not granted is None
-    (https://developers.tiktok.com/doc/tiktok-api-v2-get-user-info).
-    """
-
-    #: The user's id in this app, which never changes; compare it byte for byte.
-    open_id: str
-    #: The user's id in all apps of one developer; may be missing.
-    union_id: str | None = None
-    #: Signed links that expire: show them, do not store them.
-    avatar_url: str | None = None
-    avatar_url_100: str | None = None
-    avatar_large_url: str | None = None
-    display_name: str | None = None
-    #: With ``user.info.profile``.
-    bio_description: str | None = None
-    profile_deep_link: str | None = None
-    profile_web_link: str | None = None
-    is_verified: bool | None = None
-    username: str | None = None
-    #: With ``user.info.stats``.
-    follower_count: int | None = None
-    following_count: int | None = None
-    likes_count: int | None = None
-    video_count: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Login:
     """A login that TikTok has confirmed and the app is to decide on; see ``on_login``.
 
@@ -132,30 +100,6 @@ _NO_SCOPES: frozenset[str] = frozenset()
 #: A login counts as recent for so long, in seconds, however small `max_age` is: the
 #: page that required it is requested after the login, over a slow network too.
 _LANDING_SECONDS = 10
-
-
-#: Longest profile that is remembered, and how many are: 2 MB at most. TikTok's are
-#: shorter (1.5 kB with three signed links), but nothing holds them to that.
-_LONGEST_REMEMBERED_PROFILE = 4096
-
-
-_REMEMBERED_PROFILES = 512
-
-
-def read_profile(open_id: str, profile: str) -> User:
-    """Return the user whose packed profile (see `UserRecord.profile`) this is."""
-    if len(profile) > _LONGEST_REMEMBERED_PROFILE:
-        return _parse_profile(open_id, profile)
-    return _remembered_profile(open_id, profile)
-
-
-def _parse_profile(open_id: str, profile: str) -> User:
-    return User(open_id=open_id, **json.loads(profile or "{}"))
-
-
-@lru_cache(maxsize=_REMEMBERED_PROFILES)
-def _remembered_profile(open_id: str, profile: str) -> User:
-    return _parse_profile(open_id, profile)
 
 
 #: Why a link cannot carry data.
@@ -478,73 +422,3 @@ class SignedInAuth(TikTokAuth):
     def session_id(self) -> str:
         """The id of this browser's session; safe to show and to log."""
         return cast("str", super().session_id)
-
-
-def signed_in_auth_in(connection: Any) -> SignedInAuth:
-    """Return the `TikTokAuth` of a request that is authenticated.
-
-    Raises:
-        ConfigurationError: there is no middleware around the app.
-        NotSignedIn: the request is anonymous, and no guard has refused it.
-    """
-    auth = auth_in(connection, required=True)
-    if auth.is_authenticated:
-        return cast("SignedInAuth", auth)
-    message = (
-        "the request is anonymous, and no guard refused it: put requires_tiktok before"
-    )
-    raise NotSignedIn(message)
-
-
-@overload
-def auth_in(connection: Any, *, required: Literal[True]) -> TikTokAuth: ...
-@overload
-def auth_in(connection: Any) -> TikTokAuth | None: ...
-def auth_in(connection: Any, *, required: bool = False) -> TikTokAuth | None:
-    """Return the `TikTokAuth` that the middleware put into a request.
-
-    If a WSGI app runs in an ASGI middleware, below an adapter such as a2wsgi, it is in
-    the scope that the adapter puts into the environ.
-
-    Args:
-        connection: a request object, its ``scope`` or ``environ``, or a `TikTokAuth`.
-        required: whether to raise if there is none.
-
-    Raises:
-        ConfigurationError: it is required and there is no middleware around the app.
-    """
-    if isinstance(connection, TikTokAuth):
-        return connection
-    container = connection
-    if not isinstance(container, Mapping):
-        own = getattr(connection, "tiktok", None)  # Django's, by its own middleware
-        if isinstance(own, TikTokAuth):
-            return own
-        container = getattr(
-            connection, "scope", None
-        )  # Starlette's; Django's under ASGI
-        if not isinstance(container, Mapping):
-            container = getattr(
-                connection, "environ", None
-            )  # Flask's; Django's under WSGI
-    auth: Any = None
-    if isinstance(container, Mapping):
-        auth = container.get("tiktok") or container.get("tiktok.auth")
-        if auth is None and "asgi.scope" in container:
-            auth = container["asgi.scope"].get("tiktok")
-    if auth is None:
-        auth = asgi_auth.get()
-    if isinstance(auth, TikTokAuth):
-        return auth
-    if not required:
-        return None
-    message = (
-        "there is no TikTok middleware around this app: wrap it in"
-        " TikTokOAuthMiddleware (ASGI) or TikTokOAuthWSGIMiddleware (WSGI)"
-    )
-    raise ConfigurationError(message)
-
-
-#: The current request's object, set under ASGI if a WSGI app may be inside: asgiref's
-#: WsgiToAsgi and Starlette's WSGIMiddleware do not pass the scope on.
-asgi_auth: ContextVar[TikTokAuth | None] = ContextVar("tiktok_auth", default=None)

@@ -17,8 +17,8 @@ from functools import lru_cache
 from typing import Any
 
 from ._core.app_parts import comes_from
+from ._web.request_auth import auth_in
 from ._web.response_headers import private_byte_headers
-from .auth import auth_in
 
 __all__ = ["PrivateResponses", "depends_on_session", "session_key"]
 

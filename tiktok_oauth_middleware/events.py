@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict, cast, get_args
 
 if TYPE_CHECKING:
-    from .auth import User
+    from ._oauth.user import User
 
 __all__ = [
     "APP_ERRORS",

@@ -29,7 +29,8 @@ from pydantic import BaseModel, Field
 
 from ._web.guard import NOT_A_DEPENDENCY, Requirements, decorate, guard
 from ._web.misuse import check_max_age
-from .auth import SignedInAuth, TikTokAuth, auth_in
+from ._web.request_auth import auth_in
+from .auth import SignedInAuth, TikTokAuth
 
 __all__ = [
     "LoginRequired",

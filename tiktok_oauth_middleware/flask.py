@@ -15,7 +15,8 @@ from flask import abort, current_app, request
 from werkzeug.local import LocalProxy
 
 from ._web.guard import Requirements, decorate, guard
-from .auth import SignedInAuth, TikTokAuth, auth_in, signed_in_auth_in
+from ._web.request_auth import auth_in, signed_in_auth_in
+from .auth import SignedInAuth, TikTokAuth
 
 __all__ = ["SignedInAuth", "requires_tiktok", "signed_in_auth", "tiktok_auth"]
 

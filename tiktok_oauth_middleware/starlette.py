@@ -26,7 +26,8 @@ from ._web.guard import (
     guard,
 )
 from ._web.misuse import is_async, not_for_fastapi
-from .auth import SignedInAuth, TikTokAuth, auth_in, signed_in_auth_in
+from ._web.request_auth import auth_in, signed_in_auth_in
+from .auth import SignedInAuth, TikTokAuth
 
 __all__ = ["SignedInAuth", "requires_tiktok", "signed_in_auth", "tiktok_auth"]
 

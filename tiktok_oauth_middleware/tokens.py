@@ -17,18 +17,19 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from tiktok_oauth_middleware.auth import read_profile
+from tiktok_oauth_middleware._oauth.user import read_profile
 
 from ._core.backends.base import run
 from ._core.backends.event_loop import AsyncBackend
 from ._core.backends.threads import ThreadBackend
 from ._core.log import logger
 from ._oauth.scopes import split_scopes
+from ._oauth.user import User
 from ._observe.emit import OnEvent
 from ._session.cookie import record_id
 from ._session.refresh import DUE, Demand, fingerprint
 from ._session.service import SessionService
-from .auth import Token, User
+from .auth import Token
 from .errors import NotSignedIn, TikTokError, TikTokUnavailable
 from .settings.arguments import check_options
 from .stores.base import ROWS

@@ -23,6 +23,7 @@ from tiktok_oauth_middleware._oauth.authorize import read_callback
 from tiktok_oauth_middleware._oauth.protocol import is_visible
 from tiktok_oauth_middleware._oauth.scopes import is_scope, split_scopes
 from tiktok_oauth_middleware._oauth.token_response import read_revoke, read_token
+from tiktok_oauth_middleware._oauth.user import read_profile
 from tiktok_oauth_middleware._oauth.user_info import read_user
 from tiktok_oauth_middleware._oauth.webhook_delivery import read_webhook, sign_webhook
 from tiktok_oauth_middleware._session.cookie import (
@@ -43,7 +44,6 @@ from tiktok_oauth_middleware._web.navigation import (
 )
 from tiktok_oauth_middleware._web.response_headers import keep_private
 from tiktok_oauth_middleware._web.transaction import LoginTransaction
-from tiktok_oauth_middleware.auth import read_profile
 from tiktok_oauth_middleware.errors import TikTokError, TikTokOAuthError
 
 try:  # of the test group: a run without it judges a little less

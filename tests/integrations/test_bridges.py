@@ -15,7 +15,7 @@ from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 
 from tiktok_oauth_middleware import MemoryStore, TikTokOAuthMiddleware
-from tiktok_oauth_middleware.auth import asgi_auth
+from tiktok_oauth_middleware._web.request_auth import asgi_auth
 from tiktok_oauth_middleware.caching import depends_on_session, session_key
 from tiktok_oauth_middleware.flask import requires_tiktok, tiktok_auth
 from tiktok_oauth_middleware.testing import FakeTikTok, login_as

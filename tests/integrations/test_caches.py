@@ -18,7 +18,7 @@ from tiktok_oauth_middleware import (
     TikTokOAuthMiddleware,
     TikTokOAuthWSGIMiddleware,
 )
-from tiktok_oauth_middleware.auth import auth_in
+from tiktok_oauth_middleware._web.request_auth import auth_in
 from tiktok_oauth_middleware.caching import (
     PrivateResponses,
     depends_on_session,

@@ -31,7 +31,7 @@ from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 
 from tiktok_oauth_middleware import MemoryStore, TikTokOAuthMiddleware
-from tiktok_oauth_middleware.auth import auth_in
+from tiktok_oauth_middleware._web.request_auth import auth_in
 from tiktok_oauth_middleware.testing import FakeTikTok, login_as
 
 from ..conftest import ORIGIN, make_settings

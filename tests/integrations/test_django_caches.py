@@ -24,7 +24,7 @@ from tiktok_oauth_middleware import (
     TikTokOAuthMiddleware,
     TikTokOAuthWSGIMiddleware,
 )
-from tiktok_oauth_middleware.auth import auth_in
+from tiktok_oauth_middleware._web.request_auth import auth_in
 from tiktok_oauth_middleware.testing import FakeTikTok, login_as
 
 from ..conftest import ORIGIN, make_settings

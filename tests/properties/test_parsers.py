@@ -38,6 +38,7 @@ from tiktok_oauth_middleware._oauth.token_response import (
     read_revoke,
     read_token,
 )
+from tiktok_oauth_middleware._oauth.user import User, read_profile
 from tiktok_oauth_middleware._oauth.user_info import read_user
 from tiktok_oauth_middleware._oauth.webhook_delivery import (
     Delivery,
@@ -59,7 +60,6 @@ from tiktok_oauth_middleware._web.navigation import (
     is_same_origin,
 )
 from tiktok_oauth_middleware._web.response_headers import keep_private
-from tiktok_oauth_middleware.auth import User, read_profile
 from tiktok_oauth_middleware.errors import (
     TikTokError,
     TikTokOAuthError,

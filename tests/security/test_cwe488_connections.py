@@ -19,7 +19,7 @@ from tiktok_oauth_middleware._core.backends.event_loop import AsyncBackend
 from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
 from tiktok_oauth_middleware._oauth import user_info
 from tiktok_oauth_middleware._oauth.client import TikTokClient
-from tiktok_oauth_middleware.auth import read_profile
+from tiktok_oauth_middleware._oauth.user import read_profile
 from tiktok_oauth_middleware.errors import TikTokError, TikTokUnavailable
 
 from ..conftest import API, LOGIN, ORIGIN, PAGE, flask_app, make_settings, query_of

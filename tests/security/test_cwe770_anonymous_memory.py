@@ -26,7 +26,7 @@ from tiktok_oauth_middleware import (
 )
 from tiktok_oauth_middleware._core.log import logger
 from tiktok_oauth_middleware._oauth.scopes import split_scopes
-from tiktok_oauth_middleware.auth import read_profile
+from tiktok_oauth_middleware._oauth.user import read_profile
 
 from ..conftest import CALLBACK, LOGIN, LOGOUT, SAME_ORIGIN, make_settings
 

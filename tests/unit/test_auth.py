@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tiktok_oauth_middleware import ConfigurationError
+from tiktok_oauth_middleware._oauth.user import User
 from tiktok_oauth_middleware._session.record import Session
-from tiktok_oauth_middleware.auth import Token, User
+from tiktok_oauth_middleware.auth import Token
 
 from ..support.models import NOW, OPEN_ID, PLAIN, a_cached_session, a_site, an_auth
 

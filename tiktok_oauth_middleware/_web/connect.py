@@ -24,9 +24,10 @@ from typing import TYPE_CHECKING, Any
 from tiktok_oauth_middleware._core.http import QUERY_LIMIT, BadQuery, Request
 from tiktok_oauth_middleware._core.return_to import return_to_of
 from tiktok_oauth_middleware._oauth.scopes import split_scopes
+from tiktok_oauth_middleware._oauth.user import read_profile
 from tiktok_oauth_middleware._session.connections import user_id_fault
 from tiktok_oauth_middleware._session.cookie import digest, record_id
-from tiktok_oauth_middleware.auth import Login, read_profile
+from tiktok_oauth_middleware.auth import Login
 from tiktok_oauth_middleware.errors import (
     ConfigurationError,
     LoginExpired,

@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from tiktok_oauth_middleware.auth import auth_in
-
 from .misuse import (
     check_max_age,
     check_scopes,
@@ -22,6 +20,7 @@ from .misuse import (
     guarded_by,
     not_for_fastapi,
 )
+from .request_auth import auth_in
 
 #: How a WebSocket is closed where its handshake cannot be answered with HTTP.
 CLOSE_CODES: Mapping[int, int] = {401: 4401, 403: 4403}

@@ -21,9 +21,10 @@ from django.utils import timezone
 from django.utils.functional import SimpleLazyObject
 
 from tiktok_oauth_middleware._oauth.scopes import join_scopes, split_scopes
+from tiktok_oauth_middleware._oauth.user import read_profile
 from tiktok_oauth_middleware._session.cached_session import OPEN_ID, PROFILE, SCOPES
 from tiktok_oauth_middleware._web.connecting_login import SignedInUser
-from tiktok_oauth_middleware.auth import Login, read_profile
+from tiktok_oauth_middleware.auth import Login
 
 from . import signals
 from .models import TikTokAccount

@@ -20,7 +20,8 @@ from ninja.security.apikey import APIKeyCookie
 
 from tiktok_oauth_middleware._web.guard import guard
 from tiktok_oauth_middleware._web.misuse import check_max_age, check_scopes
-from tiktok_oauth_middleware.auth import TikTokAuth, auth_in
+from tiktok_oauth_middleware._web.request_auth import auth_in
+from tiktok_oauth_middleware.auth import TikTokAuth
 
 __all__ = ["TikTokSession"]
 

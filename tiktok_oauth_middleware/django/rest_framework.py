@@ -21,7 +21,8 @@ from rest_framework.permissions import BasePermission
 
 from tiktok_oauth_middleware._web.guard import Challenge, guard
 from tiktok_oauth_middleware._web.misuse import check_max_age, check_scopes
-from tiktok_oauth_middleware.auth import TikTokAuth, auth_in
+from tiktok_oauth_middleware._web.request_auth import auth_in
+from tiktok_oauth_middleware.auth import TikTokAuth
 
 __all__ = ["TikTokAuthentication", "TikTokPermission", "TikTokUser"]
 

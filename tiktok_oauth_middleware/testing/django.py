@@ -29,9 +29,10 @@ from django.test import AsyncClient
 from tiktok_oauth_middleware._core.backends.base import run
 from tiktok_oauth_middleware._core.secret import Secret
 from tiktok_oauth_middleware._oauth.scopes import join_scopes, split_scopes
+from tiktok_oauth_middleware._oauth.user import User
 from tiktok_oauth_middleware._session.cookie import record_id
 from tiktok_oauth_middleware._session.record import Session, UserRecord
-from tiktok_oauth_middleware.auth import Login, User
+from tiktok_oauth_middleware.auth import Login
 from tiktok_oauth_middleware.errors import StoreError
 
 from .fake import LoginFlowError

@@ -12,9 +12,9 @@ import pytest
 
 from tiktok_oauth_middleware._oauth.authorize import read_callback
 from tiktok_oauth_middleware._oauth.token_response import read_revoke, read_token
+from tiktok_oauth_middleware._oauth.user import read_profile
 from tiktok_oauth_middleware._oauth.user_info import read_user
 from tiktok_oauth_middleware._oauth.webhook_delivery import read_webhook, sign_webhook
-from tiktok_oauth_middleware.auth import read_profile
 from tiktok_oauth_middleware.errors import (
     GrantRevoked,
     TikTokError,

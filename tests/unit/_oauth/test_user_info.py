@@ -7,8 +7,8 @@ import json
 import pytest
 
 from tiktok_oauth_middleware._oauth import user_info
+from tiktok_oauth_middleware._oauth.user import User, read_profile
 from tiktok_oauth_middleware._oauth.user_info import fields_for, pack_profile, read_user
-from tiktok_oauth_middleware.auth import User, read_profile
 from tiktok_oauth_middleware.errors import (
     TikTokError,
 )

@@ -9,7 +9,7 @@ from django import template
 from django.utils.translation import get_language, gettext
 
 from tiktok_oauth_middleware._web.button import Look, button_html, check_look
-from tiktok_oauth_middleware.auth import auth_in
+from tiktok_oauth_middleware._web.request_auth import auth_in
 from tiktok_oauth_middleware.errors import ConfigurationError
 
 if TYPE_CHECKING:
