@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ._oauth.user import User
+    from ._session.stored_users import ConnectedAccount, SessionInfo, StoredUser
+    from ._session.sweep import RefreshSummary
     from ._web.pages import Action, Problem
     from .asgi import TikTokOAuthMiddleware
     from .auth import Login, TikTokAuth, Token
@@ -40,13 +42,7 @@ if TYPE_CHECKING:
     from .stores.redis import RedisStore
     from .stores.sql import SQLStore
     from .stores.sqlite import SQLiteStore
-    from .tokens import (
-        ConnectedAccount,
-        RefreshSummary,
-        SessionInfo,
-        StoredUser,
-        TikTokTokens,
-    )
+    from .tokens import TikTokTokens
     from .wsgi import TikTokOAuthWSGIMiddleware
 
 __version__ = "0.2.0"
@@ -55,7 +51,7 @@ _HOMES = {
     "Action": "_web.pages",
     "AsyncStore": "stores.base",
     "ConfigurationError": "errors",
-    "ConnectedAccount": "tokens",
+    "ConnectedAccount": "_session.stored_users",
     "Event": "events",
     "GrantRevoked": "errors",
     "Login": "auth",
@@ -69,14 +65,14 @@ _HOMES = {
     "NotSignedIn": "errors",
     "Problem": "_web.pages",
     "RedisStore": "stores.redis",
-    "RefreshSummary": "tokens",
+    "RefreshSummary": "_session.sweep",
     "SQLStore": "stores.sql",
     "SQLiteStore": "stores.sqlite",
-    "SessionInfo": "tokens",
+    "SessionInfo": "_session.stored_users",
     "StateMismatch": "errors",
     "Store": "stores.base",
     "StoreError": "errors",
-    "StoredUser": "tokens",
+    "StoredUser": "_session.stored_users",
     "TikTokAuth": "auth",
     "TikTokBearer": "bearer",
     "TikTokEndpoints": "settings.endpoints",

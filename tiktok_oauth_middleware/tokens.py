@@ -11,10 +11,8 @@ methods: a blocking one, and an async one whose name begins with ``a``.
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from tiktok_oauth_middleware._oauth.user import read_profile
@@ -22,89 +20,30 @@ from tiktok_oauth_middleware._oauth.user import read_profile
 from ._core.backends.base import run
 from ._core.backends.event_loop import AsyncBackend
 from ._core.backends.threads import ThreadBackend
-from ._core.log import logger
-from ._oauth.scopes import split_scopes
 from ._oauth.user import User
 from ._observe.emit import OnEvent
 from ._session.cookie import record_id
 from ._session.refresh import DUE, Demand, fingerprint
 from ._session.service import SessionService
+from ._session.stored_users import (
+    ConnectedAccount,
+    SessionInfo,
+    StoredUser,
+    UserPage,
+    connected_account,
+    count_unreadable,
+    ending_before,
+    sessions_of,
+    user_pages,
+)
+from ._session.sweep import RefreshSummary, sweep
 from .auth import Token
 from .errors import NotSignedIn, TikTokError, TikTokUnavailable
 from .settings.arguments import check_options
-from .stores.base import ROWS
 
 if TYPE_CHECKING:
-    from ._session.record import UserRecord
     from ._session.records import VersionedRecord
     from .settings.options import TikTokSettings
-
-#: A sweep reads records until so many are due, then refreshes these; few enough to
-#: keep in memory.
-_DUE_AT_ONCE = 512
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredUser:
-    """A stored user, without tokens; times in seconds since 1970."""
-
-    open_id: str
-    scopes: frozenset[str]
-    token_expires_at: int
-    #: When the refresh token expires; None if TikTok did not say. TikTok counts
-    #: from the consent, so refreshing does not prolong it.
-    refresh_expires_at: int | None
-    #: Browser sessions that have not ended.
-    sessions: int
-    #: Failed refreshes in a row.
-    failures: int
-    #: When the grant ends; after that the user must log in again. None if TikTok did
-    #: not say.
-    ends_at: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConnectedAccount:
-    """A TikTok account that is connected to a user of the app; without tokens."""
-
-    open_id: str
-    #: The scopes that the person granted.
-    scopes: frozenset[str]
-    #: The stored profile, by granted scope.
-    user: User
-    #: Times are in seconds since 1970.
-    connected_at: int
-    #: When the connection ends, unless the person connects the account again;
-    #: refreshing does not prolong it. None if TikTok did not say.
-    expires_at: int | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RefreshSummary:
-    """Result of `TikTokTokens.refresh_expiring`: numbers of users."""
-
-    refreshed: int = 0
-    #: TikTok did not answer or sent no token; these users stay signed in.
-    failed: int = 0
-    #: The grant has ended: TikTok ended it, or the refresh token expired.
-    ended: int = 0
-    #: Records that none of ``secret_keys`` can open; their users count as signed out.
-    unreadable: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionInfo:
-    """A user's session in one browser; times in seconds since 1970.
-
-    It says nothing about the browser: neither addresses nor user agents are stored.
-    """
-
-    #: As in `TikTokAuth.session_id`; safe to show and to log.
-    session_id: str
-    #: When the login was that began it.
-    created_at: int
-    #: When it was last used, give or take five minutes: not every request writes.
-    last_seen_at: int
 
 
 class TikTokTokens:
@@ -244,13 +183,13 @@ class TikTokTokens:
         Raises:
             StoreError: the store failed, or cannot list its users.
         """
-        return run(self._sweep(self._sync_service(), within, progress))
+        return run(sweep(self._sync_service(), within, progress))
 
     async def arefresh_expiring(
         self, within: float, *, progress: Callable[[int], object] | None = None
     ) -> RefreshSummary:
         """Refresh expiring tokens, as `refresh_expiring` does, from an event loop."""
-        return await self._sweep(self._async_service(), within, progress)
+        return await sweep(self._async_service(), within, progress)
 
     def ending(self, within: float) -> list[StoredUser]:
         """Return the users whose grant ends within `within` seconds, the soonest first.
@@ -264,11 +203,13 @@ class TikTokTokens:
         Raises:
             StoreError: the store failed, or cannot list its users.
         """
-        return run(self._ending(self._sync_service(), within))
+        return run(ending_before(self._sync_service().records, self._clock() + within))
 
     async def aending(self, within: float) -> list[StoredUser]:
         """Return users whose grant ends soon, as `ending` does, from an event loop."""
-        return await self._ending(self._async_service(), within)
+        return await ending_before(
+            self._async_service().records, self._clock() + within
+        )
 
     def users(self) -> list[StoredUser]:
         """Return all stored users, without tokens.
@@ -298,8 +239,7 @@ class TikTokTokens:
         Raises:
             StoreError: the store failed, or cannot list its users.
         """
-        service, unreadable = self._sync_service(), 0
-        pages = self._user_pages(service, after)
+        pages, unreadable = self._user_pages(self._sync_service(), after), 0
         try:
             while (page := run(_next(pages))) is not None:
                 unreadable += page.unreadable
@@ -324,11 +264,11 @@ class TikTokTokens:
         Raises:
             StoreError: the store failed, or cannot list its users.
         """
-        return run(self._unreadable(self._sync_service()))
+        return run(count_unreadable(self._sync_service().records))
 
     async def aunreadable(self) -> int:
         """Return how many records cannot be opened, as `unreadable` does."""
-        return await self._unreadable(self._async_service())
+        return await count_unreadable(self._async_service().records)
 
     def accounts(self, user_id: str) -> list[ConnectedAccount]:
         """Return the TikTok accounts that are connected to a user of the app.
@@ -496,22 +436,10 @@ class TikTokTokens:
     ) -> VersionedRecord:
         """Return a user's record, refreshed if due; raise NotSignedIn if it ended."""
         stored = await self._load(service, open_id)
-        fresh = await self._refreshed(service, stored, demand)
+        fresh = await service.renewed(stored, demand)
         if fresh is None or fresh.record.open_id != open_id:
             raise _not_signed_in()
         return fresh
-
-    async def _refreshed(
-        self, service: SessionService, stored: VersionedRecord, demand: Demand
-    ) -> VersionedRecord | None:
-        """Return a record refreshed if due, and then its profile renewed if due.
-
-        The profile is renewed only after a refresh: a job may never read it.
-        """
-        fresh = await service.refresh.fresh(stored, demand)
-        if fresh is None or fresh.record.access_token == stored.record.access_token:
-            return fresh
-        return await service.profiles.fresh(fresh)
 
     async def _profile(self, service: SessionService, open_id: str) -> User:
         stored = await self._fresh(service, open_id, DUE)
@@ -534,84 +462,10 @@ class TikTokTokens:
             raise TikTokUnavailable("", "the token expired and could not be renewed")
         return Token(record.access_token.reveal(), record.expires_at, record.scopes)
 
-    async def _sweep(
-        self,
-        service: SessionService,
-        within: float,
-        progress: Callable[[int], object] | None,
-    ) -> RefreshSummary:
-        demand = Demand(within=within)
-        # Appended to, not added up: threads do this at the same time.
-        results: list[str | None] = []
-
-        def refreshing(
-            stored: VersionedRecord,
-        ) -> Callable[[], Coroutine[Any, Any, None]]:
-            async def work() -> None:
-                after = await self._refreshed(service, stored, demand)
-                results.append(_result(stored, after))
-
-            return work
-
-        # By id, since some stores list a record twice at times.
-        due: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {}
-        unreadable: set[str] = set()
-        read = 0
-        async with aclosing(service.records.each()) as found:
-            async for name, stored in found:
-                if progress is not None and not read % ROWS:
-                    progress(read)
-                read += 1
-                if stored is None:
-                    unreadable.add(name)
-                elif service.refresh.is_due(stored.record, demand):
-                    due[name] = refreshing(stored)
-                if len(due) == _DUE_AT_ONCE:
-                    await service.run_all(due.values())
-                    due.clear()
-        await service.run_all(due.values())
-        if unreadable:
-            logger.warning(
-                "%d stored records cannot be opened; their users count as signed out",
-                len(unreadable),
-            )
-        counts = Counter(result for result in results if result is not None)
-        return RefreshSummary(**counts, unreadable=len(unreadable))
-
-    async def _user_pages(
+    def _user_pages(
         self, service: SessionService, after: str
-    ) -> AsyncGenerator[_Page, None]:
-        page = _Page()
-        async with aclosing(
-            service.records.each(self._named(after) if after else "")
-        ) as found:
-            async for _, stored in found:
-                if stored is None:
-                    page.unreadable += 1
-                else:
-                    page.users.append(stored_user(service, stored.record))
-                if len(page.users) == ROWS:
-                    yield page
-                    page = _Page()
-        yield page
-
-    async def _ending(self, service: SessionService, within: float) -> list[StoredUser]:
-        latest = self._clock() + within
-        found = {}
-        async with aclosing(self._user_pages(service, "")) as pages:
-            async for page in pages:
-                for user in page.users:
-                    if user.ends_at is not None and user.ends_at <= latest:
-                        found[user.open_id] = user
-        return sorted(found.values(), key=lambda user: (user.ends_at, user.open_id))
-
-    async def _unreadable(self, service: SessionService) -> int:
-        names = set()
-        async with aclosing(service.records.each()) as found:
-            async for name, stored in found:
-                if stored is None:
-                    names.add(name)
-        return len(names)
+    ) -> AsyncGenerator[UserPage, None]:
+        return user_pages(service.records, self._named(after) if after else "")
 
     async def _accounts(
         self, service: SessionService, user_id: str
@@ -624,7 +478,7 @@ class TikTokTokens:
             message = f"user_id is {fault}"
             raise kind(message)
         found = await service.connections.of_user(user_id)
-        return [connected_account(service, stored.record) for stored in found]
+        return [connected_account(service.records, stored.record) for stored in found]
 
     async def _forget(self, service: SessionService, open_id: str) -> bool:
         return await service.forget(self._named(open_id)) is not None
@@ -635,16 +489,7 @@ class TikTokTokens:
         stored = await service.records.load(self._named(open_id))
         if stored is None or stored.record.open_id != open_id:
             return []
-        found = [
-            SessionInfo(
-                session_id=session.public_id,
-                created_at=session.created_at,
-                last_seen_at=session.last_seen_at,
-            )
-            for session in service.records.active_sessions(stored.record)
-        ]
-        found.sort(key=lambda s: (-s.last_seen_at, -s.created_at, s.session_id))
-        return found
+        return sessions_of(service.records, stored.record)
 
     async def _end_session(
         self, service: SessionService, open_id: str, session_id: str
@@ -684,21 +529,11 @@ class TikTokTokens:
         return self._async
 
 
-class _Page:
-    """Some stored users, and how many records between them cannot be opened."""
-
-    __slots__ = ("unreadable", "users")
-
-    def __init__(self) -> None:
-        self.users: list[StoredUser] = []
-        self.unreadable = 0
-
-
-async def _next(pages: AsyncGenerator[_Page, None]) -> _Page | None:
+async def _next(pages: AsyncGenerator[UserPage, None]) -> UserPage | None:
     return await anext(pages, None)
 
 
-async def _closed(pages: AsyncGenerator[_Page, None]) -> None:
+async def _closed(pages: AsyncGenerator[UserPage, None]) -> None:
     await pages.aclose()
 
 
@@ -714,45 +549,3 @@ def _check_session_id(session_id: object) -> None:
 
 def _not_signed_in() -> NotSignedIn:
     return NotSignedIn("this user has not signed in, or their grant has ended")
-
-
-def stored_user(service: SessionService, record: UserRecord) -> StoredUser:
-    """Return the part of a record that holds no secret."""
-    end = record.refresh_expires_at
-    if not record.refresh_token:
-        end = record.expires_at
-    elif end is not None:
-        end = max(end, record.expires_at)
-    return StoredUser(
-        open_id=record.open_id,
-        scopes=split_scopes(record.scopes),
-        token_expires_at=record.expires_at,
-        refresh_expires_at=record.refresh_expires_at,
-        sessions=len(service.records.active_sessions(record)),
-        failures=record.failures,
-        ends_at=end,
-    )
-
-
-def connected_account(service: SessionService, record: UserRecord) -> ConnectedAccount:
-    """Return the part of a connected account's record that holds no secret."""
-    stored = stored_user(service, record)
-    return ConnectedAccount(
-        open_id=stored.open_id,
-        scopes=stored.scopes,
-        user=read_profile(stored.open_id, record.profile),
-        connected_at=record.connected_at,
-        expires_at=stored.ends_at,
-    )
-
-
-def _result(before: VersionedRecord, after: VersionedRecord | None) -> str | None:
-    """Return how a sweep counts a refresh; None if another process is refreshing."""
-    if after is None:
-        return "ended"
-    if after.record.access_token != before.record.access_token:
-        return "refreshed"
-    has_failed = (
-        after.record.failures and after.record.retry_at != before.record.retry_at
-    )
-    return "failed" if has_failed else None

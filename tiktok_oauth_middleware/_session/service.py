@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from tiktok_oauth_middleware.settings.options import TikTokSettings
 
     from .connections import Connections
+    from .records import VersionedRecord
+    from .refresh import Demand
 
 #: TikTok is given this long to confirm a disconnect, in seconds: the user waits for it.
 REVOKE_SECONDS = 2.5
@@ -224,6 +226,26 @@ class SessionService:
         if self._owns_store:
             with contextlib.suppress(StoreError):
                 await self._adapter.close()
+
+    # --- how tokens are renewed outside of requests ---------------------------------
+
+    async def renewed(
+        self, stored: VersionedRecord, demand: Demand
+    ) -> VersionedRecord | None:
+        """Return a record refreshed if due, and then its profile renewed if due.
+
+        The profile is renewed only after a refresh: a job may never read it.
+
+        Returns:
+            None if the grant has ended.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        fresh = await self.refresh.fresh(stored, demand)
+        if fresh is None or fresh.record.access_token == stored.record.access_token:
+            return fresh
+        return await self.profiles.fresh(fresh)
 
     # --- how a session and a record end --------------------------------------------
 

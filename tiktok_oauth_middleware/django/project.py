@@ -31,6 +31,7 @@ from tiktok_oauth_middleware._core.fork import register_after_fork
 from tiktok_oauth_middleware._core.secret import reveal
 from tiktok_oauth_middleware._session.cookie import record_id
 from tiktok_oauth_middleware._session.service import SessionService
+from tiktok_oauth_middleware._session.stored_users import StoredUser, stored_user
 from tiktok_oauth_middleware._web.app import Core
 from tiktok_oauth_middleware._web.login_decision import on_login_fault
 from tiktok_oauth_middleware._web.misuse import is_async as is_coroutine_function
@@ -38,7 +39,7 @@ from tiktok_oauth_middleware._web.pages import Pages
 from tiktok_oauth_middleware.errors import ConfigurationError
 from tiktok_oauth_middleware.settings.options import TikTokSettings
 from tiktok_oauth_middleware.stores.registry import open_store
-from tiktok_oauth_middleware.tokens import StoredUser, TikTokTokens, stored_user
+from tiktok_oauth_middleware.tokens import TikTokTokens
 
 from .events import DjangoEvents
 
@@ -212,7 +213,9 @@ class Installation:
         core = self.core(is_async=False)
         named = record_id(self.settings.client_key, open_id)
         stored = run(core.service.records.load(named))
-        return None if stored is None else stored_user(core.service, stored.record)
+        return (
+            None if stored is None else stored_user(core.service.records, stored.record)
+        )
 
     def core(self, *, is_async: bool) -> Core:
         """Return the core of one kind of request, made when first needed."""

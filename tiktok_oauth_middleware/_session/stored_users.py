@@ -1,0 +1,174 @@
+"""Stored users as they are shown and listed: without tokens."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tiktok_oauth_middleware._oauth.scopes import split_scopes
+from tiktok_oauth_middleware._oauth.user import User, read_profile
+from tiktok_oauth_middleware.stores.base import ROWS
+
+if TYPE_CHECKING:
+    from .record import UserRecord
+    from .records import Records
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredUser:
+    """A stored user, without tokens; times in seconds since 1970."""
+
+    open_id: str
+    scopes: frozenset[str]
+    token_expires_at: int
+    #: When the refresh token expires; None if TikTok did not say. TikTok counts
+    #: from the consent, so refreshing does not prolong it.
+    refresh_expires_at: int | None
+    #: Browser sessions that have not ended.
+    sessions: int
+    #: Failed refreshes in a row.
+    failures: int
+    #: When the grant ends; after that the user must log in again. None if TikTok did
+    #: not say.
+    ends_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectedAccount:
+    """A TikTok account that is connected to a user of the app; without tokens."""
+
+    open_id: str
+    #: The scopes that the person granted.
+    scopes: frozenset[str]
+    #: The stored profile, by granted scope.
+    user: User
+    #: Times are in seconds since 1970.
+    connected_at: int
+    #: When the connection ends, unless the person connects the account again;
+    #: refreshing does not prolong it. None if TikTok did not say.
+    expires_at: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionInfo:
+    """A user's session in one browser; times in seconds since 1970.
+
+    It says nothing about the browser: neither addresses nor user agents are stored.
+    """
+
+    #: As in `TikTokAuth.session_id`; safe to show and to log.
+    session_id: str
+    #: When the login was that began it.
+    created_at: int
+    #: When it was last used, give or take five minutes: not every request writes.
+    last_seen_at: int
+
+
+class UserPage:
+    """Some stored users, and how many records between them cannot be opened."""
+
+    __slots__ = ("unreadable", "users")
+
+    def __init__(self) -> None:
+        self.users: list[StoredUser] = []
+        self.unreadable = 0
+
+
+def stored_user(records: Records, record: UserRecord) -> StoredUser:
+    """Return the part of a record that holds no secret."""
+    end = record.refresh_expires_at
+    if not record.refresh_token:
+        end = record.expires_at
+    elif end is not None:
+        end = max(end, record.expires_at)
+    return StoredUser(
+        open_id=record.open_id,
+        scopes=split_scopes(record.scopes),
+        token_expires_at=record.expires_at,
+        refresh_expires_at=record.refresh_expires_at,
+        sessions=len(records.active_sessions(record)),
+        failures=record.failures,
+        ends_at=end,
+    )
+
+
+def connected_account(records: Records, record: UserRecord) -> ConnectedAccount:
+    """Return the part of a connected account's record that holds no secret."""
+    stored = stored_user(records, record)
+    return ConnectedAccount(
+        open_id=stored.open_id,
+        scopes=stored.scopes,
+        user=read_profile(stored.open_id, record.profile),
+        connected_at=record.connected_at,
+        expires_at=stored.ends_at,
+    )
+
+
+def sessions_of(records: Records, record: UserRecord) -> list[SessionInfo]:
+    """Return a user's sessions that have not ended, the last used first."""
+    found = [
+        SessionInfo(
+            session_id=session.public_id,
+            created_at=session.created_at,
+            last_seen_at=session.last_seen_at,
+        )
+        for session in records.active_sessions(record)
+    ]
+    found.sort(key=lambda s: (-s.last_seen_at, -s.created_at, s.session_id))
+    return found
+
+
+async def user_pages(
+    records: Records, after: str = ""
+) -> AsyncGenerator[UserPage, None]:
+    """Yield all stored users, some hundred at a time.
+
+    Args:
+        records: of the app.
+        after: the id of a record; those up to it are left out.
+
+    Raises:
+        StoreError: the store failed, or cannot list its keys.
+    """
+    page = UserPage()
+    async with aclosing(records.each(after)) as found:
+        async for _, stored in found:
+            if stored is None:
+                page.unreadable += 1
+            else:
+                page.users.append(stored_user(records, stored.record))
+            if len(page.users) == ROWS:
+                yield page
+                page = UserPage()
+    yield page
+
+
+async def ending_before(records: Records, latest: float) -> list[StoredUser]:
+    """Return the users whose grant ends by a time, the soonest first.
+
+    Raises:
+        StoreError: the store failed, or cannot list its keys.
+    """
+    found = {}
+    async with aclosing(user_pages(records)) as pages:
+        async for page in pages:
+            for user in page.users:
+                if user.ends_at is not None and user.ends_at <= latest:
+                    found[user.open_id] = user
+    return sorted(found.values(), key=lambda user: (user.ends_at, user.open_id))
+
+
+async def count_unreadable(records: Records) -> int:
+    """Return how many records cannot be opened.
+
+    Raises:
+        StoreError: the store failed, or cannot list its keys.
+    """
+    names = set()  # since some stores list a record twice at times
+    async with aclosing(records.each()) as found:
+        async for name, stored in found:
+            if stored is None:
+                names.add(name)
+    return len(names)
