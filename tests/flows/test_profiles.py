@@ -356,6 +356,22 @@ class TestLinks:
         assert asked <= 2
         assert links_end(kept(world).profile) > world.clock()
 
+    @pytest.mark.parametrize("pages", [["/private"], []], ids=["cached", "new"])
+    def test_ends_soon(self, world, browser, pages):
+        """A link that expires within minutes is renewed by the first read after that.
+
+        A session that was cached when nobody had read the link is no exception.
+        """
+        world.tiktok.link_life = 100
+        browser.log_in()
+        for page in pages:
+            browser.get(page)
+        browser.me()
+        world.clock.advance(101)
+        browser.me()
+        assert world.tiktok.profiles == 2
+        assert links_end(kept(world).profile) > world.clock()
+
     def test_not_looked_at(self, signed_in, world):
         """An expired link that is not read is not renewed before the profile is old."""
         for _ in range(10):

@@ -9,6 +9,9 @@ from typing import (
 )
 
 
+_new = str.__new__
+
+
 class Secret(str):
     """A secret string: it prints as asterisks and cannot be pickled.
 
@@ -28,6 +31,13 @@ class Secret(str):
         plain = text.reveal() if isinstance(text, Secret) else str.__str__(text)
         secret = super().__new__(cls, "***" if plain else "")
         secret._text = plain
+        return secret
+
+    @classmethod
+    def of(cls, text: str) -> Self:
+        """Wrap a plain `str`, in half the time; see `__new__` for all others."""
+        secret = _new(cls, "***" if text else "")
+        secret._text = text
         return secret
 
     def reveal(self) -> str:

@@ -94,7 +94,7 @@ def links_end(profile: str) -> float:
         at = profile.find(start)
         if at < 0:
             continue
-        # Not by `json.loads`, since each first request of a browser waits for this.
+        # Not by `json.loads`, which would parse all of it.
         # `pack_profile` writes a backslash before each quote of a text, so this is the
         # beginning of a field. The next quote is its end: URLs contain none (RFC 3986
         # section 2), and what is behind one is not a browser's link any more.

@@ -35,3 +35,7 @@ REVALIDATE_UNTIL: Final = 10
 SEALED: Final = 11
 #: When the user last logged in, in seconds since 1970.
 LOGGED_IN_AT: Final = 12
+
+#: "Last seen" is written at most this often, in seconds: most requests write nothing.
+#: A cached session is loaded again by then.
+SEEN_SECONDS: Final = 300.0

@@ -16,6 +16,7 @@ from .cached_session import (
     RECORD_ID,
     REVALIDATE_UNTIL,
     SEALED,
+    SEEN_SECONDS,
     CachedSession,
 )
 from .cookie import Ticket
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from .service import SessionService
 
 _FRESH_SECONDS = 1.0
-#: "Last seen" is written at most this often, in seconds: most requests write nothing.
-_SEEN_SECONDS = 300.0
 #: At most so many cookies of ended sessions are remembered, for a second each.
 _DEAD_COOKIES = 1024
 
@@ -62,7 +61,7 @@ class SessionLoader:
         self._refresh = service.refresh
         self._cookies = cookies
         self._clock = shared.clock
-        self._seen_step = min(_SEEN_SECONDS, settings.session_idle / 10)
+        self._seen_step = min(SEEN_SECONDS, settings.session_idle / 10)
         self._is_store_shared = service.is_store_shared
         #: Genuine cookies without a session in the store, and when that was found.
         self._dead: dict[bytes, float] = {}
@@ -269,9 +268,11 @@ class SessionLoader:
             fresh_until = min(at + _FRESH_SECONDS, end, record.expires_at)
             revalidate_until = at
         else:
-            changes_at = self._profiles.changes_at(stored.record_id, record)
             revalidate_until = min(
-                end, due_at, session.last_seen_at + self._seen_step, changes_at
+                end,
+                due_at,
+                session.last_seen_at + self._seen_step,
+                self._profiles.due_at(stored.record_id, record),
             )
             fresh_until = min(at + _FRESH_SECONDS, end, due_at)
         return (

@@ -23,8 +23,8 @@ from tiktok_oauth_middleware._oauth.user_info import join_profiles, links_end
 from tiktok_oauth_middleware.errors import TikTokError, TikTokUnavailable
 
 from .backoff import Backoff
-from .cached_session import PROFILE, RECORD_ID
-from .record import WRONG_CLOCK_SECONDS
+from .cached_session import PROFILE, RECORD_ID, SEEN_SECONDS
+from .record import SERVER_CLOCK_SKEW, WRONG_CLOCK_SECONDS
 from .rows import swap_attempts
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ _BACKOFF = Backoff(first=5, longest=3600)
 #: Shortest time between two renewals of links, in seconds, even if TikTok sends
 #: links that have already expired.
 _SHORTEST_LINKS = 60
+#: No session stays cached for longer than this, in seconds.
+_LONGEST_CACHED = SEEN_SECONDS + SERVER_CLOCK_SKEW
 #: TikTok's errors for a call that it refuses because of one field.
 _REFUSED_FIELD = ("invalid_params", "scope_not_authorized", "scope_permission_missed")
 _BASIC = "user.info.basic"
@@ -88,15 +90,12 @@ class Profiles:
             retry_at = 0  # written under a wrong clock
         return max(due, retry_at)
 
-    def changes_at(self, record_id: str, record: UserRecord) -> float:
-        """Return the time until which no part of a profile is due, read or not."""
-        due, links = self.due_at(record_id, record), links_end(record.profile)
-        return min(due, links) if links > self._clock() else due
-
     def was_read(self, cached: CachedSession) -> None:
         """Note that the app read a profile, so that its links are renewed.
 
-        If the links have expired, the user's next request asks for new ones.
+        If the links have expired, the user's next request asks for new ones. If they
+        expire soon, sessions that were cached when nobody read them are loaded again:
+        until when those are valid did not depend on the links.
         """
         record_id = cached[RECORD_ID]
         if record_id in self._readers:
@@ -104,7 +103,7 @@ class Profiles:
         if len(self._readers) >= self._settings.remembered_sessions:
             self._readers.clear()
         self._readers.add(record_id)
-        if links_end(cached[PROFILE]) <= self._clock():
+        if links_end(cached[PROFILE]) <= self._clock() + _LONGEST_CACHED:
             self._cache.forget(record_id)
 
     # --- asking --------------------------------------------------------------------

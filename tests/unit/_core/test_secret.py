@@ -222,6 +222,16 @@ def test_secret_of_a_secret_keeps_the_text():
     assert Secret(Secret("abc")).reveal() == "abc"
 
 
+@pytest.mark.parametrize("text", ["act.abc", ""])
+def test_secret_of_plain_text_is_the_same_secret(text):
+    """`Secret.of` makes what `Secret` makes, of a plain string."""
+    quick, usual = Secret.of(text), Secret(text)
+    assert quick == usual
+    assert quick.reveal() == text
+    assert str.__str__(quick) == str.__str__(usual)
+    assert type(quick) is Secret
+
+
 def test_secret_is_true_iff_it_has_text():
     """An empty secret counts as none."""
     assert not Secret("")
