@@ -1,9 +1,10 @@
 """A read of each store beside the same query made by hand, and what a write costs.
 
 By hand means: the driver's own connection, kept open, with the same statement, the
-same parameters and the same timeouts. Both sides ask in turn, in the same rounds, and
-the median counts. No server is on another host, so a round trip costs next to nothing
-and what the store adds weighs most.
+same parameters and the same timeouts; in an event loop with the driver for it, below
+``asyncio.timeout``. Both sides ask in turn, in the same rounds, and the median counts.
+No server is on another host, so a round trip costs next to nothing and what the store
+adds weighs most.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import asyncio
 import secrets
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from typing import Any
 
 from benchmarks.redis_server import RedisServer
 from hardening.reliability.django_store import prepare
-from tests.stores.databases import MariaDB, PostgreSQL
+from tests.stores.databases import MariaDB, PostgreSQL, Server
 from tiktok_oauth_middleware import MemoryStore, RedisStore, SQLiteStore, SQLStore
 from tiktok_oauth_middleware.stores import open_store
 
@@ -50,6 +51,14 @@ async def rows(rounds: int) -> AsyncIterator[Row]:
     # In a thread: Django's connections refuse to work where an event loop runs.
     for row in await asyncio.to_thread(_all, rounds):
         yield row
+    for name, kind, connect in (
+        ("PostgreSQL, psycopg", PostgreSQL, _psycopg),
+        ("PostgreSQL, asyncpg", PostgreSQL, _asyncpg),
+        ("MariaDB, asyncmy", MariaDB, _asyncmy),
+    ):
+        if kind.is_installed():
+            async for row in _in_a_loop(name, kind, connect, rounds):
+                yield row
 
 
 def _all(rounds: int) -> list[Row]:
@@ -110,18 +119,122 @@ def _compared(
             began, cpu = time.perf_counter(), time.thread_time()
             for _ in range(_CALLS):
                 call()
-            each = 1e6 / _CALLS
-            taken[name].append(
-                (
-                    (time.perf_counter() - began) * each,
-                    (time.thread_time() - cpu) * each,
-                )
-            )
+            taken[name].append((time.perf_counter() - began, time.thread_time() - cpu))
+    return _medians(taken)
+
+
+def _medians(
+    taken: dict[str, list[tuple[float, float]]],
+) -> dict[str, tuple[float, float]]:
     # The first round connects.
+    each = 1e6 / _CALLS
     return {
-        name: (median(a for a, _ in some[1:]), median(b for _, b in some[1:]))
+        name: (
+            median(a for a, _ in some[1:]) * each,
+            median(b for _, b in some[1:]) * each,
+        )
         for name, some in taken.items()
     }
+
+
+# --- in an event loop ----------------------------------------------------------------
+
+#: What reads the row by hand, and what closes the connection.
+_ByHand = tuple[Callable[[], Awaitable[object]], Callable[[], object]]
+
+
+async def _in_a_loop(
+    name: str,
+    kind: type[Server],
+    connect: Callable[[int, str], Awaitable[_ByHand]],
+    rounds: int,
+) -> AsyncIterator[Row]:
+    server = kind()
+    server.start()
+    store = SQLStore(server.url(name.rpartition(" ")[2]))
+    await store.acreate_table()
+    value = secrets.token_bytes(_VALUE)
+    assert await store.acompare_and_set(_KEY, None, value, _TTL)
+    query, close = await connect(server.port, _query_of(store))
+    assert await query() == await store.aget(_KEY) == value
+
+    async def by_hand() -> None:
+        async with asyncio.timeout(2):
+            await query()
+
+    sides = {"read": lambda: store.aget(_KEY), "by hand": by_hand}
+    taken: dict[str, list[tuple[float, float]]] = {side: [] for side in sides}
+    for _ in range(max(3, rounds) + 1):
+        for side, call in sides.items():
+            began, cpu = time.perf_counter(), time.thread_time()
+            for _ in range(_CALLS):
+                await call()
+            taken[side].append((time.perf_counter() - began, time.thread_time() - cpu))
+    for row in _in_loop_rows(name, _medians(taken)):
+        yield row
+    close()
+    await store.aclose()
+    server.remove()
+
+
+def _in_loop_rows(name: str, found: dict[str, tuple[float, float]]) -> Iterator[Row]:
+    (read, cpu), (hand, hand_cpu) = found["read"], found["by hand"]
+    for target, what, ours, peer in (
+        ("S3", "a read in an event loop, beside the same query by hand", read, hand),
+        ("", "the same, in CPU time of this process", cpu, hand_cpu),
+    ):
+        yield Row(
+            target=target,
+            what=f"{name}: {what}",
+            figure=ours / peer,
+            unit="x",
+            goal=1.2 if target else None,
+            ours=ours,
+            peer=peer,
+            peer_name="by hand",
+        )
+
+
+async def _psycopg(port: int, query: str) -> _ByHand:
+    import psycopg
+
+    hand = await psycopg.AsyncConnection.connect(
+        host="127.0.0.1", port=port, user="tests", dbname="postgres", autocommit=True
+    )
+
+    async def read() -> object:
+        cursor = await hand.execute(query, {"key": _KEY})  # type: ignore[arg-type]
+        return (await cursor.fetchall())[0][0]
+
+    return read, hand.pgconn.finish
+
+
+async def _asyncpg(port: int, query: str) -> _ByHand:
+    import asyncpg
+
+    hand = await asyncpg.connect(
+        host="127.0.0.1", port=port, user="tests", database="postgres"
+    )
+
+    async def read() -> object:
+        return (await hand.fetch(query, _KEY))[0][0]
+
+    return read, hand.terminate
+
+
+async def _asyncmy(port: int, query: str) -> _ByHand:
+    import asyncmy
+
+    hand = await asyncmy.connect(
+        host="127.0.0.1", port=port, user="root", database="tests", autocommit=True
+    )
+
+    async def read() -> object:
+        async with hand.cursor() as cursor:
+            await cursor.execute(query, (_KEY.encode(),))
+            return (await cursor.fetchall())[0][0]
+
+    return read, hand.close
 
 
 # --- each store ----------------------------------------------------------------------

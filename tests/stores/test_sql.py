@@ -9,6 +9,7 @@ import threading
 import time
 import uuid
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -188,6 +189,12 @@ def store(server: Server) -> Iterator[SQLStore]:
     store.close()
 
 
+def kept(store: SQLStore) -> Any:
+    """Return the one connection of the store, which waits for its next statement."""
+    [(connection, _)] = store._source.connections()._idle._kept  # type: ignore[attr-defined]
+    return connection
+
+
 # --- what a database does to what it is given ----------------------------------------
 
 
@@ -203,10 +210,8 @@ def test_keys_are_compared_byte_for_byte(store: SQLStore, other: str) -> None:
 def test_a_read_is_one_statement(store: SQLStore) -> None:
     """A read sends the SELECT and nothing else, not even a ROLLBACK."""
     store.compare_and_set("row", None, b"1", 60)
-    engine = store._source.connections().engine
-    with engine.connect() as connection:
-        driver = connection.connection.driver_connection
-    if engine.dialect.driver == "pymysql":
+    driver = kept(store)
+    if store._source.dialect.driver == "pymysql":
         sent = driver._execute_command
         report = []
         driver._execute_command = lambda *args: (report.append(args), sent(*args))[1]
@@ -287,17 +292,23 @@ class Watched:
         self.before: Callable[[str], object] = lambda _: None
         self.driver: Any = engine.dialect.loaded_dbapi
         connect = engine.raw_connection
-        engine.raw_connection = lambda: WatchedConnection(connect(), self)  # type: ignore[method-assign]
+
+        def watched() -> Any:
+            made = connect()
+            inner = WatchedConnection(made.dbapi_connection, self)
+            return SimpleNamespace(dbapi_connection=inner, detach=made.detach)
+
+        engine.raw_connection = watched  # type: ignore[method-assign]
 
     def lose(self, connection: Any) -> None:
         with suppress(Exception):
-            connection.driver_connection.close()
+            connection.close()
         # As PyMySQL has it; psycopg tells by its connection, which is closed.
         raise self.driver.OperationalError(2013, "Lost connection")
 
 
 class WatchedConnection:
-    """A connection of the pool whose cursors are watched."""
+    """A connection whose cursors are watched."""
 
     def __init__(self, inner: Any, watched: Watched) -> None:
         self._inner, self._watched = inner, watched
@@ -362,9 +373,10 @@ def test_a_loss_while_a_lost_answer_is_looked_for_is_an_error(store: SQLStore) -
 def test_a_write_that_waits_too_long_is_not_sent_again(server: Server) -> None:
     """Behind a locked row a swap waits once for the timeout, and is sent once."""
     store = made(server.url(), timeout=1)
-    store.compare_and_set("row", None, b"1", 600)
     sent: list[str] = []
     Watched(store._source.connections().engine).before = sent.append
+    store.compare_and_set("row", None, b"1", 600)
+    sent.clear()
     engine = sa.create_engine(server.url())
     with engine.begin() as other:
         other.execute(sa.update(store.table).values(expires=store.table.c.expires))
@@ -393,12 +405,12 @@ def test_aclose_under_trio(store: SQLStore) -> None:
 def test_a_server_that_became_read_only_is_left(server: Server) -> None:
     """A connection that refuses writes after a failover is replaced, once."""
     store = made(server.url())
-    engine = store._source.connections().engine
-    with engine.connect() as connection:
-        if server.url().startswith("postgresql"):
-            connection.exec_driver_sql("SET default_transaction_read_only = on")
-        else:
-            connection.exec_driver_sql("SET SESSION TRANSACTION READ ONLY")
+    store.get("row")
+    cursor = kept(store).cursor()
+    if server.url().startswith("postgresql"):
+        cursor.execute("SET default_transaction_read_only = on")
+    else:
+        cursor.execute("SET SESSION TRANSACTION READ ONLY")
     assert store.compare_and_set("row", None, b"1", 60) is True
     store.close()
 
@@ -497,6 +509,142 @@ def test_a_forked_child_has_connections_of_its_own(store: SQLStore) -> None:
         os._exit(0 if done else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert (store.get("row"), store.get("c")) == (b"1", b"2")
+
+
+# --- in an event loop ----------------------------------------------------------------
+
+
+LOOP_DRIVERS = ["psycopg", "asyncpg", "asyncmy"]
+
+
+@pytest.fixture
+def loop_url(driver: str, request: pytest.FixtureRequest) -> str:
+    """Return the URL of a server, through a driver for asyncio."""
+    kind = "mariadb" if driver == "asyncmy" else "postgresql"
+    return request.getfixturevalue(kind).url(driver)  # type: ignore[no-any-return]
+
+
+def in_loop(url: str, use: Callable[[SQLStore], Any], **options: Any) -> None:
+    """Use a store with a table of its own in an event loop."""
+
+    async def main() -> None:
+        store = SQLStore(url, table=some_table(), **options)
+        await store.acreate_table()
+        await store.acompare_and_set("row", None, b"1", 600)
+        await use(store)
+        await store.aclose()
+
+    asyncio.run(main())
+
+
+def kept_in_loop(store: SQLStore) -> list[Any]:
+    """Return the connections that wait for their next statement."""
+    pool: Any = store._source.loop_connections()
+    return [connection.driver_connection for connection, _ in pool._idle._kept]
+
+
+@pytest.mark.parametrize("driver", LOOP_DRIVERS)
+def test_tasks_share_eight_connections(loop_url: str) -> None:
+    """A hundred tasks at once get each its own row, over eight connections at most."""
+
+    async def use(store: SQLStore) -> None:
+        async def own(number: int) -> bool:
+            key, value = f"own-{number}", os.urandom(300)
+            await store.acompare_and_set(key, None, value, 60)
+            return await store.aget(key) == value
+
+        assert all(await asyncio.gather(*map(own, range(100))))
+        assert 1 < len(kept_in_loop(store)) <= 8
+
+    in_loop(loop_url, use, timeout=30)
+
+
+@pytest.mark.parametrize("driver", LOOP_DRIVERS)
+def test_a_cancelled_read_leaves_no_answer_behind(loop_url: str) -> None:
+    """A connection whose answer nobody took is closed, and no other task gets it."""
+
+    async def use(store: SQLStore) -> None:
+        rows = {f"row-{n}": os.urandom(50) for n in range(20)}
+        for key, value in rows.items():
+            await store.acompare_and_set(key, None, value, 600)
+        for turn in range(60):
+            tasks = {key: asyncio.ensure_future(store.aget(key)) for key in rows}
+            for _ in range(turn % 6):
+                await asyncio.sleep(0)
+            for key in list(rows)[turn % 3 :: 3]:
+                tasks[key].cancel()
+            found = await asyncio.gather(*tasks.values(), return_exceptions=True)
+            for value, answer in zip(rows.values(), found, strict=True):
+                assert answer == value or isinstance(answer, asyncio.CancelledError)
+        assert await store.aget("row-7") == rows["row-7"]
+
+    in_loop(loop_url, use, timeout=30)
+
+
+@pytest.mark.parametrize("driver", LOOP_DRIVERS)
+def test_connections_closed_by_the_server_are_replaced_in_a_loop(
+    driver: str, loop_url: str
+) -> None:
+    """Reads and writes go on without an error when the server has ended them."""
+
+    async def use(store: SQLStore) -> None:
+        await asyncio.gather(*(store.aget("row") for _ in range(4)))
+        for value in (b"1", b"2"):
+            _end_connections(driver, loop_url, store)
+            assert await store.aget("row") == value
+            _end_connections(driver, loop_url, store)
+            swapped = await store.acompare_and_set("row", value, b"2", 600)
+            assert swapped is True
+
+    in_loop(loop_url, use)
+
+
+def _end_connections(driver: str, url: str, store: SQLStore) -> None:
+    """Let the server end every connection that the store keeps."""
+    blocking = url.replace("asyncpg", "psycopg").replace("asyncmy", "pymysql")
+    kept = kept_in_loop(store)
+    assert kept
+    engine = sa.create_engine(blocking, isolation_level="AUTOCOMMIT")
+    with engine.connect() as admin:
+        for each in kept:
+            if driver == "asyncmy":
+                with suppress(sa.exc.DBAPIError):  # ended already
+                    admin.exec_driver_sql(f"KILL {each.thread_id()}")
+                continue
+            is_psycopg = driver == "psycopg"
+            pid = each.info.backend_pid if is_psycopg else each.get_server_pid()
+            admin.exec_driver_sql(f"SELECT pg_terminate_backend({pid}, 5000)")
+    engine.dispose()
+
+
+@pytest.mark.parametrize("driver", LOOP_DRIVERS)
+def test_a_loop_that_ended_without_closing_is_forgotten(loop_url: str) -> None:
+    """A store whose loop was not closed by aclose() works in the next loop."""
+    store = SQLStore(loop_url, table=some_table())
+
+    async def use() -> bytes | None:
+        await store.acreate_table()
+        await store.acompare_and_set("row", None, b"1", 60)
+        found = await store.aget("row")
+        # What the store itself leaves to the next loop is not closed here.
+        for connection in kept_in_loop(store):
+            connection.close() if driver_is_asyncmy else await connection.close()
+        return found
+
+    driver_is_asyncmy = "asyncmy" in loop_url
+    assert [asyncio.run(use()), asyncio.run(use())] == [b"1", b"1"]
+    assert len(store._source._by_loop) == 1
+
+
+def test_a_busy_pool_is_an_error(server: Server) -> None:
+    """A call that finds all connections in use gives up after its timeout."""
+    store = made(server.url(), timeout=0.1)
+    pool: Any = store._source.connections()
+    for _ in range(8):
+        pool._idle.turns.get_nowait()
+    with pytest.raises(StoreError, match="could not read: TimeoutError"):
+        store.get("row")
+    store.close()
 
 
 # --- what it is made from ----------------------------------------------------------------

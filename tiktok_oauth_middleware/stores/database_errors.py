@@ -66,12 +66,12 @@ class ConnectionLostError(ExecutionError):
 
 def is_conflict(cause: BaseException) -> bool:
     """Whether a driver reports a deadlock or a serialization failure."""
-    return not _CONFLICT.isdisjoint(_codes(cause))
+    return not _CONFLICT.isdisjoint(error_codes(cause))
 
 
 def is_read_only(cause: BaseException) -> bool:
     """Whether a driver reports a server that takes no writes, as after a failover."""
-    return not _READ_ONLY.isdisjoint(_codes(cause))
+    return not _READ_ONLY.isdisjoint(error_codes(cause))
 
 
 def store_error(
@@ -89,20 +89,21 @@ def store_error(
     """
     message = f"the database could not {action}: {_name(cause)}"
     # SQLite has no code for a missing table.
-    if not _NO_TABLE.isdisjoint(_codes(cause)) or "no such table" in str(cause):
+    if not _NO_TABLE.isdisjoint(error_codes(cause)) or "no such table" in str(cause):
         message += f"; there is no such table: {create_table}"
     for known, words, meaning in _MEANINGS:
-        if not known.isdisjoint(_codes(cause)) or re.search(words, str(cause)):
+        if not known.isdisjoint(error_codes(cause)) or re.search(words, str(cause)):
             message += f"; {meaning}"
             break
     return StoreError(message)
 
 
-def _codes(cause: BaseException) -> list[object]:
+def error_codes(cause: BaseException) -> list[object]:
+    """Return the codes in a driver's error: SQLSTATEs, and numbers of MySQL."""
     found = [getattr(cause, name, None) for name in ("sqlstate", "pgcode")]
     found += [arg for arg in cause.args[:1] if isinstance(arg, int)]
     return [code for code in found if code]
 
 
 def _name(cause: BaseException) -> str:
-    return " ".join([type(cause).__name__, *map(str, _codes(cause)[:1])])
+    return " ".join([type(cause).__name__, *map(str, error_codes(cause)[:1])])

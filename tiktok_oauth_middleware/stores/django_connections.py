@@ -148,7 +148,7 @@ class DjangoConnections(BlockingConnections):
             savepoint = contextlib.nullcontext()
         with savepoint, connection.cursor() as cursor:
             cursor.execute(statement.text, given)
-            rows = cursor.fetchall() if cursor.description else ()
+            rows = cursor.fetchall() if statement.is_query else ()
             return rows, cursor.rowcount
 
     def _connection(self) -> Any:

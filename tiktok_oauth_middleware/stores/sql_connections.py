@@ -25,14 +25,17 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine, Table
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-#: Connections of one process or event loop. PostgreSQL takes a hundred as installed, so
-#: that eight processes with twenty each are refused; a read holds one for 0.5 ms.
-_POOL = 8
 _KINDS = ("postgresql", "mysql", "mariadb", "sqlite")
+#: Names of SQLite's databases in memory, of which each connection has its own.
+_IN_MEMORY = (None, "", ":memory:")
 
 
 class ProcessConnections(BlockingConnections):
-    """Connections of this process, whose calls block."""
+    """Connections of this process, whose calls block, used through SQLAlchemy.
+
+    An app's own engine is: a `Connection` applies its options and reports to its
+    listeners.
+    """
 
     def __init__(self, engine: Engine, timeout: float) -> None:
         self.engine = engine
@@ -52,7 +55,7 @@ class ProcessConnections(BlockingConnections):
         except IntegrityError:
             return (), 0
         except SQLAlchemyError as error:
-            if is_read_only(_cause(error)):
+            if is_read_only(driver_error(error)):
                 self.engine.dispose()
             raise _execution_error(error) from error
 
@@ -63,59 +66,14 @@ class ProcessConnections(BlockingConnections):
             with self.engine.connect() as connection:
                 return _is_created(connection, table)
         except SQLAlchemyError as error:
-            raise store_error("create the table", _cause(error)) from error
+            raise store_error("create the table", driver_error(error)) from error
 
-
-class PooledConnections(ProcessConnections):
-    """Connections of this process, from an engine that the store made.
-
-    Statements are given to the driver itself: a `Connection` of SQLAlchemy costs two
-    to four times the CPU of the query. An app's own engine is left to its `Connection`,
-    which applies its options and reports to its listeners.
-    """
-
-    async def execute(
-        self, statement: Statement, values: Mapping[str, object]
-    ) -> Result:
-        from sqlalchemy.exc import SQLAlchemyError
-
-        driver: Any = self.engine.dialect.loaded_dbapi
-        try:
-            connection: Any = self.engine.raw_connection()
-        except (SQLAlchemyError, driver.Error) as error:
-            raise ExecutionError(_cause(error)) from error
-        try:
-            cursor = connection.cursor()
-            cursor.execute(statement.text, statement.parameters(values))
-            rows = cursor.fetchall() if cursor.description else ()
-            count = cursor.rowcount
-            cursor.close()
-        except driver.IntegrityError:
-            return (), 0
-        except driver.Error as error:
-            raise self._failure(error, connection) from error
-        except BaseException:
-            # The answer may still come, and would be taken for the next one.
-            connection.invalidate()
-            raise
-        else:
-            return rows, count
-        finally:
-            connection.close()
-
-    def _failure(self, error: Any, connection: Any) -> ExecutionError:
-        if is_read_only(error) or self.engine.dialect.is_disconnect(
-            error, connection.dbapi_connection, None
-        ):
-            # The others are as old, and lead to the same server.
-            connection.invalidate(error)
-            self.engine.dispose()
-            return ConnectionLostError(error)
-        return ConflictError(error) if is_conflict(error) else ExecutionError(error)
+    def close(self) -> None:
+        self.engine.dispose()
 
 
 class LoopConnections:
-    """Connections of one event loop of asyncio."""
+    """Connections of one event loop of asyncio, used through SQLAlchemy."""
 
     def __init__(self, engine: AsyncEngine, timeout: float) -> None:
         self.engine = engine
@@ -140,7 +98,7 @@ class LoopConnections:
         except IntegrityError:
             return (), 0
         except SQLAlchemyError as error:
-            if is_read_only(_cause(error)):
+            if is_read_only(driver_error(error)):
                 await self.engine.dispose()
             raise _execution_error(error) from error
         except OSError as error:  # a timeout, or asyncpg's while it connects
@@ -153,12 +111,15 @@ class LoopConnections:
             async with self.engine.connect() as connection:
                 return bool(await connection.run_sync(_is_created, table))
         except (SQLAlchemyError, OSError) as error:
-            raise store_error("create the table", _cause(error)) from error
+            raise store_error("create the table", driver_error(error)) from error
 
     async def sleep(self, seconds: float) -> None:
         from asyncio import sleep
 
         await sleep(seconds)
+
+    async def close(self) -> None:
+        await self.engine.dispose()
 
 
 def _is_created(connection: Any, table: Table) -> bool:
@@ -181,13 +142,13 @@ def _is_created(connection: Any, table: Table) -> bool:
     return True
 
 
-def _cause(error: BaseException) -> BaseException:
+def driver_error(error: BaseException) -> BaseException:
     """Return the driver's error, which SQLAlchemy's wraps."""
     return getattr(error, "orig", None) or error
 
 
 def _execution_error(error: Exception) -> ExecutionError:
-    cause = _cause(error)
+    cause = driver_error(error)
     if getattr(error, "connection_invalidated", False) or is_read_only(cause):
         return ConnectionLostError(cause)
     return ConflictError(cause) if is_conflict(cause) else ExecutionError(cause)
@@ -209,6 +170,7 @@ class ConnectionSource:
         self._by_process: ProcessConnections | None = None
         self._by_loop: dict[Any, LoopConnections] = {}
         self._making = threading.Lock()
+        self._inherited: list[object] = []
         if isinstance(url_or_engine, str):
             try:
                 self._url = make_url(reveal(url_or_engine))
@@ -251,13 +213,13 @@ class ConnectionSource:
     def after_fork(self) -> None:
         """Drop all connections: a forked worker must not use its parent's."""
         self._making = threading.Lock()
-        connections, self._by_process = self._by_process, None
-        for each in (connections, self._given):
-            if isinstance(each, ProcessConnections):
-                each.engine.dispose(close=False)
-            elif isinstance(each, LoopConnections):
-                each.engine.sync_engine.dispose(close=False)
-        self._by_loop = {}
+        # Kept, since some drivers say goodbye when a connection is collected.
+        self._inherited += [self._by_process, self._by_loop]
+        self._by_process, self._by_loop = None, {}
+        if isinstance(self._given, ProcessConnections):
+            self._given.engine.dispose(close=False)
+        elif isinstance(self._given, LoopConnections):
+            self._given.engine.sync_engine.dispose(close=False)
 
     def connections(self) -> ProcessConnections:
         """Return this process's connections."""
@@ -273,19 +235,23 @@ class ConnectionSource:
         if self._by_process is None:
             with self._making:
                 if self._by_process is None:
-                    self._by_process = PooledConnections(self._engine(), self._timeout)
+                    self._by_process = self._made()
         return self._by_process
 
-    def _engine(self) -> Engine:
+    def _made(self) -> ProcessConnections:
         from sqlalchemy import create_engine
 
-        return create_engine(self._url, **_options(self.dialect, self._timeout))
+        from .sql_pool import PooledConnections
+
+        is_in_memory = self._url.database in _IN_MEMORY
+        is_pooled = self.dialect.name != "sqlite" or not is_in_memory
+        options = self._options(in_loop=False, is_pooled=is_pooled)
+        kind = PooledConnections if is_pooled else ProcessConnections
+        return kind(create_engine(self._url, **options), self._timeout)
 
     def loop_connections(self) -> LoopConnections:
         """Return the running event loop's connections."""
         from asyncio import get_running_loop
-
-        from sqlalchemy.ext.asyncio import create_async_engine
 
         if isinstance(self._given, LoopConnections):
             return self._given
@@ -296,15 +262,36 @@ class ConnectionSource:
             # and without the interpreter's lock tuple() takes several.
             for old in [old for old in self._by_loop.copy() if old.is_closed()]:
                 self._by_loop.pop(old, None)
-            options = _options(self.dialect, self._timeout, in_loop=True)
-            engine = create_async_engine(self._url, **options)
-            connections = self._by_loop[loop] = LoopConnections(engine, self._timeout)
+            connections = self._by_loop[loop] = self._made_in_loop()
         return connections
+
+    def _made_in_loop(self) -> LoopConnections:
+        from sqlalchemy.ext.asyncio import create_async_engine
+
+        from .sql_pool import LOOP_DRIVERS, PooledLoopConnections
+
+        is_pooled = self.dialect.driver in LOOP_DRIVERS
+        options = self._options(in_loop=True, is_pooled=is_pooled)
+        kind = PooledLoopConnections if is_pooled else LoopConnections
+        return kind(create_async_engine(self._url, **options), self._timeout)
+
+    def _options(self, *, in_loop: bool, is_pooled: bool) -> dict[str, Any]:
+        """Return an engine's options: one round trip for each statement."""
+        from sqlalchemy import NullPool
+
+        arguments = _timeout_arguments(self.dialect, self._timeout, in_loop=in_loop)
+        return {
+            "isolation_level": "AUTOCOMMIT",
+            "pool_reset_on_return": None,
+            "skip_autocommit_rollback": True,
+            "connect_args": arguments,
+            **({"poolclass": NullPool} if is_pooled else {}),
+        }
 
     def close(self) -> None:
         connections, self._by_process = self._by_process, None
         if connections is not None:
-            connections.engine.dispose()
+            connections.close()
 
     async def aclose(self) -> None:
         from asyncio import get_running_loop
@@ -315,7 +302,7 @@ class ConnectionSource:
             loop = None
         connections = self._by_loop.pop(loop, None)
         if connections is not None:
-            await connections.engine.dispose()
+            await connections.close()
         self.close()
 
 
@@ -332,19 +319,6 @@ def _dialect_of(url: Any, *, is_async: bool) -> Any:
         raise ConfigurationError(message) from missing
 
 
-def _options(dialect: Any, timeout: float, *, in_loop: bool = False) -> dict[str, Any]:
-    """Return an engine's options: one round trip for each statement."""
-    options: dict[str, Any] = {
-        "isolation_level": "AUTOCOMMIT",
-        "pool_reset_on_return": None,
-        "skip_autocommit_rollback": True,
-        "connect_args": _timeout_arguments(dialect, timeout, in_loop=in_loop),
-    }
-    if dialect.name != "sqlite":
-        options |= {"pool_size": _POOL, "max_overflow": 0, "pool_timeout": timeout}
-    return options
-
-
 def _timeout_arguments(
     dialect: Any, timeout: float, *, in_loop: bool
 ) -> dict[str, Any]:
@@ -355,7 +329,7 @@ def _timeout_arguments(
     if name == "sqlite":
         return {"timeout": timeout}
     if driver == "asyncpg":
-        return {"timeout": timeout, "command_timeout": timeout}
+        return {"timeout": timeout}  # a statement is bounded by `LoopConnections`
     if driver in ("psycopg", "psycopg2"):
         # libpq takes no less than two seconds for a connection.
         given: dict[str, Any] = {"connect_timeout": max(2, whole)}

@@ -65,7 +65,8 @@ class Statement(NamedTuple):
 
     def parameters(self, values: Mapping[str, object]) -> Any:
         """Return its parameters in the driver's form; `values` may contain more."""
-        values = {**self.fixed, **values}
+        if self.fixed:
+            values = {**self.fixed, **values}
         if self.is_positional:
             return tuple(values[name] for name in self.names)
         return {name: values[name] for name in self.names}
@@ -222,39 +223,30 @@ class Rows:
         """
         statement = self._statements[name]
         values = self._with_time(values)
-        action = "read" if statement.is_query else "write"
+        was_lost, began = False, time.monotonic()
         try:
-            return await self._retry(connections, statement, values)
+            for tried in range(_TRIES):
+                try:
+                    rows, count = await connections.execute(statement, values)
+                except ConnectionLostError:
+                    # Some drivers report a timeout as a lost connection. The statement
+                    # may still wait in the server, and a second would wait behind it.
+                    is_timeout = time.monotonic() - began > connections.timeout / 2
+                    if was_lost or is_timeout:
+                        raise
+                    was_lost = True
+                except ConflictError:
+                    await connections.sleep(jitter.between(0, 0.02 * 2**tried))
+                else:
+                    if was_lost and count == 0 and "mark" in values:
+                        written = self._statements["written"]
+                        rows, _ = await connections.execute(written, values)
+                        count = len(rows)
+                    return rows, count
         except ExecutionError as error:
+            action = "read" if statement.is_query else "write"
             raise store_error(
                 action, error.cause, self._create_table
             ) from error.__cause__
-
-    async def _retry(
-        self,
-        connections: Connections,
-        statement: Statement,
-        values: Mapping[str, object],
-    ) -> Result:
-        was_lost = False
-        began = time.monotonic()
-        for tried in range(_TRIES):
-            try:
-                rows, count = await connections.execute(statement, values)
-            except ConnectionLostError:
-                # Some drivers report a timeout as a lost connection. The statement may
-                # still wait in the server, and a second would wait behind it.
-                is_timeout = time.monotonic() - began > connections.timeout / 2
-                if was_lost or is_timeout:
-                    raise
-                was_lost = True
-            except ConflictError:
-                await connections.sleep(jitter.between(0, 0.02 * 2**tried))
-            else:
-                if was_lost and count == 0 and "mark" in values:
-                    written = self._statements["written"]
-                    rows, _ = await connections.execute(written, values)
-                    count = len(rows)
-                return rows, count
         message = f"the database met conflicting transactions in {_TRIES} tries"
         raise StoreError(message)

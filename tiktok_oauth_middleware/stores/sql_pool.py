@@ -1,0 +1,253 @@
+"""Pools of `SQLStore`: connections that statements are given to directly.
+
+SQLAlchemy connects, with all that its URL says. Its `Connection` executes nothing: that
+takes two to six times the CPU time of the query, most of all in an event loop, where it
+switches between greenlets. Its own pool is left out too, a tenth of a read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .database_errors import (
+    ConflictError,
+    ConnectionLostError,
+    ExecutionError,
+    error_codes,
+    is_conflict,
+    is_read_only,
+)
+from .sql_connections import LoopConnections, ProcessConnections, driver_error
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from .table import Result, Statement
+
+#: Connections of one process or event loop. PostgreSQL takes a hundred as installed, so
+#: that eight processes with twenty each are refused; a read holds one for 0.5 ms.
+_POOL = 8
+#: Classes of errors about a row that exists already: of the drivers, and of asyncpg.
+_EXISTS = frozenset({"IntegrityError", "IntegrityConstraintViolationError"})
+
+
+class _Idle:
+    """Connections between two statements, of which the last used is used first.
+
+    Args:
+        turns: An empty queue: who takes a turn from it may use one connection.
+        dialect: The dialect of SQLAlchemy.
+        terminate: Closes a connection at once, without a word to the server.
+    """
+
+    def __init__(
+        self, turns: Any, dialect: Any, terminate: Callable[[Any], object]
+    ) -> None:
+        self.turns = turns
+        #: Connections, each with the generation that it was made in.
+        self._kept: list[tuple[Any, int]] = []
+        self._generation = 0
+        self._dialect = dialect
+        self._terminate = terminate
+        for _ in range(_POOL):
+            turns.put_nowait(None)
+
+    def take(self) -> tuple[Any, int]:
+        """Return a connection, or None if one must be made, and its generation."""
+        try:
+            return self._kept.pop()
+        except IndexError:
+            return None, self._generation
+
+    def give_back(self, connection: Any, generation: int, *, is_clean: bool) -> None:
+        """Keep a connection for the next statement, or close it; end the turn.
+
+        Args:
+            connection: One that was taken or made, or None if it could not be.
+            generation: What `take` returned with it.
+            is_clean: Whether no answer is under way, which would be taken for the next.
+        """
+        if is_clean and generation == self._generation:
+            self._kept.append((connection, generation))
+        elif connection is not None:
+            self._drop(connection)
+        self.turns.put_nowait(None)
+
+    def failed(self, error: Exception, connection: Any) -> ExecutionError:
+        """Return how a statement failed; drop what may lead to the same failure."""
+        if connection is None:
+            return ExecutionError(driver_error(error))
+        if is_read_only(error) or self._dialect.is_disconnect(error, connection, None):
+            # The others are as old, and lead to the same server.
+            self._generation += 1
+            for each in self.taken():
+                self._drop(each)
+            return ConnectionLostError(error)
+        return ConflictError(error) if is_conflict(error) else ExecutionError(error)
+
+    def taken(self) -> list[Any]:
+        """Take out all idle connections, to be closed."""
+        found = []
+        with suppress(IndexError):
+            while True:
+                found.append(self._kept.pop()[0])
+        return found
+
+    def _drop(self, connection: Any) -> None:
+        with suppress(Exception):  # PyMySQL raises if it is closed already
+            self._terminate(connection)
+
+
+def _exists_already(error: Exception) -> bool:
+    return any(kind.__name__ in _EXISTS for kind in type(error).__mro__)
+
+
+class PooledConnections(ProcessConnections):
+    """Connections of this process, from an engine that the store made."""
+
+    def __init__(self, engine: Engine, timeout: float) -> None:
+        super().__init__(engine, timeout)
+        dialect = engine.dialect
+        self._idle = _Idle(queue.SimpleQueue(), dialect, dialect.do_terminate)
+
+    async def execute(
+        self, statement: Statement, values: Mapping[str, object]
+    ) -> Result:
+        idle, is_clean = self._idle, False
+        try:
+            idle.turns.get(timeout=self.timeout)
+        except queue.Empty:
+            message = f"all {_POOL} connections are in use"
+            raise ExecutionError(TimeoutError(message)) from None
+        connection, generation = idle.take()
+        try:
+            if connection is None:
+                connection = _detached(self.engine.raw_connection())
+            cursor = connection.cursor()
+            cursor.execute(statement.text, statement.parameters(values))
+            rows = cursor.fetchall() if statement.is_query else ()
+            count = cursor.rowcount
+            cursor.close()
+            is_clean = True
+        except Exception as error:
+            # An error with a code is the server's answer.
+            is_clean = bool(error_codes(error))
+            if _exists_already(error):
+                return (), 0
+            raise idle.failed(error, connection) from error
+        else:
+            return rows, count
+        finally:
+            idle.give_back(connection, generation, is_clean=is_clean)
+
+    def close(self) -> None:
+        for connection in self._idle.taken():
+            with suppress(Exception):
+                self.engine.dialect.do_close(connection)
+
+
+class PooledLoopConnections(LoopConnections):
+    """Connections of one event loop, from an engine that the store made."""
+
+    def __init__(self, engine: AsyncEngine, timeout: float) -> None:
+        super().__init__(engine, timeout)
+        self._driver = driver = LOOP_DRIVERS[engine.dialect.driver]
+        self._idle = _Idle(
+            asyncio.Queue(),
+            engine.dialect,
+            lambda connection: driver.terminate(connection.driver_connection),
+        )
+
+    async def execute(
+        self, statement: Statement, values: Mapping[str, object]
+    ) -> Result:
+        idle, is_clean = self._idle, False
+        try:
+            async with asyncio.timeout(self.timeout):
+                await idle.turns.get()
+                connection, generation = idle.take()
+                try:
+                    if connection is None:
+                        connection = _detached(await self.engine.raw_connection())
+                    result = await self._driver.execute(
+                        connection.driver_connection,
+                        statement,
+                        statement.parameters(values),
+                    )
+                    is_clean = True
+                except Exception as error:
+                    is_clean = bool(error_codes(error))
+                    if _exists_already(error):
+                        return (), 0
+                    raise idle.failed(error, connection) from error
+                else:
+                    return result
+                finally:
+                    idle.give_back(connection, generation, is_clean=is_clean)
+        except TimeoutError as error:
+            raise ExecutionError(error) from error
+
+    async def close(self) -> None:
+        for connection in self._idle.taken():
+            with suppress(Exception):
+                await self._driver.close(connection.driver_connection)
+
+
+def _detached(connection: Any) -> Any:
+    """Return the driver's connection, which SQLAlchemy forgets."""
+    found = connection.dbapi_connection
+    connection.detach()
+    return found
+
+
+class _LoopDriver(NamedTuple):
+    """How a driver for asyncio is used without SQLAlchemy."""
+
+    execute: Callable[[Any, Statement, Any], Awaitable[Result]]
+    close: Callable[[Any], Awaitable[object]]
+    terminate: Callable[[Any], object]
+
+
+async def _psycopg(connection: Any, statement: Statement, values: Any) -> Result:
+    cursor = await connection.execute(statement.text, values)
+    return (await cursor.fetchall() if statement.is_query else ()), cursor.rowcount
+
+
+async def _asyncpg(connection: Any, statement: Statement, values: Any) -> Result:
+    if statement.is_query:
+        rows = await connection.fetch(statement.text, *values)
+        return rows, len(rows)
+    # The command's tag ends with the number of rows: "UPDATE 1", "INSERT 0 1".
+    tag = await connection.execute(statement.text, *values)
+    return (), int(tag.rpartition(" ")[2])
+
+
+async def _asyncmy(connection: Any, statement: Statement, values: Any) -> Result:
+    async with connection.cursor() as cursor:
+        await cursor.execute(statement.text, values)
+        return (await cursor.fetchall() if statement.is_query else ()), cursor.rowcount
+
+
+#: By the name that SQLAlchemy has for them.
+LOOP_DRIVERS: Mapping[str, _LoopDriver] = {
+    "psycopg": _LoopDriver(
+        _psycopg,
+        lambda connection: connection.close(),
+        lambda connection: connection.pgconn.finish(),
+    ),
+    "asyncpg": _LoopDriver(
+        _asyncpg,
+        lambda connection: connection.close(timeout=1),
+        lambda connection: connection.terminate(),
+    ),
+    "asyncmy": _LoopDriver(
+        _asyncmy,
+        lambda connection: connection.ensure_closed(),
+        lambda connection: connection.close(),
+    ),
+}
