@@ -24,6 +24,12 @@ _LOGIN = [
     "security/test_cwe650_methods.py",
     *_JOURNEYS,
 ]
+_CONNECT = [
+    "security/test_cwe352_connect.py",
+    "flows/test_connect.py",
+    "flows/test_ended_access.py",
+    "integrations/django_project/test_connecting.py",
+]
 _REFUSED = ["security/test_cwe863_refused_logins.py"]
 #: The modules that are changed, and the tests that each must be noticed by.
 TESTS = {
@@ -37,12 +43,9 @@ TESTS = {
     "_web.begin_login": _LOGIN,
     "_web.finish_login": _LOGIN,
     "_web.conclude_login": _LOGIN,
-    "_web.connect": [
-        "security/test_cwe352_connect.py",
-        "flows/test_connect.py",
-        "flows/test_ended_access.py",
-        "integrations/django_project/test_connecting.py",
-    ],
+    "_web.app_user": _CONNECT,
+    "_web.begin_connect": _CONNECT,
+    "_web.finish_connect": _CONNECT,
     "_web.unfinished_login": _LOGIN,
     "_web.login_decision": [
         "unit/_web/test_login_decision.py",

@@ -202,7 +202,7 @@ class Core:
                 " returns the id of the user who is signed in to your app, or None"
             )
             raise ConfigurationError(message)
-        from .connect import check_current_user
+        from .app_user import check_current_user
 
         check_current_user(
             self.settings,

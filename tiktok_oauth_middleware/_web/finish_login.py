@@ -59,8 +59,8 @@ if TYPE_CHECKING:
     from tiktok_oauth_middleware._session.records import Records
     from tiktok_oauth_middleware.settings.options import TikTokSettings
 
-    from .connect import Connect
     from .connecting_login import ConnectingLogins
+    from .finish_connect import FinishConnect
     from .login_results import LoginResult
     from .mount import MountPoint
     from .recent_logins import RecentLogins
@@ -81,7 +81,7 @@ class FinishLogin:
     emit: Emitter
     #: Answers callbacks that are to connect an account; None if the app has no such
     #: path.
-    connect: Connect | None
+    connect: FinishConnect | None
     #: None if no login of the app connects its account to a user.
     connecting: ConnectingLogins | None
 
@@ -117,7 +117,7 @@ class FinishLogin:
             visit = Visit(mount_point, ticket)
             if self.connect is None:  # an earlier release of the app could connect
                 return await self.unfinished.reject(LoginExpired(), visit)
-            return await self.connect.finish(request, transaction, callback, visit)
+            return await self.connect.respond(request, transaction, callback, visit)
         return await self._other_user(
             request, transaction, Visit(mount_point, ticket)
         ) or await self._finish(

@@ -37,10 +37,11 @@ if TYPE_CHECKING:
     from tiktok_oauth_middleware.auth import CurrentUser, OnLogin, TikTokAuth
     from tiktok_oauth_middleware.settings.options import TikTokSettings
 
+    from .begin_connect import BeginConnect
     from .carried import CarriedLinks
-    from .connect import Claim, Connect
     from .connect_refusals import ConnectRefusals
     from .connecting_login import ConnectingLogins, FindUser
+    from .finish_connect import Claim, FinishConnect
     from .login_decision import LoginDecision
     from .mount import MountPoint
     from .pages import Answer
@@ -53,7 +54,7 @@ _WRITE_SECONDS = 5
 
 
 class AppUsers(NamedTuple):
-    """The app's own users, to whom TikTok accounts are connected; see `Connect`."""
+    """The app's own users, to whom TikTok accounts are connected."""
 
     #: Tells who is signed in to the app; None if it has no connect path.
     current_user: CurrentUser | None = None
@@ -69,7 +70,7 @@ class AppUsers(NamedTuple):
 
 
 class Connecting(NamedTuple):
-    """What only connecting accounts needs; see `Connect`."""
+    """What only connecting accounts needs; see `begin_connect`."""
 
     app_users: AppUsers
     current_user: CurrentUser
@@ -111,7 +112,7 @@ class LoginFlow:
     #: Answers the callback path.
     finish: FinishLogin = field(init=False)
     #: Answers the connect path; None if the app has no such path.
-    connect: Connect | None = field(init=False)
+    connect: BeginConnect | None = field(init=False)
 
     def __post_init__(self) -> None:
         """Make the steps, and what only they use.
@@ -147,7 +148,7 @@ class LoginFlow:
             connecting=connecting,
         )
         conclude = self._conclude(unfinished)
-        self.connect = self._connect(conclude, unfinished)
+        self.connect, finish_connect = self._connect(conclude, unfinished)
         self.finish = FinishLogin(
             settings=settings,
             records=self.records,
@@ -157,7 +158,7 @@ class LoginFlow:
             conclude=conclude,
             unfinished=unfinished,
             emit=self.emit,
-            connect=self.connect,
+            connect=finish_connect,
             connecting=connecting,
         )
 
@@ -184,26 +185,40 @@ class LoginFlow:
 
     def _connect(
         self, conclude: ConcludeLogin, unfinished: UnfinishedLogins
-    ) -> Connect | None:
+    ) -> tuple[BeginConnect, FinishConnect] | tuple[None, None]:
         if self.connecting is None:
-            return None
-        from .connect import Connect
+            return None, None
+        from .app_user import AppUser
+        from .begin_connect import BeginConnect
+        from .finish_connect import FinishConnect
 
-        return Connect(
+        app_user = AppUser(
             settings=self.settings,
             backend=self.backend,
-            app_users=self.connecting.app_users,
             current_user=self.connecting.current_user,
             load_auth=self.connecting.load_auth,
-            connections=self.connecting.connections,
+        )
+        begin = BeginConnect(
+            settings=self.settings,
+            app_user=app_user,
             begin_login=self.begin,
+            transactions=self.transactions,
+            refusals=self._refusals(unfinished),
+        )
+        finish = FinishConnect(
+            settings=self.settings,
+            backend=self.backend,
+            app_user=app_user,
+            app_users=self.connecting.app_users,
+            connections=self.connecting.connections,
             transactions=self.transactions,
             exchange=conclude.exchange,
             conclude=conclude,
             unfinished=unfinished,
-            refusals=self._refusals(unfinished),
+            refusals=begin.refusals,
             revoke=self.revoke,
         )
+        return begin, finish
 
     async def begin_connect(self, request: Request, mount_point: MountPoint) -> Answer:
         """Answer the connect path.
@@ -213,7 +228,7 @@ class LoginFlow:
         """
         if self.connect is None:
             raise AssertionError  # such an app has no such path
-        return await self.connect.begin(request, mount_point)
+        return await self.connect.respond(request, mount_point)
 
     def _decision(self) -> LoginDecision | None:
         if self.on_login is None:

@@ -1,61 +1,30 @@
-"""Connecting: a person connects a TikTok account to their user of the app.
-
-The trip to TikTok is a login's: the same cookies, transaction, exchange and single use.
-It is bound to the browser, as a login is, and to the app's user: a hash of the user's
-id is sealed into the transaction, and ``current_user`` is asked when the trip begins
-and again when it ends, before TikTok is. Whoever signs out of the app or signs in as
-another user in between connects nothing.
-
-A page of another site must begin no such trip, because its end gives an account to a
-user: a POST must come from a page of this site, and so must a GET, or the person is
-asked first. TikTok always shows its page then, with the account that is connected.
-"""
+"""Back from TikTok, to connect an account: callbacks of trips of the connect path."""
 
 from __future__ import annotations
 
 import contextlib
 import hmac
-import inspect
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from tiktok_oauth_middleware._core.http import QUERY_LIMIT, BadQuery, Request
-from tiktok_oauth_middleware._core.return_to import return_to_of
+from tiktok_oauth_middleware._core.http import Request
 from tiktok_oauth_middleware._oauth.scopes import split_scopes
 from tiktok_oauth_middleware._oauth.user import read_profile
-from tiktok_oauth_middleware._session.connections import user_id_fault
 from tiktok_oauth_middleware._session.cookie import digest, record_id
 from tiktok_oauth_middleware.auth import Login
 from tiktok_oauth_middleware.errors import (
-    ConfigurationError,
     LoginExpired,
     StoreError,
     TikTokOAuthError,
 )
 from tiktok_oauth_middleware.events import Event
 
-from .begin_login import BeginLogin, path_with_query
 from .conclude_login import Attempted, ConcludeLogin, login_id_of
-from .connect_refusals import (
-    Full,
-    OtherUser,
-    Taken,
-    Undecided,
-    answer_in,
-    rejected,
-)
+from .connect_refusals import Full, OtherUser, Taken, answer_in, rejected
 from .login_results import LoginResult
-from .misuse import is_async
-from .navigation import is_document, is_prefetch, is_same_origin
-from .pages import (
-    Answer,
-    ErrorPage,
-    Note,
-    link,
-    redirect_with_cookies,
-)
+from .pages import Answer, redirect_with_cookies
 from .unfinished_login import UnfinishedLogins, Visit, cause_for_log
 
 if TYPE_CHECKING:
@@ -63,13 +32,12 @@ if TYPE_CHECKING:
     from tiktok_oauth_middleware._oauth.authorize import Callback
     from tiktok_oauth_middleware._session.connections import Connections
     from tiktok_oauth_middleware._session.record import UserRecord
-    from tiktok_oauth_middleware.auth import CurrentUser, TikTokAuth
     from tiktok_oauth_middleware.settings.options import TikTokSettings
 
+    from .app_user import AppUser
     from .code_exchange import CodeExchange
     from .connect_refusals import ConnectRefusals
     from .login import AppUsers
-    from .mount import MountPoint
     from .transaction import LoginTransaction, LoginTransactions
 
 #: Whether a user of the app may have an account, where the app keeps accounts itself;
@@ -79,17 +47,14 @@ Claim = Callable[[Any, str, Login], Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
-class Connect:
-    """Answers the connect path, and the callbacks of trips that began there."""
+class FinishConnect:
+    """Answers callbacks of trips that began at the connect path."""
 
     settings: TikTokSettings
     backend: Backend
+    app_user: AppUser
     app_users: AppUsers
-    current_user: CurrentUser
-    #: Returns the request's `TikTokAuth`, which `current_user` may read.
-    load_auth: Callable[[Request, MountPoint], Awaitable[TikTokAuth]]
     connections: Callable[[], Connections]
-    begin_login: BeginLogin
     transactions: LoginTransactions
     exchange: CodeExchange
     conclude: ConcludeLogin
@@ -98,103 +63,7 @@ class Connect:
     #: Ends a user's access at TikTok with the tokens of an account without a record.
     revoke: Callable[[str, UserRecord], Awaitable[None]]
 
-    # --- to TikTok ---------------------------------------------------------------
-
-    async def begin(self, request: Request, mount_point: MountPoint) -> Answer:
-        """Answer the connect path: put a transaction into cookies, go to TikTok."""
-        refusal = self._check_request(request, mount_point)
-        if refusal is not None:
-            return refusal
-        moved = self.begin_login.redirect_to_own_host(request, mount_point)
-        if moved is not None:
-            return moved
-        visit = Visit(mount_point, None)
-        try:
-            user_id = await self._user_of(await self._connection(request, mount_point))
-        except Undecided as error:
-            return await self.refusals.reject(error, visit)
-        if user_id is None:
-            back = [link("back", mount_point.home)]
-            return ErrorPage(code="connect_signed_out", actions=back)
-        # Its button posts, so a POST is enough whatever `login_methods` are.
-        is_meant = request.method == "POST" or (
-            "GET" in self.settings.login_methods
-            and is_same_origin(request, self.settings.origin)
-        )
-        if not is_meant:
-            return self._question(request, mount_point)
-        try:
-            requested = self.begin_login.requested_scopes(request, mount_point)
-        except BadQuery:
-            back = [link("back", mount_point.home)]
-            return ErrorPage(code="scope_not_offered", actions=back)
-        usual = self.transactions.default_return_to(mount_point)
-        return_to = return_to_of(
-            request.query, usual, mount_point.own_paths, mount_point.origin
-        )
-        # "choose": TikTok shows its page, so that the person sees which account it is.
-        transaction = self.transactions.create(return_to, requested, "choose", {})
-        transaction = replace(transaction, user_hash=digest(user_id.encode()))
-        response, _ = self.begin_login.redirect_to_tiktok(request, transaction, usual)
-        return response or ErrorPage(code="query_too_long")
-
-    def _check_request(
-        self, request: Request, mount_point: MountPoint
-    ) -> ErrorPage | None:
-        """Return the page for a request that no person's browser sends on purpose."""
-        if request.method not in ("GET", "POST"):
-            allow = [("allow", "GET, POST")]
-            return ErrorPage(code="method_not_allowed", headers=allow)
-        if len(request.query) > QUERY_LIMIT:
-            return ErrorPage(code="query_too_long")
-        origin = self.settings.origin
-        if request.method == "POST" and not is_same_origin(request, origin):
-            back = [link("back", mount_point.home)]
-            notes = [Note("address", origin)]
-            return ErrorPage(code="cross_site", actions=back, notes=notes)
-        if is_prefetch(request) or not is_document(request):
-            return self._question(request, mount_point)
-        return None
-
-    def _question(self, request: Request, mount_point: MountPoint) -> ErrorPage:
-        """Return the page that asks whether to connect, with a button that does."""
-        path = path_with_query(request, mount_point)
-        return self.refusals.question(path, mount_point)
-
-    async def _connection(self, request: Request, mount_point: MountPoint) -> Any:
-        """Return the scope, the environ or the framework's request, for the app.
-
-        Raises:
-            StoreError: the store could not say who is signed in with TikTok.
-        """
-        auth = await self.load_auth(request, mount_point)
-        return auth if request.for_app is None else request.for_app(auth)
-
-    async def _user_of(self, connection: Any) -> str | None:
-        """Ask the app who is signed in to it; return None if nobody is.
-
-        Raises:
-            Undecided: the app gave no answer that is allowed.
-        """
-        outcome = await self.backend.ask_app(
-            partial(self.current_user, connection),
-            self.settings.timeout,
-            is_async=is_async(self.current_user),
-        )
-        user_id = answer_in(outcome, "current_user", self.settings.timeout)
-        if user_id is None:
-            return None
-        fault = user_id_fault(user_id)
-        if fault:
-            if inspect.iscoroutine(user_id):
-                user_id.close()  # it would warn that it was never awaited
-            message = f"current_user returned {fault}"
-            raise Undecided(message)
-        return str(user_id)
-
-    # --- and back ----------------------------------------------------------------
-
-    async def finish(
+    async def respond(
         self,
         request: Request,
         transaction: LoginTransaction,
@@ -213,8 +82,8 @@ class Connect:
         )
         user_id: str | None = None
         try:
-            connection = await self._connection(request, visit.mount_point)
-            user_id = await self._user_of(connection)
+            connection = await self.app_user.connection(request, visit.mount_point)
+            user_id = await self.app_user.id_of(connection)
             presented = "" if user_id is None else digest(user_id.encode())
             if user_id is None or not hmac.compare_digest(
                 presented, transaction.user_hash
@@ -359,37 +228,3 @@ class Connect:
         return await self.backend.ask_app(
             call, self.settings.timeout, is_async=not self.backend.is_blocking
         )
-
-
-def check_current_user(
-    settings: TikTokSettings, current_user: object, *, is_blocking: bool
-) -> None:
-    """Check an app's ``current_user``.
-
-    Raises:
-        ConfigurationError: there is no ``connect_path``, or the function takes no
-            argument, or it is async under WSGI.
-    """
-    fault = None
-    if settings.connect_path is None:
-        fault = "current_user is given, and the option connect_path is not set"
-    elif not callable(current_user):
-        fault = (
-            f"current_user is a {type(current_user).__name__}; it must be a function"
-        )
-    elif is_blocking and is_async(current_user):
-        fault = (
-            "current_user is an async def; under WSGI it must be a plain function,"
-            " which may block (under ASGI it may be either)"
-        )
-    else:
-        with contextlib.suppress(ValueError):  # a built-in without a signature
-            try:
-                inspect.signature(current_user).bind(None)
-            except TypeError:
-                fault = (
-                    "current_user must take one argument: the scope under ASGI, the"
-                    " environ under WSGI"
-                )
-    if fault:
-        raise ConfigurationError(fault)

@@ -1,0 +1,100 @@
+"""The app's own user of a request, as the app's ``current_user`` says."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from tiktok_oauth_middleware._session.connections import user_id_fault
+from tiktok_oauth_middleware.errors import ConfigurationError
+
+from .connect_refusals import Undecided, answer_in
+from .misuse import is_async
+
+if TYPE_CHECKING:
+    from tiktok_oauth_middleware._core.backends.base import Backend
+    from tiktok_oauth_middleware._core.http import Request
+    from tiktok_oauth_middleware.auth import CurrentUser, TikTokAuth
+    from tiktok_oauth_middleware.settings.options import TikTokSettings
+
+    from .mount import MountPoint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class AppUser:
+    """Asks the app which of its users is signed in to it."""
+
+    settings: TikTokSettings
+    backend: Backend
+    current_user: CurrentUser
+    #: Returns the request's `TikTokAuth`, which `current_user` may read.
+    load_auth: Callable[[Request, MountPoint], Awaitable[TikTokAuth]]
+
+    async def connection(self, request: Request, mount_point: MountPoint) -> Any:
+        """Return the scope, the environ or the framework's request, for the app.
+
+        Raises:
+            StoreError: the store could not say who is signed in with TikTok.
+        """
+        auth = await self.load_auth(request, mount_point)
+        return auth if request.for_app is None else request.for_app(auth)
+
+    async def id_of(self, connection: Any) -> str | None:
+        """Ask the app who is signed in to it; return None if nobody is.
+
+        Raises:
+            Undecided: the app gave no answer that is allowed.
+        """
+        outcome = await self.backend.ask_app(
+            partial(self.current_user, connection),
+            self.settings.timeout,
+            is_async=is_async(self.current_user),
+        )
+        user_id = answer_in(outcome, "current_user", self.settings.timeout)
+        if user_id is None:
+            return None
+        fault = user_id_fault(user_id)
+        if fault:
+            if inspect.iscoroutine(user_id):
+                user_id.close()  # it would warn that it was never awaited
+            message = f"current_user returned {fault}"
+            raise Undecided(message)
+        return str(user_id)
+
+
+def check_current_user(
+    settings: TikTokSettings, current_user: object, *, is_blocking: bool
+) -> None:
+    """Check an app's ``current_user``.
+
+    Raises:
+        ConfigurationError: there is no ``connect_path``, or the function takes no
+            argument, or it is async under WSGI.
+    """
+    fault = None
+    if settings.connect_path is None:
+        fault = "current_user is given, and the option connect_path is not set"
+    elif not callable(current_user):
+        fault = (
+            f"current_user is a {type(current_user).__name__}; it must be a function"
+        )
+    elif is_blocking and is_async(current_user):
+        fault = (
+            "current_user is an async def; under WSGI it must be a plain function,"
+            " which may block (under ASGI it may be either)"
+        )
+    else:
+        with contextlib.suppress(ValueError):  # a built-in without a signature
+            try:
+                inspect.signature(current_user).bind(None)
+            except TypeError:
+                fault = (
+                    "current_user must take one argument: the scope under ASGI, the"
+                    " environ under WSGI"
+                )
+    if fault:
+        raise ConfigurationError(fault)
