@@ -154,24 +154,18 @@ class FinishConnect:
         name = record_id(self.settings.client_key, tokens.open_id)
         make = partial(self.exchange.record, transaction, tokens, profile)
         connections = self.connections()
-        claim, is_claimed = self.app_users.claim, False
-        if claim is not None and not await connections.is_taken(user_id, name):
-            record = make(None)
-            login = Login(
-                open_id=record.open_id,
-                scopes=split_scopes(record.scopes),
-                user=read_profile(record.open_id, record.profile),
-                next=transaction.return_to,
-            )
-            if not await self._claimed(partial(claim, connection, user_id, login)):
-                raise Taken
-            is_claimed = True
+        login = _login(make(None), transaction)
+        is_claimed = await self._claim(connection, user_id, login)
         is_connected = False
         try:
             outcome, record_now = await connections.connect(user_id, name, make)
+            # Also if the store fails from here on: the record names this user.
+            is_connected = outcome not in ("taken", "full")
             if record_now is not None:
                 await self._check_alive(user_id, record_now, began_at)
-            is_connected = outcome not in ("taken", "full")
+        except LoginExpired:
+            is_connected = False
+            raise
         finally:
             # What `claim` gave is taken back, also if the access ended meanwhile.
             release = self.app_users.release
@@ -214,17 +208,38 @@ class FinishConnect:
             await self.connections().unlist(user_id, name)
             raise
 
-    async def _claimed(self, claim: Callable[[], Any]) -> bool:
+    async def _claim(self, connection: Any, user_id: str, login: Login) -> bool:
         """Ask the app whether its user may have an account.
 
+        Returns:
+            Whether it was asked. It is not about an account that another user has.
+
         Raises:
+            Taken: the user may not.
             Undecided: the app's own code or database failed.
+            StoreError: the store failed.
         """
-        outcome = await self._ask_app(claim)
-        return bool(answer_in(outcome, "the app's accounts", self.settings.timeout))
+        claim = self.app_users.claim
+        name = record_id(self.settings.client_key, login.open_id)
+        if claim is None or await self.connections().is_taken(user_id, name):
+            return False
+        outcome = await self._ask_app(partial(claim, connection, user_id, login))
+        if not answer_in(outcome, "the app's accounts", self.settings.timeout):
+            raise Taken
+        return True
 
     async def _ask_app(self, call: Callable[[], Any]) -> Outcome:
         """Return what an app's code returned; no frame above it holds a token."""
         return await self.backend.ask_app(
             call, self.settings.timeout, is_async=not self.backend.is_blocking
         )
+
+
+def _login(record: UserRecord, transaction: LoginTransaction) -> Login:
+    """Return what the app is asked about."""
+    return Login(
+        open_id=record.open_id,
+        scopes=split_scopes(record.scopes),
+        user=read_profile(record.open_id, record.profile),
+        next=transaction.return_to,
+    )

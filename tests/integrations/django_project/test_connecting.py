@@ -8,7 +8,10 @@ from django.db import DatabaseError
 from django.db.models.signals import post_save, pre_save
 
 from tiktok_oauth_middleware import StoreError
+from tiktok_oauth_middleware._core.backends.base import run
 from tiktok_oauth_middleware._session.connections import Connections
+from tiktok_oauth_middleware._session.cookie import record_id
+from tiktok_oauth_middleware._session.records import Records
 from tiktok_oauth_middleware.django import signals
 from tiktok_oauth_middleware.django.models import TikTokAccount
 from tiktok_oauth_middleware.django.project import installation
@@ -295,6 +298,38 @@ class TestWithAccounts:
         again = both.browser()
         again.log_in()
         assert again.get("/user").json()["name"] != "alice"
+
+    @pytest.mark.parametrize("store", ["works", "fails"])
+    def test_access_that_ended_meanwhile(self, both, monkeypatch, store):
+        """A row goes with the account's record; where that is left, the row is too."""
+        browser, user = signed_in(both)
+        there = browser.post(CONNECT).headers["location"]
+        service = installation().core(is_async=False).service
+        open_id = both.fake.people[0].open_id
+        name = record_id(service.settings.client_key, open_id)
+        handle = both.fake.handle
+
+        def listen(method, url, headers, body):
+            if "/user/info/" in url:  # after the exchange, before the record is written
+                run(service.endings.begin_revoke(name))
+            return handle(method, url, headers, body)
+
+        async def fail(*args):
+            message = "the store is down"
+            raise StoreError(message)
+
+        monkeypatch.setattr(both.fake, "handle", listen)
+        with monkeypatch.context() as patched:
+            if store == "fails":
+                patched.setattr(Records, "delete", fail)
+            response = browser.get(both.fake.consent(there))
+        has_row = TikTokAccount.objects.filter(open_id=open_id).exists()
+        connected = [open_id] if store == "fails" else []
+        assert response.status_code == {"works": 400, "fails": 503}[store]
+        assert (has_row, ids(user)) == (bool(connected), connected)
+        for account in TikTokAccount.objects.all():
+            account.delete()
+        assert ids(user) == []
 
     def test_row_from_before_stays(self, both, monkeypatch):
         """A row that was there stays, if the account could not be connected anew."""
