@@ -22,6 +22,7 @@ from .cached_session import (
 from .cookie import Ticket
 from .record import Session
 from .refresh import is_from_future
+from .shared import Part
 
 if TYPE_CHECKING:
     from .cookie import SessionCookies
@@ -48,20 +49,15 @@ class _Lookup(NamedTuple):
     at: float
 
 
-class SessionLoader:
+class SessionLoader(Part):
     """Finds the session that a cookie names, in the cache or in the store."""
 
     def __init__(self, service: SessionService, cookies: SessionCookies) -> None:
-        settings, shared = service.settings, service.shared
-        self._settings = settings
+        super().__init__(service.shared)
         self._profiles = service.profiles
-        self._records = shared.records
-        self._deferred_writes = shared.deferred_writes
-        self._cache = shared.cache
         self._refresh = service.refresh
         self._cookies = cookies
-        self._clock = shared.clock
-        self._seen_step = min(SEEN_SECONDS, settings.session_idle / 10)
+        self._seen_step = min(SEEN_SECONDS, self._settings.session_idle / 10)
         self._is_store_shared = service.is_store_shared
         #: Genuine cookies without a session in the store, and when that was found.
         self._dead: dict[bytes, float] = {}

@@ -26,6 +26,7 @@ from .backoff import Backoff
 from .cached_session import PROFILE, RECORD_ID, SEEN_SECONDS
 from .record import SERVER_CLOCK_SKEW, WRONG_CLOCK_SECONDS
 from .rows import swap_attempts
+from .shared import Part
 
 if TYPE_CHECKING:
     from tiktok_oauth_middleware._core.secret import Secret
@@ -57,17 +58,11 @@ class Profile(NamedTuple):
     is_basic_only: bool
 
 
-class Profiles:
+class Profiles(Part):
     """Keeps the profiles of one TikTok app's users recent."""
 
     def __init__(self, shared: Shared) -> None:
-        self._settings = shared.settings
-        self._backend = shared.backend
-        self._records = shared.records
-        self._cache = shared.cache
-        self._client = shared.client
-        self._clock = shared.clock
-        self._deferred_writes = shared.deferred_writes
+        super().__init__(shared)
         #: Ids of the records whose profile the app has read since it was requested.
         self._readers: set[str] = set()
 

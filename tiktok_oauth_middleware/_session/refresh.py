@@ -39,6 +39,7 @@ from tiktok_oauth_middleware.events import Event
 from .backoff import Backoff
 from .record import WRONG_CLOCK_SECONDS, UserRecord
 from .rows import swap_attempts
+from .shared import Part
 
 if TYPE_CHECKING:
     from tiktok_oauth_middleware._core.backends.base import Meanwhile
@@ -88,19 +89,11 @@ class Demand(NamedTuple):
 DUE = Demand()
 
 
-class Refresh:
+class Refresh(Part):
     """Keeps the access tokens of one TikTok app fresh."""
 
     def __init__(self, shared: Shared) -> None:
-        self._settings = shared.settings
-        self._deferred_writes = shared.deferred_writes
-        self._backend = shared.backend
-        self._records = shared.records
-        self._client = shared.client
-        self._emit = shared.emit
-        self._connections = shared.connections
-        self._traces = shared.traces
-        self._clock = shared.clock
+        super().__init__(shared)
         #: The longest that a refresh takes, in seconds: the call and the write.
         self.longest: float = shared.settings.timeout + _WRITE_SECONDS
         # The store's lock is either renewed during the refresh, or lasts longer than

@@ -317,13 +317,7 @@ class SessionService:
         result, why = await self.backend.shielded(
             lambda: self._revoke_and_note(record_id, ended, began_at)
         )
-        event = Event(
-            name="disconnect",
-            reason=result,
-            open_id=ended.open_id,
-            user_id=ended.user_id or None,
-        )
-        await self.emit(event, why=why)
+        await self._announce(ended.open_id, ended.user_id, result, why)
         return result
 
     async def revoke_refused(self, record_id: str, record: UserRecord) -> None:
@@ -347,11 +341,15 @@ class SessionService:
         result, why = await self.backend.shielded(
             lambda: self._revoke_and_note(record_id, record, began_at)
         )
+        user_id = ended.user_id if ended else ""
+        await self._announce(record.open_id, user_id, result, why)
+
+    async def _announce(
+        self, open_id: str, user_id: str, result: str, why: object
+    ) -> None:
+        """Report a disconnect, from the user of the app if there was one."""
         event = Event(
-            name="disconnect",
-            reason=result,
-            open_id=record.open_id,
-            user_id=(ended.user_id or None) if ended else None,
+            name="disconnect", reason=result, open_id=open_id, user_id=user_id or None
         )
         await self.emit(event, why=why)
 

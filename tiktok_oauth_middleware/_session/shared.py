@@ -37,3 +37,19 @@ class Shared:
     deferred_writes: DeferredWrites
     #: Returns the accounts that are connected to users of the app.
     connections: Callable[[], Connections]
+
+
+class Part:
+    """Base of the parts: has what they share as attributes."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._settings = shared.settings
+        self._backend = shared.backend
+        self._records = shared.records
+        self._cache = shared.cache
+        self._client = shared.client
+        self._emit = shared.emit
+        self._traces = shared.traces
+        self._clock = shared.clock
+        self._deferred_writes = shared.deferred_writes
+        self._connections = shared.connections

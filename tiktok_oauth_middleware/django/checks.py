@@ -85,10 +85,18 @@ def _store_faults(given: TikTokSettings) -> Iterator[checks.CheckMessage]:
             hint="name one of them, or leave store out for django://default",
             id="tiktok_oauth.store_alias",
         )
+    yield from _app_faults("store is django://")
+
+
+def _app_faults(why: str) -> Iterator[checks.CheckMessage]:
+    """Yield what is wrong if the project lacks the app that it needs.
+
+    Args:
+        why: what needs it.
+    """
     if "tiktok_oauth_middleware.django" not in settings.INSTALLED_APPS:
         yield checks.Error(
-            "store is django://, and INSTALLED_APPS lacks the app whose migrations make"
-            " its table",
+            f"{why}, and INSTALLED_APPS lacks the app whose migrations make its table",
             hint='add "tiktok_oauth_middleware.django" to INSTALLED_APPS',
             id="tiktok_oauth.app_missing",
         )
@@ -214,13 +222,7 @@ def _account_faults() -> Iterator[checks.CheckMessage]:
 
     from .project import read_options
 
-    if "tiktok_oauth_middleware.django" not in settings.INSTALLED_APPS:
-        yield checks.Error(
-            "TikTokBackend is in AUTHENTICATION_BACKENDS, and INSTALLED_APPS lacks the"
-            " app whose migrations make its table",
-            hint='add "tiktok_oauth_middleware.django" to INSTALLED_APPS',
-            id="tiktok_oauth.app_missing",
-        )
+    yield from _app_faults("TikTokBackend is in AUTHENTICATION_BACKENDS")
     try:
         makes_users = read_options().make_user is not None
     except ConfigurationError:

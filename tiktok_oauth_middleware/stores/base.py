@@ -144,6 +144,8 @@ class AsyncStore(Protocol):
 PAGE = 1000
 #: Rows in a page of `RowPaging.rows`: a record with 50 sessions has 4 kB.
 ROWS = 250
+#: Rows that one sweep of expired ones deletes at most, and swaps between two sweeps.
+SWEPT_ROWS, SWEEP_EVERY = 100, 32
 
 
 def pages_by_key(

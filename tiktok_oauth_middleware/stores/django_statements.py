@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from .base import PAGE, ROWS
-from .table import SWEPT_ROWS, Statement
+from .base import PAGE, ROWS, SWEPT_ROWS
+from .table import Statement
 
 _SERVER_TIME = {
     "postgresql": "((extract(epoch from clock_timestamp()) * 1000)::bigint)",

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .base import PAGE, ROWS
-from .table import MARK_BYTES, SWEPT_ROWS, Statement
+from .base import PAGE, ROWS, SWEPT_ROWS
+from .table import MARK_BYTES, Statement
 
 if TYPE_CHECKING:
     from sqlalchemy import MetaData, Table

@@ -32,6 +32,8 @@ from tiktok_oauth_middleware.errors import StoreError
 from .base import (
     PAGE,
     ROWS,
+    SWEEP_EVERY,
+    SWEPT_ROWS,
     SwapLock,
     Waits,
     pages_by_key,
@@ -68,7 +70,7 @@ DELETE FROM entries WHERE key = ? AND CAST(value AS BLOB) = ? AND expires > ?
 """
 _SWEEP = """
 DELETE FROM entries
-WHERE key IN (SELECT key FROM entries WHERE expires <= ? LIMIT 100)
+WHERE key IN (SELECT key FROM entries WHERE expires <= ? LIMIT ?)
 """
 _TABLES = f"""
 BEGIN IMMEDIATE;
@@ -84,8 +86,6 @@ COMMIT;
 #: Seconds after which a read gives up. It waits for others only rarely (a recovery
 #: after a crash), and may run in an event loop.
 _READ_TIMEOUT = 0.05
-#: Swaps of a store between two sweeps; each sweep drops 100 rows at most.
-_SWEEP_EVERY = 32
 
 
 class SQLiteStore:
@@ -283,12 +283,12 @@ class SQLiteStore:
 
     def _sweep(self, handle: sqlite3.Connection) -> None:
         self._swaps += 1
-        if self._swaps % _SWEEP_EVERY:
+        if self._swaps % SWEEP_EVERY:
             return
         # The swap has succeeded; an error of the sweep must not fail it, and a later
         # sweep drops the remaining rows.
         try:
-            handle.execute(_SWEEP, (self._clock(),)).close()
+            handle.execute(_SWEEP, (self._clock(), SWEPT_ROWS)).close()
         except sqlite3.Error as error:
             log.debug("expired rows were not swept: %s", _sqlite_error_name(error))
 

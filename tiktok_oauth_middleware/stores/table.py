@@ -24,7 +24,7 @@ from tiktok_oauth_middleware._core import jitter
 from tiktok_oauth_middleware._core.log import logger
 from tiktok_oauth_middleware.errors import StoreError
 
-from .base import refuse_empty_swap
+from .base import SWEEP_EVERY, refuse_empty_swap
 from .database_errors import (
     ConflictError,
     ConnectionLostError,
@@ -34,10 +34,6 @@ from .database_errors import (
 
 #: Bytes of the mark that each write leaves in its row.
 MARK_BYTES = 8
-#: Rows that one sweep deletes at most.
-SWEPT_ROWS = 100
-#: Swaps between two sweeps.
-_SWEEP_EVERY = 32
 #: Tries of one statement before a call gives up.
 _TRIES = 5
 #: Appended to a prefix, sorts after all keys with that prefix, byte for byte in UTF-8.
@@ -205,7 +201,7 @@ class Rows:
 
     async def _sweep(self, connections: Connections) -> None:
         self._swaps += 1
-        if self._swaps % _SWEEP_EVERY:
+        if self._swaps % SWEEP_EVERY:
             return
         # The swap has succeeded; an error of the sweep must not fail it.
         try:
