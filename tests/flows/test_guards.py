@@ -252,6 +252,17 @@ class TestPrograms:
         assert "a guard asks for ['video.list']" in line
         assert "(TIKTOK_OPTIONAL_SCOPES)" in line
 
+    def test_unlisted_scope_in_a_browser(self, world, raw):
+        """The page of a scope that no login may request blames the site, not the user."""
+        world.with_settings(scopes=["user.info.basic"], optional_scopes=[])
+        raw.log_in(scopes=["user.info.basic"])
+        answer = raw.ask("GET", "/videos", headers=PAGE)
+        assert answer.status == 403
+        text = answer.body.decode()
+        assert "That is a fault of the site and not yours" in text
+        assert "What is missing is: video.list." in text
+        assert "scopes=video.list" not in text
+
     @pytest.mark.parametrize(
         "accept",
         ["text/html", "application/xhtml+xml", "text/html,*/*;q=0.8", "*/*,TEXT/HTML"],

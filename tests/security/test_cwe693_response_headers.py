@@ -162,6 +162,13 @@ def step_up(world):
     return browser.get("/upload")
 
 
+def scope_unlisted(world):
+    world.with_settings(optional_scopes=[])
+    browser = world.browser()
+    browser.log_in()
+    return browser.get("/upload")
+
+
 def unfinished(world):
     browser = world.browser()
     browser.get(browser.get("/private").headers["location"])
@@ -215,6 +222,7 @@ PAGES = {
     "confirm_disconnect": get(DISCONNECT),
     "disconnect_failed": disconnect_failed,
     "scope_required": scope_declined,
+    "scope_unlisted": scope_unlisted,
     "reauthentication_required": long_ago,
     "confirm_connect": lambda world: app_user(world).get(CONNECT),
     "account_taken": taken,

@@ -122,6 +122,40 @@ def test_an_unknown_scheme_lists_the_others() -> None:
     }
 
 
+WITHOUT_SQLALCHEMY = """
+import sys
+sys.modules["sqlalchemy"] = None
+from tiktok_oauth_middleware.errors import ConfigurationError
+from tiktok_oauth_middleware.stores.registry import open_store
+from tiktok_oauth_middleware.stores.sql import SQLStore
+for open_it, url in [
+    (open_store, "postgresql://user:password@host/database"),
+    (open_store, "postgresql+asyncpg://user:password@host/database"),
+    (open_store, "mysql+pymysql://user:password@host/database"),
+    (open_store, "sqlite+pysqlite:////tmp/x"),
+    (SQLStore, "whatever"),
+    (SQLStore, object()),
+]:
+    try:
+        open_it(url)
+    except ConfigurationError as error:
+        print(error)
+"""
+
+
+def test_the_extra_of_a_missing_library_is_named() -> None:
+    """Without SQLAlchemy, a URL of PostgreSQL says postgres, and another says sql."""
+    report = subprocess.run(
+        [sys.executable, "-c", WITHOUT_SQLALCHEMY],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    extras = re.findall(r'install "tiktok-oauth-middleware\[(\w+)\]"', report.stdout)
+    assert extras == ["postgres", "postgres", "sql", "sql", "sql", "sql"]
+    assert "password" not in report.stdout
+
+
 IMPORTED = """
 import sys
 import tiktok_oauth_middleware.stores.base

@@ -147,7 +147,7 @@ class Challenges:
         back = link("back", mount_point.home)
         if not needs_login:
             page = ErrorPage(
-                code="scope_required",
+                code="scope_required" if is_allowed else "scope_unlisted",
                 actions=[link("ask_again", login_url), back] if is_allowed else [back],
                 notes=[Note("missing", ", ".join(missing))],
             )

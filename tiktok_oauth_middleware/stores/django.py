@@ -22,7 +22,7 @@ from .table import Rows
 try:
     from asgiref.sync import sync_to_async
 except ModuleNotFoundError as missing:
-    raise missing_library("django") from missing
+    raise missing_library("django://") from missing
 
 
 class DjangoStore:

@@ -47,7 +47,7 @@ try:
     )
     from django.utils.connection import ConnectionDoesNotExist
 except ModuleNotFoundError as missing:
-    raise missing_library("django") from missing
+    raise missing_library("django://") from missing
 
 _VENDORS = ("postgresql", "mysql", "sqlite")
 #: Seconds that the store's own connection waits for SQLite's one writer, which is the

@@ -139,7 +139,7 @@ class RedisStore:
             try:
                 import_module("redis")
             except ModuleNotFoundError as missing:
-                raise missing_library("redis") from missing
+                raise missing_library("redis://") from missing
             _check_url(reveal(url_or_client), timeout)
             self._url = Secret(url_or_client)
         else:

@@ -111,9 +111,12 @@ def diagnose_store(url: str) -> Iterator[Finding]:
     return _kind_of(url).diagnose(url)
 
 
-def missing_library(scheme: str) -> ConfigurationError:
-    """Return the error for a kind of store whose library is not installed."""
-    kind = KINDS[scheme]
+def missing_library(url: str) -> ConfigurationError:
+    """Return the error for a URL of a store whose library is not installed."""
+    scheme = url.partition("://")[0]
+    kind = KINDS.get(
+        _key(scheme), KINDS["sqlite+"]
+    )  # of whichever SQLStore cannot read
     message = (
         f"store is {kind.title} and {kind.package} is not installed: pip install"
         f' "tiktok-oauth-middleware[{kind.extra}]"'
@@ -361,15 +364,19 @@ _TABLE = (
         diagnose=_diagnose_redis,
     ),
     StoreKind(
-        schemes=(
-            *("postgresql", "postgresql+"),
-            *("mysql", "mysql+", "mariadb", "mariadb+"),
-            "sqlite+",
-        ),
-        examples=(
-            "postgresql+psycopg://user@host/database",
-            "mysql+pymysql://user@host/database",
-        ),
+        schemes=("postgresql", "postgresql+"),
+        examples=("postgresql+psycopg://user@host/database",),
+        title="in PostgreSQL",
+        package="SQLAlchemy",
+        extra="postgres",
+        fault=_sql_fault,
+        open=_open_sql,
+        create=_create_sql,
+        diagnose=_diagnose_database,
+    ),
+    StoreKind(
+        schemes=("mysql", "mysql+", "mariadb", "mariadb+", "sqlite+"),
+        examples=("mysql+pymysql://user@host/database",),
         title="an SQL database",
         package="SQLAlchemy",
         extra="sql",

@@ -163,7 +163,9 @@ class ConnectionSource:
             from sqlalchemy.exc import ArgumentError, NoSuchModuleError
             from sqlalchemy.ext.asyncio import AsyncEngine
         except ModuleNotFoundError as missing:
-            raise missing_library("postgresql") from missing
+            is_url = isinstance(url_or_engine, str)
+            url = reveal(url_or_engine) if is_url else "sqlite+pysqlite://"
+            raise missing_library(url) from missing
         self._timeout = timeout
         self._url: Any = None
         self._given: Any = None

@@ -34,6 +34,7 @@ ProblemCode = Literal[
     "connect_full",
     "connect_undecided",
     "scope_required",
+    "scope_unlisted",
     "login_required",
     "reauthentication_required",
     "login_unfinished",
@@ -223,6 +224,12 @@ PROBLEM_TEXTS: Mapping[ProblemCode, ProblemText] = {
         403,
         "This page needs more from TikTok",
         "You are signed in, but did not allow everything this page needs.",
+    ),
+    "scope_unlisted": ProblemText(
+        403,
+        "This page cannot be shown",
+        "It needs something from TikTok that this site never asks for. That is a fault"
+        " of the site and not yours: tell the people who run it what is missing.",
     ),
     "login_required": ProblemText(
         401,
