@@ -1,7 +1,8 @@
 """A store in Redis or Valkey, for workers on several hosts.
 
-A read is a single GET. A swap is one Lua script, which the server runs atomically. No
-call waits for longer than the timeout, and a dead connection costs one retry.
+A read is a single GET; those that an event loop makes at once are a pipeline of them. A
+swap is one Lua script, which the server runs atomically. No call waits for longer than
+the timeout, and a dead connection costs one retry.
 
 When the answer to a swap is lost, the retry runs the swap twice, and the second run
 would find the new value and return False. Therefore each value ends in a random mark of
@@ -38,6 +39,7 @@ from tiktok_oauth_middleware.errors import ConfigurationError, StoreError
 
 from .base import PAGE, ROWS, AsyncSwapLock, SwapLock, Waits, refuse_empty_swap
 from .registry import missing_library
+from .shared_reads import Answer, SharedReads
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -74,11 +76,15 @@ _MAX_CONNECTIONS = 50
 class _Connections:
     """A client and its registered swap script."""
 
-    __slots__ = ("_dropped", "client", "swap")
+    __slots__ = ("_dropped", "client", "is_cluster", "reads", "swap")
 
     def __init__(self, client: Any, swap: Any) -> None:
         self.client = client
         self.swap = swap
+        #: Whether each key may be on another node.
+        self.is_cluster = hasattr(client, "mget_nonatomic")
+        #: What an event loop reads at once; made at its first read.
+        self.reads: SharedReads | None = None
         self._dropped: float | None = None
 
     def may_try_again(self, error: Exception) -> bool:
@@ -242,10 +248,39 @@ class RedisStore:
 
     async def aget(self, key: str) -> bytes | None:
         """Return the value, or None if there is none or it has expired."""
+        connections = self._loop_connections()
+        if connections.reads is None:
+            connections.reads = SharedReads(self._get_one, self._get_several)
+        if connections.is_cluster:
+            return await self._get_one(key)
+        return await connections.reads.get(key)
+
+    async def _get_one(self, key: str) -> bytes | None:
         found = await self._acall_with_retries(
             "read", lambda connections: connections.client.get(key)
         )
         return None if found is None else found[:-_MARK]
+
+    async def _get_several(self, keys: list[str]) -> list[Answer]:
+        """Return the values of keys, or why one could not be read, in their order."""
+
+        async def get(connections: _Connections) -> list[Any]:
+            # Not MGET, which finds nothing where GET finds a value of another kind.
+            pipeline = connections.client.pipeline(transaction=False)
+            for key in keys:
+                pipeline.get(key)
+            found: list[Any] = await pipeline.execute(raise_on_error=False)
+            for each in found:
+                if isinstance(each, Exception) and connections.may_try_again(each):
+                    raise each
+            return found
+
+        return [
+            _failure("read", each)
+            if isinstance(each, Exception)
+            else each and each[:-_MARK]
+            for each in await self._acall_with_retries("read", get)
+        ]
 
     async def acompare_and_set(
         self, key: str, old: bytes | None, new: bytes | None, ttl: float
@@ -423,7 +458,7 @@ def _batches(keys: list[str]) -> Iterator[list[str]]:
 def _mget(keys: list[str], connections: _Connections) -> Any:
     """Call MGET; a cluster's client asks each node for its own keys."""
     client = connections.client
-    return getattr(client, "mget_nonatomic", client.mget)(keys)
+    return (client.mget_nonatomic if connections.is_cluster else client.mget)(keys)
 
 
 def _rows_of(keys: list[str], values: list[Any]) -> list[tuple[str, bytes]]:

@@ -1,0 +1,266 @@
+"""Reads that share a call: each task gets the answer to its own key, or its own error."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import redis
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tiktok_oauth_middleware.errors import StoreError
+from tiktok_oauth_middleware.stores.redis import RedisStore
+from tiktok_oauth_middleware.stores.shared_reads import MOST_READS, SharedReads
+
+if TYPE_CHECKING:
+    from .conftest import RedisServer
+
+
+class Rows:
+    """Rows that are read slowly: the tests say when, and which reads fail."""
+
+    def __init__(self) -> None:
+        self.calls: list[list[str]] = []
+        #: Turns of the event loop that each call takes, by its number.
+        self.turns: list[int] = []
+        #: Whether each call fails as a whole, by its number.
+        self.fails: list[bool] = []
+
+    async def one(self, key: str) -> bytes | None:
+        [answer] = await self.several([key])
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def several(self, keys: list[str]) -> list[bytes | None | Exception]:
+        number = len(self.calls)
+        self.calls.append(keys)
+        for _ in range(self.turns[number % len(self.turns)]):
+            await asyncio.sleep(0)
+        if self.fails[number % len(self.fails)]:
+            raise StoreError("failed: " + " ".join(keys))
+        return [self.answer(key) for key in keys]
+
+    @staticmethod
+    def answer(key: str) -> bytes | None | Exception:
+        if key.startswith("missing"):
+            return None
+        if key.startswith("broken"):
+            return StoreError(f"broken: {key}")
+        return key.encode()
+
+
+#: The number of a key, after how many turns it is asked for, and after how many more
+#: the task is cancelled, if it is.
+ASKED = st.tuples(
+    st.sampled_from(["row-1", "row-2", "row-3", "row-4", "missing-1", "broken-1"]),
+    st.integers(0, 4),
+    st.none() | st.integers(0, 5),
+)
+
+
+@given(
+    asked=st.lists(ASKED, min_size=1, max_size=25),
+    turns=st.lists(st.integers(0, 5), min_size=1, max_size=5),
+    fails=st.lists(st.booleans(), min_size=1, max_size=5),
+)
+def test_each_gets_the_answer_to_its_own_key(
+    asked: list[tuple[str, int, int | None]], turns: list[int], fails: list[bool]
+) -> None:
+    """Whatever is slow, fails or is cancelled, no task gets another key's answer."""
+    rows = Rows()
+    rows.turns, rows.fails = turns, fails
+    reads = SharedReads(rows.one, rows.several)
+
+    async def ask(key: str, begin: int) -> bytes | None:
+        for _ in range(begin):
+            await asyncio.sleep(0)
+        return await reads.get(key)
+
+    async def main() -> list[Any]:
+        tasks = [asyncio.ensure_future(ask(key, begin)) for key, begin, _ in asked]
+        for turn in range(10):
+            for task, (_, begin, cancelled) in zip(tasks, asked, strict=True):
+                if cancelled is not None and turn == begin + cancelled:
+                    task.cancel()
+            await asyncio.sleep(0)
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    for (key, _, cancelled), found in zip(asked, asyncio.run(main()), strict=True):
+        if isinstance(found, asyncio.CancelledError):
+            assert cancelled is not None
+        elif isinstance(found, Exception):
+            assert isinstance(found, StoreError)
+            assert key in str(found)
+            assert any(fails) or str(found) == f"broken: {key}"
+        else:
+            assert found == rows.answer(key)
+    assert all(len(keys) <= MOST_READS for keys in rows.calls)
+
+
+def test_an_error_is_each_tasks_own() -> None:
+    """A call that fails raises another object in each task, with the same cause."""
+    cause = OSError("gone")
+
+    async def fail(_: object) -> Any:
+        await asyncio.sleep(0)
+        raise StoreError("Redis could not read") from cause
+
+    reads = SharedReads(fail, fail)
+
+    async def main() -> list[Any]:
+        asked = (reads.get(f"row-{n}") for n in range(5))
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    found = asyncio.run(main())
+    assert len({id(error) for error in found}) == 5
+    assert {str(error) for error in found} == {"Redis could not read"}
+    assert all(error.__cause__ is cause for error in found)
+
+
+def test_a_read_alone_waits_for_nobody() -> None:
+    """Reads that follow one another are made one by one, as if nothing was shared."""
+    rows = Rows()
+    rows.turns, rows.fails = [1], [False]
+    reads = SharedReads(rows.one, rows.several)
+
+    async def main() -> None:
+        for number in range(5):
+            assert await reads.get(f"row-{number}") == f"row-{number}".encode()
+
+    asyncio.run(main())
+    assert rows.calls == [[f"row-{n}"] for n in range(5)]
+
+
+def test_a_call_is_bounded() -> None:
+    """A thousand reads at once are eleven calls: one alone, and ten of a hundred."""
+    rows = Rows()
+    rows.turns, rows.fails = [1], [False]
+    reads = SharedReads(rows.one, rows.several)
+
+    async def main() -> list[bytes | None]:
+        return await asyncio.gather(*(reads.get(f"row-{n}") for n in range(1000)))
+
+    assert asyncio.run(main()) == [f"row-{n}".encode() for n in range(1000)]
+    assert Counter(map(len, rows.calls)) == {1: 1, MOST_READS: 9, MOST_READS - 1: 1}
+
+
+def test_another_open_loop_reads_alone() -> None:
+    """A loop in another thread shares nothing, and a loop after it does again."""
+    rows = Rows()
+    rows.turns, rows.fails = [1], [False]
+    reads = SharedReads(rows.one, rows.several)
+
+    async def main() -> list[bytes | None]:
+        return await asyncio.gather(*(reads.get(f"row-{n}") for n in range(5)))
+
+    async def outer() -> None:
+        assert await reads.get("row-0") == b"row-0"
+        thread = threading.Thread(target=lambda: found.extend(asyncio.run(main())))
+        thread.start()
+        await asyncio.to_thread(thread.join)
+
+    found: list[bytes | None] = []
+    asyncio.run(outer())
+    assert found == [f"row-{n}".encode() for n in range(5)]
+    assert all(len(keys) == 1 for keys in rows.calls)
+    asyncio.run(main())
+    assert rows.calls[-1] == [f"row-{n}" for n in range(1, 5)]
+
+
+# --- of Redis ------------------------------------------------------------------------
+
+
+def commands(client: Any) -> Counter[str]:
+    """Return how often the server was asked for each command."""
+    stats = client.info("commandstats")
+    return Counter(
+        {
+            name.removeprefix("cmdstat_"): each["calls"]
+            for name, each in stats.items()
+            if name.startswith("cmdstat_")
+        }
+    )
+
+
+def test_reads_of_redis_at_once(redis_server: RedisServer) -> None:
+    """Fifty tasks are one GET each over two connections, with each its own answer."""
+    store = RedisStore(redis_server.url)
+    rows = {f"row-{n}": os.urandom(100) for n in range(48)}
+    client = redis.Redis.from_url(redis_server.url)
+    client.lpush("a list", "value")
+    asked = [*rows, "missing", "a list"]
+
+    async def main() -> None:
+        for key, value in rows.items():
+            await store.acompare_and_set(key, None, value, 60)
+        before = commands(client)
+        tasks = [asyncio.ensure_future(store.aget(key)) for key in asked]
+        await asyncio.sleep(0)
+        tasks[7].cancel()
+        found = await asyncio.gather(*tasks, return_exceptions=True)
+        made = commands(client) - before
+        for key, answer in zip(asked, found, strict=True):
+            if key == "row-7":
+                assert isinstance(answer, asyncio.CancelledError)
+            elif key == "a list":
+                assert isinstance(answer, StoreError)
+                assert "WRONGTYPE, another program keeps" in str(answer)
+            else:
+                assert answer == rows.get(key)
+        assert made["get"] in (49, 50)
+        assert made["mget"] == 0
+        assert len(client.client_list()) <= 3  # one is the test's own
+        await store.aclose()
+
+    asyncio.run(main())
+    client.close()
+
+
+def test_reads_at_once_survive_a_restart(redis_server: RedisServer) -> None:
+    """A connection that died between two reads costs none of the tasks an error."""
+    store = RedisStore(redis_server.url)
+    keys = [f"row-{n}" for n in range(20)]
+
+    async def read() -> list[Any]:
+        asked = (store.aget(key) for key in keys)
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    async def main() -> None:
+        assert await read() == [None] * 20
+        redis_server.kill()
+        found = await read()
+        assert all(isinstance(error, StoreError) for error in found)
+        assert len({id(error) for error in found}) == 20
+        redis_server.start()
+        for key in keys:
+            await store.acompare_and_set(key, None, key.encode(), 60)
+        await read()
+        redis_server.kill()
+        redis_server.start()
+        assert await read() == [None] * 20
+        await store.aclose()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("count", [1, 2, 50])
+def test_a_client_of_the_apps_own_shares_reads(redis_url: str, count: int) -> None:
+    """Reads through a client for asyncio are shared as those through a URL are."""
+    from redis.asyncio import Redis
+
+    async def main() -> None:
+        async with Redis.from_url(redis_url) as client:
+            store = RedisStore(client)
+            values = {f"own-{count}-{n}": os.urandom(20) for n in range(count)}
+            for key, value in values.items():
+                await store.acompare_and_set(key, None, value, 60)
+            found = await asyncio.gather(*map(store.aget, values))
+            assert found == [*values.values()]
+
+    asyncio.run(main())
