@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import time
 from collections.abc import AsyncIterator
@@ -32,6 +33,8 @@ from .world import (
 from .world import forget as forget_cookie
 
 _PEOPLE = 100
+#: Requests at once, of as many people.
+_AT_ONCE = 50
 
 
 class _Clock:
@@ -70,6 +73,35 @@ def _straight(app: Any, clock: _Clock, cookies: list[str], *, forget: bool) -> B
         if seen[0] is None:
             message = "somebody signed in was not"
             raise AssertionError(message)
+
+    return block
+
+
+class _OneByOne(RedisStore):
+    """A store whose reads are a call each, however many begin at once."""
+
+    async def aget(self, key: str) -> bytes | None:
+        return await self._get_one(key)
+
+
+def _at_once(app: Any, clock: _Clock, cookies: list[str]) -> Block:
+    """Return a block of which each call is fifty requests at once, to the store."""
+    scopes = [scope_of(cookie) for cookie in cookies[:_AT_ONCE]]
+    began = clock.now
+
+    async def block(calls: int) -> None:
+        for _ in range(calls):
+            clock.now += 1.01
+            if clock.now > began + 200:  # before "last seen" is due
+                clock.now = began
+                app._core.live.clear()
+            seen[0] = None
+            await asyncio.gather(
+                *(app(scope.copy(), receive, send) for scope in scopes)
+            )
+            if seen[0] is None:
+                message = "somebody signed in was not"
+                raise AssertionError(message)
 
     return block
 
@@ -126,6 +158,8 @@ async def _redis(rounds: int) -> AsyncIterator[Row]:
         store = RedisStore(server.url)
         app = TikTokOAuthMiddleware(reading, settings(), store=store, clock=clock)
         people = sign_in(app, store, _PEOPLE, clock.now)
+        single = _OneByOne(server.url)
+        apart = TikTokOAuthMiddleware(reading, settings(), store=single, clock=clock)
         star_store = StarRedis(server.url)
         star = starsession_app(star_store)
         theirs = [await starsession_cookie(star_store)]
@@ -133,11 +167,15 @@ async def _redis(rounds: int) -> AsyncIterator[Row]:
             "bare": asking(bare, [FOREIGN]),
             "peer": asking(star, theirs),
             "ours": _straight(app, clock, people, forget=False),
+            "at once": _at_once(app, clock, people),
+            "one by one": _at_once(apart, clock, people),
         }
         found = await compare(blocks, rounds=rounds)
         commands = await _commands(store, blocks["ours"])
         await app.aclose()
         await store.aclose()
+        await apart.aclose()
+        await single.aclose()
         await star_store._connection.aclose()
     base = found["bare"]
     ours, peer = found["ours"].over(base), found["peer"].over(base)
@@ -157,6 +195,24 @@ async def _redis(rounds: int) -> AsyncIterator[Row]:
             spread=(found["ours"].low - base.median, found["ours"].high - base.median),
             curve="a request, ASGI" if target == "T4" else "",
         )
+    shared, alone = (
+        found[name].median / _AT_ONCE - base.median
+        for name in ("at once", "one by one")
+    )
+    yield Row(
+        target="S9",
+        what=f"read from Redis, {_AT_ONCE} at once, for each",
+        figure=shared / alone,
+        unit="x",
+        goal=0.35,
+        ours=shared,
+        peer=alone,
+        peer_name="a call for each",
+        spread=(
+            found["at once"].low / _AT_ONCE - base.median,
+            found["at once"].high / _AT_ONCE - base.median,
+        ),
+    )
     yield Row(
         target="T4",
         what="commands to Redis for each request",

@@ -1,8 +1,8 @@
 """A store in Redis or Valkey, for workers on several hosts.
 
-A read is a single GET; those that an event loop makes at once are a pipeline of them. A
-swap is one Lua script, which the server runs atomically. No call waits for longer than
-the timeout, and a dead connection costs one retry.
+A read is a single GET; those that an event loop makes at once are one MGET. A swap is
+one Lua script, which the server runs atomically. No call waits for longer than the
+timeout, and a dead connection costs one retry.
 
 When the answer to a swap is lost, the retry runs the swap twice, and the second run
 would find the new value and return False. Therefore each value ends in a random mark of
@@ -263,23 +263,28 @@ class RedisStore:
 
     async def _get_several(self, keys: list[str]) -> list[Answer]:
         """Return the values of keys, or why one could not be read, in their order."""
+        from asyncio import gather
 
-        async def get(connections: _Connections) -> list[Any]:
-            # Not MGET, which finds nothing where GET finds a value of another kind.
-            pipeline = connections.client.pipeline(transaction=False)
-            for key in keys:
-                pipeline.get(key)
-            found: list[Any] = await pipeline.execute(raise_on_error=False)
-            for each in found:
-                if isinstance(each, Exception) and connections.may_try_again(each):
-                    raise each
-            return found
-
+        try:
+            found = await self._acall_with_retries("read", partial(_mget, keys))
+        except StoreError as error:
+            # The server refuses MGET, or these keys in one command. A failure of
+            # another kind would be the same once more.
+            if not _is_reply(error.__cause__):
+                raise
+            found = [None] * len(keys)
+        # MGET finds nothing also where GET is refused a value of another kind.
+        missing = [key for key, value in zip(keys, found, strict=True) if value is None]
+        again: dict[str, Any] = dict(
+            zip(
+                missing,
+                await gather(*map(self._get_one, missing), return_exceptions=True),
+                strict=True,
+            )
+        )
         return [
-            _failure("read", each)
-            if isinstance(each, Exception)
-            else each and each[:-_MARK]
-            for each in await self._acall_with_retries("read", get)
+            again[key] if value is None else value[:-_MARK]
+            for key, value in zip(keys, found, strict=True)
         ]
 
     async def acompare_and_set(
@@ -492,6 +497,11 @@ def _reply_of(error: BaseException) -> str:
         if kind.__name__ in _CLASSES:
             return _CLASSES[kind.__name__]
     return ""
+
+
+def _is_reply(error: BaseException | None) -> bool:
+    """Whether an error is the server's answer, of redis-py's or valkey-py's class."""
+    return any(kind.__name__ == "ResponseError" for kind in type(error).__mro__)
 
 
 def _escaped_pattern(text: str) -> str:
