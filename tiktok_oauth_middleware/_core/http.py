@@ -43,6 +43,8 @@ class FinishedLogin(NamedTuple):
     #: Returns the page that asks that user whether to connect it; None if no login of
     #: the app connects accounts.
     question: Callable[[], Any] | None
+    #: Deletes the login's cookies, for a response in the place of ours.
+    spent: Sequence[Cookie]
 
 
 @dataclass(slots=True, kw_only=True, eq=False, repr=False)

@@ -35,6 +35,7 @@ from .begin_login import has_logged_out
 from .conclude_login import ConcludeLogin, login_id_of
 from .cookie_header import find
 from .pages import (
+    DELETED_AT_ONCE,
     HEAD_LIMIT,
     Answer,
     ErrorPage,
@@ -193,9 +194,9 @@ class FinishLogin:
     ) -> FinishedLogin:
         """Return what an integration gets to know of a login."""
         question = None
+        # A copy: the list goes on to hold what only a login deletes that stands.
+        visit = visit._replace(spent=tuple(visit.spent[:DELETED_AT_ONCE]))
         if self.connecting is not None:
-            # The list goes on to hold what a login deletes that is not asked about.
-            visit = visit._replace(spent=tuple(visit.spent))
             question = partial(self.connecting.question, visit)
         return FinishedLogin(
             return_to=transaction.return_to,
@@ -203,6 +204,7 @@ class FinishLogin:
             is_new=result.is_new,
             may_connect=bool(transaction.connects_to),
             question=question,
+            spent=visit.spent,
         )
 
     def _second_trip(

@@ -294,7 +294,11 @@ class TikTokMiddleware:
             return await core.store_error_response(
                 core_request.without_cookies(), error
             )
-        page = ErrorPage(code=refused.code, actions=[link("back", mount_point.home)])
+        page = ErrorPage(
+            code=refused.code,
+            actions=[link("back", mount_point.home)],
+            cookies=finished.spent,
+        )
         if refused.code == "confirm_connect" and finished.question is not None:
             page = finished.question()
         page = replace(page, cookies=[*page.cookies, core.cookies.session("", 0)])

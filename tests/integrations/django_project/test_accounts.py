@@ -234,6 +234,23 @@ def test_who_may_sign_up(accounts):
     assert "__Host-tiktok" not in dict(browser.client.cookies)
 
 
+def test_page_after_a_refused_login(accounts):
+    """The next visit begins another login: no cookie of the refused one is left."""
+    fake = accounts.fake
+    options = {"transport": fake.transport, "clock": fake.clock}
+    accounts.set(
+        TIKTOK_OAUTH_OPTIONS={**options, "may_sign_up": lambda request, login: False}
+    )
+    browser = accounts.browser()
+    login = browser.get(browser.get("/member").headers["location"])
+    answer = browser.get(fake.consent(login.headers["location"]))
+    assert answer.status_code == 403
+    assert [name for name in dict(browser.client.cookies) if "tiktok" in name] == []
+    again = browser.get("/member")
+    assert again.status_code == 303
+    assert "/auth/tiktok/login" in again.headers["location"]
+
+
 def test_who_has_an_account_is_not_asked(accounts):
     """The hook is about sign-ups: who has an account logs in."""
     accounts.browser().log_in()
