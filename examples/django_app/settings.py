@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -68,4 +70,18 @@ DATABASES = {
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 STATIC_URL = "static/"
+
+
+def without_queries(record: logging.LogRecord) -> bool:
+    """Leave queries out of a line in the access log: the callback's has a code."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(
+            re.sub(r"\?\S*", "", part) if isinstance(part, str) else part
+            for part in record.args
+        )
+    return True
+
+
+for _name in ("django.server", "uvicorn.access"):
+    logging.getLogger(_name).addFilter(without_queries)
 USE_TZ = True

@@ -21,7 +21,7 @@ from tiktok_oauth_middleware.testing.server import StandIn
 
 from ..conftest import CALLBACK, LOGIN, LOGOUT, ORIGIN
 from ..servers.conftest import free_port, until
-from ..support.recipes import blocks, run
+from ..support.recipes import DOCS, blocks, run
 
 NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
 needs_nginx = pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
@@ -380,3 +380,90 @@ class TestWebSockets:
         with self.connect(client) as socket:
             socket.send_text("again")
             assert socket.receive_text().endswith(": again")
+
+
+ASGI_APP = """
+async def app(scope, receive, send):
+    if scope["type"] == "http":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+"""
+FLASK_APP = """
+from flask import Flask
+app = Flask(__name__)
+@app.get("/callback")
+def callback():
+    return ""
+"""
+DJANGO_APP = """
+from django.http import HttpResponse
+from django.urls import path
+ALLOWED_HOSTS = ["*"]
+DEBUG = True
+ROOT_URLCONF = "app"
+SECRET_KEY = "of a test"
+USE_TZ = True
+urlpatterns = [path("callback", lambda request: HttpResponse(""))]
+"""
+LOGGED = {
+    "uvicorn": (ASGI_APP, "-m uvicorn app:app --port {port}"),
+    "flask": (FLASK_APP, "-m flask run --port {port}"),
+    "django": (DJANGO_APP, "-m django runserver --noreload 127.0.0.1:{port}"),
+}
+FORMATTED = {
+    "gunicorn": (FLASK_APP, "-m gunicorn app:app --bind 127.0.0.1:{port}"),
+    "hypercorn": (ASGI_APP, "-m hypercorn app:app --bind 127.0.0.1:{port}"),
+}
+
+
+def access_log(folder, app, command):
+    """Serve an app, ask for a callback, and return what the server printed."""
+    port = free_port()
+    (folder / "app.py").write_text(app)
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "app"}
+    words = [word.format(port=port) for word in command]
+
+    def answers():
+        try:
+            page = f"http://127.0.0.1:{port}/callback?code=secret-code&state=secret"
+            return httpx2.get(page).status_code == 200
+        except httpx2.TransportError:
+            return False
+
+    with (
+        (folder / "printed").open("wb") as printed,
+        running(
+            [sys.executable, *words],
+            cwd=folder,
+            env=environment,
+            stdout=printed,
+            stderr=subprocess.STDOUT,
+        ),
+    ):
+        until(answers, "an answer")
+    return (folder / "printed").read_text(encoding="utf-8")
+
+
+class TestAccessLogs:
+    @pytest.mark.parametrize("server", sorted(LOGGED))
+    def test_filter(self, tmp_path, server):
+        """Of a callback the log keeps the path and no code, by the page's filter."""
+        pytest.importorskip(server, reason=f"{server} is not installed")
+        app, command = LOGGED[server]
+        code = blocks("operations/deploying.md")["logs"].strip()
+        printed = access_log(tmp_path, code + app, command.split())
+        assert '"GET /callback HTTP/1.1" 200' in re.sub(r"\x1b\[\d*m", "", printed)
+        assert "secret" not in printed
+
+    @pytest.mark.parametrize("server", sorted(FORMATTED))
+    def test_format(self, tmp_path, server):
+        """Of a callback the log keeps the path and no code, by the page's format."""
+        pytest.importorskip(server, reason=f"{server} is not installed")
+        app, command = FORMATTED[server]
+        text = (DOCS / "operations/deploying.md").read_text(encoding="utf-8")
+        [row] = re.findall(rf"^\| {server} \|.*$", text, re.MULTILINE)
+        [written] = re.findall(r"--access-logformat '(.+?)'", row)
+        words = [*command.split(), "--access-logfile", "-", "--access-logformat"]
+        printed = access_log(tmp_path, app, [*words, written])
+        assert re.search('"GET /callback" 200', printed)
+        assert "secret" not in printed
