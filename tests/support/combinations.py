@@ -1,0 +1,87 @@
+"""Which middleware, event loop and store a test runs with.
+
+Most tests of flows could run with each of asyncio, Trio and WSGI, on each store, with each
+of their own parameters. The product was half of all tests, and next to none of it could
+fail alone: flows are written once, the middlewares and the stores have whole suites of
+their own, and `WHOLE` names the modules in which one acts upon another. So of the product
+
+- every middleware and event loop is run, and every store, with every other parameter; which
+  store goes with which of the others changes from function to function and from one
+  parameter to the next, so that each pair is met by a third of the tests;
+- where the store is always the same, every parameter is run under WSGI and under ASGI, with
+  asyncio and Trio in turn.
+
+``COMBINATIONS=all`` runs the product. A test that is named with its
+parameters is run.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+from zlib import crc32
+
+import pytest
+
+#: What is run in every combination: the journey, and what depends on how a middleware's
+#: backend waits, is cancelled, and reports a connection that breaks.
+WHOLE = (
+    "tests/flows/test_journey.py",
+    "tests/flows/test_outages.py",
+    "tests/security/test_cwe488",
+    "tests/security/test_cwe754",
+)
+LOOPS = ("asyncio", "trio")
+
+
+class Combination(NamedTuple):
+    """What one test runs with: `others` are the places of its further parameters."""
+
+    shell: str
+    store: str
+    others: tuple[tuple[str, int], ...]
+
+
+def left_out(items: Iterable[pytest.Item]) -> Iterator[pytest.Item]:
+    """Return the tests that prove nothing beyond what the others prove."""
+    functions: dict[str, list[tuple[Combination, pytest.Item]]] = defaultdict(list)
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        if callspec is None or callspec.params.get("shell") not in (*LOOPS, "wsgi"):
+            continue
+        if not item.nodeid.startswith(WHOLE):
+            others = sorted(
+                (name, place)
+                for name, place in callspec.indices.items()
+                if name not in ("shell", "store")
+            )
+            combination = Combination(
+                callspec.params["shell"],
+                str(callspec.params.get("store")),
+                tuple(others),
+            )
+            functions[item.nodeid.partition("[")[0]].append((combination, item))
+    for name, tests in functions.items():
+        chosen = choose([combination for combination, _ in tests], crc32(name.encode()))
+        yield from (item for combination, item in tests if combination not in chosen)
+
+
+def choose(product: list[Combination], turn: int) -> set[Combination]:
+    """Return which of a function's combinations are run; `turn` is the function's."""
+    shells = sorted({each.shell for each in product})
+    stores = sorted({each.store for each in product})
+    others = sorted({each.others for each in product})
+    loops = [shell for shell in shells if shell in LOOPS]
+
+    def is_chosen(each: Combination) -> bool:
+        number = turn + others.index(each.others)
+        shell, store = shells.index(each.shell), stores.index(each.store)
+        if len(stores) == 1:
+            is_loop = each.shell in loops and len(others) > 1
+            return not is_loop or each.shell == loops[number % len(loops)]
+        if len(shells) < len(stores):
+            return shell == (store + number) % len(shells)
+        return store == (shell + number) % len(stores)
+
+    return {each for each in product if is_chosen(each)}
