@@ -169,7 +169,7 @@ class TikTokTokens:
         """Refresh every token that expires within `within` seconds: a sweep for cron.
 
         No token is refreshed before half of its lifetime is over, so that more frequent
-        sweeps, or several at once, do not refresh more often. Up to 32 tokens are
+        sweeps, or several at once, do not refresh more often. Up to 48 tokens are
         refreshed at the same time, each under its user's lock, except during a user's
         back-off; `on_event` may be called from as many threads. A grant that has ended
         is deleted and reported as ``session_ended``. After Ctrl-C no further refresh

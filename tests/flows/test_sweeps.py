@@ -6,6 +6,7 @@ import contextvars
 import multiprocessing
 import secrets
 import threading
+import time
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -23,6 +24,7 @@ from tiktok_oauth_middleware import (
     TikTokTokens,
     TikTokUnavailable,
 )
+from tiktok_oauth_middleware._session import service as session_service
 from tiktok_oauth_middleware.testing import FakeTikTok
 from tiktok_oauth_middleware.testing.server import StandIn
 
@@ -219,7 +221,47 @@ class Gathering(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
         await self._transport.aclose()
 
 
+class Counting(Gathering):
+    """A transport in which each refresh takes a moment; counts those under way."""
+
+    def __init__(self, tiktok):
+        super().__init__(tiktok, wanted=1)
+        self._guard = threading.Lock()
+        self._now = 0
+        self.most = 0
+
+    def _begin(self):
+        with self._guard:
+            self._now += 1
+            self.most = max(self.most, self._now)
+
+    def _end(self):
+        with self._guard:
+            self._now -= 1
+
+    def handle_request(self, request):
+        self._begin()
+        time.sleep(0.05)
+        self._end()
+        return self._transport.handle_request(request)
+
+    async def handle_async_request(self, request):
+        self._begin()
+        await anyio.sleep(0.05)
+        self._end()
+        return await self._transport.handle_async_request(request)
+
+
 class TestTogether:
+    def test_bounded(self, job, monkeypatch):
+        """A sweep makes no more than `CALLS_AT_ONCE` calls at the same time."""
+        monkeypatch.setattr(session_service, "CALLS_AT_ONCE", 2)
+        job.clock.advance(LIFE * 0.7)
+        transport = Counting(job.tiktok)
+        job.tokens = job.another(transport=transport)
+        assert job.sweep() == RefreshSummary(refreshed=3)
+        assert transport.most == 2
+
     def test_calls_overlap(self, job):
         """A sweep asks TikTok for several users at the same time."""
         job.clock.advance(LIFE * 0.7)

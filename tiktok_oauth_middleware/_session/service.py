@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 REVOKE_SECONDS = 2.5
 #: A sweep's calls to TikTok at the same time. With TikTok 80 ms away a call takes a
 #: quarter of a second, most of it waiting.
-CALLS_AT_ONCE = 32
+CALLS_AT_ONCE = 48
 #: How a disconnect ended.
 REVOKED, GONE, FAILED = "revoked", "gone", "failed"
 

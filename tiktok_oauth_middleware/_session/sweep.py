@@ -40,7 +40,7 @@ async def sweep(
     within: float,
     progress: Callable[[int], object] | None,
 ) -> RefreshSummary:
-    """Refresh the tokens that are due, up to 32 at the same time.
+    """Refresh the tokens that are due, up to 48 at the same time.
 
     Args:
         service: of the app.
