@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator
+from functools import partial
 from itertools import chain, islice
 from typing import Any, NamedTuple, Protocol, TextIO
 
@@ -148,7 +149,7 @@ def list_users(
             report.line(_line(user))
             listed, last = listed + 1, user.open_id
             if progress is not None and not listed % 100:
-                progress.show(lambda: f"{listed} users listed")  # noqa: B023 - called at once
+                progress.show(partial("{} users listed".format, listed))
         is_lost = bool(after) and not listed and not _is_stored(tokens, after)
     except KeyboardInterrupt:
         _clear(progress)
@@ -175,7 +176,7 @@ def _list_ending(tokens: Any, report: Report, days: float) -> int:
     try:
         for stored, _ in enumerate(listing, 1):
             if progress is not None and not stored % 100:
-                progress.show(lambda: f"{stored} users read")  # noqa: B023 - called at once
+                progress.show(partial("{} users read".format, stored))
         found = tokens.ending(days * _DAY)
     except KeyboardInterrupt:
         _clear(progress)

@@ -28,7 +28,6 @@ class Recorder:
 @pytest.fixture
 def recorder(world: World):
     recorder = Recorder(world.tiktok.transport)
-    world.tiktok_transport = recorder.transport
     real = world.tiktok
 
     class Recorded:

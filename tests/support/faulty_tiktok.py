@@ -76,9 +76,8 @@ class FaultyTikTok:
     #: For the requests to come, likewise.
     request_faults: list[str] = field(default_factory=list)
     requests: list[Seen] = field(default_factory=list)
-    #: Number of connections accepted, and of those whose client closed them.
+    #: Number of connections accepted.
     accepted: int = 0
-    hung_up: int = 0
     #: Connections open now.
     alive: int = 0
     #: How many were open at the same time at most.
@@ -200,8 +199,6 @@ class FaultyTikTok:
             while b"\r\n\r\n" not in read:
                 more = self._read(peer)
                 if not more:
-                    with self._lock:
-                        self.hung_up += more is not None
                     return
                 read += more
             head, _, body = read.partition(b"\r\n\r\n")
@@ -217,14 +214,14 @@ class FaultyTikTok:
             if not self._respond(peer, number, head, body):
                 return
 
-    def _read(self, peer: ssl.SSLSocket) -> bytes | None:
-        """Return bytes; b"" at the end of the connection, None at that of the server."""
+    def _read(self, peer: ssl.SSLSocket) -> bytes:
+        """Return bytes; b"" at the end of the connection, or of the server."""
         while not self._ended.is_set():
             try:
                 return peer.recv(65536)
             except TimeoutError:
                 continue
-        return None
+        return b""
 
     def _respond(
         self, peer: ssl.SSLSocket, number: int, head: bytes, body: bytes

@@ -33,8 +33,8 @@ class Watched(MemoryStore):
     def __init__(self, clock):
         super().__init__(clock=clock)
         self.given = 0
-        self.listed_at_once = 0
 
+    # Its own, like `rows`: where a subclass has others, each row is read by its key.
     def get(self, key):
         return super().get(key)
 

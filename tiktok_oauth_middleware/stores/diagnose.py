@@ -21,6 +21,8 @@ from .registry import open_store
 _LOCAL = (*LOOPBACK_HOSTS, None)
 _LITTLE_SPACE = 64 * 1024 * 1024
 _MOUNTS = Path("/proc/self/mountinfo")
+#: The place of the mount point among the fields of a line of it.
+_MOUNT_POINT = 4
 #: File systems on which the shared memory of SQLite's WAL does not work
 #: (https://www.sqlite.org/wal.html, "all processes must be on the same host").
 _REMOTE = re.compile(
@@ -253,8 +255,10 @@ def file_system(path: Path, mounts: str | None = None) -> str | None:
     for line in mounts.splitlines():
         before, _, after = line.partition(" - ")
         fields = before.split(" ")
-        if len(fields) > 4 and after:  # noqa: PLR2004 - the fifth is the mount point
-            point = re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), fields[4])
+        if len(fields) > _MOUNT_POINT and after:
+            point = re.sub(
+                r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), fields[_MOUNT_POINT]
+            )
             point = point.rstrip("/")
             # The last file system mounted on a point hides those before it.
             if place.startswith(f"{point}/") and len(point) >= longest:
