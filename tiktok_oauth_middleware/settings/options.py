@@ -63,7 +63,7 @@ class TikTokSettings:
     previous_client_secret: str | None = option(
         OPTIONAL_TEXT,
         "the former secret, while the secret is rotated: accepted for webhooks, and"
-        " used for a call where TikTok refuses the new one",
+        " used for a call if TikTok refuses the new one",
         default=None,
         show=False,
     )
@@ -130,15 +130,17 @@ class TikTokSettings:
     )
     webhook_path: str | None = option(
         OPTIONAL_TEXT,
-        "where TikTok delivers webhooks; None: there is no such path",
+        "the path to which TikTok delivers webhooks; None: there is no such path",
         default=None,
     )
     after_login: str = option(
         TEXT,
-        "where a login without `next` ends, below the mount point",
+        "the path to which a login without `next` leads, below the mount point",
         default="/",
     )
-    after_logout: str = option(TEXT, "the same for a logout", default="/")
+    after_logout: str = option(
+        TEXT, "the path to which a logout without `next` leads", default="/"
+    )
     protect: Sequence[str] = option(
         LIST, "path rules that need a login", default=(), example="/app"
     )
@@ -150,23 +152,23 @@ class TikTokSettings:
     )
     protect_max_age: float = option(
         SECONDS,
-        "how old a login may be for the paths of `protect_recent`; fewer than 10 count"
-        " as 10",
+        "the largest age of a login for the paths of `protect_recent`; fewer than 10"
+        " count as 10",
         default=300,
         least=0,
         most=400 * DAY,
     )
     public: Sequence[str] = option(
         LIST,
-        "path rules that do not; the longest rule decides",
+        "path rules that need no login; the longest matching rule decides",
         default=(),
         example="/app/help",
     )
     login_methods: Sequence[str] = option(
         LIST,
-        'how a login may begin. With `("POST",)` only a form begins one: links and the'
-        " redirects of guards, which are GET requests, end on a page with a button that"
-        " posts it",
+        'the methods by which a login may begin. With `("POST",)` only a form begins'
+        " one: links and the redirects of guards, which are GET requests, lead to a"
+        " page with a button that posts it",
         default=("GET", "POST"),
         example="GET",
     )
@@ -179,7 +181,7 @@ class TikTokSettings:
     )
     session_idle: float = option(
         SECONDS,
-        "and this long after its last request",
+        "a session also ends this long after its last request",
         default=8 * 3600,
         least=1,
         most=400 * DAY,
@@ -193,8 +195,8 @@ class TikTokSettings:
     )
     refresh_leeway: float = option(
         SECONDS,
-        "refresh this long before the access token ends, or a tenth of its life if that"
-        " is less",
+        "refresh the access token this long before it expires, or a tenth of its life"
+        " if that is less",
         default=300,
         least=0,
         most=DAY,
@@ -211,13 +213,13 @@ class TikTokSettings:
     )
     connect_ahead: bool = option(
         FLAG,
-        "open a connection to TikTok while a person is at its page, for the callback",
+        "open a connection to TikTok while a person is on its page, for the callback",
         default=True,
     )
     profile_max_age: float = option(
         SECONDS,
-        "request the profile again at this age; sooner if an avatar link has ended and"
-        " `auth.user` is read",
+        "request the profile again at this age; sooner if an avatar link has expired"
+        " and `auth.user` is read",
         default=DAY,
         least=1,
         most=400 * DAY,
@@ -254,8 +256,8 @@ class TikTokSettings:
     )
     remembered_sessions: int = option(
         COUNT,
-        "browser sessions that each process keeps in memory, about 2 kB each; those"
-        " beyond are read from the store at every request",
+        "browser sessions that each process keeps in memory, about 2 kB each; all"
+        " others are read from the store at every request",
         default=16384,
         least=1,
         most=10_000_000,
