@@ -146,6 +146,10 @@ _CORRECTIONS = (
     ),
     (re.compile(r"<th([^>]*)><p></p></th>"), r"<td\1></td>"),
 )
+#: Code that is too long for a column of a table, such as the path of a test, and
+#: behind what it may be broken there.
+_LONG_CODE = re.compile(r'(?<=<span class="pre">)[^<]{28,}(?=</span>)')
+_BREAKS = re.compile(r"(?:[/_:=?,]|\.(?!py))(?=\w)")
 
 
 def _finish(app: Sphinx, failure: Exception | None) -> None:
@@ -157,6 +161,7 @@ def _finish(app: Sphinx, failure: Exception | None) -> None:
         text = page.read_text(encoding="utf-8")
         for wrong, right in _CORRECTIONS:
             text = wrong.sub(right, text)
+        text = _LONG_CODE.sub(lambda found: _BREAKS.sub(r"\g<0><wbr>", found[0]), text)
         page.write_text(text, encoding="utf-8")
     whole = dict(_texts(app))
     for name, text in whole.items():

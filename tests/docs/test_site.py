@@ -178,6 +178,11 @@ LOOKED_AT = (
     "reference/guards.html",
     "evidence/performance.html",
 )
+#: Tables of sentences, which are read without scrolling to the side.
+SCROLLED_CARDS = """
+[...document.querySelectorAll("table.rows-as-cards")].map(table => table.parentElement)
+    .filter(box => box.scrollWidth > box.clientWidth + 1).length
+"""
 LOOKS = {
     "desk-light": {"width": 1280, "height": 900},
     "phone-dark": {"width": 390, "height": 844},
@@ -202,6 +207,7 @@ def test_pages_in_a_browser(site, chromium, look):
             wide = "document.documentElement.scrollWidth > innerWidth"
             assert not tab.evaluate(wide), page
             assert violations(tab) == [], page
+            assert tab.evaluate(SCROLLED_CARDS) == 0, page
     assert requested == {urlsplit(address).netloc}
     context.close()
 
