@@ -190,3 +190,69 @@ class UserRecord(NamedTuple):
             )
         except (ValueError, IndexError):  # too few fields, no number, not UTF-8
             return None
+
+
+class RecordOutline(NamedTuple):
+    """The fields of a record that a list of users shows; none is a secret.
+
+    To parse a whole record takes four times as long as to read and decrypt it.
+    """
+
+    open_id: str
+    expires_at: int
+    refresh_expires_at: int | None
+    has_refresh_token: bool
+    scopes: str
+    failures: int
+    #: Number of sessions that have not ended.
+    sessions: int
+
+    @classmethod
+    def of(
+        cls, packed: bytes, created_after: float, seen_after: float
+    ) -> RecordOutline | None:
+        """Return the outline of what `UserRecord.unpack` can read, or None.
+
+        Args:
+            packed: what `UserRecord.pack` wrote.
+            created_after: a session has ended that was created before this time.
+            seen_after: the same of one that was last seen before.
+        """
+        try:
+            lines = packed.decode().split("\n")
+            sessions = 0
+            for line in lines[_FIRST_SESSION[lines[0]] :]:
+                _, began, seen = line.split(" ")
+                if "/" in began:
+                    began = began.partition("/")[0]
+                sessions += int(seen) > seen_after and int(began) > created_after
+            end = lines[5]
+            return cls(
+                lines[1],
+                int(lines[3].partition(" ")[2]),
+                int(end) if end else None,
+                lines[4] != "",
+                lines[6],
+                0 if lines[9] == "0 0" else int(lines[9].partition(" ")[0]),
+                sessions,
+            )
+        except (ValueError, IndexError, KeyError):
+            return None
+
+
+#: The number of the first session's line, by the version of a packed record.
+_FIRST_SESSION = {"1": 10, "2": 11, "3": 12}
+
+
+def times_of(packed: bytes) -> tuple[int, int] | None:
+    """Return when the access token of a packed record was issued, and when it ends.
+
+    None if they are not where every version has them.
+    """
+    lines = packed.split(b"\n", 4)
+    try:
+        issued_at, expires_at = lines[3].split(b" ")
+        is_known = lines[0].decode() in _FIRST_SESSION
+        return (int(issued_at), int(expires_at)) if is_known else None
+    except (ValueError, IndexError):
+        return None

@@ -48,6 +48,25 @@ class VersionedRecord(NamedTuple):
     at: float
 
 
+class OpenedRecord(NamedTuple):
+    """A record as it was read and decrypted, before it is parsed."""
+
+    record_id: str
+    sealed: bytes
+    #: None if it cannot be decrypted.
+    packed: bytes | None
+    #: As in `VersionedRecord`.
+    changes: int
+    at: float
+
+    def parsed(self) -> VersionedRecord | None:
+        """Return the record; None if it cannot be opened."""
+        record = None if self.packed is None else UserRecord.unpack(self.packed)
+        return record and VersionedRecord(
+            self.record_id, self.sealed, record, self.changes, self.at
+        )
+
+
 class Records:
     """The records of one TikTok app's users."""
 
@@ -91,27 +110,40 @@ class Records:
         Raises:
             StoreError: the store failed, or cannot list its keys.
         """
+        async with aclosing(self.opened_pages(after)) as pages:
+            async for page in pages:
+                for each in page:
+                    yield each.record_id, each.parsed()
+
+    async def opened_pages(
+        self, after: str = ""
+    ) -> AsyncGenerator[list[OpenedRecord], None]:
+        """Yield what `each` yields, some hundred at a time, and not parsed yet.
+
+        Parsing costs more than reading and decrypting, and most jobs over all users
+        need a few fields only.
+        """
         prefix = f"{self.space}:grant:{{"
         begin, is_behind = len(prefix), not after
+        last, box = f"{prefix}{after}}}", self._box
         async with aclosing(self._store.rows(prefix)) as pages:
             while True:
                 changes, at = self._cache.changes, self._clock()
                 page = await anext(pages, None)
                 if page is None:
                     return
-                for key, sealed in page:
-                    # The keys of locks do not end with the brace.
-                    if not key.endswith("}"):
-                        continue
-                    name = key[begin:-1]
-                    if is_behind:
-                        record = self._unsealed(name, sealed)
-                        yield (
-                            name,
-                            record
-                            and VersionedRecord(name, sealed, record, changes, at),
-                        )
-                    is_behind = is_behind or name == after
+                if not is_behind:
+                    keys = [key for key, _ in page]
+                    is_behind = last in keys
+                    page = page[keys.index(last) + 1 :] if is_behind else []
+                # The keys of locks do not end with the brace.
+                yield [
+                    OpenedRecord(
+                        key[begin:-1], sealed, box.open(sealed, key), changes, at
+                    )
+                    for key, sealed in page
+                    if key.endswith("}")
+                ]
 
     async def pages(self) -> AsyncGenerator[list[Row], None]:
         """Yield all rows of TikTok apps in the store, a thousand or so at a time.
@@ -332,6 +364,14 @@ class Records:
     def is_active(self, session: Session) -> bool:
         """Whether a session is within its idle and its absolute limit."""
         return self._clock() < self.session_ends_at(session)
+
+    def ended_before(self) -> tuple[float, float]:
+        """Return the times before which a session that has ended was created, or seen.
+
+        `is_active`, for many sessions at once.
+        """
+        now, settings = self._clock(), self._settings
+        return now - settings.session_lifetime, now - settings.session_idle
 
     def active_sessions(self, record: UserRecord) -> tuple[Session, ...]:
         """Return the sessions of a record that have not ended."""

@@ -58,6 +58,8 @@ _POLL_SECONDS = 0.05
 _WRITE_SECONDS = 12
 #: A sweep refreshes a token only after this fraction of its lifetime.
 _SHARE_BEFORE_SWEEPS = 0.5
+#: A token is due up to so many times ``refresh_leeway`` before it expires.
+_MOST_JITTER = 1.1
 
 
 class _LockLostError(Exception):
@@ -114,7 +116,7 @@ class Refresh(Part):
         life = record.expires_at - record.issued_at
         leeway = min(self._settings.refresh_leeway, life / 10)
         jitter = zlib.crc32(f"{record.open_id}{record.issued_at}".encode()) / 2**32
-        return record.expires_at - leeway * (1 + 0.1 * jitter)
+        return record.expires_at - leeway * (1 + (_MOST_JITTER - 1) * jitter)
 
     def is_due(self, record: UserRecord, demand: Demand = DUE) -> bool:
         """Whether to act now: to ask TikTok, or to end the grant.
@@ -134,6 +136,15 @@ class Refresh(Part):
                 and now - record.issued_at > life * _SHARE_BEFORE_SWEEPS
             )
         return due and not self._must_wait(record, now)
+
+    def may_be_due(self, issued_at: int, expires_at: int, within: float) -> bool:
+        """Whether `is_due` may be true of tokens with these times, in a sweep.
+
+        It is not for most, and they need not be looked at any closer.
+        """
+        now = self._clock()
+        soon = now + within + self._settings.refresh_leeway * _MOST_JITTER
+        return expires_at <= soon or is_ahead(issued_at, now)
 
     def has_ended(self, record: UserRecord) -> bool:
         """Whether the access token has expired and cannot be refreshed."""
@@ -481,7 +492,12 @@ def is_from_future(record: UserRecord, now: float) -> bool:
 
     Their expiry time cannot be trusted, so they are due.
     """
-    return record.issued_at > now + WRONG_CLOCK_SECONDS
+    return is_ahead(record.issued_at, now)
+
+
+def is_ahead(issued_at: int, now: float) -> bool:
+    """Whether a time is further in the future than clocks of servers differ."""
+    return issued_at > now + WRONG_CLOCK_SECONDS
 
 
 def _is_same(one: VersionedRecord, other: VersionedRecord) -> bool:

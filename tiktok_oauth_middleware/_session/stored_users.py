@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from tiktok_oauth_middleware._oauth.scopes import split_scopes
 from tiktok_oauth_middleware._oauth.user import User, read_profile
-from tiktok_oauth_middleware.stores.base import ROWS
+
+from .record import RecordOutline
 
 if TYPE_CHECKING:
     from .record import UserRecord
@@ -78,18 +79,32 @@ class UserPage:
 
 def stored_user(records: Records, record: UserRecord) -> StoredUser:
     """Return the part of a record that holds no secret."""
-    end = record.refresh_expires_at
-    if not record.refresh_token:
-        end = record.expires_at
+    return _listed(
+        RecordOutline(
+            record.open_id,
+            record.expires_at,
+            record.refresh_expires_at,
+            bool(record.refresh_token),
+            record.scopes,
+            record.failures,
+            len(records.active_sessions(record)),
+        )
+    )
+
+
+def _listed(outline: RecordOutline) -> StoredUser:
+    end = outline.refresh_expires_at
+    if not outline.has_refresh_token:
+        end = outline.expires_at
     elif end is not None:
-        end = max(end, record.expires_at)
+        end = max(end, outline.expires_at)
     return StoredUser(
-        open_id=record.open_id,
-        scopes=split_scopes(record.scopes),
-        token_expires_at=record.expires_at,
-        refresh_expires_at=record.refresh_expires_at,
-        sessions=len(records.active_sessions(record)),
-        failures=record.failures,
+        open_id=outline.open_id,
+        scopes=split_scopes(outline.scopes),
+        token_expires_at=outline.expires_at,
+        refresh_expires_at=outline.refresh_expires_at,
+        sessions=outline.sessions,
+        failures=outline.failures,
         ends_at=end,
     )
 
@@ -132,17 +147,16 @@ async def user_pages(
     Raises:
         StoreError: the store failed, or cannot list its keys.
     """
-    page = UserPage()
-    async with aclosing(records.each(after)) as found:
-        async for _, stored in found:
-            if stored is None:
-                page.unreadable += 1
-            else:
-                page.users.append(stored_user(records, stored.record))
-            if len(page.users) == ROWS:
-                yield page
-                page = UserPage()
-    yield page
+    async with aclosing(records.opened_pages(after)) as pages:
+        async for opened in pages:
+            page, limits = UserPage(), records.ended_before()
+            for each in opened:
+                outline = each.packed and RecordOutline.of(each.packed, *limits)
+                if outline:
+                    page.users.append(_listed(outline))
+                else:
+                    page.unreadable += 1
+            yield page
 
 
 async def ending_before(records: Records, latest: float) -> list[StoredUser]:
@@ -167,8 +181,9 @@ async def count_unreadable(records: Records) -> int:
         StoreError: the store failed, or cannot list its keys.
     """
     names = set()  # since some stores list a record twice at times
-    async with aclosing(records.each()) as found:
-        async for name, stored in found:
-            if stored is None:
-                names.add(name)
+    async with aclosing(records.opened_pages()) as pages:
+        async for page in pages:
+            for each in page:
+                if each.parsed() is None:
+                    names.add(each.record_id)
     return len(names)

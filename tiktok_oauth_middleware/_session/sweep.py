@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tiktok_oauth_middleware._core.log import logger
-from tiktok_oauth_middleware.stores.base import ROWS
 
+from .record import times_of
 from .refresh import Demand
 
 if TYPE_CHECKING:
-    from .records import VersionedRecord
+    from .records import OpenedRecord, VersionedRecord
     from .service import SessionService
 
 #: A sweep reads records until so many are due, then refreshes these; few enough to
@@ -50,7 +50,7 @@ async def sweep(
     Raises:
         StoreError: the store failed, or cannot list its keys.
     """
-    demand = Demand(within=within)
+    demand, progress = Demand(within=within), progress or _nothing
     # Appended to, not added up: threads do this at the same time.
     results: list[str | None] = []
 
@@ -67,18 +67,19 @@ async def sweep(
     due: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {}
     unreadable: set[str] = set()
     read = 0
-    async with aclosing(service.records.each()) as found:
-        async for name, stored in found:
-            if progress is not None and not read % ROWS:
-                progress(read)
-            read += 1
-            if stored is None:
-                unreadable.add(name)
-            elif service.refresh.is_due(stored.record, demand):
-                due[name] = refreshing(stored)
-            if len(due) == _DUE_AT_ONCE:
-                await service.run_all(due.values())
-                due.clear()
+    async with aclosing(service.records.opened_pages()) as pages:
+        async for page in pages:
+            progress(read)
+            read += len(page)
+            for each in (each for each in page if _may_be_due(service, each, within)):
+                stored = each.parsed()
+                if stored is None:
+                    unreadable.add(each.record_id)
+                elif service.refresh.is_due(stored.record, demand):
+                    due[each.record_id] = refreshing(stored)
+                if len(due) == _DUE_AT_ONCE:
+                    await service.run_all(due.values())
+                    due.clear()
     await service.run_all(due.values())
     if unreadable:
         logger.warning(
@@ -87,6 +88,16 @@ async def sweep(
         )
     counts = Counter(result for result in results if result is not None)
     return RefreshSummary(**counts, unreadable=len(unreadable))
+
+
+def _nothing(_: int) -> None:
+    """Show no progress."""
+
+
+def _may_be_due(service: SessionService, each: OpenedRecord, within: float) -> bool:
+    """Whether a record is due, or unreadable, or must be parsed to find out."""
+    times = None if each.packed is None else times_of(each.packed)
+    return times is None or service.refresh.may_be_due(*times, within)
 
 
 def _result(before: VersionedRecord, after: VersionedRecord | None) -> str | None:

@@ -11,7 +11,12 @@ from hypothesis import strategies as st
 from tiktok_oauth_middleware._core.secret import Secret
 from tiktok_oauth_middleware._oauth.scopes import join_scopes
 from tiktok_oauth_middleware._oauth.user_info import pack_profile
-from tiktok_oauth_middleware._session.record import Session, UserRecord
+from tiktok_oauth_middleware._session.record import (
+    RecordOutline,
+    Session,
+    UserRecord,
+    times_of,
+)
 
 from ...support.models import NOW, a_grant
 
@@ -182,3 +187,49 @@ def test_open_ids_stay_byte_exact():
     """An open_id keeps its case and its normal form through packing."""
     for open_id in ("AbC", "abc", "e\u0301", "\u00e9", "\u212a", "K"):
         assert UserRecord.unpack(a_grant(open_id=open_id).pack()).open_id == open_id
+
+
+# --- what lists and sweeps read of a packed record ------------------------------------
+
+
+@given(st.one_of(grants, connected), times, times)
+def test_an_outline_says_what_the_record_says(record, created_after, seen_after):
+    """A list of users shows of a packed record what the whole record holds."""
+    packed = record.pack()
+    assert RecordOutline.of(packed, created_after, seen_after) == RecordOutline(
+        open_id=record.open_id,
+        expires_at=record.expires_at,
+        refresh_expires_at=record.refresh_expires_at,
+        has_refresh_token=bool(record.refresh_token),
+        scopes=record.scopes,
+        failures=record.failures,
+        sessions=sum(
+            session.created_at > created_after and session.last_seen_at > seen_after
+            for session in record.sessions
+        ),
+    )
+    assert times_of(packed) == (record.issued_at, record.expires_at)
+
+
+def test_an_outline_of_the_first_version():
+    """A record of version 1, which has no line about the profile, is read as well."""
+    record = a_grant(sessions=(Session("d" * 43, NOW, NOW),), failures=2)
+    version, *lines = record.pack().decode().split("\n")
+    assert version == "2"
+    first = "\n".join(["1", *lines[:9], *lines[10:]]).encode()
+    assert UserRecord.unpack(first) is not None
+    outline = RecordOutline.of(first, 0, 0)
+    assert outline == RecordOutline.of(record.pack(), 0, 0)
+    assert times_of(first) == (record.issued_at, record.expires_at)
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [b"", b"2", b"\xff", b"2\n\n\nno time\n", b"9" + a_grant().pack()[1:]],
+    ids=["nothing", "a version", "no text", "no times", "a later version"],
+)
+def test_no_record_has_no_outline(packed):
+    """What is no record, or one of a version to come, has neither outline nor times."""
+    assert UserRecord.unpack(packed) is None
+    assert RecordOutline.of(packed, 0, 0) is None
+    assert times_of(packed) is None

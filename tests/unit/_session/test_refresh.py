@@ -8,6 +8,8 @@ import random
 import threading
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tiktok_oauth_middleware import MemoryStore, StoreError
 from tiktok_oauth_middleware._core.backends.base import run
@@ -667,3 +669,27 @@ def core_of(world):
             clock=world.clock,
         )
     )
+
+
+@given(
+    life=st.integers(1, 2 * DAY),
+    left=st.integers(-DAY, 2 * DAY),
+    within=st.integers(0, 2 * DAY),
+    leeway=st.integers(1, 3600),
+    open_id=st.text(max_size=5),
+    has_refresh_token=st.booleans(),
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_sweep_overlooks_nobody(
+    clock, grant, life, left, within, leeway, open_id, has_refresh_token
+):
+    """Whoever is due is not left out by the times of the token alone."""
+    refresh = refresh_of(clock, refresh_leeway=leeway)
+    ends = int(clock()) + left
+    record = grant._replace(
+        open_id=open_id, issued_at=ends - life, expires_at=ends, failures=0
+    )
+    if not has_refresh_token:
+        record = record._replace(refresh_token=Secret(""))
+    if refresh.is_due(record, Demand(within=within)):
+        assert refresh.may_be_due(record.issued_at, record.expires_at, within)
