@@ -29,7 +29,7 @@ from tiktok_oauth_middleware.testing import FakeTikTok
 from tiktok_oauth_middleware.testing.server import StandIn
 
 from ..conftest import CALLBACK, LOGIN, LOGOUT
-from .certificate import certificate
+from ..support.certificates import chained
 from .drivers import KINDS, browser
 
 #: Of selenium and marionette_driver, which probes a port with sockets it never closes.
@@ -84,7 +84,9 @@ def serve(name: str, folder: Path) -> Iterator[Site]:
     scheme = "https" if name == "https" else "http"
     if name == "https":
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(*certificate(folder))
+        path = folder / "cert.pem"
+        path.write_bytes(b"".join(chained("localhost", "127.0.0.1")))
+        context.load_cert_chain(path)
         server.socket = context.wrap_socket(server.socket, server_side=True)
     other = {"127.0.0.1": "localhost", "localhost": "127.0.0.1"}[host]
     url = f"{scheme}://{host}:{server.server_port}"

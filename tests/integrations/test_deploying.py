@@ -10,7 +10,6 @@ import ssl
 import subprocess
 import sys
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime, timedelta
 
 import httpx2
 import pytest
@@ -21,6 +20,7 @@ from tiktok_oauth_middleware.testing.server import StandIn
 
 from ..conftest import CALLBACK, LOGIN, LOGOUT, ORIGIN
 from ..servers.conftest import free_port, until
+from ..support.certificates import self_signed
 from ..support.recipes import DOCS, blocks, run
 
 NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
@@ -52,34 +52,10 @@ def fake():
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory):
     """A certificate for localhost, signed by itself."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), False)
-        .sign(key, hashes.SHA256())
-    )
     folder = tmp_path_factory.mktemp("tls")
-    pem = serialization.Encoding.PEM
-    (folder / "cert.pem").write_bytes(made.public_bytes(pem))
-    (folder / "cert.key").write_bytes(
-        key.private_bytes(
-            pem,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
+    made, key = self_signed("localhost")
+    (folder / "cert.pem").write_bytes(made)
+    (folder / "cert.key").write_bytes(key)
     return folder
 
 

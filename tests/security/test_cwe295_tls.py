@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import datetime as dt
-import ipaddress
 import socket
 import ssl
 import threading
 
 import httpx2
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from tiktok_oauth_middleware import (
     MemoryStore,
@@ -30,6 +24,7 @@ from tiktok_oauth_middleware._oauth.client import TikTokClient
 from tiktok_oauth_middleware.errors import TikTokUnavailable
 
 from ..conftest import API, ORIGIN, PAGE, make_settings, starlette_app
+from ..support.certificates import self_signed
 from ..support.patience import HANGS
 from .test_cwe754_connection_faults import Server, silent
 from .tiktok_faults import OPEN_ID
@@ -37,34 +32,8 @@ from .tiktok_faults import OPEN_ID
 
 def certificate(home, *names):
     """Write a certificate for these names that vouches for itself; return its file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a test")])
-    now = dt.datetime.now(dt.UTC)
-    alternatives = [
-        x509.IPAddress(ipaddress.ip_address(n)) if n[0].isdigit() else x509.DNSName(n)
-        for n in names
-    ]
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
     path = home / "certificate.pem"
-    path.write_bytes(
-        made.public_bytes(serialization.Encoding.PEM)
-        + key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
+    path.write_bytes(b"".join(self_signed(*names)))
     return path
 
 

@@ -7,8 +7,6 @@ contract runs over each with rows that the tests age, so that it waits for no li
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
-import ipaddress
 import signal
 import socket
 import subprocess
@@ -34,6 +32,7 @@ from tiktok_oauth_middleware.testing.stores import (
 )
 
 from ..conftest import Clock, World
+from ..support.certificates import self_signed
 from .test_contract import Twins
 
 redis = pytest.importorskip("redis")
@@ -769,41 +768,11 @@ class Certificate:
     """A self-signed certificate for a name or an address, and its key, as files."""
 
     def __init__(self, directory: Path, name: str) -> None:
-        from cryptography import x509
-        from cryptography.hazmat.primitives import hashes, serialization
-        from cryptography.hazmat.primitives.asymmetric import ec
-        from cryptography.x509.oid import NameOID
-
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        alternative = (
-            x509.IPAddress(ipaddress.ip_address(name))
-            if name == HERE
-            else x509.DNSName(name)
-        )
-        now = dt.datetime.now(dt.UTC)
-        certificate = (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(subject)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - dt.timedelta(hours=1))
-            .not_valid_after(now + dt.timedelta(hours=1))
-            .add_extension(x509.SubjectAlternativeName([alternative]), critical=False)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .sign(key, hashes.SHA256())
-        )
+        made, key = self_signed(name)
         self.path = directory / f"{name}.crt"
-        self.path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        self.path.write_bytes(made)
         self.key_path = directory / f"{name}.key"
-        self.key_path.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
-        )
+        self.key_path.write_bytes(key)
 
 
 def tls_server(servers: Servers, certificate: Certificate) -> str:
