@@ -1,7 +1,7 @@
 """``python -m tiktok_oauth_middleware``: ``check``, ``tokens``, ``store``, ``sandbox``.
 
-Everything reads the settings from the environment, as the app does (``check`` from the
-app itself, too), and no command prints a token or a key.
+All commands read the settings from the environment, as the app does (``check`` can also
+read them from the app itself), and no command prints a token or a key.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: int = given.run(given)
         sys.stdout.flush()
     except BrokenPipeError:
-        # The reader has closed the pipe, as `head` does. Without this Python would
-        # report it once more when it flushes at exit.
+        # The reader has closed the pipe, as `head` does. Without this, Python would
+        # report the error again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _BROKEN_PIPE
     except TikTokOAuthError as error:
@@ -67,8 +67,8 @@ _BROKEN_PIPE = 128 + 13
 def _marked(arguments: Sequence[str] | None) -> list[str]:
     """Return the arguments with ``--`` before an open_id that begins with a dash.
 
-    TikTok's begin with ``-000``, which argparse would take for an option; after ``--``
-    nothing is one.
+    TikTok's open_ids begin with ``-000``, which argparse would take for an option;
+    after ``--`` it takes no argument for one.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] != ["tokens"] or "--" in given:
@@ -178,7 +178,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _check(given: argparse.Namespace) -> int:
-    """Print every finding, and what to register; 0 if good, 1 if not, 2 if misused."""
+    """Print every finding and the values to register; return the exit code."""
     from ._check import diagnose, of_faults, portal, report
 
     register = None

@@ -1,6 +1,6 @@
 """``store create`` and ``store copy``, for the command line and for manage.py.
 
-URLs of stores hold passwords: none is printed, whatever goes wrong.
+URLs of stores hold passwords, so no message contains one, not even an error.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _ABOUT = "a store's URL, or env:NAME for the environment variable that holds it"
 
 
 def hide_urls(parser: Any) -> None:
-    """Let a parser's messages repeat no URL, which may hold a password."""
+    """Remove URLs, which may hold a password, from a parser's messages."""
     error = parser.error
     parser.error = lambda message: error(_without_urls(message))
 
 
 def _without_urls(text: str) -> str:
-    """Return a text in which nothing is left of a URL but its scheme."""
+    """Return a text in which only the scheme is left of each URL."""
     return re.sub(r"([a-zA-Z][\w+.-]*:/).*", r"\1/...", text, flags=re.DOTALL)
 
 
@@ -92,7 +92,8 @@ def run_action(
     if urls:
         url = _given(urls[0], "URL")
     else:
-        # The one variable is enough: who migrates need not know the app's secrets.
+        # This variable is enough: a person who migrates need not know the app's
+        # secrets.
         url = os.environ.get("TIKTOK_STORE") or reveal(settings().store)
     out.write(f"{create_store(url)}\n")
     return 0
@@ -165,7 +166,7 @@ def copy(
 
 
 class _Last:
-    """What a copy has reported last."""
+    """The last report of a copy."""
 
     report: CopyReport | None = None
 

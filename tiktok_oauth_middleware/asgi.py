@@ -5,9 +5,9 @@ untouched. Responses are not buffered, and only two of the app's messages are ch
 the head of a response that depended on the session, and a response that a guard
 refused.
 
-To be read in this order: `TikTokOAuthMiddleware.__init__` builds the core, `__call__`
-serves one connection, and `_WatchedAuth` stands between the app and the server's
-``send``. The functions behind it translate between ASGI and the core.
+Read in this order: `TikTokOAuthMiddleware.__init__` builds the core, `__call__` serves
+one connection, and `_WatchedAuth` receives the app's messages and passes them to the
+server's ``send``. The functions after it translate between ASGI and the core.
 """
 
 from __future__ import annotations
@@ -61,9 +61,9 @@ _TRY_AGAIN_LATER = 1013
 #: How frameworks close a WebSocket that they refuse: our guards, and their own
 #: (RFC 6455 section 7.4.1: normal closure, policy violation).
 _REFUSING_CODES = frozenset({1000, 1008, *CLOSE_CODES.values()})
-#: What metrics and logs around the middleware read when the app responds: the route, by
-#: which they group requests, and ``request.state``, which a server without a lifespan
-#: leaves to the app to make.
+#: Keys of the scope that middlewares for metrics and logs read when the app responds:
+#: the route, by which they group requests, and ``request.state``, which the app makes
+#: on a server without a lifespan.
 _READ_OUTSIDE = ("endpoint", "route", "path_params", "state")
 
 
@@ -91,17 +91,17 @@ class TikTokOAuthMiddleware:
 
         Args:
             app: any ASGI app.
-            settings: already checked, when they were built.
+            settings: they were checked when they were built.
             store: used instead of the one that the settings name.
             on_event: called with each event; plain or ``async def``.
             transport: used instead of the network, for tests: one of httpx2.
-            clock: returns seconds since 1970; every time is judged by it.
+            clock: returns seconds since 1970; used for every time.
             page: writes the pages that people see: a plain function from a `Problem`
                 to HTML, or to None for the built-in page.
             texts: of the pages, by language tag and name.
-            on_login: decides about each login: gets a `Login`, and returns None to let
-                it go on, a path of this site to land on, or raises `LoginRefused`;
-                plain or ``async def``.
+            on_login: decides about each login. It gets a `Login`, and returns None to
+                accept it or a path of this site to which it leads instead, or raises
+                `LoginRefused`; plain or ``async def``.
             current_user: for ``connect_path``: gets the scope, with ``scope["tiktok"]``
                 in it, and returns your app's own id of the user who is signed in to it,
                 as a str, or None; plain or ``async def``.
@@ -128,7 +128,7 @@ class TikTokOAuthMiddleware:
             on_login=on_login,
             app_users=None if current_user is None else AppUsers(current_user),
         )
-        # What every request reads, one attribute away.
+        # Every request reads these: an attribute of this object is the fastest access.
         self._clock = clock
         parts = list(parts_of(app))
         self._sets_user = settings.starlette_auth and may_read_starlette_user(parts)
@@ -144,9 +144,9 @@ class TikTokOAuthMiddleware:
     ) -> None:
         """Serve one connection.
 
-        For a session that is fresh in memory, and for a request without a cookie,
-        nothing is awaited here but the app. The steps stand in line because each call
-        would cost 0.1 us.
+        For a session that is fresh in memory, and for a request without a cookie, only
+        the app is awaited. The steps are written inline because each call would cost
+        0.1 us.
         """
         # 1. Other connections, and the middleware's own paths.
         kind = scope["type"]
@@ -172,7 +172,7 @@ class TikTokOAuthMiddleware:
         if kind == "websocket" and value is not None and not self._is_trusted(scope):
             value = None
         session: CachedSession | None = None
-        # The length first: to look 4 kB up in a table costs 2 us.
+        # The length first: a lookup of 4 kB in a table costs 2 us.
         if value is not None and len(value) == SESSION_LENGTH:
             session = self._live.get(value)
             if (
@@ -247,8 +247,8 @@ class TikTokOAuthMiddleware:
         """Call an app that calls a WSGI app through an adapter.
 
         The adapters of asgiref and Starlette do not pass the scope on, so the WSGI app
-        finds its `TikTokAuth` in a context variable. asgiref's warns of a ``send`` that
-        is no coroutine function.
+        finds its `TikTokAuth` in a context variable. asgiref's adapter warns if
+        ``send`` is not a coroutine function, so it gets one.
         """
 
         async def send_message(message: Message) -> None:
@@ -293,7 +293,7 @@ class TikTokOAuthMiddleware:
             scope: of the request.
             path: decoded, without the mount point.
             mount_point: of the request.
-            recent: whether to ask about the rules that need a recent login only.
+            recent: whether to apply only the rules that need a recent login.
         """
         rules, mount = self._core.rules, scope.get("root_path", "")
         if rules.protects(path, mount_point, recent=recent):
@@ -339,8 +339,8 @@ class TikTokOAuthMiddleware:
     async def aclose(self) -> None:
         """Close this event loop's connections; they open again when needed.
 
-        Called at the end of a lifespan. Where the server has none, or the app is
-        mounted below another, call it yourself or leave it to the process's end.
+        Called at the end of a lifespan. If the server has no lifespan, or the app is
+        mounted below another, call it yourself, or let the process's end close them.
         """
         await self._core.service.aclose()
 
@@ -378,7 +378,8 @@ class _WatchedAuth(TikTokAuth):
     def _send_http(self, message: Message) -> Awaitable[None]:
         """Send the app's message, with a changed head if it depended on the session.
 
-        It is not a coroutine function: a message that passes needs no coroutine.
+        It is not a coroutine function: a message that is passed on unchanged needs no
+        coroutine.
         """
         inner = self._inner
         if inner is not None:  # at the head
@@ -433,7 +434,7 @@ class _WatchedAuth(TikTokAuth):
             is_refusal = message.get("code", 1000) in _REFUSING_CODES
             head = ResponseHead(challenge.status if is_refusal else 0, ())
         else:
-            # Any iterable, says ASGI: one that ends at its first use is not lost here.
+            # ASGI allows any iterable, also one that can be read only once.
             message["headers"] = [*message.get("headers", ())]
             head = ResponseHead(message["status"], text_headers(message["headers"]))
         if not challenge.is_answered_by(head):
@@ -538,7 +539,7 @@ async def _read_body(receive: Receive, limit: int) -> bytes | None:
 def _without_body(receive: Receive) -> Receive:
     """Return `receive` without the body, if there is any.
 
-    HTTP/2 gives neither its length nor a sign that there is one.
+    HTTP/2 need not state the length of a body, nor whether there is one.
     """
     has_begun = False
 
@@ -587,5 +588,5 @@ async def _refuse(
 ) -> None:
     """Send our response without calling the app."""
     if scope["type"] == "websocket":
-        await receive()  # the handshake: it must be received before it is refused
+        await receive()  # the handshake, which must be received before it is refused
     await _respond(scope, send, response)

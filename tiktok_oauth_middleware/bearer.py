@@ -1,9 +1,9 @@
 """Calls to TikTok's API with a user's token, for clients of httpx2 and httpx.
 
-`TikTokBearer` is a client's ``auth``. Each request gets the user's present token, which
-is refreshed before it expires as everywhere else, under the same lock. If TikTok
-refuses it as ``access_token_invalid``, it is refreshed once and the request is sent
-once more. Any other refusal refreshes nothing: a new token would lack the same scope
+`TikTokBearer` is a client's ``auth``. Each request gets the user's current token, which
+is refreshed before it expires, under the lock that all refreshes use. If TikTok refuses
+it as ``access_token_invalid``, it is refreshed once and the request is sent once more.
+No other refusal causes a refresh: a new token would lack the same scope
 (https://developers.tiktok.com/doc/tiktok-api-v2-error-handling).
 
 The token is sent to one origin only, that of TikTok's API, as RFC 6750 section 5.3
@@ -45,7 +45,7 @@ _ERROR_STATUS = 400
 
 
 class _Read(Protocol):
-    """The part of a response that is read, of either library."""
+    """The attributes of a response that are read, in httpx2 and httpx alike."""
 
     @property
     def status_code(self) -> int: ...
@@ -70,8 +70,8 @@ def raise_for_tiktok(response: R) -> R:
         response: of httpx2 or httpx, read to its end.
 
     Raises:
-        TikTokUnavailable: a status of 5xx or 429, an error that passes by itself, such
-            as ``rate_limit_exceeded``, or a failure whose body is no JSON object.
+        TikTokUnavailable: a status of 5xx or 429, a temporary error such as
+            ``rate_limit_exceeded``, or a failure whose body is no JSON object.
         TikTokError: any other error, with TikTok's code and log_id.
     """
     body, status = response.content, response.status_code
@@ -116,15 +116,15 @@ class TikTokBearer(_Auth):
     def __init__(
         self, tokens: TikTokTokens, open_id: str, *, rate_limit_retries: int = 0
     ) -> None:
-        """Take the tokens of the app, and whose to send.
+        """Take the app's tokens, and the user whose token to send.
 
         Args:
             tokens: of the app's users. A blocking client uses `TikTokTokens.get`, an
                 async one `TikTokTokens.aget`.
             open_id: of the user.
-            rate_limit_retries: how often to wait and send a request again that TikTok
-                answered with ``rate_limit_exceeded``: for so many seconds as its
-                Retry-After says, else 1, 2, 4 ... up to 60.
+            rate_limit_retries: how often to send a request again that TikTok answered
+                with ``rate_limit_exceeded``. The wait before each is that of its
+                Retry-After, else 1, 2, 4 ... up to 60 seconds.
         """
         self._tokens = tokens
         self._open_id = open_id
@@ -188,10 +188,10 @@ class TikTokBearer(_Auth):
                 return
 
     def _check(self, url: URL) -> None:
-        """Refuse a request that is not for TikTok's API: the token stays here.
+        """Refuse to send the token with a request that is not for TikTok's API.
 
         Raises:
-            ConfigurationError: it says where the token may go.
+            ConfigurationError: the message says where the token may go.
         """
         origin = origin_of(str(url))
         if origin != self._origin:

@@ -1,12 +1,11 @@
 """Helpers for caches inside the app, whose entries may depend on the session.
 
 The middleware marks a response that depended on the session with ``Vary: Cookie`` and
-``Cache-Control: private``. It does so outside of the app, where browsers, proxies and
-CDNs see it; a cache that the app itself keeps has stored the response by then. So an
-app with such a cache uses one of these: `PrivateResponses` for a cache that reads
-response headers, `depends_on_session` for one that can be kept from storing,
-`session_key` for one that has an entry for each key. The recipes are in
-docs/integrations/caches.md.
+``Cache-Control: private``, for browsers, proxies and CDNs. A cache inside the app has
+stored the response before that. An app with such a cache uses one of these:
+`PrivateResponses` for a cache that reads response headers, `depends_on_session` for one
+that asks a function whether to store, `session_key` for one that asks a function for
+the key. docs/integrations/caches.md has recipes.
 """
 
 from __future__ import annotations
@@ -61,8 +60,8 @@ def session_key(connection: Any) -> str:
 class PrivateResponses:
     """An ASGI middleware that marks responses as private where the app's cache sees it.
 
-    It belongs right inside of the cache, and changes only responses that depended on
-    the session::
+    Put it directly inside the cache. It changes only responses that depended on the
+    session::
 
         app.add_middleware(PrivateResponses)  # called first: the innermost
         app.add_middleware(CacheMiddleware, cache=cache)
@@ -96,7 +95,7 @@ class PrivateResponses:
 
 
 def keep_out_of_djangos_caches(parts: Iterable[object]) -> None:
-    """Keep a Django in an app from storing responses that depended on the session.
+    """Keep Django's caches from storing responses that depended on the session.
 
     Args:
         parts: the app's, from `parts_of`.
@@ -113,8 +112,8 @@ def keep_out_of_djangos_caches(parts: Iterable[object]) -> None:
 def watched_request(kind: type) -> Any:
     """Return a request class of Django's that refuses storing once the session is read.
 
-    The session is read before the response is made, so Django gets the right value
-    whether the cache is around the view (``cache_page``) or around all views.
+    The session is read before the response is stored, so the value is right whether the
+    cache is around one view (``cache_page``) or around all views.
     """
     return kind if "_tiktok_watches" in vars(kind) else _watched_request(kind)
 

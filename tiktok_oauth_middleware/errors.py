@@ -56,7 +56,7 @@ class NotSignedIn(TikTokOAuthError):
 
 
 class LoginError(TikTokOAuthError):
-    """A callback that does not finish a login; no session was made."""
+    """The callback did not finish the login; no session was made."""
 
     code = "login_failed"
     status = 400
@@ -85,7 +85,7 @@ class LoginError(TikTokOAuthError):
 
 
 class LoginDenied(LoginError):
-    """The person declined, or TikTok did for them."""
+    """The person declined, or TikTok does not let the account log in."""
 
     code = "login_denied"
     status = 403
@@ -106,8 +106,8 @@ class LoginReplayed(LoginError):
 class LoginRefused(LoginError):
     """Raised by an app's ``on_login``: this person may not log in.
 
-    Nobody is signed in, and nothing is stored: no record, no session, no tokens. What
-    was there before stays, such as a session of the same browser.
+    Nobody is signed in, and no record, session or token is stored. An earlier session
+    of the same browser stays.
 
     >>> LoginRefused("Only people with an invitation can sign up.").text
     'Only people with an invitation can sign up.'
@@ -115,20 +115,20 @@ class LoginRefused(LoginError):
 
     code = "login_refused"
     status = 403
-    #: What the person reads, as plain text; "" for the usual page without more.
+    #: The text that the person reads, plain; "" for the page without such a text.
     text: str = ""
     #: Whether the app's access ends at TikTok too, as by a disconnect.
     revoke: bool = False
 
     def __init__(self, text: object = "", *, revoke: bool = False) -> None:
-        """Take what the person is to read.
+        """Take the text that the person is to read.
 
         Args:
             text: plain text, or an object that a translation gives; the page escapes
                 it. It is not logged.
             revoke: end the app's access at TikTok too. TikTok ends it for the whole
-                account, so a record that there is of this user is deleted as well, and
-                every session with it: `Login.is_new` says whether there is one.
+                account, so the user's record, if there is one (see `Login.is_new`), is
+                deleted with every session.
         """
         super().__init__()
         self.text = str(text)
@@ -150,7 +150,7 @@ class LoginUndecided(LoginError):
 
 
 class StateMismatch(LoginError):
-    """The callback belongs to no login of this browser: lost, foreign, or forged."""
+    """The callback belongs to no login of this browser; it may be forged."""
 
     code = "state_mismatch"
 
@@ -168,7 +168,7 @@ class TikTokError(TikTokOAuthError):
     error: str
     #: TikTok's free text; never match on it.
     description: str
-    #: What TikTok's support asks for, or "".
+    #: The id that TikTok's support asks for, or "".
     log_id: str
     #: The HTTP status of TikTok's answer; 0 if there was none.
     http_status: int
@@ -208,7 +208,7 @@ class TikTokUnavailable(TikTokError):
     status = 503
     #: Seconds that TikTok asked to wait (``Retry-After``), or None.
     retry_after: float | None = None
-    #: What failed if there was no answer: ``name_not_found``, ``refused``,
+    #: The cause, if there was no answer: ``name_not_found``, ``refused``,
     #: ``certificate``, ``tls``, ``proxy``, ``timeout``, ``network``; or "".
     failure: str = ""
 
@@ -228,6 +228,6 @@ class WebhookRejected(TikTokOAuthError):
 
     code = "webhook_rejected"
     status = 401
-    #: What was wrong: ``signature``, ``age``, ``client_key`` or ``delivery``, which is
-    #: the form of the header or of the body.
+    #: The fault: ``signature``, ``age``, ``client_key``, or ``delivery`` if the header
+    #: or the body is malformed.
     failure: str = "delivery"

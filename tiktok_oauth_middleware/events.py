@@ -1,8 +1,8 @@
 """The events, and the one table of what each of them says and counts.
 
-A row of `EVENTS` is all that is known about an event: its sentence and level in the
-log, its reasons, its counters. Type checkers find a name without a row by `EventName`
-and `EventRows`; the import fails if the names and the table differ.
+A row of `EVENTS` has all facts about an event: its sentence and level in the log, its
+reasons, its counters. With `EventName` and `EventRows` type checkers find a name
+without a row; the import fails if the names and the table differ.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ EventName = Literal[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Something that happened to a user's login; ``on_event`` gets it. No secrets.
+    """An event of a user's login, which ``on_event`` gets; without secrets.
 
     `name` is one of `EventName`.
     """
@@ -58,24 +58,24 @@ class Event:
     #: Why it happened, if there are several reasons: a stable code, never foreign text.
     reason: str = ""
     open_id: str | None = None
-    #: The user of the app that the account is, was or was to be connected to; None if
-    #: there is no connection.
+    #: The app's user to whom the account is, was or should be connected; None if there
+    #: is no connection.
     user_id: str | None = None
     #: Granted scopes after the event.
     scopes: frozenset[str] = _NO_SCOPES
     #: The reference that is on the user's page and in the log, too.
     reference: str = ""
-    #: TikTok's own ``error``, or "". Like the next two it is TikTok's text: cut at 200
-    #: characters, on one line, and masked if it repeats a secret.
+    #: TikTok's own ``error``, or "". This and the next two fields are TikTok's texts:
+    #: cut at 200 characters, on one line, and masked if they repeat a secret.
     error: str = ""
     #: TikTok's free text; never match on it.
     error_description: str = ""
-    #: What TikTok's support asks for.
+    #: The id that TikTok's support asks for.
     log_id: str = ""
     #: The HTTP status of TikTok's answer; 0 if there was no answer.
     status: int = 0
-    #: At a login, at one that `on_login` refused or could not decide on, and at a
-    #: connection: the profile, as far as the granted scopes allow it.
+    #: The profile, as far as the granted scopes allow it: at a login, at a login that
+    #: `on_login` refused or could not decide on, and at a connection.
     user: User | None = None
     #: At a login: whether there was no record of this user before. A record ends with
     #: the last session, unless `keep_grants` is on, so a user who returns may be new.
@@ -88,7 +88,7 @@ class Event:
 
 
 class Count(NamedTuple):
-    """A counter that an event adds one to, and the attribute of that one."""
+    """A counter to which an event adds one, and the attribute that goes with it."""
 
     counter: str
     attribute: str = ""

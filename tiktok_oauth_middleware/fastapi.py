@@ -9,7 +9,8 @@
 
 The dependency raises FastAPI's own 401 or 403; the middleware around the app replaces
 that response with a redirect to log in, or with JSON that says what is missing. OpenAPI
-shows those responses by `tiktok_responses`: FastAPI takes none from a dependency.
+shows those responses if the operation has `tiktok_responses`: FastAPI takes no
+responses from a dependency.
 """
 
 from __future__ import annotations
@@ -141,7 +142,7 @@ def recent_tiktok_auth(
         TypeError: `max_age` is no number.
         ValueError: it is negative or not finite.
     """
-    # None would be no limit, which a misspelt setting must not mean here.
+    # None would mean no limit; a misspelt setting must not have that effect.
     check_max_age("None" if max_age is None else max_age)
     return _recent_tiktok_auth(max_age)
 
@@ -296,7 +297,8 @@ def _with_guard(view: Any, required: Requirements) -> Any:
     needed = Annotated[TikTokAuth, Security(dependency, scopes=list(scopes))]
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     login = inspect.Parameter(name, kind, annotation=needed)
-    # FastAPI calls dependencies in order: a refused request reaches none of the view's.
+    # FastAPI calls dependencies in order: for a refused request it calls none of the
+    # view's.
     parameters = [login, *signature.parameters.values()]
     guarded.__signature__ = signature.replace(parameters=parameters)
     return guarded

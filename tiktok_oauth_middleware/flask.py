@@ -29,7 +29,7 @@ class _Proxy(LocalProxy[TikTokAuth]):
     __slots__ = ()
 
     def __call__(self, *_: object, **__: object) -> NoReturn:
-        """Refuse to be the function that Starlette's ``tiktok_auth`` is."""
+        """Raise: unlike Starlette's ``tiktok_auth``, this is not a function."""
         message = (
             "tiktok_auth of tiktok_oauth_middleware.flask is not called: write"
             " tiktok_auth.open_id; that of tiktok_oauth_middleware.starlette is a"

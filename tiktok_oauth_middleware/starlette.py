@@ -37,8 +37,8 @@ V = TypeVar("V", bound=Callable[..., Any])
 def tiktok_auth(connection: HTTPConnection) -> TikTokAuth:
     """Return the request's `TikTokAuth`: ``request.scope["tiktok"]``, typed.
 
-    Takes a request, a WebSocket or another HTTPConnection. It is no dependency of
-    FastAPI's: `tiktok_oauth_middleware.fastapi` has those.
+    Takes a request, a WebSocket or another HTTPConnection. It cannot be a dependency in
+    FastAPI: use those of `tiktok_oauth_middleware.fastapi`.
 
     Raises:
         ConfigurationError: there is no middleware around the app.
@@ -56,7 +56,7 @@ def signed_in_auth(connection: HTTPConnection) -> SignedInAuth:
     return signed_in_auth_in(connection)
 
 
-# As dependencies these would check no scopes, even inside of FastAPI's Security.
+# As dependencies these would check no scopes, even inside FastAPI's Security.
 for _reader in (tiktok_auth, signed_in_auth):
     _reader.__annotations__["connection"] = not_for_fastapi(
         f"{_reader.__name__} of tiktok_oauth_middleware.starlette reads a request, and"

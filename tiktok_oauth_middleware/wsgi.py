@@ -3,14 +3,14 @@
 The flows are those of ASGI; `run` finishes their coroutines in one step. Every request
 gets ``environ["tiktok.auth"]``.
 
-The head of a response waits until the app's first chunk is there, as PEP 3333 has
-servers do anyway: until then a plain WSGI app may still read the session. Lists and
-files run no code of the app and are passed on as they are, so that the server still
-recognises its ``wsgi.file_wrapper``.
+The head of a response waits until the app's first chunk is there, as PEP 3333 requires
+of servers: until then a plain WSGI app may still read the session. Lists and files run
+no code of the app and are passed on unchanged, so that the server still recognises its
+``wsgi.file_wrapper``.
 
-To be read in this order: `TikTokOAuthWSGIMiddleware.__init__` builds the core,
-`__call__` serves one request, and `_WatchedAuth` stands between the app and the
-server's ``start_response``.
+Read in this order: `TikTokOAuthWSGIMiddleware.__init__` builds the core, `__call__`
+serves one request, and `_WatchedAuth` receives the app's ``start_response`` and passes
+it to the server.
 """
 
 from __future__ import annotations
@@ -78,17 +78,17 @@ class TikTokOAuthWSGIMiddleware:
 
         Args:
             app: any WSGI app.
-            settings: already checked, when they were built.
+            settings: they were checked when they were built.
             store: used instead of the one that the settings name.
             on_event: called with each event; a plain function.
             transport: used instead of the network, for tests: one of httpx2.
-            clock: returns seconds since 1970; every time is judged by it.
+            clock: returns seconds since 1970; used for every time.
             page: writes the pages that people see: a plain function from a `Problem`
                 to HTML, or to None for the built-in page.
             texts: of the pages, by language tag and name.
-            on_login: decides about each login: gets a `Login`, and returns None to let
-                it go on, a path of this site to land on, or raises `LoginRefused`;
-                a plain function.
+            on_login: decides about each login. It gets a `Login`, and returns None to
+                accept it or a path of this site to which it leads instead, or raises
+                `LoginRefused`; a plain function.
             current_user: for ``connect_path``: gets the environ, with
                 ``environ["tiktok.auth"]`` in it, and returns your app's own id of the
                 user who is signed in to it, as a str, or None; a plain function.
@@ -115,7 +115,7 @@ class TikTokOAuthWSGIMiddleware:
             on_login=on_login,
             app_users=None if current_user is None else AppUsers(current_user),
         )
-        # What every request reads, one attribute away.
+        # Every request reads these: an attribute of this object is the fastest access.
         self._clock = clock
         self._mount_points = self._core.mount_points.known
         self._live = self._core.live
@@ -129,7 +129,7 @@ class TikTokOAuthWSGIMiddleware:
     ) -> Iterable[bytes]:
         """Serve one request.
 
-        The steps stand in line because each call would cost 0.1 us.
+        The steps are written inline because each call would cost 0.1 us.
         """
         # 1. The middleware's own paths: they are ASCII, and compared undecoded.
         core = self._core
@@ -138,7 +138,8 @@ class TikTokOAuthWSGIMiddleware:
             mount, environ
         )
         if environ.get("PATH_INFO") in mount_point.routes:
-            # The request is no local: reporters of exceptions would find the cookies.
+            # The request is not a local variable: reporters of exceptions would record
+            # the cookies.
             response = run(core.respond(_request(environ, mount_point), mount_point))
             return _respond(environ, start_response, response)
         # 2. The session cookie, and the session that it names.
@@ -183,8 +184,8 @@ class TikTokOAuthWSGIMiddleware:
         # 5. The app.
         body = self.app(environ, auth._start_watched)
         if not ((auth._accessed and auth._has_begun) or isinstance(body, list | tuple)):
-            # The app may read the session, or call start_response at all, only while
-            # it makes its first chunk; files run no code of its.
+            # The app may read the session, or call start_response, as late as when it
+            # makes its first chunk; a file runs no code of the app.
             body = body if _is_file(body, environ) else _WithFirstChunk(body)
         challenge = auth._challenge
         if challenge is None or not auth._is_refused():
@@ -201,7 +202,7 @@ class TikTokOAuthWSGIMiddleware:
         Args:
             environ: of the request.
             mount_point: of the request.
-            recent: whether to ask about the rules that need a recent login only.
+            recent: whether to apply only the rules that need a recent login.
         """
         rules, path = self._core.rules, _path(environ)
         if rules.protects(path, mount_point, recent=recent):
@@ -296,8 +297,8 @@ class TikTokOAuthWSGIMiddleware:
         if not auth._has_begun or auth._waiting_head is not None:
             auth._waiting_head = None
             return _respond(environ, auth._start_response, response)
-        # The guard came after the head. Nothing is sent yet, and PEP 3333 lets a head
-        # be replaced in a call that names an exception.
+        # The guard refused after the head. Nothing is sent yet, and PEP 3333 lets a
+        # head be replaced in a call that names an exception.
         late = RuntimeError("a guard refused after the response had begun")
         return _respond(
             environ, auth._start_response, response, (RuntimeError, late, None)
@@ -339,9 +340,9 @@ class _WatchedAuth(TikTokAuth):
     def _start_watched(
         self, status: str, headers: list[tuple[str, str]], exc_info: Any = None
     ) -> Callable[[bytes], object]:
-        """Take the head of the app's response; the server gets it with the body.
+        """Take the head of the app's response; pass it to the server with the body.
 
-        The server gets it at once if there is nothing left to wait for.
+        It is passed at once if there is nothing left to wait for.
         """
         self._app_head = status, headers
         if self._accessed and self._challenge is None and self._waiting_head is None:
@@ -352,7 +353,8 @@ class _WatchedAuth(TikTokAuth):
             return self._start_response(status, headers, exc_info)
         head = (status, headers) if exc_info is None else (status, headers, exc_info)
         if self._has_begun and (self._waiting_head is None or exc_info is None):
-            # The server judges the second of two heads (PEP 3333, start_response).
+            # The server decides about the second of two heads (PEP 3333,
+            # start_response).
             if self._waiting_head is not None:
                 self._start()
             self._waiting_head = head
@@ -500,7 +502,7 @@ def _read_body(environ: WSGIEnvironment, limit: int) -> bytes | None:
     """Return the body; None if it is longer than `limit` bytes."""
     length = environ.get("CONTENT_LENGTH")
     if not length and environ.get("wsgi.input_terminated"):
-        # A chunked body, on servers that mark its end (PEP 3333 has no such thing).
+        # A chunked body, on servers that mark its end (PEP 3333 does not define that).
         chunked: bytes = environ["wsgi.input"].read(limit + 1)
         return None if len(chunked) > limit else chunked
     length = length or "0"

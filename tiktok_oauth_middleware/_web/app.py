@@ -1,9 +1,10 @@
 """The core of a middleware: wires its parts, and dispatches its own paths.
 
-Every middleware (ASGI, WSGI, Django) has one `Core` and asks its parts: `mount_points`
-which path is the middleware's own, `load_session` who is signed in, `rules` who may
-pass, and `challenges` for the response if not. A request whose session is fresh in
-memory awaits nothing: one scan of the headers, one lookup, one comparison of times.
+Every middleware (ASGI, WSGI, Django) has one `Core` and uses its parts: `mount_points`
+finds the middleware's own paths, `load_session` finds the session, `rules` decides
+whether a request may pass, and `challenges` makes the response if it may not. A request
+whose session is fresh in memory awaits nothing: it needs one scan of the headers, one
+lookup and one comparison of times.
 """
 
 from __future__ import annotations
@@ -65,20 +66,20 @@ def _carried_links(
     clock: Callable[[], float],
     is_read: bool,  # noqa: FBT001 - for a partial
 ) -> CarriedLinks:
-    """Return what seals data into links; made when a link first carries some."""
+    """Return the object that seals data into links, made at the first such link."""
     from .carried import CarriedLinks
 
     return CarriedLinks(settings, cookies, clock, is_read=is_read)
 
 
 class _Middleware(Protocol):
-    """What `Core.check_app` reads of a middleware."""
+    """The attribute of a middleware that `Core.check_app` reads."""
 
     app: Any
 
 
 class Core:
-    """What all middlewares share, with neither ASGI nor WSGI in it."""
+    """The part that all middlewares share, without ASGI and WSGI."""
 
     def __init__(
         self,
@@ -97,7 +98,7 @@ class Core:
             pages: that people see; the built-in ones if not given.
             tokens: returns the tokens of the app's users, for `TikTokAuth.bearer`.
             on_login: decides about each login; see `LoginDecision`.
-            reads_carried: whether the app gets what a login carried in another way.
+            reads_carried: whether the app gets a login's carried data in another way.
             app_users: the app's own users, to whom accounts are connected.
 
         Raises:
@@ -147,7 +148,7 @@ class Core:
         *,
         reads_carried: bool,
     ) -> None:
-        """Build the parts, each with its collaborators and with keys of its own."""
+        """Build the parts, each with its collaborators and its own keys."""
         settings, clock = self.settings, self.clock
         signing = [derive(key, settings.client_key, "session") for key in keys]
         self.cookies = SessionCookies(
@@ -188,7 +189,7 @@ class Core:
         self._webhook = Webhook(service=self.service)
 
     def _connecting(self, app_users: AppUsers | None) -> Connecting | None:
-        """Return what connecting accounts needs; None if the app has no such path.
+        """Return the parts for connecting accounts; None if the app has no such path.
 
         Raises:
             ConfigurationError: ``connect_path`` and ``current_user`` are not given
@@ -217,7 +218,7 @@ class Core:
         )
 
     async def _load_auth(self, request: Request, mount_point: MountPoint) -> TikTokAuth:
-        """Return what an app would get with a request for one of our own paths.
+        """Return the `TikTokAuth` of a request for one of our own paths.
 
         Raises:
             StoreError: the store could not say who is signed in.
@@ -227,11 +228,11 @@ class Core:
         return TikTokAuth.of(cached, mount_point)
 
     def check_app(self, middleware: _Middleware) -> bool:
-        """Check how the app is put together, once; return whether this was the time.
+        """Check once how the app is put together; return whether this call did it.
 
         Raises:
-            ConfigurationError: the app wraps the middleware, or a guard stands where it
-                guards nothing.
+            ConfigurationError: the app wraps the middleware, or a guard is in a place
+                where it has no effect.
         """
         if self._is_app_checked:
             return False
@@ -293,7 +294,7 @@ class Core:
             return await self.store_error_response(request, error)
 
     def _ticket(self, headers: Headers) -> Ticket | None:
-        """Return what a request's session cookie says, or None if it is not genuine."""
+        """Return the ticket in a request's session cookie, or None if it is forged."""
         value = find(headers, self.cookie_name)
         return None if value is None else self.sessions.ticket(value)
 

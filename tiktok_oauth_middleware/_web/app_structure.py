@@ -1,7 +1,7 @@
 """The structure of an app: its routes, and the prefixes that it strips from paths.
 
-Only attributes are read; no route is called, and no framework is imported. What
-attributes do not show is left out.
+Only attributes are read; no route is called, and no framework is imported. Routes and
+prefixes that no attribute shows are not found.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _CATCH_ALL = re.compile(r"\{[^}]*:path\}|<path:")
 
 
 class AppStructure(NamedTuple):
-    """What the apps inside the middleware do to a path before they route it.
+    """The changes that the apps inside the middleware make to a path before routing.
 
     The fields hold functions, called at each request, since an app may change both.
     """
@@ -49,7 +49,7 @@ class AppStructure(NamedTuple):
 
 
 def inspect_app(app: object) -> AppStructure:
-    """Return what an app, and the apps to which it passes requests, do to a path."""
+    """Return how an app, and the apps to which it passes requests, change a path."""
     found = AppStructure([], [])
     for each in parts_of(app, guess=True):
         prefix = _prefix_of(each)
@@ -99,7 +99,7 @@ def _script_name() -> str:
 def rules_without_route(protect: Iterable[str], app: object) -> list[str]:
     """Return the rules that fit no route of an app.
 
-    Only objects of Starlette, FastAPI and Flask are read. Where anything else may
+    Only objects of Starlette, FastAPI and Flask are read. If any other object may
     answer a path, no rule is reported.
     """
     routes = _routes(app)

@@ -44,10 +44,10 @@ class AppUser:
         return auth if request.for_app is None else request.for_app(auth)
 
     async def id_of(self, connection: Any) -> str | None:
-        """Ask the app who is signed in to it; return None if nobody is.
+        """Return the id of the user who is signed in to the app, or None.
 
         Raises:
-            Undecided: the app gave no answer that is allowed.
+            Undecided: the app raised, took too long, or returned another type.
         """
         outcome = await self.backend.ask_app(
             partial(self.current_user, connection),

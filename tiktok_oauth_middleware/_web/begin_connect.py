@@ -1,14 +1,14 @@
-"""To TikTok, to connect an account: the connect path.
+"""The connect path: redirects to TikTok, to connect an account.
 
-The trip to TikTok is a login's: the same cookies, transaction, exchange and single use.
-It is bound to the browser, as a login is, and to the app's user: a hash of the user's
-id is sealed into the transaction, and ``current_user`` is asked when the trip begins
-and again when it ends, before TikTok is. Whoever signs out of the app or signs in as
-another user in between connects nothing.
+Connecting uses the same cookies, transaction, exchange and single use as a login. It is
+bound to the browser, as a login is, and to the app's user: a hash of the user's id is
+sealed into the transaction. ``current_user`` is called when connecting begins, and
+again at the callback before TikTok is asked for tokens. If the user has signed out of
+the app or signed in as another user meanwhile, nothing is connected.
 
-A page of another site must begin no such trip, because its end gives an account to a
-user: a POST must come from a page of this site, and so must a GET, or the person is
-asked first. TikTok always shows its page then, with the account that is connected.
+A page of another site must not be able to connect an account to a user. So a POST must
+come from a page of this site, and after a GET from elsewhere a page asks the person
+first. TikTok always shows its page, which names the account.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class BeginConnect:
     def _check_request(
         self, request: Request, mount_point: MountPoint
     ) -> ErrorPage | None:
-        """Return the page for a request that no person's browser sends on purpose."""
+        """Return the page for a request that is not a person's own visit; else None."""
         if request.method not in ("GET", "POST"):
             allow = [("allow", "GET, POST")]
             return ErrorPage(code="method_not_allowed", headers=allow)

@@ -1,7 +1,7 @@
 """The login path: puts a transaction into cookies, and redirects to TikTok.
 
-The transaction is in the browser (see `transaction`), so that logins that are never
-finished cost the store nothing.
+The transaction is in the browser (see `transaction`), so that unfinished logins take no
+space in the store.
 """
 
 from __future__ import annotations
@@ -135,8 +135,8 @@ class BeginLogin:
     def _may_answer(self, request: Request) -> bool:
         """Whether a login may begin with the method of a request.
 
-        The button of the question before a login that connects posts, whatever
-        `login_methods` are.
+        POST is always allowed for the button on the page that asks whether to connect
+        an account, whatever `login_methods` are.
         """
         if request.method in self.settings.login_methods:
             return True
@@ -145,7 +145,7 @@ class BeginLogin:
     async def _connects(
         self, request: Request, mount_point: MountPoint, prompt: Prompt
     ) -> Answer | tuple[Prompt, str]:
-        """Return the prompt of a login and whom it connects to, or a page instead."""
+        """Return a login's prompt and the user it connects to, or a page instead."""
         if self.connecting is None:
             return prompt, ""
         user = await self.connecting.user_of(request, mount_point)
@@ -163,10 +163,10 @@ class BeginLogin:
         """Return the redirect that begins a transaction, and the transaction.
 
         Args:
-            request: which is answered.
-            transaction: which begins; a return address that is too long besides scopes
-                or data gives way to `usual`.
-            usual: where a login leads whose link names no place.
+            request: the request to answer.
+            transaction: the one that begins. If its return address is too long with the
+                scopes and data, `usual` replaces it.
+            usual: where a login without ``next`` leads.
 
         Returns:
             None for the redirect if that is still too long.
@@ -193,8 +193,8 @@ class BeginLogin:
     def _stale_link(self, request: Request, mount_point: MountPoint) -> ErrorPage:
         """Return the page about a link that carries data and is not valid here.
 
-        The login does not begin without the data: it would end as another one than the
-        person meant.
+        The login does not begin without the data: its result would be another than the
+        person expects.
         """
         before = referring_path(request, self.settings.origin) or ""
         back = safe_return_to(before, mount_point.own_paths) or mount_point.home
@@ -207,9 +207,9 @@ class BeginLogin:
         """Return a redirect to this path at the site's own address, or None if it is.
 
         TikTok sends the person back to the redirect URI, where cookies of another host
-        are missing, so the login must begin there. Host decides nothing but that; the
-        address is the configured one. Where a proxy changes Host the browser is there
-        already: it is redirected once, and then the login goes on.
+        are missing, so the login must begin there. Host decides only that; the target
+        is the configured address. If a proxy changes Host, the browser is at the right
+        address already: it is redirected once, and then the login continues.
         """
         origin = self.settings.origin
         if not is_other_host(request, origin):

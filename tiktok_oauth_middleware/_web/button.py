@@ -1,14 +1,14 @@
-"""The button that logs in: accessible HTML with a word on it, and no logo.
+"""The login button: accessible HTML with text and without a logo.
 
-TikTok permits its name in text and its logo only in the buttons of its own pack
+TikTok permits its name in text, and its logo only in the buttons of its own pack
 (https://developers.tiktok.com/docs/en/getting-started-design-guidelines), so this
-button has the word alone, in black and white.
+button has only text, in black and white.
 
-It is a link where a login begins by GET, and a form where it begins by POST; the login
-path accepts that form from this site only. It has no script, no file and no ``style``
-attribute, which a Content-Security-Policy can allow for all elements only. Its style
-sheet is an element that can carry a nonce; a policy that blocks it leaves a plain link
-or button that works. Every value in the HTML is escaped.
+It is a link if a login begins by GET, and a form if it begins by POST; the login path
+accepts that form only from this site. It has no script, no file, and no ``style``
+attribute, which a Content-Security-Policy can only allow for all elements together. Its
+style sheet is an element that can have a nonce; if a policy blocks it, the plain link
+or button still works. Every value in the HTML is escaped.
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ _NONCE = re.compile(r"[A-Za-z0-9+/_-]+={0,2}")
 
 
 class SafeHtml(str):
-    """HTML that templates leave as it is: Jinja2, Django, Mako and others.
+    """HTML that Jinja2, Django, Mako and other templates do not escape.
 
-    What its methods return is a plain str, which templates escape as any other.
+    Its methods return plain str objects, which templates escape.
     """
 
     __slots__ = ()
@@ -103,7 +103,7 @@ def button_html(
             could not stand in a policy.
     """
     check_look(look)
-    # A plain str first: a str of another kind (Markup) may escape on its own terms.
+    # To a plain str first: a subclass (Markup) may have its own rules for escaping.
     text = escape(str(label).strip())
     if not text:
         message = "the label of a button is empty, so it would have no name"

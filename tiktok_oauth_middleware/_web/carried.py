@@ -1,10 +1,10 @@
 """Data that an app sends through a login: ``login_url(carry=...)``.
 
-A login's link holds it sealed, so no URL shows it, and the login's cookies take it on
-to TikTok and back. A link alone would let a hostile page send a person to log in with
-the attacker's data, such as an invitation to the attacker's team. So the seal is bound
-to a random id in a cookie of the browser that the link was made for, and the link is
-refused in every other browser, after a logout or a login in this one, after
+A login's link holds the data sealed, so no URL shows it, and the login's cookies keep
+it until the callback. If a link were valid everywhere, a hostile page could have a
+person log in with the attacker's data, such as an invitation to the attacker's team. So
+the seal is bound to a random id in a cookie of the browser for which the link was made.
+The link is refused in every other browser, after a logout or a login in this one, after
 `LINK_SECONDS`, and if its ``next`` or ``scopes`` were changed.
 """
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from tiktok_oauth_middleware._session.cookie import SessionCookies
     from tiktok_oauth_middleware.settings.options import TikTokSettings
 
-#: The most that a login carries, in bytes of JSON without spaces, in UTF-8: the login's
-#: cookies have room for no more besides an address of 2,048 bytes.
+#: The longest data that a login carries, in bytes of JSON without spaces, in UTF-8:
+#: with an address of 2,048 bytes, the login's cookies have no more room.
 LONGEST = 512
 #: How long a link is valid, in seconds.
 LINK_SECONDS = 3600
@@ -51,7 +51,7 @@ def unpack_carried(packed: str) -> dict[str, str]:
 
 
 def check_carried(carried: object) -> None:
-    """Refuse what no login carries.
+    """Refuse data that a login cannot carry.
 
     Raises:
         ValueError: it is no mapping from strings to strings, or too long.
@@ -103,7 +103,7 @@ class CarriedLinks:
             settings: of the app.
             cookies: names the cookie with the browser's id.
             clock: returns seconds since 1970.
-            is_read: whether anything of the app's gets what a login carried.
+            is_read: whether a function of the app gets the carried data.
         """
         keys = [reveal(key) for key in settings.secret_keys]
         self._box = Box(keys, settings.client_key, "carried")

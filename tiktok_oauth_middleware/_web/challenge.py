@@ -1,8 +1,8 @@
-"""Challenge responses: what a request gets if a guard or a path rule refused it.
+"""Challenge responses: the answers to requests that a guard or a path rule refused.
 
-A browser that opens a page is sent to log in, or to TikTok for the missing scopes,
-once; a browser that sends a form gets a page that explains it. Every other client gets
-JSON that says what is missing and where to get it.
+A browser that opens a page is redirected once, to log in or to grant the missing scopes
+at TikTok. A browser that sends a form gets a page that explains the refusal. Every
+other client gets JSON that names what is missing and the login URL.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ class Challenges:
     def __init__(
         self, origin: str, pages: Pages, transactions: LoginTransactions
     ) -> None:
-        """Take the configured origin of the site, and the logins under way."""
+        """Take the configured origin of the site, and the pending logins."""
         self._origin = origin
         self._pages = pages
         self._transactions = transactions
 
     def without_cookies(self, request: Request) -> Request:
-        """Return a refused request without cookies, with the logins under way in them.
+        """Return a refused request without cookies, and the pending logins in them.
 
         An app that writes the pages may record the locals of the frames above it.
         """
@@ -62,7 +62,7 @@ class Challenges:
         challenge: Challenge,
         head: ResponseHead,
     ) -> Response:
-        """Return the response in place of the app's, which `challenge` is answered by.
+        """Return the response that replaces the app's answer to a refused request.
 
         Args:
             request: the refused one, without cookies.
@@ -99,8 +99,9 @@ class Challenges:
     ) -> Response:
         """Return the response to a CORS preflight below a path rule.
 
-        The app decides which origins may send what. Nothing else of its response is
-        passed on: a view that ignores the method would send what the rule protects.
+        The app decides about origins, methods and headers. Nothing else of its response
+        is passed on, because a view that ignores the method would send protected
+        content.
         """
         kept = cors_headers([*head.headers])
         is_cors = any(name.startswith("access-control-") for name, _ in kept)
@@ -117,7 +118,7 @@ class Challenges:
     ) -> Response:
         missing = sorted(challenge.missing)
         is_allowed = challenge.missing <= mount_point.allowed_scopes
-        # Another login cannot help where the app never asks for a scope.
+        # Another login cannot help if the app never requests the scope.
         is_too_old = challenge.max_age is not None and is_allowed
         if not is_allowed:
             logger.error(
@@ -132,7 +133,7 @@ class Challenges:
                 mount_point, challenge, requested, is_too_old=is_too_old
             )
         is_form = request.method == "POST"
-        # The address of a form may answer POST alone: return to the page that holds it.
+        # The address of a form may accept only POST: return to the page with the form.
         return_to = (
             referring_path(request, self._origin) if is_form else _path_of(request)
         )
@@ -209,8 +210,8 @@ def _login_url(
 ) -> str:
     """Return the URL that begins a login and leads back, if that is not too long.
 
-    A longer one would lead to the usual page anyway, if it arrived: nginx takes no head
-    of more than 4,096 bytes (502), gunicorn no longer request line (414).
+    A longer URL would lead to the default page anyway, and servers refuse it: nginx a
+    head of more than 4,096 bytes (502), gunicorn a longer request line (414).
 
     Args:
         mount_point: of the request.

@@ -1,7 +1,8 @@
 """Code exchange: from TikTok's code to tokens, a profile, and a new session.
 
-The newest login's tokens are the user's. What it does not change stays in the record:
-the sessions of other browsers, and a refresh token that still works.
+The tokens of the newest login replace the user's earlier ones. The sessions of other
+browsers stay in the record, and so does an earlier refresh token if TikTok gave no new
+one and it still works.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class NewSession:
     record: UserRecord
     #: Whether the user had no record before.
     is_new_user: bool
-    #: Where the app's ``on_login`` led instead; "" if it did not.
+    #: The path that the app's ``on_login`` returned, or "".
     lands_on: str = ""
 
 
@@ -123,7 +124,8 @@ class CodeExchange:
             except GrantRevoked as error:
                 raise LoginExpired from error
             if tokens.expires_in < 1 and tokens.refresh_token is None:
-                # It would end at its first use: a guarded page would log in for ever.
+                # It would end at its first use, and a guarded page would redirect for
+                # ever.
                 raise TikTokError("", "a token that has ended already")
             return tokens, await self._profile(client, tokens)
 
@@ -144,7 +146,7 @@ class CodeExchange:
         for _ in swap_attempts():
             stored = await self.records.load(named)
             if stored is None or stored.record.access_token != record.access_token:
-                break  # another login's, which judges its own tokens
+                break  # of another login, which checks its own tokens
             if await self.records.delete(stored):
                 break
         why = GrantRevoked("invalid_grant", "the access ended during the login")
@@ -157,10 +159,10 @@ class CodeExchange:
         tokens: TokenResponse,
         profile: Profile | None,
     ) -> str:
-        """Ask the app; return where the login lands instead, or "".
+        """Call the app's ``on_login``; return the path that it returned, or "".
 
-        The tokens of a refused login are dropped. A record that there is of this user
-        stays as it was, with the tokens of an earlier login.
+        The tokens of a refused login are dropped. An earlier record of this user does
+        not change.
 
         Raises:
             LoginRefused, LoginUndecided: the login does not go on.
@@ -232,7 +234,7 @@ class CodeExchange:
         ticket: Ticket,
         previous: Ticket | None,
     ) -> tuple[UserRecord, bool]:
-        """Write a session into the user's record; return it, and whether it is new."""
+        """Write a session into the user's record; return it and whether it is new."""
         now = int(self.clock())
         previous_digest = previous.digest if previous is not None else ""
         for _ in swap_attempts():
@@ -261,7 +263,7 @@ class CodeExchange:
                     written = await self.records.replace(stored, record)
             except StoreError:
                 # If only the store's answer was lost, the previous session has ended
-                # and the new one is there: its browser must get it.
+                # and the new one is stored: its browser must get it.
                 if not await self.records.load_if_active(ticket):
                     raise
                 return record, stored is None
@@ -279,9 +281,9 @@ class CodeExchange:
         """Return when the user last logged in, if this login does not count as one.
 
         TikTok reconnects a person without its page unless the login asks for the page,
-        and any site can send the browser on that trip. It proves no more than the
-        session that the browser had before. If that has been replaced already, by a
-        login that finished at the same moment, its heir is among the others.
+        and any site can begin such a login. It proves no more than the browser's
+        previous session. If a login that finished at the same moment has replaced that
+        session, the replacement is among the other sessions.
         """
         if transaction.prompt or previous is None:
             return None
@@ -303,7 +305,7 @@ class CodeExchange:
         """Return the user's record with new tokens, and what else it had before."""
         now = int(self.clock())
         granted = split_scopes(tokens.scopes or "")
-        # Guards go by the scopes that were requested one by one, for a page.
+        # Guards compare with the scopes that were requested one by one, for a page.
         requested = split_scopes(transaction.requested)
         denied = split_scopes(known.denied) if known and requested else frozenset()
         return UserRecord(

@@ -1,9 +1,9 @@
-"""One conclusion for each login that came back, however often its callback is sent.
+"""One result for each login, however often its callback is sent.
 
-The store is asked once before TikTok is: to mark the state as used, so that equal
-callbacks at the same moment make one exchange. The same row then holds the result, and
-for a minute every request with the login's cookies gets it: a callback that was cut
-off, sent again or sent twice ends as the first one did.
+Before TikTok is asked, the store marks the state as used, so that equal callbacks at
+the same moment make one exchange. The same row then holds the result, and for a minute
+every request with the login's cookies gets it: a callback that was interrupted, or is
+sent again or twice, has the same result as the first.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 
 class Attempted(NamedTuple):
-    """What came of exchanging a code: the sealed result, and what to emit."""
+    """The outcome of exchanging a code: the sealed result, and the event to emit."""
 
     sealed: bytes
     event: Event
@@ -98,7 +98,7 @@ class ConcludeLogin:
         login_id = login_id_of(transaction.state)
         produced: list[str] = []
         if not self.transactions.is_current(transaction):
-            # It may have been finished in time, and be requested once more.
+            # It may have been finished in time, and the callback be sent again.
             sealed = None if is_error(callback) else await self.results.wait(login_id)
             if sealed is None:
                 raise LoginExpired
@@ -161,8 +161,8 @@ class ConcludeLogin:
         except GeneratorExit:  # nothing can be awaited
             raise
         except BaseException:
-            # The code is spent: the store failed, or an interrupt or a cancellation
-            # came out of on_login. A repeated callback need not wait to learn that.
+            # The code is used up: the store failed, or an interrupt or a cancellation
+            # ended on_login. A repeated callback need not wait for a result.
             lost = self.results.seal(login_id, self.unfinished.failure(LoginReplayed()))
             with contextlib.suppress(StoreError):
                 await self.results.finish(login_id, marker, lost)
@@ -220,8 +220,9 @@ class ConcludeLogin:
         """Whether to show TikTok's page for scopes that the person was not asked for.
 
         TikTok reconnects a person who consented before without its page, and with the
-        scopes of that consent: a scope that the site has requested since then is never
-        granted by itself. What a person denied on the page is theirs to ask for.
+        scopes of that consent, so a scope that the site requests only since then is
+        never granted by itself. Scopes that the person denied on the page are not
+        requested again automatically.
         """
         user_record_id = record_id(self.settings.client_key, record.open_id)
         requested = self.transactions.all_scopes(transaction)

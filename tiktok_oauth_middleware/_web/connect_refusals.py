@@ -1,4 +1,4 @@
-"""Why an account is not connected, or not yet: errors, pages, and the event."""
+"""Refusals to connect an account: errors, pages, and the event."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ class ConnectRefused(LoginError):
 
 
 class OtherUser(ConnectRefused):
-    """Another user of the app is signed in than when the trip began, or none is."""
+    """The user who began is no longer signed in to the app."""
 
     code = "connect_other_user"
 
 
 class Undecided(ConnectRefused):
-    """The app gave no answer that is allowed to who is signed in to it."""
+    """The app's code failed to say who is signed in to it."""
 
     code = "connect_undecided"
 
@@ -74,8 +74,7 @@ def answer_in(outcome: Outcome, name: str, seconds: float) -> Any:
         name: of the code, for the log.
         seconds: that it was given.
 
-    Raises:
-        Undecided: it raised an error, or took too long.
+    Raises: Undecided: the code raised an error, or took too long.
     """
     if not outcome.is_set:
         message = f"{name} took longer than {seconds:g} seconds"
@@ -143,7 +142,8 @@ class ConnectRefusals:
         """Return the page that explains why nothing was connected."""
         actions = [link("back", visit.mount_point.home)]
         if retry and result.code not in ("connect_other_user", "connect_full"):
-            # The link is on a page of this site, so the trip begins without a question.
+            # The link is on a page of this site, so connecting begins without a
+            # question.
             is_taken = result.code == "account_taken"
             actions.insert(0, link("other_account" if is_taken else "try_again", retry))
         return ErrorPage(

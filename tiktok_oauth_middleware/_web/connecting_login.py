@@ -1,18 +1,17 @@
 """Logins that connect their account to the user who is signed in to the app already.
 
 An app that keeps accounts itself, as Django's ``TikTokBackend`` does, connects the
-TikTok account of a login to the user who is signed in to it: from then on whoever logs
-in with that account is signed in as that user. A page of another site can begin a
-login, and TikTok may answer it without showing its page, so a login connects only if
-the user meant that when it began:
+TikTok account of a login to its signed-in user: from then on a login with that account
+signs in as that user. A page of another site can begin a login, and TikTok may answer
+it without showing its page. So a login connects an account only under two conditions:
 
 - The request came from a page of this site, or the user has answered a question.
-- TikTok was asked to show its page, with the account that is connected. A user who has
-  an account already is not asked that at each login: TikTok may answer it silently, and
-  that login connects no other account.
+- TikTok was asked to show its page, which names the account. For a user who has a
+  connected account already, TikTok may answer without its page; such a login connects
+  no other account.
 
 A hash of the user's id is sealed into such a login's transaction. The same user must be
-signed in when it comes back, or TikTok is not asked for tokens.
+signed in at the callback, or TikTok is not asked for tokens.
 """
 
 from __future__ import annotations
@@ -50,8 +49,8 @@ class SignedInUser(NamedTuple):
     has_account: bool
 
 
-#: Returns the app's user, or None if a login connects nothing in this browser. Gets
-#: what ``current_user`` gets; under ASGI it returns an awaitable.
+#: Returns the app's user, or None if a login connects nothing in this browser. Its
+#: argument is that of ``current_user``; under ASGI it returns an awaitable.
 FindUser = Callable[[Any], Any]
 
 
@@ -70,8 +69,8 @@ class ConnectingLogins:
         """Return the user of a request that begins a login.
 
         Returns:
-            None if nobody is signed in to whom a login would connect; a page if the app
-            could not tell.
+            None if no user is signed in to whom a login would connect an account; a
+            page if the app could not say.
         """
         try:
             return await self._ask(request, mount_point)
@@ -108,7 +107,7 @@ class ConnectingLogins:
     async def check(
         self, request: Request, transaction: LoginTransaction, visit: Visit
     ) -> ErrorPage | None:
-        """Return the page about a login that began for another user; None if not.
+        """Return the page about a login that began for another user, else None.
 
         Args:
             request: TikTok's callback.
@@ -125,7 +124,7 @@ class ConnectingLogins:
         return await self.refusals.reject(OtherUser(), visit)
 
     def question(self, visit: Visit) -> ErrorPage:
-        """Return the page that asks whether to connect, after a login that may not.
+        """Return the page that asks whether to connect the account of a login.
 
         Args:
             visit: TikTok's callback.

@@ -1,7 +1,7 @@
-"""Reading the Cookie header, as bytes and by one strict rule.
+"""A strict reader of the Cookie header, which works on bytes.
 
 Parts end at ``;``; spaces and tabs are trimmed; the name is compared byte for byte; a
-value counts only if it is made of what a cookie may contain. Parsers that unquote,
+value counts only if all its characters are allowed in a cookie. Parsers that unquote,
 decode or strip Unicode spaces accept spoofed names, lose genuine cookies next to
 malformed ones, or take seconds (CVE-2024-7592).
 """
@@ -25,7 +25,7 @@ _VALUE = re.compile(rb"[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]+")
 def find(headers: Headers, name: bytes) -> bytes | None:
     """Return the value of the cookie `name`, or None.
 
-    Two different values under one name contradict each other, and neither counts.
+    If one name has two different values, neither counts.
     """
     found, start = None, name + b"="
     for key, header in headers:
@@ -49,8 +49,8 @@ def value_of(parts: tuple[bytes, bytes, bytes], before: bytes | None) -> bytes |
     if not start:
         return before
     value, _, others = rest.partition(b";")
-    # One cookie as browsers write it, behind "; " or nothing and with no space at its
-    # end, takes the fewest steps.
+    # Fast path: one cookie as browsers write it, at the beginning or after "; ",
+    # without a space at its end.
     if (
         before is None
         and (not left or left[-2:] == b"; ")
@@ -75,8 +75,8 @@ def _value_among(header: bytes, start: bytes, before: bytes | None) -> bytes | N
             return b""
         end = header.find(b";", at)
         end = end if end >= 0 else len(header)
-        # A cookie begins with the header, or behind a semicolon and any spaces.
-        # Nothing before `last` is read again.
+        # A cookie begins at the start of the header, or after a semicolon and any
+        # spaces. Nothing before `last` is read again.
         if not header[header.rfind(b";", last, at) + 1 : at].strip(b" \t"):
             found = header[at + len(start) : end].rstrip(b" \t")
             value = found if value is None or value == found else b""

@@ -1,4 +1,4 @@
-"""Back from TikTok, to connect an account: callbacks of trips of the connect path."""
+"""Callbacks of logins that began at the connect path: connect the account."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ if TYPE_CHECKING:
     from .login import AppUsers
     from .transaction import LoginTransaction, LoginTransactions
 
-#: Whether a user of the app may have an account, where the app keeps accounts itself;
-#: gets what ``current_user`` gets, the user's id and the account. Under ASGI it may
-#: return an awaitable.
+#: Whether a user of the app may have an account, if the app keeps accounts itself. Its
+#: arguments are that of ``current_user``, the user's id and the account. Under ASGI it
+#: may return an awaitable.
 Claim = Callable[[Any, str, Login], Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class FinishConnect:
-    """Answers callbacks of trips that began at the connect path."""
+    """Answers callbacks of logins that began at the connect path."""
 
     settings: TikTokSettings
     backend: Backend
@@ -70,7 +70,7 @@ class FinishConnect:
         callback: Callback,
         visit: Visit,
     ) -> Answer:
-        """Answer a callback that brought the cookies of a trip that began here.
+        """Answer a callback with the cookies of a login from the connect path.
 
         Raises:
             StoreError: the store failed; see `FinishLogin.respond`.
@@ -142,7 +142,7 @@ class FinishConnect:
         callback: Callback,
         user_id: str,
     ) -> tuple[UserRecord, bool]:
-        """Connect the account of a code; return its record, and whether it is new.
+        """Connect the account of a code; return its record, and whether that is new.
 
         Raises:
             Taken, Full: the account is not connected to this user.
@@ -167,7 +167,7 @@ class FinishConnect:
             is_connected = False
             raise
         finally:
-            # What `claim` gave is taken back, also if the access ended meanwhile.
+            # The claim is taken back, also if the access ended meanwhile.
             release = self.app_users.release
             if is_claimed and not is_connected and release is not None:
                 await self._ask_app(partial(release, connection))
@@ -181,7 +181,7 @@ class FinishConnect:
         if record_now is None:
             raise AssertionError  # a connected account has a record
         if self.app_users.announce is not None:
-            # Now, and not before: the app may use the tokens at once.
+            # Not earlier: the app may use the tokens at once.
             await self._ask_app(partial(self.app_users.announce, connection))
         missing = self.transactions.all_scopes(transaction) - split_scopes(
             record_now.scopes
@@ -195,7 +195,7 @@ class FinishConnect:
     async def _check_alive(
         self, user_id: str, record: UserRecord, began_at: float
     ) -> None:
-        """Disconnect an account whose access at TikTok ended during the trip.
+        """Disconnect an account whose access at TikTok ended meanwhile.
 
         Raises:
             LoginExpired: it did.
@@ -212,7 +212,7 @@ class FinishConnect:
         """Ask the app whether its user may have an account.
 
         Returns:
-            Whether it was asked. It is not about an account that another user has.
+            Whether it was asked. It is not asked if another user has the account.
 
         Raises:
             Taken: the user may not.
@@ -229,14 +229,14 @@ class FinishConnect:
         return True
 
     async def _ask_app(self, call: Callable[[], Any]) -> Outcome:
-        """Return what an app's code returned; no frame above it holds a token."""
+        """Return the result of an app's code; no frame above it holds a token."""
         return await self.backend.ask_app(
             call, self.settings.timeout, is_async=not self.backend.is_blocking
         )
 
 
 def _login(record: UserRecord, transaction: LoginTransaction) -> Login:
-    """Return what the app is asked about."""
+    """Return the `Login` that the app gets."""
     return Login(
         open_id=record.open_id,
         scopes=split_scopes(record.scopes),

@@ -98,8 +98,8 @@ class FinishLogin:
 
         Raises:
             StoreError: the store failed. If that was before TikTok was asked, the same
-                callback finishes the login when the store is back; if after, the code
-                is spent, and a new login is needed.
+                callback finishes the login when the store works again; if after, the
+                code is used up, and a new login is needed.
         """
         if request.method != "GET":
             return ErrorPage(code="method_not_allowed", headers=[("allow", "GET")])
@@ -144,7 +144,7 @@ class FinishLogin:
     ) -> Answer:
         """Answer a callback that brought its login's cookies."""
         ticket = visit.ticket
-        # From here on the login's cookies are spent, however it ends.
+        # From here on the login's cookies are used up, whatever the result.
         spent = self.transactions.cookies.ended(request.headers, transaction.state)
         retry = Retry(
             transaction.return_to,
@@ -192,7 +192,7 @@ class FinishLogin:
     def _finished(
         self, transaction: LoginTransaction, result: LoginResult, visit: Visit
     ) -> FinishedLogin:
-        """Return what an integration gets to know of a login."""
+        """Return the facts about a login that an integration gets."""
         question = None
         # A copy: the list goes on to hold what only a login deletes that stands.
         visit = visit._replace(spent=tuple(visit.spent[:DELETED_AT_ONCE]))
@@ -214,10 +214,10 @@ class FinishLogin:
         result: LoginResult,
         spent: Sequence[Cookie],
     ) -> Response | None:
-        """Sign in, and send the person to TikTok's page for what was not granted.
+        """Sign in, and send the person to TikTok's page for the scopes not granted.
 
-        It follows an answer of TikTok's, and is not followed by another: a login goes
-        to TikTok twice at most. A person who closes the page is signed in nevertheless.
+        A login goes to TikTok twice at most: no third trip follows. A person who closes
+        the page is still signed in.
 
         Returns:
             None if that is too long for one response.
@@ -238,7 +238,7 @@ class FinishLogin:
     ) -> bool:
         """Whether a second trip failed for a person who is signed in since the first.
 
-        They go where the login led, and are not asked again automatically.
+        They are redirected to the login's `next`, and not asked again automatically.
 
         Raises:
             StoreError: the store failed.
@@ -257,12 +257,12 @@ class FinishLogin:
     async def _finish_unmatched(self, callback: Callback, visit: Visit) -> Answer:
         """Answer a callback without its login's cookies, which signs in no browser.
 
-        The browser that finished the login is redirected to where it led. Only for a
-        genuine session cookie is the store asked about that.
+        The browser that finished the login is redirected to the login's `next`. The
+        store is read for that only if the session cookie is genuine.
         """
         if is_error(callback):
-            # An error that belongs to no login here is shown, and ends no login under
-            # way.
+            # An error that belongs to no login here is shown, and ends no pending
+            # login.
             error = error_of(callback)
             if isinstance(error, TikTokUnavailable):
                 # Any client can send one, and neither our server nor TikTok's failed.

@@ -15,7 +15,7 @@ from tiktok_oauth_middleware.auth import TikTokAuth
 class StarletteUser:
     """The authenticated user as Starlette's ``request.user`` and ``request.auth``.
 
-    Made to the shape of `starlette.authentication`.
+    It has the attributes of the classes in `starlette.authentication`.
     """
 
     __slots__ = ("_auth", "_user")
@@ -53,8 +53,8 @@ class StarletteUser:
     def _wrapped(self, user: Any) -> None:
         """Become Django's user, which Channels puts into the object in the scope.
 
-        Channels' AuthMiddleware makes an object of its own only where there is none,
-        and one app may hold Starlette and Channels side by side.
+        Channels' AuthMiddleware makes an object only if there is none, and one app may
+        contain Starlette and Channels.
         """
         self._user = user
         # The two classes have the same slots, so that one can become the other.
@@ -62,7 +62,7 @@ class StarletteUser:
 
 
 class _DjangoUser:
-    """Django's user in the place of a `StarletteUser`, like Django's lazy object."""
+    """Django's user in place of a `StarletteUser`, like Django's lazy object."""
 
     __slots__ = ("_auth", "_user")
 
@@ -115,8 +115,8 @@ def _scopes_of(auth: TikTokAuth) -> list[str]:
 def may_read_starlette_user(parts: Collection[object]) -> bool:
     """Whether one of the parts of an app may read Starlette's ``request.user``.
 
-    Below Django and Channels ``scope["user"]`` is Django's user, unless an app of
-    Starlette's or FastAPI's is routed to as well.
+    In Django and Channels ``scope["user"]`` is Django's user, unless the app also
+    routes to an app of Starlette or FastAPI.
     """
     if any(comes_from(part, ("starlette", "fastapi")) for part in parts):
         return True

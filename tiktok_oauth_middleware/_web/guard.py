@@ -1,9 +1,9 @@
 """Guards: whether a request may pass, and how the middleware recognises a refusal.
 
 Raising an exception through the app does not work: Starlette and Flask turn it into a
-500 before the middleware sees it. So a guard marks the request's `TikTokAuth` with a
+500 before it reaches the middleware. So a guard marks the request's `TikTokAuth` with a
 `Challenge` and ends the view with the framework's own 401 or 403; the middleware
-replaces that response if it still is that refusal.
+replaces that response if the app has not changed it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .misuse import (
 )
 from .request_auth import auth_in
 
-#: How a WebSocket is closed where its handshake cannot be answered with HTTP.
+#: The codes that close a WebSocket if its handshake cannot be answered with HTTP.
 CLOSE_CODES: Mapping[int, int] = {401: 4401, 403: 4403}
 #: The annotation with which FastAPI refuses a decorator as a dependency.
 NOT_A_DEPENDENCY = not_for_fastapi(
@@ -65,8 +65,8 @@ class Challenge:
     def is_answered_by(self, head: ResponseHead) -> bool:
         """Whether an app's response is still the refusal, or answers a preflight.
 
-        An app may catch the refusal and answer with something else, which is then left
-        alone: another status, or a 401 that asks for other credentials.
+        If an app catches the refusal and answers with another status, or with a 401
+        that asks for other credentials, that response is not replaced.
         """
         return self.is_preflight or (
             head.status == self.status
@@ -113,7 +113,7 @@ def decorate(
     max_age: float | None,
     wrap: Callable[[Any, Requirements], Any],
 ) -> Any:
-    """Return what ``requires_tiktok(*given)`` is: a guarded view, or a decorator.
+    """Return the result of ``requires_tiktok(*given)``: a guarded view or a decorator.
 
     Args:
         given: one view, or scopes.
@@ -121,8 +121,8 @@ def decorate(
         wrap: puts an integration's guard around a view, with what it requires.
 
     Raises:
-        TypeError: what is to be guarded is no view, a scope is no string, or `max_age`
-            is no number.
+        TypeError: the guarded object is no view, a scope is no string, or `max_age` is
+            no number.
         ValueError: a scope is not the name of one, or `max_age` is negative or not
             finite.
     """

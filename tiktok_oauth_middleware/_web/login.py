@@ -1,7 +1,8 @@
 """The login flow of one TikTok app: its steps, wired together.
 
-To TikTok: `begin_login`. Back: `finish_login`, with `conclude_login` for what happens
-once, and `unfinished_login` for logins that failed.
+`begin_login` sends the browser to TikTok. `finish_login` answers the callback, with
+`conclude_login` for the steps that happen once, and `unfinished_login` for failed
+logins.
 """
 
 from __future__ import annotations
@@ -56,13 +57,13 @@ _WRITE_SECONDS = 5
 class AppUsers(NamedTuple):
     """The app's own users, to whom TikTok accounts are connected."""
 
-    #: Tells who is signed in to the app; None if it has no connect path.
+    #: Returns the user who is signed in to the app; None if it has no connect path.
     current_user: CurrentUser | None = None
     #: Asked before an account is connected.
     claim: Claim | None = None
-    #: Called when a claimed account is connected, with what `claim` got first.
+    #: Called when a claimed account is connected, with the first argument of `claim`.
     announce: Callable[[Any], Any] | None = None
-    #: Called instead if it could not be connected: takes back what `claim` gave.
+    #: Called instead if it could not be connected: takes the claim back.
     release: Callable[[Any], Any] | None = None
     #: Finds the user to whom a login connects its account; None if none does. See
     #: `ConnectingLogins`.
@@ -70,7 +71,7 @@ class AppUsers(NamedTuple):
 
 
 class Connecting(NamedTuple):
-    """What only connecting accounts needs; see `begin_connect`."""
+    """The parts that only connecting accounts needs; see `begin_connect`."""
 
     app_users: AppUsers
     current_user: CurrentUser
@@ -102,7 +103,7 @@ class LoginFlow:
     revoke: Callable[[str, UserRecord], Awaitable[None]]
     #: The app's; see `login_decision`.
     on_login: OnLogin | None
-    #: What only connecting needs; None if the app has no such path.
+    #: The parts for connecting accounts; None if the app has no such path.
     connecting: Connecting | None
     #: Finds the user to whom a login connects its account; None if none does.
     find_user: FindUser | None
@@ -115,11 +116,11 @@ class LoginFlow:
     connect: BeginConnect | None = field(init=False)
 
     def __post_init__(self) -> None:
-        """Make the steps, and what only they use.
+        """Make the steps, and the objects that only they use.
 
         Raises:
             ConfigurationError: `cookie_name` leaves no room for the login's cookies, or
-                `on_login` is none.
+                `on_login` is not valid.
         """
         settings, clock = self.settings, self.clock
         max_age = settings.login_lifetime + _AFTERLIFE

@@ -1,4 +1,4 @@
-"""The cookies of logins under way: seven slots of a fixed size.
+"""The cookies of pending logins: seven slots of a fixed size.
 
 Requests that begin logins at the same moment, such as those of tabs that a browser
 restores, do not carry each other's cookies. If each login had a cookie name of its own,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from tiktok_oauth_middleware._core.encryption import Box
     from tiktok_oauth_middleware._session.cookie import SessionCookies
 
-#: Most logins under way in one browser, if they are short.
+#: Most pending logins in one browser, if they are short.
 SLOTS = 7
 _TAG_BYTES = 3
 #: The tag, and a byte with the number of this part and the number of parts.
@@ -76,7 +76,7 @@ class _Group(NamedTuple):
 
 
 class _Sent(NamedTuple):
-    """The cookies of logins under way in one request."""
+    """The cookies of pending logins in one request."""
 
     values: Mapping[str, bytes]
     #: Slots that hold a part of a login, even if other parts are missing.
@@ -86,7 +86,7 @@ class _Sent(NamedTuple):
 
 
 class LoginCookies:
-    """Writes, reads and deletes the cookies of logins under way."""
+    """Writes, reads and deletes the cookies of pending logins."""
 
     def __init__(self, cookies: SessionCookies, box: Box, max_age: int) -> None:
         """Compute the size of a slot from the cookies' names.
@@ -144,7 +144,7 @@ class LoginCookies:
             created_at: when it begins, in seconds since 1970.
             packed: the bytes to seal.
             purpose: where the login leads and with which scopes; not secret. The first
-                bytes of its hash let a guard recognise a login already under way.
+                bytes of its hash let a guard recognise a pending login.
         """
         created_at = min(max(created_at, 0), _LATEST_TIME)
         digest = _digest(state)
@@ -223,7 +223,7 @@ class LoginCookies:
         return None if packed is None else (group.created_at, packed)
 
     def under_way(self, headers: Headers) -> list[tuple[int, bytes]]:
-        """Return the time and purpose of each login under way; neither is secret."""
+        """Return the time and purpose of each pending login; neither is secret."""
         prefix = self._names.login_prefix.encode()
         if not any(k == b"cookie" and prefix in value for k, value in headers):
             return []

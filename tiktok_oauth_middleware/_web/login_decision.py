@@ -1,9 +1,9 @@
-"""The app's decision about a login: it goes on, leads elsewhere, or is refused.
+"""The app's decision about a login: accept, lead to another path, or refuse.
 
-``on_login`` is asked when TikTok has confirmed who the person is and before anything is
-stored. Only None and a path of this site let a login go on; whatever else it returns or
-raises refuses it. It runs without a frame of the flow on the stack, since reporters of
-exceptions record the locals of every frame, and those of the flow hold tokens.
+``on_login`` is called when TikTok has confirmed who the person is and before anything
+is stored. Only None and a path of this site accept the login; any other result and any
+exception refuse it. It runs without a frame of the flow on the stack, since reporters
+of exceptions record the locals of every frame, and those of the flow hold tokens.
 """
 
 from __future__ import annotations
@@ -80,11 +80,11 @@ class LoginDecision:
             raise ConfigurationError(fault)
 
     async def ask(self, login: Login, mount_point: MountPoint) -> str:
-        """Return where the login is to land instead of `login.next`; "" if it is not.
+        """Return the path to which the login leads instead of `login.next`, or "".
 
         Raises:
             LoginRefused: the app refused it.
-            LoginUndecided: the app gave no answer that is allowed.
+            LoginUndecided: the app raised, took too long, or returned another value.
         """
         began = time.monotonic()
         outcome = await self.backend.ask_app(

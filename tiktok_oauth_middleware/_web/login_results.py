@@ -1,10 +1,9 @@
 """Results of logins, kept for a minute for the browser that has the login's cookies.
 
-A callback may be cut off and sent again, or arrive twice: phones do both. The code
-works once, so one of these requests exchanges it, and the others get the same result.
-A login's row in the store first says that an exchange began, which is written before
-TikTok is asked; then it holds the sealed result. It is read only for a request that
-brought the login's cookies.
+Phones may interrupt a callback and send it again, or send it twice. The code works
+once, so one of these requests exchanges it, and the others get the same result. Before
+TikTok is asked, a row in the store says that an exchange began; then it holds the
+sealed result. It is read only for a request that brought the login's cookies.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ class LoginResult:
     session: str = field(default="", repr=False)
     #: Where the login led.
     return_to: str = ""
-    #: The same, if the app's ``on_login`` said so; "" if it did not.
+    #: The path that the app's ``on_login`` returned, or "".
     lands_on: str = ""
     #: Whether the user had no record before.
     is_new: bool = False
@@ -101,8 +100,8 @@ class LoginResults:
         Raises:
             StoreError: the store failed; the login may have been marked.
         """
-        # Unique, so that it is recognised where the store's answer was lost: otherwise
-        # the next callback would wait for an exchange that no request has begun.
+        # Unique, so that it is recognised if the store's answer was lost: otherwise the
+        # next callback would wait for an exchange that no request has begun.
         row = _PENDING + f"{int(self.clock())} {secrets.token_hex(8)}".encode()
         try:
             is_first = await self.notes.swap(login_id, None, row, self.used_seconds)
@@ -160,7 +159,7 @@ class LoginResults:
             pause = min(_LONGEST_POLL, pause * 1.5)
 
     def _is_recent(self, row: bytes) -> bool:
-        """Whether the exchange that a row marks can still be under way."""
+        """Whether the exchange that a row marks can still be running."""
         began_at, _, _ = row.removeprefix(_PENDING).partition(b" ")
         return (
             began_at.isdigit() and self.clock() - int(began_at) <= self.exchange_seconds

@@ -82,7 +82,7 @@ class Logout:
         """Return the cookie that lets the person choose the account at the next login.
 
         Without it TikTok would reconnect the account that just logged out, without
-        asking. It does not after a disconnect that it confirmed.
+        asking. After a disconnect that TikTok confirmed, it does not do so.
         """
         return self.cookies.choose(max(1, int(self.service.settings.session_lifetime)))
 
@@ -93,7 +93,7 @@ class Logout:
         question: ProblemCode,
         action: ActionName,
     ) -> ErrorPage | None:
-        """Return the page for any request but a POST from this site; None for that."""
+        """Return None for a POST from this site; for any other request a page."""
         if len(request.query) > QUERY_LIMIT:
             return ErrorPage(code="query_too_long")
         if request.method == "GET":

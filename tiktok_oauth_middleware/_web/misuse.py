@@ -1,4 +1,4 @@
-"""Checks for wrong arguments and for guards that guard nothing.
+"""Checks for wrong arguments and for guards without effect.
 
 Arguments are checked when a middleware is built. A guard above a route's decorator has
 no effect, because the decorator has already registered the unguarded view. All routes

@@ -1,7 +1,7 @@
-"""Mount points: where the middleware is reached, and the URLs of its own paths there.
+"""Mount points: prefixes of the app, and the URLs of the middleware's paths below them.
 
 An app may be mounted below a prefix, which the server gives as ASGI's ``root_path`` or
-WSGI's ``SCRIPT_NAME``. One app may be reached below several.
+WSGI's ``SCRIPT_NAME``. One app may have several mount points.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from .carried import CarriedLinks
     from .messages import ActionName, Messages
 
-#: What answers one of the middleware's own paths.
+#: The function that answers one of the middleware's own paths.
 RouteName = Literal["login", "callback", "logout", "disconnect", "connect", "webhook"]
-#: A mount point that the callback is not below is reported this often, in seconds.
+#: How often a mount point without the callback is reported, in seconds.
 _STRAY_LOG_SECONDS = 60.0
 
 
 def without_mount(path: str, mount: str) -> str:
-    """Return a path without its mount point; servers differ in whether they leave it.
+    """Return a path without its mount point, which some servers leave in the path.
 
     >>> without_mount("/shop/items", "/shop")
     '/items'
@@ -49,13 +49,13 @@ def without_mount(path: str, mount: str) -> str:
 
 
 def no_tokens() -> NoReturn:
-    """Raise, in place of the tokens of a middleware that was built without any."""
+    """Raise: the middleware was built without tokens."""
     message = "this middleware was built without tokens"
     raise ConfigurationError(message)
 
 
 def no_carried_links() -> NoReturn:
-    """Stand for the links of a mount point that was built alone."""
+    """Raise: the mount point was built without links that carry data."""
     message = "this mount point was built without links that carry data"
     raise ConfigurationError(message)
 
@@ -66,7 +66,7 @@ class MountPoint:
 
     #: The prefix that the server took off the path: root_path, SCRIPT_NAME.
     mount: str
-    #: Path below the mount point to what answers it.
+    #: The function that answers each path below the mount point.
     routes: Mapping[str, RouteName]
     #: The scopes that a login may request.
     allowed_scopes: frozenset[str]
@@ -77,9 +77,9 @@ class MountPoint:
     profile_was_read: Callable[[CachedSession], object] = lambda _: None
     #: Returns the tokens of the app's users, for calls to TikTok's API.
     tokens: Callable[[], TikTokTokens] = no_tokens
-    #: Returns what seals data into links, for ``login_url(carry=...)``.
+    #: Returns the object that seals data into links, for ``login_url(carry=...)``.
     carried_links: Callable[[], CarriedLinks] = no_carried_links
-    #: Whether the callback is not below it, so that no login can be finished here.
+    #: Whether the callback is outside it, so that no login can be finished here.
     is_stray: bool = False
     #: Whether a login begins by POST only.
     is_login_posted: bool = False
@@ -189,7 +189,7 @@ class MountPoint:
 
     @staticmethod
     def check_carried(carried: object) -> None:
-        """Refuse what no login carries.
+        """Refuse data that a login cannot carry.
 
         Raises:
             ValueError: it is no mapping from strings to strings, or too long.
@@ -225,8 +225,7 @@ class MountPoint:
     @staticmethod
     def _with_query(path: str, query: Mapping[str, str | None]) -> str:
         given = {name: value for name, value in query.items() if value is not None}
-        # A lone surrogate becomes a question mark: such an address leads nowhere
-        # anyway.
+        # A lone surrogate becomes a question mark: no valid address contains one.
         query_string = urlencode(given, safe="/,", errors="replace")
         return f"{path}?{query_string}" if given else path
 
@@ -250,9 +249,9 @@ class MountPoints:
         self._tokens = tokens
         self._carried_links = carried_links
         self._stray_logged_at = -_STRAY_LOG_SECONDS
-        #: By mount point as the server gives it. Only those that the callback is below:
-        #: a client may name the mount point (daphne takes Daphne-Root-Path from it),
-        #: and this bounds the number of entries by the segments of the callback's path.
+        #: By mount point as the server gives it. Only those that contain the callback:
+        #: a client may choose the mount point (daphne takes it from Daphne-Root-Path),
+        #: and so the segments of the callback's path bound the number of entries.
         self.known: dict[str, MountPoint] = {}
 
     def at(self, given: str) -> MountPoint:

@@ -38,7 +38,7 @@ def is_prefetch(request: Request) -> bool:
 
 
 def is_document(request: Request) -> bool:
-    """Whether the response goes into a browser's window, as the client declares.
+    """Whether the client says that a browser's window will show the response.
 
     A request for an image, frame or script does not come from a person who logs in
     (https://www.w3.org/TR/fetch-metadata/#sec-fetch-dest-header).
@@ -122,8 +122,7 @@ def _names_html(accept: Sequence[bytes]) -> bool:
 def language_ranges(request: Request) -> LanguageRanges:
     """Return the languages that a page is to be in, the most preferred one first.
 
-    A framework that chose the language of the response decides, or else the reader's
-    Accept-Language.
+    The language that the framework chose decides, or else the reader's Accept-Language.
     """
     if request.language is not None:
         return LanguageRanges((request.language.lower(),))
@@ -167,7 +166,7 @@ def referring_path(request: Request, origin: str) -> str | None:
     """Return path and query of the page of `origin` that a request came from, or None.
 
     They come from the Referer header, which the browser writes: another site cannot
-    make it name a page of `origin`. Even so it is used only as the target of a link.
+    make it name a page of `origin`. Still, it is used only as the target of a link.
     """
     referer = request.one(b"referer")
     if not referer or not _is_of(referer, origin.encode()):

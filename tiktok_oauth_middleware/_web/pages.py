@@ -1,7 +1,7 @@
 """Pages for people, and JSON responses for programs.
 
-A flow returns an `ErrorPage`: a stable code, actions, values. `Pages` makes a `Problem`
-of it, in the reader's language, and renders it: with the app's function if there is
+A flow returns an `ErrorPage`: a stable code, actions, values. `Pages` turns it into a
+`Problem` in the reader's language and renders that with the app's function, if there is
 one, else with `html`. In both cases the middleware sets the status and every header.
 
 The built-in page is fixed text; every value in it is escaped. It has no script and
@@ -131,7 +131,7 @@ def button(name: ActionName, url: str) -> Action:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """The content of a page, which ``page=`` is given. Escape every value in HTML."""
+    """The content of a page, which ``page=`` gets. Escape every value in HTML."""
 
     #: Stable, such as ``login_denied``.
     code: str
@@ -142,7 +142,7 @@ class Problem:
     texts: tuple[str, ...]
     #: Links and buttons, the most prominent one first.
     actions: tuple[Action, ...] = ()
-    #: The reference that the line in the log carries too, or "".
+    #: The reference that is also in the line of the log, or "".
     reference: str = ""
     #: The language of the texts, as a tag such as ``de``.
     language: str = ENGLISH
@@ -184,7 +184,7 @@ class ErrorPage:
 
     code: ProblemCode
     actions: Sequence[Action] = ()
-    #: Sentences behind the paragraphs.
+    #: Sentences after the paragraphs.
     notes: Sequence[Note] = ()
     #: The reference in the log line about it; an error page without one gets a new one.
     reference: str = ""
@@ -228,7 +228,7 @@ class Pages:
         return self._page_maker is not None
 
     def render(self, answer: Answer, request: Request) -> Response:
-        """Return the response: an `ErrorPage` is rendered, a response is ready."""
+        """Return a response as it is, and an `ErrorPage` rendered."""
         ranges = language_ranges(request)
         is_negotiated = request.language is None
         return self.render_for(answer, ranges, is_negotiated=is_negotiated)
@@ -244,8 +244,8 @@ class Pages:
         Args:
             answer: of a flow.
             ranges: what the reader prefers.
-            is_negotiated: whether that is from Accept-Language, by which the response
-                varies then.
+            is_negotiated: whether `ranges` are from Accept-Language; then the response
+                varies by it.
         """
         if isinstance(answer, Response):
             return answer
@@ -256,7 +256,7 @@ class Pages:
         body = self._app_body(problem)
         nonce = None if body is None else problem.nonce
         policy = _policy_headers(answer.form_redirects_to, nonce)
-        # Of a page that the app wrote only the app knows it.
+        # Only the app knows the language of a page that it wrote.
         language: tuple[tuple[str, str], ...] = ()
         if body is None:
             reference = self.messages.texts(problem.language, "reference")[0]
@@ -386,8 +386,8 @@ Direction = Literal["ltr", "rtl"]
 def _direction(problem: Problem) -> Direction:
     """Return the direction of a page, by its title.
 
-    Its letters decide, since a language tag may leave the script open. A title that
-    begins with "TikTok" reads from the right in a language that is written so.
+    Its letters decide, since a language tag may not name the script. Also a title that
+    begins with "TikTok" is right to left if the rest is.
     """
     if not is_right_to_left(problem.title):
         return "ltr"
@@ -401,8 +401,8 @@ def _direction(problem: Problem) -> Direction:
 def _dir(text: str, direction: Direction) -> str:
     """Return the attribute for a text, which may be in another language than the page.
 
-    ``auto`` goes by the first letter, which is wrong where a sentence of a page from
-    right to left begins with "TikTok".
+    ``auto`` uses the first letter, which is wrong if a sentence of a right-to-left page
+    begins with "TikTok".
     """
     if direction == "rtl" and is_right_to_left(text):
         return ""
@@ -453,7 +453,7 @@ def head_size(response: Response) -> int:
 def redirect(location: str, *, cookies: Iterable[Cookie] = ()) -> Response:
     """Return a redirect; 303 makes the browser's next request a GET."""
     set_cookies = (cookie.header() for cookie in cookies)
-    # PEP 3333's own checker wants a type even where there is no body.
+    # PEP 3333's own checker requires a type even without a body.
     plain = ("content-type", "text/plain; charset=utf-8")
     return Response(303, (*BASE_HEADERS, plain, ("location", location), *set_cookies))
 

@@ -1,4 +1,4 @@
-"""Path readings: the paths that servers and frameworks make of one request.
+"""Path readings: the paths that servers and frameworks may read in one request.
 
 Servers and frameworks interpret a path differently: they replace or drop bytes that are
 not UTF-8, or decode them as Latin-1; they ignore case, merge slashes, or cut off a
@@ -52,7 +52,7 @@ def spellings(path: str) -> Iterator[str | None]:
     """Yield a path in every spelling; None if a program's reading is unknown.
 
     A reading is unknown if the path has too many decodings, holds a control character,
-    or leads upwards (see `_shapes`).
+    or contains ``..`` (see `_shapes`).
     """
     texts = _decodings_of(path)
     if texts is None:
@@ -108,11 +108,11 @@ def _decoded_bytes(raw: bytes) -> Iterator[str]:
 
 
 def _shapes(text: str) -> Iterator[str | None]:
-    """Yield a decoded path as frameworks may split it; None if it leads upwards.
+    """Yield a decoded path as frameworks may split it; None if it contains ``..``.
 
     A segment of two dots leaves a folder whose name on disk is unknown here: a file
     handler that serves a folder named ``files`` under ``/static`` reads
-    ``/static/../files/secret`` as ``/static/secret``. No client sends such a path.
+    ``/static/../files/secret`` as ``/static/secret``. No ordinary client sends that.
     """
     for cut in {text, re.split(r"[?#]", text, maxsplit=1)[0]}:
         segments = cut.replace("\\", "/").split("/")
@@ -136,7 +136,7 @@ def _joined(segments: Iterable[str]) -> str:
 
 
 class RequestPath(NamedTuple):
-    """A request's path in all the forms that an app may take it from."""
+    """A request's path in all forms that an app may read."""
 
     #: Decoded, without the mount point.
     path: str
@@ -144,7 +144,7 @@ class RequestPath(NamedTuple):
     full_path: str
     #: The mount point, as the server gives it.
     mount: str
-    #: Header values that may be a mount point: programs in the app may trust them.
+    #: Header values that may be a mount point: code in the app may trust them.
     claimed_mounts: Collection[bytes] = ()
     #: The bytes of the full path, percent-decoded; None where `full_path` is
     #: equivalent.
@@ -227,7 +227,7 @@ def _below_mount(full_path: str, mount: str) -> Iterator[Reading]:
     yield Reading(full_path, is_certain="daphne.http_protocol" in sys.modules)
     for prefix in {mount, "/" + mount.strip("/")}:
         # Litestar cuts after the prefix wherever it occurs; Quart, BlackSheep and
-        # Django do not check that a slash follows it.
+        # Django do not check whether a slash follows it.
         if prefix.strip("/") and prefix in full_path:
             yield Reading("/" + full_path.split(prefix, 1)[1].lstrip("/"))
 

@@ -1,9 +1,9 @@
 """Return addresses of recent logins, for the page about a callback without cookies.
 
-A login lives in its browser's cookies. If those are missing at the callback, because
+A login is kept in its browser's cookies. If those are missing at the callback, because
 newer logins took their place or the login began in another browser or app, the login
-fails, but the page about it can link to where the login was to lead. This table serves
-nothing else and authenticates no one. If a login is not in it (of another process, or
+fails, but the error page can link to the login's return address. This table serves only
+that and authenticates no one. If a login is not in it (it began in another process, or
 too long ago), the page links to the start instead.
 
 Keys are hashes of the state. Addresses were checked when the login began.

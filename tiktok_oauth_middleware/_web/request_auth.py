@@ -1,4 +1,4 @@
-"""Where the `TikTokAuth` of a request is: in its scope, its environ, or the context."""
+"""Finds the `TikTokAuth` of a request: in its scope, its environ, or the context."""
 
 from __future__ import annotations
 

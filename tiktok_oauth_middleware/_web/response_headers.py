@@ -14,7 +14,8 @@ def cors_headers(headers: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     """Return the app's headers that let pages of other origins read a response.
 
     These are the Access-Control headers, and the app's ``Vary`` if there is one, with
-    Cookie in it: an allowed origin that is copied from the request varies by Origin.
+    Cookie added: an app that copies the allowed origin from the request varies by
+    Origin.
     """
     kept = [
         (name.lower(), value)
@@ -62,8 +63,8 @@ _FOR_ONE_CACHE = frozenset(
 class _CachingNames(dict[str | bytes, bool]):
     """Names of response headers, and whether they concern caches; bounded.
 
-    An app may make a header's name from what a client sent: long names are not kept,
-    nor more than `_REMEMBERED_NAMES`.
+    An app may make a header's name from text that a client sent: long names are not
+    kept, and not more than `_REMEMBERED_NAMES`.
     """
 
     def __missing__(self, name: str | bytes) -> bool:
@@ -79,7 +80,7 @@ class _CachingNames(dict[str | bytes, bool]):
         return found
 
 
-#: Whether a response header of this name rules which caches may keep the response.
+#: Whether a response header of this name controls which caches may keep the response.
 #: Besides the names above, every vendor's ``...-CDN-Cache-Control`` counts, as
 #: Cloudflare, Netlify and Vercel call theirs.
 is_caching: Callable[[str | bytes], bool] = _CachingNames().__getitem__
@@ -115,9 +116,9 @@ def private_byte_headers(
 ) -> list[tuple[bytes, bytes]]:
     """Return ASGI's response headers as `keep_private` does.
 
-    Headers that say nothing about caching, the usual case, are not decoded.
+    Usually no header is about caching; then none is decoded.
     """
-    private = [*headers]  # any iterable, says ASGI
+    private = [*headers]  # ASGI allows any iterable
     for name, _ in private:
         if is_caching(name):
             return byte_headers(keep_private(text_headers(private)))

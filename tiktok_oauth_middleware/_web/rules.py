@@ -1,10 +1,10 @@
 """Path rules: which paths need a login, however an app may read them.
 
-A path is protected if any of its readings is (see `path_readings`), and if no reading
-of it is certain. A `public` rule holds only for the path exactly as it is written.
+A path is protected if any of its readings is (see `path_readings`), and also if it has
+no certain reading. A `public` rule applies only to the path exactly as it is written.
 
-A path of the usual characters, as browsers send them, has two readings: as it is, and
-in lower case. Only other paths cost more.
+A path of the usual characters, as browsers send them, has two readings: unchanged, and
+in lower case. Only other paths take longer.
 """
 
 from __future__ import annotations
@@ -74,14 +74,14 @@ class AppRules:
     ) -> bool:
         """Whether the rules ask for a login, for a path in any of its spellings.
 
-        Every path is protected below a mount point that the callback is not below: a
-        client may have made it up, and apps that know no mount points then serve
-        another path.
+        Below a mount point that does not contain the callback every path is protected:
+        a client may have invented it, and apps without support for mount points then
+        serve another path.
 
         Args:
             path: decoded, without the mount point.
             mount_point: of the request.
-            recent: whether to ask about the rules that need a recent login only.
+            recent: whether to apply only the rules that need a recent login.
         """
         rules = self._recent if recent else self._rules
         return mount_point.is_stray or rules.protects(path)
@@ -143,9 +143,10 @@ class PathRules:
 
         Args:
             path: decoded, as the server gives it.
-            is_certain: False where rules may be written for such a path, but no
-                framework serves it in place of the requested one. The rule "/" then
-                does not count: it protects the requested path already, or nothing.
+            is_certain: False if rules may be written for such a path, but no framework
+                serves it in place of the requested one. The rule "/" then does not
+                count: either it protects the requested path already, or it does not
+                apply.
             public_path: the path to which `public` rules are applied, if not `path`.
         """
         path = path or "/"
@@ -181,7 +182,7 @@ class PathRules:
         self, path: str, public_path: str | None, *, is_certain: bool
     ) -> bool:
         """Whether any spelling is protected; an unknown one is, if there are rules."""
-        # A path without a slash in front is a whole URL to some programs.
+        # Some programs read a path without a slash in front as a whole URL.
         if path[:1] != "/" or len(path) > _LONGEST_ODD:
             return bool(self._protect)
         for spelling in spellings(path):

@@ -1,8 +1,8 @@
 """Login transactions: state, PKCE and return address, kept in the browser's cookies.
 
-A login lives in the browser that began it, in sealed, short-lived cookies. The callback
-must bring them, so a response that was made for another browser, or by an attacker,
-finds no transaction here (RFC 9700 section 4.7).
+A login is kept in sealed, short-lived cookies of the browser that began it. The
+callback must bring them, so a callback that was made for another browser, or by an
+attacker, finds no transaction here (RFC 9700 section 4.7).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from .login_cookies import LoginCookies
     from .mount import MountPoint
 
-#: Two clicks on one link are no further apart than this, in seconds.
+#: The longest time between two clicks that count as one, in seconds.
 _DOUBLE_CLICK_SECONDS = 3
 
 #: Why TikTok is to show its page, although it would reconnect the last account without
@@ -48,7 +48,7 @@ _VERSION = "5"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoginTransaction:
-    """One login under way, as its cookies carry it."""
+    """One pending login, as its cookies carry it."""
 
     state: Secret = field(repr=False)
     #: The PKCE code verifier; "" without PKCE.
@@ -60,8 +60,7 @@ class LoginTransaction:
     #: Scopes requested one by one, besides those of the settings; joined by commas.
     requested: str
     prompt: Prompt = ""
-    #: Where the app's ``on_login`` led instead, at the first of two trips; "" if it did
-    #: not.
+    #: The path that the app's ``on_login`` returned at the first of two trips, or "".
     lands_on: str = ""
     #: A hash of the id of the app's user to whom the account is to be connected; "" for
     #: a login.
@@ -69,7 +68,7 @@ class LoginTransaction:
     #: The same hash for a login that may connect its account to that user; "" for any
     #: other. See `connecting_login`.
     connects_to: str = ""
-    #: What the login's link carried.
+    #: The data that the login's link carried.
     carried: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def pack(self) -> bytes:
@@ -94,7 +93,7 @@ class LoginTransaction:
     def purpose(self) -> str:
         """Equal for two logins that lead to the same place with the same scopes.
 
-        To connect an account is another purpose than any login's.
+        Connecting an account has another purpose than every login.
         """
         purpose = _purpose(self.return_to, self.requested)
         return f"connect\n{purpose}" if self.user_hash else purpose
@@ -148,7 +147,7 @@ class LoginTransactions:
         prompt: Prompt,
         carried: Mapping[str, str],
     ) -> LoginTransaction:
-        """Return a new transaction with a state and verifier of its own."""
+        """Return a new transaction with a new state and verifier."""
         return LoginTransaction(
             state=Secret(secrets.token_urlsafe(32)),
             verifier=Secret(secrets.token_urlsafe(32) if self.settings.pkce else ""),
@@ -228,8 +227,8 @@ class LoginTransactions:
         """Return a new transaction like one that ended, for TikTok's page again.
 
         Args:
-            transaction: which ended.
-            lands_on: where the app's ``on_login`` led instead, or "".
+            transaction: the one that ended.
+            lands_on: the path that the app's ``on_login`` returned, or "".
         """
         new = self.create(transaction.return_to, (), "again", transaction.carried)
         return replace(new, requested=transaction.requested, lands_on=lands_on)

@@ -51,21 +51,21 @@ _NOTHING: Mapping[str, str] = {}
 
 
 class Visit(NamedTuple):
-    """What a page about a callback needs to know of its request."""
+    """The facts about a callback's request that its error page needs."""
 
     mount_point: MountPoint
     #: Of the browser's present session cookie, if that is genuine.
     ticket: Ticket | None
-    #: What a link that tries once more repeats, if that is known.
+    #: The parameters for a link that tries once more, if they are known.
     retry: Retry | None = None
     #: Deletions of the login's cookies.
     spent: Sequence[Cookie] = ()
-    #: That links of this browser are bound to; "" if it has none, or carries nothing.
+    #: The id to which links of this browser are bound; "" without one or without data.
     browser_id: str = ""
 
 
 class Retry(NamedTuple):
-    """What a link that tries a login once more repeats."""
+    """The parameters of a link that tries a login once more."""
 
     return_to: str
     requested: str
@@ -212,7 +212,7 @@ def rejected_event(result: LoginResult, error: TikTokOAuthError) -> Event:
 
 
 def cause_for_log(error: TikTokOAuthError) -> BaseException:
-    """Return the error for the log: TikTok's own, where it refused the code."""
+    """Return the error for the log: TikTok's own, if it refused the code."""
     return (isinstance(error, LoginExpired) and error.__cause__) or error
 
 
@@ -222,7 +222,7 @@ def is_error(callback: Callback) -> bool:
 
 
 def error_of(callback: Callback) -> LoginError | TikTokUnavailable:
-    """Return what an error in TikTok's callback means for the login.
+    """Return the login error for an error in TikTok's callback.
 
     ``access_denied`` means that the person cancelled, or that TikTok does not let the
     account log in here; at best its description says which.

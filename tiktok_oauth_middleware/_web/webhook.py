@@ -5,11 +5,11 @@ The signature is checked over the raw bytes before they are parsed
 once, and again for three days if the response is not 200: deleting twice is the same as
 deleting once, and a failed store gives 503.
 
-A withdrawal concerns the tokens that existed when it happened. It may arrive when the
-user has logged in again, and TikTok also reports disconnects by this app, often after
-the next login. So the time at which the record's tokens were issued decides; where the
-two times are too close for two clocks, TikTok is asked whether the token still works.
-Only the record that was judged is deleted, never one that was written since.
+A withdrawal ends the tokens that existed when it happened. It may arrive after the user
+has logged in again, and TikTok also reports disconnects by this app, often after the
+next login. So it is compared with the time at which the record's tokens were issued; if
+the two times are too close for two clocks, TikTok is asked whether the token still
+works. Only the record that was examined is deleted, never one that was written since.
 """
 
 from __future__ import annotations
@@ -123,14 +123,13 @@ class Webhook:
     async def _withdraw(
         self, open_id: str, delivery: webhook_delivery.Delivery
     ) -> str | None:
-        """Delete the record of a user who withdrew; None if it is not concerned.
+        """Delete the record of a user who withdrew; None if it stays.
 
         Returns:
-            The user of the app that the account was connected to, or "".
+            The user of the app to whom the account was connected, or "".
 
         Raises:
-            TikTokError: TikTok was asked whether the token still works, and did not
-                answer that.
+            TikTokError: TikTok did not say whether the token still works.
         """
         named = record_id(self.service.settings.client_key, open_id)
         # A login may be about to write the record.
@@ -150,7 +149,7 @@ class Webhook:
             if not is_withdrawn:
                 return None
             await self.service.records.denied_scopes.forget(named)
-            # A record written since, by a login above all, was not judged.
+            # A record written since, usually by a login, was not examined.
             if await self.service.records.delete(stored):
                 if user_id:
                     await self.service.connections.unlist(user_id, named)
@@ -162,8 +161,7 @@ class Webhook:
     ) -> bool | None:
         """Whether a withdrawal concerns these tokens; None if TikTok must be asked.
 
-        Tokens that TikTok issued after it, at a login or a refresh, are not what was
-        withdrawn.
+        It does not concern tokens that TikTok issued later, at a login or a refresh.
         """
         issued_at, withdrawn_at = stored.record.issued_at, delivery.create_time
         if withdrawn_at > self.service.clock() + _ECHO_SECONDS:
@@ -185,8 +183,7 @@ class Webhook:
     async def _token_works(self, stored: VersionedRecord) -> bool:
         """Ask TikTok whether a user's access token still works.
 
-        Raises:
-            TikTokError: TikTok did not answer that.
+        Raises: TikTokError: TikTok gave no answer to that.
         """
         if stored.record.expires_at <= self.service.clock():
             raise TikTokUnavailable("", "the token expired and could not be renewed")

@@ -2,8 +2,8 @@
 
 `option` and `row` put the row into the metadata of a dataclass field. The checks,
 `from_env`, the documentation and the ``check`` command read the rows and nothing else.
-A field without a row cannot be built, and a type checker refuses a row whose kind does
-not fit the field's type.
+A field without a row stops the import, and a type checker refuses a row whose kind does
+not match the field's type.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind(Generic[T]):
-    """A type that options have: what it accepts, and how a variable writes it."""
+    """A type of options: the values it accepts, and their form in a variable."""
 
-    #: What a value must be; ``{example}`` is that of the row.
+    #: The required form of a value, for messages; ``{example}`` is that of the row.
     expected: str
     accepts: Callable[[object], bool]
     #: Parses a text from the environment; raises ValueError if it is invalid. None: an
@@ -36,7 +36,7 @@ class Kind(Generic[T]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """All that is known about one option, besides its name, type and default."""
+    """All facts about one option, besides its name, type and default."""
 
     kind: Kind[Any]
     #: What the option does, as the documentation says it.
@@ -49,7 +49,7 @@ class Row:
     #: The bounds of a number, both included.
     least: float | None = None
     most: float | None = None
-    #: What other portals, providers and libraries call this option.
+    #: The names of this option in other portals, providers and libraries.
     other_names: Sequence[str] = ()
 
     def __post_init__(self) -> None:

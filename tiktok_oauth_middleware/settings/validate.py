@@ -122,7 +122,7 @@ QUOTES = frozenset("\"'`\u201c\u201d\u2018\u2019")
 
 
 def _copied_fault(value: str) -> str | None:
-    """Return what copying has done to a key or secret, without showing it."""
+    """Return the fault that copying made in a key or secret, without showing it."""
     if not value:
         return "is empty"
     if value[0] in QUOTES or value[-1] in QUOTES:

@@ -16,22 +16,22 @@ _LONGEST_HEADER = 1024
 _MOST_RANGES = 32
 #: Longest language tag (RFC 5646 section 4.4.1).
 _LONGEST_TAG = 35
-#: A longer one, in characters, is nobody's: an app may pass on what a client sent.
+#: A longer text, in characters, is no tag: an app may pass on text from a client.
 _LONGEST_GIVEN = 255
 _RANGE = re.compile(
     r"([A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8})*|\*)"
     r"(?:[ \t]*;[ \t]*[qQ]=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?))?"
 )
-#: Where a region implies a script, which the tag leaves out: Taiwan, Hong Kong and
-#: Macao write Traditional Chinese.
+#: Regions that imply a script that the tag leaves out: Taiwan, Hong Kong and Macao
+#: write Traditional Chinese.
 _IMPLIED = {"zh-tw": "zh-hant", "zh-hk": "zh-hant", "zh-mo": "zh-hant"}
 
 
 class LanguageRanges(NamedTuple):
     """Language ranges, in lower case."""
 
-    #: The most preferred one first. ``*`` is left out: any language will do, so the
-    #: default does.
+    #: The most preferred one first. ``*`` is left out: it means any language, and gives
+    #: the default.
     preferred: tuple[str, ...] = ()
     #: Those with the quality 0, ``*`` among them.
     excluded: frozenset[str] = frozenset()

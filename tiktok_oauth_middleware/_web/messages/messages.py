@@ -1,8 +1,8 @@
 """Choice of texts by language and name: an app's own, above the built-in ones.
 
 An app gives texts by language and name. A text that it leaves out is the built-in one
-of that language, or else English. A value takes the place of ``{}`` as it is: it is
-never formatted, so nothing in it has a meaning.
+of that language, or else English. A value replaces ``{}`` unchanged: it is never
+formatted, so braces in it have no meaning.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ class Messages:
     def language(self, name: str, ranges: LanguageRanges) -> str:
         """Return the language of a text: of the page about a problem, or of a label.
 
-        A reader who wants none of the available ones gets the app's first, or English.
+        If no available language matches the reader's, it is the app's first, or
+        English.
 
         Args:
             name: of the text; the code of a problem.
@@ -101,7 +102,7 @@ class Messages:
         """Return a sentence with its value in it."""
         text = self.texts(language, name)[0]
         if is_right_to_left(text):
-            # Otherwise the slash of "/videos" would stand behind it.
+            # Otherwise the slash of "/videos" would be shown at its end.
             value = f"{_ISOLATE}{value}{_END_ISOLATE}"
         return text.replace("{}", value)
 
@@ -116,7 +117,7 @@ def is_right_to_left(text: str) -> bool:
 def _matches(wanted: str, available: Iterable[str]) -> Iterator[str]:
     """Yield the languages that fit a range, the best first (RFC 4647 section 3.4).
 
-    Where none fits, a narrower language is better than another language.
+    If none fits, a narrower language is better than another language.
     """
     yield from (tag for tag in wider(wanted) if tag in available)
     yield from (tag for tag in available if tag.startswith(wanted + "-"))

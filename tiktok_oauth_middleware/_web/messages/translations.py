@@ -35,9 +35,9 @@ LANGUAGES = (
     "zh-Hans",
 )
 _BY_LOWER_CASE = {tag.lower(): tag for tag in LANGUAGES}
-#: What is read by people whose language we have only so: Portuguese of any country,
-#: Chinese without a script or region, Cantonese; and the old tag of Indonesian, which
-#: Android still sends.
+#: Tags for which another built-in language is used: Portuguese of any country, Chinese
+#: without a script or region, Cantonese; and the old tag of Indonesian, which Android
+#: still sends.
 _STAND_INS = {
     "pt": "pt-BR",
     "zh": "zh-Hans",
@@ -82,8 +82,8 @@ def translated(language: str) -> Mapping[str, tuple[str, ...]]:
 def _load(language: str) -> Mapping[str, tuple[str, ...]]:
     """Read a catalog; English if it cannot be read.
 
-    Tools that pack an app into one file leave out files that are no modules. The pages
-    explain errors, and must not fail for want of a translation.
+    Tools that pack an app into one file leave out files that are not modules. The pages
+    explain errors, and must not fail because a translation is missing.
     """
     from gettext import GNUTranslations
     from io import BytesIO
