@@ -20,11 +20,10 @@ from tiktok_oauth_middleware._web.pages import (
 )
 
 from ..conftest import CHROMIUM
+from ..support.screenshots import shoot
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 
-ROOT = Path(__file__).parents[2]
-SCREENSHOTS = ROOT / "screenshots"
 ADDRESS = "https://app.example.com/page"
 LOOKS = {
     "wide-light": {"width": 1280, "height": 800},
@@ -63,32 +62,40 @@ def response(page, texts=None, language="en"):
     return Pages(texts=texts).render(page, request)
 
 
-@pytest.fixture(params=sorted(LOOKS))
-def opened(chromium, request):
-    """Return what opens an answer as a site would send it, and its complaints."""
+@pytest.fixture(scope="module", params=sorted(LOOKS))
+def tab(chromium, request):
+    """Return a tab for all tests of one look: a new one takes longer than a page."""
     context = chromium.new_context(
         viewport=LOOKS[request.param], color_scheme=request.param.rpartition("-")[2]
     )
     tab = context.new_page()
+    tab.look = request.param
+    yield tab
+    context.close()
+
+
+@pytest.fixture
+def opened(tab):
+    """Return what opens an answer as a site would send it; complaints of it fail."""
     complaints = []
-    tab.on(
-        "console", lambda m: complaints.append(m.text) if m.type == "error" else None
-    )
+
+    def listen(message):
+        if message.type == "error":
+            complaints.append(message.text)
+
+    tab.on("console", listen)
 
     def open_(answer, name):
         body, headers = answer.body, dict(answer.headers)
         tab.unroute_all()
         tab.route("**/*", lambda r: r.fulfill(status=200, headers=headers, body=body))
         tab.goto(ADDRESS)
-        SCREENSHOTS.mkdir(exist_ok=True)
-        tab.screenshot(
-            path=SCREENSHOTS / f"page-{name}-{request.param}.png", full_page=True
-        )
+        shoot(tab, f"page-{name}-{tab.look}")
         return tab
 
     yield open_
+    tab.remove_listener("console", listen)
     assert complaints == []
-    context.close()
 
 
 def violations(tab):
@@ -131,7 +138,7 @@ def test_axe_finds(opened):
 IN_EVERY_LANGUAGE = ("state_mismatch", "confirm_disconnect", "query_too_long")
 
 
-@pytest.mark.parametrize("opened", ["phone-dark"], indirect=True)
+@pytest.mark.parametrize("tab", ["phone-dark"], indirect=True)
 @pytest.mark.parametrize("language", sorted(set(LANGUAGES) - {"en"}))
 def test_every_language(opened, language):
     """axe finds nothing in any language, and no page is wider than a phone."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from pathlib import Path
 
 import pytest
 
@@ -11,12 +10,11 @@ from tiktok_oauth_middleware._web.messages import Messages
 
 from ..conftest import CHROMIUM
 from ..support.models import a_site, an_auth
+from ..support.screenshots import shoot
 from .test_accessibility import violations
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 
-ROOT = Path(__file__).parents[2]
-SCREENSHOTS = ROOT / "screenshots"
 ADDRESS = "https://app.example.com/page"
 LOOKS = ("black", "white", "outline")
 SCHEMES = ("light", "dark")
@@ -112,9 +110,8 @@ def test_axe(open_, scheme, lang, posted):
     """axe finds nothing on a page with the button, whose policy is strict."""
     html = page(posted=posted, lang=lang)
     tab = open_(html, color_scheme=scheme, viewport={"width": 640, "height": 420})
-    SCREENSHOTS.mkdir(exist_ok=True)
     kind = "form" if posted else "link"
-    tab.screenshot(path=SCREENSHOTS / f"button-{kind}-{lang}-{scheme}.png")
+    shoot(tab, f"button-{kind}-{lang}-{scheme}", full_page=False)
     assert open_.complaints == []
     # axe itself is a script, which the policy of the page forbids.
     free = open_(html, policy="", color_scheme=scheme)
@@ -201,9 +198,8 @@ def test_focus(open_, scheme, posted):
         assert ring[3].endswith("0px 0px 0px 7px")
         # One of the two colours stands out from any colour of the page.
         assert contrast(ring[2], gap) >= 9
-    tab.screenshot(
-        path=SCREENSHOTS / f"button-focus-{'form' if posted else 'link'}-{scheme}.png"
-    )
+    kind = "form" if posted else "link"
+    shoot(tab, f"button-focus-{kind}-{scheme}", full_page=False)
 
 
 def test_pointer_leaves_no_ring(open_):

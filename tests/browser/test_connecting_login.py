@@ -192,7 +192,9 @@ def assert_asked(page, site):
     assert not [c for c in page.context.cookies(site) if "-login-" in c["name"]]
 
 
-@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+@pytest.mark.parametrize(
+    ("site", "host"), [("wsgi", "localhost"), ("asgi", "127.0.0.1")], indirect=["site"]
+)
 def test_hostile_page(attacked, site, hostile, host):
     """Another site, or another port of this one, leads to the question and no further."""
     for how in ATTACKS:

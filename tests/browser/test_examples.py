@@ -17,13 +17,17 @@ import pytest
 from playwright.sync_api import expect
 
 from ..conftest import CHROMIUM
+from ..support.screenshots import shoot
 from .test_accessibility import violations
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 
 ROOT = Path(__file__).parents[2]
-SCREENSHOTS = ROOT / "screenshots"
 EXAMPLES = {"starlette": "examples.starlette_app", "flask": "examples.flask_app"}
+#: Each example, each size, and not four times what differs by neither.
+IN_PAIRS = pytest.mark.parametrize(
+    ("example", "page"), [("starlette", "desk"), ("flask", "phone")], indirect=True
+)
 SIZES = {"desk": {"width": 1280, "height": 800}, "phone": {"width": 390, "height": 844}}
 
 
@@ -88,10 +92,7 @@ def page(chromium, example, request):
     page.on(
         "console", lambda m: complaints.append(m.text) if m.type == "error" else None
     )
-    SCREENSHOTS.mkdir(exist_ok=True)
-    page.shoot = lambda what: page.screenshot(
-        path=SCREENSHOTS / f"{name}-{request.param}-{what}.png", full_page=True
-    )
+    page.shoot = lambda what: shoot(page, f"{name}-{request.param}-{what}")
     yield page
     context.close()
     # A 403 page is reported by Chromium as a failed load; anything else is ours.
@@ -151,7 +152,7 @@ def test_journey(page):
     page.shoot("7-closed")
 
 
-@pytest.mark.parametrize("example", ["flask"], indirect=True)
+@pytest.mark.parametrize(("example", "page"), [("flask", "phone")], indirect=True)
 def test_invitation(page, chromium):
     """An invitation goes along; a refused one is explained, and works nowhere else."""
     page.goto("/invitation/guessed")
@@ -197,6 +198,7 @@ def test_port_taken(example):
     assert "Open" not in done.stdout
 
 
+@IN_PAIRS
 def test_who_next(page):
     """After a logout another user can log in: the demo asks for the user each time."""
     page.goto("/profile")
@@ -208,6 +210,7 @@ def test_who_next(page):
     expect(page.get_by_role("heading", name="Hello, Second creator")).to_be_visible()
 
 
+@IN_PAIRS
 def test_localhost(page):
     """Begun at localhost, a login goes to the site's own address before the trip."""
     page.goto(page.base.replace("127.0.0.1", "localhost") + "/profile?a=b%20c")
@@ -216,6 +219,7 @@ def test_localhost(page):
     expect(page.get_by_text("Demo creator")).to_be_visible()
 
 
+@IN_PAIRS
 def test_cancel(page):
     """Cancel ends on a page that says so, with a way on that leads where it led."""
     page.goto("/profile")
@@ -236,6 +240,7 @@ def test_cancel(page):
     page.shoot("9-home-signed-in")
 
 
+@IN_PAIRS
 def test_sessions(chromium, page):
     """A person sees both of their browsers, logs the other out, and axe finds nothing."""
     other = chromium.new_context(base_url=page.base).new_page()
@@ -269,6 +274,7 @@ def test_sessions(chromium, page):
     other.context.close()
 
 
+@IN_PAIRS
 def test_tabs(page):
     """Two tabs that log in at once do not fight."""
     other = page.context.new_page()
@@ -281,6 +287,7 @@ def test_tabs(page):
     expect(other).to_have_url(other.base + "/profile?tab=2")
 
 
+@IN_PAIRS
 def test_callback_from_the_history(page):
     """A callback opened again from the history leads on to where its login led."""
     callbacks = []
@@ -305,6 +312,7 @@ def test_callback_from_the_history(page):
     expect(page).to_have_url(page.base + "/profile")
 
 
+@IN_PAIRS
 def test_address_of_a_callback(page):
     """From a page at the callback's address the app's next page learns the origin."""
     page.goto("/profile")
@@ -314,6 +322,7 @@ def test_address_of_a_callback(page):
     assert page.evaluate("document.referrer") == page.base + "/"
 
 
+@IN_PAIRS
 def test_logout_asks(page):
     """The logout path, opened by hand, asks before it does anything."""
     page.goto("/profile")
@@ -325,6 +334,7 @@ def test_logout_asks(page):
     expect(page.get_by_role("link", name="Log in", exact=True)).to_be_visible()
 
 
+@IN_PAIRS
 def test_refused_at_tiktok(page):
     """A refusal on TikTok's own page looks the same at the stand-in."""
     page.goto("/auth/tiktok/login")
@@ -334,16 +344,18 @@ def test_refused_at_tiktok(page):
     page.shoot("c-refused")
 
 
-@pytest.mark.parametrize("where", ["/", "/auth/tiktok/login", "/auth/tiktok/logout"])
-def test_fits_the_phone(page, where):
+@pytest.mark.parametrize("page", ["phone"], indirect=True)
+def test_fits_the_phone(page):
     """No page is wider than the window."""
-    page.goto(where)
-    wide = page.evaluate(
-        "document.documentElement.scrollWidth > document.documentElement.clientWidth"
-    )
-    assert not wide
+    for where in ("/", "/auth/tiktok/login", "/auth/tiktok/logout"):
+        page.goto(where)
+        wide = page.evaluate(
+            "document.documentElement.scrollWidth > document.documentElement.clientWidth"
+        )
+        assert not wide, where
 
 
+@IN_PAIRS
 def test_accounts(chromium, page):
     """Connect an account, see that another person cannot take it, and disconnect it."""
     page.goto("/accounts")
@@ -370,8 +382,7 @@ def test_accounts(chromium, page):
     heading = "This TikTok account belongs to another user"
     expect(other.get_by_role("heading", name=heading)).to_be_visible()
     assert violations(other) == []
-    name = f"connect-taken-{page.viewport_size['width']}.png"
-    other.screenshot(path=SCREENSHOTS / name, full_page=True)
+    shoot(other, f"connect-taken-{page.viewport_size['width']}")
     other.get_by_role("link", name="Back to the site").click()
     expect(other.get_by_role("heading", name=re.compile("Hello"))).to_be_visible()
     other.context.close()

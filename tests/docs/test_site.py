@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from ..support.public_names import MODULES, exported, full_name
+from ..support.screenshots import shoot
 
 pytest.importorskip("sphinx", reason="sphinx is not installed")
 
@@ -22,7 +23,6 @@ from sphinx.util.inventory import InventoryFile
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-SCREENSHOTS = ROOT / "screenshots"
 pytestmark = pytest.mark.xdist_group("site")
 
 
@@ -201,9 +201,8 @@ def test_pages_in_a_browser(site, chromium, look):
     with serving(site) as address:
         for page in LOOKED_AT:
             tab.goto(address + page)
-            SCREENSHOTS.mkdir(exist_ok=True)
             name = page.removesuffix(".html").replace("/", "-")
-            tab.screenshot(path=SCREENSHOTS / f"site-{name}-{look}.png")
+            shoot(tab, f"site-{name}-{look}", full_page=False)
             wide = "document.documentElement.scrollWidth > innerWidth"
             assert not tab.evaluate(wide), page
             assert violations(tab) == [], page

@@ -8,7 +8,6 @@ import re
 import shutil
 from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from pathlib import Path
 from threading import Thread
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -20,8 +19,9 @@ from tiktok_oauth_middleware.testing import FakeTikTok, Person
 from tiktok_oauth_middleware.testing.provider import SCOPES
 from tiktok_oauth_middleware.testing.server import StandIn
 
+from ..support.screenshots import shoot
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-SCREENSHOTS = Path(__file__).parents[2] / "screenshots"
 SIZES = {"phone": (390, 844), "desk": (1280, 800)}
 FLAGS = [
     "--no-sandbox",
@@ -206,12 +206,9 @@ class TestChromium:
     @pytest.mark.parametrize("kind", ["consent", "error"])
     def test_looks(self, open_page, ask, size, scheme, kind):
         """A page fits its window, light and dark, and breaks no rule of its policy."""
-        SCREENSHOTS.mkdir(exist_ok=True)
         url = ask() if kind == "consent" else ask(client_key="awother")
         page = open_page(url, size, scheme)
-        page.screenshot(
-            path=SCREENSHOTS / f"stand-in-{kind}-{size}-{scheme}.png", full_page=True
-        )
+        shoot(page, f"stand-in-{kind}-{size}-{scheme}")
         wide, window = page.evaluate(
             "[document.documentElement.scrollWidth, window.innerWidth]"
         )
