@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import secrets
-import shutil
 import ssl
 import subprocess
 import sys
@@ -21,25 +20,10 @@ from tiktok_oauth_middleware.testing.server import StandIn
 from ..conftest import CALLBACK, LOGIN, LOGOUT, ORIGIN
 from ..servers.conftest import free_port, until
 from ..support.certificates import self_signed
+from ..support.proxies import AROUND_NGINX, NGINX
 from ..support.recipes import DOCS, blocks, run
 
-NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
 needs_nginx = pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
-OUTSIDE = """
-daemon off;
-worker_processes 1;
-pid {folder}/nginx.pid;
-error_log {folder}/error.log;
-events {{}}
-http {{
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    include {folder}/site.conf;
-}}
-"""
 UVICORN = "-m uvicorn app:app --log-level warning --port {port}"
 GUNICORN = "-m gunicorn app:app --log-level warning --bind 127.0.0.1:{port}"
 
@@ -101,7 +85,10 @@ class Site:
             assert said in conf, said
             conf = conf.replace(said, meant)
         (self.folder / "site.conf").write_text(conf)
-        (self.folder / "nginx.conf").write_text(OUTSIDE.format(folder=self.folder))
+        page = f"include {self.folder}/site.conf;"
+        (self.folder / "nginx.conf").write_text(
+            AROUND_NGINX.format(folder=self.folder, page=page)
+        )
 
     @contextmanager
     def serve(self, app, command, fake, prefix="", **variables):

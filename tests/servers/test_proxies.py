@@ -22,6 +22,7 @@ from tiktok_oauth_middleware.testing import FakeTikTok
 from tiktok_oauth_middleware.testing.server import StandIn
 
 from ..conftest import API, CALLBACK, LOGIN, LOGOUT, PAGE
+from ..support.proxies import AROUND_APACHE, AROUND_NGINX, MODULES
 from ..support.recipes import blocks
 from .conftest import NO_TLS, PATH, SECONDS, free_port, until
 
@@ -62,34 +63,7 @@ routes = [
 ]
 app = TikTokOAuthMiddleware(Starlette(routes=routes), TikTokSettings.from_env())
 """
-NGINX = """
-daemon off;
-worker_processes 1;
-pid {folder}/nginx.pid;
-error_log {folder}/error.log;
-events {{}}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    {page}
-}}
-"""
-MODULES = Path("/usr/lib/apache2/modules")
-APACHE = """
-ServerRoot {folder}
-ServerName 127.0.0.1
-Listen 127.0.0.1:{port}
-PidFile {folder}/apache.pid
-Mutex file:{folder}
-ErrorLog {folder}/error.log
-LoadModule mpm_event_module {modules}/mod_mpm_event.so
-LoadModule authz_core_module {modules}/mod_authz_core.so
-LoadModule proxy_module {modules}/mod_proxy.so
-LoadModule proxy_http_module {modules}/mod_proxy_http.so
+CACHES = """
 LoadModule cache_module {modules}/mod_cache.so
 LoadModule cache_disk_module {modules}/mod_cache_disk.so
 {page}
@@ -130,7 +104,7 @@ def _varnish_prefix() -> str:
 PROXIES = {
     "nginx": Proxy(
         "nginx -p {folder} -c {conf}",
-        NGINX,
+        AROUND_NGINX,
         (("listen 80", "listen 127.0.0.1:{port}"), ("/var/cache/nginx", "{folder}")),
         (
             ("location / ", "location /shop/ "),
@@ -142,7 +116,7 @@ PROXIES = {
     ),
     "apache": Proxy(
         "apache2 -f {conf} -D FOREGROUND",
-        APACHE,
+        AROUND_APACHE.replace("{page}", CACHES),
         (("/var/cache/apache2/app", "{folder}/cache"),),
         (("ProxyPass / ", "ProxyPass /shop/ "),),
     ),

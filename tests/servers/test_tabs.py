@@ -8,7 +8,6 @@ same moment must leave cookies that every one of them takes, by its defaults.
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -25,44 +24,16 @@ from tiktok_oauth_middleware.testing import FakeTikTok
 from tiktok_oauth_middleware.testing.server import StandIn
 
 from ..conftest import LOGIN, PAGE, Gate
+from ..support.proxies import APACHE, AROUND_APACHE, AROUND_NGINX, MODULES, NGINX
 from .conftest import KINDS, SECONDS, Browser, Server, free_port
 
-PATH = f"{os.environ['PATH']}:/usr/sbin:/sbin"
-NGINX = shutil.which("nginx", path=PATH)
-APACHE = shutil.which("apache2", path=PATH)
-NGINX_CONF = """
-daemon off;
-worker_processes 1;
-pid {folder}/nginx.pid;
-error_log {folder}/error.log;
-events {{}}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    server {{
-        listen 127.0.0.1:{port};
-        location / {{ proxy_pass http://127.0.0.1:{inner}; }}
-    }}
+IN_NGINX = """
+server {{
+    listen 127.0.0.1:{port};
+    location / {{ proxy_pass http://127.0.0.1:{inner}; }}
 }}
 """
-APACHE_CONF = """
-ServerRoot {folder}
-ServerName 127.0.0.1
-Listen 127.0.0.1:{port}
-PidFile {folder}/apache.pid
-Mutex file:{folder}
-ErrorLog {folder}/error.log
-LoadModule mpm_event_module {modules}/mod_mpm_event.so
-LoadModule authz_core_module {modules}/mod_authz_core.so
-LoadModule proxy_module {modules}/mod_proxy.so
-LoadModule proxy_http_module {modules}/mod_proxy_http.so
-ProxyPass / http://127.0.0.1:{inner}/
-"""
-MODULES = "/usr/lib/apache2/modules"
+IN_APACHE = "ProxyPass / http://127.0.0.1:{inner}/"
 LIMIT = 4096
 #: By what it is: the server, and what stands before it.
 SITES = {
@@ -112,9 +83,9 @@ class Site(Server):
         }
         conf = self.folder / "front.conf"
         if self.front == "nginx":
-            conf.write_text(NGINX_CONF.format(**names))
+            conf.write_text(AROUND_NGINX.replace("{page}", IN_NGINX).format(**names))
             return [str(NGINX), "-p", str(self.folder), "-c", str(conf)]
-        conf.write_text(APACHE_CONF.format(**names))
+        conf.write_text(AROUND_APACHE.replace("{page}", IN_APACHE).format(**names))
         return [str(APACHE), "-f", str(conf), "-D", "FOREGROUND"]
 
     def stop(self) -> None:
@@ -133,7 +104,7 @@ def served(name: str, folder: Path, stand_in: StandIn) -> Iterator[Site]:
         pytest.skip(f"{kind.missing} is not installed")
     if front == "nginx" and NGINX is None:
         pytest.skip("nginx is not installed")
-    if front == "apache" and (APACHE is None or not Path(MODULES).is_dir()):
+    if front == "apache" and APACHE is None:
         pytest.skip("apache2 is not installed")
     site = Site(name, kind, folder, stand_in, front=front)
     # No test below waits for so long; a machine that does is no failure.
