@@ -1,1 +1,1 @@
-"""Secrets, logs, encryption, HTTP values, backends: nothing of TikTok or sessions."""
+"""Secrets, logs, encryption, HTTP values and backends, without TikTok or sessions."""

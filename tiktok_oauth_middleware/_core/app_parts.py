@@ -43,20 +43,20 @@ _FRAMEWORKS = (*_STARLETTE, "django", "flask", "werkzeug")
 
 
 def parts_of(app: object, *, guess: bool = False) -> Iterator[Any]:
-    """Yield an app and what it wraps, mounts and routes to, each once.
+    """Yield an app and the parts that it wraps, mounts and routes to, each once.
 
     Args:
         app: The app.
-        guess: Whether to follow also what functions mention, and every attribute of
-            objects outside of the known frameworks. This finds apps inside the
-            project's own wrappers, and objects that are no part of the app. It may
-            run properties of foreign classes.
+        guess: Whether to follow also the objects that functions refer to, and every
+            attribute of objects outside the known frameworks. This finds apps inside
+            the project's own wrappers, and also objects that are not part of the app.
+            It may run properties of foreign classes.
     """
     seen: set[int] = set()
     waiting: deque[Any] = deque([app])
     while waiting and len(seen) < _MOST_PARTS:
         part = waiting.popleft()  # breadth first, in case there are too many
-        # Werkzeug's proxies (`request`) are no apps, and raise outside of a request.
+        # Werkzeug's proxies (`request`) are not apps, and raise outside a request.
         if id(part) in seen or type(part).__name__ == "LocalProxy":
             continue
         if part is None or isinstance(part, str | bytes | int):
@@ -87,7 +87,7 @@ def attribute_of(part: object, name: str) -> Any:
 
 
 def _within(part: object) -> Iterator[Any]:
-    """Yield what a part keeps under one of `_NAMES`."""
+    """Yield the objects that a part keeps under one of `_NAMES`."""
     attributes = getattr(part, "__dict__", None)
     has_known_properties = isinstance(part, MethodType | partial) or comes_from(
         part, _STARLETTE
@@ -102,7 +102,7 @@ def _within(part: object) -> Iterator[Any]:
 
 
 def _guesses(part: Any) -> Iterator[Any]:
-    """Yield what else a part may pass requests to."""
+    """Yield further objects to which a part may pass requests."""
     yield from _attributes(part)
     code = attribute_of(part, "__code__")
     if isinstance(code, CodeType):
@@ -134,7 +134,7 @@ def _values(value: Any) -> Iterable[Any]:
 
 
 def _mentioned(function: Any, code: CodeType) -> Iterator[Any]:
-    """Yield what a function refers to: closure cells and globals."""
+    """Yield the objects that a function refers to: closure cells and globals."""
     for cell in attribute_of(function, "__closure__") or ():
         with suppress(ValueError):  # an empty cell
             yield cell.cell_contents

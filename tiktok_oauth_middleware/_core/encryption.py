@@ -38,7 +38,7 @@ def derive(secret_key: str, client_key: str, purpose: str, length: int = 32) -> 
 
 
 class Box:
-    """Seals bytes for one purpose, and opens what it sealed under the same name."""
+    """Seals bytes for one purpose, and opens them under the same name."""
 
     def __init__(
         self, secret_keys: Sequence[str], client_key: str, purpose: str
@@ -60,7 +60,7 @@ class Box:
         return b"".join((_VERSION, self._newest, nonce, sealed))
 
     def open(self, sealed: bytes, name: str) -> bytes | None:
-        """Return what was sealed under `name`, or None if this is not it."""
+        """Return the bytes that were sealed under `name`, or None."""
         if len(sealed) < _SHORTEST or sealed[:1] != _VERSION:
             return None
         key = self._keys.get(sealed[1:_ID_END])

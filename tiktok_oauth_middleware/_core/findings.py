@@ -10,7 +10,7 @@ Level = Literal["good", "note", "wrong"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What ``check`` found; no secret in it."""
+    """A result of ``check``, without secrets."""
 
     #: Stable, for programs.
     code: str
@@ -25,15 +25,15 @@ class Finding:
 
 
 def good(code: str, option: str, message: str) -> Finding:
-    """Return a finding that is as it should be."""
+    """Return a finding that nothing is wrong."""
     return Finding(code=code, level="good", option=option, message=message)
 
 
 def note(code: str, option: str, message: str, fix: str) -> Finding:
-    """Return a finding that may be intended."""
+    """Return a finding about a choice that may be intended."""
     return Finding(code=code, level="note", option=option, message=message, fix=fix)
 
 
 def wrong(code: str, option: str, message: str, fix: str) -> Finding:
-    """Return a finding that will not work, or is not safe."""
+    """Return a finding about a setting that will not work, or is not safe."""
     return Finding(code=code, level="wrong", option=option, message=message, fix=fix)

@@ -1,4 +1,4 @@
-"""HTTP with neither ASGI nor WSGI in it: Request, Response, Cookie, and their rules.
+"""HTTP without ASGI and WSGI: Request, Response, Cookie, and their rules.
 
 The middlewares translate to and from these. A request keeps its raw bytes. Nothing here
 reads Forwarded or an X- header that names another URL, and Host proves nothing: clients
@@ -30,11 +30,11 @@ _COOKIE_VALUE = re.compile(r"[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*")
 
 
 class FinishedLogin(NamedTuple):
-    """What an integration gets to know of a login that signed its browser in."""
+    """The facts for an integration about a login that signed its browser in."""
 
     #: The path that the login led to.
     return_to: str
-    #: What its link carried.
+    #: The data that its link carried.
     carried: Mapping[str, str]
     #: Whether the user had no record before.
     is_new: bool
@@ -67,7 +67,7 @@ class Request:
     #: Returns what the app's ``current_user`` gets, with a `TikTokAuth` in it: the
     #: scope, the environ or the framework's request.
     for_app: Callable[[Any], Any] | None = None
-    #: When each login under way began, in seconds since 1970, and the hash of its
+    #: When each pending login began, in seconds since 1970, and the hash of its
     #: purpose. Read from the cookies before they are removed.
     begun_logins: Sequence[tuple[int, bytes]] = ()
     #: Set by the callback, if it signed the browser in.

@@ -1,10 +1,10 @@
 """Renewal of a store's lock while its holder works.
 
 A lease is short, so that the lock of a killed process is soon free, but must not expire
-while its holder is only slow. It is therefore renewed five times in its length, and
-from a thread: a task of the event loop would starve if the app kept the loop busy for
-seconds. A process that is suspended renews nothing and loses its lock; when it resumes,
-its write is a compare-and-swap.
+while its holder is only slow. It is therefore renewed five times during its length, and
+from a thread, because a task would not run while an app keeps the event loop busy. A
+suspended process does not renew its lock and loses it; when it resumes, its write is a
+compare-and-swap and overwrites no newer record.
 """
 
 from __future__ import annotations

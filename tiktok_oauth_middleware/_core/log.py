@@ -94,7 +94,7 @@ class _RateLimitFilter(LogRateLimiter, logging.Filter):
 
 
 def omitted_note(omitted: int) -> str:
-    """Return what a line says about the lines that were omitted before it."""
+    """Return the note in a line about the lines that were omitted before it."""
     return f" ({omitted} more since the last such line)" if omitted else ""
 
 

@@ -1,6 +1,6 @@
 """Validation of the path that a login or logout returns to.
 
-A value is accepted as it is or rejected, never repaired. The rule is short because it
+A value is accepted unchanged or rejected, never repaired. The rule is short because it
 allows little: one slash, then anything that no browser reads as another host. Checks
 that parse the value as a URL and compare its host have been bypassed with characters
 that browsers skip or read differently: tabs, line breaks, backslashes, userinfo

@@ -14,9 +14,9 @@ class Secret(str):
 
     Its value as a `str` is ``***``, so code that reads strings directly (``json``,
     ``csv``, ``str.join``, `html.escape`, reporters of exceptions) gets nothing else.
-    It compares, hashes, encodes and has a length like the text it stands for. A slice
-    of it, and a concatenation with other text, is a secret again. `reveal` returns the
-    plain text.
+    It compares, hashes, encodes and has a length like the plain text. A slice of it,
+    and a concatenation with other text, is a secret, too. `reveal` returns the plain
+    text.
     """
 
     __slots__ = ("_text",)

@@ -155,8 +155,8 @@ class StoreAdapter:
                 lock, call, is_held=bool(is_held), renew_blocking=renew_blocking
             )
         finally:
-            # The work under the lock is done, so it must not fail now. The next holder
-            # waits until the lease ends.
+            # The work under the lock is done, so a failure here must not fail it. The
+            # next holder waits until the lease ends.
             try:
                 with _store_errors():
                     await call(leave, None, None, None)
@@ -175,9 +175,9 @@ class StoreAdapter:
         return found
 
     async def pages(self, prefix: str) -> AsyncIterator[list[str]]:
-        """Yield the keys that begin with `prefix` in lists, each when it is asked for.
+        """Yield the keys that begin with `prefix` in lists, each read when needed.
 
-        All are in one list where the store has no ``pages(prefix)``.
+        If the store has no ``pages(prefix)``, all keys are in one list.
         """
         name = "apages" if self._in_loop() and not self._is_async else "pages"
         listing = getattr(self._store, name, None)
@@ -188,9 +188,9 @@ class StoreAdapter:
             yield page
 
     async def rows(self, prefix: str) -> AsyncGenerator[list[tuple[str, bytes]], None]:
-        """Yield the rows whose keys begin with `prefix`, each list when asked for.
+        """Yield the rows whose keys begin with `prefix`, each list read when needed.
 
-        Where the store has no ``rows(prefix)``, each row is read by its key.
+        If the store has no ``rows(prefix)``, each row is read by its key.
         """
         listing = self._row_listing()
         if listing is None:
@@ -202,9 +202,9 @@ class StoreAdapter:
             yield page
 
     def _row_listing(self) -> Callable[[str], Any] | None:
-        """Return the store's ``rows``, if it is of the class that has its ``get``.
+        """Return the store's ``rows``, if the class of its ``get`` defines it too.
 
-        A subclass that changes how single rows are read or listed changes that for all.
+        A subclass that overrides reading or listing must not be bypassed by ``rows``.
         """
         in_loop = self._in_loop()
         names = (
@@ -250,7 +250,7 @@ class StoreAdapter:
         )
 
     def _blocking(self, method: str) -> Offload:
-        """Return what calls a method that blocks."""
+        """Return the function that calls a method that blocks."""
         quick = self._waits == "never" or (self._waits == "writes" and method == "get")
         return _call_directly if quick or self._offload is None else self._offload
 

@@ -1,11 +1,12 @@
-"""A connection without its query, for an app's code that runs before a code is spent.
+"""A connection without its query, for an app's code that runs before a code is used.
 
 The query of a callback holds TikTok's code and the login's state. Servers, proxies and
-adapters repeat it in other places than its own: ``REQUEST_URI``, a header such as
-``X-Original-URL``, the event of a serverless platform.
+adapters repeat it elsewhere: in ``REQUEST_URI``, in a header such as
+``X-Original-URL``, in the event of a serverless platform.
 
-Nothing is cut out of the middle of a text: a client writes the query, and could choose
-what is left of a cookie otherwise. A text with a code in it becomes empty.
+A text that contains the code or the state becomes empty. Nothing is cut out of the
+middle of a text, because a client writes the query and could then choose which part of
+a cookie is left.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-#: Names whose values stand nowhere in the copy.
+#: Names whose values occur nowhere in the copy.
 _SECRET = (b"code", b"state")
-#: A shorter value is no code or state of TikTok's, and may stand anywhere by chance.
+#: A shorter value is no code or state of TikTok's, and may occur anywhere by chance.
 _SHORTEST = 8
 #: Most values that are searched for: one code and one state, as sent and decoded. A
 #: callback that repeats either is refused before any of the app's code runs, and a

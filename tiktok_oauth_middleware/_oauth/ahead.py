@@ -1,23 +1,24 @@
 """A connection to TikTok that is opened ahead: when a login begins, for a callback.
 
-While a person is at TikTok's page, the TCP and TLS handshakes are made, which take two
-of the four round trips of a callback. Nothing is sent on the connection. The next
-callback of the process takes it, whoever's it is: nothing of a user is in it yet. From
-then on it is that login's alone, as `connections` says.
+While a person is on TikTok's page, the TCP and TLS handshakes are made, which take two
+of the four round trips of a callback. No request is sent on the connection. The next
+callback of the process uses it, for any user: it has no data of a user yet. From then
+on only that login uses it, as `connections` says.
 
-What keeps it harmless:
+These rules keep it safe:
 
-- Data or an end that arrives on it before a request makes it useless: it is closed (RFC
-  9112 section 9.2). It is therefore read from while it waits, or before it is used,
-  which also takes TLS 1.3's session tickets off it: they would look like data.
+- If data or an end of stream arrives on it before a request, it is closed (RFC 9112
+  section 9.2). It is therefore read from while it waits, or before it is used. That
+  also consumes TLS 1.3's session tickets, which would look like data.
 - It is closed `LIFETIME` seconds after it was opened, before firewalls forget it.
 - There is at most one at a time, and one is opened at most every `PAUSE` seconds, or
   `PAUSE_AFTER_FAILURE` if TikTok could not be reached: anonymous visitors who begin
   logins without end cannot have more opened.
-- It fails in the background. A callback that finds none opens its own, as before.
+- If it fails, it fails in the background. A callback that finds no connection opens its
+  own.
 
-One fault cannot be recognized: a network that drops an idle connection without a word.
-The exchange then times out, and the login fails as it does if TikTok does not answer.
+One fault cannot be recognized: a network that silently drops an idle connection. The
+exchange then times out, and the login fails as it does if TikTok does not answer.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class _Ahead:
     """When to open a connection: the same for threads and event loops."""
 
     def __init__(self, origin: Any, open_stream: Callable[[], Any]) -> None:
-        """Take where the connection leads, and what opens it.
+        """Take the address of the connection, and the function that opens it.
 
         Args:
             origin: of httpcore; with https.
@@ -61,7 +62,7 @@ class _Ahead:
         self._is_under_way = False
 
     def may_begin(self) -> bool:
-        """Whether to open a connection now: then `run` or `cannot_run` must follow."""
+        """Whether to open a connection now; if so, call `run` or `cannot_run` next."""
         now = self.now()
         if self._is_under_way or now < self._may_open_at:
             return False
@@ -70,7 +71,7 @@ class _Ahead:
         return True
 
     def cannot_run(self) -> None:
-        """Note that nothing can be done in the background here, or not now."""
+        """Note that nothing can run in the background here now."""
         self._may_open_at = self.now() + PAUSE_AFTER_FAILURE
         self._is_under_way = False
 
@@ -97,8 +98,8 @@ class BlockingAhead(_Ahead):
     def after_fork(self) -> None:
         """Close this process's copy of the socket.
 
-        That is no end of the connection, which goes on in the parent: no message of TLS
-        is sent, and TCP ends when the last copy is closed.
+        The parent's connection stays open: no TLS message is sent, and TCP ends only
+        when the last copy is closed.
         """
         stream, self._stream = self._stream, None
         self._lock = threading.Lock()
@@ -272,6 +273,6 @@ class _Waiting:
         return self.stream
 
     async def leave(self) -> None:
-        """Have the task let go of the stream, which it closes unless it is wanted."""
+        """Have the task release the stream; the task closes it unless it is wanted."""
         self._scope.cancel()
         await self._has_left.wait()

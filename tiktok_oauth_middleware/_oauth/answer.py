@@ -14,7 +14,7 @@ from tiktok_oauth_middleware.errors import (
     TikTokUnavailable,
 )
 
-#: Errors that pass by themselves, whatever status they come with.
+#: Temporary errors, whatever status they come with.
 TRANSIENT = frozenset(
     {
         "server_error",
@@ -153,7 +153,7 @@ def retry_after_seconds(header: str, now: float | None) -> float | None:
     from email.utils import parsedate_tz
 
     date = parsedate_tz(header)  # all three forms of RFC 9110 section 5.6.7
-    if date is None or date[9]:  # another zone than GMT, in which all three are
+    if date is None or date[9]:  # not GMT, which all three require
         return None
     try:
         at = datetime(*date[:6], tzinfo=UTC).timestamp()

@@ -26,7 +26,7 @@ def challenge_of(verifier: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthorizationRequest:
-    """What the app asks of TikTok's authorization page (RFC 6749 section 4.1.1)."""
+    """The parameters for TikTok's authorization page (RFC 6749 section 4.1.1)."""
 
     client_key: str
     #: As registered, byte for byte.
@@ -78,7 +78,7 @@ class Callback:
     code: Secret
     error: str
     description: str
-    #: What else a callback without a code says about its error, by name.
+    #: Further parameters about the error of a callback without a code, by name.
     details: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -125,7 +125,7 @@ def read_callback(query: bytes, secrets: Iterable[str] = ()) -> Callback:
 
 
 def _details(query: bytes, secrets: Iterable[str]) -> Mapping[str, str]:
-    """Return what else a callback says about its error, without unreadable values."""
+    """Return further parameters about a callback's error, if they are readable."""
     found: dict[str, str] = {}
     for name in _DETAILS:
         try:

@@ -138,7 +138,7 @@ class TikTokClient:
         tls: TLSContext | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Take the addresses and credentials, and how to call.
+        """Take the addresses and credentials, and the means to call.
 
         Args:
             settings: its key, secrets, addresses and timeout are used.
@@ -159,7 +159,7 @@ class TikTokClient:
         self._on_status = on_status
         self._tls = TLSContext() if tls is None else tls
         self._clock = clock
-        #: Whether calls reach TikTok without a proxy or an injected transport.
+        #: Whether calls go to TikTok without a proxy or an injected transport.
         self._is_direct = False
         #: Opens a connection for the next login; None where that is not possible.
         self._ahead: AsyncAhead | BlockingAhead | None = None
@@ -366,7 +366,7 @@ class TikTokClient:
     def _read(
         self, read: Callable[..., _Answer], response: Any, secrets: Iterable[str]
     ) -> _Answer:
-        """Return what `read` makes of a response; `secrets` are those that it got."""
+        """Return the result of `read` for a response; it masks `secrets`."""
         if self._on_status is not None:
             self._on_status(response.status_code)
         return read(

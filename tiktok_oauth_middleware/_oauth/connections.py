@@ -1,10 +1,11 @@
 """Connections to TikTok: one for each call, or one for the calls of a login.
 
-HTTP/1.1 tells answers apart by their order alone, so on a connection that several users
-share, one answer too many is given to the wrong user. These rules exclude that:
+HTTP/1.1 assigns answers to requests only by their order, so on a connection that
+several users share, one answer too many would reach the wrong user. These rules exclude
+that:
 
-- A connection serves one call, or one login. It is closed at the end, and an answer
-  that comes late, twice or unasked reaches nobody else.
+- A connection serves one call, or one login. It is closed at the end, so an answer that
+  comes late, twice or without a request reaches no other user.
 - "If a client receives data on a connection that doesn't have outstanding requests, the
   client MUST NOT consider that data to be a valid response" (RFC 9112 section 9.2). A
   connection on which data has arrived before a request is closed instead of used.
@@ -14,12 +15,12 @@ share, one answer too many is given to the wrong user. These rules exclude that:
 A request with a code, a token to revoke or a refresh token is written once. Its method
 is not idempotent (RFC 9110 section 9.2.2), and on a connection that broke afterwards
 nothing shows whether TikTok processed it (RFC 9112 section 9.3.1), so it is not sent
-again. Repeated are connecting, before which nothing was sent, and the request for the
-profile, a GET, if the connection of the exchange ends without a byte of its answer:
-the server may have closed the connection when the request was on its way.
+again. Two things are tried again: connecting, before which nothing was sent, and the
+request for the profile, a GET, if the connection of the exchange ends without a byte of
+its answer: the server may have closed the connection while the request was on its way.
 
 HTTP/2 is not offered to TikTok. It would save nothing within a login, and the installed
-client takes answers that arrive unasked for the next request's.
+client takes an unexpected answer for the answer to the next request.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def _core_request(request: Any) -> Any:
 
 
 def origin_of(url: str) -> Any:
-    """Return where a URL leads, as httpcore compares it."""
+    """Return the origin of a URL, as httpcore compares it."""
     return _core_request(httpx.Request("GET", url)).url.origin
 
 
@@ -103,7 +104,7 @@ class _Unsent:
             self._timeout = timeout
 
     def take(self) -> tuple[bytes, float | None]:
-        """Return what is to be written now, once, and the timeout; b"" for nothing."""
+        """Return the bytes to write now, once, and the timeout; b"" for none."""
         parts, self._parts = self._parts, []
         return b"".join(parts), self._timeout
 
@@ -191,7 +192,7 @@ class _Connection(NamedTuple):
 
 
 class _Connections:
-    """What blocking and async connections have in common."""
+    """The part that blocking and async connections share."""
 
     def __init__(self, tls: Any, *, keeps: bool = False, ahead: Any = None) -> None:
         """Take the TLS settings, which must offer http/1.1 only.
@@ -210,7 +211,7 @@ class _Connections:
         self._is_closed = False
 
     def _take_ahead(self, origin: Any) -> Any:
-        """Return where a connection may wait, once."""
+        """Return the source of an unused connection, at the first call only."""
         ahead, self._ahead = self._ahead, None
         return ahead if ahead is not None and ahead.origin == origin else None
 

@@ -1,13 +1,13 @@
 """TikTok's addresses, limits and the syntax of its values.
 
-The modules beside this one are pure, except for client.py: text and bytes in, values or
-one of our errors out, without I/O and with no clock but the time they are given. They
-alone know what TikTok does differently from OAuth 2.0: ``client_key``, commas between
-scopes, a PKCE challenge in hex, errors with status 200, two shapes of error
+The modules that parse TikTok's data are pure: they take text, bytes and the time,
+return values or raise one of our errors, and do no I/O. Only this package knows the
+differences between TikTok and OAuth 2.0: ``client_key``, commas between scopes, a PKCE
+challenge in hex, errors with status 200, two shapes of error
 (https://developers.tiktok.com/doc/oauth-user-access-token-management).
 
 Everything that TikTok sends is untrusted. One invalid field makes the whole answer
-invalid, because half an answer would be half an identity.
+invalid, because a user must not be identified by a part of an answer.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ LONGEST_OPEN_ID = 256
 
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
-#: Times from here on are in milliseconds. As seconds they would be after the year 5138;
-#: as milliseconds, all smaller numbers are in March 1973 or before.
+#: Numbers from this one on are times in milliseconds. In seconds they would be after
+#: the year 5138; in milliseconds, smaller numbers would be in March 1973 or before.
 _MILLISECONDS = 10**11
 
 

@@ -53,8 +53,8 @@ class TokenResponse:
         """Return the tokens and their times as a user's record holds them.
 
         Args:
-            now: seconds since 1970, for an answer without `received_at`. Between the
-                two the app may have decided on a login, which can take long.
+            now: seconds since 1970, for an answer without `received_at`. It may be much
+                later than the answer, since the app may decide on the login in between.
             refresh_token: the stored one, which stays if the answer has none; or "".
             refresh_expires_at: when the stored one ends; None if that is unknown.
         """

@@ -6,8 +6,8 @@ import json
 from dataclasses import dataclass
 from functools import lru_cache
 
-#: Longest profile that is remembered, and how many are: 2 MB at most. TikTok's are
-#: shorter (1.5 kB with three signed links), but nothing holds them to that.
+#: Longest profile that is cached, and the number of cached ones: 2 MB at most. TikTok's
+#: profiles are shorter (1.5 kB with three signed links), but have no documented limit.
 _LONGEST_REMEMBERED_PROFILE = 4096
 _REMEMBERED_PROFILES = 512
 

@@ -45,9 +45,9 @@ _COUNTS = frozenset(FIELDS["user.info.stats"])
 _LINKS = ("avatar_url", "avatar_url_100", "avatar_large_url")
 #: Where each of them begins in a packed profile.
 _LINK_STARTS = tuple(f'"{name}": "' for name in _LINKS)
-#: When a signed link ends, as TikTok's CDN writes it: seconds, or milliseconds. The
-#: name is written first and then looked back at, because `re` searches for a constant
-#: several times as fast as for a choice of characters.
+#: The expiry in a signed link, as TikTok's CDN writes it: seconds, or milliseconds. The
+#: pattern begins with the name and checks the character before it afterwards, because
+#: `re` finds a constant several times as fast as a choice of characters.
 _LINK_END = re.compile(r"x-expires=(?<=[?&]x-expires=)([0-9]{1,14})(?![0-9])")
 _LONGEST_FIELD = 4096
 _LARGEST_COUNT = 2**63 - 1  # int64 in TikTok's documents
@@ -71,7 +71,7 @@ def join_profiles(new: str, old: str, scopes: str) -> str:
     """Return a packed profile: the new one, completed from an older one.
 
     Args:
-        new: what TikTok answered; "" for nothing.
+        new: TikTok's answer; "" for none.
         old: the stored one; "" for none.
         scopes: granted now; fields of the old one that they do not open are left out.
     """

@@ -1,1 +1,1 @@
-"""Events leave here and nowhere else: the log, the metrics, `on_event`."""
+"""The only place that emits events: to the log, the metrics and `on_event`."""

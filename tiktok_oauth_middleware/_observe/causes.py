@@ -1,8 +1,8 @@
 """Causes of failures: their level in the log, and what an operator should look at.
 
 The codes are a closed list, never input: the log's rate limit distinguishes lines by
-them, and they are attributes of a counter. If a user cancels or returns too late, that
-is no fault, and it is logged at the level INFO.
+them, and they are attributes of a counter. A user who cancels or returns too late is
+not a fault, and is logged at the level INFO.
 
 https://developers.tiktok.com/doc/oauth-error-handling lists TikTok's errors. The
 mistake behind each error is known from reports of developers who made it.
@@ -39,7 +39,7 @@ class Cause(NamedTuple):
     #: Stable, from a closed list.
     code: str
     level: int = _INFO
-    #: What to look at, or "".
+    #: What an operator should check, or "".
     look_at: str = ""
 
 

@@ -100,8 +100,8 @@ class Emitter:
                 TikTok's texts in an error are copied into the event.
             session: the hash of the session's secret, if the event is about a session.
             level: of the log record, instead of the usual one.
-            raised: what the app's own code raised; the log gets its traceback, in which
-                no frame of a flow may be.
+            raised: the exception of the app's own code; the log gets its traceback,
+                which must not contain a frame of a flow.
         """
         cause, detail = Cause(""), ""
         with self._reporting("the log", event):

@@ -27,7 +27,7 @@ CALLS = "tiktok_oauth.call.duration"
 STORE = "tiktok_oauth.store.duration"
 
 
-#: Histograms by name, with what they measure.
+#: Histograms by name, with their descriptions.
 HISTOGRAMS: Mapping[str, str] = {
     CALLS: "Calls to TikTok, from the request to the read answer",
     STORE: "Operations of the store, waiting for a thread included",
@@ -133,7 +133,7 @@ def _histogram(api: Any, name: str, text: str) -> Any:
 def has_provider() -> bool:
     """Whether the app has set a provider of metrics or traces.
 
-    The API's own providers, which stand in until then, record nothing.
+    The API's own providers, which are used until then, record nothing.
     """
     from opentelemetry.metrics import get_meter_provider
     from opentelemetry.trace import get_tracer_provider

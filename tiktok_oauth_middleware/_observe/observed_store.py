@@ -1,7 +1,7 @@
-"""A store whose operations are measured, and are spans where a trace is recorded.
+"""A store whose operations are measured, and are spans if a trace is recorded.
 
-Requests wait for reads. Until the app has set a provider, each operation is the store's
-own, with nothing around it (see `traces`).
+Requests wait for reads, so until the app has set a provider, each operation is called
+directly (see `traces`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class ObservedStore(StoreAdapter):
         self._record = meter.record_read
         self.renews = store.renews
 
-    # No coroutine of its own: it would cost as much as the rest.
+    # Not a coroutine function: a coroutine would cost as much as the rest.
     def get(  # pyright: ignore[reportIncompatibleMethodOverride] - as good as one
         self, key: str
     ) -> Coroutine[Any, Any, bytes | None]:

@@ -3,22 +3,23 @@
 Three kinds of span are made. A flow is a login, callback, logout, disconnect, webhook
 or refresh; it may be the first span of its trace. A call to TikTok and an operation of
 the store are made only below another recording span, so that a request whose server
-span begins inside of the middleware (Flask's instrumentation) does not leave single
-store spans behind. Names and attributes follow OpenTelemetry's semantic conventions for
-HTTP clients, databases and errors where there are any
-(https://opentelemetry.io/docs/specs/semconv/), and have the prefix ``tiktok_oauth``
-where there are none.
+span begins inside the middleware (Flask's instrumentation) does not produce single
+store spans. Names and attributes follow OpenTelemetry's semantic conventions for HTTP
+clients, databases and errors if there are any
+(https://opentelemetry.io/docs/specs/semconv/), and otherwise have the prefix
+``tiktok_oauth``.
 
-An attribute is a constant, a code of a closed list, an address of the settings, or what
-the log shows: the reference, TikTok's log_id, the keyed hash of a user. Exceptions are
-not recorded: their tracebacks and texts are not written for a third party.
+An attribute is a constant, a code of a closed list, an address of the settings, or a
+value that the log shows too: the reference, TikTok's log_id, the keyed hash of a user.
+Exceptions are not recorded, because their tracebacks and texts may contain other data.
 
-What a tracer provider raises interrupts nothing: a lost span is better than a refresh
+If a tracer provider raises, the flow goes on: a lost span is better than a refresh
 whose result is lost.
 
 This module is imported when a middleware is built and the API is installed. Until the
-app has set a provider, flows and operations are neither traced nor measured, and every
-32nd looks for one: to ask OpenTelemetry takes 7,000 instructions.
+app has set a provider, flows and operations are neither traced nor measured. Only every
+32nd of them looks for a provider, because asking OpenTelemetry takes 7,000
+instructions.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ _DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
 class _Flow:
-    """The span of a flow, and the level of what was reported of it."""
+    """The span of a flow, and the level of its reported event."""
 
     __slots__ = ("level", "span")
 
@@ -81,7 +82,7 @@ class Traces:
     """The spans of one app's users."""
 
     def __init__(self, endpoints: TikTokEndpoints, store: object) -> None:
-        """Take what the spans say of addresses and of the store.
+        """Take the facts about addresses and the store for the spans.
 
         Args:
             endpoints: of the settings.
@@ -182,7 +183,7 @@ class Traces:
         *,
         wait: bool,
     ) -> T:
-        """Return the result of a shared refresh; who waits gets a span with a link.
+        """Return the result of a shared refresh; a waiting caller gets a linked span.
 
         Raises:
             InFlight: as `Backend.single_flight` does.
@@ -190,7 +191,8 @@ class Traces:
         is_provided = self.is_provided()
 
         async def traced() -> tuple[T, SpanContext]:
-            # With a span's context in each case: who waits may look for one already.
+            # With a span's context in each case: a waiting caller may already look for
+            # one.
             if not is_provided:
                 return await work(), trace.INVALID_SPAN_CONTEXT
             with self.flow("refresh"):
@@ -216,7 +218,7 @@ class Traces:
     def report(event: Event, cause: Cause, level: int, user: str) -> None:
         """Write an event onto the span of the flow that it ends.
 
-        A flow may emit several. The first counts, unless a later one is more severe.
+        If a flow emits several, the first is used, unless a later one is more severe.
 
         Args:
             event: with TikTok's texts already cut, on one line and masked.
@@ -306,7 +308,7 @@ def _fail(span: Span, code: str) -> None:
 
 @contextlib.contextmanager
 def _reporting() -> Iterator[None]:
-    """Report what a provider's code raises to the log, and go on."""
+    """Log an exception of a provider's code, and go on."""
     try:
         yield
     except Exception as error:  # noqa: BLE001 - samplers, processors and exporters

@@ -1,1 +1,1 @@
-"""What is stored of a user, how a cookie becomes a session, token refresh."""
+"""User records, sessions behind cookies, and token refresh."""

@@ -1,7 +1,7 @@
 """Attempts to refresh a user's tokens, noted in the store before TikTok is asked.
 
-If a process dies during the call or is suspended, the process that goes on recognizes
-by the note that another may have spent the only refresh token.
+If a process dies or is suspended during the call, the note tells the next process that
+the only refresh token may already have been used.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class Attempts:
     async def begin(self, stored: VersionedRecord, seconds: float) -> Attempt:
         """Note in the store that this process is about to refresh a user's tokens.
 
-        This is a write of its own before the call, so that a store that accepts no
-        writes is noticed before the only refresh token is spent.
+        This is a separate write before the call, so that a store that accepts no writes
+        is noticed before the only refresh token is used.
 
         Args:
             stored: the user's record.

@@ -27,7 +27,7 @@ class _SilentDict(dict[Any, Any]):
 
 
 class SessionCache:
-    """The cached sessions by cookie, and a count of the writes that outdate them."""
+    """The cached sessions by cookie, and a count of the writes that invalidate them."""
 
     def __init__(self, limit: int) -> None:
         """Cache at most `limit` browser sessions; the oldest are dropped first."""

@@ -1,13 +1,14 @@
 """Connections: which TikTok accounts are connected to which of the app's own users.
 
-A user's record says which user of the app it is connected to, and nothing else decides.
-A store finds rows by their keys only, so each user of the app has a row too, which
-lists the ids of records. The row is a hint: a record is written after it was listed and
-deleted before it is removed from the row, so the row may list too much after a crash,
-and never too little. Entries that no record confirms are removed when the row is read.
+Only the account's record decides to which user of the app it is connected. A store
+finds rows only by their keys, so each user of the app also has a row that lists the ids
+of records. The row is a hint: a record is listed before it is written, and deleted
+before it is removed from the row. So after a crash the row may list a record too many,
+but never one too few. Entries that no record confirms are removed when the row is read.
 
 The row's key is a keyed hash of the user's id, so that the store does not reveal ids,
-which are often small numbers. A row under an older key is found and taken over.
+which are often small numbers. A row under an older key is found and moved to the
+newest.
 """
 
 from __future__ import annotations
@@ -248,8 +249,8 @@ class Connections:
     ) -> bool:
         """Write an entry into a user's row; False if the row is full.
 
-        The row is written even if the entry is there, so that no other process can
-        remove an entry that it judged before.
+        The row is written even if the entry is there, so that the swap of another
+        process that is about to remove the entry fails.
         """
         for _ in swap_attempts():
             rows = await self._rows(user_id)

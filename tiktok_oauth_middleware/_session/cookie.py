@@ -109,8 +109,8 @@ class SessionCookies:
         # cookie would cost at each request. It also accepts four spellings of a MAC,
         # since it ignores the spare bits of the last character.
         for keyed in self._macs:
-            # Without the key's share of the work, which is more than half of it
-            # (RFC 2104 section 4).
+            # The key's part of the HMAC is already computed; it is more than half of
+            # the work (RFC 2104 section 4).
             found = keyed.copy()
             found.update(signed)
             if hmac.compare_digest(_encode(found.digest()[:_MAC_BYTES]), mac):

@@ -1,9 +1,10 @@
 """Marks of records that were copied here from another store.
 
-While an app moves, records are copied more than once: some users still come to the old
-store, others to the new one. A mark says what a record was like when it was last
-copied. With it the next copy recognizes which of the two stores changed a record since,
-and a process on the new store recognizes a record that may be behind the old store's.
+While an app moves, records are copied more than once: some users still use the old
+store, others the new one. A mark describes a record at the time when it was last
+copied. From it the next copy finds out which of the two stores changed the record
+since, and a process on the new store finds out whether a record may be older than the
+old store's.
 
 Marks are sealed like records, and expire by themselves.
 """
@@ -32,7 +33,7 @@ _UNMARKED_SECONDS = 600
 
 
 class CopyMark(NamedTuple):
-    """What a record was like in the old store when it was copied."""
+    """The state of a record in the old store when it was copied."""
 
     #: Seconds since 1970.
     at: int
@@ -60,7 +61,7 @@ class CopyMark(NamedTuple):
 
     @classmethod
     def unpack(cls, packed: bytes) -> CopyMark | None:
-        """Return the mark that `pack` wrote; None if the bytes are none."""
+        """Return the mark that `pack` wrote; None if the bytes are no mark."""
         try:
             version, at, generation, content, sessions = packed.decode().split("\n")
             made = cls(int(at), generation, content, frozenset(sessions.split()))
@@ -145,7 +146,7 @@ class CopyMarks:
         """Whether these tokens were copied lately, and never renewed here.
 
         The old store may then have newer ones, which the next copy brings. A record
-        without a mark may have been copied a moment ago: its mark follows it.
+        without a mark may have been copied a moment ago: its mark is written after it.
 
         Raises:
             StoreError: the store failed.

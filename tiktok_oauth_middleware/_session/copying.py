@@ -1,13 +1,13 @@
-"""Copies what one store holds of an app's users into another, while both are in use.
+"""Copies an app's users from one store into another, while both are in use.
 
-Every record is opened, merged with what the other store has of the same user, and
-sealed and written there with a time to live computed from its content. Nothing is
-assumed to stand still: users log in, refresh and log out at both stores meanwhile.
+Every record is opened, merged with the other store's record of the same user, sealed,
+and written there with a time to live computed from its content. Users may log in,
+refresh and log out at both stores meanwhile.
 
-A merge needs to know what the record was like when it was last copied, which its
-`CopyMark` says. Tokens are those of the store that changed them since; a session that
-was there at the last copy and is missing in one store has ended there, and ends. A
-record that was copied and is missing has ended too, and is not brought back.
+A merge needs the state of the record when it was last copied, which its `CopyMark` has.
+Tokens are taken from the store that changed them since. A session of the last copy that
+is missing in one store has ended there, and so ends in both. A copied record that is
+missing has ended too, and is not restored.
 
 A record is written before its mark. A copy that stops between the two is like one that
 never had a mark: the newer tokens win, and the sessions of both stores stay.
@@ -47,7 +47,7 @@ _TRIED = 100
 
 @dataclass(slots=True)
 class CopyReport:
-    """Numbers of what was found and done; for progress and at the end."""
+    """Counts of the records and notes of a copy; for progress and at the end."""
 
     #: Records that were read.
     users: int = 0
@@ -55,7 +55,7 @@ class CopyReport:
     copied: int = 0
     #: Written over an older state of the same user.
     updated: int = 0
-    #: What the new store has is the same, or newer.
+    #: The new store's record is the same, or newer.
     kept: int = 0
     #: Ended since the last copy: in the new store, or in the old one.
     ended: int = 0
@@ -67,7 +67,7 @@ class CopyReport:
     unknown: Counter[str] = field(default_factory=Counter)
     #: Rows of other TikTok apps in the old store.
     foreign: int = 0
-    #: Records that are missing in the old store, too many to be believed.
+    #: Records that are missing in the old store, too many to have ended normally.
     suspicious: int = 0
     #: Accounts that the two stores connect to different users of the app; they stay
     #: with the new store's.
@@ -75,7 +75,7 @@ class CopyReport:
 
     @property
     def is_complete(self) -> bool:
-        """Whether everything that was to be copied was."""
+        """Whether everything was copied."""
         return not (self.unreadable or self.unknown or self.suspicious or self.disputed)
 
 
@@ -123,7 +123,7 @@ class Copy:
                 await self._row(row)
             await self._target.copy_marks.note_moving()
             self._progress(self.report)
-        # A store that lists nobody was emptied: that ends nothing.
+        # A store without users was emptied: no record ends because of that.
         if not is_first and self.report.users:
             await self._end_what_ended(began)
         return self.report
@@ -174,7 +174,7 @@ class Copy:
         marks, record, now = self._target.copy_marks, found.record, self._clock()
         mark = await marks.read(record_id)
         if mark is not None and mark.content == content_of(record):
-            # Whatever the new store did with it since is newer.
+            # Any later change in the new store is newer.
             self.report.kept += 1
             if mark.at < now - _REMARK_SECONDS:
                 await marks.write(record_id, CopyMark.of(record, now))
@@ -207,11 +207,11 @@ class Copy:
         stored: VersionedRecord | None,
         mark: CopyMark | None,
     ) -> bool:
-        """Write what the two stores have together; False if it changed meanwhile."""
+        """Write the merged record; False if the new store's changed meanwhile."""
         if stored is None:
             if mark is None:
                 return False  # deleted since `create` found it
-            # It was copied and has ended there: only who logged in here since is new.
+            # It was copied and has ended there: only a login here since is new.
             new = tuple(s for s in record.sessions if not _was_copied(s, mark))
             if not new and record.connected_at <= mark.at:
                 self.report.ended += 1
@@ -234,7 +234,7 @@ class Copy:
         return written is not None
 
     async def _end_what_ended(self, began: int) -> None:
-        """End what the old store has ended since the last copy, and the new one not.
+        """End records that the old store has ended since the last copy.
 
         A record is deleted only if it is exactly as it was copied. If more than half of
         them are missing, the old store has lost rows, and nothing is deleted.
@@ -257,8 +257,8 @@ class Copy:
     ) -> AsyncIterator[tuple[VersionedRecord | None, str]]:
         """Yield each record that was copied: as the new store has it, and its id.
 
-        Only where the old store has ended it, and the new one has it as it was copied;
-        else None.
+        The record is None unless the old store has ended it and the new one still has
+        it as it was copied.
         """
         async for rows in self._target.pages():
             for row in rows:
@@ -319,7 +319,7 @@ def merged(old: UserRecord, new: UserRecord, mark: CopyMark | None) -> UserRecor
     Args:
         old: the record in the store that is copied from.
         new: the record in the store that is copied to.
-        mark: what `old` was like when it was last copied; None if it never was.
+        mark: the state of `old` when it was last copied; None if it never was.
     """
     newer = old if _has_newer_tokens(old, new, mark) else new
     seen: dict[str, Session] = {}
@@ -343,18 +343,18 @@ def merged(old: UserRecord, new: UserRecord, mark: CopyMark | None) -> UserRecor
 
 
 def _is_from_old(old: UserRecord, new: UserRecord, mark: CopyMark | None) -> bool:
-    """Whether the old store says to whom of the app's users an account is connected.
+    """Whether the connection of an account is taken from the old store.
 
-    A connection ends with its record only, and tokens do not change it. So a record
-    that was copied, and is not connected any more, was disconnected: the account must
-    not come back to that user.
+    A connection ends only with its record, and new tokens do not change it. So a record
+    that was copied, and is no longer connected, was disconnected: the account must not
+    be connected to that user again.
     """
     if old.user_id == new.user_id or _is_disputed(old, new, mark):
-        return False  # nobody gets an account that another user has here
+        return False  # no user gets an account that another user has here
     if mark is None:
         return bool(old.user_id)
     if generation_of(new).hex() == mark.generation:
-        # Who connects, or logs in after a disconnection, brings new tokens: so the
+        # A connection, or a login after a disconnection, brings new tokens: so the
         # change is the old store's.
         return True
     return bool(old.user_id) and old.connected_at > mark.at

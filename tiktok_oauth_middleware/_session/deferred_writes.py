@@ -40,7 +40,7 @@ class DeferredWrites:
             return True
         monotonic, wall = self._not_before
         now = self._clock()
-        # A wall clock that was set back must not prolong the pause.
+        # The pause must not get longer if the wall clock is set back.
         return (
             time.monotonic() >= monotonic
             or now >= wall

@@ -63,7 +63,7 @@ class DeniedScopes:
         return split_scopes(text.decode()) if text else frozenset()
 
     async def forget(self, record_id: str) -> None:
-        """Forget which scopes a user denied: TikTok asks for all of them again."""
+        """Delete the denied scopes of a user: a login requests all of them again."""
         name = note_name("declined", record_id)
         row = await self._notes.read(name)
         if row is not None:

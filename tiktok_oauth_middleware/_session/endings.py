@@ -1,12 +1,12 @@
 """Ends of users' access at TikTok, noted in the store for logins and webhooks.
 
-TikTok ends every token of a user when the app revokes one, or the user withdraws. A
-login whose code was exchanged before that, and whose record is written after it, would
-keep tokens that are dead. So each end is noted in the store, before the record is
-deleted, and a login reads the note when its record is written.
+TikTok ends every token of a user when the app revokes one, or the user withdraws. If a
+login's code was exchanged before that and its record is written after it, the record
+has invalid tokens. So each end is noted in the store before the record is deleted, and
+a login reads the note when its record is written.
 
-TikTok also sends a webhook about a revoke of the app's own, perhaps after the user has
-logged in again. By the note the webhook is recognized.
+TikTok also sends a webhook about a revoke by the app itself, perhaps after the user has
+logged in again. The note identifies that webhook.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ _TOKEN_WORKS = frozenset(("scope_not_authorized", "scope_permission_missed"))
 
 
 class NotedEnds(NamedTuple):
-    """What is noted of a user, in seconds since 1970; 0 for what never was."""
+    """The notes about one user, in seconds since 1970; 0 for never."""
 
     #: When the access ended last, or may have.
     ended_at: int = 0
-    #: When the last revoke of the app's own was over.
+    #: When the last revoke by the app ended.
     revoked_at: int = 0
-    #: When each revoke began that is not over, or whose process has died.
+    #: When each revoke began that has not ended, or whose process has died.
     begun: tuple[int, ...] = ()
 
     def pack(self) -> bytes:
@@ -52,7 +52,7 @@ class NotedEnds(NamedTuple):
 
     @classmethod
     def unpack(cls, packed: bytes | None) -> NotedEnds:
-        """Return what `pack` wrote; of anything else, that nothing is noted."""
+        """Return the note that `pack` wrote; an empty note for any other text."""
         try:
             version, ended, revoked, begun = (packed or b"").decode().split(" ")
             times = tuple(int(at) for at in begun.split(",") if at)
@@ -71,7 +71,7 @@ class NotedEnds(NamedTuple):
         return self._replace(ended_at=max(self.ended_at, now))
 
     def without_begun(self, began_at: int) -> NotedEnds:
-        """Return the note without one of the revokes that began at a time."""
+        """Return the note without one of the revokes that began at `began_at`."""
         begun = [*self.begun]
         with contextlib.suppress(ValueError):
             begun.remove(began_at)
@@ -132,7 +132,7 @@ class Endings:
         await self._change(record_id, ended)
 
     async def revoked_at(self, record_id: str) -> int | None:
-        """Return when a revoke of the app's own was last over; None if not lately.
+        """Return when the app's last revoke ended; None if not lately.
 
         Raises:
             StoreError: the store failed.
@@ -148,8 +148,8 @@ class Endings:
     ) -> bool:
         """Whether the access ended since a login's code was sent to TikTok.
 
-        TikTok is asked only if it may have, by the time of the note. Where it does not
-        answer, or the store fails, the next refresh notices it.
+        TikTok is asked only if the note's time allows it. If TikTok does not answer, or
+        the store fails, the next refresh notices an end.
 
         Args:
             record_id: of the user.
@@ -187,7 +187,7 @@ class Endings:
         for _ in swap_attempts():
             before = await self._notes.read(name)
             after = change(NotedEnds.unpack(before))
-            # For a webhook's sake a revoke is remembered for longer.
+            # A revoke is kept longer, so that its webhook can be recognized.
             seconds = NOTE_SECONDS["ended"] if after.revoked_at else _LOGIN_SECONDS
             if await self._notes.swap(name, before, after.pack(), seconds):
                 return

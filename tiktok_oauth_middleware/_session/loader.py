@@ -35,7 +35,7 @@ _DEAD_COOKIES = 1024
 
 
 class _UnreadableError(Exception):
-    """There is a record, and it cannot be opened."""
+    """The record exists, but cannot be opened."""
 
 
 class _Lookup(NamedTuple):
@@ -71,9 +71,9 @@ class SessionLoader(Part):
     async def load_session(self, value: bytes) -> CachedSession | None:
         """Return the session that a cookie names, or None if it names none.
 
-        The words are those of HTTP caching (RFC 9111): a cached session is fresh for a
-        second; after that it is revalidated, which opens nothing if the stored record
-        has not changed; otherwise the record is loaded.
+        The terms are those of HTTP caching (RFC 9111): a cached session is fresh for a
+        second. After that it is revalidated: if the stored record has not changed, it
+        need not be opened; otherwise it is loaded.
 
         Raises:
             StoreError: the store failed.
@@ -96,7 +96,7 @@ class SessionLoader(Part):
         """Return the session; a record is opened only if necessary."""
         record_id = lookup.ticket.record_id
         if self._has_ended(lookup) and self._refresh.is_under_way(record_id):
-            # The token has expired, and reading the record would not give another:
+            # The token has expired, and the record has no newer one yet:
             # wait for the refresh that is running in this process.
             stored = await self._refresh.result(record_id)
             # Another request of this browser may have cached the result by now.
@@ -120,7 +120,7 @@ class SessionLoader(Part):
     ) -> CachedSession | None:
         """Return the cached session, if it was made from the record that is stored.
 
-        The sealed bytes are compared: opening them would give the same, for 10 us.
+        The sealed bytes are compared, because opening them would take 10 us.
         """
         cached, at = self._cache.live.get(lookup.value), lookup.at
         if (
@@ -158,8 +158,8 @@ class SessionLoader(Part):
             stored.at <= now < cached[REVALIDATE_UNTIL]
             and now - stored.at < _FRESH_SECONDS
         ):
-            # Nothing in it is due. Each step below would find that out once more, and
-            # a cookie that this process has not seen yet would cost a third more.
+            # Nothing in it is due. Each step below would check that again, and a cookie
+            # that is new to this process would take a third longer.
             self._cache.remember(lookup.value, cached, stored.changes)
             return cached
         stored = await self._refresh.fresh(stored)
@@ -175,10 +175,10 @@ class SessionLoader(Part):
     def is_to_be_deleted(self, value: bytes) -> bool:
         """Whether the browser is to delete a cookie that names no session.
 
-        It is if the store has no session for it, or if no key of ours signed it. The
-        second does not count on loopback, where all ports share their cookies and such
-        a cookie may be another app's. A record that cannot be opened does not count
-        either: another worker, whose keys are newer, may have sealed it.
+        It is if the store has no session for it, or if none of our keys signed it. The
+        second does not apply on loopback, where all ports share cookies and the cookie
+        may belong to another app. If the record cannot be opened, the cookie stays:
+        another worker with newer keys may have sealed the record.
         """
         if self._is_known_dead(value):
             return True
@@ -223,7 +223,7 @@ class SessionLoader(Part):
         return cached
 
     def ticket(self, value: bytes) -> Ticket | None:
-        """Return what a session cookie says, or None if it is not genuine."""
+        """Return the ticket in a session cookie, or None if it is not genuine."""
         cached = self._cache.live.get(value)
         if cached is not None:
             return Ticket(cached[RECORD_ID], cached[DIGEST])
@@ -252,7 +252,7 @@ class SessionLoader(Part):
     def _cached(
         self, stored: VersionedRecord, session: Session, ticket: Ticket
     ) -> CachedSession:
-        # All times count from the start of the read: a slow answer is an old one.
+        # All times count from the start of the read, since a slow answer may be old.
         record, at = stored.record, stored.at
         end, due_at = (
             self._records.session_ends_at(session),

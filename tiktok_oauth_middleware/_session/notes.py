@@ -1,4 +1,4 @@
-"""Notes in the store: that something was used, was handled or has ended.
+"""Notes in the store: something was used, was handled or has ended.
 
 A login's note holds its result, see `LoginResults`; the names of the others begin with
 their kind.
@@ -29,8 +29,8 @@ def note_name(kind: NoteKind, subject: str) -> str:
     """Return the name of a note.
 
     Args:
-        kind: what it notes.
-        subject: what it is about: the id of a record, or the digest of a webhook.
+        kind: one of the kinds above.
+        subject: the id of a record, or the digest of a webhook.
     """
     return f"{kind}-{subject}"
 
@@ -67,11 +67,11 @@ class Notes:
         return await self._store.get(self.key(name))
 
     async def mark(self, name: str, seconds: float) -> bool:
-        """Write a note that says nothing; False if there was one."""
+        """Write an empty note; False if there was one."""
         return await self.swap(name, None, b"1", seconds)
 
     async def swap(
         self, name: str, old: bytes | None, new: bytes | None, seconds: float
     ) -> bool:
-        """Replace the note `old` by `new`; False if the note was another."""
+        """Replace the note `old` by `new`; False if another note was there."""
         return await self._store.compare_and_set(self.key(name), old, new, seconds)

@@ -89,8 +89,8 @@ class Profiles(Part):
         """Note that the app read a profile, so that its links are renewed.
 
         If the links have expired, the user's next request asks for new ones. If they
-        expire soon, sessions that were cached when nobody read them are loaded again:
-        until when those are valid did not depend on the links.
+        expire soon, sessions that were cached before the first read are loaded again,
+        because the links did not limit how long those are valid.
         """
         record_id = cached[RECORD_ID]
         if record_id in self._readers:
@@ -181,7 +181,7 @@ class Profiles(Part):
             open_id: the user's.
             scopes: the granted scopes, comma separated.
             seconds: the timeout of a call, instead of the settings' ``timeout``.
-            client: of a login under way, whose connection is used.
+            client: of a running login, whose connection is used.
 
         Raises:
             TikTokUnavailable, TikTokError: see `TikTokClient.profile`.

@@ -43,7 +43,7 @@ class Session(NamedTuple):
     def pack(self) -> str:
         """Return the session as a line of text; `unpack` reads it.
 
-        Most have no earlier login, and look as they did before there was that field.
+        Most have no earlier login, and have the same form as before that field existed.
         """
         earlier = self.earlier_login_at
         began = self.created_at if earlier is None else f"{self.created_at}/{earlier}"
@@ -75,7 +75,7 @@ def public_id(digest: str) -> str:
 
 
 def _pair(text: str) -> tuple[int, int]:
-    """Return two numbers; nearly always no failures, and no time to wait for."""
+    """Return two numbers of a line; a shortcut for "0 0", the usual line."""
     if text == "0 0":
         return (0, 0)
     first, second = text.split(" ")
@@ -83,7 +83,7 @@ def _pair(text: str) -> tuple[int, int]:
 
 
 class UserRecord(NamedTuple):
-    """All that is stored of one TikTok user: tokens, scopes, browser sessions.
+    """The stored data of one TikTok user: tokens, scopes, browser sessions.
 
     Times are whole seconds since 1970 UTC. `unpack` restores exactly what `pack` wrote.
     The packed text holds secrets, so only its sealed form leaves the process.
@@ -94,7 +94,7 @@ class UserRecord(NamedTuple):
 
     open_id: str
     access_token: Secret
-    #: When the access token was issued, and when it ends.
+    #: When the access token was issued, and when it expires.
     issued_at: int
     expires_at: int
     #: "" if TikTok gave none.
@@ -117,7 +117,7 @@ class UserRecord(NamedTuple):
     retry_at: int = 0
     #: Oldest first.
     sessions: tuple[Session, ...] = ()
-    #: The app's own user that this TikTok account is connected to, or "", and since
+    #: The app's own user to whom this TikTok account is connected, or "", and since
     #: when.
     user_id: str = ""
     connected_at: int = 0

@@ -80,7 +80,7 @@ class Records:
         """Take the store's adapter, and the cache from which each write removes."""
         self._settings = settings
         self._store = store
-        # No attribute: debuggers and reporters print those.
+        # Not an attribute: debuggers and reporters print attributes.
         keys = [reveal(key) for key in settings.secret_keys]
         self._box = Box(keys, settings.client_key, "grant")
         self._clock = clock
@@ -101,8 +101,8 @@ class Records:
     ) -> AsyncGenerator[tuple[str, VersionedRecord | None], None]:
         """Yield the id of each record and the record; None if it cannot be opened.
 
-        They are read some at a time, so one that was read may have changed by now. Some
-        stores repeat one at times. Nothing is logged: the caller reports it.
+        They are read some at a time, so a record may have changed since. Some stores
+        may yield a record twice. Nothing is logged: the caller reports it.
 
         Args:
             after: the id of a record; those up to it are left out.
@@ -314,7 +314,7 @@ class Records:
             sessions = stored.record.sessions if stored else ()
             others = tuple(s for s in sessions if not ends(s))
             if stored is None or len(others) == len(sessions):
-                # Another process ended it: what is cached here is outdated.
+                # Another process ended it, so the cached sessions are outdated.
                 self.forget_cached(record_id)
                 return None
             if others or self.outlives_sessions(stored.record):
@@ -399,7 +399,8 @@ class Records:
         """Return how long the store keeps a record, in seconds.
 
         This is until the tokens have expired and `_NOTICE` longer, so that their end is
-        noticed; no longer than a session can last if the record does not outlive them.
+        noticed. If the record does not outlive its sessions, it is at most as long as a
+        session can last.
         """
         now = self._clock()
         until: float = record.expires_at

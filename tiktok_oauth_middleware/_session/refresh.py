@@ -162,7 +162,7 @@ class Refresh(Part):
     async def fresh(
         self, stored: VersionedRecord, demand: Demand = DUE
     ) -> VersionedRecord | None:
-        """Return the record with the best token there is; None if the grant has ended.
+        """Return the record with the newest token; None if the grant has ended.
 
         If TikTok could not be asked, the record may still hold an expired token, or the
         token that `demand` was meant to replace.
@@ -207,7 +207,7 @@ class Refresh(Part):
         return self._backend.is_in_flight(_flight(record_id, DUE))
 
     async def result(self, record_id: str) -> VersionedRecord | None:
-        """Wait for the refresh that is under way; return its result.
+        """Wait for the running refresh; return its result.
 
         Raises:
             StoreError: the store failed.

@@ -1,7 +1,7 @@
-"""The rows that an app has in its store: their keys, their kinds, and how one changes.
+"""The rows of an app in its store: their keys, their kinds, and their changes.
 
-A key names the app by a hash of its client key, then the kind of the row, then what the
-row is about. Every change is a compare-and-swap on the bytes that were read.
+A key contains a hash of the app's client key, then the kind of the row, then its
+subject. Every change is a compare-and-swap on the bytes that were read.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from tiktok_oauth_middleware.errors import StoreError
 _MAX_SWAPS = 100
 
 RowKind = Literal["grant", "used", "attempt", "user", "copied", "copying"]
-#: Every kind of row, and what a copy to another store does with it: a record is merged,
-#: a note is written where there is none, and what is left belongs to the one store.
+#: Every kind of row, and how it is copied to another store: a record is merged, a note
+#: is written if there is none, and all other rows stay in their store.
 ROW_KINDS: Mapping[str, Literal["record", "note", "left"]] = {
     "grant": "record",
     # The lease of a process.
     "grant:lock": "left",
     "used": "note",
-    # Of a process that is refreshing now, or died of it.
+    # Of a process that is refreshing now, or died while it did.
     "attempt": "left",
     # Made of the records: which accounts are connected to a user of the app.
     "user": "left",
-    # What the marks say is about the store that they are in.
+    # Marks describe the store that they are in.
     "copied": "left",
     "copying": "left",
 }

@@ -1,7 +1,7 @@
-"""The users of one app without HTTP: their records, their tokens, and how both end.
+"""The users of one app without HTTP: their records, their tokens, and the ends of both.
 
-Jobs need nothing else; the middleware adds paths, cookies and pages. Both refresh a
-token by the same code, under the same lock.
+Jobs need only this; the middleware adds paths, cookies and pages. Both refresh a token
+with the same code, under the same lock.
 """
 
 from __future__ import annotations
@@ -200,7 +200,7 @@ class SessionService:
     def connect_ahead(self) -> None:
         """Have a connection to TikTok opened for the login that has just begun.
 
-        It costs no import: nothing happens until the client is there.
+        It imports nothing: without a client, no connection is opened.
         """
         client: TikTokClient | None = self.backend.created(self, "client")
         if client is not None:
@@ -217,8 +217,8 @@ class SessionService:
             logger.warning("no client for TikTok yet: %s", type(error).__name__)
 
     async def aclose(self) -> None:
-        """Close this process's or event loop's connections; a store if opened here."""
-        # Wait for refreshes under way: TikTok sends new tokens only once.
+        """Close this process's or event loop's connections, and a store opened here."""
+        # Wait for running refreshes: TikTok sends new tokens only once.
         await self.backend.drain(self.refresh.longest)
         client = self.backend.pop_created(self, "client")
         if client is not None:
@@ -323,8 +323,8 @@ class SessionService:
     async def revoke_refused(self, record_id: str, record: UserRecord) -> None:
         """End a user's access at TikTok with the tokens of a login that was refused.
 
-        TikTok ends it for all of the user's tokens of this app, so a record that there
-        is of this user is deleted.
+        TikTok ends it for all of the user's tokens of this app, so the user's record,
+        if there is one, is deleted.
 
         Args:
             record_id: of the user.
@@ -384,4 +384,4 @@ class SessionService:
 
 
 def _nothing() -> None:
-    """Do nothing at the end of a thread: most stores' connections need no care."""
+    """Do nothing at the end of a thread: most stores' connections need no closing."""

@@ -1,4 +1,4 @@
-"""What the parts that serve one app's users have in common."""
+"""The objects that the parts for one app's users share."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Shared:
 
 
 class Part:
-    """Base of the parts: has what they share as attributes."""
+    """Base of the parts: has the shared objects as attributes."""
 
     def __init__(self, shared: Shared) -> None:
         self._settings = shared.settings

@@ -61,9 +61,9 @@ class SessionInfo:
 
     #: As in `TikTokAuth.session_id`; safe to show and to log.
     session_id: str
-    #: When the login was that began it.
+    #: When the login that began it took place.
     created_at: int
-    #: When it was last used, give or take five minutes: not every request writes.
+    #: When it was last used, within five minutes: not every request writes.
     last_seen_at: int
 
 

@@ -1,7 +1,7 @@
 """Where records are stored: in memory, SQLite, Redis, an SQL database, or your own.
 
-Here are the protocols and what loads no database's library; the other stores are
-names of `tiktok_oauth_middleware`, which loads each when it is first used.
+Here are the protocols and the stores that need no database library. The other stores
+are names of `tiktok_oauth_middleware`, which loads each when it is first used.
 """
 
 from .base import AsyncStore, Store

@@ -2,8 +2,8 @@
 
 A store keeps rows of bytes by key, each until it expires. It has four methods, chosen
 so that every flow is one read and one swap: a caller replaces a row only by naming the
-value that it replaces. A missing row is an answer (None, False); a failure to answer is
-a `StoreError`. The two are never confused.
+value that it replaces. For a missing row the result is None or False; if the store
+cannot answer, it raises `StoreError`.
 
 A store receives ciphertext and keeps no secret of its own. It may be slow, so it
 declares when its calls may block (``waits``, see `Store`).
@@ -29,8 +29,8 @@ Waits = Literal["never", "writes", "always"]
 class Store(Protocol):
     """Rows of bytes by key, each with a time to live; safe to use from any thread.
 
-    Every failure is a `StoreError`, raised ``from`` the store's own exception; no
-    answer within about two seconds is one, and the store must enforce that timeout.
+    Every failure is a `StoreError`, raised ``from`` the store's own exception. A store
+    must also raise it if it has no answer within about two seconds.
 
     A class may say in an attribute ``waits`` how long its calls block, so that an
     event loop need not send all of them to a thread: ``"never"`` (memory),
@@ -53,8 +53,8 @@ class Store(Protocol):
 
         Args:
             key: The row.
-            old: What must be there; None: nothing, or only what has expired.
-            new: What to put there; None: nothing, the row is deleted.
+            old: The value that must be there; None: no row, or an expired one.
+            new: The new value; None deletes the row.
             ttl: Seconds until the row counts as missing; zero or less is at once.
                 Ignored if `new` is None.
 
@@ -90,14 +90,14 @@ class Listing(Protocol):
 class Paging(Protocol):
     """An optional method of a store, for callers that process very many rows.
 
-    Without it `Listing.keys` is asked, whose answer holds every key at once.
+    Without it `Listing.keys` is called, which returns every key at once.
     """
 
     def pages(self, prefix: str) -> Iterator[list[str]]:
         """Yield the keys that begin with `prefix` in lists of a thousand or so.
 
-        A row that is there all the while is in one of the lists, or in several. A row
-        that is written or deleted meanwhile may be in one or not.
+        A row that exists during the whole call is in one of the lists, or in several. A
+        row that is written or deleted meanwhile may be missing.
         """
         ...
 
@@ -105,9 +105,9 @@ class Paging(Protocol):
 class RowPaging(Protocol):
     """An optional method of a store, for callers that read very many rows.
 
-    Without it `Paging.pages` is asked for the keys, and `get` for each row. It is not
-    called on a subclass that has a ``get``, ``keys`` or ``pages`` of its own, which
-    may mean something else.
+    Without it `Paging.pages` is called for the keys, and `get` for each row. It is also
+    not called on a subclass that overrides ``get``, ``keys`` or ``pages``, because
+    ``rows`` may then not agree with them.
     """
 
     def rows(self, prefix: str) -> Iterator[list[tuple[str, bytes]]]:
@@ -231,8 +231,8 @@ class SwapLock:
         """Release the lock, if it is still ours."""
         if not self._held:
             return
-        # The work under the lock is done: a failure to release the lock must not become
-        # its error, nor hide one. The next holder waits until the lease ends.
+        # The work under the lock is done: a failure to release the lock must not
+        # replace its result or its error. The next holder waits until the lease ends.
         try:
             self._store.compare_and_set(self._row, self._owner, None, 0)
         except StoreError as error:
@@ -272,9 +272,9 @@ class AsyncSwapLock:
 
     @property
     def renew_blocking(self) -> Callable[[float], bool] | None:
-        """What renews the lock from a thread, whatever the event loop is busy with.
+        """The function that renews the lock from a thread, while the loop is busy.
 
-        None where the store cannot block: see its ``has_blocking_methods``.
+        None if the store cannot block: see its ``has_blocking_methods``.
         """
         if not getattr(self._store, "has_blocking_methods", False):
             return None

@@ -70,7 +70,7 @@ def is_conflict(cause: BaseException) -> bool:
 
 
 def is_read_only(cause: BaseException) -> bool:
-    """Whether a driver reports a server that takes no writes, as after a failover."""
+    """Whether a driver reports a server that accepts no writes, as after a failover."""
     return not _READ_ONLY.isdisjoint(error_codes(cause))
 
 

@@ -1,4 +1,4 @@
-"""Findings about stores: whether each can be written, and keeps what is written."""
+"""Findings about stores: whether each can be written, and keeps the written values."""
 
 from __future__ import annotations
 

@@ -101,12 +101,12 @@ class DjangoStore:
         )
 
     def close(self) -> None:
-        """Close the store's own connection of this thread; Django closes its."""
+        """Close the store's own connection of this thread; Django closes the others."""
         self._connections.close()
 
     @property
     def is_bound_to_thread(self) -> bool:
-        """Whether other threads would not see the rows that this one sees."""
+        """Whether other threads do not see this thread's rows."""
         return self._connections.is_bound_to_thread()
 
     def close_thread(self) -> None:

@@ -1,17 +1,17 @@
-"""The connections of `DjangoStore`: the project's, and inside of a transaction its own.
+"""The connections of `DjangoStore`: the project's, and in a transaction a second one.
 
-Which one a statement takes is decided by the transaction that the calling thread is in:
+The transaction of the calling thread decides which connection a statement uses:
 
-- Outside of a transaction, the project's connection, where each statement is a
-  transaction of its own. The middleware is outside, also with ``ATOMIC_REQUESTS``,
-  which wraps the view only.
-- Inside of one (``atomic``, ``ATOMIC_REQUESTS``), a connection of the store's own.
-  TikTok has rotated a refresh token by then, whatever happens to the view's
-  transaction: a token written in it would be lost with a rollback, and the user with
-  it. Reads take it as well, because a REPEATABLE READ transaction sees old rows. SQLite
-  has one writer at a time: if the view has written before, or has read without WAL, the
-  store can only read, and a refresh is refused before TikTok is asked.
-- Inside of the transaction that Django's `TestCase` wraps around a test, the project's
+- Outside a transaction, the project's connection, where each statement is a transaction
+  by itself. The middleware is outside, also with ``ATOMIC_REQUESTS``, which wraps only
+  the view.
+- Inside a transaction (``atomic``, ``ATOMIC_REQUESTS``), the store's own connection.
+  TikTok has rotated the refresh token by then. If the view's transaction contained the
+  new token, a rollback would lose it and sign the user out. Reads use this connection
+  as well, because a REPEATABLE READ transaction sees old rows. SQLite has one writer at
+  a time: if the view has written before, or has read without WAL, the store can only
+  read, and a refresh is refused before TikTok is asked.
+- Inside the transaction that Django's `TestCase` wraps around a test, the project's
   connection, so that a test sees its rows and leaves none.
 """
 
@@ -120,13 +120,13 @@ class DjangoConnections(BlockingConnections):
         return bool(connections[self.alias].in_atomic_block)
 
     def close(self) -> None:
-        """Close the store's own connection of this thread; Django closes its."""
+        """Close the store's own connection of this thread; Django closes the others."""
         own = self._own.__dict__.pop("connection", None)
         if own is not None:
             own.close()
 
     def is_bound_to_thread(self) -> bool:
-        """Whether other threads would not see the rows that this one sees."""
+        """Whether other threads do not see this thread's rows."""
         connection = connections[self.alias]
         return not _is_free(connection) or _is_memory(connection)
 
@@ -191,7 +191,7 @@ def _is_free(connection: Any) -> bool:
 
 
 def _is_in_test(connection: Any) -> bool:
-    """Whether all open transactions are inside of a `TestCase`'s."""
+    """Whether all open transactions are inside that of a `TestCase`."""
     blocks = connection.atomic_blocks
     return bool(blocks) and getattr(blocks[0], "_from_testcase", False)
 

@@ -1,10 +1,10 @@
 """A store in this process's memory: for development, tests and a single worker.
 
 Values and expiry times are two dictionaries of atoms, which the garbage collector does
-not track: 100,000 users add no object to a full collection, where one object for each
-row would add milliseconds. Up to CPython 3.13 it leaves the dictionaries themselves
-alone too; from 3.14 on it passes over each once. Each process has a store of its own,
-so it does not work with several workers, and logs a warning about that.
+not track: 100,000 users add no object to a full collection, while one object for each
+row would add milliseconds. Up to CPython 3.13 it does not scan the dictionaries
+themselves either; from 3.14 on it scans each once. Each process has its own store, so
+it does not work with several workers, and logs a warning about that.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-#: Rows that each write checks for expiry. A write adds one row at most, so any number
-#: above one keeps up; a larger one finds expired rows sooner.
+#: Rows that each write checks for expiry. A write adds at most one row, so any number
+#: above one is enough; a larger one finds expired rows sooner.
 _LOOKED_AT = 4
 
 
@@ -129,7 +129,7 @@ class MemoryStore:
                 self._put(key, None, 0)
 
     def after_fork(self) -> None:
-        """Take a new lock: the old one's holder does not exist in this process."""
+        """Make a new lock: the holder of the old one does not exist in this process."""
         self._lock = threading.Lock()
         self._is_forked = True
         self._has_checked_workers = False

@@ -28,18 +28,18 @@ Clock = Callable[[], float]
 class StoreKind:
     """A kind of store. No column has a default, so that none can be forgotten."""
 
-    #: What URLs begin with. One that ends in "+" is followed by a driver's name, such
-    #: as ``postgresql+psycopg``.
+    #: The schemes of its URLs. One that ends in "+" is followed by a driver's name,
+    #: such as ``postgresql+psycopg``.
     schemes: tuple[str, ...]
     #: URLs to show in the error about a wrong one.
     examples: tuple[str, ...]
-    #: What it keeps rows in, for messages.
+    #: The name of the software that keeps the rows, for messages.
     title: str
     #: The package it needs, and the extra of this distribution that installs it; None
     #: where Python's standard library is enough.
     package: str | None
     extra: str | None
-    #: Returns what is wrong with a URL of one of the schemes, or None.
+    #: Returns the fault of a URL of one of the schemes, or None.
     fault: Callable[[str], str | None]
     #: Returns the store of a URL; nothing is connected to yet.
     open: Callable[[str, Clock], Store]
@@ -84,7 +84,7 @@ def store_fault(url: str) -> str | None:
 def create_store(url: str) -> str:
     """Make the tables of the store that a URL names, if it needs any.
 
-    Safe to repeat: what is there stays as it is.
+    Safe to repeat: existing tables are not changed.
 
     Args:
         url: One that `store_fault` finds nothing wrong with.

@@ -24,10 +24,10 @@ class SQLStore:
 
     Args:
         url_or_engine: A URL of SQLAlchemy, such as ``postgresql+psycopg://host/name``,
-            or an `Engine` or `AsyncEngine` of the app's own, which stays the app's to
-            close and keeps its own timeouts. A URL whose driver works in both worlds
-            (psycopg 3) serves both; with a driver for asyncio alone (asyncpg,
-            asyncmy) the store works under ASGI on asyncio.
+            or the app's own `Engine` or `AsyncEngine`, which keeps its own timeouts and
+            which the app closes. With a driver for blocking and async calls (psycopg 3)
+            the store works under WSGI and ASGI; with a driver only for asyncio
+            (asyncpg, asyncmy) it works under ASGI on asyncio.
         table: The table's name.
         schema: The table's schema; None is the database's default.
         timeout: Seconds for a connection, and for an answer.
@@ -85,7 +85,7 @@ class SQLStore:
         """Add the store's table to an app's own metadata, for migrations by Alembic.
 
         Args:
-            metadata: What Alembic compares the database with.
+            metadata: The metadata with which Alembic compares the database.
             table: The table's name.
             schema: The table's schema; None is the metadata's, or the database's
                 default.

@@ -1,4 +1,4 @@
-"""The connections of `SQLStore`: one engine of SQLAlchemy a process and event loop."""
+"""The connections of `SQLStore`: one SQLAlchemy engine per process and event loop."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ _IN_MEMORY = (None, "", ":memory:")
 class ProcessConnections(BlockingConnections):
     """Connections of this process, whose calls block, used through SQLAlchemy.
 
-    An app's own engine is: a `Connection` applies its options and reports to its
-    listeners.
+    An app's own engine is used in this way, because a `Connection` applies its options
+    and reports to its listeners.
     """
 
     def __init__(self, engine: Engine, timeout: float) -> None:
@@ -215,7 +215,7 @@ class ConnectionSource:
     def after_fork(self) -> None:
         """Drop all connections: a forked worker must not use its parent's."""
         self._making = threading.Lock()
-        # Kept, since some drivers say goodbye when a connection is collected.
+        # Kept, since some drivers send a message when a connection is collected.
         self._inherited += [self._by_process, self._by_loop]
         self._by_process, self._by_loop = None, {}
         if isinstance(self._given, ProcessConnections):

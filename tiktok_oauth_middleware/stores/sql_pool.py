@@ -1,8 +1,9 @@
-"""Pools of `SQLStore`: connections that statements are given to directly.
+"""Pools of `SQLStore`: statements go directly to the driver's connections.
 
-SQLAlchemy connects, with all that its URL says. Its `Connection` executes nothing: that
-takes two to six times the CPU time of the query, most of all in an event loop, where it
-switches between greenlets. Its own pool is left out too, a tenth of a read.
+SQLAlchemy only connects, with all options of its URL. Statements do not go through its
+`Connection`, which takes two to six times the CPU time of the query, most in an event
+loop, where it switches between greenlets. Its pool is not used either, which saves a
+tenth of a read.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 
     from .table import Result, Statement
 
-#: Connections of one process or event loop. PostgreSQL takes a hundred as installed, so
-#: that eight processes with twenty each are refused; a read holds one for 0.5 ms.
+#: Connections of one process or event loop. PostgreSQL by default accepts a hundred,
+#: and would refuse eight processes with twenty each; a read holds one for 0.5 ms.
 _POOL = 8
 #: Classes of errors about a row that exists already: of the drivers, and of asyncpg.
 _EXISTS = frozenset({"IntegrityError", "IntegrityConstraintViolationError"})
@@ -40,9 +41,9 @@ class _Idle:
     """Connections between two statements, of which the last used is used first.
 
     Args:
-        turns: An empty queue: who takes a turn from it may use one connection.
-        dialect: The dialect of SQLAlchemy.
-        terminate: Closes a connection at once, without a word to the server.
+        turns: An empty queue: a caller that takes a turn from it may use one
+        connection. dialect: The dialect of SQLAlchemy. terminate: Closes a connection
+        at once, without a message to the server.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class _Idle:
         self.turns.put_nowait(None)
 
     def failed(self, error: Exception, connection: Any) -> ExecutionError:
-        """Return how a statement failed; drop what may lead to the same failure."""
+        """Return the error of a statement; drop connections that may fail too."""
         if connection is None:
             return ExecutionError(driver_error(error))
         if is_read_only(error) or self._dialect.is_disconnect(error, connection, None):
@@ -199,7 +200,7 @@ class PooledLoopConnections(LoopConnections):
 
 
 def _detached(connection: Any) -> Any:
-    """Return the driver's connection, which SQLAlchemy forgets."""
+    """Return the driver's connection, detached from SQLAlchemy."""
     found = connection.dbapi_connection
     connection.detach()
     return found

@@ -1,1 +1,1 @@
-"""Threads for WSGI, event loops for ASGI: the one place where the two differ."""
+"""Threads for WSGI, event loops for ASGI: all that differs between the two."""

@@ -1,10 +1,11 @@
-"""The backend protocol: what differs between WSGI and ASGI below the middlewares.
+"""The backend protocol: the differences between WSGI and ASGI below the middlewares.
 
-Every flow is written once, as ``async def``, and awaits only what is here, in the
-client and in the stores. `AsyncBackend` serves ASGI: it suspends, on asyncio or Trio.
-`ThreadBackend` serves WSGI: its coroutines block and never suspend, so `run` finishes a
-whole flow with one ``send(None)``: no event loop, no thread for each request. (Six
-steps cost 1.4 us that way; an event loop for each request 93, a portal thread 68.)
+Every flow is written once, as ``async def``, and awaits only methods of this protocol,
+of the client and of the stores. `AsyncBackend` serves ASGI: it suspends, on asyncio or
+Trio. `ThreadBackend` serves WSGI: its coroutines block and never suspend, so `run`
+finishes a whole flow with one ``send(None)``: no event loop, no thread for each
+request. (Six steps cost 1.4 us that way; an event loop for each request 93, a portal
+thread 68.)
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def run(flow: Coroutine[Any, Any, T]) -> T:
 
 
 class Outcome:
-    """What a block returned or raised, for another thread or task to take.
+    """The value or exception of a block, for another thread or task.
 
     ``with outcome: outcome.value = call()`` keeps an exception of the given class, and
     lets others pass.
@@ -127,7 +128,7 @@ class TLSContext:
 
 
 class Backend(Protocol):
-    """What flows need of their environment: threads, or an event loop."""
+    """The environment of flows: threads, or an event loop."""
 
     def adapt_store(self, store: Any) -> StoreAdapter:
         """Return a store's methods as coroutines."""
@@ -179,11 +180,11 @@ class Backend(Protocol):
         ...
 
     async def shielded(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Return the result of `work`, which no cancellation of the caller stops."""
+        """Return the result of `work`, which is not cancelled with its caller."""
         ...
 
     async def get_or_create(self, make: Callable[[], T], owner: object, name: str) -> T:
-        """Return what `make` created for this name and owner, at the first call.
+        """Return the object that `make` created at the first call for a name and owner.
 
         Under ASGI each event loop has its own.
         """
@@ -202,11 +203,11 @@ class Backend(Protocol):
         ...
 
     def created(self, owner: object, name: str) -> Any:
-        """Return what `get_or_create` made; None if it made nothing here."""
+        """Return the object that `get_or_create` made here, or None."""
         ...
 
     def pop_created(self, owner: object, name: str) -> Any:
-        """Return what `get_or_create` made and forget it; None if it made nothing."""
+        """Remove and return the object that `get_or_create` made here, or None."""
         ...
 
     async def run_all(
@@ -222,8 +223,8 @@ class Backend(Protocol):
         were begun are finished first.
 
         Args:
-            works: what to do. They are functions, whose representation shows nothing:
-                reporters of exceptions record the locals of the frames here.
+            works: the functions to call. A function's repr shows no secret: reporters
+                of exceptions record the locals of the frames here.
             limit: 1 does one after the other, in the caller's thread or task.
             at_thread_end: called at the end of each thread that was started.
         """
@@ -240,12 +241,12 @@ class Backend(Protocol):
     async def ask_app(
         self, call: Callable[[], Any], seconds: float, *, is_async: bool
     ) -> Outcome:
-        """Return what an app's own code returned or raised, as `call_app_code` runs it.
+        """Return the value or exception of an app's code, run as by `call_app_code`.
 
-        Under ASGI a plain function runs in a thread, so that it may block. The time is
-        a limit there: a coroutine is cancelled, a thread is left behind with its
-        result. Under WSGI the call is made in the request's own thread, since the
-        app's database connections belong to it, and ends when it ends.
+        Under ASGI a plain function runs in a thread, so that it may block. After
+        `seconds` a coroutine is cancelled, and a thread is abandoned with its result.
+        Under WSGI the call is made in the request's own thread, to which the app's
+        database connections belong, and has no limit.
 
         Args:
             call: returns a value or, if `is_async`, an awaitable.

@@ -30,16 +30,16 @@ class AsyncBackend:
     is_blocking = False
 
     def __init__(self) -> None:
-        #: What belongs to an event loop, dropped when the loop is collected.
+        #: The objects of each event loop, dropped when the loop is collected.
         self._by_loop: weakref.WeakKeyDictionary[Any, dict[str, Any]] = (
             weakref.WeakKeyDictionary()
         )
         self._running: set[asyncio.Task[Any]] = set()
-        #: Tasks that nobody waits for; a loop alone would not keep them alive.
+        #: Tasks for which no caller waits; a loop alone would not keep them alive.
         self._background: set[asyncio.Task[Any]] = set()
 
     def _here(self) -> dict[str, Any]:
-        """Return what belongs to the running event loop."""
+        """Return the objects of the running event loop."""
         import asyncio
 
         # anyio's `RunVar` works on both, but takes four times as long, and a thousand
@@ -61,7 +61,7 @@ class AsyncBackend:
 
         here = self._here()
         if "threads" not in here:
-            # A limiter of our own: an app whose views occupy all of anyio's default
+            # A separate limiter: an app whose views occupy all of anyio's default
             # threads must not delay the writing of a refreshed token.
             here["threads"] = CapacityLimiter(_THREADS)
         return await to_thread.run_sync(work, *args, limiter=here["threads"])
@@ -297,7 +297,7 @@ class AsyncBackend:
 
 
 async def _in_a_task(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Do the work in a task of asyncio, which has a stack of its own.
+    """Do the work in a task of asyncio, which has a separate stack.
 
     If an app's callback awaits something that was cancelled, the request is not
     cancelled by that.

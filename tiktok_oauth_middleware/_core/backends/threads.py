@@ -39,7 +39,7 @@ class ThreadBackend:
         register_after_fork(self)
 
     def after_fork(self) -> None:
-        """Forget the parent's locks, calls in flight and clients."""
+        """Replace the parent's locks, calls in flight and clients."""
         self._calls: dict[Hashable, SharedCall] = {}
         self._shared: weakref.WeakKeyDictionary[Any, dict[str, Any]] = (
             weakref.WeakKeyDictionary()
@@ -55,7 +55,7 @@ class ThreadBackend:
     async def with_timeout(
         self, seconds: float, call: Callable[[], Any], meanwhile: Meanwhile | None
     ) -> Any:
-        """Run the call in a thread of its own.
+        """Run the call in a new thread.
 
         A socket's timeout bounds a single read, so a peer that sends a byte now and
         then would block the request for ever. At the timeout the thread is left behind
