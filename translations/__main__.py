@@ -32,8 +32,8 @@ CATALOGS = Path(translations.__file__).parent / "catalogs"
 DJANGO = Path(tiktok_oauth_middleware.__file__).parent / "django"
 #: The context of labels in Django's admin; a project's own texts are beside them.
 ADMIN = "TikTok"
-#: Locales that have the catalog of another, as its pages do: every Portuguese.
-SAME = {"pt_BR": "pt"}
+#: The folder that Django looks into for every Portuguese, as our pages have one for all.
+FOLDERS = {"pt_BR": "pt"}
 PROJECT = "tiktok-oauth-middleware"
 #: What stands in place of {} in each sentence.
 VALUES = {
@@ -144,12 +144,12 @@ def _compiled(messages: Iterable[Message]) -> bytes:
 
 def catalogs(tag: str, catalog: Catalog) -> dict[Path, bytes]:
     """Return what is installed for a language: its files, and what they hold."""
-    files = {CATALOGS / f"{tag}.mo": mo(catalog)}
     locale = tag.replace("-", "_")
-    for each in filter(None, (locale, SAME.get(locale))):
-        path = DJANGO / "locale" / each / "LC_MESSAGES" / "django.mo"
-        files[path] = django_mo(catalog)
-    return files
+    folder = DJANGO / "locale" / FOLDERS.get(locale, locale) / "LC_MESSAGES"
+    return {
+        CATALOGS / f"{tag}.mo": mo(catalog),
+        folder / "django.mo": django_mo(catalog),
+    }
 
 
 def main() -> None:

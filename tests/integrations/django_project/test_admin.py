@@ -140,6 +140,10 @@ def test_a_failing_store(accounts, admin):
             "pt",
             ["Contas do TikTok", "Permissões", "O token vence em", "último login em"],
         ),
+        (
+            "pt-br",
+            ["Contas do TikTok", "Permissões", "O token vence em", "último login em"],
+        ),
         ("ar", ["حسابات TikTok", "الأذونات", "انتهاء الرمز المميز", "آخر تسجيل دخول"]),
         ("zh-hant", ["TikTok 帳號", "權限", "權杖到期時間", "上次登入時間"]),
         ("en-gb", ["TikTok accounts", "Scopes", "Token ends", "Last login at"]),
