@@ -32,7 +32,7 @@ CATALOGS = Path(translations.__file__).parent / "catalogs"
 DJANGO = Path(tiktok_oauth_middleware.__file__).parent / "django"
 #: The context of labels in Django's admin; a project's own texts are beside them.
 ADMIN = "TikTok"
-#: The folder that Django looks into for every Portuguese, as our pages have one for all.
+#: Where Django looks for every Portuguese; our pages have one catalog for all, too.
 FOLDERS = {"pt_BR": "pt"}
 PROJECT = "tiktok-oauth-middleware"
 #: What stands in place of {} in each sentence.
