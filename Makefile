@@ -18,7 +18,7 @@ COVERING ?= -k "not (asyncio or trio or redis)" tests/unit/_core/test_return_to.
 	connect recent_login store_copy button ended_access)) \
 	tests/integrations/django_project/test_connecting_login.py
 
-.PHONY: bench bench-check coverage demo demo-flask demo-django test matrix lint reliability sealing audit fuzz soak mutate paths apps browsers servers proxies clean
+.PHONY: bench bench-check coverage demo demo-flask demo-django test whole matrix lint reliability sealing audit fuzz soak mutate paths apps browsers servers proxies clean
 
 # The environment is made anew when what it must hold has changed.
 $(VENV)/ready: pyproject.toml
@@ -43,7 +43,7 @@ demo-django: $(VENV)/ready  ## the Django example, with the stand-in for TikTok
 # Every process needs the same hash seed, to collect the same tests in the same order.
 test coverage: export PYTHONHASHSEED = 0
 # Bytecode that is kept halves the seconds in which each process imports and collects.
-test coverage: export PYTHONDONTWRITEBYTECODE =
+test coverage whole: export PYTHONDONTWRITEBYTECODE =
 test: $(VENV)/ready-to-test lint  ## the whole suite
 	$(RUN) -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 
@@ -54,6 +54,11 @@ coverage: $(VENV)/ready-to-test  ## branches of what is guarded, by its own test
 	$(RUN) -m pytest -n $(WORKERS) --dist loadgroup $(COVERING)
 	env -u COVERAGE_PROCESS_START $(RUN) -m coverage combine --quiet
 	env -u COVERAGE_PROCESS_START $(RUN) -m coverage report --include=$(GUARDED) --fail-under=98
+
+# Ten minutes and more for each; ARGS="-- tests/flows" runs less.
+PYTHONS ?= python3.12 python3.13 python3.14 python3.15
+whole: $(VENV)/ready-to-test  ## the whole suite on other Pythons; PYTHONS="python3.13"
+	$(RUN) .ci/whole.py --workers $(WORKERS) $(PYTHONS) $(ARGS)
 
 matrix: $(VENV)/ready-to-test  ## the wheel in environments of its own; ARGS="lowest httpx"
 	$(RUN) .ci/matrix.py $(ARGS)

@@ -44,7 +44,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from zipfile import ZipFile
 
-from pythons import KNOWN, Missing, Python, describe, find
+from pythons import KNOWN, WITHOUT, Missing, Python, describe, find
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -284,8 +284,9 @@ def core(python: Path) -> list[str]:
     """Return what the tests need there, as pip takes it."""
     found = describe(python)
     asked = list(PROJECT["dependency-groups"]["core"])
-    if found is not None and found.name.endswith("t"):
-        asked = [each for each in asked if not each.startswith("ada-url")]  # no wheel
+    if found is not None:
+        without = tuple(WITHOUT.get(found.name, {}))
+        asked = [each for each in asked if not each.startswith(without)]
     if found is not None and found.implementation.startswith("PyPy 7.3.19"):
         # The wheels of these that are compiled from Rust do not load any more.
         asked += ["cryptography<47", "hypothesis<6.151", "pydantic<2.13"]

@@ -30,6 +30,14 @@ KNOWN = {
     # PyPy 8 of sid finds no wheels yet: they are built for PyPy 7.3.
     "pypy3.11": ("trixie", "pypy3"),
 }
+#: What the tests use and cannot be installed there, by reason; the tests that need it
+#: are skipped. Markers in pyproject.toml cannot name a build without the lock.
+WITHOUT = {
+    "python3.14t": {
+        "ada-url": "has no wheel, and its build needs cffi's",
+        "gevent": "has no wheel",
+    },
+}
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 FOLDER = CACHE / "tiktok_oauth_middleware" / "pythons"
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")

@@ -214,18 +214,25 @@ def a_scope(path: str, lines: Any = (), **more: Any) -> dict[str, Any]:
 
 
 async def drive(app: Any, scope: Any, messages: Any = ()) -> list[Any]:
-    """Call an ASGI app; return what it sent."""
-    incoming, sent = list(messages), []
+    """Call an ASGI app; return what it sent.
+
+    As servers do: a client waits for its whole answer, and is gone after it. Quart 0.23
+    does not return before it has been told so.
+    """
+    incoming, sent, is_answered = list(messages), [], anyio.Event()
 
     async def receive():
         if incoming:
             return incoming.pop(0)
-        if scope["type"] == "http":  # the client waits for its answer
-            await anyio.sleep_forever()
+        if scope["type"] == "http":
+            await is_answered.wait()
+            return {"type": "http.disconnect"}
         return {"type": "websocket.disconnect", "code": 1006}
 
     async def send(message):
         sent.append(message)
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            is_answered.set()
 
     await app(scope, receive, send)
     return sent
