@@ -14,15 +14,17 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, closing, redirect_stdout
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from . import __version__
 from ._core.redact import one_line
+from ._core.secret import reveal
 from ._store_command import add_arguments, hide_urls, run_action
 from ._users_command import (
     INTERRUPTED,
     Report,
     Sweep,
+    TokensInLoop,
     add_list_arguments,
     add_sweep_arguments,
     list_users,
@@ -342,9 +344,16 @@ def _disconnect(given: argparse.Namespace) -> int:
 def _tokens(
     on_event: Callable[[Event], None] | None = None,
 ) -> AbstractContextManager[TikTokTokens]:
+    from ._core.backends.command import needs_event_loop
+    from .stores.registry import open_store
     from .tokens import TikTokTokens
 
-    return closing(TikTokTokens(TikTokSettings.from_env(), on_event=on_event))
+    settings = TikTokSettings.from_env()
+    tokens = TikTokTokens(settings, on_event=on_event)
+    in_loop = needs_event_loop(
+        open_store(reveal(settings.store))
+    )  # connects to nothing
+    return closing(cast("TikTokTokens", TokensInLoop(tokens)) if in_loop else tokens)
 
 
 def _days(text: str) -> float:

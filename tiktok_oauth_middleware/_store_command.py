@@ -123,9 +123,7 @@ def copy(
             do not fit; nothing was copied.
         StoreError: a store failed; what was copied stays.
     """
-    from ._core.backends.base import run
-    from ._core.backends.event_loop import AsyncBackend
-    from ._core.backends.threads import ThreadBackend
+    from ._core.backends.command import backend_for, finish
 
     urls = _given(between[0], "FROM"), _given(between[1], "TO")
     for url, which in zip(urls, ("FROM", "TO"), strict=True):
@@ -142,16 +140,10 @@ def copy(
         last.report = report
         shown.show(lambda: _sentence(report))
 
-    in_loop = any(getattr(store, "needs_event_loop", False) for store in stores)
-    backend: Backend = AsyncBackend() if in_loop else ThreadBackend()
+    backend = backend_for(*stores)
     work = _copied(settings, stores, backend, clock, show)
     try:
-        if in_loop:
-            import asyncio
-
-            report = asyncio.run(work)
-        else:
-            report = run(work)
+        report = finish(work, backend)
     except KeyboardInterrupt:
         shown.clear()
         done = "nothing was copied" if last.report is None else _sentence(last.report)

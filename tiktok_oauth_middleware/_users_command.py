@@ -7,13 +7,14 @@ shown on a terminal, and Ctrl-C says how far the command came and how to go on.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from functools import partial
 from itertools import chain, islice
 from typing import Any, NamedTuple, Protocol, TextIO
 
 from ._core.progress import Progress
 from ._core.redact import one_line
+from .stores.base import ROWS
 
 #: Exit code of a program that SIGINT ended: 128 + 2.
 INTERRUPTED = 130
@@ -263,6 +264,50 @@ class Sweep:
         refreshed, failed, ended = self._counts.values()
         counts = f", {refreshed} refreshed, {failed} failed, {ended} ended"
         return f"{self._read} users read{counts if self._is_counting else ''}"
+
+
+class TokensInLoop:
+    """The blocking methods of a `TikTokTokens` whose store needs an event loop.
+
+    Each runs the method of the same name for asyncio, in one loop for all of them.
+    """
+
+    def __init__(self, tokens: Any) -> None:
+        import asyncio
+
+        self._tokens = tokens
+        self._runner = asyncio.Runner()
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        method = getattr(self._tokens, f"a{name}")
+        return lambda *args, **options: self._runner.run(method(*args, **options))
+
+    def iter_users(self, *, after: str = "") -> Generator[Any, None, int]:
+        """Yield all stored users; return how many records cannot be opened."""
+        users = self._tokens.aiter_users(after=after)
+        try:
+            while some := self._runner.run(_some(users)):
+                yield from some
+        finally:
+            self._runner.run(users.aclose())
+        return int(self.unreadable())
+
+    def close(self) -> None:
+        """Close the connections and the event loop."""
+        try:
+            self._runner.run(self._tokens.aclose())
+        finally:
+            self._runner.close()
+
+
+async def _some(users: AsyncGenerator[Any, None]) -> list[Any]:
+    """Return the next users; none at the end."""
+    found = []
+    async for user in users:
+        found.append(user)
+        if len(found) == ROWS:
+            break
+    return found
 
 
 def _report_unreadable(report: Report, count: int) -> None:

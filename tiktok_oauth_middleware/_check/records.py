@@ -8,8 +8,7 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tiktok_oauth_middleware._core.backends.base import run
-from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
+from tiktok_oauth_middleware._core.backends.command import backend_for, finish
 from tiktok_oauth_middleware._core.findings import Finding, good, note
 from tiktok_oauth_middleware._core.secret import reveal
 from tiktok_oauth_middleware._session.cache import SessionCache
@@ -18,6 +17,7 @@ from tiktok_oauth_middleware.errors import ConfigurationError, StoreError
 from tiktok_oauth_middleware.stores.registry import open_store
 
 if TYPE_CHECKING:
+    from tiktok_oauth_middleware._core.store_adapter import StoreAdapter
     from tiktok_oauth_middleware.settings.options import TikTokSettings
 
 #: The number of records that are read; a store may hold millions.
@@ -34,7 +34,10 @@ def findings(settings: TikTokSettings) -> Iterator[Finding]:
         # Opening an SQLite file that does not exist would create it.
         if scheme == "memory" or (scheme == "sqlite" and not Path(rest[1:]).exists()):
             return
-        read, unreadable = run(_counted(settings))
+        store = open_store(reveal(settings.store))
+        backend = backend_for(store)
+        counted = _counted(settings, backend.adapt_store(store))
+        read, unreadable = finish(counted, backend)
     except (StoreError, ConfigurationError, OSError):
         return
     if unreadable:
@@ -49,9 +52,8 @@ def findings(settings: TikTokSettings) -> Iterator[Finding]:
         yield good("records", "secret_keys", f"secret_keys open {read} stored users")
 
 
-async def _counted(settings: TikTokSettings) -> tuple[int, int]:
+async def _counted(settings: TikTokSettings, store: StoreAdapter) -> tuple[int, int]:
     """Return how many records were read, and how many of them do not open."""
-    store = ThreadBackend().adapt_store(open_store(reveal(settings.store)))
     records = Records(settings, store, SessionCache(1), time.time)
     try:
         opened: dict[str, bool] = {}  # by id, since some stores list a row twice

@@ -9,14 +9,18 @@ import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from tiktok_oauth_middleware._core.backends.command import backend_for, finish
 from tiktok_oauth_middleware._core.findings import Finding, good, note, wrong
 from tiktok_oauth_middleware._core.origins import LOOPBACK_HOSTS
 from tiktok_oauth_middleware.errors import ConfigurationError, StoreError
 
 from .registry import open_store
+
+if TYPE_CHECKING:
+    from tiktok_oauth_middleware._core.store_adapter import StoreAdapter
 
 _LOCAL = (*LOOPBACK_HOSTS, None)
 _LITTLE_SPACE = 64 * 1024 * 1024
@@ -49,15 +53,10 @@ def memory() -> Iterator[Finding]:
 
 def write_and_read(url: str) -> Finding:
     """Write, read and delete a value, as a login would."""
-    key = f"tiktok:check:{secrets.token_hex(8)}"
     try:
         store = open_store(url)
-        try:
-            store.compare_and_set(key, None, b"1", 60)
-            is_there = store.get(key) == b"1"
-            store.compare_and_set(key, b"1", None, 60)
-        finally:
-            store.close()
+        backend = backend_for(store)
+        is_there = finish(_is_kept(backend.adapt_store(store)), backend)
     except ConfigurationError as error:
         message, _, fix = str(error).partition(": ")
         return wrong("store_library", "store", message, fix)
@@ -76,6 +75,17 @@ def write_and_read(url: str) -> Finding:
             "check that it is one server, and keeps what is written",
         )
     return good("store", "store", "store can be written and read")
+
+
+async def _is_kept(store: StoreAdapter) -> bool:
+    key = f"tiktok:check:{secrets.token_hex(8)}"
+    try:
+        await store.compare_and_set(key, None, b"1", 60)
+        is_there = await store.get(key) == b"1"
+        await store.compare_and_set(key, b"1", None, 60)
+    finally:
+        await store.close()
+    return is_there
 
 
 # --- SQLite ------------------------------------------------------------------------

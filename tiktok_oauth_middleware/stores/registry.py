@@ -270,25 +270,24 @@ def _open_sql(url: str, clock: Clock) -> Store:
 
 
 def _create_sql(url: str) -> str:
+    from tiktok_oauth_middleware._core.backends.command import backend_for, finish
+
     from .sql import SQLStore
 
     store = SQLStore(url)
-    if store.needs_event_loop:
-        import asyncio
-
-        is_new = asyncio.run(_created_in_loop(store))
-    else:
-        try:
-            is_new = store.create_table()
-        finally:
-            store.close()
+    is_new = finish(_has_created(store), backend_for(store))
     name = store.table.fullname
     return (
         f"created the table {name}" if is_new else f"the table {name} is there already"
     )
 
 
-async def _created_in_loop(store: SQLStore) -> bool:
+async def _has_created(store: SQLStore) -> bool:
+    if not store.needs_event_loop:
+        try:
+            return store.create_table()
+        finally:
+            store.close()
     try:
         return await store.acreate_table()
     finally:

@@ -339,7 +339,7 @@ def _timeout_arguments(
             given["options"] = f"-c statement_timeout={milliseconds}"
             given["tcp_user_timeout"] = milliseconds
         return given
-    if driver == "pymysql":
+    if driver in ("pymysql", "mysqldb"):
         return dict.fromkeys(
             ("connect_timeout", "read_timeout", "write_timeout"), whole
         )

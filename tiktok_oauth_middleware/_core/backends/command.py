@@ -1,0 +1,34 @@
+"""The backend of a command: threads, or an event loop where a store needs one."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from .base import run
+from .event_loop import AsyncBackend
+from .threads import ThreadBackend
+
+if TYPE_CHECKING:
+    from .base import Backend
+
+T = TypeVar("T")
+
+
+def needs_event_loop(store: object) -> bool:
+    """Whether a store's driver works in an event loop of asyncio only."""
+    return bool(getattr(store, "needs_event_loop", False))
+
+
+def backend_for(*stores: object) -> Backend:
+    """Return the backend that all of the stores work on."""
+    return AsyncBackend() if any(map(needs_event_loop, stores)) else ThreadBackend()
+
+
+def finish(work: Coroutine[Any, Any, T], backend: Backend) -> T:
+    """Return the result of a command's work, in an event loop of its own if need be."""
+    if backend.is_blocking:
+        return run(work)
+    import asyncio
+
+    return asyncio.run(work)
