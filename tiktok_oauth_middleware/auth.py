@@ -1,4 +1,4 @@
-"""Authentication as an app sees it: `TikTokAuth`, `Token`, and a `Login` to decide on.
+"""The authentication of a request for an app: `TikTokAuth`, `Token` and `Login`.
 
 All are read-only. No secret appears in a ``repr``, a ``str`` or a format string, and
 objects that hold one cannot be pickled.
@@ -69,9 +69,9 @@ class Token:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Login:
-    """A login that TikTok has confirmed and the app is to decide on; see ``on_login``.
+    """A login that TikTok has confirmed and about which ``on_login`` decides.
 
-    Nothing of it is stored yet, and nobody is signed in.
+    Nothing about it is stored yet, and the browser is not signed in by it.
     """
 
     #: TikTok's stable id of the user in this app.
@@ -82,7 +82,7 @@ class Login:
     user: User
     #: The path of this site that the login leads to.
     next: str = "/"
-    #: What the link of the login carried: ``login_url(carry=...)``.
+    #: The data in the link of the login: ``login_url(carry=...)``.
     carried: Mapping[str, str] = field(default_factory=dict, repr=False)
     #: Whether there is no record of this user. A record ends with the last session,
     #: unless ``keep_grants`` is on, so a user who returns may be new.
@@ -91,14 +91,15 @@ class Login:
 
 #: An app's function that decides about a login; under ASGI it may be an ``async def``.
 OnLogin = Callable[[Login], Any]
-#: An app's function that tells who is signed in to the app: it gets the scope or the
-#: environ, and returns the app's own id of the user, or None. Under ASGI it may be an
-#: ``async def``.
+#: An app's function that returns the app's own id of the user who is signed in to it,
+#: or None; its argument is the scope or the environ. Under ASGI it may be an ``async
+#: def``.
 CurrentUser = Callable[[Any], Any]
 
 _NO_SCOPES: frozenset[str] = frozenset()
-#: A login counts as recent for so long, in seconds, however small `max_age` is: the
-#: page that required it is requested after the login, over a slow network too.
+#: The shortest time for which a login counts as recent, in seconds, however small
+#: `max_age` is: after the login the page is requested again, perhaps over a slow
+#: network.
 _LANDING_SECONDS = 10
 
 
@@ -112,8 +113,8 @@ NO_RESPONSE = (
 class TikTokAuth:
     """The TikTok authentication of a request, authenticated or anonymous.
 
-    Read-only, made for one request, and without a connection. Reading any property is
-    noted, because a response that depends on one must not be stored in shared caches.
+    Read-only, and made for one request. Reading any property is noted, because a
+    response that depends on one must not be stored in shared caches.
     """
 
     # A slotted class, not a frozen dataclass: 0.11 against 0.67 us, once a request.
@@ -122,10 +123,10 @@ class TikTokAuth:
     # The middleware sets these: calling an __init__ would cost 0.1 us.
     _cached: CachedSession | None
     _mount_point: MountPoint
-    #: Whether a property was read, and what a guard found missing.
+    #: Whether a property was read, and why a guard refused the request.
     _accessed: bool
     _challenge: Challenge | None
-    #: Not set before a link carries data: what binds the link to this browser.
+    #: The id that binds links with data to this browser; not set before such a link.
     _browser_id: str
 
     @property
@@ -152,8 +153,8 @@ class TikTokAuth:
     def logged_in_at(self) -> int | None:
         """When the user last logged in, in seconds since 1970; None if anonymous.
 
-        A login that TikTok may have answered without showing its page does not count
-        if this browser was signed in as the same user: a page of any site can begin one
+        A login that TikTok may have answered without showing its page does not count if
+        this browser was signed in as the same user: any web page can begin such a login
         without the person.
         """
         self._accessed = True
@@ -195,8 +196,8 @@ class TikTokAuth:
     def bearer(self) -> TikTokBearer:
         """The ``auth`` of a client of httpx2 or httpx, for calls as this user.
 
-        It sends the user's token, always a fresh one, to TikTok's API and nowhere else.
-        A blocking client in an ASGI app needs an `on_event` that is no ``async def``.
+        It sends the user's token, refreshed if due, only to TikTok's API. A blocking
+        client in an ASGI app needs an `on_event` that is not an ``async def``.
 
         Raises:
             NotSignedIn: the request is anonymous.
@@ -224,9 +225,9 @@ class TikTokAuth:
     def logged_in_within(self, max_age: float) -> bool:
         """Whether the user logged in within `max_age` seconds; False if anonymous.
 
-        Fewer than 10 seconds count as 10, so that the page that a login leads to still
-        is within them. A login in the future counts only within 300 seconds, by which
-        the clocks of two servers may differ.
+        Fewer than 10 seconds count as 10, so that the page after a login can be opened
+        within them. A login in the future counts only within 300 seconds, by which the
+        clocks of two servers may differ.
         """
         logged_in_at = self.logged_in_at
         if logged_in_at is None:
@@ -288,7 +289,7 @@ class TikTokAuth:
         language: str | None = None,
         nonce: str | None = "",
     ) -> SafeHtml:
-        """Return the HTML of a button that begins a login, with a word and no logo.
+        """Return the HTML of a button that begins a login, with text and no logo.
 
         It is a link, or a form if ``login_methods`` has no GET. Templates do not escape
         it; everything in it is escaped. Like the URL it depends on no session.
@@ -317,7 +318,7 @@ class TikTokAuth:
         )
 
     def _bind_to_browser(self) -> str:
-        """Return the id that links of this browser are bound to; the response sets it.
+        """Return the id to which links of this browser are bound; the response sets it.
 
         Raises:
             ConfigurationError: the response has begun, or there is none.
@@ -327,13 +328,13 @@ class TikTokAuth:
             links = self._mount_point.carried_links()
             browser_id = links.browser_id(self._cookie_headers())
             browser_id = browser_id or links.new_browser_id()
-            # Again if the browser has it, since the link may outlive it.
+            # Set it again if the browser has it, since the link may live longer.
             self._set_cookie(links.cookie(browser_id))
             self._browser_id = browser_id
         return self._browser_id
 
     def _cookie_headers(self) -> Headers:
-        """Return the request's headers, or of them those with cookies."""
+        """Return the request's headers, or only those with cookies."""
         return ()
 
     def _set_cookie(self, cookie: Cookie) -> None:  # noqa: ARG002 - none here
@@ -343,9 +344,8 @@ class TikTokAuth:
     def connect_url(self, next: str | None = None, scopes: Iterable[str] = ()) -> str:
         """Return the address that connects a TikTok account to the user of the app.
 
-        It is the address of a form that posts, or of a link on a page of this site;
-        from elsewhere it leads to a page that asks first. The login in the browser, if
-        there is one, stays as it is.
+        Use it for a form that posts, or for a link on a page of this site; from another
+        site it leads to a page that asks first. A login in the browser is not changed.
 
         Args:
             next: as for `login_url`.

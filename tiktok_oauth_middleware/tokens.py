@@ -227,14 +227,15 @@ class TikTokTokens:
     def iter_users(self, *, after: str = "") -> Generator[StoredUser, None, int]:
         """Yield all stored users, without tokens, as they are read from the store.
 
-        They come in the order of the store, some hundred are in memory at a time, and a
-        user that logs in or out meanwhile may be missing. Redis may list a user twice
-        while it resizes its table. The generator returns how many records cannot be
-        opened, see `unreadable`.
+        They are in the order of the store, and some hundred are in memory at a time. A
+        user who logs in or out meanwhile may be missing, and Redis may list a user
+        twice while it resizes its table. The generator returns how many records cannot
+        be opened, see `unreadable`.
 
         Args:
             after: the open_id of a user, to go on where an earlier iteration ended: the
-                users up to this one are left out. No user comes if it is not stored.
+                users up to this one are left out. If this user is not stored, none is
+                yielded.
 
         Raises:
             StoreError: the store failed, or cannot list its users.
@@ -280,7 +281,7 @@ class TikTokTokens:
             user_id: the app's own id of the user, as ``current_user`` returned it.
 
         Raises:
-            TypeError, ValueError: `user_id` can be no such id.
+            TypeError, ValueError: `user_id` is not a valid id.
             StoreError: the store failed.
         """
         return run(self._accounts(self._sync_service(), user_id))
@@ -290,7 +291,7 @@ class TikTokTokens:
         return await self._accounts(self._async_service(), user_id)
 
     def forget(self, open_id: str) -> bool:
-        """Delete a stored user and with it all their sessions, and a connection.
+        """Delete a stored user with all their sessions, and end a connection.
 
         The user's consent at TikTok stays; `disconnect` revokes it too.
 
@@ -309,7 +310,7 @@ class TikTokTokens:
     def sessions(self, open_id: str) -> list[SessionInfo]:
         """Return a user's sessions that have not ended, the last used first.
 
-        The one of a request is the one with its `TikTokAuth.session_id`. The list is
+        The session of a request has the id in its `TikTokAuth.session_id`. The list is
         empty if the user is not stored.
 
         Raises:
@@ -324,10 +325,10 @@ class TikTokTokens:
     def end_session(self, open_id: str, session_id: str) -> bool:
         """End one of a user's sessions, in every process within a second.
 
-        It is a logout of that browser: with the last session the user's tokens are
-        deleted too, unless ``keep_grants`` is set or the account is connected to a user
-        of the app, and TikTok is not called. In a request take the `open_id` from
-        `TikTokAuth`, never from a form: then nobody ends another user's session.
+        This logs that browser out: with the last session the user's tokens are deleted
+        too, unless ``keep_grants`` is set or the account is connected to a user of the
+        app. TikTok is not called. In a request take the `open_id` from `TikTokAuth`,
+        never from a form: otherwise one user could end another user's session.
 
         Returns:
             Whether the user had such a session; False for an unknown id, and for a
@@ -538,7 +539,7 @@ async def _closed(pages: AsyncGenerator[UserPage, None]) -> None:
 
 
 def _check_session_id(session_id: object) -> None:
-    """Refuse None above all, which is the `session_id` of an anonymous request."""
+    """Refuse anything but a string, above all None, the id of an anonymous request."""
     if not isinstance(session_id, str):
         message = (
             "session_id is a string, such as auth.session_id of a signed-in request;"

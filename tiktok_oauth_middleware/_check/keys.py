@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tiktok_oauth_middleware.settings.options import TikTokSettings
 
 _BITS = 128
-#: Alphabets that keys are written in, the narrowest first, with their size.
+#: Alphabets of keys, the smallest first, with their size.
 _ALPHABETS = (
     (re.compile(r"[0-9]+"), 10),
     (re.compile(r"[0-9a-f]+|[0-9A-F]+"), 16),

@@ -2,14 +2,13 @@
 
 The token endpoint gets a code that it cannot have issued. A provider authenticates the
 app, and then looks at the code (RFC 6749 section 4.1.3): ``invalid_client`` means that
-the key or the secret is wrong, and ``invalid_grant`` that both are right. Every other
-answer leaves it open and is reported as it came. TikTok says what these two errors mean
-(https://developers.tiktok.com/doc/oauth-error-handling), but not that it keeps to this
-order. No user is concerned: a code stands
-for a user's consent, and this one stands for nobody's.
+the key or the secret is wrong, and ``invalid_grant`` that both are right. No other
+answer shows which is the case; it is reported unchanged. TikTok documents these two
+errors (https://developers.tiktok.com/doc/oauth-error-handling), but not the order of
+its checks. No user is affected, because the code belongs to no user's consent.
 
-The request is the app's own: the same client, TLS settings, proxy and deadline as a
-login's. It is sent once for each secret in the settings.
+The request uses the same client, TLS settings, proxy and deadline as a login. It is
+sent once for each secret in the settings.
 """
 
 from __future__ import annotations
@@ -30,12 +29,12 @@ from tiktok_oauth_middleware.errors import GrantRevoked, TikTokError, TikTokUnav
 if TYPE_CHECKING:
     from tiktok_oauth_middleware.settings.options import TikTokSettings
 
-#: It explains itself in TikTok's logs, and does not look like a real code.
+#: In TikTok's logs it explains itself; it does not look like a real code.
 CODE = "check-live-sends-a-code-that-cannot-be-right"
 
 
 def findings(settings: TikTokSettings) -> Iterator[Finding]:
-    """Ask TikTok, and return what its answers say of the key and the secrets."""
+    """Ask TikTok, and return findings about the key and the secrets."""
     previous = settings.previous_client_secret
     current = replace(settings, previous_client_secret=None)
     error = _refusal(current)

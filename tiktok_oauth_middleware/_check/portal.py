@@ -1,7 +1,7 @@
 """Findings about the settings: TikTok's portal, scopes, and the app's own paths.
 
 https://developers.tiktok.com/doc/login-kit-web and .../login-kit-desktop say what the
-portal accepts. What only integrators have reported is a note.
+portal accepts. A rule that only integrators have reported gives a note.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def findings(settings: TikTokSettings, mount: str) -> Iterator[Finding]:
 
 
 def registration(settings: TikTokSettings, mount: str) -> dict[str, Any]:
-    """Return what is to be entered in TikTok's portal."""
+    """Return the values to enter in TikTok's portal."""
     webhook = settings.webhook_path
     return {
         "tab": "Desktop" if settings.is_loopback else "Web",

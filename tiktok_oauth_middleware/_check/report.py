@@ -35,7 +35,7 @@ def as_json(
 def as_text(
     findings: Sequence[Finding], register: Mapping[str, Any] | None, *, colour: bool
 ) -> str:
-    """Return a line or two for each finding, and what to enter in the portal."""
+    """Return a line or two for each finding, and the values for the portal."""
     lines = [line for f in findings for line in _lines(f, colour=colour)]
     if register is not None:
         lines += ["", *_register(register)]

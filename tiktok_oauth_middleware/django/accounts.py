@@ -48,9 +48,10 @@ _TRIES = 5
 class Refusal:
     """Why a login that TikTok confirmed is refused."""
 
-    #: Of the page that says so.
+    #: The code of the error page.
     code: ProblemCode
-    #: What ends: the login's session, the record too, or the access at TikTok too.
+    #: How much ends: the login's session, also the record, or also the access at
+    #: TikTok.
     ends: Literal["session", "record", "access"] = "session"
 
 
@@ -83,7 +84,7 @@ def connect(
     Args:
         user: of Django.
         login: the account's.
-        may_make: whether an account that no user has may become this user's.
+        may_make: whether an account without a user may be given to this user.
 
     Returns:
         The account, or None if another user has it; and whether it is new.
@@ -175,8 +176,8 @@ def _note_login(account: TikTokAccount, login: Login) -> None:
 def signed_in_user(request: Any) -> SignedInUser | None:
     """Return the user to whom a login in this browser connects its account, if any.
 
-    A Django session that a TikTok login began is no reason to connect another account:
-    a login changes the user then.
+    If a TikTok login began the Django session, no other account is connected: a login
+    with one changes the user.
 
     Raises:
         ImproperlyConfigured: AuthenticationMiddleware does not stand before ours.
@@ -195,7 +196,7 @@ def sign_in(request: Any, login: Login, *, may_connect: bool) -> Refusal | None:
     Args:
         request: of the callback.
         login: that TikTok confirmed.
-        may_connect: whether the user who is signed in meant that when the login began.
+        may_connect: whether the signed-in user asked for that when the login began.
 
     Returns:
         Why not, or None.
@@ -245,7 +246,7 @@ def _connect(request: Any, login: Login, *, may_connect: bool) -> Refusal | None
 def _connection(
     request: Any, account: TikTokAccount, login: Login, *, is_new: bool
 ) -> dict[str, Any]:
-    """Return what the signal ``connected`` is sent with."""
+    """Return the arguments of the signal ``connected``."""
     return {
         "request": request,
         "user": request.user,
@@ -286,7 +287,7 @@ def release(request: Any) -> None:
 def announce(request: Any) -> None:
     """Send the signal about an account that `take` gave and that is connected now.
 
-    A receiver that raises an error does not undo that: Django logs the error.
+    If a receiver raises, Django logs the error, and the account stays connected.
     """
     signals.connected.send_robust(TikTokAccount, **request._tiktok_connection)
 
@@ -296,7 +297,7 @@ def sign_out(request: Any, *, only_bound: bool) -> None:
 
     Args:
         request: of the logout.
-        only_bound: leave a session that no TikTok login began.
+        only_bound: end only a session that a TikTok login began.
     """
     if not only_bound or BOUND_TO in request.session:
         django_auth.logout(request)

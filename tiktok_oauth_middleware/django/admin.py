@@ -1,4 +1,4 @@
-"""The admin's pages about TikTok accounts: scopes and expiries, and never a token."""
+"""The admin's pages about TikTok accounts: scopes and expiries, without tokens."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ _DATES = ("connected_at", "last_login_at", "disconnected_at")
 
 @admin.register(TikTokAccount)
 class TikTokAccountAdmin(admin.ModelAdmin):
-    """Shows who has which account; changes nothing but by its actions.
+    """Shows the account of each user; only its actions change anything.
 
-    Each row is one read of the store, so a page holds 50.
+    Each row takes one read of the store, so a page has 50 rows.
     """
 
     list_display = _SHOWN
@@ -57,7 +57,7 @@ class TikTokAccountAdmin(admin.ModelAdmin):
 
     @admin.display(description=pgettext_lazy("TikTok", "scopes"))
     def granted_scopes(self, account: TikTokAccount) -> str:
-        """Return what is granted now, as stored."""
+        """Return the granted scopes, as stored."""
         stored = _stored(account)
         return ", ".join(sorted(stored.scopes)) if stored else str(account.scopes)
 
@@ -133,7 +133,7 @@ class TikTokAccountAdmin(admin.ModelAdmin):
 
 
 def _stored(account: Any) -> Any:
-    """Return what is stored of an account, read once a page."""
+    """Return the stored user of an account, read once for each page."""
     if not hasattr(account, "_tiktok_stored"):
         try:
             account._tiktok_stored = installation().stored_user(account.open_id)

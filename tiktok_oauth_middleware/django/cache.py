@@ -13,10 +13,10 @@ from .exchange import mark_private
 
 
 class TikTokCacheMiddleware:
-    """Marks responses that depended on the session as private, inside of Django.
+    """Marks responses that depended on the session as private, inside Django.
 
-    The middleware around Django does the same, but outside: by then a cache of Django
-    has stored the response. With this one in ``MIDDLEWARE``, anywhere,
+    The middleware around Django does the same, but only after a cache of Django has
+    stored the response. With this one anywhere in ``MIDDLEWARE``,
     ``UpdateCacheMiddleware`` and ``cache_page`` store no such response, and other
     middlewares see ``Vary: Cookie`` and ``private`` in its headers.
 
@@ -36,9 +36,9 @@ class TikTokCacheMiddleware:
             markcoroutinefunction(self)
 
     def __call__(self, request: Any) -> Any:
-        """Return the response, or under ASGI what gives it when awaited."""
-        # The middleware around Django may not have found it behind a wrapper of the
-        # project's own, so its request class is watched here too.
+        """Return the response, or under ASGI an awaitable of it."""
+        # The middleware around Django may not have found Django inside a wrapper of the
+        # project, so Django's request class is watched here too.
         request.__class__ = watched_request(type(request))
         if self._is_async:
             return self._later(request)

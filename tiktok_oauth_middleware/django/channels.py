@@ -47,7 +47,7 @@ def TikTokAuthMiddlewareStack(inner: Any) -> Any:  # noqa: N802 - as Channels na
 
 
 class _Bound:
-    """Takes the user from a Django session whose TikTok login has ended."""
+    """Makes the user anonymous if the TikTok login behind the session has ended."""
 
     def __init__(self, app: Any) -> None:
         self.app = app

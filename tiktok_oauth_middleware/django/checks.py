@@ -29,7 +29,7 @@ def register_checks() -> None:
 def check_settings(**_: Any) -> list[checks.CheckMessage]:
     """Return every fault of the settings, and of the middleware's position."""
     if not _uses("TikTokMiddleware") and not hasattr(settings, "TIKTOK_OAUTH"):
-        return []  # the app is installed for its table alone
+        return []  # the app is installed only for its table
     found: list[checks.CheckMessage] = []
     try:
         given = _read()
@@ -89,10 +89,10 @@ def _store_faults(given: TikTokSettings) -> Iterator[checks.CheckMessage]:
 
 
 def _app_faults(why: str) -> Iterator[checks.CheckMessage]:
-    """Yield what is wrong if the project lacks the app that it needs.
+    """Yield a fault if the project lacks the app that it needs.
 
     Args:
-        why: what needs it.
+        why: the setting that needs the app.
     """
     if "tiktok_oauth_middleware.django" not in settings.INSTALLED_APPS:
         yield checks.Error(
@@ -106,7 +106,7 @@ def _app_faults(why: str) -> Iterator[checks.CheckMessage]:
 
 
 def _middlewares() -> list[Any]:
-    """Return the classes of MIDDLEWARE, None for what cannot be imported."""
+    """Return the classes of MIDDLEWARE, None for one that cannot be imported."""
     found: list[Any] = []
     for path in settings.MIDDLEWARE:
         try:
@@ -117,7 +117,7 @@ def _middlewares() -> list[Any]:
 
 
 def _place(name: str, module: str) -> int:
-    """Return where a middleware, or one derived from it, stands; -1 for nowhere."""
+    """Return the position of a middleware or a subclass of it; -1 if there is none."""
     try:
         wanted = import_string(f"{module}.{name}")
     except ImportError:

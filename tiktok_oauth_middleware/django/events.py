@@ -41,7 +41,7 @@ class DjangoEvents:
 
 
 def _note(event: Event) -> None:
-    """Note in the account what happened, and send the signal of it."""
+    """Update the account for an event, and send the event's signal."""
     from . import signals
     from .models import TikTokAccount
 

@@ -1,8 +1,8 @@
-"""Requests and responses of Django's, as the core's and back.
+"""Conversion between Django's requests and responses and those of the core.
 
 Django reads the path itself: it applies ``FORCE_SCRIPT_NAME`` and the mount point, and
-decodes. What is matched here is ``request.path_info``, which its URL resolver matches
-too, so that a rule and a view cannot differ over a path.
+decodes. Rules are matched against ``request.path_info``, which Django's URL resolver
+also uses, so that a rule and a view always use the same path.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def to_core_request(request: HttpRequest, mount: str) -> Request:
-    """Return a request of Django's as the core's flows take it."""
+    """Return Django's request as a request of the core."""
 
     async def read(limit: int) -> bytes | None:
         return _body(request, limit)
@@ -62,7 +62,7 @@ def to_core_request(request: HttpRequest, mount: str) -> Request:
 def _without_query(request: HttpRequest, query: bytes) -> Any:
     """Return a copy of a request that has no query; its session and user are the same.
 
-    ``copy.copy`` would leave out what cannot be pickled.
+    ``copy.copy`` would leave out attributes that cannot be pickled.
     """
     copied: Any = request.__class__.__new__(request.__class__)
     vars(copied).update(vars(request))
@@ -83,7 +83,7 @@ def _bytes(value: str) -> bytes:
 def _body(request: HttpRequest, limit: int) -> bytes | None:
     """Return a request's body; None if it is longer, or the client went away.
 
-    Under ASGI Django has taken all of it already, so nothing waits here.
+    Under ASGI Django has read all of it already, so this does not wait.
     """
     try:
         body: bytes = request.read(limit + 1)
@@ -101,7 +101,7 @@ def has_body(request: HttpRequest) -> bool:
 
 
 def django_response(request: HttpRequest, answer: Response) -> HttpResponse:
-    """Return an answer of the core's as a response of Django's.
+    """Return the core's response as a response of Django.
 
     Raises:
         ValueError: a cookie did not survive Django's own writer.
@@ -174,7 +174,7 @@ def hide_cookies(request: HttpRequest, names: Sequence[str]) -> None:
 
     Args:
         request: of the page.
-        names: what the names of the cookies begin with.
+        names: the prefixes of the cookies' names.
     """
     cookies: dict[str, Any] = request.COOKIES
     for name in [name for name in cookies if name.startswith(tuple(names))]:

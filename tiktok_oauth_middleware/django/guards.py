@@ -43,7 +43,7 @@ def requires_tiktok(*given: Any, max_age: float | None = None) -> Any:
 
     Raises:
         ConfigurationError: at a request, if there is no TikTok middleware.
-        TypeError: what is to be guarded is no view, or `max_age` is no number.
+        TypeError: the guarded object is no view, or `max_age` is no number.
         ValueError: a scope is not the name of one, or `max_age` is negative or not
             finite.
     """
@@ -104,7 +104,7 @@ def refused(
 class TikTokRequiredMixin:
     """Lets a class-based view be called only for users who are signed in with TikTok.
 
-    It stands before Django's own base classes.
+    List it before Django's own base classes.
     """
 
     #: Scopes that the view needs as well.

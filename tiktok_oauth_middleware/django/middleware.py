@@ -1,9 +1,9 @@
 """TikTokMiddleware: the middleware for Django's MIDDLEWARE, sync and async.
 
-The same flows as around an ASGI or WSGI app, over the same core. A request is served by
-one coroutine. Under WSGI `run` finishes it in one step, and the next middleware is
-called from inside of it; under ASGI it is awaited. Neither enters a thread, except for
-queries of Django's database under ASGI.
+It uses the same core and the same flows as the middlewares around an ASGI or WSGI app.
+One coroutine serves each request. Under WSGI `run` finishes it in one step, and it
+calls the next middleware; under ASGI it is awaited. Only queries of Django's database
+under ASGI run in a thread.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ if TYPE_CHECKING:
 class TikTokMiddleware:
     """Logs the users of a Django project in with TikTok.
 
-    It belongs behind ``AuthenticationMiddleware``. Every request gets
-    ``request.tiktok``, a `TikTokAuth`.
+    List it after ``AuthenticationMiddleware``. Every request gets ``request.tiktok``, a
+    `TikTokAuth`.
     """
 
     sync_capable = True
@@ -85,7 +85,7 @@ class TikTokMiddleware:
         if fault:
             raise ConfigurationError(fault)
         core = self._core = self._installed.core(is_async=self._is_async)
-        # What every request needs, one lookup away.
+        # Every request needs these: an attribute of this object is the fastest access.
         self._clock = core.clock
         self._mount_points = core.mount_points.known
         self._live = core.live
@@ -95,7 +95,7 @@ class TikTokMiddleware:
         self._accounts = accounts_module()
 
     def __call__(self, request: HttpRequest) -> Any:
-        """Return the response, or under ASGI what gives it when awaited."""
+        """Return the response, or under ASGI an awaitable of it."""
         flow = self._serve(request)
         return flow if self._is_async else run(flow)
 
@@ -159,7 +159,8 @@ class TikTokMiddleware:
         """Put the session of the request's cookie into `auth`.
 
         Returns:
-            What changes the response's headers where the cookie is to be deleted.
+            A function that changes the response's headers if the cookie is to be
+            deleted.
 
         Raises:
             StoreError: the store failed.
@@ -204,7 +205,7 @@ class TikTokMiddleware:
         Args:
             request: the project's.
             mount_point: of the request.
-            recent: whether to ask about the rules that need a recent login only.
+            recent: whether to apply only the rules that need a recent login.
         """
         path, whole = request.path_info, request.path
         if self._rules.protects(path, mount_point, recent=recent):
@@ -244,7 +245,8 @@ class TikTokMiddleware:
                     request, mount_point, answer, finished, accounts
                 )
             elif name in ("logout", "disconnect") and answer.status in (302, 303):
-                # A disconnect is about TikTok: a session that a password began stays.
+                # A disconnect ends only access at TikTok: a session that a password
+                # began stays.
                 only_bound = name == "disconnect"
                 sign_out = partial(accounts.sign_out, only_bound=only_bound)
                 await self._in_django(sign_out, request)
@@ -258,7 +260,7 @@ class TikTokMiddleware:
         finished: FinishedLogin,
         accounts: LocalAccounts,
     ) -> Response:
-        """Return the callback's answer, having signed its user in to Django."""
+        """Sign the callback's user in to Django, and return the answer."""
         core = self._core
         value = exchange.cookie_named(answer, self._cookie_name)
         if value is None:
@@ -327,7 +329,7 @@ class TikTokMiddleware:
     async def _finished(
         self, request: Any, response: HttpResponseBase, change: Any
     ) -> HttpResponseBase:
-        """Return the project's response, or ours in the place of a guard's refusal."""
+        """Return the project's response, or ours in place of a guard's refusal."""
         auth: _RequestAuth = request.tiktok
         auth._is_answered = True
         challenge = auth._challenge
@@ -397,16 +399,16 @@ class _RequestAuth(TikTokAuth):
 
 
 def _may_look_later(auth: TikTokAuth, response: Any) -> bool:
-    """Whether a stream of the project's may read a session when its head is sent.
+    """Whether a stream of the project may read a session after its head is sent.
 
-    A file runs no code of the project's.
+    A file runs no code of the project.
     """
     is_streamed = response.streaming and not isinstance(response, FileResponse)
     return bool(is_streamed) and auth._cached is not None
 
 
 class LocalAccounts(Protocol):
-    """The module of local accounts; it has models, so not every project can import it.
+    """The functions of the module of local accounts, which needs the app's models.
 
     See `accounts` for what each function does.
     """

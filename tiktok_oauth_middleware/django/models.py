@@ -34,7 +34,7 @@ class StoredRow(models.Model):
 
 
 class TikTokAccount(models.Model):
-    """A TikTok account that a Django user logs in with; no token is in it."""
+    """A TikTok account with which a Django user logs in; it holds no token."""
 
     objects: ClassVar[Any]
 

@@ -8,7 +8,8 @@
     def videos(request):
         return call_tiktok(request.auth.token)
 
-A cookie signs in here, so a request that changes something needs Django's CSRF token.
+A cookie authenticates the request, so one that changes something needs Django's CSRF
+token.
 """
 
 from __future__ import annotations
@@ -29,11 +30,12 @@ __all__ = ["TikTokSession"]
 class TikTokSession(APIKeyCookie):
     """An auth callable of Ninja's; ``request.auth`` is the `TikTokAuth`.
 
-    Others get 401 or 403, with JSON that says what is missing and where to get it.
+    Other requests get 401 or 403, with JSON that names what is missing and the login
+    URL.
     """
 
     def __init__(self, *scopes: str, max_age: float | None = None) -> None:
-        """Take what the user must have granted, and how recently logged in.
+        """Take the required scopes, and the largest age of the login.
 
         Args:
             scopes: that the user must have granted.
@@ -69,5 +71,5 @@ class TikTokSession(APIKeyCookie):
         return None
 
     def authenticate(self, request: Any, _key: str | None) -> TikTokAuth | None:
-        """Return what the call returns; Ninja asks for the method."""
+        """Return the result of `__call__`; Ninja requires this method."""
         return self(request)

@@ -1,11 +1,10 @@
 """The project's TikTok login: its settings, store and cores, made once a process.
 
 Settings come from ``TIKTOK_OAUTH``, a dict of options or a `TikTokSettings`, or from
-the ``TIKTOK_`` variables where the project has no such setting. What is no option of
-`TikTokSettings`, such as a callable, is in ``TIKTOK_OAUTH_OPTIONS``.
+the ``TIKTOK_`` variables if the project has no such setting. Arguments that are not
+options of `TikTokSettings`, such as callables, are in ``TIKTOK_OAUTH_OPTIONS``.
 
-The names of both settings contain AUTH, so Django's error page, which hides such
-settings, shows nothing of them.
+The names of both settings contain AUTH, so Django's error page masks their values.
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ _UNSET_STORE = TikTokSettings.__dataclass_fields__["store"].default
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What ``TIKTOK_OAUTH_OPTIONS`` may hold; a callable may be a dotted path."""
+    """The entries of ``TIKTOK_OAUTH_OPTIONS``; a callable may be a dotted path."""
 
     #: Decides about each login that TikTok has confirmed, before anything is stored;
     #: see `TikTokOAuthMiddleware`. Plain, or ``async def`` under ASGI.
@@ -182,7 +181,7 @@ class _Tokens(TikTokTokens):
 
 
 class Installation:
-    """What the middleware, the admin, the commands and the receivers share."""
+    """The objects that middleware, admin, commands and receivers share."""
 
     def __init__(self, settings: TikTokSettings, options: Options) -> None:
         self.settings = settings
@@ -201,11 +200,11 @@ class Installation:
         register_after_fork(self)
 
     def after_fork(self) -> None:
-        """Start with an open lock."""
+        """Replace the lock, which another thread may have held during the fork."""
         self._making = threading.Lock()
 
     def stored_user(self, open_id: str) -> StoredUser | None:
-        """Return what is stored of a user, without tokens; None if nothing is stored.
+        """Return the stored user without tokens, or None.
 
         Raises:
             StoreError: the store failed.
@@ -285,7 +284,7 @@ def installation() -> Installation:
 
 
 def _forget(*, setting: str, **_: object) -> None:
-    """Make another installation when tests change the settings."""
+    """Discard the installation when tests change the settings."""
     if setting in (SETTING, OPTIONS, "AUTHENTICATION_BACKENDS"):
         with _lock:
             before = _found[:]

@@ -39,9 +39,10 @@ def _logged_out(request: Any = None, **_: Any) -> None:
 def _logged_in(request: Any = None, user: Any = None, **_: Any) -> None:
     """Follow a login that is not TikTok's, such as one with a password.
 
-    It ends the TikTok session of another user in the browser. A session of Django's
-    that TikTok began, and that the same user begins once more, does not end with the
-    TikTok session any longer: that one may be over, and the login would not last.
+    If another user's TikTok session is in the browser, it is ended. If the same user
+    logs in again in a Django session that TikTok began, that session no longer ends
+    with the TikTok session: the latter may have ended already, and the new login would
+    end with it.
     """
     from .accounts import BOUND_TO
     from .models import TikTokAccount
@@ -63,7 +64,7 @@ def _user_deleted(instance: Any, using: str, **_: Any) -> None:
 
     try:
         installed = installation()
-    except ConfigurationError:  # such a project serves nobody, and has no accounts
+    except ConfigurationError:  # such a project serves no logins
         return
     if installed.settings.connect_path is None or installed.options.current_user:
         return

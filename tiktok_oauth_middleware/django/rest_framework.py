@@ -6,8 +6,8 @@
         authentication_classes = [TikTokAuthentication]
         permission_classes = [TikTokPermission.requiring("video.list")]
 
-A cookie signs in here, so a request that changes something needs Django's CSRF token,
-as with REST framework's own SessionAuthentication.
+A cookie authenticates the request, so one that changes something needs Django's CSRF
+token, as with REST framework's own SessionAuthentication.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = ["TikTokAuthentication", "TikTokPermission", "TikTokUser"]
 
 
 class TikTokUser(AnonymousUser):
-    """Who is signed in with TikTok, in a project without Django users for them."""
+    """The user of a TikTok session, in a project without Django users for them."""
 
     def __init__(self, auth: TikTokAuth) -> None:
         self._auth = auth
@@ -54,7 +54,7 @@ class TikTokUser(AnonymousUser):
 class TikTokAuthentication(SessionAuthentication):
     """Gives ``request.user`` and, as ``request.auth``, the `TikTokAuth`.
 
-    The user is Django's where `TikTokBackend` signed one in, else a `TikTokUser`.
+    The user is Django's if `TikTokBackend` signed one in, else a `TikTokUser`.
     """
 
     def authenticate(self, request: Any) -> tuple[Any, TikTokAuth] | None:
@@ -85,9 +85,10 @@ class _Refused(APIException):
 
 
 class TikTokPermission(BasePermission):
-    """Lets pass who is signed in with TikTok and granted the scopes.
+    """Permits requests of users who are signed in and granted the scopes.
 
-    Others get 401 or 403, with JSON that says what is missing and where to get it.
+    Other requests get 401 or 403, with JSON that names what is missing and the login
+    URL.
     """
 
     required_scopes: ClassVar[tuple[str, ...]] = ()

@@ -2,7 +2,7 @@
 
 ``logged_in`` and ``connected`` are sent with ``request``, ``user``, ``account``,
 ``created`` and ``login``; ``disconnected`` and ``withdrawn`` with ``open_id``, and with
-``user`` and ``account``, which are None where no account has this open_id any more.
+``user`` and ``account``, which are None if no account has this open_id any more.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ __all__ = ["connected", "disconnected", "logged_in", "withdrawn"]
 
 #: A TikTok login signed a Django user in; `created`: the user was made for it.
 logged_in = Signal()
-#: Who was signed in to Django connected a TikTok account; `created`: a new one.
+#: A signed-in Django user connected a TikTok account; `created`: it was new.
 connected = Signal()
-#: The app was disconnected from a TikTok account, from here.
+#: The project disconnected the app from a TikTok account.
 disconnected = Signal()
 #: The person removed the app at TikTok, which its webhook reported.
 withdrawn = Signal()

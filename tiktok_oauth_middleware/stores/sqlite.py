@@ -150,7 +150,7 @@ class SQLiteStore:
         return _as_bytes(rows[0][0]) if rows else None
 
     def _rows_again(self, key: str) -> list[Any]:
-        """Return what a new connection reads."""
+        """Return the rows that a new connection reads."""
         self._connect()
         try:
             rows: list[Any] = self._local.execute(_GET, (key, self._clock())).fetchall()
@@ -270,8 +270,8 @@ class SQLiteStore:
     def _drop_after(self, error: sqlite3.Error) -> None:
         """Drop this thread's connection after an error that would persist on it.
 
-        Such errors concern how the file was opened, or what was read from it. On a
-        full disk the connection stays: a new one would need disk space itself.
+        Such errors depend on how the file was opened, or on its content. On a full disk
+        the connection stays, because a new one would need disk space.
         """
         if not _sqlite_error_name(error).startswith(_REOPEN_AFTER):
             return
@@ -436,9 +436,9 @@ class _FileChangedError(sqlite3.OperationalError):
 
 
 class _Unwritable:
-    """Reads a file beside which no WAL can be created, while it does not change.
+    """Reads an unchanging file in a directory in which no WAL can be created.
 
-    SQLite reads a file with a WAL only where it may keep ``-wal`` and ``-shm`` beside
+    SQLite reads a file with a WAL only if it may create ``-wal`` and ``-shm`` beside
     it, unless the file is declared immutable
     (https://www.sqlite.org/uri.html#uriimmutable). We verify that declaration: the
     file's state is compared before and after each read.
@@ -518,8 +518,8 @@ def _settle(handle: sqlite3.Connection, path: Path, timeout: float) -> None:
 def _keep_wal(handle: sqlite3.Connection, timeout: float) -> None:
     """Switch the file to WAL at every opening, not only at its creation.
 
-    ``VACUUM INTO`` and some tools for backups write a file without one, in which each
-    write blocks all readers (https://www.sqlite.org/wal.html).
+    ``VACUUM INTO`` and some backup tools write a file that is not in WAL mode, in which
+    each write blocks all readers (https://www.sqlite.org/wal.html).
     """
     deadline = time.monotonic() + timeout
     while _pragma(handle, "journal_mode") != "wal":

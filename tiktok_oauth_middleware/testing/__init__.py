@@ -1,4 +1,4 @@
-"""A stand-in for TikTok, for local development and a user's own tests, offline."""
+"""A stand-in for TikTok, for local development and your own tests, offline."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """TikTok's checks of an authorization request, before its consent page.
 
-A refusal is a page of TikTok's own, never a callback. It shows ``error``, ``errCode``,
+A refusal is a page on TikTok's site, never a callback. It shows ``error``, ``errCode``,
 the offending parameter as ``error_type``, and ``logid``. Only error codes that have
 been observed are used; the others are 0.
 (https://developers.tiktok.com/doc/login-kit-web and .../login-kit-desktop)
@@ -172,7 +172,7 @@ def redirect_uri_fault(uri: str) -> str | None:
 
 
 def redirect_uri_faults(uris: Sequence[str]) -> list[str]:
-    """Return what TikTok's portal would refuse of an app's redirect URIs."""
+    """Return why TikTok's portal would refuse an app's redirect URIs, if it would."""
     found = [f"{uri!r}: {fault}" for uri in uris if (fault := redirect_uri_fault(uri))]
     if len(uris) > _MOST_REDIRECT_URIS:
         found.append(f"more than {_MOST_REDIRECT_URIS} redirect URIs")

@@ -3,11 +3,11 @@
 `tiktok_login` signs a client in to a project with `TikTokMiddleware` in MIDDLEWARE,
 without a trip to TikTok: it writes the record that a login would write.
 
-`wrap_client` is for a project that is wrapped from outside.
-`django.test.Client` and `AsyncClient` call Django's handler themselves and never reach
-what ``wsgi.py`` or ``asgi.py`` put around the application. Here the handler becomes the
-application that is wrapped. Its response stays the one that Django's assertions expect,
-with the headers and cookies that the middleware gave it.
+`wrap_client` is for a project that is wrapped from outside. `django.test.Client` and
+`AsyncClient` call Django's handler directly, without the middleware that ``wsgi.py`` or
+``asgi.py`` put around the application. `wrap_client` wraps the client's handler. The
+response is still the object that Django's assertions expect, with the headers and
+cookies that the middleware gave it.
 """
 
 from __future__ import annotations
@@ -59,14 +59,14 @@ def tiktok_login(
 ) -> Any:
     """Sign a test client in, as a login at TikTok does, without that login.
 
-    With `TikTokBackend` the client is signed in to Django too. The access token is a
-    random one, which no TikTok takes.
+    With `TikTokBackend` the client is signed in to Django too. The access token is
+    random; TikTok does not accept it.
 
     Args:
         client: a ``django.test.Client``, or an ``AsyncClient``, with which the call is
             awaited.
-        open_id: who logs in.
-        scopes: what they granted; the settings' ``scopes`` if not given.
+        open_id: of the person who logs in.
+        scopes: the granted scopes; the settings' ``scopes`` if not given.
         display_name: of their profile.
         user: the Django user whose account it is; found or made if not given.
 
@@ -258,7 +258,7 @@ def _headers_of(response: Any) -> _Headers:
 
 
 def _with_headers(response: Any, headers: _Headers) -> Any:
-    """Give a response the headers that it left the middleware with."""
+    """Give a response the headers that the middleware sent with it."""
     before = _headers_of(response)
     for name in list(response.headers):
         del response.headers[name]

@@ -212,7 +212,7 @@ class FakeTikTok:
         self._faults: dict[str, list[_Fault]] = {}
         self._lock = threading.Lock()
         #: Whether the next successful revoke answers ``{}`` or an empty body: TikTok's
-        #: own page documents both.
+        #: page documents both.
         self._answers_braces = False
 
     @classmethod

@@ -161,7 +161,7 @@ class _Flow:
     def _begin(self, url: str) -> _Requests:
         """Return where the app sends the browser."""
         url, options = _request(self.client, url)
-        # As a browser that follows a link on a page of the app.
+        # The request looks like one of a browser that follows a link on the app's page.
         answer = yield url, {**options, "headers": {"sec-fetch-site": "same-origin"}}
         return _location(self.client, answer, self.login_path)
 

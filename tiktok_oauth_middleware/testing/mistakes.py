@@ -1,8 +1,8 @@
 """Mistakes of a test in a login, as distinct from faults of the app.
 
-The middleware is searched for behind the test client, through the attributes in which
-test clients, frameworks and middlewares keep their app. If it is not found, the
-requests that the stand-in received decide.
+The middleware is searched for in the test client, through the attributes in which test
+clients, frameworks and middlewares keep their app. If it is not found, the requests
+that the stand-in received show whether it was used.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ _FIX = "make the middleware with transport=fake.transport and clock=fake.clock"
 
 
 def check_scopes(authorize: str, scopes: Iterable[str] | None) -> None:
-    """Refuse scopes that the app did not request, so that the page does not list them.
+    """Refuse scopes that the app did not request: TikTok's page does not list them.
 
     Raises:
-        LoginFlowError: there are such.
+        LoginFlowError: the app did not request one of the scopes.
     """
     query = parse_qs(urlsplit(authorize).query)
     if scopes is None or "scope" not in query:
@@ -62,7 +62,7 @@ def check_middleware(client: object, fake: FakeTikTok, authorize: str) -> None:
     """Refuse a middleware that would use another TikTok; note the clock it uses.
 
     Raises:
-        LoginFlowError: its transport is none, or that of another stand-in.
+        LoginFlowError: it has no transport, or that of another stand-in.
     """
     core = find_core(client, authorize)
     if core is None:
@@ -88,8 +88,8 @@ def check_answer(fake: FakeTikTok, before: int, callback: str, status: int) -> N
     """Refuse a failure that is a mistake of the test.
 
     Raises:
-        LoginFlowError: the stand-in was not asked for the token, or with a secret that
-            is another.
+        LoginFlowError: the stand-in was not asked for the token, or was asked with
+            another secret.
     """
     if status < 400 or "code" not in parse_qs(urlsplit(callback).query):
         return

@@ -1,7 +1,7 @@
 """pytest fixtures for an app's tests: `fake_tiktok` and `tiktok_login`.
 
-A test suite that has settings of its own overrides `fake_tiktok`; `tiktok_login` then
-logs in at that one.
+A test suite with its own settings overrides `fake_tiktok`; `tiktok_login` then logs in
+at that stand-in.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["fake_tiktok", "tiktok_login"]
 
 @pytest.fixture
 def fake_tiktok() -> FakeTikTok:
-    """A stand-in for TikTok, where the app of your settings is to be registered.
+    """A stand-in for TikTok, at which your test registers its app.
 
     Give the middleware its ``transport`` and ``clock``.
     """

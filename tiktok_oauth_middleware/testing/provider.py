@@ -1,11 +1,11 @@
 """TikTok's side of a login: a strict state machine, without HTTP.
 
-It refuses what TikTok refuses, with TikTok's own texts and shapes, and is never more
-lenient: a mistake that a stand-in accepts reaches users in production. A code works
-once, and a failed attempt uses it up; refresh tokens rotate, and the old one is invalid
-at once. A grant ends a fixed time after the consent, however often its tokens were
-refreshed. An account that consented before is reconnected without a page, with the
-scopes of that consent.
+It refuses every request that TikTok refuses, with TikTok's own texts and shapes, and is
+never more lenient: a mistake that a stand-in accepts would reach users in production. A
+code works once, and a failed attempt uses it up; refresh tokens rotate, and the old one
+is invalid at once. A grant ends a fixed time after the consent, however often its
+tokens were refreshed. An account that consented before is reconnected without a page,
+with the scopes of that consent.
 (https://developers.tiktok.com/doc/oauth-user-access-token-management)
 """
 
@@ -184,9 +184,9 @@ class Provider:
         self.require_pkce: bool | None = None
         #: Whether a login ends the tokens of the person's earlier ones.
         self.one_chain = False
-        #: Whether a login without a page restarts the grant's life. It is unknown: the
-        #: captured answers name the whole life, and none says after which kind of
-        #: login it came.
+        #: Whether a login without a page restarts the grant's life. TikTok's behaviour
+        #: is unknown: captured answers have the full lifetime, but do not show the kind
+        #: of login.
         self.reconnection_renews = True
         #: How many of the next logins are cancelled, whatever the person decides.
         self.denials: int = 0
@@ -233,10 +233,10 @@ class Provider:
     def reconnects_with(
         self, request: ConsentRequest, person: Person
     ) -> tuple[str, ...]:
-        """Return what a login without a page would grant; empty if the page is shown.
+        """Return the scopes that a login without a page would grant; empty with a page.
 
-        A scope that is new in the request does not bring the page back: TikTok goes by
-        the consent that it has, and only ``disable_auto_auth=1`` shows the page.
+        A new scope in the request does not make TikTok show its page: it uses the
+        earlier consent, and only ``disable_auto_auth=1`` shows the page.
         """
         consent = self._consents.get(person.open_id)
         if request.ask_again or consent is None:
@@ -457,14 +457,14 @@ class Provider:
                 code.is_used |= code.person.open_id == open_id
 
     def rotate_away(self, open_id: str) -> None:
-        """Rotate a user's refresh tokens, longer ago than any grace."""
+        """Rotate a user's refresh tokens as if it happened before any grace period."""
         with self._lock:
             for tokens in self._tokens:
                 if tokens.person.open_id == open_id:
                     tokens.rotated_at = -math.inf
 
     def end_tokens(self, open_id: str, until: float = math.inf) -> None:
-        """End the tokens that were issued to a user until then."""
+        """End the tokens that were issued to a user up to a time."""
         with self._lock:
             self._end_tokens(open_id, until)
 
@@ -506,7 +506,7 @@ class Provider:
     def resource(
         self, path: str, bearer: str, fields: str | None, body: bytes, avatars: str
     ) -> dict[str, object]:
-        """Answer an endpoint about videos: what stands under ``data``.
+        """Return the ``data`` of an endpoint about videos.
 
         Raises:
             ApiRefused: with TikTok's error.

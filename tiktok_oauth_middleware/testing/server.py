@@ -2,9 +2,9 @@
 
 It uses the standard library only, so that a demo needs nothing else. Programs control
 it under ``/stand-in/``. Requests that change something there need a header that no web
-page can send without a preflight. A request that names another host than loopback is
-refused, because a web page could get around the preflight with a foreign name that
-resolves to this machine (DNS rebinding).
+page can send without a preflight. A request with another Host than loopback is refused,
+because a web page could avoid the preflight with a host name that resolves to this
+machine (DNS rebinding).
 """
 
 from __future__ import annotations
@@ -363,7 +363,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(200, _JSON, json.dumps(counts).encode())
 
     def _steer(self, path: str) -> None:
-        """Set a lifetime or a fault, as the JSON of a program says."""
+        """Set a lifetime or a fault from the JSON of a program."""
         if self.headers.get(_STEERING_HEADER) != "1":
             self._send(403)
             return
@@ -505,9 +505,9 @@ def _print(*lines: str) -> None:
 def _secret_key() -> tuple[str, bool]:
     """Return a shell expression for the sandbox's key, and whether the key is kept.
 
-    With a new key at each paste, records of the last one could not be read. So the key
-    is made once for each user of the machine. The shell reads it from its file, so that
-    it does not appear in the terminal's history.
+    With a new key each time, records from the last run could not be read. So the key is
+    made once for each user of the machine. The shell reads it from its file, so that it
+    does not appear in the terminal's history.
     """
     state = os.environ.get("XDG_STATE_HOME", "")
     try:

@@ -1,6 +1,6 @@
-"""Tests of what every store must guarantee: for ours, and for one of your own.
+"""Tests of the guarantees of every store: for ours, and for your own.
 
-A store of your own is proven by a class in your tests::
+To test a store of your own, write a class in your tests::
 
     class TestMyStore(StoreContract):
         @pytest.fixture
@@ -50,7 +50,7 @@ _ROUNDS = 25
 
 
 class StoreContract:
-    """Tests that a `Store` must pass; override `store`, and what else applies."""
+    """Tests that a `Store` must pass; override `store` and other fixtures as needed."""
 
     #: The lifetime of rows whose expiry is tested, in seconds; more for a slow store.
     lifetime: float = 0.3
@@ -82,7 +82,7 @@ class StoreContract:
         tick(self.lifetime * 1.5)
 
     def _in_time(self, check: Callable[[float], None]) -> None:
-        """Check with a short lifetime, and with longer ones if that ended too soon.
+        """Check with a short lifetime, and again with longer ones if it was too short.
 
         On a busy machine a short lifetime may end before the row is read.
         """
@@ -521,7 +521,8 @@ def _increment(store: Any, key: str) -> None:
         assert count is not None
         if store.compare_and_set(key, count, b"%d" % (int(count) + 1), _LONG):
             return
-        # A thread that lost waits for a moment, or eight in step would lose for long.
+        # A thread whose swap failed waits for a moment, or eight threads would conflict
+        # again.
         time.sleep(random.random() / 1000)
 
 

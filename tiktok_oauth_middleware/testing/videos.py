@@ -105,7 +105,7 @@ def query_videos(
 
 
 def creator_info(person: Person, avatar: str) -> dict[str, object]:
-    """Return what an app must show before it posts for this person."""
+    """Return the data that an app must show before it posts for this person."""
     return {
         "creator_avatar_url": avatar,
         "creator_username": person.username,

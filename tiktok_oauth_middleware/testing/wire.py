@@ -1,7 +1,7 @@
 """The stand-in's own knowledge of TikTok's wire format.
 
-Nothing here is imported from the package that is tested with it: a mistake that the
-package makes in reading TikTok's documents must not be repeated by its judge.
+Nothing here is imported from the rest of the package: if the package misreads TikTok's
+documents, its stand-in must not repeat that mistake.
 """
 
 from __future__ import annotations

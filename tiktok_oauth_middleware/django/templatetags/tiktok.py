@@ -21,7 +21,7 @@ _LOG_IN, _LOG_OUT = "Log in with TikTok", "Log out"
 
 
 def _check(look: str) -> None:
-    """Refuse a look that there is not, as a mistake in the template."""
+    """Refuse an unknown look, as a mistake in the template."""
     try:
         check_look(look)
     except ConfigurationError as error:
@@ -41,7 +41,7 @@ def tiktok_login_button(
 
     Args:
         context: of the template, with the request in it.
-        next: the path to come back to; the page that it is on if not given.
+        next: the path to which the login leads; the current page if not given.
         look: ``black``, ``white`` or ``outline``.
         scopes: further ones to ask for, with commas between them.
         label: its text. If not given, the project's translation of "Log in with

@@ -1,10 +1,10 @@
 """``manage.py tiktok_from_allauth``: takes over django-allauth's TikTok accounts.
 
-django-allauth names an account by its ``uid``, which for TikTok is the open_id. Two
-accounts are the same person's only if these are equal, byte for byte.
+django-allauth identifies an account by its ``uid``, which for TikTok is the open_id.
+Two accounts belong to the same person only if these are equal, byte for byte.
 
-It keeps no list of the scopes that were granted, so a token that is taken over counts
-as granted for ``user.info.basic`` until it is renewed: TikTok's answer names the rest.
+It does not store the granted scopes, so a token that is taken over counts as granted
+for ``user.info.basic`` until it is renewed: TikTok's answer then names all scopes.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class Command(BaseCommand):
     def _token(
         self, installed: Installation, account: Any, given: dict[str, Any]
     ) -> str:
-        """Take over the newest token of an account; return what to count it as."""
+        """Take over the newest token of an account; return the result to count."""
         if not installed.settings.keep_grants:
             return "tokens left: with keep_grants=False a token comes with a login"
         tokens = apps.get_model("socialaccount", "SocialToken")
@@ -151,14 +151,15 @@ def _make_account(account: Any) -> None:
 
 
 def _record(account: Any, token: Any, now: int) -> UserRecord | None:
-    """Return a record of a token; None if nothing can be done with it."""
+    """Return a record of a token; None if the token cannot be used or renewed."""
     ends = int(token.expires_at.timestamp()) if token.expires_at else now
     if not token.token or (ends <= now and not token.token_secret):
         return None
     return UserRecord(
         open_id=account.uid,
         access_token=Secret(token.token),
-        # Unknown. The whole life that is left counts as due for a refresh soon.
+        # The time of issue is unknown; with this one the token is due for a refresh
+        # soon.
         issued_at=min(now, ends) - 1,
         expires_at=max(ends, now),
         refresh_token=Secret(token.token_secret or ""),
