@@ -57,17 +57,33 @@ def page(*, posted=False, nonce="cGFnZQ", lang="en", css=CSS, **options):
     return PAGE.format(lang=lang, dir=direction, title=title, css=css, buttons=buttons)
 
 
+@pytest.fixture(scope="module")
+def tabs(chromium):
+    """Return tabs by the options of their windows; a new one takes longer than a page."""
+    opened = {}
+    yield opened
+    for tab in opened.values():
+        tab.context.close()
+
+
 @pytest.fixture
-def open_(chromium):
+def open_(chromium, tabs):
     """Return what opens a page as a site with a strict policy would send it."""
-    contexts, complaints = {}, []
+    complaints, used = [], set()
+
+    def listen(message):
+        complaints.append(message.text)
 
     def open_page(html, *, policy=POLICY, **options):
-        # A context takes longer than a tab.
-        context = contexts.get(str(options)) or chromium.new_context(**options)
-        contexts[str(options)] = context
-        tab = context.new_page()
-        tab.on("console", lambda m: complaints.append(m.text))
+        key = str(options)
+        if key not in tabs:
+            tabs[key] = chromium.new_context(**options).new_page()
+        tab = tabs[key]
+        if tab not in used:
+            tab.on("console", listen)
+            used.add(tab)
+        tab.unroute_all()
+        tab.mouse.move(0, 0)  # off the buttons
         headers = {"content-type": "text/html; charset=utf-8"}
         if policy:
             headers["content-security-policy"] = policy
@@ -77,8 +93,8 @@ def open_(chromium):
 
     open_page.complaints = complaints
     yield open_page
-    for context in contexts.values():
-        context.close()
+    for tab in used:
+        tab.remove_listener("console", listen)
 
 
 def buttons(tab):

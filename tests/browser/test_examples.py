@@ -26,9 +26,9 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = {"starlette": "examples.starlette_app", "flask": "examples.flask_app"}
 #: Each example, each size, and not four times what differs by neither.
 IN_PAIRS = pytest.mark.parametrize(
-    ("example", "page"), [("starlette", "desk"), ("flask", "phone")], indirect=True
+    ("example", "window"), [("flask", "phone"), ("starlette", "desk")], indirect=True
 )
-SIZES = {"desk": {"width": 1280, "height": 800}, "phone": {"width": 390, "height": 844}}
+SIZES = {"phone": {"width": 390, "height": 844}, "desk": {"width": 1280, "height": 800}}
 
 
 def free_port() -> int:
@@ -76,9 +76,9 @@ def wait_for(url: str) -> None:
     pytest.fail(f"nothing answers at {url}")
 
 
-@pytest.fixture(params=sorted(SIZES))
-def page(chromium, example, request):
-    """A page in a new browser profile; what it complains of on its console fails."""
+@pytest.fixture(scope="module", params=list(SIZES))
+def window(chromium, example, request):
+    """Return a page for all tests of one size: a new one takes longer than a login."""
     name, url = example
     context = chromium.new_context(
         base_url=url,
@@ -87,14 +87,32 @@ def page(chromium, example, request):
     )
     page = context.new_page()
     page.base = url
-    complaints: list[str] = []
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on(
-        "console", lambda m: complaints.append(m.text) if m.type == "error" else None
-    )
     page.shoot = lambda what: shoot(page, f"{name}-{request.param}-{what}")
     yield page
     context.close()
+
+
+@pytest.fixture
+def page(window):
+    """A page without cookies; what it complains of on its console fails."""
+    window.context.clear_cookies()
+    window.goto("about:blank")
+    complaints: list[str] = []
+    requested: list[str] = []
+    listeners = {
+        "pageerror": lambda error: complaints.append(str(error)),
+        "console": lambda m: complaints.append(m.text) if m.type == "error" else None,
+        "request": lambda request: requested.append(request.url),
+    }
+    for name, listener in listeners.items():
+        window.on(name, listener)
+    window.requested = requested
+    yield window
+    for name, listener in listeners.items():
+        window.remove_listener(name, listener)
+    for other in window.context.pages:
+        if other != window:
+            other.close()
     # A 403 page is reported by Chromium as a failed load; anything else is ours.
     assert [c for c in complaints if "status of 40" not in c] == []
 
@@ -152,7 +170,7 @@ def test_journey(page):
     page.shoot("7-closed")
 
 
-@pytest.mark.parametrize(("example", "page"), [("flask", "phone")], indirect=True)
+@pytest.mark.parametrize(("example", "window"), [("flask", "phone")], indirect=True)
 def test_invitation(page, chromium):
     """An invitation goes along; a refused one is explained, and works nowhere else."""
     page.goto("/invitation/guessed")
@@ -290,20 +308,14 @@ def test_tabs(page):
 @IN_PAIRS
 def test_callback_from_the_history(page):
     """A callback opened again from the history leads on to where its login led."""
-    callbacks = []
-    page.on(
-        "request",
-        lambda request: (
-            callbacks.append(request.url) if "code=" in request.url else None
-        ),
-    )
     page.goto("/profile")
     page.get_by_role("button", name="Continue").click()
-    page.goto(callbacks[-1])
+    callback = [url for url in page.requested if "code=" in url][-1]
+    page.goto(callback)
     expect(page).to_have_url(page.base + "/profile")
     page.get_by_role("button", name="Log out").click()
     # Nobody is signed in by it, and its page leads on.
-    response = page.goto(callbacks[-1])
+    response = page.goto(callback)
     assert response is not None
     assert response.status == 400
     page.shoot("a-history")
@@ -344,7 +356,7 @@ def test_refused_at_tiktok(page):
     page.shoot("c-refused")
 
 
-@pytest.mark.parametrize("page", ["phone"], indirect=True)
+@pytest.mark.parametrize("window", ["phone"], indirect=True)
 def test_fits_the_phone(page):
     """No page is wider than the window."""
     for where in ("/", "/auth/tiktok/login", "/auth/tiktok/logout"):
