@@ -50,6 +50,8 @@ _GROUPS = {
     "tests/testing/test_pages.py": "stand-in",
 }
 _MODULES_AT_ONCE = ("tests/browser/", "tests/servers/")
+#: It starts each of twenty servers once.
+_SERVERS = "tests/servers/test_servers.py"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -95,6 +97,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class ByFunction(LoadGroupScheduling):
         def _split_scope(self, nodeid: str) -> str:
             module = nodeid.partition("::")[0]
+            if module == _SERVERS:
+                # By the first word of their names: all of gunicorn's are one group.
+                return module + nodeid.partition("[")[2].partition("-")[0].rstrip("]")
             if module.startswith(_MODULES_AT_ONCE):
                 return module
             return _GROUPS.get(module, nodeid.partition("[")[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 
 import httpx2
 import pytest
@@ -142,8 +143,10 @@ def test_flow(world, call):
     """In a flow each answer means to a person what its kind always means."""
     flows = Flows(world)
     rows = [f for f in FAULTS if call in f.means and is_plain(call, f)]
+    assert len({fault.name for fault in rows}) == len(rows) > 100, "two of one name"
+    if os.environ.get("COMBINATIONS") != "all":  # the middlewares share out the rows
+        rows = rows[world.shell == "wsgi" :: 2]
     found = {fault.name: flows.meet(call, fault) for fault in rows}
-    assert len(found) == len(rows) > 100, "two rows of one name"
     wanted = {fault.name: FLOWS[call][fault.means[call]] for fault in rows}
     assert {n: f for n, f in found.items() if f != wanted[n]} == {}
 
