@@ -10,10 +10,9 @@ import httpx2
 import pytest
 
 from tiktok_oauth_middleware.testing import FakeTikTok
-from tiktok_oauth_middleware.testing.server import StandIn
 
-from ..conftest import CALLBACK, ORIGIN, SAME_ORIGIN
-from ..support.recipes import run
+from ..conftest import ORIGIN, SAME_ORIGIN
+from ..support.recipes import in_environment, run
 
 
 @pytest.fixture
@@ -24,16 +23,13 @@ def fake():
 @pytest.fixture
 def open_client(fake, monkeypatch, tmp_path):
     """Return what makes a browser of the page's app, signed in to the app."""
-    with StandIn(fake) as stand_in:
-        values = {
-            **stand_in.environment(ORIGIN + CALLBACK),
-            "TIKTOK_SECRET_KEYS": secrets.token_urlsafe(32),
-            "TIKTOK_STORE": f"sqlite:///{tmp_path}/tokens.sqlite3",
-            "TIKTOK_CONNECT_PATH": "/auth/tiktok/connect",
-            "APP_SECRET": secrets.token_urlsafe(32),
-        }
-        for name, value in values.items():
-            monkeypatch.setenv(name, value)
+    with in_environment(
+        fake,
+        monkeypatch,
+        TIKTOK_STORE=f"sqlite:///{tmp_path}/tokens.sqlite3",
+        TIKTOK_CONNECT_PATH="/auth/tiktok/connect",
+        APP_SECRET=secrets.token_urlsafe(32),
+    ):
         left = run("guide/connecting.md", "flask")
         app, clients = left["app"], []
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import secrets
 from pathlib import Path
 
 import httpx2
@@ -12,10 +11,9 @@ from starlette.testclient import TestClient
 
 import tiktok_oauth_middleware
 from tiktok_oauth_middleware.testing import FakeTikTok, login_as
-from tiktok_oauth_middleware.testing.server import StandIn
 
-from ..conftest import API, CALLBACK, LOGIN, ORIGIN, PAGE
-from ..support.recipes import programs
+from ..conftest import API, LOGIN, ORIGIN, PAGE
+from ..support.recipes import in_environment, programs
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -29,14 +27,7 @@ def fake():
 @pytest.fixture
 def environment(fake, monkeypatch):
     """The variables of the quick start, and a stand-in where they lead."""
-    with StandIn(fake) as stand_in:
-        values = {
-            **stand_in.environment(ORIGIN + CALLBACK),
-            "TIKTOK_SECRET_KEYS": secrets.token_urlsafe(32),
-            "TIKTOK_STORE": "memory://",
-        }
-        for name, value in values.items():
-            monkeypatch.setenv(name, value)
+    with in_environment(fake, monkeypatch):
         yield
 
 

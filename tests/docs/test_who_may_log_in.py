@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import re
-import secrets
 from html import unescape
 
 import httpx2
 import pytest
 
 from tiktok_oauth_middleware.testing import FakeTikTok, login_as
-from tiktok_oauth_middleware.testing.server import StandIn
 
-from ..conftest import CALLBACK, ORIGIN
-from ..support.recipes import run
+from ..conftest import ORIGIN
+from ..support.recipes import in_environment, run
 
 
 @pytest.fixture
@@ -24,15 +22,7 @@ def fake():
 @pytest.fixture
 def open_client(fake, monkeypatch, tmp_path):
     """Return what makes a browser of the page's app."""
-    with StandIn(fake) as stand_in:
-        values = {
-            **stand_in.environment(ORIGIN + CALLBACK),
-            "TIKTOK_SECRET_KEYS": secrets.token_urlsafe(32),
-            "TIKTOK_STORE": "memory://",
-            "DATABASE": str(tmp_path / "members.sqlite3"),
-        }
-        for name, value in values.items():
-            monkeypatch.setenv(name, value)
+    with in_environment(fake, monkeypatch, DATABASE=str(tmp_path / "members.sqlite3")):
         left = run("guide/who-may-log-in.md", "invitations")
         transport = httpx2.WSGITransport(left["app"])
         clients = []

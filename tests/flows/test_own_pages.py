@@ -11,7 +11,6 @@ import pytest
 from tiktok_oauth_middleware import (
     Action,
     ConfigurationError,
-    MemoryStore,
     Problem,
     StoreError,
     TikTokOAuthMiddleware,
@@ -19,6 +18,7 @@ from tiktok_oauth_middleware import (
 )
 
 from ..conftest import API, CALLBACK, LOGIN, LOGOUT, PAGE, make_settings
+from .test_events import Breakable
 
 DISCONNECT = "/disconnect"
 GERMAN = {
@@ -31,17 +31,6 @@ GERMAN = {
     "reference": "Kennung {}",
 }
 IN_GERMAN = {**PAGE, "accept-language": "de-AT,de;q=0.9,en;q=0.5"}
-
-
-class Breakable(MemoryStore):
-    """A store that fails on demand."""
-
-    is_broken = False
-
-    def get(self, key):
-        if self.is_broken:
-            raise StoreError("broken by the test")
-        return super().get(key)
 
 
 @pytest.fixture

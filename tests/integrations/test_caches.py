@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import secrets
 
 import httpx2
 import pytest
@@ -25,10 +24,9 @@ from tiktok_oauth_middleware.caching import (
     session_key,
 )
 from tiktok_oauth_middleware.testing import FakeTikTok, login_as
-from tiktok_oauth_middleware.testing.server import StandIn
 
-from ..conftest import API, CALLBACK, ORIGIN, make_settings
-from ..support.recipes import blocks, run
+from ..conftest import API, ORIGIN, make_settings
+from ..support.recipes import blocks, in_environment, run
 
 
 @pytest.fixture
@@ -38,14 +36,7 @@ def fake():
 
 @pytest.fixture
 def environment(fake, monkeypatch):
-    with StandIn(fake) as stand_in:
-        values = {
-            **stand_in.environment(ORIGIN + CALLBACK),
-            "TIKTOK_SECRET_KEYS": secrets.token_urlsafe(32),
-            "TIKTOK_STORE": "memory://",
-        }
-        for name, value in values.items():
-            monkeypatch.setenv(name, value)
+    with in_environment(fake, monkeypatch):
         yield
 
 

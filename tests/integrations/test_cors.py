@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from contextlib import ExitStack
 from importlib.util import find_spec
 
@@ -12,10 +11,9 @@ from starlette.testclient import TestClient
 
 from tiktok_oauth_middleware import TikTokOAuthMiddleware, TikTokSettings
 from tiktok_oauth_middleware.testing import FakeTikTok, login_as
-from tiktok_oauth_middleware.testing.server import StandIn
 
-from ..conftest import CALLBACK, LOGIN, ORIGIN
-from ..support.recipes import run
+from ..conftest import LOGIN, ORIGIN
+from ..support.recipes import in_environment, run
 
 FRONT = "https://www.example.com"
 SCRIPT = {
@@ -38,15 +36,7 @@ def fake():
 
 @pytest.fixture
 def environment(fake, monkeypatch):
-    with StandIn(fake) as stand_in:
-        values = {
-            **stand_in.environment(ORIGIN + CALLBACK),
-            "TIKTOK_SECRET_KEYS": secrets.token_urlsafe(32),
-            "TIKTOK_PROTECT": "/members",
-            "TIKTOK_STORE": "memory://",
-        }
-        for name, value in values.items():
-            monkeypatch.setenv(name, value)
+    with in_environment(fake, monkeypatch, TIKTOK_PROTECT="/members"):
         yield
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from contextlib import ExitStack
 from importlib.util import find_spec
 
@@ -11,10 +10,9 @@ import pytest
 from starlette.testclient import TestClient
 
 from tiktok_oauth_middleware.testing import FakeTikTok, login_as
-from tiktok_oauth_middleware.testing.server import StandIn
 
-from ..conftest import API, CALLBACK, LOGIN, ORIGIN, PAGE
-from ..support.recipes import blocks, run
+from ..conftest import API, LOGIN, ORIGIN, PAGE
+from ..support.recipes import blocks, in_environment, run
 from .contract import Contract
 
 
@@ -26,16 +24,12 @@ def fake():
 @pytest.fixture
 def environment(fake, monkeypatch):
     """The variables that the page speaks of, and a stand-in where they lead."""
-    with StandIn(fake) as stand_in:
-        values = {
-            **stand_in.environment(ORIGIN + CALLBACK),
-            "TIKTOK_SECRET_KEYS": secrets.token_urlsafe(32),
-            "TIKTOK_OPTIONAL_SCOPES": "video.list",
-            "TIKTOK_PROTECT": "/members",
-            "TIKTOK_STORE": "memory://",
-        }
-        for name, value in values.items():
-            monkeypatch.setenv(name, value)
+    with in_environment(
+        fake,
+        monkeypatch,
+        TIKTOK_OPTIONAL_SCOPES="video.list",
+        TIKTOK_PROTECT="/members",
+    ):
         yield
 
 

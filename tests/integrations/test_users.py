@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import secrets
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
@@ -16,10 +15,9 @@ from starlette.testclient import TestClient
 
 from tiktok_oauth_middleware import Event
 from tiktok_oauth_middleware.testing import FakeTikTok, login_as
-from tiktok_oauth_middleware.testing.server import StandIn
 
-from ..conftest import API, CALLBACK, LOGIN, ORIGIN, PAGE, SAME_ORIGIN
-from ..support.recipes import blocks, run
+from ..conftest import API, LOGIN, ORIGIN, PAGE, SAME_ORIGIN
+from ..support.recipes import blocks, in_environment, run
 
 GOODBYE = "/auth/tiktok/disconnect"
 
@@ -32,16 +30,12 @@ def fake():
 @pytest.fixture
 def accounts(fake, monkeypatch, tmp_path):
     """Return what the page's first block leaves, on a database of its own."""
-    with StandIn(fake) as stand_in:
-        values = {
-            **stand_in.environment(ORIGIN + CALLBACK),
-            "TIKTOK_SECRET_KEYS": secrets.token_urlsafe(32),
-            "TIKTOK_STORE": "memory://",
-            "TIKTOK_DISCONNECT_PATH": GOODBYE,
-            "DATABASE_URL": f"sqlite:///{tmp_path}/app.sqlite3",
-        }
-        for name, value in values.items():
-            monkeypatch.setenv(name, value)
+    with in_environment(
+        fake,
+        monkeypatch,
+        TIKTOK_DISCONNECT_PATH=GOODBYE,
+        DATABASE_URL=f"sqlite:///{tmp_path}/app.sqlite3",
+    ):
         left = run("guide/users.md", "accounts")
         monkeypatch.setitem(sys.modules, "accounts", sys.modules["recipe_accounts"])
         yield left

@@ -3,14 +3,47 @@
 from __future__ import annotations
 
 import re
+import secrets
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import pytest
+
+from tiktok_oauth_middleware.testing import FakeTikTok
+from tiktok_oauth_middleware.testing.server import StandIn
+
+from ..conftest import CALLBACK, ORIGIN
+
 DOCS = Path(__file__).parents[2] / "docs"
 #: The language, the name if there is one, and the code.
 _BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+@contextmanager
+def in_environment(
+    fake: FakeTikTok, monkeypatch: pytest.MonkeyPatch, **further: str
+) -> Iterator[None]:
+    """Set the variables that a page speaks of, with a stand-in where they lead.
+
+    Args:
+        fake: what the stand-in serves.
+        monkeypatch: sets them.
+        further: variables besides the usual ones, or other values.
+    """
+    with StandIn(fake) as stand_in:
+        values = {
+            **stand_in.environment(ORIGIN + CALLBACK),
+            "TIKTOK_SECRET_KEYS": secrets.token_urlsafe(32),
+            "TIKTOK_STORE": "memory://",
+            **further,
+        }
+        for name, value in values.items():
+            monkeypatch.setenv(name, value)
+        yield
 
 
 def blocks(document: str) -> dict[str, str]:

@@ -79,6 +79,21 @@ def give(user, person):
     return TikTokAccount.objects.create(user=user, open_id=person.open_id)
 
 
+@pytest.fixture
+def carried(accounts):
+    """Return what each login carries, as the project's ``on_login`` gets it."""
+    found = []
+    fake = accounts.fake
+    accounts.set(
+        TIKTOK_OAUTH_OPTIONS={
+            "transport": fake.transport,
+            "clock": fake.clock,
+            "on_login": lambda login: found.append(dict(login.carried)),
+        }
+    )
+    return found
+
+
 class TestBegin:
     """What happens on the login path while a user is signed in to Django."""
 
@@ -214,17 +229,8 @@ class TestMeant:
         assert response.status_code == 405
         assert response.headers["allow"] == "GET"
 
-    def test_carried_data(self, accounts, persons):
+    def test_carried_data(self, accounts, persons, carried):
         """What a link carries stands in the question's button too."""
-        carried = []
-        fake = accounts.fake
-        accounts.set(
-            TIKTOK_OAUTH_OPTIONS={
-                "transport": fake.transport,
-                "clock": fake.clock,
-                "on_login": lambda login: carried.append(dict(login.carried)),
-            }
-        )
         browser, _ = django_browser(accounts)
         url = browser.get("/invitation/abc").text
         authorize = press(browser, browser.get(url, headers=CROSS))
@@ -278,17 +284,8 @@ class TestCallback:
             assert finish(browser, press(browser, page), person=persons[1])
             assert owner_of(persons[1]) == "alice"
 
-    def test_carried_data_after_the_question(self, accounts, persons):
+    def test_carried_data_after_the_question(self, accounts, persons, carried):
         """The question at the callback repeats what the link carried."""
-        carried = []
-        fake = accounts.fake
-        accounts.set(
-            TIKTOK_OAUTH_OPTIONS={
-                "transport": fake.transport,
-                "clock": fake.clock,
-                "on_login": lambda login: carried.append(dict(login.carried)),
-            }
-        )
         browser, user = django_browser(accounts)
         give(user, persons[0])
         url = browser.get("/invitation/abc").text
