@@ -21,7 +21,7 @@ from tiktok_oauth_middleware.testing.server import StandIn
 
 @contextmanager
 def settings_in_environment(port: int) -> Iterator[None]:
-    """See to it that `TikTokSettings.from_env` works inside; say where to look.
+    """Make `TikTokSettings.from_env` work inside; print the app's address.
 
     Raises:
         SystemExit: the port is taken.

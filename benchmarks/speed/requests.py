@@ -1,4 +1,4 @@
-"""A request under ASGI: signed in, nobody, hostile; against Starlette's sessions."""
+"""A request under ASGI:signed in, anonymous, hostile; against Starlette's sessions."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def _row(
 
 
 async def _check(ours: Any, people: list[str], starlette: Any, theirs: Any) -> None:
-    """Make sure that who is timed as signed in is, and a forged cookie is nobody's."""
+    """Check that what is timed as signed in is, and that a forged cookie is not."""
     for cookie in people:
         seen[0] = None
         await ours(scope_of(cookie), receive, send)

@@ -29,7 +29,7 @@ async def ours(base: str) -> float:
 
 
 async def ours_unwarned(base: str) -> float:
-    """Return the same, where no lifespan tells us that the app starts."""
+    """Return the same, where no lifespan reports that the app starts."""
     return await _longest(_ours(base))
 
 

@@ -145,7 +145,7 @@ seen: list[Any] = [None, None]
 
 
 async def bare(scope: Any, receive: Any, send: Any) -> None:
-    """Answer, and look at nothing."""
+    """Answer, and read nothing of the request."""
     await send(head())
     await send(BODY)
 
@@ -161,7 +161,7 @@ async def reading(scope: Any, receive: Any, send: Any) -> None:
 
 
 def bare_wsgi(environ: Any, start_response: Any) -> list[bytes]:
-    """Answer, and look at nothing."""
+    """Answer, and read nothing of the request."""
     start_response("200 OK", [*WSGI_HEAD])
     return [b"ok"]
 

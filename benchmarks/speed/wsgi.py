@@ -1,4 +1,4 @@
-"""A request under WSGI: signed in and nobody; against Flask's session."""
+"""A request under WSGI: signed in and anonymous; against Flask's session."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def _flask_cookie(app: Flask) -> str:
 
 
 def _check(ours: Any, people: list[str], flask: Flask, flask_cookie: str) -> None:
-    """Make sure that who is timed as signed in is, and a forged cookie is nobody's."""
+    """Check that what is timed as signed in is, and that a forged cookie is not."""
     for cookie in people:
         seen[0] = None
         ours(environ_of(cookie), start_response)

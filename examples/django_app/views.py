@@ -52,7 +52,7 @@ def list_videos(access_token: str) -> list[dict[str, Any]] | None:
 
 @requires_tiktok
 def me(request: Any) -> HttpResponse:
-    """Answer a program: 401 in JSON if nobody is signed in."""
+    """Answer a program: 401 in JSON if it is not signed in."""
     auth = request.tiktok
     return JsonResponse(
         {

@@ -180,7 +180,7 @@ def check_origin() -> None:
 @app.get("/api/me")
 @requires_tiktok
 def me() -> ResponseReturnValue:
-    """Answer a program: 401 in JSON if nobody is signed in."""
+    """Answer a program: 401 in JSON if it is not signed in."""
     user, token = tiktok_auth.user, tiktok_auth.token
     return jsonify(
         open_id=tiktok_auth.open_id,

@@ -88,7 +88,7 @@ def test_no_videos(client: FlaskClient, fake: FakeTikTok) -> None:
 def test_invitation(
     client: FlaskClient, fake: FakeTikTok, code: str, status: int
 ) -> None:
-    """An invitation goes through the login; one that is not valid lets nobody in."""
+    """An invitation goes through the login; one that is not valid is refused."""
     page = client.get(f"/invitation/{code}").text
     [link] = re.findall(r'href="(/auth/tiktok/login\?carried=[^"]+)"', page)
     assert code not in link
@@ -144,7 +144,7 @@ def test_sessions(client: FlaskClient, fake: FakeTikTok) -> None:
 
 
 def test_accounts(client: FlaskClient, fake: FakeTikTok) -> None:
-    """A user connects a second account, which nobody else sees, and disconnects it."""
+    """A user connects a second account, seen by no other user, and disconnects it."""
     first, second = fake.people[:2]
     login_as(client, fake, first)
     page = client.get("/accounts").text

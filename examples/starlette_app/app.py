@@ -152,7 +152,7 @@ def is_from_this_site(request: Request) -> bool:
 
 @requires_tiktok
 async def me(request: Request) -> Response:
-    """Answer a program: 401 in JSON if nobody is signed in."""
+    """Answer a program: 401 in JSON if it is not signed in."""
     auth = tiktok_auth(request)
     return JSONResponse(
         {

@@ -121,7 +121,7 @@ def test_sessions(client: TestClient, fake: FakeTikTok) -> None:
 
 
 def test_accounts(client: TestClient, fake: FakeTikTok) -> None:
-    """A user connects a second account, which nobody else sees, and disconnects it."""
+    """A user connects a second account, seen by no other user, and disconnects it."""
     first, second = fake.people[:2]
     login_as(client, fake, first)
     page = client.get("/accounts").text

@@ -1,4 +1,4 @@
-"""Programs that feed every parser of foreign bytes what nobody would think of.
+"""Programs that feed every parser of foreign bytes unexpected input.
 
 The contract of each parser: a value or one of our own errors, whatever comes in, within
 100 ms of CPU; and what it gives is judged, so that nothing which is not ours passes for

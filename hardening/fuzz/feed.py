@@ -46,7 +46,7 @@ class Feeder:
         self.fed = self._failed = 0
 
     def feed(self, data: bytes) -> None:
-        """Feed once; after the last input, tell and end the process."""
+        """Feed once; after the last input, report and end the process."""
         problem, seconds = self._once(data)
         if seconds > SLOWEST:
             # Others use this machine: what is slow is slow again.
@@ -81,7 +81,7 @@ class Feeder:
         self._failures[kind] = f"{name}: {problem[:200]} {data[:80]!r}"
 
     def end(self) -> None:
-        """Tell what was found and end the process, whatever the engine wants."""
+        """Report what was found and end the process, whatever the engine wants."""
         args = {
             "parser": self._parser.name,
             "engine": self._engine,

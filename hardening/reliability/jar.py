@@ -1,4 +1,4 @@
-"""A thousand logins that nobody finishes, in one browser: it is never locked out.
+"""A thousand unfinished logins in one browser: it is never locked out.
 
 Servers refuse a request whose headers are too large, so our cookies must stay few. A
 browser here takes every Set-Cookie there is and forgets none by itself. Logins begin

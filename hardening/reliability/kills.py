@@ -139,7 +139,7 @@ class _Kills:
         return process, pipe
 
     def _usual_seconds(self) -> float:
-        """Return how long a refresh takes whom nobody kills."""
+        """Return how long a refresh takes if its process is not killed."""
         took = []
         for _ in range(_CALIBRATION):
             process, pipe = self._next_victim()

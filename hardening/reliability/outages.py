@@ -1,4 +1,4 @@
-"""Redis goes away a hundred times under load: 200 or 503, and nobody is forgotten.
+"""Redis goes away a hundred times under load: 200 or 503, and no session is lost.
 
 It is frozen (connections stay open, nothing answers) or killed and started again with
 its files. Requests of signed-in people come at fifty a second whatever happens, half

@@ -1,4 +1,4 @@
-"""One event loop, and somebody who is slow: nobody else waits for them.
+"""One event loop and a slow peer: no other request waits for it.
 
 A real uvicorn with one process serves people at a steady rate. Then TikTok's token
 endpoint hangs for those who log in; the store hangs for those who are signed in; and
@@ -47,7 +47,7 @@ class _Seen(NamedTuple):
 
 
 def run(args: Run) -> Iterator[Result]:
-    """Yield, for each store: nobody slow, TikTok, the store, clients."""
+    """Yield, for each store: no slow peer, TikTok, the store, clients."""
     for store in args.stores:
         with TemporaryDirectory(prefix="reliability-") as folder:
             yield from _on(store, Path(folder), args)
@@ -135,7 +135,7 @@ def _judged(name: str, seen: list[_Seen], late: list[_Seen], deadline: float) ->
 
 
 def _load(port: int, others: list[tuple[str, str]], seconds: float, pipe: Any) -> None:
-    """Ask in turn at a steady rate, whether or not answers come; tell what was seen."""
+    """Ask in turn at a steady rate, whether or not answers come; return these."""
 
     async def load() -> list[_Seen]:
         for url, cookie in others:  # once each, unseen: what is made at first use

@@ -78,7 +78,7 @@ def _signed_in(plan: Plan, clock: Clock, fake: Watcher, users: int) -> list[str]
 
 
 def _break(fake: Watcher) -> None:
-    """Have TikTok fail in every way, in turn, until it is mended."""
+    """Have TikTok fail in every way, in turn, until its faults are cleared."""
     for fault in itertools.islice(itertools.cycle(_FAULTS), 500):
         fake.fail("token", times=7, **fault)
     fake.fail("token", times=10**9, status=503)

@@ -27,7 +27,7 @@ async def ask(
     headers: Mapping[str, str] | None = None,
     body: bytes = b"",
 ) -> Answer:
-    """Ask once, as this browser; a status of -1 where nobody answers."""
+    """Ask once, as this browser; a status of -1 if there is no answer."""
     given = {"host": "app.example.com", "connection": "close"} | dict(headers or {})
     if cookie:
         given["cookie"] = cookie

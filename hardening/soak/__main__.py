@@ -80,7 +80,7 @@ class _Server:
                 self.samples[pid].append(seen)
 
     def kill(self) -> None:
-        """Kill the youngest worker; the oldest lives on, so that its memory tells."""
+        """Kill the youngest worker; the oldest stays, so that its memory is measured."""
         found = workers(self.process.pid)
         if len(found) > 1:
             with suppress(ProcessLookupError):
@@ -246,7 +246,7 @@ def _too_much(server: _Server, args: argparse.Namespace) -> Iterator[str]:
 
 
 def _errors(server: _Server) -> list[str]:
-    """Return what a log shows of exceptions that nobody caught: their last lines."""
+    """Return what a log shows of uncaught exceptions: their last lines."""
     lines = server.log.read_text(errors="replace").splitlines()
     begun = [i for i, s in enumerate(lines) if s.startswith("Traceback (most recent")]
     return [

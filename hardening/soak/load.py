@@ -170,7 +170,7 @@ class Site:
         await self._ask("logout", LOGOUT, cookie, user=user, **posted)
 
     async def _webhook(self) -> None:
-        """Deliver what is about nobody; forge something; withdraw somebody, seldom."""
+        """Deliver webhooks: about no user, forged, now and then a withdrawal."""
         number = self._chance.randrange(100)
         event, open_id = "video.publish.completed", None
         user = self._chance.randrange(USERS)

@@ -73,7 +73,7 @@ def test_mutated_modules_have_tests():
 
 
 def test_mutants():
-    """Each mutant is its module with one change; what tells a person is left alone."""
+    """Each mutant is its module with one change; messages for people are not changed."""
     found = [(m.before, m.after) for m in mutants(SOURCE)]
     assert found == [
         ("7", "8"),

@@ -44,7 +44,7 @@ BOX = "e => (r => [r.width, r.height])(e.getBoundingClientRect())"
 
 
 def page(*, posted=False, nonce="cGFnZQ", lang="en", css=CSS, **options):
-    """Return a page with the button in every look."""
+    """Return a page with every `look` of the button."""
     auth = an_auth(None, a_site(is_login_posted=posted, messages=Messages(ARABIC)))
     buttons = "".join(
         f"<p>{auth.login_button('/x', look, nonce=nonce, language=lang, **options)}</p>"

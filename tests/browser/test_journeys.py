@@ -330,7 +330,7 @@ def test_without_javascript(kind, site):
 
 
 def test_posted_callback(opened, site):
-    """A callback that another site's form posts logs nobody in."""
+    """A callback that another site's form posts signs no user in."""
     tab = opened.tab()
     tab.open(site.elsewhere + "/foreign")
     tab.press("Post")

@@ -1,4 +1,4 @@
-"""The documents tell the truth: their code runs, their tables are whole."""
+"""The documents are true: their code runs, their tables are complete."""
 
 from __future__ import annotations
 

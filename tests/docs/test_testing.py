@@ -1,4 +1,4 @@
-"""docs/guide/testing.md tells the truth: its blocks are the tests of an app, and they pass."""
+"""docs/guide/testing.md is true: its blocks are the tests of an app, and they pass."""
 
 from __future__ import annotations
 

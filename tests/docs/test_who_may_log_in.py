@@ -58,7 +58,7 @@ def test_invited(open_client, fake):
 
 @pytest.mark.parametrize("code", [None, "guessed"])
 def test_not_invited(open_client, fake, code):
-    """Without one nobody is signed in, and the connection at TikTok ends."""
+    """Without one no user is signed in, and the connection at TikTok ends."""
     client = open_client()
     answer = login_as(client, fake) if code is None else join(client, fake, code)
     assert answer.status_code == 403

@@ -81,7 +81,7 @@ def test_connect(site, browser, tokens):
     assert event.user == account.user
 
 
-def test_nobody_is_signed_in_by_it(site, browser, tokens):
+def test_connecting_signs_no_user_in(site, browser, tokens):
     """Connecting begins no session with TikTok's login, and leaves no cookie."""
     connect(browser)
     assert not browser.signed_in

@@ -400,7 +400,7 @@ def everything(world, browser=None):
 
 class TestCallback:
     def test_all(self, world):
-        """A whole journey tells every event that there is."""
+        """A whole journey emits every event that there is."""
         everything(world)
         assert {event.name for event in world.events} == NAMES
 

@@ -517,7 +517,7 @@ class TestLogout:
 
 class TestDisconnect:
     def test_revokes(self, world):
-        """Disconnecting tells TikTok and ends every session of the user."""
+        """Disconnecting revokes at TikTok and ends every session of the user."""
         world = world.with_settings(disconnect_path="/auth/tiktok/disconnect")
         browser, other = world.browser(), world.browser()
         browser.log_in()

@@ -144,7 +144,7 @@ class TestPacked:
         assert re.fullmatch(r"[A-Za-z0-9_-]{43}", sent[0]["code_verifier"])
 
     def test_age(self, browser):
-        """The cookie outlives the login by twenty minutes, to tell late from foreign."""
+        """The cookie outlives the login by twenty minutes, so that a late callback is not taken for a foreign one."""
         response = browser.get(LOGIN)
         [(_, attributes)] = set_cookies(response).values()
         assert "Max-Age=1800;" in attributes

@@ -608,7 +608,7 @@ class TestUnfinished:
         assert browser.get("/upload").status_code == 303
 
     def test_foreign_cookies(self, browser, world):
-        """Cookies that we did not write tell nothing, and break nothing."""
+        """Cookies that we did not write are ignored, and break nothing."""
         for value in ("", "x", "A" * 40, "A" * 3000):
             other = world.browser(**{f"{SESSION}-login-0": value})
             assert other.get("/private").status_code == 303

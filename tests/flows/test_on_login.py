@@ -104,7 +104,7 @@ class TestGoesOn:
         assert [login.is_new for login in decider.logins] == [True, False, True]
 
     def test_before_anything_is_written(self, decided, decider):
-        """When the app is asked, there is no record, and nobody is signed in."""
+        """When the app is asked, there is no record and no session."""
         seen = []
 
         def look(login):

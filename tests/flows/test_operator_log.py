@@ -1,4 +1,4 @@
-"""Lines for operators: one for each cause, with the place to look at."""
+"""Lines for operators: one for each cause, with the place to check."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class TestToken:
         ],
     )
     def test_app(self, world, lines, error, look_at):
-        """A refusal of the app is an error: cause, reference, what to look at."""
+        """A refusal of the app is an error: cause, reference, what to check."""
         response = refused_with(world, error=error)
         [line] = lines()
         [event] = world.events
@@ -164,7 +164,7 @@ class TestToken:
         assert world.events[-1].reason == "invalid_client"
 
     def test_disconnect(self, browser, world, lines):
-        """A disconnect that TikTok refuses is a line with what to look at."""
+        """A disconnect that TikTok refuses is a line with what to check."""
         world.with_settings(disconnect_path=DISCONNECT)
         browser = world.browser()
         browser.log_in()
@@ -685,7 +685,7 @@ def test_cause(error):
     }
 
 
-def test_cancelled_while_told(anyio_backend):
+def test_cancelled_during_on_event(anyio_backend):
     """A request that is cancelled while its event is reported stays cancelled."""
     from tiktok_oauth_middleware._core.backends.event_loop import AsyncBackend
 
@@ -711,7 +711,7 @@ def test_cancelled_while_told(anyio_backend):
 
 
 def test_webhook(world, lines):
-    """A delivery whose signature does not fit is a line that says what to look at."""
+    """A delivery whose signature does not fit is a line that says what to check."""
     world = world.with_settings(webhook_path=HOOK)
     headers = {"tiktok-signature": f"t=1767225600,s={'0' * 64}"}
     for _ in range(3):

@@ -335,7 +335,7 @@ class TestLinks:
         assert avatar(world) == link
         assert "&" in link
 
-    def test_ended_and_looked_at(self, signed_in, world):
+    def test_ended_and_read(self, signed_in, world):
         """An expired link is renewed when the app reads it."""
         signed_in.me()
         before = avatar(world)
@@ -345,7 +345,7 @@ class TestLinks:
         assert avatar(world) != before
         assert links_end(kept(world).profile) > world.clock()
 
-    def test_first_look(self, signed_in, world):
+    def test_first_read(self, signed_in, world):
         """After the first read of an expired link the next request has a new one."""
         world.clock.advance(12 * HOUR + 1)
         signed_in.get("/private")
@@ -372,7 +372,7 @@ class TestLinks:
         assert world.tiktok.profiles == 2
         assert links_end(kept(world).profile) > world.clock()
 
-    def test_not_looked_at(self, signed_in, world):
+    def test_not_read(self, signed_in, world):
         """An expired link that is not read is not renewed before the profile is old."""
         for _ in range(10):
             world.clock.advance(HOUR * 2)

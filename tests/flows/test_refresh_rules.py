@@ -262,7 +262,7 @@ class TestMeanwhile:
         assert not future.result(20)["signed_in"]
         assert kept(world) is None
 
-    def test_nobody_waits(self, signed_in, world, refreshing, gate):
+    def test_no_request_waits(self, signed_in, world, refreshing, gate):
         """While the old token is good, only the leader waits for the new one."""
         before = signed_in.me()["token"]
         other = twin(signed_in)
@@ -307,7 +307,7 @@ class TestDue:
         assert grant.expires_at - leeway * 1.1 <= min(due)
         assert max(due) <= grant.expires_at - leeway
 
-    def test_nobody_asks(self, signed_in, world):
+    def test_no_request_asks(self, signed_in, world):
         """Nothing is renewed by itself: only who needs the token asks."""
         world.clock.advance(EXPIRED)
         assert signed_in.get("/").text == "home"
@@ -459,7 +459,7 @@ class TestStoreStumbles:
         assert browser.me()["token"] not in (me["token"], None)
         assert world.count("refresh_token") == 2
 
-    def test_told(self, world, tiktok):
+    def test_reported(self, world, tiktok):
         """A refresh whose write succeeded is reported, though the store's answer was lost."""
         store = world.store = Stumbling(world.store, after=True)
         browser = world.start().browser()

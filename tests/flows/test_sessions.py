@@ -304,8 +304,8 @@ class TestLogout:
         assert SESSION not in raw.cookies
         assert kept(world) is None
 
-    def test_nobody_is_led_on(self, world, raw):
-        """Without a session logout and disconnect lead on, and tell TikTok nothing."""
+    def test_without_a_session_it_leads_on(self, world, raw):
+        """Without a session logout and disconnect redirect, and TikTok is not asked."""
         for cookies in ({}, {SESSION: "junk"}, {SESSION: "A" * 87}):
             for path in (LOGOUT, DISCONNECT):
                 raw.cookies = dict(cookies)

@@ -144,7 +144,7 @@ def test_a_second_copy_writes_nothing(move, world, people):
     assert "8 users read: 0 copied, 0 updated, 8 kept, 0 ended" in move.shown
 
 
-def test_nobody_is_lost_in_a_move(move, world, people):
+def test_no_user_is_lost_in_a_move(move, world, people):
     """Copied, switched, copied again: logins, refreshes and logouts at both stores count.
 
     TikTok's rotation is strict: a refresh token that was used once is dead.
@@ -213,7 +213,7 @@ def test_an_older_refresh_token_overwrites_none(move, world, people):
 
 
 def test_refreshed_between_a_record_and_its_mark(move, world, people, monkeypatch):
-    """A copied refresh token that was spent meanwhile ends nobody, mark or no mark."""
+    """A copied refresh token that was spent meanwhile ends no session, mark or no mark."""
     browser = browser_of(world, people[0])
     world.clock.advance(LIFE - 10)
     write, seen = CopyMarks.write, []
@@ -249,7 +249,7 @@ def test_the_end_at_tiktok_is_noticed_after_a_move(move, world, people):
     assert move.kept("new") is None
 
 
-def test_a_store_that_was_emptied_ends_nobody(move, world, people, old):
+def test_a_store_that_was_emptied_ends_no_session(move, world, people, old):
     """If the old store has lost its rows, what was copied stays."""
     browsers = [browser_of(world, person) for person in people]
     move.copy()

@@ -620,7 +620,7 @@ class TestEndOfASession:
     def ends(self, world):
         return [e.reason for e in world.events if e.name == "session_ended"]
 
-    def test_told(self, short):
+    def test_reported(self, short):
         """A browser whose grant is over is anonymous, and the end is reported once."""
         browser, other = short.browser(), short.browser()
         browser.log_in()

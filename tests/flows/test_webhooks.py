@@ -102,7 +102,7 @@ class TestEcho:
         assert browser.signed_in
 
     def test_needs_no_answer(self, browser, world):
-        """It is known without TikTok, once the clocks tell the two apart."""
+        """It is known without TikTok, once the two times differ enough."""
         browser.log_in()
         browser.post(DISCONNECT)
         [(headers, body)] = world.tiktok.webhooks

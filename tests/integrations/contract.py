@@ -25,7 +25,7 @@ NOBODY = {"open_id": None, "name": None}
 
 
 def who(auth: Any) -> dict[str, Any]:
-    """Return what the views tell of who is signed in."""
+    """Return what the views answer about who is signed in."""
     return {
         "open_id": auth.open_id,
         "name": auth.user.display_name if auth.user else None,
@@ -85,7 +85,7 @@ class Contract:
         assert client.get(page, headers=PAGE).text == fake.people[0].open_id
 
     def test_rule_for_a_program(self, client):
-        """A path below a rule tells a program 401 in JSON."""
+        """A path below a rule answers a program 401 in JSON."""
         response = client.get(f"{self.mount}/members/list", headers=API)
         assert response.status_code == 401
         assert response.json() == {

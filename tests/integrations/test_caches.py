@@ -138,7 +138,7 @@ class TestPrivateResponses:
             clear = cache._cache.clear
         return lambda: TestClient(app, base_url=ORIGIN), clear
 
-    def test_nobody_gets_anothers_page(self, site, fake):
+    def test_no_user_gets_anothers_page(self, site, fake):
         """Each visitor sees their own page, in whatever order they ask."""
         client, clear = site
         visit(visitors(client, fake), "/mine", clear)
@@ -184,7 +184,7 @@ class TestFastAPICache:
         yield lambda: TestClient(left["app"], base_url=ORIGIN), backend._store.clear
         FastAPICache.reset()
 
-    def test_nobody_gets_anothers_page(self, site, fake):
+    def test_no_user_gets_anothers_page(self, site, fake):
         """Each visitor sees their own page, in whatever order they ask."""
         client, clear = site
         everybody = visitors(client, fake)
@@ -222,7 +222,7 @@ class TestFlaskCaching:
         with left["app"].app_context():
             left["cache"].clear()
 
-    def test_nobody_gets_anothers_page(self, site, fake):
+    def test_no_user_gets_anothers_page(self, site, fake):
         """Each visitor sees their own page, in whatever order they ask."""
         client, left = site
         everybody = visitors(client, fake)
@@ -297,7 +297,7 @@ class TestKeys:
         return ask
 
     def test_no_two_users_share_one(self, keys):
-        """Users, and what they granted, tell keys apart; nothing of them is shown."""
+        """Keys differ by user and granted scopes, and show neither."""
         basic, more = ["user.info.basic"], ["user.info.basic", "video.list"]
         found = [keys(), keys(0, basic), keys(0, more), keys(1, basic), keys(1, more)]
         assert len(set(found)) == len(found)

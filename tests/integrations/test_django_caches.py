@@ -160,7 +160,7 @@ def visit(site, client, names):
 
 @pytest.mark.parametrize("shell", ["wsgi", "asgi"])
 @pytest.mark.parametrize("place", PLACES)
-def test_nobody_gets_anothers_page(site, place, shell):
+def test_no_user_gets_anothers_page(site, place, shell):
     """Whatever the cache and the order, each visitor sees their own page."""
     visit(site, site(PLACES[place], shell), VIEWS)
 

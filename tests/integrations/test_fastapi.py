@@ -600,7 +600,7 @@ class TestOpenApi:
         assert shown["security"] == [{"TikTok": ["video.list"]}]
 
     def test_served(self, site):
-        """The document is served to anybody, and tells nothing of the session."""
+        """The document is public, and says nothing of the session."""
         views(site)
         response = site.get("/openapi.json")
         assert response.status_code == 200

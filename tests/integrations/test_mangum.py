@@ -144,7 +144,7 @@ def test_recipe(monkeypatch):
         json.dumps(visitor.get("/who"))
 
 
-def test_what_a_reloader_is_told_to_ignore(tmp_path):
+def test_what_a_reloader_ignores(tmp_path):
     """The pattern on the page matches each file that the default store leaves."""
     store = SQLiteStore(tmp_path / "tiktok-oauth.sqlite3")
     store.compare_and_set("key", None, b"value", 60)

@@ -36,7 +36,7 @@ SECRET = "for members only"
 
 
 def members_only(way):
-    """Return a look that gives the secret, with a guard before it or without."""
+    """Return a view that gives the secret, with a guard before it or without."""
 
     def look(auth):
         if way == "guard":

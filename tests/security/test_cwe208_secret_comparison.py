@@ -14,7 +14,7 @@ SECRET = ("secret", "digest", "signature", "verifier", "mac")
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
 def test_secrets_are_not_compared_by_equals(path):
-    """No ``==`` tells a secret from another one, byte by byte."""
+    """No ``==`` compares a secret with another, byte by byte."""
     for node in ast.walk(tree(path)):
         if not isinstance(node, ast.Compare):
             continue

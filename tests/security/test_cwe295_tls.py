@@ -206,7 +206,7 @@ class TestConnecting:
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_nobody_waits_for_tiktok(settings, tiktok, clock, anyio_backend):
+async def test_no_request_waits_for_tiktok(settings, tiktok, clock, anyio_backend):
     """While TikTok says nothing to one user's refresh, everybody else is served."""
     server = Server()
     silence = threading.Event()

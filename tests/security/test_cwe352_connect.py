@@ -253,7 +253,7 @@ class TestOtherPurpose:
         assert browser.signed_in
         assert owners(tokens, "user-1") == []
 
-    def test_connect_signs_nobody_in(self, site, tokens):
+    def test_connect_signs_no_user_in(self, site, tokens):
         """The callback of a trip that connects sets no session cookie."""
         browser = browser_of(site, "user-1")
         response = connect(browser)

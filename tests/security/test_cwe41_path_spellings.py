@@ -80,7 +80,7 @@ class TestOurPaths:
 
 @memory_only
 class TestRules:
-    """Both apps of these tests answer /who, and tell there who is signed in."""
+    """Both apps of these tests answer /who with who is signed in."""
 
     def assert_hidden(self, raw, path):
         answer = raw.ask("GET", path, headers=API)

@@ -80,7 +80,7 @@ class TestSharedCache:
 
     @pytest.mark.parametrize("said", SAID.values(), ids=SAID.keys())
     @pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS.keys())
-    def test_every_way_of_looking(self, world, raw, look, said):
+    def test_every_way_of_reading(self, world, raw, look, said):
         """However an app reads the session, and whatever it sends, a shared cache keeps nothing."""
         anonymous, other = raw.another(), raw.another()
         raw.log_in()
@@ -99,7 +99,7 @@ class TestSharedCache:
             assert head.one(name.lower()) is None
 
     @pytest.mark.parametrize("said", SAID.values(), ids=SAID.keys())
-    def test_nobody_looked(self, world, raw, said):
+    def test_not_read(self, world, raw, said):
         """An answer that does not depend on the session is left as the app made it."""
         raw.log_in()
         show(world, lambda auth: "the same for all", said)
@@ -136,7 +136,7 @@ class TestSharedCache:
         )
 
     def test_answers_of_ours(self, world, raw):
-        """Neither our own answers nor a replaced one tell any cache to keep them."""
+        """Neither our own answers nor a replaced one let any cache keep them."""
         show(world, members_only("guard"), SAID["for vendors"])
         for path in (LOGIN, LOGOUT, CALLBACK, "/x"):
             for headers in (PAGE, API):

@@ -477,7 +477,7 @@ def test_reset_before_the_request(world, server):
     assert flows.browser.log_in().status_code == 303
 
 
-def test_nobody_listens(world, server):
+def test_closed_port(world, server):
     """Without a listening server every flow means "try again later"."""
     flows = Flows(world, server)
     flows.browser.log_in()

@@ -173,7 +173,7 @@ def test_logout_page(browser):
     assert browser.me().status_code == 200
 
 
-def test_form_that_nobody_reads(browser):
+def test_form_that_the_app_does_not_read(browser):
     """A form's body that no flow reads does not disturb the next request."""
     for path, status in ((LOGIN, 303), (LOGOUT, 303), ("/members/x", 401)):
         response = browser.post(path, content=b"GET / HTTP/1.1\r\n\r\n" * 1000)

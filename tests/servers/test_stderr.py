@@ -100,7 +100,7 @@ def test_wrong_secret(start):
 
 
 def test_unreachable(start):
-    """TikTok that is not reached is a line with the cause and what to look at."""
+    """TikTok that is not reached is a line with the cause and what to check."""
     url = f"http://127.0.0.1:{free_port()}/v2/oauth/token/"
     server, browser = start(TIKTOK_ENDPOINTS_TOKEN=url)
     shown = {reference(browser.log_in()) for _ in range(3)}

@@ -30,7 +30,7 @@ def test_expired_rows_are_swept_by_writes(clock: Any) -> None:
     assert len(store._values) == 600
 
 
-def test_a_write_looks_at_few_rows(clock: Any) -> None:
+def test_a_write_examines_few_rows(clock: Any) -> None:
     """A write drops a handful of expired rows and no more, however many there are."""
     store = MemoryStore(clock=clock)
     for number in range(1000):
@@ -40,7 +40,7 @@ def test_a_write_looks_at_few_rows(clock: Any) -> None:
     assert 990 < len(store._values) <= 1001
 
 
-def test_a_row_that_is_written_often_is_held_once(clock: Any) -> None:
+def test_a_row_that_is_written_often_is_kept_once(clock: Any) -> None:
     """Swapping one row again and again makes the store no bigger."""
     store = MemoryStore(clock=clock)
     store.compare_and_set("row", None, b"0", 10)

@@ -163,7 +163,7 @@ def test_a_swap_whose_answer_is_lost_is_still_true(
         assert store.get(key) == b"second"
 
 
-def test_a_lost_answer_makes_nobody_elses_swap_ours(
+def test_a_lost_answer_makes_no_other_swap_ours(
     store: RedisStore, request: pytest.FixtureRequest
 ) -> None:
     """A swap that another made with the same value stays the other's."""
@@ -412,7 +412,7 @@ def test_a_given_client_is_not_closed(redis_url: str) -> None:
 # --- configuration and secrets -----------------------------------------------------
 
 
-def test_the_password_is_told_nowhere(redis_server: Any) -> None:
+def test_the_password_is_shown_nowhere(redis_server: Any) -> None:
     """Neither repr nor any error of the store shows the password."""
     store = RedisStore(redis_server.url)
     report = [repr(store), str(store), repr(vars(store)["_by_process"])]

@@ -123,7 +123,7 @@ def test_an_error_is_each_tasks_own() -> None:
     assert all(error.__cause__ is cause for error in found)
 
 
-def test_a_read_alone_waits_for_nobody() -> None:
+def test_a_read_alone_does_not_wait() -> None:
     """Reads that follow one another are made one by one, as if nothing was shared."""
     rows = Rows()
     rows.turns, rows.fails = [1], [False]

@@ -354,7 +354,7 @@ def test_a_lost_answer_is_recognized(store: SQLStore) -> None:
         store.get("row")
 
 
-def test_a_loss_while_a_lost_answer_is_looked_for_is_an_error(store: SQLStore) -> None:
+def test_a_loss_while_a_lost_answer_is_searched_is_an_error(store: SQLStore) -> None:
     """A connection lost again, while looking whether a swap took place, is an error."""
     answers = Watched(store._source.connections().engine)
 
@@ -561,7 +561,7 @@ def test_tasks_share_eight_connections(loop_url: str) -> None:
 
 @pytest.mark.parametrize("driver", LOOP_DRIVERS)
 def test_a_cancelled_read_leaves_no_answer_behind(loop_url: str) -> None:
-    """A connection whose answer nobody took is closed, and no other task gets it."""
+    """A connection whose answer was not read is closed, and no other task gets it."""
 
     async def use(store: SQLStore) -> None:
         rows = {f"row-{n}": os.urandom(50) for n in range(20)}

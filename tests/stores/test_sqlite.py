@@ -647,7 +647,7 @@ def test_an_unwritable_file_is_not_believed_to_stay(open_home: Path) -> None:
     store.close()
 
 
-def test_a_file_that_was_mended_is_used_again(store: SQLiteStore, path: Path) -> None:
+def test_a_file_that_was_repaired_is_used_again(store: SQLiteStore, path: Path) -> None:
     """A connection that met a damaged page does not go on with it."""
     for number in range(50):
         store.compare_and_set(f"row{number}", None, b"x" * 500, 600)

@@ -129,7 +129,7 @@ class Raw:
         return self.seen_by("/who")
 
     def seen_by(self, path: str, **options: Any) -> str | None:
-        """Return who an app that tells it says is signed in."""
+        """Return who is signed in, as the app answers."""
         import json
 
         answer = self.ask("GET", path, **options)

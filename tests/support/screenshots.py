@@ -1,4 +1,4 @@
-"""Pictures of the pages that tests open, for people to look at: SCREENSHOTS=yes takes them.
+"""Pictures of the pages that tests open, for people: SCREENSHOTS=yes takes them.
 
 No test reads them, and each takes as long as loading its page does.
 """

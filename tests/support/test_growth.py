@@ -1,4 +1,4 @@
-"""The measure of `growth` itself: it tells apart what it is there to tell apart."""
+"""The measure of `growth` itself: it distinguishes linear work from quadratic."""
 
 from __future__ import annotations
 

@@ -310,7 +310,7 @@ def test_disconnect(visitor, fake):
     assert visitor.open_id is None
 
 
-def test_mend(visitor):
+def test_clear_faults(visitor):
     """Whatever was switched on is off again."""
     visitor.fake.deny_next_login(times=9)
     visitor.fake.expire_next_login(times=9)

@@ -711,7 +711,7 @@ class TestFaults:
         fake.fail("token", delay=0.05)
         assert self.call(fake).json()["error"] == "invalid_request"
 
-    def test_mend(self, fake):
+    def test_clear_faults(self, fake):
         """Faults that were switched on can be switched off."""
         fake.fail("token", times=100, status=500)
         fake.clear_faults()
@@ -919,7 +919,7 @@ def test_lifetimes_when_built(settings, clock):
 
 @pytest.mark.parametrize("person", PEOPLE, ids=lambda person: person.username)
 def test_open_ids(person):
-    """The people's open_ids look as TikTok's do today."""
+    """The people's open_ids have the form of TikTok's today."""
     assert re.fullmatch(r"-000[A-Za-z0-9_-]{32}", person.open_id)
 
 

@@ -204,7 +204,7 @@ class TestChromium:
     @pytest.mark.parametrize("size", SIZES)
     @pytest.mark.parametrize("scheme", ["light", "dark"])
     @pytest.mark.parametrize("kind", ["consent", "error"])
-    def test_looks(self, open_page, ask, size, scheme, kind):
+    def test_appearance(self, open_page, ask, size, scheme, kind):
         """A page fits its window, light and dark, and breaks no rule of its policy."""
         url = ask() if kind == "consent" else ask(client_key="awother")
         page = open_page(url, size, scheme)

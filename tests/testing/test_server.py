@@ -626,5 +626,5 @@ class TestHost:
         assert "127.0.0.1" not in _authorities("127.0.0.1", 8001)
 
     def test_other_address(self):
-        """Told to listen at another address, it answers to that too."""
+        """Started for another address, it answers there too."""
         assert "192.0.2.7:8001" in _authorities("192.0.2.7", 8001)

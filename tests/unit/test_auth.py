@@ -182,7 +182,7 @@ def test_all_scopes_are_missing_when_signed_out(signed_out):
     ],
 )
 @pytest.mark.parametrize("cached", [a_cached_session(), None], ids=["in", "out"])
-def test_every_look_is_noted(look, cached):
+def test_every_read_is_noted(look, cached):
     """Every read of the user is noted, also in an anonymous request."""
     auth = an_auth(cached, a_site())
     assert auth._accessed is False
@@ -193,7 +193,7 @@ def test_every_look_is_noted(look, cached):
 @pytest.mark.parametrize(
     "show", [repr, lambda a: a.login_url(), lambda a: a.logout_url]
 )
-def test_link_is_no_look(signed_in, show):
+def test_link_is_no_read(signed_in, show):
     """Links are the same for everybody: asking for one notes nothing."""
     show(signed_in)
     assert signed_in._accessed is False

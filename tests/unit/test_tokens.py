@@ -481,7 +481,7 @@ class TestOneRefresh:
 
 class TestForget:
     def test_ends_sessions(self, world):
-        """Forgetting a user ends every session of theirs and tells TikTok nothing."""
+        """Forgetting a user ends every session of theirs and does not ask TikTok."""
         one, two = world.browser(), world.browser()
         tokens = world.tokens()
         assert tokens.forget(world.open_id) is True
@@ -594,7 +594,7 @@ class TestBuilt:
             ask(world.tokens(store=Broken()), world.open_id)
 
     def test_async_callback(self, world):
-        """get can tell no async callback, and says so."""
+        """`get` cannot call an async `on_event`, and says so."""
 
         async def on_event(event): ...
 
@@ -602,7 +602,7 @@ class TestBuilt:
             world.tokens(on_event=on_event).get(world.open_id)
 
     async def test_async_callback_awaited(self, world):
-        """aget tells an async callback."""
+        """`aget` calls an async `on_event`."""
         report = []
 
         async def on_event(event):

@@ -202,7 +202,7 @@ class TestList:
         assert len({*first, *listed(rest.out.getvalue())}) == SOME
         assert f"{SOME - 2 * ROWS} stored behind that one" in rest.out.getvalue()
 
-    def test_after_nobody(self, some):
+    def test_after_an_unknown_user(self, some):
         """A list that is to go on behind a user who is gone says so, and fails."""
         last = [*some.iter_users()][-1].open_id
         told = report()
@@ -254,7 +254,7 @@ class TestList:
 
 class TestSweep:
     def test_interrupted(self, some, store):
-        """Ctrl-C says how far the sweep came; nobody is lost by it."""
+        """Ctrl-C says how far the sweep came; no user is lost."""
         store.interrupts_at = 3
         told = report()
         sweep = Sweep(told)

@@ -307,7 +307,7 @@ def test_deleting_a_user_disconnects(accounts):
     assert browser.get("/who").json()["open_id"] is None
 
 
-def test_a_deletion_that_is_rolled_back_disconnects_nobody(accounts):
+def test_a_deletion_that_is_rolled_back_disconnects_no_account(accounts):
     """A user that stays keeps the tokens."""
     accounts.browser().log_in()
     with transaction.atomic():

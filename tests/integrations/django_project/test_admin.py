@@ -97,7 +97,7 @@ def test_an_error_is_said(accounts, admin):
     assert "tiktok_unavailable" in act(admin, "refresh_tokens").content.decode()
 
 
-def test_nobody_adds_or_changes(admin):
+def test_accounts_are_not_added_or_changed(admin):
     """Accounts are made by logins, and their fields are not edited."""
     assert admin.get(f"{LIST}add/", secure=True).status_code == 403
     account = TikTokAccount.objects.get()

@@ -99,7 +99,7 @@ def test_twice_changes_nothing(site):
     assert TikTokAccount.objects.count() == 1
 
 
-def test_told_apart_byte_for_byte(site):
+def test_compared_byte_for_byte(site):
     """Accounts whose open_ids differ in case are two, each of its own user."""
     first = person_of_allauth(site, "-000Ab")
     second = person_of_allauth(site, "-000aB")

@@ -39,7 +39,7 @@ def looking(request):
 
 
 def nobody(request, login):
-    """Let nobody sign up."""
+    """Refuse every sign-up."""
     return False
 
 
@@ -281,7 +281,7 @@ class TestWithAccounts:
 
     @pytest.mark.parametrize("cause", ["full", "outage"])
     def test_not_connected_after_all(self, both, monkeypatch, cause):
-        """An account that could not be connected has no row, and logs nobody in."""
+        """An account that could not be connected has no row, and signs no user in."""
         browser, user = signed_in(both)
         there = browser.post(CONNECT).headers["location"]
 

@@ -59,12 +59,12 @@ def asks(response):
 
 
 def shows_page(authorize):
-    """Whether TikTok is told to show its page."""
+    """Whether TikTok is asked to show its page."""
     return query_of(authorize).get("disable_auto_auth") == "1"
 
 
 def owner_of(person):
-    """Return the name of the user who has a person's account; None if nobody has."""
+    """Return the name of the user who has a person's account; None if no user has it."""
     account = TikTokAccount.objects.filter(open_id=person.open_id).first()
     return account and account.user.username
 
@@ -129,7 +129,7 @@ class TestBegin:
         evil = {"origin": "https://evil.example", "sec-fetch-site": "cross-site"}
         assert browser.post(LOGIN, headers=evil).status_code == 403
 
-    def test_nobody_is_signed_in(self, accounts):
+    def test_anonymous(self, accounts):
         """Without a Django user the same request logs in as ever, without TikTok's page."""
         browser = accounts.browser()
         authorize = begin(browser, CROSS)
@@ -167,7 +167,7 @@ class TestBegin:
         begin(browser, CROSS, there.removeprefix(LOGIN))
 
     def test_database_that_fails(self, accounts, monkeypatch, caplog):
-        """If it cannot be told who is signed in, no login begins."""
+        """If the app cannot say who is signed in, no login begins."""
 
         def fail(**_):
             raise DatabaseError("secret text")
@@ -182,7 +182,7 @@ class TestBegin:
         assert "the app's accounts raised DatabaseError" in caplog.text
 
     def test_database_that_fails_at_the_end(self, accounts, monkeypatch):
-        """If it cannot be told who is signed in by then, TikTok is not asked."""
+        """If the app cannot say who is signed in by then, TikTok is not asked."""
 
         def fail(**_):
             raise DatabaseError
@@ -366,7 +366,7 @@ class TestOtherUser:
         assert browser.get("/user").json()["name"] == expected
 
     def test_tiktok_login_in_between(self, accounts, persons):
-        """A TikTok login in another tab stays, and the account goes to nobody."""
+        """A TikTok login in another tab stays, and the account is connected to no user."""
         browser, _ = django_browser(accounts)
         authorize = begin(browser)
         browser.get("/django-logout")

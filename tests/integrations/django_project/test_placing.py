@@ -292,7 +292,7 @@ def test_templates(project):
 
 
 def test_the_buttons(project):
-    """The buttons escape their label, know their looks, and refuse another."""
+    """The buttons escape their label, and refuse an unknown `look`."""
     from django.template import TemplateSyntaxError, engines
 
     def render(text):

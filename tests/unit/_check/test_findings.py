@@ -583,7 +583,7 @@ def test_no_certificates(monkeypatch, tmp_path):
 
 
 class Answering(BaseHTTPRequestHandler):
-    """A token endpoint that tells the time of the test."""
+    """A token endpoint whose Date is the time of the test."""
 
     seen: list = []
     status = 405
@@ -637,7 +637,7 @@ class TestOnline:
 
     @pytest.mark.parametrize("date", [None, "yesterday", ""])
     def test_no_date(self, endpoint, date):
-        """An answer that tells no time is noted."""
+        """An answer without a Date is noted."""
         endpoint.date = date
         assert online(endpoint)["clock_unknown"].level == "note"
 

@@ -74,7 +74,7 @@ class TestCredentials:
         ids=["secret", "key", "both"],
     )
     def test_wrong(self, endpoints, options):
-        """A wrong key, a wrong secret and both are wrong, with what to look at."""
+        """A wrong key, a wrong secret and both are wrong, with what to check."""
         found = verdict(live(endpoints, **options))
         assert (found.code, found.level) == ("live_refused", "wrong")
         assert found.option == "client_secret"
@@ -82,7 +82,7 @@ class TestCredentials:
         assert "both of its sandbox" in found.fix
 
     def test_what_was_sent(self, fake, endpoints):
-        """One request is sent, as a login's, with a code that nobody can have."""
+        """One request is sent, as a login's, with a code that TikTok never issues."""
         said = live(endpoints)["live_request"].message
         [record] = fake.requests
         form = dict(record.form)
@@ -242,7 +242,7 @@ class TestOtherAnswers:
 
 class TestUnreachable:
     def test_refused(self):
-        """A port where nothing listens is wrong, with what to look at."""
+        """A port where nothing listens is wrong, with what to check."""
         with socket.create_server(("127.0.0.1", 0)) as server:
             port = server.getsockname()[1]
         endpoints = TikTokEndpoints(token=f"http://127.0.0.1:{port}/v2/oauth/token/")
@@ -267,7 +267,7 @@ class TestUnreachable:
         assert found.code == "live_unreachable"
 
     def test_certificate(self, tmp_path):
-        """A certificate that nobody vouches for is refused, and nothing was sent."""
+        """A certificate without a trusted authority is refused, and nothing was sent."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate(tmp_path, "localhost"))
         read = []

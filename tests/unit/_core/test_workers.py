@@ -102,7 +102,7 @@ def test_modules_of_servers(monkeypatch, module, name, count):
 
 @pytest.mark.parametrize("build", [TikTokOAuthMiddleware, TikTokOAuthWSGIMiddleware])
 @pytest.mark.parametrize("named", [True, False])
-def test_told_when_built(monkeypatch, caplog, build, named):
+def test_reported_when_built(monkeypatch, caplog, build, named):
     """The warning comes when the middleware is built, before anybody logs in."""
     monkeypatch.setenv("WEB_CONCURRENCY", "2")
     store = None if named else MemoryStore()
@@ -111,7 +111,7 @@ def test_told_when_built(monkeypatch, caplog, build, named):
     assert "WEB_CONCURRENCY is 2" in caplog.text
 
 
-def test_told_of_a_job(monkeypatch, caplog):
+def test_reported_for_a_job(monkeypatch, caplog):
     """A job with a memory store beside several workers is warned too."""
     monkeypatch.setenv("WEB_CONCURRENCY", "2")
     with pytest.raises(NotSignedIn):

@@ -237,7 +237,7 @@ class TestHistograms:
                 run(use())
 
     def test_seconds(self, reader, browser):
-        """Durations are seconds, in buckets that tell a fast store from a slow one."""
+        """Durations are seconds, in buckets that distinguish a fast store from a slow one."""
         reader.get_metrics_data()
         browser.log_in()
         [resource] = reader.get_metrics_data().resource_metrics

@@ -680,7 +680,7 @@ def core_of(world):
     has_refresh_token=st.booleans(),
 )
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_sweep_overlooks_nobody(
+def test_a_sweep_overlooks_no_user(
     clock, grant, life, left, within, leeway, open_id, has_refresh_token
 ):
     """Whoever is due is not left out by the times of the token alone."""

@@ -326,7 +326,7 @@ def test_document_or_silence_is_one():
     ],
 )
 def test_prefetch_is_known_by_any_header(header):
-    """Each header by which browsers tell that they ask ahead is understood."""
+    """Each header by which browsers announce a prefetch is understood."""
     assert is_prefetch(a_request(header))
 
 
