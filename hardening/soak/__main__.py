@@ -80,7 +80,7 @@ class _Server:
                 self.samples[pid].append(seen)
 
     def kill(self) -> None:
-        """Kill the youngest worker; the oldest stays, so that its memory is measured."""
+        """Kill the youngest worker; the oldest stays, as its memory is measured."""
         found = workers(self.process.pid)
         if len(found) > 1:
             with suppress(ProcessLookupError):

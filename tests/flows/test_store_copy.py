@@ -272,7 +272,7 @@ def test_connected_accounts_are_copied(move, world, people, old, new):
     options = {"store": old, "clock": world.clock}
     service = SessionService(world.settings, ThreadBackend(), **options)
     done = run(service.connections.connect("7", name, lambda _: record))
-    assert done.outcome == "connected"
+    assert done.status == "connected"
     move.copy()
     tokens = TikTokTokens(world.settings, new, clock=world.clock)
     assert [each.open_id for each in tokens.accounts("7")] == [people[0].open_id]
@@ -305,7 +305,7 @@ class TestDisputed:
             if move.kept(store).user_id:
                 run(service.forget(name))
             done = run(service.connections.connect(user_id, name, lambda _: record))
-            assert done.outcome == "connected"
+            assert done.status == "connected"
 
         return do
 

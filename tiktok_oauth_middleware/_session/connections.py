@@ -49,7 +49,7 @@ _HASH_BYTES = 16
 
 #: How an attempt to connect ended: connected; connected before, with new tokens now;
 #: connected to another user; or the user has `MOST_ACCOUNTS` already.
-Outcome = Literal["connected", "renewed", "taken", "full"]
+Status = Literal["connected", "renewed", "taken", "full"]
 #: Record id to when it was listed, in seconds since 1970.
 _Entries = Mapping[str, int]
 
@@ -64,7 +64,7 @@ class _Row(NamedTuple):
 class Connection(NamedTuple):
     """How an attempt to connect ended, and the account's record after it, if any."""
 
-    outcome: Outcome
+    status: Status
     record: UserRecord | None
 
 
@@ -115,9 +115,9 @@ class Connections:
             return await self._write(None, record_id, make)
         if not await self._list(user_id, record_id):
             done = await self._write(None, record_id, make)
-            return done._replace(outcome="full")
+            return done._replace(status="full")
         done = await self._write(user_id, record_id, make)
-        if done.outcome == "taken":
+        if done.status == "taken":
             await self.unlist(user_id, record_id)
         else:
             # Again: a request that found no record yet may have removed the entry.
@@ -143,21 +143,21 @@ class Connections:
         """Write new tokens into a record, and connect it if `user_id` is given."""
         for _ in swap_attempts():
             stored = await self._records.load(record_id)
-            known = None if stored is None else stored.record
+            present = None if stored is None else stored.record
             is_free = user_id is not None and (
-                known is None or _is_free(known, user_id)
+                present is None or _is_free(present, user_id)
             )
-            if not is_free and known is None:
+            if not is_free and present is None:
                 return Connection("taken", None)
-            record = make(known)
-            outcome: Outcome = "taken"
+            record = make(present)
+            status: Status = "taken"
             if user_id is not None and is_free:
-                is_new = known is None or not known.user_id
-                outcome = "connected" if is_new else "renewed"
+                is_new = present is None or not present.user_id
+                status = "connected" if is_new else "renewed"
                 since = record.issued_at if is_new else record.connected_at
                 record = record._replace(user_id=user_id, connected_at=since)
-            elif known is not None and known.issued_at >= record.issued_at:
-                return Connection("taken", known)
+            elif present is not None and present.issued_at >= record.issued_at:
+                return Connection("taken", present)
             try:
                 written = (
                     await self._records.create(record_id, record)
@@ -171,7 +171,7 @@ class Connections:
                     raise
                 written = latest
             if written is not None:
-                return Connection(outcome, record)
+                return Connection(status, record)
         raise AssertionError  # swap_attempts has raised
 
     # --- the accounts of a user --------------------------------------------------

@@ -300,33 +300,33 @@ class CodeExchange:
         transaction: LoginTransaction,
         tokens: TokenResponse,
         profile: Profile | None,
-        known: UserRecord | None,
+        present: UserRecord | None,
     ) -> UserRecord:
         """Return the user's record with new tokens, and what else it had before."""
         now = int(self.clock())
         granted = split_scopes(tokens.scopes or "")
         # Guards compare with the scopes that were requested one by one, for a page.
         requested = split_scopes(transaction.requested)
-        denied = split_scopes(known.denied) if known and requested else frozenset()
+        denied = split_scopes(present.denied) if present and requested else frozenset()
         return UserRecord(
             open_id=tokens.open_id,
-            **tokens.fields_for_record(now, *_usable_refresh_token(known, now)),
+            **tokens.fields_for_record(now, *_usable_refresh_token(present, now)),
             scopes=join_scopes(granted),
             denied=join_scopes((denied | requested) - granted),
-            **self.profiles.after_login(join_scopes(granted), profile, known),
-            sessions=known.sessions if known else (),
-            user_id=known.user_id if known else "",
-            connected_at=known.connected_at if known else 0,
+            **self.profiles.after_login(join_scopes(granted), profile, present),
+            sessions=present.sessions if present else (),
+            user_id=present.user_id if present else "",
+            connected_at=present.connected_at if present else 0,
         )
 
 
 def _usable_refresh_token(
-    known: UserRecord | None, now: int
+    present: UserRecord | None, now: int
 ) -> tuple[Secret, int | None]:
     """Return the stored refresh token and when it expires, if it can still be used."""
-    if known is None or not known.refresh_token:
+    if present is None or not present.refresh_token:
         return Secret(""), None
-    expires_at = known.refresh_expires_at
+    expires_at = present.refresh_expires_at
     if expires_at is not None and expires_at <= now:
         return Secret(""), None
-    return known.refresh_token, expires_at
+    return present.refresh_token, expires_at

@@ -158,9 +158,9 @@ class FinishConnect:
         is_claimed = await self._claim(connection, user_id, login)
         is_connected = False
         try:
-            outcome, record_now = await connections.connect(user_id, name, make)
+            status, record_now = await connections.connect(user_id, name, make)
             # Also if the store fails from here on: the record names this user.
-            is_connected = outcome not in ("taken", "full")
+            is_connected = status not in ("taken", "full")
             if record_now is not None:
                 await self._check_alive(user_id, record_now, began_at)
         except LoginExpired:
@@ -171,9 +171,9 @@ class FinishConnect:
             release = self.app_users.release
             if is_claimed and not is_connected and release is not None:
                 await self._ask_app(partial(release, connection))
-        if outcome == "taken":
+        if status == "taken":
             raise Taken
-        if outcome == "full":
+        if status == "full":
             if record_now is None:
                 # No record has these tokens, so nobody could end the access later.
                 await self.revoke(name, make(None))
@@ -190,7 +190,7 @@ class FinishConnect:
             await self.conclude.records.denied_scopes.note(
                 name, missing, self.transactions.all_scopes(transaction)
             )
-        return record_now, outcome == "connected"
+        return record_now, status == "connected"
 
     async def _check_alive(
         self, user_id: str, record: UserRecord, began_at: float

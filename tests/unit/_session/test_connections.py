@@ -89,7 +89,7 @@ class Site:
 
         connections = (service or self.service).connections
         done = run(connections.connect(user_id, self.record_id(open_id), make))
-        return done.outcome
+        return done.status
 
     def accounts(self, user_id, service=None):
         connections = (service or self.service).connections
