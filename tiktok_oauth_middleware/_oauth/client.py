@@ -24,10 +24,10 @@ from collections.abc import (
 )
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from copy import copy
-from functools import partial
+from functools import lru_cache, partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import urlencode
 
 from tiktok_oauth_middleware._core.backends.base import TLSContext
 from tiktok_oauth_middleware._core.log import logger
@@ -74,6 +74,12 @@ _HEADERS = {
 _KEEPING_HEADERS = {**_HEADERS, "Connection": "keep-alive"}
 
 
+@lru_cache(maxsize=16)
+def _parsed_url(url: str) -> Any:
+    """Return an address of the settings, which each login would parse again."""
+    return httpx.URL(url)
+
+
 def _client_key_post(
     secret: Secret,
     client: Any,
@@ -87,9 +93,8 @@ def _client_key_post(
     Authlib calls it with a client, the method's name, and the parts of the request.
     """
     text = body.decode() if isinstance(body, bytes) else body or ""
-    form = parse_qsl(text, keep_blank_values=True)
-    form += [("client_key", client.client_id), ("client_secret", secret.reveal())]
-    return uri, headers, urlencode(form)
+    own = urlencode({"client_key": client.client_id, "client_secret": secret.reveal()})
+    return uri, headers, f"{text}&{own}" if text else own
 
 
 class _TikTokMixin:
@@ -242,7 +247,7 @@ class TikTokClient:
         seconds: float | None = None,
         meanwhile: Meanwhile | None = None,
     ) -> TokenResponse:
-        url = self._settings.endpoints.token
+        url = _parsed_url(self._settings.endpoints.token)
 
         async def ask(method: str, seconds: float) -> TokenResponse:
             response = await self._call(
@@ -351,7 +356,9 @@ class TikTokClient:
         seconds: float | None,
     ) -> str:
         # The comma is not escaped, as in TikTok's own examples.
-        url = f"{self._settings.endpoints.user_info}?fields={','.join(fields)}"
+        url = _parsed_url(
+            f"{self._settings.endpoints.user_info}?fields={','.join(fields)}"
+        )
         headers = {**_HEADERS, "Authorization": f"Bearer {access_token}"}
         del headers["Content-Type"]
         response = await self._call(
@@ -476,7 +483,7 @@ class TikTokClient:
         if self._backend.is_blocking:
             kind, hook = _SyncClient, _limit
         seconds = self._settings.timeout
-        return kind(
+        client = kind(
             self._settings.client_key,
             self._client_secrets,
             transport=transport,
@@ -488,6 +495,11 @@ class TikTokClient:
             event_hooks={"response": [partial(hook, seconds)]},
             **options,
         )
+        # Each call brings all of its headers, and overriding the client's own would
+        # cost more than writing them.
+        for name in (*client.headers,):
+            del client.headers[name]
+        return client
 
     def _tls_context(self) -> Any:
         """Return the TLS settings, made once for the middleware.

@@ -234,7 +234,8 @@ class LoginCookies:
         found = find_all(headers, self._names.login_prefix.encode())
         by_tag: dict[bytes, list[_Part]] = {}
         for slot in range(SLOTS):
-            part = _part(slot, found.get(str(slot), b""), self._room)
+            value = found.get(str(slot))
+            part = _part(slot, value, self._room) if value else None
             if part is not None:
                 by_tag.setdefault(part.tag, []).append(part)
         readable = frozenset(part.slot for parts in by_tag.values() for part in parts)

@@ -12,7 +12,7 @@ import json
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tiktok_oauth_middleware.errors import StoreError
@@ -57,7 +57,9 @@ class LoginResult:
 
     def pack(self) -> bytes:
         """Return the result as JSON; it holds a secret."""
-        return json.dumps(asdict(self)).encode()
+        # Not by `asdict`, which would copy each value first.
+        packed = {name: getattr(self, name) for name in self.__slots__}
+        return json.dumps(packed).encode()
 
     @classmethod
     def unpack(cls, packed: bytes) -> LoginResult | None:
