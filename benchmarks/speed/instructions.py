@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shutil
+import ssl
 import subprocess
 import sys
 import time
@@ -24,10 +25,12 @@ if __name__ == "__main__" and sys.argv[1:] == ["without OpenTelemetry"]:
     # Before anything looks whether its API is installed.
     sys.modules["opentelemetry"] = None  # type: ignore[assignment]
 
-from tiktok_oauth_middleware import SQLiteStore, TikTokOAuthMiddleware
+from tiktok_oauth_middleware import MemoryStore, SQLiteStore, TikTokOAuthMiddleware
 from tiktok_oauth_middleware._session.record import UserRecord
 
 from . import peers
+from .far_tiktok import FarTikTok
+from .logins import begun, finished
 from .protocol import private, served
 from .row import Row
 from .world import (
@@ -46,12 +49,16 @@ from .world import (
 #: Calls of each case before it is counted, and those that are counted. A second passes
 #: between two calls that read the store, and after 300 "last seen" would be due.
 _WARM, _COUNTED = 50, 200
+#: The same for a login over TLS, which takes hundreds of times as many.
+_LOGINS_WARM, _LOGINS_COUNTED = 5, 20
 
 BARE, PEER = "the bare app", "SessionMiddleware"
 ANONYMOUS = "anonymous, four foreign cookies"
 FRESH = "authenticated, fresh in memory"
 AGAIN = "read from SQLite, the cookie verified before"
 FIRST = "read from SQLite, a new cookie: verified and opened"
+LOGIN = "login and callback over TLS with the profile"
+LOGIN_PEER = f"{LOGIN}, Authlib's Starlette client, tuned"
 
 _Case = Callable[[], Awaitable[object]]
 #: A file of callgrind's has one of the two lines.
@@ -78,6 +85,14 @@ async def rows(_rounds: int) -> AsyncIterator[Row]:
             peer=peer,
             peer_name=PEER,
         )
+    yield Row(
+        what=f"{LOGIN}, in this process",
+        figure=plain[LOGIN] / plain[LOGIN_PEER],
+        unit="x",
+        ours=plain[LOGIN],
+        peer=plain[LOGIN_PEER],
+        peer_name="Authlib's Starlette client, tuned",
+    )
     for name, goal in ((AGAIN, 3000), (FRESH, None)):
         yield Row(
             target="S8" if goal else "",
@@ -111,9 +126,18 @@ def _count(how: str) -> dict[str, int]:
         # The first file is what came before the first case; of each pair the first
         # holds what came between two cases.
         return {
-            name: round(_total(Path(folder) / f"counts.{2 * place + 2}") / _COUNTED)
+            name: round(
+                _total(Path(folder) / f"counts.{2 * place + 2}") / _calls(name)[1]
+            )
             for place, name in enumerate(names)
         }
+
+
+def _calls(name: str) -> tuple[int, int]:
+    """Return how often a case is called before it is counted, and then."""
+    if name in (LOGIN, LOGIN_PEER):
+        return _LOGINS_WARM, _LOGINS_COUNTED
+    return _WARM, _COUNTED
 
 
 def _total(file: Path) -> int:
@@ -125,17 +149,42 @@ def _total(file: Path) -> int:
 # --- below valgrind ------------------------------------------------------------------
 
 
-async def _run() -> list[str]:
-    with TemporaryDirectory(prefix="speed-") as folder:
+async def _run(how: str) -> list[str]:
+    with TemporaryDirectory(prefix="speed-") as folder, FarTikTok() as tiktok:
         cases = {**_peers(), **_Ours(folder).cases()}
-        for case in cases.values():
-            for _ in range(_WARM):
+        if how == "without OpenTelemetry":
+            cases |= await _logins(tiktok)
+        for name, case in cases.items():
+            warm, counted = _calls(name)
+            for _ in range(warm):
                 await case()
             os.getppid()
-            for _ in range(_COUNTED):
+            for _ in range(counted):
                 await case()
             os.getppid()
     return [*cases]
+
+
+async def _logins(tiktok: FarTikTok) -> dict[str, _Case]:
+    """Return whole logins; the server's part is in another process, not counted."""
+    endpoints = tiktok.endpoints(is_far=False)
+    ours = TikTokOAuthMiddleware(
+        reading, settings(endpoints=endpoints), store=MemoryStore()
+    )
+    await ours._core.service.warm()
+    theirs = peers.AuthlibLogin(
+        endpoints.token, endpoints.user_info, verify=ssl.create_default_context()
+    ).app
+    return {LOGIN: _login_by(ours), LOGIN_PEER: _login_by(theirs)}
+
+
+def _login_by(app: Any) -> _Case:
+    begin, finish = begun(app), finished(app)
+
+    async def login() -> None:
+        await finish(await begin())
+
+    return login
 
 
 def _peers() -> dict[str, _Case]:
@@ -214,4 +263,4 @@ def _stepping(step: Callable[[], object]) -> _Case:
 
 
 if __name__ == "__main__":
-    print(json.dumps(asyncio.run(_run())))
+    print(json.dumps(asyncio.run(_run(sys.argv[1]))))

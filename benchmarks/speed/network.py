@@ -208,7 +208,8 @@ async def _cpu_rows(
         ),
         Row(
             target="S10",
-            what="logins a second and core, over TLS, with the profile",
+            what="logins over TLS with the profile, in each second of this process's"
+            " CPU time (more is better)",
             figure=rates["ours"] / rates["tuned"],
             unit="x",
             goal=1.2,

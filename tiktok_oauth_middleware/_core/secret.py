@@ -33,8 +33,8 @@ class Secret(str):
     @classmethod
     def of(cls, text: str) -> Self:
         """Wrap a plain `str`, in half the time; see `__new__` for all others."""
-        secret = str.__new__(cls, "***" if text else "")
-        secret._text = text  # noqa: SLF001 - of an object of this class
+        secret = super().__new__(cls, "***" if text else "")
+        secret._text = text
         return secret
 
     def reveal(self) -> str:
