@@ -60,11 +60,6 @@ QUICK = """
 """.split()
 #: The tests of every module, with the stores that need no server: ten minutes.
 UNIT = "tests/unit tests/stores/test_memory.py".split()
-#: Django's migrations on PyPy's SQLite ("cannot commit transaction"), a test that
-#: counts references, and one of a text that names a line of CPython's traceback.
-NOT_ON_PYPY = """
-    django_app test_a_child_leaves_its_parents_connections_alone test_misused
-""".split()
 #: What the sdist has besides the package.
 IN_SDIST = """
     .gitignore CHANGELOG.md LICENSE PKG-INFO README.md SECURITY.md pyproject.toml
@@ -271,9 +266,6 @@ print("on" if enabled else "off", {NAME}.__file__)
         raise Failed(f"the package was imported from {where}")
     # import-linter is the checkout's; redis has tests enough of its own.
     left_out = "not test_layers and not (test_journey and redis)"
-    found = describe(python)
-    if found is not None and found.implementation.startswith("PyPy"):
-        left_out += "".join(f" and not {name}" for name in NOT_ON_PYPY)
     command = ["-m", "pytest", "-q", "-k", left_out, *options, *built.chosen]
     told = run(python, *command, cwd=built.tests, **variables)
     last = told.strip().splitlines()[-1]

@@ -224,7 +224,7 @@ def _settings(named: str | None) -> TikTokSettings:
         with redirect_stdout(sys.stderr):
             found: Any = importlib.import_module(module)
             for name in filter(None, path.split(".")):
-                found = getattr(found, name)
+                found = _attribute(found, name)
             if callable(found):
                 found = found()
     except ConfigurationError:
@@ -239,6 +239,14 @@ def _settings(named: str | None) -> TikTokSettings:
         )
         raise _Misused(message)
     return found
+
+
+def _attribute(found: object, name: str) -> object:
+    try:
+        return getattr(found, name)
+    except AttributeError as error:
+        error.name = error.name or name  # PyPy does not set it for modules
+        raise
 
 
 def _why(error: Exception) -> str:

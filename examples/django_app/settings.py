@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -64,8 +65,11 @@ DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": os.environ.get("DJANGO_DATABASE", HERE / "db.sqlite3"),
-        # Readers and the one writer do not wait for each other.
-        "OPTIONS": {"init_command": "PRAGMA journal_mode=WAL;"},
+        # Readers and the one writer do not wait for each other. PyPy would leave the
+        # statement open, and then no migration can commit.
+        "OPTIONS": {}
+        if sys.implementation.name == "pypy"
+        else {"init_command": "PRAGMA journal_mode=WAL;"},
     }
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

@@ -72,16 +72,20 @@ _SWEEP = """
 DELETE FROM entries
 WHERE key IN (SELECT key FROM entries WHERE expires <= ? LIMIT ?)
 """
-_TABLES = f"""
-BEGIN IMMEDIATE;
+# Each by itself: PyPy prepares those of a script in the old way, which fails if another
+# process has changed the tables in between.
+_TABLES = (
+    "BEGIN IMMEDIATE",
+    """
 CREATE TABLE IF NOT EXISTS entries (
     key TEXT PRIMARY KEY, value BLOB NOT NULL, expires REAL NOT NULL
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS entries_expires ON entries (expires);
-PRAGMA application_id = {_APPLICATION_ID};
-PRAGMA user_version = {_LAYOUT};
-COMMIT;
-"""
+) WITHOUT ROWID
+""",
+    "CREATE INDEX IF NOT EXISTS entries_expires ON entries (expires)",
+    f"PRAGMA application_id = {_APPLICATION_ID}",
+    f"PRAGMA user_version = {_LAYOUT}",
+    "COMMIT",
+)
 
 #: Seconds after which a read gives up. It waits for others only rarely (a recovery
 #: after a crash), and may run in an event loop.
@@ -570,7 +574,8 @@ def _lay_out(handle: sqlite3.Connection, path: Path, timeout: float) -> None:
             # Changing the journal mode locks the file briefly, and SQLite does not
             # wait by itself for that lock.
             _pragma(handle, "journal_mode = WAL")
-            handle.executescript(_TABLES).close()
+            for statement in _TABLES:
+                handle.execute(statement).close()
         except sqlite3.OperationalError as error:
             if not _is_busy(error) or time.monotonic() > deadline:
                 raise
