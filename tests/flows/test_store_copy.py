@@ -234,6 +234,31 @@ def test_refreshed_between_a_record_and_its_mark(move, world, people, monkeypatc
     assert move.on(browser).me()["token"] == seen[0]
 
 
+def test_changed_after_its_page_was_read(move, world, people, monkeypatch):
+    """What the old store changes while a page is copied comes with the next copy."""
+    browsers = [browser_of(world, person) for person in people]
+    others = [browser_of(world, person) for person in people]
+    real, changed = copying.Copy._record, []
+
+    async def record(self, name, *value):
+        if not changed:
+            world.clock.advance(5)
+            for number, person in enumerate(people):
+                if record_id(world.settings.client_key, person.open_id) != name:
+                    browsers[number].log_out()
+                    changed.append((others[number], browser_of(world, person)))
+        await real(self, name, *value)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(copying.Copy, "_record", record)
+        assert move.copy() == 0
+    assert len(changed) == len(people) - 1
+    assert move.copy() == 0
+    move.at("new")
+    assert sum(move.on(browser).signed_in for browser in browsers) == 1
+    assert all(move.on(browser).signed_in for two in changed for browser in two)
+
+
 def test_the_end_at_tiktok_is_noticed_after_a_move(move, world, people):
     """A grant that TikTok ended ends at the new store too, a day after the last copy."""
     browser = browser_of(world, people[0])
@@ -475,11 +500,11 @@ def test_interrupted(move, world, people, monkeypatch):
     browsers = [browser_of(world, person) for person in people]
     real, calls = copying.Copy._record, []
 
-    async def record(self, name):
-        calls.append(name)
+    async def record(self, *row):
+        calls.append(row)
         if len(calls) == 4:
             raise KeyboardInterrupt
-        await real(self, name)
+        await real(self, *row)
 
     monkeypatch.setattr(copying.Copy, "_record", record)
     assert move.copy() == INTERRUPTED

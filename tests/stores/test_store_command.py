@@ -401,8 +401,8 @@ from tiktok_oauth_middleware._core import progress
 from tiktok_oauth_middleware._session import copying
 progress._LINE_SECONDS = progress._TERMINAL_SECONDS = 0
 real = copying.Copy._record
-async def record(self, name):
-    await real(self, name)
+async def record(self, *row):
+    await real(self, *row)
     if self.report.users == 50:
         self._progress(self.report)
         print("halfway", flush=True)

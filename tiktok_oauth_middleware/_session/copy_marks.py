@@ -107,14 +107,18 @@ class CopyMarks:
         Raises:
             StoreError: the store failed.
         """
-        _, mark = await self._read(record_id)
-        return mark
+        sealed = await self._store.get(self._key(record_id))
+        return None if sealed is None else self.opened(record_id, sealed)
 
-    async def _read(self, record_id: str) -> tuple[bytes | None, CopyMark | None]:
-        key = self._key(record_id)
-        sealed = await self._store.get(key)
-        packed = None if sealed is None else self._box.open(sealed, key)
-        return sealed, None if packed is None else CopyMark.unpack(packed)
+    def opened(self, record_id: str, sealed: bytes) -> CopyMark | None:
+        """Return a mark that was read in its sealed form; None if it cannot open."""
+        packed = self._box.open(sealed, self._key(record_id))
+        return None if packed is None else CopyMark.unpack(packed)
+
+    @property
+    def prefix(self) -> str:
+        """How the keys of all marks begin."""
+        return self._key("").removesuffix("}")
 
     async def write(self, record_id: str, mark: CopyMark) -> None:
         """Write a record's mark, after the record.

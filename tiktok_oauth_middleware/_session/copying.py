@@ -118,9 +118,9 @@ class Copy:
         """
         began = int(self._clock())
         is_first = not await self._target.copy_marks.note_moving()
-        async for rows in self._source.pages():
-            for row in rows:
-                await self._row(row)
+        async for page in self._source.row_pages():
+            for row, value in page.rows:
+                await self._row(row, value, page.at)
             await self._target.copy_marks.note_moving()
             self._progress(self.report)
         # A store without users was emptied: no record ends because of that.
@@ -152,32 +152,33 @@ class Copy:
                 )
                 raise ConfigurationError(message)
 
-    async def _row(self, row: Row) -> None:
+    async def _row(self, row: Row, value: bytes, at: float) -> None:
+        """Copy a row that had this value at a time."""
         kind = ROW_KINDS.get(row.kind)
         if row.kind == "foreign":
             self.report.foreign += 1
         elif kind is None:
             self.report.unknown[row.kind] += 1
         elif kind == "record":
-            await self._record(row.name)
+            await self._record(row.name, value, at)
         elif kind == "note":
-            await self._note(row)
+            await self._note(row.name, value)
 
     # --- records ---------------------------------------------------------------------
 
-    async def _record(self, record_id: str) -> None:
-        found, is_unreadable = await self._source.inspect(record_id)
-        if found is None:
-            self.report.unreadable += is_unreadable
+    async def _record(self, record_id: str, sealed: bytes, at: float) -> None:
+        record = self._source.unsealed(record_id, sealed)
+        if record is None:
+            self.report.unreadable += 1
             return
         self.report.users += 1
-        marks, record, now = self._target.copy_marks, found.record, self._clock()
+        marks = self._target.copy_marks
         mark = await marks.read(record_id)
         if mark is not None and mark.content == content_of(record):
             # Any later change in the new store is newer.
             self.report.kept += 1
-            if mark.at < now - _REMARK_SECONDS:
-                await marks.write(record_id, CopyMark.of(record, now))
+            if mark.at < at - _REMARK_SECONDS:
+                await marks.write(record_id, CopyMark.of(record, at))
             return
         if record.user_id:
             # First: a record that is not listed would not be found.
@@ -198,7 +199,8 @@ class Copy:
         if stored is not None and _is_disputed(record, stored.record, mark):
             self.report.disputed += 1
             return  # without a mark, so that the next copy reports it again
-        await marks.write(record_id, CopyMark.of(record, now))
+        # Of the time of the read: what the old store changed since was not copied.
+        await marks.write(record_id, CopyMark.of(record, at))
 
     async def _has_merged(
         self,
@@ -260,13 +262,15 @@ class Copy:
         The record is None unless the old store has ended it and the new one still has
         it as it was copied.
         """
-        async for rows in self._target.pages():
-            for row in rows:
-                if row.kind == "copied":
-                    yield await self._only_here(row.name, began), row.name
+        marks = self._target.copy_marks
+        async for page in self._target.row_pages(marks.prefix):
+            for row, value in page.rows:
+                mark = marks.opened(row.name, value)
+                yield await self._only_here(row.name, mark, began), row.name
 
-    async def _only_here(self, record_id: str, began: int) -> VersionedRecord | None:
-        mark = await self._target.copy_marks.read(record_id)
+    async def _only_here(
+        self, record_id: str, mark: CopyMark | None, began: int
+    ) -> VersionedRecord | None:
         if mark is None or mark.at >= began:  # copied in this run
             return None
         if await self._source.read_sealed(record_id) is not None:
@@ -277,15 +281,10 @@ class Copy:
 
     # --- notes -----------------------------------------------------------------------
 
-    async def _note(self, row: Row) -> None:
+    async def _note(self, name: str, value: bytes) -> None:
         """Copy a note, if the new store has none of its name."""
-        value = await self._source.notes.read(row.name)
-        if value is None:
-            return
-        seconds = seconds_of(row.name, self._login_seconds)
-        self.report.notes += await self._target.notes.swap(
-            row.name, None, value, seconds
-        )
+        seconds = seconds_of(name, self._login_seconds)
+        self.report.notes += await self._target.notes.swap(name, None, value, seconds)
 
 
 async def _tried(records: Records) -> tuple[int, int]:

@@ -48,6 +48,14 @@ class VersionedRecord(NamedTuple):
     at: float
 
 
+class RowPage(NamedTuple):
+    """Some rows and their values."""
+
+    rows: list[tuple[Row, bytes]]
+    #: When the read of them began, in seconds since 1970: they were true then.
+    at: float
+
+
 class OpenedRecord(NamedTuple):
     """A record as it was read and decrypted, before it is parsed."""
 
@@ -154,6 +162,21 @@ class Records:
         async for keys in self._store.pages("tiktok:"):
             yield [Row.of(key, self.space) for key in keys]
 
+    async def row_pages(self, prefix: str = "tiktok:") -> AsyncGenerator[RowPage, None]:
+        """Yield all rows whose keys begin with a prefix, with their values.
+
+        Raises:
+            StoreError: the store failed, or cannot list its keys.
+        """
+        async with aclosing(self._store.rows(prefix)) as pages:
+            while True:
+                at = self._clock()
+                page = await anext(pages, None)
+                if page is None:
+                    return
+                rows = [(Row.of(key, self.space), value) for key, value in page]
+                yield RowPage(rows, at)
+
     async def load(self, record_id: str) -> VersionedRecord | None:
         """Return the record; None if there is none, or it cannot be opened.
 
@@ -187,7 +210,7 @@ class Records:
         sealed = await self.read_sealed(record_id)
         if sealed is None:
             return None, False
-        record = self._unsealed(record_id, sealed)
+        record = self.unsealed(record_id, sealed)
         if record is None:
             return None, True
         return VersionedRecord(record_id, sealed, record, changes, at), False
@@ -221,7 +244,7 @@ class Records:
         )
 
     def _unsealed_or_warn(self, record_id: str, sealed: bytes) -> UserRecord | None:
-        record = self._unsealed(record_id, sealed)
+        record = self.unsealed(record_id, sealed)
         if record is None:
             # Corrupt, moved from another key, or sealed with a key no longer listed.
             logger.warning(
@@ -229,7 +252,11 @@ class Records:
             )
         return record
 
-    def _unsealed(self, record_id: str, sealed: bytes) -> UserRecord | None:
+    def unsealed(self, record_id: str, sealed: bytes) -> UserRecord | None:
+        """Return a record that was read in its sealed form; None if it cannot open.
+
+        Nothing is logged: the caller reports it.
+        """
         packed = self._box.open(sealed, self._key(record_id))
         return None if packed is None else UserRecord.unpack(packed)
 
