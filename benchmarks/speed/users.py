@@ -1,7 +1,8 @@
 """Jobs over all users: lists and sweeps of each store, and refreshes of who is due.
 
 The peer of a list or a sweep is the same job over a store that is asked for each record
-by its key, which is what stores without ``rows`` get.
+by its key, which is what stores without ``rows`` get. The same jobs stand beside the
+store's own scan of all rows, and beside a scan that decrypts each of them.
 """
 
 from __future__ import annotations
@@ -91,11 +92,20 @@ def _compared(name: str, store: Any, by_key: Any, rounds: int) -> list[Row]:
         store._connection().handle.execute("PRAGMA synchronous = OFF")
     sign_in(app, store, _USERS)
     ours, theirs = (TikTokTokens(settings(), each) for each in (store, by_key))
+    records = ours._sync_service().records
+    prefix, box = f"{records.space}:grant:", records._box
     cases: dict[tuple[str, str], Callable[[], int]] = {
         ("users", "ours"): lambda: len(ours.users()),
         ("users", "peer"): lambda: len(theirs.users()),
         ("sweep", "ours"): lambda: _swept(ours),
         ("sweep", "peer"): lambda: _swept(theirs),
+        ("each", "ours"): lambda: sum(1 for _ in ours.iter_users()),
+        ("scan", "ours"): lambda: sum(map(len, store.rows(prefix))),
+        ("decrypted", "ours"): lambda: sum(
+            box.open(sealed, key) is not None
+            for rows in store.rows(prefix)
+            for key, sealed in rows
+        ),
     }
     found = _times(cases, rounds)
     store.close()
@@ -112,6 +122,22 @@ def _compared(name: str, store: Any, by_key: Any, rounds: int) -> list[Row]:
             peer_name="record by record",
         )
         for job, what in (("users", "users()"), ("sweep", "a sweep with nothing due"))
+    ] + [
+        Row(
+            target=target,
+            what=f"{what}, {name}, beside {beside}",
+            figure=found[job, "ours"] / found[peer, "ours"],
+            unit="x",
+            goal=1.5 if target else None,
+            ours=found[job, "ours"],
+            peer=found[peer, "ours"],
+            peer_name=peer_name,
+        )
+        for job, what in (("each", "iter_users()"), ("sweep", "a sweep"))
+        for target, peer, peer_name, beside in (
+            ("S4", "scan", "scan", "the store's own scan"),
+            ("", "decrypted", "scan and decryption", "a scan that decrypts"),
+        )
     ]
 
 
