@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import signal
 import sqlite3
@@ -19,13 +18,13 @@ from tiktok_oauth_middleware.testing.server import StandIn
 
 from ..conftest import LOGIN, ORIGIN, Clock, make_settings
 from ..support.patience import HANGS
+from ..support.processes import context
 
 PROCESSES = 8
 ROUNDS = 50
 #: Seconds: eight processes on a busy machine wait for one file, and for TikTok.
 PATIENCE = 60
 LIFE = 7200
-context = multiprocessing.get_context("spawn")
 
 
 def app(environ, start_response):

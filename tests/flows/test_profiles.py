@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import multiprocessing
 import threading
 from contextlib import ExitStack
 
@@ -28,13 +27,13 @@ from tiktok_oauth_middleware.testing.server import StandIn
 
 from ..conftest import API, ORIGIN, Clock, World, kept, make_settings
 from ..support.patience import HANGS
+from ..support.processes import context
 from .test_processes import log_in, options_for, wrap
 
 HOUR = 3600
 DAY = 86400
 LINK = "https://p16-sign.tiktokcdn.example/a~c5_100x100.jpeg?lk3s=a5d&x-expires={}&x-signature=a%2Fb%2Bc%3D&shp=%3D"
 PROCESSES, DAYS = 6, 4
-context = multiprocessing.get_context("spawn")
 REFUSALS = ("invalid_params", "scope_not_authorized", "scope_permission_missed")
 
 

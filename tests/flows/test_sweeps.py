@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextvars
-import multiprocessing
 import secrets
 import threading
 import time
@@ -30,13 +29,13 @@ from tiktok_oauth_middleware.testing.server import StandIn
 
 from ..conftest import ORIGIN, Clock, kept, make_settings
 from ..support.patience import HANGS
+from ..support.processes import context
 from .test_processes import options_for
 
 HOUR = 3600
 DAY = 86400
 LIFE = 2 * HOUR
 PROCESSES = 6
-context = multiprocessing.get_context("spawn")
 
 
 class Job:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import multiprocessing
 import os
 import signal
 import threading
@@ -36,10 +35,10 @@ from tiktok_oauth_middleware.testing.server import StandIn
 
 from ..conftest import ORIGIN, Clock, make_settings
 from ..support.patience import HANGS
+from ..support.processes import context
 from .test_processes import log_in, options_for
 
 LIFE = 7200
-context = multiprocessing.get_context("spawn")
 
 
 class Held(FakeTikTok):
