@@ -170,7 +170,7 @@ def of_status() -> list[Fault]:
 
 # --- shape and size ----------------------------------------------------------------
 
-DEEP = 10_000
+DEEP = 100_000
 MEGABYTE = 1024 * 1024
 NO_OBJECT = {
     "null": b"null",
@@ -179,9 +179,9 @@ NO_OBJECT = {
     "a number": b"7200",
     "a list": b"[]",
     "an object in a list": b"[" + GOOD["exchange"] + b"]",
-    "lists 10,000 deep": b"[" * DEEP + b"]" * DEEP,
-    "objects 10,000 deep": b'{"a":' * DEEP + b"1" + b"}" * DEEP,
-    "lists left open 10,000 deep": b"[" * DEEP,
+    "lists 100,000 deep": b"[" * DEEP + b"]" * DEEP,
+    "objects 100,000 deep": b'{"a":' * DEEP + b"1" + b"}" * DEEP,
+    "lists left open 100,000 deep": b"[" * DEEP,
     "half an answer": GOOD["exchange"][:60],
     "an answer less its end": GOOD["exchange"][:-1],
     "an answer and more": GOOD["exchange"] + b"x",

@@ -500,6 +500,8 @@ def test_processes_swap_without_a_loss(store: SQLStore, server: Server) -> None:
     assert store.get("counter") == b"200"
 
 
+# Threads of other tests may still be ending: from 3.12 on, fork() warns of them.
+@pytest.mark.filterwarnings("ignore:This process.*fork:DeprecationWarning")
 def test_a_forked_child_has_connections_of_its_own(store: SQLStore) -> None:
     """A child of fork() reads and writes, and the parent's connection stays whole."""
     store.compare_and_set("row", None, b"1", 60)

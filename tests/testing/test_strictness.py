@@ -250,7 +250,7 @@ class TestServer:
     @pytest.mark.parametrize("method", [b"PUT", b"DELETE", b"PATCH", b"OPTIONS"])
     def test_body_is_no_request(self, stand_in, method):
         """The body of a refused request is never read as the next one."""
-        inner = b"GET /stand-in/journal HTTP/1.1\r\nHost: HERE\r\n\r\n"
+        inner = b"GET /stand-in/journal HTTP/1.1\r\nHost: other\r\n\r\n"
         head = b"%s / HTTP/1.1\r\nHost: HERE\r\nContent-Length: %d\r\n\r\n"
         answer = self.raw(stand_in, head % (method, len(inner)) + inner)
         assert answer.count(b"HTTP/1.1 ") == 1
