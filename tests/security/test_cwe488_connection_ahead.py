@@ -479,6 +479,8 @@ class TestMiddleware:
         await app.aclose()
 
 
+# Other threads may be there: from Python 3.12 on, fork() warns of them.
+@pytest.mark.filterwarnings("ignore:This process.*fork:DeprecationWarning")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_forked_worker(server):
     """A forked worker does not use its parent's connection, and does not end it."""

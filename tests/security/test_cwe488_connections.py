@@ -253,6 +253,8 @@ def test_threads(server):
     )
 
 
+# Other threads may be there: from Python 3.12 on, fork() warns of them.
+@pytest.mark.filterwarnings("ignore:This process.*fork:DeprecationWarning")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_forked_workers(server):
     """A worker that is forked after a login logs in over a connection of its own."""
