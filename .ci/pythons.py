@@ -1,4 +1,4 @@
-"""The Pythons that the wheel is tested on, from wherever this machine can have them.
+"""The Pythons on which the wheel is tested, and where to find or get them.
 
 In this order: one that was given by hand; one on the path; pyenv's; uv's, which
 downloads what it lacks; Debian's packages of a newer release, unpacked into a folder of
@@ -75,7 +75,7 @@ class Python:
 
 
 class Missing(Exception):
-    """A Python that cannot be had here; why."""
+    """A Python that is not available here, and the reason."""
 
 
 def describe(path: str | os.PathLike[str], source: str = "") -> Python | None:

@@ -1,4 +1,4 @@
-"""How long a login takes in a user's own tests, with each test client.
+"""Measures the time of a login in a user's own tests, with each test client.
 
     python -m benchmarks.login
 
@@ -45,7 +45,7 @@ settings = TikTokSettings(
 
 
 def clients(fake: FakeTikTok, stack: ExitStack) -> Iterator[tuple[str, Any]]:
-    """Give each client's name, and what logs in with it."""
+    """Yield each client's name, and a function that logs in with it."""
     options: dict[str, Any] = {"store": MemoryStore(), "transport": fake.transport}
     asgi = TikTokOAuthMiddleware(Starlette(), settings, **options)
     flask = Flask(__name__)

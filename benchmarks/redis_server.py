@@ -1,7 +1,7 @@
-"""A Redis server of a figure's own, which it may freeze, kill and start again.
+"""A Redis server for one figure, which may freeze, kill and restart it.
 
-Every write is on the disk before it is answered, so that a kill takes nothing with it
-that somebody was told is kept.
+Every write is on the disk before it is answered, so that a kill loses no acknowledged
+write.
 """
 
 from __future__ import annotations
@@ -61,11 +61,11 @@ class RedisServer:
             self._process.wait()
 
     def freeze(self) -> None:
-        """Stop it where it stands: connections stay open and nothing answers."""
+        """Suspend it: connections stay open and nothing answers."""
         if self._process is not None:
             self._process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let it go on."""
+        """Resume it."""
         if self._process is not None:
             self._process.send_signal(signal.SIGCONT)

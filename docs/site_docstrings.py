@@ -1,4 +1,4 @@
-"""What the reference shows of a name, beyond what autodoc does by itself."""
+"""Changes to autodoc's output in the reference."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Where the examples' settings come from: the environment, or the stand-in.
+"""The settings of the examples: from the environment, or for the stand-in.
 
-With TikTok's credentials in the environment an example uses TikTok; with none, it
-starts the stand-in for TikTok beside itself, and ends it with itself.
+With TikTok's credentials in the environment an example uses TikTok. Without them, it
+starts the stand-in for TikTok, which ends with the example.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is sealed and signed, changed in every way by one bit, or cut: nothing opens.
+"""Sealed and signed values with each bit flipped, or cut: none may open.
 
 ``python -m hardening.sealing`` tries every bit flip and every truncation of 10,000
 sealed values and as many session cookies, and looks for a nonce that comes twice among

@@ -1,4 +1,4 @@
-"""Programs that measure what the middleware costs, beside what others cost.
+"""Programs that compare the cost of the middleware with that of other packages.
 
 One module for each group of figures. Ours, the bare app and the peers are asked in the
 same process, in blocks of some milliseconds, in random order within a round; figures

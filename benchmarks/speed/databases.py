@@ -1,4 +1,4 @@
-"""A read of each store beside the same query made by hand, and what a write costs.
+"""Measures a read of each store and the same query made by hand, and a write.
 
 By hand means: the driver's own connection, kept open, with the same statement, the
 same parameters and the same timeouts; in an event loop with the driver for it, below
@@ -38,7 +38,7 @@ _TTL = 86400.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Side:
-    """A store, and what asks its server by hand."""
+    """A store, and a function that queries its server by hand."""
 
     name: str
     store: Any

@@ -1,4 +1,4 @@
-"""TikTok as far away as it is: the endpoints over TLS, behind a relay that holds bytes.
+"""Endpoints like TikTok's over TLS, behind a relay that delays every byte.
 
 One process serves the token and user-info endpoints with hypercorn (ALPN: h2 and
 http/1.1). The relay in front of it passes each chunk on half a round trip later, in
@@ -67,7 +67,7 @@ class FarTikTok:
         )
 
     def be_away(self, round_trip: float) -> None:
-        """Set how long a round trip takes, in seconds, for what comes from now on."""
+        """Set the length of a round trip, in seconds, for all later messages."""
         self._ask(round_trip)
 
     def counts(self) -> dict[str, float]:
@@ -133,7 +133,7 @@ async def _sleep_until(due: float) -> None:
 
 
 class _Relay:
-    """Passes bytes on to the server, as late as a distance makes them."""
+    """Passes bytes on to the server, delayed by the distance."""
 
     def __init__(self, port: int) -> None:
         self._port = port

@@ -1,4 +1,4 @@
-"""How cost grows with the number of users: memory, time, store, collector."""
+"""Measures how cost grows with the number of users: memory, time, store, collector."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ async def _at(users: int, rounds: int) -> AsyncIterator[Row]:
 
 
 async def _check(app: TikTokOAuthMiddleware, cookies: list[str]) -> None:
-    """Make sure that everybody is signed in; it fills the table, too."""
+    """Check that every user is signed in; this also fills the table."""
     for cookie in cookies:
         seen[0] = None
         await app(scope_of(cookie), receive, send)
@@ -143,7 +143,7 @@ def _file_bytes(users: int) -> int:
 
 
 async def _table_rows(rounds: int) -> AsyncIterator[Row]:
-    """Measure tables smaller and larger than the sessions that come by."""
+    """Measure tables smaller and larger than the number of sessions in use."""
     people = 20_000
     now = 1_767_225_600.0
     blocks = {"bare": asking(bare, [FOREIGN])}

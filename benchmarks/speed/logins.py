@@ -1,4 +1,4 @@
-"""Login redirect, callback and refresh; against the same by hand on Authlib.
+"""Compares login redirect, callback and refresh with the same by hand on Authlib.
 
 TikTok's token endpoint is a process of its own, reached over real connections. Peers
 "as documented" make a client for each call, and with it a TLS context; "tuned" they
@@ -156,7 +156,7 @@ Call = Callable[[Any], Awaitable[None]]
 async def _prepared(
     cases: dict[str, tuple[Prepare, Call]], rounds: int, each: int = _EACH_ROUND
 ) -> dict[str, Cost]:
-    """Return the cost of each call, less that of what has to come before it."""
+    """Return the cost of each call, without the cost of the calls before it."""
     draw = random.Random(1)
     spent: dict[str, list[float]] = {name: [] for name in cases}
     names = list(cases)
@@ -175,7 +175,7 @@ async def _prepared(
 
 
 def begun(app: Any) -> Prepare:
-    """Return what begins a login, and returns its state and cookies."""
+    """Return a function that begins a login and returns its state and cookies."""
 
     async def prepare() -> tuple[str, str]:
         _, location, cookies = await answered(app, LOGIN)
@@ -186,7 +186,7 @@ def begun(app: Any) -> Prepare:
 
 
 def finished(app: Any) -> Call:
-    """Return what makes a login's callback, and checks that it logged in."""
+    """Return a function that sends a login's callback and checks that it logged in."""
 
     async def call(login: tuple[str, str]) -> None:
         state, cookies = login
@@ -225,7 +225,7 @@ class Due:
         )
 
     async def signed_in(self) -> str:
-        """Log somebody new in; return their Cookie header."""
+        """Log a new user in; return their Cookie header."""
         state, cookies = await begun(self.app)()
         query = f"code=AbC-1_xyz%2A1%214608.va&state={state}"
         _, _, jar = await answered(self.app, CALLBACK, query, cookies)
@@ -303,7 +303,7 @@ def authlib_refresh(endpoints: TikTokEndpoints, **options: Any) -> tuple[Prepare
 
 
 async def _storm_rows(server: TokenServer, ours: Due) -> AsyncIterator[Row]:
-    """Measure requests of one user who all wait for the same refresh."""
+    """Measure requests of one user that all wait for the same refresh."""
     for waiting in _STORM:
         costs, calls = [], []
         for _ in range(5):

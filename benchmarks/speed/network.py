@@ -1,4 +1,4 @@
-"""What people wait for: TikTok, 80 and 20 ms away over TLS; against Authlib by hand.
+"""Measures how long people wait for a TikTok 80 and 20 ms away, and with Authlib.
 
 A time is wall-clock time, and is given in round trips, so that it says how often a
 message crossed the distance; the CPU time of both sides is in it. The callback loads
@@ -139,7 +139,7 @@ def _refresh_of(due: Due) -> Case:
 
 
 async def _ignore(_: Any) -> None:
-    """Take what an app sends."""
+    """Take a message of an app."""
 
 
 async def _measure(

@@ -1,4 +1,4 @@
-"""What others offer for the same work, as an app would use them.
+"""Other packages that do the same work, as an app would use them.
 
 Each reads an access token and scopes of the user who asks, or runs a login, a callback
 or a refresh by hand on Authlib's and httpx-oauth's clients.
@@ -38,7 +38,7 @@ def token_of(open_id: str) -> dict[str, Any]:
 
 
 async def reading_session(scope: Any, receive: Any, send: Any) -> None:
-    """Answer, having read the access token and the scopes."""
+    """Read the access token and the scopes, and answer."""
     session = scope["session"]
     seen[0], seen[1] = session.get("access_token"), session.get("scopes")
     await send(head())
@@ -46,7 +46,7 @@ async def reading_session(scope: Any, receive: Any, send: Any) -> None:
 
 
 async def reading_user(scope: Any, receive: Any, send: Any) -> None:
-    """Answer, having read who is signed in too."""
+    """Read the access token, the scopes and the user, and answer."""
     seen[0] = scope["session"].get("access_token")
     seen[1] = scope["auth"].scopes if scope["user"].is_authenticated else None
     await send(head())
@@ -78,7 +78,7 @@ def session_value(app: SessionMiddleware, data: dict[str, Any]) -> str:
 
 
 def session_cookies(app: SessionMiddleware, open_id: str) -> str:
-    """Return the Cookie header of somebody signed in, among foreign cookies."""
+    """Return the Cookie header of a signed-in user, with foreign cookies in it."""
     return f"{FOREIGN}; session={session_value(app, token_of(open_id))}"
 
 

@@ -14,7 +14,7 @@ from .world import BODY, BROWSER, head
 
 
 class _Socket(asyncio.Transport):
-    """Takes what is written, and counts it."""
+    """Takes and counts written bytes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class _Socket(asyncio.Transport):
 
 
 def served(app: Any, cookies: str) -> Callable[[], Awaitable[None]]:
-    """Return what sends a browser's request to an app and waits for the answer."""
+    """Return a function that sends a request to an app and awaits the answer."""
     config = Config(app, http="httptools", access_log=False, log_level="warning")
     config.load()
     headers = "".join(f"{name}: {value}\r\n" for name, value in BROWSER)

@@ -53,7 +53,7 @@ def asking(app: Any, cookies: Sequence[str]) -> Block:
 
 
 async def rows(rounds: int) -> AsyncIterator[Row]:
-    """Measure all of it in the same rounds."""
+    """Measure all cases in the same rounds."""
     now = 1_767_225_600.0
     store = MemoryStore(clock=lambda: now)
     ours = TikTokOAuthMiddleware(
@@ -185,7 +185,7 @@ async def _star_cookie(star: Starsessions) -> str:
 
 
 async def starsession_cookie(store: Any) -> str:
-    """Sign somebody in to a store of starsessions; return the Cookie header."""
+    """Sign a user in to a store of starsessions; return the Cookie header."""
     headers: list[tuple[bytes, bytes]] = []
 
     async def taking(message: Any) -> None:

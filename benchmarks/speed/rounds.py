@@ -17,7 +17,7 @@ _CALIBRATE_SECONDS = 0.002
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one case costs, in microseconds of the thread's CPU time for one call."""
+    """The cost of one case, in microseconds of the thread's CPU time for one call."""
 
     median: float
     #: The quartiles of the rounds.
@@ -25,7 +25,7 @@ class Cost:
     high: float
 
     def over(self, bare: Cost) -> float:
-        """Return what it adds to the bare app."""
+        """Return its cost above the bare app."""
         return self.median - bare.median
 
 
@@ -70,7 +70,7 @@ async def _timed(block: Block, calls: int) -> float:
 
 
 def cost_of(values: list[float]) -> Cost:
-    """Return the median and the quartiles of what each round took."""
+    """Return the median and the quartiles of the rounds' times."""
     if len(values) < 4:
         return Cost(statistics.median(values), min(values), max(values))
     low, median, high = statistics.quantiles(values, n=4)

@@ -1,4 +1,4 @@
-"""A line of a table: what was measured, and what it was hoped to be."""
+"""A line of a table: a measured figure and its target."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Row:
 
     @property
     def is_met(self) -> bool | None:
-        """Whether the goal is reached; None where there is none."""
+        """Whether the target is reached; None without a target."""
         if self.goal is None:
             return None
         if self.at_least:

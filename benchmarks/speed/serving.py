@@ -1,4 +1,4 @@
-"""The apps that a server is measured with; as a program, prints a cookie for one.
+"""The apps that a measured server runs; as a program, prints a cookie for one.
 
 Whoever has the cookie is signed in: the session is the same in every process, since it
 is made of a seed. The handler answers 500 to anybody else, so that no figure is taken

@@ -1,4 +1,4 @@
-"""How long the event loop stands still in the first login of a process."""
+"""Measures how long the first login of a process blocks the event loop."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _ours(base: str) -> TikTokOAuthMiddleware:
 
 
 async def _app(scope: Any, receive: Any, send: Any) -> None:
-    """Start, and be stopped at some time."""
+    """Answer the lifespan's startup and shutdown."""
     assert scope["type"] == "lifespan"
     await receive()
     await send({"type": "lifespan.startup.complete"})

@@ -38,7 +38,7 @@ _AT_ONCE = 50
 
 
 class _Clock:
-    """A clock that can be moved past what a process believes of a session."""
+    """A clock that can be moved past the time for which a cached session is fresh."""
 
     def __init__(self) -> None:
         self.now = time.time()
@@ -78,7 +78,7 @@ def _straight(app: Any, clock: _Clock, cookies: list[str], *, forget: bool) -> B
 
 
 class _OneByOne(RedisStore):
-    """A store whose reads are a call each, however many begin at once."""
+    """A store that does not combine reads that begin at the same time."""
 
     async def aget(self, key: str) -> bytes | None:
         return await self._get_one(key)
@@ -145,7 +145,7 @@ async def rows(rounds: int) -> AsyncIterator[Row]:
 
 
 def _sqlite(folder: str, name: str) -> tuple[Any, _Clock, list[str]]:
-    """Return an app over a file of its own, its clock, and who is signed in."""
+    """Return an app over a new file, its clock, and its signed-in users."""
     clock = _Clock()
     store = SQLiteStore(Path(folder) / name, clock=clock)
     app = TikTokOAuthMiddleware(reading, settings(), store=store, clock=clock)

@@ -1,4 +1,4 @@
-"""A token endpoint that costs the measured process nothing: a process of its own.
+"""A token endpoint in a separate process, so that it costs the measured one nothing.
 
 It answers every POST with fresh tokens of a new person, or, for a refresh, of the one
 whose token it was, over connections that are kept; and it counts what it was asked.

@@ -1,4 +1,4 @@
-"""Jobs over all users: lists and sweeps of each store, and refreshes of who is due.
+"""Measures jobs over all users: lists and sweeps of each store, and due refreshes.
 
 The peer of a list or a sweep is the same job over a store that is asked for each record
 by its key, which is what stores without ``rows`` get. The same jobs stand beside the
@@ -47,21 +47,21 @@ _GOALS = {
 
 
 class _SQLiteByKey(SQLiteStore):
-    """Asked for each record by its key, since its `get` might be another."""
+    """A store that is read record by record, because it overrides `get`."""
 
     def get(self, key: str) -> bytes | None:
         return super().get(key)
 
 
 class _RedisByKey(RedisStore):
-    """The same, of Redis."""
+    """The same for Redis."""
 
     def get(self, key: str) -> bytes | None:
         return super().get(key)
 
 
 async def rows(rounds: int) -> AsyncIterator[Row]:
-    """Measure lists and sweeps of both stores, then a sweep with everybody due."""
+    """Measure lists and sweeps of both stores, then a sweep in which all are due."""
     for store in (_sqlite, _redis):
         with store() as found:
             if found is not None:

@@ -1,4 +1,4 @@
-"""What is asked and who asks: a browser's request, apps, people who are signed in.
+"""The measured requests: a browser's request, apps, and signed-in users.
 
 Sessions are written as a login writes them, through the package's own parts, since a
 hundred thousand logins would take longer than all that is measured here.
@@ -64,7 +64,7 @@ def settings(**more: Any) -> TikTokSettings:
 
 
 def scope_of(cookies: str, path: str = "/app/page") -> dict[str, Any]:
-    """Return a browser's request as ASGI hands it over; "" sends no cookies."""
+    """Return a browser's request as an ASGI scope; "" sends no cookies."""
     headers = [(name.encode(), value.encode()) for name, value in BROWSER]
     if cookies:
         headers.append((b"cookie", cookies.encode()))
@@ -86,7 +86,7 @@ def scope_of(cookies: str, path: str = "/app/page") -> dict[str, Any]:
 
 
 def environ_of(cookies: str, path: str = "/app/page") -> dict[str, Any]:
-    """Return the same request as WSGI hands it over."""
+    """Return the same request as a WSGI environ."""
     environ: dict[str, Any] = {
         "REQUEST_METHOD": "GET",
         "SCRIPT_NAME": "",
@@ -180,7 +180,7 @@ Middleware = TikTokOAuthMiddleware | TikTokOAuthWSGIMiddleware
 
 
 def packed_grant(open_id: str, digest: str, now: float) -> UserRecord:
-    """Return what a login keeps of a person with one browser."""
+    """Return the record that a login of one browser writes."""
     at = int(now)
     return UserRecord(
         open_id=open_id,
@@ -201,7 +201,7 @@ def packed_grant(open_id: str, digest: str, now: float) -> UserRecord:
 def sign_in(
     middleware: Middleware, store: Any, people: int, now: float | None = None
 ) -> list[str]:
-    """Sign people in; return the Cookie header of each, among foreign cookies."""
+    """Sign users in; return the Cookie header of each, with foreign cookies in it."""
     core = middleware._core
     now = time.time() if now is None else now
     cookies = []

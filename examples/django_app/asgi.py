@@ -1,4 +1,4 @@
-"""What a server for ASGI serves."""
+"""The app for ASGI servers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the pages show: ``request.tiktok`` says who is signed in with TikTok."""
+"""The pages' views; ``request.tiktok`` says who is signed in with TikTok."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tiktok_oauth_middleware.django import installation, requires_tiktok
 
 
 def home(request: HttpRequest) -> HttpResponse:
-    """For everybody; says who is signed in, if somebody is."""
+    """Open to everybody; shows the signed-in user, if there is one."""
     return render(request, "home.html")
 
 
@@ -26,14 +26,14 @@ def profile(request: HttpRequest) -> HttpResponse:
 
 @requires_tiktok("video.list")
 def videos(request: Any) -> HttpResponse:
-    """Needs a scope that the login does not ask for: TikTok is asked when opened."""
+    """Needs a scope that the login does not request; opening the page requests it."""
     token = request.tiktok.token
     found = list_videos(token.access_token) if token else None
     return render(request, "videos.html", {"videos": found})
 
 
 def list_videos(access_token: str) -> list[dict[str, Any]] | None:
-    """Return somebody's newest videos; None where TikTok does not say."""
+    """Return a user's newest videos; None if TikTok gives none."""
     endpoint = installation().settings.endpoints.user_info
     try:
         answer = httpx2.post(

@@ -1,4 +1,4 @@
-"""What a server for WSGI serves."""
+"""The app for WSGI servers."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A small Flask app whose users log in with TikTok.
 
-The middleware wraps the app's WSGI side; views see who is signed in as ``tiktok_auth``,
-and `requires_tiktok` says what a view needs. Settings come from the environment.
+The middleware wraps the app's WSGI side; views find the user in ``tiktok_auth``, and
+`requires_tiktok` says what a view needs. Settings come from the environment.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def on_login(login: Login) -> str | None:
 
 
 def current_user(environ: dict[str, Any]) -> str | None:
-    """Say to whom an account is connected: here to the TikTok user who is logged in.
+    """Return the user to whom an account is connected: here the logged-in TikTok user.
 
     An app with users of its own returns the id of one of those.
     """
@@ -74,41 +74,41 @@ def moment(seconds: int) -> str:
 
 @app.get("/")
 def home() -> ResponseReturnValue:
-    """For everybody; says who is signed in, if somebody is."""
+    """Open to everybody; shows the signed-in user, if there is one."""
     return render_template("home.html")
 
 
 @app.get("/invitation/<code>")
 def invitation(code: str) -> ResponseReturnValue:
-    """For everybody; the login's link takes the code along, sealed."""
+    """Open to everybody; the login's link carries the code, sealed."""
     return render_template("invitation.html", code=code)
 
 
 @app.get("/welcome")
 @requires_tiktok
 def welcome() -> ResponseReturnValue:
-    """Where a login with an invitation lands."""
+    """The page to which a login with an invitation leads."""
     return render_template("welcome.html")
 
 
 @app.get("/profile")
 @requires_tiktok
 def profile() -> ResponseReturnValue:
-    """For who is signed in; anybody else is sent to log in and comes back."""
+    """For signed-in users; others are sent to log in and come back."""
     return render_template("profile.html")
 
 
 @app.get("/videos")
 @requires_tiktok("video.list")
 def videos() -> ResponseReturnValue:
-    """Needs a scope that the login does not ask for: TikTok is asked when opened."""
+    """Needs a scope that the login does not request; opening the page requests it."""
     token = tiktok_auth.token
     found = list_videos(token.access_token) if token else None
     return render_template("videos.html", videos=found)
 
 
 def list_videos(access_token: str) -> list[dict[str, Any]] | None:
-    """Return somebody's newest videos; None where TikTok does not say."""
+    """Return a user's newest videos; None if TikTok gives none."""
     try:
         answer = httpx2.post(
             VIDEO_LIST,

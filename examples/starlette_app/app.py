@@ -1,7 +1,7 @@
 """A small Starlette app whose users log in with TikTok.
 
-The middleware wraps the app; views see who is signed in as ``request.scope["tiktok"]``,
-and `requires_tiktok` says what a view needs. Settings come from the environment.
+The middleware wraps the app; views find the user in ``request.scope["tiktok"]``, and
+`requires_tiktok` says what a view needs. Settings come from the environment.
 """
 
 from __future__ import annotations
@@ -52,26 +52,26 @@ templates.env.filters["moment"] = lambda seconds: datetime.fromtimestamp(
 
 
 async def home(request: Request) -> Response:
-    """For everybody; says who is signed in, if somebody is."""
+    """Open to everybody; shows the signed-in user, if there is one."""
     return templates.TemplateResponse(request, "home.html")
 
 
 @requires_tiktok
 async def profile(request: Request) -> Response:
-    """For who is signed in; anybody else is sent to log in and comes back."""
+    """For signed-in users; others are sent to log in and come back."""
     return templates.TemplateResponse(request, "profile.html")
 
 
 @requires_tiktok("video.list")
 async def videos(request: Request) -> Response:
-    """Needs a scope that the login does not ask for: TikTok is asked when opened."""
+    """Needs a scope that the login does not request; opening the page requests it."""
     token = tiktok_auth(request).token
     found = await list_videos(token.access_token) if token else None
     return templates.TemplateResponse(request, "videos.html", {"videos": found})
 
 
 async def list_videos(access_token: str) -> list[dict[str, Any]] | None:
-    """Return somebody's newest videos; None where TikTok does not say."""
+    """Return a user's newest videos; None if TikTok gives none."""
     try:
         async with httpx2.AsyncClient(timeout=10) as http:
             response = await http.post(
@@ -137,7 +137,7 @@ async def disconnect(request: Request) -> Response:
 
 
 def current_user(scope: MutableMapping[str, Any]) -> str | None:
-    """Say to whom an account is connected: here to the TikTok user who is logged in.
+    """Return the user to whom an account is connected: here the logged-in TikTok user.
 
     An app with users of its own returns the id of one of those.
     """

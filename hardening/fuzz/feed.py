@@ -1,4 +1,4 @@
-"""Feed one parser, in a process of its own: an engine may end it as it likes.
+"""Feeds one parser, in a separate process, because an engine may end it.
 
 Prints one line of JSON. The contract is judged here and not by the engine, so that a
 broken one does not end the run, and both engines are judged alike.
@@ -31,7 +31,7 @@ _SHOWN = 5
 
 
 class Feeder:
-    """Counts, times and judges what is fed to a parser; ends the process when done."""
+    """Counts, times and checks a parser's inputs; ends the process when done."""
 
     def __init__(self, parser: Parser, inputs: int, engine: str) -> None:
         from .parsers import OURS
@@ -97,7 +97,7 @@ class Feeder:
 
 
 def _kept(parser: Parser) -> list[bytes]:
-    """Return what a run begins with: inputs that once failed, then the seeds."""
+    """Return the first inputs of a run: those that failed before, then the seeds."""
     found = sorted(FOUND.glob(f"{parser.name}-*")) if FOUND.exists() else []
     return [*(path.read_bytes() for path in found), *parser.seeds]
 

@@ -1,7 +1,7 @@
-"""The parsers of foreign bytes: how each is called, where to begin, what it may say.
+"""The parsers of bytes from outside: their calls, seeds and permitted results.
 
-`Parser.call` gets any bytes and lets our own errors pass. It raises `Wrong` where the
-value is not one that the parser may give.
+`Parser.call` gets any bytes and lets our own errors pass. It raises `Wrong` if the
+value is not one that the parser may return.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ _STATUSES = (200, 201, 204, 302, 400, 401, 404, 429, 500, 503)
 
 
 class Wrong(Exception):
-    """A parser gave a value that it must not give."""
+    """A parser returned a value that it must not return."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Make the mutants of some modules, show each to its tests, list what survived."""
+"""Makes the mutants of some modules, runs their tests, and lists the survivors."""
 
 from __future__ import annotations
 

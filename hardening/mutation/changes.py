@@ -1,7 +1,7 @@
-"""What is changed: one place of a module's syntax tree at a time.
+"""The changes: each is at one place of a module's syntax tree.
 
-Left alone: annotations, decorators, docstrings, logging, and sentences, by which a
-person is told something and nothing is decided (a text with a space in it).
+Not changed are annotations, decorators, docstrings, logging, and sentences for people
+(texts with a space), on which no decision depends.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ _SURVIVED, _NOTICED, _BROKEN, _HANGS = range(4)
 
 
 class Seen(NamedTuple):
-    """What one test is known to do."""
+    """The known facts about one test."""
 
     number: int
     seconds: float
@@ -209,7 +209,7 @@ def _trial(
 
 
 def _put_in_place(module: Any, mutant: Mutant) -> None:
-    """Have a module do what its mutant does, for whoever imported from it, too."""
+    """Replace a module's code by its mutant's, in modules that import it too."""
     changed = {"__name__": module.__name__, "__package__": module.__package__}
     changed["__file__"] = module.__file__
     exec(compile(mutant.tree, str(module.__file__), "exec"), changed)

@@ -1,4 +1,4 @@
-"""Raw spellings of protected paths, sent to real frameworks: none reaches a view.
+"""Sends raw spellings of protected paths to real frameworks; none may reach a view.
 
 ``python -m hardening.paths`` writes thousands of request targets as bytes, decodes
 them as each server does, and asks each framework with them twice: as it is, and wrapped

@@ -1,4 +1,4 @@
-"""Sends targets to an app, bare and wrapped, and compares who reached what."""
+"""Sends targets to an app, bare and wrapped, and compares the views they reach."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .targets import Target, targets
 
 @dataclass
 class Outcome:
-    """What came of one app's targets."""
+    """The result of one app's targets."""
 
     name: str
     tried: int = 0

@@ -1,4 +1,4 @@
-"""How servers read a request target: the path that they hand to an app.
+"""Functions that decode a request target as servers do.
 
 Each does what one or more real servers do, as read in their source; the tests of
 servers ask real ones.

@@ -1,4 +1,4 @@
-"""Programs that measure what the package promises when things go wrong.
+"""Programs that test the package's guarantees when processes or stores fail.
 
 One module for each figure. A figure is a generator of results: it builds a small world
 (`world`), does what the docstring says, counts, and compares with its target. Nothing

@@ -1,7 +1,7 @@
 """Twenty equal callbacks at once, over four processes: one exchange.
 
-A code works once at TikTok and a failed attempt burns it, so what is counted is both
-what TikTok was asked and who got a session.
+A code works once at TikTok and a failed attempt uses it up. So the program counts both
+the requests to TikTok and the sessions.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Processes that are quick to start: forked from one that has imported everything.
+"""Processes that start quickly: forked from one that has imported everything.
 
-Their clock is one number in shared memory, without a lock: a process that is killed
-while it holds one would stop time for all others.
+Their clock is one number in shared memory, without a lock: if a process were killed
+while it held one, time would stop for all others.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def _quietly(work: Callable[..., None], *given: Any) -> None:
 
 
 def silence() -> None:
-    """Log nothing: every figure makes things go wrong, thousands of times."""
+    """Log nothing: every figure causes thousands of failures."""
     logging.getLogger("tiktok_oauth_middleware").setLevel(logging.CRITICAL + 1)
 
 

@@ -1,9 +1,9 @@
-"""Anonymous logins by the hundred thousand: no row in a store, no memory kept.
+"""Hundreds of thousands of anonymous logins must leave no row and no memory.
 
-A process of its own begins logins as somebody without cookies would, through both
-shells, each with its own ``next``, and with junk under the names of our cookies now
-and then; some of them come back with an answer that nobody was waiting for. Memory is
-read before and after, from the system.
+A separate process begins logins without cookies, through both middlewares, each with
+its own ``next``, and sometimes with junk under the names of our cookies. Some are
+followed by a callback that belongs to no login. Memory is read before and after, from
+the system.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Free-running threads over tokens that come due: no refresh lost, none doubled.
+"""Threads that run freely while tokens become due: no refresh is lost or doubled.
 
 Eight threads ask for a few users in random order and never wait for one another, while
 the clock goes on: half of them through one WSGI app, half through one ASGI app, each

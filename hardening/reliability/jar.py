@@ -1,9 +1,9 @@
 """A thousand unfinished logins in one browser: it is never locked out.
 
-Servers refuse a request whose headers are too large, so our cookies must stay few. A
-browser here takes every Set-Cookie there is and forgets none by itself. Logins begin
-one after the other; and many at the same moment, as when a browser opens the tabs of
-yesterday: those do not see each other's cookies.
+Servers refuse a request whose headers are too large, so our cookies must stay few. The
+browser here accepts every Set-Cookie and drops none by itself. Logins begin one after
+the other, and also many at the same moment, as when a browser restores tabs: those
+requests do not carry each other's cookies.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""kill -9 of the process that is refreshing, at any moment.
+"""kill -9 of the refreshing process, at any moment.
 
-TikTok kills the old refresh token when it issues the new one. Who dies after that and
-before the new one is durable has lost the only valid token, and no program can get it
-back; the design keeps that window as short as a write. So with a provider that lets
-the old token work for a while nobody may be lost, and with a strict one only who died
-within the window, as the stand-in saw it: the stored token was rotated, its successor
-is nowhere. Half of the kills come at any moment of a refresh, half right after the
-stand-in committed, where the window is.
+TikTok invalidates the old refresh token when it issues the new one. A process that dies
+after that, and before the new token is on the disk, loses the only valid token, and no
+program can restore it; this window is as short as one write. So with a provider that
+accepts the old token for a while no user may be lost. With a strict one only users may
+be lost whose process died within the window, according to the stand-in: the stored
+token was rotated, and its successor is not in the store. Half of the kills come at any
+moment of a refresh, half right after the stand-in committed, where the window is.
 """
 
 from __future__ import annotations
@@ -204,7 +204,7 @@ class _Kills:
         self._found["unaccounted"] += signed_in and token is None
 
     def _come_back(self) -> None:
-        """Log in anew, which must simply work."""
+        """Log in again, which must work."""
         try:
             self._cookie = log_in(self._app, self._fake, person(1))
         except RuntimeError:

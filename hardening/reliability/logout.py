@@ -1,4 +1,4 @@
-"""Logout seen by all processes within a second; disconnect when TikTok fails.
+"""Logouts take effect in all processes within a second; disconnects if TikTok fails.
 
 A process may believe what it read for a second at most. Eight of them, half ASGI and
 half WSGI, ask without pause as people who are logged out in a ninth, and note when

@@ -1,10 +1,10 @@
 """Redis goes away a hundred times under load: 200 or 503, and no session is lost.
 
-It is frozen (connections stay open, nothing answers) or killed and started again with
-its files. Requests of signed-in people come at fifty a second whatever happens, half
-through ASGI and half through WSGI, and their tokens fall due now and then. TikTok takes
-its time to answer, so that outages come in the middle of refreshes. Rotation is strict:
-an answer of TikTok that is lost with the store would sign somebody out.
+Redis is frozen (connections stay open, nothing answers) or killed and started again
+with its files. Requests of signed-in people come at fifty a second whatever happens,
+half through ASGI and half through WSGI, and their tokens fall due now and then. TikTok
+takes its time to answer, so that outages come in the middle of refreshes. Rotation is
+strict: an answer of TikTok that is lost with the store would sign somebody out.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Outage(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """One request: when it began and ended, and what came of it."""
+    """One request: when it began and ended, and its result."""
 
     began: float
     ended: float
@@ -135,7 +135,7 @@ def _signed_in(app: Wsgi, fake: Watcher, chance: random.Random) -> list[str]:
 
 
 def _outage(redis: RedisServer, chance: Any, load: _Load, number: int) -> Outage:
-    """Take the store away, give it back, and wait until all is good."""
+    """Stop the store, start it again, and wait until all answers are good."""
     time.sleep(chance.uniform(0, 0.2))
     down = time.monotonic()
     if number % 2:
@@ -232,7 +232,7 @@ class _Load:
 
 
 def _outcome(answer: Answer, number: int) -> str:
-    """Say what an answer is: "200" and "503" are as they must be."""
+    """Return the kind of an answer; only "200" and "503" are allowed."""
     if answer.status == 503:
         return "503" if answer.header("retry-after") else "503 without Retry-After"
     if answer.status != 200:

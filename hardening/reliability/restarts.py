@@ -1,8 +1,8 @@
 """The database restarts while TikTok's answer to a refresh is on its way.
 
-The old refresh token is dead by then, and the new one has nowhere to go until the
-database is back. It must be kept: nobody is signed out, and what could not be answered
-meanwhile was answered 503.
+The old refresh token is invalid by then, and the new one cannot be written until the
+database is back. It must be kept: no user is signed out, and requests that could not be
+served meanwhile got 503.
 """
 
 from __future__ import annotations

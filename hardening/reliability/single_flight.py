@@ -1,4 +1,4 @@
-"""One refresh, however many ask: tasks of a process, and processes with one store.
+"""One refresh for any number of requests: tasks of a process, and several processes.
 
 Rotation is strict, so a second refresh signs the user out and is seen twice: in the
 stand-in's count and in the answers. Half of the processes serve ASGI, half WSGI. In
@@ -134,7 +134,7 @@ def _processes(
 def _driven(
     plan: Plan, now: Any, cookie: str, counts: tuple[int, int, int]
 ) -> Counter[str]:
-    """Let all the processes ask at the same moment, round for round."""
+    """Let all processes send requests at the same moment, in each round."""
     processes, requests, rounds = counts
     barrier, answers = context.Barrier(processes + 1), context.Queue()
     crew = [

@@ -1,9 +1,9 @@
 """One event loop and a slow peer: no other request waits for it.
 
-A real uvicorn with one process serves people at a steady rate. Then TikTok's token
-endpoint hangs for those who log in; the store hangs for those who are signed in; and
-clients send the first byte of a webhook and no more. Those who wait are answered at
-their deadline, and whoever needs none of it is answered as before.
+A real uvicorn with one process serves requests at a steady rate. Then TikTok's token
+endpoint hangs for users who log in, the store hangs for signed-in users, and clients
+send only the first byte of a webhook. Waiting requests are answered at their deadline,
+and all others as before.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """kill -9 of the process that holds a refresh's lock; how long until others go on.
 
-The holder is killed while it waits for TikTok, whose answer it would never get. Another
-process has an expired token in its hands, asks again and again, and the time from the
-kill to its first token is what counts. Real time, since leases of Redis know no other.
+The holder is killed while it waits for TikTok, which never answers it. Another process
+has an expired token and requests it again and again; the program measures the time from
+the kill to its first token. It uses real time, since Redis uses it for leases.
 """
 
 from __future__ import annotations

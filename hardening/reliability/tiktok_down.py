@@ -1,4 +1,4 @@
-"""TikTok is down for half an hour, and a thousand sessions want fresh tokens.
+"""TikTok is down for half an hour, while a thousand sessions need fresh tokens.
 
 The clock is given and nobody waits. Two apps share one store, as two workers would,
 and each second a hundred requests come at once, several of them often from the same
@@ -85,7 +85,7 @@ def _break(fake: Watcher) -> None:
 
 
 class _Load:
-    """Requests of signed-in people, and what became of them."""
+    """Requests of signed-in users, and their results."""
 
     def __init__(self, apps: list[Asgi], cookies: list[str], chance: Any) -> None:
         self._apps = apps
@@ -94,7 +94,7 @@ class _Load:
         self.requests = self.lost = self.failed = 0
 
     async def second(self) -> None:
-        """Ask a hundred times at once, as anybody."""
+        """Send a hundred requests at once, of random users."""
         await self.ask(self._chance.choices(self._cookies, k=_REQUESTS))
 
     async def everybody(self) -> int:

@@ -1,6 +1,6 @@
-"""A client as quick as the standard library allows: one request, one connection.
+"""A fast client of the standard library: one request for each connection.
 
-It says what a load needs to know and no more: the answer, or why there is none.
+It returns the answer, or the reason why there is none.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What every figure needs: people, a stand-in that watches, an app, ways to ask it.
+"""The parts of every figure: users, a recording stand-in, an app, and clients.
 
 An app is asked in-process, through the shell's own protocol: what is measured is the
 middleware and its store, not a server. A `Plan` holds plain values, so that processes
@@ -183,7 +183,7 @@ def watcher(clock: Callable[[], float] = time.time, *, life: int = LIFE) -> Watc
 
 
 def person(number: int) -> Person:
-    """Return somebody who can log in, the same for the same number."""
+    """Return the person of a number, who can log in."""
     return Person(
         open_id=f"user-{number:06d}",
         display_name=f"User {number}",
@@ -229,13 +229,13 @@ class Answer:
 
     @property
     def cookies(self) -> str:
-        """What is set and not deleted, as a Cookie header."""
+        """The cookies that are set and not deleted, as a Cookie header."""
         pairs = [v.split(";")[0] for n, v in self.headers if n.lower() == "set-cookie"]
         return "; ".join(pair for pair in pairs if not pair.endswith("="))
 
     @property
     def who(self) -> tuple[bool, str | None, str | None]:
-        """Whether somebody is signed in, who, and their token; of a 200 only."""
+        """The signed-in user and their token, if there is one; only of a 200."""
         signed_in, open_id, token = json.loads(self.body)
         return signed_in, open_id, token
 

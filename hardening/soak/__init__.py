@@ -1,4 +1,4 @@
-"""A program that lets real servers run for hours while things go wrong, and watches.
+"""A program that runs real servers for hours with failures, and watches them.
 
 uvicorn and gunicorn serve one app each, with two workers; one of them keeps its records
 in Redis, the other in a SQLite file. People log in, call, log out; TikTok delivers

@@ -61,7 +61,7 @@ _LOGIN_SECONDS = 660 + 120
 
 @dataclass(kw_only=True)
 class _Server:
-    """One server with all that is watched of it."""
+    """One server, and the values that are watched."""
 
     name: str
     store: str
@@ -221,7 +221,7 @@ def _judged(server: _Server, args: argparse.Namespace) -> Iterator[str]:
 
 
 def _too_much(server: _Server, args: argparse.Namespace) -> Iterator[str]:
-    """Say what there is too much of: rows, memory, descriptors."""
+    """Return the exceeded limits: rows, memory, descriptors."""
     since = time.time() - _LOGIN_SECONDS
     marks = sum(at > since for at in server.site.logins)
     bounds = {

@@ -1,4 +1,4 @@
-"""What people, TikTok and others do at a steady rate, and what they are answered."""
+"""Requests of users, TikTok and others at a steady rate, and their answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A stand-in for hours: it fails now and then, and forgets what is long over."""
+"""A stand-in for long runs: it fails sometimes, and deletes old records."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _REPLIES = (
 
 
 class FaultyTikTok(FakeTikTok):
-    """TikTok, of whose answers one in a hundred is none; they fail before they act."""
+    """A TikTok that fails one request in a hundred, before it has any effect."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -69,7 +69,7 @@ class FaultyTikTok(FakeTikTok):
         return super().handle(method, url, headers, body)
 
     def tidy(self) -> None:
-        """Forget what is long over: in two hours it would be all that this does."""
+        """Delete old records, which would slow the stand-in down within hours."""
         now = time.time()
         provider = self.provider
         with provider._lock:
