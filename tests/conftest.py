@@ -216,7 +216,7 @@ class World:
 
 
 def who(auth: Any) -> dict[str, Any]:
-    """Return all that an app can see of who is signed in."""
+    """Return everything that an app can see of the session."""
     token, user = auth.token, auth.user
     return {
         "signed_in": auth.is_authenticated,
@@ -378,7 +378,7 @@ STORES_OWN_EXPIRY = (
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> None:
-    """Leave out what no clock of ours can make true in Redis, and needless products."""
+    """Deselect tests that need a clock that Redis lacks, and redundant combinations."""
     out = {i for i in items if "redis" in i.name and _waits_for_the_store(i.nodeid)}
     if os.environ.get("COMBINATIONS") != "all":
         out |= {*left_out(item for item in items if item not in out)}

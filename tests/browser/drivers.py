@@ -26,7 +26,7 @@ SECONDS = 60
 
 
 class Tab:
-    """What a person does in one tab. A subclass says how, per protocol."""
+    """The actions of a person in one tab, which a subclass implements."""
 
     def open(self, url: str) -> None:
         raise NotImplementedError
@@ -43,7 +43,7 @@ class Tab:
 
     @property
     def text(self) -> str:
-        """What can be read on the page, or "" while it loads."""
+        """The text on the page, or "" while it loads."""
         raise NotImplementedError
 
     def _click(self, xpath: str) -> None:
@@ -273,7 +273,7 @@ class FirefoxBrowser:
 
 
 class WebKitTab(FirefoxTab):
-    """The names differ, and what is behind them does not."""
+    """Methods with the names of one protocol and the same effects."""
 
     @property
     def _here(self) -> Any:

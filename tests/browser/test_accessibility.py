@@ -34,7 +34,7 @@ CENTRE = "(e => (r => (r.left + r.right) / 2)(e.getBoundingClientRect()))"
 
 
 def whole(code):
-    """Return a page with everything that may be on it."""
+    """Return a page with all elements that a page may have."""
     return ErrorPage(
         code=code,
         actions=[
@@ -76,7 +76,7 @@ def tab(chromium, request):
 
 @pytest.fixture
 def opened(tab):
-    """Return what opens an answer as a site would send it; complaints of it fail."""
+    """Return a function that opens an answer as a site sends it; its errors fail."""
     complaints = []
 
     def listen(message):
@@ -99,7 +99,7 @@ def opened(tab):
 
 
 def violations(tab):
-    """Return what axe finds: its rule, and where."""
+    """Return the findings of axe: rule and place."""
     import axe_playwright_python
 
     axe = Path(axe_playwright_python.__file__).parent / "axe.min.js"
@@ -126,7 +126,7 @@ def test_every_page(opened):
 
 
 def test_axe_finds(opened):
-    """axe, as it is run here, finds what is wrong with a page."""
+    """axe, as it is run here, finds the faults of a page."""
     made = response(whole("login_denied"))
     bad = replace(
         made, body=made.body.replace(b'lang="en"', b"").replace(b"<h1", b"<h4")
@@ -152,7 +152,7 @@ def test_every_language(opened, language):
 
 @pytest.mark.parametrize("code", ["state_mismatch", "tiktok_unavailable"])
 def test_right_to_left(opened, code):
-    """A page in Arabic reads from the right, and so do its buttons."""
+    """A page in Arabic is shown from right to left, and so are its buttons."""
     tab = opened(response(whole(code), language="ar-EG"), "arabic")
     assert (
         tab.evaluate("getComputedStyle(document.querySelector('main')).direction")
@@ -168,7 +168,7 @@ def test_right_to_left(opened, code):
 
 
 def test_name_before_hebrew(opened):
-    """A sentence that begins with TikTok reads from the right in such a language."""
+    """A sentence that begins with TikTok is right to left in such a language."""
     texts = {"he": {"tiktok_unavailable": ["TikTok לא עונה", "TikTok לא עונה כרגע."]}}
     tab = opened(response(whole("tiktok_unavailable"), texts, "he"), "hebrew")
     directions = tab.evaluate(
@@ -178,7 +178,7 @@ def test_name_before_hebrew(opened):
 
 
 def test_app_in_hebrew_texts_in_english(opened):
-    """A sentence that stayed English reads from the left on a page in Hebrew."""
+    """An English sentence is left to right on a page in Hebrew."""
     texts = {"he": {"state_mismatch": ["זה שייך למקום אחר", "נסו שוב."]}}
     tab = opened(response(whole("state_mismatch"), texts, "he"), "mixed")
     actions = tab.evaluate(
@@ -188,7 +188,7 @@ def test_app_in_hebrew_texts_in_english(opened):
 
 
 def test_forced_colours(chromium):
-    """Where the system forces its colours, a button still has an edge."""
+    """With forced colours a button still has a border."""
     context = chromium.new_context(forced_colors="active")
     tab = context.new_page()
     tab.set_content(response(whole("login_denied")).body.decode())
@@ -200,7 +200,7 @@ def test_forced_colours(chromium):
 
 
 def test_keyboard(opened):
-    """Every way on is reached with the keyboard, in order, and shows that it is."""
+    """The keyboard reaches every link and button in order, with a visible focus."""
     tab = opened(response(whole("confirm_logout")), "keyboard")
     reached = []
     for _ in range(3):

@@ -68,7 +68,7 @@ def tabs(chromium):
 
 @pytest.fixture
 def open_(chromium, tabs):
-    """Return what opens a page as a site with a strict policy would send it."""
+    """Return a function that opens a page as a site with a strict policy sends it."""
     complaints, used = [], set()
 
     def listen(message):
@@ -152,7 +152,7 @@ def test_size(open_, width, posted):
 
 
 def test_larger_letters(open_):
-    """A reader's larger letters make the button larger."""
+    """A larger font size of the reader makes the button larger."""
     tab = open_(page(css="html { font-size: 32px }"))
     for element in buttons(tab):
         assert element.evaluate(BOX)[1] >= 88
@@ -161,7 +161,7 @@ def test_larger_letters(open_):
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("is_over", [False, True], ids=["rest", "hover"])
 def test_contrast(open_, scheme, is_over):
-    """Text has a contrast of 12:1 to its ground, in every look, under the pointer too."""
+    """Text has a contrast of 12:1 in every look, under the pointer too."""
     tab = open_(page(), color_scheme=scheme)
     for element in buttons(tab):
         if is_over:
@@ -198,7 +198,7 @@ def test_outline_follows_the_scheme(open_):
 @pytest.mark.parametrize("posted", [False, True], ids=["link", "form"])
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_focus(open_, scheme, posted):
-    """The keyboard reaches each button in order; its ring is visible on any ground."""
+    """The keyboard reaches each button in order; its focus ring is visible."""
     tab = open_(page(posted=posted), color_scheme=scheme)
     for element in buttons(tab):
         plain = element.evaluate("e => getComputedStyle(e).outlineStyle")
@@ -219,7 +219,7 @@ def test_focus(open_, scheme, posted):
 
 
 def test_pointer_leaves_no_ring(open_):
-    """A click leaves no ring behind."""
+    """After a click no focus ring is shown."""
     tab = open_(page(posted=True))
     element = buttons(tab)[0]
     tab.evaluate("void(document.forms[0].onsubmit = e => e.preventDefault())")
@@ -229,7 +229,7 @@ def test_pointer_leaves_no_ring(open_):
 
 @pytest.mark.parametrize("posted", [False, True], ids=["link", "form"])
 def test_forced_colours(open_, posted):
-    """Where the system forces its colours, a button has an edge that is visible."""
+    """With forced colours a button has a visible border."""
     tab = open_(page(posted=posted), forced_colors="active")
     for element in buttons(tab):
         edge, width, ground = element.evaluate(
@@ -241,7 +241,7 @@ def test_forced_colours(open_, posted):
 
 
 def test_right_to_left(open_):
-    """A label in Arabic is read from the right, on a page of either direction."""
+    """A label in Arabic is right to left, on a page of either direction."""
     for html in (page(lang="ar"), page(lang="ar").replace('dir="rtl"', 'dir="ltr"')):
         tab = open_(html)
         for element in buttons(tab):

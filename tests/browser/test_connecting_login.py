@@ -155,7 +155,7 @@ def alice(chromium, site):
 
 @pytest.fixture(scope="module")
 def attacked(chromium, site):
-    """Return Alice's page for attacks that come to nothing."""
+    """Return Alice's page for attacks that must have no effect."""
     page = alice(chromium, site)
     yield page
     page.context.close()
@@ -205,7 +205,7 @@ def test_hostile_page(attacked, site, hostile, host):
 
 
 def test_redirect_of_another_site(attacked, site, hostile):
-    """A link of this site that another site redirects back here is no link of ours."""
+    """A redirect of another site back to this one does not count as our link."""
     there = f"http://localhost:{hostile}/redirect?target={quote(site + LOGIN, safe='')}"
     attacked.evaluate("url => { location = url }", there)
     attacked.wait_for_url(f"{site}{LOGIN}")
@@ -259,7 +259,7 @@ def test_link_of_this_site(page, site, link):
 
 
 def test_button(page, site, hostile):
-    """The question's button leads to TikTok's page, and what is chosen is connected."""
+    """The question's button leads to TikTok's page; the chosen account is connected."""
     page.goto(attack(hostile, "script", f"{site}{LOGIN}?next=/accounts"))
     page.get_by_role("button", name="Connect").click()
     page.get_by_text("Second creator").check()
@@ -269,7 +269,7 @@ def test_button(page, site, hostile):
 
 
 def test_other_account_silently(page, site, hostile):
-    """Who has an account is not given another that TikTok answers with silently."""
+    """A user with an account gets no other by a silent answer of TikTok."""
     test_button(page, site, hostile)
     for cookie in page.context.cookies():
         if cookie["value"].startswith("-000"):  # who is signed in at the stand-in

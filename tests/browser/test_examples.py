@@ -172,7 +172,7 @@ def test_journey(page):
 
 @pytest.mark.parametrize(("example", "window"), [("flask", "phone")], indirect=True)
 def test_invitation(page, chromium):
-    """An invitation goes along; a refused one is explained, and works nowhere else."""
+    """A login carries an invitation; a refused one is explained."""
     page.goto("/invitation/guessed")
     link = page.get_by_role("link", name="Log in with TikTok")
     address = page.base + link.get_attribute("href")
@@ -200,7 +200,7 @@ def test_invitation(page, chromium):
 
 
 def test_port_taken(example):
-    """Started twice on one port, an example says so in a word, and ends at once."""
+    """An example on a port that is taken says so in one line, and ends at once."""
     name, url = example
     done = subprocess.run(
         [sys.executable, "-m", EXAMPLES[name], "--port", url.rpartition(":")[2]],
@@ -230,7 +230,7 @@ def test_who_next(page):
 
 @IN_PAIRS
 def test_localhost(page):
-    """Begun at localhost, a login goes to the site's own address before the trip."""
+    """A login that begins at localhost is moved to the site's own address."""
     page.goto(page.base.replace("127.0.0.1", "localhost") + "/profile?a=b%20c")
     page.get_by_role("button", name="Continue").click()
     expect(page).to_have_url(page.base + "/profile?a=b%20c")
@@ -239,7 +239,7 @@ def test_localhost(page):
 
 @IN_PAIRS
 def test_cancel(page):
-    """Cancel ends on a page that says so, with a way on that leads where it led."""
+    """Cancel leads to a page with a link that keeps the login's target."""
     page.goto("/profile")
     page.get_by_role("button", name="Cancel").click()
     page.get_by_role("link", name="Try again").click()
@@ -294,7 +294,7 @@ def test_sessions(chromium, page):
 
 @IN_PAIRS
 def test_tabs(page):
-    """Two tabs that log in at once do not fight."""
+    """Two tabs that log in at once both succeed."""
     other = page.context.new_page()
     other.base = page.base
     page.goto("/profile")
@@ -307,7 +307,7 @@ def test_tabs(page):
 
 @IN_PAIRS
 def test_callback_from_the_history(page):
-    """A callback opened again from the history leads on to where its login led."""
+    """A callback opened again from the history redirects to its login's target."""
     page.goto("/profile")
     page.get_by_role("button", name="Continue").click()
     callback = [url for url in page.requested if "code=" in url][-1]
@@ -326,7 +326,7 @@ def test_callback_from_the_history(page):
 
 @IN_PAIRS
 def test_address_of_a_callback(page):
-    """From a page at the callback's address the app's next page learns the origin."""
+    """A page at the callback's address sends only its origin as Referer."""
     page.goto("/profile")
     page.get_by_role("button", name="Cancel").click()
     page.get_by_role("link", name="Back to the site").click()

@@ -1,4 +1,4 @@
-"""Forms of an app's own pages in Chromium, whatever the pages say of referrers."""
+"""Forms on an app's own pages in Chromium, with every Referrer-Policy."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def log_in(page, site, policy="no-referrer"):
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_forms(page, site, policy):
-    """A page's forms log in and out whatever its Referrer-Policy hides."""
+    """A page's forms log in and out with every Referrer-Policy."""
     log_in(page, site, policy)
     page.goto(f"{site}/{policy}")
     page.get_by_role("button", name="Log out").click()
@@ -136,7 +136,7 @@ def test_forms(page, site, policy):
 
 
 def test_page_with_the_form(page, site):
-    """A link to a login that is posted shows our own page, whose form begins it."""
+    """If logins are posted, a link shows our page with a form that begins the login."""
     page.goto(f"{site}/no-referrer")
     page.get_by_role("link", name="Log in by a link").click()
     page.get_by_role("button", name="Log in").click()
@@ -147,7 +147,7 @@ def test_page_with_the_form(page, site):
 
 @pytest.mark.parametrize("policy", ["no-referrer", "unsafe-url"])
 def test_other_site(page, site, policy):
-    """Another site's forms do neither, whatever that site hides."""
+    """Forms of another site do neither, with any Referrer-Policy."""
     log_in(page, site)
     elsewhere = site.replace("127.0.0.1", "localhost")
     for button in ("Log in", "Log out"):

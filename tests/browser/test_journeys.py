@@ -1,4 +1,4 @@
-"""What a person meets in a browser, written once for Chromium, Firefox and WebKit.
+"""Journeys of a person in a browser, written once for Chromium, Firefox and WebKit.
 
 The suite runs Chromium; ``make browsers`` runs all three, and docs/operations/browsers.md
 has the results. TikTok's stand-in is at ``localhost`` and the site at ``127.0.0.1``, or
@@ -114,7 +114,7 @@ def serve(name: str, folder: Path) -> Iterator[Site]:
 
     @app.get("/raw")
     def raw():
-        """Set cookies as no framework would, and say which came back."""
+        """Set cookies with unusual attributes, and show which came back."""
         came = " ".join(n for n in sorted(request.cookies) if "raw" in n)
         cookies = [
             ("set-cookie", "raw-plain=1; Path=/; SameSite=Lax"),
@@ -261,7 +261,7 @@ def test_reload_of_a_callback(opened, site):
 
 
 def test_tabs(opened, site):
-    """Two tabs that log in at once both arrive, the one that began last being first."""
+    """Two tabs that log in at once both succeed, also if the last one is first."""
     first, last = opened.tab(), opened.tab()
     first.open(site.url + "/members/1")
     last.open(site.url + "/members/2")
@@ -274,7 +274,7 @@ def test_tabs(opened, site):
 
 
 def test_restored_tabs(opened, site):
-    """A browser that was closed within a login, and opened again, finishes it."""
+    """A browser that is closed and reopened during a login finishes it."""
     if opened.kind == "webkit":
         pytest.skip("webkit's driver keeps no profile")
     tab = opened.tab()
@@ -306,7 +306,7 @@ def test_private_window(opened, site):
 
 
 def test_without_third_party_cookies(kind, site):
-    """A browser that takes no cookies of third parties logs in and out."""
+    """A browser that blocks third-party cookies logs in and out."""
     with browser(kind, third_party_cookies=False) as opened:
         tab = opened.tab()
         log_in(tab, site)

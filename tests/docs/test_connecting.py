@@ -77,7 +77,7 @@ def test_journey(open_client, fake):
 
 
 def test_other_users(open_client, fake):
-    """Another user sees, takes and disconnects nothing of it."""
+    """Another user cannot see, take or disconnect the account."""
     client, other = open_client("7"), open_client("8")
     [person] = fake.people[:1]
     connect(client, fake, person)

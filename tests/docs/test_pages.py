@@ -121,7 +121,7 @@ class TestPages:
             assert made is None or problem.title in made
 
     def test_names(self):
-        """Every name and text that there is, is listed."""
+        """Every name and text is listed."""
         rows = (DOCS / "guide/pages.md").read_text().splitlines()
         for code, problem in PROBLEMS.items():
             said = f"**{problem.title}** {' '.join(problem.texts)}"
@@ -132,7 +132,7 @@ class TestPages:
 
 class TestLanguages:
     def test_blocks_run(self, environment):
-        """The block runs; its texts go before the built-in ones, which fill it up."""
+        """The block runs; its texts replace the built-in ones of the same name."""
         messages = Messages(run("guide/languages.md")["texts"])
         assert messages.texts("de", "back") == ("Zurück zu Example",)
         assert messages.texts("de", "try_again") == translated("de")["try_again"]

@@ -69,7 +69,7 @@ def test_guard(client):
 
 
 def test_length():
-    """The README is short: what a newcomer does not need yet is in docs/."""
+    """The README is short: details are in docs/."""
     assert len(README.splitlines()) <= 170
 
 

@@ -1,4 +1,4 @@
-"""The repository holds sources and documents, and nothing that a program left behind."""
+"""The repository holds sources and documents, and no files of programs."""
 
 from __future__ import annotations
 

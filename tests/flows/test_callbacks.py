@@ -1,7 +1,8 @@
 """A callback is finished once, and shown to the browser that holds its login's cookie.
 
-Cut off, repeated, doubled, reloaded or restored: one exchange, and that browser ends
-signed in where it was going. Nobody else gets anything.
+However a callback is interrupted, repeated, doubled, reloaded or restored, there is one
+exchange, and that browser is signed in at the login's target. No other browser gets
+anything.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ BEGIN = "?next=" + TARGET
 
 @contextmanager
 def opened(world):
-    """Return a visitor of a world, without a browser."""
+    """Return a client of a world, without a browser."""
     with Visitors() as visitors:
         yield visitors.visit(world)
 
@@ -55,7 +56,7 @@ def rows(world):
 
 
 class Held(FakeTikTok):
-    """A stand-in that holds the answer to an exchange back, when all is done."""
+    """A stand-in that processes an exchange, but holds the answer back."""
 
     gate = None
 
@@ -84,7 +85,7 @@ def back(world):
 
 class TestAgain:
     def test_cut_off(self, world, back):
-        """A browser that never saw the answer asks again, and is signed in by it."""
+        """A browser that did not get the answer asks again, and is signed in."""
         browser, cookies, callback = back
         world.browser(**cookies).get(callback)  # whose answer is lost
         answer = browser.get(callback)
@@ -114,7 +115,7 @@ class TestAgain:
         assert world.count("authorization_code") == 1
 
     def test_at_the_end_of_the_login(self, world, back):
-        """A login that was finished in time is shown though its time is over by then."""
+        """The result of a login that was finished in time is shown after its time."""
         browser, cookies, callback = back
         now = world.clock()
         world.tiktok.provider.clock = lambda: now
@@ -138,7 +139,7 @@ class TestAgain:
         [({"status": 500}, 503), ({"error": "invalid_client"}, 502)],
     )
     def test_failure(self, world, back, fault, status):
-        """A login that failed is shown as it failed, with the same reference."""
+        """A failed login is shown again with the same page and reference."""
         browser, cookies, callback = back
         world.tiktok.fail("token", **fault)
         first = world.browser(**cookies).get(callback)
@@ -162,7 +163,7 @@ class TestAgain:
         assert not browser.signed_in
 
     def test_newer_login_stays(self, world, back):
-        """A browser that another login has signed in by now stays who it is."""
+        """A browser that another login has signed in meanwhile keeps that session."""
         browser, cookies, callback = back
         world.browser(**cookies).get(callback)
         newer = world.browser(**cookies)
@@ -245,7 +246,7 @@ def test_unknown_text(further):
 
 class TestReload:
     def test_signed_in(self, world, back):
-        """A finished callback, opened again while signed in, leads where it led."""
+        """A finished callback, opened again while signed in, leads to its target."""
         browser, _, callback = back
         browser.get(callback)
         for _ in range(2):
@@ -257,7 +258,7 @@ class TestReload:
 
     @pytest.mark.parametrize("store", ["memory", "sqlite"], indirect=True)
     def test_next_day(self, world, back):
-        """The next day it is a page that says who is signed in, with a way on."""
+        """The next day it shows a page for the signed-in user, with a link."""
         browser, _, callback = back
         browser.get(callback)
         for _ in range(4):  # the browser is used meanwhile
@@ -280,7 +281,7 @@ class TestReload:
         assert f'href="{LOGIN}?next=/private%3Fgoing%3Dhere"' in answer.text
 
     def test_other_session(self, world, back):
-        """A session of another login is not led where this one led."""
+        """A session of another login is not redirected to this login's target."""
         browser, _, callback = back
         browser.get(callback)
         other = world.browser()
@@ -290,7 +291,7 @@ class TestReload:
         assert answer.headers.get("location") is None
 
     def test_ended_session(self, world, back):
-        """A session cookie that was ended elsewhere is not led there either."""
+        """Neither is a session cookie whose session was ended elsewhere."""
         browser, _, callback = back
         browser.get(callback)
         cookies = browser.cookies()
@@ -322,7 +323,7 @@ class TestStrangers:
         assert not stranger.signed_in
 
     def test_no_store(self, world, back):
-        """A stranger's callback asks no store: a genuine session is what it is for."""
+        """A callback without a genuine session cookie does not read the store."""
         _, _, callback = back
         asked = []
         get = world.store.get
@@ -504,7 +505,7 @@ class Failing(MemoryStore):
 
 
 class LosesAnswers(Failing):
-    """A store that does the writes at which it fails, and loses its answer only."""
+    """A store that makes the writes at which it fails, and loses only the answer."""
 
     def compare_and_set(self, key, old, new, ttl):
         if self.writes + 1 in self.fails_at:
@@ -543,7 +544,7 @@ class TestStoreFails:
         assert world.count("authorization_code") == 1
 
     def test_before(self, world, back):
-        """A store that fails before TikTok is asked costs nothing: ask once more."""
+        """If the store fails before TikTok is asked, the callback can be sent again."""
         browser, cookies, callback = back
         world.store.fails_at, world.store.writes = (1,), 0
         assert browser.get(callback).status_code == 503
@@ -552,7 +553,7 @@ class TestStoreFails:
         assert browser.get(callback).status_code == 303
 
     def test_record(self, world, back):
-        """If the record cannot be written the code is spent, and that is said at once."""
+        """If the record cannot be written, the used code is reported at once."""
         browser, _, callback = back
         world.store.fails_at, world.store.writes = (2,), 0
         assert browser.get(callback).status_code == 503
@@ -604,7 +605,7 @@ class TestLostPlace:
             assert not other.signed_in
 
     def test_known_default(self, world):
-        """A login that was to end at the usual place leads there."""
+        """A login without `next` leads to the default path."""
         browser = world.browser()
         answer = world.browser().get(browser.consent(browser.begin()))
         assert "Trying again takes you on to /." in answer.text
@@ -622,7 +623,7 @@ class TestLostPlace:
         assert "going=here" not in answer.text
 
     def test_leads_there(self, world):
-        """The way on goes to TikTok and from there to where the first login went."""
+        """The link goes to TikTok and from there to the first login's target."""
         browser, other = world.browser(), world.browser()
         answer = other.get(browser.consent(browser.begin(BEGIN)))
         assert "Trying again takes you on to" in answer.text
@@ -630,7 +631,7 @@ class TestLostPlace:
         assert other.get(other.consent(again)).headers["location"] == TARGET
 
     def test_refused_target(self, world):
-        """A target that was refused when the login began is not led to."""
+        """The page does not link to a target that was refused when the login began."""
         browser = world.browser()
         callback = browser.consent(browser.begin("?next=//evil.example/"))
         assert "evil" not in world.browser().get(callback).text
@@ -689,7 +690,7 @@ class TestRecentLogins:
         assert recent._size == 0
 
     def test_says_nothing(self, clock):
-        """The table does not print where anybody was going."""
+        """The repr of the table shows no target."""
         recent = RecentLogins(600, clock)
         recent.remember("s", "/secret", "")
         assert repr(recent) == "<RecentLogins: 1>"
@@ -702,7 +703,7 @@ OTHER = {**PAGE, "host": "www.app.example.com"}
 
 class TestOtherAddress:
     def test_moves(self, browser):
-        """A login at another address goes to the site's own before the trip."""
+        """A login at another address is first redirected to the site's own."""
         answer = browser.get(f"{LOGIN}?next=/a%20b&scopes=video.upload", headers=OTHER)
         assert answer.status_code == 303
         moved = (
@@ -716,7 +717,7 @@ class TestOtherAddress:
         assert browser.get(callback).headers["location"] == "/a%20b"
 
     def test_once(self, browser):
-        """Where a proxy changes Host the login goes on after that: it is no loop."""
+        """If a proxy changes Host, the login continues after one redirect."""
         answer = browser.get(LOGIN, headers=OTHER)
         answer = browser.get(answer.headers["location"], headers=OTHER)
         assert answer.headers["location"].startswith("https://www.tiktok.com/")
@@ -736,7 +737,7 @@ class TestOtherAddress:
         "header", ["x-forwarded-host", "x-original-host", "forwarded", "x-host"]
     )
     def test_forwarded(self, browser, header):
-        """No other header has a part in it."""
+        """No other header decides this."""
         answer = browser.get(LOGIN, headers={**PAGE, header: "www.app.example.com"})
         assert answer.headers["location"].startswith("https://www.tiktok.com/")
         answer = browser.get(LOGIN, headers={**OTHER, header: "evil.example"})

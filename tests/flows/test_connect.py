@@ -28,7 +28,7 @@ def site(world):
 
 @pytest.fixture
 def tokens(site):
-    """Return what jobs of the app use."""
+    """Return the tokens that jobs of the app use."""
     made = TikTokTokens(
         site.settings,
         site.store,
@@ -267,7 +267,7 @@ def test_free_again(site, browser, tokens):
 
 
 def test_tiktok_shows_its_page(site, browser):
-    """The person sees which account it is: TikTok never connects without its page."""
+    """TikTok always shows its page, so that the person sees the account."""
     for _ in range(2):
         authorize = begin(browser)
         assert query_of(authorize)["disable_auto_auth"] == "1"
@@ -419,7 +419,7 @@ def test_async_current_user(world):
 )
 @pytest.mark.parametrize("store", ["memory"], indirect=True)
 def test_configuration(world, options, further, words):
-    """What cannot work is refused when the app starts, with what to do."""
+    """Options that cannot work are refused at the start, with the fix."""
     world.further = further
     if words is None:
         world.with_settings(**options)

@@ -1,4 +1,4 @@
-"""A session cookie that is good for nothing is deleted with the next answer."""
+"""A session cookie without a session is deleted with the next response."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ WAYS = ["deleted", "idle", "logged out elsewhere", "keys"]
     ],
 )
 def test_deleted(world, raw, how, path, headers):
-    """Whatever the app, a guard or a rule answers, it deletes the cookie, once."""
+    """Every response of the app, a guard or a rule deletes the cookie, once."""
     end(world, raw, how)
     answer = raw.ask("GET", path, headers=headers)
     assert answer.all("set-cookie") == [GONE]
@@ -94,13 +94,13 @@ def test_deleted(world, raw, how, path, headers):
 
 @pytest.mark.parametrize("path", ["/", "/who", "/private"])
 def test_a_living_one_stays(raw, cookie, path):
-    """A cookie that is good for something is never touched."""
+    """The cookie of a valid session is never deleted."""
     assert raw.ask("GET", path).all("set-cookie") == []
     assert raw.cookies[SESSION] == cookie
 
 
 def test_a_failing_store_deletes_nothing(world, raw, cookie):
-    """A store that cannot say has not said that a session is over."""
+    """A failing store does not mean that the session has ended."""
     world.clock.advance(2)
     world.store.is_down = True
     answer = raw.ask("GET", "/who")

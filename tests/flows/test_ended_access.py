@@ -36,7 +36,7 @@ def tokens(world):
 
 @pytest.fixture
 def meanwhile(world):
-    """Return what has something happen once, after the exchange and before the write."""
+    """Return a function that runs code once, between the exchange and the write."""
     handle = world.tiktok.handle
 
     def arrange(happen):
@@ -53,7 +53,7 @@ def meanwhile(world):
 
 
 def ends(world, tokens, how):
-    """Return what ends the first person's access at TikTok."""
+    """Return a function that ends the first person's access at TikTok."""
 
     def end():
         open_id = world.tiktok.people[0].open_id
@@ -174,7 +174,7 @@ def test_process_that_died(world, tokens):
 
 
 def test_foreign_note(world, tokens):
-    """A note that cannot be read is as none, and the next one replaces it."""
+    """An unreadable note counts as missing, and the next one replaces it."""
     noted, name = endings(tokens), id_of(world)
     for row in (b"1 2 3", b"1 x 0 ", b"2 9 9 9", b"\xff"):
         before = run(noted._notes.read(note_name("ended", name)))

@@ -83,7 +83,7 @@ ANSWER = {"error": "", "error_description": "", "log_id": "", "status": 0}
 
 
 def same(event, **fields):
-    """Whether an event says this, and nothing else but what TikTok answered."""
+    """Whether an event has these fields, and besides only TikTok's answer."""
     report = dataclasses.replace(event, **ANSWER)
     return report == dataclasses.replace(EVENT, **fields)
 
@@ -429,7 +429,7 @@ class TestCallback:
     @pytest.mark.parametrize("kind", ["sync", "async"])
     @pytest.mark.parametrize("error", [ValueError, StoreError, TimeoutError])
     def test_raises(self, request, world, caplog, kind, error):
-        """A callback that raises breaks nothing; the log names it and no secret."""
+        """A callback that raises fails no request; the log names it and no secret."""
         if kind == "async" and world.shell == "wsgi":
             kind = "sync"
         seen = []
@@ -457,7 +457,7 @@ class TestCallback:
 class TestLog:
     @pytest.fixture
     def records(self, caplog):
-        """Return what finds the structured records that were logged meanwhile."""
+        """Return a function that finds the structured records logged since."""
         caplog.set_level(logging.DEBUG, "tiktok_oauth_middleware")
         return lambda: [r for r in caplog.records if hasattr(r, "tiktok_event")]
 
@@ -543,7 +543,7 @@ class TestLog:
         assert len([e for e in world.events if e.name == "refresh_failed"]) == 2
 
     def test_log_id(self, browser, world, records):
-        """However much TikTok says, what its support asks for is in the record."""
+        """However long TikTok's text is, the log_id is in the record."""
         answer = {
             "error": "invalid_request",
             "error_description": "x" * 5000,

@@ -120,7 +120,7 @@ class TestReplaced:
             assert answer.one("www-authenticate") == scheme
 
     def test_asking_marks_nothing(self, world, raw):
-        """To ask is_authenticated and missing_scopes turns no 401 into ours."""
+        """Reading is_authenticated and missing_scopes replaces no 401 of the app."""
 
         def decide(auth):
             assert not auth.is_authenticated
@@ -132,7 +132,7 @@ class TestReplaced:
 
     @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "DELETE"])
     def test_methods(self, world, raw, method):
-        """Whatever the method, what an app makes of a refusal is left alone."""
+        """An app's own answer to a refusal is left alone, for every method."""
         app_of(world, answers(status=200, headers=[("x-own", "yes")]))
         answer = raw.ask(method, "/x", headers=PAGE)
         assert (answer.status, answer.one("x-own")) == (200, "yes")
@@ -176,7 +176,7 @@ class TestSockets:
 
     @pytest.mark.parametrize("code", [None, 1000, 1008, 4401, 4403])
     def test_refusal(self, world, raw, code):
-        """However a framework closes what it refuses, the client sees 4401."""
+        """However a framework closes a refused WebSocket, the client gets 4401."""
         close = {"type": "websocket.close"} | ({} if code is None else {"code": code})
         sent = self.connect(world, raw, close)
         assert sent == [{"type": "websocket.close", "code": 4401}]
@@ -225,7 +225,7 @@ class TestPrograms:
     @pytest.mark.parametrize("headers", PROGRAMS, ids=repr)
     @pytest.mark.parametrize("way", ["guard", "rule"])
     def test_login(self, world, raw, headers, way):
-        """A client that asks for HTML by no name gets 401 in JSON and no redirect."""
+        """A client whose Accept does not name HTML gets 401 in JSON and no redirect."""
         if way == "rule":
             world.with_settings(protect=["/ruled"])
         path = "/ruled/x" if way == "rule" else "/private"
@@ -237,7 +237,7 @@ class TestPrograms:
 
     @pytest.mark.parametrize("headers", PROGRAMS, ids=repr)
     def test_scope(self, world, raw, headers):
-        """It gets 403 in JSON where a scope is missing."""
+        """It gets 403 in JSON if a scope is missing."""
         raw.log_in(scopes=["user.info.basic"])
         answer = raw.ask("GET", "/videos", headers=headers)
         assert answer.status == 403
@@ -279,7 +279,7 @@ class TestLongAddresses:
     @pytest.mark.parametrize("length", [10, 1900, 2040, 2100, 2300, 3900, 8000, 60_000])
     @pytest.mark.parametrize("unit", ["x", "%C3%BC", "a=b&", "/", "%2525"])
     def test_bounded(self, raw, length, unit):
-        """Whatever was asked for, the redirect is short, and comes back if it can."""
+        """The redirect is short for every request, and leads back if possible."""
         query = ("q=" + unit * length)[:length].rstrip("%25C3B")
         answer = raw.ask("GET", "/private", query=query.encode(), headers=PAGE)
         assert answer.status == 303
@@ -351,7 +351,7 @@ class TestForms:
         [None, "https://evil.example/private", f"{ORIGIN}.evil.example/", "/private"],
     )
     def test_elsewhere(self, raw, referer):
-        """From no page of this site, the login leads to the usual one."""
+        """Sent from no page of this site, it leads to the default page."""
         headers = {k: v for k, v in FORM.items() if k != "referer"}
         headers |= {} if referer is None else {"referer": referer}
         text = raw.ask("POST", "/private", headers=headers).text
@@ -390,7 +390,7 @@ class TestForms:
 
     @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "OPTIONS"])
     def test_other_methods(self, world, raw, method):
-        """No form sends another method: that is a program."""
+        """A request with another method is a program's, since no form sends it."""
         world.with_settings(protect=["/ruled"])
         answer = raw.ask(method, "/ruled/x", headers=FORM)
         assert json.loads(answer.body)["error"] == "login_required"
@@ -497,7 +497,7 @@ class TestCORS:
 
     @pytest.mark.parametrize("status", [200, 302, 401, 404, 405, 500])
     def test_app_without_cors(self, world, raw, status):
-        """Where the app says nothing of CORS, a preflight is refused like the rest."""
+        """Without CORS headers of the app, a preflight is refused."""
         world.with_settings(protect=["/"])
         app_of(world, lambda auth: (status, [("x-secret", "yes")], b"for members"))
         answer = raw.ask("OPTIONS", "/x", headers=PREFLIGHT)

@@ -45,7 +45,7 @@ class TestPassingThrough:
         assert "cache-control" not in response.headers
 
     def test_private(self, browser):
-        """A response that asked who is signed in is kept out of shared caches."""
+        """A response that read the session is kept out of shared caches."""
         response = browser.get("/who")
         assert response.headers["vary"] == "Cookie"
         assert response.headers["cache-control"] == "private"
@@ -90,7 +90,7 @@ class TestLogin:
         assert world.tiktok.count("user_info") == 1
 
     def test_granted_scopes(self, browser):
-        """The scopes are those granted, not those asked for."""
+        """The scopes are the granted ones, not the requested ones."""
         browser.log_in(scopes=["user.info.basic"])
         assert browser.me()["scopes"] == ["user.info.basic"]
 
@@ -174,7 +174,7 @@ class TestNext:
         "target", ["/private", "/a/b?c=d&e=https://x.example/", "/ä ö", "/a%2Fb", "/#x"]
     )
     def test_kept(self, browser, target):
-        """A path of this site is where the login ends."""
+        """The login leads to a path of this site."""
         response = browser.log_in("?next=" + quote(target, safe=""))
         assert response.headers["location"] == quote(target, safe="/?&=:%#")
 
@@ -287,7 +287,7 @@ class TestSession:
         assert again.signed_in
 
     def test_sealed(self, browser, world, tmp_path):
-        """No token stands in the store."""
+        """No token is in the store in plain text."""
         browser.log_in()
         token = browser.me()["token"].encode()
         world.store.close()
@@ -466,7 +466,7 @@ class TestGuards:
 
 class TestLogout:
     def test_ends(self, browser, world):
-        """Logging out ends the session, here and for who kept the cookie."""
+        """Logging out ends the session, also for a copy of the cookie."""
         browser.log_in()
         kept = browser.cookies()
         response = browser.log_out()
@@ -477,23 +477,23 @@ class TestLogout:
         assert browser.get("/private").status_code == 303
 
     def test_local(self, browser, world):
-        """Logging out says nothing to TikTok."""
+        """Logging out sends no request to TikTok."""
         browser.log_in()
         browser.log_out()
         assert world.tiktok.count("revoke") == 0
 
     def test_next(self, browser):
-        """It leads where next says, on this site."""
+        """It leads to `next`, on this site."""
         browser.log_in()
         assert browser.log_out("?next=/bye").headers["location"] == "/bye"
         assert browser.log_out("?next=//evil.example").headers["location"] == "/"
 
     def test_anonymous_user(self, browser):
-        """Without a session it leads on all the same."""
+        """Without a session it leads there, too."""
         assert browser.log_out().status_code == 303
 
     def test_get_asks(self, browser):
-        """GET only asks whether to."""
+        """GET only shows the question."""
         browser.log_in()
         response = browser.get(LOGOUT)
         assert response.status_code == 200
@@ -509,7 +509,7 @@ class TestLogout:
         ],
     )
     def test_same_origin(self, browser, headers):
-        """Any one header that says the page was ours is enough."""
+        """One header that names a page of this site is enough."""
         browser.log_in()
         assert browser.post(LOGOUT, headers=headers).status_code == 303
         assert not browser.signed_in
@@ -528,7 +528,7 @@ class TestDisconnect:
         assert not other.signed_in
 
     def test_tiktok_fails(self, world):
-        """It forgets the user even if TikTok does not answer, and says so."""
+        """The record is deleted even if TikTok does not answer, and a page says so."""
         world = world.with_settings(disconnect_path="/auth/tiktok/disconnect")
         browser = world.browser()
         browser.log_in()

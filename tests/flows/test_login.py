@@ -57,7 +57,7 @@ def state_of(url):
 
 
 def core_of(world):
-    """Return what is inside a middleware of this world's."""
+    """Return the core of a middleware of this world."""
     return Core(
         SessionService(
             world.settings,
@@ -166,7 +166,7 @@ class TestAge:
         assert browser.get(callback).status_code == status
 
     def test_used_for(self, browser, world, store):
-        """That a login was used is known for as long as it could be used again."""
+        """A login is marked as used for as long as it could be used again."""
         url = browser.begin()
         name = login_id_of(state_of(url))
         browser.get(browser.consent(url))
@@ -291,7 +291,7 @@ class TestTold:
         assert self.actions(foreign) == [LOGIN]
 
     def test_all_scopes(self, browser):
-        """All that is offered may be asked for at once."""
+        """All offered scopes may be requested at once."""
         scopes = "user.info.basic,video.list,user.info.stats,video.upload"
         assert query_of(browser.begin("?scopes=" + scopes))["scope"] == scopes
 
@@ -372,7 +372,7 @@ class TestScopes:
         assert kept(world).denied == "user.info.stats"
 
     def test_plain_login_forgets(self, browser, world):
-        """A login that asks for nothing by itself forgets what was declined."""
+        """A login without scopes of its own clears the declined scopes."""
         browser.log_in()
         browser.log_in("?scopes=video.upload", scopes=["user.info.basic"])
         browser.log_in()
@@ -584,6 +584,6 @@ class TestWritten:
         assert browser.signed_in
 
     def test_query_of_callback(self, browser):
-        """A callback brings state and code back, and nothing of ours beside."""
+        """A callback contains state and code, and no parameter of ours."""
         callback = browser.consent(browser.begin("?next=/a"))
         assert set(parse_qs(urlsplit(callback).query)) == {"code", "scopes", "state"}

@@ -1,7 +1,7 @@
 """A login's request to TikTok: later scopes, another account, one login at a time.
 
-TikTok reconnects who consented before without showing a page, and with the scopes of
-that consent; the stand-in does too.
+TikTok reconnects a person who consented before without showing a page, and with the
+scopes of that consent; the stand-in does too.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class TestScopeAddedLater:
             assert query_of(first)[name] != query_of(second)[name]
 
     def test_declined(self, grown):
-        """A user who denies the scope goes where the login led, and is not asked again."""
+        """A user who denies the scope gets to the target, and is not asked again."""
         browser = grown.grow().browser()
         second = at_tiktok(browser.get(browser.consent(browser.begin("?next=/who"))))
         last = browser.get(browser.consent(second, scopes=[BASIC]))
@@ -147,7 +147,7 @@ class TestScopeAddedLater:
         assert browser.log_in("?next=/who").headers["location"] == "/who"
 
     def test_other_error(self, grown):
-        """Another error of that trip leads on too, and is no no."""
+        """Another error of that trip leads there too, and is not a denial."""
         browser = grown.grow().browser()
         second = at_tiktok(browser.get(browser.consent(browser.begin("?next=/who"))))
         state = query_of(second)["state"]
@@ -165,7 +165,7 @@ class TestScopeAddedLater:
         assert browser.get(callback).status_code == 403
 
     def test_no_loop(self, grown):
-        """A second trip that brings no more makes no third."""
+        """A second trip without further scopes is not followed by a third."""
         browser = grown.grow().browser()
         second = at_tiktok(browser.get(browser.consent(browser.begin())))
         last = browser.get(browser.consent(second, scopes=[]))
@@ -280,7 +280,7 @@ class TestScopeAddedLater:
         assert len(kept(grown).sessions) == 2  # the fixture's, and one of the two
 
     def test_store_fails(self, grown, monkeypatch):
-        """A store that fails when asked what was declined spoils no login."""
+        """A store that cannot read the declined scopes fails no login."""
         world = grown.grow()
         browser = world.browser()
         callback = browser.consent(browser.begin())
@@ -362,7 +362,7 @@ class TestChooseAccount:
 
     @pytest.mark.parametrize("fails", [False, True])
     def test_after_disconnect(self, world, fails):
-        """A disconnect leaves the choice where TikTok would not ask by itself."""
+        """A disconnect shows the choice if TikTok would not show its page."""
         browser = world.with_settings(disconnect_path=DISCONNECT).browser()
         browser.log_in()
         if fails:
@@ -376,7 +376,7 @@ class TestChooseAccount:
         assert browser.cookies() == {}
 
     def test_other_browser(self, browser, world):
-        """Another browser's login is not asked."""
+        """A login in another browser does not show the choice."""
         browser.log_in()
         browser.log_out()
         assert not asks(world.browser().begin())
