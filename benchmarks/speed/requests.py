@@ -1,4 +1,4 @@
-"""A request under ASGI:signed in, anonymous, hostile; against Starlette's sessions."""
+"""A request under ASGI: signed in, anonymous, hostile; against Starlette's sessions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DjangoStore for the figures: a project whose database is a PostgreSQL of theirs."""
+"""DjangoStore for the figures: a project on the PostgreSQL that a figure starts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 def set_up(url: str) -> None:
     """Set Django up, in this process, with the database that a store's URL names.
 
-    Its alias names the port, which is all that another process knows of it.
+    Its alias contains the port, so that another process can find the database.
     """
     import django
     from django.conf import settings

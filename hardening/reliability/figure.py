@@ -49,7 +49,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """One line: what was measured, and whether that is what was promised."""
+    """One line: a measured figure, and whether it reaches its target."""
 
     name: str
     passed: bool
@@ -67,7 +67,7 @@ def _shown(value: Any) -> str:
 
 @contextmanager
 def served(store: str) -> Iterator[tuple[str, Server]]:
-    """Give the URL of an empty store in a database, and its server."""
+    """Yield the URL of an empty store in a database, and its server."""
     database = SERVERS[store]()
     try:
         database.start()
@@ -87,7 +87,7 @@ def served(store: str) -> Iterator[tuple[str, Server]]:
 
 @contextmanager
 def opened(store: str) -> Iterator[str]:
-    """Give the URL of an empty store of this kind, gone afterwards."""
+    """Yield the URL of an empty store of this kind, which is deleted afterwards."""
     if store == "memory":
         yield "memory"
         return
@@ -104,6 +104,6 @@ def opened(store: str) -> Iterator[str]:
 
 
 def percentile(values: Iterable[float], share: float) -> float:
-    """Return the value below which this share of them lies."""
+    """Return the percentile: the value below which this share of all values lies."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]

@@ -1,13 +1,14 @@
 """Threads that run freely while tokens become due: no refresh is lost or doubled.
 
-Eight threads ask for a few users in random order and never wait for one another, while
-the clock goes on: half of them through one WSGI app, half through one ASGI app, each
-with an event loop of its own. All are in one process, over one store. On a
-free-threaded build they run at the same time, so the result is only one of such a build
-if no extension that was imported switched the lock back on: that fails, too.
+Eight threads send requests of a few users in random order and never wait for one
+another, while the clock goes on. Half of them use one WSGI app, and half one ASGI app,
+each with its own event loop. All are in one process, over one store. On a free-threaded
+build they run at the same time. The program also fails if an imported extension
+switched the interpreter's lock back on, because the result would then prove nothing.
 
-Rotation is strict. A refresh token that is presented twice was refreshed twice; a
-session that is gone at the end, or whose next refresh fails, lost a refresh.
+Rotation is strict. If a refresh token is presented twice, the token was refreshed
+twice; if a session is missing at the end, or its next refresh fails, a refresh was
+lost.
 """
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ def _often_switching() -> Iterator[None]:
 
 
 class _Crowd:
-    """The threads, and what they found wrong."""
+    """The threads, and the faults that they found."""
 
     def __init__(
         self, fake: Watcher, cookies: dict[str, str], clock: Clock, lives: int
@@ -122,7 +123,7 @@ class _Crowd:
         self._is_over = threading.Event()
 
     def run(self, wsgi: Wsgi, asgi: Asgi, seed: int) -> None:
-        """Run all threads until the first has let the tokens live so often."""
+        """Run all threads until the first has let the tokens expire so many times."""
 
         def free(number: int) -> None:
             order = random.Random(f"{seed} {number}")

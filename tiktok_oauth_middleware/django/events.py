@@ -25,7 +25,7 @@ class DjangoEvents:
         self._on_event = on_event
 
     def __call__(self, event: Event) -> Awaitable[None] | None:
-        """Handle an event, in an event loop in the thread of Django's database."""
+        """Handle an event; under ASGI in the thread of Django's database."""
         try:
             asyncio.get_running_loop()
         except RuntimeError:

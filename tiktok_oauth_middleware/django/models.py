@@ -19,7 +19,7 @@ class StoredRow(models.Model):
     value: Any = models.BinaryField()
     #: Milliseconds since 1970.
     expires = models.BigIntegerField(db_index=True)
-    #: Of the call that wrote it.
+    #: The random mark of the call that wrote it.
     mark = models.BinaryField(max_length=8)
 
     class Meta:
@@ -79,7 +79,7 @@ class TikTokAccount(models.Model):
     )
 
     class Meta:
-        """Its name in the admin."""
+        """The table's name in the admin."""
 
         verbose_name: Any = pgettext_lazy("TikTok", "TikTok account")
         verbose_name_plural: Any = pgettext_lazy("TikTok", "TikTok accounts")

@@ -1,10 +1,11 @@
 """A store in this process's memory: for development, tests and a single worker.
 
-Values and expiry times are two dictionaries of atoms, which the garbage collector does
-not track: 100,000 users add no object to a full collection, while one object for each
-row would add milliseconds. Up to CPython 3.13 it does not scan the dictionaries
-themselves either; from 3.14 on it scans each once. Each process has its own store, so
-it does not work with several workers, and logs a warning about that.
+Values and expiry times are two dictionaries of strings, bytes and numbers, which the
+garbage collector does not track: 100,000 users add no object to a full collection,
+while one object for each row would add milliseconds. Up to CPython 3.13 it does not
+scan the dictionaries themselves either; from 3.14 on it scans each once. Each process
+has its own store, so it does not work with several workers, and logs a warning about
+that.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _LOOKED_AT = 4
 
 
 class MemoryStore:
-    """Rows in memory, gone with the process.
+    """Rows in memory, which are lost when the process ends.
 
     Args:
         clock: Seconds since 1970, for expiry.

@@ -1,4 +1,4 @@
-"""The one table of store kinds: how each is opened, validated and diagnosed.
+"""The table of all store kinds, with functions to open, validate and diagnose each.
 
 A module of a store is imported when a URL names it: sqlite3, redis, SQLAlchemy and
 Django cost more time to import than the rest of the package.
@@ -54,8 +54,8 @@ def open_store(url: str, *, clock: Clock = time.time) -> Store:
     """Return the store that a URL names; nothing is connected to or created yet.
 
     Args:
-        url: One that `store_fault` finds nothing wrong with.
-        clock: Returns seconds since 1970, for expiry; Redis uses its own clock.
+        url: A URL without a fault, see `store_fault`. clock: Returns seconds since
+        1970, for expiry; Redis uses its own clock.
 
     Raises:
         ConfigurationError: There is no such store, or its library is not installed.
@@ -87,7 +87,7 @@ def create_store(url: str) -> str:
     Safe to repeat: existing tables are not changed.
 
     Args:
-        url: One that `store_fault` finds nothing wrong with.
+        url: A URL without a fault, see `store_fault`.
 
     Returns:
         What was done, in a sentence without the URL.

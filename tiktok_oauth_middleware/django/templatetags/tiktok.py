@@ -1,4 +1,4 @@
-"""``{% load tiktok %}``: the button that logs in, and the form that logs out."""
+"""``{% load tiktok %}``: a button to log in, and a form to log out."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def tiktok_login_button(
         context: of the template, with the request in it.
         next: the path to which the login leads; the current page if not given.
         look: ``black``, ``white`` or ``outline``.
-        scopes: further ones to ask for, with commas between them.
+        scopes: further scopes to request, separated by commas.
         label: its text. If not given, the project's translation of "Log in with
             TikTok", or else the text of ``texts`` in the active language.
         nonce: of the page's Content-Security-Policy; None leaves the style sheet out.
