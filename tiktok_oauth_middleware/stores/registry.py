@@ -54,8 +54,8 @@ def open_store(url: str, *, clock: Clock = time.time) -> Store:
     """Return the store that a URL names; nothing is connected to or created yet.
 
     Args:
-        url: A URL without a fault, see `store_fault`. clock: Returns seconds since
-        1970, for expiry; Redis uses its own clock.
+        url: A URL without a fault, see `store_fault`.
+        clock: Returns seconds since 1970, for expiry; Redis uses its own clock.
 
     Raises:
         ConfigurationError: There is no such store, or its library is not installed.
