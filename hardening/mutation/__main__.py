@@ -15,14 +15,40 @@ _OPTIONS = ["-qq", "--no-header", "-p", "no:randomly", "-k", _CHOSEN]
 _JOURNEYS = ["flows/test_journey.py", "flows/test_events.py"]
 _COOKIES = ["properties/test_parsers.py", "flows/test_journey.py"]
 _LOGIN = [
-    "flows/test_login.py",
-    "security/test_cwe352_login_csrf.py",
-    "security/test_cwe235_repeated_parameters.py",
-    "security/test_cwe294_callback_replay.py",
-    "security/test_cwe472_login_parameters.py",
-    "security/test_cwe352_cross_site_requests.py",
-    "security/test_cwe650_methods.py",
-    *_JOURNEYS,
+    *(
+        f"flows/test_{name}.py"
+        for name in [
+            "login",
+            "login_options",
+            "callbacks",
+            "on_login",
+            "try_again",
+            "dead_cookies",
+            "recent_login",
+            "own_pages",
+            "connect",
+            "journey",
+            "events",
+        ]
+    ),
+    *(
+        f"security/test_cwe{name}.py"
+        for name in [
+            "235_repeated_parameters",
+            "294_callback_replay",
+            "306_recent_login",
+            "352_carried_data",
+            "352_connect",
+            "352_cross_site_requests",
+            "352_login_csrf",
+            "384_session_cookies",
+            "472_login_parameters",
+            "650_methods",
+            "834_redirect_loop",
+            "863_refused_logins",
+        ]
+    ),
+    "integrations/django_project/test_connecting_login.py",
 ]
 _CONNECT = [
     "security/test_cwe352_connect.py",
