@@ -153,6 +153,7 @@ class TikTokOAuthMiddleware:
         if kind not in ("http", "websocket"):
             if kind == "lifespan":
                 await self._check_at_startup(receive, send)
+                self._core.service.backend.expect_drain()
                 await self._core.service.warm()
             await self.app(scope, receive, self._closing_at_shutdown(send))
             return

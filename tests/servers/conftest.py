@@ -14,7 +14,7 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from http.client import HTTPResponse as Answer
@@ -30,7 +30,7 @@ from tiktok_oauth_middleware.testing import FakeTikTok
 from tiktok_oauth_middleware.testing.provider import Person
 from tiktok_oauth_middleware.testing.server import StandIn
 
-from ..conftest import CALLBACK, LOGIN, LOGOUT, PAGE
+from ..conftest import CALLBACK, LOGIN, LOGOUT, PAGE, Gate
 from ..support.recipes import blocks
 
 ROOT = Path(__file__).parents[2]
@@ -49,6 +49,12 @@ from wsgiref.simple_server import make_server
 from examples.flask_app.app import app
 make_server("127.0.0.1", int(sys.argv[1]), app).serve_forever()
 """
+
+#: Words of commands that have spaces in them.
+SPACED = {
+    "WSGIREF": WSGIREF,
+    "GRACEFULLY": "unix_signal:15 gracefully_kill_them_all",
+}
 
 
 def _is_module(name: str) -> bool:
@@ -104,7 +110,8 @@ KINDS = {
     "cheroot": Kind(f"-m cheroot --bind {{url}} {WSGI}", ("cheroot",)),
     "uwsgi": Kind(
         f"uwsgi --http-socket {{url}} --module {WSGI} --virtualenv {sys.prefix}"
-        " --master --processes 2 --die-on-term --worker-reload-mercy 5 --need-app",
+        " --master --processes 2 --worker-reload-mercy 30 --need-app"
+        " --hook-master-start GRACEFULLY",
         ("uwsgi",),
         2,
     ),
@@ -227,7 +234,7 @@ class Server:
         words = self.kind.command.format(
             port=self.port, url=f"127.0.0.1:{self.port}", folder=self.folder
         ).split()
-        words = [WSGIREF if word == "WSGIREF" else word for word in words]
+        words = [SPACED.get(word, word) for word in words]
         if words[1].startswith("PAGE:"):
             words[1] = program(words[1].removeprefix("PAGE:"), self.port)
         if words[0].startswith("-"):
@@ -361,6 +368,36 @@ class Browser:
     @property
     def cookie(self) -> str | None:
         return self.client.cookies.get("tiktok")
+
+
+class SlowTikTok(FakeTikTok):
+    """A stand-in that processes a token request, and answers it when it is let go."""
+
+    gate: Gate | None = None
+    #: Which requests it holds back.
+    grant_type = "authorization_code"
+
+    def handle(self, method: str, url: str, headers: Any, body: bytes) -> Any:
+        reply = super().handle(method, url, headers, body)
+        if self.gate is not None and f"grant_type={self.grant_type}".encode() in body:
+            self.gate()
+        return reply
+
+
+def send(server: Server, target: str, cookies: Mapping[str, str]) -> socket.socket:
+    """Send a GET, and leave its answer where it is."""
+    sent = socket.create_connection(("127.0.0.1", server.port), timeout=SECONDS)
+    line = "; ".join(f"{n}={v}" for n, v in cookies.items())
+    lines = [
+        f"GET {target} HTTP/1.1",
+        f"host: 127.0.0.1:{server.port}",
+        *(f"{name}: {value}" for name, value in PAGE.items()),
+        f"cookie: {line}",
+        "",
+        "",
+    ]
+    sent.sendall("\r\n".join(lines).encode())
+    return sent
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,6 @@ same moment must leave cookies that every one of them takes, by its defaults.
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,12 +19,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tiktok_oauth_middleware.testing import FakeTikTok
 from tiktok_oauth_middleware.testing.server import StandIn
 
-from ..conftest import LOGIN, PAGE, Gate
+from ..conftest import LOGIN, PAGE
 from ..support.proxies import APACHE, AROUND_APACHE, AROUND_NGINX, MODULES, NGINX
-from .conftest import KINDS, SECONDS, Browser, Server, free_port
+from .conftest import KINDS, SECONDS, Browser, Server, SlowTikTok, free_port, send
 
 IN_NGINX = """
 server {{
@@ -209,18 +207,6 @@ def test_fifty_tabs(site, length, newest):
 # --- cut off -----------------------------------------------------------------------
 
 
-class SlowTikTok(FakeTikTok):
-    """A stand-in that holds its answer to an exchange back until it is let go."""
-
-    gate: Gate | None = None
-
-    def handle(self, method: str, url: str, headers: Any, body: bytes) -> Any:
-        reply = super().handle(method, url, headers, body)
-        if self.gate is not None and b"grant_type=authorization_code" in body:
-            self.gate()
-        return reply
-
-
 @pytest.fixture(scope="module")
 def slow() -> Iterator[StandIn]:
     with StandIn(SlowTikTok()) as stand_in:
@@ -251,22 +237,6 @@ def slow_site(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Site]:
     yield from served(request.param, tmp_path_factory.mktemp("cut"), slow)
-
-
-def send(site: Site, target: str, cookies: dict[str, str]) -> socket.socket:
-    """Send a request, and leave its answer where it is."""
-    sent = socket.create_connection(("127.0.0.1", site.port), timeout=SECONDS)
-    line = "; ".join(f"{n}={v}" for n, v in cookies.items())
-    lines = [
-        f"GET {target} HTTP/1.1",
-        f"host: 127.0.0.1:{site.port}",
-        *(f"{name}: {value}" for name, value in PAGE.items()),
-        f"cookie: {line}",
-        "",
-        "",
-    ]
-    sent.sendall("\r\n".join(lines).encode())
-    return sent
 
 
 def test_cut_off(slow_site, gate):

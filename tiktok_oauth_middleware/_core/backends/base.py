@@ -190,6 +190,9 @@ class Backend(Protocol):
         """
         ...
 
+    def expect_drain(self) -> None:
+        """Note that `drain` will be called at the end of this event loop."""
+
     async def drain(self, seconds: float) -> None:
         """Wait up to `seconds` for shielded work whose request was cancelled."""
         ...

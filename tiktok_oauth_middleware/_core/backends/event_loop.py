@@ -162,7 +162,16 @@ class AsyncBackend:
         task.add_done_callback(self._finished)
         if at_end is not None:
             task.add_done_callback(lambda _: at_end())
-        return await asyncio.shield(task)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if not self._here().get("is_drained"):
+                # A server without a lifespan stops the loop when its requests are
+                # done: tokens that TikTok is about to send would be lost, and anyio's
+                # thread, which stops with this task, would keep the process alive.
+                with CancelScope(shield=True):
+                    await asyncio.wait([task])
+            raise
 
     def _finished(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
@@ -181,6 +190,9 @@ class AsyncBackend:
 
             return await self.single_flight(key, work, wait=True)
         return made[key]  # type: ignore[no-any-return]
+
+    def expect_drain(self) -> None:
+        self._here()["is_drained"] = True
 
     async def drain(self, seconds: float) -> None:
         import asyncio

@@ -119,6 +119,9 @@ class ThreadBackend:
                 made[name] = make()
             return made[name]  # type: ignore[no-any-return]
 
+    def expect_drain(self) -> None:
+        """Do nothing: a thread's work ends with its request."""
+
     async def drain(self, seconds: float) -> None:
         """Return at once: the thread of a request runs all its work."""
 

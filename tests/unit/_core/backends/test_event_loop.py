@@ -150,6 +150,26 @@ class TestCooperative:
             await backend.single_flight("key", nothing, wait=True)
         assert not backend.is_in_flight("key")
 
+    @pytest.mark.parametrize("anyio_backend", ["asyncio"])
+    @pytest.mark.parametrize("is_drained", [True, False], ids=["lifespan", "none"])
+    async def test_cancelled_by_the_server(self, is_drained):
+        """Who is cancelled waits for the work if nobody waits for it at the loop's end."""
+        backend, go_on = AsyncBackend(), anyio.Event()
+        if is_drained:
+            backend.expect_drain()
+        leader = asyncio.ensure_future(
+            backend.single_flight("key", go_on.wait, wait=True)
+        )
+        await anyio.wait_all_tasks_blocked()
+        leader.cancel()
+        await anyio.wait_all_tasks_blocked()
+        assert leader.done() is is_drained
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await leader
+        await backend.drain(60)
+        assert not backend.is_in_flight("key")
+
 
 class TestRunAll:
     async def test_limit(self):

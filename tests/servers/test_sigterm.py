@@ -1,0 +1,163 @@
+"""A deployment's SIGTERM while TikTok is still to answer: a login's code, or a refresh.
+
+TikTok spends a code, and a refresh token, when it answers; an answer that nobody reads
+costs a person a login. docs/operations/servers.md says what each server does.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from http.client import HTTPException
+from http.client import HTTPResponse as Answer
+from pathlib import Path
+
+import pytest
+
+from tiktok_oauth_middleware.testing.server import StandIn
+
+from ..conftest import LOGIN, Gate
+from .conftest import KINDS, SECONDS, Browser, Server, SlowTikTok, local, send
+
+CODE, REFRESH = "authorization_code", "refresh_token"
+#: These do not answer, but finish what they do.
+UNANSWERED = {"daphne", "twisted", "mod_wsgi"}
+#: These end at once, in the middle of a request.
+ENDS_AT_ONCE = {"waitress", "cheroot", "wsgiref", "eventlet", "bjoern"}
+#: Its thread waits for ever to hand over a body.
+MAY_HANG = {"twisted"}
+ANSWERED = KINDS.keys() - UNANSWERED - ENDS_AT_ONCE
+RUN = ["uvicorn-h11", "daphne", "gunicorn-gthread"]
+if os.environ.get("SERVERS") == "all":
+    RUN = list(KINDS)
+#: Seconds from SIGTERM to TikTok's answer.
+MEANWHILE = 1.5
+
+
+@pytest.fixture(params=RUN)
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
+    kind = KINDS[request.param]
+    if kind.missing:
+        pytest.skip(f"{kind.missing} is not installed")
+    folder = tmp_path
+    if request.param == "mod_wsgi":  # another user cannot enter the folders of pytest
+        folder = Path(tempfile.mkdtemp())
+    with StandIn(SlowTikTok()) as stand_in:
+        server = Server(request.param, kind, folder, stand_in)
+        server.environment["TIKTOK_TIMEOUT"] = "60"
+        try:
+            server.start()
+            yield server
+        finally:
+            if server.process:
+                server.stop()
+    if request.param == "mod_wsgi":
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def browser(server: Server) -> Iterator[Browser]:
+    browser = Browser(server)
+    yield browser
+    browser.client.close()
+
+
+@pytest.fixture
+def interrupt(browser: Browser, gate: Gate) -> Callable[[str, str], Answer | None]:
+    """Return a function that ends the server while TikTok works, and starts it again.
+
+    It returns the answer to the request; None if the server closed the connection.
+    """
+    server = browser.server
+
+    def interrupt(target: str, grant_type: str) -> Answer | None:
+        tiktok = server.tiktok
+        tiktok.grant_type, tiktok.gate = grant_type, gate
+        with send(server, target, dict(browser.client.cookies)) as sent:
+            gate.wait()
+            browser.client.close()
+            server.process.send_signal(signal.SIGTERM)
+            time.sleep(MEANWHILE)
+            gate.open()
+            answer = answer_to(sent)
+        tiktok.gate = None
+        if server.name in MAY_HANG:
+            with suppress(subprocess.TimeoutExpired):
+                server.process.wait(10)
+            server.process.kill()
+        server.process.wait(SECONDS)
+        server.stop()  # and its workers
+        # What a process that is gone had begun is given up after three times as much.
+        server.environment["TIKTOK_TIMEOUT"] = "5"
+        server.start()
+        browser.reopen(browser.client.cookies)
+        return answer
+
+    return interrupt
+
+
+def answer_to(sent: socket.socket) -> Answer | None:
+    answer = Answer(sent, method="GET")
+    try:
+        answer.begin()
+        answer.read()
+    except (HTTPException, ConnectionError):
+        return None
+    return answer
+
+
+def test_login_under_way(server, browser, interrupt):
+    """A code that TikTok is working on is sent once, and the login ends in a page."""
+    begun = browser.get(f"{LOGIN}?next=/profile?a=b").headers["location"]
+    callback = browser.decide(begun)
+    answer = interrupt(local(callback), CODE)
+    # As the browser does: the answer's cookies are gone with the answer.
+    again = browser.get(callback)
+    assert server.tiktok.count("token", grant_type=CODE) == 1
+    if server.name in ENDS_AT_ONCE:
+        assert answer is None
+        assert again.status_code == 400
+        assert "Try again" in again.text
+        assert browser.me().status_code == 401
+        return
+    if server.name in UNANSWERED:
+        assert answer is None
+    else:
+        assert answer is not None
+        assert answer.status == 303
+        assert answer.headers["location"] == "/profile?a=b"
+        assert answer.headers.get_all("set-cookie")[-1].startswith("tiktok=")
+    assert again.status_code == 303
+    assert again.headers["location"] == "/profile?a=b"
+    assert browser.me().status_code == 200
+
+
+def test_refresh_under_way(server, browser, interrupt):
+    """A refresh token that TikTok is replacing is not lost, if the server waits."""
+    tiktok = server.tiktok
+    usual, tiktok.access_lifetime = tiktok.access_lifetime, 1
+    browser.log_in()
+    tiktok.access_lifetime = usual
+    time.sleep(1)
+    answer = interrupt("/api/me", REFRESH)
+    if server.name in ANSWERED:
+        assert answer is not None
+        assert answer.status == 200
+    else:
+        assert answer is None
+    if server.name in ENDS_AT_ONCE:
+        # TikTok refuses the token that it has replaced. Nobody is signed out as long as
+        # another process may bring the new one, and a new login ends that.
+        assert browser.me().json().get("token_expires_at") is None
+        assert "invalid_grant" in server.log.read_text()
+        assert browser.log_in().status_code == 303
+    assert browser.me().json()["token_expires_at"]
+    sent = tiktok.count("token", grant_type=REFRESH)
+    assert sent == (2 if server.name in ENDS_AT_ONCE else 1)
