@@ -101,7 +101,8 @@ apps: $(VENV)/ready-to-test $(APPS:%=.venv-apps/%/ready)  ## docs/integrations/a
 # System packages it wants: apache2-bin libapache2-mod-wsgi-py3 libev-dev gcc.
 servers: $(VENV)/ready-to-test  ## every server of docs/operations/servers.md; 10 minutes
 	$(RUN) -m pip install --quiet --group compiled --group servers
-	SERVERS=all $(RUN) -m pytest tests/servers/test_servers.py tests/servers/test_tabs.py $(ARGS)
+	SERVERS=all $(RUN) -m pytest tests/servers/test_servers.py tests/servers/test_tabs.py \
+		tests/servers/test_sigterm.py $(ARGS)
 
 # It wants Debian's nginx-light, apache2-bin, haproxy, caddy and varnish; none is started
 # as a service.
