@@ -250,8 +250,20 @@ def test_jobs(watched, looker, tiktok):
     watched.clock.advance(LIFE)
     assert tokens.renew(open_id).access_token
     watched.clock.advance(LIFE)
-    tokens.refresh_expiring(LIFE)
-    tokens.users()
+    [record_key] = [key for key in watched.store.keys("") if ":grant:" in key]
+    unreadable = record_key.replace(":grant:{", ":grant:{other")
+    assert watched.store.compare_and_set(unreadable, None, b"no record", 60)
+
+    def progress(read):
+        looker.look("progress")
+
+    # Twice, since the last page is still in the frame when a warning is logged.
+    for _ in range(2):
+        summary = tokens.refresh_expiring(LIFE, progress=progress)
+        assert summary.unreadable == 1
+    for _ in tokens.iter_users():
+        looker.look("users")
+    assert {"progress", "log"} <= looker.places
     tokens.disconnect(open_id)
     assert looker.found(watch.secrets) == []
 

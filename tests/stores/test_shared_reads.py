@@ -17,6 +17,8 @@ from tiktok_oauth_middleware.errors import StoreError
 from tiktok_oauth_middleware.stores.redis import RedisStore
 from tiktok_oauth_middleware.stores.shared_reads import MOST_READS, SharedReads
 
+from ..support.patience import HANGS
+
 if TYPE_CHECKING:
     from .conftest import RedisServer
 
@@ -123,6 +125,30 @@ def test_an_error_is_each_tasks_own() -> None:
     assert all(error.__cause__ is cause for error in found)
 
 
+@pytest.mark.parametrize("count", [0, 2, 6])
+def test_no_task_waits_for_ever(count: int) -> None:
+    """After a call with too few or too many answers, no task waits."""
+
+    async def one(key: str) -> bytes:
+        await asyncio.sleep(0)
+        return key.encode()
+
+    async def several(keys: list[str]) -> list[bytes]:
+        return [*map(str.encode, keys), b"more", b"more"][:count]
+
+    reads = SharedReads(one, several)
+
+    async def main() -> list[str]:
+        asked = [asyncio.ensure_future(reads.get(f"row-{n}")) for n in range(5)]
+        _, waiting = await asyncio.wait(asked, timeout=HANGS)
+        assert not waiting
+        return [str(task.cancelled() or task.result()) for task in asked]
+
+    found = asyncio.run(main())
+    rows = [str(f"row-{n}".encode()) for n in range(5)]
+    assert all(got in (row, "True") for got, row in zip(found, rows, strict=True))
+
+
 def test_a_read_alone_does_not_wait() -> None:
     """Reads that follow one another are made one by one, as if nothing was shared."""
     rows = Rows()
@@ -218,6 +244,42 @@ def test_reads_of_redis_at_once(redis_server: RedisServer) -> None:
 
     asyncio.run(main())
     client.close()
+
+
+def test_a_proxy_that_drops_answers() -> None:
+    """Fewer answers than keys are an error of the store: no key gets another's."""
+
+    async def answer(
+        reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        while count := (await reader.readline())[1:]:
+            words = []
+            for _ in range(int(count)):
+                await reader.readline()
+                words.append((await reader.readline()).strip())
+            if words[0] == b"GET":
+                await asyncio.sleep(0.01)
+            answers = words[2:] if words[0] == b"MGET" else words[1:]
+            found = [b"$%d\r\n%s--------\r\n" % (len(key) + 8, key) for key in answers]
+            if words[0] == b"MGET":
+                writer.write(b"*%d\r\n" % len(found))
+            elif words[0] != b"GET":
+                found = [b"+OK\r\n"]
+            writer.write(b"".join(found))
+        writer.close()
+
+    async def main() -> list[Any]:
+        async with await asyncio.start_server(answer, "127.0.0.1", 0) as proxy:
+            port = proxy.sockets[0].getsockname()[1]
+            store = RedisStore(f"redis://127.0.0.1:{port}/0")
+            asked = (store.aget(f"row-{n}") for n in range(5))
+            found = await asyncio.gather(*asked, return_exceptions=True)
+            await store.aclose()
+            return found
+
+    first, *others = asyncio.run(main())
+    assert first == b"row-0"
+    assert [type(error) for error in others] == [StoreError] * 4
 
 
 def test_a_server_that_refuses_mget(redis_server: RedisServer) -> None:

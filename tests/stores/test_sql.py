@@ -539,6 +539,11 @@ def in_loop(url: str, use: Callable[[SQLStore], Any], **options: Any) -> None:
     asyncio.run(main())
 
 
+def blocking_url(url: str) -> str:
+    """Return the URL of the same server, through a driver that blocks."""
+    return url.replace("asyncpg", "psycopg").replace("asyncmy", "pymysql")
+
+
 def kept_in_loop(store: SQLStore) -> list[Any]:
     """Return the connections that wait for their next statement."""
     pool: Any = store._source.loop_connections()
@@ -603,10 +608,9 @@ def test_connections_closed_by_the_server_are_replaced_in_a_loop(
 
 def _end_connections(driver: str, url: str, store: SQLStore) -> None:
     """Let the server end every connection that the store keeps."""
-    blocking = url.replace("asyncpg", "psycopg").replace("asyncmy", "pymysql")
     kept = kept_in_loop(store)
     assert kept
-    engine = sa.create_engine(blocking, isolation_level="AUTOCOMMIT")
+    engine = sa.create_engine(blocking_url(url), isolation_level="AUTOCOMMIT")
     with engine.connect() as admin:
         for each in kept:
             if driver == "asyncmy":
@@ -617,6 +621,46 @@ def _end_connections(driver: str, url: str, store: SQLStore) -> None:
             pid = each.info.backend_pid if is_psycopg else each.get_server_pid()
             admin.exec_driver_sql(f"SELECT pg_terminate_backend({pid}, 5000)")
     engine.dispose()
+
+
+@pytest.mark.parametrize("driver", LOOP_DRIVERS)
+def test_refused_connections_leave_the_others_in_use(
+    driver: str, loop_url: str
+) -> None:
+    """After the server refused a connection, reads go on over the one that is open."""
+    table, user = some_table(), f"user{uuid.uuid4().hex[:8]}"
+    owner = SQLStore(blocking_url(loop_url), table=table)
+    owner.create_table()
+    owner.compare_and_set("row", None, b"1", 600)
+    owner.close()
+    engine = sa.create_engine(blocking_url(loop_url), isolation_level="AUTOCOMMIT")
+    with engine.connect() as admin:
+        if driver == "asyncmy":
+            admin.exec_driver_sql(
+                f"CREATE USER {user}@'127.0.0.1' WITH MAX_USER_CONNECTIONS 1"
+            )
+            admin.exec_driver_sql(f"GRANT ALL ON tests.* TO {user}@'127.0.0.1'")
+        else:
+            admin.exec_driver_sql(f"CREATE ROLE {user} LOGIN CONNECTION LIMIT 1")
+            admin.exec_driver_sql(f"GRANT ALL ON {table} TO {user}")
+    engine.dispose()
+    limited = sa.make_url(loop_url).set(username=user)
+
+    async def main() -> None:
+        url = limited.render_as_string(hide_password=False)
+        store = SQLStore(url, table=table, timeout=10)
+        assert await store.aget("row") == b"1"
+        refused = 0
+        for _ in range(5):
+            asked = (store.aget("row") for _ in range(4))
+            found = await asyncio.gather(*asked, return_exceptions=True)
+            refused += sum(isinstance(each, StoreError) for each in found)
+            for _ in range(4):
+                assert await store.aget("row") == b"1"
+        assert refused
+        await store.aclose()
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize("driver", LOOP_DRIVERS)

@@ -20,7 +20,7 @@ from .attempts import Attempts
 from .copy_marks import CopyMarks
 from .denied_scopes import DeniedScopes
 from .notes import Notes
-from .record import Session, UserRecord
+from .record import RecordOutline, Session, UserRecord, times_of
 from .rows import Row, row_key, space_of, swap_attempts
 
 if TYPE_CHECKING:
@@ -56,23 +56,41 @@ class RowPage(NamedTuple):
     at: float
 
 
-class OpenedRecord(NamedTuple):
-    """A record as it was read and decrypted, before it is parsed."""
+class SealedRecord(NamedTuple):
+    """A record as it was read; it is decrypted when something of it is needed.
+
+    The decrypted text is plain bytes. In a frame that calls the app's code, such as
+    ``progress``, or logs a line, a reporter of exceptions would print it.
+    """
 
     record_id: str
     sealed: bytes
-    #: None if it cannot be decrypted.
-    packed: bytes | None
+    box: Box
+    #: Its key in the store.
+    key: str
     #: As in `VersionedRecord`.
     changes: int
     at: float
 
     def parsed(self) -> VersionedRecord | None:
         """Return the record; None if it cannot be opened."""
-        record = None if self.packed is None else UserRecord.unpack(self.packed)
+        packed = self.box.open(self.sealed, self.key)
+        record = None if packed is None else UserRecord.unpack(packed)
         return record and VersionedRecord(
             self.record_id, self.sealed, record, self.changes, self.at
         )
+
+    def outline(self, created_after: float, seen_after: float) -> RecordOutline | None:
+        """Return what `RecordOutline.of` does; None if it cannot be opened."""
+        packed = self.box.open(self.sealed, self.key)
+        if packed is None:
+            return None
+        return RecordOutline.of(packed, created_after, seen_after)
+
+    def times(self) -> tuple[int, int] | None:
+        """Return what `times_of` does; None if it cannot be opened."""
+        packed = self.box.open(self.sealed, self.key)
+        return None if packed is None else times_of(packed)
 
 
 class Records:
@@ -118,15 +136,15 @@ class Records:
         Raises:
             StoreError: the store failed, or cannot list its keys.
         """
-        async with aclosing(self.opened_pages(after)) as pages:
+        async with aclosing(self.sealed_pages(after)) as pages:
             async for page in pages:
                 for each in page:
                     yield each.record_id, each.parsed()
 
-    async def opened_pages(
+    async def sealed_pages(
         self, after: str = ""
-    ) -> AsyncGenerator[list[OpenedRecord], None]:
-        """Yield what `each` yields, some hundred at a time, and not parsed yet.
+    ) -> AsyncGenerator[list[SealedRecord], None]:
+        """Yield what `each` yields, some hundred at a time, and still sealed.
 
         Parsing costs more than reading and decrypting, and most jobs over all users
         need a few fields only.
@@ -146,9 +164,7 @@ class Records:
                     page = page[keys.index(last) + 1 :] if is_behind else []
                 # The keys of locks do not end with the brace.
                 yield [
-                    OpenedRecord(
-                        key[begin:-1], sealed, box.open(sealed, key), changes, at
-                    )
+                    SealedRecord(key[begin:-1], sealed, box, key, changes, at)
                     for key, sealed in page
                     if key.endswith("}")
                 ]

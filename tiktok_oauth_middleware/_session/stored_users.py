@@ -147,12 +147,12 @@ async def user_pages(
     Raises:
         StoreError: the store failed, or cannot list its keys.
     """
-    async with aclosing(records.opened_pages(after)) as pages:
-        async for opened in pages:
+    async with aclosing(records.sealed_pages(after)) as pages:
+        async for sealed in pages:
             page, limits = UserPage(), records.ended_before()
-            for each in opened:
-                outline = each.packed and RecordOutline.of(each.packed, *limits)
-                if outline:
+            for each in sealed:
+                outline = each.outline(*limits)
+                if outline is not None:
                     page.users.append(_listed(outline))
                 else:
                     page.unreadable += 1
@@ -181,7 +181,7 @@ async def count_unreadable(records: Records) -> int:
         StoreError: the store failed, or cannot list its keys.
     """
     names = set()  # since some stores list a record twice at times
-    async with aclosing(records.opened_pages()) as pages:
+    async with aclosing(records.sealed_pages()) as pages:
         async for page in pages:
             for each in page:
                 if each.parsed() is None:

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from tiktok_oauth_middleware._core.log import logger
 
-from .record import times_of
 from .refresh import Demand
 
 if TYPE_CHECKING:
-    from .records import OpenedRecord, VersionedRecord
+    from .records import SealedRecord, VersionedRecord
     from .service import SessionService
 
 #: A sweep reads records until so many are due, then refreshes these; few enough to
@@ -67,7 +66,7 @@ async def sweep(
     due: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {}
     unreadable: set[str] = set()
     read = 0
-    async with aclosing(service.records.opened_pages()) as pages:
+    async with aclosing(service.records.sealed_pages()) as pages:
         async for page in pages:
             progress(read)
             read += len(page)
@@ -94,9 +93,9 @@ def _nothing(_: int) -> None:
     """Show no progress."""
 
 
-def _may_be_due(service: SessionService, each: OpenedRecord, within: float) -> bool:
+def _may_be_due(service: SessionService, each: SealedRecord, within: float) -> bool:
     """Whether a record is due, or unreadable, or must be parsed to find out."""
-    times = None if each.packed is None else times_of(each.packed)
+    times = each.times()
     return times is None or service.refresh.may_be_due(*times, within)
 
 

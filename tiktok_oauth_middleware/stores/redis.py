@@ -273,6 +273,9 @@ class RedisStore:
             if not _is_reply(error.__cause__):
                 raise
             found = [None] * len(keys)
+        if len(found) != len(keys):  # by a proxy's fault: none can be assigned
+            message = f"Redis could not read: {len(found)} answers to {len(keys)} keys"
+            raise StoreError(message)
         # MGET finds nothing also where GET is refused a value of another kind.
         missing = [key for key, value in zip(keys, found, strict=True) if value is None]
         again: dict[str, Any] = dict(

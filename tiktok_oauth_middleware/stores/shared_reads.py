@@ -78,20 +78,21 @@ class SharedReads:
 
     async def _read(self, some: list[tuple[str, asyncio.Future[bytes | None]]]) -> None:
         try:
-            found = await self._several([key for key, _ in some])
-        except asyncio.CancelledError:  # the event loop ends
+            try:
+                found = await self._several([key for key, _ in some])
+            except Exception as error:  # noqa: BLE001 - raised by each that waits
+                found = [_copy(error) for _ in some]
+            for (_, answer), value in zip(some, found, strict=True):
+                if answer.done():  # its task was cancelled
+                    continue
+                if isinstance(value, Exception):
+                    answer.set_exception(value)
+                else:
+                    answer.set_result(value)
+        finally:
+            # Those without an answer, as when the event loop ends: none waits for ever.
             for _, answer in some:
                 answer.cancel()
-            raise
-        except Exception as error:  # noqa: BLE001 - raised by each that waits
-            found = [_copy(error) for _ in some]
-        for (_, answer), value in zip(some, found, strict=True):
-            if answer.done():  # its task was cancelled
-                continue
-            if isinstance(value, Exception):
-                answer.set_exception(value)
-            else:
-                answer.set_result(value)
 
 
 def _copy(error: Exception) -> Exception:

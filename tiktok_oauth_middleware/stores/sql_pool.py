@@ -73,10 +73,11 @@ class _Idle:
             generation: What `take` returned with it.
             is_clean: Whether no answer is under way, which would be taken for the next.
         """
-        if is_clean and generation == self._generation:
-            self._kept.append((connection, generation))
-        elif connection is not None:
-            self._drop(connection)
+        if connection is not None:
+            if is_clean and generation == self._generation:
+                self._kept.append((connection, generation))
+            else:
+                self._drop(connection)
         self.turns.put_nowait(None)
 
     def failed(self, error: Exception, connection: Any) -> ExecutionError:
