@@ -694,20 +694,31 @@ class TestCancelled:
 
     @pytest.mark.parametrize("anyio_backend", ["asyncio"])
     @pytest.mark.parametrize("gone", [DUE, EXPIRED])
-    async def test_task(self, world, tiktok, ask, gate, gone, anyio_backend):
-        """A task of asyncio that is cancelled loses no answer either."""
+    @pytest.mark.parametrize("has_lifespan", [True, False])
+    async def test_task(
+        self, world, tiktok, ask, gate, gone, has_lifespan, anyio_backend
+    ):
+        """A task of asyncio that is cancelled loses no answer either.
+
+        It ends at once if the middleware can wait at the end of the lifespan, else
+        when TikTok has answered.
+        """
+        if has_lifespan:
+            world.app._core._backend.expect_drain()
         before = kept(world)
         world.clock.advance(gone)
         tiktok.answered = gate
         task = asyncio.ensure_future(ask())
         await anyio.to_thread.run_sync(gate.wait)
         task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        await anyio.wait_all_tasks_blocked()
+        assert task.done() is has_lifespan
         waiter = asyncio.ensure_future(ask())
         await anyio.wait_all_tasks_blocked()
         assert waiter.done() is (gone == DUE)
         gate.open()
+        with pytest.raises(asyncio.CancelledError):
+            await task
         await waiter
         await self.stored(world, ask, before, gone)
 
