@@ -623,6 +623,33 @@ def _end_connections(driver: str, url: str, store: SQLStore) -> None:
     engine.dispose()
 
 
+@pytest.mark.parametrize("driver", ["psycopg", "asyncpg"])
+def test_a_statement_that_is_given_up_ends_at_the_server(loop_url: str) -> None:
+    """Reads that wait for a lock do not go on at the server after their timeout."""
+    engine = sa.create_engine(blocking_url(loop_url))
+
+    async def use(store: SQLStore) -> None:
+        waiting = sa.text(
+            "SELECT count(*) FROM pg_stat_activity"
+            f" WHERE wait_event_type = 'Lock' AND query LIKE '%{store.table.name}%'"
+        )
+        with engine.connect() as lock, engine.connect() as admin:
+            # In a transaction the view would stay as it was read first.
+            admin.execution_options(isolation_level="AUTOCOMMIT")
+            lock.exec_driver_sql(f"LOCK TABLE {store.table.name}")
+            store._source.loop_connections().timeout = 0.3
+            asked = (store.aget("row") for _ in range(5))
+            found = await asyncio.gather(*asked, return_exceptions=True)
+            assert all(isinstance(each, StoreError) for each in found)
+            deadline = time.monotonic() + HANGS
+            while admin.execute(waiting).scalar():
+                assert time.monotonic() < deadline
+                await asyncio.sleep(0.05)
+
+    in_loop(loop_url, use)
+    engine.dispose()
+
+
 @pytest.mark.parametrize("driver", LOOP_DRIVERS)
 def test_refused_connections_leave_the_others_in_use(
     driver: str, loop_url: str

@@ -12,6 +12,7 @@ import asyncio
 import queue
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from contextvars import Context
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .database_errors import (
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
 #: Connections of one process or event loop. PostgreSQL by default accepts a hundred,
 #: and would refuse eight processes with twenty each; a read holds one for 0.5 ms.
 _POOL = 8
+#: Seconds in which a server confirms that a connection is closed.
+_CLOSE_SECONDS = 1
+#: Tasks that close connections. An event loop alone would not keep them alive.
+_CLOSING: set[asyncio.Task[None]] = set()
 #: Classes of errors about a row that exists already: of the drivers, and of asyncpg.
 _EXISTS = frozenset({"IntegrityError", "IntegrityConstraintViolationError"})
 
@@ -43,7 +48,7 @@ class _Idle:
     Args:
         turns: An empty queue: a caller that takes a turn from it may use one
         connection. dialect: The dialect of SQLAlchemy. terminate: Closes a connection
-        at once, without a message to the server.
+        without waiting for the server.
     """
 
     def __init__(
@@ -229,6 +234,28 @@ async def _asyncpg(connection: Any, statement: Statement, values: Any) -> Result
     return (), int(tag.rpartition(" ")[2])
 
 
+def _end_asyncpg(connection: Any) -> None:
+    """Close a connection in the background, which cancels its statement.
+
+    Otherwise a statement that waits for a lock would go on at the server, one for each
+    caller that has given up, until the server accepts no more connections.
+    """
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:  # the event loop has ended
+        connection.terminate()
+        return
+    task = loop.create_task(_close_asyncpg(connection), context=Context())
+    _CLOSING.add(task)
+    task.add_done_callback(_CLOSING.discard)
+
+
+async def _close_asyncpg(connection: Any) -> None:
+    with suppress(Exception):  # it is closed then, too
+        async with asyncio.timeout(_CLOSE_SECONDS):
+            await connection.close()
+
+
 async def _asyncmy(connection: Any, statement: Statement, values: Any) -> Result:
     async with connection.cursor() as cursor:
         await cursor.execute(statement.text, values)
@@ -244,8 +271,8 @@ LOOP_DRIVERS: Mapping[str, _LoopDriver] = {
     ),
     "asyncpg": _LoopDriver(
         _asyncpg,
-        lambda connection: connection.close(timeout=1),
-        lambda connection: connection.terminate(),
+        _close_asyncpg,
+        _end_asyncpg,
     ),
     "asyncmy": _LoopDriver(
         _asyncmy,
