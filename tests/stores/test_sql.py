@@ -709,6 +709,19 @@ def test_a_loop_that_ended_without_closing_is_forgotten(loop_url: str) -> None:
     assert len(store._source._by_loop) == 1
 
 
+@pytest.mark.parametrize("name", ["file:/{}?vfs=memdb&", "file::memory:?cache=shared&"])
+def test_a_shared_database_in_memory(name: str) -> None:
+    """SQLite's database in memory that threads share, named by a URI, keeps its rows."""
+    url = f"sqlite:///{name.format(some_table())}uri=true"
+    store, found = made(url), []
+    assert store.compare_and_set("row", None, b"1", 600)
+    thread = threading.Thread(target=lambda: found.append(store.get("row")))
+    thread.start()
+    thread.join()
+    assert [store.get("row"), *found] == [b"1", b"1"]
+    store.close()
+
+
 def test_a_busy_pool_is_an_error(server: Server) -> None:
     """A call that finds all connections in use gives up after its timeout."""
     store = made(server.url(), timeout=0.1)

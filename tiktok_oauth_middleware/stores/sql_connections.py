@@ -245,8 +245,7 @@ class ConnectionSource:
 
         from .sql_pool import PooledConnections
 
-        is_in_memory = self._url.database in _IN_MEMORY
-        is_pooled = self.dialect.name != "sqlite" or not is_in_memory
+        is_pooled = self.dialect.name != "sqlite" or _is_file(self._url)
         options = self._options(in_loop=False, is_pooled=is_pooled)
         kind = PooledConnections if is_pooled else ProcessConnections
         return kind(create_engine(self._url, **options), self._timeout)
@@ -306,6 +305,14 @@ class ConnectionSource:
         if connections is not None:
             await connections.close()
         self.close()
+
+
+def _is_file(url: Any) -> bool:
+    """Whether SQLite's database is certainly a file.
+
+    One in memory ends with its last connection. A URI may name one in several ways.
+    """
+    return url.database not in _IN_MEMORY and "uri" not in url.query
 
 
 def _dialect_of(url: Any, *, is_async: bool) -> Any:
