@@ -20,7 +20,7 @@ COVERING ?= -k "not (asyncio or trio or redis)" tests/unit/_core/test_return_to.
 
 .PHONY: bench bench-check coverage demo demo-flask demo-django test whole matrix lint reliability sealing audit fuzz soak mutate paths apps browsers servers proxies clean
 
-# The environment is made anew when what it must hold has changed.
+# The environment is rebuilt when its requirements have changed.
 $(VENV)/ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --upgrade "pip>=25.1"
@@ -47,7 +47,7 @@ test coverage whole: export PYTHONDONTWRITEBYTECODE =
 test: $(VENV)/ready-to-test lint  ## the whole suite
 	$(RUN) -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 
-# Not of the whole suite each time: it takes twice as long then. COVERING= does that.
+# Not of the whole suite, which takes twice as long with coverage; COVERING= does that.
 coverage: export COVERAGE_PROCESS_START = $(CURDIR)/pyproject.toml
 coverage: $(VENV)/ready-to-test  ## branches of what is guarded, by its own tests
 	env -u COVERAGE_PROCESS_START $(RUN) -m coverage erase
@@ -98,13 +98,13 @@ APPS ?= chainlit dash datasette fasthtml gradio marimo mcp nicegui panel shiny s
 apps: $(VENV)/ready-to-test $(APPS:%=.venv-apps/%/ready)  ## docs/integrations/apps.md; APPS="dash"
 	$(RUN) -m pytest tests/apps $(ARGS)
 
-# System packages it wants: apache2-bin libapache2-mod-wsgi-py3 libev-dev gcc.
+# System packages it needs: apache2-bin libapache2-mod-wsgi-py3 libev-dev gcc.
 servers: $(VENV)/ready-to-test  ## every server of docs/operations/servers.md; 10 minutes
 	$(RUN) -m pip install --quiet --group compiled --group servers
 	SERVERS=all $(RUN) -m pytest tests/servers/test_servers.py tests/servers/test_tabs.py \
 		tests/servers/test_sigterm.py $(ARGS)
 
-# It wants Debian's nginx-light, apache2-bin, haproxy, caddy and varnish; none is started
+# It needs Debian's nginx-light, apache2-bin, haproxy, caddy and varnish; none is started
 # as a service.
 proxies: $(VENV)/ready-to-test  ## the proxies of docs/operations/proxies.md, caches on
 	PROXIES=all $(RUN) -m pytest tests/servers/test_proxies.py $(ARGS)

@@ -145,7 +145,7 @@ assert client.get("/").text == fake.people[0].open_id
 
 
 class Failed(Exception):
-    """What an environment found wrong; the last of its output."""
+    """A failure in an environment, with the end of its output."""
 
 
 @dataclass(frozen=True)
@@ -333,7 +333,7 @@ def httpx(built: Built, name: str, python: str) -> str:
     wanted = [each for each in requirements() if not each.startswith("httpx2")]
     pip(there, "httpx", *wanted, "--group", group("core"))
     pip(there, "--no-deps", built.wheel)
-    # Authlib and Starlette say that httpx is on its way out; nothing else may be said.
+    # Authlib and Starlette deprecate httpx; no other warning is allowed.
     ignored = (
         "ignore:The httpx module is deprecated"
         ":authlib.deprecate.AuthlibDeprecationWarning",
@@ -378,7 +378,7 @@ def types(built: Built, name: str, python: str) -> str:
 
 
 def group(name: str) -> str:
-    """Return a dependency group as pip is told it."""
+    """Return a dependency group as arguments of pip."""
     return f"{ROOT / 'pyproject.toml'}:{name}"
 
 

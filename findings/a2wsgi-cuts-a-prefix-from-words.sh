@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
 # a2wsgi 1.10.10 on hypercorn 0.18.0: below /shop, /shopping-list becomes ping-list.
 #
-# Behind a proxy that takes a prefix off the path, a server is told the prefix (root_path) and
-# gets the rest. ASGI leaves to servers whether path contains the prefix; hypercorn passes the
+# Behind a proxy that takes a prefix off the path, a server gets the prefix as root_path, and the
+# rest of the path. ASGI leaves to servers whether path contains the prefix; hypercorn passes the
 # path as it came. a2wsgi's WSGIMiddleware cuts the prefix off wherever the path begins with the
 # same letters, also in the middle of a word: the page /shop/shopping-list arrives as
 # /shopping-list, and the WSGI app is asked for ping-list, without a slash, which is a 404 or
 # another page. All other pages work, so it shows only for names that begin like the prefix.
-# uvicorn puts the prefix in front, and is not concerned. Hurt is whoever serves a Flask or Django
-# app by a2wsgi below a prefix. Our middleware cuts at a slash only, and judges a path by what
-# a2wsgi makes of it, too.
+# uvicorn puts the prefix in front, and is not affected. This affects anyone who serves a Flask or
+# Django app by a2wsgi below a prefix. Our middleware cuts at a slash only, and also checks the
+# path that a2wsgi produces.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

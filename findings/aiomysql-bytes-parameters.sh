@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # aiomysql 0.3.2 with PyMySQL 1.2.4: a parameter of type bytes is a TypeError.
 #
-# aiomysql imports escape_bytes_prefixed from PyMySQL's converters. PyMySQL 1.2 has put a
-# text in its place, so every statement with a parameter of bytes fails with "'str' object
-# is not callable", before anything is sent. aiomysql asks for any PyMySQL from 1.0 on, so a
-# fresh installation of both has it. Hurt is whoever keeps binary values in MySQL or MariaDB
-# from asyncio, also through SQLAlchemy's mysql+aiomysql. Our SQL store keeps sealed bytes:
+# aiomysql imports escape_bytes_prefixed from PyMySQL's converters. PyMySQL 1.2 has put a text in
+# its place, so every statement with a parameter of bytes fails with "'str' object is not
+# callable", before anything is sent. aiomysql asks for any PyMySQL from 1.0 on, so a fresh
+# installation of both has it. This affects anyone who keeps binary values in MySQL or MariaDB
+# from asyncio, also through SQLAlchemy's mysql+aiomysql. Our SQL store writes encrypted bytes:
 # its documentation names asyncmy, and PyMySQL in threads, instead.
 set -euo pipefail
 folder=$(mktemp -d)

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # azure-functions 1.26.0 with Starlette 1.10.0: request.state is empty in the endpoint.
 #
-# AsgiMiddleware(app).main, which its docstring recommends, calls the app with
-# scope["state"] = None. ASGI allows a dictionary, or none at all. Starlette makes a fresh
-# State of None for each Request object, so what a middleware has put into request.state (a
-# user, a database session, a request id) is gone in the endpoint, without an error where the
-# endpoint reads it with a default. handle_async and AsgiFunctionApp give a dictionary, and
-# work. Hurt is whoever follows the docstring with Starlette or FastAPI. Our recipe uses
-# AsgiFunctionApp; our middleware keeps nothing in that state, so it works with both.
+# AsgiMiddleware(app).main, which its docstring recommends, calls the app with scope["state"] =
+# None. ASGI allows a dictionary, or none at all. Starlette makes a fresh State of None for each
+# Request object, so what a middleware has put into request.state (a user, a database session, a
+# request id) is gone in the endpoint, without an error where the endpoint reads it with a
+# default. handle_async and AsgiFunctionApp give a dictionary, and work. This affects anyone who
+# follows the docstring with Starlette or FastAPI. Our recipe uses AsgiFunctionApp; our middleware
+# keeps nothing in that state, so it works with both.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -2,12 +2,11 @@
 # azure-functions 1.26.0 on Python 3.11: a cookie with the attribute Partitioned is never set.
 #
 # The adapter to the host takes Set-Cookie lines apart with http.cookies.SimpleCookie. Up to
-# Python 3.13 that class does not know Partitioned, and an attribute that it does not know
-# makes it return no cookie at all, without an error: the host gets an empty list, and the
-# browser no cookie. Partitioned is what browsers ask of cookies in embedded pages. Hurt is
-# whoever embeds an app in another site and moves it to Azure Functions: people log in, and
-# are logged out at the next click, with nothing in any log. Our cookies have no such
-# attribute.
+# Python 3.13 that class does not know Partitioned, and an attribute that it does not know makes
+# it return no cookie at all, without an error: the host gets an empty list, and the browser no
+# cookie. Partitioned is what browsers ask of cookies in embedded pages. This affects anyone who
+# embeds an app in another site and moves it to Azure Functions: people log in, and are logged out
+# at the next click, with nothing in any log. Our cookies have no such attribute.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

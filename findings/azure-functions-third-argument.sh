@@ -3,11 +3,11 @@
 #
 # PEP 3333 has start_response take a third argument, exc_info, which is None where there is no
 # error. Bottle and a2wsgi's ASGIMiddleware always pass it; the function that Azure's
-# WsgiMiddleware hands to an app takes two arguments. So no Bottle app, and no ASGI app
-# through a2wsgi, answers anything on Azure Functions, though each works on every other
-# server. Flask and Django pass two arguments as long as nothing fails. Hurt is whoever moves
-# a Bottle app there, or bridges one. Our middleware passes a third argument only where there
-# is something in it.
+# WsgiMiddleware hands to an app takes two arguments. So no Bottle app, and no ASGI app through
+# a2wsgi, answers anything on Azure Functions, though each works on every other server. Flask and
+# Django pass two arguments as long as nothing fails. This affects anyone who moves a Bottle app
+# there, or bridges one. Our middleware passes a third argument only where there is something in
+# it.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
@@ -49,7 +49,7 @@ for name, app in (("plain", plain), ("bottle", site), ("a2wsgi", ASGIMiddleware(
 is_same = seen["plain"] == "hello" and all(
     "positional arguments" in seen[name] for name in ("bottle", "a2wsgi")
 )
-# a2wsgi's thread waits for the answer that nobody takes: not for us.
+# a2wsgi's thread still waits for its response to be read: do not wait for it.
 os._exit(0 if is_same else 1)
 PYTHON
 # Seen:

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # azure-functions 1.26.0, WsgiMiddleware: after one line on wsgi.errors every request fails.
 #
-# PEP 3333 gives an app wsgi.errors for what it wants to tell an operator, such as warnings;
-# the server writes it to a log. Azure's adapter keeps one buffer for all requests: if
-# anything is in it when a response is there, the adapter raises an exception instead of
-# returning that response, and it never empties the buffer. So a single warning costs its own
-# response and all later ones, until the instance is replaced. Hurt is whoever runs a WSGI app
-# by WsgiFunctionApp or a kept WsgiMiddleware whose framework or middleware writes there, as
-# Bottle does with each traceback and Flask's logger where logging is not set up. Our page on
-# serverless platforms says to log by `logging` there, and our middleware writes nothing to it.
+# PEP 3333 gives an app wsgi.errors for messages to an operator, such as warnings; the server
+# writes it to a log. Azure's adapter keeps one buffer for all requests: if anything is in it when
+# a response is there, the adapter raises an exception instead of returning that response, and it
+# never empties the buffer. So a single warning costs its own response and all later ones, until
+# the instance is replaced. This affects anyone who runs a WSGI app by WsgiFunctionApp or a kept
+# WsgiMiddleware whose framework or middleware writes there, as Bottle does with each traceback
+# and Flask's logger where logging is not set up. Our page on serverless platforms says to log by
+# `logging` there, and our middleware writes nothing to it.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

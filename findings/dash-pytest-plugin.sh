@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Dash 4.4.1 with pytest 9.2.0: installing Dash stops a test suite that treats warnings as errors.
 #
-# Dash brings a pytest plugin that every pytest in the environment loads, whether it tests
-# Dash or not. The plugin uses hooks in a form that pytest has deprecated; where a project
-# sets filterwarnings = error, as many libraries do, pytest stops before it collects
-# anything, with a traceback that names Dash's files and not the setting. Hurt is whoever
-# adds Dash to an environment for one test. We load pytest with -p no:dash.
+# Dash brings a pytest plugin that every pytest in the environment loads, whether it tests Dash or
+# not. The plugin uses hooks in a form that pytest has deprecated; where a project sets
+# filterwarnings = error, as many libraries do, pytest stops before it collects anything, with a
+# traceback that names Dash's files and not the setting. This affects anyone who adds Dash to an
+# environment for one test. We load pytest with -p no:dash.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

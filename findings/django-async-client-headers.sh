@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Django 5.2.8: headers given to the constructor of AsyncClient arrive under another name.
 #
-# Client(headers=...) sends them with each request. AsyncClient turns the names into WSGI's
-# and then treats them as names of headers: X-Token reaches the view as Http-X-Token, and
-# request.headers.get("X-Token") is None. Headers given to a single call arrive as named.
-# Hurt are tests of async views that set Authorization, Origin, Accept or X-Requested-With
-# once for all calls: they test a request without it, and a check of the header that has
-# stopped working stays unnoticed. Our tests of Django give an AsyncClient no headers in the
-# constructor, and tiktok_login sets a cookie, which both clients send.
+# Client(headers=...) sends them with each request. AsyncClient turns the names into WSGI's and
+# then treats them as names of headers: X-Token reaches the view as Http-X-Token, and
+# request.headers.get("X-Token") is None. Headers given to a single call arrive as named. This
+# affects tests of async views that set Authorization, Origin, Accept or X-Requested-With once for
+# all calls: they test a request without it, and a check of the header that has stopped working
+# stays unnoticed. Our tests of Django give an AsyncClient no headers in the constructor, and
+# tiktok_login sets a cookie, which both clients send.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

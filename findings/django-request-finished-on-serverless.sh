@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Django 5.2.8 on serverless-wsgi 3.1.0 or azure-functions 1.26.0: request_finished never comes.
 #
-# A WSGI server must call close() of a response when it is done (PEP 3333), and Django sends
-# the signal request_finished from there: it closes database connections that are too old or
-# broken, and apps hang their own cleaning on it. Of three adapters for serverless platforms
-# apig-wsgi calls close(), serverless-wsgi and Azure's WsgiMiddleware do not. Connections of
-# an instance that waits for its next request stay open, so a database runs out of them with
-# few users; Werkzeug's Response.call_on_close is never called either. Hurt is whoever runs
-# Django, or Flask with call_on_close, by one of the two. Our middleware needs no close(), and
-# our page on serverless platforms says that Django does.
+# A WSGI server must call close() of a response when it is done (PEP 3333), and Django sends the
+# signal request_finished from there: it closes database connections that are too old or broken,
+# and apps hang their own cleaning on it. Of three adapters for serverless platforms apig-wsgi
+# calls close(), serverless-wsgi and Azure's WsgiMiddleware do not. Connections of an instance
+# that waits for its next request stay open, so a database runs out of them with few users;
+# Werkzeug's Response.call_on_close is never called either. This affects anyone who runs Django,
+# or Flask with call_on_close, by one of the two. Our middleware needs no close(), and our page on
+# serverless platforms says that Django does.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # hypothesis 6.140.0: builds() draws the fields of a NamedTuple that have a default.
 #
-# For a function or a dataclass, builds() leaves parameters with a default alone, as its
-# documents say. For a NamedTuple every field without a strategy is drawn by its annotation,
-# also in a call that names the others. Hurt is who adds a field with a default to a
-# NamedTuple that property tests build: nothing fails to build, and the tests go on with
-# other inputs than their authors chose, or fail far from the change. Our property tests name
-# every field of the records that they draw.
+# For a function or a dataclass, builds() leaves parameters with a default alone, as documented.
+# For a NamedTuple every field without a strategy is drawn by its annotation, also in a call that
+# names the others. This affects anyone who adds a field with a default to a NamedTuple that
+# property tests build: nothing fails to build, and the tests go on with other inputs than their
+# authors chose, or fail far from the change. Our property tests name every field of the records
+# that they draw.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -4,10 +4,10 @@
 # CloudFront's events and answers have a list of lines for each header. Mangum makes its answer
 # from a dictionary by name, so that of two Set-Cookie lines the last remains, and it reads the
 # first of several Cookie lines. A body that is not text is encoded, which it says in the field
-# isBase64Encoded, as API Gateway has it; CloudFront's field is bodyEncoding, and without that
-# the browser is sent the base64 text. Its other handlers do all three right. Hurt is whoever
-# logs people in at the edge, where a session's cookie and another go out together, or serves
-# a picture there. Our page on serverless platforms has a handler that answers as CloudFront
+# isBase64Encoded, as API Gateway has it; CloudFront's field is bodyEncoding, and without that the
+# browser is sent the base64 text. Its other handlers do all three right. This affects anyone who
+# logs people in at the edge, where a session's cookie and another go out together, or serves a
+# picture there. Our page on serverless platforms has a handler that answers as CloudFront
 # documents it.
 set -euo pipefail
 folder=$(mktemp -d)

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# mcp 2.3.0, client: whichever HTTP error a server answers, the exception says none of it.
+# mcp 2.3.0, client: the exception does not contain the HTTP status of the error.
 #
-# A server that answers 401, 403, 429 or 503 leads to the same MCPError, "Server returned an
-# error response", with the code of an internal error. The exception has neither the status
-# nor Retry-After. Hurt is whoever writes a client that has to log in again, to wait, or to
-# report a fault, and cannot tell which. Our page about apps says what a client without a
+# A server that answers 401, 403, 429 or 503 leads to the same MCPError, "Server returned an error
+# response", with the code of an internal error. The exception has neither the status nor
+# Retry-After. This affects anyone who writes a client that has to log in again, to wait, or to
+# report a fault, and cannot distinguish them. Our page about apps says what a client without a
 # session gets.
 set -euo pipefail
 folder=$(mktemp -d)

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Panel 1.9.4 with bokeh-fastapi 0.1.8: the decorator add_application ignores its options.
 #
-# panel.io.fastapi.add_application is documented to take location=, admin= and "additional
-# keyword arguments to pass to the BokehFastAPI application", such as prefix= or the headers
-# and cookies that a session may hold. It passes on the title only: the app is served without
-# the prefix, and no option has any effect, without a warning. The function add_applications
-# honours all of them. Hurt is whoever uses the decorator behind a prefix, or to keep headers
-# and cookies out of what Bokeh writes into the page. Our recipe calls add_applications.
+# panel.io.fastapi.add_application is documented to take location=, admin= and "additional keyword
+# arguments to pass to the BokehFastAPI application", such as prefix= or the headers and cookies
+# that a session may hold. It passes on the title only: the app is served without the prefix, and
+# no option has any effect, without a warning. The function add_applications honours all of them.
+# This affects anyone who uses the decorator behind a prefix, or to keep headers and cookies out
+# of what Bokeh writes into the page. Our recipe calls add_applications.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # pytest 9.0.2: the second run in one process escapes the ids of parameters once more.
 #
-# Ids that come from a callable, with a backslash in them, are escaped at collection; what
-# was computed is kept with the test function, and a second pytest.main() in the same
-# process escapes it again. Node ids of the two runs differ, so whoever collects first and
-# then asks for a test by its node id is told that there is no such test. Hurt are tools that
-# call pytest.main() several times and hand node ids on, such as runners of mutants. Our own
-# mutation program starts a process for each collection and hands no node ids on.
+# Ids that come from a callable, with a backslash in them, are escaped at collection; what was
+# computed is kept with the test function, and a second pytest.main() in the same process escapes
+# it again. Node ids of the two runs differ, so whoever collects first and then asks for a test by
+# its node id gets the error that there is no such test. This affects tools that call
+# pytest.main() several times and hand node ids on, such as runners of mutants. Our own mutation
+# program starts a process for each collection and hands no node ids on.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # serverless-wsgi 3.1.0 with Flask 3.1.3: all links of a new HTTP API begin with /$default.
 #
-# At an address of API Gateway itself serverless-wsgi puts the stage into SCRIPT_NAME. REST
-# APIs have the stage in every address; HTTP APIs come with one that is named $default and is
-# in none. There url_for, redirects and the paths of session cookies begin with /$default, and
-# what a browser asks for there has that prefix in PATH_INFO as well: no route fits, and a
-# cookie for that path is not sent. Other stages are doubled in the same way. With a domain of
-# one's own nothing of it happens, so it shows on the first try at the address that AWS gave
-# out. STRIP_STAGE_PATH=yes helps. Hurt is whoever deploys a Flask or Django app to an HTTP API.
-# Our page on serverless platforms says what to set.
+# At an address of API Gateway itself serverless-wsgi puts the stage into SCRIPT_NAME. REST APIs
+# have the stage in every address; HTTP APIs come with one that is named $default and is in none.
+# There url_for, redirects and the paths of session cookies begin with /$default, and what a
+# browser asks for there has that prefix in PATH_INFO as well: no route fits, and a cookie for
+# that path is not sent. Other stages are doubled in the same way. With a custom domain none of
+# this happens, so it shows on the first try at the address that AWS gave out.
+# STRIP_STAGE_PATH=yes helps. This affects anyone who deploys a Flask or Django app to an HTTP
+# API. Our page on serverless platforms says what to set.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # SQLAlchemy 2.1.9 with PyMySQL 1.2.4 on MariaDB: Float keeps a Unix time to 128 s.
 #
-# Column(Float) is a FLOAT of four bytes on MySQL and MariaDB, while it is eight bytes on
-# SQLite and PostgreSQL. A time in seconds since 1970 needs more than the 24 bits that it
-# has: it is rounded to a multiple of 128 s, silently. A lock or a session that is to last
-# ten seconds is stored as one that ended a minute ago, or lives a minute too long; a table that was tested on SQLite loses its meaning on MariaDB. Our SQL
-# store keeps whole milliseconds in a BIGINT, and the contract for stores of others has a
-# test for it. Needs a MariaDB server on the machine (Debian: mariadb-server); it runs in a
-# temporary folder on a port of its own.
+# Column(Float) is a FLOAT of four bytes on MySQL and MariaDB, while it is eight bytes on SQLite
+# and PostgreSQL. A time in seconds since 1970 needs more than the 24 bits that it has: it is
+# rounded to a multiple of 128 s, silently. A lock or a session that is to last ten seconds is
+# stored as one that ended a minute ago, or lives a minute too long; a table that was tested on
+# SQLite loses its meaning on MariaDB. Our SQL store keeps whole milliseconds in a BIGINT, and the
+# contract test for third-party stores checks it. Needs a MariaDB server on the machine (Debian:
+# mariadb-server); it runs in a temporary folder on a port of its own.
 set -euo pipefail
 server=$(command -v mariadbd || echo /usr/sbin/mariadbd)
 folder=$(mktemp -d)

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # pytest 9.2.0 with pytest-xdist 3.8.0: --dist loadgroup ignores every xdist_group mark.
 #
-# Tests with the same mark are meant to run one after another in one worker, because they
-# share a port, a database or a file. pytest-xdist writes the group into item._nodeid, and
-# pytest 9.2 no longer reads that field when it reports an item's id, so the scheduler sees no
-# group and spreads the tests over all workers. Nothing warns. Hurt is whoever protects a
-# shared server by a group: tests that passed fail at times, or each worker starts the server
-# once more. Our conftest.py forms the groups in a scheduler of its own, by names of tests.
+# Tests with the same mark are meant to run one after another in one worker, because they share a
+# port, a database or a file. pytest-xdist writes the group into item._nodeid, and pytest 9.2 no
+# longer reads that field when it reports an item's id, so the scheduler sees no group and spreads
+# the tests over all workers. Nothing warns. This affects anyone who protects a shared server by a
+# group: tests that passed fail at times, or each worker starts the server once more. Our
+# conftest.py forms the groups in a scheduler of its own, by names of tests.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

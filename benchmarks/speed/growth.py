@@ -43,7 +43,7 @@ async def rows(rounds: int) -> AsyncIterator[Row]:
 async def _at(users: int, rounds: int) -> AsyncIterator[Row]:
     now = 1_767_225_600.0
     gc.collect()
-    gc.freeze()  # what was there before is nobody's user
+    gc.freeze()  # objects from before belong to no user
     tracemalloc.start()
     store = MemoryStore(clock=lambda: now)
     app = TikTokOAuthMiddleware(reading, settings(), store=store, clock=lambda: now)
@@ -66,7 +66,7 @@ async def _at(users: int, rounds: int) -> AsyncIterator[Row]:
             unit="B",
             goal=700 if top else None,
         )
-    # As one text: a list of a hundred thousand would be most of what is collected.
+    # As one text: a list of 100,000 would dominate the garbage collection.
     together = "\n".join(cookies)
     del cookies
     yield Row(

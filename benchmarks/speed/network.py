@@ -26,12 +26,12 @@ from .world import reading, receive, scope_of, settings
 
 #: Each case is measured so often for each distance, at most.
 _REPEATS = 9
-#: How long a person is at TikTok's page at least, in round trips.
+#: The shortest time a person spends on TikTok's page, in round trips.
 _CONSENT_ROUND_TRIPS = 6
 #: Callbacks of one block in which CPU time is measured.
 _EACH_BLOCK = 20
 
-#: What comes before a call, and the call: only the latter is timed.
+#: The preparation of a call, and the call: only the latter is timed.
 Case = tuple[Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]]
 _LIBRARY = "Authlib's Starlette client, "
 

@@ -49,7 +49,7 @@ class Feeder:
         """Feed once; after the last input, report and end the process."""
         problem, seconds = self._once(data)
         if seconds > SLOWEST:
-            # Others use this machine: what is slow is slow again.
+            # The machine is shared: an input counts as slow if it is slow again.
             seconds = min(seconds, *(self._once(data)[1] for _ in range(3)))
             problem = problem or ("slow" if seconds > SLOWEST else "")
         self._slowest = max(self._slowest, seconds)
@@ -81,7 +81,7 @@ class Feeder:
         self._failures[kind] = f"{name}: {problem[:200]} {data[:80]!r}"
 
     def end(self) -> None:
-        """Report what was found and end the process, whatever the engine wants."""
+        """Report what was found and end the process, even inside the engine."""
         args = {
             "parser": self._parser.name,
             "engine": self._engine,

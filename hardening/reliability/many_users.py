@@ -131,7 +131,7 @@ def _users(store: str, users: int) -> Result:
         sweep_seconds = time.monotonic() - began
         sweep_memory = _memory() - before
         began = time.monotonic()
-        # A list of a million is what nobody should ask for.
+        # No program should ask for a list of a million.
         listed = len(tokens.users()) if users <= _LISTED else iterated
         list_seconds = time.monotonic() - began
         tokens.close()

@@ -116,7 +116,7 @@ def _late(seen: list[Seen], made: list[Outage]) -> float:
 
 
 def _met(fake: Watcher, made: list[Outage]) -> int:
-    """Return how many refreshes had asked TikTok when the store went away."""
+    """Return how many refreshes had called TikTok when the store failed."""
     to_monotonic = time.monotonic() - fake.provider.clock()
     asked = [at + to_monotonic for times in fake.presented.values() for at in times]
     return sum(

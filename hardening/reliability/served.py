@@ -50,7 +50,7 @@ def free_port() -> int:
 def serving(
     plan: Plan, command: Sequence[str], port: int, log: Path
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a server of this plan's app; everything it says goes into `log`."""
+    """Run a server of this plan's app; its output is written to `log`."""
     environ = os.environ | {_VARIABLE: json.dumps(asdict(plan))}
     with log.open("wb") as out:
         server = subprocess.Popen(

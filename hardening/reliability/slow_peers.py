@@ -83,7 +83,7 @@ async def _phases(
     async def phase(
         name: str, others: list[tuple[str, str]], slow: list[Ask], least: float
     ) -> None:
-        # In a process of its own: what is late there is not late because of us.
+        # In a process of its own, so that its delays are not caused by our load.
         ours, theirs = context.Pipe()
         load = started(_load, port, others, max(seconds, least + 1.5), theirs)
         await asyncio.to_thread(ours.recv)
@@ -138,7 +138,7 @@ def _load(port: int, others: list[tuple[str, str]], seconds: float, pipe: Any) -
     """Ask in turn at a steady rate, whether or not answers come; return these."""
 
     async def load() -> list[_Seen]:
-        for url, cookie in others:  # once each, unseen: what is made at first use
+        for url, cookie in others:  # once, not measured: warms up
             await ask(port, url, cookie)
         pipe.send("begun")
         began, running = time.monotonic(), []

@@ -44,7 +44,7 @@ def run(args: Run) -> Iterator[Result]:
 
 
 class _Holding(Watcher):
-    """Keeps one refresh waiting, and forgets it."""
+    """Delays one refresh, and no later one."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)

@@ -32,7 +32,7 @@ _FAULTS: tuple[dict[str, Any], ...] = (
 
 
 def run(args: Run) -> Iterator[Result]:
-    """Yield a result for SQLite: the store is not what is tried here."""
+    """Yield a result for SQLite: the figure does not depend on the store."""
     yield asyncio.run(_measured(args))
 
 

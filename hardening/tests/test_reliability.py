@@ -35,7 +35,7 @@ TIMED = (
     "logout.seen[redis]",
     "logout.disconnect",
 )
-#: By store, since a process for each figure would import everything anew.
+#: By store, since a process for each figure would repeat all imports.
 RUNS = [
     (
         "sqlite",
@@ -70,7 +70,7 @@ def test_kept(store, names):
     lines = done.stdout.splitlines()
     measured = {line.split()[1].partition(".")[0].partition("[")[0] for line in lines}
     assert measured == {*names.split()}, done.stderr
-    # What is measured on the wall clock is read, on a quiet machine, by a person.
+    # Wall-clock figures are not asserted: a person reads them on a quiet machine.
     failed = [
         line
         for line in lines

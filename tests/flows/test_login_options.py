@@ -108,7 +108,7 @@ class TestScopeAddedLater:
         assert browser.me()["scopes"] == [BASIC]
 
     def test_new_state(self, grown):
-        """The second trip is a login of its own: state, challenge, cookie."""
+        """The second redirect is a login of its own: state, challenge, cookie."""
         browser = grown.grow().browser()
         first = browser.begin()
         callback = browser.consent(first)
@@ -138,7 +138,7 @@ class TestScopeAddedLater:
         assert browser.get("/videos").status_code == 403
 
     def test_cancelled(self, grown):
-        """A user who cancels stays signed in, goes on, and is not asked again."""
+        """A user who cancels stays signed in, and is not redirected again."""
         browser = grown.grow().browser()
         second = at_tiktok(browser.get(browser.consent(browser.begin("?next=/who"))))
         last = browser.get(browser.consent(second, deny=True))
@@ -147,7 +147,7 @@ class TestScopeAddedLater:
         assert browser.log_in("?next=/who").headers["location"] == "/who"
 
     def test_other_error(self, grown):
-        """Another error of that trip leads there too, and is not a denial."""
+        """Another error of the second login leads there too, and is not a denial."""
         browser = grown.grow().browser()
         second = at_tiktok(browser.get(browser.consent(browser.begin("?next=/who"))))
         state = query_of(second)["state"]
@@ -165,7 +165,7 @@ class TestScopeAddedLater:
         assert browser.get(callback).status_code == 403
 
     def test_no_loop(self, grown):
-        """A second trip without further scopes is not followed by a third."""
+        """A second login that grants no further scopes is not followed by a third."""
         browser = grown.grow().browser()
         second = at_tiktok(browser.get(browser.consent(browser.begin())))
         last = browser.get(browser.consent(second, scopes=[]))
@@ -174,7 +174,7 @@ class TestScopeAddedLater:
 
     @pytest.mark.parametrize("ends", ["idle", "lifetime"])
     def test_remembered(self, grown, ends):
-        """Denied scopes are known after the record has gone with its last session."""
+        """Denied scopes are kept after the record was deleted with its last session."""
         browser = grown.grow().browser()
         second = at_tiktok(browser.get(browser.consent(browser.begin())))
         browser.get(browser.consent(second, scopes=[BASIC]))
@@ -251,13 +251,13 @@ class TestScopeAddedLater:
         assert browser.log_in().headers["location"] == "/"
 
     def test_all_granted(self, world):
-        """A login that is granted what it asked for makes one trip."""
+        """A login whose scopes are all granted is redirected to TikTok once."""
         browser = world.browser()
         assert browser.log_in().headers["location"] == "/"
         assert browser.log_in().headers["location"] == "/"
 
     def test_callback_repeated(self, grown):
-        """A first callback that arrives twice signs in once and goes on both times."""
+        """A first callback sent twice signs in once and redirects both times."""
         browser = grown.grow().browser()
         callback = browser.consent(browser.begin())
         cookies = dict(browser.cookies())
@@ -306,7 +306,7 @@ class TestScopeAddedLater:
         assert grown.tiktok.people[0].open_id not in key
 
     def test_long_address(self, grown):
-        """An address that just fits a login's cookies comes through both trips."""
+        """An address that just fits a login's cookies survives both redirects."""
         browser = grown.grow().browser()
         target = "/who?" + "x" * 1900
         second = at_tiktok(
@@ -316,7 +316,7 @@ class TestScopeAddedLater:
         assert last.headers["location"] == target
 
     def test_login_as(self, settings, clock):
-        """The test helper makes the second trip, and leaves the same ticked."""
+        """The test helper follows the second redirect, with the same scopes ticked."""
         fake = FakeTikTok.for_settings(settings, clock=clock)
         from starlette.testclient import TestClient
 
@@ -444,7 +444,7 @@ class TestChooseAccount:
         ],
     )
     def test_nonsense(self, browser, query):
-        """Any other value is a page, and no trip."""
+        """Any other value is answered with a page, and no redirect to TikTok."""
         answer = browser.get(f"{LOGIN}?{query}")
         assert answer.status_code == 400
         assert not answer.headers.get_list("set-cookie")
@@ -473,7 +473,7 @@ class TestChooseAccount:
         assert plain.keys() == chosen.keys()
 
 
-# --- no second trip by itself ------------------------------------------------------
+# --- no second redirect by itself --------------------------------------------------
 
 
 def follow(browser, path):
@@ -496,7 +496,7 @@ class TestUnfinished:
 
     @pytest.mark.parametrize("after", [0, 1, 5, 599])
     def test_page(self, browser, world, path, after):
-        """A page whose trip did not come back says so, instead of a second trip."""
+        """A page whose login was not completed says so; no second redirect follows."""
         follow(browser, path)
         world.clock.advance(after)
         answer = browser.get(path)
@@ -507,7 +507,7 @@ class TestUnfinished:
         assert not answer.headers.get_list("set-cookie")
 
     def test_try_again(self, browser, path):
-        """Its link begins a trip, which ends where the page is."""
+        """The page's link begins a login, which returns to the page."""
         follow(browser, path)
         text = browser.get(path).text
         link = unescape(re.search(r'href="([^"]+)">Try again<', text)[1])
@@ -516,7 +516,7 @@ class TestUnfinished:
         assert browser.get(path).status_code == 200
 
     def test_first_trip_still_works(self, browser, path):
-        """The second page spoils nothing: a person who returns from the first trip is signed in."""
+        """The second page ends no login: completing the first signs the user in."""
         url = follow(browser, path)
         browser.get(path)
         assert browser.get(browser.consent(url)).headers["location"] == path
@@ -528,7 +528,7 @@ class TestUnfinished:
             assert at_tiktok(browser.get(f"{LOGIN}?next=/private"))
 
     def test_another_page(self, browser):
-        """Other pages begin their own trips: tabs do not get in each other's way."""
+        """Other pages begin their own logins: tabs do not disturb each other."""
         follow(browser, "/private")
         for path in ("/private/x", "/private?x", "/videos"):
             follow(browser, path)
@@ -540,7 +540,7 @@ class TestUnfinished:
         assert all(map(at_tiktok, urls))
 
     def test_double_click(self, browser, world):
-        """A second click on a link of this site, right after the first, goes on."""
+        """A second click on this site's link, right after the first, begins a login."""
         click = {**PAGE, "sec-fetch-user": "?1", "sec-fetch-site": "same-origin"}
         follow(browser, "/private")
         assert browser.get("/private", headers=click).status_code == 303
@@ -562,7 +562,7 @@ class TestUnfinished:
         assert browser.get("/private", headers={**PAGE, **headers}).status_code == 401
 
     def test_too_old(self, browser, world):
-        """A trip that is too old to come back no longer counts."""
+        """A login that has expired no longer counts as begun."""
         follow(browser, "/private")
         world.clock.advance(601)
         assert browser.get("/private").status_code == 303
@@ -576,13 +576,13 @@ class TestUnfinished:
         assert browser.get("/private").status_code == 303
 
     def test_logged_out(self, browser):
-        """A logout ends the trips under way."""
+        """A logout ends the logins under way."""
         follow(browser, "/private")
         browser.log_out()
         assert browser.get("/private").status_code == 303
 
     def test_other_browser(self, browser, world):
-        """Another browser knows nothing of it."""
+        """Logins that another browser began do not count."""
         follow(browser, "/private")
         assert world.browser().get("/private").status_code == 303
 
@@ -594,7 +594,7 @@ class TestUnfinished:
         assert answer.json()["error"] == "login_required"
 
     def test_scopes(self, browser):
-        """A trip for further scopes is not repeated either; the page names them."""
+        """A login for further scopes is not repeated either; the page names them."""
         browser.log_in()
         follow(browser, "/upload")
         answer = browser.get("/upload")
@@ -603,7 +603,7 @@ class TestUnfinished:
         assert "Ask TikTok again" in answer.text
 
     def test_scopes_are_another_trip(self, browser):
-        """A login for the page and one for its scopes are two trips."""
+        """A login for the page and one for its scopes are counted apart."""
         browser.get(f"{LOGIN}?next=/upload")
         assert browser.get("/upload").status_code == 303
 
@@ -707,7 +707,7 @@ class TestLoginEvent:
         assert [e.is_new for e in world.events] == [True, False, False]
 
     def test_gone(self, browser, world):
-        """A user whose record went with the last session is new again."""
+        """A user whose record was deleted with the last session is new again."""
         browser.log_in()
         browser.log_out()
         browser.log_in()
@@ -732,7 +732,7 @@ class TestLoginEvent:
         assert [e.user.display_name for e in world.events] == [name, name]
 
     def test_without_profile(self, world):
-        """Without a profile the user has an open_id, and nothing else."""
+        """Without a profile the user has only an open_id."""
         browser = world.with_settings(fetch_user=False).browser()
         browser.log_in()
         [event] = world.events
@@ -821,7 +821,7 @@ class TestWholeAddress:
         ],
     )
     def test_others(self, browser, address):
-        """Anything else is refused, as every address was."""
+        """Any other address is refused, as all were without the option."""
         answer = browser.log_in(f"?next={quote(address, safe='')}")
         assert answer.headers["location"] == "/"
         answer = browser.log_out(f"?next={quote(address, safe='')}")

@@ -85,7 +85,7 @@ class TestGoesOn:
         assert browser.signed_in
 
     def test_default_next(self, decided, decider):
-        """A login without `next` leads to the usual page, and on_login sees that path."""
+        """A login without `next` leads to the usual page; on_login gets that path."""
         decided.browser().log_in()
         assert decider.logins[0].next == "/"
 
@@ -190,7 +190,7 @@ class TestLeadsElsewhere:
         ],
     )
     def test_no_path_of_this_site(self, decided, decider, answer, caplog):
-        """Anything else refuses the login, and the log says what was returned."""
+        """A result of another type refuses the login; the log names the result."""
         decider.answer = answer
         browser = decided.browser()
         page = browser.log_in()
@@ -447,7 +447,7 @@ class TestFails:
         ids=lambda error: type(error).__name__,
     )
     def test_refuses(self, decided, decider, error, caplog):
-        """Whatever else it raises refuses the login, with a page that says so."""
+        """Any other exception of on_login refuses the login, and a page says so."""
         decider.error = error
         browser = decided.browser()
         page = browser.log_in()
@@ -486,7 +486,7 @@ class TestFails:
         assert type(answer).__name__ in caplog.text
 
     def test_try_again(self, decided, decider):
-        """The page's link tries again, and the login goes on if the app lets it."""
+        """The page's link begins a new login, which succeeds if on_login allows it."""
         decider.error = RuntimeError()
         browser = decided.browser()
         page = browser.log_in("?next=/private")
@@ -498,7 +498,7 @@ class TestFails:
     # In a test client's event loop, what ends the process ends the loop.
     @pytest.mark.parametrize("shell", ["wsgi"], indirect=True)
     def test_exit(self, decided, decider):
-        """What ends the process is not caught."""
+        """Exceptions that end the process are not caught."""
         decider.error = KeyboardInterrupt()
         browser = decided.browser()
         callback = browser.consent(browser.begin())
@@ -568,7 +568,7 @@ class TestASGI:
         assert found == [""]
 
     def test_plain_returns_awaitable(self, world):
-        """What a plain function returns is awaited if it can be."""
+        """A plain function's result is awaited if it is awaitable."""
 
         async def decide():
             return "/sign-up"
@@ -617,7 +617,7 @@ class TestBuilt:
         ],
     )
     def test_wrong(self, settings, kind, given, words):
-        """What is no function of one login is refused when the middleware is built."""
+        """A value that cannot be called with one login is refused at construction."""
         app = _app if kind is TikTokOAuthWSGIMiddleware else _asgi_app
         with pytest.raises(ConfigurationError, match=words):
             kind(app, settings, on_login=given)
@@ -633,7 +633,7 @@ async def _asgi_app(scope, receive, send):
 
 class TestCarried:
     def test_reaches(self, world, decider):
-        """What a link carries reaches `on_login`, and no URL shows it."""
+        """Data that a login link carries reaches `on_login`, and is in no URL."""
         world = with_links(world, on_login=decider)
         browser = world.browser()
         carried = {"invite": "abc-invite", "plan": 'grün\n"x"'}

@@ -188,7 +188,7 @@ class TestOnceAMinute:
         first, second = lines()
         assert second.endswith("(5 more since the last such line)")
         assert "more since" not in first
-        # A person's reference is found in the log, whoever of them asks.
+        # Each person's reference is found in the log.
         reference = world.events[0].reference
         assert reference in first
         assert all(reference in page.text for page in pages)
@@ -257,7 +257,7 @@ class TestOnceAMinute:
         assert f"at login_rejected [{reference}]" in failed
 
     def test_table_is_bounded(self):
-        """However many causes there are, the log remembers a bounded number."""
+        """However many causes there are, a bounded number is kept in memory."""
         pace = log.LogRateLimiter()
         for number in range(2000):
             assert pace.take((40, "x", str(number))) == 0
@@ -473,7 +473,7 @@ class TestTable:
             events._check_table()
 
     def test_unknown_counter(self, monkeypatch):
-        """A row that counts what is no counter stops the import."""
+        """An event table that names an unknown counter makes the import fail."""
         odd = events.EventKind(sentence="", counts=(events.Count("no.such"),))
         monkeypatch.setattr(events, "EVENTS", {**events.EVENTS, "login": odd})
         with pytest.raises(LookupError, match="no.such"):
@@ -495,7 +495,7 @@ FAULTS = ["no row", "sentence", "handler", "meter", "callback"]
 class TestFaultOfTelling:
     @pytest.fixture(params=FAULTS)
     def fault(self, request, world, monkeypatch):
-        """Break one of those who listen."""
+        """Make one receiver of events fail."""
         broken = logging.Handler()
 
         def fail(*_):

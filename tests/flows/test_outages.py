@@ -116,7 +116,7 @@ class Corrupt(OfSQLite):
 
 
 class Truncated(Corrupt):
-    """Half of the file is gone."""
+    """Truncate the file to half of its size."""
 
     def begin(self):
         super().begin()
@@ -242,7 +242,7 @@ class Demoted(Refusing):
 
 
 class OutOfMemory(Refusing):
-    """The server is full, and evicts nothing: what is to be deleted may go."""
+    """Fill the server, which evicts nothing: deletions still succeed."""
 
     stops_deletions = False
 
@@ -396,7 +396,7 @@ def assert_503(response):
 
 
 def good_again(browser):
-    """Wait until the store is back, and return what the app sees then."""
+    """Wait until the store is back, and return the app's answer then."""
     deadline = time.monotonic() + HANGS
     while browser.get("/who", headers=API).status_code != 200:
         assert time.monotonic() < deadline, "never good again"
@@ -565,7 +565,7 @@ class TestLogin:
             response = browser.get(callback)
         if isinstance(outage, Frozen) and response.status_code == 400:
             # What it was sent before it froze it does afterwards: the login counts as
-            # used, though the middleware could not know.
+            # used, which the middleware could not detect.
             assert "used already" in response.text
             response = browser.log_in()
         assert response.status_code == 303

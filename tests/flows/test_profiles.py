@@ -206,7 +206,7 @@ class TestOutage:
         assert kept(world).profile_failures == 0
 
     def test_retry_after(self, signed_in, world):
-        """How long TikTok wants to be left alone counts where it is longer."""
+        """TikTok's Retry-After counts where it is longer than the back-off."""
         after = {"Retry-After": "200"}
         world.tiktok.fail("user_info", status=429, headers=after)
         world.clock.advance(DAY + 1)
@@ -359,7 +359,7 @@ class TestLinks:
     def test_ends_soon(self, world, browser, pages):
         """A link that expires within minutes is renewed by the first read after that.
 
-        A session that was cached when nobody had read the link is no exception.
+        So is the link of a session that was cached before its link was first read.
         """
         world.tiktok.link_life = 100
         browser.log_in()
@@ -408,7 +408,7 @@ class TestLinks:
         ids=range(13),
     )
     def test_end(self, link, end):
-        """When a link ends is read where it is said, and nothing else breaks it."""
+        """A link's expiry is read from its URL, and a malformed URL raises nothing."""
         assert links_end(json.dumps({"avatar_url": link})) == end
         later = {"avatar_url": "?x-expires=99999999999", "avatar_large_url": link}
         assert links_end(json.dumps(later)) == min(end, 99999999999)
@@ -446,7 +446,7 @@ class TestOneAsks:
         finally:
             gate.open()
             first.join(HANGS)
-        # It is counted when it is answered, and nobody asked beside.
+        # The call is counted when it is answered, and there was no other.
         assert world.tiktok.profiles == asked + 1
 
     def test_other_process(self, signed_in, world):

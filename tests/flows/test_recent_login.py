@@ -63,7 +63,7 @@ def guarding(world, *scopes, max_age=MAX_AGE):
 
 
 def follow(raw, location, **choice):
-    """Make the trip to TikTok that a redirect begins; return where it ends."""
+    """Follow a redirect to TikTok and back; return where it ends."""
     path, _, query = location.partition("?")
     assert path == LOGIN
     return raw.log_in(query.encode(), **choice).location
@@ -162,7 +162,7 @@ class TestGuard:
         assert kept(world).sessions[0].digest == before[0].digest
 
     def test_unfinished(self, world, raw):
-        """A trip that did not come back is not repeated by itself."""
+        """A login that was not completed is not repeated by itself."""
         guarding(world)
         raw.log_in()
         world.clock.advance(MAX_AGE + 1)
@@ -270,7 +270,7 @@ class TestBoundaries:
 
 class TestScopes:
     def test_one_trip_for_both(self, world, raw):
-        """A missing scope is requested on the trip of the login."""
+        """A missing scope is requested in the same login."""
         guarding(world, "user.info.stats")
         raw.log_in()
         world.clock.advance(MAX_AGE + 1)
@@ -291,7 +291,7 @@ class TestScopes:
         )
 
     def test_denied(self, world, raw):
-        """A person who denies the scope on that trip reads what is missing: no loop."""
+        """A user who denies the scope gets a page that names it: no redirect loop."""
         guarding(world, "user.info.stats")
         raw.log_in()
         world.clock.advance(MAX_AGE + 1)
@@ -330,7 +330,7 @@ class TestWhatCounts:
         assert raw.ask("GET", "/danger", headers=PAGE).status == 200
 
     def test_again_and_again(self, world, raw):
-        """A row of silent logins leads back to the first one's time."""
+        """After several silent logins the time of the first one counts."""
         guarding(world)
         raw.log_in()
         began = world.clock()
@@ -383,7 +383,7 @@ class TestWhatCounts:
         assert raw.ask("GET", "/danger", headers=API).status == 200
 
     def test_after_the_session_ended(self, world, raw):
-        """A login without a session of before counts: nothing else is known."""
+        """A login without an earlier session is recent: no older time is stored."""
         guarding(world)
         raw.log_in()
         world.clock.advance(world.settings.session_idle + 1)

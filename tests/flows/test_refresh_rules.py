@@ -507,7 +507,7 @@ class TestStoresLock:
         return MemoryStore(clock=clock)
 
     def start(self, world, **options):
-        """Put a store around the world's whose locks are like that."""
+        """Wrap the world's store in one whose locks behave so."""
         inner = world.store
 
         class Odd(Stumbling):
@@ -654,7 +654,7 @@ class TestTwoProcesses:
 
 
 class TestCancelled:
-    """The request that leads a refresh is cancelled: its client has gone."""
+    """The request that leads a refresh is cancelled: its client disconnected."""
 
     @pytest.fixture
     def shell(self, anyio_backend):
@@ -760,7 +760,7 @@ class TestCancelled:
         await world.app.aclose()
 
     async def test_shutdown(self, world, tiktok, ask, gate):
-        """The end of the lifespan waits for the answer of a request that has gone."""
+        """The end of the lifespan waits for the refresh of a cancelled request."""
         before = kept(world)
         world.clock.advance(DUE)
         tiktok.answered = gate

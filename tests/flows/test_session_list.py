@@ -127,7 +127,7 @@ class TestList:
         assert second.last_seen_at == second.created_at
 
     def test_ended(self, world, raw, jobs, me):
-        """What has ended is not listed: after its idle time, or by a logout."""
+        """Sessions that ended by idle time or by a logout are not listed."""
         world.with_settings(keep_grants=True)
         raw.log_in()
         raw.ask("POST", LOGOUT, headers={"origin": world.settings.origin})
@@ -172,7 +172,7 @@ class TestEnd:
         assert jobs("end_session", me, ended) is False
 
     def test_others(self, world, raw, jobs, me):
-        """All others end, and the one that is named lives on with its tokens."""
+        """All other sessions end; the named one stays signed in with its tokens."""
         others = [raw.another() for _ in range(3)]
         for visitor in (raw, *others):
             visitor.log_in()
@@ -235,7 +235,7 @@ class TestEnd:
 
     @pytest.mark.parametrize("odd", [None, 7, b"0" * 32, ["x"]])
     def test_no_id(self, world, raw, jobs, me, odd):
-        """What is no string is an error: None is the id of an anonymous request."""
+        """An id that is not a string is an error: None is an anonymous request's id."""
         raw.log_in()
         for name in ("end_session", "end_other_sessions"):
             with pytest.raises(TypeError, match="session_id is a string"):
@@ -258,7 +258,7 @@ class TestEnd:
 
 @pytest.mark.parametrize("store", ["memory"], indirect=True)
 class TestElsewhere:
-    """What other workers, and requests at the same time, make of it."""
+    """How other workers and concurrent requests treat an ended session."""
 
     def test_other_worker(self, world, raw, jobs, me):
         """A worker that has the session cached serves it for a second at most."""
@@ -302,7 +302,7 @@ class TestElsewhere:
         assert again.open_id is None
 
     def test_store_fails(self, world, raw, me):
-        """If the store fails the error is raised, and the session lives on."""
+        """If the store fails the error is raised, and the session stays valid."""
         raw.log_in()
         own = session_id_of(world, raw)
 

@@ -114,7 +114,7 @@ class TestLimits:
 
 class TestRecord:
     def test_only_hashes(self, world, raw):
-        """The record knows a session by a hash; its cookie cannot be made from it."""
+        """The record holds a session's hash, from which no cookie can be made."""
         raw.log_in()
         secret = raw.cookies[SESSION]
         packed = kept(world).pack().decode()
@@ -218,7 +218,7 @@ class TestElsewhere:
     def test_nothing_to_end(self, world, raw, elsewhere, path, is_gone):
         """A logout that finds its session ended elsewhere ends what is cached here.
 
-        The cookie is good for nothing at once, in this process too.
+        The cookie is invalid at once, in this process too.
         """
         raw.log_in()
         if not is_gone:  # another browser of the same user keeps the record
@@ -335,7 +335,7 @@ HOSTILE = [
 
 
 class TestHostileText:
-    """Text from outside is data wherever it goes."""
+    """Text from outside is escaped wherever it is written."""
 
     @pytest.mark.parametrize("open_id", HOSTILE)
     def test_open_id(self, world, raw, tiktok, open_id, caplog):

@@ -63,7 +63,7 @@ def settings():
 
 
 class Move:
-    """The app before and after: what is copied, and which store it has."""
+    """The app before and after a copy: its store, and its records."""
 
     def __init__(self, world, tmp_path, old, new):
         self.world = world
@@ -136,7 +136,7 @@ def test_everybody_is_copied(move, world, people):
 
 
 def test_a_second_copy_writes_nothing(move, world, people):
-    """What was copied is not copied twice, however often it is begun again."""
+    """Copied records are not copied twice, however often the copy is restarted."""
     for person in people:
         browser_of(world, person)
     move.copy()
@@ -235,7 +235,7 @@ def test_refreshed_between_a_record_and_its_mark(move, world, people, monkeypatc
 
 
 def test_changed_after_its_page_was_read(move, world, people, monkeypatch):
-    """What the old store changes while a page is copied comes with the next copy."""
+    """Changes of the old store while a page is copied come with the next copy."""
     browsers = [browser_of(world, person) for person in people]
     others = [browser_of(world, person) for person in people]
     real, changed = copying.Copy._record, []
@@ -341,7 +341,7 @@ class TestDisputed:
     @pytest.mark.parametrize("later", [-60, 0, 60])
     @pytest.mark.parametrize("is_first", [True, False])
     def test_stays(self, move, world, people, new, connect, later, is_first):
-        """It stays with the user of the new store, whoever has the newer tokens."""
+        """It stays with the new store's user, whichever store has the newer tokens."""
         browser_of(world, people[0])
         if is_first:
             assert move.copy() == 0
@@ -380,7 +380,7 @@ class TestDisputed:
             move.at("new")
             assert move.on(browser).signed_in
             assert move.kept("new") != before
-        # The person goes on to log in with TikTok alone, and the other store is used.
+        # The user logs in with TikTok alone from now on, and the other store is used.
         store = move.stores[where]
         TikTokTokens(world.settings, store, clock=world.clock).forget(people[0].open_id)
         move.at(where)
@@ -468,7 +468,7 @@ def test_one_record_that_cannot_be_opened(move, world, people, old):
 
 
 def test_an_unknown_kind_of_row_is_reported(move, world, people, old):
-    """What a later version of the package keeps is never left out silently."""
+    """Fields of a later version of the package are never left out silently."""
     browser_of(world, people[0])
     [key] = [key for key in old.keys("tiktok:") if ":grant:" in key]
     old.compare_and_set(key.replace(":grant:", ":invention:"), None, b"1", HOUR)
@@ -533,7 +533,7 @@ def test_stopped_between_a_record_and_its_mark(move, world, people, monkeypatch)
 
 
 def test_a_copy_long_ago_is_forgotten(move, world, people):
-    """After a week marks are gone, and with `keep_grants` the newer tokens still win."""
+    """After a week marks have expired; with `keep_grants` newer tokens still win."""
     world.with_settings(keep_grants=True)
     browser_of(world, people[0])
     move.copy()

@@ -81,7 +81,7 @@ class Job:
         wrapped.close()
 
     def call(self, method, *args, **options):
-        """Call a method of TikTokTokens, or its twin in an event loop."""
+        """Call a method of TikTokTokens, or the same method in an event loop."""
         if self.backend == "blocking":
             return getattr(self.tokens, method)(*args, **options)
 

@@ -172,7 +172,7 @@ class Scene:
         pytest.fail("always writing")
 
     def ask(self):
-        """Return what this process sees: signed in, and the token."""
+        """Return whether this process's request is signed in, and its token."""
         response = self.client.get("/")
         assert response.status_code == 200
         return response.json()
@@ -227,7 +227,7 @@ def test_killed(scene):
 
 @pytest.mark.parametrize("grace", [0, 600], ids=["strict", "grace"])
 def test_stopped_and_overtaken(scene, grace):
-    """A holder that wakes up after another took over writes nothing over its token."""
+    """A holder that resumes after a takeover does not overwrite the new token."""
     scene.fake.grace = grace
     scene.begin()
     scene.stop()
@@ -240,9 +240,9 @@ def test_stopped_and_overtaken(scene, grace):
 
 
 def test_stopped_with_the_answer(scene):
-    """A holder that wakes up with the only answer there is writes it.
+    """A holder that resumes with the only valid answer writes it.
 
-    Who took over was refused by TikTok, and signed nobody out for that.
+    TikTok refused the process that took over, which signed no user out for that.
     """
     scene.begin(is_committed=True)
     scene.stop()
@@ -301,7 +301,7 @@ def counting(request, tmp_path, clock):
 
 
 def test_slow_holder_in_a_busy_loop(counting, clock):
-    """A lock is renewed while TikTok takes its time and the event loop none at all.
+    """A lock is renewed while TikTok is slow and the event loop is blocked.
 
     Four leases go by, by a clock that moves only when a renewal was seen; nobody else
     gets the lock, and TikTok is asked once.
@@ -325,7 +325,7 @@ def test_slow_holder_in_a_busy_loop(counting, clock):
             asking = asyncio.ensure_future(client.get("/"))
             await asyncio.to_thread(fake.arrived.wait, HANGS)
             [key] = locked(counting)
-            # The loop does nothing else from here on.
+            # The event loop is blocked from here on.
             for _ in range(8):
                 assert counting.renewed.acquire(timeout=HANGS)
                 clock.advance(LEASE_SECONDS / 2)

@@ -28,7 +28,7 @@ REMOVED = "authorization.removed"
 
 @pytest.fixture
 def store(clock):
-    """Return a store in memory; what is judged here is the same on every store."""
+    """Return a store in memory; these tests do not depend on the kind of store."""
     return MemoryStore(clock=clock)
 
 
@@ -113,7 +113,7 @@ class TestEcho:
         assert browser.signed_in
 
     def test_by_a_job(self, browser, world, person):
-        """A disconnect by a job is echoed like one by a browser."""
+        """The webhook after a job's disconnect is treated like a browser's."""
         from tiktok_oauth_middleware import TikTokTokens
 
         browser.log_in()
@@ -172,7 +172,7 @@ class TestSettledByAsking:
 
     @pytest.mark.parametrize("after", [0, 1, 59, 60])
     def test_withdrawn(self, browser, world, after):
-        """The old login goes: its token is dead at TikTok."""
+        """The older login is deleted: its token is invalid at TikTok."""
         browser.log_in()
         world.clock.advance(after)
         headers, body = world.tiktok.disconnect()
@@ -251,7 +251,7 @@ class TestSettledByAsking:
         assert not browser.signed_in
 
     def test_future_time(self, browser, world, person):
-        """A time that has not come yet is no time to judge a login by."""
+        """A webhook's time in the future is not compared with a login's."""
         browser.log_in()
         body = withdrawal(world, person, create_time=int(world.clock()) + 10**6)
         assert deliver(world, body) == 200
@@ -269,7 +269,7 @@ class TestSettledByAsking:
         assert world.count("refresh_token") == 1
 
     def test_expired_and_withdrawn(self, browser, world):
-        """Where the renewal is refused too, the record goes."""
+        """Where the refresh is refused too, the record is deleted."""
         world.tiktok.provider.access_lifetime = 3600
         browser.log_in()
         headers, body = world.tiktok.disconnect()
@@ -293,7 +293,7 @@ class TestByTime:
     """Where the times are clear, TikTok is not asked."""
 
     def test_old_login(self, browser, world, person):
-        """A login of more than a minute before goes, whatever TikTok could answer."""
+        """A login more than a minute older is deleted without a call of TikTok."""
         browser.log_in()
         world.clock.advance(61)
         world.tiktok.fail("user_info", status=503, times=99)
@@ -441,7 +441,7 @@ class TestContent:
 
     @pytest.mark.parametrize("content", ['{"reason": 4}', {"reason": 4}])
     def test_withdrawal(self, browser, world, person, content):
-        """An object as content counts like JSON in a string."""
+        """Content given as an object is read like JSON in a string."""
         browser.log_in()
         world.clock.advance(100)
         assert deliver(world, withdrawal(world, person, content=content)) == 200
@@ -512,7 +512,7 @@ class TestRotation:
         return world.with_settings(client_secret=NEW, previous_client_secret=OLD)
 
     def with_tiktok(self, world, secret):
-        """Let TikTok know the app by this secret from now on."""
+        """Make this the app's secret at TikTok from now on."""
         settings = replace(
             world.settings, client_secret=secret, previous_client_secret=None
         )
@@ -543,7 +543,7 @@ class TestRotation:
         assert deliver(world, body, signed(world, body, secret=OLD)) == 401
 
     def test_login(self, rotating, caplog):
-        """A portal that knows only the old secret takes the code with that one."""
+        """If TikTok accepts only the old secret, the code is exchanged with it."""
         fake = self.with_tiktok(rotating, OLD)
         browser = rotating.browser()
         with caplog.at_level(logging.WARNING):
@@ -555,7 +555,7 @@ class TestRotation:
         assert NEW not in caplog.text
 
     def test_new_one_first(self, rotating, caplog):
-        """A portal that knows the new one is asked once, and nothing is logged."""
+        """If TikTok accepts the new secret, one call is made, and nothing is logged."""
         fake = self.with_tiktok(rotating, NEW)
         browser = rotating.browser()
         with caplog.at_level(logging.WARNING):
@@ -605,7 +605,7 @@ class TestRotation:
         ids=lambda fault: "-".join(map(str, fault.values())),
     )
     def test_any_other_error(self, rotating, fault):
-        """A code is sent once more after invalid_client, and after nothing else."""
+        """A code is sent once more after invalid_client, and after no other error."""
         browser = rotating.browser()
         rotating.tiktok.fail("token", **fault)
         assert browser.log_in().status_code >= 400

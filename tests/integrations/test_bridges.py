@@ -1,4 +1,4 @@
-"""Apps of one kind below a middleware of the other, and what is seen from outside."""
+"""ASGI apps below the WSGI middleware and the reverse, tested from outside."""
 
 from __future__ import annotations
 

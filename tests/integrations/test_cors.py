@@ -63,7 +63,7 @@ class Facts:
 
     @pytest.mark.parametrize("path", ["/mine", "/members/list"])
     def test_foreign_preflight(self, client, path):
-        """A page of another site may not, and learns nothing."""
+        """A page of another site may not, and cannot read the answer."""
         headers = ASKS | {"origin": "https://evil.example"}
         response = client.options(path, headers=headers)
         assert response.headers.get("access-control-allow-origin") is None
@@ -115,7 +115,7 @@ class TestStarletteOutside(Facts):
 
 
 class TestStarletteInside(Facts):
-    """Its twin, with CORS inside."""
+    """The same app with CORS inside the middleware."""
 
     is_outside = False
     kind = "starlette"

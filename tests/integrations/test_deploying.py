@@ -205,7 +205,7 @@ def test_nginx_and_a_websocket(site, fake):
     from websockets.sync.client import connect
 
     site.configure()
-    # The app of the other page, with a view that tells when it is up.
+    # The app of the other page, with a view that answers once it is up.
     app = blocks("integrations/websockets.md")["live"] + (
         "\nfrom starlette.responses import JSONResponse\n"
         "app.app.add_route('/who', lambda request: JSONResponse({}))\n"
@@ -410,7 +410,7 @@ def access_log(folder, app, command):
 class TestAccessLogs:
     @pytest.mark.parametrize("server", sorted(LOGGED))
     def test_filter(self, tmp_path, server):
-        """Of a callback the log keeps the path and no code, by the page's filter."""
+        """The page's filter logs the path of a callback, and no code."""
         pytest.importorskip(server, reason=f"{server} is not installed")
         app, command = LOGGED[server]
         code = blocks("operations/deploying.md")["logs"].strip()
@@ -420,7 +420,7 @@ class TestAccessLogs:
 
     @pytest.mark.parametrize("server", sorted(FORMATTED))
     def test_format(self, tmp_path, server):
-        """Of a callback the log keeps the path and no code, by the page's format."""
+        """The page's format logs the path of a callback, and no code."""
         pytest.importorskip(server, reason=f"{server} is not installed")
         app, command = FORMATTED[server]
         text = (DOCS / "operations/deploying.md").read_text(encoding="utf-8")

@@ -83,7 +83,7 @@ class TestWSGI(WSGIContract):
 
 
 class TestASGI(ASGIContract):
-    """`get_asgi_application()`, wrapped; it knows no lifespan."""
+    """`get_asgi_application()`, wrapped; it does not support lifespan."""
 
     has_lifespan = False
 

@@ -484,7 +484,7 @@ class TestDependency:
 
     @pytest.mark.parametrize("content", [b'{"title": 1}', b"[]", b""])
     def test_bodies(self, site, content):
-        """An anonymous request with an invalid body learns nothing of the view."""
+        """The answer to an anonymous invalid body reveals nothing about the view."""
 
         @site.api.post("/")
         @requires_tiktok

@@ -144,7 +144,7 @@ GUARDS = {
     "scope": requires_tiktok("video.list"),
     "scopes": requires_tiktok("user.info.basic", "video.list"),
 }
-#: What a login is asked for, beside the usual, where a guard has refused nobody.
+#: Query parameters of logins that do not follow a guard's refusal.
 ASKED = {
     "bare": {},
     "empty": {},
@@ -401,7 +401,7 @@ class TestAuth:
             requires_tiktok(lambda: SECRET)()
 
     def test_streams(self, site):
-        """A stream with the request's context knows who it is for."""
+        """A stream with the request's context has the request's user."""
 
         @site.app.get("/")
         @requires_tiktok
@@ -422,7 +422,7 @@ class TestAuth:
         assert response.headers["cache-control"] == "private"
 
     def test_threads(self, site):
-        """A thread with a copy of the request's context knows who it is for."""
+        """A thread with a copy of the request's context has the request's user."""
         from threading import Thread
 
         @site.app.get("/")

@@ -127,7 +127,7 @@ def test_another_middleware_has_its_own():
 
 
 def test_recipe(monkeypatch):
-    """The handler on the page signs a user in and knows them again."""
+    """The handler on the page signs a user in and keeps the session."""
     fake = FakeTikTok()
     with StandIn(fake) as stand_in:
         values = {

@@ -136,7 +136,7 @@ def test_flask(settings, clock, exporter, open_, options):
 
 
 def test_header_of_another_service(settings, clock, exporter, open_, options):
-    """A trace that another service began goes on through the login's spans."""
+    """The login's spans continue a trace that another service began."""
     asgi = pytest.importorskip("opentelemetry.instrumentation.asgi")
     app = asgi.OpenTelemetryMiddleware(
         TikTokOAuthMiddleware(starlette_app(), settings, **options)

@@ -214,7 +214,7 @@ def test_socket(client, fake, clock):
 @pytest.mark.parametrize("guard", sorted(GUARDS))
 @pytest.mark.parametrize(("max_age", "error"), BAD, ids=repr)
 def test_bad_age(guard, max_age, error):
-    """What is no age is refused where the view is decorated, with a reason."""
+    """A value that is no age is refused when the view is decorated, with a reason."""
     with pytest.raises(error, match="max_age is a (finite )?number of seconds"):
         GUARDS[guard](max_age=max_age)
     with pytest.raises(error, match="max_age is a (finite )?number of seconds"):

@@ -23,7 +23,7 @@ def fake():
 
 @pytest.fixture
 def environment(fake, monkeypatch):
-    """The variables that the page speaks of, and a stand-in where they lead."""
+    """The variables that the page names, which point to a stand-in."""
     with in_environment(
         fake,
         monkeypatch,

@@ -366,7 +366,7 @@ def test_longest_cookies(site):
 
 
 def test_cancelled_login(site):
-    """Whoever cancels at TikTok gets a page with its status, and no session."""
+    """A user who cancels at TikTok gets a page with its status, and no session."""
     visitor = site.visitor(is_cold=False)
     begun = visitor.get(site.path(LOGIN))
     denied = visitor.get(site.fake.consent(begun.location, deny=True))

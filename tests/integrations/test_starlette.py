@@ -148,7 +148,7 @@ GUARDS = {
     "scope": requires_tiktok("video.list"),
     "scopes": requires_tiktok("user.info.basic", "video.list"),
 }
-#: What a login is asked for, beside the usual, where a guard has refused nobody.
+#: Query parameters of logins that do not follow a guard's refusal.
 ASKED = {
     "bare": {},
     "empty": {},
@@ -632,7 +632,7 @@ class TestStarlettesOwn:
         }
 
     def test_scope_missing(self, site, client):
-        """It knows the scopes that were granted, not those that were asked for."""
+        """It holds the scopes that were granted, not those that were requested."""
         site.log_in(client, scopes=BASIC)
         assert get(client, "/private").text == SECRET
         assert get(client, "/videos").status_code == 404

@@ -307,7 +307,7 @@ class TestPrefixes:
 
 
 class TestHeaders:
-    """Programs in the app that believe a client about the mount point."""
+    """Libraries in the app that trust the mount point a client sends."""
 
     @pytest.mark.parametrize("claimed", ["/x", "/x/", "/app/open", "/static"])
     def test_prefix_sent(self, claimed):

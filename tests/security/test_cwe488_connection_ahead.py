@@ -257,7 +257,7 @@ class TestBounds:
 def test_useless_connection(server, world, fault):
     """A connection on which anything arrived is not used, and the user is the right one.
 
-    An answer that came unasked belongs to a stranger.
+    An unrequested answer may belong to another user.
     """
 
     async def work(client):
@@ -548,7 +548,7 @@ def test_end_of_the_process(server, world):
 
 
 class Proxy:
-    """A proxy that tunnels each CONNECT, and remembers where to."""
+    """A proxy that tunnels each CONNECT, and records its target."""
 
     def __init__(self):
         self.asked = []

@@ -23,7 +23,7 @@ ada_url = pytest.importorskip("ada_url", reason="ada_url is not installed")
 USUAL = "/"
 OWN = {LOGIN, LOGOUT, CALLBACK}
 DRAWN = random.Random("return addresses")
-#: What goes all the way to TikTok and back, 20 ms each; logout gets the whole corpus.
+#: Targets tested by a full login, 20 ms each; logout is given the whole corpus.
 SAMPLE = [*DRAWN.sample(BY_HAND, 40), *DRAWN.sample(REFUSED, 20)]
 KEPT_SAMPLE = [*DRAWN.sample(HARMLESS, 20), *DRAWN.sample(GOOD, 20)]
 
@@ -149,7 +149,7 @@ class TestLogin:
             *odd,
         ):
             answer = raw.ask("GET", path, query=b"a=//evil.example", headers=PAGE)
-            # What is too long to come back to is left out.
+            # Targets that are too long for a login's cookie are left out.
             begins = LOGIN if len(path) > 500 else f"{LOGIN}?next="
             assert answer.location.startswith(begins)
             url = ada_url.URL(answer.location, base=ORIGIN)

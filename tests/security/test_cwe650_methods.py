@@ -23,7 +23,7 @@ METHODS = [
     *("PROPFIND", "QUERY", "X", "get", "Post", "", "GET ", "POST,GET"),
 ]
 
-#: What each path answers to a page of ours, by method; anything else is 405.
+#: The status of each path for our own pages, by method; other methods get 405.
 ANSWERS = {
     LOGIN: {"GET": 303, "POST": 303},
     CALLBACK: {"GET": 400},

@@ -44,7 +44,7 @@ def migrated() -> None:
 
 @pytest.fixture
 def database(migrated: None) -> Any:
-    """Return nothing; the rows of a test are gone after it."""
+    """Delete the rows of a test after it."""
     yield
     from django.contrib.auth import get_user_model
     from django.contrib.sessions.models import Session

@@ -147,7 +147,7 @@ def test_a_password_session_is_not_bound(accounts):
 
 @pytest.mark.parametrize("is_over", [True, False])
 def test_a_password_after_tiktok_lasts(accounts, is_over):
-    """Who logs in with a password after TikTok stays signed in without TikTok."""
+    """A user who logs in by password after TikTok stays signed in without it."""
     person = accounts.fake.people[0]
     user = get_user_model().objects.create_user("alice", password="password")
     TikTokAccount.objects.create(user=user, open_id=person.open_id)

@@ -20,7 +20,7 @@ from tiktok_oauth_middleware.errors import NotSignedIn
 
 @pytest.fixture
 def shell():
-    """Return one shell: the command knows neither."""
+    """Return one shell: the command does not depend on it."""
     return "wsgi"
 
 

@@ -1,4 +1,4 @@
-"""REST framework and Ninja know who is signed in with TikTok, and refuse the others."""
+"""REST framework and Ninja accept TikTok's users, and refuse anonymous requests."""
 
 from __future__ import annotations
 

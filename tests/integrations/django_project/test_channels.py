@@ -1,4 +1,4 @@
-"""A WebSocket of Channels knows Django's user and the TikTok user."""
+"""A WebSocket of Channels has Django's user and the TikTok user."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ def found(*, deploy=False):
 
 @pytest.fixture
 def shell():
-    """Return one shell: checks know neither."""
+    """Return one shell: the checks do not depend on it."""
     return "wsgi"
 
 
@@ -47,7 +47,7 @@ def test_all_faults_at_once(project):
     ],
 )
 def test_a_setting_that_is_none(project, setting, words):
-    """What is no option, what is missing and what is no dict is said."""
+    """Unknown options, missing ones, and settings that are no dict are reported."""
     project.set(TIKTOK_OAUTH=setting)
     assert words in str([*found().values()])
 

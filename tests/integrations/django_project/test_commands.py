@@ -14,7 +14,7 @@ from tiktok_oauth_middleware.testing.server import StandIn
 
 @pytest.fixture
 def shell():
-    """Return one shell: commands know neither."""
+    """Return one shell: the commands do not depend on it."""
     return "wsgi"
 
 
@@ -64,7 +64,7 @@ def test_tokens(project):
 
 
 def test_sweep(project):
-    """What ends soon is renewed; one that cannot be gives the exit code 1."""
+    """Tokens that end soon are refreshed; if one cannot be, the exit code is 1."""
     project.configure(keep_grants=True)
     project.browser().log_in()
     project.fake.advance(86400 - 100)
@@ -77,7 +77,7 @@ def test_sweep(project):
 
 
 def test_wrong_settings(project):
-    """The others say what is wrong with the settings."""
+    """The other commands report what is wrong with the settings."""
     project.configure(secret_keys=["short"])
     with pytest.raises(CommandError, match="shorter than 32"):
         run("tokens")

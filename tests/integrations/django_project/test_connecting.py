@@ -93,7 +93,7 @@ def test_anonymous(connecting):
 
 
 def test_another_site(connecting):
-    """A page of another site begins no trip."""
+    """A page of another site begins no login."""
     browser, _ = signed_in(connecting)
     evil = {"origin": "https://evil.example", "sec-fetch-site": "cross-site"}
     assert browser.post(CONNECT, headers=evil).status_code == 403
@@ -148,7 +148,7 @@ def test_option(connecting):
 
 
 def test_no_code_inside(connecting):
-    """``current_user`` sees neither the code nor the state, and no query."""
+    """``current_user`` is given neither the code nor the state, and no query."""
     SEEN.clear()
     fake = connecting.fake
     connecting.set(
@@ -301,7 +301,7 @@ class TestWithAccounts:
 
     @pytest.mark.parametrize("store", ["works", "fails"])
     def test_access_that_ended_meanwhile(self, both, monkeypatch, store):
-        """A row goes with the account's record; where that is left, the row is too."""
+        """A row is deleted with the account's record, and kept if that is kept."""
         browser, user = signed_in(both)
         there = browser.post(CONNECT).headers["location"]
         service = installation().core(is_async=False).service
@@ -332,7 +332,7 @@ class TestWithAccounts:
         assert ids(user) == []
 
     def test_row_from_before_stays(self, both, monkeypatch):
-        """A row that was there stays, if the account could not be connected anew."""
+        """An existing row is kept if the account could not be connected again."""
         browser, user = signed_in(both)
         assert connect(browser).status_code == 303
         there = browser.post(CONNECT).headers["location"]

@@ -26,7 +26,7 @@ TIKTOK = "https://www.tiktok.com/"
 QUESTION = "Connect a TikTok account?"
 OURS = {**PAGE, "sec-fetch-site": "same-origin"}
 CROSS = {**PAGE, "sec-fetch-site": "cross-site", "referer": "https://evil.example/"}
-#: What browsers send that know no Sec-Fetch headers, and hide where they come from.
+#: Headers of browsers without Sec-Fetch headers, which also hide the origin.
 OLD = {"accept": PAGE["accept"]}
 
 
@@ -95,7 +95,7 @@ def carried(accounts):
 
 
 class TestBegin:
-    """What happens on the login path while a user is signed in to Django."""
+    """Requests to the login path while a user is signed in to Django."""
 
     def test_who_sends_it(self, accounts):
         """A GET begins a login only if every header that is sent names this site."""
@@ -197,7 +197,7 @@ class TestBegin:
 
 
 class TestMeant:
-    """Who means it connects the account, and sees at TikTok which one that is."""
+    """A user who confirms connects the account, and TikTok's page shows which."""
 
     @pytest.mark.parametrize("headers", [OURS, CROSS, OLD])
     def test_connects(self, accounts, persons, headers):
@@ -230,7 +230,7 @@ class TestMeant:
         assert response.headers["allow"] == "GET"
 
     def test_carried_data(self, accounts, persons, carried):
-        """What a link carries stands in the question's button too."""
+        """Data that a login link carries is in the button of the confirmation too."""
         browser, _ = django_browser(accounts)
         url = browser.get("/invitation/abc").text
         authorize = press(browser, browser.get(url, headers=CROSS))
@@ -242,7 +242,7 @@ class TestCallback:
     """A login that was not meant to connect connects nothing, whatever TikTok answers."""
 
     def test_signed_in_since(self, accounts, persons):
-        """Who signed in to Django after the login began is asked, and nothing is kept."""
+        """A user who signed in to Django after the login began is asked first."""
         browser = accounts.browser()
         authorize = begin(browser, CROSS)
         get_user_model().objects.create_user("alice", password="password")
@@ -353,7 +353,7 @@ class TestOtherUser:
 
     @pytest.mark.parametrize("how", ["out", "another", "cookie lost"])
     def test_changed_in_between(self, accounts, how):
-        """Whoever is signed in by then gets a page, and TikTok is not asked."""
+        """A user who is signed in by then gets a page, without a call of TikTok."""
         browser, _ = django_browser(accounts)
         authorize = begin(browser)
         self.change(browser, how)

@@ -168,7 +168,7 @@ def test_streams_pass(project):
 
 
 def test_our_cookies_are_not_in_request_cookies(project):
-    """What the app, and Django's error page, sees of cookies holds none of ours."""
+    """The cookies that the app and Django's error page get include none of ours."""
     browser = project.browser()
     browser.log_in()
     assert not [

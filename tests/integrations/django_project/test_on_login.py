@@ -54,7 +54,7 @@ def test_refuses(accounts, on_login):
 
 @pytest.mark.parametrize("url", ["/invitation/k9x2", "/invitation-async/k9x2"])
 def test_carried(accounts, url):
-    """What a link carries reaches `on_login`, and the hooks of the accounts."""
+    """Data that a login link carries reaches `on_login` and the accounts' hooks."""
     asked = []
 
     def may_sign_up(request, login):
@@ -95,7 +95,7 @@ def test_stream(project):
 
 
 def test_fails(accounts, caplog):
-    """An error of the project's refuses the login, with its traceback in the log."""
+    """An exception of the project refuses the login, with its traceback in the log."""
 
     def on_login(login):
         raise LookupError(login.open_id)
@@ -135,7 +135,7 @@ def test_jobs_beside_async(accounts):
     "given", ["no.such", 1, lambda: None, lambda request, login: None]
 )
 def test_wrong(project, given):
-    """What is no function of a login is refused."""
+    """A value that cannot be called with a login is refused."""
     with_options(project, on_login=given)
     with pytest.raises(ConfigurationError, match="on_login"):
         project.app()

@@ -1,4 +1,4 @@
-"""What surrounds the middleware in a project: transactions, prefixes, slashes, words."""
+"""The middleware among a project's transactions, prefixes, slashes and languages."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_append_slash(project, is_first):
 
 
 def test_flat_pages_and_redirects(project):
-    """Middlewares that answer what is not found leave our paths and guards alone."""
+    """Middlewares that answer a 404 leave our paths and guards alone."""
 
     class Fallback:
         sync_capable, async_capable = True, False

@@ -172,7 +172,7 @@ def test_sessions_of_the_project(moving):
 
 @pytest.mark.parametrize(("max_age", "error"), BAD, ids=repr)
 def test_bad_age(max_age, error):
-    """What is no age is refused where the guard is written."""
+    """A value that is no age is refused when the guard is created."""
     from tiktok_oauth_middleware.django.ninja import TikTokSession
     from tiktok_oauth_middleware.django.rest_framework import TikTokPermission
 
