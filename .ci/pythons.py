@@ -31,8 +31,10 @@ KNOWN = {
     "pypy3.11": ("trixie", "pypy3"),
 }
 #: What the tests use and cannot be installed there, by reason; the tests that need it
-#: are skipped. Markers in pyproject.toml cannot name a build without the lock.
+#: are skipped. Markers in pyproject.toml leave out the same, but cannot name a build
+#: without the lock.
 WITHOUT = {
+    "python3.15": {"ada-url": "has no wheel"},
     "python3.14t": {
         "ada-url": "has no wheel, and its build needs cffi's",
         "gevent": "has no wheel",

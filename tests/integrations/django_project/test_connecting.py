@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from django.contrib.auth import get_user_model
-from django.db import DatabaseError
+from django.db import DatabaseError, connections
 from django.db.models.signals import post_save, pre_save
 
 from tiktok_oauth_middleware import StoreError
@@ -312,6 +312,7 @@ class TestWithAccounts:
         def listen(method, url, headers, body):
             if "/user/info/" in url:  # after the exchange, before the record is written
                 run(service.endings.begin_revoke(name))
+                connections.close_all()  # of a thread that Django does not know
             return handle(method, url, headers, body)
 
         async def fail(*args):
