@@ -395,7 +395,9 @@ class TestArguments:
 
 
 SLOW = """
-import sys, time
+import signal, sys, time
+# Ctrl-C's, also where tests run in the background of a shell, which ignores it there.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from tiktok_oauth_middleware import __main__
 from tiktok_oauth_middleware._core import progress
 from tiktok_oauth_middleware._session import copying
@@ -406,7 +408,9 @@ async def record(self, *row):
     if self.report.users == 50:
         self._progress(self.report)
         print("halfway", flush=True)
-        time.sleep(120)
+        # In steps: a signal between two instructions does not end a sleep that begins.
+        for _ in range(1200):
+            time.sleep(0.1)
 copying.Copy._record = record
 sys.exit(__main__.main(sys.argv[1:]))
 """
