@@ -145,7 +145,7 @@ class Browser:
         return self.post(LOGOUT + query)
 
     def me(self) -> dict[str, Any]:
-        """Return what the app sees of this browser."""
+        """Return the app's view of this browser."""
         response = self.get("/who", headers=API)
         assert response.status_code == 200, response.text
         return response.json()
@@ -368,7 +368,7 @@ def empty_redis(shared_redis: str) -> str:
     return shared_redis
 
 
-#: Tests that wait for the store itself to forget, which Redis does by its own clock.
+#: Tests that wait for the store's own expiry, for which Redis uses its own clock.
 STORES_OWN_EXPIRY = (
     "test_tokens.py::TestNotSignedIn::test_idle",
     "test_tokens.py::TestNotSignedIn::test_not_kept_for_ever",
@@ -393,7 +393,7 @@ def _waits_for_the_store(nodeid: str) -> bool:
 
 @pytest.fixture(params=["memory", "sqlite", "redis"])
 def store(request: pytest.FixtureRequest, tmp_path: Any, clock: Clock) -> Iterator[Any]:
-    """Return a store; Redis judges what expires by a clock of its own.
+    """Return a store; Redis computes expiry by a clock of its own.
 
     Tests move `clock`, and ours is the only one that the records are judged by. A test
     of what the store itself forgets names the stores that it is about.

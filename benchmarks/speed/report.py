@@ -1,4 +1,4 @@
-"""The report: tables into the page that explains them, and charts beside it."""
+"""Writes the tables into the page that explains them, and draws its charts."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _between(text: str, name: str, new: str) -> str:
 
 
 def _measured() -> str:
-    """Say on which day, and with which code."""
+    """Return the day of the measurement, and the version of the code."""
     today = datetime.now(UTC)
     found = subprocess.run(
         ["git", "rev-parse", "--short=7", "HEAD"],

@@ -74,7 +74,7 @@ class _Changer(ast.NodeTransformer):
         self.made: tuple[int, range, str, str] | None = None
 
     def visit(self, node: ast.AST) -> Any:
-        """Visit a node; a statement's own lines are noted for what is changed in it."""
+        """Visit a node; a statement's lines are recorded for the changes in it."""
         if isinstance(node, ast.stmt | ast.ExceptHandler):
             body = getattr(node, "body", None)
             end = body[0].lineno if body else (node.end_lineno or node.lineno) + 1
@@ -276,7 +276,7 @@ def _others(value: Any) -> list[Any]:
 
 
 def _shorter(pattern: Any) -> Iterator[Any]:
-    """Return what is left of a regular expression when a character is taken out."""
+    """Return a regular expression without one of its characters."""
     seen = {pattern}
     for i in range(len(pattern)):
         shorter = pattern[:i] + pattern[i + 1 :]

@@ -19,12 +19,12 @@ from .world import LOGIN, Answer, Clock, Plan, Wsgi, person, watcher
 
 _LOGINS = 1000
 _LIMIT = 4096
-#: How many begin at the same moment, in turn.
+#: The numbers of logins that begin at the same time, one round each.
 _BURSTS = (2, 7, 20, 50)
 
 
 def run(args: Run) -> Iterator[Result]:
-    """Yield: one after the other, at the same moment."""
+    """Yield two results: logins one after the other, and at the same time."""
     with opened("sqlite") as url:
         clock = Clock()
         fake = watcher(clock)
@@ -85,7 +85,7 @@ def _at_once(
     while begun_all < args.times(_LOGINS, 50):
         clock.value += 1
         burst = _BURSTS[begun_all % len(_BURSTS)]
-        sent = jar.header  # by all of them, before anything came back
+        sent = jar.header  # by all of them, before the first response
         answers = [app.ask(sent, _login(chance)) for _ in range(burst)]
         for answer in answers:
             jar.take(answer)

@@ -217,7 +217,7 @@ async def _asgi_app(scope: Any, receive: Any, send: Any) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer of the app, as a browser sees it."""
+    """An answer of the app, as a browser receives it."""
 
     status: int
     headers: list[tuple[str, str]]

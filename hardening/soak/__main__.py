@@ -205,7 +205,7 @@ def _lock(store: str) -> None:
         other.execute("ROLLBACK")
 
 
-# --- what came of it ---------------------------------------------------------------
+# --- results -----------------------------------------------------------------------
 
 
 def _judged(server: _Server, args: argparse.Namespace) -> Iterator[str]:

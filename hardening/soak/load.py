@@ -29,7 +29,7 @@ _LATELY = 12
 _SAME_ORIGIN = {"origin": ORIGIN, "sec-fetch-site": "same-origin"}
 #: A connection that breaks so shortly after a kill is the kill's doing, in seconds.
 _OF_A_KILL = 3.0
-#: What is asked, by its share in a hundred.
+#: The kinds of requests, with their share in percent.
 _MIX = {"call": 70, "login": 8, "logout": 3, "webhook": 4, "hostile": 10, "nobody": 5}
 _HOSTILE = (
     "__Host-tiktok=" + "A" * 87,
@@ -111,10 +111,10 @@ class Site:
             return "503 without Retry-After"
         return str(answer.status)
 
-    # --- what is asked -------------------------------------------------------------
+    # --- requests ------------------------------------------------------------------
 
     async def _call(self) -> None:
-        """Call as somebody signed in, now and then as several tabs at once."""
+        """Call as an authenticated user, sometimes as several tabs at once."""
         free = [user for user in self._cookies if user not in self._busy]
         if not free:
             await self._login()

@@ -14,10 +14,10 @@ from tiktok_oauth_middleware.testing.fake import ConnectionLost, Reply
 
 _SHARE = 0.01
 #: Of the access tokens, so that they fall due all the time; and for how long a spent
-#: refresh token still works: a worker that is killed must cost nobody the session.
+#: refresh token still works: a killed worker must end no user's session.
 _LIFE = 120
 _GRACE = 90
-#: Nobody who is signed in leaves an ended token alone for so long.
+#: No authenticated user leaves an expired token unused for so long.
 _UNUSED = 600
 _TEXT = (("content-type", "text/plain"),)
 _REPLIES = (

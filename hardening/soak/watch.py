@@ -33,7 +33,7 @@ def workers(server: int) -> list[int]:
         except OSError:  # ended meanwhile
             continue
         if int(fields[_PARENT]) == server and b"resource_tracker" not in command:
-            # Not by the number, which begins anew when the last has been given.
+            # Not by the number, which starts again after the highest one.
             found.append((int(fields[_STARTED]), int(path.name)))
     return [pid for _, pid in sorted(found)]
 

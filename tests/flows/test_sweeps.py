@@ -1,4 +1,4 @@
-"""Sweeps, forced refreshes, the end of a grant, and records that do not open."""
+"""Sweeps, forced refreshes, the end of a grant, and undecryptable records."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class Job:
 
     @property
     def ended(self):
-        """Whose grants were reported to have ended, and why."""
+        """The users whose grants were reported to have ended, and the reasons."""
         return [(e.open_id, e.reason) for e in self.events if e.name == "session_ended"]
 
 
@@ -176,7 +176,7 @@ class TestNotTooSoon:
         assert job.sweep(within=0) == RefreshSummary(refreshed=3)
 
     def test_leeway(self, settings, tiktok, store, clock):
-        """A leeway as long as a request uses is still the earliest that it needs."""
+        """A sweep with a request's leeway refreshes no token earlier than a request."""
         tiktok.access_lifetime = LIFE
         with ExitStack() as stack:
             wide = replace(settings, keep_grants=True, refresh_leeway=DAY)
@@ -327,7 +327,7 @@ class Repeating(MemoryStore):
 
 
 class FailingOnce(MemoryStore):
-    """A store whose first note of an attempt to refresh fails."""
+    """A store whose first write of an attempt to refresh fails."""
 
     def __init__(self, clock):
         super().__init__(clock=clock)
@@ -431,7 +431,7 @@ class TestRenew:
         assert job.refreshes == 1
 
     def test_rejected(self, job):
-        """A token that TikTok refused is replaced, by one refresh for all who met it."""
+        """A token that TikTok refused is replaced by one refresh for all callers."""
         dead = job.call("get", job.people[0]).access_token
         found = {
             job.call("renew", job.people[0], rejected=dead).access_token
@@ -520,7 +520,7 @@ class TestEnd:
             assert job.sweep().ended == 3
 
     def test_get(self, job):
-        """A job that asks for the token of a grant that is over reports its end."""
+        """A job that requests the token of a grant that has ended reports the end."""
         job.clock.advance(180 * DAY + LIFE)
         for _ in range(2):
             with pytest.raises(NotSignedIn):
@@ -608,7 +608,7 @@ class _answers:
 
 
 class TestEndOfASession:
-    """The same end as a browser meets it, over both shells and every store."""
+    """The end of a grant in a browser, over both shells and every store."""
 
     @pytest.fixture
     def short(self, world):
@@ -641,7 +641,7 @@ class TestEndOfASession:
         assert self.ends(short) == []
 
     def test_until_the_access_token_ends(self, short):
-        """A refresh token that ends first takes no token away that is still good."""
+        """An expired refresh token does not end an access token that is still valid."""
         short.tiktok.refresh_lifetime = HOUR
         browser = short.browser()
         browser.log_in()
@@ -663,7 +663,7 @@ class TestEnding:
         assert "act." not in repr(found)
 
     def test_order(self, job):
-        """A user who consented later comes later."""
+        """A user who consented later is listed later."""
         job.clock.advance(DAY)
         client = httpx2.Client(
             transport=httpx2.WSGITransport(
@@ -687,7 +687,7 @@ class TestEnding:
         assert sorted(early) == sorted(job.people[1:])
 
     def test_unknown_end(self, job):
-        """Where TikTok did not say when the grant ends, nothing is claimed."""
+        """Where TikTok gave no end of the grant, none is listed."""
         with _answers(job.tiktok, lambda reply: reply.pop("refresh_expires_in", None)):
             job.call("renew", job.people[0])
         found = [u.open_id for u in job.call("ending", 4000 * DAY)]
@@ -717,14 +717,14 @@ class TestUnknownKey:
         assert job.sweep() == RefreshSummary(unreadable=3)
 
     def test_old_key_listed(self, job):
-        """With the old key behind the new one every record opens."""
+        """With the old key after the new one every record can be decrypted."""
         old = [key.reveal() for key in job.settings.secret_keys]
         job.tokens = job.another(secret_keys=[secrets.token_urlsafe(32), *old])
         assert job.call("unreadable") == 0
         assert len(job.call("users")) == 3
 
     def test_locks_are_none(self, job):
-        """Other rows of a user are not taken for a record that does not open."""
+        """Other rows of a user are not counted as records that cannot be decrypted."""
         job.clock.advance(LIFE)
         job.sweep()
         assert job.call("unreadable") == 0

@@ -28,7 +28,7 @@ LINES = ["Set-Cookie: a=b", "\r\n<script>alert(1)</script>"]
 
 
 def assert_sendable(answer):
-    """Judge all headers of an answer: tokens, and visible text with spaces."""
+    """Check all headers of an answer: tokens, and visible text with spaces."""
     for name, value in answer.headers:
         assert re.fullmatch(r"[a-z-]+", name), name
         assert re.fullmatch(r"[\x20-\x7e]*", value), (name, value)

@@ -28,11 +28,11 @@ ACCEPTS = ["text/html", "application/json", "*/*", "", "image/*", "\xff"]
 
 @memory_only
 class TestProtectedContent:
-    """Nothing of a protected answer goes out with the way to log in."""
+    """No part of a protected answer is sent with the redirect to log in."""
 
     @pytest.mark.parametrize("way", ["rule", "guard"])
     def test_no_request_gets_content(self, world, raw, way):
-        """Whatever its method and types, an anonymous request sees no content."""
+        """Whatever its method and types, an anonymous request gets no content."""
         if way == "rule":
             world.with_settings(protect=["/x"])
         show(world, members_only(way), [("x-secret", "yes"), ("set-cookie", "a=b")])

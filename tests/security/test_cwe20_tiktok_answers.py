@@ -53,7 +53,7 @@ def test_answer(fault):
             response = httpx2.Response(
                 fault.status,
                 headers=fault.headers,
-                # A stream, so that nothing is unpacked before the client sees it.
+                # A stream, so that nothing is decompressed before the client reads it.
                 stream=httpx2.ByteStream(fault.body_for(call)),
             )
             transport = httpx2.MockTransport(lambda _: response)
@@ -79,7 +79,7 @@ def store(clock):
 
 
 class Flows:
-    """Goes through a flow with one answer of TikTok's in it."""
+    """Runs a flow with one answer of TikTok's in it."""
 
     def __init__(self, world):
         self.world = world.with_settings(disconnect_path="/disconnect")
@@ -161,13 +161,13 @@ def test_token_that_has_ended(world, name):
 
 
 def test_dead_access_token(world):
-    """An access token that TikTok no longer knows is as good as revoked."""
+    """An access token that TikTok rejects as unknown counts as revoked."""
     [fault] = [f for f in FAULTS if f.name == "a dead access token"]
     assert Flows(world).meet("revoke", fault) == (303, False)
 
 
 def test_profile_field(world):
-    """A field of a profile that is not what it must be is left out, and nothing else."""
+    """A malformed field of a profile is left out; the others are kept."""
     user = {"open_id": OPEN_ID, "display_name": ["x"], "follower_count": 7}
     body = json.dumps({"data": {"user": user}}).encode()
     world.tiktok.fail("user_info", body=body)

@@ -195,7 +195,7 @@ class TestRefresh:
         assert report(world, "scopes_changed") == []
 
     def test_other(self, signed_in, world, tiktok):
-        """Of a refresh's scopes only those that were granted before count."""
+        """A refresh adds no scopes to those that were granted before."""
         tiktok.change = lambda answer: answer.update(scope="video.list,video.publish")
         world.clock.advance(DUE)
         assert signed_in.me()["scopes"] == ["video.list"]

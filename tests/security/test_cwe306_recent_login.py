@@ -88,7 +88,7 @@ class TestOtherSite:
         assert not passes(guarded)
 
     def test_two_at_once(self, guarded, world):
-        """Of silent logins that come back at the same moment none counts.
+        """Silent logins that complete at the same time do not count either.
 
         The second callback still brings the cookie of the session that the first one
         has replaced.
@@ -188,7 +188,7 @@ class TestThief:
 
 
 class TestSecondPerson:
-    """Somebody else sits at the browser in which the victim is signed in."""
+    """Another person uses the browser in which the victim is signed in."""
 
     def test_own_account(self, guarded, world):
         """With an own account they pass as themselves, and the victim's session ends."""

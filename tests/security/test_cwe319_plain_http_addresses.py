@@ -61,7 +61,7 @@ def test_websocket_origin(uri):
             assert fault(websocket_origins=[origin]).startswith("websocket_origins")
 
 
-#: As origins these are what they look like: some other host.
+#: As origins these are another host, as they look.
 LIKE_ANY_OTHER = {
     "http://localhost.attacker.example",
     "http://127.0.0.1.attacker.example",

@@ -75,7 +75,7 @@ SPOOFED = [
             "x-ssl-client-cert",
         )
     ),
-    # Servers under WSGI cannot tell these from the ones with hyphens.
+    # WSGI servers cannot distinguish these from the ones with hyphens.
     ("x_forwarded_host", "evil.example"),
     ("x_original_url", "/"),
     ("remote_user", "somebody"),
@@ -90,7 +90,7 @@ class TestSpoofedHeaders:
     """No header names another host, path, scheme or user."""
 
     def seen(self, raw, more):
-        """Return all answers to one visitor, less what is random in them."""
+        """Return all answers to one visitor, without their random parts."""
         raw.cookies.clear()
         found = []
         for method, path, headers in (
@@ -156,7 +156,7 @@ class TestIdentity:
     """The user is passed to the app in one object, and in no header."""
 
     def test_app_gets_one_object(self, world, raw):
-        """The app sees the request's own headers, and beside them our object only."""
+        """The app gets the request's own headers, and only our object besides."""
         raw.log_in()
         seen = []
         cookie = f"{SESSION}={raw.cookies[SESSION]}"

@@ -57,7 +57,7 @@ def assert_refused(response):
 
 class TestOwnBrowser:
     def test_reaches(self, world, logins):
-        """What a link carries reaches `on_login`."""
+        """Data that a login link carries reaches `on_login`."""
         browser = world.browser()
         carried = {"invite": "k9x2-moon", "plan": 'grün\n"x"\u2028', "": "\x00"}
         link = link_for(browser, next="/private", carry=carried)
@@ -66,7 +66,7 @@ class TestOwnBrowser:
         assert logins[0].carried == carried
 
     def test_in_no_url(self, world, logins):
-        """No URL of the trip shows it, in plain text or in base64."""
+        """No URL of the login contains it, in plain text or in base64."""
         browser = world.browser()
         link = link_for(browser, carry=CARRY)
         authorize = browser.get(link).headers["location"]
@@ -127,7 +127,7 @@ class TestOwnBrowser:
             assert "carried" not in response.json()[0]
 
     def test_scopes_and_account(self, world, logins):
-        """It goes with further scopes and with another account."""
+        """It is carried with further scopes and with another account."""
         browser = world.browser()
         link = link_for(
             browser, carry=CARRY, scopes=["user.info.stats"], choose_account=True
@@ -151,7 +151,7 @@ class TestOwnBrowser:
         assert logins[0].carried == CARRY
 
     def test_longest(self, world, logins):
-        """The longest data goes through, with a long address and every scope."""
+        """The longest data is carried, with a long address and every scope."""
         browser = world.browser()
         room = LONGEST - len('{"a":""}')
         for value in (room * "x", room // 2 * "ü"):
@@ -207,7 +207,7 @@ class TestWrong:
         ids=str,
     )
     def test_value_error(self, world, logins, carry, words):
-        """What no login carries is a ValueError that says what is wrong."""
+        """Data that no login can carry is a ValueError that says what is wrong."""
         world.link = {"carry": carry}
         response = world.browser().get("/link")
         [text] = response.json()
@@ -331,7 +331,7 @@ class TestTime:
 
 
 class TestSecondUser:
-    """Somebody else at the same browser."""
+    """Another person at the same browser."""
 
     def test_after_logout(self, world, logins):
         """A link that was made before a logout is dead after it."""

@@ -66,7 +66,7 @@ def assert_nothing(site, tokens, *user_ids):
 
 @memory_only
 class TestHostilePage:
-    """A page of another site begins no trip, whatever its requests say."""
+    """A page of another site begins no connection, whatever its headers are."""
 
     def test_post(self, site, raw):
         """A POST begins one only if every header that is sent names this site."""
@@ -93,7 +93,7 @@ class TestHostilePage:
 
     @pytest.mark.parametrize("dest", ["image", "iframe", "empty", "script", "embed"])
     def test_no_document(self, site, raw, dest):
-        """An image, frame or script begins no trip, from this site either."""
+        """An image, frame or script begins no connection, on this site either."""
         raw.cookies["app-user"] = "victim"
         headers = [("sec-fetch-dest", dest), ("sec-fetch-site", "same-origin")]
         for method in ("GET", "POST"):
@@ -102,7 +102,7 @@ class TestHostilePage:
             assert not answer.set_cookies
 
     def test_prefetch(self, site, raw):
-        """A link that a browser fetches ahead begins no trip."""
+        """A link that a browser prefetches begins no connection."""
         raw.cookies["app-user"] = "victim"
         headers = [("sec-purpose", "prefetch"), ("sec-fetch-site", "same-origin")]
         assert not raw.ask("GET", CONNECT, headers=headers).set_cookies
@@ -115,7 +115,7 @@ class TestHostilePage:
         assert (answer.status, answer.set_cookies) == (405, {})
 
     def test_long_query(self, site, raw):
-        """A query that is too long is answered by a page, and begins no trip."""
+        """A query that is too long is answered by a page, and begins no connection."""
         raw.cookies["app-user"] = "victim"
         for query in (b"x" * (64 * 1024 + 1), b"next=/" + b"y" * 60_000):
             answer = raw.ask("POST", CONNECT, query=query, headers=SAME_ORIGIN)
@@ -151,14 +151,14 @@ class TestHostilePage:
         "target", ["//evil.example", "https://evil.example/", "/\\evil", CONNECT]
     )
     def test_next(self, site, tokens, target):
-        """The trip ends on this site, and not on a path of the middleware."""
+        """The flow ends on this site, and not on a path of the middleware."""
         browser = browser_of(site, "victim")
         response = connect(browser, f"?next={target}")
         assert response.headers["location"] == "/"
 
 
 class TestOtherBrowser:
-    """A trip ends in the browser where it began."""
+    """A connection is completed only by the browser that began it."""
 
     def test_attackers_callback(self, site, tokens):
         """The attacker's callback connects nothing to the victim's user."""
@@ -168,7 +168,7 @@ class TestOtherBrowser:
         assert_nothing(site, tokens, "attacker", "victim")
 
     def test_attackers_callback_during_the_victims_trip(self, site, tokens):
-        """It does not, while the victim has a trip of their own under way either."""
+        """Nor is it while the victim has begun a connection of their own."""
         attacker, victim = browser_of(site, "attacker"), browser_of(site, "victim")
         callback = attacker.consent(begin(attacker))
         begin(victim)
@@ -183,7 +183,7 @@ class TestOtherBrowser:
         assert_nothing(site, tokens, "attacker", "victim")
 
     def test_code_in_the_attackers_own_trip(self, site, tokens):
-        """A code of the victim's with the state of the attacker's trip fails at PKCE."""
+        """A victim's code with the state of the attacker's connection fails at PKCE."""
         attacker, victim = browser_of(site, "attacker"), browser_of(site, "victim")
         stolen = query_of(victim.consent(begin(victim)))["code"]
         own = begin(attacker)
@@ -194,7 +194,7 @@ class TestOtherBrowser:
 
 
 class TestOtherUser:
-    """A trip ends for the user of the app for whom it began."""
+    """A connection is completed only for the app's user who began it."""
 
     @pytest.mark.parametrize("present", [None, "user-2", "USER-1", "user-1 "])
     def test_changed_in_between(self, site, tokens, present):
@@ -210,7 +210,7 @@ class TestOtherUser:
         assert event.reason == "connect_other_user"
 
     def test_code_is_not_left_for_the_next(self, site, tokens):
-        """The trip's cookies are gone then: it is not finished by going back either."""
+        """Its cookies are deleted then: going back cannot complete it either."""
         browser = browser_of(site, "user-1")
         callback = browser.consent(begin(browser))
         sign_in(browser, "user-2")
@@ -233,7 +233,7 @@ class TestOtherUser:
         assert owners(tokens, "user-1", "user-2") == ["user-1"]
 
     def test_trip_of_another_user_under_way(self, site, tokens):
-        """Two users of one browser finish each their own trip, in any order."""
+        """Two users of one browser complete their own connections, in any order."""
         browser = browser_of(site, "user-1")
         first = browser.consent(begin(browser), person=site.tiktok.people[0])
         sign_in(browser, "user-2")
@@ -244,7 +244,7 @@ class TestOtherUser:
 
 
 class TestOtherPurpose:
-    """A login's trip logs in, and a trip that connects does nothing else."""
+    """A login only logs in, and a connection only connects."""
 
     def test_login_connects_nothing(self, site, tokens):
         """A login of a person who is signed in to the app connects nothing."""
@@ -254,14 +254,14 @@ class TestOtherPurpose:
         assert owners(tokens, "user-1") == []
 
     def test_connect_signs_no_user_in(self, site, tokens):
-        """The callback of a trip that connects sets no session cookie."""
+        """The callback of a connection sets no session cookie."""
         browser = browser_of(site, "user-1")
         response = connect(browser)
         assert "__Host-tiktok=" not in response.headers["set-cookie"]
         assert not browser.signed_in
 
     def test_states_exchanged(self, site, tokens):
-        """A code with the state of the other trip comes to nothing."""
+        """A code with the state of the other flow is refused."""
         browser = browser_of(site, "user-1")
         login = query_of(browser.consent(browser.begin()))
         own = query_of(browser.consent(begin(browser)))
@@ -272,7 +272,7 @@ class TestOtherPurpose:
         assert not browser.signed_in
 
     def test_path_was_removed(self, site, tokens):
-        """A trip does not log in after a deployment without ``connect_path``."""
+        """A connection does not log in after a deployment without ``connect_path``."""
         browser = browser_of(site, "user-1")
         callback = browser.consent(begin(browser))
         trip = browser.cookies()
@@ -285,7 +285,7 @@ class TestOtherPurpose:
         assert later.get(CONNECT).status_code == 404
 
     def test_it_is_no_login_under_way(self, site):
-        """A guard does not take a trip that connects for a login that was left."""
+        """A guard does not count a connection as a login that was not completed."""
         browser = browser_of(site, "user-1")
         begin(browser, "?next=/private")
         response = browser.get("/private")
@@ -358,7 +358,7 @@ class TestCurrentUser:
 
     @memory_only
     def test_no_code_inside(self, world):
-        """It sees neither the code nor the state of a callback, nor any query."""
+        """It is given neither the code nor the state of a callback, nor any query."""
         seen = []
 
         def current(connection):
@@ -394,7 +394,7 @@ class TestCurrentUser:
 
 
 class TestRace:
-    """Two trips at the same moment."""
+    """Two connections at the same time."""
 
     def test_two_users(self, site, tokens):
         """Two users who connect one account at the same moment: exactly one has it."""
@@ -441,7 +441,7 @@ class TestRace:
 
 
 def test_origin_of_the_confirmation(site):
-    """The question's own button begins the trip: its form is of this site."""
+    """The confirmation's own button begins the connection: it is a same-site form."""
     browser = browser_of(site, "user-1")
     page = browser.get(CONNECT + "?next=/who")
     assert f'action="{CONNECT}?next=/who"' in page.text

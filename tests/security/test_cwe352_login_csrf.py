@@ -280,7 +280,7 @@ class TestTwoInstances:
         return make_settings(cookie_name="one")
 
     def test_logins_do_not_meet(self, world, raw):
-        """A second instance neither sees nor ends the first's login and session."""
+        """A second instance neither accepts nor ends the first's login and session."""
         raw.log_in()
         first = dict(raw.cookies)
         assert set(first) == {"__Host-one"}

@@ -38,7 +38,7 @@ def settings():
 
 @pytest.fixture
 def report(caplog):
-    """Return what the package logged since it was last asked, less what is usual."""
+    """Return what the package logged since the last call, without the usual lines."""
     caplog.set_level(logging.DEBUG, "tiktok_oauth_middleware")
 
     def since():
@@ -75,7 +75,7 @@ def row_of(world, person):
 def put(world, key, value):
     """Write over a row, as anyone with access to the store can."""
     assert world.store.compare_and_set(key, world.store.get(key), value, 10_000)
-    world.clock.advance(2)  # past what is in memory
+    world.clock.advance(2)  # past the cached session
 
 
 # --- another purpose ---------------------------------------------------------------
@@ -246,7 +246,7 @@ def tampered(value):
 def test_tampered_session_cookie(world, report):
     """A changed session cookie is anonymous, quietly, without a read of the store.
 
-    What looks like one of ours is deleted with the answer.
+    A cookie with our name is deleted by the response.
     """
     browser = world.browser()
     browser.log_in()

@@ -58,7 +58,7 @@ def echo_path(world):
 class TestOurPaths:
     @pytest.mark.parametrize("path", OWN.values(), ids=OWN.keys())
     def test_only_the_exact_path_is_ours(self, world, raw, path):
-        """Any other spelling goes to the app, which sees it as it came."""
+        """Any other spelling is passed to the app unchanged."""
         world.with_settings(**ALL_PATHS)
         assert raw.ask("GET", path).one("x-app") is None
         echo_path(world)

@@ -15,7 +15,7 @@ from .conftest import memory_only
 
 @memory_only
 class TestShape:
-    """A request chooses scopes and `next`, and nothing else of a login."""
+    """A request chooses only the scopes and `next` of a login."""
 
     NAMES = [
         "client_key",
@@ -58,7 +58,7 @@ class TestShape:
             assert self.asked(raw, method, query) == plain
 
     def asked(self, raw, method, query):
-        """Return what is sent to TikTok, less what is random."""
+        """Return what is sent to TikTok, without its random parts."""
         answer = raw.ask(method, LOGIN, query=query, body=query, headers=SAME_ORIGIN)
         assert answer.status == 303
         address, _, sent = answer.location.partition("?")

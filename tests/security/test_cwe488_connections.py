@@ -162,7 +162,7 @@ class TestOneLogin:
         assert server.connections() == [1, 2]
 
     def test_second_secret(self, server, world, monkeypatch):
-        """An exchange with the previous secret goes over another connection."""
+        """An exchange with the previous secret uses another connection."""
         refused = {"error": "invalid_client", "error_description": "no"}
         monkeypatch.setattr(
             "tests.support.faulty_tiktok.tokens", lambda user: dict(refused)

@@ -37,7 +37,7 @@ STEPS = (0, LIFE - 60, LIFE - 60, LIFE + 1)
 
 
 class Owners(FakeTikTok):
-    """A stand-in that remembers whose each token is."""
+    """A stand-in that records each token's user."""
 
     def __init__(self, **options):
         people = [
@@ -85,7 +85,7 @@ def switching():
 
 
 def wrong(tiktok, person, response):
-    """Return what is wrong with what the app saw of a user, if anything."""
+    """Return what is wrong with the app's view of a user, if anything."""
     if response.status_code != 200:
         return response.text
     me = response.json()

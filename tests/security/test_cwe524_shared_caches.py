@@ -40,7 +40,7 @@ class SharedCache:
         return answer
 
 
-#: Every way in which an app can find out, or tell, who is signed in.
+#: Every way in which an app can read, or show, who is signed in.
 LOOKS = {
     "is_authenticated": lambda auth: auth.is_authenticated,
     "open_id": lambda auth: auth.open_id,

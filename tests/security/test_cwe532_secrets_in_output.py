@@ -45,7 +45,7 @@ KEEPERS = (PACKAGE, "itsdangerous")
 
 
 class Listening(MeddledTikTok):
-    """A stand-in that remembers every secret that it got or gave."""
+    """A stand-in that records every secret that it received or issued."""
 
     def __init__(self, **options):
         super().__init__(**options)
@@ -109,7 +109,7 @@ def spellings(secret):
     return found
 
 
-#: Why something happened is one of these, and never a text that somebody sent.
+#: A reason is one of these, and never text from a request or an answer.
 REASONS = {
     "",
     *(kind.code for kind in vars(errors).values() if hasattr(kind, "code")),
@@ -309,7 +309,7 @@ def listening(request, shell, store, settings, tiktok, clock):
 
 
 class Watch:
-    """Collects what comes out of a world, and the secrets that go in."""
+    """Collects a world's output, and the secrets that it was given."""
 
     def __init__(self, world, tiktok):
         self.secrets = tiktok.secrets

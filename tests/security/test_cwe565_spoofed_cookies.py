@@ -1,4 +1,4 @@
-"""Cookies that look like a session's, and are none (CWE-565)."""
+"""Forged cookies that look like a session's (CWE-565)."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class TestName:
 
 @memory_only
 class TestSpoofing:
-    """The genuine cookie counts, and nothing that looks like it."""
+    """Only the genuine cookie is accepted, and none that looks like it."""
 
     def test_neighbours(self, raw):
         """The cookie signs in among neighbours of any kind, which alone sign no user in."""

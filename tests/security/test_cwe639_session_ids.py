@@ -47,7 +47,7 @@ def people(world, raw):
 
 class TestOthers:
     def test_end_of_anothers(self, world, people, tokens):
-        """With an id of another user's session a user ends nothing, and learns nothing."""
+        """An id of another user's session ends nothing, and reveals nothing."""
         (me, mine), (other, theirs) = people.items()
         world.events.clear()
         for session in tokens.sessions(other):
@@ -75,7 +75,7 @@ class TestOthers:
         assert not first & second
 
     def test_second_user_of_a_browser(self, world, raw, tokens):
-        """A second user of the same browser sees a session of their own, and no other."""
+        """A second user of the same browser lists only a session of their own."""
         me, other = (person.open_id for person in world.tiktok.people[:2])
         raw.log_in()
         [before] = tokens.sessions(me)
@@ -134,7 +134,7 @@ class TestOpensNothing:
             assert session.session_id not in key
 
     def test_nothing_in_the_log(self, world, people, tokens, caplog):
-        """What is logged of an ended session is neither cookie nor hash."""
+        """The log of an ended session contains neither its cookie nor its hash."""
         (me, visitors), _ = people.items()
         digests = [session.digest for session in kept(world, me).sessions]
         [first, _] = tokens.sessions(me)

@@ -152,7 +152,7 @@ def reset(*parts):
 
 
 def drip(start, byte):
-    """Return a script that goes on for ever, a byte at a time."""
+    """Return a script that never ends, a byte at a time."""
 
     def script(server, peer):
         peer.sendall(start)
@@ -345,7 +345,7 @@ def world(world, server, tiktok):
 
 
 class Flows:
-    """Goes through a flow with one script in it."""
+    """Runs a flow with one script in it."""
 
     def __init__(self, world, server):
         self.world, self.server = world, server
@@ -432,7 +432,7 @@ def test_bomb_is_not_unpacked(world, server):
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("call", CALLS)
 def test_redirect(world, server, call, status):
-    """A redirect is no answer: nothing goes to where it leads, on this host or another."""
+    """A redirect is an error: it is not followed, to this host or another."""
     elsewhere = Server()
     try:
         for target in (

@@ -49,7 +49,7 @@ def request(method="GET", path="/open", query="", root="", body=b"", **headers):
     return {**sent, "headers": named}
 
 
-#: What anybody can send, by what is different each time.
+#: Requests that any client can send, by the part that differs each time.
 INPUTS = {
     "login scopes": lambda n: request(path=LOGIN, query=f"scopes={text(n)}"),
     "login scopes, many": lambda n: request(
@@ -116,7 +116,7 @@ INPUTS = {
 
 
 async def plain_asgi(scope, receive, send):
-    # An app that asks whether somebody is signed in, as most do.
+    # An app that checks whether the request is authenticated, as most do.
     assert not scope["tiktok"].is_authenticated
     headers = [(b"content-type", b"text/plain")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -241,7 +241,7 @@ def test_kept(served, kind, monkeypatch):
         logger.setLevel(level)
     assert kept < MOST_KEPT
     now = {name: cache.cache_info().currsize for name, cache in caches()}
-    # Nor did any of them go into a table where it would push out what is of use.
+    # Nor did any of them enter a cache, where it would evict useful entries.
     assert {
         n: now[n] - sizes.get(n, 0) for n in now if now[n] - sizes.get(n, 0) > 2
     } == {}

@@ -66,7 +66,7 @@ class TestGrowth:
         assert (answer.status, answer.location) == (303, target)
 
     def test_long_address_beside_many_scopes(self, world, raw):
-        """A login whose cookie would be too large forgets where to return to."""
+        """A login whose cookie would be too large returns to the default page."""
         scopes = [f"some.quite.long.scope.{number:02}" for number in range(40)]
         world.with_settings(optional_scopes=scopes, cookie_name="n" * 64)
         for length in (0, 1000, 2047):

@@ -10,7 +10,7 @@ from .conftest import memory_only
 
 @memory_only
 class TestNothingToLoop:
-    """A failed login ends on a page; no answer goes to TikTok by itself again."""
+    """A failed login ends on a page; no answer redirects to TikTok again."""
 
     @pytest.fixture
     def settings(self):

@@ -52,7 +52,7 @@ class TestNothingIsGiven:
         assert ":used:" in key
 
     def test_callback_again(self, world):
-        """The callback of a refused login signs no one in later either."""
+        """The callback of a refused login signs no user in later either."""
         refused = refusing(world, LoginRefused("No."))
         browser = refused.browser()
         callback = browser.consent(browser.begin())
@@ -127,7 +127,7 @@ class TestAtTheSameMoment:
 
 
 class TestSecondUser:
-    """Somebody else logs in at a browser that is signed in."""
+    """Another user logs in at a browser that is signed in."""
 
     @pytest.mark.parametrize("revoke", [False, True])
     def test_first_stays(self, world, revoke):
@@ -151,7 +151,7 @@ class TestSecondUser:
             assert tokens.get(before[0]["open_id"]).access_token == before[0]["token"]
 
     def test_second_trip(self, world):
-        """A login that is refused at its second trip leaves the session of the first."""
+        """A login refused after its second redirect leaves the session of the first."""
         world.with_settings(scopes=["user.info.basic"]).browser().log_in()
         world.with_settings(scopes=["user.info.basic", "video.list"])
         browser = world.browser()

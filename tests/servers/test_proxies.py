@@ -86,7 +86,7 @@ CADDY = """
 
 @dataclass(frozen=True)
 class Proxy:
-    """One proxy: its command, what is around the page's block, and what is put in it."""
+    """One proxy: its command, the text around the page's block, and replacements."""
 
     command: str
     around: str = "{page}"
@@ -382,7 +382,7 @@ def test_forwarded_headers_change_nothing(site, new_browser):
 
 
 def test_prefix_that_the_proxy_takes_off(name, stand_in, new_browser):
-    """Below a prefix a login goes through, and its links have the prefix."""
+    """Below a prefix a login succeeds, and its links have the prefix."""
     with TemporaryDirectory() as folder, ExitStack() as stack:
         site = Site(name, Path(folder), stand_in, prefix="/shop")
         stack.enter_context(site.serve())

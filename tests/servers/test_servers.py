@@ -94,7 +94,7 @@ def test_back_to_encoded_pages(browser, target):
     """A page that was asked for with encoded text is come back to with the same."""
     back = browser.log_in(browser.get(target).headers["location"])
     assert back.headers["location"] == target
-    # The example has nothing below /members, but whoever logged in may look.
+    # The example has nothing below /members: a signed-in user gets a 404.
     expected = 200 if target.startswith("/profile") else 404
     assert browser.get(target).status_code == expected
 
@@ -151,7 +151,7 @@ def test_logout(browser, new_browser):
     assert response.headers["location"] == "/"
     assert browser.cookie is None
     assert browser.me().status_code == 401
-    # Another worker believes what it saw for a second at most.
+    # Another worker uses its cached session for a second at most.
     until(lambda: thief.me().status_code == 401, "the end of the session")
 
 

@@ -118,7 +118,7 @@ def test_login_under_way(server, browser, interrupt):
     begun = browser.get(f"{LOGIN}?next=/profile?a=b").headers["location"]
     callback = browser.decide(begun)
     answer = interrupt(local(callback), CODE)
-    # As the browser does: the answer's cookies are gone with the answer.
+    # As a browser does: a lost answer's cookies are lost too.
     again = browser.get(callback)
     assert server.tiktok.count("token", grant_type=CODE) == 1
     if server.name in ENDS_AT_ONCE:

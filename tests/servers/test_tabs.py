@@ -240,7 +240,7 @@ def slow_site(
 
 
 def test_cut_off(slow_site, gate):
-    """A browser that goes away in the middle and asks again is signed in, once."""
+    """A browser that disconnects and repeats the request is signed in, once."""
     site = slow_site
     tiktok = site.tiktok
     location, lines = begin(site, "/profile?a=b", {})

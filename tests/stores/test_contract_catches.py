@@ -102,7 +102,7 @@ class MillisecondsOfFourBytes(Right):
 
 
 class ClockAhead(Right):
-    """The database judges by its own clock, which is an hour ahead of who writes."""
+    """The database uses its own clock, which is an hour ahead of the writer's."""
 
     def now(self):
         return self.clock() + 3600
@@ -146,7 +146,7 @@ class ShortKeys(Right):
 
 
 class TextValues(Right):
-    """Values go through a text, and what is no UTF-8 does not come back."""
+    """Values are stored as text, and bytes that are not UTF-8 are lost."""
 
     def kept(self, value):
         return value.decode("utf-8", "replace").encode()

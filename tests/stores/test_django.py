@@ -264,7 +264,7 @@ def test_the_own_connection_is_closed_again(alias: str) -> None:
 
 
 def test_rows_of_a_test_case_go_with_it(alias: str) -> None:
-    """Inside of Django's TestCase rows are seen in the test, and gone after it."""
+    """Inside Django's TestCase rows are visible in the test, and deleted after it."""
     store = made(alias)
     seen = []
 

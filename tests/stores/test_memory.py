@@ -76,7 +76,7 @@ def test_rows_weigh_little_and_the_collector_sees_none() -> None:
 
 @pytest.mark.filterwarnings("ignore:This process.*fork:DeprecationWarning")
 def test_a_child_does_not_wait_for_its_parents_lock(in_a_child: Any) -> None:
-    """A child forked while a thread of its parent holds the lock goes on."""
+    """A child forked while a thread of its parent holds the lock is not blocked."""
     store = MemoryStore()
     store.compare_and_set("row", None, b"value", 60)
     with store._lock:

@@ -45,7 +45,7 @@ def store(redis_url: str) -> Iterator[RedisStore]:
 
 
 def calls(url: str) -> dict[str, int]:
-    """Return how often each command was run, those of this question aside."""
+    """Return how often each command was run, without those of this function."""
     with redis.Redis.from_url(url) as client:
         stats = client.info("commandstats")
     counts = {
@@ -70,7 +70,7 @@ def added(before: dict[str, int], after: dict[str, int]) -> dict[str, int]:
 
 
 def test_a_read_is_one_command(redis_url: str, store: RedisStore) -> None:
-    """Ten reads are ten GETs and nothing else."""
+    """Ten reads are ten GETs and no other command."""
     store.get("row")
     before = calls(redis_url)
     for _ in range(10):
@@ -80,7 +80,7 @@ def test_a_read_is_one_command(redis_url: str, store: RedisStore) -> None:
 
 @pytest.mark.anyio
 async def test_a_read_in_a_loop_is_one_command(redis_url: str) -> None:
-    """Ten reads of the asyncio methods are ten GETs and nothing else."""
+    """Ten reads of the asyncio methods are ten GETs and no other command."""
     store = RedisStore(redis_url)
     await store.aget("row")
     before = calls(redis_url)
@@ -150,7 +150,7 @@ class LosesAnswers:
 def test_a_swap_whose_answer_is_lost_is_still_true(
     store: RedisStore, request: pytest.FixtureRequest
 ) -> None:
-    """A swap that took place says so, though its first answer never came."""
+    """A swap that took place returns True, though its first answer was lost."""
     key = request.node.name
     with LosesAnswers(store._connections().client) as answers:
         store.get(key)
@@ -166,7 +166,7 @@ def test_a_swap_whose_answer_is_lost_is_still_true(
 def test_a_lost_answer_makes_no_other_swap_ours(
     store: RedisStore, request: pytest.FixtureRequest
 ) -> None:
-    """A swap that another made with the same value stays the other's."""
+    """A swap by another caller to the same value is not counted as this one's."""
     key = request.node.name
     store.compare_and_set(key, None, b"used", 60)
     with LosesAnswers(store._connections().client) as answers:
@@ -247,13 +247,13 @@ def test_dead_connections_cost_no_error(redis_server: Any) -> None:
 
 
 def test_a_silent_server_is_an_error_in_time() -> None:
-    """A server that accepts and says nothing costs one time-out, not two."""
+    """A server that accepts and never answers costs one timeout, not two."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         store = RedisStore(f"redis://127.0.0.1:{silent.getsockname()[1]}", timeout=0.3)
         with pytest.raises(StoreError):
             store.get("row")
         store.close()
-        # Whoever waited again would have connected again.
+        # A caller that waited again would have connected again.
         silent.accept()[0].close()
         silent.setblocking(False)
         with pytest.raises(BlockingIOError):
@@ -298,7 +298,7 @@ def test_another_kind_of_row_is_an_error(redis_url: str, store: RedisStore) -> N
 
 @forks
 def test_a_child_has_connections_of_its_own(redis_url: str, store: RedisStore) -> None:
-    """Parent and child use the store after a fork without hearing one another."""
+    """After a fork, parent and child do not read each other's answers."""
     store.compare_and_set("forked", None, b"value", 60)
     child = os.fork()
     if child == 0:
@@ -312,7 +312,7 @@ def test_a_child_has_connections_of_its_own(redis_url: str, store: RedisStore) -
 
 
 def test_each_loop_has_connections_of_its_own(redis_url: str) -> None:
-    """A store serves one event loop after another, and forgets those that closed."""
+    """A store serves one event loop after another, and drops those that closed."""
     store = RedisStore(redis_url)
 
     async def use() -> bytes | None:
@@ -342,7 +342,7 @@ def test_both_faces_see_the_same_rows(redis_url: str, store: RedisStore) -> None
 
 
 def test_a_connection_closed_under_a_waiting_call(redis_server: Any) -> None:
-    """A call whose connection another thread dropped is tried again, however late."""
+    """A call is repeated if another thread dropped its connection, however late."""
     store = RedisStore(redis_server.url, timeout=2.5)
     store.compare_and_set("row", None, b"1", 60)
     connections = store._connections()
@@ -379,7 +379,7 @@ def test_aclose_under_trio(store: RedisStore) -> None:
 
 
 def test_a_blocking_client_has_no_asyncio_face(redis_url: str) -> None:
-    """A store made from a blocking client says what to give it for an event loop."""
+    """In an event loop a blocking client is an error that names the right client."""
     with redis.Redis.from_url(redis_url) as client:
         store = RedisStore(client)
         assert store.get("row") is None
@@ -389,7 +389,7 @@ def test_a_blocking_client_has_no_asyncio_face(redis_url: str) -> None:
 
 @pytest.mark.anyio
 async def test_an_asyncio_client_has_no_blocking_face(redis_url: str) -> None:
-    """A store made from an asyncio client says what to give it for WSGI."""
+    """Under WSGI an asyncio client is an error that names the right client."""
     async with redis.asyncio.Redis.from_url(redis_url) as client:
         store = RedisStore(client)
         assert await store.acompare_and_set("row of a client", None, b"v", 60) is True
@@ -462,7 +462,7 @@ def test_decoding_is_refused(redis_url: str, made: str) -> None:
 
 
 def test_what_is_no_client_is_refused() -> None:
-    """Anything but a URL or a client is a ConfigurationError that says what it was."""
+    """A value that is no URL or client is a ConfigurationError that names it."""
 
     class Coredis:
         """A client of another library: some names are the same, not all."""
@@ -501,9 +501,9 @@ def test_what_is_no_client_is_refused() -> None:
 def test_the_cause_of_no_connection(
     redis_url: str, change: Any, said: str, tmp_path: Any
 ) -> None:
-    """Why there is no connection is said in words, in both worlds and by `check`.
+    """An error names why there is no connection, sync, asyncio and in `check`.
 
-    The address and what is secret in it are in none of them.
+    None of them contains the address or its secrets.
     """
     with closing(socket.socket()) as taken:
         taken.bind(("127.0.0.1", 0))
@@ -544,7 +544,7 @@ except ConfigurationError as error:
 
 
 def test_a_missing_library_is_named() -> None:
-    """Without redis-py, a Redis URL says what to install."""
+    """Without redis-py, a Redis URL is an error that names the package to install."""
     report = subprocess.run(
         [sys.executable, "-c", WITHOUT_REDIS],
         capture_output=True,

@@ -112,7 +112,7 @@ class Pair:
         Both go on running, and so do the connections to either.
         """
         with redis.Redis(port=self.old) as old, redis.Redis(port=self.new) as new:
-            # WAIT would speak of what this one connection wrote.
+            # WAIT would cover only this connection's writes.
             soon(lambda: sorted(new.keys()) == sorted(old.keys()), HANGS)
             new.replicaof("NO", "ONE")
             self.relay.target = self.new
@@ -213,7 +213,7 @@ def test_a_replica_at_the_address(start: Callable[..., int]) -> None:
 
 
 class Server:
-    """Speaks as much Redis as a store needs; its first connection gives errors."""
+    """Serves the Redis commands a store needs; its first connection gives errors."""
 
     def __init__(self, error: bytes, *, always: bool = False) -> None:
         self.error = error
@@ -309,13 +309,13 @@ def test_another_server_is_meant(
             server = answering(error)
             with stores_at(server.port) as stores:
                 assert ask(stores[kind]) is expected, kind
-            # The old connection was dropped: what is asked next finds the new one.
+            # The old connection was dropped: the next command uses the new one.
             assert server.connections >= 2
 
 
 @pytest.mark.parametrize("error", ELSEWHERE[:3], ids=lambda e: e.decode()[:40])
 def test_not_for_ever(answering: Callable[..., Server], error: bytes) -> None:
-    """A server that goes on saying so is given up on."""
+    """A server that repeats the error makes the command fail."""
     server = answering(error, always=True)
     store = RedisStore(f"redis://{HERE}:{server.port}/0", timeout=HANGS)
     with pytest.raises(StoreError):

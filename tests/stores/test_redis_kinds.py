@@ -349,7 +349,7 @@ def cluster(servers: Servers) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="module")
 def broken_cluster(servers: Servers) -> Iterator[Cluster]:
-    """Return a node that has one slot of a cluster, and knows of no others."""
+    """Return a node that serves one slot of a cluster, and lists no other nodes."""
     cluster = Cluster(servers, 1, slots=1)
     yield cluster
     cluster.close()
@@ -404,7 +404,7 @@ class OnCluster(Aged):
     def test_a_row_is_found_while_its_slot_moves(
         self, store: Any, key: str, cluster: Cluster
     ) -> None:
-        """A row is read and swapped while its slot moves, and where it went."""
+        """A row is read and swapped while its slot moves, and after the move."""
         slot = cluster.slot(key)
         old = cluster.owner(slot)
         new = (old + 1) % NODES
@@ -661,7 +661,7 @@ def follow(followers: dict[str, Any], port: int) -> None:
 
     def arrived(name: str, store: Any) -> bool:
         trace = uuid.uuid4().hex
-        # What is written before goes there as well, by way of the old master.
+        # Earlier writes reach it as well, through the old master.
         has_turned = new.info("replication")["role"] == "master"
         try:
             assert store.get(name) == b"kept"
@@ -776,7 +776,7 @@ class Certificate:
 
 
 def tls_server(servers: Servers, certificate: Certificate) -> str:
-    """Start a server that speaks nothing but TLS; return its URL."""
+    """Start a server that accepts only TLS; return its URL."""
     port = free_port()
     options = ["--tls-cert-file", certificate.path, "--tls-auth-clients", "no"]
     options += ["--tls-key-file", certificate.key_path]
@@ -859,7 +859,7 @@ def test_a_wrong_certificate_is_an_error(
 def test_plain_text_to_tls_is_an_error(
     opened: Callable[[str], Any], tls_url: str
 ) -> None:
-    """A store that speaks plain text to a server of TLS is a StoreError."""
+    """A store that sends plain text to a TLS server raises a StoreError."""
     store = opened(tls_url.replace("rediss://", "redis://"))
     with pytest.raises(StoreError, match="TLS"):
         store.get("row")

@@ -87,7 +87,7 @@ def test_open_store_makes_a_redis_store() -> None:
 
 
 def test_the_clock_is_handed_on() -> None:
-    """A store judges expiry by the clock that open_store is given."""
+    """A store computes expiry by the clock that open_store is given."""
     now = [1000.0]
     store = open_store("memory://", clock=lambda: now[0])
     store.compare_and_set("row", None, b"value", 10)

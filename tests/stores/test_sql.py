@@ -43,7 +43,7 @@ def made(url: str, **options: Any) -> SQLStore:
 
 
 def elsewhere(server: Server, driver: str) -> str:
-    """Return a URL like the server's, where nothing answers."""
+    """Return a URL like the server's, on a port where no server listens."""
     return server.url(driver).replace(str(server.port), str(free_port()))
 
 
@@ -208,7 +208,7 @@ def test_keys_are_compared_byte_for_byte(store: SQLStore, other: str) -> None:
 
 
 def test_a_read_is_one_statement(store: SQLStore) -> None:
-    """A read sends the SELECT and nothing else, not even a ROLLBACK."""
+    """A read sends only the SELECT, not even a ROLLBACK."""
     store.compare_and_set("row", None, b"1", 60)
     driver = kept(store)
     if store._source.dialect.driver == "pymysql":
@@ -235,7 +235,7 @@ def test_expired_rows_are_swept(store: SQLStore) -> None:
 
 
 def test_the_clock_is_the_databases(server: Server) -> None:
-    """Hosts whose clocks are days apart judge the life of a row alike."""
+    """Hosts whose clocks are days apart agree when a row expires."""
     store = made(server.url())
     other = SQLStore(server.url(), table=store.table.name)
     assert store._rows._clock is None
@@ -249,7 +249,7 @@ def test_the_clock_is_the_databases(server: Server) -> None:
 
 
 def test_a_missing_table_is_named(server: Server) -> None:
-    """Without its table the store says what is missing, and how it is made."""
+    """Without its table the store's error names the table, and how to create it."""
     store = SQLStore(server.url(), table=some_table())
     with pytest.raises(StoreError, match="no such table: create it with"):
         store.get("row")
@@ -283,7 +283,7 @@ def test_a_restart_costs_no_error(mortal: Server) -> None:
 
 
 class Watched:
-    """The connections of an engine: notes what is sent, and may lose an answer."""
+    """The connections of an engine: records statements, and may lose an answer."""
 
     def __init__(self, engine: sa.Engine) -> None:
         #: Answers that get lost from now on.
@@ -303,7 +303,7 @@ class Watched:
     def lose(self, connection: Any) -> None:
         with suppress(Exception):
             connection.close()
-        # As PyMySQL has it; psycopg tells by its connection, which is closed.
+        # As PyMySQL reports it; psycopg marks its connection as closed.
         raise self.driver.OperationalError(2013, "Lost connection")
 
 
@@ -826,6 +826,6 @@ def test_settings_name_a_database(url: str) -> None:
     ],
 )
 def test_what_names_no_database_is_refused(url: str, match: str) -> None:
-    """A URL that no store can be opened from is refused, with what is known."""
+    """A URL that no store can be opened from is refused; the error lists kinds."""
     with pytest.raises(ConfigurationError, match=match):
         open_store(url)

@@ -325,7 +325,7 @@ def test_the_queue_and_the_file_are_waited_for_once(path: Path) -> None:
 
 
 def test_a_write_waits_for_another(path: Path) -> None:
-    """A swap that finds the file locked goes on as soon as it is free."""
+    """A swap that finds the file locked continues as soon as it is unlocked."""
     store = SQLiteStore(path, timeout=10)
     store.get("row")
     other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)

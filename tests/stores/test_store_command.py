@@ -260,7 +260,7 @@ class TestCreate:
         assert found.endswith("is there already")
 
     def test_at_the_same_moment(self, postgresql: Server) -> None:
-        """Of several processes that create it at once one does, and none fails."""
+        """If several processes create the table at once, none fails."""
         self.drop(postgresql.url())
         made: list[object] = []
 
@@ -326,7 +326,7 @@ class TestCreate:
     def test_no_database(
         self, kind: str, request: pytest.FixtureRequest, capsys: Any
     ) -> None:
-        """A database that is not there is named as what is missing."""
+        """The error for a missing database names it."""
         server = request.getfixturevalue(kind)
         url = server.url().rpartition("/")[0] + "/nowhere"
         assert main(["store", "create", url]) == 1

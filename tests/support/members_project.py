@@ -38,7 +38,7 @@ def accounts(request: object) -> object:
 
 
 def forget(_request: object) -> object:
-    """Forget every TikTok account, without a word to TikTok."""
+    """Delete every TikTok account, without a call of TikTok."""
     from django.http import HttpResponse
 
     from tiktok_oauth_middleware.django.models import StoredRow, TikTokAccount

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-#: What is stripped, ends a line or a segment, or is a slash or a dot to somebody.
+#: Characters that some parser strips, or reads as an end, a slash or a dot.
 _ODD = [
     *(chr(number) for number in range(0x21)),
     *'!"#$%&*+,;<=>?@[\\]^`{|}~\x7f\x80\x85\xa0\xad',

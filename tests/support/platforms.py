@@ -48,7 +48,7 @@ class Platform:
         self, handler: Any, method: str, target: str, headers: Pairs, body: bytes
     ) -> Answer:
         event = self.event(method, target, headers, body)
-        # What is no JSON on the way in or out never passes AWS's door.
+        # AWS refuses events and answers that are not JSON.
         result = handler(json.loads(json.dumps(event)), None)
         return self.answer(json.loads(json.dumps(result)))
 
@@ -183,7 +183,7 @@ class LoadBalancer(Platform):
 
     def event(self, method: str, target: str, headers: Pairs, body: bytes) -> Any:
         path, _, query = target.partition("?")
-        # It does not decode what is in a query.
+        # It does not decode the query.
         split = [item.partition("=") for item in query.split("&") if item]
         pairs = [(name, value) for name, _, value in split]
         sent = [*headers, ("host", self.host), *_ADDED]
@@ -289,7 +289,7 @@ class Azure(Platform):
 
 @dataclass(kw_only=True)
 class Google(Platform):
-    """Google: the framework's own server app; it hears no name of the function."""
+    """Google: the framework's own server app; it is given no name of the function."""
 
     def ask(
         self, handler: Any, method: str, target: str, headers: Pairs, body: bytes

@@ -58,7 +58,7 @@ class Answer:
 
 
 class Raw:
-    """One visitor of a world: its cookies, and nothing else of a browser."""
+    """One visitor of a world, which has cookies and no other part of a browser."""
 
     def __init__(self, world: World) -> None:
         self.world = world

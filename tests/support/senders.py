@@ -55,7 +55,7 @@ REFERERS = {
     "look-alike": [ORIGIN + ".evil.example/"],
 }
 
-#: Nothing between Sec-Fetch-Mode and Sec-Fetch-User speaks of the sender.
+#: No header sorted between Sec-Fetch-Mode and Sec-Fetch-User is about the sender.
 SENDERS = [*itertools.product(SITES, ORIGINS, REFERERS)]
 
 

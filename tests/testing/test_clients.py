@@ -181,7 +181,7 @@ def django_client(name, stack, wrap_asgi, wrap_wsgi):
     return wrap_client(Client(), wrap_wsgi)
 
 
-# --- the way it goes ---------------------------------------------------------------
+# --- the steps of a login ----------------------------------------------------------
 
 
 def test_anonymous(visitor):
@@ -261,13 +261,13 @@ def test_slow_down(visitor):
     visitor.fake.slow_down("token")
     began = time.monotonic()
     assert visitor.log_in().status_code == 503
-    # Whoever waited would have waited for as long as the settings say.
+    # A caller that waited would have waited for as long as the settings say.
     assert time.monotonic() - began < 60
     assert visitor.open_id is None
 
 
 def test_slow_down_a_little(visitor):
-    """A wait of some seconds is one, and the login goes on."""
+    """Seconds of waiting are waited, and the login continues."""
     visitor.fake.slow_down("token", seconds=0.05)
     began = time.monotonic()
     assert visitor.log_in().status_code == 303
@@ -305,7 +305,7 @@ def test_disconnect(visitor, fake):
     headers, body = fake.disconnect()
     assert visitor.open_id == fake.people[0].open_id
     assert visitor.post(WEBHOOK, headers, body).status_code == 200
-    # A sight of somebody is believed for a second.
+    # A session is cached for a second.
     fake.advance(2)
     assert visitor.open_id is None
 

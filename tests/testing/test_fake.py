@@ -35,7 +35,7 @@ FORM = {"content-type": protocol.FORM}
 
 
 class App:
-    """An app that is registered at a stand-in, and says what it likes."""
+    """An app that is registered at a stand-in, and sends any request."""
 
     def __init__(self, fake):
         self.fake = fake
@@ -227,7 +227,7 @@ class TestAuthorize:
             App(FakeTikTok(clock=clock)).consent(redirect_uri=uri)
 
     def test_unknown_parameters(self, app):
-        """Parameters that TikTok does not know are ignored."""
+        """Parameters that TikTok does not define are ignored."""
         assert app.consent(lang="de")["code"]
 
     def test_ask_again(self, app, fake):
@@ -243,7 +243,7 @@ class TestAuthorize:
 
 
 class TestSilentReconnection:
-    """A person who consented before sees no page, whatever the app asks for now."""
+    """A user who consented before gets no page, whatever scopes are requested now."""
 
     MORE = "user.info.basic,video.list,video.upload"
 
@@ -365,7 +365,7 @@ class TestExchange:
         assert app.exchange(code)["error"] == "invalid_grant"
 
     def test_expires(self, app, clock):
-        """A code lives five minutes."""
+        """A code is valid for five minutes."""
         code = app.consent()["code"]
         clock.advance(301)
         assert app.exchange(code)["error"] == "invalid_grant"
@@ -474,7 +474,7 @@ class TestExchange:
 
 class TestRefresh:
     def test_rotates(self, app):
-        """A refresh gives new tokens, and the old refresh token dies at once."""
+        """A refresh gives new tokens, and the old refresh token is invalid at once."""
         first = app.log_in()
         second = app.refresh(first["refresh_token"])
         assert second["refresh_token"] != first["refresh_token"]
@@ -592,7 +592,7 @@ class TestRevoke:
             token_response.read_revoke(reply.status, reply.body)
 
     def test_wants_the_access_token(self, app):
-        """A refresh token is not what is revoked."""
+        """A refresh token cannot be revoked, only an access token."""
         reply = app.revoke(app.log_in()["refresh_token"])
         assert json.loads(reply.body)["error"] == "invalid_grant"
 
@@ -640,7 +640,7 @@ class TestUserInfo:
 
     @pytest.mark.parametrize("token", ["", "act.unknown"])
     def test_no_token(self, app, token):
-        """Without a token that lives it is 401, in the nested shape."""
+        """Without a valid token it is 401, in the nested shape."""
         status, answer = app.user(token)
         assert (status, answer["error"]["code"]) == (401, "access_token_invalid")
         assert answer["data"] == {}
@@ -768,7 +768,7 @@ class TestSwitches:
         assert app.exchange(code)["error"] == "invalid_grant"
 
     def test_slow_down_is_a_time_out(self, app):
-        """A client sees its own time-out."""
+        """A client's own timeout is raised."""
         app.fake.slow_down("token")
         client = httpx2.Client(transport=app.fake.transport)
         with client, pytest.raises(httpx2.ReadTimeout):

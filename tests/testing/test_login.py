@@ -99,7 +99,7 @@ def client(make_client):
 
 
 def me(client):
-    """Return what the app sees of a client."""
+    """Return the app's view of a client."""
     return json.loads(client.get("/who", headers=API).text)
 
 

@@ -37,7 +37,7 @@ NASTY = Person(open_id="nasty", display_name=MARKUP, username="nasty")
 
 
 class _App(BaseHTTPRequestHandler):
-    """An app that shows what comes back to it."""
+    """An app that shows the requests that return to it."""
 
     def do_GET(self):
         body = b"<title>App</title>back"

@@ -215,7 +215,7 @@ class TestErrors:
 
     @pytest.mark.parametrize("bearer", ["", "act.unknown"])
     def test_token(self, ask, url, scope, bearer):
-        """Without a token that lives it is access_token_invalid."""
+        """Without a valid token it is access_token_invalid."""
         status, body = ask(url, bearer=bearer)
         assert (status, body["error"]["code"]) == (401, "access_token_invalid")
 
@@ -459,7 +459,7 @@ class TestNoKinder:
         assert fake.handle("POST", fake_url, JSON, b"").status == 404
 
     def test_own_code(self):
-        """The stand-in judges by code of its own: it imports nothing of the reader's."""
+        """The stand-in verifies with its own code: it imports none of the reader's."""
         import tiktok_oauth_middleware.testing.fake as fake
         import tiktok_oauth_middleware.testing.provider as provider
 

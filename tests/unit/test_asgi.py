@@ -345,7 +345,7 @@ class TestOrigins:
 
 
 class BrokenStore(MemoryStore):
-    """A store whose server is gone."""
+    """A store whose server is down."""
 
     def get(self, key):
         raise StoreError("gone")

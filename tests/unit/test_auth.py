@@ -31,7 +31,7 @@ def signed_out():
 
 
 def test_token_has_its_fields():
-    """A token knows its text, its end and its scopes."""
+    """A token has its text, its expiry and its scopes."""
     token = Token(PLAIN, NOW, "user.info.basic,video.list")
     assert token.access_token == PLAIN
     assert type(token.access_token) is str

@@ -186,7 +186,7 @@ class TestToken:
         assert tiktok.count("video_list") == 0
 
     def test_withdrawn(self, api, tiktok, tokens, open_id):
-        """A user whose consent has ended raises what a job knows already."""
+        """A user whose consent has ended raises the same error as in a job."""
         tiktok.disconnect(tiktok.people[0])
         with pytest.raises(NotSignedIn):
             api.ask(**LIST)
@@ -575,7 +575,7 @@ class TestInRequest:
         wrapped.close()
 
     def test_anonymous(self, settings, store):
-        """An anonymous request has no bearer: no call goes out without a token."""
+        """An anonymous request has no bearer: no call is sent without a token."""
         found = []
 
         def app(environ, start_response):

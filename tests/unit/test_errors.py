@@ -183,6 +183,6 @@ def test_configuration_error_survives_a_pickle():
 
 
 def test_errors_module_imports_nothing_of_ours():
-    """The errors are the floor: they import nothing else of the package."""
+    """The errors are the lowest layer: they import no other module of the package."""
     source = Path(errors.__file__).read_text(encoding="utf-8")
     assert not re.search(r"^\s*(from|import) (\.|tiktok)", source, re.MULTILINE)

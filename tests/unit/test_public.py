@@ -94,7 +94,7 @@ def test_public_module_can_be_imported(module):
 
 
 def test_documents_import_public_names():
-    """What the documents and examples import is public."""
+    """All names that the documents and examples import are public."""
     pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
     pages += (ROOT / "examples").rglob("*.py")
     found = {

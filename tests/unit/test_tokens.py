@@ -92,7 +92,7 @@ class World:
 
 
 def who(client):
-    """Return what the web app sees of a client."""
+    """Return the web app's view of a client."""
     return client.get("/who", headers=API).json()
 
 
@@ -138,7 +138,7 @@ def ask(request):
 
 class TestGet:
     def test_as_in_the_app(self, world, ask):
-        """A job gets the token that the web app sees, and asks TikTok nothing."""
+        """A job gets the web app's token, without a call of TikTok."""
         seen = who(world.browser())
         token = ask(world.tokens(), world.open_id)
         assert token.access_token == seen["token"]
@@ -231,7 +231,7 @@ class TestNotSignedIn:
             ask(world.tokens(), world.open_id)
 
     def test_revoked(self, world, ask):
-        """A grant that TikTok ended is gone, and the sessions with it."""
+        """A grant that TikTok ended is deleted, with its sessions."""
         client = world.browser()
         world.clock.advance(DAY)
         world.tiktok.fail("token", error="invalid_grant")
@@ -244,7 +244,7 @@ class TestNotSignedIn:
         assert world.refreshes == 1
 
     def test_refresh_token_ended(self, world, ask):
-        """A grant whose refresh token has ended is gone, and TikTok is not asked."""
+        """A grant whose refresh token expired is deleted without a call of TikTok."""
         world.tiktok.refresh_lifetime = 2 * DAY
         world.browser()
         world.clock.advance(2 * DAY)
@@ -262,7 +262,7 @@ class TestNotSignedIn:
             ask(world.tokens(), world.open_id)
 
     def test_keep_grants(self, make_world, ask):
-        """With keep_grants=True a job goes on after the last session, and refreshes."""
+        """With keep_grants=True a job still refreshes after the last session."""
         world = make_world(keep_grants=True)
         client = world.browser()
         log_out(client)
@@ -380,7 +380,7 @@ class Meanwhile:
 class TestOneRefresh:
     @pytest.mark.parametrize("shell", ["asgi", "wsgi"])
     def test_job_meets_app(self, world, shell):
-        """While the web app refreshes, a job uses what is still good."""
+        """While the web app refreshes, a job uses the token that is still valid."""
         meanwhile = Meanwhile(world.tiktok)
         client = world.browser(shell, transport=meanwhile.transport)
         before = who(client)["token"]
@@ -399,7 +399,7 @@ class TestOneRefresh:
 
     @pytest.mark.parametrize("shell", ["asgi", "wsgi"])
     def test_app_meets_job(self, world, shell):
-        """While a job refreshes, the web app uses what is still good."""
+        """While a job refreshes, the web app uses the token that is still valid."""
         client = world.browser(shell)
         before = who(client)["token"]
         for _ in range(3):
@@ -527,7 +527,7 @@ class TestForget:
 
 
 class Broken(MemoryStore):
-    """A store whose server is gone."""
+    """A store whose server is down."""
 
     def get(self, key):
         raise StoreError("gone")
@@ -617,7 +617,7 @@ class TestBuilt:
 
 
 def test_across_processes(settings, tmp_path, clock):
-    """A job with a store object of its own over the same file sees the same user."""
+    """A job with a store object of its own over the same file reads the same user."""
     file = tmp_path / "tokens.sqlite3"
     fake = FakeTikTok.for_settings(settings, clock=clock, access_lifetime=DAY)
     with ExitStack() as stack:

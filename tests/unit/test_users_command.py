@@ -122,14 +122,14 @@ class TestIterUsers:
         assert asyncio.run(found()) == [*some.iter_users()]
 
     def test_after(self, some):
-        """An iteration goes on behind the user that an earlier one ended with."""
+        """An iteration continues after the last user of an earlier one."""
         users = [user.open_id for user in some.iter_users()]
         rest = some.iter_users(after=users[321])
         assert [user.open_id for user in rest] == users[322:]
         assert [*some.iter_users(after="nobody")] == []
 
     def test_left_early(self, some, store):
-        """Who leaves the iteration early leaves the rest of the store unread."""
+        """An iteration that is left early leaves the rest of the store unread."""
         users = some.iter_users()
         next(users)
         users.close()
@@ -186,7 +186,7 @@ class TestList:
         assert found != sorted(found)
 
     def test_interrupted(self, some, store, monkeypatch):
-        """Ctrl-C says how many were listed, and the list goes on from there."""
+        """Ctrl-C prints how many were listed, and a later list continues from there."""
         monkeypatch.setattr(_users_command, "SORTED", 100)
         store.interrupts_at = 3
         told = report()
@@ -203,7 +203,7 @@ class TestList:
         assert f"{SOME - 2 * ROWS} stored behind that one" in rest.out.getvalue()
 
     def test_after_an_unknown_user(self, some):
-        """A list that is to go on behind a user who is gone says so, and fails."""
+        """A list that is to continue after a deleted user says so, and fails."""
         last = [*some.iter_users()][-1].open_id
         told = report()
         assert list_users(some, told, after=last) == 0

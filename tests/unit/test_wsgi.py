@@ -120,7 +120,7 @@ def test_generator():
 
 
 def test_refused_generator():
-    """A guard inside a generator replaces the answer, and closes what is thrown away."""
+    """A guard inside a generator replaces the answer, and closes the discarded one."""
     closed = []
 
     def app(environ, start_response):
@@ -298,7 +298,7 @@ def test_late_guard(late):
 
 
 def test_guard_after_write():
-    """A guard that comes after write() changes nothing of what is on its way."""
+    """A guard that refuses after write() does not change the response being sent."""
 
     def app(environ, start_response):
         write = start_response("200 OK", [])

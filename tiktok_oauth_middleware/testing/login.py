@@ -84,7 +84,7 @@ def login_as(  # noqa: PLR0913 - public: what a login can vary
         client: a test client whose base address is the origin of the redirect URI;
             Werkzeug's may have any.
         fake: the stand-in that the app uses as TikTok.
-        person: who logs in; by default the first of the stand-in's people.
+        person: the user to log in; by default the first of the stand-in's people.
         scopes: the ones that the person leaves ticked; by default all requested ones.
             TikTok shows no page to a person who consented before, unless the app asks
             for it.

@@ -742,7 +742,7 @@ def test_mode_of_the_tried_file(path):
 
 
 class TestRecords:
-    """Whether the keys open what is stored."""
+    """Whether the keys decrypt the stored records."""
 
     @pytest.fixture
     def stored(self, tmp_path):

@@ -198,7 +198,7 @@ class TestOtherAnswers:
         assert look_at in found.fix
 
     def test_app_refused(self, fake, endpoints):
-        """An app that TikTok lets no one log in to is wrong."""
+        """An app to which TikTok allows no login is reported as wrong."""
         fake.fail("token", error="unauthorized_client")
         found = verdict(live(endpoints))
         assert (found.code, found.level) == ("live_app_refused", "wrong")
@@ -350,14 +350,14 @@ class TestCommand:
         assert "the-secret-of-another-app" not in str(said)
 
     def test_cannot_tell(self, environment, capsys):
-        """What does not show whether is a note: wrong with --strict only."""
+        """An inconclusive answer is a note: wrong with --strict only."""
         environment.fail("token", times=2, status=503)
         assert main(["check", "--live"]) == 0
         assert main(["check", "--live", "--strict"]) == 1
 
 
 def test_the_form_is_encoded_once(fake):
-    """The secret goes to the endpoint as it is, whatever characters it has."""
+    """The secret is sent to the endpoint unchanged, whatever characters it has."""
     secret = "a+b/c=d&e%20f!*"
     bodies = []
 

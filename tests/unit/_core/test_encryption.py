@@ -193,7 +193,7 @@ def test_equal_values_are_sealed_differently(box):
 
 
 def test_derived_key_is_always_the_same():
-    """A key is derived from its parts and nothing else."""
+    """A key is derived only from its parts."""
     assert derive(NEW, CLIENT_KEY, "session") == derive(NEW, CLIENT_KEY, "session")
     assert len(derive(NEW, CLIENT_KEY, "session")) == 32
     assert len(derive(NEW, CLIENT_KEY, "session", 4)) == 4

@@ -39,7 +39,7 @@ def lands(location):
 
 
 def assert_stays(location):
-    """Judge an emitted Location: sendable, this site, and the path that was checked."""
+    """Check an emitted Location: sendable, this site, and the path that was checked."""
     Response(303, (("location", location),))
     assert location.isascii()
     assert not set(location) & {chr(n) for n in (*range(0x21), 0x5C, 0x7F)}
@@ -282,7 +282,7 @@ def test_longest_target_passes_and_a_longer_one_does_not():
 
 @pytest.mark.parametrize("unit", ["/", "/.", "%", "%2e", "\\", "?", "#", "ü", "/a"])
 def test_target_is_judged_in_linear_time(unit):
-    """A huge target is refused, and what is judged grows with the target."""
+    """A huge target is refused, and the work grows linearly with its length."""
     assert safe_return_to("/a" + unit * 1_000_000) is None
     assert is_linear(safe_return_to, "/a" + unit * 1_000_000)
 
@@ -364,7 +364,7 @@ def test_nothing_refused_is_nothing_logged(query, caplog):
 
 
 def test_judge_knows_a_leaving_target():
-    """The judge of these tests condemns what naive checks let through."""
+    """The parser of these tests rejects targets that naive checks accept."""
     for value in (
         "//evil.example",
         "/\\evil.example",

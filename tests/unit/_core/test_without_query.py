@@ -55,7 +55,7 @@ def test_nested():
 
 
 def test_objects_stay_the_same():
-    """What a middleware of the app's reads again is the same object."""
+    """A middleware of the app that reads it again gets the same object."""
     session, state, headers = Session(user="1"), {"x": object()}, [(b"a", b"b")]
     scope = {"session": session, "state": state, "headers": headers}
     cleaned = without_query(scope, QUERY)
@@ -66,7 +66,7 @@ def test_objects_stay_the_same():
     "query", [b"2", b"code=2&state=1", b"cod=user-12&x=user-12", b"code", b"&&=&code="]
 )
 def test_client_cuts_nothing(query):
-    """What a client writes into the query changes no cookie."""
+    """A client's query changes no cookie."""
     environ = {"HTTP_COOKIE": "app-user=user-12", "QUERY_STRING": query.decode()}
     cleaned = without_query(environ, query)
     assert cleaned["HTTP_COOKIE"] == "app-user=user-12"

@@ -198,7 +198,7 @@ def test_status_and_code_decide(reader, status, code, kind):
     ],
 )
 def test_retry_after_is_heeded_up_to_five_minutes(header, seconds):
-    """TikTok's wish to wait is kept, at most 300 s; what is no number is none."""
+    """TikTok's Retry-After is kept, at most 300 s; one that is no number is ignored."""
     with pytest.raises(TikTokUnavailable) as refused:
         read_token(503, b"", retry_after=header)
     assert refused.value.retry_after == seconds

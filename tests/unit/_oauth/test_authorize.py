@@ -88,7 +88,7 @@ def test_authorize_url_never_carries_the_verifier():
 
 
 def test_authorize_url_asks_again_only_on_request():
-    """The consent page is forced by disable_auto_auth=1, and by nothing else."""
+    """Only disable_auto_auth=1 forces the consent page."""
     assert dict(sent(a_url(ask_again=True)))["disable_auto_auth"] == "1"
     assert "disable_auto_auth" not in a_url(ask_again=False)
 

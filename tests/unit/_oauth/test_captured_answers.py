@@ -234,7 +234,7 @@ def test_revoked(status, body):
 
 
 def test_revoked_before():
-    """A revoke of what is dead says so, with status 200."""
+    """A revoke of an invalid token is an error with status 200."""
     body = {"error": "invalid_grant", "error_description": "Access token is invalid."}
     with pytest.raises(GrantRevoked, match="Access token is invalid"):
         read_revoke(200, json.dumps(body).encode())

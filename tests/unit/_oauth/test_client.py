@@ -124,7 +124,7 @@ class TestFaults:
         return run(once()) if blocking else asyncio.run(once())
 
     def test_redirects_are_not_followed(self, blocking):
-        """A redirect is no answer: the form goes nowhere else."""
+        """A redirect is an error: the form is sent nowhere else."""
         calls = []
 
         def handler(request):

@@ -1,4 +1,4 @@
-"""TikTok's wire format, by the contract: what goes out, what comes in, what it means."""
+"""TikTok's wire format, by the contract: requests, answers and their meaning."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def test_any_2xx_is_a_success(status):
 
 
 def test_unknown_fields_are_ignored():
-    """Fields we do not know change nothing."""
+    """Unknown fields are ignored."""
     assert token_of(refresh_token_expires_in=1, data={}, x=[{}]) == token_of()
 
 
@@ -187,7 +187,7 @@ def test_field_that_must_be_there_is(field, value):
     ids=ascii,
 )
 def test_token_is_visible_ascii(field, value):
-    """A token that could not stand in a header refuses the answer."""
+    """An answer whose token is not valid in a header is refused."""
     with pytest.raises(TikTokError, match=f"unusable {field}"):
         token_of(**{field: value})
 
@@ -200,7 +200,7 @@ def test_longest_token_is_taken(field):
 
 @pytest.mark.parametrize("value", [1, True, [], {}])
 def test_refresh_token_of_another_type_is_refused(value):
-    """A refresh token that is no text refuses the answer."""
+    """An answer whose refresh token is no text is refused."""
     with pytest.raises(TikTokError, match="unusable refresh_token"):
         token_of(refresh_token=value)
 

@@ -85,7 +85,7 @@ def test_profile_needs_no_error_object():
 
 
 def test_unknown_profile_fields_are_left_out():
-    """Fields we do not know are not kept."""
+    """Unknown fields are not kept."""
     assert profile_of(email="x@example.com", phone="1") == profile_of()
 
 

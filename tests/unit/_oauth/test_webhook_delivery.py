@@ -49,7 +49,7 @@ def deliver_signed(delivery, **changes):
 
 
 DELIVERY = json.loads(BODY)
-#: Of the kind that TikTok may as well never deliver: nobody's access hangs on it.
+#: Of a kind that changes no user's access, so a lost delivery does no harm.
 PUBLISHED = DELIVERY | {"event": "video.publish.completed"}
 
 
@@ -298,7 +298,7 @@ def test_webhook_reads_user_openid_only():
     "event", ["portability.download.ready", "video.x", "unheard.of"]
 )
 def test_webhook_about_no_user_is_taken(event):
-    """Events without a user, and events we do not know, are deliveries too."""
+    """Events without a user, and unknown events, are deliveries too."""
     delivery = deliver_signed({"client_key": CLIENT_KEY, "event": event})
     assert (delivery.event, delivery.open_id, delivery.content) == (event, None, {})
 
@@ -391,7 +391,7 @@ def test_webhook_may_be_signed_in_milliseconds(late):
 
 @pytest.mark.parametrize("late", [-301, 72 * 3600 + 301])
 def test_webhook_in_milliseconds_is_as_fresh_as_one_in_seconds(late):
-    """A time in milliseconds is judged like one in seconds."""
+    """A time in milliseconds is compared like one in seconds."""
     header = sign_webhook(BODY, CLIENT_SECRET, SIGNED_AT * 1000)
     with pytest.raises(WebhookRejected, match="too long ago"):
         deliver(header, now=SIGNED_AT + late)

@@ -89,7 +89,7 @@ def counts(found):
 
 class TestCounters:
     def test_login(self, browser, measured):
-        """A login is counted as ok, and nothing else is counted."""
+        """A login is counted once, as ok, and no other counter changes."""
         browser.log_in()
         assert counts(measured()) == {("tiktok_oauth.logins", ("outcome", "ok")): 1}
 

@@ -147,7 +147,7 @@ def traced(world):
 
 
 def spans(exporter):
-    """Return the finished spans in the order of their start, and forget them."""
+    """Return the finished spans in the order of their start, and clear them."""
     found = sorted(exporter.get_finished_spans(), key=lambda span: span.start_time)
     exporter.clear()
     return found
@@ -248,7 +248,7 @@ class TestFlows:
         assert callback.attributes["tiktok_oauth.log_id"] == event.log_id
 
     def test_others(self, browser, world, exporter):
-        """Logout, disconnect and webhook are flows, with what came of them."""
+        """Logout, disconnect and webhook are flows, with their outcome."""
         browser.log_in()
         browser.log_out()
         browser.log_in()
@@ -274,7 +274,7 @@ class TestFlows:
         ]
 
     def test_connect(self, world, exporter):
-        """Connecting is a flow; the callback says what came of it, and of which user."""
+        """Connecting is a flow; the callback's span has its outcome and user."""
         browser = connecting(world).browser()
         sign_in(browser, "user-of-the-app")
         connect(browser)
@@ -356,7 +356,7 @@ class TestRefresh:
         assert is_below(waited, [s for s in found if s.name == "GET /who"][1])
 
     async def test_tasks(self, exporter, settings, clock, tiktok):
-        """Of many tasks on one loop one refreshes; the others link to its span."""
+        """One of many tasks on a loop refreshes; the others link to its span."""
         import anyio
         from opentelemetry import trace
 
@@ -752,7 +752,7 @@ print(store.get("k") is inner)
 
 
 def test_not_imported():
-    """Importing the package imports neither OpenTelemetry nor what is built on it."""
+    """Importing the package imports neither OpenTelemetry nor its instrumentation."""
     check = """
 import sys
 import tiktok_oauth_middleware

@@ -201,7 +201,7 @@ def test_full_of_entries_without_records(site):
 
 
 def test_forgotten_account_leaves_no_row(site):
-    """The row of a user's last account goes with it."""
+    """The row of a user is deleted with the user's last account."""
     site.connect("user 1", "a")
     site.connect("user 1", "b")
     run(site.service.forget(site.record_id("a")))
@@ -295,13 +295,13 @@ class TestRotation:
         assert len(site.rows()) == 1
 
     def test_written(self, site, rotated):
-        """A new connection joins what is listed under an older key."""
+        """A new connection is added to the entry under an older key."""
         site.connect("user 1", "a")
         site.connect("user 1", "b", service=rotated)
         assert site.accounts("user 1", rotated) == ["a", "b"]
 
     def test_renewed(self, site, rotated):
-        """A refresh of the tokens takes the entry over before the old key goes."""
+        """A refresh of the tokens moves the entry before the old key is removed."""
         site.connect("user 1", "a")
         stored = run(rotated.records.load(site.record_id("a")))
         run(rotated.records.replace(stored, stored.record))
@@ -355,5 +355,5 @@ def test_recent_entry_costs_no_write(site, clock):
     ],
 )
 def test_user_id(value, is_fine):
-    """A user id is a text of 1 to 255 bytes, and nothing else."""
+    """A user id must be a text of 1 to 255 bytes."""
     assert (user_id_fault(value) is None) is is_fine

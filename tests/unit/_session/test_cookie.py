@@ -59,7 +59,7 @@ def test_session_cookie_carries_nothing_of_the_user(jar):
 
 
 def test_each_session_is_new(jar):
-    """Two sessions of one user share the grant and nothing else."""
+    """Two sessions of one user share only the grant."""
     one, other = jar.issue(GRANT), jar.issue(GRANT)
     assert one[0] != other[0]
     assert one[1].record_id == other[1].record_id

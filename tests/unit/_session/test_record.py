@@ -229,7 +229,7 @@ def test_an_outline_of_the_first_version():
     ids=["nothing", "a version", "no text", "no times", "a later version"],
 )
 def test_no_record_has_no_outline(packed):
-    """What is no record, or one of a version to come, has neither outline nor times."""
+    """An invalid record, or one of a later version, has neither outline nor times."""
     assert UserRecord.unpack(packed) is None
     assert RecordOutline.of(packed, 0, 0) is None
     assert times_of(packed) is None

@@ -404,7 +404,7 @@ def kept_in(core):
     return run(core.service.records.load("id"))
 
 
-# --- what somebody else does meanwhile ------------------------------------------------
+# --- concurrent changes ---------------------------------------------------------------
 
 LIFE = 7200
 
@@ -489,7 +489,7 @@ class TestMeanwhile:
         assert (kept(world).failures, kept(world).retry_at) == (0, 0)
 
     def test_failures_count(self, signed_in, world, tiktok):
-        """Failures are counted up to thirty, and a success forgets them."""
+        """Failures are counted up to thirty, and a success resets the count."""
         tiktok.fail("token", times=40, status=500)
         for count in range(1, 33):
             world.clock.advance(LIFE if count == 1 else 60)

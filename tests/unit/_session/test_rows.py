@@ -28,7 +28,7 @@ SPACE = space_of("awexampleclientkey")
 @pytest.mark.parametrize("kind", get_args(RowKind))
 @pytest.mark.parametrize("name", ["abc", "ended-x}y", "", "a\nb"])
 def test_key(kind, name):
-    """A key is read as it was made, and a copy knows the kind of each."""
+    """A key is parsed as it was made, and a copy finds the kind of each."""
     key = row_key(SPACE, kind, name)
     assert Row.of(key, SPACE) == Row(kind, name, key)
     assert Row.of(f"{key}:lock", SPACE) == Row(f"{kind}:lock", name, f"{key}:lock")

@@ -137,7 +137,7 @@ class TestStyle:
 
     @pytest.mark.parametrize("nonce", [" ", "a b", 'x"><script>', "'self'", "a=b", "="])
     def test_bad_nonce(self, nonce):
-        """What is no nonce is refused, and not repeated in the error."""
+        """An invalid nonce is refused, and not repeated in the error."""
         with pytest.raises(ConfigurationError, match="nonce is not one") as caught:
             button(nonce=nonce)
         assert nonce.strip() not in str(caught.value) or not nonce.strip()
@@ -254,7 +254,7 @@ def test_django():
 
 
 def test_added_text_is_escaped():
-    """What is added to the button is no longer safe, so that templates escape it all."""
+    """Text added to the button makes it unsafe, so that templates escape it all."""
     template = Environment(autoescape=True).from_string("{{ b }}")
     for added in (
         button() + "<i>",

@@ -1,4 +1,4 @@
-"""Cookies: one strict way to read a header, one way to know that a cookie is ours."""
+"""Cookies: strict reading of the header, and recognition of our own cookies."""
 
 from __future__ import annotations
 

@@ -358,7 +358,7 @@ def test_each_bit(slots, place):
 
 
 def test_any_slot(slots):
-    """The parts of a login are known by what is in them, not by their slots."""
+    """The parts of a login are identified by their content, not by their slots."""
     jar = {}
     begun(slots, jar, "s", b"x" * 2000)
     values = list(jar.values())
@@ -381,7 +381,7 @@ def test_missing_part(slots, missing):
 
 
 def test_ended(slots):
-    """When a login ends its cookies go, and what is no login's; others stay."""
+    """When a login ends its cookies and invalid ones are deleted; others stay."""
     jar = {}
     begun(slots, jar, "long", b"x" * 1000)
     begun(slots, jar, "short", b"x")

@@ -275,7 +275,7 @@ def test_guard_above_the_route(build, module, scopes):
 
 @pytest.mark.parametrize("way", ["object", "function", "router"])
 def test_guard_in_vain_in_a_wrapper(way):
-    """It is seen whatever a project calls what is around the app."""
+    """It is detected whatever the project names the wrappers of the app."""
     inner = FastAPI()
 
     @for_fastapi.requires_tiktok
@@ -408,7 +408,7 @@ class TestDecorator:
 
     @pytest.mark.parametrize("given", ["a view", None, Route("/x", asgi)])
     def test_no_view(self, module, given):
-        """A guard with scopes around what is no view, or a route, is refused at once."""
+        """A guard with scopes around a route or another non-view is refused at once."""
         with pytest.raises(TypeError, match="below the route"):
             module.requires_tiktok("video.list")(given)
 

@@ -110,7 +110,7 @@ def test_fetch_mode_is_no_proof(mode):
     ["host", "x-forwarded-host", "x-forwarded-proto", "forwarded", "x-original-url"],
 )
 def test_forwarded_headers_are_no_proof(name):
-    """No header that names another host speaks of the sender."""
+    """A header that names another host is no header about the sender."""
     assert not is_same_origin(a_request((name, "app.example.com")), OURS)
 
 
@@ -203,7 +203,7 @@ def test_websocket_is_no_page_visit():
     [("GET", True), ("HEAD", True), ("POST", True), ("PUT", False), ("OPTIONS", False)],
 )
 def test_form_is_a_page_visit(method, verdict):
-    """A person sees the answer to a form, too; no form sends other methods."""
+    """A form's answer is shown to a person too; no form sends other methods."""
     assert is_page_visit(a_request(NAMED, method=method)) is verdict
 
 
@@ -287,7 +287,7 @@ def test_long_header_takes_no_longer(name, unit):
 
 
 def test_framework_decides_the_language():
-    """A language that the framework chose goes before the reader's header."""
+    """A language that the framework chose takes precedence over the header."""
     request = a_request(("accept-language", "de"))
     assert language_ranges(request).preferred == ("de",)
     request.language = "pt-BR"

@@ -65,7 +65,7 @@ def test_number_has_two_bounds(bounds):
 
 
 def test_list_has_no_bounds():
-    """Bounds of what is no number, which nothing would check, are no row."""
+    """A row that gives bounds for a value that is no number is refused."""
     with pytest.raises(TypeError, match="nothing else has any"):
         Row(kind=LIST, meaning="x", stand_in=(), least=1, most=2)
 

@@ -25,7 +25,7 @@ class TestOutside:
         return found
 
     def test_wsgi(self):
-        """Under WSGI the flow is suspended meanwhile, and goes on with the result."""
+        """Under WSGI the flow is suspended meanwhile, and continues with the result."""
         backend = ThreadBackend()
 
         async def a_flow():

@@ -109,7 +109,7 @@ class TestCooperative:
         assert sorted(found) == ["broke", "done"]
 
     async def test_leader_is_cancelled(self):
-        """The work goes on when who began it is cancelled, and the others get it."""
+        """The work continues when its first caller is cancelled; the others get it."""
         backend, go_on = AsyncBackend(), anyio.Event()
 
         async def work():
@@ -153,7 +153,7 @@ class TestCooperative:
     @pytest.mark.parametrize("anyio_backend", ["asyncio"])
     @pytest.mark.parametrize("is_drained", [True, False], ids=["lifespan", "none"])
     async def test_cancelled_by_the_server(self, is_drained):
-        """Who is cancelled waits for the work if nobody waits for it at the loop's end."""
+        """A cancelled caller waits for the work if the loop's shutdown does not."""
         backend, go_on = AsyncBackend(), anyio.Event()
         if is_drained:
             backend.expect_drain()

@@ -1,4 +1,4 @@
-"""Accept-Language: what a reader prefers and does not want, from any bytes."""
+"""Accept-Language: preferred and refused languages, from any bytes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def parsed(header):
     ],
 )
 def test_preferred(header, preferred):
-    """Ranges come in the order of their quality; what is none is left out."""
+    """Ranges come in the order of their quality; malformed ones are left out."""
     assert [*parsed(header).preferred] == preferred
 
 

@@ -68,7 +68,7 @@ def test_current(language, catalog):
 
 
 def test_labels_of_the_admin_are_found():
-    """What Django's admin shows is among the texts to translate, from each module."""
+    """The texts of Django's admin are collected from each module."""
     labels = [text for text, _ in tool.admin_labels()]
     assert {"TikTok login", "TikTok account", "token ends", "Refreshed: {}"} <= {
         *labels
@@ -141,7 +141,7 @@ def test_titles_and_buttons_differ(catalog):
 
 
 def test_changes_are_found(tmp_path):
-    """A text that changed is marked, one that is new is empty, one that went is gone."""
+    """A changed text is marked, a new one is empty, a removed one is deleted."""
     catalog = tool.read(tool.SOURCES / "de.po")
     before = tool.template()
     for message in [*catalog]:

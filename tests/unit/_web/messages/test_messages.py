@@ -38,7 +38,7 @@ def chosen(texts, header, name="login_denied"):
 
 @given(st.text(st.characters(codec="latin-1")))
 def test_any_header(header):
-    """Whatever is sent, a language is one that there is."""
+    """Whatever the header is, an available language is chosen."""
     texts = {"DE": GERMAN, "ar": ARABIC, "nl": {"back": "Terug"}}
     assert chosen(texts, header) in {"DE", "ar", "nl", *LANGUAGES} - {"de"}
 
@@ -93,20 +93,20 @@ def test_built_in(header, language):
     ],
 )
 def test_choice(header, language):
-    """The app's language that fits is taken, else ours; where none does, its first."""
+    """A matching language of the app is used, else ours, else the app's first."""
     texts = {"de-AT": GERMAN, "ar": ARABIC, "oc": {"login_denied": ["Non"]}}
     assert chosen(texts, header) == language
 
 
 def test_app_wins():
-    """A wider language of the app goes before a narrower built-in one."""
+    """A wider language of the app takes precedence over a narrower built-in one."""
     texts = {"zh": {"login_denied": ["x", "y"]}}
     assert chosen(texts, "zh-TW") == "zh"
     assert Messages(texts).texts("zh", "login_denied") == ("x", "y")
 
 
 def test_scripts_do_not_mix():
-    """A page in Traditional Chinese has no Simplified text of the app, nor the reverse."""
+    """A Traditional Chinese page has no Simplified text of the app, nor the reverse."""
     texts = Messages({"zh": {"back": "x"}, "zh-Hant": {"stay": "y"}})
     assert chosen({"zh": {"back": "x"}}, "zh-TW") == "zh-Hant"
     assert texts.texts("zh-Hant", "back") == translated("zh-Hant")["back"]
@@ -136,7 +136,7 @@ def test_fallback():
 
 
 def test_fallback_to_english():
-    """A text of a language that is not built in is English, as the app has it."""
+    """In a language that is not built in, missing texts are the app's English ones."""
     texts = Messages({"nl": {"stay": "Blijven"}, "en": {"back": "Home"}})
     assert texts.texts("nl", "back") == ("Home",)
     assert texts.texts("nl", "try_again") == (ACTIONS["try_again"],)
@@ -150,14 +150,14 @@ def test_english_changed():
 
 
 def test_value():
-    """A value goes into its place as it is: nothing in it means anything."""
+    """A value is inserted as it is: no part of it is interpreted."""
     value = "{0} %s {} \\1 {name}"
     said = Messages().sentence("en", "missing", value)
     assert said == f"What is missing is: {value}."
 
 
 def test_value_from_right_to_left():
-    """A value is apart from a text that is written from right to left."""
+    """A value is isolated from a text that is written from right to left."""
     said = Messages().sentence("ar", "leads_to", "/videos")
     assert said.endswith(" \u2068/videos\u2069")
     texts = Messages({"ar": {"leads_to": "to {}"}})
