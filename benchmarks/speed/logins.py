@@ -309,7 +309,7 @@ async def _storm_rows(server: TokenServer, ours: Due) -> AsyncIterator[Row]:
         for _ in range(5):
             cookie = await ours.signed_in()
             await ours.app(scope_of(cookie), receive, send)
-            ours.now += 86400 + 30  # ended: everybody has to wait
+            ours.now += 86400 + 30  # ended: every request has to wait
             before = server.calls()
             scopes = [scope_of(cookie) for _ in range(waiting)]
             began = time.thread_time_ns()

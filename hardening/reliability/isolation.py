@@ -1,6 +1,6 @@
 """Five hundred users at once, in tasks and in threads: each gets their own token.
 
-The stand-in knows whose an access token is. A tenth of the requests come when tokens
+The stand-in records each access token's user. A tenth of the requests come when tokens
 are due, so refreshes of many users run side by side through one HTTP client. That is
 more at once than one process can do in the timeouts of its store: a 503 reveals nothing
 about any user, and is counted apart.

@@ -1,6 +1,6 @@
 """Logouts take effect in all processes within a second; disconnects if TikTok fails.
 
-A process may believe what it read for a second at most. Eight of them, half ASGI and
+A process may use a cached session for a second at most. Eight of them, half ASGI and
 half WSGI, ask without pause as people who are logged out in a ninth, and note when
 the last request began that was still answered as signed in. Clocks are real.
 

@@ -95,7 +95,7 @@ class ChromiumTab(Tab):
 
     @property
     def url(self) -> str:
-        self.page.wait_for_timeout(1)  # lets Playwright's events in
+        self.page.wait_for_timeout(1)  # lets Playwright process its events
         return str(self.page.url)
 
     @property
@@ -284,9 +284,9 @@ class WebKitTab(FirefoxTab):
         self._here.get(url)
 
     def back(self) -> None:
-        # The driver's own Back waits in vain where redirects follow.
+        # The driver's own Back never returns where redirects follow.
         self._here.execute_script("setTimeout(() => history.back())")
-        time.sleep(1)  # else what is read next is still the page before
+        time.sleep(1)  # else the next read returns the previous page
 
     @property
     def url(self) -> str:

@@ -87,7 +87,7 @@ class TestAgain:
     def test_cut_off(self, world, back):
         """A browser that did not get the answer asks again, and is signed in."""
         browser, cookies, callback = back
-        world.browser(**cookies).get(callback)  # whose answer is lost
+        world.browser(**cookies).get(callback)  # its answer is lost
         answer = browser.get(callback)
         assert (answer.status_code, answer.headers["location"]) == (303, TARGET)
         assert browser.signed_in
@@ -127,7 +127,7 @@ class TestAgain:
         assert late.get(late.consent(late.begin())).status_code == 303
 
     def test_after_a_restart(self, world, back):
-        """Another process, with the same keys, shows it too."""
+        """Another process with the same keys shows the result too."""
         _, cookies, callback = back
         world.browser(**cookies).get(callback)
         browser = world.start().browser(**cookies)
@@ -175,7 +175,7 @@ class TestAgain:
         assert newer.cookies()[SESSION] == before
 
     def test_older_session_goes(self, world):
-        """A session that the login replaced does not keep it from being shown."""
+        """The result is shown in a browser whose session the login replaced."""
         browser = world.browser()
         browser.log_in()
         old = browser.cookies()[SESSION]
@@ -187,7 +187,7 @@ class TestAgain:
         assert browser.signed_in
 
     def test_row_is_sealed(self, world, back):
-        """The store sees neither the session nor where the login led."""
+        """The stored result shows neither the session nor the login's target."""
         browser, _, callback = back
         browser.get(callback)
         [key] = rows(world)
@@ -197,7 +197,7 @@ class TestAgain:
 
     @pytest.mark.parametrize(("skew", "status"), [(-60, 303), (-61, 400)])
     def test_clocks_differ(self, world, back, skew, status):
-        """A process whose clock is a minute behind shows it, too."""
+        """A process whose clock is a minute behind shows the result, too."""
         browser, cookies, callback = back
         world.clock.advance(100)
         world.browser(**cookies).get(callback)
@@ -205,7 +205,7 @@ class TestAgain:
         assert browser.get(callback).status_code == status
 
     def test_row_of_another_login(self, world):
-        """A row that was moved over another login's shows nothing."""
+        """A result that was copied to another login's row is not shown."""
         jars, callbacks = [], []
         for person in world.tiktok.people[:2]:
             browser = world.browser()
@@ -238,7 +238,7 @@ def test_further_field():
 
 @pytest.mark.parametrize("further", [{"code": "x"}, {"notes": [Note("x", "y")]}])
 def test_unknown_text(further):
-    """A result with a page or sentence that has no text here is no result either."""
+    """A result with a page or sentence that has no text here is ignored."""
     assert LoginResult.unpack(LoginResult(at=1, **further).pack()) is None
     packed = LoginResult(at=1, code="login_denied", notes=(Note("missing", "y"),))
     assert LoginResult.unpack(packed.pack()) == packed
@@ -291,7 +291,7 @@ class TestReload:
         assert answer.headers.get("location") is None
 
     def test_ended_session(self, world, back):
-        """Neither is a session cookie whose session was ended elsewhere."""
+        """Nor is a session whose record was ended elsewhere redirected."""
         browser, _, callback = back
         browser.get(callback)
         cookies = browser.cookies()
@@ -354,7 +354,7 @@ class TestNothingSpent:
             answer = browser.get(f"{CALLBACK}?{query}&state={state}")
             assert answer.status_code in (400, 403, 503)
             assert browser.cookies() == {}
-            browser.get(f"{CALLBACK}?code=x&state={state}")  # which matches nothing now
+            browser.get(f"{CALLBACK}?code=x&state={state}")  # which matches no row now
         assert rows(world) == []
         assert world.tiktok.requests == []
 
@@ -409,7 +409,7 @@ class TestAtOnce:
             gate.wait()
             second = pool.submit(finish, 1)
             if world.shell != "wsgi":
-                # Whoever waits holds nobody up.
+                # A waiting request does not block others.
                 assert raw.another().ask("GET", "/").status == 200
             assert not first.done()
             gate.open()
@@ -519,7 +519,7 @@ class TestStoreFails:
         return Failing(clock=clock)
 
     def test_mark_whose_answer_is_lost(self, world, clock):
-        """A login that the store marked as used goes on, though its answer was lost.
+        """A login that the store marked as used continues, though the answer was lost.
 
         The next callback would wait for an exchange that no request has begun.
         """
@@ -533,7 +533,7 @@ class TestStoreFails:
         assert browser.signed_in
 
     def test_mark_of_another(self, world, clock):
-        """Whose answer is lost after another callback made the mark makes no exchange."""
+        """No exchange follows if another made the mark and that answer was lost."""
         world.store = LosesAnswers(clock=clock)
         browser = world.start().browser()
         callback = browser.consent(browser.begin())
@@ -572,7 +572,7 @@ class TestStoreFails:
         assert "the result of a login could not be kept" in caplog.text
 
     def test_holder_died(self, world, back):
-        """A callback does not wait for a process that died longer ago than it may take."""
+        """A callback does not wait for a process that died before the time limit."""
         browser, _, callback = back
         state = query_of(callback)["state"]
         world.store.fails_at, world.store.writes = (2, 3), 0
@@ -612,7 +612,7 @@ class TestLostPlace:
         assert f'href="{LOGIN}"' in answer.text
 
     def test_unknown(self, world):
-        """A process that does not know the login says so, and leads to the start."""
+        """A process without the login's data says so, and links to the start."""
         browser = world.browser()
         callback = browser.consent(browser.begin(BEGIN))
         answer = world.start().browser().get(callback)
@@ -729,7 +729,7 @@ class TestOtherAddress:
         "moved", ["moved", "moved=", "moved=1&moved=2", "moved=%FF"]
     )
     def test_whatever_it_says(self, browser, moved):
-        """Whatever value the mark has, the browser is not sent on again."""
+        """Whatever value the mark has, the browser is not redirected again."""
         answer = browser.get(f"{LOGIN}?{moved}", headers=OTHER)
         assert answer.headers["location"].startswith("https://www.tiktok.com/")
 
@@ -737,7 +737,7 @@ class TestOtherAddress:
         "header", ["x-forwarded-host", "x-original-host", "forwarded", "x-host"]
     )
     def test_forwarded(self, browser, header):
-        """No other header decides this."""
+        """No other header changes the address."""
         answer = browser.get(LOGIN, headers={**PAGE, header: "www.app.example.com"})
         assert answer.headers["location"].startswith("https://www.tiktok.com/")
         answer = browser.get(LOGIN, headers={**OTHER, header: "evil.example"})
@@ -767,7 +767,7 @@ class TestOtherAddress:
         assert answer.headers["location"] == f"https://app.example.com{LOGIN}?moved=1"
 
     def test_too_long(self, browser):
-        """A query that no proxy would take in an address is left behind."""
+        """A query too long for proxies is left out of the redirect."""
         answer = browser.get(f"{LOGIN}?next=/{'x' * 5000}", headers=OTHER)
         assert answer.headers["location"] == f"https://app.example.com{LOGIN}?moved=1"
 
@@ -779,7 +779,7 @@ class TestOtherAddress:
         assert browser.get(LOGIN, headers={**OTHER, **ahead}).status_code == 403
 
     def test_guarded_page(self, browser):
-        """A guarded page at another address leads to the login, and that moves."""
+        """A guarded page at another address leads to the login, which is redirected."""
         answer = browser.get("/private?a=b", headers=OTHER)
         answer = browser.get(answer.headers["location"], headers=OTHER)
         assert answer.headers["location"].startswith("https://app.example.com/")
@@ -812,7 +812,7 @@ class Story:
         self.raw = raw
         #: Path, query, target, cookies, time.
         self.logins = []
-        #: By number: the session that came of it.
+        #: The session of each login, by its number.
         self.sessions = {}
         self.ended = set()
         self.exchanged = set()
@@ -952,7 +952,7 @@ def test_frames(world, back):
     world.further["on_event"] = look
     browser = world.start().browser(**cookies)
     assert browser.get(callback).status_code == 303
-    assert "login" in seen  # the event itself, so that we know where we looked
+    assert "login" in seen  # the event itself, which proves that frames were searched
     session = browser.cookies()[SESSION]
     token = browser.me()["token"]
     assert token

@@ -95,7 +95,7 @@ class TestProblem:
         assert "OURS" in response.text
 
     def test_confirmation(self, browser, author):
-        """A page that asks gets its buttons and where they post."""
+        """A confirmation page is given its buttons and the addresses they post to."""
         browser.get(LOGOUT)
         browser.get(DISCONNECT)
         logout, disconnect = author.report
@@ -104,7 +104,7 @@ class TestProblem:
         assert disconnect.actions[0] == Action("Disconnect", DISCONNECT, "POST")
 
     def test_scope(self, browser, author):
-        """A page about missing scopes gets their names in its texts."""
+        """A page about missing scopes is given their names in its texts."""
         for query in ("", "?scopes=video.list"):
             browser.log_in(query, scopes=["user.info.basic"])
         response = browser.get("/videos")
@@ -115,7 +115,7 @@ class TestProblem:
         assert "OURS" in response.text
 
     def test_store(self, browser, author, world):
-        """A store error reaches the page function, and its Retry-After stays."""
+        """A store error is given to the page function, and Retry-After is kept."""
         browser.log_in()
         world.clock.advance(2)
         world.store.is_broken = True
@@ -127,7 +127,7 @@ class TestProblem:
         assert "OURS" in response.text
 
     def test_no_page(self, browser, author, world):
-        """A program gets JSON, and the app's page is not asked."""
+        """A program gets JSON, and the app's page function is not called."""
         assert browser.get("/private", headers=API).status_code == 401
         world.store.is_broken = True
         browser.get("/private", headers=API)
@@ -136,12 +136,12 @@ class TestProblem:
 
 class TestAnswer:
     def test_bytes(self, browser, author):
-        """A page may be bytes, which go out as they are."""
+        """A page may be bytes, which are sent unchanged."""
         author.write = lambda _: "<p>ü".encode()
         assert browser.get(LOGOUT).content == "<p>ü".encode()
 
     def test_none(self, browser, author):
-        """None leaves a page to us."""
+        """If the function returns None, the built-in page is sent."""
         author.write = lambda _: None
         response = browser.log_in(deny=True)
         assert "<h1" in response.text
@@ -171,14 +171,14 @@ class TestAnswer:
         assert f"page returned {type(made).__name__} at confirm_logout" in caplog.text
 
     def test_lone_surrogate(self, browser, author):
-        """Text that has no bytes is sent as far as it has."""
+        """Characters that cannot be encoded are replaced in the page that is sent."""
         author.write = lambda _: "<p>\ud800"
         assert browser.get(LOGOUT).content == b"<p>?"
 
 
 class TestHeaders:
     def test_kept(self, browser, author):
-        """Status, cookies and headers of ours stay on the app's page, but the language."""
+        """The app's page keeps our status, cookies and headers, except the language."""
         theirs = browser.log_in(deny=True)
         author.write = lambda _: None
         ours = browser.log_in(deny=True)

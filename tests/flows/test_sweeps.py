@@ -632,7 +632,7 @@ class TestEndOfASession:
         assert kept(short) is None
 
     def test_log_in_again(self, short):
-        """A login after the end begins a new grant, which no old end touches."""
+        """A login after the end begins a new grant, which the old end leaves valid."""
         browser = short.browser()
         browser.log_in()
         short.clock.advance(DAY + LIFE)

@@ -1,6 +1,6 @@
 """A process that holds the lock of a refresh is killed, stopped, or slow.
 
-Real processes and real signals; the stand-in and the order of events judge. Leases run
+Real processes and real signals; the stand-in and the order of events decide. Leases run
 on real time, so nothing here says how long a takeover takes: `hardening.reliability
 takeover` measures that.
 """

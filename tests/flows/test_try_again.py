@@ -36,7 +36,7 @@ def test_plain(browser):
 
 
 def test_too_late(browser, world):
-    """A login that came too late is tried again where it was going, too."""
+    """Trying an expired login again leads to its target, too."""
     callback = browser.consent(browser.begin("?next=/private"))
     world.clock.advance(601)
     assert again(browser.get(callback)) == f"{LOGIN}?next=/private"

@@ -24,7 +24,7 @@ def current_user(scope):
 
 
 async def enter(request: Request):
-    """Sign in to the app itself, or out."""
+    """Sign in to the app itself, or sign out."""
     user_id = request.query_params.get("user_id")
     request.session.update({"user_id": user_id})
     return PlainTextResponse(tiktok_auth(request).connect_url(next="/done"))
@@ -42,7 +42,7 @@ def site(request, clock):
     app.add_middleware(
         TikTokOAuthMiddleware, settings=settings, current_user=current_user, **given
     )
-    # Added later, so that it stands outside.
+    # Added later, so that it wraps the others.
     app.add_middleware(SessionMiddleware, secret_key="of this test", https_only=True)
     tokens = TikTokTokens(settings, **given)
     with TestClient(app, base_url=ORIGIN, follow_redirects=False) as client:

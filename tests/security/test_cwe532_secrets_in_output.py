@@ -1,6 +1,6 @@
 """Secrets stay inside: in no log, event, page, header, repr, exception or traceback.
 
-A stand-in remembers every secret that passes, and repeats what it is sent in each of its
+A stand-in records every secret it handles, and repeats what it is sent in each of its
 errors. Every journey and fault runs at DEBUG; then all that came out is searched for
 each secret, raw, percent-encoded, in hex and in base64 at any offset.
 """

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def nowhere() -> Iterator[str]:
-    """Return a URL where nothing answers: the port is bound, without a listener."""
+    """Return a URL without a server: the port is bound, without a listener."""
     with closing(socket.socket()) as taken:
         taken.bind(("127.0.0.1", 0))
         yield f"redis://127.0.0.1:{taken.getsockname()[1]}/0"
@@ -37,7 +37,7 @@ class TestMemoryStore(WithClock):
     def store(self, clock: Any) -> MemoryStore:
         return MemoryStore(clock=clock)
 
-    # There is nothing in it that could fail.
+    # It has no part that could fail.
     test_a_failure_is_a_store_error = None  # type: ignore[assignment]
 
 

@@ -77,8 +77,8 @@ def login_as(  # noqa: PLR0913 - public: what a login can vary
     """Log in through the app; return the answer of its callback, without following it.
 
     If TikTok grants less than the app requested, without showing its page, the app
-    sends the browser there once more. That trip is made too, with the same scopes
-    ticked, and the answer to its callback is returned.
+    sends the browser there once more. The helper follows this redirect too, with the
+    same scopes ticked, and returns the answer to its callback.
 
     Args:
         client: a test client whose base address is the origin of the redirect URI;

@@ -1,7 +1,7 @@
 """A login connects its account to a Django user only if that user meant it (CWE-352).
 
 Someone is signed in to Django with a password, and a page of another site sends their
-browser to the login path. TikTok reconnects without its page whoever is signed in to it
+browser to the login path. Without showing its page, TikTok connects any user signed in to it
 in that browser.
 """
 
