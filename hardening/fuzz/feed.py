@@ -1,6 +1,6 @@
 """Feeds one parser, in a separate process, because an engine may end it.
 
-Prints one line of JSON. The contract is judged here and not by the engine, so that a
+Prints one line of JSON. The contract is checked here and not by the engine, so that a
 broken one does not end the run, and both engines are judged alike.
 """
 
@@ -103,7 +103,7 @@ def _kept(parser: Parser) -> list[bytes]:
 
 
 def _by_chance(parser: Parser, feeder: Feeder, seed: int) -> None:
-    """Feed seeds changed at random; those that were changed go on to be changed."""
+    """Feed seeds changed at random; the results are changed again."""
     chance = random.Random(f"{parser.name} {seed}")
     pool = _kept(parser)
     for data in pool:

@@ -46,7 +46,7 @@ from tiktok_oauth_middleware._web.response_headers import keep_private
 from tiktok_oauth_middleware._web.transaction import LoginTransaction
 from tiktok_oauth_middleware.errors import TikTokError, TikTokOAuthError
 
-try:  # of the test group: a run without it judges a little less
+try:  # of the test group: a run without it checks a little less
     import ada_url
 except ImportError:
     ada_url = None  # type: ignore[assignment]
@@ -84,7 +84,7 @@ class Parser:
 
 
 def longer(data: bytes) -> bytes:
-    """Return an input as it is, or over and over where it asks for that."""
+    """Return an input unchanged, or repeated if it ends in `_AGAIN`."""
     if len(data) < 2 or data[-1] != _AGAIN or sum(data) % _ONE_IN:
         return data
     return (data[:-1] * (_LONG // len(data)))[:_LONG]

@@ -36,17 +36,17 @@ _SKIPPED = 62
 _TIMEOUT = 2
 _TIKTOK_SECONDS = 0.4
 _BACK_SECONDS = 2.0
-#: So long without a bad answer, and the store counts as back.
+#: The store counts as available after this time without a bad answer.
 _CALM_SECONDS = 0.3
 _GIVE_UP = 20.0
 
 
-#: A request that began so shortly before an outage may well have met it.
+#: A request that began this shortly before an outage may be affected by it.
 _EVE_SECONDS = 0.1
 
 
 class Outage(NamedTuple):
-    """One outage: from when until when."""
+    """One outage: its start and its end."""
 
     down: float
     back: float
@@ -125,7 +125,7 @@ def _met(fake: Watcher, made: list[Outage]) -> int:
 
 
 def _signed_in(app: Wsgi, fake: Watcher, chance: random.Random) -> list[str]:
-    """Log everybody in, with tokens that end at different times."""
+    """Log all users in, with tokens that end at different times."""
     cookies = []
     for number in range(_USERS):
         fake.access_lifetime = chance.randint(_SHORTEST_LIFE, _LIFE)

@@ -184,7 +184,7 @@ async def _kills(server: _Server, first: float) -> None:
 
 
 async def _outages(server: _Server, pause: float, share: float) -> None:
-    """Restart Redis with its files; lock SQLite for longer than anybody waits."""
+    """Restart Redis with its files; lock SQLite for longer than any timeout."""
     await asyncio.sleep(pause * share)
     while True:
         server.outages += 1

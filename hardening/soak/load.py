@@ -22,12 +22,12 @@ from hardening.reliability.world import (
 
 from .tiktok import FaultyTikTok
 
-#: So many that tokens fall due between two logins of a user.
+#: The number of users: enough that tokens fall due between a user's logins.
 USERS = 1000
 _WAITING = 400
 _LATELY = 12
 _SAME_ORIGIN = {"origin": ORIGIN, "sec-fetch-site": "same-origin"}
-#: A connection that breaks so shortly after a kill is the kill's doing, in seconds.
+#: A connection that breaks within this time of a kill, in s, is due to it.
 _OF_A_KILL = 3.0
 #: The kinds of requests, with their share in percent.
 _MIX = {"call": 70, "login": 8, "logout": 3, "webhook": 4, "hostile": 10, "nobody": 5}
@@ -177,7 +177,7 @@ class Site:
         if number < 5 and user not in self._busy:
             event, open_id = "authorization.removed", person(user).open_id
             self._cookies.pop(user, None)
-            self._busy.add(user)  # a login that overtook it would be undone by it
+            self._busy.add(user)  # the withdrawal would undo a login that overtook it
         content = {"share_id": self._chance.randrange(10**9)}
         headers, body = self._fake.webhook(event, open_id, content)
         if number > 60:

@@ -104,7 +104,7 @@ class TestGoesOn:
         assert [login.is_new for login in decider.logins] == [True, False, True]
 
     def test_before_anything_is_written(self, decided, decider):
-        """When the app is asked, there is no record and no session."""
+        """While on_login runs, there is no record and no session."""
         seen = []
 
         def look(login):
@@ -160,7 +160,7 @@ class TestLeadsElsewhere:
         assert browser.signed_in
 
     def test_again(self, decided, decider):
-        """A callback that is sent again leads there, too."""
+        """A repeated callback leads to that path, too."""
         decider.answer = "/sign-up"
         browser = decided.browser()
         callback = browser.consent(browser.begin())
@@ -170,7 +170,7 @@ class TestLeadsElsewhere:
         assert again.headers["location"] == "/sign-up"
 
     def test_own_origin(self, decided, decider):
-        """A whole address of this site stands for its path."""
+        """A complete URL of this site counts as its path."""
         decider.answer = "https://app.example.com/sign-up"
         assert decided.browser().log_in().headers["location"] == "/sign-up"
 
@@ -270,7 +270,7 @@ class TestRefuses:
         assert "this site does not let this account in" in page.text
 
     def test_lazy_text(self, decided, decider):
-        """A text may be an object that a translation gives."""
+        """A text may be a lazy translation object."""
 
         class Lazy:
             def __str__(self):
@@ -289,7 +289,7 @@ class TestRefuses:
         assert decided.browser().log_in().status_code == 403
 
     def test_texts(self, decided, decider):
-        """The page's words are the app's where it gives them."""
+        """The page shows the app's own texts where it gives them."""
         decider.error = LoginRefused(TEXT)
         decided.further["texts"] = {
             "de": {
@@ -315,7 +315,7 @@ class TestRefuses:
         assert kept(decided) is None
 
     def test_no_call_to_revoke(self, decided, decider):
-        """Unless asked, the connection at TikTok stays as it is."""
+        """By default the app's access at TikTok is not revoked."""
         decider.error = LoginRefused(TEXT)
         decided.browser().log_in()
         assert decided.tiktok.count("revoke") == 0
@@ -411,7 +411,7 @@ class TestRevokes:
         assert not first.signed_in
 
     def test_tiktok_fails(self, decided, decider):
-        """If TikTok does not confirm, the login is refused all the same."""
+        """If TikTok does not confirm the revoke, the login is still refused."""
         decided.tiktok.fail("revoke", status=500)
         decider.error = LoginRefused(TEXT, revoke=True)
         assert decided.browser().log_in().status_code == 403
@@ -478,7 +478,7 @@ class TestFails:
 
     @pytest.mark.parametrize("answer", [True, 0, b"/x", ["/x"], object()])
     def test_wrong_answer(self, decided, decider, answer, caplog):
-        """Only None and a path let a login go on."""
+        """Only None and a path let a login continue."""
         decider.answer = answer
         browser = decided.browser()
         assert browser.log_in().status_code == 500

@@ -63,7 +63,7 @@ class OfSQLite(Outage):
 
 
 class Locked(OfSQLite):
-    """Another connection is writing, and does not come to an end."""
+    """Another connection is writing, and does not finish."""
 
     stops_reads = False
 
@@ -125,7 +125,7 @@ class Truncated(Corrupt):
 
 
 class Vanished(OfSQLite):
-    """The file is somewhere else."""
+    """The file was moved away."""
 
     def begin(self):
         self.store.close()
@@ -278,7 +278,7 @@ class Foreign(MemoryStore):
 
 
 class ForeignReader(Foreign):
-    """The same, where only writes meet trouble."""
+    """The same store, where only writes fail."""
 
     def get(self, key):
         return MemoryStore.get(self, key)
@@ -405,13 +405,13 @@ def good_again(browser):
 
 
 class TestSignedIn:
-    """Requests of who is signed in."""
+    """Requests of authenticated users."""
 
     @of_all
     def test_503(self, signed_in, world, outage):
         """Without reads they get 503 with Retry-After, and are signed in afterwards."""
         before = signed_in.me()
-        # Past what is in memory, and past when "last seen" is written.
+        # Past the cached session, and past the time when "last seen" is written.
         world.clock.advance(301)
         with during(outage):
             for _ in range(2):
@@ -468,7 +468,7 @@ class TestSignedIn:
 
     @of_writes
     def test_one_warning(self, signed_in, world, outage, caplog):
-        """That writes fail is logged, and not by every request."""
+        """Failing writes are logged, but not by every request."""
         signed_in.me()
         with during(outage):
             for _ in range(3):
@@ -516,14 +516,14 @@ class TestSignedIn:
 
     @only([OutOfMemory])
     def test_logout_makes_room(self, signed_in, world, outage):
-        """A full server deletes, so there a logout is one."""
+        """A full server still deletes, so a logout succeeds there."""
         with during(outage):
             assert signed_in.log_out().status_code == 303
             assert not signed_in.signed_in
 
 
 class TestOthers:
-    """Requests that the store is not needed for."""
+    """Requests that do not need the store."""
 
     @pytest.mark.parametrize("kind", ["without", "forged", "garbage"])
     def test_do_not_notice(self, signed_in, world, outage, kind):
@@ -618,7 +618,7 @@ class TestReadOnly:
             made.close()
 
     def test_directory(self, signed_in, world, outage):
-        """Where nothing may be written any more, reads go on and logins are 503."""
+        """If no file may be written any more, reads succeed and logins are 503."""
         before = signed_in.me()
         world.clock.advance(301)
         browser = world.browser()

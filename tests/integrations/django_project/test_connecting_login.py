@@ -1,8 +1,8 @@
 """A login connects its account to a Django user only if that user meant it (CWE-352).
 
 Someone is signed in to Django with a password, and a page of another site sends their
-browser to the login path. Without showing its page, TikTok connects any user signed in to it
-in that browser.
+browser to the login path. If the user is signed in to TikTok in that browser,
+TikTok connects that account without showing its page.
 """
 
 from __future__ import annotations
