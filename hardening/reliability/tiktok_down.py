@@ -2,8 +2,9 @@
 
 The clock is simulated, so no time is spent waiting. Two apps share one store, as two
 workers would, and each second a hundred requests come at once, several of them often
-from the same session. A back-off step is known by its length: two calls for one session lie at least
-3/4 of the doubling wait apart, up to where jitter may take it to a minute.
+from the same session. A back-off step is known by its length: two calls for one
+session lie at least 3/4 of the doubling wait apart, up to where jitter may take it to
+a minute.
 """
 
 from __future__ import annotations
