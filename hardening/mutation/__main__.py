@@ -114,6 +114,8 @@ def _run(name: str, args: argparse.Namespace) -> int:
         "MUTATION_MODULE": name,
         "MUTATION_JOBS": str(args.jobs),
         "MUTATION_EVERY": str(args.every),
+        # Of each flow, `_CHOSEN` takes one combination; it must be among those made.
+        "COMBINATIONS": "all",
     }
     done = subprocess.run(
         [*command, *_OPTIONS, *tests], cwd=ROOT, env=environ, check=False
