@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tiktok_oauth_middleware import ConfigurationError, NotSignedIn, TikTokTokens
+from tiktok_oauth_middleware._core.backends.base import run
+from tiktok_oauth_middleware._session.connections import MOST_ACCOUNTS
+from tiktok_oauth_middleware._session.cookie import record_id
 
 from ..conftest import ORIGIN, PAGE, kept, make_settings, query_of
 from ..support.app_users import (
@@ -102,6 +105,23 @@ def test_login_is_untouched(site, browser, tokens):
     assert browser.cookies() == before
     assert browser.me() == session
     assert ids(tokens) == []
+
+
+def test_too_many_accounts(site, browser, tokens):
+    """An account above the limit is not connected, and its new tokens are revoked."""
+    first, second = site.tiktok.people[:2]
+    connect(browser, person=first)
+    record, service = kept(site), tokens._sync_service()
+    for number in range(1, MOST_ACCOUNTS):
+        other = record._replace(open_id=f"other-{number}")
+        name = record_id(site.settings.client_key, other.open_id)
+        found = run(service.connections.connect("user-1", name, lambda _, r=other: r))
+        assert found.status == "connected"
+    response = connect(browser, person=second)
+    assert response.status_code == 409
+    assert last(site, "connect_rejected").reason == "connect_full"
+    assert second.open_id not in ids(tokens)
+    assert site.tiktok.count("revoke") == 1
 
 
 def test_several_accounts(site, browser, tokens):
