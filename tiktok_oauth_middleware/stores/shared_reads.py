@@ -4,8 +4,8 @@ A read alone is made at once, as it always was. Those that begin while it is und
 wait for the end of the event loop's turn, and are then one call: with fifty at once a
 read of Redis takes a tenth of the CPU time, and two connections instead of fifty.
 
-An answer is given to who asked for its key, by its place in the list of keys. Should a
-server ever mix them up, a record does not open under another user's key.
+Each task gets the answer at the place of its key in the list of keys. If a server
+mixed answers up, a record would not open under another user's key.
 """
 
 from __future__ import annotations

@@ -46,9 +46,9 @@ class _Idle:
     """Connections between two statements, of which the last used is used first.
 
     Args:
-        turns: An empty queue: a caller that takes a turn from it may use one
-        connection. dialect: The dialect of SQLAlchemy. terminate: Closes a connection
-        without waiting for the server.
+        turns: An empty queue; a caller that takes a turn may use one connection.
+        dialect: The dialect of SQLAlchemy.
+        terminate: Closes a connection without waiting for the server.
     """
 
     def __init__(
