@@ -10,8 +10,9 @@ import signal
 import socket
 import subprocess
 import time
-from contextlib import closing
 from typing import Self
+
+from tests.support.ports import free_port
 
 _START_SECONDS = 20
 
@@ -20,8 +21,7 @@ class RedisServer:
     """A server on a free port of this machine, with its files in `folder`."""
 
     def __init__(self, folder: str) -> None:
-        with closing(socket.create_server(("127.0.0.1", 0))) as free:
-            self._port = free.getsockname()[1]
+        self._port = free_port()
         self._folder = folder
         self.url = f"redis://127.0.0.1:{self._port}/0"
         self._process: subprocess.Popen[bytes] | None = None

@@ -12,6 +12,8 @@ import sys
 import time
 from collections.abc import AsyncIterator
 
+from tests.support.ports import free_port
+
 from .row import Row
 
 _APPS = ("bare", "ours", "starlette")
@@ -48,9 +50,7 @@ async def rows(rounds: int) -> AsyncIterator[Row]:
 
 
 def _per_second(name: str) -> float:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     pinned = [] if shutil.which("taskset") is None else ["taskset", "-c"]
     cores = sorted(os.sched_getaffinity(0))
     server = subprocess.Popen(

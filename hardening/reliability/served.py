@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -37,13 +37,6 @@ def asgi() -> Any:
 def wsgi() -> Any:
     """Return the WSGI app."""
     return Wsgi(_plan(), time.time).wrapped
-
-
-def free_port() -> int:
-    """Return a port of this machine that no server listens on."""
-    with closing(socket.create_server(("127.0.0.1", 0))) as free:
-        port: int = free.getsockname()[1]
-        return port
 
 
 @contextmanager

@@ -20,11 +20,12 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from benchmarks.redis_server import RedisServer
+from tests.support.ports import free_port
 from tiktok_oauth_middleware.testing.server import StandIn
 
 from .crew import context, end, started
 from .figure import Result, Run, percentile
-from .served import free_port, serving, uvicorn
+from .served import serving, uvicorn
 from .wire import ask
 from .world import LOGIN, WEBHOOK, Answer, person, plan_for, watcher
 

@@ -21,8 +21,9 @@ from typing import Any
 
 from benchmarks.redis_server import RedisServer
 from hardening.reliability.crew import silence
-from hardening.reliability.served import free_port, gunicorn, serving, uvicorn
+from hardening.reliability.served import gunicorn, serving, uvicorn
 from hardening.reliability.world import Plan, plan_for
+from tests.support.ports import free_port
 from tiktok_oauth_middleware.testing.server import StandIn
 
 from .load import USERS, Site

@@ -29,7 +29,8 @@ from tiktok_oauth_middleware.testing import FakeTikTok
 from tiktok_oauth_middleware.testing.server import StandIn
 
 from ..conftest import API, CALLBACK, CHROMIUM, LOGIN, LOGOUT, PAGE
-from ..servers.conftest import free_port, until
+from ..servers.conftest import until
+from ..support.ports import free_port
 from ..support.recipes import blocks
 
 ROOT = Path(__file__).parents[2]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..conftest import CHROMIUM
+from ..support.ports import free_port
 
 FIREFOX = shutil.which("firefox-esr")
 WEBKIT = shutil.which("WebKitWebDriver")
@@ -219,9 +219,7 @@ class FirefoxBrowser:
             preferences["network.cookie.cookieBehavior"] = 1
         if not options.get("javascript", True):
             preferences["javascript.enabled"] = False
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         self.marionette = Marionette(
             bin=FIREFOX,
             host="127.0.0.1",

@@ -30,7 +30,7 @@ from tiktok_oauth_middleware.testing.server import StandIn
 
 from ..conftest import CHROMIUM, LOGIN
 from ..support.patience import HANGS
-from .test_examples import free_port
+from ..support.ports import free_port
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 

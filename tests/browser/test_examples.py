@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ import pytest
 from playwright.sync_api import expect
 
 from ..conftest import CHROMIUM
+from ..support.ports import free_port
 from ..support.screenshots import shoot
 from .test_accessibility import violations
 
@@ -29,12 +29,6 @@ IN_PAIRS = pytest.mark.parametrize(
     ("example", "window"), [("flask", "phone"), ("starlette", "desk")], indirect=True
 )
 SIZES = {"phone": {"width": 390, "height": 844}, "desk": {"width": 1280, "height": 800}}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module", params=sorted(EXAMPLES))

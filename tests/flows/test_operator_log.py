@@ -32,6 +32,7 @@ from tiktok_oauth_middleware.errors import (
 from tiktok_oauth_middleware.events import EventName
 
 from ..conftest import API, CALLBACK, make_settings
+from ..support.ports import free_port
 from .test_events import DISCONNECT, HOOK, LIFE, Breakable, deliver, everything
 
 LOG_ID = "202601010101010101301300620725FFA2"
@@ -621,12 +622,6 @@ def test_failure_in_a_circle():
     assert _failure_of(one) == "network"
 
 
-def closed_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @pytest.mark.parametrize(
     ("host", "failure"),
     [("127.0.0.1", "refused"), ("no-such-name.invalid", "name_not_found")],
@@ -646,7 +641,7 @@ def test_really(host, failure, monkeypatch):
 
     settings = make_settings()
     scheme = "http" if host == "127.0.0.1" else "https"
-    url = f"{scheme}://{host}:{closed_port()}/v2/oauth/token/"
+    url = f"{scheme}://{host}:{free_port()}/v2/oauth/token/"
     settings = TikTokSettings(
         client_key="aw",
         client_secret="the-client-secret-of-tests",

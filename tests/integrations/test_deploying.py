@@ -18,8 +18,9 @@ from tiktok_oauth_middleware.testing import FakeTikTok, login_as
 from tiktok_oauth_middleware.testing.server import StandIn
 
 from ..conftest import CALLBACK, LOGIN, LOGOUT, ORIGIN
-from ..servers.conftest import free_port, until
+from ..servers.conftest import until
 from ..support.certificates import self_signed
+from ..support.ports import free_port
 from ..support.proxies import AROUND_NGINX, NGINX
 from ..support.recipes import DOCS, blocks, run
 

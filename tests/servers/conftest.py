@@ -31,6 +31,7 @@ from tiktok_oauth_middleware.testing.provider import Person
 from tiktok_oauth_middleware.testing.server import StandIn
 
 from ..conftest import CALLBACK, LOGIN, LOGOUT, PAGE, Gate
+from ..support.ports import free_port
 from ..support.recipes import blocks
 
 ROOT = Path(__file__).parents[2]
@@ -187,12 +188,6 @@ def program(name: str, port: int) -> str:
     # As the page says: where trio is not installed.
     hidden = "import sys; sys.modules['trio'] = None\n" if name == "eventlet" else ""
     return hidden + text
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def until(holds: Callable[[], Any], what: str) -> None:

@@ -22,9 +22,10 @@ from tiktok_oauth_middleware.testing import FakeTikTok
 from tiktok_oauth_middleware.testing.server import StandIn
 
 from ..conftest import API, CALLBACK, LOGIN, LOGOUT, PAGE
+from ..support.ports import free_port
 from ..support.proxies import AROUND_APACHE, AROUND_NGINX, MODULES
 from ..support.recipes import blocks
-from .conftest import NO_TLS, PATH, SECONDS, free_port, until
+from .conftest import NO_TLS, PATH, SECONDS, until
 
 DOCUMENT = "operations/proxies.md"
 #: Its pages say that everybody may keep them; one of them is of a user.

@@ -11,7 +11,8 @@ from tiktok_oauth_middleware.testing import FakeTikTok
 from tiktok_oauth_middleware.testing.server import StandIn
 
 from ..conftest import CALLBACK, LOGIN
-from .conftest import Browser, Kind, Server, free_port
+from ..support.ports import free_port
+from .conftest import Browser, Kind, Server
 
 ASGI = """
 from tiktok_oauth_middleware import TikTokOAuthMiddleware, TikTokSettings

@@ -22,8 +22,9 @@ import pytest
 from tiktok_oauth_middleware.testing.server import StandIn
 
 from ..conftest import LOGIN, PAGE
+from ..support.ports import free_port
 from ..support.proxies import APACHE, AROUND_APACHE, AROUND_NGINX, MODULES, NGINX
-from .conftest import KINDS, SECONDS, Browser, Server, SlowTikTok, free_port, send
+from .conftest import KINDS, SECONDS, Browser, Server, SlowTikTok, send
 
 IN_NGINX = """
 server {{

@@ -8,12 +8,12 @@ import socket
 import subprocess
 import threading
 import time
-from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
 from ..support.patience import HANGS
+from ..support.ports import free_port
 from .databases import MariaDB, PostgreSQL, Server, running
 
 if TYPE_CHECKING:
@@ -26,8 +26,7 @@ class RedisServer:
     """A server that can be stopped, paused and started again on the same port."""
 
     def __init__(self) -> None:
-        with closing(socket.create_server(("127.0.0.1", 0))) as free:
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.password = PASSWORD
         self.url = f"redis://:{PASSWORD}@127.0.0.1:{self.port}/0"
         self.process: subprocess.Popen[bytes] | None = None

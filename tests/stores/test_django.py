@@ -27,7 +27,8 @@ from tiktok_oauth_middleware.stores.django import DjangoStore
 from tiktok_oauth_middleware.testing.stores import AsyncStoreContract, StoreContract
 
 from ..support.django_once import configure
-from .databases import MariaDB, Server, free_port
+from ..support.ports import free_port
+from .databases import MariaDB, Server
 from .test_contract import Twins
 
 if TYPE_CHECKING:

@@ -22,8 +22,9 @@ from tiktok_oauth_middleware import RedisStore, StoreError
 from tiktok_oauth_middleware.testing.stores import _LONG, _in_a_loop
 
 from ..support.patience import HANGS
+from ..support.ports import free_port
 from .test_contract import Twins
-from .test_redis_kinds import HERE, ClientTwins, Library, free_port, soon
+from .test_redis_kinds import HERE, ClientTwins, Library, soon
 
 redis = pytest.importorskip("redis")
 

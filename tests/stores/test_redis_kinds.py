@@ -33,6 +33,7 @@ from tiktok_oauth_middleware.testing.stores import (
 
 from ..conftest import Clock, World
 from ..support.certificates import self_signed
+from ..support.ports import free_port
 from .test_contract import Twins
 
 redis = pytest.importorskip("redis")
@@ -50,12 +51,6 @@ MASTER = "master-of-tests"
 
 
 # --- servers -----------------------------------------------------------------------
-
-
-def free_port() -> int:
-    with closing(socket.create_server((HERE, 0))) as free:
-        port: int = free.getsockname()[1]
-        return port
 
 
 def soon(is_so: Callable[[], object], seconds: float = 20) -> None:

@@ -23,7 +23,8 @@ from tiktok_oauth_middleware.stores.sql import SQLStore
 from tiktok_oauth_middleware.testing.stores import AsyncStoreContract, StoreContract
 
 from ..support.patience import HANGS
-from .databases import MariaDB, PostgreSQL, Server, free_port, running
+from ..support.ports import free_port
+from .databases import MariaDB, PostgreSQL, Server, running
 from .test_contract import Twins
 
 if TYPE_CHECKING:

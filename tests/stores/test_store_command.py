@@ -30,8 +30,8 @@ from tiktok_oauth_middleware.stores import open_store
 from tiktok_oauth_middleware.stores.base import PAGE, ROWS
 
 from ..support.patience import HANGS
+from ..support.ports import free_port
 from .conftest import PASSWORD
-from .databases import free_port
 
 if TYPE_CHECKING:
     from .databases import Server

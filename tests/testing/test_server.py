@@ -21,6 +21,8 @@ from tiktok_oauth_middleware._oauth import protocol
 from tiktok_oauth_middleware.testing import FakeTikTok
 from tiktok_oauth_middleware.testing.server import StandIn, _authorities
 
+from ..support.ports import free_port
+
 KEY, SECRET = "awstandinclientkey", "stand-in-client-secret"
 REDIRECT = "https://app.example.com/callback"
 STEER = {"x-stand-in": "1"}
@@ -377,9 +379,7 @@ class TestSteering:
 
 def sandbox(tmp_path, *arguments, **environment):
     """Run the sandbox command until it has printed all; return what it printed."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = ["-u", "-m", "tiktok_oauth_middleware", "sandbox", "--port", str(port)]
     process = subprocess.Popen(
         [sys.executable, *command, *arguments],

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from tiktok_oauth_middleware.testing import FakeTikTok, login_as
 from tiktok_oauth_middleware.testing.server import StandIn
 
 from ...support.patience import HANGS
+from ...support.ports import free_port
 
 ROOT = Path(__file__).parents[3]
 MAKE = """
@@ -42,9 +42,7 @@ def fake():
 @pytest.fixture
 def site(fake, tmp_path):
     """Return a client of the project, served by Django's own server."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     origin = f"http://127.0.0.1:{port}"
     with StandIn(fake) as stand_in:
         environment = {

@@ -5,13 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 import types
 import urllib.request
-from contextlib import closing
 
 import httpx2
 import pytest
@@ -28,6 +26,7 @@ from tiktok_oauth_middleware._core.workers import several_workers
 from tiktok_oauth_middleware.testing import FakeTikTok, login_as
 
 from ...conftest import API, ORIGIN, make_settings
+from ...support.ports import free_port
 
 WARNING = "the memory store is not shared"
 HINT = "memory store does not hold"
@@ -216,12 +215,6 @@ if __name__ == "__main__":
     uvicorn.run("site_:asgi", port={port}, workers={workers})
 """
 CONFIG = "workers = {workers}\n"
-
-
-def free_port():
-    with closing(socket.socket()) as opened:
-        opened.bind(("127.0.0.1", 0))
-        return opened.getsockname()[1]
 
 
 SERVERS = {
