@@ -28,6 +28,8 @@ _BASIC = "user.info.basic"
 _KEY_BEGINNINGS = ("aw", "sb")
 #: The form of TikTok's client keys so far.
 _KEY = re.compile(r"(aw|sb)[a-z0-9]{10,20}")
+#: The default key of `FakeTikTok`, which ``sandbox`` prints; a test compares the two.
+STAND_IN_KEY = "awstandinclientkey"
 #: Seconds; a smaller `profile_max_age` can exceed TikTok's rate limit.
 _SHORT_PROFILE_AGE = 600
 
@@ -146,7 +148,23 @@ def _paths(settings: TikTokSettings, mount: str) -> Iterator[Finding]:
 def _client_key(settings: TikTokSettings) -> Iterator[Finding]:
     """Check the beginning of the key; TikTok documents neither prefix."""
     key, secret = settings.client_key, reveal(settings.client_secret)
-    if _KEY.fullmatch(secret) and not key.startswith(_KEY_BEGINNINGS):
+    leads_to_tiktok = settings.endpoints.token == ADDRESSES["token"]
+    if key == STAND_IN_KEY and leads_to_tiktok:
+        yield wrong(
+            "stand_in_key",
+            "client_key",
+            "client_key is that of this package's stand-in, and the endpoints lead to"
+            " TikTok, which does not know it",
+            "take key and secret of your app from TikTok's portal; or set all variables"
+            " that the stand-in prints",
+        )
+    elif key == STAND_IN_KEY:
+        yield good(
+            "client_key",
+            "client_key",
+            "client_key is that of this package's stand-in, for development and tests",
+        )
+    elif _KEY.fullmatch(secret) and not key.startswith(_KEY_BEGINNINGS):
         yield wrong(
             "key_and_secret_swapped",
             "client_key",
@@ -176,7 +194,7 @@ def _client_key(settings: TikTokSettings) -> Iterator[Finding]:
             "client_key begins with neither aw nor sb, as TikTok's keys do so far",
             "compare it with the portal: it is the client key, not the app's id",
         )
-    elif settings.is_loopback and settings.endpoints.token == ADDRESSES["token"]:
+    elif settings.is_loopback and leads_to_tiktok:
         yield note(
             "production_key",
             "client_key",

@@ -26,7 +26,7 @@ from tiktok_oauth_middleware import (
     TikTokOAuthWSGIMiddleware,
 )
 from tiktok_oauth_middleware._check import diagnose, machine, of_faults
-from tiktok_oauth_middleware._check.portal import KNOWN_SCOPES
+from tiktok_oauth_middleware._check.portal import KNOWN_SCOPES, STAND_IN_KEY
 from tiktok_oauth_middleware.errors import ConfigurationError
 from tiktok_oauth_middleware.settings import TikTokSettings
 from tiktok_oauth_middleware.settings.rows import rows_of
@@ -128,6 +128,20 @@ def test_client_key(key, uri, code):
     """The key's beginning is a hint, never wrong."""
     options = {"client_key": key, **({"redirect_uri": uri} if uri else {})}
     assert level(code, options) == ("good" if code == "client_key" else "note")
+
+
+def test_key_of_the_stand_in():
+    """The stand-in's key is called so at the stand-in, and is wrong at TikTok."""
+    assert FakeTikTok().provider.client_key == STAND_IN_KEY
+    endpoints = TikTokEndpoints(token="http://127.0.0.1:8001/v2/oauth/token/")
+    options = {"client_key": STAND_IN_KEY, "redirect_uri": LOOPBACK}
+    there = found({**options, "endpoints": endpoints})["client_key"]
+    assert there.level == "good"
+    assert "production" not in there.message
+    assert "stand-in" in there.message
+    at_tiktok = found(options)
+    assert at_tiktok["stand_in_key"].level == "wrong"
+    assert "production_key" not in at_tiktok
 
 
 def test_swapped():
