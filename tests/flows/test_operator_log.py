@@ -164,6 +164,50 @@ class TestToken:
         assert "sandbox" in line
         assert world.events[-1].reason == "invalid_client"
 
+    def test_refused_refresh_token(self, browser, world, lines):
+        """A refused refresh token that ends no session hints at other stores.
+
+        The redirect URI, at which a refused code hints, is no part of a refresh.
+        """
+        browser.log_in()
+        world.clock.advance(LIFE)
+
+        def lose_the_note():
+            world.tiktok.answered = None
+            for key in [key for key in world.store.keys("") if ":attempt:" in key]:
+                world.store.compare_and_set(key, world.store.get(key), None, 0)
+
+        # Without it, another process may have had the answer to the same token.
+        world.tiktok.answered = lose_the_note
+        world.tiktok.fail("token", error="invalid_grant")
+        browser.me()
+        [line] = lines()
+        assert "refresh failed, sessions kept" in line
+        assert "another store" in line
+        assert "redirect_uri" not in line
+
+    @pytest.mark.parametrize("error", ["invalid_request", "param_error"])
+    def test_refused_fields(self, browser, world, lines, error):
+        """Neither a refresh nor a revoke hints at what only a login sends."""
+        world.with_settings(disconnect_path=DISCONNECT)
+        browser = world.browser()
+        browser.log_in()
+        words = {"error": error, "error_description": "Redirect_uri is not matched."}
+        body = json.dumps(words).encode()
+        world.clock.advance(LIFE)
+        world.tiktok.fail("token", status=400, body=body)
+        browser.me()
+        world.clock.advance(100)
+        browser.me()
+        world.tiktok.fail("revoke", status=400, body=body)
+        browser.post(DISCONNECT)
+        refresh, revoke = lines()
+        for line in (refresh, revoke):
+            hint = line.partition("Look at ")[2]
+            assert "proxies" in hint
+            assert "redirect_uri" not in hint
+            assert "scopes" not in hint
+
     def test_disconnect(self, browser, world, lines):
         """A disconnect that TikTok refuses is a line with what to check."""
         world.with_settings(disconnect_path=DISCONNECT)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from tiktok_oauth_middleware.errors import (
     GrantRevoked,
@@ -28,6 +28,9 @@ from tiktok_oauth_middleware.errors import (
     WebhookRejected,
 )
 from tiktok_oauth_middleware.events import APP_ERRORS
+
+if TYPE_CHECKING:
+    from tiktok_oauth_middleware.events import EventName
 
 _INFO, _WARNING, _ERROR = logging.INFO, logging.WARNING, logging.ERROR
 _TOO_MANY, _SERVER_ERROR = 429, 500
@@ -94,6 +97,18 @@ _BY_ERROR: Mapping[str, Cause] = {
         Cause("internal_error", _WARNING, _LATER),
     )
 }
+#: What to look at instead if the request was about stored tokens: it had no code, no
+#: redirect_uri and no scopes.
+_STORED_TOKENS: Mapping[str, str] = {
+    "invalid_grant": (
+        "whether another store holds these users' tokens too: that of another"
+        " deployment, a copy or a backup. TikTok accepts the newest refresh token only"
+    ),
+    "invalid_request": "endpoints, and proxies that change what is sent",
+    "param_error": f"{_PORTAL}; endpoints; and proxies that change what is sent",
+}
+#: Events about such requests.
+_ABOUT_STORED_TOKENS = frozenset(("refresh_failed", "session_ended", "disconnect"))
 #: By the failure between the HTTP client and TikTok; the client's `FAILURES` codes.
 _BY_FAILURE: Mapping[str, Cause] = {
     cause.code: cause
@@ -176,8 +191,20 @@ CONFIGURATION = frozenset(
 )
 
 
-def cause_of(error: object) -> Cause:
-    """Return the cause of an error, as far as it is known."""
+def cause_of(error: object, event: EventName | None = None) -> Cause:
+    """Return the cause of an error, as far as it is known.
+
+    Args:
+        error: one of this package's errors.
+        event: that reports it; None for a login.
+    """
+    cause = _cause_of(error)
+    if event in _ABOUT_STORED_TOKENS and cause.code in _STORED_TOKENS:
+        return cause._replace(look_at=_STORED_TOKENS[cause.code])
+    return cause
+
+
+def _cause_of(error: object) -> Cause:
     match error:
         case TikTokError():
             return _of_answer(error)

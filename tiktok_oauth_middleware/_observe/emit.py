@@ -77,7 +77,7 @@ class Emitter:
         written, so that an operator can find the reference that a user reports.
         """
         with self._reporting("the log", Event(name=name)):
-            cause = cause_of(error)
+            cause = cause_of(error, name)
             level = _level(name, "", cause) if level is None else level
             if level >= logging.WARNING:
                 return self._rate_limiter.reference((level, name, cause.code))
@@ -107,7 +107,7 @@ class Emitter:
         with self._reporting("the log", event):
             detail = str(why)
             if isinstance(why, Exception):
-                cause = cause_of(why)
+                cause = cause_of(why, event.name)
             event = _with_texts_of(why, event)
         if self._traces is not None and self._traces.is_provided():
             with self._reporting("the traces", event):
