@@ -196,6 +196,7 @@ class TestLeadsElsewhere:
         page = browser.log_in()
         assert page.status_code == 500
         assert not browser.signed_in
+        assert browser.cookies() == {}
         assert kept(decided) is None
         [event] = decided.events
         assert (event.name, event.reason) == ("login_rejected", "login_undecided")
@@ -483,6 +484,7 @@ class TestFails:
         browser = decided.browser()
         assert browser.log_in().status_code == 500
         assert not browser.signed_in
+        assert browser.cookies() == {}
         assert type(answer).__name__ in caplog.text
 
     def test_try_again(self, decided, decider):
@@ -704,8 +706,9 @@ def test_raises_cancelled(world):
         raise asyncio.CancelledError
 
     world.further["on_login"] = on_login
-    page = world.start().browser().log_in()
-    assert page.status_code == 500
+    browser = world.start().browser()
+    assert browser.log_in().status_code == 500
+    assert browser.cookies() == {}
     assert kept(world) is None
 
 

@@ -8,12 +8,14 @@ under ASGI run in a thread.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, Protocol
 
 from asgiref.sync import markcoroutinefunction, sync_to_async
+from django.core.handlers.exception import response_for_exception
 from django.http import FileResponse
 
 from tiktok_oauth_middleware._core.backends.base import run
@@ -41,7 +43,7 @@ from . import exchange
 from .project import installation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from django.http import HttpRequest
     from django.http.response import HttpResponseBase
@@ -241,9 +243,12 @@ class TikTokMiddleware:
         accounts = self._accounts
         if accounts is not None:
             if name == "callback" and finished is not None:
-                answer = await self._signed_in(
-                    request, mount_point, answer, finished, accounts
-                )
+                try:
+                    answer = await self._signed_in(
+                        request, mount_point, answer, finished, accounts
+                    )
+                except Exception as error:  # noqa: BLE001 - reported as Django does
+                    return await self._failed(request, finished, error)
             elif name in ("logout", "disconnect") and answer.status in (302, 303):
                 # A disconnect ends only access at TikTok: a session that a password
                 # began stays.
@@ -265,6 +270,7 @@ class TikTokMiddleware:
         value = exchange.cookie_named(answer, self._cookie_name)
         if value is None:
             return answer
+        spent: Sequence[Cookie] = ()
         try:
             cached = await core.load_session(value)
             value = None
@@ -278,7 +284,9 @@ class TikTokMiddleware:
                 refused = await self._in_django(sign_in, request, login)
             except Exception:
                 # A hook or the database failed: no browser gets this session.
-                await core.service.records.end_session(*ids)
+                spent = finished.spent
+                with suppress(StoreError):
+                    await core.service.records.end_session(*ids)
                 raise
             if refused is None:
                 return answer
@@ -293,9 +301,11 @@ class TikTokMiddleware:
                 await core.service.records.end_session(*ids)
         except StoreError as error:
             core_request = exchange.to_core_request(request, mount_point.mount)
-            return await core.store_error_response(
+            answer = await core.store_error_response(
                 core_request.without_cookies(), error
             )
+            deleted = (each.header() for each in spent)
+            return replace(answer, headers=(*answer.headers, *deleted))
         page = ErrorPage(
             code=refused.code,
             actions=[link("back", mount_point.home)],
@@ -308,6 +318,25 @@ class TikTokMiddleware:
             request, mount_point.mount
         ).without_cookies()
         return without_referrer(await core.render(page, core_request))
+
+    async def _failed(
+        self, request: HttpRequest, finished: FinishedLogin, error: Exception
+    ) -> HttpResponseBase:
+        """Return Django's response to an exception, with the login's cookies deleted.
+
+        Django would make the same response around this middleware, where no cookie can
+        be added to it.
+        """
+        respond: Any = response_for_exception
+        if self._is_async:
+            respond = sync_to_async(respond, thread_sensitive=False)
+            response = await respond(request, error)
+        else:
+            response = respond(request, error)
+        cookies = [*finished.spent, self._core.cookies.session("", 0)]
+        exchange.change_headers(response, [], [each.header() for each in cookies])
+        exchange.mark_private(response)
+        return response
 
     async def _is_connected(self, record_id: str) -> bool:
         """Whether a TikTok account is connected to a user of the project.

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.core.exceptions import PermissionDenied
+from django.core.signals import got_request_exception
 from django.db import transaction
 
-from tiktok_oauth_middleware import Login, User
+from tiktok_oauth_middleware import Login, StoreError, User
+from tiktok_oauth_middleware._session.records import Records
 from tiktok_oauth_middleware.django import signals
 from tiktok_oauth_middleware.django.accounts import find_or_make
 from tiktok_oauth_middleware.django.models import TikTokAccount
@@ -249,6 +253,58 @@ def test_page_after_a_refused_login(accounts):
     again = browser.get("/member")
     assert again.status_code == 303
     assert "/auth/tiktok/login" in again.headers["location"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, PermissionDenied, StoreError])
+def test_page_after_a_failed_login(accounts, error):
+    """A login whose hook raises leaves no cookies, and the exception is answered."""
+    raised, reported = error("the hook failed"), []
+
+    def may_sign_up(request, login):
+        raise raised
+
+    def report(sender, **given):
+        reported.append(sys.exc_info()[1])
+
+    fake = accounts.fake
+    options = {"transport": fake.transport, "clock": fake.clock}
+    accounts.set(TIKTOK_OAUTH_OPTIONS={**options, "may_sign_up": may_sign_up})
+    browser = accounts.browser()
+    login = browser.get(browser.get("/member").headers["location"])
+    got_request_exception.connect(report)
+    answer = browser.get(fake.consent(login.headers["location"]))
+    got_request_exception.disconnect(report)
+    expected = {RuntimeError: 500, PermissionDenied: 403, StoreError: 503}[error]
+    assert answer.status_code == expected
+    # Django reports what it makes a 500 of.
+    assert reported == [raised] * (expected == 500)
+    assert [name for name in dict(browser.client.cookies) if "tiktok" in name] == []
+    assert "/auth/tiktok/login" in browser.get("/member").headers["location"]
+
+
+def test_a_hook_and_the_store_fail(accounts, monkeypatch):
+    """If the store fails too, the hook's exception is reported, not the store's."""
+    raised, reported = RuntimeError("the hook failed"), []
+
+    def may_sign_up(request, login):
+        async def end_session(*args):
+            message = "the store failed"
+            raise StoreError(message)
+
+        monkeypatch.setattr(Records, "end_session", end_session)
+        raise raised
+
+    def report(sender, **given):
+        reported.append(sys.exc_info()[1])
+
+    fake = accounts.fake
+    options = {"transport": fake.transport, "clock": fake.clock}
+    accounts.set(TIKTOK_OAUTH_OPTIONS={**options, "may_sign_up": may_sign_up})
+    got_request_exception.connect(report)
+    answer = accounts.browser().log_in()
+    got_request_exception.disconnect(report)
+    assert answer.status_code == 500
+    assert reported == [raised]
 
 
 def test_who_has_an_account_is_not_asked(accounts):
