@@ -17,6 +17,7 @@ from playwright.sync_api import expect
 
 from ..conftest import CHROMIUM
 from ..support.ports import free_port
+from ..support.processes import ends_at_ctrl_c
 from ..support.screenshots import shoot
 from .test_accessibility import violations
 
@@ -37,7 +38,7 @@ def example(request) -> Iterator[tuple[str, str]]:
     port = free_port()
     environment = {k: v for k, v in os.environ.items() if not k.startswith("TIKTOK_")}
     process = subprocess.Popen(
-        [sys.executable, "-m", EXAMPLES[request.param], "--port", str(port)],
+        ends_at_ctrl_c("-m", EXAMPLES[request.param], "--port", str(port)),
         cwd=ROOT,
         env=environment,
         stdout=subprocess.PIPE,

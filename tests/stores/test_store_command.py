@@ -31,6 +31,7 @@ from tiktok_oauth_middleware.stores.base import PAGE, ROWS
 
 from ..support.patience import HANGS
 from ..support.ports import free_port
+from ..support.processes import ends_at_ctrl_c
 from .conftest import PASSWORD
 
 if TYPE_CHECKING:
@@ -395,9 +396,7 @@ class TestArguments:
 
 
 SLOW = """
-import signal, sys, time
-# Ctrl-C's, also where tests run in the background of a shell, which ignores it there.
-signal.signal(signal.SIGINT, signal.default_int_handler)
+import sys, time
 from tiktok_oauth_middleware import __main__
 from tiktok_oauth_middleware._core import progress
 from tiktok_oauth_middleware._session import copying
@@ -424,7 +423,7 @@ def test_interrupted(
     source, target = (f"sqlite:///{tmp_path}/{name}.sqlite3" for name in "ab")
     fill(source, settings, 80)
     leader, follower = pty.openpty() if is_terminal else os.pipe()
-    command = [sys.executable, "-c", SLOW, "store", "copy", source, target]
+    command = ends_at_ctrl_c("-c", SLOW, "store", "copy", source, target)
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=follower, text=True, bufsize=1
     )

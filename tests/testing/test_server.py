@@ -22,6 +22,7 @@ from tiktok_oauth_middleware.testing import FakeTikTok
 from tiktok_oauth_middleware.testing.server import StandIn, _authorities
 
 from ..support.ports import free_port
+from ..support.processes import ends_at_ctrl_c
 
 KEY, SECRET = "awstandinclientkey", "stand-in-client-secret"
 REDIRECT = "https://app.example.com/callback"
@@ -382,7 +383,7 @@ def sandbox(tmp_path, *arguments, **environment):
     port = free_port()
     command = ["-u", "-m", "tiktok_oauth_middleware", "sandbox", "--port", str(port)]
     process = subprocess.Popen(
-        [sys.executable, *command, *arguments],
+        ends_at_ctrl_c(*command, *arguments),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
