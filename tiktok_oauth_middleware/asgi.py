@@ -24,7 +24,12 @@ from ._core.backends.event_loop import AsyncBackend
 from ._core.http import Cookie, Headers, Request, Response
 from ._core.without_query import without_query
 from ._observe.emit import OnEvent
-from ._session.cached_session import FETCHED_AT, FRESH_UNTIL, CachedSession
+from ._session.cached_session import (
+    FETCHED_AT,
+    FRESH_UNTIL,
+    CachedSession,
+    NoSession,
+)
 from ._session.cookie import SESSION_LENGTH
 from ._session.service import SessionService
 from ._web.app import Core
@@ -181,15 +186,19 @@ class TikTokOAuthMiddleware:
                 or not session[FETCHED_AT] <= self._clock() < session[FRESH_UNTIL]
             ):
                 session = None  # keeps tokens out of the locals of a frame that waits
+                found: CachedSession | NoSession | None
                 try:
-                    session = await self._core.load_session(value)
+                    found = await self._core.load_session(value)
                 except StoreError as error:
                     request = _request(scope, path, mount_point.mount, receive)
                     response = await self._core.store_error_response(request, error)
                     await _refuse(scope, receive, send, response)
                     return
-                if session is None and kind == "http":
-                    send = _deleting_cookie(self._core, value, send)
+                if isinstance(found, tuple):
+                    session = found
+                elif kind == "http" and self._core.deletion.is_due(found):
+                    send = _deleting_cookie(self._core, send)
+                found = None
         # 3. What the app gets. Filled here: the call of an __init__ costs 0.1 us.
         auth = _WatchedAuth()
         auth._cached = session
@@ -464,17 +473,14 @@ def _setting_cookie(cookie: Cookie, send: Send) -> Send:
     return send_message
 
 
-def _deleting_cookie(core: Core, value: bytes, send: Send) -> Send:
+def _deleting_cookie(core: Core, send: Send) -> Send:
     """Return `send`, which deletes a session cookie that names no session."""
-    change = core.cookie_deletion(value)
-    if change is None:
-        return send
+    deletion, loaded_at = core.deletion, core.clock()
 
     def send_message(message: Message) -> Awaitable[None]:
         if message["type"] == "http.response.start":
-            message = dict(message)
-            headers = text_headers(message.get("headers", ()))
-            message["headers"] = byte_headers(change(headers))
+            headers = deletion.in_bytes(message.get("headers", ()), loaded_at)
+            message = {**message, "headers": headers}
         return send(message)
 
     return send_message

@@ -28,7 +28,12 @@ from ._core.backends.threads import ThreadBackend
 from ._core.http import Cookie, Headers, Request, Response
 from ._core.without_query import without_query
 from ._observe.emit import OnEvent
-from ._session.cached_session import FETCHED_AT, FRESH_UNTIL, CachedSession
+from ._session.cached_session import (
+    FETCHED_AT,
+    FRESH_UNTIL,
+    CachedSession,
+    NoSession,
+)
 from ._session.cookie import SESSION_LENGTH
 from ._session.service import SessionService
 from ._web.app import Core
@@ -146,14 +151,12 @@ class TikTokOAuthWSGIMiddleware:
         session: CachedSession | None = None
         if self._cookie_name in environ.get("HTTP_COOKIE", ""):
             try:
-                session = self._load_session(environ)
+                session, start_response = self._find_session(environ, start_response)
             except StoreError as error:
                 response = run(
                     core.store_error_response(_request(environ, mount_point), error)
                 )
                 return _respond(environ, start_response, response)
-            if session is None:
-                start_response = self._deleting_cookie(environ, start_response)
         # 3. What the app gets. Filled here: the call of an __init__ costs 0.1 us.
         auth = environ["tiktok.auth"] = _WatchedAuth()
         auth._cached = session
@@ -234,46 +237,37 @@ class TikTokOAuthWSGIMiddleware:
             self._core.service.check_workers("the server runs several processes")
         return self._core.mount_points.at(_decoded(mount))
 
-    def _load_session(self, environ: WSGIEnvironment) -> CachedSession | None:
+    def _find_session(
+        self, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> tuple[CachedSession | None, StartResponse]:
         """Return the session of the cookie; from memory while it is fresh.
+
+        Returns:
+            The session, and `start_response`, which deletes the cookie if it names no
+            session.
 
         Raises:
             StoreError: the store failed.
         """
-        value = self._session_cookie(environ)
-        if value is None:
-            return None
+        cookies = environ["HTTP_COOKIE"].encode("latin-1")
+        value = value_of(cookies.partition(self._cookie_start), None)
+        cookies = b""
+        if value is None or len(value) != SESSION_LENGTH:
+            return None, start_response
         session = self._live.get(value)
         if (
             session is not None
             and session[FETCHED_AT] <= self._clock() < session[FRESH_UNTIL]
         ):
-            return session
+            return session, start_response
         loading = self._core.load_session(value)
         session = value = None  # no secret in a frame below which on_event may run
-        return run(loading)
-
-    def _session_cookie(self, environ: WSGIEnvironment) -> bytes | None:
-        """Return the session cookie's value, if it has the length of ours."""
-        cookies = environ["HTTP_COOKIE"].encode("latin-1")
-        value = value_of(cookies.partition(self._cookie_start), None)
-        return value if value is not None and len(value) == SESSION_LENGTH else None
-
-    def _deleting_cookie(
-        self, environ: WSGIEnvironment, start_response: StartResponse
-    ) -> StartResponse:
-        """Return `start_response`, which deletes a cookie that names no session."""
-        value = self._session_cookie(environ)
-        change = None if value is None else self._core.cookie_deletion(value)
-        if change is None:
-            return start_response
-
-        def start(
-            status: str, headers: list[tuple[str, str]], *exc_info: Any
-        ) -> Callable[[bytes], object]:
-            return start_response(status, [*change(headers)], *exc_info)
-
-        return start
+        found: CachedSession | NoSession = run(loading)
+        if isinstance(found, tuple):
+            return found, start_response
+        if self._core.deletion.is_due(found):
+            start_response = _deleting_cookie(self._core, start_response)
+        return None, start_response
 
     def _replacement(
         self,
@@ -411,6 +405,19 @@ class _WatchedAuth(TikTokAuth):
             self._start()
         self._is_written = True
         self._write_to_server(data)
+
+
+def _deleting_cookie(core: Core, start_response: StartResponse) -> StartResponse:
+    """Return `start_response`, which deletes a cookie that names no session."""
+    deletion, loaded_at = core.deletion, core.clock()
+
+    def start(
+        status: str, headers: list[tuple[str, str]], *exc_info: Any
+    ) -> Callable[[bytes], object]:
+        changed = [*deletion.in_text(headers, loaded_at)]
+        return start_response(status, changed, *exc_info)
+
+    return start
 
 
 def _is_file(body: object, environ: WSGIEnvironment) -> bool:

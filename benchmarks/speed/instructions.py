@@ -33,8 +33,10 @@ from . import peers
 from .far_tiktok import FarTikTok
 from .logins import begun, finished
 from .protocol import private, served
+from .requests import FORGED, FORGED_SESSION
 from .row import Row
 from .world import (
+    COOKIE,
     FOREIGN,
     bare,
     forget,
@@ -58,6 +60,7 @@ ANONYMOUS = "anonymous, four foreign cookies"
 FRESH = "authenticated, fresh in memory"
 AGAIN = "read from SQLite, the cookie verified before"
 FIRST = "read from SQLite, a new cookie: verified and opened"
+FORGERY, FORGERY_PEER = "a forged cookie", "SessionMiddleware, a forged cookie"
 LOGIN = "login and callback over TLS with the profile"
 LOGIN_PEER = f"{LOGIN}, Authlib's Starlette client, tuned"
 
@@ -73,9 +76,12 @@ async def rows(_rounds: int) -> AsyncIterator[Row]:
     plain, traced = _count("without OpenTelemetry"), _count("with its API")
     for name, count in plain.items():
         yield Row(what=name, figure=count, unit="instructions")
-    peer = plain[PEER] - plain[BARE]
-    for target, goal, name in (("S2", 0.5, AGAIN), ("S1", 1.3, FIRST)):
-        ours = plain[name] - plain[BARE]
+    for target, goal, name, peers_name in (
+        ("T14", 0.25, FORGERY, FORGERY_PEER),
+        ("S2", 0.5, AGAIN, PEER),
+        ("S1", 1.3, FIRST, PEER),
+    ):
+        ours, peer = plain[name] - plain[BARE], plain[peers_name] - plain[BARE]
         yield Row(
             target=target,
             what=f"{name}, above the bare app",
@@ -196,9 +202,11 @@ def _peers() -> dict[str, _Case]:
     starlette = peers.session_app()
     scope = scope_of(FOREIGN)
     theirs = scope_of(peers.session_cookies(starlette, "x" * 36))
+    forged = scope_of(f"{FOREIGN}; session={FORGED_SESSION}")
     return {
         BARE: lambda: bare(scope.copy(), receive, send),
         PEER: lambda: starlette(theirs.copy(), receive, send),
+        FORGERY_PEER: lambda: starlette(forged.copy(), receive, send),
     }
 
 
@@ -227,8 +235,10 @@ class _Ours:
         sealed = self._store.get(key)
         packed = records._box.open(sealed, key)
         anonymous = scope_of(FOREIGN)
+        forged = scope_of(f"{FOREIGN}; {COOKIE}={FORGED}")
         return {
             ANONYMOUS: lambda: self._app(anonymous.copy(), receive, send),
+            FORGERY: lambda: self._app(forged.copy(), receive, send),
             FRESH: self._fresh,
             "behind uvicorn, the bare app": served(bare, self._cookies),
             "behind uvicorn, with two headers more": served(private, self._cookies),

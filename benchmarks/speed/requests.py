@@ -32,8 +32,8 @@ from .world import (
 )
 
 _MANY = 10_000
-_FORGED = "A" * 64 + "." + "B" * 22
-_FORGED_SESSION = "A" * 400 + "." + "B" * 6 + "." + "C" * 27
+FORGED = "A" * 64 + "." + "B" * 22
+FORGED_SESSION = "A" * 400 + "." + "B" * 6 + "." + "C" * 27
 _JUNK = "J" * 4000
 _SIXTY = "; ".join(f"c{number}=v{number:019d}" for number in range(60))
 
@@ -82,8 +82,8 @@ async def rows(rounds: int) -> AsyncIterator[Row]:
         "nobody, peer": asking(starlette, [""]),
         "foreign": asking(ours, [FOREIGN]),
         "foreign, peer": asking(starlette, [FOREIGN]),
-        "forged": asking(ours, [f"{FOREIGN}; {COOKIE}={_FORGED}"]),
-        "forged, peer": asking(starlette, [f"{FOREIGN}; session={_FORGED_SESSION}"]),
+        "forged": asking(ours, [f"{FOREIGN}; {COOKIE}={FORGED}"]),
+        "forged, peer": asking(starlette, [f"{FOREIGN}; session={FORGED_SESSION}"]),
         "junk": asking(ours, [f"{FOREIGN}; {COOKIE}={_JUNK}"]),
         "junk, peer": asking(starlette, [f"{FOREIGN}; session={_JUNK}"]),
         "sixty": asking(ours, [_SIXTY]),

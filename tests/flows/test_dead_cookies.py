@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tiktok_oauth_middleware import MemoryStore, StoreError, TikTokTokens
+from tiktok_oauth_middleware._session import cookie as cookie_module
 from tiktok_oauth_middleware._session.loader import _DEAD_COOKIES
 
 from ..conftest import API, LOGOUT, PAGE, SAME_ORIGIN, make_settings
@@ -160,6 +161,22 @@ def test_on_loopback(world, raw):
     assert theirs.is_loopback
     raw.cookies = {"tiktok": "A" * 64 + "." + "A" * 22}
     assert raw.ask("GET", "/who").all("set-cookie") == []
+
+
+def test_verified_once(world, raw, monkeypatch):
+    """A forged cookie is compared with the MAC of each key once in a request."""
+    keys = ["gV7mQ2xLpR9sTzBn4KcW8yJf3HdA6uEo", "Qw8nE4rTz6uYi2oPa9sDf3gHj7kLx5cV"]
+    world.with_settings(secret_keys=keys)
+    compared = []
+
+    def compare(found, given):
+        compared.append(given)
+        return found == given
+
+    monkeypatch.setattr(cookie_module.hmac, "compare_digest", compare)
+    raw.cookies = {SESSION: f"{'A' * 64}.{'B' * 22}"}
+    assert raw.ask("GET", "/who").all("set-cookie") == [GONE]
+    assert compared == [b"B" * 22] * len(keys)
 
 
 # --- heads ---------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum, auto
 from typing import Final
 
 #: What a request needs of its browser session, and for how long it stays valid. It is
@@ -35,6 +36,19 @@ REVALIDATE_UNTIL: Final = 10
 SEALED: Final = 11
 #: When the user last logged in, in seconds since 1970.
 LOGGED_IN_AT: Final = 12
+
+
+class NoSession(Enum):
+    """Why a session cookie names no session."""
+
+    #: None of our keys signed it.
+    FORGED = auto()
+    #: It is genuine, and the store has no such session.
+    ENDED = auto()
+    #: It is genuine, and may name a session: the record cannot be opened, or users are
+    #: being copied into the store, or the store took long to answer.
+    UNKNOWN = auto()
+
 
 #: "Last seen" is written at most this often, in seconds: most requests write nothing.
 #: A cached session is loaded again by then.

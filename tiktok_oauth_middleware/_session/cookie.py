@@ -13,7 +13,7 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from itsdangerous import Signer
 from itsdangerous.signer import HMACAlgorithm
@@ -23,6 +23,8 @@ from tiktok_oauth_middleware._core.http import Cookie
 _ID_BYTES = 16
 _SECRET_BYTES = 32
 _MAC_BYTES = 16
+#: Of SHA-256.
+_BLOCK_BYTES = 64
 #: Length of every session cookie's value: 64 + "." + 22 characters.
 SESSION_LENGTH = 87
 #: Length of the value of the cookie that binds links to a browser: 16 bytes.
@@ -55,6 +57,19 @@ class _ShortMac(HMACAlgorithm):
         return hmac.digest(key, value, "sha256")[:_MAC_BYTES]
 
 
+def _mac_states(key: bytes) -> tuple[Any, Any]:
+    """Return the states of an HMAC's two hashes behind its key (RFC 2104 section 4).
+
+    More than half of an HMAC depends on its key only. Copies of `hmac.new(key)` save
+    that work too, but take 1.4 times as many instructions as copies of the two hashes.
+    """
+    block = key.ljust(_BLOCK_BYTES, b"\x00")
+    return (
+        hashlib.sha256(bytes(byte ^ 0x36 for byte in block)),
+        hashlib.sha256(bytes(byte ^ 0x5C for byte in block)),
+    )
+
+
 def record_id(client_key: str, open_id: str) -> str:
     """Return the id of a user's record: always the same, and not reversible."""
     text = f"{client_key}\x00{open_id}"
@@ -84,7 +99,7 @@ class SessionCookies:
         self.choose_name = f"{prefix}{name}-choose"
         #: Links that carry data through a login are bound to the id in this cookie.
         self.carry_name = f"{prefix}{name}-carry"
-        self._macs = tuple(hmac.new(key, digestmod="sha256") for key in keys)
+        self._macs = tuple(_mac_states(key) for key in keys)
         # The newest key signs; it has already been derived.
         self._signer = Signer(
             _Key(keys[0]),
@@ -108,12 +123,11 @@ class SessionCookies:
         # `Signer.unsign` would take three times as long, 6 us against 2, which a forged
         # cookie would cost at each request. It also accepts four spellings of a MAC,
         # since it ignores the spare bits of the last character.
-        for keyed in self._macs:
-            # The key's part of the HMAC is already computed; it is more than half of
-            # the work (RFC 2104 section 4).
-            found = keyed.copy()
-            found.update(signed)
-            if hmac.compare_digest(_encode(found.digest()[:_MAC_BYTES]), mac):
+        for inner_state, outer_state in self._macs:
+            inner, outer = inner_state.copy(), outer_state.copy()
+            inner.update(signed)
+            outer.update(inner.digest())
+            if hmac.compare_digest(_encode(outer.digest()[:_MAC_BYTES]), mac):
                 break
         else:
             return None

@@ -18,6 +18,7 @@ from .cached_session import (
     SEALED,
     SEEN_SECONDS,
     CachedSession,
+    NoSession,
 )
 from .cookie import Ticket
 from .record import Session
@@ -68,8 +69,8 @@ class SessionLoader(Part):
         """Replace the lock, which another thread may have held during the fork."""
         self._dead_guard = threading.Lock()
 
-    async def load_session(self, value: bytes) -> CachedSession | None:
-        """Return the session that a cookie names, or None if it names none.
+    async def load_session(self, value: bytes) -> CachedSession | NoSession:
+        """Return the session that a cookie names, or why it names none.
 
         The terms are those of HTTP caching (RFC 9111): a cached session is fresh for a
         second. After that it is revalidated: if the stored record has not changed, it
@@ -78,19 +79,23 @@ class SessionLoader(Part):
         Raises:
             StoreError: the store failed.
         """
-        if self._is_known_dead(value):
-            return None
+        if value in self._dead and self._is_known_dead(value):
+            return NoSession.ENDED
         ticket = self.ticket(value)
         if ticket is None:
-            return None
+            return NoSession.FORGED
         lookup = _Lookup(value, ticket, self._cache.changes, self._clock())
         try:
             cached = await self._found(lookup)
         except _UnreadableError:
-            return None
-        if cached is None and not await self._records.copy_marks.is_moving():
-            self._note_dead(value, lookup.at)
-        return cached
+            # Another worker with newer keys may have sealed the record.
+            cached = None
+        else:
+            if cached is None and not await self._records.copy_marks.is_moving():
+                self._note_dead(value, lookup.at)
+        if cached is not None:
+            return cached
+        return NoSession.ENDED if self._is_known_dead(value) else NoSession.UNKNOWN
 
     async def _found(self, lookup: _Lookup) -> CachedSession | None:
         """Return the session; a record is opened only if necessary."""
@@ -171,18 +176,6 @@ class SessionLoader(Part):
         if stored is not None:
             stored = await self._with_last_seen(stored, digest)
         return self._remembered(lookup, stored)
-
-    def is_to_be_deleted(self, value: bytes) -> bool:
-        """Whether the browser is to delete a cookie that names no session.
-
-        It is if the store has no session for it, or if none of our keys signed it. The
-        second does not apply on loopback, where all ports share cookies and the cookie
-        may belong to another app. If the record cannot be opened, the cookie stays:
-        another worker with newer keys may have sealed the record.
-        """
-        if self._is_known_dead(value):
-            return True
-        return self._cookies.secure and self._cookies.read(value) is None
 
     def _is_known_dead(self, value: bytes) -> bool:
         at = self._dead.get(value)

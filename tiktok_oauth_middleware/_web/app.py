@@ -9,7 +9,7 @@ lookup and one comparison of times.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -25,6 +25,7 @@ from tiktok_oauth_middleware.errors import ConfigurationError, StoreError
 from tiktok_oauth_middleware.events import Event
 
 from .challenge import Challenges
+from .cookie_deletion import CookieDeletion
 from .cookie_header import find
 from .login import AppUsers, Connecting, LoginFlow
 from .logout import Logout
@@ -39,7 +40,6 @@ from .pages import (
     page_code,
     without_referrer,
 )
-from .response_headers import with_cookie_deleted
 from .rules import AppRules
 from .webhook import Webhook
 
@@ -54,10 +54,6 @@ if TYPE_CHECKING:
     from .mount import MountPoint
 
 _RETRY_SECONDS = "5"
-#: How long after the session was loaded a response may still delete its cookie.
-_DELETING_SECONDS = 1.0
-#: Changes the headers of a response.
-HeaderChange = Callable[[Sequence[tuple[str, str]]], Sequence[tuple[str, str]]]
 
 
 def _carried_links(
@@ -154,6 +150,8 @@ class Core:
         self.cookies = SessionCookies(
             settings.cookie_name, signing, secure=not settings.is_loopback
         )
+        #: Deletes a cookie that names no session, with the app's response.
+        self.deletion = CookieDeletion(self.cookies.session("", 0), clock)
         self.cookie_name = self.cookies.session_name.encode()
         #: How the session cookie begins in a Cookie header.
         self.cookie_start = self.cookie_name + b"="
@@ -224,7 +222,8 @@ class Core:
             StoreError: the store could not say who is signed in.
         """
         value = find(request.headers, self.cookie_name)
-        cached = None if value is None else await self.load_session(value)
+        found = None if value is None else await self.load_session(value)
+        cached = found if isinstance(found, tuple) else None
         return TikTokAuth.of(cached, mount_point)
 
     def check_app(self, middleware: _Middleware) -> bool:
@@ -316,26 +315,3 @@ class Core:
         return json_response(
             503, {"error": error.code, "reference": reference}, headers
         )
-
-    def cookie_deletion(self, value: bytes) -> HeaderChange | None:
-        """Return a change of a response's headers that deletes the session cookie.
-
-        Args:
-            value: the cookie's, for which `load_session` has just found no session.
-
-        Returns:
-            None if the cookie stays: it may name a session for another process.
-        """
-        if not self.sessions.is_to_be_deleted(value):
-            return None
-        deletion, clock = self.cookies.session("", 0), self.clock
-        loaded_at = clock()
-
-        def change(headers: Sequence[tuple[str, str]]) -> Sequence[tuple[str, str]]:
-            # A slow response may arrive after that of a login, whose cookie it must not
-            # delete. The next response deletes the old one.
-            if not 0 <= clock() - loaded_at < _DELETING_SECONDS:
-                return headers
-            return with_cookie_deleted(headers, deletion)
-
-        return change

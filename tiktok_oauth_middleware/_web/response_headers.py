@@ -136,32 +136,13 @@ def byte_headers(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]
     return [(name.encode("latin-1"), v.encode("latin-1")) for name, v in headers]
 
 
-def with_cookie_deleted(
-    headers: Sequence[tuple[str, str]], deletion: Cookie
-) -> list[tuple[str, str]]:
-    """Return response headers that also delete a cookie, of a response stored nowhere.
-
-    A response that sets the cookie itself stays as it is. The deletion comes first:
-    some adapters keep the last Set-Cookie only, and that must be the app's.
-    """
-    start = f"{deletion.name}="
-    for name, value in headers:
-        if name.lower() == "set-cookie" and value.lstrip().startswith(start):
-            return [*headers]
-    kept = [
-        (name, value)
-        for name, value in headers
-        if name.lower() == "vary" or not is_caching(name)
-    ]
-    return [deletion.header(), *kept, ("cache-control", "no-store")]
-
-
 def with_cookie_set(
     headers: Sequence[tuple[str, str]], cookie: Cookie
 ) -> list[tuple[str, str]]:
     """Return response headers that also set a cookie, of a response stored nowhere.
 
-    It comes first, as in `with_cookie_deleted`.
+    It comes first: some adapters keep the last Set-Cookie only, and that must be the
+    app's.
     """
     kept = [
         (name, value)

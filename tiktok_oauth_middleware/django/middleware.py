@@ -180,8 +180,14 @@ class TikTokMiddleware:
             auth._cached = cached
             return None
         cached = None  # no secret in a frame below which on_event may run
-        auth._cached = await self._core.load_session(value)
-        return self._core.cookie_deletion(value) if auth._cached is None else None
+        core = self._core
+        found = await core.load_session(value)
+        if isinstance(found, tuple):
+            auth._cached = found
+            return None
+        if not core.deletion.is_due(found):
+            return None
+        return partial(core.deletion.in_text, loaded_at=core.clock())
 
     def _new_mount_point(self, mount: str, request: HttpRequest) -> MountPoint:
         """Return a mount point at its first request.
@@ -272,9 +278,9 @@ class TikTokMiddleware:
             return answer
         spent: Sequence[Cookie] = ()
         try:
-            cached = await core.load_session(value)
+            cached: Any = await core.load_session(value)
             value = None
-            if cached is None:  # ended by another request already
+            if not isinstance(cached, tuple):  # ended by another request already
                 return answer
             ids = cached[RECORD_ID], cached[DIGEST]
             login = accounts.login_of(cached, finished)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
 import random
 
 import pytest
@@ -56,6 +57,14 @@ def test_session_cookie_carries_nothing_of_the_user(jar):
     raw = base64.urlsafe_b64decode(jar.issue(GRANT)[0].partition(".")[0])
     assert b"1111" not in raw
     assert b"aw" not in raw
+
+
+def test_mac_is_an_hmac(jar):
+    """The MAC is the first half of HMAC-SHA256 with the newest key."""
+    body, _, mac = jar.issue(GRANT)[0].partition(".")
+    whole = hmac.digest(NEW, body.encode(), "sha256")
+    assert mac == to_text(whole[:16])
+    assert jar.read(f"{body}.{mac}".encode()) is not None
 
 
 def test_each_session_is_new(jar):
