@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,23 @@ class PostgreSQL(Server):
         }
         command = [*self._run("postgres"), "-D", str(self.home / "data")]
         return command + [f"--{name}={value}" for name, value in options.items()]
+
+    def freeze(self) -> None:
+        """Stop the server, and the process of each connection."""
+        self.pause()
+        self._signal_children(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal_children(signal.SIGCONT)
+        self.go_on()
+
+    def _signal_children(self, number: signal.Signals) -> None:
+        assert self.process is not None
+        parent = f"PPid:\t{self.process.pid}\n"
+        for status in Path("/proc").glob("[0-9]*/status"):
+            with suppress(OSError):  # that process has ended
+                if parent in status.read_text():
+                    os.kill(int(status.parent.name), number)
 
     def answers(self) -> bool:
         command = [*self._run("pg_isready"), "-q", "-h", "127.0.0.1"]

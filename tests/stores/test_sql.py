@@ -449,6 +449,36 @@ def test_a_silent_server_is_an_error_in_a_loop(postgresql: Server) -> None:
     store.close()
 
 
+@pytest.mark.parametrize("mortal", [PostgreSQL], indirect=True)
+@pytest.mark.parametrize("driver", ["psycopg", "asyncpg"])
+def test_a_frozen_server_is_an_error_in_a_loop(mortal: PostgreSQL, driver: str) -> None:
+    """A read of a frozen server ends at the store's timeout, also on a new connection.
+
+    psycopg alone would wait ten seconds longer, to cancel the statement.
+    """
+    store = made(mortal.url(), timeout=1)
+    store.close()
+    frozen = SQLStore(mortal.url(driver), table=store.table.name, timeout=1)
+
+    async def use() -> None:
+        assert await frozen.aget("row") is None
+        mortal.freeze()
+        try:
+            for _ in range(2):
+                longer = asyncio.create_task(asyncio.sleep(8))
+                read = asyncio.create_task(frozen.aget("row"))
+                await asyncio.wait({longer, read}, return_when="FIRST_COMPLETED")
+                assert read.done()
+                assert isinstance(read.exception(), StoreError)
+                longer.cancel()
+        finally:
+            mortal.thaw()
+        assert await frozen.aget("row") is None
+        await frozen.aclose()
+
+    asyncio.run(use())
+
+
 def test_deadlocks_are_tried_again(server: Server) -> None:
     """Threads that create, replace and delete the same rows see no error."""
     store = made(server.url(), timeout=30)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import queue
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from contextlib import suppress
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -38,6 +38,8 @@ _POOL = 8
 _CLOSE_SECONDS = 1
 #: Tasks that close connections. An event loop alone would not keep them alive.
 _CLOSING: set[asyncio.Task[None]] = set()
+#: Connections of psycopg whose statements are being cancelled in such a task.
+_LEFT: set[Any] = set()
 #: Classes of errors about a row that exists already: of the drivers, and of asyncpg.
 _EXISTS = frozenset({"IntegrityError", "IntegrityConstraintViolationError"})
 
@@ -221,8 +223,86 @@ class _LoopDriver(NamedTuple):
 
 
 async def _psycopg(connection: Any, statement: Statement, values: Any) -> Result:
+    return await _LeftWhenCancelled(
+        connection, _execute_psycopg(connection, statement, values)
+    )
+
+
+async def _execute_psycopg(
+    connection: Any, statement: Statement, values: Any
+) -> Result:
     cursor = await connection.execute(statement.text, values)
     return (await cursor.fetchall() if statement.is_query else ()), cursor.rowcount
+
+
+class _LeftWhenCancelled:
+    """A call of psycopg whose caller need not wait for it once it is cancelled.
+
+    psycopg asks the server to cancel the statement and then waits for its answer, for
+    five seconds each. That goes on in the background, for `_CLOSE_SECONDS` at most.
+    """
+
+    __slots__ = ("_call", "_connection")
+
+    def __init__(self, connection: Any, call: Coroutine[Any, Any, Result]) -> None:
+        self._connection = connection
+        self._call = call
+
+    def __await__(self) -> Generator[Any, Any, Result]:
+        call = self._call
+        try:
+            waiting = call.send(None)
+            while True:
+                try:
+                    yield waiting
+                except asyncio.CancelledError:
+                    _LEFT.add(self._connection)
+                    _in_background(_cancel_psycopg(self._connection, call))
+                    raise
+                except BaseException as error:  # noqa: BLE001 - it is the call's
+                    waiting = call.throw(error)
+                else:
+                    waiting = call.send(None)
+        except StopIteration as done:
+            result: Result = done.value
+            return result
+
+
+class _Cancelled:
+    """A call that was left: it is cancelled, and then goes on to its end."""
+
+    def __init__(self, call: Coroutine[Any, Any, Result]) -> None:
+        self._call = call
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        call = self._call
+        try:
+            waiting = call.throw(asyncio.CancelledError())
+            while True:
+                try:
+                    yield waiting
+                except BaseException as error:  # noqa: BLE001 - it is the call's
+                    waiting = call.throw(error)
+                else:
+                    waiting = call.send(None)
+        except StopIteration:
+            return
+
+
+async def _cancel_psycopg(connection: Any, call: Coroutine[Any, Any, Result]) -> None:
+    try:
+        with suppress(Exception, asyncio.CancelledError):  # psycopg raises it again
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await _Cancelled(call)
+    finally:
+        _LEFT.discard(connection)
+        connection.pgconn.finish()
+
+
+def _end_psycopg(connection: Any) -> None:
+    """Close a connection, unless its statement is still being cancelled."""
+    if connection not in _LEFT:
+        connection.pgconn.finish()
 
 
 async def _asyncpg(connection: Any, statement: Statement, values: Any) -> Result:
@@ -241,11 +321,15 @@ def _end_asyncpg(connection: Any) -> None:
     caller that has given up, until the server accepts no more connections.
     """
     try:
-        loop = asyncio.get_running_loop()
+        asyncio.get_running_loop()
     except RuntimeError:  # the event loop has ended
         connection.terminate()
         return
-    task = loop.create_task(_close_asyncpg(connection), context=Context())
+    _in_background(_close_asyncpg(connection))
+
+
+def _in_background(work: Coroutine[Any, Any, None]) -> None:
+    task = asyncio.get_running_loop().create_task(work, context=Context())
     _CLOSING.add(task)
     task.add_done_callback(_CLOSING.discard)
 
@@ -267,7 +351,7 @@ LOOP_DRIVERS: Mapping[str, _LoopDriver] = {
     "psycopg": _LoopDriver(
         _psycopg,
         lambda connection: connection.close(),
-        lambda connection: connection.pgconn.finish(),
+        _end_psycopg,
     ),
     "asyncpg": _LoopDriver(
         _asyncpg,
