@@ -1,7 +1,7 @@
-"""Shared by the tests: settings, a clock, the stand-in, stores, and browsers.
+"""Shared fixtures: settings, a clock, the stand-in, stores, and browsers.
 
-`world` builds the whole thing for one combination of shell and store; a test written
-against it runs unchanged on all of them.
+`world` builds an app for one combination of shell and store; a test that uses it runs
+on all combinations.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ ORIGIN = "https://app.example.com"
 CALLBACK = "/auth/tiktok/callback"
 LOGIN = "/auth/tiktok/login"
 LOGOUT = "/auth/tiktok/logout"
-#: A moment in 2026, so that failures read the same every time.
+#: A fixed time in 2026, so that failures look the same every time.
 START = 1_767_225_600.0
 
 PAGE = {
@@ -68,7 +68,9 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(autouse=True)
 def no_earlier_warnings() -> None:
-    """Let each test see its own warnings: the same one is logged once a minute."""
+    """Reset the limit of one log line a minute, so that each test sees its own
+    warnings.
+    """
     for limiter in logger.filters:
         limiter._last.clear()
 
@@ -111,7 +113,7 @@ def settings() -> TikTokSettings:
 
 
 class Browser:
-    """One browser: a client with cookies of its own, which follows no redirects."""
+    """One browser: a client with its own cookies that follows no redirects."""
 
     def __init__(self, client: httpx2.Client, world: World) -> None:
         self.client = client
@@ -126,7 +128,7 @@ class Browser:
         return self.client.post(url, headers=headers, follow_redirects=False, **options)
 
     def begin(self, query: str = "") -> str:
-        """Open the login path; return where at TikTok it leads."""
+        """Open the login path; return the address at TikTok."""
         response = self.get(LOGIN + query)
         assert response.status_code == 303, response.text
         return response.headers["location"]
@@ -138,7 +140,7 @@ class Browser:
         return f"{callback.path}?{callback.query}"
 
     def log_in(self, query: str = "", **choice: Any) -> httpx2.Response:
-        """Go to TikTok and back; return what the callback answers."""
+        """Log in at TikTok; return the callback's answer."""
         return self.get(self.consent(self.begin(query), **choice))
 
     def log_out(self, query: str = "") -> httpx2.Response:
@@ -160,7 +162,7 @@ class Browser:
 
 @dataclass
 class World:
-    """One app around one stand-in and one store; `browser` opens a new browser."""
+    """An app with a stand-in and a store; `browser` opens a new browser."""
 
     shell: str
     settings: TikTokSettings
@@ -183,7 +185,7 @@ class World:
             **self.further,
         }
         if self.shell == "wsgi":
-            # Building one takes longer than a login does.
+            # Building one takes longer than a login.
             flask = copy.copy(_built_flask_app())
             flask.wsgi_app = TikTokOAuthWSGIMiddleware(
                 flask.wsgi_app, self.settings, **options
@@ -323,15 +325,15 @@ def shared_redis() -> Iterator[str]:
 
 
 class RedisOfManyLoops(RedisStore):
-    """Closes the connections of an event loop with it.
+    """A store that closes an event loop's connections with the loop.
 
-    A store that was given is not the middleware's to close, and here every browser
-    has an event loop of its own. A loop that ends closes the async generators that
-    were begun in it, and so this one.
+    The middleware does not close a store that it was given, and in these tests every
+    browser has its own event loop. A loop that ends closes the async generators that
+    were started in it, which this class uses.
     """
 
     def __init__(self, url: str, *, timeout: float = 15) -> None:
-        # Longer than usual: a hundred connections at once take a busy machine a while.
+        # Longer than usual: a hundred connections at once take long on a busy machine.
         super().__init__(url, timeout=timeout)
         self._ends: dict[Any, Any] = {}
 
@@ -360,7 +362,7 @@ class RedisOfManyLoops(RedisStore):
 
 @pytest.fixture
 def empty_redis(shared_redis: str) -> str:
-    """Return the URL of a database in which there is nothing yet."""
+    """Return the URL of an empty database."""
     import redis
 
     with redis.Redis.from_url(shared_redis) as client:
@@ -368,7 +370,7 @@ def empty_redis(shared_redis: str) -> str:
     return shared_redis
 
 
-#: Tests that wait for the store's own expiry, for which Redis uses its own clock.
+#: Tests that wait for expiry in the store, for which Redis uses its own clock.
 STORES_OWN_EXPIRY = (
     "test_tokens.py::TestNotSignedIn::test_idle",
     "test_tokens.py::TestNotSignedIn::test_not_kept_for_ever",
@@ -393,10 +395,10 @@ def _waits_for_the_store(nodeid: str) -> bool:
 
 @pytest.fixture(params=["memory", "sqlite", "redis"])
 def store(request: pytest.FixtureRequest, tmp_path: Any, clock: Clock) -> Iterator[Any]:
-    """Return a store; Redis computes expiry by a clock of its own.
+    """Return a store; Redis computes expiry by its own clock.
 
-    Tests move `clock`, and ours is the only one that the records are judged by. A test
-    of what the store itself forgets names the stores that it is about.
+    Tests set `clock`, by which all records are judged. A test of expiry in the store
+    itself names the stores that it needs.
     """
     made: Any
     if request.param == "memory":
@@ -410,14 +412,14 @@ def store(request: pytest.FixtureRequest, tmp_path: Any, clock: Clock) -> Iterat
 
 
 class MeddledTikTok(FakeTikTok):
-    """A stand-in whose answers to refreshes tests change and hold back.
+    """A stand-in whose answers to refreshes tests can change and hold back.
 
-    It comes after TikTok has done what was asked: the old refresh token is dead.
+    They are changed after the refresh took place: the old refresh token has ended.
     """
 
-    #: Changes an answer's fields in place.
+    #: A function that changes an answer's fields in place.
     change: Callable[[dict[str, Any]], object] | None = None
-    #: Called when an answer is ready, before anybody gets it.
+    #: A function that is called when an answer is ready, before it is sent.
     answered: Callable[[], object] | None = None
 
     def handle(self, method: str, url: str, headers: Any, body: bytes) -> Any:
@@ -434,7 +436,9 @@ class MeddledTikTok(FakeTikTok):
 
 
 class Gate:
-    """Stops each caller until it is opened; `arrived` is set when one came."""
+    """Blocks each caller until it is opened; `arrived` is set when the first
+    arrives.
+    """
 
     def __init__(self) -> None:
         self.arrived = threading.Event()
@@ -453,7 +457,7 @@ class Gate:
 
 @pytest.fixture
 def gate() -> Iterator[Gate]:
-    """Return a gate that is open when the test has ended, however it did."""
+    """Return a gate that is opened when the test ends."""
     made = Gate()
     yield made
     made.open()
@@ -465,7 +469,7 @@ def meddled(settings: TikTokSettings, clock: Clock) -> MeddledTikTok:
 
 
 def kept(world: World, open_id: str | None = None) -> Any:
-    """Return the grant that is stored of a user, or None."""
+    """Return a user's stored grant, or None."""
     open_id = world.tiktok.people[0].open_id if open_id is None else open_id
     service = SessionService(
         world.settings,
@@ -533,7 +537,7 @@ Factory = Callable[..., Browser]
 
 
 def query_of(url: str) -> dict[str, str]:
-    """Return a URL's query; each key must be there once."""
+    """Return a URL's query; each key must appear once."""
     query = parse_qs(urlsplit(url).query, keep_blank_values=True, strict_parsing=True)
     assert all(len(values) == 1 for values in query.values()), url
     return {name: values[0] for name, values in query.items()}

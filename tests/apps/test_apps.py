@@ -1,7 +1,7 @@
 """The apps of docs/integrations/apps.md: real servers, a real login, and Chromium.
 
-Each runs in an environment of its own below ``.venv-apps``, which ``make apps`` makes.
-They are not installed for the suite: together they bring more than a gigabyte.
+Each app runs in its own environment below ``.venv-apps``, which ``make apps`` creates.
+They are not installed for the suite, since together they need more than a gigabyte.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ INITIALIZE = {
 class Kind:
     """One app of the page."""
 
-    #: Its page, and what the page's content comes over: a method and a path each.
+    #: Its page and the requests for the page's content: a method and a path each.
     page: str
     content: tuple[tuple[str, str], ...]
     #: The path of its WebSocket, and whether the page itself opens it.
@@ -69,12 +69,12 @@ class Kind:
     has_page_socket: bool = True
     #: Whether its page's events still work after a logout.
     goes_on: bool = False
-    #: Whether its page opens a socket again that the server closed.
+    #: Whether its page reopens a socket that the server closed.
     opens_again: bool = False
-    #: Files beside app.py, and the blocks that they are.
+    #: Files beside app.py, and their blocks in the page of the docs.
     files: tuple[tuple[str, str], ...] = ()
     server: str = "uvicorn app:app --log-level warning --port {port}"
-    #: What its page shows first; "" if it has no page of the kind.
+    #: The text that its page shows first; "" if it has no such page.
     greeting: str = f"Hello, {NAME}"
 
 
@@ -191,7 +191,7 @@ app = ShortSockets(whole, seconds=8)
 
 
 class Site:
-    """One app on a server of its own, and a client with cookies."""
+    """One app on its own server, and a client with cookies."""
 
     def __init__(self, name, folder, stand_in, *, short=False, rule=""):
         self.kind = KINDS[name]
@@ -225,9 +225,11 @@ class Site:
                     **stand_in.environment(self.url + CALLBACK),
                     "TIKTOK_SECRET_KEYS": secrets.token_urlsafe(32),
                     "TIKTOK_STORE": "memory://",
-                    # Without it the stand-in lets a user pass who was there before.
+                    # Otherwise the stand-in shows no page to a user who consented
+                    # before.
                     "TIKTOK_ALWAYS_ASK_CONSENT": "true",
-                    # None of them is to call home, or to write into the real home.
+                    # The apps must not send telemetry, or write into the real home
+                    # directory.
                     "HOME": str(folder),
                     "GRADIO_ANALYTICS_ENABLED": "False",
                     "STREAMLIT_BROWSER_GATHER_USAGE_STATS": "false",
@@ -235,7 +237,7 @@ class Site:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        # Some close a connection after an error of theirs.
+        # Some apps close the connection after an error.
         limits = httpx2.Limits(max_keepalive_connections=0)
         self.client = httpx2.Client(base_url=self.url, timeout=60, limits=limits)
         try:
@@ -257,7 +259,7 @@ class Site:
         self.process.terminate()
         try:
             self.process.wait(20)
-        except subprocess.TimeoutExpired:  # some wait for what they began
+        except subprocess.TimeoutExpired:  # some wait for their background work
             self.process.kill()
             self.process.wait()
 
@@ -271,7 +273,7 @@ class Site:
         assert self.client.post(LOGOUT, headers=headers).status_code == 303
 
     def ask(self, method: str, path: str) -> httpx2.Response:
-        """Request what the page's script requests."""
+        """Send a request like the page's script."""
         bodies = {
             "/_dash-update-component": {"json": CALL},
             "/gradio_api/queue/join": {"json": EVENT},
@@ -302,7 +304,7 @@ class Site:
 
 @pytest.fixture(scope="module")
 def sites(tmp_path_factory) -> Iterator[dict[str, Site]]:
-    """Each app's server, started when a test first wants it."""
+    """Each app's server, started at its first use."""
     opened: dict[str, Site] = {}
     with StandIn(FakeTikTok()) as stand_in:
 
@@ -339,7 +341,9 @@ def each(names):
 
 @each(KINDS)
 def test_anonymous(site):
-    """Nothing of an app is there without a login: browsers go to log in, scripts get 401."""
+    """Without a login nothing of an app is served: browsers are redirected, scripts get
+    401.
+    """
     if site.kind.page:
         response = site.client.get(site.kind.page, headers=PAGE)
         assert response.status_code == 303
@@ -352,7 +356,7 @@ def test_anonymous(site):
 
 @each(KINDS)
 def test_signed_in_and_out(site):
-    """After a login the app itself answers all of it; after a logout nothing more."""
+    """After a login the app answers all requests; after a logout none."""
     site.log_in()
     for method, path in site.kind.content:
         response = site.ask(method, path)
@@ -360,7 +364,7 @@ def test_signed_in_and_out(site):
         assert not 300 <= response.status_code < 400, path
     cookies = httpx2.Cookies(site.client.cookies)
     site.log_out()
-    site.client.cookies = cookies  # as a program that kept them
+    site.client.cookies = cookies  # a program may have kept them
     for method, path in site.kind.content:
         assert site.ask(method, path).status_code == 401, path
     if site.kind.socket:
@@ -395,7 +399,7 @@ def test_actor(site):
 
 
 def test_rule_for_the_page_alone(tmp_path):
-    """A rule for one page of Dash leaves its content open, as the page says."""
+    """A rule for only the page of Dash leaves its content open, as the docs say."""
     with StandIn(FakeTikTok()) as stand_in:
         site = Site("dash", tmp_path, stand_in, rule="/report")
         try:
@@ -407,7 +411,7 @@ def test_rule_for_the_page_alone(tmp_path):
 
 @each(["fasthtml"])
 def test_own_socket(site):
-    """A WebSocket of FastHTML knows its user, and goes on after the logout."""
+    """A WebSocket of FastHTML has its user, and stays open after the logout."""
     site.log_in()
     cookie = "; ".join(f"{k}={v}" for k, v in site.client.cookies.items())
     with connect(
@@ -443,7 +447,7 @@ asyncio.run(main())
 @each(["mcp"])
 @pytest.mark.parametrize("is_signed_in", [True, False])
 def test_mcp_client(site, is_signed_in):
-    """The SDK's own client calls a tool with the session's cookie, and not without."""
+    """The SDK's own client can call a tool only with the session's cookie."""
     cookie = ""
     if is_signed_in:
         site.log_in()
@@ -463,7 +467,7 @@ def test_mcp_client(site, is_signed_in):
 
 @each(["panel"])
 def test_token_of_bokeh(site):
-    """What Bokeh writes into the page has the name, and no cookie of the session."""
+    """Bokeh's token in the page contains the user's name, and no session cookie."""
     site.log_in()
     text = site.client.get("/panel", headers=PAGE).text
     token = re.search(r'"token":"([\w.-]+)"', text)[1]
@@ -505,9 +509,9 @@ def log_out(context) -> None:
 
 
 def count(page, site, n: int) -> int:
-    """Make the page do something; its server says who did, and how often."""
+    """Press the page's button; check the name and the count that the server shows."""
     if site.kind.greeting:
-        # FastHTML's counts for all tests of its server, which come in any order.
+        # FastHTML's count is shared by all tests of its server.
         shown = re.search(f"{NAME} counts ([0-9]+)", page.inner_text("body"))
         n = int(shown[1]) + 1 if shown else n
         page.get_by_role("button", name="Count", exact=True).click()
@@ -544,7 +548,7 @@ def test_journey(page, site):
         page.wait_for_timeout(500)
         assert page.get_by_text(f"{NAME} counts {n + 1}").count() == 0
 
-    # Loaded again, the page is one for somebody to log in.
+    # Reloading the page leads to the login.
     response = page.goto(site.kind.page)
     assert response.status == 401 or "/v2/auth/authorize/" in page.url
     assert page.get_by_text(NAME).count() == 0 or "/v2/auth/authorize/" in page.url
@@ -553,7 +557,7 @@ def test_journey(page, site):
 @needs_chromium
 @pytest.mark.parametrize("name", [n for n in WITH_SOCKET if KINDS[n].has_page_socket])
 def test_short_sockets(chromium, tmp_path, name):
-    """A socket that ends opens again while the session lasts, and not after a logout."""
+    """A closed socket is reopened while the session lasts, and not after a logout."""
     with StandIn(FakeTikTok()) as stand_in:
         site = Site(name, tmp_path, stand_in, short=True)
         try:
@@ -571,7 +575,7 @@ def test_short_sockets(chromium, tmp_path, name):
                     refused.append(error)
 
                 def note_response(response):
-                    # Before a socket some ask over plain requests.
+                    # Some send plain requests before they open a socket.
                     if response.status == 401:
                         refused.append(response.url)
 
@@ -604,7 +608,7 @@ def until_page(page, holds, what: str) -> None:
 
 
 def test_versions():
-    """The page says the versions that `make apps` installs, of every app."""
+    """The docs name the versions of all apps that `make apps` installs."""
     groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
     installed = {
         group.removeprefix("app-"): requirements[0].partition("==")[2]

@@ -1,8 +1,9 @@
-"""A callback is finished once, and shown to the browser that holds its login's cookie.
+"""A callback is processed once, and its result goes only to the browser with the
+login's cookie.
 
-However a callback is interrupted, repeated, doubled, reloaded or restored, there is one
-exchange, and that browser is signed in at the login's target. No other browser gets
-anything.
+A callback may be interrupted, sent twice, reloaded or restored with its tab: there is
+one exchange, and that browser is signed in at the login's target. No other browser gets
+a session.
 """
 
 from __future__ import annotations
@@ -45,13 +46,13 @@ BEGIN = "?next=" + TARGET
 
 @contextmanager
 def opened(world):
-    """Return a client of a world, without a browser."""
+    """Return a client for the app of a world, which keeps no cookies."""
     with Visitors() as visitors:
         yield visitors.visit(world)
 
 
 def rows(world):
-    """Return the rows that are no user's record."""
+    """Return the stored rows other than users' records."""
     return [key for key in world.store.keys("tiktok:") if ":used:" in key]
 
 
@@ -74,7 +75,9 @@ def tiktok(settings, clock):
 
 @pytest.fixture
 def back(world):
-    """Return a browser at TikTok with its cookies, and the callback it is sent to."""
+    """Return the cookies of a browser at TikTok, and the callback that TikTok sends it
+    to.
+    """
     browser = world.browser()
     callback = browser.consent(browser.begin(BEGIN))
     return browser, browser.cookies(), callback
@@ -85,7 +88,9 @@ def back(world):
 
 class TestAgain:
     def test_cut_off(self, world, back):
-        """A browser that did not get the answer asks again, and is signed in."""
+        """A browser that did not receive the answer sends the callback again, and is
+        signed in.
+        """
         browser, cookies, callback = back
         world.browser(**cookies).get(callback)  # its answer is lost
         answer = browser.get(callback)
@@ -96,7 +101,7 @@ class TestAgain:
         assert not [n for n in browser.cookies() if n != SESSION]
 
     def test_same_session(self, world, back):
-        """Every answer gives the same session: one login is one session."""
+        """Every answer to a callback sets the same session."""
         _, cookies, callback = back
         given = set()
         for _ in range(3):
@@ -115,7 +120,9 @@ class TestAgain:
         assert world.count("authorization_code") == 1
 
     def test_at_the_end_of_the_login(self, world, back):
-        """The result of a login that was finished in time is shown after its time."""
+        """The result of a login that was finished in time is also shown after the
+        login's limit.
+        """
         browser, cookies, callback = back
         now = world.clock()
         world.tiktok.provider.clock = lambda: now
@@ -152,7 +159,7 @@ class TestAgain:
         assert f'href="{LOGIN}?next=' in again.text
 
     def test_logout_wins(self, world, back):
-        """A session that was ended in between is not handed out again."""
+        """A session that was ended meanwhile is not set again."""
         browser, cookies, callback = back
         other = world.browser(**cookies)
         other.get(callback)
@@ -163,7 +170,9 @@ class TestAgain:
         assert not browser.signed_in
 
     def test_newer_login_stays(self, world, back):
-        """A browser that another login has signed in meanwhile keeps that session."""
+        """A browser that was signed in by another login meanwhile keeps that
+        session.
+        """
         browser, cookies, callback = back
         world.browser(**cookies).get(callback)
         newer = world.browser(**cookies)
@@ -258,7 +267,9 @@ class TestReload:
 
     @pytest.mark.parametrize("store", ["memory", "sqlite"], indirect=True)
     def test_next_day(self, world, back):
-        """The next day it shows a page for the signed-in user, with a link."""
+        """Opened the next day, the callback shows a signed-in user a page with
+        a link.
+        """
         browser, _, callback = back
         browser.get(callback)
         for _ in range(4):  # the browser is used meanwhile
@@ -271,7 +282,9 @@ class TestReload:
         assert browser.signed_in
 
     def test_signed_out(self, world, back):
-        """After a logout the callback signs no user in, and its page leads on."""
+        """After a logout the callback does not sign the user in; its page links to the
+        target.
+        """
         browser, _, callback = back
         browser.get(callback)
         browser.log_out()
@@ -291,7 +304,7 @@ class TestReload:
         assert answer.headers.get("location") is None
 
     def test_ended_session(self, world, back):
-        """Nor is a session whose record was ended elsewhere redirected."""
+        """A session that was ended elsewhere is not redirected to the target either."""
         browser, _, callback = back
         browser.get(callback)
         cookies = browser.cookies()
@@ -303,7 +316,9 @@ class TestReload:
 
 class TestStrangers:
     def test_no_cookie(self, world, back):
-        """Without the login's cookie a callback shows nothing, before and after."""
+        """Without the login's cookie a callback does not show the result, before or
+        after it is processed.
+        """
         browser, _, callback = back
         for _ in range(2):
             stranger = world.browser()
@@ -347,14 +362,14 @@ class TestNothingSpent:
         ],
     )
     def test_no_rows(self, world, query):
-        """A login that brings no code writes no row, however many there are."""
+        """Callbacks without a code write no rows, however many are sent."""
         for _ in range(3):
             browser = world.browser()
             state = query_of(browser.begin())["state"]
             answer = browser.get(f"{CALLBACK}?{query}&state={state}")
             assert answer.status_code in (400, 403, 503)
             assert browser.cookies() == {}
-            browser.get(f"{CALLBACK}?code=x&state={state}")  # which matches no row now
+            browser.get(f"{CALLBACK}?code=x&state={state}")  # no row has this state
         assert rows(world) == []
         assert world.tiktok.requests == []
 
@@ -378,7 +393,9 @@ class TestAtOnce:
             yield visitor
 
     def test_twenty(self, world, raw):
-        """Of 20 callbacks at once one exchanges the code, and all get its session."""
+        """Of 20 callbacks at once, one exchanges the code and all get the same
+        session.
+        """
         path, query = raw.consent(raw.begin(b"next=/private"))
         kept = dict(raw.cookies)
 
@@ -394,7 +411,9 @@ class TestAtOnce:
         assert world.count("authorization_code") == 1
 
     def test_second_waits(self, world, raw, gate, tiktok):
-        """A callback that comes while the first is under way waits for its end."""
+        """A callback that arrives while the first is being processed waits for its
+        result.
+        """
         path, query = raw.consent(raw.begin())
         kept = dict(raw.cookies)
         tiktok.gate = gate
@@ -419,7 +438,7 @@ class TestAtOnce:
         assert world.count("authorization_code") == 1
 
     def test_another_process_waits(self, world, raw, gate, tiktok):
-        """A callback in another process waits for the exchange too."""
+        """A callback in another process waits for the result too."""
         path, query = raw.consent(raw.begin())
         kept = dict(raw.cookies)
         tiktok.gate = gate
@@ -450,7 +469,9 @@ class TestAtOnce:
 
 @pytest.mark.parametrize("shell", ["asyncio"])
 async def test_cancelled(settings, clock, tiktok, anyio_backend, shell):
-    """A request that the server cancels is finished all the same, and shown later."""
+    """A login is finished even if the server cancels the request; a later callback
+    shows the result.
+    """
     store = MemoryStore(clock=clock)
     with ExitStack() as stack:
         world = World(shell, settings, tiktok, store, clock, [], stack).start()
@@ -505,7 +526,7 @@ class Failing(MemoryStore):
 
 
 class LosesAnswers(Failing):
-    """A store that makes the writes at which it fails, and loses only the answer."""
+    """A store that completes the write and then raises, as if the answer was lost."""
 
     def compare_and_set(self, key, old, new, ttl):
         if self.writes + 1 in self.fails_at:
@@ -519,9 +540,11 @@ class TestStoreFails:
         return Failing(clock=clock)
 
     def test_mark_whose_answer_is_lost(self, world, clock):
-        """A login that the store marked as used continues, though the answer was lost.
+        """A login continues if the store marked it as used, but the store's answer was
+        lost.
 
-        The next callback would wait for an exchange that no request has begun.
+        Otherwise the next callback would wait for an exchange that no request has
+        begun.
         """
         world.store = LosesAnswers(clock=clock)
         browser = world.start().browser()
@@ -533,7 +556,9 @@ class TestStoreFails:
         assert browser.signed_in
 
     def test_mark_of_another(self, world, clock):
-        """No exchange follows if another made the mark and that answer was lost."""
+        """No exchange follows if another callback marked the login and that answer was
+        lost.
+        """
         world.store = LosesAnswers(clock=clock)
         browser = world.start().browser()
         callback = browser.consent(browser.begin())
@@ -544,7 +569,7 @@ class TestStoreFails:
         assert world.count("authorization_code") == 1
 
     def test_before(self, world, back):
-        """If the store fails before TikTok is asked, the callback can be sent again."""
+        """If the store fails before the exchange, the callback can be sent again."""
         browser, cookies, callback = back
         world.store.fails_at, world.store.writes = (1,), 0
         assert browser.get(callback).status_code == 503
@@ -564,7 +589,7 @@ class TestStoreFails:
         assert not browser.signed_in
 
     def test_result(self, world, back, caplog):
-        """If only the result cannot be kept, the login is finished all the same."""
+        """A login succeeds even if its result cannot be stored."""
         browser, _, callback = back
         world.store.fails_at, world.store.writes = (3,), 0
         assert browser.get(callback).status_code == 303
@@ -593,10 +618,10 @@ class TestStoreFails:
 
 class TestLostPlace:
     def test_known(self, world):
-        """A login whose cookies are gone gets a page that leads on to its target."""
+        """If the login's cookies are missing, the page links to the login's target."""
         browser = world.browser()
         callback = browser.consent(browser.begin("?next=/a%3Fb=c&scopes=video.upload"))
-        for other in (world.browser(), world.browser()):  # also one that was never here
+        for other in (world.browser(), world.browser()):  # one is new
             answer = other.get(callback)
             assert answer.status_code == 400
             again = f"{LOGIN}?next=/a%3Fb%3Dc&amp;scopes=video.upload"
@@ -612,7 +637,9 @@ class TestLostPlace:
         assert f'href="{LOGIN}"' in answer.text
 
     def test_unknown(self, world):
-        """A process without the login's data says so, and links to the start."""
+        """If the process does not know the login, the page says so and links to the
+        start page.
+        """
         browser = world.browser()
         callback = browser.consent(browser.begin(BEGIN))
         answer = world.start().browser().get(callback)
@@ -637,7 +664,7 @@ class TestLostPlace:
         assert "evil" not in world.browser().get(callback).text
 
     def test_too_old(self, world):
-        """After the life of its cookies a login is forgotten."""
+        """A login is forgotten when its cookies have expired."""
         browser = world.browser()
         callback = browser.consent(browser.begin(BEGIN))
         world.clock.advance(1801)
@@ -655,7 +682,7 @@ class TestRecentLogins:
         assert recent.find("s0") is None
 
     def test_bounded_bytes(self, clock):
-        """It never takes more than a megabyte."""
+        """The table never takes more than a megabyte."""
         recent = RecentLogins(600, clock)
         for number in range(5000):
             recent.remember(f"s{number}", "/" * 2048, "x" * 2048)
@@ -690,7 +717,7 @@ class TestRecentLogins:
         assert recent._size == 0
 
     def test_says_nothing(self, clock):
-        """The repr of the table shows no target."""
+        """The table's repr shows no target."""
         recent = RecentLogins(600, clock)
         recent.remember("s", "/secret", "")
         assert repr(recent) == "<RecentLogins: 1>"
@@ -729,7 +756,9 @@ class TestOtherAddress:
         "moved", ["moved", "moved=", "moved=1&moved=2", "moved=%FF"]
     )
     def test_whatever_it_says(self, browser, moved):
-        """Whatever value the mark has, the browser is not redirected again."""
+        """The browser is not redirected again, whatever the value of the mark in the
+        query.
+        """
         answer = browser.get(f"{LOGIN}?{moved}", headers=OTHER)
         assert answer.headers["location"].startswith("https://www.tiktok.com/")
 
@@ -737,7 +766,7 @@ class TestOtherAddress:
         "header", ["x-forwarded-host", "x-original-host", "forwarded", "x-host"]
     )
     def test_forwarded(self, browser, header):
-        """No other header changes the address."""
+        """Headers other than Host do not cause a redirect."""
         answer = browser.get(LOGIN, headers={**PAGE, header: "www.app.example.com"})
         assert answer.headers["location"].startswith("https://www.tiktok.com/")
         answer = browser.get(LOGIN, headers={**OTHER, header: "evil.example"})
@@ -745,7 +774,9 @@ class TestOtherAddress:
 
     @pytest.mark.parametrize("methods", [("GET", "POST"), ("POST",)])
     def test_posted(self, world, methods):
-        """A login that is posted to another address moves too, and begins nothing."""
+        """A login that is posted to another address is redirected too, without
+        beginning a login.
+        """
         browser = world.with_settings(login_methods=methods).browser()
         headers = {
             **OTHER,
@@ -761,13 +792,15 @@ class TestOtherAddress:
         assert status == (303 if "GET" in methods else 405)
 
     def test_page_with_the_form(self, world):
-        """Where logins are posted, the page with the form is the site's own."""
+        """If logins are posted, GET at another address redirects to the form at the
+        site's own.
+        """
         browser = world.with_settings(login_methods=("POST",)).browser()
         answer = browser.get(LOGIN, headers=OTHER)
         assert answer.headers["location"] == f"https://app.example.com{LOGIN}?moved=1"
 
     def test_too_long(self, browser):
-        """A query too long for proxies is left out of the redirect."""
+        """A query that is too long for proxies is left out of the redirect."""
         answer = browser.get(f"{LOGIN}?next=/{'x' * 5000}", headers=OTHER)
         assert answer.headers["location"] == f"https://app.example.com{LOGIN}?moved=1"
 
@@ -775,7 +808,7 @@ class TestOtherAddress:
         "ahead", [{"sec-purpose": "prefetch"}, {"sec-fetch-dest": "image"}]
     )
     def test_no_visit(self, browser, ahead):
-        """A request that is no page visit is refused as on any path."""
+        """A request that is not a page visit is refused, as on any other path."""
         assert browser.get(LOGIN, headers={**OTHER, **ahead}).status_code == 403
 
     def test_guarded_page(self, browser):
@@ -805,7 +838,7 @@ EVENTS = st.lists(
 
 
 class Story:
-    """One browser's logins, its jar, and what must be true of them."""
+    """One browser's logins and cookies, and the rules that must hold for them."""
 
     def __init__(self, world, raw):
         self.world = world
@@ -831,7 +864,7 @@ class Story:
         return visitor.ask("GET", path, query=query), visitor
 
     def send(self, number, *, arrives):
-        """Send a callback; its answer reaches the browser, or does not."""
+        """Send a callback; the browser receives the answer only if `arrives`."""
         number %= len(self.logins)
         *_, target, cookies, begun = self.logins[number]
         jar = self.raw.cookies
@@ -847,7 +880,7 @@ class Story:
             assert session, "the browser that holds the login's cookie is signed in"
         if session and is_first:
             self.sessions[number] = session
-            # The browser's session before this one ends with it.
+            # A new session ends the browser's previous one.
             self.ended.add(jar.get(SESSION))
         if session:
             assert session == self.sessions[number], "one login is one session"
@@ -919,7 +952,7 @@ def test_any_order(shell, events):
 
 
 def texts_in(value, depth=3):
-    """Return the texts in a value of a frame, as deep as reporters record them."""
+    """Return the texts in a frame's value, as deep as error reporters record them."""
     if isinstance(value, bytes | bytearray):
         yield bytes(value).decode("latin-1")
     elif isinstance(value, str):

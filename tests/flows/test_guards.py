@@ -20,7 +20,7 @@ CORS = [
     ("access-control-expose-headers", "x-total"),
 ]
 PREFLIGHT = [("origin", OTHER), ("access-control-request-method", "PUT")]
-#: What programs send of their own accord: curl and httpx, urllib, requests of a script.
+#: Default headers of programs: curl and httpx, urllib, a script's requests.
 PROGRAMS = [{"accept": "*/*"}, {}, {"accept": ""}, {"accept": "application/json"}]
 
 
@@ -38,9 +38,9 @@ def raw(world):
 
 
 def app_of(world, decide):
-    """Put an app in the middle: `decide` says status, headers and body by the auth.
+    """Set the world's app: `decide` gets the auth and returns status, headers and body.
 
-    It is called before the response begins, with `guard` at hand as frameworks have it.
+    It is called before the response begins, and can call `guard` as frameworks do.
     """
     if world.shell == "wsgi":
 
@@ -65,7 +65,7 @@ def app_of(world, decide):
 
 
 def answers(*, status=200, headers=(), body=b"the app's own", scopes=()):
-    """Return what an app does that calls a guard and then answers so."""
+    """Return a `decide` that calls a guard and then gives this answer."""
 
     def decide(auth):
         guard(auth, scopes)
@@ -78,7 +78,7 @@ class TestReplaced:
     @pytest.mark.parametrize("status", [200, 204, 302, 400, 403, 404, 500, 503])
     @pytest.mark.parametrize("headers", [API, PAGE, {}], ids=["api", "page", "curl"])
     def test_another_status(self, world, raw, status, headers):
-        """An app that caught a 401 and answers with another status is left alone."""
+        """If the app caught a 401 and answers with another status, its answer stays."""
         sent = [("x-own", "yes"), ("set-cookie", "a=b")]
         app_of(world, answers(status=status, headers=sent))
         answer = raw.ask("GET", "/x", headers=headers)
@@ -90,14 +90,18 @@ class TestReplaced:
 
     @pytest.mark.parametrize("status", [200, 302, 401, 404])
     def test_scope(self, world, raw, status):
-        """An app that caught a 403 for a scope is left alone, also if it answers 401."""
+        """If the app caught a 403 for a scope, its answer stays, even if it is
+        a 401.
+        """
         raw.log_in(scopes=["user.info.basic"])
         app_of(world, answers(status=status, scopes=["video.list"]))
         answer = raw.ask("GET", "/x", headers=API)
         assert (answer.status, answer.body) == (status, b"the app's own")
 
     def test_refusal(self, world, raw):
-        """An answer with the guard's own status is the refusal, and is replaced."""
+        """An answer with the guard's own status counts as the refusal, and is
+        replaced.
+        """
         sent = [("x-own", "yes"), ("set-cookie", "a=b"), ("content-encoding", "gzip")]
         app_of(world, answers(status=401, headers=sent))
         answer = raw.ask("GET", "/x", headers=API)
@@ -112,7 +116,9 @@ class TestReplaced:
 
     @pytest.mark.parametrize("scheme", ["Bearer", 'Basic realm="x"', "ApiKey"])
     def test_other_credentials(self, world, raw, scheme):
-        """A 401 of the app that asks for other credentials is not the guard's."""
+        """An app's 401 that asks for other credentials does not count as the
+        refusal.
+        """
         app_of(world, answers(status=401, headers=[("WWW-Authenticate", scheme)]))
         for headers in (API, PAGE):
             answer = raw.ask("GET", "/x", headers=headers)
@@ -120,7 +126,9 @@ class TestReplaced:
             assert answer.one("www-authenticate") == scheme
 
     def test_asking_marks_nothing(self, world, raw):
-        """Reading is_authenticated and missing_scopes replaces no 401 of the app."""
+        """After reading only is_authenticated and missing_scopes, the app's 401
+        stays.
+        """
 
         def decide(auth):
             assert not auth.is_authenticated
@@ -132,7 +140,7 @@ class TestReplaced:
 
     @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "DELETE"])
     def test_methods(self, world, raw, method):
-        """An app's own answer to a refusal is left alone, for every method."""
+        """An app's own answer to a refusal stays, for every method."""
         app_of(world, answers(status=200, headers=[("x-own", "yes")]))
         answer = raw.ask(method, "/x", headers=PAGE)
         assert (answer.status, answer.one("x-own")) == (200, "yes")
@@ -158,7 +166,7 @@ class TestReplaced:
 
 
 class TestSockets:
-    """WebSockets, which are refused before they are accepted."""
+    """WebSockets, which a guard refuses before they are accepted."""
 
     pytestmark = pytest.mark.parametrize("shell", ["asyncio"], indirect=True)
 
@@ -183,7 +191,7 @@ class TestSockets:
 
     @pytest.mark.parametrize("code", [1001, 1011, 1013, 3000, 4000, 4429])
     def test_own_code(self, world, raw, code):
-        """An app that caught the refusal closes with its own code."""
+        """An app that caught the refusal can close with its own code."""
         close = {"type": "websocket.close", "code": code, "reason": "full"}
         assert self.connect(world, raw, close) == [close]
 
@@ -208,7 +216,9 @@ class TestSockets:
         assert sent == messages
 
     def test_own_refusal_is_replaced(self, world, raw):
-        """A refused handshake says where to log in, where the server can carry it."""
+        """The answer to a refused handshake names the login address, if the server can
+        send answers.
+        """
         start = {"type": "websocket.http.response.start", "status": 401}
         sent = self.connect(
             world,
@@ -237,14 +247,14 @@ class TestPrograms:
 
     @pytest.mark.parametrize("headers", PROGRAMS, ids=repr)
     def test_scope(self, world, raw, headers):
-        """It gets 403 in JSON if a scope is missing."""
+        """Such a client gets 403 in JSON if a scope is missing."""
         raw.log_in(scopes=["user.info.basic"])
         answer = raw.ask("GET", "/videos", headers=headers)
         assert answer.status == 403
         assert json.loads(answer.body)["missing"] == ["video.list"]
 
     def test_unlisted_scope(self, world, raw, caplog):
-        """A scope that no login may request is logged, with the option to list it in."""
+        """If no login can request the scope, the log names the option to add it to."""
         world.with_settings(scopes=["user.info.basic"], optional_scopes=[])
         raw.log_in(scopes=["user.info.basic"])
         assert raw.ask("GET", "/videos", headers=API).status == 403
@@ -253,7 +263,9 @@ class TestPrograms:
         assert "(TIKTOK_OPTIONAL_SCOPES)" in line
 
     def test_unlisted_scope_in_a_browser(self, world, raw):
-        """The page of a scope that no login may request blames the site, not the user."""
+        """If no login can request the scope, the page says that the site is at
+        fault.
+        """
         world.with_settings(scopes=["user.info.basic"], optional_scopes=[])
         raw.log_in(scopes=["user.info.basic"])
         answer = raw.ask("GET", "/videos", headers=PAGE)
@@ -274,12 +286,16 @@ class TestPrograms:
 
 
 class TestLongAddresses:
-    """A redirect's head stays below what nginx (4,096) and gunicorn (4,094) take."""
+    """A redirect's headers stay below the limits of nginx (4,096 bytes) and gunicorn
+    (4,094).
+    """
 
     @pytest.mark.parametrize("length", [10, 1900, 2040, 2100, 2300, 3900, 8000, 60_000])
     @pytest.mark.parametrize("unit", ["x", "%C3%BC", "a=b&", "/", "%2525"])
     def test_bounded(self, raw, length, unit):
-        """The redirect is short for every request, and leads back if possible."""
+        """The redirect is short for every request, and returns to its address if that
+        fits.
+        """
         query = ("q=" + unit * length)[:length].rstrip("%25C3B")
         answer = raw.ask("GET", "/private", query=query.encode(), headers=PAGE)
         assert answer.status == 303
@@ -294,7 +310,7 @@ class TestLongAddresses:
             assert answer.location == LOGIN
 
     def test_long_path(self, world, raw):
-        """A long path is left out in the same way, by a rule and by a guard."""
+        """A long path is left out of the redirect, by a rule and by a guard."""
         world.with_settings(protect=["/ruled"])
         for path in ("/ruled/" + "x" * 3000, "/private/" + "ü" * 1200):
             assert raw.ask("GET", path, headers=PAGE).location == LOGIN
@@ -324,11 +340,11 @@ FORM = {
 
 
 class TestForms:
-    """A browser that sends a form when its login has ended."""
+    """A browser that sends a form after its session has ended."""
 
     @pytest.mark.parametrize("way", ["guard", "rule"])
     def test_page(self, world, raw, way):
-        """The person reads what happened, and can log in and come back to the form."""
+        """A page says what happened, and links to a login that returns to the form."""
         if way == "rule":
             world.with_settings(protect=["/ruled"])
         path = "/ruled/send" if way == "rule" else "/private"
@@ -351,7 +367,9 @@ class TestForms:
         [None, "https://evil.example/private", f"{ORIGIN}.evil.example/", "/private"],
     )
     def test_elsewhere(self, raw, referer):
-        """Sent from no page of this site, it leads to the default page."""
+        """If the form was not on a page of this site, the login leads to the default
+        page.
+        """
         headers = {k: v for k, v in FORM.items() if k != "referer"}
         headers |= {} if referer is None else {"referer": referer}
         text = raw.ask("POST", "/private", headers=headers).text
@@ -359,7 +377,7 @@ class TestForms:
         assert "evil" not in text
 
     def test_scope(self, raw, world):
-        """A form that needs a scope is answered 403, with a way to allow it."""
+        """A form that needs a further scope gets a 403 page with a link to allow it."""
 
         def decide(auth):
             challenge = guard(auth, ["video.list"])
@@ -390,13 +408,13 @@ class TestForms:
 
     @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "OPTIONS"])
     def test_other_methods(self, world, raw, method):
-        """A request with another method is a program's, since no form sends it."""
+        """A request with a method that no form sends gets JSON."""
         world.with_settings(protect=["/ruled"])
         answer = raw.ask(method, "/ruled/x", headers=FORM)
         assert json.loads(answer.body)["error"] == "login_required"
 
     def test_outage(self, world, raw, store, monkeypatch):
-        """A form that meets a store out of reach gets the page about that."""
+        """If the store cannot be reached, a form gets the page that says so."""
         raw.log_in()
 
         def fail(*args, **kwargs):
@@ -410,7 +428,7 @@ class TestForms:
 
 
 class Broken:
-    """A store out of reach, under either shell."""
+    """A store that cannot be reached, for both shells."""
 
     def get(self, key):
         raise OSError
@@ -426,12 +444,12 @@ class Broken:
 
 
 class TestCORS:
-    """An app that has CORS inside of the middleware."""
+    """An app whose CORS middleware is inside of this one."""
 
     @pytest.mark.parametrize("headers", [API, PAGE], ids=["program", "browser"])
     @pytest.mark.parametrize("vary", [None, "Origin", "Accept-Encoding, Origin", "*"])
     def test_refusal_keeps_its_headers(self, world, raw, headers, vary):
-        """A refusal keeps the Access-Control headers of the app's, and its Vary."""
+        """A refusal keeps the app's Access-Control headers and its Vary."""
         sent = CORS + ([("vary", vary)] if vary else [])
         app_of(world, answers(status=401, headers=sent))
         answer = raw.ask("GET", "/x", headers={**headers, "origin": OTHER})
@@ -451,7 +469,7 @@ class TestCORS:
 
     @pytest.mark.parametrize("value", ["a\r\nset-cookie: b=c", "ü", "a\x00"])
     def test_odd_value(self, world, raw, value):
-        """A value that a header may not hold is left out of it."""
+        """A value with characters that a header may not contain is left out."""
         sent = [("access-control-allow-origin", value), ("vary", value)]
         if world.shell == "wsgi":
             app_of(world, answers(status=401, headers=sent))
@@ -475,7 +493,7 @@ class TestCORS:
 
     @pytest.mark.parametrize("status", [200, 204, 400])
     def test_preflight(self, world, raw, status):
-        """A preflight below a rule is the app's to answer."""
+        """A preflight to a path with a rule is answered by the app."""
         world.with_settings(protect=["/"])
         sent = [*CORS, ("access-control-allow-methods", "PUT"), ("vary", "Origin")]
         app_of(world, lambda auth: (status, sent, b""))
@@ -486,7 +504,9 @@ class TestCORS:
         assert "Origin" in answer.one("vary")
 
     def test_preflight_gets_nothing_else(self, world, raw):
-        """Nothing but its CORS headers leaves an app that answers with a page."""
+        """If the app answers a preflight with a page, only its CORS headers are
+        sent.
+        """
         world.with_settings(protect=["/"])
         sent = [*CORS, ("set-cookie", "a=b"), ("x-secret", "yes")]
         app_of(world, lambda auth: (200, sent, b"for members"))
@@ -497,7 +517,7 @@ class TestCORS:
 
     @pytest.mark.parametrize("status", [200, 302, 401, 404, 405, 500])
     def test_app_without_cors(self, world, raw, status):
-        """Without CORS headers of the app, a preflight is refused."""
+        """If the app's answer has no CORS headers, a preflight is refused."""
         world.with_settings(protect=["/"])
         app_of(world, lambda auth: (status, [("x-secret", "yes")], b"for members"))
         answer = raw.ask("OPTIONS", "/x", headers=PREFLIGHT)
@@ -513,7 +533,7 @@ class TestCORS:
             ("OPTIONS", []),
             ("GET", PREFLIGHT),
             ("PUT", PREFLIGHT),
-            # What an app may take for another method.
+            # Headers that may make an app use another method.
             ("OPTIONS", [*PREFLIGHT, ("x-http-method-override", "DELETE")]),
             ("OPTIONS", [*PREFLIGHT, ("X-HTTP-Method", "DELETE")]),
             ("OPTIONS", [*PREFLIGHT, ("x-method-override", "")]),
@@ -522,7 +542,7 @@ class TestCORS:
         ],
     )
     def test_no_preflight(self, world, raw, method, headers):
-        """Nothing but a preflight passes a rule."""
+        """A request that is not exactly a preflight does not pass a rule."""
         world.with_settings(protect=["/"])
         seen = []
         app_of(world, lambda auth: seen.append(auth) or (200, CORS, b""))
@@ -547,18 +567,22 @@ class TestCORS:
         ids=lambda value: str(value)[:30],
     )
     def test_query_that_names_a_method(self, world, raw, query, status):
-        """A preflight whose query an app may take for another method passes no rule."""
+        """A preflight whose query may make the app use another method does not pass a
+        rule.
+        """
         world.with_settings(protect=["/"])
         app_of(world, lambda auth: (204, CORS, b""))
         asked = {"query": query.encode(), "headers": PREFLIGHT}
         assert raw.ask("OPTIONS", "/x", **asked).status == status
 
     def test_body_of_a_preflight(self, world, raw):
-        """A body of which no header speaks, as HTTP/2 may send one, is not handed on."""
+        """A preflight's body without a length, as HTTP/2 allows, does not reach the
+        app.
+        """
         world.with_settings(protect=["/"])
         app_of(world, lambda auth: (204, CORS, b""))
         asked = {"headers": PREFLIGHT, "body": b"_method=DELETE"}
-        if world.shell == "wsgi":  # where a length speaks of it
+        if world.shell == "wsgi":  # WSGI has a length
             assert raw.ask("OPTIONS", "/x", **asked).status == 401
             return
         inner, seen = world.app.app, []

@@ -1,4 +1,6 @@
-"""The journey, in the order in which a browser meets it, on every shell and store."""
+"""The steps of a login in the order of a browser's requests, on every shell and
+store.
+"""
 
 from __future__ import annotations
 
@@ -38,14 +40,14 @@ class TestPassingThrough:
         }
 
     def test_untouched(self, browser):
-        """A response that did not read the session is left as it is."""
+        """A response whose app did not read the session is unchanged."""
         response = browser.get("/")
         assert response.text == "home"
         assert "vary" not in response.headers
         assert "cache-control" not in response.headers
 
     def test_private(self, browser):
-        """A response that read the session is kept out of shared caches."""
+        """A response whose app read the session is kept out of shared caches."""
         response = browser.get("/who")
         assert response.headers["vary"] == "Cookie"
         assert response.headers["cache-control"] == "private"
@@ -53,7 +55,7 @@ class TestPassingThrough:
 
 class TestLogin:
     def test_to_tiktok(self, browser, world):
-        """The login path leads to TikTok with exactly its parameters."""
+        """The login path redirects to TikTok with exactly the expected parameters."""
         url = browser.begin()
         assert url.startswith("https://www.tiktok.com/v2/auth/authorize/?") or (
             url.startswith(world.settings.endpoints.authorize)
@@ -75,7 +77,9 @@ class TestLogin:
         assert query["code_challenge_method"] == "S256"
 
     def test_and_back(self, browser, world):
-        """Consent signs the user in, with the token and scopes TikTok granted."""
+        """After the consent the user is signed in, with the token and scopes that
+        TikTok granted.
+        """
         response = browser.log_in()
         assert response.status_code == 303
         assert response.headers["location"] == "/"
@@ -95,14 +99,14 @@ class TestLogin:
         assert browser.me()["scopes"] == ["user.info.basic"]
 
     def test_nothing_granted(self, browser, world):
-        """A user who unticks everything is signed in without scopes and profile."""
+        """A user who grants no scope is signed in without scopes and profile."""
         browser.log_in(scopes=[])
         me = browser.me()
         assert (me["signed_in"], me["scopes"], me["name"]) == (True, [], None)
         assert world.tiktok.count("user_info") == 0
 
     def test_profile_by_scope(self, browser, world):
-        """Profile fields are asked for by granted scope."""
+        """Only the profile fields of granted scopes are requested."""
         browser.log_in("?scopes=user.info.stats")
         assert isinstance(browser.me()["followers"], int)
         world.browser().log_in("?scopes=user.info.stats", scopes=["user.info.basic"])
@@ -111,7 +115,7 @@ class TestLogin:
         assert "follower_count" not in dict(asked[1].query)["fields"]
 
     def test_no_profile(self, browser, world):
-        """A user is signed in although TikTok does not give the profile."""
+        """A user is signed in even if TikTok does not return the profile."""
         world.tiktok.fail("user_info", status=500)
         browser.log_in()
         assert browser.me()["signed_in"]
@@ -141,7 +145,9 @@ class TestLogin:
         assert login_cookies(browser) == []
 
     def test_at_most_seven(self, browser):
-        """At most seven logins are under way; all our cookies fit into one."""
+        """A browser has at most seven logins under way, whose cookies are limited
+        together.
+        """
         urls = [browser.begin(f"?next=/{'x' * 200}{i}") for i in range(12)]
         cookies = browser.cookies()
         assert len(login_cookies(browser)) <= 7
@@ -150,20 +156,20 @@ class TestLogin:
 
     @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS"])
     def test_methods(self, browser, method):
-        """Other methods than GET and POST begin no login."""
+        """Methods other than GET and POST do not begin a login."""
         response = browser.client.request(method, LOGIN)
         assert response.status_code == 405
         assert response.headers["allow"] == "GET, POST"
         assert login_cookies(browser) == []
 
     def test_post(self, browser):
-        """A form may begin a login too."""
+        """A posted form can begin a login, too."""
         response = browser.post(LOGIN)
         assert response.status_code == 303
         assert len(login_cookies(browser)) == 1
 
     def test_scope_not_offered(self, browser):
-        """A scope that the settings do not name cannot be asked for."""
+        """A scope that the settings do not name cannot be requested."""
         response = browser.get(LOGIN + "?scopes=video.publish")
         assert response.status_code == 400
         assert login_cookies(browser) == []
@@ -179,7 +185,7 @@ class TestNext:
         assert response.headers["location"] == quote(target, safe="/?&=:%#")
 
     def test_repeated(self, browser):
-        """Sent twice, it counts as not sent."""
+        """A `next` that is sent twice is ignored."""
         assert browser.log_in("?next=/a&next=/b").headers["location"] == "/"
 
     def test_not_from_the_callback(self, browser):
@@ -196,7 +202,7 @@ class TestRefusedLogins:
         assert SESSION + "=" not in response.headers.get("set-cookie", "")
 
     def test_cancelled(self, browser, world):
-        """Cancel at TikTok ends on a page that says so, and no user is signed in."""
+        """After a cancelled consent a page says so, and no user is signed in."""
         response = browser.log_in(deny=True)
         self.refused(response, 403, "You did not log in")
         assert not browser.signed_in
@@ -204,7 +210,7 @@ class TestRefusedLogins:
         assert world.count("authorization_code") == 0
 
     def test_too_old(self, browser, world):
-        """A login finished too late ends on a page that says so."""
+        """After a login that was finished too late, a page says so."""
         callback = browser.consent(browser.begin())
         world.clock.advance(601)
         self.refused(browser.get(callback), 400, "took too long")
@@ -213,14 +219,16 @@ class TestRefusedLogins:
 
     @pytest.mark.parametrize("method", ["HEAD", "POST", "PUT", "DELETE"])
     def test_methods(self, browser, method):
-        """Only GET finishes a login; other methods consume nothing."""
+        """Only GET finishes a login; other methods do not use up the code."""
         callback = browser.consent(browser.begin())
         response = browser.client.request(method, callback)
         assert response.status_code == 405
         assert browser.get(callback).status_code == 303
 
     def test_tiktok_refuses_the_code(self, browser, world):
-        """invalid_grant at the exchange ends on a page, and no user is signed in."""
+        """After invalid_grant at the exchange a page says so, and no user is
+        signed in.
+        """
         world.tiktok.fail("token", error="invalid_grant")
         self.refused(browser.log_in(), 400, "took too long")
         assert not browser.signed_in
@@ -244,7 +252,9 @@ class TestRefusedLogins:
         assert world.count("authorization_code") == 1
 
     def test_pages(self, browser):
-        """A page of ours runs no script, is framed nowhere, and has a reference."""
+        """The middleware's pages run no script, cannot be framed, and show a
+        reference.
+        """
         response = browser.log_in(deny=True)
         policy = response.headers["content-security-policy"]
         assert "default-src 'none'" in policy
@@ -281,7 +291,7 @@ class TestSession:
         assert len(parts[0]) <= 110
 
     def test_restart(self, browser, world):
-        """A restart keeps everyone signed in, where the store outlives it."""
+        """Users stay signed in after a restart if the store keeps its rows."""
         browser.log_in()
         again = world.start().browser(**browser.cookies())
         assert again.signed_in
@@ -303,7 +313,9 @@ class TestSession:
         assert not world.browser(**{SESSION: before}).signed_in
 
     def test_two_browsers(self, browser, world):
-        """A user's browsers have sessions of their own, and one newest token."""
+        """Each of a user's browsers has its own session, and all use the newest
+        token.
+        """
         other = world.browser()
         browser.log_in()
         other.log_in()
@@ -342,7 +354,9 @@ class TestSession:
         assert not browser.signed_in
 
     def test_key_rotation(self, browser, world):
-        """A new key in front keeps everyone signed in; removing the old ends it."""
+        """Users stay signed in with a new key in front, until the old one is
+        removed.
+        """
         browser.log_in()
         old = list(world.settings.secret_keys)
         new = "gV7mQ2xLpR9sTzBn4KcW8yJf3HdA6uEo"
@@ -353,7 +367,9 @@ class TestSession:
 
 class TestGuards:
     def test_browser(self, browser):
-        """A browser is sent to log in, and comes back to the page with its query."""
+        """A browser is redirected to the login, and returns to the page with
+        its query.
+        """
         response = browser.get("/private/a?b=c&d=%C3%A4")
         assert response.status_code == 303
         location = response.headers["location"]
@@ -388,7 +404,7 @@ class TestGuards:
         assert browser.get("/videos").text == "videos"
 
     def test_missing_scope(self, browser):
-        """A missing scope is asked for at TikTok when the page is opened."""
+        """Opening a page requests its missing scope from TikTok."""
         browser.log_in(scopes=["user.info.basic"])
         response = browser.get("/videos")
         assert response.status_code == 303
@@ -409,7 +425,7 @@ class TestGuards:
         }
         url = browser.get(location).headers["location"]
         browser.get(browser.consent(url, scopes=["user.info.basic"]))
-        # Declined there, it is asked for once more, and then no more.
+        # A scope declined with the login is requested once more, and then no more.
         again = browser.get("/upload")
         assert again.status_code == 303
         url = browser.get(again.headers["location"]).headers["location"]
@@ -417,7 +433,9 @@ class TestGuards:
         assert browser.get("/upload").status_code == 403
 
     def test_declined_again(self, browser):
-        """A scope declined again ends on a page that names it: no loop."""
+        """After a scope is declined again, a page names it instead of another
+        redirect.
+        """
         browser.log_in(scopes=["user.info.basic"])
         asked = browser.get("/videos").headers["location"]
         url = browser.get(asked).headers["location"]
@@ -440,7 +458,7 @@ class TestGuards:
         }
 
     def test_step_up_keeps_the_session(self, browser):
-        """Cancelling while asked for more leaves the user signed in as before."""
+        """A user who cancels the request for a further scope stays signed in."""
         browser.log_in(scopes=["user.info.basic"])
         url = browser.get(browser.get("/videos").headers["location"]).headers[
             "location"
@@ -483,17 +501,17 @@ class TestLogout:
         assert world.tiktok.count("revoke") == 0
 
     def test_next(self, browser):
-        """It leads to `next`, on this site."""
+        """Logging out redirects to `next`, on this site."""
         browser.log_in()
         assert browser.log_out("?next=/bye").headers["location"] == "/bye"
         assert browser.log_out("?next=//evil.example").headers["location"] == "/"
 
     def test_anonymous_user(self, browser):
-        """Without a session it leads there, too."""
+        """Logging out without a session redirects to `next`, too."""
         assert browser.log_out().status_code == 303
 
     def test_get_asks(self, browser):
-        """GET only shows the question."""
+        """GET only shows a page with a button."""
         browser.log_in()
         response = browser.get(LOGOUT)
         assert response.status_code == 200
@@ -509,7 +527,7 @@ class TestLogout:
         ],
     )
     def test_same_origin(self, browser, headers):
-        """One header that names a page of this site is enough."""
+        """One header that shows the request's origin to be this site is enough."""
         browser.log_in()
         assert browser.post(LOGOUT, headers=headers).status_code == 303
         assert not browser.signed_in
@@ -575,7 +593,7 @@ class TestWebhook:
         assert browser.signed_in
 
     def test_replay(self, hooked):
-        """A delivery that comes again ends no login that was made since."""
+        """A repeated delivery does not end a login that was made since."""
         browser = hooked.browser()
         browser.log_in()
         open_id = browser.me()["open_id"]
@@ -589,7 +607,9 @@ class TestWebhook:
         assert [e.name for e in hooked.events].count("withdrawal") == 1
 
     def test_late(self, hooked):
-        """A delivery about an earlier grant ends no login that was made since."""
+        """A delivery about an earlier grant does not end a login that was made
+        since.
+        """
         browser = hooked.browser()
         browser.log_in()
         headers, body = hooked.tiktok.webhook(
@@ -620,19 +640,21 @@ class TestWebhook:
 
     @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
     def test_methods(self, hooked, method):
-        """Only POST delivers."""
+        """Methods other than POST are refused."""
         response = hooked.browser().client.request(method, "/hook")
         assert response.status_code == 405
 
     def test_unknown_event(self, hooked):
-        """An event that needs no handling is answered 200 and reported to the app."""
+        """An event that the middleware does not handle gets 200 and is reported to the
+        app.
+        """
         assert self.deliver(hooked, "video.upload.failed", "someone").status_code == 200
         assert [e.name for e in hooked.events] == ["webhook"]
 
 
 class TestLoopback:
     def test_plain_http(self, world):
-        """Over plain http on loopback the cookies lose prefix and Secure."""
+        """Over plain http on loopback, cookies have neither the prefix nor Secure."""
         redirect_uri = "http://127.0.0.1:8000/auth/tiktok/callback"
         browser = world.with_settings(redirect_uri=redirect_uri).browser()
         response = browser.get("http://127.0.0.1:8000" + LOGIN)
@@ -642,6 +664,8 @@ class TestLoopback:
         assert urlsplit(response.headers["location"]).path.endswith("/authorize/")
 
     def test_warning(self, world, caplog):
-        """A log line when the middleware is built says that it is for development."""
+        """When such a middleware is built, a log line says that it is for
+        development.
+        """
         world.with_settings(redirect_uri="http://127.0.0.1:8000/auth/tiktok/callback")
         assert "development: cookies without Secure" in caplog.text

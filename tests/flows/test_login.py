@@ -1,4 +1,4 @@
-"""A login to its limits: its cookie, its lifetime, and its pages.
+"""The limits of a login: its cookie, its lifetime, and its pages.
 
 The journey itself is in `test_journey`, the cookies of many logins in
 `test_login_cookies`; here each limit is tried on both of its sides.
@@ -38,7 +38,7 @@ def store(clock):
 
 
 def set_cookies(response):
-    """Return what a response sets: name to value and attributes."""
+    """Return a response's cookies: the value and attributes by name."""
     found = {}
     for header in response.headers.get_list("set-cookie"):
         pair, _, attributes = header.partition("; ")
@@ -48,7 +48,7 @@ def set_cookies(response):
 
 
 def deleted(response):
-    """Return the names that a response deletes, in order."""
+    """Return the names of the cookies that a response deletes, in order."""
     return [n for n, (v, a) in set_cookies(response).items() if not v and "Age=0" in a]
 
 
@@ -109,7 +109,7 @@ class TestPacked:
         ],
     )
     def test_no_other(self, packed):
-        """Another version or other fields are no login."""
+        """Another version or other fields are not read as a login."""
         assert self.unpack(packed) is None
 
     def test_no_state(self):
@@ -118,12 +118,12 @@ class TestPacked:
         assert b"of-this-login" not in login.pack()
 
     def test_name(self):
-        """A login is named after the hash of its state: twelve characters, no more."""
+        """A login's name is twelve characters of the hash of its state."""
         assert re.fullmatch(r"[A-Za-z0-9_-]{12}", login_id_of("state"))
         assert login_id_of("state") != login_id_of("State")
 
     def test_state(self, browser):
-        """State and verifier are 256 random bits each, new every time."""
+        """State and verifier have 256 random bits each, and are new for every login."""
         one, other = browser.begin(), browser.begin()
         assert re.fullmatch(r"[A-Za-z0-9_-]{43}", state_of(one))
         assert state_of(one) != state_of(other)
@@ -144,7 +144,9 @@ class TestPacked:
         assert re.fullmatch(r"[A-Za-z0-9_-]{43}", sent[0]["code_verifier"])
 
     def test_age(self, browser):
-        """The cookie outlives the login by twenty minutes, so that a late callback is not taken for a foreign one."""
+        """The cookie outlives the login by twenty minutes, so that a late callback is
+        not reported as another browser's.
+        """
         response = browser.get(LOGIN)
         [(_, attributes)] = set_cookies(response).values()
         assert "Max-Age=1800;" in attributes
@@ -158,15 +160,19 @@ class TestAge:
         ("later", "status"), [(600, 303), (601, 400), (-60, 303), (-61, 400)]
     )
     def test_limits(self, browser, world, later, status):
-        """A login is finished within 600 s; one from the future is 60 s off at most."""
+        """A login must be finished within 600 s; its time may be at most 60 s in the
+        future.
+        """
         callback = browser.consent(browser.begin())
         now = world.clock()
-        world.tiktok.provider.clock = lambda: now  # TikTok's own goes right
+        world.tiktok.provider.clock = lambda: now  # TikTok's clock stays
         world.clock.advance(later)
         assert browser.get(callback).status_code == status
 
     def test_used_for(self, browser, world, store):
-        """A login is marked as used for as long as it could be used again."""
+        """The mark of a used login is kept for as long as its callback would be
+        accepted.
+        """
         url = browser.begin()
         name = login_id_of(state_of(url))
         browser.get(browser.consent(url))
@@ -177,18 +183,20 @@ class TestAge:
         assert store.get(key) is None
 
     def test_late_cookie_is_deleted(self, browser, world):
-        """A login that came too late is gone from the browser, too."""
+        """The cookies of a login that came too late are deleted, too."""
         callback = browser.consent(browser.begin())
         names = list(under_way(browser))
         world.clock.advance(601)
         assert deleted(browser.get(callback)) == names
 
 
-# --- how long is a query -----------------------------------------------------------
+# --- the length of a query ---------------------------------------------------------
 
 
 def answered(world, path, query):
-    """Ask one of our own paths, past clients that send no such long URLs."""
+    """Request one of the middleware's paths without a client, as clients refuse such
+    long URLs.
+    """
 
     async def no_body(limit):
         return b""
@@ -202,7 +210,7 @@ def answered(world, path, query):
 
 @pytest.mark.parametrize(("length", "status"), [(65536, 303), (65537, 414)])
 def test_login_query(world, length, status):
-    """A login with a query of 64 kB goes on; with a byte more it is refused."""
+    """A login with a query of 64 kB is accepted; with one byte more it is refused."""
     assert answered(world, LOGIN, b"a=" + b"x" * (length - 2)) == status
 
 
@@ -216,7 +224,7 @@ def test_callback_method(browser, method):
 
 @pytest.mark.parametrize(("length", "status"), [(65536, 403), (65537, 414)])
 def test_callback_query(world, length, status):
-    """A callback with a query of 64 kB is read; with a byte more it is refused."""
+    """A callback with a query of 64 kB is read; with one byte more it is refused."""
     query = b"error=access_denied&a="
     assert answered(world, CALLBACK, query + b"x" * (length - len(query))) == status
 
@@ -238,7 +246,7 @@ class TestTold:
         ],
     )
     def test_error(self, error, shown):
-        """A code of TikTok's is shown if it looks like one, and nothing else is."""
+        """An error code in the callback is shown only if it has the form of a code."""
         callback = read_callback(f"error={quote(error)}".encode())
         assert error_of(callback).error == shown
 
@@ -248,13 +256,13 @@ class TestTold:
         assert "TikTok sent back: invalid_scope" in response.text
 
     def test_log_id(self, browser, world):
-        """TikTok's own reference is shown, where it gave one."""
+        """TikTok's log id is shown, if it sent one."""
         body = b'{"error": "invalid_client", "log_id": "20260101ABC"}'
         world.tiktok.fail("token", body=body)
         assert "TikTok&#x27;s own reference is 20260101ABC." in browser.log_in().text
 
     def test_no_log_id(self, browser, world):
-        """Where TikTok gave none, no sentence is about one."""
+        """If TikTok sent no log id, the page does not mention one."""
         world.tiktok.fail("token", body=b"{}")
         assert "own reference" not in browser.log_in().text
 
@@ -284,7 +292,7 @@ class TestTold:
         assert self.actions(browser.log_in(deny=True)) == ["/", LOGIN]
 
     def test_actions_to_begin(self, browser):
-        """A login that did not begin names the one that would."""
+        """The page of a refused login links to a login that can begin."""
         image = browser.get(LOGIN, headers={"sec-fetch-dest": "image"})
         assert self.actions(image) == [LOGIN]
         foreign = browser.get(LOGIN + "?scopes=video.publish")
@@ -297,7 +305,9 @@ class TestTold:
 
     @pytest.mark.parametrize("query", ["scopes=%FF", "scopes=a&scopes=b"])
     def test_scopes_unreadable(self, browser, query):
-        """Scopes that cannot be read are refused like others that are not offered."""
+        """Scopes that cannot be parsed are refused, like scopes that are not
+        offered.
+        """
         response = browser.get(f"{LOGIN}?{query}")
         assert response.status_code == 400
         assert "does not ask for that" in response.text
@@ -309,7 +319,7 @@ class TestByForm:
         return world.with_settings(login_methods=["POST"]).browser()
 
     def test_form(self, posting, world):
-        """Where logins are posted, GET shows the form that does it."""
+        """If logins are posted, GET shows a form that posts."""
         response = posting.get(LOGIN + "?next=/a%20b&x='\"<")
         assert response.status_code == 405
         assert response.headers["allow"] == "POST"
@@ -322,11 +332,11 @@ class TestByForm:
         assert not under_way(posting)
 
     def test_no_query(self, posting):
-        """Without a query the form has none either."""
+        """Without a query, the form's address has none either."""
         assert f'action="{LOGIN}">' in posting.get(LOGIN).text
 
     def test_posted(self, posting):
-        """The form begins the login."""
+        """Posting the form begins the login."""
         assert posting.post(LOGIN).status_code == 303
 
     def test_other_method(self, posting):
@@ -342,7 +352,7 @@ class TestByForm:
 
 class TestScopes:
     def test_order(self, browser, world):
-        """TikTok lists the usual scopes first, in the order of the settings."""
+        """A request to TikTok lists the settings' scopes first, in their order."""
         browser = world.with_settings(
             scopes=["video.list", "user.info.basic"]
         ).browser()
@@ -355,7 +365,7 @@ class TestScopes:
         assert "disable_auto_auth" not in query_of(browser.begin())
 
     def test_declined(self, browser, world):
-        """A scope asked for by itself and not granted counts as declined."""
+        """A further scope that was requested and not granted counts as declined."""
         browser.log_in()
         usual = ["user.info.basic", "video.list"]
         browser.log_in("?scopes=video.upload", scopes=usual)
@@ -412,7 +422,7 @@ class TestAnswer:
         assert (SESSION in browser.cookies()) is (status == 303)
 
     def test_times(self, browser, world):
-        """Lifetimes are kept as the times at which they end."""
+        """Lifetimes are stored as times of expiry."""
         answer_with(world, expires_in=7200, refresh_expires_in=15552000)
         browser.log_in()
         grant, now = kept(world), world.clock()
@@ -420,7 +430,7 @@ class TestAnswer:
         assert grant.refresh_expires_at == now + 15552000
 
     def test_no_refresh(self, browser, world):
-        """An answer without a refresh token is kept without one."""
+        """After an answer without a refresh token, the record has none."""
         answer_with(world, refresh_token=None, refresh_expires_in=None)
         browser.log_in()
         grant = kept(world)
@@ -437,14 +447,16 @@ class TestAnswer:
         assert world.tiktok.count("user_info") == 0
 
     def test_fetch_user(self, world):
-        """With fetch_user=False no profile is asked for."""
+        """With fetch_user=False no profile is requested."""
         browser = world.with_settings(fetch_user=False).browser()
         browser.log_in()
         assert browser.me()["name"] is None
         assert world.tiktok.count("user_info") == 0
 
     def test_profile(self, browser, world):
-        """The profile comes with its login, and is of the user who logged in."""
+        """The profile is read during the login, and is that of the user who
+        logged in.
+        """
         person = world.tiktok.people[1]
         browser.log_in(person=person)
         assert browser.me()["name"] == person.display_name
@@ -461,7 +473,7 @@ class TestAnswer:
 
 
 class Restless(MemoryStore):
-    """A store in which another writer comes first, a number of times."""
+    """A store in which another writer changes the record first, a number of times."""
 
     def __init__(self, clock, times):
         super().__init__(clock=clock)
@@ -495,7 +507,9 @@ class Forgetful(MemoryStore):
 class TestWritten:
     @pytest.mark.parametrize(("times", "status"), [(99, 303), (100, 503)])
     def test_swaps(self, world, clock, times, status):
-        """A record that others change is tried a hundred times, then the store failed."""
+        """Writing a record that others change is tried a hundred times, then it is a
+        StoreError.
+        """
         world.store = Restless(clock, times)
         browser = world.start().browser()
         assert browser.log_in().status_code == status
@@ -504,7 +518,9 @@ class TestWritten:
 
     @pytest.mark.parametrize("is_first", [True, False])
     def test_answer_lost(self, world, clock, is_first):
-        """A login that the store wrote signs in, though the store's answer was lost."""
+        """A login succeeds if the store wrote it, even though the store's answer was
+        lost.
+        """
         world.store = Forgetful(clock)
         browser = world.start().browser()
         if not is_first:
@@ -516,7 +532,9 @@ class TestWritten:
         assert len(kept(world).sessions) == 1
 
     def test_none_of_the_user(self, browser, world):
-        """A login ends this browser's session, and none of the user's others."""
+        """A login ends this browser's previous session, but not the user's other
+        sessions.
+        """
         other = world.browser()
         other.log_in()
         browser.log_in()
@@ -525,7 +543,7 @@ class TestWritten:
         assert other.signed_in
 
     def test_fifty(self, browser, world):
-        """A user has fifty sessions at most; the oldest end first."""
+        """A user has at most fifty sessions; the oldest are ended first."""
         first = world.browser()
         first.log_in()
         second = world.browser()
@@ -537,7 +555,7 @@ class TestWritten:
         assert second.signed_in
 
     def test_ended_sessions_go(self, browser, world):
-        """Sessions that have ended are dropped when their user logs in again."""
+        """Ended sessions are removed from the record when their user logs in again."""
         browser.log_in()
         world.clock.advance(8 * 3600 + 1)
         world.browser().log_in()
@@ -549,7 +567,9 @@ class TestWritten:
         )
 
     def test_error_is_reported(self, browser, world, store, monkeypatch):
-        """A store that fails ends the login with 503, and the login can go on after."""
+        """If the store fails, the callback gets 503, and can be sent again
+        afterwards.
+        """
         callback = browser.consent(browser.begin())
 
         def fail(*_):
@@ -561,7 +581,9 @@ class TestWritten:
         assert browser.get(callback).status_code == 303
 
     def test_lost_answer(self, browser, store, monkeypatch):
-        """Where the store cannot be asked about a lost answer, a later login succeeds."""
+        """If the store cannot be read after a lost answer, a later login still
+        succeeds.
+        """
         browser.log_in()
         callback = browser.consent(browser.begin())
         swap = store.compare_and_set
@@ -584,6 +606,6 @@ class TestWritten:
         assert browser.signed_in
 
     def test_query_of_callback(self, browser):
-        """A callback contains state and code, and no parameter of ours."""
+        """A callback contains state and code, and no parameter of the middleware's."""
         callback = browser.consent(browser.begin("?next=/a"))
         assert set(parse_qs(urlsplit(callback).query)) == {"code", "scopes", "state"}

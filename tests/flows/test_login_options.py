@@ -1,7 +1,7 @@
 """A login's request to TikTok: later scopes, another account, one login at a time.
 
-TikTok reconnects a person who consented before without showing a page, and with the
-scopes of that consent; the stand-in does too.
+If a person consented before, TikTok shows no page and grants the scopes of that
+consent; the stand-in does the same.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ def store(clock):
 
 @pytest.fixture
 def grown(world):
-    """Return a site that asked for one scope when its people consented, and now two."""
+    """Return a site whose users consented to one scope, and which can then ask
+    for two.
+    """
     world.with_settings(scopes=[BASIC], disconnect_path=DISCONNECT)
     world.browser().log_in()
 
@@ -61,12 +63,14 @@ def grown(world):
 
 
 def asks(url):
-    """Whether TikTok is asked to show its page."""
+    """Return whether an authorize address asks TikTok to show its page."""
     return query_of(url).get("disable_auto_auth") == "1"
 
 
 def at_tiktok(response):
-    """Return where at TikTok a response leads; fails if it leads anywhere else."""
+    """Return the address at TikTok that a response redirects to; fail if it is
+    elsewhere.
+    """
     location = response.headers["location"]
     assert response.status_code == 303
     assert location.startswith("https://www.tiktok.com/v2/auth/authorize/?")
@@ -108,7 +112,9 @@ class TestScopeAddedLater:
         assert browser.me()["scopes"] == [BASIC]
 
     def test_new_state(self, grown):
-        """The second redirect is a login of its own: state, challenge, cookie."""
+        """The second redirect is a new login, with its own state, challenge and
+        cookie.
+        """
         browser = grown.grow().browser()
         first = browser.begin()
         callback = browser.consent(first)
@@ -117,7 +123,7 @@ class TestScopeAddedLater:
             assert query_of(first)[name] != query_of(second)[name]
 
     def test_declined(self, grown):
-        """A user who denies the scope gets to the target, and is not asked again."""
+        """A user who denies the scope reaches the target, and is not asked again."""
         browser = grown.grow().browser()
         second = at_tiktok(browser.get(browser.consent(browser.begin("?next=/who"))))
         last = browser.get(browser.consent(second, scopes=[BASIC]))
@@ -127,7 +133,7 @@ class TestScopeAddedLater:
             assert one.signed_in
 
     def test_page_may_ask(self, grown):
-        """A page that needs it asks for it once, as for any scope."""
+        """A page that needs the denied scope asks for it once, as for any scope."""
         browser = grown.grow().browser()
         second = at_tiktok(browser.get(browser.consent(browser.begin())))
         browser.get(browser.consent(second, scopes=[BASIC]))
@@ -147,7 +153,9 @@ class TestScopeAddedLater:
         assert browser.log_in("?next=/who").headers["location"] == "/who"
 
     def test_other_error(self, grown):
-        """Another error of the second login leads there too, and is not a denial."""
+        """After another error of the second login the user also reaches the target, and
+        the scope does not count as denied.
+        """
         browser = grown.grow().browser()
         second = at_tiktok(browser.get(browser.consent(browser.begin("?next=/who"))))
         state = query_of(second)["state"]
@@ -219,7 +227,7 @@ class TestScopeAddedLater:
         assert not any("declined" in key for key in world.store.keys(""))
 
     def test_other_person(self, grown):
-        """A scope that one user denied is requested of the next."""
+        """A scope that one user denied is still requested from the next user."""
         world = grown.grow()
         browser = world.browser()
         second = at_tiktok(browser.get(browser.consent(browser.begin())))
@@ -240,7 +248,7 @@ class TestScopeAddedLater:
         ],
     )
     def test_shown_already(self, grown, query, options):
-        """A login for which TikTok showed its page is not made twice."""
+        """A login for which TikTok showed its page is not followed by a second one."""
         world = grown.grow()
         browser = world.with_settings(**options).browser()
         first = browser.begin(query)
@@ -251,13 +259,15 @@ class TestScopeAddedLater:
         assert browser.log_in().headers["location"] == "/"
 
     def test_all_granted(self, world):
-        """A login whose scopes are all granted is redirected to TikTok once."""
+        """A login whose scopes are all granted redirects to TikTok only once."""
         browser = world.browser()
         assert browser.log_in().headers["location"] == "/"
         assert browser.log_in().headers["location"] == "/"
 
     def test_callback_repeated(self, grown):
-        """A first callback sent twice signs in once and redirects both times."""
+        """If the first callback is sent twice, it signs in once and redirects both
+        times.
+        """
         browser = grown.grow().browser()
         callback = browser.consent(browser.begin())
         cookies = dict(browser.cookies())
@@ -265,22 +275,24 @@ class TestScopeAddedLater:
         again = grown.browser(**cookies)
         second = at_tiktok(again.get(callback))
         assert again.me()["scopes"] == [BASIC]
-        assert grown.count("authorization_code") == 2  # with the one of the fixture
+        assert grown.count("authorization_code") == 2  # one of them by the fixture
         last = again.get(again.consent(second))
         assert last.headers["location"] == "/"
         assert again.me()["scopes"] == [BASIC, LIST]
 
     def test_events(self, grown):
-        """Each of the two answers is a login; the second one has all the scopes."""
+        """Each of the two callbacks emits a login; the second one has all the
+        scopes.
+        """
         browser = grown.grow().browser()
         second = at_tiktok(browser.get(browser.consent(browser.begin())))
         browser.get(browser.consent(second))
         assert [e.name for e in grown.events] == ["login", "login"]
         assert [sorted(e.scopes) for e in grown.events] == [[BASIC], [BASIC, LIST]]
-        assert len(kept(grown).sessions) == 2  # the fixture's, and one of the two
+        assert len(kept(grown).sessions) == 2  # one of them by the fixture
 
     def test_store_fails(self, grown, monkeypatch):
-        """A store that cannot read the declined scopes fails no login."""
+        """A login succeeds even if the store cannot read the declined scopes."""
         world = grown.grow()
         browser = world.browser()
         callback = browser.consent(browser.begin())
@@ -316,7 +328,7 @@ class TestScopeAddedLater:
         assert last.headers["location"] == target
 
     def test_login_as(self, settings, clock):
-        """The test helper follows the second redirect, with the same scopes ticked."""
+        """login_as follows the second redirect, with the same scopes ticked."""
         fake = FakeTikTok.for_settings(settings, clock=clock)
         from starlette.testclient import TestClient
 
@@ -336,7 +348,9 @@ class TestScopeAddedLater:
 
 class TestChooseAccount:
     def test_after_logout(self, browser):
-        """The login after a logout lets the person choose, and the ones after do not."""
+        """The first login after a logout lets the person choose an account; later ones
+        do not.
+        """
         browser.log_in()
         assert not asks(browser.begin())
         browser.log_out()
@@ -346,7 +360,9 @@ class TestChooseAccount:
         assert not asks(browser.begin())
 
     def test_until_signed_in(self, browser):
-        """A login that was cancelled or left leaves the choice to the next one."""
+        """If a login is cancelled or abandoned, the next one offers the choice
+        again.
+        """
         browser.log_in()
         browser.log_out()
         browser.log_in(deny=True)
@@ -354,7 +370,9 @@ class TestChooseAccount:
         assert asks(browser.begin())
 
     def test_days_later(self, browser, world):
-        """It may come days later: TikTok remembers the account for longer."""
+        """The choice is still offered days later, since TikTok remembers the account
+        for longer.
+        """
         browser.log_in()
         browser.log_out()
         world.clock.advance(20 * 86400)
@@ -362,7 +380,9 @@ class TestChooseAccount:
 
     @pytest.mark.parametrize("fails", [False, True])
     def test_after_disconnect(self, world, fails):
-        """A disconnect shows the choice if TikTok would not show its page."""
+        """After a disconnect, the choice is requested only if the revoke failed:
+        otherwise TikTok shows its page by itself.
+        """
         browser = world.with_settings(disconnect_path=DISCONNECT).browser()
         browser.log_in()
         if fails:
@@ -371,24 +391,26 @@ class TestChooseAccount:
         assert asks(browser.begin()) == fails
 
     def test_anonymous(self, browser):
-        """An anonymous logout leaves nothing."""
+        """An anonymous logout sets no cookie."""
         browser.log_out()
         assert browser.cookies() == {}
 
     def test_other_browser(self, browser, world):
-        """A login in another browser does not show the choice."""
+        """A logout does not affect the next login in another browser."""
         browser.log_in()
         browser.log_out()
         assert not asks(world.browser().begin())
 
     def test_refused_logout(self, browser):
-        """A logout that another site posts leaves nothing."""
+        """A logout that another site posts does not set the cookie."""
         browser.log_in()
         browser.post(LOGOUT, headers={"origin": "https://evil.example"})
         assert CHOOSE not in browser.cookies()
 
     def test_cookie(self, browser):
-        """The cookie is short, like our others, and comes before the session's."""
+        """The cookie is short, has the attributes of our others, and precedes the
+        session's.
+        """
         browser.log_in()
         answer = browser.log_out()
         assert set_names(answer) == [(CHOOSE, True), (SESSION, False)]
@@ -400,7 +422,7 @@ class TestChooseAccount:
         )
 
     def test_room(self, browser, world):
-        """Beside it seven logins and a session still fit into 4,096 bytes."""
+        """The cookie, seven logins and a session fit into 4,096 bytes together."""
         browser.log_in()
         browser.log_out()
         for number in range(12):
@@ -412,7 +434,7 @@ class TestChooseAccount:
 
     @pytest.mark.parametrize("length", [1, 64])
     def test_names(self, length):
-        """The longest name that is allowed leaves room for an address of 2,048."""
+        """Even with the longest cookie name, an address of 2,048 bytes fits."""
         from tiktok_oauth_middleware._core.encryption import Box
         from tiktok_oauth_middleware._session.cookie import SessionCookies
 
@@ -424,7 +446,7 @@ class TestChooseAccount:
         assert len(sent) <= 4096
 
     def test_one_link(self, browser):
-        """A link asks for one login, whichever user is signed in."""
+        """choose_account=1 applies to one login, whether or not a user is signed in."""
         assert asks(browser.begin("?choose_account=1"))
         browser.log_in()
         assert asks(browser.begin("?choose_account=1"))
@@ -444,27 +466,29 @@ class TestChooseAccount:
         ],
     )
     def test_nonsense(self, browser, query):
-        """Any other value is answered with a page, and no redirect to TikTok."""
+        """Any other value of choose_account gets an error page, not a redirect to
+        TikTok.
+        """
         answer = browser.get(f"{LOGIN}?{query}")
         assert answer.status_code == 400
         assert not answer.headers.get_list("set-cookie")
 
     def test_switch(self, browser, world):
-        """Another account signs this browser in as another user."""
+        """Choosing another account signs this browser in as that user."""
         browser.log_in()
         url = browser.begin("?choose_account=1")
         browser.get(browser.consent(url, person=world.tiktok.people[1]))
         assert browser.me()["open_id"] == world.tiktok.people[1].open_id
 
     def test_tried_again(self, browser):
-        """Try again lets them choose again."""
+        """The link "Try again" lets the user choose again."""
         answer = browser.log_in("?choose_account=1&next=/who", deny=True)
         found = re.search(r'href="([^"]+)">Try again<', answer.text)
         link = unescape(found[1])
         assert query_of(ORIGIN + link) == {"next": "/who", "choose_account": "1"}
 
     def test_nothing_else(self, browser):
-        """The query changes no other parameter of the request to TikTok."""
+        """choose_account changes no other parameter of the request to TikTok."""
         plain = query_of(browser.begin())
         chosen = query_of(browser.begin("?choose_account=1"))
         assert chosen.pop("disable_auto_auth") == "1"
@@ -496,7 +520,9 @@ class TestUnfinished:
 
     @pytest.mark.parametrize("after", [0, 1, 5, 599])
     def test_page(self, browser, world, path, after):
-        """A page whose login was not completed says so; no second redirect follows."""
+        """If the login for a page was not completed, a page says so instead of a second
+        redirect.
+        """
         follow(browser, path)
         world.clock.advance(after)
         answer = browser.get(path)
@@ -507,7 +533,7 @@ class TestUnfinished:
         assert not answer.headers.get_list("set-cookie")
 
     def test_try_again(self, browser, path):
-        """The page's link begins a login, which returns to the page."""
+        """The link on that page begins a login that returns to the requested page."""
         follow(browser, path)
         text = browser.get(path).text
         link = unescape(re.search(r'href="([^"]+)">Try again<', text)[1])
@@ -516,31 +542,41 @@ class TestUnfinished:
         assert browser.get(path).status_code == 200
 
     def test_first_trip_still_works(self, browser, path):
-        """The second page ends no login: completing the first signs the user in."""
+        """That page does not end the login under way: completing it signs the
+        user in.
+        """
         url = follow(browser, path)
         browser.get(path)
         assert browser.get(browser.consent(url)).headers["location"] == path
 
     def test_link_always_begins(self, browser):
-        """A click on the login's own link begins, whatever is under way."""
+        """A click on the link to the login path begins a login, even if others are
+        under way.
+        """
         follow(browser, "/private")
         for _ in range(3):
             assert at_tiktok(browser.get(f"{LOGIN}?next=/private"))
 
     def test_another_page(self, browser):
-        """Other pages begin their own logins: tabs do not disturb each other."""
+        """Other pages begin their own logins, so that tabs do not disturb each
+        other.
+        """
         follow(browser, "/private")
         for path in ("/private/x", "/private?x", "/videos"):
             follow(browser, path)
 
     def test_same_moment(self, browser):
-        """Tabs that are restored at once go on: none has seen the other's cookies."""
+        """Tabs that are restored at once all reach TikTok, since none has sent
+        another's cookie.
+        """
         answers = [browser.get("/private") for _ in range(3)]
         urls = [browser.get(a.headers["location"]) for a in answers]
         assert all(map(at_tiktok, urls))
 
     def test_double_click(self, browser, world):
-        """A second click on this site's link, right after the first, begins a login."""
+        """A second click on the same link right after the first begins a login; a later
+        one does not.
+        """
         click = {**PAGE, "sec-fetch-user": "?1", "sec-fetch-site": "same-origin"}
         follow(browser, "/private")
         assert browser.get("/private", headers=click).status_code == 303
@@ -569,7 +605,9 @@ class TestUnfinished:
 
     @pytest.mark.parametrize("deny", [False, True])
     def test_came_back(self, browser, deny):
-        """A login that came back does not count as unfinished, however it ended."""
+        """A login whose callback arrived no longer counts as begun, however it
+        ended.
+        """
         browser.get(browser.consent(follow(browser, "/private"), deny=deny))
         if not deny:
             browser.client.cookies.delete(SESSION)
@@ -587,14 +625,16 @@ class TestUnfinished:
         assert world.browser().get("/private").status_code == 303
 
     def test_programs(self, browser):
-        """A program gets its JSON as ever."""
+        """A program still gets its answer in JSON."""
         follow(browser, "/private")
         answer = browser.get("/private", headers=API)
         assert answer.status_code == 401
         assert answer.json()["error"] == "login_required"
 
     def test_scopes(self, browser):
-        """A login for further scopes is not repeated either; the page names them."""
+        """A login for further scopes is not repeated either; the page names the
+        scopes.
+        """
         browser.log_in()
         follow(browser, "/upload")
         answer = browser.get("/upload")
@@ -608,7 +648,7 @@ class TestUnfinished:
         assert browser.get("/upload").status_code == 303
 
     def test_foreign_cookies(self, browser, world):
-        """Cookies that we did not write are ignored, and break nothing."""
+        """Login cookies that the middleware did not write are ignored."""
         for value in ("", "x", "A" * 40, "A" * 3000):
             other = world.browser(**{f"{SESSION}-login-0": value})
             assert other.get("/private").status_code == 303
@@ -631,7 +671,9 @@ class TestRefreshTokenKept:
         world.tiktok.provider.token = token
 
     def test_kept(self, browser, world):
-        """A login answered without one leaves the one that there was, and its end."""
+        """A login whose answer has no refresh token keeps the earlier one and its
+        expiry.
+        """
         browser.log_in()
         before = kept(world)
         world.clock.advance(100)
@@ -643,7 +685,7 @@ class TestRefreshTokenKept:
         assert after.refresh_expires_at == before.refresh_expires_at
 
     def test_works(self, browser, world):
-        """It refreshes what the login brought."""
+        """The earlier refresh token refreshes the login's access token."""
         world.tiktok.provider.access_lifetime = 3600
         browser.log_in()
         self.without_refresh_token(world)
@@ -653,14 +695,14 @@ class TestRefreshTokenKept:
         assert world.count("refresh_token") == 1
 
     def test_new_end(self, browser, world):
-        """Where the answer says when it ends, that counts."""
+        """An expiry in the answer applies to the earlier refresh token."""
         browser.log_in()
         self.without_refresh_token(world, refresh_expires_in=1000)
         browser.log_in()
         assert kept(world).refresh_expires_at == int(world.clock()) + 1000
 
     def test_expired(self, browser, world):
-        """One that has expired is not kept."""
+        """An earlier refresh token that has expired is not kept."""
         world.with_settings(keep_grants=True)
         world.tiktok.provider.refresh_lifetime = 1000
         browser.log_in()
@@ -678,7 +720,7 @@ class TestRefreshTokenKept:
         assert not kept(world, person.open_id).refresh_token
 
     def test_first_login(self, browser, world):
-        """A first login without one is a login without one."""
+        """A first login without a refresh token is stored without one."""
         self.without_refresh_token(world)
         browser.log_in()
         assert browser.signed_in
@@ -690,7 +732,7 @@ class TestRefreshTokenKept:
 
 class TestLoginEvent:
     def test_user(self, browser, world):
-        """The event of a login carries the profile, and whether the user is new."""
+        """The login event has the profile, and says whether the user is new."""
         browser.log_in()
         [event] = world.events
         person = world.tiktok.people[0]
@@ -700,7 +742,7 @@ class TestLoginEvent:
         assert event.is_new is True
 
     def test_known(self, browser, world):
-        """A user of whom there is a record is not new, in another browser neither."""
+        """A user with a stored record is not new, not even in another browser."""
         browser.log_in()
         browser.log_in()
         world.browser().log_in()
@@ -715,7 +757,7 @@ class TestLoginEvent:
         assert [e.is_new for e in logins] == [True, True]
 
     def test_kept(self, world):
-        """With `keep_grants` they are known."""
+        """With `keep_grants` such a user is not new."""
         browser = world.with_settings(keep_grants=True).browser()
         browser.log_in()
         browser.log_out()
@@ -724,7 +766,7 @@ class TestLoginEvent:
         assert [e.is_new for e in logins] == [True, False]
 
     def test_profile_of_before(self, browser, world):
-        """Where TikTok does not give the profile now, it is the one that is kept."""
+        """If TikTok does not return the profile, the event has the stored one."""
         browser.log_in()
         world.tiktok.fail("user_info", status=503)
         browser.log_in()
@@ -739,7 +781,7 @@ class TestLoginEvent:
         assert event.user == User(open_id=world.tiktok.people[0].open_id)
 
     def test_others(self, browser, world):
-        """Other events carry neither."""
+        """Other events have no profile, and do not say whether the user is new."""
         browser.log_in(deny=True)
         browser.log_in()
         browser.log_out()
@@ -748,7 +790,7 @@ class TestLoginEvent:
         assert all(e.user is None and e.is_new is None for e in others)
 
     def test_no_secret(self, browser, world):
-        """The event's text shows no token."""
+        """The event's repr shows no token."""
         browser.log_in()
         grant = kept(world)
         for secret in (grant.access_token, grant.refresh_token):
@@ -774,7 +816,7 @@ class TestWholeAddress:
         ],
     )
     def test_own(self, browser, address, target):
-        """An address at this site's own origin is taken by its path and query."""
+        """Of an address at this site's own origin, the path and query are used."""
         answer = browser.log_in(f"?next={quote(address, safe='')}")
         assert answer.headers["location"] == target
         answer = browser.log_out(f"?next={quote(address, safe='')}")
@@ -821,14 +863,14 @@ class TestWholeAddress:
         ],
     )
     def test_others(self, browser, address):
-        """Any other address is refused, as all were without the option."""
+        """Any other address is refused, as without the option."""
         answer = browser.log_in(f"?next={quote(address, safe='')}")
         assert answer.headers["location"] == "/"
         answer = browser.log_out(f"?next={quote(address, safe='')}")
         assert answer.headers["location"] == "/"
 
     def test_port(self, world):
-        """A site with a port of its own has an origin with that port."""
+        """The origin of a site at another port contains that port."""
         world.with_settings(redirect_uri=f"https://app.example.com:8443{CALLBACK}")
         browser = world.browser()
         for address, target in (
@@ -842,7 +884,7 @@ class TestWholeAddress:
             assert sent.headers["location"] == target
 
     def test_link(self, settings):
-        """login_url takes it, and writes the path alone."""
+        """login_url accepts a whole address, and writes only its path."""
         from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
         from tiktok_oauth_middleware._session.service import SessionService
         from tiktok_oauth_middleware._web.app import Core
@@ -869,7 +911,7 @@ class TestWholeAddress:
         }
 
     def test_in_an_app(self):
-        """It works as an app writes it: login_url(next=str(request.url))."""
+        """An app can write login_url(next=str(request.url))."""
         from starlette.applications import Starlette
         from starlette.responses import PlainTextResponse
         from starlette.routing import Route

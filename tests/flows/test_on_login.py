@@ -1,4 +1,4 @@
-"""`on_login`: what the app decides when TikTok has confirmed a login."""
+"""`on_login`: the app accepts or refuses a login that TikTok has confirmed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ TEXT = "Only people with an invitation can sign up."
 
 
 class Decider:
-    """An `on_login` that keeps the logins it was asked about."""
+    """An `on_login` that records the logins it is called with."""
 
     def __init__(self):
         self.logins = []
@@ -57,7 +57,9 @@ def decider():
 
 @pytest.fixture
 def decided(world, decider):
-    """Return a world whose logins the decider decides on; an async one under ASGI too."""
+    """Return a world whose on_login is the decider; under ASGI also as an async
+    function.
+    """
     world.further["on_login"] = decider
     return world.start()
 
@@ -69,7 +71,7 @@ def rows(world):
 
 class TestGoesOn:
     def test_login(self, decided, decider):
-        """The app gets whom TikTok confirmed: id, scopes, profile, where the login leads."""
+        """The app gets the user's id, scopes and profile, and the login's target."""
         browser = decided.browser()
         assert browser.log_in("?next=/private").headers["location"] == "/private"
         [login] = decider.logins
@@ -85,12 +87,12 @@ class TestGoesOn:
         assert browser.signed_in
 
     def test_default_next(self, decided, decider):
-        """A login without `next` leads to the usual page; on_login gets that path."""
+        """For a login without `next`, on_login gets the path of the default page."""
         decided.browser().log_in()
         assert decider.logins[0].next == "/"
 
     def test_is_new(self, decided, decider):
-        """A user with a record is not new; after a withdrawal they are."""
+        """A user with a record is not new; after a withdrawal the user is new again."""
         decided.browser().log_in()
         decided.browser().log_in()
         tokens = TikTokTokens(
@@ -116,7 +118,7 @@ class TestGoesOn:
         assert kept(decided) is not None
 
     def test_profile_of_before(self, decided, decider):
-        """Where TikTok gives no profile at this login, the app gets the stored one."""
+        """If TikTok does not return the profile, the app gets the stored one."""
         decided.browser().log_in()
         decided.tiktok.fail("user_info", status=500)
         decided.browser().log_in()
@@ -132,7 +134,7 @@ class TestGoesOn:
         assert "user.info.stats" in decider.logins[1].scopes
 
     def test_once(self, decided, decider):
-        """A callback that is sent again does not call on_login again, and ends as before."""
+        """A repeated callback does not call on_login again, and has the same result."""
         browser = decided.browser()
         callback = browser.consent(browser.begin())
         cookies = browser.cookies()
@@ -152,7 +154,7 @@ class TestGoesOn:
 
 class TestLeadsElsewhere:
     def test_path(self, decided, decider):
-        """The login lands on the path that the app returns, and is signed in."""
+        """The user is signed in and redirected to the path that the app returns."""
         decider.answer = "/sign-up?from=tiktok#terms"
         browser = decided.browser()
         answer = browser.log_in("?next=/private")
@@ -190,7 +192,9 @@ class TestLeadsElsewhere:
         ],
     )
     def test_no_path_of_this_site(self, decided, decider, answer, caplog):
-        """A result of another type refuses the login; the log names the result."""
+        """A result that is not a path of this site refuses the login, and the log names
+        it.
+        """
         decider.answer = answer
         browser = decided.browser()
         page = browser.log_in()
@@ -204,7 +208,7 @@ class TestLeadsElsewhere:
         assert "\r" not in caplog.messages[-1]
 
     def test_second_trip(self, decided, decider):
-        """It stays where the login lands if TikTok is asked for missing scopes first."""
+        """The returned path is also used after a second redirect for missing scopes."""
         decided.with_settings(scopes=["user.info.basic"]).browser().log_in()
         decided.with_settings(scopes=["user.info.basic", "video.list"])
         decider.answer = "/sign-up"
@@ -219,7 +223,9 @@ class TestLeadsElsewhere:
 
 
 class TestSlow:
-    """Tokens are as old as TikTok's answer, however long the app takes to decide."""
+    """The age of tokens counts from TikTok's answer, however long the app takes to
+    decide.
+    """
 
     @pytest.fixture
     def slow(self, world):
@@ -230,14 +236,14 @@ class TestSlow:
         return world.start()
 
     def test_times(self, slow):
-        """They expire when TikTok says, not later by the time of the decision."""
+        """Tokens do not expire later because the decision took time."""
         began = slow.clock()
         slow.browser().log_in()
         record = kept(slow)
         assert (record.issued_at, record.expires_at) == (began, began + 7200)
 
     def test_withdrawal_meanwhile(self, world):
-        """A withdrawal during the decision ends the login that it was about."""
+        """A withdrawal during the decision ends that login."""
         sent = []
 
         def on_login(login):
@@ -255,7 +261,7 @@ class TestSlow:
 
 class TestRefuses:
     def test_page(self, decided, decider):
-        """The person reads the app's text on a page with status 403."""
+        """The app's text is shown on a page with status 403."""
         decider.error = LoginRefused(TEXT)
         page = decided.browser().log_in()
         assert page.status_code == 403
@@ -264,7 +270,7 @@ class TestRefuses:
         assert "You were not logged in" in page.text
 
     def test_no_text(self, decided, decider):
-        """Without a text the page says what it always does."""
+        """Without a text the page has a standard text."""
         decider.error = LoginRefused()
         page = decided.browser().log_in()
         assert page.status_code == 403
@@ -281,7 +287,7 @@ class TestRefuses:
         assert "Später" in decided.browser().log_in().text
 
     def test_own_class(self, decided, decider):
-        """An app's own kind of refusal is one."""
+        """A subclass of the refusal by the app works the same way."""
 
         class NotInvited(LoginRefused):
             pass
@@ -290,7 +296,7 @@ class TestRefuses:
         assert decided.browser().log_in().status_code == 403
 
     def test_texts(self, decided, decider):
-        """The page shows the app's own texts where it gives them."""
+        """The page shows the title and texts that the app gives."""
         decider.error = LoginRefused(TEXT)
         decided.further["texts"] = {
             "de": {
@@ -307,7 +313,7 @@ class TestRefuses:
         assert "Anderes Konto" in page.text
 
     def test_nothing_is_kept(self, decided, decider):
-        """There is no record, no session, no token afterwards."""
+        """After a refusal there is no record, no session and no token."""
         decider.error = LoginRefused(TEXT)
         browser = decided.browser()
         browser.log_in()
@@ -322,7 +328,7 @@ class TestRefuses:
         assert decided.tiktok.count("revoke") == 0
 
     def test_session_stays(self, decided, decider):
-        """A session that the browser has stays, and so does its user's record."""
+        """The browser's earlier session and its user's record stay."""
         browser = decided.browser()
         browser.log_in()
         before = browser.me(), kept(decided), browser.cookies()[SESSION]
@@ -334,7 +340,7 @@ class TestRefuses:
         assert kept(decided, other.open_id) is None
 
     def test_record_stays(self, decided, decider):
-        """A refused login of a user who has a record leaves it as it was."""
+        """If the user of a refused login has a record, it stays unchanged."""
         first = decided.browser()
         first.log_in()
         before = kept(decided)
@@ -344,7 +350,7 @@ class TestRefuses:
         assert first.signed_in
 
     def test_again(self, decided, decider):
-        """A callback that is sent again gets the same page, and does not call on_login again."""
+        """A repeated callback gets the same page, and does not call on_login again."""
         decider.error = LoginRefused(TEXT)
         browser = decided.browser()
         callback = browser.consent(browser.begin())
@@ -355,7 +361,7 @@ class TestRefuses:
         assert len(decider.logins) == 1
 
     def test_event(self, decided, decider, caplog):
-        """It is reported once, with the person and without the text."""
+        """The refusal is reported once, with the person and without the text."""
         caplog.set_level(logging.INFO)
         decider.error = LoginRefused(TEXT)
         page = decided.browser().log_in()
@@ -370,7 +376,7 @@ class TestRefuses:
         assert record.levelno == logging.INFO
 
     def test_links(self, decided, decider):
-        """The page leads back, or to TikTok's page for another account."""
+        """The page links to the site and to a login with another account."""
         decider.error = LoginRefused(TEXT)
         browser = decided.browser()
         page = browser.log_in("?next=/private")
@@ -390,7 +396,9 @@ class TestRefuses:
 
 class TestRevokes:
     def test_connection_ends(self, decided, decider):
-        """If asked, the app's access at TikTok ends; nothing is kept here either."""
+        """If the app asks for it, its access at TikTok is revoked; nothing is stored
+        here either.
+        """
         decider.error = LoginRefused(TEXT, revoke=True)
         page = decided.browser().log_in()
         assert page.status_code == 403
@@ -402,7 +410,9 @@ class TestRevokes:
         ]
 
     def test_known_user(self, decided, decider):
-        """TikTok ends all of a user's tokens, so the record and its sessions go too."""
+        """A revoke ends all of the user's tokens, so the record and its sessions are
+        deleted too.
+        """
         first = decided.browser()
         first.log_in()
         decider.error = LoginRefused(TEXT, revoke=True)
@@ -422,7 +432,7 @@ class TestRevokes:
         ]
 
     def test_webhook_afterwards(self, decided, decider):
-        """TikTok's report of it ends no login that was let in since."""
+        """TikTok's report of the revoke does not end a later accepted login."""
         decided.with_settings(webhook_path=HOOK)
         decider.error = LoginRefused(TEXT, revoke=True)
         decided.browser().log_in()
@@ -463,7 +473,7 @@ class TestFails:
         assert event.reference in page.text
 
     def test_traceback(self, decided, decider, caplog):
-        """The log gets the traceback, which begins below the flow."""
+        """The log has the traceback, without the frames of the package's login flow."""
         decider.error = RuntimeError("no such table")
         decided.browser().log_in()
         [record] = [r for r in caplog.records if r.levelno == logging.ERROR]
@@ -488,7 +498,9 @@ class TestFails:
         assert type(answer).__name__ in caplog.text
 
     def test_try_again(self, decided, decider):
-        """The page's link begins a new login, which succeeds if on_login allows it."""
+        """The link on the page begins a new login, which succeeds if on_login accepts
+        it.
+        """
         decider.error = RuntimeError()
         browser = decided.browser()
         page = browser.log_in("?next=/private")
@@ -497,7 +509,7 @@ class TestFails:
         answer = browser.get(browser.consent(browser.get(link).headers["location"]))
         assert answer.headers["location"] == "/private"
 
-    # In a test client's event loop, what ends the process ends the loop.
+    # In a test client's event loop, such an exception ends the loop.
     @pytest.mark.parametrize("shell", ["wsgi"], indirect=True)
     def test_exit(self, decided, decider):
         """Exceptions that end the process are not caught."""
@@ -524,7 +536,7 @@ def event_loop():
 @pytest.mark.parametrize("shell", ["asyncio", "trio"], indirect=True)
 class TestASGI:
     def test_async(self, world):
-        """It may be an ``async def``, which runs in the request's event loop."""
+        """on_login may be an ``async def``, which runs in the request's event loop."""
 
         async def on_login(login):
             await anyio.lowlevel.checkpoint()
@@ -535,7 +547,7 @@ class TestASGI:
         assert location == f"/{world.shell}"
 
     def test_async_refuses(self, world):
-        """An ``async def`` refuses as a plain function does."""
+        """An ``async def`` can refuse a login like a plain function."""
 
         async def on_login(login):
             await anyio.lowlevel.checkpoint()
@@ -545,7 +557,9 @@ class TestASGI:
         assert world.start().browser().log_in().status_code == 403
 
     def test_async_object(self, world):
-        """So may the call of an object, or a function with arguments filled in."""
+        """An object with an async __call__, or a partial of an ``async def``, works
+        too.
+        """
 
         class Asks:
             async def __call__(self, login):
@@ -580,7 +594,9 @@ class TestASGI:
 
     @pytest.mark.parametrize("is_async", [True, False])
     def test_slow(self, world, is_async, gate, caplog):
-        """One that takes longer than `timeout` refuses; a thread's answer is dropped."""
+        """An on_login that takes longer than `timeout` refuses; a thread's later result
+        is dropped.
+        """
 
         async def aslow(login):
             await anyio.sleep_forever()
@@ -635,7 +651,7 @@ async def _asgi_app(scope, receive, send):
 
 class TestCarried:
     def test_reaches(self, world, decider):
-        """Data that a login link carries reaches `on_login`, and is in no URL."""
+        """The data of a login link reaches `on_login`, and is in no URL."""
         world = with_links(world, on_login=decider)
         browser = world.browser()
         carried = {"invite": "abc-invite", "plan": 'grün\n"x"'}
@@ -653,11 +669,11 @@ class TestCarried:
 
 
 class TestInstalled:
-    """The ways of Starlette, FastAPI and Flask to put a middleware around an app."""
+    """How Starlette, FastAPI and Flask put a middleware around an app."""
 
     @pytest.mark.parametrize("kind", ["starlette", "fastapi"])
     def test_add_middleware(self, kind, settings, tiktok, clock, decider):
-        """`add_middleware` takes it as a keyword, as every option."""
+        """`add_middleware` accepts on_login as a keyword, like every option."""
         if kind == "starlette":
             from starlette.applications import Starlette as App
         else:
@@ -681,7 +697,7 @@ class TestInstalled:
             assert answer.headers["location"] == "/sign-up"
 
     def test_flask(self, settings, tiktok, clock, decider):
-        """Around a Flask app it stands at `wsgi_app`."""
+        """A Flask app's `wsgi_app` can be wrapped."""
         from flask import Flask
 
         app = Flask(__name__)
@@ -697,7 +713,7 @@ class TestInstalled:
         assert login_as(app.test_client(), tiktok).status_code == 403
 
 
-# Code cannot raise Trio's Cancelled.
+# User code cannot raise Trio's Cancelled.
 @pytest.mark.parametrize("shell", ["asyncio"], indirect=True)
 def test_raises_cancelled(world):
     """An asyncio CancelledError without a cancellation refuses the login."""
@@ -713,15 +729,19 @@ def test_raises_cancelled(world):
 
 
 class Interrupted(BaseException):
-    """What is no Exception, as KeyboardInterrupt and CancelledError are none."""
+    """A BaseException that is not an Exception, like KeyboardInterrupt and
+    CancelledError.
+    """
 
 
 class TestInterrupted:
-    """A login whose app was interrupted is over at once: its code is spent."""
+    """If on_login is interrupted, the login has failed at once, since its code
+    is used.
+    """
 
     @pytest.mark.parametrize("kind", [Interrupted, SystemExit, KeyboardInterrupt])
     def test_plain(self, clock, kind):
-        """The login is not left as one that another request is about to finish."""
+        """A repeated callback does not wait for the interrupted one."""
         settings, store = make_settings(), MemoryStore(clock=clock)
         fake = FakeTikTok.for_settings(settings)
 

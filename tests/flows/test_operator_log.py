@@ -51,7 +51,7 @@ def tiktok(meddled):
 
 @pytest.fixture
 def lines(caplog):
-    """Return what finds the lines that Python's default logging would print."""
+    """Return a function that finds the lines that Python's default logging prints."""
     caplog.set_level(logging.DEBUG, "tiktok_oauth_middleware")
     return lambda: [
         record.getMessage()
@@ -63,7 +63,7 @@ def lines(caplog):
 
 @pytest.fixture
 def minute(monkeypatch):
-    """Return a clock for the log, which tests set."""
+    """Return a clock for the log that tests can set."""
     now = SimpleNamespace(at=1000.0)
     monkeypatch.setattr(log.time, "monotonic", lambda: now.at)
     return now
@@ -89,7 +89,9 @@ class TestToken:
         ],
     )
     def test_app(self, world, lines, error, look_at):
-        """A refusal of the app is an error: cause, reference, what to check."""
+        """If TikTok refuses the app, an ERROR has the cause, the reference and what to
+        check.
+        """
         response = refused_with(world, error=error)
         [line] = lines()
         [event] = world.events
@@ -114,7 +116,7 @@ class TestToken:
         ],
     )
     def test_narrowed(self, world, lines, description, look_at):
-        """If TikTok's text names the mistake, the line does too."""
+        """If TikTok's text names the mistake, so does the line."""
         refused_with(world, error="invalid_request", error_description=description)
         [line] = lines()
         assert description in line
@@ -143,7 +145,9 @@ class TestToken:
         ],
     )
     def test_elsewhere(self, world, lines, fault, cause, look_at):
-        """An answer of another server, or none, is a warning that says so."""
+        """An answer of another server, or a missing answer, is a WARNING that
+        says so.
+        """
         world.tiktok.fail("token", **fault)
         response = world.browser().log_in()
         [line] = lines()
@@ -153,7 +157,7 @@ class TestToken:
         assert world.events[0].reference in response.text
 
     def test_refresh(self, browser, world, lines):
-        """A wrong secret at a refresh is the same error, without a reference."""
+        """A wrong secret at a refresh is the same ERROR, without a reference."""
         browser.log_in()
         world.clock.advance(LIFE)
         world.tiktok.fail("token", error="invalid_client")
@@ -222,7 +226,7 @@ class TestToken:
 
 class TestOnceAMinute:
     def test_login(self, world, lines, minute):
-        """A cause is logged once a minute; the next line counts what was left out."""
+        """A cause is logged once a minute; the next line counts the lines left out."""
         pages = [refused_with(world, error="invalid_client") for _ in range(5)]
         assert len(lines()) == 1
         minute.at += 59.9
@@ -233,7 +237,7 @@ class TestOnceAMinute:
         first, second = lines()
         assert second.endswith("(5 more since the last such line)")
         assert "more since" not in first
-        # Each person's reference is found in the log.
+        # Each reference is found in the log.
         reference = world.events[0].reference
         assert reference in first
         assert all(reference in page.text for page in pages)
@@ -242,7 +246,7 @@ class TestOnceAMinute:
         assert len(world.events) == 7
 
     def test_causes(self, world, lines):
-        """Another cause is another line, however often the first one comes."""
+        """Another cause is logged even if the first one keeps occurring."""
         for _ in range(3):
             refused_with(world, error="invalid_client")
             refused_with(world, error="invalid_scope")
@@ -252,7 +256,7 @@ class TestOnceAMinute:
         assert len({event.reference for event in world.events}) == 3
 
     def test_store(self, browser, world, lines, minute):
-        """A store that is down is a line a minute, with the reference of the answers."""
+        """A store outage is logged once a minute, with the reference of the answers."""
         browser.log_in()
         world.clock.advance(2)
         world.store.is_broken = True
@@ -269,7 +273,9 @@ class TestOnceAMinute:
         assert second.endswith("(4 more since the last such line)")
 
     def test_on_event(self, world, lines, minute):
-        """An on_event that fails is a line a minute that says where, and no text."""
+        """A failing on_event is logged once a minute, with the place and without the
+        error's text.
+        """
 
         def broken(event):
             raise ValueError("act.a-token-of-somebody")
@@ -288,7 +294,7 @@ class TestOnceAMinute:
         assert "2 more" in second
 
     def test_on_event_has_the_reference(self, world, lines):
-        """Where a page has a reference, the line about on_event has it too."""
+        """If a page has a reference, the line about on_event has it, too."""
 
         def broken(event):
             raise ValueError
@@ -302,7 +308,7 @@ class TestOnceAMinute:
         assert f"at login_rejected [{reference}]" in failed
 
     def test_table_is_bounded(self):
-        """However many causes there are, a bounded number is kept in memory."""
+        """The number of causes kept in memory is bounded."""
         pace = log.LogRateLimiter()
         for number in range(2000):
             assert pace.take((40, "x", str(number))) == 0
@@ -311,14 +317,14 @@ class TestOnceAMinute:
 
 class TestNoNoise:
     def test_cancelled(self, world, lines):
-        """A person who cancels, and one who is not eligible, is no warning."""
+        """A cancelled login, or a person who may not log in, causes no WARNING."""
         browser = world.browser()
         assert browser.log_in(deny=True).status_code == 403
         assert lines() == []
 
     @pytest.mark.parametrize("path", ["expired", "replayed", "foreign", "empty"])
     def test_late(self, browser, world, lines, path):
-        """A late, repeated, foreign or empty callback is no warning."""
+        """A late, repeated, foreign or empty callback causes no WARNING."""
         callback = browser.consent(browser.begin())
         if path == "expired":
             world.clock.advance(601)
@@ -335,7 +341,7 @@ class TestNoNoise:
         assert lines() == []
 
     def test_forged(self, world, lines, minute):
-        """Errors that anybody can send to the callback fill no log."""
+        """Errors that anyone can send to the callback do not fill the log."""
         for number in range(50):
             world.browser().get(f"{CALLBACK}?error=e{'x' * number}")
             world.browser().get(f"{CALLBACK}?error=access_denied&errCode={number}")
@@ -352,7 +358,9 @@ class TestCallback:
         return browser.get(f"{CALLBACK}?{query}&state={state}")
 
     def test_denied(self, world, caplog):
-        """A refusal's description goes to the log and the event, not to the page."""
+        """TikTok's description of a refusal is in the log and the event, not on the
+        page.
+        """
         caplog.set_level(logging.INFO)
         why = "User is not eligible <b>\n\u202e act"
         response = self.sent_back(
@@ -371,7 +379,7 @@ class TestCallback:
 
     @pytest.mark.parametrize("error", ["server_error", "temporarily_unavailable"])
     def test_transient(self, world, lines, error):
-        """TikTok's own trouble at the callback is a 503 that says to try later."""
+        """A failure of TikTok's own at the callback is a 503 that says to try later."""
         response = self.sent_back(world, f"error={error}&error_description=later")
         assert response.status_code == 503
         assert response.headers["retry-after"] == "5"
@@ -394,7 +402,9 @@ class TestCallback:
         ],
     )
     def test_mistake(self, world, lines, error, look_at):
-        """A mistake that TikTok reports to the callback is a line for the operator."""
+        """A mistake of the site that TikTok reports to the callback is logged for the
+        operator.
+        """
         response = self.sent_back(world, f"error={error}&error_type=scope")
         [line] = lines()
         [event] = world.events
@@ -432,7 +442,9 @@ class TestCallback:
         ],
     )
     def test_other_words(self, world, caplog, query, details):
-        """Foreign text in a callback is bounded and escaped in the log, and decides nothing."""
+        """Foreign text in a callback is shortened and escaped in the log, and has no
+        other effect.
+        """
         caplog.set_level(logging.INFO)
         response = self.sent_back(world, query)
         assert response.status_code == 400
@@ -451,7 +463,7 @@ class TestCallback:
         assert browser.signed_in
 
     def test_masked(self, world, lines):
-        """A secret that TikTok's words repeat is masked in log and event."""
+        """A secret in TikTok's description is masked in the log and the event."""
         secret = make_settings().client_secret.reveal()
         self.sent_back(
             world, f"error=invalid_client&error_description={secret}&error_msg={secret}"
@@ -464,7 +476,9 @@ class TestCallback:
 
 class TestEvent:
     def test_answer(self, world):
-        """A login that TikTok refused has its error, words, log_id and status."""
+        """The event of a refused login has TikTok's error, description, log_id and
+        status.
+        """
         refused_with(world, error="invalid_client", status=401)
         [event] = world.events
         assert event.reason == "invalid_client"
@@ -474,7 +488,9 @@ class TestEvent:
         assert event.status == 401
 
     def test_refresh(self, browser, world):
-        """The events of a failed refresh and of a grant's end have them too."""
+        """The events of a failed refresh and of a grant's end have these
+        fields, too.
+        """
         browser.log_in()
         body = {"error": "something", "log_id": LOG_ID}
         world.tiktok.fail("token", status=418, body=json.dumps(body).encode())
@@ -492,7 +508,7 @@ class TestEvent:
         assert (ended.name, ended.error) == ("session_ended", "invalid_grant")
 
     def test_no_answer(self, world):
-        """Where there was no answer, nothing of one is said."""
+        """Without an answer of TikTok's, the event has none of these fields."""
         world.tiktok.fail("token", disconnect=True)
         world.browser().log_in()
         [event] = world.events
@@ -502,11 +518,11 @@ class TestEvent:
 
 class TestTable:
     def test_literal(self):
-        """The names for type checkers are those of the table."""
+        """The literal type for type checkers has the names of the table."""
         assert set(get_args(EventName)) == set(events.EVENTS)
 
     def test_missing_row(self, monkeypatch):
-        """A name without a row, and a row without a name, stop the import."""
+        """A name without a row, or a row without a name, makes the import fail."""
         rows = dict(events.EVENTS)
         monkeypatch.setattr(
             events, "EVENTS", {k: rows[k] for k in rows if k != "login"}
@@ -525,7 +541,7 @@ class TestTable:
             events._check_table()
 
     def test_sentences(self, world, caplog):
-        """Each sentence is made of the fields that there are."""
+        """Each log sentence contains only the fields that the event has."""
         caplog.set_level(logging.INFO)
         world = world.with_settings(webhook_path=HOOK, disconnect_path=DISCONNECT)
         everything(world)
@@ -570,13 +586,13 @@ class TestFaultOfTelling:
         log.logger.removeHandler(broken)
 
     def test_login(self, world, fault):
-        """Whichever listener fails, the code is exchanged and the user is signed in."""
+        """The code is exchanged and the user signed in, whichever listener fails."""
         browser = world.browser()
         assert browser.log_in().status_code == 303
         assert browser.signed_in
 
     def test_refresh(self, world, fault):
-        """A rotated token is kept, and a failed refresh ends nothing."""
+        """A rotated token is stored, and a failed refresh ends no session."""
         browser = world.browser()
         browser.log_in()
         world.clock.advance(LIFE)
@@ -588,7 +604,7 @@ class TestFaultOfTelling:
         assert browser.me()["token"]
 
     def test_leaving(self, world, fault):
-        """A logout ends the session, and a refused login ends on its page."""
+        """A logout ends the session, and a refused login shows its page."""
         browser = world.browser()
         browser.log_in()
         assert browser.log_out().status_code == 303
@@ -598,7 +614,9 @@ class TestFaultOfTelling:
 
 @pytest.mark.parametrize("shell", ["asyncio"], indirect=True)
 class TestCancelledListener(TestFaultOfTelling):
-    """A listener whose task is cancelled, which only asyncio has, is treated the same."""
+    """A listener that raises asyncio's CancelledError is treated like any
+    failing one.
+    """
 
     @pytest.fixture
     def fault(self, world):
@@ -613,7 +631,7 @@ class TestCancelledListener(TestFaultOfTelling):
 
 
 def chained(error, *causes):
-    """An error as the HTTP library raises it: wrapped several times."""
+    """Return an error that is wrapped several times, as the HTTP library does."""
     current = error
     for cause in causes:
         current.__cause__ = cause
@@ -650,7 +668,9 @@ def chained(error, *causes):
     ids=str,
 )
 def test_failure(error, failure):
-    """The cause of a network failure is found in what the HTTP library wrapped."""
+    """The cause of a network failure is found among the errors that the HTTP library
+    wrapped.
+    """
     assert _failure_of(error) == failure
     unavailable = TikTokUnavailable("", "no answer")
     unavailable.failure = failure
@@ -671,7 +691,9 @@ def test_failure_in_a_circle():
     [("127.0.0.1", "refused"), ("no-such-name.invalid", "name_not_found")],
 )
 def test_really(host, failure, monkeypatch):
-    """A real network names its failures: no listener, or an unknown name."""
+    """With a real network the log says whether there was no listener or an unknown
+    name.
+    """
     for name in (
         "HTTP_PROXY",
         "HTTPS_PROXY",
@@ -715,7 +737,7 @@ def test_really(host, failure, monkeypatch):
     ],
 )
 def test_cause(error):
-    """Whatever failed, its cause is of a closed list and never its text."""
+    """The cause of any failure is one of a fixed list, never the error's text."""
     assert cause_of(error).code in {
         "access_denied",
         "invalid_scope",
@@ -750,7 +772,7 @@ def test_cancelled_during_on_event(anyio_backend):
 
 
 def test_webhook(world, lines):
-    """A delivery whose signature does not fit is a line that says what to check."""
+    """For a delivery with a wrong signature, a line says what to check."""
     world = world.with_settings(webhook_path=HOOK)
     headers = {"tiktok-signature": f"t=1767225600,s={'0' * 64}"}
     for _ in range(3):

@@ -1,7 +1,6 @@
 """A store that is down, locked, full, corrupt or frozen: 503, and no session ends.
 
-Each outage says what it stops. Where only writes are stopped, who is signed in is
-still known, and stays so.
+Each outage says what it stops. If it stops only writes, users stay signed in.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ LIFE = 7200
 
 
 class Outage:
-    """A store of a test's own, and what stops it."""
+    """A store that only one test uses, and the way to stop it."""
 
     #: Whether reads fail too.
     stops_reads = True
@@ -125,7 +124,7 @@ class Truncated(Corrupt):
 
 
 class Vanished(OfSQLite):
-    """The file was moved away."""
+    """The file was moved to another place."""
 
     def begin(self):
         self.store.close()
@@ -157,7 +156,7 @@ class Full(OfSQLite):
 
 
 class DurableRedis(RedisServer):
-    """A server that has everything again after it was killed."""
+    """A server whose rows survive a kill."""
 
     def __init__(self, home):
         super().__init__()
@@ -204,7 +203,7 @@ class Killed(OfRedis):
 
 
 class Frozen(OfRedis):
-    """The server takes connections and answers nothing."""
+    """The server accepts connections and does not answer."""
 
     def begin(self):
         self.server.process.send_signal(signal.SIGSTOP)
@@ -214,7 +213,9 @@ class Frozen(OfRedis):
 
 
 class Refusing(OfRedis):
-    """The server answers reads and takes no writes: too few replicas are in reach."""
+    """The server answers reads and refuses writes, since it reaches too few
+    replicas.
+    """
 
     stops_reads = False
 
@@ -242,7 +243,7 @@ class Demoted(Refusing):
 
 
 class OutOfMemory(Refusing):
-    """Fill the server, which evicts nothing: deletions still succeed."""
+    """The server's memory is full and it evicts nothing; deletions still succeed."""
 
     stops_deletions = False
 
@@ -258,7 +259,7 @@ class OutOfMemory(Refusing):
 
 
 class Foreign(MemoryStore):
-    """A store that a third party wrote."""
+    """A third party's store."""
 
     waits = "always"
 
@@ -278,14 +279,14 @@ class Foreign(MemoryStore):
 
 
 class ForeignReader(Foreign):
-    """The same store, where only writes fail."""
+    """A third party's store in which only writes fail."""
 
     def get(self, key):
         return MemoryStore.get(self, key)
 
 
 class Honest(Outage):
-    """It raises StoreError, as it should."""
+    """The store raises StoreError, as it should."""
 
     def __init__(self, home, clock):
         self.store = Foreign(clock)
@@ -302,7 +303,7 @@ class Honest(Outage):
 
 
 class HonestReader(Honest):
-    """It raises StoreError for what it cannot write, and reads."""
+    """The store raises StoreError for writes, and can read."""
 
     stops_reads = False
 
@@ -312,7 +313,7 @@ class HonestReader(Honest):
 
 
 class Raises(Honest):
-    """It raises what its driver raises."""
+    """The store raises its driver's exceptions."""
 
     def begin(self):
         def trouble():
@@ -349,7 +350,7 @@ def outage(request, tmp_path, clock):
 
 
 def only(outages):
-    """Return the mark of a test for some of the outages."""
+    """Return a mark that runs a test for the given outages."""
     names = [outage.__name__ for outage in outages]
     return pytest.mark.parametrize("outage", outages, indirect=True, ids=names)
 
@@ -409,9 +410,11 @@ class TestSignedIn:
 
     @of_all
     def test_503(self, signed_in, world, outage):
-        """Without reads they get 503 with Retry-After, and are signed in afterwards."""
+        """If reads fail, requests get 503 with Retry-After, and are signed in
+        afterwards.
+        """
         before = signed_in.me()
-        # Past the cached session, and past the time when "last seen" is written.
+        # Past the cached session, and past the time at which "last seen" is written.
         world.clock.advance(301)
         with during(outage):
             for _ in range(2):
@@ -428,16 +431,16 @@ class TestSignedIn:
 
     @of_writes
     def test_reads_go_on(self, signed_in, world, outage):
-        """Where only writes fail, a request is served for as long as its token lives.
+        """If only writes fail, requests are served for as long as their token lives.
 
-        "Last seen" and the refresh of a token that is still valid wait; the refresh of
-        one that has expired does not, and is 503 without a call of TikTok.
+        Writing "last seen" and refreshing a valid token are put off; a request with an
+        expired token gets 503 without a call to TikTok.
         """
         before = signed_in.me()
         end = before["expires_at"]
         with during(outage):
-            # Past what is in memory; past "last seen", twice; when a refresh is due;
-            # at the last moment.
+            # Past the cached session; past "last seen", twice; when a refresh is due;
+            # just before the token expires.
             for now in (2, 310, 700, LIFE / 2, LIFE - 200, LIFE - 1):
                 world.clock.now = end - LIFE + now
                 assert signed_in.me() == before
@@ -478,7 +481,7 @@ class TestSignedIn:
         assert [record.levelname for record in said] == ["WARNING"]
 
     def test_no_refresh(self, signed_in, world, outage):
-        """No token is refreshed whose successor could not be written."""
+        """No token is refreshed while its successor could not be written."""
         world.clock.advance(LIFE + 1)
         with during(outage):
             assert_503(signed_in.get("/who", headers=API))
@@ -488,7 +491,7 @@ class TestSignedIn:
 
     @of_deletions
     def test_logout(self, signed_in, world, outage):
-        """A logout that could not be written is no logout: 503, the cookie stays."""
+        """A logout that cannot be written gets 503, and the cookie stays."""
         world.clock.advance(2)
         with during(outage):
             response = assert_503(signed_in.log_out())
@@ -501,7 +504,7 @@ class TestSignedIn:
 
     @of_deletions
     def test_webhook(self, signed_in, world, outage):
-        """A delivery is answered 503, so that TikTok delivers it again."""
+        """A delivery gets 503, so that TikTok repeats it."""
         open_id = world.tiktok.people[0].open_id
         headers, body = world.tiktok.webhook("authorization.removed", open_id)
         client = world.browser().client
@@ -516,7 +519,7 @@ class TestSignedIn:
 
     @only([OutOfMemory])
     def test_logout_makes_room(self, signed_in, world, outage):
-        """A full server still deletes, so a logout succeeds there."""
+        """A logout succeeds at a full server, which can still delete."""
         with during(outage):
             assert signed_in.log_out().status_code == 303
             assert not signed_in.signed_in
@@ -527,7 +530,9 @@ class TestOthers:
 
     @pytest.mark.parametrize("kind", ["without", "forged", "garbage"])
     def test_do_not_notice(self, signed_in, world, outage, kind):
-        """Without a cookie of ours, or with one that does not verify, all is as ever."""
+        """Requests without a session cookie, or with a forged one, are answered as
+        usual.
+        """
         value = signed_in.cookies()[SESSION]
         forged = ("A" if value[0] != "A" else "B") + value[1:]
         cookies = {"forged": {SESSION: forged}, "garbage": {SESSION: "x"}}
@@ -545,7 +550,9 @@ class TestOthers:
 
 class TestLogin:
     def test_no_token_call(self, world, outage):
-        """A login answers 503 without a token call, and can be finished afterwards."""
+        """A callback gets 503 without a token call, and can be sent again
+        afterwards.
+        """
         browser = world.browser()
         world.browser().log_in(person=world.tiktok.people[1])
         callback = browser.consent(browser.begin())
@@ -564,8 +571,8 @@ class TestLogin:
             time.sleep(0.02)
             response = browser.get(callback)
         if isinstance(outage, Frozen) and response.status_code == 400:
-            # What it was sent before it froze it does afterwards: the login counts as
-            # used, which the middleware could not detect.
+            # The frozen server later processes what it was sent before: the login is
+            # marked as used, which the middleware could not know.
             assert "used already" in response.text
             response = browser.log_in()
         assert response.status_code == 303
@@ -573,7 +580,7 @@ class TestLogin:
         assert world.count("authorization_code") == 2
 
     def test_event(self, signed_in, world, outage):
-        """A store error is reported with the reference that the response carries."""
+        """A store error is reported with the reference in the response."""
         world.clock.advance(LIFE + 1)
         with during(outage):
             reference = signed_in.get("/who", headers=API).json()["reference"]
@@ -582,12 +589,12 @@ class TestLogin:
         assert event.open_id is None
 
 
-# --- what has no place in the table ------------------------------------------------
+# --- outages outside of the table --------------------------------------------------
 
 
 @contextmanager
 def nobody():
-    """Act as a user whom modes of files keep from writing, if root runs the tests."""
+    """If root runs the tests, act as a user to whom file modes apply."""
     if os.geteuid() != 0:
         yield
         return
@@ -612,13 +619,15 @@ class TestReadOnly:
                 for path in self.files:
                     path.chmod(0o600)
 
-        with tempfile.TemporaryDirectory() as home:  # whose parents all may enter
+        with tempfile.TemporaryDirectory() as home:  # all users may enter its parents
             made = ReadOnly(Path(home), clock)
             yield made
             made.close()
 
     def test_directory(self, signed_in, world, outage):
-        """If no file may be written any more, reads succeed and logins are 503."""
+        """If no file in the directory may be written, reads succeed and logins
+        get 503.
+        """
         before = signed_in.me()
         world.clock.advance(301)
         browser = world.browser()
@@ -679,7 +688,7 @@ class TestAsync:
         return AsyncOutage()
 
     def test_own_exception(self, signed_in, world, outage):
-        """An exception of its driver's means 503 too."""
+        """An exception of its driver also leads to 503."""
         before = signed_in.me()
         world.clock.advance(2)
         with during(outage):
@@ -688,7 +697,7 @@ class TestAsync:
         assert signed_in.me() == before
 
     def test_works(self, world):
-        """Without trouble it serves a login, a refresh and a logout."""
+        """Without an outage it serves a login, a refresh and a logout."""
         browser = world.browser()
         browser.log_in()
         token = browser.me()["token"]

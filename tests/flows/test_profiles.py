@@ -1,4 +1,4 @@
-"""The user's profile: when it is asked for again, and what an outage leaves of it."""
+"""The user's profile: when it is fetched again, and what stays of it in an outage."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ REFUSALS = ("invalid_params", "scope_not_authorized", "scope_permission_missed")
 
 
 class Creator(FakeTikTok):
-    """A stand-in whose people change their names, and whose avatar links end."""
+    """A stand-in whose people change their names, and whose avatar links expire."""
 
     name = "First name"
     followers = 100
-    #: Seconds from the answer to the end of its links.
+    #: Seconds from an answer until its links expire.
     link_life = 12 * HOUR
-    #: Called when a profile is asked for, before it is answered.
+    #: A function that is called before each request for a profile is answered.
     asked = None
 
     def handle(self, method, url, headers, body):
@@ -69,7 +69,7 @@ class Creator(FakeTikTok):
 
     @property
     def profiles(self):
-        """How often a profile was asked for."""
+        """How often a profile was requested."""
         return self.count("user_info")
 
 
@@ -95,20 +95,22 @@ def signed_in(browser):
 
 
 def avatar(world):
-    """Return the avatar's link that is stored of the user."""
+    """Return the avatar's link in the user's record."""
     return json.loads(kept(world).profile).get("avatar_url")
 
 
 class TestAge:
     def test_after_a_day(self, signed_in, world):
-        """A profile that is a day old is asked for again by the next request."""
+        """The next request fetches a profile again that is a day old."""
         world.tiktok.name = "Second name"
         world.clock.advance(DAY + 1)
         assert signed_in.me()["name"] == "Second name"
         assert world.tiktok.profiles == 2
 
     def test_not_before(self, browser, world):
-        """Until then no request asks, however many come, refreshes or not."""
+        """No request fetches a profile that is less than a day old, not even after a
+        refresh.
+        """
         world.tiktok.link_life = 5 * DAY
         world.tiktok.access_lifetime = 2 * HOUR
         browser.log_in()
@@ -120,7 +122,7 @@ class TestAge:
         assert world.count("refresh_token") >= 11
 
     def test_once(self, signed_in, world):
-        """A profile that was fetched again counts as new."""
+        """A profile that was fetched again is not fetched for another day."""
         world.clock.advance(DAY + 1)
         for _ in range(5):
             signed_in.me()
@@ -128,7 +130,7 @@ class TestAge:
         assert world.tiktok.profiles == 2
 
     def test_profile_max_age(self, world):
-        """`profile_max_age` says when."""
+        """`profile_max_age` sets the age at which a profile is fetched again."""
         world.with_settings(profile_max_age=600)
         browser = world.browser()
         browser.log_in()
@@ -151,7 +153,7 @@ class TestAge:
         assert world.tiktok.profiles == asked
 
     def test_nothing_is_asked(self, world):
-        """With fetch_user=False no profile is asked for, ever."""
+        """With fetch_user=False no profile is ever requested."""
         world.with_settings(fetch_user=False)
         browser = world.browser()
         browser.log_in()
@@ -171,7 +173,9 @@ class TestAge:
 
     @pytest.mark.parametrize("jump", [-10 * 365 * DAY, 10 * DAY])
     def test_clock_jumps(self, signed_in, world, jump):
-        """A clock that was set is survived, and asked at once at most."""
+        """After the clock was set, requests succeed and fetch the profile at
+        most once.
+        """
         world.clock.advance(jump)
         for _ in range(5):
             assert signed_in.get("/who").status_code == 200
@@ -180,7 +184,7 @@ class TestAge:
 
 class TestOutage:
     def test_kept(self, signed_in, world):
-        """The old profile is shown while TikTok gives no new one."""
+        """The old profile is used while TikTok does not return a new one."""
         world.tiktok.fail("user_info", times=100, status=500)
         world.clock.advance(DAY + 1)
         me = signed_in.me()
@@ -189,7 +193,7 @@ class TestOutage:
         assert me["token"]
 
     def test_backs_off(self, signed_in, world):
-        """TikTok is asked once between failures, and less and less often."""
+        """After a failure TikTok is called once per back-off, at growing intervals."""
         world.tiktok.fail("user_info", times=1000, status=500)
         world.clock.advance(DAY + 1)
         for _ in range(20):
@@ -206,7 +210,7 @@ class TestOutage:
         assert kept(world).profile_failures == 0
 
     def test_retry_after(self, signed_in, world):
-        """TikTok's Retry-After counts where it is longer than the back-off."""
+        """A Retry-After of TikTok's that is longer than the back-off is obeyed."""
         after = {"Retry-After": "200"}
         world.tiktok.fail("user_info", status=429, headers=after)
         world.clock.advance(DAY + 1)
@@ -231,7 +235,7 @@ class TestOutage:
         ids=lambda fault: "-".join(map(str, fault.values())),
     )
     def test_login(self, browser, world, fault):
-        """One failed profile at a login is asked for again, and soon."""
+        """A profile that failed at a login is fetched again soon."""
         world.tiktok.fail("user_info", **fault)
         assert browser.log_in().status_code == 303
         assert browser.me()["name"] is None
@@ -240,7 +244,7 @@ class TestOutage:
         assert browser.me()["name"] == "First name"
 
     def test_second_device(self, signed_in, world):
-        """A login during an outage loses no profile that was known before."""
+        """A login during an outage keeps the stored profile."""
         world.tiktok.fail("user_info", times=100, status=500)
         other = world.browser()
         other.log_in()
@@ -254,7 +258,9 @@ class TestOutage:
         assert other.me()["name"] == "Second name"
 
     def test_less_granted(self, signed_in, world):
-        """A login during an outage keeps the profile fields that its scopes open."""
+        """A login during an outage keeps only the profile fields that its
+        scopes allow.
+        """
         world.tiktok.fail("user_info", times=100, status=500)
         other = world.with_settings(always_ask_consent=True).browser()
         other.log_in(scopes=["user.info.basic"])
@@ -263,7 +269,7 @@ class TestOutage:
         assert me["followers"] is None
 
     def test_read_only_store(self, world, monkeypatch):
-        """A store that takes no writes fails no request, and has TikTok not asked."""
+        """If the store accepts no writes, requests succeed and TikTok is not called."""
         world.with_settings(profile_max_age=HOUR)
         browser = world.browser()
         browser.log_in()
@@ -287,7 +293,7 @@ class TestOutage:
 class TestRefusedField:
     @pytest.mark.parametrize("error", REFUSALS)
     def test_login(self, browser, world, error):
-        """One field that TikTok refuses leaves the basic ones."""
+        """If TikTok refuses one field, the basic fields are fetched alone."""
         world.tiktok.fail("user_info", error=error, status=400)
         browser.log_in()
         me = browser.me()
@@ -296,7 +302,7 @@ class TestRefusedField:
         assert world.tiktok.profiles == 2
 
     def test_known(self, signed_in, world):
-        """Fields that TikTok refuses now keep their earlier values."""
+        """Fields that TikTok refuses keep their earlier values."""
         world.tiktok.name = "Second name"
         world.tiktok.fail("user_info", error="invalid_params", status=400)
         world.clock.advance(DAY + 1)
@@ -305,21 +311,23 @@ class TestRefusedField:
         assert me["followers"] == 100
 
     def test_known_at_login(self, signed_in, world):
-        """A login at which a field is refused keeps what was known of it."""
+        """A login at which a field is refused keeps its earlier value."""
         world.tiktok.fail("user_info", error="invalid_params", status=400)
         other = world.browser()
         other.log_in()
         assert other.me()["followers"] == 100
 
     def test_all_refused(self, signed_in, world):
-        """Where the basic fields are refused too, the old profile stays."""
+        """If the basic fields are refused too, the old profile stays."""
         world.tiktok.fail("user_info", times=2, error="invalid_params", status=400)
         world.clock.advance(DAY + 1)
         assert signed_in.me()["name"] == "First name"
         assert world.tiktok.profiles == 3
 
     def test_not_twice(self, world):
-        """Basic fields alone that are refused are not asked for a second time."""
+        """If only basic fields were requested and refused, no second request
+        follows.
+        """
         browser = world.browser()
         world.tiktok.fail("user_info", error="invalid_params", status=400)
         browser.log_in(scopes=["user.info.basic"])
@@ -345,7 +353,7 @@ class TestLinks:
         assert links_end(kept(world).profile) > world.clock()
 
     def test_first_read(self, signed_in, world):
-        """After the first read of an expired link the next request has a new one."""
+        """After the first read of an expired link, the next request has a new link."""
         world.clock.advance(12 * HOUR + 1)
         signed_in.get("/private")
         asked = world.tiktok.profiles
@@ -380,7 +388,7 @@ class TestLinks:
         assert world.tiktok.profiles == 1
 
     def test_ends_at_once(self, signed_in, world):
-        """Links that have ended when they come are asked for once a minute at most."""
+        """Links that are expired on arrival are requested at most once a minute."""
         world.tiktok.link_life = -HOUR
         world.clock.advance(12 * HOUR + 1)
         for _ in range(120):
@@ -414,11 +422,11 @@ class TestLinks:
         assert links_end(json.dumps(later)) == min(end, 99999999999)
 
     def test_none(self):
-        """No profile has no link that ends."""
+        """Without a profile there is no link, and no expiry."""
         assert links_end("") == links_end("{}") == math.inf
 
     def test_joined(self):
-        """Older fields stay while they are granted and not sent again."""
+        """Earlier fields that are still granted and were not sent again stay."""
         old = json.dumps({"display_name": "a", "username": "u", "video_count": 3})
         new = json.dumps({"display_name": "b"})
         scopes = "user.info.basic,user.info.stats"
@@ -431,7 +439,9 @@ class TestLinks:
 
 class TestOneAsks:
     def test_others_do_not_wait(self, signed_in, world, gate):
-        """While one request asks, the user's others go on with the profile there is."""
+        """While one request fetches the profile, the user's other requests use the
+        stored one.
+        """
         other = world.browser()
         other.log_in()
         asked = world.tiktok.profiles
@@ -446,11 +456,11 @@ class TestOneAsks:
         finally:
             gate.open()
             first.join(HANGS)
-        # The call is counted when it is answered, and there was no other.
+        # A call is counted when it is answered; no second one was made.
         assert world.tiktok.profiles == asked + 1
 
     def test_other_process(self, signed_in, world):
-        """A profile that one process failed to fetch is not requested by another too early."""
+        """The back-off after a failure applies to other processes, too."""
         world.tiktok.fail("user_info", times=100, status=500)
         world.clock.advance(DAY + 1)
         signed_in.me()
@@ -461,7 +471,7 @@ class TestOneAsks:
         assert world.tiktok.profiles == asked
 
     async def test_tasks(self, settings, tiktok, clock):
-        """A hundred requests at once in one event loop ask once."""
+        """A hundred requests at once in one event loop fetch the profile once."""
         tiktok.access_lifetime = 30 * DAY
         store = MemoryStore(clock=clock)
         with ExitStack() as stack:
@@ -492,7 +502,9 @@ class TestOneAsks:
         assert tiktok.profiles == 2
 
     def test_processes(self, tmp_path):
-        """Six processes that meet an old profile at the same moment ask once a day."""
+        """Six processes that find an old profile at the same moment fetch it once a
+        day.
+        """
         path = str(tmp_path / "tokens.sqlite3")
         now = context.Value("d", Clock().now)
         fake = Creator.for_settings(make_settings(), clock=lambda: now.value)
@@ -543,7 +555,7 @@ class TestOneAsks:
 
 
 def _worker(options, path, now, cookie, barrier, answers):
-    """Ask the app once a day, all at the same moment; report who is signed in."""
+    """Send a request each day, at the same moment as the others; report the answers."""
     wrapped = wrap(options, path, lambda: now.value)
     with httpx2.Client(
         transport=httpx2.WSGITransport(wrapped),
@@ -602,7 +614,9 @@ class Job:
 
 class TestTokensProfile:
     def test_now(self, job):
-        """tokens.profile asks TikTok now, and the app shows it from then on."""
+        """tokens.profile calls TikTok at once, and the app uses the result from then
+        on.
+        """
         job.world.tiktok.name = "Second name"
         user = job.profile()
         assert user.display_name == "Second name"
@@ -611,26 +625,26 @@ class TestTokensProfile:
         assert job.world.tiktok.profiles == 2
 
     def test_expired_token(self, job):
-        """A token that has ended is renewed first."""
+        """An expired token is renewed first."""
         job.world.clock.advance(DAY + 1)
         assert job.profile().display_name == "First name"
         assert job.world.count("refresh_token") == 1
 
     def test_dead_token(self, job):
-        """A token that TikTok refuses before its time is replaced once."""
+        """If TikTok refuses a token before it expires, one new token is fetched."""
         job.world.tiktok.fail("user_info", error="access_token_invalid", status=401)
         assert job.profile().display_name == "First name"
         assert job.world.count("refresh_token") == 1
 
     def test_withdrawn(self, job):
-        """A user who has withdrawn is not signed in any more."""
+        """A user who has withdrawn is no longer signed in."""
         job.world.tiktok.provider.remove(job.open_id)
         with pytest.raises(NotSignedIn):
             job.profile()
         assert kept(job.world) is None
 
     def test_outage(self, job):
-        """A missing answer of TikTok is reported, and known fields stay."""
+        """If TikTok does not answer, an error is raised, and the stored fields stay."""
         job.world.tiktok.fail("user_info", status=500)
         with pytest.raises(TikTokUnavailable):
             job.profile()
@@ -640,7 +654,7 @@ class TestTokensProfile:
         assert json.loads(kept(job.world).profile)["display_name"] == "First name"
 
     def test_refused_field(self, job):
-        """One refused field leaves what was known of it."""
+        """A refused field keeps its stored value."""
         job.world.tiktok.name = "Second name"
         job.world.tiktok.fail("user_info", error="invalid_params", status=400)
         user = job.profile()
@@ -652,7 +666,7 @@ class TestTokensProfile:
             job.call("profile", "nobody")
 
     def test_no_basic_scope(self, job):
-        """Without the basic scope nothing is asked, and only the id is known."""
+        """Without the basic scope no request is made, and only the id is returned."""
         browser = job.world.with_settings(always_ask_consent=True).browser()
         browser.log_in(scopes=["user.info.stats"])
         asked = job.world.tiktok.profiles
@@ -662,28 +676,30 @@ class TestTokensProfile:
         assert job.world.tiktok.profiles == asked
 
     def test_fetch_user(self, job):
-        """With fetch_user=False a job's request fetches the profile and keeps nothing."""
+        """With fetch_user=False a job's call fetches the profile, but does not store
+        it.
+        """
         job.world.with_settings(fetch_user=False)
         job.world.browser().log_in()
         assert job.profile().display_name == "First name"
         assert kept(job.world).profile == ""
 
     def test_at_a_refresh(self, job):
-        """A job's refresh brings a profile that is old as well."""
+        """A job's refresh also fetches a profile that is old."""
         job.world.tiktok.name = "Second name"
         job.world.clock.advance(DAY + 1)
         job.call("get", job.open_id)
         assert json.loads(kept(job.world).profile)["display_name"] == "Second name"
 
     def test_at_a_sweep(self, job):
-        """A sweep's refresh fetches an old profile too."""
+        """A sweep's refresh also fetches an old profile."""
         job.world.tiktok.name = "Second name"
         job.world.clock.advance(DAY + 1)
         assert job.call("refresh_expiring", HOUR).refreshed == 1
         assert json.loads(kept(job.world).profile)["display_name"] == "Second name"
 
     def test_not_for_a_token(self, job):
-        """A job that asks for a token that is not due asks for no profile."""
+        """A job that gets a token that is not due does not fetch the profile."""
         job.world.with_settings(profile_max_age=60)
         job.world.clock.advance(HOUR)
         job.call("get", job.open_id)

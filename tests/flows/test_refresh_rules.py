@@ -1,4 +1,4 @@
-"""A refresh's effect on a record, and concurrent changes."""
+"""How a refresh changes the record, also while others change it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ..unit.test_asgi import call, http_scope
 
 SESSION = "__Host-tiktok"
 LIFE = 7200
-#: Due, and still good.
+#: Seconds after which a token is due and still valid.
 DUE = LIFE - 100
 EXPIRED = LIFE + 1
 
@@ -56,7 +56,7 @@ def signed_in(browser):
 
 @pytest.fixture
 def background():
-    """Return what runs a function in a thread; it returns a future."""
+    """Return a function that runs another in a thread and returns a future."""
     with ThreadPoolExecutor(16) as pool:
         yield pool.submit
 
@@ -82,7 +82,7 @@ class TestAnswer:
         assert event.open_id == tiktok.people[0].open_id
 
     def test_empty(self, signed_in, world, tiktok):
-        """An empty scope leaves none, and nothing of the profile."""
+        """An empty scope leaves no scopes and no profile."""
         assert signed_in.me()["name"] is not None
         tiktok.change = lambda answer: answer.update(scope="")
         world.clock.advance(DUE)
@@ -105,7 +105,7 @@ class TestAnswer:
         assert report(world, "session_ended") == []
 
     def test_no_expires_in(self, signed_in, world, tiktok):
-        """Without expires_in the token counts as good for an hour."""
+        """Without expires_in the token is taken to live for an hour."""
         tiktok.change = lambda answer: answer.pop("expires_in")
         world.clock.advance(DUE)
         me = signed_in.me()
@@ -128,7 +128,9 @@ class TestAnswer:
         assert world.count("refresh_token") == 2
 
     def test_neither(self, signed_in, world, tiktok):
-        """An answer with neither a refresh token nor its life keeps both."""
+        """An answer with neither a refresh token nor its lifetime keeps both stored
+        values.
+        """
         before = kept(world)
         tiktok.change = lambda answer: [
             answer.pop(name) for name in ("refresh_token", "refresh_expires_in")
@@ -154,7 +156,7 @@ class TestAnswer:
         ],
     )
     def test_unusable(self, signed_in, world, tiktok, change):
-        """An answer with one field that is unusable is unusable: nothing changes."""
+        """An answer with one unusable field changes nothing."""
         before = signed_in.me()
         tiktok.change = lambda answer: answer.update(change)
         world.clock.advance(DUE)
@@ -164,7 +166,9 @@ class TestAnswer:
 
     @pytest.mark.parametrize("life", [0, -5, 0.5])
     def test_no_life(self, signed_in, world, tiktok, life):
-        """A token that has ended when it comes is never shown, and makes no loop."""
+        """A token that is expired on arrival is never returned, and does not cause a
+        loop.
+        """
         tiktok.change = lambda answer: answer.update(expires_in=life)
         world.clock.advance(EXPIRED)
         for _ in range(5):
@@ -191,7 +195,7 @@ class TestMeanwhile:
 
     @pytest.mark.parametrize("gone", [DUE, EXPIRED])
     def test_logout(self, signed_in, world, refreshing, gate, gone):
-        """A logout while the refresh runs wins: the answer is thrown away."""
+        """A logout during the refresh wins: the answer is dropped."""
         other = twin(signed_in)
         future = refreshing(gone)
         assert other.log_out().status_code == 303
@@ -204,7 +208,9 @@ class TestMeanwhile:
 
     @pytest.mark.parametrize("gone", [DUE, EXPIRED])
     def test_logout_elsewhere(self, signed_in, world, refreshing, gate, gone):
-        """A logout of the user's other browser ends that one, and keeps the answer."""
+        """A logout of the user's other browser ends that session, and the answer is
+        stored.
+        """
         other = world.browser()
         other.log_in()
         future = refreshing(gone)
@@ -220,7 +226,7 @@ class TestMeanwhile:
 
     @pytest.mark.parametrize("gone", [DUE, EXPIRED])
     def test_login(self, signed_in, world, tiktok, refreshing, gate, gone):
-        """A login while the refresh runs wins: everybody gets its token."""
+        """A login during the refresh wins: all requests get its token."""
         future = refreshing(gone)
         other = world.browser()
         other.log_in()
@@ -234,7 +240,9 @@ class TestMeanwhile:
         assert signed_in.me()["token"] == other.me()["token"] != newest
 
     def test_touched(self, signed_in, world, refreshing, gate):
-        """Another browser that was seen meanwhile does not lose the answer."""
+        """The answer is stored even if another browser's "last seen" was written
+        meanwhile.
+        """
         other = world.browser()
         other.log_in()
         assert signed_in.signed_in
@@ -251,7 +259,7 @@ class TestMeanwhile:
         assert world.count("refresh_token") == 1
 
     def test_disconnect(self, signed_in, world, refreshing, gate, background):
-        """A withdrawal while the refresh runs wins too."""
+        """A withdrawal during the refresh wins, too."""
         future = refreshing(EXPIRED)
         world.with_settings(webhook_path="/hook")
         open_id = world.tiktok.people[0].open_id
@@ -263,7 +271,9 @@ class TestMeanwhile:
         assert kept(world) is None
 
     def test_no_request_waits(self, signed_in, world, refreshing, gate):
-        """While the old token is good, only the leader waits for the new one."""
+        """While the old token is valid, only the request that refreshes waits for the
+        new one.
+        """
         before = signed_in.me()["token"]
         other = twin(signed_in)
         future = refreshing(DUE)
@@ -273,7 +283,9 @@ class TestMeanwhile:
         assert world.count("refresh_token") == 1
 
     def test_waiters(self, signed_in, world, refreshing, gate, background):
-        """A request that needs a token while it is fetched waits, and gets that one."""
+        """A request that needs the new token waits for the refresh under way, and gets
+        it.
+        """
         others = [twin(signed_in) for _ in range(4)]
         future = refreshing(EXPIRED)
         waiting = [background(other.me) for other in others]
@@ -285,7 +297,9 @@ class TestMeanwhile:
 
 class TestDue:
     def test_not_all_at_once(self, world):
-        """Users who logged in at one moment are due at different ones, all in time."""
+        """Tokens of users who logged in at the same moment are due at different
+        times.
+        """
         core = Core(
             SessionService(
                 world.settings,
@@ -308,12 +322,12 @@ class TestDue:
         assert max(due) <= grant.expires_at - leeway
 
     def test_no_request_asks(self, signed_in, world):
-        """Nothing is renewed by itself: only who needs the token asks."""
+        """A token is renewed only when a request of its user needs it."""
         world.clock.advance(EXPIRED)
         assert signed_in.get("/").text == "home"
         assert world.browser().me()["signed_in"] is False
         world.browser().get("/private")
-        assert world.count("refresh_token") == 1  # of the one signed-in request
+        assert world.count("refresh_token") == 1  # by the one signed-in request
 
 
 class HeldBack:
@@ -334,7 +348,7 @@ class HeldBack:
 
 class TestDurable:
     def test_before_it_is_seen(self, signed_in, world, gate, background):
-        """No request gets a new access token before its pair is written."""
+        """No request gets a new access token before both new tokens are stored."""
         before = signed_in.me()["token"]
         held = HeldBack(world.store, gate)
         world.store = held
@@ -368,7 +382,7 @@ class TestRevoked:
 
         def log_in():
             tiktok.answered = None
-            # From a thread of its own, as from another request.
+            # In another thread, like another request.
             with ThreadPoolExecutor(1) as pool:
                 assert pool.submit(other.get, callback).result(20).status_code == 303
 
@@ -382,7 +396,9 @@ class TestRevoked:
 class TestOwnFault:
     @pytest.mark.parametrize("error", ["invalid_client", "unauthorized_client"])
     def test_error_a_minute(self, world, tiktok, caplog, error):
-        """A wrong secret ends no session, and is one ERROR a minute for all users."""
+        """A wrong secret ends no session, and logs one ERROR a minute for all users
+        together.
+        """
         browsers = []
         for person in tiktok.people:
             browsers.append(world.browser())
@@ -391,7 +407,7 @@ class TestOwnFault:
         for _ in range(3):
             world.clock.advance(LIFE)
             for browser in browsers:
-                for seldom in logger.filters:  # which would hide a second one
+                for seldom in logger.filters:  # they would hide a second line
                     seldom._last.clear()
                 assert browser.signed_in
         assert world.count("refresh_token") == 9
@@ -404,7 +420,7 @@ class TestOwnFault:
 
 
 class Stumbling:
-    """A store that fails for a number of calls, before or after it did its work."""
+    """A store that fails at a number of calls, before or after completing them."""
 
     def __init__(self, inner, error=StoreError, *, after=False):
         self.inner = inner
@@ -443,7 +459,7 @@ class TestStoreStumbles:
     @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
     @pytest.mark.parametrize("gone", [DUE, EXPIRED])
     def test_not_lost(self, world, tiktok, after, gone):
-        """A store that fails just when the answer comes does not lose it."""
+        """An answer is not lost if the store fails when it arrives."""
         store = world.store = Stumbling(world.store, after=after)
         browser = world.start().browser()
         browser.log_in()
@@ -460,7 +476,9 @@ class TestStoreStumbles:
         assert world.count("refresh_token") == 2
 
     def test_reported(self, world, tiktok):
-        """A refresh whose write succeeded is reported, though the store's answer was lost."""
+        """A refresh whose write succeeded is reported even if the store's answer was
+        lost.
+        """
         store = world.store = Stumbling(world.store, after=True)
         browser = world.start().browser()
         browser.log_in()
@@ -470,7 +488,9 @@ class TestStoreStumbles:
         assert len(report(world, "refresh")) == 1
 
     def test_own_exception(self, world, tiktok):
-        """A third party's exception at that moment loses the answer no more."""
+        """The answer is not lost if the store raises another exception at that
+        moment.
+        """
         store = world.store = Stumbling(world.store, ConnectionResetError)
         browser = world.start().browser()
         browser.log_in()
@@ -522,10 +542,10 @@ class TestStoresLock:
         return browser
 
     def test_slow_renewal(self, world, tiktok):
-        """An answer in time counts, though the lock is still being renewed then."""
+        """An answer in time is stored even if the lock is being renewed then."""
         world.with_settings(timeout=2)
         browser = self.start(world, seconds=1.0)
-        # No clock can be given for deadlines: the renewal begins after 1.5 seconds.
+        # Deadlines use the real clock: the renewal begins after 1.5 seconds.
         tiktok.answered = lambda: time.sleep(1.7)
         world.clock.advance(EXPIRED)
         token = browser.me()["token"]
@@ -544,7 +564,7 @@ class TestDeadHolder:
 
     @pytest.fixture
     def dead(self, signed_in, world):
-        """Leave a lock behind; return for how long it lasts."""
+        """Leave a lock behind; return the seconds that it lasts."""
         app = getattr(world.app, "wsgi_app", world.app)
         lease = app._core.service.refresh._lease
         open_id = world.tiktok.people[0].open_id
@@ -560,7 +580,9 @@ class TestDeadHolder:
         return die
 
     def test_still_good(self, signed_in, world, dead):
-        """While the token is good no request waits for a dead holder; then one replaces it."""
+        """While the token is valid no request waits for a dead holder; later one
+        refreshes in its place.
+        """
         before = signed_in.me()["token"]
         world.clock.advance(DUE)
         lease = dead()
@@ -584,7 +606,9 @@ class TestDeadHolder:
         assert world.count("refresh_token") == 0
 
     def test_expired(self, signed_in, world, dead, background):
-        """A request that needs a token gets it when the dead holder's lease has ended."""
+        """A request that needs a token gets one once the dead holder's lease
+        has ended.
+        """
         waits = threading.Event()
         inner = world.store
 
@@ -630,7 +654,9 @@ class TestTwoProcesses:
 
     @pytest.mark.parametrize("gone", [DUE, EXPIRED])
     def test_one_refresh(self, worlds, background, gone):
-        """Two middlewares over one store make one refresh, however many ask."""
+        """Two middlewares over one store make one refresh, for any number of
+        requests.
+        """
         first = worlds[0].browser()
         first.log_in()
         before = first.me()["token"]
@@ -648,13 +674,13 @@ class TestTwoProcesses:
             newest = kept(worlds[1]).access_token.reveal()
             tokens = {me["token"] for me in seen}
             assert newest in tokens
-            # Not a leader's token: the old one, where that was still good.
+            # A request that does not refresh gets the old token while that is valid.
             assert tokens <= ({newest, before} if gone == DUE else {newest})
             before = newest
 
 
 class TestCancelled:
-    """The request that leads a refresh is cancelled: its client disconnected."""
+    """The request that refreshes is cancelled, since its client disconnected."""
 
     @pytest.fixture
     def shell(self, anyio_backend):
@@ -662,7 +688,9 @@ class TestCancelled:
 
     @pytest.fixture
     def ask(self, signed_in, world):
-        """Return what makes a request of the browser in the running event loop."""
+        """Return a function that sends the browser's request in the running
+        event loop.
+        """
         cookie = f"{SESSION}={signed_in.cookies()[SESSION]}"
 
         async def ask():
@@ -674,7 +702,9 @@ class TestCancelled:
 
     @pytest.mark.parametrize("gone", [DUE, EXPIRED])
     async def test_scope(self, world, tiktok, ask, gate, gone):
-        """A cancelled scope loses no answer, and makes no second call."""
+        """If the request's cancel scope is cancelled, the answer is kept, without a
+        second call.
+        """
         before = kept(world)
         world.clock.advance(gone)
         tiktok.answered = gate
@@ -698,10 +728,10 @@ class TestCancelled:
     async def test_task(
         self, world, tiktok, ask, gate, gone, has_lifespan, anyio_backend
     ):
-        """A task of asyncio that is cancelled loses no answer either.
+        """If the request's asyncio task is cancelled, the answer is kept, too.
 
-        It ends at once if the middleware can wait at the end of the lifespan, else
-        when TikTok has answered.
+        The task ends at once if the middleware can wait at the end of the lifespan,
+        else after TikTok's answer.
         """
         if has_lifespan:
             world.app._core._backend.expect_drain()
@@ -730,7 +760,7 @@ class TestCancelled:
         world.clock.advance(2)
         assert after.access_token.reveal() in await ask()
         assert world.count("refresh_token") == 1
-        # The lock was let go of as well: the next one leads at once.
+        # The lock was released, too: the next request can refresh at once.
         world.tiktok.answered = None
         world.clock.advance(gone)
         assert after.access_token.reveal() not in await ask()
@@ -738,7 +768,7 @@ class TestCancelled:
         await app.aclose()
 
     async def test_waiter(self, world, tiktok, ask, gate):
-        """A cancelled waiter cancels no other."""
+        """Cancelling a waiting request does not affect the others."""
         world.clock.advance(EXPIRED)
         tiktok.answered = gate
         answers = []

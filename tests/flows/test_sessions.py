@@ -1,4 +1,4 @@
-"""How sessions end, here and in other processes, and what a login may hold."""
+"""How sessions end, in this and in other processes, and hostile text in a login."""
 
 from __future__ import annotations
 
@@ -60,18 +60,20 @@ def a_job(world):
 
 class TestLimits:
     def test_refresh_does_not_count_as_use(self, world, raw):
-        """A job that refreshes a user's token keeps none of their browsers signed in."""
+        """A job that refreshes a user's token does not keep the user's browsers signed
+        in.
+        """
         world.tiktok.access_lifetime = 7200
         raw.log_in()
         for _ in range(3):
             world.clock.advance(2.5 * 3600)
             token = a_job(world).get(world.tiktok.people[0].open_id)
         assert token.expires_at == world.clock() + 7200
-        world.clock.advance(3600)  # 8.5 hours since the browser was here
+        world.clock.advance(3600)  # 8.5 hours since the browser's last request
         assert raw.open_id is None
 
     def test_refresh_does_not_prolong_the_absolute_limit(self, world, raw):
-        """However often a token is refreshed, the session's last day stays the same."""
+        """Refreshing a token does not change the session's last day."""
         world.with_settings(session_lifetime=86400)
         world.tiktok.access_lifetime = 7200
         raw.log_in()
@@ -83,7 +85,7 @@ class TestLimits:
         assert raw.open_id is None
 
     def test_absolute_limit_counts_in_memory_too(self, world, raw):
-        """A session that was just seen, and is fresh in memory, still ends on time."""
+        """A session that is cached and was just used still ends on time."""
         world.with_settings(session_lifetime=10)
         raw.log_in()
         world.clock.advance(9.5)
@@ -92,7 +94,7 @@ class TestLimits:
         assert raw.open_id is None
 
     def test_refresh_token_limits_it(self, world, raw):
-        """A session does not outlive the refresh token, whatever the settings allow."""
+        """A session does not outlive its refresh token, whatever the settings allow."""
         world.with_settings(session_idle=30 * 86400)
         world.tiktok.access_lifetime, world.tiktok.refresh_lifetime = 3600, 86400
         raw.log_in()
@@ -114,7 +116,7 @@ class TestLimits:
 
 class TestRecord:
     def test_only_hashes(self, world, raw):
-        """The record holds a session's hash, from which no cookie can be made."""
+        """The record contains a session's hash, from which no cookie can be made."""
         raw.log_in()
         secret = raw.cookies[SESSION]
         packed = kept(world).pack().decode()
@@ -147,7 +149,7 @@ class TestTokenOfAnother:
         world.clock.now = end - 0.5
         core = core_of(world)
         key = core.service.records._key(next(iter(core.live.values()))[RECORD_ID])
-        with world.store.lock(key, 60):  # as by another process that refreshes
+        with world.store.lock(key, 60):  # another process refreshes
             assert token_of(raw) is not None
         a_job(world).get(open_id)
         assert world.count("refresh_token") == 1
@@ -155,7 +157,7 @@ class TestTokenOfAnother:
         assert token_of(raw) is not None
 
     def test_after_its_end(self, world, raw):
-        """A request that found the token expired keeps nothing from the next one."""
+        """The result of a request that found the token expired is not cached."""
         world.tiktok.access_lifetime = 7200
         raw.log_in()
         open_id = raw.open_id
@@ -165,7 +167,7 @@ class TestTokenOfAnother:
         world.tiktok.clear_faults()
         world.clock.advance(2)  # past the back-off
         a_job(world).renew(open_id)
-        world.clock.now -= 1.5  # a clock that was set back brings no old answer either
+        world.clock.now -= 1.5  # not even after the clock was set back
         assert token_of(raw) is not None
 
 
@@ -177,12 +179,12 @@ def token_of(raw):
     return json.loads(raw.ask("GET", "/who").body)["token"]
 
 
-#: Every way in which a session is ended, by who or what ends it.
+#: Every way in which a session can be ended.
 ENDINGS = ["logout", "disconnect", "webhook", "job", "login"]
 
 
 class TestElsewhere:
-    """Two processes share a store; each has the session fresh in its own memory."""
+    """Two processes share a store, and each has the session in its cache."""
 
     @pytest.fixture
     def elsewhere(self, world, visitors):
@@ -191,7 +193,7 @@ class TestElsewhere:
 
     @pytest.mark.parametrize("ending", ENDINGS)
     def test_ends_within_a_second(self, world, raw, elsewhere, ending):
-        """A session that one process ends has ended in another a second later."""
+        """A session that one process ends is ended in another a second later."""
         raw.log_in()
         elsewhere.cookies = dict(raw.cookies)
         open_id = raw.open_id
@@ -216,7 +218,7 @@ class TestElsewhere:
     @pytest.mark.parametrize("path", [LOGOUT, DISCONNECT])
     @pytest.mark.parametrize("is_gone", [True, False], ids=["record", "session"])
     def test_nothing_to_end(self, world, raw, elsewhere, path, is_gone):
-        """A logout that finds its session ended elsewhere ends what is cached here.
+        """A logout whose session was ended elsewhere also removes the cached session.
 
         The cookie is invalid at once, in this process too.
         """
@@ -231,13 +233,13 @@ class TestElsewhere:
             a_job(world).forget(raw.open_id)
         else:
             assert elsewhere.ask("POST", LOGOUT, headers=SAME_ORIGIN).status == 303
-        assert twin.open_id is not None  # within the second that the cache may take
+        assert twin.open_id is not None  # cached for up to a second
         assert raw.ask("POST", path, headers=SAME_ORIGIN).status == 303
         assert twin.open_id is None
 
     @pytest.mark.parametrize("store", ["memory"], indirect=True)
     def test_forgetting_nothing(self, world, raw):
-        """A job in the same process that finds no record drops what is cached of it."""
+        """A job in the same process that finds no record removes the cached session."""
         raw.log_in()
         open_id = raw.open_id
         a_job(world).forget(open_id)
@@ -252,7 +254,7 @@ class TestElsewhere:
         assert not core.live
 
     def test_all_sessions(self, world, raw, elsewhere):
-        """Taking the old keys out of the settings ends every session of everybody."""
+        """Removing the old keys from the settings ends all sessions."""
         raw.log_in()
         elsewhere.log_in(person=world.tiktok.people[1])
         world.with_settings(secret_keys=["gV7mQ2xLpR9sTzBn4KcW8yJf3HdA6uEo"])
@@ -272,7 +274,7 @@ class TestLogout:
         ours = set(raw.cookies) - {"theirs"}
         assert len(ours) == 4
         answer = raw.ask("POST", LOGOUT, headers=SAME_ORIGIN)
-        choose = {f"{SESSION}-choose": "1"}  # the account, at the next login
+        choose = {f"{SESSION}-choose": "1"}  # for the next login
         assert answer.set_cookies == {**dict.fromkeys(ours, ""), **choose}
         for line in answer.all("set-cookie"):
             if "-choose=" not in line:
@@ -293,7 +295,9 @@ class TestLogout:
         ids=repr,
     )
     def test_disconnect_is_bounded(self, world, raw, fault):
-        """However TikTok fails, a disconnect signs out, and answers before TikTok."""
+        """A disconnect signs out even if TikTok fails, and without waiting long for
+        TikTok.
+        """
         world.with_settings(timeout=60)
         raw.log_in()
         world.tiktok.fail("revoke", times=5, **fault)
@@ -305,7 +309,9 @@ class TestLogout:
         assert kept(world) is None
 
     def test_without_a_session_it_leads_on(self, world, raw):
-        """Without a session logout and disconnect redirect, and TikTok is not asked."""
+        """Without a session, logout and disconnect redirect, and TikTok is not
+        called.
+        """
         for cookies in ({}, {SESSION: "junk"}, {SESSION: "A" * 87}):
             for path in (LOGOUT, DISCONNECT):
                 raw.cookies = dict(cookies)
@@ -314,7 +320,7 @@ class TestLogout:
         assert world.tiktok.requests == []
 
 
-#: Texts that are more than text to a template, a format, a shell or a database.
+#: Texts with a meaning to a template, a format, a shell or a database.
 HOSTILE = [
     "'; DROP TABLE rows; --",
     '" OR "1"="1',
@@ -364,7 +370,7 @@ class TestHostileText:
     @pytest.mark.parametrize("store", ["memory"], indirect=True)
     @pytest.mark.parametrize("text", HOSTILE)
     def test_parameters(self, raw, text, caplog):
-        """A parameter is logged and shown as it is, and expanded by nothing."""
+        """A parameter is logged and shown literally, without any expansion."""
         value = quote(text, safe="").encode()
         with caplog.at_level(logging.DEBUG):
             for path in (LOGIN, CALLBACK, LOGOUT):
@@ -392,7 +398,7 @@ class TestWebhook:
         ids=lambda body: repr(body)[:40],
     )
     def test_signed_nonsense(self, world, raw, body):
-        """A body that is signed and still no delivery of ours is refused below 500."""
+        """A signed body that is not a delivery is refused with a status below 500."""
         secret = reveal(world.settings.client_secret)
         headers = {"tiktok-signature": sign_webhook(body, secret, int(world.clock()))}
         answer = raw.ask("POST", WEBHOOK, headers=headers, body=body)

@@ -1,4 +1,6 @@
-"""An app moves to another store: no user is lost, and no user who left comes back."""
+"""An app moves to another store: no session is lost, and no ended session comes
+back.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,7 @@ LIFE = 2 * HOUR
 
 @pytest.fixture(params=["asyncio", "wsgi"])
 def shell(request):
-    """Return a shell; under Trio the same code awaits."""
+    """Return a shell; Trio would run the same code as asyncio."""
     return request.param
 
 
@@ -58,12 +60,12 @@ def store(old):
 
 @pytest.fixture
 def settings():
-    """Return settings whose sessions outlast the tests, used or not."""
+    """Return settings with sessions that do not end during a test."""
     return make_settings(session_idle=30 * 86400)
 
 
 class Move:
-    """The app before and after a copy: its store, and its records."""
+    """The app before and after a copy, with its stores and records."""
 
     def __init__(self, world, tmp_path, old, new):
         self.world = world
@@ -88,16 +90,16 @@ class Move:
         return code
 
     def at(self, name):
-        """Serve the app with this store from now on."""
+        """Let the app use this store."""
         self.world.store = self.stores[name]
         self.world.start()
 
     def on(self, browser):
-        """Return a browser with the same cookies at the app as it is now."""
+        """Return a browser with the same cookies at the app's current store."""
         return self.world.browser(**browser.cookies())
 
     def kept(self, name, person=0):
-        """Return what a store has of a person."""
+        """Return a person's record in a store."""
         self.world.store = self.stores[name]
         return kept(self.world, self.world.tiktok.people[person].open_id)
 
@@ -124,7 +126,7 @@ def browser_of(world, person):
 
 
 def test_everybody_is_copied(move, world, people):
-    """A session, its token and its profile are at the new store as at the old one."""
+    """Sessions, tokens and profiles are the same in the new store as in the old one."""
     browsers = [browser_of(world, person) for person in people]
     before = [browser.me() for browser in browsers]
     assert move.copy() == 0
@@ -136,7 +138,7 @@ def test_everybody_is_copied(move, world, people):
 
 
 def test_a_second_copy_writes_nothing(move, world, people):
-    """Copied records are not copied twice, however often the copy is restarted."""
+    """A record is copied once, even if the copy is started several times."""
     for person in people:
         browser_of(world, person)
     move.copy()
@@ -145,7 +147,7 @@ def test_a_second_copy_writes_nothing(move, world, people):
 
 
 def test_no_user_is_lost_in_a_move(move, world, people):
-    """Copied, switched, copied again: logins, refreshes and logouts at both stores count.
+    """After a copy, a switch and a second copy, changes in both stores are kept.
 
     TikTok's rotation is strict: a refresh token that was used once is dead.
     """
@@ -164,11 +166,11 @@ def test_no_user_is_lost_in_a_move(move, world, people):
     gone.log_out()
     half.log_out()
 
-    # It is switched, and for a while the new store is behind.
+    # The app is switched, and for a while the new store is behind.
     move.at("new")
     late_there = move.on(late)
     assert not late_there.signed_in
-    assert "__Host-tiktok" in late_there.cookies()  # it is not told to forget
+    assert "__Host-tiktok" in late_there.cookies()  # its cookie is not deleted
     behind_there = move.on(behind)
     world.clock.advance(5 * 60)  # the copied token has ended
     me = behind_there.me()
@@ -181,7 +183,7 @@ def test_no_user_is_lost_in_a_move(move, world, people):
 
     assert move.copy() == 0
     assert move.on(renewed).me()["token"] == renewed_at_old
-    world.clock.advance(61)  # what a process had read, and the back-off of its failure
+    world.clock.advance(61)  # past the cached sessions and the back-off
     assert behind_there.me()["token"] == behind_at_old
     assert move.on(late).signed_in
     assert newer_there.me()["token"] == newer_at_new
@@ -193,7 +195,9 @@ def test_no_user_is_lost_in_a_move(move, world, people):
 
 
 def test_an_older_refresh_token_overwrites_none(move, world, people):
-    """A token that was renewed at the new store stays, though the old one was touched."""
+    """A token that was renewed in the new store stays, even if the old record changed
+    later.
+    """
     browser = browser_of(world, people[0])
     move.copy()
     move.at("new")
@@ -201,7 +205,7 @@ def test_an_older_refresh_token_overwrites_none(move, world, people):
     world.clock.advance(HOUR)
     move.at("old")
     browser = move.on(browser)
-    browser.me()  # it writes when the session was last seen
+    browser.me()  # this writes "last seen"
     move.at("new")
     world.clock.advance(HOUR)
     token = move.on(browser).me()["token"]
@@ -213,7 +217,9 @@ def test_an_older_refresh_token_overwrites_none(move, world, people):
 
 
 def test_refreshed_between_a_record_and_its_mark(move, world, people, monkeypatch):
-    """A copied refresh token that was spent meanwhile ends no session, mark or no mark."""
+    """A copied refresh token that was used meanwhile ends no session, with or without a
+    mark.
+    """
     browser = browser_of(world, people[0])
     world.clock.advance(LIFE - 10)
     write, seen = CopyMarks.write, []
@@ -235,7 +241,7 @@ def test_refreshed_between_a_record_and_its_mark(move, world, people, monkeypatc
 
 
 def test_changed_after_its_page_was_read(move, world, people, monkeypatch):
-    """Changes of the old store while a page is copied come with the next copy."""
+    """Changes in the old store while a page is copied are made by the next copy."""
     browsers = [browser_of(world, person) for person in people]
     others = [browser_of(world, person) for person in people]
     real, changed = copying.Copy._record, []
@@ -260,7 +266,9 @@ def test_changed_after_its_page_was_read(move, world, people, monkeypatch):
 
 
 def test_the_end_at_tiktok_is_noticed_after_a_move(move, world, people):
-    """A grant that TikTok ended ends at the new store too, a day after the last copy."""
+    """A grant that TikTok ended is ended in the new store too, a day after the last
+    copy.
+    """
     browser = browser_of(world, people[0])
     move.copy()
     move.at("new")
@@ -275,7 +283,7 @@ def test_the_end_at_tiktok_is_noticed_after_a_move(move, world, people):
 
 
 def test_a_store_that_was_emptied_ends_no_session(move, world, people, old):
-    """If the old store has lost its rows, what was copied stays."""
+    """If the old store has lost its rows, the copied records stay."""
     browsers = [browser_of(world, person) for person in people]
     move.copy()
     for key in old.keys("tiktok:"):
@@ -290,7 +298,9 @@ def test_a_store_that_was_emptied_ends_no_session(move, world, people, old):
 
 
 def test_connected_accounts_are_copied(move, world, people, old, new):
-    """An account that is connected to a user of the app is found at the new store."""
+    """An account that is connected to a user of the app is also connected in the new
+    store.
+    """
     browser_of(world, people[0])
     record = move.kept("old")
     name = record_id(world.settings.client_key, people[0].open_id)
@@ -301,7 +311,7 @@ def test_connected_accounts_are_copied(move, world, people, old, new):
     move.copy()
     tokens = TikTokTokens(world.settings, new, clock=world.clock)
     assert [each.open_id for each in tokens.accounts("7")] == [people[0].open_id]
-    # A login at the old store, not connected by itself, keeps the connection.
+    # A login at the old store, not a connecting one, keeps the connection.
     world.clock.advance(60)
     move.at("old")
     browser_of(world, people[0])
@@ -315,7 +325,7 @@ class TestDisputed:
 
     @pytest.fixture
     def connect(self, move, world, people):
-        """Return what connects the first person's account at a store."""
+        """Return a function that connects the first person's account at a store."""
         name = record_id(world.settings.client_key, people[0].open_id)
 
         def do(store, user_id, *, later=0):
@@ -341,7 +351,9 @@ class TestDisputed:
     @pytest.mark.parametrize("later", [-60, 0, 60])
     @pytest.mark.parametrize("is_first", [True, False])
     def test_stays(self, move, world, people, new, connect, later, is_first):
-        """It stays with the new store's user, whichever store has the newer tokens."""
+        """The account stays with the new store's user, whichever store has the newer
+        tokens.
+        """
         browser_of(world, people[0])
         if is_first:
             assert move.copy() == 0
@@ -380,7 +392,7 @@ class TestDisputed:
             move.at("new")
             assert move.on(browser).signed_in
             assert move.kept("new") != before
-        # The user logs in with TikTok alone from now on, and the other store is used.
+        # The user now logs in with TikTok only, at the other store.
         store = move.stores[where]
         TikTokTokens(world.settings, store, clock=world.clock).forget(people[0].open_id)
         move.at(where)
@@ -406,7 +418,7 @@ class TestDisputed:
 
 
 def test_notes_are_copied(move, world, people, new):
-    """A login that was used, and scopes that were denied, stay so."""
+    """The marks of used logins and of denied scopes are copied."""
     browser = world.browser()
     callback = browser.consent(
         browser.begin(), person=people[0], scopes=["user.info.basic"]
@@ -425,7 +437,7 @@ def test_notes_are_copied(move, world, people, new):
 
 
 def test_times_to_live_are_computed_anew(move, world, people, new):
-    """A copied session ends at the new store when it would have at the old one."""
+    """A copied session ends at the same time in the new store as in the old one."""
     world.with_settings(session_idle=8 * HOUR)
     browser = browser_of(world, people[0])
     world.clock.advance(5 * HOUR)
@@ -437,7 +449,9 @@ def test_times_to_live_are_computed_anew(move, world, people, new):
 
 
 def test_wrong_keys_are_refused(move, world, people, new):
-    """With keys that open nothing, nothing is written, and the message says what to do."""
+    """If the keys decrypt no record, nothing is written, and the message says what to
+    do.
+    """
     browser_of(world, people[0])
     other = replace(world.settings, secret_keys=[secrets.token_urlsafe(32)])
     with pytest.raises(ConfigurationError, match="TIKTOK_SECRET_KEYS"):
@@ -451,7 +465,7 @@ def test_wrong_keys_are_refused(move, world, people, new):
 
 
 def test_a_wrong_client_key_is_refused(move, world, people, new):
-    """Records of other TikTok apps alone are no reason to report a success."""
+    """If the store has only records of other TikTok apps, the copy fails."""
     browser_of(world, people[0])
     with pytest.raises(ConfigurationError, match="TIKTOK_CLIENT_KEY"):
         move.copy(replace(world.settings, client_key="anotherclientkey"))
@@ -459,7 +473,7 @@ def test_a_wrong_client_key_is_refused(move, world, people, new):
 
 
 def test_one_record_that_cannot_be_opened(move, world, people, old):
-    """It is counted, and the exit code says that something was not copied."""
+    """A record that cannot be decrypted is counted, and the exit code reports it."""
     browser_of(world, people[0])
     [key] = [key for key in old.keys("tiktok:") if ":grant:" in key]
     assert old.compare_and_set(key[:-2] + "x}", None, b"damaged", HOUR)
@@ -468,7 +482,7 @@ def test_one_record_that_cannot_be_opened(move, world, people, old):
 
 
 def test_an_unknown_kind_of_row_is_reported(move, world, people, old):
-    """Fields of a later version of the package are never left out silently."""
+    """Rows of a kind that a later version of the package wrote are reported."""
     browser_of(world, people[0])
     [key] = [key for key in old.keys("tiktok:") if ":grant:" in key]
     old.compare_and_set(key.replace(":grant:", ":invention:"), None, b"1", HOUR)
@@ -477,7 +491,7 @@ def test_an_unknown_kind_of_row_is_reported(move, world, people, old):
 
 
 def test_rows_of_another_app_are_left(move, world, people, old):
-    """Rows of other TikTok apps in the same store are counted, and no fault."""
+    """Rows of other TikTok apps in the same store are counted, and are not an error."""
     browser_of(world, people[0])
     old.compare_and_set("tiktok:0123456789ab:grant:{x}", None, b"1", HOUR)
     assert move.copy() == 0
@@ -485,7 +499,9 @@ def test_rows_of_another_app_are_left(move, world, people, old):
 
 
 def test_one_store_is_not_copied_onto_itself(move, world, people, tmp_path):
-    """Two URLs of the same rows are found out, however they are written."""
+    """Two URLs of the same store are recognized, even if they are written
+    differently.
+    """
     browser_of(world, people[0])
     os.symlink(tmp_path / "old.sqlite3", tmp_path / "link.sqlite3")
     for other in ("old.sqlite3", "link.sqlite3"):
@@ -496,7 +512,9 @@ def test_one_store_is_not_copied_onto_itself(move, world, people, tmp_path):
 
 
 def test_interrupted(move, world, people, monkeypatch):
-    """Ctrl-C says how far it came and how to go on, and going on copies the rest."""
+    """After Ctrl-C the command says how far it came, and the next run copies
+    the rest.
+    """
     browsers = [browser_of(world, person) for person in people]
     real, calls = copying.Copy._record, []
 
@@ -517,7 +535,9 @@ def test_interrupted(move, world, people, monkeypatch):
 
 
 def test_stopped_between_a_record_and_its_mark(move, world, people, monkeypatch):
-    """A copy that died there is repeated, and the tokens that are newer win."""
+    """If a copy died between a record and its mark, the next one keeps the newer
+    tokens.
+    """
     browser = browser_of(world, people[0])
     with monkeypatch.context() as patch:
         patch.setattr(copying.CopyMark, "of", lambda *_: 1 / 0)
@@ -533,7 +553,9 @@ def test_stopped_between_a_record_and_its_mark(move, world, people, monkeypatch)
 
 
 def test_a_copy_long_ago_is_forgotten(move, world, people):
-    """After a week marks have expired; with `keep_grants` newer tokens still win."""
+    """After a week the marks have expired; with `keep_grants` newer tokens
+    still win.
+    """
     world.with_settings(keep_grants=True)
     browser_of(world, people[0])
     move.copy()

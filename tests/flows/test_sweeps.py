@@ -39,7 +39,7 @@ PROCESSES = 6
 
 
 class Job:
-    """A job beside a web app that all people of the stand-in have logged in to."""
+    """A job and a web app to which all people of the stand-in have logged in."""
 
     def __init__(self, stack, settings, tiktok, store, clock, backend="blocking"):
         self._stack = stack
@@ -53,7 +53,7 @@ class Job:
         self.tokens = self.another()
 
     def another(self, *, transport=None, on_event=None, **changes):
-        """Return a TikTokTokens of its own, as another process has."""
+        """Return another TikTokTokens, as another process has."""
         tokens = TikTokTokens(
             replace(self.settings, **changes),
             self.store,
@@ -90,7 +90,7 @@ class Job:
                 return await getattr(self.tokens, f"a{method}")(*args, **options)
             finally:
                 await self.tokens.aclose()
-                # A store that was given is its owner's to close, in its event loop.
+                # TikTokTokens does not close a store that was passed to it.
                 if self.backend == "asyncio" and hasattr(self.store, "aclose"):
                     await self.store.aclose()
 
@@ -105,7 +105,7 @@ class Job:
 
     @property
     def ended(self):
-        """The users whose grants were reported to have ended, and the reasons."""
+        """Return the users whose grants were reported as ended, and the reasons."""
         return [(e.open_id, e.reason) for e in self.events if e.name == "session_ended"]
 
 
@@ -144,14 +144,16 @@ class TestNotTooSoon:
         assert job.ended == []
 
     def test_hourly(self, job):
-        """A job that runs every hour, for two hours ahead, skips every other run."""
+        """A sweep every hour, for two hours ahead, renews a token in every
+        second run.
+        """
         for _ in range(24):
             job.clock.advance(HOUR)
             job.sweep(within=LIFE)
         assert job.refreshes <= 3 * 12
 
     def test_half_hourly_leaves_no_gap(self, job):
-        """Sweeps every half hour for an hour ahead never let a token end."""
+        """With sweeps every half hour, for an hour ahead, no token expires."""
         for _ in range(24):
             job.clock.advance(HOUR / 2)
             job.sweep(within=HOUR)
@@ -171,7 +173,7 @@ class TestNotTooSoon:
         assert job.refreshes == 3
 
     def test_ended_token(self, job):
-        """A token that has ended is renewed whatever share of its life a sweep asks."""
+        """A sweep renews an expired token, whatever time it was called for."""
         job.clock.advance(LIFE + 1)
         assert job.sweep(within=0) == RefreshSummary(refreshed=3)
 
@@ -221,7 +223,7 @@ class Gathering(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
 
 
 class Counting(Gathering):
-    """A transport in which each refresh takes a moment; counts those under way."""
+    """A transport in which each refresh takes a moment; it counts those under way."""
 
     def __init__(self, tiktok):
         super().__init__(tiktok, wanted=1)
@@ -259,17 +261,19 @@ class TestTogether:
         transport = Counting(job.tiktok)
         job.tokens = job.another(transport=transport)
         assert job.sweep() == RefreshSummary(refreshed=3)
-        assert transport.most <= 2  # on a busy machine they may not meet
+        assert transport.most <= 2  # on a busy machine they may not overlap
 
     def test_calls_overlap(self, job):
-        """A sweep asks TikTok for several users at the same time."""
+        """A sweep calls TikTok for several users at the same time."""
         job.clock.advance(LIFE * 0.7)
         job.tokens = job.another(transport=Gathering(job.tiktok, wanted=3))
         assert job.sweep() == RefreshSummary(refreshed=3)
         assert {event.open_id for event in job.events} == set(job.people)
 
     def test_store_fails(self, settings, tiktok, clock, backend):
-        """A store that fails ends the sweep with its error; tokens sent are kept."""
+        """A store's failure ends the sweep with its error; tokens that TikTok sent are
+        stored.
+        """
         store = FailingOnce(clock)
         tiktok.access_lifetime = LIFE
         with ExitStack() as stack:
@@ -287,7 +291,7 @@ class TestTogether:
             )
 
     def test_context(self, settings, tiktok, store, clock):
-        """`on_event` has the context variables of the caller, in whatever thread."""
+        """`on_event` has the caller's context variables, in every thread."""
         tiktok.access_lifetime = LIFE
         seen = []
         variable = contextvars.ContextVar("variable", default="outside")
@@ -327,7 +331,7 @@ class Repeating(MemoryStore):
 
 
 class FailingOnce(MemoryStore):
-    """A store whose first write of an attempt to refresh fails."""
+    """A store whose first write for a refresh fails."""
 
     def __init__(self, clock):
         super().__init__(clock=clock)
@@ -411,7 +415,7 @@ def _settings(options):
 
 
 def _sweeper(options, path, now, barrier, answers):
-    """Sweep once a round, all at the same moment."""
+    """Sweep once a round, at the same moment as the others."""
     store = SQLiteStore(path, clock=lambda: now.value, timeout=HANGS)
     tokens = TikTokTokens(_settings(options), store, clock=lambda: now.value)
     for _ in range(5):
@@ -424,7 +428,7 @@ def _sweeper(options, path, now, barrier, answers):
 
 class TestRenew:
     def test_not_due(self, job):
-        """A token is renewed when asked for, due or not."""
+        """renew() refreshes a token even if it is not due."""
         before = job.call("get", job.people[0])
         after = job.call("renew", job.people[0])
         assert after.access_token != before.access_token
@@ -464,7 +468,9 @@ class TestRenew:
             assert job.refreshes == 1
 
     def test_outage(self, job):
-        """A token that TikTok did not renew is not handed out as a new one."""
+        """If TikTok does not refresh a token, an error is raised instead of returning
+        the old one.
+        """
         job.tiktok.fail("token", status=500)
         for _ in range(3):  # the second and third fall into the back-off
             with pytest.raises(TikTokUnavailable, match="could not be renewed"):
@@ -474,7 +480,7 @@ class TestRenew:
         assert job.call("renew", job.people[0])
 
     def test_withdrawn(self, job):
-        """A user whose grant TikTok has ended is not signed in any more."""
+        """A user whose grant TikTok has ended is no longer signed in."""
         dead = job.call("get", job.people[0]).access_token
         job.tiktok.provider.remove(job.people[0])
         with pytest.raises(NotSignedIn):
@@ -484,7 +490,7 @@ class TestRenew:
 
 class TestEnd:
     def test_sweep(self, job):
-        """A grant whose refresh token has ended is counted and reported, once."""
+        """A grant whose refresh token has expired is counted and reported once."""
         job.clock.advance(180 * DAY + LIFE)
         refreshes = job.refreshes
         assert job.sweep() == RefreshSummary(ended=3)
@@ -496,12 +502,12 @@ class TestEnd:
         assert len(job.ended) == 3
 
     def test_seen_for_a_week(self, job):
-        """A sweep that runs once a week still finds what ended in between."""
+        """A weekly sweep still finds the grants that ended since the last one."""
         job.clock.advance(180 * DAY + 7 * DAY - 1)
         assert job.sweep().ended == 3
 
     def test_kept_alive_until_then(self, job):
-        """Refreshing does not move the end: it counts from the consent."""
+        """Refreshing does not extend a grant, whose time counts from the consent."""
         end = job.clock() + 180 * DAY
 
         def change(reply):
@@ -528,7 +534,7 @@ class TestEnd:
         assert job.ended == [(job.people[0], "refresh_token_expired")]
 
     def test_no_back_off(self, job):
-        """A failed refresh just before does not keep a grant beyond its end."""
+        """The back-off of a failed refresh does not keep a grant beyond its end."""
         end = job.clock() + 180 * DAY
         job.clock.now = end - 1
         job.tiktok.fail("token", times=3, status=429, headers={"Retry-After": "300"})
@@ -558,7 +564,9 @@ class TestEnd:
             assert sorted(o for o, _ in job.ended) == sorted(job.people)
 
     def test_read_only(self, settings, tiktok, clock):
-        """Where the record cannot be deleted no request passes, and the end is reported later."""
+        """If the record cannot be deleted, requests are anonymous, and the end is
+        reported later.
+        """
         store = ReadOnly(clock)
         tiktok.refresh_lifetime = 10 * DAY
         with ExitStack() as stack:
@@ -575,7 +583,7 @@ class TestEnd:
 
 
 class ReadOnly(MemoryStore):
-    """A store that answers and takes nothing, while a test says so."""
+    """A store that refuses writes while a test sets it so."""
 
     def __init__(self, clock):
         super().__init__(clock=clock)
@@ -588,7 +596,7 @@ class ReadOnly(MemoryStore):
 
 
 class _answers:
-    """Change the token answers of a stand-in inside."""
+    """A context manager that changes the token answers of a stand-in."""
 
     def __init__(self, tiktok, change):
         self.provider, self.change = tiktok.provider, change
@@ -632,7 +640,9 @@ class TestEndOfASession:
         assert kept(short) is None
 
     def test_log_in_again(self, short):
-        """A login after the end begins a new grant, which the old end leaves valid."""
+        """A login after the end begins a new grant, to which the old end does not
+        apply.
+        """
         browser = short.browser()
         browser.log_in()
         short.clock.advance(DAY + LIFE)
@@ -654,7 +664,7 @@ class TestEndOfASession:
 
 class TestEnding:
     def test_within(self, job):
-        """Grants that end within a time are listed, the first to end first."""
+        """Grants that end within a given time are listed, in the order of their end."""
         assert job.call("ending", 30 * DAY) == []
         job.clock.advance(160 * DAY)
         found = job.call("ending", 30 * DAY)
@@ -687,7 +697,7 @@ class TestEnding:
         assert sorted(early) == sorted(job.people[1:])
 
     def test_unknown_end(self, job):
-        """Where TikTok gave no end of the grant, none is listed."""
+        """A grant whose end TikTok did not name is not listed."""
         with _answers(job.tiktok, lambda reply: reply.pop("refresh_expires_in", None)):
             job.call("renew", job.people[0])
         found = [u.open_id for u in job.call("ending", 4000 * DAY)]
@@ -709,7 +719,7 @@ class TestEnding:
 
 class TestUnknownKey:
     def test_counted(self, job):
-        """Records sealed with a key that is not listed are counted, not overlooked."""
+        """Records sealed with a key that is not in the settings are counted."""
         assert job.call("unreadable") == 0
         job.tokens = job.another(secret_keys=[secrets.token_urlsafe(32)])
         assert job.call("users") == []

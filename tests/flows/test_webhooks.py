@@ -1,7 +1,7 @@
-"""Webhooks: the sessions that they end, and those that they leave alone.
+"""Webhooks: which sessions they end, and which they do not.
 
-TikTok reports a withdrawal late, again, and of our own disconnects too; the user may
-have logged in again by then.
+TikTok reports a withdrawal late and repeatedly, and also after the app's own
+disconnects; the user may have logged in again by then.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ def person(world):
 
 
 def signed(world, body, at=None, secret=None):
-    """Return the headers of a body that TikTok signed, now or `at` some time."""
+    """Return the headers of a body that TikTok signed now, or at the time `at`."""
     secret = secret or world.settings.client_secret
     at = int(world.clock()) if at is None else at
     return {"tiktok-signature": sign_webhook(body, secret, at)}
 
 
 def withdrawal(world, open_id, **changes):
-    """Return the body of a withdrawal, without telling the stand-in."""
+    """Return the body of a withdrawal that the stand-in does not know of."""
     delivery = {
         "client_key": world.settings.client_key,
         "event": REMOVED,
@@ -63,7 +63,7 @@ def withdrawal(world, open_id, **changes):
 
 
 def deliver(world, body, headers=None):
-    """Return the status of a delivery's answer."""
+    """Deliver a webhook; return the status of the answer."""
     headers = signed(world, body) if headers is None else headers
     client = world.browser().client
     return client.post(HOOK, content=body, headers=headers).status_code
@@ -74,11 +74,11 @@ def names(world):
 
 
 class TestEcho:
-    """TikTok reports a disconnect of the app's own, reason 5."""
+    """TikTok's report of the app's own disconnect, with reason 5."""
 
     @pytest.mark.parametrize("after", [0, 1, 30, 90, 250])
     def test_login_since(self, browser, world, after):
-        """It ends nothing that began after the disconnect."""
+        """The report does not end a login that was made after the disconnect."""
         browser.log_in()
         browser.post(DISCONNECT)
         [(headers, body)] = world.tiktok.webhooks
@@ -92,7 +92,7 @@ class TestEcho:
         assert names(world) == []
 
     def test_dated_later(self, browser, world, person):
-        """It is an echo too when TikTok's queue dates it minutes after the login."""
+        """The report is recognized even if TikTok dates it minutes after the login."""
         browser.log_in()
         browser.post(DISCONNECT)
         world.clock.advance(5)
@@ -102,7 +102,9 @@ class TestEcho:
         assert browser.signed_in
 
     def test_needs_no_answer(self, browser, world):
-        """It is known without TikTok, once the two times differ enough."""
+        """The report is recognized without a call to TikTok if the times differ
+        enough.
+        """
         browser.log_in()
         browser.post(DISCONNECT)
         [(headers, body)] = world.tiktok.webhooks
@@ -130,7 +132,9 @@ class TestEcho:
         assert browser.signed_in
 
     def test_revoked_elsewhere(self, browser, world, person):
-        """A revoke that was not ours ends the tokens that there were, as any reason."""
+        """A report of a revoke by another program ends the login, as with any
+        reason.
+        """
         browser.log_in()
         world.clock.advance(3600)
         assert deliver(world, withdrawal(world, person, reason=5)) == 200
@@ -138,7 +142,9 @@ class TestEcho:
         assert kept(world) is None
 
     def test_revoked_again(self, browser, world, person):
-        """A revoke long after the noted one is none of its echoes."""
+        """A report dated long after the app's own disconnect is not taken as a report
+        of it.
+        """
         browser.log_in()
         browser.post(DISCONNECT)
         world.clock.advance(10)
@@ -148,7 +154,7 @@ class TestEcho:
         assert not browser.signed_in
 
     def test_nothing_left(self, browser, world):
-        """Without a later login there is nothing to end, and no event."""
+        """Without a later login the report ends nothing, and no event is emitted."""
         browser.log_in()
         browser.post(DISCONNECT)
         world.events.clear()
@@ -183,14 +189,16 @@ class TestSettledByAsking:
 
     @pytest.mark.parametrize("behind", [-60, -1, 1, 60])
     def test_skewed(self, browser, world, person, behind):
-        """Whichever clock is ahead, the answer of TikTok counts and not the times."""
+        """TikTok's answer decides and not the times, whichever clock is ahead."""
         browser.log_in()
         body = withdrawal(world, person, create_time=int(world.clock()) + behind)
         assert deliver(world, body) == 200
         assert browser.signed_in
 
     def test_no_answer(self, browser, world):
-        """While TikTok cannot be asked it is answered 503, so that it tries again."""
+        """While TikTok does not answer, the delivery gets 503, so that TikTok repeats
+        it.
+        """
         browser.log_in()
         headers, body = world.tiktok.disconnect()
         world.tiktok.fail("user_info", status=503, times=2)
@@ -216,14 +224,16 @@ class TestSettledByAsking:
         [("scope_not_authorized", 401), ("scope_permission_missed", 400)],
     )
     def test_scope_not_granted(self, browser, world, person, code, status):
-        """A token that may not read the profile works all the same."""
+        """A token without the scope for the profile counts as working."""
         browser.log_in()
         world.tiktok.fail("user_info", error=code, status=status)
         assert deliver(world, withdrawal(world, person)) == 200
         assert browser.signed_in
 
     def test_without_the_basic_scope(self, browser, world, person):
-        """A withdrawal of a user without user.info.basic counts by its time too."""
+        """A withdrawal of a user without user.info.basic is decided by its
+        time, too.
+        """
         world.with_settings(scopes=["video.list"], optional_scopes=[])
         browser = world.browser()
         browser.log_in()
@@ -232,7 +242,7 @@ class TestSettledByAsking:
 
     @pytest.mark.parametrize("error", ["invalid_params", "unheard_of"])
     def test_other_error(self, browser, world, person, error):
-        """An error that says nothing about the token decides nothing."""
+        """An error that says nothing about the token leaves the login undecided."""
         browser.log_in()
         world.tiktok.fail("user_info", error=error, status=400)
         assert deliver(world, withdrawal(world, person)) == 503
@@ -258,7 +268,9 @@ class TestSettledByAsking:
         assert browser.signed_in
 
     def test_expired_token(self, browser, world, person):
-        """An expired token is renewed to ask with; that fails for who withdrew."""
+        """An expired token is renewed before the call; after a withdrawal the refresh
+        fails.
+        """
         world.tiktok.provider.access_lifetime = 3600
         browser.log_in()
         at = int(world.clock())
@@ -269,7 +281,7 @@ class TestSettledByAsking:
         assert world.count("refresh_token") == 1
 
     def test_expired_and_withdrawn(self, browser, world):
-        """Where the refresh is refused too, the record is deleted."""
+        """If TikTok refuses the refresh, the record is deleted."""
         world.tiktok.provider.access_lifetime = 3600
         browser.log_in()
         headers, body = world.tiktok.disconnect()
@@ -279,7 +291,7 @@ class TestSettledByAsking:
         assert names(world)[-1] == "withdrawal"
 
     def test_expired_and_unavailable(self, browser, world):
-        """Where TikTok does not renew it now, nothing is decided."""
+        """If TikTok cannot refresh the token now, the login stays undecided."""
         world.tiktok.provider.access_lifetime = 3600
         browser.log_in()
         headers, body = world.tiktok.disconnect()
@@ -290,10 +302,12 @@ class TestSettledByAsking:
 
 
 class TestByTime:
-    """Where the times are clear, TikTok is not asked."""
+    """If the times differ clearly, TikTok is not called."""
 
     def test_old_login(self, browser, world, person):
-        """A login more than a minute older is deleted without a call of TikTok."""
+        """A login that is more than a minute older is deleted without a call to
+        TikTok.
+        """
         browser.log_in()
         world.clock.advance(61)
         world.tiktok.fail("user_info", status=503, times=99)
@@ -301,7 +315,7 @@ class TestByTime:
         assert kept(world) is None
 
     def test_new_login(self, browser, world):
-        """A login of more than a minute after stays, whatever TikTok could answer."""
+        """A login more than a minute later stays, whatever TikTok would answer."""
         browser.log_in()
         headers, body = world.tiktok.disconnect()
         world.clock.advance(61)
@@ -323,7 +337,7 @@ class TestByTime:
 
     @pytest.mark.parametrize("unit", [1, 1000])
     def test_either_unit_ends(self, browser, world, person, unit):
-        """A withdrawal of now ends an old login, in seconds and in milliseconds."""
+        """A current withdrawal ends an old login, in seconds and in milliseconds."""
         browser.log_in()
         world.clock.advance(200)
         at = int(world.clock()) * unit
@@ -335,7 +349,7 @@ class TestByTime:
 class TestRetried:
     @pytest.mark.parametrize("late", [301, 86400, RETRIED_SECONDS, 72 * 3600 + 300])
     def test_withdrawal(self, browser, world, late):
-        """A withdrawal whose first deliveries were lost counts for three days."""
+        """A withdrawal whose first deliveries were lost is accepted for three days."""
         browser.log_in()
         world.clock.advance(100)
         headers, body = world.tiktok.disconnect()
@@ -345,7 +359,7 @@ class TestRetried:
         assert kept(world) is None
 
     def test_too_late(self, browser, world):
-        """After three days and five minutes it is refused."""
+        """After three days and five minutes a delivery is refused."""
         browser.log_in()
         world.clock.advance(100)
         headers, body = world.tiktok.disconnect()
@@ -353,7 +367,7 @@ class TestRetried:
         assert deliver(world, body, headers) == 401
 
     def test_signed_again(self, browser, world):
-        """A webhook that TikTok signs again for each delivery counts once."""
+        """A webhook that TikTok signs again for each delivery is processed once."""
         browser.log_in()
         world.clock.advance(100)
         headers, body = world.tiktok.disconnect()
@@ -363,7 +377,7 @@ class TestRetried:
         assert names(world).count("withdrawal") == 1
 
     def test_keeps_a_newer_login(self, browser, world):
-        """It ends no login that was made in those days."""
+        """A late withdrawal does not end a login that was made in those days."""
         browser.log_in()
         headers, body = world.tiktok.disconnect()
         world.clock.advance(86400)
@@ -373,7 +387,7 @@ class TestRetried:
 
     @pytest.mark.parametrize("late", [301, 86400])
     def test_others(self, world, late):
-        """Any other event counts for five minutes."""
+        """Any other event is accepted for five minutes."""
         headers, body = world.tiktok.webhook("video.publish.completed", "someone")
         world.clock.advance(late)
         assert deliver(world, body, headers) == 401
@@ -413,7 +427,7 @@ class TestJudgedRecord:
 
     @pytest.mark.parametrize("after", [0, 100])
     def test_login_meanwhile(self, browser, world, after):
-        """A login between the judgement and the deletion is not what was judged."""
+        """A login that arrives just before the deletion is not deleted."""
         browser.log_in()
         world.clock.advance(3600)
         headers, body = world.tiktok.disconnect()
@@ -425,7 +439,9 @@ class TestJudgedRecord:
         assert other.signed_in
 
     def test_same_tokens(self, browser, world):
-        """A record that changed without new tokens, as by a second browser, is ended too."""
+        """A record that changed without new tokens, as by a second browser, is
+        deleted.
+        """
         browser.log_in()
         world.clock.advance(3600)
         headers, body = world.tiktok.disconnect()
@@ -437,7 +453,7 @@ class TestJudgedRecord:
 
 
 class TestContent:
-    """The form of TikTok's content does not matter."""
+    """The webhook's content may have any form."""
 
     @pytest.mark.parametrize("content", ['{"reason": 4}', {"reason": 4}])
     def test_withdrawal(self, browser, world, person, content):
@@ -455,7 +471,7 @@ class TestContent:
         "content", [None, "", "{", "[" * 5000, [1], 5, True, "null", '{"reason": NaN}']
     )
     def test_malformed(self, browser, world, person, content):
-        """A withdrawal whose content is no object is a withdrawal."""
+        """A withdrawal counts even if its content is not an object."""
         browser.log_in()
         world.clock.advance(100)
         assert deliver(world, withdrawal(world, person, content=content)) == 200
@@ -491,7 +507,9 @@ class TestSignature:
         ],
     )
     def test_forms(self, browser, world, person, written):
-        """Spaces, order, further names and capitals in hex make no difference."""
+        """Spaces, order, further names and capital hex digits in the signature header
+        are accepted.
+        """
         browser.log_in()
         world.clock.advance(100)
         body = withdrawal(world, person)
@@ -512,7 +530,7 @@ class TestRotation:
         return world.with_settings(client_secret=NEW, previous_client_secret=OLD)
 
     def with_tiktok(self, world, secret):
-        """Make this the app's secret at TikTok from now on."""
+        """Make this the app's secret at TikTok."""
         settings = replace(
             world.settings, client_secret=secret, previous_client_secret=None
         )
@@ -523,7 +541,7 @@ class TestRotation:
 
     @pytest.mark.parametrize("secret", [NEW, OLD])
     def test_webhook(self, rotating, secret):
-        """A delivery counts whichever of the two signed it."""
+        """A delivery signed with either secret is accepted."""
         browser = rotating.browser()
         browser.log_in()
         rotating.clock.advance(100)
@@ -532,13 +550,13 @@ class TestRotation:
         assert not browser.signed_in
 
     def test_other_webhook(self, rotating):
-        """A delivery that neither of them signed is refused."""
+        """A delivery signed with neither secret is refused."""
         body = withdrawal(rotating, "someone")
         headers = signed(rotating, body, secret="some-other-secret")
         assert deliver(rotating, body, headers) == 401
 
     def test_over(self, world):
-        """Without the option, what the old secret signed is refused."""
+        """Without the option, a delivery signed with the old secret is refused."""
         body = withdrawal(world, "someone")
         assert deliver(world, body, signed(world, body, secret=OLD)) == 401
 
@@ -565,7 +583,7 @@ class TestRotation:
         assert "previous_client_secret" not in caplog.text
 
     def test_refresh(self, rotating):
-        """No refresh is lost: the refresh token works with the old secret still."""
+        """A refresh succeeds if TikTok still accepts only the old secret."""
         fake = self.with_tiktok(rotating, OLD)
         fake.provider.access_lifetime = 3600
         browser = rotating.browser()
@@ -576,7 +594,7 @@ class TestRotation:
         assert fake.count("token", grant_type="refresh_token") == 2
 
     def test_revoke(self, rotating):
-        """A disconnect reaches TikTok with the old secret too."""
+        """A disconnect succeeds with the old secret, too."""
         fake = self.with_tiktok(rotating, OLD)
         browser = rotating.browser()
         browser.log_in()
@@ -585,7 +603,9 @@ class TestRotation:
         assert fake.count("revoke") == 2
 
     def test_both_wrong(self, rotating):
-        """With two wrong secrets no user is signed in, and each was tried once."""
+        """With two wrong secrets no user is signed in, and each secret is tried
+        once.
+        """
         fake = self.with_tiktok(rotating, "the-secret-after-next")
         browser = rotating.browser()
         assert browser.log_in().status_code == 502
@@ -612,7 +632,7 @@ class TestRotation:
         assert rotating.tiktok.count("token") == 1
 
     def test_without_the_option(self, world):
-        """Without a previous secret a refused one is not tried again."""
+        """Without a previous secret, no second call is made."""
         world.tiktok.fail("token", error="invalid_client")
         assert world.browser().log_in().status_code == 502
         assert world.tiktok.count("token") == 1

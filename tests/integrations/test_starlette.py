@@ -37,13 +37,13 @@ from tiktok_oauth_middleware.testing import login_as
 from ..conftest import API, LOGIN, ORIGIN, PAGE, make_settings, query_of
 
 SECRET = "for members only"
-#: TestClient joins the address of a WebSocket to none of its own.
+#: TestClient does not join a WebSocket's address to a base address.
 SOCKETS = ORIGIN.replace("https", "wss")
 BASIC = ["user.info.basic"]
 
 
 class Site:
-    """An app in the middleware, a client of it, and which views were run."""
+    """An app in the middleware, its client, and a list of the views that were run."""
 
     def __init__(self, stack, settings, tiktok, clock):
         self._stack = stack
@@ -57,7 +57,7 @@ class Site:
         self.ran = []
 
     def serve(self, app):
-        """Return a client of the app as it is."""
+        """Return a client of the app without the middleware."""
         return self._stack.enter_context(TestClient(app, base_url=ORIGIN))
 
     def wrap(self, app):
@@ -161,7 +161,7 @@ ASKED = {
 @pytest.mark.parametrize("guard", list(GUARDS))
 class TestViews:
     def test_signed_in(self, site, kind, guard):
-        """A signed-in user with the scopes gets a view of any kind, run once."""
+        """For a signed-in user with the scopes, a view of any kind runs once."""
         view = functions(site, GUARDS[guard])[kind]
         client = site.open(Route("/", view))
         site.log_in(client)
@@ -170,7 +170,7 @@ class TestViews:
         assert site.ran == [kind]
 
     def test_browser(self, site, kind, guard):
-        """An anonymous browser is sent to log in and comes back."""
+        """An anonymous browser is redirected to the login and returns afterwards."""
         view = functions(site, GUARDS[guard])[kind]
         client = site.open(Route("/", view))
         response = get(client, "/?q=a%26b", PAGE)
@@ -182,7 +182,7 @@ class TestViews:
         assert site.ran == []
 
     def test_program(self, site, kind, guard):
-        """A program is answered 401 in JSON, without a cookie."""
+        """A program gets 401 in JSON, without a cookie."""
         view = functions(site, GUARDS[guard])[kind]
         client = site.open(Route("/", view))
         response = get(client)
@@ -221,7 +221,9 @@ class TestScopes:
 
 class TestDecorated:
     def test_functions_keep_their_names(self):
-        """A guarded function keeps its name and text; routes are named by them."""
+        """A guarded function keeps its name, which names its route, and its
+        docstring.
+        """
 
         @requires_tiktok("video.list")
         async def videos(request):
@@ -231,7 +233,7 @@ class TestDecorated:
         assert Route("/", videos).name == "videos"
 
     def test_classes_keep_their_names(self):
-        """A guarded class keeps its name and text, and is still an endpoint."""
+        """A guarded class keeps its name and docstring, and is still an endpoint."""
 
         @requires_tiktok
         class Videos(HTTPEndpoint):
@@ -242,7 +244,9 @@ class TestDecorated:
         assert Route("/", Videos).name == "Videos"
 
     def test_other_classes(self):
-        """A class that dispatches nothing cannot be guarded, and says so at once."""
+        """A class without a dispatch method cannot be guarded; decorating it is an
+        error.
+        """
 
         class Pure:
             async def __call__(self, scope, receive, send): ...
@@ -251,7 +255,7 @@ class TestDecorated:
             requires_tiktok(Pure)
 
     def test_without_request(self, site):
-        """A view that takes no request fails when it is asked for, not open."""
+        """A guarded view without a request parameter raises instead of running."""
 
         @requires_tiktok
         async def view(nothing): ...
@@ -264,7 +268,7 @@ class TestDecorated:
             get(client)
 
     def test_by_keyword(self, site):
-        """A request that another decorator hands on by keyword is found."""
+        """A request that another decorator passes by keyword is found."""
 
         @requires_tiktok
         async def view(*, request):
@@ -279,7 +283,9 @@ class TestDecorated:
         assert get(client).text == SECRET
 
     def test_methods_of_a_class(self, site):
-        """A guarded class is guarded in all its methods, also those it has not."""
+        """A guarded class is guarded for all HTTP methods, even those it does not
+        implement.
+        """
 
         @requires_tiktok
         class Things(HTTPEndpoint):
@@ -299,7 +305,7 @@ class TestDecorated:
         assert client.put("/").status_code == 405
 
     def test_one_method(self, site):
-        """A guarded method leaves the others of its class open."""
+        """A guard on one method does not guard the others of its class."""
 
         class Things(HTTPEndpoint):
             async def get(self, request):
@@ -329,7 +335,7 @@ class TestDecorated:
 
 class TestAuth:
     def test_typed(self, site):
-        """tiktok_auth is what the scope has, for requests and WebSockets."""
+        """tiktok_auth returns the object in the scope, for requests and WebSockets."""
 
         async def view(request):
             assert tiktok_auth(request) is request.scope["tiktok"]
@@ -342,7 +348,7 @@ class TestAuth:
 
 
 class TestProtectedContent:
-    """Protected content does not leak where a login begins."""
+    """A refused request gets no protected content."""
 
     @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
     @pytest.mark.parametrize(
@@ -367,7 +373,9 @@ class TestProtectedContent:
         assert site.ran == []
 
     def test_head(self, site):
-        """HEAD of a guarded page shows where to log in, and nothing of the page."""
+        """HEAD of a guarded page gets the redirect to the login, and nothing of the
+        page.
+        """
 
         @requires_tiktok
         async def view(request):
@@ -380,7 +388,7 @@ class TestProtectedContent:
         assert "x-secret" not in response.headers
 
     def test_streams(self, site):
-        """Neither a stream nor a background task of a refused view is begun."""
+        """Neither the stream nor the background task of a refused view starts."""
 
         def chunks():
             site.ran.append("stream")
@@ -402,7 +410,7 @@ class TestProtectedContent:
         assert site.ran == ["stream", "task"]
 
     def test_other_answers(self, site):
-        """A middleware's change of a refusal does not reach the client."""
+        """What another middleware changes in a refusal does not reach the client."""
 
         @requires_tiktok
         async def view(request):
@@ -432,7 +440,7 @@ class TestAround:
         return [Route("/", view)]
 
     def check(self, site, client, path="/"):
-        """An anonymous user, one without the scope, one with it."""
+        """Test an anonymous user, one without the scope, and one with it."""
         response = get(client, path, PAGE)
         asks = f"?next={path}&scopes=video.list"
         assert response.headers["location"] == LOGIN + asks
@@ -461,7 +469,7 @@ class TestAround:
 
     @pytest.mark.parametrize("inside", [True, False])
     def test_base_http_middleware(self, site, routes, inside):
-        """A BaseHTTPMiddleware on either side hinders no guard."""
+        """Guards work with a BaseHTTPMiddleware on either side."""
 
         async def noted(request, call_next):
             response = await call_next(request)
@@ -480,7 +488,7 @@ class TestAround:
 
     @pytest.mark.parametrize("inside", [True, False])
     def test_gzip(self, site, routes, inside):
-        """A GZipMiddleware on either side hinders no guard."""
+        """Guards work with a GZipMiddleware on either side."""
         app = Starlette(routes=routes)
         if inside:
             app.add_middleware(GZipMiddleware, minimum_size=10)
@@ -496,7 +504,7 @@ class TestAround:
         assert "Cookie" in response.headers["vary"]
 
     def test_mounted_view(self, site, routes):
-        """A view of a mounted app leads back to its whole path."""
+        """The login for a view of a mounted app returns to its whole path."""
         app = Mount("/sub", app=Starlette(routes=routes))
         self.check(site, site.open(app), "/sub/")
 
@@ -517,7 +525,7 @@ class TestAround:
         assert get(client, "/sub/").text == SECRET * 100
 
     def test_absent(self, site, routes):
-        """Without the middleware a guard fails, and says what to wrap in what."""
+        """Without the middleware a guard raises an error that says how to add it."""
         client = site.serve(Starlette(routes=routes))
         with pytest.raises(ConfigurationError, match="wrap it in TikTokOAuthMiddl"):
             get(client)
@@ -548,7 +556,7 @@ class TestAround:
 
 
 class Everybody(AuthenticationBackend):
-    """A backend for which everybody is the same user."""
+    """A backend for which every request is of the same user."""
 
     async def authenticate(self, conn):
         return AuthCredentials(["theirs"]), SimpleUser("theirs")
@@ -595,7 +603,7 @@ class TestStarlettesOwn:
         )
 
     def test_anonymous(self, client):
-        """Starlette's own guard refuses in Starlette's own way."""
+        """Starlette's own guard refuses with its usual answer."""
         assert get(client, "/private", PAGE).status_code == 403
         assert get(client, "/videos").status_code == 404
         assert get(client).json() == {
@@ -606,19 +614,19 @@ class TestStarlettesOwn:
         }
 
     def test_redirect(self, client):
-        """Its redirect= leads where the app says."""
+        """Its redirect= redirects to the route that the app names."""
         response = get(client, "/elsewhere", PAGE)
         assert response.status_code == 303
         assert response.headers["location"].startswith(ORIGIN + "/?next=")
 
     def test_refusals_are_private(self, client):
-        """Its refusal depended on the session, and is kept out of shared caches."""
+        """Its refusal depends on the session, so it is kept out of shared caches."""
         response = get(client, "/private")
         assert response.headers["vary"] == "Cookie"
         assert response.headers["cache-control"] == "private"
 
     def test_signed_in(self, site, client):
-        """request.user and request.auth say who is signed in, with what scopes."""
+        """request.user and request.auth have the user and the scopes."""
         person = site.tiktok.people[0]
         site.log_in(client)
         assert get(client, "/private").text == SECRET
@@ -632,13 +640,13 @@ class TestStarlettesOwn:
         }
 
     def test_scope_missing(self, site, client):
-        """It holds the scopes that were granted, not those that were requested."""
+        """request.auth has the granted scopes, not the requested ones."""
         site.log_in(client, scopes=BASIC)
         assert get(client, "/private").text == SECRET
         assert get(client, "/videos").status_code == 404
 
     def test_socket(self, site, client):
-        """It guards WebSockets too."""
+        """Starlette's guard works for WebSockets, too."""
         headers = {"origin": ORIGIN}
         with (
             pytest.raises(WebSocketDisconnect),
@@ -651,7 +659,7 @@ class TestStarlettesOwn:
 
     @pytest.mark.parametrize("inside", [True, False])
     def test_other_backend(self, site, inside):
-        """The user of an app's own AuthenticationMiddleware stays, on either side."""
+        """The user set by an app's AuthenticationMiddleware stays, on either side."""
 
         @requires_tiktok
         async def private(request):
@@ -672,7 +680,7 @@ class TestStarlettesOwn:
 
 
 def sockets(site, guard):
-    """WebSocket views of every kind; each says who it is for."""
+    """WebSocket views of every kind; each sends the user's id."""
 
     @guard
     async def view(websocket):
@@ -704,7 +712,7 @@ def sockets(site, guard):
 
 
 def without_denial(app):
-    """Return the app as a server without websocket.http.response calls it."""
+    """Return the app called as by a server without websocket.http.response."""
 
     async def called(scope, receive, send):
         await app({**scope, "extensions": {}}, receive, send)
@@ -733,7 +741,7 @@ class TestSockets:
         assert site.ran == [kind]
 
     def test_anonymous(self, site, app):
-        """An anonymous handshake is answered 401 in JSON, and the view is not run."""
+        """An anonymous handshake gets 401 in JSON, and the view is not run."""
         client = site.serve(app)
         with (
             pytest.raises(WebSocketDenialResponse) as denied,
@@ -745,7 +753,7 @@ class TestSockets:
         assert site.ran == []
 
     def test_never_redirected(self, site, app):
-        """A handshake is not redirected, whatever else its headers look like."""
+        """A handshake is not redirected, whatever its headers."""
         client = site.serve(app)
         with (
             pytest.raises(WebSocketDenialResponse) as denied,
@@ -755,7 +763,9 @@ class TestSockets:
         assert denied.value.status_code == 401
 
     def test_closed(self, site, app):
-        """A server that cannot answer the handshake closes it before it is accepted."""
+        """If the server cannot answer a handshake, the WebSocket is closed before it is
+        accepted.
+        """
         client = site.serve(without_denial(app))
         with (
             pytest.raises(WebSocketDisconnect) as closed,
@@ -790,7 +800,7 @@ class TestSocketScopes:
         return TikTokOAuthMiddleware(app, site.settings, **site.options)
 
     def test_missing(self, site, app):
-        """Without the scope the handshake is answered 403, and says what is missing."""
+        """Without the scope the handshake gets 403 with the missing scopes."""
         client = site.serve(app)
         site.log_in(client, scopes=BASIC)
         with (
@@ -803,7 +813,9 @@ class TestSocketScopes:
         assert site.ran == []
 
     def test_closed(self, site, app):
-        """A server that cannot answer the handshake closes it with 4403."""
+        """If the server cannot answer a handshake, the WebSocket is closed with
+        4403.
+        """
         client = site.serve(without_denial(app))
         site.log_in(client, scopes=BASIC)
         with (
@@ -831,7 +843,7 @@ class TestOpenSockets:
             assert socket.receive_text() == site.tiktok.people[0].open_id
 
     def test_after_accepting(self, site):
-        """A guard on what an open WebSocket sends closes it, and takes nothing."""
+        """A guard on messages of an open WebSocket closes it without reading one."""
 
         class Chat(WebSocketEndpoint):
             encoding = "text"

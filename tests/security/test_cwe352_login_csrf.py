@@ -1,7 +1,7 @@
 """Login CSRF: a login is finished by the browser that began it (CWE-352).
 
-An attacker has a callback that TikTok made for them, and a victim's browser to open it
-in; or a login begun in one browser, and somebody who consents to it in another.
+An attacker makes a victim's browser open a callback that TikTok made for the attacker,
+or begins a login to which a victim consents in another browser.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def rows(world):
 
 
 def assert_refused(answer, world, *, status=400, words=WORDS):
-    """Judge a refusal: a page, no session, no call to TikTok, nothing stored."""
+    """Assert a refusal: a page, no session, no call to TikTok, nothing stored."""
     assert answer.status == status, answer.text
     assert words in answer.text
     assert answer.one("location") is None
@@ -54,16 +54,16 @@ def attack(raw):
 
 
 class TestLoginCSRF:
-    """A state is worth nothing without the cookie of the browser it is from."""
+    """A state is accepted only with the login cookie of the same browser."""
 
     def test_no_cookie(self, world, victim, attack):
-        """A browser that began no login finishes none."""
+        """A callback in a browser that began no login is refused."""
         path, query = attack
         assert_refused(victim.ask("GET", path, query=query), world)
         assert victim.cookies == {}
 
     def test_cookie_of_another_login(self, world, victim, attack):
-        """A browser with a login of its own under way finishes that one only."""
+        """A browser with a login under way cannot finish another browser's login."""
         path, query = attack
         authorize = victim.begin()
         assert_refused(victim.ask("GET", path, query=query), world)
@@ -71,7 +71,7 @@ class TestLoginCSRF:
         assert victim.ask("GET", own, query=answer).status == 303
 
     def test_cookie_under_the_other_name(self, world, raw, victim, attack):
-        """A login cookie that is given the name of another login does not open."""
+        """A login cookie under the name of another login cannot be decrypted."""
         path, query = attack
         victim.begin()
         [value] = login_cookies(victim).values()
@@ -80,7 +80,7 @@ class TestLoginCSRF:
         assert_refused(victim.ask("GET", path, query=query), world)
 
     def test_older_cookie_of_the_same_browser(self, world, raw):
-        """The cookie of an earlier login does not stand for a later one."""
+        """The cookie of an earlier login is not accepted for a later one."""
         raw.begin()
         older = dict(raw.cookies)
         path, query = raw.consent(raw.begin())
@@ -88,7 +88,7 @@ class TestLoginCSRF:
         assert_refused(raw.ask("GET", path, query=query), world)
 
     def test_two_values_of_one_cookie(self, world, raw, attack):
-        """A planted second value beside the genuine one leaves none."""
+        """If a second value is planted beside the genuine one, neither counts."""
         path, query = attack
         [(name, value)] = raw.cookies.items()
         for cookies in (f"{name}=x; {name}={value}", f"{name}={value}; {name}=x"):
@@ -96,7 +96,7 @@ class TestLoginCSRF:
             assert_refused(answer, world)
 
     def test_altered_state(self, world, raw, attack):
-        """A state of which one character is another's belongs to no cookie."""
+        """A state with one changed character matches no cookie."""
         path, query = attack
         start = query.index(b"state=") + len(b"state=")
         for place in range(start, start + 43, 6):
@@ -109,7 +109,7 @@ class TestLoginCSRF:
         "state", ["", "x", "x" * 43, "x" * 600, "%00", "%C3%28", "a%0d%0ab", "[]", "%"]
     )
     def test_state_that_is_none(self, world, raw, state):
-        """A state that is empty, unknown, too long or no text is refused."""
+        """A state that is empty, unknown, too long or not a text is refused."""
         raw.begin()
         query = f"code=abc&state={state}".encode()
         for ask in (query, query.partition(b"&")[0]):
@@ -121,7 +121,7 @@ class TestLoginCSRF:
         assert len(login_cookies(raw)) == 1
 
     def test_altered_cookie(self, world, raw, attack):
-        """A login cookie with one character changed, or cut, does not open."""
+        """A login cookie that is cut, or has one character changed, is refused."""
         path, query = attack
         [(name, value)] = raw.cookies.items()
         for place in range(0, len(value), 29):
@@ -133,14 +133,14 @@ class TestLoginCSRF:
                 assert_refused(answer, world)
 
     def test_without_pkce(self, world, raw, victim):
-        """PKCE has no part in it: without, a foreign callback is refused as well."""
+        """A foreign callback is also refused without PKCE."""
         world.with_settings(pkce=False)
         path, query = raw.consent(raw.begin())
         victim.begin()
         assert_refused(victim.ask("GET", path, query=query), world)
 
     def test_cookie_of_another_app(self, world, raw):
-        """A login cookie sealed with other keys, or for another app, does not open."""
+        """A login cookie sealed with other keys, or for another app, is refused."""
         path, query = raw.consent(raw.begin())
         kept = world.settings
         for changes in (
@@ -168,7 +168,7 @@ class TestLoginCSRF:
 
 
 class TestPreparedLogin:
-    """A login begun in one browser is finished in no other."""
+    """A login begun in one browser cannot be finished in another."""
 
     def test_prepared_address(self, world, raw, victim):
         """A user who consents at an address that an attacker prepared is not signed in."""
@@ -178,13 +178,13 @@ class TestPreparedLogin:
         assert victim.open_id is None
 
     def test_victim_with_a_login_under_way(self, world, raw, victim):
-        """A victim with a login under way in the same browser is not signed in either."""
+        """A victim who has another login under way is not signed in either."""
         victim.begin()
         path, query = victim.consent(raw.begin(), person=world.tiktok.people[1])
         assert_refused(victim.ask("GET", path, query=query), world)
 
     def test_page_says_why(self, raw, victim):
-        """The page says that a login ends in the browser or app where it began."""
+        """The page says that a login must end in the browser or app where it began."""
         path, query = victim.consent(raw.begin())
         answer = victim.ask("GET", path, query=query, headers=PAGE)
         assert "browser or app where it began" in answer.text
@@ -193,16 +193,20 @@ class TestPreparedLogin:
 
 class TestLife:
     def test_time_in_the_cookie_decides(self, world, raw):
-        """A login ends by the time in its cookie; what the browser keeps says nothing."""
+        """A login expires by the time inside its cookie, even if the browser keeps the
+        cookie.
+        """
         for age, status in ((600, 303), (601, 400), (-60, 303), (-61, 400)):
             authorize = raw.begin()
-            world.clock.advance(age)  # and only then consent: codes end sooner
+            world.clock.advance(age)  # consent only then, since codes expire sooner
             path, query = raw.consent(authorize)
             assert raw.ask("GET", path, query=query).status == status, age
             world.clock.advance(-age)
 
     def test_state_is_random(self, raw):
-        """States are 256 bits from the system, whatever `random` was seeded with."""
+        """States are 256 bits from the system's generator, independent of a seed of
+        `random`.
+        """
         states = set()
         for _ in range(20):
             random.seed("the same each time")
@@ -239,7 +243,9 @@ class TestErrors:
         assert victim.ask("GET", own, query=answer).status == 303
 
     def test_with_our_state(self, world, raw):
-        """With this browser's state it ends the login, and no code is taken any more."""
+        """An error with this browser's state ends the login; a later code is
+        refused.
+        """
         path, query = raw.consent(raw.begin())
         denied = query + b"&error=access_denied"
         assert raw.ask("GET", path, query=denied).status == 403
@@ -252,7 +258,9 @@ class TestErrors:
 class TestPKCE:
     @pytest.mark.parametrize("pkce", [True, False])
     def test_verifier_is_sent_if_a_challenge_was(self, world, raw, pkce):
-        """The exchange names a verifier if the login's address had a challenge."""
+        """The exchange has a verifier exactly if the authorize address had a
+        challenge.
+        """
         world.with_settings(pkce=pkce)
         asked = query_of(raw.begin())
         assert ("code_challenge" in asked) is pkce
@@ -261,7 +269,9 @@ class TestPKCE:
         assert ("code_verifier" in dict(exchange.form)) is pkce
 
     def test_cookie_shows_no_verifier(self, raw):
-        """The login's cookie, decoded, shows neither state nor address to return to."""
+        """A decoded login cookie shows neither the verifier nor the state nor the
+        return address.
+        """
         import base64
 
         authorize = raw.begin(b"next=/a/very/special/place")

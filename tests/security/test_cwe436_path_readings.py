@@ -1,6 +1,6 @@
-"""A path that is protected in any reading is protected.
+"""A path that a rule protects under any reading is protected.
 
-``python -m hardening.paths`` asks real frameworks.
+``python -m hardening.paths`` compares with real frameworks.
 """
 
 from __future__ import annotations
@@ -111,18 +111,20 @@ OPEN = [
 
 @pytest.mark.parametrize("path", PROTECTED, ids=ascii)
 def test_protected_in_any_reading(path):
-    """However a path is spelled, a rule that fits one of its readings holds."""
+    """A rule that matches one of a path's readings applies, however the path is
+    spelled.
+    """
     assert RULES.protects(path)
 
 
 @pytest.mark.parametrize("path", OPEN, ids=ascii)
 def test_other_paths_are_open(path):
-    """A path that no rule fits in any reading is open, and so is a public one."""
+    """A path that no rule matches in any reading is open, and so is a public one."""
     assert not RULES.protects(path)
 
 
 def test_no_rules_protect_nothing():
-    """Without a rule that protects, every spelling passes."""
+    """Without protecting rules, every spelling passes."""
     rules = PathRules([], ["/open"])
     assert not rules
     assert not any(map(rules.protects, [*PROTECTED, *OPEN]))
@@ -130,13 +132,13 @@ def test_no_rules_protect_nothing():
 
 @pytest.mark.parametrize("rule", ["/", "/über", "/App/", "/a/b"])
 def test_rule_protects_itself(rule):
-    """Whatever a rule is made of, the path that it names is protected by it."""
+    """A rule of any characters protects the path that it names."""
     for path in (rule, rule.rstrip("/") + "/x", rule.upper()):
         assert PathRules([rule], []).protects(path)
 
 
 def test_public_wins_over_a_shorter_rule_only():
-    """The longest matching rule decides, and a public one only to the letter."""
+    """The longest matching rule decides; a public rule must match exactly."""
     rules = PathRules(["/", "/a/b"], ["/a", "/a/b/c"])
     for path, verdict in {
         "/": True,
@@ -149,7 +151,7 @@ def test_public_wins_over_a_shorter_rule_only():
         "/a/b/c/d": False,
         "/a/b/C": True,
     }.items():
-        # "/a/B" is public to the letter and protected without case: protected.
+        # "/a/B" is public with its exact case and protected without case: protected.
         assert rules.protects(path) is (verdict or path == "/a/B"), path
 
 
@@ -159,13 +161,13 @@ def test_public_wins_over_a_shorter_rule_only():
     + ["?", "%", "é\u0301", "%25%C3%BC%ff;./", "\u200b", "/a.", "..."],
 )
 def test_long_path_takes_no_longer(unit):
-    """A megabyte of path costs what 64 kB of it do: beyond its bound it is not read."""
+    """A path of a megabyte costs no more than one of 64 kB, since no more is read."""
     path = "/" + (unit * 1_000_000)[:1_000_000]
     assert is_constant(RULES.protects, path)
 
 
 def seen(app, path, whole="", mount="", **more):
-    """Return the verdict on what an app may take a path for."""
+    """Return the decision on a path that an app may read in several ways."""
     sought = RequestPath(path, whole or path, mount, **more)
     rules = PathRules(["/app", "/api/v1/other"], ["/app/open"])
     return rules.protects(path) or any(
@@ -176,7 +178,7 @@ def seen(app, path, whole="", mount="", **more):
 
 @pytest.mark.filterwarnings("ignore")
 class TestPrefixes:
-    """Prefixes that the app takes off behind the middleware."""
+    """Prefixes that the app inside the middleware removes."""
 
     def wrapped_in(self, way, inner):
         from functools import partial
@@ -238,7 +240,7 @@ class TestPrefixes:
         + ["lambda", "global", "globals", "method"],
     )
     def test_fastapi(self, way):
-        """FastAPI's own root_path, under whatever is put around the app."""
+        """FastAPI's root_path is found, whatever wraps the app."""
         from fastapi import FastAPI
 
         app = self.wrapped_in(way, FastAPI(root_path="/api/v1"))
@@ -258,7 +260,9 @@ class TestPrefixes:
             assert seen(app, path) is verdict, path
 
     def test_changed_later(self):
-        """The prefix is read when it is needed: it may be set after the wrapping."""
+        """The prefix is read when it is needed, since it may be set after the
+        wrapping.
+        """
         from fastapi import FastAPI
 
         app = FastAPI()
@@ -269,7 +273,9 @@ class TestPrefixes:
         assert any(rules.protects(r.path) for r in readings(sought, inner))
 
     def test_django(self):
-        """Django's FORCE_SCRIPT_NAME, which ASGI takes off the path."""
+        """Django's FORCE_SCRIPT_NAME is read, which Django removes from the path under
+        ASGI.
+        """
         from django.core.handlers.asgi import ASGIHandler
         from django.test import override_settings
 
@@ -282,14 +288,16 @@ class TestPrefixes:
             assert seen(ASGIHandler(), "/forcedapp/x")
 
     def test_flask_folder(self):
-        """Flask's root_path is a folder, and no prefix of its paths."""
+        """Flask's root_path is a folder, not a prefix of paths."""
         from flask import Flask
 
         app = Flask(__name__)
         assert [p() for p in inspect_app(app.wsgi_app).prefixes] == []
 
     def test_apps_that_refer_to_themselves(self):
-        """Apps that hold each other, or make an app of every name, are read once."""
+        """Apps that refer to each other, or have any attribute, are searched without a
+        loop.
+        """
 
         class Endless:
             def __getattr__(self, name):
@@ -307,11 +315,11 @@ class TestPrefixes:
 
 
 class TestHeaders:
-    """Libraries in the app that trust the mount point a client sends."""
+    """Headers with a mount point that libraries in the app may trust."""
 
     @pytest.mark.parametrize("claimed", ["/x", "/x/", "/app/open", "/static"])
     def test_prefix_sent(self, claimed):
-        """A path that begins with what a header says is read without that."""
+        """A path that begins with a header's prefix is also read without it."""
         path = claimed.rstrip("/") + "/app/secret"
         assert seen(None, path, claimed_mounts=[claimed.encode()])
         assert seen(
@@ -319,23 +327,27 @@ class TestHeaders:
         )
 
     def test_other_headers(self):
-        """A header that is no beginning of the path changes nothing."""
+        """A header whose value is not a prefix of the path changes nothing."""
         assert not seen(None, "/x/app", claimed_mounts=[b"/y", b"/x/app/z", b"/"])
 
     @pytest.mark.parametrize("claimed", [b"/\xc3\xa9", b"/\xe9", b"/\xc3\xa9/\xff"])
     def test_bytes_sent(self, claimed):
-        """A header's prefix counts as bytes: programs compare those, or Latin-1."""
+        """A header's prefix is compared as bytes, since programs compare bytes or
+        Latin-1.
+        """
         raw = claimed + b"/app/secret"
         for path in {raw.decode("utf-8", "replace"), raw.decode("latin-1")}:
             assert seen(None, path, claimed_mounts=[claimed], raw=raw)
 
     def test_dropped_byte(self):
-        """Behind a prefix that ends in the middle of a letter, the rest is read, too."""
+        """The rest after a prefix that ends in the middle of a character is
+        read, too.
+        """
         raw = b"/\xc3\xa9/app/secret"
         assert seen(None, raw.decode(), claimed_mounts=[b"/\xc3"], raw=raw)
 
     def test_too_many(self):
-        """A path that more headers fit than any proxy sends is protected."""
+        """A path is protected if more headers match it than proxies send."""
         path = "/" + "x" * 50
         sent = [path[:length].encode() for length in range(2, 50)]
         assert with_matching_claims(RequestPath(path, path, "", sent)) is None
@@ -352,7 +364,7 @@ class TestSentPrefixes:
         "name", ["x-script-name", "x-forwarded-prefix", "daphne-root-path", "x-any"]
     )
     def test_header(self, world, raw, name):
-        """Under ASGI and WSGI such a header opens no protected path."""
+        """Under ASGI and WSGI such a header does not make a protected path open."""
         world.with_settings(protect=["/who"], public=["/who/open"])
         echo_path(world)
         passes = raw.ask("GET", "/x/who", headers=API)
@@ -363,7 +375,7 @@ class TestSentPrefixes:
         assert answer.status == 401
 
     def test_no_ascii(self, world, raw):
-        """A prefix that is not ASCII counts as its bytes in UTF-8."""
+        """A prefix that is not ASCII is compared as its bytes in UTF-8."""
         world.with_settings(protect=["/who"])
         echo_path(world)
         sent = API | {"x-script-name": "/é".encode().decode("latin-1")}
@@ -371,7 +383,7 @@ class TestSentPrefixes:
         assert raw.ask("GET", "/é/who", headers=sent).status == 401
 
     def test_too_many(self, world, raw):
-        """Under either shell a path that dozens of headers fit is not served."""
+        """Under both shells, a path that dozens of headers match is not served."""
         world.with_settings(protect=["/who"])
         echo_path(world)
         path = "/" + "x" * 50
@@ -396,7 +408,9 @@ class TestStrayMounts:
     )
     @pytest.mark.parametrize("path", ["/who", "/open", "/", "/anything"])
     def test_everything_is_protected(self, world, raw, mount, path):
-        """Where rules exist, all below one needs a login, with the prefix or without."""
+        """With rules, every path below such a mount point needs a login, with or
+        without the prefix.
+        """
         echo_path(world)
         for asked in (path, mount + path):
             answer = raw.ask("GET", asked, mount=mount, headers=API)
@@ -405,14 +419,18 @@ class TestStrayMounts:
 
     @pytest.mark.parametrize("mount", ["", "/shop", "/shop/", "shop"])
     def test_usual_mounts(self, world, raw, mount):
-        """Below the callback's own mount point, and at none, rules decide."""
+        """Below the callback's mount point, and without a mount point, the rules
+        decide.
+        """
         echo_path(world)
         assert raw.ask("GET", "/open", mount=mount).one("x-app") == "yes"
         assert raw.ask("GET", "/who", mount=mount, headers=API).status == 401
 
     @pytest.mark.parametrize("shell", ["asyncio", "trio"], indirect=True)
     def test_made_up(self, world, raw, monkeypatch):
-        """Under Daphne a mount point makes no protected path a public one."""
+        """Under Daphne, a mount point in a header does not make a protected path
+        public.
+        """
         world.with_settings(protect=["/"])
         echo_path(world)
         asked = {"mount": "/shop", "headers": API}
@@ -430,7 +448,7 @@ class TestStrayMounts:
         assert raw.ask("GET", "/who", mount="/x").one("x-app") == "yes"
 
     def test_bounded(self, world, raw, caplog):
-        """A thousand made-up ones leave nothing in memory, and one line in the log."""
+        """A thousand invented mount points use no memory, and cause one log line."""
         core = (world.app.wsgi_app if world.shell == "wsgi" else world.app)._core
         raw.ask("GET", "/who", mount="/shop")
         with caplog.at_level(logging.ERROR):
@@ -445,14 +463,16 @@ class TestStrayMounts:
         assert "every path is protected" in lines[0].getMessage()
 
     def test_long_mount_leads_nowhere(self, raw):
-        """A mount point that is longer than the callback's path stands in no link."""
+        """A mount point that is longer than the callback's path is not used in
+        links.
+        """
         mount = "/" + "x" * 60_000
         answer = raw.ask("GET", "/who", mount=mount, headers=PAGE)
         assert answer.location.startswith(LOGIN)
 
 
 class TestUnmatched:
-    """Rules that fit no route of the app."""
+    """Rules that match no route of the app."""
 
     def report(self, app, caplog, *rules):
         from starlette.testclient import TestClient
@@ -486,7 +506,7 @@ class TestUnmatched:
         )
 
     def test_misspelt(self, app, caplog):
-        """A rule that no route lies below is logged once, by name."""
+        """A rule without a route below it is logged once, with its text."""
         [line] = self.report(app, caplog, "/memebers", "/shop/card", "/members")
         assert "/memebers" in line
         assert "/shop/card" in line
@@ -498,7 +518,7 @@ class TestUnmatched:
         + ["/docs", "/docs/a/b", "/files/x/y", "/shop", "/shop/cart"],
     )
     def test_fitting(self, app, caplog, rule):
-        """A rule at, above or below a route that may meet it is not."""
+        """A rule at, above or below a route is not logged."""
         assert self.report(app, caplog, rule) == []
 
     def test_unknown_app(self, app, caplog):

@@ -1,4 +1,4 @@
-"""A connection opened ahead: used by one login, and only if nothing arrived on it."""
+"""A connection opened ahead is used by one login, and only if no data arrived on it."""
 
 from __future__ import annotations
 
@@ -60,12 +60,12 @@ from .test_cwe488_connections import (
 
 __all__ = ["serve", "server", "trusted", "world"]
 
-#: Of faults before a request, those that end the connection or make it useless.
+#: The faults before a request that end the connection or make it unusable.
 USELESS = [fault for fault in IDLE_FAULTS if fault not in ("", "silent")]
 
 
 async def until(client, condition):
-    """Wait for something without stopping the event loop."""
+    """Wait for a condition without blocking the event loop."""
     with anyio.fail_after(HANGS) if not client._backend.is_blocking else no_limit():
         while not condition():
             await client._backend.sleep(0.002)
@@ -75,9 +75,9 @@ no_limit = contextlib.nullcontext
 
 
 async def opened_ahead(client, server, fault=""):
-    """Have a connection opened; return when its fault has reached this side."""
+    """Open a connection ahead; return when its fault has reached the client."""
     server.idle_faults = [fault]
-    # Without tickets a socket is readable if, and only if, the server has closed it.
+    # Without session tickets, a socket is readable only after the server closed it.
     server._tls.num_tickets = 0 if fault in ("close idle", "reset idle") else 2
     await client.warm()
     waiting, settled, unasked = client._ahead, server.settled + 1, server.unasked + 1
@@ -104,7 +104,7 @@ def use(server, world, work, **options):
 
 class TestUse:
     def test_by_a_login(self, server, world):
-        """A login uses the connection that waits, and opens none."""
+        """A login uses the waiting connection, and opens none."""
 
         async def work(client):
             await opened_ahead(client, server)
@@ -118,7 +118,7 @@ class TestUse:
         assert server.accepted == 1
 
     def test_by_one_login(self, server, world):
-        """Two logins do not share it: the second opens its own."""
+        """Two logins do not share a connection: the second opens its own."""
 
         async def work(client):
             await opened_ahead(client, server)
@@ -128,7 +128,7 @@ class TestUse:
         assert server.connections() == [1, 1, 2, 2]
 
     def test_not_by_a_refresh(self, server, world):
-        """A refresh opens its own, and leaves the waiting one to a login."""
+        """A refresh opens its own connection, and leaves the waiting one to a login."""
 
         async def work(client):
             await opened_ahead(client, server)
@@ -139,7 +139,7 @@ class TestUse:
         assert server.connections() == [2, 1, 1]
 
     def test_session_tickets(self, serve, world):
-        """The session tickets of TLS 1.3 do not count as data, however many there are."""
+        """Any number of TLS 1.3 session tickets does not count as data."""
         server = serve()
 
         async def work(client):
@@ -153,7 +153,9 @@ class TestUse:
         assert server.accepted == 1
 
     def test_nothing_before_the_client_exists(self, server, world):
-        """Where nothing was called yet, no connection is opened and nothing loaded."""
+        """Before the first call to TikTok, no connection is opened and no library
+        loaded.
+        """
 
         async def work(client):
             client.connect_ahead()
@@ -163,7 +165,7 @@ class TestUse:
         assert server.accepted == 0
 
     def test_option(self, server, world):
-        """connect_ahead=False opens none."""
+        """With connect_ahead=False no connection is opened ahead."""
 
         async def work(client):
             await client.warm()
@@ -176,7 +178,7 @@ class TestUse:
 
     @pytest.mark.parametrize("module", ["uwsgi", "gevent", "eventlet"])
     def test_servers_without_threads(self, server, monkeypatch, module):
-        """Where threads may not run between requests, none is opened."""
+        """On servers where threads may not run between requests, none is opened."""
         monkeypatch.setitem(sys.modules, module, object())
 
         async def work(client):
@@ -190,7 +192,7 @@ class TestUse:
 
 class TestBounds:
     def test_one_at_a_time(self, server, world):
-        """200 logins that begin open one connection."""
+        """200 logins that begin at once open one connection."""
 
         async def work(client):
             await opened_ahead(client, server)
@@ -204,7 +206,9 @@ class TestBounds:
 
     @pytest.mark.parametrize("fault", ["", "close idle"])
     def test_pause(self, server, world, fault):
-        """The next one is opened after a pause, even if the server closed the last."""
+        """The next connection is opened after a pause, even if the server closed the
+        last.
+        """
 
         async def work(client):
             await client.warm()
@@ -227,7 +231,7 @@ class TestBounds:
         use(server, world, work)
 
     def test_lifetime(self, server, world, monkeypatch):
-        """It is closed after a while, and the login opens its own."""
+        """A connection is closed after a while, and a later login opens its own."""
         monkeypatch.setattr(ahead, "LIFETIME", 0.01)
 
         async def work(client):
@@ -255,7 +259,7 @@ class TestBounds:
 
 @pytest.mark.parametrize("fault", USELESS)
 def test_useless_connection(server, world, fault):
-    """A connection on which anything arrived is not used, and the user is the right one.
+    """A connection on which data arrived is not used, and the right user is signed in.
 
     An unrequested answer may belong to another user.
     """
@@ -284,7 +288,7 @@ def test_silent_handshake(server, world):
 
 
 def test_unreachable(trusted, world, monkeypatch):
-    """Where TikTok cannot be reached, opening ahead fails without a word, once."""
+    """If TikTok cannot be reached, opening ahead is tried once and fails silently."""
     monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
     with socket.create_server(("127.0.0.1", 0)) as unused:
         port = unused.getsockname()[1]
@@ -309,7 +313,7 @@ def test_unreachable(trusted, world, monkeypatch):
 
 @pytest.mark.parametrize("fault", OF_EXCHANGES)
 def test_faulty_exchange(server, world, fault):
-    """Each fault of an exchange means the same on a connection opened ahead."""
+    """Each fault of an exchange has the same result on a connection opened ahead."""
     server.request_faults = [fault]
     means, most = OF_EXCHANGES[fault]
 
@@ -328,11 +332,11 @@ STEP = st.fixed_dictionaries(
         "users": st.lists(
             st.sampled_from(["alice", "bob"]), min_size=1, max_size=2, unique=True
         ),
-        #: None to open no connection ahead; else what it meets.
+        #: The fault of the connection opened ahead; None if none is opened.
         "ahead": st.sampled_from([None, "", *USELESS]),
         "refresh": st.booleans(),
-        #: Of the connections that are opened for a call. Whether an unasked answer came
-        #: before the request cannot be known there.
+        #: The faults of connections that are opened for a call. On these, an
+        #: unrequested answer cannot be recognized.
         "idle": st.lists(st.sampled_from(["", "close idle", "no tls"]), max_size=2),
         "asked": st.lists(
             st.sampled_from([f for f in REQUEST_FAULTS if f not in ENDLESS]),
@@ -350,15 +354,15 @@ STEP = st.fixed_dictionaries(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_sequences_of_faults(trusted, monkeypatch, world, steps):
-    """Through any sequence of faults, users get their own answers or a clean failure.
+    """In any sequence of faults, users get their own answers or an error.
 
-    A code and a refresh token are sent once at most, and after the faults a login works.
+    A code or a refresh token is sent at most once, and after the faults a login works.
     """
     monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
     server = FaultyTikTok(trusted)
 
     async def one(client, user, number, refreshes):
-        """Return who a user is taken for, and by what name."""
+        """Return the open_id and the name that a user's login or refresh gave."""
         if refreshes:
             try:
                 found = await client.refresh(f"rft.{user}-{number}")
@@ -417,7 +421,7 @@ async def all_at_once(client, calls):
 
 
 class TestMiddleware:
-    """Through the whole middleware: the login redirect has the connection opened."""
+    """With the whole middleware: the redirect to TikTok has a connection opened."""
 
     def test_wsgi(self, server):
         """The second login of a process finds a connection that its redirect opened."""
@@ -453,7 +457,9 @@ class TestMiddleware:
     @pytest.mark.parametrize("path", [LOGIN, "/private"])
     @pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
     async def test_asgi(self, server, anyio_backend, path):
-        """With a lifespan the first login finds one, also if a guard began it."""
+        """With a lifespan the first login finds a connection, also if a guard began the
+        login.
+        """
         app = TikTokOAuthMiddleware(
             starlette_app(),
             make_settings(endpoints=server.endpoints, timeout=TIMEOUT),
@@ -479,7 +485,7 @@ class TestMiddleware:
         await app.aclose()
 
 
-# Other threads may be there: from Python 3.12 on, fork() warns of them.
+# Other threads may be running: from Python 3.12 on, fork() warns of them.
 @pytest.mark.filterwarnings("ignore:This process.*fork:DeprecationWarning")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_forked_worker(server):

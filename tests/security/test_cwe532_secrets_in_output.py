@@ -1,8 +1,8 @@
-"""Secrets stay inside: in no log, event, page, header, repr, exception or traceback.
+"""No log, event, page, header, repr, exception or traceback contains a secret.
 
-A stand-in records every secret it handles, and repeats what it is sent in each of its
-errors. Every journey and fault runs at DEBUG; then all that came out is searched for
-each secret, raw, percent-encoded, in hex and in base64 at any offset.
+A stand-in records every secret that it handles, and repeats what it is sent in each of
+its errors. Every flow and fault runs at DEBUG; then all output is searched for each
+secret: raw, percent-encoded, in hex, and in base64 at any offset.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Listening(MeddledTikTok):
         text = f"bad {' '.join(echo(value) for value in sent)}"
         error = answer.get("error")
         if isinstance(error, str) and error:
-            # TikTok's free text repeats whatever it was sent.
+            # The error's text repeats everything that was sent.
             answer["error_description"] = text
         elif isinstance(error, dict) and error.get("code") != "ok":
             error["message"] = text
@@ -126,7 +126,7 @@ REASONS = {
 
 
 def hits(secrets, report):
-    """Return the lines that hold a secret in any spelling, with the secret."""
+    """Return the lines that contain a secret in any spelling, with the secret."""
     return [
         (line[:400], one)
         for secret in secrets
@@ -137,7 +137,7 @@ def hits(secrets, report):
 
 
 def test_spellings():
-    """The search finds a secret inside other text that was encoded whole."""
+    """The search finds a secret inside a text that was encoded as a whole."""
     wanted = spellings("act.secret!1.va")
     for text in (b"a act.secret!1.va b", b"aa act.secret!1.va", b"act.secret!1.va"):
         for report in (
@@ -150,13 +150,14 @@ def test_spellings():
             assert any(one in report for one in wanted), report
 
 
-# --- the journeys ------------------------------------------------------------------
+# --- the flows ---------------------------------------------------------------------
 
 
 def faults(world, browser):
-    """Go through what `everything` leaves out: each way in which a flow can fail."""
+    """Make each flow fail in every way, which `everything` does not do."""
     tiktok, other = world.tiktok, world.browser()
-    # Callbacks: too late, without a code, with an error, of nobody, by another method.
+    # Callbacks: too late, without a code, with an error, of an unknown login, by
+    # another method.
     callback = browser.consent(browser.begin())
     world.clock.advance(601)
     assert browser.get(callback).status_code == 400
@@ -183,7 +184,7 @@ def faults(world, browser):
     for error in ("access_token_invalid", "internal_error", "scope_not_authorized"):
         tiktok.fail("user_info", error=error)
         assert browser.log_in().status_code == 303
-    # Refreshes that fail for now.
+    # Refreshes that fail temporarily.
     for fault in (
         {"error": "invalid_client"},
         {"error": "unauthorized_client"},
@@ -242,7 +243,7 @@ def our_app(world):
 
 
 class Inside:
-    """Sits in the app's place: keeps what it is shown of who is signed in, and raises."""
+    """An app that keeps each request's TikTokAuth, and raises."""
 
     def __init__(self, world):
         self.seen, self.world = [], world
@@ -282,7 +283,7 @@ def tiktok(settings, clock):
 
 @pytest.fixture(params=["in process", "over a socket"])
 def listening(request, shell, store, settings, tiktok, clock):
-    """Return a world whose stand-in is reached in one way or the other."""
+    """Return a world whose stand-in is reached by a transport or by real HTTP."""
     with ExitStack() as stack:
         world = World(shell, settings, tiktok, store, clock, [], stack)
         changes = {"webhook_path": HOOK, "disconnect_path": DISCONNECT}
@@ -309,7 +310,7 @@ def listening(request, shell, store, settings, tiktok, clock):
 
 
 class Watch:
-    """Collects a world's output, and the secrets that it was given."""
+    """Collects a world's output, and the secrets that it received."""
 
     def __init__(self, world, tiktok):
         self.secrets = tiktok.secrets
@@ -334,10 +335,10 @@ class Watch:
         shown = []
         for name, value in response.headers.multi_items():
             if name == "set-cookie":
-                # By its own header, and nowhere else.
+                # The cookie is expected in its own header, and nowhere else.
                 cookie, _, attributes = value.partition(";")
                 report = cookie.partition("=")[2]
-                # The one that a logout leaves says no more than that it is there.
+                # The cookie that a logout sets has no secret.
                 if report not in ("", "1"):
                     parts = {report.partition(".")[0], report.rpartition(".")[2]}
                     self.secrets |= {report, *parts}
@@ -353,19 +354,21 @@ class Watch:
 
 
 def lines_of(caplog):
-    """Return all that any formatter could print of each record that is ours or below us."""
+    """Return everything that a formatter could print of the package's records and its
+    libraries'.
+    """
     formatter = logging.Formatter("%(name)s %(levelname)s %(message)s %(stack_info)s")
     return [
         f"{formatter.format(record)} {vars(record)!r}"
         for record in caplog.records
-        # Of the test's own browsers, which ask the app and not TikTok.
+        # Logged by the test's browsers, which call the app and not TikTok.
         if "app.example.com" not in record.getMessage()
     ]
 
 
 @pytest.fixture
 def everything_logged(caplog):
-    """Have every logger there is say everything, however often it says it."""
+    """Set every logger to DEBUG, without the limit on repeated lines."""
     seldom = list(logger.filters)
     for one in seldom:
         logger.removeFilter(one)
@@ -386,7 +389,7 @@ def everything_logged(caplog):
 
 
 def test_nothing_comes_out(listening, tiktok, everything_logged):
-    """No secret is in any event, any line of any log, nor any answer of ours."""
+    """No secret is in any event, log line, or answer of the middleware."""
     world = listening
     watch = Watch(world, tiktok)
     everything(world)
@@ -400,7 +403,8 @@ def test_nothing_comes_out(listening, tiktok, everything_logged):
     assert sum("***" in line for line in lines) > 5
     assert len(watch.secrets) > 100
     assert len(watch.responses) > 500
-    # What is expected, and all of this is, prints no traceback; each record is a line.
+    # All of these failures are expected: none logs a traceback, and each record is one
+    # line.
     ours = [r for r in everything_logged.records if r.name == PACKAGE]
     assert not [r for r in ours if r.exc_info or r.stack_info or "\n" in r.getMessage()]
     assert {e.reason for e in world.events} <= REASONS
@@ -412,9 +416,11 @@ def test_nothing_comes_out(listening, tiktok, everything_logged):
 
 
 def ours(roots):
-    """Return every object of the package's classes, and what keeps its keys, in reach."""
+    """Return all reachable objects of the package, and those of libraries that keep its
+    keys.
+    """
     seen, found, waiting = set(), [], deque(roots)
-    # Through a function lies its module, and through that the whole interpreter.
+    # A function leads to its module, and that to the whole interpreter.
     closed = (types.ModuleType, types.FunctionType, types.FrameType, type)
     while waiting:
         one = waiting.popleft()
@@ -426,7 +432,7 @@ def ours(roots):
         ):
             continue
         seen.add(id(one))
-        # itsdangerous keeps our keys, Authlib's client is below ours.
+        # itsdangerous keeps our keys, and our client uses Authlib's.
         if any(kind.__module__.startswith(KEEPERS) for kind in type(one).__mro__):
             found.append(one)
         waiting.extend(gc.get_referents(one))
@@ -434,7 +440,7 @@ def ours(roots):
 
 
 def shown(one):
-    """Return all that the usual ways of printing make of an object."""
+    """Return an object's texts by the usual ways of printing."""
     yield repr(one)
     yield str(one)
     yield f"{one}"
@@ -443,8 +449,8 @@ def shown(one):
     if hasattr(one, "__dict__"):
         yield repr(vars(one))
         yield repr(sorted(map(repr, vars(one).values())))
-    # Flows, which are dataclasses too, compare by identity: they hold locks and TLS
-    # contexts, so that `asdict` fails on them.
+    # Flows are dataclasses, too, but compare by identity: they contain locks and TLS
+    # contexts, on which `asdict` fails.
     if dataclasses.is_dataclass(one) and type(one).__eq__ is not object.__eq__:
         yield repr(dataclasses.asdict(one))
         yield repr(dataclasses.astuple(one))
@@ -484,11 +490,11 @@ def test_objects(listening, tiktok):
         "Refresh",
         "LoginFlow",
     }
-    # Under ASGI the event loop has it.
+    # Under ASGI the event loop keeps it.
     assert ("_SyncClient" in kinds) == (world.shell == "wsgi")
     report = [line for one in found for line in shown(one)]
     assert hits(watch.secrets, report) == []
-    # Keys that are derived from the listed ones are bytes, and print otherwise.
+    # Derived keys are bytes, which print differently.
     for purpose in ("session", "grant", "login"):
         derived = derive(
             world.settings.secret_keys[0], world.settings.client_key, purpose
@@ -500,8 +506,8 @@ def test_objects(listening, tiktok):
 def test_traceback(listening, tiktok):
     """An exception of the app's shows no secret in the locals of our frames.
 
-    What the server put into the scope or environ, the request's own cookies included,
-    is in those by its nature.
+    The scope or environ, with the request's own cookies, is not counted: it comes from
+    the server.
     """
     world = listening
     watch = Watch(world, tiktok)
@@ -509,7 +515,7 @@ def test_traceback(listening, tiktok):
     browser = world.browser()
     browser.log_in()
     assert browser.me()["token"]
-    for advance in (0, 2, LIFE):  # from memory, from the store, and renewed
+    for advance in (0, 2, LIFE):  # from the cache, from the store, and refreshed
         world.clock.advance(advance)
         with pytest.raises(ZeroDivisionError) as raised:
             browser.get("/raises")
@@ -560,7 +566,9 @@ def test_password_of_a_store():
 
 
 def test_errors_of_the_network():
-    """The errors of the HTTP library, which hold the request, come out of nothing."""
+    """Errors of the HTTP library, which contain the request, are never raised to
+    callers.
+    """
 
     def fails(request):
         message = f"could not send {request.content!r}"

@@ -1,4 +1,4 @@
-"""The Redis store beyond the contract: outages, timeouts, secrets."""
+"""The Redis store in addition to the contract: outages, timeouts, secrets."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def store(redis_url: str) -> Iterator[RedisStore]:
 
 
 def calls(url: str) -> dict[str, int]:
-    """Return how often each command was run, without those of this function."""
+    """Return how often each command was run, except by this function."""
     with redis.Redis.from_url(url) as client:
         stats = client.info("commandstats")
     counts = {
@@ -80,7 +80,7 @@ def test_a_read_is_one_command(redis_url: str, store: RedisStore) -> None:
 
 @pytest.mark.anyio
 async def test_a_read_in_a_loop_is_one_command(redis_url: str) -> None:
-    """Ten reads of the asyncio methods are ten GETs and no other command."""
+    """Ten reads with the asyncio methods are ten GETs and no other command."""
     store = RedisStore(redis_url)
     await store.aget("row")
     before = calls(redis_url)
@@ -109,7 +109,7 @@ def test_a_server_that_forgot_the_script_is_taught_again(
 
 
 def test_rows_expire_in_the_server(redis_url: str, store: RedisStore) -> None:
-    """Every row carries its time to live, to the millisecond."""
+    """Every row has its time to live at the server, in milliseconds."""
     store.compare_and_set("life", None, b"value", 1.2345)
     store.compare_and_set("life", b"value", b"new", 60.5)
     with redis.Redis.from_url(redis_url) as client:
@@ -120,7 +120,9 @@ def test_rows_expire_in_the_server(redis_url: str, store: RedisStore) -> None:
 
 
 class LosesAnswers:
-    """Lets a command through and drops the connection before its answer, once."""
+    """A proxy that passes a command on and drops the connection before its answer,
+    once.
+    """
 
     def __init__(self, client: Any) -> None:
         self.left = 0
@@ -150,7 +152,7 @@ class LosesAnswers:
 def test_a_swap_whose_answer_is_lost_is_still_true(
     store: RedisStore, request: pytest.FixtureRequest
 ) -> None:
-    """A swap that took place returns True, though its first answer was lost."""
+    """A swap that took place returns True even if its first answer was lost."""
     key = request.node.name
     with LosesAnswers(store._connections().client) as answers:
         store.get(key)
@@ -253,7 +255,7 @@ def test_a_silent_server_is_an_error_in_time() -> None:
         with pytest.raises(StoreError):
             store.get("row")
         store.close()
-        # A caller that waited again would have connected again.
+        # A second attempt would have connected again.
         silent.accept()[0].close()
         silent.setblocking(False)
         with pytest.raises(BlockingIOError):
@@ -262,7 +264,7 @@ def test_a_silent_server_is_an_error_in_time() -> None:
 
 @pytest.mark.anyio
 async def test_a_silent_server_is_an_error_in_a_loop(redis_server: Any) -> None:
-    """The asyncio methods wait for one timeout as well, without blocking the loop."""
+    """The asyncio methods also wait for only one timeout, without blocking the loop."""
     store = RedisStore(redis_server.url, timeout=5)
     await store.aget("row")
     redis_server.process.send_signal(signal.SIGSTOP)
@@ -283,7 +285,7 @@ async def test_a_silent_server_is_an_error_in_a_loop(redis_server: Any) -> None:
 
 
 def test_another_kind_of_row_is_an_error(redis_url: str, store: RedisStore) -> None:
-    """A row that is no string is an error and not a missing one."""
+    """A row that is not a string is an error, and does not count as missing."""
     with redis.Redis.from_url(redis_url) as client:
         client.lpush("a list", "value")
         with pytest.raises(StoreError, match="WRONGTYPE, another program keeps"):
@@ -327,7 +329,7 @@ def test_each_loop_has_connections_of_its_own(redis_url: str) -> None:
 
 
 def test_both_faces_see_the_same_rows(redis_url: str, store: RedisStore) -> None:
-    """A row written by one kind of method is read by the other."""
+    """Blocking methods read rows that asyncio methods wrote, and the reverse."""
     store.compare_and_set("faces", None, b"value", 60)
 
     async def use() -> bytes | None:
@@ -342,11 +344,11 @@ def test_both_faces_see_the_same_rows(redis_url: str, store: RedisStore) -> None
 
 
 def test_a_connection_closed_under_a_waiting_call(redis_server: Any) -> None:
-    """A call is repeated if another thread dropped its connection, however late."""
+    """A call is repeated if another thread closed its connection, at any moment."""
     store = RedisStore(redis_server.url, timeout=2.5)
     store.compare_and_set("row", None, b"1", 60)
     connections = store._connections()
-    pool = connections.pool  # about to be emptied, as `pool` is read only for that
+    pool = connections.pool  # `pool` is read only to be emptied
     [connection] = pool._connections
     with redis.Redis.from_url(redis_server.url) as client:
         client.client_pause(2600)
@@ -371,7 +373,7 @@ def test_a_connection_closed_under_a_waiting_call(redis_server: Any) -> None:
 
 
 def test_aclose_under_trio(store: RedisStore) -> None:
-    """Under Trio aclose closes the connections that served there."""
+    """Under Trio, aclose closes the connections that were used there."""
     store.compare_and_set("row of trio", None, b"1", 60)
     trio.run(store.aclose)
     assert not store._by_process
@@ -462,7 +464,9 @@ def test_decoding_is_refused(redis_url: str, made: str) -> None:
 
 
 def test_what_is_no_client_is_refused() -> None:
-    """A value that is no URL or client is a ConfigurationError that names it."""
+    """A value that is neither a URL nor a client is a ConfigurationError that
+    names it.
+    """
 
     class Coredis:
         """A client of another library: some names are the same, not all."""
@@ -508,7 +512,7 @@ def test_the_cause_of_no_connection(
     with closing(socket.socket()) as taken:
         taken.bind(("127.0.0.1", 0))
         url = change(redis_url, taken.getsockname()[1])
-        # To TLS a server of plain text gives no answer at all.
+        # A plain-text server does not answer TLS at all.
         store = RedisStore(url, timeout=0.5 if "rediss" in url else HANGS)
 
         async def ask_in_a_loop() -> None:

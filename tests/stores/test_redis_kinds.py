@@ -1,7 +1,7 @@
-"""The Redis store over every other kind of client and server, all of them real.
+"""The Redis store with every other kind of client and server, all of them real.
 
 valkey-py, clusters, Sentinel, unix sockets and TLS, each blocking and in a loop. The
-contract runs over each with rows that the tests age, so that it waits for no lifetime.
+contract runs over each; the tests shorten the rows' lifetimes instead of waiting.
 """
 
 from __future__ import annotations
@@ -54,7 +54,9 @@ MASTER = "master-of-tests"
 
 
 def soon(is_so: Callable[[], object], seconds: float = 20) -> None:
-    """Wait until something is so; an error of Redis or a store is a no."""
+    """Wait until a condition is true; an error of Redis or of a store counts as
+    false.
+    """
     deadline = time.monotonic() + seconds
     while True:
         try:
@@ -67,7 +69,7 @@ def soon(is_so: Callable[[], object], seconds: float = 20) -> None:
 
 
 class Servers:
-    """Processes of redis-server on ports of their own; `kill` ends them all."""
+    """Processes of redis-server on free ports; `kill` ends them all."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -102,7 +104,7 @@ class Servers:
 
 @contextmanager
 def servers_of_a_test() -> Iterator[Servers]:
-    # Not below pytest's directories, whose names may be too long for a socket.
+    # Not in pytest's directories, whose names may be too long for a socket.
     with tempfile.TemporaryDirectory(prefix="redis-") as directory:
         servers = Servers(Path(directory))
         try:
@@ -124,7 +126,7 @@ def plain_port(servers: Servers) -> int:
 
 @pytest.fixture
 def nowhere() -> Iterator[int]:
-    """Return a port that is bound, without a listener."""
+    """Return a bound port without a listener."""
     with closing(socket.socket()) as taken:
         taken.bind((HERE, 0))
         yield taken.getsockname()[1]
@@ -134,7 +136,7 @@ def nowhere() -> Iterator[int]:
 
 
 class Library:
-    """redis-py or valkey-py, which has the classes of redis-py by the same names."""
+    """redis-py or valkey-py, whose classes have the same names."""
 
     def __init__(self, name: str) -> None:
         self.blocking: Any = pytest.importorskip(name)
@@ -146,7 +148,7 @@ class Library:
         self._backoff: Any = pytest.importorskip(f"{name}.backoff")
 
     def once(self, *, in_a_loop: bool = False) -> dict[str, Any]:
-        """Return options of a client that tries once."""
+        """Return options for a client that tries only once."""
         retry = self._loop_retry if in_a_loop else self._blocking_retry
         return {
             "retry": retry.Retry(self._backoff.NoBackoff(), 0),
@@ -164,7 +166,7 @@ def library(request: pytest.FixtureRequest) -> Library:
 
 
 class Aged:
-    """Ages the rows of a test, on every server, instead of waiting."""
+    """Shortens the lifetimes of a test's rows on every server, instead of waiting."""
 
     lifetime = 60.0
 
@@ -200,7 +202,7 @@ class ByClient(Aged, StoreContract):
 
 
 class ClientTwins(Twins):
-    """The asyncio face of a store over a client, which is closed with it."""
+    """The asyncio methods of a store over a client, which is closed with the store."""
 
     def __init__(self, client: Any, *others: Any) -> None:
         store = RedisStore(client)
@@ -267,7 +269,7 @@ class TestValkeyInALoop(OnPlain, ByLoopClient):
 
 
 class Cluster:
-    """Nodes that share the slots, each with a blocking client of its own."""
+    """The nodes of a cluster, each with a blocking client."""
 
     def __init__(self, servers: Servers, size: int, slots: int = SLOTS) -> None:
         self.servers = servers
@@ -315,7 +317,7 @@ class Cluster:
 
     @contextmanager
     def silent(self, number: int) -> Iterator[None]:
-        """Let a node say nothing inside, though it is there."""
+        """A context manager in which a node is up, but does not answer."""
         process = self.servers.by_port[self.ports[number]]
         process.send_signal(signal.SIGSTOP)
         try:
@@ -324,7 +326,7 @@ class Cluster:
             process.send_signal(signal.SIGCONT)
 
     def rows_in(self, slot: int) -> set[str]:
-        """Return the keys in a slot, of the node that has it: other tests' as well."""
+        """Return the keys in a slot, including those of other tests."""
         node = self.nodes[self.owner(slot)]
         return set(node.execute_command("CLUSTER GETKEYSINSLOT", slot, 100))
 
@@ -379,7 +381,7 @@ class OnCluster(Aged):
         key: str,
         cluster: Cluster,
     ) -> None:
-        """Keys are listed from every node, and past the first page of each."""
+        """All pages of keys are listed from every node."""
         prefix = f"{key[:-1]}:".replace("{", "")
         rows = sorted(f"{prefix}{{{number}}}" for number in range(60))
         for row in rows:
@@ -424,7 +426,7 @@ class OnCluster(Aged):
     def test_a_silent_node_is_an_error(
         self, store: Any, key: str, cluster: Cluster
     ) -> None:
-        """Rows of a silent node are errors until it answers again."""
+        """Reading a row of a silent node is an error until the node answers again."""
         store.compare_and_set(key, None, b"value", _LONG)
         with cluster.silent(cluster.owner(cluster.slot(key))):
             with pytest.raises(StoreError):
@@ -433,7 +435,7 @@ class OnCluster(Aged):
                 store.compare_and_set(key, b"value", b"new", _LONG)
         soon(lambda: store.get(key) in {b"value", b"new"})
 
-    # valkey-py may go on to ask the silent node where the others are.
+    # valkey-py may still ask the silent node for the other nodes' addresses.
     @pytest.mark.parametrize("library", ["redis"], indirect=True)
     @pytest.mark.parametrize("patience", [0.5])
     def test_a_silent_node_fails_its_rows_alone(
@@ -494,7 +496,7 @@ class TestClusterInALoop(OnCluster, ByLoopClient):
     def test_the_first_use_is_by_many_tasks(
         self, open_store: Callable[[], ClientTwins], key: str, cluster: Cluster
     ) -> None:
-        """Tasks that are the first to use a client, all at once, see no error."""
+        """Many tasks that are the first to use a client, at once, see no error."""
 
         async def use() -> list[bool]:
             twins = open_store()
@@ -563,7 +565,7 @@ class Watched:
         with redis.Redis(port=self.sentinel) as sentinel:
             ask = partial(sentinel.sentinel_slaves, MASTER)
             soon(lambda: self.replica in [each["port"] for each in ask()])
-            # It makes a replica of an old master after some of these, which are long.
+            # Sentinel makes a replica of the old master after several such periods.
             for period in ("PUBLISH-PERIOD", "INFO-PERIOD"):
                 sentinel.execute_command("SENTINEL DEBUG", period, 200)
 
@@ -582,7 +584,7 @@ def master_for(library: Library, port: int) -> Any:
 
 
 def master_twins(library: Library, port: int) -> ClientTwins:
-    """Return what `master_for` does for asyncio."""
+    """Return the asyncio methods of a store over a client from a Sentinel."""
     once = library.once(in_a_loop=True)
     made = library.loop_sentinel.Sentinel
     found = made([(HERE, port)], sentinel_kwargs=once, **once)
@@ -628,14 +630,14 @@ class TestSentinelInALoop(OnWatched, ByLoopClient):
 
 @pytest.fixture
 def watched_alone(_has_redis: None) -> Iterator[Watched]:
-    """Return a master, a replica and a Sentinel of one test's own."""
+    """Return a master, a replica and a Sentinel that only this test uses."""
     with servers_of_a_test() as servers:
         yield Watched(servers)
 
 
 @pytest.fixture
 def followers(watched_alone: Watched) -> Iterator[dict[str, Any]]:
-    """Return stores over clients of both libraries, blocking and in a loop."""
+    """Return stores over clients of both libraries, blocking and asyncio."""
     with ExitStack() as stack:
         stores: dict[str, Any] = {}
         for name in ("redis", "valkey"):
@@ -652,11 +654,11 @@ def followers(watched_alone: Watched) -> Iterator[dict[str, Any]]:
 
 
 def follow(followers: dict[str, Any], port: int) -> None:
-    """Use the stores until all write to a server; none may see its row missing."""
+    """Use the stores until all write to a given server; no store may miss its row."""
 
     def arrived(name: str, store: Any) -> bool:
         trace = uuid.uuid4().hex
-        # Earlier writes reach it as well, through the old master.
+        # Earlier writes reach that server, too, through the old master.
         has_turned = new.info("replication")["role"] == "master"
         try:
             assert store.get(name) == b"kept"
@@ -678,7 +680,7 @@ def follow(followers: dict[str, Any], port: int) -> None:
 def test_a_failover_is_followed(
     watched_alone: Watched, followers: dict[str, Any]
 ) -> None:
-    """Clients from Sentinel follow a failover, and see StoreErrors at the worst."""
+    """Clients from Sentinel follow a failover; at worst they see StoreErrors."""
     with redis.Redis(port=watched_alone.sentinel) as sentinel:
         soon(lambda: sentinel.execute_command("SENTINEL FAILOVER", MASTER))
     follow(followers, watched_alone.replica)
@@ -791,8 +793,8 @@ def tls_url(servers: Servers, certificate: Certificate) -> str:
 
 @pytest.fixture(scope="module")
 def trusting_url(tls_url: str, certificate: Certificate) -> str:
-    """Return a URL that names whom to trust."""
-    # Longer than usual: many handshakes at once take a busy machine a while.
+    """Return a URL that names the trusted certificate."""
+    # Longer than usual: many handshakes at once take long on a busy machine.
     patience = "socket_timeout=15&socket_connect_timeout=15"
     return f"{tls_url}?ssl_ca_certs={certificate.path}&{patience}"
 
@@ -829,7 +831,9 @@ class TestTlsInALoop(OnTls, ByUrlInALoop):
 
 @pytest.fixture(params=["blocking", "in a loop"])
 def opened(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Any]]:
-    """Return what opens a store from a URL, to be used by its plain names."""
+    """Return a function that opens a store from a URL; its methods are called by their
+    plain names.
+    """
     with ExitStack() as stack:
 
         def in_a_loop(url: str) -> Any:
@@ -862,7 +866,9 @@ def test_plain_text_to_tls_is_an_error(
 
 
 class LosesItsConnection(redis.asyncio.Connection):
-    """A connection that ends while it is written to, as asyncio says it: no errno."""
+    """A connection that ends during a write, with asyncio's error, which has no
+    errno.
+    """
 
     async def send_packed_command(self, *_arguments: Any, **_options: Any) -> None:
         try:
@@ -873,7 +879,9 @@ class LosesItsConnection(redis.asyncio.Connection):
 
 
 def test_a_connection_lost_in_a_loop_has_its_meaning(tls_url: str) -> None:
-    """An end of the connection that asyncio reports without a number is explained."""
+    """The error of a lost connection has an explanation, even if asyncio reports no
+    errno.
+    """
     pool = redis.asyncio.ConnectionPool.from_url(
         tls_url.replace("rediss://", "redis://"), connection_class=LosesItsConnection
     )

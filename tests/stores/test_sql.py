@@ -37,14 +37,14 @@ def some_table() -> str:
 
 
 def made(url: str, **options: Any) -> SQLStore:
-    """Return a store with a table of its own."""
+    """Return a store with its own table."""
     store = SQLStore(url, table=some_table(), **options)
     store.create_table()
     return store
 
 
 def elsewhere(server: Server, driver: str) -> str:
-    """Return a URL like the server's, on a port where no server listens."""
+    """Return the server's URL with a port at which no server listens."""
     return server.url(driver).replace(str(server.port), str(free_port()))
 
 
@@ -124,7 +124,7 @@ class TestAsyncmy(OnMariaDB, InALoop):
 
 
 class TestEngine(OnPostgreSQL, Blocking):
-    """The contract, on an Engine of the app's own, with its own isolation level."""
+    """The contract, on the app's Engine, which has another isolation level."""
 
     @pytest.fixture
     def store(self, server: Server) -> Iterator[SQLStore]:
@@ -140,7 +140,7 @@ class TestEngine(OnPostgreSQL, Blocking):
 
 
 class TestAsyncEngine(OnMariaDB, InALoop):
-    """The contract, on an AsyncEngine of the app's own."""
+    """The contract, on the app's AsyncEngine."""
 
     @pytest.fixture
     def open_store(self, server: Server) -> Callable[[], Any]:
@@ -196,7 +196,7 @@ def kept(store: SQLStore) -> Any:
     return connection
 
 
-# --- what a database does to what it is given ----------------------------------------
+# --- keys, rows and times in the database --------------------------------------------
 
 
 @pytest.mark.parametrize("other", ["Row", "ROW", "row ", "row\t", "r\u00f6w"])
@@ -224,7 +224,7 @@ def test_a_read_is_one_statement(store: SQLStore) -> None:
 
 
 def test_expired_rows_are_swept(store: SQLStore) -> None:
-    """Swaps delete rows that have expired, a hundred at a time at most."""
+    """A swap deletes expired rows, at most a hundred at a time."""
     for number in range(40):
         store.compare_and_set(f"old-{number}", None, b"1", 0.001)
     time.sleep(0.01)
@@ -236,7 +236,9 @@ def test_expired_rows_are_swept(store: SQLStore) -> None:
 
 
 def test_the_clock_is_the_databases(server: Server) -> None:
-    """Hosts whose clocks are days apart agree when a row expires."""
+    """Expiry uses the database's clock: hosts whose clocks are days apart agree
+    on it.
+    """
     store = made(server.url())
     other = SQLStore(server.url(), table=store.table.name)
     assert store._rows._clock is None
@@ -250,7 +252,7 @@ def test_the_clock_is_the_databases(server: Server) -> None:
 
 
 def test_a_missing_table_is_named(server: Server) -> None:
-    """Without its table the store's error names the table, and how to create it."""
+    """If the table is missing, the error names it and says how to create it."""
     store = SQLStore(server.url(), table=some_table())
     with pytest.raises(StoreError, match="no such table: create it with"):
         store.get("row")
@@ -262,12 +264,12 @@ def test_a_missing_table_is_named(server: Server) -> None:
 
 @pytest.fixture(params=[PostgreSQL, MariaDB], ids=["postgresql", "mariadb"])
 def mortal(request: pytest.FixtureRequest) -> Iterator[Server]:
-    """Return a server of one test's own."""
+    """Return a server that only this test uses."""
     yield from running(request.param)
 
 
 def test_a_restart_costs_no_error(mortal: Server) -> None:
-    """Connections that died with a restart are replaced without an error."""
+    """Connections that a restart of the server closed are replaced without an error."""
     store = made(mortal.url())
     store.compare_and_set("row", None, b"1", 600)
     mortal.kill()
@@ -287,9 +289,9 @@ class Watched:
     """The connections of an engine: records statements, and may lose an answer."""
 
     def __init__(self, engine: sa.Engine) -> None:
-        #: Answers that get lost from now on.
+        #: The number of answers that will be lost.
         self.left = 0
-        #: Called with each statement before it is sent.
+        #: A function that is called with each statement before it is sent.
         self.before: Callable[[str], object] = lambda _: None
         self.driver: Any = engine.dialect.loaded_dbapi
         connect = engine.raw_connection
@@ -322,7 +324,7 @@ class WatchedConnection:
 
 
 class WatchedCursor:
-    """A cursor of the driver's that may lose the answer."""
+    """A cursor of the driver that may lose an answer."""
 
     def __init__(self, connection: Any, watched: Watched) -> None:
         self._connection, self._watched = connection, watched
@@ -340,7 +342,7 @@ class WatchedCursor:
 
 
 def test_a_lost_answer_is_recognized(store: SQLStore) -> None:
-    """A swap whose answer got lost has taken place once, and says so."""
+    """A swap whose answer is lost takes place once, and returns True."""
     answers = Watched(store._source.connections().engine)
     answers.left = 1
     assert store.compare_and_set("row", None, b"first", 60) is True
@@ -356,7 +358,9 @@ def test_a_lost_answer_is_recognized(store: SQLStore) -> None:
 
 
 def test_a_loss_while_a_lost_answer_is_searched_is_an_error(store: SQLStore) -> None:
-    """A connection lost again, while looking whether a swap took place, is an error."""
+    """If the connection is lost again while the store checks whether a swap took place,
+    it is an error.
+    """
     answers = Watched(store._source.connections().engine)
 
     def lose_the_look(statement: str) -> None:
@@ -372,7 +376,7 @@ def test_a_loss_while_a_lost_answer_is_searched_is_an_error(store: SQLStore) -> 
 
 
 def test_a_write_that_waits_too_long_is_not_sent_again(server: Server) -> None:
-    """Behind a locked row a swap waits once for the timeout, and is sent once."""
+    """A swap that waits for a locked row fails after one timeout, and is sent once."""
     store = made(server.url(), timeout=1)
     sent: list[str] = []
     Watched(store._source.connections().engine).before = sent.append
@@ -389,14 +393,14 @@ def test_a_write_that_waits_too_long_is_not_sent_again(server: Server) -> None:
 
 
 def test_keys_beyond_ascii_are_listed(store: SQLStore) -> None:
-    """A key is listed whatever character its prefix is followed by."""
+    """Listing finds keys in which any character follows the prefix."""
     for key in ("p~", "p\x7f", "pé", "p😀", "q"):
         store.compare_and_set(key, None, b"1", 60)
     assert sorted(store.keys("p")) == sorted(["p~", "p\x7f", "pé", "p😀"])
 
 
 def test_aclose_under_trio(store: SQLStore) -> None:
-    """Under Trio aclose closes the connections that served there."""
+    """Under Trio, aclose closes the connections that were used there."""
     store.compare_and_set("row", None, b"1", 60)
     trio.run(store.aclose)
     assert store._source._by_process is None
@@ -404,7 +408,7 @@ def test_aclose_under_trio(store: SQLStore) -> None:
 
 
 def test_a_server_that_became_read_only_is_left(server: Server) -> None:
-    """A connection that refuses writes after a failover is replaced, once."""
+    """A connection that refuses writes after a failover is replaced once."""
     store = made(server.url())
     store.get("row")
     cursor = kept(store).cursor()
@@ -517,7 +521,7 @@ def _child(url: str, table: str, answers: Any) -> None:
 
 
 def test_processes_swap_without_a_loss(store: SQLStore, server: Server) -> None:
-    """One of four processes wins each row, and no increment is lost."""
+    """Of four processes exactly one creates each row, and no increment is lost."""
     context = multiprocessing.get_context("spawn")
     answers = context.Queue()
     arguments = (server.url(), store.table.name, answers)
@@ -531,10 +535,10 @@ def test_processes_swap_without_a_loss(store: SQLStore, server: Server) -> None:
     assert store.get("counter") == b"200"
 
 
-# Threads of other tests may still be ending: from 3.12 on, fork() warns of them.
+# Threads of other tests may still be running: from 3.12 on, fork() warns of them.
 @pytest.mark.filterwarnings("ignore:This process.*fork:DeprecationWarning")
 def test_a_forked_child_has_connections_of_its_own(store: SQLStore) -> None:
-    """A child of fork() reads and writes, and the parent's connection stays whole."""
+    """A forked child can read and write, and the parent's connection still works."""
     store.compare_and_set("row", None, b"1", 60)
     child = os.fork()
     if not child:
@@ -583,7 +587,9 @@ def kept_in_loop(store: SQLStore) -> list[Any]:
 
 @pytest.mark.parametrize("driver", LOOP_DRIVERS)
 def test_tasks_share_eight_connections(loop_url: str) -> None:
-    """A hundred tasks at once get each its own row, over eight connections at most."""
+    """A hundred tasks at once each get their own row, over at most eight
+    connections.
+    """
 
     async def use(store: SQLStore) -> None:
         async def own(number: int) -> bool:
@@ -623,7 +629,7 @@ def test_a_cancelled_read_leaves_no_answer_behind(loop_url: str) -> None:
 def test_connections_closed_by_the_server_are_replaced_in_a_loop(
     driver: str, loop_url: str
 ) -> None:
-    """Reads and writes go on without an error when the server has ended them."""
+    """Reads and writes succeed after the server has closed the connections."""
 
     async def use(store: SQLStore) -> None:
         await asyncio.gather(*(store.aget("row") for _ in range(4)))
@@ -638,14 +644,14 @@ def test_connections_closed_by_the_server_are_replaced_in_a_loop(
 
 
 def _end_connections(driver: str, url: str, store: SQLStore) -> None:
-    """Let the server end every connection that the store keeps."""
+    """Have the server close every connection that the store keeps."""
     kept = kept_in_loop(store)
     assert kept
     engine = sa.create_engine(blocking_url(url), isolation_level="AUTOCOMMIT")
     with engine.connect() as admin:
         for each in kept:
             if driver == "asyncmy":
-                with suppress(sa.exc.DBAPIError):  # ended already
+                with suppress(sa.exc.DBAPIError):  # closed already
                     admin.exec_driver_sql(f"KILL {each.thread_id()}")
                 continue
             is_psycopg = driver == "psycopg"
@@ -656,7 +662,7 @@ def _end_connections(driver: str, url: str, store: SQLStore) -> None:
 
 @pytest.mark.parametrize("driver", ["psycopg", "asyncpg"])
 def test_a_statement_that_is_given_up_ends_at_the_server(loop_url: str) -> None:
-    """Reads that wait for a lock do not go on at the server after their timeout."""
+    """Reads that wait for a lock are cancelled at the server when they time out."""
     engine = sa.create_engine(blocking_url(loop_url))
 
     async def use(store: SQLStore) -> None:
@@ -665,7 +671,7 @@ def test_a_statement_that_is_given_up_ends_at_the_server(loop_url: str) -> None:
             f" WHERE wait_event_type = 'Lock' AND query LIKE '%{store.table.name}%'"
         )
         with engine.connect() as lock, engine.connect() as admin:
-            # In a transaction the view would stay as it was read first.
+            # Within a transaction the view would keep showing what it showed first.
             admin.execution_options(isolation_level="AUTOCOMMIT")
             lock.exec_driver_sql(f"LOCK TABLE {store.table.name}")
             store._source.loop_connections().timeout = 0.3
@@ -685,7 +691,7 @@ def test_a_statement_that_is_given_up_ends_at_the_server(loop_url: str) -> None:
 def test_refused_connections_leave_the_others_in_use(
     driver: str, loop_url: str
 ) -> None:
-    """After the server refused a connection, reads go on over the one that is open."""
+    """If the server refuses further connections, reads use the one that is open."""
     table, user = some_table(), f"user{uuid.uuid4().hex[:8]}"
     owner = SQLStore(blocking_url(loop_url), table=table)
     owner.create_table()
@@ -723,14 +729,14 @@ def test_refused_connections_leave_the_others_in_use(
 
 @pytest.mark.parametrize("driver", LOOP_DRIVERS)
 def test_a_loop_that_ended_without_closing_is_forgotten(loop_url: str) -> None:
-    """A store whose loop was not closed by aclose() works in the next loop."""
+    """A store works in the next loop even without aclose() in the previous one."""
     store = SQLStore(loop_url, table=some_table())
 
     async def use() -> bytes | None:
         await store.acreate_table()
         await store.acompare_and_set("row", None, b"1", 60)
         found = await store.aget("row")
-        # What the store itself leaves to the next loop is not closed here.
+        # Connections that the store leaves for the next loop are not closed here.
         for connection in kept_in_loop(store):
             connection.close() if driver_is_asyncmy else await connection.close()
         return found
@@ -742,7 +748,7 @@ def test_a_loop_that_ended_without_closing_is_forgotten(loop_url: str) -> None:
 
 @pytest.mark.parametrize("name", ["file:/{}?vfs=memdb&", "file::memory:?cache=shared&"])
 def test_a_shared_database_in_memory(name: str) -> None:
-    """SQLite's database in memory that threads share, named by a URI, keeps its rows."""
+    """A SQLite database in memory that threads share and a URI names keeps its rows."""
     url = f"sqlite:///{name.format(some_table())}uri=true"
     store, found = made(url), []
     assert store.compare_and_set("row", None, b"1", 600)
@@ -764,7 +770,7 @@ def test_a_busy_pool_is_an_error(server: Server) -> None:
     store.close()
 
 
-# --- what it is made from ----------------------------------------------------------------
+# --- building a store ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -783,13 +789,15 @@ def test_what_is_no_database_is_refused(given: Any, match: str) -> None:
 
 
 def test_a_password_is_not_shown() -> None:
-    """The store's repr has no password in it."""
+    """The store's repr contains no password."""
     store = SQLStore("postgresql+psycopg://me:hunter2hunter2@db/app")
     assert "hunter2" not in repr(store)
 
 
 def test_a_driver_for_a_loop_alone_says_so(server: Server) -> None:
-    """Where calls must block, a driver for asyncio alone is named as the mistake."""
+    """Blocking calls over a driver that only supports asyncio raise an error that names
+    it.
+    """
     driver = "asyncpg" if server.url().startswith("postgresql") else "asyncmy"
     with pytest.raises(ConfigurationError, match="name a driver that blocks"):
         SQLStore(server.url(driver)).get("row")
@@ -812,7 +820,7 @@ def test_one_url_serves_both_worlds(postgresql: Server) -> None:
 
 
 def test_a_schema(postgresql: Server) -> None:
-    """The table can live in a schema of its own."""
+    """The table can be in another schema."""
     engine = sa.create_engine(postgresql.url())
     with engine.begin() as connection:
         connection.exec_driver_sql("CREATE SCHEMA IF NOT EXISTS apart")
@@ -857,6 +865,8 @@ def test_settings_name_a_database(url: str) -> None:
     ],
 )
 def test_what_names_no_database_is_refused(url: str, match: str) -> None:
-    """A URL that no store can be opened from is refused; the error lists kinds."""
+    """A URL from which no store can be opened is refused; the error lists the kinds of
+    store.
+    """
     with pytest.raises(ConfigurationError, match=match):
         open_store(url)

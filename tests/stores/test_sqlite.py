@@ -1,4 +1,4 @@
-"""The SQLite store beyond the contract: files, processes, failures."""
+"""The SQLite store in addition to the contract: files, processes, failures."""
 
 from __future__ import annotations
 
@@ -66,13 +66,13 @@ def python(program: str, *args: object, **options: object) -> subprocess.Popen[s
 
 
 def test_nothing_is_made_before_the_first_use(path: Path) -> None:
-    """Making a store touches no file."""
+    """Building a store does not touch the file."""
     SQLiteStore(path)
     assert not path.exists()
 
 
 def test_only_the_owner_may_read(store: SQLiteStore, path: Path) -> None:
-    """The file and the two beside it have mode 0600, whatever the umask allows."""
+    """The database and its two companion files have mode 0600, whatever the umask."""
     before = os.umask(0)
     try:
         store.compare_and_set("row", None, b"value", 60)
@@ -87,7 +87,7 @@ def test_only_the_owner_may_read(store: SQLiteStore, path: Path) -> None:
 
 
 def test_writes_are_on_the_disk(store: SQLiteStore) -> None:
-    """The journal is a WAL, and every commit is synchronous."""
+    """The database uses a WAL, and every commit is synchronous."""
     store.get("row")
     execute = store._local.execute
     assert execute("PRAGMA journal_mode").fetchone()[0] == b"wal"
@@ -95,7 +95,7 @@ def test_writes_are_on_the_disk(store: SQLiteStore) -> None:
 
 
 def test_rows_outlive_the_store(store: SQLiteStore, path: Path) -> None:
-    """Rows of one store are read by another from the same file."""
+    """Another store on the same file reads the rows."""
     store.compare_and_set("row", None, b"value", 60)
     store.close()
     again = SQLiteStore(path)
@@ -112,7 +112,9 @@ def test_a_closed_store_opens_again(store: SQLiteStore) -> None:
 
 
 def test_close_closes_the_connections_of_all_threads(store: SQLiteStore) -> None:
-    """close() reaches what other threads have open, and they may go on."""
+    """close() closes the connections of other threads, which may use the store
+    afterwards.
+    """
     used, closed, report = threading.Event(), threading.Event(), []
 
     def use() -> None:
@@ -158,7 +160,7 @@ def test_a_relative_path_stays_where_it_was(
 
 
 def test_a_path_is_no_uri(tmp_path: Path) -> None:
-    """Characters that mean something in a URI are part of the file's name."""
+    """Characters with a meaning in URIs are part of the file's name."""
     path = tmp_path / "a?mode=memory#%41 b.sqlite3"
     store = SQLiteStore(path)
     store.compare_and_set("row", None, b"value", 60)
@@ -187,7 +189,7 @@ def test_expired_rows_leave_the_file(path: Path, clock: Any) -> None:
 def test_what_is_no_database_is_an_error(
     store: SQLiteStore, path: Path, content: bytes
 ) -> None:
-    """A file with something else in it is an error, and left as it is."""
+    """A file that is not a database is an error, and is left unchanged."""
     path.write_bytes(content)
     with pytest.raises(StoreError, match="NOTADB"):
         store.get("row")
@@ -208,7 +210,7 @@ def test_what_is_no_database_is_an_error(
 def test_a_foreign_database_is_an_error(
     store: SQLiteStore, path: Path, made: str
 ) -> None:
-    """A database of another application is an error, and left as it is."""
+    """Another application's database is an error, and is left unchanged."""
     with closing(sqlite3.connect(path)) as foreign:
         foreign.execute(made)
         foreign.commit()
@@ -221,7 +223,7 @@ def test_a_foreign_database_is_an_error(
 
 
 def test_another_layout_is_an_error(store: SQLiteStore, path: Path) -> None:
-    """A file of ours from a version with another layout is an error."""
+    """The store's own file with another version's layout is an error."""
     store.get("row")
     store.close()
     with closing(sqlite3.connect(path)) as newer:
@@ -231,7 +233,7 @@ def test_another_layout_is_an_error(store: SQLiteStore, path: Path) -> None:
 
 
 def test_a_damaged_file_is_an_error(store: SQLiteStore, path: Path) -> None:
-    """Pages that make no sense are an error, and never a new file."""
+    """Damaged pages are an error, and the file is not replaced."""
     for number in range(50):
         store.compare_and_set(f"row{number}", None, b"x" * 500, 60)
     store.close()
@@ -252,7 +254,9 @@ def test_an_empty_file_is_taken(store: SQLiteStore, path: Path) -> None:
 
 
 def test_a_file_that_vanished_is_an_error(store: SQLiteStore, path: Path) -> None:
-    """A file that is deleted under the store is not made again."""
+    """A file that is deleted while the store uses it is an error, and not created
+    again.
+    """
     store.compare_and_set("row", None, b"value", 60)
     for each in list(path.parent.iterdir()):
         each.unlink()
@@ -265,7 +269,9 @@ def test_a_file_that_vanished_is_an_error(store: SQLiteStore, path: Path) -> Non
 
 
 def test_a_file_that_was_exchanged_is_an_error(store: SQLiteStore, path: Path) -> None:
-    """Another file under the same name takes no row that is meant for the first."""
+    """If the file is replaced by another of the same name, nothing is written to that
+    one.
+    """
     store.compare_and_set("row", None, b"value", 60)
     other = SQLiteStore(path.parent / "other.sqlite3")
     other.get("row")
@@ -276,7 +282,7 @@ def test_a_file_that_was_exchanged_is_an_error(store: SQLiteStore, path: Path) -
 
 
 def test_a_row_of_text_reads_as_bytes(store: SQLiteStore, path: Path) -> None:
-    """A row that something else wrote as text comes out as bytes, to be judged."""
+    """A row that another program wrote as text is returned as bytes."""
     store.get("row")
     with closing(sqlite3.connect(path, isolation_level=None)) as foreign:
         foreign.execute("INSERT INTO entries VALUES ('row', 'text', 9e9)")
@@ -287,7 +293,9 @@ def test_a_row_of_text_reads_as_bytes(store: SQLiteStore, path: Path) -> None:
 
 
 def test_a_locked_file_is_an_error_in_time(store: SQLiteStore, path: Path) -> None:
-    """A swap gives up once it waited for the time-out, and works when free again."""
+    """A swap fails after waiting for the timeout, and works once the file is
+    unlocked.
+    """
     store.compare_and_set("row", None, b"old", 60)
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -300,7 +308,7 @@ def test_a_locked_file_is_an_error_in_time(store: SQLiteStore, path: Path) -> No
 
 
 def test_the_queue_and_the_file_are_waited_for_once(path: Path) -> None:
-    """Threads that queue for a locked file give up in time, each by its own time-out."""
+    """Threads that queue for a locked file each fail after their own timeout."""
     took = []
 
     def write() -> None:
@@ -316,7 +324,7 @@ def test_the_queue_and_the_file_are_waited_for_once(path: Path) -> None:
             threads = [threading.Thread(target=write) for _ in range(20)]
             for thread in threads:
                 thread.start()
-                time.sleep(0.02)  # so that each has time left when its turn comes
+                time.sleep(0.02)  # so that each still has time left when it is next
             for thread in threads:
                 thread.join()
             other.execute("ROLLBACK")
@@ -339,7 +347,7 @@ def test_a_write_waits_for_another(path: Path) -> None:
 
 
 def test_an_error_quotes_nothing(store: SQLiteStore, path: Path) -> None:
-    """An error has its cause, and names neither key nor value."""
+    """An error has a cause, and contains neither key nor value."""
     store.get("row")
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -352,22 +360,24 @@ def test_an_error_quotes_nothing(store: SQLiteStore, path: Path) -> None:
 def test_a_lock_that_can_not_be_released_hides_no_error(
     store: SQLiteStore, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The error from inside a lock comes out though releasing fails, with a WARNING."""
+    """An error inside a lock is raised even if releasing fails, which logs a
+    WARNING.
+    """
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         with pytest.raises(sqlite3.Error), store.lock("row", 60):
             other.executescript("BEGIN IMMEDIATE; no such statement")
         other.execute("ROLLBACK")
         with store.lock("row2", 60):
             other.execute("BEGIN IMMEDIATE")
-    # One a second: on a slow machine the second lock has one of its own.
+    # At most one warning a second: on a slow machine the second lock logs another.
     assert {record.levelname for record in caplog.records} == {"WARNING"}
     assert "expire by itself" in caplog.text
 
 
 @forks
 def test_a_read_only_file_is_an_error(in_a_child: Any) -> None:
-    """Where nothing may be written, swaps are errors and the file stays as it is."""
-    with tempfile.TemporaryDirectory() as home:  # whose parents all may enter
+    """If nothing may be written, swaps are errors and the file stays unchanged."""
+    with tempfile.TemporaryDirectory() as home:  # all users may enter its parents
         path = Path(home) / "store.sqlite3"
         store = SQLiteStore(path)
         store.compare_and_set("row", None, b"value", 60)
@@ -376,7 +386,7 @@ def test_a_read_only_file_is_an_error(in_a_child: Any) -> None:
         Path(home).chmod(0o555)
 
         def swap() -> object:
-            if os.geteuid() == 0:  # whom no mode keeps from writing
+            if os.geteuid() == 0:  # root may write whatever the mode
                 os.setuid(65_534)
             try:
                 return store.compare_and_set("row", b"value", b"new", 60)
@@ -395,9 +405,9 @@ def test_a_read_only_file_is_an_error(in_a_child: Any) -> None:
 def test_a_store_that_is_collected_closes_its_connections(
     path: Path, *, is_held: bool
 ) -> None:
-    """A store that goes in a cycle of references is closed, and nothing is warned of.
+    """A store that is collected in a cycle of references is closed without a warning.
 
-    Python 3.13 and newer warn of a connection that nobody closed, which fails here.
+    Python 3.13 and newer warn of an unclosed connection, which fails this test.
     """
     store: Any = SQLiteStore(path)
     store.get("row")
@@ -414,7 +424,7 @@ def test_a_store_that_is_collected_closes_its_connections(
 def test_a_child_leaves_its_parents_connections_alone(
     in_a_child: Any, store: SQLiteStore
 ) -> None:
-    """A forked child has a connection of its own, and closes none of its parent's."""
+    """A forked child opens its own connection, and closes none of its parent's."""
     store.compare_and_set("row", None, b"parent", 60)
     here, entered, leave = store._local.connection, threading.Event(), threading.Event()
     theirs: list[sqlite3.Connection] = []
@@ -434,10 +444,10 @@ def test_a_child_leaves_its_parents_connections_alone(
         swapped = store.compare_and_set("row", b"parent", b"child", 60)
         store.close()
         inherited = here.handle.execute("SELECT 1").fetchone()
-        gc.collect()  # PyPy has not collected the other thread's by itself
+        gc.collect()  # PyPy does not collect the other thread's by itself
         return seen, swapped, inherited, theirs[0] in module._parents
 
-    # The other thread's is kept; the forking thread's is here in `here`.
+    # The other thread's connection is kept; the forking thread's is in `here`.
     assert in_a_child(use) == "(b'parent', True, (1,), True)"
     assert store.get("row") == b"child"
     assert store.compare_and_set("row", b"child", b"parent again", 60) is True
@@ -449,7 +459,7 @@ def test_a_child_leaves_its_parents_connections_alone(
 def test_a_child_does_not_wait_for_its_parents_lock(
     in_a_child: Any, store: SQLiteStore
 ) -> None:
-    """A child forked while its parent opens a file opens one itself."""
+    """A child that is forked while its parent opens a file can open the file itself."""
     with SQLiteStore._opening:
         assert in_a_child(lambda: store.get("row")) == "None"
 
@@ -470,7 +480,7 @@ store.close()
 
 
 def test_no_increment_is_lost_between_processes(path: Path) -> None:
-    """Four processes that make the file together count to 1000 by swapping."""
+    """Four processes that create the file together count to 1000 by swapping."""
     workers = [python(COUNT, path) for _ in range(4)]
     for worker in workers:
         worker.communicate(timeout=120)
@@ -494,7 +504,9 @@ while True:
 
 
 def test_what_was_answered_outlives_a_crash(path: Path) -> None:
-    """Every acknowledged row of a killed process is there, in a sound file."""
+    """All rows that a process wrote before it was killed are there, and the file is
+    sound.
+    """
     worker = python(WRITE, path)
     assert worker.stdout is not None
     for line in worker.stdout:
@@ -513,7 +525,9 @@ def test_what_was_answered_outlives_a_crash(path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["_CREATE", "_REPLACE", "_DELETE", "_GET", "_KEYS"])
 def test_placeholders_have_no_numbers(name):
-    """Newer Pythons take a tuple for bare placeholders only; 3.14 refuses others."""
+    """No statement has numbered placeholders, which Python 3.14 refuses with a
+    tuple.
+    """
     from tiktok_oauth_middleware.stores import sqlite
 
     statement = getattr(sqlite, name)
@@ -522,7 +536,9 @@ def test_placeholders_have_no_numbers(name):
 
 
 def test_row_of_broken_text(store, path):
-    """Text that is no UTF-8, as one changed bit makes it, is a row, and can be replaced."""
+    """A row of text that is not valid UTF-8, such as after a flipped bit, can be read
+    and replaced.
+    """
     store.compare_and_set("row", None, b"sealed", 60)
     with closing(sqlite3.connect(path, isolation_level=None)) as foreign:
         foreign.execute("UPDATE entries SET value = CAST(x'ff80' AS TEXT)")
@@ -553,7 +569,7 @@ def restored(path: Path) -> Path:
 
 
 def test_a_restored_file_has_a_wal(restored: Path) -> None:
-    """A file that a backup left without a WAL has one from its first opening on."""
+    """A file that a backup left without a WAL gets one when it is first opened."""
     store = SQLiteStore(restored)
     assert store.get("row") == b"value"
     assert journal(restored) == "wal"
@@ -561,7 +577,7 @@ def test_a_restored_file_has_a_wal(restored: Path) -> None:
 
 
 def test_a_wal_that_was_taken_away_comes_back(store: SQLiteStore, path: Path) -> None:
-    """Each opening checks, not only the first."""
+    """Every opening restores a missing WAL, not only the first."""
     store.compare_and_set("row", None, b"value", 600)
     store.close()
     with closing(sqlite3.connect(path)) as other:
@@ -571,7 +587,7 @@ def test_a_wal_that_was_taken_away_comes_back(store: SQLiteStore, path: Path) ->
 
 
 def test_a_restored_file_is_read_while_another_writes(restored: Path) -> None:
-    """Reads of a restored file wait for no writer."""
+    """Reads of a restored file do not wait for a writer."""
     store = SQLiteStore(restored)
     store.get("row")
     with closing(sqlite3.connect(restored, isolation_level=None)) as other:
@@ -584,11 +600,11 @@ def test_a_restored_file_is_read_while_another_writes(restored: Path) -> None:
 
 @contextmanager
 def unwritable(path: Path) -> Iterator[None]:
-    """Act as a user who may not write a file, nor make any beside it."""
+    """Act as a user who may write neither a file nor its directory."""
     user = os.geteuid()
     path.chmod(0o444)
     path.parent.chmod(0o555)
-    if user == 0:  # whom no mode keeps from writing
+    if user == 0:  # root may write whatever the mode
         os.seteuid(65_534)
     try:
         yield
@@ -608,9 +624,9 @@ def open_home() -> Iterator[Path]:
 
 @forks
 def test_an_unwritable_file_is_read(open_home: Path) -> None:
-    """A file beside which nothing can be made is read; swaps are errors, until it can.
+    """A file in an unwritable directory is read; swaps are errors until it is writable.
 
-    Both by the same connections, and with no restart in between.
+    The same connections do both, without a restart.
     """
     store = SQLiteStore(open_home)
     store.compare_and_set("row", None, b"value", 600)
@@ -628,7 +644,7 @@ def test_an_unwritable_file_is_read(open_home: Path) -> None:
 
 @forks
 def test_an_unwritable_file_is_not_believed_to_stay(open_home: Path) -> None:
-    """Another process's write to such a file is seen by the next read."""
+    """The next read of such a file sees another process's write."""
     store = SQLiteStore(open_home)
     store.compare_and_set("row", None, b"1", 600)
     store.close()
@@ -649,7 +665,7 @@ def test_an_unwritable_file_is_not_believed_to_stay(open_home: Path) -> None:
 
 
 def test_a_file_that_was_repaired_is_used_again(store: SQLiteStore, path: Path) -> None:
-    """A connection that met a damaged page does not go on with it."""
+    """A connection that read a damaged page works after the file was repaired."""
     for number in range(50):
         store.compare_and_set(f"row{number}", None, b"x" * 500, 600)
     store.close()

@@ -1,4 +1,6 @@
-"""FakeTikTok keeps TikTok's rules: docs and shapes as in the wire contract."""
+"""FakeTikTok follows TikTok's rules, as its documentation and captured answers show
+them.
+"""
 
 from __future__ import annotations
 
@@ -35,14 +37,14 @@ FORM = {"content-type": protocol.FORM}
 
 
 class App:
-    """An app that is registered at a stand-in, and sends any request."""
+    """An app that is registered at a stand-in and can send it any request."""
 
     def __init__(self, fake):
         self.fake = fake
         self.verifier = secrets.token_urlsafe(32)
 
     def url(self, **changes):
-        """Return an authorize address; None leaves a parameter out."""
+        """Return an authorize address; a parameter whose value is None is left out."""
         query = {
             "client_key": KEY,
             "response_type": "code",
@@ -57,7 +59,7 @@ class App:
         return f"{protocol.AUTHORIZE}?{urlencode(given)}"
 
     def consent(self, choice=None, **changes):
-        """Return the callback's query."""
+        """Answer the consent page, and return the query of the callback."""
         url = self.fake.consent(self.url(**changes), **(choice or {}))
         return dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
 
@@ -90,7 +92,7 @@ class App:
         return self.exchange(self.consent(choice)["code"])
 
     def user(self, token, fields="open_id"):
-        """Return status and body of the user-info endpoint."""
+        """Return the status and body of the user-info endpoint's answer."""
         headers = {"authorization": f"Bearer {token}"} if token else {}
         query = "" if fields is None else f"?{urlencode({'fields': fields})}"
         reply = self.fake.handle("GET", protocol.USER_INFO + query, headers, b"")
@@ -109,14 +111,16 @@ def app(fake):
 
 class TestAuthorize:
     def test_callback(self, app):
-        """Consent comes back with a code, what was granted, and the state."""
+        """The callback after a consent has a code, the granted scopes, and the
+        state.
+        """
         query = app.consent()
         assert set(query) == {"code", "scopes", "state"}
         assert query["scopes"] == "user.info.basic,video.list"
         assert query["state"] == "a-state"
 
     def test_code_needs_care(self, app):
-        """A code holds * and !, percent-encoded in the callback."""
+        """A code contains * and !, which are percent-encoded in the callback."""
         url = app.fake.consent(app.url())
         assert "%2A" in url
         assert "%21" in url
@@ -124,7 +128,9 @@ class TestAuthorize:
         assert re.fullmatch(r"[A-Za-z0-9_-]+\*1![0-9]{4}\.va", query["code"])
 
     def test_data_centres(self, app):
-        """Codes come from several data centres, and tokens from that of their code."""
+        """Codes name one of several data centres, and tokens name the one of their
+        code.
+        """
         seen = set()
         for _ in range(3):
             code = app.consent()["code"]
@@ -139,12 +145,12 @@ class TestAuthorize:
         assert seen == {"va", "u1", "e1"}
 
     def test_subset(self, app):
-        """A person grants any subset, none included."""
+        """A person can grant any subset of the scopes, or none."""
         assert app.consent({"scopes": []})["scopes"] == ""
         assert app.consent({"scopes": ["video.list"]})["scopes"] == "video.list"
 
     def test_never_more(self, app):
-        """Nothing is granted that was not asked for."""
+        """Only requested scopes are granted."""
         granted = app.consent({"scopes": ["video.list", "video.upload"]})["scopes"]
         assert granted == "video.list"
 
@@ -222,7 +228,9 @@ class TestAuthorize:
         ],
     )
     def test_any_redirect_uri(self, clock, uri):
-        """Where none is registered, a redirect URI still keeps TikTok's rules."""
+        """If no redirect URI is registered, a request's must still follow TikTok's
+        rules.
+        """
         with pytest.raises(ConsentRefused):
             App(FakeTikTok(clock=clock)).consent(redirect_uri=uri)
 
@@ -243,7 +251,7 @@ class TestAuthorize:
 
 
 class TestSilentReconnection:
-    """A user who consented before gets no page, whatever scopes are requested now."""
+    """A user who consented before sees no page, whatever scopes are requested now."""
 
     MORE = "user.info.basic,video.list,video.upload"
 
@@ -271,18 +279,18 @@ class TestSilentReconnection:
         assert app.consent(scope=self.MORE)["scopes"] == "user.info.basic"
 
     def test_not_asked_is_kept(self, app):
-        """A page decides on the scopes that it shows; the others stay as they were."""
+        """A consent page changes only the scopes that it shows."""
         app.consent()
         app.consent(scope="user.info.basic,video.upload", disable_auto_auth="1")
         assert app.consent(scope=self.MORE)["scopes"] == self.MORE
 
     def test_no_more_than_asked(self, app):
-        """A request for fewer scopes than were consented to is granted those."""
+        """A request for some of the scopes consented to is granted only these."""
         app.consent()
         assert app.consent(scope="video.list")["scopes"] == "video.list"
 
     def test_nothing_in_common(self, app):
-        """Where nothing that is asked for was consented to, the page is shown."""
+        """The page is shown if none of the requested scopes was consented to."""
         app.consent(scope="user.info.basic")
         assert app.consent(scope="video.upload")["scopes"] == "video.upload"
 
@@ -295,13 +303,13 @@ class TestSilentReconnection:
         assert app.consent(same)["scopes"] == "user.info.basic,video.list"
 
     def test_cancelled(self, app):
-        """A person can turn back without the page, and the consent stays."""
+        """A person can cancel a login without a page, and the earlier consent stays."""
         app.consent(scope="user.info.basic")
         assert app.consent({"deny": True})["error"] == "access_denied"
         assert app.consent()["scopes"] == "user.info.basic"
 
     def test_consent_ends(self, app, fake, clock):
-        """When the grant's life is over the page is shown again."""
+        """The page is shown again after the grant has expired."""
         app.consent(scope="user.info.basic")
         clock.advance(fake.refresh_lifetime)
         assert app.consent(scope=self.MORE)["scopes"] == self.MORE
@@ -309,7 +317,9 @@ class TestSilentReconnection:
 
 class TestExchange:
     def test_success(self, app, fake):
-        """The answer is flat, with TikTok's names, and tokens shaped as TikTok's."""
+        """The answer is a flat object with TikTok's names, and tokens of
+        TikTok's form.
+        """
         answer = app.log_in()
         assert answer["open_id"] == fake.people[0].open_id
         assert answer["access_token"].startswith("act.")
@@ -321,7 +331,7 @@ class TestExchange:
         assert answer["token_type"] == "Bearer"
 
     def test_read_by_us(self, app):
-        """Our own reader of TikTok's answers takes it."""
+        """The package's own reader of TikTok's answers accepts it."""
         code = app.consent()["code"]
         reply = app.post(
             protocol.TOKEN,
@@ -359,7 +369,7 @@ class TestExchange:
         "wrong", [{"redirect_uri": REDIRECT + "/"}, {"code_verifier": "x" * 43}]
     )
     def test_failure_burns(self, app, wrong):
-        """An exchange that fails burns the code."""
+        """A failed exchange uses up the code."""
         code = app.consent()["code"]
         assert app.exchange(code, **wrong)["error"] == "invalid_request"
         assert app.exchange(code)["error"] == "invalid_grant"
@@ -371,7 +381,7 @@ class TestExchange:
         assert app.exchange(code)["error"] == "invalid_grant"
 
     def test_redirect_uri(self, app):
-        """The redirect URI is the same string as in authorize."""
+        """The redirect URI must be the same string as in the authorize request."""
         answer = app.exchange(app.consent()["code"], redirect_uri=REDIRECT + "?")
         assert answer["error"] == "invalid_request"
         assert "Redirect_uri is not matched" in answer["error_description"]
@@ -388,14 +398,16 @@ class TestExchange:
         )
 
     def test_hex_challenge(self, app):
-        """TikTok's own vector, in hex, passes."""
+        """TikTok's own example of a challenge, in hex, passes."""
         verifier = "gaeCq5mVvbhA8Ce6w5O9XBVIKMkySgv-_9A-rnhm9Ns"
         right = "e6a178b120743d08509508f269652b0bdf91e29332921bc9e9744fd3dd41bfef"
         code = app.consent(code_challenge=right)["code"]
         assert "access_token" in app.exchange(code, code_verifier=verifier)
 
     def test_verifier_alone(self, app):
-        """A verifier without a challenge fails, and so does the reverse."""
+        """A verifier without a challenge fails, and so does a challenge without a
+        verifier.
+        """
         bare = {"code_challenge": None, "code_challenge_method": None}
         answer = app.exchange(app.consent(**bare)["code"])
         assert answer["error"] == "invalid_request"
@@ -403,7 +415,7 @@ class TestExchange:
         assert answer["error"] == "invalid_request"
 
     def test_without_pkce(self, app):
-        """On the web neither is fine too."""
+        """On the web a login also works with neither challenge nor verifier."""
         bare = {"code_challenge": None, "code_challenge_method": None}
         code = app.consent(**bare)["code"]
         assert "access_token" in app.exchange(code, code_verifier=None)
@@ -421,7 +433,7 @@ class TestExchange:
         ],
     )
     def test_gateway(self, fake, url, method):
-        """Without the last slash, or with another method, the answer is plain 404."""
+        """Without the last slash, or with another method, the answer is a plain 404."""
         reply = fake.handle(method, url, FORM, b"")
         assert (reply.status, reply.body) == (404, b"Unsupported path(Janus)")
         assert dict(reply.headers)["content-type"].startswith("text/plain")
@@ -437,7 +449,9 @@ class TestExchange:
         ],
     )
     def test_headers(self, app, headers, text):
-        """Only the bare content type passes, and no Authorization header."""
+        """A content type with parameters is refused, and so is an Authorization
+        header.
+        """
         reply = app.post(protocol.TOKEN, headers, grant_type="refresh_token")
         answer = json.loads(reply.body)
         assert reply.status == 200
@@ -456,7 +470,7 @@ class TestExchange:
         ],
     )
     def test_fields(self, app, fields, error):
-        """A form that is not TikTok's fails, with status 200 and a log id."""
+        """A form with wrong fields fails, with status 200 and a log id."""
         fields = {"grant_type": "refresh_token", "refresh_token": "rft.x", **fields}
         reply = app.post(protocol.TOKEN, **fields)
         answer = json.loads(reply.body)
@@ -486,7 +500,7 @@ class TestRefresh:
         assert "access_token" in app.refresh(second["refresh_token"])
 
     def test_read_by_us(self, app):
-        """Our own reader takes the refusal for a dead grant."""
+        """The package's own reader takes the refusal as a revoked grant."""
         reply = app.post(
             protocol.TOKEN, grant_type="refresh_token", refresh_token="rft.gone"
         )
@@ -494,7 +508,9 @@ class TestRefresh:
             token_response.read_token(reply.status, reply.body)
 
     def test_grace(self, app, fake, clock):
-        """With a grace the old refresh token works for so long, and no longer."""
+        """With a grace period, the old refresh token works until that period is
+        over.
+        """
         fake.grace = 10
         old = app.log_in()["refresh_token"]
         app.refresh(old)
@@ -504,7 +520,7 @@ class TestRefresh:
         assert app.refresh(old)["error"] == "invalid_grant"
 
     def test_expires(self, app, fake, clock):
-        """A refresh token ends when TikTok said it would."""
+        """A refresh token expires after the lifetime that its answer named."""
         fake.refresh_lifetime = 100
         answer = app.log_in()
         assert answer["refresh_expires_in"] == 100
@@ -512,7 +528,7 @@ class TestRefresh:
         assert app.refresh(answer["refresh_token"])["error"] == "invalid_grant"
 
     def test_counts_down(self, app, clock):
-        """The life of a refresh token counts down from the consent."""
+        """The lifetime of a refresh token counts down from the consent."""
         token = app.log_in()["refresh_token"]
         clock.advance(7292)
         answer = app.refresh(token)
@@ -523,7 +539,9 @@ class TestRefresh:
         assert answer["refresh_expires_in"] == 15552000 - 8292
 
     def test_rotation_renews_nothing(self, app, clock):
-        """A chain of refreshes ends with the grant, and not later."""
+        """Refreshing does not extend a grant: a chain of refreshes ends when the grant
+        does.
+        """
         token = app.log_in()["refresh_token"]
         for _ in range(15):
             clock.advance(12 * 86400 - 1)
@@ -538,7 +556,7 @@ class TestRefresh:
         assert app.log_in()["refresh_expires_in"] == 15552000
 
     def test_reconnection_renews_nothing(self, app, fake, clock):
-        """A login without a page can be made to renew nothing: it is open."""
+        """The stand-in can be set not to renew a grant at a login without a page."""
         fake.provider.reconnection_renews = False
         app.log_in()
         clock.advance(86400)
@@ -547,13 +565,13 @@ class TestRefresh:
         assert app.exchange(code)["refresh_expires_in"] == 15552000
 
     def test_counts_from_the_exchange(self, app, clock):
-        """An exchange names the whole life, as captured ones do."""
+        """An exchange's answer names the whole lifetime, as captured answers do."""
         code = app.consent()["code"]
         clock.advance(7)
         assert app.exchange(code)["refresh_expires_in"] == 15552000
 
     def test_not_an_access_token(self, app):
-        """An access token refreshes nothing."""
+        """An access token is not accepted as a refresh token."""
         answer = app.log_in()
         assert app.refresh(answer["access_token"])["error"] == "invalid_grant"
 
@@ -566,7 +584,7 @@ class TestRefresh:
 
 class TestRevoke:
     def test_everything_ends(self, app, fake):
-        """A revoke ends every token of that user, and no other's."""
+        """A revoke ends all tokens of that user, and no other user's."""
         one, two = app.log_in(), app.log_in()
         other = app.log_in(person=fake.people[1])
         assert app.revoke(one["access_token"]).status == 200
@@ -575,7 +593,9 @@ class TestRevoke:
         assert app.user(other["access_token"])[0] == 200
 
     def test_both_successes(self, app):
-        """A success is an empty body or an empty object, in turn; we read both."""
+        """The body of a success is alternately empty and an empty object; both are
+        read.
+        """
         bodies = set()
         for _ in range(2):
             reply = app.revoke(app.log_in()["access_token"])
@@ -607,7 +627,9 @@ class TestRevoke:
 
 class TestUserInfo:
     def test_fields(self, app, fake):
-        """Only what was asked for comes back, beside an error that says ok."""
+        """The answer has only the requested fields, and an error object with the code
+        "ok".
+        """
         token = app.log_in()["access_token"]
         status, answer = app.user(token, "display_name,open_id")
         assert status == 200
@@ -618,7 +640,7 @@ class TestUserInfo:
         }
 
     def test_every_scope(self, app):
-        """With every scope, every field of TikTok's table is there."""
+        """With every scope, the answer has every field of TikTok's table."""
         url = "user.info.basic,user.info.profile,user.info.stats"
         token = app.exchange(app.consent(scope=url)["code"])["access_token"]
         names = [name for fields in user_info.FIELDS.values() for name in fields]
@@ -634,19 +656,19 @@ class TestUserInfo:
 
     @pytest.mark.parametrize("fields", [None, "", "open_id,email"])
     def test_bad_fields(self, app, fields):
-        """Fields are required, and known."""
+        """A request without fields, or with unknown ones, fails."""
         status, answer = app.user(app.log_in()["access_token"], fields)
         assert (status, answer["error"]["code"]) == (400, "invalid_params")
 
     @pytest.mark.parametrize("token", ["", "act.unknown"])
     def test_no_token(self, app, token):
-        """Without a valid token it is 401, in the nested shape."""
+        """Without a valid token the answer is 401, with a nested error object."""
         status, answer = app.user(token)
         assert (status, answer["error"]["code"]) == (401, "access_token_invalid")
         assert answer["data"] == {}
 
     def test_expired(self, app, clock):
-        """An access token ends when TikTok said it would."""
+        """An access token expires after the lifetime that its answer named."""
         token = app.log_in()["access_token"]
         clock.advance(7199)
         assert app.user(token)[0] == 200
@@ -660,14 +682,16 @@ class TestFaults:
             return http.post(protocol.TOKEN, data={"grant_type": "refresh_token"})
 
     def test_status(self, fake):
-        """An endpoint fails a chosen number of times, then works again."""
+        """An endpoint fails as many times as the test asked for, then works again."""
         fake.fail("token", times=2, status=503, headers={"Retry-After": "7"})
         replies = [self.call(fake) for _ in range(3)]
         assert [reply.status_code for reply in replies] == [503, 503, 200]
         assert replies[0].headers["retry-after"] == "7"
 
     def test_error_and_body(self, fake):
-        """An error comes in TikTok's shape with status 200, a body as it is."""
+        """A chosen error is sent in TikTok's form with status 200, a chosen body
+        unchanged.
+        """
         fake.fail("token", error="server_error")
         fake.fail("token", body=b"<html>")
         first, second = self.call(fake), self.call(fake)
@@ -675,12 +699,14 @@ class TestFaults:
         assert (second.status_code, second.content) == (200, b"<html>")
 
     def test_one_endpoint(self, app, fake):
-        """One endpoint that fails leaves the others alone."""
+        """A failing endpoint does not affect the others."""
         fake.fail("revoke", status=500)
         assert "access_token" in app.log_in()
 
     def test_disconnect(self, app, fake):
-        """A dropped connection is an error of the HTTP library, and does nothing."""
+        """A dropped connection is an error of the HTTP library, and the request has no
+        effect.
+        """
         token = app.log_in()["refresh_token"]
         fake.fail("token", disconnect=True)
         with pytest.raises(httpx2.RemoteProtocolError):
@@ -688,7 +714,7 @@ class TestFaults:
         assert "access_token" in app.refresh(token)
 
     def test_lost_answer(self, app, fake):
-        """A lost answer has rotated the token all the same."""
+        """A refresh rotates the token even if its answer is lost."""
         token = app.log_in()["refresh_token"]
         form = urlencode(
             {
@@ -707,12 +733,12 @@ class TestFaults:
         assert app.refresh(token)["error"] == "invalid_grant"
 
     def test_delay(self, fake):
-        """A delay alone answers as usual, late."""
+        """A delayed answer is the usual answer."""
         fake.fail("token", delay=0.05)
         assert self.call(fake).json()["error"] == "invalid_request"
 
     def test_clear_faults(self, fake):
-        """Faults that were switched on can be switched off."""
+        """clear_faults switches off all faults."""
         fake.fail("token", times=100, status=500)
         fake.clear_faults()
         assert self.call(fake).status_code == 200
@@ -722,19 +748,25 @@ class TestSwitches:
     """Faults that a user's tests switch on; `test_clients.py` tests an app's reaction."""
 
     def test_deny_next_login(self, app):
-        """As many people cancel as was said, whatever they decide."""
+        """The next `times` logins are cancelled, whatever the test chooses on
+        the page.
+        """
         app.fake.deny_next_login(times=2)
         answers = [app.consent() for _ in range(3)]
         assert ["code" in answer for answer in answers] == [False, False, True]
 
     def test_expire_next_login(self, app):
-        """The next code is too old, and TikTok says what it says of such."""
+        """The next code is too old, and the exchange fails with TikTok's message for
+        that.
+        """
         app.fake.expire_next_login()
         assert app.log_in()["error_description"] == "Authorization code is expired."
         assert "access_token" in app.log_in()
 
     def test_rotate_away(self, app):
-        """One person's refresh tokens are used up; access tokens and others are not."""
+        """One person's refresh tokens end; access tokens and other people's tokens do
+        not.
+        """
         first, second = app.fake.people[:2]
         mine, theirs = app.log_in(person=first), app.log_in(person=second)
         app.fake.rotate_away(first)
@@ -743,7 +775,7 @@ class TestSwitches:
         assert app.user(mine["access_token"])[0] == 200
 
     def test_rotate_away_everybodys(self, app):
-        """Without a named user all refresh tokens are rotated, and no grace period helps."""
+        """Without a named user all refresh tokens end, even within the grace period."""
         app.fake.grace = 60
         answers = [app.log_in(person=person) for person in app.fake.people[:2]]
         app.fake.rotate_away()
@@ -751,7 +783,9 @@ class TestSwitches:
             assert app.refresh(answer["refresh_token"])["error"] == "invalid_grant"
 
     def test_disconnect(self, app):
-        """A person's tokens are dead, and the delivery that says so is signed."""
+        """A disconnect ends the person's tokens, and returns a signed webhook
+        delivery.
+        """
         person = app.fake.people[1]
         answer = app.log_in(person=person)
         headers, body = app.fake.disconnect(person)
@@ -775,7 +809,7 @@ class TestSwitches:
             client.post(protocol.TOKEN)
 
     def test_advance(self, app, clock):
-        """Time that is let pass is added to the clock that was given."""
+        """The time passed to advance() is added to the test's own clock."""
         before = app.fake.clock()
         app.fake.advance(90)
         clock.advance(10)
@@ -784,7 +818,7 @@ class TestSwitches:
 
 class TestJournal:
     def test_counts(self, app, fake):
-        """Requests are counted by endpoint and grant type, refused ones too."""
+        """Requests are counted by endpoint and grant type, including refused ones."""
         answer = app.log_in()
         app.refresh(answer["refresh_token"])
         app.refresh(answer["refresh_token"])
@@ -813,7 +847,7 @@ class TestJournal:
             assert secret not in shown
 
     def test_lost(self, fake):
-        """A request without an answer is there with status 0."""
+        """A request without an answer is listed with status 0."""
         fake.fail("token", disconnect=True)
         with (
             httpx2.Client(transport=fake.transport) as http,
@@ -863,7 +897,9 @@ class TestTransport:
 class TestWebhook:
     @pytest.mark.parametrize("event", ["authorization.removed", "video.upload.failed"])
     def test_signed(self, fake, clock, event):
-        """A delivery is signed as TikTok signs, and our own reader takes it."""
+        """A delivery is signed as TikTok signs, and the package's own reader accepts
+        it.
+        """
         headers, body = fake.webhook(event, "an-open-id")
         delivery = webhook_delivery.read_webhook(
             headers["tiktok-signature"].encode(),
@@ -875,12 +911,14 @@ class TestWebhook:
         assert (delivery.event, delivery.open_id) == (event, "an-open-id")
 
     def test_content(self, fake):
-        """Content is JSON in a string, with the reason that a test names."""
+        """The content is JSON in a string, and contains the reason that the
+        test chose.
+        """
         _, body = fake.webhook("authorization.removed", "x", {"reason": 4})
         assert json.loads(json.loads(body)["content"]) == {"reason": 4}
 
     def test_anonymous(self, fake):
-        """An event without a user carries none."""
+        """A delivery about no particular user names no user."""
         _, body = fake.webhook("portability.download.ready", None)
         assert "user_openid" not in json.loads(body)
 
@@ -919,12 +957,14 @@ def test_lifetimes_when_built(settings, clock):
 
 @pytest.mark.parametrize("person", PEOPLE, ids=lambda person: person.username)
 def test_open_ids(person):
-    """The people's open_ids have the form of TikTok's today."""
+    """The people's open_ids have today's form of TikTok's open_ids."""
     assert re.fullmatch(r"-000[A-Za-z0-9_-]{32}", person.open_id)
 
 
 def test_for_settings_scopes(clock):
-    """for_settings approves every scope of the settings, known to it or not."""
+    """for_settings approves every scope of the settings, even one that it does not
+    know.
+    """
     settings = make_settings(
         scopes=["user.info.basic", "portability.all.single"],
         optional_scopes=["local.shop.manage", "brand.new.scope"],
@@ -946,7 +986,9 @@ def test_for_settings_scopes(clock):
 
 
 def test_secret_of_settings(settings):
-    """A secret as the settings hold it is the secret, for those who ask in their own."""
+    """client_secret accepts the settings' secret object, and returns it as a
+    plain str.
+    """
     fake = FakeTikTok(client_secret=settings.client_secret)
     assert fake.client_secret == settings.client_secret.reveal()
     assert type(fake.client_secret) is str

@@ -1,4 +1,4 @@
-"""The stand-in besides the login: videos, creator info, links, webhooks."""
+"""The stand-in's other functions: videos, creator info, links, webhooks."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ def token(app):
 
 @pytest.fixture
 def ask(fake, token):
-    """Return a function that asks an endpoint; it returns status and answer."""
+    """Return a function that calls an endpoint and returns the status and the
+    answer.
+    """
 
     def ask(url, given=None, *, fields="id", bearer=token, headers=JSON):
         if fields is not None:
@@ -72,7 +74,7 @@ class TestVideoList:
         assert data["has_more"] is True
 
     def test_pages(self, ask):
-        """The cursor leads through all videos, each once, and then there are no more."""
+        """The cursor leads through all videos, each once."""
         seen, cursor = [], 0
         for _ in range(10):
             data = videos_of(ask(LIST, {"cursor": cursor, "max_count": 20}))
@@ -83,7 +85,7 @@ class TestVideoList:
         assert len(seen) == len(set(seen)) == PEOPLE[0].video_count
 
     def test_before(self, ask):
-        """A moment of one's own gives the videos that were posted before it."""
+        """A time as the cursor gives the videos that were posted before it."""
         first = videos_of(ask(LIST, fields="create_time"))["videos"]
         moment = first[4]["create_time"] * 1000
         data = videos_of(ask(LIST, {"cursor": moment}, fields="create_time"))
@@ -97,7 +99,9 @@ class TestVideoList:
         assert data == {"videos": [], "cursor": 0, "has_more": False}
 
     def test_fields(self, ask):
-        """Only the fields asked for come back, and all of TikTok's can be asked for."""
+        """The answer has only the requested fields; all of TikTok's can be
+        requested.
+        """
         [video, *_] = videos_of(ask(LIST, fields=",".join(VIDEO_FIELDS)))["videos"]
         assert tuple(video) == VIDEO_FIELDS
         assert re.fullmatch(r"7[0-9]{18}", video["id"])
@@ -105,7 +109,7 @@ class TestVideoList:
         assert set(videos_of(ask(LIST, fields="title"))["videos"][0]) == {"title"}
 
     def test_always_the_same(self, ask):
-        """The videos of a person are the same whenever they are asked for."""
+        """A person always has the same videos."""
         fields = "id,title,view_count"
         assert videos_of(ask(LIST, fields=fields)) == videos_of(
             ask(LIST, fields=fields)
@@ -132,7 +136,9 @@ class TestVideoList:
         ],
     )
     def test_invalid(self, ask, given, options):
-        """A request against TikTok's documentation is invalid_params, with status 400."""
+        """A request that breaks TikTok's documentation gets invalid_params, with status
+        400.
+        """
         status, body = ask(LIST, given, **options)
         assert (status, body["data"]) == (400, {})
         assert body["error"]["code"] == "invalid_params"
@@ -145,7 +151,7 @@ class TestVideoList:
 
 class TestVideoQuery:
     def test_found(self, ask):
-        """Those of the ids that are the person's own are answered, and no other."""
+        """The query returns the person's own videos among the ids."""
         known = [v["id"] for v in videos_of(ask(LIST))["videos"]][2:4]
         wanted = {"filters": {"video_ids": [*known, "7000000000000000001"]}}
         found = videos_of(ask(QUERY, wanted))["videos"]
@@ -171,13 +177,13 @@ class TestVideoQuery:
         ],
     )
     def test_invalid(self, ask, given):
-        """It takes one to twenty ids, which are text."""
+        """The query needs one to twenty ids, which are texts."""
         assert ask(QUERY, given)[1]["error"]["code"] == "invalid_params"
 
 
 class TestCreatorInfo:
     def test_shape(self, ask, fake):
-        """It says what an app must show before it posts."""
+        """Creator info has what an app must show before it posts."""
         status, body = ask(CREATOR, fields=None)
         assert (status, body["error"]["code"]) == (200, "ok")
         assert set(body["data"]) == {
@@ -194,7 +200,7 @@ class TestCreatorInfo:
         assert "SELF_ONLY" in body["data"]["privacy_level_options"]
 
     def test_no_body(self, ask):
-        """It needs no body, but the header."""
+        """The request needs no body, but the content type."""
         assert ask(CREATOR, b"", fields=None)[0] == 200
         assert ask(CREATOR, b"", fields=None, headers={})[0] == 400
 
@@ -205,7 +211,9 @@ class TestCreatorInfo:
 )
 class TestErrors:
     def test_scope(self, app, ask, url, scope):
-        """Without its scope an endpoint is scope_not_authorized, whatever is asked."""
+        """Without its scope an endpoint answers scope_not_authorized to every
+        request.
+        """
         others = ",".join(s for s in SCOPES.split(",") if s != scope)
         query = app.consent({"person": app.fake.people[1]}, scope=others)
         bearer = app.exchange(query["code"])["access_token"]
@@ -215,12 +223,12 @@ class TestErrors:
 
     @pytest.mark.parametrize("bearer", ["", "act.unknown"])
     def test_token(self, ask, url, scope, bearer):
-        """Without a valid token it is access_token_invalid."""
+        """Without a valid token the error is access_token_invalid."""
         status, body = ask(url, bearer=bearer)
         assert (status, body["error"]["code"]) == (401, "access_token_invalid")
 
     def test_token_has_ended(self, ask, clock, url, scope):
-        """An access token that has ended is of no use here either."""
+        """An expired access token is refused here, too."""
         clock.advance(7200)
         assert ask(url)[1]["error"]["code"] == "access_token_invalid"
 
@@ -231,7 +239,7 @@ class TestErrors:
             assert (reply.status, reply.body) == (404, b"Unsupported path(Janus)")
 
     def test_faults(self, fake, ask, url, scope):
-        """A fault has the shape and the status that TikTok's pages name for it."""
+        """A fault has the form and the status that TikTok's pages name for it."""
         name = {LIST: "video_list", QUERY: "video_query", CREATOR: "creator_info"}[url]
         fake.fail(name, error="rate_limit_exceeded")
         status, body = ask(url)
@@ -250,14 +258,14 @@ class TestLinks:
         "field", ["avatar_url", "avatar_url_100", "avatar_large_url"]
     )
     def test_shape(self, app, token, clock, field):
-        """A link to an avatar is signed, ends in six hours, and holds ``&``."""
+        """A link to an avatar is signed, expires in six hours, and contains ``&``."""
         query = parse_qs(urlsplit(self.link(app, token, field)).query)
         assert int(query["x-expires"][0]) == clock() + 6 * 3600
         assert query["x-signature"]
         assert "refresh_token" in query
 
     def test_fresh(self, app, token, clock):
-        """Whenever the profile is asked for the link is a new one."""
+        """Each request for the profile returns a new link."""
         before = self.link(app, token)
         clock.advance(3600)
         after = self.link(app, token)
@@ -266,7 +274,7 @@ class TestLinks:
         assert int(query["x-expires"][0]) == clock() + 6 * 3600
 
     def test_ends(self, app, fake, token, clock):
-        """A link is good until its x-expires, and not any longer."""
+        """A link works until its x-expires."""
         link = self.link(app, token)
         clock.advance(6 * 3600 - 1)
         assert fake.provider.links.is_good(link, clock())
@@ -274,7 +282,7 @@ class TestLinks:
         assert not fake.provider.links.is_good(link, clock())
 
     def test_other_life(self, app, fake, token, clock):
-        """How long links are good can be set."""
+        """The lifetime of links can be set."""
         fake.provider.link_lifetime = 47 * 3600
         query = parse_qs(urlsplit(self.link(app, token)).query)
         assert int(query["x-expires"][0]) == clock() + 47 * 3600
@@ -282,7 +290,9 @@ class TestLinks:
 
 class TestRefusals:
     def test_not_eligible(self, app, fake):
-        """An account that may not log in comes back as access_denied, with a reason."""
+        """For an account that may not log in, the callback has access_denied and a
+        reason.
+        """
         fake.refuse_next_login()
         query = app.consent()
         assert query["error"] == "access_denied"
@@ -292,7 +302,7 @@ class TestRefusals:
 
     @pytest.mark.parametrize("error", ["server_error", "temporarily_unavailable"])
     def test_passing(self, app, fake, error):
-        """TikTok's own trouble comes back in the same way."""
+        """A failure of TikTok's own is sent in the callback in the same way."""
         fake.refuse_next_login(error, "Try again later", times=2)
         assert [app.consent()["error"] for _ in range(2)] == [error] * 2
         assert "code" in app.consent()
@@ -316,7 +326,7 @@ class TestRefusals:
         assert app.consent()["error"] == "access_denied"
 
     def test_no_consent(self, app, fake):
-        """A refused login is no consent."""
+        """A refused login does not count as a consent."""
         fake.refuse_next_login()
         app.consent(scope="user.info.basic")
         assert app.consent()["scopes"] == "user.info.basic,video.list"
@@ -346,13 +356,13 @@ class TestRefusals:
 
     @pytest.mark.parametrize("name", ["tokens", "userinfo", "video-list", ""])
     def test_unknown_endpoint(self, fake, name):
-        """A fault or a count of an endpoint that there is not is a test's mistake."""
+        """A fault or a count for an unknown endpoint is an error."""
         for act in (fake.fail, fake.lose_answer, fake.slow_down, fake.count):
             with pytest.raises(ValueError, match="user_info"):
                 act(name)
 
     def test_status(self, app, fake):
-        """OAuth errors can be made to come with a status of their own."""
+        """OAuth errors can be sent with another status."""
         fake.provider.error_status = 400
         reply = app.post(
             protocol.TOKEN, grant_type="refresh_token", refresh_token="rft.gone"
@@ -381,7 +391,9 @@ class TestWebhooks:
         )
 
     def test_ping(self, fake, clock):
-        """The portal's test is in milliseconds, about a number, and signed."""
+        """The portal's test delivery has milliseconds, a number as the user, and a
+        signature.
+        """
         headers, body = fake.ping()
         said = json.loads(body)
         assert said["event"] == "tiktok.ping"
@@ -412,7 +424,7 @@ class TestWebhooks:
         assert delivery.content == {"reason": reason}
 
     def test_late(self, app, fake, clock):
-        """A late delivery means the tokens of its own time, in either unit."""
+        """A late delivery has the time of the withdrawal, in either unit."""
         for unit in (1, 1000):
             old = app.log_in()["access_token"]
             at = int(clock()) * unit
@@ -423,13 +435,13 @@ class TestWebhooks:
             assert [app.user(token)[0] for token in (old, new)] == [401, 200]
 
     def test_times(self, fake, clock):
-        """The times of an event and of its signature can be chosen."""
+        """The time of an event and the time of its signature can be chosen."""
         sent = fake.webhook("video.upload.failed", "x", create_time=7, signed_at=9.5)
         assert json.loads(sent[1])["create_time"] == 7
         assert sent[0]["tiktok-signature"].startswith("t=9,s=")
 
     def test_vector(self):
-        """The stand-in's own signature is that of a delivery computed elsewhere."""
+        """The stand-in's signature equals one that was computed independently."""
         content = r'"{\"reason\": 1 }"'
         body = (
             '{"client_key":"awexampleclientkey","event":"authorization.removed",'
@@ -454,12 +466,12 @@ class TestNoKinder:
         ],
     )
     def test_hosts(self, app, fake, host):
-        """TikTok's other hosts answer neither the login nor the API."""
+        """TikTok's other hosts offer neither the login nor the API."""
         fake_url = protocol.TOKEN.replace("open.tiktokapis.com", host)
         assert fake.handle("POST", fake_url, JSON, b"").status == 404
 
     def test_own_code(self):
-        """The stand-in verifies with its own code: it imports none of the reader's."""
+        """The stand-in verifies with its own code, without importing the package's."""
         import tiktok_oauth_middleware.testing.fake as fake
         import tiktok_oauth_middleware.testing.provider as provider
 
@@ -473,7 +485,9 @@ class TestNoKinder:
             assert protocol.__name__ not in own
 
     def test_same_knowledge(self):
-        """The package and the stand-in have the same fields and addresses of TikTok."""
+        """The package and the stand-in list the same fields and addresses of
+        TikTok's.
+        """
         assert stand_in_wire.PROFILE_FIELDS == user_info.FIELDS
         assert stand_in_wire.API_ORIGIN + stand_in_wire.TOKEN == protocol.TOKEN
         assert stand_in_wire.API_ORIGIN + stand_in_wire.REVOKE == protocol.REVOKE
@@ -482,13 +496,13 @@ class TestNoKinder:
         assert authorize == protocol.AUTHORIZE
 
     def test_uppercase_challenge(self, app):
-        """A challenge in upper-case hex is not TikTok's."""
+        """A challenge in upper-case hex is refused."""
         challenge = authorize_module.challenge_of(app.verifier).upper()
         answer = app.exchange(app.consent(code_challenge=challenge)["code"])
         assert answer["error"] == "invalid_request"
 
     def test_code_twice_encoded(self, app):
-        """A code that was encoded once too often is unknown."""
+        """A code that was percent-encoded twice is unknown."""
         url = app.fake.consent(app.url())
         raw = re.search(r"code=([^&]+)", url).group(1)
         assert "%2A" in raw
@@ -498,14 +512,14 @@ class TestNoKinder:
         )
 
     def test_parameters_in_the_query(self, app, fake):
-        """Parameters in the query of the token endpoint are those of version 1."""
+        """Parameters in the token endpoint's query, as in version 1, are ignored."""
         form = {"client_key": KEY, "client_secret": SECRET, "code": "x"}
         url = f"{protocol.TOKEN}?{urlencode(form)}"
         reply = fake.handle("POST", url, {"content-type": protocol.FORM}, b"")
         assert json.loads(reply.body)["error"] == "invalid_request"
 
     def test_log_id(self, app, clock):
-        """A log_id begins with the time, as real ones do, and is a header too."""
+        """A log_id begins with the time, as real ones do, and is also in a header."""
         reply = app.post(protocol.TOKEN, grant_type="refresh_token", refresh_token="x")
         named = json.loads(reply.body)["log_id"]
         assert re.fullmatch(r"20260101000000[0-9A-F]{20}", named)
@@ -518,7 +532,7 @@ class TestNoKinder:
         assert app.user(token, "union_id")[1]["data"]["user"]["union_id"] == first
 
     def test_odd_username(self, clock):
-        """Links of a person with an odd name are links all the same."""
+        """Links of a person with an unusual name are valid."""
         odd = replace(PEOPLE[0], username="a b/c?d&é")
         app = App(FakeTikTok(redirect_uris=[REDIRECT], clock=clock, people=[odd]))
         token = app.log_in()["access_token"]

@@ -1,4 +1,6 @@
-"""The stand-in as a server: real HTTP on this machine, steered by programs only."""
+"""The stand-in as a server: HTTP on loopback, which programs control but web pages
+cannot.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,7 @@ def stand_in():
 
 @pytest.fixture
 def browser(stand_in):
-    """A client with cookies, which follows nothing."""
+    """Return a client that keeps cookies and follows no redirects."""
     with httpx2.Client(base_url=stand_in.url, trust_env=False) as client:
         yield client
 
@@ -97,7 +99,7 @@ def exchange(browser, code):
 
 class TestConsent:
     def test_journey(self, browser, stand_in):
-        """A browser consents, and the code it brings back is worth a token."""
+        """A browser consents, and its code can be exchanged for a token."""
         query = callback(decide(browser, browser.get(ask())))
         assert query["state"] == "a-state"
         assert query["scopes"] == "user.info.basic,video.list"
@@ -112,14 +114,14 @@ class TestConsent:
         assert answer["open_id"] == person.open_id
 
     def test_unticked(self, browser):
-        """A scope that was unticked is not granted, user.info.basic no less."""
+        """A scope that was unticked is not granted, not even user.info.basic."""
         response = decide(browser, browser.get(ask()), scope=["video.list"])
         query = callback(response)
         assert query["scopes"] == "video.list"
         assert exchange(browser, query["code"])["scope"] == "video.list"
 
     def test_cancel(self, browser):
-        """Cancel brings access_denied back."""
+        """After Cancel the callback has access_denied."""
         response = decide(browser, browser.get(ask()), decision="cancel")
         query = callback(response)
         assert query["error"] == "access_denied"
@@ -134,7 +136,7 @@ class TestConsent:
         ],
     )
     def test_come_back_with_an_error(self, browser, decision, error):
-        """A person at the page can choose with which error TikTok sends them back."""
+        """The consent page offers a choice of errors for the callback."""
         page = browser.get(ask())
         assert f'value="{decision}"' in page.text
         query = callback(decide(browser, page, decision=decision))
@@ -144,7 +146,7 @@ class TestConsent:
         assert "code" not in query
 
     def test_no_more_than_asked(self, browser):
-        """A form that grants what was not asked for is refused."""
+        """A form that grants a scope that was not requested is refused."""
         response = decide(
             browser, browser.get(ask()), scope=["user.info.basic", "video.upload"]
         )
@@ -157,13 +159,15 @@ class TestConsent:
         assert response.status_code == 400
 
     def test_silent_reconnect(self, browser):
-        """A user who consented is sent straight back; disable_auto_auth=1 shows the page."""
+        """A user who consented before is redirected at once; disable_auto_auth=1 shows
+        the page.
+        """
         callback(decide(browser, browser.get(ask())))
         assert "code" in callback(browser.get(ask()))
         assert browser.get(ask(disable_auto_auth="1")).status_code == 200
 
     def test_no_page_for_more(self, browser):
-        """ConsentRequest for more than the consent was for, TikTok still shows no page."""
+        """Requesting more scopes than were consented to still shows no page."""
         callback(decide(browser, browser.get(ask())))
         more = "user.info.basic,video.list,video.upload"
         query = callback(browser.get(ask(more)))
@@ -173,13 +177,13 @@ class TestConsent:
         assert query["scopes"] == more
 
     def test_another_browser(self, browser, stand_in):
-        """Another browser is asked."""
+        """Another browser is shown the page."""
         callback(decide(browser, browser.get(ask())))
         with httpx2.Client(base_url=stand_in.url, trust_env=False) as other:
             assert other.get(ask()).status_code == 200
 
     def test_without_slash(self, browser):
-        """The authorize page answers without its last slash too."""
+        """The authorize page also works without its last slash."""
         assert browser.get(ask().replace("/?", "?")).status_code == 200
 
     def test_refused(self, browser):
@@ -207,7 +211,9 @@ class TestApi:
             file.close()
 
     def test_one_segment(self, stand_in):
-        """An answer comes whole, so that no part waits for an acknowledgement."""
+        """An answer is sent in one segment, so that no part waits for an
+        acknowledgement.
+        """
         address = urlsplit(stand_in.url)
         ask = f"GET /v2/oauth/token HTTP/1.1\r\nHost: {address.netloc}\r\n\r\n"
         with socket.create_connection((address.hostname, address.port)) as connection:
@@ -216,7 +222,7 @@ class TestApi:
                 assert connection.recv(65536).endswith(b"Unsupported path(Janus)")
 
     def test_disconnect(self, browser, stand_in):
-        """A dropped connection is dropped on the wire."""
+        """A dropped connection is closed without an answer."""
         stand_in.fake.fail("token", disconnect=True)
         with pytest.raises(httpx2.RemoteProtocolError):
             browser.post("/v2/oauth/token/", data={"a": "b"})
@@ -233,7 +239,7 @@ class TestApi:
         assert settings.endpoints.token.endswith("/v2/oauth/token/")
 
     def test_environment(self, stand_in):
-        """The environment it names leads an app here."""
+        """The printed environment variables make an app use this server."""
         environment = {
             **stand_in.environment(REDIRECT),
             "TIKTOK_SECRET_KEYS": "a-key-of-tests-which-is-long-enough",
@@ -243,7 +249,7 @@ class TestApi:
         assert settings.client_key == KEY
 
     def test_avatar(self, browser):
-        """Avatars are drawn, and their links lead here."""
+        """Avatars are drawn, and their links lead to this server."""
         query = callback(decide(browser, browser.get(ask())))
         token = exchange(browser, query["code"])["access_token"]
         bearer = {"authorization": f"Bearer {token}"}
@@ -253,7 +259,7 @@ class TestApi:
         assert picture.text.startswith("<svg")
 
     def test_link_ends(self, browser, stand_in):
-        """A picture's link ends, and user info then gives another."""
+        """After a picture's link has expired, user info returns another."""
         query = callback(decide(browser, browser.get(ask())))
         token = exchange(browser, query["code"])["access_token"]
         stand_in.fake.access_lifetime = 7 * 3600
@@ -282,7 +288,7 @@ class TestApi:
         ],
     )
     def test_link_byte_for_byte(self, browser, stand_in, change):
-        """A picture's link works as it was given and in no other spelling."""
+        """A picture's link works only in the exact spelling."""
         query = callback(decide(browser, browser.get(ask())))
         token = exchange(browser, query["code"])["access_token"]
         bearer = {"authorization": f"Bearer {token}"}
@@ -298,7 +304,7 @@ class TestApi:
             assert browser.get(f"/stand-in/face/{name}.svg").status_code == 404
 
     def test_videos(self, browser):
-        """A page of videos, with covers that are drawn."""
+        """The list of videos has covers that are drawn."""
         query = callback(decide(browser, browser.get(ask())))
         token = exchange(browser, query["code"])["access_token"]
         answer = browser.post(
@@ -311,7 +317,7 @@ class TestApi:
         assert cover.text.startswith("<svg")
 
     def test_gone(self):
-        """A closed stand-in does not answer, and gives its port back."""
+        """A closed stand-in does not answer, and its port is free."""
         with StandIn(FakeTikTok()) as stand_in:
             url = stand_in.url
         with pytest.raises(httpx2.ConnectError):
@@ -324,7 +330,7 @@ class TestSteering:
     @pytest.mark.parametrize("path", STEERED)
     @pytest.mark.parametrize("headers", [{}, {"x-stand-in": "yes"}])
     def test_not_from_a_page(self, browser, path, headers):
-        """Without the header that no page can send, nothing is steered."""
+        """A command without the header that no web page can send is refused."""
         response = browser.post(f"/stand-in/{path}", json={}, headers=headers)
         assert response.status_code == 403
 
@@ -337,7 +343,7 @@ class TestSteering:
         assert browser.post("/v2/oauth/token/", data={"a": "b"}).status_code == 200
 
     def test_settings(self, browser, stand_in):
-        """Another process sets lifetimes and grace."""
+        """Another process sets lifetimes and the grace period."""
         wanted = {"access_lifetime": 7200, "refresh_lifetime": 15552000, "grace": 5}
         assert browser.post("/stand-in/settings", json=wanted, headers=STEER).is_success
         fake = stand_in.fake
@@ -368,7 +374,7 @@ class TestSteering:
         assert response.status_code == 404
 
     def test_journal(self, browser):
-        """The journal counts, and holds no secret."""
+        """The journal counts requests, and contains no secret."""
         query = callback(decide(browser, browser.get(ask())))
         answer = exchange(browser, query["code"])
         response = browser.get("/stand-in/journal", headers=STEER)
@@ -379,7 +385,7 @@ class TestSteering:
 
 
 def sandbox(tmp_path, *arguments, **environment):
-    """Run the sandbox command until it has printed all; return what it printed."""
+    """Run the sandbox command until its output is complete; return the output."""
     port = free_port()
     command = ["-u", "-m", "tiktok_oauth_middleware", "sandbox", "--port", str(port)]
     process = subprocess.Popen(
@@ -413,7 +419,7 @@ def sandbox(tmp_path, *arguments, **environment):
 
 
 def pasted(printed, code):
-    """Paste the printed lines into a shell, run Python there; return what it prints."""
+    """Paste the printed lines into a shell and run Python there; return its output."""
     exports = "\n".join(
         line for line in printed.splitlines() if line.startswith("  export")
     )
@@ -433,7 +439,7 @@ SETTINGS = "from tiktok_oauth_middleware import TikTokSettings as S; s = S.from_
 
 class TestCommand:
     def test_all_that_is_needed(self, tmp_path):
-        """Pasted into a shell, the printed lines are all that the settings need."""
+        """The printed lines set all that the settings need."""
         printed, port = sandbox(tmp_path)
         token = f"http://127.0.0.1:{port}/v2/oauth/token/"
         assert f"TIKTOK_ENDPOINTS_TOKEN={token}\n" in printed
@@ -441,7 +447,7 @@ class TestCommand:
         assert pasted(printed, SETTINGS + "print(s.endpoints.token)") == f"{token}\n"
 
     def test_same_key(self, tmp_path):
-        """Each paste and each sandbox leads to the same key, which is not printed."""
+        """Each paste and each sandbox uses the same key, which is not printed."""
         reveal = SETTINGS + "print(s.secret_keys[0].reveal())"
         one, two = (sandbox(tmp_path)[0] for _ in range(2))
         keys = {pasted(printed, reveal) for printed in (one, one, two)}
@@ -454,7 +460,9 @@ class TestCommand:
         assert file.stat().st_mode & 0o777 == 0o600
 
     def test_no_place_for_a_key(self, tmp_path):
-        """Where no key can be kept, each paste has its own, and the command says so."""
+        """If no key can be stored, each paste makes a new one, and the command
+        says so.
+        """
         blocked = tmp_path / "file"
         blocked.write_text("")
         printed, _ = sandbox(tmp_path, XDG_STATE_HOME=str(blocked))
@@ -479,7 +487,7 @@ class TestCommand:
 
     @pytest.mark.parametrize("scopes", ["", ",", "user info;basic", "a\x1bb"])
     def test_no_scopes(self, capsys, scopes):
-        """A text that cannot be a scope is an error of usage."""
+        """A text that cannot be a scope is a usage error."""
         with pytest.raises(SystemExit) as ended:
             main(["sandbox", "--scopes", scopes])
         assert ended.value.code == 2
@@ -492,7 +500,9 @@ def test_journal_is_json(browser):
 
 
 class TestHost:
-    """It answers to loopback's names only: a web page can bring any other name here."""
+    """The server answers only under loopback's names, since a web page can use any
+    other name.
+    """
 
     @staticmethod
     def send(stand_in, request):
@@ -557,7 +567,9 @@ class TestHost:
         ],
     )
     def test_foreign(self, stand_in, hosts):
-        """Any other name, none, and more than one are refused, and nothing is done."""
+        """Any other name, a missing name, and several names are refused without
+        effect.
+        """
         status, answer = self.send(stand_in, self.STEERING % hosts)
         assert status == 403
         assert b"answers at" in answer
@@ -581,7 +593,7 @@ class TestHost:
         ],
     )
     def test_every_way_in(self, stand_in, line):
-        """No path and no method is reached by a foreign name."""
+        """A foreign name is refused for all paths and methods."""
         request = line + b" HTTP/1.1\r\nHost: evil.example:PORT\r\n\r\n"
         assert self.send(stand_in, request)[0] == 403
         assert stand_in.fake.requests == []
@@ -605,7 +617,7 @@ class TestHost:
         assert self.send(stand_in, request)[0] == status
 
     def test_absolute_form_does_not_help(self, stand_in):
-        """An absolute request line with our name does not excuse a foreign Host."""
+        """A foreign Host is refused even with the right name in the request line."""
         line = b"GET http://127.0.0.1:PORT/ HTTP/1.1\r\n"
         assert self.send(stand_in, line + b"Host: evil.example\r\n\r\n")[0] == 403
 
@@ -614,7 +626,9 @@ class TestHost:
         assert self.send(stand_in, b"GET / HTTP/1.0\r\n\r\n")[0] == 403
 
     def test_connection_ends(self, stand_in):
-        """A refused connection is closed: what follows on it is not read."""
+        """After a refusal the connection is closed, and later requests on it are not
+        read.
+        """
         one = b"GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n"
         two = b"GET / HTTP/1.1\r\nHost: 127.0.0.1:PORT\r\n\r\n"
         _, answer = self.send(stand_in, one + two)
@@ -627,5 +641,5 @@ class TestHost:
         assert "127.0.0.1" not in _authorities("127.0.0.1", 8001)
 
     def test_other_address(self):
-        """Started for another address, it answers there too."""
+        """A server that is started for another address answers under that, too."""
         assert "192.0.2.7:8001" in _authorities("192.0.2.7", 8001)

@@ -1,4 +1,4 @@
-"""Where the stand-in must be no kinder than TikTok, and no weaker than a server."""
+"""The stand-in is as strict as TikTok, and as robust as a server."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def app(fake):
 class TestAuthorize:
     @pytest.mark.parametrize("name", ["state", "redirect_uri", "scope", "client_key"])
     def test_repeated(self, app, name):
-        """A parameter that appears twice is refused; the last one does not win."""
+        """A parameter that appears twice is refused."""
         with pytest.raises(ConsentRefused) as caught:
             app.fake.consent(f"{app.url()}&{name}=x")
         assert caught.value.kind == name
@@ -67,7 +67,9 @@ class TestAuthorize:
         ],
     )
     def test_any_redirect_uri(self, app, uri):
-        """Where none is registered, what TikTok's portal refuses is refused here."""
+        """If no redirect URI is registered, one that TikTok's portal refuses is
+        refused.
+        """
         assert redirect_uri_fault(uri) or "*" in uri
         with pytest.raises(ConsentRefused) as caught:
             app.consent(redirect_uri=uri)
@@ -92,7 +94,7 @@ class TestAuthorize:
                 app.consent(redirect_uri=wrong)
 
     def test_https_on_loopback(self, app):
-        """The Desktop tab takes https too; PKCE is demanded there all the same."""
+        """A loopback address with https may be registered, and needs PKCE, too."""
         uri = "https://localhost:8000/cb"
         assert app.consent(redirect_uri=uri)["code"]
         with pytest.raises(ConsentRefused) as caught:
@@ -102,7 +104,9 @@ class TestAuthorize:
         assert caught.value.err_code == 10007
 
     def test_require_pkce(self, app, fake):
-        """PKCE can be demanded on the web too: TikTok's behaviour there is open."""
+        """The stand-in can require PKCE on the web, where TikTok's behaviour is
+        unknown.
+        """
         fake.provider.require_pkce = True
         with pytest.raises(ConsentRefused):
             app.consent(code_challenge=None, code_challenge_method=None)
@@ -114,7 +118,7 @@ class TestAuthorize:
 
     @pytest.mark.parametrize("value", ["2", "true", ""])
     def test_disable_auto_auth(self, app, value):
-        """disable_auto_auth is 0 or 1."""
+        """A disable_auto_auth other than 0 or 1 is refused."""
         with pytest.raises(ConsentRefused):
             app.consent(disable_auto_auth=value)
 
@@ -132,7 +136,9 @@ class TestAuthorize:
             app.fake.consent(app.url().replace(protocol.AUTHORIZE, endpoint))
 
     def test_error_without_state(self, app, fake):
-        """An error may come back without the state: TikTok's SDKs disagree."""
+        """An error callback can be sent without the state, on which TikTok's SDKs
+        disagree.
+        """
         fake.provider.errors_carry_state = False
         assert "state" not in app.consent({"deny": True})
 
@@ -145,7 +151,7 @@ class TestAuthorize:
 class TestTokens:
     @pytest.mark.parametrize("host", ["open-api.tiktok.com", "www.tiktok.com"])
     def test_wrong_host(self, fake, host):
-        """TikTok's other hosts, that of version 1 among them, are 404."""
+        """TikTok's other hosts, including version 1's, answer 404."""
         url = protocol.TOKEN.replace("open.tiktokapis.com", host)
         assert fake.handle("POST", url, FORM, b"").status == 404
         assert fake.count("token") == 0
@@ -154,31 +160,33 @@ class TestTokens:
         "missing", [{"code": None}, {"code": ""}, {"redirect_uri": None}]
     )
     def test_missing(self, app, missing):
-        """A missing field is malformed, not a dead grant."""
+        """A missing field is reported as malformed, not as an ended grant."""
         fields = {"code": "x", "redirect_uri": REDIRECT, **missing}
         answer = app.token(grant_type="authorization_code", **fields)
         assert answer["error"] == "invalid_request"
 
     @pytest.mark.parametrize("token", [None, ""])
     def test_missing_token(self, app, token):
-        """A refresh or revoke without its token is malformed."""
+        """A refresh or revoke without its token is reported as malformed."""
         assert app.refresh(token)["error"] == "invalid_request"
         assert json.loads(app.revoke(token).body)["error"] == "invalid_request"
 
     def test_verifier_alphabet(self, app):
-        """A verifier is made of unreserved characters (RFC 7636 section 4.1)."""
+        """A verifier must consist of unreserved characters (RFC 7636 section 4.1)."""
         app.verifier = "/+= " * 16
         answer = app.exchange(app.consent()["code"])
         assert answer["error"] == "invalid_request"
 
     def test_code_of_who_left(self, app):
-        """A revoke kills codes that were not exchanged yet."""
+        """A revoke ends codes that were not exchanged yet."""
         code = app.consent()["code"]
         app.revoke(app.log_in()["access_token"])
         assert app.exchange(code)["error"] == "invalid_grant"
 
     def test_one_chain(self, app, fake):
-        """A new login can be made to kill the person's earlier tokens: it is open."""
+        """The stand-in can be set to end a person's earlier tokens at a new login;
+        TikTok's behaviour is unknown.
+        """
         fake.provider.one_chain = True
         first = app.log_in()
         app.log_in()
@@ -207,7 +215,7 @@ class TestTokens:
         assert answer["error"]["code"] == "scope_not_authorized"
 
     async def test_deadline(self, fake):
-        """A client's own deadline ends the wait for a slow answer."""
+        """A client's own timeout ends the wait for a slow answer."""
         fake.fail("token", delay=600)
         began = time.monotonic()
         async with httpx2.AsyncClient(transport=fake.transport) as http:
@@ -229,7 +237,7 @@ class TestServer:
 
     @staticmethod
     def raw(stand_in, request):
-        """Send bytes; return all that comes before the connection ends."""
+        """Send bytes; return everything received until the connection ends."""
         address = urlsplit(stand_in.url)
         with socket.create_connection((address.hostname, address.port), 5) as wire:
             wire.sendall(request.replace(b"HERE", address.netloc.encode()))
@@ -237,12 +245,12 @@ class TestServer:
             return b"".join(iter(lambda: wire.recv(65536), b""))
 
     def test_no_injected_header(self, browser):
-        """A redirect URI cannot write headers of the answer."""
+        """A redirect URI cannot inject headers into the answer."""
         response = browser.get(ask(redirect_uri=REDIRECT + "\r\nX-Injected: y"))
         assert 'name="request"' not in response.text
 
     def test_decided_once(self, browser):
-        """A consent page is decided on once."""
+        """A consent page can be submitted only once."""
         page = browser.get(ask())
         assert decide(browser, page).status_code == 302
         assert decide(browser, page).status_code == 400
@@ -277,7 +285,7 @@ class TestServer:
         assert (response.status_code, response.content) == (404, b"")
 
     def test_ipv6(self):
-        """It serves the other loopback address too."""
+        """The server can listen on ::1, too."""
         try:
             stand_in = StandIn(FakeTikTok(), host="::1")
         except OSError:
@@ -287,7 +295,7 @@ class TestServer:
             assert httpx2.get(stand_in.url, trust_env=False).status_code == 200
 
     def test_fault_with_a_body(self, browser):
-        """A body that a program names in JSON is sent."""
+        """A fault with a body that a program names in JSON sends that body."""
         wanted = {"endpoint": "token", "body": "<html>"}
         assert browser.post("/stand-in/fail", json=wanted, headers=STEER).is_success
         assert browser.post("/v2/oauth/token/").content == b"<html>"
@@ -296,7 +304,7 @@ class TestServer:
         assert response.status_code == 400
 
     def test_kept_connections_end(self):
-        """Closing ends the connections that browsers kept."""
+        """Closing the server ends the connections that browsers kept open."""
         with StandIn(FakeTikTok()) as stand_in:
             address = urlsplit(stand_in.url)
             wire = socket.create_connection((address.hostname, address.port), 5)

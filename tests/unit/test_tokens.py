@@ -1,4 +1,4 @@
-"""TikTokTokens: a user's token in a job, by the same refresh under the same lock."""
+"""TikTokTokens: jobs get a user's token with the same refresh and lock as web apps."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def tiktok(settings, clock):
 
 
 class World:
-    """A web app with a signed-in user, and the jobs beside it."""
+    """A web app with a signed-in user, and its jobs."""
 
     def __init__(self, stack, settings, tiktok, store, clock):
         self._stack = stack
@@ -106,7 +106,7 @@ def make_world(settings, tiktok, store, clock):
     with ExitStack() as stack:
 
         def make(**changes):
-            # Sessions that no test of a day's length runs out of by chance.
+            # Sessions that do not end within a test that lasts a day.
             given = {"session_idle": 30 * DAY, **changes}
             return World(stack, replace(settings, **given), tiktok, store, clock)
 
@@ -138,7 +138,7 @@ def ask(request):
 
 class TestGet:
     def test_as_in_the_app(self, world, ask):
-        """A job gets the web app's token, without a call of TikTok."""
+        """A job gets the web app's token, without a call to TikTok."""
         seen = who(world.browser())
         token = ask(world.tokens(), world.open_id)
         assert token.access_token == seen["token"]
@@ -147,7 +147,7 @@ class TestGet:
         assert world.refreshes == 0
 
     def test_due(self, world, ask):
-        """A token that is about to end is renewed, for the web app too."""
+        """A token that is about to expire is renewed, also for the web app."""
         client = world.browser()
         before = who(client)["token"]
         world.clock.advance(DAY - 100)
@@ -160,7 +160,7 @@ class TestGet:
         assert world.refreshes == 1
 
     def test_expired(self, world, ask):
-        """A token that has ended is renewed, never handed out."""
+        """An expired token is renewed, never returned."""
         world.browser()
         world.clock.advance(DAY + 1)
         token = ask(world.tokens(), world.open_id)
@@ -180,7 +180,7 @@ class TestGet:
         assert world.refreshes == 1
 
     def test_users_are_apart(self, world, ask):
-        """Each user's token is their own."""
+        """Each user gets their own token."""
         client = world.browser()
         other = world.tiktok.people[1]
         login_as(client, world.tiktok, other)
@@ -192,7 +192,7 @@ class TestGet:
         assert one.access_token == who(client)["token"]
 
     def test_event(self, world, ask):
-        """A refresh of a job is reported like one of the web app."""
+        """A job's refresh is reported like one of the web app."""
         world.browser()
         world.events.clear()
         world.clock.advance(DAY)
@@ -202,7 +202,7 @@ class TestGet:
         ]
 
     def test_prints_no_secret(self, world, ask):
-        """A token that is printed shows nothing of itself."""
+        """Printing a token object does not show the token."""
         world.browser()
         token = ask(world.tokens(), world.open_id)
         assert token.access_token not in f"{token!r} {token}"
@@ -217,14 +217,14 @@ class TestNotSignedIn:
             ask(world.tokens(), open_id)
 
     def test_exact(self, world, ask):
-        """An open_id is taken byte for byte."""
+        """An open_id must match byte for byte."""
         world.browser()
         for other in (world.open_id.upper() + " ", world.open_id + "\0"):
             with pytest.raises(NotSignedIn):
                 ask(world.tokens(), other)
 
     def test_other_app(self, world, ask, clock):
-        """The grants of one app at TikTok are no other app's."""
+        """A job of another TikTok app does not see the grants."""
         world.browser()
         world.settings = make_settings(client_key="awother")
         with pytest.raises(NotSignedIn):
@@ -244,7 +244,7 @@ class TestNotSignedIn:
         assert world.refreshes == 1
 
     def test_refresh_token_ended(self, world, ask):
-        """A grant whose refresh token expired is deleted without a call of TikTok."""
+        """A grant whose refresh token expired is deleted without a call to TikTok."""
         world.tiktok.refresh_lifetime = 2 * DAY
         world.browser()
         world.clock.advance(2 * DAY)
@@ -275,7 +275,7 @@ class TestNotSignedIn:
         assert world.refreshes == 60
 
     def test_keep_grants_revives_nothing(self, make_world):
-        """A grant that is kept lets no old session back in."""
+        """A kept grant does not revive an old session."""
         world = make_world(keep_grants=True)
         client = world.browser()
         kept = dict(client.cookies)
@@ -322,7 +322,7 @@ class TestTikTokDown:
 
     @pytest.mark.parametrize("fault", FAULTS)
     def test_expired(self, world, ask, fault):
-        """An expired token that TikTok does not renew is said to be unavailable."""
+        """If TikTok does not renew an expired token, TikTokUnavailable is raised."""
         client = world.browser()
         world.tiktok.fail("token", times=100, **fault)
         world.clock.advance(DAY)
@@ -335,7 +335,7 @@ class TestTikTokDown:
 
     @pytest.mark.parametrize("fault", FAULTS)
     def test_still_good(self, world, ask, fault):
-        """A token that is still good is handed out, though TikTok is down."""
+        """A token that is still valid is returned even if TikTok is down."""
         world.browser()
         before = ask(world.tokens(), world.open_id)
         world.tiktok.fail("token", times=100, **fault)
@@ -344,7 +344,9 @@ class TestTikTokDown:
         assert after.access_token == before.access_token
 
     def test_backs_off(self, world, ask):
-        """However many jobs ask, TikTok is asked once between failures."""
+        """After a failure, TikTok is called once per back-off, however many jobs need a
+        token.
+        """
         world.browser()
         world.tiktok.fail("token", times=100, status=500)
         world.clock.advance(DAY)
@@ -415,7 +417,7 @@ class TestOneRefresh:
         assert world.refreshes == 1
 
     def test_waits_where_it_must(self, world):
-        """While the web app renews what has ended, a job waits for the same token."""
+        """While the web app renews an expired token, a job waits for the new one."""
         client = world.browser("wsgi")
         for _ in range(3):
             world.clock.advance(DAY / 4)
@@ -481,7 +483,9 @@ class TestOneRefresh:
 
 class TestForget:
     def test_ends_sessions(self, world):
-        """Forgetting a user ends every session of theirs and does not ask TikTok."""
+        """Forgetting a user ends all of the user's sessions, without a call to
+        TikTok.
+        """
         one, two = world.browser(), world.browser()
         tokens = world.tokens()
         assert tokens.forget(world.open_id) is True
@@ -505,7 +509,7 @@ class TestForget:
         await tokens.aclose()
 
     def test_anonymous(self, world):
-        """An unknown user cannot be forgotten."""
+        """Forgetting an unknown user returns False."""
         assert world.tokens().forget("nobody") is False
 
     def test_only_this_user(self, world):
@@ -535,14 +539,16 @@ class Broken(MemoryStore):
 
 class TestBuilt:
     def test_same_keywords(self):
-        """TikTokTokens takes the middlewares' keywords, but those of pages and logins."""
+        """TikTokTokens has the middlewares' keywords, except those for pages and
+        logins.
+        """
         ours = list(inspect.signature(TikTokTokens).parameters)
         for kind in (TikTokOAuthMiddleware, TikTokOAuthWSGIMiddleware):
             theirs = list(inspect.signature(kind).parameters)[1:]
             assert theirs == [*ours, "page", "texts", "on_login", "current_user"]
 
     def test_nothing_is_opened(self, settings, tmp_path):
-        """Nothing is opened before it is asked; then the settings' store is."""
+        """The settings' store is opened at the first use, not before."""
         file = tmp_path / "tokens.sqlite3"
         changed = make_settings(store=f"sqlite:///{file}")
         tokens = TikTokTokens(changed)
@@ -617,7 +623,7 @@ class TestBuilt:
 
 
 def test_across_processes(settings, tmp_path, clock):
-    """A job with a store object of its own over the same file reads the same user."""
+    """A job with another store object on the same file reads the same user."""
     file = tmp_path / "tokens.sqlite3"
     fake = FakeTikTok.for_settings(settings, clock=clock, access_lifetime=DAY)
     with ExitStack() as stack:
@@ -661,7 +667,7 @@ class TestSweep:
         return tiktok.count("token", grant_type="refresh_token")
 
     def test_within(self, swept):
-        """Every token that ends within the given time is renewed, once."""
+        """Every token that expires within the given time is renewed once."""
         tokens, tiktok, clock = swept
         assert tokens.refresh_expiring(within=3600) == RefreshSummary()
         clock.advance(7200 - 3000)
@@ -670,7 +676,7 @@ class TestSweep:
         assert self.refreshes(tiktok) == 3
 
     def test_failures(self, swept):
-        """Unanswered grants are kept, and ended ones are counted."""
+        """A grant stays if TikTok does not answer; an ended one is counted."""
         tokens, tiktok, clock = swept
         clock.advance(7200 - 3000)
         tiktok.fail("token", status=500)
@@ -691,7 +697,7 @@ class TestSweep:
         assert "act." not in repr(one)
 
     def test_renew(self, swept):
-        """A token can be renewed although it is not due."""
+        """A token can be renewed before it is due."""
         tokens, tiktok, _ = swept
         open_id = tiktok.people[0].open_id
         before = tokens.get(open_id).access_token
@@ -709,7 +715,7 @@ class TestSweep:
 
 
 def test_store_that_can_not_list(settings, clock):
-    """A store without keys() says that it cannot list its users."""
+    """With a store without keys(), listing users is an error that says so."""
 
     class Small(MemoryStore):
         keys = pages = None

@@ -1,4 +1,4 @@
-"""Django users for TikTok accounts: made, found, connected, signed in and out."""
+"""Django users for TikTok accounts: created, found, connected, signed in and out."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NOBODY = {"name": "", "authenticated": False}
 
 
 def django_browser(accounts, name="alice"):
-    """Return a browser whose person logged in to Django with a password."""
+    """Return a browser that is signed in to Django with a password."""
     user = get_user_model().objects.create_user(name, password="password")
     browser = accounts.browser()
     assert browser.get(f"/django-login?name={name}").text == "logged in"
@@ -54,7 +54,9 @@ def sent():
 
 @pytest.mark.parametrize("url", ["/user", "/user-async"])
 def test_a_login_makes_a_user_once(accounts, url):
-    """The first login makes a user without email or password, and later ones find it."""
+    """The first login creates a user without email or password; later logins find that
+    user.
+    """
     browser = accounts.browser()
     assert browser.get(url).json() == NOBODY
     browser.log_in()
@@ -84,7 +86,7 @@ def test_open_ids_differ_in_case(accounts):
 
 @pytest.mark.parametrize("url", ["/user", "/user-async"])
 def test_our_logout_ends_djangos_session(accounts, url):
-    """A user who logs out at our path is anonymous for Django too."""
+    """A user who logs out at the middleware's path is also logged out of Django."""
     browser = accounts.browser()
     browser.log_in()
     assert browser.get(url).json()["authenticated"]
@@ -94,7 +96,9 @@ def test_our_logout_ends_djangos_session(accounts, url):
 
 
 def test_our_logout_ends_a_password_session(accounts):
-    """A user who logs out at our path is logged out of a password's session, too."""
+    """A logout at the middleware's path also ends a Django session that began with a
+    password.
+    """
     browser, _ = django_browser(accounts)
     browser.log_in()
     assert browser.log_out().status_code == 303
@@ -102,7 +106,7 @@ def test_our_logout_ends_a_password_session(accounts):
 
 
 def test_a_disconnect_ends_the_session_that_tiktok_began(accounts):
-    """A disconnect answers with a redirect, and deletes the browser's Django session."""
+    """A disconnect redirects, and ends the browser's Django session."""
     browser = accounts.browser()
     browser.log_in()
     assert "sessionid" in browser.client.cookies
@@ -141,7 +145,9 @@ def test_djangos_session_ends_with_tiktoks(accounts, url):
 
 
 def test_a_password_session_is_not_bound(accounts):
-    """A session that a password began outlives the TikTok session, even disconnected."""
+    """A Django session that began with a password outlives the TikTok session, even a
+    disconnect.
+    """
     browser, _ = django_browser(accounts)
     browser.log_in()
     assert browser.post("/auth/tiktok/disconnect").status_code == 303
@@ -151,7 +157,9 @@ def test_a_password_session_is_not_bound(accounts):
 
 @pytest.mark.parametrize("is_over", [True, False])
 def test_a_password_after_tiktok_lasts(accounts, is_over):
-    """A user who logs in by password after TikTok stays signed in without it."""
+    """A user who logs in with a password after TikTok stays signed in after the TikTok
+    session.
+    """
     person = accounts.fake.people[0]
     user = get_user_model().objects.create_user("alice", password="password")
     TikTokAccount.objects.create(user=user, open_id=person.open_id)
@@ -167,7 +175,9 @@ def test_a_password_after_tiktok_lasts(accounts, is_over):
 
 
 def test_who_is_signed_in_connects(accounts, sent):
-    """A login of who is signed in to Django already connects the account to that user."""
+    """A login of a user who is signed in to Django connects the account to that
+    user.
+    """
     browser, user = django_browser(accounts)
     browser.log_in()
     assert browser.get("/user").json()["name"] == "alice"
@@ -216,7 +226,7 @@ def test_another_django_user_ends_the_tiktok_session(accounts):
 
 
 def test_who_may_sign_up(accounts):
-    """A refused sign-up begins no session, keeps nothing and disconnects at TikTok."""
+    """A refused sign-up begins no session, stores nothing and revokes at TikTok."""
     asked = []
 
     def may_sign_up(request, login):
@@ -239,7 +249,7 @@ def test_who_may_sign_up(accounts):
 
 
 def test_page_after_a_refused_login(accounts):
-    """The next visit begins another login: no cookie of the refused one is left."""
+    """After a refused login no cookie is left, so the next visit begins a new login."""
     fake = accounts.fake
     options = {"transport": fake.transport, "clock": fake.clock}
     accounts.set(
@@ -308,7 +318,7 @@ def test_a_hook_and_the_store_fail(accounts, monkeypatch):
 
 
 def test_who_has_an_account_is_not_asked(accounts):
-    """The hook is about sign-ups: who has an account logs in."""
+    """The sign-up hook is not called for a user who has an account."""
     accounts.browser().log_in()
     fake = accounts.fake
     options = {"transport": fake.transport, "clock": fake.clock}
@@ -329,7 +339,9 @@ def test_an_inactive_user_is_refused(accounts):
 
 
 def test_signals(accounts, sent):
-    """Login, disconnect and withdrawal each send their signal, with user and account."""
+    """Login, disconnect and withdrawal each send a signal with the user and the
+    account.
+    """
     browser = accounts.browser()
     browser.log_in()
     browser.post("/auth/tiktok/disconnect")
@@ -352,7 +364,7 @@ def test_signals(accounts, sent):
 
 
 def test_deleting_a_user_disconnects(accounts):
-    """When a user's deletion is committed the app is disconnected at TikTok."""
+    """When a user's deletion is committed, the account is disconnected at TikTok."""
     browser = accounts.browser()
     browser.log_in()
     with transaction.atomic():
@@ -364,7 +376,7 @@ def test_deleting_a_user_disconnects(accounts):
 
 
 def test_a_deletion_that_is_rolled_back_disconnects_no_account(accounts):
-    """A user that stays keeps the tokens."""
+    """If a user's deletion is rolled back, the tokens stay."""
     accounts.browser().log_in()
     with transaction.atomic():
         get_user_model().objects.all().delete()
@@ -374,7 +386,7 @@ def test_a_deletion_that_is_rolled_back_disconnects_no_account(accounts):
 
 
 def test_the_same_person_twice_at_once(accounts):
-    """Logins of one new person in two threads make one user."""
+    """Simultaneous first logins of one person create one user."""
     person = accounts.fake.people[0]
     login = Login(
         open_id=person.open_id, scopes=frozenset(), user=User(open_id=person.open_id)
@@ -398,7 +410,7 @@ def test_the_same_person_twice_at_once(accounts):
 
 
 def test_force_login_of_djangos_client(accounts):
-    """Django's own force_login works beside the backend, also where it is the only one."""
+    """Django's force_login works with the backend, also if it is the only one."""
     from django.test import Client
 
     accounts.set(AUTHENTICATION_BACKENDS=[BACKEND])
@@ -408,7 +420,7 @@ def test_force_login_of_djangos_client(accounts):
 
 
 def test_login_required_middleware(accounts):
-    """With LoginRequiredMiddleware a TikTok login is what LOGIN_URL leads to."""
+    """With LoginRequiredMiddleware, LOGIN_URL leads to a TikTok login."""
     from .conftest import USUAL
 
     required = "django.contrib.auth.middleware.LoginRequiredMiddleware"
@@ -423,7 +435,7 @@ def test_login_required_middleware(accounts):
 
 
 def test_csrf_of_django_is_in_force(accounts):
-    """Our paths take no CSRF token, and the project's forms still need one."""
+    """The middleware's paths need no CSRF token; the project's forms still need one."""
     browser = accounts.browser()
     browser.log_in()
     form = {"username": "alice", "password": "password"}
@@ -435,7 +447,7 @@ def test_csrf_of_django_is_in_force(accounts):
 
 
 def test_other_backends_go_on(accounts):
-    """ModelBackend before ours still takes passwords, and ours takes none."""
+    """ModelBackend still accepts passwords, and the TikTok backend accepts none."""
     accounts.set(AUTHENTICATION_BACKENDS=[BACKEND, MODEL_BACKEND])
     browser, _ = django_browser(accounts)
     assert browser.get("/user").json()["name"] == "alice"

@@ -1,8 +1,9 @@
-"""A login connects its account to a Django user only if that user meant it (CWE-352).
+"""A login connects its account to a Django user only if that user intended it
+(CWE-352).
 
-Someone is signed in to Django with a password, and a page of another site sends their
-browser to the login path. If the user is signed in to TikTok in that browser,
-TikTok connects that account without showing its page.
+A user is signed in to Django with a password, and a page of another site sends the
+browser to the login path. If the browser is signed in at TikTok, TikTok shows no page,
+so the account could be connected unnoticed.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ OLD = {"accept": PAGE["accept"]}
 
 
 def begin(browser, headers=OURS, query=""):
-    """Begin a login; return where at TikTok it leads."""
+    """Begin a login; return the address at TikTok."""
     response = browser.get(LOGIN + query, headers=headers)
     assert response.status_code == 303, response.text
     assert response.headers["location"].startswith(TIKTOK)
@@ -39,12 +40,12 @@ def begin(browser, headers=OURS, query=""):
 
 
 def finish(browser, authorize, **choice):
-    """Come back from TikTok; return the callback's response."""
+    """Return from TikTok; return the callback's response."""
     return browser.get(browser.project.fake.consent(authorize, **choice))
 
 
 def press(browser, page):
-    """Press the button of a question; return where at TikTok that leads."""
+    """Press the button of a question; return the address at TikTok."""
     [url] = re.findall(r'<form method="post" action="([^"]+)"', page.text)
     response = browser.post(url.replace("&amp;", "&"))
     assert response.status_code == 303, response.text
@@ -52,14 +53,14 @@ def press(browser, page):
 
 
 def asks(response):
-    """Whether a response is the question, with no login begun."""
+    """Return whether a response is the question, without a login begun."""
     cookies = response.headers.get_list("set-cookie")
     begun = [text for text in cookies if "-login-" in text and "Max-Age=0" not in text]
     return QUESTION in response.text and response.status_code == 200 and not begun
 
 
 def shows_page(authorize):
-    """Whether TikTok is asked to show its page."""
+    """Return whether an authorize address asks TikTok to show its page."""
     return query_of(authorize).get("disable_auto_auth") == "1"
 
 
@@ -75,13 +76,15 @@ def persons(accounts):
 
 
 def give(user, person):
-    """Give a user a person's account."""
+    """Connect a person's account to a user."""
     return TikTokAccount.objects.create(user=user, open_id=person.open_id)
 
 
 @pytest.fixture
 def carried(accounts):
-    """Return what each login carries, as the project's ``on_login`` gets it."""
+    """Return a list of the data of each login, as the project's ``on_login``
+    gets it.
+    """
     found = []
     fake = accounts.fake
     accounts.set(
@@ -130,7 +133,9 @@ class TestBegin:
         assert browser.post(LOGIN, headers=evil).status_code == 403
 
     def test_anonymous(self, accounts):
-        """Without a Django user the same request logs in as ever, without TikTok's page."""
+        """Without a Django user the same request begins a normal login, without
+        TikTok's page.
+        """
         browser = accounts.browser()
         authorize = begin(browser, CROSS)
         assert not shows_page(authorize)
@@ -138,7 +143,9 @@ class TestBegin:
         assert browser.get("/user").json()["authenticated"]
 
     def test_tiktok_session(self, accounts, persons):
-        """A Django session that TikTok began is asked nothing, and connects nothing."""
+        """In a Django session that began with TikTok there is no question, and nothing
+        is connected.
+        """
         browser = accounts.browser()
         browser.log_in(persons[0])
         first = owner_of(persons[0])
@@ -146,20 +153,24 @@ class TestBegin:
         assert owner_of(persons[1]) not in (None, first)
 
     def test_question_is_not_framed(self, accounts):
-        """No page can lay the question's button under the pointer."""
+        """The question cannot be framed, so no page can trick a user into pressing its
+        button.
+        """
         browser, _ = django_browser(accounts)
         policy = browser.get(LOGIN, headers=CROSS).headers["content-security-policy"]
         assert "frame-ancestors 'none'" in policy
 
     def test_without_the_backend(self, accounts):
-        """Without `TikTokBackend` a login connects nothing, so nothing is asked."""
+        """Without `TikTokBackend` a login connects nothing, so there is no question."""
         accounts.set(AUTHENTICATION_BACKENDS=[MODEL_BACKEND])
         browser, _ = django_browser(accounts)
         assert finish(browser, begin(browser, CROSS)).status_code == 303
         assert not TikTokAccount.objects.exists()
 
     def test_login_required_middleware(self, accounts):
-        """LoginRequiredMiddleware sends anonymous users to log in, and asks no question."""
+        """LoginRequiredMiddleware redirects anonymous users to the login, without a
+        question.
+        """
         required = "django.contrib.auth.middleware.LoginRequiredMiddleware"
         accounts.set(MIDDLEWARE=[*USUAL, required], LOGIN_URL=LOGIN)
         browser = accounts.browser()
@@ -167,7 +178,7 @@ class TestBegin:
         begin(browser, CROSS, there.removeprefix(LOGIN))
 
     def test_database_that_fails(self, accounts, monkeypatch, caplog):
-        """If the app cannot say who is signed in, no login begins."""
+        """If Django's database fails, so that the user is unknown, no login begins."""
 
         def fail(**_):
             raise DatabaseError("secret text")
@@ -182,7 +193,7 @@ class TestBegin:
         assert "the app's accounts raised DatabaseError" in caplog.text
 
     def test_database_that_fails_at_the_end(self, accounts, monkeypatch):
-        """If the app cannot say who is signed in by then, TikTok is not asked."""
+        """If Django's database fails at the callback, TikTok is not called."""
 
         def fail(**_):
             raise DatabaseError
@@ -197,11 +208,13 @@ class TestBegin:
 
 
 class TestMeant:
-    """A user who confirms connects the account, and TikTok's page shows which."""
+    """If the user confirms, the account that TikTok's page shows is connected."""
 
     @pytest.mark.parametrize("headers", [OURS, CROSS, OLD])
     def test_connects(self, accounts, persons, headers):
-        """A link of this site connects, and one from elsewhere after one question."""
+        """A link of this site connects an account; one from elsewhere does so after one
+        question.
+        """
         browser, _ = django_browser(accounts)
         if headers is OURS:
             authorize = begin(browser, query="?next=/who")
@@ -223,14 +236,14 @@ class TestMeant:
         assert owner_of(persons[0]) == "alice"
 
     def test_post_without_a_user(self, accounts):
-        """Where logins are no POST, only the question's button posts."""
+        """If `login_methods` has no POST, only the question's button may post."""
         accounts.configure(login_methods=["GET"])
         response = accounts.browser().post(LOGIN)
         assert response.status_code == 405
         assert response.headers["allow"] == "GET"
 
     def test_carried_data(self, accounts, persons, carried):
-        """Data that a login link carries is in the button of the confirmation too."""
+        """The data of a login link is kept by the question's button."""
         browser, _ = django_browser(accounts)
         url = browser.get("/invitation/abc").text
         authorize = press(browser, browser.get(url, headers=CROSS))
@@ -239,7 +252,7 @@ class TestMeant:
 
 
 class TestCallback:
-    """A login that was not meant to connect connects nothing, whatever TikTok answers."""
+    """A login that was not begun to connect an account does not connect one."""
 
     def test_signed_in_since(self, accounts, persons):
         """A user who signed in to Django after the login began is asked first."""
@@ -259,7 +272,9 @@ class TestCallback:
 
     @pytest.mark.parametrize("headers", [OURS, CROSS])
     def test_own_account_silently(self, accounts, persons, headers):
-        """A user who has an account logs in with it without question and page."""
+        """A user with a connected account logs in with it, without a question or a
+        page.
+        """
         browser, user = django_browser(accounts)
         give(user, persons[0])
         authorize = begin(browser, headers)
@@ -271,7 +286,9 @@ class TestCallback:
     @pytest.mark.parametrize("headers", [OURS, CROSS, OLD])
     @pytest.mark.parametrize("query", ["", "?choose_account=1", "?scopes=video.upload"])
     def test_other_account(self, accounts, persons, headers, query):
-        """Another account than the user's is connected only if a person chose it here."""
+        """An account other than the user's is connected only if it was chosen in this
+        browser.
+        """
         browser, user = django_browser(accounts)
         give(user, persons[0])
         authorize = begin(browser, headers, query)
@@ -285,7 +302,7 @@ class TestCallback:
             assert owner_of(persons[1]) == "alice"
 
     def test_carried_data_after_the_question(self, accounts, persons, carried):
-        """The question at the callback repeats what the link carried."""
+        """The question at the callback keeps the data of the link."""
         browser, user = django_browser(accounts)
         give(user, persons[0])
         url = browser.get("/invitation/abc").text
@@ -300,7 +317,7 @@ class TestCallback:
         assert carried == [{"invite": "abc"}] * 2
 
     def test_record_of_before_stays(self, accounts, persons):
-        """The tokens that another browser's session uses stay, and so does the session."""
+        """Another browser's session and its tokens stay."""
         other = accounts.browser()
         other.log_in(persons[1])
         TikTokAccount.objects.all()._raw_delete("default")
@@ -310,7 +327,7 @@ class TestCallback:
         assert other.get("/who").json()["open_id"] == persons[1].open_id
 
     def test_account_of_another(self, accounts, persons):
-        """An account of another user is refused as before, and asked about nothing."""
+        """An account of another user is refused without a question."""
         give(get_user_model().objects.create_user("bob"), persons[1])
         browser, user = django_browser(accounts)
         give(user, persons[0])
@@ -319,7 +336,9 @@ class TestCallback:
         assert owner_of(persons[1]) == "bob"
 
     def test_login_cookies_are_gone(self, accounts, persons):
-        """After the question no login is under way: a guard redirects as ever."""
+        """After the question no login is under way, so a guard redirects to the
+        login.
+        """
         browser, user = django_browser(accounts)
         give(user, persons[0])
         authorize = begin(browser, CROSS, "?next=/member")
@@ -339,7 +358,7 @@ class TestCallback:
 
 
 class TestOtherUser:
-    """A login that may connect ends for the Django user for whom it began."""
+    """A login may connect an account only to the Django user who began it."""
 
     def change(self, browser, how):
         """Sign out of Django, or sign in to it as another user."""
@@ -353,7 +372,9 @@ class TestOtherUser:
 
     @pytest.mark.parametrize("how", ["out", "another", "cookie lost"])
     def test_changed_in_between(self, accounts, how):
-        """A user who is signed in by then gets a page, without a call of TikTok."""
+        """If another user is signed in at the callback, a page says so, without a call
+        to TikTok.
+        """
         browser, _ = django_browser(accounts)
         authorize = begin(browser)
         self.change(browser, how)
@@ -366,7 +387,7 @@ class TestOtherUser:
         assert browser.get("/user").json()["name"] == expected
 
     def test_tiktok_login_in_between(self, accounts, persons):
-        """A TikTok login in another tab stays, and the account is connected to no user."""
+        """A TikTok login in another tab stays, and the account is not connected."""
         browser, _ = django_browser(accounts)
         authorize = begin(browser)
         browser.get("/django-logout")
@@ -376,7 +397,7 @@ class TestOtherUser:
         assert browser.get("/who").json()["open_id"] == persons[1].open_id
 
     def test_two_tabs(self, accounts, persons):
-        """Two logins that one user began both end, in any order."""
+        """Two logins that one user began both succeed, in any order."""
         browser, _ = django_browser(accounts)
         first, second = begin(browser), begin(browser)
         assert finish(browser, second).status_code == 303
@@ -393,7 +414,7 @@ class TestOtherUser:
         assert not TikTokAccount.objects.exists()
 
     def test_event(self, accounts):
-        """It is reported as a connection that was refused, with its reference."""
+        """The event reports a refused connection, with its reference."""
         events = []
         fake = accounts.fake
         accounts.set(
@@ -413,7 +434,7 @@ class TestOtherUser:
 
 
 def test_backends_that_change(accounts):
-    """A change of AUTHENTICATION_BACKENDS in tests is followed."""
+    """Changing AUTHENTICATION_BACKENDS in tests takes effect."""
     browser, _ = django_browser(accounts)
     assert asks(browser.get(LOGIN, headers=CROSS))
     accounts.set(AUTHENTICATION_BACKENDS=[MODEL_BACKEND])

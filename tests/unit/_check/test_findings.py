@@ -1,4 +1,4 @@
-"""The findings of ``check``: when there is each, and when there is none."""
+"""The findings of ``check``: when each is reported, and when it is not."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def level(code, options=None, **how):
 
 
 def test_good():
-    """A good deployment has nothing wrong, and a fix for every note."""
+    """A good deployment has only notes, and each note says how to resolve it."""
     findings = found()
     assert {f.code for f in findings.values() if f.level == "wrong"} == set()
     for finding in findings.values():
@@ -89,13 +89,13 @@ def test_redirect_uri(uri, code):
 
 
 def test_callback_outside_mount():
-    """A callback that is not below the mount point cannot be reached."""
+    """A callback outside the mount point is found, since it cannot be reached."""
     assert level("callback_outside_mount", mount="/app") == "wrong"
     assert level("callback_outside_mount", mount="/auth") is None
 
 
 def test_callback_beside_mount():
-    """A mount point ends at a segment's end."""
+    """A mount point matches whole path segments only."""
     assert level("callback_outside_mount", mount="/aut") == "wrong"
 
 
@@ -104,7 +104,7 @@ def test_callback_beside_mount():
     ["login_path", "logout_path", "disconnect_path", "connect_path", "webhook_path"],
 )
 def test_paths_collide(option):
-    """A path that is the callback's, less the mount point, is found."""
+    """A path that equals the callback's without the mount point is found."""
     options = {
         "redirect_uri": "https://app.example.com/app/cb",
         option: "/cb",
@@ -125,7 +125,7 @@ def test_paths_collide(option):
     ],
 )
 def test_client_key(key, uri, code):
-    """The key's beginning is a hint, never wrong."""
+    """An unusual beginning of the client key is a note, never "wrong"."""
     options = {"client_key": key, **({"redirect_uri": uri} if uri else {})}
     assert level(code, options) == ("good" if code == "client_key" else "note")
 
@@ -177,7 +177,7 @@ def test_key_of_another_portal():
 )
 @pytest.mark.parametrize("option", ["scopes", "optional_scopes"])
 def test_unknown_scope(scope, words, option):
-    """A scope that is not known is noted, with what was meant, and never refused."""
+    """An unknown scope is noted, with the likely scope, and never refused."""
     finding = found({option: ["user.info.basic", scope]})["unknown_scope"]
     assert finding.level == "note"
     assert words in finding.message
@@ -185,7 +185,7 @@ def test_unknown_scope(scope, words, option):
 
 
 def test_known_scopes():
-    """Every scope that TikTok documents is known, and as many as it may be."""
+    """All scopes that TikTok documents are known, and may be requested together."""
     scopes = sorted(KNOWN_SCOPES)
     assert len(scopes) >= 23
     assert level("unknown_scope", {"scopes": scopes}) is None
@@ -193,13 +193,13 @@ def test_known_scopes():
 
 @pytest.mark.parametrize("idle", [100, 101, 8 * 3600])
 def test_idle_is_harmless(idle):
-    """session_idle longer than session_lifetime is said to be harmless."""
+    """A session_idle longer than session_lifetime is reported as harmless."""
     finding = found({"session_idle": idle, "session_lifetime": 100})
     assert "harmless" in finding["idle_never_counts"].message
 
 
 def test_previous_client_secret():
-    """The secret before is noted for as long as it is there, and never shown."""
+    """A previous client secret is noted while it is set, and never shown."""
     assert level("previous_client_secret", {}) is None
     secret = "the-secret-before-it-was-rotated"
     finding = found({"previous_client_secret": secret})["previous_client_secret"]
@@ -208,7 +208,9 @@ def test_previous_client_secret():
 
 
 def test_stand_in():
-    """Addresses that are not TikTok's are noted; a key is then anybody's."""
+    """Addresses other than TikTok's are noted; the form of the key is not
+    checked then.
+    """
     options = {
         "redirect_uri": LOOPBACK,
         "endpoints": TikTokEndpoints(token="http://127.0.0.1:8001/v2/oauth/token/"),
@@ -237,7 +239,7 @@ def test_stand_in():
     ],
 )
 def test_note(options, code):
-    """An allowed option that is seldom meant is noted."""
+    """A setting that is allowed, but seldom intended, is noted."""
     assert level(code, options) == "note"
     usual = {"store": "sqlite:////tmp/x.sqlite3"} if code == "store_memory" else {}
     assert level(code, usual) is None
@@ -252,7 +254,7 @@ def test_note(options, code):
     ],
 )
 def test_after_logout_public(options):
-    """Logout may end on a path that the longest rule leaves open."""
+    """after_logout may be a path that the longest matching rule makes public."""
     assert level("after_logout_protected", options) is None
 
 
@@ -281,7 +283,7 @@ def test_many_keys():
 
 
 def test_cookies():
-    """Over https cookies have their prefix; on loopback they have none, and may collide."""
+    """Over https cookies have a prefix; on loopback they have none, and may collide."""
     assert "__Host-tiktok" in found()["cookies"].message
     assert level("cookies_plain", {"redirect_uri": LOOPBACK}) == "note"
     named = {"redirect_uri": LOOPBACK, "cookie_name": "session"}
@@ -304,12 +306,12 @@ def at(path):
 
 class TestSQLite:
     def test_new(self, path):
-        """A file that is not there yet is not made: its place is tried."""
+        """A missing file is not created: only its directory is tried."""
         assert level("store", at(path)) == "good"
         assert list(path.parent.iterdir()) == []
 
     def test_there(self, path):
-        """A file that is there is tried itself, and keeps no trace."""
+        """An existing file is tried itself, and is unchanged afterwards."""
         store = SQLiteStore(path)
         assert store.compare_and_set("k", None, b"v", 60)
         findings = found(at(path))
@@ -319,7 +321,7 @@ class TestSQLite:
         store.close()
 
     def test_no_directory(self, path):
-        """A directory that is missing is found, and nothing is made."""
+        """A missing directory is found, and nothing is created."""
         assert (
             level("store_no_directory", at(path.parent / "x" / "y.sqlite3")) == "wrong"
         )
@@ -335,7 +337,9 @@ class TestSQLite:
         assert "another application" in finding.message
 
     def test_no_wal(self, path):
-        """A file that a backup left without a WAL is noted, and has one afterwards."""
+        """A file that a backup left without a WAL is noted, and has a WAL
+        afterwards.
+        """
         SQLiteStore(path).compare_and_set("k", None, b"v", 60)
         with sqlite3.connect(path) as other:
             other.execute("PRAGMA journal_mode = DELETE")
@@ -346,7 +350,7 @@ class TestSQLite:
         assert "store_no_wal" not in found(at(path))
 
     def test_no_wal_to_be_had(self, path):
-        """A file that others keep from having a WAL is wrong."""
+        """A file that cannot switch to a WAL because others use it is wrong."""
         SQLiteStore(path).compare_and_set("k", None, b"v", 60)
         with sqlite3.connect(path, isolation_level=None) as other:
             other.execute("PRAGMA journal_mode = DELETE")
@@ -358,7 +362,7 @@ class TestSQLite:
         ("mode", "expected"), [(0o600, None), (0o640, "note"), (0o622, "wrong")]
     )
     def test_mode(self, path, mode, expected):
-        """A file that others may read is noted, one they may write is wrong."""
+        """A file that others may read is noted; one that they may write is wrong."""
         SQLiteStore(path).compare_and_set("k", None, b"v", 60)
         path.chmod(mode)
         assert level("store_file_open", at(path)) == expected
@@ -368,7 +372,9 @@ class TestSQLite:
         [(0o700, None), (0o755, None), (0o777, "wrong"), (0o1777, "note")],
     )
     def test_directory_mode(self, path, mode, expected):
-        """A directory that everybody may write is wrong; with the sticky bit a note."""
+        """A directory that all users may write is wrong; with the sticky bit it is a
+        note.
+        """
         path.parent.chmod(mode)
         assert level("store_directory_open", at(path)) == expected
 
@@ -392,7 +398,7 @@ class TestSQLite:
         assert finding.level == "wrong"
 
     def test_tmpfs(self):
-        """A file in memory is noted, where the machine has such a place."""
+        """A file on a file system in memory is noted."""
         place = Path("/dev/shm")
         if file_system(place) != "tmpfs":
             pytest.skip("/dev/shm is no tmpfs here")
@@ -424,12 +430,14 @@ MOUNTS = r"""
     ],
 )
 def test_file_system(place, kind):
-    """A path is on the file system of the longest mount point, and the last one there."""
+    """A path's file system is that of the longest mount point, and of its last
+    entry.
+    """
     assert file_system(Path(place), MOUNTS) == kind
 
 
 def test_file_system_unknown():
-    """Where the table says nothing, nothing is known."""
+    """Without an entry in the table, the file system is unknown."""
     assert file_system(Path("/x"), "") is None
 
 
@@ -441,7 +449,7 @@ def server(tmp_path_factory):
     if shutil.which("redis-server") is None:
         pytest.skip("redis-server is not installed")
     made = RedisServer()
-    with contextlib.chdir(tmp_path_factory.mktemp("redis")):  # where it writes
+    with contextlib.chdir(tmp_path_factory.mktemp("redis")):  # Redis writes here
         made.start()
     yield made
     made.kill()
@@ -449,7 +457,7 @@ def server(tmp_path_factory):
 
 @pytest.fixture
 def configure(server):
-    """Return what sets an option of the server, until the test ends."""
+    """Return a function that sets an option of the server until the test ends."""
     import redis
 
     with redis.Redis.from_url(server.url) as client:
@@ -478,7 +486,7 @@ class TestRedis:
         assert "redis_open" not in findings
 
     def test_snapshots(self, server, configure):
-        """Snapshots alone are noted."""
+        """A server that only writes snapshots is noted."""
         configure(save="3600 1")
         assert level("redis_snapshots", {"store": server.url}) == "note"
 
@@ -492,17 +500,17 @@ class TestRedis:
         ],
     )
     def test_eviction(self, server, configure, memory, policy, expected):
-        """A policy that drops keys is noted, if there is a limit at which it would."""
+        """A policy that drops keys is noted, if a memory limit is set."""
         configure(maxmemory=memory, maxmemory_policy=policy)
         assert level("redis_evicts", {"store": server.url}) == expected
 
     def test_log(self, server, configure):
-        """A server that writes its log is good."""
+        """A server that writes its append-only log is good."""
         configure(appendonly="yes")
         assert level("redis_persistence", {"store": server.url}) == "good"
 
     def test_down(self):
-        """A server that is not there is wrong, and its URL is not repeated."""
+        """A server that cannot be reached is wrong, and its URL is not shown."""
         options = {"store": "redis://:a-password@127.0.0.1:1/0"}
         finding = found(options)["store_unusable"]
         assert finding.level == "wrong"
@@ -537,7 +545,9 @@ class TestRedis:
         assert findings["redis_silent"].level == "note"
 
     def test_no_config(self, server):
-        """A server that shut CONFIG off is taken to write snapshots, at best."""
+        """A server without the CONFIG command is assumed to write no more than
+        snapshots.
+        """
         import redis
 
         with redis.Redis.from_url(server.url) as client:
@@ -547,7 +557,9 @@ class TestRedis:
         assert level("redis_snapshots", {"store": url}) == "note"
 
     def test_no_library(self):
-        """A store whose client is not installed is wrong, with what to install."""
+        """A store whose client is not installed is wrong; the finding says what to
+        install.
+        """
         code = """
 import sys
 class Hidden:
@@ -569,7 +581,7 @@ print(finding.level, finding.fix)
         assert done.stdout.startswith("wrong pip install")
 
     def test_facts_of_none(self):
-        """A server that cannot be asked is a StoreError."""
+        """Reading the facts of a server that cannot be reached raises StoreError."""
         store = RedisStore("redis://127.0.0.1:1/0")
         with pytest.raises(StoreError):
             store.facts()
@@ -583,7 +595,7 @@ print(finding.level, finding.fix)
     [(0, "wrong"), (1.7e9, "wrong"), (NOW, "good"), (4e9, "wrong"), (1e20, "wrong")],
 )
 def test_clock(now, expected):
-    """A clock from before the package, or decades on, is wrong."""
+    """A clock that is earlier than the package, or decades ahead, is wrong."""
     codes = {"good": "clock", "wrong": "clock_wrong"}
     assert level(codes[expected], clock=lambda: now) == expected
 
@@ -656,7 +668,7 @@ class TestOnline:
         assert online(endpoint)["clock_unknown"].level == "note"
 
     def test_nothing_is_sent(self, endpoint):
-        """No credentials go out with it."""
+        """The request sends no credentials."""
         online(endpoint)
         [(path, headers)] = endpoint.seen
         assert path == "/v2/oauth/token/"
@@ -673,7 +685,7 @@ class TestOnline:
         assert online(endpoint)["tiktok_unreachable"].level == "wrong"
 
     def test_not_asked(self, endpoint):
-        """Without it nothing is asked."""
+        """Without the option no request is sent."""
         found({"endpoints": TikTokEndpoints(token=endpoint.url)})
         assert endpoint.seen == []
 
@@ -699,7 +711,7 @@ class TestDependencies:
         assert self.old(f"{nothing}>=1; extra == 'x'") == []
 
     def test_another_python(self):
-        """A requirement of another implementation of Python says nothing here."""
+        """A requirement for another implementation of Python is ignored."""
         here = sys.implementation.name
         ours = f"anyio>=400; implementation_name == '{here}'"
         theirs = f"anyio>=500; implementation_name != '{here}'"
@@ -713,17 +725,17 @@ class TestDependencies:
         assert level == "note"
 
     def test_same_version(self):
-        """Zeros at the end of a version say nothing."""
+        """Zeros at the end of a version are ignored."""
         assert machine._release("2.0.0rc1") == machine._release("2") == (2,)
         assert machine._release("1.10") > machine._release("1.9.9")
 
     def test_httpx_twice(self):
-        """Both families of httpx are noted, where both are installed."""
+        """It is noted if both httpx and httpx2 are installed."""
         both = machine.version("httpx") and machine.version("httpx2")
         assert (level("httpx_twice") == "note") is bool(both)
 
     def test_httpx_alone(self):
-        """That httpx2 is missing is noted, where httpx is there in its place."""
+        """If only httpx is installed, the note says that httpx2 is missing."""
         alone = machine.version("httpx") and not machine.version("httpx2")
         assert (level("httpx_alone") == "note") is bool(alone)
 
@@ -743,7 +755,7 @@ def test_faults_have_options():
 
 
 def test_mode_of_the_tried_file(path):
-    """The file that tries a place is readable by its owner only."""
+    """The file with which a directory is tried is readable by its owner only."""
     path.parent.chmod(0o500)
     try:
         findings = found(at(path))
@@ -777,14 +789,16 @@ class TestRecords:
         return {finding.code: finding for finding in diagnose(settings)}
 
     def test_open(self, stored):
-        """Records that open are said to."""
+        """If all records can be decrypted, a finding says so."""
         found = self.found(stored)
         assert found["records"].level == "good"
         assert "2 stored users" in found["records"].message
         assert "store_unknown_key" not in found
 
     def test_unknown_key(self, stored):
-        """Records that were sealed with another key are counted, with what to do."""
+        """Records sealed with another key are counted, and the finding says
+        what to do.
+        """
         other = replace(stored, secret_keys=[secrets.token_urlsafe(32)])
         finding = self.found(other)["store_unknown_key"]
         assert finding.level == "note"
@@ -792,13 +806,13 @@ class TestRecords:
         assert "end of secret_keys" in finding.fix
 
     def test_rotated(self, stored):
-        """A new key before the old one opens everything."""
+        """With a new key before the old one, all records can be decrypted."""
         old = [key.reveal() for key in stored.secret_keys]
         rotated = replace(stored, secret_keys=[secrets.token_urlsafe(32), *old])
         assert "records" in self.found(rotated)
 
     def test_none(self, tmp_path):
-        """A store that is not there yet is not made by looking for records."""
+        """Looking for records does not create a missing store."""
         file = tmp_path / "new.sqlite3"
         found = self.found(make_settings(store=f"sqlite:///{file}"))
         assert "records" not in found

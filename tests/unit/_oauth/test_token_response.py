@@ -63,43 +63,45 @@ def test_unknown_fields_are_ignored():
 
 
 def test_tokens_are_secrets():
-    """Tokens come out of an answer as secrets."""
+    """Tokens of an answer are Secret objects."""
     assert type(token_of().access_token) is Secret
     assert type(token_of().refresh_token) is Secret
 
 
 @pytest.mark.parametrize("kind", ["Bearer", "bearer", "BEARER"])
 def test_token_type_is_bearer_in_any_case(kind):
-    """The case of the token type does not count."""
+    """The token type may be in any case."""
     assert token_of(token_type=kind)
 
 
 def test_missing_token_type_is_bearer():
-    """An answer that names no token type is taken for what TikTok always gives."""
+    """An answer without a token type counts as one with a bearer token."""
     assert token_of(token_type=MISSING).access_token
 
 
 @pytest.mark.parametrize("kind", [None, "", "mac", "Bearer ", 1, ["Bearer"]])
 def test_other_token_type_is_refused(kind):
-    """A token that is no bearer token is refused."""
+    """A token of another type than bearer is refused."""
     with pytest.raises(TikTokError, match="token_type"):
         token_of(token_type=kind)
 
 
 def test_missing_expires_in_is_an_hour():
-    """An answer that does not say how long it lasts is taken to last an hour."""
+    """A token without expires_in is taken to last an hour."""
     assert token_of(expires_in=MISSING).expires_in == 3600
     assert token_of(expires_in=None).expires_in == 3600
 
 
 def test_missing_refresh_expires_in_is_unknown():
-    """A refresh token of unknown life has no end, rather than none left."""
+    """A refresh token of unknown lifetime has an unknown end, not an expired one."""
     assert token_of(refresh_expires_in=MISSING).refresh_expires_in is None
     assert token_of(refresh_expires_in=None).refresh_expires_in is None
 
 
 def test_usual_name_of_the_refresh_life_is_not_tiktoks():
-    """TikTok's refresh_expires_in counts, not the usual refresh_token_expires_in."""
+    """TikTok's refresh_expires_in is read, not other providers'
+    refresh_token_expires_in.
+    """
     answer = token_of(refresh_expires_in=MISSING, refresh_token_expires_in=5)
     assert answer.refresh_expires_in is None
 
@@ -126,7 +128,7 @@ LIVES = [
 @pytest.mark.parametrize("field", ["expires_in", "refresh_expires_in"])
 @pytest.mark.parametrize(("raw", "seconds"), LIVES, ids=[raw[:20] for raw, _ in LIVES])
 def test_lifetime_is_clamped(field, raw, seconds):
-    """A lifetime is between nothing and 400 days, whatever number TikTok sends."""
+    """A lifetime is limited to between 0 and 400 days, whatever number TikTok sends."""
     life = getattr(read_token(200, with_raw(field, raw)), field)
     assert life == pytest.approx(seconds)
     assert type(life) is float
@@ -157,7 +159,7 @@ NO_LIVES = [
 @pytest.mark.parametrize("field", ["expires_in", "refresh_expires_in"])
 @pytest.mark.parametrize("raw", NO_LIVES)
 def test_lifetime_that_is_none_is_refused(field, raw):
-    """A lifetime that is no finite number of seconds makes the answer invalid."""
+    """A lifetime that is not a finite number of seconds makes the answer invalid."""
     with pytest.raises(TikTokError, match="lifetime") as refused:
         read_token(200, with_raw(field, raw))
     assert type(refused.value) is TikTokError
@@ -167,7 +169,7 @@ def test_lifetime_that_is_none_is_refused(field, raw):
     "raw", ["NaN", "Infinity", "-Infinity", "1" * 5000, "01", "0x1"]
 )
 def test_number_that_is_no_json_is_no_answer(raw):
-    """Numbers that JSON does not have, or that are too long, make the answer unreadable."""
+    """Numbers that are not valid JSON, or too long, make the answer unreadable."""
     with pytest.raises(TikTokUnavailable, match="no JSON object"):
         read_token(200, with_raw("expires_in", raw))
 
@@ -200,20 +202,20 @@ def test_longest_token_is_taken(field):
 
 @pytest.mark.parametrize("value", [1, True, [], {}])
 def test_refresh_token_of_another_type_is_refused(value):
-    """An answer whose refresh token is no text is refused."""
+    """An answer whose refresh token is not a text is refused."""
     with pytest.raises(TikTokError, match="unusable refresh_token"):
         token_of(refresh_token=value)
 
 
 @pytest.mark.parametrize("value", [MISSING, None])
 def test_refresh_token_may_be_absent(value):
-    """Without a refresh token in the answer there is none, and nothing is wrong."""
+    """An answer without a refresh token is accepted."""
     assert token_of(refresh_token=value).refresh_token is None
 
 
 @pytest.mark.parametrize("open_id", ["x", "-000abc", "ü", "日本", "x" * 256, "a b"])
 def test_open_id_is_any_encodable_text(open_id):
-    """An open_id is opaque, up to 256 characters, and kept as it is."""
+    """An open_id is any text of up to 256 characters, and is not changed."""
     assert token_of(open_id=open_id).open_id == open_id
 
 
@@ -223,13 +225,15 @@ def test_open_id_is_any_encodable_text(open_id):
     ids=ascii,
 )
 def test_open_id_without_an_encoding_is_refused(open_id):
-    """Controls, lone surrogates and too much of it refuse the answer."""
+    """An answer whose open_id has control characters, lone surrogates or too many
+    characters is refused.
+    """
     with pytest.raises(TikTokError, match="unusable open_id"):
         token_of(open_id=open_id)
 
 
 def test_raw_surrogate_bytes_are_refused():
-    """A surrogate encoded in the body itself, which JSON forbids, does not pass."""
+    """A surrogate encoded in the body itself, which JSON forbids, is refused."""
     body = body_of(SUCCESS).replace(OPEN_ID.encode(), b"\xed\xa0\x80")
     with pytest.raises(TikTokError):
         read_token(200, body)
@@ -280,7 +284,7 @@ def test_missing_scope_is_not_what_was_asked_for(scope):
     ids=lambda value: ascii(value)[:20],
 )
 def test_scope_of_another_shape_is_refused(scope):
-    """Scopes that are no list by commas refuse the answer."""
+    """An answer whose scopes are not a comma-separated list is refused."""
     with pytest.raises(TikTokError, match="unusable scope"):
         token_of(scope=scope)
 
@@ -288,14 +292,14 @@ def test_scope_of_another_shape_is_refused(scope):
 @pytest.mark.parametrize("body", [b"", b" \r\n"])
 @pytest.mark.parametrize("status", [200, 204, 400, 503])
 def test_empty_body_is_no_token_answer(body, status):
-    """Nothing at all is no answer about a token, whatever its status."""
+    """An empty body is not a token answer, whatever its status."""
     with pytest.raises(TikTokUnavailable, match="no JSON object"):
         read_token(status, body)
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404])
 def test_empty_object_is_no_success(status):
-    """An object without an error does not succeed with the status of a failure."""
+    """An object without an error is a failure if the status is one."""
     with pytest.raises(TikTokError):
         read_token(status, b"{}")
     with pytest.raises(TikTokError):
@@ -303,7 +307,7 @@ def test_empty_object_is_no_success(status):
 
 
 def test_answer_with_neither_error_nor_token_is_refused():
-    """A 200 that holds neither an error nor a token is an error all the same."""
+    """A 200 with neither an error nor a token is an error."""
     with pytest.raises(TikTokError, match="unusable access_token"):
         read_token(200, b'{"log_id": "x"}')
 
@@ -316,12 +320,12 @@ def test_answer_with_neither_error_nor_token_is_refused():
     "body", [b"", b" \r\n", b"{}", b'{"error": ""}', b'{"data":{}}']
 )
 def test_revoke_is_done(status, body):
-    """Nothing, blanks and an empty object all mean that it is done."""
+    """An empty body, blanks and an empty object all mean success."""
     assert read_revoke(status, body) is None
 
 
 @pytest.mark.parametrize("status", [302, 400, 404, 500])
 def test_revoke_with_an_empty_failure_is_not_done(status):
-    """An empty body means done only with a status that says so."""
+    """An empty body means success only with a status of success."""
     with pytest.raises(TikTokUnavailable):
         read_revoke(status, b"")

@@ -1,4 +1,4 @@
-"""Spans, read with OpenTelemetry's own SDK; and none without a provider."""
+"""Spans, read with OpenTelemetry's SDK, and no spans without a provider."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ DUE = LIFE - 100
 
 
 class Faulty:
-    """A span processor that raises where a test says so."""
+    """A span processor that raises at the place that a test chooses."""
 
     raises = ""
     #: Set when a request begins to wait for another's refresh.
@@ -77,7 +77,7 @@ def provided():
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     provider.add_span_processor(faulty)
     yield exporter, faulty
-    # The provider stays, and would keep the spans of all tests after these.
+    # The provider stays, and would collect the spans of all later tests.
     exporter.shutdown()
     exporter.clear()
 
@@ -118,7 +118,7 @@ def world(exporter, world):
 
 
 def traced(world):
-    """Put around the app what instrumentation does: a server span for each request."""
+    """Wrap the app so that each request has a server span, as instrumentation does."""
     from opentelemetry import trace
 
     tracer = trace.get_tracer("instrumentation")
@@ -172,7 +172,7 @@ def is_below(span, parent):
 
 class TestFlows:
     def test_login(self, browser, exporter):
-        """A login is a span of its own below the server's, and so is its callback."""
+        """A login has a span below the server's span, and so has its callback."""
         browser.log_in()
         found = spans(exporter)
         for flow, server in (
@@ -185,7 +185,9 @@ class TestFlows:
             assert span.status.status_code.name == "UNSET"
 
     def test_callback(self, browser, world, exporter):
-        """Below the callback are TikTok's calls and the store's operations."""
+        """Calls to TikTok and operations of the store have spans below the
+        callback's.
+        """
         browser.log_in()
         found = spans(exporter)
         callback = named(found, "tiktok_oauth.callback")
@@ -213,7 +215,7 @@ class TestFlows:
         }
 
     def test_refused_login(self, browser, exporter):
-        """A person who declines is no error; the span has the reason."""
+        """A declined login is not an error; the span has the reason."""
         browser.log_in(deny=True)
         callback = named(ours(exporter), "tiktok_oauth.callback")
         assert callback.attributes["tiktok_oauth.event"] == "login_rejected"
@@ -223,7 +225,9 @@ class TestFlows:
         assert "error.type" not in callback.attributes
 
     def test_failed_login(self, browser, world, exporter):
-        """A failure of TikTok's is an error of the call and of the callback."""
+        """A failure of TikTok's makes the spans of the call and of the callback
+        errors.
+        """
         world.tiktok.fail("token", status=503)
         browser.log_in()
         found = ours(exporter)
@@ -248,7 +252,7 @@ class TestFlows:
         assert callback.attributes["tiktok_oauth.log_id"] == event.log_id
 
     def test_others(self, browser, world, exporter):
-        """Logout, disconnect and webhook are flows, with their outcome."""
+        """Logout, disconnect and webhook have flow spans with an outcome."""
         browser.log_in()
         browser.log_out()
         browser.log_in()
@@ -274,7 +278,9 @@ class TestFlows:
         ]
 
     def test_connect(self, world, exporter):
-        """Connecting is a flow; the callback's span has its outcome and user."""
+        """Connecting has a flow span; the callback's span has the outcome and
+        the user.
+        """
         browser = connecting(world).browser()
         sign_in(browser, "user-of-the-app")
         connect(browser)
@@ -286,7 +292,7 @@ class TestFlows:
         assert not [span for span in found if "user-of-the-app" in span.to_json()]
 
     def test_store_error(self, browser, world, exporter):
-        """A flow that the store fails is an error, and so is the operation."""
+        """A store's failure makes the spans of the operation and of the flow errors."""
         browser.log_in()
         spans(exporter)
         world.store.is_broken = True
@@ -299,7 +305,7 @@ class TestFlows:
         assert {s.attributes["error.type"] for s in failed} == {"store_error"}
 
     def test_first_span(self, world, exporter):
-        """Without a server span a flow is the first of its trace, operations below."""
+        """Without a server span, a flow's span is the root of its trace."""
         world.start()
         browser = world.browser()
         browser.log_in()
@@ -313,7 +319,9 @@ class TestFlows:
 
 class TestRefresh:
     def test_below_the_request(self, browser, world, exporter):
-        """A refresh is a span below the request that makes it, TikTok's call below it."""
+        """A refresh has a span below its request's, and TikTok's call one below
+        that.
+        """
         browser.log_in()
         world.clock.advance(DUE)
         spans(exporter)
@@ -326,7 +334,7 @@ class TestRefresh:
         assert refresh.attributes["tiktok_oauth.outcome"] == "ok"
 
     def test_invalid_grant(self, browser, world, exporter):
-        """A refresh that ends the sessions says so."""
+        """The span of a refresh that ends the sessions has that outcome."""
         browser.log_in()
         world.tiktok.fail("token", error="invalid_grant")
         world.clock.advance(LIFE)
@@ -336,7 +344,9 @@ class TestRefresh:
         assert refresh.attributes["tiktok_oauth.outcome"] == "invalid_grant"
 
     def test_who_waits_links(self, exporter, waiter, settings, tiktok, clock, gate):
-        """A request that waits for another's refresh has a span with a link to it."""
+        """A request that waits for another's refresh has a span that links to that
+        refresh.
+        """
         world = traced(signed_in(settings, tiktok, clock))
         cookies = world.browser_in.cookies()
         clock.advance(LIFE)
@@ -386,7 +396,7 @@ class TestRefresh:
         assert {s.parent.span_id for s in [refresh, *waiting]} == jobs
 
     def test_job(self, exporter, settings, clock, tiktok):
-        """A refresh in a job without a span of its own is the first of its trace."""
+        """A refresh in a job without a span is the root of its trace."""
         world = signed_in(settings, tiktok, clock)
         clock.advance(DUE)
         spans(exporter)
@@ -461,7 +471,9 @@ class TestSecrets:
             assert span.status.description is None
 
     def test_query_of_a_callback(self, exporter):
-        """The query that instrumentation wrote of a callback is replaced, and no other."""
+        """Only the query of a callback is replaced in the attributes of
+        instrumentation.
+        """
         from opentelemetry import trace
 
         query = "code=secret-code&state=secret-state"
@@ -495,7 +507,7 @@ class TestSecrets:
         assert dict(without.attributes) == {"http.target": "/cb"}
 
     def test_user(self, browser, world, exporter, caplog):
-        """A user is the same keyed hash as in the log."""
+        """A user appears as the same keyed hash as in the log."""
         with caplog.at_level("INFO", "tiktok_oauth_middleware"):
             browser.log_in()
         [logged] = [
@@ -506,7 +518,7 @@ class TestSecrets:
         assert len(logged.tiktok_user) == 8
 
     def test_hostile_answer(self, browser, world, exporter):
-        """TikTok's text is on no span, and its log_id is cut and on one line."""
+        """No span has text of TikTok's, and its log_id is shortened and on one line."""
         body = {
             "error": "x\x1b[31m",
             "error_description": "act.a-token",
@@ -536,7 +548,7 @@ class TestSecrets:
 
 class TestContext:
     def test_on_event(self, world, exporter):
-        """on_event, and so the log, runs inside of the flow's span."""
+        """on_event and the log run inside the flow's span."""
         from opentelemetry import trace
 
         seen = []
@@ -551,7 +563,9 @@ class TestContext:
         assert ("login", callback.context) in seen
 
     def test_http_client(self, settings, tiktok, clock, exporter):
-        """What traces the HTTP client finds the call's span, in a thread of its own too."""
+        """Instrumentation of the HTTP client finds the call's span, in other threads,
+        too.
+        """
         from opentelemetry import trace
 
         seen = []
@@ -575,7 +589,9 @@ class TestContext:
         assert trace.get_current_span() is trace.INVALID_SPAN
 
     def test_app(self, world, exporter):
-        """The app's own code runs below the server span, not below one of ours."""
+        """The app's code runs below the server span, not below one of the
+        middleware's.
+        """
         from opentelemetry import trace
 
         seen = []
@@ -592,9 +608,9 @@ class TestContext:
 class TestFaults:
     @pytest.mark.parametrize("when", ["start", "end"])
     def test_processor(self, browser, world, exporter, faulty, caplog, when):
-        """A processor that raises loses spans, and no login and no refresh."""
+        """If a processor raises, spans are lost, but logins and refreshes succeed."""
         faulty.raises = when
-        world.start()  # without the instrumentation, which such a processor breaks
+        world.start()  # without instrumentation, which fails with such a processor
         browser = world.browser()
         browser.log_in()
         world.clock.advance(LIFE)
@@ -604,7 +620,7 @@ class TestFaults:
         assert "act.a-secret" not in caplog.text
 
     def test_sampled_out(self, world, exporter):
-        """Where a trace is not recorded, nothing of ours is."""
+        """If a trace is not sampled, the middleware's spans are not recorded either."""
         from opentelemetry import context, trace
 
         parent = trace.SpanContext(
@@ -628,7 +644,7 @@ class TestStore:
         [("", "INTERNAL"), ("sqlite", "INTERNAL"), ("redis", "CLIENT")],
     )
     def test_attributes(self, exporter, system, kind):
-        """A database's operation has the attributes of database clients."""
+        """An operation of a database store has the attributes of database clients."""
         from opentelemetry import trace
 
         class Mine(MemoryStore):
@@ -665,7 +681,9 @@ class TestStore:
         assert found == ["sqlite", "redis", "postgresql", "mysql", "mariadb"]
 
     def test_lock(self, exporter):
-        """The work under a lock is not in the lock's span, and its errors pass."""
+        """The work under a lock is outside the lock's span, and its errors are
+        raised.
+        """
         from opentelemetry import trace
 
         memory = MemoryStore()
@@ -732,12 +750,14 @@ print(*before, store._traces._is_provided)
     ("provider", "is_heard"), [("", False), (METRICS, True), (TRACES, True)]
 )
 def test_provider_set_later(provider, is_heard):
-    """A provider that is set after the middleware was built is found by some read."""
+    """A provider that is set after the middleware was built is used from some later
+    read on.
+    """
     assert python(LOOKS + provider + READS) == ["False", "False", str(is_heard)]
 
 
 def test_read_is_the_stores_own():
-    """Without a provider a read is the store's own coroutine, and no other."""
+    """Without a provider, a read is the store's own coroutine, without a wrapper."""
     check = """
 inner = []
 class Inner:
@@ -763,7 +783,7 @@ print(any("opentelemetry" in n or "_observe.traces" in n for n in sys.modules))
 
 
 def test_provider_set_during_a_refresh():
-    """A caller that waits after a provider was set gets the result of an untraced refresh."""
+    """If a provider is set during a refresh, a waiting caller still gets its result."""
     check = """
 import threading
 gate, begun = threading.Event(), threading.Event()

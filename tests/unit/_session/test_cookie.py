@@ -1,4 +1,6 @@
-"""The session cookie: signed by the newest key, verified by all, bound to its app."""
+"""The session cookie: signed with the newest key, verified with all, bound to
+its app.
+"""
 
 from __future__ import annotations
 
@@ -33,27 +35,27 @@ def jar():
 
 
 def test_session_cookie_round_trips(jar):
-    """A cookie we issued says the grant and the hash of its secret."""
+    """Reading an issued cookie gives the grant's id and the hash of the secret."""
     value, ticket = jar.issue(GRANT)
     assert jar.read(value.encode()) == ticket
     assert ticket.record_id == GRANT
 
 
 def test_session_cookie_is_short(jar):
-    """Name and value together take at most 110 bytes of every request."""
+    """Name and value together have at most 110 bytes."""
     value, _ = jar.issue(GRANT)
     assert len(value) == SESSION_LENGTH
     assert len(f"{jar.session_name}={value}") <= 110
 
 
 def test_session_cookie_may_be_set(jar):
-    """An issued session cookie passes the cookie writer."""
+    """The cookie writer accepts an issued session cookie."""
     value, _ = jar.issue(GRANT)
     assert jar.session(value, 60).header()[1].startswith(f"__Host-tiktok={value}; ")
 
 
 def test_session_cookie_carries_nothing_of_the_user(jar):
-    """Neither the open_id nor the client_key can be read out of a cookie."""
+    """A cookie contains neither the open_id nor the client_key."""
     raw = base64.urlsafe_b64decode(jar.issue(GRANT)[0].partition(".")[0])
     assert b"1111" not in raw
     assert b"aw" not in raw
@@ -68,7 +70,7 @@ def test_mac_is_an_hmac(jar):
 
 
 def test_each_session_is_new(jar):
-    """Two sessions of one user share only the grant."""
+    """Two sessions of one user share only the grant's id."""
     one, other = jar.issue(GRANT), jar.issue(GRANT)
     assert one[0] != other[0]
     assert one[1].record_id == other[1].record_id
@@ -76,7 +78,7 @@ def test_each_session_is_new(jar):
 
 
 def test_record_knows_only_the_hash(jar):
-    """The digest is a SHA-256 of the secret, from which it cannot be had."""
+    """The record has only the SHA-256 digest of the secret."""
     value, ticket = jar.issue(GRANT)
     secret = base64.urlsafe_b64decode(value.partition(".")[0])[16:]
     assert len(secret) == 32
@@ -90,7 +92,7 @@ GENUINE = SessionCookies("tiktok", [NEW], secure=True).issue(GRANT)[0].encode()
 
 @pytest.mark.parametrize("place", range(SESSION_LENGTH))
 def test_every_flip_of_a_session_cookie_is_refused(jar, place):
-    """A session cookie with any one character changed to any other is not ours."""
+    """A session cookie with any character changed is refused."""
     value = jar.issue(GRANT)[0].encode()
     assert jar.read(value)
     for byte in OTHER_BYTES:
@@ -123,13 +125,13 @@ def test_every_flip_of_a_session_cookie_is_refused(jar, place):
     ids=range(18),
 )
 def test_other_spelling_is_refused(jar, change):
-    """A cookie that is longer, shorter or written otherwise is not ours."""
+    """A cookie that is longer, shorter or spelled differently is refused."""
     value = jar.issue(GRANT)[0].encode()
     assert jar.read(change(value)) is None
 
 
 def test_longer_cookie_is_not_even_hashed():
-    """A huge value is refused by its length, whatever number of keys there is."""
+    """A huge value is refused by its length, before any key is tried."""
     keys = [bytes([number]) * 32 for number in range(20)]
     jar = SessionCookies("tiktok", keys, secure=True)
     value = b"A" * 16_000_000 + b"." + b"A" * 22
@@ -138,19 +140,19 @@ def test_longer_cookie_is_not_even_hashed():
 
 
 def test_halves_of_two_cookies_are_refused(jar):
-    """The body of one cookie with the MAC of another is not ours."""
+    """The body of one cookie with the MAC of another is refused."""
     one, other = (jar.issue(GRANT)[0].encode() for _ in range(2))
     assert jar.read(one[:65] + other[65:]) is None
 
 
 def test_cookie_of_another_key_is_refused(jar):
-    """A cookie signed with a key that is not listed is not ours."""
+    """A cookie signed with a key that is not listed is refused."""
     value, _ = SessionCookies("tiktok", [OLD], secure=True).issue(GRANT)
     assert jar.read(value.encode()) is None
 
 
 def test_key_as_it_is_does_not_sign_for_the_session(jar):
-    """A MAC made by hand over another message with our key is not a session."""
+    """A MAC with our key over another message is not accepted as a session."""
     body, _, mac = GENUINE.partition(b".")
     assert jar.read(body[::-1] + b"." + mac) is None
 
@@ -160,14 +162,14 @@ def test_key_as_it_is_does_not_sign_for_the_session(jar):
 
 @pytest.mark.parametrize("key", [OLD, MIDDLE, NEW], ids=["oldest", "middle", "newest"])
 def test_every_listed_key_verifies(key):
-    """A cookie of any listed key is ours, the oldest too."""
+    """A cookie of any listed key verifies, even of the oldest."""
     value, ticket = SessionCookies("tiktok", [key], secure=True).issue(GRANT)
     rotated = SessionCookies("tiktok", [NEW, MIDDLE, OLD], secure=True)
     assert rotated.read(value.encode()) == ticket
 
 
 def test_newest_key_signs():
-    """A new cookie verifies with the newest key alone, and with no other alone."""
+    """A new cookie verifies only with the newest key."""
     value, ticket = SessionCookies("tiktok", [NEW, MIDDLE, OLD], secure=True).issue(
         GRANT
     )
@@ -179,7 +181,7 @@ def test_newest_key_signs():
 
 
 def test_removed_key_ends_its_cookies():
-    """A cookie of a key that was taken off the list is quietly not ours."""
+    """A cookie of a removed key is ignored without an error."""
     value, _ = SessionCookies("tiktok", [OLD], secure=True).issue(GRANT)
     assert (
         SessionCookies("tiktok", [NEW, MIDDLE], secure=True).read(value.encode())
@@ -191,7 +193,7 @@ def test_removed_key_ends_its_cookies():
 
 
 def test_names_are_host_bound(jar):
-    """Over https every name of ours binds the cookie to the host."""
+    """Over https the names of all our cookies bind them to the host."""
     assert jar.session_name == "__Host-tiktok"
     assert jar.login("a", "x", 1).name == "__Host-tiktok-login-a"
     assert jar.session("x", 1).secure
@@ -225,14 +227,14 @@ def test_cookie_is_deleted_by_an_empty_value(jar):
 
 
 def test_jar_shows_no_key(jar):
-    """Neither what verifies nor what signs prints a key."""
+    """The repr of the session's cookies and of its signer shows no key."""
     for shown in (repr, str, "{}".format):
         assert repr(NEW)[2:-1] not in shown(jar._macs)
         assert repr(NEW)[2:-1] not in shown(jar._signer.secret_keys)
 
 
 def test_grant_id_of_text_that_is_no_unicode():
-    """An open_id with half a character in it has a name, and its own."""
+    """An open_id with a lone surrogate has its own grant id."""
     assert record_id("k", "\ud800") not in (
         record_id("k", "?"),
         record_id("k", "\ud801"),
@@ -240,7 +242,7 @@ def test_grant_id_of_text_that_is_no_unicode():
 
 
 def test_grant_id_is_always_the_same():
-    """A user of an app has one name, in every process."""
+    """A user of an app has the same grant id in every process."""
     assert record_id("awexampleclientkey", "user") == record_id(
         "awexampleclientkey", "user"
     )
@@ -259,12 +261,12 @@ def test_grant_id_is_always_the_same():
     ],
 )
 def test_grant_id_is_byte_exact(one, other):
-    """Users who differ in a byte, or apps that do, have different names."""
+    """Users or apps that differ in one byte have different grant ids."""
     assert record_id(*one) != record_id(*other)
 
 
 def test_ticket_is_a_pair():
-    """A ticket is the grant's name and the digest, in this order."""
+    """A ticket is the grant's id and the digest, in this order."""
     assert Ticket("g", "d") == ("g", "d")
 
 
@@ -273,7 +275,7 @@ def test_ticket_is_a_pair():
 
 @pytest.mark.parametrize("length", [0, 1, 2, 3, 4, 47, 48, 49, 3000])
 def test_bytes_round_trip_as_cookie_text(length):
-    """Any bytes come back from the text that a cookie holds."""
+    """Bytes are unchanged after encoding and decoding as a cookie's text."""
     raw = random.Random(f"text {length}").randbytes(length)
     text = to_text(raw)
     assert from_text(text.encode()) == raw
@@ -305,7 +307,7 @@ def test_other_spelling_of_text_is_nothing(value):
 
 @pytest.mark.parametrize("secure", [True, False])
 def test_cookies_beside_the_session(secure):
-    """The cookies for an account choice and for carried data are set, and deleted."""
+    """The cookies for an account choice and for carried data can be set and deleted."""
     cookies = SessionCookies("tiktok", [NEW], secure=secure)
     prefix, end = ("__Host-", "; Secure") if secure else ("", "")
     fixed = "Path=/; HttpOnly; SameSite=Lax" + end

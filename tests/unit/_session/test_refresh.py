@@ -1,4 +1,6 @@
-"""When a refresh is due and what it makes of an answer, on both sides of each limit."""
+"""When a refresh is due, and how an answer changes the record; both sides of each
+limit.
+"""
 
 from __future__ import annotations
 
@@ -85,7 +87,9 @@ class TestDueAt:
         ],
     )
     def test_leeway(self, clock, grant, life, options, leeway):
-        """The leeway, or a tenth of the life, before the end; up to a tenth sooner."""
+        """A token is due at its leeway or a tenth of its life before it ends, or up to
+        a tenth earlier.
+        """
         refresh = refresh_of(clock, **options)
         grant = grant._replace(expires_at=grant.issued_at + life)
         early = [
@@ -96,7 +100,9 @@ class TestDueAt:
         assert 1.09 * leeway < max(early) <= 1.1 * leeway
 
     def test_same_everywhere(self, clock, grant):
-        """All processes agree on when a token is due; its next one has another time."""
+        """All processes compute the same time for a token, and another for the next
+        token.
+        """
         one, other = refresh_of(clock), refresh_of(clock)
         assert one.due_at(grant) == other.due_at(grant)
         later = grant._replace(
@@ -107,14 +113,16 @@ class TestDueAt:
 
 class TestIsDue:
     def test_moment(self, refresh, clock, grant):
-        """A token is due from its moment on."""
+        """A token is due from the computed second on."""
         clock.now = refresh.due_at(grant)
         assert refresh.is_due(grant)
         clock.now -= 0.001
         assert not refresh.is_due(grant)
 
     def test_ahead(self, refresh, clock, grant):
-        """A sweep renews what ends within its time, no token before half its life."""
+        """A sweep renews tokens that end within its time, but none before half of its
+        life.
+        """
         clock.now = refresh.due_at(grant) - 600
         assert refresh.is_due(grant, Demand(within=600))
         assert not refresh.is_due(grant, Demand(within=599))
@@ -126,7 +134,9 @@ class TestIsDue:
 
     @pytest.mark.parametrize(("ahead", "due"), [(300, False), (301, True)])
     def test_future(self, refresh, clock, grant, ahead, due):
-        """A token from the future is not believed, beyond what clocks may differ."""
+        """A token obtained in the future is due, unless a difference between clocks
+        explains it.
+        """
         clock.now = grant.issued_at - ahead
         grant = grant._replace(retry_at=0)
         assert refresh.is_due(grant) is due
@@ -135,7 +145,9 @@ class TestIsDue:
         ("after", "due"), [(-1, True), (0, True), (1, False), (600, False), (601, True)]
     )
     def test_retry_at(self, refresh, clock, grant, after, due):
-        """After a failure it waits, but for no longer than any back-off is."""
+        """After a failure a refresh waits for the stored time, if that is within the
+        longest back-off.
+        """
         clock.now = float(grant.expires_at)
         grant = grant._replace(retry_at=int(clock.now) + after)
         assert refresh.is_due(grant) is due
@@ -143,13 +155,13 @@ class TestIsDue:
 
 class TestCanAsk:
     def test_no_token(self, refresh, grant):
-        """Without a refresh token TikTok is not asked."""
+        """A record without a refresh token is never due."""
         assert refresh._can_ask(grant) is True
         assert refresh._can_ask(grant._replace(refresh_token=Secret(""))) is False
 
     @pytest.mark.parametrize(("left", "can"), [(0, False), (1, True), (None, True)])
     def test_end(self, refresh, clock, grant, left, can):
-        """At its end a refresh token is not sent any more; an unknown end is none."""
+        """An expired refresh token is not sent; one with an unknown expiry is."""
         end = None if left is None else int(clock()) + left
         assert refresh._can_ask(grant._replace(refresh_expires_at=end)) is can
 
@@ -167,8 +179,8 @@ class TestBackOff:
     def test_lease(self, clock):
         """The lease of a renewable lock is under 3 s; another lasts for the whole refresh."""
         assert refresh_of(clock)._lease == LEASE_SECONDS
-        # Others go on within three seconds of the holder's last sign of life, and many
-        # renewals may come late before one does.
+        # Others get the lock within three seconds of the holder's last renewal, and
+        # several renewals may be late before the lease ends.
         assert LEASE_SECONDS + 2 * _POLL_SECONDS < 3
         assert LEASE_SECONDS >= 5 * RENEW_SECONDS
 
@@ -178,7 +190,7 @@ class TestBackOff:
         assert refresh_of(clock, Plain(clock=clock), timeout=5)._lease == 20
 
 
-# --- what becomes of an answer --------------------------------------------------------
+# --- how an answer changes the record -------------------------------------------------
 
 
 def answer(**changes):
@@ -195,7 +207,9 @@ def answer(**changes):
 
 class TestRenewed:
     def test_all(self, refresh, clock, grant):
-        """Tokens and times are the answer's, failures are forgotten, the rest stays."""
+        """Tokens and times are taken from the answer, failures are cleared, the rest
+        stays.
+        """
         clock.now += 50.7
         now = int(clock.now)
         assert refresh._renewed(grant, answer()) == grant._replace(
@@ -218,7 +232,9 @@ class TestRenewed:
         ],
     )
     def test_refresh_end(self, refresh, clock, grant, token, life, end):
-        """The end is that of the token that is kept, as far as TikTok says."""
+        """The stored expiry is that of the stored refresh token, as far as TikTok names
+        it.
+        """
         renewed = refresh._renewed(
             grant, answer(refresh_token=token, refresh_expires_in=life)
         )
@@ -232,7 +248,7 @@ class TestRenewed:
         ("life", "waits"), [(0.0, True), (1.0, True), (1.9, True), (2.0, False)]
     )
     def test_no_loop(self, refresh, clock, grant, life, waits):
-        """A life of less than two seconds is not asked for again at once."""
+        """A token that lives less than two seconds is not renewed again at once."""
         renewed = refresh._renewed(grant, answer(expires_in=life))
         assert renewed.retry_at == (int(clock()) + 1 if waits else 0)
 
@@ -246,7 +262,7 @@ class TestRenewed:
         ],
     )
     def test_scopes(self, refresh, grant, caplog, scopes, kept, warned):
-        """Fewer scopes count at once; additional ones are logged, and not granted."""
+        """Fewer scopes apply at once; additional ones are logged, and not granted."""
         with caplog.at_level(logging.WARNING, "tiktok_oauth_middleware"):
             assert refresh._renewed(grant, answer(scopes=scopes)).scopes == kept
         assert ("more scopes" in caplog.text) is warned
@@ -259,7 +275,7 @@ class TestRenewed:
 
 
 class Told:
-    """A client for TikTok that answers when it is let."""
+    """A client for TikTok that answers when the test lets it."""
 
     def __init__(self):
         self.asked = threading.Event()
@@ -299,14 +315,14 @@ class TestTogether:
 
     @staticmethod
     def in_a_thread(work):
-        """Return a list that gets the result, and the thread that works on it."""
+        """Start a thread; return it, and a list that receives the result."""
         found = []
         thread = threading.Thread(target=lambda: found.append(run(work())))
         thread.start()
         return found, thread
 
     def test_is_under_way(self, core, clock, report):
-        """A refresh is under way from when it began until it has ended."""
+        """A refresh is under way until its call to TikTok has ended."""
         refresh = core.service.refresh
         assert not refresh.is_under_way("id")
         clock.now = float(kept_in(core).record.expires_at)
@@ -330,7 +346,7 @@ class TestTogether:
         thread.join(20)
 
     def test_result_is_waited_for(self, core, clock, report):
-        """A caller that needs the result of a refresh in flight gets it."""
+        """A caller that needs a token gets the result of the refresh under way."""
         refresh = core.service.refresh
         clock.now = float(kept_in(core).record.expires_at)
         held = kept_in(core)
@@ -346,13 +362,13 @@ class TestTogether:
         assert other[0].record.access_token == "act.new"
 
     def test_result_of_none(self, core, clock, report):
-        """Where none is under way any more, the result is what one gives now."""
+        """If no refresh is under way, asking for its result starts one."""
         report.may_answer.set()
         clock.now = float(kept_in(core).record.expires_at)
         assert run(core.service.refresh.result("id")).record.access_token == "act.new"
 
     def test_not_due(self, core, report):
-        """A fresh record is used without a call to TikTok and without the lock."""
+        """A fresh record is used without the lock and without a call to TikTok."""
         core.service.records.lock = None
         assert run(core.service.refresh.result("id")) == kept_in(core)
         assert not report.asked.is_set()
@@ -365,7 +381,9 @@ class TestTogether:
 
     @pytest.mark.parametrize(("left", "pauses"), [(1, 0), (0, 3), (-1, 3)])
     def test_lock_of_another_process(self, core, clock, report, left, pauses):
-        """Without the lock a refresh uses a good token, or waits for a new one."""
+        """While another process has the lock, a valid token is used, or a new one
+        waited for.
+        """
         slept = []
 
         @contextlib.asynccontextmanager
@@ -389,7 +407,9 @@ class TestTogether:
 
     @pytest.mark.parametrize(("left", "is_there"), [(1, True), (0, False), (-1, False)])
     def test_no_refresh_token(self, core, clock, report, left, is_there):
-        """Without a refresh token the access token is good to its end, then the user is anonymous."""
+        """Without a refresh token the access token is used until it expires; then the
+        user is anonymous.
+        """
         held = kept_in(core)
         bare = held.record._replace(refresh_token=Secret(""))
         run(core.service.records.replace(held, bare))
@@ -433,7 +453,7 @@ class TestMeanwhile:
         return browser
 
     def test_not_ahead(self, signed_in, world):
-        """A request has a token renewed at its moment, and not a second sooner."""
+        """A request renews a token when it is due, and not a second earlier."""
         due_at = core_of(world).service.refresh.due_at(kept(world))
         world.clock.now = due_at - 0.5
         signed_in.me()
@@ -463,14 +483,16 @@ class TestMeanwhile:
         assert world.count("refresh_token") == 0
 
     def test_thrown_away(self, signed_in, other, world, tiktok):
-        """An answer that a login has overtaken is not reported as a refresh."""
+        """If a login came first, the answer is dropped and not reported as a
+        refresh.
+        """
         tiktok.answered = once(other.log_in)
         world.clock.advance(LIFE + 1)
         assert signed_in.me()["token"] == kept(world).access_token.reveal()
         assert [e.name for e in world.events if e.name == "refresh"] == []
 
     def test_failure_is_noted(self, signed_in, other, world, tiktok):
-        """A failed refresh is noted though the record changed meanwhile."""
+        """A failed refresh is stored even if the record changed meanwhile."""
         tiktok.fail("token", status=500)
         tiktok.answered = once(other.log_out)
         world.clock.advance(LIFE - 100)
@@ -480,7 +502,9 @@ class TestMeanwhile:
         assert len(kept(world).sessions) == 1
 
     def test_failure_of_the_past(self, signed_in, other, world, tiktok):
-        """A failed refresh of tokens that a login has replaced says nothing of these."""
+        """A failed refresh of tokens that a login replaced is not stored with the new
+        ones.
+        """
         tiktok.fail("token", status=500)
         tiktok.answered = once(other.log_in)
         world.clock.advance(LIFE - 100)
@@ -501,13 +525,13 @@ class TestMeanwhile:
         assert kept(world).failures == 0
 
     def test_retry_at(self, signed_in, world, tiktok, monkeypatch):
-        """The next try is noted in whole seconds, the last begun one added."""
+        """The time of the next try is stored in seconds, rounded up."""
         tiktok.fail("token", status=500)
         world.clock.advance(LIFE + 0.5)
         with monkeypatch.context() as patched:
             patched.setattr(random, "uniform", lambda low, high: high)
             signed_in.me()
-        # 1.25 s of the first step, from half a second past.
+        # 1.25 s is the first step, and it began at half a second.
         assert kept(world).retry_at == int(world.clock() + 1.25) + 1
 
     def test_not_revoked(self, signed_in, other, world, tiktok):
@@ -520,7 +544,9 @@ class TestMeanwhile:
         assert me["token"] == other.me()["token"]
 
     def test_revoked_all_the_same(self, signed_in, other, world, tiktok, store):
-        """invalid_grant ends the sessions though one more changed before the end."""
+        """invalid_grant ends the sessions even if the record changed just before the
+        deletion.
+        """
         tiktok.fail("token", error="invalid_grant")
         store.before_delete = once(other.log_out)
         world.clock.advance(LIFE + 1)
@@ -531,7 +557,7 @@ class TestMeanwhile:
         assert ended[0].open_id == world.tiktok.people[0].open_id
 
     def test_saved_by_a_login(self, signed_in, other, world, tiktok, store):
-        """A login at the last moment before the end is not undone."""
+        """A login just before the record is deleted is not undone."""
         tiktok.fail("token", error="invalid_grant")
         store.before_delete = once(other.log_in)
         world.clock.advance(LIFE + 1)
@@ -540,7 +566,7 @@ class TestMeanwhile:
         assert [e for e in world.events if e.name == "session_ended"] == []
 
     def test_gone_already(self, signed_in, other, world, tiktok, store):
-        """The end of a record that another request deleted is reported by that one alone."""
+        """If another request deleted the record, only that request reports the end."""
         tiktok.fail("token", error="invalid_grant")
 
         def leave():
@@ -556,7 +582,9 @@ class TestMeanwhile:
     def test_store_stumbles_at_every_second_call(
         self, signed_in, other, world, tiktok, store
     ):
-        """An answer is written over a change by a store of which each other call fails."""
+        """An answer is written over another change, even if every second call of the
+        store fails.
+        """
 
         def leave():
             other.log_out()
@@ -568,7 +596,8 @@ class TestMeanwhile:
         named = record_id(world.settings.client_key, world.tiktok.people[0].open_id)
         held = run(core.service.records.load(named))
         fresh = run(core.service.refresh.fresh(held))
-        # The swap meets the change; read, failing; read; swap, failing; swap.
+        # The calls: a swap that meets the change; a failing read; a read; a failing
+        # swap; a swap.
         assert store.refused == 2
         store.stumbles = False
         assert fresh.record.access_token == kept(world).access_token
@@ -576,7 +605,7 @@ class TestMeanwhile:
         assert len(kept(world).sessions) == 1
 
     def test_store_does_not_come_back(self, signed_in, world, tiktok, store):
-        """An answer that cannot be written for twelve seconds is an outage."""
+        """An answer that cannot be written for twelve seconds is a store outage."""
         tiktok.answered = lambda: setattr(store, "is_down", True)
         world.clock.advance(LIFE + 1)
         core, watch = core_of(world), Watch()
@@ -591,13 +620,14 @@ class TestMeanwhile:
             patched.setattr("tiktok_oauth_middleware._session.refresh.time", watch)
             with pytest.raises(StoreError):
                 run(core.service.refresh.fresh(held))
-        # Steps double from 0.05 s to a second; the last begins within the twelve.
+        # Pauses double from 0.05 s to a second; the last try begins within twelve
+        # seconds.
         assert 1012 < watch.now <= 1013
         assert store.refused == 17
 
 
 class Watch:
-    """The module `time`, of which a test turns the hand."""
+    """A stand-in for the module `time`, whose time the test sets."""
 
     def __init__(self):
         self.now = 1000.0
@@ -646,14 +676,14 @@ class Interrupted(MemoryStore):
 
 
 def elsewhere(work):
-    """Do it in a thread: an event loop that asks a store can run no other."""
+    """Do it in a thread, since an event loop cannot run another one meanwhile."""
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
 
 
 def once(work):
-    """Return what does it the first time it is called."""
+    """Return a function that does the work only the first time it is called."""
     left = [work]
     return lambda: left and left.pop()()
 
@@ -683,7 +713,7 @@ def core_of(world):
 def test_a_sweep_overlooks_no_user(
     clock, grant, life, left, within, leeway, open_id, has_refresh_token
 ):
-    """Whoever is due is not left out by the times of the token alone."""
+    """A sweep does not skip a user whose refresh is due."""
     refresh = refresh_of(clock, refresh_leeway=leeway)
     ends = int(clock()) + left
     record = grant._replace(

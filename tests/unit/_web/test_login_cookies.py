@@ -1,4 +1,4 @@
-"""The cookies of logins under way: seven slots, whatever begins at the same moment."""
+"""The cookies of logins under way: seven slots, even if many logins begin at once."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def store(clock):
 
 
 def size_of(cookies):
-    """Return what cookies take of a request, as a browser joins them."""
+    """Return the size of cookies in a request's header."""
     return len("; ".join(f"{name}={value}" for name, value in cookies.items()))
 
 
@@ -39,7 +39,7 @@ def under_way(jar):
 
 
 def applied(jar, answer):
-    """Apply an answer's cookies to a browser's jar, as they come."""
+    """Apply an answer's cookies to a browser's jar, in order."""
     for header in answer.headers.get_list("set-cookie"):
         name, _, value = header.partition(";")[0].partition("=")
         if value:
@@ -49,12 +49,14 @@ def applied(jar, answer):
 
 
 def path_of(length):
-    """Return a path of so many bytes."""
+    """Return a path of the given length in bytes."""
     return "/" + "x" * (length - 1)
 
 
 def begin_at_once(world, count, target, jar, ask=None):
-    """Begin logins that do not see each other; return where each leads at TikTok."""
+    """Begin logins whose requests lack each other's cookies; return their addresses at
+    TikTok.
+    """
     shown, urls = dict(jar), []
     for _ in range(count):
         browser = world.browser(**shown)
@@ -71,7 +73,9 @@ class TestAtOnce:
         ("length", "survivors"), [(40, 7), (300, 7), (700, 3), (2000, 1), (2048, 1)]
     )
     def test_fifty_tabs(self, world, length, survivors):
-        """The newest of 50 logins begun at once can be finished, and the header is small."""
+        """The newest of 50 logins begun at once can be finished, and the cookies stay
+        within the limit.
+        """
         signed_in = world.browser()
         signed_in.log_in()
         jar = dict(signed_in.cookies())
@@ -87,7 +91,7 @@ class TestAtOnce:
 
     @pytest.mark.parametrize("rounds", [2, 4])
     def test_tabs_again(self, world, rounds):
-        """The newest can be finished also where the browser holds earlier logins."""
+        """The newest login can be finished even if the browser has earlier ones."""
         jar = {}
         for number in range(rounds):
             urls = begin_at_once(world, 12, f"/{number}", jar)
@@ -128,7 +132,7 @@ class TestAtOnce:
         """Whichever process answers, the newest login is finished."""
         jar = {}
         for _ in range(20):
-            world.start()  # gives out slots by itself
+            world.start()  # another process chooses slots independently
             answer = world.browser().get(f"{LOGIN}?next={path_of(700)}")
             applied(jar, answer)
             assert size_of(jar) <= LIMIT
@@ -150,7 +154,7 @@ class TestOneAfterTheOther:
 
     @pytest.mark.parametrize("length", [40, 300, 700, 1500, 2048])
     def test_as_many_as_fit(self, browser, world, length):
-        """As many stay as there are slots for, and not one fewer."""
+        """As many logins stay as fit into the slots."""
         browser.begin("?next=" + path_of(length))
         slots = len(under_way(browser.cookies()))
         urls = []
@@ -166,20 +170,22 @@ class TestOneAfterTheOther:
         assert found == [400] * (9 - stay) + [303] * stay
 
     def test_long_address_is_kept(self, browser):
-        """A login keeps an address of 2,048 bytes, and one of 2,049 not."""
+        """A login keeps an address of 2,048 bytes, but not one of 2,049."""
         for length, lands in ((2048, path_of(2048)), (2049, "/")):
             answer = browser.log_in("?next=" + path_of(length))
             assert answer.headers["location"] == lands
 
     def test_head_is_short(self, browser):
-        """The longest login is answered with a head that nginx takes by default."""
+        """The response headers of the longest login are within nginx's default
+        limit.
+        """
         for _ in range(3):
             answer = browser.get(f"{LOGIN}?next={path_of(2048)}")
             lines = [f"{n}: {v}\r\n" for n, v in answer.headers.multi_items()]
             assert len("HTTP/1.1 303 See Other\r\n") + len("".join(lines)) <= HEAD_LIMIT
 
     def test_long_settings(self, world):
-        """Where address and scopes are long together, the address is left out."""
+        """If address and scopes are too long together, the address is left out."""
         scopes = [f"some.quite.long.scope.{number:02}" for number in range(40)]
         world.with_settings(optional_scopes=scopes)
         answer = world.browser().get(
@@ -190,7 +196,7 @@ class TestOneAfterTheOther:
         assert len("".join(lines)) <= HEAD_LIMIT
 
     def test_many_scopes(self, world):
-        """Many scopes go to TikTok whole, and the address is left out for them."""
+        """Many scopes are all sent to TikTok, and the address is left out."""
         scopes = [f"some.quite.long.scope.{number:03}" for number in range(60)]
         world.with_settings(optional_scopes=scopes)
         browser = world.browser()
@@ -224,7 +230,9 @@ class TestOneAfterTheOther:
         assert sent[-1].startswith(f"{SESSION}=;")
 
     def test_session_comes_last(self, browser):
-        """After a login the session's cookie is the last: some adapters keep but one."""
+        """A login sets the session's cookie last, since some adapters keep only the
+        last cookie.
+        """
         answer = browser.log_in("?next=" + path_of(2000))
         sent = answer.headers.get_list("set-cookie")
         assert len(sent) > 1
@@ -312,7 +320,7 @@ def test_round_trip(slots, packed, born, state):
 
 @pytest.mark.parametrize("born", [-1, 2**40])
 def test_times_out_of_range(slots, born):
-    """A clock that is far off makes no error, and a login of another time."""
+    """A clock that is far off causes no error."""
     jar = {}
     begun(slots, jar, "s", b"p", born)
     assert slots.open(header_of(jar), "s") == (min(max(born, 0), 2**40 - 1), b"p")
@@ -326,7 +334,9 @@ def test_too_long(slots):
 
 @given(st.lists(st.tuples(st.integers(0, 2400), st.booleans()), max_size=12))
 def test_any_order(slots, logins):
-    """Whatever begins, seen or unseen, the cookies fit and the newest login is whole."""
+    """For any logins, with or without each other's cookies, the newest is complete and
+    all fit.
+    """
     jar, before = {}, {}
     for number, (length, sees) in enumerate(logins):
         shown = dict(jar) if sees else dict(before)
@@ -344,7 +354,7 @@ def test_any_order(slots, logins):
 
 @pytest.mark.parametrize("place", ["tag", "number", "born", "sealed"])
 def test_each_bit(slots, place):
-    """A changed bit anywhere in the cookie makes it nothing."""
+    """A login with a changed bit anywhere in its cookie is not read."""
     jar = {}
     begun(slots, jar, "s", b"packed")
     [(name, value)] = jar.items()
@@ -368,7 +378,7 @@ def test_any_slot(slots):
 
 @pytest.mark.parametrize("missing", range(6))
 def test_missing_part(slots, missing):
-    """A login of which a part is missing, or there twice, is none."""
+    """A login with a missing or repeated part is not read."""
     jar = {}
     begun(slots, jar, "s", b"x" * 2200)
     assert len(jar) == 6
@@ -417,7 +427,7 @@ NAMES = st.one_of(
 
 @given(planted=st.dictionaries(NAMES, PARTS, max_size=12), length=st.integers(0, 2300))
 def test_planted(slots, planted, length):
-    """Whatever stands in our cookies, the next login fits and works, without an error."""
+    """With any values in our cookies, the next login fits and works."""
     jar = {PREFIX + name: value for name, value in planted.items() if value}
     slots.ended(header_of(jar), "s")
     assert slots.open(header_of(jar), "s") is None

@@ -1,4 +1,4 @@
-"""Wrong arguments and misplaced guards are reported before a request meets them."""
+"""Wrong arguments and misplaced guards are reported as early as possible."""
 
 from __future__ import annotations
 
@@ -62,12 +62,14 @@ class TestArguments:
         ],
     )
     def test_settings(self, shell, app, given, said):
-        """An object that is no TikTokSettings is named, with what to write instead."""
+        """The error for an object that is not TikTokSettings names it and says what to
+        write instead.
+        """
         with pytest.raises(ConfigurationError, match=said):
             shell(app, given)
 
     def test_wrong_way_round(self, shell, app):
-        """Settings in the app's place are distinguished from an app."""
+        """Settings passed in the app's place are reported as such."""
         with pytest.raises(ConfigurationError, match="in the wrong order"):
             shell(make_settings(), app)
 
@@ -81,7 +83,9 @@ class TestArguments:
         ],
     )
     def test_store(self, shell, app, given, said):
-        """An object that is no store is named; a password in it is not shown."""
+        """The error for an object that is not a store names it, without a password in
+        it.
+        """
         with pytest.raises(ConfigurationError, match=said) as caught:
             shell(app, make_settings(), store=given)
         assert "a-password" not in str(caught.value)
@@ -90,18 +94,18 @@ class TestArguments:
 
     @pytest.mark.parametrize("name", ["on_event", "clock"])
     def test_functions(self, shell, app, name):
-        """An argument that is not callable and must be is named."""
+        """The error for an argument that is not callable names it."""
         with pytest.raises(ConfigurationError, match=f"{name} is a int"):
             shell(app, make_settings(), **{name: 5})
 
     @pytest.mark.parametrize("given", [None, "app:app", 5])
     def test_no_app(self, shell, app, given):
-        """An object that is no app is named."""
+        """The error for an object that is not an app names it."""
         with pytest.raises(ConfigurationError, match="no [AW]SGI app"):
             shell(given, make_settings())
 
     def test_class_of_an_app(self, shell, app):
-        """A class in the place of an object made of it is named."""
+        """A class in the place of its instance is named in the error."""
         with pytest.raises(ConfigurationError, match="the class Flask"):
             shell(Flask, make_settings())
 
@@ -127,7 +131,7 @@ def test_asgi_app_under_wsgi(app):
 
 
 def test_app_of_which_nothing_can_be_seen():
-    """A callable that takes anything is taken for what it is called."""
+    """A callable that accepts any arguments is judged by its class's name."""
 
     def anything(*args, **kwargs): ...
 
@@ -136,7 +140,9 @@ def test_app_of_which_nothing_can_be_seen():
 
 
 def test_app_around_itself():
-    """`app.wsgi_app = ...(app, ...)` is an error that says what to wrap."""
+    """`app.wsgi_app = ...(app, ...)`, which would call itself, is an error that says
+    what to wrap.
+    """
     app = Flask("x")
     app.testing = True
     wrapped = TikTokOAuthWSGIMiddleware(app, make_settings(), store=MemoryStore())
@@ -149,7 +155,7 @@ def test_app_around_itself():
     importlib.util.find_spec("quart") is None, reason="quart is not installed"
 )
 def test_quart_around_itself():
-    """`app.asgi_app = ...(app, ...)` of Quart is the same error."""
+    """`app.asgi_app = ...(app, ...)` with Quart is the same error."""
     from quart import Quart
 
     app = Quart("x")
@@ -262,7 +268,9 @@ BY_MODULE = [
 @pytest.mark.parametrize(("build", "module"), BY_MODULE)
 @pytest.mark.parametrize("scopes", [(), ("video.list",)])
 def test_guard_above_the_route(build, module, scopes):
-    """A guard in vain stops the app's start, and each request where there is none."""
+    """A guard without effect stops the app's start, or each request if there is no
+    lifespan.
+    """
     guard = module.requires_tiktok
     app = build(guard(*scopes) if scopes else guard)
     said = "does not guard .*(view|View).*below"
@@ -275,7 +283,9 @@ def test_guard_above_the_route(build, module, scopes):
 
 @pytest.mark.parametrize("way", ["object", "function", "router"])
 def test_guard_in_vain_in_a_wrapper(way):
-    """It is detected whatever the project names the wrappers of the app."""
+    """Such a guard is found through wrappers of the app, whatever their attributes'
+    names.
+    """
     inner = FastAPI()
 
     @for_fastapi.requires_tiktok
@@ -336,7 +346,9 @@ def flask_rule(guard):
 @pytest.mark.parametrize("build", [flask_app, flask_blueprint, flask_rule])
 @pytest.mark.parametrize("outside", [False, True])
 def test_guard_above_flasks_route(build, outside):
-    """A guard in vain stops each request of a Flask app, however it is wrapped."""
+    """A guard without effect stops each request of a Flask app, however it is
+    wrapped.
+    """
     app = build(for_flask.requires_tiktok)
     settings = make_settings()
     if outside:
@@ -353,7 +365,9 @@ def test_guard_above_flasks_route(build, outside):
 
 
 def test_guards_where_they_belong():
-    """Guards below routes, several of them, and one view both ways, are no misuse."""
+    """Guards below routes, several guards, and a view that is routed with and without
+    one are accepted.
+    """
     app = FastAPI()
     guard = for_fastapi.requires_tiktok
 
@@ -384,7 +398,8 @@ def test_guards_where_they_belong():
     }
 
 
-# --- what is guarded --------------------------------------------------------------------
+# --- the guarded object
+# -----------------------------------------------------------------
 
 MODULES = [for_starlette, for_fastapi, for_flask]
 
@@ -431,7 +446,7 @@ def test_fastapis_guard_elsewhere():
 
 
 def test_starlettes_guard_elsewhere():
-    """Starlette's guard on what takes no request says what it guards."""
+    """Starlette's guard on a function without a request says what it can guard."""
     app = FastAPI()
 
     @app.get("/x")
@@ -444,7 +459,8 @@ def test_starlettes_guard_elsewhere():
         client.get("/x")
 
 
-# --- the three words --------------------------------------------------------------------
+# --- dependencies and proxies
+# -----------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -472,7 +488,7 @@ def test_no_dependency(dependency, said):
 
 
 def test_fastapis_word_called():
-    """FastAPI's dependency called as a function says what to take instead."""
+    """Calling FastAPI's dependency is an error that says what to use instead."""
     app = FastAPI()
 
     @app.get("/x")
@@ -484,7 +500,7 @@ def test_fastapis_word_called():
 
 
 def test_fastapis_word_is_awaited():
-    """FastAPI awaits the dependency and runs it in no thread."""
+    """FastAPI awaits the dependency instead of running it in a thread."""
     import threading
 
     seen = []
@@ -512,7 +528,7 @@ def test_fastapis_word_is_awaited():
 
 
 def test_flasks_word_called():
-    """Flask's proxy called as a function says how it is read."""
+    """Calling Flask's proxy is an error that says how to read it."""
     app = Flask("x")
     app.testing = True
     app.wsgi_app = TikTokOAuthWSGIMiddleware(
@@ -555,7 +571,9 @@ def fastapi_site():
 
 
 def test_maybe_signed_in(fastapi_site):
-    """MaybeSignedIn refuses no request, gives the user, and is private."""
+    """MaybeSignedIn refuses no request, returns the user if there is one, and makes the
+    answer private.
+    """
     client = fastapi_site
     response = client.get("/maybe", headers=API)
     assert response.json() == {"open_id": None, "signed_in": False}
@@ -581,7 +599,7 @@ def test_dependencies_can_be_overridden(fastapi_site):
 
 
 def test_signed_in_auth_without_a_guard(fastapi_site):
-    """signed_in_auth in an anonymous request says that a guard is missing."""
+    """signed_in_auth in an anonymous request is an error about a missing guard."""
     with pytest.raises(NotSignedIn, match="put requires_tiktok"):
         fastapi_site.get("/read")
     login_as(fastapi_site, fastapi_site.fake)
@@ -591,7 +609,7 @@ def test_signed_in_auth_without_a_guard(fastapi_site):
 
 
 def test_signed_in_auth_of_flask():
-    """Flask's signed_in_auth reads the same, and says where a guard is missing."""
+    """Flask's signed_in_auth works the same way."""
     settings = make_settings()
     fake = FakeTikTok.for_settings(settings)
     app = Flask("x")
@@ -613,7 +631,9 @@ def test_signed_in_auth_of_flask():
 
 @pytest.mark.parametrize("module", MODULES)
 def test_no_middleware(module):
-    """Without the middleware each module's word and guard says that it is missing."""
+    """Without the middleware each module's dependency and guard raise an error that
+    says so.
+    """
     if module is for_flask:
         app = Flask("x")
         app.testing = True
@@ -659,7 +679,7 @@ def test_jobs(settings, store, said):
 
 
 def test_a_proxy_is_no_app():
-    """A function that names Flask's request can be walked outside of a request."""
+    """Searching for guards works if a view's globals contain Flask's request proxy."""
     from flask import request
 
     from tiktok_oauth_middleware._core.app_parts import parts_of

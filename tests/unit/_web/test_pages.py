@@ -1,4 +1,6 @@
-"""The pages people see: fixed texts, all else escaped, headers that keep them safe."""
+"""The pages that people see: fixed texts, other text escaped, and protective
+headers.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,7 @@ VOID = {"meta"}
 
 
 class Reader(HTMLParser):
-    """Reads a page: its tags with their attributes, its text, and whether it nests."""
+    """A parser for a page's tags, attributes, text and nesting."""
 
     def __init__(self, body):
         super().__init__()
@@ -63,7 +65,7 @@ def read(response):
 
 
 def asking(language=None):
-    """Return a request of a browser, which asks for a language or for none."""
+    """Return a browser's request, with or without a preferred language."""
     given = [] if language is None else [(b"accept-language", language.encode())]
     return Request(
         method="GET", path="/", mount="", query=b"", headers=given, read=None
@@ -71,7 +73,7 @@ def asking(language=None):
 
 
 def page(code, *, actions=(), notes=(), reference="", **parts):
-    """Return the answer with our page, with any texts in it."""
+    """Return the answer with a page that has the given texts."""
     problem = PROBLEMS[code]
     problem = replace(
         problem,
@@ -93,7 +95,7 @@ def headers(response):
 
 @pytest.mark.parametrize("code", PROBLEMS)
 def test_problem_has_its_page(code):
-    """Each code has a page with its title, its texts and its status."""
+    """Each code has a page with a title, texts and a status."""
     response, problem = page(code), PROBLEMS[code]
     reader = read(response)
     assert response.status == problem.status
@@ -104,7 +106,7 @@ def test_problem_has_its_page(code):
 
 @pytest.mark.parametrize("code", PROBLEMS)
 def test_problem_is_named_by_its_code(code):
-    """The table finds each problem under its own code, with something to say."""
+    """The table has each problem under its own code, with a text."""
     problem = PROBLEMS[code]
     assert problem.code == code
     assert problem.title
@@ -114,7 +116,7 @@ def test_problem_is_named_by_its_code(code):
 
 @pytest.mark.parametrize("code", PROBLEMS)
 def test_page_has_no_script(code):
-    """No page has a script, a handler, or anything from elsewhere."""
+    """No page has a script, an event handler, or content of another site."""
     response = page(
         code,
         actions=[Action("On", "/x"), Action("Post", "/y", method="POST")],
@@ -133,7 +135,7 @@ def test_page_has_no_script(code):
 
 @pytest.mark.parametrize("code", PROBLEMS)
 def test_page_is_readable_html(code):
-    """A page says its language, its encoding, and begins with its doctype."""
+    """A page begins with a doctype, and names its language and encoding."""
     response = page(code)
     reader = read(response)
     assert response.body.startswith(b"<!doctype html>")
@@ -175,7 +177,7 @@ PLACES = {
 @pytest.mark.parametrize("markup", MARKUP, ids=ascii)
 @pytest.mark.parametrize("place", PLACES.values(), ids=PLACES.keys())
 def test_markup_in_a_value_is_text(place, markup):
-    """Markup in any value of a page is shown as text and makes no tag."""
+    """Markup in any value of a page is shown as text."""
     plain, marked = (read(page("login_failed", **place(t))) for t in ("plain", markup))
     assert [name for name, _ in plain.tags] == [name for name, _ in marked.tags]
     assert [sorted(attrs) for _, attrs in plain.tags] == [
@@ -186,7 +188,7 @@ def test_markup_in_a_value_is_text(place, markup):
 
 
 def test_whole_page_of_markup_has_the_usual_tags():
-    """Markup everywhere at once still makes no tag of its own."""
+    """Markup in all values at once adds no tag to the page."""
 
     def everywhere(text):
         return page(
@@ -205,7 +207,7 @@ def test_whole_page_of_markup_has_the_usual_tags():
 
 
 def test_link_goes_where_it_says():
-    """A way on is a link with its label."""
+    """An action with a path is a link with its label."""
     reader = read(
         page("login_denied", actions=[Action("Try again", "/login?next=/x&y=z")])
     )
@@ -215,7 +217,7 @@ def test_link_goes_where_it_says():
 
 
 def test_button_posts():
-    """A way that posts is a form with a button, to the address it names."""
+    """An action that posts is a form with a button."""
     reader = read(
         page("confirm_logout", actions=[Action("Log out", "/logout", method="POST")])
     )
@@ -226,7 +228,7 @@ def test_button_posts():
 
 
 def test_first_action_is_prominent():
-    """The first action stands out, the others do not."""
+    """Only the first action is highlighted."""
     actions = [Action("One", "/1"), Action("Two", "/2"), Action("Three", "/3")]
     reader = read(page("login_denied", actions=actions))
     assert [attrs["class"] for attrs in reader.all("a")] == [
@@ -250,13 +252,13 @@ def test_actions_may_be_any_iterable():
 
 
 def test_reference_is_shown_if_there_is_one():
-    """The reference of the log line is on the page; without one there is no line."""
+    """The page shows the log line's reference, or no line about one."""
     assert "Reference 0a1b2c3d" in read(page("tiktok_error", reference="0a1b2c3d")).text
     assert "Reference" not in read(page("tiktok_error")).text
 
 
 def test_error_page_without_a_reference_gets_one(caplog):
-    """An error page always has a reference, and the log a line with it."""
+    """An error page without a reference gets a new one, which is logged."""
     caplog.set_level("INFO")
     given = ErrorPage(code="tiktok_error", reference="0a1b2c3d")
     assert "Reference 0a1b2c3d" in read(Pages().render(given, asking())).text
@@ -278,7 +280,9 @@ def directives(response):
 
 @pytest.mark.parametrize("code", PROBLEMS)
 def test_page_has_every_header(code):
-    """A page has the headers against storing, framing, sniffing and other windows."""
+    """A page has the headers against caching, framing, sniffing and access by other
+    windows.
+    """
     said = headers(page(code))
     assert said["cache-control"] == "no-store"
     assert said["x-content-type-options"] == "nosniff"
@@ -289,7 +293,7 @@ def test_page_has_every_header(code):
 
 
 def test_policy_allows_nothing_but_our_style_and_form():
-    """The content policy allows our one style and forms to this site: no more."""
+    """The content policy allows only the page's style and forms to this site."""
     policy = directives(page("login_failed"))
     style = policy.pop("style-src")
     assert re.fullmatch(r"'sha256-[A-Za-z0-9+/]{43}='", style)
@@ -303,7 +307,7 @@ def test_policy_allows_nothing_but_our_style_and_form():
 
 @pytest.mark.parametrize("code", PROBLEMS)
 def test_hash_in_the_policy_is_the_style_on_the_page(code):
-    """The style a browser sees has the hash that the policy allows."""
+    """The page's style has the hash in the policy."""
     response = page(code)
     style = re.search(rb"<style>(.*?)</style>", response.body, re.DOTALL)[1]
     assert response.body.count(b"<style") == 1
@@ -312,14 +316,14 @@ def test_hash_in_the_policy_is_the_style_on_the_page(code):
 
 
 def test_style_fetches_nothing():
-    """The style imports nothing and names no address."""
+    """The style has no import and no URL."""
     style = read(page("login_failed")).style
     assert "@import" not in style
     assert "url(" not in style
 
 
 def test_further_headers_and_cookies_are_sent():
-    """Headers and cookies that are given stand beside the usual ones."""
+    """Further headers and cookies are sent together with the usual ones."""
     cookie = Cookie(name="__Host-tiktok", value="", max_age=0, secure=True)
     response = page("store_error", headers=[("retry-after", "5")], cookies=[cookie])
     assert headers(response)["retry-after"] == "5"
@@ -338,7 +342,7 @@ def test_further_headers_and_cookies_are_sent():
 )
 @pytest.mark.parametrize("value", ["/x\r\ny: z", "/x\n", "/\x00", "/ü"], ids=ascii)
 def test_answer_refuses_a_split_header(make, value):
-    """No answer is made with a header that would end before its value does."""
+    """An answer cannot be made with a line break in a header."""
     with pytest.raises(ValueError, match="not a header"):
         make(value)
 
@@ -347,7 +351,7 @@ def test_answer_refuses_a_split_header(make, value):
 
 
 def test_json_answer_is_json():
-    """An answer for a program is JSON, not to be stored."""
+    """An answer for a program is JSON with no-store."""
     response = json_response(401, {"error": "login_required", "missing": ["a"]})
     assert response.status == 401
     assert json.loads(response.body) == {"error": "login_required", "missing": ["a"]}
@@ -364,7 +368,7 @@ def test_json_answer_is_not_sniffed():
 
 
 def test_redirect_is_a_303():
-    """A redirect makes the next request a GET, and is not stored."""
+    """A redirect is a 303, so that the next request is a GET, with no-store."""
     response = redirect("/x?y=z#a")
     assert response.status == 303
     said = headers(response)
@@ -374,19 +378,19 @@ def test_redirect_is_a_303():
 
 
 def test_redirect_sets_each_cookie():
-    """Each cookie of a redirect is a header of its own."""
+    """Each cookie of a redirect has its own header."""
     cookies = [Cookie(name=name, value="v", max_age=1, secure=True) for name in "ab"]
     sent = [v for k, v in redirect("/", cookies=cookies).headers if k == "set-cookie"]
     assert sent == [cookie.header()[1] for cookie in cookies]
 
 
 def test_base_headers_keep_our_own_form_working():
-    """The referrer policy lets a browser name our origin with our own form."""
+    """With the referrer policy a browser sends the origin with the page's own form."""
     assert dict(BASE_HEADERS)["referrer-policy"] != "no-referrer"
 
 
 def test_problem_is_a_value():
-    """A problem cannot be changed by who shows it."""
+    """A problem is immutable."""
     with pytest.raises(AttributeError):
         PROBLEMS["login_failed"].title = "x"
     assert isinstance(PROBLEMS["login_failed"], Problem)

@@ -34,7 +34,9 @@ def only_fault(**changes):
 
 
 def test_four_options_are_enough():
-    """With TikTok's credentials, an address and a key everything else has a value."""
+    """TikTok's credentials, an address and a key are enough: other options have
+    defaults.
+    """
     settings = make()
     assert settings.scopes == ("user.info.basic",)
     assert settings.optional_scopes == ()
@@ -63,7 +65,7 @@ def test_four_options_are_enough():
 
 
 def test_usual_endpoints_are_tiktoks():
-    """Without a word of the user TikTok itself is asked."""
+    """By default the endpoints are TikTok's."""
     usual = TikTokEndpoints()
     assert dataclasses.astuple(usual) == (
         protocol.AUTHORIZE,
@@ -83,7 +85,7 @@ def test_settings_are_frozen(name):
 
 
 def test_lists_are_frozen():
-    """A list that the caller changes later changes no settings."""
+    """Changing the caller's list later does not change the settings."""
     scopes, keys = ["user.info.basic"], [KEY]
     settings = make(scopes=scopes, secret_keys=keys)
     scopes.append("video.publish")
@@ -105,7 +107,7 @@ def test_options_are_named():
 
 
 def test_settings_can_be_replaced_in_part():
-    """Changed settings keep the secrets of the old ones, not their asterisks."""
+    """Settings made with replace() keep the secrets, not the masked texts."""
     changed = dataclasses.replace(make(secret_keys=[KEY, OLDER]), timeout=5)
     assert changed.timeout == 5
     assert changed.client_secret.reveal() == CLIENT_SECRET
@@ -114,7 +116,7 @@ def test_settings_can_be_replaced_in_part():
 
 
 def test_settings_derive_from_the_redirect_uri():
-    """Origin, callback path and loopback are what the redirect URI says."""
+    """Origin, callback path and loopback are derived from the redirect URI."""
     settings = make(redirect_uri="https://app.example.com:8443/x/callback")
     assert settings.origin == "https://app.example.com:8443"
     assert settings.callback_path == "/x/callback"
@@ -197,7 +199,7 @@ WRONG_TYPES = [
 
 @pytest.mark.parametrize(("name", "value"), WRONG_TYPES, ids=repr)
 def test_option_of_a_wrong_type_is_reported(name, value):
-    """An option of a wrong type is a fault of its own, reported by its name."""
+    """An option of a wrong type is reported by its name."""
     fault = only_fault(**{name: value})
     assert fault.startswith(name)
     assert "got a" in fault
@@ -347,7 +349,7 @@ WRONG_VALUES = [
     ("name", "value"), WRONG_VALUES, ids=[f"{n}-{v!r}"[:60] for n, v in WRONG_VALUES]
 )
 def test_option_of_a_wrong_value_is_reported(name, value):
-    """A value that cannot work is a fault, reported by the option's name."""
+    """A value that cannot work is reported by the option's name."""
     assert faults(**{name: value})[0].startswith(name)
 
 
@@ -393,7 +395,7 @@ RIGHT_VALUES = [
 
 @pytest.mark.parametrize(("name", "value"), RIGHT_VALUES, ids=repr)
 def test_option_of_a_right_value_is_taken(name, value):
-    """A value that works is no fault."""
+    """A value that works is accepted."""
     taken = getattr(make(**{name: value}), name)
     assert taken == (tuple(value) if isinstance(value, list) else value)
 
@@ -525,17 +527,19 @@ def test_rule_that_no_path_matches_is_reported(rule):
     + ["/wiki/Foo_(bar)", "/my page", "/café", "/a;b", "/a=b", "/...", "/a,b", "/!x"],
 )
 def test_unusual_paths_are_rules(rule):
-    """Whatever may stand in a decoded path may stand in a rule."""
+    """A rule may contain every character that a decoded path may contain."""
     assert make(protect=[rule]).protect == (rule,)
 
 
 def test_rules_that_differ_in_case_contradict():
-    """Case counts for no rule that protects, so one path is not both."""
+    """Protecting rules ignore case, so two rules that differ only in case
+    contradict.
+    """
     assert "'/App'" in only_fault(protect=["/app"], public=["/App"])
 
 
 def test_path_is_not_both_protected_and_public():
-    """A rule on both sides decides nothing, so it is a fault."""
+    """A path that is both protected and public is reported."""
     assert "'/app'" in only_fault(protect=["/app"], public=["/app"])
 
 
@@ -637,18 +641,20 @@ def test_redirect_uri_is_shorter_than_512():
     "uri", ["HTTP://127.0.0.1:8000/cb", "Http://LOCALHOST:8000/cb"]
 )
 def test_loopback_is_known_in_any_case(uri):
-    """An address that is allowed over plain http counts as loopback, so that cookies work."""
+    """An address that may use plain http counts as loopback, so that cookies work."""
     assert make(redirect_uri=uri).is_loopback
 
 
 def test_wrong_type_of_pkce_is_one_fault():
-    """A pkce that is neither True nor False is one fault, and not False besides."""
+    """A pkce of a wrong type is reported once, and not also treated as False."""
     assert "got a" in only_fault(redirect_uri=LOOPBACK, pkce="yes")
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
 def test_loopback_demands_pkce(host):
-    """TikTok demands PKCE of a desktop address, so it cannot be turned off there."""
+    """PKCE cannot be turned off for loopback addresses, for which TikTok
+    requires it.
+    """
     uri = f"http://{host}:8000/cb"
     assert make(redirect_uri=uri).pkce is True
     assert only_fault(redirect_uri=uri, pkce=False).startswith("pkce")
@@ -693,7 +699,9 @@ def test_key_that_is_not_random_is_reported(key, place):
 
 
 def test_previous_client_secret_is_a_secret_as_the_present_one():
-    """It is wrapped, does not print, comes from the environment, and "" is none."""
+    """It is wrapped, is not printed, can come from the environment, and ""
+    means none.
+    """
     secret = "the-secret-before-it-was-rotated"
     environ = {**ENVIRON, "TIKTOK_PREVIOUS_CLIENT_SECRET": secret}
     settings = TikTokSettings.from_env(environ)
@@ -706,14 +714,16 @@ def test_previous_client_secret_is_a_secret_as_the_present_one():
 
 
 def test_previous_client_secret_is_no_key():
-    """A key that equals the secret before is refused as one that equals the present."""
+    """A key that equals the previous client secret is refused, like one that equals the
+    current.
+    """
     secret = KEY
     fault = only_fault(secret_keys=[secret], previous_client_secret=secret)
     assert "equals client_secret" in fault
 
 
 def test_key_that_equals_the_client_secret_is_reported_as_that():
-    """A key that equals the client secret is a fault of its own."""
+    """A key that equals the client secret is reported as such."""
     assert "equals client_secret" in only_fault(secret_keys=[CLIENT_SECRET])
 
 
@@ -723,7 +733,7 @@ def test_no_key_is_a_fault():
 
 
 def test_key_listed_twice_is_a_fault():
-    """A key is listed once, so that taking it off takes it off."""
+    """A repeated key is refused, since removing it once would not remove it."""
     assert "twice" in only_fault(secret_keys=[KEY, OLDER, KEY])
 
 
@@ -756,7 +766,7 @@ def test_random_key_is_taken(make_key):
 
 
 def test_key_made_as_the_message_says_is_taken():
-    """The command that a fault recommends makes a key that is taken."""
+    """The command in the message about keys makes a key that is accepted."""
     fault = only_fault(secret_keys=[])
     assert "secrets.token_urlsafe(32)" in fault
     assert len(secrets.token_urlsafe(32)) >= 32
@@ -767,7 +777,7 @@ def test_key_made_as_the_message_says_is_taken():
 
 @pytest.mark.parametrize("show", [repr, str, ascii, format, lambda s: f"{s!r}"])
 def test_settings_do_not_print_secrets(show):
-    """No way of printing settings prints a key or the client secret."""
+    """However settings are printed, no key or client secret is shown."""
     shown = show(make(secret_keys=[KEY, OLDER]))
     assert "awexampleclientkey" in shown
     for secret in (KEY, OLDER, CLIENT_SECRET):
@@ -787,7 +797,7 @@ def test_settings_do_not_print_the_password_of_a_store():
 
 
 def test_settings_are_not_pickled():
-    """Settings hold secrets, so they refuse to be pickled."""
+    """Settings contain secrets, so they cannot be pickled."""
     with pytest.raises(TypeError, match="secret"):
         pickle.dumps(make())
 
@@ -851,14 +861,14 @@ def test_fault_does_not_show_a_secret(changes):
     ],
 )
 def test_endpoint_that_is_not_safe_is_reported(name, url):
-    """An address of TikTok is https with a host, or loopback, and nothing odd."""
+    """An endpoint must be https with a host, or loopback, without unusual parts."""
     report = faults(endpoints=TikTokEndpoints(**{name: url}))
     assert all(fault.startswith(f"endpoints.{name}") for fault in report)
 
 
 @pytest.mark.parametrize("name", ["token", "revoke", "user_info"])
 def test_endpoint_without_its_slash_is_reported(name):
-    """TikTok answers 404 without the slash, so its lack is a fault."""
+    """TikTok answers 404 without the last slash, so a missing one is reported."""
     fault = only_fault(endpoints=TikTokEndpoints(**{name: "https://x.example/v2"}))
     assert "slash" in fault
 
@@ -867,7 +877,7 @@ def test_endpoint_without_its_slash_is_reported(name):
     "start", ["http://127.0.0.1:9000", "http://localhost:9000", "http://[::1]:9000"]
 )
 def test_stand_in_on_loopback_is_taken(start):
-    """A stand-in may speak plain http on this machine."""
+    """Plain http is allowed for a stand-in on loopback."""
     endpoints = TikTokEndpoints(
         authorize=f"{start}/a/",
         token=f"{start}/t/",
@@ -879,5 +889,5 @@ def test_stand_in_on_loopback_is_taken(start):
 
 @pytest.mark.parametrize("value", [None, 1, b"https://x.example/"])
 def test_endpoint_of_a_wrong_type_is_reported(value):
-    """An address that is no text is a fault of the endpoints."""
+    """An endpoint that is not a text is reported."""
     assert only_fault(endpoints=TikTokEndpoints(token=value)).startswith("endpoints")
