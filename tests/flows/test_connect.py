@@ -1,4 +1,4 @@
-"""An app's own users connect TikTok accounts."""
+"""Users of an app connect TikTok accounts."""
 
 from __future__ import annotations
 
@@ -62,7 +62,9 @@ def last(site, name):
 
 
 def test_connect(site, browser, tokens):
-    """A user connects an account, lands where the link led, and jobs have its token."""
+    """A user connects an account and returns to the link's target; jobs can use its
+    token.
+    """
     person = site.tiktok.people[0]
     response = connect(browser, "?next=/who?a%3D1")
     assert response.status_code == 303
@@ -85,7 +87,7 @@ def test_connect(site, browser, tokens):
 
 
 def test_connecting_signs_no_user_in(site, browser, tokens):
-    """Connecting begins no session with TikTok's login, and leaves no cookie."""
+    """Connecting begins no TikTok session, and leaves no cookie."""
     connect(browser)
     assert not browser.signed_in
     assert set(browser.cookies()) == {"app-user"}
@@ -136,7 +138,7 @@ def test_several_accounts(site, browser, tokens):
 
 
 def test_taken(site, browser, tokens):
-    """An account of another user is not connected, and its tokens go on working."""
+    """An account of another user is not connected, and its tokens still work."""
     connect(browser)
     other = site.browser()
     sign_in(other, "user-2")
@@ -154,7 +156,7 @@ def test_taken(site, browser, tokens):
 
 
 def test_connected_once_more(site, browser, tokens):
-    """The same user may connect an account again, for further scopes as an example."""
+    """The same user may connect an account again, for example for further scopes."""
     connect(browser)
     since = tokens.accounts("user-1")[0].connected_at
     site.clock.advance(100)
@@ -168,7 +170,9 @@ def test_connected_once_more(site, browser, tokens):
 
 
 def test_one_record_with_login_first(site, browser, tokens):
-    """An account that logs in and is connected then is one record, with its session."""
+    """If an account logs in and is then connected, it has one record, with its
+    session.
+    """
     browser.log_in()
     connect(browser)
     record = kept(site)
@@ -178,7 +182,7 @@ def test_one_record_with_login_first(site, browser, tokens):
 
 
 def test_one_record_with_connection_first(site, browser, tokens):
-    """An account that is connected and logs in then is one record, and stays both."""
+    """If an account is connected and then logs in, it has one record for both."""
     connect(browser)
     other = site.browser()
     other.log_in()
@@ -210,7 +214,7 @@ def test_sweep(site, browser, tokens):
 
 
 def test_lost_row(site, browser, tokens):
-    """A refresh lists an account again whose row was lost."""
+    """If the row that lists an account was lost, a refresh writes it again."""
     connect(browser)
     [row] = [key for key in site.store.keys("") if ":user:" in key]
     assert site.store.compare_and_set(row, site.store.get(row), None, 1)
@@ -305,7 +309,7 @@ def test_declined(site, browser, tokens):
 
 
 def test_too_late(site, browser, tokens):
-    """A trip that took longer than `login_lifetime` connects nothing."""
+    """A connection that took longer than `login_lifetime` is refused."""
     callback = browser.consent(begin(browser))
     site.clock.advance(601)
     response = browser.get(callback)
@@ -327,7 +331,7 @@ def test_tiktok_is_down(site, browser, tokens):
 
 
 def test_callback_again(site, browser, tokens):
-    """A callback that is sent twice ends as the first one did, with one exchange."""
+    """A callback that is sent twice gets the same result twice, with one exchange."""
     authorize = begin(browser, "?next=/who")
     before = browser.cookies()
     callback = browser.consent(authorize)
@@ -341,7 +345,7 @@ def test_callback_again(site, browser, tokens):
 
 
 def test_link(site, browser):
-    """A link on a page of this site begins the trip without a question."""
+    """A link on a page of this site begins a connection without a question."""
     headers = {**PAGE, "sec-fetch-site": "same-origin", "referer": ORIGIN + "/"}
     response = browser.get(CONNECT, headers=headers)
     assert response.status_code == 303
@@ -368,7 +372,9 @@ def test_links_only(site, browser):
 
 
 def test_signed_out(site, tokens):
-    """A user who is not signed in to the app gets a page, and does not get to TikTok."""
+    """A user who is not signed in to the app gets a page instead of a redirect to
+    TikTok.
+    """
     response = site.browser().post(CONNECT)
     assert response.status_code == 401
     assert "Sign in to this site first" in response.text
@@ -382,7 +388,9 @@ def test_scope_not_offered(site, browser):
 
 
 def test_signed_in_to_tiktok_as_the_app_user(world):
-    """``current_user`` may read the TikTok login: further accounts belong to it."""
+    """``current_user`` may return the TikTok login's user, to whom further accounts are
+    connected.
+    """
 
     def current(connection):
         auth = connection.get("tiktok") or connection.get("tiktok.auth")
@@ -402,7 +410,7 @@ def test_signed_in_to_tiktok_as_the_app_user(world):
 
 
 def test_connect_url(site):
-    """`TikTokAuth.connect_url` leads to the connect path, with where to return to."""
+    """`TikTokAuth.connect_url` returns the connect path with the path to return to."""
     from tiktok_oauth_middleware.auth import TikTokAuth
 
     mounted = site.app.wsgi_app if site.shell == "wsgi" else site.app
@@ -439,7 +447,9 @@ def test_async_current_user(world):
 )
 @pytest.mark.parametrize("store", ["memory"], indirect=True)
 def test_configuration(world, options, further, words):
-    """Options that cannot work are refused at the start, with the fix."""
+    """Options that cannot work are refused at the start; the message says what to
+    change.
+    """
     world.further = further
     if words is None:
         world.with_settings(**options)
@@ -450,14 +460,14 @@ def test_configuration(world, options, further, words):
 
 @pytest.mark.parametrize("path", ["/", "connect", "/auth/tiktok/login", "/a b"])
 def test_bad_path(path):
-    """The connect path is a plain path of its own."""
+    """The connect path must be a plain path that no other option uses."""
     with pytest.raises(ConfigurationError, match="connect_path"):
         make_settings(connect_path=path)
 
 
 @pytest.mark.parametrize("user_id", ["", "x" * 256, "\ud800"])
 def test_bad_user_id(tokens, user_id):
-    """An id that no user can have is refused, not looked up."""
+    """An invalid user id is refused without a lookup."""
     with pytest.raises(ValueError, match="user_id"):
         tokens.accounts(user_id)
     with pytest.raises(TypeError, match="user_id"):

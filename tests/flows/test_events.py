@@ -1,4 +1,4 @@
-"""Events that an app gets of its users' logins, and listeners that fail."""
+"""The events that an app receives, and listeners that fail."""
 
 from __future__ import annotations
 
@@ -78,12 +78,12 @@ def deliver(world, event, open_id, content=None, **headers):
     return client.post(HOOK, content=body, headers={**signed, **headers})
 
 
-#: What TikTok said in an error; `TestTikTok` has it.
+#: The fields with TikTok's error, which `TestTikTok` tests.
 ANSWER = {"error": "", "error_description": "", "log_id": "", "status": 0}
 
 
 def same(event, **fields):
-    """Whether an event has these fields, and besides only TikTok's answer."""
+    """Return whether an event has these fields, and no others but TikTok's error."""
     report = dataclasses.replace(event, **ANSWER)
     return report == dataclasses.replace(EVENT, **fields)
 
@@ -127,7 +127,7 @@ class TestLogin:
         assert same(event, name="login_rejected", reason=reason, reference=reference)
 
     def test_denied(self, browser, world):
-        """Cancel at TikTok is reported as login_denied."""
+        """A cancelled consent is reported as login_denied."""
         self.rejected(world, browser.log_in(deny=True), "login_denied")
 
     def test_expired(self, browser, world):
@@ -137,7 +137,7 @@ class TestLogin:
         self.rejected(world, browser.get(callback), "login_expired")
 
     def test_code_refused(self, browser, world):
-        """A code that TikTok no longer accepts is reported as login_expired too."""
+        """A code that TikTok no longer accepts is also reported as login_expired."""
         world.tiktok.fail("token", error="invalid_grant")
         self.rejected(world, browser.log_in(), "login_expired")
 
@@ -151,7 +151,7 @@ class TestLogin:
         self.rejected(world, again.get(callback), "login_replayed")
 
     def test_mismatch(self, browser, world):
-        """A callback without a login here is reported as state_mismatch."""
+        """A callback without a login in this browser is reported as state_mismatch."""
         callback = browser.consent(browser.begin())
         self.rejected(world, world.browser().get(callback), "state_mismatch")
 
@@ -159,7 +159,9 @@ class TestLogin:
         "query", ["", "code=a&code=b&state=x", "error=invalid_scope", "error=%00%0Ax"]
     )
     def test_failed(self, browser, world, query):
-        """An unreadable callback, or an error in it, is reported as such."""
+        """An unreadable callback is reported as such, and so is an unknown
+        error in it.
+        """
         response = browser.get(f"{CALLBACK}?{query}")
         reason = "login_failed" if query else "state_mismatch"
         self.rejected(world, response, reason)
@@ -182,7 +184,7 @@ class TestLogin:
         ],
     )
     def test_tiktok(self, browser, world, fault, reason):
-        """A failure of TikTok is reported as TikTok's."""
+        """A failure of TikTok is reported with the reason of TikTok's failure."""
         world.tiktok.fail("token", **fault)
         self.rejected(world, browser.log_in(), reason)
 
@@ -199,7 +201,7 @@ class TestRefresh:
         assert same(event, name="refresh", open_id=open_id, scopes=scopes)
 
     def test_scopes_changed(self, signed_in, world):
-        """Scopes that shrank are reported after the refresh that brought them."""
+        """A change to fewer scopes is reported after its refresh."""
         world.tiktok.change = lambda answer: answer.update(scope="video.list")
         world.clock.advance(LIFE)
         signed_in.me()
@@ -219,7 +221,9 @@ class TestRefresh:
         ],
     )
     def test_failed(self, signed_in, world, fault, reason):
-        """A failed refresh is reported once, with the reason, however many requests wait."""
+        """A failed refresh is reported once with its reason, even if several requests
+        wait for it.
+        """
         world.tiktok.fail("token", **fault)
         world.clock.advance(LIFE)
         for _ in range(3):
@@ -229,7 +233,7 @@ class TestRefresh:
         assert same(event, name="refresh_failed", reason=reason, open_id=open_id)
 
     def test_ended(self, signed_in, world):
-        """invalid_grant is reported as the end of the sessions, once."""
+        """invalid_grant is reported once, as the end of the sessions."""
         world.tiktok.fail("token", error="invalid_grant")
         world.clock.advance(LIFE)
         signed_in.me()
@@ -247,9 +251,9 @@ class TestRefresh:
         assert same(event, name="session_ended", reason=reason, open_id=open_id)
 
     def test_refresh_token_ended(self, world):
-        """A refresh token past its end is reported as the end of the sessions.
+        """An expired refresh token is reported as the end of the sessions.
 
-        Where the store has not forgotten the record at that very moment.
+        This needs a store that has not deleted the record at that very moment.
         """
         world.store = Breakable(clock=lambda: START)
         world.start()
@@ -351,7 +355,7 @@ class TestLeaving:
 
 
 def everything(world, browser=None):
-    """Go through a journey in which every event happens; return its browsers."""
+    """Make requests that cause every event; return the browsers."""
     tiktok = world.tiktok
     browser, other = browser or world.browser(), world.browser()
     browser.log_in(deny=True)
@@ -400,7 +404,7 @@ def everything(world, browser=None):
 
 class TestCallback:
     def test_all(self, world):
-        """A whole journey emits every event that there is."""
+        """The requests of `everything` emit every event."""
         everything(world)
         assert {event.name for event in world.events} == NAMES
 
@@ -429,7 +433,9 @@ class TestCallback:
     @pytest.mark.parametrize("kind", ["sync", "async"])
     @pytest.mark.parametrize("error", [ValueError, StoreError, TimeoutError])
     def test_raises(self, request, world, caplog, kind, error):
-        """A callback that raises fails no request; the log names it and no secret."""
+        """If a callback raises, the request still succeeds; the log names it and no
+        secret.
+        """
         if kind == "async" and world.shell == "wsgi":
             kind = "sync"
         seen = []
@@ -462,7 +468,7 @@ class TestLog:
         return lambda: [r for r in caplog.records if hasattr(r, "tiktok_event")]
 
     def test_all(self, world, records):
-        """Each event is a record too, in the same order, but for repeated warnings."""
+        """Each event is logged in the same order, except repeated warnings."""
         everything(world)
         logged = [record.tiktok_event for record in records()]
         report = [event.name for event in world.events]
@@ -473,7 +479,7 @@ class TestLog:
         ]
 
     def test_reasons(self, world):
-        """Every reason is of the closed list of its event; a webhook's is TikTok's."""
+        """Every reason is one of its event's list; a webhook's reason is TikTok's."""
         everything(world)
         for event in world.events:
             if event.reason and event.name != "webhook":
@@ -481,7 +487,7 @@ class TestLog:
         assert set(EVENTS) == NAMES
 
     def test_login(self, browser, world, records):
-        """A login is one record with user, session and scopes, none of them named."""
+        """A login is one record with hashes of user and session, and the scopes."""
         browser.log_in(scopes=["user.info.basic"])
         [record] = records()
         assert record.levelname == "INFO"
@@ -495,7 +501,7 @@ class TestLog:
         assert open_id not in f"{vars(record)!r} {record.getMessage()}"
 
     def test_same_person(self, world, records):
-        """A person is the same in every record, a session from login to logout."""
+        """A person has the same hash in every record, and so has a session."""
         one, other = world.browser(), world.browser()
         one.log_in()
         other.log_in()
@@ -506,7 +512,7 @@ class TestLog:
         assert first.tiktok_session != second.tiktok_session
 
     def test_another_key(self, world, records):
-        """With another secret key the same person is another hash."""
+        """With another secret key the same person has another hash."""
         world.browser().log_in()
         world.with_settings(secret_keys=make_settings().secret_keys)
         world.browser().log_in()
@@ -514,7 +520,9 @@ class TestLog:
         assert first.tiktok_user != second.tiktok_user
 
     def test_refused(self, browser, world, records):
-        """A refused login is one record: reason, reference, and TikTok's own words."""
+        """A refused login is one record with the reason, the reference and TikTok's
+        description.
+        """
         world.tiktok.fail("token", error="invalid_grant")
         response = browser.log_in()
         [record] = records()
@@ -529,7 +537,9 @@ class TestLog:
         ("error", "level"), [("invalid_client", "ERROR"), ("server_error", "WARNING")]
     )
     def test_refused_app(self, world, records, error, level):
-        """A wrong secret is an error, other failures are warnings: once a minute."""
+        """A wrong secret is an ERROR, other failures are WARNINGs, each once a
+        minute.
+        """
         browsers = [world.browser(), world.browser()]
         for browser, person in zip(browsers, world.tiktok.people, strict=False):
             browser.log_in(person=person)
@@ -543,7 +553,7 @@ class TestLog:
         assert len([e for e in world.events if e.name == "refresh_failed"]) == 2
 
     def test_log_id(self, browser, world, records):
-        """However long TikTok's text is, the log_id is in the record."""
+        """The record has the log_id even if TikTok's text is long."""
         answer = {
             "error": "invalid_request",
             "error_description": "x" * 5000,
@@ -556,7 +566,7 @@ class TestLog:
         assert len(record.tiktok_detail) < 800
 
     def test_foreign_words(self, world, records):
-        """The log shows one cut line of a webhook, and not its content."""
+        """The log shows one shortened line for a webhook, without its content."""
         open_id = world.tiktok.people[0].open_id
         event = "video.\n\u202e" + "x" * 500
         answer = deliver(world, event, open_id, {"secret": "of-the-content"})
@@ -568,7 +578,7 @@ class TestLog:
         assert "of-the-content" not in repr(vars(record))
 
     def test_switched_off(self, browser, world, caplog):
-        """A logger that is not interested costs no hash and writes nothing."""
+        """If the logger is switched off, nothing is hashed or logged."""
         with caplog.at_level(logging.ERROR, "tiktok_oauth_middleware"):
             browser.log_in()
         assert caplog.records == []

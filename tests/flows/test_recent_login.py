@@ -11,10 +11,10 @@ from tiktok_oauth_middleware._web.guard import guard
 from ..conftest import API, LOGIN, ORIGIN, PAGE, kept, query_of
 from ..support.raw import Visitors, a_scope, drive
 
-#: One of every kind of backend is enough: no store has a part in it.
+#: One backend of every kind is enough, since these tests do not depend on the store.
 pytestmark = pytest.mark.parametrize("store", ["memory"], indirect=True)
 
-#: The most seconds since the login, in these tests.
+#: The `max_age` of these tests, in seconds.
 MAX_AGE = 300
 AGAIN = f"{LOGIN}?next=/danger&choose_account=1"
 FORM = {
@@ -33,7 +33,7 @@ def raw(world):
 
 
 def guarding(world, *scopes, max_age=MAX_AGE):
-    """Put an app in the middle whose every page requires a recent login."""
+    """Set the world's app, each of whose pages requires a recent login."""
 
     def decide(auth):
         challenge = guard(auth, scopes, max_age)
@@ -63,7 +63,7 @@ def guarding(world, *scopes, max_age=MAX_AGE):
 
 
 def follow(raw, location, **choice):
-    """Follow a redirect to TikTok and back; return where it ends."""
+    """Follow a redirect to TikTok and back; return the callback's answer."""
     path, _, query = location.partition("?")
     assert path == LOGIN
     return raw.log_in(query.encode(), **choice).location
@@ -71,7 +71,7 @@ def follow(raw, location, **choice):
 
 class TestGuard:
     def test_recent(self, world, raw):
-        """A login is recent up to and with the second that `max_age` names."""
+        """A login is recent for `max_age` seconds, including the last."""
         guarding(world)
         raw.log_in()
         world.clock.advance(MAX_AGE)
@@ -80,7 +80,9 @@ class TestGuard:
         assert raw.ask("GET", "/danger", headers=PAGE).status == 303
 
     def test_one_trip(self, world, raw):
-        """An older login leads to TikTok's page once, and back to where it was."""
+        """After an older login the browser is sent to TikTok's page once, and back to
+        the page.
+        """
         guarding(world)
         raw.log_in()
         world.clock.advance(MAX_AGE + 1)
@@ -95,7 +97,9 @@ class TestGuard:
         assert json.loads(landed.body)["logged_in_at"] == world.clock()
 
     def test_anonymous(self, world, raw):
-        """An anonymous request is sent to the usual login, which TikTok may shorten."""
+        """An anonymous request is sent to the usual login, for which TikTok may show no
+        page.
+        """
         guarding(world)
         answer = raw.ask("GET", "/danger", headers=PAGE)
         assert answer.location == f"{LOGIN}?next=/danger"
@@ -103,7 +107,7 @@ class TestGuard:
         assert raw.ask("GET", "/danger", headers=PAGE).status == 200
 
     def test_program(self, world, raw):
-        """A program gets 401 with an error of its own, the limit, and the login's URL."""
+        """A program gets 401 with a specific error, the limit, and the login's URL."""
         guarding(world)
         raw.log_in()
         world.clock.advance(MAX_AGE + 1)
@@ -120,7 +124,7 @@ class TestGuard:
 
     @pytest.mark.parametrize("purpose", ["prefetch", "prefetch;prerender"])
     def test_prefetch(self, world, raw, purpose):
-        """A page that a browser fetches ahead is answered as a program is."""
+        """A prefetch of a page gets the same answer as a program."""
         guarding(world)
         raw.log_in()
         world.clock.advance(MAX_AGE + 1)
@@ -129,14 +133,16 @@ class TestGuard:
         assert json.loads(answer.body)["error"] == "reauthentication_required"
 
     def test_head(self, world, raw):
-        """HEAD is answered as GET is."""
+        """HEAD gets the same answer as GET."""
         guarding(world)
         raw.log_in()
         world.clock.advance(MAX_AGE + 1)
         assert raw.ask("HEAD", "/danger", headers=PAGE).location == AGAIN
 
     def test_form(self, world, raw):
-        """A form is not lost to a redirect: a page explains, and leads back to it."""
+        """A posted form is not redirected: a page explains, and its login returns to
+        the form.
+        """
         guarding(world)
         raw.log_in()
         world.clock.advance(MAX_AGE + 1)
@@ -148,7 +154,7 @@ class TestGuard:
         assert raw.ask("GET", "/who-else", headers=API).status == 401
 
     def test_cancelled(self, world, raw):
-        """A person who cancels at TikTok stays signed in, and still may not pass."""
+        """A person who cancels at TikTok stays signed in, and is still refused."""
         guarding(world)
         raw.log_in()
         before = kept(world).sessions
@@ -157,12 +163,12 @@ class TestGuard:
         path, query = raw.consent(authorize, deny=True)
         answer = raw.ask("GET", path, query=query, headers=PAGE)
         assert answer.status == 403
-        assert "choose_account=1" in answer.text  # in the link that tries again
+        assert "choose_account=1" in answer.text  # in the link "Try again"
         assert raw.ask("GET", "/danger", headers=API).status == 401
         assert kept(world).sessions[0].digest == before[0].digest
 
     def test_unfinished(self, world, raw):
-        """A login that was not completed is not repeated by itself."""
+        """A login that was not completed is not repeated automatically."""
         guarding(world)
         raw.log_in()
         world.clock.advance(MAX_AGE + 1)
@@ -197,7 +203,7 @@ class TestGuard:
 class TestBoundaries:
     @pytest.mark.parametrize("max_age", [0, 0.5, 1, 9])
     def test_small(self, world, raw, max_age):
-        """However small `max_age` is, the page that the login leads to opens."""
+        """Even with the smallest `max_age`, the page opens right after the login."""
         guarding(world, max_age=max_age)
         raw.log_in()
         world.clock.advance(11)
@@ -211,7 +217,9 @@ class TestBoundaries:
 
     @pytest.mark.parametrize(("back", "status"), [(299, 200), (301, 303), (9e8, 303)])
     def test_clock_set_back(self, world, raw, back, status):
-        """A login in the future counts within what the clocks of servers differ by."""
+        """A login in the future counts if a difference between servers' clocks explains
+        it.
+        """
         guarding(world)
         raw.log_in()
         world.clock.advance(-back)
@@ -222,7 +230,7 @@ class TestBoundaries:
             assert raw.ask("GET", "/danger", headers=PAGE).status == 200
 
     def test_old_cookie(self, world, raw):
-        """The session of before the new login does not pass, nor live on."""
+        """The session from before the new login is refused, and has ended."""
         guarding(world)
         raw.log_in()
         old = raw.another()
@@ -248,7 +256,7 @@ class TestBoundaries:
         assert raw.ask("GET", "/danger", headers=API).status == 401
 
     def test_refresh(self, world, raw):
-        """A refreshed token, and a session that is used, make no login recent."""
+        """Neither refreshing a token nor using a session makes a login recent."""
         world.tiktok.access_lifetime = 3600
         guarding(world)
         raw.log_in()
@@ -281,7 +289,7 @@ class TestScopes:
         assert raw.ask("GET", "/danger", headers=PAGE).status == 200
 
     def test_recent_without_scope(self, world, raw):
-        """A recent login without the scope is asked for the scope only."""
+        """After a recent login without the scope, only the scope is requested."""
         guarding(world, "user.info.stats")
         raw.log_in()
         answer = raw.ask("GET", "/danger", headers=API)
@@ -302,7 +310,9 @@ class TestScopes:
         assert "user.info.stats" in answer.text
 
     def test_never_requested(self, world, raw):
-        """A scope that the app may not request is the answer, however old the login."""
+        """If the app may not request the scope, the answer is about the scope, not the
+        login's age.
+        """
         guarding(world, "research.data.basic")
         raw.log_in()
         world.clock.advance(MAX_AGE + 1)
@@ -314,14 +324,14 @@ class TestScopes:
 
 class TestWhatCounts:
     def test_silent_login(self, world, raw):
-        """A login that TikTok answers without its page renews no login's time."""
+        """A login for which TikTok showed no page does not count as recent."""
         guarding(world)
         raw.log_in()
         began = world.clock()
         world.clock.advance(MAX_AGE + 1)
         before = dict(raw.cookies)
         raw.log_in()
-        assert raw.cookies != before  # a session of its own, all the same
+        assert raw.cookies != before  # a new session nevertheless
         answer = raw.ask("GET", "/danger", headers=PAGE)
         assert answer.status == 303
         [session] = kept(world).sessions
@@ -330,7 +340,7 @@ class TestWhatCounts:
         assert raw.ask("GET", "/danger", headers=PAGE).status == 200
 
     def test_again_and_again(self, world, raw):
-        """After several silent logins the time of the first one counts."""
+        """After several logins without a page, the time of the first login counts."""
         guarding(world)
         raw.log_in()
         began = world.clock()
@@ -356,7 +366,7 @@ class TestWhatCounts:
         "query", [b"choose_account=1", b"scopes=user.info.stats"], ids=["choose", "ask"]
     )
     def test_page_was_shown(self, world, raw, query):
-        """Every login for which TikTok must show its page counts."""
+        """Every login for which TikTok has to show its page counts as recent."""
         guarding(world)
         raw.log_in()
         world.clock.advance(MAX_AGE + 1)
@@ -364,7 +374,7 @@ class TestWhatCounts:
         assert raw.ask("GET", "/danger", headers=API).status == 200
 
     def test_always_ask_consent(self, world, raw):
-        """With `always_ask_consent` every login counts."""
+        """With `always_ask_consent` every login counts as recent."""
         world.with_settings(always_ask_consent=True)
         guarding(world)
         raw.log_in()
@@ -412,7 +422,9 @@ class TestRules:
         ["/ruled/pay", "/ruled/pay/x", "/RULED/Pay", "/ruled//pay", "/ruled/x/../pay"],
     )
     def test_refused(self, ruled, path):
-        """In any reading of the path a program is refused; the answer names the limit."""
+        """A program is refused under every reading of the path; the answer names the
+        limit.
+        """
         answer = ruled.ask("GET", path, headers=API)
         assert answer.status == 401
         assert json.loads(answer.body)["error"] == "reauthentication_required"
@@ -420,24 +432,24 @@ class TestRules:
 
     @pytest.mark.parametrize("path", ["/ruled/x", "/ruled/pay/help", "/ruled/payee"])
     def test_other_paths(self, ruled, path):
-        """Other paths, and public ones below it, take any login."""
+        """Other paths, and public paths below the rule, accept any login."""
         assert ruled.ask("GET", path, headers=API).status == 200
 
     def test_one_trip(self, ruled):
-        """A browser is sent to TikTok's page once, and back."""
+        """A browser is sent to TikTok's page only once, and back."""
         answer = ruled.ask("GET", "/ruled/pay/x", headers=PAGE)
         assert answer.location == f"{LOGIN}?next=/ruled/pay/x&choose_account=1"
         assert follow(ruled, answer.location) == "/ruled/pay/x"
         assert ruled.ask("GET", "/ruled/pay/x", headers=PAGE).status == 200
 
     def test_anonymous(self, ruled):
-        """The rule alone makes a path need a login."""
+        """A path with only this rule needs a login."""
         anonymous = ruled.another()
         answer = anonymous.ask("GET", "/ruled/pay", headers=API)
         assert json.loads(answer.body)["error"] == "login_required"
 
     def test_alone(self, world, raw):
-        """A rule in `protect_recent` need not stand in `protect`."""
+        """A rule in `protect_recent` need not be in `protect`, too."""
         world.with_settings(protect_recent=["/ruled"])
         assert raw.ask("GET", "/ruled/x", headers=API).status == 401
         raw.log_in()
@@ -447,19 +459,19 @@ class TestRules:
         assert raw.ask("GET", "/who", headers=API).status == 200
 
     def test_form(self, ruled):
-        """A form that is posted there gets the page that explains it."""
+        """A posted form gets the page that explains the refusal."""
         answer = ruled.ask("POST", "/ruled/pay", headers=FORM, body=b"a=b")
         assert answer.status == 401
         assert "Please log in once more" in answer.text
 
     def test_preflight(self, ruled):
-        """A CORS preflight carries no cookie, and passes as below every rule."""
+        """A CORS preflight has no cookie, and reaches the app as with every rule."""
         headers = [
             ("origin", "https://other.example"),
             ("access-control-request-method", "PUT"),
         ]
         answer = ruled.ask("OPTIONS", "/ruled/pay", headers=headers)
-        assert answer.status == 401  # this app answers no preflight
+        assert answer.status == 401  # the app does not answer preflights
         assert answer.one("location") is None
 
     def test_private(self, ruled):
@@ -472,7 +484,7 @@ class TestPosted:
     """Logins that a form begins, since `login_methods` has no GET."""
 
     def test_button(self, world, raw):
-        """The page at the login's address posts what the guard asked for."""
+        """The login path's page has a form that posts the guard's requirements."""
         world.with_settings(login_methods=["POST"])
         guarding(world)
         own = {**PAGE, "origin": ORIGIN, "sec-fetch-site": "same-origin"}

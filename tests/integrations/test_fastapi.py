@@ -1,7 +1,7 @@
 """requires_tiktok and the dependency for FastAPI, and what OpenAPI shows of them.
 
-Annotations are evaluated here, not kept as text, so that those of views made inside
-functions can be local names.
+Annotations are evaluated in this module, so that views defined inside functions can use
+local names in them.
 """
 
 from contextlib import ExitStack
@@ -37,7 +37,7 @@ from ..conftest import API, LOGIN, ORIGIN, PAGE
 SECRET = "for members only"
 BASIC = ["user.info.basic"]
 OURS = {"origin": ORIGIN}
-#: TestClient joins the address of a WebSocket to none of its own.
+#: TestClient does not join a WebSocket's address to a base address.
 SOCKETS = ORIGIN.replace("https", "wss")
 
 Videos = Annotated[TikTokAuth, Security(tiktok_auth, scopes=["video.list"])]
@@ -51,7 +51,9 @@ class Video(BaseModel):
 
 
 class Site:
-    """A FastAPI app, a client of it in the middleware, and which views were run."""
+    """A FastAPI app in the middleware, its client, and a list of the views that were
+    run.
+    """
 
     def __init__(self, stack, settings, tiktok, clock):
         self.api = FastAPI()
@@ -179,7 +181,9 @@ PATHS = [
 @pytest.mark.parametrize("path", PATHS)
 class TestOperations:
     def test_signed_in(self, site, path):
-        """A signed-in user with the scope is served, once, and privately."""
+        """For a signed-in user with the scope the view runs once, and the answer is
+        private.
+        """
         views(site)
         site.log_in()
         response = site.get(path)
@@ -189,7 +193,7 @@ class TestOperations:
         assert site.ran == [path]
 
     def test_browser(self, site, path):
-        """An anonymous browser is sent to log in and comes back."""
+        """An anonymous browser is redirected to the login and returns afterwards."""
         views(site)
         response = site.get(path, PAGE)
         assert response.status_code == 303
@@ -198,7 +202,7 @@ class TestOperations:
         assert site.ran == []
 
     def test_program(self, site, path):
-        """A program is answered 401 in JSON, without a cookie."""
+        """A program gets 401 in JSON, without a cookie."""
         views(site)
         response = site.get(path)
         assert response.status_code == 401
@@ -223,7 +227,7 @@ class TestOperations:
         assert site.ran == []
 
     def test_middleware_absent(self, site, path):
-        """Without the middleware it fails, and says what to wrap in what."""
+        """Without the middleware the guard raises an error that says how to add it."""
         views(site)
         client = site.serve(site.api)
         with pytest.raises(ConfigurationError, match="wrap it in TikTokOAuthMiddl"):
@@ -234,7 +238,7 @@ class TestOperations:
 class TestDecorator:
     @pytest.mark.parametrize("guard", [requires_tiktok, requires_tiktok()])
     def test_without_scopes(self, site, guard):
-        """With and without parentheses, any signed-in user passes."""
+        """Without scopes, any signed-in user passes, with or without parentheses."""
 
         @site.api.get("/")
         @guard
@@ -246,7 +250,7 @@ class TestDecorator:
         assert site.get().json() == SECRET
 
     def test_parameters(self, site):
-        """Parameters of the path, the query and the body stay what they were."""
+        """Parameters of the path, the query and the body still work."""
 
         @site.api.post("/videos/{number}")
         @requires_tiktok
@@ -272,7 +276,7 @@ class TestDecorator:
         ]
 
     def test_response_model(self, site):
-        """The response model stays what it was, named or from the annotation."""
+        """The response model is kept, named or from the annotation."""
 
         @site.api.get("/named", response_model=Video)
         @requires_tiktok
@@ -294,7 +298,7 @@ class TestDecorator:
         }
 
     def test_further_dependencies(self, site):
-        """Dependencies of the view's own are kept, and closed after it."""
+        """The view's own dependencies are kept, and closed after it."""
 
         def connection():
             site.ran.append("dependency")
@@ -311,7 +315,7 @@ class TestDecorator:
         assert site.ran == ["dependency", "closed"]
 
     def test_dependencies(self, site):
-        """Responses of the view's own dependencies are not sent with a refusal."""
+        """Headers that the view's dependencies set are not sent with a refusal."""
         from fastapi import HTTPException
 
         def existing(number: int):
@@ -331,7 +335,7 @@ class TestDecorator:
         assert site.get("/7").status_code == 404
 
     def test_names(self, site):
-        """The operation keeps its name and its text."""
+        """The operation keeps its name and its description."""
 
         @site.api.get("/")
         @requires_tiktok
@@ -343,7 +347,7 @@ class TestDecorator:
         assert shown["description"] == "The videos."
 
     def test_types_for_checkers_only(self, site):
-        """An annotation that only type checkers can resolve hinders nothing."""
+        """A view with an annotation that only type checkers can resolve works."""
 
         @site.api.get("/", response_model=None)
         @requires_tiktok
@@ -354,7 +358,7 @@ class TestDecorator:
         assert site.get("/?number=3").json() == 3
 
     def test_twice(self, site):
-        """A view may be guarded twice: all that either asks for is needed."""
+        """With two guards on a view, the scopes of both are needed."""
 
         @site.api.get("/")
         @requires_tiktok
@@ -369,7 +373,7 @@ class TestDecorator:
         assert site.get().json() == SECRET
 
     def test_parameter_is_not_shown(self, site):
-        """The guard's own argument is no parameter that clients could send."""
+        """The guard's own argument is not a parameter that clients can send."""
 
         @site.api.get("/")
         @requires_tiktok
@@ -383,7 +387,9 @@ class TestDecorator:
 
 class TestDependency:
     def test_gives_who(self, site):
-        """The dependency gives who is signed in, with scopes asked for or not."""
+        """The dependency returns the authenticated user, with or without required
+        scopes.
+        """
 
         @site.api.get("/me")
         async def me(tiktok: SignedIn):
@@ -398,7 +404,7 @@ class TestDependency:
         assert site.get("/videos").json() == ["user.info.basic", "video.list"]
 
     def test_plain_depends(self, site):
-        """Depends serves where no scope is asked for."""
+        """A plain Depends works if no scope is required."""
 
         @site.api.get("/")
         async def view(tiktok: Annotated[TikTokAuth, Depends(tiktok_auth)]):
@@ -458,7 +464,7 @@ class TestDependency:
 
     @pytest.mark.parametrize("path", PATHS[:-1])
     def test_overrides(self, site, path):
-        """An app's tests can put another user in the dependency's place."""
+        """An app's tests can override the dependency with another user."""
         views(site)
 
         class Anybody:
@@ -600,7 +606,7 @@ class TestOpenApi:
         assert shown["security"] == [{"TikTok": ["video.list"]}]
 
     def test_served(self, site):
-        """The document is public, and says nothing of the session."""
+        """The OpenAPI document is public, and does not depend on the session."""
         views(site)
         response = site.get("/openapi.json")
         assert response.status_code == 200
@@ -646,14 +652,14 @@ class TestSockets:
         assert made.ran == [way]
 
     def test_anonymous(self, made):
-        """An anonymous handshake is answered 401 in JSON, and the view is not run."""
+        """An anonymous handshake gets 401 in JSON, and the view is not run."""
         response = self.refused(made.client)
         assert response.status_code == 401
         assert response.json()["error"] == "login_required"
         assert made.ran == []
 
     def test_missing_scope(self, made):
-        """Without the scope the handshake is answered 403, and says what is missing."""
+        """Without the scope the handshake gets 403 with the missing scopes."""
         made.log_in(scopes=BASIC)
         response = self.refused(made.client)
         assert response.status_code == 403
@@ -668,7 +674,9 @@ class TestSockets:
         assert made.ran == []
 
     def test_closed(self, made):
-        """A server that cannot answer the handshake closes it before it is accepted."""
+        """If the server cannot answer a handshake, the WebSocket is closed before it is
+        accepted.
+        """
 
         async def without_denial(scope, receive, send):
             await made.wrapped({**scope, "extensions": {}}, receive, send)
@@ -690,7 +698,7 @@ class TestStreamsByYield:
     )
     @pytest.mark.parametrize("kind", ["async", "sync"])
     def test_yield(self, site, kind):
-        """A view that streams by yielding is begun for who is signed in only."""
+        """A view that yields its response starts only for authenticated users."""
         if kind == "async":
 
             @site.api.get("/", response_class=StreamingResponse)

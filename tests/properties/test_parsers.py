@@ -1,8 +1,8 @@
-"""Every parser of foreign bytes gives a value or one of our errors, whatever comes in.
+"""Every parser of foreign bytes returns a value or raises one of our errors.
 
-Each parser is fed random bytes, and genuine input with some of it changed, which gets
-further in. The suite draws a few hundred of each, always the same; a long run, with
-other inputs every time, is had by ``HYPOTHESIS_PROFILE=long``.
+Each parser gets random bytes, and genuine input with small changes, which reaches more
+of its code. The suite uses a few hundred of each, always the same;
+``HYPOTHESIS_PROFILE=long`` makes a long run with new inputs every time.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ from tiktok_oauth_middleware.errors import (
     WebhookRejected,
 )
 
-# Has no wheel for PyPy, nor yet for the newest Python.
+# There is no wheel for PyPy, and none yet for the newest Python.
 ada_url = pytest.importorskip("ada_url", reason="ada_url is not installed")
 
 settings.register_profile(
@@ -92,7 +92,7 @@ SLOWEST = 0.1
 
 @pytest.fixture(autouse=True)
 def _no_parser_is_slow():
-    """A whole test's inputs take no longer than each of them may."""
+    """Assert that the slowest input of each test stayed within the limit."""
     begun = time.process_time()
     yield
     assert time.process_time() - begun < SLOWEST * PROFILE.max_examples
@@ -103,7 +103,7 @@ def _no_parser_is_slow():
 
 @st.composite
 def changed(draw, genuine):
-    """Return genuine bytes with a few of them changed, lost, doubled or moved."""
+    """Return genuine bytes of which a few are changed, lost, doubled or moved."""
     data = bytearray(
         draw(genuine) if isinstance(genuine, st.SearchStrategy) else genuine
     )
@@ -139,7 +139,7 @@ json_values = st.recursive(
 
 
 def answers(*fields):
-    """Return JSON objects in which our fields are right, wrong, or missing."""
+    """Return JSON objects whose fields are right, wrong, or missing."""
     known = {name: value | json_values for name, value in fields}
     return st.builds(
         dict.__or__,
@@ -258,7 +258,7 @@ queries = st.one_of(
 @example(b"state=a&state=b")
 @example(b"&=&%&")
 def test_query_gives_texts_or_bad_query(query):
-    """A query gives encodable texts under our keys, or BadQuery."""
+    """Parsing a query returns encodable texts under our keys, or raises BadQuery."""
     try:
         values = read_query(query, ["state", "code"])
     except BadQuery:
@@ -271,7 +271,9 @@ def test_query_gives_texts_or_bad_query(query):
 @PROFILE
 @given(queries)
 def test_callback_gives_visible_text_or_bad_query(query):
-    """A callback gives a visible state and code and one-line errors, or BadQuery."""
+    """Parsing a callback returns a visible state and code and one-line errors, or
+    raises BadQuery.
+    """
     try:
         callback = read_callback(query)
     except BadQuery:
@@ -291,7 +293,7 @@ def test_callback_gives_visible_text_or_bad_query(query):
 @given(cookie_headers)
 @example([(b"cookie", b"a; __Host-tiktok=\tw8;-")])
 def test_cookie_header_gives_a_value_or_none(headers):
-    """A Cookie header gives a value that a cookie may have, and that stands there."""
+    """A Cookie header gives None, or a valid value that is in the header."""
     value = find(headers, b"__Host-tiktok")
     if value is not None:
         assert set(value) <= set(range(0x21, 0x7F)) - set(b'",;\\')
@@ -306,7 +308,7 @@ def test_cookie_header_gives_a_value_or_none(headers):
 @PROFILE
 @given(cookie_headers)
 def test_cookie_header_gives_login_cookies(headers):
-    """A Cookie header gives login cookies by ids that we could have made."""
+    """A Cookie header gives login cookies only under ids of the right form."""
     letters = set(string.ascii_letters + string.digits + "-_")
     for login_id, value in find_all(headers, b"__Host-tiktok-login-").items():
         assert login_id
@@ -333,7 +335,7 @@ async def _no_body(limit):
     st.sampled_from(["GET", "HEAD", "POST", ""]),
 )
 def test_rules_of_headers_give_a_verdict(headers, method):
-    """Every rule about the sender says yes or no, whatever the headers hold."""
+    """Every check of the sender returns True or False for any headers."""
     request = Request(
         method=method, path="/", mount="", query=b"", headers=headers, read=_no_body
     )
@@ -399,7 +401,7 @@ OWN = frozenset({"/login", "/callback"})
 @example("/\t/evil.example")
 @example("/.//evil.example")
 def test_next_never_leaves_the_origin(value):
-    """An accepted target is sent as it is, and a browser stays on the site with it."""
+    """An accepted target is unchanged, and keeps a browser on the site."""
     target = safe_return_to(value, OWN)
     if target is None:
         return
@@ -414,7 +416,7 @@ def test_next_never_leaves_the_origin(value):
 @PROFILE
 @given(queries | targets.map(lambda t: b"next=" + t.encode("utf-8", "surrogatepass")))
 def test_next_of_any_query_lands_on_the_site(query):
-    """Whatever stands in a query, the answer is a place on this site."""
+    """Any query leads to a target on this site."""
     target = return_to_of(query, "/usual", OWN)
     url = ada_url.URL(target, base="https://app.example.com/login")
     assert url.origin == "https://app.example.com"
@@ -429,7 +431,7 @@ def test_next_of_any_query_lands_on_the_site(query):
 @example(200, b'{"expires_in": ' + b"9" * 5000 + b"}", "")
 @example(200, b"[" * 100_000, "")
 def test_token_answer_gives_tokens_or_our_error(status, body, retry_after):
-    """An answer about tokens is whole and usable, or one of TikTok's errors."""
+    """A token answer gives complete, usable tokens, or raises a TikTok error."""
     try:
         answer = read_token(
             status, body, secrets=[CLIENT_SECRET], retry_after=retry_after
@@ -452,7 +454,7 @@ def test_token_answer_gives_tokens_or_our_error(status, body, retry_after):
 
 
 def assert_harmless(error):
-    """Judge an error: short lines that any log and any page can encode."""
+    """Assert that an error's texts are short lines that logs and pages can encode."""
     for text in (error.error, error.description, error.log_id, str(error)):
         text.encode()
         assert len(text) <= 700
@@ -462,7 +464,7 @@ def assert_harmless(error):
 @PROFILE
 @given(statuses, bodies | st.just(b"") | st.just(b"{}"), retries)
 def test_revoke_answer_gives_nothing_or_our_error(status, body, retry_after):
-    """An answer to a revoke is done, or one of TikTok's errors."""
+    """A revoke's answer counts as success, or raises a TikTok error."""
     try:
         assert read_revoke(status, body, retry_after=retry_after) is None
     except TikTokError as error:
@@ -498,7 +500,7 @@ profile_bodies = st.one_of(
 @PROFILE
 @given(statuses, profile_bodies)
 def test_profile_answer_gives_a_profile_or_our_error(status, body):
-    """An answer about a user is a profile of that user, or one of TikTok's errors."""
+    """A user-info answer gives a profile of that user, or raises a TikTok error."""
     try:
         packed = read_user(status, body, open_id=OPEN_ID)
     except TikTokError as error:
@@ -536,7 +538,7 @@ def read_delivery(header, body):
 @given(st.binary(max_size=120) | changed(SIGNED))
 @example(SIGNED)
 def test_webhook_header_gives_a_delivery_or_our_error(header):
-    """Only a signature that is right makes a delivery; all else is refused."""
+    """Any header but the right signature is refused."""
     try:
         read_delivery(header, BODY)
     except WebhookRejected:
@@ -547,7 +549,7 @@ def test_webhook_header_gives_a_delivery_or_our_error(header):
 @PROFILE
 @given(st.binary(max_size=300) | changed(BODY))
 def test_webhook_body_that_was_not_signed_is_refused(body):
-    """A body that differs from what was signed is refused, whatever it holds."""
+    """A body that differs from the signed one is refused."""
     try:
         read_delivery(SIGNED, body)
         taken = True
@@ -579,7 +581,7 @@ deliveries = st.one_of(
 @given(deliveries)
 @example(b"[" * 50_000)
 def test_signed_webhook_gives_a_delivery_or_our_error(body):
-    """A body that TikTok signed is a delivery of ours, or refused with our error."""
+    """A body that TikTok signed gives a delivery, or is refused with our error."""
     header = sign_webhook(body, CLIENT_SECRET, NOW).encode()
     try:
         delivery = read_delivery(header, body)
@@ -605,7 +607,7 @@ COOKIE, TICKET = JAR.issue(record_id(CLIENT_KEY, OPEN_ID))
 @given(st.binary(max_size=200) | changed(SEALED), st.sampled_from(["name", "Name", ""]))
 @example(SEALED, "name")
 def test_sealed_value_opens_or_is_none(sealed, name):
-    """Only what was sealed opens, under its own name; all else is None."""
+    """A sealed value opens only under its name; anything else gives None."""
     opened = BOX.open(sealed, name)
     assert opened == (b"genuine" if (sealed, name) == (SEALED, "name") else None)
 
@@ -613,7 +615,7 @@ def test_sealed_value_opens_or_is_none(sealed, name):
 @PROFILE
 @given(st.binary(max_size=500), st.text(st.characters(codec="utf-8")))
 def test_sealing_is_undone_by_opening(plain, name):
-    """Any bytes sealed under any name open under it."""
+    """Any bytes sealed under any name can be opened under that name."""
     assert BOX.open(BOX.seal(plain, name), name) == plain
 
 
@@ -628,7 +630,7 @@ def test_sealing_is_undone_by_opening(plain, name):
 )
 @example(COOKIE.encode())
 def test_session_cookie_is_ours_or_none(value):
-    """Only the cookie we issued says something; all else is None."""
+    """Only a session cookie that was issued is read; anything else gives None."""
     ticket = JAR.read(value)
     assert ticket == (TICKET if value == COOKIE.encode() else None)
     assert ticket is None or isinstance(ticket, Ticket)
@@ -637,7 +639,7 @@ def test_session_cookie_is_ours_or_none(value):
 @PROFILE
 @given(st.binary(max_size=100) | changed(to_text(SEALED).encode()))
 def test_cookie_text_has_one_spelling(value):
-    """Text of a cookie gives bytes that spell it again, or nothing."""
+    """Decoding a cookie's text gives bytes that encode to the same text, or None."""
     raw = from_text(value)
     assert raw == b"" or to_text(raw).encode() == value
 
@@ -645,7 +647,7 @@ def test_cookie_text_has_one_spelling(value):
 @PROFILE
 @given(st.binary(max_size=200))
 def test_cookie_text_round_trips(raw):
-    """Any bytes come back from their text."""
+    """Bytes are unchanged after encoding and decoding."""
     assert from_text(to_text(raw).encode()) == raw
 
 
@@ -697,7 +699,7 @@ def test_packed_grant_is_a_grant_or_none(packed):
 @PROFILE
 @given(any_text, st.lists(any_text, max_size=4))
 def test_masked_line_holds_no_secret(text, secrets):
-    """No secret that is long enough is left in a masked text."""
+    """A masked text contains no secret of sufficient length."""
     masked = mask(text + "".join(secrets), secrets)
     for secret in secrets:
         if len(secret) >= 4 and "*" not in secret:

@@ -1,8 +1,8 @@
-"""CWE-352: data carried through a login is the data of the person who logs in.
+"""CWE-352: data carried through a login comes from the browser that logs in.
 
-A link that carries data is an address, and any page can send a browser to it. If it
-worked in every browser, an attacker could have a victim log in with the attacker's
-invitation. So a link is bound to the browser that it was made for.
+Any page can send a browser to a link that carries data. If such a link worked in every
+browser, an attacker could make a victim log in with the attacker's invitation. So a
+link is bound to the browser that it was made for.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def store(clock):
 
 @pytest.fixture
 def logins(world):
-    """Return the logins that `on_login` was asked about."""
+    """Return the logins with which `on_login` was called."""
     asked = []
 
     def on_login(login):
@@ -43,7 +43,7 @@ def logins(world):
 
 
 def changed(link, **changes):
-    """Return a link with another query; None takes a name out."""
+    """Return a link with a changed query; a name whose value is None is removed."""
     query = {**dict(parse_qsl(urlsplit(link).query)), **changes}
     return f"{LOGIN}?{urlencode({k: v for k, v in query.items() if v is not None})}"
 
@@ -66,7 +66,7 @@ class TestOwnBrowser:
         assert logins[0].carried == carried
 
     def test_in_no_url(self, world, logins):
-        """No URL of the login contains it, in plain text or in base64."""
+        """No URL of the login contains the data, in plain text or in base64."""
         browser = world.browser()
         link = link_for(browser, carry=CARRY)
         authorize = browser.get(link).headers["location"]
@@ -82,7 +82,7 @@ class TestOwnBrowser:
             assert not [form for form in forms if len(form) > 3 and form in url]
 
     def test_several_links(self, world, logins):
-        """Links of one page, and of later pages, work beside each other."""
+        """Several links of one page, and those of later pages, all work."""
         browser = world.browser()
         world.link = [{"carry": {"n": str(n)}} for n in range(3)]
         links = browser.get("/link").json()
@@ -94,7 +94,9 @@ class TestOwnBrowser:
         assert logins[0].carried == {"n": "1"}
 
     def test_guard_carries_nothing(self, world, logins):
-        """The login that a guard begins carries nothing, whatever was shown before."""
+        """A login that a guard begins carries no data, even after a page with such
+        links.
+        """
         browser = world.browser()
         link_for(browser, carry=CARRY)
         redirect = browser.get("/private").headers["location"]
@@ -103,7 +105,7 @@ class TestOwnBrowser:
         assert logins[0].carried == {}
 
     def test_cookie(self, world, logins):
-        """The cookie that binds is random, out of reach of scripts, and for an hour."""
+        """The cookie that binds links is random, HttpOnly, and valid for an hour."""
         browser = world.browser()
         world.link = {"carry": CARRY}
         response = browser.get("/link")
@@ -118,7 +120,7 @@ class TestOwnBrowser:
         assert other.partition(";")[0] != header.partition(";")[0]
 
     def test_no_carry_no_cookie(self, world, logins):
-        """A link that carries nothing sets no cookie."""
+        """A link without data sets no cookie."""
         browser = world.browser()
         for asked in ({}, {"carry": None}, {"carry": {}}, {"choose_account": True}):
             world.link = asked
@@ -127,7 +129,7 @@ class TestOwnBrowser:
             assert "carried" not in response.json()[0]
 
     def test_scopes_and_account(self, world, logins):
-        """It is carried with further scopes and with another account."""
+        """Data can be carried together with further scopes and another account."""
         browser = world.browser()
         link = link_for(
             browser, carry=CARRY, scopes=["user.info.stats"], choose_account=True
@@ -139,7 +141,7 @@ class TestOwnBrowser:
         assert logins[0].carried == CARRY
 
     def test_by_form(self, world, logins):
-        """Where logins are posted, the link's page posts it with the data."""
+        """If logins are posted, the page at the link has a form that posts the data."""
         world.with_settings(login_methods=["POST"])
         with_links(world)
         browser = world.browser()
@@ -151,7 +153,9 @@ class TestOwnBrowser:
         assert logins[0].carried == CARRY
 
     def test_longest(self, world, logins):
-        """The longest data is carried, with a long address and every scope."""
+        """Data of the greatest length is carried together with a long address and every
+        scope.
+        """
         browser = world.browser()
         room = LONGEST - len('{"a":""}')
         for value in (room * "x", room // 2 * "ü"):
@@ -163,7 +167,7 @@ class TestOwnBrowser:
             assert len(cookies) <= 4096
 
     def test_long_address(self, world, logins):
-        """Where both have no room, the address gives way, and not the data."""
+        """If both do not fit, the address is dropped, and not the data."""
         browser = world.browser()
         asked = {"next": "/" + 2040 * "y", "carry": {"a": 500 * "x"}}
         link = link_for(browser, **asked)
@@ -171,7 +175,9 @@ class TestOwnBrowser:
         assert logins[-1].carried == {"a": 500 * "x"}
 
     def test_try_again(self, world, logins):
-        """The page about a login that failed tries again with the same data."""
+        """The link The link "Try again" on the page of a failed login keeps the
+        data.
+        """
         browser = world.browser()
         link = link_for(browser, next="/private", carry=CARRY)
         page = browser.get(
@@ -207,7 +213,7 @@ class TestWrong:
         ids=str,
     )
     def test_value_error(self, world, logins, carry, words):
-        """Data that no login can carry is a ValueError that says what is wrong."""
+        """Data that cannot be carried raises a ValueError that says what is wrong."""
         world.link = {"carry": carry}
         response = world.browser().get("/link")
         [text] = response.json()
@@ -223,7 +229,7 @@ class TestHostilePage:
         assert_refused(world.browser().get(link))
 
     def test_victim_has_links(self, world, logins):
-        """Nor if the victim's browser has links of its own."""
+        """It begins none either if the victim's browser has its own links."""
         link = link_for(world.browser(), carry=CARRY)
         victim = world.browser()
         own = link_for(victim, carry={"invite": "own"})
@@ -268,14 +274,14 @@ class TestHostilePage:
             assert_refused(browser.get(changed(link, carried=altered)))
 
     def test_repeated(self, world, logins):
-        """A link that carries twice is refused."""
+        """A link with two values of carried data is refused."""
         browser = world.browser()
         link = link_for(browser, carry=CARRY)
         assert_refused(browser.get(f"{link}&carried=abc"))
         assert_refused(browser.get(link + "&" + urlsplit(link).query))
 
     def test_stripped(self, world, logins):
-        """Without the data the link is an ordinary one, and carries nothing."""
+        """A link from which the data was removed is an ordinary login link."""
         browser = world.browser()
         link = link_for(browser, carry=CARRY)
         url = browser.get(changed(link, carried=None)).headers["location"]
@@ -283,7 +289,7 @@ class TestHostilePage:
         assert logins[0].carried == {}
 
     def test_embedded(self, world, logins):
-        """An image, a frame or a prefetch of the link begins nothing."""
+        """An image, a frame or a prefetch of the link begins no login."""
         browser = world.browser()
         link = link_for(browser, carry=CARRY)
         for header in (
@@ -296,7 +302,7 @@ class TestHostilePage:
         assert logins == []
 
     def test_page_links_to_this_site(self, world, logins):
-        """The page about a refused link leads back to pages of this site alone."""
+        """The page about a refused link links only to this site."""
         browser = world.browser()
         link = link_for(world.browser(), carry=CARRY)
         for referer in (
@@ -313,7 +319,7 @@ class TestHostilePage:
 
 class TestTime:
     def test_too_old(self, world, logins):
-        """A link is refused after an hour, judged by the time inside of it."""
+        """A link is refused an hour after the sealed time in it."""
         browser = world.browser()
         link = link_for(browser, carry=CARRY)
         world.clock.advance(LINK_SECONDS)
@@ -322,7 +328,7 @@ class TestTime:
         assert_refused(browser.get(link))
 
     def test_from_the_future(self, world, logins):
-        """So is one from a clock that was ahead by more than a minute."""
+        """A link whose time is more than a minute ahead is refused, too."""
         browser = world.browser()
         world.clock.advance(61)
         link = link_for(browser, carry=CARRY)
@@ -334,7 +340,7 @@ class TestSecondUser:
     """Another person at the same browser."""
 
     def test_after_logout(self, world, logins):
-        """A link that was made before a logout is dead after it."""
+        """A link that was made before a logout does not work afterwards."""
         browser = world.browser()
         browser.log_in()
         link = link_for(browser, carry=CARRY)
@@ -343,14 +349,14 @@ class TestSecondUser:
         assert_refused(browser.get(link))
 
     def test_after_login(self, world, logins):
-        """A link that was made before a login is dead after it."""
+        """A link that was made before a login does not work afterwards."""
         browser = world.browser()
         link = link_for(browser, carry=CARRY)
         browser.get(browser.consent(browser.begin(), person=world.tiktok.people[1]))
         assert_refused(browser.get(link))
 
     def test_new_link(self, world, logins):
-        """Their own links work."""
+        """Links made for the second person work."""
         browser = world.browser()
         browser.log_in()
         link_for(browser, carry=CARRY)
@@ -382,7 +388,9 @@ class TestOtherKeys:
         assert_refused(world.browser(**cookies).get(link))
 
     def test_login_cookie(self, world, logins):
-        """The value of a login's cookie is no data, and data is no login."""
+        """A login cookie's value is not accepted as data, nor data as a login
+        cookie.
+        """
         browser = world.browser()
         link = link_for(browser, carry=CARRY)
         browser.get(link)
@@ -393,7 +401,7 @@ class TestOtherKeys:
 
 class TestNoResponse:
     def test_head_sent(self, world, logins):
-        """Once the response has begun, a link that carries data is an error."""
+        """Making a link that carries data is an error once the response has begun."""
         middleware, made = middleware_of(world), []
 
         def wsgi_app(environ, start_response):

@@ -57,7 +57,7 @@ def owners(tokens, *user_ids):
 
 
 def assert_nothing(site, tokens, *user_ids):
-    """Nothing was exchanged, stored or connected."""
+    """Assert that nothing was exchanged, stored or connected."""
     assert site.count("authorization_code") == 0
     assert owners(tokens, *user_ids) == []
     assert kept(site) is None
@@ -80,7 +80,9 @@ class TestHostilePage:
                 assert not answer.set_cookies, said
 
     def test_get(self, site, raw):
-        """A GET from elsewhere, or from nowhere, gets a question and no cookie."""
+        """A GET from another site, or without a known origin, gets a question and no
+        cookie.
+        """
         raw.cookies["app-user"] = "victim"
         for said in SENDERS:
             answer = raw.ask("GET", CONNECT, headers=sender(*said))
@@ -93,7 +95,7 @@ class TestHostilePage:
 
     @pytest.mark.parametrize("dest", ["image", "iframe", "empty", "script", "embed"])
     def test_no_document(self, site, raw, dest):
-        """An image, frame or script begins no connection, on this site either."""
+        """An image, frame or script begins no connection, not even on this site."""
         raw.cookies["app-user"] = "victim"
         headers = [("sec-fetch-dest", dest), ("sec-fetch-site", "same-origin")]
         for method in ("GET", "POST"):
@@ -109,7 +111,7 @@ class TestHostilePage:
 
     @pytest.mark.parametrize("method", ["HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"])
     def test_methods(self, site, raw, method):
-        """No other method does anything."""
+        """Other methods have no effect."""
         raw.cookies["app-user"] = "victim"
         answer = raw.ask(method, CONNECT, headers=SAME_ORIGIN)
         assert (answer.status, answer.set_cookies) == (405, {})
@@ -123,7 +125,7 @@ class TestHostilePage:
             assert (answer.status == 414) is (query[:1] == b"x")
 
     def test_refusals_lead_back(self, site, raw):
-        """A refusal names the methods that there are, and its page leads back."""
+        """A refusal names the allowed methods, and its page links to the site."""
         raw.cookies["app-user"] = "victim"
         assert raw.ask("PUT", CONNECT, headers=SAME_ORIGIN).one("allow") == "GET, POST"
         answer = raw.ask("POST", CONNECT, headers=[("origin", "https://evil.example")])
@@ -131,14 +133,16 @@ class TestHostilePage:
         assert site.settings.origin in answer.text
 
     def test_question_is_not_framed(self, site, raw):
-        """No page can lay the question's button under the victim's pointer."""
+        """The question cannot be framed, so no page can trick a victim into pressing
+        its button.
+        """
         raw.cookies["app-user"] = "victim"
         answer = raw.ask("GET", CONNECT, headers=PAGE)
         policy = answer.one("content-security-policy")
         assert "frame-ancestors 'none'" in policy
 
     def test_query(self, site, raw):
-        """The query shapes nothing of the request to TikTok but the scopes."""
+        """The query changes nothing in the request to TikTok except the scopes."""
         raw.cookies["app-user"] = "victim"
         query = b"state=x&client_key=y&redirect_uri=https://evil.example/&user=z"
         answer = raw.ask("POST", CONNECT, query=query, headers=SAME_ORIGIN)
@@ -161,14 +165,14 @@ class TestOtherBrowser:
     """A connection is completed only by the browser that began it."""
 
     def test_attackers_callback(self, site, tokens):
-        """The attacker's callback connects nothing to the victim's user."""
+        """The attacker's callback in the victim's browser connects nothing."""
         attacker, victim = browser_of(site, "attacker"), browser_of(site, "victim")
         callback = attacker.consent(begin(attacker))
         assert victim.get(callback).status_code == 400
         assert_nothing(site, tokens, "attacker", "victim")
 
     def test_attackers_callback_during_the_victims_trip(self, site, tokens):
-        """Nor is it while the victim has begun a connection of their own."""
+        """It also connects nothing while the victim has begun a connection."""
         attacker, victim = browser_of(site, "attacker"), browser_of(site, "victim")
         callback = attacker.consent(begin(attacker))
         begin(victim)
@@ -176,7 +180,9 @@ class TestOtherBrowser:
         assert_nothing(site, tokens, "attacker", "victim")
 
     def test_prepared_address(self, site, tokens):
-        """A victim who consents at the attacker's address connects nothing."""
+        """A victim's consent at an authorize address of the attacker connects
+        nothing.
+        """
         attacker, victim = browser_of(site, "attacker"), browser_of(site, "victim")
         callback = victim.consent(begin(attacker))
         assert victim.get(callback).status_code == 400
@@ -198,7 +204,7 @@ class TestOtherUser:
 
     @pytest.mark.parametrize("present", [None, "user-2", "USER-1", "user-1 "])
     def test_changed_in_between(self, site, tokens, present):
-        """A user who signed out, or signed in as another, connects nothing."""
+        """After the user signed out, or signed in as another, nothing is connected."""
         browser = browser_of(site, "user-1")
         callback = browser.consent(begin(browser))
         sign_in(browser, present)
@@ -210,7 +216,9 @@ class TestOtherUser:
         assert event.reason == "connect_other_user"
 
     def test_code_is_not_left_for_the_next(self, site, tokens):
-        """Its cookies are deleted then: going back cannot complete it either."""
+        """The connection's cookies are deleted then, so that it cannot be completed
+        later.
+        """
         browser = browser_of(site, "user-1")
         callback = browser.consent(begin(browser))
         sign_in(browser, "user-2")
@@ -221,7 +229,7 @@ class TestOtherUser:
         assert_nothing(site, tokens, "user-1", "user-2")
 
     def test_result_is_not_shown_to_another(self, site, tokens):
-        """A callback that is sent again by another user does not repeat the result."""
+        """If another user sends the callback again, the result is not shown."""
         browser = browser_of(site, "user-1")
         authorize = begin(browser, "?next=/who")
         trip = browser.cookies()
@@ -247,7 +255,7 @@ class TestOtherPurpose:
     """A login only logs in, and a connection only connects."""
 
     def test_login_connects_nothing(self, site, tokens):
-        """A login of a person who is signed in to the app connects nothing."""
+        """A login while a user is signed in to the app connects nothing."""
         browser = browser_of(site, "user-1")
         browser.log_in()
         assert browser.signed_in
@@ -272,7 +280,9 @@ class TestOtherPurpose:
         assert not browser.signed_in
 
     def test_path_was_removed(self, site, tokens):
-        """A connection does not log in after a deployment without ``connect_path``."""
+        """After a deployment without ``connect_path``, a begun connection does not sign
+        in.
+        """
         browser = browser_of(site, "user-1")
         callback = browser.consent(begin(browser))
         trip = browser.cookies()
@@ -294,7 +304,7 @@ class TestOtherPurpose:
 
 
 class TestCurrentUser:
-    """Whatever the app's function does, nothing is connected unless it says who it is."""
+    """Nothing is connected unless ``current_user`` returns a valid user id."""
 
     WRONG = {
         "raises": ValueError("secret text"),
@@ -324,7 +334,7 @@ class TestCurrentUser:
     @memory_only
     @pytest.mark.parametrize("kind", WRONG)
     def test_at_the_beginning(self, site, answer, kind, caplog):
-        """A wrong answer ends on a page, an event and an error in the log."""
+        """A wrong result leads to a page, an event and an ERROR in the log."""
         answer["now"] = self.WRONG[kind]
         with caplog.at_level(logging.INFO, "tiktok_oauth_middleware"):
             response = site.browser().post(CONNECT)
@@ -341,7 +351,9 @@ class TestCurrentUser:
     @memory_only
     @pytest.mark.parametrize("kind", WRONG)
     def test_at_the_end(self, site, tokens, answer, kind):
-        """A wrong answer at the callback connects nothing, and asks TikTok nothing."""
+        """After a wrong result at the callback nothing is connected, and TikTok is not
+        called.
+        """
         browser = site.browser()
         callback = browser.consent(begin(browser))
         answer["now"] = self.WRONG[kind]
@@ -350,7 +362,7 @@ class TestCurrentUser:
 
     @pytest.mark.parametrize("user_id", ["a\nb\tc", "\u2028", "%41", "{x}", "x" * 255])
     def test_odd_ids(self, site, tokens, answer, user_id):
-        """Ids are data: what would mean something elsewhere is compared as it is."""
+        """Ids with special characters are compared literally."""
         answer["now"] = user_id
         assert connect(site.browser()).status_code == 303
         assert owners(tokens, user_id) == [user_id]
@@ -358,7 +370,9 @@ class TestCurrentUser:
 
     @memory_only
     def test_no_code_inside(self, world):
-        """It is given neither the code nor the state of a callback, nor any query."""
+        """``current_user`` does not see the callback's query, with its code and
+        state.
+        """
         seen = []
 
         def current(connection):
@@ -397,7 +411,7 @@ class TestRace:
     """Two connections at the same time."""
 
     def test_two_users(self, site, tokens):
-        """Two users who connect one account at the same moment: exactly one has it."""
+        """If two users connect one account at the same moment, exactly one succeeds."""
         browsers = [browser_of(site, f"user-{n}") for n in (1, 2)]
         callbacks = [browser.consent(begin(browser)) for browser in browsers]
         ready, answers = threading.Barrier(2), {}
@@ -418,7 +432,7 @@ class TestRace:
         assert tokens.get(site.tiktok.people[0].open_id).access_token
 
     def test_one_callback_twice(self, site, tokens):
-        """One callback that arrives twice at the same moment makes one exchange."""
+        """A callback that arrives twice at the same moment causes one exchange."""
         browser = browser_of(site, "user-1")
         callback = browser.consent(begin(browser))
         twin = site.browser(**browser.cookies())
@@ -441,7 +455,7 @@ class TestRace:
 
 
 def test_origin_of_the_confirmation(site):
-    """The confirmation's own button begins the connection: it is a same-site form."""
+    """The question's button begins the connection, since it is a form of this site."""
     browser = browser_of(site, "user-1")
     page = browser.get(CONNECT + "?next=/who")
     assert f'action="{CONNECT}?next=/who"' in page.text

@@ -512,7 +512,9 @@ class TestNoKinder:
         )
 
     def test_parameters_in_the_query(self, app, fake):
-        """Parameters in the token endpoint's query, as in version 1, are ignored."""
+        """The token endpoint does not accept its parameters in the query, as version 1
+        did.
+        """
         form = {"client_key": KEY, "client_secret": SECRET, "code": "x"}
         url = f"{protocol.TOKEN}?{urlencode(form)}"
         reply = fake.handle("POST", url, {"content-type": protocol.FORM}, b"")

@@ -57,7 +57,7 @@ def store(request, clock, tmp_path):
 
 @pytest.fixture
 def tokens(settings, tiktok, store, clock):
-    """Return the tokens of an app that one user has logged in to."""
+    """Return the TikTokTokens of an app to which one user has logged in."""
     from starlette.testclient import TestClient
 
     options = {"store": store, "transport": tiktok.transport, "clock": clock}
@@ -74,7 +74,9 @@ def open_id(tiktok):
 
 
 class Socket(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
-    """The stand-in behind what uses up a request's body, as a socket does."""
+    """A transport to the stand-in that consumes the request's body, as a socket
+    does.
+    """
 
     def __init__(self, tiktok):
         self._inner = tiktok.transport
@@ -93,7 +95,7 @@ class Socket(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
 
 
 class Api:
-    """A client of TikTok's API, blocking or async, behind one face that blocks."""
+    """A blocking or async client of TikTok's API, with the same blocking methods."""
 
     def __init__(self, world, tiktok, tokens, open_id, **options):
         self._world = world
@@ -136,19 +138,19 @@ LIST = {"json": {"max_count": 3}}
 
 class TestToken:
     def test_call(self, api):
-        """A call carries the user's token, and TikTok answers it."""
+        """A call has the user's token, and TikTok accepts it."""
         answer = raise_for_tiktok(api.ask(**LIST)).json()
         assert len(answer["data"]["videos"]) == 3
 
     def test_refreshed_ahead(self, api, tiktok, clock):
-        """A token that is about to end is refreshed before the call."""
+        """A token that is about to expire is refreshed before the call."""
         clock.advance(LIFE - 60)
         assert api.ask(**LIST).status_code == 200
         assert refreshes(tiktok) == 1
         assert tiktok.count("video_list") == 1
 
     def test_refused_token(self, api, tiktok, open_id):
-        """A token that TikTok refuses is refreshed once, and the call sent again."""
+        """A token that TikTok refuses is refreshed once, and the call is repeated."""
         tiktok.fail("video_list", error="access_token_invalid")
         assert raise_for_tiktok(api.ask(**LIST)).json()["data"]["videos"]
         assert refreshes(tiktok) == 1
@@ -171,7 +173,7 @@ class TestToken:
         "error", ["scope_not_authorized", "scope_permission_missed", "invalid_params"]
     )
     def test_other_refusals(self, api, tiktok, error):
-        """Any other refusal refreshes nothing and is sent once."""
+        """After any other refusal, nothing is refreshed or sent again."""
         tiktok.fail("video_list", error=error)
         with pytest.raises(TikTokError, match=error):
             raise_for_tiktok(api.ask(**LIST))
@@ -179,7 +181,7 @@ class TestToken:
         assert tiktok.count("video_list") == 1
 
     def test_signed_out(self, api, tokens, open_id, tiktok):
-        """Without a record of the user nothing is sent."""
+        """Without a record of the user the call is not sent."""
         tokens.forget(open_id)
         with pytest.raises(NotSignedIn):
             api.ask(**LIST)
@@ -193,7 +195,7 @@ class TestToken:
         assert tiktok.count("video_list") == 1
 
     def test_unavailable(self, api, tiktok, clock):
-        """An expired token that cannot be renewed is not sent."""
+        """If an expired token cannot be renewed, the call is not sent."""
         clock.advance(LIFE + 1)
         tiktok.fail("token", status=500, times=5)
         with pytest.raises(TikTokUnavailable):
@@ -201,14 +203,16 @@ class TestToken:
         assert tiktok.count("video_list") == 0
 
     def test_own_authorization(self, api):
-        """A header that the caller sets is replaced: the token is the user's."""
+        """An Authorization header of the caller is replaced by the user's token."""
         answer = api.ask(headers={"authorization": "Bearer other"}, **LIST)
         assert answer.status_code == 200
 
 
 class TestRepeats:
     def test_stream(self, api, tiktok):
-        """A body that can be read once is sent once, and the next call is served."""
+        """A body that can be read only once is sent once, and the next call
+        succeeds.
+        """
 
         async def async_parts():
             yield b'{"max_count": 3}'
@@ -227,14 +231,14 @@ class TestRepeats:
         assert refreshes(tiktok) == 1
 
     def test_limit_not_asked(self, api, tiktok):
-        """By itself a call that came too often is not sent again."""
+        """By default a rate-limited call is not repeated."""
         tiktok.fail("video_list", error="rate_limit_exceeded")
         with pytest.raises(TikTokUnavailable, match="rate_limit_exceeded"):
             raise_for_tiktok(api.ask(**LIST))
         assert tiktok.count("video_list") == 1
 
     def test_limit(self, make_api, tiktok):
-        """Where it is asked for, the call waits as long as TikTok says."""
+        """With retries switched on, the call waits as long as TikTok says."""
         api = make_api(rate_limit_retries=3)
         again = {"Retry-After": "0"}
         tiktok.fail("video_list", error="rate_limit_exceeded", headers=again, times=3)
@@ -242,7 +246,7 @@ class TestRepeats:
         assert tiktok.count("video_list") == 4
 
     def test_limit_ends(self, make_api, tiktok):
-        """After so many repetitions TikTok's refusal is the answer."""
+        """After the given number of retries, TikTok's refusal is returned."""
         api = make_api(rate_limit_retries=1)
         again = {"Retry-After": "0"}
         tiktok.fail("video_list", error="rate_limit_exceeded", headers=again, times=3)
@@ -274,7 +278,7 @@ class TestOrigin:
         assert sent == []
 
     def test_redirect_elsewhere(self, make_api, tiktok):
-        """Behind a redirect to another origin no token is sent, and none refreshed."""
+        """After a redirect to another origin no token is sent or refreshed."""
         seen = []
 
         def answer(request):
@@ -294,7 +298,9 @@ class TestOrigin:
         assert refreshes(tiktok) == 0
 
     def test_stand_in(self, settings, tiktok, store, clock):
-        """The origin is that of the endpoints: a stand-in on loopback has its own."""
+        """The allowed origin is that of the endpoints, such as a stand-in's on
+        loopback.
+        """
         from dataclasses import replace
 
         from tiktok_oauth_middleware import TikTokEndpoints
@@ -313,7 +319,7 @@ class TestOrigin:
 
 class TestTogether:
     def test_tasks(self, settings, tiktok, tokens, open_id, clock):
-        """50 tasks whose token has ended share one refresh, and no call fails."""
+        """50 tasks with an expired token share one refresh, and no call fails."""
         clock.advance(LIFE + 1)
         codes = []
 
@@ -366,7 +372,7 @@ class TestTogether:
         assert refreshes(tiktok) == 1
 
     def test_threads(self, tiktok, tokens, open_id, clock):
-        """Threads share one refresh too."""
+        """Threads share one refresh, too."""
         clock.advance(LIFE + 1)
         gate = threading.Barrier(8)
         bearer = TikTokBearer(tokens, open_id)
@@ -429,7 +435,7 @@ class TestRaiseForTikTok:
 
     @pytest.mark.parametrize("status", [302, 429, 500, 503])
     def test_no_answer(self, status):
-        """A failure without a JSON object is raised as TikTok not being available."""
+        """A failure without a JSON object raises TikTokUnavailable."""
         response = self.response(
             status, content=b"<html>", headers={"retry-after": "7"}
         )
@@ -438,7 +444,7 @@ class TestRaiseForTikTok:
         assert caught.value.retry_after == 7
 
     def test_other_library(self):
-        """A response of httpx, the ancestor of httpx2, is read as well."""
+        """A response of httpx, which httpx2 descends from, can be read, too."""
         httpx = pytest.importorskip("httpx", reason="httpx is not installed")
         request = httpx.Request("GET", VIDEOS)
         response = httpx.Response(
@@ -449,7 +455,7 @@ class TestRaiseForTikTok:
 
 
 def test_both_libraries(tokens, open_id):
-    """Clients of httpx2 and of httpx both take it for an Auth of their own."""
+    """Clients of httpx2 and of httpx both accept the object as their Auth."""
     bearer = TikTokBearer(tokens, open_id)
     assert isinstance(bearer, httpx2.Auth)
     httpx = pytest.importorskip("httpx", reason="httpx is not installed")
@@ -490,7 +496,7 @@ class TestPage:
 
     @pytest.fixture
     def page(self, settings, tokens, monkeypatch):
-        """Return what the page's code defines, for the app of these tests."""
+        """Run the page's code for the app of these tests; return its names."""
         text = (
             Path(__file__).parents[2] / "docs" / "guide/calling-tiktok.md"
         ).read_text()
@@ -506,7 +512,7 @@ class TestPage:
         assert len(page["videos_of"](open_id, transport=tiktok.transport)) == 20
 
     def test_async(self, page, open_id, tiktok):
-        """The async call does the same."""
+        """The page's async function returns them, too."""
 
         async def ask():
             return await page["avideos_of"](open_id, transport=tiktok.transport)
@@ -518,7 +524,7 @@ class TestInRequest:
     """`auth.bearer`, in views of both middlewares."""
 
     def test_async_view(self, settings, tiktok, store, clock):
-        """A client that awaits calls TikTok as the user, with the request's service."""
+        """An async client calls TikTok as the user."""
         from starlette.applications import Starlette
         from starlette.responses import JSONResponse
         from starlette.routing import Route
@@ -553,7 +559,7 @@ class TestInRequest:
         assert refreshes(tiktok) == 1
 
     def test_wsgi_view(self, settings, tiktok, store, clock):
-        """A client that blocks calls TikTok as the user."""
+        """A blocking client calls TikTok as the user."""
 
         def app(environ, start_response):
             auth = environ["tiktok.auth"]
@@ -575,7 +581,9 @@ class TestInRequest:
         wrapped.close()
 
     def test_anonymous(self, settings, store):
-        """An anonymous request has no bearer: no call is sent without a token."""
+        """`auth.bearer` of an anonymous request raises, so no call is sent without a
+        token.
+        """
         found = []
 
         def app(environ, start_response):

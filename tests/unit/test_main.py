@@ -1,4 +1,4 @@
-"""The command line: what it prints, what it exits with, and what it never shows."""
+"""The command line: its output, its exit codes, and the secrets that it never shows."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def fake():
 
 @pytest.fixture
 def dashed(fake, request):
-    """An open_id that begins with a dash, whose user is signed in."""
+    """Return an open_id that begins with a dash, whose user is signed in."""
     open_id = "-000Zk3vXq9LwR2tYb7NfH5cJd8GsPmA1eUo"
     fake.provider.people = (Person(open_id=open_id, display_name="Dash", username="d"),)
     request.getfixturevalue("environment")
@@ -36,7 +36,9 @@ def dashed(fake, request):
 
 @pytest.fixture
 def environment(fake, tmp_path, monkeypatch):
-    """An app's settings in the environment, a stand-in, and one signed-in user."""
+    """Set an app's settings in the environment, with a stand-in and one
+    signed-in user.
+    """
     with StandIn(fake) as stand_in:
         given = {
             **stand_in.environment(CALLBACK),
@@ -58,7 +60,7 @@ def environment(fake, tmp_path, monkeypatch):
 
 @pytest.fixture
 def short_lived(fake, request):
-    """The stand-in, whose user's token has ended as soon as it is there."""
+    """Return a stand-in whose user's token expires at once."""
     fake.access_lifetime = 0
     return request.getfixturevalue("environment")
 
@@ -70,7 +72,7 @@ def open_id(environment):
 
 class TestCheck:
     def test_good(self, environment, capsys):
-        """Good settings are said to be good, with the URI to register."""
+        """For good settings the output says so, with the URI to register."""
         assert main(["check"]) == 0
         out = capsys.readouterr().out
         assert CALLBACK in out
@@ -78,7 +80,7 @@ class TestCheck:
         assert "store can be written" in out
 
     def test_wrong(self, environment, capsys, monkeypatch):
-        """Every fault is printed, and the exit code says so."""
+        """Every fault is printed, and the exit code reports them."""
         monkeypatch.setenv("TIKTOK_REDIRECT_URI", "http://app.example.com/cb?x=1")
         monkeypatch.setenv("TIKTOK_TIMEOUT", "soon")
         assert main(["check"]) == 1
@@ -87,13 +89,15 @@ class TestCheck:
         assert "TIKTOK_TIMEOUT" in out
 
     def test_store(self, environment, capsys, monkeypatch, tmp_path):
-        """A store that cannot be written is found out."""
+        """A store that cannot be written is found."""
         monkeypatch.setenv("TIKTOK_STORE", f"sqlite:///{tmp_path}/missing/x.sqlite3")
         assert main(["check"]) == 1
         assert "wrong: store" in capsys.readouterr().out
 
     def test_json(self, environment, capsys):
-        """With --json everything is one object: findings, what to register, the code."""
+        """With --json the output is one object: the findings, what to register, the
+        exit code.
+        """
         assert main(["check", "--json"]) == 0
         said = json.loads(capsys.readouterr().out)
         assert said["exit_code"] == 0
@@ -136,7 +140,9 @@ class TestCheck:
         assert "note: " in capsys.readouterr().out
 
     def test_register(self, environment, capsys, monkeypatch):
-        """Scopes that need approval, and the webhook's address, are printed too."""
+        """The output also has the scopes that need approval, and the webhook's
+        address.
+        """
         monkeypatch.setenv("TIKTOK_SCOPES", "user.info.basic,video.list")
         monkeypatch.setenv("TIKTOK_OPTIONAL_SCOPES", "video.upload")
         monkeypatch.setenv("TIKTOK_WEBHOOK_PATH", "/hook")
@@ -154,13 +160,13 @@ class TestCheck:
 
     @pytest.mark.parametrize("online", [True, False])
     def test_online(self, environment, capsys, online):
-        """TikTok is asked only if that is wanted, and is sent nothing."""
+        """TikTok is called only with --online, and is sent no credentials."""
         main(["check", *(["--online"] if online else [])])
         assert ("token endpoint answers" in capsys.readouterr().out) is online
         assert environment.count("token", grant_type="refresh_token") == 0
 
     def test_no_secret(self, environment, capsys, monkeypatch):
-        """Neither form prints a key, the secret or the store's password."""
+        """Neither format prints a key, the secret or the store's password."""
         key = TikTokSettings.from_env().secret_keys[0].reveal()
         monkeypatch.setenv("TIKTOK_STORE", "redis://:pass-of-the-store@127.0.0.1:1/0")
         main(["check"])
@@ -202,7 +208,9 @@ class TestSettings:
 
     @pytest.mark.parametrize("path", ["settings", "make", "config.settings"])
     def test_found(self, app, path, capsys):
-        """Settings are found in a module, also in an object, or by a call."""
+        """Settings can be a module's attribute, an object's attribute, or a function's
+        result.
+        """
         assert main(["check", "--settings", f"{app}:{path}"]) == 0
         said = capsys.readouterr()
         assert "https://app.example.com/cb" in said.out
@@ -214,7 +222,7 @@ class TestSettings:
         assert json.loads(capsys.readouterr().out)["exit_code"] == 0
 
     def test_wrong(self, app, capsys):
-        """Settings that are refused when they are built are findings."""
+        """Faults of settings in a module are printed as findings."""
         assert main(["check", "--settings", f"{app}:wrong"]) == 1
         assert "wrong: timeout is 0" in capsys.readouterr().out
 
@@ -230,7 +238,9 @@ class TestSettings:
         ],
     )
     def test_misused(self, app, named, why, capsys):
-        """An object that is no settings exits with 2, without text of the app's."""
+        """If the named object is not settings, the command exits with 2, without text
+        of the app's.
+        """
         assert main(["check", "--settings", named.format(app)]) == 2
         said = capsys.readouterr()
         assert why in said.err
@@ -250,7 +260,9 @@ class TestColour:
         ],
     )
     def test_terminal(self, is_terminal, variables, coloured, tmp_path):
-        """A terminal is coloured unless NO_COLOR or TERM says no; a pipe never is."""
+        """Output to a terminal is coloured unless NO_COLOR or TERM forbids it; to a
+        pipe it never is.
+        """
         given = {
             "PATH": os.environ["PATH"],
             "TERM": "xterm",
@@ -277,7 +289,7 @@ class TestColour:
 
 class TestTokens:
     def test_list(self, environment, open_id, capsys):
-        """The stored users are listed, with scopes and ends, and no token."""
+        """The stored users are listed with scopes and expiry, without tokens."""
         assert main(["tokens", "list"]) == 0
         out = capsys.readouterr().out
         assert open_id in out
@@ -295,25 +307,27 @@ class TestTokens:
         assert capsys.readouterr().out.endswith("0 active\n")
 
     def test_refresh(self, environment, open_id, capsys):
-        """A token is renewed when asked for."""
+        """The refresh command renews a token."""
         assert main(["tokens", "refresh", open_id]) == 0
         assert environment.count("token", grant_type="refresh_token") == 1
         assert "refreshed" in capsys.readouterr().out
 
     def test_forget(self, environment, open_id, capsys):
-        """A user is forgotten; the second time there is none."""
+        """A user is forgotten; the second time the user is unknown."""
         assert main(["tokens", "forget", open_id]) == 0
         assert main(["tokens", "forget", open_id]) == 1
         assert environment.count("revoke") == 0
         assert "not stored" in capsys.readouterr().err
 
     def test_disconnect(self, environment, open_id, capsys):
-        """A user is disconnected at TikTok too."""
+        """A user is also disconnected at TikTok."""
         assert main(["tokens", "disconnect", open_id]) == 0
         assert environment.count("revoke") == 1
 
     def test_disconnect_fails(self, environment, open_id, capsys):
-        """A revoke that TikTok did not confirm is said, and forgotten all the same."""
+        """If TikTok does not confirm the revoke, the command says so, and the user is
+        still forgotten.
+        """
         environment.fail("revoke", status=500)
         assert main(["tokens", "disconnect", open_id]) == 1
         assert "did not confirm" in capsys.readouterr().out
@@ -322,13 +336,15 @@ class TestTokens:
     @pytest.mark.parametrize("as_option", [False, True], ids=["bare", "after --"])
     @pytest.mark.parametrize("action", ["refresh", "forget", "disconnect"])
     def test_dash(self, dashed, action, as_option):
-        """An open_id that begins with a dash is no option, as TikTok's real ones do."""
+        """An open_id that begins with a dash, as TikTok's may, is not read as an
+        option.
+        """
         marker = ["--"] if as_option else []
         assert main(["tokens", action, *marker, dashed]) == 0
         assert main(["tokens", "forget", *marker, dashed]) == int(action != "refresh")
 
     def test_dash_as_a_command(self, dashed):
-        """The same through a real command line."""
+        """Such an open_id also works on a real command line."""
         command = [sys.executable, "-m", "tiktok_oauth_middleware", "tokens"]
         for action in ("refresh", "forget"):
             done = subprocess.run(
@@ -343,7 +359,7 @@ class TestTokens:
 
     @pytest.mark.parametrize("help_", ["-h", "--help"])
     def test_help(self, help_, capsys):
-        """Help is still an option."""
+        """-h and --help are still options."""
         with pytest.raises(SystemExit) as ended:
             main(["tokens", "refresh", help_])
         assert ended.value.code == 0
@@ -371,13 +387,13 @@ class TestTokens:
 
     @pytest.mark.parametrize("days", ["-1", "nan", "inf", "soon", "1e9"])
     def test_ending_usage(self, days, capsys):
-        """A text that is no number of days is refused."""
+        """A text that is not a number of days is refused."""
         with pytest.raises(SystemExit) as ended:
             main(["tokens", "list", f"--ending={days}"])
         assert ended.value.code == 2
 
     def test_sweep(self, environment, open_id, capsys):
-        """A sweep renews what ends soon, and leaves alone what it has just renewed."""
+        """A sweep renews tokens that end soon, but not those just renewed."""
         assert main(["tokens", "sweep", "--within", "86400"]) == 0
         assert "refreshed 0, failed 0, ended 0" in capsys.readouterr().out
         assert environment.count("token", grant_type="refresh_token") == 0
@@ -410,7 +426,7 @@ class TestTokens:
         assert "TIKTOK_SECRET_KEYS" in out
 
     def test_known_key(self, environment, open_id, capsys):
-        """Where every record opens nothing is said of keys."""
+        """If every record can be decrypted, keys are not mentioned."""
         for action in ("list", "sweep"):
             assert main(["tokens", action]) == 0
         assert "opened" not in capsys.readouterr().out
@@ -428,7 +444,9 @@ class TestTokens:
 
 
 def test_failing_import(tmp_path, monkeypatch, capsys):
-    """Which import failed, and where, is said: it is seldom the module itself."""
+    """The output says which import failed, and where, since it is seldom the named
+    module.
+    """
     name = f"app_{secrets.token_hex(4)}"
     (tmp_path / f"{name}.py").write_text("x = 1\nimport no_such_library_of_the_app\n")
     monkeypatch.syspath_prepend(tmp_path)
@@ -439,7 +457,7 @@ def test_failing_import(tmp_path, monkeypatch, capsys):
 
 
 def test_version(capsys):
-    """--version says which version this is."""
+    """--version prints the version."""
     with pytest.raises(SystemExit) as ended:
         main(["--version"])
     assert ended.value.code == 0
@@ -450,7 +468,7 @@ def test_version(capsys):
 
 @pytest.mark.parametrize("arguments", [["check", "--json"], ["check"]])
 def test_reader_that_has_enough(arguments, tmp_path):
-    """A reader that closes early, as head does, is no traceback."""
+    """A reader that closes the pipe early, such as head, causes no traceback."""
     environment = {
         **{k: v for k, v in os.environ.items() if not k.startswith("TIKTOK_")},
         "TIKTOK_PROTECT": ",".join(f"/{'x' * 60}{n}" for n in range(1500)),

@@ -49,12 +49,14 @@ def deliver_signed(delivery, **changes):
 
 
 DELIVERY = json.loads(BODY)
-#: Of a kind that changes no user's access, so a lost delivery does no harm.
+#: An event that changes no user's access, so a lost delivery does no harm.
 PUBLISHED = DELIVERY | {"event": "video.publish.completed"}
 
 
 def test_webhook_vector_of_the_contract_verifies():
-    """The computed vector is taken, and says who withdrew."""
+    """The computed example of a delivery is accepted, and names the user who
+    withdrew.
+    """
     delivery = deliver()
     assert delivery.event == "authorization.removed"
     assert delivery.open_id == OPEN_ID
@@ -63,12 +65,12 @@ def test_webhook_vector_of_the_contract_verifies():
 
 
 def test_webhook_is_signed_as_the_contract_says():
-    """Signing the vector's body gives the vector's header."""
+    """Signing the example's body gives the example's header."""
     assert sign_webhook(BODY, CLIENT_SECRET, SIGNED_AT) == HEADER
 
 
 def test_webhook_parts_may_come_in_either_order():
-    """The header's two parts are known by their names."""
+    """The header's two parts are recognized by name."""
     assert deliver(f"s={MAC},t={SIGNED_AT}") == deliver()
 
 
@@ -92,7 +94,9 @@ def test_webhook_parts_may_come_in_either_order():
     ],
 )
 def test_webhook_header_is_split_as_tiktok_says(header):
-    """Commas, then the first "="; spaces, unknown names and the case of hex are free."""
+    """The header is split at commas, then at the first "="; spaces, unknown names and
+    the case of hex digits do not matter.
+    """
     assert deliver(header) == deliver()
 
 
@@ -137,7 +141,7 @@ def test_webhook_header_is_split_as_tiktok_says(header):
     ids=lambda header: repr(header)[:40],
 )
 def test_odd_webhook_header_is_refused(header):
-    """A header of any other form is refused, though the signature in it be right."""
+    """A header of any other form is refused, even with the right signature."""
     with pytest.raises(WebhookRejected, match="TikTok-Signature"):
         deliver(header)
 
@@ -183,20 +187,20 @@ def test_webhook_of_another_secret_is_refused(secret):
 
 
 def test_webhook_signature_of_the_body_alone_is_refused():
-    """A signature that leaves out the time is not TikTok's."""
+    """A signature over the body alone, without the time, is refused."""
     mac = hmac.new(CLIENT_SECRET.encode(), BODY, hashlib.sha256).hexdigest()
     with pytest.raises(WebhookRejected, match="does not fit"):
         deliver(f"t={SIGNED_AT},s={mac}")
 
 
 def test_webhook_secret_may_be_wrapped():
-    """The settings' own Secret signs like its text."""
+    """A Secret of the settings signs like its text."""
     assert deliver(secrets=[Secret(CLIENT_SECRET)]) == deliver()
 
 
 @pytest.mark.parametrize("late", [-300, -299, 0, 299, 300, 300.0])
 def test_webhook_is_fresh_for_five_minutes(late):
-    """A delivery is taken up to 300 s after it was signed, or before."""
+    """A delivery is accepted up to 300 s after or before the time of its signature."""
     assert deliver_signed(PUBLISHED, now=SIGNED_AT + late)
 
 
@@ -209,7 +213,7 @@ def test_webhook_is_stale_after_five_minutes(late):
 
 @pytest.mark.parametrize("late", [-300, 301, 86400, 3 * 86400, 3 * 86400 + 300])
 def test_webhook_of_a_withdrawal_counts_as_long_as_it_is_retried(late):
-    """TikTok delivers a withdrawal again for 72 hours, and it counts for as long."""
+    """TikTok repeats a withdrawal for 72 hours, and it is accepted for as long."""
     assert deliver(now=SIGNED_AT + late)
 
 
@@ -221,13 +225,15 @@ def test_webhook_of_a_withdrawal_is_stale_after_three_days(late):
 
 
 def test_webhook_tolerance_may_be_set():
-    """The tolerance is the caller's."""
+    """The caller can set the tolerance."""
     with pytest.raises(WebhookRejected, match="too long ago"):
         deliver_signed(PUBLISHED, now=SIGNED_AT + 11, tolerance=10)
 
 
 def test_webhook_signature_is_judged_before_its_age():
-    """A wrong signature is refused as such at any age, so that it does not show the clock."""
+    """A wrong signature is refused as such at any age, so that the answer does not
+    reveal the server's clock.
+    """
     with pytest.raises(WebhookRejected, match="does not fit"):
         deliver(f"t=1,s={'0' * 64}")
 
@@ -258,7 +264,7 @@ def test_webhook_of_another_app_is_refused(key):
     ids=lambda body: repr(body)[:20],
 )
 def test_webhook_body_that_is_no_object_is_refused(body):
-    """A signed body that is no JSON object is refused with our error."""
+    """A signed body that is not a JSON object is refused with our error."""
     with pytest.raises(WebhookRejected, match="no JSON object"):
         deliver_signed(body)
 
@@ -280,13 +286,13 @@ def test_webhook_body_that_is_no_object_is_refused(body):
     ids=lambda value: ascii(value)[:20],
 )
 def test_webhook_without_a_usable_event_is_refused(field, value):
-    """An event that is no text, or a user who is none, is refused."""
+    """A delivery whose event or user is not a usable text is refused."""
     with pytest.raises(WebhookRejected, match="usable event"):
         deliver_signed(DELIVERY | {field: value})
 
 
 def test_webhook_reads_user_openid_only():
-    """The user is in user_openid; an open_id beside it is not believed."""
+    """The user is read from user_openid; an open_id next to it is ignored."""
     delivery = deliver_signed(
         {k: v for k, v in DELIVERY.items() if k != "user_openid"}
         | {"open_id": "another"}
@@ -298,7 +304,7 @@ def test_webhook_reads_user_openid_only():
     "event", ["portability.download.ready", "video.x", "unheard.of"]
 )
 def test_webhook_about_no_user_is_taken(event):
-    """Events without a user, and unknown events, are deliveries too."""
+    """Events without a user, and unknown events, are accepted."""
     delivery = deliver_signed({"client_key": CLIENT_KEY, "event": event})
     assert (delivery.event, delivery.open_id, delivery.content) == (event, None, {})
 
@@ -325,7 +331,7 @@ def test_webhook_about_no_user_is_taken(event):
     ids=lambda content: repr(content)[:20],
 )
 def test_webhook_content_that_is_unreadable_is_empty(content):
-    """Content that is no JSON object is empty; the event still counts."""
+    """Content that is not a JSON object is read as empty; the event still counts."""
     delivery = {
         k: v for k, v in (DELIVERY | {"content": content}).items() if v is not MISSING
     }
@@ -337,7 +343,7 @@ def test_webhook_content_that_is_unreadable_is_empty(content):
     "content", ['{"reason": 5}', {"reason": 5}, '{"reason": "5"}', {"reason": "5"}]
 )
 def test_webhook_content_is_an_object_or_json_in_a_string(content):
-    """Content is read whether TikTok packs it into a string or not."""
+    """Content is read as an object and as JSON in a string."""
     delivery = deliver_signed(DELIVERY | {"content": content})
     assert delivery.content == (
         json.loads(content) if isinstance(content, str) else content
@@ -347,7 +353,7 @@ def test_webhook_content_is_an_object_or_json_in_a_string(content):
 
 @pytest.mark.parametrize("reason", [None, True, 1.5, "", "five", "-5", "5" * 9, [5]])
 def test_webhook_reason_that_is_no_number_is_none(reason):
-    """A reason is a small whole number, or there is none."""
+    """A reason that is not a small whole number is None."""
     assert deliver_signed(DELIVERY | {"content": {"reason": reason}}).reason is None
 
 
@@ -365,7 +371,7 @@ def test_webhook_reason_that_is_no_number_is_none(reason):
     ],
 )
 def test_webhook_time_may_be_in_milliseconds(at, seconds):
-    """A time is in seconds or in milliseconds, and its size says which."""
+    """A time is in seconds or in milliseconds, recognized by its size."""
     assert deliver_signed(DELIVERY | {"create_time": at}).create_time == seconds
 
 
@@ -375,7 +381,7 @@ def test_webhook_time_may_be_in_milliseconds(at, seconds):
     ids=lambda at: repr(at)[:20],
 )
 def test_webhook_time_that_is_none_is_zero(at):
-    """A time of the event that cannot be one is 0: nothing is judged by it."""
+    """An impossible time of the event is read as 0, which means unknown."""
     delivery = {
         k: v for k, v in (DELIVERY | {"create_time": at}).items() if v is not MISSING
     }
@@ -384,7 +390,7 @@ def test_webhook_time_that_is_none_is_zero(at):
 
 @pytest.mark.parametrize("late", [-300, 0, 300])
 def test_webhook_may_be_signed_in_milliseconds(late):
-    """A signature's time may be in milliseconds, and the MAC covers it as it was sent."""
+    """A signature's time may be in milliseconds; the MAC covers it as sent."""
     header = sign_webhook(BODY, CLIENT_SECRET, SIGNED_AT * 1000)
     assert deliver(header, now=SIGNED_AT + late) == deliver()
 
@@ -426,13 +432,13 @@ def test_webhook_of_the_previous_secret_is_taken(secret):
 
 @pytest.mark.parametrize("previous", [[], ["another"]], ids=["none", "another"])
 def test_webhook_of_neither_secret_is_refused(previous):
-    """A secret that is none of the two signs nothing."""
+    """A delivery signed with a third secret is refused."""
     with pytest.raises(WebhookRejected, match="does not fit"):
         deliver(secrets=["the-new-one", *previous])
 
 
 def test_webhook_event_is_one_short_line():
-    """The name of an event, which goes into logs, is one short line."""
+    """The event's name, which is logged, is shortened to one line."""
     event = deliver_signed(DELIVERY | {"event": "a\r\nb" + "x" * 500}).event
     assert event.startswith("a\\u000d\\u000ab")
     assert len(event) == 201

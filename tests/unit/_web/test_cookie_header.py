@@ -39,7 +39,7 @@ from ...support.growth import is_constant, is_linear
     ],
 )
 def test_cookie_is_found(value):
-    """A cookie is found wherever it stands between semicolons, less its spaces."""
+    """A cookie is found between any semicolons, without the spaces around it."""
     assert find(header(value), NAME) == b"good"
 
 
@@ -53,20 +53,20 @@ def test_cookie_is_found(value):
     ],
 )
 def test_only_spaces_are_taken_off(value):
-    """Letters at the end of a value stay, whichever way it is read."""
+    """Only spaces are removed from the end of a value, by both readers."""
     assert find(header(value), NAME) == b"goodX"
 
 
 @pytest.mark.parametrize("before", [b"X", b"X ", b"a=b; X", b"a=b; X\t"])
 def test_name_behind_a_letter_is_not_ours(before):
-    """Only spaces may stand between a semicolon and the cookie's name."""
+    """A name after any character but spaces and a semicolon is not matched."""
     assert find(header(before + b"__Host-tiktok=good"), NAME) is None
     assert find(header(before + b"__Host-tiktok=good "), NAME) is None
 
 
 @pytest.mark.parametrize("space", [b" ", b"\t", b" \t "])
 def test_value_begins_behind_the_equals_sign(space):
-    """A value that begins with spaces is no cookie's, and is not repaired."""
+    """A value that begins with spaces is invalid, and is not repaired."""
     assert find(header(NAME + b"=" + space + b"good"), NAME) is None
     sent = header(PREFIX + b"a=" + space + b"good")
     assert find_all(sent, PREFIX) == {"a": b""}
@@ -96,7 +96,7 @@ def test_two_malformed_neighbours_lose_nothing(neighbour, other):
 
 @pytest.mark.parametrize("name", LOOK_ALIKES, ids=repr)
 def test_look_alike_is_not_ours(name):
-    """A name that only looks like ours is another name, byte for byte."""
+    """A name that only resembles ours is another name."""
     assert find(header(name + b"=evil"), NAME) is None
 
 
@@ -114,7 +114,7 @@ def test_nameless_cookie_is_not_ours():
 
 
 def test_two_values_are_none():
-    """Two different values under our name contradict each other: none counts."""
+    """Of two different values under our name, neither counts."""
     assert find(header(b"__Host-tiktok=a; __Host-tiktok=b"), NAME) is None
     assert find(header(b"__Host-tiktok=a", b"__Host-tiktok=b"), NAME) is None
     assert find(header(b"__Host-tiktok=a; __Host-tiktok="), NAME) is None
@@ -126,7 +126,7 @@ def test_two_values_are_none():
 
 
 def test_equal_values_are_one():
-    """The same value twice is no contradiction."""
+    """The same value sent twice counts."""
     assert find(header(b"__Host-tiktok=a; x=y; __Host-tiktok=a"), NAME) == b"a"
     assert find(header(b"__Host-tiktok=a", b"__Host-tiktok=a"), NAME) == b"a"
 
@@ -137,7 +137,7 @@ def test_cookie_in_a_second_header_is_found():
 
 
 def test_other_headers_are_not_cookies():
-    """Only the Cookie header holds cookies."""
+    """Cookies are read only from the Cookie header."""
     headers = [
         (b"x-cookie", b"__Host-tiktok=evil"),
         (b"cookie2", b"__Host-tiktok=evil"),
@@ -152,7 +152,9 @@ def test_other_headers_are_not_cookies():
     ids=repr,
 )
 def test_value_that_no_cookie_may_have_is_none(value):
-    """A value outside of what a cookie may contain is none; nothing is unquoted."""
+    """A value with characters that cookies may not contain is ignored; nothing is
+    unquoted.
+    """
     assert find(header(NAME + b"=" + value), NAME) is None
 
 
@@ -160,19 +162,19 @@ def test_value_that_no_cookie_may_have_is_none(value):
     "value", [b"%41", b"a=b", b"==", b"!#$%&'()*+-./:<=>?@[]^_`{|}~"]
 )
 def test_value_is_not_decoded(value):
-    """A value is taken as it stands."""
+    """A value is returned unchanged."""
     assert find(header(NAME + b"=" + value), NAME) == value
 
 
 def test_largest_value_is_found_and_a_larger_one_is_not():
-    """A value above the limit is no cookie of ours."""
+    """A value at the limit is found, and a longer one is ignored."""
     assert find(header(NAME + b"=" + b"x" * COOKIE_LIMIT), NAME)
     assert find(header(NAME + b"=" + b"x" * (COOKIE_LIMIT + 1)), NAME) is None
 
 
 @pytest.mark.parametrize("place", [0, 30, 60])
 def test_sixty_foreign_cookies_hide_nothing(place):
-    """A cookie of ours is found among sixty of others."""
+    """A cookie of ours is found among sixty others."""
     others = [b"foreign%d=%s" % (n, b"v" * 50) for n in range(60)]
     others.insert(place, NAME + b"=good")
     assert find(header(b"; ".join(others)), NAME) == b"good"
@@ -193,7 +195,7 @@ GENUINE_VALUE = b"Zk3vXq9LwR2tYb7NfH5cJd8GsPmA1eUo"
 
 
 def test_no_neighbours_hide_or_replace_the_genuine_cookie():
-    """Among whatever neighbours the genuine cookie is found, and without it nothing."""
+    """Among any neighbours the genuine cookie is found; without it, nothing is."""
     draw = random.Random("cookies: neighbours")
     for _ in range(5000):
         cookies = drawn_neighbours(draw)
@@ -205,7 +207,7 @@ def test_no_neighbours_hide_or_replace_the_genuine_cookie():
 
 
 def test_no_neighbours_hide_or_replace_a_login_cookie():
-    """The same holds for a login cookie, which is found by the rest of its name."""
+    """Among any neighbours a genuine login cookie is found by the id in its name."""
     draw = random.Random("cookies: neighbours of a login")
     for _ in range(3000):
         cookies = drawn_neighbours(draw)
@@ -217,7 +219,7 @@ def test_no_neighbours_hide_or_replace_a_login_cookie():
 
 
 def test_second_value_among_neighbours_is_a_contradiction():
-    """A second value under our very name leaves none, wherever the two stand."""
+    """With a second value under our name, neither counts, wherever they are."""
     draw = random.Random("cookies: two values")
     for _ in range(3000):
         cookies = drawn_neighbours(draw)
@@ -230,7 +232,7 @@ def test_second_value_among_neighbours_is_a_contradiction():
 @pytest.mark.parametrize("value", SLOW.values(), ids=SLOW.keys())
 @pytest.mark.parametrize("read", [find, find_all])
 def test_megabyte_is_read_in_linear_time(read, value):
-    """The cost of a header grows with its length, whatever it holds."""
+    """The cost of a header grows linearly with its length, whatever its content."""
     name = NAME if read is find else PREFIX
     assert is_linear(
         lambda part: read(header(part + b";" + NAME + b"=good"), name), value
@@ -249,7 +251,9 @@ def test_names_of_ours_are_bounded(read, value):
 
 
 def test_contradiction_outlasts_its_header():
-    """A header with too many of our names leaves no value to a later header."""
+    """After a header with too many of our names, a later header's value does
+    not count.
+    """
     names = b"; ".join([b"__Host-tiktok=good"] * 201)
     assert find([(b"cookie", names), (b"cookie", b"__Host-tiktok=good")], NAME) is None
 
@@ -263,7 +267,7 @@ def test_longest_header_with_login_cookies(length):
 
 
 def test_more_cookies_of_ours_than_browsers_keep():
-    """The session's name too often is a contradiction; of logins the first 200 count."""
+    """Too many session cookies count as none; of login cookies the first 200 count."""
     assert find(header(b";".join([NAME + b"=a"] * 200)), NAME) == b"a"
     assert find(header(b";".join([NAME + b"=a"] * 201)), NAME) is None
     sent = b";".join(PREFIX + b"%d=x" % number for number in range(300))
@@ -274,7 +278,7 @@ def test_more_cookies_of_ours_than_browsers_keep():
 
 @pytest.mark.parametrize("value", [b"", b";", b";;;", b" ; ;", b"=;=;=", b"\t"])
 def test_separators_alone_are_no_cookie(value):
-    """A header of separators holds nothing, and raises nothing."""
+    """A header that consists of separators has no cookies, and raises nothing."""
     assert find(header(value), NAME) is None
     assert find_all(header(value), PREFIX) == {}
 
@@ -283,7 +287,9 @@ def test_separators_alone_are_no_cookie(value):
 
 
 def test_login_cookies_are_found_by_their_ids():
-    """Every cookie whose name begins with the prefix is found, by the rest."""
+    """All cookies whose names begin with the prefix are found, by the rest of their
+    names.
+    """
     value = b"__Host-tiktok-login-a1=x; other=y; __Host-tiktok-login-B_2-=z"
     assert find_all(header(value), PREFIX) == {"a1": b"x", "B_2-": b"z"}
 
@@ -312,7 +318,9 @@ def test_login_cookie_of_another_form_is_not_ours(rest):
     "value", [b"", b"a b", b'"x"', b"\xff", b"x" * (COOKIE_LIMIT + 1)]
 )
 def test_login_cookie_with_an_unusable_value_is_empty(value):
-    """A cookie under our name whose value is none is there, so that it can be deleted."""
+    """A login cookie with an invalid value is returned as empty, so that it can be
+    deleted.
+    """
     assert find_all(header(PREFIX + b"a=" + value), PREFIX) == {"a": b""}
 
 
@@ -328,13 +336,15 @@ def test_login_cookies_are_found_among_malformed_ones():
 
 
 def test_login_cookies_of_other_headers_are_none():
-    """Only a Cookie header holds cookies, whatever stands in others."""
+    """Login cookies are read only from the Cookie header."""
     assert find_all([(b"x-cookie", b"__Host-tiktok-login-a=x")], PREFIX) == {}
 
 
 @pytest.mark.parametrize("join", [b"; ", b";"])
 def test_two_values_of_a_login_cookie_are_empty(join):
-    """A login cookie that is sent twice with different values has none; spaces apart."""
+    """A login cookie that is sent twice with different values is empty; spaces make no
+    difference.
+    """
     twice = join.join([b"__Host-tiktok-login-a=x", b"__Host-tiktok-login-a=y"])
     assert find_all(header(twice), PREFIX) == {"a": b""}
     same = join.join([b"__Host-tiktok-login-a=xX", b"__Host-tiktok-login-a=xX\t"])
