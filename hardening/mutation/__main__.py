@@ -81,6 +81,11 @@ TESTS = {
     "_web.carried": ["security/test_cwe352_carried_data.py"],
     "_web.transaction": _LOGIN,
     "_web.code_exchange": _LOGIN,
+    "_session.connections": [
+        "unit/_session/test_connections.py",
+        "properties/test_connections.py",
+        *_CONNECT,
+    ],
     "_session.refresh": [
         "unit/_session/test_refresh.py",
         "flows/test_refresh.py",

@@ -306,6 +306,23 @@ def test_a_lost_connection_costs_nothing(postgresql: Server, mariadb: Server) ->
         closed(alias)
 
 
+def test_a_server_that_became_read_only_is_left(
+    postgresql: Server, mariadb: Server
+) -> None:
+    """A connection that refuses writes after a failover is replaced, once."""
+    read_only = {
+        postgresql: "SET default_transaction_read_only = on",
+        mariadb: "SET SESSION TRANSACTION READ ONLY",
+    }
+    for server, statement in read_only.items():
+        alias = on(server)
+        store = made(alias)
+        with connections[alias].cursor() as cursor:
+            cursor.execute(statement)
+        assert store.compare_and_set("k", None, b"1", 60) is True
+        closed(alias)
+
+
 def test_several_databases(tmp_path: Any) -> None:
     """Each alias has rows of its own."""
     one = made(database(NAME=tmp_path / "one.sqlite3"))

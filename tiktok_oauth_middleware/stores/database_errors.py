@@ -10,6 +10,9 @@ from tiktok_oauth_middleware.errors import StoreError
 _CONFLICT = frozenset({"40001", "40P01", 1213, 1020})
 #: Codes of a server that is no longer the primary.
 _READ_ONLY = frozenset({"25006", 1290, 1792, 1836})
+#: Codes of a connection that the server ends: an administrator or an idle timeout did,
+#: or the server shuts down or has crashed. A pooler in between may keep it open.
+_ENDED = frozenset({"57P01", "57P02", "57P05", 1053, 1927})
 _NO_TABLE = frozenset({"42P01", 1146})
 #: Meanings of other errors, with what to do, by their codes or by words of the driver's
 #: text: libpq has no code for a connection that failed.
@@ -69,9 +72,12 @@ def is_conflict(cause: BaseException) -> bool:
     return not _CONFLICT.isdisjoint(error_codes(cause))
 
 
-def is_read_only(cause: BaseException) -> bool:
-    """Whether a driver reports a server that accepts no writes, as after a failover."""
-    return not _READ_ONLY.isdisjoint(error_codes(cause))
+def needs_new_connection(cause: BaseException) -> bool:
+    """Whether the server reports that this connection is of no more use.
+
+    The server ends it, or accepts no writes, as after a failover.
+    """
+    return not (_READ_ONLY | _ENDED).isdisjoint(error_codes(cause))
 
 
 def store_error(

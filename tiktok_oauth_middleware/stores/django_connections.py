@@ -30,6 +30,7 @@ from .database_errors import (
     ConnectionLostError,
     ExecutionError,
     is_conflict,
+    needs_new_connection,
 )
 from .registry import missing_library
 from .table import BlockingConnections, Result, Statement
@@ -109,7 +110,7 @@ class DjangoConnections(BlockingConnections):
             cause = error.__cause__ or error
             if is_conflict(cause) and not self.is_in_transaction():
                 raise ConflictError(cause) from error
-            if self._dropped(error):
+            if self._dropped(error, cause):
                 raise ConnectionLostError(cause) from error
             raise ExecutionError(cause) from error
         except ImproperlyConfigured as error:
@@ -169,10 +170,11 @@ class DjangoConnections(BlockingConnections):
             self._own.connection = own
         return own
 
-    def _dropped(self, error: Exception) -> bool:
+    def _dropped(self, error: Exception, cause: BaseException) -> bool:
         """Drop the connection if it may be lost; return whether a new one may help."""
         connection = self._connection()
         is_lost = isinstance(error, OperationalError | InterfaceError)
+        is_lost = is_lost or needs_new_connection(cause)
         if not is_lost or connection.in_atomic_block or self.vendor == "sqlite":
             return False
         if connection.connection is None:  # it could not be made at all

@@ -15,7 +15,7 @@ from .database_errors import (
     ConnectionLostError,
     ExecutionError,
     is_conflict,
-    is_read_only,
+    needs_new_connection,
     store_error,
 )
 from .registry import missing_library
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
 _KINDS = ("postgresql", "mysql", "mariadb", "sqlite")
+#: Ends a statement at MariaDB's server when its caller has given up: it would go on to
+#: wait for a lock, and its connection with it, up to the server's limit. MySQL, which
+#: can limit reads only, takes the second half for a comment.
+_LIMIT_BY_MARIADB = "SET autocommit = 1 /*M!100101 , max_statement_time = {:g} */"
 #: Names of SQLite's databases in memory, of which each connection has its own.
 _IN_MEMORY = (None, "", ":memory:")
 
@@ -55,7 +59,7 @@ class ProcessConnections(BlockingConnections):
         except IntegrityError:
             return (), 0
         except SQLAlchemyError as error:
-            if is_read_only(driver_error(error)):
+            if needs_new_connection(driver_error(error)):
                 self.engine.dispose()
             raise _execution_error(error) from error
 
@@ -98,7 +102,7 @@ class LoopConnections:
         except IntegrityError:
             return (), 0
         except SQLAlchemyError as error:
-            if is_read_only(driver_error(error)):
+            if needs_new_connection(driver_error(error)):
                 await self.engine.dispose()
             raise _execution_error(error) from error
         except OSError as error:  # a timeout, or asyncpg's while it connects
@@ -149,7 +153,7 @@ def driver_error(error: BaseException) -> BaseException:
 
 def _execution_error(error: Exception) -> ExecutionError:
     cause = driver_error(error)
-    if getattr(error, "connection_invalidated", False) or is_read_only(cause):
+    if getattr(error, "connection_invalidated", False) or needs_new_connection(cause):
         return ConnectionLostError(cause)
     return ConflictError(cause) if is_conflict(cause) else ExecutionError(cause)
 
@@ -281,6 +285,8 @@ class ConnectionSource:
         from sqlalchemy import NullPool
 
         arguments = _timeout_arguments(self.dialect, self._timeout, in_loop=in_loop)
+        if "init_command" in self._url.query:  # which would be replaced
+            arguments.pop("init_command", None)
         return {
             "isolation_level": "AUTOCOMMIT",
             "pool_reset_on_return": None,
@@ -346,8 +352,11 @@ def _timeout_arguments(
             given["options"] = f"-c statement_timeout={milliseconds}"
             given["tcp_user_timeout"] = milliseconds
         return given
+    if name not in ("mysql", "mariadb"):
+        return {}
+    limits: dict[str, Any] = {"connect_timeout": whole}
     if driver in ("pymysql", "mysqldb"):
-        return dict.fromkeys(
-            ("connect_timeout", "read_timeout", "write_timeout"), whole
-        )
-    return {"connect_timeout": whole} if name in ("mysql", "mariadb") else {}
+        limits |= {"read_timeout": whole, "write_timeout": whole}
+    if driver in ("pymysql", "mysqldb", "asyncmy"):
+        limits["init_command"] = _LIMIT_BY_MARIADB.format(timeout)
+    return limits

@@ -21,7 +21,7 @@ from .database_errors import (
     ExecutionError,
     error_codes,
     is_conflict,
-    is_read_only,
+    needs_new_connection,
 )
 from .sql_connections import LoopConnections, ProcessConnections, driver_error
 
@@ -91,7 +91,8 @@ class _Idle:
         """Return the error of a statement; drop connections that may fail too."""
         if connection is None:
             return ExecutionError(driver_error(error))
-        if is_read_only(error) or self._dialect.is_disconnect(error, connection, None):
+        is_lost = needs_new_connection(error)
+        if is_lost or self._dialect.is_disconnect(error, connection, None):
             # The others are as old, and lead to the same server.
             self._generation += 1
             for each in self.taken():
