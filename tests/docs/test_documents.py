@@ -49,6 +49,30 @@ def test_figures_have_a_date(name):
         assert re.search(date, part), title
 
 
+#: Packages that the README and the page of comparisons name with a version.
+COMPARED = ("django-allauth", "Flask-Dance", "social-auth-core", "httpx-oauth")
+COMPARED += ("better-auth", "@auth/core", "Authlib")
+
+
+def test_compared_versions():
+    """A compared package has the same version wherever a comparison names one."""
+    texts = [ROOT / "README.md", DOCS / "guide" / "comparison.md"]
+    text = "\n".join(page.read_text(encoding="utf-8") for page in texts)
+    found = {
+        name: set(re.findall(rf"{name}[`)\]]*(?:\(http[^)]+\))? (\d[\d.]*\d)", text))
+        for name in COMPARED
+    }
+    assert {name for name, versions in found.items() if len(versions) != 1} == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(DOCS)))
+def test_begins_with_its_purpose(page):
+    """A page begins with a sentence, before its contents, tables and sections."""
+    first = page.read_text(encoding="utf-8").split("\n\n")[1]
+    assert re.match(r"(?!Contents|```)[A-Z`\[]", first)
+    assert first.rstrip().endswith((".", ":"))
+
+
 def test_index():
     """The index leads to every page but itself and the front page."""
     index = (DOCS / "README.md").read_text(encoding="utf-8")

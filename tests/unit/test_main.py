@@ -79,6 +79,14 @@ class TestCheck:
         assert "Desktop tab" in out
         assert "store can be written" in out
 
+    def test_stand_in(self, environment, capsys):
+        """With the stand-in, check says so, and that only TikTok needs a registration."""
+        main(["check"])
+        out = capsys.readouterr().out
+        assert "client_key is that of this package's stand-in" in out
+        assert "production key" not in out
+        assert "The stand-in needs no registration" in out
+
     def test_wrong(self, environment, capsys, monkeypatch):
         """Every fault is printed, and the exit code reports them."""
         monkeypatch.setenv("TIKTOK_REDIRECT_URI", "http://app.example.com/cb?x=1")

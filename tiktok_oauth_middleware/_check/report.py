@@ -38,6 +38,8 @@ def as_text(
     """Return a line or two for each finding, and the values for the portal."""
     lines = [line for f in findings for line in _lines(f, colour=colour)]
     if register is not None:
+        if any(finding.code == "stand_in" for finding in findings):
+            lines += ["", "The stand-in needs no registration; TikTok does."]
         lines += ["", *_register(register)]
     count = Counter(finding.level for finding in findings)
     levels: tuple[Level, ...] = ("wrong", "note", "good")

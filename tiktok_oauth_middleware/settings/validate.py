@@ -193,7 +193,7 @@ def _redirect_uri_faults(options: Mapping[str, Any]) -> Iterator[str]:
 def _loopback_faults(parts: SplitResult, *, pkce: bool) -> Iterator[str]:
     if parts.scheme != "http" or parts.hostname not in _DESKTOP_HOSTS:
         yield (
-            "redirect_uri begins with https://; plain http is taken only for"
+            "redirect_uri must begin with https://; plain http is accepted only for"
             " http://localhost:PORT or http://127.0.0.1:PORT, for development"
         )
         return
@@ -327,13 +327,14 @@ def _endpoint_faults(endpoints: TikTokEndpoints) -> Iterator[str]:
         local = parts.scheme == "http" and parts.hostname in LOOPBACK_HOSTS
         if not (parts.scheme == "https" or local) or "@" in parts.netloc:
             yield (
-                f"endpoints.{name} begins with https:// and has no user name; plain"
-                " http is taken only for a stand-in on localhost, 127.0.0.1 or [::1]"
+                f"endpoints.{name} must begin with https:// and have no user name;"
+                " plain http is accepted only for a stand-in on localhost, 127.0.0.1"
+                " or [::1]"
             )
         if "?" in url or "#" in url:
             yield f"endpoints.{name} has a query or fragment; leave it out"
         if name != "authorize" and not parts.path.endswith("/"):
-            yield f"endpoints.{name} ends with a slash; TikTok answers 404 without"
+            yield f"endpoints.{name} must end with a slash; TikTok answers 404 without"
 
 
 def _other_faults(options: Mapping[str, Any]) -> Iterator[str]:
