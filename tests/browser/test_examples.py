@@ -1,4 +1,4 @@
-"""The whole journey in Chromium, through both examples as a user starts them."""
+"""The whole login in Chromium, with both examples started like a user does."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not instal
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = {"starlette": "examples.starlette_app", "flask": "examples.flask_app"}
-#: Each example, each size, and not four times what differs by neither.
+#: Both examples and both sizes, but not all four combinations.
 IN_PAIRS = pytest.mark.parametrize(
     ("example", "window"), [("flask", "phone"), ("starlette", "desk")], indirect=True
 )
@@ -34,7 +34,7 @@ SIZES = {"phone": {"width": 390, "height": 844}, "desk": {"width": 1280, "height
 
 @pytest.fixture(scope="module", params=sorted(EXAMPLES))
 def example(request) -> Iterator[tuple[str, str]]:
-    """One example in a process of its own, without TikTok credentials; its address."""
+    """Start an example in a process, without TikTok credentials; return its address."""
     port = free_port()
     environment = {k: v for k, v in os.environ.items() if not k.startswith("TIKTOK_")}
     process = subprocess.Popen(
@@ -89,7 +89,7 @@ def window(chromium, example, request):
 
 @pytest.fixture
 def page(window):
-    """A page without cookies; what it complains of on its console fails."""
+    """Return a page without cookies; an error on its console fails the test."""
     window.context.clear_cookies()
     window.goto("about:blank")
     complaints: list[str] = []
@@ -108,17 +108,19 @@ def page(window):
     for other in window.context.pages:
         if other != window:
             other.close()
-    # A 403 page is reported by Chromium as a failed load; anything else is ours.
+    # Chromium reports a 403 page as a failed load; any other message is an error.
     assert [c for c in complaints if "status of 40" not in c] == []
 
 
 def test_journey(page):
-    """Log in, untick a scope, land on next, grant the scope, log out, find it closed."""
+    """Log in without a scope, reach the page, grant the scope, log out, and see the
+    page closed.
+    """
     page.goto("/")
     page.shoot("1-home")
     expect(page.get_by_role("link", name="Log in", exact=True)).to_be_visible()
 
-    # The profile needs a login: the stand-in asks who, and what may be shared.
+    # The profile needs a login: the stand-in asks for the user and the scopes.
     page.goto("/profile?from=test")
     assert "/v2/auth/authorize/" in page.url
     expect(page.get_by_text("It is not TikTok")).to_be_visible()
@@ -126,7 +128,7 @@ def test_journey(page):
     page.get_by_text("Demo creator").check()
     page.get_by_role("button", name="Continue").click()
 
-    # Back where they were going, signed in.
+    # Back at the requested page, signed in.
     expect(page).to_have_url(page.base + "/profile?from=test")
     expect(page.get_by_text("Demo creator")).to_be_visible()
     page.wait_for_load_state("load")
@@ -134,7 +136,8 @@ def test_journey(page):
     assert not page.evaluate("document.cookie")
     page.shoot("3-profile")
 
-    # A page that needs more asks TikTok for it; unticked, it stays closed.
+    # A page that needs a scope requests it from TikTok; if it is unticked, the page
+    # stays closed.
     page.get_by_role("link", name="Videos", exact=True).click()
     assert "/v2/auth/authorize/" in page.url
     page.get_by_label(re.compile("video.list")).uncheck()
@@ -144,7 +147,7 @@ def test_journey(page):
     expect(page.get_by_text("What is missing is: video.list")).to_be_visible()
     page.shoot("5-declined")
 
-    # ConsentRequest once more, by the person's own click, and granted.
+    # The person requests the scope again with a click, and grants it.
     page.get_by_role("link", name="Ask TikTok again").click()
     page.get_by_role("button", name="Continue").click()
     expect(page).to_have_url(page.base + "/videos")
@@ -167,7 +170,7 @@ def test_journey(page):
 
 @pytest.mark.parametrize(("example", "window"), [("flask", "phone")], indirect=True)
 def test_invitation(page, chromium):
-    """A login carries an invitation; a refused one is explained."""
+    """A login carries an invitation; a page explains a refused one."""
     page.goto("/invitation/guessed")
     link = page.get_by_role("link", name="Log in with TikTok")
     address = page.base + link.get_attribute("href")
@@ -195,7 +198,7 @@ def test_invitation(page, chromium):
 
 
 def test_port_taken(example):
-    """An example on a port that is taken says so in one line, and ends at once."""
+    """If its port is taken, an example says so in one line, and ends at once."""
     name, url = example
     done = subprocess.run(
         [sys.executable, "-m", EXAMPLES[name], "--port", url.rpartition(":")[2]],
@@ -225,7 +228,7 @@ def test_who_next(page):
 
 @IN_PAIRS
 def test_localhost(page):
-    """A login that begins at localhost is moved to the site's own address."""
+    """A login that begins at localhost is redirected to the site's own address."""
     page.goto(page.base.replace("127.0.0.1", "localhost") + "/profile?a=b%20c")
     page.get_by_role("button", name="Continue").click()
     expect(page).to_have_url(page.base + "/profile?a=b%20c")
@@ -234,7 +237,7 @@ def test_localhost(page):
 
 @IN_PAIRS
 def test_cancel(page):
-    """Cancel leads to a page with a link that keeps the login's target."""
+    """After Cancel a page has a link that keeps the login's target."""
     page.goto("/profile")
     page.get_by_role("button", name="Cancel").click()
     page.get_by_role("link", name="Try again").click()
@@ -255,11 +258,13 @@ def test_cancel(page):
 
 @IN_PAIRS
 def test_sessions(chromium, page):
-    """A person sees both of their browsers, logs the other out, and axe finds nothing."""
+    """A user sees both of their browsers, and logs the other one out; axe finds no
+    fault.
+    """
     other = chromium.new_context(base_url=page.base).new_page()
     for each in (other, page):
         each.goto("/sessions")
-        # Someone of whom no other test of this process leaves sessions behind.
+        # A user of whom no other test leaves sessions.
         each.get_by_text("Second creator").check()
         each.get_by_role("button", name="Continue").click()
         expect(each.get_by_text("you are here")).to_be_visible()
@@ -268,7 +273,7 @@ def test_sessions(chromium, page):
     assert violations(page) == []
     assert not page.evaluate("document.documentElement.scrollWidth > innerWidth")
 
-    # By the keyboard, too: every button says which browser it is about.
+    # Every button's label for screen readers names its browser.
     button = page.get_by_role("button", name=re.compile("Log out the browser")).first
     button.focus()
     page.keyboard.press("Enter")
@@ -280,7 +285,7 @@ def test_sessions(chromium, page):
     expect(page.get_by_text("you are here")).to_be_visible()
     page.shoot("e-sessions-one")
 
-    # The other browser is out within a second, and its next page asks for a login.
+    # The other browser is logged out within a second, and its next page needs a login.
     other.wait_for_timeout(1100)
     other.goto("/sessions")
     assert "/v2/auth/authorize/" in other.url
@@ -309,9 +314,9 @@ def test_callback_from_the_history(page):
     page.goto(callback)
     expect(page).to_have_url(page.base + "/profile")
     page.get_by_role("button", name="Log out").click()
-    # A page that is opened too early interrupts the logout.
+    # Opening the next page too early would interrupt the logout.
     expect(page).to_have_url(page.base + "/")
-    # The callback signs no browser in, and its page leads on.
+    # The callback does not sign in, and its page has a link.
     response = page.goto(callback)
     assert response is not None
     assert response.status == 400
@@ -333,7 +338,7 @@ def test_address_of_a_callback(page):
 
 @IN_PAIRS
 def test_logout_asks(page):
-    """The logout path, opened by hand, asks before it does anything."""
+    """The logout path, opened by hand, shows a question first."""
     page.goto("/profile")
     page.get_by_role("button", name="Continue").click()
     page.goto("/auth/tiktok/logout")
@@ -345,7 +350,7 @@ def test_logout_asks(page):
 
 @IN_PAIRS
 def test_refused_at_tiktok(page):
-    """A refusal on TikTok's own page looks the same at the stand-in."""
+    """A request that TikTok refuses ends on the stand-in's page, like at TikTok."""
     page.goto("/auth/tiktok/login")
     page.goto(page.url.replace("client_key=", "client_id="))
     expect(page.get_by_text("Something went wrong").first).to_be_visible()
@@ -373,7 +378,9 @@ def test_fits_the_phone(page):
 
 @IN_PAIRS
 def test_accounts(chromium, page):
-    """Connect an account, see that another person cannot take it, and disconnect it."""
+    """Connect an account, check that another user cannot connect it, and
+    disconnect it.
+    """
     page.goto("/accounts")
     page.get_by_text("Demo creator").check()
     page.get_by_role("button", name="Continue").click()
@@ -387,7 +394,7 @@ def test_accounts(chromium, page):
     assert violations(page) == []
     assert not page.evaluate("document.documentElement.scrollWidth > innerWidth")
 
-    # Another person connects the same account, and reads that it is taken.
+    # Another user tries to connect the same account; the page says that it is taken.
     other = chromium.new_context(base_url=page.base).new_page()
     other.goto("/accounts")
     other.get_by_text("Second creator").check()
@@ -403,7 +410,7 @@ def test_accounts(chromium, page):
     expect(other.get_by_role("heading", name=re.compile("Hello"))).to_be_visible()
     other.context.close()
 
-    # An address from elsewhere asks first; its button goes on to TikTok.
+    # From another site there is a question first; its button leads to TikTok.
     page.goto("/auth/tiktok/connect?next=/accounts")
     heading = "Connect a TikTok account?"
     expect(page.get_by_role("heading", name=heading)).to_be_visible()

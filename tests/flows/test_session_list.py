@@ -1,4 +1,4 @@
-"""The list of a user's sessions, and how an app ends them one by one or all others."""
+"""The list of a user's sessions, and how an app ends one or all others."""
 
 from __future__ import annotations
 
@@ -89,7 +89,9 @@ def session_id_of(world, visitor):
 
 class TestList:
     def test_whose(self, world, raw, jobs, me):
-        """Each browser is one session; a request finds its own by `auth.session_id`."""
+        """Each browser has one session; `auth.session_id` identifies the
+        request's own.
+        """
         other = raw.another()
         raw.log_in()
         world.clock.advance(60)
@@ -114,7 +116,9 @@ class TestList:
         assert session_id_of(world, raw) is None
 
     def test_last_seen(self, world, raw, jobs, me):
-        """The last use moves with the requests, and the last used stands first."""
+        """Requests update the time of last use, and the most recent session is
+        first.
+        """
         raw.log_in()
         other = raw.another()
         world.clock.advance(60)
@@ -137,7 +141,7 @@ class TestList:
         assert jobs("sessions", me) == []
 
     def test_stays(self, world, raw, jobs, me):
-        """The id of a session outlives restarts, refreshes and new secret keys."""
+        """A session's id is the same after restarts, refreshes and new secret keys."""
         raw.log_in()
         before = session_id_of(world, raw)
         world.clock.advance(2 * 3600)
@@ -147,7 +151,9 @@ class TestList:
         assert session_id_of(world, raw) == before
 
     def test_says_nothing(self, world, raw, jobs, me):
-        """An id is 32 hexadecimal digits, and no part of the cookie or the record."""
+        """An id is 32 hexadecimal digits, and is not a part of the cookie or the
+        record.
+        """
         raw.log_in()
         [session] = jobs("sessions", me)
         assert re.fullmatch("[0-9a-f]{32}", session.session_id)
@@ -160,13 +166,13 @@ class TestList:
 
 class TestEnd:
     def test_one(self, world, raw, jobs, me):
-        """The session with the id ends, and the others live on."""
+        """The session with the id ends, and the others stay."""
         others = [raw.another() for _ in range(2)]
         for visitor in (raw, *others):
             visitor.log_in()
         ended = session_id_of(world, others[0])
         assert jobs("end_session", me, ended) is True
-        world.clock.advance(1)  # what a worker has cached is fresh for a second
+        world.clock.advance(1)  # a cached session is fresh for a second
         assert [v.open_id for v in (raw, *others)] == [me, None, me]
         assert ended not in {s.session_id for s in jobs("sessions", me)}
         assert jobs("end_session", me, ended) is False
@@ -187,7 +193,7 @@ class TestEnd:
         assert jobs("end_other_sessions", me, own) == 0
 
     def test_expired_ones(self, world, raw, jobs, me):
-        """Sessions that have expired count neither as ended nor as there."""
+        """Expired sessions are not listed, and do not count as ended."""
         other = raw.another()
         raw.log_in()
         expired = session_id_of(world, raw)
@@ -202,7 +208,9 @@ class TestEnd:
 
     @pytest.mark.parametrize("keeps", [True, False])
     def test_last(self, world, raw, me, keeps):
-        """With the last session the tokens go, as at a logout, unless they are kept."""
+        """The tokens are deleted with the last session, as at a logout, unless
+        `keep_grants` is set.
+        """
         world.with_settings(keep_grants=keeps)
         raw.log_in()
         with ExitStack() as stack:
@@ -224,7 +232,7 @@ class TestEnd:
         assert reported == [("logout", "ended_by_app", me)] * 2
 
     def test_unknown_id(self, world, raw, jobs, me):
-        """An unknown id ends no session; as the one to stay it ends all."""
+        """An unknown id ends no session; given as the one to keep, all sessions end."""
         raw.log_in()
         for odd in ("", "x", "0" * 32, session_id_of(world, raw).upper(), "\ud800"):
             assert jobs("end_session", me, odd) is False
@@ -235,7 +243,9 @@ class TestEnd:
 
     @pytest.mark.parametrize("odd", [None, 7, b"0" * 32, ["x"]])
     def test_no_id(self, world, raw, jobs, me, odd):
-        """An id that is not a string is an error: None is an anonymous request's id."""
+        """An id that is not a string, such as an anonymous request's None, is
+        an error.
+        """
         raw.log_in()
         for name in ("end_session", "end_other_sessions"):
             with pytest.raises(TypeError, match="session_id is a string"):
@@ -243,7 +253,7 @@ class TestEnd:
         assert raw.open_id == me
 
     def test_many(self, world, raw, jobs, me):
-        """The most sessions that a user can have are listed and ended at once."""
+        """The maximum of sessions can be listed, and ended at once."""
         visitors = [raw.another() for _ in range(MAX_SESSIONS + 1)]
         for visitor in visitors:
             visitor.log_in()
@@ -261,7 +271,7 @@ class TestElsewhere:
     """How other workers and concurrent requests treat an ended session."""
 
     def test_other_worker(self, world, raw, jobs, me):
-        """A worker that has the session cached serves it for a second at most."""
+        """A worker with the session in its cache accepts it for at most a second."""
         raw.log_in()
         assert raw.open_id == me
         ended = session_id_of(world, raw)
@@ -274,7 +284,7 @@ class TestElsewhere:
         assert raw.open_id is None
 
     def test_no_way_back(self, world, raw, jobs, me):
-        """Neither a refresh nor "last seen" writes an ended session again."""
+        """Neither a refresh nor writing "last seen" restores an ended session."""
         other = raw.another()
         raw.log_in()
         other.log_in()
@@ -289,7 +299,7 @@ class TestElsewhere:
         ]
 
     def test_callback_again(self, world, raw, jobs, me):
-        """A callback that is requested again does not give the ended session back."""
+        """A repeated callback does not restore the ended session."""
         authorize = raw.begin()
         waiting = dict(raw.cookies)  # the cookies of the login
         path, query = raw.consent(authorize)

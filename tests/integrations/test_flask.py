@@ -34,7 +34,9 @@ async_views = pytest.mark.skipif(
 
 
 class Site:
-    """A Flask app in the middleware, a test client of it, and which views were run."""
+    """A Flask app in the middleware, its test client, and a list of the views that were
+    run.
+    """
 
     def __init__(self, settings, tiktok, clock):
         self.app = Flask("site")
@@ -64,7 +66,7 @@ def site(settings, tiktok, clock):
 
 
 def views(site, guard):
-    """Views of every kind, guarded by the same guard, each on a path of its own."""
+    """Views of every kind, with the same guard, each at its own path."""
     app, ran = site.app, site.ran
 
     @app.get("/function")
@@ -112,7 +114,7 @@ def views(site, guard):
     @members.before_request
     @guard
     def members_only():
-        """Let a whole blueprint be for members."""
+        """Guard all views of a blueprint."""
 
     @members.get("/view")
     def of_members():
@@ -157,7 +159,7 @@ ASKED = {
 @pytest.mark.parametrize("guard", list(GUARDS))
 class TestViews:
     def test_signed_in(self, site, path, guard):
-        """A signed-in user with the scopes gets a view of any kind, run once."""
+        """For a signed-in user with the scopes, a view of any kind runs once."""
         views(site, GUARDS[guard])
         site.log_in()
         response = site.get(path)
@@ -167,7 +169,7 @@ class TestViews:
         assert site.ran == [path]
 
     def test_browser(self, site, path, guard):
-        """An anonymous browser is sent to log in and comes back."""
+        """An anonymous browser is redirected to the login and returns afterwards."""
         views(site, GUARDS[guard])
         response = site.get(path + "?q=a%26b", PAGE)
         assert response.status_code == 303
@@ -177,7 +179,7 @@ class TestViews:
         assert site.ran == []
 
     def test_program(self, site, path, guard):
-        """A program is answered 401 in JSON, without a cookie."""
+        """A program gets 401 in JSON, without a cookie."""
         views(site, GUARDS[guard])
         response = site.get(path)
         assert response.status_code == 401
@@ -206,7 +208,7 @@ class TestRefusals:
         assert site.ran == []
 
     def test_middleware_absent(self, site, path):
-        """Without the middleware it fails, and says what to wrap in what."""
+        """Without the middleware the guard raises an error that says how to add it."""
         views(site, requires_tiktok)
         site.app.wsgi_app = site.bare
         with pytest.raises(ConfigurationError, match="TikTokOAuthWSGIMiddleware"):
@@ -215,7 +217,7 @@ class TestRefusals:
 
     @pytest.mark.parametrize("status", [401, 403])
     def test_error_pages(self, site, path, status):
-        """An app's own page for that status does not take the place of the answer."""
+        """An app's own error page for that status does not replace the refusal."""
         views(site, requires_tiktok("video.list"))
 
         @site.app.errorhandler(status)
@@ -239,7 +241,7 @@ class TestRefusals:
 
     @pytest.mark.parametrize("headers", [API, PAGE], ids=["program", "browser"])
     def test_caught(self, site, path, headers):
-        """An app that catches the refusal and answers otherwise is left alone."""
+        """If the app catches the refusal and answers otherwise, its answer stays."""
         views(site, requires_tiktok)
         site.app.register_error_handler(401, lambda error: ("Try our shop", 200))
         response = site.get(path, headers)
@@ -250,7 +252,9 @@ class TestRefusals:
 
 class TestDecorated:
     def test_keeps_its_name(self, site):
-        """A guarded view keeps its name and text; endpoints are named by them."""
+        """A guarded view keeps its name, which names its endpoint, and its
+        docstring.
+        """
 
         @site.app.get("/")
         @requires_tiktok("video.list")
@@ -261,7 +265,7 @@ class TestDecorated:
         assert site.app.view_functions["videos"] is videos
 
     def test_arguments(self, site):
-        """Arguments of the path reach the view as they were."""
+        """Arguments from the path reach the view unchanged."""
 
         @site.app.get("/<int:number>/<path:rest>")
         @requires_tiktok
@@ -272,7 +276,7 @@ class TestDecorated:
         assert site.get("/7/a/b").json == [7, "a/b"]
 
     def test_methods(self, site):
-        """A guard holds for every method that its view takes."""
+        """A guard applies to every method of its view."""
 
         @site.app.route("/", methods=["GET", "POST", "PUT", "DELETE", "PATCH"])
         @requires_tiktok
@@ -293,7 +297,7 @@ class TestDecorated:
         "kind", ["text/plain", "multipart/form-data; boundary=x", "application/x-odd"]
     )
     def test_bodies(self, site, kind):
-        """A body of any type gets no refused request past the guard."""
+        """A request with a body of any type does not pass the guard."""
 
         @site.app.post("/")
         @requires_tiktok
@@ -305,7 +309,9 @@ class TestDecorated:
         assert SECRET not in response.text
 
     def test_head(self, site):
-        """HEAD of a guarded page shows where to log in, and nothing of the page."""
+        """HEAD of a guarded page gets the redirect to the login, and nothing of the
+        page.
+        """
         views(site, requires_tiktok)
         response = site.client.head("/function", headers=PAGE)
         assert response.status_code == 303
@@ -338,7 +344,7 @@ class TestDecorated:
         assert site.get("/function").headers["x-marked"] == SECRET
 
     def test_teardown(self, site):
-        """A refused request is torn down like any other."""
+        """Teardown functions are called for a refused request, too."""
         views(site, requires_tiktok)
         site.app.teardown_request(lambda error: site.ran.append("teardown"))
         assert site.get("/function").status_code == 401
@@ -346,7 +352,7 @@ class TestDecorated:
 
     @async_views
     def test_async(self, site):
-        """An async view is guarded, and run when it is let in."""
+        """An async view can be guarded, and runs for an authenticated user."""
 
         @site.app.get("/")
         @requires_tiktok
@@ -362,7 +368,7 @@ class TestDecorated:
 
 class TestAuth:
     def test_who(self, site):
-        """tiktok_auth is who is signed in, in any request of the app."""
+        """tiktok_auth is the user of the current request."""
 
         @site.app.get("/")
         def view():
@@ -375,7 +381,7 @@ class TestAuth:
         assert response.headers["vary"] == "Cookie"
 
     def test_templates(self, site):
-        """It can be handed to a template."""
+        """tiktok_auth can be used in a template."""
         from flask import render_template_string
 
         @site.app.get("/")
@@ -391,7 +397,7 @@ class TestAuth:
         assert site.get().text == site.tiktok.people[0].display_name
 
     def test_outside_a_request(self):
-        """Outside a request it raises Flask's own error."""
+        """Outside a request tiktok_auth raises Flask's own error."""
         with pytest.raises(RuntimeError, match="outside of request context"):
             _ = tiktok_auth.is_authenticated
 
@@ -401,7 +407,7 @@ class TestAuth:
             requires_tiktok(lambda: SECRET)()
 
     def test_streams(self, site):
-        """A stream with the request's context has the request's user."""
+        """A stream with the request's context sees the request's user."""
 
         @site.app.get("/")
         @requires_tiktok
@@ -422,7 +428,7 @@ class TestAuth:
         assert response.headers["cache-control"] == "private"
 
     def test_threads(self, site):
-        """A thread with a copy of the request's context has the request's user."""
+        """A thread with a copy of the request's context sees the request's user."""
         from threading import Thread
 
         @site.app.get("/")
@@ -443,7 +449,7 @@ class TestAuth:
 
 class TestClients:
     def test_many(self, site):
-        """Two test clients are two browsers."""
+        """Two test clients have separate sessions."""
         views(site, requires_tiktok)
         site.log_in()
         assert site.get("/function").text == SECRET
@@ -459,7 +465,7 @@ class TestClients:
         assert site.get("/function").status_code == 401
 
     def test_as_context(self, site):
-        """In a client's with block the current request and its user stay."""
+        """In a client's with block, the request and its user stay available."""
         views(site, requires_tiktok)
         site.log_in()
         with site.client:

@@ -110,7 +110,7 @@ def flask_app() -> Flask:
 
 @pytest.fixture(autouse=True)
 def loop():
-    """Give the thread the one event loop that an instance has."""
+    """Give the thread one event loop, as an instance has."""
     made = asyncio.new_event_loop()
     asyncio.set_event_loop(made)
     yield made
@@ -126,11 +126,11 @@ def loop():
 
 
 def recipe(name: str) -> dict[str, Any]:
-    """Return what a recipe's functions are; its app is made by the tests."""
+    """Return the functions of a recipe, whose app the tests build."""
     return run("integrations/serverless.md", name)
 
 
-#: The host keeps each until its process ends; it would start an event loop then.
+#: The host keeps each app until its process ends.
 _FUNCTION_APPS: list[Any] = []
 
 
@@ -186,7 +186,7 @@ def by_azure_wsgi(app: Any, platform: Platform) -> Any:
 
 
 def both_bridges(app: Any, platform: Platform) -> Any:
-    """An ASGI app in an adapter for WSGI apps."""
+    """Return an ASGI app in an adapter for WSGI apps."""
     return by_apig_wsgi(ASGIMiddleware(app), platform)
 
 
@@ -238,7 +238,7 @@ CASES = {
 
 
 class Site:
-    """One case: TikTok, a store that instances share, and browsers."""
+    """One case: a stand-in, a store that instances share, and browsers."""
 
     def __init__(self, case: Case, folder: Any) -> None:
         self.case, self.platform = case, case.platform
@@ -269,7 +269,9 @@ class Site:
         return self.case.adapt(wrapped, self.platform)
 
     def visitor(self, *, is_cold: bool) -> Visitor:
-        """Return a browser whose requests one instance answers, or one each."""
+        """Return a browser whose requests one instance answers, or a new instance for
+        each.
+        """
         if is_cold:
             return Visitor(self.platform, self.make)
         made = self.make()
@@ -295,9 +297,9 @@ def site(request, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("is_cold", [False, True], ids=["warm", "cold"])
 def test_journey(site, is_cold):
-    """A user logs in, stays logged in past a refresh, posts, and logs out.
+    """A user logs in, stays signed in after a refresh, posts a form, and logs out.
 
-    With one instance for all of it, and with a new one for each request.
+    This works with one instance, and with a new one for each request.
     """
     visitor, page = (
         site.visitor(is_cold=is_cold),
@@ -312,7 +314,7 @@ def test_journey(site, is_cold):
     back = visitor.get(site.fake.consent(begun.location))
     assert (back.status, back.location) == (303, page)
     assert "no-store" in back.one("cache-control")
-    # The session's cookie came, and so did the deletion of the login's.
+    # The session's cookie arrived, and so did the deletion of the login's cookie.
     assert len(back.all("set-cookie")) == 2
     assert [*visitor.cookies] == ["__Host-tiktok"]
     first = visitor.get(page)
@@ -340,7 +342,7 @@ def json_of(answer):
 
 
 def test_many_tabs(site):
-    """Seven tabs begin a login each; each of them ends where it began."""
+    """Seven tabs each begin a login, and each returns to its page."""
     visitor = site.visitor(is_cold=True)
     begun = {
         number: visitor.get(f"{site.path(LOGIN)}?next=/members/list%3Ftab={number}")
@@ -354,7 +356,7 @@ def test_many_tabs(site):
 
 
 def test_longest_cookies(site):
-    """The most that the cookies of the middleware ever take passes the platform."""
+    """The longest possible cookies of the middleware fit the platform's limits."""
     visitor = site.visitor(is_cold=False)
     site.log_in(visitor)
     for _ in range(4):
@@ -376,9 +378,9 @@ def test_cancelled_login(site):
 
 
 def test_outage(site, caplog):
-    """While TikTok fails, people get a page that says when to try again.
+    """While TikTok fails, users get a page that says when to try again.
 
-    Azure's adapter for WSGI apps raises in place of every 5xx, as the page says.
+    Azure's adapter for WSGI apps raises an error for every 5xx, as the docs say.
     """
     visitor = site.visitor(is_cold=False)
     begun = visitor.get(site.path(LOGIN))
@@ -397,7 +399,7 @@ def test_outage(site, caplog):
 
 
 def test_redirect_uri_that_forgot_the_stage(tmp_path, caplog):
-    """Below a stage that the redirect URI does not name, the log says so."""
+    """If the redirect URI lacks the stage, the log says so."""
     case = CASES["mangum-rest-api"]
     site = Site(case, tmp_path)
     site.settings = make_settings(redirect_uri=f"https://{EXECUTE_API}{CALLBACK}")
@@ -412,7 +414,7 @@ def test_redirect_uri_that_forgot_the_stage(tmp_path, caplog):
 
 @pytest.fixture
 def stand_in(monkeypatch):
-    """A stand-in for TikTok behind a port, named by the environment as on the page."""
+    """Return a stand-in on a port, set in the environment as in the docs."""
     fake = FakeTikTok()
     with StandIn(fake) as made:
         values = {
@@ -426,7 +428,7 @@ def stand_in(monkeypatch):
 
 
 def walk(visitor, fake, path="/who", anonymous=b"anonymous"):
-    """Log in on a recipe's site, be known, log out."""
+    """Log in on a recipe's site, check the user, and log out."""
     if anonymous is not None:
         assert visitor.get(path).body == anonymous
     prefix = visitor.platform.prefix
@@ -455,7 +457,7 @@ def test_recipes_for_aws(stand_in, name, platform):
 
 
 def test_recipe_for_azure(stand_in):
-    """The function app on the page logs a user in and out, at the prefix that is left."""
+    """The function app in the docs logs a user in and out, below Azure's prefix."""
     app = recipe("azure_asgi")["app"]
     _FUNCTION_APPS.append(app)
     [function] = app.get_functions()
@@ -470,10 +472,9 @@ def test_recipe_for_azure(stand_in):
 
 @pytest.fixture
 def google(monkeypatch, tmp_path):
-    """Return a function that makes the framework's app around a recipe.
+    """Return a function that builds the framework's app around a recipe.
 
-    The framework puts the module, its folder and its own options where the whole
-    process finds them.
+    The framework sets the module, its folder and its own options for the whole process.
     """
     from functions_framework import create_app
 
@@ -492,7 +493,9 @@ def google(monkeypatch, tmp_path):
 
 
 def test_recipe_for_google(stand_in, google):
-    """A function that needs a login sends a browser there, and answers after it."""
+    """A function that needs a login redirects a browser to it, and answers
+    afterwards.
+    """
     app = google("google")
     visitor = Visitor(Google(), lambda: app)
     assert visitor.get("/page?x=1").location == f"{LOGIN}?next=/page%3Fx%3D1"
@@ -506,7 +509,7 @@ def test_recipe_for_google_with_an_app(stand_in, google):
 
 
 def test_google_below_the_name_of_the_function(stand_in, monkeypatch, google):
-    """At an address with the function's name in it, `below` makes the links right."""
+    """At an address with the function's name in it, `below` corrects the links."""
     host = "europe-west1-project.cloudfunctions.net"
     monkeypatch.setenv("TIKTOK_REDIRECT_URI", f"https://{host}/main{CALLBACK}")
     below = blocks("integrations/serverless.md")["below_wsgi"]
@@ -526,7 +529,7 @@ def two_cookies(environ, start_response):
 
 
 def test_adapters_that_lose_cookies(monkeypatch):
-    """Where the page warns of lost cookies, or of wrong links, it still has to."""
+    """The docs' warnings of lost cookies and wrong links are still true."""
     monkeypatch.delenv("STRIP_STAGE_PATH", raising=False)
     event = HttpApi().event("GET", "/", [], b"")
     answer = serverless_wsgi.handle_request(two_cookies, event, None)
@@ -569,7 +572,7 @@ def test_flask_below_asgi_at_a_stage(tmp_path):
 
 
 def test_client_that_leaves(tmp_path):
-    """A client that leaves in the middle of a body loses no session to the others."""
+    """A client that disconnects during a body does not affect other users' sessions."""
     site = Site(Case(HttpApi(), both_bridges), tmp_path)
 
     async def endless(scope, receive, send):

@@ -1,4 +1,4 @@
-"""Servers as processes of their own: how each is started, asked, and ended."""
+"""Servers as processes: how each is started, called, and stopped."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ from ..support.ports import free_port
 from ..support.recipes import blocks
 
 ROOT = Path(__file__).parents[2]
-#: Where programs are: of the environment, then of the system.
+#: Folders of programs: the environment's, then the system's.
 PATH = f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin:/sbin"
 ASGI = "examples.starlette_app.app:app"
 WSGI = "examples.flask_app.app:app"
 WEBHOOK = "/auth/tiktok/webhook"
 SECONDS = 120
-#: Everything here is plain http; the system's certificates take 50 ms to load.
+#: The system's certificates are not loaded, which takes 50 ms: all is plain http.
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 WSGIREF = """
@@ -51,7 +51,7 @@ from examples.flask_app.app import app
 make_server("127.0.0.1", int(sys.argv[1]), app).serve_forever()
 """
 
-#: Words of commands that have spaces in them.
+#: Arguments of commands that contain spaces.
 SPACED = {
     "WSGIREF": WSGIREF,
     "GRACEFULLY": "unix_signal:15 gracefully_kill_them_all",
@@ -61,13 +61,13 @@ SPACED = {
 def _is_module(name: str) -> bool:
     try:
         return find_spec(name) is not None
-    except ModuleNotFoundError:  # of what the name begins with
+    except ModuleNotFoundError:  # of a parent package
         return False
 
 
 @dataclass(frozen=True)
 class Kind:
-    """One way to serve an example; `{port}` and `{url}` stand for its own.
+    """One way to serve an example; `{port}` and `{url}` are replaced.
 
     ``-c PAGE:name`` runs a program of docs/operations/servers.md, with the example in place of the
     reader's app.
@@ -125,7 +125,8 @@ KINDS = {
         ("twisted",),
     ),
 }
-#: By `make servers` only: built from source, from the system, or no longer developed.
+#: Run by `make servers` only: built from source, from the system, or no longer
+#: developed.
 FURTHER = {
     "gunicorn-gevent": Kind(
         f"{GUNICORN} gevent --worker-connections 100 {WSGI}", ("gunicorn", "gevent")
@@ -157,7 +158,7 @@ def configure_apache(folder: Path, port: int) -> None:
     """Write the configuration of docs/operations/servers.md for mod_wsgi, and what is around it."""
     page = blocks("operations/servers.md")["mod_wsgi"]
     for given, meant in (
-        # Debian's module has Debian's Python, which may be another than runs the tests.
+        # Debian's module uses Debian's Python, which may differ from that of the tests.
         (
             "python-home=/srv/app/.venv",
             f"home={folder} python-path={ROOT}:{sysconfig.get_path('purelib')}",
@@ -185,13 +186,13 @@ def program(name: str, port: int) -> str:
     ):
         assert given in text, (name, given)
         text = text.replace(given, meant)
-    # As the page says: where trio is not installed.
+    # For an environment without trio, as the page says.
     hidden = "import sys; sys.modules['trio'] = None\n" if name == "eventlet" else ""
     return hidden + text
 
 
 def until(holds: Callable[[], Any], what: str) -> None:
-    """Wait for something, but not for ever."""
+    """Wait until a condition holds, for a limited time."""
     give_up = time.monotonic() + SECONDS
     while time.monotonic() < give_up:
         if holds():
@@ -202,7 +203,7 @@ def until(holds: Callable[[], Any], what: str) -> None:
 
 @dataclass
 class Server:
-    """One server, which can be started again on the same port and store."""
+    """A server that can be restarted on the same port and store."""
 
     name: str
     kind: Kind
@@ -275,7 +276,7 @@ class Server:
             return False
 
     def stop(self) -> None:
-        """End it as a deployment does, and see that nothing of it is left."""
+        """Stop it like a deployment, and check that no process is left."""
         self.process.send_signal(signal.SIGTERM)
         try:
             self.process.wait(SECONDS)
@@ -294,15 +295,15 @@ class Server:
 
 
 class Browser:
-    """A client with cookies of its own, which follows no redirects."""
+    """A client with its own cookies that follows no redirects."""
 
     def __init__(self, server: Server) -> None:
         self.server = server
         self.reopen(None)
 
     def reopen(self, cookies: Any) -> None:
-        """Connect again, as a browser does when the server has been away."""
-        # With a connection for each request, every worker gets some of them.
+        """Connect again, as a browser does after a restart of the server."""
+        # With a new connection for each request, every worker gets some requests.
         kept = 5 if self.server.kind.workers == 1 else 0
         self.client = httpx2.Client(
             timeout=SECONDS,
@@ -319,7 +320,7 @@ class Browser:
         return self.request("GET", url, headers=headers)
 
     def get_raw(self, path: str, headers: Any = PAGE) -> Answer:
-        """GET a path as it is written; httpx2 takes dots out of it."""
+        """GET a path literally; httpx2 would remove dots from it."""
         connection = HTTPConnection("127.0.0.1", self.server.port, timeout=SECONDS)
         try:
             connection.request("GET", path, headers=headers)
@@ -330,7 +331,7 @@ class Browser:
             connection.close()
 
     def post(self, url: str, **options: Any) -> httpx2.Response:
-        """POST as a form of the app's own pages does."""
+        """POST like a form on one of the app's pages."""
         return self.request("POST", url, headers=self.own, **options)
 
     @property
@@ -344,7 +345,7 @@ class Browser:
         return callback
 
     def log_in(self, begun: str = LOGIN, **choice: Any) -> httpx2.Response:
-        """Go from a login link to TikTok and back; return what the callback answers."""
+        """Follow a login link to TikTok and back; return the callback's answer."""
         response = self.get(begun)
         assert response.status_code == 303, response.text
         return self.get(self.decide(response.headers["location"], **choice))
@@ -357,7 +358,7 @@ class Browser:
 
     @property
     def person(self) -> Person:
-        """Return the user who logs in where none is named."""
+        """Return the user who logs in by default."""
         return self.server.tiktok.people[0]
 
     @property
@@ -366,10 +367,12 @@ class Browser:
 
 
 class SlowTikTok(FakeTikTok):
-    """A stand-in that processes a token request, and answers it when it is let go."""
+    """A stand-in that processes a token request, and sends the answer when the test
+    lets it.
+    """
 
     gate: Gate | None = None
-    #: Which requests it holds back.
+    #: The grant types whose answers are held back.
     grant_type = "authorization_code"
 
     def handle(self, method: str, url: str, headers: Any, body: bytes) -> Any:
@@ -380,7 +383,7 @@ class SlowTikTok(FakeTikTok):
 
 
 def send(server: Server, target: str, cookies: Mapping[str, str]) -> socket.socket:
-    """Send a GET, and leave its answer where it is."""
+    """Send a GET without reading its answer."""
     sent = socket.create_connection(("127.0.0.1", server.port), timeout=SECONDS)
     line = "; ".join(f"{n}={v}" for n, v in cookies.items())
     lines = [
@@ -411,7 +414,7 @@ def server(
     if kind.missing:
         pytest.skip(f"{kind.missing} is not installed")
     folder = tmp_path_factory.mktemp(request.param)
-    if request.param == "mod_wsgi":  # another user cannot enter the folders of pytest
+    if request.param == "mod_wsgi":  # its user cannot enter pytest's folders
         folder = Path(tempfile.mkdtemp())
     server = Server(request.param, kind, folder, stand_in)
     try:
@@ -423,14 +426,14 @@ def server(
     log = server.log.read_text()
     if request.param == "mod_wsgi":
         shutil.rmtree(folder)
-    # eventlet logs an exception of its own while it patches.
+    # eventlet logs an exception while it patches.
     log = log.partition("wsgi starting up")[2] or log
     assert not re.search(r"Traceback|Error\b|never awaited", log), log
 
 
 @pytest.fixture
 def new_browser(server: Server) -> Iterator[Callable[[], Browser]]:
-    """Return a function that opens one more browser."""
+    """Return a function that opens another browser."""
     opened: list[Browser] = []
 
     def open_one() -> Browser:

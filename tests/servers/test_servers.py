@@ -1,7 +1,7 @@
 """The login journey over real sockets, on the servers that people deploy.
 
-One process per server, with settings from the environment, a stand-in for TikTok
-behind a port of its own, and SQLite; the facts are the same for all of them.
+One process per server, with settings from the environment, a stand-in for TikTok on its
+own port, and SQLite; all servers have the same tests.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from .conftest import FURTHER, KINDS, WEBHOOK, until
 
 
 def test_page():
-    """Each program on the page of servers is one that some kind of server here runs."""
+    """Some test here runs each program in the docs' page of servers."""
     commands = [kind.command for kind in {**KINDS, **FURTHER}.values()]
     run = {c.removeprefix("-c PAGE:") for c in commands if c.startswith("-c PAGE:")}
     assert {*blocks("operations/servers.md")} == {*run, "mod_wsgi"}
 
 
 def test_home(browser):
-    """The home page is for everybody, and no shared cache keeps it."""
+    """The home page is public, and is kept out of shared caches."""
     response = browser.get("/")
     assert response.status_code == 200
     assert "Log in with TikTok" in response.text
@@ -34,7 +34,7 @@ def test_home(browser):
 
 
 def test_guarded_page(browser):
-    """A guarded page sends a browser to log in, and from there to TikTok."""
+    """A guarded page redirects a browser to the login, and that to TikTok."""
     response = browser.get("/profile?tab=1")
     assert response.status_code == 303
     to = response.headers["location"]
@@ -46,7 +46,7 @@ def test_guarded_page(browser):
 
 
 def test_login(browser):
-    """A user who consents at TikTok is signed in and back where the login began."""
+    """A user who consents at TikTok is signed in and back at the page."""
     back = browser.log_in(browser.get("/profile?tab=1").headers["location"])
     assert back.status_code == 303
     assert back.headers["location"] == "/profile?tab=1"
@@ -55,7 +55,7 @@ def test_login(browser):
 
 
 def test_page_of_consent(browser):
-    """The stand-in's own pages lead through the login as TikTok's do."""
+    """A login works with the stand-in's own pages."""
     page = browser.get(browser.get(LOGIN).headers["location"])
     assert "It is not TikTok" in page.text
     name = page.text.partition('name="request" value="')[2].partition('"')[0]
@@ -82,7 +82,7 @@ def test_page_of_consent(browser):
     ],
 )
 def test_next(browser, wanted, sent):
-    """`next` comes back as it was given, whatever is encoded in it."""
+    """`next` is unchanged after the login, whatever is encoded in it."""
     back = browser.log_in(f"{LOGIN}?next={quote(wanted, safe='')}")
     assert back.headers["location"] == sent
 
@@ -91,16 +91,16 @@ def test_next(browser, wanted, sent):
     "target", ["/profile?q=a%2Fb&x=%C3%A9", "/members/caf%C3%A9%20%E2%98%95?x=%25"]
 )
 def test_back_to_encoded_pages(browser, target):
-    """A page that was asked for with encoded text is come back to with the same."""
+    """A login returns to a page's address with its encoded characters unchanged."""
     back = browser.log_in(browser.get(target).headers["location"])
     assert back.headers["location"] == target
-    # The example has nothing below /members: a signed-in user gets a 404.
+    # The example has no pages below /members: a signed-in user gets a 404.
     expected = 200 if target.startswith("/profile") else 404
     assert browser.get(target).status_code == expected
 
 
 def test_scope_is_asked_once(browser):
-    """A page with a scope asks TikTok for it once, then says what is missing."""
+    """A page requests its scope from TikTok once, then says that it is missing."""
     browser.log_in()
     ask = browser.get("/videos")
     assert ask.status_code == 303
@@ -141,7 +141,7 @@ def test_head(browser, path, status):
 
 
 def test_logout(browser, new_browser):
-    """A POST from the site logs out, and the old cookie is anonymous then."""
+    """A POST from the site logs out, and the old cookie is then anonymous."""
     browser.log_in()
     thief = new_browser()
     thief.client.cookies.set("tiktok", browser.cookie, domain="127.0.0.1")
@@ -151,7 +151,7 @@ def test_logout(browser, new_browser):
     assert response.headers["location"] == "/"
     assert browser.cookie is None
     assert browser.me().status_code == 401
-    # Another worker uses its cached session for a second at most.
+    # Another worker uses its cached session for at most a second.
     until(lambda: thief.me().status_code == 401, "the end of the session")
 
 
@@ -165,7 +165,7 @@ def test_logout_of_strangers(browser):
 
 
 def test_logout_page(browser):
-    """The logout path, opened by hand, asks and does nothing yet."""
+    """The logout path, opened by hand, shows a question and does not log out."""
     browser.log_in()
     response = browser.get(LOGOUT)
     assert response.status_code == 200
@@ -174,7 +174,7 @@ def test_logout_page(browser):
 
 
 def test_form_that_the_app_does_not_read(browser):
-    """A form's body that no flow reads does not disturb the next request."""
+    """A form's body that is not read does not disturb the next request."""
     for path, status in ((LOGIN, 303), (LOGOUT, 303), ("/members/x", 401)):
         response = browser.post(path, content=b"GET / HTTP/1.1\r\n\r\n" * 1000)
         assert response.status_code == status
@@ -196,16 +196,16 @@ def test_form_that_the_app_does_not_read(browser):
     ],
 )
 def test_encoded_paths(browser, path):
-    """An oddly encoded path logs no user in, and causes no error."""
+    """An unusually encoded path signs no user in, and causes no error."""
     answer = browser.get_raw(path)
     assert answer.status in (303, 400, 404)
     location = answer.headers.get("location", "")
     if answer.status == 303 and not location.startswith(LOGIN):
-        # The server decoded it before anybody looked: then it is the login path.
+        # The server decoded it before the middleware: then it is the login path.
         assert location.startswith(browser.server.stand_in.url)
         assert answer.headers["set-cookie"].startswith("tiktok-login-")
     else:
-        # Not there, or held protected: controls may be dropped by what is inside.
+        # Missing, or protected, since the app may drop control characters.
         assert "set-cookie" not in answer.headers
 
 
@@ -224,12 +224,12 @@ def test_encoded_paths(browser, path):
     ],
 )
 def test_encoded_paths_stay_protected(browser, path):
-    """A path that is protected is so in every spelling, or is not there at all."""
+    """A protected path is protected in every spelling, or does not exist."""
     assert browser.get_raw(path, API).status in (400, 401, 404)
 
 
 def test_two_cookies(browser):
-    """The session's cookie and the deletion of the login's both arrive."""
+    """The session's cookie and the deletion of the login's cookie both arrive."""
     back = browser.log_in()
     cookies = back.headers.get_list("set-cookie")
     assert len(cookies) == 2
@@ -242,7 +242,9 @@ def test_two_cookies(browser):
 
 
 def test_code_is_used_once(browser):
-    """A callback that is opened again leads where it led, and the session stays."""
+    """A callback that is opened again redirects to the same page, and the session
+    stays.
+    """
     begun = browser.get(LOGIN + "?next=/profile?again=1")
     callback = browser.decide(begun.headers["location"])
     before = browser.server.tiktok.count("token", grant_type="authorization_code")
@@ -285,7 +287,9 @@ def test_webhook(browser):
 
 
 def test_tokens_that_came_due(browser, server):
-    """Requests that come at once with tokens that are due are one refresh at TikTok."""
+    """Simultaneous requests with a token due for refresh cause one refresh at
+    TikTok.
+    """
     tiktok = server.tiktok
     usual, tiktok.access_lifetime = tiktok.access_lifetime, 1
     try:
@@ -305,7 +309,7 @@ def test_tokens_that_came_due(browser, server):
 
 
 def test_restart(browser, server):
-    """A session, and a login under way, outlive a restart of the server."""
+    """A session and a login under way survive a restart of the server."""
     browser.log_in()
     under_way = browser.get(LOGIN).headers["location"]
     browser.client.close()

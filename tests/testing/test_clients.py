@@ -1,4 +1,6 @@
-"""A user's own tests with each test client: log in, open a page, see it fail."""
+"""Tests as users write them, with each test client: log in, open a page, see
+failures.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,7 @@ from ..conftest import API, LOGOUT, ORIGIN, SAME_ORIGIN, flask_app, make_setting
 from ..conftest import starlette_app as make_starlette_app
 
 WEBHOOK = "/auth/tiktok/webhook"
-#: What it is protected by is a rule for its path, which every app has alike.
+#: The page is protected by a path rule, which works the same for every app.
 PAGE = "/private"
 CLIENTS = [
     "starlette",
@@ -55,7 +57,7 @@ def fake(settings):
 
 @pytest.fixture
 def wrap_asgi(settings, fake):
-    """Return what ``asgi.py`` does, with the stand-in."""
+    """Return a function that wraps an app like ``asgi.py``, with the stand-in."""
     return lambda app: TikTokOAuthMiddleware(
         app,
         settings,
@@ -67,7 +69,7 @@ def wrap_asgi(settings, fake):
 
 @pytest.fixture
 def wrap_wsgi(settings, fake):
-    """Return what ``wsgi.py`` does, with the stand-in."""
+    """Return a function that wraps an app like ``wsgi.py``, with the stand-in."""
     return lambda app: TikTokOAuthWSGIMiddleware(
         app,
         settings,
@@ -78,7 +80,9 @@ def wrap_wsgi(settings, fake):
 
 
 class Visitor:
-    """A client, asked in its own way; an async one is run to the end of each call."""
+    """A client of any library with the same methods; calls of an async one are run to
+    their end.
+    """
 
     def __init__(self, client, fake, loop):
         self.client, self.fake, self.loop = client, fake, loop
@@ -107,7 +111,7 @@ class Visitor:
 
     @property
     def open_id(self):
-        """Return the user that the protected page shows; None where it is closed."""
+        """Return the user that the protected page shows; None if it is refused."""
         response = self.get(PAGE)
         if response.status_code == 200:
             return json.loads(response.text)["open_id"]
@@ -185,12 +189,12 @@ def django_client(name, stack, wrap_asgi, wrap_wsgi):
 
 
 def test_anonymous(visitor):
-    """A protected page is closed to who has not logged in."""
+    """A protected page is closed to an anonymous user."""
     assert visitor.open_id is None
 
 
 def test_log_in(visitor, fake):
-    """One line logs a user in, whom the protected page then shows."""
+    """One call logs a user in, and the protected page then shows that user."""
     response = visitor.log_in(person=fake.people[1], next=PAGE)
     assert response.status_code == 303
     assert response.headers["location"] == PAGE
@@ -205,7 +209,7 @@ def test_log_out(visitor):
 
 
 def test_page_is_private(visitor):
-    """The middleware's own headers are on what the app answered."""
+    """The app's response has the middleware's headers."""
     visitor.log_in()
     response = visitor.get(PAGE)
     assert "private" in response.headers["cache-control"]
@@ -225,7 +229,7 @@ def test_deny_next_login(visitor):
 
 
 def test_expire_next_login(visitor):
-    """A login that took too long at TikTok ends on a page, and the next one works."""
+    """A login that took too long at TikTok shows a page, and the next one works."""
     visitor.fake.expire_next_login()
     assert visitor.log_in().status_code == 400
     assert visitor.open_id is None
@@ -233,7 +237,7 @@ def test_expire_next_login(visitor):
 
 
 def test_login_that_took_too_long(visitor, fake, settings):
-    """A login that comes back after its lifetime ends on a page too."""
+    """A login whose callback arrives after its lifetime shows a page, too."""
     consent = fake.consent
 
     def later(*args, **choice):
@@ -251,23 +255,27 @@ def test_login_that_took_too_long(visitor, fake, settings):
     ids=str,
 )
 def test_fail(visitor, failure, status):
-    """TikTok's failures end on a page with their status, for as often as was said."""
+    """TikTok's failures show a page with their status, as many times as the
+    test set.
+    """
     visitor.fake.fail("token", times=2, **failure)
     assert [visitor.log_in().status_code for _ in range(3)] == [status, status, 303]
 
 
 def test_slow_down(visitor):
-    """A wait longer than anybody's ends the login at once, without the wait."""
+    """With a delay longer than any timeout, the login fails at once, without
+    waiting.
+    """
     visitor.fake.slow_down("token")
     began = time.monotonic()
     assert visitor.log_in().status_code == 503
-    # A caller that waited would have waited for as long as the settings say.
+    # Otherwise it would take as long as the timeout in the settings.
     assert time.monotonic() - began < 60
     assert visitor.open_id is None
 
 
 def test_slow_down_a_little(visitor):
-    """Seconds of waiting are waited, and the login continues."""
+    """A delay of seconds is really waited for, and the login succeeds."""
     visitor.fake.slow_down("token", seconds=0.05)
     began = time.monotonic()
     assert visitor.log_in().status_code == 303
@@ -275,13 +283,13 @@ def test_slow_down_a_little(visitor):
 
 
 def test_lose_answer(visitor):
-    """An answer that gets lost ends the login."""
+    """A lost answer makes the login fail."""
     visitor.fake.lose_answer("token")
     assert visitor.log_in().status_code == 503
 
 
 def test_expired_token(visitor, fake):
-    """A token that has run out is refreshed by the next page."""
+    """An expired token is refreshed by the next request."""
     fake.access_lifetime = 3600
     visitor.log_in()
     fake.advance(3600)
@@ -290,7 +298,9 @@ def test_expired_token(visitor, fake):
 
 
 def test_rotate_away(visitor, fake):
-    """A refresh token that was used elsewhere signs out, once it is needed."""
+    """If the refresh token was used elsewhere, the user is signed out when it is
+    needed.
+    """
     fake.access_lifetime = 3600
     visitor.log_in()
     fake.rotate_away()
@@ -311,7 +321,7 @@ def test_disconnect(visitor, fake):
 
 
 def test_clear_faults(visitor):
-    """Whatever was switched on is off again."""
+    """clear_faults switches off all faults."""
     visitor.fake.deny_next_login(times=9)
     visitor.fake.expire_next_login(times=9)
     visitor.fake.fail("token", times=9)
@@ -334,7 +344,7 @@ def django_visitor(request, fake, wrap_asgi, wrap_wsgi):
 
 class TestDjango:
     def test_its_own_response(self, django_visitor):
-        """The app's response stays Django's, with its own cookies too."""
+        """The response is Django's own response object, with the app's cookies, too."""
         django_visitor.log_in()
         response = django_visitor.get("/")
         assert response.resolver_match.route == ""
@@ -343,7 +353,7 @@ class TestDjango:
         assert django_visitor.client.cookies["seen"].value == "yes"
 
     def test_its_assertions(self, django_visitor):
-        """A redirect of the middleware is one to Django's assertions."""
+        """Django's assertions recognize a redirect of the middleware."""
         from django.test import SimpleTestCase
 
         response = django_visitor.log_in(next=PAGE)
@@ -352,7 +362,7 @@ class TestDjango:
         )
 
     def test_forgotten(self, django_visitor):
-        """A client whose app is not wrapped is named."""
+        """If the client's app is not wrapped, the error says so."""
         bare = type(django_visitor.client)()
         django_visitor.client = bare
         with pytest.raises(LoginFlowError, match="around this client"):

@@ -1,4 +1,4 @@
-"""A test's own mistake is named by the helpers, and not taken for the app's fault."""
+"""The test helpers name a test's own mistake, instead of blaming the app."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def fake(settings):
 
 @pytest.fixture(params=CLIENTS)
 def visit(request, settings):
-    """Return a function that opens each kind of client on a middleware's options."""
+    """Return a function that opens a client of either kind for given options."""
     with ExitStack() as stack:
         loop = SimpleNamespace(run=None)
         if "async" in request.param:
@@ -70,12 +70,14 @@ def good(fake):
 
 class TestEveryClient:
     def test_right(self, visit, fake):
-        """Without a mistake nothing is said."""
+        """Without a mistake nothing is reported."""
         assert visit(fake, **good(fake)).log_in().status_code == 303
         fake.advance(60)
 
     def test_other_settings(self, visit, fake):
-        """A stand-in where another app is registered names both, and the way out."""
+        """If the stand-in has another app, the error names both apps and the
+        solution.
+        """
         other = FakeTikTok(client_key="awother")
         with pytest.raises(ConsentRefused) as caught:
             visit(other, **good(other)).log_in()
@@ -84,7 +86,9 @@ class TestEveryClient:
         assert isinstance(caught.value, LoginFlowError)
 
     def test_other_secret(self, visit, settings):
-        """A stand-in with another client_secret is named, when the exchange fails."""
+        """If the stand-in has another client_secret, the error after the exchange says
+        so.
+        """
         other = FakeTikTok(
             client_key=settings.client_key, client_secret="another-secret-of-tests"
         )
@@ -93,19 +97,19 @@ class TestEveryClient:
         assert "another-secret-of-tests" not in str(caught.value)
 
     def test_no_transport(self, visit, fake):
-        """A middleware without a transport is named before it asks TikTok itself."""
+        """A middleware without a transport is reported before it calls TikTok."""
         with pytest.raises(LoginFlowError, match="has no transport"):
             visit(fake, clock=fake.clock).log_in()
 
     def test_other_transport(self, visit, fake, settings):
-        """A middleware with the transport of another stand-in is named."""
+        """A middleware with the transport of another stand-in is reported."""
         other = FakeTikTok.for_settings(settings)
         with pytest.raises(LoginFlowError, match="another stand-in"):
             visit(fake, **good(other)).log_in()
         assert other.requests == []
 
     def test_no_clock(self, visit, fake):
-        """Time that would pass for the stand-in only is not let pass."""
+        """advance() is an error if the app does not use the stand-in's clock."""
         visit(fake, transport=fake.transport).log_in()
         before = fake.clock()
         with pytest.raises(LoginFlowError, match=r"clock=fake\.clock"):
@@ -122,29 +126,31 @@ class TestEveryClient:
         assert "user.info.basic, video.list" in str(caught.value)
 
     def test_scopes_as_text(self, visit, fake):
-        """Scopes are a list; a text would be taken letter by letter."""
+        """Scopes given as a text are an error, since they would be read letter by
+        letter.
+        """
         with pytest.raises(LoginFlowError, match="not one text"):
             visit(fake, **good(fake)).log_in(scopes="user.info.basic")
 
     def test_scopes_as_generator(self, visit, fake):
-        """Any iterable does, also one that can be read once."""
+        """Scopes may be any iterable, even one that can be read only once."""
         scopes = (scope for scope in ["user.info.basic"])
         assert visit(fake, **good(fake)).log_in(scopes=scopes).status_code == 303
 
     def test_a_fault_is_no_mistake(self, visit, fake):
-        """A fault that a test switched on is answered by the app, and returned."""
+        """For a fault that the test switched on, the app's answer is returned."""
         fake.fail("token", error="invalid_client")
         assert visit(fake, **good(fake)).log_in().status_code >= 400
         fake.fail("token")
         assert visit(fake, **good(fake)).log_in().status_code == 503
 
     def test_a_denial_is_no_mistake(self, visit, fake):
-        """A login that TikTok sends back without a code is the test's intention."""
+        """A denied login is not reported as a mistake."""
         assert visit(fake, **good(fake)).log_in(deny=True).status_code == 403
 
 
 class FailingStore(MemoryStore):
-    """A store that takes no writes."""
+    """A store that refuses writes."""
 
     def compare_and_set(self, key, old, new, ttl):
         message = "it is full"
@@ -155,7 +161,7 @@ class FailingStore(MemoryStore):
 
 
 class TestWhereTheMiddlewareIs:
-    """However an app is put together, the middleware in it is found."""
+    """The middleware is found in apps of any structure."""
 
     def middleware(self, settings, app=None, **options):
         app = starlette_app() if app is None else app
@@ -169,7 +175,7 @@ class TestWhereTheMiddlewareIs:
             login_as(client, fake, **choice)
 
     def test_added(self, settings, fake):
-        """By add_middleware of Starlette."""
+        """A middleware added with Starlette's add_middleware is found."""
         app = starlette_app()
         app.add_middleware(
             TikTokOAuthMiddleware, settings=settings, store=MemoryStore()
@@ -177,14 +183,14 @@ class TestWhereTheMiddlewareIs:
         self.fails(app, fake, "has no transport")
 
     def test_mounted(self, fake):
-        """In an app that is mounted in another."""
+        """A middleware in a mounted app is found."""
         settings = make_settings(redirect_uri=f"{ORIGIN}/sub/auth/tiktok/callback")
         fake = FakeTikTok.for_settings(settings)
         app = Starlette(routes=[Mount("/sub", app=self.middleware(settings))])
         self.fails(app, fake, "has no transport", login_path="/sub" + LOGIN)
 
     def test_in_a_function(self, settings, fake):
-        """Inside a function, as many middlewares are."""
+        """A middleware inside a function is found."""
         inner = self.middleware(settings)
 
         def around(app):
@@ -196,7 +202,7 @@ class TestWhereTheMiddlewareIs:
         self.fails(around(inner), fake, "has no transport")
 
     def test_the_right_one(self):
-        """The one of two middlewares whose app the login is for is used."""
+        """Of two middlewares, the one whose app the login is for is used."""
         one, two = (
             make_settings(redirect_uri=f"{ORIGIN}/{name}/auth/tiktok/callback")
             for name in ("one", "two")
@@ -212,7 +218,9 @@ class TestWhereTheMiddlewareIs:
             assert login_as(client, fake, login_path="/two" + LOGIN).status_code == 303
 
     def test_opaque(self, settings, fake):
-        """Where it is not found, what the stand-in was asked decides."""
+        """If the middleware is not found, the requests to the stand-in are checked
+        instead.
+        """
 
         class Opaque:
             __slots__ = ("call",)
@@ -231,7 +239,7 @@ class TestWhereTheMiddlewareIs:
             assert login_as(client, fake).status_code == 303
 
     def test_own_transport(self, settings, fake):
-        """A transport of one's own around the stand-in's is no mistake."""
+        """A custom transport around the stand-in's is not a mistake."""
 
         def answer(request):
             reply = fake.handle(
@@ -246,7 +254,7 @@ class TestWhereTheMiddlewareIs:
             assert login_as(client, fake).status_code == 303
 
     def test_server(self, settings, fake):
-        """An app that asks the stand-in over HTTP needs no transport."""
+        """An app that calls the stand-in over HTTP needs no transport."""
         with StandIn(fake) as stand_in:
             settings = make_settings(
                 client_key=settings.client_key,
@@ -257,7 +265,7 @@ class TestWhereTheMiddlewareIs:
                 assert login_as(client, fake).status_code == 303
 
     def test_failing_store(self, settings, fake):
-        """A login that fails in the app's store is answered, and returned."""
+        """For a login that fails in the app's store, the app's answer is returned."""
         app = TikTokOAuthMiddleware(
             starlette_app(), settings, store=FailingStore(), **good(fake)
         )
@@ -267,7 +275,7 @@ class TestWhereTheMiddlewareIs:
 
 class TestClocks:
     def test_a_shared_clock(self, settings):
-        """A test that gives both clocks itself may let them differ."""
+        """A test that passes both clocks itself may let them differ."""
         clock = Clock()
         fake = FakeTikTok.for_settings(settings, clock=clock)
         fake.note_clock(clock)
@@ -275,14 +283,14 @@ class TestClocks:
         assert fake.clock() == clock() + 60
 
     def test_another_clock(self, settings):
-        """A clock of its own that the app does not go by is a mistake."""
+        """A stand-in's clock that the app does not use is a mistake."""
         fake = FakeTikTok.for_settings(settings, clock=Clock())
         fake.note_clock(Clock())
         with pytest.raises(LoginFlowError):
             fake.advance(60)
 
     def test_alone(self):
-        """A stand-in without an app has a clock of its own."""
+        """A stand-in without an app has its own clock."""
         fake = FakeTikTok()
         before = fake.clock()
         fake.advance(7200)
@@ -290,7 +298,7 @@ class TestClocks:
 
 
 def test_fixtures(pytester):
-    """The plugin's fixtures name the mistakes too."""
+    """The plugin's fixtures report the mistakes, too."""
     pytester.makepyfile(
         """
         import pytest
@@ -321,7 +329,7 @@ def test_fixtures(pytester):
 
 
 def test_consent_refused_for_other_reasons(fake, settings):
-    """A redirect URI that is not registered is shown beside the one that is."""
+    """The error shows an unregistered redirect URI and the registered one."""
     url = (
         "https://www.tiktok.com/v2/auth/authorize/?response_type=code&state=s"
         f"&scope=user.info.basic&client_key={settings.client_key}"

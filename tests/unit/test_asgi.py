@@ -1,4 +1,6 @@
-"""The ASGI shell: what it passes on untouched, and how WebSockets and mounts behave."""
+"""The ASGI shell: messages that it passes on unchanged, WebSockets, and mount
+points.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,7 @@ def wrap(app, **options):
 
 
 async def test_other_scopes_pass():
-    """A scope of another type reaches the app as it is."""
+    """A scope of another type reaches the app unchanged."""
     seen = []
 
     async def app(scope, receive, send):
@@ -63,7 +65,7 @@ async def test_other_scopes_pass():
 
 
 async def test_scope_is_copied():
-    """The scope given by the server is left as it was."""
+    """The server's scope is not modified."""
 
     async def app(scope, receive, send):
         assert "tiktok" in scope
@@ -75,7 +77,9 @@ async def test_scope_is_copied():
 
 
 async def test_messages_pass():
-    """Streaming, trailers and unknown messages pass one by one, as the same objects."""
+    """Body parts, trailers and unknown messages are passed one by one, as the same
+    objects.
+    """
     messages = [
         {"type": "http.response.start", "status": 200, "headers": [], "trailers": True},
         {"type": "http.response.body", "body": b"a", "more_body": True},
@@ -93,7 +97,7 @@ async def test_messages_pass():
 
 
 async def test_body_is_left_to_the_app():
-    """The app gets the server's own ``receive``: no body is read before it asks."""
+    """The app gets the server's own ``receive``, so no body is read early."""
     seen = []
 
     async def app(scope, receive, send):
@@ -110,7 +114,7 @@ async def test_body_is_left_to_the_app():
 
 
 async def test_outer_user_wins():
-    """A user that an outer middleware put into the scope is left alone."""
+    """A user that an outer middleware put into the scope stays."""
 
     async def app(scope, receive, send):
         assert (scope["user"], scope["auth"]) == ("theirs", "theirs")
@@ -129,7 +133,7 @@ async def test_starlette_auth_off():
 
 
 async def test_errors_pass():
-    """An exception of the app reaches the server."""
+    """An exception in the app reaches the server."""
 
     async def app(scope, receive, send):
         raise ZeroDivisionError
@@ -197,7 +201,7 @@ class TestLifespan:
         await made[0].aclose()
 
     async def test_no_client_stops_no_app(self, tmp_path, monkeypatch, caplog):
-        """Where the client cannot be made the app starts all the same, and says so."""
+        """If the client cannot be built, the app still starts, and the log says so."""
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
         caplog.set_level(logging.WARNING)
         started = []
@@ -259,7 +263,7 @@ def socket_scope(headers=(), extensions=None):
 
 
 async def guarded_socket(scope, receive, send):
-    """Act as a framework's guard: take the handshake, then close or accept."""
+    """Act as a framework's guard: receive the handshake, then close or accept."""
     await receive()
     if guard(scope["tiktok"], ()) is not None:
         await send({"type": "websocket.close", "code": 1008})
@@ -276,7 +280,7 @@ class TestWebSockets:
         assert sent == [{"type": "websocket.close", "code": 4401}]
 
     async def test_refused_with_http(self):
-        """Where the server can answer the handshake, it is answered 401 in JSON."""
+        """If the server can answer the handshake, the client gets 401 in JSON."""
         scope = socket_scope(extensions={"websocket.http.response": {}})
         sent = await call(wrap(guarded_socket), scope, self.CONNECT)
         assert [m["type"] for m in sent] == [
@@ -286,7 +290,7 @@ class TestWebSockets:
         assert sent[0]["status"] == 401
 
     async def test_rules(self):
-        """Path rules hold for WebSockets, and the app is not called."""
+        """Path rules apply to WebSockets, and the app is not called."""
 
         async def app(scope, receive, send):
             raise AssertionError
@@ -299,7 +303,7 @@ class TestWebSockets:
 class TestOrigins:
     @pytest.fixture
     def signed_in(self, settings, tiktok, clock):
-        """An app, and the Cookie header of a signed-in user."""
+        """Return an app and the Cookie header of a signed-in user."""
         from starlette.testclient import TestClient
 
         seen = []
@@ -337,7 +341,7 @@ class TestOrigins:
         ],
     )
     async def test_origin(self, signed_in, origins, expected):
-        """A WebSocket is authenticated only with one Origin, which is the app's."""
+        """A WebSocket is authenticated only with exactly one Origin that is allowed."""
         wrapped, cookies, seen = signed_in
         headers = [("cookie", cookies), *(("origin", o) for o in origins)]
         await call(wrapped, socket_scope(headers), TestWebSockets.CONNECT)
@@ -391,14 +395,14 @@ class TestStoreDown:
         assert response.json()["error"] == "store_error"
 
     def test_anonymous(self, broken):
-        """A request without a session does not notice."""
+        """A request without a session is answered as usual."""
         client, _, _ = broken
         assert client.get("/").text == "app"
         client.cookies.set("__Host-tiktok", "junk")
         assert client.get("/").text == "app"
 
     def test_login(self, broken):
-        """A callback is answered 503 without a call to TikTok."""
+        """A callback gets 503 without a call to TikTok."""
         client, _, tiktok = broken
         url = client.get("/auth/tiktok/login", follow_redirects=False).headers[
             "location"
@@ -409,7 +413,7 @@ class TestStoreDown:
         assert tiktok.count("token") == calls
 
     def test_logout(self, broken):
-        """A logout that cannot be written is not claimed: 503, and the cookie stays."""
+        """A logout that cannot be written gets 503, and the cookie stays."""
         client, kept, _ = broken
         client.cookies.update(kept)
         response = client.post(
@@ -457,7 +461,7 @@ async def test_thousand_at_once(settings, tiktok, clock):
 
 
 async def test_headers_of_a_generator():
-    """Headers that come from a generator are sent, all of them."""
+    """All headers that a generator yields are sent."""
 
     async def app(scope, receive, send):
         assert not scope["tiktok"].is_authenticated

@@ -1,4 +1,4 @@
-"""TikTokAuth, Token and User: read-only, and what each property says."""
+"""TikTokAuth, Token and User: their properties, which are read-only."""
 
 from __future__ import annotations
 
@@ -212,7 +212,9 @@ def test_anonymous_request_has_no_login(signed_out):
 )
 @settings(deadline=None, derandomize=True, max_examples=200)
 def test_recent_is_within_the_age_and_not_in_the_future(age, max_age):
-    """A login is recent up to its age, ten seconds at least, and never far ahead."""
+    """A login is recent up to the given age, for at least ten seconds, and not if it is
+    in the future.
+    """
     cached = a_cached_session(logged_in_at=NOW)
     now = NOW + age
     is_recent = an_auth(cached, a_site(now)).logged_in_within(max_age)
@@ -232,19 +234,19 @@ def test_repr_names_the_user(signed_in, signed_out):
 
 
 def test_login_url_without_arguments_is_the_path(signed_in):
-    """The plain link begins a login that ends at the usual place."""
+    """login_url() without arguments is the login path."""
     assert signed_in.login_url() == "/auth/tiktok/login"
 
 
 @pytest.mark.parametrize("scopes", [["video.list", "no.such"], "no.such", ["x" * 9999]])
 def test_login_url_of_no_scope_of_ours_is_an_error(signed_in, scopes):
-    """A link that asks for what the settings do not offer is an error, not a dead link."""
+    """login_url with a scope that the settings do not offer raises an error."""
     with pytest.raises(ConfigurationError, match="neither scopes nor optional_scopes"):
         signed_in.login_url("/x", scopes)
 
 
 def test_login_url_carries_target_and_scopes(signed_in):
-    """The link says where to come back to and what to ask for, scopes by commas."""
+    """The link contains the target and the scopes, separated by commas."""
     url = signed_in.login_url("/x", ["video.upload", "video.list"])
     assert url == "/auth/tiktok/login?next=/x&scopes=video.list,video.upload"
 
@@ -263,24 +265,24 @@ def test_login_url_carries_target_and_scopes(signed_in):
     ],
 )
 def test_login_url_target_comes_back_whole(signed_in, target):
-    """Whatever stands in a target, a form decoder gives back that and nothing more."""
+    """A form decoder returns exactly the target that was put into the link."""
     parts = urlsplit(signed_in.login_url(next=target))
     assert parse_qs(parts.query, strict_parsing=True) == {"next": [target]}
     assert not parts.fragment
 
 
 def test_login_url_needs_no_escaping_of_markup(signed_in):
-    """A link holds nothing that would end an attribute or open a tag."""
+    """A link has no character that would end an attribute or open a tag."""
     assert not set(signed_in.login_url("/\"<>'")) & set("\"'<>")
 
 
 def test_login_url_is_below_the_mount():
-    """Links carry the prefix that the server took off, percent-encoded."""
+    """Links begin with the mount point that the server removed, percent-encoded."""
     auth = an_auth(None, a_site(mount="/my app"))
     assert auth.login_url() == "/my%20app/auth/tiktok/login"
     assert auth.logout_url == "/my%20app/auth/tiktok/logout"
 
 
 def test_logout_url_is_the_path(signed_in):
-    """The address to post to is the logout path."""
+    """logout_url is the logout path."""
     assert signed_in.logout_url == "/auth/tiktok/logout"

@@ -1,4 +1,4 @@
-"""The WSGI shell: PEP 3333 on both sides, and nothing of the app's lost."""
+"""The WSGI shell: it follows PEP 3333 on both sides, and keeps the app's response."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_conforms(path):
 
 
 def test_iterable_is_handed_on():
-    """The app's iterable reaches the server as it is, so a file wrapper does too."""
+    """The app's iterable reaches the server unchanged, and so does a file wrapper."""
     wrapper = FileWrapper(io.BytesIO(b"file"))
 
     def app(environ, start_response):
@@ -73,7 +73,9 @@ def test_iterable_is_handed_on():
 
 
 def test_body_is_left_to_the_app():
-    """The body is unread when the app begins, so the server says 100 when it asks."""
+    """The body is not read before the app does, so the server sends 100 Continue only
+    then.
+    """
     given = io.BytesIO(b"posted")
 
     def app(environ, start_response):
@@ -103,7 +105,7 @@ def test_iterable_is_closed():
 
 
 def test_generator():
-    """A generator, which starts its response late, passes whole and is closed."""
+    """A generator, which starts its response late, is sent completely and closed."""
     closed = []
 
     def app(environ, start_response):
@@ -120,7 +122,9 @@ def test_generator():
 
 
 def test_refused_generator():
-    """A guard inside a generator replaces the answer, and closes the discarded one."""
+    """A guard inside a generator replaces the answer, and the discarded generator is
+    closed.
+    """
     closed = []
 
     def app(environ, start_response):
@@ -140,7 +144,7 @@ def test_refused_generator():
 
 
 def test_refused_writer():
-    """Text that a refused app passes to write() is dropped."""
+    """What a refused app passes to write() is dropped."""
 
     def app(environ, start_response):
         guard(environ["tiktok.auth"], ())
@@ -153,7 +157,7 @@ def test_refused_writer():
 
 
 def reading(environ):
-    """Read the session, as a page does while it is made."""
+    """Read the session, as a page does while it is rendered."""
     return f"{environ['tiktok.auth'].open_id}".encode()
 
 
@@ -224,7 +228,9 @@ LATE = [
 @pytest.mark.parametrize("app", LATE, ids=lambda app: app.__name__)
 @pytest.mark.parametrize("is_validated", [False, True])
 def test_reading_after_start_response(app, is_validated):
-    """A read of the session after start_response and before the body counts."""
+    """Reading the session after start_response and before the body still makes the
+    response private.
+    """
     validated = [(name, value) for name, value in [("Content-Type", "text/plain")]]
 
     def typed(environ, start_response):
@@ -245,7 +251,7 @@ def test_reading_after_start_response(app, is_validated):
 
 
 def test_not_reading_leaves_the_head():
-    """The head of a generator that never reads the session is the app's own."""
+    """The headers of a generator that never reads the session are unchanged."""
 
     def app(environ, start_response):
         start_response("200 OK", [("X-A", "b")])
@@ -256,7 +262,7 @@ def test_not_reading_leaves_the_head():
 
 
 def test_streaming_goes_on_chunk_by_chunk():
-    """No more than the first chunk is made before the server asks for the next."""
+    """Only the first chunk is made before the server requests the next."""
     made = []
 
     def app(environ, start_response):
@@ -275,7 +281,7 @@ def test_streaming_goes_on_chunk_by_chunk():
 
 @pytest.mark.parametrize("late", [False, True])
 def test_late_guard(late):
-    """A guard called after start_response, while it says 401, is answered as any."""
+    """A guard's refusal after start_response with 401 is answered like any other."""
     closed = []
 
     class Body(list):
@@ -311,7 +317,9 @@ def test_guard_after_write():
 
 
 def test_error_after_start_response():
-    """An error between start_response and the first chunk leaves no head behind."""
+    """After an error between start_response and the first chunk, no headers
+    were sent.
+    """
     begun = []
 
     def app(environ, start_response):
@@ -327,7 +335,7 @@ def test_error_after_start_response():
 
 
 def test_second_head_is_the_servers_to_judge():
-    """Calling start_response twice without exc_info reaches the server as it is."""
+    """A second start_response without exc_info is passed to the server."""
     heads = []
 
     def app(environ, start_response):
@@ -342,7 +350,7 @@ def test_second_head_is_the_servers_to_judge():
 
 
 def test_exc_info_after_the_head():
-    """With exc_info after the body has begun, the server's own rule is kept."""
+    """start_response with exc_info after the body has begun is passed to the server."""
 
     def start_response(status, headers, exc_info=None):
         if exc_info is not None:
@@ -365,7 +373,7 @@ def test_exc_info_after_the_head():
 
 
 class Wrapper:
-    """A file wrapper of a server's own."""
+    """A server's own file wrapper."""
 
     def __init__(self, file, size=8192):
         self.file = file
@@ -376,7 +384,9 @@ class Wrapper:
 
 @pytest.mark.parametrize("wrapper", [Wrapper, lambda file, size=8192: file])
 def test_file_wrapper_of_the_server(wrapper):
-    """Whether a class, or a function as uWSGI's, its file reaches the server."""
+    """A wrapped file reaches the server, whether the wrapper is a class or, as in
+    uWSGI, a function.
+    """
 
     def app(environ, start_response):
         start_response("200 OK", [])
@@ -391,7 +401,7 @@ def test_file_wrapper_of_the_server(wrapper):
 
 
 def test_errors_pass():
-    """An exception of the app reaches the server, with exc_info too."""
+    """An exception in the app reaches the server, also one passed as exc_info."""
 
     def app(environ, start_response):
         raise ZeroDivisionError
@@ -401,7 +411,7 @@ def test_errors_pass():
 
 
 def test_remote_user_is_not_set():
-    """No identity is handed on through headers or REMOTE_USER."""
+    """No identity is passed through headers or REMOTE_USER."""
 
     def app(environ, start_response):
         assert "REMOTE_USER" not in environ
@@ -426,7 +436,7 @@ def test_script_name():
 
 
 def test_head():
-    """HEAD of a page of ours has its headers and no body."""
+    """HEAD of one of the middleware's pages has its headers and no body."""
     wrapped = wrap(plain, settings={"protect": ["/p"]})
     status, headers, body = call(
         wrapped, "/p", REQUEST_METHOD="HEAD", HTTP_ACCEPT="text/html"
@@ -456,7 +466,7 @@ class TestBuilt:
 
 
 def test_suspending_is_a_bug():
-    """A coroutine that suspends under WSGI is closed, and named."""
+    """A coroutine that suspends under WSGI is closed, and the error names it."""
 
     class Suspends:
         def __await__(self):

@@ -31,7 +31,7 @@ SEEN = []
 
 
 def looking(request):
-    """Return a user, and note all that shows of the request's address."""
+    """Return a user, and record everything of the request that shows its address."""
     inner = getattr(request, "environ", None) or request.scope
     address = request.get_full_path(), request.build_absolute_uri()
     SEEN.append((dict(request.GET), address, repr((request.META, inner))))
@@ -45,7 +45,7 @@ def nobody(request, login):
 
 @pytest.fixture
 def connecting(project):
-    """Return the project with a connect path, and without accounts."""
+    """Return the project with a connect path, and without the accounts app."""
     project.configure(connect_path=CONNECT)
     return project
 
@@ -58,7 +58,7 @@ def both(accounts):
 
 
 def signed_in(project, name="alice"):
-    """Return a browser whose person logged in to Django with a password."""
+    """Return a browser that is signed in to Django with a password."""
     user = get_user_model().objects.create_user(name, password="password")
     browser = project.browser()
     assert browser.get(f"/django-login?name={name}").text == "logged in"
@@ -102,7 +102,7 @@ def test_another_site(connecting):
 
 @pytest.mark.parametrize("url", ["/django-logout", "/django-logout-async"])
 def test_signed_out_in_between(connecting, url):
-    """A user who logs out of Django in between connects nothing."""
+    """If the user logs out of Django in between, nothing is connected."""
     browser, user = signed_in(connecting)
     there = browser.post(CONNECT).headers["location"]
     browser.get(url)
@@ -112,7 +112,7 @@ def test_signed_out_in_between(connecting, url):
 
 
 def test_another_user_in_between(connecting):
-    """A login as another user in between connects nothing to either."""
+    """If another user logs in in between, nothing is connected to either user."""
     browser, user = signed_in(connecting)
     there = browser.post(CONNECT).headers["location"]
     _, other = signed_in(connecting, "bob")
@@ -220,7 +220,7 @@ class TestWithAccounts:
         assert len(got) == 1
 
     def test_receiver_that_fails(self, both, caplog):
-        """A receiver that raises undoes nothing: Django logs it, and the row stays."""
+        """If a receiver raises, Django logs it and the row stays."""
 
         def receive(sender, **_):
             message = "broken"
@@ -236,7 +236,9 @@ class TestWithAccounts:
         assert any("receive" in record.getMessage() for record in caplog.records)
 
     def test_frames(self, both):
-        """No frame above the project's receivers holds a token, before or after."""
+        """No calling frame of the project's receivers contains a token, before or after
+        the call.
+        """
         looker, secrets, handle = Looker(), [], both.fake.handle
 
         def listen(method, url, headers, body):
@@ -301,7 +303,7 @@ class TestWithAccounts:
 
     @pytest.mark.parametrize("store", ["works", "fails"])
     def test_access_that_ended_meanwhile(self, both, monkeypatch, store):
-        """A row is deleted with the account's record, and kept if that is kept."""
+        """The row is deleted if the account's record is, and kept otherwise."""
         browser, user = signed_in(both)
         there = browser.post(CONNECT).headers["location"]
         service = installation().core(is_async=False).service
@@ -312,7 +314,7 @@ class TestWithAccounts:
         def listen(method, url, headers, body):
             if "/user/info/" in url:  # after the exchange, before the record is written
                 run(service.endings.begin_revoke(name))
-                connections.close_all()  # of a thread that Django does not know
+                connections.close_all()  # Django does not close those of this thread
             return handle(method, url, headers, body)
 
         async def fail(*args):
@@ -347,7 +349,7 @@ class TestWithAccounts:
         assert TikTokAccount.objects.get().user == user
 
     def test_refused_sign_up_with_a_connected_account(self, both):
-        """A login that the project refuses does not end another user's connection."""
+        """A refused login does not end another user's connection."""
         fake = both.fake
         both.set(
             TIKTOK_OAUTH_OPTIONS={
@@ -367,7 +369,9 @@ class TestWithAccounts:
         assert fake.count("revoke") == 0
 
     def test_account_of_another_user(self, both):
-        """An account that another user logs in with is refused, and stays theirs."""
+        """An account with which another user logs in is refused, and stays that
+        user's.
+        """
         owner = both.browser()
         owner.log_in()
         browser, user = signed_in(both)
@@ -377,7 +381,7 @@ class TestWithAccounts:
         assert owner.get("/user").json()["authenticated"]
 
     def test_session_of_a_tiktok_login(self, both):
-        """A user who logged in with TikTok connects a further account to themselves."""
+        """A user who logged in with TikTok can connect a further account."""
         first, second = both.fake.people[:2]
         browser = both.browser()
         browser.log_in(first)
@@ -388,7 +392,7 @@ class TestWithAccounts:
         assert browser.get("/who").json()["open_id"] == first.open_id
 
     def test_tiktok_session_that_ended(self, both):
-        """A Django session of a TikTok login that ended connects nothing."""
+        """In a Django session whose TikTok login has ended, nothing is connected."""
         first, second = both.fake.people[:2]
         browser = both.browser()
         browser.log_in(first)
@@ -400,7 +404,7 @@ class TestWithAccounts:
         assert not TikTokAccount.objects.filter(open_id=second.open_id).exists()
 
     def test_deleted_user(self, both):
-        """The deletion of a user disconnects once for each account."""
+        """Deleting a user disconnects each account once."""
         browser, user = signed_in(both)
         connect(browser)
         user.delete()

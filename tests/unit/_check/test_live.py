@@ -1,4 +1,4 @@
-"""check --live: what TikTok's answers say of key and secret, over real sockets."""
+"""check --live tests key and secret with TikTok's answers, here over real sockets."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def fake():
 
 @pytest.fixture
 def endpoints(fake):
-    """Return the endpoints of the stand-in, on a port of this machine."""
+    """Return the endpoints of the stand-in on a local port."""
     with StandIn(fake) as stand_in:
         yield stand_in.endpoints
 
 
 def live(endpoints, **options):
-    """Return the findings of the live check alone, by code."""
+    """Return the findings of the live check, by code."""
     settings = make_settings(endpoints=endpoints, **options)
     findings = [*diagnose(settings, live=True, clock=lambda: NOW)]
     for finding in findings:
@@ -51,7 +51,7 @@ def live(endpoints, **options):
 
 
 def verdict(findings):
-    """Return the one finding besides what was done, which is always said."""
+    """Return the only finding except the one that says what was done."""
     assert findings.pop("live_request").level == "good"
     [only] = findings.values()
     return only
@@ -59,7 +59,7 @@ def verdict(findings):
 
 class TestCredentials:
     def test_right(self, fake, endpoints):
-        """TikTok's refusal of the code alone shows that key and secret are right."""
+        """If TikTok refuses only the code, key and secret are right."""
         found = verdict(live(endpoints))
         assert (found.code, found.level) == ("live_credentials", "good")
         assert "invalid_grant" in found.message
@@ -74,7 +74,7 @@ class TestCredentials:
         ids=["secret", "key", "both"],
     )
     def test_wrong(self, endpoints, options):
-        """A wrong key, a wrong secret and both are wrong, with what to check."""
+        """A wrong key or secret is reported as wrong, with what to check."""
         found = verdict(live(endpoints, **options))
         assert (found.code, found.level) == ("live_refused", "wrong")
         assert found.option == "client_secret"
@@ -82,7 +82,7 @@ class TestCredentials:
         assert "both of its sandbox" in found.fix
 
     def test_what_was_sent(self, fake, endpoints):
-        """One request is sent, as a login's, with a code that TikTok never issues."""
+        """One request like a login's is sent, with a code that TikTok never issues."""
         said = live(endpoints)["live_request"].message
         [record] = fake.requests
         form = dict(record.form)
@@ -98,13 +98,13 @@ class TestCredentials:
         assert "once," in said
 
     def test_code_cannot_be_right(self):
-        """The code lacks the marks of a real one, and says what it is."""
+        """The code does not have the form of a real one, and describes itself."""
         assert "*" not in CODE
         assert "." not in CODE
         assert "cannot-be-right" in CODE
 
     def test_no_network_otherwise(self, fake, endpoints):
-        """Without the option TikTok is asked nothing."""
+        """Without the option TikTok is not called."""
         settings = make_settings(endpoints=endpoints)
         assert [*diagnose(settings, clock=lambda: NOW)]
         assert fake.requests == []
@@ -134,7 +134,7 @@ class TestPreviousSecret:
         ],
     )
     def test_each(self, fake, endpoints, current, previous, codes):
-        """Each secret is tried by itself: neither answer hides the other."""
+        """Each secret is tried separately, and both results are reported."""
         found = live(endpoints, client_secret=current, previous_client_secret=previous)
         said = found.pop("live_request").message
         assert "once with each secret" in said
@@ -150,7 +150,7 @@ class TestPreviousSecret:
         assert len(fake.requests) == 1
 
     def test_unknown(self, fake, endpoints):
-        """If the second answer is none of the two, it is reported as it came."""
+        """An inconclusive answer for the second secret is reported as such."""
 
         class SecondIsOdd(FakeTikTok):
             def handle(self, method, url, headers, body):
@@ -189,7 +189,7 @@ class TestOtherAnswers:
         ids=lambda value: None if isinstance(value, dict) else value[:8],
     )
     def test_cannot_tell(self, fake, endpoints, fault, shown, look_at):
-        """An answer that says neither is a note, with TikTok's error and its status."""
+        """An inconclusive answer is a note with TikTok's error and status."""
         fake.fail("token", **fault)
         found = verdict(live(endpoints))
         assert (found.code, found.level) == ("live_unknown", "note")
@@ -204,7 +204,9 @@ class TestOtherAnswers:
         assert (found.code, found.level) == ("live_app_refused", "wrong")
 
     def test_tokens(self, fake, endpoints):
-        """An endpoint that issues tokens for any code is not TikTok's."""
+        """An endpoint that issues tokens for the test's code is reported as not
+        TikTok's.
+        """
         tokens = {
             "access_token": "act.x",
             "open_id": "someone",
@@ -242,7 +244,7 @@ class TestOtherAnswers:
 
 class TestUnreachable:
     def test_refused(self):
-        """A port where nothing listens is wrong, with what to check."""
+        """A port without a listener is wrong, with what to check."""
         with socket.create_server(("127.0.0.1", 0)) as server:
             port = server.getsockname()[1]
         endpoints = TikTokEndpoints(token=f"http://127.0.0.1:{port}/v2/oauth/token/")
@@ -267,7 +269,9 @@ class TestUnreachable:
         assert found.code == "live_unreachable"
 
     def test_certificate(self, tmp_path):
-        """A certificate without a trusted authority is refused, and nothing was sent."""
+        """With an untrusted certificate the check fails, and no credentials are
+        sent.
+        """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate(tmp_path, "localhost"))
         read = []
@@ -293,7 +297,7 @@ class TestUnreachable:
         assert [data for data in read if data] == []
 
     def test_proxy(self, monkeypatch):
-        """A proxy that refuses is named, and TikTok is not reached around it."""
+        """A proxy that refuses is named, and TikTok is not called without it."""
         seen = []
 
         def serve(server):
@@ -322,7 +326,7 @@ class TestUnreachable:
 class TestCommand:
     @pytest.fixture
     def environment(self, fake, monkeypatch):
-        """Return the stand-in that the environment's settings lead to."""
+        """Return the stand-in that the environment's settings name."""
         with StandIn(fake) as stand_in:
             callback = "http://127.0.0.1:8000/auth/tiktok/callback"
             for name, value in stand_in.environment(callback).items():
@@ -332,7 +336,7 @@ class TestCommand:
             yield fake
 
     def test_text(self, environment, capsys):
-        """In words: what was done, and what TikTok said."""
+        """The text output says what was done, and TikTok's answer."""
         assert main(["check", "--live"]) == 0
         out = capsys.readouterr().out
         assert "no user is concerned" in out
@@ -340,7 +344,7 @@ class TestCommand:
         assert SECRET not in out
 
     def test_wrong(self, environment, capsys, monkeypatch):
-        """Refused credentials end with the exit code 1, in JSON too."""
+        """Refused credentials lead to exit code 1, also with --json."""
         monkeypatch.setenv("TIKTOK_CLIENT_SECRET", "the-secret-of-another-app")
         assert main(["check", "--live", "--json"]) == 1
         said = json.loads(capsys.readouterr().out)
@@ -350,7 +354,7 @@ class TestCommand:
         assert "the-secret-of-another-app" not in str(said)
 
     def test_cannot_tell(self, environment, capsys):
-        """An inconclusive answer is a note: wrong with --strict only."""
+        """An inconclusive answer is a note, which fails only with --strict."""
         environment.fail("token", times=2, status=503)
         assert main(["check", "--live"]) == 0
         assert main(["check", "--live", "--strict"]) == 1

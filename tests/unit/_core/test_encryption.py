@@ -1,4 +1,4 @@
-"""Sealed values open under their own name, purpose and key, and in no other way."""
+"""Sealed values can be opened only with their name, purpose and key."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def box():
 
 @pytest.mark.parametrize("length", [0, 1, 15, 16, 17, 1000, 70_000])
 def test_sealed_value_opens(box, length):
-    """Bytes of any length come back from their sealed form."""
+    """Sealed bytes of any length can be opened."""
     plain = random.Random(f"plain {length}").randbytes(length)
     assert box.open(box.seal(plain, "name"), "name") == plain
 
 
 @pytest.mark.parametrize("name", ["", "a", "grant:x", "ü 日本", "\x00", "n" * 5000])
 def test_name_is_any_text(box, name):
-    """Any text is a name."""
+    """A name can be any text."""
     assert box.open(box.seal(PLAIN, name), name) == PLAIN
 
 
@@ -53,12 +53,12 @@ def test_sealed_value_shows_nothing(box):
 
 
 def test_sealed_value_is_a_little_longer(box):
-    """Version, key id, nonce and tag are all that is added."""
+    """Only a version, key id, nonce and tag are added."""
     assert len(box.seal(PLAIN, "name")) == len(PLAIN) + 1 + 4 + 12 + 16
 
 
 def test_sealed_value_begins_with_its_version(box):
-    """A sealed value says which form it has."""
+    """A sealed value begins with its format's version."""
     assert box.seal(PLAIN, "name")[:1] == b"\x01"
 
 
@@ -68,14 +68,14 @@ def test_other_box_of_the_same_keys_opens():
 
 
 def test_keys_may_be_secrets():
-    """Keys wrapped as secrets are the same keys, not asterisks."""
+    """Keys may be Secret objects."""
     wrapped = a_box(Secret(NEW))
     assert wrapped.open(a_box(NEW).seal(PLAIN, "name"), "name") == PLAIN
     assert wrapped.open(a_box(Secret(OLD)).seal(PLAIN, "name"), "name") is None
 
 
 def test_sealed_form_is_plain_aes_gcm(box):
-    """The layout is what the module says, openable by its description alone."""
+    """The layout is the one that the module describes: AES-GCM alone can open it."""
     info = f"tiktok_oauth_middleware/1/grant/{CLIENT_KEY}".encode()
     key = HKDF(hashes.SHA256(), 32, salt=None, info=info).derive(NEW.encode())
     sealed = box.seal(PLAIN, "name")
@@ -88,7 +88,7 @@ def test_sealed_form_is_plain_aes_gcm(box):
 
 @pytest.mark.parametrize("place", range(len(PLAIN) + 33))
 def test_every_bit_flip_is_refused(box, place):
-    """A sealed value with any one bit changed opens to nothing."""
+    """A sealed value with one changed bit cannot be opened."""
     sealed = bytearray(box.seal(PLAIN, "name"))
     for bit in range(8):
         sealed[place] ^= 1 << bit
@@ -99,7 +99,7 @@ def test_every_bit_flip_is_refused(box, place):
 
 @pytest.mark.parametrize("length", range(len(PLAIN) + 33))
 def test_every_truncation_is_refused(box, length):
-    """A sealed value cut at either end opens to nothing."""
+    """A sealed value that is cut at either end cannot be opened."""
     sealed = box.seal(PLAIN, "name")
     assert box.open(sealed[:length], "name") is None
     assert box.open(sealed[len(sealed) - length :], "name") is None
@@ -107,21 +107,21 @@ def test_every_truncation_is_refused(box, length):
 
 @pytest.mark.parametrize("more", [b"\x00", b"A", b"\x00" * 16, PLAIN], ids=range(4))
 def test_longer_value_is_refused(box, more):
-    """A sealed value with something before or behind it opens to nothing."""
+    """A sealed value with something before or after it cannot be opened."""
     sealed = box.seal(PLAIN, "name")
     assert box.open(sealed + more, "name") is None
     assert box.open(more + sealed, "name") is None
 
 
 def test_halves_of_two_values_are_refused(box):
-    """Parts of two sealed values do not make a third."""
+    """A value of parts of two sealed values cannot be opened."""
     one, other = box.seal(PLAIN, "name"), box.seal(PLAIN[::-1], "name")
     for cut in (6, 16, 17, 18, 30, len(one) - 16, len(one) - 1):
         assert box.open(one[:cut] + other[cut:], "name") is None
 
 
 def test_random_bytes_are_refused(box):
-    """Random bytes, also behind a right version and key id, open to nothing."""
+    """Random bytes cannot be opened, even after a right version and key id."""
     for length in range(200):
         noise = random.Random(f"noise {length}").randbytes(length)
         assert box.open(noise, "name") is None, length
@@ -130,21 +130,23 @@ def test_random_bytes_are_refused(box):
 
 @pytest.mark.parametrize("other", ["", "Name", "name ", "name\x00", "nam", "\x00name"])
 def test_value_under_another_name_is_refused(box, other):
-    """A value moved to another record's name opens to nothing."""
+    """A value that is moved to another record's name cannot be opened."""
     assert box.open(box.seal(PLAIN, "name"), other) is None
 
 
 @pytest.mark.parametrize("opens", PURPOSES, ids=repr)
 @pytest.mark.parametrize("seals", PURPOSES, ids=repr)
 def test_value_of_another_purpose_is_refused(seals, opens):
-    """A value sealed for one purpose opens for no other, of all pairs."""
+    """A value sealed for one purpose cannot be opened for any other."""
     sealed = a_box(purpose=seals).seal(PLAIN, "name")
     opened = a_box(purpose=opens).open(sealed, "name")
     assert opened == (PLAIN if seals == opens else None)
 
 
 def test_purpose_and_name_do_not_run_together():
-    """A purpose and a name that read the same together are not the same."""
+    """A purpose and a name are separated: moving a letter from one to the other
+    matters.
+    """
     sealed = a_box(purpose="ab").seal(PLAIN, "c")
     assert a_box(purpose="a").open(sealed, "bc") is None
 
@@ -160,20 +162,20 @@ def test_value_of_another_app_is_refused():
 
 @pytest.mark.parametrize("key", [OLD, MIDDLE, NEW], ids=["oldest", "middle", "newest"])
 def test_every_listed_key_opens(key):
-    """A value of any listed key opens, the oldest too."""
+    """A value of any listed key can be opened, even of the oldest."""
     sealed = a_box(key).seal(PLAIN, "name")
     assert a_box(NEW, MIDDLE, OLD).open(sealed, "name") == PLAIN
 
 
 def test_newest_key_seals():
-    """A new value opens with the newest key alone, and with no other alone."""
+    """A new value can be opened only with the newest key."""
     sealed = a_box(NEW, MIDDLE, OLD).seal(PLAIN, "name")
     opened = [a_box(key).open(sealed, "name") for key in (NEW, MIDDLE, OLD)]
     assert opened == [PLAIN, None, None]
 
 
 def test_removed_key_ends_its_values():
-    """A value whose key was taken off the list quietly opens to nothing."""
+    """A value whose key was removed from the list gives None, without an error."""
     sealed = a_box(OLD).seal(PLAIN, "name")
     assert a_box(NEW, MIDDLE).open(sealed, "name") is None
 
@@ -182,13 +184,13 @@ def test_removed_key_ends_its_values():
 
 
 def test_nonces_are_distinct(box):
-    """Ten thousand values have ten thousand nonces, whatever they hold."""
+    """Ten thousand values have ten thousand different nonces."""
     nonces = {box.seal(b"", "name")[5:17] for _ in range(10_000)}
     assert len(nonces) == 10_000
 
 
 def test_equal_values_are_sealed_differently(box):
-    """Two sealed values do not show that they hold the same."""
+    """Equal values have different sealed forms."""
     assert box.seal(PLAIN, "name")[17:] != box.seal(PLAIN, "name")[17:]
 
 
@@ -211,14 +213,14 @@ def test_each_purpose_app_and_secret_has_its_own_key():
 
 
 def test_key_id_tells_nothing_of_the_key(box):
-    """The id in the open is no part of the key that seals."""
+    """The visible key id is not a part of the sealing key."""
     key_id = box.seal(PLAIN, "name")[1:5]
     assert key_id not in derive(NEW, CLIENT_KEY, "grant")
     assert key_id != derive(NEW, CLIENT_KEY, "grant", 4)
 
 
 def test_box_shows_no_key(box):
-    """The repr of a box holds no key."""
+    """The repr of a box shows no key."""
     shown = repr(box) + str(box)
     assert NEW not in shown
     assert repr(derive(NEW, CLIENT_KEY, "grant"))[2:-1] not in shown

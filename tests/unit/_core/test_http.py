@@ -1,4 +1,4 @@
-"""HTTP without ASGI and WSGI: headers, queries, responses, cookies."""
+"""HTTP independent of ASGI and WSGI: headers, queries, responses, cookies."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def test_missing_header_is_none():
 
 
 def test_single_header_is_trimmed():
-    """Spaces and tabs around a value are no part of it."""
+    """Spaces and tabs around a value are removed."""
     assert a_request(("origin", " \tx\t ")).one(b"origin") == b"x"
 
 
 def test_doubled_header_has_no_value():
-    """A header sent twice has no value we could trust, even if both agree."""
+    """A header that is sent twice has no value, even if both are equal."""
     request = a_request(("origin", "x"), ("origin", "x"))
     assert request.one(b"origin") == b""
     assert request.all(b"origin") == [b"x", b"x"]
@@ -80,7 +80,7 @@ def test_doubled_header_has_no_value():
     ],
 )
 def test_query_is_decoded_once(query, values):
-    """Pairs end at an ampersand only, and names and values are decoded once."""
+    """Pairs are separated by ampersands only, and names and values are decoded once."""
     assert read_query(query, ["state", "code"]) == values
 
 
@@ -88,7 +88,7 @@ def test_query_is_decoded_once(query, values):
     "query", [b"&", b"&&&&", b"=", b"&=&=", b"?", b"#", b";;;", b"%", b"&%&", b"+"]
 )
 def test_separators_alone_are_nothing(query):
-    """A query of separators holds nothing, and raises nothing."""
+    """A query that consists of separators is empty, and raises nothing."""
     assert read_query(query, ["state"]) == {}
 
 
@@ -105,7 +105,7 @@ def test_separators_alone_are_nothing(query):
     ],
 )
 def test_repeated_key_of_ours_is_refused(query):
-    """A key of ours that comes twice, however it is spelled, is refused."""
+    """A repeated key of ours is refused, however it is encoded."""
     with pytest.raises(BadQuery):
         read_query(query, ["state"])
 
@@ -127,7 +127,7 @@ def test_longest_query_is_read():
 
 
 def test_longest_value_is_read_and_a_longer_one_refused():
-    """A value of ours has 8,192 bytes at most, which holds any address encoded."""
+    """A value of ours has at most 8,192 bytes, enough for any encoded address."""
     value = "x" * 8192
     assert read_query(f"state={value}".encode(), ["state"]) == {"state": value}
     with pytest.raises(BadQuery):
@@ -135,7 +135,7 @@ def test_longest_value_is_read_and_a_longer_one_refused():
 
 
 def test_most_pairs_are_read_and_more_refused():
-    """A query has 256 pairs at most; empty ones at its end are none."""
+    """A query has at most 256 pairs; empty ones at its end do not count."""
     query = b"a=b&" * 255 + b"state=c"
     assert read_query(query, ["state"]) == {"state": "c"}
     assert read_query(query + b"&" * 60_000, ["state"]) == {"state": "c"}
@@ -144,7 +144,7 @@ def test_most_pairs_are_read_and_more_refused():
 
 
 def test_longer_query_is_refused():
-    """A query above the limit is refused unread."""
+    """A query above the limit is refused without reading it."""
     with pytest.raises(BadQuery):
         read_query(b"x" * (QUERY_LIMIT + 1), ["state"])
 
@@ -154,7 +154,7 @@ def test_longer_query_is_refused():
 )
 @pytest.mark.parametrize("before", [b"", b"state=", b"x=", b"&state="])
 def test_query_takes_no_longer_beyond_its_bounds(unit, before):
-    """The longest query of any shape costs what one of 4 kB does."""
+    """The longest query of any shape costs no more than one of 4 kB."""
     query = (before + unit * QUERY_LIMIT)[:QUERY_LIMIT]
 
     def read(part):
@@ -165,7 +165,7 @@ def test_query_takes_no_longer_beyond_its_bounds(unit, before):
 
 
 def test_query_far_too_long_takes_no_time():
-    """Megabytes of query are refused before they are read."""
+    """A query of megabytes is refused before it is read."""
     query = b"%41" * 5_000_000
 
     def read(part):
@@ -179,7 +179,7 @@ def test_query_far_too_long_takes_no_time():
 
 
 def test_response_keeps_its_parts():
-    """A harmless response is taken as it is."""
+    """A harmless response is not changed."""
     response = Response(200, (("content-type", "text/plain"),), b"x")
     assert (response.status, response.headers, response.body) == (
         200,
@@ -190,7 +190,9 @@ def test_response_keeps_its_parts():
 
 @pytest.mark.parametrize("place", ["x{}y", "{}", "x{}", "{}y"])
 def test_response_refuses_controls(place):
-    """A control or a character that is not ASCII in a header's value is refused."""
+    """A header's value with a control character or a character outside of ASCII is
+    refused.
+    """
     for char in (*C0, "\x7f", "\x85", "\xff", "ü", "\u2028"):
         with pytest.raises(ValueError, match="not a header"):
             Response(200, (("x-test", place.format(char)),))
@@ -215,13 +217,13 @@ def test_response_refuses_controls(place):
     ],
 )
 def test_response_refuses_names(name):
-    """A header name that is no token is refused."""
+    """A header name that is not a token is refused."""
     with pytest.raises(ValueError, match="not a header"):
         Response(200, ((name, "x"),))
 
 
 def test_refused_header_is_not_repeated():
-    """The error names the header, and never shows its value."""
+    """The error names the header, without its value."""
     with pytest.raises(ValueError, match="location") as refused:
         Response(303, (("location", "SECRET\r\n"),))
     assert "SECRET" not in str(refused.value)
@@ -233,7 +235,9 @@ def a_cookie(**changes):
 
 
 def test_cookie_has_every_attribute():
-    """A cookie is for this host, all paths, no script, and no foreign site's form."""
+    """A cookie is limited to this host, hidden from scripts, and not sent with other
+    sites' forms.
+    """
     assert a_cookie().header() == (
         "set-cookie",
         "__Host-tiktok=abc; Max-Age=60; Path=/; HttpOnly; SameSite=Lax; Secure",
@@ -246,12 +250,14 @@ def test_cookie_has_no_domain():
 
 
 def test_cookie_on_loopback_lacks_only_secure():
-    """Over plain http on loopback a cookie is the same, less Secure."""
+    """Over plain http on loopback a cookie has the same attributes, except Secure."""
     assert a_cookie(secure=False).header()[1] + "; Secure" == a_cookie().header()[1]
 
 
 def test_cookie_is_deleted_with_the_attributes_it_was_set_with():
-    """An empty value of no age deletes, and says the same of host, path and site."""
+    """A deleting cookie has an empty value, Max-Age=0, and the other attributes
+    unchanged.
+    """
     assert a_cookie(value="", max_age=0).header()[1] == (
         "__Host-tiktok=; Max-Age=0; Path=/; HttpOnly; SameSite=Lax; Secure"
     )
@@ -279,7 +285,7 @@ def test_cookie_needs_a_name():
 
 
 def test_largest_cookie_is_taken_and_a_larger_one_refused():
-    """Name and value together fill the limit, and never pass it."""
+    """Name and value together may reach the limit, and not exceed it."""
     name = "n" * 10
     a_cookie(name=name, value="v" * (COOKIE_LIMIT - 10)).header()
     with pytest.raises(ValueError, match="not a cookie"):
@@ -287,7 +293,7 @@ def test_largest_cookie_is_taken_and_a_larger_one_refused():
 
 
 def test_refused_cookie_is_not_repeated():
-    """The error names the cookie, and never shows its value."""
+    """The error names the cookie, without its value."""
     with pytest.raises(ValueError, match="tiktok") as refused:
         a_cookie(value="SECRET\r\n").header()
     assert "SECRET" not in str(refused.value)

@@ -1,7 +1,7 @@
-"""Where a login may return to, judged by what a browser's URL parser makes of it.
+"""The targets to which a login may return, checked with a browser's URL parser.
 
-The judge is ada, the URL parser of the WHATWG's standard that browsers and runtimes
-use: a target is good if, against the callback's own address, it stays on the site.
+The parser is ada, an implementation of the WHATWG's URL standard, as browsers use: a
+target is good if, resolved against the callback's address, it stays on the site.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tiktok_oauth_middleware._core.return_to import (
 from ...support.growth import is_linear
 from ...support.redirect_targets import BY_HAND, GOOD, HARMLESS, REFUSED
 
-# Has no wheel for PyPy, nor yet for the newest Python.
+# There is no wheel for PyPy, and none yet for the newest Python.
 ada_url = pytest.importorskip("ada_url", reason="ada_url is not installed")
 
 ORIGIN = "https://app.example.com"
@@ -39,7 +39,9 @@ def lands(location):
 
 
 def assert_stays(location):
-    """Check an emitted Location: sendable, this site, and the path that was checked."""
+    """Check an emitted Location: it can be sent, stays on this site, and has the
+    checked path.
+    """
     Response(303, (("location", location),))
     assert location.isascii()
     assert not set(location) & {chr(n) for n in (*range(0x21), 0x5C, 0x7F)}
@@ -47,27 +49,29 @@ def assert_stays(location):
     assert url.origin == ORIGIN
     assert not url.username
     assert not url.password
-    # A browser writes an apostrophe in a query as %27; else it repairs nothing.
+    # A browser writes an apostrophe in a query as %27, and changes nothing else.
     assert url.href.replace("%27", "'") == (ORIGIN + location).replace("%27", "'")
     assert url.pathname not in OWN
 
 
 LEAVING = [
     *BY_HAND,
-    # an own path that has to be encoded
+    # one of the middleware's paths that has to be encoded
     "/a ü",
     "/a%20%c3%bc",
 ]
 
 
 def test_corpus_is_refused():
-    """Two thousand targets built from parts are refused, every one."""
+    """All of two thousand targets built from parts are refused."""
     assert len(REFUSED) > 2000
     assert [value for value in REFUSED if safe_return_to(value, OWN) is not None] == []
 
 
 def test_corpus_in_a_query_lands_at_the_usual_place():
-    """Each of them as ``next`` leads to the usual place, encoded once or twice."""
+    """Each of these targets as ``next``, encoded once or twice, leads to the default
+    page.
+    """
     for value in REFUSED:
         once = quote_from_bytes(value.encode("utf-8", "surrogatepass"), safe="")
         twice = quote(once, safe="")
@@ -76,7 +80,7 @@ def test_corpus_in_a_query_lands_at_the_usual_place():
 
 
 def test_corpus_stays_however_it_is_written():
-    """Each of them sent raw, or below a slash of its own, stays on the site."""
+    """Each of these targets, sent raw or after a slash, stays on the site."""
     for value in REFUSED:
         raw = value.encode("utf-8", "surrogatepass")
         again = quote_from_bytes(raw, safe="/:@?#").encode()
@@ -85,7 +89,7 @@ def test_corpus_stays_however_it_is_written():
 
 
 def test_corpus_would_leave():
-    """As it stands, every other target of the corpus leaves the site or is no URL."""
+    """Without the check, half of these targets leave the site or are not URLs."""
     left = [value for value in REFUSED if not _is_ours(value)]
     assert len(left) > 1000
 
@@ -120,7 +124,9 @@ def test_payload_is_refused(value):
 
 @pytest.mark.parametrize("value", LEAVING, ids=ascii)
 def test_encoded_payload_stays(value):
-    """A payload encoded once more is refused, or is a harmless path of this site."""
+    """A payload that is encoded once more is refused, or is a harmless path of this
+    site.
+    """
     raw = value.encode("utf-8", "surrogatepass")
     for again in (quote_from_bytes(raw, safe=""), quote_from_bytes(raw, safe="/")):
         for target in (safe_return_to(again, OWN), safe_return_to("/" + again, OWN)):
@@ -130,7 +136,9 @@ def test_encoded_payload_stays(value):
 
 @pytest.mark.parametrize("value", LEAVING, ids=ascii)
 def test_payload_in_a_query_stays(value):
-    """A payload as ``next`` lands at the usual place, raw, encoded, and once more."""
+    """A payload as ``next``, raw or encoded once or twice, leads to the default
+    page.
+    """
     raw = value.encode("utf-8", "surrogatepass")
     once = quote_from_bytes(raw, safe="").encode()
     assert return_to_of(b"next=" + once, USUAL, OWN) == USUAL
@@ -140,7 +148,7 @@ def test_payload_in_a_query_stays(value):
 
 @pytest.mark.parametrize("third", ["", "/", "\\", "\t/", "@", ":"], ids=repr)
 def test_slashes_of_every_kind_stay(third):
-    """However slashes are written and mixed, nothing that passes leaves the site."""
+    """No accepted mixture of slashes leaves the site."""
     for first, second in itertools.product(SLASHES, SLASHES):
         for start in (first, "/" + first):
             target = safe_return_to(f"{start}{second}{third}evil.example/x", OWN)
@@ -220,20 +228,20 @@ KEPT = [
 
 @pytest.mark.parametrize("value", KEPT)
 def test_good_target_lands_exactly(value):
-    """A harmless target passes as it is and is what the browser opens."""
+    """A harmless target is accepted unchanged, and the browser opens exactly that."""
     assert safe_return_to(value, OWN) == value
     assert_stays(value)
 
 
 @pytest.mark.parametrize("targets", [HARMLESS, GOOD], ids=["harmless", "good"])
 def test_corpus_of_good_targets_lands_exactly(targets):
-    """Harmless targets are kept, also those that look like an attack."""
+    """Harmless targets are accepted, even those that resemble an attack."""
     assert len(GOOD) > 1500
     for value in targets:
         location = safe_return_to(value, OWN)
         assert location is not None, value
         assert_stays(location)
-        # The same place that the browser would make of it by itself.
+        # The address that the browser itself resolves the target to.
         there, given = lands(location), lands(value)
         for part in ("pathname", "search", "hash"):
             opened, asked = getattr(there, part), getattr(given, part)
@@ -254,25 +262,27 @@ def test_corpus_of_good_targets_lands_exactly(targets):
     ],
 )
 def test_other_text_is_encoded(value, target):
-    """Text that no header may hold is percent-encoded, and lands as that."""
+    """Characters that headers may not contain are percent-encoded, and the browser
+    opens that address.
+    """
     assert safe_return_to(value, OWN) == target
     assert_stays(target)
 
 
 def test_safe_return_to_is_safe_again():
-    """A target that passed once passes again unchanged."""
+    """An accepted target is accepted again, unchanged."""
     for value in (*KEPT, *GOOD, *HARMLESS, "/ü", '/a "b"'):
         once = safe_return_to(value)
         assert safe_return_to(once) == once
 
 
 def test_own_path_is_refused_only_where_it_is_own():
-    """A path is a login's own only if the caller says so."""
+    """A path is refused as the middleware's own only if the caller passes it."""
     assert safe_return_to("/auth/tiktok/login") == "/auth/tiktok/login"
 
 
 def test_longest_target_passes_and_a_longer_one_does_not():
-    """A target may have 2048 bytes once it is encoded."""
+    """A target may have at most 2048 bytes when it is encoded."""
     assert LONGEST == 2048
     assert safe_return_to("/" + "x" * (LONGEST - 1))
     assert safe_return_to("/" + "x" * LONGEST) is None
@@ -282,7 +292,7 @@ def test_longest_target_passes_and_a_longer_one_does_not():
 
 @pytest.mark.parametrize("unit", ["/", "/.", "%", "%2e", "\\", "?", "#", "ü", "/a"])
 def test_target_is_judged_in_linear_time(unit):
-    """A huge target is refused, and the work grows linearly with its length."""
+    """A huge target is refused, in time that grows linearly with its length."""
     assert safe_return_to("/a" + unit * 1_000_000) is None
     assert is_linear(safe_return_to, "/a" + unit * 1_000_000)
 
@@ -310,7 +320,7 @@ def test_target_is_judged_in_linear_time(unit):
     ],
 )
 def test_next_is_decoded_once(query, target):
-    """The target is taken from ``next``, decoded once and never again."""
+    """The target is read from ``next`` and decoded exactly once."""
     assert return_to_of(query, USUAL, OWN) == target
 
 
@@ -328,7 +338,7 @@ def test_next_is_decoded_once(query, target):
     ids=lambda q: repr(q)[:30],
 )
 def test_next_that_is_not_one_text_is_refused(query):
-    """Sent twice, or no text, ``next`` leads to the usual place."""
+    """A ``next`` that is sent twice or is not a text leads to the default page."""
     assert return_to_of(query, USUAL, OWN) == USUAL
 
 
@@ -343,21 +353,21 @@ def test_bad_target_raises_nothing(value):
 
 
 def test_refusal_is_one_short_line_of_log(caplog):
-    """A refused value is logged once, escaped and cut."""
+    """A refused value is logged once, escaped and shortened."""
     with caplog.at_level(logging.INFO, logger="tiktok_oauth_middleware"):
         return_to_of(b"next=//evil%0d%0aINFO%20x%E2%80%AE" + b"y" * 500, USUAL, OWN)
     [record] = caplog.records
     assert record.levelno == logging.INFO
     message = record.getMessage()
     assert "//evil\\u000d\\u000aINFO x\\u202e" in message
-    assert message.isascii() is False  # the sign of the cut
+    assert message.isascii() is False  # the ellipsis of the shortened text
     assert len(message) < 230
     assert len(message.splitlines()) == 1
 
 
 @pytest.mark.parametrize("query", [b"", b"next=/x", b"x=//evil"])
 def test_nothing_refused_is_nothing_logged(query, caplog):
-    """A good target, or none, leaves no line in the log."""
+    """A good or missing target is not logged."""
     with caplog.at_level(logging.DEBUG, logger="tiktok_oauth_middleware"):
         return_to_of(query, USUAL, OWN)
     assert not caplog.records

@@ -1,4 +1,4 @@
-"""Connections: the record decides, and a user's row lists no less than there is."""
+"""Connections: the account's record decides, and the user's row lists all accounts."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ NOW = int(START)
 
 
 class Breaking(MemoryStore):
-    """Fails from a given write on, before or after the write is done; counts them."""
+    """A store that fails from a given write on, before or after completing it."""
 
     writes = 0
-    #: Which write fails first; 0 for none.
+    #: The number of the first write that fails; 0 for none.
     broken_from = 0
-    #: Whether that first failing write is done all the same.
+    #: Whether that write is completed nevertheless.
     is_done = False
 
     def compare_and_set(self, key, old, new, ttl):
@@ -70,7 +70,7 @@ class Site:
         return record_id(self.settings.client_key, open_id)
 
     def connect(self, user_id, open_id, token="act.1", service=None, life=86400):
-        """Connect with a token that was issued now; return how that ended."""
+        """Connect with a token that was issued now; return the result."""
         now = int(self.clock())
 
         def make(known):
@@ -118,7 +118,7 @@ def test_several_accounts(site, clock):
 
 
 def test_connected_again(site, clock):
-    """Connecting once more renews the tokens, and keeps the time of the connection."""
+    """Connecting again renews the tokens, and keeps the time of the connection."""
     site.connect("user 1", "a")
     clock.advance(1000)
     assert site.connect("user 1", "a", "act.2") == "renewed"
@@ -128,7 +128,7 @@ def test_connected_again(site, clock):
 
 
 def test_taken(site, clock):
-    """Another user's account stays theirs, and gets the tokens that TikTok issued."""
+    """Another user's account stays that user's, and its record gets the new tokens."""
     site.connect("user 1", "a")
     clock.advance(1000)
     assert site.connect("user 2", "a", "act.2") == "taken"
@@ -155,7 +155,7 @@ def durable(request, tmp_path, clock):
 
 
 def test_durable_stores(clock, durable):
-    """Every store keeps the rows, and their end, as memory does."""
+    """Every store keeps the rows and their expiry like MemoryStore."""
     site = Site(clock, durable)
     for name in ("a", "b"):
         assert site.connect("user 1", name) == "connected"
@@ -179,7 +179,9 @@ def test_user_ids_are_compared_exactly(site):
 
 
 def test_full(site, clock):
-    """A user with the most accounts connects no further one, but renews theirs."""
+    """A user with the maximum of accounts cannot connect another one, but can renew
+    those.
+    """
     for number in range(MOST_ACCOUNTS):
         assert site.connect("user 1", f"a{number}") == "connected"
     assert site.connect("user 1", "further") == "full"
@@ -211,7 +213,9 @@ def test_forgotten_account_leaves_no_row(site):
 
 
 def test_row_shows_no_user_id(site):
-    """Neither a row's key nor its value shows the user's id, or a plain hash of it."""
+    """Neither a row's key nor its value contains the user's id or an unkeyed hash of
+    it.
+    """
     site.connect("4711", "a")
     [key] = site.rows()
     sealed = site.store.get(key)
@@ -226,7 +230,9 @@ def test_row_shows_no_user_id(site):
 @pytest.mark.parametrize("is_done", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("write", [1, 2, 3])
 def test_crash(clock, write, is_done):
-    """Wherever a process dies, the account is connected and listed, or neither."""
+    """If a process dies at any write, the account is both connected and listed, or
+    neither.
+    """
     site = Site(clock)
     site.connect("user 1", "other")
     site.store.broken_from, site.store.is_done = site.store.writes + write, is_done
@@ -249,7 +255,7 @@ def test_crash(clock, write, is_done):
 
 
 def test_entry_of_a_connection_that_is_being_made(site, clock):
-    """A reader that finds no record yet leaves a young entry, and removes an old one."""
+    """An entry without a record is kept while it is new, and removed later."""
     connections = site.service.connections
     run(connections._list("user 1", site.record_id("a")))
     assert site.accounts("user 1") == []
@@ -260,7 +266,9 @@ def test_entry_of_a_connection_that_is_being_made(site, clock):
 
 
 def test_entry_of_anothers_account(site):
-    """A row that lists another user's account, after a crash, does not make it theirs."""
+    """A row that lists another user's account after a crash does not connect that
+    account.
+    """
     run(site.service.connections._list("user 1", site.record_id("a")))
     site.connect("user 2", "a")
     assert site.accounts("user 1") == []
@@ -268,7 +276,7 @@ def test_entry_of_anothers_account(site):
 
 
 def test_reader_that_judged_before(site, clock):
-    """A correction that was judged before a connection was made does not undo it."""
+    """A correction that was decided before a connection was made does not undo it."""
     connections = site.service.connections
     run(connections._list("user 1", site.record_id("a")))
     clock.advance(1000)
@@ -287,7 +295,7 @@ class TestRotation:
         return site.another(secret_keys=[newest, *site.settings.secret_keys])
 
     def test_read(self, site, rotated):
-        """A row under an older key is found, and taken over."""
+        """A row under an older key is found, and moved to the newest key."""
         site.connect("user 1", "a")
         before = site.rows()
         assert site.accounts("user 1", rotated) == ["a"]
@@ -310,7 +318,9 @@ class TestRotation:
         assert site.accounts("user 1", later) == ["a"]
 
     def test_unreadable_record(self, site, rotated, clock):
-        """A record that another worker sealed with a newer key stays listed."""
+        """An account whose record another worker sealed with a newer key stays
+        listed.
+        """
         site.connect("user 1", "a")
         stored = run(rotated.records.load(site.record_id("a")))
         run(rotated.records.replace(stored, stored.record))
@@ -321,7 +331,7 @@ class TestRotation:
 
 
 def test_row_is_rewritten_before_it_expires(site, clock):
-    """Refreshes keep a row as long as the records that are in it."""
+    """Refreshes keep a row alive as long as the records of its accounts."""
     site.connect("user 1", "a")
     for _ in range(20):
         clock.advance(40 * 86400)
@@ -331,7 +341,7 @@ def test_row_is_rewritten_before_it_expires(site, clock):
 
 
 def test_recent_entry_costs_no_write(site, clock):
-    """A refresh reads the row of a connected account, and seldom writes it."""
+    """A refresh reads the row of a connected account, but seldom writes it."""
     site.connect("user 1", "a")
     before = site.store.writes
     clock.advance(86400)

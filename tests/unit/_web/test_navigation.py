@@ -1,4 +1,4 @@
-"""A request's sender by its headers: a page of this site, a navigation, a preflight."""
+"""Recognizing requests by headers: a page of this site, a navigation, a preflight."""
 
 from __future__ import annotations
 
@@ -76,11 +76,11 @@ REFERERS = {
 
 
 def test_headers_of_the_sender_must_agree():
-    """Every header about the sender must name our origin, and one must be there."""
+    """Every header about the sender must name our origin, and there must be one."""
     for site, origin, referer in itertools.product(SITES, ORIGINS, REFERERS):
         sent = [("sec-fetch-site", site), ("origin", origin), ("referer", referer)]
-        # A page with Referrer-Policy: no-referrer hides its origin, and Sec-Fetch-Site,
-        # which no page can set, says that it is ours.
+        # A page with Referrer-Policy: no-referrer hides its origin; Sec-Fetch-Site,
+        # which no page can set, still shows that the page is ours.
         hidden = origin == "null" and site == "same-origin"
         sender = True if hidden else ORIGINS[origin]
         verdicts = {SITES[site], sender, REFERERS[referer]} - {None}
@@ -94,14 +94,14 @@ def test_headers_of_the_sender_must_agree():
     [("sec-fetch-site", "same-origin"), ("origin", OURS), ("referer", OURS + "/")],
 )
 def test_doubled_header_is_refused(name, value):
-    """A header about the sender that comes twice is refused, though both agree."""
+    """A repeated header about the sender is refused, even if both values agree."""
     assert is_same_origin(a_request((name, value)), OURS)
     assert not is_same_origin(a_request((name, value), (name, value)), OURS)
 
 
 @pytest.mark.parametrize("mode", ["cors", "no-cors", "navigate"])
 def test_fetch_mode_is_no_proof(mode):
-    """Sec-Fetch-Mode says how a request is made and not by whom."""
+    """Sec-Fetch-Mode does not prove the sender."""
     assert not is_same_origin(a_request(("sec-fetch-mode", mode)), OURS)
 
 
@@ -110,12 +110,12 @@ def test_fetch_mode_is_no_proof(mode):
     ["host", "x-forwarded-host", "x-forwarded-proto", "forwarded", "x-original-url"],
 )
 def test_forwarded_headers_are_no_proof(name):
-    """A header that names another host is no header about the sender."""
+    """A header with a forwarded host does not prove the sender."""
     assert not is_same_origin(a_request((name, "app.example.com")), OURS)
 
 
 def test_port_of_our_origin_counts():
-    """An origin with a port of its own agrees with itself only."""
+    """An origin with a port matches only the same port."""
     ours = "http://127.0.0.1:8000"
     assert is_same_origin(a_request(("origin", ours)), ours)
     assert not is_same_origin(a_request(("origin", "http://127.0.0.1")), ours)
@@ -181,7 +181,7 @@ NAVIGATIONS = [
 
 @pytest.mark.parametrize(("verdict", "headers"), NAVIGATIONS, ids=repr)
 def test_navigation_is_a_browser_opening_a_page(verdict, headers):
-    """A request that asks for a page in a window is a navigation; others are not."""
+    """Only a request for a page in a window is a navigation."""
     assert is_page_visit(a_request(*headers)) is verdict
 
 
@@ -194,7 +194,7 @@ def test_other_methods_are_no_page_visit(method):
 
 
 def test_websocket_is_no_page_visit():
-    """A WebSocket handshake cannot be sent to log in."""
+    """A WebSocket handshake is never redirected to a login."""
     assert not is_page_visit(a_request(NAMED, is_websocket=True))
 
 
@@ -203,13 +203,13 @@ def test_websocket_is_no_page_visit():
     [("GET", True), ("HEAD", True), ("POST", True), ("PUT", False), ("OPTIONS", False)],
 )
 def test_form_is_a_page_visit(method, verdict):
-    """A form's answer is shown to a person too; no form sends other methods."""
+    """A form's POST also counts as a page visit; methods that no form sends do not."""
     assert is_page_visit(a_request(NAMED, method=method)) is verdict
 
 
 @pytest.mark.parametrize(("verdict", "headers"), NAVIGATIONS, ids=repr)
 def test_form_is_known_by_what_a_navigation_is(verdict, headers):
-    """The same headers distinguish a posting script from a form."""
+    """The headers of a navigation distinguish a form from a script that posts."""
     assert is_page_visit(a_request(*headers, method="POST")) is verdict
 
 
@@ -231,7 +231,7 @@ ASKS = [("origin", "https://other.example"), ("access-control-request-method", "
     ],
 )
 def test_preflight_says_who_asks_and_for_what(verdict, method, headers):
-    """A CORS preflight is OPTIONS with one Origin and one method asked for."""
+    """A CORS preflight is OPTIONS with one Origin and one requested method."""
     assert is_preflight(a_request(*headers, method=method)) is verdict
 
 
@@ -250,7 +250,7 @@ def test_preflight_says_who_asks_and_for_what(verdict, method, headers):
     ],
 )
 def test_page_that_a_form_stands_on(referer, path):
-    """Only a page of our own origin is one to lead back to."""
+    """Only a page of our origin is used as the page of a form."""
     sent = [] if referer is None else [("referer", referer)]
     assert referring_path(a_request(*sent), OURS) == path
 
@@ -273,7 +273,7 @@ HEADERS_OF_NONSENSE = {
     [(name, unit) for name, units in HEADERS_OF_NONSENSE.items() for unit in units],
 )
 def test_long_header_takes_no_longer(name, unit):
-    """A megabyte of any header costs what 64 kB of it do: it is not read."""
+    """A header of a megabyte costs no more than one of 64 kB, since it is not read."""
 
     def read(value):
         request = a_request(method="POST")
@@ -296,12 +296,12 @@ def test_framework_decides_the_language():
 
 @pytest.mark.parametrize("dest", ["image", "iframe", "script", "empty", "", "Document"])
 def test_only_a_document_is_one(dest):
-    """A fetch for a place inside a page is no document."""
+    """A request for something inside a page does not count as one for a document."""
     assert not is_document(a_request(("sec-fetch-dest", dest)))
 
 
 def test_document_or_silence_is_one():
-    """A client that says document, or nothing, may begin a login."""
+    """A request for a document, or without that header, may begin a login."""
     assert is_document(a_request(("sec-fetch-dest", "document")))
     assert is_document(a_request())
 
@@ -326,7 +326,7 @@ def test_document_or_silence_is_one():
     ],
 )
 def test_prefetch_is_known_by_any_header(header):
-    """Each header by which browsers announce a prefetch is understood."""
+    """Every header with which browsers announce a prefetch is recognized."""
     assert is_prefetch(a_request(header))
 
 
@@ -337,7 +337,7 @@ def test_one_of_two_purposes_is_enough():
 
 @pytest.mark.parametrize("header", [("purpose", ""), ("y-purpose", "prefetch")])
 def test_other_requests_are_no_prefetch(header):
-    """A request without one of those words in one of those headers is no prefetch."""
+    """A request with other values, or other headers, does not count as a prefetch."""
     assert not is_prefetch(a_request(header))
 
 
@@ -365,7 +365,7 @@ SAME_HOSTS = [
     ("https://app.example.com", "app.example.com:443"),
     ("https://app.example.com:8443", "app.example.com:8443"),
     ("http://127.0.0.1:8000", "127.0.0.1:8000"),
-    # What a proxy or a test client puts there: the browser is elsewhere.
+    # Set by a proxy or a test client: not the host in the browser.
     ("https://app.example.com", "127.0.0.1:8000"),
     ("https://app.example.com", "localhost"),
     ("https://app.example.com", "10.1.2.3:8000"),
@@ -386,18 +386,22 @@ SAME_HOSTS = [
 
 @pytest.mark.parametrize(("origin", "host"), OTHER_HOSTS)
 def test_other_host(origin, host):
-    """A host of the same kind that differs from the configured one is another."""
+    """A public host name that differs from the configured one counts as another
+    host.
+    """
     assert is_other_host(a_request(("host", host)), origin)
 
 
 @pytest.mark.parametrize(("origin", "host"), SAME_HOSTS)
 def test_no_other_host(origin, host):
-    """The configured host, one that a proxy put there, and no host are no other one."""
+    """The configured host, one set by a proxy, and a missing host do not count as
+    another host.
+    """
     assert not is_other_host(a_request(("host", host)), origin)
 
 
 def test_no_single_host():
-    """A request without a Host, or with two, names no other host."""
+    """A request without a Host, or with two, does not count as one to another host."""
     assert not is_other_host(a_request(), "https://app.example.com")
     twice = a_request(("host", "www.example.com"), ("host", "www.example.com"))
     assert not is_other_host(twice, "https://app.example.com")
