@@ -1,7 +1,7 @@
-"""What the whole run ends with: one line on what this machine lacks.
+"""Settings of the whole test run, and a last line on what this machine lacks.
 
-Where httpx2 is not installed, the tests' `httpx2` is httpx, its ancestor: Authlib,
-Starlette and the package have made their own choice by then.
+If httpx2 is not installed, the tests' `httpx2` is httpx, its predecessor: Authlib,
+Starlette and the package have chosen theirs before.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import pytest
 
 if find_spec("httpx2") is None:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # both say that httpx is on its way out
+        warnings.simplefilter("ignore")  # both announce the end of httpx
         for chooser in (
             "tiktok_oauth_middleware._oauth.client",
             "starlette.testclient",
@@ -31,13 +31,13 @@ if find_spec("httpx2") is None:
 
 _lacking: Counter[str] = Counter()
 
-#: What CI does not install: too heavy (`make apps`), no package of the system's, or no
-#: release that agrees with the other packages; and what a copy that is no
-#: checkout of git cannot have. All else that is skipped there fails.
+#: Skips that are allowed in CI: too heavy (`make apps`), no package of the system, no
+#: release compatible with the other packages, or not possible outside of a git
+#: checkout. Any other skip fails the run.
 _NOT_IN_CI = ("apps", "git", "starlette_caches", "valkey-server")
 
-#: Where tests share a server, a browser or a cluster, or start many processes and look
-#: at the clock: one process runs all of a module, or of modules of one name here.
+#: Tests that share a server, a browser or a cluster, or start many processes and
+#: measure time: one worker runs the whole module, or all modules under one name here.
 _GROUPS = {
     "tests/docs/test_site.py": "site",
     "tests/flows/test_processes.py": "crowds",
@@ -50,17 +50,18 @@ _GROUPS = {
     "tests/testing/test_pages.py": "stand-in",
 }
 _MODULES_AT_ONCE = ("tests/browser/", "tests/servers/")
-#: It starts each of twenty servers once.
+#: This module starts each of twenty servers once.
 _SERVERS = "tests/servers/test_servers.py"
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Keep coverage and dev mode to the processes that run tests, not to servers.
 
-    Of several processes it is the workers that do, which inherit both first.
+    With several processes, the workers run tests; they have inherited both settings by
+    then.
 
-    And let none of them read the system's certificates, which takes 20 ms for each
-    client: what the tests connect to is on this machine.
+    No process reads the system's certificates, which takes 20 ms for each client, since
+    tests connect only to this machine.
     """
     trusted = Path(__file__).parent / "tests/support/no_authority.pem"
     os.environ["SSL_CERT_FILE"] = str(trusted)
@@ -71,10 +72,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[None]:
-    """Keep what collection makes out of the garbage collector, while and after.
+    """Exclude the objects of test collection from garbage collection.
 
-    That is 700,000 objects, which live to the end: each full collection took 0.4 s, and
-    those during collection a third of its time.
+    There are 700,000, which live to the end: each full garbage collection took 0.4 s,
+    and those during test collection took a third of its time.
     """
     gc.disable()
     yield
@@ -85,11 +86,11 @@ def pytest_collection() -> Iterator[None]:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Hand out each test function with all of its parameters at once, or a group.
+    """Give each worker a test function with all of its parameters at once, or a group.
 
-    By the names of tests: pytest 9.2 has lost the field that xdist 3.8 writes its own
-    groups to. And forget what is done: xdist counts everything that it ever gave to a
-    process, anew after each test, which is 70,000,000 steps for 24,000 tests.
+    Groups are found by the names of tests, since pytest 9.2 lacks the field that xdist
+    3.8 writes its groups to. Finished tests are removed, since xdist counts all tests
+    of a worker again after each one, which takes 70,000,000 steps for 24,000 tests.
     """
     # xdist may not be installed.
     from xdist.scheduler import LoadGroupScheduling
@@ -98,7 +99,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
         def _split_scope(self, nodeid: str) -> str:
             module = nodeid.partition("::")[0]
             if module == _SERVERS:
-                # By the first word of their names: all of gunicorn's are one group.
+                # Grouped by the first word of their names, such as gunicorn.
                 return module + nodeid.partition("[")[2].partition("-")[0].rstrip("]")
             if module.startswith(_MODULES_AT_ONCE):
                 return module
@@ -126,12 +127,12 @@ def pytest_collectreport(report: pytest.CollectReport) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """In CI nothing else may be skipped; and what a worker measured is written now.
+    """In CI fail on any other skip; in a worker write the coverage now.
 
-    When it ends it has ten seconds, which are too few on a machine that is busy.
+    At its end a worker has only ten seconds, which is too short on a busy machine.
     """
-    # Hypothesis, if first imported by its summary, looks for a reference that the
-    # collector knows.
+    # If Hypothesis is first imported for its summary, it searches the collector's
+    # objects.
     if hasattr(gc, "freeze"):
         gc.unfreeze()
     if "PYTEST_XDIST_WORKER" in os.environ and "coverage" in sys.modules:
@@ -148,7 +149,7 @@ def _unexpected() -> list[str]:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Name what was skipped, in one line."""
+    """List the skipped tests in one line."""
     if _lacking:
         reasons = "; ".join(f"{why} ({n} tests)" for why, n in sorted(_lacking.items()))
         terminalreporter.write_line(f"Skipped on this machine: {reasons}")

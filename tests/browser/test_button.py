@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not instal
 ADDRESS = "https://app.example.com/page"
 LOOKS = ("black", "white", "outline")
 SCHEMES = ("light", "dark")
-#: A strict policy, as a careful site has it: no script, styles by nonce only.
+#: A strict content policy: no scripts, styles only with a nonce.
 POLICY = (
     "default-src 'none'; style-src 'nonce-cGFnZQ'; form-action 'self';"
     " base-uri 'none'; frame-ancestors 'none'"
@@ -27,7 +27,7 @@ PAGE = """<!doctype html><html lang="{lang}" dir="{dir}"><head><meta charset="ut
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Site</title><style nonce="cGFnZQ">{css}</style></head>
 <body><main><h1>{title}</h1>{buttons}</main></body></html>"""
-#: A site with colours for both schemes, and rules that other buttons suffer from.
+#: A site's styles, with both colour schemes and rules that affect other buttons.
 CSS = """
 html { color-scheme: light dark; font-size: 62.5% }
 body { margin: 1rem; font: 1.6rem sans-serif; background: #fff; color: #111 }
@@ -59,7 +59,9 @@ def page(*, posted=False, nonce="cGFnZQ", lang="en", css=CSS, **options):
 
 @pytest.fixture(scope="module")
 def tabs(chromium):
-    """Return tabs by the options of their windows; a new one takes longer than a page."""
+    """Return tabs by the options of their windows, to be reused, since opening one
+    takes long.
+    """
     opened = {}
     yield opened
     for tab in opened.values():
@@ -68,7 +70,7 @@ def tabs(chromium):
 
 @pytest.fixture
 def open_(chromium, tabs):
-    """Return a function that opens a page as a site with a strict policy sends it."""
+    """Return a function that opens a page with a strict policy."""
     complaints, used = [], set()
 
     def listen(message):
@@ -83,7 +85,7 @@ def open_(chromium, tabs):
             tab.on("console", listen)
             used.add(tab)
         tab.unroute_all()
-        tab.mouse.move(0, 0)  # off the buttons
+        tab.mouse.move(0, 0)  # away from the buttons
         headers = {"content-type": "text/html; charset=utf-8"}
         if policy:
             headers["content-security-policy"] = policy
@@ -123,13 +125,13 @@ def contrast(one, other):
 )
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_axe(open_, scheme, lang, posted):
-    """axe finds nothing on a page with the button, whose policy is strict."""
+    """axe finds no fault on a page with the button and a strict policy."""
     html = page(posted=posted, lang=lang)
     tab = open_(html, color_scheme=scheme, viewport={"width": 640, "height": 420})
     kind = "form" if posted else "link"
     shoot(tab, f"button-{kind}-{lang}-{scheme}", full_page=False)
     assert open_.complaints == []
-    # axe itself is a script, which the policy of the page forbids.
+    # axe is a script, which the page's policy forbids.
     free = open_(html, policy="", color_scheme=scheme)
     assert violations(free) == []
 
@@ -137,7 +139,9 @@ def test_axe(open_, scheme, lang, posted):
 @pytest.mark.parametrize("posted", [False, True], ids=["link", "form"])
 @pytest.mark.parametrize("width", [320, 1280])
 def test_size(open_, width, posted):
-    """A button is at least 44 px high, with a root font size of 10 px too, and fits."""
+    """A button fits the window and is at least 44 px high, even with a root font size
+    of 10 px.
+    """
     label = "Continue with TikTok, and come back to the page that you came from"
     for options in ({}, {"label": label}, {"label": "TikTok"}):
         html = page(posted=posted, **options)
@@ -152,7 +156,7 @@ def test_size(open_, width, posted):
 
 
 def test_larger_letters(open_):
-    """A larger font size of the reader makes the button larger."""
+    """A larger font size in the browser makes the button larger."""
     tab = open_(page(css="html { font-size: 32px }"))
     for element in buttons(tab):
         assert element.evaluate(BOX)[1] >= 88
@@ -161,7 +165,7 @@ def test_larger_letters(open_):
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("is_over", [False, True], ids=["rest", "hover"])
 def test_contrast(open_, scheme, is_over):
-    """Text has a contrast of 12:1 in every look, under the pointer too."""
+    """Text has a contrast of 12:1 in every look, also under the pointer."""
     tab = open_(page(), color_scheme=scheme)
     for element in buttons(tab):
         if is_over:
@@ -173,7 +177,7 @@ def test_contrast(open_, scheme, is_over):
 
 
 def test_site_rules_do_not_win(open_):
-    """A site's rules about links leave the button's words as they are."""
+    """A site's rules for links do not change the button's text."""
     tab = open_(page())
     for element in buttons(tab):
         element.hover()
@@ -212,7 +216,7 @@ def test_focus(open_, scheme, posted):
         assert ring[:2] == ["solid", "3px"]
         gap = ring[3].partition(")")[0] + ")"
         assert ring[3].endswith("0px 0px 0px 7px")
-        # One of the two colours stands out from any colour of the page.
+        # One of the two colours is visible on any colour of the page.
         assert contrast(ring[2], gap) >= 9
     kind = "form" if posted else "link"
     shoot(tab, f"button-focus-{kind}-{scheme}", full_page=False)

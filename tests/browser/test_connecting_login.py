@@ -1,7 +1,7 @@
 """Django users and a hostile page in Chromium: no account is connected without a click.
 
-Alice is signed in to Django with a password. Somebody is signed in to TikTok in her
-browser, and consented to this app before, so that TikTok answers without its page.
+Alice is signed in to Django with a password. A TikTok user is signed in at TikTok in
+her browser and consented to this app before, so that TikTok shows no page.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ ATTACKS = {
 
 
 class Hostile(BaseHTTPRequestHandler):
-    """Pages of another site; the query says what is on them."""
+    """Pages of another site, whose content the query chooses."""
 
     def do_GET(self):
         url = urlsplit(self.path)
@@ -88,7 +88,7 @@ def hostile() -> Iterator[int]:
 
 @pytest.fixture(scope="module", params=["wsgi", "asgi"])
 def site(request, tmp_path_factory) -> Iterator[str]:
-    """Return the address of the project, behind a server of WSGI or ASGI."""
+    """Return the address of the project, on a WSGI or an ASGI server."""
     origin = f"http://127.0.0.1:{free_port()}"
     port = origin.rpartition(":")[2]
     with StandIn(FakeTikTok()) as stand_in:
@@ -137,14 +137,14 @@ def wait_for(url, process):
 
 
 def alice(chromium, site):
-    """Return a page of Alice's browser, in which TikTok answers without its page."""
+    """Return a page of Alice's browser, in which TikTok shows no page."""
     page = chromium.new_context(base_url=site).new_page()
     page.goto(f"{LOGIN}?next=/login&choose_account=1")
     page.get_by_text("Demo creator").check()
     page.get_by_role("button", name="Continue").click()
     page.wait_for_url(f"{site}/login")
     for cookie in page.context.cookies(site):
-        # The consent stays, and no user has the account.
+        # The consent stays, but the account is not connected.
         if not cookie["value"].startswith("-000"):
             page.context.clear_cookies(name=cookie["name"])
     sign_in(page, "/admin/login/?next=/forget")
@@ -184,7 +184,7 @@ def attack(hostile, how, target, host="localhost"):
 
 
 def assert_asked(page, site):
-    """The question is shown, and nothing is connected without its button."""
+    """Assert that the question is shown and nothing is connected."""
     expect(page.get_by_role("heading", name=QUESTION)).to_be_visible()
     assert page.url.startswith(f"{site}{LOGIN}")
     page.goto("/accounts")
@@ -196,7 +196,7 @@ def assert_asked(page, site):
     ("site", "host"), [("wsgi", "localhost"), ("asgi", "127.0.0.1")], indirect=["site"]
 )
 def test_hostile_page(attacked, site, hostile, host):
-    """Another site, or another port of this one, leads to the question and no further."""
+    """A link of another site, or of another port, only leads to the question."""
     for how in ATTACKS:
         for path in (LOGIN, "/member", f"{LOGIN}?choose_account=1"):
             attacked.goto(attack(hostile, how, site + path, host))
@@ -213,7 +213,7 @@ def test_redirect_of_another_site(attacked, site, hostile):
 
 
 def test_typed_address(attacked, site):
-    """An address that is typed, or comes from an email, leads to the question too."""
+    """A typed address, or one from an email, also leads to the question."""
     attacked.goto(LOGIN)
     assert_asked(attacked, site)
     attacked.goto("/member")
@@ -269,10 +269,10 @@ def test_button(page, site, hostile):
 
 
 def test_other_account_silently(page, site, hostile):
-    """A user with an account gets no other by a silent answer of TikTok."""
+    """A login without TikTok's page does not give a user another account."""
     test_button(page, site, hostile)
     for cookie in page.context.cookies():
-        if cookie["value"].startswith("-000"):  # who is signed in at the stand-in
+        if cookie["value"].startswith("-000"):  # the user at the stand-in
             page.context.add_cookies([{**cookie, "value": FIRST}])
     page.goto(attack(hostile, "script", f"{site}{LOGIN}"))
     expect(page.get_by_role("heading", name=QUESTION)).to_be_visible()

@@ -1,9 +1,9 @@
-"""Journeys of a person in a browser, written once for Chromium, Firefox and WebKit.
+"""Logins by a person in a browser, written once for Chromium, Firefox and WebKit.
 
-The suite runs Chromium; ``make browsers`` runs all three, and docs/operations/browsers.md
-has the results. TikTok's stand-in is at ``localhost`` and the site at ``127.0.0.1``, or
-the other way round: two sites to a browser, so that the way back from TikTok is a
-cross-site navigation, as it is in earnest.
+The suite runs Chromium; ``make browsers`` runs all three, and
+docs/operations/browsers.md has the results. TikTok's stand-in is at ``localhost`` and
+the site at ``127.0.0.1``, or the reverse: two sites to a browser, so that returning
+from TikTok is a cross-site navigation, as with the real TikTok.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from ..conftest import CALLBACK, LOGIN, LOGOUT
 from ..support.certificates import chained
 from .drivers import KINDS, browser
 
-#: Of selenium and marionette_driver, which probes a port with sockets it never closes.
+#: Warnings of selenium and marionette_driver, which leave sockets unclosed.
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
-#: `make browsers` names all of them.
+#: `make browsers` sets all of them.
 BROWSERS = os.environ.get("BROWSERS", "chromium").split()
 SITES = ("127.0.0.1", "localhost", "https")
 AUTHORIZE = "/v2/auth/authorize/"
@@ -47,7 +47,7 @@ PAGE = """<!doctype html><title>Site</title><h1>{text}</h1>
 <p><a href="/private">Private</a> <a href="{login}">Log in</a></p>
 <form method="post" action="{logout}?next=/"><button>Log out</button></form>
 """
-#: Another site's page, that posts what a callback carries.
+#: Another site's page that posts the parameters of a callback.
 FOREIGN = """<!doctype html><title>Elsewhere</title>
 <form method="post" action="{callback}?code=a&state=b"><button>Post</button></form>
 """
@@ -59,7 +59,9 @@ class Quiet(WSGIRequestHandler):
 
 
 class Threads(ThreadingMixIn, WSGIServer):
-    """A thread for each connection: browsers open some that they never use."""
+    """One thread for each connection, since browsers open connections that they never
+    use.
+    """
 
     daemon_threads = True
     request_queue_size = 50
@@ -70,7 +72,7 @@ class Site:
     """A site around the middleware, and the stand-in for TikTok at another site."""
 
     url: str
-    #: The same server under the other name, which is another site to a browser.
+    #: The same server under the other host name, which is another site to a browser.
     elsewhere: str
     tiktok: FakeTikTok
     middleware: Any
@@ -105,7 +107,7 @@ def serve(name: str, folder: Path) -> Iterator[Site]:
     @requires_tiktok
     def private(path=""):
         text = page(f"Private page {path} of {tiktok_auth.user.display_name}")
-        # Pages of members are not to come back after a logout.
+        # Members' pages must not be shown again after a logout.
         return text, {"cache-control": "no-store"} if path else {}
 
     @app.get("/foreign")
@@ -114,7 +116,7 @@ def serve(name: str, folder: Path) -> Iterator[Site]:
 
     @app.get("/raw")
     def raw():
-        """Set cookies with unusual attributes, and show which came back."""
+        """Set cookies with unusual attributes, and show which the browser sent back."""
         came = " ".join(n for n in sorted(request.cookies) if "raw" in n)
         cookies = [
             ("set-cookie", "raw-plain=1; Path=/; SameSite=Lax"),
@@ -131,7 +133,7 @@ def serve(name: str, folder: Path) -> Iterator[Site]:
                 "TIKTOK_SECRET_KEYS": "8Zk3vQmW1sYp7LxT5nRcJ0hBgD4uEaFi9oKtVyXqNz2",
                 "TIKTOK_STORE": "memory://",
                 "TIKTOK_ALWAYS_ASK_CONSENT": "true",
-                # What the logout's own question leads to; the site's form says "/".
+                # The target after the logout's question; the site's own form sends "/".
                 "TIKTOK_AFTER_LOGOUT": "/private",
             }
         )
@@ -199,7 +201,9 @@ every_site = pytest.mark.parametrize("site", SITES, indirect=True)
 
 @every_site
 def test_login(opened, site):
-    """A login from one site to another and back ends where it led; a logout ends it."""
+    """After a login at the other site the browser is back at its page; a logout ends
+    the session.
+    """
     tab = opened.tab()
     log_in(tab, site)
     cookies = {each["name"]: each for each in opened.cookies(site.url)}
@@ -224,7 +228,7 @@ def test_back_after_logout(opened, site):
     tab.press("Log out")
     tab.shows("Hello, nobody")
     tab.back()
-    # The stand-in's page, or ours about a login that was not finished.
+    # The stand-in's page, or the middleware's about an unfinished login.
     tab.shows("TikTok")
     assert "Private page" not in tab.text
     other.reload()
@@ -233,7 +237,7 @@ def test_back_after_logout(opened, site):
 
 
 def test_back_after_login(opened, site):
-    """Back after a login, to the consent that was given, starts nothing that fails."""
+    """Going Back after a login, to the consent page, causes no error."""
     if opened.kind == "webkit":
         pytest.skip("webkit's driver does not answer after Back")
     tab = opened.tab()
@@ -245,7 +249,9 @@ def test_back_after_login(opened, site):
 
 
 def test_reload_of_a_callback(opened, site):
-    """A page at the callback's address, loaded again, still leads to a login."""
+    """After reloading a page at the callback's address, its link still begins a
+    login.
+    """
     tab = opened.tab()
     tab.open(site.url + "/private")
     tab.press("Cancel")
@@ -256,12 +262,12 @@ def test_reload_of_a_callback(opened, site):
     tab.shows("Try again")
     tab.press("Try again")
     consent(tab)
-    # Where it was to lead was forgotten with the login that was cancelled.
+    # The target was forgotten with the cancelled login.
     tab.shows(f"Hello, {NAME}")
 
 
 def test_tabs(opened, site):
-    """Two tabs that log in at once both succeed, also if the last one is first."""
+    """Two tabs that log in at once both succeed, in either order."""
     first, last = opened.tab(), opened.tab()
     first.open(site.url + "/members/1")
     last.open(site.url + "/members/2")
@@ -292,7 +298,7 @@ def test_restored_tabs(opened, site):
 
 
 def test_private_window(opened, site):
-    """A private window logs in by itself, and shares nothing with the other."""
+    """A private window has its own login, and shares nothing with other windows."""
     tab = opened.tab()
     log_in(tab, site)
     if opened.kind == "webkit":
@@ -315,7 +321,7 @@ def test_without_third_party_cookies(kind, site):
 
 
 def test_without_javascript(kind, site):
-    """A browser without JavaScript logs in, is refused, tries again, and logs out."""
+    """Without JavaScript a user can log in, be refused, try again, and log out."""
     with browser(kind, javascript=False) as opened:
         tab = opened.tab()
         tab.open(site.url + "/private")
@@ -340,7 +346,9 @@ def test_posted_callback(opened, site):
 
 
 def test_logout_from_the_question(opened, site):
-    """The logout's question leads on to TikTok if the page after it needs a login."""
+    """After the logout's question the browser is sent to TikTok if the next page needs
+    a login.
+    """
     tab = opened.tab()
     log_in(tab, site)
     tab.open(site.url + LOGOUT)
@@ -351,7 +359,9 @@ def test_logout_from_the_question(opened, site):
 
 @every_site
 def test_secure_cookies(opened, site):
-    """Cookies marked Secure come back over https; over http on loopback only from some."""
+    """Browsers send Secure cookies back over https, and only some do over http on
+    loopback.
+    """
     tab = opened.tab()
     tab.open(site.url + "/raw")
     tab.open(site.url + "/raw")
@@ -361,5 +371,5 @@ def test_secure_cookies(opened, site):
     assert f"Came: {names}." in tab.text
 
 
-#: The browsers that take cookies marked Secure from plain http on loopback.
+#: The browsers that accept Secure cookies over plain http on loopback.
 TAKE_SECURE = ("chromium", "firefox")

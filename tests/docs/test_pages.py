@@ -59,7 +59,7 @@ def environment(monkeypatch):
 
 
 def run(name):
-    """Run the blocks of a document in one fresh namespace, which is returned."""
+    """Run the code blocks of a document in a new namespace, and return it."""
     found = {"__name__": "docs"}
     for program in programs(name):
         exec(program, found)
@@ -197,7 +197,7 @@ class TestMetrics:
         } == fields
 
     def test_dashboard(self):
-        """The dashboard asks for every metric under the name Prometheus gives it."""
+        """The dashboard uses every metric, under its name in Prometheus."""
         board = json.loads((DOCS / "operations/grafana-dashboard.json").read_text())
         queries = [t["expr"] for panel in board["panels"] for t in panel["targets"]]
         asked = {name for q in queries for name in re.findall(r"tiktok_oauth\w+", q)}
@@ -211,7 +211,7 @@ class TestMetrics:
             assert f"`{query.replace('$__rate_interval', '5m')}`" in document
 
     def test_logging(self):
-        """The lines that configure the logger run, and let it say what is info."""
+        """The lines that configure the logger run, and enable its INFO lines."""
         found = run_named("operations/metrics.md", "logging")
         logger = found["logging"].getLogger("tiktok_oauth_middleware")
         level = logger.level
@@ -226,7 +226,7 @@ class TestJobs:
         assert found["access_token_of"]("unknown") is None
 
     def test_renew(self):
-        """A token that TikTok's API refuses is replaced, and the call made once more."""
+        """A token that TikTok's API refuses is replaced, and the call is repeated."""
         import httpx2
         from starlette.testclient import TestClient
 
@@ -254,7 +254,7 @@ class TestJobs:
 
 class TestCheck:
     def test_codes(self):
-        """Every code of a finding that the source makes is listed, and no other."""
+        """Exactly the codes of findings in the source are listed."""
         package = DOCS.parent / "tiktok_oauth_middleware"
         modules = [
             *(package / "_check").glob("*.py"),
@@ -275,7 +275,9 @@ class TestCheck:
 
 class TestComparison:
     def test_authlib_as_it_comes(self):
-        """Authlib's client does what docs/guide/comparison.md says, which is why it is overridden."""
+        """Authlib's client behaves as docs/guide/comparison.md says, which is why it is
+        overridden.
+        """
         import httpx2
         from authlib.integrations.base_client.errors import OAuthError
         from authlib.integrations.httpx_client import OAuth2Client
@@ -306,7 +308,7 @@ class TestComparison:
             assert query["client_id"] == "key"
             assert "client_key" not in query
             assert query["scope"] == "user.info.basic video.list"
-            # TikTok's own test vector, in the form that TikTok does not take.
+            # TikTok's own example, in the form that TikTok does not accept.
             assert (
                 query["code_challenge"] == "5qF4sSB0PQhQlQjyaWUrC9-R4pMykhvJ6XRP091Bv-8"
             )

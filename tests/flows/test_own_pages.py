@@ -1,4 +1,4 @@
-"""Pages in the app's own words, language and HTML, on both shells."""
+"""Pages with the app's own texts, languages and HTML, on both shells."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def store(clock):
 
 
 class Author:
-    """An app's page: writes its arguments, or what a test sets."""
+    """An app's page function: it returns its arguments as text, or what a test sets."""
 
     def __init__(self):
         self.report = []
@@ -77,7 +77,9 @@ def in_german(world):
 
 class TestProblem:
     def test_denied(self, browser, author, world):
-        """A page function gets everything that the built-in page would say, typed."""
+        """A page function gets everything that the built-in page would show, with
+        types.
+        """
         response = browser.log_in(deny=True)
         [problem] = author.report
         [event] = world.events
@@ -165,7 +167,9 @@ class TestAnswer:
 
     @pytest.mark.parametrize("made", [7, object(), ["<p>"]])
     def test_wrong_type(self, browser, author, caplog, made):
-        """A result that is no HTML leads to the built-in page and a log line with its type."""
+        """A result of a wrong type leads to the built-in page and a log line with the
+        type.
+        """
         author.write = lambda _: made
         assert "<h1" in browser.get(LOGOUT).text
         assert f"page returned {type(made).__name__} at confirm_logout" in caplog.text
@@ -178,7 +182,9 @@ class TestAnswer:
 
 class TestHeaders:
     def test_kept(self, browser, author):
-        """The app's page keeps our status, cookies and headers, except the language."""
+        """With the app's page the status, cookies and headers stay, except the
+        language.
+        """
         theirs = browser.log_in(deny=True)
         author.write = lambda _: None
         ours = browser.log_in(deny=True)
@@ -197,7 +203,9 @@ class TestHeaders:
         return dict(part.strip().split(" ", 1) for part in said.split(";"))
 
     def test_policy(self, browser, author):
-        """The app's page may show its site's styles, images and fonts: no script."""
+        """The app's page may load styles, images and fonts of its site, but no
+        scripts.
+        """
         response = browser.get(LOGOUT)
         [problem] = author.report
         assert self.policy(response) == {
@@ -211,7 +219,7 @@ class TestHeaders:
         }
 
     def test_nonce(self, browser, author):
-        """Every page has a nonce of its own, which cannot be guessed."""
+        """Every page has a new nonce that cannot be guessed."""
         for _ in range(3):
             browser.get(LOGOUT)
         nonces = {problem.nonce for problem in author.report}
@@ -219,7 +227,7 @@ class TestHeaders:
         assert all(re.fullmatch(r"[A-Za-z0-9_-]{22}", nonce) for nonce in nonces)
 
     def test_form_leads_on(self, world, author):
-        """A form that leads to TikTok may do so from the app's page too."""
+        """A form on the app's page may lead to TikTok, too."""
         browser = world.with_settings(login_methods=["POST"]).browser()
         response = browser.get(LOGIN)
         assert response.headers["allow"] == "POST"
@@ -228,7 +236,9 @@ class TestHeaders:
 
 class TestLanguage:
     def test_journey(self, in_german, browser):
-        """A browser that prefers German gets the app's German, and ours for the rest."""
+        """A browser that prefers German gets the app's German texts, and the built-in
+        ones for the rest.
+        """
         url = browser.consent(browser.begin(), deny=True)
         response = browser.get(url, headers=IN_GERMAN)
         assert "Sie sind nicht angemeldet" in response.text
@@ -277,7 +287,7 @@ class TestLanguage:
         assert problem.actions[0].label == "Noch einmal"
 
     def test_escaped(self, world):
-        """Markup in the app's texts is text."""
+        """Markup in the app's texts is shown as text."""
         world.further = {"texts": {"de": {"confirm_logout": ["<b>&", "<script>"]}}}
         response = world.start().browser().get(LOGOUT)
         assert "&lt;b&gt;&amp;" in response.text
@@ -287,7 +297,9 @@ class TestLanguage:
 @pytest.mark.parametrize("shell", [TikTokOAuthMiddleware, TikTokOAuthWSGIMiddleware])
 @pytest.mark.parametrize("kind", ["async", "object", "text"])
 def test_refused(shell, kind):
-    """A page that is no plain function is refused when the middleware is built."""
+    """A page function that is not a plain function is refused when the middleware is
+    built.
+    """
 
     async def later(problem): ...
 
@@ -300,7 +312,9 @@ def test_refused(shell, kind):
 
 
 def test_mismatch_names_the_site(browser, world):
-    """A login that ends in another browser names the address to open in the right one."""
+    """If a login ends in another browser, the page names the address to open in the
+    right one.
+    """
     world.further = {}
     world.start()
     callback = world.browser().consent(world.browser().begin())

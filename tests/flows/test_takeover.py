@@ -1,8 +1,8 @@
-"""A process that holds the lock of a refresh is killed, stopped, or slow.
+"""The process with the lock of a refresh is killed, stopped, or slow.
 
-Real processes and real signals; the stand-in and the order of events decide. Leases run
-on real time, so nothing here says how long a takeover takes: `hardening.reliability
-takeover` measures that.
+The tests use real processes and signals, and check the stand-in and the order of
+events. Leases use real time, so these tests do not check how long a takeover takes:
+`hardening.reliability takeover` measures that.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ LIFE = 7200
 
 
 class Held(FakeTikTok):
-    """Holds the first refresh: before TikTok did anything, or before its answer."""
+    """A stand-in that stops the first refresh, before or after it is processed."""
 
     def hold(self, *, is_committed: bool = False, is_lost: bool = False) -> None:
         self.is_committed, self.is_lost = is_committed, is_lost
@@ -95,7 +95,7 @@ def wrap(options, url, clock, *, shell="wsgi", store=None):
 
 
 def holder(options, url, ahead, shell, cookie, answers):
-    """Ask once, as the process that comes to hold the lock."""
+    """Send one request, as the process that gets the lock."""
 
     def clock():
         return time.time() + ahead
@@ -120,11 +120,13 @@ def holder(options, url, ahead, shell, cookie, answers):
 
 
 class Scene:
-    """A user whose token has expired, a process that refreshes it, and this one."""
+    """A user whose token has expired, another process that refreshes it, and this
+    process.
+    """
 
     def __init__(self, url, shell, stand_in):
         self.fake = stand_in.fake
-        # A minute, so that no slow machine meets a deadline.
+        # A minute, so that a slow machine does not miss a deadline.
         options = {**options_for(stand_in), "timeout": 60}
         self.ahead = 0.0
         self.store = open_store(url, self.clock)
@@ -147,7 +149,7 @@ class Scene:
         return time.time() + self.ahead
 
     def begin(self, **how):
-        """Have the other process ask TikTok, and wait until it does."""
+        """Start the other process, and wait until it calls TikTok."""
         self.fake.hold(**how)
         self.process.start()
         assert self.fake.arrived.wait(HANGS)
@@ -156,10 +158,10 @@ class Scene:
         os.kill(self.process.pid, number)
 
     def stop(self):
-        """Stop the other process, but not within a write of its store.
+        """Stop the other process, but not during a write to its store.
 
-        A process that is stopped there keeps all others from writing to the file of
-        SQLite, and there is nothing that they could do about it.
+        A process that is stopped during a write keeps the SQLite file locked for all
+        others.
         """
         for number in range(1000):
             self.send(signal.SIGSTOP)
@@ -178,7 +180,7 @@ class Scene:
         return response.json()
 
     def token(self):
-        """Return the token that this process comes to see."""
+        """Wait until this process has a token, and return it."""
         give_up = time.monotonic() + HANGS
         while time.monotonic() < give_up:
             is_signed_in, token = self.ask()
@@ -242,7 +244,7 @@ def test_stopped_and_overtaken(scene, grace):
 def test_stopped_with_the_answer(scene):
     """A holder that resumes with the only valid answer writes it.
 
-    TikTok refused the process that took over, which signed no user out for that.
+    TikTok refused the process that took over, which did not sign the user out.
     """
     scene.begin(is_committed=True)
     scene.stop()
@@ -259,7 +261,7 @@ def test_stopped_with_the_answer(scene):
     assert scene.fake.count("token", grant_type="refresh_token") == 2
 
 
-# --- slow, and alive ---------------------------------------------------------------
+# --- slow holders ------------------------------------------------------------------
 
 
 class Renewals:
@@ -303,8 +305,8 @@ def counting(request, tmp_path, clock):
 def test_slow_holder_in_a_busy_loop(counting, clock):
     """A lock is renewed while TikTok is slow and the event loop is blocked.
 
-    Four leases go by, by a clock that moves only when a renewal was seen; nobody else
-    gets the lock, and TikTok is asked once.
+    Four leases pass, by a clock that advances only after a renewal; no other process
+    gets the lock, and TikTok is called once.
     """
     fake = Held.for_settings(make_settings(), clock=clock)
     fake.access_lifetime = LIFE
@@ -325,7 +327,7 @@ def test_slow_holder_in_a_busy_loop(counting, clock):
             asking = asyncio.ensure_future(client.get("/"))
             await asyncio.to_thread(fake.arrived.wait, HANGS)
             [key] = locked(counting)
-            # The event loop is blocked from here on.
+            # From here the event loop is blocked.
             for _ in range(8):
                 assert counting.renewed.acquire(timeout=HANGS)
                 clock.advance(LEASE_SECONDS / 2)
@@ -352,7 +354,7 @@ def locked(store):
 
 
 def test_slow_holder_under_wsgi(clock, tmp_path):
-    """The same under WSGI, where the request's own thread waits for TikTok."""
+    """Under WSGI a lock is renewed while the request's thread waits for TikTok."""
     store = InSQLite(tmp_path / "tokens.sqlite3", clock=clock)
     settings = make_settings()
     fake = Held.for_settings(settings, clock=clock)
@@ -381,13 +383,13 @@ def test_slow_holder_under_wsgi(clock, tmp_path):
 
 
 def test_a_lock_lost_on_the_way(clock):
-    """A process that lost the lock before it asked TikTok asks nothing."""
+    """A process that lost the lock before its call to TikTok does not make the call."""
     settings = make_settings()
     fake = FakeTikTok.for_settings(settings, clock=clock)
     fake.access_lifetime = LIFE
 
     class Slow(MemoryStore):
-        """Takes long for the note of an attempt, in which the lock is lost."""
+        """A store that is slow to record an attempt, so that the lock expires."""
 
         is_slow = False
 

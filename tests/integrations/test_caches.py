@@ -50,7 +50,9 @@ def visitors(client, fake):
 
 
 def visit(everybody, path, clear):
-    """Let each ask, in every order; each must see their own page, which is private."""
+    """Request a path as each user, in every order; each must get their own, private
+    page.
+    """
     for order in itertools.permutations(everybody):
         clear()
         for open_id in (*order, *order):
@@ -64,7 +66,7 @@ def visit(everybody, path, clear):
 
 
 class HeaderCache:
-    """An ASGI cache as RFC 9111 has a shared one, kept by path."""
+    """A shared cache of RFC 9111 for ASGI, with the path as the key."""
 
     def __init__(self, app, kept):
         self.app, self.kept = app, kept
@@ -125,8 +127,8 @@ class TestPrivateResponses:
             app = build(ROUTES, HeaderCache, kept=kept)
             clear = kept.clear
         else:
-            # It asks for Starlette 0.x, and so is no dependency of ours; it works
-            # with 1.x where it is installed without its dependencies.
+            # It requires Starlette 0.x, so it is not a dependency of the tests;
+            # installed without its dependencies it works with 1.x.
             pytest.importorskip(
                 "starlette_caches", reason="starlette_caches is not installed"
             )
@@ -144,7 +146,9 @@ class TestPrivateResponses:
         visit(visitors(client, fake), "/mine", clear)
 
     def test_pages_for_everybody_are_cached(self, site, fake):
-        """A page that reads no session is made once, and its headers are its own."""
+        """A page that does not read the session is rendered once, with unchanged
+        headers.
+        """
         client, _ = site
         for visitor in visitors(client, fake).values():
             response = visitor.get("/public")
@@ -153,21 +157,21 @@ class TestPrivateResponses:
         assert ran == ["/public"]
 
     def test_without_the_middleware(self):
-        """It changes nothing where there is no TikTok middleware, nor of WebSockets."""
+        """Without the TikTok middleware the recipe changes nothing."""
         app = Starlette(routes=[Route("/public", public)])
         app.add_middleware(PrivateResponses)
         response = TestClient(app).get("/public")
         assert response.headers["cache-control"] == "max-age=60"
 
     def test_websocket(self, site, fake):
-        """A WebSocket passes."""
+        """The recipe passes WebSockets on."""
         client = site[0]()
         url = ORIGIN.replace("https", "wss") + "/ws"
         with client.websocket_connect(url, headers={"origin": ORIGIN}) as opened:
             assert opened.receive_text() == "None"
 
 
-# --- caches that ask functions --------------------------------------------------------
+# --- caches that call functions -------------------------------------------------------
 
 
 class TestFastAPICache:
@@ -193,7 +197,9 @@ class TestFastAPICache:
         assert hit.headers["x-fastapi-cache"] == "HIT"
 
     def test_pages_for_everybody_are_cached(self, site, fake):
-        """A page that reads no session is served from the cache to all."""
+        """A page that does not read the session is served from the cache to all
+        users.
+        """
         client, _ = site
         marks = []
         for visitor in visitors(client, fake).values():
@@ -239,7 +245,7 @@ class TestFlaskCaching:
             assert response.status_code == (200 if open_id else 401)
 
     def test_pages_for_everybody_are_cached(self, site, fake):
-        """A page that reads no session is stored, and stays public."""
+        """A page that does not read the session is stored, and stays public."""
         client, left = site
         response = client().get("/numbers")
         assert response.json() == [1, 2, 3]
@@ -307,14 +313,14 @@ class TestKeys:
             assert person.open_id not in "".join(found)
 
     def test_without_the_middleware(self, is_wsgi):
-        """A key where there is no middleware is an error that says so."""
+        """Without the middleware, computing a key is an error that says so."""
         with pytest.raises(ConfigurationError, match="no TikTok middleware"):
             session_key({})
         assert not depends_on_session({})
 
 
 def test_keys_recipe():
-    """The recipe for a dictionary of one's own keeps an entry for each user."""
+    """The recipe for an app's own dictionary keeps an entry for each user."""
     settings = make_settings()
     fake = FakeTikTok.for_settings(settings)
     greeting = run("integrations/caches.md", "keys")["greeting"]
@@ -336,5 +342,5 @@ def test_keys_recipe():
 
 
 def test_all_blocks_are_run():
-    """Every block of the page is one of those above."""
+    """The tests above run every code block of the page."""
     assert set(blocks("integrations/caches.md")) == {"asgi", "fastapi", "flask", "keys"}

@@ -36,7 +36,7 @@ def fake():
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory):
-    """A certificate for localhost, signed by itself."""
+    """Return a self-signed certificate for localhost."""
     folder = tmp_path_factory.mktemp("tls")
     made, key = self_signed("localhost")
     (folder / "cert.pem").write_bytes(made)
@@ -54,7 +54,7 @@ def running(command, **options):
 
 
 class Site:
-    """nginx as the page writes it, before one of the page's apps."""
+    """nginx with the page's configuration, in front of one of the page's apps."""
 
     def __init__(self, folder, certificate):
         self.folder = folder
@@ -129,7 +129,7 @@ def site(tmp_path, certificate):
 
 
 def walk(client, fake, site, prefix=""):
-    """Log in, be known, be let in, log out."""
+    """Log in, check the user, open a guarded page, and log out."""
     person = fake.people[1]
     assert client.get(f"{prefix}/who").json()["open_id"] is None
     page = f"{prefix}/members/list?q=1"
@@ -145,7 +145,7 @@ def walk(client, fake, site, prefix=""):
     assert client.get(f"{prefix}/who").json()["name"] == person.display_name
     client.post(prefix + LOGOUT, headers={"origin": site.origin})
     assert client.get(f"{prefix}/who").json()["open_id"] is None
-    # What the page says of the log is true.
+    # The log is as the page says.
     logged = (site.folder / "access.log").read_text()
     assert f"GET {prefix}{CALLBACK}" in logged
     assert "code=" not in logged
@@ -157,7 +157,7 @@ def walk(client, fake, site, prefix=""):
     ("app", "command"), [("starlette", UVICORN), ("flask", GUNICORN)]
 )
 def test_nginx(site, fake, app, command):
-    """Behind nginx a login goes through, and the log holds no code."""
+    """A login works behind nginx, and the log contains no code."""
     site.configure()
     with site.serve(blocks("integrations/frameworks.md")[app], command, fake) as client:
         walk(client, fake, site)
@@ -172,12 +172,12 @@ def test_nginx(site, fake, app, command):
     ],
 )
 def test_nginx_and_a_prefix(site, fake, app, command, location, variables):
-    """Below a prefix a login goes through, and nothing is answered beside it."""
+    """A login works below a prefix, and paths outside of it are not served."""
     site.configure(location)
     recipe = blocks("integrations/frameworks.md")[app]
     with site.serve(recipe, command, fake, "/shop", **variables) as client:
         walk(client, fake, site, "/shop")
-        # nginx's own answer: nothing is there.
+        # nginx's own 404.
         assert client.get(LOGIN).status_code in (403, 404)
 
 
@@ -186,7 +186,7 @@ def test_nginx_and_a_prefix(site, fake, app, command, location, variables):
     ("app", "command"), [("starlette", UVICORN), ("flask", GUNICORN)]
 )
 def test_nginx_and_long_addresses(site, fake, app, command):
-    """A visitor at a long guarded address is sent to log in, and gets there."""
+    """A redirect to the login from a long guarded address passes nginx."""
     site.configure()
     with site.serve(blocks("integrations/frameworks.md")[app], command, fake) as client:
         for length in (1500, 1990, 2300, 3100, 3900):
@@ -202,11 +202,11 @@ def test_nginx_and_long_addresses(site, fake, app, command):
 
 @needs_nginx
 def test_nginx_and_a_websocket(site, fake):
-    """A WebSocket goes through nginx with the session of the page that opened it."""
+    """A WebSocket through nginx has the session of the page that opened it."""
     from websockets.sync.client import connect
 
     site.configure()
-    # The app of the other page, with a view that answers once it is up.
+    # The app of the other page, with a view that shows that it is running.
     app = blocks("integrations/websockets.md")["live"] + (
         "\nfrom starlette.responses import JSONResponse\n"
         "app.app.add_route('/who', lambda request: JSONResponse({}))\n"
@@ -269,7 +269,7 @@ class TestTwoApps:
 
 
 def test_new_key_worker_by_worker(browser, world):
-    """A new key that all workers have before one uses it ends no session."""
+    """A new key that all workers know before one uses it ends no session."""
     old = list(world.settings.secret_keys)
     new = secrets.token_urlsafe(32)
     browser.log_in()
@@ -323,7 +323,7 @@ class TestWebSockets:
             assert socket.receive_text() == f"{fake.people[0].open_id}: hello"
 
     def test_withdrawn(self, client, fake, left):
-        """A user who withdrew gets a close at the next message."""
+        """After a withdrawal the socket is closed at the next message."""
         login_as(client, fake)
         with self.connect(client) as socket:
             assert left["tokens"].forget(fake.people[0].open_id)

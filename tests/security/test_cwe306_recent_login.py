@@ -1,8 +1,8 @@
-"""A recent login cannot be had without the person (CWE-306).
+"""A recent login needs the person (CWE-306).
 
-A guard with `max_age` stands before what matters most. These tests try to pass it with
-an old session: as a page of another site, as a script in a page of this one, as a thief
-of a cookie, and as another person at the same browser.
+A guard with `max_age` protects the most important actions. These tests try to pass it
+with an old session: as a page of another site, as a script in a page of this one, as a
+thief of a cookie, and as another person at the same browser.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SESSION = "__Host-tiktok"
 
 @pytest.fixture
 def guarded(world, raw):
-    """Return a victim whose login is ten minutes old, before a guard of five."""
+    """Return a victim whose login is ten minutes old; the guard allows five."""
 
     def decide(auth):
         challenge = guard(auth, (), 300)
@@ -61,7 +61,7 @@ def passes(visitor):
 
 
 def silently(visitor, query=b"", headers=CROSS_SITE):
-    """Begin and finish a login that TikTok answers without its page, if it may."""
+    """Begin and finish a login, without TikTok's page if that is possible."""
     authorize = visitor.begin(query, headers=headers)
     if "disable_auto_auth" in query_of(authorize):
         return False
@@ -81,17 +81,18 @@ class TestOtherSite:
         assert not passes(guarded)
 
     def test_repeated(self, guarded, world):
-        """However many silent logins follow each other, none counts."""
+        """Several logins without TikTok's page do not count either."""
         for _ in range(5):
             assert silently(guarded)
             world.clock.advance(1)
         assert not passes(guarded)
 
     def test_two_at_once(self, guarded, world):
-        """Silent logins that complete at the same time do not count either.
+        """Logins without TikTok's page that complete at the same time do not count
+        either.
 
-        The second callback still brings the cookie of the session that the first one
-        has replaced.
+        The second callback still has the cookie of the session that the first one
+        replaced.
         """
         begun = [guarded.begin(headers=CROSS_SITE) for _ in range(3)]
         callbacks = [guarded.consent(authorize) for authorize in begun]
@@ -149,7 +150,7 @@ class TestScript:
         assert not answer.set_cookies
 
     def test_callback(self, guarded):
-        """A callback that the script makes up ends on a page, and changes nothing."""
+        """A callback that the script invents gets a page, and changes nothing."""
         answer = guarded.ask("GET", CALLBACK, query=b"code=x&state=y", headers=PAGE)
         assert 400 <= answer.status < 500
         assert not passes(guarded)
@@ -159,7 +160,7 @@ class TestThief:
     """Another browser has a copy of the session cookie."""
 
     def test_copied_before(self, guarded, world):
-        """When the victim logs in once more, the copy is dead."""
+        """When the victim logs in again, the copied session has ended."""
         thief = guarded.another()
         thief.cookies = {SESSION: guarded.cookies[SESSION]}
         assert not passes(thief)
@@ -169,7 +170,9 @@ class TestThief:
         assert json.loads(answer.body)["error"] == "login_required"
 
     def test_own_account(self, guarded, world):
-        """A thief who logs in with an own account passes as that account only."""
+        """A thief who logs in with another account is authenticated only as that
+        account.
+        """
         thief = guarded.another()
         thief.cookies = {SESSION: guarded.cookies[SESSION]}
         thief.log_in(b"choose_account=1", person=world.tiktok.people[1])
@@ -191,7 +194,9 @@ class TestSecondPerson:
     """Another person uses the browser in which the victim is signed in."""
 
     def test_own_account(self, guarded, world):
-        """With an own account they pass as themselves, and the victim's session ends."""
+        """With another account the second person is authenticated as that account, and
+        the victim's session ends.
+        """
         victim = dict(guarded.cookies)
         sent = guarded.ask("GET", "/danger", headers=PAGE).location
         other = world.tiktok.people[1]
@@ -205,7 +210,9 @@ class TestSecondPerson:
         assert not passes(before)
 
     def test_and_back(self, guarded, world):
-        """Back in the victim's account TikTok must show its page for it to count."""
+        """A later login with the victim's account counts only if TikTok showed its
+        page.
+        """
         guarded.log_in(b"choose_account=1", person=world.tiktok.people[1])
         world.clock.advance(400)
         assert not passes(guarded)
@@ -216,7 +223,7 @@ class TestSecondPerson:
         assert not passes(guarded)
 
     def test_cancel(self, guarded):
-        """A person who cancels at TikTok passes no guard."""
+        """A person who cancels at TikTok does not pass the guard."""
         authorize = guarded.begin(b"next=/danger&choose_account=1")
         path, query = guarded.consent(authorize, deny=True)
         assert guarded.ask("GET", path, query=query, headers=PAGE).status == 403

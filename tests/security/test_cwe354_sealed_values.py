@@ -1,4 +1,6 @@
-"""Sealed and signed values: each in its own place only, of its own key, unchanged."""
+"""Sealed and signed values are accepted only in their place, with their key, and
+unchanged.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ def settings():
 
 @pytest.fixture
 def report(caplog):
-    """Return what the package logged since the last call, without the usual lines."""
+    """Return a function that returns the lines logged since its last call, without the
+    usual ones.
+    """
     caplog.set_level(logging.DEBUG, "tiktok_oauth_middleware")
 
     def since():
@@ -48,7 +52,7 @@ def report(caplog):
             if record.name == logger.name
         ]
         caplog.clear()
-        for seldom in logger.filters:  # a second later
+        for seldom in logger.filters:  # resets the limit of one line a minute
             seldom._last.clear()
         return found
 
@@ -73,7 +77,7 @@ def row_of(world, person):
 
 
 def put(world, key, value):
-    """Write over a row, as anyone with access to the store can."""
+    """Overwrite a row, as anyone with access to the store can."""
     assert world.store.compare_and_set(key, world.store.get(key), value, 10_000)
     world.clock.advance(2)  # past the cached session
 
@@ -85,7 +89,7 @@ PLACES = ("session", "login", "row")
 
 @pytest.fixture
 def values(world):
-    """Return one genuine value of each kind, in raw bytes, and whose they are."""
+    """Return a genuine value of each kind, as raw bytes, and their user."""
     browser = world.browser()
     browser.log_in()
     session = browser.cookies()[SESSION]
@@ -101,7 +105,7 @@ def values(world):
     ("kind", "place"), [(a, b) for a in PLACES for b in PLACES if a != b]
 )
 def test_value_in_another_place(world, values, kind, place):
-    """A genuine value of one kind is nothing in the place of another: every pair."""
+    """A genuine value of one kind is refused in the place of any other kind."""
     genuine, name, state = values
     value = genuine[kind]
     if place == "session":
@@ -125,7 +129,7 @@ def test_value_in_another_place(world, values, kind, place):
     "purpose", ["grant", "login", "grant/id", "session/id", "Session"]
 )
 def test_session_of_another_purposes_key(world, purpose):
-    """A session cookie signed with the key of another purpose is not ours."""
+    """A session cookie signed with another purpose's key is refused."""
     world.browser().log_in()
     named = record_id(world.settings.client_key, world.tiktok.people[0].open_id)
     key = derive(OLD, world.settings.client_key, purpose)
@@ -134,7 +138,7 @@ def test_session_of_another_purposes_key(world, purpose):
 
 
 def test_login_cookie_of_another_login(world):
-    """A login's cookie finishes that login in any slot, and no other login."""
+    """A login's cookie finishes that login in any slot, but not another login."""
     browser = world.browser()
     first = browser.consent(browser.begin())
     second = browser.consent(browser.begin())
@@ -150,7 +154,7 @@ def test_login_cookie_of_another_login(world):
 
 
 def test_mixture_of_two_login_cookies(world):
-    """Parts of two logins, put together, are neither."""
+    """Parts of two logins' cookies, combined, are refused."""
     target = "?next=/" + "x" * 700
     jars, callbacks = [], []
     for _ in range(2):
@@ -170,7 +174,9 @@ def test_mixture_of_two_login_cookies(world):
 
 
 def test_row_of_another_user(world, report):
-    """A row that is moved over another user's signs no user in: one WARNING, no mix-up."""
+    """A row that is copied over another user's row signs no user in, and logs one
+    WARNING.
+    """
     one, other = world.tiktok.people[:2]
     first, second = world.browser(), world.browser()
     first.log_in()
@@ -207,7 +213,7 @@ def damaged(row):
 
 
 def test_damaged_row(world, report):
-    """However a row is damaged, the answer and the log are the same."""
+    """The answer and the log are the same for every kind of damage to a row."""
     browser = world.browser()
     browser.log_in()
     key, row = row_of(world, world.tiktok.people[0])
@@ -244,7 +250,8 @@ def tampered(value):
 
 
 def test_tampered_session_cookie(world, report):
-    """A changed session cookie is anonymous, quietly, without a read of the store.
+    """A request with a changed session cookie is anonymous, without a log line or a
+    read of the store.
 
     A cookie with our name is deleted by the response.
     """
@@ -278,7 +285,7 @@ def test_rotation(world):
     browser, late = world.browser(**browser.cookies()), world.browser(**late.cookies())
     assert browser.me() == before
     assert browser.cookies()[SESSION] == session
-    # A login that began before the key was changed ends after it.
+    # A login that began before the change of keys succeeds after it.
     assert late.get(callback).status_code == 303
     assert late.signed_in
     world.clock.advance(301)  # "last seen" is written again
@@ -291,7 +298,7 @@ def test_rotation(world):
 
 
 def test_removed_key(world, report):
-    """A key that is taken off ends its sessions as a tampered cookie: without a word."""
+    """Removing a key ends its sessions, without a log line."""
     browser, late = world.browser(), world.browser()
     browser.log_in()
     callback = late.consent(late.begin())
@@ -305,14 +312,14 @@ def test_removed_key(world, report):
     assert browser.get("/private").status_code == 303
     assert late.get(callback).status_code == 400
     assert [level for level, _ in report()] == ["INFO"]
-    # The record that no key opens any more is replaced by the next login.
+    # The next login replaces the record that no key can decrypt.
     again = world.browser()
     assert again.log_in().status_code == 303
     assert again.signed_in
 
 
 def test_removed_key_of_a_row(world, report):
-    """A row whose key was removed is treated as a damaged one."""
+    """A row whose key was removed is treated like a damaged one."""
     browser = world.browser()
     browser.log_in()
     key, sealed = row_of(world, world.tiktok.people[0])

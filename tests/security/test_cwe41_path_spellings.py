@@ -1,4 +1,4 @@
-"""Which path is ours, and which is protected, however it is spelled."""
+"""Spellings of the middleware's paths and of protected paths."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ALL_PATHS = {"disconnect_path": DISCONNECT, "webhook_path": WEBHOOK}
 
 
 def echo_path(world):
-    """Put an app in the middle that answers with the path that it was given."""
+    """Set the world's app, which answers with the path that it receives."""
     if world.shell == "wsgi":
 
         def app(environ, start_response):
@@ -72,28 +72,28 @@ class TestOurPaths:
         "query", [b"/auth/tiktok/login", b"path=" + LOGIN.encode()]
     )
     def test_query_is_no_path(self, world, raw, query):
-        """Nothing in a query makes another path ours."""
+        """A query does not make another path one of the middleware's."""
         echo_path(world)
         assert raw.ask("GET", "/", query=query).one("x-app") == "yes"
 
 
 @memory_only
 class TestRules:
-    """Both apps of these tests answer /who with who is signed in."""
+    """Path rules; the app answers /who with the user."""
 
     def assert_hidden(self, raw, path):
         answer = raw.ask("GET", path, headers=API)
         assert b"signed_in" not in answer.body, ascii(path)
 
     def test_no_spelling_reaches_a_protected_path(self, world, raw):
-        """Under whatever spelling a protected view is asked for, it does not answer."""
+        """No spelling of a protected view's path reaches it."""
         assert b"signed_in" in raw.ask("GET", "/who", headers=API).body
         world.with_settings(protect=["/who"])
         for path in ("/who", *spelled("/who")):
             self.assert_hidden(raw, path)
 
     def test_no_spelling_of_a_public_path_reaches_a_protected_one(self, world, raw):
-        """A path that begins as a public one does is no way to a protected one."""
+        """A path that begins like a public one does not reach a protected one."""
         world.with_settings(protect=["/"], public=["/open"])
         for path in ("/who", *spelled("/who")):
             self.assert_hidden(raw, path)
@@ -101,7 +101,9 @@ class TestRules:
             self.assert_hidden(raw, "/open/.." + path)
 
     def test_line_break_at_the_end(self, world, raw):
-        """A line break behind a protected path, which patterns overlook, is refused."""
+        """A protected path followed by a line break, which patterns overlook, is
+        refused.
+        """
         world.with_settings(protect=["/who"])
         assert raw.ask("GET", "/who\n", headers=API).status == 401
 
@@ -109,7 +111,7 @@ class TestRules:
         "path", ["who", "http://app.example.com/who", "*", "?/who"]
     )
     def test_what_is_no_path_is_refused(self, world, raw, path):
-        """A target that does not begin with a slash is refused where there are rules."""
+        """With rules, a target that does not begin with a slash is refused."""
         world.with_settings(protect=["/who"])
         assert raw.ask("GET", path, headers=API).status == 401
 
@@ -117,7 +119,7 @@ class TestRules:
         "path", ["/whose", "/who-is", "/w%68ose", "/who.html", "/x/who", "/", "/open"]
     )
     def test_other_paths_pass(self, world, raw, path):
-        """A rule covers whole segments, and nothing beside."""
+        """A rule covers whole segments only."""
         world.with_settings(protect=["/who"])
         echo_path(world)
         assert raw.ask("GET", path).one("x-app") == "yes"
@@ -150,7 +152,7 @@ class TestRules:
         "method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "X"]
     )
     def test_methods(self, world, raw, method):
-        """A rule holds for every method."""
+        """A rule applies to every method."""
         world.with_settings(protect=["/a"])
         echo_path(world)
         answer = raw.ask(method, "/a/b", headers=API)
@@ -163,7 +165,7 @@ FORMS = ["whole", "less the mount point"]
 
 @memory_only
 class TestMounts:
-    """Below a mount point, of which ASGI servers hand over the path in two forms."""
+    """Apps below a mount point; ASGI servers pass the path with or without it."""
 
     @pytest.fixture
     def settings(self):
@@ -203,7 +205,9 @@ class TestMounts:
 
     @pytest.mark.parametrize("form", FORMS)
     def test_own_paths(self, raw, form):
-        """No login below a mount point returns to the login's own paths there."""
+        """A login below a mount point does not return to the middleware's own paths
+        there.
+        """
         for path in OWN.values():
             query = f"next={self.mount}{path}".encode()
             own = self.path(raw, form, LOGOUT)
@@ -215,7 +219,9 @@ class TestMounts:
     @pytest.mark.parametrize("form", FORMS)
     @pytest.mark.parametrize("path", OWN.values(), ids=OWN.keys())
     def test_only_the_exact_path_is_ours(self, world, raw, form, path):
-        """Spelled otherwise, above, beside or below itself, a path is the app's."""
+        """Only the exact spelling of a path below the mount point is the
+        middleware's.
+        """
         echo_path(world)
         exact = self.path(raw, form, path)
         assert raw.ask("GET", exact, mount=self.mount).one("x-app") is None
@@ -249,7 +255,9 @@ class TestMounts:
         + ["https://evil.example", "evil.example", "/", "//", "/sub/", "/ü", "/a b"],
     )
     def test_mount_point_leads_nowhere_else(self, raw, mount, caplog):
-        """Whatever a server says the mount point is, what we emit stays on the site."""
+        """For any mount point that a server reports, redirects and links stay on the
+        site.
+        """
         ada_url = pytest.importorskip("ada_url", reason="ada_url is not installed")
         with caplog.at_level(logging.CRITICAL):
             answers = [

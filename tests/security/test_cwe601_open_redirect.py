@@ -1,7 +1,7 @@
-"""Where logins and logouts return to, and what stands in our headers.
+"""The targets to which logins and logouts return, and the Location headers.
 
-Every target goes through the whole app of each shell; the judge is ada, the parser of
-the WHATWG's URL standard.
+Every target is sent to the whole app of each shell; ada, a parser of the WHATWG's URL
+standard, checks the result.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from ..conftest import CALLBACK, LOGIN, LOGOUT, ORIGIN, PAGE, SAME_ORIGIN
 from ..support.redirect_targets import BY_HAND, GOOD, HARMLESS, REFUSED
 from .conftest import memory_only
 
-# Has no wheel for PyPy, nor yet for the newest Python.
+# There is no wheel for PyPy, and none yet for the newest Python.
 ada_url = pytest.importorskip("ada_url", reason="ada_url is not installed")
 
 USUAL = "/"
 OWN = {LOGIN, LOGOUT, CALLBACK}
 DRAWN = random.Random("return addresses")
-#: Targets tested by a full login, 20 ms each; logout is given the whole corpus.
+#: Targets that are tested with a full login, 20 ms each; logouts are tested with all.
 SAMPLE = [*DRAWN.sample(BY_HAND, 40), *DRAWN.sample(REFUSED, 20)]
 KEPT_SAMPLE = [*DRAWN.sample(HARMLESS, 20), *DRAWN.sample(GOOD, 20)]
 
 
 def written(value):
-    """Return a target as a query may hold it: raw, and percent-encoded once and twice."""
+    """Return a target as in a query: raw, and percent-encoded once and twice."""
     raw = value.encode("utf-8", "surrogatepass")
     once = quote_from_bytes(raw, safe="")
     return {
@@ -40,7 +40,7 @@ def written(value):
 
 
 def judge(location):
-    """Condemn a Location that a browser would follow elsewhere, or read otherwise."""
+    """Fail for a Location that leads a browser elsewhere, or that it changes."""
     assert re.fullmatch(r"/[\x21-\x5b\x5d-\x7e]*", location), location
     url = ada_url.URL(location, base=ORIGIN + CALLBACK + "?code=x&state=y")
     assert url.origin == ORIGIN
@@ -49,7 +49,7 @@ def judge(location):
 
 
 def judge_kept(location, value):
-    """Condemn a Location that is not the very place that was asked for."""
+    """Fail for a Location that is not exactly the requested target."""
     judge(location)
     there = ada_url.URL(location, base=ORIGIN)
     asked = ada_url.URL(value, base=ORIGIN)
@@ -68,7 +68,7 @@ class TestLogout:
         return answer.location
 
     def test_whole_corpus(self, raw):
-        """No target of the corpus leaves the site; encoded, none is kept either."""
+        """No target of the corpus leaves the site, raw or encoded."""
         for number, value in enumerate(REFUSED):
             for how, query in written(value).items():
                 if how != "once" and number >= len(BY_HAND) and number % 5:
@@ -80,7 +80,7 @@ class TestLogout:
                     assert location == USUAL, (how, value)
 
     def test_disconnect(self, world, raw):
-        """A disconnect returns by the same rule, also when TikTok did not confirm."""
+        """A disconnect uses the same rule, also if TikTok does not confirm it."""
         world.with_settings(disconnect_path="/bye")
         for value in SAMPLE:
             query = b"next=" + written(value)["once"]
@@ -95,7 +95,7 @@ class TestLogout:
         assert "evil" not in answer.text
 
     def test_good(self, raw):
-        """Every good target is where the logout ends."""
+        """A logout redirects to every good target."""
         for number, value in enumerate((*HARMLESS, *GOOD)):
             query = quote(value, safe="/:@?'" if number % 2 else "")
             judge_kept(self.lands(raw, f"next={query}".encode()), value)
@@ -106,7 +106,7 @@ class TestLogin:
     """The login's ``next``, to TikTok and back."""
 
     def test_sample(self, raw):
-        """No target of the sample leaves the site; encoded, none is kept either."""
+        """No target of the sample leaves the site, raw or encoded."""
         for value, how in zip(SAMPLE, itertools.cycle(["once", "raw", "twice"])):
             answer = raw.log_in(b"next=" + written(value)[how])
             assert answer.status == 303
@@ -116,13 +116,13 @@ class TestLogin:
                 assert answer.location == USUAL, (how, value)
 
     def test_good(self, raw):
-        """Every good target of the sample is where the login ends."""
+        """A login redirects to every good target of the sample."""
         for value in KEPT_SAMPLE:
             query = quote_plus(value)
             judge_kept(raw.log_in(f"next={query}".encode()).location, value)
 
     def test_next_travels_in_the_cookie(self, raw):
-        """TikTok gets nothing of ``next``, and a callback's own ``next`` does not count."""
+        """``next`` is not sent to TikTok, and a callback's own ``next`` is ignored."""
         authorize = raw.begin(b"next=/a/very/special/place")
         assert "special" not in authorize
         path, query = raw.consent(authorize)
@@ -131,13 +131,15 @@ class TestLogin:
 
     @pytest.mark.parametrize("path", sorted(OWN))
     def test_own_paths(self, raw, path):
-        """A login returns to none of its own paths, however they are written."""
+        """A login does not return to the middleware's own paths, however they are
+        written.
+        """
         first = f"/%{ord(path[1]):02X}{path[2:]}"
         for value in (path, f"{path}?x=y", f"{path}#x", first, first.lower()):
             assert raw.log_in(f"next={quote(value, safe='')}".encode()).location == "/"
 
     def test_guarded_paths(self, world, raw):
-        """A user who logs in from an odd path comes back to this site."""
+        """A login from an unusual path returns to this site."""
         world.with_settings(protect=["/"])
         odd = [
             v for v in SAMPLE if v.isprintable() and not {"?", "auth"} & {*v, v[1:5]}
@@ -159,7 +161,7 @@ class TestLogin:
             raw.cookies.clear()
 
     def test_pollution(self, raw):
-        """Two values of ``next``, however they are written, are none."""
+        """Two values of ``next``, however they are written, are ignored."""
         for query in (
             b"next=/a&next=/b",
             b"next=/a&next=/a",
@@ -185,13 +187,13 @@ class TestLogin:
         ],
     )
     def test_other_names(self, raw, query):
-        """No other parameter says where to return to."""
+        """Other parameters do not set the target."""
         assert raw.log_in(query).location == USUAL
 
 
 @memory_only
 class TestNoText:
-    """Targets that are no text or no address, or that break parsers."""
+    """Targets that are not a text or an address, or that break parsers."""
 
     @pytest.mark.parametrize(
         "query",
@@ -216,7 +218,7 @@ class TestNoText:
         ids=lambda q: repr(q)[:40],
     )
     def test_no_exception(self, raw, query):
-        """A return address of any bytes is a redirect to the usual place."""
+        """A target of arbitrary bytes leads to the default page."""
         assert raw.log_in(query).location == USUAL
         answer = raw.ask("POST", LOGOUT, query=query, headers=SAME_ORIGIN)
         assert (answer.status, answer.location) == (303, USUAL)

@@ -1,4 +1,6 @@
-"""Faults of the connection to TikTok, over real sockets: each means try again later."""
+"""Faults of the connection to TikTok, over real sockets: each leads to "try again
+later".
+"""
 
 from __future__ import annotations
 
@@ -37,18 +39,20 @@ from .tiktok_faults import (
     error,
 )
 
-#: Enough for any answer, and short enough to wait for where none comes.
+#: Long enough for any answer, and short enough to wait for a missing one.
 TIMEOUT, SHORT = 6.0, 1.0
 NAMES = {"/v2/oauth/token/": "token", "/v2/oauth/revoke/": "revoke"}
 
 
 class Server:
-    """Reads a request and hands the connection to a script; else answers as TikTok."""
+    """A server that lets a script answer a request, or answers like TikTok
+    without one.
+    """
 
     def __init__(self):
         self.socket = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.scripts = {}
-        #: Whether connections are reset before anything is read of them.
+        #: Whether connections are reset before anything is read.
         self.resets = False
         self.seen = []
         self.ended = threading.Event()
@@ -97,7 +101,7 @@ class Server:
 
     @staticmethod
     def _request(peer):
-        """Return a request's head, its body read too."""
+        """Read a request with its body; return its head."""
         read = b""
         while b"\r\n\r\n" not in read:
             more = peer.recv(65536)
@@ -115,7 +119,7 @@ class Server:
 
     def close(self):
         self.ended.set()
-        # Wakes accept() too, which close() alone does not.
+        # This also wakes accept(), unlike close().
         with contextlib.suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)
         self.socket.close()
@@ -152,7 +156,7 @@ def reset(*parts):
 
 
 def drip(start, byte):
-    """Return a script that never ends, a byte at a time."""
+    """Return a script that sends single bytes without end."""
 
     def script(server, peer):
         peer.sendall(start)
@@ -173,7 +177,7 @@ GOOD_TOKEN = GOOD["exchange"]
 GOOD_ANYWHERE = json.dumps(
     {**json.loads(GOOD_TOKEN), **json.loads(GOOD["profile"])}
 ).encode()
-#: What happens on the wire, and what it means to every call, or to some in their own way.
+#: Each fault on the wire, and its meaning for all calls or for certain calls.
 WIRE = {
     "closed without an answer": (says(), alike(AWAY)),
     "reset without an answer": (reset(), alike(AWAY)),
@@ -305,8 +309,9 @@ WIRE = {
 }
 
 
-#: After these the profile is requested once more: it is a GET, and its connection, which
-#: was the exchange's, may have been closed before the request arrived (RFC 9112, 9.3.1).
+#: After these faults the profile is requested again: it is a GET, and the exchange's
+#: connection, which it uses, may have been closed before the request arrived (RFC 9112,
+#: 9.3.1).
 WITHOUT_A_BYTE = ("closed without an answer", "reset without an answer")
 ENDLESS = [name for name in WIRE if name == "silence" or name.endswith("at a time")]
 
@@ -352,7 +357,7 @@ class Flows:
         self.browser = world.browser()
 
     def meet(self, call, script):
-        """Return what a person meets, and how often TikTok was asked."""
+        """Return what the user gets, and the number of calls to TikTok."""
         scripts = self.server.scripts
         self.browser.client.cookies.clear()
         if call in ("refresh", "revoke"):
@@ -385,7 +390,7 @@ class Flows:
 
 @pytest.mark.parametrize("name", WIRE)
 def test_wire(world, server, name):
-    """Each fault on the wire means to every flow what the table says, asked once.
+    """Each fault on the wire has the table's meaning for every flow, after one call.
 
     Only a profile whose connection ended without a byte is requested twice.
     """
@@ -399,12 +404,12 @@ def test_wire(world, server, name):
     if name in WITHOUT_A_BYTE:
         times["profile"] = 2
     assert found == {call: (FLOWS[call][means[call]], times[call]) for call in CALLS}
-    # Each call ends with its time-out, however slowly bytes come; these never stop.
+    # Each call ends at its timeout, even if bytes keep arriving slowly.
     assert time.monotonic() - began < HANGS or name not in ENDLESS
 
 
 def test_slow_body_is_let_go(world, server):
-    """A body is not read after its time is over."""
+    """A body is not read after the timeout."""
     world.with_settings(timeout=SHORT)
     flows = Flows(world, server)
     flows.meet("exchange", drip(answer(b"{", length=100_000), b" "))
@@ -415,7 +420,9 @@ def test_slow_body_is_let_go(world, server):
 
 
 def test_bomb_is_not_unpacked(world, server):
-    """A bomb of 10 MB takes no megabyte of memory, and compression is not asked for."""
+    """A compressed body of 10 MB takes less than a megabyte of memory, and compression
+    is not requested.
+    """
     flows = Flows(world, server)
     flows.meet("exchange", says())
     tracemalloc.start()
@@ -450,7 +457,7 @@ def test_redirect(world, server, call, status):
 
 
 def test_cookies(world, server):
-    """A cookie that TikTok sets is sent with no later request."""
+    """A cookie that TikTok sets is not sent with later requests."""
     flows = Flows(world, server)
     cookie = answer(GOOD_ANYWHERE, "200 OK", "Set-Cookie: sid=of-one; Path=/")
     for call in CALLS:
@@ -462,7 +469,9 @@ def test_cookies(world, server):
 
 
 def test_reset_before_the_request(world, server):
-    """A connection that is reset before the request was read means the same."""
+    """A connection that is reset before the request is read leads to the same
+    result.
+    """
     flows = Flows(world, server)
     assert flows.browser.log_in().status_code == 303
     server.resets = True
@@ -492,7 +501,7 @@ def test_closed_port(world, server):
 
 @pytest.mark.parametrize("backend", [ThreadBackend, AsyncBackend])
 def test_answer_too_many(server, backend):
-    """Bytes behind an answer are not the next user's answer."""
+    """Bytes after an answer are not used as the next user's answer."""
     other = json.dumps({**json.loads(GOOD_TOKEN), "open_id": "somebody-else"}).encode()
     server.scripts["token"] = says(answer(GOOD_TOKEN) + answer(other), stay=True)
     client = TikTokClient(make_settings(endpoints=server.endpoints), backend())

@@ -1,7 +1,7 @@
-"""CWE-863: a login that the app did not let in gives nothing to anybody.
+"""CWE-863: a login that the app refused gives nobody access.
 
-Whatever `on_login` does, and whatever is done to the callback meanwhile, only None and a
-path of this site let a login go on.
+A login continues only if `on_login` returns None or a path of this site, whatever else
+happens.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MARKUP = "<script>alert(1)</script><b>Not</b> \"you\" & 'you' \u202eevil\r\nx: y
 
 
 def refusing(world, error, **options):
-    """Return the world, in which no login is let in."""
+    """Return a world in which `on_login` refuses every login."""
 
     def on_login(login):
         raise error
@@ -34,7 +34,7 @@ def refusing(world, error, **options):
 
 
 def store_of(world):
-    """Return everything that the store holds, by key."""
+    """Return all rows of the store, by key."""
     return {key: world.store.get(key) for key in world.store.keys("tiktok:")}
 
 
@@ -43,7 +43,7 @@ class TestNothingIsGiven:
         "error", [LoginRefused("No."), RuntimeError("broken")], ids=["refused", "fails"]
     )
     def test_cookies_and_rows(self, world, error):
-        """No cookie of a session is set, and the one new row is the login's own."""
+        """No session cookie is set, and the only new row is the login's mark."""
         browser = refusing(world, error).browser()
         page = browser.log_in()
         set_cookies = page.headers.get_list("set-cookie")
@@ -68,7 +68,9 @@ class TestNothingIsGiven:
         assert world.count("authorization_code") == 1
 
     def test_another_browser(self, world):
-        """Nor in another browser, which has not the login's cookies."""
+        """It signs no user in in another browser either, which lacks the login's
+        cookies.
+        """
         browser = refusing(world, LoginRefused("No.")).browser()
         callback = browser.consent(browser.begin())
         other = world.browser()
@@ -77,14 +79,14 @@ class TestNothingIsGiven:
 
 
 class Uninvited(LoginRefused):
-    """An app's own kind of refusal, whose author forgot ``super().__init__()``."""
+    """An app's subclass of the refusal, which does not call ``super().__init__()``."""
 
     def __init__(self, name):
         self.name = name
 
 
 class Untold(LoginRefused):
-    """A refusal whose text an app took away."""
+    """A refusal whose text the app deleted."""
 
     text = None
 
@@ -94,7 +96,7 @@ class TestOwnKinds:
     def test_refusal_without_parts(self, world, kind):
         """A refusal that lacks parts refuses like any other, and raises no error.
 
-        An error would rise through frames that hold the tokens.
+        An error would propagate through frames that contain the tokens.
         """
         browser = refusing(world, kind("bob")).browser()
         assert browser.log_in().status_code == 403
@@ -104,7 +106,9 @@ class TestOwnKinds:
 @pytest.mark.parametrize("shell", ["wsgi"], indirect=True)
 class TestAtTheSameMoment:
     def test_equal_callbacks(self, world):
-        """Twenty equal callbacks at one moment ask once, and all are refused."""
+        """Of twenty equal callbacks at once, one calls on_login, and all are
+        refused.
+        """
         asked, ready = [], threading.Barrier(20)
 
         def on_login(login):
@@ -131,7 +135,9 @@ class TestSecondUser:
 
     @pytest.mark.parametrize("revoke", [False, True])
     def test_first_stays(self, world, revoke):
-        """Their refused login leaves the first user's session, record and tokens."""
+        """A refused login of the second user does not affect the first user's session,
+        record and tokens.
+        """
         browser = world.browser()
         browser.log_in()
         before = browser.me(), kept(world)
@@ -164,7 +170,7 @@ class TestSecondUser:
 
 class TestMarkup:
     def test_text_is_escaped(self, world):
-        """The app's text is shown as it is, and starts no markup and no header."""
+        """The app's text is escaped, and cannot add markup or headers."""
         page = refusing(world, LoginRefused(MARKUP)).browser().log_in()
         assert "<script" not in page.text
         assert "<b>" not in page.text
@@ -172,12 +178,12 @@ class TestMarkup:
         assert "x" not in page.headers
 
     def test_text_is_short(self, world):
-        """A text without end is cut."""
+        """A very long text is shortened."""
         page = refusing(world, LoginRefused("y" * 100_000)).browser().log_in()
         assert 2000 <= page.text.count("y") < 3000
 
     def test_own_page(self, world):
-        """A page that the app writes gets it as text, behind the others."""
+        """An app's page function gets the refusal's text after the other texts."""
         seen = []
         refusing(world, LoginRefused(MARKUP), page=seen.append).browser().log_in()
         [problem] = seen
@@ -190,7 +196,7 @@ class TestFrames:
     """Reporters of exceptions record the locals of every frame."""
 
     def test_on_login(self, world):
-        """No frame of ours stands above the app's code with a secret in it."""
+        """No frame of the package that calls the app's code contains a secret."""
         looker = Looker()
         secrets = []
         handle = world.tiktok.handle
@@ -217,7 +223,7 @@ class TestFrames:
         assert looker.found(secrets) == []
 
     def test_traceback(self, world, caplog):
-        """The traceback in the log holds no secret in any frame."""
+        """No frame of the traceback in the log contains a secret."""
         caplog.set_level(logging.DEBUG)
         refusing(world, RuntimeError("broken"))
         browser = world.browser()
@@ -234,7 +240,7 @@ class TestFrames:
 
 
 def test_programs(world):
-    """A page of a refused login changes nothing for programs: they get their 401."""
+    """A program still gets 401 in JSON where a login would be refused."""
     browser = refusing(world, LoginRefused("No.")).browser()
     browser.log_in()
     answer = browser.get("/private", headers=API)

@@ -1,7 +1,8 @@
-"""The contract is as hard as databases are: each broken store fails it, where it should.
+"""Each store that is broken like a real database or driver fails the contract in the
+right test.
 
-A small store that is right is broken in one way at a time, as a real database or its
-driver would break it.
+A small correct store is broken in one way at a time, as a real database or its driver
+would break it.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ from ..conftest import Clock
 
 
 class Right:
-    """Rows in a dictionary: what a store must do, in a few lines."""
+    """A correct store in a few lines, with rows in a dictionary."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.rows: dict[Any, tuple[Any, float]] = {}
         self.guard = threading.RLock()
 
-    # What the broken ones break.
+    # Methods that broken stores override.
 
     def name(self, key: str) -> Any:
         return key
@@ -51,7 +52,7 @@ class Right:
         value, end = self.rows.get(self.name(key), (None, 0))
         return value if end > self.now() else None
 
-    # The four words.
+    # The four methods of a store.
 
     def get(self, key: str) -> Any:
         with self.guard:
@@ -88,14 +89,14 @@ class Right:
 
 
 class FloatOfFourBytes(Right):
-    """``Float`` of MySQL and MariaDB keeps a time to the next 128 seconds."""
+    """``Float`` of MySQL and MariaDB rounds a time to 128 seconds."""
 
     def end(self, ttl):
         return struct.unpack("f", struct.pack("f", super().end(ttl)))[0]
 
 
 class MillisecondsOfFourBytes(Right):
-    """``INTEGER`` cuts a long life off."""
+    """``INTEGER`` limits a long lifetime."""
 
     def end(self, ttl):
         return self.clock() + min(ttl, 2**31 / 1000 - 1) - (ttl > 2**31 / 1000) * 2**31
@@ -116,7 +117,7 @@ class ClockBehind(Right):
 
 
 class LocksByAnotherClock(Right):
-    """Locks begin to count by a clock that is a minute behind."""
+    """Locks use a clock that is a minute behind."""
 
     @contextmanager
     def lock(self, key, ttl):
@@ -132,14 +133,14 @@ class NoCase(Right):
 
 
 class PaddedKeys(Right):
-    """A collation takes blanks at the end of a key for nothing (PAD SPACE)."""
+    """A collation ignores blanks at the end of a key (PAD SPACE)."""
 
     def name(self, key):
         return key.rstrip(" ")
 
 
 class ShortKeys(Right):
-    """A column cuts keys off."""
+    """A column truncates keys."""
 
     def name(self, key):
         return key[:64]
@@ -153,14 +154,14 @@ class TextValues(Right):
 
 
 class CStrings(Right):
-    """A driver ends a value at its first NUL."""
+    """A driver truncates a value at its first NUL."""
 
     def kept(self, value):
         return value.split(b"\0")[0]
 
 
 class PaddedValues(Right):
-    """``CHAR`` and ``BINARY`` lose what they pad with."""
+    """``CHAR`` and ``BINARY`` lose trailing padding characters."""
 
     def kept(self, value):
         return value.rstrip(b" \0")
@@ -174,14 +175,14 @@ class ValuesWithoutCase(Right):
 
 
 class SmallBlob(Right):
-    """``BLOB`` of MySQL holds 65,535 bytes, and cuts off without strict mode."""
+    """``BLOB`` of MySQL holds 65,535 bytes, and truncates without strict mode."""
 
     def kept(self, value):
         return value[:65_535]
 
 
 class SmallStrictBlob(Right):
-    """The same in strict mode: an error."""
+    """In strict mode a value that is too long for ``BLOB`` is an error."""
 
     def kept(self, value):
         if len(value) > 65_535:
@@ -227,7 +228,7 @@ class Snapshots(Right):
 
 
 class NotAtomic(Right):
-    """It reads, and then it writes."""
+    """Reading and writing are two steps."""
 
     def compare_and_set(self, key, old, new, ttl):
         found = self.get(key)
@@ -253,7 +254,7 @@ class CountsChanges(Right):
 
 
 class LockOutlives(Right):
-    """A lock that is never released by its end."""
+    """A lock that does not expire."""
 
     @contextmanager
     def lock(self, key, ttl):
@@ -261,7 +262,7 @@ class LockOutlives(Right):
             yield held
 
 
-#: The broken, and a test that must find it.
+#: A broken store, and the test that must find it.
 BROKEN = [
     (FloatOfFourBytes, "test_nothing_is_born_expired"),
     (MillisecondsOfFourBytes, "test_nothing_is_born_expired"),
@@ -286,7 +287,7 @@ BROKEN = [
 
 
 def failures(kind: type[Right], name: str) -> list[str]:
-    """Return what a test of the contract says of a store, for each of its cases."""
+    """Return the failures of a contract test with a store, one for each case."""
     test = getattr(StoreContract, name)
     marks = getattr(test, "pytestmark", [])
     cases: list[dict[str, Any]] = [{}]
@@ -318,7 +319,7 @@ TESTS = [
 
 @pytest.mark.parametrize("name", TESTS)
 def test_the_right_one_passes(name: str) -> None:
-    """The store that the broken ones are made of fails nothing."""
+    """The correct store passes every test."""
     assert failures(Right, name) == []
 
 
@@ -326,5 +327,5 @@ def test_the_right_one_passes(name: str) -> None:
     ("kind", "name"), BROKEN, ids=[kind.__name__ for kind, _ in BROKEN]
 )
 def test_a_broken_one_is_caught(kind: type[Right], name: str) -> None:
-    """A fault of a database or its driver fails the test that is about it."""
+    """A broken store fails the test for its fault."""
     assert failures(kind, name) != []

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 configure()
-# Threads of the tests leave their connections to Django, which closes those of requests.
+# The tests' threads leave connections open; Django closes only those of requests.
 pytestmark = pytest.mark.filterwarnings(
     "ignore::pytest.PytestUnraisableExceptionWarning"
 )
@@ -43,12 +43,12 @@ pytestmark = pytest.mark.filterwarnings(
 
 @pytest.fixture(scope="module", autouse=True)
 def _connections_of_ended_threads() -> Iterator[None]:
-    """Collect them here, where their warnings are expected, and not in a later test."""
+    """Collect these connections here, where their warnings are expected."""
     yield
     gc.collect()
 
 
-# The driver that the tests have; Django asks for the version of mysqlclient.
+# The tests use PyMySQL; Django checks mysqlclient's version.
 pymysql.version_info = (2, 2, 1, "final", 0)
 pymysql.install_as_MySQLdb()
 
@@ -77,7 +77,7 @@ def on(server: Server, *, is_gone: bool = False, **options: Any) -> str:
 
 
 def made(alias: str, **options: Any) -> DjangoStore:
-    """Return a store with a table of its own, made as a migration makes it."""
+    """Return a store with its own table, created as by a migration."""
     from tiktok_oauth_middleware.django.models import StoredRow
 
     class Meta:
@@ -216,7 +216,9 @@ def test_what_is_written_survives_a_rollback(alias: str) -> None:
 
 
 def test_others_writes_are_seen_in_a_transaction(alias: str) -> None:
-    """A transaction that began earlier sees what another wrote since, and swaps it."""
+    """In an earlier transaction, the store sees and swaps what another connection wrote
+    since.
+    """
     store = made(alias)
     store.compare_and_set("k", None, b"old", 60)
     with transaction.atomic(using=alias):
@@ -238,7 +240,9 @@ def test_others_writes_are_seen_in_a_transaction(alias: str) -> None:
 
 
 def test_sqlite_refuses_behind_a_view_that_has_written(tmp_path: Any) -> None:
-    """Behind a view that has written, SQLite's store reads, and refuses to write."""
+    """After a view has written in its transaction, SQLite's store can read, and refuses
+    to write.
+    """
     alias = database(NAME=tmp_path / "rows.sqlite3")
     store, other = made(alias), made(alias)
     store.compare_and_set("k", None, b"old", 60)
@@ -254,7 +258,9 @@ def test_sqlite_refuses_behind_a_view_that_has_written(tmp_path: Any) -> None:
 
 
 def test_the_own_connection_is_closed_again(alias: str) -> None:
-    """The connection that a transaction needed is closed at the next call outside."""
+    """The extra connection for a transaction is closed at the next call outside
+    of one.
+    """
     store = made(alias)
     with transaction.atomic(using=alias):
         store.get("k")
@@ -324,7 +330,7 @@ def test_a_server_that_became_read_only_is_left(
 
 
 def test_several_databases(tmp_path: Any) -> None:
-    """Each alias has rows of its own."""
+    """Each alias has its own rows."""
     one = made(database(NAME=tmp_path / "one.sqlite3"))
     two = DjangoStore(database(NAME=tmp_path / "two.sqlite3"), table=one.table)
     assert one.compare_and_set("k", None, b"1", 60)
@@ -335,7 +341,7 @@ def test_several_databases(tmp_path: Any) -> None:
 
 
 def test_the_url() -> None:
-    """The URL names the alias; an unknown one is refused with those there are."""
+    """The URL names the alias; the error for an unknown one lists the existing ones."""
     store = open_store("django://other")
     assert isinstance(store, DjangoStore)
     assert store.alias == "other"

@@ -1,7 +1,8 @@
-"""A failover that leaves the old primary alive, and replies that mean another server.
+"""A failover with the old primary still running, and replies that require another
+server.
 
-What stands for a virtual address is a relay: connections that are open stay where they
-lead, new ones go to the server that has the address by now.
+A relay acts as a virtual address: open connections stay with their server, and new ones
+go to the server that has the address now.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class Relay:
-    """Passes connections on to whatever server has the address when they are made."""
+    """Forwards each new connection to the server that has the address then."""
 
     def __init__(self, target: int) -> None:
         self.target = target
@@ -71,7 +72,7 @@ def _pump(source: socket.socket, sink: socket.socket) -> None:
 
 @pytest.fixture(params=["redis-server", "valkey-server"])
 def start(request: pytest.FixtureRequest) -> Iterator[Callable[..., int]]:
-    """Return what starts a server with options, and returns its port."""
+    """Return a function that starts a server with options and returns its port."""
     program = shutil.which(request.param)
     if program is None:
         pytest.skip(f"{request.param} is not installed")
@@ -110,7 +111,7 @@ class Pair:
     def fail_over(self) -> None:
         """Make the replica the primary, the primary its replica, and move the address.
 
-        Both go on running, and so do the connections to either.
+        Both servers keep running, and connections to both stay open.
         """
         with redis.Redis(port=self.old) as old, redis.Redis(port=self.new) as new:
             # WAIT would cover only this connection's writes.
@@ -130,7 +131,7 @@ def pair(start: Callable[..., int]) -> Iterator[Pair]:
 
 @contextmanager
 def stores_at(port: int) -> Iterator[dict[str, Any]]:
-    """Give a store of each kind: from a URL and from clients, in both worlds."""
+    """Return stores from a URL and from clients, blocking and asyncio."""
     url = f"redis://{HERE}:{port}/0"
     with ExitStack() as stack:
         by_url = RedisStore(url, timeout=HANGS)
@@ -156,9 +157,9 @@ def stores_at(port: int) -> Iterator[dict[str, Any]]:
 
 
 def test_a_living_old_primary(pair: Pair) -> None:
-    """The first write after a failover goes to the new primary, by every client.
+    """With every client, the first write after a failover goes to the new primary.
 
-    Their pools are full of connections to the old one, which lives and refuses.
+    The clients' pools have connections to the old primary, which refuses writes.
     """
     with stores_at(pair.relay.port) as stores, ThreadPoolExecutor(8) as threads:
         for name, store in stores.items():
@@ -200,7 +201,7 @@ def _rows(port: int) -> set[str]:
 
 
 def test_a_replica_at_the_address(start: Callable[..., int]) -> None:
-    """Where the address leads to a replica for good, writes are errors that say so."""
+    """If the address permanently leads to a replica, writes are errors that say so."""
     primary = start()
     replica = start("--replicaof", HERE, primary)
     with stores_at(replica) as stores:
@@ -214,7 +215,9 @@ def test_a_replica_at_the_address(start: Callable[..., int]) -> None:
 
 
 class Server:
-    """Serves the Redis commands a store needs; its first connection gives errors."""
+    """A server for the Redis commands of a store; its first connection answers with
+    errors.
+    """
 
     def __init__(self, error: bytes, *, always: bool = False) -> None:
         self.error = error
@@ -245,7 +248,7 @@ class Server:
                     words.append(lines.read(size + 2)[:-2])
                 has_resp3 = has_resp3 or words[0].upper() == b"HELLO"
                 answer = self._answer(words, is_first=is_first)
-                if has_resp3:  # whose nothing has a type of its own
+                if has_resp3:  # RESP3 has its own null type
                     answer = answer.replace(b"$-1", b"_")
                 connection.sendall(answer)
 
@@ -300,7 +303,9 @@ def answering() -> Iterator[Callable[..., Server]]:
 def test_another_server_is_meant(
     answering: Callable[..., Server], error: bytes
 ) -> None:
-    """A reply that another server would not give is asked again on a new connection."""
+    """After a reply that only this server would give, the command is repeated on a new
+    connection.
+    """
     kinds = ["url", "url in a loop", "redis", "redis in a loop", "valkey"]
     for kind in [*kinds, "valkey in a loop"]:
         for ask, expected in (
@@ -310,7 +315,7 @@ def test_another_server_is_meant(
             server = answering(error)
             with stores_at(server.port) as stores:
                 assert ask(stores[kind]) is expected, kind
-            # The old connection was dropped: the next command uses the new one.
+            # The old connection was closed: the next command uses the new one.
             assert server.connections >= 2
 
 
@@ -331,7 +336,7 @@ def test_not_for_ever(answering: Callable[..., Server], error: bytes) -> None:
 def test_the_cause_in_words(
     answering: Callable[..., Server], error: bytes, said: str
 ) -> None:
-    """Any other error reply is a StoreError that says what it means, and no text."""
+    """Any other error reply is a StoreError that explains it without quoting it."""
     server = answering(error, always=True)
     with stores_at(server.port) as stores:
         for name, store in stores.items():

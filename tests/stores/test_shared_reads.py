@@ -1,4 +1,4 @@
-"""Reads that share a call: each task gets the answer to its own key, or its own error."""
+"""Reads that share a call: each task gets its own key's answer, or its own error."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 
 class Rows:
-    """Rows that are read slowly: the tests say when, and which reads fail."""
+    """Rows whose reads the tests delay or let fail."""
 
     def __init__(self) -> None:
         self.calls: list[list[str]] = []
-        #: Turns of the event loop that each call takes, by its number.
+        #: The turns of the event loop that each call takes, by the call's number.
         self.turns: list[int] = []
         #: Whether each call fails as a whole, by its number.
         self.fails: list[bool] = []
@@ -57,8 +57,8 @@ class Rows:
         return key.encode()
 
 
-#: The number of a key, after how many turns it is asked for, and after how many more
-#: the task is cancelled, if it is.
+#: For each task: the number of its key, the turns before it reads, and the turns until
+#: it is cancelled, or None.
 ASKED = st.tuples(
     st.sampled_from(["row-1", "row-2", "row-3", "row-4", "missing-1", "broken-1"]),
     st.integers(0, 4),
@@ -74,7 +74,9 @@ ASKED = st.tuples(
 def test_each_gets_the_answer_to_its_own_key(
     asked: list[tuple[str, int, int | None]], turns: list[int], fails: list[bool]
 ) -> None:
-    """Whatever is slow, fails or is cancelled, no task gets another key's answer."""
+    """No task gets another key's answer, even if calls are slow, fail or are
+    cancelled.
+    """
     rows = Rows()
     rows.turns, rows.fails = turns, fails
     reads = SharedReads(rows.one, rows.several)
@@ -106,7 +108,7 @@ def test_each_gets_the_answer_to_its_own_key(
 
 
 def test_an_error_is_each_tasks_own() -> None:
-    """A call that fails raises another object in each task, with the same cause."""
+    """A failing call raises a separate exception in each task, with the same cause."""
     cause = OSError("gone")
 
     async def fail(_: object) -> Any:
@@ -150,7 +152,7 @@ def test_no_task_waits_for_ever(count: int) -> None:
 
 
 def test_a_read_alone_does_not_wait() -> None:
-    """Reads that follow one another are made one by one, as if nothing was shared."""
+    """Reads that follow one another are separate calls, without a delay."""
     rows = Rows()
     rows.turns, rows.fails = [1], [False]
     reads = SharedReads(rows.one, rows.several)
@@ -164,7 +166,9 @@ def test_a_read_alone_does_not_wait() -> None:
 
 
 def test_a_call_is_bounded() -> None:
-    """A thousand reads at once are eleven calls: one alone, and ten of a hundred."""
+    """A thousand reads at once make eleven calls: one single read, and ten of a
+    hundred.
+    """
     rows = Rows()
     rows.turns, rows.fails = [1], [False]
     reads = SharedReads(rows.one, rows.several)
@@ -177,7 +181,7 @@ def test_a_call_is_bounded() -> None:
 
 
 def test_another_open_loop_reads_alone() -> None:
-    """A loop in another thread shares nothing, and a loop after it does again."""
+    """A second open loop in another thread does not share reads; a later loop does."""
     rows = Rows()
     rows.turns, rows.fails = [1], [False]
     reads = SharedReads(rows.one, rows.several)
@@ -203,7 +207,7 @@ def test_another_open_loop_reads_alone() -> None:
 
 
 def commands(client: Any) -> Counter[str]:
-    """Return how often the server was asked for each command."""
+    """Return how often the server ran each command."""
     stats = client.info("commandstats")
     return Counter(
         {
@@ -215,7 +219,7 @@ def commands(client: Any) -> Counter[str]:
 
 
 def test_reads_of_redis_at_once(redis_server: RedisServer) -> None:
-    """Fifty tasks are two commands, and two more for what MGET does not find."""
+    """Fifty tasks send two commands, and two more for keys that MGET does not find."""
     store = RedisStore(redis_server.url)
     rows = {f"row-{n}": os.urandom(100) for n in range(48)}
     client = redis.Redis.from_url(redis_server.url)
@@ -247,7 +251,9 @@ def test_reads_of_redis_at_once(redis_server: RedisServer) -> None:
 
 
 def test_a_proxy_that_drops_answers() -> None:
-    """Fewer answers than keys are an error of the store: no key gets another's."""
+    """Fewer answers than keys are a StoreError, so that no key gets another's
+    answer.
+    """
 
     async def answer(
         reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -283,7 +289,7 @@ def test_a_proxy_that_drops_answers() -> None:
 
 
 def test_a_server_that_refuses_mget(redis_server: RedisServer) -> None:
-    """A user who may use GET alone gets all answers, and the right error for a key."""
+    """A Redis user without MGET gets all answers, and the right error for a key."""
     client = redis.Redis.from_url(redis_server.url)
     client.execute_command(
         *("ACL", "SETUSER", "reader", "on", ">reader-password", "~row-*", "+get"),
@@ -311,7 +317,7 @@ def test_a_server_that_refuses_mget(redis_server: RedisServer) -> None:
 
 
 def test_reads_at_once_survive_a_restart(redis_server: RedisServer) -> None:
-    """A connection that died between two reads costs none of the tasks an error."""
+    """If a connection dies between two reads, no task gets an error."""
     store = RedisStore(redis_server.url)
     keys = [f"row-{n}" for n in range(20)]
 
@@ -339,7 +345,7 @@ def test_reads_at_once_survive_a_restart(redis_server: RedisServer) -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 50])
 def test_a_client_of_the_apps_own_shares_reads(redis_url: str, count: int) -> None:
-    """Reads through a client for asyncio are shared as those through a URL are."""
+    """Reads through an app's asyncio client are shared like those through a URL."""
     from redis.asyncio import Redis
 
     async def main() -> None:

@@ -43,7 +43,7 @@ NOW = 1_900_000_000
 
 @pytest.fixture
 def settings(monkeypatch: pytest.MonkeyPatch) -> TikTokSettings:
-    """Return the app's settings, which are in the environment."""
+    """Set the app's settings in the environment, and return them."""
     given = {
         "CLIENT_KEY": "awexampleclientkey",
         "CLIENT_SECRET": "the-client-secret-of-tests",
@@ -102,7 +102,7 @@ def users_in(url: str, settings: TikTokSettings) -> list[UserRecord]:
 
 @pytest.fixture
 def emptied() -> Any:
-    """Return what empties the table of a database, and leaves it there."""
+    """Return a function that empties a database's table without deleting it."""
     urls: list[str] = []
 
     def empty(url: str) -> str:
@@ -143,7 +143,9 @@ def test_copied_around(
     emptied: Any,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """SQLite, Redis, PostgreSQL, MariaDB, a driver for asyncio, a socket: all arrive."""
+    """A user is copied between SQLite, Redis, PostgreSQL, MariaDB, an asyncio driver
+    and a socket.
+    """
     made = [user(number) for number in range(30)]
     first = f"sqlite:///{tmp_path}/first.sqlite3"
     last = f"sqlite+pysqlite:///{tmp_path}/last.sqlite3"
@@ -172,7 +174,9 @@ def test_copied_around(
 def test_more_than_a_page(
     settings: TikTokSettings, tmp_path: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Users on several pages are copied; those of a copy that broke off once only."""
+    """Users on several pages are copied; after an interrupted copy, each is copied only
+    once.
+    """
     source, target = (f"sqlite:///{tmp_path}/{name}.sqlite3" for name in "ab")
     fill(source, settings, PAGE + 1)
     assert main(["store", "copy", source, target]) == 0
@@ -193,7 +197,7 @@ def _opened(kind: str, request: pytest.FixtureRequest, tmp_path: Any) -> Any:
 
 @pytest.mark.parametrize("kind", ["sqlite", "redis", "postgresql", "mariadb"])
 def test_pages(kind: str, request: pytest.FixtureRequest, tmp_path: Any) -> None:
-    """A store lists its keys in pages: every key with the prefix, and no other."""
+    """A store lists exactly the keys with the prefix, in pages."""
     store = _opened(kind, request, tmp_path)
     keys = {f"tiktok:Pages:{number:04d}" for number in range(PAGE + 2)}
     for key in [*keys, "tiktok:pages:0000", "tiktok:Pagez:0000"]:
@@ -207,7 +211,7 @@ def test_pages(kind: str, request: pytest.FixtureRequest, tmp_path: Any) -> None
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite", "redis", "postgresql", "mariadb"])
 def test_rows(kind: str, request: pytest.FixtureRequest, tmp_path: Any) -> None:
-    """A store lists its rows in short pages: with the values that `get` returns."""
+    """A store lists its rows in short pages, with the values that `get` returns."""
     store = _opened(kind, request, tmp_path)
     rows = {
         f"tiktok:Rows:{n:04d}": b"value %d\x00\xff" % n for n in range(2 * ROWS + 3)
@@ -237,7 +241,7 @@ class TestCreate:
     def test_postgresql(
         self, postgresql: Server, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """It makes the table, and says the second time that it is there."""
+        """The command creates the table, and the second time says that it exists."""
         self.drop(postgresql.url())
         for driver in ("psycopg", "asyncpg"):
             assert main(["store", "create", postgresql.url(driver)]) == 0
@@ -251,7 +255,9 @@ class TestCreate:
     def test_mariadb(
         self, mariadb: Server, capsys: pytest.CaptureFixture[str], monkeypatch: Any
     ) -> None:
-        """Without an argument it is the store of TIKTOK_STORE; no other is needed."""
+        """Without an argument the command uses TIKTOK_STORE; no other variable is
+        needed.
+        """
         self.drop(mariadb.url())
         monkeypatch.setenv("TIKTOK_STORE", mariadb.url())
         assert main(["store", "create"]) == 0
@@ -299,7 +305,7 @@ class TestCreate:
     def test_without_tables(
         self, url: str, said: str, tmp_path: Any, capsys: Any, monkeypatch: Any
     ) -> None:
-        """A store that needs none says so; nothing is connected to or made."""
+        """For a store without tables the command says so, without connecting."""
         monkeypatch.chdir(tmp_path)
         assert main(["store", "create", url]) == 0
         assert said in capsys.readouterr().out
@@ -308,7 +314,7 @@ class TestCreate:
     def test_no_right(
         self, postgresql: Server, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """A user who may not create tables gets an error with the fix."""
+        """A database user who may not create tables gets an error with the fix."""
         import sqlalchemy as sa
 
         name = f"u{uuid.uuid4().hex[:8]}"
@@ -344,7 +350,7 @@ class TestCreate:
 
 
 class TestArguments:
-    """URLs come from anywhere, and go nowhere."""
+    """URLs can come from arguments or the environment, and are never printed."""
 
     @pytest.mark.parametrize(
         "arguments",
@@ -364,7 +370,7 @@ class TestArguments:
     def test_no_password_is_printed(
         self, arguments: list[str], settings: TikTokSettings, capsys: Any
     ) -> None:
-        """Whatever is wrong with the arguments, no part of a URL is repeated."""
+        """No error about the arguments contains a part of a URL."""
         try:
             code: object = main(["store", *arguments])
         except SystemExit as ended:
@@ -377,7 +383,9 @@ class TestArguments:
     def test_from_the_environment(
         self, settings: TikTokSettings, tmp_path: Any, capsys: Any, monkeypatch: Any
     ) -> None:
-        """``env:NAME`` keeps a password out of the list of processes."""
+        """``env:NAME`` reads a URL from a variable, so that no password is in the
+        process list.
+        """
         monkeypatch.setenv("OLD", f"sqlite:///{tmp_path}/old.sqlite3")
         monkeypatch.setenv("NEW", f"sqlite:///{tmp_path}/new.sqlite3")
         fill(os.environ["OLD"], settings, 2)
@@ -419,7 +427,9 @@ sys.exit(__main__.main(sys.argv[1:]))
 def test_interrupted(
     is_terminal: bool, settings: TikTokSettings, tmp_path: Any
 ) -> None:
-    """Ctrl-C ends it cleanly, on a terminal and in a pipe, and the rest follows later."""
+    """Ctrl-C ends a copy cleanly, on a terminal and in a pipe, and a later one copies
+    the rest.
+    """
     source, target = (f"sqlite:///{tmp_path}/{name}.sqlite3" for name in "ab")
     fill(source, settings, 80)
     leader, follower = pty.openpty() if is_terminal else os.pipe()
@@ -459,14 +469,14 @@ print(json.dumps(after - before))
 
 
 def test_memory_is_flat(settings: TikTokSettings, tmp_path: Any) -> None:
-    """A copy of many rows takes little more memory than one of none."""
+    """A copy of many rows needs little more memory than a copy of none."""
     names = ("EMPTY", "NOWHERE", "FULL", "TARGET")
     urls = {name: f"sqlite:///{tmp_path}/{name}.sqlite3" for name in names}
     fill(urls["EMPTY"], settings, 1)
     fill(urls["FULL"], settings, 1)
     import sqlite3
 
-    # Rows of other apps are listed as all are: what a list of all keys would cost.
+    # Rows of other apps are listed, too: this shows the cost of a list of all keys.
     with sqlite3.connect(tmp_path / "FULL.sqlite3") as handle:
         rows = (
             (f"tiktok:{n:012x}:grant:{{{n:064x}}}", b"1", 4e9) for n in range(200_000)
@@ -480,5 +490,5 @@ def test_memory_is_flat(settings: TikTokSettings, tmp_path: Any) -> None:
         text=True,
         check=True,
     )
-    # A list of these keys has 30 MB.
+    # A list of these keys would take 30 MB.
     assert json.loads(done.stdout.splitlines()[-1]) < 10_000  # kB

@@ -1,8 +1,8 @@
-"""Asks an app what no browser and no client library would send.
+"""Sends an app requests that no browser or client library would send.
 
-A client between a test and an app tidies paths, headers and cookies. Here they reach
-the shell as a server would hand them over: the path decoded, header lines as they
-came, two of one name as two under ASGI and joined under WSGI.
+A client between a test and an app normalizes paths, headers and cookies. Here they
+reach the shell as from a server: the path decoded, header lines unchanged, repeated
+headers separate under ASGI and joined under WSGI.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Pairs = list[tuple[str, str]]
 
 @dataclass
 class Answer:
-    """A response; of a WebSocket, the messages that the app sent."""
+    """A response; for a WebSocket, the messages that the app sent."""
 
     status: int
     headers: Pairs = field(default_factory=list)
@@ -48,7 +48,7 @@ class Answer:
 
     @property
     def set_cookies(self) -> dict[str, str]:
-        """Values by name; "" is a deletion."""
+        """The values by name; "" means a deletion."""
         pairs = (line.partition(";")[0] for line in self.all("set-cookie"))
         return {name: value for name, _, value in (p.partition("=") for p in pairs)}
 
@@ -58,7 +58,7 @@ class Answer:
 
 
 class Raw:
-    """One visitor of a world, which has cookies and no other part of a browser."""
+    """One visitor of a world, with cookies and nothing else of a browser."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -85,13 +85,13 @@ class Raw:
         """Send one request; keep the cookies that the answer sets.
 
         Args:
-            method: as it is.
-            path: decoded; under ASGI with the mount point in it, or without.
-            query: as it came.
-            headers: pairs, or a mapping, of text.
+            method: sent unchanged.
+            path: decoded; under ASGI with or without the mount point.
+            query: sent unchanged.
+            headers: pairs or a mapping of texts.
             cookie: one Cookie header, or a list of them; the visitor's own if None.
             mount: ``root_path``, ``SCRIPT_NAME``.
-            body: of the request.
+            body: the request's body.
         """
         pairs = list(headers.items() if isinstance(headers, dict) else headers)
         lines = [(n.lower().encode(), v.encode("latin-1")) for n, v in pairs]
@@ -109,7 +109,7 @@ class Raw:
         return answer
 
     def begin(self, query: bytes = b"", **options: Any) -> str:
-        """Open the login path; return where at TikTok it leads."""
+        """Open the login path; return the address at TikTok."""
         answer = self.ask("GET", LOGIN, query=query, **options)
         assert answer.status == 303, answer.body
         return answer.location
@@ -120,7 +120,7 @@ class Raw:
         return callback.path, callback.query.encode()
 
     def log_in(self, query: bytes = b"", **choice: Any) -> Answer:
-        """Go to TikTok and back; return what the callback answers."""
+        """Log in at TikTok; return the callback's answer."""
         path, answer = self.consent(self.begin(query), **choice)
         return self.ask("GET", path, query=answer)
 
@@ -129,7 +129,7 @@ class Raw:
         return self.seen_by("/who")
 
     def seen_by(self, path: str, **options: Any) -> str | None:
-        """Return who is signed in, as the app answers."""
+        """Return the user that the app sees, or None."""
         import json
 
         answer = self.ask("GET", path, **options)
@@ -151,7 +151,7 @@ class Raw:
         )
 
     def connect(self, path: str, *, headers: Any = (), cookie: Any = None) -> list[Any]:
-        """Ask for a WebSocket; return the messages that came back."""
+        """Open a WebSocket; return the messages that came back."""
         lines = [(n.lower().encode(), v.encode("latin-1")) for n, v in headers]
         if cookie is None and self.cookies:
             cookie = "; ".join(f"{n}={v}" for n, v in self.cookies.items()).encode()
@@ -216,8 +216,8 @@ def a_scope(path: str, lines: Any = (), **more: Any) -> dict[str, Any]:
 async def drive(app: Any, scope: Any, messages: Any = ()) -> list[Any]:
     """Call an ASGI app; return what it sent.
 
-    As servers do: a client waits for its whole answer, and is gone after it. Quart 0.23
-    does not return before it has been told so.
+    As with a server, the client waits for the whole answer and then disconnects, for
+    which Quart 0.23 waits.
     """
     incoming, sent, is_answered = list(messages), [], anyio.Event()
 
@@ -239,7 +239,7 @@ async def drive(app: Any, scope: Any, messages: Any = ()) -> list[Any]:
 
 
 class Visitors(ExitStack):
-    """Opens the event loop that ASGI visitors are served in, and closes it."""
+    """The event loop in which ASGI visitors are served; it is closed at the end."""
 
     def visit(self, world: World) -> Raw:
         visitor = Raw(world)
@@ -250,7 +250,7 @@ class Visitors(ExitStack):
         return visitor
 
     def knock(self, app: Any, *, is_wsgi: bool) -> Raw:
-        """Return a visitor of an app that is no world's; nothing of it is closed."""
+        """Return a visitor of any other app, which is not closed at the end."""
         if is_wsgi:
             return Raw(SimpleNamespace(shell="wsgi", app=SimpleNamespace(wsgi_app=app)))
         visitor = Raw(SimpleNamespace(shell="asyncio", app=app))

@@ -1,4 +1,4 @@
-"""login_as and the fixtures: a whole login in one line of a user's own tests."""
+"""login_as and the fixtures: a whole login in one line of an app's tests."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def me(client):
 
 class TestLoginAs:
     def test_first_person(self, client, tiktok):
-        """One line logs the first of the stand-in's people in, with all scopes."""
+        """By default login_as logs the stand-in's first person in, with all scopes."""
         response = login_as(client, tiktok)
         assert response.status_code == 303
         assert response.headers["location"] == "/"
@@ -115,37 +115,39 @@ class TestLoginAs:
         assert seen["scopes"] == ["user.info.basic", "video.list"]
 
     def test_somebody_else(self, client, tiktok):
-        """A test says who logs in; the next login of a client takes its place."""
+        """A test can choose who logs in; the next login of the client replaces it."""
         for person in (tiktok.people[1], tiktok.people[0]):
             login_as(client, tiktok, person)
             assert me(client)["open_id"] == person.open_id
 
     @pytest.mark.parametrize("scopes", [[], ["video.list"], ("user.info.basic",)])
     def test_scopes(self, client, tiktok, scopes):
-        """A test says which scopes are left ticked."""
+        """A test can choose the scopes that stay ticked."""
         login_as(client, tiktok, scopes=scopes)
         assert me(client)["scopes"] == sorted(scopes)
 
     def test_next(self, client, tiktok):
-        """A test says where the login leads; nothing is followed."""
+        """A test can choose the login's target; the final redirect is not followed."""
         response = login_as(client, tiktok, next="/videos?page=2&of=ä")
         assert response.status_code == 303
         assert response.headers["location"] == "/videos?page=2&of=%C3%A4"
 
     def test_deny(self, client, tiktok):
-        """A person who cancels is signed in nowhere; the app's answer is returned."""
+        """A person who cancels is not signed in; the app's answer is returned."""
         response = login_as(client, tiktok, deny=True)
         assert response.status_code == 403
         assert not me(client)["signed_in"]
 
     def test_login_path(self, make_client, settings, tiktok):
-        """Another login path is named."""
+        """A test can name another login path."""
         client = make_client(make_settings_like(settings, login_path="/in"))
         assert login_as(client, tiktok, login_path="/in").status_code == 303
         assert me(client)["signed_in"]
 
     def test_further_scopes(self, client, tiktok):
-        """The login path may have a query, such as a step-up's, and next besides."""
+        """The login path may have a query, such as further scopes, in addition
+        to next.
+        """
         login_as(client, tiktok)
         asks = LOGIN + "?scopes=video.upload"
         response = login_as(client, tiktok, login_path=asks, next="/upload")
@@ -158,18 +160,18 @@ class TestLoginAs:
             login_as(client, tiktok, login_path="/nowhere")
 
     def test_page_there(self, client, tiktok):
-        """A page of the app's own in the login's place is named too."""
+        """The error for an app's page at the login path names it."""
         with pytest.raises(LoginFlowError, match="/ answered 200 instead of"):
             login_as(client, tiktok, login_path="/")
 
     def test_wrong_stand_in(self, client, clock):
-        """A stand-in where another app is registered says that it refuses."""
+        """A stand-in with another app refuses the login, and the error says so."""
         other = FakeTikTok(client_key="awother", clock=clock)
         with pytest.raises(ConsentRefused):
             login_as(client, other)
 
     def test_two_clients(self, make_client, tiktok):
-        """Two clients are two browsers."""
+        """Two clients have separate sessions."""
         one, two = make_client(), make_client()
         login_as(one, tiktok)
         assert me(one)["signed_in"]
@@ -217,7 +219,7 @@ class TestAsyncClient:
             assert seen["scopes"] == ["video.list"]
 
     async def test_following_client(self, app, tiktok):
-        """A client that follows redirects by itself does not during the login."""
+        """A client that follows redirects does not follow them during the login."""
         async with self.open(app) as client:
             client.follow_redirects = True
             response = await alogin_as(client, tiktok)
@@ -258,7 +260,7 @@ def settings_for(fake):
 
 class TestFixtures:
     def test_log_in(self, fake_tiktok, tiktok_login):
-        """The fixtures log a client in by the clock on the wall."""
+        """The fixtures log a client in, using the real time."""
         app = TikTokOAuthMiddleware(
             starlette_app(),
             settings_for(fake_tiktok),
@@ -274,12 +276,14 @@ class TestFixtures:
             assert tiktok_login(client, deny=True).status_code == 403
 
     def test_signature(self, tiktok_login):
-        """tiktok_login takes a client and a person; the stand-in is known to it."""
+        """tiktok_login takes a client and a person, but no stand-in."""
         names = list(inspect.signature(tiktok_login).parameters)
         assert names[:2] == ["client", "person"]
 
     def test_installed(self, pytester):
-        """A test suite gets the fixtures with the package, one stand-in a test."""
+        """Installing the package provides the fixtures, with a new stand-in for each
+        test.
+        """
         pytester.makepyfile(
             """
             def test_one(fake_tiktok, tiktok_login):
@@ -295,7 +299,7 @@ class TestFixtures:
         pytester.runpytest_inprocess("-p", "no:randomly").assert_outcomes(passed=2)
 
     def test_shown(self, pytester):
-        """pytest --fixtures shows both, with what they are for."""
+        """pytest --fixtures shows both fixtures with a description."""
         shown = pytester.runpytest_inprocess("--fixtures", "-p", "no:randomly")
         shown.stdout.fnmatch_lines_random(
             ["fake_tiktok*", "*stand-in for TikTok*", "tiktok_login*"]

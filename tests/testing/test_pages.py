@@ -1,4 +1,4 @@
-"""The stand-in's pages, in Chromium and as text."""
+"""The stand-in's pages, as HTML and in Chromium."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class _App(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def app():
-    """An app's address on another port: where the login leads back to."""
+    """Return an app's address on another port, to which the login returns."""
     server = HTTPServer(("127.0.0.1", 0), _App)
     thread = Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -71,7 +71,7 @@ def stand_in():
 
 @pytest.fixture
 def ask(stand_in, app):
-    """Return a function that gives the address of an authorize request."""
+    """Return a function that returns the address of an authorize request."""
 
     def ask(**changes):
         query = {
@@ -113,7 +113,9 @@ class TestText:
 
     @pytest.mark.parametrize("changes", [{}, {"scope": "nonsense"}])
     def test_policy(self, ask, changes):
-        """No script, no frame, nothing foreign; the style is allowed by its hash."""
+        """The policy forbids scripts, frames and other sites; it allows the style by
+        its hash.
+        """
         response = get(ask(**changes))
         policy = response.headers["content-security-policy"]
         [style] = re.findall(r"<style>(.*?)</style>", response.text, re.DOTALL)
@@ -125,20 +127,22 @@ class TestText:
         assert response.headers["x-content-type-options"] == "nosniff"
 
     def test_form_leads_on(self, ask, app):
-        """The form may lead on to the app, since browsers hold it against redirects."""
+        """The policy lets the form redirect to the app, since browsers apply
+        form-action to redirects.
+        """
         parts = urlsplit(app)
         policy = get(ask()).headers["content-security-policy"]
         assert f"form-action 'self' {parts.scheme}://{parts.netloc};" in policy
 
     @pytest.mark.parametrize("changes", [{}, {"scope": "nonsense"}])
     def test_says_what_it_is(self, ask, changes):
-        """Every page says that it is a stand-in and not TikTok."""
+        """Every page says that it is a stand-in, not TikTok."""
         text = get(ask(**changes)).text
         assert "stand-in" in text
         assert "not TikTok" in text
 
     def test_form(self, ask, stand_in):
-        """Every person and every scope that was asked for is there, and no other."""
+        """The form has every person and exactly the requested scopes."""
         text = get(ask()).text
         assert len(re.findall('name="person"', text)) == len(stand_in.fake.people)
         scopes = re.findall('name="scope" value="([^"]+)"', text)
@@ -147,7 +151,7 @@ class TestText:
             assert SCOPES[scope] in text
 
     def test_error_fields(self, ask):
-        """The error page names what TikTok's names."""
+        """The error page has the fields of TikTok's."""
         text = get(ask(client_key="awother")).text
         for field in ("param_error", "errCode", "10003", "error_type", "client_key"):
             assert field in text
@@ -167,7 +171,9 @@ def chromium():
 
 @pytest.fixture
 def open_page(chromium):
-    """Return a function that opens a page in a new browser, and collects complaints."""
+    """Return a function that opens a page in a new browser; console errors fail the
+    test.
+    """
     with ExitStack() as stack:
 
         def open_page(url, size="phone", scheme="light", **options):
@@ -182,7 +188,7 @@ def open_page(chromium):
             page.complaints = []
             page.on(
                 "console",
-                # Chromium looks for an icon by itself, once in a while.
+                # Chromium sometimes requests an icon by itself.
                 lambda said: (
                     said.location["url"].endswith("/favicon.ico")
                     or page.complaints.append(said.text)
@@ -195,7 +201,7 @@ def open_page(chromium):
 
 
 def callback(page, app):
-    """Wait until the app is reached; return the query."""
+    """Wait until the browser is at the app; return the query."""
     page.wait_for_url(f"{app}?*")
     return dict(parse_qsl(urlsplit(page.url).query))
 
@@ -205,7 +211,9 @@ class TestChromium:
     @pytest.mark.parametrize("scheme", ["light", "dark"])
     @pytest.mark.parametrize("kind", ["consent", "error"])
     def test_appearance(self, open_page, ask, size, scheme, kind):
-        """A page fits its window, light and dark, and breaks no rule of its policy."""
+        """A page fits its window, in light and dark, and does not violate its
+        policy.
+        """
         url = ask() if kind == "consent" else ask(client_key="awother")
         page = open_page(url, size, scheme)
         shoot(page, f"stand-in-{kind}-{size}-{scheme}")
@@ -218,7 +226,7 @@ class TestChromium:
         assert page.evaluate(broken) == 0
 
     def test_continue(self, open_page, ask, app):
-        """Continue leads back to the app, with the scopes that are still ticked."""
+        """Continue redirects to the app, with the scopes that are still ticked."""
         page = open_page(ask())
         page.get_by_text("Second creator").click()
         page.get_by_text(SCOPES["user.info.stats"]).click()
@@ -230,7 +238,7 @@ class TestChromium:
         assert page.complaints == []
 
     def test_cancel(self, open_page, ask, app):
-        """Cancel leads back to the app too."""
+        """Cancel redirects to the app, too."""
         page = open_page(ask(), "desk")
         page.get_by_role("button", name="Cancel").click()
         assert callback(page, app)["error"] == "access_denied"
@@ -242,7 +250,7 @@ class TestChromium:
         assert "code" in callback(page, app)
 
     def test_by_keyboard(self, open_page, ask, app):
-        """Tab, arrows and space are enough, and the focus is seen."""
+        """Tab, arrows and space are enough, and the focus is visible."""
         page = open_page(ask(), "desk")
         page.keyboard.press("Tab")
         page.keyboard.press("ArrowDown")
@@ -278,7 +286,7 @@ class TestChromium:
         assert weak == []
 
     def test_right_to_left(self, open_page, ask):
-        """Written from right to left it still fits."""
+        """A page also fits its window from right to left."""
         page = open_page(ask())
         page.evaluate("document.documentElement.dir = 'rtl'")
         wide = page.evaluate("document.documentElement.scrollWidth")

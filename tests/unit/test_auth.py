@@ -71,7 +71,9 @@ def test_authenticated_request_has_a_user(signed_in):
 
 
 def test_anonymous_request_has_no_user(signed_out):
-    """In an anonymous request every property says so and none fails."""
+    """In an anonymous request no property fails, and each shows that there is
+    no user.
+    """
     assert signed_out.is_authenticated is False
     assert signed_out.open_id is None
     assert signed_out.scopes == frozenset()
@@ -91,7 +93,7 @@ def test_anonymous_request_has_no_user(signed_out):
     ],
 )
 def test_expired_token_is_none(now, there):
-    """A token is shown until the second it ends, by the given clock; then never."""
+    """A token is returned until the second in which it expires by the given clock."""
     auth = an_auth(a_cached_session(), a_site(now))
     assert (auth.token is not None) is there
     assert auth.is_authenticated
@@ -119,13 +121,13 @@ def test_token_is_judged_when_it_is_asked_for():
     ],
 )
 def test_auth_is_read_only(signed_in, name):
-    """An app can neither change what a request says nor add to it."""
+    """An app can neither change nor add attributes of TikTokAuth."""
     with pytest.raises(AttributeError):
         setattr(signed_in, name, "x")
 
 
 def test_auth_has_no_refresh_token(signed_in):
-    """The refresh token is nothing an app can see."""
+    """An app cannot see the refresh token."""
     shown = [name for name in dir(signed_in) if not name.startswith("_")]
     assert "access_token" not in shown
     assert not [name for name in shown if "refresh" in name]
@@ -183,7 +185,7 @@ def test_all_scopes_are_missing_when_signed_out(signed_out):
 )
 @pytest.mark.parametrize("cached", [a_cached_session(), None], ids=["in", "out"])
 def test_every_read_is_noted(look, cached):
-    """Every read of the user is noted, also in an anonymous request."""
+    """Every read of the user is recorded, even in an anonymous request."""
     auth = an_auth(cached, a_site())
     assert auth._accessed is False
     look(auth)
@@ -194,7 +196,7 @@ def test_every_read_is_noted(look, cached):
     "show", [repr, lambda a: a.login_url(), lambda a: a.logout_url]
 )
 def test_link_is_no_read(signed_in, show):
-    """Links are the same for everybody: asking for one notes nothing."""
+    """Links are the same for all users, so reading one is not recorded."""
     show(signed_in)
     assert signed_in._accessed is False
 

@@ -1,4 +1,4 @@
-"""Lists and sweeps of very many users: in pages, with progress, and stopped."""
+"""Lists and sweeps of very many users: pages, progress, and interruptions."""
 
 import asyncio
 import io
@@ -26,7 +26,7 @@ DAY = 86400
 
 
 class Watched(MemoryStore):
-    """A store that counts the rows it gave, and is interrupted before a page."""
+    """A store that counts the rows it returned, and is interrupted before a page."""
 
     interrupts_at = 0
 
@@ -34,7 +34,7 @@ class Watched(MemoryStore):
         super().__init__(clock=clock)
         self.given = 0
 
-    # Its own, like `rows`: where a subclass has others, each row is read by its key.
+    # Overridden like `rows`: otherwise each row would be read by its key.
     def get(self, key):
         return super().get(key)
 
@@ -53,14 +53,14 @@ class Watched(MemoryStore):
 
 
 class Terminal(io.StringIO):
-    """A text that claims to be a terminal."""
+    """A text stream that claims to be a terminal."""
 
     def isatty(self):
         return True
 
 
 def filled(store, settings, clock, count):
-    """Return the tokens of so many users, whose names are in no order."""
+    """Return the TikTokTokens of `count` users, whose ids are not in order."""
     tokens = TikTokTokens(replace(settings, keep_grants=True), store, clock=clock)
     records = tokens._sync_service().records
     now = int(clock())
@@ -90,7 +90,7 @@ def some(store, settings, clock):
 
 
 def report(**more):
-    """Return a report that collects texts."""
+    """Return a progress report that writes to text streams."""
     return Report(io.StringIO(), io.StringIO(), "{} cannot be opened".format, **more)
 
 
@@ -101,7 +101,7 @@ def listed(text):
 
 class TestIterUsers:
     def test_pages(self, store, settings, clock):
-        """Of 5,000 users no more than a page is read ahead of the one that is used."""
+        """With 5,000 users, at most one page is read ahead."""
         tokens = filled(store, settings, clock, USERS)
         seen = set()
         for user in tokens.iter_users():
@@ -110,7 +110,7 @@ class TestIterUsers:
         assert len(seen) == USERS
 
     def test_in_a_loop(self, some, store):
-        """In an event loop the users are the same, and come in pages, too."""
+        """In an event loop the same users are returned, also in pages."""
 
         async def found():
             seen = []
@@ -129,7 +129,7 @@ class TestIterUsers:
         assert [*some.iter_users(after="nobody")] == []
 
     def test_left_early(self, some, store):
-        """An iteration that is left early leaves the rest of the store unread."""
+        """If an iteration ends early, the rest of the store is not read."""
         users = some.iter_users()
         next(users)
         users.close()
@@ -137,7 +137,7 @@ class TestIterUsers:
         assert len(some.users()) == SOME
 
     def test_unreadable(self, some, store):
-        """Records that cannot be opened are counted and left out."""
+        """Records that cannot be decrypted are counted and left out."""
         key = store.keys("tiktok:")[0]
         store.compare_and_set(key, store.get(key), b"damaged", DAY)
         users, counted = some.iter_users(), []
@@ -150,7 +150,7 @@ class TestIterUsers:
         assert some.unreadable() == 1
 
     def test_own_get(self, settings, clock):
-        """The rows of a store whose class has a `get` of its own come through that."""
+        """If a store's class overrides `get`, rows are read with it."""
 
         class Prefixed(MemoryStore):
             def get(self, key):
@@ -167,7 +167,7 @@ class TestIterUsers:
 
 class TestList:
     def test_sorted(self, some):
-        """Some thousand users are printed in the order of their open_ids."""
+        """A few thousand users are printed in the order of their open_ids."""
         told = report()
         assert list_users(some, told) == 0
         found = listed(told.out.getvalue())
@@ -177,7 +177,7 @@ class TestList:
         assert told.err.getvalue() == ""
 
     def test_very_many(self, some, monkeypatch):
-        """More are printed as they are read, all of them and each once."""
+        """More users are printed in the order of reading, each once."""
         monkeypatch.setattr(_users_command, "SORTED", 100)
         told = report()
         assert list_users(some, told) == 0
@@ -203,7 +203,7 @@ class TestList:
         assert f"{SOME - 2 * ROWS} stored behind that one" in rest.out.getvalue()
 
     def test_after_an_unknown_user(self, some):
-        """A list that is to continue after a deleted user says so, and fails."""
+        """Continuing a list after a deleted user fails with a message."""
         last = [*some.iter_users()][-1].open_id
         told = report()
         assert list_users(some, told, after=last) == 0
@@ -214,14 +214,18 @@ class TestList:
         assert f"{last} is not stored any more" in told.out.getvalue()
 
     def test_interrupted_early(self, some, store):
-        """Ctrl-C before anything was printed says so."""
+        """After Ctrl-C before the first line, the message says that nothing was
+        listed.
+        """
         store.interrupts_at = 2
         told = report()
         assert list_users(some, told) == INTERRUPTED
         assert told.err.getvalue() == "stopped: 0 users listed\n"
 
     def test_ending(self, some, store):
-        """Those who end soon come in the order of their ends; Ctrl-C ends that, too."""
+        """Users whose grant ends soon are printed in the order of the ends; Ctrl-C
+        works there, too.
+        """
         told = report()
         assert list_users(some, told, ending=10) == 0
         assert len(listed(told.out.getvalue())) == SOME // 10
@@ -232,7 +236,7 @@ class TestList:
         assert told.err.getvalue() == f"stopped: {2 * ROWS} users read, none listed\n"
 
     def test_progress(self, some, monkeypatch):
-        """Progress is shown on a terminal, or if it was asked for, and cleared."""
+        """Progress is shown on a terminal, or if requested, and cleared at the end."""
         monkeypatch.setattr(progress_module, "_TERMINAL_SECONDS", -1)
         monkeypatch.setattr(progress_module, "_LINE_SECONDS", -1)
         monkeypatch.setenv("TERM", "xterm")
@@ -245,7 +249,7 @@ class TestList:
         assert f"{SOME} users read\n" in told.err.getvalue()
 
     def test_no_progress_beside_lines(self, some, monkeypatch):
-        """Where the list itself is on the terminal, it is its own progress."""
+        """If the list itself is printed on the terminal, no progress is shown."""
         monkeypatch.setattr(progress_module, "_TERMINAL_SECONDS", -1)
         told = report()._replace(out=Terminal(), err=Terminal())
         list_users(some, told)
@@ -265,7 +269,7 @@ class TestSweep:
         assert "the next sweep does the rest" in told.err.getvalue()
 
     def test_progress(self, some, monkeypatch):
-        """Progress counts users; without events, nothing is said of refreshes."""
+        """Progress counts users, and refreshes only if events are available."""
         monkeypatch.setattr(progress_module, "_LINE_SECONDS", -1)
         told = report(progress=True)
         assert Sweep(told, counts=False).run(some, 3600) == 0

@@ -26,7 +26,7 @@ def test_a_login_from_end_to_end(project):
 
 
 def test_the_record_is_in_the_projects_database(project):
-    """Without an option store the rows are in the default database."""
+    """Without the option `store`, the rows are in the default database."""
     from tiktok_oauth_middleware.django.models import StoredRow
 
     browser = project.browser()
@@ -47,7 +47,7 @@ def test_disconnect(project):
 
 
 def test_webhook(project):
-    """A withdrawal that TikTok delivers ends the session of its user."""
+    """A withdrawal that TikTok delivers ends the user's session."""
     browser = project.browser()
     person = project.fake.people[0]
     browser.log_in(person)
@@ -72,7 +72,9 @@ def test_webhook(project):
     ],
 )
 def test_guards(project, url):
-    """A guarded view sends a browser to log in, refuses a program, and lets in after."""
+    """A guarded view redirects a browser to the login, refuses a program, and accepts a
+    signed-in user.
+    """
     browser = project.browser()
     sent = browser.get(url)
     assert sent.status_code == 303
@@ -87,7 +89,7 @@ def test_guards(project, url):
 
 
 def test_missing_scope(project):
-    """A view whose scope was not granted answers 403, and says what is missing."""
+    """A view whose scope was not granted answers 403 with the missing scope."""
     browser = project.browser()
     browser.log_in()
     refused = browser.api("/uploads")
@@ -97,7 +99,7 @@ def test_missing_scope(project):
 
 
 def test_path_rules(project):
-    """A protected path is refused in whatever spelling, and others are not."""
+    """A protected path is refused in every spelling, and other paths are not."""
     project.configure(protect=["/app"], public=["/app/free"])
     browser = project.browser()
     for url in ("/app/secret", "/app", "/App/secret", "/app/%73ecret", "/x/../app/y"):
@@ -109,7 +111,9 @@ def test_path_rules(project):
 
 
 def test_caching_headers(project):
-    """A response that read the session is private and varies; another says nothing."""
+    """A response that read the session is private with Vary: Cookie; others have
+    neither header.
+    """
     browser = project.browser()
     read = browser.get("/who")
     assert "private" in read.headers["cache-control"]
@@ -120,7 +124,9 @@ def test_caching_headers(project):
 
 
 def test_djangos_cache_stores_no_session(project):
-    """cache_page around a view that reads the session serves no user another's page."""
+    """cache_page around a view that reads the session never serves another
+    user's page.
+    """
     first, second = project.browser(), project.browser()
     first.log_in(project.fake.people[0])
     second.log_in(project.fake.people[1])
@@ -131,7 +137,7 @@ def test_djangos_cache_stores_no_session(project):
 
 
 def test_per_site_cache(project):
-    """The per-site cache keeps pages for everybody, and none that read the session."""
+    """The per-site cache stores public pages, and none that read the session."""
     update = "django.middleware.cache.UpdateCacheMiddleware"
     fetch = "django.middleware.cache.FetchFromCacheMiddleware"
     project.set(MIDDLEWARE=[update, *USUAL, fetch])
@@ -156,7 +162,7 @@ def test_a_dead_cookie_is_deleted(project):
 
 
 def test_streams_pass(project):
-    """A stream and a file come whole; of a signed-in user the stream is private."""
+    """A stream and a file are sent completely; a signed-in user's stream is private."""
     browser = project.browser()
     assert browser.get("/streaming").text == "ab"
     assert browser.get("/file").text == "file"
@@ -168,7 +174,7 @@ def test_streams_pass(project):
 
 
 def test_our_cookies_are_not_in_request_cookies(project):
-    """The cookies that the app and Django's error page get include none of ours."""
+    """The app and Django's error page do not see the middleware's cookies."""
     browser = project.browser()
     browser.log_in()
     assert not [
@@ -177,7 +183,7 @@ def test_our_cookies_are_not_in_request_cookies(project):
 
 
 def test_own_pages_over_head_and_other_methods(project):
-    """A method that a path does not take is 405, and HEAD has no body."""
+    """A method that a path does not allow gets 405, and HEAD has no body."""
     browser = project.browser()
     answer = browser.client.put("/auth/tiktok/login", headers=API)
     assert answer.status_code == 405
@@ -187,7 +193,7 @@ def test_own_pages_over_head_and_other_methods(project):
 
 
 def test_a_middleware_around_django_too_is_refused(project, shell, caplog):
-    """Two of our middlewares around one project are a mistake, and said to be one."""
+    """A second TikTok middleware around the project is refused with an error."""
     from tiktok_oauth_middleware import (
         TikTokOAuthMiddleware,
         TikTokOAuthWSGIMiddleware,
@@ -203,7 +209,7 @@ def test_a_middleware_around_django_too_is_refused(project, shell, caplog):
 
 
 def test_store_failure(project):
-    """Where the database fails a signed-in request is 503, never anonymous."""
+    """If the database fails, a signed-in request gets 503 and is never anonymous."""
     from django.db import connection
 
     browser = project.browser()
@@ -222,7 +228,7 @@ def test_store_failure(project):
 
 
 def test_no_thread_on_the_way(project, monkeypatch):
-    """A request whose session was read within the last second enters no thread."""
+    """A request whose session was read within the last second uses no thread."""
     from tiktok_oauth_middleware.django import middleware
     from tiktok_oauth_middleware.stores import django as store
 
@@ -239,7 +245,7 @@ def test_no_thread_on_the_way(project, monkeypatch):
         monkeypatch.setattr(module, "sync_to_async", hop)
     assert browser.get(url).json()["token"] is True
     project.fake.advance(2)
-    if project.shell == "asgi":  # now the database is asked, in Django's thread
+    if project.shell == "asgi":  # now the database is read, in Django's thread
         assert browser.get(url).status_code == 503
     else:
         assert browser.get(url).json()["token"] is True
@@ -260,7 +266,7 @@ def test_on_event(project):
 
 @pytest.mark.parametrize("shell", ["wsgi"])
 def test_the_tokens_of_the_project_end_sessions_at_once(project, shell):
-    """A session that was just read is over when the project's tokens are forgotten."""
+    """Forgetting a user with the project's tokens ends a session that was just read."""
     from tiktok_oauth_middleware.django import installation
 
     browser = project.browser()

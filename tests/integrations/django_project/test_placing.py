@@ -1,4 +1,6 @@
-"""The middleware among a project's transactions, prefixes, slashes and languages."""
+"""The middleware together with a project's transactions, prefixes, slashes and
+languages.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,7 @@ class Urls:
 
 @pytest.fixture
 def atomic_requests():
-    """Wrap each view in a transaction that begins when it first asks the database."""
+    """Set ATOMIC_REQUESTS, which wraps each view in a transaction."""
     given = connections.settings["default"]
     before = dict(given)
     given["ATOMIC_REQUESTS"] = True
@@ -51,7 +53,7 @@ def atomic_requests():
 
 
 def test_a_rotated_token_survives_the_views_rollback(project, atomic_requests):
-    """With ATOMIC_REQUESTS a refresh in a view that fails is not undone with it."""
+    """With ATOMIC_REQUESTS a refresh in a failing view is not rolled back."""
     project.set(ROOT_URLCONF=Urls)
     Failing.tokens.clear()
     browser = project.browser()
@@ -59,14 +61,14 @@ def test_a_rotated_token_survives_the_views_rollback(project, atomic_requests):
     open_id = project.fake.people[0].open_id
     assert browser.get("/renew").status_code == 500
     assert installation().tokens.get(open_id).access_token == Failing.tokens[0]
-    # The refresh token that was rotated is the one that is stored.
+    # The store has the new refresh token.
     assert installation().tokens.renew(open_id).access_token != Failing.tokens[0]
     project.fake.advance(2)
     assert browser.get("/who").json()["open_id"] == open_id
 
 
 def test_login_and_logout_with_atomic_requests(accounts, atomic_requests):
-    """A whole visit works with ATOMIC_REQUESTS."""
+    """A login and a logout work with ATOMIC_REQUESTS."""
     browser = accounts.browser()
     browser.log_in()
     assert browser.get("/user").json()["authenticated"]
@@ -75,7 +77,7 @@ def test_login_and_logout_with_atomic_requests(accounts, atomic_requests):
 
 
 def test_another_database(project):
-    """The store is in the database that it names, and in no other."""
+    """The store uses only the database that it names."""
     from tiktok_oauth_middleware.django.models import StoredRow
 
     project.configure(store="django://other")
@@ -87,7 +89,7 @@ def test_another_database(project):
 
 
 def test_a_refresh_in_a_request(project):
-    """A token that is due is renewed on the way in."""
+    """A token that is due is renewed before the view runs."""
     browser = project.browser()
     browser.log_in()
     project.fake.advance(86400 - 60)
@@ -104,7 +106,7 @@ def test_a_refresh_in_a_request(project):
 
 
 def test_a_forced_prefix(project):
-    """Below FORCE_SCRIPT_NAME links carry the prefix, and the paths are found below it."""
+    """With FORCE_SCRIPT_NAME links have the prefix, and paths are matched below it."""
     project.configure(redirect_uri="https://app.example.com/shop/auth/tiktok/callback")
     project.set(FORCE_SCRIPT_NAME="/shop")
     before = "/shop" if project.shell == "asgi" else ""
@@ -118,7 +120,9 @@ def test_a_forced_prefix(project):
 
 @pytest.mark.parametrize("is_first", [True, False])
 def test_append_slash(project, is_first):
-    """Our paths end in no slash and are answered, whatever CommonMiddleware would do."""
+    """The middleware's paths work without a final slash, whatever CommonMiddleware
+    does.
+    """
     catch_all = [path("<path:rest>/", lambda request, rest: HttpResponse(rest))]
     ours = USUAL[-2]
     places = [ours, *USUAL[:-2]] if is_first else USUAL
@@ -133,7 +137,9 @@ def test_append_slash(project, is_first):
 
 
 def test_flat_pages_and_redirects(project):
-    """Middlewares that answer a 404 leave our paths and guards alone."""
+    """Middlewares that replace a 404 do not affect the middleware's paths and
+    guards.
+    """
 
     class Fallback:
         sync_capable, async_capable = True, False
@@ -156,7 +162,7 @@ def test_flat_pages_and_redirects(project):
 
 
 def test_a_sync_middleware_under_asgi(project):
-    """Between sync-only neighbours the middleware runs in their thread, and works."""
+    """The middleware works between sync-only middlewares, in their thread."""
     globals()["Plain"] = type(
         "Plain",
         (),
@@ -173,11 +179,11 @@ def test_a_sync_middleware_under_asgi(project):
     assert browser.get("/who-async").json()["open_id"]
 
 
-# --- words ---------------------------------------------------------------------------
+# --- languages -----------------------------------------------------------------------
 
 
 def test_our_pages_are_in_the_active_language(project):
-    """A page of ours is in the language that Django chose for the request."""
+    """The middleware's page is in the language that Django chose for the request."""
     texts = {"de": {"login_required": ["Bitte anmelden", "Es hat nicht geklappt."]}}
     options = dict(settings.TIKTOK_OAUTH_OPTIONS)
     locale = "django.middleware.locale.LocaleMiddleware"
@@ -200,7 +206,7 @@ LOCALE = "django.middleware.locale.LocaleMiddleware"
 
 
 def localized(project, **changed):
-    """Serve a project that chooses among three languages, its public page protected."""
+    """Serve a project with three languages, whose public page is protected."""
     languages = [("en", "English"), ("pt-br", "Português"), ("zh-hant", "繁體中文")]
     project.set(
         MIDDLEWARE=[USUAL[0], USUAL[1], LOCALE, *USUAL[2:]],
@@ -221,7 +227,9 @@ def localized(project, **changed):
     ],
 )
 def test_built_in_language_of_the_active_one(project, active, language, title):
-    """Without texts of the project the active language is the built-in one for it."""
+    """Without texts of the project, the built-in texts of the active language
+    are used.
+    """
     browser = localized(project)
     browser.client.cookies.set("django_language", active, domain="app.example.com")
     page = browser.post("/public", headers={**PAGE, "accept-language": "de"})
@@ -231,7 +239,7 @@ def test_built_in_language_of_the_active_one(project, active, language, title):
 
 
 def test_django_says_what_varies(project):
-    """Vary is Django's where Django chose, and names the header once."""
+    """If Django chose the language, Vary is Django's, and names the header once."""
     browser = localized(project)
     page = browser.post("/public", headers={**PAGE, "accept-language": "fr"})
     assert page.headers["content-language"] == "fr"
@@ -249,7 +257,7 @@ def test_fixed_language(project):
 
 
 def test_without_translations_of_django(project):
-    """With USE_I18N off the reader's header decides, as outside of Django."""
+    """With USE_I18N off, the browser's header decides, as outside of Django."""
     project.set(USE_I18N=False, LANGUAGE_CODE="fr")
     project.configure(protect=["/public"])
     page = project.browser().post("/public", headers={**PAGE, "accept-language": "de"})
@@ -258,7 +266,9 @@ def test_without_translations_of_django(project):
 
 
 def test_buttons_are_in_the_active_language(project):
-    """The buttons of the template tags are in the active language, and say so."""
+    """The buttons of the template tags have the active language's label and lang
+    attribute.
+    """
     from django.template import engines
     from django.utils import translation
 
@@ -318,7 +328,9 @@ def test_the_buttons(project):
 
 
 def test_the_settings_may_be_an_object(project):
-    """TIKTOK_OAUTH may be a TikTokSettings, whose unset store is the database too."""
+    """TIKTOK_OAUTH may be a TikTokSettings, which also uses the database if it names no
+    store.
+    """
     from tiktok_oauth_middleware import TikTokSettings
     from tiktok_oauth_middleware.django.models import StoredRow
 

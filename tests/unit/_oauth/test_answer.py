@@ -53,7 +53,7 @@ BODIES = [
 @pytest.mark.parametrize("body", BODIES, ids=[repr(b[:20]) for b in BODIES])
 @pytest.mark.parametrize("reader", [read_token, read_revoke], ids=["token", "revoke"])
 def test_body_that_is_no_object_is_no_answer(reader, body, status):
-    """A body that is no JSON object says nothing, whatever its status: try later."""
+    """A body that is not a JSON object is TikTokUnavailable, whatever its status."""
     with pytest.raises(TikTokUnavailable, match="no JSON object") as refused:
         reader(status, body)
     assert refused.value.http_status == status
@@ -66,7 +66,7 @@ def test_body_that_is_no_object_is_no_answer(reader, body, status):
 @pytest.mark.parametrize("status", [200, 400, 401])
 @pytest.mark.parametrize("reader", [read_token, read_revoke], ids=["token", "revoke"])
 def test_error_is_read_at_any_status(reader, status):
-    """An error counts even with status 200, and keeps what TikTok said."""
+    """An error counts even with status 200, and has TikTok's fields."""
     with pytest.raises(TikTokError) as refused:
         reader(status, body_of(MALFORMED))
     error = refused.value
@@ -89,7 +89,9 @@ def test_error_beside_a_token_wins():
     ids=["missing", "null", "empty", "ok", "whole ok"],
 )
 def test_no_error_is_none(error):
-    """A missing, null or empty error, and an error object that says ok, are none."""
+    """A missing, null or empty error, or an error object with the code "ok", means
+    success.
+    """
     assert token_of(error=error).open_id == OPEN_ID
 
 
@@ -99,7 +101,7 @@ def test_no_error_is_none(error):
     ids=repr,
 )
 def test_error_of_another_shape_is_an_error(error):
-    """An error that we cannot read is one, and not the death of a token."""
+    """An unreadable error is an error, but does not end a grant."""
     with pytest.raises(TikTokError) as refused:
         token_of(error=error)
     assert type(refused.value) is TikTokError
@@ -125,7 +127,7 @@ ERROR_SHAPES = {
 )
 @pytest.mark.parametrize("status", [200, 400, 401])
 def test_every_shape_of_error_is_understood(read, shape, status):
-    """A flat error, an error object and a bare one all give code, text and log_id."""
+    """Code, description and log_id are read from all three forms of errors."""
     with pytest.raises(TikTokError) as refused:
         read(status, json.dumps(shape).encode())
     error = refused.value
@@ -170,7 +172,7 @@ STATUSES = [
 @pytest.mark.parametrize(("status", "code", "kind"), STATUSES)
 @pytest.mark.parametrize("reader", [read_token, read_revoke], ids=["token", "revoke"])
 def test_status_and_code_decide(reader, status, code, kind):
-    """Only invalid_grant to the letter, below 500, is for good; outages pass."""
+    """Only an exact invalid_grant with a status below 500 is permanent."""
     with pytest.raises(TikTokOAuthError) as refused:
         reader(status, body_of(SUCCESS, error=code))
     assert type(refused.value) is kind
@@ -198,7 +200,7 @@ def test_status_and_code_decide(reader, status, code, kind):
     ],
 )
 def test_retry_after_is_heeded_up_to_five_minutes(header, seconds):
-    """TikTok's Retry-After is kept, at most 300 s; one that is no number is ignored."""
+    """TikTok's Retry-After is used up to 300 s; one that is not a number is ignored."""
     with pytest.raises(TikTokUnavailable) as refused:
         read_token(503, b"", retry_after=header)
     assert refused.value.retry_after == seconds
@@ -227,7 +229,7 @@ def test_retry_after_is_heeded_up_to_five_minutes(header, seconds):
     ],
 )
 def test_retry_after_may_be_a_date(header, seconds):
-    """A date in any of HTTP's three forms is waited for, by the given time."""
+    """Retry-After may be a date in any of HTTP's three forms."""
     with pytest.raises(TikTokUnavailable) as refused:
         read_token(503, b"", retry_after=header, now=1_767_225_600.0)
     assert refused.value.retry_after == seconds
@@ -248,13 +250,15 @@ def test_retry_after_may_be_a_date(header, seconds):
     ],
 )
 def test_ambiguous_body_is_no_answer(body):
-    """A name twice, or another encoding than JSON's own UTF-8, makes no answer."""
+    """A body with a repeated name, or in another encoding than UTF-8, is not an
+    answer.
+    """
     with pytest.raises(TikTokUnavailable, match="no JSON object"):
         read_token(200, body)
 
 
 def test_retry_after_goes_with_an_error_too():
-    """A wait is kept whether or not the answer could be read."""
+    """Retry-After is used whether or not the answer can be read."""
     with pytest.raises(TikTokUnavailable) as refused:
         read_token(429, body_of(MALFORMED), retry_after="7")
     assert refused.value.retry_after == 7
@@ -289,7 +293,7 @@ REPEATING = {
     ids=["token", "revoke", "user"],
 )
 def test_secret_in_an_error_is_masked(read, answer, status):
-    """A secret that TikTok repeats is in no part of the error."""
+    """No part of an error contains a secret that TikTok repeats."""
     with pytest.raises(TikTokError) as refused:
         read(status, json.dumps(answer).encode(), secrets=[Secret(SECRET)])
     assert "SECRETTOKEN" not in str(refused.value) + str(vars(refused.value))
@@ -305,7 +309,9 @@ def test_refused_answer_shows_no_token():
 
 @pytest.mark.parametrize("field", ["error", "error_description", "log_id"])
 def test_text_of_an_error_is_one_short_line(field):
-    """TikTok's text of an error is cut at 200 characters, its controls spelled out."""
+    """TikTok's description is shortened to 200 characters, with control characters
+    escaped.
+    """
     answer = MALFORMED | {field: "a\r\nb\u202e" + "x" * 5000}
     with pytest.raises(TikTokError) as refused:
         read_token(400, json.dumps(answer).encode())
@@ -316,7 +322,7 @@ def test_text_of_an_error_is_one_short_line(field):
 
 
 def test_secret_across_the_cut_is_masked():
-    """A secret that stands across the 200th character leaves no part of it."""
+    """A secret that crosses the 200th character is masked completely."""
     answer = MALFORMED | {"error_description": "x" * 195 + SECRET}
     with pytest.raises(TikTokError) as refused:
         read_token(400, json.dumps(answer).encode(), secrets=[SECRET])
@@ -325,7 +331,7 @@ def test_secret_across_the_cut_is_masked():
 
 @pytest.mark.parametrize("value", [1, None, [], {"x": "y"}, True])
 def test_text_of_another_type_is_none(value):
-    """A description or log_id that is no text is left out."""
+    """A description or log_id that is not a text is left out."""
     answer = MALFORMED | {"error_description": value, "log_id": value}
     with pytest.raises(TikTokError) as refused:
         read_token(400, json.dumps(answer).encode())

@@ -1,4 +1,4 @@
-"""The address of TikTok's page, and what a callback brings back."""
+"""The address of TikTok's page, and the parameters of a callback."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ CHALLENGE = "e6a178b120743d08509508f269652b0bdf91e29332921bc9e9744fd3dd41bfef"
 
 
 def test_challenge_is_tiktoks_own_vector():
-    """TikTok's published verifier gives TikTok's published challenge."""
+    """The challenge of TikTok's published verifier is TikTok's published challenge."""
     assert challenge_of(VERIFIER) == CHALLENGE
 
 
 @given(st.text("abcXYZ019-._~", min_size=43, max_size=128))
 @settings(deadline=None, derandomize=True)
 def test_challenge_is_hex_and_never_base64url(verifier):
-    """A challenge is 64 lowercase hex digits, never what RFC 7636 writes."""
+    """A challenge is 64 lowercase hex digits, not the base64url of RFC 7636."""
     digest = hashlib.sha256(verifier.encode()).digest()
     assert challenge_of(verifier) == digest.hex()
     assert challenge_of(verifier) != urlsafe_b64encode(digest).rstrip(b"=").decode()
@@ -58,7 +58,9 @@ def sent(url):
 
 
 def test_authorize_url_is_these_fields_and_nothing_else():
-    """A login asks for exactly seven things, each once, in TikTok's names."""
+    """The authorize URL has exactly seven parameters, each once, with TikTok's
+    names.
+    """
     assert a_url().startswith(protocol.AUTHORIZE + "?")
     assert sent(a_url()) == [
         ("client_key", "awexampleclientkey"),
@@ -94,7 +96,7 @@ def test_authorize_url_asks_again_only_on_request():
 
 
 def test_authorize_url_keeps_the_order_of_scopes():
-    """Scopes stand in the order given, with commas and without spaces."""
+    """Scopes are in the given order, separated by commas without spaces."""
     url = a_url(scopes=["video.list", "user.info.basic"])
     assert dict(sent(url))["scope"] == "video.list,user.info.basic"
 
@@ -109,14 +111,14 @@ def test_authorize_url_keeps_the_order_of_scopes():
     ],
 )
 def test_authorize_url_carries_the_redirect_uri_byte_for_byte(redirect_uri):
-    """TikTok decodes the configured address, and no field beside it."""
+    """TikTok decodes exactly the configured address."""
     url = a_url(redirect_uri=redirect_uri)
     assert dict(sent(url))["redirect_uri"] == redirect_uri
     assert len(sent(url)) == 7
 
 
 def test_value_can_not_add_a_field():
-    """Whatever stands in a value stays in that value."""
+    """No value can add a parameter to the URL."""
     url = a_url(state="x&client_key=evil#y", scopes=["a&b=c"])
     assert dict(sent(url))["client_key"] == "awexampleclientkey"
     assert dict(sent(url))["state"] == "x&client_key=evil#y"
@@ -128,7 +130,7 @@ def test_value_can_not_add_a_field():
 
 
 def test_callback_of_the_contract_is_read():
-    """A callback gives its state and its code, decoded once."""
+    """A callback's state and code are decoded once."""
     callback = read_callback(
         b"code=AbC-1_xyz%2A1%214608.va&scopes=user.info.basic%2Cvideo.list&state=9f1c"
     )
@@ -138,18 +140,18 @@ def test_callback_of_the_contract_is_read():
 
 
 def test_code_goes_out_as_it_came_in():
-    """The decoded code, encoded as a form, is what TikTok wrote."""
+    """The decoded code, encoded as a form, equals TikTok's original text."""
     code = read_callback(b"code=AbC-1_xyz%2A1%214608.va").code
     assert urlencode({"code": code.reveal()}) == "code=AbC-1_xyz%2A1%214608.va"
 
 
 def test_code_is_decoded_once():
-    """A percent sign in a code stays one."""
+    """A percent sign in a decoded code is not decoded again."""
     assert read_callback(b"code=a%252Ab").code.reveal() == "a%2Ab"
 
 
 def test_callback_with_an_error_is_read():
-    """An error comes with its description."""
+    """A callback's error is read with its description."""
     callback = read_callback(
         b"error=access_denied&error_description=User%20cancelled&state=9f1c"
     )
@@ -175,7 +177,7 @@ def test_callback_does_not_believe_scopes():
 
 @pytest.mark.parametrize("name", ["state", "code", "error", "error_description"])
 def test_repeated_parameter_is_refused(name):
-    """A parameter of the callback that comes twice is refused."""
+    """A repeated parameter of the callback is refused."""
     read_callback(f"{name}=a".encode())
     with pytest.raises(BadQuery):
         read_callback(f"{name}=a&{name}=a".encode())
@@ -186,7 +188,7 @@ def test_repeated_parameter_is_refused(name):
     [("state", protocol.LONGEST_STATE), ("code", protocol.LONGEST_CODE)],
 )
 def test_parameter_has_a_longest_length(name, longest):
-    """State and code are taken up to their limits, and not beyond."""
+    """State and code are accepted up to their limits."""
     assert getattr(read_callback(f"{name}={'x' * longest}".encode()), name)
     with pytest.raises(BadQuery):
         read_callback(f"{name}={'x' * (longest + 1)}".encode())
@@ -195,14 +197,16 @@ def test_parameter_has_a_longest_length(name, longest):
 @pytest.mark.parametrize("name", ["state", "code"])
 @pytest.mark.parametrize("raw", ["a%20b", "a+b", "a%00", "a%0d%0a", "%C3%BC", "%7F"])
 def test_parameter_is_visible_ascii(name, raw):
-    """A state or code with a space, a control or another alphabet is refused."""
+    """A state or code with characters other than visible ASCII is refused."""
     with pytest.raises(BadQuery):
         read_callback(f"{name}={raw}".encode())
 
 
 @pytest.mark.parametrize("name", ["error", "error_description"])
 def test_error_of_a_callback_is_one_short_line(name):
-    """An error's text in a callback is cut, its controls spelled out."""
+    """An error's text in a callback is shortened, and control characters are
+    escaped.
+    """
     said = read_callback(f"{name}=a%0d%0ab{'x' * 500}".encode())
     text = said.error or said.description
     assert text.startswith("a\\u000d\\u000ab")
@@ -210,7 +214,7 @@ def test_error_of_a_callback_is_one_short_line(name):
 
 
 def test_callback_shows_neither_code_nor_state():
-    """The repr of a callback holds no secret of the login."""
+    """The repr of a callback shows neither code nor state."""
     shown = repr(read_callback(b"code=THECODE&state=THESTATE"))
     assert "THECODE" not in shown
     assert "THESTATE" not in shown

@@ -1,4 +1,4 @@
-"""Counters and histograms, read with OpenTelemetry's own SDK; and none without it."""
+"""Counters and histograms, read with OpenTelemetry's SDK, and none without it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def reader():
 
 @pytest.fixture
 def measured(reader):
-    """Return what reads the points since the last time, by metric and attributes."""
+    """Return a function that reads the new points, by metric and attributes."""
     reader.get_metrics_data()
 
     def read():
@@ -102,7 +102,9 @@ class TestCounters:
         assert counts(measured()) == {key: 2, error: 2}
 
     def test_refreshes(self, browser, world, measured):
-        """A refresh is counted by how it ended; invalid_grant ends sessions too."""
+        """A refresh is counted by its outcome; invalid_grant also counts as ended
+        sessions.
+        """
         browser.log_in()
         world.tiktok.fail("token", status=500)
         world.clock.advance(LIFE)
@@ -124,7 +126,7 @@ class TestCounters:
         }
 
     def test_leaving(self, browser, world, measured):
-        """Logouts, disconnects and withdrawals are counted, and as ended sessions."""
+        """Logouts, disconnects and withdrawals are counted, also as ended sessions."""
         ended = "tiktok_oauth.sessions.ended"
         browser.log_in()
         browser.log_out()
@@ -145,7 +147,7 @@ class TestCounters:
         }
 
     def test_webhook(self, world, measured):
-        """A delivery's own event name, of which there may be any, is no attribute."""
+        """A delivery's event name, which can be any text, is not an attribute."""
         deliver(world, "video.anything", "someone")
         bad = {"tiktok-signature": "t=1,s=2"}
         deliver(world, "video.anything", "someone", **bad)
@@ -155,7 +157,9 @@ class TestCounters:
         }
 
     def test_store(self, browser, world, measured):
-        """A request that the store failed is counted, and the operation by its error."""
+        """A request that failed because of the store is counted, and the operation has
+        the error.
+        """
         browser.log_in()
         measured()
         world.clock.advance(2)
@@ -167,7 +171,7 @@ class TestCounters:
         assert found[("tiktok_oauth.store.duration", *failed)] == 1
 
     def test_all(self, world, measured):
-        """A whole journey moves every counter and both histograms."""
+        """The requests of `everything` change every counter and both histograms."""
         everything(world)
         browser = connecting(world).browser()
         sign_in(browser, "user-1")
@@ -177,7 +181,9 @@ class TestCounters:
 
 class TestHistograms:
     def test_calls(self, browser, world, measured):
-        """Each call to TikTok is measured by its name, a failed one by its error."""
+        """Each call to TikTok is measured under its name, a failed one with its
+        error.
+        """
         browser.log_in()
         world.tiktok.fail("token", status=500)
         world.clock.advance(LIFE)
@@ -210,7 +216,7 @@ class TestHistograms:
         }
 
     def test_fast_path(self, browser, measured):
-        """A signed-in request that is fresh in memory measures nothing."""
+        """A signed-in request with a fresh cached session records no measurement."""
         browser.log_in()
         browser.me()
         measured()
@@ -219,7 +225,7 @@ class TestHistograms:
         assert measured() == {}
 
     def test_lock_passes_errors(self, reader):
-        """An exception under a measured lock passes, and the lock is free again."""
+        """An exception under a measured lock is raised, and the lock is released."""
         memory = MemoryStore()
         store = ObservedStore(
             ThreadBackend().adapt_store(memory),
@@ -253,13 +259,13 @@ class TestHistograms:
 
 class TestTables:
     def test_events(self):
-        """Every event is counted somewhere, and every counter counts some."""
+        """Every event has a counter, and every counter has an event."""
         assert all(kind.counts for kind in EVENTS.values())
         counted = {count.counter for kind in EVENTS.values() for count in kind.counts}
         assert counted | {ERRORS} == set(COUNTERS)
 
     def test_reasons(self):
-        """Where the reason is an attribute, it is of a closed list."""
+        """A reason that is an attribute is one of a fixed list."""
         for kind in EVENTS.values():
             for count in kind.counts:
                 assert count.value or not count.attribute or kind.reasons
@@ -294,7 +300,7 @@ def test_imported_when_built():
 
 @pytest.mark.parametrize("missing", ["opentelemetry", "opentelemetry.metrics"])
 def test_not_installed(missing):
-    """Where OpenTelemetry's API is not installed, nothing is measured or missed."""
+    """Without OpenTelemetry's API everything works, and nothing is measured."""
     hide = f"""
 import sys
 class Hidden:
@@ -307,7 +313,7 @@ sys.meta_path.insert(0, Hidden())
 
 
 def test_old_api():
-    """An API that takes no advice on buckets is used without it."""
+    """An older API without advice on buckets is used without it."""
     from tiktok_oauth_middleware._observe.metrics import Meter
 
     class Instrument:
@@ -338,13 +344,13 @@ def test_old_api():
 
 
 def test_every_operation_is_observed():
-    """No operation of a store is that of an adapter without a store."""
+    """An observed store implements every operation itself."""
     operations = {name for name in vars(StoreAdapter) if not name.startswith("_")}
     assert operations <= {*vars(ObservedStore)}
 
 
 def test_pages(reader, clock):
-    """The keys of an observed store come in the store's own pages."""
+    """An observed store returns keys in the store's own pages."""
     store = MemoryStore(clock=clock)
     for number in range(3):
         store.compare_and_set(f"tiktok:{number}", None, b"1", 60)

@@ -1,4 +1,4 @@
-"""The button that logs in: what its HTML says, and what cannot get into it."""
+"""The login button: its HTML, and hostile values in it."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def button(site=None, **options):
 
 class TestHtml:
     def test_link(self):
-        """Where a login begins by GET, it is a link to the login path."""
+        """If a login begins by GET, the button is a link to the login path."""
         style, link = elements(button(next="/x?a=1&b=2"))
         assert style == ("style", {})
         assert link == (
@@ -75,7 +75,7 @@ class TestHtml:
         )
 
     def test_form(self):
-        """Where a login begins by POST only, it is a form that posts."""
+        """If a login begins by POST only, the button is a form that posts."""
         site = a_site(is_login_posted=True)
         _, form, pressed = elements(button(site, next="/x", look="white"))
         assert form == (
@@ -91,20 +91,24 @@ class TestHtml:
         assert pressed[1]["class"] == "tiktok-login tiktok-login-white"
 
     def test_same_address_as_login_url(self):
-        """The button leads where login_url does, with all that it was given."""
+        """The button's address equals login_url's with the same arguments."""
         auth = an_auth(None, a_site(mount="/shop"))
         options = {"next": "/x", "scopes": ["video.upload"], "choose_account": True}
         (_, link) = elements(auth.login_button(**options))
         assert link[1]["href"] == auth.login_url(**options)
 
     def test_no_mark_of_the_session(self):
-        """The button depends on no session, so a page with it may be cached."""
+        """The button does not depend on the session, so a page with it may be
+        cached.
+        """
         auth = an_auth(a_cached_session(), a_site())
         assert str(auth.login_button()) == str(button())
         assert auth._accessed is False
 
     def test_no_style_attribute_and_no_script(self):
-        """Nothing in it needs more of a policy than a nonce for its style element."""
+        """The button needs no more of a content policy than a nonce for its style
+        element.
+        """
         for look in ("black", "white", "outline"):
             for _, attributes in elements(button(look=look)):
                 assert not {name for name in attributes if name.startswith("on")}
@@ -116,13 +120,13 @@ class TestHtml:
 
 class TestStyle:
     def test_nonce(self):
-        """A nonce stands on the style element, and nowhere else."""
+        """A nonce is on the style element, and nowhere else."""
         html = button(nonce="cmFuZG9t_-+/12==")
         assert html.count("cmFuZG9t") == 1
         assert elements(html)[0] == ("style", {"nonce": "cmFuZG9t_-+/12=="})
 
     def test_lazy_nonce(self):
-        """A nonce that a framework makes when it is first read is read."""
+        """A lazy nonce, which a framework makes when it is first read, is accepted."""
 
         class Lazy:
             def __str__(self):
@@ -131,7 +135,7 @@ class TestStyle:
         assert elements(button(nonce=Lazy()))[0] == ("style", {"nonce": "abc123"})
 
     def test_none(self):
-        """Without a style sheet the classes stay, for a style sheet of the site's."""
+        """Without the style sheet the classes stay, for the site's own style sheet."""
         (link,) = elements(button(nonce=None))
         assert link[1]["class"] == "tiktok-login tiktok-login-black"
 
@@ -150,7 +154,7 @@ class TestStyle:
 
 class TestLabel:
     def test_own(self):
-        """A label of the call's own is in no known language."""
+        """A label passed to the call has no lang attribute."""
         html = button(label="Weiter mit TikTok")
         assert elements(html)[1][1].get("lang") is None
         assert ">Weiter mit TikTok</a>" in html
@@ -166,7 +170,7 @@ class TestLabel:
         ],
     )
     def test_texts(self, language, tag, label):
-        """The text comes from texts=, and says which language it is in."""
+        """The label comes from texts=, with its language as lang."""
         site = a_site(messages=Messages(GERMAN))
         html = button(site, language=language)
         assert elements(html)[1][1]["lang"] == tag
@@ -180,7 +184,7 @@ class TestLabel:
 
     @pytest.mark.parametrize("label", ["", "  ", "\n"])
     def test_empty(self, label):
-        """A button that says nothing is refused."""
+        """A button with an empty label is refused."""
         with pytest.raises(ConfigurationError, match="label"):
             button(label=label)
 
@@ -192,7 +196,7 @@ def test_unknown_look():
 
 
 def test_unlisted_scope():
-    """A scope that no login may ask for is refused, as by login_url."""
+    """A scope that no login may request is refused, as by login_url."""
     with pytest.raises(ConfigurationError, match="video.publish"):
         button(scopes=["video.publish"])
 
@@ -203,7 +207,7 @@ def test_unlisted_scope():
 @pytest.mark.parametrize("posted", [False, True])
 @pytest.mark.parametrize("value", HOSTILE)
 def test_hostile_values(value, posted):
-    """Markup in the address, the label or the look is text, or refused."""
+    """Markup in the address, the label or the look is escaped or refused."""
     site = a_site(is_login_posted=posted)
     plain = [tag for tag, _ in elements(button(site))]
     html = button(site, next=value, label=value)
@@ -218,7 +222,7 @@ def test_hostile_values(value, posted):
 
 @given(url=st.text(), label=st.text(), language=st.text(max_size=20))
 def test_any_value(url, label, language):
-    """Whatever the values are, the elements and their attributes stay the same."""
+    """With any values, the elements and their attributes stay the same."""
     if not label.strip():
         return
     [(tag, attributes)] = elements(
@@ -232,7 +236,7 @@ def test_any_value(url, label, language):
 
 
 def test_label_that_escapes_on_its_own_terms():
-    """A label of a kind that changes how str methods escape is escaped all the same."""
+    """A str subclass that overrides its methods is still escaped."""
     html = button(label=Markup("<b>x</b>"))
     assert "&lt;b&gt;x&lt;/b&gt;" in html
     assert type(str(html)) is str
@@ -242,13 +246,13 @@ def test_label_that_escapes_on_its_own_terms():
 
 
 def test_jinja():
-    """A template of Jinja2 that escapes leaves the button as it is."""
+    """An escaping template of Jinja2 does not escape the button."""
     template = Environment(autoescape=True).from_string("{{ b }}{{ '<' }}")
     assert template.render(b=button()) == f"{button()}&lt;"
 
 
 def test_django():
-    """A template of Django's leaves the button as it is."""
+    """A Django template does not escape the button."""
     template = Engine().from_string("{{ b }}{{ x }}")
     assert template.render(Context({"b": button(), "x": "<"})) == f"{button()}&lt;"
 

@@ -26,7 +26,7 @@ def env_faults(environ):
 
 
 def test_environment_gives_the_same_settings():
-    """Four variables give what four options do."""
+    """Four variables give the same settings as four options."""
     assert from_env() == make()
 
 
@@ -106,7 +106,7 @@ def test_misspelt_variable_is_reported(misspelt, meant):
     "variable", ["TIKTOK", "TIKTOK_", "TIKTOK_ADS_ID", "tiktok_scope"]
 )
 def test_variable_of_somebody_else_is_left_alone(variable):
-    """A variable that is near to no option is none of our business."""
+    """A variable whose name resembles no option is ignored."""
     assert from_env(**{variable: "x"}) == make()
 
 
@@ -135,7 +135,7 @@ def test_number_out_of_range_is_reported(text):
 
 
 def test_fault_of_the_environment_shows_no_secret():
-    """Faults of variables show no secret either."""
+    """Faults about variables show no secret either."""
     report = env_faults(
         ENVIRON
         | {"TIKTOK_CLIENT_SECRET": "SECRETPART x", "TIKTOK_SECRET_KEYS": "SECRETPART"}
@@ -152,7 +152,7 @@ def test_environment_of_the_process_is_the_usual_one(monkeypatch):
     assert TikTokSettings.from_env() == make()
 
 
-# --- what files and other portals do -----------------------------------------------
+# --- damage by files, and other names ----------------------------------------------
 
 SECRET = "Ab3dEf6hIj9lMn2pQr5tUv8xYz1bCd4f"
 
@@ -174,7 +174,7 @@ SECRET = "Ab3dEf6hIj9lMn2pQr5tUv8xYz1bCd4f"
     ],
 )
 def test_what_files_do(option, value, why):
-    """Damage that a file or a copy did to a secret is named, without the value."""
+    """Damage to a secret by a file or by copying is named, without the value."""
     with pytest.raises(ConfigurationError) as refused:
         make_settings(**{option: value})
     [fault] = [f for f in refused.value.faults if f.startswith(option)]
@@ -184,7 +184,7 @@ def test_what_files_do(option, value, why):
 
 @pytest.mark.parametrize("quote", ['"', "'"])
 def test_quoted_secret_key(quote):
-    """Quotes around a secret key are named; one in it is as random as any other."""
+    """Quotes around a secret key are reported; a quote inside of one is allowed."""
     with pytest.raises(ConfigurationError, match="in quotes"):
         make_settings(secret_keys=[f"{quote}{SECRET}{quote}"])
     assert make_settings(secret_keys=[f"{quote}{SECRET}"])
@@ -215,7 +215,9 @@ def environment(**changes):
     ],
 )
 def test_other_names(option, other, words):
-    """A variable that others use for an option is named where the option is missing."""
+    """If an option is missing, a variable with another usual name for it is
+    reported.
+    """
     changes = {f"TIKTOK_{option}": None, f"TIKTOK_{other}": "the-value-of-this"}
     with pytest.raises(ConfigurationError) as refused:
         TikTokSettings.from_env(environment(**changes))
@@ -226,14 +228,14 @@ def test_other_names(option, other, words):
 
 
 def test_other_names_beside():
-    """Variables of other programs are left alone where every option is there."""
+    """If no option is missing, variables with other names are ignored."""
     others = {"TIKTOK_APP_ID": "7", "TIKTOK_CLIENT_ID": "x", "TIKTOK_APP_SECRET": "y"}
     assert TikTokSettings.from_env(environment(**others))
 
 
 @pytest.mark.parametrize("name", ["REDIRECT_URI", "STORE", "SCOPES", "PROTECT"])
 def test_quoted_variable(name):
-    """A variable in quotes is named, whichever it is."""
+    """Quotes around the value of any variable are reported."""
     value = {"REDIRECT_URI": "https://app.example.com/cb", "STORE": "memory://"}
     given = {f"TIKTOK_{name}": f'"{value.get(name, "video.list")}"'}
     with pytest.raises(ConfigurationError, match=f"TIKTOK_{name} begins with a quote"):
