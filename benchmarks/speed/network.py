@@ -110,7 +110,7 @@ async def _distance_rows(
                 curve=f"waiting, {milliseconds} ms",
             )
         yield Row(
-            what=f"{where}, new connections while somebody waits",
+            what=f"{where}, new connections while a user waits",
             figure=connections[what],
             unit="1",
             peer=connections[f"{peer}, tuned"],

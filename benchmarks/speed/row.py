@@ -13,7 +13,7 @@ class Row:
 
     what: str
     figure: float
-    #: "x" for a ratio to the peer, else "us", "ms", "B", "RTT", "1".
+    #: "x" for a ratio to the peer, "1" for a count, else "us", "ms", "B", "RTT".
     unit: str
     #: The target's number, and the figure it names; "" and None where there is none.
     target: str = ""
@@ -43,14 +43,21 @@ class Row:
         goal = ""
         if self.goal is not None:
             sign = ">=" if self.at_least else "<="
-            goal = f"{sign} {_short(self.goal)} {self.unit}"
+            goal = f"{sign} {self._written(self.goal)}"
         met = {True: "yes", False: "**no**", None: ""}[self.is_met]
-        peer = "" if self.peer is None else f"{self.peer_name} {_short(self.peer)}"
+        peer = ""
+        if self.peer is not None:
+            number = f"{self.peer:g}" if self.unit == "1" else _short(self.peer)
+            peer = f"{self.peer_name} {number}"
         ours = "" if self.ours is None else _short(self.ours)
         if self.spread is not None:
             ours += f" ({_short(self.spread[0])} to {_short(self.spread[1])})"
-        figure = f"{_short(self.figure)} {self.unit}"
+        figure = self._written(self.figure)
         return [self.target, self.what, ours, peer, figure, goal, met]
+
+    def _written(self, number: float) -> str:
+        """Return a number with its unit; a count has none."""
+        return f"{number:g}" if self.unit == "1" else f"{_short(number)} {self.unit}"
 
 
 HEADINGS = ("", "what", "ours", "peer", "figure", "target", "met")
@@ -68,6 +75,6 @@ def to_plain(row: Row) -> dict[str, Any]:
 
 
 def _short(number: float) -> str:
-    if number >= 100:
+    if abs(number) >= 100:
         return f"{number:,.0f}"
-    return f"{number:.2f}" if number >= 0.1 else f"{number:.4f}"
+    return f"{number:.2f}" if abs(number) >= 0.1 else f"{number:.4f}"
