@@ -109,7 +109,8 @@ servers: $(VENV)/ready-to-test  ## every server of docs/operations/servers.md; 1
 proxies: $(VENV)/ready-to-test  ## the proxies of docs/operations/proxies.md, caches on
 	PROXIES=all $(RUN) -m pytest tests/servers/test_proxies.py $(ARGS)
 
-# apt install chromium firefox-esr webkit2gtk-driver xvfb; BROWSERS=firefox runs one.
+# apt install chromium firefox-esr gir1.2-webkit2-4.1 python3-gi xvfb; BROWSERS=firefox
+# runs one.
 browsers: export BROWSERS := $(or $(BROWSERS),chromium firefox webkit)
 browsers: $(VENV)/ready-to-test  ## the journey in three browsers
 	$(RUN) -m pip install --quiet --group browsers

@@ -1,11 +1,12 @@
 """Three browsers behind one small set of verbs, so that each journey is written once.
 
-Chromium is driven by Playwright, WebKit by its WebDriver, and Firefox by Marionette, the
-protocol that geckodriver translates WebDriver into: Debian has no geckodriver.
+Chromium is driven by Playwright, Firefox by Marionette, the protocol that geckodriver
+translates WebDriver into (Debian has no geckodriver), and WebKit by a program of ours.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -20,8 +21,16 @@ from ..conftest import CHROMIUM
 from ..support.ports import free_port
 
 FIREFOX = shutil.which("firefox-esr")
-WEBKIT = shutil.which("WebKitWebDriver")
-MINI_BROWSER = "/usr/lib/x86_64-linux-gnu/webkit2gtk-4.1/MiniBrowser"
+WEBKIT = Path(__file__).with_name("webkit.py")
+#: Debian's, if it has WebKitGTK and its bindings.
+WEBKIT_PYTHON = next(
+    (
+        "/usr/bin/python3"
+        for _ in Path("/usr/lib").glob("*/girepository-1.0/WebKit2-4.1.typelib")
+        if Path("/usr/lib/python3/dist-packages/gi").is_dir()
+    ),
+    None,
+)
 SECONDS = 60
 
 
@@ -270,43 +279,47 @@ class FirefoxBrowser:
 # --- WebKit ----------------------------------------------------------------------
 
 
-class WebKitTab(FirefoxTab):
-    """Methods with the names of one protocol and the same effects."""
+class WebKitTab(Tab):
+    def __init__(self, browser: WebKitBrowser, number: int) -> None:
+        self.browser, self.number = browser, number
 
-    @property
-    def _here(self) -> Any:
-        self.marionette.switch_to.window(self.handle)
-        return self.marionette
+    def _do(self, name: str, *arguments: object) -> Any:
+        return self.browser.ask(name, self.number, *arguments)
 
     def open(self, url: str) -> None:
-        self._here.get(url)
+        assert self._do("open", url), url
 
     def back(self) -> None:
-        # The driver's own Back never returns where redirects follow.
-        self._here.execute_script("setTimeout(() => history.back())")
-        time.sleep(1)  # else the next read returns the previous page
+        assert self._do("back"), self.url
+
+    def reload(self) -> None:
+        assert self._do("reload"), self.url
 
     @property
     def url(self) -> str:
-        return str(self._here.current_url)
+        return str(self._do("url"))
 
     @property
     def text(self) -> str:
-        from selenium.common.exceptions import WebDriverException
+        return str(self._do("text"))
 
-        with suppress(WebDriverException):
-            return str(self._here.find_element("tag name", "body").text)
-        return ""
+    def _click(self, xpath: str) -> None:
+        until(
+            lambda: bool(self._do("click", xpath)),
+            lambda: f"{xpath}, at {self.url}: {self.text!r}",
+        )
 
 
 class WebKitBrowser:
     kind = "webkit"
 
     def __init__(self, folder: str, options: dict[str, Any]) -> None:
-        from selenium import webdriver
-        from selenium.webdriver.webkitgtk.options import Options
-        from selenium.webdriver.webkitgtk.service import Service
-
+        self.folder = folder
+        self.options = [
+            f"no-{name.replace('_', '-')}"
+            for name in ("javascript", "third_party_cookies")
+            if not options.get(name, True)
+        ]
         read, write = os.pipe()
         self._screen = subprocess.Popen(
             ["Xvfb", "-displayfd", str(write), "-screen", "0", "1280x900x24"],
@@ -315,49 +328,69 @@ class WebKitBrowser:
         )
         os.close(write)
         with os.fdopen(read) as pipe:
-            display = f":{pipe.readline().strip()}"
-        chosen = Options()
-        chosen.binary_location = MINI_BROWSER
-        chosen.add_argument("--automation")
-        if not options.get("javascript", True):
-            chosen.add_argument("--enable-javascript=false")
-        if not options.get("third_party_cookies", True):
-            chosen.add_argument("--cookies-policy=no-third-party")
-        chosen.set_capability("acceptInsecureCerts", True)
-        environment = {
-            **os.environ,
-            "DISPLAY": display,
-            # Its sandbox needs user namespaces, which containers lack.
-            "WEBKIT_DISABLE_SANDBOX_THIS_IS_DANGEROUS": "1",
-            "WEBKIT_DISABLE_COMPOSITING_MODE": "1",
-            "GDK_BACKEND": "x11",
-        }
-        service = Service(WEBKIT, env=environment)
-        self.driver = webdriver.WebKitGTK(options=chosen, service=service)
-        self.driver.implicitly_wait(20)
-        self.driver.set_page_load_timeout(20)
+            self._display = f":{pipe.readline().strip()}"
+        self._begin()
 
-    @property
-    def version(self) -> str:
-        return f"WebKitGTK {self.driver.capabilities['browserVersion']}"
+    def _begin(self, *further: str) -> int:
+        """Start the program; return how many tabs it has restored."""
+        self._program = subprocess.Popen(
+            [str(WEBKIT_PYTHON), str(WEBKIT), self.folder, *self.options, *further],
+            env={
+                **os.environ,
+                "DISPLAY": self._display,
+                "GDK_BACKEND": "x11",
+                "WEBKIT_DISABLE_COMPOSITING_MODE": "1",
+            },
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        found, restored = self._answer()
+        self.version = f"WebKitGTK {found}"
+        return int(restored)
+
+    def _answer(self) -> Any:
+        assert self._program.stdout is not None
+        return json.loads(self._program.stdout.readline())
+
+    def ask(self, *line: object) -> Any:
+        assert self._program.stdin is not None
+        self._program.stdin.write(json.dumps(line) + "\n")
+        self._program.stdin.flush()
+        return self._answer()
 
     def tab(self) -> Tab:
-        self.driver.switch_to.new_window("tab")
-        return WebKitTab(self.driver, self.driver.current_window_handle)
+        return WebKitTab(self, self.ask("tab"))
+
+    def restart(self) -> list[Tab]:
+        """End the browser and start it again; return the tabs that it restores."""
+        self.ask("save")
+        self._end()
+        return [WebKitTab(self, number) for number in range(self._begin("restore"))]
 
     def cookies(self, url: str) -> list[dict[str, Any]]:
-        return list(self.driver.get_cookies())  # of the page that is open
+        return list(self.ask("cookies", url))
+
+    @contextmanager
+    def private(self) -> Iterator[Tab]:
+        yield WebKitTab(self, self.ask("private"))
+
+    def _end(self) -> None:
+        self._program.communicate(timeout=SECONDS)
 
     def close(self) -> None:
-        self.driver.quit()
-        self._screen.terminate()
-        self._screen.wait()
+        try:
+            self._end()
+        finally:
+            self._screen.terminate()
+            self._screen.wait()
 
 
 KINDS: dict[str, Any] = {
     "chromium": (ChromiumBrowser, CHROMIUM),
     "firefox": (FirefoxBrowser, FIREFOX),
-    "webkit": (WebKitBrowser, WEBKIT),
+    "webkit": (WebKitBrowser, WEBKIT_PYTHON),
 }
 
 

@@ -268,8 +268,9 @@ ALWAYS = {
     "cache-control": "no-store",
     "x-content-type-options": "nosniff",
     "referrer-policy": "same-origin",
-    "cross-origin-opener-policy": "same-origin",
 }
+#: Of documents; redirects have none.
+OPENER = "cross-origin-opener-policy"
 
 
 #: Answers at the callback's address, which holds a code and a state.
@@ -331,6 +332,7 @@ def test_page(world, code, caplog):
     problem = PROBLEMS[code]
     assert made.status_code == problem.status
     assert_always(made, code)
+    assert made.headers.get_list(OPENER) == ["same-origin"]
     assert made.headers["content-type"] == "text/html; charset=utf-8"
     assert made.headers["x-frame-options"] == "DENY"
     policy = made.headers["content-security-policy"].split("; ")
@@ -361,6 +363,7 @@ def test_json(world, name):
     made = JSON[name](world)
     assert made.status_code == int(name[:3])
     assert_always(made)
+    assert made.headers.get_list(OPENER) == ["same-origin"]
     assert made.headers["content-type"] == "application/json"
     assert isinstance(made.json(), dict)
     assert "set-cookie" not in made.headers
@@ -372,6 +375,7 @@ def test_redirect(world, name):
     made = REDIRECTS[name](world)
     assert made.status_code == 303
     assert_always(made, name)
+    assert OPENER not in made.headers
     assert made.text == ""
     assert made.headers["location"].startswith(("/", "https://www.tiktok.com/v2/auth/"))
     assert not made.headers["location"].startswith("//")

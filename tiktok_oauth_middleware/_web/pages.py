@@ -94,8 +94,11 @@ BASE_HEADERS: tuple[tuple[str, str], ...] = (
     ("x-content-type-options", "nosniff"),
     # Not no-referrer: with it browsers send "Origin: null" with our own form.
     ("referrer-policy", "same-origin"),
-    ("cross-origin-opener-policy", "same-origin"),
 )
+#: Of pages and JSON only. When the user goes Back to an address that redirects to
+#: another site with this header, WebKit 2.50.6 waits for ever; and the page at the end
+#: of the redirects has a policy of its own.
+_OPENER = ("cross-origin-opener-policy", "same-origin")
 
 
 #: The longest response head that is sure to pass, in bytes: nginx by default takes
@@ -266,6 +269,7 @@ class Pages:
         set_cookies = (cookie.header() for cookie in answer.cookies)
         headers = (
             *BASE_HEADERS,
+            _OPENER,
             *policy,
             *language,
             *varies,
@@ -426,7 +430,7 @@ def json_response(
     """Return a response for a program."""
     return Response(
         status,
-        (*BASE_HEADERS, ("content-type", "application/json"), *headers),
+        (*BASE_HEADERS, _OPENER, ("content-type", "application/json"), *headers),
         json.dumps(facts).encode(),
     )
 

@@ -356,7 +356,8 @@ def test_json_answer_is_json():
     assert response.status == 401
     assert json.loads(response.body) == {"error": "login_required", "missing": ["a"]}
     assert headers(response) == dict(BASE_HEADERS) | {
-        "content-type": "application/json"
+        "content-type": "application/json",
+        "cross-origin-opener-policy": "same-origin",
     }
 
 
@@ -375,6 +376,11 @@ def test_redirect_is_a_303():
     assert said["location"] == "/x?y=z#a"
     assert dict(BASE_HEADERS).items() <= said.items()
     assert response.body == b""
+
+
+def test_redirect_has_no_opener_policy():
+    """A redirect has no policy for openers, with which WebKit never gets Back to it."""
+    assert "cross-origin-opener-policy" not in headers(redirect("https://tiktok.com/"))
 
 
 def test_redirect_sets_each_cookie():
