@@ -65,6 +65,16 @@ def test_compared_versions():
     assert {name for name, versions in found.items() if len(versions) != 1} == set()
 
 
+def test_lower_bounds():
+    """The page about installing names the lower bounds of pyproject.toml."""
+    page = (DOCS / "guide" / "install.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\w+) \| (\d[\d.]*) \|", page, re.MULTILINE)
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert len(rows) > 5
+    for library, bound in rows:
+        assert re.search(rf'"{library.lower()}>={re.escape(bound)}(?![\d.])', project)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(DOCS)))
 def test_begins_with_its_purpose(page):
     """A page begins with a sentence, before its contents, tables and sections."""
