@@ -23,6 +23,7 @@ from tiktok_oauth_middleware._session.copy_marks import (
 )
 from tiktok_oauth_middleware._session.service import SessionService
 from tiktok_oauth_middleware._store_command import INTERRUPTED, copy
+from tiktok_oauth_middleware.stores import base, sqlite
 from tiktok_oauth_middleware.testing import Person
 
 from ..conftest import kept, make_settings
@@ -222,16 +223,16 @@ def test_refreshed_between_a_record_and_its_mark(move, world, people, monkeypatc
     """
     browser = browser_of(world, people[0])
     world.clock.advance(LIFE - 10)
-    write, seen = CopyMarks.write, []
+    write, seen = CopyMarks.write_new, []
 
-    async def slow_write(marks, record_id, mark):
+    async def slow_write(marks, new):
         if not seen:
             seen.append(browser.me()["token"])  # renewed at the old store
             move.at("new")
             seen.append(move.on(browser).signed_in)
-        await write(marks, record_id, mark)
+        await write(marks, new)
 
-    monkeypatch.setattr(CopyMarks, "write", slow_write)
+    monkeypatch.setattr(CopyMarks, "write_new", slow_write)
     move.copy()
     assert seen[1]
     assert move.on(browser).signed_in
@@ -244,19 +245,20 @@ def test_changed_after_its_page_was_read(move, world, people, monkeypatch):
     """Changes in the old store while a page is copied are made by the next copy."""
     browsers = [browser_of(world, person) for person in people]
     others = [browser_of(world, person) for person in people]
-    real, changed = copying.Copy._record, []
+    real, changed = copying.Copy._copy_records, []
 
-    async def record(self, name, *value):
-        if not changed:
+    async def records(self, page, at):
+        if page and not changed:
+            name = next(iter(page))
             world.clock.advance(5)
             for number, person in enumerate(people):
                 if record_id(world.settings.client_key, person.open_id) != name:
                     browsers[number].log_out()
                     changed.append((others[number], browser_of(world, person)))
-        await real(self, name, *value)
+        await real(self, page, at)
 
     with monkeypatch.context() as patch:
-        patch.setattr(copying.Copy, "_record", record)
+        patch.setattr(copying.Copy, "_copy_records", records)
         assert move.copy() == 0
     assert len(changed) == len(people) - 1
     assert move.copy() == 0
@@ -516,15 +518,18 @@ def test_interrupted(move, world, people, monkeypatch):
     the rest.
     """
     browsers = [browser_of(world, person) for person in people]
-    real, calls = copying.Copy._record, []
+    real, calls = copying.Copy._copy_records, []
 
-    async def record(self, *row):
-        calls.append(row)
-        if len(calls) == 4:
+    async def records(self, *page):
+        calls.append(page)
+        if len(calls) == 2:
             raise KeyboardInterrupt
-        await real(self, *row)
+        await real(self, *page)
 
-    monkeypatch.setattr(copying.Copy, "_record", record)
+    short = sqlite._ROWS.replace(f"LIMIT {base.ROWS}", "LIMIT 3")
+    monkeypatch.setattr(sqlite, "_ROWS", short)
+    monkeypatch.setattr(base, "ROWS", 3)
+    monkeypatch.setattr(copying.Copy, "_copy_records", records)
     assert move.copy() == INTERRUPTED
     assert "interrupted: 3 users read: 3 copied" in move.shown
     assert "run the same command again" in move.shown

@@ -21,11 +21,14 @@ from asgiref.sync import sync_to_async
 from django.db import connections, models, transaction
 from django.test import TestCase
 
+from tiktok_oauth_middleware._core.backends.base import run
+from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
 from tiktok_oauth_middleware.errors import ConfigurationError, StoreError
 from tiktok_oauth_middleware.stores import open_store
 from tiktok_oauth_middleware.stores.django import DjangoStore
 from tiktok_oauth_middleware.testing.stores import AsyncStoreContract, StoreContract
 
+from ..support.batches import check_batches
 from ..support.django_once import configure
 from ..support.ports import free_port
 from .databases import MariaDB, Server
@@ -108,6 +111,10 @@ class Blocking(StoreContract):
         yield store
         store.close()
         closed(alias)
+
+    def test_many_rows_at_once(self, store: DjangoStore) -> None:
+        """Rows are created unless they are there, and read in the order of the keys."""
+        run(check_batches(ThreadBackend().adapt_store(store)))
 
 
 class OnPostgreSQL:

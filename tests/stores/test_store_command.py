@@ -408,17 +408,20 @@ import sys, time
 from tiktok_oauth_middleware import __main__
 from tiktok_oauth_middleware._core import progress
 from tiktok_oauth_middleware._session import copying
+from tiktok_oauth_middleware.stores import base, sqlite
 progress._LINE_SECONDS = progress._TERMINAL_SECONDS = 0
-real = copying.Copy._record
-async def record(self, *row):
-    await real(self, *row)
+sqlite._ROWS = sqlite._ROWS.replace(f"LIMIT {base.ROWS}", "LIMIT 50")
+base.ROWS = 50
+real = copying.Copy._page
+async def page(self, rows):
+    await real(self, rows)
     if self.report.users == 50:
         self._progress(self.report)
         print("halfway", flush=True)
         # In steps: a signal between two instructions does not end a sleep that begins.
         for _ in range(1200):
             time.sleep(0.1)
-copying.Copy._record = record
+copying.Copy._page = page
 sys.exit(__main__.main(sys.argv[1:]))
 """
 

@@ -44,6 +44,7 @@ class Conflicts:
 
 ROWS = Rows(
     {"get": Statement("SELECT value", ())},
+    lambda size: {},
     clock=None,
     has_byte_keys=False,
     create_table="",

@@ -8,7 +8,14 @@ it.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterator,
+    Sequence,
+)
 from contextlib import (
     AbstractContextManager,
     asynccontextmanager,
@@ -134,6 +141,34 @@ class StoreAdapter:
         """Replace `old` by `new`; return whether `old` was there."""
         swapped: bool = await self._call("compare_and_set", key, old, new, ttl)
         return swapped
+
+    async def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Return the value of each row, in the order of the keys."""
+        many = self._batch_method("get_many", "get")
+        if many is None:
+            return [await self.get(key) for key in keys]
+        found: list[bytes | None] = await self._call(many, keys)
+        return found
+
+    async def create_many(self, rows: Sequence[tuple[str, bytes, float]]) -> list[bool]:
+        """Write each row that is not there; return which were, in their order."""
+        many = self._batch_method("create_many", "compare_and_set")
+        if many is None:
+            swap = self.compare_and_set
+            return [await swap(key, None, value, ttl) for key, value, ttl in rows]
+        created: list[bool] = await self._call(many, rows)
+        return created
+
+    def _batch_method(self, many: str, single: str) -> str | None:
+        """Return `many`, if the class that defines `single` has that method too.
+
+        As with ``rows``, a subclass that overrides one row's method must not be
+        bypassed.
+        """
+        prefix = "a" if self._in_loop() and not self._is_async else ""
+        owner = _owner(self._store, f"{prefix}{many}")
+        same = owner is not None and owner is _owner(self._store, f"{prefix}{single}")
+        return many if same else None
 
     @asynccontextmanager
     async def lock(self, key: str, ttl: float) -> AsyncIterator[LockHandle]:

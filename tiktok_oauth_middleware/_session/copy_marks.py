@@ -12,7 +12,7 @@ Marks are sealed like records, and expire by themselves.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from .rows import row_key
@@ -110,6 +110,18 @@ class CopyMarks:
         sealed = await self._store.get(self._key(record_id))
         return None if sealed is None else self.opened(record_id, sealed)
 
+    async def read_many(self, record_ids: Sequence[str]) -> list[CopyMark | None]:
+        """Return the marks of records, in the order of their ids.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        found = await self._store.get_many([self._key(each) for each in record_ids])
+        return [
+            None if sealed is None else self.opened(record_id, sealed)
+            for record_id, sealed in zip(record_ids, found, strict=True)
+        ]
+
     def opened(self, record_id: str, sealed: bytes) -> CopyMark | None:
         """Return a mark that was read in its sealed form; None if it cannot open."""
         packed = self._box.open(sealed, self._key(record_id))
@@ -134,6 +146,21 @@ class CopyMarks:
         if not await swap(key, None, sealed, MARK_SECONDS):
             before = await self._store.get(key)
             await swap(key, before, sealed, MARK_SECONDS)
+
+    async def write_new(self, marks: Sequence[tuple[str, CopyMark]]) -> None:
+        """Write the marks of records that had none, after the records.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        rows = []
+        for record_id, mark in marks:
+            key = self._key(record_id)
+            rows.append((key, self._box.seal(mark.pack(), key), float(MARK_SECONDS)))
+        created = await self._store.create_many(rows)
+        for (record_id, mark), is_created in zip(marks, created, strict=True):
+            if not is_created:  # another copy wrote one at the same time
+                await self.write(record_id, mark)
 
     async def drop(self, record_id: str) -> None:
         """Delete a record's mark.

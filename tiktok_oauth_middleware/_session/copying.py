@@ -16,7 +16,7 @@ never had a mark: the newer tokens win, and the sessions of both stores stay.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -32,11 +32,11 @@ from .copy_marks import (
 )
 from .notes import seconds_of
 from .record import MAX_SESSIONS, Session, UserRecord
-from .rows import ROW_KINDS, Row, swap_attempts
+from .rows import ROW_KINDS, swap_attempts
 
 if TYPE_CHECKING:
     from .connections import Connections
-    from .records import Records, VersionedRecord
+    from .records import Records, RowPage, VersionedRecord
 
 #: A mark older than this is written anew, in seconds, so that it does not expire while
 #: the app moves.
@@ -119,8 +119,7 @@ class Copy:
         began = int(self._clock())
         is_first = not await self._target.copy_marks.note_moving()
         async for page in self._source.row_pages():
-            for row, value in page.rows:
-                await self._row(row, value, page.at)
+            await self._page(page)
             await self._target.copy_marks.note_moving()
             self._progress(self.report)
         # A store without users was emptied: no record ends because of that.
@@ -152,37 +151,75 @@ class Copy:
                 )
                 raise ConfigurationError(message)
 
-    async def _row(self, row: Row, value: bytes, at: float) -> None:
-        """Copy a row that had this value at a time."""
-        kind = ROW_KINDS.get(row.kind)
-        if row.kind == "foreign":
-            self.report.foreign += 1
-        elif kind is None:
-            self.report.unknown[row.kind] += 1
-        elif kind == "record":
-            await self._record(row.name, value, at)
-        elif kind == "note":
-            await self._note(row.name, value)
+    async def _page(self, page: RowPage) -> None:
+        """Copy some rows; those that are new are written together."""
+        # By name: some stores list a row twice at times.
+        records: dict[str, bytes] = {}
+        notes: dict[str, bytes] = {}
+        for row, value in page.rows:
+            kind = ROW_KINDS.get(row.kind)
+            if row.kind == "foreign":
+                self.report.foreign += 1
+            elif kind is None:
+                self.report.unknown[row.kind] += 1
+            elif kind == "record":
+                records[row.name] = value
+            elif kind == "note":
+                notes[row.name] = value
+        await self._copy_records(records, page.at)
+        await self._copy_notes(notes)
 
     # --- records ---------------------------------------------------------------------
 
-    async def _record(self, record_id: str, sealed: bytes, at: float) -> None:
-        record = self._source.unsealed(record_id, sealed)
-        if record is None:
-            self.report.unreadable += 1
-            return
-        self.report.users += 1
+    async def _copy_records(self, page: Mapping[str, bytes], at: float) -> None:
+        """Copy sealed records, by their ids, which were true at a time."""
+        new: list[tuple[str, UserRecord]] = []
+        for record_id, record, mark in await self._changed(page, at):
+            if record.user_id:
+                # First: a record that is not listed would not be found.
+                await self._connections.list_copied(record.user_id, record_id)
+            if mark is None:
+                new.append((record_id, record))
+            else:
+                await self._copy_one(record_id, record, mark, at)
+        # As a rule the new store has none of them.
+        created = await self._target.create_many(new)
+        copied = [each for each, done in zip(new, created, strict=True) if done]
+        self.report.copied += len(copied)
+        # Of the time of the read, as in `_copy_one`.
+        marks = [(record_id, CopyMark.of(record, at)) for record_id, record in copied]
+        await self._target.copy_marks.write_new(marks)
+        for (record_id, record), done in zip(new, created, strict=True):
+            if not done:
+                await self._copy_one(record_id, record, None, at)
+
+    async def _changed(
+        self, page: Mapping[str, bytes], at: float
+    ) -> list[tuple[str, UserRecord, CopyMark | None]]:
+        """Return the records of a page that are not as they were last copied."""
         marks = self._target.copy_marks
-        mark = await marks.read(record_id)
-        if mark is not None and mark.content == content_of(record):
+        found = []
+        for (record_id, sealed), mark in zip(
+            page.items(), await marks.read_many([*page]), strict=True
+        ):
+            record = self._source.unsealed(record_id, sealed)
+            if record is None:
+                self.report.unreadable += 1
+                continue
+            self.report.users += 1
+            if mark is None or mark.content != content_of(record):
+                found.append((record_id, record, mark))
+                continue
             # Any later change in the new store is newer.
             self.report.kept += 1
             if mark.at < at - _REMARK_SECONDS:
                 await marks.write(record_id, CopyMark.of(record, at))
-            return
-        if record.user_id:
-            # First: a record that is not listed would not be found.
-            await self._connections.list_copied(record.user_id, record_id)
+        return found
+
+    async def _copy_one(
+        self, record_id: str, record: UserRecord, mark: CopyMark | None, at: float
+    ) -> None:
+        """Copy a record that the new store has, or had."""
         stored: VersionedRecord | None = None
         for _ in swap_attempts():
             stored = None
@@ -200,7 +237,7 @@ class Copy:
             self.report.disputed += 1
             return  # without a mark, so that the next copy reports it again
         # Of the time of the read: what the old store changed since was not copied.
-        await marks.write(record_id, CopyMark.of(record, at))
+        await self._target.copy_marks.write(record_id, CopyMark.of(record, at))
 
     async def _has_merged(
         self,
@@ -264,27 +301,35 @@ class Copy:
         """
         marks = self._target.copy_marks
         async for page in self._target.row_pages(marks.prefix):
-            for row, value in page.rows:
-                mark = marks.opened(row.name, value)
-                yield await self._only_here(row.name, mark, began), row.name
+            opened = {
+                row.name: marks.opened(row.name, value) for row, value in page.rows
+            }
+            there = await self._source.read_many_sealed([*opened])
+            for (record_id, mark), sealed in zip(opened.items(), there, strict=True):
+                if sealed is not None or mark is None or mark.at >= began:
+                    yield None, record_id  # the last: copied in this run
+                else:
+                    yield await self._only_here(record_id, mark), record_id
 
     async def _only_here(
-        self, record_id: str, mark: CopyMark | None, began: int
+        self, record_id: str, mark: CopyMark
     ) -> VersionedRecord | None:
-        if mark is None or mark.at >= began:  # copied in this run
-            return None
         if await self._source.read_sealed(record_id) is not None:
-            return None
+            return None  # signed in a moment ago
         stored = await self._target.load(record_id)
         is_as_copied = stored is not None and content_of(stored.record) == mark.content
         return stored if is_as_copied else None
 
     # --- notes -----------------------------------------------------------------------
 
-    async def _note(self, name: str, value: bytes) -> None:
-        """Copy a note, if the new store has none of its name."""
-        seconds = seconds_of(name, self._login_seconds)
-        self.report.notes += await self._target.notes.swap(name, None, value, seconds)
+    async def _copy_notes(self, page: Mapping[str, bytes]) -> None:
+        """Copy notes, by their names, of which the new store has none."""
+        self.report.notes += await self._target.notes.create_many(
+            [
+                (name, value, seconds_of(name, self._login_seconds))
+                for name, value in page.items()
+            ]
+        )
 
 
 async def _tried(records: Records) -> tuple[int, int]:

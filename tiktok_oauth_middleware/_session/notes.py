@@ -6,7 +6,7 @@ their kind.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from .rows import row_key
@@ -69,6 +69,15 @@ class Notes:
     async def mark(self, name: str, seconds: float) -> bool:
         """Write an empty note; False if there was one."""
         return await self.swap(name, None, b"1", seconds)
+
+    async def create_many(self, notes: Sequence[tuple[str, bytes, float]]) -> int:
+        """Write notes that are not there; return how many were written.
+
+        Args:
+            notes: the name, the content and the life in seconds of each.
+        """
+        rows = [(self.key(name), value, seconds) for name, value, seconds in notes]
+        return sum(await self._store.create_many(rows))
 
     async def swap(
         self, name: str, old: bytes | None, new: bytes | None, seconds: float

@@ -8,7 +8,7 @@ first write.
 from __future__ import annotations
 
 import hmac
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -239,6 +239,14 @@ class Records:
         """
         return self._store.get(self._key(record_id))
 
+    async def read_many_sealed(self, record_ids: Sequence[str]) -> list[bytes | None]:
+        """Return records as `read_sealed` does, in the order of their ids.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        return await self._store.get_many([self._key(each) for each in record_ids])
+
     def open_record(
         self, record_id: str, sealed: bytes | None, changes: int, at: float
     ) -> VersionedRecord | None:
@@ -287,6 +295,26 @@ class Records:
         if sealed is not None and self._unsealed_or_warn(record_id, sealed) is not None:
             return None
         return await self._write(record_id, sealed, record)
+
+    async def create_many(
+        self, records: Sequence[tuple[str, UserRecord]]
+    ) -> list[bool]:
+        """Write new records; return which were written, in their order.
+
+        Unlike `create`, it leaves a record that cannot be opened.
+
+        Raises:
+            StoreError: the store failed; any of them may have been written.
+        """
+        rows = []
+        for record_id, record in records:
+            key = self._key(record_id)
+            rows.append((key, self._box.seal(record.pack(), key), self._ttl(record)))
+        try:
+            return await self._store.create_many(rows)
+        finally:
+            for record_id, _ in records:
+                self._cache.forget(record_id)
 
     async def replace(
         self, stored: VersionedRecord, record: UserRecord

@@ -12,15 +12,17 @@ declares when its calls may block (``waits``, see `Store`).
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
 )
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 from tiktok_oauth_middleware._core.log import logger as log
 from tiktok_oauth_middleware.errors import StoreError
+
+T = TypeVar("T")
 
 #: How long the calls of a store may block the thread they are made in.
 Waits = Literal["never", "writes", "always"]
@@ -118,6 +120,30 @@ class RowPaging(Protocol):
         ...
 
 
+class Batches(Protocol):
+    """Two optional methods of a store, for callers that read and write very many rows.
+
+    Without them each row is read by `Store.get` and written by `Store.compare_and_set`.
+    They are also not called on a subclass that overrides those.
+    """
+
+    def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Return the value of each row, in the order of the keys; None if missing."""
+        ...
+
+    def create_many(self, rows: Sequence[tuple[str, bytes, float]]) -> list[bool]:
+        """Write each row that is not there; return which were, in their order.
+
+        A row that another caller writes at the same time stays as it is. After a
+        StoreError any of the rows may have been written.
+
+        Args:
+            rows: Keys, values and times to live in seconds, as
+                `Store.compare_and_set` takes them. Each key appears once.
+        """
+        ...
+
+
 class AsyncStore(Protocol):
     """The same four methods, for a store that is written for asyncio."""
 
@@ -144,6 +170,8 @@ class AsyncStore(Protocol):
 PAGE = 1000
 #: Rows in a page of `RowPaging.rows`: a record with 50 sessions has 4 kB.
 ROWS = 250
+#: Rows of one statement that writes many.
+BATCH = 100
 #: Rows that one sweep of expired ones deletes at most, and swaps between two sweeps.
 SWEPT_ROWS, SWEEP_EVERY = 100, 32
 
@@ -183,6 +211,12 @@ def rows_by_key(
             after = rows[-1][0]
         if len(rows) < ROWS:
             return
+
+
+def in_batches(items: Sequence[T], length: int = BATCH) -> Iterator[Sequence[T]]:
+    """Yield a sequence in parts of `length` items; the last may be shorter."""
+    for start in range(0, len(items), length):
+        yield items[start : start + length]
 
 
 def refuse_empty_swap(old: bytes | None, new: bytes | None) -> None:

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from functools import partial
 from typing import ClassVar
 
 from tiktok_oauth_middleware._core.backends.base import run
 
 from .base import SwapLock, Waits, pages_by_key, rows_by_key
 from .django_connections import DjangoConnections
-from .django_statements import statements_for
+from .django_statements import batch_statements_for, statements_for
 from .registry import missing_library
 from .table import Rows
 
@@ -60,6 +61,12 @@ class DjangoStore:
             statements_for(
                 self._connections.quote_name(table), vendor, by_server=clock is None
             ),
+            partial(
+                batch_statements_for,
+                self._connections.quote_name(table),
+                vendor,
+                by_server=clock is None,
+            ),
             clock=clock,
             has_byte_keys=vendor == "mysql",
             create_table="run manage.py migrate",
@@ -79,6 +86,14 @@ class DjangoStore:
     ) -> bool:
         """Replace `old` by `new`; return whether `old` was there."""
         return run(self._rows.swap(self._connections, key, old, new, ttl))
+
+    def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Return the value of each row, in the order of the keys."""
+        return run(self._rows.get_many(self._connections, keys))
+
+    def create_many(self, rows: Sequence[tuple[str, bytes, float]]) -> list[bool]:
+        """Write each row that is not there; return which were, in their order."""
+        return run(self._rows.create_many(self._connections, rows))
 
     def lock(self, key: str, ttl: float) -> AbstractContextManager[bool]:
         """Hold the lock inside, if it is free; does not wait."""
@@ -124,6 +139,16 @@ class DjangoStore:
     ) -> bool:
         """Replace `old` by `new`; return whether `old` was there."""
         return await sync_to_async(self.compare_and_set)(key, old, new, ttl)
+
+    async def aget_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Return the value of each row, in the order of the keys."""
+        return await sync_to_async(self.get_many)(keys)
+
+    async def acreate_many(
+        self, rows: Sequence[tuple[str, bytes, float]]
+    ) -> list[bool]:
+        """Write each row that is not there; return which were, in their order."""
+        return await sync_to_async(self.create_many)(rows)
 
     def alock(self, key: str, ttl: float) -> AbstractAsyncContextManager[bool]:
         """Hold the lock inside, if it is free; does not wait."""

@@ -64,6 +64,25 @@ _SWEEPS = {
 }
 
 
+_CONFLICTS = {
+    "postgresql": (
+        " ON CONFLICT ({k}) DO UPDATE SET value = excluded.value,"
+        " expires = excluded.expires, mark = excluded.mark"
+        " WHERE {t}.expires <= {now}"
+    ),
+    # A row that is there stays as it is, also if it has expired.
+    "mysql": " ON DUPLICATE KEY UPDATE mark = {t}.mark",
+}
+_CONFLICTS["sqlite"] = _CONFLICTS["postgresql"]
+_BATCH_TEXTS = {
+    "get_many": "SELECT {k}, value FROM {t} WHERE {k} IN ({keys}) AND expires > {now}",
+    "create_many": "INSERT INTO {t} ({k}, value, expires, mark) VALUES {rows}",
+    "written_many": (
+        "SELECT {k} FROM {t} WHERE {k} IN ({keys}) AND mark = %(its_mark)s"
+    ),
+}
+
+
 @lru_cache(maxsize=64)
 def statements_for(table: str, vendor: str, *, by_server: bool) -> dict[str, Statement]:
     """Return the statements that `Rows` names.
@@ -76,13 +95,47 @@ def statements_for(table: str, vendor: str, *, by_server: bool) -> dict[str, Sta
     texts = {**_TEXTS, "sweep": _SWEEPS[vendor]}
     if vendor == "mysql":
         del texts["create"]
-    key = "`key`" if vendor == "mysql" else '"key"'
-    now = _SERVER_TIME[vendor] if by_server else "%(now)s"
-    found = {}
-    for name, text in texts.items():
-        sql = text.format(
-            t=table, k=key, now=now, most=SWEPT_ROWS, page=PAGE, rows=ROWS
+    key, now = _words(vendor, by_server=by_server)
+    return {
+        name: _statement(
+            text.format(t=table, k=key, now=now, most=SWEPT_ROWS, page=PAGE, rows=ROWS)
         )
-        names = tuple(re.findall(r"%\((\w+)\)s", sql))
-        found[name] = Statement(re.sub(r"%\(\w+\)s", "%s", sql), names)
-    return found
+        for name, text in texts.items()
+    }
+
+
+def batch_statements_for(
+    table: str, vendor: str, size: int, *, by_server: bool
+) -> dict[str, Statement]:
+    """Return the statements about `size` rows that `Rows` names.
+
+    Args:
+        table: The table's name, quoted.
+        vendor: The database's name in Django.
+        size: How many rows; their parameters end with ``_0``, ``_1`` and so on.
+        by_server: As for `statements_for`.
+    """
+    key, now = _words(vendor, by_server=by_server)
+    places = range(size)
+    keys = ", ".join(f"%(key_{n})s" for n in places)
+    rows = ", ".join(
+        f"(%(key_{n})s, %(value_{n})s, {now} + %(life_{n})s, %(its_mark)s)"
+        for n in places
+    )
+    texts = {**_BATCH_TEXTS}
+    texts["create_many"] += _CONFLICTS[vendor]
+    return {
+        name: _statement(text.format(t=table, k=key, now=now, keys=keys, rows=rows))
+        for name, text in texts.items()
+    }
+
+
+def _words(vendor: str, *, by_server: bool) -> tuple[str, str]:
+    """Return how a statement writes the column of keys, and the time."""
+    key = "`key`" if vendor == "mysql" else '"key"'
+    return key, _SERVER_TIME[vendor] if by_server else "%(now)s"
+
+
+def _statement(sql: str) -> Statement:
+    names = tuple(re.findall(r"%\((\w+)\)s", sql))
+    return Statement(re.sub(r"%\(\w+\)s", "%s", sql), names)

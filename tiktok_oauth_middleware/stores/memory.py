@@ -22,7 +22,7 @@ from tiktok_oauth_middleware._core.workers import several_workers
 from .base import PAGE, ROWS, SwapLock, Waits, refuse_empty_swap
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
 #: Rows that each write checks for expiry. A write adds at most one row, so any number
@@ -96,6 +96,15 @@ class MemoryStore:
         while page := [*islice(keys, ROWS)]:
             found = ((key, self.get(key)) for key in page)
             yield [(key, value) for key, value in found if value is not None]
+
+    def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Return the value of each row, in the order of the keys."""
+        return [self.get(key) for key in keys]
+
+    def create_many(self, rows: Sequence[tuple[str, bytes, float]]) -> list[bool]:
+        """Write each row that is not there; return which were, in their order."""
+        swap = self.compare_and_set
+        return [swap(key, None, value, ttl) for key, value, ttl in rows]
 
     def close(self) -> None:
         """Do nothing: there are no connections to close, and the rows stay."""

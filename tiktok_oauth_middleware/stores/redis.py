@@ -37,12 +37,26 @@ from urllib.parse import urlsplit
 from tiktok_oauth_middleware._core.secret import Secret, reveal
 from tiktok_oauth_middleware.errors import ConfigurationError, StoreError
 
-from .base import PAGE, ROWS, AsyncSwapLock, SwapLock, Waits, refuse_empty_swap
+from .base import (
+    PAGE,
+    ROWS,
+    AsyncSwapLock,
+    SwapLock,
+    Waits,
+    in_batches,
+    refuse_empty_swap,
+)
 from .registry import missing_library
 from .shared_reads import Answer, SharedReads
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import (
+        AsyncIterator,
+        Awaitable,
+        Callable,
+        Iterator,
+        Sequence,
+    )
 
 T = TypeVar("T")
 
@@ -178,6 +192,28 @@ class RedisStore:
             )
         )
 
+    def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Return the value of each row, in the order of the keys."""
+        found: list[bytes | None] = []
+        for some in in_batches(keys, ROWS):
+            values = _call_with_retries(
+                self._connections(), "read", partial(_mget, some)
+            )
+            found += _without_marks(values)
+        return found
+
+    def create_many(self, rows: Sequence[tuple[str, bytes, float]]) -> list[bool]:
+        """Write each row that is not there; return which were, in their order.
+
+        The commands of some hundred rows are sent at once.
+        """
+        created: list[bool] = []
+        for some in in_batches(rows, ROWS):
+            create = partial(_create_rows, _marked_rows(some))
+            answers = _call_with_retries(self._connections(), "write", create)
+            created += map(bool, answers)
+        return created
+
     def lock(self, key: str, ttl: float) -> AbstractContextManager[bool]:
         """Hold the lock inside, if it is free; does not wait."""
         return SwapLock(self, key, ttl)
@@ -216,7 +252,7 @@ class RedisStore:
             StoreError: Redis failed.
         """
         for keys in self.pages(prefix):
-            for some in _batches(keys):
+            for some in in_batches(keys, ROWS):
                 values = _call_with_retries(
                     self._connections(), "read", partial(_mget, some)
                 )
@@ -301,6 +337,25 @@ class RedisStore:
             )
         )
 
+    async def aget_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Return the value of each row, in the order of the keys."""
+        found: list[bytes | None] = []
+        for some in in_batches(keys, ROWS):
+            values = await self._acall_with_retries("read", partial(_mget, some))
+            found += _without_marks(values)
+        return found
+
+    async def acreate_many(
+        self, rows: Sequence[tuple[str, bytes, float]]
+    ) -> list[bool]:
+        """Write each row that is not there; return which were, in their order."""
+        created: list[bool] = []
+        for some in in_batches(rows, ROWS):
+            create = partial(_create_rows, _marked_rows(some))
+            answers = await self._acall_with_retries("write", create)
+            created += map(bool, answers)
+        return created
+
     def alock(self, key: str, ttl: float) -> AbstractAsyncContextManager[bool]:
         """Hold the lock inside, if it is free; does not wait."""
         return AsyncSwapLock(self, key, ttl)
@@ -342,7 +397,7 @@ class RedisStore:
             StoreError: Redis failed.
         """
         async for keys in self.apages(prefix):
-            for some in _batches(keys):
+            for some in in_batches(keys, ROWS):
                 values = await self._acall_with_retries("read", partial(_mget, some))
                 yield _rows_of(some, values)
 
@@ -457,25 +512,46 @@ def _call_with_retries(
         _drop_idle(connections.pool)
 
 
-def _batches(keys: list[str]) -> Iterator[list[str]]:
-    """Yield the keys of a page in lists short enough for one MGET."""
-    for start in range(0, len(keys), ROWS):
-        yield keys[start : start + ROWS]
-
-
-def _mget(keys: list[str], connections: _Connections) -> Any:
+def _mget(keys: Sequence[str], connections: _Connections) -> Any:
     """Call MGET; a cluster's client asks each node for its own keys."""
     client = connections.client
     return (client.mget_nonatomic if connections.is_cluster else client.mget)(keys)
 
 
-def _rows_of(keys: list[str], values: list[Any]) -> list[tuple[str, bytes]]:
+def _rows_of(keys: Sequence[str], values: list[Any]) -> list[tuple[str, bytes]]:
     """Return the rows that are still there, without the marks of their writers."""
     return [
         (key, value[:-_MARK])
         for key, value in zip(keys, values, strict=True)
         if value is not None
     ]
+
+
+def _without_marks(values: list[Any]) -> list[bytes | None]:
+    return [None if value is None else value[:-_MARK] for value in values]
+
+
+def _marked_rows(
+    rows: Sequence[tuple[str, bytes, float]],
+) -> list[tuple[str, bytes, int]]:
+    """Return key, value with its mark and milliseconds of each row.
+
+    A try whose answer is lost is repeated with the same marks. Rows that the first one
+    has created then count as not created, as if another caller had.
+    """
+    found = []
+    for key, value, ttl in rows:
+        milliseconds = max(1, math.ceil(ttl * 1000))
+        found.append((key, value + os.urandom(_MARK), milliseconds))
+    return found
+
+
+def _create_rows(rows: list[tuple[str, bytes, int]], connections: _Connections) -> Any:
+    """Create rows, each by a command of its own, and return the answers."""
+    pipeline = connections.client.pipeline(transaction=False)
+    for key, value, milliseconds in rows:
+        pipeline.set(key, value, px=milliseconds, nx=True)
+    return pipeline.execute()
 
 
 def _drop_idle(pool: Any) -> None:

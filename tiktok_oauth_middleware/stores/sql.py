@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from tiktok_oauth_middleware._core.backends.base import run
 
 from .base import AsyncSwapLock, SwapLock, Waits, pages_by_key, rows_by_key
 from .sql_connections import ConnectionSource
-from .sql_statements import make_table, statements_for
+from .sql_statements import batch_statements_for, make_table, statements_for
 from .table import Rows
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class SQLStore:
         self.table = make_table(table, schema)
         self._rows = Rows(
             statements_for(self.table, dialect, by_server=clock is None),
+            partial(batch_statements_for, self.table, dialect, by_server=clock is None),
             clock=clock,
             has_byte_keys=dialect.name in ("mysql", "mariadb"),
             create_table=(
@@ -106,6 +108,14 @@ class SQLStore:
     ) -> bool:
         """Replace `old` by `new`; return whether `old` was there."""
         return run(self._rows.swap(self._source.connections(), key, old, new, ttl))
+
+    def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Return the value of each row, in the order of the keys."""
+        return run(self._rows.get_many(self._source.connections(), keys))
+
+    def create_many(self, rows: Sequence[tuple[str, bytes, float]]) -> list[bool]:
+        """Write each row that is not there; return which were, in their order."""
+        return run(self._rows.create_many(self._source.connections(), rows))
 
     def lock(self, key: str, ttl: float) -> AbstractContextManager[bool]:
         """Hold the lock inside, if it is free; does not wait."""
@@ -157,6 +167,16 @@ class SQLStore:
         return await self._rows.swap(
             self._source.loop_connections(), key, old, new, ttl
         )
+
+    async def aget_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Return the value of each row, in the order of the keys."""
+        return await self._rows.get_many(self._source.loop_connections(), keys)
+
+    async def acreate_many(
+        self, rows: Sequence[tuple[str, bytes, float]]
+    ) -> list[bool]:
+        """Write each row that is not there; return which were, in their order."""
+        return await self._rows.create_many(self._source.loop_connections(), rows)
 
     def alock(self, key: str, ttl: float) -> AbstractAsyncContextManager[bool]:
         """Hold the lock inside, if it is free; does not wait."""

@@ -68,11 +68,7 @@ def statements_for(
     import sqlalchemy as sa
 
     key, value, expires, mark = table.c
-    now: Any = (
-        _server_time(dialect.name)
-        if by_server
-        else sa.bindparam("now", type_=sa.BigInteger)
-    )
+    now = _now(dialect.name, by_server=by_server)
     this = key == sa.bindparam("key", type_=key.type)
     old = value == sa.bindparam("old", type_=value.type)
     fresh = {
@@ -102,11 +98,7 @@ def statements_for(
         "revive": sa.update(table).where(this, gone).values(fresh),
     }
     if dialect.name in ("postgresql", "sqlite"):
-        if dialect.name == "postgresql":
-            from sqlalchemy.dialects import postgresql as upserts
-        else:
-            from sqlalchemy.dialects import sqlite as upserts  # type: ignore[no-redef]
-        insert = upserts.insert(table).values({**is_named, **fresh})
+        insert = _upserts(dialect.name).insert(table).values({**is_named, **fresh})
         new = {c: insert.excluded[c] for c in fresh}
         found["create"] = insert.on_conflict_do_update(
             index_elements=[key], set_=new, where=gone
@@ -122,6 +114,74 @@ def statements_for(
             .with_dialect_options(mysql_limit=SWEPT_ROWS, mariadb_limit=SWEPT_ROWS)
         )
     return {name: _compile(each, dialect) for name, each in found.items()}
+
+
+def batch_statements_for(
+    table: Table, dialect: Any, size: int, *, by_server: bool
+) -> dict[str, Statement]:
+    """Return the statements about `size` rows that `Rows` names.
+
+    Args:
+        table: The table.
+        dialect: The dialect of SQLAlchemy.
+        size: How many rows; their parameters end with ``_0``, ``_1`` and so on.
+        by_server: As for `statements_for`.
+    """
+    import sqlalchemy as sa
+
+    key, value, expires, mark = table.c
+    now = _now(dialect.name, by_server=by_server)
+    places = range(size)
+    these = key.in_([sa.bindparam(f"key_{n}", type_=key.type) for n in places])
+    its_mark = sa.bindparam("its_mark", type_=mark.type)
+    rows = [
+        {
+            "key": sa.bindparam(f"key_{n}", type_=key.type),
+            "value": sa.bindparam(f"value_{n}", type_=value.type),
+            "expires": now + sa.bindparam(f"life_{n}", type_=sa.BigInteger),
+            "mark": its_mark,
+        }
+        for n in places
+    ]
+    upsert: Any
+    if dialect.name in ("postgresql", "sqlite"):
+        insert = _upserts(dialect.name).insert(table).values(rows)
+        upsert = insert.on_conflict_do_update(
+            index_elements=[key],
+            set_={c: insert.excluded[c] for c in ("value", "expires", "mark")},
+            where=expires <= now,
+        )
+    else:
+        from sqlalchemy.dialects import mysql
+
+        # A row that is there stays as it is, also if it has expired.
+        insert = mysql.insert(table).values(rows)
+        upsert = insert.on_duplicate_key_update({"mark": mark})
+    found = {
+        "get_many": sa.select(key, value).where(these, expires > now),
+        "create_many": upsert,
+        "written_many": sa.select(key).where(these, mark == its_mark),
+    }
+    return {name: _compile(each, dialect) for name, each in found.items()}
+
+
+def _upserts(name: str) -> Any:
+    """Return the module of SQLAlchemy with a database's INSERT ... ON CONFLICT."""
+    if name == "postgresql":
+        from sqlalchemy.dialects import postgresql
+
+        return postgresql
+    from sqlalchemy.dialects import sqlite
+
+    return sqlite
+
+
+def _now(name: str, *, by_server: bool) -> Any:
+    import sqlalchemy as sa
+
+    if by_server:
+        return _server_time(name)
+    return sa.bindparam("now", type_=sa.BigInteger)
 
 
 def _server_time(name: str) -> Any:

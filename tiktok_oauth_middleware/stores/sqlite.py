@@ -22,8 +22,9 @@ import threading
 import time
 import weakref
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
 
 from tiktok_oauth_middleware._core.fork import register_after_fork
 from tiktok_oauth_middleware._core.log import logger as log
@@ -36,13 +37,16 @@ from .base import (
     SWEPT_ROWS,
     SwapLock,
     Waits,
+    in_batches,
     pages_by_key,
     refuse_empty_swap,
     rows_by_key,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
+
+T = TypeVar("T")
 
 #: "ttoa" in a file's header identifies our files; ``user_version`` is the layout.
 _APPLICATION_ID = 0x74746F61
@@ -178,6 +182,22 @@ class SQLiteStore:
             return self._swap(_CREATE, (key, new, now + ttl, now))
         return self._swap(_REPLACE, (new, now + ttl, key, old, now))
 
+    def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Return the value of each row, in the order of the keys."""
+        return [self.get(key) for key in keys]
+
+    def create_many(self, rows: Sequence[tuple[str, bytes, float]]) -> list[bool]:
+        """Write each row that is not there; return which were, in their order.
+
+        A transaction, and so a write to the disk, has some hundred rows.
+        """
+        created: list[bool] = []
+        for some in in_batches(rows):
+            now = self._clock()
+            values = [(key, value, now + ttl, now) for key, value, ttl in some]
+            created += self._write(partial(_created, values))
+        return created
+
     def lock(self, key: str, ttl: float) -> AbstractContextManager[bool]:
         """Hold the lock inside, if it is free; does not wait."""
         return SwapLock(self, key, ttl)
@@ -233,6 +253,14 @@ class SQLiteStore:
         self._begin()
 
     def _swap(self, statement: str, values: tuple[Any, ...]) -> bool:
+        def swap(handle: sqlite3.Connection) -> bool:
+            with closing(handle.execute(statement, values)) as cursor:
+                return cursor.rowcount == 1
+
+        return self._write(swap)
+
+    def _write(self, write: Callable[[sqlite3.Connection], T]) -> T:
+        """Return the result of a transaction; it may be called twice."""
         # SQLite serves waiting writers in no order and sleeps between tries, so some
         # would time out: the threads of one process queue for this lock first.
         deadline = time.monotonic() + self._timeout
@@ -240,24 +268,22 @@ class SQLiteStore:
             message = "SQLite could not write: other threads took too long"
             raise StoreError(message)
         try:
-            return self._swap_in_turn(statement, values, deadline)
+            return self._write_in_turn(write, deadline)
         finally:
             self._writing.release()
 
-    def _swap_in_turn(
-        self, statement: str, values: tuple[Any, ...], deadline: float
-    ) -> bool:
+    def _write_in_turn(
+        self, write: Callable[[sqlite3.Connection], T], deadline: float
+    ) -> T:
         is_second = False
         while True:
             try:
                 handle = self._connection().handle
                 self._check_same_file()
                 # The time spent in the queue counts against the timeout.
-                with (
-                    _longer_timeout(handle, max(0.0, deadline - time.monotonic())),
-                    closing(handle.execute(statement, values)) as cursor,
-                ):
-                    done = cursor.rowcount == 1
+                left = max(0.0, deadline - time.monotonic())
+                with _longer_timeout(handle, left):
+                    done = write(handle)
                 self._sweep(handle)
             except sqlite3.Error as error:
                 self._drop_after(error)
@@ -369,6 +395,22 @@ class SQLiteStore:
             )
             raise StoreError(message) from error
         return found.st_dev, found.st_ino
+
+
+def _created(rows: list[tuple[Any, ...]], handle: sqlite3.Connection) -> list[bool]:
+    """Create rows in one transaction; return which were not there."""
+    created = []
+    handle.execute("BEGIN IMMEDIATE").close()
+    try:
+        for row in rows:
+            with closing(handle.execute(_CREATE, row)) as cursor:
+                created.append(cursor.rowcount == 1)
+        handle.execute("COMMIT").close()
+    except BaseException:  # of Ctrl-C, too
+        if handle.in_transaction:
+            handle.rollback()
+        raise
+    return created
 
 
 def _as_bytes(value: object) -> bytes:

@@ -18,13 +18,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
 from tiktok_oauth_middleware._core import jitter
 from tiktok_oauth_middleware._core.log import logger
 from tiktok_oauth_middleware.errors import StoreError
 
-from .base import SWEEP_EVERY, refuse_empty_swap
+from .base import BATCH, SWEEP_EVERY, in_batches, refuse_empty_swap
 from .database_errors import (
     ConflictError,
     ConnectionLostError,
@@ -89,6 +90,10 @@ class Connections(Protocol):
         ...
 
 
+def _text(key: str | bytes) -> str:
+    return key.decode() if isinstance(key, bytes) else key
+
+
 class BlockingConnections:
     """Connections whose calls block, for flows that `run` finishes."""
 
@@ -104,6 +109,8 @@ class Rows:
         statements: By name: ``get``, ``keys``, ``page``, ``rows``, ``written``,
             ``replace``, ``delete``, ``insert``, ``revive`` and ``sweep``, and
             ``create`` where one statement can create a row and replace an expired one.
+        batches: Returns the statements about a number of rows: ``get_many``,
+            ``create_many`` and ``written_many``.
         clock: Returns seconds since 1970, for statements with a parameter ``now``;
             None if they read the database's clock.
         has_byte_keys: Whether keys are stored as bytes.
@@ -113,12 +120,15 @@ class Rows:
     def __init__(
         self,
         statements: Mapping[str, Statement],
+        batches: Callable[[int], Mapping[str, Statement]],
         *,
         clock: Callable[[], float] | None,
         has_byte_keys: bool,
         create_table: str,
     ) -> None:
         self._statements = statements
+        #: By number of rows; a call about more makes several statements.
+        self._batches = lru_cache(maxsize=BATCH)(batches)
         self._clock = clock
         self._has_byte_keys = has_byte_keys
         self._create_table = create_table
@@ -130,12 +140,53 @@ class Rows:
         rows, _ = await self._execute(connections, "get", values)
         return bytes(rows[0][0]) if rows else None
 
+    async def get_many(
+        self, connections: Connections, keys: Sequence[str]
+    ) -> list[bytes | None]:
+        """Return the value of each row, in the order of the keys."""
+        found: list[bytes | None] = []
+        for some in in_batches(keys):
+            statement = self._batches(len(some))["get_many"]
+            values = self._numbered_keys(some)
+            rows, _ = await self._execute(connections, statement, values)
+            by_key = {_text(key): bytes(value) for key, value in rows}
+            found += [by_key.get(key) for key in some]
+        return found
+
+    async def create_many(
+        self, connections: Connections, rows: Sequence[tuple[str, bytes, float]]
+    ) -> list[bool]:
+        """Write each row that is not there; return which were, in their order.
+
+        Those that were written have this call's mark.
+        """
+        created: list[bool] = []
+        for some in in_batches(rows):
+            statements = self._batches(len(some))
+            keys = [key for key, _, _ in some]
+            values = self._numbered_keys(keys)
+            values["its_mark"] = os.urandom(MARK_BYTES)
+            for place, (_, value, ttl) in enumerate(some):
+                values[f"value_{place}"] = value
+                values[f"life_{place}"] = max(0, round(ttl * 1000))
+            await self._execute(connections, statements["create_many"], values)
+            await self._sweep(connections)
+            written, _ = await self._execute(
+                connections, statements["written_many"], values
+            )
+            names = {_text(key) for (key,) in written}
+            created += [key in names for key in keys]
+        return created
+
+    def _numbered_keys(self, keys: Sequence[str]) -> dict[str, object]:
+        return {f"key_{place}": self._key(key) for place, key in enumerate(keys)}
+
     async def keys(self, connections: Connections, prefix: str) -> list[str]:
         """Return the keys of rows that have not expired and begin with `prefix`."""
         # A range, not a pattern, so that no character of the prefix is special.
         values = {"key": self._key(prefix), "end": self._key(prefix + _LAST)}
         rows, _ = await self._execute(connections, "keys", values)
-        return [k.decode() if isinstance(k, bytes) else k for (k,) in rows]
+        return [_text(key) for (key,) in rows]
 
     async def page(
         self, connections: Connections, prefix: str, after: str
@@ -143,7 +194,7 @@ class Rows:
         """Return the next `PAGE` keys with a prefix, of those behind a key."""
         values = {"key": self._key(after), "end": self._key(prefix + _LAST)}
         rows, _ = await self._execute(connections, "page", values)
-        return [k.decode() if isinstance(k, bytes) else k for (k,) in rows]
+        return [_text(key) for (key,) in rows]
 
     async def rows(
         self, connections: Connections, prefix: str, after: str
@@ -151,10 +202,7 @@ class Rows:
         """Return the next `ROWS` rows of a prefix, of those behind a key."""
         values = {"key": self._key(after), "end": self._key(prefix + _LAST)}
         rows, _ = await self._execute(connections, "rows", values)
-        return [
-            (k.decode() if isinstance(k, bytes) else k, bytes(value))
-            for k, value in rows
-        ]
+        return [(_text(key), bytes(value)) for key, value in rows]
 
     async def swap(
         self,
@@ -210,14 +258,17 @@ class Rows:
             logger.debug("expired rows were not swept: %s", error)
 
     async def _execute(
-        self, connections: Connections, name: str, values: Mapping[str, object]
+        self,
+        connections: Connections,
+        name: str | Statement,
+        values: Mapping[str, object],
     ) -> Result:
         """Execute a statement, with retries after conflicts and a lost connection.
 
         Raises:
             StoreError: The database failed.
         """
-        statement = self._statements[name]
+        statement = self._statements[name] if isinstance(name, str) else name
         values = self._with_time(values)
         was_lost, began = False, time.monotonic()
         try:

@@ -1,0 +1,133 @@
+"""Every store reads and writes many rows with one call as it does one by one."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tiktok_oauth_middleware import MemoryStore, RedisStore, SQLiteStore, SQLStore
+from tiktok_oauth_middleware._core.backends.base import run
+from tiktok_oauth_middleware._core.backends.event_loop import AsyncBackend
+from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
+
+from ..support.batches import check_batches
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ROWS = [(f"row-{number}", b"value", 60.0) for number in range(120)]
+
+
+def in_table(url: str) -> SQLStore:
+    return SQLStore(url, table=f"t{uuid.uuid4().hex[:8]}", timeout=30)
+
+
+def opened(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    """Return a store of a kind: "memory", "redis", or the driver of a database."""
+    if kind == "memory":
+        return MemoryStore()
+    if kind == "sqlite":
+        return SQLiteStore(tmp_path / "rows", timeout=30)
+    if kind == "redis":
+        return RedisStore(request.getfixturevalue("redis_url"), timeout=30)
+    if kind == "pysqlite":
+        return in_table(f"sqlite+pysqlite:///{tmp_path}/rows")
+    is_postgresql = kind in ("psycopg", "asyncpg")
+    server = request.getfixturevalue("postgresql" if is_postgresql else "mariadb")
+    return in_table(server.url(kind))
+
+
+@pytest.mark.parametrize(
+    "kind", ["memory", "sqlite", "redis", "pysqlite", "psycopg", "pymysql"]
+)
+def test_many_rows_in_a_thread(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """Rows are created unless they are there, and read in the order of the keys."""
+    store = opened(kind, request, tmp_path)
+    if isinstance(store, SQLStore):
+        store.create_table()
+    run(check_batches(ThreadBackend().adapt_store(store)))
+    store.close()
+
+
+@pytest.mark.parametrize(
+    "kind", ["memory", "sqlite", "redis", "psycopg", "asyncpg", "asyncmy"]
+)
+def test_many_rows_in_a_loop(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """The same in an event loop, also through drivers that work only there."""
+    store = opened(kind, request, tmp_path)
+
+    async def use() -> None:
+        if isinstance(store, SQLStore):
+            await store.acreate_table()
+        await check_batches(AsyncBackend().adapt_store(store))
+        await (store.aclose() if hasattr(store, "aclose") else _nothing())
+
+    asyncio.run(use())
+
+
+async def _nothing() -> None:
+    """Close nothing."""
+
+
+class _Counting(SQLiteStore):
+    """A store that overrides one row's methods and not those of many."""
+
+    calls = 0
+
+    def get(self, key: str) -> bytes | None:
+        self.calls += 1
+        return super().get(key)
+
+    def compare_and_set(
+        self, key: str, old: bytes | None, new: bytes | None, ttl: float
+    ) -> bool:
+        self.calls += 1
+        return super().compare_and_set(key, old, new, ttl)
+
+
+def test_an_override_is_not_bypassed(tmp_path: Path) -> None:
+    """A subclass whose methods for one row do more is called for each row."""
+    store = _Counting(tmp_path / "rows")
+    adapter = ThreadBackend().adapt_store(store)
+    assert run(adapter.create_many(ROWS[:5])) == [True] * 5
+    assert run(adapter.get_many([key for key, _, _ in ROWS[:5]])) == [b"value"] * 5
+    assert store.calls == 10
+    store.close()
+
+
+def test_sqlite_writes_a_hundred_rows_at_once(tmp_path: Path) -> None:
+    """SQLite commits a hundred rows in one transaction, and the rest in another."""
+    store = SQLiteStore(tmp_path / "rows")
+    store.get("row")
+    statements: list[str] = []
+    store._connection().handle.set_trace_callback(statements.append)
+    assert all(store.create_many(ROWS))
+    assert [text for text in statements if text == "COMMIT"] == ["COMMIT"] * 2
+    store.close()
+
+
+def test_a_batch_that_fails_is_not_half_written(tmp_path: Path) -> None:
+    """Ctrl-C amid a transaction of SQLite leaves none of its rows, and the store works."""
+
+    class Interrupting(bytes):
+        """A value at which the user presses Ctrl-C."""
+
+        __slots__ = ()
+
+        def __conform__(self, _: object) -> bytes:
+            raise KeyboardInterrupt
+
+    store = SQLiteStore(tmp_path / "rows")
+    rows = [*ROWS[:50], ("interrupted", Interrupting(b"value"), 60.0)]
+    with pytest.raises(KeyboardInterrupt):
+        store.create_many(rows)
+    assert store.get_many([key for key, _, _ in rows]) == [None] * len(rows)
+    assert store.create_many(ROWS) == [True] * len(ROWS)
+    store.close()
