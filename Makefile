@@ -3,12 +3,12 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin/python
 PORT ?= 8000
-# How many processes run the tests, which wait half of their time for other threads; 0
-# runs them in one, as a debugger wants it.
+# The number of processes that run tests, which wait half of their time for other
+# threads; with 0 they run in one process, as debuggers need.
 WORKERS ?= $(shell echo $$((2 * $$(nproc))))
-# What an attacker meets first, and its own tests: flows are written once for all shells
-# and stores. Of these, 98 % of lines and branches together are at least 95 % of the lines
-# and 90 % of the branches.
+# The code that attackers reach first, and its tests, with one shell and one store,
+# since flows are the same code for all. 98 % of lines and branches together means at
+# least 95 % of these lines and 90 % of these branches.
 GUARDED = "*/_core/return_to.py,*/_session/cookie.py,*/_session/refresh.py,*/_web/login.py,*/_web/begin_login.py,*/_web/finish_login.py,*/_web/conclude_login.py,*/_web/unfinished_login.py,*/_web/login_decision.py,*/_web/carried.py,*/_web/transaction.py,*/_web/code_exchange.py,*/_web/login_cookies.py,*/_web/login_results.py"
 COVERING ?= -k "not (asyncio or trio or redis)" tests/unit/_core/test_return_to.py \
 	tests/unit/_session $(addprefix tests/unit/_web/test_,$(addsuffix .py,cookie_header login_cookies login_decision)) \
@@ -40,16 +40,16 @@ demo-flask: $(VENV)/ready  ## the Flask example, with the stand-in for TikTok
 demo-django: $(VENV)/ready  ## the Django example, with the stand-in for TikTok
 	$(RUN) -m examples.django_app --port $(PORT)
 
-# Every process needs the same hash seed, to collect the same tests in the same order.
+# With the same hash seed, all processes collect the tests in the same order.
 test coverage: export PYTHONHASHSEED = 0
-# Bytecode that is kept halves the seconds in which each process imports and collects.
+# Keeping bytecode halves the time in which each process imports and collects.
 test coverage whole: export PYTHONDONTWRITEBYTECODE =
 test: $(VENV)/ready-to-test lint  ## the whole suite
 	$(RUN) -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 
-# Not of the whole suite, which takes twice as long with coverage; COVERING= does that.
+# The whole suite takes twice as long with coverage: COVERING= runs all of it.
 coverage: export COVERAGE_PROCESS_START = $(CURDIR)/pyproject.toml
-coverage: $(VENV)/ready-to-test  ## branches of what is guarded, by its own tests
+coverage: $(VENV)/ready-to-test  ## branch coverage of security-relevant code
 	env -u COVERAGE_PROCESS_START $(RUN) -m coverage erase
 	$(RUN) -m pytest -n $(WORKERS) --dist loadgroup $(COVERING)
 	env -u COVERAGE_PROCESS_START $(RUN) -m coverage combine --quiet
@@ -60,7 +60,7 @@ PYTHONS ?= python3.12 python3.13 python3.14 python3.15
 whole: $(VENV)/ready-to-test  ## the whole suite on other Pythons; PYTHONS="python3.13"
 	$(RUN) .ci/whole.py --workers $(WORKERS) $(PYTHONS) $(ARGS)
 
-matrix: $(VENV)/ready-to-test  ## the wheel in environments of its own; ARGS="lowest httpx"
+matrix: $(VENV)/ready-to-test  ## the wheel in new environments; ARGS="lowest httpx"
 	$(RUN) .ci/matrix.py $(ARGS)
 
 lint: $(VENV)/ready-to-test  ## ruff, mypy, pyright, import-linter, bandit
@@ -75,10 +75,10 @@ $(VENV)/ready-to-bench: $(VENV)/ready-to-test
 	$(RUN) -m pip install --quiet --group bench
 	touch $@
 
-bench: $(VENV)/ready-to-bench  ## what the middleware costs, beside others; 10 minutes
+bench: $(VENV)/ready-to-bench  ## the middleware's cost, compared with others; 10 minutes
 	$(RUN) -m benchmarks.speed --write docs $(ARGS)
 
-bench-check: $(VENV)/ready-to-bench  ## the tables of a request; fails if far too slow
+bench-check: $(VENV)/ready-to-bench  ## the figures of a request; fails if far too slow
 	$(RUN) -m benchmarks.speed requests wsgi --rounds 5 --check
 
 reliability: $(VENV)/ready-to-test  ## kills, outages, races; ARGS="--scale 0.1" for less
@@ -87,7 +87,7 @@ reliability: $(VENV)/ready-to-test  ## kills, outages, races; ARGS="--scale 0.1"
 paths: $(VENV)/ready-to-test  ## raw paths to ten frameworks; ARGS="--targets 500 flask"
 	$(RUN) -W ignore -m hardening.paths $(ARGS)
 
-# Their pins collide, so each app has an environment of its own.
+# Their pinned versions conflict, so each app has its own environment.
 APPS ?= chainlit dash datasette fasthtml gradio marimo mcp nicegui panel shiny streamlit
 .venv-apps/%/ready: pyproject.toml
 	$(PYTHON) -m venv --clear .venv-apps/$*
@@ -98,15 +98,15 @@ APPS ?= chainlit dash datasette fasthtml gradio marimo mcp nicegui panel shiny s
 apps: $(VENV)/ready-to-test $(APPS:%=.venv-apps/%/ready)  ## docs/integrations/apps.md; APPS="dash"
 	$(RUN) -m pytest tests/apps $(ARGS)
 
-# System packages it needs: apache2-bin libapache2-mod-wsgi-py3 libev-dev gcc.
+# Needs the system packages apache2-bin libapache2-mod-wsgi-py3 libev-dev gcc.
 servers: $(VENV)/ready-to-test  ## every server of docs/operations/servers.md; 10 minutes
 	$(RUN) -m pip install --quiet --group compiled --group servers
 	SERVERS=all $(RUN) -m pytest tests/servers/test_servers.py tests/servers/test_tabs.py \
 		tests/servers/test_sigterm.py $(ARGS)
 
-# It needs Debian's nginx-light, apache2-bin, haproxy, caddy and varnish; none is started
+# Needs Debian's nginx-light, apache2-bin, haproxy, caddy and varnish; none is started
 # as a service.
-proxies: $(VENV)/ready-to-test  ## the proxies of docs/operations/proxies.md, caches on
+proxies: $(VENV)/ready-to-test  ## the proxies of docs/operations/proxies.md, with caches
 	PROXIES=all $(RUN) -m pytest tests/servers/test_proxies.py $(ARGS)
 
 # apt install chromium firefox-esr gir1.2-webkit2-4.1 python3-gi xvfb; BROWSERS=firefox
@@ -116,10 +116,10 @@ browsers: $(VENV)/ready-to-test  ## the journey in three browsers
 	$(RUN) -m pip install --quiet --group browsers
 	$(RUN) -m pytest tests/browser/test_journeys.py -n 0 $(ARGS)
 
-sealing: $(VENV)/ready-to-test  ## every bit of what is sealed; ARGS="--scale 0.1" for less
+sealing: $(VENV)/ready-to-test  ## sealed values with flipped bits; ARGS="--scale 0.1"
 	$(RUN) -m hardening.sealing $(ARGS)
 
-audit: $(VENV)/ready-to-test  ## pip-audit on what the package needs
+audit: $(VENV)/ready-to-test  ## pip-audit on the package's requirements
 	$(RUN) -m pip install --quiet --group audit
 	$(VENV)/bin/pip-audit --skip-editable --strict
 
@@ -130,7 +130,7 @@ fuzz: $(VENV)/ready-to-test  ## every parser, a million inputs; ARGS="--inputs 1
 soak: $(VENV)/ready-to-test  ## real servers for two hours; ARGS="--minutes 20"
 	$(RUN) -m hardening.soak $(ARGS)
 
-mutate: $(VENV)/ready-to-test  ## changes the package, to see whether tests notice
+mutate: $(VENV)/ready-to-test  ## changes the package, to check that tests notice
 	$(RUN) -m hardening.mutation $(ARGS)
 
 clean:

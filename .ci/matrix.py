@@ -1,9 +1,9 @@
-"""The environments that the package must work in, each made anew: a line for each.
+"""Tests the wheel in each environment in which the package must work.
 
-The sdist is built, and the wheel from it. Every environment gets that wheel, and a copy
-of the tests without the package: what is imported is what was installed. Where the
-Pythons come from is in `pythons.py`; those that cannot be had are named at the end, in
-a table of what ran on what.
+The sdist is built, and the wheel from it. Every environment is new, and gets that wheel
+and a copy of the tests without the package, so that the installed package is imported.
+`pythons.py` finds the Pythons; a table at the end says what ran on which Python, and
+which Pythons were not available.
 
     python .ci/matrix.py                   all of them, two at a time
     python .ci/matrix.py lowest httpx      these
@@ -11,16 +11,15 @@ a table of what ran on what.
     python .ci/matrix.py --python ~/python3.14/bin/python python3.14
 
 tox 4.67 and nox 2026.10 were tried with four environments of `extras`, on two cores
-with a load of 10 to 17. This program takes 89 s for them, one after the other and
-with what is built; nox 103 s, tox 146 s with two at a time, both with pip; tox with
-tox-uv takes 27 s. Each would replace the environments, the search for Pythons and the
-threads below, about 90 lines. What remains is what this is for: the two wheels are
-compared, the sdist's content is checked, tests are copied without the package, `httpx`
-lacks a requirement, `types` are read from outside, `lowest` has the lowest versions of
-what the package needs (uv's ``lowest-direct`` takes the tests' tools down with them).
-So a second file of settings and a tool would come on top. uv is what is faster, and it
-does not read pip's configuration, which the Makefile relies on where packages come from
-elsewhere than PyPI.
+with a load of 10 to 17. This program takes 89 s for them, one after the other and with
+the builds; nox 103 s, tox 146 s with two at a time, both with pip; tox with tox-uv
+takes 27 s. Each would replace the environments, the search for Pythons and the threads
+below, about 90 lines. The main part would remain: the two wheels are compared, the
+sdist's content is checked, tests are copied without the package, `httpx` lacks a
+requirement, `types` are read from outside, and `lowest` has the lowest versions of what
+the package needs (uv's ``lowest-direct`` also lowers the tests' tools). So a tool and
+its settings would be needed in addition. The speed comes from uv, which does not read
+pip's configuration, on which the Makefile relies if packages do not come from PyPI.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ from pythons import KNOWN, WITHOUT, Missing, Python, describe, find
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 NAME = "tiktok_oauth_middleware"
-#: Tests that cover the package in about a minute.
+#: Tests that cover the main parts of the package in about a minute.
 QUICK = """
     examples tests/flows/test_journey.py tests/flows/test_requests_to_tiktok.py
     tests/integrations/test_fastapi.py tests/integrations/test_flask.py
@@ -60,16 +59,16 @@ QUICK = """
 """.split()
 #: The tests of every module, with the stores that need no server: ten minutes.
 UNIT = "tests/unit tests/stores/test_memory.py".split()
-#: What the sdist has besides the package.
+#: The sdist's content besides the package.
 IN_SDIST = """
     .gitignore CHANGELOG.md LICENSE PKG-INFO README.md SECURITY.md pyproject.toml
 """.split()
-#: What the tests of an environment are copied with.
+#: Files that are copied together with the tests.
 TESTS_NEED = """
     .ci CHANGELOG.md CONTRIBUTING.md Makefile README.md SECURITY.md benchmarks
     conftest.py docs examples pyproject.toml tests translations
 """.split()
-#: What must work where nothing but one extra is installed.
+#: For each extra, code that must work if only that extra is installed.
 EXTRAS = {
     "": f"from {NAME}._web.messages import Messages; "
     "assert Messages().texts('de', 'stay') == ('Bleiben',)",
@@ -150,21 +149,21 @@ class Failed(Exception):
 
 @dataclass(frozen=True)
 class Built:
-    """What the environments share."""
+    """The files that all environments share."""
 
     folder: Path
     wheel: Path
     sdist: Path
     #: A copy of the tests, without the package.
     tests: Path
-    #: Which of them are run.
+    #: The tests that are run.
     chosen: tuple[str, ...] = tuple(QUICK)
 
 
 def run(
     *command: object, cwd: Path | None = None, any_end: bool = False, **variables: str
 ) -> str:
-    """Return what a command prints; `Failed` where it does not end well."""
+    """Return a command's output; raise `Failed` if its exit code is not 0."""
     done = subprocess.run(
         list(map(str, command)),
         cwd=cwd,
@@ -180,7 +179,7 @@ def run(
 
 
 def usual_environment() -> dict[str, str]:
-    """Return this process's variables, less what leads a Python elsewhere."""
+    """Return the environment without variables that change a Python's paths."""
     ours = ("CI", "COVERAGE", "PYTEST", "PYTHON", "TIKTOK_", "VIRTUAL_ENV")
     return {k: v for k, v in os.environ.items() if not k.startswith(ours)}
 
@@ -197,13 +196,13 @@ def environment(built: Built, name: str, python: str) -> Path:
     return folder / "bin" / "python"
 
 
-# --- what is built -----------------------------------------------------------------
+# --- building ----------------------------------------------------------------------
 
 
 def build(folder: Path) -> Built:
     """Build the sdist, and the wheel from it; compare the wheel with the checkout's.
 
-    Both are built twice, with the same time for all files, and are the same bytes.
+    Both are built twice, with the same time for all files, and must be identical.
     """
     then = {"SOURCE_DATE_EPOCH": "1767225600"}
     made = [folder / "dist", folder / "again"]
@@ -254,7 +253,7 @@ def build(folder: Path) -> Built:
 
 
 def tested(built: Built, python: Path, *options: str, **variables: str) -> str:
-    """Run the tests there; return what is installed and pytest's last line."""
+    """Run the tests there; return the installed versions and pytest's last line."""
     code = f"""
 import sys
 import {NAME}.asgi, {NAME}.testing, {NAME}.tokens, {NAME}.wsgi
@@ -264,7 +263,7 @@ print("on" if enabled else "off", {NAME}.__file__)
     lock, where = run(python, "-c", code, cwd=built.tests).split()
     if not Path(where).is_relative_to(python.parent.parent):
         raise Failed(f"the package was imported from {where}")
-    # import-linter is the checkout's; redis has tests enough of its own.
+    # import-linter needs the checkout; the Redis store has other tests.
     left_out = "not test_layers and not (test_journey and redis)"
     command = ["-m", "pytest", "-q", "-k", left_out, *options, *built.chosen]
     told = run(python, *command, cwd=built.tests, **variables)
@@ -273,20 +272,20 @@ print("on" if enabled else "off", {NAME}.__file__)
 
 
 def core(python: Path) -> list[str]:
-    """Return what the tests need there, as pip takes it."""
+    """Return the tests' requirements, as arguments of pip."""
     found = describe(python)
     asked = list(PROJECT["dependency-groups"]["core"])
     if found is not None:
         without = tuple(WITHOUT.get(found.name, {}))
         asked = [each for each in asked if not each.startswith(without)]
     if found is not None and found.implementation.startswith("PyPy 7.3.19"):
-        # The wheels of these that are compiled from Rust do not load any more.
+        # Their wheels, which are compiled from Rust, no longer load.
         asked += ["cryptography<47", "hypothesis<6.151", "pydantic<2.13"]
     return asked
 
 
 def requirements() -> list[str]:
-    """Return what pyproject.toml asks for, extras included, each with a lower bound."""
+    """Return the requirements in pyproject.toml, with extras and lower bounds."""
     extras = PROJECT["project"]["optional-dependencies"]
     extras = {name: asked for name, asked in extras.items() if name != "all"}
     return [
@@ -296,7 +295,7 @@ def requirements() -> list[str]:
 
 
 def families(python: Path) -> str:
-    """Return the versions that environments differ in."""
+    """Return the versions of packages in which environments differ."""
     code = """
 from importlib.metadata import PackageNotFoundError, version
 for name in "authlib httpx2 httpx starlette fastapi flask redis anyio".split():
@@ -309,17 +308,17 @@ for name in "authlib httpx2 httpx starlette fastapi flask redis anyio".split():
 
 
 def newest(built: Built, name: str, python: str) -> str:
-    """Test with the newest of everything, and httpx2 alone."""
+    """Test with the newest version of every package, and without httpx."""
     there = environment(built, name, python)
     pip(there, f"{built.wheel}[all]", *core(there))
-    # One of them in Python's development mode, which takes half as long again.
+    # Only one of them in Python's development mode, which takes 1.5 times as long.
     return tested(built, there, PYTHONDEVMODE="1" if name == "httpx2" else "")
 
 
 def lowest(built: Built, name: str, python: str) -> str:
     """Test with the lowest versions that pyproject.toml allows.
 
-    Starlette's test client had httpx then, whatever Authlib takes.
+    In that version Starlette's test client uses httpx, independent of Authlib.
     """
     there = environment(built, name, python)
     pins = [wanted.replace(">=", "==") for wanted in requirements()]
@@ -328,7 +327,7 @@ def lowest(built: Built, name: str, python: str) -> str:
 
 
 def httpx(built: Built, name: str, python: str) -> str:
-    """Test with httpx, and without the httpx2 that the package asks for."""
+    """Test with httpx, and without httpx2, which the package requires."""
     there = environment(built, name, python)
     wanted = [each for each in requirements() if not each.startswith("httpx2")]
     pip(there, "httpx", *wanted, "--group", group("core"))
@@ -343,7 +342,7 @@ def httpx(built: Built, name: str, python: str) -> str:
 
 
 def extras(built: Built, name: str, python: str) -> str:
-    """Install each extra alone; log in without any framework, import what it is for."""
+    """Install each extra alone; log in without a framework, and import its module."""
     known = ["", *PROJECT["project"]["optional-dependencies"]]
     for extra in known:
         code = EXTRAS.get(extra, "")
@@ -354,7 +353,7 @@ def extras(built: Built, name: str, python: str) -> str:
 
 
 def types(built: Built, name: str, python: str) -> str:
-    """Let mypy and pyright read what a user writes, with the types of the wheel."""
+    """Check a user's code with mypy and pyright, with the wheel's types."""
     there = environment(built, name, python)
     pip(there, f"{built.wheel}[all]", "--group", group("core"))
     folder = built.folder / f"{name}-user"
@@ -382,7 +381,7 @@ def group(name: str) -> str:
     return f"{ROOT / 'pyproject.toml'}:{name}"
 
 
-# --- which, and on which Pythons ---------------------------------------------------
+# --- environments and Pythons ------------------------------------------------------
 
 KINDS: dict[str, Callable[[Built, str, str], str]] = {
     "extras": extras,
@@ -390,7 +389,7 @@ KINDS: dict[str, Callable[[Built, str, str], str]] = {
     "httpx2": newest,
     "httpx": httpx,
     "lowest": lowest,
-    # Python 3.11 is what the whole suite runs on.
+    # The whole suite runs on Python 3.11.
     **{name: newest for name in KNOWN if name != "python3.11"},
 }
 
@@ -419,7 +418,7 @@ def itself() -> Python:
 
 
 def ran(built: Built, name: str, given: list[str]) -> Row:
-    """Make one environment and run what is to be run in it."""
+    """Create one environment and run its tests."""
     try:
         python = find(name, given) if name in KNOWN else itself()
     except Missing as missing:
@@ -439,7 +438,7 @@ def ran(built: Built, name: str, given: list[str]) -> Row:
 
 
 def table(rows: list[Row]) -> str:
-    """Return what ran on which Python, with which result."""
+    """Return a table of environments, Pythons and results."""
     lines = [("environment", "Python", "from", "lock", "result", "tests", "seconds")]
     for row in rows:
         lock = re.search(r"\block (on|off)\b", row.said)

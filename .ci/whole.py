@@ -1,15 +1,15 @@
 """The whole suite of this checkout on other Pythons, one after the other.
 
-Each has an environment of its own in `.venv-pythons`, which is kept, and made anew when
-pyproject.toml has changed. What is installed is what `make test` runs with, compiled
-servers included where they can be built. `pythons.py` says where the Pythons come from,
-and what cannot be installed on one of them. On PyPy most of the other libraries do not
-build: there `matrix.py` runs the quick part.
+Each has its own environment in `.venv-pythons`, which is kept, and rebuilt when
+pyproject.toml has changed. It has the packages of `make test`, with compiled servers if
+they can be built. `pythons.py` finds the Pythons, and lists the packages that cannot be
+installed on one of them. On PyPy most of the other libraries do not build: there
+`matrix.py` runs the quick tests.
 
     python .ci/whole.py python3.13 python3.14      these
     python .ci/whole.py python3.13 -- tests/flows  with arguments for pytest
 
-The end is a table: what ran on which Python, with how many tests passed and skipped.
+It ends with a table of the Pythons, with the numbers of passed and skipped tests.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ class Run:
 
 
 def environment(python: Python) -> Path:
-    """Return the Python of this one's environment, installed anew if it is too old.
+    """Return the Python in this Python's environment, which is rebuilt if outdated.
 
     Raises:
-        CalledProcessError: something could not be installed.
+        CalledProcessError: a package could not be installed.
     """
     folder = FOLDER / python.name
     there = folder / "bin" / "python"
@@ -68,14 +68,14 @@ def environment(python: Python) -> Path:
     ]
     command = [*pip, "--prefer-binary", "--editable", ".[all]", *wanted]
     subprocess.run(command, cwd=ROOT, check=True)
-    # Its tests are skipped where there is no compiler.
+    # Their tests are skipped without a compiler.
     subprocess.run([*pip, "--group", "compiled"], cwd=ROOT, check=False)
     ready.touch()
     return there
 
 
 def requirements(group: str) -> Iterator[str]:
-    """Yield what a group asks for, other groups that it includes resolved."""
+    """Yield the requirements of a group and of the groups that it includes."""
     for line in GROUPS[group]:
         if isinstance(line, str):
             yield line
@@ -84,7 +84,7 @@ def requirements(group: str) -> Iterator[str]:
 
 
 def whole(name: str, given: list[str], workers: str, arguments: list[str]) -> Run:
-    """Run the tests on one Python; show what they print."""
+    """Run the tests on one Python; show their output."""
     try:
         python = find(name, given)
     except Missing as missing:
@@ -123,7 +123,7 @@ def whole(name: str, given: list[str], workers: str, arguments: list[str]) -> Ru
 
 
 def table(runs: list[Run]) -> str:
-    """Return what ran, a line for each Python."""
+    """Return a table with a line for each Python."""
     lines = []
     for run in runs:
         python = run.python
@@ -140,7 +140,7 @@ def table(runs: list[Run]) -> str:
 
 
 def main() -> int:
-    """Return 1 if a Python could not be had, or a test failed there."""
+    """Return 1 if a Python was not available, or a test failed."""
     arguments = sys.argv[1:]
     ours, theirs = arguments, list[str]()
     if "--" in arguments:

@@ -2,9 +2,9 @@
 
     python -m benchmarks.login
 
-prints, for each client, the processor time of 200 logins: the median and the tenth part
-that is fastest; and the median of the time by the clock. On a machine that has other
-things to do, the fastest tenth is nearest to what a quiet one needs.
+prints, for each client, the CPU time of a login over 200 logins: the median and the
+mean of the fastest tenth; and the median of the real time. On a busy machine, the
+fastest tenth is nearest to the time on a quiet one.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""A Redis server for one figure, which may freeze, kill and restart it.
+"""A Redis server for one figure, which can be frozen, killed and restarted.
 
-Every write is on the disk before it is answered, so that a kill loses no acknowledged
+Every write is on the disk before its answer, so that a kill loses no acknowledged
 write.
 """
 
@@ -61,7 +61,7 @@ class RedisServer:
             self._process.wait()
 
     def freeze(self) -> None:
-        """Suspend it: connections stay open and nothing answers."""
+        """Suspend it: connections stay open without answers."""
         if self._process is not None:
             self._process.send_signal(signal.SIGSTOP)
 

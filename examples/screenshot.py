@@ -1,9 +1,9 @@
-"""Take the pictures of the documents: ``make screenshot``, with Chromium installed.
+"""Take the pictures for the docs: ``make screenshot``, with Chromium installed.
 
-For the README it starts the Starlette example with the stand-in, walks through a login
-in a window of a phone's size, and lays the three steps beside each other. For the page
-about the button it shows every look, on a light page and on a dark one; for the page
-about sessions, that of the example.
+For the README it starts the Starlette example with the stand-in, logs in in a window of
+a phone's size, and puts the three steps next to each other. For the page about the
+button it shows every look, on a light and a dark page; for the page about sessions, the
+example's page.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ div{{padding:14px 20px}}div:nth-child(3n+2){{background:var(--ground)}}</style>{
 
 
 def walk(page: Page, url: str) -> list[bytes]:
-    """Log in; return the pictures of what is seen on the way."""
+    """Log in; return pictures of the steps."""
     page.goto(url)
     steps = [page.screenshot()]
     page.get_by_role("link", name="Log in with TikTok").click()
@@ -65,7 +65,7 @@ def take(port: int) -> None:
     if chromium is None:
         sys.exit("Chromium is not installed")
     with sync_playwright() as playwright:
-        # The pages are our own; root cannot have Chromium's sandbox.
+        # The pages are our own; Chromium's sandbox does not work for root.
         browser = playwright.chromium.launch(
             executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]
         )
@@ -96,7 +96,7 @@ def take_sessions(browser: Browser, url: str) -> None:
 
 
 def an_auth() -> TikTokAuth:
-    """Return what the middleware puts into an anonymous request."""
+    """Return the TikTokAuth of an anonymous request."""
     seen: list[TikTokAuth] = []
 
     def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
@@ -143,7 +143,7 @@ def take_buttons(browser: Browser) -> None:
 
 
 def main() -> None:
-    """Start the example, take the picture, end it."""
+    """Start the example, take the pictures, and stop it."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -159,7 +159,7 @@ def main() -> None:
 
 
 def wait_for(port: int) -> None:
-    """Wait until the example answers, but not for ever."""
+    """Wait until the example answers, for a limited time."""
     give_up = time.monotonic() + 30
     while time.monotonic() < give_up:
         with socket.socket() as probe:

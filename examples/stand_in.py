@@ -42,8 +42,8 @@ def settings_in_environment(port: int) -> Iterator[None]:
             **usual,
             "TIKTOK_SECRET_KEYS": secrets.token_urlsafe(32),
             "TIKTOK_STORE": f"sqlite:///{Path(folder) / 'tokens.sqlite3'}",
-            # TikTok lets who logged in before pass without a word; here one may
-            # want to be somebody else.
+            # TikTok shows no page to a user who consented before; here another person
+            # may want to log in.
             "TIKTOK_ALWAYS_ASK_CONSENT": "true",
         }
         print(f"The stand-in for TikTok is on {stand_in.url}")
@@ -53,7 +53,7 @@ def settings_in_environment(port: int) -> Iterator[None]:
 
 def _check(port: int) -> None:
     with socket.socket() as probe:
-        # As servers do: connections of the last run that linger are no hindrance.
+        # As servers do, so that closing connections of the last run do not matter.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))

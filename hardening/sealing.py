@@ -1,9 +1,9 @@
-"""Sealed and signed values with each bit flipped, or cut: none may open.
+"""No sealed or signed value may be accepted with a flipped bit or truncated.
 
 ``python -m hardening.sealing`` tries every bit flip and every truncation of 10,000
-sealed values and as many session cookies, and looks for a nonce that comes twice among
-200,000. ``--scale 0.01`` does a hundredth of it. Keys and contents come from the seed,
-nonces and session secrets from the system, as they always do.
+sealed values and as many session cookies, and looks for a repeated nonce among 200,000.
+``--scale 0.01`` does a hundredth of it. Keys and contents come from the seed, but
+nonces and session secrets from the system, as in production.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from .reliability.figure import Result, Run
 SEED = 20260101
 _CLIENT_KEY = "awexampleclientkey"
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-#: Longest content that is sealed here, in bytes; a grant has about 400.
+#: The longest sealed content, in bytes; a grant has about 400.
 _LONGEST = 400
 
 
 def run(args: Run) -> Iterator[Result]:
-    """Yield a result for sealed values, for cookies made of them, and for nonces."""
+    """Yield results for sealed values, for session cookies, and for nonces."""
     chance = random.Random(args.seed)
     keys = ["".join(chance.choices(_ALPHABET.decode(), k=43)) for _ in range(2)]
     yield _sealed(args.times(10_000, 10), keys, chance)
@@ -42,7 +42,7 @@ def run(args: Run) -> Iterator[Result]:
 
 
 def changed(value: bytes) -> Iterator[bytes]:
-    """Yield a value with each bit flipped, and cut at each place from either end."""
+    """Yield a value with each bit flipped, and cut at each place from both ends."""
     for place in range(len(value)):
         for bit in range(8):
             flipped = bytearray(value)
@@ -103,7 +103,7 @@ def _result(name: str, values: int, tried: int, opened: int) -> Result:
 
 
 def main() -> int:
-    """Return 1 if anything opened that should not."""
+    """Return 1 if a changed value was accepted, or a nonce repeated."""
     parser = argparse.ArgumentParser(prog="python -m hardening.sealing")
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=SEED)

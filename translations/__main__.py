@@ -1,13 +1,12 @@
-"""Bring the translators' files up to date, and make the package's catalogs of them.
+"""Update the translators' files, and compile the package's catalogs from them.
 
-    make languages                  after a text or a translation has changed
-    make languages ARGS="--add nl"  a file for a new language, with nothing in it
+    make languages                  after a text or a translation has changed make
+    languages ARGS="--add nl"  an empty file for a new language
 
 The texts of pages are in `tiktok_oauth_middleware/_web/messages/english.py`; labels of
-Django's admin stand in calls of `pgettext` and `pgettext_lazy`. A text that is new has
-no translation afterwards, one that changed is marked fuzzy with its old
-translation beside it, and one that is gone is removed. A test fails until each is
-translated and no longer marked.
+Django's admin are in calls of `pgettext` and `pgettext_lazy`. Afterwards a new text has
+no translation, a changed one is marked fuzzy with its old translation beside it, and a
+removed one is deleted. A test fails until each is translated and no longer marked.
 """
 
 from __future__ import annotations
@@ -30,12 +29,13 @@ from tiktok_oauth_middleware._web.messages.translations import BUTTON, TITLE
 SOURCES = Path(__file__).parent
 CATALOGS = Path(translations.__file__).parent / "catalogs"
 DJANGO = Path(tiktok_oauth_middleware.__file__).parent / "django"
-#: The context of labels in Django's admin; a project's own texts are beside them.
+#: The context of labels in Django's admin, where a project's own texts are, too.
 ADMIN = "TikTok"
-#: Where Django looks for every Portuguese; our pages have one catalog for all, too.
+#: The folder in which Django looks for every Portuguese; our pages use one catalog,
+#: too.
 FOLDERS = {"pt_BR": "pt"}
 PROJECT = "tiktok-oauth-middleware"
-#: What stands in place of {} in each sentence.
+#: The meaning of {} in each sentence.
 VALUES = {
     "reference": "a short code; the sentence stands alone at the foot of a page",
     "missing": "names of permissions, with commas: video.list, user.info.stats",
@@ -52,7 +52,7 @@ HEADER = f"""\
 
 
 def template() -> Catalog:
-    """Return the texts to translate, each with a comment that says where it is seen."""
+    """Return the texts to translate, each with a comment about its place."""
     made = Catalog(project=PROJECT, charset="utf-8", fuzzy=False)
 
     def add(text: str, where: str, context: str | None = None) -> None:
@@ -65,7 +65,7 @@ def template() -> Catalog:
     for name, label in ACTIONS.items():
         add(label, f"Link or button {name}", BUTTON)
     for name, sentence in NOTES.items():
-        if sentence != "{}":  # what an app says, as it is
+        if sentence != "{}":  # an app's text, which is not translated
             add(sentence, f"Sentence; {{}} is {VALUES[name]}")
     for text, comments in admin_labels():
         add(text, ": ".join(["Django's admin", *comments]), ADMIN)
@@ -73,7 +73,7 @@ def template() -> Catalog:
 
 
 def admin_labels() -> Iterator[tuple[str, list[str]]]:
-    """Yield each label of Django's admin, with the comment that stands above it."""
+    """Yield each label of Django's admin, with the comment above it."""
     words = {"pgettext": ((1, "c"), 2), "pgettext_lazy": ((1, "c"), 2)}
     for path in sorted(DJANGO.rglob("*.py")):
         found = extract_from_file(
@@ -91,7 +91,7 @@ def read(path: Path) -> Catalog:
 
 
 def updated(catalog: Catalog) -> Catalog:
-    """Return a translator's file with the texts of today."""
+    """Return a translator's file with the current texts."""
     header = catalog.header_comment
     catalog.update(template())
     catalog.header_comment = header
@@ -100,7 +100,7 @@ def updated(catalog: Catalog) -> Catalog:
 
 
 def po(catalog: Catalog) -> bytes:
-    """Return a translator's file, without what changes at every run."""
+    """Return a translator's file as bytes, without a date."""
     file = BytesIO()
     write_po(file, catalog, include_previous=True, width=80)
     unwanted = (b'"POT-Creation-Date', b'"Generated-By', b'"Report-Msgid-Bugs-To')
@@ -115,7 +115,7 @@ def po(catalog: Catalog) -> bytes:
 
 
 class Compiled(Catalog):
-    """A catalog whose header has nothing that differs from one run to the next."""
+    """A catalog whose header does not differ between runs."""
 
     @property
     def mime_headers(self) -> list[tuple[str, str]]:
@@ -143,7 +143,7 @@ def _compiled(messages: Iterable[Message]) -> bytes:
 
 
 def catalogs(tag: str, catalog: Catalog) -> dict[Path, bytes]:
-    """Return what is installed for a language: its files, and what they hold."""
+    """Return the installed files of a language with their contents."""
     locale = tag.replace("-", "_")
     folder = DJANGO / "locale" / FOLDERS.get(locale, locale) / "LC_MESSAGES"
     return {

@@ -28,12 +28,13 @@ GROUPS = (
     "growth",
     "served",
 )
-#: A busy machine has made a ratio half as large again, never four times its goal.
+#: On a busy machine ratios were up to 1.5 times as large, but never four times the
+#: goal.
 _SLACK = 4
 
 
 def main() -> int:
-    """Run the groups, each in a process of its own; no figure fails the run."""
+    """Run the groups, each in a new process; a missed figure does not fail the run."""
     told = _read()
     if told.json:
         found = asyncio.run(_rows(told.groups[0], told.rounds))
@@ -50,7 +51,7 @@ def main() -> int:
 
 
 def _check(measured: Mapping[str, Sequence[Row]]) -> int:
-    """Return 1 if a ratio is far beyond its goal: a regression, and no noise."""
+    """Return 1 if a ratio is too far beyond its goal to be noise."""
     lost = [
         row
         for row in itertools.chain.from_iterable(measured.values())

@@ -1,10 +1,10 @@
-"""Measures a read of each store and the same query made by hand, and a write.
+"""Measures a read of each store, the same query made by hand, and a write.
 
-By hand means: the driver's own connection, kept open, with the same statement, the
-same parameters and the same timeouts; in an event loop with the driver for it, below
-``asyncio.timeout``. Both sides ask in turn, in the same rounds, and the median counts.
-No server is on another host, so a round trip costs next to nothing and what the store
-adds weighs most.
+By hand means: the driver's own connection, kept open, with the same statement, the same
+parameters and the same timeouts; in an event loop with the driver for it, below
+``asyncio.timeout``. Both sides are called in turn, in the same rounds, and the median
+counts. All servers are on this machine, so a round trip costs almost nothing, and the
+store's own cost is relatively large.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tiktok_oauth_middleware.stores import open_store
 from .row import Row
 
 _CALLS = 100
-#: About what a sealed record has, in bytes.
+#: About the size of a sealed record, in bytes.
 _VALUE = 700
 _KEY = "tiktok:0123456789ab:grant:{0123456789abcdefghij}"
 _TTL = 86400.0
@@ -48,7 +48,7 @@ class _Side:
 
 async def rows(rounds: int) -> AsyncIterator[Row]:
     """Measure each store that this machine has."""
-    # In a thread: Django's connections refuse to work where an event loop runs.
+    # In a thread, since Django's connections refuse to work in an event loop.
     for row in await asyncio.to_thread(_all, rounds):
         yield row
     for name, kind, connect in (
@@ -139,7 +139,7 @@ def _medians(
 
 # --- in an event loop ----------------------------------------------------------------
 
-#: What reads the row by hand, and what closes the connection.
+#: A function that reads the row by hand, and one that closes the connection.
 _ByHand = tuple[Callable[[], Awaitable[object]], Callable[[], object]]
 
 
@@ -374,6 +374,6 @@ def _django() -> Iterator[_Side | None]:
 
 
 def _query_of(store: SQLStore) -> str:
-    """Return the statement of a read, as the driver takes it."""
+    """Return the statement of a read in the driver's form."""
     text: str = store._rows._statements["get"].text
     return text

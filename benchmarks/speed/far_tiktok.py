@@ -2,9 +2,9 @@
 
 One process serves the token and user-info endpoints with hypercorn (ALPN: h2 and
 http/1.1). The relay in front of it passes each chunk on half a round trip later, in
-each direction, and takes one round trip more until a new connection exists, which is
-what TCP's handshake costs. So a request over a new connection with TLS 1.3 takes three
-round trips: TCP, TLS, and the request.
+each direction, and delays a new connection by one round trip, like TCP's handshake. So
+a request over a new connection with TLS 1.3 takes three round trips: TCP, TLS, and the
+request.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tiktok_oauth_middleware import TikTokEndpoints
 
 
 class FarTikTok:
-    """The server's process, from outside; trusted through ``SSL_CERT_FILE``."""
+    """The server's process, seen by the parent; ``SSL_CERT_FILE`` makes it trusted."""
 
     def __enter__(self) -> Self:
         self._home = tempfile.TemporaryDirectory()
@@ -57,7 +57,7 @@ class FarTikTok:
             os.environ["SSL_CERT_FILE"] = self._trusted
 
     def endpoints(self, *, is_far: bool = True) -> TikTokEndpoints:
-        """Return the addresses, for settings; through the relay if `is_far`."""
+        """Return the endpoints for settings; through the relay if `is_far`."""
         port = self._relayed if is_far else self._direct
         base = f"https://127.0.0.1:{port}"
         return TikTokEndpoints(
@@ -121,9 +121,9 @@ def _write_certificate(path: Path) -> None:
 async def _sleep_until(due: float) -> None:
     """Return at `due`, of `time.monotonic`.
 
-    An event loop wakes up to a millisecond late, since epoll counts in whole ones; of
-    the eight times that a callback crosses the distance that makes a twentieth of a
-    round trip of 80 ms, and a fifth of one of 20 ms.
+    An event loop wakes up to a millisecond late, since epoll counts in whole
+    milliseconds; a callback crosses the distance eight times, so that would add a
+    twentieth of a round trip of 80 ms, and a fifth of one of 20 ms.
     """
     while True:
         left = due - time.monotonic()

@@ -1,4 +1,4 @@
-"""uvicorn's protocol without a socket: what a server adds to a request."""
+"""uvicorn's protocol without a socket, to measure what a server adds to a request."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .world import BODY, BROWSER, head
 
 
 class _Socket(asyncio.Transport):
-    """Takes and counts written bytes."""
+    """A transport that discards and counts writes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,10 +32,10 @@ class _Socket(asyncio.Transport):
     def set_write_buffer_limits(
         self, high: int | None = None, low: int | None = None
     ) -> None:
-        """Have no buffer."""
+        """Do nothing, since there is no buffer."""
 
     def close(self) -> None:
-        """Have nothing to close."""
+        """Do nothing, since there is no socket."""
 
 
 def served(app: Any, cookies: str) -> Callable[[], Awaitable[None]]:

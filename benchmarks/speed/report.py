@@ -107,7 +107,7 @@ def _svg(height: float, parts: Sequence[str]) -> str:
 
 
 def _bars(rows: Sequence[Row]) -> str:
-    """Draw what a request costs, ours above the peer, on a logarithmic axis."""
+    """Draw the cost of a request, ours above the peer's, on a logarithmic axis."""
     left, right, top = 20, 170, 24
     largest = max(max(row.ours or 0, row.peer or 0) for row in rows)
     least = 0.5
@@ -139,7 +139,7 @@ def _bars(rows: Sequence[Row]) -> str:
 
 
 def _waits(rows: Sequence[Row]) -> str:
-    """Draw how long people wait, ours above the tuned peer."""
+    """Draw the waiting times of users, ours above the tuned peer's."""
     left, right, top = 20, 230, 24
     drawn = [row for row in rows if row.peer_name.endswith("tuned")]
     longest = max(max(row.ours or 0, row.peer or 0) for row in drawn)
@@ -173,7 +173,7 @@ _TITLES = {
 
 
 def _curve(points: Sequence[Row]) -> str:
-    """Draw how a cost grows, on an axis of powers of ten."""
+    """Draw the growth of a cost, on an axis of powers of ten."""
     top, left, wide, high = 20, 60, _WIDTH - 120, 150
     most_x = max(point.at or 1 for point in points)
     most_y = max(point.figure for point in points) * 1.15

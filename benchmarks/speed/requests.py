@@ -1,4 +1,4 @@
-"""A request under ASGI: signed in, anonymous, hostile; against Starlette's sessions."""
+"""Requests under ASGI: signed in, anonymous and hostile; the peers are sessions."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _SIXTY = "; ".join(f"c{number}=v{number:019d}" for number in range(60))
 
 
 def asking(app: Any, cookies: Sequence[str]) -> Block:
-    """Return a block that asks an app, each time with the next Cookie header."""
+    """Return a block that calls an app, each time with the next Cookie header."""
     scopes = [scope_of(cookie) for cookie in cookies]
     place = 0
 
@@ -60,8 +60,8 @@ async def rows(rounds: int) -> AsyncIterator[Row]:
         reading,
         settings(),
         store=store,
-        # A clock that stands: every session stays fresh in memory, as it does for
-        # whoever asks more than once a second. In C, as `time.time` is.
+        # A clock that stands still: every cached session stays fresh, as for users with
+        # more than one request a second. It is written in C, like `time.time`.
         clock=now.__pos__,
     )
     people = sign_in(ours, store, _MANY, now)
@@ -143,7 +143,7 @@ def _row(
 
 
 async def _check(ours: Any, people: list[str], starlette: Any, theirs: Any) -> None:
-    """Check that what is timed as signed in is, and that a forged cookie is not."""
+    """Check that signed-in requests are authenticated, and forged ones are not."""
     for cookie in people:
         seen[0] = None
         await ours(scope_of(cookie), receive, send)

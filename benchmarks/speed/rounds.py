@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-#: Does a thing so many times.
+#: A function that does a thing the given number of times.
 Block = Callable[[int], Awaitable[None]]
 
 _CALIBRATE_SECONDS = 0.002
@@ -25,7 +25,7 @@ class Cost:
     high: float
 
     def over(self, bare: Cost) -> float:
-        """Return its cost above the bare app."""
+        """Return the cost above that of the bare app."""
         return self.median - bare.median
 
 

@@ -15,17 +15,17 @@ class Row:
     figure: float
     #: "x" for a ratio to the peer, "1" for a count, else "us", "ms", "B", "RTT".
     unit: str
-    #: The target's number, and the figure it names; "" and None where there is none.
+    #: The target's number and its figure; "" and None without a target.
     target: str = ""
     goal: float | None = None
-    #: Whether the goal is the least, and not the most.
+    #: Whether the goal is a minimum instead of a maximum.
     at_least: bool = False
     ours: float | None = None
     peer: float | None = None
     peer_name: str = ""
-    #: The middle half of the rounds of ours.
+    #: The quartiles of our rounds.
     spread: tuple[float, float] | None = None
-    #: What a chart is drawn of: the name of the curve, and the place on its axis.
+    #: For a chart: the name of the curve, and the place on its axis.
     curve: str = ""
     at: float | None = None
 

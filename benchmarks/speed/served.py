@@ -1,4 +1,4 @@
-"""Requests per second of one uvicorn process, asked by wrk from another core."""
+"""Requests per second of one uvicorn process, sent by wrk on another core."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The apps that a measured server runs; as a program, prints a cookie for one.
 
-Whoever has the cookie is signed in: the session is the same in every process, since it
-is made of a seed. The handler answers 500 to anybody else, so that no figure is taken
-of requests that were not signed in.
+The session is made from a seed, so that the cookie is valid in every process. The
+handler answers 500 to any other request, so that no figure counts requests that were
+not signed in.
 """
 
 from __future__ import annotations

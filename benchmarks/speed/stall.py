@@ -17,7 +17,7 @@ from .world import receive, scope_of, send, settings
 
 
 async def ours(base: str) -> float:
-    """Return the longest stall in ms, ours, behind a server that has a lifespan."""
+    """Return the middleware's longest stall in ms, with a lifespan."""
     app = _ours(base)
     messages = [{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}]
 
@@ -29,7 +29,7 @@ async def ours(base: str) -> float:
 
 
 async def ours_unwarned(base: str) -> float:
-    """Return the same, where no lifespan reports that the app starts."""
+    """Return the middleware's longest stall in ms, without a lifespan."""
     return await _longest(_ours(base))
 
 
@@ -48,7 +48,7 @@ async def _app(scope: Any, receive: Any, send: Any) -> None:
 
 
 async def authlib(base: str) -> float:
-    """Return the longest stall in ms, of Authlib's Starlette client."""
+    """Return the longest stall in ms of Authlib's Starlette client."""
     from .peers import AuthlibLogin
 
     return await _longest(AuthlibLogin(f"{base}/v2/oauth/token/").app)

@@ -55,7 +55,7 @@ def _import_us(what: str, before: str, runs: int) -> float:
 
 
 async def rows(rounds: int) -> AsyncIterator[Row]:
-    """Measure each in processes of its own, in turn."""
+    """Measure each in new processes, in turn."""
     runs = max(5, rounds)
     ours, peer = _import_us(_OURS, "", runs), _import_us(_PEER, "", runs)
     yield Row(

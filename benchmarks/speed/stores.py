@@ -33,7 +33,7 @@ from .world import (
 from .world import forget as forget_cookie
 
 _PEOPLE = 100
-#: Requests at once, of as many people.
+#: The number of simultaneous requests, each of another user.
 _AT_ONCE = 50
 
 
@@ -50,8 +50,9 @@ class _Clock:
 def _straight(app: Any, clock: _Clock, cookies: list[str], *, forget: bool) -> Block:
     """Return a block in which each request goes to the store.
 
-    Each person asks once a second: the process has seen the cookie, and believes
-    nothing any more of what it read. With `forget` it has not seen it either.
+    Each user sends a request once a second: the process has verified the cookie before,
+    but its cached session is no longer fresh. With `forget` it has not seen the cookie
+    either.
     """
     scopes = [scope_of(cookie) for cookie in cookies]
     values = [cookie.rpartition("=")[2].encode() for cookie in cookies]
@@ -62,7 +63,7 @@ def _straight(app: Any, clock: _Clock, cookies: list[str], *, forget: bool) -> B
         for _ in range(calls):
             if place % len(scopes) == 0:
                 clock.now += 1.01
-                if clock.now > began + 200:  # before "last seen" is due
+                if clock.now > began + 200:  # before "last seen" has to be written
                     clock.now = began
                     app._core.live.clear()
             if forget:
@@ -85,14 +86,14 @@ class _OneByOne(RedisStore):
 
 
 def _at_once(app: Any, clock: _Clock, cookies: list[str]) -> Block:
-    """Return a block of which each call is fifty requests at once, to the store."""
+    """Return a block in which each call is fifty simultaneous requests to the store."""
     scopes = [scope_of(cookie) for cookie in cookies[:_AT_ONCE]]
     began = clock.now
 
     async def block(calls: int) -> None:
         for _ in range(calls):
             clock.now += 1.01
-            if clock.now > began + 200:  # before "last seen" is due
+            if clock.now > began + 200:  # before "last seen" has to be written
                 clock.now = began
                 app._core.live.clear()
             seen[0] = None

@@ -1,7 +1,7 @@
-"""A token endpoint in a separate process, so that it costs the measured one nothing.
+"""A token endpoint in a separate process, so that its cost is not measured.
 
-It answers every POST with fresh tokens of a new person, or, for a refresh, of the one
-whose token it was, over connections that are kept; and it counts what it was asked.
+It answers every POST with new tokens of a new user or, for a refresh, of the token's
+user, over connections that are kept open; and it counts the requests.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _LENGTH = re.compile(rb"content-length: *([0-9]+)", re.IGNORECASE)
 
 
 class TokenServer:
-    """The server's process, from outside."""
+    """The server's process, seen by the parent."""
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
@@ -45,7 +45,7 @@ class TokenServer:
         )
 
     def calls(self) -> int:
-        """Return how many tokens were asked for so far."""
+        """Return the number of token requests so far."""
         with urlopen(f"{self.base}/count") as answer:
             return int(answer.read())
 

@@ -1,8 +1,8 @@
 """Measures jobs over all users: lists and sweeps of each store, and due refreshes.
 
-The peer of a list or a sweep is the same job over a store that is asked for each record
-by its key, which is what stores without ``rows`` get. The same jobs stand beside the
-store's own scan of all rows, and beside a scan that decrypts each of them.
+The peer of a list or a sweep is the same job over a store that is read record by
+record, like stores without ``rows``. The jobs are also compared with the store's own
+scan of all rows, and with a scan that decrypts each of them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _USERS = 2_000
 #: Users whose tokens are due in a sweep; fewer in a short run.
 _DUE, _DUE_IN_SHORT = 10_000, 1_000
 _FULL_ROUNDS = 11
-#: Microseconds: a quarter of what each took when the targets were set.
+#: Microseconds: a quarter of each job's time when the targets were set.
 _GOALS = {
     ("SQLite", "users"): 25,
     ("SQLite", "sweep"): 15,
@@ -54,7 +54,7 @@ class _SQLiteByKey(SQLiteStore):
 
 
 class _RedisByKey(RedisStore):
-    """The same for Redis."""
+    """A Redis store that is read record by record."""
 
     def get(self, key: str) -> bytes | None:
         return super().get(key)
@@ -152,8 +152,8 @@ def _times(
 ) -> dict[tuple[str, str], float]:
     """Return the median of each case: microseconds of CPU time for each user.
 
-    What a client waits for its server comes on top, once for each call: record by
-    record that is once for each user.
+    A client's waiting time for its server is not included: it waits once for each call,
+    which is once for each user if records are read one by one.
     """
     spent: dict[tuple[str, str], list[float]] = {name: [] for name in cases}
     draw, names = random.Random(1), list(cases)
@@ -169,7 +169,7 @@ def _times(
 
 
 def _sweep_of_due(rounds: int) -> Row:
-    """Sweep users who are all due, TikTok 80 ms away over TLS."""
+    """Measure a sweep in which all tokens are due, with TikTok 80 ms away over TLS."""
     due = _DUE if rounds >= _FULL_ROUNDS else _DUE_IN_SHORT
     with FarTikTok() as tiktok:
         tiktok.be_away(0.08)
@@ -177,7 +177,7 @@ def _sweep_of_due(rounds: int) -> Row:
         store = MemoryStore()
         with TikTokTokens(options, store) as tokens:
             service = tokens._sync_service()
-            issued = time.time() - 84_000  # of a day; the leeway begins later
+            issued = time.time() - 84_000  # within a day; the leeway begins later
             for number in range(due):
                 open_id = f"{number:08d}-2222-4333-8444-{secrets.token_hex(6)}"
                 record = packed_grant(open_id, "d" * 43, issued)._replace(

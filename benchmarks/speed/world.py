@@ -1,7 +1,7 @@
 """The measured requests: a browser's request, apps, and signed-in users.
 
-Sessions are written as a login writes them, through the package's own parts, since a
-hundred thousand logins would take longer than all that is measured here.
+Sessions are written with the package's own parts, as by a login, since a hundred
+thousand logins would take longer than all measurements here.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ ORIGIN = "https://app.example.com"
 SCOPES = ("user.info.basic", "video.list")
 COOKIE = "__Host-tiktok"
 KEY = "gV7mQ2xLpR9sTzBn4KcW8yJf3HdA6uEo"
-#: As long as TikTok's own.
+#: As long as TikTok's.
 TOKEN = "act." + "x" * 64 + "!5259.va"
 REFRESH_TOKEN = "rft." + "y" * 64 + "!5294.va"
 
-#: Four cookies that every site's analytics leave.
+#: Four typical cookies of a site's analytics.
 FOREIGN = (
     "_ga=GA1.1.1234567890.1767225600; _ga_ABCDEF1234=GS1.1.1767225600.1.1.1767225660"
     ".0.0.0; csrftoken=Zk3vXq9LwR2tYb7NfH5cJd8GsPmA1eUo; theme=dark"
@@ -112,35 +112,35 @@ def environ_of(cookies: str, path: str = "/app/page") -> dict[str, Any]:
 
 
 async def receive() -> dict[str, Any]:
-    """Give the empty body of a GET."""
+    """Return the empty body of a GET."""
     return {"type": "http.request", "body": b"", "more_body": False}
 
 
 async def send(_: Any) -> None:
-    """Take what an app sends."""
+    """Discard an app's message."""
 
 
 def start_response(*_: Any) -> Callable[[bytes], object]:
-    """Take the head of a WSGI response."""
+    """Discard the head of a WSGI response."""
     return _ignore
 
 
 def _ignore(_: bytes) -> None:
-    """Take a chunk."""
+    """Discard a chunk."""
 
 
 _HEADERS = ((b"content-type", b"text/plain"), (b"content-length", b"2"))
 
 
 def head() -> dict[str, Any]:
-    """Return the head of a response: new each time, since some write into it."""
+    """Return a new head of a response, since some middlewares modify it."""
     return {"type": "http.response.start", "status": 200, "headers": [*_HEADERS]}
 
 
 BODY = {"type": "http.response.body", "body": b"ok"}
 WSGI_HEAD = (("Content-Type", "text/plain"), ("Content-Length", "2"))
 
-#: What the last handler read: a benchmark that measures nothing would show here.
+#: What the last handler read; this shows that a benchmark does its work.
 seen: list[Any] = [None, None]
 
 
@@ -151,7 +151,7 @@ async def bare(scope: Any, receive: Any, send: Any) -> None:
 
 
 async def reading(scope: Any, receive: Any, send: Any) -> None:
-    """Answer, having read the access token and the scopes."""
+    """Read the access token and the scopes, and answer."""
     auth = scope["tiktok"]
     token = auth.token
     seen[0] = token.access_token if token is not None else None
@@ -167,7 +167,7 @@ def bare_wsgi(environ: Any, start_response: Any) -> list[bytes]:
 
 
 def reading_wsgi(environ: Any, start_response: Any) -> list[bytes]:
-    """Answer, having read the access token and the scopes."""
+    """Read the access token and the scopes, and answer."""
     auth = environ["tiktok.auth"]
     token = auth.token
     seen[0] = token.access_token if token is not None else None
@@ -190,7 +190,7 @@ def packed_grant(open_id: str, digest: str, now: float) -> UserRecord:
         refresh_token=Secret(REFRESH_TOKEN),
         refresh_expires_at=at + 365 * 86400,
         scopes=",".join(SCOPES),
-        # ConsentRequest for just now, and its link has a day: nothing of it is due.
+        # Fetched just now, with a link for a day: no new profile is due.
         profile='{"avatar_url": "https://p16-sign.tiktokcdn.example/avatar.jpeg?x-exp'
         f'ires={at + 86400}&x-signature=abc", "display_name": "Example Creator"}}',
         profile_at=at,
@@ -220,8 +220,8 @@ def sign_in(
 def forget(middleware: Middleware, value: bytes) -> None:
     """Make a cookie one that the process has not seen.
 
-    Its entry in the list of the user's cookies goes too: it would be made again each
-    time, and the list would grow.
+    Its entry in the list of the user's cookies is removed, too: it would be added again
+    each time, and the list would grow.
     """
     cache = middleware._core.service.cache
     if value in cache.live:

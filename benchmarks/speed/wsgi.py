@@ -1,4 +1,4 @@
-"""A request under WSGI: signed in and anonymous; against Flask's session."""
+"""Requests under WSGI: signed in and anonymous, against Flask's session."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from .world import (
 
 
 def asking(app: Any, cookies: Sequence[str], path: str = "/") -> Block:
-    """Return a block that asks an app, each time with the next Cookie header."""
+    """Return a block that calls an app, each time with the next Cookie header."""
     environs = [environ_of(cookie, path) for cookie in cookies]
     place = 0
 
@@ -159,7 +159,7 @@ def _flask_cookie(app: Flask) -> str:
 
 
 def _check(ours: Any, people: list[str], flask: Flask, flask_cookie: str) -> None:
-    """Check that what is timed as signed in is, and that a forged cookie is not."""
+    """Check that signed-in requests are authenticated, and forged ones are not."""
     for cookie in people:
         seen[0] = None
         ours(environ_of(cookie), start_response)

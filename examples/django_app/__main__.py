@@ -15,7 +15,7 @@ from ..stand_in import settings_in_environment
 
 
 def main() -> int:
-    """Make a database for this run, and serve until Ctrl-C."""
+    """Create a database for this run, and serve until Ctrl-C."""
     parser = argparse.ArgumentParser(prog="python -m examples.django_app")
     parser.add_argument("--port", type=int, default=8000)
     given = parser.parse_args()
@@ -33,7 +33,7 @@ def main() -> int:
 
 
 def serve(port: int) -> None:
-    """Make the tables and somebody for the admin, and serve."""
+    """Create the tables and a user for the admin, and serve."""
     import django
     from django.core.management import call_command
 
@@ -48,7 +48,7 @@ def serve(port: int) -> None:
 
 
 def stop(*_: object) -> NoReturn:
-    """End as Ctrl-C does, so that the database of this run goes too."""
+    """End like at Ctrl-C, so that the database of this run is deleted."""
     raise KeyboardInterrupt
 
 

@@ -36,7 +36,7 @@ MIDDLEWARE = [
 ]
 
 AUTHENTICATION_BACKENDS = [
-    "django.contrib.auth.backends.ModelBackend",  # who runs the site has a password
+    "django.contrib.auth.backends.ModelBackend",  # administrators' passwords
     "tiktok_oauth_middleware.django.TikTokBackend",
 ]
 LOGIN_URL = "/auth/tiktok/login"
@@ -65,8 +65,8 @@ DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": os.environ.get("DJANGO_DATABASE", HERE / "db.sqlite3"),
-        # Readers and the one writer do not wait for each other. PyPy would leave the
-        # statement open, and then no migration can commit.
+        # In this mode readers and the writer do not wait for each other. PyPy would
+        # leave the statement open, so that no migration could commit.
         "OPTIONS": {}
         if sys.implementation.name == "pypy"
         else {"init_command": "PRAGMA journal_mode=WAL;"},
@@ -77,7 +77,7 @@ STATIC_URL = "static/"
 
 
 def without_queries(record: logging.LogRecord) -> bool:
-    """Leave queries out of a line in the access log: the callback's has a code."""
+    """Remove the query from an access log line, since the callback's has a code."""
     if isinstance(record.args, tuple):
         record.args = tuple(
             re.sub(r"\?\S*", "", part) if isinstance(part, str) else part

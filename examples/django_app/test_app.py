@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(
 )
 ROOT = Path(__file__).parents[2]
 PAGE = {"accept": "text/html"}
-#: Longer than any start takes, on any machine.
+#: Longer than a start takes on any machine.
 PATIENCE = 120
 SERVERS = {
     "runserver": "-m django runserver --noreload 127.0.0.1:{port}",
@@ -45,7 +45,7 @@ def free_port() -> int:
 
 @pytest.fixture
 def fake() -> FakeTikTok:
-    """A stand-in for TikTok."""
+    """Return a stand-in for TikTok."""
     return FakeTikTok()
 
 
@@ -53,7 +53,7 @@ def fake() -> FakeTikTok:
 def environment(
     fake: FakeTikTok, folder: Path, origin: str
 ) -> Iterator[dict[str, str]]:
-    """Yield the environment of the project, whose tables are made."""
+    """Create the project's tables; yield its environment."""
     with StandIn(fake) as stand_in:
         given = {
             **{k: v for k, v in os.environ.items() if not k.startswith("TIKTOK_")},
@@ -74,7 +74,7 @@ def environment(
 def site(
     request: pytest.FixtureRequest, fake: FakeTikTok, tmp_path: Path
 ) -> Iterator[Any]:
-    """A browser for the project, served by one server."""
+    """Yield a browser for the project on one server."""
     if request.param != "runserver":
         pytest.importorskip(request.param, reason=f"{request.param} is not installed")
     port = free_port()

@@ -14,26 +14,26 @@ from tiktok_oauth_middleware.django import installation, requires_tiktok
 
 
 def home(request: HttpRequest) -> HttpResponse:
-    """Open to everybody; shows the signed-in user, if there is one."""
+    """The public home page; it shows the signed-in user, if there is one."""
     return render(request, "home.html")
 
 
 @login_required
 def profile(request: HttpRequest) -> HttpResponse:
-    """For Django users: LOGIN_URL leads to TikTok, and back."""
+    """A page for Django users: LOGIN_URL leads to TikTok and back."""
     return render(request, "profile.html")
 
 
 @requires_tiktok("video.list")
 def videos(request: Any) -> HttpResponse:
-    """Needs a scope that the login does not request; opening the page requests it."""
+    """A page that needs a further scope, which opening it requests."""
     token = request.tiktok.token
     found = list_videos(token.access_token) if token else None
     return render(request, "videos.html", {"videos": found})
 
 
 def list_videos(access_token: str) -> list[dict[str, Any]] | None:
-    """Return a user's newest videos; None if TikTok gives none."""
+    """Return a user's newest videos; None if TikTok returns an error."""
     endpoint = installation().settings.endpoints.user_info
     try:
         answer = httpx2.post(

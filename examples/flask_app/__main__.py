@@ -23,7 +23,7 @@ def main() -> int:
             *("--worker-class", "gthread", "--threads", "4", "--log-level", "warning"),
         ]
         with subprocess.Popen(command) as gunicorn:
-            # What ends this process ends gunicorn, which then ends its workers.
+            # A signal that ends this process ends gunicorn, which ends its workers.
             signal.signal(signal.SIGTERM, lambda *_: gunicorn.terminate())
             signal.signal(signal.SIGINT, lambda *_: gunicorn.terminate())
             return gunicorn.wait()

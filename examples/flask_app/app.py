@@ -25,30 +25,30 @@ from tiktok_oauth_middleware import (
 from tiktok_oauth_middleware.flask import requires_tiktok, signed_in_auth, tiktok_auth
 
 settings = replace(TikTokSettings.from_env(), connect_path="/auth/tiktok/connect")
-#: The store of the middleware below, seen from outside of a request.
+#: The middleware's store, for use outside of a request.
 tokens = TikTokTokens(settings)
-#: At TikTok, or at the stand-in for it that the settings lead to.
+#: At TikTok, or at its stand-in, depending on the settings.
 VIDEO_LIST = settings.endpoints.user_info.replace("/user/info/", "/video/list/")
 
-#: Codes that invite people; an app keeps them in its database.
+#: Invitation codes; a real app keeps them in its database.
 INVITATIONS = {"moon"}
 
 
 def on_login(login: Login) -> str | None:
-    """Decide about a login that TikTok has confirmed, before anything is stored."""
+    """Accept or refuse a login that TikTok has confirmed, before anything is stored."""
     if "invite" not in login.carried:
-        return None  # goes on
+        return None  # accepted
     if login.carried["invite"] not in INVITATIONS:
-        # Who is new here does not stay connected at TikTok either.
+        # A new user does not stay connected at TikTok either.
         text = "This invitation is not valid any more. Ask for another one."
         raise LoginRefused(text, revoke=login.is_new)
     return "/welcome"
 
 
 def current_user(environ: dict[str, Any]) -> str | None:
-    """Return the user to whom an account is connected: here the logged-in TikTok user.
+    """Return the user for a connected account: here the logged-in TikTok user.
 
-    An app with users of its own returns the id of one of those.
+    An app with its own users returns the id of one of those.
     """
     auth: TikTokAuth = environ["tiktok.auth"]
     return auth.open_id
@@ -62,25 +62,25 @@ app.wsgi_app = TikTokOAuthWSGIMiddleware(  # type: ignore[method-assign]
 
 @app.context_processor
 def who_is_signed_in() -> dict[str, object]:
-    """Give every template the word `auth`."""
+    """Give every template the variable `auth`."""
     return {"auth": tiktok_auth}
 
 
 @app.template_filter()
 def moment(seconds: int) -> str:
-    """Write seconds since 1970 as a date and a time."""
+    """Format seconds since 1970 as a date and a time."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%d %b %Y, %H:%M")
 
 
 @app.get("/")
 def home() -> ResponseReturnValue:
-    """Open to everybody; shows the signed-in user, if there is one."""
+    """The public home page; it shows the signed-in user, if there is one."""
     return render_template("home.html")
 
 
 @app.get("/invitation/<code>")
 def invitation(code: str) -> ResponseReturnValue:
-    """Open to everybody; the login's link carries the code, sealed."""
+    """A public page whose login link carries the code, sealed."""
     return render_template("invitation.html", code=code)
 
 
@@ -94,21 +94,21 @@ def welcome() -> ResponseReturnValue:
 @app.get("/profile")
 @requires_tiktok
 def profile() -> ResponseReturnValue:
-    """For signed-in users; others are sent to log in and come back."""
+    """A page for signed-in users; others are redirected to the login and return."""
     return render_template("profile.html")
 
 
 @app.get("/videos")
 @requires_tiktok("video.list")
 def videos() -> ResponseReturnValue:
-    """Needs a scope that the login does not request; opening the page requests it."""
+    """A page that needs a further scope, which opening it requests."""
     token = tiktok_auth.token
     found = list_videos(token.access_token) if token else None
     return render_template("videos.html", videos=found)
 
 
 def list_videos(access_token: str) -> list[dict[str, Any]] | None:
-    """Return a user's newest videos; None if TikTok gives none."""
+    """Return a user's newest videos; None if TikTok returns an error."""
     try:
         answer = httpx2.post(
             VIDEO_LIST,
@@ -117,7 +117,7 @@ def list_videos(access_token: str) -> list[dict[str, Any]] | None:
             json={"max_count": 12},
             timeout=10,
         ).json()
-        # TikTok says in the body whether it went well, and "ok" is an error too.
+        # TikTok's body always has an error object, whose code is "ok" after a success.
         if answer["error"]["code"] != "ok":
             return None
         videos: list[dict[str, Any]] = answer["data"]["videos"]
@@ -137,7 +137,7 @@ def sessions() -> ResponseReturnValue:
 @app.post("/sessions/<session_id>/end")
 @requires_tiktok(max_age=600)
 def end_session(session_id: str) -> ResponseReturnValue:
-    """Log the user out in one browser; the id may be any, the user is the request's."""
+    """Log the request's user out in one browser; ids of other users have no effect."""
     check_origin()
     tokens.end_session(signed_in_auth.open_id, session_id)
     return redirect("/sessions", 303)
@@ -172,7 +172,7 @@ def disconnect(open_id: str) -> ResponseReturnValue:
 
 
 def check_origin() -> None:
-    """Refuse a form that no page of this site sent: browsers say so of every POST."""
+    """Refuse a form of another site, by the headers that browsers send with a POST."""
     if request.headers.get("Origin") != settings.origin:
         abort(403)
 

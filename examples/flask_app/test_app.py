@@ -1,4 +1,4 @@
-"""The Flask example, tested as its own author would: offline, with the stand-in."""
+"""The Flask example, tested as an app's author would: offline, with the stand-in."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PAGE = {"accept": "text/html"}
 
 @pytest.fixture
 def fake() -> FakeTikTok:
-    """A stand-in for TikTok."""
+    """Return a stand-in for TikTok."""
     return FakeTikTok()
 
 
@@ -32,7 +32,7 @@ def fake() -> FakeTikTok:
 def client(
     fake: FakeTikTok, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Iterator[FlaskClient]:
-    """A browser for the app, whose settings lead to the stand-in."""
+    """Yield a browser for the app, whose settings name the stand-in."""
     with StandIn(fake) as stand_in:
         environment = {
             **stand_in.environment(CALLBACK),
@@ -51,26 +51,26 @@ def client(
 
 
 def test_home(client: FlaskClient) -> None:
-    """The home page is for everybody."""
+    """The home page is public."""
     assert "Log in with TikTok" in client.get("/").text
 
 
 def test_profile(client: FlaskClient, fake: FakeTikTok) -> None:
-    """The profile is shown to who logged in."""
+    """The profile is shown after a login."""
     assert client.get("/profile", headers=PAGE).status_code == 303
     assert login_as(client, fake, next="/profile").headers["location"] == "/profile"
     assert fake.people[0].display_name in client.get("/profile").text
 
 
 def test_videos(client: FlaskClient, fake: FakeTikTok) -> None:
-    """The videos ask for their scope when first opened."""
+    """The page of videos requests its scope when it is first opened."""
     login_as(client, fake)
     asked = client.get("/videos", headers=PAGE).headers["location"]
     assert asked == "/auth/tiktok/login?next=/videos&scopes=video.list"
     login_as(client, fake, login_path=asked)
     page = client.get("/videos").text
     assert page.count("<img") == 12
-    assert "&amp;x-expires=" in page  # the links' own "&", escaped
+    assert "&amp;x-expires=" in page  # the "&" in links, escaped
 
 
 def test_no_videos(client: FlaskClient, fake: FakeTikTok) -> None:
@@ -88,7 +88,7 @@ def test_no_videos(client: FlaskClient, fake: FakeTikTok) -> None:
 def test_invitation(
     client: FlaskClient, fake: FakeTikTok, code: str, status: int
 ) -> None:
-    """An invitation goes through the login; one that is not valid is refused."""
+    """A login with an invitation is accepted; one with an invalid code is refused."""
     page = client.get(f"/invitation/{code}").text
     [link] = re.findall(r'href="(/auth/tiktok/login\?carried=[^"]+)"', page)
     assert code not in link
@@ -138,19 +138,20 @@ def test_sessions(client: FlaskClient, fake: FakeTikTok) -> None:
         assert client.post("/sessions/end-others", headers=own).status_code == 303
         page = client.get("/sessions").text
         assert ("This browser" in page, "Another browser" in page) == (True, False)
-        # A worker may have the ended session in memory for a second.
+        # A worker may cache the ended session for a second.
         time.sleep(1.1)
         assert other.get("/sessions", headers=PAGE).status_code == 303
 
 
 def test_accounts(client: FlaskClient, fake: FakeTikTok) -> None:
-    """A user connects a second account, seen by no other user, and disconnects it."""
+    """A user connects a second account, unseen by other users, and disconnects it."""
     first, second = fake.people[:2]
     login_as(client, fake, first)
     page = client.get("/accounts").text
     [connect] = re.findall(r'action="(/auth/tiktok/connect[^"]*)"', page)
     own = {"origin": ORIGIN}
-    # Werkzeug's client sends its own host, from where a trip moves to the site's once.
+    # Werkzeug's client sends its own host, so the middleware redirects to the site's
+    # once.
     there = client.post(f"{connect}&moved=1", headers=own).headers["location"]
     callback = urlsplit(fake.consent(there, person=second))
     answer = client.get(f"{callback.path}?{callback.query}")

@@ -37,9 +37,9 @@ from tiktok_oauth_middleware.starlette import (
 )
 
 settings = replace(TikTokSettings.from_env(), connect_path="/auth/tiktok/connect")
-#: The store of the middleware below, seen from outside of a request.
+#: The middleware's store, for use outside of a request.
 tokens = TikTokTokens(settings)
-#: At TikTok, or at the stand-in for it that the settings lead to.
+#: At TikTok, or at its stand-in, depending on the settings.
 VIDEO_LIST = settings.endpoints.user_info.replace("/user/info/", "/video/list/")
 
 templates = Jinja2Templates(
@@ -52,26 +52,26 @@ templates.env.filters["moment"] = lambda seconds: datetime.fromtimestamp(
 
 
 async def home(request: Request) -> Response:
-    """Open to everybody; shows the signed-in user, if there is one."""
+    """The public home page; it shows the signed-in user, if there is one."""
     return templates.TemplateResponse(request, "home.html")
 
 
 @requires_tiktok
 async def profile(request: Request) -> Response:
-    """For signed-in users; others are sent to log in and come back."""
+    """A page for signed-in users; others are redirected to the login and return."""
     return templates.TemplateResponse(request, "profile.html")
 
 
 @requires_tiktok("video.list")
 async def videos(request: Request) -> Response:
-    """Needs a scope that the login does not request; opening the page requests it."""
+    """A page that needs a further scope, which opening it requests."""
     token = tiktok_auth(request).token
     found = await list_videos(token.access_token) if token else None
     return templates.TemplateResponse(request, "videos.html", {"videos": found})
 
 
 async def list_videos(access_token: str) -> list[dict[str, Any]] | None:
-    """Return a user's newest videos; None if TikTok gives none."""
+    """Return a user's newest videos; None if TikTok returns an error."""
     try:
         async with httpx2.AsyncClient(timeout=10) as http:
             response = await http.post(
@@ -81,7 +81,7 @@ async def list_videos(access_token: str) -> list[dict[str, Any]] | None:
                 json={"max_count": 12},
             )
         answer = response.json()
-        # TikTok says in the body whether it went well, and "ok" is an error too.
+        # TikTok's body always has an error object, whose code is "ok" after a success.
         if answer["error"]["code"] != "ok":
             return None
         videos: list[dict[str, Any]] = answer["data"]["videos"]
@@ -99,7 +99,7 @@ async def sessions(request: Request) -> Response:
 
 @requires_tiktok(max_age=600)
 async def end_session(request: Request) -> Response:
-    """Log the user out in one browser; the id may be any, the user is the request's."""
+    """Log the request's user out in one browser; ids of other users have no effect."""
     if not is_from_this_site(request):
         return PlainTextResponse("This works from a page of this site only.", 403)
     auth = signed_in_auth(request)
@@ -137,16 +137,16 @@ async def disconnect(request: Request) -> Response:
 
 
 def current_user(scope: MutableMapping[str, Any]) -> str | None:
-    """Return the user to whom an account is connected: here the logged-in TikTok user.
+    """Return the user for a connected account: here the logged-in TikTok user.
 
-    An app with users of its own returns the id of one of those.
+    An app with its own users returns the id of one of those.
     """
     auth: TikTokAuth = scope["tiktok"]
     return auth.open_id
 
 
 def is_from_this_site(request: Request) -> bool:
-    """Whether a page of this site sent a form: browsers say so of every POST."""
+    """Return whether a form is of this site, by the headers of browsers' POSTs."""
     return request.headers.get("origin") == settings.origin
 
 

@@ -1,7 +1,7 @@
 """Feeds one parser, in a separate process, because an engine may end it.
 
 Prints one line of JSON. The contract is checked here and not by the engine, so that a
-broken one does not end the run, and both engines are judged alike.
+violation does not end the run, and the check is the same for both engines.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .parsers import Parser
 
 FOUND = Path(__file__).parent / "found"
-#: No single input may take longer, in seconds of CPU.
+#: The longest time that an input may take, in seconds of CPU.
 SLOWEST = 0.1
 _LONGEST_INPUT = 4096
 _SHOWN = 5
@@ -46,10 +46,10 @@ class Feeder:
         self.fed = self._failed = 0
 
     def feed(self, data: bytes) -> None:
-        """Feed once; after the last input, report and end the process."""
+        """Feed one input; after the last, report and end the process."""
         problem, seconds = self._once(data)
         if seconds > SLOWEST:
-            # The machine is shared: an input counts as slow if it is slow again.
+            # The machine is shared: an input counts as slow only if it is slow twice.
             seconds = min(seconds, *(self._once(data)[1] for _ in range(3)))
             problem = problem or ("slow" if seconds > SLOWEST else "")
         self._slowest = max(self._slowest, seconds)
@@ -81,7 +81,7 @@ class Feeder:
         self._failures[kind] = f"{name}: {problem[:200]} {data[:80]!r}"
 
     def end(self) -> None:
-        """Report what was found and end the process, even inside the engine."""
+        """Print the results and end the process, even inside the engine."""
         args = {
             "parser": self._parser.name,
             "engine": self._engine,
@@ -103,7 +103,7 @@ def _kept(parser: Parser) -> list[bytes]:
 
 
 def _by_chance(parser: Parser, feeder: Feeder, seed: int) -> None:
-    """Feed seeds changed at random; the results are changed again."""
+    """Feed seeds changed at random, and then change the results again."""
     chance = random.Random(f"{parser.name} {seed}")
     pool = _kept(parser)
     for data in pool:
@@ -128,7 +128,7 @@ def _changed(parser: Parser, data: bytes, chance: random.Random) -> bytes:
 
 
 def _by_coverage(name: str, inputs: int, seed: int) -> None:
-    """Let atheris lead the inputs by the branches they reach."""
+    """Let atheris choose inputs by the branches that they reach."""
     import atheris
 
     with atheris.instrument_imports(include=["tiktok_oauth_middleware"]):
@@ -153,7 +153,8 @@ def _by_coverage(name: str, inputs: int, seed: int) -> None:
         options = [f"-seed={seed}", f"-max_len={_LONGEST_INPUT}"]
         options += [f"-dict={words}"] if parser.words else []
         options += ["-timeout=60", "-rss_limit_mb=0", "-verbosity=0"]
-        # A failure is reported with its input; a file of it would land in the checkout.
+        # A failure is reported with its input; atheris would write a file into the
+        # checkout.
         options += [f"-artifact_prefix={folder}/"]
         arguments = [sys.argv[0], *options, str(corpus)]
         atheris.Setup(arguments, feeder.feed, custom_mutator=change)

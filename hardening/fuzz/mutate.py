@@ -37,7 +37,7 @@ _VALUES: tuple[Any, ...] = (
 
 
 def mutated(data: bytes, chance: random.Random, words: Sequence[bytes]) -> bytes:
-    """Return an input with a few bytes changed, lost, doubled, moved or put in."""
+    """Return an input with a few bytes changed, removed, doubled, moved or inserted."""
     made = bytearray(data)
     for _ in range(1 << chance.randrange(4)):
         start = chance.randint(0, len(made))
@@ -57,7 +57,7 @@ def mutated(data: bytes, chance: random.Random, words: Sequence[bytes]) -> bytes
 
 
 def mutated_json(data: bytes, chance: random.Random) -> bytes | None:
-    """Return JSON with a value exchanged, lost or nested; None if it is none."""
+    """Return JSON with a value replaced, removed or nested; None if it is not JSON."""
     try:
         root = json.loads(data)
     except (ValueError, RecursionError):

@@ -1,7 +1,7 @@
 """The parsers of bytes from outside: their calls, seeds and permitted results.
 
-`Parser.call` gets any bytes and lets our own errors pass. It raises `Wrong` if the
-value is not one that the parser may return.
+`Parser.call` gets any bytes and does not catch our own errors. It raises `Wrong` if the
+parser returns a value that it must not return.
 """
 
 from __future__ import annotations
@@ -46,15 +46,15 @@ from tiktok_oauth_middleware._web.response_headers import keep_private
 from tiktok_oauth_middleware._web.transaction import LoginTransaction
 from tiktok_oauth_middleware.errors import TikTokError, TikTokOAuthError
 
-try:  # of the test group: a run without it checks a little less
+try:  # in the test group: a run without it checks less
     import ada_url
 except ImportError:
     ada_url = None  # type: ignore[assignment]
 
-#: All that a parser may raise.
+#: The only exceptions that a parser may raise.
 OURS = (BadQuery, TikTokOAuthError)
-#: So long a header, query or body is made of an input that ends in `_AGAIN`, of one in
-#: so many of them: they take a thousand times as long as others.
+#: An input that ends in `_AGAIN` is repeated to this length, but only one in this many
+#: such inputs, since long ones take a thousand times as long.
 _LONG = 64 * 1024
 _AGAIN = 0xFE
 _ONE_IN = 64
@@ -79,7 +79,7 @@ class Parser:
     call: Callable[[bytes], object]
     seeds: Sequence[bytes]
     words: Sequence[bytes] = ()
-    #: Inputs are JSON behind so many other bytes; None where they are not.
+    #: The number of bytes before the JSON in an input; None if inputs are not JSON.
     json_from: int | None = None
 
 
@@ -138,7 +138,7 @@ def _next(data: bytes) -> None:
 _NAME = b"__Host-tiktok"
 _LOGIN = b"__Host-tiktok-login-"
 _START = _NAME + b"="
-#: What 64 kB of request can hold: each takes "cookie:" and a line's end.
+#: The most headers in a request of 64 kB: each needs "cookie:" and a line end.
 _MOST_HEADERS = 64 * 1024 // 9
 
 
@@ -289,7 +289,7 @@ _COOKIE = _JAR.issue(record_id(_CLIENT_KEY, _OPEN_ID))[0].encode()
 
 
 def _over(genuine: bytes, data: bytes) -> bytes:
-    """Return an input itself, or the genuine value with the input laid over it."""
+    """Return the input, or the genuine value with the input written over it."""
     if not data or data[0] % 2:
         return longer(data[1:])
     start = data[1] % (len(genuine) + 1) if data[1:] else 0

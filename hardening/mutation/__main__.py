@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
-#: Flows are written once for all shells and stores: WSGI over memory shows them whole.
+#: Flows are the same code for all shells and stores, so WSGI with memory is enough.
 _CHOSEN = "not (asyncio or trio or sqlite or redis)"
 _OPTIONS = ["-qq", "--no-header", "-p", "no:randomly", "-k", _CHOSEN]
 _JOURNEYS = ["flows/test_journey.py", "flows/test_events.py"]
@@ -57,7 +57,7 @@ _CONNECT = [
     "integrations/django_project/test_connecting.py",
 ]
 _REFUSED = ["security/test_cwe863_refused_logins.py"]
-#: The modules that are changed, and the tests that each must be noticed by.
+#: The modules that are changed, and the tests that must notice the changes.
 TESTS = {
     "_core.return_to": [
         "unit/_core/test_return_to.py",
@@ -107,7 +107,7 @@ def main() -> int:
     unknown = set(args.names) - set(SHORT)
     if unknown:
         parser.error(f"no such module: {', '.join(sorted(unknown))}")
-    # One pytest for each module: what it has collected is of that module alone.
+    # One pytest for each module, so that it collects only that module's tests.
     ended = [_run(SHORT[name], args) for name in args.names or SHORT]
     return max(ended)
 
@@ -119,7 +119,8 @@ def _run(name: str, args: argparse.Namespace) -> int:
         "MUTATION_MODULE": name,
         "MUTATION_JOBS": str(args.jobs),
         "MUTATION_EVERY": str(args.every),
-        # Of each flow, `_CHOSEN` takes one combination; it must be among those made.
+        # `_CHOSEN` selects one combination of each flow, which must have been
+        # collected.
         "COMBINATIONS": "all",
     }
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""The changes: each is at one place of a module's syntax tree.
+"""The changes, each at one place in a module's syntax tree.
 
 Not changed are annotations, decorators, docstrings, logging, and sentences for people
 (texts with a space), on which no decision depends.
@@ -43,7 +43,7 @@ class Mutant(NamedTuple):
 
     number: int
     line: int
-    #: Of the statement it is in, or of the head of a compound one.
+    #: The lines of the changed statement, or of a compound statement's head.
     lines: range
     before: str
     after: str
@@ -51,7 +51,7 @@ class Mutant(NamedTuple):
 
 
 def mutants(source: str, every: int = 1) -> Iterator[Mutant]:
-    """Return every mutant of a module, or one of so many, in the order of its lines."""
+    """Return a module's mutants in the order of lines: all, or one of `every`."""
     number = 0
     while True:
         changer = _Changer(number)
@@ -82,7 +82,7 @@ class _Changer(ast.NodeTransformer):
         return super().visit(node)
 
     def _one_of(self, node: ast.AST, others: list[ast.AST]) -> ast.AST:
-        """Return the node, or the wanted one of these instead."""
+        """Return the node, or the wanted one of `others` in its place."""
         for other in others:
             if self._seen == self._wanted:
                 self._seen += 1
@@ -250,7 +250,7 @@ class _Changer(ast.NodeTransformer):
         return self._one_of(node, others)
 
     def _pattern(self, node: ast.Call) -> None:
-        """Change the regular expression that a call is given: a character less."""
+        """Remove a character from the regular expression in a call."""
         for i, given in enumerate(node.args):
             if isinstance(given, ast.Constant) and isinstance(given.value, str | bytes):
                 shorter = [ast.Constant(text) for text in _shorter(given.value)]

@@ -1,8 +1,8 @@
 """A plugin of pytest that runs the collected tests once for each mutant.
 
-A mutant is put in place after everything was imported: code and defaults of functions
-are exchanged where they are, so whoever imported one by name has the mutant too, and
-module constants are set anew.
+A mutant is installed after all imports: the code and defaults of existing functions are
+replaced, so that other modules that imported them have the mutant, too, and module
+constants are set again.
 """
 
 from __future__ import annotations
@@ -39,18 +39,19 @@ class Seen(NamedTuple):
 
     number: int
     seconds: float
-    #: Of the module that is changed.
+    #: Line numbers of the changed module.
     lines: frozenset[int]
 
 
 def pytest_runtestloop(session: pytest.Session) -> bool:
-    """Run the tests once as they are, then for every mutant."""
+    """Run the tests once unchanged, then for every mutant."""
     name = os.environ["MUTATION_MODULE"]
     jobs, every = (int(os.environ[f"MUTATION_{n}"]) for n in ("JOBS", "EVERY"))
     module = importlib.import_module(f"{PACKAGE}.{name}")
     path = Path(str(module.__file__))
     _build_flask_once()
-    # No test is to report, and no collection to copy what a fork shares.
+    # Tests must not report, and a garbage collection would copy memory shared by
+    # fork().
     session.config.pluginmanager.unregister(name="terminalreporter")
     gc.freeze()
     seen = _as_it_is(session, path)
@@ -77,11 +78,11 @@ def pytest_runtestloop(session: pytest.Session) -> bool:
     return True
 
 
-# --- as it is ----------------------------------------------------------------------
+# --- unchanged ---------------------------------------------------------------------
 
 
 def _as_it_is(session: pytest.Session, path: Path) -> list[Seen] | None:
-    """Run every test once; return what each came by, or None if one failed."""
+    """Run every test once; return the lines that each ran, or None if one failed."""
     reading, writing = os.pipe()
 
     def work() -> int:
@@ -165,9 +166,9 @@ def _survivors(
 
 
 def _tests_of(mutant: Mutant, seen: list[Seen], noticed: Counter[int]) -> list[Seen]:
-    """Return the tests that come by a mutant, those that notice most of them first.
+    """Return the tests that run a mutant's lines, the most successful first.
 
-    What was run at import alone, such as a constant, may matter to every test.
+    Code that runs only at import, such as a constant, may affect every test.
     """
     lines = set(mutant.lines)
     found = [test for test in seen if test.lines & lines]
@@ -209,7 +210,7 @@ def _trial(
 
 
 def _put_in_place(module: Any, mutant: Mutant) -> None:
-    """Replace a module's code by its mutant's, in modules that import it too."""
+    """Replace a module's code with its mutant's, also in modules that import it."""
     changed = {"__name__": module.__name__, "__package__": module.__package__}
     changed["__file__"] = module.__file__
     exec(compile(mutant.tree, str(module.__file__), "exec"), changed)
@@ -232,7 +233,7 @@ def _exchange(own: Any, changed: Any) -> None:
 
 
 def _swap(was: Any, changed: Any) -> bool:
-    """Give a function the code of another; whether it was one at all."""
+    """Give a function the code of another; return whether it is a function."""
     for inner in ("fget", "__func__", "__wrapped__"):
         if hasattr(was, inner) and not isinstance(was, FunctionType):
             if hasattr(was, "cache_clear"):
@@ -259,7 +260,7 @@ def _build_flask_once() -> None:
 
 
 class _Child:
-    """A process that does some work, quietly, and ends with its result."""
+    """A process that does some work without output, and returns its result."""
 
     def __init__(self, work: Callable[[], int], longest: float = 600) -> None:
         self._give_up = time.monotonic() + longest
@@ -280,18 +281,18 @@ class _Child:
             os._exit(ended)
 
     def poll(self) -> int | None:
-        """Return how it ended; None while it runs."""
+        """Return the result; None while it runs."""
         pid, status = os.waitpid(self._pid, os.WNOHANG)
         if pid:
             return os.waitstatus_to_exitcode(status)
         if time.monotonic() < self._give_up:
             return None
-        os.killpg(self._pid, signal.SIGKILL)  # it hangs, which is noticed too
+        os.killpg(self._pid, signal.SIGKILL)  # it hangs, which counts as noticed
         os.waitpid(self._pid, 0)
         return _HANGS
 
     def wait(self) -> int:
-        """Return how it ended, having waited for it."""
+        """Wait for the process, and return the result."""
         while (ended := self.poll()) is None:
             time.sleep(0.02)
         return ended

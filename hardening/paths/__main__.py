@@ -11,7 +11,7 @@ from .run import differ
 
 
 def main() -> int:
-    """Print a line for each app; 1 if a target reached what a rule protects."""
+    """Print a line for each app; return 1 if a target reached a protected view."""
     parser = argparse.ArgumentParser(prog="python -m hardening.paths")
     parser.add_argument("names", nargs="*", help="apps whose names begin so")
     parser.add_argument("--targets", type=int, default=2000)

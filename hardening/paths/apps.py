@@ -1,4 +1,4 @@
-"""The frameworks: each with the same protected views and files, in its own way.
+"""Apps of each framework, with the same protected views and files.
 
 An app shows `SECRET` wherever a rule of `RULES` should protect, and `OPEN` elsewhere.
 """
@@ -26,21 +26,21 @@ class App:
     """One app, and how it is mounted."""
 
     name: str
-    #: Given a folder of files to serve; returns the app.
+    #: A function that returns the app; its argument is a folder of files to serve.
     make: Callable[[Path], Any]
     is_wsgi: bool = False
-    #: What must be installed.
+    #: The modules that must be installed.
     needs: str = ""
-    #: Where the server mounts it.
+    #: The mount point that the server uses.
     root: str = ""
-    #: Wraps the app in the middleware; None: directly.
+    #: A function that wraps the app in the middleware; None wraps it directly.
     wrap: Callable[[Any, Callable[[Any], Any]], Any] | None = None
-    #: Prefixes that its own settings put before its paths.
+    #: Prefixes of its paths that its own settings add.
     prefixes: tuple[str, ...] = field(default=())
 
 
 def folder(where: Path) -> Path:
-    """Make the files: a folder that is named as the path it is served at."""
+    """Create the files, in a folder with the name of the path at which it is served."""
     for name, text in (("secret", SECRET), ("open", OPEN)):
         (where / "files" / name).mkdir(parents=True, exist_ok=True)
         (where / "files" / name / "page.txt").write_text(text)
@@ -106,7 +106,7 @@ def fastapi_root(files: Path) -> Any:
     import warnings
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # root_path= is deprecated, and used
+        warnings.simplefilter("ignore")  # root_path= is deprecated, but used here
         return _fastapi(files, root_path=PREFIX)
 
 
@@ -313,7 +313,7 @@ def pyramid(files: Path) -> Any:
             ("s", "/straße/list", SECRET),
         ):
             config.add_route(name, path)
-            # A second parameter would make it a view of context and request.
+            # With a second parameter Pyramid would pass context and request.
             view = functools.partial(lambda text, _: Response(text), text)
             config.add_view(view, route_name=name)
         config.add_static_view("files", str(files), cache_max_age=0)
@@ -340,7 +340,7 @@ def below_dispatcher(app: Any, wrap: Callable[[Any], Any]) -> Any:
 
 
 def prefix_header_asgi(app: Any, wrap: Callable[[Any], Any]) -> Any:
-    """Put a middleware inside that believes a header in which the mount point is."""
+    """Add a middleware inside that takes the mount point from a header."""
 
     async def inside(scope: Any, receive: Any, send: Any) -> None:
         sent = dict(scope["headers"]).get(b"x-forwarded-prefix", b"").decode()
@@ -350,7 +350,7 @@ def prefix_header_asgi(app: Any, wrap: Callable[[Any], Any]) -> Any:
 
 
 def prefix_header_wsgi(app: Any, wrap: Callable[[Any], Any]) -> Any:
-    """Put the middleware inside that Flask's snippets collection made popular."""
+    """Add the middleware inside that Flask's collection of snippets made popular."""
 
     def inside(environ: Any, start_response: Any) -> Any:
         script = environ.get("HTTP_X_SCRIPT_NAME", "")
@@ -393,5 +393,5 @@ def _all() -> Iterator[App]:
 
 
 def installed() -> list[App]:
-    """Return the apps whose frameworks are there."""
+    """Return the apps whose frameworks are installed."""
     return [app for app in _all() if not app.needs or find_spec(app.needs)]

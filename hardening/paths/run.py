@@ -29,11 +29,11 @@ class Outcome:
 
     name: str
     tried: int = 0
-    #: Reached a protected view of the bare app.
+    #: How many targets reached a protected view of the bare app.
     reached: int = 0
-    #: Were answered by the bare app with a public one, and by the wrapped one, too.
+    #: How many reached a public view of the bare app and of the wrapped one.
     public: int = 0
-    #: Reached a protected view in spite of the rules: server and target.
+    #: Server and target of those that reached a protected view in spite of the rules.
     leaked: list[tuple[str, Target]] = field(default_factory=list)
 
 
@@ -48,7 +48,7 @@ def _silenced(logger: logging.Logger) -> Iterator[None]:
 
 
 def differ(app: apps.App, count: int, seed: int) -> Outcome:
-    """Ask one app with `count` random targets through each server's reading."""
+    """Send `count` random targets to an app, decoded as each server does."""
     with tempfile.TemporaryDirectory() as where, ExitStack() as stack:
         for name in ("tiktok_oauth_middleware", "blacksheep.server", "django"):
             stack.enter_context(_silenced(logging.getLogger(name)))
@@ -135,7 +135,7 @@ def _django(files: Path, app: apps.App) -> Iterator[None]:
 
 
 async def _asgi(app: Any, scope: dict[str, Any]) -> bytes:
-    """Return what an app answers; nothing if it raises."""
+    """Return an app's response body; b"" if the app raises."""
     sent: list[bytes] = []
     incoming = [{"type": "http.request", "body": b"", "more_body": False}]
     forever: asyncio.Future[Any] = asyncio.get_running_loop().create_future()

@@ -1,7 +1,7 @@
 """Functions that decode a request target as servers do.
 
-Each does what one or more real servers do, as read in their source; the tests of
-servers ask real ones.
+Each works like one or more real servers, according to their source; the tests of
+servers use the real ones.
 """
 
 from __future__ import annotations
@@ -50,27 +50,27 @@ def _scope(
 
 
 def uvicorn(target: Target, root: str) -> dict[str, Any]:
-    """The mount point is put before a path that a proxy took it off."""
+    """The mount point is added to a path from which a proxy removed it."""
     raw, _, _ = target.raw.partition(b"?")
     path = root + unquote(raw.decode("latin-1"))
     return _scope(target, path, root.encode() + raw, root)
 
 
 def hypercorn(target: Target, root: str) -> dict[str, Any]:
-    """The path is left as it is (granian and gunicorn do so, too)."""
+    """The path is unchanged, as with granian and gunicorn."""
     raw, _, _ = target.raw.partition(b"?")
     return _scope(target, unquote(raw.decode("latin-1")), raw, root)
 
 
 def daphne(target: Target, root: str) -> dict[str, Any]:
-    """A client's header says where the app is mounted."""
+    """A client's header sets the mount point."""
     raw, _, _ = target.raw.partition(b"?")
     root = unquote(target.claimed) or root
     return _scope(target, unquote(raw.decode("latin-1")), raw, root)
 
 
 def without_raw(target: Target, root: str) -> dict[str, Any]:
-    """A server, or a bridge from WSGI, that gives no raw_path."""
+    """A server, or a bridge from WSGI, without raw_path."""
     raw, _, _ = target.raw.partition(b"?")
     return _scope(target, unquote_to_bytes(raw).decode("utf-8", "replace"), None, root)
 
@@ -100,7 +100,7 @@ def _environ(target: Target, path: str, root: str) -> dict[str, Any]:
 
 
 def gunicorn(target: Target, root: str) -> dict[str, Any]:
-    """Bytes are handed on as they are, decoded once."""
+    """Bytes are passed on, decoded once."""
     raw = target.raw.partition(b"?")[0].partition(b"#")[0]
     return _environ(target, unquote_to_bytes(raw).decode("latin-1"), root)
 
@@ -119,13 +119,13 @@ def cheroot(target: Target, root: str) -> dict[str, Any]:
 
 
 def wsgiref(target: Target, root: str) -> dict[str, Any]:
-    """As Latin-1, which comes to the same."""
+    """The path is decoded as Latin-1, with the same result."""
     raw = target.raw.partition(b"?")[0].decode("latin-1")
     return _environ(target, unquote(raw, "iso-8859-1"), root)
 
 
 def werkzeug(target: Target, root: str) -> dict[str, Any]:
-    """Decoded as UTF-8 and encoded again: what was none is U+FFFD then."""
+    """The path is decoded as UTF-8 and encoded again: invalid bytes become U+FFFD."""
     try:
         path = urlsplit(target.raw.decode("latin-1")).path
     except ValueError:

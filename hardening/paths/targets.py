@@ -1,4 +1,4 @@
-"""Request targets as a client may write them: bytes, and which headers go with them."""
+"""Request targets as a client may write them: bytes, and the headers sent with them."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ PROTECTED = (
 )
 _PUBLIC = ("/open", "/open/x", "/members/open", "/files/open")
 
-#: What clients claim to be a mount point.
+#: Mount points that clients claim in headers.
 _MADE_UP = ("/x", "/members", "/auth", "/open", "/files")
 
 _BYTES = [bytes([number]) for number in range(256)]
-#: Text that some program drops, cuts at, joins or takes for a slash or a dot.
+#: Text that some program drops, truncates at, joins, or reads as a slash or a dot.
 _PIECES = [
     *_BYTES,
     b"\xe2\x82",  # the beginning of a character
@@ -61,19 +61,19 @@ _PIECES = [
 
 
 class Target(NamedTuple):
-    """What a client sends: a request target, and a prefix that it claims in headers."""
+    """A request target, and the prefix that a client claims in headers."""
 
     raw: bytes
     claimed: str = ""
 
 
 def targets(count: int, seed: int, prefixes: tuple[str, ...]) -> Iterator[Target]:
-    """Return the plain ones, each with each piece at its end, and random ones.
+    """Return the plain paths, each with each piece at its end, and random targets.
 
     Args:
-        count: how many random ones.
+        count: the number of random targets.
         seed: the same one makes the same targets.
-        prefixes: mount points that stand before some of them.
+        prefixes: mount points that precede some of the targets.
     """
     chance = random.Random(seed)
     for path in PROTECTED:
@@ -103,7 +103,7 @@ def _random(chance: random.Random, prefixes: tuple[str, ...]) -> Target:
         raw = raw[:at] + raw[at + 1 :]
     for _ in range(chance.choice((0, 1, 1, 1, 2, 3))):
         at = chance.randrange(len(raw) + 1)
-        if chance.random() < 0.3:  # beside a slash, where it does the most
+        if chance.random() < 0.3:  # next to a slash, where it has the most effect
             slashes = [i for i, byte in enumerate(raw) if byte == 0x2F] or [0]
             at = chance.choice(slashes) + chance.randrange(2)
         raw = raw[:at] + chance.choice(_PIECES) + raw[at:]
@@ -133,7 +133,7 @@ def _quoted(raw: bytes) -> bytes:
 
 
 def _encoded(chance: random.Random, raw: bytes) -> bytes:
-    """Return bytes as a target: what may not stand in one encoded, and more at will."""
+    """Return bytes as a target: invalid ones percent-encoded, and others at random."""
     share = chance.choice((0.0, 0.0, 0.1, 1.0))
     text = b"".join(
         b"%%%02X" % byte

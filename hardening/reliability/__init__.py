@@ -1,7 +1,7 @@
 """Programs that test the package's guarantees when processes or stores fail.
 
-One module for each figure. A figure is a generator of results: it builds a small world
-(`world`), does what the docstring says, counts, and compares with its target. No figure
+Each figure has a module. A figure is a generator of results: it builds a small world
+(`world`), does what its docstring says, counts, and compares with its target. No figure
 is read from a log or from the package's own counters: the stand-in for TikTok counts
 calls, and clients count answers.
 

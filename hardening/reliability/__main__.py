@@ -26,12 +26,12 @@ FIGURES = (
     "many_users",
     "free_threads",
 )
-#: What can only be measured with one of the stores.
+#: Figures that can only be measured with one of the stores.
 _NEEDS = {"kills": "sqlite", "outages": "redis"}
 
 
 def main() -> int:
-    """Return 1 if anything promised was not kept."""
+    """Return 1 if a target was missed."""
     silence()
     args = _read()
     stores = args.store or ["sqlite", "redis"]

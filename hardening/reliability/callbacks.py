@@ -47,7 +47,7 @@ def _measured(rounds: int, store: str) -> Result:
         "refused": statuses[400],
         "5xx": sum(n for status, n in statuses.items() if status >= 500),
     }
-    # Every one of them holds the login's cookie, and ends signed in.
+    # Each of them has the login's cookie, and must be signed in.
     all_signed_in = statuses[303] == statuses.total() > 0
     passed = exchanges == rounds and all_signed_in and not figures["5xx"]
     return Result(name=f"callbacks[{store}]", passed=passed, figures=figures)

@@ -1,7 +1,7 @@
 """Processes that start quickly: forked from one that has imported everything.
 
-Their clock is one number in shared memory, without a lock: if a process were killed
-while it held one, time would stop for all others.
+Their clock is one number in shared memory, without a lock: if a process with the lock
+were killed, time would stop for all others.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ context.set_forkserver_preload(["hardening.reliability.preloaded"])
 
 
 def shared_clock() -> Any:
-    """Return a number in shared memory that all processes take for the time."""
+    """Return a number in shared memory that all processes use as the time."""
     return context.RawValue("d", START)
 
 
@@ -29,12 +29,12 @@ def reading(now: Any) -> Callable[[], float]:
 
 
 def ticking(now: Any) -> Callable[[], float]:
-    """Return a clock that also goes on by itself, alike in all processes."""
+    """Return a clock that also advances in real time, the same in all processes."""
     return lambda: now.value + time.monotonic()
 
 
 def started(work: Callable[..., None], *given: Any) -> Any:
-    """Return a running process that does this work, quietly."""
+    """Start a process that does this work without output; return it."""
     process = context.Process(target=_quietly, args=(work, *given), daemon=True)
     process.start()
     return process
@@ -51,7 +51,7 @@ def silence() -> None:
 
 
 def end(processes: list[Any]) -> None:
-    """Wait for processes that are done, and end those that are not."""
+    """Wait for finished processes, and kill the others."""
     for process in processes:
         process.join(10)
         if process.is_alive():

@@ -1,4 +1,4 @@
-"""The arguments and the result of a figure: scale, seed and stores in, results out."""
+"""The arguments of a figure (scale, seed, stores) and its results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmarks.redis_server import RedisServer
 from tests.stores.databases import MariaDB, PostgreSQL, Server
 from tiktok_oauth_middleware import SQLStore
 
-#: The stores that several processes share, and what has to be installed.
+#: The stores that processes can share, and the program that each needs.
 STORES = {
     "sqlite": "",
     "redis": "redis-server",
@@ -27,7 +27,7 @@ SERVERS = {"postgresql": PostgreSQL, "mariadb": MariaDB, "django": PostgreSQL}
 
 
 def is_installed(store: str) -> bool:
-    """Whether a store's server is on this machine."""
+    """Return whether a store's server is installed."""
     if store in SERVERS:
         return SERVERS[store].is_installed()
     return not STORES[store] or shutil.which(STORES[store]) is not None

@@ -25,7 +25,7 @@ from .world import CALLBACK, LOGIN, Asgi, Plan, Wsgi, rows, watcher
 
 _LOGINS = 200_000
 _GROWTH_MB = 64.0
-#: Begun before memory is read for the first time, so that all is imported and warm.
+#: Logins before memory is first read, so that everything is imported and warm.
 _WARM = 2000
 
 

@@ -33,9 +33,9 @@ from .world import watcher as strict_stand_in
 
 _THREADS = 8
 _USERS = 24
-#: Into how many steps of the clock the life of a token is divided.
+#: The number of clock steps in the lifetime of a token.
 _STEPS = 40
-#: How many requests the first thread makes in each of them.
+#: The number of requests that the first thread sends in each step.
 _REQUESTS_A_STEP = 12
 _PATIENCE = 600
 
@@ -49,8 +49,8 @@ def run(args: Run) -> Iterator[Result]:
 
 
 def is_locked() -> bool:
-    """Whether threads of this process run one at a time."""
-    # Python 3.13 and newer have it; older ones and PyPy know no other state.
+    """Return whether threads of this process run one at a time."""
+    # Only Python 3.13 and newer have this function; others always have the lock.
     enabled: Callable[[], bool] = getattr(sys, "_is_gil_enabled", lambda: True)
     return enabled()
 
@@ -61,7 +61,7 @@ def _figure(store: str, lives: int, seed: int) -> Result:
     found: Counter[str] = Counter()
     with opened(store) as url, _often_switching():
         plan = Plan(store=url)
-        # Locks of a store end by its clock, and this one's hours pass in seconds.
+        # Locks expire by the store's clock, whose hours pass in seconds here.
         kept = MemoryStore() if store == "memory" else plan.open_store(time.time)
         options: dict[str, Any] = {"store": kept, "transport": fake.transport}
         wsgi, asgi = Wsgi(plan, clock, **options), Asgi(plan, clock, **options)
@@ -79,7 +79,7 @@ def _figure(store: str, lives: int, seed: int) -> Result:
         kind: found[kind] for kind in ("5xx", "signed_out", "strange", "raised", "lost")
     }
     wrong["doubled"] = found["doubled"]
-    # One that was built for it, with the lock switched back on, proves nothing.
+    # A free-threaded build with the lock switched back on proves nothing.
     is_free_build = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
     is_kept_free = not (is_free_build and is_locked())
     refreshed = len(presented) >= _USERS * lives
@@ -99,7 +99,7 @@ def _figure(store: str, lives: int, seed: int) -> Result:
 
 @contextmanager
 def _often_switching() -> Iterator[None]:
-    """Let threads that share a lock take turns a thousand times as often."""
+    """Make threads with a shared interpreter lock switch a thousand times as often."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(5e-6)
     try:
@@ -123,7 +123,7 @@ class _Crowd:
         self._is_over = threading.Event()
 
     def run(self, wsgi: Wsgi, asgi: Asgi, seed: int) -> None:
-        """Run all threads until the first has let the tokens expire so many times."""
+        """Run all threads until the tokens have expired the given number of times."""
 
         def free(number: int) -> None:
             order = random.Random(f"{seed} {number}")
@@ -175,7 +175,7 @@ class _Crowd:
             answers = await asyncio.gather(*(app.ask(cookie) for _, cookie in some))
             for answer, (who, _) in zip(answers, some, strict=True):
                 self._judge(answer, who, found)
-        await app.wrapped.aclose()  # this loop's connections
+        await app.wrapped.aclose()  # closes this loop's connections
 
     def _judge(self, answer: Answer, who: str, found: Counter[str]) -> None:
         found["requests"] += 1
@@ -184,8 +184,8 @@ class _Crowd:
             return
         signed_in, open_id, token = answer.who
         found["signed_out"] += not signed_in
-        # Another user's, or one that was never issued. A token may expire between the
-        # answer and here, since the clock goes on: none at all is right then.
+        # Another user's token, or one that was never issued. No token is right, too: it
+        # may have expired since the answer, as the clock advances.
         found["strange"] += signed_in and open_id != who
         found["strange"] += token is not None and self._fake.owners.get(token) != who
 

@@ -1,9 +1,9 @@
-"""Five hundred users at once, in tasks and in threads: each gets their own token.
+"""Five hundred users at once, in tasks and in threads, each get their own token.
 
-The stand-in records each access token's user. A tenth of the requests come when tokens
-are due, so refreshes of many users run side by side through one HTTP client. That is
-more at once than one process can do in the timeouts of its store: a 503 reveals nothing
-about any user, and is counted apart.
+The stand-in records each access token's user. A tenth of the requests arrive when
+tokens are due, so refreshes of many users run at the same time through one HTTP client.
+One process cannot do all of them within its store's timeouts; a 503 reveals nothing
+about any user, and is counted separately.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _WAVES = 10
 
 
 def run(args: Run) -> Iterator[Result]:
-    """Yield: threads and tasks, for each store."""
+    """Yield a result for threads and one for tasks, for each store."""
     for store in args.stores:
         yield _measured(args, store)
 
@@ -76,7 +76,7 @@ def _tally(fake: Watcher, number: int, answer: Answer) -> Counter[str]:
 
 
 def _waves(clock: Clock, order: list[int]) -> Iterator[list[int]]:
-    """Cut the requests into waves; before each, the tokens are due, or have ended."""
+    """Divide the requests into waves; before each, tokens fall due or expire."""
     size = -(-len(order) // _WAVES)
     for number in range(_WAVES):
         clock.value += LIFE - 60 if number % 2 else LIFE + 10

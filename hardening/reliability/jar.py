@@ -1,9 +1,9 @@
-"""A thousand unfinished logins in one browser: it is never locked out.
+"""A thousand unfinished logins never lock a browser out.
 
-Servers refuse a request whose headers are too large, so our cookies must stay few. The
-browser here accepts every Set-Cookie and drops none by itself. Logins begin one after
+Servers refuse a request whose headers are too large, so our cookies must stay few. This
+browser accepts every Set-Cookie and drops no cookie by itself. Logins begin one after
 the other, and also many at the same moment, as when a browser restores tabs: those
-requests do not carry each other's cookies.
+requests do not have each other's cookies.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .world import LOGIN, Answer, Clock, Plan, Wsgi, person, watcher
 
 _LOGINS = 1000
 _LIMIT = 4096
-#: The numbers of logins that begin at the same time, one round each.
+#: The number of logins that begin at the same time, for each round.
 _BURSTS = (2, 7, 20, 50)
 
 
@@ -36,7 +36,7 @@ def run(args: Run) -> Iterator[Result]:
 
 
 class _Jar:
-    """A browser's cookies, which are all of one site."""
+    """A browser's cookies of one site."""
 
     def __init__(self) -> None:
         self._cookies: dict[str, str] = {}

@@ -1,12 +1,13 @@
 """kill -9 of the refreshing process, at any moment.
 
-TikTok invalidates the old refresh token when it issues the new one. A process that dies
-after that, and before the new token is on the disk, loses the only valid token, and no
-program can restore it; this window is as short as one write. So with a provider that
-accepts the old token for a while no user may be lost. With a strict one only users may
-be lost whose process died within the window, according to the stand-in: the stored
+TikTok invalidates the old refresh token when it issues the new one. If a process dies
+after that, but before the new token is on the disk, the only valid token is lost, and
+no program can restore it; this window is as short as one write. With a provider that
+accepts the old token for a while, no user may be lost. With a strict one, a user may be
+lost only if the process died within the window, according to the stand-in: the stored
 token was rotated, and its successor is not in the store. Half of the kills come at any
-moment of a refresh, half right after the stand-in committed, where the window is.
+moment of a refresh, and half right after the stand-in committed, at the start of the
+window.
 """
 
 from __future__ import annotations
@@ -42,19 +43,19 @@ from .world import (
     watcher,
 )
 
-#: Ample: an answer that TikTok gave and we no longer waited for loses the user too.
+#: Long, since an answer that arrives after the timeout would also lose the user.
 _TIMEOUT = 10
 _GRACE = 60
 _READY = 2
 _CALIBRATION = 10
 _WINDOW_SECONDS = 0.004
 _DURABLE_MS = 5.0
-#: Refreshes of one session: no more than fit into its 30 days.
+#: Refreshes of one session, limited by its 30 days.
 _EACH = 200
 
 
 def run(args: Run) -> Iterator[Result]:
-    """Yield: a provider with grace; a strict one; how long the window is."""
+    """Yield results with grace and with strict rotation, and the window's length."""
     for grace in (_GRACE, 0):
         yield _Kills(args, grace).result(args.times(500, 10))
     yield _durable(args)
@@ -64,7 +65,7 @@ def run(args: Run) -> Iterator[Result]:
 
 
 def _victim(plan: Plan, now: Any, is_asgi: bool, pipe: Any) -> None:
-    """Build an app, make its HTTP client, and ask once on a signal."""
+    """Build an app and its HTTP client, and send one request on a signal."""
     if is_asgi:
         asyncio.run(_cooperative_victim(plan, now, pipe))
     app = Wsgi(plan, reading(now))
@@ -85,7 +86,7 @@ async def _cooperative_victim(plan: Plan, now: Any, pipe: Any) -> None:
 
 
 class _Kills:
-    """One user, one process after the other that refreshes for them and is killed."""
+    """One user, and processes that refresh the user's token and are killed in turn."""
 
     def __init__(self, args: Run, grace: float) -> None:
         self._chance = random.Random(args.seed)
@@ -126,7 +127,7 @@ class _Kills:
     # --- victims -------------------------------------------------------------------
 
     def _next_victim(self) -> tuple[Any, Any]:
-        """Return a process that is ready; others get ready meanwhile."""
+        """Return a process that is ready, while others start."""
         while len(self._ready) < _READY:
             ours, theirs = context.Pipe()
             is_asgi = bool(self._started % 2)
@@ -139,7 +140,7 @@ class _Kills:
         return process, pipe
 
     def _usual_seconds(self) -> float:
-        """Return how long a refresh takes if its process is not killed."""
+        """Return the seconds of a refresh whose process is not killed."""
         took = []
         for _ in range(_CALIBRATION):
             process, pipe = self._next_victim()
@@ -175,10 +176,10 @@ class _Kills:
         self._go_on(before, after)
 
     def _go_on(self, before: str, after: str) -> None:
-        """Ask as the same user elsewhere, when the dead one's lock has run out.
+        """Send the user's request to another process after the dead one's lock expired.
 
-        Whom TikTok refuses then is asked once more when the dead one cannot come back
-        with an answer any longer: until then nobody is signed out.
+        If TikTok refuses that refresh, the request is sent again when the dead process
+        can no longer store an answer: until then nobody is signed out.
         """
         refresh = self._app.wrapped._core.service.refresh
         self._now.value += refresh._lease + 1
@@ -191,8 +192,8 @@ class _Kills:
             self._found["5xx"] += answer.status >= 500
         signed_in, _, token = answer.who if answer.status == 200 else (True, "", "")
         if not signed_in:
-            # What the dead process sent may have been under way until now; who was
-            # refused has rotated nothing.
+            # The dead process's request may have been processed only now; a refused
+            # refresh has rotated nothing.
             was_rotated = after in self._fake.successors
         unstored = "window" if was_rotated else "early"
         moment = unstored if after == before else "stored"
@@ -204,7 +205,7 @@ class _Kills:
         self._found["unaccounted"] += signed_in and token is None
 
     def _come_back(self) -> None:
-        """Log in again, which must work."""
+        """Log in again, which must succeed."""
         try:
             self._cookie = log_in(self._app, self._fake, person(1))
         except RuntimeError:
@@ -227,7 +228,7 @@ class _Kills:
 
 
 def _durable(args: Run) -> Result:
-    """Time the write that follows TikTok's answer, in a process that does nothing else.
+    """Measure the write after TikTok's answer, in a process that does nothing else.
 
     The write returns when SQLite has the row on the disk.
     """
@@ -248,14 +249,14 @@ def _durable(args: Run) -> Result:
     middle, late = (percentile(took, share) * 1000 for share in (0.5, 0.99))
     figures = {"writes": len(took), "p50_ms": middle, "p99_ms": late}
     figures["max_ms"] = max(took) * 1000
-    # A few writes on a busy machine say nothing about the hundredth.
+    # A few writes on a busy machine do not show the 99th percentile.
     in_time = late <= _DURABLE_MS or args.scale < 0.5
     passed = in_time and len(took) == fake.refreshes
     return Result(name="kills.durable", passed=passed, figures=figures)
 
 
 def _time_writes(grants: Any, took: list[float]) -> None:
-    """Have a process time each write of new tokens."""
+    """Make a process measure each write of new tokens."""
     replace = grants.replace
 
     async def timed(held: Any, grant: Any) -> Any:

@@ -1,11 +1,12 @@
 """Logouts take effect in all processes within a second; disconnects if TikTok fails.
 
-A process may use a cached session for a second at most. Eight of them, half ASGI and
-half WSGI, ask without pause as people who are logged out in a ninth, and note when
-the last request began that was still answered as signed in. Clocks are real.
+A process may use a cached session for at most a second. Eight processes, half ASGI and
+half WSGI, send requests of users without a pause, while a ninth process logs the users
+out. They record when the last request began that was still authenticated. Clocks are
+real.
 
-A disconnect waits for TikTok, which fails in seven ways, with an access token that is
-good and with one that has ended and must be renewed first.
+A disconnect waits for TikTok, which fails in seven ways, once with a valid access token
+and once with an expired one that must be renewed first.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from .world import (
 _PROCESSES = 8
 _BATCH = 50
 _SEEN_SECONDS = 1.0
-#: So long after the last logout everybody looks.
+#: Seconds after the last logout during which requests continue.
 _LOOK_SECONDS = 1.6
 _DISCONNECT_SECONDS = 3.0
 _FAULTS: dict[str, dict[str, Any]] = {
@@ -100,7 +101,7 @@ def _crew(plan: Plan, processes: int) -> tuple[list[Any], list[Any]]:
 
 
 def _batch(app: Wsgi, cookies: list[str], pipes: list[Any], chance: Any) -> list[float]:
-    """Log people out one by one; return how long each was still seen anywhere."""
+    """Log users out one by one; return for how long each was still authenticated."""
     for pipe in pipes:
         pipe.send(cookies)
     knew = [pipe.recv() for pipe in pipes]
@@ -118,7 +119,7 @@ def _batch(app: Wsgi, cookies: list[str], pipes: list[Any], chance: Any) -> list
 
 
 def _look(number: int, plan: Plan, pipe: Any) -> None:
-    """Ask again and again as each of a batch, until all are signed out."""
+    """Send requests of all users of a batch repeatedly, until all are signed out."""
     sweep = (_tasks_of if number % 2 else _threads_of)(plan)
     while (cookies := pipe.recv()) is not None:
         last = [0.0] * len(cookies)
@@ -153,7 +154,7 @@ def _tasks_of(plan: Plan) -> Sweep:
 
 
 def _noted(asked: list[tuple[float, Answer]], last: list[float]) -> int:
-    """Note when each was last seen signed in; return how many still are."""
+    """Record when each user was last authenticated; return how many still are."""
     signed_in = 0
     for number, (began, answer) in enumerate(asked):
         if answer.status != 200 or answer.who[0]:
@@ -196,7 +197,7 @@ def _disconnects(args: Run) -> Result:
 
 
 def _fail(fake: Any, name: str, *, has_ended: bool) -> None:
-    """Have the revoke fail; and the refresh before it, unless its answer is lost."""
+    """Make the revoke fail, and the refresh before it, except if its answer is lost."""
     if name == "lost_answer":
         fake.lose_answer("revoke", times=9)
         return
@@ -205,7 +206,7 @@ def _fail(fake: Any, name: str, *, has_ended: bool) -> None:
 
 
 def _is_out(answer: Answer) -> bool:
-    """Whether a browser's session cookie was deleted."""
+    """Return whether an answer deletes the session cookie."""
     deleted = [v for n, v in answer.headers if n.lower() == "set-cookie"]
     return answer.status in (303, 502) and any(
         v.startswith("__Host-tiktok=;") for v in deleted

@@ -1,7 +1,8 @@
 """A hundred thousand users in one store: scanned, iterated over, swept and listed.
 
-The figures are of a job (`TikTokTokens`), and of the memory that it takes beyond what
-the process had. The scan is the store's own: all rows, none opened. A million users:
+The figures are those of a job (`TikTokTokens`), with the memory that it needs in
+addition to the process's. The scan is the store's own: it reads all rows and decrypts
+none. For a million users:
 
     python -m hardening.reliability many_users --scale 10 --store sqlite
 """
@@ -56,7 +57,7 @@ def _record(number: int) -> UserRecord:
 
 
 def _fill(store: Any, records: Records, client_key: str, users: int) -> None:
-    """Write the users, into a database many at a time."""
+    """Write the users, many at a time if the store is a database."""
     made = ((record_id(client_key, r.open_id), r) for r in map(_record, range(users)))
     if isinstance(store, SQLiteStore):
         store.get("")  # creates the file
@@ -131,7 +132,7 @@ def _users(store: str, users: int) -> Result:
         sweep_seconds = time.monotonic() - began
         sweep_memory = _memory() - before
         began = time.monotonic()
-        # No program should ask for a list of a million.
+        # A list of a million is not measured, since no program should need it.
         listed = len(tokens.users()) if users <= _LISTED else iterated
         list_seconds = time.monotonic() - began
         tokens.close()
@@ -157,5 +158,5 @@ def _users(store: str, users: int) -> Result:
 
 
 def _memory() -> int:
-    """Return the most that this process has had, in kB."""
+    """Return the largest memory of this process so far, in kB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,10 +1,10 @@
 """Redis goes away a hundred times under load: 200 or 503, and no session is lost.
 
 Redis is frozen (connections stay open, nothing answers) or killed and started again
-with its files. Requests of signed-in people come at fifty a second whatever happens,
-half through ASGI and half through WSGI, and their tokens fall due now and then. TikTok
-takes its time to answer, so that outages come in the middle of refreshes. Rotation is
-strict: an answer of TikTok that is lost with the store would sign somebody out.
+with its files. Requests of signed-in users arrive at a constant fifty a second, half
+through ASGI and half through WSGI, and their tokens fall due now and then. TikTok
+answers slowly, so that outages happen during refreshes. Rotation is strict: if an
+answer of TikTok were lost with the store, a user would be signed out.
 """
 
 from __future__ import annotations
@@ -24,14 +24,15 @@ from .figure import Result, Run
 from .world import Answer, Asgi, Plan, Watcher, Wsgi, log_in, person, watcher
 
 _USERS = 200
-#: Of each shell.
+#: The rate of each shell.
 _EACH_SECOND = 25
 _THREADS = 100
-#: A tenth of it, the leeway, is longer than the lock of somebody who could not release
-#: it; with TikTok's much longer lives it always is.
+#: Its leeway, a tenth of it, is longer than a lock that could not be released; with
+#: TikTok's much longer lifetimes it always is.
 _LIFE = 200
 _SHORTEST_LIFE = 110
-#: What the clock skips after the logins, so that the first tokens are nearly due.
+#: The seconds by which the clock advances after the logins, so that tokens are nearly
+#: due.
 _SKIPPED = 62
 _TIMEOUT = 2
 _TIKTOK_SECONDS = 0.4
@@ -106,7 +107,7 @@ def _judged(load: _Load, made: list[Outage], left: int, fake: Watcher) -> Result
 
 
 def _late(seen: list[Seen], made: list[Outage]) -> float:
-    """Return how long after its end an outage still spoiled a new request, at most."""
+    """Return the longest time after an outage after which a request still failed."""
     late = 0.0
     ends = [outage.down - _EVE_SECONDS for outage in made[1:]] + [float("inf")]
     for outage, end in zip(made, ends, strict=True):
@@ -125,7 +126,7 @@ def _met(fake: Watcher, made: list[Outage]) -> int:
 
 
 def _signed_in(app: Wsgi, fake: Watcher, chance: random.Random) -> list[str]:
-    """Log all users in, with tokens that end at different times."""
+    """Log all users in, with tokens that expire at different times."""
     cookies = []
     for number in range(_USERS):
         fake.access_lifetime = chance.randint(_SHORTEST_LIFE, _LIFE)
@@ -139,7 +140,7 @@ def _outage(redis: RedisServer, chance: Any, load: _Load, number: int) -> Outage
     time.sleep(chance.uniform(0, 0.2))
     down = time.monotonic()
     if number % 2:
-        # One in five is longer than the store's own time-out.
+        # One in five is longer than the store's timeout.
         seconds = 2.5 if chance.random() < 0.2 else chance.uniform(0.1, 1.0)
         redis.freeze()
         time.sleep(seconds)
@@ -155,7 +156,7 @@ def _outage(redis: RedisServer, chance: Any, load: _Load, number: int) -> Outage
 
 
 class _Load:
-    """Requests at a steady rate from both shells, until it is left."""
+    """Requests at a steady rate to both shells, until the end of the context."""
 
     def __init__(
         self, plan: Plan, app: Wsgi, fake: Watcher, cookies: list[str]
@@ -214,7 +215,7 @@ class _Load:
         number = 0
         while not self._stop.is_set():
             await asyncio.sleep(1 / _EACH_SECOND)
-            # From the other end, so that the two shells meet at each user's refresh.
+            # In reverse order, so that both shells refresh each user's token.
             number += 1
             task = asyncio.create_task(self._one_task(app, -number % _USERS))
             running.add(task)

@@ -1,4 +1,4 @@
-"""What a forked process has imported already: all that a login or refresh needs."""
+"""Modules that a forked process has imported: all that a login or refresh needs."""
 
 import asyncio
 import sqlite3

@@ -1,8 +1,8 @@
 """The database restarts while TikTok's answer to a refresh is on its way.
 
 The old refresh token is invalid by then, and the new one cannot be written until the
-database is back. It must be kept: no user is signed out, and requests that could not be
-served meanwhile got 503.
+database is back. The new token must not be lost: no user is signed out, and requests
+that could not be served meanwhile get 503.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _PATIENCE = 60.0
 
 
 def run(told: Run) -> Iterator[Result]:
-    """Yield: what was answered, and whether the tokens were kept, for each database."""
+    """Yield the answers, and whether the tokens were kept, for each database."""
     for store in told.stores:
         if store in SERVERS:
             yield _restarts(store, told.times(20, 2))
 
 
 class _Restarting(Watcher):
-    """Kills the database once it has committed a refresh, before it answers."""
+    """A stand-in that kills the database between committing a refresh and answering."""
 
     server: Any = None
     starting: threading.Thread | None = None
@@ -37,7 +37,7 @@ class _Restarting(Watcher):
     def handle(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes
     ) -> Reply:
-        """Answer as TikTok would, without a database."""
+        """Answer like TikTok, after killing the database."""
         reply = super().handle(method, url, headers, body)
         if self.server is not None and b"grant_type=refresh_token" in body:
             self.server.kill()
@@ -76,7 +76,7 @@ def _restarts(store: str, rounds: int) -> Result:
 
 
 def _until_answered(app: Wsgi, cookie: str, found: Counter[str]) -> None:
-    """Ask until there is a token, or the session is lost."""
+    """Send requests until there is a token, or the session is lost."""
     give_up = time.monotonic() + _PATIENCE
     while time.monotonic() < give_up:
         answer = app.ask(cookie)

@@ -1,4 +1,4 @@
-"""The app of a plan as a real server imports it; the plan stands in the environment.
+"""The app of a plan as a real server imports it; the plan is in the environment.
 
 uvicorn --factory hardening.reliability.served:asgi
 gunicorn "hardening.reliability.served:wsgi()"
@@ -30,7 +30,7 @@ def _plan() -> Plan:
 
 
 def asgi() -> Any:
-    """Return the ASGI app, with a lifespan at whose end connections are closed."""
+    """Return the ASGI app, with a lifespan that closes connections at its end."""
     return Asgi(_plan(), time.time).wrapped
 
 
@@ -79,16 +79,16 @@ def _await(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
 
 
 def uvicorn(port: int, workers: int = 1) -> list[str]:
-    """Return the command for uvicorn, less the interpreter."""
+    """Return the arguments for uvicorn, without the interpreter."""
     factory = ["--factory", "hardening.reliability.served:asgi"]
     where = ["--host", "127.0.0.1", "--port", str(port), "--workers", str(workers)]
-    # A worker that is slow to answer its parent's ping is not to be killed for it.
+    # So that a worker is not killed for answering its parent's ping slowly.
     where += ["--timeout-worker-healthcheck", "120"]
     return ["uvicorn", *factory, *where, "--no-access-log", "--log-level", "warning"]
 
 
 def gunicorn(port: int, workers: int = 1, threads: int = 8) -> list[str]:
-    """Return the command for gunicorn with threads, less the interpreter."""
+    """Return the arguments for gunicorn with threads, without the interpreter."""
     where = ["--bind", f"127.0.0.1:{port}", "--workers", str(workers)]
     kind = ["--worker-class", "gthread", "--threads", str(threads)]
     app = "hardening.reliability.served:wsgi()"

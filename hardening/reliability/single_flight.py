@@ -1,8 +1,9 @@
-"""One refresh for any number of requests: tasks of a process, and several processes.
+"""One refresh for any number of requests, in tasks of one process and in processes.
 
-Rotation is strict, so a second refresh signs the user out and is seen twice: in the
-stand-in's count and in the answers. Half of the processes serve ASGI, half WSGI. In
-every other round the token has ended and all must wait; in the rest it is about to.
+Rotation is strict, so a second refresh signs the user out and shows in both the
+stand-in's count and the answers. Half of the processes serve ASGI, half WSGI. In every
+second round the token has expired and all requests must wait; in the others it is about
+to expire.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ _PATIENCE = 120
 
 
 def run(args: Run) -> Iterator[Result]:
-    """Yield: tasks; processes; processes with a slow token endpoint."""
+    """Yield results for tasks, for processes, and with a slow token endpoint."""
     for store in args.stores:
         yield _tasks(args, store)
     processes = 8 if args.scale >= 0.1 else 4
@@ -43,7 +44,7 @@ def run(args: Run) -> Iterator[Result]:
         rounds, requests = args.times(50, 3), args.times(200, 20)
         counts = (processes, requests, rounds)
         yield _processes(store, "processes", counts)
-    # At full scale three times as long as the store's lock lives without renewal.
+    # At full scale, three times the lifetime of the store's lock without renewal.
     delay = 30.0 if args.scale >= 0.5 else 2.4
     for store in args.stores:
         counts = (processes, args.times(200, 20), args.times(2, 1))
@@ -51,7 +52,7 @@ def run(args: Run) -> Iterator[Result]:
 
 
 def _tally(answers: Iterable[Answer]) -> Counter[str]:
-    """Count the answers by how they are wrong."""
+    """Count the answers by kind of fault."""
     found: Counter[str] = Counter()
     for answer in answers:
         found["requests"] += 1
@@ -102,7 +103,7 @@ async def _rounds(
 
 
 def _until_due(number: int) -> float:
-    """Return for how long to wait: until the token has ended, or is about to."""
+    """Return the seconds until the token has expired, or is about to expire."""
     return LIFE - 60 if number % 2 else LIFE + 10
 
 
@@ -134,7 +135,7 @@ def _processes(
 def _driven(
     plan: Plan, now: Any, cookie: str, counts: tuple[int, int, int]
 ) -> Counter[str]:
-    """Let all processes send requests at the same moment, in each round."""
+    """Make all processes send requests at the same moment, in each round."""
     processes, requests, rounds = counts
     barrier, answers = context.Barrier(processes + 1), context.Queue()
     crew = [

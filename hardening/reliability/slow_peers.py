@@ -1,9 +1,9 @@
-"""One event loop and a slow peer: no other request waits for it.
+"""A slow peer of an event loop does not delay other requests.
 
 A real uvicorn with one process serves requests at a steady rate. Then TikTok's token
 endpoint hangs for users who log in, the store hangs for signed-in users, and clients
-send only the first byte of a webhook. Waiting requests are answered at their deadline,
-and all others as before.
+send only the first byte of a webhook. Requests that wait for the peer are answered at
+their deadline, and all others as before.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _SLOW = 20
 _APART_SECONDS = 0.05
 _P99_SECONDS = 0.05
 _TIMEOUT = 2.0
-#: Of the stores.
+#: The timeout of the stores.
 _STORE_SECONDS = 2.0
 _OVER = 1.1
 _USERS = 20
@@ -48,7 +48,7 @@ class _Seen(NamedTuple):
 
 
 def run(args: Run) -> Iterator[Result]:
-    """Yield, for each store: no slow peer, TikTok, the store, clients."""
+    """Yield results for no slow peer, TikTok, the store and clients, for each store."""
     for store in args.stores:
         with TemporaryDirectory(prefix="reliability-") as folder:
             yield from _on(store, Path(folder), args)
@@ -84,12 +84,12 @@ async def _phases(
     async def phase(
         name: str, others: list[tuple[str, str]], slow: list[Ask], least: float
     ) -> None:
-        # In a process of its own, so that its delays are not caused by our load.
+        # In another process, so that the load does not delay it.
         ours, theirs = context.Pipe()
         load = started(_load, port, others, max(seconds, least + 1.5), theirs)
         await asyncio.to_thread(ours.recv)
         waiting = []
-        for one in slow:  # as people come: not all in one millisecond
+        for one in slow:  # like real users, not all in one millisecond
             waiting.append(asyncio.create_task(_timed(one)))
             await asyncio.sleep(_APART_SECONDS)
         late = await asyncio.gather(*waiting)
@@ -103,12 +103,12 @@ async def _phases(
     await phase("tiktok", anybody, [_callback(port, fake, b) for b in begun], _TIMEOUT)
     fake.clear_faults()
     await phase("clients", anybody, [_half(port) for _ in range(_SLOW)], 0)
-    # Who reads a SQLite file waits for no writer, so there it is logins that wait.
+    # Readers of a SQLite file do not wait for a writer, so logins are used there.
     begun = [await ask(port, LOGIN) for _ in range(_SLOW)]
     slow: list[Ask] = [_callback(port, fake, b) for b in begun]
     if redis:
         slow = [lambda c=cookie: ask(port, "/", c) for cookie in cookies]
-        await asyncio.sleep(1.1)  # by then nothing in memory is fresh
+        await asyncio.sleep(1.1)  # then no cached session is fresh
     with _hanging(url, redis):
         others = stranger if redis else anybody
         await phase("store", others, slow, _STORE_SECONDS)
@@ -136,10 +136,10 @@ def _judged(name: str, seen: list[_Seen], late: list[_Seen], deadline: float) ->
 
 
 def _load(port: int, others: list[tuple[str, str]], seconds: float, pipe: Any) -> None:
-    """Ask in turn at a steady rate, whether or not answers come; return these."""
+    """Send requests at a steady rate, independent of answers; return the answers."""
 
     async def load() -> list[_Seen]:
-        for url, cookie in others:  # once, not measured: warms up
+        for url, cookie in others:  # to warm up, not measured
             await ask(port, url, cookie)
         pipe.send("begun")
         began, running = time.monotonic(), []
@@ -176,7 +176,7 @@ def _callback(port: int, fake: Any, begun: Answer, number: int = 0) -> Ask:
 
 def _half(port: int) -> Ask:
     async def send() -> Answer:
-        """Send the head of a webhook and a byte of its body; hang up in the end."""
+        """Send a webhook's head and one byte of its body; disconnect at the end."""
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         head = f"POST {WEBHOOK} HTTP/1.1\r\nhost: app.example.com\r\n"
         writer.write(f"{head}content-length: 60000\r\n\r\n{{".encode())
@@ -190,7 +190,7 @@ def _half(port: int) -> Ask:
 
 @contextmanager
 def _hanging(url: str, redis: RedisServer | None) -> Iterator[None]:
-    """Have the store hang: frozen, or its file locked by another process."""
+    """Make the store hang: freeze it, or lock its file from another process."""
     if redis:
         redis.freeze()
         yield

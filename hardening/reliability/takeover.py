@@ -1,8 +1,8 @@
-"""kill -9 of the process that holds a refresh's lock; how long until others go on.
+"""kill -9 of the process with a refresh's lock, and how long others wait.
 
-The holder is killed while it waits for TikTok, which never answers it. Another process
-has an expired token and requests it again and again; the program measures the time from
-the kill to its first token. It uses real time, since Redis uses it for leases.
+The process is killed while it waits for TikTok, which never answers it. Another process
+with the expired token sends requests repeatedly; the program measures the time from the
+kill to its first token. It uses real time, since Redis uses that for leases.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ from .world import (
     plan_for,
 )
 
-#: Seconds within which others are promised to go on.
+#: The promised limit: seconds until others can refresh.
 _PROMISED = 3.0
 _PATIENCE = 60.0
 
 
 def run(args: Run) -> Iterator[Result]:
-    """Yield: how long others wait, for each store."""
+    """Yield how long others wait, for each store."""
     for store in args.stores:
         yield _takeovers(store, args.times(50, 2))
 
 
 class _Holding(Watcher):
-    """Delays one refresh, and no later one."""
+    """A stand-in that delays only the first refresh."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -55,7 +55,7 @@ class _Holding(Watcher):
     def handle(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes
     ) -> Reply:
-        """Answer as TikTok would, but for the one that is held."""
+        """Answer like TikTok, except the delayed refresh."""
         if self.is_holding and b"grant_type=refresh_token" in body:
             self.is_holding = False
             self.arrived.set()
@@ -65,7 +65,7 @@ class _Holding(Watcher):
 
 
 def _holder(plan: Plan, now: Any, is_asgi: bool, cookie: str, pipe: Any) -> None:
-    """Build an app, report it, and ask once on a signal."""
+    """Build an app, report that it is ready, and send one request on a signal."""
     if is_asgi:
         asyncio.run(_cooperative_holder(plan, now, cookie, pipe))
         return

@@ -2,9 +2,8 @@
 
 The clock is simulated, so no time is spent waiting. Two apps share one store, as two
 workers would, and each second a hundred requests come at once, several of them often
-from the same session. A back-off step is known by its length: two calls for one
-session lie at least 3/4 of the doubling wait apart, up to where jitter may take it to
-a minute.
+from the same session. Back-off is checked by the time between calls: two calls for one
+session must be at least 3/4 of the doubling wait apart, up to a minute.
 """
 
 from __future__ import annotations
@@ -20,9 +19,10 @@ from .world import LIFE, Asgi, Clock, Plan, Watcher, Wsgi, log_in, person, watch
 
 _REQUESTS = 100
 _BACK_SECONDS = 60
-#: Before jitter of a quarter either way, which may not lead beyond a minute.
+#: Without the jitter, which is up to a quarter in both directions and at most a minute
+#: in all.
 _LONGEST_STEP = 48
-#: How TikTok is down, in turn.
+#: The ways in which TikTok fails, in turn.
 _FAULTS: tuple[dict[str, Any], ...] = (
     {"status": 503},
     {"disconnect": True},
@@ -33,7 +33,7 @@ _FAULTS: tuple[dict[str, Any], ...] = (
 
 
 def run(args: Run) -> Iterator[Result]:
-    """Yield a result for SQLite: the figure does not depend on the store."""
+    """Yield a result for SQLite, since the figure does not depend on the store."""
     yield asyncio.run(_measured(args))
 
 
@@ -79,7 +79,7 @@ def _signed_in(plan: Plan, clock: Clock, fake: Watcher, users: int) -> list[str]
 
 
 def _break(fake: Watcher) -> None:
-    """Have TikTok fail in every way, in turn, until its faults are cleared."""
+    """Make TikTok fail in every way, in turn, until its faults are cleared."""
     for fault in itertools.islice(itertools.cycle(_FAULTS), 500):
         fake.fail("token", times=7, **fault)
     fake.fail("token", times=10**9, status=503)
@@ -99,7 +99,7 @@ class _Load:
         await self.ask(self._chance.choices(self._cookies, k=_REQUESTS))
 
     async def everybody(self) -> int:
-        """Ask once as each; return how many have a token."""
+        """Send one request of each user; return how many have a token."""
         return await self.ask(self._cookies)
 
     async def ask(self, cookies: list[str]) -> int:
@@ -116,7 +116,7 @@ class _Load:
 
 
 async def _recovered(load: _Load, clock: Clock) -> float:
-    """Return how many seconds of the clock pass until everybody has a token."""
+    """Return the seconds of the clock until every user has a token."""
     began, everybody = clock.value, len(load._cookies)
     while clock.value - began < 3 * _BACK_SECONDS:
         clock.value += 1
@@ -126,7 +126,7 @@ async def _recovered(load: _Load, clock: Clock) -> float:
 
 
 def _steps(fake: Watcher, back: float) -> tuple[int, int]:
-    """Return the calls made in vain, and those that came before their step's end."""
+    """Return the number of failed calls, and of those that came too early."""
     calls = hasty = 0
     for times in fake.presented.values():
         vain = [at for at in times if at <= back]

@@ -14,7 +14,7 @@ _LOST = -1
 
 
 def lost(answer: Answer) -> bool:
-    """Whether there was no answer: the server hung up, or is not there."""
+    """Return whether there was no answer: the connection was closed or refused."""
     return answer.status == _LOST
 
 
@@ -27,7 +27,7 @@ async def ask(
     headers: Mapping[str, str] | None = None,
     body: bytes = b"",
 ) -> Answer:
-    """Ask once, as this browser; a status of -1 if there is no answer."""
+    """Send one request with these cookies; the status is -1 if there is no answer."""
     given = {"host": "app.example.com", "connection": "close"} | dict(headers or {})
     if cookie:
         given["cookie"] = cookie

@@ -1,8 +1,8 @@
 """The parts of every figure: users, a recording stand-in, an app, and clients.
 
-An app is asked in-process, through the shell's own protocol: what is measured is the
-middleware and its store, not a server. A `Plan` holds plain values, so that processes
-can be told to build the same app.
+An app is called in-process, through the shell's own protocol, so that the middleware
+and its store are measured, and no server. A `Plan` has plain values, so that it can be
+sent to processes that build the same app.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ CALLBACK = "/auth/tiktok/callback"
 LOGOUT = "/auth/tiktok/logout"
 DISCONNECT = "/auth/tiktok/disconnect"
 WEBHOOK = "/auth/tiktok/webhook"
-#: A moment in 2026, so that given clocks read the same every time.
+#: A fixed time in 2026, so that clocks show the same time in every run.
 START = 1_767_225_600.0
-#: Life of the access tokens where a figure names no other, in seconds.
+#: The default lifetime of access tokens, in seconds.
 LIFE = 7200
 _DAY = 86400
 _SAME_ORIGIN = {"origin": ORIGIN, "sec-fetch-site": "same-origin"}
@@ -76,7 +76,7 @@ class Plan:
         )
 
     def open_store(self, clock: Callable[[], float]) -> Any:
-        """Return its store, connected to nothing yet."""
+        """Return its store, which is not connected yet."""
         if self.store.startswith("redis:"):
             return RedisStore(self.store)
         if "+" in self.store:
@@ -88,7 +88,7 @@ class Plan:
 
 
 def rows(store: str) -> int:
-    """Return how many rows there are in a store, whatever they are."""
+    """Return the number of rows in a store, of any kind."""
     if store.startswith("redis:"):
         with redis.Redis.from_url(store) as client:
             return int(client.dbsize())
@@ -129,27 +129,27 @@ class Clock:
 
 
 class Watcher(FakeTikTok):
-    """A stand-in that also notes which token came from which, and whose it is.
+    """A stand-in that records each token's user and its predecessor.
 
-    It keeps what the journal of the package's own stand-in must not: tokens.
+    It stores tokens, which the journal of the package's own stand-in must not.
     """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        #: Refresh token to those that replaced it; more than one only with grace.
+        #: The successors of each refresh token; several only with grace.
         self.successors: dict[str, list[str]] = {}
-        #: Access token to its user.
+        #: The user of each access token.
         self.owners: dict[str, str] = {}
-        #: Refresh token to the times at which it was presented.
+        #: The times at which each refresh token was presented.
         self.presented: dict[str, list[float]] = {}
-        #: Set when a refresh was committed and its answer is about to leave.
+        #: Set when a refresh was committed, just before the answer is sent.
         self.committed = threading.Event()
         self._noting = threading.Lock()
 
     def handle(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes
     ) -> Reply:
-        """Answer as TikTok would, and note it."""
+        """Answer like TikTok, and record the tokens."""
         spent = dict(parse_qsl(body.decode("latin-1"))).get("refresh_token", "")
         if spent:
             with self._noting:
@@ -171,19 +171,19 @@ class Watcher(FakeTikTok):
 
     @property
     def refreshes(self) -> int:
-        """How often a refresh was asked for."""
+        """The number of refresh requests."""
         return self.count("token", grant_type="refresh_token")
 
 
 def watcher(clock: Callable[[], float] = time.time, *, life: int = LIFE) -> Watcher:
-    """Return a stand-in with the app of every plan registered; strict rotation."""
+    """Return a stand-in with the app of every plan, and strict rotation."""
     made = Watcher.for_settings(Plan(store="").settings(), clock=clock)
     made.access_lifetime = life
     return made
 
 
 def person(number: int) -> Person:
-    """Return the person of a number, who can log in."""
+    """Return the person with a number, who can log in."""
     return Person(
         open_id=f"user-{number:06d}",
         display_name=f"User {number}",
@@ -235,7 +235,7 @@ class Answer:
 
     @property
     def who(self) -> tuple[bool, str | None, str | None]:
-        """The signed-in user and their token, if there is one; only of a 200."""
+        """Whether a user is signed in, the user's id and the token; only for a 200."""
         signed_in, open_id, token = json.loads(self.body)
         return signed_in, open_id, token
 
@@ -320,12 +320,12 @@ async def _no_body() -> dict[str, Any]:
 def _into(sent: list[Any]) -> Callable[[Any], Any]:
     async def send(message: Any) -> None:
         sent.append(message)
-        await asyncio.sleep(0)  # where a server's own send lets others run
+        await asyncio.sleep(0)  # lets other tasks run, like a server's send
 
     return send
 
 
-# --- what people do ----------------------------------------------------------------
+# --- steps of users ----------------------------------------------------------------
 
 
 def begin(app: Wsgi, fake: FakeTikTok, who: Person) -> tuple[str, str]:

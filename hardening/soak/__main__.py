@@ -30,22 +30,22 @@ from .load import USERS, Site
 from .tiktok import FaultyTikTok
 from .watch import Sample, grown, keys, opened, sample, slope, workers
 
-#: At two hours: a kill each minute, an outage each ten. Shorter runs have as many of
-#: the latter, down to one a minute.
+#: For two hours: a kill each minute, an outage each ten minutes. Shorter runs have the
+#: same number of outages, but at most one a minute.
 _KILL_SECONDS = 60.0
 _OUTAGES = 12
 _OUTAGE_SECONDS = 3.0
 _WATCH_SECONDS = 5.0
 _TIMEOUT = 3.0
-#: In MB an hour, and in MB between the last two quarters of a run: a line through few
-#: minutes says little.
+#: In MB an hour, and in MB between the last two quarters of a run, since a line fitted
+#: to a few minutes says little.
 _GROWTH = 1.0
 _STEP = 1.0
 _DESCRIPTORS = 10
-#: Memory is judged from such lengths on, in minutes: by the step, by the line.
+#: The shortest runs, in minutes, whose memory is judged: by quarters, and by the line.
 _LEAST_MINUTES = 15
 _LINE_MINUTES = 60
-#: What a server may answer, by what it was asked; and what else may come of it.
+#: The allowed results of each kind of request.
 _RIGHT = {
     "call": {"200", "503"},
     "nobody": {"200"},
@@ -81,7 +81,7 @@ class _Server:
                 self.samples[pid].append(seen)
 
     def kill(self) -> None:
-        """Kill the youngest worker; the oldest stays, as its memory is measured."""
+        """Kill the youngest worker; the oldest stays, since its memory is measured."""
         found = workers(self.process.pid)
         if len(found) > 1:
             with suppress(ProcessLookupError):
@@ -157,7 +157,7 @@ async def _soak(
     chance = random.Random(args.seed)
     others = [_every(_WATCH_SECONDS, lambda: [s.watch() for s in servers])]
     others.append(_every(30, fake.tidy))
-    # In turn, so that each server has a quiet half of a minute.
+    # In turn, so that each server has half a minute without a kill.
     others += [_kills(s, i * _KILL_SECONDS / 2) for i, s in enumerate(servers)]
     pause = max(60.0, args.minutes * 60 / _OUTAGES)
     others += [_outages(s, pause, chance.uniform(0.3, 0.9)) for s in servers]
@@ -229,7 +229,7 @@ def _too_much(server: _Server, args: argparse.Namespace) -> Iterator[str]:
         "grant": USERS,
         "login": marks,
         "delivery": server.site.deliveries,
-        "end": 2 * USERS,  # a note of an end, and one of a disconnect by the app
+        "end": 2 * USERS,  # the mark of an end, and the mark of a disconnect by the app
         "lock": USERS,
     }
     for kind, bound in bounds.items():
@@ -247,7 +247,7 @@ def _too_much(server: _Server, args: argparse.Namespace) -> Iterator[str]:
 
 
 def _errors(server: _Server) -> list[str]:
-    """Return what a log shows of uncaught exceptions: their last lines."""
+    """Return the last lines of uncaught exceptions in a log."""
     lines = server.log.read_text(errors="replace").splitlines()
     begun = [i for i, s in enumerate(lines) if s.startswith("Traceback (most recent")]
     return [
@@ -257,7 +257,7 @@ def _errors(server: _Server) -> list[str]:
 
 
 def _lived(server: _Server) -> list[tuple[int, list[Sample]]]:
-    """Return the workers that lived to the end and from the beginning: one, usually."""
+    """Return the workers that ran from the beginning to the end: usually one."""
     ends = max((seen[-1].at for seen in server.samples.values()), default=0.0)
     begins = min((seen[0].at for seen in server.samples.values()), default=0.0)
     return [

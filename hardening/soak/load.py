@@ -27,7 +27,7 @@ USERS = 1000
 _WAITING = 400
 _LATELY = 12
 _SAME_ORIGIN = {"origin": ORIGIN, "sec-fetch-site": "same-origin"}
-#: A connection that breaks within this time of a kill, in s, is due to it.
+#: A connection that breaks within this time of a kill, in s, counts as its effect.
 _OF_A_KILL = 3.0
 #: The kinds of requests, with their share in percent.
 _MIX = {"call": 70, "login": 8, "logout": 3, "webhook": 4, "hostile": 10, "nobody": 5}
@@ -45,30 +45,30 @@ _QUERIES += ("?scopes=video.publish", "?code=x&state=y", "?error=%0d%0aX: y")
 
 
 class Site:
-    """One server under load: who is signed in there, and what was answered."""
+    """One server under load, with its signed-in users and its answers."""
 
     def __init__(self, name: str, port: int, fake: FaultyTikTok, seed: int) -> None:
         self.name = name
         self.port = port
         self._fake = fake
         self._chance = random.Random(f"{name} {seed}")
-        #: User to the cookies of their newest session.
+        #: The cookies of each user's newest session.
         self._cookies: dict[int, str] = {}
         self._busy: set[int] = set()
-        #: What was done of late as each user, and of whom that is worth reading.
+        #: Recent actions of each user, and the users whose actions are worth reading.
         self._lately: dict[int, deque[str]] = defaultdict(lambda: deque(maxlen=_LATELY))
         self.puzzles: list[str] = []
-        #: Status, or what was wrong, by what was asked.
+        #: The status or the fault of each answer, by kind of request.
         self.answers: Counter[tuple[str, str]] = Counter()
-        #: Logins and deliveries that left a mark in the store, with the time.
+        #: The times of logins and deliveries that left a mark in the store.
         self.logins: list[float] = []
         self.deliveries = 0
-        #: When a worker was killed, or the store taken away.
+        #: The times at which a worker was killed or the store stopped.
         self.killed_at = 0.0
         self.slowest = 0.0
 
     async def load(self, rate: float, until: float) -> None:
-        """Ask at this rate until then, whether or not answers come."""
+        """Send requests at this rate until then, independent of answers."""
         began, asked, running = time.monotonic(), 0, set()
         while time.monotonic() < until:
             due = began + asked / rate
@@ -114,7 +114,7 @@ class Site:
     # --- requests ------------------------------------------------------------------
 
     async def _call(self) -> None:
-        """Call as an authenticated user, sometimes as several tabs at once."""
+        """Send an authenticated user's request, sometimes from several tabs at once."""
         free = [user for user in self._cookies if user not in self._busy]
         if not free:
             await self._login()
@@ -155,7 +155,7 @@ class Site:
             if done.status == 303:
                 self._cookies[user] = done.cookies
             elif lost(done) or done.status == 503:
-                # The new session may have been written, in place of the old one.
+                # The new session may have been stored in place of the old one.
                 self._cookies.pop(user, None)
         finally:
             self._busy.discard(user)
@@ -170,14 +170,14 @@ class Site:
         await self._ask("logout", LOGOUT, cookie, user=user, **posted)
 
     async def _webhook(self) -> None:
-        """Deliver webhooks: about no user, forged, now and then a withdrawal."""
+        """Deliver webhooks: without a user, forged, and sometimes a withdrawal."""
         number = self._chance.randrange(100)
         event, open_id = "video.publish.completed", None
         user = self._chance.randrange(USERS)
         if number < 5 and user not in self._busy:
             event, open_id = "authorization.removed", person(user).open_id
             self._cookies.pop(user, None)
-            self._busy.add(user)  # the withdrawal would undo a login that overtook it
+            self._busy.add(user)  # the withdrawal could end a login that came before it
         content = {"share_id": self._chance.randrange(10**9)}
         headers, body = self._fake.webhook(event, open_id, content)
         if number > 60:

@@ -13,11 +13,11 @@ from tiktok_oauth_middleware.testing import FakeTikTok
 from tiktok_oauth_middleware.testing.fake import ConnectionLost, Reply
 
 _SHARE = 0.01
-#: Of the access tokens, so that they fall due all the time; and for how long a spent
-#: refresh token still works: a killed worker must end no user's session.
+#: The lifetime of access tokens, so short that they often fall due; and the time for
+#: which a used refresh token still works, since a killed worker must end no session.
 _LIFE = 120
 _GRACE = 90
-#: No authenticated user leaves an expired token unused for so long.
+#: No user is without a request for this long after a token expired.
 _UNUSED = 600
 _TEXT = (("content-type", "text/plain"),)
 _REPLIES = (
@@ -53,7 +53,7 @@ class FaultyTikTok(FakeTikTok):
     def handle(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes
     ) -> Reply:
-        """Answer as TikTok would, or fail."""
+        """Answer like TikTok, or fail."""
         with self._counting:
             self.calls += 1
             self.refreshes += b"grant_type=refresh_token" in body

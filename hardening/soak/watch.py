@@ -1,4 +1,4 @@
-"""What the servers use: memory and descriptors of each worker, rows in the store."""
+"""The servers' resources: memory and descriptors of each worker, rows in the store."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import redis
 
 _PAGE = 4096
-#: Fields of /proc/PID/stat, counted from behind the name in brackets.
+#: Fields of /proc/PID/stat, counted from the one after the name in brackets.
 _PARENT, _STARTED = 1, 19
 
 
@@ -30,23 +30,23 @@ def workers(server: int) -> list[int]:
         try:
             fields = (path / "stat").read_text().rpartition(")")[2].split()
             command = (path / "cmdline").read_bytes()
-        except OSError:  # ended meanwhile
+        except OSError:  # the process has ended
             continue
         if int(fields[_PARENT]) == server and b"resource_tracker" not in command:
-            # Not by the number, which starts again after the highest one.
+            # Not sorted by PID, which starts again after the highest number.
             found.append((int(fields[_STARTED]), int(path.name)))
     return [pid for _, pid in sorted(found)]
 
 
 def sample(pid: int) -> Sample | None:
-    """Return what a worker uses now; None if it has ended."""
+    """Return a worker's resources; None if it has ended."""
     path = Path(f"/proc/{pid}")
     try:
         pages = int((path / "statm").read_text().split()[1])
         descriptors = sum(1 for _ in (path / "fd").iterdir())
     except OSError:
         return None
-    # One that was killed a moment ago has no memory left.
+    # A worker that was just killed has no memory left.
     return (
         Sample(time.monotonic(), pages * _PAGE / 2**20, descriptors) if pages else None
     )
@@ -74,7 +74,7 @@ def grown(samples: list[Sample]) -> float:
 def opened(samples: list[Sample]) -> int:
     """Return how many more descriptors are open in the last quarter than in the second.
 
-    The fewest of each: what requests under way hold open comes and goes.
+    The minimum of each quarter is compared, without those of current requests.
     """
     quarter = max(1, len(samples) // 4)
     second, last = samples[quarter : 2 * quarter] or samples, samples[-quarter:]
@@ -83,7 +83,7 @@ def opened(samples: list[Sample]) -> int:
 
 
 def keys(store: str) -> dict[str, int]:
-    """Return how many rows there are in a store, by what they are."""
+    """Return the number of rows in a store, by kind."""
     if store.startswith("redis:"):
         with redis.Redis.from_url(store) as client:
             found = [key.decode() for key in client.scan_iter(count=1000)]

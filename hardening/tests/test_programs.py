@@ -1,6 +1,6 @@
 """The programs of `make fuzz`, `make soak` and `make mutate`, each at a small scale.
 
-What they find at full scale is in docs/evidence/hardening.md.
+Their results at full scale are in docs/evidence/hardening.md.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ def test_fuzz():
     shutil.which("redis-server") is None, reason="redis-server is not installed"
 )
 def test_soak():
-    """Both servers serve for a while, and every answer is one that may be."""
+    """Both servers run for a while, and every answer is allowed."""
     _, args = ran("hardening.soak", "--minutes", "0.3", "--rate", "10")
     assert args.count(" 0 tracebacks") == 2, args
-    # Memory, descriptors and how much was answered mean nothing in so short a time.
+    # Memory, descriptors and the number of answers mean nothing in such a short time.
     failed = [line for line in args.splitlines() if line.startswith("FAIL")]
     assert [s for s in failed if "ended with" in s or "rows" in s] == [], args
 
@@ -65,7 +65,7 @@ def grown(value: int, step: int = 2) -> int:
 
 
 def test_mutated_modules_have_tests():
-    """Each module that is mutated exists, and so do the tests that must notice it."""
+    """Each mutated module exists, and so do its tests."""
     modules = [name.replace(".", "/") + ".py" for name in TESTS]
     files = {ROOT / "tests" / test for tests in TESTS.values() for test in tests}
     files |= {ROOT / "tiktok_oauth_middleware" / module for module in modules}

@@ -1,7 +1,7 @@
 """The programs of hardening/reliability, each at a small scale.
 
-What they measure at full scale is in docs/evidence/reliability.md; here they must run and find
-everything kept that is promised.
+Their figures at full scale are in docs/evidence/reliability.md; here they must run and
+reach their targets.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ ROOT = Path(__file__).parents[2]
 
 
 def lacking(store):
-    """Skip where a store's server is not installed."""
+    """Return a mark that skips a test if a store's server is not installed."""
     why = f"{STORES[store]} is not installed"
     return pytest.mark.skipif(not is_installed(store), reason=why)
 
 
-#: Beside all of slow_peers, which must only run.
+#: Results that need not reach their target here, besides all of slow_peers.
 TIMED = (
     "kills.durable",
     "takeover[sqlite]",
@@ -35,7 +35,7 @@ TIMED = (
     "logout.seen[redis]",
     "logout.disconnect",
 )
-#: By store, since a process for each figure would repeat all imports.
+#: Grouped by store, since a process for each figure would repeat all imports.
 RUNS = [
     (
         "sqlite",
@@ -70,7 +70,7 @@ def test_kept(store, names):
     lines = done.stdout.splitlines()
     measured = {line.split()[1].partition(".")[0].partition("[")[0] for line in lines}
     assert measured == {*names.split()}, done.stderr
-    # Wall-clock figures are not asserted: a person reads them on a quiet machine.
+    # Wall-clock figures are not asserted, since they need a quiet machine.
     failed = [
         line
         for line in lines

@@ -7,7 +7,7 @@ from hardening.reliability.figure import Run
 
 
 def test_programs():
-    """A hundredth part of what `make sealing` tries opens nothing."""
+    """A hundredth of the values of `make sealing` are all refused."""
     results = list(sealing.run(Run(scale=0.002, seed=sealing.SEED, stores=())))
     assert len(results) == 4
     assert [result.name for result in results if not result.passed] == []

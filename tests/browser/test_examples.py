@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not instal
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = {"starlette": "examples.starlette_app", "flask": "examples.flask_app"}
-#: Both examples and both sizes, but not all four combinations.
+#: Both examples and both window sizes, but not all four combinations.
 IN_PAIRS = pytest.mark.parametrize(
     ("example", "window"), [("flask", "phone"), ("starlette", "desk")], indirect=True
 )

@@ -180,7 +180,9 @@ class TestThief:
         assert json.loads(answer.body)["open_id"] == world.tiktok.people[1].open_id
 
     def test_prepared_callback(self, guarded, world):
-        """A login that the thief consented to cannot be finished in the victim's name."""
+        """A login to which the thief consented cannot be finished in the
+        victim's name.
+        """
         thief = guarded.another()
         path, query = thief.consent(
             thief.begin(b"choose_account=1"), person=world.tiktok.people[1]

@@ -39,11 +39,11 @@ pytest_plugins = ["pytester"]
 
 
 class OwnTestClient(TestClient):
-    """A client as a test suite derives one."""
+    """A test suite's own subclass of a client."""
 
 
 class OwnFlaskClient(FlaskClient):
-    """A client as a test suite derives one."""
+    """A test suite's own subclass of a client."""
 
 
 CLIENTS = [
@@ -155,7 +155,7 @@ class TestLoginAs:
         assert "video.upload" in me(client)["scopes"]
 
     def test_no_login_there(self, client, tiktok):
-        """A path that does not lead to TikTok is named, with what it answered."""
+        """The error for a path that does not redirect to TikTok names it and its answer."""
         with pytest.raises(LoginFlowError, match="/nowhere answered 404"):
             login_as(client, tiktok, login_path="/nowhere")
 
@@ -234,7 +234,7 @@ class TestAsyncClient:
             assert not seen["signed_in"]
 
     async def test_no_login_there(self, app, tiktok):
-        """A path that does not lead to TikTok is named, with what it answered."""
+        """The error for a path that does not redirect to TikTok names it and its answer."""
         async with self.open(app) as client:
             with pytest.raises(LoginFlowError, match="/nowhere answered 404"):
                 await alogin_as(client, tiktok, login_path="/nowhere")
