@@ -121,12 +121,17 @@ class ChromiumTab(Tab):
 
 class ChromiumBrowser:
     kind = "chromium"
+    #: One driver for all that are open: Playwright refuses a second in one thread.
+    _playwright: Any = None
+    _open = 0
 
     def __init__(self, folder: str, options: dict[str, Any]) -> None:
         from playwright.sync_api import sync_playwright
 
         self.folder, self.options = folder, options
-        self._playwright = sync_playwright().start()
+        if not ChromiumBrowser._open:
+            ChromiumBrowser._playwright = sync_playwright().start()
+        ChromiumBrowser._open += 1
         self._launch()
 
     def _launch(self, *further: str) -> None:
@@ -173,9 +178,19 @@ class ChromiumBrowser:
         finally:
             browser.close()
 
+    def forget(self) -> None:
+        """Close the tabs and delete the cookies, as good as a new profile."""
+        first, *others = self.context.pages
+        for page in others:
+            page.close()
+        first.goto("about:blank")
+        self.context.clear_cookies()
+
     def close(self) -> None:
         self.context.close()
-        self._playwright.stop()
+        ChromiumBrowser._open -= 1
+        if not ChromiumBrowser._open:
+            self._playwright.stop()
 
 
 # --- Firefox ---------------------------------------------------------------------

@@ -175,11 +175,31 @@ def kind(request) -> str:
     return request.param
 
 
+@pytest.fixture(scope="module")
+def shared() -> Iterator[dict[str, Any]]:
+    """Return browsers by kind that several journeys use one after the other.
+
+    A start takes longer than a journey. Only Chromium's driver can forget a journey.
+    """
+    with ExitStack() as stack:
+
+        class Shared(dict):
+            def __missing__(self, kind):
+                self[kind] = stack.enter_context(browser(kind))
+                return self[kind]
+
+        yield Shared()
+
+
 @pytest.fixture
-def opened(kind) -> Iterator[Any]:
-    with browser(kind) as found:
+def opened(kind, shared) -> Iterator[Any]:
+    with ExitStack() as stack:
+        is_shared = kind == "chromium"
+        found = shared[kind] if is_shared else stack.enter_context(browser(kind))
         print(found.version)
         yield found
+        if is_shared:
+            found.forget()
 
 
 def log_in(tab, site, path="/private", name=NAME) -> None:
@@ -282,20 +302,21 @@ def test_tabs(opened, site):
     last.shows(f"Private page 2 of {NAME}")
 
 
-def test_restored_tabs(opened, site):
+def test_restored_tabs(kind, site):
     """A browser that is closed and reopened during a login finishes it."""
-    tab = opened.tab()
-    tab.open(site.url + "/members/1")
-    tab.shows("It is not TikTok")
-    tabs = opened.restart()
-    restored = [each for each in tabs if AUTHORIZE in each.url]
-    assert len(restored) == 1, [each.url for each in tabs]
-    consent(restored[0])
-    restored[0].shows(f"Private page 1 of {NAME}")
-    # The session outlives the browser, too.
-    tabs = opened.restart()
-    restored = [each for each in tabs if "/members/1" in each.url]
-    restored[0].shows(f"Private page 1 of {NAME}")
+    with browser(kind) as opened:
+        tab = opened.tab()
+        tab.open(site.url + "/members/1")
+        tab.shows("It is not TikTok")
+        tabs = opened.restart()
+        restored = [each for each in tabs if AUTHORIZE in each.url]
+        assert len(restored) == 1, [each.url for each in tabs]
+        consent(restored[0])
+        restored[0].shows(f"Private page 1 of {NAME}")
+        # The session outlives the browser, too.
+        tabs = opened.restart()
+        restored = [each for each in tabs if "/members/1" in each.url]
+        restored[0].shows(f"Private page 1 of {NAME}")
 
 
 def test_private_window(opened, site):
