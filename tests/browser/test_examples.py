@@ -9,7 +9,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -32,13 +34,13 @@ IN_PAIRS = pytest.mark.parametrize(
 SIZES = {"phone": {"width": 390, "height": 844}, "desk": {"width": 1280, "height": 800}}
 
 
-@pytest.fixture(scope="module", params=sorted(EXAMPLES))
-def example(request) -> Iterator[tuple[str, str]]:
-    """Start an example in a process, without TikTok credentials; return its address."""
+@contextmanager
+def started(name: str) -> Iterator[str]:
+    """Start an example in a process, without TikTok credentials; yield its address."""
     port = free_port()
     environment = {k: v for k, v in os.environ.items() if not k.startswith("TIKTOK_")}
     process = subprocess.Popen(
-        ends_at_ctrl_c("-m", EXAMPLES[request.param], "--port", str(port)),
+        ends_at_ctrl_c("-m", EXAMPLES[name], "--port", str(port)),
         cwd=ROOT,
         env=environment,
         stdout=subprocess.PIPE,
@@ -49,7 +51,7 @@ def example(request) -> Iterator[tuple[str, str]]:
     url = f"http://127.0.0.1:{port}"
     try:
         wait_for(url)
-        yield request.param, url
+        yield url
     finally:
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=30)
@@ -58,6 +60,25 @@ def example(request) -> Iterator[tuple[str, str]]:
     with pytest.raises(ProcessLookupError):
         # Ctrl-C ends everything that was started.
         os.killpg(process.pid, 0)
+
+
+@pytest.fixture(scope="module")
+def examples() -> Iterator[dict[str, str]]:
+    """Return the addresses of examples, each of which is started once."""
+    with ExitStack() as stack:
+
+        class Examples(dict):
+            def __missing__(self, name):
+                self[name] = stack.enter_context(started(name))
+                return self[name]
+
+        yield Examples()
+
+
+@pytest.fixture(params=sorted(EXAMPLES))
+def example(request, examples) -> tuple[str, str]:
+    """Return an example's name and address."""
+    return request.param, examples[request.param]
 
 
 def wait_for(url: str) -> None:
@@ -71,20 +92,30 @@ def wait_for(url: str) -> None:
     pytest.fail(f"nothing answers at {url}")
 
 
-@pytest.fixture(scope="module", params=list(SIZES))
-def window(chromium, example, request):
-    """Return a page for all tests of one size: a new one takes longer than a login."""
+@pytest.fixture(scope="module")
+def windows(chromium) -> Iterator[dict[tuple[str, str], Any]]:
+    """Return the pages that were opened; a new one takes longer than a login."""
+    opened: dict[tuple[str, str], Any] = {}
+    yield opened
+    for page in opened.values():
+        page.context.close()
+
+
+@pytest.fixture(params=list(SIZES))
+def window(chromium, example, windows, request):
+    """Return a page for all tests of one example and size."""
     name, url = example
-    context = chromium.new_context(
-        base_url=url,
-        viewport=SIZES[request.param],
-        color_scheme="dark" if request.param == "phone" else "light",
-    )
-    page = context.new_page()
+    key = (name, request.param)
+    if key not in windows:
+        windows[key] = chromium.new_context(
+            base_url=url,
+            viewport=SIZES[request.param],
+            color_scheme="dark" if request.param == "phone" else "light",
+        ).new_page()
+    page = windows[key]
     page.base = url
     page.shoot = lambda what: shoot(page, f"{name}-{request.param}-{what}")
-    yield page
-    context.close()
+    return page
 
 
 @pytest.fixture
