@@ -1,7 +1,7 @@
 """The changes, each at one place in a module's syntax tree.
 
-Not changed are annotations, decorators, docstrings, logging, and sentences for people
-(texts with a space), on which no decision depends.
+Not changed are annotations, names of types, decorators, docstrings, logging, and
+sentences for people (texts with a space), on which no decision depends.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ _ARITHMETIC: dict[type[ast.operator], type[ast.operator]] = {
     ast.BitOr: ast.BitAnd,
     ast.BitAnd: ast.BitOr,
 }
+#: What a name of a type is made from.
+_TYPES = ("Callable", "Literal", "Mapping")
 _PATTERNS = ("compile", "fullmatch", "match", "search", "split", "sub")
 
 
@@ -158,6 +160,8 @@ class _Changer(ast.NodeTransformer):
         return self._one_of(node, [ast.Return(ast.Constant(None))])
 
     def visit_Assign(self, node: ast.Assign) -> ast.AST:
+        if isinstance(node.value, ast.Subscript) and _text(node.value.value) in _TYPES:
+            return node
         node = self.generic_visit(node)  # type: ignore[assignment]
         if _is_none(node.value) or isinstance(node.value, ast.Constant):
             return node

@@ -330,6 +330,18 @@ def test_tiktok_is_down(site, browser, tokens):
     assert ids(tokens) == []
 
 
+def test_wrong_secret(site, browser, caplog):
+    """TikTok's own error is in the event and in the log, with what to look at."""
+    site.tiktok.fail("token", error="invalid_client")
+    connect(browser)
+    event = last(site, "connect_rejected")
+    assert (event.reason, event.error) == ("invalid_client", "invalid_client")
+    [line] = [r.getMessage() for r in caplog.records if r.levelname == "ERROR"]
+    assert event.reference in line
+    assert "TikTok: invalid_client" in line
+    assert "client_secret" in line
+
+
 def test_callback_again(site, browser, tokens):
     """A callback that is sent twice gets the same result twice, with one exchange."""
     authorize = begin(browser, "?next=/who")

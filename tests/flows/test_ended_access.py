@@ -67,8 +67,11 @@ def ends(world, tokens, how):
 
 
 @pytest.mark.parametrize("how", ["disconnect", "withdrawal"])
-def test_login(world, tokens, meanwhile, how):
-    """The login ends on a page, with no session and no record."""
+def test_login(world, tokens, meanwhile, how, caplog):
+    """The login ends on a page, with no session and no record.
+
+    The log says why, and does not hint at a mistake in the settings.
+    """
     world.browser().log_in()
     browser = world.browser()
     callback = browser.consent(browser.begin())
@@ -77,6 +80,8 @@ def test_login(world, tokens, meanwhile, how):
     assert response.status_code == 400
     assert not browser.signed_in
     assert kept(world) is None
+    assert "the access ended during the login" in caplog.text
+    assert "redirect_uri" not in caplog.text
     browser.log_in()
     assert browser.signed_in
 
@@ -90,6 +95,9 @@ def test_connect(world, tokens, meanwhile, how):
     sign_in(browser, "user-1")
     meanwhile(ends(world, tokens, how))
     assert connect(browser).status_code == 400
+    # Not in the list of the user's accounts either, which a reader corrects only later.
+    rows = run(tokens._sync_service().connections._rows("user-1"))
+    assert {row.sealed for row in rows} == {None}
     assert tokens.accounts("user-1") == []
     assert kept(world) is None
     assert connect(browser).status_code == 303

@@ -227,6 +227,9 @@ def _cause_of(error: object) -> Cause:
 
 
 def _of_answer(error: TikTokError) -> Cause:
+    if isinstance(error, GrantRevoked) and not error.http_status:
+        # Not TikTok's answer to a code: the access ended during the login.
+        return _BY_ERROR["invalid_grant"]._replace(look_at="")
     if error.error in _BY_ERROR:
         found = _BY_ERROR[error.error]
         return found._replace(look_at=_narrowed(found, error.description.lower()))
@@ -243,8 +246,6 @@ def _of_answer(error: TikTokError) -> Cause:
                 _WARNING,
                 "endpoints, and proxies that answer in TikTok's place",
             )
-    if isinstance(error, GrantRevoked):
-        return _BY_ERROR["invalid_grant"]
     return Cause("other", _WARNING, "TikTok's words, and its log_id")
 
 

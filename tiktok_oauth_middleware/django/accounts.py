@@ -256,16 +256,13 @@ def _connection(
     }
 
 
-def take(request: Any, confirmed: Any) -> bool:
+def take(request: Any, login: Login) -> bool:
     """Give an account to the user who is signed in; False if another user has it.
 
     Args:
         request: of the callback; `announce` needs it when the tokens are stored.
-        confirmed: the account, a `tiktok_oauth_middleware.Login`.
+        login: the account's.
     """
-    login = Login(
-        open_id=confirmed.open_id, scopes=confirmed.scopes, user=confirmed.user
-    )
     account, is_new = connect(request.user, login)
     if account is None:
         return False

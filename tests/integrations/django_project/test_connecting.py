@@ -194,11 +194,13 @@ class TestWithAccounts:
         signals.connected.connect(receive)
         try:
             browser, user = signed_in(both)
-            assert connect(browser).status_code == 303
+            there = browser.post(f"{CONNECT}?next=/user").headers["location"]
+            assert browser.get(both.fake.consent(there)).status_code == 303
         finally:
             signals.connected.disconnect(receive)
         [given] = sent
         assert (given["user"], given["created"]) == (user, True)
+        assert given["login"].next == "/user"
         account = TikTokAccount.objects.get()
         assert (account.user, account.open_id) == (user, ids(user)[0])
         again = both.browser()
@@ -379,6 +381,26 @@ class TestWithAccounts:
         assert ids(user) == []
         assert TikTokAccount.objects.get().user != user
         assert owner.get("/user").json()["authenticated"]
+
+    def test_account_of_another_user_without_a_row(self, both):
+        """An account that the store says is another user's gets no row for a moment."""
+        written = []
+
+        def note(sender, **_):
+            written.append(sender)
+
+        owner_browser, owner = signed_in(both)
+        connect(owner_browser)
+        rows = TikTokAccount.objects.all()
+        rows._raw_delete(rows.db)  # no signal, so nothing is disconnected
+        browser, user = signed_in(both, "bob")
+        pre_save.connect(note, sender=TikTokAccount)
+        try:
+            assert connect(browser).status_code == 409
+        finally:
+            pre_save.disconnect(note, sender=TikTokAccount)
+        assert written == []
+        assert (len(ids(owner)), ids(user)) == (1, [])
 
     def test_session_of_a_tiktok_login(self, both):
         """A user who logged in with TikTok can connect a further account."""

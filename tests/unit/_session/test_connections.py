@@ -69,11 +69,20 @@ class Site:
     def record_id(self, open_id):
         return record_id(self.settings.client_key, open_id)
 
-    def connect(self, user_id, open_id, token="act.1", service=None, life=86400):
+    def connect(
+        self,
+        user_id,
+        open_id,
+        token="act.1",
+        service=None,
+        life=86400,
+        before_the_write=lambda: None,
+    ):
         """Connect with a token that was issued now; return the result."""
         now = int(self.clock())
 
         def make(known):
+            before_the_write()
             return UserRecord(
                 open_id=open_id,
                 access_token=Secret(token),
@@ -254,13 +263,40 @@ def test_crash(clock, write, is_done):
     assert sorted(site.accounts("user 1")) == ["a", "other"]
 
 
+@pytest.mark.parametrize("write", [1, 2])
+def test_failed_write_is_an_error(clock, write):
+    """If the list or the record cannot be written, nothing is reported as connected."""
+    site = Site(clock)
+    site.store.broken_from = write
+    with pytest.raises(StoreError):
+        site.connect("user 1", "a")
+    site.store.broken_from = 0
+    assert site.record("a") is None
+    assert site.accounts("user 1") == []
+
+
+def test_taken_meanwhile(site, clock):
+    """Of two users at the same moment one gets the account, and only theirs lists it."""
+    others = [lambda: site.connect("user 2", "a", "act.2")]
+
+    def let_the_other_be_first():
+        if others:
+            assert others.pop()() == "connected"
+
+    status = site.connect("user 1", "a", before_the_write=let_the_other_be_first)
+    assert status == "taken"
+    assert len(site.rows()) == 1
+    assert (site.accounts("user 1"), site.accounts("user 2")) == ([], ["a"])
+
+
 def test_entry_of_a_connection_that_is_being_made(site, clock):
-    """An entry without a record is kept while it is new, and removed later."""
+    """An entry without a record is kept for ten minutes, and removed later."""
     connections = site.service.connections
     run(connections._list("user 1", site.record_id("a")))
+    clock.advance(599)
     assert site.accounts("user 1") == []
     assert len(site.rows()) == 1
-    clock.advance(601)
+    clock.advance(1)
     assert site.accounts("user 1") == []
     assert site.rows() == []
 
@@ -341,12 +377,13 @@ def test_row_is_rewritten_before_it_expires(site, clock):
 
 
 def test_recent_entry_costs_no_write(site, clock):
-    """A refresh reads the row of a connected account, but seldom writes it."""
+    """A refresh reads the row of a connected account, and writes it once in 30 days."""
     site.connect("user 1", "a")
     before = site.store.writes
-    clock.advance(86400)
-    run(site.service.connections.keep_listed("user 1", site.record_id("a")))
-    assert site.store.writes == before
+    for seconds, written in (30 * 86400 - 1, 0), (1, 1):
+        clock.advance(seconds)
+        run(site.service.connections.keep_listed("user 1", site.record_id("a")))
+        assert site.store.writes == before + written
 
 
 @pytest.mark.parametrize(
