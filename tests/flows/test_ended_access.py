@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-from tiktok_oauth_middleware import StoreError, TikTokTokens
+from tiktok_oauth_middleware import NotSignedIn, StoreError, TikTokTokens
 from tiktok_oauth_middleware._core.backends.base import run
 from tiktok_oauth_middleware._session.cookie import record_id
 from tiktok_oauth_middleware._session.endings import NotedEnds
@@ -16,6 +16,7 @@ from tiktok_oauth_middleware._session.notes import Notes, note_name
 
 from ..conftest import kept, make_settings
 from ..support.app_users import connect, connecting, sign_in
+from .test_events import Breakable
 from .test_webhooks import HOOK, deliver, withdrawal
 
 
@@ -207,3 +208,58 @@ def test_store_that_fails(world, monkeypatch, caplog):
     monkeypatch.setattr(Notes, "read", reading)
     assert browser.get(callback).status_code == 303
     assert "an end of access could not be read" in caplog.text
+
+
+class TestOutage:
+    """The store fails when the record with the dead tokens is to be deleted."""
+
+    @pytest.fixture
+    def store(self, clock):
+        return Breakable(clock=clock)
+
+    @pytest.fixture
+    def outage(self, world, tokens, meanwhile):
+        """Have the access end during the next login, and the store fail after it."""
+
+        def happen():
+            ends(world, tokens, "withdrawal")()
+            handle = world.tiktok.handle
+
+            def listen(method, url, headers, body):
+                if "/user/info/" in url:  # whether the new token works
+                    world.store.is_broken = True
+                    world.tiktok.handle = handle
+                return handle(method, url, headers, body)
+
+            world.tiktok.handle = listen
+
+        world.browser().log_in()
+        meanwhile(happen)
+
+    def test_login(self, world, outage):
+        """The login is a 503 that signs no browser in, and the next login succeeds."""
+        browser = world.browser()
+        response = browser.get(browser.consent(browser.begin()))
+        assert world.store.is_broken
+        world.store.is_broken = False
+        assert response.status_code == 503
+        assert not browser.signed_in
+        browser.log_in()
+        assert browser.signed_in
+
+    def test_connect(self, world, tokens, outage):
+        """The account is a 503 and stays connected until its refresh finds the end."""
+        site = connecting(world)
+        browser = site.browser()
+        sign_in(browser, "user-1")
+        response = connect(browser)
+        assert world.store.is_broken
+        world.store.is_broken = False
+        assert response.status_code == 503
+        person = world.tiktok.people[0]
+        assert [each.open_id for each in tokens.accounts("user-1")] == [person.open_id]
+        world.clock.advance(86400)
+        with pytest.raises(NotSignedIn):
+            tokens.get(person.open_id)
+        assert tokens.accounts("user-1") == []
+        assert connect(browser).status_code == 303
