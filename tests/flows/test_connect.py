@@ -356,6 +356,23 @@ def test_callback_again(site, browser, tokens):
     assert [e.name for e in site.events].count("connect") == 1
 
 
+def test_failed_callback_again(site, browser):
+    """A callback that failed and is sent again gets the same page, with one event."""
+    authorize = begin(browser)
+    before = browser.cookies()
+    callback = browser.consent(authorize)
+    site.tiktok.fail("token", status=503)
+    first = browser.get(callback)
+    browser.client.cookies.update(before)
+    second = browser.get(callback)
+    reference = last(site, "connect_rejected").reference
+    for response in (first, second):
+        assert response.status_code == 502
+        assert reference in response.text
+    assert site.count("authorization_code") == 1
+    assert [e.name for e in site.events].count("connect_rejected") == 1
+
+
 def test_link(site, browser):
     """A link on a page of this site begins a connection without a question."""
     headers = {**PAGE, "sec-fetch-site": "same-origin", "referer": ORIGIN + "/"}

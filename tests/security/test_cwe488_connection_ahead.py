@@ -26,6 +26,7 @@ from tiktok_oauth_middleware import (
 )
 from tiktok_oauth_middleware._core.backends.base import run
 from tiktok_oauth_middleware._oauth import ahead
+from tiktok_oauth_middleware._oauth import client as client_module
 from tiktok_oauth_middleware.errors import TikTokUnavailable
 
 from ..conftest import (
@@ -359,6 +360,7 @@ def test_sequences_of_faults(trusted, monkeypatch, world, steps):
     A code or a refresh token is sent at most once, and after the faults a login works.
     """
     monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
+    monkeypatch.setattr(client_module, "_CONNECT_SECONDS", TIMEOUT)
     server = FaultyTikTok(trusted)
 
     async def one(client, user, number, refreshes):
@@ -446,7 +448,8 @@ class TestMiddleware:
         client = run(app._core.service.client())
 
         def wait():
-            server.wait_until(lambda: client._ahead.is_ready)
+            # With the session tickets of TLS, which the server sends after that.
+            server.wait_until(lambda: server.settled == 2 and client._ahead.is_ready)
 
         assert names("bob-1", wait) == "name of bob"
         assert server.connections() == [1, 1, 2, 2]
@@ -474,7 +477,9 @@ class TestMiddleware:
             if "state=" not in url:
                 response = await browser.get(url, headers=PAGE)
                 url = response.headers["location"]
-            await until(client, lambda: client._ahead.is_ready)
+            # Session tickets that came just as the login takes the connection would be
+            # taken for data: another one would be opened, which is slower, but safe.
+            await until(client, lambda: server.settled and client._ahead.is_ready)
             assert server.accepted == 1
             back = f"/auth/tiktok/callback?code=alice-1&state={query_of(url)['state']}"
             await browser.get(back, headers=PAGE)
@@ -510,6 +515,9 @@ SCRIPT = """
     import asyncio, sys, threading, time
     from tests.security.test_cwe488_connections import client_of, in_world
     from tiktok_oauth_middleware import TikTokEndpoints
+    from tiktok_oauth_middleware._oauth import client as client_module
+
+    client_module._CONNECT_SECONDS = 30  # a handshake on a busy machine
 
     class Server:
         endpoints = TikTokEndpoints(token=sys.argv[1])

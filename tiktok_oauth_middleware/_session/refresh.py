@@ -179,24 +179,21 @@ class Refresh(Part):
         usable = self._is_usable(stored.record, demand)
         if not usable or demand != DUE:
             with contextlib.suppress(InFlight):
-                return await self._led(stored, demand, wait=not usable)
+                return await self._shared_refresh(
+                    stored.record_id, demand, wait=not usable
+                )
         elif self._deferred_writes.may_try():
             with contextlib.suppress(InFlight), self._deferred_writes.attempt():
-                return await self._led(stored, demand, wait=False)
+                return await self._shared_refresh(stored.record_id, demand, wait=False)
             if not self._is_usable(stored.record, demand):
                 # The token expired during the wait for the store: refresh it now.
-                return await self._led(stored, demand, wait=True)
+                return await self._shared_refresh(stored.record_id, demand, wait=True)
         return stored
-
-    async def _led(
-        self, stored: VersionedRecord, demand: Demand, *, wait: bool
-    ) -> VersionedRecord | None:
-        """Return the result of this process's only refresh for this user."""
-        return await self._shared_refresh(stored.record_id, demand, wait=wait)
 
     async def _shared_refresh(
         self, record_id: str, demand: Demand, *, wait: bool
     ) -> VersionedRecord | None:
+        """Return the result of this process's only refresh for this user."""
         key, work = _flight(record_id, demand), partial(self._lead, record_id, demand)
         if self._traces is None:
             return await self._backend.single_flight(key, work, wait=wait)

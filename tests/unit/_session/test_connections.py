@@ -275,6 +275,29 @@ def test_failed_write_is_an_error(clock, write):
     assert site.accounts("user 1") == []
 
 
+def test_failed_renewal_is_an_error(site):
+    """If a record cannot be replaced, the account keeps its older tokens."""
+    site.connect("user 1", "a")
+    site.store.broken_from = site.store.writes + 2
+    with pytest.raises(StoreError):
+        site.connect("user 1", "a", "act.2")
+    site.store.broken_from = 0
+    assert site.record("a").access_token.reveal() == "act.1"
+
+
+def test_lost_answer(site):
+    """A record whose write succeeded is connected, although the store's answer is lost."""
+    site.store.broken_from, site.store.is_done = 2, True
+    assert site.connect("user 1", "a") == "connected"
+
+
+def test_older_tokens(site, clock):
+    """Tokens for another user's account are not kept if the record has newer ones."""
+    site.connect("user 1", "a", "act.1")
+    assert site.connect("user 2", "a", "act.2") == "taken"
+    assert site.record("a").access_token.reveal() == "act.1"
+
+
 def test_taken_meanwhile(site, clock):
     """Of two users at the same moment one gets the account, and only theirs lists it."""
     others = [lambda: site.connect("user 2", "a", "act.2")]
