@@ -331,7 +331,7 @@ _GRANT = UserRecord(
 ).pack()
 
 
-def _packed_grant(data: bytes) -> None:
+def _packed_user_record(data: bytes) -> None:
     grant = UserRecord.unpack(longer(data))
     if grant is not None:
         _must(
@@ -498,8 +498,8 @@ PARSERS = (
         seeds=[to_text(_SEALED).encode(), b"A", b"AA==", b"+/"],
     ),
     Parser(
-        name="packed_grant",
-        call=_packed_grant,
+        name="packed_user_record",
+        call=_packed_user_record,
         seeds=[_GRANT, b"1" + b"\n" * 9 + b"0 0"],
         words=[
             b"\n",
