@@ -30,7 +30,7 @@ def with_links(world: World, **options: Any) -> World:
         many = asked if isinstance(asked, list) else [asked]
         try:
             made = [auth.login_url(**each) for each in many]
-        except Exception as error:  # noqa: BLE001 - shown to the test
+        except Exception as error:  # shown to the test
             made = [f"{type(error).__name__}: {error}"]
         return json.dumps(made).encode()
 
