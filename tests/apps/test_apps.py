@@ -520,7 +520,8 @@ def count(page, site, n: int) -> int:
     box = page.get_by_role("textbox").first
     box.click(timeout=30_000)
     page.keyboard.type(f"word {n}")
-    page.keyboard.press("Enter")
+    # Enabled once its socket is open; Enter does nothing before that.
+    page.locator("#chat-submit").click(timeout=30_000)
     answer = page.get_by_text(f"{NAME} says word {n}")
     expect(answer).to_be_visible(timeout=30_000)
     return n

@@ -24,7 +24,7 @@ import gi
 gi.require_version("Gtk", "3.0")
 gi.require_version("WebKit2", "4.1")
 
-from gi.repository import GLib, Gtk, WebKit2  # noqa: E402 - after their versions
+from gi.repository import GLib, Gtk, WebKit2  # after their versions
 
 #: How long a page may load before the next action.
 SECONDS = 20

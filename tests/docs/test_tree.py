@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 #: Whatever has another name is no source or document of ours. A new kind is added here.
 KINDS = re.compile(
     r"(.*/)?([\w.-]+\.(py|md|html|css|js|sh|toml|yml|json|svg|png|pem|po|mo)"
-    r"|py\.typed|LICENSE|Makefile|\.gitignore|\.ci/run)"
+    r"|py\.typed|LICENSE|Makefile|\.gitignore|\.ci/(run|packages))"
 )
 LEFT_BEHIND = re.compile(
     r"(^|/)((crash|leak|timeout|oom|slow-unit)-|(found|screenshots|mutants|__pycache__|node_modules|dist|build)/"
@@ -116,3 +116,25 @@ def test_artefacts_are_ignored():
         "check-ignore", "--no-index", "--stdin", standing="\n".join(ARTEFACTS)
     )
     assert sorted(ignored.splitlines()) == sorted(ARTEFACTS)
+
+
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
+def test_actions_are_pinned(workflow):
+    """A workflow names each action by its commit, and says which version that is."""
+    lines = re.findall(r"uses: (.*)", workflow.read_text(encoding="utf-8"))
+    assert lines
+    for line in lines:
+        assert re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line), line
+
+
+def test_workflow_runs_what_ci_runs():
+    """The workflow of a change runs each program that .ci/run does."""
+    program = re.compile(r"(?:make (?!PYTHON)[\w./-]+|\.ci/packages|pip install .*)")
+    here = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    there = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    programs = set(program.findall(re.sub(r"#.*", "", here)))
+    assert len(programs) == 7
+    assert programs <= set(program.findall(there)), programs
