@@ -296,15 +296,7 @@ class TikTokMiddleware:
                 raise
             if refused is None:
                 return answer
-            ends = refused.ends
-            if ends != "session" and await self._is_connected(ids[0]):
-                ends = "session"
-            if ends == "access":
-                await core.service.disconnect(ids[0])
-            elif ends == "record":
-                await core.service.forget(ids[0])
-            else:
-                await core.service.records.end_session(*ids)
+            await self._end_refused(refused, *ids)
         except StoreError as error:
             core_request = exchange.to_core_request(request, mount_point.mount)
             answer = await core.store_error_response(
@@ -312,6 +304,35 @@ class TikTokMiddleware:
             )
             deleted = (each.header() for each in spent)
             return replace(answer, headers=(*answer.headers, *deleted))
+        return await self._refused(request, mount_point, finished, refused)
+
+    async def _end_refused(self, refused: Refusal, record_id: str, digest: str) -> None:
+        """End as much of a refused login as the refusal says.
+
+        An account that is connected to a user of the project keeps its record.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        service, ends = self._core.service, refused.ends
+        if ends != "session" and await self._is_connected(record_id):
+            ends = "session"
+        if ends == "access":
+            await service.disconnect(record_id)
+        elif ends == "record":
+            await service.forget(record_id)
+        else:
+            await service.records.end_session(record_id, digest)
+
+    async def _refused(
+        self,
+        request: HttpRequest,
+        mount_point: MountPoint,
+        finished: FinishedLogin,
+        refused: Refusal,
+    ) -> Response:
+        """Return the page about a refused login, which deletes the login's cookies."""
+        core = self._core
         page = ErrorPage(
             code=refused.code,
             actions=[link("back", mount_point.home)],
