@@ -91,6 +91,16 @@ def _parser() -> argparse.ArgumentParser:
     hide_urls(parser)
     parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_check(commands)
+    _add_tokens(commands)
+    store = commands.add_parser("store", help="make the store's table, or copy a store")
+    add_arguments(store)
+    store.set_defaults(run=_store)
+    _add_sandbox(commands)
+    return parser
+
+
+def _add_check(commands: Any) -> None:
     check = commands.add_parser(
         "check",
         help="check the settings, and the machine that uses them",
@@ -120,6 +130,9 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--json", action="store_true", help="print JSON")
     check.add_argument("--strict", action="store_true", help="a note counts as wrong")
     check.set_defaults(run=_check)
+
+
+def _add_tokens(commands: Any) -> None:
     tokens = commands.add_parser(
         "tokens", help="list, refresh or delete the stored users"
     )
@@ -147,9 +160,9 @@ def _parser() -> argparse.ArgumentParser:
         action = actions.add_parser(name, help=words)
         action.add_argument("open_id")
         action.set_defaults(run=run)
-    store = commands.add_parser("store", help="make the store's table, or copy a store")
-    add_arguments(store)
-    store.set_defaults(run=_store)
+
+
+def _add_sandbox(commands: Any) -> None:
     sandbox = commands.add_parser("sandbox", help="serve the stand-in for TikTok")
     sandbox.add_argument(
         "--host",
@@ -173,7 +186,6 @@ def _parser() -> argparse.ArgumentParser:
         " if not given, those of profiles and videos",
     )
     sandbox.set_defaults(run=_sandbox)
-    return parser
 
 
 # --- check -------------------------------------------------------------------------
