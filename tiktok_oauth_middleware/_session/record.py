@@ -227,14 +227,18 @@ class RecordOutline(NamedTuple):
                     began = began.partition("/")[0]
                 sessions += int(seen) > seen_after and int(began) > created_after
             end = lines[5]
-            return cls(
-                lines[1],
-                int(lines[3].partition(" ")[2]),
-                int(end) if end else None,
-                lines[4] != "",
-                lines[6],
-                0 if lines[9] == "0 0" else int(lines[9].partition(" ")[0]),
-                sessions,
+            # Not by `cls(...)`, whose arguments are bound one by one.
+            return tuple.__new__(
+                cls,
+                (
+                    lines[1],
+                    int(lines[3].partition(" ")[2]),
+                    int(end) if end else None,
+                    lines[4] != "",
+                    lines[6],
+                    0 if lines[9] == "0 0" else int(lines[9].partition(" ")[0]),
+                    sessions,
+                ),
             )
         except (ValueError, IndexError, KeyError):
             return None

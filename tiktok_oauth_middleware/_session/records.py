@@ -8,7 +8,7 @@ first write.
 from __future__ import annotations
 
 import hmac
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -80,17 +80,63 @@ class SealedRecord(NamedTuple):
             self.record_id, self.sealed, record, self.changes, self.at
         )
 
-    def outline(self, created_after: float, seen_after: float) -> RecordOutline | None:
-        """Return what `RecordOutline.of` does; None if it cannot be opened."""
-        packed = self.box.open(self.sealed, self.key)
-        if packed is None:
-            return None
-        return RecordOutline.of(packed, created_after, seen_after)
 
-    def times(self) -> tuple[int, int] | None:
-        """Return what `times_of` does; None if it cannot be opened."""
-        packed = self.box.open(self.sealed, self.key)
-        return None if packed is None else times_of(packed)
+class SealedPage:
+    """Some records as they were read, without an object for each."""
+
+    __slots__ = ("_at", "_begin", "_box", "_changes", "_rows")
+
+    def __init__(
+        self,
+        rows: list[tuple[str, bytes]],
+        box: Box,
+        begin: int,
+        changes: int,
+        at: float,
+    ) -> None:
+        """Take rows of the store, and where in their keys a record's id begins."""
+        self._rows = rows
+        self._box = box
+        self._begin = begin
+        self._changes = changes
+        self._at = at
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[SealedRecord]:
+        return (self._record(key, sealed) for key, sealed in self._rows)
+
+    def _record(self, key: str, sealed: bytes) -> SealedRecord:
+        record_id = key[self._begin : -1]
+        return SealedRecord(record_id, sealed, self._box, key, self._changes, self._at)
+
+    def outlines(
+        self, created_after: float, seen_after: float
+    ) -> Iterator[RecordOutline | None]:
+        """Yield what `RecordOutline.of` returns; None if a record cannot be opened."""
+        outline_of = RecordOutline.of
+        for _, _, packed in self._box.open_each(self._rows):
+            if packed is None:
+                yield None
+            else:
+                yield outline_of(packed, created_after, seen_after)
+
+    def not_ruled_out(
+        self, expires_by: float, issued_after: float
+    ) -> list[SealedRecord]:
+        """Return the records that two times of theirs do not rule out.
+
+        Args:
+            expires_by: a record whose access token ends later is left out,
+            issued_after: unless it was issued after this time.
+        """
+        found = []
+        for key, sealed, packed in self._box.open_each(self._rows):
+            times = None if packed is None else times_of(packed)
+            if times is None or times[1] <= expires_by or times[0] > issued_after:
+                found.append(self._record(key, sealed))
+        return found
 
 
 class Records:
@@ -141,9 +187,7 @@ class Records:
                 for each in page:
                     yield each.record_id, each.parsed()
 
-    async def sealed_pages(
-        self, after: str = ""
-    ) -> AsyncGenerator[list[SealedRecord], None]:
+    async def sealed_pages(self, after: str = "") -> AsyncGenerator[SealedPage, None]:
         """Yield what `each` yields, some hundred at a time, and still sealed.
 
         Parsing costs more than reading and decrypting, and most jobs over all users
@@ -163,11 +207,8 @@ class Records:
                     is_behind = last in keys
                     page = page[keys.index(last) + 1 :] if is_behind else []
                 # The keys of locks do not end with the brace.
-                yield [
-                    SealedRecord(key[begin:-1], sealed, box, key, changes, at)
-                    for key, sealed in page
-                    if key.endswith("}")
-                ]
+                rows = [row for row in page if row[0][-1:] == "}"]
+                yield SealedPage(rows, box, begin, changes, at)
 
     async def pages(self) -> AsyncGenerator[list[Row], None]:
         """Yield all rows of TikTok apps in the store, a thousand or so at a time.

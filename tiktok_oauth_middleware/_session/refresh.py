@@ -137,14 +137,15 @@ class Refresh(Part):
             )
         return due and not self._must_wait(record, now)
 
-    def may_be_due(self, issued_at: int, expires_at: int, within: float) -> bool:
-        """Whether `is_due` may be true of tokens with these times, in a sweep.
+    def times_of_due(self, within: float) -> tuple[float, float]:
+        """Return two times that rule out most tokens in a sweep.
 
-        It is not for most, and they need not be looked at any closer.
+        `is_due` is true only of tokens that expire by the first, or were issued after
+        the second.
         """
         now = self._clock()
         soon = now + within + self._settings.refresh_leeway * _MOST_JITTER
-        return expires_at <= soon or is_ahead(issued_at, now)
+        return soon, now + WRONG_CLOCK_SECONDS
 
     def has_ended(self, record: UserRecord) -> bool:
         """Whether the access token has expired and cannot be refreshed."""
@@ -489,12 +490,7 @@ def is_from_future(record: UserRecord, now: float) -> bool:
 
     Their expiry time cannot be trusted, so they are due.
     """
-    return is_ahead(record.issued_at, now)
-
-
-def is_ahead(issued_at: int, now: float) -> bool:
-    """Whether a time is further in the future than clocks of servers differ."""
-    return issued_at > now + WRONG_CLOCK_SECONDS
+    return record.issued_at > now + WRONG_CLOCK_SECONDS
 
 
 def _is_same(one: VersionedRecord, other: VersionedRecord) -> bool:

@@ -93,20 +93,27 @@ def stored_user(records: Records, record: UserRecord) -> StoredUser:
 
 
 def _listed(outline: RecordOutline) -> StoredUser:
-    end = outline.refresh_expires_at
-    if not outline.has_refresh_token:
-        end = outline.expires_at
-    elif end is not None:
-        end = max(end, outline.expires_at)
+    open_id, expires_at, end, has_refresh_token, scopes, failures, sessions = outline
     return StoredUser(
-        open_id=outline.open_id,
-        scopes=split_scopes(outline.scopes),
-        token_expires_at=outline.expires_at,
-        refresh_expires_at=outline.refresh_expires_at,
-        sessions=outline.sessions,
-        failures=outline.failures,
-        ends_at=end,
+        open_id=open_id,
+        scopes=split_scopes(scopes),
+        token_expires_at=expires_at,
+        refresh_expires_at=end,
+        sessions=sessions,
+        failures=failures,
+        ends_at=_end_of(expires_at, end, has_refresh_token=has_refresh_token),
     )
+
+
+def _end_of(
+    expires_at: int, refresh_expires_at: int | None, *, has_refresh_token: bool
+) -> int | None:
+    """Return when a grant ends; None if TikTok did not say."""
+    if not has_refresh_token:
+        return expires_at
+    if refresh_expires_at is None or refresh_expires_at > expires_at:
+        return refresh_expires_at
+    return expires_at
 
 
 def connected_account(records: Records, record: UserRecord) -> ConnectedAccount:
@@ -150,8 +157,7 @@ async def user_pages(
     async with aclosing(records.sealed_pages(after)) as pages:
         async for sealed in pages:
             page, limits = UserPage(), records.ended_before()
-            for each in sealed:
-                outline = each.outline(*limits)
+            for outline in sealed.outlines(*limits):
                 if outline is not None:
                     page.users.append(_listed(outline))
                 else:

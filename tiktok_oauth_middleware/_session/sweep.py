@@ -13,7 +13,7 @@ from tiktok_oauth_middleware._core.log import logger
 from .refresh import Demand
 
 if TYPE_CHECKING:
-    from .records import SealedRecord, VersionedRecord
+    from .records import VersionedRecord
     from .service import SessionService
 
 #: A sweep reads records until so many are due, then refreshes these; few enough to
@@ -70,7 +70,7 @@ async def sweep(
         async for page in pages:
             progress(read)
             read += len(page)
-            for each in (each for each in page if _may_be_due(service, each, within)):
+            for each in page.not_ruled_out(*service.refresh.times_of_due(within)):
                 stored = each.parsed()
                 if stored is None:
                     unreadable.add(each.record_id)
@@ -91,12 +91,6 @@ async def sweep(
 
 def _nothing(_: int) -> None:
     """Show no progress."""
-
-
-def _may_be_due(service: SessionService, each: SealedRecord, within: float) -> bool:
-    """Whether a record is due, or unreadable, or must be parsed to find out."""
-    times = each.times()
-    return times is None or service.refresh.may_be_due(*times, within)
 
 
 def _result(before: VersionedRecord, after: VersionedRecord | None) -> str | None:

@@ -224,3 +224,15 @@ def test_box_shows_no_key(box):
     shown = repr(box) + str(box)
     assert NEW not in shown
     assert repr(derive(NEW, CLIENT_KEY, "grant"))[2:-1] not in shown
+
+
+def test_many_values_open_as_each_does(box):
+    """Values that are opened together give what each gives alone, forged ones too."""
+    sealed = box.seal(b"text", "a")
+    other = a_box(OLD).seal(b"text", "a")
+    names = ["a", "b", "a", "a", "a", "\N{SNOWMAN}"]
+    values = [sealed, sealed, sealed[:-1], b"", other, box.seal(b"x", "\N{SNOWMAN}")]
+    rows = list(zip(names, values, strict=True))
+    found = list(box.open_each(rows))
+    assert found == [(name, each, box.open(each, name)) for name, each in rows]
+    assert [opened for _, _, opened in found] == [b"text", None, None, None, None, b"x"]
