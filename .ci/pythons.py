@@ -38,8 +38,11 @@ WITHOUT = {
     "python3.14t": {
         "ada-url": "has no wheel, and its build needs cffi's",
         "gevent": "has no wheel",
+        "psycopg[binary]": "has no wheel: psycopg alone is installed, in pure Python",
     },
 }
+#: What `whole.py` installs in place of these; psycopg finds the system's libpq.
+INSTEAD = {"python3.14t": ["psycopg>=3.2.2"]}
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 FOLDER = CACHE / "tiktok_oauth_middleware" / "pythons"
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")

@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pythons import KNOWN, WITHOUT, Missing, Python, find
+from pythons import INSTEAD, KNOWN, WITHOUT, Missing, Python, find
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / ".venv-pythons"
@@ -66,6 +66,7 @@ def environment(python: Python) -> Path:
         for line in requirements(group)
         if not line.startswith(tuple(without))
     ]
+    wanted += INSTEAD.get(python.name, [])
     command = [*pip, "--prefer-binary", "--editable", ".[all]", *wanted]
     subprocess.run(command, cwd=ROOT, check=True)
     # Their tests are skipped without a compiler.
