@@ -138,20 +138,24 @@ async def _asgi(app: Any, scope: dict[str, Any]) -> bytes:
     """Return an app's response body; b"" if the app raises."""
     sent: list[bytes] = []
     incoming = [{"type": "http.request", "body": b"", "more_body": False}]
-    forever: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    answered = asyncio.Event()
 
     async def receive() -> Any:
-        return incoming.pop() if incoming else await forever
+        if incoming:
+            return incoming.pop()
+        # As servers do: Quart 0.23 does not return before the client is gone.
+        await answered.wait()
+        return {"type": "http.disconnect"}
 
     async def send(message: Any) -> None:
         sent.append(message.get("body", b""))
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            answered.set()
 
     try:
         await app(scope, receive, send)
     except Exception:
         return b""
-    finally:
-        forever.cancel()
     return b"".join(sent)
 
 
