@@ -44,8 +44,14 @@ demo-django: $(VENV)/ready  ## the Django example, with the stand-in for TikTok
 test coverage: export PYTHONHASHSEED = 0
 # Keeping bytecode halves the time in which each process imports and collects.
 test coverage whole: export PYTHONDONTWRITEBYTECODE =
-test: $(VENV)/ready-to-test lint  ## the whole suite
-	$(RUN) -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
+# The linters run beside the first tests, which leave the processor idle at times; what
+# they find comes last, and fails the target too.
+test: $(VENV)/ready-to-test  ## the linters and the whole suite
+	@lint=$$(mktemp); trap 'rm -f "$$lint"' EXIT; \
+	$(MAKE) --no-print-directory lint >"$$lint" 2>&1 & linters=$$!; \
+	$(RUN) -m pytest -n $(WORKERS) --dist loadgroup $(ARGS); tests=$$?; \
+	if wait $$linters; then echo "The linters found nothing."; \
+	else cat "$$lint"; tests=1; fi; exit $$tests
 
 # The whole suite takes twice as long with coverage: COVERING= runs all of it.
 coverage: export COVERAGE_PROCESS_START = $(CURDIR)/pyproject.toml

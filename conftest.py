@@ -50,6 +50,18 @@ _GROUPS = {
     "tests/testing/test_pages.py": "stand-in",
 }
 _MODULES_AT_ONCE = ("tests/browser/", "tests/servers/")
+#: These start first, since they run longest: whatever is left to one worker at the end
+#: must be short.
+_LONGEST = (
+    "hardening/",
+    "tests/stores/test_sql.py",
+    "tests/docs/test_site.py",
+    "tests/browser/",
+    "tests/unit/_core/test_workers.py",
+    "tests/stores/test_redis_kinds.py",
+    "tests/servers/",
+    "examples/",
+)
 #: This module starts each of twenty servers once.
 _SERVERS = "tests/servers/test_servers.py"
 
@@ -84,6 +96,19 @@ def pytest_collection() -> Iterator[None]:
     gc.enable()
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let workers begin with the longest modules; all others keep their order."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return
+
+    def place(item: pytest.Item) -> int:
+        starts = map(item.nodeid.startswith, _LONGEST)
+        return next((n for n, found in enumerate(starts) if found), len(_LONGEST))
+
+    items.sort(key=place)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Give each worker a test function with all of its parameters at once, or a group.
@@ -110,6 +135,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
                 del workload[scope]
             return super()._pending_of(workload)
 
+    # Else xdist begins with the groups of the most tests.
+    config.option.loadscopereorder = False
     is_grouped = config.getoption("dist") == "loadgroup"
     return ByFunction(config, log) if is_grouped else None
 
@@ -134,6 +161,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     # If Hypothesis is first imported for its summary, it searches the collector's
     # objects.
     if hasattr(gc, "freeze"):
+        gc.collect()  # the garbage of the tests alone
         gc.unfreeze()
     if "PYTEST_XDIST_WORKER" in os.environ and "coverage" in sys.modules:
         measured = import_module("coverage").Coverage.current()
@@ -142,6 +170,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
             measured.save()
     if _unexpected() and os.environ.get("CI") and not session.exitstatus:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_unconfigure() -> None:
+    """Exclude the same objects again: pytest now collects garbage several times."""
+    if hasattr(gc, "freeze"):
+        gc.freeze()
 
 
 def _unexpected() -> list[str]:
