@@ -143,6 +143,10 @@ assert client.get("/").text == fake.people[0].open_id
 """
 
 
+#: anyio 4.14's plugin imports a name that pytest 9.2 warns about.
+OLD_PYTEST = "pytest<9.2"
+
+
 class Failed(Exception):
     """A failure in an environment, with the end of its output."""
 
@@ -322,7 +326,15 @@ def lowest(built: Built, name: str, python: str) -> str:
     """
     there = environment(built, name, python)
     pins = [wanted.replace(">=", "==") for wanted in requirements()]
-    pip(there, f"{built.wheel}[all]", *pins, "httpx", "--group", group("core"))
+    pip(
+        there,
+        f"{built.wheel}[all]",
+        *pins,
+        "httpx",
+        OLD_PYTEST,
+        "--group",
+        group("core"),
+    )
     return tested(built, there)
 
 

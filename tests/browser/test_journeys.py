@@ -240,8 +240,7 @@ def test_login(opened, site):
 def test_back_after_logout(opened, site):
     """After a logout neither Back nor a reload shows a page that is `no-store`.
 
-    But for Back in WebKit over plain http, where `no-store` does not keep pages out of
-    its memory.
+    Except Back in WebKit over plain http: it keeps pages with `no-store` in memory there.
     """
     tab, other = opened.tab(), opened.tab()
     log_in(tab, site, "/members/1")
