@@ -7,7 +7,13 @@ directly (see `traces`).
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Coroutine,
+    Iterator,
+    Sequence,
+)
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -88,6 +94,15 @@ class ObservedStore(StoreAdapter):
             if page is None:
                 return
             yield page
+
+    # A batch is one operation, of the name that each of its rows has alone.
+    async def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        with self._operation("get"):
+            return await self._observed.get_many(keys)
+
+    async def create_many(self, rows: Sequence[tuple[str, bytes, float]]) -> list[bool]:
+        with self._operation("compare_and_set"):
+            return await self._observed.create_many(rows)
 
     async def close(self) -> None:
         await self._observed.close()

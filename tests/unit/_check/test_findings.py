@@ -340,7 +340,8 @@ class TestSQLite:
         """A file that a backup left without a WAL is noted, and has a WAL
         afterwards.
         """
-        SQLiteStore(path).compare_and_set("k", None, b"v", 60)
+        with contextlib.closing(SQLiteStore(path)) as store:
+            store.compare_and_set("k", None, b"v", 60)
         with sqlite3.connect(path) as other:
             other.execute("PRAGMA journal_mode = DELETE")
         other.close()
@@ -351,7 +352,8 @@ class TestSQLite:
 
     def test_no_wal_to_be_had(self, path):
         """A file that cannot switch to a WAL because others use it is wrong."""
-        SQLiteStore(path).compare_and_set("k", None, b"v", 60)
+        with contextlib.closing(SQLiteStore(path)) as store:
+            store.compare_and_set("k", None, b"v", 60)
         with sqlite3.connect(path, isolation_level=None) as other:
             other.execute("PRAGMA journal_mode = DELETE")
             other.execute("BEGIN IMMEDIATE")
@@ -363,7 +365,8 @@ class TestSQLite:
     )
     def test_mode(self, path, mode, expected):
         """A file that others may read is noted; one that they may write is wrong."""
-        SQLiteStore(path).compare_and_set("k", None, b"v", 60)
+        with contextlib.closing(SQLiteStore(path)) as store:
+            store.compare_and_set("k", None, b"v", 60)
         path.chmod(mode)
         assert level("store_file_open", at(path)) == expected
 
@@ -381,7 +384,8 @@ class TestSQLite:
     @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a file away")
     def test_owner(self, path):
         """A file of another user is noted."""
-        SQLiteStore(path).compare_and_set("k", None, b"v", 60)
+        with contextlib.closing(SQLiteStore(path)) as store:
+            store.compare_and_set("k", None, b"v", 60)
         os.chown(path, 12345, 12345)
         assert level("store_owner", at(path)) == "note"
 
