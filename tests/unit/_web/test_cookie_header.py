@@ -113,6 +113,13 @@ def test_nameless_cookie_is_not_ours():
     assert find(header(b"=__Host-tiktok=evil"), NAME) is None
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_one_header_for_each_cookie(first):
+    """A cookie is found in each of several headers, which HTTP/2 servers may send."""
+    headers = [(b"cookie", b"theme=dark"), (b"cookie", NAME + b"=good")]
+    assert find(headers[::-1] if first else headers, NAME) == b"good"
+
+
 def test_two_values_are_none():
     """Of two different values under our name, neither counts."""
     assert find(header(b"__Host-tiktok=a; __Host-tiktok=b"), NAME) is None
