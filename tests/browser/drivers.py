@@ -1,7 +1,7 @@
-"""Three browsers behind one small set of verbs, so that each journey is written once.
+"""Three browsers with the same small set of methods, so that each test is written once.
 
-Chromium is driven by Playwright, Firefox by Marionette, the protocol that geckodriver
-translates WebDriver into (Debian has no geckodriver), and WebKit by a program of ours.
+Playwright controls Chromium; Marionette, the protocol into which geckodriver translates
+WebDriver, controls Firefox (Debian has no geckodriver); `webkit.py` controls WebKit.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ..support.ports import free_port
 
 FIREFOX = shutil.which("firefox-esr")
 WEBKIT = Path(__file__).with_name("webkit.py")
-#: Debian's, if it has WebKitGTK and its bindings.
+#: Debian's Python, if WebKitGTK and its bindings are installed.
 WEBKIT_PYTHON = next(
     (
         "/usr/bin/python3"
@@ -75,7 +75,7 @@ class Tab:
         )
 
     def is_at(self, url: str) -> None:
-        """Wait until the address begins so."""
+        """Wait until the address begins with `url`."""
         until(lambda: self.url.startswith(url), lambda: f"{url}, at {self.url}")
 
 
@@ -169,7 +169,7 @@ class ChromiumBrowser:
 
     @contextmanager
     def private(self) -> Iterator[Tab]:
-        """Open a private window, on its own: it shares nothing with the profile."""
+        """Open a private window, which shares nothing with the profile."""
         browser = self._playwright.chromium.launch(
             executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
         )
@@ -276,7 +276,7 @@ class FirefoxBrowser:
         return [FirefoxTab(self.marionette, h) for h in self.marionette.window_handles]
 
     def cookies(self, url: str) -> list[dict[str, Any]]:
-        return list(self.marionette.get_cookies())  # of the page that is open
+        return list(self.marionette.get_cookies())  # of the open page
 
     @contextmanager
     def private(self) -> Iterator[Tab]:
@@ -347,7 +347,7 @@ class WebKitBrowser:
         self._begin()
 
     def _begin(self, *further: str) -> int:
-        """Start the program; return how many tabs it has restored."""
+        """Start the program; return the number of tabs that it has restored."""
         self._program = subprocess.Popen(
             [str(WEBKIT_PYTHON), str(WEBKIT), self.folder, *self.options, *further],
             env={
@@ -411,7 +411,7 @@ KINDS: dict[str, Any] = {
 
 @contextmanager
 def browser(kind: str, **options: Any) -> Iterator[Any]:
-    """Start a browser with a profile of its own.
+    """Start a browser with a new profile.
 
     Args:
         kind: one of `KINDS`.

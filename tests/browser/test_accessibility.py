@@ -1,4 +1,6 @@
-"""Every page in Chromium: axe finds nothing, light and dark, wide and on a phone."""
+"""Every page in Chromium, light and dark, in a wide window and a phone's: axe finds
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -29,12 +31,12 @@ LOOKS = {
     "wide-light": {"width": 1280, "height": 800},
     "phone-dark": {"width": 320, "height": 640},
 }
-#: The middle of an element, from the left.
+#: The horizontal middle of an element.
 CENTRE = "(e => (r => (r.left + r.right) / 2)(e.getBoundingClientRect()))"
 
 
 def whole(code):
-    """Return a page with all elements that a page may have."""
+    """Return a page with all possible elements."""
     return ErrorPage(
         code=code,
         actions=[
@@ -64,7 +66,7 @@ def response(page, texts=None, language="en"):
 
 @pytest.fixture(scope="module", params=sorted(LOOKS))
 def tab(chromium, request):
-    """Return a tab for all tests of one look: a new one takes longer than a page."""
+    """Return a tab for all tests of one look, since opening a new one takes long."""
     context = chromium.new_context(
         viewport=LOOKS[request.param], color_scheme=request.param.rpartition("-")[2]
     )
@@ -76,7 +78,9 @@ def tab(chromium, request):
 
 @pytest.fixture
 def opened(tab):
-    """Return a function that opens an answer as a site sends it; its errors fail."""
+    """Return a function that opens an answer in the browser; page errors fail
+    the test.
+    """
     complaints = []
 
     def listen(message):
@@ -126,7 +130,7 @@ def test_every_page(opened):
 
 
 def test_axe_finds(opened):
-    """axe, as it is run here, finds the faults of a page."""
+    """axe finds faults when it is run like in these tests."""
     made = response(whole("login_denied"))
     bad = replace(
         made, body=made.body.replace(b'lang="en"', b"").replace(b"<h1", b"<h4")
@@ -168,7 +172,9 @@ def test_right_to_left(opened, code):
 
 
 def test_name_before_hebrew(opened):
-    """A sentence that begins with TikTok is right to left in such a language."""
+    """In a right-to-left language, a sentence that begins with TikTok is right
+    to left.
+    """
     texts = {"he": {"tiktok_unavailable": ["TikTok לא עונה", "TikTok לא עונה כרגע."]}}
     tab = opened(response(whole("tiktok_unavailable"), texts, "he"), "hebrew")
     directions = tab.evaluate(
@@ -219,7 +225,7 @@ def test_keyboard(opened):
 
 
 def test_own_page(chromium):
-    """A page of the app's own shows its styles and image, and runs no script."""
+    """An app's own page shows its styles and image, and runs no script."""
 
     def page(problem):
         return (

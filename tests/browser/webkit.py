@@ -1,4 +1,4 @@
-"""A small WebKitGTK browser that is driven by lines of JSON, without a WebDriver.
+"""A small WebKitGTK browser that lines of JSON control, without a WebDriver.
 
 WebKit's WebDriver never answers after Back to a page that redirects, keeps no profile and
 has private windows only. This program uses the library as a browser does, so all three
@@ -26,9 +26,9 @@ gi.require_version("WebKit2", "4.1")
 
 from gi.repository import GLib, Gtk, WebKit2  # after their versions
 
-#: How long a page may load before the next action.
+#: Seconds that a page may load before the next action.
 SECONDS = 20
-#: Pressed as a person does it, if it is there.
+#: A script that clicks a button or link, if it is there.
 CLICK = """
 (() => {
     const found = document.evaluate(XPATH, document, null, 9, null).singleNodeValue;
@@ -74,7 +74,7 @@ class Browser:
                 )
 
     def prepare(self, data: Any) -> None:
-        """Take any certificate, and cookies as the options say."""
+        """Accept any certificate, and cookies according to the options."""
         data.set_tls_errors_policy(WebKit2.TLSErrorsPolicy.IGNORE)
         third = "no-third-party-cookies" not in self.options
         policy = WebKit2.CookieAcceptPolicy
@@ -89,7 +89,7 @@ class Browser:
             context = WebKit2.WebContext.new_ephemeral()
             self.prepare(context.get_website_data_manager())
         view = WebKit2.WebView.new_with_context(context)
-        # Scripts of pages only: those of this program still run.
+        # Only scripts of pages: this program's still run.
         view.get_settings().set_enable_javascript_markup(
             "no-javascript" not in self.options
         )
@@ -130,7 +130,7 @@ class Browser:
         return self.views[tab].get_uri() or ""
 
     def script(self, tab: int, script: str) -> str:
-        """Return what a script ends with, as text; "" where it fails or the page goes."""
+        """Return a script's result as text; "" if it fails or the page is left."""
         results: list[Any] = []
         view = self.views[tab]
         view.evaluate_javascript(
@@ -165,7 +165,7 @@ class Browser:
         ]
 
     def save(self) -> None:
-        """Keep what each tab needs to be restored."""
+        """Save the state of each tab for restoring."""
         for number, view in enumerate(self.views):
             state = view.get_session_state().serialize().get_data()
             (self.folder / f"tab-{number}").write_bytes(state)

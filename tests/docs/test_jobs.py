@@ -1,4 +1,4 @@
-"""The worked example of docs/guide/jobs.md, run as it stands: two processes, one store."""
+"""The example of docs/guide/jobs.md, unchanged: two processes with one store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The documentation's site: it builds without a warning, and nothing is missing in it."""
+"""The documentation's site builds without a warning, and is complete."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.xdist_group("site")
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """The folder of the site, built as `make docs` does."""
+    """Return the folder of the site, built as by `make docs`."""
     target = tmp_path_factory.mktemp("site")
     flags = ["-q", "-E", "-W", "--keep-going", "-b", "html", "-d", target / "doctrees"]
     done = subprocess.run(
@@ -128,7 +128,7 @@ def test_reference_has_every_public_name(site, module):
     assert missing == []
 
 
-#: What a browser fetches by itself, in HTML and in style sheets.
+#: The addresses that a browser fetches by itself, in HTML and in style sheets.
 FETCHED = re.compile(
     r"""<(?:script|img|iframe|source|video|audio|embed|input)\b[^>]*?\ssrc="([^"]*)"
     |<link\b(?![^>]*\brel="(?:author|search|next|prev|index|canonical)")[^>]*?\shref="([^"]*)"
@@ -194,7 +194,7 @@ def test_llms_lists_every_page(site):
 
 
 def test_llms_has_the_docstrings(site):
-    """The texts for language models hold the reference as its readers see it."""
+    """The texts for language models contain the rendered reference."""
     whole = (site / "llms-full.txt").read_text(encoding="utf-8")
     assert "autoclass::" not in whole
     assert "The access token; None if anonymous" in whole
@@ -210,7 +210,7 @@ LOOKED_AT = (
     "reference/guards.html",
     "evidence/performance.html",
 )
-#: Tables of sentences, which are read without scrolling to the side.
+#: Tables with sentences, which must not need horizontal scrolling.
 SCROLLED_CARDS = """
 [...document.querySelectorAll("table.rows-as-cards")].map(table => table.parentElement)
     .filter(box => box.scrollWidth > box.clientWidth + 1).length
@@ -223,7 +223,9 @@ LOOKS = {
 
 @pytest.mark.parametrize("look", LOOKS)
 def test_pages_in_a_browser(site, chromium, look):
-    """Pages fit a desk's and a phone's window, axe finds nothing, no other host is asked."""
+    """Pages fit a large and a phone's window, axe finds nothing, and no other host is
+    used.
+    """
     context = chromium.new_context(
         viewport=LOOKS[look], color_scheme=look.rpartition("-")[2]
     )

@@ -1,4 +1,4 @@
-"""The repository holds sources and documents, and no files of programs."""
+"""The repository has only sources and documents, no files that programs leave."""
 
 from __future__ import annotations
 

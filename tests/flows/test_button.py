@@ -93,7 +93,7 @@ def test_form_from_another_site(world):
 
 
 def test_both_methods(world):
-    """Where a login may begin by both methods, the button is a link."""
+    """If a login may begin by both methods, the button is a link."""
     world.with_settings(login_methods=("GET", "POST"))
     assert "<form" not in button_of(world)
 

@@ -52,7 +52,7 @@ def cookie(raw) -> str:
 
 
 def end(world, raw, how):
-    """Make a session cookie worthless."""
+    """End the session of a cookie."""
     if how == "deleted":
         TikTokTokens(world.settings, world.store, clock=world.clock).forget(raw.open_id)
     elif how == "idle":
@@ -84,7 +84,7 @@ WAYS = ["deleted", "idle", "logged out elsewhere", "keys"]
     ],
 )
 def test_deleted(world, raw, how, path, headers):
-    """Every response of the app, a guard or a rule deletes the cookie, once."""
+    """Every response of the app, a guard or a rule deletes the cookie once."""
     end(world, raw, how)
     answer = raw.ask("GET", path, headers=headers)
     assert answer.all("set-cookie") == [GONE]
@@ -101,7 +101,7 @@ def test_a_living_one_stays(raw, cookie, path):
 
 
 def test_a_failing_store_deletes_nothing(world, raw, cookie):
-    """A failing store does not mean that the session has ended."""
+    """If the store fails, the cookie is not deleted."""
     world.clock.advance(2)
     world.store.is_down = True
     answer = raw.ask("GET", "/who")
@@ -111,7 +111,7 @@ def test_a_failing_store_deletes_nothing(world, raw, cookie):
 
 
 def test_a_record_that_does_not_open_deletes_nothing(world, raw, cookie):
-    """A worker whose keys are older than a record leaves its cookies to the others."""
+    """A worker without the key of a record does not delete its cookies."""
     [row] = [name for name in world.store.keys("") if ":grant:" in name]
     before = world.store.get(row)
     world.store.compare_and_set(row, before, b"\x01sealed elsewhere", 3600)
@@ -122,7 +122,7 @@ def test_a_record_that_does_not_open_deletes_nothing(world, raw, cookie):
 
 
 def test_the_store_is_asked_once_a_second(world, raw, cookie):
-    """A cookie that is known to be worthless costs no further read within a second."""
+    """A cookie without a session causes at most one read of the store a second."""
     end(world, raw, "deleted")
     twin = raw.another()
     before = world.store.reads
@@ -137,7 +137,7 @@ def test_the_store_is_asked_once_a_second(world, raw, cookie):
 
 
 def test_bounded(world, raw, cookie):
-    """No more than so many worthless cookies are remembered."""
+    """The number of remembered cookies without a session is bounded."""
     app = getattr(world.app, "wsgi_app", world.app)
     sessions = app._core.sessions
     for number in range(3 * _DEAD_COOKIES):
@@ -154,7 +154,7 @@ def test_a_login_is_not_undone(world, raw, cookie):
 
 
 def test_on_loopback(world, raw):
-    """On loopback, where ports share cookies, another app's cookie is left alone."""
+    """On loopback, where ports share cookies, another app's cookie is not deleted."""
     origin = "http://localhost:8000"
     world.with_settings(redirect_uri=f"{origin}/auth/tiktok/callback")
     theirs = make_settings(redirect_uri=f"{origin}/auth/tiktok/callback")
@@ -164,7 +164,7 @@ def test_on_loopback(world, raw):
 
 
 def test_verified_once(world, raw, monkeypatch):
-    """A forged cookie is compared with the MAC of each key once in a request."""
+    """A forged cookie is verified once with each key in a request."""
     keys = ["gV7mQ2xLpR9sTzBn4KcW8yJf3HdA6uEo", "Qw8nE4rTz6uYi2oPa9sDf3gHj7kLx5cV"]
     world.with_settings(secret_keys=keys)
     compared = []
@@ -219,7 +219,7 @@ def ask(world, cookie, headers, before=lambda: None):
 
 
 def test_the_apps_own(world, raw, cookie):
-    """A cookie of that name which the app sets itself is the app's to set."""
+    """If the app sets a cookie of that name, its value stays."""
     end(world, raw, "deleted")
     own = ("set-cookie", f"{SESSION}=mine; Path=/; Secure")
     answer = ask(world, cookie, [own, ("cache-control", "max-age=60")])
@@ -228,7 +228,9 @@ def test_the_apps_own(world, raw, cookie):
 
 
 def test_beside_the_apps_others(world, raw, cookie):
-    """The app's other cookies stay, and come last; no cache stores the answer."""
+    """The app's other cookies stay, after the deletion, and the answer is not
+    cached.
+    """
     end(world, raw, "deleted")
     own = ("Set-Cookie", "theme=dark")
     caching = [
@@ -245,7 +247,9 @@ def test_beside_the_apps_others(world, raw, cookie):
 
 
 def test_a_late_head(world, raw, cookie):
-    """A head that comes late deletes nothing: a login may have come before it."""
+    """A response that begins late does not delete the cookie, since a login may have
+    come before it.
+    """
     end(world, raw, "deleted")
     late = ask(world, cookie, [], before=lambda: world.clock.advance(1))
     assert late.all("set-cookie") == []

@@ -1,6 +1,6 @@
-"""A login or connection is written after the user's access at TikTok ended.
+"""Logins and connections that are written after the user's access at TikTok ended.
 
-The code was exchanged before that, so the tokens are dead: they must not stay until the
+The code was exchanged before, so the tokens are invalid: they must not stay until the
 next refresh.
 """
 
@@ -69,7 +69,7 @@ def ends(world, tokens, how):
 
 @pytest.mark.parametrize("how", ["disconnect", "withdrawal"])
 def test_login(world, tokens, meanwhile, how, caplog):
-    """The login ends on a page, with no session and no record.
+    """The login shows a page, without a session or a record.
 
     The log says why, and does not hint at a mistake in the settings.
     """
@@ -107,7 +107,9 @@ def test_connect(world, tokens, meanwhile, how):
 
 @pytest.mark.parametrize("how", ["disconnect", "withdrawal"])
 def test_before(world, tokens, how):
-    """A login in the second after an end goes on: TikTok says that its token works."""
+    """A login in the second after an end succeeds, since TikTok says that its token
+    works.
+    """
     world.browser().log_in()
     ends(world, tokens, how)()
     browser = world.browser()
@@ -127,7 +129,7 @@ def id_of(world):
 
 @pytest.mark.parametrize("also", ["nothing", "withdrawal", "revoke"])
 def test_revoke_that_is_under_way(world, tokens, meanwhile, also):
-    """While another process asks TikTok to end the access, no login stands.
+    """A login fails while another process is revoking the access.
 
     The login's token still works then. A withdrawal that is noted meanwhile changes
     nothing, nor does another revoke that is over.
@@ -174,7 +176,7 @@ def test_note_of_a_revoke(world, tokens, monkeypatch):
 
 
 def test_process_that_died(world, tokens):
-    """A revoke whose process died hinders no login that begins two minutes later."""
+    """A revoke whose process died does not affect a login two minutes later."""
     run(endings(tokens).begin_revoke(id_of(world)))
     world.clock.advance(120)
     browser = world.browser()
@@ -194,7 +196,9 @@ def test_foreign_note(world, tokens):
 
 
 def test_store_that_fails(world, monkeypatch, caplog):
-    """If the note cannot be read the login stands, and the next refresh decides."""
+    """If the note cannot be read, the login succeeds, and the next refresh notices an
+    end.
+    """
     read = Notes.read
 
     async def reading(self, name):

@@ -1,4 +1,4 @@
-"""A fresh token, asked for once; and what happens when TikTok does not give one."""
+"""Token refresh in requests, and failures of TikTok."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def signed_in(browser):
 
 class TestWhenDue:
     def test_not_yet(self, signed_in, world):
-        """A token good for longer than the leeway is used as it is."""
+        """A token that is valid for longer than the leeway is not refreshed."""
         before = signed_in.me()["token"]
         world.clock.advance(7200 - 331)
         assert signed_in.me()["token"] == before
@@ -38,7 +38,9 @@ class TestWhenDue:
         assert world.count("refresh_token") == 1
 
     def test_a_day(self, world):
-        """Lifetimes are read, never assumed: a token of a day is left alone for one."""
+        """A token that lives a day is not refreshed earlier: lifetimes are read, not
+        assumed.
+        """
         world.tiktok.access_lifetime = 86400
         browser = world.browser()
         browser.log_in()
@@ -52,7 +54,7 @@ class TestWhenDue:
         assert world.count("refresh_token") == 1
 
     def test_short_life(self, world):
-        """A life shorter than the leeway makes no loop of refreshes."""
+        """A lifetime shorter than the leeway does not cause a loop of refreshes."""
         world.tiktok.access_lifetime = 60
         browser = world.browser()
         browser.log_in()
@@ -61,7 +63,7 @@ class TestWhenDue:
         assert world.count("refresh_token") == 0
 
     def test_no_session_longer(self, world):
-        """A refresh makes no session longer."""
+        """A refresh does not extend the session."""
         signed_in = world.with_settings(session_lifetime=5 * 24 * 3600).browser()
         signed_in.log_in()
         for _ in range(5 * 4):
@@ -81,7 +83,9 @@ class TestFailure:
         return browser
 
     def test_kept_while_valid(self, short, world):
-        """A failed refresh shows the old token until it ends, and never after."""
+        """After a failed refresh the old token is used until it expires, and not
+        longer.
+        """
         before = short.me()["token"]
         world.tiktok.fail("token", times=1000, status=500)
         world.clock.advance(7200 - 100)
@@ -92,7 +96,7 @@ class TestFailure:
         assert me["token"] is None
 
     def test_recovers(self, short, world):
-        """The session outlives an outage of TikTok and recovers by itself."""
+        """A session survives an outage of TikTok, and has a token again afterwards."""
         world.tiktok.fail("token", times=3, status=503)
         world.clock.advance(7300)
         for _ in range(40):
@@ -103,7 +107,7 @@ class TestFailure:
         assert world.count("refresh_token") == 4
 
     def test_backs_off(self, short, world):
-        """Between failures it waits, however many requests come."""
+        """After a failure there is a back-off, for any number of requests."""
         world.tiktok.fail("token", times=1000, status=500)
         world.clock.advance(7300)
         for _ in range(20):
@@ -151,7 +155,7 @@ class TestFailure:
 
     @pytest.mark.parametrize("as_date", [False, True], ids=["seconds", "date"])
     def test_retry_after(self, short, world, as_date):
-        """Retry-After is honoured, in seconds and as a date by the given clock."""
+        """Retry-After is obeyed, in seconds and as a date."""
         world.clock.advance(7300)
         at = formatdate(world.clock() + 200, usegmt=True)
         after = {"Retry-After": at if as_date else "200"}
@@ -164,7 +168,7 @@ class TestFailure:
         assert short.me()["token"]
 
     def test_refresh_token_expired(self, world):
-        """Past its own expiry a refresh token is not sent; the session ends."""
+        """An expired refresh token is not sent; the session ends."""
         world.tiktok.access_lifetime = 7200
         world.tiktok.refresh_lifetime = 7200
         browser = world.browser()
@@ -177,7 +181,7 @@ class TestFailure:
 class TestClocks:
     @pytest.mark.parametrize("jump", [-3600, 3600, 40 * 365 * 86400, -56 * 365 * 86400])
     def test_jumps(self, signed_in, world, jump):
-        """A clock that jumps raises nothing, and asks TikTok once at most."""
+        """A clock that jumps causes no error, and at most one call to TikTok."""
         world.clock.advance(jump)
         for _ in range(5):
             assert signed_in.get("/who").status_code == 200

@@ -12,7 +12,7 @@ from ..conftest import CALLBACK, LOGIN
 
 
 def again(response):
-    """Return where the page's *Try again* leads."""
+    """Return the address of the page's link *Try again*."""
     found = re.search(r'href="([^"]+)">Try again<', response.text)
     assert found, response.text
     return unescape(found[1])
@@ -20,7 +20,7 @@ def again(response):
 
 @pytest.mark.parametrize("target", ["/private/caf%C3%A9?q=1&r=a%20b", "/"])
 def test_again(browser, target):
-    """It asks for the same scopes, and ends where the first login would have ended."""
+    """*Try again* requests the same scopes, and keeps the first login's target."""
     query = f"?next={quote(target, safe='')}&scopes=video.upload"
     link = again(browser.log_in(query, deny=True))
     path, _, asked = link.partition("?")

@@ -25,7 +25,7 @@ NOBODY = {"open_id": None, "name": None}
 
 
 def who(auth: Any) -> dict[str, Any]:
-    """Return what the views answer about who is signed in."""
+    """Return the views' answer about the user."""
     return {
         "open_id": auth.open_id,
         "name": auth.user.display_name if auth.user else None,
@@ -33,13 +33,13 @@ def who(auth: Any) -> dict[str, Any]:
 
 
 class Contract:
-    """The facts; a subclass gives `app`.
+    """The tests; a subclass provides `app`.
 
     It answers ``/who`` with `who` in JSON, ``/members/list`` with the open_id, and a
-    POST to ``/echo`` with the bytes that it was sent.
+    POST to ``/echo`` with the request's body.
     """
 
-    #: Where the app is mounted.
+    #: The app's mount point.
     mount = ""
 
     @pytest.fixture
@@ -64,7 +64,9 @@ class Contract:
         assert client.get(f"{self.mount}/who").json() == NOBODY
 
     def test_somebody(self, client, fake):
-        """A view sees who logged in, and no shared cache keeps what it says."""
+        """A view sees the signed-in user, and its answer is kept out of shared
+        caches.
+        """
         person = fake.people[1]
         assert self.log_in(client, fake, person=person).status_code == 303
         response = client.get(f"{self.mount}/who")
@@ -74,7 +76,7 @@ class Contract:
         assert "cookie" in response.headers["vary"].lower()
 
     def test_rule_for_a_browser(self, client, fake):
-        """A path below a rule sends a browser to log in, and back to where it was."""
+        """A path below a rule redirects a browser to the login, which returns to it."""
         page = f"{self.mount}/members/list?q=caf%C3%A9"
         response = client.get(page, headers=PAGE, follow_redirects=False)
         assert response.status_code == 303
@@ -85,7 +87,7 @@ class Contract:
         assert client.get(page, headers=PAGE).text == fake.people[0].open_id
 
     def test_rule_for_a_program(self, client):
-        """A path below a rule answers a program 401 in JSON."""
+        """A path below a rule answers a program with 401 in JSON."""
         response = client.get(f"{self.mount}/members/list", headers=API)
         assert response.status_code == 401
         assert response.json() == {
@@ -94,7 +96,7 @@ class Contract:
         }
 
     def test_no_spelling_reaches_a_protected_path(self, app, options):
-        """However a protected path is spelled, the framework's view does not answer."""
+        """No spelling of a protected path reaches the framework's view."""
         callback = f"{ORIGIN}{self.mount}{CALLBACK}"
         settings = make_settings(redirect_uri=callback, protect=["/who"])
         wrapped = self.wrap(app, settings, options)
@@ -105,7 +107,7 @@ class Contract:
                 assert b"open_id" not in answer.body, ascii(path)
 
     def test_body(self, client):
-        """A posted body reaches the view whole."""
+        """A posted body reaches the view completely."""
         body = bytes(range(256)) * 500
         response = client.post(f"{self.mount}/echo", content=body)
         assert response.status_code == 200
@@ -119,12 +121,12 @@ class Contract:
         assert client.get(f"{self.mount}/who").json() == NOBODY
 
     def test_unknown(self, client):
-        """A page that is not there is the framework's own 404."""
+        """A missing page is the framework's own 404."""
         assert client.get(f"{self.mount}/nothing", headers=PAGE).status_code == 404
 
 
 class WSGIContract(Contract):
-    """The facts under WSGI."""
+    """The tests under WSGI."""
 
     is_wsgi = True
 
@@ -141,7 +143,7 @@ class WSGIContract(Contract):
 
 
 class ASGIContract(Contract):
-    """The facts under ASGI."""
+    """The tests under ASGI."""
 
     is_wsgi = False
     has_lifespan = True

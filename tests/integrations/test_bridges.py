@@ -95,7 +95,7 @@ class TestFlaskBelowASGI:
     """Flask's own words, found through the adapter."""
 
     def test_who(self, site):
-        """A view sees who is signed in, and what it shows is private."""
+        """A view sees the signed-in user, and its answer is private."""
         assert site.get("/who").text == "nobody"
         login_as(site, site.fake)
         response = site.get("/who")

@@ -41,7 +41,9 @@ def environment(fake, monkeypatch):
 
 
 def allows(response, kind):
-    """Whether a page of the front end may read a response, with the user's cookies."""
+    """Return whether the front end's page may read a response with the user's
+    cookies.
+    """
     return (
         response.headers.get("access-control-allow-origin") == FRONT
         and response.headers.get("access-control-allow-credentials") == "true"
@@ -51,11 +53,11 @@ def allows(response, kind):
 
 
 class Facts:
-    """Tests that hold on either side; a subclass gives `client`."""
+    """Tests for CORS on either side; a subclass provides `client`."""
 
     @pytest.mark.parametrize("path", ["/mine", "/members/list"])
     def test_preflight(self, client, path):
-        """A page of the front end may ask for a path that needs a login."""
+        """A preflight of the front end for a path that needs a login is allowed."""
         response = client.options(path, headers=ASKS)
         assert response.status_code in (200, 204)
         assert "PUT" in response.headers["access-control-allow-methods"]
@@ -63,7 +65,7 @@ class Facts:
 
     @pytest.mark.parametrize("path", ["/mine", "/members/list"])
     def test_foreign_preflight(self, client, path):
-        """A page of another site may not, and cannot read the answer."""
+        """A preflight of another site is not allowed."""
         headers = ASKS | {"origin": "https://evil.example"}
         response = client.options(path, headers=headers)
         assert response.headers.get("access-control-allow-origin") is None
@@ -71,21 +73,23 @@ class Facts:
 
     @pytest.mark.parametrize("method", ["GET", "PUT"])
     def test_guard(self, client, method):
-        """A script of the front end reads where to log in."""
+        """A script of the front end can read the login's address in a refusal."""
         response = client.request(method, "/mine", headers=SCRIPT)
         assert response.status_code == 401
         assert response.json()["login_url"] == LOGIN
         assert allows(response, self.kind)
 
     def test_foreign_script(self, client):
-        """A script of another site reads nothing."""
+        """A script of another site cannot read the answer."""
         headers = SCRIPT | {"origin": "https://evil.example"}
         response = client.get("/mine", headers=headers)
         assert response.status_code == 401
         assert response.headers.get("access-control-allow-origin") is None
 
     def test_signed_in(self, client, fake):
-        """Signed in, a script reads the answer, and no shared cache keeps it."""
+        """A script of the front end can read a signed-in user's answer, which no shared
+        cache keeps.
+        """
         login_as(client, fake)
         for path in ("/mine", "/members/list"):
             response = client.get(path, headers=SCRIPT)
@@ -95,14 +99,14 @@ class Facts:
             assert response.headers["cache-control"] == "private"
 
     def test_rule(self, client):
-        """A path rule's refusal can be read where CORS is outside, and only there."""
+        """A path rule's refusal can be read only if CORS is outside."""
         response = client.get("/members/list", headers=SCRIPT)
         assert response.status_code == 401
         assert allows(response, self.kind) is self.is_outside
 
 
 class TestStarletteOutside(Facts):
-    """The app of the page."""
+    """The app in the docs, with CORS outside."""
 
     is_outside = True
     kind = "starlette"

@@ -23,7 +23,7 @@ def fake():
 
 @pytest.fixture
 def environment(fake, monkeypatch):
-    """The variables that the page names, which point to a stand-in."""
+    """Set the variables that the page names for a stand-in."""
     with in_environment(
         fake,
         monkeypatch,
@@ -36,12 +36,12 @@ def environment(fake, monkeypatch):
 class Recipe:
     """The part of the contract that an app of a documentation page fulfils.
 
-    The apps are wrapped already and take no posts: the rest of the contract is for the
-    other tests of each framework.
+    The apps are already wrapped and accept no posts: other tests of each framework have
+    the rest of the contract.
     """
 
     name = ""
-    #: What must be installed.
+    #: The modules that must be installed.
     needs = ""
     mount = ""
 
@@ -90,7 +90,7 @@ class TestFastAPI(ASGIRecipe):
     name = "fastapi"
 
     def test_scopes(self, client, fake):
-        """The operation that needs a scope asks for it, and documents its refusals."""
+        """The operation that needs a scope requests it, and documents its refusals."""
         self.log_in(client, fake)
         asked = client.get("/members/videos", headers=PAGE, follow_redirects=False)
         assert asked.headers["location"] == (
@@ -129,7 +129,7 @@ class TestPyramid(WSGIRecipe):
 
 
 class Django(Recipe):
-    """Django's settings are one for the process: only its urls are the recipe's."""
+    """Django has one set of settings in a process: only the urls are the recipe's."""
 
     needs = "django"
 
@@ -159,7 +159,7 @@ class TestDjangoASGI(Django, ASGIRecipe):
 
 
 class TestPlainWSGI:
-    """The app without a framework, whose rules stand in its code."""
+    """The app without a framework, whose rules are in its code."""
 
     @pytest.fixture
     def client(self, environment):
@@ -170,7 +170,9 @@ class TestPlainWSGI:
         app.close()
 
     def test_protected(self, client, fake):
-        """A path below the rule sends a browser to log in, and then names the user."""
+        """A path below the rule redirects a browser to the login, and then names the
+        user.
+        """
         closed = client.get("/x?y=1", headers=PAGE)
         assert closed.status_code == 303
         assert closed.headers["location"] == f"{LOGIN}?next=/x%3Fy%3D1"
@@ -240,7 +242,7 @@ class TestSessions:
     """The app of docs/guide/sessions.md: a user's sessions, and the end of all others."""
 
     def test_end_others(self, environment, monkeypatch, tmp_path, fake):
-        """A form of the site ends the other browser's session, and no other form."""
+        """Only a form of the site ends the other browser's session."""
         monkeypatch.setenv("TIKTOK_STORE", f"sqlite:///{tmp_path}/tokens.sqlite3")
         app = run("guide/sessions.md", "starlette")["app"]
         with ExitStack() as stack:
@@ -259,7 +261,7 @@ class TestSessions:
 
 
 def test_all():
-    """Every block of the pages is one of these apps."""
+    """The tests run every code block of the pages."""
     assert set(blocks("guide/guards.md")) == {"starlette", "fastapi"}
     assert set(blocks("guide/recent-login.md")) == {"starlette", "fastapi"}
     assert set(blocks("guide/sessions.md")) == {"starlette"}

@@ -119,7 +119,7 @@ def test_event_that_fails(client, accounts, fake, caplog):
 
 
 def test_goodbye(client, accounts, fake):
-    """A user who disconnects is forgotten by name; what is the app's own stays."""
+    """A disconnect deletes the user's TikTok data; the app's own data stays."""
     login_as(client, fake)
     client.post(GOODBYE, headers=SAME_ORIGIN, follow_redirects=False)
     [row] = rows(accounts)

@@ -1,4 +1,4 @@
-"""Nothing that a request sends begins a header of its own (CWE-113)."""
+"""No part of a request can add a header to a response (CWE-113)."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def assert_sendable(answer):
 
 @memory_only
 class TestHeaders:
-    """Nothing that anybody sends begins a header of its own."""
+    """No part of a request can add a header to a response."""
 
     @pytest.mark.parametrize("line", LINES, ids=["header", "body"])
     @pytest.mark.parametrize("control", CONTROLS, ids=repr)

@@ -1,4 +1,6 @@
-"""Every answer of TikTok's in the table: a value or one of our errors, as written there."""
+"""Every answer of TikTok's in the table gives the value or the error that the table
+names.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,7 @@ LIFE = 7200
 
 
 async def ask(client, call):
-    """Make one call; return what the client makes of the answer."""
+    """Make one call; return the client's result."""
     calls = {
         "exchange": lambda: client.exchange("the-code", "the-verifier"),
         "refresh": lambda: client.refresh("rft.old"),
@@ -44,7 +46,7 @@ async def ask(client, call):
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_answer(fault):
-    """Each answer means what the table says, to the blocking and the async client."""
+    """The blocking and the async client have the table's result for each answer."""
     settings = make_settings()
 
     async def ask_all(backend):
@@ -65,7 +67,7 @@ def test_answer(fault):
     assert asyncio.run(ask_all(AsyncBackend())) == fault.means
 
 
-# --- and what a person meets -------------------------------------------------------
+# --- the effect on users -----------------------------------------------------------
 
 
 @pytest.fixture(params=["asyncio", "wsgi"])
@@ -79,7 +81,7 @@ def store(clock):
 
 
 class Flows:
-    """Runs a flow with one answer of TikTok's in it."""
+    """Runs a flow with one answer of TikTok's."""
 
     def __init__(self, world):
         self.world = world.with_settings(disconnect_path="/disconnect")
@@ -104,7 +106,7 @@ class Flows:
 
     def exchange(self):
         response = self.browser.log_in()
-        # A token that has ended already is not renewed here.
+        # A token that has expired is not renewed here.
         self.world.tiktok.fail("token", times=9, status=500)
         return response.status_code, self.browser.signed_in
 
@@ -118,7 +120,7 @@ class Flows:
         return response.status_code, self.browser.signed_in
 
     def profile(self):
-        # A profile that is known from before outlasts every fault.
+        # A stored profile stays after every fault.
         world = self.world
         tokens = TikTokTokens(world.settings, world.store, clock=world.clock)
         tokens.forget(world.tiktok.people[0].open_id)
@@ -127,12 +129,12 @@ class Flows:
         return me["signed_in"], me["name"] is not None
 
 
-#: Tokens that have ended when they come.
+#: Tokens that are expired on arrival.
 ENDED = ("expires_in -1", "expires_in 0", 'expires_in "0"')
 
 
 def is_plain(call, fault):
-    """Whether a row means in a flow what its kind always means."""
+    """Return whether a row has the usual effect of its result in a flow."""
     ended = call == "refresh" and fault.name in ENDED
     gone = call == "revoke" and fault.name == "a dead access token"
     return not (ended or gone)
@@ -140,7 +142,7 @@ def is_plain(call, fault):
 
 @pytest.mark.parametrize("call", list(FLOWS))
 def test_flow(world, call):
-    """In a flow each answer means to a person what its kind always means."""
+    """In a flow each answer has the usual effect of its result on the user."""
     flows = Flows(world)
     rows = [f for f in FAULTS if call in f.means and is_plain(call, f)]
     assert len({fault.name for fault in rows}) == len(rows) > 100, "two of one name"
@@ -153,7 +155,9 @@ def test_flow(world, call):
 
 @pytest.mark.parametrize("name", ENDED)
 def test_token_that_has_ended(world, name):
-    """A token that has ended when it comes signs in, and is never shown."""
+    """With a token that is expired on arrival the user is signed in, and it is never
+    shown.
+    """
     [fault] = [f for f in FAULTS if f.name == name]
     flows = Flows(world)
     assert flows.meet("exchange", fault) == (303, True)

@@ -13,7 +13,7 @@ from ..conftest import MeddledTikTok, kept
 from ..flows.test_events import DISCONNECT, HOOK, LIFE, deliver
 from .tiktok_faults import TOKEN
 
-#: Due, and still good.
+#: Seconds after which a token is due and still valid.
 DUE = LIFE - 100
 EXPIRED = LIFE + 1
 
@@ -40,7 +40,7 @@ def report(world, name):
 
 
 def answered(world, **changes):
-    """Have the next login answered with these fields; None leaves one out."""
+    """Set fields of the next login's answer; a field whose value is None is removed."""
     answer = {**TOKEN, "open_id": world.tiktok.people[0].open_id, **changes}
     body = json.dumps({k: v for k, v in answer.items() if v is not None})
     world.tiktok.fail("token", body=body.encode())
@@ -49,7 +49,9 @@ def answered(world, **changes):
 class TestLogin:
     @pytest.mark.parametrize("scope", [None, "null", "", ",", " "])
     def test_no_scope(self, world, browser, scope):
-        """A login whose answer names no scope has none, whatever was asked or claimed."""
+        """A login whose answer names no scope has none, whatever was requested or
+        claimed.
+        """
         answered(world, scope=scope)
         if scope == "null":
             body = json.dumps({**TOKEN, "scope": None}).encode()
@@ -82,7 +84,7 @@ class TestLogin:
     @pytest.mark.parametrize("life", [0, -5, 1e300, 10**30, "7200", 0.5, None])
     @pytest.mark.parametrize("field", ["expires_in", "refresh_expires_in"])
     def test_life(self, world, browser, field, life):
-        """Whatever number a life is, the record is kept and no request fails."""
+        """For any number as a lifetime, the record is stored and no request fails."""
         answered(world, **{field: life})
         assert browser.log_in().status_code == 303
         world.tiktok.fail("token", times=9, status=500)
@@ -98,7 +100,9 @@ class TestLogin:
         "life", ["true", "NaN", "1e999", "9" * 5000, '"1e3"', "[]"]
     )
     def test_no_life(self, world, browser, life):
-        """A lifetime that is no number of seconds signs no user in and leaves no record."""
+        """With a lifetime that is not a number, no user is signed in and no record
+        stored.
+        """
         body = json.dumps({**TOKEN, "expires_in": "@"}).replace('"@"', life)
         world.tiktok.fail("token", body=body.encode())
         assert browser.log_in().status_code in (502, 503)
@@ -107,7 +111,7 @@ class TestLogin:
 
 
 class TestAlike:
-    """Two users whose ids a sloppy comparison takes for one."""
+    """Two users whose ids an inexact comparison would treat as equal."""
 
     PAIRS = [
         ("user-Abc", "user-abc"),
@@ -143,7 +147,7 @@ class TestAlike:
         return made
 
     def test_two_users(self, world, pair):
-        """They stay two: at login, at a refresh, when one withdraws or disconnects."""
+        """The two users stay separate at login, refresh, withdrawal and disconnect."""
         world.with_settings(webhook_path=HOOK, disconnect_path=DISCONNECT)
         people = world.tiktok.people
         browsers = [world.browser() for _ in people]

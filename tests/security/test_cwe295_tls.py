@@ -1,4 +1,4 @@
-"""Connections to TikTok: verified TLS, one more try to connect, no blocked loop."""
+"""Connections to TikTok: verified TLS, one retry to connect, no blocked event loop."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ from .tiktok_faults import OPEN_ID
 
 
 def certificate(home, *names):
-    """Write a certificate for these names that vouches for itself; return its file."""
+    """Write a self-signed certificate for these names; return its file."""
     path = home / "certificate.pem"
     path.write_bytes(b"".join(self_signed(*names)))
     return path
 
 
 class SecureServer(Server):
-    """Answers as TikTok does, over TLS; counts who spoke to it."""
+    """A server that answers like TikTok over TLS, and counts connections."""
 
     def __init__(self, path, **versions):
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -54,7 +54,7 @@ class SecureServer(Server):
     def _answer(self, peer):
         try:
             secure = self.context.wrap_socket(peer, server_side=True)
-        except OSError:  # the client hung up
+        except OSError:  # the client disconnected
             peer.close()
             return
         super()._answer(secure)
@@ -100,7 +100,7 @@ class TestTLS:
         return path
 
     def test_trusted(self, serve, trusted, backend):
-        """A certificate that is trusted and fits the host is taken."""
+        """A trusted certificate for the host is accepted."""
         assert exchange(serve(trusted).endpoints, backend).open_id == OPEN_ID
 
     def test_untrusted(self, serve, tmp_path, backend):
@@ -111,7 +111,7 @@ class TestTLS:
         assert server.seen == []
 
     def test_other_host(self, serve, tmp_path, monkeypatch, backend):
-        """A trusted certificate of another host is none: nothing is sent."""
+        """Nothing is sent to a server with a trusted certificate of another host."""
         path = certificate(tmp_path, "open.tiktokapis.com")
         monkeypatch.setenv("SSL_CERT_FILE", str(path))
         server = serve(path)
@@ -121,7 +121,7 @@ class TestTLS:
 
     @pytest.mark.filterwarnings("ignore:.*TLSv1.* is deprecated:DeprecationWarning")
     def test_old_version(self, serve, trusted, backend):
-        """TLS 1.1 is refused, though the server speaks it: nothing is sent."""
+        """Nothing is sent to a server that only offers TLS 1.1."""
         server = serve(trusted)
         old = ssl.create_default_context(cafile=trusted)
         for context in (server.context, old):
@@ -139,13 +139,13 @@ class TestTLS:
 
     @pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1_3"])
     def test_new_version(self, serve, trusted, backend, version):
-        """TLS 1.2 and 1.3 are taken."""
+        """TLS 1.2 and 1.3 are accepted."""
         server = serve(trusted, minimum_version=ssl.TLSVersion[version])
         server.context.maximum_version = ssl.TLSVersion[version]
         assert exchange(server.endpoints, backend).open_id == OPEN_ID
 
     def test_no_switch(self):
-        """There is no option that turns checks off."""
+        """No option turns the verification off."""
         names = {field.name for field in dataclasses.fields(TikTokSettings)}
         names |= {field.name for field in dataclasses.fields(TikTokEndpoints)}
         assert len(names) > 25
@@ -164,7 +164,7 @@ class TestTLS:
 
 class TestConnecting:
     def test_once_more(self, monkeypatch):
-        """Connecting is tried once more: nothing was sent yet."""
+        """A failed connect is tried once more, since nothing was sent yet."""
         server, connect, tried = Server(), socket.create_connection, []
 
         def fails_once(*args, **options):
@@ -182,7 +182,7 @@ class TestConnecting:
         assert len(server.requests("token")) == 1
 
     def test_no_oftener(self, monkeypatch):
-        """Connecting that fails twice is an answer: not now."""
+        """If connecting fails twice, TikTok counts as unavailable."""
         tried = []
 
         def fails(*args, **options):
@@ -197,7 +197,7 @@ class TestConnecting:
 
     @pytest.mark.parametrize(("timeout", "connect"), [(10, 3), (60, 3), (2, 2)])
     def test_three_seconds(self, backend, timeout, connect):
-        """Connecting may take three seconds, and no longer than the whole."""
+        """Connecting may take three seconds, but not more than the whole timeout."""
         transport = httpx2.MockTransport(lambda request: httpx2.Response(500))
         client = TikTokClient(
             make_settings(timeout=timeout), backend(), transport=transport
@@ -207,7 +207,7 @@ class TestConnecting:
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_no_request_waits_for_tiktok(settings, tiktok, clock, anyio_backend):
-    """While TikTok says nothing to one user's refresh, everybody else is served."""
+    """While TikTok does not answer one user's refresh, other requests are served."""
     server = Server()
     silence = threading.Event()
 

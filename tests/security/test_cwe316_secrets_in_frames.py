@@ -1,10 +1,10 @@
-"""No frame of ours below which an app's code runs holds a secret in plain text.
+"""No frame of the package that calls an app's code contains a plain-text secret.
 
-Reporters of exceptions record the locals of every frame on the stack. An app's code
-runs below ours in its views, its `on_event`, `page` and log handlers; from inside each of
-these, every frame of this package is looked through. What the server put into the scope
-or environ is in frames by its nature, and is left out; so is a store, which is called
-in the middle of a flow, for the flow's own request.
+Reporters of exceptions record the locals of every frame on the stack. The package calls
+an app's code in its views, its `on_event`, `page` and log handlers; inside each of
+these, the tests search every frame of the package. The server's scope or environ is
+excluded, since it is always in frames; so is a store, which is called in the middle of
+a flow.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from ..support.app_users import CONNECT, connect, current_user, sign_in
 from .test_cwe532_secrets_in_output import Listening, Watch, faults, our_app
 
 PACKAGE = "/tiktok_oauth_middleware/"
-#: What an app is handed on purpose, or what lives as long as the app does.
+#: Objects that an app gets on purpose, or that exist as long as the app.
 SKIPPED_TYPES = (TikTokAuth, logging.Logger, logging.Handler, types.ModuleType, type)
-#: The server's own, and what stands for it.
+#: The server's objects, and their stand-ins.
 SKIPPED_NAMES = {"scope", "environ", "inner", "self", "cls", "app", "settings"}
-#: A part of a secret as short as this is in many texts.
+#: Shorter parts of a secret occur in other texts by chance.
 SHORTEST = 12
 MOST = 4000
 
@@ -48,7 +48,7 @@ def frames_of_ours():
 
 
 def parts_of(value):
-    """Return what a value holds: items, fields, slots, closures, bound objects."""
+    """Return the parts of a value: items, fields, slots, closures, bound objects."""
     if isinstance(value, dict):
         return [*value.keys(), *value.values()]
     if isinstance(value, list | tuple | set | frozenset | deque):
@@ -57,7 +57,7 @@ def parts_of(value):
         cells = [c.cell_contents for c in value.__closure__ or () if _is_full(c)]
         return [*cells, *(value.__defaults__ or ())]
     if isinstance(value, types.MethodType):
-        return []  # bound to what lives as long as the app, or to a request's own
+        return []  # bound to an object of the app's lifetime, or of the request
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return [getattr(value, f.name, None) for f in dataclasses.fields(value)]
     if PACKAGE in str(getattr(sys.modules.get(type(value).__module__), "__file__", "")):
@@ -96,15 +96,15 @@ def texts_in(value, seen, *, secrets):
 
 
 class Looker:
-    """Notes, from inside the app's code, which texts stand in which frames of ours."""
+    """Records, inside the app's code, the texts in the frames of the package."""
 
     def __init__(self):
         self.notes = []
         self.places = set()
 
     def look(self, where):
-        # A line may be logged in the middle of a flow, which needs its secrets: there
-        # they are wrapped, so that no reporter prints them.
+        # A line may be logged in the middle of a flow, which needs its secrets: they
+        # are Secret objects there, which reporters do not print.
         strict = where != "log"
         for frame in frames_of_ours():
             self.places.add(where)
@@ -164,7 +164,7 @@ def looker(world):
 
 @pytest.fixture
 def watched(world, looker, tiktok):
-    """A world in which all of the app's code inspects its frames."""
+    """Return a world in which all of the app's code inspects the frames."""
 
     class Events(list):
         def append(self, event):
@@ -197,7 +197,7 @@ def watched(world, looker, tiktok):
 
 
 def test_journey(watched, looker, tiktok):
-    """From log-in to log-out, through every fault there is, no plain secret is found."""
+    """From login to logout, with every fault, no plain-text secret is found."""
     watch = Watch(watched, tiktok)
     everything(watched)
     faults(watched, watched.browser())
@@ -212,7 +212,7 @@ def test_journey(watched, looker, tiktok):
 
 
 def test_connect(watched, looker, tiktok):
-    """No frame around ``current_user`` or the events of a connection holds a secret."""
+    """No frame around ``current_user`` or the events of a connection has a secret."""
 
     def look_and_say(connection):
         looker.look("current_user")
@@ -234,7 +234,7 @@ def test_connect(watched, looker, tiktok):
 
 @pytest.mark.parametrize("shell", ["wsgi"], indirect=True)
 def test_jobs(watched, looker, tiktok):
-    """No frame of a job, a sweep or a disconnect holds a secret either."""
+    """No frame of a job, a sweep or a disconnect has a secret either."""
     watch = Watch(watched, tiktok)
     browser = watched.browser()
     browser.log_in()
@@ -269,7 +269,7 @@ def test_jobs(watched, looker, tiktok):
 
 
 def test_the_walk_finds():
-    """The walk finds a secret in tuples, closures, slots and dataclasses."""
+    """The search finds a secret in tuples, closures, slots and dataclasses."""
     secret = "a-secret-of-the-test"
 
     def closure():

@@ -19,7 +19,7 @@ from ..support.raw import a_scope, drive
 from ..support.senders import ALL_PATHS, DISCONNECT, SESSION
 from .conftest import memory_only
 
-#: Headers that some proxy or app takes for the truth about a request or a user.
+#: Headers that some proxies or apps trust about a request or a user.
 SPOOFED = [
     *(("host", value) for value in ("evil.example", "app.example.com@evil.example")),
     ("host", "app.example.com/public?"),
@@ -90,7 +90,7 @@ class TestSpoofedHeaders:
     """No header names another host, path, scheme or user."""
 
     def seen(self, raw, more):
-        """Return all answers to one visitor, without their random parts."""
+        """Return the answers to one visitor, without random parts."""
         raw.cookies.clear()
         found = []
         for method, path, headers in (
@@ -107,7 +107,7 @@ class TestSpoofedHeaders:
             ("GET", CALLBACK, PAGE),
             ("GET", "/", PAGE),
         ):
-            # A login that was sent on to the site's own address once is not again.
+            # A login is redirected to the site's own address only once.
             query = b"moved=1" if path == LOGIN else b""
             said = [*headers.items(), *more]
             answer = raw.ask(method, path, query=query, headers=said)
@@ -124,7 +124,9 @@ class TestSpoofedHeaders:
         return found
 
     def test_nothing_changes(self, world, raw):
-        """Every answer is the same with and without each of them, and all at once."""
+        """Every answer is the same without these headers, with each, and with all of
+        them.
+        """
         world.with_settings(protect=["/ruled"])
         plain = self.seen(raw, [])
         assert "redirect_uri=https%3A%2F%2Fapp.example.com" in plain[0]
@@ -135,7 +137,7 @@ class TestSpoofedHeaders:
         assert self.seen(raw, [*several.items()]) == plain
 
     def test_signed_in_user_stays(self, raw):
-        """No header makes a signed-in user another one."""
+        """No header changes the signed-in user."""
         raw.log_in()
         before = json.loads(raw.ask("GET", "/who", headers=API).body)
         for spoofed in SPOOFED:
@@ -143,7 +145,7 @@ class TestSpoofedHeaders:
             assert json.loads(answer.body) == before, spoofed
 
     def test_callback_ignores_them(self, raw):
-        """A login is finished at the configured address, whatever the proxy says."""
+        """A login is finished at the configured address, whatever these headers are."""
         several = [pair for pair in SPOOFED if pair[0].startswith("x-")]
         path, query = raw.consent(raw.begin(headers=several))
         answer = raw.ask("GET", path, query=query, headers=several)
@@ -156,7 +158,9 @@ class TestIdentity:
     """The user is passed to the app in one object, and in no header."""
 
     def test_app_gets_one_object(self, world, raw):
-        """The app gets the request's own headers, and only our object besides."""
+        """The app gets the request's own headers, and in addition only the
+        TikTokAuth.
+        """
         raw.log_in()
         seen = []
         cookie = f"{SESSION}={raw.cookies[SESSION]}"
@@ -201,7 +205,9 @@ class TestIdentity:
         assert all(scope[key] == given[key] for key in given)
 
     def test_no_query_is_too_long_for_its_path(self, world, raw):
-        """A query above 64 kB is refused on every path that reads one, to no effect."""
+        """A query above 64 kB is refused without effect on every path that
+        reads one.
+        """
         world.with_settings(**ALL_PATHS)
         raw.log_in()
         too_long = b"next=/&x=" + b"x" * 65_536

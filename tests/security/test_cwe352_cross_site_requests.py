@@ -1,7 +1,8 @@
 """Cross-site requests to the middleware's own paths (CWE-352).
 
-Each matrix is a full product of what requests say of themselves. What must come of it
-is said by a few lines beside it, written from the rules and not from the code.
+Each matrix has all combinations of the headers that describe a request's sender. The
+expected results come from a few lines next to it, which follow the rules and not the
+code.
 """
 
 from __future__ import annotations
@@ -32,11 +33,11 @@ from .conftest import memory_only
 
 @memory_only
 class TestSenders:
-    """Only a page of this site logs out or disconnects."""
+    """Only a page of this site can log out or disconnect."""
 
     @pytest.mark.parametrize("path", [LOGOUT, DISCONNECT])
     def test_senders(self, world, raw, path):
-        """A POST is taken from a page of ours; any other changes nothing."""
+        """A POST from a page of this site is accepted; any other changes nothing."""
         world.with_settings(**ALL_PATHS)
         raw.log_in()
         anonymous = raw.another()
@@ -59,7 +60,9 @@ class TestSenders:
         ids="-".join,
     )
     def test_our_pages(self, world, raw, path, said):
-        """Whatever one of our pages says of itself, its POST ends the session."""
+        """A POST of this site's page ends the session with any of the headers that
+        browsers send.
+        """
         world.with_settings(**ALL_PATHS)
         raw.log_in()
         answer = raw.ask("POST", path, headers=sender(*said))
@@ -72,7 +75,7 @@ class TestSenders:
     @pytest.mark.parametrize("mode", ["navigate", "cors", "no-cors", "same-origin", ""])
     @pytest.mark.parametrize("dest", ["document", "empty", "iframe", "image", ""])
     def test_mode_and_dest_are_no_proof(self, world, raw, path, mode, dest):
-        """How a request is made says nothing of who makes it."""
+        """Sec-Fetch-Mode and Sec-Fetch-Dest do not prove the sender."""
         world.with_settings(**ALL_PATHS)
         how = [("sec-fetch-mode", mode), ("sec-fetch-dest", dest)]
         for more, status in (([], 403), ([("origin", ORIGIN)], 303)):
@@ -81,7 +84,7 @@ class TestSenders:
 
     @pytest.mark.parametrize("path", [LOGOUT, DISCONNECT])
     def test_get_changes_nothing(self, world, raw, path):
-        """A GET of any sender shows a question, and ends nothing."""
+        """A GET of any sender shows a question, and ends no session."""
         world.with_settings(**ALL_PATHS)
         raw.log_in()
         for site in SITES:
@@ -94,7 +97,7 @@ class TestSenders:
 
     @pytest.mark.parametrize("path", [LOGOUT, DISCONNECT])
     def test_method_override(self, world, raw, path):
-        """No header or parameter makes a POST of another method."""
+        """No header or parameter makes another method count as a POST."""
         world.with_settings(**ALL_PATHS)
         raw.log_in()
         for name in ("x-http-method-override", "x-http-method", "x-method-override"):
@@ -138,11 +141,11 @@ AHEAD = {
 
 @memory_only
 class TestStart:
-    """A login begins where a person opens it."""
+    """A login begins only when a person opens it."""
 
     @pytest.mark.parametrize("method", ["GET", "POST"])
     def test_start(self, world, raw, method):
-        """A request that a page or browser makes by itself begins no login."""
+        """A request that a page or browser sends by itself begins no login."""
         for dest, ahead, site in itertools.product(DESTS, AHEAD, SITES):
             headers = [
                 *(("sec-fetch-dest", value) for value in DESTS[dest]),
@@ -169,7 +172,7 @@ class TestStart:
 
     @pytest.mark.parametrize("methods", [("POST",), ("GET", "POST")])
     def test_senders(self, world, raw, methods):
-        """A login by POST is taken from a page of this site, and from no other."""
+        """A login by POST is accepted only from a page of this site."""
         world.with_settings(login_methods=methods)
         for said in SENDERS:
             answer = raw.ask("POST", LOGIN, headers=sender(*said))
@@ -178,7 +181,7 @@ class TestStart:
             raw.cookies.clear()
 
     def test_senders_do_not_matter(self, raw):
-        """A login may be begun from a page of any site: it ends in no session yet."""
+        """A page of any site may begin a login, since that alone begins no session."""
         for said in SENDERS[::7]:
             answer = raw.ask("GET", LOGIN, headers=sender(*said))
             assert answer.status == 303
@@ -188,7 +191,9 @@ class TestStart:
 @memory_only
 class TestReturn:
     def test_senders_do_not_matter(self, raw):
-        """The way back from TikTok is cross-site, and its headers prove nothing."""
+        """A callback is accepted with any headers about the sender, since it comes from
+        TikTok's site.
+        """
         for said in SENDERS[::61]:
             visitor = raw.another()
             path, query = visitor.consent(visitor.begin())
@@ -218,7 +223,7 @@ class TestWebhook:
         return raw
 
     def test_senders_do_not_matter(self, world, signed_in):
-        """Only the signature counts: no sender's header replaces it or spoils it."""
+        """Only the signature counts: headers about the sender make no difference."""
         headers, body = world.tiktok.webhook("authorization.removed", signed_in.open_id)
         unsigned = [p for p in headers.items() if p[0] != "tiktok-signature"]
         server = signed_in.another()
@@ -231,7 +236,7 @@ class TestWebhook:
         assert signed_in.open_id is None
 
     def test_session_does_not_matter(self, world, signed_in):
-        """A signed-in browser delivers nothing without the signature."""
+        """Without the signature, a signed-in browser cannot deliver a webhook."""
         headers = {**SAME_ORIGIN, "content-type": "application/json"}
         body = world.tiktok.webhook("authorization.removed", signed_in.open_id)[1]
         answer = signed_in.ask("POST", WEBHOOK, headers=headers, body=body)
@@ -239,7 +244,7 @@ class TestWebhook:
         assert signed_in.open_id is not None
 
     def test_two_signatures(self, world, signed_in):
-        """A signature header that comes twice is none."""
+        """A repeated signature header is refused."""
         headers, body = world.tiktok.webhook("authorization.removed", signed_in.open_id)
         twice = [("tiktok-signature", headers["tiktok-signature"])] * 2
         answer = signed_in.another().ask("POST", WEBHOOK, headers=twice, body=body)

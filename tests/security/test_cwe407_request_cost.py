@@ -1,4 +1,4 @@
-"""The cost of an anonymous request: no more for 64 kB of anything than for 4 kB.
+"""An anonymous request with 64 kB costs no more than one with 4 kB.
 
 Most servers take no more than that. Parsers have tests of their own with a megabyte;
 here the whole middleware is asked, under both shells.

@@ -28,7 +28,7 @@ from ..support.faulty_tiktok import FaultyTikTok
 from .test_cwe295_tls import certificate
 
 WORLDS = ("threads", "asyncio", "trio")
-#: Long enough for every answer that comes, and waited for in full where none does.
+#: Long enough for every answer; without an answer the tests wait for all of it.
 TIMEOUT, SHORT = 30.0, 1.0
 ENDLESS = ("hang", "drip")
 
@@ -80,7 +80,7 @@ def in_world(world, work, *args):
 
 
 async def log_in(client, code):
-    """Return the open_id and the name that a login gets, or the error that it meets."""
+    """Return the open_id and the name that a login gives, or its error."""
     async with client.for_one_login() as one:
         try:
             tokens = await one.exchange(code, "the-verifier")
@@ -113,14 +113,16 @@ def one_login(server, world, **options):
 
 class TestOneLogin:
     def test_one_connection(self, server, world):
-        """The exchange and the profile of a login use one connection, then it ends."""
+        """The exchange and the profile of a login use one connection, which is then
+        closed.
+        """
         assert one_login(server, world) == ("alice", "name of alice")
         assert server.connections() == [1, 1]
         assert server.accepted == 1
         server.wait_until(lambda: server.alive == 0)
 
     def test_no_second_login(self, server, world):
-        """The next login of the same process has a connection of its own."""
+        """The next login of the same process uses a new connection."""
         client = client_of(server, world)
 
         async def two():
@@ -133,13 +135,14 @@ class TestOneLogin:
         assert server.connections() == [1, 1, 2, 2]
 
     def test_without_profile(self, server, world):
-        """Where no profile is requested, the connection ends with the exchange."""
+        """If no profile is requested, the connection is closed after the exchange."""
         client = client_of(server, world, fetch_user=False)
 
         async def exchange():
             async with client.for_one_login() as one:
                 await one.exchange("alice-1", "the-verifier")
-                # Announced in the request, so that the server closes it too.
+                # The request announces it, so that the server closes the connection,
+                # too.
                 await client._backend.offload(
                     server.wait_until, lambda: server.alive == 0
                 )
@@ -153,7 +156,7 @@ class TestOneLogin:
         assert server.accepted == 1
 
     def test_refresh(self, server, world):
-        """Each refresh has a connection of its own."""
+        """Each refresh uses a new connection."""
         client = client_of(server, world)
 
         async def twice():
@@ -177,8 +180,8 @@ class TestOneLogin:
         assert server.connections() == [1, 2]
 
 
-#: What a login comes to if its exchange meets a fault, and how many connections it
-#: takes: the right user with or without a profile, or an error.
+#: The result of a login with a fault in its exchange (the right user with or without a
+#: profile, or an error), and the number of connections.
 RIGHT, NAMELESS = ("alice", "name of alice"), ("alice", None)
 AWAY = ("TikTokUnavailable", None)
 OF_EXCHANGES = {
@@ -199,7 +202,9 @@ OF_EXCHANGES = {
 
 @pytest.mark.parametrize("fault", OF_EXCHANGES)
 def test_faulty_exchange(server, world, fault):
-    """After each fault the user is the right one or none, and the code was sent once."""
+    """After each fault the right user or none is signed in, and the code was
+    sent once.
+    """
     server.request_faults = [fault]
     means, most = OF_EXCHANGES[fault]
     seconds = SHORT if fault in ENDLESS else TIMEOUT
@@ -225,7 +230,7 @@ def test_faulty_profile(server, world, fault, times):
 
 @pytest.mark.parametrize("fault", ["close", "reset", "half", "hang"])
 def test_faulty_refresh(server, world, fault):
-    """A refresh token is sent once, whatever becomes of the answer."""
+    """A refresh token is sent once, whatever happens to the answer."""
     server.request_faults = [fault]
     client = client_of(server, world, timeout=SHORT if fault == "hang" else TIMEOUT)
 
@@ -257,11 +262,11 @@ def test_threads(server):
     )
 
 
-# Other threads may be there: from Python 3.12 on, fork() warns of them.
+# Other threads may be running: from Python 3.12 on, fork() warns of them.
 @pytest.mark.filterwarnings("ignore:This process.*fork:DeprecationWarning")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_forked_workers(server):
-    """A worker that is forked after a login logs in over a connection of its own."""
+    """A worker that is forked after a login uses a new connection for its login."""
     app = TikTokOAuthWSGIMiddleware(
         flask_app().wsgi_app,
         make_settings(endpoints=server.endpoints, timeout=TIMEOUT, connect_ahead=False),

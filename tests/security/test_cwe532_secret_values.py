@@ -1,4 +1,4 @@
-"""Values that hold secrets: none is shown, pickled or turned into a dictionary."""
+"""Values with secrets are not shown, pickled or turned into a dictionary."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_secret_is_not_shown(make, show):
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 @pytest.mark.parametrize("make", HOLDERS.values(), ids=HOLDERS.keys())
 def test_secret_is_not_pickled(make, protocol):
-    """Whatever holds a secret refuses to be pickled, by every protocol."""
+    """A value with a secret cannot be pickled with any protocol."""
     with pytest.raises(TypeError, match="not pickled"):
         pickle.dumps(make(), protocol)
 

@@ -1,8 +1,8 @@
-"""A session id names a session of the user's own, and opens none (CWE-639).
+"""A session id identifies only the user's own sessions, and gives no access (CWE-639).
 
-The ids are shown in pages and logs, and forms bring them back. These tests use them as
-a hostile user would: for the sessions of others, as cookies, and to find out what they
-were made from.
+The ids are shown in pages and logs, and sent back by forms. These tests use them like a
+hostile user: for the sessions of others, as cookies, and to find out what they were
+made from.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def people(world, raw):
 
 class TestOthers:
     def test_end_of_anothers(self, world, people, tokens):
-        """An id of another user's session ends nothing, and reveals nothing."""
+        """The id of another user's session ends nothing, and reveals nothing."""
         (me, mine), (other, theirs) = people.items()
         world.events.clear()
         for session in tokens.sessions(other):
@@ -58,7 +58,9 @@ class TestOthers:
         assert [v.open_id for v in (*mine, *theirs)] == [me, me, other, other]
 
     def test_anothers_as_own(self, world, people, tokens):
-        """The end of all others but another user's ends the user's own, and no more."""
+        """Ending all sessions but one of another user ends the user's own, and no
+        others.
+        """
         (me, mine), (other, theirs) = people.items()
         [first, _] = tokens.sessions(other)
         assert tokens.end_other_sessions(me, first.session_id) == 2
@@ -89,7 +91,7 @@ class TestOthers:
 class TestOpensNothing:
     @pytest.mark.parametrize("form", ["bare", "padded", "in place", "hex", "base64"])
     def test_as_a_cookie(self, world, raw, tokens, form):
-        """No cookie that is made of a session id signs anybody in."""
+        """No cookie made from a session id signs a user in."""
         raw.log_in()
         [session] = tokens.sessions(world.tiktok.people[0].open_id)
         genuine, found = raw.cookies[SESSION], session.session_id
@@ -105,7 +107,7 @@ class TestOpensNothing:
         assert thief.open_id is None
 
     def test_not_from_a_query_or_header(self, world, raw, tokens):
-        """An id in a query, a header or another cookie says nothing."""
+        """An id in a query, a header or another cookie has no effect."""
         raw.log_in()
         [session] = tokens.sessions(world.tiktok.people[0].open_id)
         thief = raw.another()
@@ -119,7 +121,9 @@ class TestOpensNothing:
         assert answer.status == 401
 
     def test_nothing_to_find(self, world, raw, tokens):
-        """Cookie, stored hash and row are no short way from an id, nor back."""
+        """An id cannot be computed from the cookie, hash or row in a simple way, nor
+        the reverse.
+        """
         raw.log_in()
         open_id = world.tiktok.people[0].open_id
         [session] = tokens.sessions(open_id)
@@ -149,7 +153,7 @@ class TestOpensNothing:
 @pytest.mark.parametrize("shell", ["wsgi"], indirect=True)
 class TestAtOnce:
     def test_twenty_at_once(self, world, raw, tokens):
-        """Twenty browsers that end all others at once leave one of them, or none."""
+        """If twenty browsers end all others at once, at most one session is left."""
         me = world.tiktok.people[0].open_id
         visitors = [raw.another() for _ in range(20)]
         for visitor in visitors:

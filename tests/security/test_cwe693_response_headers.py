@@ -1,4 +1,6 @@
-"""Every answer of ours, on every shell: its headers, and the reference of an error page."""
+"""Headers of every answer of the middleware, on every shell, and references of error
+pages.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,7 @@ def world(world):
     )
 
 
-# --- how each answer is brought about ----------------------------------------------
+# --- how to get each answer --------------------------------------------------------
 
 
 def denied(world):
@@ -100,7 +102,7 @@ def scope_declined(world, headers=PAGE):
 
 
 def app_user(world, user_id="user-1", **options):
-    """Return a browser that is signed in to an app with users of its own."""
+    """Return a browser that is signed in to an app with its own users."""
     made = connecting(world, **options).browser()
     sign_in(made, user_id)
     return made
@@ -187,7 +189,7 @@ def get(path, headers=PAGE) -> Callable[[Any], Any]:
 
 
 def decided_by(error):
-    """Return a step that ends as `on_login` raises an error."""
+    """Return a step in which `on_login` raises an error."""
 
     def on_login(login):
         raise error
@@ -233,7 +235,7 @@ PAGES = {
     "connect_tiktok_failed": connect_failed_at_tiktok,
     "connect_undecided": undecided,
 }
-#: What no browser can be made to send here, and what fifty accounts are needed for.
+#: Pages that need other requests than a browser's, or fifty accounts.
 ELSEWHERE = {"query_too_long", "login_required", "connect_full"}
 JSON = {
     "401 of a guard": get("/private", API),
@@ -263,17 +265,17 @@ REDIRECTS = {
     "to log in, by a rule": get("/ruled/x"),
     "for a scope": step_up,
 }
-#: RFC 9111 section 5.2.2.5, and what keeps a browser from guessing and telling.
+#: no-store (RFC 9111 section 5.2.2.5), and headers against sniffing and referrers.
 ALWAYS = {
     "cache-control": "no-store",
     "x-content-type-options": "nosniff",
     "referrer-policy": "same-origin",
 }
-#: Of documents; redirects have none.
+#: Headers of documents, which redirects do not have.
 OPENER = "cross-origin-opener-policy"
 
 
-#: Answers at the callback's address, which holds a code and a state.
+#: Answers at the callback's address, which contains a code and a state.
 AT_CALLBACK = {
     "account_taken",
     "connect_other_user",
@@ -310,7 +312,7 @@ def assert_always(made, answer=""):
 
 
 def test_all_pages():
-    """Every page that there is stands in the table of these tests."""
+    """The tests' table has every page."""
     assert PAGES.keys() | ELSEWHERE == PROBLEMS.keys()
 
 
@@ -326,7 +328,7 @@ class Tags(HTMLParser):
 
 @pytest.mark.parametrize("code", PAGES)
 def test_page(world, code, caplog):
-    """A page has every header, runs and fetches nothing, and says its reference."""
+    """A page has every header, runs and fetches nothing, and shows its reference."""
     caplog.set_level(logging.INFO, PACKAGE)
     made = PAGES[code](world)
     problem = PROBLEMS[code]
@@ -340,7 +342,7 @@ def test_page(world, code, caplog):
     assert re.fullmatch(r"style-src 'sha256-[A-Za-z0-9+/]{43}='", policy[1])
     form = (
         "form-action 'self' https://www.tiktok.com"
-        if "<form" in made.text  # what answers a form may lead on to TikTok
+        if "<form" in made.text  # the answer to a form may redirect to TikTok
         else "form-action 'self'"
     )
     assert policy[2:] == [form, "frame-ancestors 'none'", "base-uri 'none'"]
@@ -359,7 +361,7 @@ def test_page(world, code, caplog):
 
 @pytest.mark.parametrize("name", JSON)
 def test_json(world, name):
-    """A program's response is JSON, not stored, and sets no login cookie."""
+    """A program's response is JSON with no-store, and sets no login cookie."""
     made = JSON[name](world)
     assert made.status_code == int(name[:3])
     assert_always(made)
@@ -371,7 +373,7 @@ def test_json(world, name):
 
 @pytest.mark.parametrize("name", REDIRECTS)
 def test_redirect(world, name):
-    """A redirect makes the next request a GET, and is not stored."""
+    """A redirect is a 303, so that the next request is a GET, with no-store."""
     made = REDIRECTS[name](world)
     assert made.status_code == 303
     assert_always(made, name)
@@ -382,7 +384,9 @@ def test_redirect(world, name):
 
 
 def test_references_of_an_outage(world, caplog):
-    """In an outage that is logged once a second, each page's reference is in the log."""
+    """Each page's reference is in the log, even in an outage that is logged once a
+    second.
+    """
     browser = world.browser()
     browser.log_in()
     world.clock.advance(2)
@@ -400,7 +404,7 @@ def test_references_of_an_outage(world, caplog):
 @pytest.mark.parametrize("shell", ["asyncio"])
 @pytest.mark.parametrize("path", [LOGIN, CALLBACK])
 async def test_query_too_long(world, path, caplog, anyio_backend):
-    """A query that is too long, which servers cut before, has its page too."""
+    """A query that is too long gets a page, too."""
     caplog.set_level(logging.INFO, PACKAGE)
     scope = http_scope(path, query_string=b"a=" + b"x" * 70_000)
     start, body = await call(world.app, scope)

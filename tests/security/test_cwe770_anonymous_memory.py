@@ -1,7 +1,7 @@
-"""Anonymous input leaves nothing behind: no cache keeps it (CWE-770).
+"""Anonymous input is not kept in memory: no cache stores it (CWE-770).
 
-Bytes held are counted with tracemalloc over many different requests of one kind, each
-of which carries tens of kilobytes; a leak of any of them would hold megabytes.
+tracemalloc counts the bytes kept after many different requests of one kind with tens of
+kilobytes each; a leak of any of them would keep megabytes.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from ..conftest import CALLBACK, LOGIN, LOGOUT, SAME_ORIGIN, make_settings
 HOOK, DISCONNECT = "/hook", "/disconnect"
 LONG = 30_000
 ROUNDS = 40
-#: A thirtieth of what the requests of one row carry. What stays is a bounded number of
-#: objects, whatever they carry.
+#: A thirtieth of the bytes in the requests of one row. Only a bounded number of objects
+#: stays, whatever the requests contain.
 MOST_KEPT = ROUNDS * LONG // 30
 
 
 def text(number, length=LONG):
-    """A different long text each time, of letters, digits and full stops."""
+    """Return a different long text each time, of letters, digits and full stops."""
     return f"{number}.".rjust(12, "x") * (length // 12)
 
 
@@ -215,8 +215,8 @@ def _find_caches():
 
 
 def _kept(call, make, first):
-    """Return how many bytes are left of a batch of requests."""
-    # All that these requests make is young then, and nothing older need be searched.
+    """Return the number of bytes that a batch of requests leaves in memory."""
+    # Then all objects of these requests are young, and older ones need not be searched.
     gc.disable()
     tracemalloc.start()
     try:
@@ -231,7 +231,7 @@ def _kept(call, make, first):
 
 @pytest.mark.parametrize("kind", INPUTS)
 def test_kept(served, kind, monkeypatch):
-    """However many different requests of a kind are answered, none of them is kept."""
+    """After many different requests of a kind, none of their data is kept."""
     app, call = served
     # pytest keeps every record that reaches the root logger.
     monkeypatch.setattr(logger, "propagate", False)
@@ -243,14 +243,14 @@ def test_kept(served, kind, monkeypatch):
         call(make(number))
     sizes = {name: cache.cache_info().currsize for name, cache in caches()}
     try:
-        # What requests leave is left each time. In a single batch another test's thread,
-        # or a free-threaded build that copies bytecode for a thread, may allocate, too.
+        # A leak shows in every batch. In a single one another test's thread, or a
+        # free-threaded build that copies bytecode for a thread, may allocate, too.
         batches = range(100, 400, 100)
         assert any(_kept(call, make, first) < MOST_KEPT for first in batches)
     finally:
         logger.setLevel(level)
     now = {name: cache.cache_info().currsize for name, cache in caches()}
-    # Nor did any of them enter a cache, where it would evict useful entries.
+    # None of them entered a cache either, where it would evict useful entries.
     assert {
         n: now[n] - sizes.get(n, 0) for n in now if now[n] - sizes.get(n, 0) > 2
     } == {}
@@ -282,14 +282,14 @@ def test_tables(served):
 
 
 def test_caches_are_bounded():
-    """Every memoized function of the package keeps a bounded number of answers."""
+    """Every memoized function of the package has a size limit."""
     found = dict(caches())
     assert found
     assert all(cache.cache_info().maxsize for cache in found.values())
 
 
 def test_long_scopes_are_not_kept():
-    """A long list of scopes is read, and read again: nothing of it is remembered."""
+    """A long list of scopes is parsed each time, and not cached."""
     names = {name: cache for name, cache in caches() if name.endswith("_scopes")}
     before = [cache.cache_info().currsize for cache in names.values()]
     long = ",".join(f"scope.{number}" for number in range(5000))
@@ -298,7 +298,7 @@ def test_long_scopes_are_not_kept():
 
 
 def test_long_profile_is_not_kept():
-    """A profile of tens of kilobytes is read, and nothing of it is remembered."""
+    """A profile of tens of kilobytes is read, and not cached."""
     names = {name: cache for name, cache in caches() if name.endswith("_profile")}
     before = [cache.cache_info().currsize for cache in names.values()]
     user = read_profile("o", f'{{"bio_description": "{"x" * 50_000}"}}')
@@ -307,7 +307,7 @@ def test_long_profile_is_not_kept():
 
 
 def test_an_app_that_hands_text_on(served):
-    """An app that makes a login link of what a visitor wrote keeps none of it."""
+    """Login links that contain a visitor's text are not cached."""
     app, _ = served
     site = app._core.mount_points.at("")
     before = {name: cache.cache_info().currsize for name, cache in caches()}
@@ -318,7 +318,9 @@ def test_an_app_that_hands_text_on(served):
 
 
 def test_names_of_headers(served):
-    """Names that an app made of what it was sent are judged, and not all kept."""
+    """Header names that an app made from requests are checked, and not all are
+    cached.
+    """
     from tiktok_oauth_middleware._web.response_headers import is_caching
 
     known = is_caching.__self__
@@ -332,7 +334,9 @@ def test_names_of_headers(served):
 
 
 def test_refused_unread(browser):
-    """A list of scopes longer than all of TikTok's is refused, though each is offered."""
+    """A list of scopes longer than all of TikTok's is refused, even if each is
+    offered.
+    """
     many = ",".join(["video.list"] * 400)
     assert browser.get(f"{LOGIN}?scopes={many[:3992].rstrip(',')}").status_code == 303
     assert browser.get(f"{LOGIN}?scopes={many}").status_code == 400

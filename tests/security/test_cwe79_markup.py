@@ -1,4 +1,4 @@
-"""Markup from outside stands on the pages as text, if at all (CWE-79)."""
+"""Markup in requests is shown on pages as text only (CWE-79)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class TestMarkup:
 
     @pytest.mark.parametrize("value", MARKUP)
     def test_every_parameter(self, world, raw, value):
-        """Markup in any parameter of any path of ours is no markup on its page."""
+        """Markup in any parameter of the middleware's paths is escaped on the page."""
         world.with_settings(disconnect_path="/bye", login_methods=("POST",))
         encoded = quote(value, safe="")
         genuine = raw.consent(raw.ask("POST", LOGIN, headers=SAME_ORIGIN).location)[

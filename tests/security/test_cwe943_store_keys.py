@@ -32,7 +32,9 @@ def test_keys_are_no_patterns(store):
 
 
 def test_rows_name_app_and_user_by_hashes(world):
-    """A row's key holds neither the client_key nor the open_id, and begins as the app's."""
+    """A row's key contains neither the client_key nor the open_id, and has the app's
+    prefix.
+    """
     world.browser().log_in()
     client_key = world.settings.client_key.encode()
     space = f"tiktok:{hashlib.sha256(client_key).hexdigest()[:12]}:"

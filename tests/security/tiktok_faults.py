@@ -1,7 +1,7 @@
-"""Faults of TikTok's endpoints, and what the client makes of each: one table.
+"""A table of faults of TikTok's endpoints, and the client's result for each.
 
-A row says how a fault looks and what the client makes of it at each endpoint. `FLOWS`
-says what that means to a person: it is the same for every row.
+A row has a fault's answer and the client's result at each endpoint. `FLOWS` has the
+effect of each result on a user, which is the same for all rows.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from tiktok_oauth_middleware.errors import (
 from tiktok_oauth_middleware.testing.provider import PEOPLE
 
 OPEN_ID = PEOPLE[0].open_id
-#: What the client gives: a value, or exactly this error.
+#: The client's result: a value, or exactly this error.
 OK, DEAD, ERROR, AWAY = "ok", GrantRevoked, TikTokError, TikTokUnavailable
-#: The calls, by what they ask of TikTok.
+#: The calls to TikTok.
 CALLS = ("exchange", "refresh", "revoke", "profile")
 ENDPOINT = {
     "exchange": "token",
@@ -29,31 +29,30 @@ ENDPOINT = {
     "profile": "user_info",
 }
 
-#: What a person meets: by call, and by what the client made of the answer.
+#: The effect on a user, by call and by the client's result.
 FLOWS = {
-    # The callback's status, and whether somebody is signed in afterwards.
+    # The callback's status, and whether a user is signed in afterwards.
     "exchange": {
         OK: (303, True),
         DEAD: (400, False),
         ERROR: (502, False),
         AWAY: (503, False),
     },
-    # Whether they are still signed in, and whether there is a token once the old one
-    # has ended.
+    # Whether the user is still signed in, and has a token after the old one expired.
     "refresh": {
         OK: (True, True),
         DEAD: (False, False),
         ERROR: (True, False),
         AWAY: (True, False),
     },
-    # The disconnect's status; they are signed out in every case.
+    # The disconnect's status; the user is signed out in every case.
     "revoke": {
         OK: (303, False),
         DEAD: (303, False),
         ERROR: (502, False),
         AWAY: (502, False),
     },
-    # Whether they are signed in, and whether their name is known.
+    # Whether the user is signed in, and has a name.
     "profile": {
         OK: (True, True),
         DEAD: (True, False),
@@ -85,14 +84,14 @@ GOOD = {
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """One answer, and what the client makes of it."""
+    """One answer, and the client's results."""
 
     name: str
     status: int = 200
-    #: None: the success of whichever endpoint was asked.
+    #: The body; None for the endpoint's usual success.
     body: bytes | None = None
     headers: dict[str, str] = field(default_factory=dict)
-    #: By call; a call that is not named does not get this answer.
+    #: The result by call; calls that are not named do not get this answer.
     means: dict[str, Any]
 
     def body_for(self, call: str) -> bytes:
@@ -100,7 +99,7 @@ class Fault:
 
 
 def alike(kind: Any, **others: Any) -> dict[str, Any]:
-    """Return the same meaning for every call, but for `others`."""
+    """Return the same result for every call, except `others`."""
     return {**dict.fromkeys(CALLS, kind), **others}
 
 
@@ -328,7 +327,7 @@ def of_errors() -> list[Fault]:
 # --- fields of a token answer ------------------------------------------------------
 
 MISSING = "missing"
-#: JSON as it stands in the answer.
+#: JSON texts in the answer.
 FIELDS: dict[str, dict[str, Any]] = {
     "access_token": {
         MISSING: ERROR,
@@ -401,7 +400,7 @@ FIELDS: dict[str, dict[str, Any]] = {
         '"' + "a" * 4097 + '"': ERROR,
     },
 }
-#: Whatever is a number is brought between nothing and 400 days; the rest is refused.
+#: Numbers are limited to between 0 and 400 days; other values are refused.
 NUMBERS: dict[str, Any] = {
     MISSING: OK,
     "null": OK,

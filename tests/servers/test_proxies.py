@@ -28,7 +28,7 @@ from ..support.recipes import blocks
 from .conftest import NO_TLS, PATH, SECONDS, until
 
 DOCUMENT = "operations/proxies.md"
-#: Its pages say that everybody may keep them; one of them is of a user.
+#: An app whose pages are all cacheable; one of them depends on the user.
 APP = """
 from itertools import count
 
@@ -91,7 +91,7 @@ class Proxy:
 
     command: str
     around: str = "{page}"
-    #: What the page says, and what a test on this machine says instead.
+    #: Texts of the page, and the test's replacements.
     changes: tuple[tuple[str, str], ...] = ()
     #: The same for an app below /shop.
     prefix: tuple[tuple[str, str], ...] = ()
@@ -122,7 +122,7 @@ PROXIES = {
         (("ProxyPass / ", "ProxyPass /shop/ "),),
     ),
 }
-#: By `make proxies` only.
+#: Run by `make proxies` only.
 FURTHER = {
     "haproxy": Proxy(
         "haproxy -q -db -f {conf}",
@@ -269,7 +269,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def site(name: str, stand_in: StandIn) -> Iterator[Site]:
-    # The proxies' own users cannot enter the folders of pytest.
+    # The proxies' system users cannot enter pytest's folders.
     with TemporaryDirectory() as folder:
         made = Site(name, Path(folder), stand_in)
         with made.serve():
@@ -288,7 +288,7 @@ def new_browser() -> Iterator[Callable[[Site], Browser]]:
 
 
 def test_cache_is_on(site, new_browser):
-    """A page for everybody comes from the proxy's cache the second time."""
+    """A public page comes from the proxy's cache the second time."""
     browser = new_browser(site)
     numbers = {browser.get("/public").json()["number"] for _ in range(3)}
     assert (len(numbers) == 1) is PROXIES[site.name].has_cache
@@ -317,7 +317,7 @@ def test_no_page_of_a_user_is_shared(site, new_browser):
 
 
 def test_a_guarded_address(site, new_browser):
-    """Nothing that a visitor was refused is kept for users, nor the other way round."""
+    """A refusal of an anonymous visitor is not cached for users, nor the reverse."""
     anonymous, user = new_browser(site), new_browser(site)
     for _ in range(2):
         refused = anonymous.get("/members/list", API)
@@ -330,7 +330,7 @@ def test_a_guarded_address(site, new_browser):
 
 
 def test_logins_are_never_kept(site, new_browser):
-    """Each login is a new one, and a callback is answered for its own browser only."""
+    """Redirects of logins and answers to callbacks are never cached."""
     fake = site.stand_in.fake
     first, second = new_browser(site), new_browser(site)
     begun = [browser.get(LOGIN) for browser in (first, second)]
@@ -348,7 +348,7 @@ def test_logins_are_never_kept(site, new_browser):
 
 
 def test_headers_of_the_largest_size(site, new_browser):
-    """The longest heads that the middleware makes pass, there and back."""
+    """The longest headers of the middleware pass in both directions."""
     browser = new_browser(site)
     browser.log_in(0)
     largest = 0

@@ -1,7 +1,7 @@
-"""A deployment's SIGTERM while TikTok is still to answer: a login's code, or a refresh.
+"""SIGTERM at a deployment, while TikTok is processing a login's code or a refresh.
 
-TikTok spends a code, and a refresh token, when it answers; an answer that nobody reads
-costs a person a login. docs/operations/servers.md says what each server does.
+TikTok's answer uses up a code or a refresh token, so a lost answer costs the user a new
+login. docs/operations/servers.md says what each server does.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from ..conftest import LOGIN, Gate
 from .conftest import KINDS, SECONDS, Browser, Server, SlowTikTok, local, send
 
 CODE, REFRESH = "authorization_code", "refresh_token"
-#: These do not answer, but finish what they do.
+#: Servers that do not answer, but finish their requests.
 UNANSWERED = {"daphne", "twisted", "mod_wsgi"}
-#: These end at once, in the middle of a request.
+#: Servers that end at once, in the middle of a request.
 ENDS_AT_ONCE = {"waitress", "cheroot", "wsgiref", "eventlet", "bjoern"}
-#: Its thread waits for ever to hand over a body.
+#: A server whose thread waits forever to pass on a body.
 MAY_HANG = {"twisted"}
 ANSWERED = KINDS.keys() - UNANSWERED - ENDS_AT_ONCE
 RUN = ["uvicorn-h11", "daphne", "gunicorn-gthread"]
@@ -47,7 +47,7 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
     if kind.missing:
         pytest.skip(f"{kind.missing} is not installed")
     folder = tmp_path
-    if request.param == "mod_wsgi":  # another user cannot enter the folders of pytest
+    if request.param == "mod_wsgi":  # its user cannot enter pytest's folders
         folder = Path(tempfile.mkdtemp())
     with StandIn(SlowTikTok()) as stand_in:
         server = Server(request.param, kind, folder, stand_in)
@@ -71,7 +71,7 @@ def browser(server: Server) -> Iterator[Browser]:
 
 @pytest.fixture
 def interrupt(browser: Browser, gate: Gate) -> Callable[[str, str], Answer | None]:
-    """Return a function that ends the server while TikTok works, and starts it again.
+    """Return a function that restarts the server while TikTok processes a request.
 
     It returns the answer to the request; None if the server closed the connection.
     """
@@ -94,7 +94,7 @@ def interrupt(browser: Browser, gate: Gate) -> Callable[[str, str], Answer | Non
             server.process.kill()
         server.process.wait(SECONDS)
         server.stop()  # and its workers
-        # What a process that is gone had begun is given up after three times as much.
+        # Work of a process that has ended counts as failed after three times as long.
         server.environment["TIKTOK_TIMEOUT"] = "5"
         server.start()
         browser.reopen(browser.client.cookies)
@@ -114,11 +114,13 @@ def answer_to(sent: socket.socket) -> Answer | None:
 
 
 def test_login_under_way(server, browser, interrupt):
-    """A code that TikTok is working on is sent once, and the login ends in a page."""
+    """A code that TikTok is processing is sent once, and the login succeeds or shows a
+    page.
+    """
     begun = browser.get(f"{LOGIN}?next=/profile?a=b").headers["location"]
     callback = browser.decide(begun)
     answer = interrupt(local(callback), CODE)
-    # As a browser does: a lost answer's cookies are lost too.
+    # Like a browser: a lost answer's cookies are lost, too.
     again = browser.get(callback)
     assert server.tiktok.count("token", grant_type=CODE) == 1
     if server.name in ENDS_AT_ONCE:
@@ -153,8 +155,9 @@ def test_refresh_under_way(server, browser, interrupt):
     else:
         assert answer is None
     if server.name in ENDS_AT_ONCE:
-        # TikTok refuses the token that it has replaced. Nobody is signed out as long as
-        # another process may bring the new one, and a new login ends that.
+        # TikTok refuses the token that it has replaced. The user stays signed in as
+        # long as another process may still store the new one; a new login ends this
+        # state.
         assert browser.me().json().get("token_expires_at") is None
         assert "invalid_grant" in server.log.read_text()
         assert browser.log_in().status_code == 303

@@ -1,8 +1,8 @@
-"""Fifty tabs at once, and callbacks that are cut off, on servers as they come.
+"""Fifty tabs at once, and interrupted callbacks, on servers with default settings.
 
-Servers refuse a request whose headers are too long, each with a limit of its own, and
-proxies an answer whose head is. So the tabs of one browser that all go to log in at the
-same moment must leave cookies that every one of them takes, by its defaults.
+Servers refuse a request whose headers are too long, each with its own limit, and
+proxies refuse such an answer. So the cookies of a browser in which many tabs begin a
+login at the same moment must be within every server's default limit.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ server {{
 """
 IN_APACHE = "ProxyPass / http://127.0.0.1:{inner}/"
 LIMIT = 4096
-#: By what it is: the server, and what stands before it.
+#: By name: the server, and the proxy in front of it.
 SITES = {
     "uvicorn-h11": ("uvicorn-h11", None),
     "uvicorn-httptools": ("uvicorn-httptools", None),
@@ -46,7 +46,7 @@ SITES = {
     "apache-gunicorn": ("gunicorn-sync", "apache"),
     "apache-waitress": ("waitress", "apache"),
 }
-#: By `make servers` only.
+#: Run by `make servers` only.
 FURTHER = ("gevent", "gunicorn-gevent", "eventlet", "tornado", "twisted", "cherrypy")
 if os.environ.get("SERVERS") == "all":
     SITES |= {name: (name, None) for name in FURTHER}
@@ -54,7 +54,7 @@ if os.environ.get("SERVERS") == "all":
 
 @dataclass
 class Site(Server):
-    """A server, perhaps behind another one, as both come."""
+    """A server, possibly behind a proxy, both with default settings."""
 
     front: str | None = None
     front_port: int = field(default_factory=free_port)
@@ -106,7 +106,7 @@ def served(name: str, folder: Path, stand_in: StandIn) -> Iterator[Site]:
     if front == "apache" and APACHE is None:
         pytest.skip("apache2 is not installed")
     site = Site(name, kind, folder, stand_in, front=front)
-    # No test below waits for so long; a machine that does is no failure.
+    # Longer than any test needs, so that a slow machine does not fail.
     site.environment["TIKTOK_TIMEOUT"] = "60"
     try:
         site.start()
@@ -150,10 +150,10 @@ def applied(jar: dict[str, str], lines: list[str]) -> None:
 
 
 def begin(site: Site, target: str, cookies: dict[str, str]) -> tuple[str, list[str]]:
-    """Begin a login; return where it leads at TikTok and the cookies it sets.
+    """Begin a login; return the address at TikTok and the cookies that it sets.
 
-    A proxy with its defaults passes on a Host that is not the site's, so the login is
-    sent to the site's own address once, where the browser is already.
+    A proxy with default settings passes on another Host than the site's, so the login
+    is redirected once to the site's address, where the browser already is.
     """
     answer, lines = ask(site, f"{LOGIN}?next={target}", cookies)
     location = str(answer.headers["location"])
@@ -173,7 +173,7 @@ def test_fifty_tabs(site, length, newest):
     answer, lines = ask(site, "/", jar)
     assert answer.status == 200
 
-    # Signed in, so that the session's cookie is there too.
+    # Signed in, so that there is a session cookie, too.
     location, lines = begin(site, "/", {})
     applied(jar, lines)
     callback = site.tiktok.consent(location).removeprefix(site.url)
@@ -189,7 +189,7 @@ def test_fifty_tabs(site, length, newest):
         assert size <= LIMIT
     assert ask(site, "/", jar)[0].status == 200
 
-    # In the order in which they come back; several at once may be answered in another.
+    # In the order of the answers, which may differ from that of the requests.
     newest = newest if site.kind.workers == 1 else 1
     one_by_one = [begin(site, target, shown) for _ in range(newest)]
     for _, lines in one_by_one:

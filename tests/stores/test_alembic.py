@@ -1,4 +1,6 @@
-"""The snippet of docs/stores/databases.md: Alembic makes the table, and finds it as it is."""
+"""With the snippet of docs/stores/databases.md, Alembic creates the table, and finds no
+difference afterwards.
+"""
 
 from __future__ import annotations
 

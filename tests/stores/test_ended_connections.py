@@ -1,4 +1,4 @@
-"""Statements that end before their time: by the server, or by a caller that gave up.
+"""Statements that are ended early: by the server, or by the caller's timeout.
 
 PostgreSQL answers a statement whose connection it ends with 57P01, MariaDB with 1927
 or 1053. An administrator, a failover or a shutdown may be the reason.
@@ -28,8 +28,8 @@ from .test_sql import Watched, kept, made
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-#: Kinds of stores: a driver that blocks or works in an event loop, with connections of
-#: the store's own or an engine of the app's.
+#: Kinds of stores: with a blocking or an asyncio driver, and with the store's own
+#: connections or the app's engine.
 KINDS = [
     "postgresql-psycopg",
     "postgresql-psycopg-engine",
@@ -61,7 +61,7 @@ class Waiting:
         return list(self._admin.exec_driver_sql(self._query).scalars())
 
     def end_one(self) -> int:
-        """End the connection of the one statement that waits; return its id."""
+        """End the connection of the waiting statement; return its id."""
         [found] = self.ids()
         kill = f"KILL {found}"
         if not self._is_mariadb:
@@ -72,7 +72,7 @@ class Waiting:
 
 @contextmanager
 def locked(server: Server, table: str) -> Iterator[Waiting]:
-    """Lock a table, so that each statement about it waits."""
+    """Lock a table, so that each statement on it waits."""
     engine = sa.create_engine(server.url())
     with engine.connect() as lock, engine.connect() as admin:
         admin.execution_options(isolation_level="AUTOCOMMIT")
@@ -108,7 +108,7 @@ def end_in_the_middle(server: Server, table: str, call: Callable[[], Any]) -> An
 def calls(
     kind: str, server: Server, table: str, *, timeout: float = 4 * HANGS
 ) -> Callable[..., Any]:
-    """Return what calls a method of a store with this table."""
+    """Return a function that calls a method of a store with this table."""
     driver, *more = kind.split("-")[1:]
     given: dict[str, Any] = {"table": table, "timeout": timeout}
     url = server.url(driver)
@@ -211,7 +211,7 @@ LIMITED = ["mariadb-pymysql", "mariadb-asyncmy-loop"]
 
 @pytest.mark.parametrize("kind", [*LIMITED, "postgresql-psycopg"])
 def test_a_statement_that_is_given_up_ends_at_the_server(kind: str, table: Any) -> None:
-    """A read that waits for a lock does not go on at the server after its timeout."""
+    """A read that waits for a lock is cancelled at the server when it times out."""
     call = calls(kind, *table, timeout=1)
     with locked(*table) as waiting:
         with pytest.raises(StoreError):

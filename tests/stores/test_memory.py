@@ -1,4 +1,4 @@
-"""The memory store beyond the contract: sweeps, small rows, warnings."""
+"""The memory store in addition to the contract: sweeps, small rows, warnings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_expired_rows_are_swept_by_writes(clock: Any) -> None:
-    """Expired rows that are not read again leave the memory with later writes."""
+    """Later writes delete expired rows that are not read again."""
     store = MemoryStore(clock=clock)
     for number in range(1000):
         store.compare_and_set(f"old{number}", None, b"value", 10)
@@ -31,7 +31,7 @@ def test_expired_rows_are_swept_by_writes(clock: Any) -> None:
 
 
 def test_a_write_examines_few_rows(clock: Any) -> None:
-    """A write drops a handful of expired rows and no more, however many there are."""
+    """A write deletes only a few expired rows, however many there are."""
     store = MemoryStore(clock=clock)
     for number in range(1000):
         store.compare_and_set(f"old{number}", None, b"value", 10)
@@ -41,7 +41,7 @@ def test_a_write_examines_few_rows(clock: Any) -> None:
 
 
 def test_a_row_that_is_written_often_is_kept_once(clock: Any) -> None:
-    """Swapping one row again and again makes the store no bigger."""
+    """Swapping one row repeatedly does not make the store larger."""
     store = MemoryStore(clock=clock)
     store.compare_and_set("row", None, b"0", 10)
     for number in range(1000):
@@ -51,7 +51,9 @@ def test_a_row_that_is_written_often_is_kept_once(clock: Any) -> None:
 
 
 def test_rows_weigh_little_and_the_collector_sees_none() -> None:
-    """100,000 rows cost at most 200 bytes each beside the value, and no object."""
+    """100,000 rows cost at most 200 bytes each besides the value, and no tracked
+    objects.
+    """
     keys = [
         f"tiktok:{{0123456789abcdef}}:grant:{number:032}" for number in range(10**5)
     ]
@@ -69,14 +71,16 @@ def test_rows_weigh_little_and_the_collector_sees_none() -> None:
     assert (used + weight) / len(keys) <= 250
     assert used / len(keys) <= 200
     assert len(gc.get_objects()) - objects < 100
-    if sys.version_info < (3, 14):  # from there on every dictionary is tracked
+    if sys.version_info < (3, 14):  # from 3.14 on every dictionary is tracked
         assert not gc.is_tracked(store._values)
         assert not gc.is_tracked(store._expires)
 
 
 @pytest.mark.filterwarnings("ignore:This process.*fork:DeprecationWarning")
 def test_a_child_does_not_wait_for_its_parents_lock(in_a_child: Any) -> None:
-    """A child forked while a thread of its parent holds the lock is not blocked."""
+    """A child that is forked while another thread of its parent has the lock is not
+    blocked.
+    """
     store = MemoryStore()
     store.compare_and_set("row", None, b"value", 60)
     with store._lock:
@@ -85,7 +89,7 @@ def test_a_child_does_not_wait_for_its_parents_lock(in_a_child: Any) -> None:
 
 @pytest.mark.filterwarnings("ignore:This process.*fork:DeprecationWarning")
 def test_a_child_warns_once(in_a_child: Any, caplog: pytest.LogCaptureFixture) -> None:
-    """A forked child says at its first use that its users are its own."""
+    """A forked child warns at its first use that it does not share users."""
     store = MemoryStore()
     store.get("row")
     assert not caplog.records
@@ -103,7 +107,7 @@ def test_a_child_warns_once(in_a_child: Any, caplog: pytest.LogCaptureFixture) -
 def test_several_workers_are_warned_of(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """WEB_CONCURRENCY above one brings one WARNING at the first use."""
+    """WEB_CONCURRENCY above one logs one WARNING at the first use."""
     monkeypatch.setenv("WEB_CONCURRENCY", "4")
     store = MemoryStore()
     store.get("row")
@@ -118,14 +122,14 @@ def test_several_workers_are_warned_of(
 def test_one_worker_is_no_warning(
     workers: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """WEB_CONCURRENCY of one, or not a number, brings no warning."""
+    """WEB_CONCURRENCY of one, or one that is not a number, logs no warning."""
     monkeypatch.setenv("WEB_CONCURRENCY", workers)
     MemoryStore().get("row")
     assert not caplog.records
 
 
 def test_rows_stay_after_close() -> None:
-    """Closing the store loses nothing: an app may start and stop many times."""
+    """Closing the store keeps its rows."""
     store = MemoryStore()
     store.compare_and_set("row", None, b"value", 60)
     store.close()

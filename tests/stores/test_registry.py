@@ -1,4 +1,4 @@
-"""Which store a URL names, and what importing one loads."""
+"""The store that a URL names, and the modules that importing it loads."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tiktok_oauth_middleware.stores.registry import open_store, store_fault
     ],
 )
 def test_a_good_url_has_no_fault(url: str) -> None:
-    """The kinds that exist are accepted, and nothing is opened to find out."""
+    """URLs of existing kinds are accepted, without opening a store."""
     assert store_fault(url) is None
 
 
@@ -56,7 +56,7 @@ def test_a_good_url_has_no_fault(url: str) -> None:
     ],
 )
 def test_a_bad_url_is_reported_without_its_secrets(url: str, report: str) -> None:
-    """A fault names the option and what would be right, never what may be secret."""
+    """A fault names the option and the right form, without the URL's secrets."""
     fault = store_fault(url)
     assert fault is not None
     assert fault.startswith("store ")
@@ -87,7 +87,7 @@ def test_open_store_makes_a_redis_store() -> None:
 
 
 def test_the_clock_is_handed_on() -> None:
-    """A store computes expiry by the clock that open_store is given."""
+    """A store uses the clock that is passed to open_store."""
     now = [1000.0]
     store = open_store("memory://", clock=lambda: now[0])
     store.compare_and_set("row", None, b"value", 10)
@@ -104,7 +104,7 @@ def test_a_kind_has_every_column() -> None:
 
 
 def test_a_new_row_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A row of the table is all that a further scheme needs to be opened."""
+    """A new row in the table is enough to open a further scheme."""
     row = replace(registry.KINDS["memory"], schemes=("toy",))
     with pytest.raises(ConfigurationError, match="toy://, which is no store"):
         open_store("toy://")

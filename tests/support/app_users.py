@@ -1,4 +1,4 @@
-"""An app with users of its own: a cookie of the app names who is signed in to it."""
+"""An app with its own users: a cookie of the app names the signed-in user."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def sign_in(browser, user_id):
 
 
 def begin(browser, query="", **options):
-    """Post to the connect path; return where at TikTok that leads."""
+    """Post to the connect path; return the address at TikTok."""
     response = browser.post(CONNECT + query, **options)
     assert response.status_code == 303, response.text
     return response.headers["location"]

@@ -1,9 +1,10 @@
-"""Which middleware, event loop and store a test runs with.
+"""Chooses the middleware, event loop and store of each test run.
 
-Most tests of flows could run with each of asyncio, Trio and WSGI, on each store, with each
-of their own parameters. The product was half of all tests, and next to none of it could
-fail alone: flows are written once, the middlewares and the stores have whole suites of
-their own, and `WHOLE` names the modules in which one acts upon another. So of the product
+Most tests of flows could run with each of asyncio, Trio and WSGI, on each store, with
+each of their own parameters. This product was half of all tests, and almost none of it
+could fail alone: flows are the same code for all, the middlewares and the stores have
+their own test suites, and `WHOLE` lists the modules in which one affects another. So of
+the product
 
 - every middleware and event loop is run, and every store, with every other parameter; which
   store goes with which of the others changes from function to function and from one
@@ -24,8 +25,8 @@ from zlib import crc32
 
 import pytest
 
-#: What is run in every combination: the journey, and what depends on how a middleware's
-#: backend waits, is cancelled, and reports a connection that breaks.
+#: Modules that run in every combination: the journey, and tests that depend on how a
+#: middleware's backend waits, is cancelled, and reports a broken connection.
 WHOLE = (
     "tests/flows/test_journey.py",
     "tests/flows/test_outages.py",
@@ -36,7 +37,9 @@ LOOPS = ("asyncio", "trio")
 
 
 class Combination(NamedTuple):
-    """What one test runs with: `others` are the places of its further parameters."""
+    """The combination of one test; `others` are the indexes of its further
+    parameters.
+    """
 
     shell: str
     store: str
@@ -44,7 +47,7 @@ class Combination(NamedTuple):
 
 
 def left_out(items: Iterable[pytest.Item]) -> Iterator[pytest.Item]:
-    """Return the tests that prove nothing beyond what the others prove."""
+    """Return the redundant tests."""
     functions: dict[str, list[tuple[Combination, pytest.Item]]] = defaultdict(list)
     for item in items:
         callspec = getattr(item, "callspec", None)
@@ -68,7 +71,9 @@ def left_out(items: Iterable[pytest.Item]) -> Iterator[pytest.Item]:
 
 
 def choose(product: list[Combination], turn: int) -> set[Combination]:
-    """Return which of a function's combinations are run; `turn` is the function's."""
+    """Return the combinations of a function to run; `turn` differs between
+    functions.
+    """
     shells = sorted({each.shell for each in product})
     stores = sorted({each.store for each in product})
     others = sorted({each.others for each in product})

@@ -1,7 +1,7 @@
 """TikTok over real TLS sockets, with the faults of a broken server on demand.
 
-The user of a code is the part before its first dash, and so is that of every token. An
-answer that comes unasked belongs to `STRANGER`.
+The user of a code or a token is the part before its first dash. An unrequested answer
+belongs to `STRANGER`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .patience import HANGS
 
 STRANGER = "stranger"
 
-#: What a server does with a connection before a request comes.
+#: Faults of a connection before a request.
 IDLE_FAULTS = (
     "",
     "unasked",
@@ -37,7 +37,7 @@ IDLE_FAULTS = (
     "no tls",
     "silent",
 )
-#: What it does with a request.
+#: Faults in the answer to a request.
 REQUEST_FAULTS = (
     "",
     "two answers",
@@ -57,7 +57,7 @@ REQUEST_FAULTS = (
 
 @dataclass
 class Seen:
-    """A request that was read from its first to its last byte."""
+    """A request that was read completely."""
 
     connection: int
     path: str
@@ -67,25 +67,25 @@ class Seen:
 
 @dataclass(eq=False)
 class FaultyTikTok:
-    """Accepts connections until it is closed; each gets the next of its faults."""
+    """A server; each connection and request gets the next fault of the lists."""
 
     certificate: Path
     alpn: tuple[str, ...] = ()
-    #: For the connections to come, the first one first; "" when there are none left.
+    #: Faults of the next connections, in order; later ones have none.
     idle_faults: list[str] = field(default_factory=list)
-    #: For the requests to come, likewise.
+    #: Faults of the next requests, in order.
     request_faults: list[str] = field(default_factory=list)
     requests: list[Seen] = field(default_factory=list)
     #: Number of connections accepted.
     accepted: int = 0
     #: Connections open now.
     alive: int = 0
-    #: How many were open at the same time at most.
+    #: The most connections that were open at the same time.
     most_alive: int = 0
-    #: Connections on which all was done that comes before a request.
+    #: Connections whose faults before a request are completed.
     settled: int = 0
-    #: Connections on which an unasked answer has reached the other side. A number of
-    #: its own: the thread of an earlier connection may settle late.
+    #: Connections on which an unrequested answer has reached the client. Counted
+    #: separately, since an earlier connection's thread may be late.
     unasked: int = 0
 
     def __post_init__(self) -> None:
@@ -127,7 +127,7 @@ class FaultyTikTok:
         return sum(seen.secret == secret for seen in self.requests)
 
     def connections(self) -> list[int]:
-        """Return the number of the connection that each request came on."""
+        """Return the number of each request's connection."""
         return [seen.connection for seen in self.requests]
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
@@ -170,7 +170,7 @@ class FaultyTikTok:
                 self.alive -= 1
 
     def _settle(self, fault: str) -> None:
-        """Note that a connection has met its fault, if it was one that ends it."""
+        """Record that a connection's fault is completed, if it ends the connection."""
         if fault in ("close idle", "reset idle", "no tls"):
             with self._lock:
                 self.settled += 1
@@ -192,8 +192,8 @@ class FaultyTikTok:
             self.settled += 1
             self.unasked += fault.startswith("unasked")
         while True:
-            # A client may keep a connection open for as long as it lives; a server
-            # that ends must not wait for that.
+            # A client may keep a connection open indefinitely; a server that ends must
+            # not wait for that.
             peer.settimeout(0.05)
             read = b""
             while b"\r\n\r\n" not in read:

@@ -1,4 +1,4 @@
-"""How the cost of a call grows with what it is given: a quadratic parser is a DoS.
+"""Measures how a call's cost grows with its input: a quadratic parser allows a DoS.
 
 Seconds would say more about the machine and who else uses it. How long the slowest
 input takes is measured by the fuzzers (``docs/evidence/hardening.md``).

@@ -1,8 +1,7 @@
 """Platforms that call an app with an event instead of a socket.
 
-Each class turns a request into the event that the platform documents, and reads the
-answer as the platform documents to read it: what an answer puts elsewhere never reaches
-the browser. `Visitor` is that browser.
+Each class turns a request into the event that the platform documents, and reads only
+the documented fields of the answer, as the platform does. `Visitor` is the browser.
 """
 
 from __future__ import annotations
@@ -29,9 +28,9 @@ class Platform:
     """One platform in front of one handler."""
 
     host: str = "app.example.com"
-    #: Path before the app's own, as browsers see it.
+    #: The prefix of the app's paths in the browser.
     prefix: str = ""
-    #: Largest request line and headers together, in bytes; the platform's own limit.
+    #: The platform's limit of request line and headers together, in bytes.
     limit: ClassVar[int] = 10_240
 
     @property
@@ -111,7 +110,7 @@ class HttpApi(Platform):
 
     def answer(self, result: Any) -> Answer:
         assert "multiValueHeaders" not in result, "format 2.0 has no such field"
-        # Names are lower-cased, so of two spellings of one name the last is left.
+        # Names are lower-cased, so of two spellings of a name the last one wins.
         headers = {k.lower(): str(v) for k, v in result.get("headers", {}).items()}
         cookies = [("set-cookie", line) for line in result.get("cookies", ())]
         pairs = [*headers.items(), *cookies]
@@ -123,11 +122,11 @@ class RestApi(Platform):
     """AWS: a REST API, or an HTTP API with payload format 1.0.
 
     The stage is in the address and in the context, but not in `path`; the base path of
-    a domain of one's own is in all three.
+    a custom domain is in all three.
     """
 
     stage: str = "prod"
-    #: A domain of one's own, mapped below this path.
+    #: The base path of a custom domain.
     base_path: str = ""
 
     def __post_init__(self) -> None:
@@ -206,7 +205,7 @@ class LoadBalancer(Platform):
         if self.has_many:
             many = result["multiValueHeaders"]
             pairs = [(name, value) for name, values in many.items() for value in values]
-            # Users report that lines of one name arrive in reverse.
+            # Users report that repeated headers arrive in reverse order.
             pairs.reverse()
         else:
             # Names are passed on as they are spelled.
@@ -254,7 +253,7 @@ class Edge(Platform):
 
 @dataclass(kw_only=True)
 class Azure(Platform):
-    """Azure Functions: what the worker reads from and writes to its host."""
+    """Azure Functions: the messages between the worker and its host."""
 
     def ask(
         self, handler: Any, method: str, target: str, headers: Pairs, body: bytes
@@ -280,7 +279,7 @@ class Azure(Platform):
         ).value
         pairs = [(name, datum.value) for name, datum in result["headers"].items()]
         for cookie in result["cookies"] or ():
-            # The host gets the fields of each, and writes a header of them.
+            # The host gets each cookie's fields, and writes a header from them.
             pairs += [("set-cookie", m.OutputString()) for m in cookie.values()]
         return Answer(
             int(result["status_code"].value), pairs, bytes(result["body"].value)
@@ -289,7 +288,7 @@ class Azure(Platform):
 
 @dataclass(kw_only=True)
 class Google(Platform):
-    """Google: the framework's own server app; it is given no name of the function."""
+    """Google: the framework's own server app, without the function's name."""
 
     def ask(
         self, handler: Any, method: str, target: str, headers: Pairs, body: bytes
@@ -310,10 +309,10 @@ class Google(Platform):
 
 @dataclass
 class Visitor:
-    """A browser in front of a platform: it keeps cookies and follows nothing."""
+    """A browser in front of a platform: it keeps cookies and follows no redirects."""
 
     platform: Platform
-    #: Makes the handler: once, or for each request.
+    #: Builds the handler, once or for each request.
     make: Callable[[], Any]
     cookies: dict[str, str] = field(default_factory=dict)
 
@@ -352,7 +351,7 @@ class Visitor:
         return self.ask("GET", target)
 
     def post(self, target: str, body: bytes, kind: str) -> Answer:
-        """POST as a form of the site does."""
+        """POST like a form of the site."""
         parts = urlsplit(self.platform.origin)
         origin = f"{parts.scheme}://{parts.netloc}"
         headers = [

@@ -1,9 +1,9 @@
-"""Where a redirect may be asked to lead: what must be refused, and what must be kept.
+"""Targets of redirects: those that must be refused, and those that must be accepted.
 
-`REFUSED` is what open redirects look like, picked by hand and built from parts:
-slashes, hosts, schemes, controls, dots. `HARMLESS` looks like that and stays on the
-site; `GOOD` are places of ordinary sites, in every way in which they are written. A
-browser's own parser is the judge of what leaves; see the tests.
+`REFUSED` has typical open redirects, chosen by hand and built from parts: slashes,
+hosts, schemes, control characters, dots. `HARMLESS` targets look similar and stay on
+the site; `GOOD` has paths of ordinary sites, in all usual spellings. The tests check
+with a browser's parser which targets leave the site.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable
 
-#: Longest target, in bytes once percent-encoded.
+#: The longest target, in percent-encoded bytes.
 LONGEST = 2048
 
 # --- refused -----------------------------------------------------------------------
-#: By hand: each was seen to fool a check somewhere, or breaks a parser.
+#: Chosen by hand: each has fooled some check, or breaks a parser.
 BY_HAND = [
     # another scheme or host, plainly
     "https://evil.example",
@@ -48,7 +48,7 @@ BY_HAND = [
     "vbscript:x",
     "blob:https://app.example.com/x",
     "mailto:x@evil.example",
-    # what looks like ours
+    # similar to our address
     "https://app.example.com.evil.example/",
     "https://app.example.com@evil.example/",
     "https://app.example.com:pw@evil.example/",
@@ -70,7 +70,7 @@ BY_HAND = [
     "/x/../\\evil.example",
     "/\\\tevil.example",
     "/\\evil.example\\@app.example.com",
-    # tabs and line breaks are nothing to a browser
+    # browsers remove tabs and line breaks
     "/\t/evil.example",
     "/\n/evil.example",
     "/\r/evil.example",
@@ -86,7 +86,7 @@ BY_HAND = [
     "/\x0c/evil.example",
     "/\x1f/evil.example",
     "/\x7f/evil.example",
-    # leading blanks are nothing to a browser
+    # browsers remove leading blanks
     " //evil.example",
     "  https://evil.example",
     "\u00a0//evil.example",
@@ -131,7 +131,7 @@ BY_HAND = [
     "/x\r\n\r\n<script>",
     "/x\x00",
     "/x\x1b[31m",
-    # things that are no text, host or address
+    # not a text, host or address
     "//[",
     "//[::1",
     "https://[::1",
@@ -190,7 +190,7 @@ HOSTS = [
     "app.example.com",
 ]
 
-#: What makes the rest a host to a browser, or to a careless server or proxy.
+#: Prefixes that make the rest a host to a browser, server or proxy.
 SLASHES = [
     "//",
     "///",
@@ -280,7 +280,7 @@ SCHEMES = [
     "tel:",
 ]
 
-#: A second line of a header, and what else ends or splits one.
+#: Texts that end or split a header.
 BREAKS = ["\r\n", "\n", "\r", "\x00", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x1f"]
 BROKEN = ["Location: https://evil.example", "Set-Cookie: a=b", "\r\n<script>", ""]
 
@@ -313,7 +313,7 @@ def _built() -> Iterable[str]:
     yield from TOO_LONG
 
 
-#: Whatever is asked for here, the login ends at the usual place.
+#: For each of these targets the login ends at the default page.
 REFUSED = [*dict.fromkeys([*BY_HAND, *_built()])]
 
 # --- harmless: looks like an attack, and is a path of this site --------------------
@@ -415,7 +415,7 @@ QUERIES = [
 ]
 FRAGMENTS = ["", "#", "#top", "#/route?x=y", "#caf\u00e9"]
 
-#: The login ends exactly there.
+#: For each of these targets the login ends exactly there.
 GOOD = [
     *("".join(parts) for parts in itertools.product(PATHS, QUERIES, FRAGMENTS)),
     "/" + "x" * (LONGEST - 1),

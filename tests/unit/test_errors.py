@@ -1,4 +1,4 @@
-"""The tree of errors: what each is caught by, its code and status, what it carries."""
+"""The tree of errors: parents, codes, statuses and attributes."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ TREE = [
     ("kind", "parent", "code", "status"), TREE, ids=[row[2] for row in TREE]
 )
 def test_error_has_its_place_code_and_status(kind, parent, code, status):
-    """Each error stands below its parent, with a stable code and a status."""
+    """Each error has its parent, a stable code and a status."""
     assert kind.__bases__ == (parent,)
     assert (kind.code, kind.status) == (code, status)
 
@@ -69,13 +69,13 @@ def test_tree_is_complete():
 
 
 def test_docstring_draws_every_error():
-    """The tree in the module's docstring names every error there is."""
+    """The tree in the module's docstring names every error."""
     drawn = set(re.findall(r"[├└]─ (\w+)", errors.__doc__))
     assert drawn | {"TikTokOAuthError"} == {kind.__name__ for kind in ALL}
 
 
 def test_docstring_tells_the_status_of_every_error():
-    """The status drawn beside an error is the one its class has."""
+    """The status next to an error in the docstring is that of its class."""
     drawn = re.findall(r"─ (\w+) +([0-9]{3})", errors.__doc__)
     assert len(drawn) > 5
     by_name = {kind.__name__: kind.status for kind in ALL}
@@ -102,7 +102,7 @@ def test_codes_are_unique():
     ],
 )
 def test_login_error_has_a_page_of_the_same_status(kind):
-    """Every way a login fails has its page, with the error's own status."""
+    """Every failure of a login has a page, with the error's status."""
     assert PROBLEMS[kind.code].status == kind.status
 
 
@@ -120,7 +120,7 @@ def test_configuration_error_takes_one_fault():
 
 
 def test_configuration_error_tells_all_faults():
-    """All faults are kept in order, and shown a line each."""
+    """All faults are kept in order, and shown on one line each."""
     error = ConfigurationError(["one is wrong", "two is wrong"])
     assert error.faults == ("one is wrong", "two is wrong")
     assert str(error) == "one is wrong\ntwo is wrong"
@@ -140,12 +140,12 @@ def test_configuration_error_tells_all_faults():
     ids=["code", "nothing", "text", "all"],
 )
 def test_tiktok_error_shows_what_it_knows(given, shown):
-    """A TikTok error's message lists code, text, status and log_id, where known."""
+    """A TikTok error's message has code, description, status and log_id, if known."""
     assert str(TikTokError(*given)) == shown
 
 
 def test_tiktok_error_keeps_its_parts():
-    """A TikTok error carries TikTok's own words as attributes."""
+    """A TikTok error has TikTok's fields as attributes."""
     error = TikTokError("invalid_client", "wrong key", "2026A", 200)
     assert (error.error, error.description, error.log_id, error.http_status) == (
         "invalid_client",
@@ -156,7 +156,7 @@ def test_tiktok_error_keeps_its_parts():
 
 
 def test_unavailable_knows_no_wait_by_itself():
-    """Without Retry-After there is no time to wait for."""
+    """Without Retry-After, retry_after is None."""
     assert TikTokUnavailable("").retry_after is None
 
 
@@ -167,7 +167,7 @@ def test_unavailable_knows_no_wait_by_itself():
     ids=["copy", "deepcopy", "pickle"],
 )
 def test_tiktok_error_survives_a_copy(kind, again):
-    """An error that another process raised arrives with its type and its parts."""
+    """An error keeps its type and attributes when it is copied or pickled."""
     error = kind("invalid_grant", "expired", "2026A", 200)
     copied = again(error)
     assert type(copied) is kind
@@ -176,7 +176,7 @@ def test_tiktok_error_survives_a_copy(kind, again):
 
 
 def test_configuration_error_survives_a_pickle():
-    """A configuration error arrives whole from another process."""
+    """A configuration error can be pickled completely."""
     copied = pickle.loads(pickle.dumps(ConfigurationError(["a", "b"])))
     assert copied.faults == ("a", "b")
     assert str(copied) == "a\nb"

@@ -1,4 +1,4 @@
-"""Events: fields that hold no secret."""
+"""Events: their fields contain no secret."""
 
 from __future__ import annotations
 

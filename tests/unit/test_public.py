@@ -38,19 +38,19 @@ HEAVY = (
 
 
 def test_sorted():
-    """`__all__` is sorted, and says each name once."""
+    """`__all__` is sorted, and has each name once."""
     names = tiktok_oauth_middleware.__all__
     assert names == sorted(set(names))
 
 
 @pytest.mark.parametrize("name", tiktok_oauth_middleware.__all__)
 def test_importable(name):
-    """Every public name can be had, documented."""
+    """Every public name can be imported, and has a docstring."""
     assert getattr(tiktok_oauth_middleware, name).__doc__
 
 
 def defined_in(tree: ast.Module) -> set[str]:
-    """Return what a module defines without an underscore in front, but for TypeVars."""
+    """Return a module's names without a leading underscore, except TypeVars."""
     found: set[str] = set()
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
@@ -71,13 +71,13 @@ def imported_by(tree: ast.Module) -> set[str]:
     }
 
 
-#: What other modules of the package use of a public one, and no app does.
+#: Names of public modules that only other modules of the package use.
 SHARED = {"caching": {"keep_out_of_djangos_caches", "watched_request"}}
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_public_module(module):
-    """`__all__` is what a public module defines or hands on."""
+    """`__all__` has exactly the names that a public module defines or re-exports."""
     names = set(exported(module))
     tree = source_of(module)
     defined = defined_in(tree)
@@ -87,7 +87,7 @@ def test_public_module(module):
 
 @pytest.mark.parametrize("module", [m for m in MODULES if "django" not in m])
 def test_public_module_can_be_imported(module):
-    """Every name in the `__all__` of a module can be imported, and stands there once."""
+    """Every name in a module's `__all__` can be imported, and is there once."""
     found = importlib.import_module(f"tiktok_oauth_middleware.{module}".rstrip("."))
     assert len(found.__all__) == len(set(found.__all__))
     assert [name for name in found.__all__ if not hasattr(found, name)] == []
@@ -111,7 +111,7 @@ def test_documents_import_public_names():
 
 
 def test_unknown():
-    """A name that is none is an AttributeError."""
+    """An unknown name is an AttributeError."""
     with pytest.raises(AttributeError, match="nothing"):
         _ = tiktok_oauth_middleware.nothing
 
@@ -158,7 +158,7 @@ def test_nothing_of_connecting_where_it_is_not_used():
 
 def test_layers():
     """Every module imports only from the layers below it."""
-    # In a process of its own: it configures logging for all that is loaded.
+    # In another process, since it configures logging globally.
     script = "from importlinter.cli import lint_imports; raise SystemExit(lint_imports(no_cache=True))"
     done = subprocess.run(
         [sys.executable, "-c", script], check=False, capture_output=True, text=True

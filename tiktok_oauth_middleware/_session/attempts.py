@@ -34,7 +34,7 @@ class Attempts:
     """The attempts of one app's processes."""
 
     def __init__(self, space: str, store: StoreAdapter) -> None:
-        """Take what `Records` has."""
+        """Take the key prefix and the store of `Records`."""
         self._space = space
         self._store = store
 

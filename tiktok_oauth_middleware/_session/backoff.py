@@ -11,16 +11,16 @@ from tiktok_oauth_middleware._core import jitter
 class Backoff:
     """A wait that doubles with each failure, up to a limit; times in seconds."""
 
-    #: The wait after the first failure, and the shortest there is.
+    #: The wait after the first failure; no wait is shorter.
     first: float
     #: The longest wait, before jitter.
     longest: float
-    #: The fraction of the wait that is added or subtracted at random at most, so that
-    #: callers that failed together do not try again together. 0 for no jitter.
+    #: The largest fraction of the wait that is randomly added or subtracted, so that
+    #: callers that failed together do not retry together; 0 for no jitter.
     jitter: float = 0.0
 
     def seconds(self, failures: int, *, at_least: float | None = None) -> float:
-        """Return how many seconds to wait after so many failures in a row.
+        """Return the seconds to wait after a number of failures in a row.
 
         Args:
             failures: the number of failures, the latest included.

@@ -5,10 +5,10 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import Final
 
-#: What a request needs of its browser session, and for how long it stays valid. It is
-#: a plain tuple of strings, bytes and numbers, because the garbage collector stops
-#: tracking those: 100,000 small objects cost 12 to 29 ms at each full collection, these
-#: tuples cost nothing.
+#: The session data that a request needs, and the times until which it is valid. It is a
+#: plain tuple of strings, bytes and numbers, which the garbage collector stops
+#: tracking: 100,000 small objects cost 12 to 29 ms at each full collection, and these
+#: tuples nothing.
 CachedSession = tuple[
     float, float, str, str, str, int, str, str, str, str, float, bytes, int
 ]

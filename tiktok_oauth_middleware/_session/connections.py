@@ -3,8 +3,9 @@
 Only the account's record decides to which user of the app it is connected. A store
 finds rows only by their keys, so each user of the app also has a row that lists the ids
 of records. The row is a hint: a record is listed before it is written, and deleted
-before it is removed from the row. So after a crash the row may list a record too many,
-but never one too few. Entries that no record confirms are removed when the row is read.
+before it is removed from the row. So after a crash the row may list a record that does
+not exist, but it never lacks one. Entries that no record confirms are removed when the
+row is read.
 
 The row's key is a keyed hash of the user's id, so that the store does not reveal ids,
 which are often small numbers. A row under an older key is found and moved to the
@@ -33,16 +34,16 @@ if TYPE_CHECKING:
     from .record import UserRecord
     from .records import Records, VersionedRecord
 
-#: Most TikTok accounts that one user of the app can connect.
+#: The most TikTok accounts that one user of the app can connect.
 MOST_ACCOUNTS = 50
-#: Longest id of a user of the app, in bytes of UTF-8: a UUID has 36.
+#: The longest id of a user of the app, in bytes of UTF-8; a UUID has 36.
 LONGEST_USER_ID = 255
-#: A row outlives the records in it, whose tokens live for 400 days at most.
+#: A row's lifetime in seconds; its records' tokens live for at most 400 days.
 _ROW_SECONDS = 500 * 86400
-#: A row is written again after so long, so that it does not expire before they do.
+#: A row is written again after this time, so that it outlives its records.
 _REWRITE_SECONDS = 30 * 86400
-#: An entry without a record is removed after so long: its record may be about to be
-#: written.
+#: An entry without a record is removed after this time, since the record may be about
+#: to be written.
 _UNCONFIRMED_SECONDS = 600
 _VERSION = "1"
 _HASH_BYTES = 16
@@ -99,8 +100,8 @@ class Connections:
     ) -> Connection:
         """Connect a TikTok account to a user of the app.
 
-        An account that is connected to another user stays theirs. Its record gets the
-        new tokens all the same, since TikTok may have ended the older ones.
+        An account that is connected to another user stays connected to that user. Its
+        record still gets the new tokens, since TikTok may have ended the older ones.
 
         Args:
             user_id: of the app's user.
@@ -265,7 +266,7 @@ class Connections:
         raise AssertionError  # swap_attempts has raised
 
     async def _try_to_keep(self, rows: list[_Row], entries: _Entries) -> None:
-        """Write a row as it is after a correction, if nobody has written it since."""
+        """Write a corrected row, unless another process has written it since."""
         with contextlib.suppress(StoreError):
             await self._swap(rows, entries)
 

@@ -50,7 +50,7 @@ class _Key(bytes):
 
 
 class _ShortMac(HMACAlgorithm):
-    """HMAC-SHA256 cut to 128 bits: 22 characters instead of 43 in every request."""
+    """HMAC-SHA256 truncated to 128 bits: 22 characters per request instead of 43."""
 
     def get_signature(self, key: bytes, value: bytes) -> bytes:
         """Return the first half of the MAC."""
@@ -58,10 +58,11 @@ class _ShortMac(HMACAlgorithm):
 
 
 def _mac_states(key: bytes) -> tuple[Any, Any]:
-    """Return the states of an HMAC's two hashes behind its key (RFC 2104 section 4).
+    """Return the states of an HMAC's two hashes after its key (RFC 2104 section 4).
 
-    More than half of an HMAC depends on its key only. Copies of `hmac.new(key)` save
-    that work too, but take 1.4 times as many instructions as copies of the two hashes.
+    More than half of an HMAC's work depends only on its key. Copies of `hmac.new(key)`
+    save that work too, but take 1.4 times as many instructions as copies of the two
+    hashes.
     """
     block = key.ljust(_BLOCK_BYTES, b"\x00")
     return (
@@ -82,7 +83,7 @@ def digest(secret: bytes) -> str:
     return to_text(hashlib.sha256(secret).digest())
 
 
-#: The two characters in which base64url differs from base64 (RFC 4648 section 5).
+#: Maps the two characters in which base64url differs from base64 (RFC 4648, 5).
 _TO_URL, _TO_STANDARD = bytes.maketrans(b"+/", b"-_"), bytes.maketrans(b"-_", b"+/")
 
 
@@ -95,7 +96,7 @@ class SessionCookies:
         self.secure = secure
         self.session_name = f"{prefix}{name}"
         self.login_prefix = f"{prefix}{name}-login-"
-        #: With this cookie the next login lets the person choose the account.
+        #: With this cookie, the next login lets the person choose an account.
         self.choose_name = f"{prefix}{name}-choose"
         #: Links that carry data through a login are bound to the id in this cookie.
         self.carry_name = f"{prefix}{name}-carry"
@@ -169,7 +170,7 @@ def to_text(raw: bytes) -> str:
 
 
 def _encode(raw: bytes) -> bytes:
-    # `base64.urlsafe_b64encode` and two calls more take 1.5 times as long.
+    # `base64.urlsafe_b64encode` with two more calls takes 1.5 times as long.
     return binascii.b2a_base64(raw, newline=False).translate(_TO_URL, b"=")
 
 

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
     from .record import UserRecord
 
-#: How long a copy is remembered, in seconds: a later one begins afresh.
+#: The lifetime of a mark, in seconds.
 MARK_SECONDS = 7 * 86400
-#: For so long after a copy the old store may have newer tokens, in seconds.
+#: After a copy, the old store may have newer tokens for this time, in seconds.
 MOVING_SECONDS = 86400
-#: A record can be without its mark for so long, in seconds: a copy notes after each
-#: page of rows that it goes on.
+#: The longest time for which a record can lack its mark, in seconds: a copy notes after
+#: each page of rows that it is running.
 _UNMARKED_SECONDS = 600
 
 
@@ -39,7 +39,7 @@ class CopyMark(NamedTuple):
     at: int
     #: Hash of its tokens.
     generation: str
-    #: Hash of all that was in it.
+    #: Hash of its whole content.
     content: str
     #: Hashes of its browser sessions.
     sessions: frozenset[str]
@@ -61,7 +61,7 @@ class CopyMark(NamedTuple):
 
     @classmethod
     def unpack(cls, packed: bytes) -> CopyMark | None:
-        """Return the mark that `pack` wrote; None if the bytes are no mark."""
+        """Return the mark that `pack` wrote; None if the bytes are not a mark."""
         try:
             version, at, generation, content, sessions = packed.decode().split("\n")
             made = cls(int(at), generation, content, frozenset(sessions.split()))
@@ -77,12 +77,12 @@ def generation_of(record: UserRecord) -> bytes:
 
 
 def content_of(record: UserRecord) -> str:
-    """Return a hash of all that is in a record."""
+    """Return a hash of a record's whole content."""
     return hashlib.sha256(record.pack()).hexdigest()[:32]
 
 
 def session_name(digest: str) -> str:
-    """Return a short hash of a session, which stands for it in a mark."""
+    """Return a short hash of a session, which identifies it in a mark."""
     return hashlib.sha256(digest.encode()).hexdigest()[:16]
 
 
@@ -123,13 +123,13 @@ class CopyMarks:
         ]
 
     def opened(self, record_id: str, sealed: bytes) -> CopyMark | None:
-        """Return a mark that was read in its sealed form; None if it cannot open."""
+        """Return the mark in sealed bytes; None if they cannot be decrypted."""
         packed = self._box.open(sealed, self._key(record_id))
         return None if packed is None else CopyMark.unpack(packed)
 
     @property
     def prefix(self) -> str:
-        """How the keys of all marks begin."""
+        """The common prefix of the keys of marks."""
         return self._key("").removesuffix("}")
 
     async def write(self, record_id: str, mark: CopyMark) -> None:

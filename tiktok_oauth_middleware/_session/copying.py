@@ -1,6 +1,6 @@
 """Copies an app's users from one store into another, while both are in use.
 
-Every record is opened, merged with the other store's record of the same user, sealed,
+Every record is decrypted, merged with the new store's record of the same user, sealed,
 and written there with a time to live computed from its content. Users may log in,
 refresh and log out at both stores meanwhile.
 
@@ -38,10 +38,10 @@ if TYPE_CHECKING:
     from .connections import Connections
     from .records import Records, RowPage, VersionedRecord
 
-#: A mark older than this is written anew, in seconds, so that it does not expire while
-#: the app moves.
+#: A mark older than this, in seconds, is written again, so that it does not expire
+#: while the app moves.
 _REMARK_SECONDS = MOVING_SECONDS / 24
-#: Records that are read to find out whether the keys fit.
+#: The number of records that are read to check the keys.
 _TRIED = 100
 
 
@@ -57,11 +57,11 @@ class CopyReport:
     updated: int = 0
     #: The new store's record is the same, or newer.
     kept: int = 0
-    #: Ended since the last copy: in the new store, or in the old one.
+    #: Records that ended since the last copy, in the new store or in the old one.
     ended: int = 0
     #: Notes that were written: denied scopes, handled webhooks, finished logins.
     notes: int = 0
-    #: Rows that none of ``secret_keys`` opens; they were not copied.
+    #: Rows that none of ``secret_keys`` decrypts; they were not copied.
     unreadable: int = 0
     #: Rows of kinds that this version does not know, by kind; they were not copied.
     unknown: Counter[str] = field(default_factory=Counter)
@@ -80,7 +80,7 @@ class CopyReport:
 
 
 class Copy:
-    """One run from a store to another."""
+    """One run of a copy between two stores."""
 
     def __init__(
         self,
@@ -176,7 +176,7 @@ class Copy:
         new: list[tuple[str, UserRecord]] = []
         for record_id, record, mark in await self._changed(page, at):
             if record.user_id:
-                # First: a record that is not listed would not be found.
+                # Done first, since a record that is not listed would not be found.
                 await self._connections.list_copied(record.user_id, record_id)
             if mark is None:
                 new.append((record_id, record))
@@ -224,7 +224,7 @@ class Copy:
         for _ in swap_attempts():
             stored = None
             if mark is None:
-                # As a rule it is new there: one call instead of two.
+                # Usually it is new there, so this saves a read.
                 if await self._target.create(record_id, record) is not None:
                     self.report.copied += 1
                     break
@@ -236,7 +236,7 @@ class Copy:
         if stored is not None and _is_disputed(record, stored.record, mark):
             self.report.disputed += 1
             return  # without a mark, so that the next copy reports it again
-        # Of the time of the read: what the old store changed since was not copied.
+        # The time of the read, since later changes in the old store were not copied.
         await self._target.copy_marks.write(record_id, CopyMark.of(record, at))
 
     async def _has_merged(
@@ -250,7 +250,8 @@ class Copy:
         if stored is None:
             if mark is None:
                 return False  # deleted since `create` found it
-            # It was copied and has ended there: only a login here since is new.
+            # It was copied and has ended there, so only a later login in the old store
+            # counts.
             new = tuple(s for s in record.sessions if not _was_copied(s, mark))
             if not new and record.connected_at <= mark.at:
                 self.report.ended += 1
@@ -358,7 +359,7 @@ def _was_copied(session: Session, mark: CopyMark | None) -> bool:
 
 
 def merged(old: UserRecord, new: UserRecord, mark: CopyMark | None) -> UserRecord:
-    """Return one record of what two stores have of a user.
+    """Return one record from the two stores' records of a user.
 
     Args:
         old: the record in the store that is copied from.

@@ -19,7 +19,7 @@ from tiktok_oauth_middleware.errors import StoreError
 
 _SHORTEST_PAUSE = 1.0
 _LONGEST_PAUSE = 30.0
-#: A failed try is followed by a pause of so many times its duration.
+#: A failed try is followed by a pause of this many times its duration.
 _PAUSE_FACTOR = 10
 _WARN_EVERY = 60.0
 
@@ -29,8 +29,9 @@ class DeferredWrites:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        #: None while the last write succeeded; else when the next may be tried, by the
-        #: monotonic clock and by the app's. The sooner counts: clocks may be set.
+        #: None after a successful write; else the times of the next try by the
+        #: monotonic clock and by the app's. The earlier one counts, since clocks may be
+        #: set.
         self._not_before: tuple[float, float] | None = None
         self._warned: float | None = None
 

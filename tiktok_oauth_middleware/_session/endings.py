@@ -1,4 +1,4 @@
-"""Ends of users' access at TikTok, noted in the store for logins and webhooks.
+"""Notes in the store about ends of users' access at TikTok, for logins and webhooks.
 
 TikTok ends every token of a user when the app revokes one, or the user withdraws. If a
 login's code was exchanged before that and its record is written after it, the record
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from .notes import Notes
     from .record import UserRecord
 
-#: How long an end matters to logins, in seconds: one that began before it is written or
-#: has failed by then.
+#: The lifetime of a note for logins, in seconds: a login that began before the end has
+#: been written or has failed by then.
 _LOGIN_SECONDS = 900
-#: Errors of user info that TikTok gives for a token that works.
+#: Errors of user info that TikTok returns for a working token.
 _TOKEN_WORKS = frozenset(("scope_not_authorized", "scope_permission_missed"))
 
 
@@ -42,7 +42,7 @@ class NotedEnds(NamedTuple):
     ended_at: int = 0
     #: When the last revoke by the app ended.
     revoked_at: int = 0
-    #: When each revoke began that has not ended, or whose process has died.
+    #: The beginnings of revokes that have not ended, or whose process died.
     begun: tuple[int, ...] = ()
 
     def pack(self) -> bytes:
@@ -95,10 +95,10 @@ class Endings:
         await self._change(record_id, lambda noted: noted.with_end(now))
 
     async def begin_revoke(self, record_id: str) -> int:
-        """Note that TikTok is about to be asked to end a user's access.
+        """Note that a call to TikTok to end a user's access is about to be made.
 
         Returns:
-            What `end_revoke` takes: when it began.
+            The time of the beginning, for `end_revoke`.
 
         Raises:
             StoreError: the store failed.
@@ -110,12 +110,12 @@ class Endings:
     async def end_revoke(
         self, record_id: str, began_at: int | None, *, was_asked: bool = True
     ) -> None:
-        """Note that TikTok has answered, or will not.
+        """Note that the revoke has ended, with or without an answer of TikTok's.
 
         Args:
             record_id: of the user.
             began_at: what `begin_revoke` returned; None if it failed.
-            was_asked: whether TikTok was asked, so that it may send a webhook.
+            was_asked: whether TikTok was called, so that it may send a webhook.
 
         Raises:
             StoreError: the store failed.

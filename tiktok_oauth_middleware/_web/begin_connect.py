@@ -46,7 +46,7 @@ class BeginConnect:
     refusals: ConnectRefusals
 
     async def respond(self, request: Request, mount_point: MountPoint) -> Answer:
-        """Answer the connect path: put a transaction into cookies, go to TikTok."""
+        """Answer the connect path: set a transaction's cookies, redirect to TikTok."""
         refusal = self._check_request(request, mount_point)
         if refusal is not None:
             return refusal
@@ -63,7 +63,7 @@ class BeginConnect:
         if user_id is None:
             back = [link("back", mount_point.home)]
             return ErrorPage(code="connect_signed_out", actions=back)
-        # Its button posts, so a POST is enough whatever `login_methods` are.
+        # Its button posts, so POST is accepted here for any `login_methods`.
         is_meant = request.method == "POST" or (
             "GET" in self.settings.login_methods
             and is_same_origin(request, self.settings.origin)
@@ -88,7 +88,7 @@ class BeginConnect:
     def _check_request(
         self, request: Request, mount_point: MountPoint
     ) -> ErrorPage | None:
-        """Return the page for a request that is not a person's own visit; else None."""
+        """Return the page for a request that is not a person's visit, else None."""
         if request.method not in ("GET", "POST"):
             allow = [("allow", "GET, POST")]
             return ErrorPage(code="method_not_allowed", headers=allow)
@@ -104,6 +104,6 @@ class BeginConnect:
         return None
 
     def _question(self, request: Request, mount_point: MountPoint) -> ErrorPage:
-        """Return the page that asks whether to connect, with a button that does."""
+        """Return the page that asks whether to connect, with a button that connects."""
         path = path_with_query(request, mount_point)
         return self.refusals.question(path, mount_point)

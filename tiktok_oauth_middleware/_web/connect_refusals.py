@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 
 class ConnectRefused(LoginError):
-    """An account is not connected, for a reason that is not TikTok's."""
+    """An account is not connected, for a reason other than an error of TikTok's."""
 
-    #: What the app's own code raised.
+    #: The exception of the app's code.
     raised: BaseException | None = None
 
 
@@ -61,18 +61,18 @@ class Taken(ConnectRefused):
 
 
 class Full(ConnectRefused):
-    """The user has as many accounts as are allowed."""
+    """The user has the maximum of accounts already."""
 
     code = "connect_full"
 
 
 def answer_in(outcome: Outcome, name: str, seconds: float) -> Any:
-    """Return what the app's own code returned.
+    """Return the result of the app's code.
 
     Args:
-        outcome: of the call.
-        name: of the code, for the log.
-        seconds: that it was given.
+        outcome: the call's outcome.
+        name: the code's name, for the log.
+        seconds: its time limit.
 
     Raises: Undecided: the code raised an error, or took too long.
     """
@@ -96,7 +96,7 @@ class ConnectRefusals:
     def question(
         self, url: str, mount_point: MountPoint, cookies: Sequence[Cookie] = ()
     ) -> ErrorPage:
-        """Return the page that asks whether to connect, with a button that does.
+        """Return the page that asks whether to connect, with a button that connects.
 
         Args:
             url: to which the button posts.

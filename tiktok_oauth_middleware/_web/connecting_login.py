@@ -1,9 +1,9 @@
-"""Logins that connect their account to the user who is signed in to the app already.
+"""Logins that connect their account to the user who is already signed in to the app.
 
 An app that keeps accounts itself, as Django's ``TikTokBackend`` does, connects the
 TikTok account of a login to its signed-in user: from then on a login with that account
-signs in as that user. A page of another site can begin a login, and TikTok may answer
-it without showing its page. So a login connects an account only under two conditions:
+signs in as that user. A page of another site can begin a login, and TikTok may complete
+it without showing a page. So a login connects an account only under two conditions:
 
 - The request came from a page of this site, or the user has answered a question.
 - TikTok was asked to show its page, which names the account. For a user who has a
@@ -84,13 +84,13 @@ class ConnectingLogins:
         user: SignedInUser,
         prompt: Prompt,
     ) -> tuple[Prompt, str] | ErrorPage:
-        """Return how the login of a signed-in user begins, or the question before it.
+        """Return how a signed-in user's login begins, or the page with the question.
 
         Args:
             request: for the login path.
             mount_point: of the request.
             user: who is signed in.
-            prompt: why TikTok would show its page anyway.
+            prompt: the reason, if TikTok shows its page in any case.
 
         Returns:
             The prompt of the login, and `LoginTransaction.connects_to`.
@@ -124,7 +124,7 @@ class ConnectingLogins:
         return await self.refusals.reject(OtherUser(), visit)
 
     def question(self, visit: Visit) -> ErrorPage:
-        """Return the page that asks whether to connect the account of a login.
+        """Return the page that asks whether to connect a login's account.
 
         Args:
             visit: TikTok's callback.
@@ -140,7 +140,7 @@ class ConnectingLogins:
         Raises:
             Undecided: its code or database failed.
         """
-        auth = TikTokAuth.of(None, mount_point)  # which plays no part
+        auth = TikTokAuth.of(None, mount_point)  # not used
         connection = auth if request.for_app is None else request.for_app(auth)
         seconds = self.settings.timeout
         outcome = await self.backend.ask_app(

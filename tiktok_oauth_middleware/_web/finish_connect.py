@@ -110,7 +110,7 @@ class FinishConnect:
         callback: Callback,
         user_id: str,
     ) -> Attempted:
-        """Exchange the code, and connect the account that it is for."""
+        """Exchange the code, and connect its account."""
         cause: object = ""
         try:
             record, is_new = await self._connect(
@@ -142,7 +142,7 @@ class FinishConnect:
         callback: Callback,
         user_id: str,
     ) -> tuple[UserRecord, bool]:
-        """Connect the account of a code; return its record, and whether that is new.
+        """Connect a code's account; return its record, and whether the record is new.
 
         Raises:
             Taken, Full: the account is not connected to this user.
@@ -159,7 +159,7 @@ class FinishConnect:
         is_connected = False
         try:
             status, record_now = await connections.connect(user_id, name, make)
-            # Also if the store fails from here on: the record names this user.
+            # Set now, since the record names this user even if the store fails later.
             is_connected = status not in ("taken", "full")
             if record_now is not None:
                 await self._check_alive(user_id, record_now, began_at)
@@ -167,7 +167,7 @@ class FinishConnect:
             is_connected = False
             raise
         finally:
-            # The claim is taken back, also if the access ended meanwhile.
+            # The app takes the account back, also if the access ended meanwhile.
             release = self.app_users.release
             if is_claimed and not is_connected and release is not None:
                 await self._ask_app(partial(release, connection))
@@ -175,13 +175,13 @@ class FinishConnect:
             raise Taken
         if status == "full":
             if record_now is None:
-                # No record has these tokens, so nobody could end the access later.
+                # No record has these tokens, so the access could not be ended later.
                 await self.revoke(name, make(None))
             raise Full
         if record_now is None:
             raise AssertionError  # a connected account has a record
         if self.app_users.announce is not None:
-            # Not earlier: the app may use the tokens at once.
+            # Called last, since the app may use the tokens at once.
             await self._ask_app(partial(self.app_users.announce, connection))
         missing = self.transactions.all_scopes(transaction) - split_scopes(
             record_now.scopes
@@ -195,10 +195,10 @@ class FinishConnect:
     async def _check_alive(
         self, user_id: str, record: UserRecord, began_at: float
     ) -> None:
-        """Disconnect an account whose access at TikTok ended meanwhile.
+        """Disconnect the account if its access at TikTok ended meanwhile.
 
         Raises:
-            LoginExpired: it did.
+            LoginExpired: the access ended.
             StoreError: the store failed.
         """
         try:
@@ -212,10 +212,10 @@ class FinishConnect:
         """Ask the app whether its user may have an account.
 
         Returns:
-            Whether it was asked. It is not asked if another user has the account.
+            Whether the app was asked; it is not if another user has the account.
 
         Raises:
-            Taken: the user may not.
+            Taken: the user may not have the account.
             Undecided: the app's own code or database failed.
             StoreError: the store failed.
         """

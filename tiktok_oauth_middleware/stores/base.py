@@ -157,7 +157,7 @@ class AsyncStore(Protocol):
         ...
 
     def lock(self, key: str, ttl: float) -> AbstractAsyncContextManager[bool]:
-        """Hold the lock of `key` inside, if it is free; see `Store.lock`."""
+        """Hold the lock of `key` inside the block, if it is free; see `Store.lock`."""
         ...
 
     async def close(self) -> None:
@@ -172,7 +172,7 @@ PAGE = 1000
 ROWS = 250
 #: Rows of one statement that writes many.
 BATCH = 100
-#: Rows that one sweep of expired ones deletes at most, and swaps between two sweeps.
+#: The most expired rows that one sweep deletes; also the swaps between two sweeps.
 SWEPT_ROWS, SWEEP_EVERY = 100, 32
 
 
@@ -183,7 +183,7 @@ def pages_by_key(
 
     Args:
         page: Returns the next keys after one, in order; fewer than `length` at the end.
-        after: Where to begin.
+        after: The key after which to begin.
         length: Keys in a full page.
     """
     while True:
@@ -202,7 +202,7 @@ def rows_by_key(
 
     Args:
         page: Returns the next rows after a key, in order; fewer than `ROWS` at the end.
-        after: Where to begin.
+        after: The key after which to begin.
     """
     while True:
         rows = page(after)
@@ -322,7 +322,7 @@ class AsyncSwapLock:
 
         if not self._held:
             return
-        # A cancelled task releases it too, or the next holder would wait for the lease.
+        # A cancelled task must release it, too, or the next would wait for the lease.
         with CancelScope(shield=True):
             try:
                 await self._store.acompare_and_set(self._row, self._owner, None, 0)

@@ -48,7 +48,7 @@ _MEANINGS: tuple[tuple[frozenset[object], str, str], ...] = (
 
 
 class ExecutionError(Exception):
-    """A statement failed, and would fail again. It is raised from the library's error.
+    """A statement failed, and would fail again; raised from the library's error.
 
     Args:
         cause: The error of the database's driver, which carries the code.
@@ -73,7 +73,7 @@ def is_conflict(cause: BaseException) -> bool:
 
 
 def needs_new_connection(cause: BaseException) -> bool:
-    """Whether the server reports that this connection is of no more use.
+    """Whether the server reports that this connection cannot be used any longer.
 
     The server ends it, or accepts no writes, as after a failover.
     """

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _LOCAL = (*LOOPBACK_HOSTS, None)
 _LITTLE_SPACE = 64 * 1024 * 1024
 _MOUNTS = Path("/proc/self/mountinfo")
-#: The place of the mount point among the fields of a line of it.
+#: The index of the mount point among a line's fields.
 _MOUNT_POINT = 4
 #: File systems on which the shared memory of SQLite's WAL does not work
 #: (https://www.sqlite.org/wal.html, "all processes must be on the same host").
@@ -95,7 +95,7 @@ def sqlite(written: str) -> Iterator[Finding]:
     """Yield the findings about a file of SQLite.
 
     Args:
-        written: The path as it stands in the URL.
+        written: The path as written in the URL.
     """
     try:
         yield from _sqlite(written)
@@ -109,7 +109,7 @@ def sqlite(written: str) -> Iterator[Finding]:
 
 
 def _is_there(path: Path) -> bool:
-    """Whether there is a file; Python 3.14's `Path.exists` is False on any error.
+    """Whether a file exists; Python 3.14's `Path.exists` is False after any error.
 
     Raises:
         OSError: the path is too long, or a directory of it may not be entered.
@@ -144,8 +144,8 @@ def _sqlite(written: str) -> Iterator[Finding]:
     is_new = not _is_there(path)
     if not is_new:
         yield from _file(path)
-    # A file made here might not be writable for the app's user, so another one is made
-    # beside it, and deleted.
+    # A file created here might not be writable for the app's user, so a different file
+    # is created beside it, and deleted.
     tried = path.with_name(f".check-{secrets.token_hex(8)}") if is_new else path
     had_no_wal = not is_new and _has_no_wal(path)
     try:
@@ -157,8 +157,8 @@ def _sqlite(written: str) -> Iterator[Finding]:
         yield _wal(path)
 
 
-#: Where the header says how the file is written: 1 with a rollback journal, 2 with a
-#: WAL (https://www.sqlite.org/fileformat.html, section 1.3.3).
+#: The byte of the header with the write version: 1 for a rollback journal, 2 for a WAL
+#: (https://www.sqlite.org/fileformat.html, section 1.3.3).
 _MAGIC = b"SQLite format 3\0"
 _WRITE_VERSION = 18
 

@@ -27,7 +27,7 @@ except ModuleNotFoundError as missing:
 
 
 class DjangoStore:
-    """Rows of a table that ``manage.py migrate`` makes.
+    """Rows of a table that ``manage.py migrate`` creates.
 
     Args:
         alias: Which of the project's ``DATABASES``.
@@ -125,7 +125,7 @@ class DjangoStore:
         return self._connections.is_bound_to_thread()
 
     def close_thread(self) -> None:
-        """Close both connections of a thread that Django does not know."""
+        """Close both connections of this thread, which Django does not manage."""
         self._connections.close_thread()
 
     # --- in an event loop of asyncio -------------------------------------------------

@@ -1,11 +1,11 @@
-"""Reads that the tasks of an event loop begin at once, sent to the server together.
+"""Simultaneous reads of an event loop's tasks, sent to the server together.
 
-A read alone is made at once, as it always was. Those that begin while it is under way
-wait for the end of the event loop's turn, and are then one call: with fifty at once a
-read of Redis takes a tenth of the CPU time, and two connections instead of fifty.
+A single read is sent immediately. Reads that begin while it is under way wait until the
+end of the event loop's turn, and are then sent as one call: with fifty at once a read
+of Redis takes a tenth of the CPU time, and two connections instead of fifty.
 
-Each task gets the answer at the place of its key in the list of keys. If a server
-mixed answers up, a record would not open under another user's key.
+Each task gets the answer at its key's place in the list of keys. Even if a server mixed
+answers up, a record could not be decrypted under another user's key.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
 
-#: Most reads of one call: each answer has about 700 bytes, and at most 4 kB.
+#: The most reads in one call: an answer has about 700 bytes, and at most 4 kB.
 MOST_READS = 100
 
-#: A value, None if there is none, or why it could not be read.
+#: A value, None for a missing row, or the error of the read.
 Answer = bytes | None | Exception
 
 
 class SharedReads:
-    """The reads of one event loop; others make theirs alone.
+    """The reads of one event loop; those of other open loops are not combined.
 
     Args:
         one: Reads a key.
@@ -39,7 +39,7 @@ class SharedReads:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_busy = False
         self._waiting: list[tuple[str, asyncio.Future[bytes | None]]] = []
-        # A loop alone would not keep them alive.
+        # An event loop does not keep tasks alive.
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def get(self, key: str) -> bytes | None:
@@ -54,7 +54,8 @@ class SharedReads:
             finally:
                 self._is_busy = False
         if not self._waiting:
-            # The context variables are those of one request; the call is for several.
+            # The call is for several requests, so it must not have one's context
+            # variables.
             loop.call_soon(self._send, context=Context())
         answer: asyncio.Future[bytes | None] = loop.create_future()
         self._waiting.append((key, answer))
@@ -80,7 +81,7 @@ class SharedReads:
         try:
             try:
                 found = await self._several([key for key, _ in some])
-            except Exception as error:  # noqa: BLE001 - raised by each that waits
+            except Exception as error:  # noqa: BLE001 - raised in each waiting task
                 found = [_copy(error) for _ in some]
             for (_, answer), value in zip(some, found, strict=True):
                 if answer.done():  # its task was cancelled
@@ -90,13 +91,14 @@ class SharedReads:
                 else:
                     answer.set_result(value)
         finally:
-            # Those without an answer, as when the event loop ends: none waits for ever.
+            # Tasks without an answer, as when the event loop ends, must not wait
+            # forever.
             for _, answer in some:
                 answer.cancel()
 
 
 def _copy(error: Exception) -> Exception:
-    """Return an error of one task's own: raising an error changes it."""
+    """Return a copy of an error for one task, since raising an error changes it."""
     copy = type(error)(*error.args)
     copy.__cause__ = error.__cause__
     return copy

@@ -140,7 +140,7 @@ class SQLStore:
         )
 
     def create_table(self) -> bool:
-        """Create the table where it is not there yet.
+        """Create the table if it is missing.
 
         Returns:
             Whether it was created.

@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
 _KINDS = ("postgresql", "mysql", "mariadb", "sqlite")
-#: Ends a statement at MariaDB's server when its caller has given up: it would go on to
-#: wait for a lock, and its connection with it, up to the server's limit. MySQL, which
-#: can limit reads only, takes the second half for a comment.
+#: Limits a statement's time at MariaDB's server. Otherwise, after its caller timed out,
+#: the statement would keep waiting for a lock, with its connection, up to the server's
+#: limit. MySQL can limit reads only, and reads the second half as a comment.
 _LIMIT_BY_MARIADB = "SET autocommit = 1 /*M!100101 , max_statement_time = {:g} */"
-#: Names of SQLite's databases in memory, of which each connection has its own.
+#: Names of SQLite's databases in memory; each connection has a separate one.
 _IN_MEMORY = (None, "", ":memory:")
 
 
@@ -127,7 +127,7 @@ class LoopConnections:
 
 
 def _is_created(connection: Any, table: Table) -> bool:
-    """Create a table where it is not there yet; return whether it was created."""
+    """Create a table if it is missing; return whether it was created."""
     from sqlalchemy import inspect
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -147,7 +147,7 @@ def _is_created(connection: Any, table: Table) -> bool:
 
 
 def driver_error(error: BaseException) -> BaseException:
-    """Return the driver's error, which SQLAlchemy's wraps."""
+    """Return the driver's error in SQLAlchemy's."""
     return getattr(error, "orig", None) or error
 
 
@@ -285,7 +285,7 @@ class ConnectionSource:
         from sqlalchemy import NullPool
 
         arguments = _timeout_arguments(self.dialect, self._timeout, in_loop=in_loop)
-        if "init_command" in self._url.query:  # which would be replaced
+        if "init_command" in self._url.query:  # it would be replaced
             arguments.pop("init_command", None)
         return {
             "isolation_level": "AUTOCOMMIT",
@@ -316,7 +316,8 @@ class ConnectionSource:
 def _is_file(url: Any) -> bool:
     """Whether SQLite's database is certainly a file.
 
-    One in memory ends with its last connection. A URI may name one in several ways.
+    A database in memory ends with its last connection. URIs can name it in several
+    ways.
     """
     return url.database not in _IN_MEMORY and "uri" not in url.query
 
@@ -346,7 +347,7 @@ def _timeout_arguments(
     if driver == "asyncpg":
         return {"timeout": timeout}  # a statement is bounded by `LoopConnections`
     if driver in ("psycopg", "psycopg2"):
-        # libpq takes no less than two seconds for a connection.
+        # libpq's shortest timeout for a connection is two seconds.
         given: dict[str, Any] = {"connect_timeout": max(2, whole)}
         if not in_loop:
             given["options"] = f"-c statement_timeout={milliseconds}"

@@ -1,9 +1,9 @@
 """Pools of `SQLStore`: statements go directly to the driver's connections.
 
 SQLAlchemy only connects, with all options of its URL. Statements do not go through its
-`Connection`, which takes two to six times the CPU time of the query, most in an event
-loop, where it switches between greenlets. Its pool is not used either, which saves a
-tenth of a read.
+`Connection`, which takes two to six times the CPU time of the query; six times is in an
+event loop, where it switches between greenlets. Its pool is not used either, which
+saves a tenth of a read's time.
 """
 
 from __future__ import annotations
@@ -31,24 +31,25 @@ if TYPE_CHECKING:
 
     from .table import Result, Statement
 
-#: Connections of one process or event loop. PostgreSQL by default accepts a hundred,
-#: and would refuse eight processes with twenty each; a read holds one for 0.5 ms.
+#: The most connections of one process or event loop. PostgreSQL accepts a hundred by
+#: default, so eight processes with twenty each would be refused; a read uses one for
+#: 0.5 ms.
 _POOL = 8
-#: Seconds in which a server confirms that a connection is closed.
+#: Seconds to wait for a server to confirm that a connection is closed.
 _CLOSE_SECONDS = 1
-#: Tasks that close connections. An event loop alone would not keep them alive.
+#: Tasks that close connections, since an event loop does not keep tasks alive.
 _CLOSING: set[asyncio.Task[None]] = set()
 #: Connections of psycopg whose statements are being cancelled in such a task.
 _LEFT: set[Any] = set()
-#: Classes of errors about a row that exists already: of the drivers, and of asyncpg.
+#: Error classes for a row that exists already: the drivers' usual one, and asyncpg's.
 _EXISTS = frozenset({"IntegrityError", "IntegrityConstraintViolationError"})
 
 
 class _Idle:
-    """Connections between two statements, of which the last used is used first.
+    """Idle connections; the one used last is reused first.
 
     Args:
-        turns: An empty queue; a caller that takes a turn may use one connection.
+        turns: An empty queue, filled here; each item permits the use of a connection.
         dialect: The dialect of SQLAlchemy.
         terminate: Closes a connection without waiting for the server.
     """
@@ -57,7 +58,7 @@ class _Idle:
         self, turns: Any, dialect: Any, terminate: Callable[[Any], object]
     ) -> None:
         self.turns = turns
-        #: Connections, each with the generation that it was made in.
+        #: Connections, each with the generation in which it was made.
         self._kept: list[tuple[Any, int]] = []
         self._generation = 0
         self._dialect = dialect
@@ -78,7 +79,7 @@ class _Idle:
         Args:
             connection: One that was taken or made, or None if it could not be.
             generation: What `take` returned with it.
-            is_clean: Whether no answer is under way, which would be taken for the next.
+            is_clean: Whether no answer is pending, which would be read as the next's.
         """
         if connection is not None:
             if is_clean and generation == self._generation:
@@ -88,7 +89,7 @@ class _Idle:
         self.turns.put_nowait(None)
 
     def failed(self, error: Exception, connection: Any) -> ExecutionError:
-        """Return the error of a statement; drop connections that may fail too."""
+        """Return the error of a statement; drop connections that may fail, too."""
         if connection is None:
             return ExecutionError(driver_error(error))
         is_lost = needs_new_connection(error)
@@ -101,7 +102,7 @@ class _Idle:
         return ConflictError(error) if is_conflict(error) else ExecutionError(error)
 
     def taken(self) -> list[Any]:
-        """Take out all idle connections, to be closed."""
+        """Remove and return all idle connections, to be closed."""
         found = []
         with suppress(IndexError):
             while True:
@@ -216,7 +217,7 @@ def _detached(connection: Any) -> Any:
 
 
 class _LoopDriver(NamedTuple):
-    """How a driver for asyncio is used without SQLAlchemy."""
+    """The functions for using an asyncio driver without SQLAlchemy."""
 
     execute: Callable[[Any, Statement, Any], Awaitable[Result]]
     close: Callable[[Any], Awaitable[object]]
@@ -237,10 +238,10 @@ async def _execute_psycopg(
 
 
 class _LeftWhenCancelled:
-    """A call of psycopg whose caller need not wait for it once it is cancelled.
+    """A call of psycopg that continues in the background if its caller is cancelled.
 
-    psycopg asks the server to cancel the statement and then waits for its answer, for
-    five seconds each. That goes on in the background, for `_CLOSE_SECONDS` at most.
+    psycopg asks the server to cancel the statement and then waits for its answer, up to
+    five seconds for each. This is done in the background, for at most `_CLOSE_SECONDS`.
     """
 
     __slots__ = ("_call", "_connection")
@@ -270,7 +271,7 @@ class _LeftWhenCancelled:
 
 
 class _Cancelled:
-    """A call that was left: it is cancelled, and then goes on to its end."""
+    """A cancelled call that runs to its end in the background."""
 
     def __init__(self, call: Coroutine[Any, Any, Result]) -> None:
         self._call = call
@@ -318,8 +319,8 @@ async def _asyncpg(connection: Any, statement: Statement, values: Any) -> Result
 def _end_asyncpg(connection: Any) -> None:
     """Close a connection in the background, which cancels its statement.
 
-    Otherwise a statement that waits for a lock would go on at the server, one for each
-    caller that has given up, until the server accepts no more connections.
+    Otherwise each statement that waits for a lock would keep its connection at the
+    server after its caller timed out, until the server accepts no more connections.
     """
     try:
         asyncio.get_running_loop()
@@ -336,7 +337,7 @@ def _in_background(work: Coroutine[Any, Any, None]) -> None:
 
 
 async def _close_asyncpg(connection: Any) -> None:
-    with suppress(Exception):  # it is closed then, too
+    with suppress(Exception):  # then it is closed as well
         async with asyncio.timeout(_CLOSE_SECONDS):
             await connection.close()
 
@@ -347,7 +348,7 @@ async def _asyncmy(connection: Any, statement: Statement, values: Any) -> Result
         return (await cursor.fetchall() if statement.is_query else ()), cursor.rowcount
 
 
-#: By the name that SQLAlchemy has for them.
+#: By SQLAlchemy's name of the driver.
 LOOP_DRIVERS: Mapping[str, _LoopDriver] = {
     "psycopg": _LoopDriver(
         _psycopg,

@@ -5,9 +5,9 @@ and processes; ``rowcount`` shows whether it took place. The journal is a WAL, s
 read waits for no writer and costs microseconds; ``synchronous=FULL`` writes a swap to
 the disk before it returns, since a lost refresh token cannot be recovered.
 
-Every thread of every process has a connection of its own. A forked child never
-touches its parent's, not even to close it: SQLite forbids both
-(https://www.sqlite.org/howtocorrupt.html, section 2.6).
+Every thread of every process has its own connection. A forked child neither uses nor
+closes its parent's: SQLite forbids both (https://www.sqlite.org/howtocorrupt.html,
+section 2.6).
 
 A file is created once, at a store's first use. If it vanishes or is replaced later,
 calls fail, and no new file is created: an empty store in its place would sign out all
@@ -76,8 +76,8 @@ _SWEEP = """
 DELETE FROM entries
 WHERE key IN (SELECT key FROM entries WHERE expires <= ? LIMIT ?)
 """
-# Each by itself: PyPy prepares those of a script in the old way, which fails if another
-# process has changed the tables in between.
+# Executed one by one: PyPy prepares the statements of a script with an old function,
+# which fails if another process changed the tables in between.
 _TABLES = (
     "BEGIN IMMEDIATE",
     """
@@ -426,7 +426,7 @@ class _Connection:
     def __init__(self, handle: sqlite3.Connection) -> None:
         self.handle = handle
         # Not in `__del__`: if both are collected in one cycle, Python 3.13 and newer
-        # may finalize the handle first, and warn that nobody closed it.
+        # may finalize the handle first, and warn that it was not closed.
         weakref.finalize(self, _close_collected, handle, os.getpid()).atexit = False
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Rows in a table of an SQL database, whatever library reaches it.
+"""Rows in a table of an SQL database, independent of the library that is used.
 
 A read is one SELECT. A swap is one statement, which the database runs as a transaction
 of its own, so isolation levels do not affect it; the number of rows it matched reports
@@ -37,7 +37,7 @@ from .database_errors import (
 MARK_BYTES = 8
 #: Tries of one statement before a call gives up.
 _TRIES = 5
-#: Appended to a prefix, sorts after all keys with that prefix, byte for byte in UTF-8.
+#: A prefix with this appended sorts after all keys with that prefix, as UTF-8 bytes.
 _LAST = "\U0010ffff"
 
 #: The rows of a query, and the number of rows that a statement matched.
@@ -191,7 +191,7 @@ class Rows:
     async def page(
         self, connections: Connections, prefix: str, after: str
     ) -> list[str]:
-        """Return the next `PAGE` keys with a prefix, of those behind a key."""
+        """Return the next `PAGE` keys with a prefix, after a key."""
         values = {"key": self._key(after), "end": self._key(prefix + _LAST)}
         rows, _ = await self._execute(connections, "page", values)
         return [_text(key) for (key,) in rows]
@@ -199,7 +199,7 @@ class Rows:
     async def rows(
         self, connections: Connections, prefix: str, after: str
     ) -> list[tuple[str, bytes]]:
-        """Return the next `ROWS` rows of a prefix, of those behind a key."""
+        """Return the next `ROWS` rows with a prefix, after a key."""
         values = {"key": self._key(after), "end": self._key(prefix + _LAST)}
         rows, _ = await self._execute(connections, "rows", values)
         return [(_text(key), bytes(value)) for key, value in rows]

@@ -1,4 +1,4 @@
-"""The admin shows accounts, scopes and expiries, never a token, and can end them."""
+"""The admin shows accounts with scopes and expiry, never a token, and can end them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LIST = "/admin/tiktok_oauth/tiktokaccount/"
 
 @pytest.fixture
 def admin(accounts):
-    """Return a browser of Django's own whose person runs the site."""
+    """Return Django's test client, signed in as an administrator."""
     get_user_model().objects.create_superuser("root", password="password")
     client = Client(headers={"host": "app.example.com"})
     client.login(username="root", password="password")
@@ -60,7 +60,9 @@ def test_open_id_from_right_to_left(accounts, admin):
 
 
 def test_dates(accounts, admin):
-    """Both pages show when the token ends as Django shows dates, and nothing as a dash."""
+    """Both pages show expiry in Django's format of dates, and a missing one as
+    a dash.
+    """
     account = TikTokAccount.objects.get()
     pages = (LIST, f"{LIST}{account.pk}/change/")
     ends = installation().stored_user(account.open_id).token_expires_at
@@ -75,7 +77,7 @@ def test_dates(accounts, admin):
 
 
 def test_refresh(accounts, admin):
-    """The action refresh asks TikTok for a new token of each account."""
+    """The action refresh gets a new token from TikTok for each account."""
     open_id = accounts.fake.people[0].open_id
     before = installation().tokens.get(open_id).access_token
     page = act(admin, "refresh_tokens")
@@ -92,13 +94,13 @@ def test_disconnect(accounts, admin):
 
 
 def test_an_error_is_said(accounts, admin):
-    """A refresh that fails is named by its stable code, and says nothing of TikTok's."""
+    """A failed refresh is shown by its stable code, without text of TikTok's."""
     accounts.fake.fail("token", status=503)
     assert "tiktok_unavailable" in act(admin, "refresh_tokens").content.decode()
 
 
 def test_accounts_are_not_added_or_changed(admin):
-    """Accounts are made by logins, and their fields are not edited."""
+    """Accounts cannot be added or edited in the admin."""
     assert admin.get(f"{LIST}add/", secure=True).status_code == 403
     account = TikTokAccount.objects.get()
     url = f"{LIST}{account.pk}/change/"
@@ -116,7 +118,7 @@ def test_deleting_a_user_in_the_admin(accounts, admin):
 
 
 def test_a_failing_store(accounts, admin):
-    """Where the store fails the list still shows the accounts."""
+    """If the store fails, the list still shows the accounts."""
     from django.db import connection
 
     with connection.cursor() as cursor:
@@ -151,7 +153,7 @@ def test_a_failing_store(accounts, admin):
     ],
 )
 def test_language(accounts, admin, language, words):
-    """Labels are in the active language, or English where there is no translation."""
+    """Labels are in the active language, or in English without a translation."""
     page = f"{LIST}{TikTokAccount.objects.get().pk}/change/"
     with override(language):
         text = "".join(
@@ -161,7 +163,7 @@ def test_language(accounts, admin, language, words):
 
 
 def test_actions_in_a_language(accounts, admin):
-    """Actions and what they report are in the active language."""
+    """Actions and their messages are in the active language."""
     with override("de"):
         text = act(admin, "refresh_tokens").content.decode()
     assert "Token jetzt erneuern" in text

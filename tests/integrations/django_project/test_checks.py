@@ -17,7 +17,7 @@ def found(*, deploy=False):
 
 @pytest.fixture
 def shell():
-    """Return one shell: the checks do not depend on it."""
+    """Return one shell, since the checks do not depend on it."""
     return "wsgi"
 
 
@@ -47,13 +47,13 @@ def test_all_faults_at_once(project):
     ],
 )
 def test_a_setting_that_is_none(project, setting, words):
-    """Unknown options, missing ones, and settings that are no dict are reported."""
+    """Unknown and missing options, and settings that are not a dict, are reported."""
     project.set(TIKTOK_OAUTH=setting)
     assert words in str([*found().values()])
 
 
 def test_options(project):
-    """An option that does not exist, and a path that leads nowhere, are errors."""
+    """An unknown option, and a dotted path that cannot be imported, are errors."""
     project.set(TIKTOK_OAUTH_OPTIONS={"on_evnt": 1, "may_sign_up": "no.such"})
     text = str([*found().values()])
     assert "on_evnt" in text
@@ -71,7 +71,9 @@ def test_options_are_plain_functions(project):
 
 
 def test_places_in_middleware(project):
-    """Where the middleware stands too early, or a needed one is missing, is an error."""
+    """It is an error if the middleware is too early in the list, or a needed one is
+    missing.
+    """
     project.set(AUTHENTICATION_BACKENDS=[BACKEND], MIDDLEWARE=[OURS, SESSION, AUTH])
     assert set(found()) == {
         "before_SessionMiddleware",
@@ -89,19 +91,21 @@ def test_places_in_middleware(project):
 
 
 def test_a_store_in_no_database(project):
-    """An alias that DATABASES lacks is named."""
+    """An alias that is missing in DATABASES is named."""
     project.configure(store="django://elsewhere")
     assert "has only default, other" in found()["store_alias"].msg
 
 
 def test_a_path_that_is_a_view(project):
-    """A path of ours that a view has too is a warning."""
+    """A view at one of the middleware's paths is a warning."""
     project.configure(login_path="/public")
     assert "login_path" in found()["path_taken"].msg
 
 
 def test_a_user_model_named_by_address(project, monkeypatch):
-    """A user model named by an email address needs a callable that makes users."""
+    """A user model whose USERNAME_FIELD is an email address needs a callable that
+    creates users.
+    """
     from django.contrib.auth import get_user_model
 
     project.set(AUTHENTICATION_BACKENDS=[BACKEND])
@@ -113,7 +117,7 @@ def test_a_user_model_named_by_address(project, monkeypatch):
 
 
 def test_deploy(project):
-    """With --deploy the findings of the package's own check come too."""
+    """With --deploy the findings of the package's own check are included."""
     from django.db import connection
 
     assert not [each for each in found(deploy=True).values() if each.level >= 40]
@@ -128,7 +132,9 @@ def test_deploy(project):
 
 
 def test_the_environment(project, monkeypatch):
-    """Without TIKTOK_OAUTH the settings are the environment's, and faults name it."""
+    """Without TIKTOK_OAUTH the settings come from the environment, and faults name the
+    variables.
+    """
     from django.conf import settings
 
     project.set(TIKTOK_OAUTH=None)

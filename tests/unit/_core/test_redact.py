@@ -1,4 +1,4 @@
-"""Foreign text becomes one harmless line: cut, spelled out, and masked."""
+"""Foreign text becomes one harmless line: shortened, escaped, and masked."""
 
 from __future__ import annotations
 
@@ -53,39 +53,39 @@ def test_control_is_spelled_out(char):
 
 @pytest.mark.parametrize("text", ["", "plain", "ü, 日本語, 🎵", "a b", "<b>&'\""])
 def test_harmless_text_stays(text):
-    """Printable text of any language stays as it is; HTML is not this step's work."""
+    """Printable text of any language stays unchanged; HTML is not escaped here."""
     assert one_line(text) == text
 
 
 def test_text_of_the_limit_is_whole():
-    """Text of exactly the limit is not cut."""
+    """Text of exactly the limit is not shortened."""
     assert one_line("x" * LIMIT) == "x" * LIMIT
 
 
 def test_longer_text_is_cut():
-    """Longer text ends at the limit, with a sign that it was longer."""
+    """Longer text ends at the limit with an ellipsis."""
     assert one_line("x" * (LIMIT + 1)) == "x" * LIMIT + "…"
 
 
 def test_limit_is_two_hundred():
-    """The limit is what the requirements say."""
+    """The limit is that of the requirements."""
     assert LIMIT == 200
 
 
 def test_spelling_out_counts_towards_the_limit():
-    """A text of controls alone is no longer than any other when shown."""
+    """Escaped control characters count with their escaped length."""
     assert len(one_line("\x00" * 10_000)) == LIMIT + 1
 
 
 def test_own_limit_is_kept():
-    """A shorter limit may be asked for."""
+    """A shorter limit can be set."""
     assert one_line("abcdef", 3) == "abc…"
 
 
 @given(st.text(st.characters(codec=None), max_size=400))
 @settings(deadline=None, derandomize=True)
 def test_any_text_becomes_one_encodable_line(text):
-    """Whatever comes in, one short line comes out that any log can encode."""
+    """Any text becomes one short line that every log can encode."""
     shown = one_line(text)
     assert len(shown) <= LIMIT + 1
     assert len(shown.splitlines()) <= 1
@@ -95,7 +95,7 @@ def test_any_text_becomes_one_encodable_line(text):
 
 
 def test_log_record_of_foreign_text_is_one_line():
-    """A forged log line does not begin a line of its own."""
+    """A forged log line does not begin a new line."""
     formatter = logging.Formatter("%(message)s")
     forged = "x\r\nINFO somebody was signed in"
     record = logging.LogRecord(
@@ -111,12 +111,12 @@ def test_long_text_takes_no_longer():
 
 
 def test_secret_is_masked_everywhere():
-    """Every place where a secret is repeated is masked."""
+    """Every occurrence of a secret is masked."""
     assert mask("a act.1234 b act.1234", ["act.1234"]) == "a *** b ***"
 
 
 def test_secret_type_is_masked_too():
-    """A Secret is searched for by its text, not by its asterisks."""
+    """A Secret object's text is masked."""
     assert mask("code=abcdef *** end", [Secret("abcdef")]) == "code=*** *** end"
 
 
@@ -127,30 +127,32 @@ def test_each_secret_is_masked():
 
 @pytest.mark.parametrize("order", [1, -1], ids=["short first", "long first"])
 def test_secret_that_begins_another_hides_no_tail(order):
-    """A secret that begins another one does not leave the longer one's tail."""
+    """If one secret begins with another, the longer one is masked completely."""
     secrets = ["abcdef", "abcdefSECRETTAIL"][::order]
     assert mask("got abcdefSECRETTAIL", secrets) == "got ***"
 
 
 @pytest.mark.parametrize("written", ["a%2Ab%2Fc%21%20d", "a%2Ab%2Fc%21+d", "a*b/c! d"])
 def test_secret_is_masked_as_a_form_writes_it(written):
-    """A secret is masked where it is percent-encoded too, as a form or a URL is."""
+    """A percent-encoded secret, as in a form or a URL, is masked, too."""
     assert mask(f"code={written}&x", ["a*b/c! d"]) == "code=***&x"
 
 
 def test_secret_that_no_url_can_hold_is_masked():
-    """A secret that cannot be encoded is masked as it is, and raises nothing."""
+    """A secret that cannot be percent-encoded is masked, without an error."""
     assert mask("x abc\ud800 y", ["abc\ud800"]) == "x *** y"
 
 
 @pytest.mark.parametrize("short", ["", "a", "ab", "abc"])
 def test_shortest_secrets_mask_nothing(short):
-    """An empty or very short text is no secret: masking it would eat the sentence."""
+    """An empty or very short secret is not masked, which would destroy the text."""
     assert mask("abc about abc", [short]) == "abc about abc"
 
 
 def test_masking_comes_before_cutting():
-    """A secret across the cut is masked whole by who masks first, as our readers do."""
+    """If masking comes before shortening, a secret at the limit is masked
+    completely.
+    """
     secret = "act.SECRET-OF-FORTY-CHARACTERS-EXACTLY-X"
     text = "x" * (LIMIT - 10) + secret
     assert "SECRET" not in one_line(mask(text, [secret]))

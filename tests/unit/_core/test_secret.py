@@ -1,5 +1,5 @@
 # ruff: noqa: PLW0108, FLY002, UP031, UP032, SIM300, FURB171 - each way of writing it is the test
-"""A secret shows nothing of itself to code that takes it for any other string."""
+"""A secret is not shown by code that handles it like any other string."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Answer:
     token: str
 
 
-#: What code does with a string without meaning to print it, and ends in a log.
+#: Usual operations on strings whose results may end in a log.
 HANDLED = {
     "slice": lambda s: s[:12],
     "slice of one": lambda s: s[4],
@@ -126,14 +126,14 @@ def written_ini(text):
 
 @pytest.mark.parametrize("handle", HANDLED.values(), ids=HANDLED.keys())
 def test_handled_secret_is_not_shown(handle):
-    """A secret that is handled as any other string does not show a part of itself."""
+    """The usual operations on a secret do not show a part of it."""
     shown = repr(handle(Secret(PLAIN)))
     pieces = {PLAIN[at : at + 3] for at in range(len(PLAIN) - 2)}
     assert not [piece for piece in pieces if piece in shown]
 
 
 def test_parts_of_a_secret_are_secrets():
-    """A slice, or a secret and more text, stays a secret, and can be revealed."""
+    """A slice of a secret, and a secret with more text, are secrets, too."""
     secret = Secret("abcdef")
     for part, plain in [
         (secret[:3], "abc"),
@@ -154,7 +154,7 @@ def test_parts_of_a_secret_are_secrets():
 
 
 def test_secret_equals_from_either_side():
-    """A secret equals its text from either side, is found by it, and is no asterisks."""
+    """A secret equals its text on either side of ==, and not the mask."""
     assert "abc" == Secret("abc")
     assert Secret("abc") != "***"
     assert "***" != Secret("abc")
@@ -180,7 +180,7 @@ def test_reveal():
 
 
 def test_settings_of_settings():
-    """Settings made of others keep their secrets, and are checked as they were."""
+    """Settings made from other settings keep their secrets, and are checked."""
     first = make_settings(store="redis://:p4ssword@127.0.0.1/0")
     second = dataclasses.replace(first, scopes=["user.info.basic"])
     assert second.client_secret == first.client_secret
@@ -198,14 +198,14 @@ def test_settings_of_settings():
 
 
 def test_secret_compares_as_its_text():
-    """A secret is equal to its text, and hashes like it."""
+    """A secret has the same hash as its text."""
     assert Secret("abc") == "abc"
     assert {Secret("abc"): 1}["abc"] == 1
     assert Secret("abc") != Secret("abd")
 
 
 def test_secret_reveals_its_text():
-    """The plain text is had by asking for it, as a plain string."""
+    """reveal() returns the text as a plain string."""
     revealed = Secret("abc").reveal()
     assert revealed == "abc"
     assert type(revealed) is str
@@ -213,18 +213,18 @@ def test_secret_reveals_its_text():
 
 
 def test_secret_encodes_as_its_text():
-    """Bytes made of a secret are those of its text, never asterisks."""
+    """Encoding a secret gives the bytes of its text, not of the mask."""
     assert Secret("abc").encode() == b"abc"
 
 
 def test_secret_of_a_secret_keeps_the_text():
-    """Wrapping a secret twice does not turn its asterisks into its text."""
+    """Wrapping a secret twice keeps its text."""
     assert Secret(Secret("abc")).reveal() == "abc"
 
 
 @pytest.mark.parametrize("text", ["act.abc", ""])
 def test_secret_of_plain_text_is_the_same_secret(text):
-    """`Secret.of` makes what `Secret` makes, of a plain string."""
+    """`Secret.of` and `Secret` make the same secret from a plain string."""
     quick, usual = Secret.of(text), Secret(text)
     assert quick == usual
     assert quick.reveal() == text
@@ -233,7 +233,7 @@ def test_secret_of_plain_text_is_the_same_secret(text):
 
 
 def test_secret_is_true_iff_it_has_text():
-    """An empty secret counts as none."""
+    """An empty secret is false."""
     assert not Secret("")
     assert Secret("a")
 

@@ -1,4 +1,4 @@
-"""A memory store that several workers would each have: said when the app starts."""
+"""A memory store with several workers is reported when the app starts."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ HINT = "memory store does not hold"
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch):
-    """Let nothing of the process that runs the tests be seen."""
+    """Hide the test process's own environment and command line."""
     for name in (*os.environ,):
         if "WORKERS" in name or name in {"WEB_CONCURRENCY", "GUNICORN_CMD_ARGS"}:
             monkeypatch.delenv(name)
@@ -82,7 +82,9 @@ def test_variables(name, value, expected):
     ],
 )
 def test_command_lines(monkeypatch, command, expected):
-    """The number of workers is read from a server's command line, and from no other."""
+    """The number of workers is read from a server's command line, and not from other
+    programs'.
+    """
     monkeypatch.setattr(sys, "argv", command.split(" ") if command else [])
     assert bool(several_workers({})) is expected
 
@@ -102,7 +104,7 @@ def test_modules_of_servers(monkeypatch, module, name, count):
 @pytest.mark.parametrize("build", [TikTokOAuthMiddleware, TikTokOAuthWSGIMiddleware])
 @pytest.mark.parametrize("named", [True, False])
 def test_reported_when_built(monkeypatch, caplog, build, named):
-    """The warning comes when the middleware is built, before anybody logs in."""
+    """The warning is logged when the middleware is built, before any login."""
     monkeypatch.setenv("WEB_CONCURRENCY", "2")
     store = None if named else MemoryStore()
     build(lambda *_: None, make_settings(store="memory://"), store=store)
@@ -111,7 +113,7 @@ def test_reported_when_built(monkeypatch, caplog, build, named):
 
 
 def test_reported_for_a_job(monkeypatch, caplog):
-    """A job with a memory store beside several workers is warned too."""
+    """A job with a memory store is also warned of several workers."""
     monkeypatch.setenv("WEB_CONCURRENCY", "2")
     with pytest.raises(NotSignedIn):
         TikTokTokens(make_settings(store="memory://")).get("open_id")
@@ -119,14 +121,14 @@ def test_reported_for_a_job(monkeypatch, caplog):
 
 
 def test_one_worker(caplog):
-    """One worker, and a shared store for several, are not warned of."""
+    """With one worker there is no warning."""
     build = TikTokOAuthWSGIMiddleware
     build(lambda *_: None, make_settings(store="memory://"))
     assert WARNING not in caplog.text
 
 
 def test_shared_store(monkeypatch, caplog, tmp_path):
-    """Stores that all workers share are not warned of."""
+    """With a store that all workers share there is no warning."""
     monkeypatch.setenv("WEB_CONCURRENCY", "2")
     store = SQLiteStore(tmp_path / "tokens.sqlite3")
     TikTokOAuthWSGIMiddleware(lambda *_: None, make_settings(), store=store)
@@ -155,7 +157,9 @@ def test_flag_of_the_environ(caplog, several):
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
 def test_hint_at_a_genuine_cookie(caplog, tmp_path, kind):
-    """A cookie of another process's user is hinted at, once a minute, if it is memory."""
+    """With a memory store, a cookie of another process's session logs a hint once a
+    minute.
+    """
     settings = make_settings()
     fake = FakeTikTok.for_settings(settings)
 
@@ -233,7 +237,9 @@ SERVERS = {
 @pytest.mark.parametrize("server", SERVERS)
 @pytest.mark.parametrize("workers", [1, 2])
 def test_real_servers(tmp_path, server, workers):
-    """With each server, several workers are warned of, and a single one is not."""
+    """With each real server, several workers cause a warning, and a single one does
+    not.
+    """
     package = server.partition(",")[0].partition(".")[0]
     pytest.importorskip(package, reason=f"{package} is not installed")
     port = free_port()
@@ -254,7 +260,7 @@ def test_real_servers(tmp_path, server, workers):
             start_new_session=True,
         )
     try:
-        give_up = time.monotonic() + 120  # only against hanging for ever
+        give_up = time.monotonic() + 120  # only so that the test ends
         while True:
             assert process.poll() is None, log.read_text()
             try:

@@ -52,10 +52,12 @@ def client(handler, blocking=True, **options):
 
 
 class TestNobodyGetsAnothersToken:
-    """Authlib's own reader keeps the last token on the client, for anybody to get."""
+    """Authlib's own parser would keep the last token on the shared client."""
 
     def test_threads(self):
-        """8 threads make 4,000 exchanges on one client: each gets its own token."""
+        """8 threads make 4,000 exchanges with one client, and each gets its own
+        token.
+        """
         shared = client(echo)
         interval = sys.getswitchinterval()
         sys.setswitchinterval(1e-6)
@@ -74,7 +76,7 @@ class TestNobodyGetsAnothersToken:
         assert mixed == []
 
     def test_tasks(self):
-        """1,000 tasks exchange on one client: each gets its own token."""
+        """1,000 tasks make exchanges with one client, and each gets its own token."""
 
         async def slow_echo(request):
             await asyncio.sleep(0)
@@ -94,7 +96,7 @@ class TestNobodyGetsAnothersToken:
         assert asyncio.run(main()) == []
 
     def test_no_cookies(self):
-        """A cookie that TikTok sets for one user does not go out with the next."""
+        """A cookie that TikTok sets for one user is not sent for the next."""
         seen = []
 
         def handler(request):
@@ -124,7 +126,7 @@ class TestFaults:
         return run(once()) if blocking else asyncio.run(once())
 
     def test_redirects_are_not_followed(self, blocking):
-        """A redirect is an error: the form is sent nowhere else."""
+        """A redirect is an error, and the form is not sent to its target."""
         calls = []
 
         def handler(request):
@@ -152,7 +154,9 @@ class TestFaults:
             self.exchange(lambda _: answer, blocking)
 
     def test_network_error(self, blocking):
-        """A failing network is TikTokUnavailable, and keeps no request with secrets."""
+        """A network failure raises TikTokUnavailable, without the request and its
+        secrets.
+        """
 
         def handler(request):
             raise httpx2.ConnectError("the-client-secret-of-tests", request=request)
@@ -164,7 +168,7 @@ class TestFaults:
         assert caught.value.__suppress_context__ or caught.value.__context__ is None
 
     def test_secrets_are_masked(self, blocking):
-        """An error text that repeats a secret of ours comes out masked."""
+        """A secret that an error's text repeats is masked."""
 
         def handler(request):
             text = "bad the-client-secret-of-tests for the-code with the-verifier"
@@ -205,7 +209,7 @@ def test_transport_of_another_library():
 class TestDeadline:
     @pytest.fixture
     def dripping(self):
-        """A server that sends one byte of its answer every 50 ms, for ever."""
+        """A server that sends one byte every 50 ms, without end."""
         import socket
 
         stop = threading.Event()
@@ -242,7 +246,7 @@ class TestDeadline:
 
     @pytest.mark.parametrize("blocking", [True, False], ids=["blocking", "cooperative"])
     def test_total(self, dripping, blocking):
-        """A peer that drips bytes is given up after the total time-out."""
+        """A call to a server that sends single bytes fails after the total timeout."""
         from tiktok_oauth_middleware import TikTokEndpoints
 
         settings = make_settings(

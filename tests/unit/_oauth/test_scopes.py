@@ -25,7 +25,7 @@ from tiktok_oauth_middleware._oauth.scopes import join_scopes, split_scopes
     ],
 )
 def test_scopes_are_split_at_commas(text, scopes):
-    """Scopes end at commas; white space around them is no part of them."""
+    """Scopes are separated by commas; white space around them is removed."""
     assert split_scopes(text) == scopes
 
 

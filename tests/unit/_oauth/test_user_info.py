@@ -1,4 +1,4 @@
-"""The user's profile: the fields that are requested, and what an answer means."""
+"""The user's profile: the requested fields, and the reading of answers."""
 
 from __future__ import annotations
 
@@ -36,12 +36,14 @@ def profile_of(**fields):
     ],
 )
 def test_nothing_is_asked_for_without_basic(scopes):
-    """Without user.info.basic there is no field to ask for."""
+    """Without user.info.basic no field is requested."""
     assert fields_for(scopes) == ()
 
 
 def test_open_id_is_always_asked_for():
-    """TikTok returns the id only when asked, so it is among the fields."""
+    """TikTok returns the open_id only if requested, so it is always among the
+    fields.
+    """
     assert "open_id" in fields_for(["user.info.basic"])
 
 
@@ -54,13 +56,15 @@ def test_open_id_is_always_asked_for():
     ],
 )
 def test_field_is_asked_for_with_its_scope_only(scope, field):
-    """One field of a scope that was not granted would fail the whole call."""
+    """A field is requested only with its scope, since otherwise the whole call would
+    fail.
+    """
     assert field not in fields_for(["user.info.basic", "video.list"])
     assert field in fields_for(["user.info.basic", scope])
 
 
 def test_all_scopes_open_all_fields():
-    """The three scopes together open fifteen fields, each once."""
+    """With all three scopes, fifteen fields are requested, each once."""
     fields = fields_for(user_info.FIELDS)
     assert len(fields) == len(set(fields)) == 15
 
@@ -69,7 +73,7 @@ def test_all_scopes_open_all_fields():
 
 
 def test_profile_of_the_contract_is_read():
-    """The example of the documents gives its user."""
+    """The user in TikTok's documented example is read."""
     user = profile_of()
     assert user.open_id == OPEN_ID
     assert user.display_name == "Example Creator"
@@ -79,7 +83,7 @@ def test_profile_of_the_contract_is_read():
 
 
 def test_profile_needs_no_error_object():
-    """A profile without the error object beside it is one too."""
+    """A profile without an error object beside it is accepted."""
     body = body_of({"data": PROFILE["data"]})
     assert read_user(200, body, open_id=OPEN_ID)
 
@@ -104,7 +108,9 @@ def test_unknown_profile_fields_are_left_out():
     ],
 )
 def test_profile_field_of_the_right_type_is_kept(field, value):
-    """A field of its type is kept as it is; escaping is for who makes HTML."""
+    """A field of the right type is kept unchanged; escaping is left to the code that
+    writes HTML.
+    """
     assert getattr(profile_of(**{field: value}), field) == value
 
 
@@ -130,7 +136,7 @@ def test_profile_field_of_the_right_type_is_kept(field, value):
     ids=lambda value: ascii(value)[:20],
 )
 def test_profile_field_of_a_wrong_type_is_left_out(field, value):
-    """A field that is not what it must be is left out, and the rest is kept."""
+    """A field of a wrong type is left out, and the rest is kept."""
     user = profile_of(**{field: value})
     assert getattr(user, field) is None
     assert user.union_id
@@ -163,13 +169,13 @@ def test_profile_of_somebody_else_is_refused(open_id):
     ids=repr,
 )
 def test_answer_without_a_user_is_refused(answer):
-    """An answer of another shape has no user in it."""
+    """An answer of another form is refused."""
     with pytest.raises(TikTokError, match="no user"):
         read_user(200, json.dumps(answer).encode(), open_id=OPEN_ID)
 
 
 def test_error_example_of_the_contract_is_read():
-    """The documents' example of a dead token gives its code and log_id."""
+    """TikTok's documented example of an invalid token gives its code and log_id."""
     answer = {
         "data": {},
         "error": {
@@ -186,7 +192,7 @@ def test_error_example_of_the_contract_is_read():
 
 
 def test_profile_round_trips():
-    """A packed profile reads back as the same user."""
+    """A packed profile unpacks to the same user."""
     fields = {
         "display_name": "Example Creator é 日本",
         "is_verified": False,
@@ -198,7 +204,7 @@ def test_profile_round_trips():
 
 
 def test_packed_profile_is_one_line_of_ascii():
-    """A profile packs into one line of ASCII, whatever a display name holds."""
+    """A profile is packed into one line of ASCII, for any display name."""
     packed = pack_profile({"display_name": "a\r\nb\u2028c\x00🎵"})
     assert packed.isascii()
     assert packed.isprintable()
@@ -206,11 +212,11 @@ def test_packed_profile_is_one_line_of_ascii():
 
 @pytest.mark.parametrize("fields", [{}, {"open_id": "x"}, {"username": None}])
 def test_profile_of_nothing_is_empty(fields):
-    """Without a field but the id there is nothing to keep."""
+    """A profile with only the id is packed as empty."""
     assert pack_profile(fields) == ""
     assert read_profile("x", "") == User(open_id="x")
 
 
 def test_profile_does_not_name_the_user():
-    """The id of the user comes from the grant, never from the packed profile."""
+    """A packed profile does not contain the user's id, which is in the record."""
     assert "open_id" not in json.loads(pack_profile({"open_id": "x", "username": "u"}))

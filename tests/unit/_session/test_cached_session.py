@@ -1,4 +1,4 @@
-"""The tuple that the session cache holds."""
+"""The tuples in the session cache."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes that can wait: when one is tried, and what its failure costs the others."""
+"""Writes that can be postponed: when one is tried, and the effect of a failure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The record of a user: packed, unpacked, and refused where damaged."""
+"""A user's record: packed, unpacked, and refused if it is damaged."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ connected = st.builds(UserRecord._replace, grants, user_id=user_ids, connected_a
 @example(a_grant(open_id="\u2028\u2029 x\ufeff"))
 @settings(deadline=None, derandomize=True, max_examples=200)
 def test_grant_round_trips(grant):
-    """Packing and unpacking are exact opposites."""
+    """A packed record unpacks to the same record."""
     packed = grant.pack()
     unpacked = UserRecord.unpack(packed)
     assert unpacked == grant
@@ -84,12 +84,12 @@ def test_grant_round_trips(grant):
 @given(grants | connected, grants | connected)
 @settings(deadline=None, derandomize=True, max_examples=100)
 def test_different_grants_pack_differently(one, other):
-    """No two grants share their packed form."""
+    """Different records have different packed forms."""
     assert (one == other) == (one.pack() == other.pack())
 
 
 def packed_by_version_1(grant):
-    """Return what the version before wrote, which knew no age of a profile."""
+    """Return the packed form of version 1, which has no age of a profile."""
     end = "" if grant.refresh_expires_at is None else str(grant.refresh_expires_at)
     lines = [
         "1",
@@ -112,9 +112,11 @@ def packed_by_version_1(grant):
 @example(a_grant(profile='{"username": "u"}', sessions=(Session("d", 1, 2),)))
 @settings(deadline=None, derandomize=True, max_examples=200)
 def test_older_records_are_read(grant):
-    """A record of the version before is read whole, its profile as old as its tokens."""
+    """A record of version 1 is read completely, with its profile as old as its
+    tokens.
+    """
     first_logins = tuple(s._replace(earlier_login_at=None) for s in grant.sessions)
-    grant = grant._replace(sessions=first_logins)  # that version knew no others
+    grant = grant._replace(sessions=first_logins)  # version 1 has no other field
     unpacked = UserRecord.unpack(packed_by_version_1(grant))
     profile_at = grant.issued_at if grant.profile else 0
     assert unpacked == grant._replace(
@@ -126,7 +128,7 @@ def test_older_records_are_read(grant):
 
 
 def test_unpacked_tokens_are_secrets():
-    """Tokens come out of a packed grant as secrets again."""
+    """Unpacked tokens are Secret objects."""
     grant = UserRecord.unpack(a_grant().pack())
     assert type(grant.access_token) is Secret
     assert type(grant.refresh_token) is Secret
@@ -166,19 +168,19 @@ GENUINE = a_grant(sessions=(Session("d", 1, 2),)).pack()
     ids=range(24),
 )
 def test_what_is_no_grant_unpacks_to_none(packed):
-    """Bytes that no grant packs to are no grant, and raise nothing."""
+    """Bytes that are not a packed record unpack to None, without an error."""
     assert UserRecord.unpack(packed) is None
 
 
 @pytest.mark.parametrize("lines", range(GENUINE.count(b"\n")))
 def test_cut_grant_unpacks_to_none(lines):
-    """A grant that lost lines of its fields is no grant."""
+    """A packed record without some of its lines unpacks to None."""
     kept = GENUINE.split(b"\n")[:lines]
     assert UserRecord.unpack(b"\n".join(kept)) is None
 
 
 def test_grant_is_frozen():
-    """A grant is a value: it is replaced, never changed."""
+    """A record is immutable."""
     with pytest.raises(AttributeError):
         a_grant().open_id = "another"
 
@@ -194,7 +196,7 @@ def test_open_ids_stay_byte_exact():
 
 @given(st.one_of(grants, connected), times, times)
 def test_an_outline_says_what_the_record_says(record, created_after, seen_after):
-    """A list of users shows of a packed record what the whole record holds."""
+    """The outline of a packed record, for lists of users, has the record's values."""
     packed = record.pack()
     assert RecordOutline.of(packed, created_after, seen_after) == RecordOutline(
         open_id=record.open_id,

@@ -1,4 +1,4 @@
-"""Where an app is mounted, and which of its paths are ours."""
+"""Mount points, and the middleware's own paths below them."""
 
 from __future__ import annotations
 

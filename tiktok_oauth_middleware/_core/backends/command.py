@@ -1,4 +1,4 @@
-"""The backend of a command: threads, or an event loop where a store needs one."""
+"""The backend of a command: threads, or an event loop if a store needs one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def backend_for(*stores: object) -> Backend:
 
 
 def finish(work: Coroutine[Any, Any, T], backend: Backend) -> T:
-    """Return the result of a command's work, in an event loop of its own if need be."""
+    """Run a command's work, in a new event loop if it needs one; return the result."""
     if backend.is_blocking:
         return run(work)
     import asyncio

@@ -1,4 +1,4 @@
-"""Calls into code of the app's own: none holds up a flow."""
+"""Calls of the app's code, which cannot delay a flow without limit."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class TestOutside:
             run(does_not())
 
     def test_wsgi_within(self):
-        """A call may run a whole flow of its own."""
+        """The app's code may run another flow."""
         backend = ThreadBackend()
 
         async def inner():

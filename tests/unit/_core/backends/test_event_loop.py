@@ -15,12 +15,12 @@ from tiktok_oauth_middleware._core.backends.event_loop import AsyncBackend
 
 
 async def nothing():
-    """Work that gives nothing."""
+    """Work without a result."""
 
 
 class TestCooperative:
     async def test_result_is_shared(self):
-        """Calls during the work get its result, and it is done once."""
+        """Calls during the work get its result, and it runs once."""
         backend, calls, go_on = AsyncBackend(), [], anyio.Event()
 
         async def work():
@@ -56,7 +56,7 @@ class TestCooperative:
             go_on.set()
 
     async def test_store_error_is_shared(self):
-        """A StoreError reaches all who wait, each with one of their own."""
+        """A StoreError is raised in all waiting tasks, as separate objects."""
         backend, go_on = AsyncBackend(), anyio.Event()
 
         async def work():
@@ -78,11 +78,13 @@ class TestCooperative:
             go_on.set()
         assert [str(error) for error in errors] == ["down"] * 3
         assert len({id(error) for error in errors}) == 3
-        # The leader's frames do not hang on what the others got.
+        # The others' errors do not refer to the leader's frames.
         assert [error.__cause__ for error in errors] == [None] * 3
 
     async def test_next_one_leads(self):
-        """After another failure of the work one of the waiters starts it again."""
+        """After another exception of the work, one of the waiting tasks starts it
+        again.
+        """
         backend, go_on, calls = AsyncBackend(), anyio.Event(), []
 
         async def work():
@@ -109,7 +111,9 @@ class TestCooperative:
         assert sorted(found) == ["broke", "done"]
 
     async def test_leader_is_cancelled(self):
-        """The work continues when its first caller is cancelled; the others get it."""
+        """The work continues when its first caller is cancelled; the others get its
+        result.
+        """
         backend, go_on = AsyncBackend(), anyio.Event()
 
         async def work():
@@ -138,7 +142,7 @@ class TestCooperative:
 
     @pytest.mark.parametrize("anyio_backend", ["asyncio"])
     async def test_cancelled_before_its_first_step(self):
-        """A task of the work that never ran leaves nothing that others wait for."""
+        """If the task of the work is cancelled before it runs, nobody waits for it."""
         backend, before = AsyncBackend(), asyncio.all_tasks()
         leader = asyncio.ensure_future(backend.single_flight("key", nothing, wait=True))
         await asyncio.sleep(0)
@@ -173,7 +177,7 @@ class TestCooperative:
 
 class TestRunAll:
     async def test_limit(self):
-        """No more works than the limit run at the same time, and all are finished."""
+        """At most the limit of works run at the same time, and all are finished."""
         running, most, done = set(), [], []
 
         async def work(number):
@@ -189,7 +193,9 @@ class TestRunAll:
         assert sorted(done) == list(range(20))
 
     async def test_error(self):
-        """After an error nothing is begun, what was begun is finished, then it is raised."""
+        """After an error no more work begins, the running work is finished, and the
+        error is raised.
+        """
         failed, done = anyio.Event(), []
 
         async def fail():
@@ -216,11 +222,11 @@ class TestOtherLoops:
 
     @pytest.mark.parametrize("anyio_backend", ["asyncio"])
     async def test_drain_while_others_work(self):
-        """Draining one loop survives that another loop's tasks begin meanwhile."""
+        """Draining one loop works while another loop's tasks begin."""
         backend, others = AsyncBackend(), asyncio.new_event_loop()
 
         class Begins(asyncio.Future):
-            """Work of the other loop; it begins more when it is looked at."""
+            """Work of the other loop, which begins more work when it is inspected."""
 
             def get_loop(self):
                 backend._running.add(Begins(loop=others))

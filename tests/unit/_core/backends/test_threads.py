@@ -60,7 +60,7 @@ class TestBlocking:
             leader.result()
 
     def test_store_error_is_shared(self):
-        """A StoreError reaches who waits, as an error of their own."""
+        """A StoreError is raised in all waiting threads, as separate objects."""
         backend, began, go_on = ThreadBackend(), threading.Event(), threading.Event()
 
         async def work():
@@ -119,7 +119,9 @@ class TestRunAll:
         assert threads == [threading.current_thread()] * 3
 
     def test_error(self):
-        """After an error nothing is begun, what was begun is finished, then it is raised."""
+        """After an error no more work begins, the running work is finished, and the
+        error is raised.
+        """
         both, done, ends = threading.Barrier(2), [], []
 
         async def fail():

@@ -1,4 +1,4 @@
-"""The translators' files: whole, current, and with nothing lost in translation."""
+"""The translators' files: complete, current, and consistent with the English texts."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def pairs(catalog):
 
 
 def test_files():
-    """Each built-in language has a translator's file and a catalog, and no other has."""
+    """Exactly the built-in languages have a translator's file and a catalog."""
     assert sorted(path.stem for path in tool.SOURCES.glob("*.po")) == TRANSLATED
     assert sorted(path.name for path in tool.CATALOGS.iterdir()) == [
         f"{language}.mo" for language in TRANSLATED
@@ -47,7 +47,7 @@ def test_files():
 
 
 def test_no_text_is_missing_or_stale(catalog):
-    """The file has the texts of today and no others: `make languages` puts them in."""
+    """The file has exactly the current texts, which `make languages` writes."""
     ours = [(m.context, m.id) for m in tool.template() if m.id]
     assert [(m.context, m.id) for m in catalog if m.id] == ours
     assert not catalog.obsolete
@@ -60,7 +60,7 @@ def test_every_text_is_translated(catalog):
 
 
 def test_current(language, catalog):
-    """The file and the package's catalogs are what `make languages` writes."""
+    """The file and the package's catalogs equal the output of `make languages`."""
     path = tool.SOURCES / f"{language}.po"
     assert path.read_bytes() == tool.po(tool.updated(catalog))
     for each, content in tool.catalogs(language, catalog).items():
@@ -80,14 +80,14 @@ def test_labels_of_the_admin_are_found():
 
 
 def test_values_stay(pairs):
-    """Each sentence has the place of its value once, and others have none."""
+    """A translation has the placeholder {} exactly as often as the English text."""
     for english, translation in pairs:
         assert translation.count("{}") == english.count("{}"), translation
         assert not re.search(r"[{}]", translation.replace("{}", "")), translation
 
 
 def test_name_stays(pairs):
-    """TikTok stays where it was, spelled as it is and never transliterated."""
+    """The name TikTok stays in translations, and is not transliterated."""
     for english, translation in pairs:
         if "TikTok" in english:
             assert "TikTok" in translation, english
@@ -96,7 +96,7 @@ def test_name_stays(pairs):
 
 
 def test_plain(pairs):
-    """Translations hold no markup, no line break, no control character, no edges."""
+    """Translations have no markup, line breaks, control characters or outer spaces."""
     for _, translation in pairs:
         assert not re.search(r"[<>&]", translation), translation
         kinds = {unicodedata.category(letter) for letter in translation}
@@ -106,13 +106,15 @@ def test_plain(pairs):
 
 
 def test_no_numbers(pairs):
-    """No text has a number in it, so none needs a plural."""
+    """No text contains a number, so none needs a plural form."""
     for english, translation in pairs:
         assert not re.search(r"\d", english + translation), translation
 
 
 def test_ends(pairs):
-    """A sentence ends as the English one does: with a mark, a question mark, or none."""
+    """A translation ends like the English text: with a full stop, a question mark, or
+    neither.
+    """
     question, stop = "?؟？", ".。"
     for english, translation in pairs:
         last = translation[-1]
@@ -122,7 +124,7 @@ def test_ends(pairs):
 
 
 def test_direction(language, pairs):
-    """A text from right to left does not begin with a letter from left to right.
+    """A right-to-left text does not begin with a left-to-right letter.
 
     Buttons on the app's pages read in the direction of their first letter.
     """
@@ -134,7 +136,7 @@ def test_direction(language, pairs):
 
 
 def test_titles_and_buttons_differ(catalog):
-    """Within the titles and within the buttons no two texts have one translation."""
+    """Different titles have different translations, and so have different buttons."""
     for context in (tool.TITLE, tool.BUTTON):
         texts = [m.string for m in catalog if m.context == context]
         assert len({*texts}) == len(texts)

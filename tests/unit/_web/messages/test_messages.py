@@ -38,7 +38,7 @@ def chosen(texts, header, name="login_denied"):
 
 @given(st.text(st.characters(codec="latin-1")))
 def test_any_header(header):
-    """Whatever the header is, an available language is chosen."""
+    """For any header, an available language is chosen."""
     texts = {"DE": GERMAN, "ar": ARABIC, "nl": {"back": "Terug"}}
     assert chosen(texts, header) in {"DE", "ar", "nl", *LANGUAGES} - {"de"}
 
@@ -71,7 +71,7 @@ def test_any_header(header):
     ],
 )
 def test_built_in(header, language):
-    """Without texts of the app, the built-in language that fits best is taken."""
+    """Without texts of the app, the best matching built-in language is used."""
     assert chosen(None, header) == language
 
 
@@ -106,7 +106,9 @@ def test_app_wins():
 
 
 def test_scripts_do_not_mix():
-    """A Traditional Chinese page has no Simplified text of the app, nor the reverse."""
+    """A page in Traditional Chinese has no Simplified text of the app, nor the
+    reverse.
+    """
     texts = Messages({"zh": {"back": "x"}, "zh-Hant": {"stay": "y"}})
     assert chosen({"zh": {"back": "x"}}, "zh-TW") == "zh-Hant"
     assert texts.texts("zh-Hant", "back") == translated("zh-Hant")["back"]
@@ -116,7 +118,9 @@ def test_scripts_do_not_mix():
 
 
 def test_untranslated_problem():
-    """A problem that the app's language leaves out has the built-in text, or English."""
+    """A problem without a text in the app's language has the built-in text, or
+    English.
+    """
     texts = {"de": GERMAN, "nl": {"back": "Terug"}}
     assert chosen(texts, "de-AT", "login_expired") == "de"
     assert (
@@ -150,14 +154,14 @@ def test_english_changed():
 
 
 def test_value():
-    """A value is inserted as it is: no part of it is interpreted."""
+    """A value is inserted unchanged, without interpreting any part of it."""
     value = "{0} %s {} \\1 {name}"
     said = Messages().sentence("en", "missing", value)
     assert said == f"What is missing is: {value}."
 
 
 def test_value_from_right_to_left():
-    """A value is isolated from a text that is written from right to left."""
+    """A value in a right-to-left text is isolated."""
     said = Messages().sentence("ar", "leads_to", "/videos")
     assert said.endswith(" \u2068/videos\u2069")
     texts = Messages({"ar": {"leads_to": "to {}"}})
@@ -166,7 +170,7 @@ def test_value_from_right_to_left():
 
 @pytest.mark.parametrize("names", [TITLES, ACTIONS, NOTES])
 def test_ours_may_be_given(names):
-    """Every text of ours is one that an app may give."""
+    """An app may replace every built-in text."""
     Messages({"xx": names})
 
 
@@ -203,7 +207,7 @@ def test_all_faults_at_once():
 
 
 def test_long_tag():
-    """A very long tag, which an app may pass on from a client, is no language."""
+    """A very long language tag, which an app may pass on from a client, is ignored."""
     given = "-".join(["de", *["a1"] * 100])
     assert Messages().language("back", LanguageRanges((given,))) == "en"
     assert Messages().language("back", LanguageRanges((given[:200],))) == "de"
