@@ -453,6 +453,71 @@ def test_a_silent_server_is_an_error_in_a_loop(postgresql: Server) -> None:
     store.close()
 
 
+def test_a_timeout_inside_psycopg_ends_no_statement(
+    postgresql: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A timeout that psycopg catches itself is not taken for a cancelled caller.
+
+    Up to 3.2 it looks for other work every 0.1 s, by a timeout of asyncio.
+    """
+    psycopg = pytest.importorskip("psycopg")
+    store = made(postgresql.url())
+    execute = psycopg.AsyncConnection.execute
+
+    async def execute_later(*given: Any, **options: Any) -> Any:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await asyncio.Event().wait()
+        return await execute(*given, **options)
+
+    monkeypatch.setattr(psycopg.AsyncConnection, "execute", execute_later)
+
+    async def use() -> None:
+        assert await store.acompare_and_set("row", None, b"1", 60) is True
+        assert await store.aget("row") == b"1"
+        await store.aclose()
+
+    asyncio.run(use())
+    store.close()
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "asyncpg"])
+def test_a_cancelled_statement_is_cancelled_at_the_server(
+    postgresql: Server, driver: str
+) -> None:
+    """The statement of a cancelled caller ends at the server, and reaches no other."""
+    store = made(postgresql.url())
+    used = SQLStore(postgresql.url(driver), table=store.table.name)
+    engine = sa.create_engine(postgresql.url())
+    store.compare_and_set("row", None, b"1", 600)
+
+    async def use() -> None:
+        with engine.begin() as other:
+            other.execute(sa.update(store.table).values(value=b"1"))
+            write = asyncio.create_task(used.acompare_and_set("row", b"1", b"2", 600))
+            await waiting_statements(1)
+            write.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await write
+            await waiting_statements(0)
+            assert await used.aget("row") == b"1"
+        assert await used.aget("row") == b"1"
+        await used.aclose()
+
+    async def waiting_statements(number: int) -> None:
+        waiting = sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+        async with asyncio.timeout(HANGS):
+            while True:
+                with engine.connect() as connection:
+                    if connection.scalar(waiting) == number:
+                        return
+                await asyncio.sleep(0.02)
+
+    asyncio.run(use())
+    engine.dispose()
+    store.close()
+
+
 @pytest.mark.parametrize("mortal", [PostgreSQL], indirect=True)
 @pytest.mark.parametrize("driver", ["psycopg", "asyncpg"])
 def test_a_frozen_server_is_an_error_in_a_loop(mortal: PostgreSQL, driver: str) -> None:
