@@ -398,8 +398,7 @@ def test_guards_where_they_belong():
     }
 
 
-# --- the guarded object
-# -----------------------------------------------------------------
+# --- the guarded object -----------------------------------------------------------
 
 MODULES = [for_starlette, for_fastapi, for_flask]
 
@@ -459,8 +458,7 @@ def test_starlettes_guard_elsewhere():
         client.get("/x")
 
 
-# --- dependencies and proxies
-# -----------------------------------------------------------
+# --- dependencies and proxies -----------------------------------------------------
 
 
 @pytest.mark.parametrize(
