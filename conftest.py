@@ -80,6 +80,11 @@ def pytest_configure(config: pytest.Config) -> None:
     if not config.getoption("numprocesses", None):
         for name in ("COVERAGE_PROCESS_START", "PYTHONDEVMODE"):
             os.environ.pop(name, None)
+    if find_spec("hypothesis") is not None:
+        # On a busy machine any example may take longer than Hypothesis's 200 ms.
+        settings = import_module("hypothesis").settings
+        settings.register_profile("any machine", settings.default, deadline=None)
+        settings.load_profile("any machine")
 
 
 @pytest.hookimpl(wrapper=True)
