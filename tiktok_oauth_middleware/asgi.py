@@ -63,7 +63,7 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _TRY_AGAIN_LATER = 1013
-#: How frameworks close a WebSocket that they refuse: our guards, and their own
+#: The codes with which frameworks and our guards close a WebSocket that they refuse
 #: (RFC 6455 section 7.4.1: normal closure, policy violation).
 _REFUSING_CODES = frozenset({1000, 1008, *CLOSE_CODES.values()})
 #: Keys of the scope that middlewares for metrics and logs read when the app responds:
@@ -96,20 +96,20 @@ class TikTokOAuthMiddleware:
 
         Args:
             app: any ASGI app.
-            settings: they were checked when they were built.
+            settings: checked when they were built.
             store: used instead of the one that the settings name.
             on_event: called with each event; plain or ``async def``.
-            transport: used instead of the network, for tests: one of httpx2.
+            transport: a transport of httpx2, used instead of the network in tests.
             clock: returns seconds since 1970; used for every time.
             page: writes the pages that people see: a plain function from a `Problem`
                 to HTML, or to None for the built-in page.
-            texts: of the pages, by language tag and name.
+            texts: texts of the pages, by language tag and name.
             on_login: decides about each login. It gets a `Login`, and returns None to
                 accept it or a path of this site to which it leads instead, or raises
                 `LoginRefused`; plain or ``async def``.
             current_user: for ``connect_path``: gets the scope, with ``scope["tiktok"]``
-                in it, and returns your app's own id of the user who is signed in to it,
-                as a str, or None; plain or ``async def``.
+                in it, and returns the id that your app gives its signed-in user, as a
+                str, or None; plain or ``async def``.
 
         Raises:
             ConfigurationError: an argument is wrong.
@@ -247,7 +247,7 @@ class TikTokOAuthMiddleware:
         try:
             await self.app(inner, receive, watched)
         finally:
-            auth._inner = None  # which holds this object, too
+            auth._inner = None  # a cycle: that scope holds this object
             if len(inner) != size:
                 _copy_outside(inner, scope)
 
@@ -314,7 +314,7 @@ class TikTokOAuthMiddleware:
             for _, value in scope["headers"]
             if value[:1] == b"/" and 1 < len(value) <= 4 * len(full_path)
         }
-        if not target or target == full_path.encode("utf-8", "replace"):  # mostly
+        if not target or target == full_path.encode("utf-8", "replace"):  # usual
             request_path = RequestPath(path, full_path, mount, claimed)
         else:
             target = target.partition(b"?")[0]
@@ -392,11 +392,11 @@ class _WatchedAuth(TikTokAuth):
         coroutine.
         """
         inner = self._inner
-        if inner is not None:  # at the head
+        if inner is not None:  # this is the first message
             self._inner = None
             if "endpoint" in inner:
                 _copy_outside(inner, self._scope)
-        if not self._accessed:  # a guard looks too
+        if not self._accessed:  # a guard also sets it
             return self._send(message)
         if self._is_replaced:
             return _nothing()
@@ -406,7 +406,7 @@ class _WatchedAuth(TikTokAuth):
                 if response is not None:
                     self._is_replaced = True
                     return _respond(self._scope, self._send, response)
-            message = dict(message)  # the app's own, which it may send again
+            message = dict(message)  # a copy: the app may send its own again
             message["headers"] = private_byte_headers(message.get("headers", ()))
         return self._send(message)
 

@@ -27,7 +27,7 @@ _Message = MutableMapping[str, Any]
 def depends_on_session(connection: Any) -> bool:
     """Return whether the app has read the session in this request.
 
-    Asking does not count as reading. False where there is no middleware around the app.
+    This does not count as reading. False where there is no middleware around the app.
 
     Args:
         connection: a request object with a ``scope`` or ``environ``, either of these
@@ -98,7 +98,7 @@ def keep_out_of_djangos_caches(parts: Iterable[object]) -> None:
     """Keep Django's caches from storing responses that depended on the session.
 
     Args:
-        parts: the app's, from `parts_of`.
+        parts: the parts of the app, from `parts_of`.
 
     Its cache middleware, per site or around one view, reads an attribute of the request
     just before it stores a response. Without Django nothing is changed.

@@ -57,7 +57,7 @@ else:
 
     def markcoroutinefunction(function: Any) -> None:
         """Mark a function as one that returns an awaitable."""
-        mark = vars(coroutines)["_is_coroutine"]  # asgiref does it so too
+        mark = vars(coroutines)["_is_coroutine"]  # as asgiref marks them
         vars(function)["_is_coroutine"] = mark
 
 
@@ -142,7 +142,7 @@ def recent_tiktok_auth(
         TypeError: `max_age` is no number.
         ValueError: it is negative or not finite.
     """
-    # None would mean no limit; a misspelt setting must not have that effect.
+    # None would mean no limit, and may come from a misspelt setting.
     check_max_age("None" if max_age is None else max_age)
     return _recent_tiktok_auth(max_age)
 
@@ -274,7 +274,7 @@ def _with_guard(view: Any, required: Requirements) -> Any:
     signature = _signature(view)
     name = _PARAMETER
     while name in signature.parameters:
-        name += "_"  # guarded twice
+        name += "_"  # the view has two guards
 
     if inspect.iscoroutinefunction(view):
 

@@ -3,8 +3,8 @@
 The flows are those of ASGI; `run` finishes their coroutines in one step. Every request
 gets ``environ["tiktok.auth"]``.
 
-The head of a response waits until the app's first chunk is there, as PEP 3333 requires
-of servers: until then a plain WSGI app may still read the session. Lists and files run
+The head of a response waits for the app's first chunk, as PEP 3333 requires of servers:
+until then a plain WSGI app may still read the session. Lists and files run
 no code of the app and are passed on unchanged, so that the server still recognises its
 ``wsgi.file_wrapper``.
 
@@ -83,20 +83,20 @@ class TikTokOAuthWSGIMiddleware:
 
         Args:
             app: any WSGI app.
-            settings: they were checked when they were built.
+            settings: checked when they were built.
             store: used instead of the one that the settings name.
             on_event: called with each event; a plain function.
-            transport: used instead of the network, for tests: one of httpx2.
+            transport: a transport of httpx2, used instead of the network in tests.
             clock: returns seconds since 1970; used for every time.
             page: writes the pages that people see: a plain function from a `Problem`
                 to HTML, or to None for the built-in page.
-            texts: of the pages, by language tag and name.
+            texts: texts of the pages, by language tag and name.
             on_login: decides about each login. It gets a `Login`, and returns None to
                 accept it or a path of this site to which it leads instead, or raises
                 `LoginRefused`; a plain function.
             current_user: for ``connect_path``: gets the environ, with
-                ``environ["tiktok.auth"]`` in it, and returns your app's own id of the
-                user who is signed in to it, as a str, or None; a plain function.
+                ``environ["tiktok.auth"]`` in it, and returns the id that your app gives
+                its signed-in user, as a str, or None; a plain function.
 
         Raises:
             ConfigurationError: an argument is wrong, or async where it must not be.
@@ -215,7 +215,7 @@ class TikTokOAuthWSGIMiddleware:
             environ.get("PATH_INFO", ""),
         )
         full_path = mount_point.mount + path
-        longest = max(len(full_path), len(native))  # in bytes, as the headers are
+        longest = max(len(full_path), len(native))  # in bytes, like the headers
         claimed = {
             value.encode("latin-1")
             for name, value in environ.items()
@@ -261,7 +261,7 @@ class TikTokOAuthWSGIMiddleware:
         ):
             return session, start_response
         loading = self._core.load_session(value)
-        session = value = None  # no secret in a frame below which on_event may run
+        session = value = None  # on_event may run below this frame
         found: CachedSession | NoSession = run(loading)
         if isinstance(found, tuple):
             return found, start_response
@@ -336,7 +336,7 @@ class _WatchedAuth(TikTokAuth):
     ) -> Callable[[bytes], object]:
         """Take the head of the app's response; pass it to the server with the body.
 
-        It is passed at once if there is nothing left to wait for.
+        It is passed at once if the session was read already, without a refusal.
         """
         self._app_head = status, headers
         if self._accessed and self._challenge is None and self._waiting_head is None:
@@ -379,7 +379,7 @@ class _WatchedAuth(TikTokAuth):
         if head is None:
             return
         status, headers, *exc_info = head
-        if self._accessed:  # a guard looks too
+        if self._accessed:  # a guard also sets it
             headers = keep_private(headers)
         self._write_to_server = self._start_response(status, headers, *exc_info)
 

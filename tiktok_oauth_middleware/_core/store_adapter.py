@@ -151,7 +151,7 @@ class StoreAdapter:
         return found
 
     async def create_many(self, rows: Sequence[tuple[str, bytes, float]]) -> list[bool]:
-        """Write each row that is not there; return which were, in their order."""
+        """Write each row that does not exist; return which were written, in order."""
         many = self._batch_method("create_many", "compare_and_set")
         if many is None:
             swap = self.compare_and_set

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from .service import SessionService
 
 _FRESH_SECONDS = 1.0
-#: At most so many cookies of ended sessions are remembered, for a second each.
+#: The most cookies of ended sessions that are remembered, for a second each.
 _DEAD_COOKIES = 1024
 
 
@@ -245,7 +245,7 @@ class SessionLoader(Part):
     def _cached(
         self, stored: VersionedRecord, session: Session, ticket: Ticket
     ) -> CachedSession:
-        # All times count from the start of the read, since a slow answer may be old.
+        # All times count from the start of the read, since the answer may be slow.
         record, at = stored.record, stored.at
         end, due_at = (
             self._records.session_ends_at(session),

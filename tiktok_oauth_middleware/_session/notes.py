@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 #: Scopes that a user denied, the end of a user's access, a webhook that was handled.
 NoteKind = Literal["declined", "ended", "hook"]
-#: How long notes are kept at most, in seconds. TikTok repeats a webhook for three days
-#: until it is answered with 200.
+#: The longest time that notes are kept, in seconds. TikTok repeats a webhook for three
+#: days until it is answered with 200.
 NOTE_SECONDS: Mapping[NoteKind, float] = {
     "declined": 400 * 86400,
     "ended": 4 * 86400,
@@ -36,11 +36,11 @@ def note_name(kind: NoteKind, subject: str) -> str:
 
 
 def seconds_of(name: str, login_seconds: float) -> float:
-    """Return how long a note is kept at most, in seconds.
+    """Return the longest time that a note is kept, in seconds.
 
     Args:
         name: of the note.
-        login_seconds: of a login's note.
+        login_seconds: that time for a login's note.
     """
     kinds = (life for kind, life in NOTE_SECONDS.items() if name.startswith(f"{kind}-"))
     return next(kinds, login_seconds)
@@ -50,7 +50,7 @@ class Notes:
     """The notes of one TikTok app in one store. Each method may raise StoreError."""
 
     def __init__(self, space: str, store: StoreAdapter) -> None:
-        """Take what `Records` has."""
+        """Take the same objects as `Records`."""
         self._space = space
         self._store = store
 

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from .records import VersionedRecord
     from .shared import Shared
 
-#: How long a request waits for each of at most two calls, in seconds. Two calls end
-#: before the shortest back-off does, so no other process asks at the same time.
+#: The timeout of each of at most two calls, in seconds. Two calls take less than the
+#: shortest back-off, so no other process calls TikTok at the same time.
 _SECONDS = 2.4
 _BACKOFF = Backoff(first=5, longest=3600)
 #: Shortest time between two renewals of links, in seconds, even if TikTok sends
@@ -88,9 +88,9 @@ class Profiles(Part):
     def was_read(self, cached: CachedSession) -> None:
         """Note that the app read a profile, so that its links are renewed.
 
-        If the links have expired, the user's next request asks for new ones. If they
-        expire soon, sessions that were cached before the first read are loaded again,
-        because the links did not limit how long those are valid.
+        If the links have expired, the user's next request gets new ones from TikTok. If
+        they expire soon, sessions that were cached before the first read are loaded
+        again, because they may be cached for longer than the links are valid.
         """
         record_id = cached[RECORD_ID]
         if record_id in self._readers:
@@ -125,7 +125,7 @@ class Profiles(Part):
             return stored
 
     async def _lead(self, stored: VersionedRecord) -> VersionedRecord | None:
-        """Ask TikTok unless another process does; called by one request per process."""
+        """Call TikTok unless another process does; one request per process runs this."""
         latest: VersionedRecord | None = stored
         claimed: VersionedRecord | None = None
         with self._deferred_writes.attempt():
@@ -133,7 +133,7 @@ class Profiles(Part):
             while latest is not None and claimed is None:
                 stored = latest
                 if self.due_at(stored.record_id, stored.record) > self._clock():
-                    return stored  # another process asks, or has asked
+                    return stored  # another process calls TikTok, or has done so
                 claimed = await self._claim(stored)
                 if claimed is None:
                     latest = await self._records.load(stored.record_id)
@@ -154,7 +154,7 @@ class Profiles(Part):
         return claimed
 
     async def _claim(self, stored: VersionedRecord) -> VersionedRecord | None:
-        """Store when another process may ask; return None if the record has changed."""
+        """Store when another process may try; return None if the record has changed."""
         failures = min(stored.record.profile_failures + 1, 30)
         noted = stored.record._replace(
             profile_failures=failures,
@@ -181,7 +181,7 @@ class Profiles(Part):
             open_id: the user's.
             scopes: the granted scopes, comma separated.
             seconds: the timeout of a call, instead of the settings' ``timeout``.
-            client: of a running login, whose connection is used.
+            client: the client of a running login, whose connection is used.
 
         Raises:
             TikTokUnavailable, TikTokError: see `TikTokClient.profile`.

@@ -8,14 +8,15 @@ from urllib.parse import quote, unquote
 
 from tiktok_oauth_middleware._core.secret import Secret
 
-#: Most browser sessions of one user; the oldest end first.
+#: The most browser sessions of one user; beyond that the oldest session ends.
 MAX_SESSIONS = 50
 #: A time in a record that is more than this many seconds in the future was written
 #: under a wrong clock. A smaller value would mistake the times of a machine whose clock
 #: is ahead for wrong ones, and refresh its tokens at each request.
 WRONG_CLOCK_SECONDS = 300
-#: How far the clocks of two servers of the app may differ, in seconds. Each second is
-#: one more in which a login can be finished; `WRONG_CLOCK_SECONDS` has no such cost.
+#: How far the clocks of two servers of the app may differ, in seconds. Each second also
+#: lengthens the time in which a login can be finished, so it is far smaller than
+#: `WRONG_CLOCK_SECONDS`.
 SERVER_CLOCK_SKEW = 60
 
 
@@ -43,7 +44,7 @@ class Session(NamedTuple):
     def pack(self) -> str:
         """Return the session as a line of text; `unpack` reads it.
 
-        Most have no earlier login, and have the same form as before that field existed.
+        Without an earlier login, as usual, the line is as before that field existed.
         """
         earlier = self.earlier_login_at
         began = self.created_at if earlier is None else f"{self.created_at}/{earlier}"
@@ -51,7 +52,7 @@ class Session(NamedTuple):
 
     @classmethod
     def unpack(cls, line: str) -> Session:
-        """Return what `pack` wrote.
+        """Return the session that `pack` wrote.
 
         Raises:
             ValueError: the line is no session.
@@ -67,15 +68,15 @@ def public_id(digest: str) -> str:
     """Return the id of a session that may be shown and logged: 32 hexadecimal digits.
 
     It is a hash of the stored hash of the cookie's secret, so neither of the two can be
-    found from it, and no cookie is made of it. It has no key: jobs compute the same id,
-    and it stays when ``secret_keys`` change.
+    computed from it, nor a cookie made. No key is used, so that jobs compute the same
+    id, and it stays the same when ``secret_keys`` change.
     """
     text = f"tiktok session id\x00{digest}"
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def _pair(text: str) -> tuple[int, int]:
-    """Return two numbers of a line; a shortcut for "0 0", the usual line."""
+    """Return two numbers of a line; takes a shortcut for the usual line, "0 0"."""
     if text == "0 0":
         return (0, 0)
     first, second = text.split(" ")
@@ -88,8 +89,9 @@ class UserRecord(NamedTuple):
     Times are whole seconds since 1970 UTC. `unpack` restores exactly what `pack` wrote.
     The packed text holds secrets, so only its sealed form leaves the process.
 
-    A tuple, since requests wait for one to be opened: a frozen dataclass with so many
-    fields takes four times as long to create (28,000 instructions). Name the fields.
+    It is a tuple because requests wait for it: a frozen dataclass with so many fields
+    takes four times as long to create (28,000 instructions). Always pass the fields by
+    name.
     """
 
     open_id: str
@@ -109,10 +111,10 @@ class UserRecord(NamedTuple):
     profile: str = ""
     #: When TikTok sent it; 0 for never.
     profile_at: int = 0
-    #: Failed profile requests in a row, and the time before which not to try again.
+    #: Failed profile requests in a row, and the earliest time of the next try.
     profile_failures: int = 0
     profile_retry_at: int = 0
-    #: Failed refreshes in a row, and the time before which not to try again.
+    #: Failed refreshes in a row, and the earliest time of the next try.
     failures: int = 0
     retry_at: int = 0
     #: Oldest first.
@@ -195,7 +197,7 @@ class UserRecord(NamedTuple):
 class RecordOutline(NamedTuple):
     """The fields of a record that a list of users shows; none is a secret.
 
-    To parse a whole record takes four times as long as to read and decrypt it.
+    Parsing a whole record takes four times as long as reading and decrypting it.
     """
 
     open_id: str
@@ -211,12 +213,12 @@ class RecordOutline(NamedTuple):
     def of(
         cls, packed: bytes, created_after: float, seen_after: float
     ) -> RecordOutline | None:
-        """Return the outline of what `UserRecord.unpack` can read, or None.
+        """Return the outline of a packed record; None if it is not a record.
 
         Args:
             packed: what `UserRecord.pack` wrote.
-            created_after: a session has ended that was created before this time.
-            seen_after: the same of one that was last seen before.
+            created_after: a session that was created before this time has ended.
+            seen_after: a session that was last seen before this time has ended.
         """
         try:
             lines = packed.decode().split("\n")
@@ -227,7 +229,7 @@ class RecordOutline(NamedTuple):
                     began = began.partition("/")[0]
                 sessions += int(seen) > seen_after and int(began) > created_after
             end = lines[5]
-            # Not by `cls(...)`, whose arguments are bound one by one.
+            # Not `cls(...)`, which is slower because it binds the arguments one by one.
             return tuple.__new__(
                 cls,
                 (
@@ -249,9 +251,9 @@ _FIRST_SESSION = {"1": 10, "2": 11, "3": 12}
 
 
 def times_of(packed: bytes) -> tuple[int, int] | None:
-    """Return when the access token of a packed record was issued, and when it ends.
+    """Return when a packed record's access token was issued, and when it expires.
 
-    None if they are not where every version has them.
+    None if the record does not have the times where every version has them.
     """
     lines = packed.split(b"\n", 4)
     try:

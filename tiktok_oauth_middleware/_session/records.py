@@ -44,7 +44,7 @@ class VersionedRecord(NamedTuple):
     record: UserRecord
     #: `SessionCache.changes` before the read; -1 if there was a write in between.
     changes: int
-    #: When the read began, in seconds since 1970: the record was true then.
+    #: When the read began, in seconds since 1970: the record was current then.
     at: float
 
 
@@ -52,15 +52,15 @@ class RowPage(NamedTuple):
     """Some rows and their values."""
 
     rows: list[tuple[Row, bytes]]
-    #: When the read of them began, in seconds since 1970: they were true then.
+    #: When the read of them began, in seconds since 1970: they were current then.
     at: float
 
 
 class SealedRecord(NamedTuple):
-    """A record as it was read; it is decrypted when something of it is needed.
+    """A record as it was read; it is decrypted when one of its fields is needed.
 
-    The decrypted text is plain bytes. In a frame that calls the app's code, such as
-    ``progress``, or logs a line, a reporter of exceptions would print it.
+    The decrypted text is plain bytes. Do not keep it in a frame that calls the app's
+    code, such as ``progress``, or logs: a reporter of exceptions would print it.
     """
 
     record_id: str
@@ -94,7 +94,7 @@ class SealedPage:
         changes: int,
         at: float,
     ) -> None:
-        """Take rows of the store, and where in their keys a record's id begins."""
+        """Take rows of the store, and the position of a record's id in their keys."""
         self._rows = rows
         self._box = box
         self._begin = begin
@@ -125,11 +125,11 @@ class SealedPage:
     def not_ruled_out(
         self, expires_by: float, issued_after: float
     ) -> list[SealedRecord]:
-        """Return the records that two times of theirs do not rule out.
+        """Return the records whose access token may be due.
 
         Args:
-            expires_by: a record whose access token ends later is left out,
-            issued_after: unless it was issued after this time.
+            expires_by: includes records whose access token expires by this time.
+            issued_after: also includes those issued after this time.
         """
         found = []
         for key, sealed, packed in self._box.open_each(self._rows):
@@ -149,7 +149,7 @@ class Records:
         cache: SessionCache,
         clock: Callable[[], float],
     ) -> None:
-        """Take the store's adapter, and the cache from which each write removes."""
+        """Take the store's adapter, and the cache to remove changed sessions from."""
         self._settings = settings
         self._store = store
         # Not an attribute: debuggers and reporters print attributes.
@@ -177,7 +177,7 @@ class Records:
         may yield a record twice. Nothing is logged: the caller reports it.
 
         Args:
-            after: the id of a record; those up to it are left out.
+            after: the id of a record; begins behind it.
 
         Raises:
             StoreError: the store failed, or cannot list its keys.
@@ -190,8 +190,8 @@ class Records:
     async def sealed_pages(self, after: str = "") -> AsyncGenerator[SealedPage, None]:
         """Yield what `each` yields, some hundred at a time, and still sealed.
 
-        Parsing costs more than reading and decrypting, and most jobs over all users
-        need a few fields only.
+        Parsing takes longer than reading and decrypting, and most jobs over all users
+        need only a few fields.
         """
         prefix = f"{self.space}:grant:{{"
         begin, is_behind = len(prefix), not after
@@ -419,7 +419,7 @@ class Records:
             None if no session is to end; nothing was written then.
 
         Raises:
-            StoreError: the store failed; the sessions may live on.
+            StoreError: the store failed; the sessions may still exist.
         """
         for _ in swap_attempts():
             stored = await self.load(record_id)
@@ -478,9 +478,9 @@ class Records:
         return self._clock() < self.session_ends_at(session)
 
     def ended_before(self) -> tuple[float, float]:
-        """Return the times before which a session that has ended was created, or seen.
+        """Return two times: a session created or last seen before them has ended.
 
-        `is_active`, for many sessions at once.
+        This is the rule of `is_active`, for many sessions at once.
         """
         now, settings = self._clock(), self._settings
         return now - settings.session_lifetime, now - settings.session_idle
@@ -492,7 +492,7 @@ class Records:
     def lock(
         self, record_id: str, seconds: float
     ) -> AbstractAsyncContextManager[LockHandle]:
-        """Hold the store's lock on a record while inside, if it is free."""
+        """Hold the store's lock on a record inside the block, if it is free."""
         return self._store.lock(self._key(record_id), seconds)
 
     @property
@@ -510,9 +510,9 @@ class Records:
     def _ttl(self, record: UserRecord) -> float:
         """Return how long the store keeps a record, in seconds.
 
-        This is until the tokens have expired and `_NOTICE` longer, so that their end is
-        noticed. If the record does not outlive its sessions, it is at most as long as a
-        session can last.
+        This is until `_NOTICE` after the tokens have expired, so that their expiry is
+        reported. If the record does not outlive its sessions, it is at most as long as
+        a session can last.
         """
         now = self._clock()
         until: float = record.expires_at

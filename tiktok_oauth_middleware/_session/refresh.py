@@ -58,7 +58,7 @@ _POLL_SECONDS = 0.05
 _WRITE_SECONDS = 12
 #: A sweep refreshes a token only after this fraction of its lifetime.
 _SHARE_BEFORE_SWEEPS = 0.5
-#: A token is due up to so many times ``refresh_leeway`` before it expires.
+#: A token is due at most this many times ``refresh_leeway`` before it expires.
 _MOST_JITTER = 1.1
 
 
@@ -99,8 +99,8 @@ class Refresh(Part):
         #: The longest that a refresh takes, in seconds: the call and the write.
         self.longest: float = shared.settings.timeout + _WRITE_SECONDS
         # The store's lock is either renewed during the refresh, or lasts longer than
-        # it, so that no other process asks TikTok at the same time. If a process dies,
-        # a short lock that it renewed expires sooner than a long one.
+        # it, so that no other process asks TikTok at the same time. A lock that is
+        # renewed can be short, so it expires soon if its process dies.
         self._lease = (
             LEASE_SECONDS if shared.records.has_short_locks else self.longest + 3
         )
@@ -194,7 +194,7 @@ class Refresh(Part):
     async def _shared_refresh(
         self, record_id: str, demand: Demand, *, wait: bool
     ) -> VersionedRecord | None:
-        """Return the result of this process's only refresh for this user."""
+        """Return the result of the one refresh for this user in this process."""
         key, work = _flight(record_id, demand), partial(self._lead, record_id, demand)
         if self._traces is None:
             return await self._backend.single_flight(key, work, wait=wait)
@@ -213,7 +213,7 @@ class Refresh(Part):
         return await self._shared_refresh(record_id, DUE, wait=True)
 
     def _is_usable(self, record: UserRecord, demand: Demand) -> bool:
-        """Whether the caller can go on with the present token."""
+        """Whether the present token is good enough for the caller."""
         return record.expires_at > self._clock() and not demand.replacing
 
     async def _lead(self, record_id: str, demand: Demand) -> VersionedRecord | None:
@@ -261,7 +261,7 @@ class Refresh(Part):
         """
 
         async def keep_the_lock() -> None:
-            with contextlib.suppress(StoreError):  # the write will fail too
+            with contextlib.suppress(StoreError):  # the write reports a failure
                 await lock.hold.renew(self._lease)
 
         stored = await self._records.load(record_id)
@@ -269,8 +269,7 @@ class Refresh(Part):
             return stored
         client = await self._client()
         attempt = await self._records.attempts.begin(stored, self.longest)
-        # A process that was slow to get here may have lost the lock to another, which
-        # then asks TikTok.
+        # If this process was slow, another may have the lock by now and ask TikTok.
         is_late = time.monotonic() - lock.requested_at > self._lease / 2
         if is_late and not await lock.hold.renew(self._lease):
             await self._records.attempts.end(record_id, attempt)
@@ -387,7 +386,7 @@ class Refresh(Part):
             return await self._failed(stored, error, wait=self.longest)
         marks = self._records.copy_marks
         if await marks.may_be_outdated(stored.record_id, latest.record):
-            # The next copy brings the tokens that the old store has since.
+            # The old store may have newer tokens, which the next copy brings.
             left = await self._failed(stored, error)
             await self._records.attempts.end(stored.record_id, attempt)
             return left
@@ -431,7 +430,7 @@ class Refresh(Part):
     async def _announce_end(
         self, record: UserRecord, reason: str, why: object = ""
     ) -> None:
-        """Emit the end of a grant; only the caller that deleted the record does."""
+        """Emit the end of a grant; only for the caller that deleted the record."""
         event = Event(
             name="session_ended",
             reason=reason,

@@ -13,8 +13,8 @@ from typing import Literal, NamedTuple
 
 from tiktok_oauth_middleware.errors import StoreError
 
-#: All 50 sessions of a user may write at once, and each round of attempts lets one of
-#: them through.
+#: All 50 sessions of a user may write at once, and one succeeds in each round of
+#: attempts.
 _MAX_SWAPS = 100
 
 RowKind = Literal["grant", "used", "attempt", "user", "copied", "copying"]
@@ -27,9 +27,9 @@ ROW_KINDS: Mapping[str, Literal["record", "note", "left"]] = {
     "used": "note",
     # Of a process that is refreshing now, or died while it did.
     "attempt": "left",
-    # Made of the records: which accounts are connected to a user of the app.
+    # Which accounts are connected to a user of the app; derived from the records.
     "user": "left",
-    # Marks describe the store that they are in.
+    # Marks describe only the store that they are in.
     "copied": "left",
     "copying": "left",
 }
@@ -55,7 +55,7 @@ class Row(NamedTuple):
 
     #: Such as "grant"; "grant:lock" is the lock of one; "foreign" is another app's.
     kind: str
-    #: What the braces hold: a record's id, or the name of a note.
+    #: The text in the braces: a record's id, or the name of a note.
     name: str
     #: The whole key; of a foreign row the part that names the app.
     key: str

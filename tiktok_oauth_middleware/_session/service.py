@@ -1,4 +1,4 @@
-"""The users of one app without HTTP: their records, their tokens, and the ends of both.
+"""The users of one app without HTTP: how their records and tokens change and end.
 
 Jobs need only this; the middleware adds paths, cookies and pages. Both refresh a token
 with the same code, under the same lock.
@@ -49,10 +49,10 @@ if TYPE_CHECKING:
     from .records import VersionedRecord
     from .refresh import Demand
 
-#: TikTok is given this long to confirm a disconnect, in seconds: the user waits for it.
+#: How long to wait for TikTok to confirm a disconnect, in seconds: the user waits too.
 REVOKE_SECONDS = 2.5
-#: A sweep's calls to TikTok at the same time. With TikTok 80 ms away a call takes a
-#: quarter of a second, most of it waiting.
+#: The most calls that a sweep makes to TikTok at the same time. With TikTok 80 ms away
+#: a call takes a quarter of a second, most of it waiting.
 CALLS_AT_ONCE = 48
 #: How a disconnect ended.
 REVOKED, GONE, FAILED = "revoked", "gone", "failed"
@@ -143,7 +143,7 @@ class SessionService:
     async def run_all(
         self, works: Iterable[Callable[[], Coroutine[Any, Any, None]]]
     ) -> None:
-        """Finish all works, up to `CALLS_AT_ONCE` of them at the same time.
+        """Run all tasks to their end, up to `CALLS_AT_ONCE` at the same time.
 
         They run one after the other if the store can be used by the calling thread
         only, as within its transaction.
@@ -156,7 +156,7 @@ class SessionService:
         )
 
     def check_workers(self, evidence: str | None = None) -> None:
-        """Let a store that only this process has warn if there are other workers.
+        """Have a store that only this process can use warn if there are other workers.
 
         Args:
             evidence: how other workers were detected; None to let the store check.
@@ -185,7 +185,7 @@ class SessionService:
         )
 
     def _observed_call(self) -> Callable[[str], AbstractContextManager[None]] | None:
-        """Return what measures and traces a call to TikTok, if anything does."""
+        """Return the function that measures and traces a call to TikTok, if any."""
         meter, traces = self._meter, self.traces
         if meter is None or traces is None:
             return None
@@ -234,7 +234,7 @@ class SessionService:
     ) -> VersionedRecord | None:
         """Return a record refreshed if due, and then its profile renewed if due.
 
-        The profile is renewed only after a refresh: a job may never read it.
+        The profile is renewed only after a refresh, since many jobs never read it.
 
         Returns:
             None if the grant has ended.
@@ -284,7 +284,7 @@ class SessionService:
             How many there were.
 
         Raises:
-            StoreError: the store failed; the sessions may live on.
+            StoreError: the store failed; the sessions may still exist.
         """
 
         def is_to_end(session: Session) -> bool:
@@ -356,16 +356,16 @@ class SessionService:
     async def _revoke_and_note(
         self, record_id: str, record: UserRecord, began_at: int | None
     ) -> tuple[str, object]:
-        """Revoke at TikTok, and store when; return the result and its reason."""
+        """Revoke at TikTok, and store the time; return the result and its reason."""
         ended = await self._revoke(record)
-        # The record is deleted already. If the store cannot take this note, the webhook
-        # asks TikTok whether the tokens still work.
+        # The record is deleted already. If this note cannot be stored, the webhook asks
+        # TikTok whether the tokens still work.
         with contextlib.suppress(StoreError):
             await self.endings.end_revoke(record_id, began_at)
         return ended
 
     async def _revoke(self, record: UserRecord) -> tuple[str, object]:
-        """Revoke, with a refreshed token if need be; return result and reason."""
+        """Revoke, if necessary with a refreshed token; return result and reason."""
         seconds = REVOKE_SECONDS / 2
         access = record.access_token
         try:

@@ -1,4 +1,4 @@
-"""The objects that the parts for one app's users share."""
+"""Objects that refresh, profiles and sessions share."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Shared:
-    """The collaborators of refresh, profiles and sessions; one of each for an app."""
+    """The shared objects; an app has one of each."""
 
     settings: TikTokSettings
     backend: Backend
@@ -40,7 +40,7 @@ class Shared:
 
 
 class Part:
-    """Base of the parts: has the shared objects as attributes."""
+    """Base class with the shared objects as attributes."""
 
     def __init__(self, shared: Shared) -> None:
         self._settings = shared.settings

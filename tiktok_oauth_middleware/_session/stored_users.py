@@ -1,4 +1,4 @@
-"""Stored users as they are shown and listed: without tokens."""
+"""Stored users in the form that is shown and listed, without tokens."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class SessionInfo:
     session_id: str
     #: When the login that began it took place.
     created_at: int
-    #: When it was last used, within five minutes: not every request writes.
+    #: When it was last used, accurate to five minutes: not every request writes it.
     last_seen_at: int
 
 
@@ -78,7 +78,7 @@ class UserPage:
 
 
 def stored_user(records: Records, record: UserRecord) -> StoredUser:
-    """Return the part of a record that holds no secret."""
+    """Return the fields of a record that are not secret."""
     return _listed(
         RecordOutline(
             record.open_id,
@@ -117,7 +117,7 @@ def _end_of(
 
 
 def connected_account(records: Records, record: UserRecord) -> ConnectedAccount:
-    """Return the part of a connected account's record that holds no secret."""
+    """Return the fields of a connected account's record that are not secret."""
     stored = stored_user(records, record)
     return ConnectedAccount(
         open_id=stored.open_id,
@@ -149,7 +149,7 @@ async def user_pages(
 
     Args:
         records: of the app.
-        after: the id of a record; those up to it are left out.
+        after: the id of a record; begins behind it.
 
     Raises:
         StoreError: the store failed, or cannot list its keys.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .records import VersionedRecord
     from .service import SessionService
 
-#: A sweep reads records until so many are due, then refreshes these; few enough to
+#: A sweep reads records until this many are due, then refreshes those; few enough to
 #: keep in memory.
 _DUE_AT_ONCE = 512
 
@@ -43,14 +43,14 @@ async def sweep(
 
     Args:
         service: of the app.
-        within: refresh what expires within so many seconds.
+        within: refresh tokens that expire within this many seconds.
         progress: called now and then with the number of users read so far.
 
     Raises:
         StoreError: the store failed, or cannot list its keys.
     """
     demand, progress = Demand(within=within), progress or _nothing
-    # Appended to, not added up: threads do this at the same time.
+    # A list, not counters: several threads append at the same time.
     results: list[str | None] = []
 
     def refreshing(

@@ -37,10 +37,10 @@ if TYPE_CHECKING:
     from tiktok_oauth_middleware._session.cached_session import CachedSession
     from tiktok_oauth_middleware._web.messages import ProblemCode
 
-_atomic: Any = transaction.atomic  # it has two shapes, and no types
+_atomic: Any = transaction.atomic  # untyped: a decorator and a context manager
 #: Where Django's session keeps the open_id of the TikTok login that began it.
 BOUND_TO = "_tiktok_open_id"
-#: Names tried for a new user; each is random, with 40 bits.
+#: How many names are tried for a new user; each has 40 random bits.
 _TRIES = 5
 
 
@@ -50,8 +50,8 @@ class Refusal:
 
     #: The code of the error page.
     code: ProblemCode
-    #: How much ends: the login's session, also the record, or also the access at
-    #: TikTok.
+    #: What to end: the login's session; or that and the record; or both and the
+    #: access at TikTok.
     ends: Literal["session", "record", "access"] = "session"
 
 
@@ -82,8 +82,8 @@ def connect(
     """Give a user a TikTok account.
 
     Args:
-        user: of Django.
-        login: the account's.
+        user: the Django user.
+        login: the login with the account.
         may_make: whether an account without a user may be given to this user.
 
     Returns:
@@ -102,7 +102,7 @@ def connect(
 
 
 def find_or_make(request: Any, login: Login) -> Any:
-    """Return the Django user of a TikTok account, made if need be; None if refused."""
+    """Return the Django user of a TikTok account, or a new one; None if refused."""
     account = _account_of(login.open_id)
     if account is not None:
         return account.user
@@ -115,7 +115,7 @@ def find_or_make(request: Any, login: Login) -> Any:
             user = make(request, login)
             account = TikTokAccount.objects.create(user=user, open_id=login.open_id)
     except IntegrityError:
-        # The same person, in two browsers at the same moment.
+        # The same person logged in with two browsers at the same moment.
         account = _account_of(login.open_id)
         if account is None:
             raise
@@ -176,8 +176,8 @@ def _note_login(account: TikTokAccount, login: Login) -> None:
 def signed_in_user(request: Any) -> SignedInUser | None:
     """Return the user to whom a login in this browser connects its account, if any.
 
-    If a TikTok login began the Django session, no other account is connected: a login
-    with one changes the user.
+    None if a TikTok login began the Django session: a login with another account then
+    signs in that account's user.
 
     Raises:
         ImproperlyConfigured: AuthenticationMiddleware does not stand before ours.
@@ -194,12 +194,12 @@ def sign_in(request: Any, login: Login, *, may_connect: bool) -> Refusal | None:
     """Sign the person in to Django, or connect the account of a signed-in user.
 
     Args:
-        request: of the callback.
-        login: that TikTok confirmed.
-        may_connect: whether the signed-in user asked for that when the login began.
+        request: the callback's request.
+        login: the login that TikTok confirmed.
+        may_connect: whether the signed-in user chose to connect when the login began.
 
     Returns:
-        Why not, or None.
+        The reason for a refusal; None if the person is signed in.
     """
     is_bound = BOUND_TO in request.session
     if request.user.is_authenticated and not is_bound:
@@ -207,7 +207,7 @@ def sign_in(request: Any, login: Login, *, may_connect: bool) -> Refusal | None:
     is_known = TikTokAccount.objects.filter(open_id=login.open_id).exists()
     user: Any = django_auth.authenticate(request, tiktok_login=login)
     if user is None:
-        if is_bound:  # of the browser's previous account
+        if is_bound:  # the session belongs to the browser's previous account
             django_auth.logout(request)
         return Refusal(code="login_refused", ends="session" if is_known else "access")
     account = TikTokAccount.objects.filter(open_id=login.open_id, user=user).first()
@@ -260,8 +260,8 @@ def take(request: Any, login: Login) -> bool:
     """Give an account to the user who is signed in; False if another user has it.
 
     Args:
-        request: of the callback; `announce` needs it when the tokens are stored.
-        login: the account's.
+        request: the callback's request, which `announce` needs later.
+        login: the login with the account.
     """
     account, is_new = connect(request.user, login)
     if account is None:
@@ -273,7 +273,7 @@ def take(request: Any, login: Login) -> bool:
 def release(request: Any) -> None:
     """Delete the row that `take` made: its account could not be connected.
 
-    Nothing is stored of the account, so nothing is disconnected.
+    No tokens of the account are stored, so nothing is disconnected at TikTok.
     """
     if request._tiktok_connection["created"]:
         account = request._tiktok_connection["account"]
@@ -293,8 +293,8 @@ def sign_out(request: Any, *, only_bound: bool) -> None:
     """End the browser's Django session.
 
     Args:
-        request: of the logout.
-        only_bound: end only a session that a TikTok login began.
+        request: the logout's request.
+        only_bound: whether to end only a session that a TikTok login began.
     """
     if not only_bound or BOUND_TO in request.session:
         django_auth.logout(request)
@@ -306,7 +306,7 @@ def sign_out(request: Any, *, only_bound: bool) -> None:
 def bind_user(request: Any) -> None:
     """Make ``request.user`` anonymous once the TikTok session behind it has ended.
 
-    Nothing is read before the project reads ``request.user``.
+    Neither session is read until the project reads ``request.user``.
 
     Raises:
         ImproperlyConfigured: AuthenticationMiddleware does not stand before ours.
@@ -340,7 +340,7 @@ def _is_over(request: Any, open_id: str | None) -> bool:
 def _bound_user(request: Any, given: Any) -> Any:
     if not _is_over(request, request.session.get(BOUND_TO)):
         return given
-    request.user = given  # the logout reads it
+    request.user = given  # logout() sends it with the signal
     django_auth.logout(request)
     return AnonymousUser()
 

@@ -30,9 +30,9 @@ _DATES = ("connected_at", "last_login_at", "disconnected_at")
 
 @admin.register(TikTokAccount)
 class TikTokAccountAdmin(admin.ModelAdmin):
-    """Shows the account of each user; only its actions change anything.
+    """Shows the account of each user; only the actions change anything.
 
-    Each row takes one read of the store, so a page has 50 rows.
+    Each row reads the store once, so a page has 50 rows.
     """
 
     list_display = _SHOWN
@@ -64,7 +64,7 @@ class TikTokAccountAdmin(admin.ModelAdmin):
     # Translators: above a date, after which an access token is no longer good
     @admin.display(description=pgettext_lazy("TikTok", "token ends"))
     def token_ends(self, account: TikTokAccount) -> str:
-        """Return when the access token ends, if there is one."""
+        """Return when the access token expires, if there is one."""
         stored = _stored(account)
         return self._date(stored.token_expires_at if stored else None)
 
@@ -77,7 +77,7 @@ class TikTokAccountAdmin(admin.ModelAdmin):
 
     def _date(self, seconds: float | None) -> str:
         """Return a date in the active language and the site's time zone."""
-        moment = _moment(seconds)  # which the page of an account would show in UTC
+        moment = _moment(seconds)  # in UTC, as the page would otherwise show it
         return str(display_for_value(moment, self.get_empty_value_display()))
 
     # Translators: above the number of browsers that are logged in
@@ -125,7 +125,7 @@ class TikTokAccountAdmin(admin.ModelAdmin):
                 failed.append(f"{account}: {why}")
             else:
                 count += 1
-            del result  # a token
+            del result  # it holds a token
         if count:
             self.message_user(request, done.format(count), messages.SUCCESS)
         for words in failed:

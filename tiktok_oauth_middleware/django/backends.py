@@ -19,11 +19,11 @@ class TikTokBackend(ModelBackend):
     def authenticate(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, request: Any, tiktok_login: Login | None = None
     ) -> Any:
-        """Return the user, or None: refused, or not active.
+        """Return the user; None if the login is refused or the user is not active.
 
         Args:
-            request: of the callback.
-            tiktok_login: made by the middleware when TikTok has confirmed the login.
+            request: the callback's request.
+            tiktok_login: the login that TikTok confirmed; the middleware passes it.
         """
         from tiktok_oauth_middleware.auth import Login
 
@@ -37,7 +37,7 @@ class TikTokBackend(ModelBackend):
     async def aauthenticate(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, request: Any, tiktok_login: Login | None = None
     ) -> Any:
-        """Return what `authenticate` does, from an event loop."""
+        """Return the result of `authenticate`, in an event loop."""
         from asgiref.sync import sync_to_async
 
         return await sync_to_async(self.authenticate)(request, tiktok_login)

@@ -29,14 +29,14 @@ class TikTokCacheMiddleware:
     async_capable = True
 
     def __init__(self, get_response: Any) -> None:
-        """Take the next middleware, or the view, as Django hands it over."""
+        """Take the next middleware or the view, which Django passes."""
         self.get_response = get_response
         self._is_async = iscoroutinefunction(get_response)
         if self._is_async:
             markcoroutinefunction(self)
 
     def __call__(self, request: Any) -> Any:
-        """Return the response, or under ASGI an awaitable of it."""
+        """Return the response; under ASGI an awaitable that gives it."""
         # The middleware around Django may not have found Django inside a wrapper of the
         # project, so Django's request class is watched here too.
         request.__class__ = watched_request(type(request))

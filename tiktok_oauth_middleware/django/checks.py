@@ -29,7 +29,7 @@ def register_checks() -> None:
 def check_settings(**_: Any) -> list[checks.CheckMessage]:
     """Return every fault of the settings, and of the middleware's position."""
     if not _uses("TikTokMiddleware") and not hasattr(settings, "TIKTOK_OAUTH"):
-        return []  # the app is installed only for its table
+        return []  # the app is installed only for the store's table
     found: list[checks.CheckMessage] = []
     try:
         given = _read()

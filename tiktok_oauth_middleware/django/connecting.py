@@ -1,8 +1,8 @@
 """Connecting TikTok accounts to Django users, by ``connect_path``.
 
 With `TikTokBackend` the table of `TikTokAccount` also decides which user has an
-account: a connected account gets a row, so that the user can log in with it, and if
-another user has a row of the account, it is taken.
+account: a connected account gets a row, so that the user can log in with it. An account
+that another user has a row for cannot be connected.
 """
 
 from __future__ import annotations

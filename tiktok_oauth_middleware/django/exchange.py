@@ -67,10 +67,10 @@ def _without_query(request: HttpRequest, query: bytes) -> Any:
     copied: Any = request.__class__.__new__(request.__class__)
     vars(copied).update(vars(request))
     copied.META = without_query(request.META, query)
-    for name in ("environ", "scope"):  # of WSGI, and of ASGI
+    for name in ("environ", "scope"):  # WSGI has the first, ASGI the second
         if name in vars(request):
             setattr(copied, name, without_query(vars(request)[name], query))
-    for name in ("GET", "headers"):  # made of these when first read
+    for name in ("GET", "headers"):  # Django makes them again when read
         vars(copied).pop(name, None)
     return copied
 
@@ -161,7 +161,7 @@ def mark_private(response: HttpResponseBase) -> None:
 
 
 def cookie_named(answer: Response, name: str) -> bytes | None:
-    """Return the value of a cookie that an answer sets; None if it sets none."""
+    """Return the value that a response gives a cookie; None if it does not set it."""
     start = f"{name}="
     for key, text in answer.headers:
         if key == "set-cookie" and text.startswith(start):
@@ -173,7 +173,7 @@ def hide_cookies(request: HttpRequest, names: Sequence[str]) -> None:
     """Remove our cookies from ``request.COOKIES``, which Django's error page shows.
 
     Args:
-        request: of the page.
+        request: the request that failed.
         names: the prefixes of the cookies' names.
     """
     cookies: dict[str, Any] = request.COOKIES

@@ -78,7 +78,7 @@ def _guarded(view: Callable[..., Any], required: Requirements) -> Callable[..., 
         refusal = refused(request, *required)
         return view(request, *args, **kwargs) if refusal is None else refusal
 
-    # An object with an async __call__ that is marked as Django marks its own.
+    # A view may be an object with an async __call__, which Django marks in this way.
     return markcoroutinefunction(guarded) if _is_marked(view) else guarded
 
 
@@ -92,7 +92,7 @@ def _is_marked(view: Any) -> bool:
 def refused(
     request: Any, scopes: Iterable[str], max_age: float | None = None
 ) -> HttpResponse | None:
-    """Return the answer to a request that may not pass, or None.
+    """Return the response to a request that may not pass; None if it may.
 
     Raises:
         ConfigurationError: there is no TikTok middleware.

@@ -72,7 +72,7 @@ class TikTokMiddleware:
     async_capable = True
 
     def __init__(self, get_response: Callable[..., Any]) -> None:
-        """Take the next middleware, or the view, as Django hands it over.
+        """Take the next middleware or the view, which Django passes.
 
         Raises:
             ConfigurationError: the settings are wrong.
@@ -97,7 +97,7 @@ class TikTokMiddleware:
         self._accounts = accounts_module()
 
     def __call__(self, request: HttpRequest) -> Any:
-        """Return the response, or under ASGI an awaitable of it."""
+        """Return the response; under ASGI an awaitable that gives it."""
         flow = self._serve(request)
         return flow if self._is_async else run(flow)
 
@@ -179,7 +179,7 @@ class TikTokMiddleware:
         ):
             auth._cached = cached
             return None
-        cached = None  # no secret in a frame below which on_event may run
+        cached = None  # on_event may run below this frame
         core = self._core
         found = await core.load_session(value)
         if isinstance(found, tuple):
@@ -238,7 +238,7 @@ class TikTokMiddleware:
     async def _own(
         self, request: HttpRequest, mount_point: MountPoint
     ) -> HttpResponseBase:
-        """Answer a path of ours, and change Django's session accordingly."""
+        """Answer one of our paths; begin or end Django's session to match."""
         core, name = self._core, mount_point.routes[request.path_info]
         if self._cookie_name in request.META.get("HTTP_COOKIE", ""):
             exchange.hide_cookies(request, [self._cookie_name])
@@ -307,7 +307,7 @@ class TikTokMiddleware:
         return await self._refused(request, mount_point, finished, refused)
 
     async def _end_refused(self, refused: Refusal, record_id: str, digest: str) -> None:
-        """End as much of a refused login as the refusal says.
+        """End what the refusal of a login names: its session, record or access.
 
         An account that is connected to a user of the project keeps its record.
 
@@ -457,7 +457,7 @@ class _RequestAuth(TikTokAuth):
 def _may_look_later(auth: TikTokAuth, response: Any) -> bool:
     """Whether a stream of the project may read a session after its head is sent.
 
-    A file runs no code of the project.
+    Not if it is a file, which runs no code of the project.
     """
     is_streamed = response.streaming and not isinstance(response, FileResponse)
     return bool(is_streamed) and auth._cached is not None

@@ -38,7 +38,7 @@ class TikTokSession(APIKeyCookie):
         """Take the required scopes, and the largest age of the login.
 
         Args:
-            scopes: that the user must have granted.
+            scopes: the scopes that the user must have granted.
             max_age: the most seconds since the login. Fewer than 10 count as 10.
 
         Raises:

@@ -74,9 +74,9 @@ class Options:
     #: For ``connect_path``: called with the request, returns the id of the user who is
     #: signed in, or None; by default the key of ``request.user``, as a str.
     current_user: Callable[[Any], str | None] | None = None
-    #: Instead of the network, for tests: one of httpx2.
+    #: A transport of httpx2 that is used instead of the network, for tests.
     transport: Any = None
-    #: Seconds since 1970, for tests.
+    #: Returns the seconds since 1970, for tests.
     clock: Callable[[], float] = time.time
 
 
@@ -130,7 +130,7 @@ def read_options() -> Options:
     """Return the project's further options, their dotted paths imported.
 
     Raises:
-        ConfigurationError: there is no such option, or a path leads to no callable.
+        ConfigurationError: an option does not exist, or a path names no callable.
     """
     given = getattr(django_settings, OPTIONS, None) or {}
     if not isinstance(given, Mapping):
@@ -167,7 +167,7 @@ def read_options() -> Options:
 
 
 class _Tokens(TikTokTokens):
-    """Tokens over the middleware's own services: a session ends in both at once."""
+    """Tokens that use the middleware's services: a session ends in both at once."""
 
     def __init__(self, installed: Installation, **options: Any) -> None:
         super().__init__(installed.settings, installed.store, **options)

@@ -37,7 +37,7 @@ def _logged_out(request: Any = None, **_: Any) -> None:
 
 
 def _logged_in(request: Any = None, user: Any = None, **_: Any) -> None:
-    """Follow a login that is not TikTok's, such as one with a password.
+    """React to a login without TikTok, such as one with a password.
 
     If another user's TikTok session is in the browser, it is ended. If the same user
     logs in again in a Django session that TikTok began, that session no longer ends
@@ -59,7 +59,7 @@ def _logged_in(request: Any = None, user: Any = None, **_: Any) -> None:
 
 
 def _user_deleted(instance: Any, using: str, **_: Any) -> None:
-    """Disconnect the accounts of a user once the deletion is certain."""
+    """Disconnect a deleted user's accounts, after the transaction is committed."""
     from .project import installation
 
     try:
@@ -85,7 +85,7 @@ def _disconnect_all(user_id: str) -> None:
 
 
 def _account_deleted(instance: Any, using: str, **_: Any) -> None:
-    """Disconnect the app at TikTok once the deletion is certain."""
+    """Disconnect the app at TikTok, after the transaction is committed."""
     if getattr(instance, "_tiktok_released", False):  # it was not connected
         return
     transaction.on_commit(partial(_disconnect, instance.open_id), using=using)

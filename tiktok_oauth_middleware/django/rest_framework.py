@@ -77,7 +77,7 @@ class TikTokAuthentication(SessionAuthentication):
 
 
 class _Refused(APIException):
-    """A bare refusal, which the middleware replaces."""
+    """A refusal without content, which the middleware replaces."""
 
     def __init__(self, challenge: Challenge) -> None:
         super().__init__(challenge.code, challenge.code)
@@ -99,10 +99,10 @@ class TikTokPermission(BasePermission):
     def requiring(
         cls, *scopes: str, max_age: float | None = None
     ) -> type[TikTokPermission]:
-        """Return the permission that asks for scopes, or for a recent login, too.
+        """Return a permission that also requires scopes, or a recent login.
 
         Args:
-            scopes: that the user must have granted.
+            scopes: the scopes that the user must have granted.
             max_age: the most seconds since the login. Fewer than 10 count as 10.
 
         Raises:

@@ -132,7 +132,7 @@ class Batches(Protocol):
         ...
 
     def create_many(self, rows: Sequence[tuple[str, bytes, float]]) -> list[bool]:
-        """Write each row that is not there; return which were, in their order.
+        """Write each row that does not exist; return which were written, in order.
 
         A row that another caller writes at the same time stays as it is. After a
         StoreError any of the rows may have been written.
@@ -157,7 +157,7 @@ class AsyncStore(Protocol):
         ...
 
     def lock(self, key: str, ttl: float) -> AbstractAsyncContextManager[bool]:
-        """Hold the lock of `key` inside the block, if it is free; see `Store.lock`."""
+        """Hold the lock of `key` inside the block if it is free; see `Store.lock`."""
         ...
 
     async def close(self) -> None:

@@ -92,11 +92,11 @@ class DjangoStore:
         return run(self._rows.get_many(self._connections, keys))
 
     def create_many(self, rows: Sequence[tuple[str, bytes, float]]) -> list[bool]:
-        """Write each row that is not there; return which were, in their order."""
+        """Write each row that does not exist; return which were written, in order."""
         return run(self._rows.create_many(self._connections, rows))
 
     def lock(self, key: str, ttl: float) -> AbstractContextManager[bool]:
-        """Hold the lock inside, if it is free; does not wait."""
+        """Hold the lock inside the block if it is free; do not wait."""
         return _Lock(self, key, ttl)
 
     def keys(self, prefix: str) -> list[str]:
@@ -147,11 +147,11 @@ class DjangoStore:
     async def acreate_many(
         self, rows: Sequence[tuple[str, bytes, float]]
     ) -> list[bool]:
-        """Write each row that is not there; return which were, in their order."""
+        """Write each row that does not exist; return which were written, in order."""
         return await sync_to_async(self.create_many)(rows)
 
     def alock(self, key: str, ttl: float) -> AbstractAsyncContextManager[bool]:
-        """Hold the lock inside, if it is free; does not wait."""
+        """Hold the lock inside the block if it is free; do not wait."""
         return _AsyncLock(self, key, ttl)
 
     async def akeys(self, prefix: str) -> list[str]:
@@ -194,7 +194,7 @@ class _Lock(SwapLock):
         if threading.get_ident() == self._thread:
             return super().renew(ttl)
         if self._is_in_test:
-            # No other connection sees the row, and no other process competes for it.
+            # No other connection can see the row, and no other process competes for it.
             return True
         try:
             return super().renew(ttl)
@@ -217,12 +217,12 @@ class _AsyncLock:
 
     @property
     def renew_blocking(self) -> Callable[[float], bool]:
-        """What renews the lock from a thread, whatever the event loop is busy with."""
+        """Renews the lock from a thread, even while the event loop is busy."""
         return self._lock.renew
 
     async def __aexit__(self, *_: object) -> None:
         from anyio import CancelScope
 
-        # A cancelled task releases it too, or the next holder would wait for the lease.
+        # A cancelled task must release the lock too; otherwise it stays for the lease.
         with CancelScope(shield=True):
             await sync_to_async(self._lock.__exit__)(None, None, None)

@@ -51,8 +51,8 @@ except ModuleNotFoundError as missing:
     raise missing_library("django://") from missing
 
 _VENDORS = ("postgresql", "mysql", "sqlite")
-#: Seconds that the store's own connection waits for SQLite's one writer, which is the
-#: view that called it.
+#: Seconds that the store's own connection waits while SQLite has another writer: the
+#: view that called the store.
 _SQLITE_SECONDS = 1.0
 
 
@@ -64,8 +64,8 @@ class DjangoConnections(BlockingConnections):
             the store does not support it.
     """
 
-    #: Seconds. The project's own settings bound a statement; this is what `Rows` takes
-    #: to judge whether a connection was lost or a statement waited.
+    #: Seconds. The project's own settings limit a statement; from this, `Rows` judges
+    #: whether a connection was lost or a statement waited.
     timeout = 2.0
 
     def __init__(self, alias: str) -> None:
@@ -96,7 +96,7 @@ class DjangoConnections(BlockingConnections):
         request_finished.connect(self._request_finished)
 
     def after_fork(self) -> None:
-        """Leave the parent's connections to it."""
+        """Drop the parent's connections in a child, without closing them."""
         self._own = threading.local()
 
     async def execute(
@@ -132,7 +132,7 @@ class DjangoConnections(BlockingConnections):
         return not _is_free(connection) or _is_memory(connection)
 
     def close_thread(self) -> None:
-        """Close both connections of a thread that Django does not know."""
+        """Close both connections of a thread that Django does not manage."""
         self.close()
         connections[self.alias].close()
 

@@ -1,4 +1,4 @@
-"""The statements of `DjangoStore`, as each database takes them."""
+"""The SQL statements of `DjangoStore`, for each kind of database."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ _CONFLICTS = {
         " expires = excluded.expires, mark = excluded.mark"
         " WHERE {t}.expires <= {now}"
     ),
-    # A row that is there stays as it is, also if it has expired.
+    # A row that exists stays as it is, even if it has expired.
     "mysql": " ON DUPLICATE KEY UPDATE mark = {t}.mark",
 }
 _CONFLICTS["sqlite"] = _CONFLICTS["postgresql"]
@@ -131,7 +131,7 @@ def batch_statements_for(
 
 
 def _words(vendor: str, *, by_server: bool) -> tuple[str, str]:
-    """Return how a statement writes the column of keys, and the time."""
+    """Return the SQL for the column of keys and for the present time."""
     key = "`key`" if vendor == "mysql" else '"key"'
     return key, _SERVER_TIME[vendor] if by_server else "%(now)s"
 

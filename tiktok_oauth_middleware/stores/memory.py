@@ -39,7 +39,7 @@ class MemoryStore:
 
     waits: ClassVar[Waits] = "never"
     renews: ClassVar[bool] = True
-    #: Whether other processes see the same rows.
+    #: Whether other processes can read the same rows.
     is_shared: ClassVar[bool] = False
 
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
@@ -75,7 +75,7 @@ class MemoryStore:
             return True
 
     def lock(self, key: str, ttl: float) -> AbstractContextManager[bool]:
-        """Hold the lock inside, if it is free; does not wait."""
+        """Hold the lock inside the block if it is free; do not wait."""
         return SwapLock(self, key, ttl)
 
     def keys(self, prefix: str) -> list[str]:
@@ -102,7 +102,7 @@ class MemoryStore:
         return [self.get(key) for key in keys]
 
     def create_many(self, rows: Sequence[tuple[str, bytes, float]]) -> list[bool]:
-        """Write each row that is not there; return which were, in their order."""
+        """Write each row that does not exist; return which were written, in order."""
         swap = self.compare_and_set
         return [swap(key, None, value, ttl) for key, value, ttl in rows]
 

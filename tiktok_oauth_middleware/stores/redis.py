@@ -97,7 +97,7 @@ class _Connections:
         self.swap = swap
         #: Whether each key may be on another node.
         self.is_cluster = hasattr(client, "mget_nonatomic")
-        #: What an event loop reads at once; made at its first read.
+        #: Collects the reads of an event loop into one MGET; made at its first read.
         self.reads: SharedReads | None = None
         self._dropped: float | None = None
 
@@ -131,10 +131,10 @@ class RedisStore:
 
     Args:
         url_or_client: ``redis://``, ``rediss://`` or ``unix://`` as redis-py reads
-            them (options in the query win over ours), or a client of redis-py or
+            them (options in the query override ours), or a client of redis-py or
             valkey-py, also of a cluster or from Sentinel. A client keeps its own
-            timeouts and retries, must not decode responses, and is not closed by us.
-        timeout: Seconds for a connection, and for an answer.
+            timeouts and retries, must not decode responses, and is never closed here.
+        timeout: The most seconds to wait for a connection, and for an answer.
 
     Raises:
         ConfigurationError: redis-py is not installed, or the argument is not such a
@@ -203,7 +203,7 @@ class RedisStore:
         return found
 
     def create_many(self, rows: Sequence[tuple[str, bytes, float]]) -> list[bool]:
-        """Write each row that is not there; return which were, in their order.
+        """Write each row that does not exist; return which were written, in order.
 
         The commands of some hundred rows are sent at once.
         """
@@ -215,7 +215,7 @@ class RedisStore:
         return created
 
     def lock(self, key: str, ttl: float) -> AbstractContextManager[bool]:
-        """Hold the lock inside, if it is free; does not wait."""
+        """Hold the lock inside the block if it is free; do not wait."""
         return SwapLock(self, key, ttl)
 
     def keys(self, prefix: str) -> list[str]:
@@ -304,15 +304,15 @@ class RedisStore:
         try:
             found = await self._acall_with_retries("read", partial(_mget, keys))
         except StoreError as error:
-            # The server refuses MGET, or these keys in one command. A failure of
-            # another kind would be the same once more.
+            # The server may refuse MGET, or these keys in one command, and still allow
+            # GET. After any other failure GET would fail as well.
             if not _is_reply(error.__cause__):
                 raise
             found = [None] * len(keys)
-        if len(found) != len(keys):  # by a proxy's fault: none can be assigned
+        if len(found) != len(keys):  # a proxy's fault; they match no keys
             message = f"Redis could not read: {len(found)} answers to {len(keys)} keys"
             raise StoreError(message)
-        # MGET finds nothing also where GET is refused a value of another kind.
+        # For a value of another type MGET finds nothing, while GET reports an error.
         missing = [key for key, value in zip(keys, found, strict=True) if value is None]
         again: dict[str, Any] = dict(
             zip(
@@ -348,7 +348,7 @@ class RedisStore:
     async def acreate_many(
         self, rows: Sequence[tuple[str, bytes, float]]
     ) -> list[bool]:
-        """Write each row that is not there; return which were, in their order."""
+        """Write each row that does not exist; return which were written, in order."""
         created: list[bool] = []
         for some in in_batches(rows, ROWS):
             create = partial(_create_rows, _marked_rows(some))
@@ -357,7 +357,7 @@ class RedisStore:
         return created
 
     def alock(self, key: str, ttl: float) -> AbstractAsyncContextManager[bool]:
-        """Hold the lock inside, if it is free; does not wait."""
+        """Hold the lock inside the block if it is free; do not wait."""
         return AsyncSwapLock(self, key, ttl)
 
     async def akeys(self, prefix: str) -> list[str]:
@@ -513,7 +513,7 @@ def _call_with_retries(
 
 
 def _mget(keys: Sequence[str], connections: _Connections) -> Any:
-    """Call MGET; a cluster's client asks each node for its own keys."""
+    """Call MGET; a cluster's client sends each node the keys that it has."""
     client = connections.client
     return (client.mget_nonatomic if connections.is_cluster else client.mget)(keys)
 
@@ -536,8 +536,8 @@ def _marked_rows(
 ) -> list[tuple[str, bytes, int]]:
     """Return key, value with its mark and milliseconds of each row.
 
-    A try whose answer is lost is repeated with the same marks. Rows that the first one
-    has created then count as not created, as if another caller had.
+    If the answer is lost, the call is repeated with the same marks. Rows that the first
+    call created then count as not created, as if another caller had created them.
     """
     found = []
     for key, value, ttl in rows:
@@ -686,9 +686,9 @@ def _place(netloc: str) -> str:
 def _failure(what: str, error: Exception) -> StoreError:
     """Return the error for a call that failed with any exception.
 
-    redis-py and valkey-py have their own exception trees, a cluster's client raises
-    others, and so do sockets; all become a StoreError. Their texts may name hosts, so
-    the message does not repeat them.
+    redis-py, valkey-py, a cluster's client and sockets each raise exceptions of their
+    own; all become a StoreError. Their texts may name hosts, so the message does not
+    repeat them.
     """
     return StoreError(f"Redis could not {what}: {_cause(error)}")
 
@@ -742,9 +742,9 @@ def _of_socket(error: BaseException) -> str:
 #: Tries of a call when replies show that another server is the primary: between tries,
 #: other threads may return more connections of the old primary to the pool.
 _TRIES = 4
-#: Seconds after connections were dropped in which that may cause any error.
+#: For so many seconds after connections were dropped, that may cause any error.
 _DROP_SECONDS = 2.0
-#: Error replies after which another server is, or soon will be, the primary.
+#: Error replies which mean that another server is, or will soon be, the primary.
 _FAILOVER_REPLIES = frozenset(
     ("READONLY", "MASTERDOWN", "NOREPLICAS", "LOADING", "UNBLOCKED", "CLUSTERDOWN")
 )
@@ -782,7 +782,7 @@ _CLASSES = {
     "AskError": "ASK",
     "TryAgainError": "TRYAGAIN",
 }
-#: Also the result of TLS sent to a server without TLS, which waits for a line's end.
+#: Also if TLS is sent to a server without TLS, which then waits for the line to end.
 _SILENT = "no answer in time; if the URL is rediss://, does the port speak TLS?"
 _CLOSED = "the server closed the connection; it may speak TLS (rediss://)"
 _ERRNOS = {

@@ -46,7 +46,7 @@ class StoreKind:
     #: Makes what a store needs before its first use; returns what was done, as a
     #: sentence.
     create: Callable[[str], str]
-    #: Yields what ``check`` finds about a URL without a fault.
+    #: Yields the findings of ``check`` about a URL without a fault.
     diagnose: Callable[[str], Iterator[Finding]]
 
 
@@ -104,7 +104,7 @@ def create_store(url: str) -> str:
 
 
 def diagnose_store(url: str) -> Iterator[Finding]:
-    """Yield what ``check`` finds about the store of a URL without a fault.
+    """Yield the findings of ``check`` about the store of a URL without a fault.
 
     A value is written to the store, read and deleted.
     """
@@ -114,9 +114,7 @@ def diagnose_store(url: str) -> Iterator[Finding]:
 def missing_library(url: str) -> ConfigurationError:
     """Return the error for a URL of a store whose library is not installed."""
     scheme = url.partition("://")[0]
-    kind = KINDS.get(
-        _key(scheme), KINDS["sqlite+"]
-    )  # of whichever SQLStore cannot read
+    kind = KINDS.get(_key(scheme), KINDS["sqlite+"])  # a URL that SQLStore cannot read
     message = (
         f"store is {kind.title} and {kind.package} is not installed: pip install"
         f' "tiktok-oauth-middleware[{kind.extra}]"'

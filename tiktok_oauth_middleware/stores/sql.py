@@ -114,11 +114,11 @@ class SQLStore:
         return run(self._rows.get_many(self._source.connections(), keys))
 
     def create_many(self, rows: Sequence[tuple[str, bytes, float]]) -> list[bool]:
-        """Write each row that is not there; return which were, in their order."""
+        """Write each row that does not exist; return which were written, in order."""
         return run(self._rows.create_many(self._source.connections(), rows))
 
     def lock(self, key: str, ttl: float) -> AbstractContextManager[bool]:
-        """Hold the lock inside, if it is free; does not wait."""
+        """Hold the lock inside the block if it is free; do not wait."""
         return SwapLock(self, key, ttl)
 
     def keys(self, prefix: str) -> list[str]:
@@ -175,11 +175,11 @@ class SQLStore:
     async def acreate_many(
         self, rows: Sequence[tuple[str, bytes, float]]
     ) -> list[bool]:
-        """Write each row that is not there; return which were, in their order."""
+        """Write each row that does not exist; return which were written, in order."""
         return await self._rows.create_many(self._source.loop_connections(), rows)
 
     def alock(self, key: str, ttl: float) -> AbstractAsyncContextManager[bool]:
-        """Hold the lock inside, if it is free; does not wait."""
+        """Hold the lock inside the block if it is free; do not wait."""
         return AsyncSwapLock(self, key, ttl)
 
     async def akeys(self, prefix: str) -> list[str]:

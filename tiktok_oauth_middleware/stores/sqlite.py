@@ -187,7 +187,7 @@ class SQLiteStore:
         return [self.get(key) for key in keys]
 
     def create_many(self, rows: Sequence[tuple[str, bytes, float]]) -> list[bool]:
-        """Write each row that is not there; return which were, in their order.
+        """Write each row that does not exist; return which were written, in order.
 
         A transaction, and so a write to the disk, has some hundred rows.
         """
@@ -199,7 +199,7 @@ class SQLiteStore:
         return created
 
     def lock(self, key: str, ttl: float) -> AbstractContextManager[bool]:
-        """Hold the lock inside, if it is free; does not wait."""
+        """Hold the lock inside the block if it is free; do not wait."""
         return SwapLock(self, key, ttl)
 
     def keys(self, prefix: str) -> list[str]:

@@ -156,7 +156,7 @@ class Rows:
     async def create_many(
         self, connections: Connections, rows: Sequence[tuple[str, bytes, float]]
     ) -> list[bool]:
-        """Write each row that is not there; return which were, in their order.
+        """Write each row that does not exist; return which were written, in order.
 
         Those that were written have this call's mark.
         """
