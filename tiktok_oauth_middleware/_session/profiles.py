@@ -125,7 +125,7 @@ class Profiles(Part):
             return stored
 
     async def _lead(self, stored: VersionedRecord) -> VersionedRecord | None:
-        """Call TikTok unless another process does; one request per process runs this."""
+        """Call TikTok unless another process does; one request per process runs it."""
         latest: VersionedRecord | None = stored
         claimed: VersionedRecord | None = None
         with self._deferred_writes.attempt():
