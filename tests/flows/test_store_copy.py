@@ -14,12 +14,12 @@ import pytest
 from tiktok_oauth_middleware import ConfigurationError, SQLiteStore, TikTokTokens
 from tiktok_oauth_middleware._core.backends.base import run
 from tiktok_oauth_middleware._core.backends.threads import ThreadBackend
+from tiktok_oauth_middleware._core.store_adapter import StoreAdapter
 from tiktok_oauth_middleware._session import copying
 from tiktok_oauth_middleware._session.cookie import record_id
 from tiktok_oauth_middleware._session.copy_marks import (
     MARK_SECONDS,
     MOVING_SECONDS,
-    CopyMarks,
 )
 from tiktok_oauth_middleware._session.service import SessionService
 from tiktok_oauth_middleware._store_command import INTERRUPTED, copy
@@ -223,16 +223,18 @@ def test_refreshed_between_a_record_and_its_mark(move, world, people, monkeypatc
     """
     browser = browser_of(world, people[0])
     world.clock.advance(LIFE - 10)
-    write, seen = CopyMarks.write_new, []
+    create_many, seen = StoreAdapter.create_many, []
 
-    async def slow_write(marks, new):
-        if not seen:
-            seen.append(browser.me()["token"])  # renewed at the old store
-            move.at("new")
-            seen.append(move.on(browser).signed_in)
-        await write(marks, new)
+    async def slow_write(store, rows):
+        if seen or not rows:
+            return await create_many(store, rows)
+        created = await create_many(store, rows[:1])  # the record, without its mark
+        seen.append(browser.me()["token"])  # renewed at the old store
+        move.at("new")
+        seen.append(move.on(browser).signed_in)
+        return created + await create_many(store, rows[1:])
 
-    monkeypatch.setattr(CopyMarks, "write_new", slow_write)
+    monkeypatch.setattr(StoreAdapter, "create_many", slow_write)
     move.copy()
     assert seen[1]
     assert move.on(browser).signed_in
@@ -544,8 +546,14 @@ def test_stopped_between_a_record_and_its_mark(move, world, people, monkeypatch)
     tokens.
     """
     browser = browser_of(world, people[0])
+    create_many = StoreAdapter.create_many
+
+    async def stop(store, rows):
+        await create_many(store, rows[:1])
+        raise ZeroDivisionError
+
     with monkeypatch.context() as patch:
-        patch.setattr(copying.CopyMark, "of", lambda *_: 1 / 0)
+        patch.setattr(StoreAdapter, "create_many", stop)
         with pytest.raises(ZeroDivisionError):
             move.copy()
     assert move.kept("new") is not None
@@ -555,6 +563,44 @@ def test_stopped_between_a_record_and_its_mark(move, world, people, monkeypatch)
     move.copy()
     move.at("new")
     assert move.on(browser).me()["token"] == token
+
+
+def test_stopped_after_some_records(move, world, people, monkeypatch):
+    """A session of a stopped copy that ended in the new store does not come back."""
+    browsers = [browser_of(world, person) for person in people]
+    create_many = SQLiteStore.create_many
+
+    def stop(store, rows):
+        create_many(store, rows)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SQLiteStore, "create_many", stop)
+        assert move.copy() == INTERRUPTED
+    move.at("new")
+    for browser in browsers[1:]:
+        move.on(browser).log_out()
+    assert move.copy() == 0
+    assert [move.on(browser).signed_in for browser in browsers] == [True] + [False] * 7
+
+
+def test_a_login_while_records_are_written(move, world, people, monkeypatch):
+    """A login in the new store, just before a record is written, keeps both sessions."""
+    browser = browser_of(world, people[0])
+    create_many, others = SQLiteStore.create_many, []
+
+    def write(store, rows):
+        if rows and not others:
+            move.at("new")
+            others.append(browser_of(world, people[0]))
+        return create_many(store, rows)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SQLiteStore, "create_many", write)
+        assert move.copy() == 0
+    move.at("new")
+    assert move.on(browser).signed_in
+    assert move.on(others[0]).signed_in
 
 
 def test_a_copy_long_ago_is_forgotten(move, world, people):

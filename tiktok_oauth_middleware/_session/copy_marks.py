@@ -140,27 +140,16 @@ class CopyMarks:
         Raises:
             StoreError: the store failed.
         """
-        key = self._key(record_id)
-        sealed = self._box.seal(mark.pack(), key)
+        key, sealed, seconds = self.row(record_id, mark)
         swap = self._store.compare_and_set
-        if not await swap(key, None, sealed, MARK_SECONDS):
+        if not await swap(key, None, sealed, seconds):
             before = await self._store.get(key)
-            await swap(key, before, sealed, MARK_SECONDS)
+            await swap(key, before, sealed, seconds)
 
-    async def write_new(self, marks: Sequence[tuple[str, CopyMark]]) -> None:
-        """Write the marks of records that had none, after the records.
-
-        Raises:
-            StoreError: the store failed.
-        """
-        rows = []
-        for record_id, mark in marks:
-            key = self._key(record_id)
-            rows.append((key, self._box.seal(mark.pack(), key), float(MARK_SECONDS)))
-        created = await self._store.create_many(rows)
-        for (record_id, mark), is_created in zip(marks, created, strict=True):
-            if not is_created:  # another copy wrote one at the same time
-                await self.write(record_id, mark)
+    def row(self, record_id: str, mark: CopyMark) -> tuple[str, bytes, float]:
+        """Return the key, value and time to live in seconds of a record's mark."""
+        key = self._key(record_id)
+        return key, self._box.seal(mark.pack(), key), float(MARK_SECONDS)
 
     async def drop(self, record_id: str) -> None:
         """Delete a record's mark.

@@ -16,7 +16,7 @@ never had a mark: the newer tokens win, and the sessions of both stores stay.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -182,16 +182,39 @@ class Copy:
                 new.append((record_id, record))
             else:
                 await self._copy_one(record_id, record, mark, at)
-        # As a rule the new store has none of them.
-        created = await self._target.create_many(new)
-        copied = [each for each, done in zip(new, created, strict=True) if done]
-        self.report.copied += len(copied)
-        # Of the time of the read, as in `_copy_one`.
-        marks = [(record_id, CopyMark.of(record, at)) for record_id, record in copied]
-        await self._target.copy_marks.write_new(marks)
-        for (record_id, record), done in zip(new, created, strict=True):
-            if not done:
+        # Usually the new store has none of them.
+        there = await self._target.read_many_sealed([name for name, _ in new])
+        absent = [each for each, found in zip(new, there, strict=True) if not found]
+        created = await self._create(absent, at)
+        for record_id, record in new:
+            if record_id not in created:
                 await self._copy_one(record_id, record, None, at)
+
+    async def _create(
+        self, records: Sequence[tuple[str, UserRecord]], at: float
+    ) -> set[str]:
+        """Write records that the new store has not; return the ids of those written.
+
+        Each is written together with its mark: if the copy stopped between the two, and
+        the session ended in the new store, the next copy would bring it back.
+        """
+        marks = self._target.copy_marks
+        rows = [
+            (record_id, record, marks.row(record_id, CopyMark.of(record, at)))
+            for record_id, record in records
+        ]
+        created = set()
+        for (record_id, record), (is_written, is_marked) in zip(
+            records, await self._target.create_many(rows), strict=True
+        ):
+            if is_written:
+                created.add(record_id)
+                if not is_marked:  # another copy wrote one at the same time
+                    await marks.write(record_id, CopyMark.of(record, at))
+            elif is_marked:  # the user logged in there at the same time
+                await marks.drop(record_id)
+        self.report.copied += len(created)
+        return created
 
     async def _changed(
         self, page: Mapping[str, bytes], at: float

@@ -338,24 +338,33 @@ class Records:
         return await self._write(record_id, sealed, record)
 
     async def create_many(
-        self, records: Sequence[tuple[str, UserRecord]]
-    ) -> list[bool]:
-        """Write new records; return which were written, in their order.
+        self, records: Sequence[tuple[str, UserRecord, tuple[str, bytes, float]]]
+    ) -> list[tuple[bool, bool]]:
+        """Write new records, each together with another new row.
 
-        Unlike `create`, it leaves a record that cannot be opened.
+        Databases write both of them or none, since stores write an even number of rows
+        at once. Unlike `create`, it leaves a record that cannot be opened.
+
+        Args:
+            records: ids, records, and the key, value and time to live of a row.
+
+        Returns:
+            Whether the record was written, and whether the row was, in their order.
 
         Raises:
             StoreError: the store failed; any of them may have been written.
         """
         rows = []
-        for record_id, record in records:
+        for record_id, record, row in records:
             key = self._key(record_id)
             rows.append((key, self._box.seal(record.pack(), key), self._ttl(record)))
+            rows.append(row)
         try:
-            return await self._store.create_many(rows)
+            created = await self._store.create_many(rows)
         finally:
-            for record_id, _ in records:
+            for record_id, _, _ in records:
                 self._cache.forget(record_id)
+        return list(zip(created[::2], created[1::2], strict=True))
 
     async def replace(
         self, stored: VersionedRecord, record: UserRecord

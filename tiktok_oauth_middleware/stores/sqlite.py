@@ -400,8 +400,8 @@ class SQLiteStore:
 def _created(rows: list[tuple[Any, ...]], handle: sqlite3.Connection) -> list[bool]:
     """Create rows in one transaction; return which were not there."""
     created = []
-    handle.execute("BEGIN IMMEDIATE").close()
     try:
+        handle.execute("BEGIN IMMEDIATE").close()
         for row in rows:
             with closing(handle.execute(_CREATE, row)) as cursor:
                 created.append(cursor.rowcount == 1)
