@@ -246,7 +246,7 @@ def test_frame(attacked, site, hostile):
     expect(attacked.get_by_text("alice has 0 accounts")).to_be_visible()
 
 
-def test_password_on_the_way(page, site, hostile):
+def test_link_to_the_password_form(page, site, hostile):
     """A hostile link to the password form connects nothing without TikTok's page."""
     page.context.clear_cookies(name="sessionid")
     target = f"{site}/login?next={quote(LOGIN, safe='')}"

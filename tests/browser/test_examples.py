@@ -246,7 +246,7 @@ def test_port_taken(example):
 
 
 @IN_PAIRS
-def test_who_next(page):
+def test_another_user_after_logout(page):
     """After a logout another user can log in: the demo asks for the user each time."""
     page.goto("/profile")
     page.get_by_role("button", name="Continue").click()

@@ -274,7 +274,7 @@ class TestCheck:
 
 
 class TestComparison:
-    def test_authlib_as_it_comes(self):
+    def test_authlib_without_changes(self):
         """Authlib's client behaves as docs/guide/comparison.md says, which is why it is
         overridden.
         """

@@ -56,7 +56,7 @@ def rows(world):
     return [key for key in world.store.keys("tiktok:") if ":used:" in key]
 
 
-class Held(FakeTikTok):
+class DelayedExchange(FakeTikTok):
     """A stand-in that processes an exchange, but holds the answer back."""
 
     gate = None
@@ -70,7 +70,7 @@ class Held(FakeTikTok):
 
 @pytest.fixture
 def tiktok(settings, clock):
-    return Held.for_settings(settings, clock=clock)
+    return DelayedExchange.for_settings(settings, clock=clock)
 
 
 @pytest.fixture
@@ -617,7 +617,7 @@ class TestStoreFails:
 
 
 class TestLostPlace:
-    def test_known(self, world):
+    def test_target_is_known(self, world):
         """If the login's cookies are missing, the page links to the login's target."""
         browser = world.browser()
         callback = browser.consent(browser.begin("?next=/a%3Fb=c&scopes=video.upload"))
@@ -629,7 +629,7 @@ class TestLostPlace:
             assert "Trying again takes you on to /a?b=c." in answer.text
             assert not other.signed_in
 
-    def test_known_default(self, world):
+    def test_default_target(self, world):
         """A login without `next` leads to the default path."""
         browser = world.browser()
         answer = world.browser().get(browser.consent(browser.begin()))
@@ -716,7 +716,7 @@ class TestRecentLogins:
         assert recent.find("s") is None
         assert recent._size == 0
 
-    def test_says_nothing(self, clock):
+    def test_repr_has_no_target(self, clock):
         """The table's repr shows no target."""
         recent = RecentLogins(600, clock)
         recent.remember("s", "/secret", "")
@@ -755,7 +755,7 @@ class TestOtherAddress:
     @pytest.mark.parametrize(
         "moved", ["moved", "moved=", "moved=1&moved=2", "moved=%FF"]
     )
-    def test_whatever_it_says(self, browser, moved):
+    def test_any_value_of_the_mark(self, browser, moved):
         """The browser is not redirected again, whatever the value of the mark in the
         query.
         """

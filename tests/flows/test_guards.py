@@ -146,7 +146,7 @@ class TestReplaced:
         assert (answer.status, answer.one("x-own")) == (200, "yes")
 
     @pytest.mark.parametrize("shell", ["wsgi"], indirect=True)
-    def test_begun_anew(self, world, raw):
+    def test_response_started_again(self, world, raw):
         """A WSGI app that starts its response again with exc_info withdraws its refusal."""
 
         def app(environ, start_response):
@@ -503,7 +503,7 @@ class TestCORS:
         assert answer.one("access-control-allow-origin") == OTHER
         assert "Origin" in answer.one("vary")
 
-    def test_preflight_gets_nothing_else(self, world, raw):
+    def test_preflight_gets_only_cors_headers(self, world, raw):
         """If the app answers a preflight with a page, only its CORS headers are
         sent.
         """

@@ -76,7 +76,7 @@ class TestLogin:
         assert len(query["code_challenge"]) == 64
         assert query["code_challenge_method"] == "S256"
 
-    def test_and_back(self, browser, world):
+    def test_callback_signs_in(self, browser, world):
         """After the consent the user is signed in, with the token and scopes that
         TikTok granted.
         """

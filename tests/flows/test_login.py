@@ -232,7 +232,7 @@ def test_callback_query(world, length, status):
 # --- what the pages say ---------------------------------------------------------
 
 
-class TestTold:
+class TestShownErrorCode:
     @pytest.mark.parametrize(
         ("error", "shown"),
         [

@@ -487,7 +487,7 @@ class TestChooseAccount:
         link = unescape(found[1])
         assert query_of(ORIGIN + link) == {"next": "/who", "choose_account": "1"}
 
-    def test_nothing_else(self, browser):
+    def test_other_parameters_stay(self, browser):
         """choose_account changes no other parameter of the request to TikTok."""
         plain = query_of(browser.begin())
         chosen = query_of(browser.begin("?choose_account=1"))
@@ -741,7 +741,7 @@ class TestLoginEvent:
         assert event.user.display_name == person.display_name
         assert event.is_new is True
 
-    def test_known(self, browser, world):
+    def test_user_with_a_record_is_not_new(self, browser, world):
         """A user with a stored record is not new, not even in another browser."""
         browser.log_in()
         browser.log_in()

@@ -553,7 +553,7 @@ class TestTable:
 FAULTS = ["no row", "sentence", "handler", "meter", "callback"]
 
 
-class TestFaultOfTelling:
+class TestFailingReceiver:
     @pytest.fixture(params=FAULTS)
     def fault(self, request, world, monkeypatch):
         """Make one receiver of events fail."""
@@ -613,7 +613,7 @@ class TestFaultOfTelling:
 
 
 @pytest.mark.parametrize("shell", ["asyncio"], indirect=True)
-class TestCancelledListener(TestFaultOfTelling):
+class TestCancelledListener(TestFailingReceiver):
     """A listener that raises asyncio's CancelledError is treated like any
     failing one.
     """

@@ -458,7 +458,7 @@ class TestSignedIn:
         assert world.count("refresh_token") == 1
 
     @of_writes
-    def test_what_waited(self, signed_in, world, outage):
+    def test_deferred_writes(self, signed_in, world, outage):
         """Deferred writes are made after the outage, without a restart."""
         before = signed_in.me()
         with during(outage):

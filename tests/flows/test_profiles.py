@@ -152,7 +152,7 @@ class TestAge:
         assert other.me()["name"] == "Second name"
         assert world.tiktok.profiles == asked
 
-    def test_nothing_is_asked(self, world):
+    def test_fetch_user_off(self, world):
         """With fetch_user=False no profile is ever requested."""
         world.with_settings(fetch_user=False)
         browser = world.browser()
@@ -301,7 +301,7 @@ class TestRefusedField:
         assert me["followers"] is None
         assert world.tiktok.profiles == 2
 
-    def test_known(self, signed_in, world):
+    def test_refused_fields_stay(self, signed_in, world):
         """Fields that TikTok refuses keep their earlier values."""
         world.tiktok.name = "Second name"
         world.tiktok.fail("user_info", error="invalid_params", status=400)
@@ -310,7 +310,7 @@ class TestRefusedField:
         assert me["name"] == "Second name"
         assert me["followers"] == 100
 
-    def test_known_at_login(self, signed_in, world):
+    def test_refused_field_stays_at_login(self, signed_in, world):
         """A login at which a field is refused keeps its earlier value."""
         world.tiktok.fail("user_info", error="invalid_params", status=400)
         other = world.browser()

@@ -330,7 +330,7 @@ class TestDue:
         assert world.count("refresh_token") == 1  # by the one signed-in request
 
 
-class HeldBack:
+class DelayedSwap:
     """A store that delays the next swap of a record on demand."""
 
     def __init__(self, inner, gate):
@@ -347,10 +347,10 @@ class HeldBack:
 
 
 class TestDurable:
-    def test_before_it_is_seen(self, signed_in, world, gate, background):
+    def test_stored_before_it_is_shown(self, signed_in, world, gate, background):
         """No request gets a new access token before both new tokens are stored."""
         before = signed_in.me()["token"]
-        held = HeldBack(world.store, gate)
+        held = DelayedSwap(world.store, gate)
         world.store = held
         world.start()
         leader = world.browser(**signed_in.cookies())

@@ -150,7 +150,7 @@ class TestList:
         world.with_settings(secret_keys=["Nq8dT3vXz6LwR1tYb5NfH9cJm4GsPa7k", *keys])
         assert session_id_of(world, raw) == before
 
-    def test_says_nothing(self, world, raw, jobs, me):
+    def test_id_is_no_part_of_the_cookie(self, world, raw, jobs, me):
         """An id is 32 hexadecimal digits, and is not a part of the cookie or the
         record.
         """

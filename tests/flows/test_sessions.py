@@ -308,7 +308,7 @@ class TestLogout:
         assert SESSION not in raw.cookies
         assert kept(world) is None
 
-    def test_without_a_session_it_leads_on(self, world, raw):
+    def test_without_a_session(self, world, raw):
         """Without a session, logout and disconnect redirect, and TikTok is not
         called.
         """

@@ -440,7 +440,7 @@ def test_notes_are_copied(move, world, people, new):
     assert len(names) >= 1
 
 
-def test_times_to_live_are_computed_anew(move, world, people, new):
+def test_times_to_live_are_computed_again(move, world, people, new):
     """A copied session ends at the same time in the new store as in the old one."""
     world.with_settings(session_idle=8 * HOUR)
     browser = browser_of(world, people[0])

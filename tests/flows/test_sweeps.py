@@ -131,7 +131,7 @@ def job(backend, settings, tiktok, store, clock):
         yield made
 
 
-class TestNotTooSoon:
+class TestRotationInterval:
     def test_however_often(self, job):
         """Sweeps every ten minutes rotate no token before half of its life is over."""
         runs = 12 * 6
@@ -501,7 +501,7 @@ class TestEnd:
         assert job.call("users") == []
         assert len(job.ended) == 3
 
-    def test_seen_for_a_week(self, job):
+    def test_weekly_sweep_finds_ended_grants(self, job):
         """A weekly sweep still finds the grants that ended since the last one."""
         job.clock.advance(180 * DAY + 7 * DAY - 1)
         assert job.sweep().ended == 3
@@ -542,7 +542,7 @@ class TestEnd:
         job.clock.advance(2)
         assert job.sweep() == RefreshSummary(ended=3)
 
-    def test_two_sweeps_tell_once(self, settings, tiktok, store, clock):
+    def test_two_sweeps_report_once(self, settings, tiktok, store, clock):
         """One of two simultaneous sweeps reports the end."""
         tiktok.refresh_lifetime = 10 * DAY
         with ExitStack() as stack:
@@ -696,7 +696,7 @@ class TestEnding:
         early = [u.open_id for u in job.call("ending", 179.5 * DAY)]
         assert sorted(early) == sorted(job.people[1:])
 
-    def test_unknown_end(self, job):
+    def test_end_not_named_by_tiktok(self, job):
         """A grant whose end TikTok did not name is not listed."""
         with _answers(job.tiktok, lambda reply: reply.pop("refresh_expires_in", None)):
             job.call("renew", job.people[0])

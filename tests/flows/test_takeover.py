@@ -41,7 +41,7 @@ from .test_processes import log_in, options_for
 LIFE = 7200
 
 
-class Held(FakeTikTok):
+class DelayedRefresh(FakeTikTok):
     """A stand-in that stops the first refresh, before or after it is processed."""
 
     def hold(self, *, is_committed: bool = False, is_lost: bool = False) -> None:
@@ -208,7 +208,7 @@ def url(request, tmp_path):
 
 @pytest.fixture(params=["wsgi", "asgi"])
 def scene(request, url):
-    fake = Held.for_settings(make_settings())
+    fake = DelayedRefresh.for_settings(make_settings())
     fake.access_lifetime = LIFE
     with StandIn(fake) as stand_in:
         made = Scene(url, request.param, stand_in)
@@ -308,7 +308,7 @@ def test_slow_holder_in_a_busy_loop(counting, clock):
     Four leases pass, by a clock that advances only after a renewal; no other process
     gets the lock, and TikTok is called once.
     """
-    fake = Held.for_settings(make_settings(), clock=clock)
+    fake = DelayedRefresh.for_settings(make_settings(), clock=clock)
     fake.access_lifetime = LIFE
     settings = make_settings()
     others = []
@@ -357,7 +357,7 @@ def test_slow_holder_under_wsgi(clock, tmp_path):
     """Under WSGI a lock is renewed while the request's thread waits for TikTok."""
     store = InSQLite(tmp_path / "tokens.sqlite3", clock=clock)
     settings = make_settings()
-    fake = Held.for_settings(settings, clock=clock)
+    fake = DelayedRefresh.for_settings(settings, clock=clock)
     fake.access_lifetime = LIFE
     options = {"store": store, "clock": clock, "transport": fake.transport}
     app = TikTokOAuthWSGIMiddleware(wsgi_app, settings, **options)
@@ -382,7 +382,7 @@ def test_slow_holder_under_wsgi(clock, tmp_path):
     store.close()
 
 
-def test_a_lock_lost_on_the_way(clock):
+def test_lock_lost_before_the_call(clock):
     """A process that lost the lock before its call to TikTok does not make the call."""
     settings = make_settings()
     fake = FakeTikTok.for_settings(settings, clock=clock)

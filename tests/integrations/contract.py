@@ -63,7 +63,7 @@ class Contract:
         """A view sees that the request is anonymous."""
         assert client.get(f"{self.mount}/who").json() == NOBODY
 
-    def test_somebody(self, client, fake):
+    def test_signed_in_user(self, client, fake):
         """A view sees the signed-in user, and its answer is kept out of shared
         caches.
         """
@@ -120,7 +120,7 @@ class Contract:
         client.post(self.mount + LOGOUT, headers=headers, follow_redirects=False)
         assert client.get(f"{self.mount}/who").json() == NOBODY
 
-    def test_unknown(self, client):
+    def test_missing_page(self, client):
         """A missing page is the framework's own 404."""
         assert client.get(f"{self.mount}/nothing", headers=PAGE).status_code == 404
 

@@ -199,7 +199,7 @@ def test_requires_beside_channels(site):
     assert answer == {"identity": site.fake.people[0].open_id}
 
 
-def test_only_what_reads_starlettes_is_given_it():
+def test_no_starlette_user_below_channels():
     """Below Channels alone neither user nor auth is in the scope, nor below Django."""
     seen = []
 

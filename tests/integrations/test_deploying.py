@@ -315,7 +315,7 @@ class TestWebSockets:
             pass
         assert refused.value.status_code == 401
 
-    def test_somebody(self, client, fake):
+    def test_signed_in_user(self, client, fake):
         """A signed-in user is answered."""
         login_as(client, fake)
         with self.connect(client) as socket:

@@ -47,11 +47,11 @@ class Recipe:
 
     log_in = Contract.log_in
     test_anonymous = Contract.test_anonymous
-    test_somebody = Contract.test_somebody
+    test_signed_in_user = Contract.test_signed_in_user
     test_rule_for_a_browser = Contract.test_rule_for_a_browser
     test_rule_for_a_program = Contract.test_rule_for_a_program
     test_logout = Contract.test_logout
-    test_unknown = Contract.test_unknown
+    test_missing_page = Contract.test_missing_page
 
     @pytest.fixture
     def left(self, environment):

@@ -59,7 +59,7 @@ class TestWebSockets:
         world.with_settings(protect=["/ruled"])
         assert not self.accepts(raw, sender("ours", "ours", "ours"))
 
-    def test_open_one_stays_whose_it_was(self, world, raw):
+    def test_open_websocket_keeps_its_user(self, world, raw):
         """An open WebSocket says whose it is as when it was opened, after a logout too."""
         raw.log_in()
         said = []

@@ -21,7 +21,7 @@ class TestReplay:
     to nobody else: see `test_callbacks`.
     """
 
-    def test_again(self, world, raw):
+    def test_a_minute_later(self, world, raw):
         """A minute later the login's cookie gets nothing for a callback that was used."""
         path, query = raw.consent(raw.begin())
         kept = dict(raw.cookies)

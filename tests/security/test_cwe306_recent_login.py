@@ -211,7 +211,7 @@ class TestSecondPerson:
         before.cookies = victim
         assert not passes(before)
 
-    def test_and_back(self, guarded, world):
+    def test_back_to_the_first_account(self, guarded, world):
         """A later login with the victim's account counts only if TikTok showed its
         page.
         """

@@ -222,7 +222,7 @@ class TestIdentity:
         assert raw.open_id is not None
         assert raw.ask("GET", LOGIN, query=b"x=" + b"x" * 65_000).status == 303
 
-    def test_login_address_holds_what_it_must(self, raw):
+    def test_login_address_has_seven_parameters(self, raw):
         """The login address at TikTok has its seven parameters."""
         assert list(query_of(raw.begin())) == [
             "client_key",

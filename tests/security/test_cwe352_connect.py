@@ -240,7 +240,7 @@ class TestOtherUser:
         assert browser.get(callback).status_code == 403
         assert owners(tokens, "user-1", "user-2") == ["user-1"]
 
-    def test_trip_of_another_user_under_way(self, site, tokens):
+    def test_two_users_of_one_browser(self, site, tokens):
         """Two users of one browser complete their own connections, in any order."""
         browser = browser_of(site, "user-1")
         first = browser.consent(begin(browser), person=site.tiktok.people[0])
@@ -294,7 +294,7 @@ class TestOtherPurpose:
         assert site.count("authorization_code") == 0
         assert later.get(CONNECT).status_code == 404
 
-    def test_it_is_no_login_under_way(self, site):
+    def test_connection_is_no_unfinished_login(self, site):
         """A guard does not count a connection as a login that was not completed."""
         browser = browser_of(site, "user-1")
         begin(browser, "?next=/private")

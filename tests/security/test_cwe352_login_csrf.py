@@ -155,7 +155,7 @@ class TestLoginCSRF:
         assert world.start()
         assert raw.ask("GET", path, query=query).status == 303
 
-    def test_signed_in_victim_stays_who_they_are(self, world, raw, victim):
+    def test_signed_in_victim_is_not_changed(self, world, raw, victim):
         """An attacker's callback does not change a signed-in user."""
         victim.log_in(person=world.tiktok.people[1])
         open_id = victim.open_id

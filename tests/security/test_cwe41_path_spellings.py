@@ -110,7 +110,7 @@ class TestRules:
     @pytest.mark.parametrize(
         "path", ["who", "http://app.example.com/who", "*", "?/who"]
     )
-    def test_what_is_no_path_is_refused(self, world, raw, path):
+    def test_target_without_a_slash_is_refused(self, world, raw, path):
         """With rules, a target that does not begin with a slash is refused."""
         world.with_settings(protect=["/who"])
         assert raw.ask("GET", path, headers=API).status == 401

@@ -388,7 +388,7 @@ def everything_logged(caplog):
         logger.addFilter(one)
 
 
-def test_nothing_comes_out(listening, tiktok, everything_logged):
+def test_output_has_no_secret(listening, tiktok, everything_logged):
     """No secret is in any event, log line, or answer of the middleware."""
     world = listening
     watch = Watch(world, tiktok)

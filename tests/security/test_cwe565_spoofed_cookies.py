@@ -23,7 +23,7 @@ def lines(headers):
     return [value for _, value in headers]
 
 
-class TestName:
+class TestSecret:
     """The browser's secret counts, not which record a cookie names."""
 
     def another_secret(self, world, genuine):
@@ -67,7 +67,7 @@ class TestName:
 class TestSpoofing:
     """Only the genuine cookie is accepted, and none that looks like it."""
 
-    def test_neighbours(self, raw):
+    def test_session_among_other_cookies(self, raw):
         """The cookie signs in among neighbours of any kind, which alone sign no user in."""
         raw.log_in()
         genuine = f"{SESSION}={raw.cookies[SESSION]}".encode()
@@ -89,7 +89,7 @@ class TestSpoofing:
         for name in LOOK_ALIKES:
             assert visitor.seen_by("/who", cookie=name + b"=" + value) is None, name
 
-    def test_tossed_session(self, world, raw):
+    def test_two_sessions(self, world, raw):
         """Two sessions in one request make it anonymous; the same one twice is one."""
         raw.log_in()
         other = raw.another()
@@ -102,7 +102,7 @@ class TestSpoofing:
         for same in ([mine, mine], [mine + b"; a=b; " + mine]):
             assert visitor.seen_by("/who", cookie=same) == raw.open_id
 
-    def test_login_among_neighbours(self, raw):
+    def test_login_among_other_cookies(self, raw):
         """A login is finished whatever cookies stand beside its own."""
         draw = random.Random("login: neighbours")
         for _ in range(15):

@@ -37,7 +37,7 @@ class Counting:
         return self.inner.get(key)
 
 
-class TestNotAsked:
+class TestNoNeedlessCalls:
     @pytest.fixture
     def counted(self, world):
         world.store = Counting(world.store)

@@ -59,7 +59,7 @@ class TestMarkup:
             assert_plain(raw.ask("POST", path, mount=odd, headers=more))
 
     @pytest.mark.parametrize("value", MARKUP)
-    def test_what_tiktok_says(self, world, raw, value):
+    def test_answers_of_tiktok(self, world, raw, value):
         """Markup in TikTok's answers is text."""
         for fields in ({"error": value}, {"body": value.encode()}):
             world.tiktok.fail("token", **fields)

@@ -85,14 +85,14 @@ class Uninvited(LoginRefused):
         self.name = name
 
 
-class Untold(LoginRefused):
+class RefusalWithoutText(LoginRefused):
     """A refusal whose text the app deleted."""
 
     text = None
 
 
 class TestOwnKinds:
-    @pytest.mark.parametrize("kind", [Uninvited, Untold])
+    @pytest.mark.parametrize("kind", [Uninvited, RefusalWithoutText])
     def test_refusal_without_parts(self, world, kind):
         """A refusal that lacks parts refuses like any other, and raises no error.
 

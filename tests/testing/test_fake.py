@@ -278,7 +278,7 @@ class TestSilentReconnection:
         app.consent(fewer, scope=self.MORE, disable_auto_auth="1")
         assert app.consent(scope=self.MORE)["scopes"] == "user.info.basic"
 
-    def test_not_asked_is_kept(self, app):
+    def test_scopes_not_shown_are_kept(self, app):
         """A consent page changes only the scopes that it shows."""
         app.consent()
         app.consent(scope="user.info.basic,video.upload", disable_auto_auth="1")
@@ -368,7 +368,7 @@ class TestExchange:
     @pytest.mark.parametrize(
         "wrong", [{"redirect_uri": REDIRECT + "/"}, {"code_verifier": "x" * 43}]
     )
-    def test_failure_burns(self, app, wrong):
+    def test_failed_exchange_uses_up_the_code(self, app, wrong):
         """A failed exchange uses up the code."""
         code = app.consent()["code"]
         assert app.exchange(code, **wrong)["error"] == "invalid_request"
@@ -793,7 +793,7 @@ class TestSwitches:
         assert json.loads(body)["user_openid"] == person.open_id
         assert app.fake.webhooks[-1] == (headers, body)
 
-    def test_slow_down_does_what_is_asked(self, app):
+    def test_slow_down_uses_up_the_code(self, app):
         """The code is used up when the answer would come too late."""
         code = app.consent()["code"]
         app.fake.slow_down("token")

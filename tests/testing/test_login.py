@@ -114,7 +114,7 @@ class TestLoginAs:
         assert seen["open_id"] == tiktok.people[0].open_id
         assert seen["scopes"] == ["user.info.basic", "video.list"]
 
-    def test_somebody_else(self, client, tiktok):
+    def test_chosen_person(self, client, tiktok):
         """A test can choose who logs in; the next login of the client replaces it."""
         for person in (tiktok.people[1], tiktok.people[0]):
             login_as(client, tiktok, person)

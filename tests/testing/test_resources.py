@@ -454,7 +454,7 @@ class TestWebhooks:
         assert made == f"t=1767225605,s={expected}"
 
 
-class TestNoKinder:
+class TestAsStrictAsTikTok:
     @pytest.mark.parametrize(
         "host",
         [

@@ -106,7 +106,7 @@ class TestConsent:
         answer = exchange(browser, query["code"])
         assert answer["open_id"] == stand_in.fake.people[0].open_id
 
-    def test_somebody_else(self, browser, stand_in):
+    def test_chosen_person(self, browser, stand_in):
         """The person who was chosen is the one who logs in."""
         person = stand_in.fake.people[1]
         response = decide(browser, browser.get(ask()), person=person.open_id)

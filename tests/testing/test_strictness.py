@@ -177,7 +177,7 @@ class TestTokens:
         answer = app.exchange(app.consent()["code"])
         assert answer["error"] == "invalid_request"
 
-    def test_code_of_who_left(self, app):
+    def test_revoke_ends_codes(self, app):
         """A revoke ends codes that were not exchanged yet."""
         code = app.consent()["code"]
         app.revoke(app.log_in()["access_token"])

@@ -230,7 +230,7 @@ class TestRepeats:
         assert api.ask(**LIST).status_code == 200
         assert refreshes(tiktok) == 1
 
-    def test_limit_not_asked(self, api, tiktok):
+    def test_limit_without_retries(self, api, tiktok):
         """By default a rate-limited call is not repeated."""
         tiktok.fail("video_list", error="rate_limit_exceeded")
         with pytest.raises(TikTokUnavailable, match="rate_limit_exceeded"):

@@ -74,7 +74,7 @@ def test_docstring_draws_every_error():
     assert drawn | {"TikTokOAuthError"} == {kind.__name__ for kind in ALL}
 
 
-def test_docstring_tells_the_status_of_every_error():
+def test_docstring_has_the_status_of_every_error():
     """The status next to an error in the docstring is that of its class."""
     drawn = re.findall(r"─ (\w+) +([0-9]{3})", errors.__doc__)
     assert len(drawn) > 5
@@ -119,7 +119,7 @@ def test_configuration_error_takes_one_fault():
     assert str(error) == "timeout is 0"
 
 
-def test_configuration_error_tells_all_faults():
+def test_configuration_error_shows_all_faults():
     """All faults are kept in order, and shown on one line each."""
     error = ConfigurationError(["one is wrong", "two is wrong"])
     assert error.faults == ("one is wrong", "two is wrong")

@@ -167,7 +167,7 @@ class TestGet:
         assert token.expires_at == world.clock() + DAY
         assert world.refreshes == 1
 
-    def test_seen_by_the_app(self, world, ask):
+    def test_renewed_token_reaches_the_app(self, world, ask):
         """The web app uses a token that a job renewed, without another call."""
         client = world.browser()
         for _ in range(3):
@@ -416,7 +416,7 @@ class TestOneRefresh:
         assert token.access_token != before
         assert world.refreshes == 1
 
-    def test_waits_where_it_must(self, world):
+    def test_waits_for_a_new_token(self, world):
         """While the web app renews an expired token, a job waits for the new one."""
         client = world.browser("wsgi")
         for _ in range(3):

@@ -174,7 +174,7 @@ def test_a_password_after_tiktok_lasts(accounts, is_over):
     assert browser.get("/user").json()["name"] == "alice"
 
 
-def test_who_is_signed_in_connects(accounts, sent):
+def test_signed_in_user_connects(accounts, sent):
     """A login of a user who is signed in to Django connects the account to that
     user.
     """
@@ -225,7 +225,7 @@ def test_another_django_user_ends_the_tiktok_session(accounts):
     assert browser.get("/who").json()["open_id"] is None
 
 
-def test_who_may_sign_up(accounts):
+def test_refused_sign_up(accounts):
     """A refused sign-up begins no session, stores nothing and revokes at TikTok."""
     asked = []
 
@@ -317,7 +317,7 @@ def test_a_hook_and_the_store_fail(accounts, monkeypatch):
     assert reported == [raised]
 
 
-def test_who_has_an_account_is_not_asked(accounts):
+def test_hook_is_not_called_for_an_account(accounts):
     """The sign-up hook is not called for a user who has an account."""
     accounts.browser().log_in()
     fake = accounts.fake

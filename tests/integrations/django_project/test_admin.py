@@ -93,7 +93,7 @@ def test_disconnect(accounts, admin):
     assert "TikTok" in act(admin, "refresh_tokens").content.decode()
 
 
-def test_an_error_is_said(accounts, admin):
+def test_failed_refresh_is_shown(accounts, admin):
     """A failed refresh is shown by its stable code, without text of TikTok's."""
     accounts.fake.fail("token", status=503)
     assert "tiktok_unavailable" in act(admin, "refresh_tokens").content.decode()

@@ -108,7 +108,7 @@ def test_compared_byte_for_byte(site):
     assert second.tiktok_accounts.get().open_id == "-000aB"
 
 
-def test_what_is_left_alone(site):
+def test_rows_left_unchanged(site):
     """Another user's account, another app's token and a wrong uid are left, and said."""
     person_of_allauth(site, "-000a")
     TikTokAccount.objects.create(

@@ -100,7 +100,7 @@ def carried(accounts):
 class TestBegin:
     """Requests to the login path while a user is signed in to Django."""
 
-    def test_who_sends_it(self, accounts):
+    def test_senders(self, accounts):
         """A GET begins a login only if every header that is sent names this site."""
         browser, _ = django_browser(accounts)
         for said in SENDERS[::7]:

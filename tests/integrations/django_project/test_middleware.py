@@ -227,7 +227,7 @@ def test_store_failure(project):
     assert browser.api("/public").status_code == 200
 
 
-def test_no_thread_on_the_way(project, monkeypatch):
+def test_cached_session_needs_no_thread(project, monkeypatch):
     """A request whose session was read within the last second uses no thread."""
     from tiktok_oauth_middleware.django import middleware
     from tiktok_oauth_middleware.stores import django as store

@@ -238,7 +238,7 @@ def test_built_in_language_of_the_active_one(project, active, language, title):
     assert page.headers["content-language"] == language
 
 
-def test_django_says_what_varies(project):
+def test_vary_is_djangos(project):
     """If Django chose the language, Vary is Django's, and names the header once."""
     browser = localized(project)
     page = browser.post("/public", headers={**PAGE, "accept-language": "fr"})

@@ -188,7 +188,7 @@ class TestOtherAnswers:
         ],
         ids=lambda value: None if isinstance(value, dict) else value[:8],
     )
-    def test_cannot_tell(self, fake, endpoints, fault, shown, look_at):
+    def test_inconclusive_answer(self, fake, endpoints, fault, shown, look_at):
         """An inconclusive answer is a note with TikTok's error and status."""
         fake.fail("token", **fault)
         found = verdict(live(endpoints))
@@ -353,7 +353,7 @@ class TestCommand:
         assert said["exit_code"] == 1
         assert "the-secret-of-another-app" not in str(said)
 
-    def test_cannot_tell(self, environment, capsys):
+    def test_inconclusive_answer(self, environment, capsys):
         """An inconclusive answer is a note, which fails only with --strict."""
         environment.fail("token", times=2, status=503)
         assert main(["check", "--live"]) == 0

@@ -51,7 +51,7 @@ def client(handler, blocking=True, **options):
     return TikTokClient(make_settings(**options), backend, transport=transport)
 
 
-class TestNobodyGetsAnothersToken:
+class TestTokensAreNotShared:
     """Authlib's own parser would keep the last token on the shared client."""
 
     def test_threads(self):

@@ -343,7 +343,9 @@ class TestRefresh:
         assert refresh.attributes["tiktok_oauth.event"] == "session_ended"
         assert refresh.attributes["tiktok_oauth.outcome"] == "invalid_grant"
 
-    def test_who_waits_links(self, exporter, waiter, settings, tiktok, clock, gate):
+    def test_waiting_request_links_to_the_refresh(
+        self, exporter, waiter, settings, tiktok, clock, gate
+    ):
         """A request that waits for another's refresh has a span that links to that
         refresh.
         """
@@ -581,7 +583,7 @@ class TestContext:
         assert len(calls) == 4
         assert [c for c in seen if c.is_valid] == calls
 
-    def test_left_as_it_was(self, browser, world, exporter):
+    def test_current_span_is_restored(self, browser, world, exporter):
         """After a request the current span is what it was before."""
         from opentelemetry import trace
 

@@ -29,7 +29,7 @@ def test_refresh(monkeypatch, failures, low, high):
             assert _BACKOFF.seconds(failures) == bound
 
 
-def test_asked():
+def test_requested_wait():
     """A longer wait that the other side asks for counts, a shorter one does not."""
     policy = Backoff(first=2, longest=60)
     assert policy.seconds(1, at_least=200) == 200

@@ -151,7 +151,7 @@ def test_cookie_of_another_key_is_refused(jar):
     assert jar.read(value.encode()) is None
 
 
-def test_key_as_it_is_does_not_sign_for_the_session(jar):
+def test_mac_over_another_message_is_refused(jar):
     """A MAC with our key over another message is not accepted as a session."""
     body, _, mac = GENUINE.partition(b".")
     assert jar.read(body[::-1] + b"." + mac) is None

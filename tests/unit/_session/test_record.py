@@ -195,7 +195,7 @@ def test_open_ids_stay_byte_exact():
 
 
 @given(st.one_of(grants, connected), times, times)
-def test_an_outline_says_what_the_record_says(record, created_after, seen_after):
+def test_an_outline_has_the_values_of_the_record(record, created_after, seen_after):
     """The outline of a packed record, for lists of users, has the record's values."""
     packed = record.pack()
     assert RecordOutline.of(packed, created_after, seen_after) == RecordOutline(

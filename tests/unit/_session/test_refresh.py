@@ -274,7 +274,7 @@ class TestRenewed:
 # --- who refreshes ---------------------------------------------------------------------
 
 
-class Told:
+class DelayedTikTok:
     """A client for TikTok that answers when the test lets it."""
 
     def __init__(self):
@@ -290,7 +290,7 @@ class Told:
 class TestTogether:
     @pytest.fixture
     def report(self):
-        return Told()
+        return DelayedTikTok()
 
     @pytest.fixture
     def core(self, clock, grant, report):

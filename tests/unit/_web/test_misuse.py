@@ -130,7 +130,7 @@ def test_asgi_app_under_wsgi(app):
         TikTokOAuthWSGIMiddleware(app, make_settings())
 
 
-def test_app_of_which_nothing_can_be_seen():
+def test_app_with_any_arguments():
     """A callable that accepts any arguments is judged by its class's name."""
 
     def anything(*args, **kwargs): ...

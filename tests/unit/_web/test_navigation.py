@@ -230,7 +230,7 @@ ASKS = [("origin", "https://other.example"), ("access-control-request-method", "
         (False, "options", ASKS),
     ],
 )
-def test_preflight_says_who_asks_and_for_what(verdict, method, headers):
+def test_preflight_has_an_origin_and_a_method(verdict, method, headers):
     """A CORS preflight is OPTIONS with one Origin and one requested method."""
     assert is_preflight(a_request(*headers, method=method)) is verdict
 

@@ -105,7 +105,7 @@ def test_misspelt_variable_is_reported(misspelt, meant):
 @pytest.mark.parametrize(
     "variable", ["TIKTOK", "TIKTOK_", "TIKTOK_ADS_ID", "tiktok_scope"]
 )
-def test_variable_of_somebody_else_is_left_alone(variable):
+def test_variable_of_another_program_is_ignored(variable):
     """A variable whose name resembles no option is ignored."""
     assert from_env(**{variable: "x"}) == make()
 
@@ -173,7 +173,7 @@ SECRET = "Ab3dEf6hIj9lMn2pQr5tUv8xYz1bCd4f"
         ("", "is empty"),
     ],
 )
-def test_what_files_do(option, value, why):
+def test_secret_damaged_by_a_file(option, value, why):
     """Damage to a secret by a file or by copying is named, without the value."""
     with pytest.raises(ConfigurationError) as refused:
         make_settings(**{option: value})

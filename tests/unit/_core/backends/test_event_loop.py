@@ -43,7 +43,7 @@ class TestCooperative:
         assert calls == [1]
         assert not backend.is_in_flight("key")
 
-    async def test_who_does_not_wait(self):
+    async def test_caller_that_does_not_wait(self):
         """A caller that does not wait gets InFlight at once."""
         backend, go_on = AsyncBackend(), anyio.Event()
         async with anyio.create_task_group() as group:

@@ -41,7 +41,7 @@ class TestBlocking:
         assert 1 <= len(calls) < 50
         assert not backend.is_in_flight("key")
 
-    def test_who_does_not_wait(self):
+    def test_caller_that_does_not_wait(self):
         """A caller that does not wait gets InFlight at once."""
         backend, began, go_on = ThreadBackend(), threading.Event(), threading.Event()
 
