@@ -1,4 +1,4 @@
-"""The app of docs/guide/connecting.md: users of its own, who connect TikTok accounts."""
+"""The app of docs/guide/connecting.md, whose users connect TikTok accounts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def fake():
 
 @pytest.fixture
 def open_client(fake, monkeypatch, tmp_path):
-    """Return what makes a browser of the page's app, signed in to the app."""
+    """Return a function that opens a client of the page's app, signed in as a user."""
     with in_environment(
         fake,
         monkeypatch,
@@ -53,7 +53,7 @@ def open_client(fake, monkeypatch, tmp_path):
 
 
 def connect(client, fake, person):
-    """Press the page's button; return what the callback answers."""
+    """Press the page's button and consent; return the callback's response."""
     address = re.search('action="(/auth[^"]+)"', client.get("/accounts").text)[1]
     there = client.post(unescape(address), headers=SAME_ORIGIN)
     return client.get(fake.consent(there.headers["location"], person=person))

@@ -1,4 +1,4 @@
-"""The pages below docs/: their code is run, and their links lead somewhere."""
+"""The pages below docs/: their code runs, and their links work."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PYTHON = re.compile(r"^```python\b.*$", re.MULTILINE)
 
 
 def test_all_run():
-    """Every page with Python to run is named by a test that runs it."""
+    """Each page with Python code is named by a test that runs it."""
     tests = "\n".join(
         test.read_text(encoding="utf-8") for test in (ROOT / "tests").rglob("test_*.py")
     )
@@ -30,7 +30,7 @@ def test_all_run():
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(DOCS)))
 def test_compiles(page):
-    """Blocks that are only shown, marked py, are Python too."""
+    """Blocks marked py, which are only shown, compile."""
     text = page.read_text(encoding="utf-8")
     for match in re.finditer(r"^```py\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
         compile(match[1], page.name, "exec")
@@ -55,7 +55,7 @@ COMPARED += ("better-auth", "@auth/core", "Authlib")
 
 
 def test_compared_versions():
-    """A compared package has the same version wherever a comparison names one."""
+    """All comparisons with a package name the same version of it."""
     texts = [ROOT / "README.md", DOCS / "guide" / "comparison.md"]
     text = "\n".join(page.read_text(encoding="utf-8") for page in texts)
     found = {
@@ -84,7 +84,7 @@ def test_begins_with_its_purpose(page):
 
 
 def test_index():
-    """The index leads to every page but itself and the front page."""
+    """The index links to every page except itself and the front page."""
     index = (DOCS / "README.md").read_text(encoding="utf-8")
     listed = set(re.findall(r"\]\(([\w/-]+\.md)\)", index))
     pages = {page.relative_to(DOCS).as_posix() for page in PAGES}
@@ -93,7 +93,7 @@ def test_index():
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda d: str(d.relative_to(ROOT)))
 def test_links(document):
-    """Links between the documents lead to files and headings that are there."""
+    """Links between the documents lead to files and headings that exist."""
     for target, heading in LINK.findall(document.read_text(encoding="utf-8")):
         found = (document.parent / target).resolve() if target else document
         assert found.exists(), target

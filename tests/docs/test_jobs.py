@@ -25,7 +25,7 @@ def fake():
 
 @pytest.fixture
 def project(tmp_path, fake):
-    """The two files, the environment of both, and the web app running."""
+    """Write the page's two files and start its web app."""
     for name in ("web.py", "job.py"):
         (tmp_path / name).write_text(blocks("guide/jobs.md")[name], encoding="utf-8")
     port = free_port()
@@ -65,9 +65,9 @@ def run_job(project):
 
 
 def test_job(project, fake):
-    """The job renews what the web app stored, and works on after a logout."""
+    """The job renews the web app's token, and still works after a logout."""
     _, _, origin = project
-    fake.access_lifetime = 0  # ended at once, so that the first sweep has work
+    fake.access_lifetime = 0  # expired at once, so that the sweep renews it
     with httpx2.Client(base_url=origin) as client:
         assert login_as(client, fake).status_code == 303
         fake.access_lifetime = 7200
@@ -75,9 +75,9 @@ def test_job(project, fake):
         assert out.startswith("refreshed 1, failed 0, ended 0\n")
         assert fake.people[0].open_id in out
         assert client.get("/").status_code == 200
-        # A token just renewed is left alone.
+        # A token that was just renewed is not renewed again.
         assert run_job(project).startswith("refreshed 0, failed 0, ended 0\n")
-        # The web app goes on with the job's token.
+        # The web app uses the job's token.
         assert client.get("/").status_code == 200
         client.post("/auth/tiktok/logout", headers={"origin": origin})
     assert fake.people[0].open_id in run_job(project)
@@ -93,7 +93,7 @@ def test_job(project, fake):
 
 
 def test_with_closes_what_was_opened(tmp_path):
-    """`with` and `async with` leave no connection open: the file's WAL goes with it."""
+    """`with` and `async with` leave no connection open: SQLite deletes the WAL."""
     import asyncio
 
     from tiktok_oauth_middleware import TikTokTokens

@@ -1,4 +1,4 @@
-"""The documents are true: their code runs, their tables are complete."""
+"""The documents' code runs, and their tables are complete."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class TestSecurity:
 
 class TestPages:
     def test_blocks_run(self, environment):
-        """The blocks run, and the page in them writes every problem."""
+        """The blocks run, and their page function handles every problem."""
         found = run("guide/pages.md")
         for problem in PROBLEMS.values():
             made = found["page"](problem)

@@ -1,4 +1,4 @@
-"""The README is true, short, and its code runs."""
+"""The README is correct and short, and its code runs."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def fake():
 
 @pytest.fixture
 def environment(fake, monkeypatch):
-    """The variables of the quick start, and a stand-in where they lead."""
+    """Set the quick start's variables, with the address of a stand-in."""
     with in_environment(fake, monkeypatch):
         yield
 
 
 @pytest.fixture(params=["ASGI", "WSGI"])
 def client(request, environment):
-    """A client of an app of the quick start, run as it stands."""
+    """Return a client of one of the quick start's apps, whose code is unchanged."""
     [asgi, wsgi] = programs("../README.md")
     found = {"__name__": "readme"}
     exec(asgi if request.param == "ASGI" else wsgi, found)
@@ -74,7 +74,7 @@ def test_length():
 
 
 def test_picture():
-    """The picture is there, and its address is relative to the README."""
+    """The picture exists, and its address is relative to the README."""
     [path] = re.findall(r"!\[[^]]+\]\(([^)]+)\)", README)
     assert (ROOT / path).read_bytes().startswith(b"\x89PNG")
 

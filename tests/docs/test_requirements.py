@@ -27,7 +27,7 @@ def body_of(file):
 
 
 def is_there(file, names):
-    """Whether the file has the class or test, once."""
+    """Return whether the file has the class or test exactly once."""
     body = body_of(file) if (ROOT / file).is_file() else []
     found = body
     for name in names:
@@ -38,7 +38,7 @@ def is_there(file, names):
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_named_tests_exist(document):
-    """Each test that a page of requirements names is in the file where it says."""
+    """Each test that a page of requirements names exists in the file that it names."""
     proofs = PROOF.findall(document.read_text(encoding="utf-8"))
     assert len(proofs) > 50
     if not (ROOT / "hardening").exists():  # it is not in the sdist

@@ -85,7 +85,7 @@ ALL_ELSE = "{resultTypes: ['violations'], rules: {'color-contrast': {enabled: fa
 
 
 def violations(tab):
-    """Return what axe finds: the rule, and the first place.
+    """Return axe's findings: each rule with the first place.
 
     Contrast is measured on one element of each look, everything else on all.
     """
@@ -141,7 +141,7 @@ FETCHED = re.compile(
 
 
 def elsewhere(text):
-    """Return what a page or a style sheet fetches from another host."""
+    """Return the addresses on other hosts that a page or style sheet fetches."""
     found = ("".join(match.groups("")) for match in FETCHED.finditer(text))
     return [address for address in found if re.match(r"(https?:)?//", address)]
 

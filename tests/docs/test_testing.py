@@ -1,4 +1,4 @@
-"""docs/guide/testing.md is true: its blocks are the tests of an app, and they pass."""
+"""The blocks of docs/guide/testing.md are the tests of an app, and they pass."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TESTS = {
 
 @pytest.fixture
 def suite(pytester, monkeypatch):
-    """The files of the page, each below its own name, and nothing else."""
+    """Write the page's files, each under its name, into an empty folder."""
     monkeypatch.setenv("TIKTOK_SECRET_KEYS", secrets.token_urlsafe(32))
     for name, code in blocks("guide/testing.md").items():
         (pytester.path / name).write_text(code)
@@ -39,6 +39,6 @@ def test_files(suite):
 
 @pytest.mark.parametrize("name", TESTS)
 def test_passes(suite, name):
-    """The tests on the page pass as they stand, in a process of their own."""
+    """The tests on the page pass unchanged in a separate process."""
     done = suite.runpytest_subprocess("-q", "-W", "error", "-p", "no:randomly", name)
     done.assert_outcomes(passed=TESTS[name])

@@ -1,4 +1,4 @@
-"""The repository has only sources and documents, no files that programs leave."""
+"""The repository has only sources and documents, no files that programs leave behind."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-#: Whatever has another name is no source or document of ours. A new kind is added here.
+#: The kinds of files in the repository. A new kind is added here.
 KINDS = re.compile(
     r"(.*/)?([\w.-]+\.(py|md|html|css|js|sh|toml|yml|json|svg|png|pem|po|mo)"
     r"|py\.typed|LICENSE|Makefile|\.gitignore|\.ci/(run|packages))"
@@ -41,7 +41,7 @@ def git(*arguments: str, standing: str = "") -> str:
 
 
 def does_not_belong(name: str) -> bool:
-    """Whether a file's path is none of a source or document."""
+    """Return whether a path is neither a source nor a document."""
     return not KINDS.fullmatch(name) or bool(LEFT_BEHIND.search(name))
 
 
@@ -105,13 +105,13 @@ ARTEFACTS = [
 
 
 def test_artefacts_do_not_belong():
-    """The rule above finds what programs and editors leave."""
+    """The rule above finds files that programs and editors leave behind."""
     assert [name for name in ARTEFACTS if not does_not_belong(name)] == []
     assert not does_not_belong("tiktok_oauth_middleware/asgi.py")
 
 
 def test_artefacts_are_ignored():
-    """Git ignores what the project's programs and usual editors leave in the tree."""
+    """Git ignores files that the project's programs and usual editors leave behind."""
     ignored = git(
         "check-ignore", "--no-index", "--stdin", standing="\n".join(ARTEFACTS)
     )

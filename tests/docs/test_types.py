@@ -14,7 +14,7 @@ import pytest
 from ..support.recipes import blocks
 
 ROOT = Path(__file__).parents[2]
-#: Kept: without it mypy reads all of FastAPI for twenty seconds.
+#: Kept between runs: without it mypy spends twenty seconds reading FastAPI.
 CACHE = ROOT / ".mypy_cache" / "docs"
 
 

@@ -21,7 +21,7 @@ def fake():
 
 @pytest.fixture
 def open_client(fake, monkeypatch, tmp_path):
-    """Return what makes a browser of the page's app."""
+    """Return a function that opens a client of the page's app."""
     with in_environment(fake, monkeypatch, DATABASE=str(tmp_path / "members.sqlite3")):
         left = run("guide/who-may-log-in.md", "invitations")
         transport = httpx2.WSGITransport(left["app"])
@@ -39,7 +39,7 @@ def open_client(fake, monkeypatch, tmp_path):
 
 
 def join(client, fake, code="k9x2-moon"):
-    """Follow an invitation; return the callback's answer."""
+    """Follow an invitation; return the callback's response."""
     page = client.get(f"/invitation/{code}").text
     link = unescape(re.search('href="([^"]+)"', page)[1])
     return login_as(client, fake, login_path=link)
@@ -58,7 +58,7 @@ def test_invited(open_client, fake):
 
 @pytest.mark.parametrize("code", [None, "guessed"])
 def test_not_invited(open_client, fake, code):
-    """Without one no user is signed in, and the connection at TikTok ends."""
+    """Without an invitation no user is signed in, and TikTok's grant is revoked."""
     client = open_client()
     answer = login_as(client, fake) if code is None else join(client, fake, code)
     assert answer.status_code == 403

@@ -1,4 +1,4 @@
-"""Connecting accounts in Starlette and FastAPI, with the app's own session around."""
+"""Connecting accounts in Starlette and FastAPI, inside the app's session middleware."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def site(request, clock):
 
 
 def test_session_of_the_app(site):
-    """A user of the app's own session connects an account; a switch connects nothing."""
+    """An app's user connects an account, but not if another user signs in meanwhile."""
     client, fake, tokens = site
     assert client.post(CONNECT, headers=SAME_ORIGIN).status_code == 401
     url = client.get("/enter?user_id=7").text

@@ -1,4 +1,4 @@
-"""Quart, whose `asgi_app` is replaced."""
+"""Quart, with the middleware around its `asgi_app`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .contract import ASGIContract, who
 
 
 class TestQuart(ASGIContract):
-    """A Quart app, which stays the object that it was."""
+    """A Quart app, which is not replaced by the middleware."""
 
     @pytest.fixture
     def app(self):

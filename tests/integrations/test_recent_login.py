@@ -178,7 +178,7 @@ def client(request, settings, options):
 
 @pytest.mark.parametrize("path", ["/async", "/plain", "/class", "/bare"])
 def test_guards(client, fake, clock, path):
-    """Every form of the guard lets pass a recent login, and sends an older one once."""
+    """Every form of the guard accepts a recent login, and redirects an older one once."""
     assert client.get(path, headers=API).json()["error"] == "login_required"
     login_as(client, fake)
     assert "passed" in client.get(path, headers=API).text
@@ -196,7 +196,7 @@ def test_guards(client, fake, clock, path):
 
 @pytest.mark.parametrize("client", ["starlette"], indirect=True)
 def test_socket(client, fake, clock):
-    """A WebSocket view is refused before it accepts."""
+    """A WebSocket is refused before its view accepts it."""
     headers = {"origin": ORIGIN}
     login_as(client, fake)
     with client.websocket_connect("wss://app.example.com/socket", headers=headers):
@@ -214,7 +214,7 @@ def test_socket(client, fake, clock):
 @pytest.mark.parametrize("guard", sorted(GUARDS))
 @pytest.mark.parametrize(("max_age", "error"), BAD, ids=repr)
 def test_bad_age(guard, max_age, error):
-    """A value that is no age is refused when the view is decorated, with a reason."""
+    """An invalid age is refused with a reason when the view is decorated."""
     with pytest.raises(error, match="max_age is a (finite )?number of seconds"):
         GUARDS[guard](max_age=max_age)
     with pytest.raises(error, match="max_age is a (finite )?number of seconds"):
@@ -223,13 +223,13 @@ def test_bad_age(guard, max_age, error):
 
 @pytest.mark.parametrize(("max_age", "error"), [*BAD, (None, TypeError)], ids=repr)
 def test_bad_age_of_a_dependency(max_age, error):
-    """A dependency's age is refused where it is made; None, no limit, is no age."""
+    """An invalid age is refused when the dependency is made, and so is None."""
     with pytest.raises(error, match="max_age is a (finite )?number of seconds"):
         for_fastapi.recent_tiktok_auth(max_age)
 
 
 def test_override():
-    """A test of an app overrides the dependency of an age, also of the decorator."""
+    """An app's test can override the dependency of an age, also the decorator's."""
     app = fastapi_app()
     app.dependency_overrides[for_fastapi.recent_tiktok_auth(60)] = lambda: None
     assert TestClient(app).get("/async").text == '"passed"'
@@ -248,12 +248,12 @@ class TestOpenApi:
         assert document["paths"][path]["get"]["security"] == [{"TikTok": scopes}]
 
     def test_no_parameters(self, document):
-        """The guard's own argument is no parameter of the operation."""
+        """The guard's argument is not shown as a parameter."""
         for operations in document["paths"].values():
             assert "parameters" not in operations["get"]
 
     def test_responses(self, document):
-        """The 401 is one of two shapes, and the answers fit them exactly."""
+        """The 401 has two schemas, which the responses fit exactly."""
         shown = document["paths"]["/async"]["get"]["responses"]["401"]
         shapes = shown["content"]["application/json"]["schema"]["anyOf"]
         names = [shape["$ref"].rpartition("/")[2] for shape in shapes]
@@ -261,7 +261,7 @@ class TestOpenApi:
 
     @pytest.mark.parametrize("client", ["fastapi"], indirect=True)
     def test_answer_fits(self, client, fake, clock):
-        """The JSON for a program is what the schema says."""
+        """A program's JSON fits the schema."""
         login_as(client, fake)
         clock.advance(61)
         answer = client.get("/async", headers=API).json()

@@ -1,7 +1,7 @@
 """Sequences of logins, connections and their ends, against a model of a few lines.
 
-Whoever connects, logs in, logs out, disconnects or withdraws, in whatever order: an
-account has one owner at most, each list is complete, and nothing is left over.
+After any sequence of connecting, logging in and out, disconnecting and withdrawing, an
+account has at most one owner, each list is complete, and no other row is left.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Connections(RuleBasedStateMachine):
 
     def end(self, number):
         """Note that an account's tokens have ended."""
-        # What the middleware has in memory may be a second old.
+        # A cached session may be a second old.
         self.site.clock.advance(2)
         self.owner.pop(number, None)
         self.session = {b: p for b, p in self.session.items() if p != number}

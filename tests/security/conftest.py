@@ -17,5 +17,5 @@ def raw(world: World) -> Iterator[Raw]:
         yield visitors.visit(world)
 
 
-#: For what no store has a part in.
+#: For tests that do not depend on the kind of store.
 memory_only = pytest.mark.parametrize("store", ["memory"], indirect=True)

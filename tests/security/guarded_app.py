@@ -1,4 +1,4 @@
-"""An app whose content is for members only, and how it shows it."""
+"""An app whose content is for members only."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from tiktok_oauth_middleware._web.guard import guard
 
 
 def show(world, look, said):
-    """Put an app in the middle that answers with what it sees in one way.
+    """Set an app that answers with the result of `look`.
 
-    It does so with 401 if a guard refused, as the guards of frameworks do.
+    The status is 401 if a guard refused, as with the guards of frameworks.
     """
     if world.shell == "wsgi":
 

@@ -10,7 +10,7 @@ import pytest
 from ..conftest import CALLBACK, LOGIN, LOGOUT, PAGE, SAME_ORIGIN
 from .conftest import memory_only
 
-#: What ends a header, or must not stand in one.
+#: Characters that end a header, or are not allowed in one.
 CONTROLS = [
     "\r\n",
     "\r",

@@ -26,7 +26,7 @@ from .conftest import memory_only
 @memory_only
 @pytest.mark.parametrize("shell", ["asyncio", "trio"], indirect=True)
 class TestWebSockets:
-    """A WebSocket carries the session for our own pages and listed origins only."""
+    """A WebSocket is authenticated for the site's own pages and listed origins only."""
 
     def accepts(self, raw, headers):
         """Whether a protected WebSocket lets these headers pass to the app."""
@@ -37,7 +37,7 @@ class TestWebSockets:
         return message["code"] == 1000
 
     def test_senders(self, world, raw):
-        """Its Origin must be ours, once; no other header stands in for it."""
+        """The only Origin must be the site's own; no other header replaces it."""
         world.with_settings(protect=["/ruled"])
         raw.log_in()
         for said in SENDERS:
@@ -46,7 +46,7 @@ class TestWebSockets:
             assert accepted is (origin == "ours"), said
 
     def test_listed_origins(self, world, raw):
-        """An origin of websocket_origins is as good as ours, and no other becomes so."""
+        """An origin in websocket_origins is accepted like the site's own, and no other."""
         listed = "https://other.example.com"
         world.with_settings(protect=["/ruled"], websocket_origins=[listed])
         raw.log_in()
@@ -60,7 +60,7 @@ class TestWebSockets:
         assert not self.accepts(raw, sender("ours", "ours", "ours"))
 
     def test_open_websocket_keeps_its_user(self, world, raw):
-        """An open WebSocket says whose it is as when it was opened, after a logout too."""
+        """An open WebSocket keeps the user with whom it was opened, even after a logout."""
         raw.log_in()
         said = []
 
@@ -100,7 +100,7 @@ class TestWebSockets:
         assert raw.open_id is None
 
     def test_our_paths_are_no_websockets(self, world, raw):
-        """A handshake on a path of ours begins, finishes and ends nothing."""
+        """A handshake on a path of the middleware has no effect."""
         world.with_settings(**ALL_PATHS)
         raw.log_in()
         for path in (LOGIN, CALLBACK, LOGOUT, DISCONNECT, WEBHOOK):

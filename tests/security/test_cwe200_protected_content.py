@@ -1,4 +1,4 @@
-"""Protected content does not leave with the answer that leads to the login (CWE-200)."""
+"""The redirect to the login contains no protected content (CWE-200)."""
 
 from __future__ import annotations
 

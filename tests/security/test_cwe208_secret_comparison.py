@@ -8,13 +8,13 @@ import pytest
 
 from ..support.source import SOURCES, tree
 
-#: Words in the name of what only `hmac.compare_digest` may compare.
+#: Words in the names of values that only `hmac.compare_digest` may compare.
 SECRET = ("secret", "digest", "signature", "verifier", "mac")
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
 def test_secrets_are_not_compared_by_equals(path):
-    """No ``==`` compares a secret with another, byte by byte."""
+    """No secret is compared with ``==``."""
     for node in ast.walk(tree(path)):
         if not isinstance(node, ast.Compare):
             continue
@@ -26,7 +26,7 @@ def test_secrets_are_not_compared_by_equals(path):
                 assert not word.endswith(SECRET) or ast.unparse(node) in ALLOWED
 
 
-#: Comparisons that tell nobody anything: of settings with each other when they are
+#: Comparisons that reveal nothing: of settings with each other when they are
 #: built, of a hash with another that the same browser showed, of one spelling of a MAC
 #: that was found to be right.
 ALLOWED = {

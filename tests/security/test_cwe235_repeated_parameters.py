@@ -16,11 +16,11 @@ def rows(world):
 
 
 class TestDuplicates:
-    """Two values of one parameter are none."""
+    """A parameter with two values is refused."""
 
     @pytest.mark.parametrize("name", ["state", "code", "error"])
     def test_repeated(self, world, raw, name):
-        """A repeated parameter is refused however it is written, and burns nothing."""
+        """A repeated parameter is refused, and the login can still be completed."""
         path, query = raw.consent(raw.begin())
         value = query_of("?" + query.decode()).get(name, "access_denied")
         if name == "error":
@@ -42,7 +42,7 @@ class TestDuplicates:
         "query", [b"scopes=video.upload&scopes=", b"scopes&sc%6fpes=video.upload"]
     )
     def test_repeated_scopes(self, raw, query):
-        """Scopes asked for twice begin no login."""
+        """A repeated `scopes` begins no login."""
         assert raw.ask("GET", LOGIN, query=query).status == 400
         assert raw.cookies == {}
 
@@ -62,7 +62,7 @@ SEPARATORS = [b"&", b"&&&&", b"=", b"&=&=", b"?", b"?&&&&", b"#", b";;;", b"%", 
 
 
 class TestSeparators:
-    """Separators alone are nothing, and crash nothing."""
+    """Queries and Cookie headers that consist of separators."""
 
     @pytest.mark.parametrize("query", SEPARATORS)
     def test_query(self, world, raw, query):

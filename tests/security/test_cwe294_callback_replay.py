@@ -17,12 +17,12 @@ SESSION = "__Host-tiktok"
 class TestReplay:
     """A state and its code work once.
 
-    What came of a login is shown for a minute to the browser that holds its cookie, and
-    to nobody else: see `test_callbacks`.
+    For a minute, the browser with the login's cookie gets the same result again: see
+    `test_callbacks`.
     """
 
     def test_a_minute_later(self, world, raw):
-        """A minute later the login's cookie gets nothing for a callback that was used."""
+        """A callback sent again after a minute is refused, even with the login's cookie."""
         path, query = raw.consent(raw.begin())
         kept = dict(raw.cookies)
         assert raw.ask("GET", path, query=query).status == 303
@@ -38,7 +38,7 @@ class TestReplay:
         assert world.count("authorization_code") == 1
 
     def test_after_a_restart(self, world, raw):
-        """Neither a restart nor a logout makes a used callback good again."""
+        """A used callback is still refused after a logout and a restart."""
         path, query = raw.consent(raw.begin())
         kept = dict(raw.cookies)
         raw.ask("GET", path, query=query)
@@ -50,7 +50,7 @@ class TestReplay:
         assert world.count("authorization_code") == 1
 
     def test_with_another_code(self, world, raw):
-        """A used state is used for every code: the first one's login is shown."""
+        """A used state with another code only gives the first code's result."""
         path, query = raw.consent(raw.begin())
         kept = dict(raw.cookies)
         signed_in = raw.ask("GET", path, query=query).set_cookies[SESSION]
@@ -66,7 +66,7 @@ class TestReplay:
         assert world.count("authorization_code") == 1
 
     def test_failed_exchange(self, world, raw):
-        """A code that was sent once is not sent again, though the first try failed."""
+        """A code is not sent again, even if its exchange failed."""
         path, query = raw.consent(raw.begin())
         kept = dict(raw.cookies)
         world.tiktok.fail("token", status=500)
@@ -79,7 +79,7 @@ class TestReplay:
         assert world.count("authorization_code") == 1
 
     def test_parallel(self, world, raw):
-        """One of 20 equal simultaneous callbacks is exchanged, and all show its login."""
+        """Of 20 equal simultaneous callbacks one is exchanged; all get its session."""
         path, query = raw.consent(raw.begin())
         [(name, value)] = raw.cookies.items()
 

@@ -1,4 +1,4 @@
-"""A recent login needs the person (CWE-306).
+"""A recent login requires the person at the browser (CWE-306).
 
 A guard with `max_age` protects the most important actions. These tests try to pass it
 with an old session: as a page of another site, as a script in a page of this one, as a
@@ -120,12 +120,12 @@ class TestOtherSite:
         "query", [b"max_age=99999", b"prompt=none", b"auth_time=9999999999"]
     )
     def test_foreign_parameters(self, guarded, query):
-        """The parameters of OpenID Connect mean nothing here."""
+        """Parameters of OpenID Connect have no effect."""
         assert silently(guarded, query)
         assert not passes(guarded)
 
     def test_no_logout_before(self, guarded):
-        """No other site can end the session first, so that a silent login counts."""
+        """Another site cannot make a silent login count by ending the session first."""
         answer = guarded.ask("POST", LOGOUT, headers=CROSS_SITE)
         assert answer.status == 403
         assert silently(guarded)
@@ -133,24 +133,24 @@ class TestOtherSite:
 
 
 class TestScript:
-    """A script in a page of the app sends what its page may send, without a person."""
+    """A script in a page of the app sends any request that its page may send."""
 
     def test_logout_before(self, guarded):
-        """After a logout by the script TikTok shows its page at the next login."""
+        """After the script logged out, TikTok shows its page at the next login."""
         own = {"origin": ORIGIN, "sec-fetch-site": "same-origin"}
         assert guarded.ask("POST", LOGOUT, headers=own).status == 303
         assert not silently(guarded)
         assert not passes(guarded)
 
     def test_fetch(self, guarded):
-        """A script's fetch of the login's address begins no login at all."""
+        """A script's fetch of the login path begins no login."""
         headers = {**API, "sec-fetch-site": "same-origin"}
         answer = guarded.ask("GET", LOGIN, query=b"choose_account=1", headers=headers)
         assert answer.status == 403
         assert not answer.set_cookies
 
     def test_callback(self, guarded):
-        """A callback that the script invents gets a page, and changes nothing."""
+        """A callback that the script invents gets an error page, and changes nothing."""
         answer = guarded.ask("GET", CALLBACK, query=b"code=x&state=y", headers=PAGE)
         assert 400 <= answer.status < 500
         assert not passes(guarded)

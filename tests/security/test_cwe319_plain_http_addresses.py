@@ -1,4 +1,4 @@
-"""Addresses in the settings that only look as if they were on this machine, or https."""
+"""Addresses in settings that only look like loopback or https."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tiktok_oauth_middleware._core.secret import reveal
 
 from ..conftest import make_settings
 
-#: A host that is written as a user name, or looks like loopback and is not.
+#: Hosts written as a user name, and hosts that only look like loopback.
 ELSEWHERE = [
     "http://localhost:80@attacker",
     "http://localhost:80@attacker/cb/",
@@ -41,27 +41,27 @@ def fault(**options):
 
 @pytest.mark.parametrize("uri", ELSEWHERE)
 def test_redirect_uri(uri):
-    """A redirect URI of such a kind is refused, by its option."""
+    """Such a redirect URI is reported by its option."""
     assert fault(redirect_uri=uri).startswith("redirect_uri")
 
 
 @pytest.mark.parametrize("name", ["authorize", "token", "revoke", "user_info"])
 @pytest.mark.parametrize("uri", ELSEWHERE)
 def test_endpoint(name, uri):
-    """No secret is sent to an address of such a kind: it is refused, by its option."""
+    """Such an endpoint, to which secrets would be sent, is reported by its option."""
     endpoints = TikTokEndpoints(**{name: uri})
     assert fault(endpoints=endpoints).startswith(f"endpoints.{name}")
 
 
 @pytest.mark.parametrize("uri", ELSEWHERE)
 def test_websocket_origin(uri):
-    """An origin of such a kind is refused, by its option."""
+    """Such an origin is reported by its option."""
     for origin in (uri, uri.removesuffix("/cb/")):
         if origin not in LIKE_ANY_OTHER:
             assert fault(websocket_origins=[origin]).startswith("websocket_origins")
 
 
-#: As origins these are another host, as they look.
+#: As origins these are valid: they name another host.
 LIKE_ANY_OTHER = {
     "http://localhost.attacker.example",
     "http://127.0.0.1.attacker.example",
@@ -72,7 +72,7 @@ LIKE_ANY_OTHER = {
 
 
 def test_environment():
-    """The environment gets no further."""
+    """Such an address in an environment variable is reported too."""
     good = make_settings()
     environ = {
         "TIKTOK_CLIENT_KEY": good.client_key,

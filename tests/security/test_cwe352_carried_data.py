@@ -175,7 +175,7 @@ class TestOwnBrowser:
         assert logins[-1].carried == {"a": 500 * "x"}
 
     def test_try_again(self, world, logins):
-        """The link The link "Try again" on the page of a failed login keeps the
+        """The link "Try again" on the page of a failed login keeps the
         data.
         """
         browser = world.browser()

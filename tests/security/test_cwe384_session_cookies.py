@@ -1,4 +1,4 @@
-"""Whose session a browser's cookies are."""
+"""Session cookies that were planted, or whose session has ended (CWE-384)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class TestFixation:
             assert raw.open_id is not None
 
     def test_attackers_own_session(self, world, raw):
-        """A genuine session that was planted ends with the login, and is not taken on."""
+        """A genuine session that was planted ends at the login, and is not continued."""
         attacker = raw.another()
         attacker.log_in(person=world.tiktok.people[1])
         raw.cookies[SESSION] = attacker.cookies[SESSION]

@@ -1,7 +1,7 @@
 """An anonymous request with 64 kB costs no more than one with 4 kB.
 
-Most servers take no more than that. Parsers have tests of their own with a megabyte;
-here the whole middleware is asked, under both shells.
+Most servers accept at most 64 kB. These tests run the whole middleware under both
+shells; the parsers' own tests use a megabyte.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ..support.growth import is_constant
 
 SIZE = 64 * 1024
 NAME = b"__Host-tiktok"
-#: A query, by what it is filled with; the head of it stays.
+#: A path, the beginning of its query, and the text that is repeated after it.
 QUERIES = [
     (path, head, unit)
     for path in (LOGIN, CALLBACK, LOGOUT, "/members/x")
@@ -115,7 +115,7 @@ def a_wsgi_app(settings):
 
 @pytest.fixture(params=[an_asgi_app, a_wsgi_app], ids=["asgi", "wsgi"])
 def call(request, monkeypatch):
-    # What a line costs is the log's own, and the tests keep every one of them.
+    # Logging is not measured: pytest keeps every record.
     monkeypatch.setattr(logging.getLogger("tiktok_oauth_middleware"), "disabled", True)
     settings = make_settings(
         protect=["/members"],
@@ -134,7 +134,7 @@ def filled(unit):
 
 @pytest.mark.parametrize(("path", "head", "unit"), QUERIES, ids=repr)
 def test_query(call, path, head, unit):
-    """A long query costs no more than a short one, at whatever path."""
+    """A long query costs no more than a short one, on any path."""
     room = SIZE - len(head)
     assert is_constant(lambda q: call("GET", path, head + q), filled(unit)[:room])
 
@@ -163,5 +163,5 @@ def test_header(call, method, path, name, unit):
 
 @pytest.mark.parametrize("unit", PATHS, ids=ascii)
 def test_path(call, unit):
-    """A long path costs no more than a short one: beyond a length it is not read."""
+    """A long path costs no more than a short one, since only its beginning is read."""
     assert is_constant(lambda path: call("GET", "/" + path), filled(unit))

@@ -104,7 +104,7 @@ class TestShape:
         assert asked["scope"] == (sent or usual)
 
     def test_redirect_uri_is_the_configured_one(self, world, raw):
-        """Both legs name the configured address, byte for byte, whatever the Host."""
+        """Authorize request and exchange name the configured address, whatever the Host."""
         headers = {**PAGE, "host": "evil.example", "x-forwarded-host": "evil.example"}
         authorize = raw.begin(b"moved=1", headers=headers)
         path, query = raw.consent(authorize)

@@ -31,8 +31,8 @@ from ..support.patience import HANGS
 USERS = 50
 REQUESTS = 40
 LIFE = 7200
-#: How far the clock moves before each wave of requests; it moves when nobody is on
-#: their way. First nothing is due, then it is and still good, then it has ended.
+#: Seconds by which the clock moves before each wave of requests, when none is running.
+#: First no token is due, then all are due but valid, then all have expired.
 STEPS = (0, LIFE - 60, LIFE - 60, LIFE + 1)
 
 
@@ -67,7 +67,7 @@ def store(request, tmp_path, clock):
     if request.param == "memory":
         yield MemoryStore(clock=clock)
         return
-    # How fast a disk is, and how long 50 threads wait for it, is not the question.
+    # In memory if possible: the speed of a disk does not matter here.
     quick = "/dev/shm" if os.access("/dev/shm", os.W_OK) else tmp_path
     with tempfile.TemporaryDirectory(dir=quick) as home:
         made = SQLiteStore(Path(home) / "tokens.sqlite3", clock=clock, timeout=60)

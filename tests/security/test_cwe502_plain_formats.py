@@ -32,7 +32,7 @@ FORBIDDEN_CALLS = {
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
 def test_plain_formats(path):
-    """Nothing is unpickled, evaluated or unpacked: formats are plain and stored."""
+    """Nothing is unpickled, evaluated or unpacked."""
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = [alias.name for alias in node.names]

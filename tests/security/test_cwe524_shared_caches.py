@@ -14,7 +14,7 @@ from .guarded_app import members_only, show
 
 
 class SharedCache:
-    """Keeps what an HTTP cache may keep for everybody, and serves it (RFC 9111)."""
+    """A shared HTTP cache, which stores and serves what RFC 9111 allows."""
 
     def __init__(self):
         self._kept = []
@@ -51,7 +51,7 @@ LOOKS = {
     "guard": lambda auth: guard(auth, ()),
 }
 
-#: What only one kind of cache reads, and each reads before Cache-Control.
+#: Headers that only one kind of cache reads, in preference to Cache-Control.
 FOR_ONE_CACHE = [
     "Cloudflare-CDN-Cache-Control",
     "Vercel-CDN-Cache-Control",
@@ -81,7 +81,7 @@ class TestSharedCache:
     @pytest.mark.parametrize("said", SAID.values(), ids=SAID.keys())
     @pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS.keys())
     def test_every_way_of_reading(self, world, raw, look, said):
-        """However an app reads the session, and whatever it sends, a shared cache keeps nothing."""
+        """However an app reads the session, a shared cache does not store its response."""
         anonymous, other = raw.another(), raw.another()
         raw.log_in()
         other.log_in(person=world.tiktok.people[1], scopes=["user.info.basic"])
@@ -100,7 +100,7 @@ class TestSharedCache:
 
     @pytest.mark.parametrize("said", SAID.values(), ids=SAID.keys())
     def test_not_read(self, world, raw, said):
-        """An answer that does not depend on the session is left as the app made it."""
+        """A response that does not depend on the session is unchanged."""
         raw.log_in()
         show(world, lambda auth: "the same for all", said)
         assert raw.ask("GET", "/x").headers == said
@@ -136,7 +136,7 @@ class TestSharedCache:
         )
 
     def test_answers_of_ours(self, world, raw):
-        """Neither our own answers nor a replaced one let any cache keep them."""
+        """Caches store neither the middleware's own responses nor replaced ones."""
         show(world, members_only("guard"), SAID["for vendors"])
         for path in (LOGIN, LOGOUT, CALLBACK, "/x"):
             for headers in (PAGE, API):
@@ -146,7 +146,7 @@ class TestSharedCache:
                     assert answer.one(name.lower()) is None
 
     def test_answers_with_a_cookie(self, raw):
-        """No answer that sets or deletes a cookie is kept by anybody."""
+        """A response that sets or deletes a cookie is not cached."""
         path, query = raw.consent(raw.begin())
         kept = dict(raw.cookies)
         answers = [raw.ask("GET", LOGIN), raw.ask("GET", path, query=query)]

@@ -1,4 +1,4 @@
-"""Forged cookies that look like a session's (CWE-565)."""
+"""Forged session cookies (CWE-565)."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def lines(headers):
 
 
 class TestSecret:
-    """The browser's secret counts, not which record a cookie names."""
+    """A cookie signs in only with the secret that was issued for its record."""
 
     def another_secret(self, world, genuine):
-        """Return a session cookie that we might have issued, and did not."""
+        """Return a session cookie with a valid MAC, whose secret was never issued."""
         core = Core(
             SessionService(
                 world.settings,
@@ -42,7 +42,7 @@ class TestSecret:
         return core.cookies.issue(ticket.record_id)[0]
 
     def test_secret_that_was_not_issued(self, world, raw):
-        """A cookie for a genuine record, with a genuine MAC, needs its own secret."""
+        """A cookie with a valid MAC and another secret signs no user in."""
         raw.log_in()
         for _ in range(3):
             other = raw.another()
@@ -51,12 +51,12 @@ class TestSecret:
         assert raw.open_id is not None
 
     def test_secret_of_another_user(self, world, raw):
-        """One user's secret opens no other user's record."""
+        """One user's secret does not sign in as another user."""
         other = raw.another()
         raw.log_in()
         other.log_in(person=world.tiktok.people[1])
         mine, theirs = raw.cookies[SESSION], other.cookies[SESSION]
-        # 16 bytes of name are the first 21 characters and a bit of the next.
+        # The 16 bytes that name the record are 21 characters and two bits of the next.
         for swapped in (theirs[:21] + mine[21:], mine[:22] + theirs[22:]):
             visitor = raw.another()
             visitor.cookies[SESSION] = swapped
@@ -65,10 +65,10 @@ class TestSecret:
 
 @memory_only
 class TestSpoofing:
-    """Only the genuine cookie is accepted, and none that looks like it."""
+    """Only the genuine session cookie is accepted."""
 
     def test_session_among_other_cookies(self, raw):
-        """The cookie signs in among neighbours of any kind, which alone sign no user in."""
+        """The session cookie works among any other cookies, which alone sign no user in."""
         raw.log_in()
         genuine = f"{SESSION}={raw.cookies[SESSION]}".encode()
         open_id, visitor = raw.open_id, raw.another()
@@ -82,7 +82,7 @@ class TestSpoofing:
             assert visitor.seen_by("/who", cookie=sent) == open_id, sent
 
     def test_look_alikes(self, raw):
-        """A genuine value under a name that only looks like the cookie's signs no user in."""
+        """A genuine value under a similar name signs no user in."""
         raw.log_in()
         value = raw.cookies[SESSION].encode()
         visitor = raw.another()
@@ -90,7 +90,7 @@ class TestSpoofing:
             assert visitor.seen_by("/who", cookie=name + b"=" + value) is None, name
 
     def test_two_sessions(self, world, raw):
-        """Two sessions in one request make it anonymous; the same one twice is one."""
+        """A request with two different sessions is anonymous; equal ones count as one."""
         raw.log_in()
         other = raw.another()
         other.log_in(person=world.tiktok.people[1])
@@ -103,7 +103,7 @@ class TestSpoofing:
             assert visitor.seen_by("/who", cookie=same) == raw.open_id
 
     def test_login_among_other_cookies(self, raw):
-        """A login is finished whatever cookies stand beside its own."""
+        """A login can be completed whatever other cookies are sent."""
         draw = random.Random("login: neighbours")
         for _ in range(15):
             visitor = raw.another()
@@ -116,7 +116,7 @@ class TestSpoofing:
             assert visitor.ask("GET", path, query=query, cookie=sent).status == 303
 
     def test_written_only_when_changed(self, raw):
-        """No answer but that of a login or logout sets the session cookie."""
+        """Only a login or logout sets the session cookie."""
         raw.log_in()
         for path in ("/", "/who", "/private", "/videos", "/upload", LOGIN, CALLBACK):
             assert SESSION not in raw.ask("GET", path).set_cookies

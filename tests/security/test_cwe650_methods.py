@@ -1,4 +1,4 @@
-"""Methods: each path takes its own, however a request spells them (CWE-650)."""
+"""The methods that each path accepts (CWE-650)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ANSWERS = {
 class TestMethods:
     @pytest.mark.parametrize("path", ANSWERS)
     def test_methods(self, world, raw, path):
-        """Each path answers its own methods, and refuses and names them to others."""
+        """Each path answers its own methods, and names them when it refuses another."""
         world.with_settings(**ALL_PATHS)
         for method in METHODS:
             answer = raw.ask(method, path, headers=SAME_ORIGIN)
@@ -57,7 +57,7 @@ class TestMethods:
 
     @pytest.mark.parametrize("path", ANSWERS)
     def test_every_answer_has_its_headers(self, world, raw, path):
-        """No answer of ours is kept, sniffed, framed, or sent on with its address."""
+        """Every response has headers against caching, sniffing, framing and referrers."""
         world.with_settings(**ALL_PATHS)
         for method, headers in itertools.product(METHODS, (PAGE, API, SAME_ORIGIN)):
             answer = raw.ask(method, path, headers=headers)
@@ -77,7 +77,7 @@ class TestMethods:
 
 
 def assert_headed(answer, *, is_callback=False):
-    """Judge the headers of an answer of ours."""
+    """Assert the headers of one of the middleware's responses."""
     assert answer.one("cache-control") == "no-store"
     assert answer.one("x-content-type-options") == "nosniff"
     policy = "strict-origin" if is_callback else "same-origin"

@@ -1,4 +1,4 @@
-"""The store is not asked without need, and within bounds (CWE-770)."""
+"""The store is not called needlessly, and its connections are limited (CWE-770)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SESSION = "__Host-tiktok"
 
 
 class Counting:
-    """A store that counts what it is asked."""
+    """A store that records the calls of its methods."""
 
     def __init__(self, inner):
         self.inner, self.asked = inner, []
@@ -56,7 +56,7 @@ class TestNoNeedlessCalls:
         assert browser.log_out().status_code == 303
 
     def test_no_cookie(self, counted):
-        """A request without a session cookie costs the store nothing."""
+        """A request without a session cookie does not call the store."""
         browser = counted.browser()
         counted.store.asked.clear()
         self.requests(browser)
@@ -64,7 +64,7 @@ class TestNoNeedlessCalls:
 
     @pytest.mark.parametrize("kind", ["junk", "long", "another key", "a bit"])
     def test_no_genuine_cookie(self, counted, kind):
-        """A session cookie that does not verify costs the store nothing."""
+        """A request with an invalid session cookie does not call the store."""
         named = record_id(counted.settings.client_key, counted.tiktok.people[0].open_id)
         other = derive("another" * 6, counted.settings.client_key, "session")
         value, _ = SessionCookies("tiktok", [other], secure=True).issue(named)
@@ -83,7 +83,7 @@ class TestNoNeedlessCalls:
         assert counted.store.asked == []
 
     def test_genuine(self, counted):
-        """A genuine cookie is looked up, so that the count is one."""
+        """A genuine cookie is looked up, which shows that calls are recorded."""
         browser = counted.browser()
         browser.log_in()
         counted.clock.advance(2)
@@ -93,7 +93,7 @@ class TestNoNeedlessCalls:
 
 
 def test_redis_pool_is_bounded(empty_redis):
-    """A process opens fifty connections at most, and waits two seconds for any."""
+    """A process opens at most fifty connections, with timeouts of two seconds."""
     store = RedisStore(empty_redis)
     try:
         store.get("key")

@@ -52,7 +52,7 @@ class TestGrowth:
 
     @pytest.mark.parametrize("length", [0, 300, 2000])
     def test_thousand_unfinished_logins(self, raw, length):
-        """A thousand leave at most seven cookies and 4,096 bytes; the newest works."""
+        """1,000 unfinished logins leave seven cookies in 4,096 bytes; the newest works."""
         raw.log_in()
         many = 1000 if raw.world.store.__class__.__name__ == "MemoryStore" else 20
         for number in range(many):
@@ -90,7 +90,7 @@ class TestGrowth:
         assert logins(raw) == []
 
     def test_unreadable_login_cookies_are_deleted(self, raw):
-        """Login cookies that do not open are deleted when the next login begins."""
+        """Login cookies that cannot be decrypted are deleted when the next login begins."""
         old = {f"{PREFIX}{number}": "x" for number in (*range(10), "abcdefghijkl")}
         raw.cookies = dict(old)
         raw.begin()

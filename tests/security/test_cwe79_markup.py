@@ -26,7 +26,7 @@ MARKUP = [
 
 @memory_only
 class TestMarkup:
-    """Text of a request stands on the pages as text, if at all."""
+    """Text of a request is escaped on every page."""
 
     @pytest.mark.parametrize("value", MARKUP)
     def test_every_parameter(self, world, raw, value):
@@ -47,7 +47,7 @@ class TestMarkup:
 
     @pytest.mark.parametrize("value", MARKUP)
     def test_path_and_mount(self, world, raw, value):
-        """Markup in a path, a mount point or a header is text."""
+        """Markup in a path, a mount point or a header is escaped."""
         world.with_settings(protect=["/ruled"])
         for headers in (PAGE, API, {"accept": "image/*"}):
             assert_plain(raw.ask("GET", f"/ruled/{value}", headers=headers))
@@ -60,7 +60,7 @@ class TestMarkup:
 
     @pytest.mark.parametrize("value", MARKUP)
     def test_answers_of_tiktok(self, world, raw, value):
-        """Markup in TikTok's answers is text."""
+        """Markup in TikTok's answers is escaped."""
         for fields in ({"error": value}, {"body": value.encode()}):
             world.tiktok.fail("token", **fields)
             assert_plain(raw.log_in())
@@ -68,7 +68,7 @@ class TestMarkup:
 
 
 def assert_plain(answer):
-    """Judge a page: the tags that it has are its own."""
+    """Assert that a page has no tags but its own."""
     assert answer.status < 600
     kind = answer.one("content-type") or ""
     if not kind.startswith("text/html") or answer.one("cache-control") != "no-store":

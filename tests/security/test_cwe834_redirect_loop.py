@@ -20,7 +20,7 @@ class TestNothingToLoop:
         "query", [b"", b"error=access_denied", b"code=x&state=y", b"state=y", b"&&"]
     )
     def test_failed_callback(self, raw, query):
-        """Though every path is protected, a callback that fails shows a page."""
+        """A failed callback shows a page even if every path is protected."""
         answer = raw.ask("GET", CALLBACK, query=query, headers=PAGE)
         assert 400 <= answer.status < 500
         assert answer.one("location") is None

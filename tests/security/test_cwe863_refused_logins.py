@@ -1,4 +1,4 @@
-"""CWE-863: a login that the app refused gives nobody access.
+"""CWE-863: a login that the app refused gives no access.
 
 A login continues only if `on_login` returns None or a path of this site, whatever else
 happens.

@@ -1,4 +1,4 @@
-"""Database servers of the tests' own: PostgreSQL and MariaDB on free ports."""
+"""Database servers for the tests: PostgreSQL and MariaDB on free ports."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ..support.ports import free_port
 class Server:
     """A server whose data live in a temporary folder; it can be killed and started."""
 
-    #: Ends the server and all that it started, as if the machine had failed.
+    #: Ends the server and its child processes at once, as if the machine had failed.
     at_once = signal.SIGKILL
 
     def __init__(self) -> None:
@@ -57,7 +57,7 @@ class Server:
             time.sleep(0.05)
 
     def pause(self) -> None:
-        """Stop the process, and return when it has stopped."""
+        """Suspend the process; return once it is suspended."""
         assert self.process is not None
         self.process.send_signal(signal.SIGSTOP)
         os.waitid(os.P_PID, self.process.pid, os.WSTOPPED)
@@ -77,13 +77,13 @@ class Server:
 
 
 class PostgreSQL(Server):
-    """PostgreSQL as Debian installs it; it refuses to run as root."""
+    """PostgreSQL as Debian installs it, which refuses to run as root."""
 
     at_once = signal.SIGQUIT  # its workers would survive SIGKILL
 
     @staticmethod
     def _programs() -> list[Path]:
-        # The client alone brings the folder, but no server.
+        # The client's package makes the folder even without a server.
         found = Path("/usr/lib/postgresql").glob("*/bin/postgres")
         return sorted(program.parent for program in found)
 
@@ -116,7 +116,7 @@ class PostgreSQL(Server):
         return command + [f"--{name}={value}" for name, value in options.items()]
 
     def freeze(self) -> None:
-        """Stop the server, and the process of each connection."""
+        """Suspend the server, and the process of each connection."""
         self.pause()
         self._signal_children(signal.SIGSTOP)
 
@@ -162,7 +162,7 @@ class MariaDB(Server):
         command += ["--auth-root-authentication-method=normal", "--skip-test-db"]
         quiet = subprocess.DEVNULL
         command += self._as_root()
-        for _ in range(3):  # on a busy machine its own start may time out
+        for _ in range(3):  # its own server may time out on a busy machine
             done = subprocess.run(
                 command, check=False, stdout=quiet, stderr=subprocess.PIPE
             )
@@ -182,7 +182,7 @@ class MariaDB(Server):
     def answers(self) -> bool:
         try:
             with socket.create_connection(("127.0.0.1", self.port), 1) as connection:
-                return bool(connection.recv(1))  # its greeting
+                return bool(connection.recv(1))  # the server's greeting
         except OSError:
             return False
 

@@ -1,4 +1,4 @@
-"""The example's project for members only, who sign in with a password."""
+"""The example's project, whose members sign in with a password."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def accounts(request: object) -> object:
 
 
 def forget(_request: object) -> object:
-    """Delete every TikTok account, without a call of TikTok."""
+    """Delete every TikTok account without calling TikTok."""
     from django.http import HttpResponse
 
     from tiktok_oauth_middleware.django.models import StoredRow, TikTokAccount
@@ -50,7 +50,7 @@ def forget(_request: object) -> object:
 
 
 def __getattr__(name: str) -> object:
-    """Return the addresses, which are loaded when the settings are there."""
+    """Return the URL patterns, which can be imported only with settings."""
     if name != "urlpatterns":
         raise AttributeError(name)
     from django.contrib.auth.views import LoginView

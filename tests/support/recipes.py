@@ -1,4 +1,4 @@
-"""The code blocks of the README and docs/*.md, run as they are written."""
+"""The code blocks of the README and docs/*.md, run unchanged."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.DOTALL | re.MULTILIN
 def in_environment(
     fake: FakeTikTok, monkeypatch: pytest.MonkeyPatch, **further: str
 ) -> Iterator[None]:
-    """Set the variables that a page speaks of, with a stand-in where they lead.
+    """Set the environment variables that a page uses, with a stand-in's addresses.
 
     Args:
-        fake: what the stand-in serves.
-        monkeypatch: sets them.
+        fake: the stand-in to serve.
+        monkeypatch: sets the variables.
         further: variables besides the usual ones, or other values.
     """
     with StandIn(fake) as stand_in:
@@ -72,10 +72,10 @@ def programs(document: str) -> list[Any]:
 
 
 def run(document: str, name: str) -> dict[str, Any]:
-    """Run a block as a new module ``recipe_NAME``; return what it leaves behind."""
+    """Run a block as a new module ``recipe_NAME``; return its namespace."""
     code = compile(blocks(document)[name], str(DOCS / document), "exec")
     module = ModuleType(f"recipe_{name}")
-    # Some frameworks look their caller up.
+    # Some frameworks look up the calling module.
     sys.modules[module.__name__] = module
     exec(code, module.__dict__)
     return module.__dict__

@@ -13,7 +13,7 @@ WEBHOOK = "/hooks/tiktok"
 ALL_PATHS = {"disconnect_path": DISCONNECT, "webhook_path": WEBHOOK}
 SESSION = "__Host-tiktok"
 
-#: By what it is: the values of each header about the sender, in order.
+#: The values of Sec-Fetch-Site in a request, by their meaning.
 SITES = {
     "none": [],
     "ours": ["same-origin"],
@@ -55,7 +55,7 @@ REFERERS = {
     "look-alike": [ORIGIN + ".evil.example/"],
 }
 
-#: No header sorted between Sec-Fetch-Mode and Sec-Fetch-User is about the sender.
+#: All combinations of the three headers.
 SENDERS = [*itertools.product(SITES, ORIGINS, REFERERS)]
 
 
@@ -69,7 +69,7 @@ def sender(site, origin, referer):
 
 
 def is_ours(*said):
-    """Every header that is sent must name this site, exactly, and one must be sent.
+    """Return whether a header is sent, and every header that is sent names this site.
 
     A page with ``Referrer-Policy: no-referrer`` sends ``Origin: null``, and is ours if
     Sec-Fetch-Site says so.

@@ -1,4 +1,4 @@
-"""A connection without its query, and without the code and state that were in it."""
+"""Removing the query, and its code and state, from a scope or environ."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ PATH = "/auth/tiktok/callback"
 
 
 class Session(dict):
-    """A session of an app's, which must stay the same object."""
+    """An app's session, which must stay the same object."""
 
 
 def test_own_places():
-    """The query's own key is empty, and an address keeps its path."""
+    """The query's key is emptied, and addresses keep only the part before the query."""
     environ = {
         "QUERY_STRING": QUERY.decode(),
         "REQUEST_URI": f"{PATH}?{QUERY.decode()}",
@@ -33,7 +33,7 @@ def test_own_places():
 
 
 def test_nested():
-    """Headers of a scope and the event of a platform hold neither code nor state."""
+    """Code and state are removed from headers and from a serverless platform's event."""
     scope = {
         "query_string": QUERY,
         "raw_path": PATH.encode() + b"?" + QUERY,
@@ -55,7 +55,7 @@ def test_nested():
 
 
 def test_objects_stay_the_same():
-    """A middleware of the app that reads it again gets the same object."""
+    """Objects that other middlewares put into the scope are not copied."""
     session, state, headers = Session(user="1"), {"x": object()}, [(b"a", b"b")]
     scope = {"session": session, "state": state, "headers": headers}
     cleaned = without_query(scope, QUERY)
@@ -65,22 +65,22 @@ def test_objects_stay_the_same():
 @pytest.mark.parametrize(
     "query", [b"2", b"code=2&state=1", b"cod=user-12&x=user-12", b"code", b"&&=&code="]
 )
-def test_client_cuts_nothing(query):
-    """A client's query changes no cookie."""
+def test_made_up_query_changes_no_cookie(query):
+    """A query that a client made up changes no cookie."""
     environ = {"HTTP_COOKIE": "app-user=user-12", "QUERY_STRING": query.decode()}
     cleaned = without_query(environ, query)
     assert cleaned["HTTP_COOKIE"] == "app-user=user-12"
 
 
 def test_cookie_that_holds_the_code():
-    """A cookie header that holds the code is empty, and never cut in the middle."""
+    """A cookie header that contains the code is emptied as a whole."""
     environ = {"HTTP_COOKIE": "app-user=user-1234; x=y"}
     assert without_query(environ, b"code=user-1234")["HTTP_COOKIE"] == ""
     assert without_query(environ, b"%63ode=user%2D1234")["HTTP_COOKIE"] == ""
 
 
 def test_odd_texts():
-    """Texts that UTF-8 cannot hold pass unchanged, and a deep one is not followed."""
+    """Text that UTF-8 cannot encode is unchanged, and deep nesting is not searched."""
     deep = [[[[[[[["text"]]]]]]]]
     environ = {"a": "\ud800", "b": b"\xff", "c": None, "d": deep}
     assert without_query(environ, QUERY) == environ
@@ -88,13 +88,13 @@ def test_odd_texts():
 
 
 def test_cost():
-    """A client that repeats the code does not make every text be searched as often."""
+    """A query with 200 codes does not cause 200 searches of every text."""
     codes = b"&".join(b"code=a%07d" % number for number in range(200))
     assert len(_secrets(codes)) == 4
 
 
 def test_repeated_names():
-    """One code and one state are removed whatever stands before them."""
+    """The code and the state are removed even after empty ones."""
     query = b"a=b&code=&state=state-of-login&code=code-of-tiktok"
     environ = {"REQUEST_URI": "/x?" + query.decode(), "X": "code-of-tiktok"}
     cleaned = without_query(environ, query)
