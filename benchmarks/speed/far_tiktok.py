@@ -84,7 +84,7 @@ class FarTikTok:
 
 
 def _write_certificate(path: Path) -> None:
-    """Write a key and a certificate for 127.0.0.1 that vouches for itself."""
+    """Write a key and a certificate for 127.0.0.1, signed with the same key."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -170,7 +170,7 @@ class _Relay:
                 chunk = await reader.read(65536)
                 sent_at = max(time.monotonic(), exists_at)
                 chunks.put_nowait((sent_at + self.round_trip / 2, chunk))
-        if chunk:  # reset
+        if chunk:  # the connection was reset
             chunks.put_nowait((0, b""))
         with contextlib.suppress(OSError):
             await delivering

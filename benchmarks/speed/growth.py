@@ -43,14 +43,14 @@ async def rows(rounds: int) -> AsyncIterator[Row]:
 async def _at(users: int, rounds: int) -> AsyncIterator[Row]:
     now = 1_767_225_600.0
     gc.collect()
-    gc.freeze()  # objects from before belong to no user
+    gc.freeze()  # older objects belong to no user
     tracemalloc.start()
     store = MemoryStore(clock=lambda: now)
     app = TikTokOAuthMiddleware(reading, settings(), store=store, clock=lambda: now)
     before = tracemalloc.get_traced_memory()[0]
     cookies = sign_in(app, store, users, now)
     random.Random(1).shuffle(cookies)
-    # What the benchmark itself keeps, and what any store must: not ours.
+    # Kept by the benchmark itself or by any store, so not counted.
     held = sum(map(_size, cookies)) + sum(map(_size, store._values.values()))
     await _check(app, cookies)
     gc.collect()
@@ -78,7 +78,7 @@ async def _at(users: int, rounds: int) -> AsyncIterator[Row]:
     )
     gc.unfreeze()
     cookies = together.split("\n")
-    # With a table that holds all of them; what a smaller one costs comes below.
+    # The session cache has room for all users; `_table_rows` measures smaller ones.
     app = TikTokOAuthMiddleware(
         reading,
         settings(remembered_sessions=200_000),

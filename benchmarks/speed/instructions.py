@@ -23,7 +23,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 if __name__ == "__main__" and sys.argv[1:] == ["without OpenTelemetry"]:
-    # Before anything looks whether its API is installed.
+    # Before any module checks whether OpenTelemetry's API is installed.
     sys.modules["opentelemetry"] = None  # type: ignore[assignment]
 
 from tiktok_oauth_middleware import MemoryStore, SQLiteStore, TikTokOAuthMiddleware
@@ -65,7 +65,7 @@ LOGIN = "login and callback over TLS with the profile"
 LOGIN_PEER = f"{LOGIN}, Authlib's Starlette client, tuned"
 
 _Case = Callable[[], Awaitable[object]]
-#: A file of callgrind's has one of the two lines.
+#: A file written by callgrind has one of these two lines.
 _TOTAL = re.compile(r"^(?:totals|summary): (\d+)", re.MULTILINE)
 
 
@@ -130,8 +130,8 @@ def _count(how: str) -> dict[str, int]:
             env={**os.environ, "PYTHONHASHSEED": "0"},
         )
         names = json.loads(done.stdout.splitlines()[-1])
-        # The first file is what came before the first case; of each pair the first
-        # holds what came between two cases.
+        # The first file has the instructions before the first case; the first of each
+        # later pair has those between two cases.
         return {
             name: round(
                 _total(Path(folder) / f"counts.{2 * place + 2}") / _calls(name)[1]
@@ -141,7 +141,7 @@ def _count(how: str) -> dict[str, int]:
 
 
 def _calls(name: str) -> tuple[int, int]:
-    """Return how often a case is called before it is counted, and then."""
+    """Return the number of calls of a case before it is counted, and while it is."""
     if name in (LOGIN, LOGIN_PEER):
         return _LOGINS_WARM, _LOGINS_COUNTED
     return _WARM, _COUNTED
@@ -165,7 +165,7 @@ async def _run(how: str) -> list[str]:
             warm, counted = _calls(name)
             for _ in range(warm):
                 await case()
-            # A full collection in one case and not in another would be a tenth of it.
+            # A full garbage collection would add a tenth to only some of the cases.
             gc.collect()
             gc.disable()
             os.getppid()
@@ -211,7 +211,7 @@ def _peers() -> dict[str, _Case]:
 
 
 class _Ours:
-    """An app over SQLite, one browser that is signed in, and a clock that stands."""
+    """An app with SQLite, one signed-in browser, and a clock that stands still."""
 
     def __init__(self, folder: str) -> None:
         self._now = time.time()

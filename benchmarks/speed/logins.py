@@ -46,7 +46,7 @@ LOGIN, CALLBACK = "/auth/tiktok/login", "/auth/tiktok/callback"
 
 
 async def answered(app: Any, path: str, query: str = "", cookies: str = "") -> Any:
-    """Return status, location and cookies of what an app answers."""
+    """Return the status, location and cookies of an app's response."""
     heads: list[Any] = []
 
     async def taking(message: Any) -> None:
@@ -250,7 +250,7 @@ async def _refresh_rows(
         return await ours.signed_in()
 
     async def refresh(cookie: str) -> None:
-        if not ours.has_waited:  # all that were signed in for a round become due
+        if not ours.has_waited:  # the tokens of all users of this round become due
             ours.now += 86400 - 30
             ours.has_waited = True
         await ours.requested(cookie)
@@ -272,7 +272,7 @@ async def _refresh_rows(
 
 
 def authlib_refresh(endpoints: TikTokEndpoints, **options: Any) -> tuple[Prepare, Call]:
-    """Return how an app refreshes by hand, with a client of Authlib's for each user."""
+    """Return a function that refreshes with Authlib, with a client for each user."""
     stored: dict[str, Any] = {}
 
     async def update(token: Any, **_: Any) -> None:
@@ -309,7 +309,7 @@ async def _storm_rows(server: TokenServer, ours: Due) -> AsyncIterator[Row]:
         for _ in range(5):
             cookie = await ours.signed_in()
             await ours.app(scope_of(cookie), receive, send)
-            ours.now += 86400 + 30  # ended: every request has to wait
+            ours.now += 86400 + 30  # expired: every request has to wait
             before = server.calls()
             scopes = [scope_of(cookie) for _ in range(waiting)]
             began = time.thread_time_ns()

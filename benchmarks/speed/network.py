@@ -1,4 +1,4 @@
-"""Measures how long people wait for a TikTok 80 and 20 ms away, and with Authlib.
+"""Measures how long users wait, here and with Authlib, for a TikTok 80 or 20 ms away.
 
 A time is wall-clock time, and is given in round trips, so that it says how often a
 message crossed the distance; the CPU time of both sides is in it. The callback loads
@@ -24,11 +24,11 @@ from .logins import Due, authlib_refresh, begun, finished
 from .row import Row
 from .world import reading, receive, scope_of, settings
 
-#: Each case is measured so often for each distance, at most.
+#: The maximum number of measurements of each case for each distance.
 _REPEATS = 9
 #: The shortest time a person spends on TikTok's page, in round trips.
 _CONSENT_ROUND_TRIPS = 6
-#: Callbacks of one block in which CPU time is measured.
+#: The number of callbacks in a block whose CPU time is measured.
 _EACH_BLOCK = 20
 
 #: The preparation of a call, and the call: only the latter is timed.
@@ -145,7 +145,7 @@ async def _ignore(_: Any) -> None:
 async def _measure(
     tiktok: FarTikTok, cases: dict[str, Case], round_trip: float, rounds: int
 ) -> tuple[dict[str, list[float]], dict[str, float]]:
-    """Return round trips of each case, and its connections that were opened in it."""
+    """Return the round trips of each case, and the connections opened during it."""
     draw = random.Random(1)
     spent: dict[str, list[float]] = {name: [] for name in cases}
     opened: dict[str, float] = {}

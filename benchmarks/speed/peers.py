@@ -1,7 +1,7 @@
 """Other packages that do the same work, as an app would use them.
 
-Each reads an access token and scopes of the user who asks, or runs a login, a callback
-or a refresh by hand on Authlib's and httpx-oauth's clients.
+Each reads the user's access token and scopes, or runs a login, a callback or a refresh
+by hand with the clients of Authlib and httpx-oauth.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def session_cookies(app: SessionMiddleware, open_id: str) -> str:
 
 
 class AuthlibLogin:
-    """An app that logs in on Authlib's client for Starlette, as its manual shows."""
+    """An app that logs in with Authlib's client for Starlette, as in its manual."""
 
     def __init__(
         self, token_url: str, user_info_url: str = "", **client_options: Any

@@ -59,7 +59,7 @@ def served(app: Any, cookies: str) -> Callable[[], Awaitable[None]]:
         protocol.data_received(request)
         while socket.writes == before:  # noqa: ASYNC110 - an event would be counted
             await asyncio.sleep(0)
-        await asyncio.sleep(0)  # the task of the request ends
+        await asyncio.sleep(0)  # lets the request's task end
 
     return ask
 

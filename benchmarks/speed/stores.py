@@ -48,7 +48,7 @@ class _Clock:
 
 
 def _straight(app: Any, clock: _Clock, cookies: list[str], *, forget: bool) -> Block:
-    """Return a block in which each request goes to the store.
+    """Return a block in which each request reads the store.
 
     Each user sends a request once a second: the process has verified the cookie before,
     but its cached session is no longer fresh. With `forget` it has not seen the cookie

@@ -218,7 +218,7 @@ def sign_in(
 
 
 def forget(middleware: Middleware, value: bytes) -> None:
-    """Make a cookie one that the process has not seen.
+    """Remove a cookie from the cache of verified cookies.
 
     Its entry in the list of the user's cookies is removed, too: it would be added again
     each time, and the list would grow.

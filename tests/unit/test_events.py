@@ -8,7 +8,7 @@ from tiktok_oauth_middleware.events import Event
 
 
 def test_event_has_no_field_for_a_secret():
-    """An event says who and what; there is nowhere to put a token."""
+    """No field of an event could contain a token."""
     names = {field.name for field in dataclasses.fields(Event)}
     answer = {"error", "error_description", "log_id", "status"}
     known = {"name", "reason", "open_id", "scopes", "reference", "details"}

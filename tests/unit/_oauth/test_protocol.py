@@ -1,4 +1,4 @@
-"""TikTok's wire format, by the contract: requests, answers and their meaning."""
+"""TikTok's wire format: addresses, media type, and the forms of values."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_addresses_are_tiktoks():
 
 
 def test_form_has_no_charset():
-    """The media type of a form is sent bare."""
+    """The media type of a form has no charset."""
     assert protocol.FORM == "application/x-www-form-urlencoded"
 
 
@@ -29,7 +29,7 @@ def test_form_has_no_charset():
 
 @pytest.mark.parametrize("text", ["a", "!", "~", "act.x!5259.va", "x" * 10])
 def test_visible_ascii_is_visible(text):
-    """One to ten visible characters are what they must be."""
+    """A text of one to ten visible ASCII characters is accepted."""
     assert is_visible(text, 10 if len(text) <= 10 else 99)
 
 
@@ -38,7 +38,7 @@ def test_visible_ascii_is_visible(text):
     ["", " ", "a b", "a\n", "\na", "a\x00", "\x7f", "ü", "\u2028", "\ud800", "x" * 11],
 )
 def test_other_text_is_not_visible(text):
-    """Nothing, a space, a control, another alphabet or too much is refused."""
+    """An empty or long text, a space, a control and a non-ASCII character are refused."""
     assert not is_visible(text, 10)
 
 
@@ -46,13 +46,13 @@ def test_other_text_is_not_visible(text):
     "text", ["user.info.basic", "portability.all.single", "a", "A-_9"]
 )
 def test_scope_is_letters_digits_and_dots(text):
-    """A scope is one word."""
+    """A scope consists of letters, digits, dots, hyphens and underscores."""
     assert is_scope(text)
 
 
 @pytest.mark.parametrize("text", ["", "a,b", "a b", "a\n", "ü", "a&b", "a%20", "a/b"])
 def test_list_of_scopes_is_no_scope(text):
-    """A text with a comma, a space or another odd character names no scope."""
+    """A text with a comma, a space or another character is not a scope."""
     assert not is_scope(text)
 
 

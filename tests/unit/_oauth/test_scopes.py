@@ -1,4 +1,4 @@
-"""Scopes: one text for each set of them."""
+"""Scopes: splitting a text into a set, and joining a set into one text."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def test_scopes_are_split_at_commas(text, scopes):
 
 
 def test_equal_sets_of_scopes_are_equal_texts():
-    """Joined scopes do not depend on the order they came in."""
+    """The joined text does not depend on the order of the scopes."""
     assert join_scopes(["b", "a"]) == join_scopes({"a", "b"}) == "a,b"
 
 
 @given(st.frozensets(st.text("abcdef._-", min_size=1, max_size=9), max_size=6))
 @settings(deadline=None, derandomize=True)
 def test_scopes_round_trip(scopes):
-    """Splitting what was joined gives the same scopes."""
+    """Splitting a joined text gives the same scopes."""
     assert split_scopes(join_scopes(scopes)) == scopes

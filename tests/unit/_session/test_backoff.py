@@ -1,4 +1,4 @@
-"""How long TikTok is left alone after failures in a row."""
+"""The pause before the next call to TikTok after consecutive failures."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tiktok_oauth_middleware._session.refresh import _BACKOFF
     ],
 )
 def test_refresh(monkeypatch, failures, low, high):
-    """A refresh waits from one second to less than a minute, a quarter more or less."""
+    """A refresh waits one second to less than a minute, with up to 25 % of jitter."""
     for bound, ends in ((low, min), (high, max)):
         with monkeypatch.context() as patched:
             patched.setattr(random, "uniform", lambda *given, ends=ends: ends(given))
@@ -30,7 +30,7 @@ def test_refresh(monkeypatch, failures, low, high):
 
 
 def test_requested_wait():
-    """A longer wait that the other side asks for counts, a shorter one does not."""
+    """A requested wait counts only if it is longer than the computed one."""
     policy = Backoff(first=2, longest=60)
     assert policy.seconds(1, at_least=200) == 200
     assert policy.seconds(1, at_least=0.5) == 2

@@ -30,7 +30,7 @@ def fail(writes, monotonic, seconds=0.0):
 
 
 def test_usual(writes):
-    """While writes succeed every one is tried."""
+    """Every write is tried as long as writes succeed."""
     for _ in range(3):
         assert writes.may_try()
         with writes.attempt():
@@ -60,7 +60,7 @@ def test_one_tries(writes, monotonic):
 
 
 def test_share_of_the_time(writes, monotonic):
-    """Behind a locked file less than a tenth of a process's time is spent on it."""
+    """While the file is locked, less than a tenth of a process's time is spent waiting."""
     waited, began = 0.0, monotonic()
     for _ in range(1000):
         if writes.may_try():
@@ -72,14 +72,14 @@ def test_share_of_the_time(writes, monotonic):
 
 @pytest.mark.parametrize("jump", [1.0, 3600.0, -3600.0])
 def test_app_clock(writes, monotonic, clock, jump):
-    """The app's clock ends a pause too, and one that is set back begins none."""
+    """The app's clock ends a pause too, and setting it back begins none."""
     fail(writes, monotonic)
     clock.advance(jump)
     assert writes.may_try()
 
 
 def test_other_errors_pass(writes, monotonic):
-    """Only a failing store is taken: any other error is its request's."""
+    """Only store errors are handled; any other error propagates to the request."""
     with pytest.raises(KeyError), writes.attempt():
         raise KeyError
     assert writes.may_try()
@@ -91,7 +91,7 @@ def test_other_errors_pass(writes, monotonic):
 
 
 def test_warning_a_minute(writes, monotonic, caplog):
-    """One WARNING a minute names the cause."""
+    """One WARNING a minute is logged, with the cause."""
     for _ in range(3):
         fail(writes, monotonic)
     assert [r.levelname for r in caplog.records] == ["WARNING"]

@@ -10,7 +10,7 @@ from ...support.models import a_site
 
 
 def test_site_knows_its_own_paths_below_the_mount():
-    """The paths a login may not return to are the full ones a browser sees."""
+    """The paths to which a login may not return include the mount point."""
     site = a_site(mount="/app")
     assert "/app/auth/tiktok/login" in site.own_paths
     assert "/auth/tiktok/login" not in site.own_paths
@@ -20,10 +20,10 @@ def test_site_knows_its_own_paths_below_the_mount():
     ("mount", "home"), [("", "/"), ("/app", "/app/"), ("/a b/ü", "/a%20b/%C3%BC/")]
 )
 def test_site_begins_at_its_mount(mount, home):
-    """The front page is the mount point, percent-encoded."""
+    """The path of the front page is the mount point, percent-encoded."""
     assert a_site(mount=mount).home == home
 
 
 def test_site_logout_url_carries_a_target():
-    """A logout may say where to go after it."""
+    """A logout URL can contain the address to go to afterwards."""
     assert a_site().logout_url("/bye?x=1") == "/auth/tiktok/logout?next=/bye%3Fx%3D1"

@@ -39,7 +39,7 @@ def private(*headers):
     ],
 )
 def test_cache_control_becomes_private(said, control):
-    """Directives that let a shared cache keep a response go; the others stay."""
+    """Directives that let a shared cache store a response are removed, the others kept."""
     assert private(*(("cache-control", value) for value in said))[0] == control
 
 
@@ -59,7 +59,7 @@ def test_cache_control_becomes_private(said, control):
     ],
 )
 def test_vary_gets_cookie(said, vary):
-    """Vary names the cookie, once, beside what it named before."""
+    """Cookie is added once to what Vary already names."""
     assert private(*(("vary", value) for value in said))[1] == vary
 
 
@@ -84,12 +84,12 @@ def test_no_header_for_one_cache_stays(name):
 
 @pytest.mark.parametrize("name", ["Surrogate-Key", "Cache-Tag", "X-CDN", "Expires"])
 def test_headers_that_name_no_cache_stay(name):
-    """A header that lets no cache keep anything is left alone."""
+    """A header that allows no caching is unchanged."""
     assert (name, "x") in keep_private([("Cache-Control", "public"), (name, "x")])
 
 
 def test_other_headers_stay_in_order():
-    """Headers that are not about caching stay, repeated ones and all."""
+    """Other headers are kept in order, repeated ones too."""
     others = [("set-cookie", "a=1"), ("x-test", "1"), ("set-cookie", "b=2")]
     given = [others[0], ("Vary", "Accept"), *others[1:], ("Cache-Control", "public")]
     kept = keep_private(given)
@@ -101,13 +101,13 @@ def test_other_headers_stay_in_order():
 
 
 def test_keeping_private_twice_changes_nothing():
-    """A response that is private already stays as it is."""
+    """A response that is already private is unchanged."""
     once = keep_private([("cache-control", "public, max-age=3"), ("vary", "Accept")])
     assert keep_private(once) == once
 
 
 def test_given_headers_are_not_changed():
-    """The app's own list of headers is left alone."""
+    """The app's own list of headers is not modified."""
     given = [("cache-control", "public")]
     keep_private(given)
     assert given == [("cache-control", "public")]

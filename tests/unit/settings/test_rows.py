@@ -1,4 +1,4 @@
-"""The rows of the options: none can be left out, and each one is checked."""
+"""The rows of the options: every option needs one, and each row is checked."""
 
 from __future__ import annotations
 
@@ -59,13 +59,13 @@ def test_option_with_a_row_is_read_from_the_environment():
     "bounds", [{}, {"least": 1}, {"most": 1}], ids=["none", "least", "most"]
 )
 def test_number_has_two_bounds(bounds):
-    """A number without both of its bounds is no row."""
+    """A row for a number without both bounds is refused."""
     with pytest.raises(TypeError, match="a number has two bounds"):
         Row(kind=SECONDS, meaning="x", stand_in=1, **bounds)
 
 
 def test_list_has_no_bounds():
-    """A row that gives bounds for a value that is no number is refused."""
+    """A row with bounds for a value that is not a number is refused."""
     with pytest.raises(TypeError, match="nothing else has any"):
         Row(kind=LIST, meaning="x", stand_in=(), least=1, most=2)
 

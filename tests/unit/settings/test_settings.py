@@ -349,7 +349,7 @@ WRONG_VALUES = [
     ("name", "value"), WRONG_VALUES, ids=[f"{n}-{v!r}"[:60] for n, v in WRONG_VALUES]
 )
 def test_option_of_a_wrong_value_is_reported(name, value):
-    """A value that cannot work is reported by the option's name."""
+    """An invalid value is reported by the option's name."""
     assert faults(**{name: value})[0].startswith(name)
 
 
@@ -395,7 +395,7 @@ RIGHT_VALUES = [
 
 @pytest.mark.parametrize(("name", "value"), RIGHT_VALUES, ids=repr)
 def test_option_of_a_right_value_is_taken(name, value):
-    """A value that works is accepted."""
+    """A valid value is accepted."""
     taken = getattr(make(**{name: value}), name)
     assert taken == (tuple(value) if isinstance(value, list) else value)
 
@@ -458,7 +458,7 @@ def test_path_may_not_be_the_callback(name):
     assert "redirect_uri" in fault
 
 
-#: Rules that mean something else than a path, and what to write instead.
+#: Rules that are not plain paths, and what to write instead.
 NO_RULES = {
     "/app/*": "/app",
     "/app/**": "/app",
@@ -506,7 +506,7 @@ NO_RULES = {
 @pytest.mark.parametrize("name", ["protect", "public"])
 @pytest.mark.parametrize(("rule", "right"), NO_RULES.items(), ids=ascii)
 def test_rule_that_is_no_path_is_reported_with_what_to_write(name, rule, right):
-    """A pattern, a URL or an encoded path would guard nothing: it is refused."""
+    """A pattern, a URL or an encoded path, which would protect nothing, is refused."""
     fault = only_fault(**{name: [rule]})
     assert fault.startswith(f"{name} holds {rule!r}; ")
     assert f"write {right!r}" in fault
@@ -699,8 +699,8 @@ def test_key_that_is_not_random_is_reported(key, place):
 
 
 def test_previous_client_secret_is_a_secret_as_the_present_one():
-    """It is wrapped, is not printed, can come from the environment, and ""
-    means none.
+    """The previous client secret is wrapped, is not printed, and can be set in the
+    environment; "" means none.
     """
     secret = "the-secret-before-it-was-rotated"
     environ = {**ENVIRON, "TIKTOK_PREVIOUS_CLIENT_SECRET": secret}
@@ -714,9 +714,7 @@ def test_previous_client_secret_is_a_secret_as_the_present_one():
 
 
 def test_previous_client_secret_is_no_key():
-    """A key that equals the previous client secret is refused, like one that equals the
-    current.
-    """
+    """A key that equals the previous client secret is refused, as for the current one."""
     secret = KEY
     fault = only_fault(secret_keys=[secret], previous_client_secret=secret)
     assert "equals client_secret" in fault

@@ -37,7 +37,7 @@ def parsed(header):
     ],
 )
 def test_preferred(header, preferred):
-    """Ranges come in the order of their quality; malformed ones are left out."""
+    """Ranges are sorted by their quality; malformed ones are left out."""
     assert [*parsed(header).preferred] == preferred
 
 
@@ -57,12 +57,12 @@ def test_preferred(header, preferred):
     ],
 )
 def test_excluded(header, tag, is_excluded):
-    """The range that fits a language best says whether it is unwanted."""
+    """The range that fits a language best decides whether it is refused."""
     assert parsed(header).excludes(tag) is is_excluded
 
 
 def test_all_others_excluded():
-    """An asterisk with the quality 0 is kept, for the default."""
+    """An asterisk with the quality 0 refuses all other languages."""
     assert parsed("de, *;q=0").excluded == {"*"}
 
 
@@ -81,7 +81,7 @@ def test_too_long(values):
 
 
 def test_longest():
-    """A header of 32 ranges is read, on several lines too."""
+    """A header of 32 ranges is read, even in several parts."""
     assert parse_accept_language([b"xx,de"] * 16).preferred == ("xx", "de") * 16
 
 
@@ -93,7 +93,7 @@ def test_long_tag():
 
 @given(st.lists(st.binary(max_size=40), max_size=40))
 def test_any_bytes(values):
-    """Any bytes give ranges in lower case, at most as many as are read."""
+    """Any bytes give ranges in lower case, and no more than the limit."""
     ranges = parse_accept_language(values)
     assert len(ranges.preferred) + len(ranges.excluded) <= 32
     for each in (*ranges.preferred, *ranges.excluded):
@@ -120,11 +120,11 @@ def test_any_bytes(values):
     ],
 )  # fmt: skip
 def test_wider(tag, ranges):
-    """A tag becomes wider as RFC 4647 section 3.4 shows it."""
+    """A tag is widened as in RFC 4647, section 3.4."""
     assert [*wider(tag)] == ranges
 
 
 def test_nothing_preferred():
-    """A reader without a preference excludes nothing."""
+    """A request without a preference refuses no language."""
     assert LanguageRanges((), frozenset()) == NO_PREFERENCE
     assert not NO_PREFERENCE.excludes("en")

@@ -1,4 +1,4 @@
-"""Built-in languages: which one a reader gets, and what if its file cannot be read."""
+"""Built-in languages: their choice, and files that cannot be read."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def said(folder):
     ],
 )
 def test_built_in_language(asked, language):
-    """A range leads to the language itself or a wider one, whatever its case."""
+    """A range in any case selects its language or a wider one."""
     assert built_in_language(asked) == language
 
 
@@ -91,13 +91,13 @@ def test_every_text(language):
 
 
 def test_read_once():
-    """A catalog is read at its first use only, and not at all for English."""
+    """A catalog is read once, at its first use; English needs none."""
     assert translated("de") is translated("de")
     assert translated("en") is ENGLISH_TEXTS
 
 
 def test_from_a_zip_file(tmp_path):
-    """The catalogs are read where the package is in a zip file, too."""
+    """The catalogs are also read from a package in a zip file."""
     packed = tmp_path / "app.zip"
     with zipfile.ZipFile(packed, "w") as archive:
         for path in PACKAGE.rglob("*"):
@@ -112,7 +112,7 @@ def test_from_a_zip_file(tmp_path):
     ids=["missing", "empty", "another file", "cut off"],
 )
 def test_without_a_catalog(tmp_path, damage):
-    """A catalog that is missing or damaged leaves English, and one line in the log."""
+    """If a catalog is missing or damaged, texts are English, and the log says so once."""
     copy = tmp_path / "tiktok_oauth_middleware"
     shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
     catalog = copy / "_web" / "messages" / "catalogs" / "de.mo"
@@ -126,6 +126,6 @@ def test_without_a_catalog(tmp_path, damage):
 
 
 def test_texts_differ():
-    """No language has another's text by mistake: long texts are all different."""
+    """Long texts differ between all languages, so none has another's by mistake."""
     texts = [translated(language)["state_mismatch"][1] for language in LANGUAGES]
     assert len({*texts}) == len(LANGUAGES)
