@@ -247,7 +247,7 @@ def test_further_field():
 
 @pytest.mark.parametrize("further", [{"code": "x"}, {"notes": [Note("x", "y")]}])
 def test_unknown_text(further):
-    """A result with a page or sentence that has no text here is ignored."""
+    """A result that names an unknown page or sentence is ignored."""
     assert LoginResult.unpack(LoginResult(at=1, **further).pack()) is None
     packed = LoginResult(at=1, code="login_denied", notes=(Note("missing", "y"),))
     assert LoginResult.unpack(packed.pack()) == packed

@@ -44,7 +44,7 @@ def wrap(options: dict[str, Any], path: str, clock: Any) -> Any:
 
 
 def worker(options, path, now, cookie, barrier, answers):
-    """Ask once a round, all at the same moment; report what was seen."""
+    """Send a request in each round, together with the other processes; report the answers."""
     wrapped = wrap(options, path, lambda: now.value)
     client = httpx2.Client(
         transport=httpx2.WSGITransport(wrapped),

@@ -16,7 +16,7 @@ from .contract import ASGIContract, WSGIContract, who
 
 
 def auth_of(request):
-    """Return who is signed in: under WSGI from the environ, under ASGI the scope."""
+    """Return the request's TikTokAuth, from the environ or the scope."""
     if hasattr(request, "scope"):
         return request.scope["tiktok"]
     return request.environ["tiktok.auth"]

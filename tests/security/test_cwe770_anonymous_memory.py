@@ -216,7 +216,7 @@ def _find_caches():
 
 def _kept(call, make, first):
     """Return the number of bytes that a batch of requests leaves in memory."""
-    # Then all objects of these requests are young, and older ones need not be searched.
+    # Afterwards only the objects of these requests have to be searched.
     gc.disable()
     tracemalloc.start()
     try:
@@ -306,7 +306,7 @@ def test_long_profile_is_not_kept():
     assert before == [cache.cache_info().currsize for cache in names.values()]
 
 
-def test_an_app_that_hands_text_on(served):
+def test_login_links_with_a_visitors_text(served):
     """Login links that contain a visitor's text are not cached."""
     app, _ = served
     site = app._core.mount_points.at("")

@@ -41,7 +41,7 @@ ASGI = "examples.starlette_app.app:app"
 WSGI = "examples.flask_app.app:app"
 WEBHOOK = "/auth/tiktok/webhook"
 SECONDS = 120
-#: The system's certificates are not loaded, which takes 50 ms: all is plain http.
+#: The system's certificates, which take 50 ms, are not loaded: all URLs are http.
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 WSGIREF = """
@@ -155,7 +155,7 @@ if os.environ.get("SERVERS") == "all":
 
 
 def configure_apache(folder: Path, port: int) -> None:
-    """Write the configuration of docs/operations/servers.md for mod_wsgi, and what is around it."""
+    """Write the configuration of docs/operations/servers.md for mod_wsgi, with a server around it."""
     page = blocks("operations/servers.md")["mod_wsgi"]
     for given, meant in (
         # Debian's module uses Debian's Python, which may differ from that of the tests.
