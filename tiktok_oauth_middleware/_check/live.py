@@ -1,4 +1,4 @@
-"""The finding about client_key and client_secret, which only TikTok can judge.
+"""The finding about client_key and client_secret, which only TikTok can check.
 
 The token endpoint gets a code that it cannot have issued. A provider authenticates the
 app, and then looks at the code (RFC 6749 section 4.1.3): ``invalid_client`` means that

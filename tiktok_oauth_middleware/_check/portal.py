@@ -35,7 +35,7 @@ _SHORT_PROFILE_AGE = 600
 
 
 def findings(settings: TikTokSettings, mount: str) -> Iterator[Finding]:
-    """Return the findings about the portal and the app below its mount point."""
+    """Return the findings about TikTok's portal, and about the app's own paths."""
     yield from _redirect_uri(settings)
     yield from _paths(settings, mount)
     yield from _client_key(settings)

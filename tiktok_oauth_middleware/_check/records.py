@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tiktok_oauth_middleware._core.store_adapter import StoreAdapter
     from tiktok_oauth_middleware.settings.options import TikTokSettings
 
-#: The number of records that are read; a store may hold millions.
+#: The most records that are read; a store may hold millions.
 _READ = 1000
 
 
@@ -53,7 +53,7 @@ def findings(settings: TikTokSettings) -> Iterator[Finding]:
 
 
 async def _counted(settings: TikTokSettings, store: StoreAdapter) -> tuple[int, int]:
-    """Return how many records were read, and how many of them do not open."""
+    """Return how many records were read, and how many of them cannot be opened."""
     records = Records(settings, store, SessionCache(1), time.time)
     try:
         opened: dict[str, bool] = {}  # by id, since some stores list a row twice

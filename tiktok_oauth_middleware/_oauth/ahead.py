@@ -1,7 +1,7 @@
-"""A connection to TikTok that is opened ahead: when a login begins, for a callback.
+"""A connection to TikTok that is opened when a login begins, for its callback.
 
-While a person is on TikTok's page, the TCP and TLS handshakes are made, which take two
-of the four round trips of a callback. No request is sent on the connection. The next
+The TCP and TLS handshakes, two of the four round trips of a callback, are made while a
+person is on TikTok's page. No request is sent on the connection. The next
 callback of the process uses it, for any user: it has no data of a user yet. From then
 on only that login uses it, as `connections` says.
 
@@ -12,8 +12,8 @@ These rules keep it safe:
   also consumes TLS 1.3's session tickets, which would look like data.
 - It is closed `LIFETIME` seconds after it was opened, before firewalls forget it.
 - There is at most one at a time, and one is opened at most every `PAUSE` seconds, or
-  `PAUSE_AFTER_FAILURE` if TikTok could not be reached: anonymous visitors who begin
-  logins without end cannot have more opened.
+  `PAUSE_AFTER_FAILURE` if TikTok could not be reached: anonymous visitors cannot
+  cause more connections, however many logins they begin.
 - If it fails, it fails in the background. A callback that finds no connection opens its
   own.
 
@@ -84,9 +84,9 @@ class BlockingAhead(_Ahead):
         super().__init__(origin, open_stream)
         self._lock = threading.Lock()
         self._stream: Any = None
-        #: Ends the thread: the connection was taken, or is not wanted any more.
+        #: Ends the thread, because the connection was taken or is no longer needed.
         self._leave = [threading.Event()]
-        # At the end of the process too, which a daemon thread does not survive.
+        # Also at the end of the process, since a daemon thread is killed then.
         weakref.finalize(self, _set_all, self._leave)
         register_after_fork(self)
 
@@ -158,7 +158,7 @@ def _set_all(events: Sequence[threading.Event]) -> None:
 
 
 def _is_silent(connection: ssl.SSLSocket) -> bool:
-    """Whether nothing has arrived on a connection but messages of TLS itself."""
+    """Whether only messages of TLS itself have arrived on a connection."""
     connection.settimeout(0)
     try:
         connection.recv(1)
@@ -217,14 +217,14 @@ class _Waiting:
 
         self._scope = CancelScope()
         self._has_left = Event()
-        #: Whether the stream, if it is good, belongs to a login from now on.
+        #: Whether a login has taken the stream, if nothing has arrived on it.
         self._is_wanted = False
         self.has_failed = False
-        #: Once it is open.
+        #: None until it is open, and after it was closed.
         self.stream: Any = None
 
     async def run(self, open_stream: Callable[[], Awaitable[Any]]) -> None:
-        """Open the stream, and watch it until it is useless or wanted."""
+        """Open the stream, and read from it until a login takes it or it is useless."""
         from anyio import move_on_after
 
         is_useless = False
@@ -232,7 +232,7 @@ class _Waiting:
             with self._scope:
                 self.stream = await open_stream()
                 with move_on_after(LIFETIME):
-                    # It returns only if data or an end arrives, and neither may.
+                    # This returns only if data or an end of stream arrives: a fault.
                     await self.stream.read(1)
                 is_useless = True
         except Exception:  # noqa: BLE001 - a login meets it again, and reports it
@@ -273,6 +273,6 @@ class _Waiting:
         return self.stream
 
     async def leave(self) -> None:
-        """Have the task release the stream; the task closes it unless it is wanted."""
+        """Make the task end; it closes the stream unless a login has taken it."""
         self._scope.cancel()
         await self._has_left.wait()

@@ -14,7 +14,7 @@ from tiktok_oauth_middleware.errors import (
     TikTokUnavailable,
 )
 
-#: Temporary errors, whatever status they come with.
+#: Codes of temporary errors, with any status.
 TRANSIENT = frozenset(
     {
         "server_error",
@@ -96,9 +96,9 @@ def _unavailable(
 def error_parts(answer: Mapping[str, Any]) -> tuple[str, str, str]:
     """Return code, text and log_id of any shape of error; code "" is no error.
 
-    ``/v2/oauth/*`` writes a flat ``error``. Resource endpoints write an object, which a
-    success has too, with the code ``ok``; or the same keys without the object. The
-    first API puts numbers under ``data``, and ``message: "error"`` beside it.
+    ``/v2/oauth/*`` writes a flat ``error``. Resource endpoints write an ``error``
+    object, also on success, with the code ``ok``; or its keys without the object. The
+    first API writes numbers under ``data``, and ``message: "error"`` beside it.
     """
     error, data = answer.get("error"), answer.get("data")
     if isinstance(error, dict):

@@ -45,7 +45,7 @@ class AuthorizationRequest:
         """Return the address that begins the login.
 
         Args:
-            endpoint: TikTok's authorize address, or a stand-in's.
+            endpoint: the authorize address of TikTok or of a stand-in.
         """
         app = _app_query(self.client_key, ",".join(self.scopes), self.redirect_uri)
         url = f"{endpoint}?{app}&state={quote_plus(self.state)}"
@@ -82,8 +82,8 @@ class Callback:
     details: Mapping[str, str] = field(default_factory=dict)
 
 
-#: TikTok's SDKs and pages read these parameters besides ``error``, each with another
-#: meaning. So they are logged and put into the event, and decide nothing.
+#: TikTok's SDKs and pages read these parameters besides ``error``, but disagree on
+#: their meaning. So they are only logged and put into the event.
 _DETAILS = (
     "errCode",
     "errMsg",

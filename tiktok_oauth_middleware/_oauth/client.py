@@ -70,13 +70,13 @@ _HEADERS = {
     "Connection": "close",
     "User-Agent": "tiktok-oauth-middleware",
 }
-#: Of an exchange whose connection the request for the same user's profile uses too.
+#: The headers of an exchange whose connection also serves the request for the profile.
 _KEEPING_HEADERS = {**_HEADERS, "Connection": "keep-alive"}
 
 
 @lru_cache(maxsize=16)
 def _parsed_url(url: str) -> Any:
-    """Return an address of the settings, which each login would parse again."""
+    """Return a parsed address of the settings; cached."""
     return httpx.URL(url)
 
 
@@ -146,9 +146,9 @@ class TikTokClient:
         """Take the addresses and credentials, and the means to call.
 
         Args:
-            settings: its key, secrets, addresses and timeout are used.
-            backend: of threads, or of an event loop.
-            transport: used instead of the network, as httpx2's clients take one.
+            settings: the app's; its key, secrets, addresses and timeout are used.
+            backend: the backend of threads or of an event loop.
+            transport: a transport of httpx2, used instead of the network.
             timing: returns a context for each call, by the call's name.
             on_status: called in that context with the status of each answer.
             tls: holds the TLS settings, which outlive the HTTP client.
@@ -270,7 +270,7 @@ class TikTokClient:
     async def _with_either_secret(
         self, ask: Callable[[str, float], Awaitable[_Answer]], seconds: float | None
     ) -> _Answer:
-        """Ask with the current secret, and with the previous one if TikTok refuses it.
+        """Call with the current secret, and with the previous one if TikTok refuses it.
 
         ``invalid_client`` means that TikTok refused the app before it read the code or
         token (RFC 6749 section 5.2), so neither is spent. No other answer leads to a
@@ -339,7 +339,7 @@ class TikTokClient:
         Args:
             access_token: the user's; one that has not expired.
             open_id: the user's.
-            fields: those that the granted scopes open.
+            fields: the fields that the granted scopes permit.
             seconds: to wait for the answer, instead of the settings' ``timeout``.
 
         Raises:
@@ -495,8 +495,8 @@ class TikTokClient:
             event_hooks={"response": [partial(hook, seconds)]},
             **options,
         )
-        # Each call brings all of its headers, and overriding the client's own would
-        # cost more than writing them.
+        # Each call passes all of its headers, which costs less than overriding those
+        # of the client.
         for name in (*client.headers,):
             del client.headers[name]
         return client

@@ -13,11 +13,11 @@ that:
   the same connection, and its answer names its user, whom `read_user` compares.
 
 A request with a code, a token to revoke or a refresh token is written once. Its method
-is not idempotent (RFC 9110 section 9.2.2), and on a connection that broke afterwards
-nothing shows whether TikTok processed it (RFC 9112 section 9.3.1), so it is not sent
-again. Two things are tried again: connecting, before which nothing was sent, and the
-request for the profile, a GET, if the connection of the exchange ends without a byte of
-its answer: the server may have closed the connection while the request was on its way.
+is not idempotent (RFC 9110 section 9.2.2), and after a broken connection it is
+unknown whether TikTok processed it (RFC 9112 section 9.3.1), so it is not sent again.
+Two things are tried again: connecting, before which nothing was sent, and the request
+for the profile, a GET, if the connection of the exchange ends without a byte of its
+answer: the server may have closed the connection while the request was on its way.
 
 HTTP/2 is not offered to TikTok. It would save nothing within a login, and the installed
 client takes an unexpected answer for the answer to the next request.
@@ -40,7 +40,7 @@ _ERRORS = (
     httpcore.TimeoutException,
     httpcore.UnsupportedProtocol,
 )
-#: How a connection fails that the server closed while it was idle.
+#: The errors of a connection that the server closed while it was idle.
 _ENDED = (httpcore.NetworkError, httpcore.RemoteProtocolError)
 #: Seconds for which a thread reads on after its caller has given up, which reports it.
 _GRACE = 1.0
@@ -80,7 +80,7 @@ def origin_of(url: str) -> Any:
 
 
 def _seconds(request: Any, name: str) -> float | None:
-    """Return a timeout of a request; of those that httpx's `Timeout` has."""
+    """Return one of the timeouts that a request has, named as in httpx's `Timeout`."""
     seconds: float | None = request.extensions.get("timeout", {}).get(name)
     return seconds
 

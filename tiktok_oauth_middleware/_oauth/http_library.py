@@ -17,5 +17,5 @@ __all__ = ["AsyncOAuth2Client", "OAuth2Client", "httpcore", "httpx"]
 
 _base = next(kind for kind in OAuth2Client.__mro__ if kind.__name__ == "Client")
 httpx: Any = sys.modules[_base.__module__.partition(".")[0]]
-#: What httpx sends requests with: httpcore2 comes with httpx2, httpcore with httpx.
+#: The library that httpx sends requests with: httpcore2 for httpx2, else httpcore.
 httpcore: Any = importlib.import_module(httpx.__name__.replace("httpx", "httpcore"))

@@ -56,7 +56,7 @@ class TokenResponse:
             now: seconds since 1970, for an answer without `received_at`. It may be much
                 later than the answer, since the app may decide on the login in between.
             refresh_token: the stored one, which stays if the answer has none; or "".
-            refresh_expires_at: when the stored one ends; None if that is unknown.
+            refresh_expires_at: when the stored one expires; None if that is unknown.
         """
         issued_at = int(now if self.received_at is None else self.received_at)
         life = self.refresh_expires_in

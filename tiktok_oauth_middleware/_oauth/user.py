@@ -43,7 +43,7 @@ class User:
 
 
 def read_profile(open_id: str, profile: str) -> User:
-    """Return the user whose packed profile (see `UserRecord.profile`) this is."""
+    """Return the user of a packed profile (see `UserRecord.profile`)."""
     if len(profile) > _LONGEST_REMEMBERED_PROFILE:
         return _parse_profile(open_id, profile)
     return _remembered_profile(open_id, profile)

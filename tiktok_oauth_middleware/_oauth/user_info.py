@@ -1,4 +1,4 @@
-"""The user's profile: which fields each scope opens, and the endpoint's answer."""
+"""The user's profile: the fields of each scope, and the endpoint's answer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .answer import read_answer, retry_after_seconds
 from .protocol import is_encodable, to_seconds
 from .scopes import split_scopes
 
-#: Which profile fields each scope opens
+#: The profile fields that each scope permits
 #: (https://developers.tiktok.com/doc/tiktok-api-v2-get-user-info).
 FIELDS: Mapping[str, tuple[str, ...]] = {
     "user.info.basic": (
@@ -54,7 +54,7 @@ _LARGEST_COUNT = 2**63 - 1  # int64 in TikTok's documents
 
 
 def fields_for(scopes: Iterable[str]) -> tuple[str, ...]:
-    """Return the profile fields that these granted scopes open.
+    """Return the profile fields that these granted scopes permit.
 
     A single field of a scope that was not granted fails TikTok's whole answer, so
     nothing is requested without ``user.info.basic``.
@@ -73,7 +73,7 @@ def join_profiles(new: str, old: str, scopes: str) -> str:
     Args:
         new: TikTok's answer; "" for none.
         old: the stored one; "" for none.
-        scopes: granted now; fields of the old one that they do not open are left out.
+        scopes: granted now; old fields that they do not permit are left out.
     """
     granted = split_scopes(scopes)
     fields = json.loads(old or "{}")
@@ -82,7 +82,7 @@ def join_profiles(new: str, old: str, scopes: str) -> str:
 
 
 def links_end(profile: str) -> float:
-    """Return when the first avatar link of a packed profile ends, or infinity.
+    """Return when the first avatar link of a packed profile expires, or infinity.
 
     Seconds since 1970.
 

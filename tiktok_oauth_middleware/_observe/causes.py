@@ -1,4 +1,4 @@
-"""Causes of failures: their level in the log, and what an operator should look at.
+"""Causes of failures: their level in the log, and what an operator should check.
 
 The codes are a closed list, never input: the log's rate limit distinguishes lines by
 them, and they are attributes of a counter. A user who cancels or returns too late is
@@ -97,8 +97,8 @@ _BY_ERROR: Mapping[str, Cause] = {
         Cause("internal_error", _WARNING, _LATER),
     )
 }
-#: What to look at instead if the request was about stored tokens: it had no code, no
-#: redirect_uri and no scopes.
+#: What to check instead if the request was about stored tokens, and so had no code,
+#: redirect_uri or scopes.
 _STORED_TOKENS: Mapping[str, str] = {
     "invalid_grant": (
         "whether another store holds these users' tokens too: that of another"
@@ -196,7 +196,7 @@ def cause_of(error: object, event: EventName | None = None) -> Cause:
 
     Args:
         error: one of this package's errors.
-        event: that reports it; None for a login.
+        event: the event that reports the error; None for a login.
     """
     cause = _cause_of(error)
     if event in _ABOUT_STORED_TOKENS and cause.code in _STORED_TOKENS:
@@ -228,7 +228,7 @@ def _cause_of(error: object) -> Cause:
 
 def _of_answer(error: TikTokError) -> Cause:
     if isinstance(error, GrantRevoked) and not error.http_status:
-        # Not TikTok's answer to a code: the access ended during the login.
+        # The access ended during the login; TikTok did not refuse the code.
         return _BY_ERROR["invalid_grant"]._replace(look_at="")
     if error.error in _BY_ERROR:
         found = _BY_ERROR[error.error]
@@ -250,7 +250,7 @@ def _of_answer(error: TikTokError) -> Cause:
 
 
 def _narrowed(found: Cause, description: str) -> str:
-    """Return what to look at, narrowed down by TikTok's free text.
+    """Return what to check, narrowed down by TikTok's free text.
 
     The result is only a hint, because TikTok may change its text at any time.
     """

@@ -222,7 +222,7 @@ def _level(name: EventName, reason: str, cause: Cause) -> int:
 
 
 def _with_texts_of(error: object, event: Event) -> Event:
-    """Return a copy of an event with TikTok's texts from an error."""
+    """Return a copy of an event, with TikTok's texts from an error added."""
     if isinstance(error, TikTokError):
         return replace(
             event,

@@ -4,7 +4,7 @@ This module is imported when a middleware is built, not before. Without the API 
 is measured: the store and the client are used as they are. An authenticated request
 whose session is fresh in memory measures nothing in either case.
 
-docs/operations/metrics.md says what is measured where, and has a dashboard.
+docs/operations/metrics.md lists the instruments, and has a dashboard.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Meter:
 
         Args:
             seconds: how long it took.
-            error: that it raised.
+            error: the error that it raised.
         """
         if error is None:
             self._store_duration.record(seconds, _READ)

@@ -46,7 +46,7 @@ class ObservedStore(StoreAdapter):
         return self._observed.get(key)
 
     async def _observed_get(self, key: str) -> bytes | None:
-        # In line: two context managers take 24,000 instructions, this takes 6,000.
+        # Written inline: two context managers take 24,000 instructions, this 6,000.
         if self._current_span().is_recording():
             with self._operation("get"):
                 return await self._observed.get(key)
@@ -70,7 +70,7 @@ class ObservedStore(StoreAdapter):
     @asynccontextmanager
     async def lock(self, key: str, ttl: float) -> AsyncIterator[LockHandle]:
         async with AsyncExitStack() as stack:
-            # Only obtaining the lock is observed, not the work under it.
+            # Only obtaining the lock is observed, not the work while it is held.
             with self._operation("lock"):
                 hold = await stack.enter_async_context(self._observed.lock(key, ttl))
             yield hold
@@ -95,7 +95,7 @@ class ObservedStore(StoreAdapter):
                 return
             yield page
 
-    # A batch is one operation, of the name that each of its rows has alone.
+    # A batch counts as one operation, named like that of a single row.
     async def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
         with self._operation("get"):
             return await self._observed.get_many(keys)

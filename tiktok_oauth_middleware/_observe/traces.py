@@ -50,11 +50,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _PREFIX = "tiktok_oauth"
-#: Databases in the process itself, whose spans are internal.
+#: Databases inside the process; their spans are of the kind INTERNAL.
 _EMBEDDED = ("", "sqlite")
 _CLIENT, _INTERNAL = trace.SpanKind.CLIENT, trace.SpanKind.INTERNAL
 _CALLBACK = "callback"
-#: Flows and operations between two looks for a provider.
+#: The number of flows and operations from one search for a provider to the next.
 _LOOK_EVERY = 32
 #: The attributes of a server's span that may contain the query, in the conventions
 #: before version 1.23 and since.
@@ -108,7 +108,7 @@ class Traces:
         self._db_system = system if isinstance(system, str) else ""
 
     def is_provided(self) -> bool:
-        """Whether the app has set a provider; it cannot be taken back."""
+        """Whether the app has set a provider, which cannot be unset."""
         if not self._is_provided:
             self._left -= 1
             if self._left <= 0:
@@ -222,8 +222,8 @@ class Traces:
 
         Args:
             event: with TikTok's texts already cut, on one line and masked.
-            cause: of a failure.
-            level: of the event's record in the log.
+            cause: the cause of a failure.
+            level: the level of the event's log record.
             user: as the log shows it, or "".
         """
         flow = _flow.get()

@@ -1,1 +1,1 @@
-"""The middleware without ASGI and WSGI: paths, guards, pages."""
+"""The parts of the middleware that ASGI and WSGI share: paths, guards, pages."""

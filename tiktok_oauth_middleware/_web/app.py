@@ -94,7 +94,7 @@ class Core:
             pages: that people see; the built-in ones if not given.
             tokens: returns the tokens of the app's users, for `TikTokAuth.bearer`.
             on_login: decides about each login; see `LoginDecision`.
-            reads_carried: whether the app gets a login's carried data in another way.
+            reads_carried: whether the app gets carried data without `on_login`.
             app_users: the app's own users, to whom accounts are connected.
 
         Raises:
@@ -150,13 +150,13 @@ class Core:
         self.cookies = SessionCookies(
             settings.cookie_name, signing, secure=not settings.is_loopback
         )
-        #: Deletes a cookie that names no session, with the app's response.
+        #: Adds the deletion of a cookie that names no session to the app's response.
         self.deletion = CookieDeletion(self.cookies.session("", 0), clock)
         self.cookie_name = self.cookies.session_name.encode()
         #: How the session cookie begins in a Cookie header.
         self.cookie_start = self.cookie_name + b"="
         self.sessions = SessionLoader(self.service, self.cookies)
-        #: Loads the session of a cookie, from the store if need be.
+        #: Loads the session of a cookie, from the store if necessary.
         self.load_session = self.sessions.load_session
         #: Cookie value to cached session, for the middlewares' fast path.
         self.live = self.service.cache.live
@@ -219,7 +219,7 @@ class Core:
         """Return the `TikTokAuth` of a request for one of our own paths.
 
         Raises:
-            StoreError: the store could not say who is signed in.
+            StoreError: the store failed, so the session is unknown.
         """
         value = find(request.headers, self.cookie_name)
         found = None if value is None else await self.load_session(value)
@@ -272,7 +272,7 @@ class Core:
 
     async def _dispatch(self, request: Request, mount_point: MountPoint) -> Answer:
         route = mount_point.routes[request.path]
-        if route == "login":  # which does not depend on the session
+        if route == "login":  # it does not depend on the session
             return await self._login.begin.respond(request, mount_point)
         ticket = self._ticket(request.headers)
         try:
@@ -302,7 +302,7 @@ class Core:
     async def store_error_response(
         self, request: Request, error: StoreError
     ) -> Response:
-        """Return 503: the store cannot say whether the request is authenticated."""
+        """Return 503: the store failed, so it is unknown whether there is a session."""
         reference = self._emit.reference_for("store_error", error)
         event = Event(name="store_error", reason=error.code, reference=reference)
         await self._emit(event, why=error)

@@ -26,7 +26,7 @@ from .path_readings import fold
 _ROUTE_RAW_PATHS = frozenset({"blacksheep", "sanic"})
 #: Frameworks whose routes are read.
 _KNOWN = frozenset({"starlette", "fastapi", "flask"})
-#: Most layers around the routes: an end to a cycle.
+#: The most layers around the routes that are followed, in case of a cycle.
 _MAX_LAYERS = 500
 #: A path parameter that matches slashes too.
 _CATCH_ALL = re.compile(r"\{[^}]*:path\}|<path:")
@@ -109,7 +109,7 @@ def rules_without_route(protect: Iterable[str], app: object) -> list[str]:
 
 
 def _routes(app: Any) -> list[tuple[str, bool]] | None:
-    """Return an app's routes, and whether each covers all below it; None if unknown."""
+    """Return an app's routes, each with whether it is a prefix; None if unknown."""
     for _ in range(_MAX_LAYERS):
         if library_of(type(app)) not in {*_KNOWN, "builtins"}:
             return None

@@ -1,4 +1,4 @@
-"""The app's own user of a request, as the app's ``current_user`` says."""
+"""The app's own user of a request, whom the app's ``current_user`` names."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class AppUser:
         """Return the scope, the environ or the framework's request, for the app.
 
         Raises:
-            StoreError: the store could not say who is signed in with TikTok.
+            StoreError: the store failed, so the TikTok user is unknown.
         """
         auth = await self.load_auth(request, mount_point)
         return auth if request.for_app is None else request.for_app(auth)

@@ -50,13 +50,13 @@ if TYPE_CHECKING:
     from .recent_logins import RecentLogins
     from .transaction import LoginTransaction, LoginTransactions, Prompt
 
-#: In the query of a login that was redirected to the site's own address: it is
-#: redirected once.
+#: Marks the query of a login that was redirected to the site's own address, so that it
+#: is redirected only once.
 _MOVED = "moved"
 #: Longest list of scopes that a login may request, in characters: all scopes that
 #: TikTok has take 700.
 _LONGEST_SCOPES = 4096
-#: In the query of a login, "1" or "0".
+#: A parameter in the query of a login: "1" or "0".
 _CHOOSE = "choose_account"
 
 
@@ -179,7 +179,7 @@ class BeginLogin:
 
     def _carried(self, request: Request) -> Mapping[str, str] | None:
         """Return the data that a link carries; None if the link is not valid here."""
-        if b"carried" not in request.query:  # which `login_url` writes in one way only
+        if b"carried" not in request.query:  # `login_url` never percent-encodes it
             return {}
         try:
             query = read_query(request.query, ["carried", "next", "scopes"])
@@ -193,8 +193,8 @@ class BeginLogin:
     def _stale_link(self, request: Request, mount_point: MountPoint) -> ErrorPage:
         """Return the page about a link that carries data and is not valid here.
 
-        The login does not begin without the data: its result would be another than the
-        person expects.
+        The login does not begin without the data, because its result would not be what
+        the person expects.
         """
         before = referring_path(request, self.settings.origin) or ""
         back = safe_return_to(before, mount_point.own_paths) or mount_point.home
@@ -228,7 +228,7 @@ class BeginLogin:
         return moved
 
     def _wrong_method(self, request: Request, mount_point: MountPoint) -> Answer:
-        """Return 405; where logins are posted, with the form that does it."""
+        """Return 405; if logins begin by POST, with a form that begins one."""
         allow = [("allow", ", ".join(self.settings.login_methods))]
         if request.method != "GET":
             return ErrorPage(code="method_not_allowed", headers=allow)
@@ -264,7 +264,7 @@ class BeginLogin:
 
 
 def path_with_query(request: Request, mount_point: MountPoint) -> str:
-    """Return the path of a request for one of our paths, with the query it has."""
+    """Return the path and query of a request for one of our paths."""
     path = quote(mount_point.mount + request.path, safe="/")
     query = quote(request.query, safe="%/?:@!$&'()*+,;=~")
     return f"{path}?{query}" if query else path

@@ -93,7 +93,7 @@ def button_html(
     Args:
         url: where it leads.
         label: its text, unescaped.
-        look: one of `Look`.
+        look: the style, one of `Look`.
         is_form: whether it posts.
         language: the tag of the label's language, or "".
         nonce: for the style sheet; "" for none, None for no style sheet.

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from tiktok_oauth_middleware._session.cookie import SessionCookies
     from tiktok_oauth_middleware.settings.options import TikTokSettings
 
-#: The longest data that a login carries, in bytes of JSON without spaces, in UTF-8:
-#: with an address of 2,048 bytes, the login's cookies have no more room.
+#: The longest data that a login carries, in bytes of UTF-8, as JSON without spaces.
+#: With an address of 2,048 bytes, the login's cookies have no room for more.
 LONGEST = 512
 #: How long a link is valid, in seconds.
 LINK_SECONDS = 3600
@@ -45,7 +45,7 @@ def pack_carried(carried: Mapping[str, str]) -> str:
 
 
 def unpack_carried(packed: str) -> dict[str, str]:
-    """Return what `pack_carried` was given."""
+    """Return the data that `pack_carried` packed."""
     read: dict[str, str] = json.loads(packed)
     return read
 
@@ -127,10 +127,10 @@ class CarriedLinks:
     def seal(
         self, carried: Mapping[str, str], browser_id: str, query: Mapping[str, Any]
     ) -> str:
-        """Return carried data as a link of one browser holds it.
+        """Return carried data in the form that a link of one browser holds.
 
         Args:
-            carried: as `check_carried` lets it pass.
+            carried: data that `check_carried` accepts.
             browser_id: of the browser that gets the link.
             query: of the link, without the carried data.
         """

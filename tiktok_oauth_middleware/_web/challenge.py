@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .mount import MountPoint
     from .transaction import LoginTransactions
 
-#: Longest URL that begins a login, in bytes: a redirect's other headers take 300 more.
+#: Longest URL that begins a login, in bytes; a redirect's other headers take 300 more.
 _LONGEST_LOGIN_URL = 3400
 # A 401 must name a scheme (RFC 9110 section 11.6.1). No browser prompts for this one.
 _AUTHENTICATE = (("www-authenticate", "Cookie"),)
@@ -49,7 +49,8 @@ class Challenges:
     def without_cookies(self, request: Request) -> Request:
         """Return a refused request without cookies, and the pending logins in them.
 
-        An app that writes the pages may record the locals of the frames above it.
+        The cookies are removed because an app's function that writes pages may record
+        the locals of the frames above it.
         """
         request.begun_logins = self._transactions.under_way(request.headers)
         return request.without_cookies()
@@ -69,7 +70,7 @@ class Challenges:
             mount_point: of the request.
             session: the cached session, or None.
             challenge: why the request was refused.
-            head: of the app's response. Its CORS headers stay.
+            head: the head of the app's response, whose CORS headers are kept.
         """
         if challenge.is_preflight:
             return self._preflight_response(request, mount_point, head)
@@ -87,7 +88,7 @@ class Challenges:
     ) -> Response:
         """Return the response to a request that was refused; see `replacement`."""
         denied = split_scopes(session[DENIED]) if session else frozenset()
-        session = None  # it holds a token, and the app may write the page
+        session = None  # it holds a token, and the app's code may run below
         response = self._response(request, mount_point, denied, challenge)
         kept = cors_headers([*headers])
         if not kept:
@@ -152,7 +153,7 @@ class Challenges:
                 actions=[link("ask_again", login_url), back] if is_allowed else [back],
                 notes=[Note("missing", ", ".join(missing))],
             )
-        elif is_redirected:  # redirected before, and back without a login
+        elif is_redirected:  # an earlier redirect led to no login
             page = ErrorPage(
                 code="login_unfinished",
                 actions=[link("try_again", login_url), back],

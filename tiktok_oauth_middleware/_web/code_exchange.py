@@ -86,14 +86,14 @@ class CodeExchange:
 
         Args:
             transaction: of the login.
-            code: TikTok's.
+            code: the code from TikTok.
             previous: the browser's present session, which ends.
             mount_point: of the callback.
 
         Raises:
             LoginExpired: the code is no longer valid.
-            LoginRefused, LoginUndecided: the app's ``on_login`` did not let it go on,
-                and nothing was written.
+            LoginRefused, LoginUndecided: the app's ``on_login`` did not accept the
+                login; nothing was written.
             StoreError: the store failed.
             TikTokError: TikTok refused, or gave no usable answer.
         """
@@ -130,7 +130,7 @@ class CodeExchange:
             return tokens, await self._profile(client, tokens)
 
     async def check_alive(self, record: UserRecord, began_at: float) -> None:
-        """Delete a record that was just written with tokens that ended meanwhile.
+        """Delete a record that was just written if its tokens became invalid meanwhile.
 
         Args:
             record: as it was written.
@@ -146,7 +146,7 @@ class CodeExchange:
         for _ in swap_attempts():
             stored = await self.records.load(named)
             if stored is None or stored.record.access_token != record.access_token:
-                break  # of another login, which checks its own tokens
+                break  # another login's record, which that login checks
             if await self.records.delete(stored):
                 break
         why = GrantRevoked("invalid_grant", "the access ended during the login")
@@ -165,8 +165,8 @@ class CodeExchange:
         not change.
 
         Raises:
-            LoginRefused, LoginUndecided: the login does not go on.
-            StoreError: the store could not say whether there is a record.
+            LoginRefused, LoginUndecided: the app did not accept the login.
+            StoreError: the store failed, so an earlier record is unknown.
         """
         user_record_id = record_id(self.settings.client_key, tokens.open_id)
         stored = await self.records.load(user_record_id)
@@ -302,7 +302,7 @@ class CodeExchange:
         profile: Profile | None,
         present: UserRecord | None,
     ) -> UserRecord:
-        """Return the user's record with new tokens, and what else it had before."""
+        """Return the user's record with new tokens; its other fields stay."""
         now = int(self.clock())
         granted = split_scopes(tokens.scopes or "")
         # Guards compare with the scopes that were requested one by one, for a page.

@@ -87,7 +87,7 @@ class ConcludeLogin:
         """Return the result of a login, and whether this request produced it.
 
         Args:
-            transaction: whose cookies the browser brought.
+            transaction: the login; the browser sent its cookies.
             callback: TikTok's answer.
             attempt: exchanges the code; called at most once for each login.
 
@@ -98,16 +98,16 @@ class ConcludeLogin:
         login_id = login_id_of(transaction.state)
         produced: list[str] = []
         if not self.transactions.is_current(transaction):
-            # It may have been finished in time, and the callback be sent again.
+            # The login may have finished in time; this is then a repeated callback.
             sealed = None if is_error(callback) else await self.results.wait(login_id)
             if sealed is None:
                 raise LoginExpired
         elif is_error(callback) or not callback.code:
-            # Nothing is spent, so nothing is written.
+            # No code is used up, so nothing is written.
             raise error_of(callback)
         else:
-            # Equal requests in this process wait for the first one's result; the
-            # exchange goes on to its end even if that one's browser is gone.
+            # Equal requests in this process wait for the result of the first. The
+            # exchange goes on to its end even if that request's browser disconnects.
             sealed = await self.backend.single_flight(
                 ("login", login_id),
                 lambda: self._conclude(transaction, attempt, produced),
@@ -125,7 +125,7 @@ class ConcludeLogin:
         age = self.clock() - result.at
         if not -SERVER_CLOCK_SKEW <= age <= SHOWN_SECONDS:
             return False
-        if not result.session:  # a page, or an account that was connected
+        if not result.session:  # a failed login, or a connected account
             return True
         own = self.ticket_of(result)
         return own is not None and await self.is_alive(own)
@@ -134,7 +134,7 @@ class ConcludeLogin:
         return self.cookies.read(result.session.encode())
 
     async def is_alive(self, ticket: Ticket) -> bool:
-        """Whether a session has not ended, asked of the store."""
+        """Whether the store has a session that has not ended."""
         return await self.records.load_if_active(ticket) is not None
 
     async def _conclude(
@@ -146,7 +146,7 @@ class ConcludeLogin:
         """Finish a login, or wait for the request that does; return the sealed result.
 
         Args:
-            transaction: whose cookies the browser brought.
+            transaction: the login; the browser sent its cookies.
             attempt: exchanges the code.
             produced: gets the login's id if the login is finished here.
         """
@@ -158,7 +158,7 @@ class ConcludeLogin:
         try:
             # No secret is in a local of this frame while the app's on_event runs.
             sealed, event, session, why, raised = await attempt()
-        except GeneratorExit:  # nothing can be awaited
+        except GeneratorExit:  # no more awaiting is allowed
             raise
         except BaseException:
             # The code is used up: the store failed, or an interrupt or a cancellation
@@ -217,11 +217,11 @@ class ConcludeLogin:
     async def _asks_again(
         self, transaction: LoginTransaction, record: UserRecord
     ) -> bool:
-        """Whether to show TikTok's page for scopes that the person was not asked for.
+        """Whether to show TikTok's page for scopes that the person has not been shown.
 
         TikTok reconnects a person who consented before without its page, and with the
-        scopes of that consent, so a scope that the site requests only since then is
-        never granted by itself. Scopes that the person denied on the page are not
+        scopes of that consent, so a scope that the site began to request later is never
+        granted without the page. Scopes that the person denied on the page are not
         requested again automatically.
         """
         user_record_id = record_id(self.settings.client_key, record.open_id)

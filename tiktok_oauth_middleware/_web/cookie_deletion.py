@@ -10,7 +10,7 @@ from tiktok_oauth_middleware._session.cached_session import NoSession
 
 from .response_headers import is_caching
 
-#: How long after the session was looked for a response may still delete its cookie.
+#: For how many seconds after the lookup of a session its cookie may be deleted.
 _DELETING_SECONDS = 1.0
 _NO_STORE = ("cache-control", "no-store")
 _NO_STORE_BYTES = (b"cache-control", b"no-store")
@@ -20,7 +20,7 @@ class CookieDeletion:
     """The header that deletes the session cookie, which is always the same."""
 
     def __init__(self, deletion: Cookie, clock: Callable[[], float]) -> None:
-        """Take the cookie with an empty value, and seconds since 1970."""
+        """Take the cookie with an empty value; `clock` returns seconds since 1970."""
         self._clock = clock
         self._header = name, value = deletion.header()
         self._start = f"{deletion.name}="
@@ -45,9 +45,9 @@ class CookieDeletion:
 
         Args:
             headers: of the app's response.
-            loaded_at: when the session was looked for. A slow response may arrive after
-                that of a login, whose cookie it must not delete: after a second the
-                headers stay as they are. The next response deletes the old cookie.
+            loaded_at: when the session was looked up. A slow response may arrive after
+                that of a login, whose cookie it must not delete. So after a second the
+                headers stay as they are, and the next response deletes the old cookie.
         """
         if not 0 <= self._clock() - loaded_at < _DELETING_SECONDS:
             return headers

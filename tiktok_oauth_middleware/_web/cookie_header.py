@@ -17,7 +17,7 @@ from tiktok_oauth_middleware._core.http import COOKIE_LIMIT, Headers
 _SPACE = 0x20
 #: Longest Cookie header that is searched for several cookies, in bytes.
 _LONGEST_HEADER = 64 * 1024
-#: How often a name of ours may appear in one.
+#: How often one of our names may appear in a Cookie header.
 _MOST_NAMES = 200
 _VALUE = re.compile(rb"[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]+")
 
@@ -63,7 +63,7 @@ def value_of(parts: tuple[bytes, bytes, bytes], before: bytes | None) -> bytes |
 
 
 def _value_among(header: bytes, start: bytes, before: bytes | None) -> bytes | None:
-    """Return what `value_of` does, for any header.
+    """Return the result of `value_of` for a header of any form.
 
     A header with the name more often than `_MOST_NAMES` is not from a browser: it
     counts as a contradiction, and is not read further.

@@ -116,7 +116,7 @@ class FinishLogin:
             return await self._finish_unmatched(callback, Visit(mount_point, ticket))
         if transaction.user_hash:
             visit = Visit(mount_point, ticket)
-            if self.connect is None:  # an earlier release of the app could connect
+            if self.connect is None:  # the app has dropped connect_path since
                 return await self.unfinished.reject(LoginExpired(), visit)
             return await self.connect.respond(request, transaction, callback, visit)
         return await self._other_user(
@@ -194,7 +194,7 @@ class FinishLogin:
     ) -> FinishedLogin:
         """Return the facts about a login that an integration gets."""
         question = None
-        # A copy: the list goes on to hold what only a login deletes that stands.
+        # A copy: only a login that is accepted deletes what the list gets later.
         visit = visit._replace(spent=tuple(visit.spent[:DELETED_AT_ONCE]))
         if self.connecting is not None:
             question = partial(self.connecting.question, visit)
@@ -214,13 +214,13 @@ class FinishLogin:
         result: LoginResult,
         spent: Sequence[Cookie],
     ) -> Response | None:
-        """Sign in, and send the person to TikTok's page for the scopes not granted.
+        """Sign in, and send the person to TikTok's page for scopes that are missing.
 
         A login goes to TikTok twice at most: no third trip follows. A person who closes
         the page is still signed in.
 
         Returns:
-            None if that is too long for one response.
+            None if the response's headers would be too long.
         """
         second = self.transactions.renewed(transaction, result.lands_on)
         cookies = [*spent, self._session_cookie(result)]
@@ -265,7 +265,7 @@ class FinishLogin:
             # login.
             error = error_of(callback)
             if isinstance(error, TikTokUnavailable):
-                # Any client can send one, and neither our server nor TikTok's failed.
+                # Any client can send such a callback, and no server failed.
                 error = LoginError(error.error, error.description, callback.details)
             return await self.unfinished.reject(
                 error, visit, level=unmatched_level(error)

@@ -69,7 +69,7 @@ class _DjangoUser:
     _auth: TikTokAuth
     _user: Any
 
-    # isinstance() reads it, and Django's lazy objects answer so.
+    # isinstance() reads __class__, which Django's lazy objects also define.
     __class__ = property(lambda self: type(self._user))  # pyright: ignore[reportIncompatibleMethodOverride]
 
     def __getattr__(self, name: str) -> Any:

@@ -77,7 +77,7 @@ class Challenge:
 class Requirements(NamedTuple):
     """What a guard requires besides a login."""
 
-    #: That the user must have granted.
+    #: The scopes that the user must have granted.
     scopes: tuple[str, ...] = ()
     #: The most seconds since the login, or None.
     max_age: float | None = None
@@ -90,7 +90,7 @@ def guard(
 
     Args:
         connection: as for `auth_in`.
-        scopes: that the user must have granted.
+        scopes: the scopes that the user must have granted.
         max_age: the most seconds since the login, or None.
 
     Raises:

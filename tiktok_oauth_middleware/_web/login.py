@@ -47,8 +47,8 @@ if TYPE_CHECKING:
     from .mount import MountPoint
     from .pages import Answer
 
-#: The cookies outlive the login by this, in seconds, so that the callback of a login
-#: that took too long can be distinguished from one that began in another browser.
+#: For how many seconds the cookies outlive the login, so that the callback of a login
+#: that took too long is not mistaken for one that began in another browser.
 _AFTERLIFE = 1200
 #: How long a store may take to write a login's result, in seconds.
 _WRITE_SECONDS = 5
@@ -63,7 +63,7 @@ class AppUsers(NamedTuple):
     claim: Claim | None = None
     #: Called when a claimed account is connected, with the first argument of `claim`.
     announce: Callable[[Any], Any] | None = None
-    #: Called instead if it could not be connected: takes the claim back.
+    #: Called instead if the account could not be connected; withdraws the claim.
     release: Callable[[Any], Any] | None = None
     #: Finds the user to whom a login connects its account; None if none does. See
     #: `ConnectingLogins`.
@@ -101,7 +101,7 @@ class LoginFlow:
     endings: Endings
     #: Ends a user's access at TikTok with the tokens of a login that was refused.
     revoke: Callable[[str, UserRecord], Awaitable[None]]
-    #: The app's; see `login_decision`.
+    #: The app's function; see `login_decision`.
     on_login: OnLogin | None
     #: The parts for connecting accounts; None if the app has no such path.
     connecting: Connecting | None

@@ -2,8 +2,8 @@
 
 ``on_login`` is called when TikTok has confirmed who the person is and before anything
 is stored. Only None and a path of this site accept the login; any other result and any
-exception refuse it. It runs without a frame of the flow on the stack, since reporters
-of exceptions record the locals of every frame, and those of the flow hold tokens.
+exception refuse it. No frame of the flow is on the stack while it runs: reporters of
+exceptions record the locals of every frame, and those of the flow hold tokens.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ _LONGEST_TEXT = 2000
 
 
 class RefusedByApp(LoginRefused):
-    """`LoginRefused`, raised by the flow itself, with the login that it is about.
+    """`LoginRefused` with the login that was refused, raised by the flow.
 
-    The app's own exception holds the app's frames.
+    The app's exception is not raised again, because it refers to the app's frames.
     """
 
     def __init__(self, refused: LoginRefused, login: Login) -> None:

@@ -57,13 +57,13 @@ class LoginResult:
 
     def pack(self) -> bytes:
         """Return the result as JSON; it holds a secret."""
-        # Not by `asdict`, which would copy each value first.
+        # `asdict` would copy each value first.
         packed = {name: getattr(self, name) for name in self.__slots__}
         return json.dumps(packed).encode()
 
     @classmethod
     def unpack(cls, packed: bytes) -> LoginResult | None:
-        """Return what `pack` wrote; None if another version wrote it."""
+        """Return the result that `pack` wrote; None if another version wrote it."""
         try:
             read: Mapping[str, Any] = json.loads(packed)
             notes = tuple(Note(name, str(value)) for name, value in read["notes"])
@@ -80,7 +80,7 @@ class LoginResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class LoginResults:
-    """The rows of logins that came back."""
+    """The store's rows about logins whose callback arrived."""
 
     notes: Notes
     backend: Backend

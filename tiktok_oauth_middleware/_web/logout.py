@@ -38,7 +38,7 @@ class Logout:
         """Answer the logout path: end this browser's session.
 
         Raises:
-            StoreError: the store failed; the cookie stays, as the session may.
+            StoreError: the store failed; the cookie stays, since the session may too.
         """
         refusal = self._check_post(request, mount_point, "confirm_logout", "log_out")
         if refusal is not None:
@@ -82,7 +82,7 @@ class Logout:
         """Return the cookie that lets the person choose the account at the next login.
 
         Without it TikTok would reconnect the account that just logged out, without
-        asking. After a disconnect that TikTok confirmed, it does not do so.
+        showing its page. After a disconnect that TikTok confirmed, TikTok shows it.
         """
         return self.cookies.choose(max(1, int(self.service.settings.session_lifetime)))
 
@@ -99,7 +99,7 @@ class Logout:
         if request.method == "GET":
             here = mount_point.prefix + request.path
             actions = [button(action, here), link("stay", mount_point.home)]
-            # The page after it may need a login, which leads on to TikTok.
+            # The page that follows may need a login, which redirects to TikTok.
             onward = self.service.settings.endpoints.authorize
             return ErrorPage(code=question, actions=actions, form_redirects_to=onward)
         if request.method != "POST":
@@ -124,7 +124,7 @@ class Logout:
         logins = find_all(request.headers, cookies.login_prefix.encode())
         deletions = [cookies.login(slot, "", 0) for slot in [*logins][:DELETED_AT_ONCE]]
         if find(request.headers, cookies.carry_name.encode()) is not None:
-            # Links of the person who logs out are not for the next one.
+            # Links that were made for this person must not work for the next one.
             deletions.append(cookies.carry("", 0))
         name = cookies.session_name.encode() + b"="
         if any(name in header for header in request.all(b"cookie")):

@@ -79,7 +79,7 @@ class MountPoint:
     tokens: Callable[[], TikTokTokens] = no_tokens
     #: Returns the object that seals data into links, for ``login_url(carry=...)``.
     carried_links: Callable[[], CarriedLinks] = no_carried_links
-    #: Whether the callback is outside it, so that no login can be finished here.
+    #: Whether the callback is outside the mount point: no login can finish here.
     is_stray: bool = False
     #: Whether a login begins by POST only.
     is_login_posted: bool = False
@@ -151,9 +151,9 @@ class MountPoint:
 
         Args:
             url: of `login_url`.
-            look: one of `button.Look`.
-            label: its text; the one of `messages` if None.
-            language: the tag of the language that the text of `messages` is to have.
+            look: the style, one of `button.Look`.
+            label: the button's text; None for the text of `messages`.
+            language: the tag of the language for the text of `messages`.
             nonce: as for `button.button_html`.
 
         Raises:
@@ -177,8 +177,8 @@ class MountPoint:
         """Return the text of a button on the app's pages, and the tag of its language.
 
         Args:
-            name: of the text.
-            language: the tag of the language that it is to have.
+            name: the name of the text.
+            language: the tag of the wanted language.
         """
         from .messages import LanguageRanges, Messages
 
@@ -267,7 +267,7 @@ class MountPoints:
         if is_stray:
             self._log_stray(mount)
             mount = mount if len(mount) <= len(callback) else ""
-        elif mount in self.known:  # given in another spelling
+        elif mount in self.known:  # the server spelled it differently
             return self.known[mount]
         paths: Mapping[str | None, RouteName] = {
             settings.login_path: "login",

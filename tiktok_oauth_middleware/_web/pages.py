@@ -101,7 +101,7 @@ BASE_HEADERS: tuple[tuple[str, str], ...] = (
 _OPENER = ("cross-origin-opener-policy", "same-origin")
 
 
-#: The longest response head that is sure to pass, in bytes: nginx by default takes
+#: The longest response head that proxies accept, in bytes: nginx by default accepts
 #: 4,096 from an app, and servers add 80 of their own.
 HEAD_LIMIT = 4016
 _STATUS_LINE = 40
@@ -231,7 +231,7 @@ class Pages:
         return self._page_maker is not None
 
     def render(self, answer: Answer, request: Request) -> Response:
-        """Return a response as it is, and an `ErrorPage` rendered."""
+        """Return a response unchanged; render an `ErrorPage` into one."""
         ranges = language_ranges(request)
         is_negotiated = request.language is None
         return self.render_for(answer, ranges, is_negotiated=is_negotiated)
@@ -390,8 +390,8 @@ Direction = Literal["ltr", "rtl"]
 def _direction(problem: Problem) -> Direction:
     """Return the direction of a page, by its title.
 
-    Its letters decide, since a language tag may not name the script. Also a title that
-    begins with "TikTok" is right to left if the rest is.
+    The title's letters decide, since a language tag may not name the script. A title
+    that begins with "TikTok" is still right to left if the rest is.
     """
     if not is_right_to_left(problem.title):
         return "ltr"
@@ -463,7 +463,7 @@ def redirect(location: str, *, cookies: Iterable[Cookie] = ()) -> Response:
 
 
 def redirect_with_cookies(location: str, cookies: Sequence[Cookie]) -> Response:
-    """Return a redirect with cookies, and as many deletions as are sure to pass."""
+    """Return a redirect with cookies, and as many deletions as `HEAD_LIMIT` allows."""
     kept = [cookie for cookie in cookies if cookie.value]
     room = HEAD_LIMIT - head_size(redirect(location, cookies=kept))
     deletions = []

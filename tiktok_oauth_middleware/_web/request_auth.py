@@ -21,8 +21,8 @@ def auth_in(connection: Any) -> TikTokAuth | None: ...
 def auth_in(connection: Any, *, required: bool = False) -> TikTokAuth | None:
     """Return the `TikTokAuth` that the middleware put into a request.
 
-    If a WSGI app runs in an ASGI middleware, below an adapter such as a2wsgi, it is in
-    the scope that the adapter puts into the environ.
+    If a WSGI app runs in an ASGI middleware, below an adapter such as a2wsgi, the
+    object is in the scope, which the adapter puts into the environ.
 
     Args:
         connection: a request object, its ``scope`` or ``environ``, or a `TikTokAuth`.

@@ -95,7 +95,7 @@ def keep_private(headers: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     for name, _ in headers:
         if is_caching(name):
             break
-    else:  # the usual case: 1 us instead of 10
+    else:  # the usual case, in 1 us instead of 10
         return [*headers, *_PRIVATE]
     kept = [pair for pair in headers if not is_caching(pair[0])]
     directives, vary = (_items(headers, name) for name in _MERGED)
@@ -141,8 +141,8 @@ def with_cookie_set(
 ) -> list[tuple[str, str]]:
     """Return response headers that also set a cookie, of a response stored nowhere.
 
-    It comes first: some adapters keep the last Set-Cookie only, and that must be the
-    app's.
+    Our cookie comes first: some adapters keep only the last Set-Cookie, and that must
+    be the app's.
     """
     kept = [
         (name, value)

@@ -121,7 +121,7 @@ class AppRules:
 
 
 class PathRules:
-    """`protect` and `public` rules: of those that fit a path, the longest decides."""
+    """`protect` and `public` rules; the longest rule that fits a path decides."""
 
     __slots__ = ("_protect", "_public")
 

@@ -102,7 +102,7 @@ class LoginTransaction:
     def unpack(
         cls, packed: bytes, *, state: Secret, created_at: int
     ) -> LoginTransaction | None:
-        """Return what `pack` wrote; None if another version wrote it."""
+        """Return the transaction that `pack` wrote; None if another version did."""
         try:
             version, verifier, return_to, requested, prompt, *more = (
                 packed.decode().split("\n")
@@ -137,7 +137,7 @@ class LoginTransactions:
     connect_ahead: Callable[[], None]
 
     def default_return_to(self, mount_point: MountPoint) -> str:
-        """Return where a login leads if its link does not say."""
+        """Return where a login leads if its link names no address."""
         return mount_point.prefix + self.settings.after_login
 
     def create(
@@ -244,17 +244,17 @@ class LoginTransactions:
         return_to: str | None,
         scopes: Iterable[str],
     ) -> bool:
-        """Whether this browser has begun the same login and not come back from it.
+        """Whether this browser has begun the same login without a callback so far.
 
         TikTok shows its own errors, such as a scope that the app may not request, and
         does not send the person back. Another automatic redirect would repeat that for
         ever. Two quick clicks on a link of this site count as one.
 
         Args:
-            request: which would be redirected to log in.
+            request: the request that would be redirected to log in.
             mount_point: of the request.
             return_to: where that login would lead; None where that is too long.
-            scopes: that it would request one by one.
+            scopes: the scopes that it would request one by one.
         """
         checked = return_to and safe_return_to(return_to, mount_point.own_paths)
         purpose = _purpose(

@@ -51,7 +51,7 @@ _NOTHING: Mapping[str, str] = {}
 
 
 class Visit(NamedTuple):
-    """The facts about a callback's request that its error page needs."""
+    """The parts of a callback's request that its error page needs."""
 
     mount_point: MountPoint
     #: Of the browser's present session cookie, if that is genuine.
@@ -127,8 +127,8 @@ class UnfinishedLogins:
         Args:
             error: what went wrong.
             visit: the request.
-            code: of the page, instead of the error's.
-            level: in the log, instead of the one that the error has.
+            code: the page's code, instead of the error's.
+            level: the level in the log, instead of the error's.
         """
         result = self.failure(error, level)
         await self.emit(
@@ -225,7 +225,7 @@ def error_of(callback: Callback) -> LoginError | TikTokUnavailable:
     """Return the login error for an error in TikTok's callback.
 
     ``access_denied`` means that the person cancelled, or that TikTok does not let the
-    account log in here; at best its description says which.
+    account log in here; sometimes the description shows which.
     """
     error, description = callback.error, callback.description
     if error == "access_denied":

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 #: How far TikTok's clock and ours may differ, in seconds.
 _TIKTOK_CLOCK_SKEW = 60
-#: TikTok reports a disconnect by this app within seconds; this leaves room for a queue.
+#: TikTok reports a disconnect by this app within seconds; the rest allows for a queue.
 _ECHO_SECONDS = 300
 #: The reason of a withdrawal that the app's own revoke caused.
 _REVOKED_BY_US = 5
@@ -129,7 +129,7 @@ class Webhook:
             The user of the app to whom the account was connected, or "".
 
         Raises:
-            TikTokError: TikTok did not say whether the token still works.
+            TikTokError: it is unknown whether the token still works.
         """
         named = record_id(self.service.settings.client_key, open_id)
         # A login may be about to write the record.
@@ -165,7 +165,7 @@ class Webhook:
         """
         issued_at, withdrawn_at = stored.record.issued_at, delivery.create_time
         if withdrawn_at > self.service.clock() + _ECHO_SECONDS:
-            withdrawn_at = 0  # in the future, so it proves nothing
+            withdrawn_at = 0  # a time in the future is no evidence
         if withdrawn_at and issued_at > withdrawn_at + _TIKTOK_CLOCK_SKEW:
             return False
         if delivery.reason == _REVOKED_BY_US:

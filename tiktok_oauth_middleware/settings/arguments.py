@@ -15,7 +15,7 @@ def check_options(settings: object, store: object, options: Mapping[str, Any]) -
     """Refuse settings and stores of a wrong type, and options that are no functions.
 
     Raises:
-        ConfigurationError: it says what to pass instead.
+        ConfigurationError: the message says what to pass instead.
     """
     faults = [*_settings_faults(settings), *_store_faults(store)]
     faults += [

@@ -30,7 +30,7 @@ _REPORT_QUOTES = ("client_key", "client_secret", "secret_keys")
 def variables_of(cls: type) -> Mapping[str, str]:
     """Return the variables of the options of `cls`, each with its option's name.
 
-    An address is an option of its own here: ``endpoints.token``.
+    Each address counts as an option here, such as ``endpoints.token``.
     """
     found = {}
     for name, each in rows_of(cls).items():

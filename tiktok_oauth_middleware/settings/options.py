@@ -1,8 +1,8 @@
 """TikTokSettings: every option, with its row.
 
 Settings are frozen and checked when they are built, so that a wrong option stops the
-deployment and not a user's login: many of TikTok's own refusals never reach a callback,
-but end on one of TikTok's pages.
+deployment and not a user's login: TikTok shows many refusals on a page of its own, and
+the app gets no callback.
 """
 
 from __future__ import annotations
@@ -335,7 +335,7 @@ rows_of(TikTokSettings)  # an option without a row stops the import
 
 
 def _plain(value: Any) -> Any:
-    """Return an option as it was written: settings made from others hold secrets."""
+    """Return an option as it was given, without the wrapper of a secret."""
     if isinstance(value, str):
         return reveal(value)
     if type(value) in (list, tuple):

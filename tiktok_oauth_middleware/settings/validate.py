@@ -152,7 +152,7 @@ def _key_fault(key: str, client_secrets: tuple[str, str | None]) -> str | None:
 
 
 def _is_repetitive(key: str) -> bool:
-    """Whether a key repeats a text, runs in even steps, or has too little entropy."""
+    """Whether a key repeats a text, counts in even steps, or has too little entropy."""
     text = "".join(key)
     if text in (text + text)[1:-1]:
         return True

@@ -112,7 +112,7 @@ def _refuse(error: str, kind: str, text: str, code: int = 0) -> NoReturn:
 
 
 def _mismatch(sent: str | None, registered: Sequence[str]) -> str:
-    """Return what was sent, and what is registered."""
+    """Return a sentence with the sent and the registered value."""
     shown = f"the app sent {sent[:_LONGEST_SHOWN]!r}" if sent else "the app sent none"
     known = " and ".join(map(repr, registered)) or "none"
     return f"{shown}, and {known} is registered"

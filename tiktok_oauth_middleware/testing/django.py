@@ -65,10 +65,10 @@ def tiktok_login(
     Args:
         client: a ``django.test.Client``, or an ``AsyncClient``, with which the call is
             awaited.
-        open_id: of the person who logs in.
+        open_id: the open_id of the person who logs in.
         scopes: the granted scopes; the settings' ``scopes`` if not given.
-        display_name: of their profile.
-        user: the Django user whose account it is; found or made if not given.
+        display_name: the name in their profile.
+        user: the Django user who gets the account; found or made if not given.
 
     Returns:
         The `User`, as ``request.tiktok.user`` shows it; with an ``AsyncClient`` an
@@ -248,7 +248,7 @@ class _ASGIHandler:
 
 
 def _own(body: bytes, status: int) -> Any:
-    """Return an answer of the middleware's own, as a response of Django's."""
+    """Return a response of the middleware itself as a response of Django."""
     return HttpResponse(body, status=status)
 
 

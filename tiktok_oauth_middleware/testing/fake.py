@@ -182,7 +182,7 @@ class FakeTikTok:
             people: the persons who can log in.
             clock: returns the seconds since 1970.
             access_lifetime: of an access token, in seconds.
-            refresh_lifetime: of a grant, in seconds, counted from the consent.
+            refresh_lifetime: of a refresh token, in seconds from the consent.
         """
         client_secret = reveal(client_secret)  # settings hide its text
         self._clock = clock
@@ -284,7 +284,7 @@ class FakeTikTok:
         return self._clock() + self._advanced
 
     def advance(self, seconds: float) -> None:
-        """Let time pass, without waiting.
+        """Move the stand-in's clock forward, without waiting.
 
         Raises:
             LoginFlowError: the app that `login_as` logged in to uses another clock,
@@ -370,9 +370,9 @@ class FakeTikTok:
             endpoint: ``token``, ``revoke``, ``user_info``, ``video_list``,
                 ``video_query`` or ``creator_info``.
             times: how many requests.
-            status: of the answer. The default is 500 without `error` and `body`, and
-                otherwise 200; for an error of a resource endpoint it is the status in
-                TikTok's documentation, or 401 if none is documented.
+            status: the answer's status. The default is 500 without `error` and `body`,
+                and otherwise 200; for an error of a resource endpoint it is
+                the status in TikTok's documentation, or 401 if none is documented.
             error: TikTok's error code, in the endpoint's own shape.
             body: the whole body, instead of `error`.
             headers: further headers.
@@ -429,7 +429,7 @@ class FakeTikTok:
         or not a target user of the sandbox.
 
         Args:
-            error: of the callback, such as ``server_error`` or
+            error: the callback's ``error``, such as ``server_error`` or
                 ``temporarily_unavailable``; None leaves it out.
             description: its ``error_description``; None leaves it out.
             further: parameters of other observed callback formats, such as
@@ -525,7 +525,7 @@ class FakeTikTok:
         """Return headers and body of a delivery that TikTok signed.
 
         Before TikTok sends ``authorization.removed``, it invalidates all tokens that
-        the user has by then, and so does this method. Reason 5 is an exception: it
+        the user has at that time, and so does this method. Reason 5 is an exception: it
         reports that the app itself revoked them, and may arrive after the next login.
 
         Args:

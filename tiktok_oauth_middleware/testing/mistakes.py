@@ -115,7 +115,7 @@ def check_stand_in_was_used(
         return
     core = find_core(client, callback)
     if core is not None and hasattr(core.service.transport, "stand_in"):
-        return  # it was checked already, so this failure has another reason
+        return  # the middleware was found and checked, so it is another failure
     if not any(r.endpoint == "token" for r in fake.requests[before:]):
         message = (
             f"the callback answered {status}, and this stand-in was never asked for a"

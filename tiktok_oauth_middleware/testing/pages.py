@@ -99,7 +99,7 @@ def consent_page(
     request_id: str,
     chosen: str | None,
 ) -> bytes:
-    """Return the page on which a person decides; `chosen` is who did so last."""
+    """Return the page on which a person decides; `chosen` decided last."""
     site = urlsplit(request.redirect_uri).netloc
     first = chosen or people[0].open_id
     accounts = "".join(

@@ -52,7 +52,7 @@ ACCESS_LIFETIME = 7200
 REFRESH_LIFETIME = 15552000
 
 _CODE_SECONDS = 300.0
-#: Real codes and tokens end in the data centre that made them.
+#: Real codes and tokens end with the name of the data centre that made them.
 _DATA_CENTRES = ("va", "u1", "e1")
 
 
@@ -121,7 +121,7 @@ class _Code:
     person: Person
     scopes: tuple[str, ...]
     created_at: float
-    #: When its person consented; None if on the page that this code came from.
+    #: When the person consented; None if this code's own page was the consent.
     consented_at: float | None
     data_centre: str
     is_used: bool = False
@@ -192,7 +192,7 @@ class Provider:
         self.denials: int = 0
         #: The parameters of the next callbacks, instead of a code.
         self.refusals: list[Mapping[str, str]] = []
-        #: How many of the next codes are too old when they are issued.
+        #: How many of the next codes are issued already expired.
         self.stale_codes: int = 0
         #: The errors of fields of a profile that are refused, by the field's name.
         self.refused_fields: dict[str, str] = {}
@@ -274,7 +274,7 @@ class Provider:
                 return self.refuse(request, self.refusals.pop(0))
             serial = next(self._serial)
             data_centre = _DATA_CENTRES[(serial - 1) % len(_DATA_CENTRES)]
-            # Real codes hold * and !, and end in a data centre.
+            # Real codes contain * and !, and end with the name of a data centre.
             code = f"{secrets.token_urlsafe(24)}*1!{_digits()}.{data_centre}"
             now = self.clock()
             created_at = now
@@ -372,7 +372,7 @@ class Provider:
             self._end_tokens(code.person.open_id)
         at = code.consented_at
         if at is None or self.reconnection_renews:
-            # An exchange names the whole life, as captured answers do.
+            # As in captured answers, an exchange states the full lifetime.
             at = self.clock()
             if consent := self._consents.get(code.person.open_id):
                 consent.at = at

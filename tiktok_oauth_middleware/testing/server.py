@@ -2,7 +2,7 @@
 
 It uses the standard library only, so that a demo needs nothing else. Programs control
 it under ``/stand-in/``. Requests that change something there need a header that no web
-page can send without a preflight. A request with another Host than loopback is refused,
+page can send without a preflight. A request whose Host is not loopback is refused,
 because a web page could avoid the preflight with a host name that resolves to this
 machine (DNS rebinding).
 """
@@ -149,7 +149,7 @@ class _Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def server_close(self) -> None:
-        """Close open connections too, whose threads would go on answering."""
+        """Also close open connections, whose threads would go on answering."""
         super().server_close()
         for request in list(self._open):
             with suppress(OSError):

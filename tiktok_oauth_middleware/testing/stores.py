@@ -84,7 +84,7 @@ class StoreContract:
     def _in_time(self, check: Callable[[float], None]) -> None:
         """Check with a short lifetime, and again with longer ones if it was too short.
 
-        On a busy machine a short lifetime may end before the row is read.
+        On a busy machine a short lifetime may be over before the row is read.
         """
         for factor in (1, 5):
             with suppress(AssertionError):
@@ -265,7 +265,7 @@ class StoreContract:
     def test_nothing_outlives_its_time(
         self, store: Any, key: str, tick: Callable[[float], None]
     ) -> None:
-        """Rows and locks with different lifetimes end each at its time."""
+        """Rows and locks with different lifetimes each expire at their time."""
         ttls = [self.lifetime * share for share in (0.2, 0.6, 1.0)]
         locks = [store.lock(f"{key}{n}", ttl) for n, ttl in enumerate(ttls)]
         for number, ttl in enumerate(ttls):
@@ -464,7 +464,7 @@ class StoreContract:
     def test_a_lock_can_be_renewed(
         self, store: Any, key: str, tick: Callable[[float], None]
     ) -> None:
-        """A lock that is renewed stays with its holder; a lost one cannot be."""
+        """A renewed lock stays with its holder; a lost lock cannot be renewed."""
         if not getattr(store, "renews", False):
             return  # optional: its leases are then long
         lock = store.lock(key, self.lifetime)
@@ -487,7 +487,7 @@ class StoreContract:
         assert store.get(key) == b"mine"
 
     def test_of_many_one_holds(self, store: Any, key: str) -> None:
-        """If several threads ask for a lock at the same time, one gets it."""
+        """If several threads try to take a lock at the same time, one gets it."""
         asked = threading.Barrier(_THREADS)
 
         def hold(_: int) -> bool:

@@ -1,7 +1,7 @@
 """The stand-in's videos: the answers of ``/v2/video/*`` and of the creator info.
 
-A person has as many public videos as their ``video_count`` says, made up from their
-open_id, always the same ones. Shapes and limits are those of TikTok's pages
+A person has as many public videos as their ``video_count`` says. They are derived from
+the open_id, so they are always the same. Shapes and limits are those of TikTok's pages
 (https://developers.tiktok.com/doc/tiktok-api-v2-video-list,
 .../tiktok-api-v2-video-query and .../content-posting-api-reference-query-creator-info).
 """
@@ -74,7 +74,7 @@ def list_videos(
         _refuse(f"max_count is between 1 and {_MOST}")
     if cursor < 0:
         _refuse("cursor is a time in milliseconds")
-    # 0, or none: from the newest on; else those that were posted before.
+    # 0 or no cursor: begin with the newest; otherwise, with the first one before it.
     before = cursor or float("inf")
     rest = [n for n in _numbers(person) if _posted(n) * 1000 < before]
     page = rest[:most]
@@ -169,7 +169,7 @@ def _seed(person: Person, number: int) -> int:
 
 
 def _id(person: Person, number: int) -> str:
-    """Return nineteen digits that begin with 7, as those of these years."""
+    """Return nineteen digits that begin with 7, like the ids of these years."""
     return str(7 * 10**18 + _seed(person, number) % 10**18)
 
 

@@ -138,7 +138,7 @@ class SignedLinks:
         return is_whole and is_ours and until.isdecimal() and now < int(until)
 
     def _mac(self, link: str) -> bytes:
-        # Without the host: a server is reached by more than one name.
+        # The host is left out, because a server may have several names.
         parts = urlsplit(link)
         signed = f"{parts.path}?{parts.query}"
         return hmac.new(self._key, signed.encode(), hashlib.sha1).digest()
