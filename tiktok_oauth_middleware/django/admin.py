@@ -48,6 +48,16 @@ class TikTokAccountAdmin(admin.ModelAdmin):
         del request
         return False
 
+    def change_view(self, *args: Any, **options: Any) -> Any:
+        """Show an account without the buttons that save, since no field is editable.
+
+        Django hides them itself only from users without the permission to change, which
+        the actions need.
+        """
+        hidden = {"show_save": False, "show_save_and_continue": False}
+        context = hidden | (options.pop("extra_context", None) or {})
+        return super().change_view(*args, extra_context=context, **options)
+
     # --- what is shown ---------------------------------------------------------------
 
     @admin.display(description="open_id", ordering="open_id")

@@ -108,6 +108,15 @@ def test_accounts_are_not_added_or_changed(admin):
     assert TikTokAccount.objects.get().open_id == account.open_id
 
 
+def test_page_of_an_account_has_no_button_to_save(admin):
+    """The page has no button that saves, since it has no field to edit."""
+    account = TikTokAccount.objects.get()
+    page = admin.get(f"{LIST}{account.pk}/change/", secure=True).content.decode()
+    assert 'name="_save"' not in page
+    assert 'name="_continue"' not in page
+    assert "Close" in page
+
+
 def test_deleting_a_user_in_the_admin(accounts, admin):
     """A user deleted in the admin is disconnected at TikTok."""
     user = TikTokAccount.objects.get().user
