@@ -9,6 +9,7 @@ another way, such as with a password, is not affected.
 from __future__ import annotations
 
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -216,16 +217,24 @@ def sign_in(request: Any, login: Login, *, may_connect: bool) -> Refusal | None:
         raise ImproperlyConfigured(message)
     _note_login(account, login)
     request._tiktok_signs_in = True
-    django_auth.login(request, user)
-    request.session[BOUND_TO] = login.open_id
-    signals.logged_in.send(
-        TikTokAccount,
-        request=request,
-        user=user,
-        account=account,
-        created=getattr(user, "_tiktok_created", False),
-        login=login,
-    )
+    try:
+        django_auth.login(request, user)
+        request.session[BOUND_TO] = login.open_id
+        signals.logged_in.send(
+            TikTokAccount,
+            request=request,
+            user=user,
+            account=account,
+            created=getattr(user, "_tiktok_created", False),
+            login=login,
+        )
+    except BaseException:
+        # Django keeps the session of a response below 500, such as the one that it
+        # makes of a receiver's PermissionDenied.
+        request.user = AnonymousUser()
+        with suppress(Exception):  # the data is gone even if the row stays
+            request.session.flush()
+        raise
     return None
 
 
@@ -237,9 +246,12 @@ def _connect(request: Any, login: Login, *, may_connect: bool) -> Refusal | None
     account, is_new = connect(request.user, login, may_make=may_connect)
     if account is None:
         return Refusal(code="account_taken")
-    signals.connected.send(
-        TikTokAccount, **_connection(request, account, login, is_new=is_new)
-    )
+    request._tiktok_connection = _connection(request, account, login, is_new=is_new)
+    try:
+        signals.connected.send(TikTokAccount, **request._tiktok_connection)
+    except BaseException:
+        release(request)
+        raise
     return None
 
 
@@ -271,9 +283,10 @@ def take(request: Any, login: Login) -> bool:
 
 
 def release(request: Any) -> None:
-    """Delete the row that `take` made: its account could not be connected.
+    """Delete the row of an account that was not connected after all, if it is new.
 
-    No tokens of the account are stored, so nothing is disconnected at TikTok.
+    Nothing is disconnected at TikTok: no tokens are stored, or the login's session ends
+    and its record with it.
     """
     if request._tiktok_connection["created"]:
         account = request._tiktok_connection["account"]

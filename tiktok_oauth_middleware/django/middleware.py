@@ -146,7 +146,7 @@ class TikTokMiddleware:
                 refusal = core.challenges.challenge_response(
                     core_request, mount_point, None, why
                 )
-                return exchange.django_response(request, refusal)
+                return _changed(exchange.django_response(request, refusal), change)
             auth._challenge = Challenge(is_preflight=True)
         if self._accounts is not None:
             self._accounts.bind_user(request)
@@ -399,7 +399,7 @@ class TikTokMiddleware:
                 answer = challenges.replacement(
                     core_request, mount_point, auth._cached, challenge, head
                 )
-                return exchange.django_response(request, answer)
+                return _changed(exchange.django_response(request, answer), change)
         if auth._accessed or _may_look_later(auth, response):
             exchange.mark_private(response)
         if auth._new_cookie is not None:
@@ -408,10 +408,7 @@ class TikTokMiddleware:
             exchange.change_headers(response, before, after)
         if getattr(request, "_tiktok_ends", False) and auth._cached is not None:
             return await self._ended(request, auth._cached, response)
-        if change is not None:
-            before = exchange.headers_of(response)
-            exchange.change_headers(response, before, change(before))
-        return response
+        return _changed(response, change)
 
     async def _ended(
         self, request: HttpRequest, cached: CachedSession, response: HttpResponseBase
@@ -452,6 +449,14 @@ class _RequestAuth(TikTokAuth):
         if self._is_answered:
             raise ConfigurationError(NO_RESPONSE)
         self._new_cookie = cookie
+
+
+def _changed(response: HttpResponseBase, change: Any) -> HttpResponseBase:
+    """Return a response whose headers were changed by what `_find` returned."""
+    if change is not None:
+        before = exchange.headers_of(response)
+        exchange.change_headers(response, before, change(before))
+    return response
 
 
 def _may_look_later(auth: TikTokAuth, response: Any) -> bool:

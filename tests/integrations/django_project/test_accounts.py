@@ -7,6 +7,8 @@ import threading
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.contrib.auth.signals import user_logged_in
+from django.contrib.sessions.models import Session
 from django.core.exceptions import PermissionDenied
 from django.core.signals import got_request_exception
 from django.db import transaction
@@ -290,6 +292,57 @@ def test_page_after_a_failed_login(accounts, error):
     assert reported == [raised] * (expected == 500)
     assert [name for name in dict(browser.client.cookies) if "tiktok" in name] == []
     assert "/auth/tiktok/login" in browser.get("/member").headers["location"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, PermissionDenied])
+@pytest.mark.parametrize("signal", [user_logged_in, signals.logged_in])
+@pytest.mark.parametrize("is_second", [False, True])
+def test_a_receiver_that_raises(accounts, signal, error, is_second):
+    """A login whose receiver raises signs nobody in to Django.
+
+    Django saves the session of a 403, and the receiver runs when the user is in it.
+    """
+
+    def refuse(sender, **given):
+        raise error
+
+    browser = accounts.browser()
+    if is_second:  # in the session of another account's user
+        browser.log_in(accounts.fake.people[1])
+    signal.connect(refuse)
+    answer = browser.log_in()
+    signal.disconnect(refuse)
+    assert answer.status_code == (403 if error is PermissionDenied else 500)
+    assert browser.get("/user").json() == NOBODY
+    assert browser.get("/who").json()["open_id"] is None
+    kept = [row.get_decoded() for row in Session.objects.all()]
+    assert [data for data in kept if data] == []
+
+
+@pytest.mark.parametrize("error", [RuntimeError, PermissionDenied])
+@pytest.mark.parametrize("is_new", [False, True])
+def test_a_receiver_that_raises_connects_no_account(accounts, error, is_new):
+    """An account is not connected if a receiver of `connected` raises, and one that is
+    connected stays.
+    """
+
+    def refuse(sender, **given):
+        raise error
+
+    browser, user = django_browser(accounts)
+    if not is_new:
+        browser.log_in()
+    signals.connected.connect(refuse)
+    answer = browser.log_in()
+    signals.connected.disconnect(refuse)
+    assert answer.status_code == (403 if error is PermissionDenied else 500)
+    assert user.tiktok_accounts.count() == (0 if is_new else 1)
+    assert browser.get("/user").json()["name"] == "alice"
+    assert browser.get("/who").json()["open_id"] is None
+    assert accounts.fake.count("revoke") == 0
+    fresh = accounts.browser()
+    fresh.log_in()
+    assert (fresh.get("/user").json()["name"] == "alice") is not is_new
 
 
 def test_a_hook_and_the_store_fail(accounts, monkeypatch):

@@ -148,17 +148,27 @@ def test_per_site_cache(project):
     assert first.get("/public").text == "for everybody"
 
 
-def test_a_dead_cookie_is_deleted(project):
-    """A genuine cookie of a session that ended elsewhere is deleted."""
+@pytest.mark.parametrize("is_forged", [False, True])
+@pytest.mark.parametrize("url", ["/public", "/who", "/member", "/app/secret"])
+def test_a_dead_cookie_is_deleted(project, url, is_forged):
+    """A forged cookie, and that of a session that ended elsewhere, is deleted.
+
+    A guard's refusal and that of a path rule delete it too.
+    """
+    project.configure(protect=["/app"])
     browser, other = project.browser(), project.browser()
     browser.log_in()
-    cookies = dict(browser.client.cookies)
-    other.client.cookies.update(cookies)
+    other.client.cookies.update(dict(browser.client.cookies))
+    if is_forged:
+        other.client.cookies.clear()
+        other.client.cookies.set("__Host-tiktok", f"{'A' * 64}.{'B' * 22}")
     browser.log_out()
     project.fake.advance(2)
-    answer = other.get("/public")
+    answer = other.get(url)
+    assert answer.status_code == (200 if url in ("/public", "/who") else 303)
     assert answer.headers["set-cookie"].strip().startswith("__Host-tiktok=;")
     assert "Max-Age=0" in answer.headers["set-cookie"]
+    assert answer.headers["cache-control"] == "no-store"
 
 
 def test_streams_pass(project):
